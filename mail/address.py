@@ -1,0 +1,264 @@
+"""Mailbox addresses: RFC 5321 §4.1.2, RFC 5322 §3.4, RFC 6531 §3.3, IDNA (RFC 5891, UTS 46).
+
+What is accepted is what can be mailed: one mailbox with a fully qualified domain. Groups, source
+routes, address literals, comments and control characters are refused, each with a reason that
+can be shown to whoever typed the address.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import idna
+
+from mail import words
+
+
+class AddressError(ValueError):
+    """The text is not one mailable address; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """One mailbox. `domain` is as written, in lower case; `canonical` makes it an A-label."""
+
+    display_name: str
+    local: str
+    domain: str
+
+    @property
+    def address(self) -> str:
+        """The addr-spec, `local@domain`."""
+        return f"{self.local}@{self.domain}"
+
+
+_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# At most 64 octets before the @ (RFC 5321 §4.5.3.1.1); the last label is not a number.
+_PLAIN = re.compile(
+    rf"(?=[^@]{{1,64}}@)([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@((?:{_LABEL}\.)+(?=\S*[A-Za-z]){_LABEL})"
+)
+_PLAIN_ASCII = _PLAIN.fullmatch
+_DOT_ATOM = re.compile(rf"[{_ATEXT}\u0080-\U0010ffff]+(?:\.[{_ATEXT}\u0080-\U0010ffff]+)*")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
+_PHRASE_SAFE = re.compile(rf"[{_ATEXT}]+(?:[ ][{_ATEXT}]+)*")
+_BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+# Joiners spell names in Indic scripts, Persian and emoji.
+_JOINERS = frozenset("\u200c\u200d")
+_MAX_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle brackets
+_MAX_DOMAIN = 253
+_NEEDED = "an address looks like name@example.com"
+
+
+def parse(text: str) -> Mailbox:
+    """One mailbox from `a@b.example`, `Name <a@b.example>` or `"Name" <a@b.example>`.
+
+    Raises AddressError with the reason.
+    """
+    match = _PLAIN_ASCII(text)
+    if match is not None and len(text) <= _MAX_ADDRESS and "--" not in text:
+        return Mailbox("", match[1], match[2].lower())
+    return _parse_slowly(text)
+
+
+def _parse_slowly(text: str) -> Mailbox:
+    if len(text) > 2000:
+        raise AddressError("the address is too long")
+    _refuse_controls(text)
+    stripped = text.strip(" ")
+    if not stripped:
+        raise AddressError(f"the address is empty: {_NEEDED}")
+    if stripped.endswith(">"):
+        display, addr_spec = _split_angle(stripped)
+    else:
+        display, addr_spec = "", stripped
+    local, domain_part = _split_addr_spec(addr_spec)
+    mailbox = Mailbox(display, _check_local(local), _check_domain(domain_part))
+    if len(canonical(mailbox).address.encode("utf-8")) > _MAX_ADDRESS:
+        raise AddressError(f"the address is longer than {_MAX_ADDRESS} octets")
+    return mailbox
+
+
+def _refuse_controls(text: str) -> None:
+    if text.isascii() and text.isprintable():
+        return
+    for char in text:
+        if unicodedata.category(char) in _BAD_CATEGORIES and char not in _JOINERS:
+            raise AddressError(f"control character U+{ord(char):04X} is not allowed in an address")
+
+
+def _split_angle(text: str) -> tuple[str, str]:
+    quoted = _QUOTED.match(text)
+    start = text.find("<", quoted.end() if quoted else 0)
+    if start < 0:
+        raise AddressError("'>' without '<'")
+    phrase = text[:start].strip(" ")
+    if quoted and quoted.end() == len(phrase):
+        display = _unquote(phrase)
+    elif '"' in phrase:
+        raise AddressError("the display name has an unbalanced quote")
+    elif ":" in phrase or "," in phrase or ";" in phrase or "<" in phrase:
+        raise AddressError("one address is expected here: quote a name that contains , : ; or <")
+    else:
+        display = phrase
+    display = unicodedata.normalize("NFC", words.decode(display))
+    return " ".join(display.split()), text[start + 1 : -1].strip(" ")
+
+
+def _unquote(quoted: str) -> str:
+    return re.sub(r"\\(.)", r"\1", quoted[1:-1])
+
+
+def _split_addr_spec(text: str) -> tuple[str, str]:
+    if text.startswith('"'):
+        quoted = _QUOTED.match(text)
+        if quoted is None or text[quoted.end() : quoted.end() + 1] != "@":
+            raise AddressError("the quoted local part is not followed by @")
+        return quoted[0], text[quoted.end() + 1 :]
+    if text.startswith("@"):
+        raise AddressError("source routes are not accepted")
+    local, at, domain_part = text.partition("@")
+    if not at:
+        raise AddressError(f"there is no @: {_NEEDED}")
+    if "@" in domain_part:
+        raise AddressError("there is more than one @")
+    if ":" in local or domain_part.endswith(";"):
+        raise AddressError("groups are not accepted: give one address")
+    return local, domain_part
+
+
+def _check_local(local: str) -> str:
+    local = unicodedata.normalize("NFC", local)
+    if not local:
+        raise AddressError("there is nothing before the @")
+    if len(local.encode("utf-8")) > 64:
+        raise AddressError("the part before the @ is longer than 64 octets")
+    if local.startswith('"'):
+        inner = _unquote(local)
+        if _DOT_ATOM.fullmatch(inner):
+            return inner  # RFC 5321 §4.1.2: the plain form is preferred where it suffices
+        return _quote(inner)
+    if _DOT_ATOM.fullmatch(local) and not _has_space(local):
+        return local
+    if local.startswith(".") or local.endswith(".") or ".." in local:
+        raise AddressError("the part before the @ has a dot at its start or end, or two in a row")
+    bad = next((c for c in local if not _DOT_ATOM.fullmatch(c) and c != "."), " ")
+    raise AddressError(f"character {bad!r} is not allowed before the @")
+
+
+def _has_space(text: str) -> bool:
+    return any(c.isspace() for c in text)
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _check_domain(text: str) -> str:
+    if not text:
+        raise AddressError("there is nothing after the @")
+    if text.startswith("["):
+        raise AddressError("an address literal is not accepted: give a domain name")
+    lowered = unicodedata.normalize("NFC", text).lower()
+    ascii_domain = to_ascii(lowered)
+    if "." not in ascii_domain:
+        raise AddressError(f"{text!r} is not a full domain name: it has no dot")
+    if ascii_domain.rpartition(".")[2].isdigit():
+        raise AddressError(f"{text!r} is not a domain name: it ends in a number")
+    return lowered if not lowered.isascii() else ascii_domain
+
+
+def to_ascii(domain_name: str) -> str:
+    """The domain in A-labels and lower case (IDNA 2008 with UTS 46 mapping).
+
+    Raises AddressError for what is not a host name in DNS.
+    """
+    lowered = domain_name.lower()
+    if not lowered.isascii():
+        try:
+            lowered = idna.encode(lowered, uts46=True).decode("ascii")
+        except (idna.IDNAError, UnicodeError) as error:
+            raise AddressError(f"{domain_name!r} is not a valid domain name: {error}") from None
+    elif "xn--" in lowered:
+        _check_a_labels(lowered)
+    if len(lowered) > _MAX_DOMAIN:
+        raise AddressError(f"the domain is longer than {_MAX_DOMAIN} octets")
+    if not _DOMAIN.fullmatch(f"{lowered}.x" if "." not in lowered else lowered):
+        raise AddressError(f"{domain_name!r} is not a valid domain name")
+    return lowered
+
+
+def _check_a_labels(lowered: str) -> None:
+    for label in lowered.split("."):
+        if label.startswith("xn--"):
+            try:
+                idna.decode(label)
+            except (idna.IDNAError, UnicodeError) as error:
+                raise AddressError(f"{label!r} is not a valid IDNA label: {error}") from None
+
+
+def domain(mailbox: Mailbox) -> str:
+    """The domain to look up: A-labels, lower case."""
+    name = mailbox.domain
+    return name if name.isascii() else to_ascii(name)
+
+
+def canonical(mailbox: Mailbox) -> Mailbox:
+    """The same mailbox with the domain as A-labels; the local part is the receiver's business."""
+    name = domain(mailbox)
+    return mailbox if name == mailbox.domain else Mailbox(mailbox.display_name, mailbox.local, name)
+
+
+def needs_smtputf8(mailbox: Mailbox) -> bool:
+    """Whether only a server that offers SMTPUTF8 (RFC 6531) can take this address."""
+    return not mailbox.local.isascii()
+
+
+def format_mailbox(mailbox: Mailbox) -> str:
+    """The mailbox for a header; ASCII but for a UTF-8 local part, and without line breaks.
+
+    The domain is written as A-labels: no encoded word ever stands inside an addr-spec.
+    """
+    addr_spec = f"{mailbox.local}@{domain(mailbox)}"
+    name = mailbox.display_name
+    if not name:
+        return addr_spec
+    return f"{_format_phrase(name)} <{addr_spec}>"
+
+
+def _format_phrase(name: str) -> str:
+    if name.isascii() and "=?" not in name:
+        if not name.isprintable():
+            raise AddressError("the display name has a control character")
+        return name if _PHRASE_SAFE.fullmatch(name) else _quote(name)
+    _refuse_controls(name)
+    return " ".join(words.encode(name))
+
+
+def parse_list(text: str) -> tuple[Mailbox, ...]:
+    """The mailboxes of an address-list (To, Cc), groups refused. Raises AddressError."""
+    return tuple(parse(part) for part in split_list(text) if part)
+
+
+def split_list(text: str) -> Iterator[str]:
+    """Cut an address list at its commas: not at those in quotes or angle brackets."""
+    depth_quote = depth_angle = False
+    escaped, start = False, 0
+    for index, char in enumerate(text):
+        if escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = depth_quote
+        elif char == '"':
+            depth_quote = not depth_quote
+        elif depth_quote:
+            continue
+        elif char in "<>":
+            depth_angle = char == "<"
+        elif char == "," and not depth_angle:
+            yield text[start:index].strip()
+            start = index + 1
+    yield text[start:].strip()

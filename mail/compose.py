@@ -1,0 +1,114 @@
+"""Composing a message from its parts: RFC 5322, RFC 2045 to 2047, RFC 2183, 2231, 2387, 2392.
+
+The body is 7-bit, so that no server has to convert it after it is signed (RFC 6376 §5.3): text as it
+is when it is plain and narrow, else quoted-printable or base64, whichever is shorter. Date and
+Message-ID come from the caller; Bcc has no field here and so cannot reach the wire.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+
+from mail import headers, mime
+from mail.address import Mailbox
+from mail.headers import HeaderError
+from mail.mime import Attachment, Part
+
+__all__ = ["Attachment", "Composed", "Email", "HeaderError", "compose", "custom_headers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """What to compose. At least one of `text` and `html` is usual; neither makes an empty text.
+
+    `headers` are the customer's own: names that the engine writes are refused.
+    `message_id` and `date` may be left to `Composed.with_headers`, per recipient.
+    """
+
+    from_: Mailbox
+    to: tuple[Mailbox, ...] = ()
+    cc: tuple[Mailbox, ...] = ()
+    reply_to: tuple[Mailbox, ...] = ()
+    subject: str = ""
+    date: datetime | None = None
+    message_id: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    text: str | None = None
+    html: str | None = None
+    attachments: tuple[Attachment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """A message: its header fields, each folded and with its CRLF, and its body, CRLF throughout."""
+
+    headers: tuple[bytes, ...]
+    body: bytes
+
+    def with_headers(self, *fields: bytes) -> "Composed":
+        """The same body under more fields (from `headers.field` and its kin), put on top."""
+        return Composed((*fields, *self.headers), self.body)
+
+    def as_bytes(self) -> bytes:
+        """The whole message."""
+        return b"".join((*self.headers, b"\r\n", self.body))
+
+    @property
+    def size(self) -> int:
+        """Octets on the wire before dot-stuffing: what SIZE= declares (RFC 1870)."""
+        return sum(map(len, self.headers)) + 2 + len(self.body)
+
+
+def compose(email: Email) -> Composed:
+    """The message as bytes. Raises HeaderError, AddressError or MimeError with the reason."""
+    fields = _address_fields(email)
+    fields.append(headers.unstructured("Subject", email.subject))
+    if email.message_id is not None:
+        fields.append(headers.message_id(email.message_id))
+    fields += custom_headers(email.headers)
+    fields.append(b"MIME-Version: 1.0\r\n")
+    root = _structure(email, b"".join(fields))
+    return Composed((*fields, *root.headers), root.body)
+
+
+def custom_headers(given: Mapping[str, str]) -> list[bytes]:
+    """The customer's headers as fields. Raises HeaderError: reserved name, line break, NUL."""
+    return [headers.custom_field(name, value) for name, value in given.items()]
+
+
+def _address_fields(email: Email) -> list[bytes]:
+    fields = [headers.date(email.date)] if email.date is not None else []
+    fields.append(headers.mailboxes("From", (email.from_,)))
+    named: Iterable[tuple[str, tuple[Mailbox, ...]]] = (
+        ("To", email.to),
+        ("Cc", email.cc),
+        ("Reply-To", email.reply_to),
+    )
+    fields += [headers.mailboxes(name, boxes) for name, boxes in named if boxes]
+    return fields
+
+
+def _structure(email: Email, seed: bytes) -> Part:
+    """The tree: mixed(alternative(text, related(html, inline images)), attachments)."""
+    boundary = blake2b(seed, digest_size=12).hexdigest().encode("ascii")
+    with_html = email.html is not None
+    inline = [a for a in email.attachments if a.content_id and with_html]
+    attached = [a for a in email.attachments if not (a.content_id and with_html)]
+    root = _text_parts(email, inline, boundary)
+    if attached:
+        parts = [root, *[mime.attachment(a, boundary) for a in attached]]
+        root = mime.multipart("mixed", parts, b"m" + boundary)
+    return root
+
+
+def _text_parts(email: Email, inline: list[Attachment], boundary: bytes) -> Part:
+    if email.html is None:
+        return mime.text("plain", email.text or "")
+    html = mime.text("html", email.html)
+    if inline:
+        parts = [html, *[mime.attachment(a, boundary) for a in inline]]
+        html = mime.multipart("related", parts, b"r" + boundary)
+    if email.text is None:
+        return html
+    return mime.multipart("alternative", [mime.text("plain", email.text), html], b"a" + boundary)

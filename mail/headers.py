@@ -1,0 +1,167 @@
+"""Header fields: RFC 5322 §2.2 and §3.6, RFC 2047 for what is not ASCII.
+
+`field` is the only maker of a header line: a name and a value go in, and what comes out cannot
+hold a second header. Folding puts a line break before white space that is already there and nowhere
+else, so unfolding gives back the value exactly.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from email.utils import format_datetime
+from typing import NoReturn
+
+from mail import words
+from mail.address import Mailbox, format_mailbox
+
+LINE = 76  # RFC 2047 §2; RFC 5322 §2.1.1 recommends 78
+MAX_LINE = 998  # RFC 5322 §2.1.1, without CRLF
+
+
+class HeaderError(ValueError):
+    """A header cannot be written as asked; the message says which and why."""
+
+
+_NAME = re.compile(r"[!-9;-~]{1,76}")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
+_ID = re.compile(r"<?([!-;=?-~]+@[!-;=?-~]+?)>?")
+# The engine writes these itself, from fields of their own (or never).
+_RESERVED = frozenset(
+    "from to cc bcc subject date sender reply-to message-id return-path received dkim-signature"
+    " mime-version".split()
+)
+_RESERVED_PREFIXES = ("arc-", "resent-", "content-")
+# Their syntax has no room for encoded words, and a msg-id is one piece (RFC 5322 §3.6.4).
+_STRUCTURED = frozenset(
+    "references in-reply-to list-unsubscribe list-unsubscribe-post list-help list-subscribe"
+    " list-post list-owner list-archive auto-submitted precedence".split()
+)
+
+
+def check_name(name: str) -> str:
+    """The name, when a customer may set that header. Raises HeaderError."""
+    if not _NAME.fullmatch(name):
+        raise HeaderError(f"{name[:80]!r} is not a header name")
+    lowered = name.lower()
+    if lowered in _RESERVED or lowered.startswith(_RESERVED_PREFIXES):
+        raise HeaderError(f"the header {name} is written by the engine and cannot be set")
+    return name
+
+
+def custom_field(name: str, value: str) -> bytes:
+    """A customer's header as one folded field with its CRLF. Raises HeaderError."""
+    return field(check_name(name), value)
+
+
+def field(name: str, value: str) -> bytes:
+    """`name: value` as one folded field with its CRLF. Raises HeaderError.
+
+    ASCII values pass as they are; in an unstructured field the rest becomes encoded words, in a
+    structured one it is refused.
+    """
+    if not _NAME.fullmatch(name):
+        raise HeaderError(f"{name[:80]!r} is not a header name")
+    value = value.strip(" \t")
+    if _CONTROL.search(value):
+        raise HeaderError(f"the header {name} contains a line break or another control character")
+    if value.isascii():
+        if len(name) + len(value) + 2 <= LINE:
+            return f"{name}: {value}\r\n".encode("ascii")
+        return _fold_ascii(name, value)
+    if name.lower() in _STRUCTURED:
+        raise HeaderError(f"the header {name} must be ASCII")
+    return _fold_words(name, words.encode(value))
+
+
+def unstructured(name: str, text: str) -> bytes:
+    """A field of human text such as Subject: shown exactly as given, even when it looks encoded."""
+    if "=?" in text and text.isascii():
+        if _CONTROL.search(text):
+            raise HeaderError(f"the header {name} contains a control character")
+        return _fold_words(name, words.encode(text.strip(" \t")))
+    return field(name, text)
+
+
+_PIECE = re.compile(r"[ \t]*[^ \t]+")
+
+
+def _fold_ascii(name: str, value: str) -> bytes:
+    lines, current = [], f"{name}:"
+    for piece in _PIECE.findall(" " + value):
+        if len(piece) > MAX_LINE:
+            return _unfoldable(name, value)
+        # A name alone on its line is legal but not loved: the first word stays with it.
+        if len(current) + len(piece) > LINE and not _keeps_company(current, piece, name):
+            lines.append(current)
+            current = piece
+        else:
+            current += piece
+    lines.append(current)
+    return "\r\n".join(lines).encode("ascii") + b"\r\n"
+
+
+def _keeps_company(current: str, piece: str, name: str) -> bool:
+    return len(current) == len(name) + 1 and len(current) + len(piece) <= MAX_LINE
+
+
+def _unfoldable(name: str, value: str) -> bytes:
+    if name.lower() in _STRUCTURED:
+        raise HeaderError(f"the header {name} has a word longer than {MAX_LINE} characters")
+    return _fold_words(name, words.encode(value))
+
+
+def _fold_words(name: str, encoded: Iterable[str]) -> bytes:
+    text, length = f"{name}:", len(name) + 1
+    for index, word in enumerate(encoded):
+        if index and length + 1 + len(word) > LINE:
+            text += "\r\n"
+            length = 0
+        elif not index and length + 1 + len(word) > LINE:
+            text += "\r\n"  # a 75-octet word has a line of its own
+            length = 0
+        text += f" {word}"
+        length += 1 + len(word)
+    return f"{text}\r\n".encode("ascii")
+
+
+def mailboxes(name: str, boxes: Iterable[Mailbox]) -> bytes:
+    """An address-list field, folded between and inside mailboxes at spaces."""
+    value = ", ".join([format_mailbox(box) for box in boxes])
+    if len(name) + len(value) + 2 <= LINE:
+        return f"{name}: {value}\r\n".encode()
+    lines, current = [], f"{name}:"
+    for piece in _PIECE.findall(" " + value):
+        if len(current) + len(piece) > LINE and len(current) > len(name) + 1:
+            lines.append(current)
+            current = piece
+        else:
+            current += piece
+    lines.append(current)
+    return "\r\n".join(lines).encode() + b"\r\n"
+
+
+def date(moment: datetime) -> bytes:
+    """The Date field. `moment` must be aware; raises HeaderError otherwise."""
+    if moment.tzinfo is None:
+        raise HeaderError("Date needs a time zone")
+    return b"Date: %b\r\n" % format_datetime(moment).encode("ascii")
+
+
+def message_id(value: str) -> bytes:
+    """The Message-ID field from `id@host`, with or without angle brackets. Raises HeaderError."""
+    match = _ID.fullmatch(value)
+    if match is None or len(value) > 900:
+        refuse(f"{value[:80]!r} is not a message id: it looks like unique@host.example")
+    return b"Message-ID: <%b>\r\n" % match[1].encode("ascii")
+
+
+def refuse(reason: str) -> NoReturn:
+    raise HeaderError(reason)
+
+
+_UNFOLD = re.compile(rb"\r?\n(?=[ \t])")
+
+
+def unfold(value: bytes) -> bytes:
+    """The value of a field on one line: line breaks before white space go, the space stays."""
+    return _UNFOLD.sub(b"", value)

@@ -1,0 +1,199 @@
+"""MIME parts: RFC 2045 (encodings), RFC 2046 (multipart), RFC 2183 and 2231 (names of files).
+
+Every function works on whole bytes: the standard library's encoders in C see a part once. A boundary
+begins with `=_`, which neither quoted-printable nor base64 can produce, and text that contains `=_`
+is never sent unencoded, so no part can end another.
+"""
+
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mail import headers
+
+_SAFE = bytes([9, 10, *range(32, 127)])
+_ASCII = bytes(range(128))
+_NARROW = 78  # RFC 5322 §2.1.1: what a line should not exceed
+_CHUNK = 57 * 16384  # raw octets that become whole lines of base64, a megabyte at a time
+_PLAIN_LIMIT = 1 << 20  # looking at each line of more than this costs more than encoding it
+_TOKEN = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
+_FILENAME_SAFE = re.compile(r"[A-Za-z0-9 !#$&()+,\-./:;<>@\[\]^_{|}~]*")
+_PERCENT_SAFE = frozenset(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`{|}~"
+)
+_NEXT = ";\r\n "  # the next parameter on a line of its own
+_CONTENT_ID = re.compile(r"<?([!-;=?-~]{1,200})>?")
+
+
+class MimeError(ValueError):
+    """A part cannot be written as asked; the message says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file. With `content_id` it is an image for the html (`<img src="cid:…">`), inline."""
+
+    filename: str
+    content: bytes
+    content_type: str = "application/octet-stream"
+    content_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One entity: the Content-… fields, each with its CRLF, and the encoded body, ending in CRLF."""
+
+    headers: tuple[bytes, ...]
+    body: bytes
+
+
+def text(subtype: str, content: str) -> Part:
+    """A text part in UTF-8 (US-ASCII where that says the same), 7-bit on the wire."""
+    try:
+        data = content.encode("utf-8")
+    except UnicodeEncodeError:
+        raise MimeError(f"the {subtype} part has a lone surrogate: it is not Unicode") from None
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    charset = b"us-ascii" if content.isascii() else b"utf-8"
+    encoding, body = encode_text(data)
+    return Part(
+        (
+            b"Content-Type: text/%b; charset=%b\r\n" % (subtype.encode("ascii"), charset),
+            b"Content-Transfer-Encoding: %b\r\n" % encoding,
+        ),
+        body,
+    )
+
+
+def encode_text(data: bytes) -> tuple[bytes, bytes]:
+    """The encoding's name and the encoded text with CRLF, from text with LF line ends."""
+    odd = data.translate(None, _SAFE)
+    if not odd and _is_plain(data):
+        return b"7bit", data.replace(b"\n", b"\r\n")
+    high = len(odd.translate(None, _ASCII))
+    if 3 * high > len(data):  # each takes two octets more in QP; base64 takes a third of all
+        return b"base64", encode_base64(data.replace(b"\n", b"\r\n"))
+    return b"quoted-printable", encode_quoted_printable(data)
+
+
+def _is_plain(data: bytes) -> bool:
+    # mbox writers put > before "From ", which would break the signature; a trailing blank may go.
+    if len(data) > _PLAIN_LIMIT or b"=_" in data or b"\nFrom " in data or data[:5] == b"From ":
+        return False
+    return b" \n" not in data and max(map(len, data.split(b"\n"))) <= _NARROW
+
+
+def encode_quoted_printable(data: bytes) -> bytes:
+    """RFC 2045 §6.7 with CRLF, from text with LF line ends."""
+    coded = binascii.b2a_qp(data, istext=True)
+    if b"\nFrom " in coded or coded.startswith(b"From "):
+        coded = re.sub(rb"(?m)^From ", b"=46rom ", coded)
+    return coded.replace(b"\n", b"\r\n")
+
+
+def encode_base64(data: bytes) -> bytes:
+    """RFC 2045 §6.8: lines of 76 with CRLF, in chunks so that little more than the result is held."""
+    pieces = []
+    view = memoryview(data)
+    for start in range(0, len(data), _CHUNK):
+        coded = binascii.b2a_base64(view[start : start + _CHUNK], newline=False)
+        pieces.append(b"\r\n".join([coded[i : i + 76] for i in range(0, len(coded), 76)]))
+    pieces.append(b"")
+    return b"\r\n".join(pieces)
+
+
+def attachment(item: Attachment, seed: bytes) -> Part:
+    """The part of a file. Raises MimeError for a content type or id that is none."""
+    kind = item.content_type.partition(";")[0].strip().lower() or "application/octet-stream"
+    if not _TOKEN.fullmatch(kind):
+        raise MimeError(f"{item.content_type[:80]!r} is not a content type")
+    if kind.startswith("multipart/"):
+        raise MimeError("an attachment cannot be multipart")
+    encoding, body = _encode_file(kind, item.content, seed)
+    disposition = "inline" if item.content_id else "attachment"
+    fields = [
+        parameters("Content-Type", kind, ("name", item.filename)),
+        b"Content-Transfer-Encoding: %b\r\n" % encoding,
+        parameters("Content-Disposition", disposition, ("filename", item.filename)),
+    ]
+    if item.content_id:
+        match = _CONTENT_ID.fullmatch(item.content_id)
+        if match is None:
+            raise MimeError(f"{item.content_id[:80]!r} is not a content id")
+        fields.append(headers.field("Content-ID", f"<{match[1]}>"))
+    return Part(tuple(fields), body)
+
+
+def _encode_file(kind: str, content: bytes, seed: bytes) -> tuple[bytes, bytes]:
+    if kind in {"message/rfc822", "message/global"} and _goes_bare(content, seed):
+        lines = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        return b"7bit", lines if lines.endswith(b"\r\n") else lines + b"\r\n"
+    return b"base64", encode_base64(content)
+
+
+def _goes_bare(content: bytes, seed: bytes) -> bool:
+    """A message in a message must not be encoded (RFC 2046 §5.2.1) when it can do without."""
+    return (
+        len(content) <= _PLAIN_LIMIT
+        and seed not in content
+        and not content.translate(None, _SAFE + b"\r")
+        and b"\r" not in content.replace(b"\r\n", b"")
+        and max(map(len, content.split(b"\n"))) <= headers.MAX_LINE
+    )
+
+
+def multipart(subtype: str, parts: Sequence[Part], seed: bytes) -> Part:
+    """`parts` in one. `seed` makes the boundary: letters and digits, different at each level."""
+    boundary = b"=_" + seed
+    pieces: list[bytes] = []
+    for part in parts:
+        pieces += (b"--", boundary, b"\r\n", *part.headers, b"\r\n", part.body)
+    pieces += (b"--", boundary, b"--\r\n")
+    kind = b'Content-Type: multipart/%b;\r\n boundary="%b"\r\n' % (
+        subtype.encode("ascii"),
+        boundary,
+    )
+    return Part((kind,), b"".join(pieces))
+
+
+def parameters(name: str, value: str, parameter: tuple[str, str]) -> bytes:
+    """`name: value; key="text"` folded; non-ASCII or long text in RFC 2231 pieces."""
+    key, given = parameter
+    if not given:
+        return f"{name}: {value}\r\n".encode("ascii")
+    shown = _clean_filename(given)
+    if len(shown) <= 60 and _FILENAME_SAFE.fullmatch(shown):
+        return f'{name}: {value};\r\n {key}="{shown}"\r\n'.encode("ascii")
+    pieces = _rfc2231(key, shown)
+    return f"{name}: {value};\r\n {_NEXT.join(pieces)}\r\n".encode("ascii")
+
+
+def _clean_filename(given: str) -> str:
+    """Raises MimeError for control characters: a name is shown and saved by the reader."""
+    if any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in given):
+        raise MimeError("the file name has a control character")
+    if len(given) > 255:
+        raise MimeError("the file name is longer than 255 characters")
+    try:
+        given.encode("utf-8")
+    except UnicodeEncodeError:
+        raise MimeError("the file name has a lone surrogate: it is not Unicode") from None
+    return given
+
+
+def _rfc2231(key: str, shown: str) -> list[str]:
+    octets = [chr(b) if b in _PERCENT_SAFE else f"%{b:02X}" for b in shown.encode("utf-8")]
+    pieces, current = [], f"{key}*0*=utf-8''"
+    for coded in octets:
+        if len(current) + len(coded) > 74:
+            pieces.append(current)
+            current = f"{key}*{len(pieces)}*="
+        current += coded
+    pieces.append(current)
+    if len(pieces) == 1:
+        pieces[0] = pieces[0].replace("*0*=", "*=", 1)
+    return pieces

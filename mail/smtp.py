@@ -1,0 +1,120 @@
+"""What goes over the wire in SMTP: RFC 5321, with RFC 1870, 2920, 6152 and 6531 parameters.
+
+Line ends are made CRLF before anything else looks at them: what another server could take for an
+end of data (CVE-2023-51764, -51765, -51766) does not survive `normalise`.
+"""
+
+import re
+
+from mail.address import AddressError, Mailbox, canonical, needs_smtputf8
+
+MAX_LINE = 998  # RFC 5322 §2.1.1
+_FORBIDDEN = re.compile(rb"[\x00-\x20<>\x7f]")
+_XTEXT = re.compile(rb"[^!-*,-<>-~]")
+
+
+def normalise(raw: bytes) -> bytes:
+    """`raw` with CRLF for every CR, LF and CRLF, without NUL, ending in CRLF.
+
+    A NUL goes first, so that `CR NUL LF` is one line end and not two. Bytes that are in order
+    come back as the same object.
+    """
+    if b"\0" in raw:
+        raw = raw.replace(b"\0", b"")
+    pairs = raw.count(b"\r\n")
+    if raw.count(b"\n") != pairs or raw.count(b"\r") != pairs:
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+    return raw if not raw or raw.endswith(b"\r\n") else raw + b"\r\n"
+
+
+def is_normal(raw: bytes) -> bool:
+    """Whether every CR is followed by LF, every LF follows a CR, there is no NUL, CRLF ends it."""
+    pairs = raw.count(b"\r\n")
+    return (
+        raw.count(b"\n") == pairs == raw.count(b"\r") and b"\0" not in raw and raw.endswith(b"\r\n")
+    )
+
+
+def has_long_line(raw: bytes, limit: int = MAX_LINE) -> bool:
+    """Whether a line is longer than `limit` octets (CRLF not counted); CRLF line ends assumed.
+
+    Jumps from line end to line end, as far as `limit` allows: a message costs size/limit steps.
+    """
+    start, end = 0, len(raw)
+    while end - start > limit:
+        stop = raw.rfind(b"\r\n", start, start + limit + 2)
+        if stop < 0:
+            return True
+        start = stop + 2
+    return False
+
+
+def stuff(body: bytes) -> bytes:
+    """`body` with every leading dot doubled (§4.5.2); CRLF line ends required.
+
+    Raises ValueError when the line ends are not in order: stuffing would not be safe then.
+    """
+    if body and not is_normal(body):
+        raise ValueError("normalise the message before it is dot-stuffed")
+    if b"\r\n." in body:
+        body = body.replace(b"\r\n.", b"\r\n..")
+    return b"." + body if body.startswith(b".") else body
+
+
+def unstuff(wire: bytes) -> bytes:
+    """The inverse of `stuff`: one leading dot less on every line that has one."""
+    if b"\r\n." in wire:
+        wire = wire.replace(b"\r\n.", b"\r\n")
+    return wire[1:] if wire.startswith(b".") else wire
+
+
+def mail_from(
+    mailbox: Mailbox | None,
+    *,
+    size: int | None = None,
+    eight_bit: bool = False,
+    utf8: bool = False,
+) -> bytes:
+    """`MAIL FROM:<…>` with its parameters and CRLF; None is the null reverse path.
+
+    `size` in octets, `eight_bit` and `utf8` only when the server offered SIZE, 8BITMIME, SMTPUTF8.
+    Raises AddressError when the address needs SMTPUTF8 and may not use it.
+    """
+    parts = [b"MAIL FROM:<%b>" % _path(mailbox, utf8)]
+    if size is not None:
+        parts.append(b"SIZE=%d" % size)
+    if eight_bit:
+        parts.append(b"BODY=8BITMIME")
+    if utf8:
+        parts.append(b"SMTPUTF8")
+    return b" ".join(parts) + b"\r\n"
+
+
+def rcpt_to(mailbox: Mailbox, *, utf8: bool = False) -> bytes:
+    """`RCPT TO:<…>` with CRLF. Raises AddressError (5.6.7) as `mail_from` does."""
+    return b"RCPT TO:<%b>\r\n" % _path(mailbox, utf8)
+
+
+def ehlo(name: str) -> bytes:
+    """`EHLO name` with CRLF. Raises ValueError for what is not a host name or literal."""
+    if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{1,255}", name):
+        raise ValueError(f"{name[:80]!r} cannot be an EHLO name")
+    return b"EHLO %b\r\n" % name.encode("ascii")
+
+
+def _path(mailbox: Mailbox | None, utf8: bool) -> bytes:
+    if mailbox is None:
+        return b""
+    if needs_smtputf8(mailbox) and not utf8:
+        raise AddressError("the address needs SMTPUTF8, which the server does not offer (5.6.7)")
+    path = canonical(mailbox).address.encode("utf-8")
+    # A quoted local part may hold spaces and brackets; nothing else may.
+    bare = re.sub(rb'^"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"', b"", path)
+    if _FORBIDDEN.search(bare):
+        raise AddressError("the address has a character that cannot be in an SMTP path")
+    return path
+
+
+def xtext(value: str) -> str:
+    """`value` encoded for an ESMTP parameter (RFC 3461 §4), for ENVID and ORCPT."""
+    return _XTEXT.sub(lambda m: b"+%02X" % m[0][0], value.encode("utf-8")).decode("ascii")

@@ -1,0 +1,111 @@
+"""`python -m bench.load http|smtp`: runs one load and ends.
+
+Standard output carries JSON lines: progress twice a second, and the result as the last.
+"""
+
+import argparse
+import asyncio
+import functools
+import json
+import time
+
+import uvloop
+
+from bench.load.driver import Driver, Plan
+from bench.load.http import HttpConnection, head
+from bench.load.smtp import SmtpConnection
+from bench.messages import Variant, sites, variants
+
+LOOK_EVERY_S = 0.05
+TELL_EVERY_S = 0.5
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
+    parser.add_argument("protocol", choices=("http", "smtp"))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--path", default="/v1/emails")
+    parser.add_argument("--key", default="", help="API key")
+    parser.add_argument("--sites", type=int, default=24)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--count", type=int, default=1000, help="messages, at least")
+    parser.add_argument("--seconds", type=float, default=0.0, help="at least so long")
+    parser.add_argument("--rate", type=float, default=0.0, help="open loop, per second")
+    parser.add_argument("--first-serial", type=int, default=0)
+    parser.add_argument("--backlog", type=int, default=0, help="accepted but undelivered at most")
+    parser.add_argument("--sink-control", type=int, default=0, help="to know what was delivered")
+    parser.add_argument("--keep-times", action="store_true", help="tell when each was accepted")
+    return parser.parse_args()
+
+
+async def run(options: argparse.Namespace) -> dict[str, object]:
+    plan = Plan(
+        count=options.count,
+        seconds=options.seconds,
+        rate=options.rate,
+        backlog=options.backlog,
+        first_serial=options.first_serial,
+    )
+    driver = Driver(plan, time.monotonic)
+    texts = variants(sites(options.sites))
+    loop = asyncio.get_running_loop()
+    if options.protocol == "http":
+        start = head(f"{options.host}:{options.port}", options.path, options.key)
+        factory = functools.partial(HttpConnection, driver, texts, start)
+    else:
+        factory = functools.partial(SmtpConnection, driver, texts)
+    for _ in range(options.connections):
+        await loop.create_connection(factory, options.host, options.port)
+    while len(driver.idle) < options.connections:
+        await asyncio.sleep(LOOK_EVERY_S)
+    driver.begin()
+    watchers = [asyncio.create_task(tell(driver))]
+    watchers.append(asyncio.create_task(watch_sink(driver, options.sink_control)))
+    if plan.rate:
+        watchers.append(asyncio.create_task(driver.tick()))
+    await driver.ended.wait()
+    for task in watchers:
+        task.cancel()
+    return result(driver, texts if options.keep_times else [])
+
+
+async def tell(driver: Driver) -> None:
+    while True:
+        await asyncio.sleep(TELL_EVERY_S)
+        print(json.dumps({"sent": driver.sent, "delivered": driver.delivered}), flush=True)
+
+
+async def watch_sink(driver: Driver, control: int) -> None:
+    """Follow what the sink has taken; without a sink, all that was accepted counts."""
+    if not control:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            driver.wake(driver.sent)
+    reader, writer = await asyncio.open_connection("127.0.0.1", control)
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        writer.write(b'{"command": "taken"}\n')
+        driver.wake(json.loads(await reader.readline())["messages"])
+
+
+def result(driver: Driver, texts: list[Variant]) -> dict[str, object]:
+    times = {
+        texts[serial % len(texts)].recipient(serial): at
+        for serial, at in driver.accepted_at.items()
+        if texts
+    }
+    return {
+        "result": True,
+        "sent": driver.sent,
+        "accepted": driver.accepted,
+        "outcomes": dict(driver.outcomes),
+        "seconds": time.monotonic() - driver.started_at,
+        "accept_ms": driver.latencies.summary(),
+        "accepted_at": times,
+    }
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(json.dumps(runner.run(run(parse()))), flush=True)

@@ -1,0 +1,131 @@
+"""Who sends when: a closed loop, or an open one with a fixed rate. Knows no protocol."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bench.load.latency import Latencies
+
+Clock = Callable[[], float]
+REFUSED_PAUSE_S = 0.05  # a refusal is not an invitation to spin
+
+
+class Connection(ABC):
+    """One connection to the contestant; carries one message at a time."""
+
+    @abstractmethod
+    def send(self, serial: int) -> None:
+        """Start to send; ends in `driver.done` with this connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    count: int  # send at least so many
+    seconds: float = 0.0  # and at least for so long
+    rate: float = 0.0  # per second, open loop; 0 is the closed loop
+    backlog: int = 0  # accepted and not delivered at most; 0 does not look
+    first_serial: int = 0
+
+
+@dataclass(slots=True)
+class Driver:
+    """Hands serials to idle connections and notes when each was due, answered and how."""
+
+    plan: Plan
+    clock: Clock
+    latencies: Latencies = field(default_factory=Latencies)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    accepted_at: dict[int, float] = field(default_factory=dict)
+    idle: deque[Connection] = field(default_factory=deque)
+    waiting: deque[tuple[int, float]] = field(default_factory=deque)  # due, no connection free
+    due: dict[Connection, tuple[int, float]] = field(default_factory=dict)
+    delivered: int = 0
+    sent: int = 0
+    running: bool = False
+    started_at: float = 0.0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def accepted(self) -> int:
+        return self.outcomes["accepted"]
+
+    def join(self, connection: Connection) -> None:
+        """A connection is ready for its next message."""
+        if self.waiting:
+            self.start(connection, *self.waiting.popleft())
+        elif self.plan.rate or not self.may_send():
+            self.idle.append(connection)
+            self.end_when_done()
+        else:
+            self.start(connection, self.next_serial(), self.clock())
+
+    def begin(self) -> None:
+        """Start the clock, once the connections stand."""
+        self.running = True
+        self.started_at = self.clock()
+        self.wake(0)
+
+    def may_send(self) -> bool:
+        if not self.running:
+            return False
+        room = not self.plan.backlog or self.sent - self.delivered < self.plan.backlog
+        return room and not self.satisfied()
+
+    def satisfied(self) -> bool:
+        plan = self.plan
+        return self.running and self.sent >= plan.count and self.clock() - self.started_at >= plan.seconds
+
+    def next_serial(self) -> int:
+        self.sent += 1
+        return self.plan.first_serial + self.sent - 1
+
+    def start(self, connection: Connection, serial: int, due: float) -> None:
+        self.due[connection] = (serial, due)
+        connection.send(serial)
+
+    def done(self, connection: Connection, outcome: str) -> None:
+        """The answer to what this connection carried: `accepted`, or the reason why not."""
+        serial, due = self.due.pop(connection)
+        now = self.clock()
+        self.outcomes[outcome] += 1
+        if outcome == "accepted":
+            self.latencies.add(now - due)
+            self.accepted_at[serial] = now
+            self.join(connection)
+        else:
+            asyncio.get_running_loop().call_later(REFUSED_PAUSE_S, self.join, connection)
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is gone for good, perhaps with a message under way."""
+        if connection in self.due:
+            del self.due[connection]
+            self.outcomes["lost"] += 1
+        if connection in self.idle:
+            self.idle.remove(connection)
+        self.end_when_done()
+
+    def wake(self, delivered: int) -> None:
+        """More was delivered: let connections go on that waited for it."""
+        self.delivered = delivered
+        while self.idle and not self.plan.rate and self.may_send():
+            self.join(self.idle.popleft())
+        self.end_when_done()
+
+    def end_when_done(self) -> None:
+        if not self.due and not self.waiting and self.satisfied():
+            self.ended.set()
+
+    async def tick(self) -> None:
+        """The open loop: everything is due at its time, whether or not somebody is free."""
+        plan = self.plan
+        while not self.satisfied():
+            at = self.started_at + self.sent / plan.rate
+            await asyncio.sleep(max(0.0, at - self.clock()))
+            serial = self.next_serial()
+            if self.idle:
+                self.start(self.idle.popleft(), serial, at)
+            else:
+                self.waiting.append((serial, at))
+        self.end_when_done()

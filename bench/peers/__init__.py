@@ -1,0 +1,1 @@
+"""Other people's mail servers, well configured, given the same messages for the same sink."""

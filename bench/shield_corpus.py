@@ -1,0 +1,106 @@
+"""Labelled mail as shield sees it: `*.jsonl.zst` of outbound messages, read into Content.
+
+A line is `{id, label, sub, split, raw}`; `raw.encode("latin-1")` is the message (see the README beside
+the files). Nothing of it is kept here: callers name the folder.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.header import decode_header
+from email.message import Message
+from pathlib import Path
+
+import zstandard
+
+from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
+
+BAD = frozenset({"spam", "phish"})
+MAIL = BAD | {"ham"}
+# What a client never hands in: the engine writes these itself.
+OURS = frozenset({"from", "to", "cc", "bcc", "subject", "reply-to", "date", "message-id"})
+EVALUATION_ONLY = "phishing_pot"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    id: str
+    label: str
+    file: str
+    split: str  # train, test, or - where the file is not split
+    content: Content
+
+    @property
+    def bad(self) -> bool:
+        return self.label in BAD
+
+
+def samples(folder: Path) -> Iterator[Sample]:
+    """Every ham, spam and phish message below `folder`."""
+    for path in sorted(folder.glob("*.jsonl.zst")):
+        for row in rows(path):
+            if row["label"] in MAIL:
+                raw = row["raw"].encode("latin-1")
+                file = path.name.removesuffix(".jsonl.zst")
+                yield Sample(row["id"], row["label"], file, row["split"], content(raw))
+
+
+def rows(path: Path) -> Iterator[dict[str, str]]:
+    with path.open("rb") as packed:
+        for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(packed), "utf-8"):
+            yield json.loads(line)
+
+
+def content(raw: bytes) -> Content:
+    """The fields that a customer would have posted to make this message."""
+    message = message_from_bytes(raw, policy=policy.compat32)
+    parsed = Content(subject=field(message, "Subject"))
+    setattr(parsed, "from", field(message, "From"))
+    parsed.to.extend(field(message, name) for name in ("To",) if message[name])
+    parsed.reply_to.extend(field(message, name) for name in ("Reply-To",) if message[name])
+    for name in dict.fromkeys(message.keys()):
+        if name.lower() not in OURS and not name.lower().startswith(("content-", "mime-")):
+            parsed.headers.append(Header(name=name, value=field(message, name)))
+    for part in message.walk():
+        if not part.is_multipart():
+            add(parsed, part)
+    return parsed
+
+
+def add(parsed: Content, part: Message) -> None:
+    name = part.get_filename()
+    kind = part.get_content_type()
+    payload = part.get_payload(decode=True)
+    body = payload if isinstance(payload, bytes) else b""
+    if kind in {"text/plain", "text/html"} and not name:
+        slot = kind.removeprefix("text/").replace("plain", "text")
+        setattr(parsed, slot, getattr(parsed, slot) + decoded(body, part.get_content_charset()))
+    else:
+        parsed.attachments.append(
+            Attachment(filename=clean(name or ""), content_type=clean(kind), content=body)
+        )
+
+
+def field(message: Message, name: str) -> str:
+    """An unfolded header with its encoded words (RFC 2047) read."""
+    value = str(message[name] or "")
+    try:
+        pieces = decode_header(value)
+    except ValueError:  # base64 that is none
+        pieces = [(value, None)]
+    words = (p if isinstance(p, str) else decoded(p, c) for p, c in pieces)
+    return " ".join("".join(words).split())
+
+
+def decoded(body: bytes, charset: str | None) -> str:
+    try:
+        return clean(body.decode(charset or "utf-8", "replace"))
+    except LookupError:  # a charset that nobody knows
+        return clean(body.decode("latin-1"))
+
+
+def clean(text: str) -> str:
+    """Without lone surrogates, which protobuf strings cannot carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,98 @@
+"""Broker and database in wheels: Apache Kafka and PostgreSQL under one data folder, no installation.
+
+    async with Embedded("data") as pair:      # or: with Embedded("data") as pair
+        pair.bootstrap_servers                 # 127.0.0.1:…
+        pair.database_url                      # postgresql://…, the owner's
+        pair.kafka.kill(); pair.kafka.start()  # the same address afterwards; also stop, pause, resume
+        pair.postgres.kill(); pair.postgres.start()
+        pair.kafka.wipe(); pair.kafka.start()  # an empty broker beside a full database
+
+Data survives a restart and a kill -9 of everything; ports are free ones that stay with the folder.
+The servers die with the process that started them. All methods block (2 to 6 s for a start): call
+them from a thread where a loop is running. Everything that can go wrong is an EmbeddedError of one line.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from kernel.embedded.errors import EmbeddedError
+from kernel.embedded.folder import Folder
+from kernel.embedded.kafka import Kafka
+from kernel.embedded.postgres import Postgres
+
+__all__ = ["Embedded", "EmbeddedError"]
+
+
+class Embedded:
+    """The pair. Ports: 0 takes those of the folder's last run if free, else any free ones."""
+
+    def __init__(
+        self, data_dir: Path | str, *, kafka_port: int = 0, postgres_port: int = 0
+    ) -> None:
+        self.folder = Folder(Path(data_dir))
+        self.kafka = Kafka(self.folder, port=kafka_port)
+        self.postgres = Postgres(self.folder, port=postgres_port)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.kafka.bootstrap_servers
+
+    @property
+    def database_url(self) -> str:
+        return self.postgres.database_url
+
+    @property
+    def running(self) -> bool:
+        return self.kafka.running and self.postgres.running
+
+    def start(self) -> None:
+        """Both at once; if one fails, neither is left."""
+        self.folder.open()
+        try:
+            self.postgres.forget_owner()
+            with ThreadPoolExecutor(2) as both:
+                starts = [both.submit(server.start) for server in (self.kafka, self.postgres)]
+            for start in starts:
+                start.result()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        with ThreadPoolExecutor(2) as both:
+            stops = [both.submit(server.stop) for server in (self.kafka, self.postgres)]
+        self.folder.close()
+        for stop in stops:
+            stop.result()
+
+    def kill(self) -> None:
+        """kill -9 of both, as when the power goes."""
+        self.kafka.kill()
+        self.postgres.kill()
+        self.folder.close()
+
+    def __enter__(self) -> "Embedded":
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> "Embedded":
+        await asyncio.to_thread(self.start)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.stop)

@@ -1,0 +1,43 @@
+"""What can go wrong with the pair, each in one line that says what to do."""
+
+from pathlib import Path
+
+DISK_FULL = ("No space left on device", "could not extend file", "Disk quota exceeded")
+PORT_TAKEN = ("Address already in use", "could not bind")
+
+
+class EmbeddedError(Exception):
+    """The pair cannot start or go on; the message is one line for the operator."""
+
+
+def port_taken(name: str, port: int) -> EmbeddedError:
+    return EmbeddedError(
+        f"{name} cannot listen on 127.0.0.1:{port}: the port is taken. "
+        "Stop the program that uses it, or choose another port (0 takes a free one)."
+    )
+
+
+def disk_full(folder: Path) -> EmbeddedError:
+    return EmbeddedError(f"No space left for {folder}: free some, or choose another data folder.")
+
+
+def explain(name: str, port: int, log: Path, *, since: int = 0) -> EmbeddedError:
+    """The reason a server ended, from what it wrote to its log after the offset `since`."""
+    text = read_from(log, since)
+    if any(sign in text for sign in DISK_FULL):
+        return disk_full(log.parent)
+    if any(sign in text for sign in PORT_TAKEN):
+        return port_taken(name, port)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if "FATAL" in line or "ERROR" in line or "Exception" in line]
+    last = (telling or lines or ["it wrote nothing"])[-1 if not telling else 0]
+    return EmbeddedError(f"{name} did not start: {last[:300]} (more in {log})")
+
+
+def read_from(log: Path, offset: int) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(offset)
+            return file.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,108 @@
+"""Apache Kafka's jars: resolved once with jgo, then fetched and checked against the committed lock.
+
+`python -m kernel.embedded.jars ENDPOINT` writes the lock anew (see `make lock`).
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernel.embedded.errors import EmbeddedError, disk_full
+
+LOCK = Path(__file__).with_name("kafka.lock.toml")
+DOWNLOADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.artifact}-{self.version}.jar"
+
+
+def classpath(cache: Path | None = None) -> str:
+    """Every jar of the lock, in its order, each with the hash that the lock names."""
+    folder = (cache or cache_folder()) / "jars"
+    jars = locked()
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        paths = list(pool.map(lambda jar: provide(jar, folder), jars))
+    return os.pathsep.join(map(str, paths))
+
+
+def locked(lock: Path = LOCK) -> Sequence[Jar]:
+    entries = tomllib.loads(lock.read_text())["dependencies"]
+    return [Jar(e["groupId"], e["artifactId"], e["version"], e["sha256"]) for e in entries]
+
+
+def cache_folder() -> Path:
+    """OBM_CACHE_DIR, or the user's cache folder."""
+    if chosen := os.environ.get("OBM_CACHE_DIR"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "obm"
+
+
+def provide(jar: Jar, folder: Path) -> Path:
+    path = folder / jar.name
+    if not path.exists() or digest(path) != jar.sha256:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            fetch(jar, path)
+        except OSError as error:
+            if error.errno == 28:  # ENOSPC
+                raise disk_full(folder) from error
+            raise unreachable(jar, error) from error
+    return path
+
+
+def fetch(jar: Jar, path: Path) -> None:
+    """Download beside the target, check, then move: nobody ever sees half a jar."""
+    from jgo.maven import MavenContext  # noqa: PLC0415: half a second, needed once
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        component = MavenContext(repo_cache=Path(scratch), timeout=60)
+        artifact = component.project(jar.group, jar.artifact).at_version(jar.version).artifact()
+        try:
+            found = Path(artifact.resolve())
+        except RuntimeError as error:
+            raise unreachable(jar, error) from error
+        if (got := digest(found)) != jar.sha256:
+            raise EmbeddedError(f"{jar.name} has SHA-256 {got}, but the lock says {jar.sha256}.")
+        found.replace(path)
+
+
+def unreachable(jar: Jar, error: Exception) -> EmbeddedError:
+    why = str(error).split("\n", 1)[0][:200] or type(error).__name__
+    return EmbeddedError(
+        f"Kafka's {jar.group}:{jar.artifact}:{jar.version} is not in {cache_folder()} and cannot "
+        f"be downloaded ({why}): check the network and its proxy settings, and start again."
+    )
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_lock(endpoint: str) -> None:
+    from jgo.env import EnvironmentBuilder  # noqa: PLC0415: needed by maintainers only
+    from jgo.maven import MavenContext  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as scratch:
+        builder = EnvironmentBuilder(context=MavenContext(), cache_dir=Path(scratch))
+        shutil.copy(builder.from_endpoint(endpoint).path / "jgo.lock.toml", LOCK)
+
+
+if __name__ == "__main__":
+    write_lock(sys.argv[1])

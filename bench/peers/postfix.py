@@ -138,5 +138,5 @@ def transport(routes: Routes) -> str:
 
 
 def cached(routes: Routes) -> str:
-    """Destinations whose connections are always kept: by next hop, as the transport names it."""
-    return "".join(f"[{address}]:{port} yes\n" for address, port in routes.values())
+    """Destinations whose connections are always kept: next hops, without brackets and port."""
+    return "".join(f"{address} yes\n" for address, _ in routes.values())

@@ -77,6 +77,8 @@ class Envelope(_message.Message):
     DUE_AT_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     SENDER_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    RETURN_PATH_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     """UUIDv7: one email to one recipient"""
     email_id: _builtins.str
@@ -94,6 +96,10 @@ class Envelope(_message.Message):
     """goes to the sandbox and nowhere else"""
     sender: _builtins.str
     """the address in From, for the log and for scoring"""
+    traceparent: _builtins.str
+    """W3C trace context of the request, carried to the last event"""
+    return_path: _builtins.str
+    """the envelope sender, with a keyed token (VERP)"""
     @_builtins.property
     def accepted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -121,10 +127,12 @@ class Envelope(_message.Message):
         due_at: _timestamp_pb2.Timestamp | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         sender: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
+        return_path: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "due_at", b"due_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "message_class", b"message_class", "message_id", b"message_id", "recipient", b"recipient", "recipient_type", b"recipient_type", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "message_class", b"message_class", "message_id", b"message_id", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -185,11 +193,16 @@ class MessageAccepted(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     message_class: Global___MessageClass.ValueType
     api_key_id: _builtins.str
     subject: _builtins.str
     """the first 998 characters"""
+    account_id: _builtins.str
+    stream: _builtins.str
+    """transactional or broadcast"""
     @_builtins.property
     def envelope(self) -> Global___Envelope: ...
     @_builtins.property
@@ -211,10 +224,12 @@ class MessageAccepted(_message.Message):
         subject: _builtins.str = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        account_id: _builtins.str = ...,
+        stream: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key_id", b"api_key_id", "envelope", b"envelope", "from", b"from", "message_class", b"message_class", "message_id", b"message_id", "metadata", b"metadata", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_key_id", b"api_key_id", "envelope", b"envelope", "from", b"from", "message_class", b"message_class", "message_id", b"message_id", "metadata", b"metadata", "stream", b"stream", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

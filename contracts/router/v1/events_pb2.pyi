@@ -66,9 +66,9 @@ class DeliveryAssigned(_message.Message):
     SOURCE_IP_FIELD_NUMBER: _builtins.int
     EHLO_FIELD_NUMBER: _builtins.int
     EXCHANGERS_FIELD_NUMBER: _builtins.int
-    RETURN_PATH_FIELD_NUMBER: _builtins.int
     NOT_AFTER_FIELD_NUMBER: _builtins.int
     TRIES_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     """1, 2, …: the serial of assignments"""
@@ -77,9 +77,10 @@ class DeliveryAssigned(_message.Message):
     source_ip: _builtins.str
     """empty: the default route of the machine"""
     ehlo: _builtins.str
-    return_path: _builtins.str
     tries: _builtins.int
     """answered attempts before this one"""
+    ambiguous: _builtins.bool
+    """an earlier attempt may have delivered it"""
     @_builtins.property
     def envelope(self) -> _events_pb2.Envelope: ...
     @_builtins.property
@@ -101,13 +102,13 @@ class DeliveryAssigned(_message.Message):
         source_ip: _builtins.str = ...,
         ehlo: _builtins.str = ...,
         exchangers: _abc.Iterable[Global___MailExchanger] | None = ...,
-        return_path: _builtins.str = ...,
         not_after: _timestamp_pb2.Timestamp | None = ...,
         tries: _builtins.int = ...,
+        ambiguous: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "egress_id", b"egress_id", "ehlo", b"ehlo", "envelope", b"envelope", "exchangers", b"exchangers", "message_id", b"message_id", "not_after", b"not_after", "return_path", b"return_path", "site", b"site", "source_ip", b"source_ip", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "egress_id", b"egress_id", "ehlo", b"ehlo", "envelope", b"envelope", "exchangers", b"exchangers", "message_id", b"message_id", "not_after", b"not_after", "site", b"site", "source_ip", b"source_ip", "tries", b"tries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,50 @@
+"""How to wait for infrastructure: without limit, capped, with jitter, and not ready meanwhile."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import chain, repeat
+from typing import TypeVar
+
+from kernel.errors import Unavailable
+
+T = TypeVar("T")
+RAMP_S = (0.1, 0.2, 0.5, 1.0)
+CAP_S = 2.0  # a pipeline that stands still costs more than a question every two seconds
+
+logger = logging.getLogger(__name__)
+
+
+class Health:
+    """What is away just now. Ready means nothing is."""
+
+    def __init__(self) -> None:
+        self.away: set[str] = set()
+
+    @property
+    def ready(self) -> bool:
+        return not self.away
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], health: Health) -> T:
+    """Repeat while infrastructure is away. Every other error is the caller's."""
+    delays = delays_s()
+    met: set[str] = set()
+    while True:
+        try:
+            result = await attempt()
+        except Unavailable as error:
+            if str(error) not in met:
+                logger.warning("%s is away: %r", error, error.__cause__)
+            met.add(str(error))
+            health.away |= met
+            await asyncio.sleep(next(delays))
+        else:
+            health.away -= met
+            return result
+
+
+def delays_s() -> Iterator[float]:
+    """Jitter, so that a database that comes back does not meet all replicas in one moment."""
+    return (random.uniform(0.5, 1) * delay for delay in chain(RAMP_S, repeat(CAP_S)))

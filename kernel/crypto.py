@@ -1,0 +1,81 @@
+"""Keys: bodies sealed under a tenant's key, secrets encrypted at rest, hashes of keys."""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from kernel.errors import BadSetting
+
+NONCE_BYTES = 12
+KEY_BYTES = 32
+
+
+class SealBroken(Exception):
+    """A sealed body does not belong to this tenant and email, or was damaged."""
+
+
+def new_key() -> bytes:
+    """32 random bytes, for AES-256-GCM."""
+    return os.urandom(KEY_BYTES)
+
+
+def seal(key: bytes, body: bytes, associated: bytes) -> bytes:
+    """AES-256-GCM (NIST SP 800-38D): nonce, then ciphertext with its tag."""
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + AESGCM(key).encrypt(nonce, body, associated)
+
+
+def unseal(key: bytes, sealed: bytes, associated: bytes) -> bytes:
+    """Raises SealBroken for any other key or associated data: a wrong reference shows nothing."""
+    try:
+        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
+    except (InvalidTag, ValueError) as error:
+        raise SealBroken from error
+
+
+def sha256(text: str | bytes) -> bytes:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).digest()
+
+
+def keyed_hash(key: bytes, text: str) -> bytes:
+    """HMAC-SHA-256: a name for an address that only the holder of the key can recognise."""
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+class Secrets:
+    """Encryption at rest under a rotating set of Fernet keys: the first encrypts, all decrypt.
+
+    Decrypted values are kept: directory records repeat the same few tokens.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        try:
+            self._fernet = MultiFernet([Fernet(key) for key in keys])
+        except ValueError as error:
+            raise BadSetting(
+                "SECRET_KEYS must be a comma-separated list of Fernet keys; make one with "
+                "`obm secret`"
+            ) from error
+        self._opened: dict[bytes, bytes] = {}
+
+    def encrypt(self, secret: bytes) -> bytes:
+        return self._fernet.encrypt(secret)
+
+    def decrypt(self, token: bytes) -> bytes:
+        """Raises BadSetting when none of the keys made this token."""
+        if (secret := self._opened.get(token)) is None:
+            try:
+                secret = self._fernet.decrypt(token)
+            except InvalidToken as error:
+                raise BadSetting("SECRET_KEYS lacks the key that encrypted a secret") from error
+            self._opened[token] = secret
+        return secret
+
+
+def new_secret_key() -> str:
+    return Fernet.generate_key().decode()

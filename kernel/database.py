@@ -1,0 +1,143 @@
+"""PostgreSQL, one short transaction at a time.
+
+psycopg executes everything: hot statements are SQL text with arrays, cold ones SQLAlchemy Core
+expressions, which are only compiled here. One pool, one kind of transaction.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any, LiteralString, TypeAlias, cast
+
+import psycopg
+import sqlalchemy as sa
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+
+from kernel.errors import Unavailable
+
+Params: TypeAlias = Sequence[Any] | dict[str, Any] | None
+Row: TypeAlias = tuple[Any, ...]
+
+# A process that is stopped inside a transaction must not stop its successor.
+SESSION = {
+    "idle_in_transaction_session_timeout": "2s",
+    "lock_timeout": "2s",
+    "statement_timeout": "10s",
+    "timezone": "UTC",
+}
+
+# SQLSTATEs that no single record can cause. Codes, because psycopg's classes mislead: 25P03 (idle
+# in transaction) and 25006 (standby) are InternalError, while 54000 (a value too long for its
+# index) is OperationalError: retried for ever, one record would close its partition.
+AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57P0", "58")
+
+_DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
+
+
+class Transaction:
+    """What a handler sees of the database: statements, and what to do after the commit."""
+
+    __slots__ = ("_callbacks", "connection")
+
+    def __init__(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
+        self.connection = connection
+        self._callbacks: list[Callable[[], None]] = []
+
+    async def rows(self, sql: str, params: Params = None) -> list[Row]:
+        """Execute SQL text with %s or %(name)s placeholders; all rows of its answer."""
+        cursor = await self.connection.execute(_trusted(sql), params)
+        return await cursor.fetchall() if cursor.description else []
+
+    async def execute(self, sql: str, params: Params = None) -> int:
+        """Execute SQL text; how many rows it touched."""
+        return (await self.connection.execute(_trusted(sql), params)).rowcount
+
+    async def run(self, statement: sa.Executable) -> list[Row]:
+        """Execute a SQLAlchemy Core statement; all rows of its answer."""
+        sql, params = _compiled(statement)
+        return await self.rows(sql, params)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Called once the commit is certain, whatever becomes of the offsets. It must not raise."""
+        self._callbacks.append(callback)
+
+    def committed(self) -> None:
+        for callback in self._callbacks:
+            callback()
+
+
+def _trusted(sql: str) -> LiteralString:
+    """Statements come from stores, never from outside; values travel as parameters."""
+    return cast(LiteralString, sql)
+
+
+def _compiled(statement: sa.Executable) -> tuple[str, dict[str, Any]]:
+    compiled = cast(sa.ClauseElement, statement).compile(
+        dialect=_DIALECT, compile_kwargs={"render_postcompile": True}
+    )
+    return str(compiled), dict(compiled.params)
+
+
+class Database:
+    """A pool with one role. Open it inside the running loop: `await database.open()`.
+
+    Raises Unavailable from `transaction` when PostgreSQL is away; every other error is the
+    caller's own.
+    """
+
+    def __init__(self, url: str, *, connections_max: int = 8, name: str = "obm") -> None:
+        options = " ".join(f"-c {setting}={value}" for setting, value in SESSION.items())
+        self._pool = AsyncConnectionPool(
+            psycopg_url(url),
+            kwargs={"options": options, "application_name": name, "connect_timeout": 5},
+            min_size=1,
+            max_size=connections_max,
+            open=False,
+            timeout=5.0,
+            max_waiting=10_000,
+            reconnect_timeout=1.0,
+        )
+        self._opened = False
+
+    async def open(self) -> None:
+        """Connections are made in the background: a database that is away does not fail this."""
+        if not self._opened:
+            self._opened = True
+            await self._pool.open(wait=False)
+
+    @asynccontextmanager
+    async def transaction(self, *, tenant_id: str | None = None) -> AsyncIterator[Transaction]:
+        """One transaction; with a tenant_id, row-level security shows its rows alone."""
+        await self.open()
+        try:
+            async with self._pool.connection() as connection:
+                tx = Transaction(connection)
+                if tenant_id is not None:
+                    await tx.execute("SELECT set_config('app.tenant_id', %s, true)", (tenant_id,))
+                yield tx
+        except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
+            if is_away(error):
+                raise Unavailable("postgresql") from error
+            raise
+        tx.committed()
+
+    async def close(self) -> None:
+        if self._opened:
+            await self._pool.close()
+
+
+@lru_cache(maxsize=16)
+def psycopg_url(url: str) -> str:
+    """libpq's spelling of an address that may carry SQLAlchemy's driver name."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether everybody fails, or only this statement."""
+    if not isinstance(error, psycopg.Error) or isinstance(error, PoolTimeout | TooManyRequests):
+        return True
+    if error.sqlstate:
+        return error.sqlstate.startswith(AWAY)
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)

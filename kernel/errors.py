@@ -1,0 +1,17 @@
+"""Errors are classified once, as types, at the edge where they are met."""
+
+
+class Unavailable(Exception):
+    """Broker, database or store is away. Everybody fails, so no record is to blame."""
+
+
+class TooManyParked(Exception):
+    """So many records cannot all be wrong: the fault is ours, and the service stops."""
+
+
+class BadSetting(Exception):
+    """What the operator has to change, in one line."""
+
+
+class Fenced(Exception):
+    """The lease is another's now: whatever was about to be written must not be."""

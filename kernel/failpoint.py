@@ -1,0 +1,44 @@
+"""Named places where a process can be made to die or freeze, so that tests can prove that it may.
+
+`OBM_FAILPOINTS="router.tick.committed=kill@3,delivery.body_sent=stop"`: at the third pass kill -9
+itself, at the first pass SIGSTOP itself. A pass costs one dict lookup when nothing is set. With
+`OBM_FAILPOINT_LOG=FILE` each action appends `name pid` first, so that the one who watches knows.
+"""
+
+import os
+import signal
+
+ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+
+class _Armed:
+    def __init__(self, action: signal.Signals, at_pass: int) -> None:
+        self.action = action
+        self.passes_left = at_pass
+
+
+def _parse(text: str) -> dict[str, _Armed]:
+    armed = {}
+    for entry in filter(None, text.split(",")):
+        name, _, action = entry.partition("=")
+        verb, _, at_pass = action.partition("@")
+        armed[name] = _Armed(ACTIONS[verb], int(at_pass or 1))
+    return armed
+
+
+_armed = _parse(os.environ.get("OBM_FAILPOINTS", ""))
+
+
+def failpoint(name: str) -> None:
+    """A place with a name. Nothing happens, unless this process was started to die here."""
+    if _armed and (armed := _armed.get(name)):
+        armed.passes_left -= 1
+        if armed.passes_left == 0:
+            _tell(name)
+            os.kill(os.getpid(), armed.action)
+
+
+def _tell(name: str) -> None:
+    if path := os.environ.get("OBM_FAILPOINT_LOG"):
+        with open(path, "a", encoding="utf-8") as log:
+            log.write(f"{name} {os.getpid()}\n")

@@ -1,0 +1,104 @@
+"""One owner at a time: a lease row with a fence (Kleppmann, "How to do distributed locking")."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from kernel.database import Database, Transaction
+from kernel.errors import Fenced, Unavailable
+
+LEASE_S = 10.0
+RENEW_EVERY_S = 3.0
+
+logger = logging.getLogger(__name__)
+
+
+def leases_table(metadata: sa.MetaData) -> sa.Table:
+    return sa.Table(
+        "leases",
+        metadata,
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("owner", sa.Text, nullable=False),
+        sa.Column("fence", sa.BigInteger, nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+    )
+
+
+class Lease:
+    """Holds one name of a service's leases table, renews it, and fences every transaction.
+
+    fence: grows with every change of owner; None while the lease is another's.
+    """
+
+    def __init__(
+        self, database: Database, schema: str, name: str, *, lease_s: float = LEASE_S
+    ) -> None:
+        self.name = name
+        self.owner = str(uuid4())
+        self.fence: int | None = None
+        self._database = database
+        self._table = f"{schema}.leases"
+        self._lease_s = lease_s
+
+    async def keep(self) -> None:
+        """A loop: take the lease when it is free, and renew it in time."""
+        while True:
+            try:
+                await self.try_take()
+            except Unavailable as error:
+                logger.warning("lease %s: %s is away", self.name, error)
+            await asyncio.sleep(self._lease_s * RENEW_EVERY_S / LEASE_S)
+
+    async def try_take(self) -> bool:
+        """Take or renew. A renewal keeps the fence, a change of owner raises it."""
+        async with self._database.transaction() as tx:
+            rows = await tx.rows(
+                f"INSERT INTO {self._table} AS held (name, owner, fence, expires_at)"  # noqa: S608
+                " VALUES (%(name)s, %(owner)s, 1, now() + make_interval(secs => %(s)s))"
+                " ON CONFLICT (name) DO UPDATE SET owner = excluded.owner,"
+                " expires_at = excluded.expires_at, fence = held.fence"
+                " + CASE WHEN held.owner = excluded.owner AND held.expires_at > now()"
+                " THEN 0 ELSE 1 END"
+                " WHERE held.owner = excluded.owner OR held.expires_at < now()"
+                " RETURNING fence",
+                {"name": self.name, "owner": self.owner, "s": self._lease_s},
+            )
+        fence = rows[0][0] if rows else None
+        if fence != self.fence:
+            logger.info("lease %s: fence %s", self.name, fence)
+        self.fence = fence
+        return fence is not None
+
+    async def hold(self, tx: Transaction) -> None:
+        """First statement of an owner's transaction. Raises Fenced when the lease is lost."""
+        held = await tx.rows(
+            f"SELECT 1 FROM {self._table} WHERE name = %s AND owner = %s AND fence = %s"  # noqa: S608
+            " AND expires_at > now() FOR SHARE",
+            (self.name, self.owner, self.fence),
+        )
+        if not held:
+            self.fence = None
+            raise Fenced(self.name)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A fenced transaction: a process that wakes up late writes nothing."""
+        async with self._database.transaction() as tx:
+            await self.hold(tx)
+            yield tx
+
+    async def release(self) -> None:
+        """On the way out: let a successor begin at once."""
+        if self.fence is None:
+            return
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                f"UPDATE {self._table} SET expires_at = now()"  # noqa: S608
+                " WHERE name = %s AND owner = %s AND fence = %s",
+                (self.name, self.owner, self.fence),
+            )
+        self.fence = None

@@ -1,0 +1,106 @@
+"""Internal gRPC: what one service asks another, with a deadline, and without waiting for ever."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+DEADLINE_S = 0.2
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+TOKEN_HEADER = "x-obm-token"  # noqa: S105 - the name of the header
+OPTIONS = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.so_reuseport", 0),
+]
+AWAY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class Away(Exception):
+    """The other service did not answer in time. The caller says what it could not ask."""
+
+
+class Refused(Exception):
+    """The other service answered with an error of the caller's: its code and words."""
+
+    def __init__(self, code: grpc.StatusCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Peer:
+    """A channel to another service. `await peer.ask(Stub.Method, request)`."""
+
+    def __init__(self, name: str, address: str, token: str) -> None:
+        self.name = name
+        self._metadata = ((TOKEN_HEADER, token),)
+        self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+
+    async def ask(
+        self,
+        method: Callable[..., Awaitable[Response]],
+        request: Message,
+        *,
+        deadline_s: float = DEADLINE_S,
+    ) -> Response:
+        """method: of a stub made on `peer.channel`. Raises Away or Refused."""
+        try:
+            return await method(request, timeout=deadline_s, metadata=self._metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in AWAY:
+                raise Away(self.name) from error
+            raise Refused(error.code(), error.details() or "") from error
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+
+class Server:
+    """Serves RPC to the other services, which show the token of the installation.
+
+    register: `add_XServicer_to_server(servicer, server.grpc)` is the caller's.
+    """
+
+    def __init__(self, address: str, token: str, *, grace_s: float = 1.0) -> None:
+        self._address = address
+        self._grace_s = grace_s
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = [_Token(token)]
+        self.grpc = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
+        self.port = self.grpc.add_insecure_port(address)
+
+    async def run(self) -> None:
+        """A loop: serve until cancelled."""
+        await self.grpc.start()
+        try:
+            await self.grpc.wait_for_termination()
+        finally:
+            await self.grpc.stop(self._grace_s)
+
+
+class _Token(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+        async def refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong RPC_TOKEN")
+
+        self._refuse = grpc.unary_unary_rpc_method_handler(cast(Any, refuse))
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        details: grpc.HandlerCallDetails,
+    ) -> Any:  # noqa: ANN401 - grpc's own handler types
+        shown = dict(details.invocation_metadata or ()).get(TOKEN_HEADER)
+        return await continuation(details) if shown == self._token else self._refuse

@@ -1,0 +1,112 @@
+"""A service is a name and the loops it runs, until it is told to stop or one of them fails."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from aiohttp import web
+
+from kernel import metrics
+from kernel.backoff import Health, patiently
+
+Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+Close: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """name: of the service. loops: run until cancelled. close: after all loops have ended.
+
+    drain: called first when told to stop, while everything still runs: no new work, let what
+    runs come to its end. It is given drain_s.
+    """
+
+    name: str
+    loops: Sequence[Loop]
+    close: Close
+    health: Health
+    drain: Close | None = None
+    drain_s: float = 10.0
+    health_host: str = "127.0.0.1"
+    health_port: int | None = None
+
+
+async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
+    """Run one service in production, all five in one process. Any failure stops all, loudly.
+
+    Stops on SIGINT and SIGTERM, or when the event is set.
+    """
+    stop = stop or stop_on_signals()
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(loop()) for service in services for loop in service.loops]
+            tasks += [group.create_task(serve_health(service)) for service in services]
+            group.create_task(_end(services, stop, tasks))
+    finally:
+        for service in services:
+            await service.close()
+
+
+def stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    return stop
+
+
+async def _end(
+    services: Sequence[Service], stop: asyncio.Event, tasks: Sequence["asyncio.Task[None]"]
+) -> None:
+    await stop.wait()
+    await asyncio.gather(*(_drain(service) for service in services))
+    for task in tasks:
+        task.cancel()
+
+
+async def _drain(service: Service) -> None:
+    service.health.away.add("stopping")
+    if service.drain is not None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(service.drain(), service.drain_s)
+
+
+async def every(interval_s: float, action: Callable[[], Awaitable[None]], health: Health) -> None:
+    """A pump: repeat, and wait while infrastructure is away."""
+    while True:
+        await patiently(action, health)
+        await asyncio.sleep(interval_s)
+
+
+async def serve_health(service: Service) -> None:
+    """/live, /ready (503 with what is away) and /metrics, on a port of their own."""
+    if service.health_port is None:
+        return
+    runner = web.AppRunner(_health_app(service.health), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, service.health_host, service.health_port).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def _health_app(health: Health) -> web.Application:
+    async def live(_: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def ready(_: web.Request) -> web.Response:
+        body = {"ready": health.ready, "away": sorted(health.away)}
+        return web.json_response(body, status=200 if health.ready else 503)
+
+    async def metrics_text(_: web.Request) -> web.Response:
+        metrics.ready.set(health.ready)
+        return web.Response(body=metrics.render(), content_type="text/plain")
+
+    app = web.Application()
+    app.add_routes(
+        [web.get("/live", live), web.get("/ready", ready), web.get("/metrics", metrics_text)]
+    )
+    return app

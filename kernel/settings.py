@@ -1,0 +1,107 @@
+"""What every service can be told, from the environment; `--help` prints it with its defaults."""
+
+import sys
+from typing import Annotated, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from kernel.errors import BadSetting
+
+
+class Settings(BaseSettings):
+    """Shared by all services. A service's own class sets `env_prefix`, so that its field `port`
+    is `ROUTER_PORT`; the shared ones keep the names given here, with the prefix or without."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, validate_default=True)
+
+    kafka_bootstrap_servers: str = Field(
+        "127.0.0.1:9092", validation_alias="KAFKA_BOOTSTRAP_SERVERS", description="host:port,…"
+    )
+    kafka_topic_prefix: str = Field(
+        "", validation_alias="KAFKA_TOPIC_PREFIX", description="of every topic and group"
+    )
+    content_store_url: str = Field(
+        "file:///var/lib/obm/content",
+        validation_alias="CONTENT_STORE_URL",
+        description="file://, s3://, gs:// or az://",
+    )
+    secret_keys: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        validation_alias="SECRET_KEYS",
+        description="Fernet keys, comma-separated: the first encrypts, all decrypt",
+    )
+    rpc_token: str = Field(
+        "", validation_alias="RPC_TOKEN", description="what the services show one another"
+    )
+    log_level: str = Field("INFO", validation_alias="LOG_LEVEL", description="DEBUG … ERROR")
+    log_format: str = Field("json", validation_alias="LOG_FORMAT", description="json or console")
+    otlp_endpoint: str = Field(
+        "",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="where traces go; empty: nowhere",
+    )
+    trace_share: float = Field(
+        0.01, validation_alias="OTEL_TRACES_SAMPLER_ARG", description="share of requests traced"
+    )
+    health_host: str = Field(
+        "127.0.0.1", validation_alias="HEALTH_HOST", description="of /live, /ready and /metrics"
+    )
+    sweep_after_s: float = Field(
+        5.0, validation_alias="OUTBOX_SWEEP_AFTER_S", description="age of an abandoned outbox row"
+    )
+    parked_share_max: float = Field(
+        0.1, description="of the last 1,000 records; above it the service stops"
+    )
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _not_empty(cls, keys: list[str]) -> list[str]:
+        if not keys:
+            raise ValueError("SECRET_KEYS is empty; make a key with `obm secret`")
+        return keys
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S], argv: list[str] | None = None) -> S:
+    """Read the environment, or print what can be set and leave. Raises BadSetting, in one line."""
+    argv = sys.argv[1:] if argv is None else argv
+    if "--help" in argv or "-h" in argv:
+        sys.stdout.write(describe(settings))
+        raise SystemExit(0)
+    if argv:
+        raise BadSetting(
+            f"unknown argument {argv[0]!r}: settings come from the environment, see --help"
+        )
+    try:
+        return settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        raise BadSetting(f"{name}: {first['msg']}".strip(": ")) from error
+
+
+def describe(settings: type[Settings]) -> str:
+    """A line per setting: name, default, meaning."""
+    lines = [f"{(settings.__doc__ or '').strip()}\n", "Settings, from the environment:\n"]
+    for name, field in settings.model_fields.items():
+        variable = env_name(settings, name, field)
+        default = (
+            "" if field.is_required() else f" [{field.get_default(call_default_factory=True)}]"
+        )
+        lines.append(f"  {variable}{default}\n      {field.description or ''}")
+    return "\n".join(lines) + "\n"
+
+
+def env_name(settings: type[Settings], name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    prefix = settings.model_config.get("env_prefix", "")
+    return alias if isinstance(alias, str) else f"{prefix}{name}".upper()

@@ -1,0 +1,207 @@
+"""Batch in, outcomes out: the loop around every handler, whatever the broker."""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from uuid import UUID
+
+from google.protobuf.message import DecodeError, Message
+
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from kernel import clock, metrics
+from kernel.backoff import Health, patiently
+from kernel.database import Database, Transaction
+from kernel.errors import TooManyParked
+from kernel.failpoint import failpoint
+from kernel.outbox import Entry, Outbox
+from kernel.outcome import Drop, Emit, Outcome, Park
+from kernel.topics import PARKED, TRACEPARENT, contract_of, encode
+
+M = TypeVar("M", bound=Message)
+Handler: TypeAlias = Callable[[Sequence[M], Transaction], Awaitable[Sequence[Outcome]]]
+RowlessHandler: TypeAlias = Callable[[Sequence[M]], Awaitable[Sequence[Outcome]]]
+Bytes: TypeAlias = Callable[[M], int]
+
+BATCH_BYTES_MAX = 64 * 1024 * 1024  # of referenced bodies, in one transaction
+
+logger = logging.getLogger(__name__)
+
+
+class Record(NamedTuple):
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+Batch: TypeAlias = Sequence[tuple[Record, M]]
+
+
+class Brake:
+    """Parking is for single records. When many park, stop before all of them have."""
+
+    def __init__(self, *, parked_share_max: float = 0.1, window: int = 1000) -> None:
+        self._parked_max = parked_share_max * window
+        self._recent: deque[bool] = deque(maxlen=window)
+
+    def count(self, records: int, *, parked: int) -> None:
+        self._recent.extend([True] * parked + [False] * (records - parked))
+        if (recently := sum(self._recent)) > self._parked_max:
+            raise TooManyParked(f"{recently} of the last {len(self._recent)} records")
+
+
+class Stream(Generic[M]):
+    """One kind of event or several, their handler, and everything that may go wrong around it.
+
+    With a database and an outbox, a batch is one transaction; without, the handler has no rows
+    and what it emits is acknowledged before the offsets move.
+    """
+
+    def __init__(  # noqa: PLR0913 - each a part of the loop
+        self,
+        *events: type[M],
+        name: str,
+        handler: Handler[M] | RowlessHandler[M],
+        health: Health,
+        send: Callable[[Sequence[Outgoing]], Awaitable[None]],
+        database: Database | None = None,
+        outbox: Outbox | None = None,
+        brake: Brake | None = None,
+        referenced_bytes: Bytes[M] = lambda _: 0,
+        gather_s: float = 0.0,
+    ) -> None:
+        self.events = events
+        self.name = name
+        self.gather_s = gather_s  # where nobody waits: at least so long from batch to batch
+        self._handler: Callable[..., Awaitable[Sequence[Outcome]]] = handler
+        self._health = health
+        self._send = send
+        self._database = database
+        self._outbox = outbox
+        self._brake = brake or Brake()
+        self._referenced_bytes = referenced_bytes
+        self._types = {
+            name: event for event in events for name in contract_of(event.DESCRIPTOR).names
+        }
+
+    async def handle(self, records: Sequence[Record]) -> None:
+        """Settle a batch. When this returns, and only then, its offsets may be committed."""
+        batch, undecodable = self._decode(records)
+        parked = list(undecodable)
+        for part in self._bounded(batch):
+            parked += await self._settle(part)
+        self._brake.count(len(records), parked=len(parked))
+        if parked:
+            await patiently(partial(self._send, parked), self._health)
+            metrics.parked.labels(self.name).inc(len(parked))
+        metrics.consumed.labels(self.name).inc(len(records))
+        failpoint(f"{self.name}.settled")
+
+    def _decode(self, records: Iterable[Record]) -> tuple[Batch[M], list[Outgoing]]:
+        """Messages, one per event id, and what cannot be one."""
+        found: dict[UUID, tuple[Record, M]] = {}
+        undecodable: list[Outgoing] = []
+        for record in records:
+            try:
+                message = self._types[record.topic].FromString(record.value or b"")
+                found.setdefault(contract_of(message.DESCRIPTOR).id_for(message), (record, message))
+            except (DecodeError, ValueError) as error:
+                undecodable.append(park(record, "undecodable", error))
+        return list(found.values()), undecodable
+
+    def _bounded(self, batch: Batch[M]) -> Iterable[Batch[M]]:
+        """Slices whose referenced bodies fit into memory together."""
+        start, total = 0, 0
+        for index, (_, message) in enumerate(batch):
+            size = self._referenced_bytes(message)
+            if index > start and total + size > BATCH_BYTES_MAX:
+                yield batch[start:index]
+                start, total = index, 0
+            total += size
+        if batch:
+            yield batch[start:]
+
+    async def _settle(self, batch: Batch[M]) -> list[Outgoing]:
+        """Halve on a bug until its record is alone; return what has to be parked."""
+        if not batch:
+            return []
+        try:
+            entry, parked = await patiently(partial(self._decide, batch), self._health)
+        except Exception as error:
+            if len(batch) == 1:
+                logger.exception("a record is parked", extra={"stream": self.name})
+                return [park(batch[0][0], "handler failed", error)]
+            middle = len(batch) // 2
+            return [*await self._settle(batch[:middle]), *await self._settle(batch[middle:])]
+        await patiently(partial(self._publish, entry), self._health)
+        return parked
+
+    async def _decide(self, batch: Batch[M]) -> tuple[Entry, list[Outgoing]]:
+        """One transaction: rows, and the events about them, commit together or not at all."""
+        messages = [message for _, message in batch]
+        if self._database is None or self._outbox is None:
+            outcomes = await self._handler(messages)
+            events, parked = self._outgoing(batch, outcomes)
+            return Entry(None, events), parked
+        entry = Entry(None, ())
+        try:
+            async with self._database.transaction() as tx:
+                outcomes = await self._handler(messages, tx)
+                events, parked = self._outgoing(batch, outcomes)
+                entry = await self._outbox.add(tx, events)
+        except BaseException:
+            self._outbox.abandon(entry)
+            raise
+        failpoint(f"{self.name}.committed")
+        return entry, parked
+
+    def _outgoing(
+        self, batch: Batch[M], outcomes: Sequence[Outcome]
+    ) -> tuple[list[Outgoing], list[Outgoing]]:
+        events: list[Outgoing] = []
+        parked: list[Outgoing] = []
+        now = clock.now()
+        for (record, _), outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Emit):
+                trace = traceparent_of(record)
+                events += [encode(event, now, trace) for event in outcome.events]
+            elif isinstance(outcome, Park):
+                parked.append(park(record, outcome.reason))
+            elif isinstance(outcome, Drop):
+                metrics.dropped.labels(self.name, outcome.reason).inc()
+        return events, parked
+
+    async def _publish(self, entry: Entry) -> None:
+        if self._outbox is not None:
+            await self._outbox.publish(entry)
+        elif entry.records:
+            await self._send(entry.records)
+
+
+def traceparent_of(record: Record) -> bytes | None:
+    return next((value for name, value in record.headers if name == TRACEPARENT), None)
+
+
+def park(record: Record, reason: str, error: Exception | None = None) -> Outgoing:
+    """The record as it came; in its headers why, and from where.
+
+    It needs no outbox: the offset has not moved, so a crash parks it again.
+    """
+    why = {
+        "parked_reason": reason,
+        "parked_error": repr(error)[:500] if error else "",
+        "parked_topic": record.topic,
+        "parked_partition": str(record.partition),
+        "parked_offset": str(record.offset),
+    }
+    headers: dict[str, Any] = dict(record.headers)
+    return Outgoing(
+        topic=record.topic + PARKED,
+        key=record.key,
+        value=record.value,
+        headers={**headers, **{name: text.encode() for name, text in why.items()}},
+    )

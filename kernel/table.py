@@ -1,0 +1,95 @@
+"""A compacted topic replayed into memory, so that a lookup costs no query on the hot path."""
+
+import asyncio
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from google.protobuf.message import Message
+
+from kernel.stream import Record
+from kernel.topics import contract_of
+
+POLL_S = 0.05
+
+
+class Followed(Protocol):
+    """What a table needs of the broker: kernel.kafka.Kafka has it."""
+
+    def follow(
+        self, event: type[Message], on_record: Callable[[Record], None]
+    ) -> asyncio.Event: ...
+
+
+V = TypeVar("V", bound=Message)
+
+
+class Table(Generic[V]):
+    """The newest version of every entry, by id.
+
+    An entry is a message with `version` and `deleted`; its id is its key field. Older versions
+    and repeats are ignored, so the order of the topic does not matter. `index` names a second way
+    in: `table.by(value)`.
+    """
+
+    def __init__(
+        self, event: type[V], kafka: Followed, *, index: Callable[[V], Hashable] | None = None
+    ) -> None:
+        self._event = event
+        [self._id_field] = contract_of(event.DESCRIPTOR).topic.key
+        self._index_of = index
+        self._entries: dict[str, V] = {}
+        self._index: dict[Hashable, str] = {}
+        self._listeners: list[Callable[[V], None]] = []
+        self.replayed = kafka.follow(event, self._on_record)
+
+    def get(self, entry_id: str) -> V | None:
+        """The entry, or None when it is unknown or deleted."""
+        entry = self._entries.get(entry_id)
+        return None if entry is None or self._deleted(entry) else entry
+
+    def by(self, value: Hashable) -> V | None:
+        """The entry whose index has this value, or None."""
+        return self.get(self._index.get(value, ""))
+
+    def values(self) -> list[V]:
+        return [entry for entry in self._entries.values() if not self._deleted(entry)]
+
+    async def fetch(self, ids: Iterable[str], *, within_s: float = 5.0) -> dict[str, V]:
+        """Those of the entries that exist. Waits for what may still be on its way to this table:
+        a message can be faster than the record of its tenant."""
+        wanted = set(ids)
+        deadline = asyncio.get_running_loop().time() + within_s
+        while missing := wanted - self._entries.keys():
+            if asyncio.get_running_loop().time() >= deadline:
+                break
+            await asyncio.sleep(POLL_S)
+        present = ((entry_id, self.get(entry_id)) for entry_id in wanted - missing)
+        return {entry_id: entry for entry_id, entry in present if entry is not None}
+
+    def put(self, entry: V) -> None:
+        """Apply an entry, from the topic or from the owner's own database."""
+        entry_id = str(getattr(entry, self._id_field))
+        known = self._entries.get(entry_id)
+        if known is not None and self._version(known) >= self._version(entry):
+            return
+        self._entries[entry_id] = entry
+        if self._index_of is not None:
+            self._index[self._index_of(entry)] = entry_id
+        for listener in self._listeners:
+            listener(entry)
+
+    def on_change(self, listener: Callable[[V], None]) -> None:
+        """Called with each new version."""
+        self._listeners.append(listener)
+
+    def _on_record(self, record: Record) -> None:
+        if record.value:
+            self.put(self._event.FromString(record.value))
+
+    @staticmethod
+    def _version(entry: Message) -> int:
+        return int(cast(Any, entry).version)
+
+    @staticmethod
+    def _deleted(entry: Message) -> bool:
+        return bool(cast(Any, entry).deleted)

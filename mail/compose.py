@@ -1,7 +1,7 @@
 """Composing a message from its parts: RFC 5322, RFC 2045 to 2047, RFC 2183, 2231, 2387, 2392.
 
-The body is 7-bit, so that no server has to convert it after it is signed (RFC 6376 §5.3): text as it
-is when it is plain and narrow, else quoted-printable or base64, whichever is shorter. Date and
+The body is 7-bit, so that no server has to convert it after it is signed (RFC 6376 §5.3): text as
+it is when it is plain and narrow, else quoted-printable or base64, whichever is shorter. Date and
 Message-ID come from the caller; Bcc has no field here and so cannot reach the wire.
 """
 
@@ -41,7 +41,7 @@ class Email:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A message: its header fields, each folded and with its CRLF, and its body, CRLF throughout."""
+    """A message: header fields, each folded and with its CRLF, and the body, CRLF throughout."""
 
     headers: tuple[bytes, ...]
     body: bytes

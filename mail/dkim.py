@@ -29,7 +29,7 @@ OVERSIGNED = (
     b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"mime-version",
     b"content-type", b"list-unsubscribe", b"list-unsubscribe-post",
 )  # fmt: skip
-# Signed, and oversigned, when they occur: a mailing list may add the other List-* (RFC 6376 §5.4.1).
+# Signed, and oversigned, when they occur: a mailing list may add the other List-*.
 IF_PRESENT = (
     b"sender", b"in-reply-to", b"references", b"content-transfer-encoding", b"content-id",
     b"content-description", b"list-id", b"list-help", b"list-subscribe", b"list-post",

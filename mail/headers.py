@@ -27,15 +27,19 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\
 _ID = re.compile(r"<?([!-;=?-~]+@[!-;=?-~]+?)>?")
 # The engine writes these itself, from fields of their own (or never).
 _RESERVED = frozenset(
-    "from to cc bcc subject date sender reply-to message-id return-path received dkim-signature"
-    " mime-version".split()
-)
+    (
+        "from", "to", "cc", "bcc", "subject", "date", "sender", "reply-to", "message-id",
+        "return-path", "received", "dkim-signature", "mime-version",
+    )
+)  # fmt: skip
 _RESERVED_PREFIXES = ("arc-", "resent-", "content-")
 # Their syntax has no room for encoded words, and a msg-id is one piece (RFC 5322 §3.6.4).
 _STRUCTURED = frozenset(
-    "references in-reply-to list-unsubscribe list-unsubscribe-post list-help list-subscribe"
-    " list-post list-owner list-archive auto-submitted precedence".split()
-)
+    (
+        "references", "in-reply-to", "list-unsubscribe", "list-unsubscribe-post", "list-help",
+        "list-subscribe", "list-post", "list-owner", "list-archive", "auto-submitted", "precedence",
+    )
+)  # fmt: skip
 
 
 def check_name(name: str) -> str:

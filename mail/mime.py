@@ -1,8 +1,8 @@
 """MIME parts: RFC 2045 (encodings), RFC 2046 (multipart), RFC 2183 and 2231 (names of files).
 
-Every function works on whole bytes: the standard library's encoders in C see a part once. A boundary
-begins with `=_`, which neither quoted-printable nor base64 can produce, and text that contains `=_`
-is never sent unencoded, so no part can end another.
+Every function works on whole bytes: the standard library's encoders in C see a part once. A
+boundary begins with `=_`, which neither quoted-printable nor base64 can produce, and text that
+contains `=_` is never sent unencoded, so no part can end another.
 """
 
 import binascii
@@ -42,7 +42,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One entity: the Content-… fields, each with its CRLF, and the encoded body, ending in CRLF."""
+    """One entity: the Content-… fields, each with CRLF, and the encoded body, ending in CRLF."""
 
     headers: tuple[bytes, ...]
     body: bytes
@@ -96,7 +96,7 @@ def encode_quoted_printable(data: bytes) -> bytes:
 
 
 def encode_base64(data: bytes) -> bytes:
-    """RFC 2045 §6.8: lines of 76 with CRLF, in chunks so that little more than the result is held."""
+    """RFC 2045 §6.8: lines of 76 with CRLF, in chunks: little more than the result is held."""
     pieces = []
     view = memoryview(data)
     for start in range(0, len(data), _CHUNK):

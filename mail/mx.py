@@ -1,0 +1,136 @@
+"""Where a domain's mail goes: RFC 5321 §5.1, null MX RFC 7505, and the site behind an MX set.
+
+A *site* is the receiver's infrastructure. Limits and reputation are kept per site, so everything
+that one provider hosts must have one name, whatever the domain. The rules are data: sites.toml.
+"""
+
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import NamedTuple
+
+
+class Mx(NamedTuple):
+    """One MX record: `host` without the dot at its end."""
+
+    preference: int
+    host: str
+
+
+class NullMxError(ValueError):
+    """The domain says that it takes no mail (RFC 7505): 5.1.10, nothing is to be tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRule:
+    """One provider: hosts that end in one of the suffixes are its servers."""
+
+    site: str
+    suffixes: tuple[str, ...]
+
+
+def load_rules(text: str) -> tuple[SiteRule, ...]:
+    """The rules of a sites.toml, in order. Raises ValueError where `lint` would complain."""
+    data = tomllib.loads(text)
+    rules = tuple(SiteRule(entry["site"], tuple(entry["suffixes"])) for entry in data["rule"])
+    problems = lint(rules)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return rules
+
+
+def lint(rules: Sequence[SiteRule]) -> list[str]:
+    """What is wrong: names used twice, suffixes that an earlier rule always takes, odd forms."""
+    problems, seen = [], dict[str, str]()
+    for rule in rules:
+        if not rule.suffixes:
+            problems.append(f"{rule.site}: has no suffix, so it matches nothing")
+        for suffix in rule.suffixes:
+            if suffix != suffix.lower().strip(".") or " " in suffix or "." not in suffix:
+                problems.append(f"{rule.site}: {suffix!r} is not a lower-case domain suffix")
+            for earlier, owner in seen.items():
+                if suffix == earlier or suffix.endswith(f".{earlier}"):
+                    problems.append(f"{rule.site}: {suffix} is always taken by {owner} ({earlier})")
+            seen[suffix] = rule.site
+    names = [rule.site for rule in rules]
+    problems += [f"{n}: named twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    return problems
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> tuple[dict[str, str], frozenset[str]]:
+    folder = files("mail")
+    rules = load_rules((folder / "sites.toml").read_text("utf-8"))
+    data = tomllib.loads((folder / "sites.toml").read_text("utf-8"))
+    by_suffix = {suffix: rule.site for rule in rules for suffix in rule.suffixes}
+    return by_suffix, frozenset(data["public_suffixes"])
+
+
+def site_of(mx_hosts: Iterable[str]) -> str:
+    """The site of a whole MX set, by its hosts in any order.
+
+    A known provider of the most preferred… of all hosts alike gives its name; else the registered
+    domain that all hosts share; a mixed set is named by all of its parts, so that it shares limits
+    only with sets of the same parts. An empty set has no site: ValueError.
+    """
+    names = frozenset(host.lower().rstrip(".") for host in mx_hosts)
+    if not names:
+        raise ValueError("no MX hosts, no site: give the domain itself when it has only addresses")
+    return _site_of(names)
+
+
+@lru_cache(maxsize=65536)
+def _site_of(names: frozenset[str]) -> str:
+    sites = {_site(name) for name in names}
+    return "+".join(sorted(sites))[:255]
+
+
+def _site(host: str) -> str:
+    by_suffix, public = _suffixes()
+    labels = host.split(".")
+    for start in range(len(labels) - 1):
+        site = by_suffix.get(".".join(labels[start:]))
+        if site is not None:
+            return site
+    return registered(host, public)
+
+
+def registered(host: str, public: frozenset[str]) -> str:
+    """The registered domain, as far as `public` (second-level registries) knows: an estimate.
+
+    `mx1.example.co.uk` gives `example.co.uk`. Too long a name only means a site of its own.
+    """
+    labels = host.split(".")
+    if len(labels) <= 2 or host.replace(".", "").isdigit() or ":" in host:
+        return host
+    keep = 3 if ".".join(labels[-2:]) in public else 2
+    return ".".join(labels[-keep:])
+
+
+def check_null(records: Sequence[Mx]) -> None:
+    """Raises NullMxError when the domain takes no mail: one MX, and its host is the root."""
+    if len(records) == 1 and records[0].host.rstrip(".") == "":
+        raise NullMxError("the domain takes no mail: its MX is null (RFC 7505)")
+
+
+def order(records: Sequence[Mx], shuffle: Callable[[list[Mx]], None]) -> list[Mx]:
+    """The records in the order to try, equals shuffled by `shuffle` (§5.1), roots left out.
+
+    `shuffle` shuffles a list in place, as `random.Random.shuffle` does. Raises NullMxError.
+    """
+    check_null(records)
+    usable = [record for record in records if record.host.rstrip(".")]
+    shuffle(usable)
+    usable.sort(key=lambda record: record.preference)  # stable, so equals stay shuffled
+    return usable
+
+
+def before_self(records: Sequence[Mx], own_names: frozenset[str]) -> list[Mx]:
+    """The records that are better than ourselves: the rest would be a loop (§5.1).
+
+    `own_names` in lower case; all records when none of them is us.
+    """
+    own = [r.preference for r in records if r.host.lower().rstrip(".") in own_names]
+    return [r for r in records if not own or r.preference < min(own)]

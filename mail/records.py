@@ -1,0 +1,68 @@
+"""The DNS records that a sending domain should publish: SPF RFC 7208, DKIM RFC 6376, DMARC RFC 9989
+(before: RFC 7489), the return path's own host RFC 5321 §4.4 and its MX.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mail.dkim import zone_text
+
+
+class Purpose(StrEnum):
+    """What a record is for."""
+
+    SPF = "spf"
+    DKIM = "dkim"
+    DMARC = "dmarc"
+    RETURN_PATH = "return_path"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record to publish. `value` unquoted; `priority` for MX; `required` to send at all."""
+
+    purpose: Purpose
+    name: str
+    type: str
+    value: str
+    priority: int | None = None
+    required: bool = True
+
+    @property
+    def zone_line(self) -> str:
+        """The record as a line of a zone file; long texts in strings of at most 255 octets."""
+        if self.type == "TXT":
+            value = zone_text(self.value)
+        else:
+            value = f"{self.priority} {self.value}." if self.type == "MX" else f"{self.value}."
+        return f"{self.name}. IN {self.type} {value}"
+
+
+def wanted(
+    domain: str,
+    *,
+    dkim: Sequence[tuple[str, str]],
+    return_path_host: str,
+    bounce_mx: str,
+    spf_include: str,
+    dmarc_report: str | None = None,
+) -> tuple[Record, ...]:
+    """What `domain` should publish.
+
+    `dkim`: (selector, value of the record) for each key. `return_path_host`: the host of our
+    return path, under the domain so that SPF aligns (RFC 9989 §4.4: relaxed); its mail comes to
+    `bounce_mx`. `spf_include`: the host whose SPF names our source addresses. `dmarc_report`: an
+    address for aggregate reports. The domain itself needs no SPF of ours: a bounce never goes there.
+    """
+    keys = tuple(
+        Record(Purpose.DKIM, f"{selector}._domainkey.{domain}", "TXT", value)
+        for selector, value in dkim
+    )
+    dmarc = "v=DMARC1; p=none" + (f"; rua=mailto:{dmarc_report}" if dmarc_report else "")
+    return (
+        *keys,
+        Record(Purpose.SPF, return_path_host, "TXT", f"v=spf1 include:{spf_include} -all"),
+        Record(Purpose.RETURN_PATH, return_path_host, "MX", bounce_mx, priority=10),
+        Record(Purpose.DMARC, f"_dmarc.{domain}", "TXT", dmarc, required=False),
+    )

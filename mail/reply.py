@@ -1,0 +1,162 @@
+"""SMTP replies: RFC 5321 §4.2, enhanced status codes RFC 2034 and RFC 3463 (registry: RFC 5248).
+
+A server may send anything. What is kept is bounded and printable: at most 1,024 characters of text;
+a line that is no reply, or a reply without an end, is told as such and never grows the memory.
+"""
+
+import re
+from dataclasses import dataclass
+
+MAX_TEXT = 1024  # characters kept; RFC 5321 §4.5.3.1.5 allows 512 octets a line
+MAX_LINE = 4096  # octets looked at in one line: eight times what a server may send
+MAX_LINES = 512  # lines of one reply; more is an attack, not an answer
+
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])[ \t:;,-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_ANYWHERE = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
+
+
+class ReplyError(ValueError):
+    """What the server sent is not an SMTP reply; the message quotes its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply. `code` 200 to 599; `enhanced` like "5.1.1" or ""; `text` without either."""
+
+    code: int
+    enhanced: str
+    text: str
+
+    @property
+    def is_positive(self) -> bool:
+        """2yz: done."""
+        return self.code < 300
+
+    @property
+    def is_transient(self) -> bool:
+        """4yz: may work later."""
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        """5yz: will not work as it is."""
+        return self.code >= 500
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+
+
+def reply(code: int, message: str | bytes = b"") -> Reply:
+    """A reply from a code and the text after it, lines joined by LF or CRLF.
+
+    For SMTP clients that take the code off each line themselves.
+    """
+    if isinstance(message, str):
+        message = message.encode("utf-8", "surrogateescape")
+    lines = message[: MAX_LINE * 8].split(b"\n", MAX_LINES)[:MAX_LINES]
+    return _make(code, [line[:MAX_LINE] for line in lines])
+
+
+def parse(raw: bytes) -> Reply:
+    """One whole reply of one or more lines. Raises ReplyError.
+
+    Lines with another code than the first, and lines without one, are kept as text: servers that
+    break their lines by hand do that.
+    """
+    parser = ReplyParser()
+    replies = parser.feed(raw if raw.endswith(b"\n") else raw + b"\n")
+    if not replies:
+        raise ReplyError(f"not a whole SMTP reply: {_quote(raw)}")
+    return replies[0]
+
+
+class ReplyParser:
+    """Bytes in, replies out, however they are cut. Holds at most one line and one reply's text."""
+
+    __slots__ = ("_code", "_count", "_kept", "_lines", "_rest")
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._code = 0
+        self._count = 0
+        self._kept = 0
+        self._lines: list[bytes] = []
+
+    @property
+    def pending(self) -> bool:
+        """Whether a reply has begun that has not ended (for what STARTTLS must discard)."""
+        return bool(self._rest or self._lines or self._code)
+
+    def feed(self, data: bytes) -> list[Reply]:
+        """The replies that `data` completes. Raises ReplyError on what cannot become one."""
+        *lines, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[:MAX_LINE]  # the rest of an endless line is dropped as it comes
+        replies = []
+        for line in lines:
+            done = self._take(line[:MAX_LINE].rstrip(b"\r"))
+            if done is not None:
+                replies.append(done)
+        return replies
+
+    def _take(self, line: bytes) -> Reply | None:
+        match = _LINE.fullmatch(line)
+        if match is None or (self._code and int(match[1]) != self._code):
+            if not self._code:
+                raise ReplyError(f"not an SMTP reply: {_quote(line)}")
+            self._keep(line)
+            return None
+        self._code = int(match[1])
+        self._keep(match[3] or b"")
+        if match[2] == b"-":
+            return None
+        done = _make(self._code, self._lines)
+        self._code = self._count = self._kept = 0
+        self._lines = []
+        return done
+
+    def _keep(self, text: bytes) -> None:
+        self._count += 1
+        if self._count > MAX_LINES:
+            raise ReplyError(f"a reply of more than {MAX_LINES} lines")
+        if self._kept < MAX_LINE:
+            self._lines.append(text)
+            self._kept += len(text)
+
+
+def _quote(raw: bytes) -> str:
+    return repr(raw[:80].decode("utf-8", "replace"))
+
+
+def _make(code: int, lines: list[bytes]) -> Reply:
+    enhanced, texts = "", []
+    for line in lines:
+        text = clean(line)
+        match = _ENHANCED.match(text)
+        if match is not None:
+            enhanced = enhanced or match[0][: match.end(3) - match.start(0)]
+            text = text[match.end() :]
+        if text:
+            texts.append(text)
+    joined = " ".join(texts)[:MAX_TEXT]
+    return Reply(code, enhanced or _buried(code, joined), joined)
+
+
+def _buried(code: int, text: str) -> str:
+    """An enhanced code inside the text, as in `Message rejected (#5.1.1)`, of the reply's class."""
+    match = _ANYWHERE.search(text, 0, 300) if "." in text else None
+    return match[0] if match is not None and match[1] == str(code)[0] else ""
+
+
+def clean(raw: bytes | str) -> str:
+    """Text of a stranger made safe to keep: printable, single-spaced, not longer than MAX_TEXT."""
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    text = text[: MAX_TEXT * 2]
+    if not (text.isascii() and text.isprintable()):
+        text = _CONTROL.sub(" ", text)
+    return (
+        " ".join(text.split())[:MAX_TEXT]
+        if "  " in text or text != text.strip()
+        else text[:MAX_TEXT]
+    )

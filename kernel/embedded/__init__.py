@@ -1,15 +1,15 @@
-"""Broker and database in wheels: Apache Kafka and PostgreSQL under one data folder, no installation.
+"""Broker and database in wheels: Apache Kafka and PostgreSQL under one data folder.
 
     async with Embedded("data") as pair:      # or: with Embedded("data") as pair
         pair.bootstrap_servers                 # 127.0.0.1:…
         pair.database_url                      # postgresql://…, the owner's
-        pair.kafka.kill(); pair.kafka.start()  # the same address afterwards; also stop, pause, resume
+        pair.kafka.kill(); pair.kafka.start()  # same address; also stop, pause, resume
         pair.postgres.kill(); pair.postgres.start()
         pair.kafka.wipe(); pair.kafka.start()  # an empty broker beside a full database
 
 Data survives a restart and a kill -9 of everything; ports are free ones that stay with the folder.
 The servers die with the process that started them. All methods block (2 to 6 s for a start): call
-them from a thread where a loop is running. Everything that can go wrong is an EmbeddedError of one line.
+them from a thread where a loop is running. What can go wrong is an EmbeddedError of one line.
 """
 
 import asyncio

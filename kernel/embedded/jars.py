@@ -68,7 +68,7 @@ def provide(jar: Jar, folder: Path) -> Path:
 
 def fetch(jar: Jar, path: Path) -> None:
     """Download beside the target, check, then move: nobody ever sees half a jar."""
-    from jgo.maven import MavenContext  # noqa: PLC0415: half a second, needed once
+    from jgo.maven import MavenContext  # noqa: PLC0415 - half a second, needed once
 
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         component = MavenContext(repo_cache=Path(scratch), timeout=60)
@@ -96,7 +96,7 @@ def digest(path: Path) -> str:
 
 
 def write_lock(endpoint: str) -> None:
-    from jgo.env import EnvironmentBuilder  # noqa: PLC0415: needed by maintainers only
+    from jgo.env import EnvironmentBuilder  # noqa: PLC0415 - for maintainers
     from jgo.maven import MavenContext  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -13,9 +13,9 @@ from kernel.embedded.jars import classpath
 from kernel.embedded.server import Server
 
 STARTED = "Kafka Server started"
-# The node is small: one controller, few partitions, one disk. Durability is Kafka's default: the
-# page cache on every acknowledged write, disk by the operating system (architecture: acks=all on one
-# node is not a disk sync).
+# The node is small: one controller, few partitions, one disk. Flushing is left to the operating
+# system, as Kafka does: acks=all on one node is not a disk sync. A session of 3 s is how long a
+# killed broker's successor waits for its own old registration.
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
@@ -37,7 +37,10 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 broker.session.timeout.ms=3000
-broker.heartbeat.interval.ms=500
+controller.quorum.election.timeout.ms=200
+controller.quorum.election.backoff.max.ms=50
+controller.quorum.fetch.timeout.ms=500
+broker.heartbeat.interval.ms=250
 num.network.threads=2
 num.io.threads=4
 num.recovery.threads.per.data.dir=2
@@ -81,7 +84,7 @@ class Kafka(Server):
         self.folder.build("kafka", self._format)
         if not (self.data / "meta.properties").exists():
             raise EmbeddedError(
-                f"{self.data} is damaged (no meta.properties): restore it, or remove it to start anew."
+                f"{self.data} is damaged (meta.properties): restore it or remove it to begin anew"
             )
         self._configure(self.data)
 
@@ -113,6 +116,8 @@ class Kafka(Server):
             f"-Xmx{self.heap}",
             "-XX:+UseSerialGC",
             "-Djava.awt.headless=true",
+            "-Dlog4j.shutdownHookEnabled=false",  # Kafka stops it
+            "--sun-misc-unsafe-memory-access=allow",  # no warning about what Kafka still uses
             f"-Dlog4j2.configurationFile={self._file('log4j2.properties')}",
             *options,
             "-cp",

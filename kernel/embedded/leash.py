@@ -1,8 +1,9 @@
-"""Run a program that dies with its parent and never runs as root: `leash.py PARENT SIGNAL UID GID REACH program args…`.
+"""Run a program that dies with its parent, as a given user.
 
-A file to execute, not to import: it sets up the process and becomes the program, so that nothing has
-to happen between fork and exec of a parent with threads. Linux; elsewhere only the user is changed,
-and what a killed parent leaves is ended by the next start (`folder.py`).
+`leash.py PARENT SIGNAL UID GID REACH program args…`: a file to execute, not to import. It sets up
+the process and becomes the program, so that nothing has to happen between fork and exec of a parent
+with threads. Linux; elsewhere only the user is changed, and what a killed parent leaves is ended by
+the next start (`folder.py`).
 """
 
 import ctypes
@@ -15,7 +16,7 @@ CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 
 
 def become(uid: int, gid: int, *, reach: bool) -> None:
-    """Another user; `reach` keeps the right to pass through folders closed to it (a root's home)."""
+    """Another user; `reach` keeps the right to pass through folders that are closed to it."""
     libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
     if libc and reach:
         libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -40,7 +41,7 @@ def me() -> User:
 
 
 def unprivileged(*paths: Path) -> User:
-    """Ourselves; for root (which PostgreSQL refuses) the owner of the data, or a user without rights."""
+    """Ourselves; for root, which PostgreSQL refuses, the data's owner or a user without rights."""
     if os.geteuid() != 0:
         return me()
     owner = next((path.stat().st_uid for path in paths if path.exists()), 0)
@@ -118,16 +119,21 @@ class Server(ABC):
 
     def launch(self) -> None:
         self._rotate_log()
-        self.process = _spawner.submit(self.spawn, self.command()).result()
+        spawning = _spawner.submit(
+            self.spawn, self.command(), self.death_signal, stdin=subprocess.DEVNULL
+        )
+        self.process = spawning.result()
         self.folder.remember(self.name, identity(self.process.pid))
 
-    def spawn(self, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+    def spawn(
+        self, command: Sequence[str], death_signal: signal.Signals, *, stdin: int
+    ) -> "subprocess.Popen[bytes]":
         user = self.user()
-        leash = [os.getpid(), int(self.death_signal), user.uid, user.gid, user.reach]
+        leash = [os.getpid(), int(death_signal), user.uid, user.gid, user.reach]
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", str(LEASH), *map(str, leash), *command],
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self.environment(),
@@ -138,21 +144,10 @@ class Server(ABC):
 
     def run_tool(self, command: Sequence[str], *, stdin: str = "") -> None:
         """A one-shot program on the same leash and log, such as the one that formats the data."""
-        user, since = self.user(), self._log_size()
-        leash = [os.getpid(), int(signal.SIGKILL), user.uid, user.gid, user.reach]
-        with self.log.open("ab") as log:
-            done = subprocess.run(
-                [sys.executable, "-I", "-S", str(LEASH), *map(str, leash), *command],
-                input=stdin.encode(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.environment(),
-                cwd="/",
-                pass_fds=(self.folder.lock_fd,),
-                start_new_session=True,
-                check=False,
-            )
-        if done.returncode != 0:
+        since = self._log_size()
+        tool = self.spawn(command, signal.SIGKILL, stdin=subprocess.PIPE)
+        tool.communicate(stdin.encode())
+        if tool.returncode != 0:
             raise explain(self.title, self.port, self.log, since=since)
 
     def wait(self) -> None:
@@ -163,7 +158,7 @@ class Server(ABC):
             if time.monotonic() > deadline:
                 self.kill()
                 raise EmbeddedError(
-                    f"{self.title} was not ready within {self.start_timeout_s:.0f} s; see {self.log}"
+                    f"{self.title} was not ready in {self.start_timeout_s:.0f} s: see {self.log}"
                 )
             time.sleep(POLL_S)
 
@@ -189,7 +184,8 @@ class Server(ABC):
             with_gone_ignored(process.kill)
         if self.process is not None:
             self.process.wait()
-        psutil.wait_procs(tree[1:], timeout=self.stop_timeout_s)
+        while any(map(alive, tree[1:])):  # they hold the data until then
+            time.sleep(POLL_S)
 
     def pause(self) -> None:
         """SIGSTOP: alive, holding its sockets, answering nothing."""
@@ -222,9 +218,14 @@ class Server(ABC):
         return self.log.stat().st_size if self.log.exists() else 0
 
 
-def with_gone_ignored(action: object) -> None:
+def with_gone_ignored(action: Callable[[], None]) -> None:
+    with suppress(psutil.NoSuchProcess):
+        action()
+
+
+def alive(process: psutil.Process) -> bool:
+    """Zombies hold nothing; whoever adopted them may reap them late."""
     try:
-        if callable(action):
-            action()
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
-        return
+        return False

@@ -1,0 +1,206 @@
+"""The embedded pair as an operator meets it: restarts, crashes, and what it says when it cannot."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from kernel.embedded import Embedded, EmbeddedError
+from kernel.embedded.folder import Folder, free_port
+from kernel.embedded.jars import Jar, locked, provide
+from kernel.embedded.postgres import Postgres
+
+OWNER = """
+import sys, time
+from kernel.embedded import Embedded
+pair = Embedded(sys.argv[1])
+pair.start()
+print(pair.kafka.pid, pair.postgres.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def postgres(data: Path) -> Iterator[Postgres]:
+    folder = Folder(data)
+    folder.open()
+    server = Postgres(folder)
+    server.start()
+    yield server
+    server.kill()
+    folder.close()
+
+
+def execute(server: Postgres, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(server.database_url, autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def can_connect(address: str) -> bool:
+    host, port = address.split(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
+
+
+def test_pair_keeps_its_data_and_addresses_over_a_restart_and_a_kill_of_everything(
+    data: Path,
+) -> None:
+    with Embedded(data) as pair:
+        addresses = (pair.bootstrap_servers, pair.database_url)
+        cluster = (pair.kafka.data / "meta.properties").read_text()
+        execute(pair.postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
+        pair.kill()
+        assert not can_connect(addresses[0])
+    with Embedded(data) as pair:
+        assert (pair.bootstrap_servers, pair.database_url) == addresses
+        assert can_connect(pair.bootstrap_servers)
+        assert (pair.kafka.data / "meta.properties").read_text() == cluster
+        assert execute(pair.postgres, "SELECT answer FROM kept") == [(42,)]
+        pair.kafka.wipe()
+        pair.kafka.start()
+        assert pair.bootstrap_servers == addresses[0]
+        assert (pair.kafka.data / "meta.properties").read_text() != cluster
+
+
+def test_servers_die_with_their_owner_and_the_folder_is_free_at_once(data: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(data)], stdout=subprocess.PIPE)
+    assert owner.stdout
+    pids = [int(pid) for pid in owner.stdout.readline().split()]
+    assert len(pids) == 2
+    with pytest.raises(EmbeddedError, match=f"in use by process {owner.pid}"):
+        Embedded(data).start()
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    folder = Folder(data)
+    folder.open()  # waits for the last of them
+    assert not any(map(is_alive, pids))
+    folder.close()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_durability_is_never_traded_for_speed(postgres: Postgres) -> None:
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        assert execute(postgres, f"SHOW {setting}") == [("on",)]
+
+
+def test_killed_postgres_comes_back_on_its_port_with_what_was_committed(postgres: Postgres) -> None:
+    execute(postgres, "CREATE TABLE kept AS SELECT 1 AS n")
+    port = postgres.port
+    with psycopg.connect(postgres.database_url) as open_session:
+        postgres.kill()
+        postgres.start()
+        assert postgres.port == port
+        with pytest.raises(psycopg.OperationalError):
+            open_session.execute("SELECT 1")
+    assert execute(postgres, "SELECT n FROM kept") == [(1,)]
+
+
+def test_paused_postgres_answers_nobody_and_goes_on(postgres: Postgres) -> None:
+    postgres.pause()
+    with socket.create_connection(("127.0.0.1", postgres.port)) as client:
+        client.settimeout(0.3)
+        client.sendall(bytes.fromhex("0000000804d2162f"))  # SSLRequest
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        postgres.resume()
+        client.settimeout(10)
+        assert client.recv(1) == b"N"
+
+
+def test_unfinished_initdb_is_done_again(data: Path) -> None:
+    unfinished = data / "postgres.unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").write_text("18\n")
+    folder = Folder(data)
+    folder.open()
+    server = Postgres(folder)
+    server.start()
+    try:
+        assert execute(server, "SELECT 1") == [(1,)]
+        assert not unfinished.exists()
+    finally:
+        server.stop()
+        folder.close()
+
+
+def test_lost_password_file_is_replaced(postgres: Postgres) -> None:
+    postgres.stop()
+    (postgres.folder.path / "postgres.password").unlink()
+    postgres.start()
+    assert execute(postgres, "SELECT 1") == [(1,)]
+
+
+def test_taken_port_is_named(data: Path) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        folder = Folder(data)
+        folder.open()
+        with pytest.raises(EmbeddedError, match=f"127.0.0.1:{port}: the port is taken"):
+            Postgres(folder, port=port).start()
+        folder.close()
+
+
+def test_missing_jar_without_a_network_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(EmbeddedError, match=r"kafka_2.13:4.* cannot be downloaded .*network"):
+        provide(locked()[0], tmp_path)
+
+
+def test_jar_that_is_not_the_locked_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jar, served = Jar("org.slf4j", "slf4j-api", "1.7.36", "0" * 64), tmp_path / "served"
+    (served / "org/slf4j/slf4j-api/1.7.36").mkdir(parents=True)
+    (served / "org/slf4j/slf4j-api/1.7.36" / jar.name).write_bytes(b"not the locked one")
+    with mirror(served) as url:
+        monkeypatch.setattr("jgo.maven._core.DEFAULT_REMOTE_REPOS", {"central": url})
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        with pytest.raises(EmbeddedError, match=r"has SHA-256 .*, but the lock says 000"):
+            provide(jar, tmp_path / "jars")
+    assert not (tmp_path / "jars" / jar.name).exists()
+
+
+@contextmanager
+def mirror(folder: Path) -> Iterator[str]:
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_owner_that_lives_is_waited_for_by_nobody(data: Path) -> None:
+    folder = Folder(data)
+    folder.open()
+    began = time.monotonic()
+    with pytest.raises(EmbeddedError, match="in use by process"):
+        Folder(data).open()
+    assert time.monotonic() - began < 1
+    folder.close()

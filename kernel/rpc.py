@@ -88,14 +88,14 @@ class Server:
             await self.grpc.stop(self._grace_s)
 
 
-class _Token(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class _Token(grpc.aio.ServerInterceptor):
     def __init__(self, token: str) -> None:
         self._token = token
 
         async def refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong RPC_TOKEN")
 
-        self._refuse = grpc.unary_unary_rpc_method_handler(cast(Any, refuse))
+        self._refuse: Any = grpc.unary_unary_rpc_method_handler(cast(Any, refuse))
 
     async def intercept_service(
         self,

@@ -5,7 +5,6 @@ Standard output carries JSON lines: progress twice a second, and the result as t
 
 import argparse
 import asyncio
-import functools
 import json
 import time
 
@@ -49,16 +48,8 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     )
     driver = Driver(plan, time.monotonic)
     texts = variants(sites(options.sites))
-    loop = asyncio.get_running_loop()
-    if options.protocol == "http":
-        start = head(f"{options.host}:{options.port}", options.path, options.key)
-        factory = functools.partial(HttpConnection, driver, texts, start)
-    else:
-        factory = functools.partial(SmtpConnection, driver, texts)
-    for _ in range(options.connections):
-        await loop.create_connection(factory, options.host, options.port)
-    while len(driver.idle) < options.connections:
-        await asyncio.sleep(LOOK_EVERY_S)
+    await connect(driver, texts, options)
+    cpu_before = time.process_time()
     driver.begin()
     watchers = [asyncio.create_task(tell(driver))]
     watchers.append(asyncio.create_task(watch_sink(driver, options.sink_control)))
@@ -67,7 +58,23 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     await driver.ended.wait()
     for task in watchers:
         task.cancel()
-    return result(driver, texts if options.keep_times else [])
+    used = time.process_time() - cpu_before
+    return result(driver, texts if options.keep_times else []) | {"cpu_seconds": used}
+
+
+async def connect(driver: Driver, texts: list[Variant], options: argparse.Namespace) -> None:
+    """Open all connections and wait until each can carry a message."""
+    start = head(f"{options.host}:{options.port}", options.path, options.key)
+
+    def connection() -> asyncio.Protocol:
+        if options.protocol == "http":
+            return HttpConnection(driver, texts, start)
+        return SmtpConnection(driver, texts)
+
+    for _ in range(options.connections):
+        await asyncio.get_running_loop().create_connection(connection, options.host, options.port)
+    while len(driver.idle) < options.connections:
+        await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def tell(driver: Driver) -> None:

@@ -75,7 +75,8 @@ class Driver:
 
     def satisfied(self) -> bool:
         plan = self.plan
-        return self.running and self.sent >= plan.count and self.clock() - self.started_at >= plan.seconds
+        long_enough = self.clock() - self.started_at >= plan.seconds
+        return self.running and self.sent >= plan.count and long_enough
 
     def next_serial(self) -> int:
         self.sent += 1

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.peers.peer import Peer, Routes, answers, await_true, free_port, require, require_root
+from bench.contestant import Contestant
+from bench.peers.start import Routes, answers, await_true, free_port, require, require_root
 
 MAIN = """\
 compatibility_level = 3.6
@@ -93,7 +94,7 @@ SITE_CONCURRENCY = 5
 
 
 @contextmanager
-def postfix(root: Path, routes: Routes, milter_port: int = 0) -> Iterator[Peer]:
+def postfix(root: Path, routes: Routes, milter_port: int = 0) -> Iterator[Contestant]:
     """A running Postfix under `root`, which its user must be able to reach."""
     command = require("postfix", "postfix")
     require_root("Postfix")
@@ -104,7 +105,7 @@ def postfix(root: Path, routes: Routes, milter_port: int = 0) -> Iterator[Peer]:
     try:
         await_true("Postfix listening", lambda: answers(port))
         master = int((root / "queue/pid/master.pid").read_text())
-        yield Peer("postfix", port, {"postfix": master})
+        yield Contestant("postfix", "smtp", port, {"postfix": master})
     finally:
         run([*control, "stop"])
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bench.contestant import Contestant
 from bench.messages import SENDER_DOMAIN
-from bench.peers.peer import Peer, Routes, answers, await_true, free_port, require, require_root
 from bench.peers.postfix import postfix
+from bench.peers.start import Routes, answers, await_true, free_port, require, require_root
 
 USER = "_rspamd"
 SELECTOR = "bench"
@@ -24,7 +25,7 @@ ON_NETWORK = (
     "antivirus arc asn bimi dcc dkim dmarc elastic external_services fuzzy_check greylist "
     "history_redis hfilter mx_check neural p0f phishing ratelimit rbl replies reputation spf surbl "
     "url_redirector clickhouse bayes_expiry aws_s3 rspamd_update"
-).split()
+)
 PROXIES = 2  # one for each core; each scans itself
 
 
@@ -36,7 +37,7 @@ class Milter:
 
 
 @contextmanager
-def postfix_rspamd(root: Path, routes: Routes) -> Iterator[Peer]:
+def postfix_rspamd(root: Path, routes: Routes) -> Iterator[Contestant]:
     """Postfix whose mail rspamd scans and signs before it is queued."""
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o755)
@@ -91,7 +92,7 @@ def prepare(root: Path, port: int) -> str:
 
 def files(port: int, key_path: Path) -> dict[str, str]:
     """local.d: name → text."""
-    off = {f"{name}.conf": "enabled = false;\n" for name in ON_NETWORK}
+    off = {f"{name}.conf": "enabled = false;\n" for name in ON_NETWORK.split()}
     return off | {
         "worker-normal.inc": "count = -1;\nenabled = false;\n",
         "worker-controller.inc": "count = -1;\nenabled = false;\n",
@@ -100,8 +101,10 @@ def files(port: int, key_path: Path) -> dict[str, str]:
             'upstream "local" { default = yes; self_scan = yes; }\n'
         ),
         # A resolver that refuses at once: what asks in spite of all does not wait.
-        "options.inc": 'filters = "chartable,dkim,regexp";\ndns { nameserver = ["127.0.0.1:9"]; timeout = 0.1s; '
-        "retransmits = 1; }\n",
+        "options.inc": (
+            'filters = "chartable,dkim,regexp";\n'
+            'dns { nameserver = ["127.0.0.1:9"]; timeout = 0.1s; retransmits = 1; }\n'
+        ),
         "logging.inc": 'level = "warning";\n',
         # The verdict is computed and written into the message; nothing is refused for it.
         "actions.conf": "reject = null;\nadd_header = null;\ngreylist = null;\n",

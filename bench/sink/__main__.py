@@ -58,9 +58,7 @@ async def serve(options: argparse.Namespace) -> None:
     for listener in sockets:
         await loop.create_server(functools.partial(Session, house), sock=listener, backlog=BACKLOG)
     control = Control(house.tally, house.script)
-    door = await asyncio.start_server(
-        control.serve, "127.0.0.1", options.control, limit=LINE_MAX
-    )
+    door = await asyncio.start_server(control.serve, "127.0.0.1", options.control, limit=LINE_MAX)
     addresses = [listener.getsockname()[0] for listener in sockets]
     port, door_port = sockets[0].getsockname()[1], door.sockets[0].getsockname()[1]
     print(json.dumps({"port": port, "addresses": addresses, "control": door_port}), flush=True)

@@ -3,18 +3,14 @@
 import base64
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from bench.child import child
 from bench.sink.script import Action
 
-ROOT = Path(__file__).resolve().parents[2]
 ANSWER_WITHIN_S = 30.0
-END_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +87,10 @@ class Started:
 @contextmanager
 def sink(arguments: Sequence[str] = ()) -> Iterator[Started]:
     """A sink of its own, with the options of `python -m bench.sink`, ended on the way out."""
-    command = [sys.executable, "-m", "bench.sink", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError("the sink did not start: see its message above")
-        where = json.loads(line)
-        door = Sink(where["control"])
-        yield Started(door, process.pid, where["port"], where["addresses"])
+    with child("bench.sink", arguments) as process:
+        told = process.told
+        assert isinstance(told["addresses"], list)
+        door = Sink(int(str(told["control"])))
+        addresses = [str(address) for address in told["addresses"]]
+        yield Started(door, process.pid, int(str(told["port"])), addresses)
         door.close()
-    finally:
-        end(process)
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(END_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

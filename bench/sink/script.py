@@ -23,6 +23,7 @@ class Action(StrEnum):
 
 AT_RCPT = frozenset({Action.DEFER, Action.BOUNCE, Action.HANG_RCPT})
 TAKES_MESSAGE = frozenset({Action.ACCEPT, Action.HANG, Action.CUT})
+NAMES = frozenset(action.value for action in Action)
 ASKED = re.compile(r"([a-z]+)(\d*)\+")
 
 
@@ -45,7 +46,7 @@ class Script:
 
     def asked(self, recipient: str, local: str) -> Action:
         match = ASKED.match(local)
-        if not match or match[1] not in Action:
+        if not match or match[1] not in NAMES:
             return Action.ACCEPT
         if match[2] and self.spent.get(recipient, 0) >= int(match[2]):
             return Action.ACCEPT

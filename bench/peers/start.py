@@ -1,11 +1,10 @@
-"""What all peers have in common: a port, processes to account for, and perhaps a DKIM key."""
+"""What it takes to start somebody else's server: its program, root, a port that answers."""
 
 import os
 import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 Routes = Mapping[str, tuple[str, int]]  # recipient domain → address and port of its sink
 READY_WITHIN_S = 20.0
@@ -13,14 +12,6 @@ READY_WITHIN_S = 20.0
 
 class NotInstalled(RuntimeError):
     """A peer, or something that it needs, is missing on this machine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    name: str
-    port: int
-    processes: Mapping[str, int]  # name → pid at the root of its tree
-    dns: Mapping[str, str] = field(default_factory=dict)  # name of a DKIM record → its text
 
 
 def require(program: str, package: str) -> str:

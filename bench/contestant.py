@@ -1,0 +1,15 @@
+"""Who is measured: an address, processes to account for, and the DNS records of its keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    name: str
+    protocol: str  # http | smtp
+    port: int
+    processes: Mapping[str, int]  # name → pid at the root of its tree
+    dns: Mapping[str, str] = field(default_factory=dict)  # name of a DKIM record → its text
+    key: str = ""  # API key
+    connections: int = 20

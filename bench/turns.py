@@ -1,0 +1,190 @@
+"""One turn of one contestant: load runs, the sink counts and times, /proc says what it cost."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import cast
+
+from bench import cpu
+from bench.child import Json, end, spawn
+from bench.contestant import Contestant
+from bench.load.latency import Summary, summary
+from bench.messages import sites
+from bench.signature import count_valid
+from bench.sink.client import Started
+
+LOOK_EVERY_S = 0.2
+STALLED_AFTER_S = 30.0
+SERIALS_PER_PHASE = 10_000_000
+SETTLE_S = 1.0  # for copies that nobody waits for
+Tell = Callable[[str, int, int], None]  # phase, done, of
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured. The closed loop goes on until both count and seconds are reached."""
+
+    seconds: float
+    count: int
+    warmup: int
+    idle_count: int  # at idle_rate, for the time to the first attempt
+    rate_count: int  # at rate, for the time to accept
+    idle_rate: float = 10.0
+    rate: float = 100.0
+    backlog: int = 2000  # accepted but undelivered: the load waits beyond
+
+
+FULL = Scale(seconds=60, count=20_000, warmup=3000, idle_count=300, rate_count=3000)
+QUICK = Scale(seconds=5, count=1500, warmup=500, idle_count=60, rate_count=500)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    contestant: str
+    delivered_per_s: float
+    accept_ms: Summary  # under full load
+    cpu_ms: dict[str, float]  # per message, by process
+    accepted: int
+    delivered: int  # recipients that the sink knows
+    duplicates: int
+    outcomes: dict[str, int]
+    sampled: int
+    verified: int
+    steady_accept_ms: Summary = field(default_factory=dict)  # at `Scale.rate`
+    first_attempt_ms: Summary = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    sink: Started
+    scale: Scale
+    tell: Tell
+    serials: Iterator[int] = field(default_factory=lambda: itertools.count(step=SERIALS_PER_PHASE))
+
+    @property
+    def routes(self) -> dict[str, tuple[str, int]]:
+        """Recipient domain → where its mail goes: one address of the sink for each site."""
+        addresses = self.sink.addresses
+        return {
+            domain: (address, self.sink.port)
+            for domain, address in zip(sites(len(addresses)), addresses, strict=True)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One run of the load generator; rate 0 is the closed loop."""
+
+    phase: str
+    count: int
+    seconds: float = 0.0
+    rate: float = 0.0
+    keep_times: bool = False
+
+
+def peer_turn(track: Track, contestant: Contestant) -> Turn:
+    warm_up(track, contestant)
+    return full_load(track, contestant)
+
+
+def warm_up(track: Track, contestant: Contestant) -> None:
+    run(track, contestant, Load("warm-up", track.scale.warmup))
+
+
+def full_load(track: Track, contestant: Contestant) -> Turn:
+    """As much as the contestant takes, all of it delivered, from the first to the last message."""
+    processes = dict(contestant.processes) | {"sink": track.sink.pid}
+    busy_before, before = cpu.busy_seconds(), cpu.snapshot(processes)
+    result = run(track, contestant, Load("full load", track.scale.count, track.scale.seconds))
+    after, busy = cpu.snapshot(processes), cpu.busy_seconds() - busy_before
+    accepted = int(str(result["accepted"]))
+    load = float(str(result["cpu_seconds"]))
+    spent = cpu.milliseconds_each(before | {"load": 0.0}, after | {"load": load}, accepted)
+    everything = cpu.milliseconds_each({"all": 0.0}, {"all": busy}, accepted)
+    rest = max(0.0, everything.get("all", 0.0) - sum(spent.values()))
+    sample, stats = track.sink.sink.sample(), track.sink.sink.stats()
+    return Turn(
+        contestant.name,
+        delivered_per_s=round(stats.per_second, 1),
+        accept_ms=cast(Summary, result["accept_ms"]),
+        cpu_ms=spent | {"rest of the machine": round(rest, 3)},
+        accepted=accepted,
+        delivered=stats.recipients,
+        duplicates=stats.duplicates,
+        outcomes=cast(dict[str, int], result["outcomes"]),
+        sampled=len(sample) if contestant.dns else 0,
+        verified=count_valid(sample, contestant.dns) if contestant.dns else 0,
+    )
+
+
+def steady_accept(track: Track, contestant: Contestant) -> Summary:
+    """Accept latency at a fixed rate, each from when its request was due."""
+    scale = track.scale
+    result = run(track, contestant, Load("steady", scale.rate_count, rate=scale.rate))
+    return cast(Summary, result["accept_ms"])
+
+
+def first_attempts(track: Track, contestant: Contestant) -> Summary:
+    """From the API's answer to the first RCPT at the sink, nearly idle."""
+    scale = track.scale
+    load = Load("idle", scale.idle_count, rate=scale.idle_rate, keep_times=True)
+    accepted_at = cast(dict[str, float], run(track, contestant, load)["accepted_at"])
+    attempted_at = track.sink.sink.attempted()
+    waits = [
+        max(0.0, attempted_at[recipient] - at)
+        for recipient, at in accepted_at.items()
+        if recipient in attempted_at
+    ]
+    return summary(waits)
+
+
+def run(track: Track, contestant: Contestant, load: Load) -> dict[str, Json]:
+    """Run one load from an empty sink, until all that was accepted has arrived."""
+    track.sink.sink.reset()
+    result: dict[str, Json] = {}
+    process = spawn("bench.load", arguments(track, contestant, load))
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            result = json.loads(line)
+            if "result" not in result:
+                sent, delivered = int(str(result["sent"])), int(str(result["delivered"]))
+                track.tell(f"{contestant.name}: {load.phase}", delivered, max(sent, load.count))
+    finally:
+        end(process)
+    if "result" not in result:
+        raise RuntimeError(f"the load on {contestant.name} broke off: its message is above")
+    drain(track, contestant, accepted=int(str(result["accepted"])))
+    return result
+
+
+def arguments(track: Track, contestant: Contestant, load: Load) -> list[str]:
+    options = {
+        "port": contestant.port,
+        "key": contestant.key,
+        "connections": contestant.connections,
+        "sites": len(track.sink.addresses),
+        "count": load.count,
+        "seconds": load.seconds,
+        "rate": load.rate,
+        "first-serial": next(track.serials),
+        "backlog": 0 if load.rate else track.scale.backlog,
+        "sink-control": track.sink.sink.control,
+    }
+    flags = [f"--{name}={value}" for name, value in options.items() if value != ""]
+    return [contestant.protocol, *flags, *(["--keep-times"] if load.keep_times else [])]
+
+
+def drain(track: Track, contestant: Contestant, *, accepted: int) -> None:
+    """Wait until all has arrived, or until nothing more does."""
+    sink, last, moved_at = track.sink.sink, -1, time.monotonic()
+    while (taken := int(str(sink.ask("taken")["messages"]))) < accepted:
+        if taken != last:
+            last, moved_at = taken, time.monotonic()
+        elif time.monotonic() - moved_at > STALLED_AFTER_S:
+            return
+        track.tell(f"{contestant.name}: draining", taken, accepted)
+        time.sleep(LOOK_EVERY_S)
+    time.sleep(SETTLE_S)

@@ -230,6 +230,8 @@ class RemoteStore:
     async def _get(self, text: str) -> "bytes | Missing":
         try:
             at = Reference.parse(text)
+            if not at.length:
+                return b""
             data = await obstore.get_range_async(
                 self._store, at.path, start=at.offset, length=at.length
             )
@@ -237,7 +239,7 @@ class RemoteStore:
             return Missing(text)
         except StoreError as error:
             raise Unavailable("content store") from error
-        return bytes(data)
+        return bytes(data) if len(data) == at.length else Missing(text)
 
     async def expire(self, today: date) -> list[str]:
         gone = set()

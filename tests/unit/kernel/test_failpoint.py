@@ -1,0 +1,33 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+STORY = """
+from kernel.failpoint import failpoint
+for turn in range(3):
+    failpoint("a.place")
+    print(turn, flush=True)
+"""
+
+
+def run(tmp_path: Path, failpoints: str) -> tuple[int, str, str]:
+    told = tmp_path / "told"
+    told.touch()
+    env = {**os.environ, "OBM_FAILPOINTS": failpoints, "OBM_FAILPOINT_LOG": str(told)}
+    done = subprocess.run(
+        [sys.executable, "-c", STORY], env=env, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, told.read_text()
+
+
+def test_a_process_dies_at_the_named_place_at_the_named_pass(tmp_path: Path) -> None:
+    code, printed, told = run(tmp_path, "other=kill,a.place=kill@2")
+
+    assert (code, printed.split()) == (-signal.SIGKILL, ["0"])
+    assert told.startswith("a.place ")
+
+
+def test_without_a_word_nothing_happens(tmp_path: Path) -> None:
+    assert run(tmp_path, "")[:2] == (0, "0\n1\n2\n")

@@ -1,0 +1,29 @@
+from datetime import timedelta
+
+import pytest
+
+from kernel import clock
+from kernel.ids import first_of, time_of, uuid7
+
+
+def test_ids_sort_by_time_even_within_a_millisecond() -> None:
+    ids = [uuid7() for _ in range(10_000)]
+
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+    assert {i.version for i in ids} == {7}
+    assert {i.variant for i in ids} == {"specified in RFC 4122"}
+
+
+def test_an_id_tells_when_it_was_made() -> None:
+    made = uuid7()
+
+    assert abs(time_of(made) - clock.now()) < timedelta(minutes=1)
+    assert first_of(time_of(made)) <= made < first_of(time_of(made) + timedelta(milliseconds=1))
+
+
+def test_ids_go_on_growing_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = uuid7()
+    monkeypatch.setattr(clock, "now_ms", lambda: 0)
+
+    assert uuid7() > before

@@ -1,0 +1,71 @@
+import pytest
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from kernel.crypto import Secrets, new_secret_key
+from kernel.errors import BadSetting
+from kernel.settings import Settings, load
+
+
+class RouterSettings(Settings):
+    """router, for a test."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROUTER_", extra="ignore", populate_by_name=True, validate_default=True
+    )
+    lifetime_s: float = Field(259200.0, description="of a message")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEYS", "a,b")
+    monkeypatch.setenv("ROUTER_LIFETIME_S", "60")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
+
+    settings = load(RouterSettings, [])
+
+    assert settings.secret_keys == ["a", "b"]
+    assert (settings.lifetime_s, settings.kafka_bootstrap_servers) == (60.0, "kafka:9092")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("SECRET_KEYS", "", "obm secret"), ("ROUTER_LIFETIME_S", "soon", "lifetime")],
+)
+def test_a_bad_setting_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv("SECRET_KEYS", "a")
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(BadSetting, match=f"(?i){said}") as caught:
+        load(RouterSettings, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_help_names_every_setting_with_its_default_and_meaning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        load(RouterSettings, ["--help"])
+
+    text = capsys.readouterr().out
+    assert "router, for a test." in text
+    assert "ROUTER_LIFETIME_S [259200.0]" in text
+    assert "of a message" in text
+    assert "KAFKA_BOOTSTRAP_SERVERS" in text
+
+
+def test_an_argument_is_no_way_to_set_anything() -> None:
+    with pytest.raises(BadSetting, match="--help"):
+        load(RouterSettings, ["--port=1"])
+
+
+def test_secrets_survive_a_rotation_of_their_keys() -> None:
+    old, new = new_secret_key(), new_secret_key()
+    token = Secrets([old]).encrypt(b"secret")
+
+    assert Secrets([new, old]).decrypt(token) == b"secret"
+    with pytest.raises(BadSetting, match="SECRET_KEYS"):
+        Secrets([new]).decrypt(token)
+    with pytest.raises(BadSetting, match="obm secret"):
+        Secrets(["not a key"])

@@ -1,0 +1,70 @@
+import asyncio
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+
+from contracts.ingest.v1.directory_pb2 import ApiKey
+from kernel.stream import Record
+from kernel.table import Table
+
+
+class FakeBroker:
+    """Delivers what a test says."""
+
+    def follow(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
+        self.on_record = on_record
+        return asyncio.Event()
+
+    def tell(self, entry: Message) -> None:
+        self.on_record(Record("t", 0, 0, None, entry.SerializeToString()))
+
+
+def table() -> tuple[Table[ApiKey], FakeBroker]:
+    broker = FakeBroker()
+    return Table(ApiKey, broker, index=lambda key: key.secret_sha256), broker
+
+
+def test_an_older_version_that_comes_late_is_ignored() -> None:
+    keys, broker = table()
+
+    broker.tell(ApiKey(key_id="k", version=2, name="new"))
+    broker.tell(ApiKey(key_id="k", version=1, name="old"))
+
+    assert (entry := keys.get("k")) is not None
+    assert entry.name == "new"
+
+
+def test_a_deleted_entry_is_gone_by_id_by_index_and_from_the_list() -> None:
+    keys, broker = table()
+
+    broker.tell(ApiKey(key_id="k", version=1, secret_sha256=b"s"))
+    assert keys.by(b"s") is not None
+    broker.tell(ApiKey(key_id="k", version=2, secret_sha256=b"s", deleted=True))
+
+    assert (keys.get("k"), keys.by(b"s"), keys.values()) == (None, None, [])
+
+
+def test_a_lookup_waits_for_a_record_that_is_still_on_its_way() -> None:
+    async def story() -> None:
+        keys, broker = table()
+        asyncio.get_running_loop().call_later(0.01, broker.tell, ApiKey(key_id="k", version=1))
+        assert set(await keys.fetch(["k"], within_s=5)) == {"k"}
+
+    asyncio.run(story())
+
+
+def test_what_never_comes_does_not_exist() -> None:
+    keys, _ = table()
+
+    assert asyncio.run(keys.fetch(["k"], within_s=0.01)) == {}
+
+
+def test_who_listens_hears_each_new_version_once() -> None:
+    keys, broker = table()
+    heard: list[int] = []
+    keys.on_change(lambda key: heard.append(key.version))
+
+    for version in (1, 1, 3, 2):
+        broker.tell(ApiKey(key_id="k", version=version))
+
+    assert heard == [1, 3]

@@ -1,0 +1,68 @@
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MessageAccepted
+from contracts.options.v1.options_pb2 import Topic
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
+from kernel.topics import EVENT_BYTES_MAX, contract_of, encode, event_id
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_a_record_is_a_cloud_event_in_binary_mode() -> None:
+    closed = MessageClosed(message_id="m")
+
+    record = encode(closed, NOW, "00-a-b-01")
+
+    assert (record.topic, record.key) == ("router.message-closed.v1", b"m")
+    assert record.value == closed.SerializeToString()
+    assert dict(record.headers) == {
+        "ce_specversion": b"1.0",
+        "ce_id": str(event_id(closed)).encode(),
+        "ce_type": b"contracts.router.v1.MessageClosed",
+        "ce_source": b"/router",
+        "ce_time": b"2026-01-02T00:00:00+00:00",
+        "content-type": b"application/protobuf",
+        "traceparent": b"00-a-b-01",
+    }
+
+
+def test_the_same_fact_has_the_same_id_however_often_it_is_told() -> None:
+    once = event_id(DeliveryAssigned(message_id="m", attempt=1, site="a"))
+
+    assert once == event_id(DeliveryAssigned(message_id="m", attempt=1, site="b"))
+    assert once != event_id(DeliveryAssigned(message_id="m", attempt=2))
+    assert isinstance(once, UUID)
+
+
+def test_an_event_without_its_natural_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="natural key"):
+        event_id(DeliveryAssigned(message_id="m"))
+
+
+def test_an_assignment_is_keyed_by_egress_and_site() -> None:
+    assigned = DeliveryAssigned(message_id="m", attempt=1, egress_id="e", site="s")
+
+    assert encode(assigned, NOW).key == b"e/s"
+
+
+def test_a_class_has_a_topic_of_its_own_and_the_first_is_served_first() -> None:
+    accepted = MessageAccepted(message_id="m", message_class=MESSAGE_CLASS_BULK)
+
+    assert encode(accepted, NOW).topic == "ingest.message-accepted.v1.bulk"
+    assert contract_of(MessageAccepted.DESCRIPTOR).names == [
+        "ingest.message-accepted.v1.express",
+        "ingest.message-accepted.v1.bulk",
+    ]
+
+
+def test_a_body_does_not_fit_into_an_event() -> None:
+    with pytest.raises(ValueError, match="too many"):
+        encode(MessageClosed(message_id="m", reason="x" * EVENT_BYTES_MAX), NOW)
+
+
+def test_a_message_without_a_topic_is_no_event() -> None:
+    with pytest.raises(TypeError, match="topic"):
+        contract_of(Topic.DESCRIPTOR)

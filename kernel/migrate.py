@@ -1,0 +1,299 @@
+"""Schemas, roles and migrations: one schema, one version table, two roles per service.
+
+A service's `migrations/` holds two kinds of files. `env.py`, these two lines:
+
+    from kernel.migrate import run_env
+    run_env("router")
+
+and `versions/0001_spine.py`, `0002_….py`, …, each:
+
+    '''Messages, lanes, suppressions.'''
+
+    from kernel.migrate import day_partitioned, grant_api, leases, outbox, sql, tenant_rows
+
+    revision, down_revision = "0001", None          # then "0002", "0001" …
+
+    def upgrade() -> None:
+        outbox()                                     # kernel.outbox's table
+        leases()                                     # kernel.lease's table
+        sql('''
+            CREATE TABLE messages (
+                message_id uuid PRIMARY KEY, tenant_id uuid NOT NULL, due_at timestamptz
+            ) PARTITION BY RANGE (message_id);
+            CREATE INDEX messages_due ON messages (due_at);
+            CREATE TABLE suppressions (tenant_id uuid, address_hash bytea, PRIMARY KEY (…));
+        ''')
+        day_partitioned("messages", storage="fillfactor=70")
+        tenant_rows("messages", grant="SELECT")      # row-level security, and what api may do
+        tenant_rows("suppressions")                  # SELECT, INSERT, UPDATE, DELETE
+        grant_api("outbox", "INSERT")                # a table without tenant_id
+
+`sql` runs with the service's schema as search_path, so names need no prefix, and takes any number
+of statements; `%` and `:` mean themselves. No downgrades: migrations expand, then contract.
+
+Roles. `<service>_engine` may read and write every row of its schema and calls (SECURITY DEFINER of
+the owner, so it needs no rights on tables) in the schema:
+
+    ensure_day_partition('messages', DATE '2026-01-31') → boolean: made now
+    drop_day_partition('messages', DATE '2026-01-31')   → boolean: dropped; error if < 7 days old
+    day_partitions('messages')                          → the days there are
+
+`<service>_api` may do what `tenant_rows` and `grant_api` say, and sees the rows whose tenant_id is
+`SET LOCAL app.tenant_id`; none without it. Days are UTC days of UUIDv7 keys.
+
+`migrate(url, folders)` brings everything up to date; any number of processes may call it at once.
+"""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import psycopg
+import sqlalchemy as sa
+from alembic import command, context, op
+from alembic.config import Config
+from psycopg import sql as compose
+
+from kernel.errors import BadSetting, Unavailable
+from kernel.lease import leases_table
+from kernel.outbox import outbox_table
+
+ROLES = ("api", "engine")
+API_DEFAULT = "SELECT, INSERT, UPDATE, DELETE"
+LOCK_TIMEOUT = "15s"  # behind a waiting ALTER TABLE everybody waits: rather fail, and be run again
+ROLE_TRIES = 20  # roles are cluster-wide: another database may be migrated at the same moment
+ROLE_RACES = ("XX000", "23505", "42710", "40001")
+PARTITIONS_AT_FIRST = range(-1, 3)  # days around the migration; loops make the others
+
+FUNCTIONS = """
+CREATE OR REPLACE FUNCTION {schema}.day_bound(day date) RETURNS uuid LANGUAGE sql IMMUTABLE
+RETURN (lpad(to_hex((extract(epoch FROM day) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
+
+CREATE OR REPLACE FUNCTION {schema}.day_partitions(parent text) RETURNS SETOF date
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT to_date(right(child.relname, 8), 'YYYYMMDD')
+    FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid
+    WHERE inhparent = format('{schema}.%I', parent)::regclass ORDER BY 1
+$$;
+
+CREATE OR REPLACE FUNCTION {schema}.ensure_day_partition(parent text, day date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part text := parent || to_char(day, '_YYYYMMDD');
+    storage text;
+BEGIN
+    IF to_regclass(format('{schema}.%I', part)) IS NOT NULL THEN RETURN false; END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('{schema}.' || part, 0));
+    IF to_regclass(format('{schema}.%I', part)) IS NOT NULL THEN RETURN false; END IF;
+    SELECT coalesce(obj_description(oid, 'pg_class'), '') INTO STRICT storage FROM pg_class
+    WHERE relnamespace = '{schema}'::regnamespace AND relname = parent AND relkind = 'p';
+    EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.%I INCLUDING ALL EXCLUDING INDEXES'
+                   ' EXCLUDING COMMENTS) %s', part, parent, storage);
+    EXECUTE format('ALTER TABLE {schema}.%I ATTACH PARTITION {schema}.%I FOR VALUES'
+                   ' FROM (%L) TO (%L)', parent, part,
+                   {schema}.day_bound(day), {schema}.day_bound(day + 1));
+    RETURN true;
+END $$;
+
+CREATE OR REPLACE FUNCTION {schema}.drop_day_partition(parent text, day date) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF day > (now() AT TIME ZONE 'UTC')::date - 7 THEN
+        RAISE EXCEPTION '% of %.% is younger than 7 days', day, '{schema}', parent;
+    END IF;
+    IF NOT EXISTS (SELECT FROM {schema}.day_partitions(parent) AS there WHERE there = day) THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('DROP TABLE {schema}.%I', parent || to_char(day, '_YYYYMMDD'));
+    RETURN true;
+END $$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {schema}_engine;
+"""
+
+TENANT_ROWS = """
+ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+CREATE POLICY engine ON {table} TO {schema}_engine USING (true) WITH CHECK (true);
+CREATE POLICY api ON {table} TO {schema}_api
+    USING ({column} = nullif(current_setting('app.tenant_id', true), '')::uuid)
+    WITH CHECK ({column} = nullif(current_setting('app.tenant_id', true), '')::uuid);
+GRANT {grant} ON {table} TO {schema}_api;
+"""
+
+
+# ── for migrations ──────────────────────────────────────────────────────────────────────────────
+
+
+def run_env(service: str) -> None:
+    """All of a service's env.py. Its schema is the search_path."""
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, version_table_schema=service)
+    context.run_migrations()
+
+
+def sql(statements: str) -> None:
+    """Execute SQL text as it is; names without a schema are the service's own."""
+    op.get_bind().connection.driver_connection.execute(statements)  # type: ignore[union-attr]
+
+
+def outbox() -> None:
+    outbox_table(sa.MetaData(schema=schema())).create(op.get_bind())
+
+
+def leases() -> None:
+    leases_table(sa.MetaData(schema=schema())).create(op.get_bind())
+
+
+def day_partitioned(table: str, *, storage: str = "") -> None:
+    """Partitions of a table that is PARTITION BY RANGE (a UUIDv7); storage: their options."""
+    if storage:
+        sql(f"COMMENT ON TABLE {table} IS 'WITH ({storage})'")
+    days = f"generate_series({PARTITIONS_AT_FIRST.start}, {PARTITIONS_AT_FIRST.stop - 1}) AS n"
+    today = "(now() AT TIME ZONE 'UTC')::date"
+    sql(f"SELECT ensure_day_partition('{table}', {today} + n) FROM {days}")  # noqa: S608
+
+
+def tenant_rows(table: str, *, column: str = "tenant_id", grant: str = API_DEFAULT) -> None:
+    """Forced row-level security: api sees and writes one tenant's rows, engine all."""
+    sql(TENANT_ROWS.format(table=table, column=column, grant=grant, schema=schema()))
+
+
+def grant_api(table: str, rights: str) -> None:
+    """What api may do with a table that has no tenants."""
+    sql(f"GRANT {rights} ON {table} TO {schema()}_api")
+
+
+def schema() -> str:
+    return str(op.get_context().version_table_schema)
+
+
+# ── for those who run them ──────────────────────────────────────────────────────────────────────
+
+
+def migrate(url: str, folders: Mapping[str, Path], *, secret: str = "") -> None:
+    """Schemas, roles, grants and tables of each service (name → its migrations/), up to date.
+
+    url: the owner's. Raises Unavailable, BadSetting, or what a migration raises.
+    """
+    engine = sa.create_engine(sqlalchemy_url(url), poolclass=sa.NullPool)
+    try:
+        for service, folder in folders.items():
+            ensure_roles(url, service, secret=secret)
+            with engine.begin() as connection:
+                upgrade_service(connection, service, folder)
+    except (sa.exc.OperationalError, psycopg.OperationalError) as error:
+        raise Unavailable(f"postgresql: {first_line(error)}") from error
+    finally:
+        engine.dispose()
+
+
+def upgrade_service(connection: sa.Connection, service: str, folder: Path) -> None:
+    """In one transaction, under a lock: whoever comes second finds it done."""
+    execute(connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+    execute(connection, f"SELECT pg_advisory_xact_lock(hashtextextended('migrate {service}', 0))")
+    execute(connection, f"CREATE SCHEMA IF NOT EXISTS {service}")
+    execute(connection, f"SET LOCAL search_path = {service}")
+    execute(connection, FUNCTIONS.format(schema=service))
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    command.upgrade(config, "head")
+    execute(connection, grants(service))
+
+
+def grants(service: str) -> str:
+    engine = f"{service}_engine"
+    return f"""
+        GRANT USAGE ON SCHEMA {service} TO {service}_api, {engine};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {engine};
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {service}_api, {engine};
+        REVOKE INSERT, UPDATE, DELETE ON {service}.alembic_version FROM {engine};
+        GRANT SELECT ON {service}.alembic_version TO {service}_api;
+    """
+
+
+def ensure_roles(url: str, service: str, *, secret: str = "") -> None:
+    """`<service>_api` and `<service>_engine`: they log in, and own nothing."""
+    with psycopg.connect(libpq_url(url), autocommit=True) as connection:
+        for kind in ROLES:
+            role = f"{service}_{kind}"
+            ensure_role(connection, role, role_password(url, role, secret=secret))
+
+
+def ensure_role(
+    connection: "psycopg.Connection[tuple[object, ...]]", role: str, password: str
+) -> None:
+    query = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = %s"
+    for last in [False] * ROLE_TRIES + [True]:
+        found = connection.execute(query, (role,)).fetchone()
+        if found and found[0]:
+            raise BadSetting(f"the role {role} is above row-level security: take its rights away")
+        verb = compose.SQL("ALTER" if found else "CREATE")
+        statement = compose.SQL("{} ROLE {} LOGIN PASSWORD {}")
+        try:
+            connection.execute(statement.format(verb, compose.Identifier(role), password))
+        except psycopg.Error as error:
+            if last or error.sqlstate not in ROLE_RACES:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def role_urls(url: str, services: Sequence[str], *, secret: str = "") -> dict[str, str]:
+    """The services' addresses by the names of their settings: ROUTER_API_DATABASE_URL, …"""
+    return {
+        f"{service}_{kind}_database_url".upper(): role_url(url, f"{service}_{kind}", secret=secret)
+        for service in services
+        for kind in ROLES
+    }
+
+
+def role_url(url: str, role: str, *, secret: str = "") -> str:
+    """The owner's address, but for another role."""
+    named = sa.make_url(libpq_url(url)).set(
+        username=role, password=role_password(url, role, secret=secret)
+    )
+    return named.render_as_string(hide_password=False)
+
+
+def role_password(url: str, role: str, *, secret: str = "") -> str:
+    """Derived, so that nobody has to store it: from a secret, else from the owner's password.
+
+    Raises BadSetting where there is neither.
+    """
+    secret = secret or sa.make_url(libpq_url(url)).password or ""
+    if not secret:
+        raise BadSetting(
+            "DATABASE_URL has no password to derive the services' passwords from: "
+            "set DATABASE_ROLE_SECRET"
+        )
+    return hmac.digest(stretched(secret), role.encode(), "sha256").hex()
+
+
+@lru_cache(maxsize=8)
+def stretched(secret: str) -> bytes:
+    """A service knows its own password; guessing the owner's from it shall be slow."""
+    return hashlib.scrypt(secret.encode(), salt=b"database roles", n=1 << 14, r=8, p=1)
+
+
+def libpq_url(url: str) -> str:
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def sqlalchemy_url(url: str) -> sa.URL:
+    return sa.make_url(libpq_url(url)).set(drivername="postgresql+psycopg")
+
+
+def execute(connection: sa.Connection, statements: str) -> None:
+    driver = cast("psycopg.Connection[tuple[object, ...]]", connection.connection.driver_connection)
+    driver.execute(statements)
+
+
+def first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().split("\n", 1)[0]

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import time
+from contextlib import suppress
 
 import uvloop
 
@@ -17,6 +18,8 @@ from bench.messages import Variant, sites, variants
 
 LOOK_EVERY_S = 0.05
 TELL_EVERY_S = 0.5
+RECONNECT_AFTER_S = 0.2
+STALLED_AFTER_S = 30.0
 
 
 def parse() -> argparse.Namespace:
@@ -46,7 +49,7 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
         backlog=options.backlog,
         first_serial=options.first_serial,
     )
-    driver = Driver(plan, time.monotonic)
+    driver = Driver(plan, time.monotonic, asyncio.get_running_loop().call_later)
     texts = variants(sites(options.sites))
     await connect(driver, texts, options)
     cpu_before = time.process_time()
@@ -64,6 +67,7 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
 
 async def connect(driver: Driver, texts: list[Variant], options: argparse.Namespace) -> None:
     """Open all connections and wait until each can carry a message."""
+    loop = asyncio.get_running_loop()
     start = head(f"{options.host}:{options.port}", options.path, options.key)
 
     def connection() -> asyncio.Protocol:
@@ -71,15 +75,30 @@ async def connect(driver: Driver, texts: list[Variant], options: argparse.Namesp
             return HttpConnection(driver, texts, start)
         return SmtpConnection(driver, texts)
 
+    async def reconnect() -> None:
+        with suppress(OSError):
+            await loop.create_connection(connection, options.host, options.port)
+            return
+        loop.call_later(RECONNECT_AFTER_S, driver.reconnect)
+
     for _ in range(options.connections):
-        await asyncio.get_running_loop().create_connection(connection, options.host, options.port)
+        await loop.create_connection(connection, options.host, options.port)
+    tasks: set[asyncio.Task[None]] = set()
+    driver.reconnect = lambda: tasks.add(loop.create_task(reconnect()))
     while len(driver.idle) < options.connections:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
 async def tell(driver: Driver) -> None:
+    """Say how far it is, and end a run in which nothing moves any more."""
+    last, moved_at = (0, 0, 0), time.monotonic()
     while True:
         await asyncio.sleep(TELL_EVERY_S)
+        now = (driver.sent, driver.outcomes.total(), driver.delivered)
+        if now != last:
+            last, moved_at = now, time.monotonic()
+        elif time.monotonic() - moved_at > STALLED_AFTER_S:
+            driver.ended.set()
         print(json.dumps({"sent": driver.sent, "delivered": driver.delivered}), flush=True)
 
 

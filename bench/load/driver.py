@@ -35,6 +35,7 @@ class Driver:
 
     plan: Plan
     clock: Clock
+    later: Callable[[float, Callable[[], None]], object]  # the loop's call_later
     latencies: Latencies = field(default_factory=Latencies)
     outcomes: Counter[str] = field(default_factory=Counter)
     accepted_at: dict[int, float] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Driver:
     running: bool = False
     started_at: float = 0.0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    reconnect: Callable[[], None] = lambda: None
 
     @property
     def accepted(self) -> int:
@@ -70,7 +72,8 @@ class Driver:
     def may_send(self) -> bool:
         if not self.running:
             return False
-        room = not self.plan.backlog or self.sent - self.delivered < self.plan.backlog
+        undelivered = self.accepted + len(self.due) - self.delivered
+        room = not self.plan.backlog or undelivered < self.plan.backlog
         return room and not self.satisfied()
 
     def satisfied(self) -> bool:
@@ -96,16 +99,18 @@ class Driver:
             self.accepted_at[serial] = now
             self.join(connection)
         else:
-            asyncio.get_running_loop().call_later(REFUSED_PAUSE_S, self.join, connection)
+            self.later(REFUSED_PAUSE_S, lambda: self.join(connection))
 
     def lost(self, connection: Connection) -> None:
-        """A connection is gone for good, perhaps with a message under way."""
+        """A connection is gone, perhaps with a message under way; another takes its place."""
         if connection in self.due:
             del self.due[connection]
             self.outcomes["lost"] += 1
         if connection in self.idle:
             self.idle.remove(connection)
         self.end_when_done()
+        if not self.ended.is_set():
+            self.reconnect()
 
     def wake(self, delivered: int) -> None:
         """More was delivered: let connections go on that waited for it."""

@@ -1,0 +1,107 @@
+"""The load's loops and latencies, on a clock that is told."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bench.load.driver import Connection, Driver, Plan
+from bench.load.http import head, response_end
+from bench.load.latency import percentile, summary
+
+
+class Slow(Connection):
+    """Answers when told."""
+
+    def __init__(self) -> None:
+        self.carried: list[int] = []
+
+    def send(self, serial: int) -> None:
+        self.carried.append(serial)
+
+
+class Bench:
+    def __init__(self, plan: Plan) -> None:
+        self.now = 0.0
+        self.held: list[Callable[[], None]] = []
+        self.driver = Driver(plan, lambda: self.now, lambda _, act: self.held.append(act))
+
+
+def test_closed_loop_sends_the_next_when_the_last_is_answered() -> None:
+    bench, line = Bench(Plan(count=2)), Slow()
+    bench.driver.join(line)
+    assert line.carried == []
+    bench.driver.begin()
+    bench.now = 0.25
+    bench.driver.done(line, "accepted")
+    bench.driver.done(line, "accepted")
+    assert line.carried == [0, 1]
+    assert bench.driver.ended.is_set()
+    assert bench.driver.latencies.summary()["mean"] == pytest.approx(125)
+
+
+def test_load_stops_while_too_much_is_undelivered() -> None:
+    bench, line = Bench(Plan(count=10, backlog=1)), Slow()
+    bench.driver.join(line)
+    bench.driver.begin()
+    bench.driver.done(line, "accepted")
+    assert line.carried == [0]
+    bench.driver.wake(delivered=1)
+    assert line.carried == [0, 1]
+
+
+def test_what_was_refused_is_not_waited_for_at_the_sink() -> None:
+    bench, line = Bench(Plan(count=10, backlog=1)), Slow()
+    bench.driver.join(line)
+    bench.driver.begin()
+    bench.driver.done(line, "status 503")
+    assert line.carried == [0]
+    bench.held.pop()()
+    assert line.carried == [0, 1]
+
+
+def test_a_request_that_waited_for_a_connection_is_timed_from_when_it_was_due() -> None:
+    bench, line = Bench(Plan(count=1, rate=100)), Slow()
+    bench.driver.begin()
+    bench.driver.waiting.append((7, 0.0))
+    bench.now = 0.5
+    bench.driver.join(line)
+    bench.now = 0.6
+    bench.driver.done(line, "accepted")
+    assert bench.driver.latencies.summary()["p50"] == pytest.approx(600)
+
+
+def test_a_lost_connection_is_replaced_and_its_message_counted_as_lost() -> None:
+    bench, line = Bench(Plan(count=10)), Slow()
+    replaced: list[bool] = []
+    bench.driver.reconnect = lambda: replaced.append(True)
+    bench.driver.join(line)
+    bench.driver.begin()
+    bench.driver.lost(line)
+    assert bench.driver.outcomes["lost"] == 1
+    assert replaced
+
+
+def test_percentiles_are_samples_by_nearest_rank() -> None:
+    ordered = [float(number) for number in range(1, 101)]
+    assert (percentile(ordered, 50), percentile(ordered, 99)) == (50, 99)
+    assert percentile([3.0], 99) == 3.0
+    assert summary([]) == {}
+    assert summary([0.001, 0.003]) == {"mean": 2.0, "p50": 1.0, "p99": 3.0}
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+    ],
+)
+def test_a_response_ends_where_its_framing_says(response: bytes) -> None:
+    assert response_end(response) == len(response)
+    assert response_end(response[:-1]) == 0
+
+
+def test_the_head_of_a_request_takes_the_length_of_its_body() -> None:
+    sent = head("h:1", "/v1/emails", "k") % 12
+    assert b"\r\nContent-Length: 12\r\n\r\n" in sent

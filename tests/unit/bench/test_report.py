@@ -1,0 +1,63 @@
+"""Figures of several turns become one report."""
+
+from bench.cpu import busy_seconds, milliseconds_each, own_ticks, parent
+from bench.report import Report, medians
+from bench.turns import Turn
+
+
+def turn(name: str, per_second: float) -> Turn:
+    return Turn(
+        name,
+        per_second,
+        accept_ms={"mean": 9.0, "p50": 8.0, "p99": 20.0},
+        cpu_ms={"router": per_second / 1000},
+        accepted=10,
+        delivered=10,
+        duplicates=0,
+        outcomes={"accepted": 10},
+        sampled=1,
+        verified=1,
+        steady_accept_ms={"mean": 2.0, "p50": 1.5, "p99": 11.0},
+        first_attempt_ms={"mean": 12.0, "p50": 10.0, "p99": 30.0},
+    )
+
+
+def test_the_json_names_medians_of_turns_and_ratios_to_peers() -> None:
+    turns = {
+        "engine": [turn("engine", rate) for rate in (400, 900, 500)],
+        "postfix-rspamd": [turn("postfix-rspamd", 200)],
+    }
+    assert Report(turns, 0.3).as_json() == {
+        "delivered_per_s": 500,
+        "accept_ms": {"mean": 2.0, "p50": 1.5, "p99": 11.0},
+        "first_attempt_ms": {"p50": 10.0, "p99": 30.0},
+        "cpu_ms_per_message": {"router": 0.5},
+        "peers": {"postfix-rspamd": {"delivered_per_s": 200}},
+        "ratios": {"postfix-rspamd": 2.5},
+    }
+
+
+def test_peers_alone_have_no_ratio() -> None:
+    report = Report({"postfix": [turn("postfix", 600)]}, 0.3)
+    assert report.as_json() == {"peers": {"postfix": {"delivered_per_s": 600}}, "ratios": {}}
+
+
+def test_a_measure_that_one_turn_lacks_is_the_median_of_the_others() -> None:
+    assert medians([{"p50": 1.0}, {}, {"p50": 3.0}]) == {"p50": 2.0}
+
+
+def test_a_process_whose_name_has_brackets_and_blanks_is_read_right() -> None:
+    stat = "71 (a) (b c) S 17 71 71 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1"
+    assert parent(stat) == 17
+    assert own_ticks(stat) == 127
+
+
+def test_waiting_for_a_disk_is_not_work() -> None:
+    assert busy_seconds("cpu  100 0 100 5000 700 0 100 0 0 0\ncpu0 …") > 0
+    idle, waits = "cpu  0 0 0 5000 0 0 0 0 0 0", "cpu  0 0 0 0 700 0 0 0 0 0"
+    assert busy_seconds(idle) == busy_seconds(waits) == 0
+
+
+def test_cpu_is_told_per_message() -> None:
+    assert milliseconds_each({"a": 1.0}, {"a": 3.0}, 1000) == {"a": 2.0}
+    assert milliseconds_each({"a": 1.0}, {"a": 3.0}, 0) == {}

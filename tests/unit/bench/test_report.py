@@ -1,6 +1,7 @@
 """Figures of several turns become one report."""
 
 from bench.cpu import busy_seconds, milliseconds_each, own_ticks, parent
+from bench.profiling import digest
 from bench.report import Report, medians
 from bench.turns import Turn
 
@@ -61,3 +62,11 @@ def test_waiting_for_a_disk_is_not_work() -> None:
 def test_cpu_is_told_per_message() -> None:
     assert milliseconds_each({"a": 1.0}, {"a": 3.0}, 1000) == {"a": 2.0}
     assert milliseconds_each({"a": 1.0}, {"a": 3.0}, 0) == {}
+
+
+def test_a_profile_lists_own_and_whole_time_by_function() -> None:
+    raw = "main (a.py:1);work (b.py:7) 3\nmain (a.py:2);work (b.py:9) 1\nmain (a.py:3) 4\n"
+    text = digest(raw, "router")
+    assert "router: 8 samples" in text
+    assert " 50.0% work (b.py" in text
+    assert "100.0% main (a.py" in text

@@ -1,0 +1,14 @@
+"""The bench measures nothing that a power cut would undo."""
+
+import pytest
+
+from bench.durable import NotDurable, refuse_if_off
+
+
+def test_a_database_without_sync_is_refused_with_what_to_do() -> None:
+    with pytest.raises(NotDurable, match="synchronous_commit is off for router_engine"):
+        refuse_if_off("synchronous_commit", "router_engine", value="off")
+
+
+def test_a_synced_database_is_measured() -> None:
+    refuse_if_off("fsync", "router_engine", value="on")

@@ -1,0 +1,1 @@
+"""`obm`: the command line, a file per noun."""

@@ -1,0 +1,125 @@
+"""The five services as processes of their own, under one who starts, watches and ends them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from cli.environment import SERVICES
+
+READY_WITHIN_S = 60.0
+END_WITHIN_S = 15.0
+POLL_S = 0.05
+
+
+class Process:
+    """One service. Every signal that a test or an operator may want to send has a word."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
+        self.name = name
+        self.environment = dict(environment)
+        self.log = log
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._popen is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
+
+    def start(self, **extra: str) -> None:
+        """extra: environment of this run alone."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._popen = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", f"services.{self.name}"],
+                env={**os.environ, **self.environment, **extra},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def signal(self, signum: int) -> None:
+        if self._popen is not None:
+            self._popen.send_signal(signum)
+
+    def kill(self) -> None:
+        """kill -9, and wait for it."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """Let it drain; kill it when it does not come to an end."""
+        if not self.running:
+            return
+        self.signal(signal.SIGTERM)
+        try:
+            self.wait(END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        return 0 if self._popen is None else self._popen.wait(timeout_s)
+
+    def ready(self) -> bool:
+        port = self.environment[f"{self.name.upper()}_HEALTH_PORT"]
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def await_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        deadline = time.monotonic() + within_s
+        while not self.ready():
+            if not self.running:
+                raise RuntimeError(f"{self.name} ended while starting; see {self.log}")
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"{self.name} is not ready after {within_s:.0f} s; see {self.log}"
+                )
+            time.sleep(POLL_S)
+
+
+class Processes:
+    """All five, by name: `processes["router"].kill()`."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._by_name = {
+            name: Process(name, environment, folder / "logs" / f"{name}.log") for name in SERVICES
+        }
+
+    def __getitem__(self, name: str) -> Process:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterable[Process]:
+        return iter(self._by_name.values())
+
+    def start(self) -> None:
+        for process in self._by_name.values():
+            process.start()
+        for process in self._by_name.values():
+            process.await_ready()
+
+    def stop(self) -> None:
+        """In the order of the pipeline, so that nothing is waited for in vain."""
+        for process in self._by_name.values():
+            process.thaw()
+            process.signal(signal.SIGTERM)
+        for process in self._by_name.values():
+            process.terminate()

@@ -16,10 +16,10 @@ def start(processes: Mapping[str, int], seconds: int) -> "dict[str, subprocess.P
     """Sample these processes for so long; `finish` waits for it."""
     program = require("py-spy", "py-spy")
     RESULTS.mkdir(exist_ok=True)
+    how = ["record", "--nonblocking", "--format=raw", f"--rate={SAMPLES_PER_S}"]
     return {
         name: subprocess.Popen(
-            [program, "record", "--nonblocking", "--format=raw", f"--rate={SAMPLES_PER_S}"]
-            + [f"--pid={pid}", f"--duration={seconds}", f"--output={raw_path(name)}"],
+            [program, *how, f"-p{pid}", f"-d{seconds}", f"-o{raw_path(name)}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -1,12 +1,10 @@
-"""Apache Kafka's jars: resolved once with jgo, then fetched and checked against the committed lock.
+"""Apache Kafka's jars: resolved once with jgo, then fetched and checked against the lock.
 
-`python -m kernel.embedded.jars ENDPOINT` writes the lock anew (see `make lock`).
+`make lock` writes the lock anew; `python -m kernel.embedded` fetches them ahead of the first start.
 """
 
 import hashlib
 import os
-import shutil
-import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
@@ -17,6 +15,8 @@ from pathlib import Path
 from kernel.embedded.errors import EmbeddedError, disk_full
 
 LOCK = Path(__file__).with_name("kafka.lock.toml")
+# The second, raw (!) so that its own dependency management does not rule, makes Kafka log.
+ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.1+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"
 DOWNLOADS = 8
 
 
@@ -95,14 +95,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_lock(endpoint: str) -> None:
+def write_lock() -> None:
+    """Resolve ENDPOINT and pin what it needs: versions and hashes, no addresses."""
     from jgo.env import EnvironmentBuilder  # noqa: PLC0415 - for maintainers
     from jgo.maven import MavenContext  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as scratch:
         builder = EnvironmentBuilder(context=MavenContext(), cache_dir=Path(scratch))
-        shutil.copy(builder.from_endpoint(endpoint).path / "jgo.lock.toml", LOCK)
-
-
-if __name__ == "__main__":
-    write_lock(sys.argv[1])
+        resolved = builder.from_endpoint(ENDPOINT).path / "jgo.lock.toml"
+        lines = resolved.read_text().splitlines(keepends=True)
+    LOCK.write_text("".join(line for line in lines if not line.startswith("generated = ")))

@@ -1,0 +1,81 @@
+# The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check proto bench bench-mail faults up lock clean
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP := .venv/bin/python -m pip --disable-pip-version-check --quiet
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE :=
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/base ## The whole engine here, data in ./data; sends a first message (ARGS: obm run --help)
+	@exec obm run $(ARGS)
+
+up: .venv/base ## Kafka and PostgreSQL alone, in the foreground, for development
+	@exec obm up $(ARGS)
+
+test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest)
+	@exec python -m pytest $(ARGS)
+
+check: .venv/dev ## Format, lint, types, architecture, contracts
+	ruff format --check . && ruff check . && mypy && lint-imports --no-cache
+	buf lint
+	@$(MAKE) build/proto OUT=build/proto
+	@cd build/proto && find contracts -name '*_pb2*' | while read f; do \
+	  cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not what proto/ says: run make proto"; exit 1; }; done
+
+proto: .venv/dev ## Generate contracts/ and docs/topics.md from proto/
+	@$(MAKE) build/proto OUT=.
+	@python -m kernel.topics > docs/topics.md
+
+# A recipe for `proto` and `check`: generate into OUT.
+.PHONY: build/proto
+build/proto:
+	@mkdir -p $(OUT) docs
+	@python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --mypy_out=quiet:$(OUT) \
+	  --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) \
+	  $$(cd proto && find contracts -name '*.proto' | sort)
+
+bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--quick", --peer …, --json FILE)
+	@exec python -m bench $(ARGS)
+
+bench-mail: .venv/dev ## What composing and signing cost (ARGS as for bench)
+	@exec python -m bench.mail $(ARGS)
+
+faults: .venv/dev ## Kill, pause, wipe and poison, with an oracle that counts
+	@exec python -m tests.faults $(ARGS)
+
+lock: .venv/dev ## Pin anew: Python packages, Kafka's jars, the npm client of the tests
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header -o requirements/base.txt requirements/base.in
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header -c requirements/base.txt -o requirements/dev.txt requirements/base.in requirements/dev.in
+	python -c 'from kernel.embedded.jars import write_lock; write_lock()'
+	python -m tests.support.npm lock
+
+clean: ## Remove what make made, but not ./data
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find tests -name node_modules -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or say PYTHON=…"; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "$(PYTHON) cannot make a virtual environment: install its venv module."; exit 1; }
+
+.venv/base: requirements/base.txt pyproject.toml | .venv/bin/python
+	@echo "Installing into .venv …"
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/base.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@test -n "$$KAFKA_BOOTSTRAP_SERVERS" || python -m kernel.embedded
+	@touch $@
+
+.venv/dev: requirements/dev.txt .venv/base
+	@echo "Installing what checks and tests need …"
+	@$(PIP) install --require-hashes --only-binary :all: -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,11 @@
+"""`python -m kernel.embedded` fetches what the pair needs, so that its first start is offline."""
+
+import sys
+
+from kernel.embedded.errors import EmbeddedError
+from kernel.embedded.jars import classpath
+
+try:
+    classpath()
+except EmbeddedError as error:
+    sys.stderr.write(f"{error}\n")  # no failure: brokers by address do without

@@ -1,0 +1,1 @@
+"""What tests share: broker and database, npm."""

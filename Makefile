@@ -77,5 +77,5 @@ clean: ## Remove what make made, but not ./data
 
 .venv/dev: requirements/dev.txt .venv/base
 	@echo "Installing what checks and tests need …"
-	@$(PIP) install --require-hashes --only-binary :all: -r requirements/dev.txt
+	@$(PIP) install --require-hashes --no-build-isolation -r requirements/dev.txt
 	@touch $@

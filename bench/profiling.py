@@ -1,5 +1,6 @@
 """Where a service's CPU time goes, by sampling it from outside (py-spy) under load."""
 
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from bench.peers.start import require
 RESULTS = Path(__file__).parent / "results"
 SAMPLES_PER_S = 100
 SHOWN = 60
+LINE = re.compile(r":\d+\)$")  # functions count, not their lines
 
 
 def start(processes: Mapping[str, int], seconds: int) -> "dict[str, subprocess.Popen[bytes]]":
@@ -51,7 +53,7 @@ def digest(raw: str, name: str) -> str:
     whole: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        frames = [frame.rsplit(":", 1)[0] for frame in stack.split(";")]
+        frames = [LINE.sub(")", frame) for frame in stack.split(";")]
         own[frames[-1]] += int(count)
         whole.update(dict.fromkeys(frames, int(count)))
     total = sum(own.values())

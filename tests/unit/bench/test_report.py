@@ -68,5 +68,5 @@ def test_a_profile_lists_own_and_whole_time_by_function() -> None:
     raw = "main (a.py:1);work (b.py:7) 3\nmain (a.py:2);work (b.py:9) 1\nmain (a.py:3) 4\n"
     text = digest(raw, "router")
     assert "router: 8 samples" in text
-    assert " 50.0% work (b.py" in text
-    assert "100.0% main (a.py" in text
+    assert " 50.0% work (b.py)" in text
+    assert "100.0% main (a.py)" in text

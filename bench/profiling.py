@@ -1,12 +1,12 @@
 """Where a service's CPU time goes, by sampling it from outside (py-spy) under load."""
 
 import re
+import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-
-from bench.peers.start import require
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLES_PER_S = 100
@@ -16,7 +16,7 @@ LINE = re.compile(r":\d+\)$")  # functions count, not their lines
 
 def start(processes: Mapping[str, int], seconds: int) -> "dict[str, subprocess.Popen[bytes]]":
     """Sample these processes for so long; `finish` waits for it."""
-    program = require("py-spy", "py-spy")
+    program = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
     RESULTS.mkdir(exist_ok=True)
     how = ["record", "--nonblocking", "--format=raw", f"--rate={SAMPLES_PER_S}"]
     return {

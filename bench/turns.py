@@ -4,7 +4,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from bench import cpu
@@ -87,6 +87,20 @@ class Load:
 def peer_turn(track: Track, contestant: Contestant) -> Turn:
     warm_up(track, contestant)
     return full_load(track, contestant)
+
+
+def engine_turn(track: Track, contestant: Contestant) -> Turn:
+    """The same, after how fast it answers and sends when there is room."""
+    warm_up(track, contestant)
+    first = first_attempts(track, contestant)
+    steady = steady_accept(track, contestant)
+    turn = full_load(track, contestant)
+    return replace(turn, first_attempt_ms=first, steady_accept_ms=steady)
+
+
+def profile_turn(track: Track, contestant: Contestant, seconds: int) -> None:
+    """Full load for so long, beside no measurement: for a profiler to look at."""
+    run(track, contestant, Load("profile", 0, seconds=seconds))
 
 
 def warm_up(track: Track, contestant: Contestant) -> None:

@@ -1,0 +1,28 @@
+"""Kafka and PostgreSQL for a run: the embedded ones under its folder, or those that are named."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernel.embedded import Embedded
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    bootstrap_servers: str
+    database_url: str
+    processes: Mapping[str, int]  # whose CPU time can be told: not that of servers elsewhere
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[Servers]:
+    """KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL when both are set, else a pair of our own."""
+    named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+    if named[0] and named[1]:
+        yield Servers(named[0], named[1], {})
+        return
+    with Embedded(folder) as pair:
+        pids = {"kafka": pair.kafka.pid, "postgresql": pair.postgres.pid}
+        yield Servers(pair.bootstrap_servers, pair.database_url, pids)

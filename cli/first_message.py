@@ -1,0 +1,109 @@
+"""What a newcomer sees first: a message on its way through all five services."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from rich.console import Console
+
+from cli.environment import Ports
+
+DELIVERED_WITHIN_S = 30.0
+POLL_S = 0.05
+SENDER_DOMAIN = "hello.obm-sandbox.net"
+RECIPIENT = "delivered+hello@obm-sandbox.net"
+
+
+class FirstMessage:
+    """api: the root of the HTTP API. The test key stays in the data folder, for the next run."""
+
+    def __init__(self, api: str, data: Path, console: Console) -> None:
+        self._api = api
+        self._credentials = data / "sandbox.json"
+        self._console = console
+        self._key = ""
+
+    async def introduce(self) -> None:
+        """An account with a test key: made at the first run, found at the next."""
+        if self._credentials.exists():
+            self._key = json.loads(self._credentials.read_text())["api_key"]
+            return
+        self._key = await make_sandbox_customer(SENDER_DOMAIN)
+        descriptor = os.open(self._credentials, os.O_WRONLY | os.O_CREAT, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"api_key": self._key}, file)
+
+    async def send(self) -> None:
+        async with aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._key}"}, base_url=self._api
+        ) as http:
+            found = (await self._get(http, "/v1/emails?limit=1"))["data"]
+            if found:
+                self._console.print(f"found the messages of earlier runs, the last [b]{found[0]['id']}[/b]")
+            began = time.monotonic()
+            email_id = await self._post(http)
+            await self._follow(http, email_id, began)
+
+    async def _post(self, http: aiohttp.ClientSession) -> str:
+        email = {
+            "from": f"OBM Engine <hello@{SENDER_DOMAIN}>",
+            "to": RECIPIENT,
+            "subject": "Hello from your own engine",
+            "text": "This message went through ingest, shield, router, delivery and events.",
+            "html": "<p>This message went through <b>ingest, shield, router, delivery</b> and"
+            " <b>events</b>.</p>",
+        }
+        async with http.post("/v1/emails", json=email) as answer:
+            said = await answer.json()
+            if answer.status != 202:
+                raise RuntimeError(f"the first message was refused: {said}")
+            return str(said["id"])
+
+    async def _follow(self, http: aiohttp.ClientSession, email_id: str, began: float) -> None:
+        """Print each step as it is told, until the message is delivered."""
+        self._console.print(f"\nsent [b]{email_id}[/b] to {RECIPIENT}")
+        seen: set[str] = set()
+        while time.monotonic() - began < DELIVERED_WITHIN_S:
+            events = (await self._get(http, f"/v1/emails/{email_id}/events"))["data"]
+            for event in events:
+                if event["id"] not in seen:
+                    seen.add(event["id"])
+                    self._console.print(f"  {event['created_at']}  {event['type']}  {_detail(event)}")
+            if any(event["type"] == "email.delivered" for event in events):
+                self._console.print(f"delivered after {time.monotonic() - began:.2f} s\n")
+                return
+            await asyncio.sleep(POLL_S)
+        raise RuntimeError("the first message was not delivered in time; see the log lines above")
+
+    async def _get(self, http: aiohttp.ClientSession, path: str) -> dict[str, Any]:
+        async with http.get(path) as answer:
+            said: dict[str, Any] = await answer.json()
+            return said
+
+    def show_addresses(self, ports: Ports) -> None:
+        for what, where in {
+            "API": f"{self._api}/v1",
+            "API reference": f"{self._api}/docs",
+            "gRPC": f"127.0.0.1:{ports.ingest_grpc}",
+            "sandbox messages": f"{self._api}/v1/sandbox/messages",
+            "metrics of ingest": f"http://127.0.0.1:{ports.ingest_health}/metrics",
+        }.items():
+            self._console.print(f"{what:18} {where}")
+        self._console.print(
+            f"\nIn another shell:\n\nexport OBM_API_URL={self._api}/v1\n"
+            f"export OBM_API_KEY={self._key}\n"
+            'curl -s "$OBM_API_URL/emails" -H "Authorization: Bearer $OBM_API_KEY" '
+            "-H 'Content-Type: application/json' "
+            f'-d \'{{"from": "me@{SENDER_DOMAIN}", "to": "delivered@obm-sandbox.net", '
+            '"subject": "Hi", "text": "Hello"}\'\n\nCtrl-C ends it.',
+            soft_wrap=True,
+        )
+
+
+def _detail(event: dict[str, Any]) -> str:
+    smtp = (event.get("data") or {}).get("smtp") or {}
+    return f"{smtp.get('code', '')} {smtp.get('response', '')}".strip()

@@ -1,0 +1,113 @@
+"""`obm run`: the whole engine in this process, beside its own Kafka and PostgreSQL."""
+
+import asyncio
+import os
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.environment import Ports, environment, migrate_all
+from cli.first_message import FirstMessage
+from kernel import telemetry
+from kernel.embedded import Embedded, EmbeddedError
+from kernel.errors import BadSetting, Unavailable
+from kernel.service import Service, stop_on_signals
+from kernel.service import run as run_services
+from kernel.settings import Settings, load
+from services.__main__ import create_all
+
+READY_POLL_S = 0.02
+console = Console(highlight=False)
+
+
+def run(
+    *,
+    data: Annotated[Path, typer.Option(help="where everything durable lives")] = Path("data"),
+    port: Annotated[int, typer.Option(help="of the HTTP API")] = Ports().ingest_http,
+    free_ports: Annotated[bool, typer.Option(help="any ports that are free")] = False,
+    quiet: Annotated[bool, typer.Option(help="send no first message")] = False,
+) -> None:
+    """Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.
+
+    KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, when set, name others. Every setting of the services
+    (python -m services.router --help) may be set in the environment too.
+    """
+    ports = Ports.free() if free_ports else Ports(ingest_http=port)
+    os.environ.setdefault("LOG_FORMAT", "console")
+    os.environ.setdefault("LOG_LEVEL", "WARNING")
+    try:
+        refuse_taken(ports)
+        asyncio.run(_run(data, ports, quiet=quiet))
+    except (EmbeddedError, BadSetting, Unavailable) as error:
+        console.print(f"[red]{error}[/red]")
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
+    async with AsyncExitStack() as stack:
+        stop = stop_on_signals()
+        bootstrap_servers, database_url = await _pair(data, stack)
+        known = environment(
+            data,
+            kafka_bootstrap_servers=bootstrap_servers,
+            database_url=database_url,
+            ports=ports,
+        )
+        os.environ.update({**known, **os.environ})
+        await asyncio.to_thread(migrate_all, database_url)
+        telemetry.start("obm", load(Settings, []))
+        services = create_all()
+        engine = asyncio.create_task(run_services(services, stop=stop))
+        told = asyncio.create_task(_tell(services, data, ports, quiet=quiet))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait([engine, told, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            told.result()
+        else:
+            told.cancel()
+        await engine
+    console.print("stopped; everything is kept in", str(data))
+
+
+async def _pair(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
+    """The addresses of Kafka and PostgreSQL: given ones, or our own, started."""
+    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+    if given[0] and given[1]:
+        return given[0], given[1]
+    if given[0] or given[1]:
+        raise BadSetting("set both KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, or neither")
+    console.print("starting Kafka and PostgreSQL …")
+    pair = await stack.enter_async_context(Embedded(data))
+    return pair.bootstrap_servers, pair.database_url
+
+
+async def _tell(services: list[Service], data: Path, ports: Ports, *, quiet: bool) -> None:
+    console.print("starting the services …")
+    while not all(service.health.ready for service in services):
+        await asyncio.sleep(READY_POLL_S)
+    first = FirstMessage(f"http://127.0.0.1:{ports.ingest_http}", data, console)
+    await first.introduce()
+    if not quiet:
+        await first.send()
+    first.show_addresses(ports)
+
+
+def refuse_taken(ports: Ports) -> None:
+    """One clear line now, rather than a traceback from the middle of a start."""
+    for name, port in asdict(ports).items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise BadSetting(
+                    f"port {port} ({name.replace('_', ' ')}) is taken: end what listens there, "
+                    "or say --free-ports"
+                ) from error

@@ -1,0 +1,19 @@
+"""Fixtures that every test may ask for."""
+
+from tests.support.pair import (
+    bootstrap_servers,
+    database,
+    database_url,
+    migrated_template,
+    pair,
+    topic_prefix,
+)
+
+__all__ = [
+    "bootstrap_servers",
+    "database",
+    "database_url",
+    "migrated_template",
+    "pair",
+    "topic_prefix",
+]

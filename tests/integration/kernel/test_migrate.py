@@ -1,0 +1,229 @@
+"""Migrations as a service and its operator meet them: roles, row-level security, partitions."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from kernel.errors import BadSetting, Unavailable
+from kernel.ids import first_of, uuid7
+from kernel.migrate import migrate, role_password, role_url
+from tests.support.pair import temporary_database
+
+ENV = 'from kernel.migrate import run_env\n\nrun_env("parcels")\n'
+SPINE = '''
+from kernel.migrate import day_partitioned, grant_api, leases, outbox, sql, tenant_rows
+
+revision, down_revision = "0001", None
+
+
+def upgrade() -> None:
+    outbox()
+    leases()
+    sql("""
+        CREATE TABLE parcels (parcel_id uuid PRIMARY KEY, tenant_id uuid NOT NULL)
+            PARTITION BY RANGE (parcel_id);
+        CREATE INDEX parcels_tenant ON parcels (tenant_id);
+        CREATE TABLE notes (tenant_id uuid, text text CHECK (text NOT LIKE '%:x'));
+    """)
+    day_partitioned("parcels", storage="fillfactor=70")
+    tenant_rows("parcels", grant="SELECT")
+    tenant_rows("notes")
+    grant_api("outbox", "INSERT")
+'''
+MORE = """
+from kernel.migrate import sql
+
+revision, down_revision = "0002", "0001"
+
+
+def upgrade() -> None:
+    sql("ALTER TABLE notes ADD COLUMN pinned boolean")
+"""
+MINE, OTHER = str(uuid4()), str(uuid4())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parcels")
+    (folder / "versions").mkdir()
+    (folder / "env.py").write_text(ENV)
+    (folder / "versions" / "0001_spine.py").write_text(SPINE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(database_url: str, folder: Path) -> Iterator[str]:
+    with temporary_database(database_url) as url:
+        migrate(url, {"parcels": folder})
+        yield url
+    with (
+        psycopg.connect(database_url, autocommit=True) as owner,
+        suppress(psycopg.errors.DependentObjectsStillExist),  # another session's tests
+    ):
+        owner.execute("DROP ROLE parcels_api, parcels_engine")
+
+
+@pytest.fixture
+def api(url: str) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
+    with psycopg.connect(role_url(url, "parcels_api")) as connection:
+        yield connection
+        connection.rollback()
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
+    with psycopg.connect(role_url(url, "parcels_engine"), autocommit=True) as connection:
+        yield connection
+
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+def speak_for(connection: Connection, tenant: str) -> None:
+    connection.execute("SELECT set_config('app.tenant_id', %s, true)", (tenant,))
+
+
+def note(connection: Connection, tenant: str) -> None:
+    connection.execute("INSERT INTO parcels.notes VALUES (%s, 'hello')", (tenant,))
+
+
+def test_api_sees_and_writes_the_rows_of_one_tenant(api: Connection, engine: Connection) -> None:
+    note(engine, OTHER)
+    speak_for(api, MINE)
+    note(api, MINE)
+    assert api.execute("SELECT DISTINCT tenant_id FROM parcels.notes").fetchall() == [(UUID(MINE),)]
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        note(api, OTHER)
+
+
+def test_api_sees_nothing_without_a_tenant(api: Connection, engine: Connection) -> None:
+    note(engine, OTHER)
+    assert api.execute("SELECT * FROM parcels.notes").fetchall() == []
+    speak_for(api, OTHER)
+    assert api.execute("SELECT * FROM parcels.notes").fetchall() != []
+    api.commit()  # a pooled connection goes on to somebody else
+    assert api.execute("SELECT * FROM parcels.notes").fetchall() == []
+
+
+def test_api_may_do_only_what_its_migrations_grant(api: Connection) -> None:
+    speak_for(api, MINE)
+    api.execute("INSERT INTO parcels.outbox (records, messages, due_at) VALUES ('', 1, now())")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        api.execute("SELECT * FROM parcels.outbox")
+    api.rollback()
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        api.execute("DELETE FROM parcels.parcels")
+
+
+def test_engine_owns_nothing(engine: Connection) -> None:
+    for statement in (
+        "DROP TABLE parcels.notes",
+        "CREATE TABLE parcels.mine (n int)",
+        "UPDATE parcels.alembic_version SET version_num = '9999'",
+        "ALTER TABLE parcels.notes DISABLE ROW LEVEL SECURITY",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            engine.execute(statement)
+
+
+def test_ids_made_now_have_a_partition(engine: Connection) -> None:
+    parcel = uuid7()
+    engine.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (parcel, MINE))
+    row = engine.execute(
+        "SELECT tableoid::regclass::text = 'parcels.parcels'"
+        " || to_char(now() AT TIME ZONE 'UTC', '_YYYYMMDD') FROM parcels.parcels"
+        " WHERE parcel_id = %s",
+        (parcel,),
+    ).fetchone()
+    assert row == (True,)
+
+
+def test_engine_makes_and_drops_day_partitions(engine: Connection) -> None:
+    made, dropped = "ensure_day_partition", "drop_day_partition"
+    for function, answer in ((made, True), (made, False), (dropped, True), (dropped, False)):
+        row = engine.execute(f"SELECT parcels.{function}('parcels', '2026-01-31')".encode())
+        assert row.fetchone() == (answer,)
+
+
+def test_partition_covers_its_utc_day_and_has_the_indexes(engine: Connection) -> None:
+    engine.execute("SELECT parcels.ensure_day_partition('parcels', '2026-01-31')")
+    first = first_of(datetime(2026, 1, 31, tzinfo=UTC))
+    beyond = first_of(datetime(2026, 2, 1, tzinfo=UTC))
+    for parcel in (first, UUID(int=beyond.int - 1)):
+        engine.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (parcel, MINE))
+    where = "SELECT count(*) FROM pg_indexes WHERE tablename = 'parcels_20260131'"
+    assert engine.execute(where).fetchone() == (2,)
+    with pytest.raises(psycopg.errors.CheckViolation):
+        engine.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (beyond, MINE))
+    engine.execute("SELECT parcels.drop_day_partition('parcels', '2026-01-31')")
+
+
+def test_young_partition_is_never_dropped(engine: Connection) -> None:
+    with pytest.raises(psycopg.errors.RaiseException, match="younger than 7 days"):
+        engine.execute("SELECT parcels.drop_day_partition('parcels', current_date)")
+
+
+def test_engine_cannot_partition_what_is_not_partitioned(engine: Connection) -> None:
+    with pytest.raises(psycopg.errors.NoDataFound):
+        engine.execute("SELECT parcels.ensure_day_partition('notes', '2026-01-31')")
+
+
+def test_replicas_that_migrate_at_once_do_it_once(database_url: str, folder: Path) -> None:
+    failures: list[BaseException] = []
+
+    def replica(url: str) -> None:
+        try:
+            migrate(url, {"parcels": folder})
+        except BaseException as failure:
+            failures.append(failure)
+
+    with temporary_database(database_url) as url:
+        replicas = [threading.Thread(target=replica, args=(url,)) for _ in range(4)]
+        for thread in replicas:
+            thread.start()
+        for thread in replicas:
+            thread.join()
+        assert not failures
+        with psycopg.connect(url) as owner:
+            versions = owner.execute("SELECT * FROM parcels.alembic_version").fetchall()
+    assert versions == [("0001",)]
+
+
+def test_next_revision_is_added_to_what_is_there(url: str, folder: Path) -> None:
+    (folder / "versions" / "0002_pinned.py").write_text(MORE)
+    migrate(url, {"parcels": folder})
+    with psycopg.connect(url) as owner:
+        assert owner.execute("SELECT pinned FROM parcels.notes LIMIT 0").fetchall() == []
+
+
+def test_role_above_row_level_security_is_refused(database_url: str, folder: Path) -> None:
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE unlimited_api BYPASSRLS")
+        try:
+            with pytest.raises(BadSetting, match="unlimited_api is above row-level security"):
+                migrate(database_url, {"unlimited": folder})
+        finally:
+            owner.execute("DROP ROLE unlimited_api")
+
+
+def test_database_that_is_away_is_unavailable(folder: Path) -> None:
+    with pytest.raises(Unavailable):
+        migrate("postgresql://postgres:secret@127.0.0.1:1/obm", {"parcels": folder})
+
+
+def test_passwords_are_derived_and_differ() -> None:
+    url = "postgresql://owner:secret@127.0.0.1/obm"
+    one, two = role_password(url, "parcels_api"), role_password(url, "parcels_engine")
+    assert one != two
+    assert one == role_password(url, "parcels_api")
+    assert one != role_password(url, "parcels_api", secret="another")
+    assert sa.make_url(role_url(url, "parcels_api")).password == one
+    with pytest.raises(BadSetting, match="DATABASE_ROLE_SECRET"):
+        role_password("postgresql://owner@127.0.0.1/obm", "parcels_api")

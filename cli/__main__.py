@@ -1,0 +1,5 @@
+"""`python -m cli` is `obm`."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,22 @@
+"""`obm`: composes the nouns; each lives in a module of its own."""
+
+import sys
+
+import typer
+
+from cli import pair
+from kernel.embedded import EmbeddedError
+from kernel.errors import BadSetting, Unavailable
+
+app = typer.Typer(name="obm", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.command("up")(pair.up)
+app.command("migrate")(pair.migrate)
+
+
+def main() -> None:
+    """The console command. What an operator can put right is one line, not a traceback."""
+    try:
+        app()
+    except (BadSetting, EmbeddedError, Unavailable) as error:
+        sys.stderr.write(f"obm: {error}\n")
+        raise SystemExit(1) from error

@@ -16,6 +16,7 @@ from typing import Any
 
 import re2
 
+_ADDRESS = re.compile(r"<?[^\s<>@\[(:;,]{1,64}@[^\s<>@,;:\])]{1,255}>?")
 MAX_TEXT = 2048  # characters looked at
 
 
@@ -48,12 +49,14 @@ class BounceClass:
 class Rule:
     """`pattern` (RE2) is searched in `<code> <enhanced> <text in lower case>`.
 
-    `example` is a text that it must match: the linter proves the rule with it.
+    `example` is a text that it must match: the linter proves the rule with it. `unless`: the SMTP
+    command to which it does not apply.
     """
 
     name: str
     pattern: str
     example: str
+    unless: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,43 @@ def load_rules(text: str) -> RuleSet:
     """The rules of a bounce_rules.toml. Raises ValueError for an unknown class or a bad pattern."""
     data = tomllib.loads(text)
     classes = {name: _class(name, entry) for name, entry in data["class"].items()}
-    rules = tuple(Rule(r["class"], p, e) for r in data["rule"] for p, e in r["patterns"].items())
+    rules = tuple(
+        Rule(r["class"], _confined(pattern, r.get("when", "")), example, r.get("unless", ""))
+        for r in data["rule"]
+        for pattern, example in r["patterns"].items()
+    )
     for rule in rules:
         if rule.name not in classes:
             raise ValueError(f"rule {rule.pattern!r} names an unknown class {rule.name!r}")
     return RuleSet(classes, rules)
+
+
+_WHEN = {
+    "": "",
+    "permanent": r"^(?:5\d\d|-) [5-]\S* ",
+    "transient": r"^(?:4\d\d|-) [4-]\S* ",
+}
+
+
+def _confined(pattern: str, when: str) -> str:
+    """The pattern for the text alone, behind a code of that kind; `^` is the text's beginning."""
+    if not when:
+        return pattern
+    branches = [f"(?:{b[1:]})" if b.startswith("^") else f".*(?:{b})" for b in _branches(pattern)]
+    return _WHEN[when] + f"(?:{'|'.join(branches)})"
+
+
+def _branches(pattern: str) -> list[str]:
+    """The alternatives of a pattern at its top level, so that each may have its own `^`."""
+    found, depth, start, index = [], 0, 0, 0
+    while index < len(pattern):
+        char = pattern[index]
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == "|" and depth == 0:
+            found.append(pattern[start:index])
+            start = index + 1
+        index += 2 if char == "\\" else 1
+    return [*found, pattern[start:]]
 
 
 def _class(name: str, entry: Mapping[str, Any]) -> BounceClass:
@@ -100,20 +135,26 @@ class Classifier:
 
     def matches(self, code: int, enhanced: str, text: str) -> list[int]:
         """The rules that match, in their order."""
-        found: list[int] = self._set.Match(subject(code, enhanced, text))
-        return sorted(found)
+        found: list[int] | None = self._set.Match(subject(code, enhanced, text))
+        return sorted(found) if found else []
 
-    def classify(self, code: int, enhanced: str, text: str) -> BounceClass:
-        """The class of the first rule that matches."""
-        found: list[int] = self._set.Match(subject(code, enhanced, text))
-        if found:
-            return self._classes[self._rules[min(found)].name]
-        permanent = code >= 500 or (not code and enhanced.startswith("5"))
+    def classify(self, code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:
+        """The class of the first rule that matches and applies to `command`."""
+        for index in self.matches(code, enhanced, text):
+            rule = self._rules[index]
+            if not rule.unless or rule.unless != command:
+                return self._classes[rule.name]
+        permanent = code >= 500 or (not code and not enhanced.startswith("4"))
         return self._classes["uncategorized" if permanent else "transient_failure"]
 
 
 def subject(code: int, enhanced: str, text: str) -> str:
-    """What the patterns see: `550 5.1.1 the text in lower case`, `-` for a part that is missing."""
+    """What the patterns see: `550 5.1.1 the text in lower case`.
+
+    `-` stands for a missing part and `@` for an address: a name is not a reason.
+    """
+    if "@" in text:
+        text = _ADDRESS.sub("@", text[:MAX_TEXT])
     lowered = " ".join(text[:MAX_TEXT].lower().split())
     return f"{code or '-'} {enhanced or '-'} {lowered}"
 
@@ -124,13 +165,18 @@ def default() -> Classifier:
     return Classifier(load_rules((files("mail") / "bounce_rules.toml").read_text("utf-8")))
 
 
-def classify(code: int, enhanced: str, text: str) -> BounceClass:
+def classify(code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:
     """What a refusal means.
 
     `code`: 400 to 599, or 0 when a report does not say. `enhanced`: like "5.1.1", or "". `text`: as
-    received, without them.
+    received, without them. `command`: the SMTP command that was refused, when it is known: after
+    the data, "unknown user" is as often said by a filter that does not like the sender, and does
+    not suppress.
     """
-    return default().classify(code, enhanced, text)
+    verdict = default().classify(code, enhanced, text, command=command)
+    if command == "DATA" and verdict.name == "invalid_recipient" and "5.1." not in enhanced:
+        return named("recipient_filter")
+    return verdict
 
 
 def named(name: str) -> BounceClass:
@@ -170,12 +216,11 @@ def _prove(classifier: Classifier, rules: Sequence[Rule], index: int) -> list[st
     return []
 
 
-_ADDRESS = re.compile(r"<?[^\s<>@]{1,64}@[^\s<>@,;:]{1,255}>?")
 _IP = re.compile(
     r"\[?(?:\d{1,3}\.){3}\d{1,3}\]?|\[?(?:IPv6:)?(?:[0-9a-f]{1,4}:){3,7}[0-9a-f:]*\]?", re.I
 )
 _URL = re.compile(r"https?://\S+")
-_ID = re.compile(r"\b(?=[\w.-]*\d)[\w-]{9,}(?:[.-][\w-]+)*\b")
+_ID = re.compile(r"\b(?=[\w.-]*\d)[\w.-]{9,}\b")
 _NUMBER = re.compile(r"\b\d{4,}\b")
 
 

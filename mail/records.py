@@ -53,7 +53,7 @@ def wanted(
     `dkim`: (selector, value of the record) for each key. `return_path_host`: the host of our
     return path, under the domain so that SPF aligns (RFC 9989 §4.4: relaxed); its mail comes to
     `bounce_mx`. `spf_include`: the host whose SPF names our source addresses. `dmarc_report`: an
-    address for aggregate reports. The domain itself needs no SPF of ours: a bounce never goes there.
+    address for aggregate reports. The domain itself needs no SPF of ours: bounces do not go there.
     """
     keys = tuple(
         Record(Purpose.DKIM, f"{selector}._domainkey.{domain}", "TXT", value)

@@ -1,0 +1,267 @@
+"""Reports that come back: delivery status RFC 3464 (in RFC 6522), the many bounces without one,
+complaints RFC 5965 (ARF), and automatic replies RFC 3834, told apart.
+
+A report is written by a stranger: it says what it says, and only the return path's token (verp)
+says which message it may speak of.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mail import bounce, message, prose
+from mail.message import Entity
+from mail.reply import clean
+
+MAX_RECIPIENTS = 100
+
+Fields = tuple[tuple[str, bytes], ...]
+
+
+class Kind(StrEnum):
+    """What a piece of mail to a return path is."""
+
+    BOUNCE = "bounce"
+    DELAY = "delay"
+    DELIVERED = "delivered"
+    COMPLAINT = "complaint"
+    AUTO_REPLY = "auto_reply"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One recipient in a report. `action` as in RFC 3464 §2.3.3; `code` 0 when none is given.
+
+    `command`: the SMTP command that was refused, in upper case, when the report tells.
+    """
+
+    recipient: str
+    action: str
+    status: str
+    code: int
+    diagnostic: str
+    remote_mta: str = ""
+    command: str = ""
+
+    @property
+    def verdict(self) -> bounce.BounceClass:
+        """The class of this failure.
+
+        "User unknown" suppresses when the report says 5.1.y, or that RCPT was refused, or names the
+        address: else a filter may have said it of a recipient who does exist.
+        """
+        found = bounce.classify(self.code, self.status, self.diagnostic, command=self.command)
+        if found.name != "invalid_recipient" or self.command == "RCPT" or self._is_specific:
+            return found
+        return bounce.named("recipient_filter")
+
+    @property
+    def _is_specific(self) -> bool:
+        if self.status.startswith("5.1."):
+            return True
+        said = self.diagnostic.lower()
+        phrases = ("@", "unrouteable address", "not recognized")
+        return self.status == "5.4.1" or any(phrase in said for phrase in phrases)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A feedback report (RFC 5965): `feedback_type` abuse, fraud, virus, not-spam, opt-out …"""
+
+    feedback_type: str
+    source_ip: str
+    original_recipient: str
+    original_mail_from: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came back. `original_message_id` from the returned header, without angle brackets."""
+
+    kind: Kind
+    failures: tuple[Failure, ...] = ()
+    complaint: Complaint | None = None
+    original_message_id: str = ""
+    reporting_mta: str = ""
+
+
+def parse(raw: bytes) -> Report:
+    """What a message to a return path is. Never raises; what is not understood is OTHER."""
+    return _parse(message.read(raw), depth=0)
+
+
+def _parse(entity: Entity, depth: int) -> Report:
+    inside = list(message.walk(entity))
+    kinds = {part.content_type[0]: part for part in reversed(inside)}
+    feedback = kinds.get("message/feedback-report")
+    if feedback is not None:
+        return _complaint(feedback, inside)
+    found = _delivery_status(kinds, entity, inside)
+    if found.failures:
+        return found
+    if _is_auto_reply(entity):
+        return Report(Kind.AUTO_REPLY, original_message_id=_in_reply_to(entity))
+    found = _prose(entity, inside)
+    forwarded = kinds.get("message/rfc822")
+    if forwarded is not None and depth < 2 and not any(f.code or f.status for f in found.failures):
+        within = _parse(message.read(forwarded.content().lstrip()), depth + 1)
+        return within if within.failures else found
+    return found
+
+
+def _delivery_status(kinds: dict[str, Entity], entity: Entity, inside: list[Entity]) -> Report:
+    status = kinds.get("message/delivery-status") or kinds.get("message/global-delivery-status")
+    # Some reporters lose their own boundary, or write the fields into the text.
+    content = status.content() if status is not None else _loose(entity, inside)
+    groups = [fields for block in _groups(content) for fields in _apart(message.read(block).fields)]
+    explained = prose.text(inside)
+    told = [group for group in groups[: MAX_RECIPIENTS + 1] if _speaks_of_recipient(group)]
+    recipients = [_recipient(dict(reversed(group))) for group in told]
+    failures = [_failure(dict(reversed(group)), explained, recipients) for group in told]
+    about = dict(groups[0]) if groups else {}
+    return Report(
+        _kind_of(failures),
+        tuple(failures[:MAX_RECIPIENTS]),
+        original_message_id=_original_id(inside),
+        reporting_mta=_typed(about.get("reporting-mta", b"")),
+    )
+
+
+def _loose(entity: Entity, inside: list[Entity]) -> bytes:
+    if b"inal-" not in entity.body[:65536]:
+        return b""
+    texts = [part.content()[:65536] for part in inside if part.content_type[0] == "text/plain"]
+    for content in (*texts, entity.body[:65536]):
+        if _FINAL.search(content) and _ACTION.search(content):
+            return b"\n\n".join(block for block in _groups(content) if _ACTION.search(block))
+    return b""
+
+
+_FINAL = re.compile(rb"(?im)^(?:final|original)-recipient:")
+_ACTION = re.compile(rb"(?im)^action:")
+
+
+def _speaks_of_recipient(group: Fields) -> bool:
+    return any(name in ("final-recipient", "original-recipient", "action") for name, _ in group)
+
+
+def _groups(content: bytes) -> list[bytes]:
+    return [block for block in re.split(rb"(?:\r?\n[ \t]*){2,}", content.strip()) if block.strip()]
+
+
+def _recipient(group: dict[str, bytes]) -> str:
+    return _typed(group.get("final-recipient") or group.get("original-recipient", b"")).strip("<>")
+
+
+def _apart(fields: Fields) -> list[Fields]:
+    """One group per recipient, where a reporter left out the empty line between two."""
+    starts = [i for i, (name, _) in enumerate(fields) if name == "final-recipient"]
+    if len(starts) < 2:
+        return [fields]
+    stops = [*starts[1:], len(fields)]
+    return [fields[: starts[0]], *(fields[a:b] for a, b in zip(starts, stops, strict=True))]
+
+
+def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> Failure:
+    recipient = _recipient(group)
+    status = _status(message.text_of(group.get("status", b"")))
+    diagnostic = _typed(group.get("diagnostic-code", b""))
+    action = message.text_of(group.get("action", b"")).partition(" ")[0].strip(" ;").lower()
+    alone = len(recipients) == 1
+    told = explained if alone else prose.about(explained, recipient, recipients)
+    code, enhanced, said = prose.split_codes(diagnostic or told)
+    if status.endswith(".0.0") or not status:
+        status = enhanced or status
+    return Failure(
+        recipient,
+        action or ("delayed" if status.startswith("4") else "failed"),
+        status,
+        code,
+        clean(said),
+        _typed(group.get("remote-mta", b"")),
+        prose.command(f"{diagnostic} {explained}"),
+    )
+
+
+def _typed(value: bytes) -> str:
+    """The part after the type of an RFC 3464 field: `rfc822; a@b` gives `a@b`."""
+    text = message.text_of(value)
+    kind, semicolon, rest = text.partition(";")
+    return (rest if semicolon and " " not in kind.strip() else text).strip()
+
+
+_STATUS = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
+
+
+def _status(text: str) -> str:
+    match = _STATUS.search(text)
+    return match[0] if match else ""
+
+
+def _kind_of(failures: list[Failure]) -> Kind:
+    actions = {failure.action for failure in failures}
+    if "failed" in actions:
+        return Kind.BOUNCE
+    if "delayed" in actions:
+        return Kind.DELAY
+    return Kind.DELIVERED if actions & {"delivered", "relayed", "expanded"} else Kind.BOUNCE
+
+
+def _complaint(feedback: Entity, inside: list[Entity]) -> Report:
+    given = dict(reversed(message.read(feedback.content()).fields))
+
+    def field(name: str) -> str:
+        return clean(message.text_of(given.get(name, b"")))
+
+    return Report(
+        Kind.COMPLAINT,
+        complaint=Complaint(
+            field("feedback-type").lower() or "other",
+            field("source-ip"),
+            field("original-rcpt-to").strip("<>"),
+            field("original-mail-from").strip("<>"),
+            field("user-agent"),
+        ),
+        original_message_id=_original_id(inside),
+        reporting_mta=_typed(given.get("reporting-mta", b"")),
+    )
+
+
+_RETURNED = ("message/rfc822", "text/rfc822-headers", "message/global", "message/rfc822-headers")
+
+
+def _original_id(inside: list[Entity]) -> str:
+    for part in inside:
+        if part.content_type[0] in _RETURNED:
+            found = message.read(part.content().lstrip()).get("message-id")
+            if found:
+                return clean(found).strip("<> ")
+    return ""
+
+
+def _is_auto_reply(entity: Entity) -> bool:
+    """RFC 3834 §5, and the headers that were used before it."""
+    automatic = entity.get("auto-submitted").partition(";")[0].strip().lower()
+    if automatic in ("auto-replied", "auto-notified") or entity.get("x-autoreply"):
+        return not prose.looks_like_bounce(entity)
+    if entity.get("precedence").strip().lower() == "auto_reply" or entity.get("x-autorespond"):
+        return True
+    return bool(prose.AUTO_SUBJECT.match(entity.get("subject")))
+
+
+def _in_reply_to(entity: Entity) -> str:
+    return clean(entity.get("in-reply-to")).strip("<> ")
+
+
+def _prose(entity: Entity, inside: list[Entity]) -> Report:
+    """A bounce without a machine-readable part: its text is all there is."""
+    if not prose.looks_like_bounce(entity):
+        return Report(Kind.OTHER)
+    failures = tuple(
+        Failure(recipient, "failed", enhanced, code, clean(said), "", prose.command(said))
+        for recipient, (code, enhanced, said) in prose.failures(entity, inside)[:MAX_RECIPIENTS]
+    )
+    kind = Kind.BOUNCE if failures else Kind.OTHER
+    return Report(kind, failures, original_message_id=_original_id(inside))

@@ -51,6 +51,11 @@ class Table(Generic[V]):
         """The entry whose index has this value, or None."""
         return self.get(self._index.get(value, ""))
 
+    def was_deleted(self, entry_id: str) -> bool:
+        """Known to be gone; of an entry that has not arrived yet, False."""
+        entry = self._entries.get(entry_id)
+        return entry is not None and self._deleted(entry)
+
     def values(self) -> list[V]:
         return [entry for entry in self._entries.values() if not self._deleted(entry)]
 

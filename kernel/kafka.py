@@ -402,7 +402,7 @@ class _Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
             self.settled.update(next_offsets(raws))
-            self._take_turns(self.consumer)
+            await self._take_turns(self.consumer)
         except Exception as error:
             self.failed = True
             self.fail(error)
@@ -410,7 +410,7 @@ class _Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(max(0.0, min(rest_s, self.stream.gather_s)))
         self.handled_at_s = clock.monotonic_s()
 
-    def _take_turns(self, consumer: AIOKafkaConsumer) -> None:
+    async def _take_turns(self, consumer: AIOKafkaConsumer) -> None:
         """Express first, and bulk a tenth: only who surely has records may make others wait.
 
         A paused partition is resumed after the next batch, and that batch is certain to come:
@@ -423,14 +423,23 @@ class _Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         express = [tp for tp in assigned if tp.topic == classes[0]]
         bulk = [tp for tp in assigned if tp.topic != classes[0]]
         self.batches += 1
-        waits = self._backlog(consumer, express)
-        turn = bulk if self.batches % BULK_SHARE == 0 and self._backlog(consumer, bulk) else express
         consumer.resume(*assigned)
-        if waits:
-            consumer.pause(*(bulk if turn is express else express))
+        if not await self._backlog(consumer, express):
+            return
+        if self.batches % BULK_SHARE:
+            consumer.pause(*bulk)
+        elif await self._backlog(consumer, bulk):
+            consumer.pause(*express)
 
-    def _backlog(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> bool:
-        return any((consumer.highwater(tp) or 0) > self.settled.get(tp, 2**62) for tp in partitions)
+    async def _backlog(
+        self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
+    ) -> bool:
+        """Whether records are known to wait: the end is known once a partition was fetched."""
+        for tp in partitions:
+            end = consumer.highwater(tp)
+            if end is not None and end > await consumer.position(tp):
+                return True
+        return False
 
     async def commit(self) -> None:
         """Exactly what was settled, never the consumer's position."""

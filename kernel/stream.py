@@ -1,6 +1,7 @@
 """Batch in, outcomes out: the loop around every handler, whatever the broker."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -10,7 +11,7 @@ from uuid import UUID
 from google.protobuf.message import DecodeError, Message
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
-from kernel import clock, metrics
+from kernel import clock, metrics, telemetry
 from kernel.backoff import Health, patiently
 from kernel.database import Database, Transaction
 from kernel.errors import TooManyParked
@@ -143,15 +144,16 @@ class Stream(Generic[M]):
     async def _decide(self, batch: Batch[M]) -> tuple[Entry, list[Outgoing]]:
         """One transaction: rows, and the events about them, commit together or not at all."""
         messages = [message for _, message in batch]
+        began_ns = time.time_ns()
         if self._database is None or self._outbox is None:
             outcomes = await self._handler(messages)
-            events, parked = self._outgoing(batch, outcomes)
+            events, parked = self._outgoing(batch, outcomes, began_ns)
             return Entry(None, events), parked
         entry = Entry(None, ())
         try:
             async with self._database.transaction() as tx:
                 outcomes = await self._handler(messages, tx)
-                events, parked = self._outgoing(batch, outcomes)
+                events, parked = self._outgoing(batch, outcomes, began_ns)
                 entry = await self._outbox.add(tx, events)
         except BaseException:
             self._outbox.abandon(entry)
@@ -160,14 +162,14 @@ class Stream(Generic[M]):
         return entry, parked
 
     def _outgoing(
-        self, batch: Batch[M], outcomes: Sequence[Outcome]
+        self, batch: Batch[M], outcomes: Sequence[Outcome], began_ns: int
     ) -> tuple[list[Outgoing], list[Outgoing]]:
         events: list[Outgoing] = []
         parked: list[Outgoing] = []
         now = clock.now()
         for (record, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Emit):
-                trace = traceparent_of(record)
+                trace = telemetry.told(self.name, traceparent_of(record), began_ns=began_ns)
                 events += [encode(event, now, trace) for event in outcome.events]
             elif isinstance(outcome, Park):
                 parked.append(park(record, outcome.reason))

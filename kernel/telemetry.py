@@ -3,9 +3,8 @@
 import json
 import logging
 import os
+import random
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from opentelemetry import trace
@@ -13,7 +12,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from kernel.settings import Settings
@@ -21,6 +20,9 @@ from kernel.settings import Settings
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _propagator = TraceContextTextMapPropagator()
 _tracer: trace.Tracer | None = None
+_share = 0.0
+
+SAMPLED = b"-01"
 
 
 def start(service: str, settings: Settings) -> None:
@@ -35,35 +37,37 @@ def start(service: str, settings: Settings) -> None:
 
 
 def _start_tracing(service: str, settings: Settings) -> None:
-    global _tracer  # noqa: PLW0603 - one provider per process
+    global _tracer, _share  # noqa: PLW0603 - one provider per process
+    _share = settings.trace_share
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"obm-{service}"}),
-        sampler=ParentBased(TraceIdRatioBased(settings.trace_share)),
+        sampler=ParentBased(ALWAYS_ON),  # the share is drawn where a trace begins
     )
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter))
     _tracer = provider.get_tracer("obm")
 
 
-def new_traceparent() -> str:
-    """W3C Trace Context for a request that brought none, not sampled."""
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-00"
+def told(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes | None:
+    """Record what was done for one message as a span of its trace, from began_ns (Unix time) until
+    now; the traceparent of what follows from it.
 
-
-@contextmanager
-def span(name: str, traceparent: str = "", **attributes: str | int | float) -> Iterator[str]:
-    """A span of the trace that traceparent names; yields the traceparent for what follows.
-
-    Costs nothing while no exporter is set: the context is passed on as it came.
+    Costs a comparison for what is not sampled, and while no exporter is set.
     """
-    if _tracer is None:
-        yield traceparent
-        return
-    context = _propagator.extract({"traceparent": traceparent}) if traceparent else None
-    with _tracer.start_as_current_span(name, context=context, attributes=attributes):
-        carrier: dict[str, str] = {}
-        _propagator.inject(carrier)
-        yield carrier.get("traceparent", traceparent)
+    if _tracer is None or traceparent is None or not traceparent.endswith(SAMPLED):
+        return traceparent
+    context = _propagator.extract({"traceparent": traceparent.decode()})
+    span = _tracer.start_span(name, context=context, start_time=began_ns)
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, context=trace.set_span_in_context(span))
+    span.end()
+    return carrier["traceparent"].encode()
+
+
+def new_traceparent() -> str:
+    """W3C Trace Context for a request that brought none; sampled for the share that is set."""
+    sampled = _tracer is not None and random.random() < _share
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-{'01' if sampled else '00'}"
 
 
 class JsonLines(logging.Formatter):

@@ -1,0 +1,281 @@
+"""The loop on real Kafka and PostgreSQL: a small consumer that closes every screened message."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MESSAGE_CLASS_EXPRESS, MessageClass
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from contracts.router.v1.events_pb2 import MessageClosed
+from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel import clock
+from kernel.backoff import Health
+from kernel.database import Database, Transaction
+from kernel.kafka import Kafka
+from kernel.outbox import Outbox, outbox_table
+from kernel.outcome import Drop, Emit, Outcome
+from kernel.stream import Stream
+from kernel.table import Table
+from kernel.topics import PARKED, contract_of, encode
+
+EXPRESS, BULK = contract_of(MessageScreened.DESCRIPTOR).names
+CLOSED = contract_of(MessageClosed.DESCRIPTOR).topic.name
+SCHEMA = "closer"
+
+
+class Dying(Kafka):
+    """Hangs where it hurts: the rows of an event are committed, the broker knows nothing yet."""
+
+    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
+        super().__init__(bootstrap_servers, Health(), prefix=prefix, drain_s=0.1)
+        self.committed = asyncio.Event()
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        if any(record.topic == CLOSED for record in records):
+            self.committed.set()
+            await asyncio.Event().wait()
+        await super().publish(records)
+
+
+class Closer:
+    """Inserts each message and closes it, once."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[MessageClass.ValueType]] = []
+
+    async def on_screened(
+        self, batch: Sequence[MessageScreened], tx: Transaction
+    ) -> Sequence[Outcome]:
+        self.batches.append([event.message_class for event in batch])
+        ids = [event.message_id for event in batch]
+        new = await tx.rows(
+            "INSERT INTO closer.messages SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING"
+            " RETURNING id::text",
+            (ids,),
+        )
+        moved = {row[0] for row in new}
+        return [
+            Emit(MessageClosed(message_id=message_id)) if message_id in moved else Drop("repeat")
+            for message_id in ids
+        ]
+
+
+class Bench:
+    """What a story needs: a broker with its own topics, and a database with one table."""
+
+    def __init__(self, bootstrap_servers: str, url: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.url = url
+        self.prefix = f"k{uuid4().hex[:8]}."
+        self.closer = Closer()
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA IF EXISTS closer CASCADE")
+            connection.execute("CREATE SCHEMA closer")
+            connection.execute("CREATE TABLE closer.messages (id uuid PRIMARY KEY)")
+        engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        outbox_table(sa.MetaData(schema=SCHEMA)).create(engine)
+        engine.dispose()
+
+    @asynccontextmanager
+    async def consumer(self, kafka: Kafka | None = None) -> AsyncIterator[Outbox]:
+        kafka = kafka or Kafka(self.bootstrap_servers, Health(), prefix=self.prefix)
+        database = Database(self.url)
+        outbox = Outbox(database, SCHEMA, kafka.publish, sweep_after_s=0.5)
+        stream = Stream(
+            MessageScreened,
+            name="closer.screened",
+            handler=self.closer.on_screened,
+            health=kafka.health,
+            send=kafka.publish,
+            database=database,
+            outbox=outbox,
+        )
+        kafka.consume(stream, group="closer")
+        kafka.declare(MessageClosed)
+        running = asyncio.create_task(kafka.run())
+        try:
+            yield outbox
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await outbox.drain()
+            await kafka.close()
+            await database.close()
+
+    async def topics(self) -> None:
+        kafka = Kafka(self.bootstrap_servers, Health(), prefix=self.prefix)
+        kafka.declare(MessageScreened, MessageClosed, Tenant)
+        await kafka.create_topics()
+
+    async def produce(self, *values: MessageScreened | bytes) -> None:
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers) as producer:
+            for value in values:
+                raw = value if isinstance(value, bytes) else value.SerializeToString()
+                bulk = isinstance(value, MessageScreened) and value.message_class == BULK_CLASS
+                await producer.send(self.prefix + (BULK if bulk else EXPRESS), raw)
+
+    @asynccontextmanager
+    async def offsets(self) -> AsyncIterator[AIOKafkaConsumer]:
+        """A look at the group from outside: assigned, not joined."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers,
+            group_id=self.prefix + "closer",
+            enable_auto_commit=False,
+        )
+        async with consumer:
+            consumer.assign(
+                [TopicPartition(self.prefix + t, n) for t in (EXPRESS, BULK) for n in range(12)]
+            )
+            yield consumer
+
+    async def settled(self) -> None:
+        """Wait until the group has committed everything there is."""
+        async with self.offsets() as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+            while any([(await consumer.committed(tp) or 0) < end for tp, end in ends.items()]):
+                await asyncio.sleep(0.05)
+
+    async def records_on(self, topic: str) -> list[ConsumerRecord]:
+        found: list[ConsumerRecord] = []
+        reader = AIOKafkaConsumer(
+            self.prefix + topic,
+            bootstrap_servers=self.bootstrap_servers,
+            auto_offset_reset="earliest",
+        )
+        async with reader:
+            ends = await reader.end_offsets(reader.assignment())
+            while any([await reader.position(tp) < end for tp, end in ends.items()]):
+                for records in (await reader.getmany(timeout_ms=100)).values():
+                    found += records
+        return found
+
+    async def closed(self) -> list[str]:
+        records = await self.records_on(CLOSED)
+        return sorted(MessageClosed.FromString(record.value).message_id for record in records)
+
+
+BULK_CLASS = MESSAGE_CLASS_BULK
+
+
+def screened(message_class: "MessageClass.ValueType" = MESSAGE_CLASS_EXPRESS) -> MessageScreened:
+    return MessageScreened(message_id=str(uuid4()), message_class=message_class)
+
+
+@pytest.fixture
+def bench(bootstrap_servers: str, database_url: str) -> Bench:
+    return Bench(bootstrap_servers, database_url)
+
+
+def play(bench: Bench, story: Coroutine[Any, Any, None]) -> None:
+    async def prepared() -> None:
+        async with asyncio.timeout(60):
+            await bench.topics()
+            await story
+
+    asyncio.run(prepared())
+
+
+def test_what_was_sent_before_the_first_join_is_consumed(bench: Bench) -> None:
+    async def story() -> None:
+        events = [screened() for _ in range(20)]
+        await bench.produce(*events)
+        async with bench.consumer():
+            await bench.settled()
+        assert await bench.closed() == sorted(event.message_id for event in events)
+
+    play(bench, story())
+
+
+def test_offsets_set_back_change_nothing_and_publish_nothing(bench: Bench) -> None:
+    async def story() -> None:
+        events = [screened() for _ in range(20)]
+        await bench.produce(*events)
+        async with bench.consumer():
+            await bench.settled()
+        async with bench.offsets() as consumer:
+            await consumer.commit(dict.fromkeys(consumer.assignment(), 0))
+        async with bench.consumer() as outbox:
+            await bench.settled()
+            await outbox.sweep()
+            assert await outbox.backlog() == (0, 0.0)
+        assert len(await bench.closed()) == 20
+        assert sum(map(len, bench.closer.batches)) == 40
+
+    play(bench, story())
+
+
+def test_a_crash_between_commit_and_publish_is_swept(bench: Bench) -> None:
+    async def story() -> None:
+        event = screened()
+        dying = Dying(bench.bootstrap_servers, bench.prefix)
+        await bench.produce(event)
+        async with bench.consumer(dying):
+            await dying.committed.wait()
+        assert await bench.closed() == []
+        async with bench.consumer() as outbox:
+            while not await bench.closed():
+                await outbox.sweep()
+                await asyncio.sleep(0.05)
+            await bench.settled()
+        assert await bench.closed() == [event.message_id]
+
+    play(bench, story())
+
+
+def test_a_poison_record_is_parked_and_its_neighbours_pass(bench: Bench) -> None:
+    async def story() -> None:
+        one, two = screened(), screened()
+        poison = MessageScreened(message_id=f"no uuid {uuid4()}")
+        await bench.produce(one, poison, b"\xff", two)
+        async with bench.consumer():
+            await bench.settled()
+        assert await bench.closed() == sorted([one.message_id, two.message_id])
+        parked = await bench.records_on(EXPRESS + PARKED)
+        why = {record.value: dict(record.headers)["parked_reason"] for record in parked}
+        assert why == {poison.SerializeToString(): b"handler failed", b"\xff": b"undecodable"}
+
+    play(bench, story())
+
+
+def test_a_million_newsletters_do_not_stand_before_a_password_reset(bench: Bench) -> None:
+    async def story() -> None:
+        await bench.produce(*(screened(MESSAGE_CLASS_BULK) for _ in range(3000)))
+        await bench.produce(*(screened() for _ in range(9000)))
+        async with bench.consumer():
+            await bench.settled()
+        served = [kind for batch in bench.closer.batches for kind in batch]
+        assert len(served) == 12000
+        last_express = max(n for n, kind in enumerate(served) if kind == MESSAGE_CLASS_EXPRESS)
+        bulk_before = served[:last_express].count(MESSAGE_CLASS_BULK)
+        assert 0 < bulk_before < 2000  # a tenth of the turns, and the first batch
+
+    play(bench, story())
+
+
+def test_a_table_is_replayed_before_it_says_so_and_then_follows(bench: Bench) -> None:
+    async def story() -> None:
+        kafka = Kafka(bench.bootstrap_servers, Health(), prefix=bench.prefix)
+        await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
+        tenants = Table(Tenant, kafka)
+        running = asyncio.create_task(kafka.run())
+        await tenants.replayed.wait()
+        assert (found := tenants.get("a")) is not None
+        assert found.name == "one"
+        await kafka.publish([encode(Tenant(tenant_id="a", version=2, deleted=True), clock.now())])
+        await kafka.publish([encode(Tenant(tenant_id="b", version=1), clock.now())])
+        assert set(await tenants.fetch(["a", "b"])) == {"b"}
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await kafka.close()
+
+    play(bench, story())

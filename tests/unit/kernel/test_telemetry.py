@@ -1,0 +1,61 @@
+import json
+import logging
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from kernel import telemetry
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(telemetry, "_share", 1.0)
+    return exporter
+
+
+def test_a_stage_is_a_span_of_its_messages_trace_and_the_next_its_child(
+    spans: InMemorySpanExporter,
+) -> None:
+    onward = telemetry.told("router.screened", f"00-{TRACE}-{PARENT}-01".encode(), began_ns=1)
+
+    [span] = spans.get_finished_spans()
+    assert (span.name, span.start_time) == ("router.screened", 1)
+    assert span.parent is not None
+    assert (f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
+    assert onward == f"00-{TRACE}-{span.context.span_id:016x}-01".encode()
+
+
+def test_what_is_not_sampled_is_passed_on_as_it_came(spans: InMemorySpanExporter) -> None:
+    quiet = f"00-{TRACE}-{PARENT}-00".encode()
+
+    assert telemetry.told("router.screened", quiet, began_ns=1) == quiet
+    assert telemetry.told("router.screened", None, began_ns=1) is None
+    assert not spans.get_finished_spans()
+
+
+def test_a_new_trace_is_sampled_only_when_someone_collects(spans: InMemorySpanExporter) -> None:
+    assert telemetry.new_traceparent().endswith("-01")
+
+
+def test_without_a_collector_nothing_is_sampled() -> None:
+    assert telemetry.new_traceparent().endswith("-00")
+
+
+def test_a_log_line_is_one_json_object_with_everything_about_it() -> None:
+    record = logging.LogRecord("delivery", logging.INFO, "", 0, "delivery.attempted", None, None)
+    record.message_id = "m"
+
+    line = json.loads(telemetry.JsonLines("delivery").format(record))
+
+    assert line.items() >= {
+        "level": "info", "service": "delivery", "event": "delivery.attempted", "message_id": "m",
+    }.items()  # fmt: skip

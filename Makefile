@@ -23,23 +23,29 @@ test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest)
 	@exec python -m pytest $(ARGS)
 
 check: .venv/dev ## Format, lint, types, architecture, contracts
-	ruff format --check . && ruff check . && mypy && lint-imports --no-cache
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports --no-cache
 	buf lint
-	@$(MAKE) build/proto OUT=build/proto
-	@cd build/proto && find contracts -name '*_pb2*' | while read f; do \
-	  cmp -s "$$f" "$(CURDIR)/$$f" || { echo "$$f is not what proto/ says: run make proto"; exit 1; }; done
+	@! git rev-parse -q --verify main >/dev/null 2>&1 || buf breaking --against '.git#branch=main'
+	@$(MAKE) generated OUT=build
+	@diff -rq -x '__init__.py' -x __pycache__ build/contracts contracts \
+	  && diff -q build/docs/topics.md docs/topics.md \
+	  || { echo "contracts/ or docs/topics.md is not what proto/ says: run make proto"; exit 1; }
 
 proto: .venv/dev ## Generate contracts/ and docs/topics.md from proto/
-	@$(MAKE) build/proto OUT=.
-	@python -m kernel.topics > docs/topics.md
+	@$(MAKE) generated OUT=.
 
-# A recipe for `proto` and `check`: generate into OUT.
-.PHONY: build/proto
-build/proto:
-	@mkdir -p $(OUT) docs
-	@python -m grpc_tools.protoc -Iproto --python_out=$(OUT) --mypy_out=quiet:$(OUT) \
-	  --grpc_python_out=$(OUT) --mypy_grpc_out=quiet:$(OUT) \
-	  $$(cd proto && find contracts -name '*.proto' | sort)
+.PHONY: generated
+generated: # into OUT
+	@rm -rf build && mkdir -p build $(OUT)/docs
+	@cd proto && python -m grpc_tools.protoc -I. --python_out=../$(OUT) --mypy_out=quiet:../$(OUT) \
+	  --include_source_info --descriptor_set_out=../build/descriptors.binpb \
+	  $$(find contracts -name '*.proto' | sort)
+	@cd proto && python -m grpc_tools.protoc -I. --grpc_python_out=../$(OUT) \
+	  --mypy_grpc_out=quiet:../$(OUT) $$(find contracts -name '*_service.proto' | sort)
+	@python -m cli.topics build/descriptors.binpb > $(OUT)/docs/topics.md
 
 bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--quick", --peer …, --json FILE)
 	@exec python -m bench $(ARGS)

@@ -1,0 +1,79 @@
+"""docs/topics.md from the contracts: `python -m cli.topics DESCRIPTOR_SET` (see `make proto`)."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+
+from contracts.options.v1 import options_pb2
+from contracts.options.v1.options_pb2 import Topic
+from kernel.topics import PARKED
+
+MESSAGES_FIELD = 4  # of FileDescriptorProto: paths of comments begin with it
+HEAD = f"""# Topics
+
+Generated from `proto/` by `make proto`. Records are CloudEvents 1.0 in Kafka's binary mode: the
+value is the protobuf message, the headers are `ce_id`, `ce_type`, `ce_source`, `ce_time`,
+`ce_specversion`, `content-type` and W3C `traceparent`. `ce_id` is `uuid5(type, natural key)`: the
+same fact has the same id, however often it is told. With classes a topic is `<name>.<class>`, the
+first served first. What a consumer of ours could not handle is on `<topic>{PARKED}`, with the
+reason in its headers.
+
+| topic | event | key | natural key | partitions | kept |
+| --- | --- | --- | --- | --- | --- |
+"""
+
+
+class Event(NamedTuple):
+    package: str
+    name: str
+    comment: str
+    topic: Topic
+
+
+def page(descriptors: FileDescriptorSet) -> str:
+    """Markdown: a table of all topics, then what each event means."""
+    found = sorted(
+        (event for file in descriptors.file for event in events(file)), key=lambda e: e.topic.name
+    )
+    return HEAD + "".join(map(row, found)) + "".join(map(paragraph, found))
+
+
+def events(file: FileDescriptorProto) -> Iterator[Event]:
+    comments = {
+        tuple(place.path): place.leading_comments for place in file.source_code_info.location
+    }
+    for index, message in enumerate(file.message_type):
+        topic = message.options.Extensions[options_pb2.topic]
+        if topic.name:
+            comment = " ".join(comments.get((MESSAGES_FIELD, index), "").split())
+            yield Event(file.package, message.name, comment, topic)
+
+
+def row(event: Event) -> str:
+    topic = event.topic
+    name = f"{topic.name}.{{{','.join(topic.classes)}}}" if topic.classes else topic.name
+    cells = (
+        f"`{name}`",
+        f"`{event.package}.{event.name}`",
+        ", ".join(topic.key),
+        ", ".join(topic.natural_key),
+        str(topic.partitions),
+        kept(topic),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def kept(topic: Topic) -> str:
+    """A compacted topic has no end; the others keep a number of days."""
+    return "newest of each key" if topic.compacted else f"{topic.retention.seconds // 86400} days"
+
+
+def paragraph(event: Event) -> str:
+    return f"\n**{event.name}** {event.comment}\n" if event.comment else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page(FileDescriptorSet.FromString(Path(sys.argv[1]).read_bytes())))

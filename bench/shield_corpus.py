@@ -1,7 +1,7 @@
 """Labelled mail as shield sees it: `*.jsonl.zst` of outbound messages, read into Content.
 
-A line is `{id, label, sub, split, raw}`; `raw.encode("latin-1")` is the message (see the README beside
-the files). Nothing of it is kept here: callers name the folder.
+A line is `{id, label, sub, split, raw}`; `raw.encode("latin-1")` is the message (see the README
+beside the files). Nothing of it is kept here: callers name the folder.
 """
 
 import io

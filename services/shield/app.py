@@ -1,0 +1,83 @@
+"""Composition root: the only place where shield is wired together."""
+
+from dataclasses import replace
+from tomllib import TOMLDecodeError
+
+from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.shield.v1.events_pb2 import MessageScreened
+from contracts.shield.v1.shield_service_pb2_grpc import add_ShieldServiceServicer_to_server
+from kernel.backoff import Health
+from kernel.content import open_store
+from kernel.crypto import Secrets
+from kernel.errors import BadSetting
+from kernel.kafka import Kafka
+from kernel.rpc import Server
+from kernel.service import Service
+from kernel.stream import Brake, Stream
+from kernel.table import Table
+from services.shield.api import ShieldApi
+from services.shield.domain.rulebook import Rulebook, RuleError, parse
+from services.shield.domain.scoring import Scorer, of_tenant
+from services.shield.handlers import Handlers
+from services.shield.settings import Settings
+
+DIRECTORY = "directory"
+
+
+def create(settings: Settings) -> Service:
+    """Inside the running loop. Raises BadSetting for wrong rules, before anything is opened."""
+    scorer = compiled(settings)
+    health = Health()
+    kafka = Kafka(
+        settings.kafka_bootstrap_servers,
+        health,
+        prefix=settings.kafka_topic_prefix,
+        client="shield",
+        drain_s=settings.drain_s,
+    )
+    tenants = Table(Tenant, kafka)
+    content = open_store(settings.content_store_url)
+    handlers = Handlers(content, tenants, Secrets(settings.secret_keys), scorer)
+    accepted = Stream(
+        MessageAccepted,
+        name="shield.accepted",
+        handler=handlers.on_accepted,
+        health=health,
+        send=kafka.publish,
+        brake=Brake(parked_share_max=settings.parked_share_max),
+        referenced_bytes=lambda event: event.envelope.content_bytes,
+    )
+    kafka.consume(accepted, group=settings.group)
+    kafka.declare(MessageScreened)
+    server = Server(settings.rpc_listen, settings.rpc_token)
+    add_ShieldServiceServicer_to_server(ShieldApi(scorer, tenants), server.grpc)
+    health.away.add(DIRECTORY)
+
+    async def replay() -> None:
+        await tenants.replayed.wait()
+        health.away.discard(DIRECTORY)
+
+    return Service(
+        "shield",
+        [kafka.run, server.run, replay],
+        kafka.close,
+        health,
+        drain_s=settings.drain_s,
+        health_host=settings.health_host,
+        health_port=settings.health_port,
+    )
+
+
+def compiled(settings: Settings) -> Scorer:
+    """The rules of the installation, with the operator's thresholds. Raises BadSetting."""
+    try:
+        book = parse(settings.rules_file.read_text())
+        return Scorer(adjusted(book, settings))
+    except (OSError, TOMLDecodeError, RuleError, KeyError, TypeError) as error:
+        raise BadSetting(f"SHIELD_RULES_FILE {settings.rules_file}: {error}") from error
+
+
+def adjusted(book: Rulebook, settings: Settings) -> Rulebook:
+    limits = of_tenant(settings.hold_score, settings.block_score, book.thresholds)
+    return replace(book, thresholds=limits)

@@ -1,0 +1,10 @@
+"""What can be counted about a message. `rules.toml` names them and says how much is too much."""
+
+from services.shield.domain.measures import attachments, body, headers, links
+from services.shield.domain.measures.finding import Finding, Measure, Terms
+
+MEASURES: dict[str, Measure] = (
+    headers.MEASURES | body.MEASURES | links.MEASURES | attachments.MEASURES
+)
+
+__all__ = ["MEASURES", "Finding", "Measure", "Terms"]

@@ -1,0 +1,36 @@
+"""The shape of a measure."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.shield.domain.reading import Reading
+
+
+class Finding(NamedTuple):
+    """How much, and what was seen."""
+
+    value: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Names that measures compare with, from `rules.toml`."""
+
+    lists: Mapping[str, frozenset[str]]
+    brands: Mapping[str, frozenset[str]]  # name → the domains it sends from and links to
+
+    def among(self, name: str) -> frozenset[str]:
+        return self.lists.get(name, frozenset())
+
+
+Measure = Callable[[Reading, Terms], Finding]
+
+
+def counted(seen: list[str]) -> Finding:
+    """How many there are, naming the first."""
+    return Finding(len(seen), seen[0] if seen else "")
+
+
+NONE = Finding(0)

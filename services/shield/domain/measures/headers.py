@@ -1,0 +1,117 @@
+"""From, Reply-To, Subject and the other fields."""
+
+import re
+
+from services.shield.domain.links import mail_domain, registered
+from services.shield.domain.measures.finding import NONE, Finding, Measure, Terms
+from services.shield.domain.reading import Reading
+
+ADDRESS = re.compile(r"[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})", re.IGNORECASE)
+LETTER = re.compile(r"[^\W\d_]")
+SPACED_OUT = re.compile(r"(?:\b\w[ ._*-]){4,}\w\b")
+MIXED = re.compile(r"[a-z]+[0-9@$!|]+[a-z]+", re.IGNORECASE)
+
+
+def display_name(sender: str) -> str:
+    return sender.partition("<")[0].strip(' "')
+
+
+def from_name_is_address(reading: Reading, _: Terms) -> Finding:
+    """The display name shows an address at another domain than the real one."""
+    shown = ADDRESS.search(display_name(reading.sender)) if "<" in reading.sender else None
+    if shown and registered(shown[1].lower()) != registered(reading.sender_domain):
+        return Finding(1, shown[0])
+    return NONE
+
+
+def from_brand(reading: Reading, terms: Terms) -> Finding:
+    """The display name is a known brand's, the address is not."""
+    words = set(re.findall(r"[a-z0-9]+", display_name(reading.sender).lower()))
+    for name in words & terms.brands.keys():
+        if not belongs(reading.sender_domain, terms.brands[name]):
+            return Finding(1, f"{name} from {reading.sender_domain}")
+    return NONE
+
+
+def from_brand_host(reading: Reading, terms: Terms) -> Finding:
+    """The sender's host carries a brand's name and is not the brand's: paypal-secure.example."""
+    pieces = set(re.split(r"[.-]", reading.sender_domain))
+    for name in pieces & terms.brands.keys():
+        if not belongs(reading.sender_domain, terms.brands[name]):
+            return Finding(1, reading.sender_domain)
+    return NONE
+
+
+def belongs(host: str, domains: frozenset[str]) -> bool:
+    """Whether the host is one of these domains, or within one."""
+    while host:
+        if host in domains:
+            return True
+        host = host.partition(".")[2]
+    return False
+
+
+def from_freemail(reading: Reading, terms: Terms) -> Finding:
+    return Finding(float(reading.sender_domain in terms.among("freemail")), reading.sender_domain)
+
+
+def reply_to_freemail(reading: Reading, terms: Terms) -> Finding:
+    """Answers go to a free mailbox although the sender has a domain."""
+    hosts = [mail_domain(each) for each in reading.content.reply_to]
+    free = [each for each in hosts if each in terms.among("freemail")]
+    return Finding(float(bool(free) and reading.sender_domain not in free), free[0] if free else "")
+
+
+def reply_to_elsewhere(reading: Reading, _: Terms) -> Finding:
+    hosts = {mail_domain(each) for each in reading.content.reply_to}
+    own = registered(reading.sender_domain)
+    others = [each for each in hosts if registered(each) != own]
+    return Finding(len(others), others[0] if others else "")
+
+
+def subject_capitals(reading: Reading, _: Terms) -> Finding:
+    """Share of capitals among the letters, from twelve letters on."""
+    letters = LETTER.findall(reading.subject)
+    if len(letters) < 12:
+        return NONE
+    return Finding(sum(each.isupper() for each in letters) / len(letters))
+
+
+def subject_exclamations(reading: Reading, _: Terms) -> Finding:
+    return Finding(reading.subject.count("!"))
+
+
+def subject_spaced_out(reading: Reading, _: Terms) -> Finding:
+    """V.I.A.G.R.A"""
+    found = SPACED_OUT.search(reading.subject)
+    return Finding(1, found[0]) if found else NONE
+
+
+def subject_mixed(reading: Reading, _: Terms) -> Finding:
+    """Words with a digit or sign inside: v1agra, ca$h."""
+    found = MIXED.findall(reading.subject)
+    return Finding(len(found), found[0] if found else "")
+
+
+def in_thread(reading: Reading, _: Terms) -> Finding:
+    """In-Reply-To or References: an answer within a conversation."""
+    names = {each.name.lower() for each in reading.content.headers}
+    return Finding(float(not names.isdisjoint({"in-reply-to", "references"})))
+
+
+MEASURES: dict[str, Measure] = {
+    each.__name__: each
+    for each in (
+        from_name_is_address,
+        from_brand,
+        from_brand_host,
+        from_freemail,
+        reply_to_freemail,
+        reply_to_elsewhere,
+        subject_capitals,
+        subject_exclamations,
+        subject_spaced_out,
+        subject_mixed,
+        in_thread,
+    )
+}

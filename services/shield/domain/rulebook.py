@@ -1,0 +1,191 @@
+"""The rules as data: what `rules.toml` may say, read into values, with every mistake named."""
+
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, TypeVar, Union, get_type_hints
+
+from services.shield.domain.reading import Limits
+
+Field = Literal["any", "from", "reply-to", "subject", "header", "attachment", "link", "body"]
+FIELDS = ("any", "from", "reply-to", "subject", "header", "attachment", "link", "body")
+
+
+class RuleError(ValueError):
+    """A rule that cannot be read; the text says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextRule:
+    """Fires when one of the patterns (RE2, lower case) is found in the field."""
+
+    name: str
+    score: float
+    any: tuple[str, ...]
+    field: Field = "any"
+    fixed: bool = False  # the score is a decision, not a fit: too few examples to learn from
+
+    @property
+    def pattern(self) -> str:
+        """For a search of Reading.document, which has a line per field; ^ is the field's start."""
+        if self.field == "any":
+            return "|".join(f"(?:{each})" for each in self.any)
+        places = (each[1:] if each.startswith("^") else f".*(?:{each})" for each in self.any)
+        return f"(?m:^{self.field}: (?:{'|'.join(places)}))"
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureRule:
+    """Fires when at_least ≤ measure(message) < below."""
+
+    name: str
+    score: float
+    measure: str
+    at_least: float
+    below: float = float("inf")
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BothRule:
+    """Fires when all of these rules did, and none of those: what is a sign only in company."""
+
+    name: str
+    score: float
+    all: tuple[str, ...]
+    none: tuple[str, ...] = ()
+    fixed: bool = False
+
+
+Rule: TypeAlias = Union[TextRule, MeasureRule, BothRule]
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From `hold` on a message waits for a human, from `block` on it fails."""
+
+    hold: float
+    block: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    version: str
+    thresholds: Thresholds
+    credit_max: float  # what good signs can take off together: they are easy to fake
+    text: tuple[TextRule, ...]
+    measure: tuple[MeasureRule, ...]
+    both: tuple[BothRule, ...]
+    lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    brands: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return (*self.text, *self.measure, *self.both)
+
+
+def parse(toml: str) -> Rulebook:
+    """Raises RuleError, or tomllib.TOMLDecodeError with line and column."""
+    document = tomllib.loads(toml)
+    book = Rulebook(
+        version=document["version"],
+        thresholds=Thresholds(**document["thresholds"]),
+        credit_max=document["credit_max"],
+        text=tuple(rule(TextRule, row) for row in document.get("text", ())),
+        measure=tuple(rule(MeasureRule, row) for row in document.get("measure", ())),
+        both=tuple(rule(BothRule, row) for row in document.get("both", ())),
+        lists={name: frozenset(each) for name, each in document.get("lists", {}).items()},
+        brands={name: frozenset(each) for name, each in document.get("brands", {}).items()},
+        limits=Limits(**document.get("limits", {})),
+    )
+    if problems := lint(book):
+        raise RuleError("; ".join(problems))
+    return book
+
+
+def rule(shape: type[R], row: Mapping[str, Any]) -> R:
+    """A rule from its table; lists become tuples. A key that nobody reads is a mistake."""
+    known = set(get_type_hints(shape))
+    if unknown := row.keys() - known:
+        raise RuleError(
+            f"{row.get('name', '?')}: unknown {sorted(unknown)}; known: {sorted(known)}"
+        )
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
+    made: Callable[..., R] = shape
+    try:
+        return made(**values)
+    except TypeError as error:
+        raise RuleError(f"{row.get('name', '?')}: {error}") from error
+
+
+def lint(book: Rulebook) -> list[str]:
+    """What is wrong with rules that can be read but not meant."""
+    return [
+        *duplicates(each.name for each in book.rules),
+        *(
+            f"{each.name}: a score of 0 says nothing; remove it"
+            for each in book.rules
+            if not each.score
+        ),
+        *wrong_text(book.text),
+        *wrong_measures(book.measure),
+        *wrong_company(book),
+        *wrong_thresholds(book.thresholds),
+    ]
+
+
+def duplicates(names: Iterable[str]) -> list[str]:
+    return [f"{name}: named {times} times" for name, times in Counter(names).items() if times > 1]
+
+
+def wrong_text(rules: Sequence[TextRule]) -> list[str]:
+    seen = Counter((each.field, pattern) for each in rules for pattern in each.any)
+    return [
+        *(
+            f"{each.name}: field {each.field!r} is none of {FIELDS}"
+            for each in rules
+            if each.field not in FIELDS
+        ),
+        *(f"{each.name}: no patterns" for each in rules if not each.any),
+        *(
+            f"{each.name}: {pattern!r} can never match: the text is in lower case, in one line"
+            for each in rules
+            for pattern in each.any
+            if unreachable(pattern)
+        ),
+        *(f"{pattern!r} stands {times} times" for (_, pattern), times in seen.items() if times > 1),
+    ]
+
+
+def unreachable(pattern: str) -> bool:
+    """Capitals outside of escapes such as \\S and \\B, a double space, or a newline."""
+    plain = "".join(
+        piece[1:] if number else piece for number, piece in enumerate(pattern.split("\\"))
+    )
+    return any(letter.isupper() for letter in plain) or "  " in pattern or "\\n" in pattern
+
+
+def wrong_measures(rules: Sequence[MeasureRule]) -> list[str]:
+    return [
+        f"{each.name}: below must be above at_least"
+        for each in rules
+        if each.below <= each.at_least
+    ]
+
+
+def wrong_company(book: Rulebook) -> list[str]:
+    single = {each.name for each in book.text} | {each.name for each in book.measure}
+    return [
+        f"{each.name}: {name!r} is not a text or measure rule"
+        for each in book.both
+        for name in (*each.all, *each.none)
+        if name not in single
+    ]
+
+
+def wrong_thresholds(thresholds: Thresholds) -> list[str]:
+    fine = 0 < thresholds.hold < thresholds.block
+    return [] if fine else ["thresholds: hold must be above 0 and block above hold"]

@@ -1,0 +1,30 @@
+"""Everything an operator can change about shield."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from kernel.settings import Settings as Shared
+
+
+class Settings(Shared):
+    """shield reads every message before it may leave, and says pass, hold or block."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SHIELD_", extra="ignore", populate_by_name=True, validate_default=True
+    )
+
+    group: str = Field("shield", description="consumer group")
+    rpc_listen: str = Field("127.0.0.1:8034", description="host:port of ShieldService")
+    health_port: int | None = Field(None, description="of /live, /ready and /metrics; unset: none")
+    drain_s: float = Field(10.0, description="seconds that a stop waits for what runs")
+    rules_file: Path = Field(
+        Path(__file__).with_name("rules.toml"), description="rules, scores and default thresholds"
+    )
+    hold_score: float = Field(
+        0.0, ge=0, description="from here a message waits for review; 0: as the rules say"
+    )
+    block_score: float = Field(
+        0.0, ge=0, description="from here a message fails; 0: as the rules say"
+    )

@@ -43,7 +43,9 @@ class FirstMessage:
         ) as http:
             found = (await self._get(http, "/v1/emails?limit=1"))["data"]
             if found:
-                self._console.print(f"found the messages of earlier runs, the last [b]{found[0]['id']}[/b]")
+                self._console.print(
+                    f"found the messages of earlier runs, the last [b]{found[0]['id']}[/b]"
+                )
             began = time.monotonic()
             email_id = await self._post(http)
             await self._follow(http, email_id, began)
@@ -72,7 +74,9 @@ class FirstMessage:
             for event in events:
                 if event["id"] not in seen:
                     seen.add(event["id"])
-                    self._console.print(f"  {event['created_at']}  {event['type']}  {_detail(event)}")
+                    self._console.print(
+                        f"  {event['created_at']}  {event['type']}  {_detail(event)}"
+                    )
             if any(event["type"] == "email.delivered" for event in events):
                 self._console.print(f"delivered after {time.monotonic() - began:.2f} s\n")
                 return

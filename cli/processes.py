@@ -7,7 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cli.environment import SERVICES
@@ -107,8 +107,8 @@ class Processes:
     def __getitem__(self, name: str) -> Process:
         return self._by_name[name]
 
-    def __iter__(self) -> Iterable[Process]:
-        return iter(self._by_name.values())
+    def all(self) -> list[Process]:
+        return list(self._by_name.values())
 
     def start(self) -> None:
         for process in self._by_name.values():

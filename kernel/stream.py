@@ -155,6 +155,7 @@ class Stream(Generic[M]):
                 outcomes = await self._handler(messages, tx)
                 events, parked = self._outgoing(batch, outcomes, began_ns)
                 entry = await self._outbox.add(tx, events)
+                failpoint(f"{self.name}.in_transaction")
         except BaseException:
             self._outbox.abandon(entry)
             raise

@@ -1,0 +1,64 @@
+"""Seeded bugs: an oracle that misses one is not to be trusted.
+
+Each is a patch beside this file. It is applied to a copy of the tree, and the scenarios that should
+catch it are run there; their failing is what is wanted.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PATCHES = Path(__file__).with_name("bugs")
+GIVE_UP_S = 900
+LEFT_OUT = (".venv", ".git", "data", "node_modules", "__pycache__", ".mypy_cache", "build")
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """name: of the patch. scenarios: any of them failing is the catch."""
+
+    name: str
+    scenarios: tuple[str, ...]
+
+    @property
+    def patch(self) -> Path:
+        return PATCHES / f"{self.name}.patch"
+
+
+BUGS = (
+    Bug("offset_committed_first", ("die at router.screened.in_transaction",)),
+    Bug("outbox_row_dropped", ("die at router.screened.committed",)),
+    Bug("no_fence", ("successor of router",)),
+    Bug("no_epoch_in_journal", ("successor of delivery",)),
+    Bug("content_not_kept", ("nothing",)),
+    Bug("state_moved_without_guard", ("offsets back",)),
+    Bug("journal_after_the_dot", ("die at delivery.answered",)),
+    Bug("published_before_commit", ("die at router.tick.in_transaction",)),
+    Bug("idempotency_forgotten", ("die at ingest.accept.committed",)),
+    Bug("webhook_id_changes", ("die at events.webhook.posted",)),
+)
+
+
+def is_caught(bug: Bug, *, times: str = "quick") -> bool:
+    """Whether the faults see it. Raises when the patch does not fit the code any more."""
+    with tempfile.TemporaryDirectory(prefix="obm-bug-") as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        subprocess.run(["git", "apply", "--recount", str(bug.patch)], cwd=tree, check=True)
+        return any(run_in(tree, scenario, times) != 0 for scenario in bug.scenarios)
+
+
+def run_in(tree: Path, scenario: str, times: str) -> int:
+    command = [sys.executable, "-m", "tests.faults", "--no-bugs", "--scenario", scenario]
+    if times == "quick":
+        command.append("--quick")
+    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    done = subprocess.run(
+        command, cwd=tree, env=environment, timeout=GIVE_UP_S, capture_output=True, check=False
+    )
+    return done.returncode

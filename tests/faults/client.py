@@ -1,0 +1,101 @@
+"""A client that never loses count: it repeats a request under its key until it is answered."""
+
+import http.client
+import json
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Protocol
+
+TIMEOUT_S = 10.0
+AGAIN_AFTER_S = 0.2
+
+
+class Sender(Protocol):
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def sender(self) -> str: ...
+
+
+@dataclass
+class Client:
+    """accepted: recipient to email id, for each 202. Everything else was never promised."""
+
+    port: int
+    customer: Sender
+    rate_per_s: float
+    seed: int
+    accepted: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, int] = field(default_factory=dict)
+    threads: int = 4
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._workers: list[threading.Thread] = []
+        self._serial = 0
+        self._lock = threading.Lock()
+        self._random = random.Random(self.seed)
+
+    def start(self) -> None:
+        self._workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self.threads)]
+        for worker in self._workers:
+            worker.start()
+
+    def stop(self) -> None:
+        """No new message; those begun are repeated until they are answered."""
+        self._stop.set()
+        for worker in self._workers:
+            worker.join()
+        self._workers = []
+
+    def resume(self) -> None:
+        self._stop.clear()
+        self.start()
+
+    def _work(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        pause_s = self.threads / self.rate_per_s
+        while not self._stop.is_set():
+            began = time.monotonic()
+            self._send(connection, self._next())
+            self._stop.wait(max(0.0, pause_s - (time.monotonic() - began)))
+        connection.close()
+
+    def _next(self) -> str:
+        with self._lock:
+            self._serial += 1
+            return f"u{self._serial}@site{self._serial % 4}.obm-faults.net"
+
+    def _send(self, connection: http.client.HTTPConnection, recipient: str) -> None:
+        body = json.dumps(
+            {
+                "from": self.customer.sender,
+                "to": recipient,
+                "subject": f"Your order {recipient}",
+                "text": f"Dear {recipient}, thank you for your order.\n" * 20,
+            }
+        )
+        headers = {
+            "Authorization": f"Bearer {self.customer.key}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": f"{self.seed}-{recipient}",
+        }
+        while True:
+            try:
+                connection.request("POST", "/v1/emails", body, headers)
+                answer = connection.getresponse()
+                said = answer.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                time.sleep(AGAIN_AFTER_S)
+                continue
+            if answer.status == 202:
+                self.accepted[recipient] = json.loads(said)["id"]
+                return
+            if answer.status < 500 and answer.status not in {409, 429}:
+                self.refused[recipient] = answer.status
+                return
+            time.sleep(AGAIN_AFTER_S)

@@ -1,0 +1,279 @@
+"""What can go wrong, one function each. A scenario acts on a world under load and leaves it alive."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from cli.environment import SERVICES, Ports, addresses
+from cli.processes import Process
+from tests.faults.points import POINTS
+from tests.faults.world import World, wait_until
+
+PASSED_WITHIN_S = 40.0
+LEASE_LOST_AFTER_S = 12.0  # longer than the leases of router and delivery
+OFFSETS_BACK = 10_000
+
+Act: TypeAlias = Callable[[World, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """times: how often the full run does it; a quick one does it once or twice."""
+
+    name: str
+    act: Act
+    times: int
+    rate_per_s: float = 60.0
+
+
+def nothing(world: World, times: int) -> None:
+    """The control: load and no fault, hence no flag and no copy."""
+    time.sleep(3 * times)
+
+
+def die_at(world: World, times: int, *, point: str) -> None:
+    """Kill -9 at a named place, again and again, at a different pass each time."""
+    process = world.processes[point.partition(".")[0]]
+    process.terminate()
+    for turn in range(times):
+        process.start(OBM_FAILPOINTS=f"{point}=kill@{1 + (turn * 7 + world.seed) % 12}")
+        passed = partial(_ended, process)
+        wait_until(passed, PASSED_WITHIN_S, f"{point} was not passed")
+        world.faults += 1
+        if process.name == "delivery":
+            world.note_data_sent()
+    process.start()
+
+
+def _ended(process: Process) -> bool:
+    return not process.running
+
+
+def kill_service(world: World, times: int, *, name: str) -> None:
+    """Kill -9 at a random moment."""
+    for turn in range(times):
+        world.pause(turn)
+        world.kill(name)
+        world.processes[name].start()
+        world.processes[name].await_ready()
+
+
+def kill_kafka(world: World, times: int) -> None:
+    for turn in range(times):
+        world.pause(turn)
+        world.kill_kafka()
+        world.pair.kafka.start()
+
+
+def kill_postgres(world: World, times: int) -> None:
+    for turn in range(times):
+        world.pause(turn)
+        world.kill_postgres()
+        world.pair.postgres.start()
+        world.note_data_sent()
+
+
+def freeze(world: World, times: int, *, name: str) -> None:
+    """SIGSTOP at a random moment, for longer than a lease lives; then it wakes up late."""
+    process = world.processes[name]
+    for turn in range(times):
+        world.pause(turn)
+        process.freeze()
+        world.faults += 1
+        if name == "delivery":
+            world.note_data_sent()
+        time.sleep(LEASE_LOST_AFTER_S)
+        process.thaw()
+        process.await_ready()
+
+
+def freeze_at(world: World, times: int, *, point: str) -> None:
+    """SIGSTOP at a named place, for longer than a lease lives."""
+    process = world.processes[point.partition(".")[0]]
+    for turn in range(times):
+        process.terminate()
+        process.start(OBM_FAILPOINTS=f"{point}=stop@{3 + (turn * 5 + world.seed) % 12}")
+        wait_until(partial(_frozen, process), PASSED_WITHIN_S, f"{point} was not passed")
+        world.faults += 1
+        if process.name == "delivery":
+            world.note_data_sent()
+        time.sleep(LEASE_LOST_AFTER_S)
+        process.thaw()
+        process.await_ready()
+
+
+def _frozen(process: Process) -> bool:
+    with open(f"/proc/{process.pid}/stat", encoding="ascii") as stat:
+        return stat.read().rpartition(") ")[2].startswith("T")
+
+
+def successor(world: World, times: int, *, name: str) -> None:
+    """Freeze the owner at work; a second process takes over; then the first wakes up late."""
+    for turn in range(times):
+        second = replica(world, name)
+        second.start()
+        second.await_ready()
+        world.pause(turn)
+        world.processes[name].freeze()
+        world.faults += 1
+        if name == "delivery":
+            world.note_data_sent()
+        time.sleep(LEASE_LOST_AFTER_S)
+        world.processes[name].thaw()
+        time.sleep(2)
+        if name == "delivery":
+            world.note_data_sent()
+        second.terminate()
+
+
+def rebalance(world: World, times: int) -> None:
+    """A second process of every service joins the groups under load, and is killed."""
+    for turn in range(times):
+        seconds = [replica(world, name) for name in SERVICES if name != "ingest"]
+        for second in seconds:
+            second.start()
+        for second in seconds:
+            second.await_ready()
+        world.pause(turn)
+        for second in seconds:
+            second.kill()
+            world.faults += 1
+            if second.name == "delivery":
+                world.note_data_sent()
+
+
+def replica(world: World, name: str) -> Process:
+    """A second process of a service, on ports of its own."""
+    own = {**world.environment, **addresses(Ports.free())}
+    theirs = {key: value for key, value in world.environment.items() if key.endswith("_ADDRESS")}
+    return Process(name, {**own, **theirs}, world.folder / "logs" / f"{name}-second.log")
+
+
+def offsets_back(world: World, times: int) -> None:
+    """Every group reads its last 10,000 records of every partition again."""
+    for _ in range(times):
+        for process in world.processes.all()[::-1]:
+            process.terminate()
+        world.note_data_sent()
+        asyncio.run(set_offsets_back(world.pair.bootstrap_servers))
+        world.faults += 1
+        for process in world.processes.all():
+            process.start()
+        for process in world.processes.all():
+            process.await_ready()
+        time.sleep(3)
+
+
+async def set_offsets_back(bootstrap_servers: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    try:
+        groups = [group for group, *_ in await admin.list_consumer_groups()]
+        committed = {group: await admin.list_consumer_group_offsets(group) for group in groups}
+    finally:
+        await admin.close()
+    for group, offsets in committed.items():
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False
+        )
+        async with consumer:
+            consumer.assign(list(offsets))
+            back = {tp: max(0, at.offset - OFFSETS_BACK) for tp, at in offsets.items()}
+            if back:
+                await consumer.commit(back)
+
+
+def kafka_away(world: World, times: int) -> None:
+    """No broker for long; accepts go on."""
+    before = len(world.client.accepted)
+    world.kill_kafka()
+    time.sleep(10 * times)
+    if len(world.client.accepted) <= before:
+        raise AssertionError("nothing was accepted while Kafka was away")
+    world.pair.kafka.start()
+    world.note_data_sent()
+
+
+def kafka_wiped(world: World, times: int) -> None:
+    """The broker's disk is lost, PostgreSQL is kept: the audit brings everything to its end."""
+    for turn in range(times):
+        world.pause(turn)
+        world.kill_kafka()
+        world.pair.kafka.wipe()
+        world.pair.kafka.start()
+        time.sleep(5)
+
+
+def poison(world: World, times: int) -> None:
+    """Records that nobody can read, among good ones, on every topic of the pipeline."""
+    asyncio.run(produce_poison(world.pair.bootstrap_servers, times))
+    world.faults += times
+    time.sleep(3)
+
+
+async def produce_poison(bootstrap_servers: str, times: int) -> None:
+    topics = [
+        "ingest.message-accepted.v1.express",
+        "shield.message-screened.v1.express",
+        "router.delivery-assigned.v1",
+        "delivery.delivery-attempted.v1",
+        "router.message-closed.v1",
+    ]
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
+        for number in range(times):
+            for topic in topics:
+                for value in (b"\xff\xff", b"", b"\x0a\x05wrong", bytes([number % 256]) * 50):
+                    await producer.send(topic, value, key=str(number).encode())
+        await producer.flush()
+
+
+def _all() -> list[Scenario]:
+    at_points = [
+        Scenario(f"die at {point}", partial(die_at, point=point), times=20) for point in POINTS
+    ]
+    kills = [
+        Scenario(f"kill {name}", partial(kill_service, name=name), times=20) for name in SERVICES
+    ]
+    frozen = [
+        Scenario(f"freeze {name}", partial(freeze, name=name), times=5)
+        for name in ("router", "delivery", "events")
+    ]
+    places = ("router.tick.in_transaction", "router.screened.in_transaction",
+              "delivery.assigned.in_transaction", "delivery.data_sent")  # fmt: skip
+    frozen_at = [
+        Scenario(f"freeze at {point}", partial(freeze_at, point=point), times=5) for point in places
+    ]
+    return [
+        Scenario("nothing", nothing, times=10),
+        *at_points,
+        *kills,
+        Scenario("kill kafka", kill_kafka, times=20),
+        Scenario("kill postgres", kill_postgres, times=20),
+        *frozen,
+        *frozen_at,
+        *(
+            Scenario(f"successor of {name}", partial(successor, name=name), times=3)
+            for name in ("router", "delivery")
+        ),
+        Scenario("offsets back", offsets_back, times=5),
+        Scenario("rebalance", rebalance, times=5),
+        Scenario("kafka away", kafka_away, times=18),
+        Scenario("kafka wiped", kafka_wiped, times=3),
+        Scenario("poison", poison, times=20),
+    ]
+
+
+SCENARIOS = {scenario.name: scenario for scenario in _all()}
+
+
+def quick(scenario: Scenario) -> Scenario:
+    """Once or twice, for every run of the tests."""
+    return replace(scenario, times=1 if scenario.times <= 5 else 2)
+
+

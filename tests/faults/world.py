@@ -1,0 +1,174 @@
+"""An engine of five processes under load, everything it talks to, and everything they wrote down."""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from bench.child import child
+from bench.sink.client import Started, sink
+from cli.environment import Ports, environment, migrate_all
+from cli.processes import Processes
+from kernel.embedded import Embedded
+from tests.faults.client import Client
+from tests.support.tenants import Customer, customer
+
+SITES = 4
+DRAIN_WITHIN_S = 240.0
+POLL_S = 0.25
+
+# Patience is measured in seconds here, not in minutes: the same code, other settings.
+IMPATIENT = {
+    "OUTBOX_SWEEP_AFTER_S": "1",
+    "ROUTER_RETRY_SCHEDULE_S": "1,1,2,2,4",
+    "LOG_FORMAT": "json",
+}
+
+
+@dataclass
+class World:
+    """folder: everything is in it. flags: attempts that may rightly be called ambiguous."""
+
+    folder: Path
+    pair: Embedded
+    processes: Processes
+    environment: Mapping[str, str]
+    sink: Started
+    client: Client
+    customer: Customer
+    seed: int = 0
+    at_data_sent: int = 0
+    faults: int = 0
+
+    def database(self) -> "psycopg.Connection[tuple[object, ...]]":
+        return psycopg.connect(self.pair.database_url, autocommit=True, connect_timeout=10)
+
+    def count(self, query: str) -> int:
+        with self.database() as connection:
+            row = connection.execute(query.encode()).fetchone()
+        return int(str(row[0])) if row else 0
+
+    def note_data_sent(self) -> None:
+        """A sender has just died or frozen: what stands at data_sent may be called ambiguous."""
+        self.at_data_sent += self.count(
+            "SELECT count(*) FROM delivery.attempts WHERE stage = 'data_sent'"
+        )
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.faults += 1
+        if name == "delivery":
+            self.note_data_sent()
+
+    def pause(self, turn: int) -> None:
+        """A moment that differs from turn to turn, and is the same for the same seed."""
+        time.sleep(random.Random(f"{self.seed} {turn}").uniform(0.3, 2.0))
+
+    def kill_kafka(self) -> None:
+        self.pair.kafka.kill()
+        self.faults += 1
+
+    def kill_postgres(self) -> None:
+        self.note_data_sent()
+        self.pair.postgres.kill()
+        self.faults += 1
+
+    def revive(self) -> None:
+        """Everything runs again, whatever a scenario has left behind."""
+        for server in (self.pair.kafka, self.pair.postgres):
+            if not server.running:
+                server.start()
+        for process in self.processes.all():
+            process.thaw()
+            if not process.running:
+                process.start()
+        for process in self.processes.all():
+            process.await_ready()
+
+    def drain(self) -> None:
+        """Stop the load and wait until every accepted message is closed in the event log."""
+        self.client.stop()
+        wait_until(self.all_closed, DRAIN_WITHIN_S, "accepted messages are still open")
+        wait_until(self.all_told, DRAIN_WITHIN_S, "webhooks are still waiting")
+
+    def all_closed(self) -> bool:
+        open_now = self.count("SELECT count(*) FROM ingest.messages WHERE closed_state IS NULL")
+        return open_now == 0 and len(self.client.accepted) <= self.count(CLOSED_IN_LOG)
+
+    def all_told(self) -> bool:
+        return self.count("SELECT count(*) FROM events.webhook_tasks WHERE state = 'waiting'") == 0
+
+
+CLOSED_IN_LOG = (
+    "SELECT count(DISTINCT subject_id) FROM events.log WHERE type = 'router.message-closed.v1'"
+)
+
+
+def wait_until(done: Callable[[], bool], within_s: float, complaint: str) -> None:
+    deadline = time.monotonic() + within_s
+    while not done():
+        if time.monotonic() > deadline:
+            raise AssertionError(complaint)
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def world(folder: Path, *, seed: int, rate_per_s: float) -> Iterator[World]:
+    """Start everything and a steady load; end everything."""
+    with ExitStack() as stack:
+        pair = stack.enter_context(Embedded(folder / "pair"))
+        sites = stack.enter_context(sink([f"--sites={SITES}", f"--log={folder / 'sink.jsonl'}"]))
+        webhooks = stack.enter_context(
+            child("bench.receiver", [f"--log={folder / 'webhooks.jsonl'}"])
+        )
+        routes = routes_file(folder, sites)
+        ports = Ports.free()
+        settings = {
+            **environment(
+                folder,
+                kafka_bootstrap_servers=pair.bootstrap_servers,
+                database_url=pair.database_url,
+                ports=ports,
+            ),
+            **IMPATIENT,
+            "ROUTER_ROUTES_FILE": str(routes),
+            "DELIVERY_RELAY_ALLOW": "127.0.0.0/8",
+            "EVENTS_WEBHOOK_ALLOW": "127.0.0.0/8",
+        }
+        migrate_all(pair.database_url)
+        sender = customer(settings, "faults.obm-sender.net")
+        processes = Processes(settings, folder)
+        stack.callback(processes.stop)
+        processes.start()
+        sender.add_webhook(ports.ingest_http, f"http://127.0.0.1:{webhooks.told['port']}/")
+        client = Client(ports.ingest_http, sender, rate_per_s=rate_per_s, seed=seed)
+        stack.callback(client.stop)
+        client.start()
+        yield World(folder, pair, processes, settings, sites, client, sender, seed)
+
+
+def routes_file(folder: Path, sites: Started) -> Path:
+    path = folder / "routes.toml"
+    path.write_text(
+        "\n".join(
+            f'[[route]]\ndomain = "{domain(number)}"\nexchangers = ["{address}:{sites.port}"]\n'
+            for number, address in enumerate(sites.addresses)
+        )
+    )
+    return path
+
+
+def domain(number: int) -> str:
+    return f"site{number % SITES}.obm-faults.net"
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    """A log of JSON lines; the last may be half written."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]

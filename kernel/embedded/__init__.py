@@ -13,11 +13,12 @@ them from a thread where a loop is running. What can go wrong is an EmbeddedErro
 """
 
 import asyncio
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from kernel.embedded.errors import EmbeddedError
+from kernel.embedded.errors import EmbeddedError, disk_full
 from kernel.embedded.folder import Folder
 from kernel.embedded.kafka import Kafka
 from kernel.embedded.postgres import Postgres
@@ -49,15 +50,17 @@ class Embedded:
 
     def start(self) -> None:
         """Both at once; if one fails, neither is left."""
-        self.folder.open()
         try:
+            self.folder.open()
             self.postgres.forget_owner()
             with ThreadPoolExecutor(2) as both:
                 starts = [both.submit(server.start) for server in (self.kafka, self.postgres)]
             for start in starts:
                 start.result()
-        except BaseException:
+        except BaseException as error:
             self.kill()
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise disk_full(self.folder.path) from error
             raise
 
     def stop(self) -> None:

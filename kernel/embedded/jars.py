@@ -3,6 +3,7 @@
 `make lock` writes the lock anew; `python -m kernel.embedded` fetches them ahead of the first start.
 """
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -60,7 +61,7 @@ def provide(jar: Jar, folder: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             fetch(jar, path)
         except OSError as error:
-            if error.errno == 28:  # ENOSPC
+            if error.errno == errno.ENOSPC:
                 raise disk_full(folder) from error
             raise unreachable(jar, error) from error
     return path

@@ -1,5 +1,6 @@
 """The embedded pair as an operator meets it: restarts, crashes, and what it says when it cannot."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from kernel.embedded import Embedded, EmbeddedError
 from kernel.embedded.folder import Folder, free_port
@@ -67,17 +70,36 @@ def test_pair_keeps_its_data_and_addresses_over_a_restart_and_a_kill_of_everythi
         addresses = (pair.bootstrap_servers, pair.database_url)
         cluster = (pair.kafka.data / "meta.properties").read_text()
         execute(pair.postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
+        asyncio.run(produce(pair.bootstrap_servers, b"kept"))
         pair.kill()
         assert not can_connect(addresses[0])
     with Embedded(data) as pair:
         assert (pair.bootstrap_servers, pair.database_url) == addresses
-        assert can_connect(pair.bootstrap_servers)
+        assert asyncio.run(consume(pair.bootstrap_servers)) == b"kept"
         assert (pair.kafka.data / "meta.properties").read_text() == cluster
         assert execute(pair.postgres, "SELECT answer FROM kept") == [(42,)]
         pair.kafka.wipe()
         pair.kafka.start()
         assert pair.bootstrap_servers == addresses[0]
         assert (pair.kafka.data / "meta.properties").read_text() != cluster
+
+
+async def produce(bootstrap_servers: str, value: bytes) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    await admin.start()
+    await admin.create_topics([NewTopic("kept", num_partitions=1, replication_factor=1)])
+    await admin.close()
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all") as producer:
+        await producer.send_and_wait("kept", value)
+
+
+async def consume(bootstrap_servers: str) -> bytes:
+    reader = AIOKafkaConsumer(
+        "kept", bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
+    )
+    async with reader:
+        record = await asyncio.wait_for(reader.getone(), 30)
+        return bytes(record.value)
 
 
 def test_servers_die_with_their_owner_and_the_folder_is_free_at_once(data: Path) -> None:

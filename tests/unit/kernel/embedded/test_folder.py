@@ -1,0 +1,62 @@
+"""The data folder: one owner, nothing half-made, a state that survives."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kernel.embedded import EmbeddedError
+from kernel.embedded.folder import Folder, alive, identity
+
+
+def test_second_owner_is_told_who_has_it(tmp_path: Path) -> None:
+    first, second = Folder(tmp_path), Folder(tmp_path)
+    first.open()
+    with pytest.raises(EmbeddedError, match=f"in use by process {os.getpid()}"):
+        second.open()
+    first.close()
+    second.open()
+    second.close()
+
+
+def test_full_disk_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kernel.embedded.folder.FREE_MIN_BYTES", 1 << 62)
+    with pytest.raises(EmbeddedError, match="No space left"):
+        Folder(tmp_path).open()
+
+
+def test_what_was_not_finished_is_made_again(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+
+    def fail(path: Path) -> None:
+        path.mkdir()
+        (path / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.build("kafka", fail)
+    assert not (tmp_path / "kafka").exists()
+    folder.build("kafka", Path.mkdir)
+    assert list((tmp_path / "kafka").iterdir()) == []
+
+
+def test_what_was_finished_is_kept(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.build("kafka", Path.mkdir)
+    folder.build("kafka", lambda _: pytest.fail("made twice"))
+
+
+def test_half_written_state_is_no_state(tmp_path: Path) -> None:
+    (tmp_path / "embedded.json").write_text('{"owner": [1')
+    folder = Folder(tmp_path)
+    assert folder.recall("owner") is None
+    folder.remember("owner", [1, 2.0])
+    assert folder.recall("owner") == [1, 2.0]
+
+
+def test_number_of_a_dead_process_taken_by_another_is_not_it() -> None:
+    pid, started = identity(os.getpid())
+    assert alive([pid, started])
+    assert not alive([pid, started - 60])

@@ -70,6 +70,11 @@ class Outbox:
         batch = OutgoingBatch(records=records).SerializeToString()
         return batch, len(records), self._sweep_after_s
 
+    def adopt(self, row: int, records: Sequence[Outgoing]) -> Entry:
+        """A row that a store wrote itself, and committed: from here on it is published like ours."""
+        self._publishing.add(row)
+        return Entry(row, records)
+
     def abandon(self, entry: Entry) -> None:
         """The transaction was rolled back: nothing to publish."""
         if entry.row is not None:

@@ -22,11 +22,12 @@ up: .venv/base ## Kafka and PostgreSQL alone, in the foreground, for development
 test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest)
 	@exec python -m pytest $(ARGS)
 
-check: .venv/dev ## Format, lint, types, architecture, contracts
+check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
 	ruff format --check .
 	ruff check .
 	mypy
 	lint-imports --no-cache
+	python -m pytest -q tests/unit/test_house.py
 	buf lint
 	@! git rev-parse -q --verify main >/dev/null 2>&1 || buf breaking --against '.git#branch=main'
 	@$(MAKE) generated OUT=build

@@ -1,0 +1,58 @@
+"""The house rules that no linter knows: sizes, names, and nothing left for later."""
+
+import ast
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("kernel", "mail", "services", "cli")  # what is published
+ALL = (*ROOMS, "bench", "tests")
+LINES_MAX, FUNCTION_MAX, FUNCTION_MEDIAN_MAX = 300, 40, 8
+FORBIDDEN_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|managers?)$")
+LEFT_FOR_LATER = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
+
+
+def sources(*rooms: str) -> list[Path]:
+    found = (path for room in rooms for path in (ROOT / room).rglob("*.py"))
+    return sorted(path for path in found if "node_modules" not in path.parts)
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Name and lines of every function, docstring and decorators not counted."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+            header = node.body[0].lineno - node.lineno
+            yield node.name, header + (node.end_lineno or 0) - first.lineno + 1
+
+
+@pytest.mark.parametrize("path", sources(*ALL), ids=lambda path: str(path.relative_to(ROOT)))
+def test_file_is_of_a_readable_size(path: Path) -> None:
+    lines = [line for line in path.read_text().splitlines() if line.strip()]
+    assert len(lines) <= LINES_MAX
+    if path.parent.name != "versions":  # a migration is SQL
+        assert {name: size for name, size in functions(path) if size > FUNCTION_MAX} == {}
+    assert not FORBIDDEN_NAMES.search(path.stem)
+    assert not LEFT_FOR_LATER.search(path.read_text())
+
+
+def test_functions_are_small_on_the_whole() -> None:
+    sizes = [size for path in sources(*ROOMS) for _, size in functions(path)]
+    assert statistics.median(sizes) <= FUNCTION_MEDIAN_MAX
+
+
+def test_the_repository_speaks_of_itself_alone() -> None:
+    """No addresses of package registries in the locks: machines are told by their own settings."""
+    locks = [*(ROOT / "requirements").glob("*.txt"), ROOT / "kernel/embedded/kafka.lock.toml"]
+    locks += [path for path in ROOT.rglob("package-lock.json") if "node_modules" not in path.parts]
+    for lock in locks:
+        assert not re.search(r'https?://|"resolved"|--(extra-)?index-url|--find-links', read(lock))
+
+
+def read(path: Path) -> str:
+    """Without what a package itself says, such as where its authors take donations."""
+    return re.sub(r'"funding": \{.*?\}|"url": "[^"]*"', "", path.read_text(), flags=re.DOTALL)

@@ -47,6 +47,14 @@ def keyed_hash(key: bytes, text: str) -> bytes:
     return hmac.digest(key, text.encode(), "sha256")
 
 
+def derived_key(secret: str, purpose: str) -> bytes:
+    """A key for one purpose, from one of SECRET_KEYS: services that know those agree on it.
+
+    Purposes: "return path" (mail.verp).
+    """
+    return keyed_hash(secret.encode(), purpose)
+
+
 class Secrets:
     """Encryption at rest under a rotating set of Fernet keys: the first encrypts, all decrypt.
 

@@ -147,11 +147,14 @@ def _goes_bare(content: bytes, seed: bytes) -> bool:
 
 
 def multipart(subtype: str, parts: Sequence[Part], seed: bytes) -> Part:
-    """`parts` in one. `seed` makes the boundary: letters and digits, different at each level."""
+    """`parts` in one. `seed` makes the boundary: letters and digits, different at each level.
+
+    The line end before a delimiter belongs to it (RFC 2046 §5.1.1): text keeps its own last one.
+    """
     boundary = b"=_" + seed
     pieces: list[bytes] = []
     for part in parts:
-        pieces += (b"--", boundary, b"\r\n", *part.headers, b"\r\n", part.body)
+        pieces += (b"--", boundary, b"\r\n", *part.headers, b"\r\n", part.body, b"\r\n")
     pieces += (b"--", boundary, b"--\r\n")
     kind = b'Content-Type: multipart/%b;\r\n boundary="%b"\r\n' % (
         subtype.encode("ascii"),

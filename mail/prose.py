@@ -40,7 +40,8 @@ _BOUNCE_SUBJECT = re.compile(
 _RETURNED = re.compile(
     r"^(?:[ \t]{0,9}[-=_*]{2,80}[^\n]{0,80}?(?:message|mail|header|copy|original|below)[^\n]{0,120}"
     r"|[ \t]{0,9}(?:message|your (?:original )?(?:message|mail)|original (?:message|mail)"
-    r"|the message|the headers?)(?: headers?)?(?: (?:follows?|is|are|was))?(?: (?:below|attached|follows?))?"
+    r"|the message|the headers?)(?: headers?)?(?: (?:follows?|is|are|was))?"
+    r"(?: (?:below|attached|follows?))?"
     r"[^\n:]{0,24}:?[ \t]*"
     r"|(?:received|return-path|dkim-signature|mime-version|message-id)[ \t]*:[^\n]*)$",
     re.IGNORECASE | re.MULTILINE,

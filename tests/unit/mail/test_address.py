@@ -1,0 +1,120 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import address
+from mail.address import AddressError, Mailbox
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a@b.example", Mailbox("", "a", "b.example")),
+        ("A.b+c@B.Example", Mailbox("", "A.b+c", "b.example")),
+        ("Ann Lee <a@b.example>", Mailbox("Ann Lee", "a", "b.example")),
+        ('"Lee, Ann" <a@b.example>', Mailbox("Lee, Ann", "a", "b.example")),
+        ('"say \\"hi\\"" <a@b.example>', Mailbox('say "hi"', "a", "b.example")),
+        ("<a@b.example>", Mailbox("", "a", "b.example")),
+        ("=?utf-8?q?J=C3=BCrgen?= <j@x.example>", Mailbox("Jürgen", "j", "x.example")),
+        ('"a b"@x.example', Mailbox("", '"a b"', "x.example")),
+        ('"plain"@x.example', Mailbox("", "plain", "x.example")),
+        ("jürgen@exämple.de", Mailbox("", "jürgen", "exämple.de")),
+        ("a@xn--exmple-cua.de", Mailbox("", "a", "xn--exmple-cua.de")),
+        ("a@b--c.example", Mailbox("", "a", "b--c.example")),
+    ],
+)
+def test_an_address_is_taken_apart(text: str, expected: Mailbox) -> None:
+    assert address.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "empty"),
+        ("a", "no @"),
+        ("a@", "after the @"),
+        ("@b.example", "source route"),
+        ("a@b@c.example", "more than one @"),
+        ("a b@c.example", "not allowed before the @"),
+        ("a..b@c.example", "dot"),
+        (".a@c.example", "dot"),
+        ("a@localhost", "no dot"),
+        ("a@[192.0.2.1]", "literal"),
+        ("a@192.0.2.1", "number"),
+        ("a@-b.example", "not a valid domain"),
+        ("a@b_c.example", "not a valid domain"),
+        ("a@b..example", "not a valid domain"),
+        ("a@xn--a.example", "IDNA"),
+        ("a\r\n@b.example", "control character"),
+        ("a@b.example\0", "control character"),
+        ("a@b.example\u202e", "control character"),
+        ("Friends: a@b.example;", "groups"),
+        ("a@b.example, c@d.example", "more than one @"),
+        ("Lee, Ann <a@b.example>", "quote a name"),
+        ("x" * 65 + "@b.example", "64 octets"),
+        ("a@" + "b" * 64 + ".example", "not a valid domain"),
+        ("a@" + ".".join(["b" * 60] * 5), "longer than"),
+    ],
+)
+def test_what_cannot_be_mailed_is_refused_with_a_reason(text: str, reason: str) -> None:
+    with pytest.raises(AddressError, match=reason):
+        address.parse(text)
+
+
+def test_the_domain_to_look_up_is_in_a_labels() -> None:
+    box = address.parse("a@Exämple.de")
+    assert address.domain(box) == "xn--exmple-cua.de"
+    assert address.canonical(box).address == "a@xn--exmple-cua.de"
+
+
+def test_a_header_never_has_an_encoded_word_inside_an_address() -> None:
+    assert address.format_mailbox(Mailbox("", "a", "exämple.de")) == "a@xn--exmple-cua.de"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("Ann Lee", "Ann Lee"), ("Lee, Ann", '"Lee, Ann"'), ("J. R.", '"J. R."')],
+)
+def test_a_name_is_quoted_when_it_must_be(name: str, shown: str) -> None:
+    assert address.format_mailbox(Mailbox(name, "a", "b.example")) == f"{shown} <a@b.example>"
+
+
+def test_a_name_with_a_line_break_cannot_be_formatted() -> None:
+    for name in ("a\r\nBcc: x@y.example", "ü\nBcc: x@y.example"):
+        with pytest.raises(AddressError):
+            address.format_mailbox(Mailbox(name, "a", "b.example"))
+
+
+def test_only_a_local_part_outside_ascii_needs_smtputf8() -> None:
+    assert address.needs_smtputf8(address.parse("jürgen@b.example"))
+    assert not address.needs_smtputf8(address.parse("a@exämple.de"))
+
+
+def test_a_list_is_cut_at_its_commas_only() -> None:
+    boxes = address.parse_list('"Lee, Ann" <a@b.example>, c@d.example,')
+    assert [box.address for box in boxes] == ["a@b.example", "c@d.example"]
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        box = address.parse(text)
+    except AddressError:
+        return
+    shown = address.format_mailbox(box)
+    assert "\r" not in shown
+    assert "\n" not in shown
+    assert address.canonical(address.parse(shown)) == address.canonical(box)
+
+
+NAMES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=60)
+
+
+@given(NAMES)
+def test_a_name_survives_the_header(name: str) -> None:
+    box = address.parse("a@b.example")
+    shown = address.format_mailbox(Mailbox(name, box.local, box.domain))
+    assert shown.isascii()
+    import unicodedata
+
+    assert address.parse(shown).display_name == unicodedata.normalize("NFC", name)

@@ -1,0 +1,80 @@
+"""Bounces and reports that were really sent, with another classifier's verdict on each.
+
+The corpus lies beside the repository and is no part of it; without it these tests are left out.
+"""
+
+import io
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from mail import report
+from mail.bounce import Action
+from mail.report import Kind, Report
+
+CORPUS = Path(__file__).parents[4] / "shared/data/mail/bounces_sisimai.jsonl.zst"
+pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="the bounce corpus is not here")
+
+
+@lru_cache(maxsize=1)
+def corpus() -> list[tuple[dict[str, Any], Report]]:
+    with CORPUS.open("rb") as file:
+        stream = zstandard.ZstdDecompressor().stream_reader(file)
+        rows = [json.loads(line) for line in io.TextIOWrapper(stream, encoding="utf-8")]
+    return [(row, report.parse(row["raw"].encode("latin-1"))) for row in rows]
+
+
+def suppresses(found: Report, index: int) -> bool:
+    if index >= len(found.failures):
+        return False
+    failure = found.failures[index]
+    return failure.action == "failed" and failure.verdict.action is Action.SUPPRESS
+
+
+def test_suppression_is_precise_and_finds_most() -> None:
+    pairs = [
+        (suppresses(found, index), expected["hard"])
+        for row, found in corpus()
+        for index, expected in enumerate(row["expect"] or ())
+    ]
+    right = sum(ours and theirs for ours, theirs in pairs)
+    assert len(pairs) > 250
+    assert right / sum(ours for ours, _ in pairs) >= 0.99
+    assert right / sum(theirs for _, theirs in pairs) >= 0.90
+
+
+def test_every_machine_readable_part_gives_recipient_status_and_diagnostic() -> None:
+    incomplete = [
+        row["id"]
+        for row, found in corpus()
+        if "\nfinal-recipient:" in row["raw"].lower()
+        and "\nstatus:" in row["raw"].lower()
+        and not (found.failures and all(f.recipient and f.status for f in found.failures))
+    ]
+    assert incomplete == []
+    silent = [
+        row["id"]
+        for row, found in corpus()
+        if "\ndiagnostic-code:" in row["raw"].lower()
+        and found.failures
+        and not any(f.diagnostic for f in found.failures)
+    ]
+    assert silent == []
+
+
+def test_complaints_are_complaints() -> None:
+    kinds = {found.kind for row, found in corpus() if row["label"] == "arf"}
+    assert kinds == {Kind.COMPLAINT}
+
+
+def test_automatic_replies_are_not_bounces() -> None:
+    kinds = {
+        found.kind
+        for row, found in corpus()
+        if any(expected["reason"] == "vacation" for expected in row["expect"] or ())
+    }
+    assert kinds == {Kind.AUTO_REPLY}

@@ -1,0 +1,81 @@
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import headers, message
+from mail.headers import HeaderError
+
+TEXT = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), max_size=300)
+
+
+@given(TEXT)
+def test_a_subject_comes_back_as_it_was_in_two_parsers(text: str) -> None:
+    line = headers.unstructured("Subject", text)
+    assert line.isascii()
+    assert all(len(part) <= 998 for part in line.split(b"\r\n"))
+    shown = text.strip(" \t")
+    assert message.read(line + b"\r\n").get("subject") == shown
+    if "=?" not in text and "  " not in text:
+        parsed = message_from_bytes(line + b"\r\n", policy=policy.default)
+        assert str(parsed["subject"]) == shown
+
+
+@given(st.text(max_size=200), st.text(max_size=40))
+def test_no_value_and_no_name_can_make_a_second_header(value: str, name: str) -> None:
+    try:
+        line = headers.custom_field(name, value)
+    except HeaderError:
+        return
+    assert len(message.read(line + b"\r\n").fields) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Bcc", "from", "DKIM-Signature", "ARC-Seal", "Resent-To", "Content-Type", "Received", "a b",
+     "",
+     "X:Y", "X\r\nBcc", "Ünicode"],
+)  # fmt: skip
+def test_the_engines_own_headers_cannot_be_set(name: str) -> None:
+    with pytest.raises(HeaderError):
+        headers.custom_field(name, "x")
+
+
+@pytest.mark.parametrize("value", ["a\r\nBcc: x", "a\nb", "a\rb", "a\0b", "a\x85b", "a\u2028b"])
+def test_a_line_break_in_a_value_is_refused(value: str) -> None:
+    with pytest.raises(HeaderError, match="line break"):
+        headers.custom_field("X-Tag", value)
+
+
+def test_message_ids_are_folded_between_and_never_inside() -> None:
+    ids = " ".join(f"<{'x' * 40}.{n}@host.example>" for n in range(30))
+    line = headers.field("References", ids)
+    assert headers.unfold(line).strip() == b"References: " + ids.encode()
+    assert max(map(len, line.split(b"\r\n"))) <= 78
+
+
+def test_a_reference_that_cannot_be_folded_is_refused_not_corrupted() -> None:
+    with pytest.raises(HeaderError, match="longer than 998"):
+        headers.field("References", f"<{'x' * 1100}@host.example>")
+
+
+def test_an_endless_word_in_a_human_field_is_encoded() -> None:
+    line = headers.field("X-Note", "y" * 3000)
+    assert max(map(len, line.split(b"\r\n"))) <= 76
+    assert message.read(line + b"\r\n").get("x-note") == "y" * 3000
+
+
+def test_a_message_id_is_one_id() -> None:
+    assert headers.message_id("a.b@c.example") == b"Message-ID: <a.b@c.example>\r\n"
+    for bad in ("a", "a b@c", "a@b\r\nX: y", "<a@b> <c@d>"):
+        with pytest.raises(HeaderError):
+            headers.message_id(bad)
+
+
+def test_a_date_has_a_zone() -> None:
+    moment = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
+    assert headers.date(moment) == b"Date: Tue, 03 Nov 2026 04:05:06 +0000\r\n"
+    with pytest.raises(HeaderError):
+        headers.date(moment.replace(tzinfo=None))

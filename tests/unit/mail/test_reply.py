@@ -1,0 +1,93 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import reply
+from mail.reply import Reply, ReplyError, ReplyParser
+
+GMAIL = (
+    b"550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n"
+    b"550-5.1.1 double-checking the recipient's email address for typos or\r\n"
+    b"550 5.1.1 unnecessary spaces. gsmtp\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b"250 OK\r\n", Reply(250, "", "OK")),
+        (b"250\r\n", Reply(250, "", "")),
+        (b"250 2.0.0 queued as 1\r\n", Reply(250, "2.0.0", "queued as 1")),
+        (b"550 5.7.1  a\tb \x07c\n", Reply(550, "5.7.1", "a b c")),
+        (b"450-first\r\n450 second", Reply(450, "", "first second")),
+        (b"550 Message rejected (#5.1.1)\r\n", Reply(550, "5.1.1", "Message rejected (#5.1.1)")),
+        (b"550 see 4.2.2 docs\r\n", Reply(550, "", "see 4.2.2 docs")),
+        (b"550 at 5.1.1.9\r\n", Reply(550, "", "at 5.1.1.9")),
+        ("550 größer\r\n".encode("latin-1"), Reply(550, "", "gr\ufffd\ufffder")),
+    ],
+)
+def test_a_reply_is_code_enhanced_code_and_text(raw: bytes, expected: Reply) -> None:
+    assert reply.parse(raw) == expected
+
+
+def test_the_enhanced_code_is_taken_off_every_line() -> None:
+    parsed = reply.parse(GMAIL)
+    assert (parsed.code, parsed.enhanced) == (550, "5.1.1")
+    assert "5.1.1" not in parsed.text
+    assert parsed.text.endswith("unnecessary spaces. gsmtp")
+
+
+def test_a_line_broken_by_hand_stays_part_of_the_reply() -> None:
+    assert reply.parse(b"550-no\r\nthanks\r\n550 bye\r\n").text == "no thanks bye"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"hello\r\n", b"99 x\r\n", b"600 x\r\n", b"250-more\r\n", b"\xff"]
+)
+def test_what_is_no_reply_is_told(raw: bytes) -> None:
+    with pytest.raises(ReplyError):
+        reply.parse(raw)
+
+
+def test_replies_are_found_however_the_bytes_are_cut() -> None:
+    raw = b"250-a\r\n250 b\r\n550 5.1.1 c\r\n"
+    parser, found = ReplyParser(), []
+    for octet in raw:
+        found += parser.feed(bytes([octet]))
+    assert found == [Reply(250, "", "a b"), Reply(550, "5.1.1", "c")]
+    assert not parser.pending
+
+
+def test_an_endless_line_does_not_grow_the_memory() -> None:
+    parser = ReplyParser()
+    for _ in range(1000):
+        assert parser.feed(b"x" * 1000) == []
+    assert len(parser._rest) <= reply.MAX_LINE
+
+
+def test_an_endless_reply_is_cut_off() -> None:
+    parser = ReplyParser()
+    with pytest.raises(ReplyError, match="lines"):
+        parser.feed(b"250-again\r\n" * 1000)
+
+
+def test_the_text_that_is_kept_is_bounded() -> None:
+    assert len(reply.parse(b"550 " + b"y" * 4000 + b"\r\n").text) == reply.MAX_TEXT
+
+
+def test_a_client_that_splits_codes_off_gets_the_same_reply() -> None:
+    assert reply.reply(450, "4.2.1 busy\nlater") == Reply(450, "4.2.1", "busy later")
+    assert str(reply.reply(450, "4.2.1 busy")) == "450 4.2.1 busy"
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_clean_bounded_replies_or_an_error(raw: bytes) -> None:
+    try:
+        found = ReplyParser().feed(raw)
+    except ReplyError:
+        return
+    for one in found:
+        assert 200 <= one.code < 600
+        assert one.text.isprintable() or "\ufffd" in one.text
+        assert "\r" not in one.text
+        assert "\n" not in one.text

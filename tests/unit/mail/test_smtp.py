@@ -1,0 +1,86 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import address, smtp
+
+WIRE = re.compile(rb"\A(?:[^\r\n]*\r\n)*\Z")
+SMUGGLING = [
+    b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r.\r\n", b"\r\n.\r", b"\r\n\0.\r\n",
+    b"\r\0\n.\r\n",
+]  # fmt: skip
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_become_lines_that_end_in_crlf(raw: bytes) -> None:
+    normal = smtp.normalise(raw)
+    assert WIRE.match(normal)
+    assert b"\0" not in normal
+    assert smtp.normalise(normal) is normal
+
+
+@given(st.lists(st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"\0", b"a", b" "])).map(b"".join))
+def test_end_of_data_is_never_inside_a_stuffed_message(raw: bytes) -> None:
+    wire = smtp.stuff(smtp.normalise(raw))
+    assert b"\r\n.\r\n" not in b"\r\n" + wire
+    assert smtp.unstuff(wire) == smtp.normalise(raw)
+
+
+@pytest.mark.parametrize("trick", SMUGGLING)
+def test_a_smuggled_end_of_data_stays_inside_the_message(trick: bytes) -> None:
+    raw = b"From: a@b.example\r\n\r\nhello" + trick + b"MAIL FROM:<evil@x.example>\r\n"
+    wire = smtp.stuff(smtp.normalise(raw)) + b".\r\n"
+    assert (b"\r\n" + wire).count(b"\r\n.\r\n") == 1
+    assert wire.endswith(b"\r\n.\r\n")
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n", wire)
+
+
+@pytest.mark.parametrize("line", [b".", b"..", b".a", b"a."])
+def test_a_line_with_dots_arrives_as_it_was(line: bytes) -> None:
+    body = b"x\r\n" + line + b"\r\ny\r\n"
+    assert smtp.unstuff(smtp.stuff(body)) == body
+
+
+def test_stuffing_refuses_a_bare_line_feed() -> None:
+    with pytest.raises(ValueError, match="normalise"):
+        smtp.stuff(b"a\n.\r\n")
+
+
+@given(st.lists(st.integers(0, 1200), max_size=12))
+def test_a_long_line_is_found_wherever_it_is(lengths: list[int]) -> None:
+    raw = b"".join(b"x" * n + b"\r\n" for n in lengths)
+    assert smtp.has_long_line(raw) == any(n > 998 for n in lengths)
+
+
+def test_mail_from_carries_what_the_server_offered() -> None:
+    box = address.parse("a@exämple.de")
+    assert smtp.mail_from(box, size=9, eight_bit=True) == (
+        b"MAIL FROM:<a@xn--exmple-cua.de> SIZE=9 BODY=8BITMIME\r\n"
+    )
+    assert smtp.mail_from(None) == b"MAIL FROM:<>\r\n"
+
+
+def test_a_utf8_address_goes_only_to_a_server_that_takes_it() -> None:
+    box = address.parse("jürgen@b.example")
+    with pytest.raises(address.AddressError, match=r"5\.6\.7"):
+        smtp.rcpt_to(box)
+    assert smtp.rcpt_to(box, utf8=True) == "RCPT TO:<jürgen@b.example>\r\n".encode()
+    assert b"SMTPUTF8" in smtp.mail_from(box, utf8=True)
+
+
+@pytest.mark.parametrize("local", ["a\r\nRCPT TO:<x", "a>b", "a b", "a\0"])
+def test_a_forged_mailbox_cannot_add_a_command(local: str) -> None:
+    with pytest.raises(ValueError, match="cannot be in an SMTP path"):
+        smtp.rcpt_to(address.Mailbox("", local, "b.example"))
+
+
+def test_an_ehlo_name_is_one_word() -> None:
+    assert smtp.ehlo("mx.b.example") == b"EHLO mx.b.example\r\n"
+    with pytest.raises(ValueError, match="EHLO"):
+        smtp.ehlo("a\r\nQUIT")
+
+
+def test_xtext_hides_what_a_parameter_may_not_hold() -> None:
+    assert smtp.xtext("a+b=c ü") == "a+2Bb+3Dc+20+C3+BC"

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 
-SENDER_DOMAIN = "sender.example"
+RESERVED = "bench.test"  # for loopback alone (RFC 6761 §6.2)
+SENDER_DOMAIN = f"sender.{RESERVED}"
 SENDER = f"orders@{SENDER_DOMAIN}"
 TOKEN = "0XSERIALX0"  # as wide as a serial, so that lengths stay true
 VARIANTS_PER_SITE = 2
@@ -45,8 +46,8 @@ def spell(serial: int) -> bytes:
 
 
 def sites(count: int) -> list[str]:
-    """The recipient domains, one site each."""
-    return [f"inbox{number:02d}.example" for number in range(count)]
+    """The recipient domains, one site each, and each as long as the others."""
+    return [f"inbox{number:02d}.{RESERVED}" for number in range(count)]
 
 
 def variants(domains: Sequence[str], seed: int = 2821) -> list[Variant]:

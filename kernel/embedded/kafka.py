@@ -84,7 +84,7 @@ class Kafka(Server):
         self.folder.build("kafka", self._format)
         if not (self.data / "meta.properties").exists():
             raise EmbeddedError(
-                f"{self.data} is damaged (meta.properties): restore it or remove it to begin anew"
+                f"{self.data} has no meta.properties: restore it, or remove it to begin anew."
             )
         self._configure(self.data)
 

@@ -74,7 +74,7 @@ class Postgres(Server):
         self.folder.build("postgres", self._initdb)
         if not (self.data / "PG_VERSION").exists():
             raise EmbeddedError(
-                f"{self.data} is damaged (no PG_VERSION): restore it, or remove it to begin anew"
+                f"{self.data} has no PG_VERSION: restore it, or remove it to begin anew."
             )
         if existed and forgotten:
             self._single(f"ALTER ROLE {OWNER} PASSWORD '{self._password()}'")

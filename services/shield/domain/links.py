@@ -22,7 +22,7 @@ class Link:
     host: str  # empty: not a web address
     domain: str  # what was registered: the last two or three labels of host
     shown: str  # the host that the visible text names, if it names one
-    userinfo: bool = False  # http://bank.example@elsewhere.example/
+    userinfo: bool = False  # reads like a host: http://bank.example@elsewhere.example/
     port: str = ""
 
 
@@ -32,7 +32,7 @@ def link(url: str, text: str = "") -> Link:
     userinfo, host, port = authority(url)
     named = SHOWN_HOST.match(text.strip().lower()) if "." in text and len(text) < 200 else None
     shown = named[1] if named else ""
-    return Link(url, host, registered(host), shown, userinfo=bool(userinfo), port=port)
+    return Link(url, host, registered(host), shown, userinfo="." in userinfo, port=port)
 
 
 def authority(url: str) -> tuple[str, str, str]:

@@ -125,11 +125,7 @@ def lint(book: Rulebook) -> list[str]:
     """What is wrong with rules that can be read but not meant."""
     return [
         *duplicates(each.name for each in book.rules),
-        *(
-            f"{each.name}: a score of 0 says nothing; remove it"
-            for each in book.rules
-            if not each.score
-        ),
+        *idle(book),
         *wrong_text(book.text),
         *wrong_measures(book.measure),
         *wrong_company(book),
@@ -139,6 +135,16 @@ def lint(book: Rulebook) -> list[str]:
 
 def duplicates(names: Iterable[str]) -> list[str]:
     return [f"{name}: named {times} times" for name, times in Counter(names).items() if times > 1]
+
+
+def idle(book: Rulebook) -> list[str]:
+    """Rules that change nothing: no points, and no part in another rule."""
+    parts = {name for each in book.both for name in (*each.all, *each.none)}
+    return [
+        f"{each.name}: scores 0 and is no part of another rule; remove it"
+        for each in book.rules
+        if not each.score and each.name not in parts
+    ]
 
 
 def wrong_text(rules: Sequence[TextRule]) -> list[str]:

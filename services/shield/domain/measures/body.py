@@ -8,8 +8,8 @@ from services.shield.domain.reading import Page, Reading
 
 SAMPLE_CHARS = 3_000  # enough to know how somebody writes
 MARKUP_CHARS = 40_000
-# Text that is there for filters only: it has no size. (display:none is every preheader.)
-TINY = re.compile(r"font-size: ?[01](?:px|pt|;|\"|\')")
+# Text that is there for filters only: it has no size, and more of it than a preheader.
+TINY = re.compile(r"font-size: ?[01](?:px|pt|%)?[;\"'][^<>]{0,200}>[^<>]{200}")
 PALE = re.compile(r"<font[^>]{1,80}color\s*=\s*[\"']?#?(?:f[c-f]f[c-f]f[c-f]|white)\b")
 # The literal < comes first, and what must stand before it after: searching stays a memchr.
 INSIDE_WORD = re.compile(r"<(?<=[a-z]<)(?:!--[^<>]{0,60}--|/?[a-z]{1,12}[^<>]{0,20})>(?=[a-z])")

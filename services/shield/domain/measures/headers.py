@@ -28,7 +28,7 @@ def from_brand(reading: Reading, terms: Terms) -> Finding:
     """The display name is a known brand's, the address is not."""
     words = set(re.findall(r"[a-z0-9]+", display_name(reading.sender).lower()))
     for name in words & terms.brands.keys():
-        if not belongs(reading.sender_domain, terms.brands[name]):
+        if not genuine(reading.sender_domain, name, terms):
             return Finding(1, f"{name} from {reading.sender_domain}")
     return NONE
 
@@ -37,9 +37,15 @@ def from_brand_host(reading: Reading, terms: Terms) -> Finding:
     """The sender's host carries a brand's name and is not the brand's: paypal-secure.example."""
     pieces = set(re.split(r"[.-]", reading.sender_domain))
     for name in pieces & terms.brands.keys():
-        if not belongs(reading.sender_domain, terms.brands[name]):
+        if not genuine(reading.sender_domain, name, terms):
             return Finding(1, reading.sender_domain)
     return NONE
+
+
+def genuine(host: str, brand: str, terms: Terms) -> bool:
+    """The brand's own domain, or one that is registered under nothing but its name (ebay.it)."""
+    own = registered(host).partition(".")[0] == brand
+    return own or belongs(host, terms.brands[brand])
 
 
 def belongs(host: str, domains: frozenset[str]) -> bool:

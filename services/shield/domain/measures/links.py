@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from services.shield.domain.links import IP_HOST, Link, registered
 from services.shield.domain.measures.finding import Finding, Measure, Terms, counted
-from services.shield.domain.measures.headers import belongs
+from services.shield.domain.measures.headers import belongs, genuine
 from services.shield.domain.reading import Reading
 
+PLACES_MAX = 6
 LABEL_END = re.compile(r"[.-]")
 NO_NAME = re.compile(r"[^a-z0-9]")
 
@@ -50,17 +51,30 @@ def link_sender_shown(reading: Reading, _: Terms) -> Finding:
 
 def link_shortener(reading: Reading, terms: Terms) -> Finding:
     hosts = terms.among("shorteners")
-    return counted([each.url for each in reading.links if each.domain in hosts])
+    return counted([each.url for each in few(reading) if each.domain in hosts])
 
 
 def link_free_hosting(reading: Reading, terms: Terms) -> Finding:
     hosts = terms.among("free_hosting")
-    return counted([each.host for each in reading.links if belongs(each.host, hosts)])
+    return counted([each.host for each in few(reading) if belongs(each.host, hosts)])
 
 
 def link_risky_tld(reading: Reading, terms: Terms) -> Finding:
-    tlds = terms.among("risky_tlds")
-    return counted([each.host for each in reading.links if each.host.rpartition(".")[2] in tlds])
+    return under(reading, terms.among("risky_tlds"))
+
+
+def link_bulk_tld(reading: Reading, terms: Terms) -> Finding:
+    return under(reading, terms.among("bulk_tlds"))
+
+
+def under(reading: Reading, tlds: frozenset[str]) -> Finding:
+    return counted([each.host for each in few(reading) if each.host.rpartition(".")[2] in tlds])
+
+
+def few(reading: Reading) -> tuple[Link, ...]:
+    """The links of a message that leads to few places; a digest links to all kinds of them."""
+    places = {each.domain for each in reading.links}
+    return reading.links if len(places) <= PLACES_MAX else ()
 
 
 def link_brand_host(reading: Reading, terms: Terms) -> Finding:
@@ -70,7 +84,7 @@ def link_brand_host(reading: Reading, terms: Terms) -> Finding:
             host
             for host in {each.host for each in reading.links}
             for name in set(LABEL_END.split(host)) & terms.brands.keys()
-            if not belongs(host, terms.brands[name])
+            if not genuine(host, name, terms)
         ]
     )
 
@@ -134,6 +148,7 @@ MEASURES: dict[str, Measure] = {
         link_shortener,
         link_free_hosting,
         link_risky_tld,
+        link_bulk_tld,
         link_brand_host,
         link_brand_path,
         link_domains,

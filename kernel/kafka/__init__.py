@@ -1,0 +1,223 @@
+"""The stream on Kafka. The only package that imports FastStream or aiokafka."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+from google.protobuf.message import Message
+
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from contracts.options.v1.options_pb2 import Topic
+from kernel.backoff import Health, patiently
+from kernel.errors import Unavailable
+from kernel.kafka.emitter import Emitter
+from kernel.kafka.reader import Reader, record_of
+from kernel.kafka.topics import create_topics
+from kernel.stream import M, Record, Stream
+from kernel.topics import contract_of
+
+BATCH_RECORDS_MAX = 500
+POLL_TIMEOUT_MS = 20  # FastStream waits twice this on an empty poll
+POLL_INTERVAL_MAX_MS = 2**31 - 1  # partitions are kept while we wait for a database
+COMMIT_EVERY_S = 1.0
+HEARTBEAT_EVERY_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class Kafka:
+    """The broker of one service. Build it inside a running loop: aiokafka's clients bind to it.
+
+    prefix: of every topic and group, so that several installations can share a broker.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        health: Health,
+        *,
+        prefix: str = "",
+        client: str = "obm",
+        drain_s: float = 10.0,
+    ) -> None:
+        self.health = health
+        self.prefix = prefix
+        self._bootstrap_servers = bootstrap_servers
+        self._client = client
+        self._broker = KafkaBroker(
+            bootstrap_servers,
+            client_id=client,
+            consumer_only=True,
+            apply_types=False,
+            allow_auto_create_topics=False,
+            graceful_timeout=drain_s,
+            logger=logger,
+            log_level=logging.DEBUG,
+        )
+        self._emitter = Emitter(bootstrap_servers, client, prefix)
+        self._topics: dict[str, Topic] = {}
+        self._readers: list[Reader] = []
+        self._followers: list[partial[Any]] = []
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def declare(self, *events: type[Message]) -> None:
+        """Name the events that are consumed or emitted here, so that their topics exist."""
+        for contract in (contract_of(event.DESCRIPTOR) for event in events):
+            for name in contract.names:
+                self._topics[self.prefix + name] = contract.topic
+
+    def consume(self, stream: Stream[M], *, group: str) -> None:
+        """Each event of the stream, the first class first. Offsets follow once a second."""
+        self.declare(*stream.events)
+        reader = Reader(cast(Stream[Message], stream), self.prefix, self._fail)
+        self._readers.append(reader)
+        subscribe = self._broker.subscriber(
+            *(self.prefix + name for name in reader.topics),
+            group_id=self.prefix + group,
+            batch=True,
+            max_records=BATCH_RECORDS_MAX,
+            batch_timeout_ms=POLL_TIMEOUT_MS,
+            max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            decoder=keep_raw,
+            listener=reader,
+        )
+        subscribe(reader.on_batch)
+
+    def follow(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
+        """Replay a compacted topic and go on reading; the event is set at its first end."""
+        self.declare(event)
+        replayed = asyncio.Event()
+        name = contract_of(event.DESCRIPTOR).topic.name
+        self._followers.append(partial(self._follow, self.prefix + name, on_record, replayed))
+        return replayed
+
+    async def run(self) -> None:
+        """Consume until cancelled, or until something fails that nobody can settle."""
+        await patiently(self.create_topics, self.health)
+        await patiently(self._emitter.start, self.health)
+        async with asyncio.TaskGroup() as group:
+            for follower in self._followers:
+                group.create_task(follower())
+            group.create_task(self._heartbeat())
+            group.create_task(self._commit_offsets())
+            group.create_task(self._consume())
+
+    async def _consume(self) -> None:
+        await patiently(self._start_broker, self.health)
+        try:
+            await self._failed
+        finally:
+            for reader in self._readers:
+                await reader.commit()
+            await self._broker.stop()  # drains: what is being handled may still publish
+
+    async def _start_broker(self) -> None:
+        try:
+            await self._broker.start()
+        except KafkaError as error:
+            raise Unavailable("kafka") from error
+
+    async def close(self) -> None:
+        """After everything that publishes has ended."""
+        await self._emitter.stop()
+
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        """Return when every record is acknowledged by all replicas in sync."""
+        await self._emitter.send(records)
+
+    async def create_topics(self) -> None:
+        await create_topics(self._bootstrap_servers, self._topics)
+
+    async def end_of(self, event: type[Message]) -> int:
+        """The end offset of the first partition of an event's topic; 0 when it is empty."""
+        name = self.prefix + contract_of(event.DESCRIPTOR).topic.name
+        consumer = self._consumer()
+        try:
+            await consumer.start()
+            ends = await consumer.end_offsets([TopicPartition(name, 0)])
+        except KafkaError as error:
+            raise Unavailable("kafka") from error
+        finally:
+            await consumer.stop()
+        return sum(ends.values())
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap_servers,
+            client_id=self._client,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def _heartbeat(self) -> None:
+        """A consumer never says by itself that its broker is away, nor that its topics are."""
+        while True:
+            missing = await self._emitter.missing(self._topics)
+            if missing is None:
+                self.health.away.add("kafka")
+            else:
+                self.health.away.discard("kafka")
+            if missing:
+                logger.warning("topics are missing and are made: %s", ", ".join(sorted(missing)))
+                with suppress(Unavailable):
+                    await self.create_topics()
+            await asyncio.sleep(HEARTBEAT_EVERY_S)
+
+    async def _commit_offsets(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_EVERY_S)
+            for reader in self._readers:
+                await reader.commit()
+
+    async def _follow(
+        self, topic: str, on_record: Callable[[Record], None], replayed: asyncio.Event
+    ) -> None:
+        async def attempt() -> None:
+            consumer = self._consumer()
+            try:
+                await consumer.start()
+                consumer.assign([TopicPartition(topic, 0)])
+                await self._replay(
+                    consumer, TopicPartition(topic, 0), on_record=on_record, replayed=replayed
+                )
+            except KafkaError as error:
+                raise Unavailable("kafka") from error
+            finally:
+                await consumer.stop()
+
+        await patiently(attempt, self.health)
+
+    async def _replay(
+        self,
+        consumer: AIOKafkaConsumer,
+        tp: TopicPartition,
+        *,
+        on_record: Callable[[Record], None],
+        replayed: asyncio.Event,
+    ) -> None:
+        await consumer.seek_to_beginning(tp)
+        end = (await consumer.end_offsets([tp]))[tp]
+        while True:
+            for raws in (await consumer.getmany(timeout_ms=200)).values():
+                for raw in raws:
+                    on_record(record_of(raw, self.prefix))
+            if not replayed.is_set() and await consumer.position(tp) >= end:
+                replayed.set()
+
+
+async def keep_raw(batch: KafkaMessage) -> KafkaMessage:
+    """Skip FastStream's guessing at JSON, record by record; the stream decodes."""
+    return batch

@@ -1,0 +1,126 @@
+"""Consuming: what one consumer has settled, and whose turn it is."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from faststream.kafka import KafkaMessage
+from google.protobuf.message import Message
+
+from kernel import clock, metrics
+from kernel.stream import Record, Stream
+from kernel.topics import contract_of
+
+BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
+    """What one consumer has settled, and whose turn it is."""
+
+    stream: Stream[Message]
+    prefix: str
+    fail: Callable[[BaseException], None]
+    topics: list[str] = field(init=False)
+    consumer: AIOKafkaConsumer | None = None
+    batches: int = 0
+    failed: bool = False
+    settled: dict[TopicPartition, int] = field(default_factory=dict)
+    handled_at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.topics = [
+            name for event in self.stream.events for name in contract_of(event.DESCRIPTOR).names
+        ]
+
+    async def on_batch(self, batch: KafkaMessage) -> None:
+        # FastStream swallows what a handler raises, SystemExit too, and polls on; a later
+        # commit would then skip the batch. So remember the error, and touch nothing more.
+        if self.failed:
+            return
+        raws = cast(Sequence[ConsumerRecord], batch.raw_message)
+        self.consumer = cast(AIOKafkaConsumer, batch.consumer)
+        try:
+            await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
+            self.settled.update(next_offsets(raws))
+            await self._take_turns(self.consumer)
+        except Exception as error:
+            self.failed = True
+            self.fail(error)
+        if rest_s := self.stream.gather_s - (clock.monotonic_s() - self.handled_at_s):
+            await asyncio.sleep(max(0.0, min(rest_s, self.stream.gather_s)))
+        self.handled_at_s = clock.monotonic_s()
+
+    async def _take_turns(self, consumer: AIOKafkaConsumer) -> None:
+        """Express first, and bulk a tenth: only who surely has records may make others wait.
+
+        A paused partition is resumed after the next batch, and that batch is certain to come:
+        the partitions that are not paused are known to have records.
+        """
+        classes = [self.prefix + name for name in self.topics]
+        if len(classes) < 2 or len(self.stream.events) > 1:
+            return
+        assigned = consumer.assignment()
+        express = [tp for tp in assigned if tp.topic == classes[0]]
+        bulk = [tp for tp in assigned if tp.topic != classes[0]]
+        self.batches += 1
+        consumer.resume(*assigned)
+        if not await self._backlog(consumer, express):
+            return
+        if self.batches % BULK_SHARE:
+            consumer.pause(*bulk)
+        elif await self._backlog(consumer, bulk):
+            consumer.pause(*express)
+
+    async def _backlog(
+        self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
+    ) -> bool:
+        """Whether records are known to wait: the end is known once a partition was fetched."""
+        for tp in partitions:
+            end = consumer.highwater(tp)
+            if end is not None and end > await consumer.position(tp):
+                return True
+        return False
+
+    async def commit(self) -> None:
+        """Exactly what was settled, never the consumer's position."""
+        if self.consumer is None or not self.settled:
+            return
+        mine = self.consumer.assignment()
+        offsets = {tp: offset for tp, offset in self.settled.items() if tp in mine}
+        metrics.lag.labels(self.stream.name).set(self._lag(self.consumer, offsets))
+        try:
+            if offsets:
+                await asyncio.wait_for(self.consumer.commit(offsets), 5)
+        except (CommitFailedError, IllegalStateError):
+            logger.warning("partitions moved during the batch; their new owner repeats it")
+        except (KafkaError, TimeoutError) as error:
+            logger.warning("offsets wait for kafka: %r", error)
+
+    @staticmethod
+    def _lag(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> int:
+        return sum(max(0, (consumer.highwater(tp) or 0) - at) for tp, at in offsets.items())
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self.commit()
+        for tp in revoked:
+            self.settled.pop(tp, None)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self.settled.clear()  # where they begin is what the group has committed
+
+
+def next_offsets(raws: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:
+    """Exactly the records of this batch, never the consumer's position."""
+    return {TopicPartition(raw.topic, raw.partition): raw.offset + 1 for raw in raws}
+
+
+def record_of(raw: ConsumerRecord, prefix: str = "") -> Record:
+    topic = raw.topic.removeprefix(prefix)
+    return Record(topic, raw.partition, raw.offset, raw.key, raw.value, raw.headers)

@@ -1,0 +1,48 @@
+"""Topics are made from the contracts, and made again when they are gone."""
+
+from collections.abc import Mapping
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from contracts.options.v1.options_pb2 import Topic
+from kernel.errors import Unavailable
+from kernel.topics import PARKED
+
+RECORD_BYTES_MAX = 2 * 1024 * 1024  # twice the default: parking adds headers
+PARKED_RETENTION_MS = str(30 * 24 * 3600 * 1000)
+
+
+async def create_topics(bootstrap_servers: str, topics: Mapping[str, Topic]) -> None:
+    """Make those that are missing, and where their records are parked."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
+    try:
+        await admin.start()
+        brokers = len((await admin.describe_cluster())["brokers"])
+        existing = set(await admin.list_topics())
+        new = [new for name, topic in topics.items() for new in new_topics(name, topic, brokers)]
+        response = await admin.create_topics([topic for topic in new if topic.name not in existing])
+        for name, code, *_ in response.topic_errors:  # aiokafka raises nothing here
+            if code and for_code(code) is not TopicAlreadyExistsError:
+                raise for_code(code)(name)
+    except KafkaError as error:
+        raise Unavailable("kafka") from error
+    finally:
+        await admin.close()
+
+
+def new_topics(name: str, topic: Topic, brokers: int) -> list[NewTopic]:
+    """The topic of a contract, and the one where its records are parked."""
+    replicas = min(3, brokers)
+    durable = {
+        "min.insync.replicas": str(max(1, replicas - 1)),
+        "unclean.leader.election.enable": "false",
+    }
+    kept = {"retention.ms": str(topic.retention.ToMilliseconds())}
+    if topic.compacted:
+        kept = {"cleanup.policy": "compact"}
+    parked = {"retention.ms": PARKED_RETENTION_MS, "max.message.bytes": str(RECORD_BYTES_MAX)}
+    return [
+        NewTopic(name, topic.partitions, replicas, topic_configs=durable | kept),
+        NewTopic(name + PARKED, 1, replicas, topic_configs=durable | parked),
+    ]

@@ -24,11 +24,12 @@ def relaxed_body(body: bytes) -> bytes:
 
 
 def _squeeze(body: bytes) -> bytes:
-    """Runs of spaces to one. Each pass shortens a run to its root or so: indents cost two."""
-    body = body.replace(b"        ", b" ")
-    while b"  " in body:
-        body = body.replace(b"    ", b" ").replace(b"  ", b" ")
-    return body
+    """Runs of spaces to one. Each pass makes a run at least half as long: indents cost two."""
+    shorter = body.replace(b"    ", b" ").replace(b"  ", b" ")
+    while len(shorter) != len(body):
+        body = shorter
+        shorter = body.replace(b"  ", b" ")
+    return shorter
 
 
 def simple_body(body: bytes) -> bytes:

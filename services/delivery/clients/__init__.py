@@ -1,0 +1,1 @@
+"""Other people's machines: name servers and mail servers."""

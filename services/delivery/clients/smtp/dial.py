@@ -1,0 +1,204 @@
+"""From an address to a mail server that has greeted us: RFC 5321 §3.1, RFC 3207.
+
+TLS is opportunistic (RFC 7435): no certificate is checked, because the alternative is clear text.
+Where a server's TLS is broken this is remembered, and told, and the message goes in the clear.
+"""
+
+import asyncio
+import logging
+import ssl
+from dataclasses import dataclass, replace
+from typing import cast
+
+from aiosmtplib.errors import (
+    SMTPException,
+    SMTPReadTimeoutError,
+    SMTPResponseException,
+)
+from aiosmtplib.esmtp import parse_esmtp_extensions
+from aiosmtplib.protocol import SMTPProtocol
+from aiosmtplib.response import SMTPResponse
+
+from kernel import clock, metrics
+from mail import reply
+from services.delivery.clients.smtp.dialogue import Dialogue, Offers
+from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.domain.ending import CONNECT, EHLO, GREETING, STARTTLS, Ending, Peer
+
+BROKEN_TLS_FOR_S = 3600.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where to go: a mail exchanger's name, and one of its addresses."""
+
+    name: str
+    port: int
+    ip: str
+
+
+class Unreached(Exception):
+    """No dialogue came about; `ending` says how far it went."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending.problem)
+        self.ending = ending
+
+
+class Dialler:
+    """Opens connections. Remembers for an hour whose TLS does not work."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._tls = lenient_context()
+        self._broken_tls: dict[str, float] = {}
+
+    async def dial(self, host: Host, *, source_ip: str, ehlo: str) -> Dialogue:
+        """A dialogue after EHLO, secured where that is offered and works. Raises Unreached."""
+        try:
+            return await self._dial(host, source_ip, ehlo=ehlo, tls=self._tls_works(host))
+        except Unreached as unreached:
+            if unreached.ending.step != STARTTLS:
+                raise
+            logger.warning(
+                "delivery.tls_broken",
+                extra={"mx": host.name, "ip": host.ip, "problem": unreached.ending.problem},
+            )
+            self._broken_tls[host.ip] = clock.monotonic_s() + BROKEN_TLS_FOR_S
+            return await self._dial(host, source_ip, ehlo=ehlo, tls=False)
+
+    def _tls_works(self, host: Host) -> bool:
+        until = self._broken_tls.get(host.ip)
+        if until is not None and until <= clock.monotonic_s():
+            del self._broken_tls[host.ip]
+            until = None
+        return until is None
+
+    async def _dial(self, host: Host, source_ip: str, *, ehlo: str, tls: bool) -> Dialogue:
+        opening = _Opening(host, self._timeouts)
+        await opening.connect(source_ip)
+        try:
+            await opening.greeting()
+            extensions = await opening.hello(ehlo)
+            if tls and "starttls" in extensions:
+                await opening.start_tls(self._tls)
+                extensions = await opening.hello(ehlo)
+        except BaseException:
+            opening.abort()
+            raise
+        metrics.smtp_connections.inc()
+        return Dialogue(
+            opening.transport,
+            peer=opening.peer,
+            port=host.port,
+            offers=offers(extensions),
+            timeouts=self._timeouts,
+        )
+
+
+class _Opening:
+    """A connection on its way to a dialogue."""
+
+    def __init__(self, host: Host, timeouts: Timeouts) -> None:
+        self.host = host
+        self.peer = Peer(mx=host.name, remote_ip=host.ip)
+        self._timeouts = timeouts
+        self._protocol: SMTPProtocol
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        if self._protocol.transport is None:
+            raise Unreached(self._ending(EHLO, "the connection was closed"))
+        return cast(asyncio.Transport, self._protocol.transport)
+
+    def abort(self) -> None:
+        if self._protocol.transport is not None:
+            cast(asyncio.Transport, self._protocol.transport).abort()
+
+    async def connect(self, source_ip: str) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeouts.connect_s):
+                transport, self._protocol = await loop.create_connection(
+                    SMTPProtocol,
+                    self.host.ip,
+                    self.host.port,
+                    local_addr=(source_ip, 0) if source_ip else None,
+                )
+        except TimeoutError as error:
+            raise Unreached(self._ending(CONNECT, "no connection in time")) from error
+        except OSError as error:
+            raise Unreached(self._ending(CONNECT, f"no connection: {error.strerror}")) from error
+        self.peer = replace(self.peer, local_ip=str(transport.get_extra_info("sockname")[0]))
+
+    async def greeting(self) -> None:
+        try:
+            said = await self._protocol.read_response(timeout=self._timeouts.greeting_s)
+        except SMTPException as error:
+            raise Unreached(self._broken(GREETING, error)) from error
+        if said.code != 220:
+            raise Unreached(self._answered(GREETING, said))
+
+    async def hello(self, name: str) -> dict[str, str]:
+        """The server's extensions; none when it only knows HELO (§4.1.1.1)."""
+        said = await self._command(EHLO, b"EHLO", name)
+        if said.code >= 500:
+            said = await self._command(EHLO, b"HELO", name)
+            if said.code == 250:
+                return {}
+        if said.code != 250:
+            raise Unreached(self._answered(EHLO, said))
+        return parse_esmtp_extensions(said.message)[0]
+
+    async def _command(self, step: str, verb: bytes, name: str) -> SMTPResponse:
+        try:
+            return await self._protocol.execute_command(
+                verb, name.encode("ascii"), timeout=self._timeouts.ehlo_s
+            )
+        except (SMTPException, ValueError) as error:
+            raise Unreached(self._broken(step, error)) from error
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """aiosmtplib discards what was sent in the clear behind the answer (RFC 3207 §4.2)."""
+        try:
+            await self._protocol.start_tls(
+                context, server_hostname=self.host.name, timeout=self._timeouts.tls_s
+            )
+        except (SMTPException, ssl.SSLError, OSError, ValueError) as error:
+            raise Unreached(self._broken(STARTTLS, error)) from error
+        tls = self.transport.get_extra_info("ssl_object")
+        self.peer = replace(self.peer, tls=str(tls.version() if tls else ""))
+
+    def _broken(self, step: str, error: Exception) -> Ending:
+        if isinstance(error, SMTPResponseException) and error.code >= 200:
+            return self._answered(step, SMTPResponse(error.code, error.message))
+        if isinstance(error, SMTPReadTimeoutError):
+            return self._ending(step, "no answer in time")
+        return self._ending(step, str(error) or type(error).__name__)
+
+    def _answered(self, step: str, said: SMTPResponse) -> Ending:
+        answer = reply.reply(said.code, said.message)
+        return Ending(step, answer, peer=self.peer)
+
+    def _ending(self, step: str, problem: str) -> Ending:
+        return Ending(step, problem=problem, peer=self.peer)
+
+
+def offers(extensions: dict[str, str]) -> Offers:
+    size = extensions.get("size")
+    return Offers(
+        pipelining="pipelining" in extensions,
+        utf8="smtputf8" in extensions,
+        size=None if size is None else (int(size) if size.isascii() and size.isdigit() else 0),
+    )
+
+
+def lenient_context() -> ssl.SSLContext:
+    """Whatever a server has is better than clear text."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("DEFAULT:@SECLEVEL=1")
+    return context

@@ -1,0 +1,256 @@
+"""The dialogue of one connection after EHLO: RFC 5321 §3.3, pipelined where offered (RFC 2920).
+
+MAIL, RCPT and DATA go out in one write and their replies are read in order. Between the body and
+the final dot there is a pause, for the journal.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+
+from mail import smtp
+from mail.address import AddressError
+from mail.reply import Reply, ReplyError, ReplyParser
+from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.domain.ending import DATA, DOT, MAIL, RCPT, Ending, Peer, refused
+from services.delivery.domain.rendering import Mail
+
+CHUNK = 128 * 1024  # of a body, between two looks at the connection
+REPLIES_MAX = 64  # that nobody asked for
+
+
+_leaving: set["asyncio.Task[None]"] = set()  # a task that nobody holds may be collected
+
+
+class Broken(Exception):
+    """The connection ended, timed out, or the peer did not speak SMTP; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What the server said it can. size: the most octets of a message, 0 for no limit said."""
+
+    pipelining: bool = False
+    utf8: bool = False
+    size: int | None = None  # None: SIZE was not offered
+
+
+class Dialogue(asyncio.Protocol):
+    """Takes over a transport. One message at a time: `offer`, `body`, `send_dot`, `answer`."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        peer: Peer,
+        port: int,
+        offers: Offers,
+        timeouts: Timeouts,
+    ) -> None:
+        self.peer = peer
+        self.port = port
+        self.offers = offers
+        self.used = 0  # messages that were offered here
+        self._timeouts = timeouts
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._parser = ReplyParser()
+        self._replies: deque[Reply] = deque()
+        self._problem = ""
+        self._waiter: asyncio.Future[None] | None = None
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._in_transaction = False
+        transport.set_protocol(self)
+
+    # ── asyncio.Protocol ────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._replies += self._parser.feed(data)
+        except ReplyError as error:
+            self._break(str(error))
+            return
+        if len(self._replies) > REPLIES_MAX:
+            self._break("the server answers what was not asked")
+        self._wake()
+
+    def eof_received(self) -> bool:
+        self._break("the server closed the connection")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._break(f"the connection was lost: {exc}" if exc else "the connection was closed")
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # ── what a sender does ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def usable(self) -> bool:
+        """Open, and nothing was said that nobody asked for: an idle server says 421 so."""
+        return not (self._problem or self._replies or self._parser.pending)
+
+    async def offer(self, mail: Mail) -> Ending | None:
+        """MAIL, RCPT, DATA. None when the server waits for the body; else why it does not."""
+        if (refusal := self._unacceptable(mail)) is not None:
+            return refusal
+        try:
+            commands = self._commands(mail)
+        except AddressError as error:
+            return refused("invalid_recipient", str(error), enhanced="5.6.7", peer=self.peer)
+        self.used += 1
+        ending = await self._converse(commands)
+        self._in_transaction = ending is not None
+        return ending
+
+    def _unacceptable(self, mail: Mail) -> Ending | None:
+        limit = self.offers.size
+        if limit and mail.size > limit:
+            problem = f"the message has {mail.size} octets, the server takes {limit}"
+            return refused("message_too_large", problem, enhanced="5.3.4", peer=self.peer)
+        if mail.utf8 and not self.offers.utf8:
+            problem = "the address or a header needs SMTPUTF8, which the server does not offer"
+            return refused("bad_configuration", problem, enhanced="5.6.7", peer=self.peer)
+        return None
+
+    def _commands(self, mail: Mail) -> list[tuple[str, float, bytes]]:
+        size = None if self.offers.size is None else mail.size
+        times = self._timeouts
+        commands = [
+            (MAIL, times.mail_s, smtp.mail_from(mail.sender, size=size, utf8=mail.utf8)),
+            (RCPT, times.rcpt_s, smtp.rcpt_to(mail.recipient, utf8=mail.utf8)),
+            (DATA, times.data_s, b"DATA\r\n"),
+        ]
+        # What was refused half-way is still open over there.
+        return [(MAIL, times.mail_s, b"RSET\r\n"), *commands] if self._in_transaction else commands
+
+    async def _converse(self, commands: list[tuple[str, float, bytes]]) -> Ending | None:
+        """The first refusal, or None when DATA may be sent."""
+        refusal: Ending | None = None
+        step = MAIL
+        try:
+            if self.offers.pipelining:
+                self._write(b"".join(command for _, _, command in commands))
+            for step, timeout_s, command in commands:
+                if not self.offers.pipelining:
+                    self._write(command)
+                reply = await self._reply(timeout_s)
+                taken = reply.code == 354 if step == DATA else reply.is_positive
+                if refusal is not None and taken and step == DATA:
+                    self.abort()  # it waits for a body that has no recipient
+                refusal = refusal or (None if taken else Ending(step, reply, peer=self.peer))
+                if refusal and not self.offers.pipelining:
+                    break
+        except Broken as broken:
+            self.abort()
+            return refusal or Ending(step, problem=str(broken), peer=self.peer)
+        return refusal
+
+    async def body(self, mail: Mail) -> Ending | None:
+        """Everything but the dot. An ending when the server did not want to hear it out."""
+        wire = mail.wire
+        try:
+            for start in range(0, len(wire), CHUNK):
+                self._write(wire if len(wire) <= CHUNK else wire[start : start + CHUNK])
+                if not self._writable.is_set():
+                    await asyncio.wait_for(self._writable.wait(), self._timeouts.block_s)
+                if self._replies:
+                    break
+        except (Broken, TimeoutError) as error:
+            return self._before_the_dot(str(error) or "the server stopped reading")
+        return self.interrupted()
+
+    def interrupted(self) -> Ending | None:
+        """Whether the server has spoken or gone while it was our turn."""
+        if self._replies or self._problem:
+            return self._before_the_dot(self._problem)
+        return None
+
+    def _before_the_dot(self, problem: str) -> Ending:
+        reply = self._replies.popleft() if self._replies else None
+        self.abort()
+        if reply is None or reply.is_transient or reply.is_permanent:
+            return Ending(DATA, reply, problem=problem, peer=self.peer)
+        problem = f"the server said {reply.code} before the end of the data"
+        return Ending(DATA, problem=problem, peer=self.peer)
+
+    def send_dot(self) -> Ending | None:
+        """End the data (§4.1.1.4). An ending when that was not possible: then it was not sent."""
+        if (ending := self.interrupted()) is not None:
+            return ending
+        try:
+            self._write(b".\r\n")
+        except Broken as broken:
+            return self._before_the_dot(str(broken))
+        return None
+
+    async def answer(self) -> Ending:
+        """What the server says to the dot."""
+        try:
+            return Ending(DOT, await self._reply(self._timeouts.dot_s), peer=self.peer)
+        except Broken as broken:
+            self.abort()
+            return Ending(DOT, problem=str(broken), peer=self.peer)
+
+    async def quit(self) -> None:
+        """Say good-bye (§4.1.1.10), and do not insist on an answer."""
+        try:
+            self._write(b"QUIT\r\n")
+            await self._reply(self._timeouts.quit_s)
+        except Broken:
+            pass
+        finally:
+            self._transport.close()
+
+    def leave(self) -> None:
+        """Good-bye in the background."""
+        task = self._loop.create_task(self.quit())
+        _leaving.add(task)
+        task.add_done_callback(_leaving.discard)
+
+    def abort(self) -> None:
+        """Close at once: whatever the server has heard so far, it has not heard a dot."""
+        self._break("we closed the connection")
+        self._transport.abort()
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, data: bytes) -> None:
+        if self._problem or self._transport.is_closing():
+            raise Broken(self._problem or "the connection was closed")
+        self._transport.write(data)
+
+    async def _reply(self, timeout_s: float) -> Reply:
+        if not self._replies:
+            await self._wait(timeout_s)
+        if self._replies:
+            return self._replies.popleft()
+        raise Broken(self._problem)
+
+    async def _wait(self, timeout_s: float) -> None:
+        if self._problem:
+            return
+        self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(
+            timeout_s, partial(self._break, f"no answer in {timeout_s:g} s")
+        )
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _break(self, problem: str) -> None:
+        self._problem = self._problem or problem
+        self._writable.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,190 @@
+"""From assignments to bytes: bodies fetched by the batch, composed once, signed in threads."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_der_private_key
+from google.protobuf.message import DecodeError
+
+from contracts.ingest.v1.content_pb2 import Content
+from contracts.ingest.v1.directory_pb2 import Domain, Tenant
+from contracts.ingest.v1.events_pb2 import Envelope
+from kernel import clock
+from kernel.content import ContentStore, Missing
+from kernel.crypto import SealBroken, Secrets, unseal
+from kernel.group import Group
+from kernel.table import Table
+from mail.dkim import Signer
+from services.delivery.domain.ending import Ending, refused
+from services.delivery.domain.rendering import Draft, Mail, draft, render
+
+DRAFTS_MAX = 256  # emails whose body is kept, for their other recipients
+DRAFT_BYTES_MAX = 256 * 1024  # a larger one is not kept
+RENDER_BYTES_MAX = 32 * 1024 * 1024  # of bodies, in one batch
+SIGNERS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One message to render. ready: the draft of its email, when it is known already."""
+
+    envelope: Envelope
+    content_key: bytes
+    signer: Signer
+    sealed: bytes
+    ready: Draft | None
+
+
+# A draft is a tenant's: the reference alone would not say so.
+_DraftKey = tuple[str, str, str]
+_Drafts = dict[_DraftKey, Draft]
+
+
+class Directory:
+    """Keys of tenants and domains, opened once."""
+
+    def __init__(self, tenants: Table[Tenant], domains: Table[Domain], secrets: Secrets) -> None:
+        self._tenants = tenants
+        self._domains = domains
+        self._secrets = secrets
+        self._signers: dict[tuple[str, int], Signer] = {}
+
+    async def arrive(self, envelope: Envelope) -> None:
+        """Wait for the records of this message, which can be faster than they are."""
+        if self._tenants.get(envelope.tenant_id) is None:
+            await self._tenants.fetch([envelope.tenant_id])
+        if self._domains.get(envelope.domain_id) is None:
+            await self._domains.fetch([envelope.domain_id])
+
+    def content_key(self, tenant_id: str) -> bytes | None:
+        tenant = self._tenants.get(tenant_id)
+        return self._secrets.decrypt(tenant.content_key) if tenant is not None else None
+
+    def signer(self, domain_id: str) -> Signer | None:
+        domain = self._domains.get(domain_id)
+        if domain is None:
+            return None
+        key = (domain.domain_id, domain.version)
+        if key not in self._signers:
+            if len(self._signers) >= SIGNERS_MAX:
+                self._signers.clear()
+            self._signers[key] = signer_of(domain, self._secrets)
+        return self._signers[key]
+
+
+def signer_of(domain: Domain, secrets: Secrets) -> Signer:
+    """Both keys of a domain, loaded."""
+    rsa = ed25519 = None
+    if domain.rsa_private_key:
+        rsa = load_der_private_key(secrets.decrypt(domain.rsa_private_key), None)
+    if domain.ed25519_private_key:
+        ed25519 = load_der_private_key(secrets.decrypt(domain.ed25519_private_key), None)
+    return Signer(
+        domain.name,
+        domain.rsa_selector or None,
+        rsa if isinstance(rsa, RSAPrivateKey) else None,
+        domain.ed25519_selector or None,
+        ed25519 if isinstance(ed25519, Ed25519PrivateKey) else None,
+    )
+
+
+class Renderer:
+    """Renders by arrival: what is asked for while a batch is made is the next batch.
+
+    The interpreter's lock is free while a key signs, so a batch is shared out to threads.
+    """
+
+    def __init__(self, store: ContentStore, directory: Directory, *, threads: int) -> None:
+        self._store = store
+        self._directory = directory
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="dkim")
+        self._drafts: _Drafts = {}
+        self._group: Group[Envelope, Mail | Ending] = Group(
+            self._render, items_max=64, bytes_max=RENDER_BYTES_MAX
+        )
+
+    async def render(self, envelope: Envelope) -> Mail | Ending:
+        """The message, or why there cannot be one. Raises Unavailable when the store is away."""
+        await self._directory.arrive(envelope)
+        return await self._group.submit(envelope, size=envelope.content_bytes)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _render(self, envelopes: Sequence[Envelope]) -> list[Mail | Ending]:
+        ready = {key: self._drafts[key] for one in envelopes if (key := _key(one)) in self._drafts}
+        references = {one.content_ref: None for one in envelopes if _key(one) not in ready}
+        bodies = await self._store.get_many(list(references)) if references else []
+        found = dict(zip(references, bodies, strict=True))
+        jobs = [self._job(one, found.get(one.content_ref), ready) for one in envelopes]
+        return await self._share_out(jobs)
+
+    def _job(
+        self, envelope: Envelope, sealed: bytes | Missing | None, ready: _Drafts
+    ) -> _Job | Ending:
+        key = self._directory.content_key(envelope.tenant_id)
+        signer = self._directory.signer(envelope.domain_id)
+        if key is None:
+            return refused("bad_configuration", "content: the tenant no longer exists")
+        if signer is None:
+            return refused("bad_configuration", "content: the sending domain no longer exists")
+        if isinstance(sealed, Missing):
+            return refused("bad_configuration", "content: the body is gone from the store")
+        return _Job(envelope, key, signer, sealed or b"", ready.get(_key(envelope)))
+
+    async def _share_out(self, jobs: Sequence[_Job | Ending]) -> list[Mail | Ending]:
+        """Neighbours stay together: they are often the recipients of one email."""
+        share = max(1, -(-len(jobs) // self._threads))
+        parts = [jobs[start : start + share] for start in range(0, len(jobs), share)]
+        loop, now = asyncio.get_running_loop(), clock.now()
+        done = [loop.run_in_executor(self._pool, make_all, part, now) for part in parts]
+        mails: list[Mail | Ending] = []
+        for made, drafts in await asyncio.gather(*done):
+            mails += made
+            self._keep(drafts)
+        return mails
+
+    def _keep(self, drafts: _Drafts) -> None:
+        for key, made in drafts.items():
+            if len(made.stuffed) <= DRAFT_BYTES_MAX:
+                self._drafts[key] = made
+        while len(self._drafts) > DRAFTS_MAX:
+            del self._drafts[next(iter(self._drafts))]
+
+
+def make_all(jobs: Sequence[_Job | Ending], now: datetime) -> tuple[list[Mail | Ending], _Drafts]:
+    """In a thread: the messages, and the drafts that were made for them."""
+    drafts: _Drafts = {}
+    return [
+        job if isinstance(job, Ending) else make(job, now, drafts=drafts) for job in jobs
+    ], drafts
+
+
+def make(job: _Job, now: datetime, *, drafts: _Drafts) -> Mail | Ending:
+    """One message; what is wrong with it is its own end."""
+    try:
+        shared = job.ready or drafts.get(_key(job.envelope)) or opened(job)
+        drafts[_key(job.envelope)] = shared
+        return render(shared, job.envelope, signer=job.signer, now=now)
+    except SealBroken:
+        problem = "content: the body does not belong to this tenant and email"
+        return refused("bad_configuration", problem)
+    except (ValueError, DecodeError) as error:
+        return refused("bad_configuration", f"content: {error}")
+
+
+def opened(job: _Job) -> Draft:
+    """Raises SealBroken, DecodeError or ValueError."""
+    envelope = job.envelope
+    associated = f"{envelope.tenant_id}/{envelope.email_id}".encode()
+    return draft(Content.FromString(unseal(job.content_key, job.sealed, associated)))
+
+
+def _key(envelope: Envelope) -> _DraftKey:
+    return envelope.tenant_id, envelope.email_id, envelope.content_ref

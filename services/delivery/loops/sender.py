@@ -1,0 +1,213 @@
+"""The send queue: from an assignment that was begun to the answer of the receiver."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from kernel import clock
+from kernel.backoff import Health, patiently
+from kernel.errors import Unavailable
+from kernel.failpoint import failpoint
+from services.delivery.clients.exchangers import Exchangers
+from services.delivery.clients.smtp.dialogue import Dialogue
+from services.delivery.domain.ending import STALE, Ending, attempted
+from services.delivery.domain.rendering import Mail
+from services.delivery.domain.started import Key, Started
+from services.delivery.domain.walk import died_idle, keeps_open, misrouted
+from services.delivery.loops.committer import Committer
+from services.delivery.loops.rendering import Renderer
+from services.delivery.loops.ways import Limits, Way
+from services.delivery.store.journal import Done, Held, word_of
+
+AGAIN_AFTER_S = 1.0  # what the database or the store could not answer
+
+logger = logging.getLogger(__name__)
+
+
+class LetGo(Exception):
+    """The message is not ours to send, or not now: nothing was delivered, nothing is told."""
+
+
+class Sender:
+    """All ways out of this process, and what it holds in memory."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        renderer: Renderer,
+        *,
+        exchangers: Exchangers,
+        limits: Limits,
+        health: Health,
+    ) -> None:
+        self._committer = committer
+        self._renderer = renderer
+        self._exchangers = exchangers
+        self._limits = limits
+        self._health = health
+        self._ways: dict[tuple[str, str], Way] = {}
+        self._in_hand: dict[Key, int] = {}
+        self._draining = False
+
+    def holds(self, key: Key, epoch: int) -> bool:
+        """Whether this attempt is in memory, under that epoch."""
+        return self._in_hand.get(key) == epoch
+
+    def offer(self, batch: Sequence[Started]) -> None:
+        """Take over what the journal says is ours."""
+        if batch:
+            failpoint("delivery.started")
+        for started in batch:
+            self._in_hand[started.key] = started.epoch
+            self._push(started)
+
+    def _push(self, started: Started) -> None:
+        if self._draining:
+            self._release(started)
+            return
+        name = (started.assignment.egress_id, started.assignment.site)
+        if (way := self._ways.get(name)) is None:
+            way = self._ways[name] = Way(self._serve, self._limits)
+        way.push(started)
+
+    def _release(self, started: Started) -> None:
+        if self._in_hand.get(started.key) == started.epoch:
+            del self._in_hand[started.key]
+
+    # ── one message ─────────────────────────────────────────────────────────────────────────────
+
+    async def _serve(self, way: Way, started: Started) -> None:
+        """To its end; whatever goes wrong is this message's own."""
+        begun_s = clock.monotonic_s()
+        try:
+            ending = await self._attempt(way, started)
+            await self._tell(started, ending, begun_s=begun_s)
+        except Unavailable as error:
+            logger.warning("delivery.put_off", extra={**names(started), "away": str(error)})
+            asyncio.get_running_loop().call_later(AGAIN_AFTER_S, self._push, started)
+            return
+        except LetGo as reason:
+            logger.info("delivery.let_go", extra={**names(started), "reason": str(reason)})
+        except Exception:  # the journal has it, so recovery answers for it
+            logger.exception("delivery.failed", extra=names(started))
+        self._release(started)
+
+    async def _attempt(self, way: Way, started: Started) -> Ending:
+        if started.until_s < clock.monotonic_s():
+            return STALE
+        if (wrong := misrouted(started.assignment)) is not None:
+            return wrong
+        mail = await self._renderer.render(started.assignment.envelope)
+        if isinstance(mail, Ending):
+            return mail
+        way.in_use += 1
+        try:
+            return await self._deliver(way, started, mail)
+        finally:
+            way.in_use -= 1
+
+    async def _deliver(self, way: Way, started: Started, mail: Mail) -> Ending:
+        """Over a kept connection; where that has died unnoticed or there is none, a new one."""
+        while (dialogue := way.take(started.assignment)) is not None:
+            used = dialogue.used
+            ending = await self._speak(way, started, mail, dialogue=dialogue)
+            if not died_idle(ending, used=used):
+                return ending
+        way.make_room()
+        return await self._exchangers.walk(
+            started.assignment, lambda dialogue: self._speak(way, started, mail, dialogue=dialogue)
+        )
+
+    async def _speak(self, way: Way, started: Started, mail: Mail, *, dialogue: Dialogue) -> Ending:
+        """One dialogue. The connection is kept when the receiver leaves it usable."""
+        try:
+            ending = await self._say(started, mail, dialogue)
+        except BaseException:
+            dialogue.abort()
+            raise
+        if keeps_open(ending) and not self._draining:
+            way.keep(dialogue)
+        else:
+            dialogue.leave()
+        return ending
+
+    async def _say(self, started: Started, mail: Mail, dialogue: Dialogue) -> Ending:
+        if self._draining:
+            raise LetGo("stopping")
+        ending = await dialogue.offer(mail) or await dialogue.body(mail)
+        if ending is not None:
+            return ending
+        failpoint("delivery.body_sent")
+        if not await self._committer.data_sent(Held(started.key, started.epoch)):
+            raise LetGo("another worker has it")
+        failpoint("delivery.data_sent")
+        if (ending := dialogue.send_dot()) is not None:
+            return ending
+        asyncio.get_running_loop().call_soon(failpoint, "delivery.dot_sent")  # when it has left
+        ending = await dialogue.answer()
+        failpoint("delivery.answered")
+        return ending
+
+    async def _tell(self, started: Started, ending: Ending, *, begun_s: float) -> None:
+        """Save the outcome, however long the database is away."""
+        took_ms = int((clock.monotonic_s() - begun_s) * 1000)
+        event = attempted(started.assignment, ending, at_ms=clock.now_ms(), duration_ms=took_ms)
+        trace = started.assignment.envelope.traceparent
+        done = Done(Held(started.key, started.epoch), event, trace)
+        saved = await patiently(partial(self._committer.done, done), self._health)
+        logger.info(
+            "delivery.attempted" if saved else "delivery.late_reply",
+            extra={
+                **names(started),
+                "outcome": word_of(event),
+                "bounce_class": event.bounce_class,
+                "code": event.reply.code,
+                "enhanced": event.reply.enhanced,
+                "step": event.reply.step,
+                "mx": event.reply.mx,
+                "remote_ip": event.reply.remote_ip,
+                "tls": event.reply.tls,
+                "duration_ms": took_ms,
+            },
+        )
+
+    # ── loops and lifecycle ─────────────────────────────────────────────────────────────────────
+
+    async def close_idle(self) -> None:
+        """Connections without work, and ways without connections."""
+        now_s = clock.monotonic_s()
+        for name, way in list(self._ways.items()):
+            way.close_idle(now_s=now_s)
+            if way.idle:
+                del self._ways[name]
+
+    async def drain(self) -> None:
+        """No new DATA; those past `data_sent` wait for their answer."""
+        self._draining = True
+        for way in self._ways.values():
+            for started in way.abandon():
+                self._release(started)
+            way.close_all()
+        for way in list(self._ways.values()):
+            await way.done()
+        await self._committer.idle()
+
+    def stop(self) -> None:
+        """What is not at its end by now is for recovery."""
+        self._draining = True
+        for way in self._ways.values():
+            way.stop()
+
+
+def names(started: Started) -> dict[str, object]:
+    """The ids of a message, for the log."""
+    envelope = started.assignment.envelope
+    return {
+        "message_id": started.assignment.message_id,
+        "attempt": started.assignment.attempt,
+        "tenant_id": envelope.tenant_id,
+        "email_id": envelope.email_id,
+        "egress_id": started.assignment.egress_id,
+        "site": started.assignment.site,
+    }

@@ -1,0 +1,54 @@
+"""The journal of attempts, its workers, the sandbox."""
+
+from kernel.migrate import day_partitioned, outbox, sql, tenant_rows
+
+revision, down_revision = "0001", None
+
+
+def upgrade() -> None:
+    outbox()
+    sql("""
+        CREATE TABLE workers (
+            epoch bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            name text NOT NULL,
+            registered_at timestamptz NOT NULL DEFAULT now(),
+            expires_at timestamptz NOT NULL,
+            dead boolean NOT NULL DEFAULT false
+        );
+
+        CREATE TABLE attempts (
+            message_id uuid NOT NULL,
+            attempt integer NOT NULL,
+            tenant_id uuid NOT NULL,
+            epoch bigint NOT NULL,
+            stage text NOT NULL DEFAULT 'started' CHECK (stage IN ('started', 'data_sent', 'done')),
+            outcome text,          -- set when done, and only then
+            ambiguous boolean NOT NULL DEFAULT false,
+            not_after timestamptz NOT NULL,
+            started_at timestamptz NOT NULL DEFAULT now(),
+            assignment bytea NOT NULL,
+            attempted bytea,       -- the event, reply and all
+            PRIMARY KEY (message_id, attempt)
+        ) PARTITION BY RANGE (message_id);
+
+        -- On outcome, not on stage: the step from started to data_sent stays a heap-only update.
+        CREATE INDEX attempts_open ON attempts (epoch, not_after) WHERE outcome IS NULL;
+
+        CREATE TABLE sandbox (
+            id uuid PRIMARY KEY,
+            tenant_id uuid NOT NULL,
+            message_id uuid NOT NULL,
+            email_id uuid NOT NULL,
+            mail_from text NOT NULL,
+            recipient text NOT NULL,
+            subject text NOT NULL,
+            bytes integer NOT NULL,
+            answer text NOT NULL,
+            received_at timestamptz NOT NULL DEFAULT now(),
+            raw bytea NOT NULL
+        );
+        CREATE INDEX sandbox_by_tenant ON sandbox (tenant_id, id DESC);
+    """)
+    day_partitioned("attempts", storage="fillfactor=60")
+    tenant_rows("attempts", grant="SELECT")
+    tenant_rows("sandbox", grant="SELECT")

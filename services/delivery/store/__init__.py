@@ -1,0 +1,1 @@
+"""Tables and queries of delivery. The only SQL here."""

@@ -1,0 +1,219 @@
+"""The journal of attempts: who may send, and whether the final dot may have been seen.
+
+Every statement takes a batch. A row moves started → data_sent → done, each step only where the
+epoch is the writer's and the stage is the one it knows.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+from contracts.delivery.v1 import delivery_service_pb2 as service
+from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Outcome
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel.database import Database, Transaction
+from kernel.ids import time_of
+from services.delivery.domain.started import Key
+
+# `started` needs no sync of its own: a row that is lost was not sent, and is asked for again.
+BEGIN = """
+WITH me AS MATERIALIZED (
+    SELECT epoch, set_config('synchronous_commit', 'off', true) AS quiet
+    FROM delivery.workers WHERE epoch = %(epoch)s AND NOT dead FOR SHARE
+), given AS MATERIALIZED (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(tenants)s::uuid[],
+        %(not_after)s::timestamptz[], %(assignments)b::bytea[])
+        AS g (message_id, attempt, tenant_id, not_after, assignment)
+), new AS (
+    INSERT INTO delivery.attempts
+        (message_id, attempt, tenant_id, epoch, stage, outcome, not_after, assignment)
+    SELECT message_id, attempt, tenant_id, me.epoch,
+        CASE WHEN not_after < now() THEN 'done' ELSE 'started' END,
+        CASE WHEN not_after < now() THEN 'stale' END, not_after, assignment
+    FROM given, me ORDER BY message_id, attempt
+    ON CONFLICT DO NOTHING
+    RETURNING message_id, attempt, outcome, not_after
+)
+SELECT message_id, attempt, 'new', outcome, extract(epoch FROM not_after - now())::float8,
+    NULL::bytea FROM new
+UNION ALL
+SELECT message_id, attempt, 'known', a.outcome, 0, a.attempted
+FROM delivery.attempts a JOIN given USING (message_id, attempt)
+UNION ALL
+SELECT NULL, 0, quiet, NULL, 0, NULL FROM me
+"""
+
+DATA_SENT = """
+UPDATE delivery.attempts a SET stage = 'data_sent'
+FROM unnest(%s::uuid[], %s::int[], %s::bigint[]) AS g (message_id, attempt, epoch)
+WHERE a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
+    AND a.stage = 'started'
+RETURNING a.message_id, a.attempt
+"""
+
+DONE = """
+UPDATE delivery.attempts a SET stage = 'done', outcome = g.outcome, ambiguous = g.ambiguous,
+    attempted = g.attempted
+FROM unnest(%s::uuid[], %s::int[], %s::bigint[], %s::text[], %s::bool[], %b::bytea[])
+    AS g (message_id, attempt, epoch, outcome, ambiguous, attempted)
+WHERE a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
+    AND a.outcome IS NULL
+RETURNING a.message_id, a.attempt
+"""
+
+FOUND = """
+SELECT a.message_id, a.attempt, a.stage, a.assignment, a.attempted
+FROM delivery.attempts a
+JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id, attempt)
+"""
+
+
+class Dead(Exception):
+    """The epoch is not alive: whoever holds it registers again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What became of an assignment. new: inserted by us. left_s: until not_after.
+
+    attempted: the recorded event where the row was done before.
+    """
+
+    new: bool
+    stale: bool
+    left_s: float
+    done: bool = False
+    attempted: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An attempt as its holder names it."""
+
+    key: Key
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An attempt that came to its end."""
+
+    held: Held
+    event: DeliveryAttempted
+    traceparent: str = ""
+
+
+class Journal:
+    """Bound to a transaction by each call."""
+
+    async def begin(
+        self, tx: Transaction, assignments: Sequence[DeliveryAssigned], *, epoch: int
+    ) -> dict[Key, Begun]:
+        """Insert `started`, or `done` where it is too late; what is missing in the answer another
+        transaction has just inserted. Raises Dead."""
+        rows = await tx.rows(
+            BEGIN,
+            {
+                "epoch": epoch,
+                "ids": [one.message_id for one in assignments],
+                "attempts": [one.attempt for one in assignments],
+                "tenants": [one.envelope.tenant_id for one in assignments],
+                "not_after": [one.not_after.ToDatetime(UTC) for one in assignments],
+                "assignments": [one.SerializeToString() for one in assignments],
+            },
+        )
+        begun: dict[Key, Begun] = {}
+        alive = False
+        for message_id, attempt, how, outcome, left_s, event in rows:
+            if message_id is None:
+                alive = True
+            elif how == "new":
+                begun[_key(message_id, attempt)] = Begun(True, outcome is not None, left_s)
+            else:
+                known = Begun(False, outcome == "stale", 0.0, outcome is not None, event)
+                begun.setdefault(_key(message_id, attempt), known)
+        if not alive:
+            raise Dead
+        return begun
+
+    async def data_sent(self, tx: Transaction, held: Sequence[Held]) -> set[Key]:
+        """Those whose dot may be sent now. The others are no longer ours."""
+        ordered = sorted(held, key=lambda one: one.key)
+        return _keys(await tx.rows(DATA_SENT, _columns(ordered)))
+
+    async def done(self, tx: Transaction, ended: Sequence[Done]) -> set[Key]:
+        """Those that were still open, and ours."""
+        ordered = sorted(ended, key=lambda one: one.held.key)
+        events = [one.event for one in ordered]
+        params = (
+            *_columns([one.held for one in ordered]),
+            [word_of(event) for event in events],
+            [event.ambiguous for event in events],
+            [event.SerializeToString() for event in events],
+        )
+        return _keys(await tx.rows(DONE, params))
+
+    async def find(self, tx: Transaction, keys: Sequence[Key]) -> list[service.AttemptRecord]:
+        """What is known of attempts; those that are unknown are not among them."""
+        params = ([key.message_id for key in keys], [key.attempt for key in keys])
+        return [
+            service.AttemptRecord(
+                key=service.AttemptKey(message_id=str(message_id), attempt=attempt),
+                stage=stage,
+                attempted=DeliveryAttempted.FromString(event) if event is not None else None,
+            )
+            for message_id, attempt, stage, _, event in await tx.rows(FOUND, params)
+        ]
+
+
+class Days:
+    """The day partitions of the journal, as this process knows them."""
+
+    def __init__(self, database: Database, *, kept_days: int) -> None:
+        self._database = database
+        self._kept_days = kept_days
+        self._known: set[date] = set()
+
+    def missing(self, ids: Iterable[str]) -> set[date]:
+        return {time_of(UUID(one)).date() for one in ids} - self._known
+
+    def forgotten(self, day: date, now: datetime) -> bool:
+        """Whether a message of that day can no longer be told from a repeat."""
+        return not timedelta(days=-2) <= now.date() - day < timedelta(days=self._kept_days)
+
+    async def ensure(self, days: Iterable[date]) -> None:
+        """Make those that are missing, in a transaction of their own."""
+        async with self._database.transaction() as tx:
+            for day in days:
+                await tx.rows("SELECT delivery.ensure_day_partition('attempts', %s)", (day,))
+        self._known.update(days)
+
+    async def drop(self, now: datetime) -> None:
+        """Those that are older than any message can be."""
+        async with self._database.transaction() as tx:
+            for (day,) in await tx.rows("SELECT delivery.day_partitions('attempts')"):
+                if now.date() - day > timedelta(days=self._kept_days):
+                    await tx.rows("SELECT delivery.drop_day_partition('attempts', %s)", (day,))
+                    self._known.discard(day)
+
+
+def word_of(event: DeliveryAttempted) -> str:
+    """delivered, permanent, temporary, stale or ambiguous."""
+    return Outcome.Name(event.outcome).removeprefix("OUTCOME_").lower()
+
+
+def _columns(held: Sequence[Held]) -> tuple[list[str], list[int], list[int]]:
+    return (
+        [one.key.message_id for one in held],
+        [one.key.attempt for one in held],
+        [one.epoch for one in held],
+    )
+
+
+def _key(message_id: UUID, attempt: int) -> Key:
+    return Key(str(message_id), attempt)
+
+
+def _keys(rows: Iterable[tuple[UUID, int]]) -> set[Key]:
+    return {_key(*row) for row in rows}

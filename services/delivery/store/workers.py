@@ -1,0 +1,53 @@
+"""Who writes the journal: an epoch per registration, alive while it is renewed."""
+
+from kernel.database import Database
+from kernel.errors import Unavailable
+
+LEASE_S = 10.0
+RENEW_EVERY_S = 3.0
+
+
+class Worker:
+    """This process, under its present epoch. One that finds itself dead registers again."""
+
+    def __init__(self, database: Database, name: str, *, lease_s: float = LEASE_S) -> None:
+        self._database = database
+        self._name = name
+        self._lease_s = lease_s
+        self._epoch: int | None = None
+
+    @property
+    def epoch(self) -> int:
+        """Raises Unavailable until there is one."""
+        if self._epoch is None:
+            raise Unavailable("the delivery journal's registration")
+        return self._epoch
+
+    def forget(self) -> None:
+        """It is dead: the next `keep` registers again."""
+        self._epoch = None
+
+    async def keep(self) -> None:
+        """Register, or renew."""
+        async with self._database.transaction() as tx:
+            if self._epoch is not None and await tx.execute(
+                "UPDATE delivery.workers SET expires_at = now() + make_interval(secs => %s)"
+                " WHERE epoch = %s AND NOT dead",
+                (self._lease_s, self._epoch),
+            ):
+                return
+            [(epoch,)] = await tx.rows(
+                "INSERT INTO delivery.workers (name, expires_at)"
+                " VALUES (%s, now() + make_interval(secs => %s)) RETURNING epoch",
+                (self._name, self._lease_s),
+            )
+        self._epoch = epoch
+
+    async def resign(self) -> None:
+        """On the way out: what is left open is another's at once."""
+        epoch, self._epoch = self._epoch, None
+        if epoch is not None:
+            async with self._database.transaction() as tx:
+                await tx.execute(
+                    "UPDATE delivery.workers SET dead = true WHERE epoch = %s", (epoch,)
+                )

@@ -1,0 +1,248 @@
+"""delivery by itself: a tenant with keys, bodies in the store, assignments on the topic, and what
+the service answers to them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from google.protobuf.message import Message
+
+from contracts.delivery.v1.events_pb2 import DeliveryAttempted
+from contracts.ingest.v1.content_pb2 import Content, Header
+from contracts.ingest.v1.directory_pb2 import Domain, Tenant
+from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from kernel import clock, service
+from kernel.content import Body, open_store
+from kernel.crypto import Secrets, new_key, new_secret_key, seal
+from kernel.ids import uuid7, uuid7_text
+from kernel.topics import contract_of, encode
+from mail import verp
+from services.delivery.app import create
+from services.delivery.settings import Settings
+from tests.support.pair import FreshDatabase
+
+VERP_KEY = b"the key of the return paths"
+RSA_KEY: RSAPrivateKey = generate_private_key(65537, 2048)
+ED_KEY = Ed25519PrivateKey.generate()
+
+
+@dataclass(slots=True)
+class House:
+    """Everything around delivery."""
+
+    bootstrap_servers: str
+    prefix: str
+    database: FreshDatabase
+    folder: Path
+    tenant_id: str = field(default_factory=uuid7_text)
+    domain_id: str = field(default_factory=uuid7_text)
+    secret_key: str = field(default_factory=new_secret_key)
+    content_key: bytes = field(default_factory=new_key)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content_url(self) -> str:
+        return (self.folder / "content").absolute().as_uri()
+
+    def tenant(self) -> Tenant:
+        key = Secrets([self.secret_key]).encrypt(self.content_key)
+        return Tenant(tenant_id=self.tenant_id, version=1, content_key=key)
+
+    def domain(self) -> Domain:
+        secrets = Secrets([self.secret_key])
+        return Domain(
+            domain_id=self.domain_id,
+            version=1,
+            tenant_id=self.tenant_id,
+            name="sender.example",
+            rsa_selector="r1",
+            rsa_private_key=secrets.encrypt(der(RSA_KEY)),
+            ed25519_selector="e1",
+            ed25519_private_key=secrets.encrypt(der(ED_KEY)),
+        )
+
+    async def put(self, contents: Sequence[Content]) -> list[str]:
+        """Seal and store; their references."""
+        store = open_store(self.content_url)
+        until = datetime.now(UTC).date() + timedelta(days=7)
+        sealed = [
+            seal(
+                self.content_key,
+                one.SerializeToString(),
+                f"{self.tenant_id}/{one.email_id}".encode(),
+            )
+            for one in contents
+        ]
+        return await store.put_many([Body(one, "now", until) for one in sealed])
+
+    async def assigned(
+        self, *recipients: str, at: str = "", content: Content | None = None, **more: Any
+    ) -> list[DeliveryAssigned]:
+        """One email to some recipients, assigned to the hosts `at` (host:port,…)."""
+        content = content or a_content()
+        [reference] = await self.put([content])
+        return [self.assignment(one, content, reference, at=at, **more) for one in recipients]
+
+    def assignment(
+        self,
+        recipient: str,
+        content: Content,
+        reference: str,
+        *,
+        at: str,
+        site: str = "",
+        in_s: float = 60.0,
+        test: bool = False,
+        **more: Any,
+    ) -> DeliveryAssigned:
+        message_id = uuid7_text()
+        envelope = Envelope(
+            message_id=message_id,
+            email_id=content.email_id,
+            tenant_id=self.tenant_id,
+            domain_id=self.domain_id,
+            recipient=recipient,
+            content_ref=reference,
+            content_bytes=content.ByteSize(),
+            return_path=verp.make(UUID(message_id), "bounces.sender.example", key=VERP_KEY).address,
+            test=test,
+        )
+        more.setdefault("attempt", 1)
+        more.setdefault("egress_id", "sandbox" if test else uuid7_text())
+        one = DeliveryAssigned(
+            message_id=message_id,
+            site=site or at or "nowhere",
+            envelope=envelope,
+            ehlo="out.sender.example",
+            exchangers=[exchanger(host) for host in at.split(",") if host],
+            **more,
+        )
+        one.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
+        return one
+
+    @asynccontextmanager
+    async def running(self, **settings: Any) -> AsyncIterator["Running"]:
+        """The service on this loop, ready; afterwards ended as by SIGTERM."""
+        stop = asyncio.Event()
+        made = create(self.configured(**settings))
+        task = asyncio.create_task(service.run([made], stop=stop))
+        async with self.topics() as topics:
+            await topics.publish([self.tenant(), self.domain()])
+            async with asyncio.timeout(30):
+                while not made.health.ready and not task.done():
+                    await asyncio.sleep(0.01)
+            try:
+                yield Running(topics, task)
+            finally:
+                stop.set()
+                await task
+
+    def configured(self, **settings: Any) -> Settings:
+        return Settings(
+            **{
+                "kafka_bootstrap_servers": self.bootstrap_servers,
+                "kafka_topic_prefix": self.prefix,
+                "content_store_url": self.content_url,
+                "secret_keys": [self.secret_key],
+                "rpc_token": "token",
+                "engine_database_url": self.database.engine("delivery"),
+                "api_database_url": self.database.api("delivery"),
+                "rpc_listen": "127.0.0.1:0",
+                "sandbox_listen": "",
+                "relay_allow": ["127.0.0.0/8"],
+                **self.settings,
+                **settings,
+            }
+        )
+
+    @asynccontextmanager
+    async def topics(self) -> AsyncIterator["Topics"]:
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
+        )
+        await producer.start()
+        await consumer.start()
+        try:
+            yield Topics(producer, consumer, self.prefix)
+        finally:
+            await producer.stop()
+            await consumer.stop()
+
+
+@dataclass(slots=True)
+class Topics:
+    """What is published, and what DeliveryAttempted comes back."""
+
+    producer: AIOKafkaProducer
+    consumer: AIOKafkaConsumer
+    prefix: str
+    seen: list[DeliveryAttempted] = field(default_factory=list)
+
+    async def publish(self, events: Sequence[Message]) -> None:
+        sent = []
+        for one in (encode(event, clock.now()) for event in events):
+            sent.append(await self.producer.send(self.prefix + one.topic, one.value, key=one.key))
+        for future in sent:
+            await future
+
+    async def attempted(self, count: int, *, within_s: float = 20.0) -> list[DeliveryAttempted]:
+        """The first `count` of them, repeats and all."""
+        name = self.prefix + contract_of(DeliveryAttempted.DESCRIPTOR).topic.name
+        if not self.consumer.subscription():
+            self.consumer.subscribe([name])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while len(self.seen) < count:
+                    for records in (await self.consumer.getmany(timeout_ms=50)).values():
+                        self.seen += [DeliveryAttempted.FromString(one.value) for one in records]
+        return self.seen
+
+
+@dataclass(slots=True)
+class Running:
+    topics: Topics
+    task: "asyncio.Task[None]"
+
+    async def send(
+        self, assignments: Sequence[DeliveryAssigned], *, within_s: float = 20.0
+    ) -> dict[str, DeliveryAttempted]:
+        """Publish, and wait for an answer to each: by recipient."""
+        await self.topics.publish(assignments)
+        wanted = len(self.topics.seen) + len(assignments)
+        seen = await self.topics.attempted(wanted, within_s=within_s)
+        asked = {one.message_id for one in assignments}
+        return {one.recipient: one for one in seen if one.message_id in asked}
+
+
+def a_content(**more: Any) -> Content:
+    given: dict[str, Any] = {
+        "email_id": str(uuid7()),
+        "from": "Sender <news@sender.example>",
+        "to": ["friend@receiver.example"],
+        "subject": "Good news",
+        "text": "Hello\n.a line with a dot\n..\n.\nBye\n",
+        "html": "<p>Hello</p>",
+        "headers": [Header(name="X-Run-Id", value="1")],
+        "date_s": int(datetime.now(UTC).timestamp()),
+    }
+    return Content(**(given | more))
+
+
+def exchanger(address: str) -> MailExchanger:
+    host, _, port = address.rpartition(":")
+    return MailExchanger(host=host, port=int(port), preference=10)
+
+
+def der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

@@ -1,0 +1,280 @@
+"""A mail server that does as it is told: it records every byte, and can misbehave at any step.
+
+    async with SmtpPeer({"rcpt": b"451 4.7.1 Come again", "dot": [Act(close=True), Act()]}) as peer:
+        …  # peer.port, peer.messages, peer.commands
+
+A step without an act answers as a good server does. The acts of a list are used one after another,
+the last one for ever.
+"""
+
+import asyncio
+import ssl
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+END = b"\r\n.\r\n"
+OCTETS_MAX = 64 * 1024 * 1024
+EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "SIZE 41943040")
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What to do at a step: wait, say, then hang, close or reset. say: None is the good answer."""
+
+    say: bytes | None = None
+    wait_s: float = 0.0
+    close: bool = False
+    reset: bool = False
+    hang: bool = False
+
+
+Acts = Mapping[str, "bytes | Act | Sequence[bytes | Act]"]
+
+
+@dataclass(slots=True)
+class Connection:
+    """What one client did. raw: every byte after TLS, as it came."""
+
+    number: int
+    raw: bytearray = field(default_factory=bytearray)
+    commands: list[str] = field(default_factory=list)
+    tls: bool = False
+    bare_dot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message that got its dot. raw: dot-stuffed, up to the dot."""
+
+    mail_from: str
+    rcpt_to: str
+    raw: bytes
+    connection: int
+
+    @property
+    def message(self) -> bytes:
+        lines = self.raw.split(b"\r\n")
+        return b"\r\n".join(line.removeprefix(b".") for line in lines)
+
+
+class SmtpPeer:
+    """Steps: greeting, ehlo, helo, starttls, rset, mail, rcpt, data, body, dot, quit."""
+
+    def __init__(
+        self,
+        acts: Acts | None = None,
+        *,
+        extensions: Sequence[str] = EXTENSIONS,
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self.host = host
+        self.connections: list[Connection] = []
+        self.messages: list[Taken] = []
+        self._acts = {name: _listed(acts_of) for name, acts_of in (acts or {}).items()}
+        self._tls = tls
+        self._extensions = [*extensions, *(["STARTTLS"] if tls else [])]
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @property
+    def commands(self) -> list[str]:
+        return [command for one in self.connections for command in one.commands]
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, self.host, 0, limit=OCTETS_MAX)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        connection = Connection(len(self.connections) + 1)
+        self.connections.append(connection)
+        try:
+            await _Session(self, connection, reader, writer).run()
+        except (_Ended, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            pass
+        finally:
+            self._tasks.discard(task)
+            with suppress(Exception):
+                writer.close()
+
+    def act(self, step: str) -> Act:
+        acts = self._acts.get(step)
+        if not acts:
+            return Act()
+        return acts.pop(0) if len(acts) > 1 else acts[0]
+
+
+def _listed(acts: "bytes | Act | Sequence[bytes | Act]") -> list[Act]:
+    several = [acts] if isinstance(acts, bytes | Act) else acts
+    return [Act(one) if isinstance(one, bytes) else one for one in several]
+
+
+class _Ended(Exception):
+    """The script says that the connection is over."""
+
+
+class _Session:
+    def __init__(
+        self,
+        peer: SmtpPeer,
+        connection: Connection,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.peer = peer
+        self.connection = connection
+        self.reader = reader
+        self.writer = writer
+        self.mail_from = self.rcpt_to = ""
+
+    async def run(self) -> None:
+        await self.do("greeting", b"220 peer.example ESMTP")
+        while True:
+            line = await self.read(b"\n")
+            command = line.decode("utf-8", "replace").rstrip("\r\n")
+            self.connection.commands.append(command)
+            await self.on(command.partition(" ")[0].lower(), command)
+
+    async def on(self, verb: str, command: str) -> None:
+        if verb == "ehlo":
+            await self.do("ehlo", self.hello())
+        elif verb == "helo":
+            await self.do("helo", b"250 peer.example")
+        elif verb == "starttls":
+            await self.start_tls()
+        elif verb == "mail":
+            if await self.do(
+                "mail", b"250 2.1.0 Ok" if not self.mail_from else b"503 5.5.1 Nested"
+            ):
+                self.mail_from = _path(command)
+        elif verb == "rcpt":
+            if await self.do(
+                "rcpt", b"250 2.1.5 Ok" if self.mail_from else b"503 5.5.1 MAIL first"
+            ):
+                self.rcpt_to = _path(command)
+        elif verb == "data":
+            await self.data()
+        elif verb == "rset":
+            self.mail_from = self.rcpt_to = ""
+            await self.do("rset", b"250 2.0.0 Ok")
+        elif verb == "quit":
+            await self.do("quit", b"221 2.0.0 Bye")
+            raise _Ended
+        else:
+            await self.do(verb, b"502 5.5.1 Not known here")
+
+    def hello(self) -> bytes:
+        extensions = [
+            one for one in self.peer._extensions if one != "STARTTLS" or not self.connection.tls
+        ]
+        lines = ["peer.example", *extensions]
+        marked = [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
+        return "\r\n".join(marked).encode()
+
+    async def start_tls(self) -> None:
+        if not await self.do("starttls", b"220 2.0.0 Go ahead"):
+            return
+        assert self.peer._tls is not None
+        await self.writer.start_tls(self.peer._tls)
+        self.connection.tls = True
+
+    async def data(self) -> None:
+        good = b"354 Go ahead" if self.rcpt_to else b"554 5.5.1 No valid recipients"
+        said = await self.do("data", good)
+        if not said:
+            return
+        await self.do("body", b"")
+        raw = await self.body()
+        if raw:
+            taken = Taken(self.mail_from, self.rcpt_to, raw, self.connection.number)
+            self.peer.messages.append(taken)
+        self.mail_from = self.rcpt_to = ""
+        await self.do("dot", b"250 2.0.0 Ok: taken")
+
+    async def body(self) -> bytes:
+        first = await self.read(b"\n")
+        if first == b".\r\n":
+            self.connection.bare_dot = True
+            return b""
+        return first + (await self.read(END))[: -len(END) + 2]
+
+    async def read(self, until: bytes) -> bytes:
+        data = await self.reader.readuntil(until)
+        self.connection.raw += data
+        return data
+
+    async def do(self, step: str, good: bytes) -> bool:
+        """Act; whether what was said is 2xx or 354."""
+        act = self.peer.act(step)
+        if act.wait_s:
+            await asyncio.sleep(act.wait_s)
+        said = good if act.say is None else act.say
+        if said:
+            self.writer.write(said if said.endswith(b"\n") else said + b"\r\n")
+            await self.writer.drain()
+        if act.hang:
+            await self.reader.read()  # until the other side gives up
+            raise _Ended
+        if act.reset:
+            self.writer.transport.abort()
+            raise _Ended
+        if act.close:
+            raise _Ended
+        return said.startswith((b"2", b"354"))
+
+
+def _path(command: str) -> str:
+    return command.partition("<")[2].partition(">")[0]
+
+
+def self_signed() -> ssl.SSLContext:
+    """A server's context with a certificate that nobody vouches for, and that has expired."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody.else.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=60))
+        .not_valid_after(now - timedelta(days=30))
+        .sign(key, SHA256())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pair.pem"
+        path.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        context.load_cert_chain(path)
+    return context

@@ -1,0 +1,178 @@
+"""Accounts, tenants, keys and domains, as records: what the commands write, and tests too."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from kernel import auth
+from kernel.crypto import Secrets, new_key
+from kernel.database import Database
+from kernel.errors import BadSetting
+from kernel.ids import uuid7_text
+from kernel.settings import load
+from mail import records
+from mail.address import to_ascii
+from mail.dkim import dkim_record
+from services.ingest.settings import Settings
+from services.ingest.store.directory import DirectoryStore
+
+N = TypeVar("N", Account, Tenant)
+RSA_BITS = 2048
+RSA_SELECTOR, ED25519_SELECTOR = "obm-rsa", "obm-ed25519"
+RETURN_PATH_LABEL = "bounce"
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """An account with one tenant, one domain and one key, ready to send."""
+
+    account_id: str
+    tenant_id: str
+    domain_id: str
+    api_key: str
+
+
+@asynccontextmanager
+async def opened(settings: Settings | None = None) -> AsyncIterator["Customers"]:
+    """With the database and the secrets of the environment. Raises BadSetting."""
+    settings = settings or load(Settings, [])
+    database = Database(settings.engine_database_url, connections_max=1, name="obm")
+    try:
+        yield Customers(DirectoryStore(database), Secrets(settings.secret_keys))
+    finally:
+        await database.close()
+
+
+class Customers:
+    """Writes the directory. The services learn of it within a second."""
+
+    def __init__(self, store: DirectoryStore, secrets: Secrets) -> None:
+        self.store = store
+        self._secrets = secrets
+
+    async def add_account(self, name: str) -> Account:
+        account = Account(account_id=uuid7_text(), name=name)
+        await self.store.save(account)
+        return account
+
+    async def add_tenant(self, account: str, name: str, **limits: int) -> Tenant:
+        """account: its id or name. limits: per_second_max, per_hour_max, per_day_max."""
+        owner = await self._one(Account, account)
+        tenant = Tenant(
+            tenant_id=uuid7_text(),
+            account_id=owner.account_id,
+            name=name,
+            content_key=self._secrets.encrypt(new_key()),
+            **limits,  # type: ignore[arg-type]
+        )
+        await self.store.save(tenant)
+        return tenant
+
+    async def add_key(
+        self,
+        tenant: str,
+        *,
+        test: bool,
+        name: str = "",
+        scopes: Sequence[str] = (auth.FULL_ACCESS,),
+        domain_id: str = "",
+        cidrs: Sequence[str] = (),
+        expires_at: Timestamp | None = None,
+    ) -> tuple[str, ApiKey]:
+        """The key itself, shown once, and its record. tenant: its id or name."""
+        owner = await self._one(Tenant, tenant)
+        secret = auth.make(test=test)
+        key = ApiKey(
+            key_id=uuid7_text(),
+            tenant_id=owner.tenant_id,
+            account_id=owner.account_id,
+            secret_sha256=auth.digest(secret),
+            name=name,
+            test=test,
+            scopes=scopes,
+            domain_id=domain_id,
+            cidrs=cidrs,
+            expires_at=expires_at,
+        )
+        await self.store.save(key)
+        return secret, key
+
+    async def add_domain(self, name: str, *, tenant: str, shared: bool = False) -> Domain:
+        """With new DKIM keys: RSA of 2048 bits and Ed25519 (RFC 8463)."""
+        owner = await self._one(Tenant, tenant)
+        ascii_name = to_ascii(name)
+        rsa = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+        domain = Domain(
+            domain_id=uuid7_text(),
+            tenant_id=owner.tenant_id,
+            account_id=owner.account_id,
+            shared=shared,
+            name=ascii_name,
+            rsa_selector=RSA_SELECTOR,
+            rsa_private_key=self._sealed(rsa),
+            ed25519_selector=ED25519_SELECTOR,
+            ed25519_private_key=self._sealed(Ed25519PrivateKey.generate()),
+            return_path_host=f"{RETURN_PATH_LABEL}.{ascii_name}",
+        )
+        await self.store.save(domain)
+        return domain
+
+    async def add_customer(self, domain: str, *, test: bool) -> Customer:
+        """An account, a tenant, a domain and a key at once."""
+        account = await self.add_account(f"account of {domain}")
+        tenant = await self.add_tenant(account.account_id, f"tenant of {domain}")
+        added = await self.add_domain(domain, tenant=tenant.tenant_id)
+        secret, _ = await self.add_key(tenant.tenant_id, test=test)
+        return Customer(account.account_id, tenant.tenant_id, added.domain_id, secret)
+
+    def records(
+        self, domain: Domain, *, bounce_mx: str, spf_include: str
+    ) -> tuple[records.Record, ...]:
+        """What its owner should publish in DNS."""
+        keys = [
+            (domain.rsa_selector, self._published(domain.rsa_private_key)),
+            (domain.ed25519_selector, self._published(domain.ed25519_private_key)),
+        ]
+        return records.wanted(
+            domain.name,
+            dkim=keys,
+            return_path_host=domain.return_path_host,
+            bounce_mx=bounce_mx,
+            spf_include=spf_include,
+        )
+
+    def _sealed(self, key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
+        plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return self._secrets.encrypt(plain)
+
+    def _published(self, sealed: bytes) -> str:
+        key = load_der_private_key(self._secrets.decrypt(sealed), None)
+        if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+            raise BadSetting("a DKIM key is neither RSA nor Ed25519")
+        return dkim_record(key.public_key())
+
+    async def _one(self, kind: type[N], name: str) -> N:
+        found = await self.store.named(kind, name)
+        if len(found) != 1:
+            what = kind.__name__.lower()
+            reason = "there is no" if not found else "there is more than one"
+            raise BadSetting(f"{reason} {what} {name!r}: give its id, see `obm {what} list`")
+        return found[0]
+
+
+async def make_sandbox_customer(domain: str) -> str:
+    """A test key of a new customer, who may send from the domain."""
+    async with opened() as customers:
+        return (await customers.add_customer(domain, test=True)).api_key

@@ -1,0 +1,137 @@
+"""Credentials: making and reading keys, and whether one may do what is asked.
+
+A key is `<brand>_<live|test>_<random><crc>`: 30 characters of base62, then six of its CRC-32, so
+that scanners for leaked secrets find ours and a mistyped one costs no lookup. Only its SHA-256 is
+stored anywhere.
+"""
+
+import re
+import secrets
+import zlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kernel.crypto import sha256
+
+BRAND = "obm"
+RANDOM_CHARS = 30  # of base62: 178 bits
+CRC_CHARS = 6
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+FULL_ACCESS = "full_access"
+SENDING_ACCESS = "sending_access"
+
+_KEY = re.compile(rf"([a-z]+)_(live|test)_([0-9A-Za-z]{{{RANDOM_CHARS}}})([0-9A-Za-z]{{6}})")
+
+
+class Denied(Exception):
+    """Refused. reason, for machines: missing, invalid, expired, elsewhere, restricted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Credential(Protocol):
+    """What is stored about a key."""
+
+    @property
+    def test(self) -> bool: ...
+    @property
+    def deleted(self) -> bool: ...
+    @property
+    def scopes(self) -> Sequence[str]: ...
+    @property
+    def cidrs(self) -> Sequence[str]: ...
+    @property
+    def expires_at(self) -> Timestamp: ...
+
+
+C = TypeVar("C", bound=Credential)
+
+
+def make(*, test: bool, brand: str = BRAND) -> str:
+    """A new key. It is shown once: store its `digest`."""
+    body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARS))
+    prefix = f"{brand}_{'test' if test else 'live'}_{body}"
+    return prefix + checksum(prefix)
+
+
+def checksum(text: str) -> str:
+    """CRC-32 in base62, six characters."""
+    number, characters = zlib.crc32(text.encode()), ""
+    for _ in range(CRC_CHARS):
+        number, digit = divmod(number, 62)
+        characters = ALPHABET[digit] + characters
+    return characters
+
+
+@lru_cache(maxsize=10_000)
+def digest(key: str) -> bytes:
+    """SHA-256 of a well-formed key. Raises Denied for anything else."""
+    match = _KEY.fullmatch(key)
+    if match is None or checksum(key[:-CRC_CHARS]) != match[4]:
+        raise Denied("invalid", "the API key is not one of ours: it is incomplete or mistyped")
+    return sha256(key)
+
+
+def bearer(authorization: str) -> str:
+    """The key in `Authorization: Bearer <key>`. Raises Denied."""
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Denied("missing", "send your API key in the header Authorization: Bearer <key>")
+    return key.strip()
+
+
+def permit(credential: Credential, *, client: str, now_s: float, scope: str) -> None:
+    """Raises Denied, with the first reason in this order: expiry, network, scope.
+
+    client: the caller's IP address. scope: what the route needs; full_access may do all.
+    """
+    if credential.deleted:
+        raise Denied("invalid", "the API key does not exist")
+    expiry = credential.expires_at.seconds
+    if expiry and expiry <= now_s:
+        raise Denied("expired", "the API key has expired")
+    if credential.cidrs and not _within(client, tuple(credential.cidrs)):
+        raise Denied("elsewhere", "the API key may not be used from this address")
+    if scope not in credential.scopes and FULL_ACCESS not in credential.scopes:
+        raise Denied("restricted", f"the API key lacks the scope {scope}")
+
+
+def _within(client: str, cidrs: tuple[str, ...]) -> bool:
+    try:
+        address = ip_address(client)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in _networks(cidrs))
+
+
+@lru_cache(maxsize=1_000)
+def _networks(cidrs: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(cidr, strict=False) for cidr in cidrs)
+
+
+class Authenticator(Generic[C]):
+    """known: looks in memory, by digest. fetch: asks the owner's database, on a miss."""
+
+    def __init__(
+        self, known: Callable[[bytes], C | None], fetch: Callable[[bytes], Awaitable[C | None]]
+    ) -> None:
+        self._known = known
+        self._fetch = fetch
+
+    async def check(self, authorization: str, *, client: str, now: datetime, scope: str) -> C:
+        """The credential of a request. Raises Denied."""
+        hashed = digest(bearer(authorization))
+        credential = self._known(hashed) or await self._fetch(hashed)
+        if credential is None:
+            raise Denied("invalid", "the API key does not exist")
+        permit(credential, client=client, now_s=now.timestamp(), scope=scope)
+        return credential

@@ -1,0 +1,1 @@
+"""The public door: REST and gRPC, a file per resource."""

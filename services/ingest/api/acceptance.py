@@ -1,0 +1,300 @@
+"""Accept: content on disk, then one transaction for everybody who came meanwhile, then 202."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from kernel import clock, metrics
+from kernel.backoff import Health
+from kernel.content import Body, ContentStore
+from kernel.crypto import seal
+from kernel.errors import Unavailable
+from kernel.failpoint import failpoint
+from kernel.group import Group
+from kernel.ids import uuid7_text
+from kernel.outbox import Outbox
+from kernel.topics import encode
+from services.ingest.api.gate import Caller, Gate
+from services.ingest.domain import event
+from services.ingest.domain.draft import Draft, Recipient
+from services.ingest.domain.problem import Problem, unavailable
+from services.ingest.domain.schedule import AHEAD_MAX
+from services.ingest.domain.volume import Volume
+from services.ingest.store.acceptance import (
+    AcceptanceStore,
+    EmailRow,
+    KeyName,
+    KeyRow,
+    KeyTaken,
+    MessageRow,
+    Write,
+)
+from services.ingest.store.room import OutboxRoom
+
+ALONE_BYTES = 256 * 1024  # a body larger than this does not slow down its neighbours
+GROUP_BYTES_MAX = 8 * 1024 * 1024
+GROUP_ITEMS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """message: from when it is due. margin: bodies outlive their messages by this."""
+
+    message: timedelta
+    margin: timedelta
+
+    def kept(self, accepted: datetime, *, scheduled: bool) -> tuple[str, date]:
+        """The class of a body and its last day; what is scheduled may be put off once more."""
+        until = accepted + self.message + self.margin + (AHEAD_MAX if scheduled else timedelta())
+        return ("scheduled" if scheduled else "now"), until.date()
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """key: what the client sent. route: method and path, or RPC. fingerprint: of the request."""
+
+    key: str
+    route: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An email ready to be written: sealed, with its ids."""
+
+    body: Body
+    first: MessageAccepted
+    recipients: Sequence[tuple[str, Recipient]]
+    scheduled_at: datetime | None
+
+    @property
+    def email_id(self) -> str:
+        return self.first.envelope.email_id
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """response: the body of the answer, now or when the key was first used."""
+
+    response: bytes
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What one request wants written."""
+
+    emails: Sequence[Prepared]
+    response: bytes
+    traceparent: str
+    key: KeyRow | None
+
+
+Respond = Callable[[Sequence[Prepared]], bytes]
+
+
+class Acceptance:
+    """The one way in, behind every door. Group commit by arrival."""
+
+    def __init__(  # noqa: PLR0913 - what accepting consists of
+        self,
+        *,
+        gate: Gate,
+        store: AcceptanceStore,
+        content: ContentStore,
+        outbox: Outbox,
+        room: OutboxRoom,
+        kafka: Health,
+        volume: Volume,
+        lifetimes: Lifetimes,
+        return_path_key: bytes,
+    ) -> None:
+        self._gate = gate
+        self._store = store
+        self._content = content
+        self._outbox = outbox
+        self._room = room
+        self._kafka = kafka
+        self._volume = volume
+        self._lifetimes = lifetimes
+        self._return_path_key = return_path_key
+        self._in_flight: set[KeyName] = set()
+        self._group: Group[Submission, Answer | Problem] = Group(
+            self._commit,
+            items_max=GROUP_ITEMS_MAX,
+            bytes_max=GROUP_BYTES_MAX,
+            alone_bytes=ALONE_BYTES,
+        )
+
+    async def accept(
+        self,
+        caller: Caller,
+        drafts: Sequence[Draft],
+        *,
+        respond: Respond,
+        traceparent: str,
+        idempotency: Idempotency | None,
+    ) -> Answer:
+        """Return when the emails are durable. Raises Problem, and then nothing was accepted."""
+        if self._room.full:
+            raise unavailable("too much mail waits for the broker")
+        if idempotency is None:
+            return await self._submit(caller, drafts, respond=respond, traceparent=traceparent)
+        name = KeyName(caller.tenant_id, idempotency.route, idempotency.key)
+        if name in self._in_flight:
+            raise concurrent()
+        self._in_flight.add(name)
+        try:
+            return await self._submit(
+                caller,
+                drafts,
+                respond=respond,
+                traceparent=traceparent,
+                key=KeyRow(name, idempotency.fingerprint, b""),
+            )
+        finally:
+            self._in_flight.discard(name)
+
+    async def idle(self) -> None:
+        await self._group.idle()
+
+    async def _submit(
+        self,
+        caller: Caller,
+        drafts: Sequence[Draft],
+        *,
+        respond: Respond,
+        traceparent: str,
+        key: KeyRow | None = None,
+    ) -> Answer:
+        emails = [await self._prepare(caller, draft, traceparent) for draft in drafts]
+        response = respond(emails)
+        if key is not None:
+            key = KeyRow(key.name, key.fingerprint, response)
+        submission = Submission(emails, response, traceparent, key)
+        size = sum(len(email.body.sealed) for email in emails)
+        try:
+            answer = await self._group.submit(submission, size=size)
+        except Unavailable as error:
+            raise unavailable(f"{error} is away") from error
+        except KeyTaken:
+            raise concurrent() from None
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
+
+    async def _prepare(self, caller: Caller, draft: Draft, traceparent: str) -> Prepared:
+        domain = await self._gate.domain_of(caller, draft.sender.domain)
+        now = clock.now()
+        email_id = uuid7_text()
+        message_ids = [uuid7_text() for _ in draft.recipients]
+        due = draft.due_at or now
+        origin = event.Origin(
+            caller.key,
+            domain.domain_id,
+            domain.return_path_host,
+            self._return_path_key,
+            traceparent,
+        )
+        message_class = self._volume.classify(
+            caller.tenant_id, draft.stream, messages=len(message_ids), now_s=clock.monotonic_s()
+        )
+        first = event.accepted(
+            draft,
+            event.Ids(email_id, message_ids),
+            origin,
+            message_class=message_class,
+            times=event.Times(now, due, due + self._lifetimes.message),
+        )
+        sealed = await self._seal(caller, draft, email_id=email_id, now=now)
+        kept, until = self._lifetimes.kept(now, scheduled=draft.due_at is not None)
+        recipients = list(zip(message_ids, draft.recipients, strict=True))
+        return Prepared(Body(sealed, kept, until), first, recipients, draft.due_at)
+
+    async def _seal(self, caller: Caller, draft: Draft, *, email_id: str, now: datetime) -> bytes:
+        content = draft.content
+        content.email_id = email_id
+        content.date_s = int(now.timestamp())
+        key = self._gate.content_key(caller)
+        associated = f"{caller.tenant_id}/{email_id}".encode()
+        plain = content.SerializeToString()
+        if len(plain) > ALONE_BYTES:
+            return await asyncio.to_thread(seal, key, plain, associated)
+        return seal(key, plain, associated)
+
+    async def _commit(self, group: Sequence[Submission]) -> list[Answer | Problem]:
+        known = await self._known(group)
+        answers = [known.get(index) for index in range(len(group))]
+        fresh = [one for one, answer in zip(group, answers, strict=True) if answer is None]
+        if fresh:
+            await self._write(fresh)
+        return [answer or Answer(one.response) for one, answer in zip(group, answers, strict=True)]
+
+    async def _known(self, group: Sequence[Submission]) -> dict[int, Answer | Problem]:
+        """What was asked before, by its place in the group."""
+        keyed = {index: one.key for index, one in enumerate(group) if one.key is not None}
+        if not keyed:
+            return {}
+        found = await self._store.find([row.name for row in keyed.values()])
+        return {
+            index: _replay(row, found[row.name])
+            for index, row in keyed.items()
+            if row.name in found
+        }
+
+    async def _write(self, group: Sequence[Submission]) -> None:
+        emails = [email for one in group for email in one.emails]
+        references = await self._content.put_many([email.body for email in emails])
+        for email, reference in zip(emails, references, strict=True):
+            email.first.envelope.content_ref = reference
+            email.first.envelope.content_bytes = len(email.body.sealed)
+        failpoint("ingest.content_synced")
+        now = clock.now()
+        records = [
+            encode(told, now, one.traceparent)
+            for one in group
+            for email in one.emails
+            for told in event.for_recipients(email.first, email.recipients, self._return_path_key)
+        ]
+        rows = [_email_row(email) for email in emails]
+        keys = [one.key for one in group if one.key is not None]
+        entry = await self._store.write(Write(keys, rows, records))
+        failpoint("ingest.accept.committed")
+        self._outbox.publish_soon(entry, self._kafka)
+        metrics.accepted.labels("api").inc(len(records))
+
+
+def _email_row(email: Prepared) -> EmailRow:
+    return EmailRow(
+        email_id=email.email_id,
+        tenant_id=email.first.envelope.tenant_id,
+        accepted=email.first.SerializeToString(),
+        scheduled_at=email.scheduled_at,
+        messages=list(_message_rows(email)),
+    )
+
+
+def _message_rows(email: Prepared) -> Iterable[MessageRow]:
+    for message_id, recipient in email.recipients:
+        yield MessageRow(message_id, recipient.address, recipient.type)
+
+
+def _replay(asked: KeyRow, known: KeyRow) -> Answer | Problem:
+    if asked.fingerprint == known.fingerprint:
+        return Answer(known.response, replayed=True)
+    return Problem(
+        409,
+        "invalid_idempotent_request",
+        detail="this Idempotency-Key was used with another request: use a new key",
+    )
+
+
+def concurrent() -> Problem:
+    return Problem(
+        409,
+        "concurrent_idempotent_requests",
+        detail="a request with this Idempotency-Key is being handled: try again",
+        retry_after_s=1,
+    )

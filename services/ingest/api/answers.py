@@ -1,0 +1,56 @@
+"""Answers as bytes: one error body satisfies RFC 9457 and Resend's clients."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import msgspec
+
+from services.ingest.domain.limits import Quota
+from services.ingest.domain.problem import Problem
+
+Headers = list[tuple[bytes, bytes]]
+TYPE_BASE = "urn:obm:problem:"
+JSON = (b"content-type", b"application/json")
+PROBLEM_JSON = (b"content-type", b"application/problem+json")
+
+encode = msgspec.json.Encoder().encode
+
+
+def problem_body(problem: Problem, *, path: str, request_id: str) -> bytes:
+    return encode(
+        {
+            "type": TYPE_BASE + problem.name,
+            "title": HTTPStatus(problem.status).phrase,
+            "status": problem.status,
+            "detail": problem.detail,
+            "instance": path,
+            "request_id": request_id,
+            "errors": [
+                {"pointer": fault.pointer, "code": fault.code, "detail": fault.detail}
+                for fault in problem.faults
+            ],
+            "name": problem.name,
+            "message": problem.detail,
+            "statusCode": problem.status,
+        }
+    )
+
+
+def problem_headers(problem: Problem, accept: str) -> Headers:
+    wanted = "application/problem+json" in accept
+    headers = [PROBLEM_JSON if wanted else JSON]
+    if problem.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % problem.retry_after_s))
+    return headers
+
+
+def quota_headers(quota: Quota) -> Sequence[tuple[bytes, bytes]]:
+    """Resend's trio, and those of draft-ietf-httpapi-ratelimit-headers-11."""
+    limit, remaining, reset = b"%d" % quota.limit, b"%d" % quota.remaining, b"%d" % quota.reset_s
+    return (
+        (b"ratelimit-limit", limit),
+        (b"ratelimit-remaining", remaining),
+        (b"ratelimit-reset", reset),
+        (b"ratelimit-policy", b'"default";q=%b;w=1' % limit),
+        (b"ratelimit", b'"default";r=%b;t=%b' % (remaining, reset)),
+    )

@@ -1,0 +1,130 @@
+"""What ASGI gives and takes: headers by name, bodies with an end, answers in one piece."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, TypeAlias
+
+from kernel.ids import uuid7
+from kernel.telemetry import new_traceparent
+from services.ingest.domain.problem import Problem
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+BODY_BYTES_MAX = 40 * 1024 * 1024
+BATCH_BYTES_MAX = 50 * 1024 * 1024
+DISCARD_BYTES_MAX = 256 * 1024 * 1024  # read past, so that the client reads its 413
+DISCARD_S = 30.0
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,256}")
+
+
+class Disconnected(Exception):
+    """The client has gone before its request was complete."""
+
+
+class Request:
+    """A request that came to the door."""
+
+    __slots__ = ("_headers", "client", "id", "path", "scope")
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.path: str = scope["path"]
+        self.id = f"req_{uuid7().hex}"
+        self.client: str = scope["client"][0] if scope.get("client") else ""
+
+    def header(self, name: bytes) -> str:
+        return self._headers.get(name, b"").decode("latin-1")
+
+    @property
+    def traceparent(self) -> str:
+        given = self.header(b"traceparent")
+        return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """Raises Problem."""
+        if b"idempotency-key" not in self._headers:
+            return None
+        key = self.header(b"idempotency-key")
+        if not _IDEMPOTENCY_KEY.fullmatch(key):
+            detail = "an Idempotency-Key has 1 to 256 printable ASCII characters"
+            raise Problem(400, "invalid_idempotency_key", detail=detail)
+        return key
+
+    def check_json(self) -> None:
+        """Raises Problem for a body that says it is something else."""
+        kind = self._headers.get(b"content-type", b"application/json")
+        if not kind.startswith(b"application/json"):
+            detail = "send the body as application/json"
+            raise Problem(415, "unsupported_media_type", detail=detail)
+
+
+async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    """The whole body. Raises Problem 413, having kept none of what was too much."""
+    declared = request.header(b"content-length")
+    if declared.isdigit() and int(declared) > bytes_max:
+        if b"100-continue" not in request.header(b"expect").encode():
+            await _discard(receive)
+        raise too_large(bytes_max)
+    first = await _chunk(receive)
+    if not first.get("more_body"):
+        return _checked(first.get("body", b""), bytes_max)
+    chunks, total = [first.get("body", b"")], len(first.get("body", b""))
+    more = True
+    while more:
+        message = await _chunk(receive)
+        chunks.append(message.get("body", b""))
+        total += len(chunks[-1])
+        if total > bytes_max:
+            chunks.clear()
+            if message.get("more_body"):
+                await _discard(receive)
+            raise too_large(bytes_max)
+        more = message.get("more_body", False)
+    return b"".join(chunks)
+
+
+def _checked(body: bytes, bytes_max: int) -> bytes:
+    if len(body) > bytes_max:
+        raise too_large(bytes_max)
+    return body
+
+
+async def _chunk(receive: Receive) -> MutableMapping[str, Any]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message
+
+
+async def _discard(receive: Receive) -> None:
+    """A client that is still sending would not read the answer, and see a broken pipe."""
+    left = DISCARD_BYTES_MAX
+    try:
+        async with asyncio.timeout(DISCARD_S):
+            while left > 0:
+                message = await _chunk(receive)
+                left -= len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+    except TimeoutError:
+        return
+
+
+def too_large(bytes_max: int) -> Problem:
+    detail = f"the request is larger than {bytes_max // 1024 // 1024} MB"
+    return Problem(413, "message_too_large", detail=detail)
+
+
+async def answer(
+    send: Send, status: int, body: bytes, *, headers: Iterable[tuple[bytes, bytes]]
+) -> None:
+    fields = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,167 @@
+"""POST /v1/emails and /v1/emails/batch: bytes in, drafts, accept, bytes out."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from kernel import clock
+from kernel.crypto import sha256
+from services.ingest.api.acceptance import Acceptance, Answer, Idempotency, Prepared
+from services.ingest.api.answers import JSON, Headers, encode
+from services.ingest.api.gate import Caller
+from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of
+from services.ingest.domain.draft import Draft, draft
+from services.ingest.domain.email import decode_batch, decode_email
+from services.ingest.domain.pointers import problem_of
+from services.ingest.domain.problem import Fault, Problem, invalid
+from services.ingest.domain.reserved import Allowed
+
+BATCH_MAX = 500
+BATCH_MESSAGES_MAX = 10_000  # recipients of a batch: they are one transaction
+THREAD_BYTES = 512 * 1024  # decoding more than this would keep everybody waiting
+REPLAYED = (b"idempotent-replayed", b"true")
+
+T = TypeVar("T")
+
+
+class Sending:
+    """reserved_allowed: reserved domains that live mail may go to all the same."""
+
+    def __init__(self, acceptance: Acceptance, *, reserved_allowed: Allowed) -> None:
+        self._acceptance = acceptance
+        self._reserved_allowed = reserved_allowed
+
+    async def send_one(
+        self, request: Request, caller: Caller, receive: Receive
+    ) -> tuple[bytes, Headers]:
+        """The answer's body and headers. Raises Problem."""
+        request.check_json()
+        key = request.idempotency_key
+        body = await body_of(request, receive)
+        valid = await _aside(body, lambda: self.read(body, test=caller.key.test))
+        answer = await self._acceptance.accept(
+            caller,
+            [valid],
+            respond=respond_one,
+            traceparent=request.traceparent,
+            idempotency=_idempotency(key, "POST /v1/emails", body),
+        )
+        location = b"/v1/emails/" + answer.response[7:43]  # {"id":"…
+        headers: Headers = [JSON, (b"location", location)]
+        return answer.response, [*headers, REPLAYED] if answer.replayed else headers
+
+    async def send_batch(
+        self, request: Request, caller: Caller, receive: Receive
+    ) -> tuple[bytes, Headers]:
+        """All of them, or none; with `x-batch-validation: permissive` those that are valid."""
+        request.check_json()
+        key = request.idempotency_key
+        permissive = request.header(b"x-batch-validation").strip().lower() == "permissive"
+        body = await body_of(request, receive, BATCH_BYTES_MAX)
+        valid, errors = await _aside(
+            body, lambda: self.read_batch(body, test=caller.key.test, permissive=permissive)
+        )
+        route = "POST /v1/emails/batch" + (" permissive" if permissive else "")
+        answer = await self.accept_batch(
+            caller, valid, errors, request=request, idempotency=_idempotency(key, route, body)
+        )
+        return answer.response, [JSON, REPLAYED] if answer.replayed else [JSON]
+
+    async def accept_batch(
+        self,
+        caller: Caller,
+        valid: Sequence[Draft],
+        errors: Sequence[Fault],
+        *,
+        request: Request,
+        idempotency: Idempotency | None,
+    ) -> Answer:
+        if not valid:
+            raise invalid(errors)
+        return await self._acceptance.accept(
+            caller,
+            valid,
+            respond=lambda emails: respond_batch(emails, errors),
+            traceparent=request.traceparent,
+            idempotency=idempotency,
+        )
+
+    def read(self, body: bytes, *, test: bool) -> Draft:
+        """Raises Problem."""
+        try:
+            email = decode_email(body)
+        except msgspec.DecodeError as error:
+            raise problem_of(error) from None
+        return draft(email, clock.now(), test=test, allowed=self._reserved_allowed)
+
+    def read_batch(
+        self, body: bytes, *, test: bool, permissive: bool
+    ) -> tuple[list[Draft], list[Fault]]:
+        """The valid ones, and what is wrong with the others. Raises Problem."""
+        try:
+            items = decode_batch(body)
+        except msgspec.DecodeError as error:
+            raise problem_of(error) from None
+        if not 1 <= len(items) <= BATCH_MAX:
+            raise _too_many(f"a batch has 1 to {BATCH_MAX} emails")
+        valid, faults = collect(
+            len(items), lambda index: self.read(bytes(items[index]), test=test), permissive
+        )
+        if sum(len(one.recipients) for one in valid) > BATCH_MESSAGES_MAX:
+            raise _too_many(f"the emails of a batch have at most {BATCH_MESSAGES_MAX} recipients")
+        return valid, faults
+
+
+def collect(
+    count: int, read: Callable[[int], Draft], permissive: bool
+) -> tuple[list[Draft], list[Fault]]:
+    """Strict: raises Problem with everything that is wrong. Permissive: says what was left out."""
+    valid: list[Draft] = []
+    faults: list[Fault] = []
+    for index in range(count):
+        try:
+            valid.append(read(index))
+        except Problem as problem:
+            found = problem.faults or (Fault("#", problem.name, problem.detail),)
+            faults += [
+                Fault(f"#/{index}{one.pointer[1:]}", one.code, f"[{index}] {one.detail}")
+                for one in found
+            ]
+    if faults and not permissive:
+        raise invalid(faults)
+    return valid, faults
+
+
+def respond_one(emails: Sequence[Prepared]) -> bytes:
+    [email] = emails
+    status = b"scheduled" if email.scheduled_at else b"queued"
+    return b'{"id":"%b","object":"email","status":"%b"}' % (email.email_id.encode(), status)
+
+
+def respond_batch(emails: Sequence[Prepared], errors: Sequence[Fault]) -> bytes:
+    said: dict[str, object] = {"data": [{"id": email.email_id} for email in emails]}
+    if errors:
+        said["errors"] = [
+            {"index": int(fault.pointer.split("/")[1]), "message": fault.detail} for fault in errors
+        ]
+    return encode(said)
+
+
+def _idempotency(key: str | None, route: str, body: bytes) -> Idempotency | None:
+    return None if key is None else Idempotency(key, route, fingerprint(body))
+
+
+def fingerprint(body: bytes) -> bytes:
+    """SHA-256 of the request whatever the order of its fields and its white space."""
+    return sha256(msgspec.json.encode(msgspec.json.decode(body), order="deterministic"))
+
+
+def _too_many(detail: str) -> Problem:
+    return Problem(422, "validation_error", detail=detail, faults=[Fault("#", "too_many", detail)])
+
+
+async def _aside(body: bytes, work: Callable[[], T]) -> T:
+    """In a thread when it is long."""
+    return work() if len(body) < THREAD_BYTES else await asyncio.to_thread(work)

@@ -1,0 +1,64 @@
+"""uvicorn inside the service's loop; signals stay the kernel's."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import uvicorn
+
+from kernel.errors import BadSetting
+from services.ingest.api.door import App
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """listen: host:port; port 0 takes any that is free, see `port`."""
+
+    def __init__(self, app: App, listen: str, *, trusted_proxies: str = "") -> None:
+        self._server = _Server(
+            uvicorn.Config(
+                cast(Any, app),
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=trusted_proxies or None,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._socket = bind(listen)
+        self.port: int = self._socket.getsockname()[1]
+
+    async def run(self) -> None:
+        """A loop: serve until cancelled, then let what is open end."""
+        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            self._server.should_exit = True
+            await serving
+
+
+def bind(listen: str) -> socket.socket:
+    """Raises BadSetting when the port is taken."""
+    host, _, port = listen.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host.strip("[]"), int(port)))
+    except (OSError, ValueError) as error:
+        bound.close()
+        raise BadSetting(f"cannot listen on {listen}: {error}") from error
+    return bound

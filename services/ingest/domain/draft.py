@@ -1,0 +1,198 @@
+"""A valid email: everything about it that its sender decides, checked, in the engine's words."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
+from contracts.ingest.v1.content_pb2 import Content, Header
+from contracts.ingest.v1.events_pb2 import RecipientType
+from mail import address, headers
+from mail.address import AddressError, Mailbox
+from mail.headers import HeaderError
+from services.ingest.domain.attachments import files
+from services.ingest.domain.email import Addresses, Email
+from services.ingest.domain.problem import Fault, invalid
+from services.ingest.domain.reserved import Allowed, is_reserved, within
+from services.ingest.domain.schedule import BadTime, when
+
+RECIPIENTS_MAX = 50  # of each field
+HEADERS_MAX = 100
+HEADER_CHARS_MAX = 8_000
+PAIRS_MAX = 75  # tags, metadata
+PAIRS_OCTETS_MAX = 8_000  # an event has room for 64 KiB
+FIELDS = (
+    ("to", RecipientType.RECIPIENT_TYPE_TO),
+    ("cc", RecipientType.RECIPIENT_TYPE_CC),
+    ("bcc", RecipientType.RECIPIENT_TYPE_BCC),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """address: canonical, local@domain."""
+
+    address: str
+    type: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """due_at: None for now. content lacks email_id and date_s: those come with accept."""
+
+    sender: Mailbox
+    recipients: tuple[Recipient, ...]
+    content: Content
+    tags: Mapping[str, str]
+    metadata: Mapping[str, str]
+    due_at: datetime | None
+    stream: str
+    test: bool
+
+
+def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozenset()) -> Draft:
+    """Raises Problem with all that is wrong. test: only the sandbox will see it.
+
+    allowed: reserved domains that are delivered all the same, by routes of one's own.
+    """
+    faults: list[Fault] = []
+    test = test or email.test
+    named = {name: _mailboxes(name, getattr(email, name), faults) for name, _ in FIELDS}
+    reply_to = _mailboxes("reply_to", email.reply_to, faults)
+    sender = _sender(email.from_, faults)
+    if not test:
+        faults += _reserved(named, allowed)
+    content = Content(
+        to=[address.format_mailbox(box) for box in named["to"]],
+        cc=[address.format_mailbox(box) for box in named["cc"]],
+        reply_to=[address.format_mailbox(box) for box in reply_to],
+        subject=email.subject,
+        html=email.html or "",
+        text=email.text or "",
+        headers=_headers(email.headers, faults) if email.headers else (),
+        attachments=_attachments(email, faults) if email.attachments else (),
+    )
+    tags = {tag.name: tag.value for tag in email.tags or ()}
+    due_at = _due_at(email.scheduled_at, now, faults)
+    faults += [*_pairs("tags", tags), *_pairs("metadata", email.metadata or {}), *_body(email)]
+    if faults or sender is None:
+        raise invalid(faults)
+    setattr(content, "from", address.format_mailbox(sender))
+    return Draft(
+        sender=address.canonical(sender),
+        recipients=_recipients(named),
+        content=content,
+        tags=tags,
+        metadata=email.metadata or {},
+        due_at=due_at,
+        stream=email.stream or "transactional",
+        test=test,
+    )
+
+
+def _sender(given: str, faults: list[Fault]) -> Mailbox | None:
+    try:
+        return address.parse(given)
+    except AddressError as error:
+        faults.append(Fault("#/from", "invalid_address", f"from: {error}"))
+        return None
+
+
+def _mailboxes(name: str, given: Addresses | None, faults: list[Fault]) -> list[Mailbox]:
+    if not given:
+        if name == "to":
+            faults.append(Fault("#/to", "missing_required_field", "the field to is empty"))
+        return []
+    single = isinstance(given, str)
+    texts = [given] if isinstance(given, str) else given
+    if len(texts) > RECIPIENTS_MAX:
+        detail = f"{name} has more than {RECIPIENTS_MAX} addresses"
+        faults.append(Fault(f"#/{name}", "too_many_recipients", detail))
+        return []
+    found = []
+    for index, text in enumerate(texts):
+        try:
+            found.append(address.parse(text))
+        except AddressError as error:
+            at, shown = (f"#/{name}", name) if single else (f"#/{name}/{index}", f"{name}[{index}]")
+            detail = f"{shown} is not a valid address: {error}"
+            faults.append(Fault(at, "invalid_address", detail))
+    return found
+
+
+def _recipients(named: Mapping[str, list[Mailbox]]) -> tuple[Recipient, ...]:
+    """One per address, in the first field that names it."""
+    found: dict[str, Recipient] = {}
+    for name, kind in FIELDS:
+        for mailbox in named[name]:
+            canonical = address.canonical(mailbox).address
+            found.setdefault(canonical, Recipient(canonical, kind))
+    return tuple(found.values())
+
+
+def _reserved(named: Mapping[str, list[Mailbox]], allowed: Allowed) -> Iterator[Fault]:
+    for name, boxes in named.items():
+        for box in boxes:
+            if is_reserved(box.domain) and not within(box.domain, allowed):
+                detail = f"{name}: {box.domain} is a reserved domain, no mail can reach it"
+                yield Fault(f"#/{name}", "reserved_domain", detail)
+
+
+def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
+    if len(given) > HEADERS_MAX:
+        faults.append(Fault("#/headers", "too_many_headers", f"more than {HEADERS_MAX} headers"))
+        return
+    for name, value in given.items():
+        try:
+            headers.custom_field(name, value)
+            if len(value) > HEADER_CHARS_MAX:
+                raise HeaderError(f"the header {name} is longer than {HEADER_CHARS_MAX} characters")
+        except HeaderError as error:
+            faults.append(Fault(f"#/headers/{name[:80]}", "invalid_header", str(error)))
+        else:
+            yield Header(name=name, value=value)
+
+
+def _attachments(email: Email, faults: list[Fault]) -> list[StoredAttachment]:
+    return list(files(email.attachments or (), faults))
+
+
+def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return when(text, now)
+    except BadTime as error:
+        faults.append(Fault("#/scheduled_at", "invalid_time", str(error)))
+        return None
+
+
+def _pairs(name: str, pairs: Mapping[str, str]) -> Iterable[Fault]:
+    if not pairs:
+        return
+    octets = sum(len(text.encode("utf-8", "replace")) for pair in pairs.items() for text in pair)
+    if len(pairs) > PAIRS_MAX or octets > PAIRS_OCTETS_MAX:
+        detail = f"{name} has more than {PAIRS_MAX} entries or {PAIRS_OCTETS_MAX} octets"
+        yield Fault(f"#/{name}", "too_long", detail)
+    if "" in pairs:
+        yield Fault(f"#/{name}", "invalid", f"{name} has an entry without a name")
+
+
+def _body(email: Email) -> Iterable[Fault]:
+    if not (email.html or email.text):
+        yield Fault("#/text", "missing_required_field", "the field html or text is missing")
+    for name in ("subject", "html", "text"):
+        text = getattr(email, name)
+        if text and not text.isascii() and _has_surrogate(text):
+            yield Fault(f"#/{name}", "invalid", f"{name} has a lone surrogate: it is not Unicode")
+    if any(char in email.subject for char in "\r\n\x00"):
+        detail = "subject has a line break or NUL"
+        yield Fault("#/subject", "invalid_header", detail)
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -1,0 +1,69 @@
+"""What can be asked to be sent, in the shapes of the REST API: Resend's, and more."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Addresses = str | list[str]
+Octet = Annotated[int, Meta(ge=0, le=255)]
+Stream = Literal["transactional", "broadcast"]
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """A mistyped `scheduled_at` must not send now."""
+
+
+class Tag(Strict):
+    """A label that lists and webhooks can be filtered by."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,256}$")]
+    value: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,256}$")] = ""
+
+
+class Buffer(Strict, rename={"kind": "type"}):
+    """How JSON.stringify writes a Buffer of Node."""
+
+    kind: Literal["Buffer"]
+    data: list[Octet]
+
+
+class Attachment(Strict):
+    """A file. content: base64, or the octets as numbers (up to 1 MB)."""
+
+    filename: Annotated[str, Meta(min_length=1, max_length=255)]
+    content: str | list[Octet] | Buffer
+    content_type: Annotated[str, Meta(max_length=255)] | None = None
+    content_id: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class Email(Strict, rename={"from_": "from"}):
+    """An email, to be sent now or at `scheduled_at`."""
+
+    from_: str
+    to: Addresses
+    subject: Annotated[str, Meta(max_length=5_000)]
+    cc: Addresses | None = None
+    bcc: Addresses | None = None
+    reply_to: Addresses | None = None
+    html: str | None = None
+    text: str | None = None
+    headers: dict[str, str] | None = None
+    attachments: list[Attachment] | None = None
+    tags: list[Tag] | None = None
+    metadata: dict[str, str] | None = None
+    scheduled_at: str | None = None
+    stream: Stream | None = None
+    test: bool = False
+
+
+class Change(Strict):
+    """What of a scheduled email may change. resend-python repeats the id here."""
+
+    scheduled_at: str
+    id: str | None = None
+
+
+decode_email = msgspec.json.Decoder(Email).decode
+decode_change = msgspec.json.Decoder(Change).decode
+decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode

@@ -1,0 +1,33 @@
+"""How often a key may ask: GCRA, with the figures that answers carry."""
+
+from dataclasses import dataclass
+from math import ceil
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """limit: requests per second. retry_after_s: 0 when this request may pass."""
+
+    limit: int
+    remaining: int
+    reset_s: int
+    retry_after_s: int
+
+
+class Limiter:
+    """Per key and replica: `per_s` requests a second, as many at once (GCRA, ITU-T I.371)."""
+
+    def __init__(self, per_s: int) -> None:
+        self._per_s = per_s
+        self._interval_s = 1 / per_s
+        self._arrivals: dict[str, float] = {}  # the theoretical arrival time of each key
+
+    def take(self, key_id: str, now_s: float) -> Quota:
+        """now_s: of a clock that is never set back."""
+        arrival = max(self._arrivals.get(key_id, 0.0), now_s)
+        ahead_s = arrival - now_s
+        if ahead_s > 1.0 - self._interval_s + 1e-9:
+            return Quota(self._per_s, 0, 1, max(1, ceil(ahead_s - 1.0 + self._interval_s)))
+        self._arrivals[key_id] = arrival + self._interval_s
+        remaining = int((1.0 - ahead_s) * self._per_s) - 1
+        return Quota(self._per_s, max(0, remaining), 1, 0)

@@ -1,0 +1,25 @@
+"""Domains that no mail can reach: RFC 2606, RFC 6761, RFC 7686, RFC 8375, RFC 9476."""
+
+from collections.abc import Set
+from typing import TypeAlias
+
+Allowed: TypeAlias = Set[str]
+
+_TOP = frozenset(
+    ("test", "example", "invalid", "localhost", "local", "onion", "alt", "internal", "lan")
+)
+_NAMES = ("example.com", "example.net", "example.org", "home.arpa")
+
+
+def is_reserved(domain: str) -> bool:
+    """domain: lower case."""
+    if domain.rpartition(".")[2] in _TOP:
+        return True
+    return domain.endswith(_NAMES) and any(
+        domain == name or domain.endswith(f".{name}") for name in _NAMES
+    )
+
+
+def within(domain: str, allowed: Allowed) -> bool:
+    """Whether it is one of the allowed domains, or below one."""
+    return any(domain == name or domain.endswith(f".{name}") for name in allowed)

@@ -1,0 +1,20 @@
+"""Kafka in: MessageClosed ends what the audit watches."""
+
+from collections.abc import Sequence
+
+from contracts.router.v1.events_pb2 import MessageClosed
+from kernel.database import Transaction
+from kernel.outcome import Drop, Outcome
+from services.ingest.store.audit import AuditStore
+
+
+class Handlers:
+    def __init__(self, store: AuditStore) -> None:
+        self._store = store
+
+    async def on_closed(self, batch: Sequence[MessageClosed], tx: Transaction) -> list[Outcome]:
+        """The terminal state beside the promise. A message that is gone here needs nothing."""
+        moved = await self._store.close(tx, [(event.message_id, event.state) for event in batch])
+        return [
+            Drop("closed" if event.message_id in moved else "repeat or unknown") for event in batch
+        ]

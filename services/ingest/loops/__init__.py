@@ -1,0 +1,1 @@
+"""Timers of ingest: the directory's publisher, the audit, retention."""

@@ -1,0 +1,99 @@
+"""One publisher tells the directory, in the order of its versions."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from google.protobuf.message import Message
+
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from kernel import clock
+from kernel.backoff import Health, patiently
+from kernel.errors import Fenced
+from kernel.lease import Lease
+from kernel.topics import encode
+from services.ingest.store.directory import Untold
+
+KINDS: Sequence[Any] = (Account, Tenant, Domain, ApiKey)
+BATCH = 500
+
+logger = logging.getLogger(__name__)
+
+
+class Broker(Protocol):
+    async def publish(self, records: Sequence[Outgoing]) -> None: ...
+
+    async def end_of(self, event: type[Message]) -> int: ...
+
+
+class Publisher:
+    """Tells everything at the start of its lease, then what changes; and all again when the
+    broker has lost it."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        untold: Untold,
+        broker: Broker,
+        *,
+        health: Health,
+        every_s: float,
+        check_every_s: float,
+    ) -> None:
+        self._lease = lease
+        self._untold = untold
+        self._broker = broker
+        self._health = health
+        self._every_s = every_s
+        self._check_every_s = check_every_s
+        self._fence: int | None = None  # of the lease under which all was told
+
+    async def run(self) -> None:
+        """A loop."""
+        while True:
+            await patiently(self._fenced(self._tell), self._health)
+            await asyncio.sleep(self._every_s)
+
+    async def check(self) -> None:
+        """A loop: a broker that was wiped is filled again while everything runs."""
+        while True:
+            await asyncio.sleep(self._check_every_s)
+            await patiently(self._fenced(self._refill), self._health)
+
+    def _fenced(self, action: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        async def attempt() -> None:
+            if self._lease.fence is None:
+                return
+            try:
+                await action()
+            except Fenced:
+                logger.info("the directory has another publisher now")
+
+        return attempt
+
+    async def _tell(self) -> None:
+        if self._fence != self._lease.fence:
+            fence = self._lease.fence
+            for kind in KINDS:
+                await self._publish(kind, await self._untold.every(kind))
+            self._fence = fence
+        for kind in KINDS:
+            while entries := await self._untold.next(kind, BATCH):
+                await self._publish(kind, entries)
+
+    async def _refill(self) -> None:
+        for kind in KINDS:
+            if await self._broker.end_of(kind) > 0:
+                continue
+            if entries := await self._untold.every(kind):
+                logger.warning("the directory is told again: %s was empty", kind.__name__)
+                await self._publish(kind, entries)
+
+    async def _publish(self, kind: Any, entries: Sequence[Any]) -> None:  # noqa: ANN401 - any kind
+        for start in range(0, len(entries), BATCH):
+            some = entries[start : start + BATCH]
+            now = clock.now()
+            await self._broker.publish([encode(entry, now) for entry in some])
+            await self._untold.told(kind, some)

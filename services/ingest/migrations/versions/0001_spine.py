@@ -1,0 +1,75 @@
+"""Accounts, tenants, keys, domains; idempotency, emails and their messages."""
+
+from kernel.migrate import day_partitioned, leases, outbox, sql, tenant_rows
+
+revision, down_revision = "0001", None
+
+# A directory entry is its record, with what it is looked up by beside it. `told` is the version
+# that the publisher has told Kafka; entries where it lags are few, and found by an index.
+DIRECTORY = """
+    CREATE TABLE accounts (
+        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        name text NOT NULL, record bytea NOT NULL
+    );
+    CREATE TABLE tenants (
+        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        account_id uuid NOT NULL REFERENCES accounts, name text NOT NULL, record bytea NOT NULL
+    );
+    CREATE TABLE api_keys (
+        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        tenant_id uuid NOT NULL REFERENCES tenants, secret_sha256 bytea NOT NULL UNIQUE,
+        record bytea NOT NULL
+    );
+    CREATE TABLE domains (
+        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        tenant_id uuid NOT NULL REFERENCES tenants, account_id uuid NOT NULL REFERENCES accounts,
+        name text NOT NULL, shared boolean NOT NULL, deleted boolean NOT NULL DEFAULT false,
+        record bytea NOT NULL
+    );
+    CREATE UNIQUE INDEX domains_of_tenant ON domains (tenant_id, name) WHERE NOT deleted;
+    CREATE UNIQUE INDEX domains_of_account ON domains (account_id, name)
+        WHERE shared AND NOT deleted;
+    CREATE INDEX tenants_of_account ON tenants (account_id);
+    CREATE INDEX api_keys_of_tenant ON api_keys (tenant_id);
+    CREATE SEQUENCE directory_version;
+    CREATE INDEX accounts_untold ON accounts (version) WHERE told < version;
+    CREATE INDEX tenants_untold ON tenants (version) WHERE told < version;
+    CREATE INDEX api_keys_untold ON api_keys (version) WHERE told < version;
+    CREATE INDEX domains_untold ON domains (version) WHERE told < version;
+"""
+
+# `accepted` is the MessageAccepted of an email's first message; those of the others differ in id,
+# recipient and return path only, so all of them can be told again from it.
+EMAILS = """
+    CREATE TABLE idempotency (
+        tenant_id uuid, route text, key text, fingerprint bytea NOT NULL,
+        response bytea NOT NULL, expires_at timestamptz NOT NULL,
+        PRIMARY KEY (tenant_id, route, key)
+    );
+    CREATE INDEX idempotency_expiry ON idempotency (expires_at);
+    CREATE TABLE emails (
+        email_id uuid PRIMARY KEY, tenant_id uuid NOT NULL, message_ids uuid[] NOT NULL,
+        accepted bytea NOT NULL, scheduled_at timestamptz
+    ) PARTITION BY RANGE (email_id);
+    CREATE TABLE messages (
+        message_id uuid PRIMARY KEY, email_id uuid NOT NULL, tenant_id uuid NOT NULL,
+        recipient text NOT NULL, recipient_type smallint NOT NULL, audit_at timestamptz,
+        closed_state smallint, closed_at timestamptz
+    ) PARTITION BY RANGE (message_id);
+    CREATE INDEX messages_audit ON messages (audit_at) WHERE audit_at IS NOT NULL;
+"""
+
+
+def upgrade() -> None:
+    outbox()
+    leases()
+    sql(DIRECTORY)
+    sql(EMAILS)
+    day_partitioned("emails")
+    day_partitioned("messages", storage="fillfactor=80")
+    tenant_rows("idempotency", grant="SELECT")
+    tenant_rows("emails", grant="SELECT, UPDATE")
+    tenant_rows("messages", grant="SELECT")
+    tenant_rows("tenants", column="id", grant="SELECT")
+    tenant_rows("api_keys", grant="SELECT")
+    tenant_rows("domains", grant="SELECT")

@@ -1,0 +1,55 @@
+"""Everything an operator of ingest can change."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from kernel.settings import Settings as SharedSettings
+
+
+class Settings(SharedSettings):
+    """ingest: the public door."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="INGEST_", extra="ignore", populate_by_name=True, validate_default=True
+    )
+
+    engine_database_url: str = Field(..., description="PostgreSQL as ingest_engine")
+    api_database_url: str = Field(..., description="PostgreSQL as ingest_api")
+    health_port: int | None = Field(None, description="of /live, /ready and /metrics")
+    http_listen: str = Field("127.0.0.1:8025", description="host:port of the REST API")
+    grpc_listen: str = Field("127.0.0.1:8026", description="host:port of the gRPC API")
+    trusted_proxies: str = Field(
+        "", description="addresses whose X-Forwarded-For is believed, comma-separated"
+    )
+    reserved_allowed: str = Field(
+        "", description="reserved domains that routes of yours serve, comma-separated: bench.test"
+    )
+    router_rpc_address: str = Field("127.0.0.1:8031", validation_alias="ROUTER_RPC_ADDRESS")
+    delivery_rpc_address: str = Field("127.0.0.1:8032", validation_alias="DELIVERY_RPC_ADDRESS")
+    events_rpc_address: str = Field("127.0.0.1:8033", validation_alias="EVENTS_RPC_ADDRESS")
+    shield_rpc_address: str = Field("127.0.0.1:8034", validation_alias="SHIELD_RPC_ADDRESS")
+
+    lifetime_h: int = Field(72, ge=1, le=240, description="of a message, from when it is due")
+    content_margin_days: int = Field(2, ge=1, description="bodies outlive their messages by this")
+    kept_days: int = Field(30, ge=8, description="emails are kept after their last close")
+    idempotency_h: int = Field(72, ge=24, description="an Idempotency-Key is remembered")
+    requests_per_s: int = Field(5_000, ge=1, description="of a key, at each replica")
+    bulk_after: int = Field(1_000, ge=1, description="messages of a tenant in 10 s; then bulk")
+    outbox_messages_max: int = Field(
+        1_000_000, ge=1, description="events that may wait for Kafka; then 503"
+    )
+    outbox_age_max_s: float = Field(3_600, gt=0, description="the oldest may wait; then 503")
+    outbox_check_every_s: float = Field(5.0, gt=0, description="interval of that look")
+
+    audit_every_s: float = Field(10.0, gt=0, description="interval of the audit")
+    audit_open_after_s: float = Field(600, gt=0, description="open so long: reconciled")
+    audit_closed_after_s: float = Field(
+        600, gt=0, description="closed so long: looked up in events"
+    )
+    audit_again_after_s: float = Field(600, gt=0, description="until the next look at a repair")
+    audit_batch: int = Field(500, ge=1, le=500, description="messages per question")
+    directory_every_s: float = Field(0.5, gt=0, description="between looks for changed entries")
+    directory_check_every_s: float = Field(
+        10.0, gt=0, description="between looks whether the broker lost the directory"
+    )
+    connections_max: int = Field(8, ge=2, description="to PostgreSQL, per role")

@@ -1,0 +1,166 @@
+"""A group of accepted requests in one statement: keys, emails, messages, one outbox row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from kernel.database import Database
+from kernel.outbox import Entry, Outbox
+
+# Unnested arrays: one plan, one round trip, whatever the size of the group. The rows of keys are
+# sorted by the caller, so that two groups never wait for each other crosswise.
+_ACCEPT = """
+WITH new_emails AS (
+    INSERT INTO ingest.emails (email_id, tenant_id, message_ids, accepted, scheduled_at)
+    SELECT email_id, tenant_id, string_to_array(ids, ',')::uuid[], accepted, scheduled_at
+    FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::bytea[], %b::timestamptz[])
+        AS e (email_id, tenant_id, ids, accepted, scheduled_at)
+), new_messages AS (
+    INSERT INTO ingest.messages
+        (message_id, email_id, tenant_id, recipient, recipient_type, audit_at)
+    SELECT *, now() + make_interval(secs => %b)
+    FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::smallint[])
+), new_outbox AS (
+    INSERT INTO ingest.outbox (records, messages, due_at)
+    VALUES (%b, %b, now() + make_interval(secs => %b)) RETURNING id
+)
+"""
+_PLAIN = "SELECT id, 0 FROM new_outbox"
+_KEYED = """
+, new_keys AS (
+    INSERT INTO ingest.idempotency AS known
+        (tenant_id, route, key, fingerprint, response, expires_at)
+    SELECT *, now() + make_interval(secs => %b)
+    FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::bytea[], %b::bytea[])
+    ON CONFLICT (tenant_id, route, key) DO UPDATE
+        SET fingerprint = excluded.fingerprint, response = excluded.response,
+            expires_at = excluded.expires_at
+        WHERE known.expires_at < now()
+    RETURNING 1
+)
+SELECT id, (SELECT count(*) FROM new_keys) FROM new_outbox
+"""
+ACCEPT_PLAIN = _ACCEPT + _PLAIN
+ACCEPT_KEYED = _ACCEPT + _KEYED
+
+FIND_KEYS = """
+SELECT k.tenant_id, k.route, k.key, k.fingerprint, k.response
+FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS asked (tenant_id, route, key)
+JOIN ingest.idempotency AS k USING (tenant_id, route, key) WHERE k.expires_at > now()
+"""
+
+
+class KeyTaken(Exception):
+    """Another process accepted a request with the same key at the same moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyName:
+    """What an Idempotency-Key is unique in."""
+
+    tenant_id: str
+    route: str
+    key: str
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        return self.tenant_id, self.route, self.key
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """fingerprint: SHA-256 of the request. response: what was answered, as it was answered."""
+
+    name: KeyName
+    fingerprint: bytes
+    response: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    message_id: str
+    recipient: str
+    recipient_type: int
+
+
+@dataclass(frozen=True, slots=True)
+class EmailRow:
+    """accepted: the serialized MessageAccepted of its first message."""
+
+    email_id: str
+    tenant_id: str
+    accepted: bytes
+    scheduled_at: datetime | None
+    messages: Sequence[MessageRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Everything that one group commits."""
+
+    keys: Sequence[KeyRow]
+    emails: Sequence[EmailRow]
+    records: Sequence[Outgoing]
+
+
+class AcceptanceStore:
+    """audit_after_s: a message open so long is asked about. key_kept_s: an Idempotency-Key."""
+
+    def __init__(
+        self, database: Database, outbox: Outbox, *, audit_after_s: float, key_kept_s: float
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._audit_after_s = audit_after_s
+        self._key_kept_s = key_kept_s
+
+    async def find(self, names: Sequence[KeyName]) -> dict[KeyName, KeyRow]:
+        """Those of the keys that a request was accepted with."""
+        columns = [list(column) for column in zip(*(name.order for name in names), strict=True)]
+        async with self._database.transaction() as tx:
+            rows = await tx.rows(FIND_KEYS, columns)
+        found = [
+            KeyRow(KeyName(str(tenant_id), route, key), bytes(fingerprint), bytes(response))
+            for tenant_id, route, key, fingerprint, response in rows
+        ]
+        return {row.name: row for row in found}
+
+    async def write(self, write: Write) -> Entry:
+        """One transaction. Raises KeyTaken, and then nothing is written."""
+        keys = sorted(write.keys, key=lambda row: row.name.order)
+        sql = ACCEPT_KEYED if keys else ACCEPT_PLAIN
+        async with self._database.transaction() as tx:
+            [(row, inserted)] = await tx.rows(sql, self._params(keys, write))
+            if inserted != len(keys):
+                raise KeyTaken
+        return self._outbox.adopt(row, write.records)
+
+    def _params(self, keys: Sequence[KeyRow], write: Write) -> list[object]:
+        emails = write.emails
+        messages = [(email, row) for email in emails for row in email.messages]
+        params: list[object] = [
+            [UUID(email.email_id) for email in emails],
+            [UUID(email.tenant_id) for email in emails],
+            [",".join([row.message_id for row in email.messages]) for email in emails],
+            [email.accepted for email in emails],
+            [email.scheduled_at for email in emails],
+            self._audit_after_s,
+            [UUID(row.message_id) for _, row in messages],
+            [UUID(email.email_id) for email, _ in messages],
+            [UUID(email.tenant_id) for email, _ in messages],
+            [row.recipient for _, row in messages],
+            [row.recipient_type for _, row in messages],
+            *self._outbox.insert_params(write.records),
+        ]
+        if keys:
+            params += [
+                self._key_kept_s,
+                [UUID(row.name.tenant_id) for row in keys],
+                [row.name.route for row in keys],
+                [row.name.key for row in keys],
+                [row.fingerprint for row in keys],
+                [row.response for row in keys],
+            ]
+        return params

@@ -1,0 +1,82 @@
+"""What is promised and not yet kept: open messages, and closed ones the log may not know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from kernel.database import Database, Transaction
+from services.ingest.domain import event
+from services.ingest.domain.draft import Recipient
+
+CLOSE = """
+UPDATE ingest.messages AS m SET closed_state = given.state, closed_at = now(),
+    audit_at = least(m.audit_at, now() + make_interval(secs => %b))
+FROM unnest(%b::uuid[], %b::smallint[]) AS given (id, state)
+WHERE m.message_id = given.id AND m.closed_state IS NULL RETURNING m.message_id
+"""
+DUE = """
+SELECT m.message_id, m.closed_state, m.recipient, m.recipient_type, e.accepted
+FROM ingest.messages AS m JOIN ingest.emails AS e USING (email_id)
+WHERE m.audit_at < now() ORDER BY m.audit_at LIMIT %s
+"""
+PUT_OFF = """
+UPDATE ingest.messages AS m SET audit_at = given.audit_at
+FROM unnest(%s::uuid[], %s::timestamptz[]) AS given (id, audit_at)
+WHERE m.message_id = given.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A message that the audit asks about. closed: its terminal state is known here."""
+
+    message_id: str
+    closed: bool
+    accepted: MessageAccepted
+
+
+class AuditStore:
+    """closed_after_s: what closed so long ago is looked up in the event log."""
+
+    def __init__(
+        self, database: Database, *, closed_after_s: float, return_path_key: bytes
+    ) -> None:
+        self._database = database
+        self._closed_after_s = closed_after_s
+        self._return_path_key = return_path_key
+
+    async def close(self, tx: Transaction, states: Sequence[tuple[str, int]]) -> set[str]:
+        """Those that were open until now."""
+        given = sorted(states)
+        rows = await tx.rows(
+            CLOSE,
+            (self._closed_after_s, [UUID(one) for one, _ in given], [state for _, state in given]),
+        )
+        return {str(message_id) for (message_id,) in rows}
+
+    async def due(self, count: int) -> list[Due]:
+        """The first of those whose time has come."""
+        async with self._database.transaction() as tx:
+            rows = await tx.rows(DUE, (count,))
+        return [
+            Due(str(message_id), state is not None, self._rebuilt(message_id, row))
+            for message_id, state, *row in rows
+        ]
+
+    async def put_off(self, times: Sequence[tuple[str, datetime | None]]) -> None:
+        """The next look at each; None: never again."""
+        given = sorted(times, key=lambda one: one[0])
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                PUT_OFF, ([UUID(one) for one, _ in given], [moment for _, moment in given])
+            )
+
+    def _rebuilt(self, message_id: UUID, row: Sequence[Any]) -> MessageAccepted:
+        address, kind, accepted = row
+        recipients = [(str(message_id), Recipient(address, kind))]
+        first = MessageAccepted.FromString(bytes(accepted))
+        [same] = event.for_recipients(first, recipients, self._return_path_key)
+        return same

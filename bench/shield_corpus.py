@@ -37,9 +37,11 @@ class Sample:
         return self.label in BAD
 
 
-def samples(folder: Path) -> Iterator[Sample]:
-    """Every ham, spam and phish message below `folder`."""
+def samples(folder: Path, *, but: str = "") -> Iterator[Sample]:
+    """Every ham, spam and phish message in `folder`, except for files with `but` in their name."""
     for path in sorted(folder.glob("*.jsonl.zst")):
+        if but and but in path.name:
+            continue
         for row in rows(path):
             if row["label"] in MAIL:
                 raw = row["raw"].encode("latin-1")

@@ -3,8 +3,8 @@
 Logistic regression over which rules fired, on the training split alone. Three things keep it
 honest. Good mail stands beside copies of itself as an API client would post it: HTML without its
 text part, without the fields that a mail program adds, from another domain than its links; else
-those would mean spam, as they do in a corpus whose good mail is twenty years old. No rule may hold a message by
-itself: each kind of rule has a cap. And what is `fixed` in the rules stays as it was set by hand.
+those would mean spam, as they do in a corpus whose good mail is twenty years old. No rule may hold
+a message by itself: each kind of rule has a cap. And what is `fixed` stays as it was set by hand.
 
 Prints what the scores then catch and cost, by file and split; with --write puts them in place.
 """
@@ -143,7 +143,7 @@ def written(toml: str, scores: dict[str, float]) -> str:
     """The same file with these scores; comments and order stay."""
     for name, score in scores.items():
         pattern = rf'(name = "{re.escape(name)}"\nscore = )[-0-9.]+'
-        toml = re.sub(pattern, lambda found, to=score: f"{found[1]}{to}", toml)
+        toml = re.sub(pattern, rf"\g<1>{score}", toml)
     return toml
 
 

@@ -23,7 +23,7 @@ class ShieldApi(ShieldServiceServicer):
     ) -> ScoreResponse:
         tenant = self.tenants.get(request.tenant_id) or Tenant()
         limits = of_tenant(tenant.hold_score, tenant.block_score, self.scorer.book.thresholds)
-        opinion = self.scorer.score(request.content, thresholds=limits)
+        opinion = self.scorer.score(request.content, thresholds=limits, quote=True)
         return ScoreResponse(
             verdict=opinion.verdict,
             score=opinion.score,

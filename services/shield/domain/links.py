@@ -9,6 +9,10 @@ from functools import lru_cache
 SECOND_LEVEL = frozenset({"co", "com", "org", "net", "gov", "ac", "edu", "ne", "or", "go"})
 URL = re.compile(r"https?://[^\s<>\"')\]]+", re.IGNORECASE)
 SHOWN_HOST = re.compile(r"^(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?:[:/?#].*)?$")
+# Browsers take a backslash for a slash, and any number of either. The last @ ends the userinfo.
+AUTHORITY = re.compile(r"(?:https?:)?[/\\]{2,}(?:([^/\\?#]*)@)?(\[[^\]]*\]|[^/\\?#:]*)(?::(\d*))?")
+URL_CHARS = 2000
+HOST_CHARS = 253  # RFC 1035 §2.3.4, in text
 IP_HOST = re.compile(
     r"^(?:\d{1,3}(?:\.\d{1,3}){3}|\d{8,10}|0x[0-9a-f]{2,8}(?:\.0x[0-9a-f]+)*|\[.*\])$"
 )
@@ -28,7 +32,7 @@ class Link:
 
 def link(url: str, text: str = "") -> Link:
     """`text` is what the reader sees in place of the address."""
-    url = url.strip().lower()
+    url = url.strip()[:URL_CHARS].lower()
     userinfo, host, port = authority(url)
     named = SHOWN_HOST.match(text.strip().lower()) if "." in text and len(text) < 200 else None
     shown = named[1] if named else ""
@@ -37,17 +41,10 @@ def link(url: str, text: str = "") -> Link:
 
 def authority(url: str) -> tuple[str, str, str]:
     """userinfo, host and port of an http address (RFC 3986 §3.2), as browsers read it."""
-    if not url.startswith(("http://", "https://", "//")):
+    if not (found := AUTHORITY.match(url)):
         return "", "", ""
-    rest = url[url.index("//") + 2 :].replace("\\", "/").lstrip("/")
-    for end in "/?#":
-        rest = rest.partition(end)[0]
-    userinfo, _, place = rest.rpartition("@")
-    if place.startswith("["):
-        host, _, port = place.partition("]")
-        return userinfo, host + "]", port.lstrip(":")
-    host, _, port = place.partition(":")
-    return userinfo, host.strip("."), port
+    userinfo, host, port = found.groups("")
+    return userinfo, host[:HOST_CHARS].strip("."), port
 
 
 @lru_cache(maxsize=8192)

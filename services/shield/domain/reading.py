@@ -13,13 +13,16 @@ from services.shield.domain.links import URL, Link, link, mail_domain
 
 # Soft hyphen, zero-width space and its kin, BOM: they cut words that a reader sees whole.
 INVISIBLE = "\xad\u200b\u200c\u200d\u2060\ufeff\u034f\u180e"
+LEFT_OPEN_MAX = 5000
+DEEP_CHARS = 20_000
+FIELD_CHARS = 998  # RFC 5322 §2.1.1
 ELEMENTS = "a,area,img,form,input,iframe,script,style,base"
 UNSEEN = ("script", "style", "title")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    html_chars: int = 200_000
+    html_chars: int = 100_000
     text_chars: int = 100_000
     links: int = 500
     attachments: int = 100
@@ -49,29 +52,31 @@ class Reading:
     subject: str
     text: str  # the text part in one line
     page: Page
+    words: str  # the longer of the two bodies, in one line
     links: tuple[Link, ...]  # of both parts, the first of each address
     attachments: tuple[Attachment, ...]
     document: str  # all of it in lower case, a line per field: what text rules search
 
-    @property
-    def words(self) -> str:
-        """The longer of the two bodies."""
-        return max(self.text, self.page.text, key=len)
-
 
 def read(content: Content, limits: Limits) -> Reading:
-    sender = getattr(content, "from")
+    sender = getattr(content, "from")[:FIELD_CHARS]
     source = content.text[: limits.text_chars]
     page = parse(content.html[: limits.html_chars], limits)
     attachments = tuple(content.attachments[: limits.attachments])
     links = unique([*page.links, *(link(url) for url in URL.findall(source)[: limits.links])])
-    text, subject = plain(source), plain(content.subject)
+    text, subject = plain(source), plain(content.subject[:FIELD_CHARS])
     lines = [
         f"from: {plain(sender)}",
-        *(f"reply-to: {plain(mailbox)}" for mailbox in content.reply_to[:5]),
+        *(f"reply-to: {plain(mailbox[:FIELD_CHARS])}" for mailbox in content.reply_to[:5]),
         f"subject: {subject}",
-        *(f"header: {plain(each.name)}: {plain(each.value)}" for each in content.headers[:50]),
-        *(f"attachment: {plain(a.content_type)} {plain(a.filename)}" for a in attachments),
+        *(
+            f"header: {plain(each.name[:FIELD_CHARS])}: {plain(each.value[:FIELD_CHARS])}"
+            for each in content.headers[:50]
+        ),
+        *(
+            f"attachment: {plain(a.content_type[:FIELD_CHARS])} {plain(a.filename[:FIELD_CHARS])}"
+            for a in attachments
+        ),
         *(f"link: {each.url[:300]}" for each in links[:100]),
         f"body: {text}",
         f"body: {page.text}" if page.text != text else "",
@@ -83,6 +88,7 @@ def read(content: Content, limits: Limits) -> Reading:
         subject=subject,
         text=text,
         page=page,
+        words=max(text, page.text, key=len),
         links=links,
         attachments=attachments,
         document="\n".join(lines).lower(),
@@ -92,7 +98,7 @@ def read(content: Content, limits: Limits) -> Reading:
 def parse(html: str, limits: Limits) -> Page:
     if not html:
         return Page()
-    tree = LexborHTMLParser(html)
+    tree = LexborHTMLParser(shallow(html))
     nodes = tree.css(ELEMENTS)
     links = [anchor(node) for node in nodes if node.tag in {"a", "area"}][: limits.links]
     tags = [node.tag for node in nodes]
@@ -112,6 +118,13 @@ def parse(html: str, limits: Limits) -> Page:
     )
 
 
+def shallow(html: str) -> str:
+    """The page, or where it leaves thousands of elements open, the beginning of it: the time to
+    parse grows with the square of the depth."""
+    left_open = html.count("<") - 2 * html.count("</")
+    return html if left_open < LEFT_OPEN_MAX else html[:DEEP_CHARS]
+
+
 def anchor(node: LexborNode) -> Link:
     return link(node.attributes.get("href") or "", node.text(separator="") or "")
 
@@ -122,11 +135,12 @@ def kind(node: LexborNode) -> str:
 
 def plain(text: str) -> str:
     """One line, single spaces, wide and mathematical letters folded, nothing invisible."""
+    text = " ".join(text.split())
     if not text.isascii():
         for each in INVISIBLE:  # eight searches cost a tenth of one translate
             text = text.replace(each, "")
         text = unicodedata.normalize("NFKC", text)
-    return " ".join(text.split())
+    return text
 
 
 def unique(links: list[Link]) -> tuple[Link, ...]:

@@ -39,14 +39,21 @@ class Scorer:
         self._terms = Terms(book.lists, book.brands)
         self._scores = {rule.name: rule.score for rule in book.rules}
 
-    def score(self, content: Content, *, thresholds: Thresholds | None = None) -> Opinion:
-        """Never raises on anything that content may hold."""
+    def score(
+        self, content: Content, *, thresholds: Thresholds | None = None, quote: bool = False
+    ) -> Opinion:
+        """Never raises on anything that content may hold.
+
+        quote: the words that text rules saw, also where the message passes; for what does not pass
+        they are always there.
+        """
         limits = thresholds or self.book.thresholds
         reading = read(content, self.book.limits)
         findings = self.findings(reading)
         score = self.total(findings)
-        reasons = self.reasons(findings, reading)
-        return Opinion(score, verdict(score, limits), reasons, limits)
+        decided = verdict(score, limits)
+        document = reading.document if quote or decided != Verdict.VERDICT_PASS else ""
+        return Opinion(score, decided, self.reasons(findings, document), limits)
 
     def findings(self, reading: Reading) -> dict[str, str]:
         """The rules that fired, each with a detail (text rules get theirs in `reasons`)."""
@@ -73,9 +80,9 @@ class Scorer:
         credit = max(sum(each for each in scores if each < 0), -self.book.credit_max)
         return round(sum(each for each in scores if each > 0) + credit, 3)
 
-    def reasons(self, fired: Mapping[str, str], reading: Reading) -> tuple[Reason, ...]:
+    def reasons(self, fired: Mapping[str, str], document: str) -> tuple[Reason, ...]:
         heaviest = sorted(fired, key=lambda name: -abs(self._scores[name]))[:REASONS_MAX]
-        quotes = self.quotes(set(heaviest), reading)
+        quotes = self.quotes(set(heaviest), document) if document else {}
         return tuple(
             Reason(
                 rule=name,
@@ -85,10 +92,10 @@ class Scorer:
             for name in heaviest
         )
 
-    def quotes(self, names: set[str], reading: Reading) -> dict[str, str]:
+    def quotes(self, names: set[str], document: str) -> dict[str, str]:
         """The words that text rules saw: the set says that, the pattern says where."""
         found = {
-            rule.name: pattern.search(reading.document)
+            rule.name: pattern.search(document)
             for rule, pattern in zip(self.book.text, self._patterns, strict=True)
             if rule.name in names
         }

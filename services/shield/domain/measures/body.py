@@ -40,8 +40,8 @@ def images_per_word(reading: Reading, terms: Terms) -> Finding:
 
 def capitals(reading: Reading, _: Terms) -> Finding:
     """Words in capitals among all, from twenty words on."""
-    sample = reading.words[: SAMPLE_CHARS // 2].split(" ")
-    shouted = sum(each.isupper() for each in sample if len(each) > 3)
+    sample = reading.words[: SAMPLE_CHARS // 3].split(" ")
+    shouted = sum(map(str.isupper, [each for each in sample if len(each) > 3]))
     return Finding(shouted / len(sample)) if len(sample) >= 20 else NONE
 
 

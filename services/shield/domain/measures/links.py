@@ -22,6 +22,11 @@ def counting(test: Callable[[Link], bool]) -> Measure:
     return measure
 
 
+def numbered(each: Link) -> bool:
+    """Three digits in a name (and not in an address): shop4829.example."""
+    return sum(map(str.isdigit, each.domain)) >= 3 and each.domain[-1].isalpha()
+
+
 def link_text_elsewhere(reading: Reading, _: Terms) -> Finding:
     """Links that show one domain and lead to another, which is not the sender's own either.
 
@@ -137,9 +142,7 @@ MEASURES: dict[str, Measure] = {
     "link_ip": counting(lambda each: bool(IP_HOST.match(each.host))),
     "link_punycode": counting(lambda each: "xn--" in each.host),
     "link_userinfo": counting(lambda each: each.userinfo),
-    "link_digits": counting(
-        lambda each: sum(c.isdigit() for c in each.domain) >= 3 and not IP_HOST.match(each.host)
-    ),
+    "link_digits": counting(numbered),
 } | {
     each.__name__: each
     for each in (

@@ -1,0 +1,49 @@
+"""Letters that people write, and a scorer to read them with."""
+
+from functools import cache
+from pathlib import Path
+
+import services.shield
+from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
+from contracts.shield.v1.events_pb2 import Verdict
+from services.shield.domain.rulebook import parse
+from services.shield.domain.scoring import Opinion, Scorer
+
+PASS, HOLD, BLOCK = Verdict.VERDICT_PASS, Verdict.VERDICT_HOLD, Verdict.VERDICT_BLOCK
+
+
+@cache
+def scorer() -> Scorer:
+    path = Path(services.shield.__file__).with_name("rules.toml")
+    return Scorer(parse(path.read_text()))
+
+
+def letter(
+    subject: str = "Hello",
+    *,
+    text: str = "",
+    html: str = "",
+    sender: str = "Acme <hello@acme.example>",
+    reply_to: tuple[str, ...] = (),
+    headers: tuple[Header, ...] = (),
+    attachments: tuple[Attachment, ...] = (),
+) -> Content:
+    content = Content(
+        subject=subject,
+        text=text,
+        html=html,
+        reply_to=reply_to,
+        headers=headers,
+        attachments=attachments,
+    )
+    setattr(content, "from", sender)
+    return content
+
+
+def opinion(content: Content) -> Opinion:
+    return scorer().score(content, quote=True)
+
+
+def rules(content: Content) -> dict[str, str]:
+    """The rules that fired, with what they saw."""
+    return {each.rule: each.detail for each in opinion(content).reasons}

@@ -1,0 +1,174 @@
+"""A message accepted is a message screened, whatever is found at its reference."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import pytest
+
+from contracts.ingest.v1.content_pb2 import Content
+from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope, MessageAccepted
+from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel.content import Body, Missing
+from kernel.crypto import Secrets, new_key, new_secret_key, seal
+from kernel.outcome import Emit, Outcome, Park
+from kernel.stream import Record
+from kernel.table import Table
+from services.shield.handlers import Handlers
+from tests.unit.services.shield.letters import BLOCK, HOLD, PASS, letter, scorer
+from tests.unit.services.shield.test_scoring import GTUBE
+
+KEY = new_key()
+SECRETS = Secrets([new_secret_key()])
+
+
+class NoKafka:
+    def follow(self, event: type, on_record: Callable[[Record], None]) -> asyncio.Event:
+        return asyncio.Event()
+
+
+class Shelf:
+    """Sealed bodies by reference; counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+        self.asked: list[list[str]] = []
+
+    async def put_many(self, bodies: Sequence[Body]) -> list[str]:
+        raise NotImplementedError
+
+    async def get_many(self, references: Sequence[str]) -> list[bytes | Missing]:
+        self.asked.append(list(references))
+        return [self.bodies.get(each, Missing(each)) for each in references]
+
+    async def expire(self, today: date) -> list[str]:
+        raise NotImplementedError
+
+
+class Desk:
+    """Handlers with one tenant, and a shelf to put its mail on."""
+
+    def __init__(self, *, hold_score: float = 0) -> None:
+        self.shelf = Shelf()
+        self.tenants = Table(Tenant, NoKafka())
+        self.tenants.put(
+            Tenant(
+                tenant_id="t1",
+                version=1,
+                content_key=SECRETS.encrypt(KEY),
+                hold_score=hold_score,
+            )
+        )
+        self.handlers = Handlers(self.shelf, self.tenants, SECRETS, scorer())
+
+    def accept(self, number: int, content: Content | bytes, *, key: bytes = KEY) -> MessageAccepted:
+        body = content if isinstance(content, bytes) else content.SerializeToString()
+        self.shelf.bodies[f"ref{number}"] = seal(key, body, f"t1/e{number}".encode())
+        return accepted(number)
+
+    def screen(self, *events: MessageAccepted) -> list[Outcome]:
+        return asyncio.run(self.handlers.on_accepted(events))
+
+
+def accepted(number: int, *, tenant_id: str = "t1", recipient: int = 0) -> MessageAccepted:
+    envelope = Envelope(
+        message_id=f"m{number}.{recipient}",
+        email_id=f"e{number}",
+        tenant_id=tenant_id,
+        content_ref=f"ref{number}",
+    )
+    return MessageAccepted(
+        message_id=envelope.message_id, message_class=MESSAGE_CLASS_BULK, envelope=envelope
+    )
+
+
+def screened(outcome: Outcome) -> MessageScreened:
+    assert isinstance(outcome, Emit)
+    [event] = outcome.events
+    assert isinstance(event, MessageScreened)
+    return event
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernel.table.POLL_S", 0)
+    fetch = Table.fetch
+    monkeypatch.setattr(Table, "fetch", lambda self, ids: fetch(self, ids, within_s=0))
+
+
+def test_each_message_gets_its_own_verdict_in_order() -> None:
+    desk = Desk()
+    events = [desk.accept(1, letter(text="hello")), desk.accept(2, letter(text=GTUBE))]
+    first, second = [screened(each) for each in desk.screen(*events)]
+    assert (first.verdict, second.verdict) == (PASS, BLOCK)
+    assert second.reasons[0].rule == "gtube"
+
+
+def test_the_envelope_and_the_class_travel_on() -> None:
+    desk = Desk()
+    event = desk.accept(1, letter(text="hello"))
+    [outcome] = desk.screen(event)
+    assert screened(outcome).envelope == event.envelope
+    assert screened(outcome).message_class == MESSAGE_CLASS_BULK
+    assert screened(outcome).rules_version == scorer().book.version
+
+
+def test_a_batch_asks_the_store_once_and_once_for_each_email() -> None:
+    desk = Desk()
+    desk.accept(1, letter(text="hello"))
+    desk.accept(2, letter(text="hello"))
+    outcomes = desk.screen(accepted(1), accepted(1, recipient=1), accepted(2))
+    assert [screened(each).message_id for each in outcomes] == ["m1.0", "m1.1", "m2.0"]
+    assert desk.shelf.asked == [["ref1", "ref2"]]
+
+
+def test_a_body_that_is_missing_is_held_and_its_neighbour_passes() -> None:
+    desk = Desk()
+    present = desk.accept(2, letter(text="hello"))
+    first, second = [screened(each) for each in desk.screen(accepted(1), present)]
+    assert (first.verdict, first.reasons[0].rule) == (HOLD, "content_missing")
+    assert second.verdict == PASS
+
+
+def test_a_body_under_another_key_is_held_unread() -> None:
+    desk = Desk()
+    [outcome] = desk.screen(desk.accept(1, letter(text="hello"), key=new_key()))
+    assert screened(outcome).verdict == HOLD
+    assert screened(outcome).reasons[0].rule == "content_unreadable"
+
+
+def test_a_body_that_is_no_content_is_held_unread() -> None:
+    desk = Desk()
+    [outcome] = desk.screen(desk.accept(1, b"\xff\xff\xff"))
+    assert screened(outcome).reasons[0].rule == "content_unreadable"
+
+
+def test_mail_of_a_deleted_tenant_is_blocked() -> None:
+    desk = Desk()
+    desk.tenants.put(Tenant(tenant_id="t1", version=2, deleted=True))
+    [outcome] = desk.screen(desk.accept(1, letter(text="hello")))
+    assert (screened(outcome).verdict, screened(outcome).reasons[0].rule) == (
+        BLOCK,
+        "tenant_deleted",
+    )
+
+
+def test_mail_of_a_tenant_that_nobody_knows_is_parked_for_the_audit_to_offer_again() -> None:
+    [outcome] = Desk().screen(accepted(1, tenant_id="t2"))
+    assert isinstance(outcome, Park)
+
+
+def test_a_key_that_our_secrets_cannot_open_parks_the_message() -> None:
+    desk = Desk()
+    stranger = Secrets([new_secret_key()]).encrypt(KEY)
+    desk.tenants.put(Tenant(tenant_id="t1", version=2, content_key=stranger))
+    [outcome] = desk.screen(desk.accept(1, letter(text="hello")))
+    assert isinstance(outcome, Park)
+
+
+def test_a_tenants_own_threshold_decides() -> None:
+    desk = Desk(hold_score=0.4)
+    event = desk.accept(1, letter(text="Please confirm your billing details."))
+    [outcome] = desk.screen(event)
+    assert screened(outcome).verdict == HOLD

@@ -81,7 +81,8 @@ class Scorer:
         return round(sum(each for each in scores if each > 0) + credit, 3)
 
     def reasons(self, fired: Mapping[str, str], document: str) -> tuple[Reason, ...]:
-        heaviest = sorted(fired, key=lambda name: -abs(self._scores[name]))[:REASONS_MAX]
+        telling = [name for name in fired if self._scores[name]]
+        heaviest = sorted(telling, key=lambda name: -abs(self._scores[name]))[:REASONS_MAX]
         quotes = self.quotes(set(heaviest), document) if document else {}
         return tuple(
             Reason(

@@ -1,0 +1,231 @@
+"""shield on real Kafka: what ingest accepted comes out screened, and a dry run stores nothing."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from google.protobuf.message import Message
+
+from contracts.ingest.v1.content_pb2 import Content
+from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.events_pb2 import (
+    MESSAGE_CLASS_BULK,
+    MESSAGE_CLASS_EXPRESS,
+    Envelope,
+    MessageAccepted,
+    MessageClass,
+)
+from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
+from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
+from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
+from kernel import clock
+from kernel.backoff import Health
+from kernel.content import Body, open_store
+from kernel.crypto import Secrets, new_key, new_secret_key, seal
+from kernel.kafka import Kafka
+from kernel.rpc import Peer, Refused
+from kernel.service import run
+from kernel.topics import PARKED, contract_of, encode
+from services.shield.app import create
+from services.shield.settings import Settings
+
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+TOKEN = "shared"
+SCREENED = contract_of(MessageScreened.DESCRIPTOR).names
+ACCEPTED = contract_of(MessageAccepted.DESCRIPTOR).names
+
+
+class Post:
+    """An installation of which only shield runs; the test is ingest before it and router after."""
+
+    def __init__(self, bootstrap_servers: str, prefix: str, folder: Path) -> None:
+        self.settings = Settings(
+            kafka_bootstrap_servers=bootstrap_servers,
+            kafka_topic_prefix=prefix,
+            content_store_url=folder.as_uri(),
+            secret_keys=[new_secret_key()],
+            rpc_token=TOKEN,
+            rpc_listen=f"127.0.0.1:{free_port()}",
+        )
+        self.store = open_store(self.settings.content_store_url)
+        self.tenant = Tenant(tenant_id=str(uuid4()), version=1)
+        self.key = new_key()
+        self.tenant.content_key = Secrets(self.settings.secret_keys).encrypt(self.key)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        service = asyncio.create_task(run([create(self.settings)], stop=stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await service
+
+    async def publish(self, *events: Message) -> None:
+        kafka = self.kafka()
+        kafka.declare(MessageAccepted, MessageScreened, Tenant)
+        await kafka.create_topics()
+        await kafka.publish([encode(event, clock.now(), None) for event in events])
+        await kafka.close()
+
+    def kafka(self) -> Kafka:
+        settings = self.settings
+        return Kafka(settings.kafka_bootstrap_servers, Health(), prefix=settings.kafka_topic_prefix)
+
+    async def accepted(
+        self, text: str, message_class: MessageClass.ValueType = MESSAGE_CLASS_EXPRESS
+    ) -> MessageAccepted:
+        email_id, message_id = str(uuid4()), str(uuid4())
+        content = Content(email_id=email_id, subject="Hello", text=text)
+        associated = f"{self.tenant.tenant_id}/{email_id}".encode()
+        sealed = seal(self.key, content.SerializeToString(), associated)
+        [reference] = await self.store.put_many([Body(sealed, "now", date(2030, 1, 1))])
+        envelope = Envelope(
+            message_id=message_id,
+            email_id=email_id,
+            tenant_id=self.tenant.tenant_id,
+            content_ref=reference,
+            message_class=message_class,
+        )
+        return MessageAccepted(
+            message_id=message_id, message_class=message_class, envelope=envelope
+        )
+
+    async def read(self, *topics: str, count: int) -> list[bytes]:
+        prefix = self.settings.kafka_topic_prefix
+        consumer = AIOKafkaConsumer(
+            *(prefix + topic for topic in topics),
+            bootstrap_servers=self.settings.kafka_bootstrap_servers,
+            auto_offset_reset="earliest",
+        )
+        async with consumer:
+            return [(await consumer.getone()).value for _ in range(count)]
+
+    async def screened(self, count: int) -> dict[str, MessageScreened]:
+        events = [
+            MessageScreened.FromString(raw) for raw in await self.read(*SCREENED, count=count)
+        ]
+        return {event.message_id: event for event in events}
+
+    async def score(self, content: Content, token: str = TOKEN) -> ScoreResponse:
+        peer = Peer("shield", self.settings.rpc_listen, token)
+        try:
+            request = ScoreRequest(tenant_id=self.tenant.tenant_id, content=content)
+            return await peer.ask(ShieldServiceStub(peer.channel).Score, request, deadline_s=5)
+        finally:
+            await peer.close()
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+@pytest.fixture
+def post(bootstrap_servers: str, tmp_path: Path) -> Post:
+    return Post(bootstrap_servers, f"s{uuid4().hex[:8]}.", tmp_path)
+
+
+def within(seconds: float, story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(story, seconds))
+
+
+def test_accepted_mail_comes_out_screened_in_its_class(post: Post) -> None:
+    async def story() -> None:
+        good = await post.accepted("Lunch at noon?")
+        bad = await post.accepted(GTUBE, MESSAGE_CLASS_BULK)
+        await post.publish(post.tenant, good, bad)
+        async with post.running():
+            screened = await post.screened(2)
+        assert screened[good.message_id].verdict == Verdict.VERDICT_PASS
+        assert screened[good.message_id].envelope == good.envelope
+        assert screened[bad.message_id].verdict == Verdict.VERDICT_BLOCK
+        assert screened[bad.message_id].message_class == MESSAGE_CLASS_BULK
+        assert screened[bad.message_id].reasons[0].rule == "gtube"
+
+    within(60, story())
+
+
+def test_a_lost_body_holds_its_message_and_a_poisoned_record_is_parked(post: Post) -> None:
+    async def story() -> None:
+        good, lost = await post.accepted("Lunch?"), await post.accepted("Lunch?")
+        lost.envelope.content_ref = good.envelope.content_ref.replace(":0:", ":7:")
+        gone = MessageAccepted()
+        gone.CopyFrom(lost)
+        gone.message_id = gone.envelope.message_id = str(uuid4())
+        gone.envelope.content_ref = f"now/2020-01-01/{uuid4()}:0:10"
+        await post.publish(post.tenant, good, lost, gone)
+        await poison(post)
+        async with post.running():
+            screened = await post.screened(3)
+            [parked] = await post.read(ACCEPTED[0] + PARKED, count=1)
+        assert screened[good.message_id].verdict == Verdict.VERDICT_PASS
+        assert screened[lost.message_id].reasons[0].rule == "content_unreadable"
+        assert screened[gone.message_id].reasons[0].rule == "content_missing"
+        assert parked == b"\xff\xff"
+
+    within(60, story())
+
+
+async def poison(post: Post) -> None:
+    kafka = post.kafka()
+    record = encode(await post.accepted("x"), clock.now(), None)
+    record.value = b"\xff\xff"
+    await kafka.publish([record])
+    await kafka.close()
+
+
+def test_a_message_may_be_faster_than_the_record_of_its_tenant(post: Post) -> None:
+    async def story() -> None:
+        early = await post.accepted("Lunch at noon?")
+        await post.publish(early)
+        async with post.running():
+            await asyncio.sleep(1)
+            await post.publish(post.tenant)
+            screened = await post.screened(1)
+        assert screened[early.message_id].verdict == Verdict.VERDICT_PASS
+
+    within(60, story())
+
+
+def test_a_dry_run_answers_with_score_reasons_and_thresholds(post: Post) -> None:
+    async def story() -> None:
+        post.tenant.hold_score = 3.5
+        await post.publish(post.tenant)
+        async with post.running():
+            while (answer := await patient(post)) is None or answer.hold_score != 3.5:
+                await asyncio.sleep(0.1)
+        assert answer.verdict == Verdict.VERDICT_BLOCK
+        assert answer.score > answer.block_score > answer.hold_score
+        assert answer.reasons[0].rule == "gtube"
+        assert answer.rules_version
+
+    within(60, story())
+
+
+async def patient(post: Post) -> ScoreResponse | None:
+    """None while the server is not there yet."""
+    with suppress(Exception):
+        return await post.score(Content(text=GTUBE))
+    return None
+
+
+def test_a_dry_run_without_the_installations_token_is_refused(post: Post) -> None:
+    async def story() -> None:
+        await post.publish(post.tenant)
+        async with post.running():
+            while await patient(post) is None:
+                await asyncio.sleep(0.1)
+            with pytest.raises(Refused, match="RPC_TOKEN"):
+                await post.score(Content(), token="another")
+
+    within(60, story())

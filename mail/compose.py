@@ -5,7 +5,7 @@ it is when it is plain and narrow, else quoted-printable or base64, whichever is
 Message-ID come from the caller; Bcc has no field here and so cannot reach the wire.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -16,6 +16,9 @@ from mail.headers import HeaderError
 from mail.mime import Attachment, Part
 
 __all__ = ["Attachment", "Composed", "Email", "HeaderError", "compose", "custom_headers"]
+
+TextPart = Callable[[str, str], Part]
+"""Subtype and text to a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,18 @@ class Composed:
 
 def compose(email: Email) -> Composed:
     """The message as bytes. Raises HeaderError, AddressError or MimeError with the reason."""
+    return compose_with(email, mime.text)
+
+
+def compose_with(email: Email, text_part: TextPart) -> Composed:
+    """`compose` with another maker of the text parts: what `variant` needs."""
     fields = _address_fields(email)
     fields.append(headers.unstructured("Subject", email.subject))
     if email.message_id is not None:
         fields.append(headers.message_id(email.message_id))
     fields += custom_headers(email.headers)
     fields.append(b"MIME-Version: 1.0\r\n")
-    root = _structure(email, b"".join(fields))
+    root = _structure(email, b"".join(fields), text_part)
     return Composed((*fields, *root.headers), root.body)
 
 
@@ -89,26 +97,28 @@ def _address_fields(email: Email) -> list[bytes]:
     return fields
 
 
-def _structure(email: Email, seed: bytes) -> Part:
+def _structure(email: Email, seed: bytes, text_part: TextPart) -> Part:
     """The tree: mixed(alternative(text, related(html, inline images)), attachments)."""
     boundary = blake2b(seed, digest_size=12).hexdigest().encode("ascii")
     with_html = email.html is not None
     inline = [a for a in email.attachments if a.content_id and with_html]
     attached = [a for a in email.attachments if not (a.content_id and with_html)]
-    root = _text_parts(email, inline, boundary)
+    root = _text_parts(email, inline, boundary, text_part=text_part)
     if attached:
         parts = [root, *[mime.attachment(a, boundary) for a in attached]]
         root = mime.multipart("mixed", parts, b"m" + boundary)
     return root
 
 
-def _text_parts(email: Email, inline: list[Attachment], boundary: bytes) -> Part:
+def _text_parts(
+    email: Email, inline: list[Attachment], boundary: bytes, *, text_part: TextPart
+) -> Part:
     if email.html is None:
-        return mime.text("plain", email.text or "")
-    html = mime.text("html", email.html)
+        return text_part("plain", email.text or "")
+    html = text_part("html", email.html)
     if inline:
         parts = [html, *[mime.attachment(a, boundary) for a in inline]]
         html = mime.multipart("related", parts, b"r" + boundary)
     if email.text is None:
         return html
-    return mime.multipart("alternative", [mime.text("plain", email.text), html], b"a" + boundary)
+    return mime.multipart("alternative", [text_part("plain", email.text), html], b"a" + boundary)

@@ -50,22 +50,30 @@ class Part:
 
 def text(subtype: str, content: str) -> Part:
     """A text part in UTF-8 (US-ASCII where that says the same), 7-bit on the wire."""
-    try:
-        data = content.encode("utf-8")
-    except UnicodeEncodeError:
-        raise MimeError(f"the {subtype} part has a lone surrogate: it is not Unicode") from None
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    data = utf8_lines(content)
     if not data.endswith(b"\n"):
         data += b"\n"
     charset = b"us-ascii" if content.isascii() else b"utf-8"
     encoding, body = encode_text(data)
-    return Part(
-        (
-            b"Content-Type: text/%b; charset=%b\r\n" % (subtype.encode("ascii"), charset),
-            b"Content-Transfer-Encoding: %b\r\n" % encoding,
-        ),
-        body,
+    return Part(text_fields(subtype, charset, encoding), body)
+
+
+def utf8_lines(content: str) -> bytes:
+    """The text in UTF-8 with LF line ends. Raises MimeError for a lone surrogate."""
+    try:
+        data = content.encode("utf-8")
+    except UnicodeEncodeError:
+        raise MimeError("the text has a lone surrogate: it is not Unicode") from None
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
+def text_fields(subtype: str, charset: bytes, encoding: bytes) -> tuple[bytes, bytes]:
+    """The two fields of a text part."""
+    return (
+        b"Content-Type: text/%b; charset=%b\r\n" % (subtype.encode("ascii"), charset),
+        b"Content-Transfer-Encoding: %b\r\n" % encoding,
     )
 
 

@@ -1,0 +1,89 @@
+"""Unsubscribing: List-Unsubscribe (RFC 2369) and one click (RFC 8058).
+
+The POST of a mail client carries no cookie and no login: its URL is all there is, so it holds a
+signed token. A GET must change nothing: scanners follow every link.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from mail import headers, message, token
+
+_PURPOSE = b"unsubscribe"
+_URL = re.compile(r"https://[^\s<>,\"\x00-\x20\x7f-\U0010ffff]{1,1900}")
+_MAILTO = re.compile(r"mailto:[^\s<>,\"\x00-\x20\x7f-\U0010ffff]{1,900}")
+ONE_CLICK = "List-Unsubscribe=One-Click"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Who leaves what: the message that was sent, its tenant, and the list ("" for all mail)."""
+
+    tenant_id: UUID
+    message_id: UUID
+    list_name: str = ""
+
+
+def fields(url: str, mailto: str | None = None, *, one_click: bool = True) -> tuple[bytes, ...]:
+    """List-Unsubscribe and, for one click, List-Unsubscribe-Post; both have to be DKIM-signed.
+
+    Raises HeaderError: the URL is not https (RFC 8058 §3.1) or holds what a URI cannot.
+    """
+    if not _URL.fullmatch(url):
+        raise headers.HeaderError(f"{url[:80]!r} cannot be in List-Unsubscribe: it needs https")
+    targets = [f"<{url}>"]
+    if mailto is not None:
+        address = mailto if mailto.startswith("mailto:") else f"mailto:{mailto}"
+        if not _MAILTO.fullmatch(address):
+            raise headers.HeaderError(f"{mailto[:80]!r} cannot be in List-Unsubscribe")
+        targets.append(f"<{address}>")
+    line = headers.field("List-Unsubscribe", ", ".join(targets))
+    return (line, headers.field("List-Unsubscribe-Post", ONE_CLICK)) if one_click else (line,)
+
+
+def make(subscription: Subscription, key: bytes) -> str:
+    """The token for the URL. `key`: at least 16 secret octets."""
+    return token.seal(
+        _PURPOSE,
+        subscription.tenant_id.bytes
+        + subscription.message_id.bytes
+        + subscription.list_name.encode("utf-8"),
+        key,
+    )
+
+
+def read(text: str, keys: Iterable[bytes]) -> Subscription | None:
+    """What a token stands for; None for a forged one, to be answered like a missing page."""
+    payload = token.unseal(_PURPOSE, text, keys)
+    if payload is None or len(payload) < 32:
+        return None
+    return Subscription(
+        UUID(bytes=payload[:16]),
+        UUID(bytes=payload[16:32]),
+        payload[32:].decode("utf-8", "replace"),
+    )
+
+
+def is_one_click(content_type: str, body: bytes) -> bool:
+    """Whether a POST says `List-Unsubscribe=One-Click`, url-encoded or as a form (§3.2)."""
+    if len(body) > 65536:
+        return False
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        head = b"Content-Type: " + content_type.encode("latin-1", "replace").replace(b"\n", b" ")
+        return any(_says_so(part) for part in _form(head, body))
+    given = parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    return ("List-Unsubscribe", "One-Click") in given
+
+
+def _form(head: bytes, body: bytes) -> list[message.Entity]:
+    whole = message.read(head.replace(b"form-data", b"mixed", 1) + b"\r\n\r\n" + body)
+    return message.parts(whole)
+
+
+def _says_so(part: message.Entity) -> bool:
+    _, given = message.parameters(part.get("content-disposition"))
+    return given.get("name") == "List-Unsubscribe" and part.body.strip() == b"One-Click"

@@ -1,0 +1,75 @@
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import token, unsubscribe
+from mail.headers import HeaderError
+from mail.unsubscribe import Subscription
+
+KEY, OLD = b"k" * 32, b"o" * 32
+LEAVES = Subscription(UUID(int=1), UUID(int=2), "news")
+
+
+def test_both_headers_are_written() -> None:
+    assert unsubscribe.fields("https://a.example/u/t", "leave@a.example?subject=t") == (
+        b"List-Unsubscribe: <https://a.example/u/t>,\r\n <mailto:leave@a.example?subject=t>\r\n",
+        b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+    )
+    assert len(unsubscribe.fields("https://a.example/u/t", one_click=False)) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.example/", "https://a.example/>, <x", "https://a\r\nX: y", ""]
+)
+def test_only_a_clean_https_address_will_do(url: str) -> None:
+    with pytest.raises(HeaderError):
+        unsubscribe.fields(url)
+
+
+def test_a_token_says_who_leaves_what_also_after_a_rotation() -> None:
+    text = unsubscribe.make(LEAVES, OLD)
+    assert unsubscribe.read(text, (KEY, OLD)) == LEAVES
+    assert unsubscribe.read(text, (KEY,)) is None
+
+
+@given(st.integers(0, 200), st.sampled_from("ABCabc019-_"))
+def test_a_changed_token_is_nobodys(position: int, letter: str) -> None:
+    text = unsubscribe.make(LEAVES, KEY)
+    position %= len(text)
+    changed = text[:position] + letter + text[position + 1 :]
+    assert unsubscribe.read(changed, (KEY,)) == (LEAVES if changed == text else None)
+
+
+@given(st.text(max_size=100))
+def test_any_text_is_no_token(text: str) -> None:
+    assert unsubscribe.read(text, (KEY,)) is None
+
+
+def test_a_token_for_one_purpose_is_none_for_another() -> None:
+    text = token.seal(b"open", b"x" * 40, KEY)
+    assert token.unseal(b"open", text, (KEY,)) == b"x" * 40
+    assert unsubscribe.read(text, (KEY,)) is None
+    with pytest.raises(ValueError, match="16 octets"):
+        token.seal(b"open", b"", b"short")
+
+
+FORM = b'--xx\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--xx--\r\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "leaves"),
+    [
+        ("application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click", True),
+        ("", b"List-Unsubscribe=One-Click&x=1", True),
+        ("multipart/form-data; boundary=xx", FORM, True),
+        ("multipart/form-data; boundary=xx", FORM.replace(b"One-Click", b"No"), False),
+        ("multipart/form-data; boundary=yy", FORM, False),
+        ("application/x-www-form-urlencoded", b"List-Unsubscribe=no", False),
+        ("application/x-www-form-urlencoded", b"", False),
+        ("application/x-www-form-urlencoded", b"a" * 70_000, False),
+    ],
+)
+def test_a_one_click_post_is_known_in_both_encodings(kind: str, body: bytes, leaves: bool) -> None:
+    assert unsubscribe.is_one_click(kind, body) is leaves

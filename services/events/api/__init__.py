@@ -1,0 +1,18 @@
+"""What the public door asks: gRPC, one tenant at a time."""
+
+from contracts.events.v1.events_service_pb2_grpc import EventsServiceServicer
+from kernel.database import Database
+from services.events.api.emails import EmailsApi
+from services.events.api.webhooks import Webhooks, WebhooksApi
+
+
+class EventsApi(EmailsApi, WebhooksApi, EventsServiceServicer):
+    """contracts.events.v1.EventsService.
+
+    api: the role that sees one tenant; engine: for what spans tenants.
+    """
+
+    def __init__(self, api: Database, engine: Database, webhooks: Webhooks) -> None:
+        self.api = api
+        self.engine = engine
+        self.webhooks = webhooks

@@ -1,0 +1,113 @@
+"""Composition root: the only place where events is wired together."""
+
+from functools import partial
+
+from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
+from contracts.events.v1.events_pb2 import WebhookDisabled
+from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel.backoff import Health
+from kernel.crypto import Secrets
+from kernel.database import Database
+from kernel.kafka import Kafka
+from kernel.outbox import Outbox
+from kernel.rpc import Server
+from kernel.service import Service, every
+from kernel.stream import Brake, Stream
+from services.events.api import EventsApi
+from services.events.api.webhooks import Webhooks as AskedWebhooks
+from services.events.clients import Caller
+from services.events.domain.endpoint import networks
+from services.events.handlers import Handlers
+from services.events.loops.retention import Retention
+from services.events.loops.webhooks import Rules, Webhooks
+from services.events.settings import Settings
+
+SWEEP_EVERY_S = 1.0
+DAY_S = 86_400.0
+EVERY_FACT = (
+    MessageAccepted,
+    MessageScreened,
+    DeliveryAssigned,
+    DeliveryAttempted,
+    MessageDelayed,
+    MessageClosed,
+    ComplaintReceived,
+    BounceReceived,
+    WebhookDisabled,
+)
+
+
+def create(settings: Settings) -> Service:
+    """Inside the running loop."""
+    health = Health()
+    kafka = Kafka(
+        settings.kafka_bootstrap_servers,
+        health,
+        prefix=settings.kafka_topic_prefix,
+        client="events",
+        drain_s=settings.drain_s,
+    )
+    engine = Database(settings.engine_database_url, name="events-engine")
+    api = Database(settings.api_database_url, connections_max=4, name="events-api")
+    outbox = Outbox(engine, "events", kafka.publish, sweep_after_s=settings.sweep_after_s)
+    secrets, allowed = Secrets(settings.secret_keys), networks(settings.webhook_allow)
+    caller = Caller(allowed, timeout_s=settings.webhook_timeout_s)
+    webhooks = Webhooks(
+        engine, outbox, caller=caller, secrets=secrets, health=health, rules=rules_of(settings)
+    )
+    handlers = Handlers(webhooks.room, webhooks.take, settings.webhook_lease_s)
+    log = Stream(
+        *EVERY_FACT,
+        name="events.log",
+        handler=handlers.on_any,
+        health=health,
+        send=kafka.publish,
+        database=engine,
+        outbox=outbox,
+        brake=Brake(parked_share_max=settings.parked_share_max),
+        gather_s=settings.gather_s,
+    )
+    kafka.consume(log, group=settings.group)
+    retention = Retention(engine, log_days=settings.log_days)
+    server = Server(settings.rpc_listen, settings.rpc_token)
+    answers = EventsApi(api, engine, AskedWebhooks(secrets, allowed, webhooks.wake))
+    add_EventsServiceServicer_to_server(answers, server.grpc)
+
+    async def close() -> None:
+        await webhooks.drain()
+        await outbox.drain()
+        await kafka.close()
+        await caller.close()
+        await api.close()
+        await engine.close()
+
+    return Service(
+        "events",
+        [
+            kafka.run,
+            server.run,
+            webhooks.run,
+            partial(every, SWEEP_EVERY_S, outbox.sweep, health),
+            partial(every, DAY_S, retention.keep, health),
+        ],
+        close,
+        health,
+        drain=webhooks.drain,
+        drain_s=settings.drain_s,
+        health_host=settings.health_host,
+        health_port=settings.health_port,
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    return Rules(
+        settings.webhook_schedule_s,
+        settings.webhook_concurrency,
+        settings.webhook_timeout_s,
+        settings.webhook_probe_s,
+        settings.webhook_poll_s,
+        settings.webhook_lease_s,
+    )

@@ -1,0 +1,213 @@
+"""What a tenant is told: types with Resend's names, a superset, and the data of each.
+
+An event's data names its own recipient and the To field, and so never another Bcc recipient.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Any, TypeAlias
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.delivery.v1.events_pb2 import (
+    BounceReceived,
+    ComplaintReceived,
+    DeliveryAttempted,
+    Outcome,
+    Reply,
+)
+from contracts.events.v1.events_pb2 import WebhookDisabled
+from contracts.ingest.v1.events_pb2 import MessageAccepted, RecipientType
+from contracts.router.v1.events_pb2 import (
+    CLOSED_STATE_BOUNCED,
+    CLOSED_STATE_CANCELLED,
+    CLOSED_STATE_DELIVERED,
+    CLOSED_STATE_FAILED,
+    CLOSED_STATE_SUPPRESSED,
+    DeliveryAssigned,
+    MessageClosed,
+    MessageDelayed,
+)
+from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
+from mail import bounce
+from services.events.domain.facts import Fact, Kind, is_scheduled
+
+API_VERSION = "2026-11-01"
+Data: TypeAlias = dict[str, Any]
+
+CLOSED_TYPES = {
+    CLOSED_STATE_DELIVERED: "email.delivered",
+    CLOSED_STATE_BOUNCED: "email.bounced",
+    CLOSED_STATE_FAILED: "email.failed",
+    CLOSED_STATE_SUPPRESSED: "email.suppressed",
+    CLOSED_STATE_CANCELLED: "email.canceled",
+}
+UNTOLD_TYPES = {
+    Kind.ACCEPTED: "message.accepted",
+    Kind.SCREENED: "message.screened",
+    Kind.ASSIGNED: "message.assigned",
+    Kind.ATTEMPTED: "message.attempted",
+    Kind.DELAYED: "message.delayed",
+}
+TOLD_TYPES = {
+    Kind.ASSIGNED: "email.sent",
+    Kind.DELAYED: "email.delivery_delayed",
+    Kind.COMPLAINT: "email.complained",
+    Kind.BOUNCE: "email.bounced",
+    Kind.WEBHOOK_DISABLED: "webhook.disabled",
+    Kind.WEBHOOK_TEST: "webhook.test",
+}
+# What an endpoint may ask for: ours, and those of Resend's that its users configure.
+EVENT_TYPES = frozenset(
+    {*CLOSED_TYPES.values(), *TOLD_TYPES.values(), "email.scheduled", "email.opened"}
+    | {"email.clicked", "email.unsubscribed", "email.received"}
+    | {"suppression.added", "suppression.removed"}
+    | {f"{noun}.{verb}" for noun in ("domain", "contact") for verb in ("created", "updated")}
+    | {"domain.deleted", "contact.deleted"}
+)
+
+
+def type_of(fact: Fact, *, told: bool) -> str:
+    """Its name in the timeline and on webhooks."""
+    if isinstance(fact.event, MessageClosed):
+        return CLOSED_TYPES.get(fact.event.state, "email.failed")
+    if told and isinstance(fact.event, MessageAccepted):
+        return "email.scheduled" if is_scheduled(fact.event.envelope) else "email.sent"
+    return TOLD_TYPES[fact.kind] if told or fact.kind > Kind.CLOSED else UNTOLD_TYPES[fact.kind]
+
+
+def data_of(fact: Fact, accepted: MessageAccepted | None, *, told: int) -> Data:
+    """The `data` of an event; accepted: of the same message, None when it is not known."""
+    if isinstance(fact.event, WebhookDisabled):
+        return {"webhook_id": fact.subject_id, "reason": fact.event.reason}
+    return {**common(fact, accepted), **({"seq": told} if told else {}), **special(fact)}
+
+
+def common(fact: Fact, accepted: MessageAccepted | None) -> Data:
+    data: Data = {
+        "email_id": fact.email_id,
+        "message_id": fact.subject_id,
+        "recipient": fact.recipient,
+    }
+    if accepted is None:
+        return data
+    kind = RecipientType.Name(accepted.envelope.recipient_type).rpartition("_")[2].lower()
+    return {
+        **data,
+        "recipient_type": kind,
+        "from": getattr(accepted, "from"),
+        "to": list(accepted.to),
+        "subject": accepted.subject,
+        "created_at": iso(accepted.envelope.accepted_at),
+        "tags": dict(accepted.tags),
+        "metadata": dict(accepted.metadata),
+        "stream": accepted.stream or "transactional",
+    }
+
+
+def special(fact: Fact) -> Data:
+    """What only this kind of event has."""
+    event = fact.event
+    if isinstance(event, MessageClosed):
+        return closing(event)
+    if isinstance(event, MessageAccepted):
+        return {"scheduled_at": iso(event.envelope.due_at)} if is_scheduled(event.envelope) else {}
+    if isinstance(event, MessageDelayed):
+        later = {"next_attempt_at": iso(event.next_attempt_at)}
+        return {"smtp": smtp(event.reply, attempt=event.attempt), **later}
+    if isinstance(event, ComplaintReceived):
+        return {"complaint": {"feedback_type": event.feedback_type, "source": event.source}}
+    if isinstance(event, BounceReceived):
+        return {"bounce": refusal(event.reply, event.bounce_class, late=True)}
+    return internal(event)
+
+
+def internal(event: Any) -> Data:  # noqa: ANN401 - the engine's own events
+    """Of the events that only the timeline shows."""
+    if isinstance(event, MessageScreened):
+        reasons = [{"rule": r.rule, "score": r.score, "detail": r.detail} for r in event.reasons]
+        verdict = Verdict.Name(event.verdict).removeprefix("VERDICT_").lower()
+        return {"screening": {"verdict": verdict, "score": event.score, "reasons": reasons}}
+    if isinstance(event, DeliveryAssigned):
+        way = {"egress_id": event.egress_id, "source_ip": event.source_ip, "site": event.site}
+        return {"assignment": {"attempt": event.attempt, **way}}
+    if isinstance(event, DeliveryAttempted):
+        outcome = Outcome.Name(event.outcome).removeprefix("OUTCOME_").lower()
+        reply = smtp(event.reply, attempt=event.attempt)
+        if event.bounce_class:
+            reply["bounce_class"] = event.bounce_class
+        return {
+            "outcome": outcome,
+            "ambiguous": event.ambiguous,
+            "smtp": {**reply, "duration_ms": event.duration_ms},
+        }
+    return {}
+
+
+def closing(event: MessageClosed) -> Data:
+    said = {"smtp": smtp(event.reply, attempt=event.attempt)} if event.HasField("reply") else {}
+    flag = {"ambiguous": True} if event.ambiguous else {}
+    if event.state == CLOSED_STATE_DELIVERED:
+        return {**said, **flag}
+    if event.state == CLOSED_STATE_BOUNCED:
+        name = event.bounce_class or ("message_expired" if event.reason == "expired" else "")
+        return {**said, **flag, "bounce": refusal(event.reply, name, reason=event.reason)}
+    if event.state == CLOSED_STATE_SUPPRESSED:
+        return {"suppressed": {"type": event.reason, "reason": event.bounce_class or event.reason}}
+    if event.state == CLOSED_STATE_CANCELLED:
+        return {"canceled": {"by": event.reason or "api"}}
+    code = event.reply.enhanced or (str(event.reply.code) if event.reply.code else event.reason)
+    return {**said, **flag, "failed": {"reason": event.reason, "code": code}}
+
+
+def smtp(reply: Reply, *, attempt: int) -> Data:
+    return {
+        "code": reply.code,
+        "enhanced_code": reply.enhanced,
+        "response": reply.text,
+        "step": reply.step,
+        "mx": reply.mx,
+        "remote_ip": reply.remote_ip,
+        "local_ip": reply.local_ip,
+        "tls": reply.tls,
+        "attempt": attempt,
+    }
+
+
+def refusal(reply: Reply, name: str, *, reason: str = "", late: bool = False) -> Data:
+    """`bounce`: SES's type and subtype, our class, and what the receiver said."""
+    try:
+        verdict = bounce.named(name or "uncategorized")
+    except KeyError:  # of a newer or older delivery
+        verdict = bounce.named("uncategorized")
+    said = " ".join(part for part in (str(reply.code or ""), reply.enhanced, reply.text) if part)
+    return {
+        "type": verdict.ses_type,
+        "subType": verdict.ses_subtype,
+        "class": name or verdict.name,
+        "code": reply.code,
+        "enhanced_code": reply.enhanced,
+        "diagnosticCode": [said] if said else [],
+        "message": reply.text or reason,
+        "async": late,
+    }
+
+
+def envelope(identifier: str, name: str, *, created_at: str, data: Mapping[str, Any]) -> bytes:
+    """A webhook's body."""
+    return msgspec.json.encode(
+        {
+            "id": identifier,
+            "type": name,
+            "created_at": created_at,
+            "timestamp": created_at,
+            "api_version": API_VERSION,
+            "data": data,
+        }
+    )
+
+
+def iso(moment: Timestamp) -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return moment.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

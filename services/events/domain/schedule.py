@@ -1,0 +1,53 @@
+"""When a webhook is tried again, and when its endpoint is given up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+# The schedule of the Standard Webhooks specification: the delay before each try, in seconds.
+# It ends after 75 h 35 min.
+SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
+JITTER = 0.2
+RETRY_AFTER_MAX_S = 86400.0
+GONE = 410
+CIRCUIT_FAILURES = 5
+DISABLE_FAILURES = 20
+DISABLE_AFTER = timedelta(hours=120)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """status: 0 when there was none. error: why a try failed, empty when it succeeded."""
+
+    status: int
+    error: str = ""
+    retry_after_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return not self.error and 200 <= self.status < 300
+
+
+def delay_s(
+    schedule: Sequence[float], tries: int, *, retry_after_s: float, chance: float
+) -> float | None:
+    """Until the next try, after `tries` of them failed; None: there is none.
+
+    chance: 0 to 1, for the jitter. A Retry-After only makes it longer, and never past a day.
+    """
+    if tries >= len(schedule):
+        return None
+    jittered = schedule[tries] * (1 + JITTER * (2 * chance - 1))
+    return max(jittered, min(retry_after_s, RETRY_AFTER_MAX_S))
+
+
+def retry_after_s(header: str, *, now: datetime, parsed: datetime | None) -> float:
+    """RFC 9110 §10.2.3: seconds, or a date, which the caller has parsed."""
+    if header.strip().isascii() and header.strip().isdigit():
+        return float(header.strip()[:9])
+    return max(0.0, (parsed - now).total_seconds()) if parsed else 0.0
+
+
+def is_given_up(failures: int, failing_for: timedelta) -> bool:
+    """Not one success in so long, and enough tries to know."""
+    return failures >= DISABLE_FAILURES and failing_for >= DISABLE_AFTER

@@ -1,0 +1,26 @@
+"""Standard Webhooks v1 signatures, https://github.com/standard-webhooks (spec, "Signature scheme").
+
+Symmetric: base64 of HMAC-SHA-256 over `id.timestamp.body`, under the bytes behind `whsec_`.
+"""
+
+import base64
+import hmac
+
+PREFIX = "whsec_"
+SECRET_BYTES = 32  # the specification asks for 24 to 64
+
+
+def secret_text(secret: bytes) -> str:
+    """As a tenant is shown it, and as the libraries take it."""
+    return PREFIX + base64.b64encode(secret).decode()
+
+
+def headers(secret: bytes, identifier: str, *, timestamp: int, body: bytes) -> dict[str, str]:
+    """timestamp: Unix seconds of this try; the id is the same on every one."""
+    signed = f"{identifier}.{timestamp}.".encode() + body
+    signature = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
+    return {
+        "webhook-id": identifier,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{signature}",
+    }

@@ -1,0 +1,1 @@
+"""What events does by itself: webhooks, and forgetting."""

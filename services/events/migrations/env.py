@@ -1,0 +1,5 @@
+"""Run by Alembic."""
+
+from kernel.migrate import run_env
+
+run_env("events")

@@ -1,0 +1,127 @@
+"""The log, what lists are made of, webhook endpoints and their tasks.
+
+A message's rows lie in the partition of the day of its id, an email's in that of its own. Nothing
+that changes is in an index of `state`, so that its updates stay in their page.
+"""
+
+from kernel.migrate import day_partitioned, outbox, sql, tenant_rows
+
+revision, down_revision = "0001", None
+
+LOG = """
+    CREATE TABLE log (
+        subject_id uuid NOT NULL,          -- the message
+        event_id uuid NOT NULL,
+        position uuid NOT NULL,            -- UUIDv7 of the recording: the public id, and a cursor
+        tenant_id uuid NOT NULL,
+        kind smallint NOT NULL,            -- domain.facts.Kind
+        seq integer NOT NULL,              -- 1, 2, … per message, without gaps
+        told integer NOT NULL,             -- 1, 2, … per message of what tenants are told; 0: not
+        recorded_at timestamptz NOT NULL DEFAULT now(),
+        payload bytea NOT NULL,            -- the event, as it travelled
+        PRIMARY KEY (subject_id, event_id)
+    ) PARTITION BY RANGE (subject_id);
+    CREATE INDEX log_told ON log (tenant_id, position) WHERE told > 0;
+
+    CREATE TABLE state (
+        subject_id uuid PRIMARY KEY,
+        tenant_id uuid NOT NULL,
+        email_id uuid NOT NULL,
+        recipient text NOT NULL,           -- in lower case, for lists
+        domain text NOT NULL,
+        seq integer NOT NULL,
+        told integer NOT NULL,
+        rank smallint NOT NULL,            -- domain.facts.Rank
+        closed smallint NOT NULL,          -- router's ClosedState; 0: open
+        closed_at timestamptz,
+        delayed_at timestamptz             -- when a delay was last told
+    ) PARTITION BY RANGE (subject_id);
+    CREATE INDEX state_email ON state (email_id);
+    CREATE INDEX state_recipient ON state (tenant_id, recipient, email_id);
+    CREATE INDEX state_domain ON state (tenant_id, domain, email_id);
+
+    CREATE TABLE emails (
+        tenant_id uuid NOT NULL,
+        email_id uuid NOT NULL,
+        message_id uuid NOT NULL,          -- whose MessageAccepted tells the rest
+        rank smallint NOT NULL,
+        sent boolean NOT NULL,             -- email.sent was told
+        PRIMARY KEY (tenant_id, email_id)
+    ) PARTITION BY RANGE (email_id);
+    CREATE INDEX emails_rank ON emails (tenant_id, rank, email_id);
+
+    CREATE TABLE tags (
+        tenant_id uuid NOT NULL,
+        tag text NOT NULL,                 -- name, and name:value
+        email_id uuid NOT NULL,
+        PRIMARY KEY (tenant_id, tag, email_id)
+    ) PARTITION BY RANGE (email_id);
+
+    CREATE TABLE facts (
+        event_id uuid PRIMARY KEY,
+        subject_id uuid NOT NULL,          -- a message that is closed, or a webhook endpoint
+        position uuid NOT NULL,
+        tenant_id uuid NOT NULL,
+        kind smallint NOT NULL,
+        seq integer NOT NULL,
+        told integer NOT NULL,
+        recorded_at timestamptz NOT NULL DEFAULT now(),
+        payload bytea NOT NULL
+    );
+    CREATE INDEX facts_subject ON facts (subject_id);
+    CREATE INDEX facts_told ON facts (tenant_id, position) WHERE told > 0;
+    CREATE INDEX facts_recorded ON facts (recorded_at);
+"""
+
+WEBHOOKS = """
+    CREATE TABLE webhooks (
+        id uuid PRIMARY KEY,
+        tenant_id uuid NOT NULL,
+        url text NOT NULL,
+        event_types text[] NOT NULL,       -- empty: all
+        secret bytea NOT NULL,             -- encrypted
+        enabled boolean NOT NULL DEFAULT true,
+        disabled_reason text NOT NULL DEFAULT '',
+        created_at timestamptz NOT NULL DEFAULT now(),
+        deleted_at timestamptz,
+        failures integer NOT NULL DEFAULT 0,   -- since the last success
+        failing_since timestamptz,
+        probe_at timestamptz               -- when a failing endpoint may be tried again
+    );
+    CREATE INDEX webhooks_tenant ON webhooks (tenant_id, id) WHERE deleted_at IS NULL;
+
+    CREATE TABLE webhook_tasks (
+        event_id uuid NOT NULL,
+        endpoint_id uuid NOT NULL,
+        tenant_id uuid NOT NULL,
+        subject_id uuid NOT NULL,
+        position uuid NOT NULL,
+        type text NOT NULL,
+        created_at timestamptz NOT NULL DEFAULT now(),
+        due_at timestamptz NOT NULL,       -- of the next try; while claimed, of the lease's end
+        token uuid,                        -- of who has claimed it
+        tries smallint NOT NULL DEFAULT 0,
+        state smallint NOT NULL DEFAULT 0, -- waiting, delivered, failed
+        status smallint NOT NULL DEFAULT 0,
+        error text NOT NULL DEFAULT '',
+        PRIMARY KEY (event_id, endpoint_id)
+    ) WITH (fillfactor = 80);
+    CREATE INDEX webhook_tasks_due ON webhook_tasks (endpoint_id, due_at) WHERE state = 0;
+    CREATE INDEX webhook_tasks_listed ON webhook_tasks (endpoint_id, position);
+    CREATE INDEX webhook_tasks_created ON webhook_tasks USING brin (created_at);
+"""
+
+
+def upgrade() -> None:
+    outbox()
+    sql(LOG)
+    sql(WEBHOOKS)
+    day_partitioned("log")
+    day_partitioned("state", storage="fillfactor=70")
+    day_partitioned("emails", storage="fillfactor=80")
+    day_partitioned("tags")
+    for table in ("log", "state", "emails", "tags"):
+        tenant_rows(table, grant="SELECT")
+    for table in ("facts", "webhook_tasks"):
+        tenant_rows(table, grant="SELECT, INSERT")
+    tenant_rows("webhooks", grant="SELECT, INSERT, UPDATE")

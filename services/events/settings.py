@@ -1,0 +1,64 @@
+"""Everything an operator can change about events."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from kernel import settings as kernel_settings
+from services.events.domain.endpoint import networks
+from services.events.domain.schedule import SCHEDULE_S
+
+
+class Settings(kernel_settings.Settings):
+    """events: the log, lists and webhooks."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EVENTS_", extra="ignore", populate_by_name=True, validate_default=True
+    )
+
+    engine_database_url: str = Field(
+        "postgresql://events_engine@127.0.0.1/obm", description="handlers and loops"
+    )
+    api_database_url: str = Field(
+        "postgresql://events_api@127.0.0.1/obm", description="answers, one tenant at a time"
+    )
+    rpc_listen: str = Field("127.0.0.1:8033", description="for the other services")
+    health_port: int | None = Field(None, description="of /live, /ready and /metrics; empty: none")
+    group: str = Field("events", description="consumer group")
+    gather_s: float = Field(0.05, description="how long facts are gathered into one transaction")
+    drain_s: float = Field(10.0, description="for what runs when told to stop")
+    webhook_allow: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="private CIDRs that webhooks may call, also without TLS; comma-separated",
+    )
+    webhook_schedule_s: Annotated[list[float], NoDecode] = Field(
+        default_factory=lambda: list(SCHEDULE_S),
+        description="delay before each try of a webhook, in seconds; comma-separated",
+    )
+    webhook_timeout_s: float = Field(15.0, description="of one try")
+    webhook_concurrency: int = Field(10, description="tries at one endpoint at a time")
+    webhook_probe_s: float = Field(60.0, description="from probe to probe of a failing endpoint")
+    webhook_poll_s: float = Field(1.0, description="how often due retries are looked for")
+    webhook_lease_s: float = Field(60.0, description="after which another may take a claimed try")
+    log_days: int = Field(30, description="kept after the last close of a day's messages")
+
+    @field_validator("webhook_allow", "webhook_schedule_s", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            [part.strip() for part in value.split(",") if part] if isinstance(value, str) else value
+        )
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        networks(value)
+        return value
+
+    @field_validator("webhook_schedule_s")
+    @classmethod
+    def _named(cls, value: list[float]) -> list[float]:
+        if not value:
+            raise ValueError("name at least one delay, such as 0")
+        return value

@@ -1,0 +1,1 @@
+"""Tables and queries of events: the only SQL. Hot statements take a batch as arrays."""

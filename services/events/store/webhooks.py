@@ -1,0 +1,115 @@
+"""Webhook endpoints."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from kernel.database import Row, Transaction
+from services.events.domain.endpoint import Endpoint
+from services.events.domain.schedule import CIRCUIT_FAILURES
+
+SHOWN = "id::text, url, event_types, enabled, disabled_reason, created_at"
+
+
+async def of_tenants(tx: Transaction, tenants: Collection[str]) -> list[Endpoint]:
+    """The endpoints that are called, of these tenants."""
+    rows = await tx.rows(
+        "SELECT id::text, tenant_id::text, url, secret, event_types, failures FROM events.webhooks"
+        " WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL AND enabled",
+        (list(tenants),),
+    )
+    return [Endpoint(*row) for row in rows]
+
+
+async def succeed(tx: Transaction, endpoints: Sequence[str]) -> None:
+    await tx.execute(
+        "UPDATE events.webhooks SET failures = 0, failing_since = NULL, probe_at = NULL"
+        " WHERE id = ANY(%s::uuid[]) AND failures > 0",
+        (list(endpoints),),
+    )
+
+
+async def fail(
+    tx: Transaction, failures: Mapping[str, int], *, probe_s: float
+) -> list[tuple[str, int, timedelta]]:
+    """Count failed tries; from so many in a row on only probes are sent. Per endpoint: failures
+    since its last success, and for how long."""
+    ordered = sorted(failures)
+    rows = await tx.rows(
+        "UPDATE events.webhooks w SET failures = w.failures + v.failures,"
+        " failing_since = coalesce(w.failing_since, now()),"
+        " probe_at = CASE WHEN w.failures + v.failures >= %s"
+        " THEN now() + make_interval(secs => %s) END"
+        " FROM unnest(%s::uuid[], %s::int[]) AS v(id, failures) WHERE w.id = v.id"
+        " RETURNING w.id::text, w.failures, now() - w.failing_since",
+        (CIRCUIT_FAILURES, probe_s, ordered, [failures[key] for key in ordered]),
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[str, datetime] | None:
+    """Its tenant and the time; None when it already was."""
+    rows = await tx.rows(
+        "UPDATE events.webhooks SET enabled = false, disabled_reason = %s"
+        " WHERE id = %s AND enabled RETURNING tenant_id::text, now()",
+        (reason, endpoint_id),
+    )
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | None:
+    """The row as it is shown; None when the tenant has so many already."""
+    rows = await tx.rows(
+        "INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)"  # noqa: S608
+        " SELECT %s, %s, %s, %s::text[], %s WHERE (SELECT count(*) FROM events.webhooks"
+        f" WHERE tenant_id = %s AND deleted_at IS NULL) < %s RETURNING {SHOWN}",
+        (
+            endpoint.id,
+            endpoint.tenant_id,
+            endpoint.url,
+            list(endpoint.event_types),
+            endpoint.secret,
+            endpoint.tenant_id,
+            limit,
+        ),
+    )
+    return rows[0] if rows else None
+
+
+async def get(tx: Transaction, tenant_id: str, *, endpoint_id: str) -> Row | None:
+    """As it is shown, and its encrypted secret."""
+    rows = await tx.rows(
+        f"SELECT {SHOWN}, secret FROM events.webhooks"  # noqa: S608
+        " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL",
+        (tenant_id, endpoint_id),
+    )
+    return rows[0] if rows else None
+
+
+async def page(
+    tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int
+) -> list[Row]:
+    """Newest first; after: older than that id, before: newer, the nearest ones."""
+    order, rows = ("ASC", []) if before else ("DESC", [])
+    rows = await tx.rows(
+        f"SELECT {SHOWN} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608
+        " AND deleted_at IS NULL AND (%(after)s::uuid IS NULL OR id < %(after)s)"
+        " AND (%(before)s::uuid IS NULL OR id > %(before)s)"
+        f" ORDER BY id {order} LIMIT %(limit)s",
+        {
+            "tenant": tenant_id,
+            "after": after or None,
+            "before": before or None,
+            "limit": limit,
+        },
+    )
+    return rows[::-1] if before else rows
+
+
+async def remove(tx: Transaction, tenant_id: str, *, endpoint_id: str) -> bool:
+    return bool(
+        await tx.execute(
+            "UPDATE events.webhooks SET deleted_at = now(), enabled = false"
+            " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL",
+            (tenant_id, endpoint_id),
+        )
+    )

@@ -1,9 +1,13 @@
 """Composition root: the only place where delivery is wired together."""
 
 import socket
+from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
 
+from contracts.delivery.v1.delivery_service_pb2_grpc import (
+    add_DeliveryServiceServicer_to_server,
+)
 from contracts.delivery.v1.events_pb2 import ComplaintReceived, DeliveryAttempted
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.router.v1.events_pb2 import DeliveryAssigned
@@ -13,15 +17,20 @@ from kernel.crypto import Secrets
 from kernel.database import Database
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
-from kernel.service import Service, every
+from kernel.rpc import Server
+from kernel.service import Loop, Service, every
 from kernel.stream import Brake, Stream
 from kernel.table import Table
+from services.delivery.api.rpc import DeliveryService
+from services.delivery.api.sandbox import Listener, Sandbox
 from services.delivery.clients.dns import Names
 from services.delivery.clients.exchangers import Exchangers
 from services.delivery.clients.smtp.dial import Dialler
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.handlers import Handlers
 from services.delivery.loops.committer import Committer
+from services.delivery.loops.keeping import Keeping
+from services.delivery.loops.recovery import Recovery
 from services.delivery.loops.rendering import Directory, Renderer
 from services.delivery.loops.sender import Sender
 from services.delivery.loops.ways import Limits
@@ -31,63 +40,50 @@ from services.delivery.store.workers import Worker
 
 SWEEP_EVERY_S = 0.5
 CLOSE_IDLE_EVERY_S = 1.0
+KEEP_EVERY_S = 3600.0
 
 
 def create(settings: Settings) -> Service:
     """Inside the running loop."""
-    health = Health()
-    kafka = Kafka(
-        settings.kafka_bootstrap_servers, health,
-        prefix=settings.kafka_topic_prefix, client="obm-delivery", drain_s=settings.drain_s,
-    )  # fmt: skip
-    database = Database(settings.engine_database_url, name="delivery")
-    outbox = Outbox(database, "delivery", kafka.publish, sweep_after_s=settings.sweep_after_s)
-    journal = Journal()
-    worker = Worker(database, socket.gethostname(), lease_s=settings.lease_s)
-    renderer = create_renderer(settings, kafka)
-    sender = Sender(
-        Committer(database, outbox, journal=journal, health=health),
-        renderer,
-        exchangers=create_exchangers(settings),
-        limits=Limits(
-            settings.connections_max, settings.messages_per_connection_max, settings.idle_s
-        ),
-        health=health,
+    house = House.of(settings)
+    sender = create_sender(house)
+    recovery = Recovery(
+        house.database,
+        house.outbox,
+        journal=house.journal,
+        worker=house.worker,
+        sender=sender,
+        health=house.health,
+        orphan_after_s=settings.orphan_after_s,
     )
-    handlers = Handlers(
-        journal, worker, Days(database, kept_days=settings.journal_kept_days), sender.offer
-    )
-    stream: Stream[DeliveryAssigned] = Stream(
-        DeliveryAssigned,
-        name="delivery.assigned",
-        handler=handlers.on_assigned,
-        health=health,
-        send=kafka.publish,
-        database=database,
-        outbox=outbox,
-        brake=Brake(parked_share_max=settings.parked_share_max),
-    )
-    kafka.consume(stream, group="delivery")
-    kafka.declare(DeliveryAttempted, ComplaintReceived)
+    keeping = Keeping(house.database, house.days, sandbox_kept_days=settings.sandbox_kept_days)
+    consume(house, sender)
+    doors = create_doors(house)
 
     async def close() -> None:
         sender.stop()
-        await worker.resign()
-        await outbox.drain()
-        renderer.close()
-        await kafka.close()
-        await database.close()
+        await house.worker.resign()
+        await house.outbox.drain()
+        await house.kafka.close()
+        await house.database.close()
+        await house.api_database.close()
 
+    pumps = [
+        (SWEEP_EVERY_S, house.outbox.sweep),
+        (settings.lease_s / 3, house.worker.keep),
+        (settings.recover_every_s, recovery.recover),
+        (CLOSE_IDLE_EVERY_S, sender.close_idle),
+        (KEEP_EVERY_S, keeping.keep),
+    ]
     return Service(
         "delivery",
         [
-            kafka.run,
-            partial(every, SWEEP_EVERY_S, outbox.sweep, health),
-            partial(every, settings.lease_s / 3, worker.keep, health),
-            partial(every, CLOSE_IDLE_EVERY_S, sender.close_idle, health),
+            house.kafka.run,
+            *(partial(every, interval_s, action, house.health) for interval_s, action in pumps),
+            *doors,
         ],
         close,
-        health,
+        house.health,
         drain=sender.drain,
         drain_s=settings.drain_s,
         health_host=settings.health_host,
@@ -95,10 +91,88 @@ def create(settings: Settings) -> Service:
     )
 
 
-def create_renderer(settings: Settings, kafka: Kafka) -> Renderer:
-    directory = Directory(Table(Tenant, kafka), Table(Domain, kafka), Secrets(settings.secret_keys))
-    store = open_store(settings.content_store_url)
-    return Renderer(store, directory, threads=settings.signing_threads)
+@dataclass(frozen=True, slots=True)
+class House:
+    """What several parts share."""
+
+    settings: Settings
+    health: Health
+    kafka: Kafka
+    database: Database
+    api_database: Database
+    outbox: Outbox
+    journal: Journal
+    worker: Worker
+    days: Days
+
+    @classmethod
+    def of(cls, settings: Settings) -> "House":
+        health = Health()
+        kafka = Kafka(
+            settings.kafka_bootstrap_servers, health,
+            prefix=settings.kafka_topic_prefix, client="obm-delivery", drain_s=settings.drain_s,
+        )  # fmt: skip
+        database = Database(settings.engine_database_url, name="delivery")
+        return cls(
+            settings,
+            health,
+            kafka,
+            database,
+            Database(settings.api_database_url, name="delivery", connections_max=4),
+            Outbox(database, "delivery", kafka.publish, sweep_after_s=settings.sweep_after_s),
+            Journal(),
+            Worker(database, socket.gethostname(), lease_s=settings.lease_s),
+            Days(database, kept_days=settings.journal_kept_days),
+        )
+
+
+def create_sender(house: House) -> Sender:
+    settings = house.settings
+    return Sender(
+        Committer(house.database, house.outbox, journal=house.journal, health=house.health),
+        create_renderer(house),
+        exchangers=create_exchangers(settings),
+        limits=Limits(
+            settings.connections_max, settings.messages_per_connection_max, settings.idle_s
+        ),
+        health=house.health,
+    )
+
+
+def consume(house: House, sender: Sender) -> None:
+    handlers = Handlers(house.journal, house.worker, house.days, sender.offer)
+    stream: Stream[DeliveryAssigned] = Stream(
+        DeliveryAssigned,
+        name="delivery.assigned",
+        handler=handlers.on_assigned,
+        health=house.health,
+        send=house.kafka.publish,
+        database=house.database,
+        outbox=house.outbox,
+        brake=Brake(parked_share_max=house.settings.parked_share_max),
+    )
+    house.kafka.consume(stream, group="delivery")
+    house.kafka.declare(DeliveryAttempted, ComplaintReceived)
+
+
+def create_doors(house: House) -> list[Loop]:
+    settings = house.settings
+    server = Server(settings.rpc_listen, settings.rpc_token)
+    servicer = DeliveryService(house.database, house.api_database)
+    add_DeliveryServiceServicer_to_server(servicer, server.grpc)
+    if not settings.sandbox_listen:
+        return [server.run]
+    sandbox = Sandbox(
+        house.database, house.outbox, health=house.health, hang_s=settings.sandbox_hang_s
+    )
+    return [server.run, Listener(settings.sandbox_listen, sandbox).run]
+
+
+def create_renderer(house: House) -> Renderer:
+    tenants, domains = Table(Tenant, house.kafka), Table(Domain, house.kafka)
+    directory = Directory(tenants, domains, Secrets(house.settings.secret_keys))
+    store = open_store(house.settings.content_store_url)
+    return Renderer(store, directory, threads=house.settings.signing_threads)
 
 
 def create_exchangers(settings: Settings) -> Exchangers:

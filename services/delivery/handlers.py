@@ -68,7 +68,7 @@ class Handlers:
             [
                 Started(one, epoch, since_s + fate.left_s)
                 for one in batch
-                if (fate := begun.get(_key(one))) and fate.new and not fate.stale
+                if (fate := begun.get(_key(one))) and fate.ours
             ]
         )
 
@@ -77,13 +77,13 @@ def tell(assignment: DeliveryAssigned, fate: Begun | None, *, forgotten: bool = 
     """What there is to say about an assignment at once."""
     if forgotten:
         return Drop("forgotten")
-    if fate is None or not (fate.new or fate.done):
+    if fate is None or (fate.outcome is None and not fate.new):
         return Drop("open")  # somebody is at it, and will tell
+    if fate.outcome is None:
+        return Drop("begun")
     if fate.attempted is not None:
         return Emit(DeliveryAttempted.FromString(fate.attempted))
-    if fate.stale:
-        return Emit(attempted(assignment, STALE, at_ms=clock.now_ms()))
-    return Drop("begun")
+    return Emit(attempted(assignment, STALE, at_ms=clock.now_ms()))
 
 
 def _key(assignment: DeliveryAssigned) -> Key:

@@ -1,7 +1,6 @@
 """delivery on real Kafka and PostgreSQL, speaking to a mail server on loopback."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,9 @@ def house(
     topic_prefix: str,
     database: FreshDatabase,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[House]:
+) -> House:
     folder: Path = tmp_path_factory.mktemp("delivery")
-    yield House(bootstrap_servers, topic_prefix, database, folder)
+    return House(bootstrap_servers, topic_prefix, database, folder)
 
 
 def test_an_assigned_message_arrives_and_its_answer_is_told(house: House) -> None:

@@ -2,6 +2,7 @@
 the service answers to them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -86,7 +87,11 @@ class House:
         return await store.put_many([Body(one, "now", until) for one in sealed])
 
     async def assigned(
-        self, *recipients: str, at: str = "", content: Content | None = None, **more: Any
+        self,
+        *recipients: str,
+        at: str = "",
+        content: Content | None = None,
+        **more: Any,  # noqa: ANN401 - fields of the contract
     ) -> list[DeliveryAssigned]:
         """One email to some recipients, assigned to the hosts `at` (host:port,…)."""
         content = content or a_content()
@@ -103,7 +108,7 @@ class House:
         site: str = "",
         in_s: float = 60.0,
         test: bool = False,
-        **more: Any,
+        **more: Any,  # noqa: ANN401
     ) -> DeliveryAssigned:
         message_id = uuid7_text()
         envelope = Envelope(
@@ -131,7 +136,7 @@ class House:
         return one
 
     @asynccontextmanager
-    async def running(self, **settings: Any) -> AsyncIterator["Running"]:
+    async def running(self, **settings: Any) -> AsyncIterator["Running"]:  # noqa: ANN401
         """The service on this loop, ready; afterwards ended as by SIGTERM."""
         stop = asyncio.Event()
         made = create(self.configured(**settings))
@@ -147,7 +152,7 @@ class House:
                 stop.set()
                 await task
 
-    def configured(self, **settings: Any) -> Settings:
+    def configured(self, **settings: Any) -> Settings:  # noqa: ANN401
         return Settings(
             **{
                 "kafka_bootstrap_servers": self.bootstrap_servers,
@@ -190,23 +195,31 @@ class Topics:
     seen: list[DeliveryAttempted] = field(default_factory=list)
 
     async def publish(self, events: Sequence[Message]) -> None:
-        sent = []
-        for one in (encode(event, clock.now()) for event in events):
-            sent.append(await self.producer.send(self.prefix + one.topic, one.value, key=one.key))
-        for future in sent:
-            await future
+        records = [encode(event, clock.now()) for event in events]
+        sent = [
+            await self.producer.send(self.prefix + one.topic, one.value, key=one.key)
+            for one in records
+        ]
+        await asyncio.gather(*sent)
 
-    async def attempted(self, count: int, *, within_s: float = 20.0) -> list[DeliveryAttempted]:
-        """The first `count` of them, repeats and all."""
+    async def answers(
+        self, assignments: Sequence[DeliveryAssigned], *, times: int = 1, within_s: float = 20.0
+    ) -> list[DeliveryAttempted]:
+        """What came for these, repeats and all, once each was answered so many times."""
         name = self.prefix + contract_of(DeliveryAttempted.DESCRIPTOR).topic.name
         if not self.consumer.subscription():
             self.consumer.subscribe([name])
+        asked = {(one.message_id, one.attempt) for one in assignments}
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while len(self.seen) < count:
+                while not self._complete(asked, times):
                     for records in (await self.consumer.getmany(timeout_ms=50)).values():
                         self.seen += [DeliveryAttempted.FromString(one.value) for one in records]
-        return self.seen
+        return [one for one in self.seen if (one.message_id, one.attempt) in asked]
+
+    def _complete(self, asked: set[tuple[str, int]], times: int) -> bool:
+        seen = Counter((one.message_id, one.attempt) for one in self.seen)
+        return all(seen[key] >= times for key in asked)
 
 
 @dataclass(slots=True)
@@ -219,13 +232,11 @@ class Running:
     ) -> dict[str, DeliveryAttempted]:
         """Publish, and wait for an answer to each: by recipient."""
         await self.topics.publish(assignments)
-        wanted = len(self.topics.seen) + len(assignments)
-        seen = await self.topics.attempted(wanted, within_s=within_s)
-        asked = {one.message_id for one in assignments}
-        return {one.recipient: one for one in seen if one.message_id in asked}
+        seen = await self.topics.answers(assignments, within_s=within_s)
+        return {one.recipient: one for one in seen}
 
 
-def a_content(**more: Any) -> Content:
+def a_content(**more: Any) -> Content:  # noqa: ANN401 - fields of the contract
     given: dict[str, Any] = {
         "email_id": str(uuid7()),
         "from": "Sender <news@sender.example>",

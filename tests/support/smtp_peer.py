@@ -83,8 +83,8 @@ class SmtpPeer:
         self.connections: list[Connection] = []
         self.messages: list[Taken] = []
         self._acts = {name: _listed(acts_of) for name, acts_of in (acts or {}).items()}
-        self._tls = tls
-        self._extensions = [*extensions, *(["STARTTLS"] if tls else [])]
+        self.tls = tls
+        self.extensions = [*extensions, *(["STARTTLS"] if tls else [])]
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -163,36 +163,35 @@ class _Session:
             await self.on(command.partition(" ")[0].lower(), command)
 
     async def on(self, verb: str, command: str) -> None:
-        if verb == "ehlo":
-            await self.do("ehlo", self.hello())
-        elif verb == "helo":
-            await self.do("helo", b"250 peer.example")
-        elif verb == "starttls":
+        good = {
+            "ehlo": self.hello(),
+            "helo": b"250 peer.example",
+            "mail": b"503 5.5.1 Nested MAIL" if self.mail_from else b"250 2.1.0 Ok",
+            "rcpt": b"250 2.1.5 Ok" if self.mail_from else b"503 5.5.1 MAIL first",
+            "rset": b"250 2.0.0 Ok",
+            "quit": b"221 2.0.0 Bye",
+        }
+        if verb == "starttls":
             await self.start_tls()
-        elif verb == "mail":
-            if await self.do(
-                "mail", b"250 2.1.0 Ok" if not self.mail_from else b"503 5.5.1 Nested"
-            ):
-                self.mail_from = _path(command)
-        elif verb == "rcpt":
-            if await self.do(
-                "rcpt", b"250 2.1.5 Ok" if self.mail_from else b"503 5.5.1 MAIL first"
-            ):
-                self.rcpt_to = _path(command)
         elif verb == "data":
             await self.data()
-        elif verb == "rset":
-            self.mail_from = self.rcpt_to = ""
-            await self.do("rset", b"250 2.0.0 Ok")
-        elif verb == "quit":
-            await self.do("quit", b"221 2.0.0 Bye")
-            raise _Ended
         else:
-            await self.do(verb, b"502 5.5.1 Not known here")
+            self.note(command, taken=await self.do(verb, good.get(verb, b"502 5.5.1 What?")))
+
+    def note(self, command: str, *, taken: bool) -> None:
+        verb = command[:4].lower()
+        if verb == "quit":
+            raise _Ended
+        if verb == "rset":
+            self.mail_from = self.rcpt_to = ""
+        elif verb == "mail" and taken:
+            self.mail_from = _path(command)
+        elif verb == "rcpt" and taken:
+            self.rcpt_to = _path(command)
 
     def hello(self) -> bytes:
         extensions = [
-            one for one in self.peer._extensions if one != "STARTTLS" or not self.connection.tls
+            one for one in self.peer.extensions if one != "STARTTLS" or not self.connection.tls
         ]
         lines = ["peer.example", *extensions]
         marked = [f"250-{line}" for line in lines[:-1]] + [f"250 {lines[-1]}"]
@@ -201,8 +200,8 @@ class _Session:
     async def start_tls(self) -> None:
         if not await self.do("starttls", b"220 2.0.0 Go ahead"):
             return
-        assert self.peer._tls is not None
-        await self.writer.start_tls(self.peer._tls)
+        assert self.peer.tls is not None
+        await self.writer.start_tls(self.peer.tls)
         self.connection.tls = True
 
     async def data(self) -> None:

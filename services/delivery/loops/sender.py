@@ -55,10 +55,11 @@ class Sender:
         return self._in_hand.get(key) == epoch
 
     def offer(self, batch: Sequence[Started]) -> None:
-        """Take over what the journal says is ours."""
-        if batch:
+        """Take over what the journal says is ours, but for what is in hand already."""
+        new = [one for one in batch if not self.holds(one.key, one.epoch)]
+        if new:
             failpoint("delivery.started")
-        for started in batch:
+        for started in new:
             self._in_hand[started.key] = started.epoch
             self._push(started)
 
@@ -195,6 +196,7 @@ class Sender:
 
     def stop(self) -> None:
         """What is not at its end by now is for recovery."""
+        self._renderer.close()
         self._draining = True
         for way in self._ways.values():
             way.stop()

@@ -38,7 +38,8 @@ WITH me AS MATERIALIZED (
 SELECT message_id, attempt, 'new', outcome, extract(epoch FROM not_after - now())::float8,
     NULL::bytea FROM new
 UNION ALL
-SELECT message_id, attempt, 'known', a.outcome, 0, a.attempted
+SELECT message_id, attempt, CASE WHEN a.epoch = %(epoch)s AND a.stage = 'started' THEN 'mine'
+    ELSE 'known' END, a.outcome, extract(epoch FROM a.not_after - now())::float8, a.attempted
 FROM delivery.attempts a JOIN given USING (message_id, attempt)
 UNION ALL
 SELECT NULL, 0, quiet, NULL, 0, NULL FROM me
@@ -75,15 +76,16 @@ class Dead(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """What became of an assignment. new: inserted by us. left_s: until not_after.
+    """What became of an assignment: its row, as it stands now.
 
-    attempted: the recorded event where the row was done before.
+    new: inserted here. ours: begun under our epoch, here or by a commit whose answer was lost.
+    left_s: until not_after. attempted: the recorded event of a row that was done before.
     """
 
     new: bool
-    stale: bool
+    ours: bool
+    outcome: str | None
     left_s: float
-    done: bool = False
     attempted: bytes | None = None
 
 
@@ -128,11 +130,10 @@ class Journal:
         for message_id, attempt, how, outcome, left_s, event in rows:
             if message_id is None:
                 alive = True
-            elif how == "new":
-                begun[_key(message_id, attempt)] = Begun(True, outcome is not None, left_s)
             else:
-                known = Begun(False, outcome == "stale", 0.0, outcome is not None, event)
-                begun.setdefault(_key(message_id, attempt), known)
+                new = how == "new"
+                ours = outcome is None and how != "known"
+                begun[_key(message_id, attempt)] = Begun(new, ours, outcome, left_s, event)
         if not alive:
             raise Dead
         return begun
@@ -184,10 +185,15 @@ class Days:
 
     async def ensure(self, days: Iterable[date]) -> None:
         """Make those that are missing, in a transaction of their own."""
+        days = list(days)
         async with self._database.transaction() as tx:
             for day in days:
                 await tx.rows("SELECT delivery.ensure_day_partition('attempts', %s)", (day,))
         self._known.update(days)
+
+    async def prepare(self, now: datetime) -> None:
+        """Make those of the days to come."""
+        await self.ensure({now.date() + timedelta(days=ahead) for ahead in range(3)} - self._known)
 
     async def drop(self, now: datetime) -> None:
         """Those that are older than any message can be."""

@@ -1,0 +1,1 @@
+"""The doors of delivery: internal RPC, and the sandbox mail server."""

@@ -1,0 +1,94 @@
+"""What the other services ask: the journal, and captured test mail."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+from uuid import UUID
+
+import grpc
+import grpc.aio
+
+from contracts.delivery.v1 import delivery_service_pb2 as pb
+from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServicer
+from kernel.database import Database
+from kernel.errors import Unavailable
+from services.delivery.domain.started import Key
+from services.delivery.store.journal import Journal
+from services.delivery.store.sandbox import SandboxStore
+
+KEYS_MAX = 500
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Method = Callable[["DeliveryService", Request, Context], Awaitable[Response]]
+
+
+def told(method: Method[Request, Response]) -> Method[Request, Response]:
+    """Errors as their codes."""
+
+    @wraps(method)
+    async def call(self: "DeliveryService", request: Request, context: Context) -> Response:
+        try:
+            return await method(self, request, context)
+        except ValueError as error:
+            return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except Unavailable as error:
+            return await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
+
+    return call
+
+
+class DeliveryService(DeliveryServiceServicer):
+    """engine: for the journal, which spans tenants; api: for one tenant's captured mail."""
+
+    def __init__(self, engine: Database, api: Database) -> None:
+        self._engine = engine
+        self._api = api
+        self._journal = Journal()
+        self._sandbox = SandboxStore()
+
+    @told
+    async def GetAttempts(  # noqa: N802 - the contract's name
+        self, request: pb.GetAttemptsRequest, context: Context
+    ) -> pb.GetAttemptsResponse:
+        if len(request.keys) > KEYS_MAX:
+            raise ValueError(f"at most {KEYS_MAX} keys")
+        keys = [Key(identifier(key.message_id), key.attempt) for key in request.keys]
+        async with self._engine.transaction() as tx:
+            return pb.GetAttemptsResponse(attempts=await self._journal.find(tx, keys))
+
+    @told
+    async def ListSandboxMessages(  # noqa: N802
+        self, request: pb.ListSandboxMessagesRequest, context: Context
+    ) -> pb.ListSandboxMessagesResponse:
+        tenant_id = identifier(request.tenant_id)
+        after, before = (one and identifier(one) for one in (request.after, request.before))
+        async with self._api.transaction(tenant_id=tenant_id) as tx:
+            found, more = await self._sandbox.list(
+                tx,
+                limit=request.limit,
+                after=after,
+                before=before,
+                recipient=request.recipient,
+            )
+        return pb.ListSandboxMessagesResponse(messages=found, has_more=more)
+
+    @told
+    async def GetSandboxMessage(  # noqa: N802
+        self, request: pb.GetSandboxMessageRequest, context: Context
+    ) -> pb.GetSandboxMessageResponse:
+        tenant_id, message_id = identifier(request.tenant_id), identifier(request.id)
+        async with self._api.transaction(tenant_id=tenant_id) as tx:
+            found = await self._sandbox.get(tx, message_id)
+        if found is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such sandbox message")
+        return pb.GetSandboxMessageResponse(message=found)
+
+
+def identifier(text: str) -> str:
+    """Raises ValueError for what is no UUID."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise ValueError(f"{text[:50]!r} is not an id") from None

@@ -1,0 +1,172 @@
+"""The sandbox: a mail server for test mail, and for nothing else.
+
+Whose mail it is, the journal says: the return path names the message, and has to be the one that
+its assignment carries. What a tenant may write into headers counts for nothing.
+"""
+
+import asyncio
+import socket
+from email import policy
+from email.parser import BytesHeaderParser
+from typing import cast
+
+from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import Envelope as SmtpEnvelope
+from aiosmtpd.smtp import Session as SmtpSession
+
+from contracts.delivery.v1.events_pb2 import ComplaintReceived
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel import clock
+from kernel.backoff import Health
+from kernel.database import Database
+from kernel.errors import BadSetting, Unavailable
+from kernel.outbox import Entry, Outbox
+from kernel.topics import encode
+from mail.reply import clean
+from services.delivery.domain.sandbox import Scene, message_id_of, scene_of
+from services.delivery.store.sandbox import Capture, SandboxStore
+
+OCTETS_MAX = 64 * 1024 * 1024
+NOT_OURS = "550 5.7.1 the sandbox takes test mail of this engine only"
+AWAY = "451 4.3.0 the sandbox cannot store mail just now"
+
+
+class Sandbox:
+    """aiosmtpd's handler. Durable before the 250."""
+
+    def __init__(
+        self, database: Database, outbox: Outbox, *, health: Health, hang_s: float
+    ) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._health = health
+        self._hang_s = hang_s
+        self._store = SandboxStore()
+
+    async def handle_RCPT(  # noqa: N802, PLR0917 - aiosmtpd's names and order
+        self,
+        server: SMTP,
+        session: SmtpSession,
+        envelope: SmtpEnvelope,
+        address: str,
+        options: list[str],
+    ) -> str:
+        if envelope.rcpt_tos:
+            return "452 4.5.3 one recipient at a time"
+        try:
+            assignment = await self._assignment(str(envelope.mail_from), address)
+        except Unavailable:
+            return AWAY
+        if assignment is None:
+            return NOT_OURS
+        if scene_of(assignment).hangs:
+            await asyncio.sleep(self._hang_s)
+            cut(server)
+            return "421 4.4.2 gone"
+        envelope.rcpt_tos.append(address)
+        envelope.rcpt_options.extend(options)
+        return "250 2.1.5 Ok"
+
+    async def handle_DATA(  # noqa: N802
+        self, server: SMTP, session: SmtpSession, envelope: SmtpEnvelope
+    ) -> str:
+        raw = envelope.content if isinstance(envelope.content, bytes) else b""
+        try:
+            assignment = await self._assignment(str(envelope.mail_from), envelope.rcpt_tos[0])
+            if assignment is None:
+                return NOT_OURS
+            scene = scene_of(assignment)
+            answer = scene.answer.format(recipient=assignment.envelope.recipient)
+            await self._capture(Capture(assignment, subject_of(raw), answer, raw), scene)
+        except Unavailable:
+            return AWAY
+        if scene.cut:
+            cut(server)
+            return "421 4.4.2 gone"
+        return answer
+
+    async def _assignment(self, mail_from: str, recipient: str) -> DeliveryAssigned | None:
+        """The test message that is delivered here, if this is one."""
+        if (message_id := message_id_of(mail_from)) is None:
+            return None
+        async with self._database.transaction() as tx:
+            found = await self._store.assignment(tx, message_id)
+        if found is None or not found.envelope.test:
+            return None
+        named = (found.envelope.return_path, found.envelope.recipient)
+        return found if named == (mail_from, recipient) else None
+
+    async def _capture(self, capture: Capture, scene: Scene) -> None:
+        entry = Entry(None, ())
+        now = clock.now()
+        events = [complaint(capture.assignment)] if scene.complains else []
+        trace = capture.assignment.envelope.traceparent
+        try:
+            async with self._database.transaction() as tx:
+                await self._store.capture(tx, capture)
+                entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
+        except BaseException:
+            self._outbox.abandon(entry)
+            raise
+        self._outbox.publish_soon(entry, self._health)
+
+
+class Listener:
+    """The sandbox's port, taken at once, so that one that is not free is told at once."""
+
+    def __init__(self, address: str, sandbox: Sandbox) -> None:
+        host, _, port = address.rpartition(":")
+        try:
+            self._socket = socket.create_server((host, int(port)), backlog=256)
+        except (OSError, ValueError) as error:
+            raise BadSetting(f"DELIVERY_SANDBOX_LISTEN {address}: {error}") from error
+        self._sandbox = sandbox
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    async def run(self) -> None:
+        """A loop: serve until cancelled."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._session, sock=self._socket)
+        try:
+            await server.serve_forever()
+        finally:
+            server.close()
+
+    def _session(self) -> SMTP:
+        return SMTP(
+            self._sandbox,
+            hostname="sandbox.invalid",
+            ident="ESMTP sandbox",
+            enable_SMTPUTF8=True,
+            data_size_limit=OCTETS_MAX,
+            loop=asyncio.get_running_loop(),
+        )
+
+
+def cut(server: SMTP) -> None:
+    """End a connection without a word."""
+    cast(asyncio.Transport, server.transport).abort()
+
+
+def complaint(assignment: DeliveryAssigned) -> ComplaintReceived:
+    """What a receiver's feedback loop would have sent (RFC 5965)."""
+    envelope = assignment.envelope
+    event = ComplaintReceived(
+        message_id=envelope.message_id,
+        feedback_type="abuse",
+        tenant_id=envelope.tenant_id,
+        email_id=envelope.email_id,
+        recipient=envelope.recipient,
+        source="sandbox",
+        test=True,
+    )
+    event.received_at.FromMilliseconds(clock.now_ms())
+    return event
+
+
+def subject_of(raw: bytes) -> str:
+    head = raw.partition(b"\r\n\r\n")[0]
+    return clean(str(BytesHeaderParser(policy=policy.default).parsebytes(head)["subject"] or ""))

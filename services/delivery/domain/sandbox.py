@@ -1,0 +1,54 @@
+"""What the sandbox does with test mail: the part before the @, up to a +, names the scene."""
+
+from base64 import b32decode
+from dataclasses import dataclass
+from uuid import UUID
+
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+
+TOKEN_LENGTH = 40  # of mail.verp: a message id and its authentication, in base32
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """answer: to the dot. hangs: at RCPT, and is closed. cut: after the dot, without an answer.
+
+    complains: a complaint follows.
+    """
+
+    answer: str = "250 2.0.0 Ok: captured by the sandbox"
+    hangs: bool = False
+    cut: bool = False
+    complains: bool = False
+
+
+TAKEN = Scene()
+SCENES = {
+    "bounced": Scene("550 5.1.1 <{recipient}>: no such user here (simulated)"),
+    "suppressed": Scene("550 5.1.1 <{recipient}>: the address is suppressed (simulated)"),
+    "complained": Scene(complains=True),
+    "timeout": Scene(hangs=True),
+}
+DELAYED = Scene("451 4.3.2 <{recipient}>: come again later (simulated)")
+AMBIGUOUS = Scene("", cut=True)
+
+
+def scene_of(assignment: DeliveryAssigned) -> Scene:
+    """What is played for a recipient. Two have an end: delayed@ and ambiguous@ go well at last."""
+    local = assignment.envelope.recipient.partition("@")[0].partition("+")[0].lower()
+    if local == "delayed":
+        return DELAYED if assignment.attempt == 1 else TAKEN
+    if local == "ambiguous":
+        return TAKEN if assignment.ambiguous else AMBIGUOUS
+    return SCENES.get(local, TAKEN)
+
+
+def message_id_of(return_path: str) -> str | None:
+    """The message that a return path claims to be of. Who asks compares it with the journal's."""
+    token = return_path.partition("@")[0].rpartition("+")[2]
+    if len(token) != TOKEN_LENGTH:
+        return None
+    try:
+        return str(UUID(bytes=b32decode(token.upper())[:16]))
+    except ValueError:
+        return None

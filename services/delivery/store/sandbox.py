@@ -1,0 +1,115 @@
+"""Captured test mail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.delivery.v1.delivery_service_pb2 import SandboxMessage
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel.database import Row, Transaction
+from kernel.ids import uuid7
+
+LIMIT_MAX = 100
+COLUMNS = (
+    "id, tenant_id, message_id, email_id, mail_from, recipient, subject, bytes, answer, received_at"
+)
+
+ASSIGNMENT = """
+SELECT assignment FROM delivery.attempts WHERE message_id = %s::uuid ORDER BY attempt DESC LIMIT 1
+"""
+
+CAPTURE = """
+INSERT INTO delivery.sandbox
+    (id, tenant_id, message_id, email_id, mail_from, recipient, subject, bytes, answer, raw)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %b)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What came in for a message of ours, and what was answered."""
+
+    assignment: DeliveryAssigned
+    subject: str
+    answer: str
+    raw: bytes
+
+
+class SandboxStore:
+    """Bound to a transaction by each call: engine's to capture, api's of one tenant to read."""
+
+    async def assignment(self, tx: Transaction, message_id: str) -> DeliveryAssigned | None:
+        """The latest assignment of a message, from the journal."""
+        rows = await tx.rows(ASSIGNMENT, (message_id,))
+        return DeliveryAssigned.FromString(rows[0][0]) if rows else None
+
+    async def capture(self, tx: Transaction, capture: Capture) -> None:
+        envelope = capture.assignment.envelope
+        await tx.execute(
+            CAPTURE,
+            (
+                uuid7(),
+                envelope.tenant_id,
+                envelope.message_id,
+                envelope.email_id,
+                envelope.return_path,
+                envelope.recipient,
+                capture.subject,
+                len(capture.raw),
+                capture.answer,
+                capture.raw,
+            ),
+        )
+
+    async def list(
+        self, tx: Transaction, *, limit: int, after: str, before: str, recipient: str
+    ) -> tuple[Sequence[SandboxMessage], bool]:
+        """Newest first; after: those that are older than this id, before: the newer ones."""
+        limit = min(limit or 20, LIMIT_MAX)
+        order = "ASC" if before else "DESC"
+        rows = await tx.rows(
+            f"SELECT {COLUMNS} FROM delivery.sandbox"  # noqa: S608 - our own words
+            " WHERE (%(after)s = '' OR id < nullif(%(after)s, '')::uuid)"
+            " AND (%(before)s = '' OR id > nullif(%(before)s, '')::uuid)"
+            " AND (%(recipient)s = '' OR lower(recipient) = lower(%(recipient)s))"
+            f" ORDER BY id {order} LIMIT %(limit)s",
+            {"after": after, "before": before, "recipient": recipient, "limit": limit + 1},
+        )
+        found = [_message(row) for row in rows[:limit]]
+        return (found[::-1] if before else found), len(rows) > limit
+
+    async def get(self, tx: Transaction, message_id: str) -> SandboxMessage | None:
+        """One of them, with its bytes."""
+        rows = await tx.rows(
+            f"SELECT {COLUMNS}, raw FROM delivery.sandbox WHERE id = %s::uuid",  # noqa: S608
+            (message_id,),
+        )
+        if not rows:
+            return None
+        message = _message(rows[0])
+        message.raw = rows[0][-1]
+        return message
+
+    async def expire(self, tx: Transaction, *, kept_days: int) -> int:
+        return await tx.execute(
+            "DELETE FROM delivery.sandbox WHERE received_at < now() - make_interval(days => %s)",
+            (kept_days,),
+        )
+
+
+def _message(row: Row) -> SandboxMessage:
+    one, tenant, message, email, mail_from, recipient, subject, octets, answer, received = row[:10]
+    made = SandboxMessage(
+        id=str(one),
+        tenant_id=str(tenant),
+        message_id=str(message),
+        email_id=str(email),
+        mail_from=mail_from,
+        recipient=recipient,
+        subject=subject,
+        bytes=octets,
+        answer=answer,
+    )
+    moment: datetime = received
+    made.received_at.FromDatetime(moment)
+    return made

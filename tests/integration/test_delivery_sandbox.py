@@ -1,0 +1,180 @@
+"""Test mail ends in the sandbox, over real SMTP, and each magic recipient plays its part."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.delivery.v1 import delivery_service_pb2 as pb
+from contracts.delivery.v1 import events_pb2 as events
+from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
+from kernel.embedded.folder import free_port
+from kernel.ids import uuid7_text
+from kernel.rpc import Peer, Refused
+from tests.support.delivery import House
+from tests.support.pair import FreshDatabase
+
+DOMAIN = "test.example"
+
+
+@pytest.fixture(scope="module")
+def house(
+    bootstrap_servers: str,
+    topic_prefix: str,
+    database: FreshDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> House:
+    folder: Path = tmp_path_factory.mktemp("delivery")
+    return House(bootstrap_servers, topic_prefix, database, folder)
+
+
+def listening(house: House) -> dict[str, Any]:
+    return {
+        "sandbox_listen": f"127.0.0.1:{free_port()}",
+        "rpc_listen": f"127.0.0.1:{free_port()}",
+        "sandbox_hang_s": 0.2,
+        "relay_allow": [],
+    }
+
+
+def test_every_magic_recipient_plays_its_part(house: House) -> None:
+    expected = {
+        "delivered+1": (events.OUTCOME_DELIVERED, "dot", ""),
+        "anybody": (events.OUTCOME_DELIVERED, "dot", ""),
+        "ooto": (events.OUTCOME_DELIVERED, "dot", ""),
+        "complained+a": (events.OUTCOME_DELIVERED, "dot", ""),
+        "Bounced+label": (events.OUTCOME_PERMANENT, "dot", "invalid_recipient"),
+        "delayed": (events.OUTCOME_TEMPORARY, "dot", "transient_failure"),
+        "timeout": (events.OUTCOME_TEMPORARY, "rcpt", ""),
+        "ambiguous": (events.OUTCOME_AMBIGUOUS, "dot", ""),
+    }
+
+    async def story() -> None:
+        doors = listening(house)
+        async with house.running(**doors) as running:
+            batch = await house.assigned(
+                *(f"{name}@{DOMAIN}" for name in expected), at=doors["sandbox_listen"], test=True
+            )
+            answers = await running.send(batch)
+            got = {
+                name: (one.outcome, one.reply.step, one.bounce_class)
+                for name in expected
+                if (one := answers[f"{name}@{DOMAIN}"])
+            }
+            assert got == expected
+            assert all(answer.test for answer in answers.values())
+            assert answers[f"ambiguous@{DOMAIN}"].ambiguous
+
+    asyncio.run(story())
+    with house.database.connect() as owner:
+        rows = owner.execute("SELECT count(*) FROM delivery.sandbox").fetchall()
+        assert rows == [(7,)]  # all but timeout@
+
+
+def test_a_delayed_message_is_taken_on_its_second_attempt(house: House) -> None:
+    async def story() -> None:
+        doors = listening(house)
+        async with house.running(**doors) as running:
+            at = doors["sandbox_listen"]
+            batch = await house.assigned(f"delayed@{DOMAIN}", at=at, test=True, attempt=2)
+            answers = await running.send(batch)
+            assert answers[f"delayed@{DOMAIN}"].outcome == events.OUTCOME_DELIVERED
+
+    asyncio.run(story())
+
+
+def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None:
+    async def story() -> None:
+        doors = listening(house)
+        async with house.running(**doors) as running:
+            recipient = f"delivered+{uuid7_text()}@{DOMAIN}"
+            batch = await house.assigned(recipient, at=doors["sandbox_listen"], test=True)
+            await running.send(batch)
+            peer = Peer("delivery", doors["rpc_listen"], "token")
+            stub = DeliveryServiceStub(peer.channel)
+            listed = await peer.ask(
+                stub.ListSandboxMessages,
+                pb.ListSandboxMessagesRequest(tenant_id=house.tenant_id, recipient=recipient),
+            )
+            [message] = listed.messages
+            assert message.subject == "Good news"
+            assert message.message_id == batch[0].message_id
+            assert not listed.has_more
+            whole = await peer.ask(
+                stub.GetSandboxMessage,
+                pb.GetSandboxMessageRequest(tenant_id=house.tenant_id, id=message.id),
+            )
+            assert b"DKIM-Signature" in whole.message.raw
+            with pytest.raises(Refused, match="no such"):
+                await peer.ask(
+                    stub.GetSandboxMessage,
+                    pb.GetSandboxMessageRequest(tenant_id=uuid7_text(), id=message.id),
+                )
+            attempts = await peer.ask(
+                stub.GetAttempts,
+                pb.GetAttemptsRequest(
+                    keys=[
+                        pb.AttemptKey(message_id=batch[0].message_id, attempt=1),
+                        pb.AttemptKey(message_id=uuid7_text(), attempt=1),
+                    ]
+                ),
+            )
+            [record] = attempts.attempts
+            assert record.stage == "done"
+            assert record.attempted.outcome == events.OUTCOME_DELIVERED
+            await peer.close()
+
+    asyncio.run(story())
+
+
+def test_pages_of_captured_mail_go_both_ways(house: House) -> None:
+    async def story() -> None:
+        doors = listening(house)
+        async with house.running(**doors) as running:
+            name = uuid7_text()
+            batch = await house.assigned(
+                *([f"delivered+{name}@{DOMAIN}"] * 5), at=doors["sandbox_listen"], test=True
+            )
+            await running.topics.publish(batch)
+            await running.topics.answers(batch)
+            peer = Peer("delivery", doors["rpc_listen"], "token")
+            stub = DeliveryServiceStub(peer.channel)
+
+            async def page(**more: str) -> pb.ListSandboxMessagesResponse:
+                request = pb.ListSandboxMessagesRequest(
+                    tenant_id=house.tenant_id,
+                    limit=2,
+                    recipient=f"delivered+{name}@{DOMAIN}",
+                    **more,
+                )
+                return await peer.ask(stub.ListSandboxMessages, request)
+
+            first = await page()
+            second = await page(after=first.messages[-1].id)
+            third = await page(after=second.messages[-1].id)
+            assert [len(one.messages) for one in (first, second, third)] == [2, 2, 1]
+            assert [one.has_more for one in (first, second, third)] == [True, True, False]
+            back = await page(before=third.messages[0].id)
+            assert [one.id for one in back.messages] == [one.id for one in second.messages]
+            await peer.close()
+
+    asyncio.run(story())
+
+
+def test_live_mail_never_enters_the_sandbox_and_test_mail_never_leaves_it(house: House) -> None:
+    async def story() -> None:
+        doors = listening(house)
+        async with house.running(**doors) as running:
+            at = doors["sandbox_listen"]
+            live = await house.assigned("live@test.example", at=at, egress_id="sandbox")
+            outside = await house.assigned("test@test.example", at=at)
+            outside[0].envelope.test = True
+            past_the_guard = await house.assigned("sly@test.example", at=at)
+            answers = await running.send([*live, *outside, *past_the_guard])
+            assert {one.outcome for one in answers.values()} == {events.OUTCOME_PERMANENT}
+            assert "test mail only" in answers["live@test.example"].reply.text
+            assert "only go to the sandbox" in answers["test@test.example"].reply.text
+            assert "private_address" in answers["sly@test.example"].reply.text
+
+    asyncio.run(story())

@@ -3,6 +3,8 @@
 import asyncio
 import sys
 
+import uvloop
+
 from kernel import telemetry
 from kernel.errors import BadSetting
 from kernel.service import run
@@ -18,7 +20,8 @@ async def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     try:
-        asyncio.run(main(load(Settings)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main(load(Settings)))
     except BadSetting as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error

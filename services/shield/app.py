@@ -29,13 +29,7 @@ def create(settings: Settings) -> Service:
     """Inside the running loop. Raises BadSetting for wrong rules, before anything is opened."""
     scorer = compiled(settings)
     health = Health()
-    kafka = Kafka(
-        settings.kafka_bootstrap_servers,
-        health,
-        prefix=settings.kafka_topic_prefix,
-        client="shield",
-        drain_s=settings.drain_s,
-    )
+    kafka = connected(settings, health)
     tenants = Table(Tenant, kafka)
     content = open_store(settings.content_store_url)
     handlers = Handlers(content, tenants, Secrets(settings.secret_keys), scorer)
@@ -50,8 +44,7 @@ def create(settings: Settings) -> Service:
     )
     kafka.consume(accepted, group=settings.group)
     kafka.declare(MessageScreened)
-    server = Server(settings.rpc_listen, settings.rpc_token)
-    add_ShieldServiceServicer_to_server(ShieldApi(scorer, tenants), server.grpc)
+    server = serving(settings, ShieldApi(scorer, tenants))
     health.away.add(DIRECTORY)
 
     async def replay() -> None:
@@ -67,6 +60,22 @@ def create(settings: Settings) -> Service:
         health_host=settings.health_host,
         health_port=settings.health_port,
     )
+
+
+def connected(settings: Settings, health: Health) -> Kafka:
+    return Kafka(
+        settings.kafka_bootstrap_servers,
+        health,
+        prefix=settings.kafka_topic_prefix,
+        client="shield",
+        drain_s=settings.drain_s,
+    )
+
+
+def serving(settings: Settings, api: ShieldApi) -> Server:
+    server = Server(settings.rpc_listen, settings.rpc_token)
+    add_ShieldServiceServicer_to_server(api, server.grpc)
+    return server
 
 
 def compiled(settings: Settings) -> Scorer:

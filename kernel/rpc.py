@@ -7,6 +7,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from kernel.errors import BadSetting
+
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
@@ -77,7 +79,10 @@ class Server:
         self._grace_s = grace_s
         interceptors: Sequence[grpc.aio.ServerInterceptor] = [_Token(token)]
         self.grpc = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
-        self.port = self.grpc.add_insecure_port(address)
+        try:
+            self.port = self.grpc.add_insecure_port(address)
+        except RuntimeError as error:
+            raise BadSetting(f"{address}: cannot listen there; is the port taken?") from error
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""

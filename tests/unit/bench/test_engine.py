@@ -1,0 +1,23 @@
+"""How the bench's engine is told where mail may go, and nothing that would save it work."""
+
+import tomllib
+
+from bench.engine import database_urls, of_ingest, routes_toml
+
+
+def test_every_recipient_domain_is_routed_to_its_own_sink() -> None:
+    text = routes_toml({"a.bench.test": ("127.0.77.1", 2525), "b.bench.test": ("127.0.77.2", 25)})
+    assert tomllib.loads(text)["route"] == [
+        {"domain": "a.bench.test", "exchangers": ["127.0.77.1:2525"]},
+        {"domain": "b.bench.test", "exchangers": ["127.0.77.2:25"]},
+    ]
+
+
+def test_roles_of_all_services_are_looked_at_for_durability() -> None:
+    settings = {"INGEST_API_DATABASE_URL": "a", "EVENTS_ENGINE_DATABASE_URL": "b", "RPC_TOKEN": "c"}
+    assert database_urls(settings) == ["a", "b"]
+
+
+def test_ingest_is_told_its_own_settings_and_the_shared_secrets() -> None:
+    environment = {"INGEST_HTTP_LISTEN": "h:1", "ROUTER_EHLO": "x", "SECRET_KEYS": "k"}
+    assert of_ingest(environment) == {"http_listen": "h:1", "secret_keys": "k"}

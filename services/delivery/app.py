@@ -41,12 +41,16 @@ from services.delivery.store.workers import Worker
 SWEEP_EVERY_S = 0.5
 CLOSE_IDLE_EVERY_S = 1.0
 KEEP_EVERY_S = 3600.0
+STARTING = "start"
+
+Tables = tuple[Table[Tenant], Table[Domain]]
 
 
 def create(settings: Settings) -> Service:
     """Inside the running loop."""
     house = House.of(settings)
-    sender = create_sender(house)
+    tables = Table(Tenant, house.kafka), Table(Domain, house.kafka)
+    sender = create_sender(house, tables)
     recovery = Recovery(
         house.database,
         house.outbox,
@@ -79,6 +83,7 @@ def create(settings: Settings) -> Service:
         "delivery",
         [
             house.kafka.run,
+            partial(become_ready, house, tables),
             *(partial(every, interval_s, action, house.health) for interval_s, action in pumps),
             *doors,
         ],
@@ -108,6 +113,7 @@ class House:
     @classmethod
     def of(cls, settings: Settings) -> "House":
         health = Health()
+        health.away.add(STARTING)
         kafka = Kafka(
             settings.kafka_bootstrap_servers, health,
             prefix=settings.kafka_topic_prefix, client="obm-delivery", drain_s=settings.drain_s,
@@ -126,11 +132,11 @@ class House:
         )
 
 
-def create_sender(house: House) -> Sender:
+def create_sender(house: House, tables: Tables) -> Sender:
     settings = house.settings
     return Sender(
         Committer(house.database, house.outbox, journal=house.journal, health=house.health),
-        create_renderer(house),
+        create_renderer(house, tables),
         exchangers=create_exchangers(settings),
         limits=Limits(
             settings.connections_max, settings.messages_per_connection_max, settings.idle_s
@@ -168,9 +174,16 @@ def create_doors(house: House) -> list[Loop]:
     return [server.run, Listener(settings.sandbox_listen, sandbox).run]
 
 
-def create_renderer(house: House) -> Renderer:
-    tenants, domains = Table(Tenant, house.kafka), Table(Domain, house.kafka)
-    directory = Directory(tenants, domains, Secrets(house.settings.secret_keys))
+async def become_ready(house: House, tables: Tables) -> None:
+    """Not before the directory is replayed and the journal knows this worker."""
+    for table in tables:
+        await table.replayed.wait()
+    await house.worker.registered.wait()
+    house.health.away.discard(STARTING)
+
+
+def create_renderer(house: House, tables: Tables) -> Renderer:
+    directory = Directory(*tables, Secrets(house.settings.secret_keys))
     store = open_store(house.settings.content_store_url)
     return Renderer(store, directory, threads=house.settings.signing_threads)
 

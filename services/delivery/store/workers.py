@@ -1,5 +1,7 @@
 """Who writes the journal: an epoch per registration, alive while it is renewed."""
 
+import asyncio
+
 from kernel.database import Database
 from kernel.errors import Unavailable
 
@@ -15,6 +17,7 @@ class Worker:
         self._name = name
         self._lease_s = lease_s
         self._epoch: int | None = None
+        self.registered = asyncio.Event()
 
     @property
     def epoch(self) -> int:
@@ -42,6 +45,7 @@ class Worker:
                 (self._name, self._lease_s),
             )
         self._epoch = epoch
+        self.registered.set()
 
     async def resign(self) -> None:
         """On the way out: what is left open is another's at once."""

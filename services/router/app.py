@@ -1,0 +1,262 @@
+"""Composition root: the only place where router is wired together."""
+
+import socket
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+
+from contracts.delivery.v1.events_pb2 import (
+    BounceReceived,
+    ComplaintReceived,
+    DeliveryAttempted,
+)
+from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.router.v1.directory_pb2 import Egress, Pool
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
+from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel import clock
+from kernel.backoff import Health
+from kernel.database import Database
+from kernel.errors import BadSetting
+from kernel.kafka import Kafka
+from kernel.lease import Lease
+from kernel.outbox import Outbox
+from kernel.rpc import Server
+from kernel.service import Service, every
+from kernel.stream import Brake, Stream
+from kernel.table import Table
+from services.router.api.service import RouterService
+from services.router.clients.dns import Routes, system_resolver
+from services.router.clients.journal import Journal
+from services.router.domain.dispatch import Desk
+from services.router.domain.message import CELL, SANDBOX
+from services.router.domain.retry import RetryPolicy
+from services.router.domain.routes import Route, StaticRoutes, parse_exchanger
+from services.router.domain.scopes import DEFAULT_POOL, Scopes, Sender
+from services.router.domain.shaping import Shape, Shaping, load
+from services.router.domain.windows import Caps
+from services.router.handlers import Handlers
+from services.router.loops.asking import Asking
+from services.router.loops.owner import Owner, Pace
+from services.router.loops.resolving import Resolving
+from services.router.loops.upkeep import Days, Directory, end_of_pools
+from services.router.settings import Settings
+from services.router.store.partitions import Partitions
+from services.router.store.wake import Waker
+
+SWEEP_EVERY_S = 0.5
+DIRECTORY_EVERY_S = 30.0
+STRANGE_S = 5.0  # so long a message waits for the record of its tenant
+SCHEMA = "router"
+
+
+class Parts:
+    """Everything that is shared between the doors of one router process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.health = Health()
+        self.kafka = Kafka(
+            settings.kafka_bootstrap_servers,
+            self.health,
+            prefix=settings.kafka_topic_prefix,
+            client="router",
+        )
+        self.engine = Database(settings.engine_database_url, name="router_engine")
+        self.api = Database(settings.api_database_url, name="router_api", connections_max=4)
+        self.outbox = Outbox(
+            self.engine, SCHEMA, self.kafka.publish, sweep_after_s=settings.sweep_after_s
+        )
+        self.lease = Lease(self.engine, SCHEMA, CELL)
+        self.tenants: Table[Tenant] = Table(Tenant, self.kafka)
+        self.strangers: dict[str, float] = {}
+        self.partitions = Partitions()
+        self.journal = Journal(settings.delivery_rpc_address, settings.rpc_token)
+        self.retry = RetryPolicy(settings.retry_schedule_s, settings.greylisted_retry_s)
+        self.ehlo = settings.ehlo or socket.getfqdn()
+        self.shaping = shaping(settings)
+        self.sandbox = Route(SANDBOX, (parse_exchanger(settings.sandbox_address),))
+        self.routes = Routes(
+            system_resolver(settings.nameservers, timeout_s=settings.dns_timeout_s),
+            static_routes(settings),
+            own_names=frozenset((self.ehlo.lower(),)),
+            on_answer=self.answered,
+        )
+        self.owner = owner(self)
+        self.resolving = Resolving(
+            self.lease,
+            self.outbox,
+            routes=self.routes,
+            moved=self.owner.wake,
+            health=self.health,
+            idle_s=settings.tick_idle_s,
+        )
+        self.waker = Waker(
+            settings.engine_database_url, owns=lambda: self.owner.owns, on_work=self.wake
+        )
+
+    def answered(self) -> None:
+        """By DNS."""
+        self.resolving.wake()
+
+    def wake(self) -> None:
+        self.owner.wake()
+        self.resolving.wake()
+
+    def sender(self, tenant_id: str) -> Sender | None:
+        """None while the tenant's record is on its way; a tenant that is gone has no caps."""
+        tenant = self.tenants.get(tenant_id)
+        if tenant is None:
+            first_s = self.strangers.setdefault(tenant_id, clock.monotonic_s())
+            gone = self.tenants.was_deleted(tenant_id) or clock.monotonic_s() - first_s > STRANGE_S
+            return Sender() if gone else None
+        caps = Caps(tenant.per_second_max, tenant.per_hour_max, tenant.per_day_max)
+        return Sender(caps, tenant.pool_id or DEFAULT_POOL)
+
+    async def close(self) -> None:
+        await self.routes.close()
+        await self.journal.close()
+        await self.outbox.drain()
+        await self.lease.release()
+        await self.kafka.close()
+        await self.api.close()
+        await self.engine.close()
+
+
+def create(settings: Settings) -> Service:
+    """Inside the running loop. Raises BadSetting."""
+    parts = Parts(settings)
+    consume(parts)
+    server = Server(settings.rpc_listen, settings.rpc_token)
+    add_RouterServiceServicer_to_server(service(parts), server.grpc)
+    every_ = partial(partial, every)
+    days = Days(parts.engine, parts.partitions, settings.days_ahead, settings.closed_kept_days)
+    asking = Asking(
+        parts.lease, parts.outbox, parts.health, settings.ask_after_s, settings.ask_most_s
+    )
+    directory = Directory(parts.engine, parts.kafka, end_of=end_of_pools(parts.kafka))
+    parts.health.away.add("directory")
+
+    async def tick() -> None:
+        await parts.tenants.replayed.wait()
+        parts.health.away.discard("directory")
+        await parts.owner.run()
+
+    return Service(
+        "router",
+        loops=[
+            parts.kafka.run,
+            parts.lease.keep,
+            parts.waker.run,
+            parts.resolving.run,
+            tick,
+            server.run,
+            every_(SWEEP_EVERY_S, parts.outbox.sweep, parts.health),
+            every_(settings.ask_every_s, asking.ask, parts.health),
+            every_(settings.partitions_every_s, days.keep, parts.health),
+            every_(DIRECTORY_EVERY_S, directory.tell, parts.health),
+        ],
+        close=parts.close,
+        health=parts.health,
+        health_host=settings.health_host,
+        health_port=settings.health_port,
+    )
+
+
+def consume(parts: Parts) -> None:
+    settings = parts.settings
+    handlers = Handlers(
+        tenants=parts.tenants,
+        site_of=parts.routes.site,
+        retry=parts.retry,
+        partitions=parts.partitions,
+        work=parts.waker.work,
+        answered=parts.owner.answered,
+    )
+    stream = partial(
+        Stream,
+        health=parts.health,
+        send=parts.kafka.publish,
+        database=parts.engine,
+        outbox=parts.outbox,
+    )
+    brake = partial(Brake, parked_share_max=settings.parked_share_max)
+    screened: Stream[MessageScreened] = stream(
+        MessageScreened, name="router.screened", handler=handlers.on_screened, brake=brake()
+    )
+    attempted: Stream[DeliveryAttempted] = stream(
+        DeliveryAttempted,
+        name="router.attempted",
+        handler=handlers.on_attempted,
+        brake=brake(),
+        gather_s=settings.attempted_gather_s,
+    )
+    feedback: Stream[BounceReceived | ComplaintReceived] = stream(
+        BounceReceived,
+        ComplaintReceived,
+        name="router.feedback",
+        handler=handlers.on_feedback,
+        brake=brake(),
+    )
+    parts.kafka.consume(screened, group="router-screened")
+    parts.kafka.consume(attempted, group="router-attempted")
+    parts.kafka.consume(feedback, group="router-feedback")
+    parts.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, Egress)
+
+
+def owner(parts: Parts) -> Owner:
+    settings = parts.settings
+
+    def new_desk() -> Desk:
+        return Desk(
+            Scopes(parts.sender, parts.shaping),
+            route_of=parts.routes.known,
+            sandbox=parts.sandbox,
+            ehlo=parts.ehlo,
+            valid_s=settings.assignment_valid_s,
+        )
+
+    pace = Pace(
+        rows_max=settings.tick_rows_max,
+        lanes_max=settings.tick_lanes_max,
+        gap_s=settings.tick_gap_s,
+        idle_s=settings.tick_idle_s,
+        expire_every_s=settings.expire_every_s,
+        ask_after_s=settings.ask_after_s,
+    )
+    return Owner(parts.lease, parts.outbox, new_desk=new_desk, pace=pace, health=parts.health)
+
+
+def service(parts: Parts) -> RouterService:
+    return RouterService(
+        engine=parts.engine,
+        api=parts.api,
+        outbox=parts.outbox,
+        health=parts.health,
+        journal=parts.journal,
+        partitions=parts.partitions,
+        retry=parts.retry,
+        work=parts.waker.work,
+    )
+
+
+def shaping(settings: Settings) -> Shaping:
+    default = Shape(settings.in_flight_max, settings.site_per_second_max)
+    try:
+        if settings.shaping_file:
+            text = Path(settings.shaping_file).read_text("utf-8")
+        else:
+            text = (files("services.router") / "shaping.toml").read_text("utf-8")
+        return load(text, default=default)
+    except (OSError, ValueError) as error:
+        raise BadSetting(f"ROUTER_SHAPING_FILE: {error}") from error
+
+
+def static_routes(settings: Settings) -> StaticRoutes:
+    if not settings.routes_file:
+        return StaticRoutes()
+    try:
+        return StaticRoutes(Path(settings.routes_file).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadSetting(f"ROUTER_ROUTES_FILE: {error}") from error

@@ -1,0 +1,1 @@
+"""Other people's machines: name servers, and delivery's journal."""

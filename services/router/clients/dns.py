@@ -1,0 +1,191 @@
+"""Where a domain's mail goes, asked of DNS and remembered: RFC 5321 §5.1, RFC 7505."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import dns.asyncresolver
+import dns.exception
+import dns.name
+import dns.rdatatype
+import dns.resolver
+
+from kernel import clock
+from mail.mx import Mx, NullMxError, before_self, order
+from services.router.domain.routes import (
+    Exchanger,
+    NoRoute,
+    Route,
+    StaticRoutes,
+    Unknown,
+    site_name,
+)
+
+Answer: TypeAlias = Route | NoRoute | Unknown
+
+TTL_MIN_S, TTL_MAX_S = 30.0, 24 * 3600.0
+NEGATIVE_TTL_S = 300.0
+RETRY_MIN_S, RETRY_MAX_S = 5.0, 300.0
+STALE_S = 600.0  # an old route serves a little longer while it is asked again
+CACHED_MAX = 200_000
+
+NULL_MX = NoRoute("null_mx", "5.1.10", "the domain takes no mail (null MX)")
+NO_DOMAIN = NoRoute("no_domain", "5.1.2", "the domain does not exist")
+NO_MX = NoRoute("no_mx", "5.1.2", "the domain has neither MX nor address records")
+LOOP = NoRoute("mail_loop", "5.4.6", "the best MX of the domain is this machine")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    answer: Answer
+    until_s: float
+    failures: int = 0
+
+
+class Routes:
+    """Routes by domain: static ones, else those of DNS with their TTL, negative ones too.
+
+    One question per domain at a time, however many wait for it. on_answer is called when one has
+    come. own_names: a host that is us, and those behind it, would be a loop.
+    """
+
+    def __init__(
+        self,
+        resolver: dns.asyncresolver.Resolver,
+        static: StaticRoutes,
+        *,
+        own_names: frozenset[str],
+        on_answer: Callable[[], None],
+        shuffle: Callable[[list[Mx]], None] = random.shuffle,
+    ) -> None:
+        self._resolver = resolver
+        self._static = static
+        self._own_names = own_names
+        self._on_answer = on_answer
+        self._shuffle = shuffle
+        self._cache: dict[str, Cached] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+
+    def known(self, domain: str) -> Route | None:
+        """The route as far as it is known; what is not is asked for in the background."""
+        if route := self._static.get(domain):
+            return route
+        cached = self._cache.get(domain)
+        now_s = clock.monotonic_s()
+        if cached is None or now_s >= cached.until_s:
+            self._ask(domain)
+        if cached is None or now_s >= cached.until_s + STALE_S:
+            return None
+        return cached.answer if isinstance(cached.answer, Route) else None
+
+    def site(self, domain: str) -> str | None:
+        route = self.known(domain)
+        return None if route is None else route.site
+
+    def answer(self, domain: str) -> Answer | None:
+        """What DNS says; None while it is being asked."""
+        if route := self._static.get(domain):
+            return route
+        cached = self._cache.get(domain)
+        if cached is not None and clock.monotonic_s() < cached.until_s:
+            return cached.answer
+        self._ask(domain)
+        return None
+
+    async def close(self) -> None:
+        for task in list(self._asking.values()):
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+    def _ask(self, domain: str) -> None:
+        if domain not in self._asking:
+            self._asking[domain] = asyncio.create_task(self._asked(domain))
+
+    async def _asked(self, domain: str) -> None:
+        before = self._cache.get(domain)
+        try:
+            answer, ttl_s = await self._resolve(domain)
+        except Exception as error:  # a strange answer must not leave its mail without one
+            logger.warning("router.dns", extra={"domain": domain, "error": repr(error)})
+            answer, ttl_s = Unknown(RETRY_MIN_S, repr(error)[:200]), RETRY_MIN_S
+        finally:
+            self._asking.pop(domain, None)
+        self._remember(domain, answer, ttl_s=ttl_s, before=before)
+        self._on_answer()
+
+    def _remember(
+        self, domain: str, answer: Answer, *, ttl_s: float, before: Cached | None
+    ) -> None:
+        """A failure waits longer each time; it does not push out a route that still serves."""
+        failures = 0
+        if isinstance(answer, Unknown):
+            failures = before.failures + 1 if before else 1
+            ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
+            answer = Unknown(ttl_s, answer.text)
+            now_s = clock.monotonic_s()
+            if before and isinstance(before.answer, Route) and now_s < before.until_s + STALE_S:
+                return
+        if len(self._cache) >= CACHED_MAX:
+            self._cache.clear()
+        self._cache[domain] = Cached(answer, clock.monotonic_s() + ttl_s, failures)
+
+    async def _resolve(self, domain: str) -> tuple[Answer, float]:
+        """The answer, and for how many seconds it holds."""
+        try:
+            found = await self._resolver.resolve(domain, "MX", raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            return NO_DOMAIN, NEGATIVE_TTL_S
+        except (dns.exception.DNSException, OSError, UnicodeError) as error:
+            return Unknown(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
+        if found.rrset is None:
+            return await self._implicit(domain)
+        ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
+        records = [Mx(mx.preference, mx.exchange.to_text().rstrip(".")) for mx in found.rrset]
+        return self._route(records), ttl_s
+
+    def _route(self, records: list[Mx]) -> Route | NoRoute:
+        try:
+            ordered = order(records, self._shuffle)
+        except NullMxError:
+            return NULL_MX
+        ordered = before_self(ordered, self._own_names)
+        if not ordered:
+            return LOOP if len(records) else NO_MX
+        site = site_name([record.host for record in records if record.host])
+        return Route(site, tuple(Exchanger(mx.host, mx.preference, 0) for mx in ordered))
+
+    async def _implicit(self, domain: str) -> tuple[Answer, float]:
+        """No MX: the domain itself, where it has an address (RFC 5321 §5.1)."""
+        for kind in ("A", "AAAA"):
+            try:
+                found = await self._resolver.resolve(domain, kind, raise_on_no_answer=False)
+            except dns.resolver.NXDOMAIN:
+                return NO_DOMAIN, NEGATIVE_TTL_S
+            except (dns.exception.DNSException, OSError) as error:
+                return Unknown(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
+            if found.rrset is not None:
+                ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
+                return Route(site_name([domain]), (Exchanger(domain, 0, 0),)), ttl_s
+        return NO_MX, NEGATIVE_TTL_S
+
+
+def system_resolver(
+    nameservers: tuple[str, ...], *, timeout_s: float
+) -> dns.asyncresolver.Resolver:
+    """The machine's resolver, or the given `ip` or `ip:port` ones."""
+    try:
+        resolver = dns.asyncresolver.Resolver(configure=not nameservers)
+    except dns.resolver.NoResolverConfiguration:
+        resolver = dns.asyncresolver.Resolver(configure=False)
+        resolver.nameservers = ["127.0.0.1"]
+    if nameservers:
+        resolver.nameservers = [name.partition(":")[0] for name in nameservers]
+        ports = {name.partition(":")[2] or "53" for name in nameservers}
+        resolver.port = int(ports.pop())
+    resolver.lifetime = timeout_s
+    return resolver

@@ -1,0 +1,1 @@
+"""What router decides. Pure: no I/O, no clock, no randomness. Times are Unix seconds."""

@@ -1,0 +1,133 @@
+"""What becomes of claimed rows: assigned, suppressed, moved to another lane, or put off."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from services.router.domain.facts import timestamp
+from services.router.domain.message import (
+    RESOLVING,
+    SANDBOX,
+    Claimed,
+    Closing,
+    Lane,
+    State,
+    domain_of,
+)
+from services.router.domain.routes import Route
+from services.router.domain.scopes import Egress, Scopes
+
+PUT_OFF_S = 1.0  # the egress that a retry stays with has no room
+
+
+class Assignment(NamedTuple):
+    """event: whole. stored: the same without its envelope, which the row has."""
+
+    row: Claimed
+    lane: Lane
+    egress_id: str
+    not_after_s: float
+    stored: bytes
+    event: DeliveryAssigned
+
+
+class Relaned(NamedTuple):
+    """A waiting row that goes on waiting elsewhere, or later."""
+
+    row: Claimed
+    lane: Lane
+    due_s: float
+    reason: str
+
+
+@dataclass(slots=True)
+class Dispatched:
+    assignments: list[Assignment] = field(default_factory=list)
+    closings: list[Closing] = field(default_factory=list)
+    relaned: list[Relaned] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a decision about a row needs.
+
+    route_of: the known route of a domain, or None. valid_s: how long an assignment may be used.
+    """
+
+    scopes: Scopes
+    route_of: Callable[[str], Route | None]
+    sandbox: Route
+    ehlo: str
+    valid_s: float
+
+
+def dispatch(rows: Iterable[Claimed], desk: Desk, *, now_s: float) -> Dispatched:
+    """Rows are due, and fit the rooms that were shared out."""
+    done = Dispatched()
+    for row in rows:
+        lane = Lane.of(row.lane)
+        if row.suppressed and lane.site != SANDBOX:
+            done.closings.append(suppressed(row))
+            continue
+        envelope = Envelope.FromString(row.envelope)
+        route = desk.sandbox if envelope.test else desk.route_of(domain_of(envelope.recipient))
+        if route is None or route.site != lane.site:
+            site = RESOLVING if route is None else route.site
+            reason = "dns" if route is None else ""
+            done.relaned.append(Relaned(row, lane._replace(site=site), now_s, reason))
+            continue
+        if egress := choose(row, lane, desk, now_s=now_s):
+            done.assignments.append(
+                assign(row, envelope, route=route, egress=egress, desk=desk, now_s=now_s)
+            )
+        else:
+            done.relaned.append(Relaned(row, lane, now_s + PUT_OFF_S, "egress_window"))
+    return done
+
+
+def suppressed(row: Claimed) -> Closing:
+    return Closing(
+        row.message_id,
+        was=State.WAITING,
+        attempt=row.attempt,
+        state=State.SUPPRESSED,
+        reason="suppressed",
+        ambiguous=row.ambiguous,
+        envelope=row.envelope,
+    )
+
+
+def choose(row: Claimed, lane: Lane, desk: Desk, *, now_s: float) -> Egress | None:
+    """Takes from every scope what the message uses up. Test mail has a way out of its own."""
+    if lane.site == SANDBOX:
+        return Egress(SANDBOX, "", "", desk.ehlo)
+    egress = desk.scopes.choose(lane, row.egress_id, now_s=now_s)
+    if egress is not None:
+        desk.scopes.take(lane, egress.egress_id, now_s=now_s)
+    return egress
+
+
+def assign(
+    row: Claimed, envelope: Envelope, *, route: Route, egress: Egress, desk: Desk, now_s: float
+) -> Assignment:
+    not_after_s = max(now_s, min(now_s + desk.valid_s, row.expires_s))
+    event = DeliveryAssigned(
+        egress_id=egress.egress_id,
+        site=route.site,
+        source_ip=egress.source_ip,
+        ehlo=egress.ehlo or desk.ehlo,
+        exchangers=[
+            MailExchanger(host=host, preference=preference, port=port)
+            for host, preference, port in route.exchangers
+        ],
+        not_after=timestamp(not_after_s),
+    )
+    stored = event.SerializeToString()
+    event.message_id = row.message_id
+    event.attempt = row.attempt + 1
+    event.tries = row.tries
+    event.ambiguous = row.ambiguous
+    event.envelope.CopyFrom(envelope)
+    return Assignment(row, Lane.of(row.lane), egress.egress_id, not_after_s, stored, event)

@@ -1,0 +1,124 @@
+"""The door for events: load, decide, save, return outcomes."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from contracts.delivery.v1.events_pb2 import (
+    BounceReceived,
+    ComplaintReceived,
+    DeliveryAttempted,
+)
+from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, Tenant
+from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel import ids, metrics
+from kernel.database import Transaction
+from kernel.outcome import Drop, Emit, Outcome
+from kernel.table import Table
+from kernel.topics import event_id
+from services.router.domain.answer import AnswerPolicy, Move, Strike, settle, strike_of
+from services.router.domain.arrival import Arrival, address_hash, arrive, blocked
+from services.router.domain.message import State
+from services.router.domain.retry import RetryPolicy
+from services.router.store import answers, arrivals, suppressions
+from services.router.store.partitions import Partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """site_of: the known site of a domain. work: the owner has
+    something to do. answered: it may have room again."""
+
+    tenants: Table[Tenant]
+    site_of: Callable[[str], str | None]
+    retry: RetryPolicy
+    partitions: Partitions
+    work: Callable[[Transaction], Awaitable[None]]
+    answered: Callable[[], None]
+
+    async def on_screened(self, batch: Sequence[MessageScreened], tx: Transaction) -> list[Outcome]:
+        """A screened message waits, is held for review, or has failed."""
+        arriving = [arrive(event, self.site_of) for event in batch]
+        forgotten = await self.partitions.prepare(tx, [a.message_id for a in arriving])
+        fresh = [a for a in arriving if a.message_id not in forgotten]
+        moved = await arrivals.insert(tx, fresh) if fresh else {}
+        if moved:
+            await self.work(tx)
+        return [self._told(a, moved, forgotten) for a in arriving]
+
+    @staticmethod
+    def _told(arrival: Arrival, moved: dict[str, float], forgotten: set[str]) -> Outcome:
+        if arrival.message_id in forgotten:
+            return Drop("forgotten")
+        if arrival.message_id not in moved:
+            return Drop("repeat")
+        if arrival.state is not State.FAILED:
+            return Emit()
+        metrics.closed.labels(arrival.state).inc()
+        return Emit(blocked(arrival, moved[arrival.message_id]))
+
+    async def on_attempted(
+        self, batch: Sequence[DeliveryAttempted], tx: Transaction
+    ) -> list[Outcome]:
+        """An answer moves the row that waits for it; any other has no consequence."""
+        loaded = await answers.load(
+            tx, [event.message_id for event in batch], [event.attempt for event in batch]
+        )
+        moves = [
+            settle(row, event, now_s=loaded.now_s, policy=self._policy(event))
+            for event in batch
+            if (row := loaded.rows.get(event.message_id)) and row.attempt == event.attempt
+        ]
+        moved = {(m.row.message_id, m.row.attempt): m for m in await answers.save(tx, moves)}
+        await suppressions.count_moves(tx, list(moved.values()))
+        if any(move.due_s <= loaded.now_s for move in moved.values() if move.event is None):
+            await self.work(tx)
+        tx.after_commit(self.answered)
+        return [tell(moved.get((event.message_id, event.attempt))) for event in batch]
+
+    def _policy(self, event: DeliveryAttempted) -> AnswerPolicy:
+        tenant = self.tenants.get(event.tenant_id)
+        fails = tenant is not None and tenant.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
+        return AnswerPolicy(self.retry, ambiguous_fails=fails)
+
+    async def on_feedback(
+        self, batch: Sequence[BounceReceived | ComplaintReceived], tx: Transaction
+    ) -> list[Outcome]:
+        """What comes back as mail counts once, and never for test mail."""
+        counted = [(event, against) for event in batch if (against := grievance(event))]
+        for origin in ("complaint", "hard_bounce"):
+            some = [pair for pair in counted if origin_of(pair[0]) == origin]
+            await suppressions.count(
+                tx,
+                [against for _, against in some],
+                events=[str(event_id(event)) for event, _ in some],
+                ids=[ids.uuid7_text() for _ in some],
+                origin=origin,
+            )
+        return [Emit() for _ in batch]
+
+
+def tell(move: Move | None) -> Outcome:
+    if move is None:
+        return Drop("repeat")
+    if move.state is not State.WAITING:
+        metrics.closed.labels(move.state).inc()
+    return Emit() if move.event is None else Emit(move.event)
+
+
+def origin_of(event: BounceReceived | ComplaintReceived) -> str:
+    return "complaint" if isinstance(event, ComplaintReceived) else "hard_bounce"
+
+
+def grievance(event: BounceReceived | ComplaintReceived) -> Strike | None:
+    if event.test:
+        return None
+    hashed = address_hash(event.recipient)
+    if isinstance(event, ComplaintReceived):
+        return Strike(event.tenant_id, hashed, event.recipient, "complaint", 1, event.message_id)
+    return strike_of(
+        event.bounce_class,
+        tenant_id=event.tenant_id,
+        address_hash=hashed,
+        address=event.recipient,
+        message_id=event.message_id,
+    )

@@ -1,0 +1,1 @@
+"""Timers and pumps: what router does when nobody calls."""

@@ -1,0 +1,281 @@
+"""The tick: the owner drains results, closes what is out of time, and lets messages leave."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from math import inf
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
+from kernel import clock, metrics
+from kernel.backoff import Health, patiently
+from kernel.database import Transaction
+from kernel.errors import Fenced
+from kernel.failpoint import failpoint
+from kernel.lease import Lease
+from kernel.outbox import Entry, Outbox
+from kernel.topics import encode
+from services.router.domain.dispatch import Desk, Dispatched, dispatch
+from services.router.domain.expiry import expire
+from services.router.domain.facts import Final, closed
+from services.router.domain.fairness import OpenLane, Parked, refusing, share
+from services.router.domain.message import SANDBOX, Claimed, Lane
+from services.router.domain.scopes import Scopes
+from services.router.store import answers, claims, closings, directory, lanes, usage
+
+EGRESSES_EVERY_S = 2.0
+EXPIRED_MAX = 500
+WOKEN_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """rows_max, lanes_max: per tick. gap_s, idle_s: from tick to tick, with and without work."""
+
+    rows_max: int
+    lanes_max: int
+    gap_s: float
+    idle_s: float
+    expire_every_s: float
+    ask_after_s: float
+
+
+class Ticked(NamedTuple):
+    entry: Entry
+    next_s: float  # seconds until there is something to do
+
+
+class Owner:
+    """One per process; only the one with the lease does anything.
+
+    new_desk: scopes without any usage, and what else a decision needs.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        outbox: Outbox,
+        *,
+        new_desk: Callable[[], Desk],
+        pace: Pace,
+        health: Health,
+    ) -> None:
+        self._lease = lease
+        self._outbox = outbox
+        self._new_desk = new_desk
+        self._pace = pace
+        self._health = health
+        self._woken = asyncio.Event()
+        self._desk: Desk | None = None  # None: to be read from the database
+        self._rings: set[str] = set()
+        self._egresses_read_s = 0.0
+        self._expired_s = 0.0
+
+    @property
+    def owns(self) -> bool:
+        return self._lease.fence is not None
+
+    def wake(self) -> None:
+        """There is work."""
+        self._woken.set()
+
+    def answered(self) -> None:
+        """There is room again, for whom it may concern."""
+        if self._rings:
+            self._woken.set()
+
+    async def run(self) -> None:
+        """A loop: tick when there is something to do."""
+        while True:
+            wait_s = await patiently(self._turn, self._health)
+            await asyncio.sleep(min(self._pace.gap_s, wait_s))
+            if wait_s > self._pace.gap_s:
+                await self._rest(wait_s - self._pace.gap_s)
+
+    async def _rest(self, wait_s: float) -> None:
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _turn(self) -> float:
+        """One tick, if this process is the owner; seconds until the next."""
+        self._woken.clear()
+        if not self.owns:
+            self._desk = None
+            return self._pace.idle_s
+        entry = Entry(None, ())
+        try:
+            async with self._lease.transaction() as tx:
+                ticked = await self._tick(tx)
+                entry = ticked.entry
+        except Fenced:
+            self._desk = None
+            return self._pace.idle_s
+        except BaseException:
+            self._desk = None  # what memory took, the database did not
+            self._outbox.abandon(entry)
+            raise
+        failpoint("router.tick.committed")
+        await patiently(partial(self._outbox.publish, entry), self._health)
+        failpoint("router.tick.published")
+        return ticked.next_s
+
+    async def _tick(self, tx: Transaction) -> Ticked:
+        now_s = await claims.now_s(tx)
+        desk = await self._loaded(tx)
+        self._apply(await answers.drain(tx), desk.scopes)
+        told: list[Message] = list(await self._expire(tx))
+        await self._wake_rings(tx, desk.scopes, now_s=now_s)
+        opened = await lanes.find_open(tx, most=self._pace.lanes_max)
+        if opened:
+            told += await self._serve(tx, desk, opened=opened, now_s=now_s)
+        await usage.save(tx, desk.scopes.usage.changes())
+        now = clock.now()
+        records = [encode(event, now, traceparent_of(event)) for event in told]
+        next_s = await self._next(tx, desk.scopes, now_s=now_s)
+        return Ticked(await self._outbox.add(tx, records), next_s)
+
+    async def _loaded(self, tx: Transaction) -> Desk:
+        """Counters, windows and rings are read at a takeover; egresses every few seconds."""
+        desk = self._desk
+        if desk is None:
+            desk = self._new_desk()
+            for saved in await usage.load(tx):
+                desk.scopes.usage.load(saved)
+            in_flight, results = await answers.take_over(tx)
+            for egress_id, site, count in in_flight:
+                desk.scopes.in_flight.load(egress_id, site, count)
+            self._give_back(results, desk.scopes)  # their rows are no longer assigned
+            self._rings = await lanes.rings(tx)
+            self._egresses_read_s = 0.0
+            self._desk = desk
+        if clock.monotonic_s() - self._egresses_read_s > EGRESSES_EVERY_S:
+            desk.scopes.set_egresses(await directory.ways_out(tx))
+            self._egresses_read_s = clock.monotonic_s()
+        return desk
+
+    def _apply(self, results: Sequence[answers.Result], scopes: Scopes) -> None:
+        for result in results:
+            scopes.in_flight.release(result.egress_id, Lane.of(result.lane).site, result.number)
+        self._give_back(results, scopes)
+
+    @staticmethod
+    def _give_back(results: Sequence[answers.Result], scopes: Scopes) -> None:
+        for result in results:
+            lane = Lane.of(result.lane)
+            if not result.connected and lane.site != SANDBOX:
+                scopes.give_back(
+                    lane, result.egress_id, count=result.number, taken_s=result.assigned_s
+                )
+
+    async def _expire(self, tx: Transaction) -> list[MessageClosed]:
+        if clock.monotonic_s() - self._expired_s < self._pace.expire_every_s:
+            return []
+        rows = await closings.expired(tx, most=EXPIRED_MAX)
+        if len(rows) < EXPIRED_MAX:
+            self._expired_s = clock.monotonic_s()
+        return tell_closed(await closings.close(tx, [expire(row) for row in rows]))
+
+    async def _wake_rings(self, tx: Transaction, scopes: Scopes, *, now_s: float) -> None:
+        """k free places wake k lanes, not all."""
+        rooms = {ring: scopes.room(ring, now_s=now_s).free for ring in self._rings}
+        places = {ring: min(room, WOKEN_MAX) for ring, room in rooms.items() if room > 0}
+        for ring, woken in (await lanes.wake(tx, places)).items():
+            if woken < places[ring]:
+                self._rings.discard(ring)
+
+    async def _serve(
+        self, tx: Transaction, desk: Desk, *, opened: Sequence[OpenLane], now_s: float
+    ) -> list[Message]:
+        scopes = desk.scopes
+        shares = share(
+            opened,
+            rings_of=scopes.rings_of,
+            room_of=lambda ring: scopes.room(ring, now_s=now_s),
+            batch_max=self._pace.rows_max,
+        )
+        claimed = await claims.claim(tx, shares.quotas)
+        due = {lane: due_rows(rows, shares.quotas[lane], now_s) for lane, rows in claimed.items()}
+        done = dispatch(chain.from_iterable(due.values()), desk, now_s=now_s)
+        events = await self._save(tx, done, scopes=scopes, now_s=now_s)
+        left = {lane: rows[len(due[lane]) :] for lane, rows in claimed.items()}
+        await self._settle_lanes(
+            tx, opened, left=left, parked=shares.parked, scopes=scopes, now_s=now_s
+        )
+        return events
+
+    async def _save(
+        self, tx: Transaction, done: Dispatched, *, scopes: Scopes, now_s: float
+    ) -> list[Message]:
+        """Guarded moves; what did not move was not taken either."""
+        moved = await claims.assign(tx, done.assignments, ask_after_s=self._pace.ask_after_s)
+        events: list[Message] = []
+        for made in done.assignments:
+            if made.row.message_id in moved:
+                events.append(made.event)
+            else:
+                scopes.untake(made.lane, made.egress_id, now_s=now_s)
+        metrics.assigned.inc(len(events))
+        events += tell_closed(await closings.close(tx, done.closings))
+        await claims.relane(tx, done.relaned)
+        return events
+
+    async def _settle_lanes(
+        self,
+        tx: Transaction,
+        opened: Sequence[OpenLane],
+        *,
+        left: Mapping[str, Sequence[Claimed]],
+        parked: list[Parked],
+        scopes: Scopes,
+        now_s: float,
+    ) -> None:
+        """A lane that was served says when it has work next, or waits in the ring of who refused
+        it. One whose turn did not come stays as it is, and is first the next time."""
+        served: list[tuple[OpenLane, float | None]] = []
+        for lane in opened:
+            if (rows := left.get(lane.key)) is None:
+                continue
+            next_s = max(rows[0].due_s, now_s) if rows else None
+            rings = scopes.rings_of(lane.lane) if next_s == now_s else ()
+            rooms = {ring: scopes.room(ring, now_s=now_s) for ring in rings}
+            if shut := refusing(rings, rooms):
+                parked.append(Parked(lane.key, *shut))
+            else:
+                served.append((lane, next_s))
+        await lanes.serve(tx, served)
+        await lanes.park(tx, parked)
+        self._rings |= {lane.ring for lane in parked}
+
+    async def _next(self, tx: Transaction, scopes: Scopes, *, now_s: float) -> float:
+        """Seconds until a lane opens or a ring has room; an answer may come before."""
+        opens_s = await lanes.next_s(tx)
+        moments = [] if opens_s is None else [opens_s]
+        for ring in self._rings:
+            room = scopes.room(ring, now_s=now_s)
+            moments.append(now_s if room.free > 0 else room.release_s)
+        wait_s = min(moments, default=inf) - now_s
+        return max(0.0, min(wait_s, self._pace.idle_s))
+
+
+def due_rows(rows: Sequence[Claimed], quota: int, now_s: float) -> Sequence[Claimed]:
+    """Those whose time has come, at most as many as were granted. They are in order."""
+    granted = rows[:quota]
+    return [row for row in granted if row.due_s <= now_s]
+
+
+def tell_closed(finals: Sequence[Final]) -> list[MessageClosed]:
+    for final in finals:
+        metrics.closed.labels(final.state).inc()
+    return [closed(final) for final in finals]
+
+
+def traceparent_of(event: Message) -> str:
+    """The trace of the request that the message came with."""
+    return event.envelope.traceparent if isinstance(event, DeliveryAssigned) else ""

@@ -1,0 +1,82 @@
+"""Everything an operator can change about router."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from kernel.settings import Settings as Shared
+from services.router.domain.retry import SCHEDULE_S
+
+Floats = Annotated[tuple[float, ...], NoDecode]
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(Shared):
+    """router: from which address, to which hosts, and when a message may leave."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ROUTER_", extra="ignore", populate_by_name=True, validate_default=True
+    )
+
+    engine_database_url: str = Field(
+        "postgresql://router_engine@127.0.0.1/obm", description="role of handlers and loops"
+    )
+    api_database_url: str = Field(
+        "postgresql://router_api@127.0.0.1/obm", description="role of what tenants ask for"
+    )
+    health_port: int | None = Field(None, description="of /live, /ready, /metrics; none: no port")
+    rpc_listen: str = Field("127.0.0.1:8031", description="where the other services ask router")
+    delivery_rpc_address: str = Field(
+        "127.0.0.1:8032", validation_alias="DELIVERY_RPC_ADDRESS", description="delivery's journal"
+    )
+    sandbox_address: str = Field("127.0.0.1:8027", description="where test mail goes")
+    ehlo: str = Field("", description="name of egresses without one; empty: the machine's name")
+    routes_file: str = Field("", description="TOML of static routes that take the place of MX")
+    shaping_file: str = Field("", description="TOML of rules per site; empty: the engine's own")
+    nameservers: Names = Field((), description="ip or ip:port, …; empty: the machine's")
+    dns_timeout_s: float = Field(10.0, gt=0, description="for one question, all its tries")
+    retry_schedule_s: Floats = Field(
+        SCHEDULE_S, description="seconds to wait after each try, comma-separated; the last repeats"
+    )
+    greylisted_retry_s: float = Field(300.0, gt=0, description="to wait after a greylisting")
+    in_flight_max: int = Field(
+        400, gt=0, description="assignments without an answer, per egress and site"
+    )
+    site_per_second_max: int = Field(
+        0, ge=0, description="assignments per second, per egress and site; 0: no limit"
+    )
+    assignment_valid_s: float = Field(
+        120.0, gt=0, description="an assignment that starts later is stale"
+    )
+    ask_after_s: float = Field(
+        60.0, gt=0, description="an assignment without an answer is told again; then twice as long"
+    )
+    ask_most_s: float = Field(3600.0, gt=0, description="the longest time between two such")
+    ask_every_s: float = Field(5.0, gt=0, description="how often these are looked for")
+    tick_rows_max: int = Field(500, gt=0, description="messages assigned in one tick")
+    tick_lanes_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
+    tick_gap_s: float = Field(0.03, ge=0, description="from tick to tick while there is work")
+    tick_idle_s: float = Field(1.0, gt=0, description="from tick to tick while there is none")
+    expire_every_s: float = Field(1.0, gt=0, description="how often what is out of time is closed")
+    attempted_gather_s: float = Field(0.02, ge=0, description="answers are gathered so long")
+    partitions_every_s: float = Field(3600.0, gt=0, description="how often days are made, dropped")
+    days_ahead: int = Field(3, ge=1, description="partitions made in advance")
+    closed_kept_days: int = Field(8, ge=8, description="after the last close of a day")
+
+    @field_validator("retry_schedule_s", mode="before")
+    @classmethod
+    def _floats(cls, value: object) -> object:
+        return [float(part) for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("retry_schedule_s")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or min(value) <= 0:
+            raise ValueError("ROUTER_RETRY_SCHEDULE_S needs at least one wait, longer than 0 s")
+        return value
+
+    @field_validator("nameservers", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value

@@ -1,0 +1,43 @@
+"""Pools and egresses."""
+
+from collections.abc import Sequence
+
+from contracts.router.v1.directory_pb2 import Egress, Pool
+from kernel.database import Transaction
+from services.router.domain.message import CELL
+from services.router.domain.scopes import Egress as WayOut
+
+
+async def ways_out(tx: Transaction) -> list[WayOut]:
+    """Those that may be used."""
+    rows = await tx.rows(
+        "SELECT egress_id::text, pool_id::text, source_ip, ehlo FROM router.egresses"
+        " JOIN router.pools USING (pool_id)"
+        " WHERE cell = %s AND NOT paused AND NOT egresses.deleted AND NOT pools.deleted"
+        " ORDER BY egress_id",
+        (CELL,),
+    )
+    return [WayOut(*row) for row in rows]
+
+
+async def all_pools(tx: Transaction) -> list[Pool]:
+    rows = await tx.rows(
+        "SELECT pool_id::text, version, deleted, name, cell FROM router.pools ORDER BY pool_id"
+    )
+    return [
+        Pool(pool_id=row[0], version=row[1], deleted=row[2], name=row[3], cell=row[4])
+        for row in rows
+    ]
+
+
+async def all_egresses(tx: Transaction) -> list[Egress]:
+    rows = await tx.rows(
+        "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, ehlo, paused"
+        " FROM router.egresses ORDER BY egress_id"
+    )
+    return [egress(row) for row in rows]
+
+
+def egress(row: Sequence[object]) -> Egress:
+    names = ("egress_id", "version", "deleted", "pool_id", "source_ip", "ehlo", "paused")
+    return Egress(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]

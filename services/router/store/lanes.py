@@ -1,0 +1,166 @@
+"""Lanes: which have work, who refused them, and who wakes them."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import NamedTuple
+
+from kernel.database import Transaction
+from services.router.domain.fairness import OpenLane, Parked
+from services.router.domain.message import CELL, Lane
+
+# A lane in a ring is woken by its ring alone; until then new work only raises the version.
+GIVE_WORK = """
+INSERT INTO router.lanes AS held (lane, tenant_id, cell, site, next_at)
+SELECT lane, tenant_id, %(cell)s, site, to_timestamp(min(due)) FROM
+    unnest(%(lanes)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[])
+    AS work (lane, tenant_id, site, due)
+GROUP BY 1, 2, 4 ORDER BY 1
+ON CONFLICT (lane) DO UPDATE SET version = held.version + 1,
+    next_at = CASE WHEN held.ring = '' THEN least(held.next_at, excluded.next_at) END
+"""
+
+OPEN = """
+SELECT lane, version FROM router.lanes
+WHERE cell = %s AND site <> 'resolving' AND next_at <= now() ORDER BY next_at LIMIT %s
+"""
+
+# Where more lanes are open than one look takes, every tenant gets a look: a skip scan over
+# (cell, tenant_id, next_at), from tenant to tenant.
+OPEN_BY_TENANT = """
+WITH RECURSIVE tenants AS (
+    (SELECT tenant_id FROM router.lanes
+     WHERE cell = %(cell)s AND site <> 'resolving' AND next_at IS NOT NULL
+     ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT tenant_id FROM router.lanes
+            WHERE cell = %(cell)s AND site <> 'resolving' AND next_at IS NOT NULL
+              AND tenant_id > tenants.tenant_id ORDER BY tenant_id LIMIT 1)
+    FROM tenants WHERE tenants.tenant_id IS NOT NULL
+)
+SELECT found.lane, found.version FROM tenants CROSS JOIN LATERAL (
+    SELECT lane, version, next_at FROM router.lanes
+    WHERE cell = %(cell)s AND site <> 'resolving' AND tenant_id = tenants.tenant_id
+      AND next_at <= now() ORDER BY next_at LIMIT %(each)s
+) AS found
+WHERE tenants.tenant_id IS NOT NULL ORDER BY found.next_at LIMIT %(most)s
+"""
+EACH_TENANT = 10
+
+SERVED = """
+UPDATE router.lanes SET next_at = to_timestamp(seen.next_s), binding = '', release_at = NULL,
+    served_at = now()
+FROM unnest(%s::text[], %s::bigint[], %s::float8[]) AS seen (lane, version, next_s)
+WHERE lanes.lane = seen.lane AND lanes.version = seen.version
+"""
+
+PARK = """
+UPDATE router.lanes SET next_at = NULL, ring = refused.ring, ring_at = now(),
+    binding = refused.binding, release_at = to_timestamp(refused.release_s)
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
+    AS refused (lane, ring, binding, release_s)
+WHERE lanes.lane = refused.lane
+"""
+
+WAKE = """
+UPDATE router.lanes SET next_at = now(), ring = '', ring_at = NULL
+FROM unnest(%s::text[], %s::int[]) AS free (ring, places) CROSS JOIN LATERAL (
+    SELECT lane FROM router.lanes WHERE cell = %s AND ring = free.ring AND ring <> ''
+    ORDER BY ring_at LIMIT free.places
+) AS first
+WHERE lanes.lane = first.lane RETURNING free.ring
+"""
+
+
+class Work(NamedTuple):
+    lane: Lane
+    due_s: float
+
+
+async def give_work(tx: Transaction, work: Sequence[Work]) -> None:
+    """Lower each lane's next_at, and raise its version, so that the owner does not close it."""
+    if not work:
+        return
+    await tx.execute(
+        GIVE_WORK,
+        {
+            "cell": CELL,
+            "lanes": [lane.key for lane, _ in work],
+            "tenants": [lane.tenant_id for lane, _ in work],
+            "sites": [lane.site for lane, _ in work],
+            "dues": [due_s for _, due_s in work],
+        },
+    )
+
+
+async def find_open(tx: Transaction, *, most: int) -> list[OpenLane]:
+    """Lanes that have work now, longest waiting first; of every tenant some, if there are many."""
+    rows = await tx.rows(OPEN, (CELL, most))
+    if len(rows) == most:
+        params = {"cell": CELL, "each": EACH_TENANT, "most": most}
+        rows = await tx.rows(OPEN_BY_TENANT, params)
+    return [OpenLane(*row) for row in rows]
+
+
+async def serve(tx: Transaction, served: Sequence[tuple[OpenLane, float | None]]) -> None:
+    """When each lane has work next (None: it is empty), unless somebody gave it more meanwhile."""
+    if served:
+        await tx.execute(
+            SERVED,
+            (
+                [lane.key for lane, _ in served],
+                [lane.version for lane, _ in served],
+                [next_s for _, next_s in served],
+            ),
+        )
+
+
+async def park(tx: Transaction, parked: Sequence[Parked]) -> None:
+    if parked:
+        releases = [lane.room.release_s for lane in parked]
+        await tx.execute(
+            PARK,
+            (
+                [lane.key for lane in parked],
+                [lane.ring for lane in parked],
+                [lane.room.binding for lane in parked],
+                [release_s if isfinite(release_s) else None for release_s in releases],
+            ),
+        )
+
+
+async def wake(tx: Transaction, places: dict[str, int]) -> dict[str, int]:
+    """The first lanes of each ring, as many as it has free places; how many there were."""
+    if not places:
+        return {}
+    rows = await tx.rows(WAKE, (list(places), list(places.values()), CELL))
+    woken = dict.fromkeys(places, 0)
+    for (ring,) in rows:
+        woken[ring] += 1
+    return woken
+
+
+async def rings(tx: Transaction) -> set[str]:
+    """All rings that have lanes."""
+    rows = await tx.rows(
+        "SELECT DISTINCT ring FROM router.lanes WHERE cell = %s AND ring <> ''", (CELL,)
+    )
+    return {ring for (ring,) in rows}
+
+
+async def next_s(tx: Transaction) -> float | None:
+    """When the first lane opens."""
+    [(moment,)] = await tx.rows(
+        "SELECT extract(epoch FROM min(next_at))::float8 FROM router.lanes"
+        " WHERE cell = %s AND site <> 'resolving'",
+        (CELL,),
+    )
+    return None if moment is None else float(moment)
+
+
+async def forget(tx: Transaction) -> int:
+    """Lanes that have been empty for a day: whoever has mail for one makes it again."""
+    return await tx.execute(
+        "DELETE FROM router.lanes WHERE cell = %s AND next_at IS NULL AND ring = ''"
+        " AND served_at < now() - interval '1 day'",
+        (CELL,),
+    )

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from rich.console import Console
 
+from cli.customers import make_sandbox_customer
 from cli.environment import Ports
 
 DELIVERED_WITHIN_S = 30.0
@@ -34,8 +35,8 @@ class FirstMessage:
             return
         self._key = await make_sandbox_customer(SENDER_DOMAIN)
         descriptor = os.open(self._credentials, os.O_WRONLY | os.O_CREAT, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            json.dump({"api_key": self._key}, file)
+        os.write(descriptor, json.dumps({"api_key": self._key}).encode())
+        os.close(descriptor)
 
     async def send(self) -> None:
         async with aiohttp.ClientSession(

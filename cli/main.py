@@ -4,11 +4,12 @@ import sys
 
 import typer
 
-from cli import pair
+from cli import pair, run
 from kernel.embedded import EmbeddedError
 from kernel.errors import BadSetting, Unavailable
 
 app = typer.Typer(name="obm", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.command("run")(run.run)
 app.command("up")(pair.up)
 app.command("migrate")(pair.migrate)
 

@@ -90,7 +90,7 @@ async def _pair(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
 
 async def _tell(services: list[Service], data: Path, ports: Ports, *, quiet: bool) -> None:
     console.print("starting the services …")
-    while not all(service.health.ready for service in services):
+    while not all(service.health.ready for service in services):  # noqa: ASYNC110 - five of them
         await asyncio.sleep(READY_POLL_S)
     first = FirstMessage(f"http://127.0.0.1:{ports.ingest_http}", data, console)
     await first.introduce()

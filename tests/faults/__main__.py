@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: every fault in full numbers, and the seeded bugs that must be caught."""
+"""`python -m tests.faults`: every fault in full numbers, and the seeded bugs to be caught."""
 
 import json
 from pathlib import Path

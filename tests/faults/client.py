@@ -6,18 +6,9 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
 
 TIMEOUT_S = 10.0
 AGAIN_AFTER_S = 0.2
-
-
-class Sender(Protocol):
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def sender(self) -> str: ...
 
 
 @dataclass
@@ -25,7 +16,8 @@ class Client:
     """accepted: recipient to email id, for each 202. Everything else was never promised."""
 
     port: int
-    customer: Sender
+    key: str
+    sender: str
     rate_per_s: float
     seed: int
     accepted: dict[str, str] = field(default_factory=dict)
@@ -40,7 +32,9 @@ class Client:
         self._random = random.Random(self.seed)
 
     def start(self) -> None:
-        self._workers = [threading.Thread(target=self._work, daemon=True) for _ in range(self.threads)]
+        self._workers = [
+            threading.Thread(target=self._work, daemon=True) for _ in range(self.threads)
+        ]
         for worker in self._workers:
             worker.start()
 
@@ -72,14 +66,14 @@ class Client:
     def _send(self, connection: http.client.HTTPConnection, recipient: str) -> None:
         body = json.dumps(
             {
-                "from": self.customer.sender,
+                "from": self.sender,
                 "to": recipient,
                 "subject": f"Your order {recipient}",
                 "text": f"Dear {recipient}, thank you for your order.\n" * 20,
             }
         )
         headers = {
-            "Authorization": f"Bearer {self.customer.key}",
+            "Authorization": f"Bearer {self.key}",
             "Content-Type": "application/json",
             "Idempotency-Key": f"{self.seed}-{recipient}",
         }

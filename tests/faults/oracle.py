@@ -10,6 +10,7 @@ from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.router.v1.events_pb2 import CLOSED_STATE_DELIVERED, MessageClosed
 from tests.faults.world import World, lines
 
+EVENTS_SQL = b"SELECT type, payload FROM events.log"
 TERMINAL = {
     "email.delivered", "email.bounced", "email.failed", "email.suppressed", "email.canceled",
 }  # fmt: skip
@@ -83,15 +84,13 @@ def collect(world: World) -> Evidence:
     closed: dict[str, list[int]] = {}
     flagged: Counter[str] = Counter()
     with world.database() as connection:
-        for kind, payload in connection.execute(
-            "SELECT type, payload FROM events.log WHERE type IN"
-            " ('router.message-closed.v1', 'delivery.delivery-attempted.v1')"
-        ):
+        rows: list[tuple[str, bytes]] = connection.execute(EVENTS_SQL).fetchall()  # type: ignore[assignment]
+        for kind, payload in rows:
             if kind == "router.message-closed.v1":
-                event = MessageClosed.FromString(bytes(payload))  # type: ignore[arg-type]
+                event = MessageClosed.FromString(bytes(payload))
                 closed.setdefault(event.recipient, []).append(event.state)
             else:
-                attempt = DeliveryAttempted.FromString(bytes(payload))  # type: ignore[arg-type]
+                attempt = DeliveryAttempted.FromString(bytes(payload))
                 flagged[attempt.recipient] += attempt.ambiguous
     copies = Counter(str(line["recipient"]) for line in lines(world.folder / "sink.jsonl"))
     return Evidence(

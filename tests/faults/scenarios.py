@@ -1,4 +1,4 @@
-"""What can go wrong, one function each. A scenario acts on a world under load and leaves it alive."""
+"""What can go wrong, one function each: it acts on a world under load and leaves it alive."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""An engine of five processes under load, everything it talks to, and everything they wrote down."""
+"""An engine of five processes under load, what it talks to, and what all of them wrote down."""
 
 import json
 import random
@@ -16,9 +16,10 @@ from cli.environment import Ports, environment, migrate_all
 from cli.processes import Processes
 from kernel.embedded import Embedded
 from tests.faults.client import Client
-from tests.support.tenants import Customer, customer
+from tests.support.customers import add_webhook, make_customer
 
 SITES = 4
+SENDER_DOMAIN = "faults.obm-sender.net"
 DRAIN_WITHIN_S = 240.0
 POLL_S = 0.25
 
@@ -40,7 +41,6 @@ class World:
     environment: Mapping[str, str]
     sink: Started
     client: Client
-    customer: Customer
     seed: int = 0
     at_data_sent: int = 0
     faults: int = 0
@@ -141,15 +141,17 @@ def world(folder: Path, *, seed: int, rate_per_s: float) -> Iterator[World]:
             "EVENTS_WEBHOOK_ALLOW": "127.0.0.0/8",
         }
         migrate_all(pair.database_url)
-        sender = customer(settings, "faults.obm-sender.net")
+        customer = make_customer(settings, SENDER_DOMAIN)
         processes = Processes(settings, folder)
         stack.callback(processes.stop)
         processes.start()
-        sender.add_webhook(ports.ingest_http, f"http://127.0.0.1:{webhooks.told['port']}/")
-        client = Client(ports.ingest_http, sender, rate_per_s=rate_per_s, seed=seed)
+        add_webhook(ports.ingest_http, customer.api_key, f"http://127.0.0.1:{webhooks.told['port']}/")
+        client = Client(
+            ports.ingest_http, customer.api_key, f"orders@{SENDER_DOMAIN}", rate_per_s, seed
+        )
         stack.callback(client.stop)
         client.start()
-        yield World(folder, pair, processes, settings, sites, client, sender, seed)
+        yield World(folder, pair, processes, settings, sites, client, seed)
 
 
 def routes_file(folder: Path, sites: Started) -> Path:

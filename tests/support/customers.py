@@ -1,0 +1,35 @@
+"""Customers of an engine under test, made as `obm` makes them."""
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Mapping
+
+from cli.customers import Customer, opened
+from services.ingest.settings import Settings
+
+
+def make_customer(environment: Mapping[str, str], domain: str, *, test: bool = False) -> Customer:
+    """An account with a tenant, a domain and a key. environment: of the engine."""
+    settings = Settings(
+        engine_database_url=environment["INGEST_ENGINE_DATABASE_URL"],
+        api_database_url=environment["INGEST_API_DATABASE_URL"],
+        secret_keys=[environment["SECRET_KEYS"]],
+    )
+
+    async def make() -> Customer:
+        async with opened(settings) as customers:
+            return await customers.add_customer(domain, test=test)
+
+    return asyncio.run(make())
+
+
+def add_webhook(port: int, key: str, url: str) -> str:
+    """An endpoint for every event; its id."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/webhooks",
+        json.dumps({"endpoint": url}).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(json.load(answer)["id"])

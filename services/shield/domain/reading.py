@@ -16,7 +16,7 @@ INVISIBLE = "\xad\u200b\u200c\u200d\u2060\ufeff\u034f\u180e"
 LEFT_OPEN_MAX = 5000
 DEEP_CHARS = 20_000
 FIELD_CHARS = 998  # RFC 5322 §2.1.1
-ELEMENTS = "a,area,img,form,input,iframe,script,style,base"
+ELEMENTS = "a,area,img,form,input,iframe,body script,body style"
 UNSEEN = ("script", "style", "title")
 
 
@@ -51,6 +51,7 @@ class Reading:
     sender_domain: str
     subject: str
     text: str  # the text part in one line
+    html: str  # the HTML part, as much of it as is read
     page: Page
     words: str  # the longer of the two bodies, in one line
     links: tuple[Link, ...]  # of both parts, the first of each address
@@ -61,7 +62,8 @@ class Reading:
 def read(content: Content, limits: Limits) -> Reading:
     sender = getattr(content, "from")[:FIELD_CHARS]
     source = content.text[: limits.text_chars]
-    page = parse(content.html[: limits.html_chars], limits)
+    html = content.html[: limits.html_chars]  # a copy each time it is asked for
+    page = parse(html, limits)
     attachments = tuple(content.attachments[: limits.attachments])
     links = unique([*page.links, *(link(url) for url in URL.findall(source)[: limits.links])])
     text, subject = plain(source), plain(content.subject[:FIELD_CHARS])
@@ -87,6 +89,7 @@ def read(content: Content, limits: Limits) -> Reading:
         sender_domain=mail_domain(sender),
         subject=subject,
         text=text,
+        html=html,
         page=page,
         words=max(text, page.text, key=len),
         links=links,
@@ -121,6 +124,8 @@ def parse(html: str, limits: Limits) -> Page:
 def shallow(html: str) -> str:
     """The page, or where it leaves thousands of elements open, the beginning of it: the time to
     parse grows with the square of the depth."""
+    if len(html) <= DEEP_CHARS:
+        return html
     left_open = html.count("<") - 2 * html.count("</")
     return html if left_open < LEFT_OPEN_MAX else html[:DEEP_CHARS]
 

@@ -18,12 +18,12 @@ QUOTED = re.compile(r"(?m)^ ?>")
 
 
 def html_only(reading: Reading, _: Terms) -> Finding:
-    return Finding(float(bool(reading.content.html) and not reading.text))
+    return Finding(float(bool(reading.html) and not reading.text))
 
 
 def html_per_word(reading: Reading, _: Terms) -> Finding:
     """Characters of markup for each that is read."""
-    html = len(reading.content.html)
+    html = len(reading.html)
     return Finding(html / (len(reading.page.text) + 1)) if html else NONE
 
 
@@ -62,21 +62,21 @@ def money(reading: Reading, _: Terms) -> Finding:
 
 
 def hidden_text(reading: Reading, _: Terms) -> Finding:
-    html = reading.content.html[:MARKUP_CHARS]
+    html = reading.html[:MARKUP_CHARS]
     return Finding(len(TINY.findall(html)))
 
 
 def pale_text(reading: Reading, _: Terms) -> Finding:
     """Text in white or nearly: seen by filters, not by readers."""
-    html = reading.content.html[:MARKUP_CHARS]
-    if "<font" not in html and "<FONT" not in html:
+    html = reading.html[:MARKUP_CHARS]
+    if "font" not in html and "FONT" not in html:
         return NONE
     return Finding(len(PALE.findall(html.lower())))
 
 
 def cut_words(reading: Reading, _: Terms) -> Finding:
     """Tags and comments in the middle of words."""
-    return Finding(len(INSIDE_WORD.findall(reading.content.html[:MARKUP_CHARS])))
+    return Finding(len(INSIDE_WORD.findall(reading.html[:MARKUP_CHARS])))
 
 
 def quoted_lines(reading: Reading, _: Terms) -> Finding:

@@ -1,0 +1,160 @@
+"""TLS reporting: RFC 8460. What went wrong and right with TLS to a domain, told it once a day."""
+
+import gzip
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from mail.address import AddressError, parse
+
+_URI = re.compile(r"(?:mailto:[^\s,;!]+|https://[^\s,;!]+)")
+
+
+class Kind(StrEnum):
+    """What kind of policy was applied (§4.4)."""
+
+    STS = "sts"
+    TLSA = "tlsa"
+    NONE = "no-policy-found"
+
+
+class ResultType(StrEnum):
+    """Why a session failed (§4.3)."""
+
+    STARTTLS_NOT_SUPPORTED = "starttls-not-supported"
+    CERTIFICATE_HOST_MISMATCH = "certificate-host-mismatch"
+    CERTIFICATE_EXPIRED = "certificate-expired"
+    CERTIFICATE_NOT_TRUSTED = "certificate-not-trusted"
+    VALIDATION_FAILURE = "validation-failure"
+    TLSA_INVALID = "tlsa-invalid"
+    DNSSEC_INVALID = "dnssec-invalid"
+    DANE_REQUIRED = "dane-required"
+    STS_POLICY_FETCH_ERROR = "sts-policy-fetch-error"
+    STS_POLICY_INVALID = "sts-policy-invalid"
+    STS_WEBPKI_INVALID = "sts-webpki-invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The policy that sessions were held to: `lines` as published, `mx` the hosts it names."""
+
+    kind: Kind
+    domain: str
+    lines: tuple[str, ...] = ()
+    mx: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What one failed session told."""
+
+    result: ResultType
+    sending_ip: str
+    receiving_host: str
+    receiving_ip: str = ""
+    reason_code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The sessions under one policy within the time of the report."""
+
+    policy: Applied
+    successes: int
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Who reports: the organisation, and where it can be asked."""
+
+    organization: str
+    contact: str
+
+
+def record_name(domain: str) -> str:
+    """Where the TXT record is."""
+    return f"_smtp._tls.{domain}"
+
+
+def destinations(records: Iterable[str]) -> tuple[str, ...]:
+    """The `rua` addresses of a domain (§3); none without exactly one good record."""
+    found = [text for text in records if text.startswith("v=TLSRPTv1")]
+    if len(found) != 1:
+        return ()
+    match = re.search(r";\s*rua=([^;]*)", found[0])
+    given = [uri.strip() for uri in match[1].split(",")] if match else []
+    return tuple(uri for uri in given if _is_destination(uri))
+
+
+def _is_destination(uri: str) -> bool:
+    if not _URI.fullmatch(uri):
+        return False
+    if not uri.startswith("mailto:"):
+        return True
+    try:
+        parse(uri.removeprefix("mailto:"))
+    except AddressError:
+        return False
+    return True
+
+
+def report(
+    days: Iterable[Day], reporter: Reporter, *, start: datetime, end: datetime, report_id: str
+) -> bytes:
+    """The report as gzipped JSON (§4.4, §5.3). The times are aware and in UTC."""
+    body = {
+        "organization-name": reporter.organization,
+        "date-range": {"start-datetime": _time(start), "end-datetime": _time(end)},
+        "contact-info": reporter.contact,
+        "report-id": report_id,
+        "policies": [_policy(day) for day in days],
+    }
+    return gzip.compress(json.dumps(body, ensure_ascii=False).encode("utf-8"), mtime=0)
+
+
+def filename(reporter_domain: str, policy_domain: str, *, start: datetime, end: datetime) -> str:
+    """The name of the attachment (§5.1)."""
+    stamps = f"{int(start.timestamp())}!{int(end.timestamp())}"
+    return f"{reporter_domain}!{policy_domain}!{stamps}.json.gz"
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _policy(day: Day) -> dict[str, object]:
+    told: dict[str, object] = {"policy-type": day.policy.kind, "policy-domain": day.policy.domain}
+    if day.policy.lines:
+        told["policy-string"] = list(day.policy.lines)
+    if day.policy.mx:
+        told["mx-host"] = list(day.policy.mx)
+    counted = Counter(day.failures)
+    entry: dict[str, object] = {
+        "policy": told,
+        "summary": {
+            "total-successful-session-count": day.successes,
+            "total-failure-session-count": len(day.failures),
+        },
+    }
+    if counted:
+        entry["failure-details"] = [_detail(item, count) for item, count in counted.items()]
+    return entry
+
+
+def _detail(failure: Failure, count: int) -> dict[str, object]:
+    detail: dict[str, object] = {
+        "result-type": failure.result,
+        "sending-mta-ip": failure.sending_ip,
+        "receiving-mx-hostname": failure.receiving_host,
+        "failed-session-count": count,
+    }
+    if failure.receiving_ip:
+        detail["receiving-ip"] = failure.receiving_ip
+    if failure.reason_code:
+        detail["failure-reason-code"] = failure.reason_code[:256]
+    return detail

@@ -1,0 +1,110 @@
+"""DANE for SMTP: RFC 7672, TLSA records RFC 6698. Counts only when DNSSEC proved the answer.
+
+Used by a sender: certificate usages 2 (trust anchor) and 3 (end entity). Usages 0 and 1 are not for
+SMTP (RFC 7672 §3.1.3) and make a record unusable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256, sha512
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+TRUST_ANCHOR, END_ENTITY = 2, 3
+_LENGTHS = {0: 0, 1: 32, 2: 64}  # octets of the data by matching type; 0: the whole thing
+
+
+@dataclass(frozen=True, slots=True)
+class Tlsa:
+    """One TLSA record; `data` as octets."""
+
+    usage: int
+    selector: int
+    matching: int
+    data: bytes
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether an SMTP client can make sense of it (RFC 7672 §3.1)."""
+        return (
+            self.usage in (TRUST_ANCHOR, END_ENTITY)
+            and self.selector in (0, 1)
+            and self.matching in _LENGTHS
+            and len(self.data) == (_LENGTHS[self.matching] or len(self.data))
+            and bool(self.data)
+        )
+
+
+def record_name(host: str, port: int = 25) -> str:
+    """Where the records of an MX host are; `host` after following a secure CNAME (§2.2.2)."""
+    return f"_{port}._tcp.{host}"
+
+
+def usable(records: Sequence[Tlsa]) -> list[Tlsa]:
+    """Those that count. None left of some: TLS is required, unauthenticated (§2.2)."""
+    return [record for record in records if record.is_usable]
+
+
+def matches(
+    records: Sequence[Tlsa], chain: Sequence[x509.Certificate], names: Sequence[str]
+) -> bool:
+    """Whether the server proved itself: `chain` as it was sent, its own certificate first.
+
+    `names`: what a certificate under a trust anchor may be for (the MX host, and the domain): DNS
+    names in lower case. With usage 3 neither names nor dates are looked at (§3.1.1).
+    """
+    if not chain:
+        return False
+    for record in usable(records):
+        if record.usage == END_ENTITY and _is(record, chain[0]):
+            return True
+        if record.usage == TRUST_ANCHOR and _anchored(record, chain) and _is_for(chain[0], names):
+            return True
+    return False
+
+
+def _is(record: Tlsa, certificate: x509.Certificate) -> bool:
+    if record.selector == 0:
+        data = certificate.public_bytes(Encoding.DER)
+    else:
+        key = certificate.public_key()
+        data = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if record.matching:
+        data = (sha256 if record.matching == 1 else sha512)(data).digest()
+    return data == record.data
+
+
+def _anchored(record: Tlsa, chain: Sequence[x509.Certificate]) -> bool:
+    """Whether some issuer in the chain is the anchor and each below it was issued by the next."""
+    for index, issuer in enumerate(chain[1:], 1):
+        if not _issued(chain[index - 1], issuer):
+            return False
+        if _is(record, issuer):
+            return True
+    return False
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _is_for(certificate: x509.Certificate, names: Sequence[str]) -> bool:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    given = [name.lower() for name in extension.value.get_values_for_type(x509.DNSName)]
+    return any(_covers(pattern, name) for pattern in given for name in names)
+
+
+def _covers(pattern: str, name: str) -> bool:
+    """RFC 6125 §6.4.3: a wildcard is the whole first label."""
+    if pattern.startswith("*."):
+        return name.partition(".")[2] == pattern[2:]
+    return pattern == name

@@ -1,0 +1,80 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import mta_sts
+from mail.mta_sts import Mode, Policy, PolicyError
+
+HEAD = b"version: STSv1\r\nmode: enforce\r\n"
+GOOD = HEAD + b"mx: mail.b.example\r\nmx: *.b.example\r\nmax_age: 86400\r\n"
+
+
+def test_a_policy_names_mode_hosts_and_age() -> None:
+    policy = mta_sts.parse(GOOD)
+    assert policy == Policy(Mode.ENFORCE, ("mail.b.example", "*.b.example"), 86400)
+    assert mta_sts.parse("\n".join(policy.lines()).encode()) == policy
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("mail.b.example", True),
+        ("MX1.B.example.", True),
+        ("a.mx1.b.example", False),
+        ("b.example", False),
+        ("mail.c.example", False),
+    ],
+)
+def test_a_wildcard_is_one_label(host: str, allowed: bool) -> None:
+    assert mta_sts.parse(GOOD).allows(host) is allowed
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "version"),
+        (GOOD.replace(b"STSv1", b"STSv2"), "version"),
+        (GOOD.replace(b"enforce", b"maybe"), "mode"),
+        (GOOD.replace(b"86400", b"-1"), "max_age"),
+        (GOOD.replace(b"mx:", b"nx:"), "names no mx"),
+        (GOOD.replace(b"*.b", b"*.*"), "no mx host"),
+        (GOOD + b"x" * 70_000, "longer"),
+    ],
+)
+def test_a_policy_that_cannot_be_used_is_told(body: bytes, reason: str) -> None:
+    with pytest.raises(PolicyError, match=reason):
+        mta_sts.parse(body)
+
+
+def test_a_policy_is_never_kept_longer_than_a_year() -> None:
+    assert mta_sts.parse(GOOD.replace(b"86400", b"9999999999")).max_age_s == mta_sts.MAX_AGE
+
+
+@pytest.mark.parametrize(
+    ("records", "found"),
+    [
+        (("v=STSv1; id=20261123;",), "20261123"),
+        (("v=spf1 -all", "v=STSv1;id=a1"), "a1"),
+        (("v=STSv1; id=a", "v=STSv1; id=b"), None),
+        (("v=STSv1;",), None),
+        ((), None),
+    ],
+)
+def test_the_record_tells_when_the_policy_changed(
+    records: tuple[str, ...], found: str | None
+) -> None:
+    assert mta_sts.policy_id(records) == found
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_policy_or_an_error(body: bytes) -> None:
+    try:
+        policy = mta_sts.parse(body)
+    except PolicyError:
+        return
+    assert 0 <= policy.max_age_s <= mta_sts.MAX_AGE
+
+
+def test_names_and_addresses_are_those_of_the_rfc() -> None:
+    assert mta_sts.record_name("b.example") == "_mta-sts.b.example"
+    assert mta_sts.policy_url("b.example") == "https://mta-sts.b.example/.well-known/mta-sts.txt"

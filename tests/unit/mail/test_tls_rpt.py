@@ -1,0 +1,60 @@
+import gzip
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from mail import tls_rpt
+from mail.tls_rpt import Applied, Day, Failure, Kind, Reporter, ResultType
+
+START, END = datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)
+EXPIRED = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "198.51.100.1")
+
+
+def test_equal_failures_are_one_detail_with_a_count() -> None:
+    policy = Applied(Kind.STS, "b.example", ("version: STSv1",), ("mx.b.example",))
+    days = [Day(policy, 5, (EXPIRED, EXPIRED)), Day(Applied(Kind.NONE, "c.example"), 1)]
+    reporter = Reporter("Engine", "tls@a.example")
+    made = tls_rpt.report(days, reporter, start=START, end=END, report_id="1@a.example")
+    told = json.loads(gzip.decompress(made))
+    assert told["date-range"]["start-datetime"] == "2026-11-22T00:00:00Z"
+    first, second = told["policies"]
+    assert first["summary"] == {
+        "total-successful-session-count": 5,
+        "total-failure-session-count": 2,
+    }
+    assert first["failure-details"] == [
+        {
+            "result-type": "certificate-expired",
+            "sending-mta-ip": "192.0.2.1",
+            "receiving-mx-hostname": "mx.b.example",
+            "receiving-ip": "198.51.100.1",
+            "failed-session-count": 2,
+        }
+    ]
+    assert second["policy"] == {"policy-type": "no-policy-found", "policy-domain": "c.example"}
+    assert made == tls_rpt.report(days, reporter, start=START, end=END, report_id="1@a.example")
+
+
+@pytest.mark.parametrize(
+    ("records", "found"),
+    [
+        (["v=TLSRPTv1; rua=mailto:r@b.example"], ("mailto:r@b.example",)),
+        (
+            ["v=TLSRPTv1;rua=mailto:r@b.example,https://b.example/r"],
+            ("mailto:r@b.example", "https://b.example/r"),
+        ),
+        (["v=TLSRPTv1; rua=ftp://b.example,mailto:nobody"], ()),
+        (["v=TLSRPTv1; rua=mailto:r@b.example"] * 2, ()),
+        (["v=TLSRPTv1;"], ()),
+        ([], ()),
+    ],
+)
+def test_reports_go_where_the_record_says(records: list[str], found: tuple[str, ...]) -> None:
+    assert tls_rpt.destinations(records) == found
+
+
+def test_the_attachment_is_named_as_the_rfc_asks() -> None:
+    assert tls_rpt.filename("a.example", "b.example", start=START, end=END) == (
+        "a.example!b.example!1795305600!1795392000.json.gz"
+    )

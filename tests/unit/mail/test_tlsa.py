@@ -1,0 +1,86 @@
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256, sha512
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from mail import tlsa
+from mail.tlsa import Tlsa
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+Key = ec.EllipticCurvePrivateKey
+
+
+def certificate(subject: str, key: Key, issuer: str, by: Key, *names: str) -> x509.Certificate:
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+        .serial_number(1000 + len(subject))
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=1))
+    )
+    if names:
+        alternative = x509.SubjectAlternativeName([x509.DNSName(n) for n in names])
+        builder = builder.add_extension(alternative, critical=False)
+    return builder.sign(by, SHA256())
+
+
+CA_KEY, LEAF_KEY, OTHER_KEY = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+CA = certificate("ca", CA_KEY, "ca", CA_KEY)
+LEAF = certificate("leaf", LEAF_KEY, "ca", CA_KEY, "mx.b.example", "*.c.example")
+FORGED = certificate("leaf", OTHER_KEY, "ca", OTHER_KEY, "mx.b.example")
+CHAIN = (LEAF, CA)
+LEAF_SPKI = LEAF_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+CA_DER = CA.public_bytes(Encoding.DER)
+ANCHOR = Tlsa(2, 0, 1, sha256(CA_DER).digest())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Tlsa(3, 1, 1, sha256(LEAF_SPKI).digest()),
+        Tlsa(3, 1, 2, sha512(LEAF_SPKI).digest()),
+        Tlsa(3, 0, 0, LEAF.public_bytes(Encoding.DER)),
+        ANCHOR,
+    ],
+)
+def test_the_right_certificate_matches(record: Tlsa) -> None:
+    assert tlsa.matches([Tlsa(3, 1, 1, b"x" * 32), record], CHAIN, ["mx.b.example"])
+
+
+def test_an_end_entity_needs_no_name() -> None:
+    assert tlsa.matches([Tlsa(3, 1, 1, sha256(LEAF_SPKI).digest())], CHAIN, ["other.example"])
+
+
+def test_under_an_anchor_the_name_counts() -> None:
+    assert tlsa.matches([ANCHOR], CHAIN, ["x.c.example"])
+    assert not tlsa.matches([ANCHOR], CHAIN, ["y.x.c.example"])
+    assert not tlsa.matches([ANCHOR], CHAIN, ["other.example"])
+    assert not tlsa.matches([ANCHOR], (CA, CA), ["ca"])
+
+
+def test_a_certificate_that_the_anchor_did_not_issue_does_not_match() -> None:
+    assert not tlsa.matches([ANCHOR], (FORGED, CA), ["mx.b.example"])
+    assert not tlsa.matches([ANCHOR], (LEAF,), ["mx.b.example"])
+    assert not tlsa.matches([ANCHOR], (), ["mx.b.example"])
+
+
+@pytest.mark.parametrize(
+    "record",
+    [Tlsa(1, 1, 1, b"x" * 32), Tlsa(3, 2, 1, b"x" * 32), Tlsa(3, 1, 9, b"x"), Tlsa(3, 1, 1, b"x")],
+)
+def test_what_smtp_cannot_use_does_not_count(record: Tlsa) -> None:
+    assert tlsa.usable([record]) == []
+
+
+def test_the_name_is_that_of_the_port() -> None:
+    assert tlsa.record_name("mx.b.example") == "_25._tcp.mx.b.example"

@@ -4,9 +4,10 @@ psycopg executes everything: hot statements are SQL text with arrays, cold ones 
 expressions, which are only compiled here. One pool, one kind of transaction.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, LiteralString, TypeAlias, cast
 
 import psycopg
@@ -87,8 +88,17 @@ class Database:
     caller's own.
     """
 
-    def __init__(self, url: str, *, connections_max: int = 8, name: str = "obm") -> None:
-        options = " ".join(f"-c {setting}={value}" for setting, value in SESSION.items())
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections_max: int = 8,
+        name: str = "obm",
+        session: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """session: parameters of its connections besides SESSION, the planner's say."""
+        parameters = {**SESSION, **session}
+        options = " ".join(f"-c {setting}={value}" for setting, value in parameters.items())
         self._pool = AsyncConnectionPool(
             psycopg_url(url),
             kwargs={"options": options, "application_name": name, "connect_timeout": 5},

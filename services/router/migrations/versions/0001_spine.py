@@ -106,22 +106,11 @@ INSERT INTO egresses (egress_id, pool_id) VALUES
     ('00000000-0000-7000-8000-000000000002', '00000000-0000-7000-8000-000000000001');
 """
 
-# A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
-# cheap, and is kept for ten million rows. Every statement of the engine has its index.
-PLANS = """
-DO $$ DECLARE setting text; BEGIN
-    FOREACH setting IN ARRAY ARRAY['enable_seqscan', 'enable_hashjoin', 'enable_mergejoin'] LOOP
-        EXECUTE format('ALTER ROLE router_engine IN DATABASE %I SET %s = off',
-                       current_database(), setting);
-    END LOOP;
-END $$;
-"""
-
 
 def upgrade() -> None:
     outbox()
     leases()
-    for statements in (MESSAGES, LANES, OWNER, FEEDBACK, DIRECTORY, PLANS):
+    for statements in (MESSAGES, LANES, OWNER, FEEDBACK, DIRECTORY):
         sql(statements)
     day_partitioned("messages", storage="fillfactor=60")
     tenant_rows("messages", grant="SELECT, INSERT, UPDATE")

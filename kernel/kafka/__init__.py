@@ -58,7 +58,7 @@ class Kafka:
             apply_types=False,
             allow_auto_create_topics=False,
             graceful_timeout=drain_s,
-            logger=logger,
+            logger=logging.getLogger("faststream"),
             log_level=logging.DEBUG,
         )
         self._emitter = Emitter(bootstrap_servers, client, prefix)
@@ -165,6 +165,7 @@ class Kafka:
     async def _heartbeat(self) -> None:
         """A consumer never says by itself that its broker is away, nor that its topics are."""
         while True:
+            await asyncio.sleep(HEARTBEAT_EVERY_S)
             missing = await self._emitter.missing(self._topics)
             if missing is None:
                 self.health.away.add("kafka")
@@ -174,7 +175,6 @@ class Kafka:
                 logger.warning("topics are missing and are made: %s", ", ".join(sorted(missing)))
                 with suppress(Unavailable):
                     await self.create_topics()
-            await asyncio.sleep(HEARTBEAT_EVERY_S)
 
     async def _commit_offsets(self) -> None:
         while True:

@@ -1,37 +1,13 @@
 """The log on real Kafka and PostgreSQL: recorded once, in whatever order, and asked for."""
 
-import asyncio
-
-import pytest
-
-from contracts.events.v1.events_service_pb2 import (
-    ListEventsRequest,
-)
-from tests.support.events import Running, running
+from contracts.events.v1.events_service_pb2 import ListEventsRequest
+from tests.support.events import Running, Story, story
 from tests.support.facts import Told
-from tests.support.pair import FreshDatabase
 
-Told.__test__ = False  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def story(bootstrap_servers: str, database: FreshDatabase, topic_prefix: str):  # type: ignore[no-untyped-def]
-    """Run a coroutine beside a running service."""
-
-    def play(told) -> None:  # type: ignore[no-untyped-def]
-        async def alone() -> None:
-            async with (
-                asyncio.timeout(60),
-                running(bootstrap_servers, database, prefix=topic_prefix) as service,
-            ):
-                await told(service)
-
-        asyncio.run(alone())
-
-    return play
+__all__ = ["story"]
 
 
-def test_a_delivered_message_has_its_timeline_by_cause(story) -> None:  # type: ignore[no-untyped-def]
+def test_a_delivered_message_has_its_timeline_by_cause(story: Story) -> None:
     async def told(events: Running) -> None:
         message = Told()
         await events.tell(*reversed(message.delivered()))

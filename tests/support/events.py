@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
+import pytest
 from google.protobuf.message import Message
 
 from contracts.events.v1.events_service_pb2 import FindUnclosedRequest
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from kernel import clock
-from kernel.backoff import Health
+from kernel.backoff import Health, patiently
 from kernel.crypto import new_secret_key
 from kernel.embedded.folder import free_port
 from kernel.kafka import Kafka
@@ -37,7 +39,8 @@ class Running:
         self.stub = EventsServiceStub(peer.channel)
 
     async def tell(self, *events: Message) -> None:
-        await self.kafka.publish([encode(event, clock.now()) for event in events])
+        records = [encode(event, clock.now()) for event in events]
+        await patiently(partial(self.kafka.publish, records), Health())
 
     async def ask(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
         return await self.peer.ask(method, request, deadline_s=10)
@@ -49,15 +52,19 @@ class Running:
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The owner's look at the tables."""
         with self.database.connect() as connection:
-            return connection.execute(sql, params).fetchall()  # type: ignore[arg-type]
+            return connection.execute(sql, params).fetchall()
 
     async def recorded(self, message: Told, facts: int) -> None:
         """Wait until so many facts of a message are in the log."""
-        query = (
-            "SELECT (SELECT count(*) FROM events.log WHERE subject_id = %(id)s)"
-            " + (SELECT count(*) FROM events.facts WHERE subject_id = %(id)s)"
+        await until(lambda: self.count(message) >= facts)
+
+    def count(self, message: Told) -> int:
+        [(found,)] = self.rows(
+            "SELECT (SELECT count(*) FROM events.log WHERE subject_id = %s)"
+            " + (SELECT count(*) FROM events.facts WHERE subject_id = %s)",
+            (message.message_id, message.message_id),
         )
-        await until(lambda: self.rows(query, {"id": message.message_id})[0][0] >= facts)  # type: ignore[arg-type]
+        return int(found)
 
 
 async def until(reached: Callable[[], bool], *, within_s: float = 20.0) -> None:
@@ -66,9 +73,33 @@ async def until(reached: Callable[[], bool], *, within_s: float = 20.0) -> None:
             await asyncio.sleep(0.03)
 
 
+class Story:
+    """Plays a coroutine beside a running service, within a minute."""
+
+    def __init__(self, bootstrap_servers: str, database: FreshDatabase, prefix: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.database = database
+        self.prefix = prefix
+
+    def __call__(self, told: Callable[[Running], Awaitable[None]], **settings: object) -> None:
+        async def alone() -> None:
+            async with asyncio.timeout(60), self.service(**settings) as events:
+                await told(events)
+
+        asyncio.run(alone())
+
+    def service(self, **settings: object) -> AbstractAsyncContextManager[Running]:
+        return running(self.bootstrap_servers, self.database, prefix=self.prefix, **settings)
+
+
+@pytest.fixture
+def story(bootstrap_servers: str, database: FreshDatabase, topic_prefix: str) -> Story:
+    return Story(bootstrap_servers, database, topic_prefix)
+
+
 @asynccontextmanager
 async def running(
-    bootstrap_servers: str, database: FreshDatabase, *, prefix: str, **settings: Any
+    bootstrap_servers: str, database: FreshDatabase, *, prefix: str, **settings: object
 ) -> AsyncIterator[Running]:
     """The service, until the block ends, and a producer beside it."""
     port = free_port()
@@ -88,16 +119,13 @@ async def running(
     service = asyncio.create_task(run([create(Settings(**{**known, **settings}))], stop=stop))
     kafka = Kafka(bootstrap_servers, Health(), prefix=prefix, client="told", drain_s=0.1)
     kafka.declare(*EVERY_FACT)
-    producer = asyncio.create_task(kafka.run())
+    await patiently(kafka.create_topics, Health())
     peer = Peer("events", f"127.0.0.1:{port}", TOKEN)
     await peer.channel.channel_ready()
     try:
         yield Running(kafka, peer, database)
     finally:
         await peer.close()
-        producer.cancel()
-        with suppress(asyncio.CancelledError):
-            await producer
         await kafka.close()
         stop.set()
         await service

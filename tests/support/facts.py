@@ -1,6 +1,7 @@
 """The facts of a message's life, as the services tell them."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -55,7 +56,7 @@ class Told:
         self.email_id = email_id or uuid7_text()
         self.recipient = recipient
         self.tags = tags or {}
-        self.ids = {
+        self.ids: dict[str, Any] = {
             "message_id": self.message_id,
             "tenant_id": self.tenant_id,
             "email_id": self.email_id,
@@ -128,7 +129,11 @@ class Told:
         )
 
     def closed(
-        self, state: ClosedState = CLOSED_STATE_DELIVERED, *, reply: Reply = GOOD, reason: str = ""
+        self,
+        state: "ClosedState.ValueType" = CLOSED_STATE_DELIVERED,
+        *,
+        reply: Reply = GOOD,
+        reason: str = "",
     ) -> MessageClosed:
         bounce_class = "invalid_recipient" if state == CLOSED_STATE_BOUNCED else ""
         return MessageClosed(

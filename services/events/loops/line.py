@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from kernel import clock
 from services.events.domain.calls import Call
@@ -13,19 +13,25 @@ WAITING_MAX = 500
 class Line:
     """A slow endpoint only fills its own line.
 
-    call: makes a try to its end. A call that waited until its lease is nearly over is forgotten:
-    it comes again, here or elsewhere.
+    call: makes a try to its end; False when no more should follow for now. give_back: what waits
+    then. A call that waited until its lease is nearly over is forgotten: it comes again, here or
+    elsewhere.
     """
 
     def __init__(
-        self, call: Callable[[Call], Awaitable[bool]], *, concurrency: int, lease_s: float
+        self,
+        call: Callable[[Call], Awaitable[bool]],
+        give_back: Callable[[Sequence[Call]], Awaitable[None]],
+        *,
+        concurrency: int,
+        lease_s: float,
     ) -> None:
         self._call = call
+        self._give_back = give_back
         self._concurrency = concurrency
         self._keep_s = lease_s
         self._waiting: deque[tuple[float, Call]] = deque()
         self._running: set[asyncio.Task[None]] = set()
-        self.broken = False
 
     @property
     def room(self) -> int:
@@ -38,24 +44,25 @@ class Line:
     def add(self, calls: Iterable[Call]) -> None:
         until = clock.monotonic_s() + self._keep_s
         self._waiting.extend((until, call) for call in calls)
-        self.broken = False
-        while self._waiting and len(self._running) < self._concurrency:
-            self._start()
-
-    def _start(self) -> None:
-        task = asyncio.create_task(self._work())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        for _ in range(min(len(self._waiting), self._concurrency - len(self._running))):
+            task = asyncio.create_task(self._work())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
     async def _work(self) -> None:
         while self._waiting:
             until, call = self._waiting.popleft()
             if clock.monotonic_s() < until and not await self._call(call):
-                self.broken = True
-                self._waiting.clear()  # their leases end, and then a probe asks for them
+                await self._empty()
+
+    async def _empty(self) -> None:
+        left = [call for _, call in self._waiting]
+        self._waiting.clear()
+        if left:
+            await self._give_back(left)
 
     async def end(self) -> None:
-        """Forget what waits, and let what runs come to its end."""
-        self._waiting.clear()
+        """Give back what waits, and let what runs come to its end."""
+        await self._empty()
         if self._running:
             await asyncio.wait(self._running)

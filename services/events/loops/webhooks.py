@@ -16,7 +16,7 @@ from kernel import clock, metrics
 from kernel.backoff import Health, patiently
 from kernel.crypto import Secrets
 from kernel.database import Database, Transaction
-from kernel.errors import BadSetting
+from kernel.errors import BadSetting, Unavailable
 from kernel.failpoint import failpoint
 from kernel.group import Group
 from kernel.outbox import Entry, Outbox
@@ -34,7 +34,7 @@ from services.events.domain.schedule import (
 from services.events.domain.signature import headers
 from services.events.loops.line import WAITING_MAX, Line
 from services.events.store import tasks, told, webhooks
-from services.events.store.tasks import Claimed, Result
+from services.events.store.tasks import Claimed, Held, Result
 
 LOGGED_WITHIN_S = 60.0
 SAFETY_S = 5.0
@@ -114,7 +114,10 @@ class Webhooks:
         if endpoint_id not in self._lines:
             keep_s = self._rules.lease_s - self._rules.timeout_s - SAFETY_S
             self._lines[endpoint_id] = Line(
-                self._try, concurrency=self._rules.concurrency, lease_s=max(1.0, keep_s)
+                self._try,
+                self._give_back,
+                concurrency=self._rules.concurrency,
+                lease_s=max(1.0, keep_s),
             )
         return self._lines[endpoint_id]
 
@@ -160,7 +163,7 @@ class Webhooks:
             entry, accepted = entries.get(task.event_id), accepts.get(task.subject_id)
             waits = entry is not None and entry.fact.email_id and accepted is None
             if entry is None or (waits and task.age_s < LOGGED_WITHIN_S):
-                early.append(task.event_id)
+                early.append(Held(task.event_id, task.endpoint.id, token))
                 continue
             calls.append(
                 call_of(
@@ -173,7 +176,7 @@ class Webhooks:
                 )
             )
         if early:
-            await tasks.put_back(tx, token, event_ids=early)
+            await tasks.put_back(tx, early, delay_s=1.0)
         return calls
 
     async def _try(self, call: Call) -> bool:
@@ -194,6 +197,13 @@ class Webhooks:
         tried = Tried(call, answer, self._result(call, answer))
         await patiently(partial(self._results.submit, tried), self._health)
         return answer.ok or self._failures[endpoint.id] < CIRCUIT_FAILURES
+
+    async def _give_back(self, calls: Sequence[Call]) -> None:
+        """What waited for an endpoint that is not called any more for now."""
+        held = [Held(call.event_id, call.endpoint.id, call.token) for call in calls]
+        with suppress(Unavailable):  # then their leases end by themselves
+            async with self._database.transaction() as tx:
+                await tasks.put_back(tx, held, delay_s=0.0)
 
     def _count(self, endpoint: Endpoint, answer: Answer) -> None:
         metrics.webhooks.labels("delivered" if answer.ok else "failed").inc()

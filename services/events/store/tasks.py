@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from kernel.database import Row, Transaction
 from services.events.domain.endpoint import Endpoint
@@ -31,6 +32,14 @@ class Claimed:
     tries: int
     age_s: float
     endpoint: Endpoint
+
+
+class Held(NamedTuple):
+    """A claim."""
+
+    event_id: str
+    endpoint_id: str
+    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +150,14 @@ async def settle(tx: Transaction, results: Sequence[Result]) -> None:
     )
 
 
-async def put_back(tx: Transaction, token: str, *, event_ids: Sequence[str]) -> None:
-    """Whose message is not in the log yet: a second later, without counting a try."""
+async def put_back(tx: Transaction, held: Sequence[Held], *, delay_s: float) -> None:
+    """Claims that come to nothing: for whoever comes next, without counting a try."""
     await tx.execute(
-        "UPDATE events.webhook_tasks SET token = NULL, due_at = now() + interval '1 second'"
-        " WHERE event_id = ANY(%s::uuid[]) AND token = %s",
-        (list(event_ids), token),
+        "UPDATE events.webhook_tasks t SET token = NULL,"
+        " due_at = now() + make_interval(secs => %s)"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS v(event_id, endpoint_id, token)"
+        " WHERE t.event_id = v.event_id AND t.endpoint_id = v.endpoint_id AND t.token = v.token",
+        [delay_s, *([list(column) for column in zip(*held, strict=True)])],
     )
 
 

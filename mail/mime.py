@@ -77,10 +77,13 @@ def text_fields(subtype: str, charset: bytes, encoding: bytes) -> tuple[bytes, b
     )
 
 
-def encode_text(data: bytes) -> tuple[bytes, bytes]:
-    """The encoding's name and the encoded text with CRLF, from text with LF line ends."""
+def encode_text(data: bytes, *, plain: bool = True) -> tuple[bytes, bytes]:
+    """The encoding's name and the encoded text with CRLF, from text with LF line ends.
+
+    `plain`: text that needs no encoding may go without.
+    """
     odd = data.translate(None, _SAFE)
-    if not odd and _is_plain(data):
+    if plain and not odd and _is_plain(data):
         return b"7bit", data.replace(b"\n", b"\r\n")
     high = len(odd.translate(None, _ASCII))
     if 3 * high > len(data):  # each takes two octets more in QP; base64 takes a third of all

@@ -147,6 +147,10 @@ def create(settings: Settings) -> Service:
         parts.health.away.discard("directory")
         await parts.owner.run()
 
+    async def tell() -> None:
+        await parts.tenants.replayed.wait()
+        await directory.tell()
+
     return Service(
         "router",
         loops=[
@@ -159,7 +163,7 @@ def create(settings: Settings) -> Service:
             every_(SWEEP_EVERY_S, parts.outbox.sweep, parts.health),
             every_(settings.ask_every_s, asking.ask, parts.health),
             every_(settings.partitions_every_s, days.keep, parts.health),
-            every_(DIRECTORY_EVERY_S, directory.tell, parts.health),
+            every_(DIRECTORY_EVERY_S, tell, parts.health),
         ],
         close=parts.close,
         health=parts.health,

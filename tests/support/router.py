@@ -1,0 +1,254 @@
+"""router by itself: screened messages and answers on the topics, and what it tells."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer
+from google.protobuf.message import Message
+
+from contracts.delivery.v1.events_pb2 import (
+    OUTCOME_DELIVERED,
+    BounceReceived,
+    ComplaintReceived,
+    DeliveryAttempted,
+    Outcome,
+    Reply,
+)
+from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_EXPRESS, Envelope
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
+from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Verdict
+from kernel import clock
+from kernel.backoff import Health
+from kernel.crypto import new_secret_key
+from kernel.ids import uuid7_text
+from kernel.kafka import Kafka
+from kernel.rpc import Peer
+from kernel.service import run
+from kernel.topics import contract_of, encode
+from services.router.app import create
+from services.router.domain.facts import timestamp
+from services.router.settings import Settings
+from tests.support.pair import FreshDatabase
+
+TOKEN = "shared"
+ROUTES = """
+[[route]]
+domain = "*.site-a.test"
+exchangers = ["127.0.0.5:2525"]
+site = "site-a"
+[[route]]
+domain = "site-b.test"
+exchangers = ["127.0.0.6:2525", "127.0.0.7:2525"]
+site = "site-b"
+"""
+WITHIN_S = 20.0
+
+E_ = TypeVar("E_", bound=Message)
+
+
+@dataclass
+class House:
+    """Everything around router. told: its events, in the order in which they came."""
+
+    bootstrap_servers: str
+    prefix: str
+    database: FreshDatabase
+    folder: Path
+    extra: dict[str, Any] = field(default_factory=dict)
+    told: list[Message] = field(default_factory=list)
+    tenant_id: str = field(default_factory=lambda: str(uuid4()))
+    rpc_address: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
+
+    @property
+    def settings(self) -> Settings:
+        routes = self.folder / "routes.toml"
+        routes.write_text(ROUTES)
+        given: dict[str, Any] = {
+            "kafka_bootstrap_servers": self.bootstrap_servers,
+            "kafka_topic_prefix": self.prefix,
+            "engine_database_url": self.database.engine("router"),
+            "api_database_url": self.database.api("router"),
+            "secret_keys": [new_secret_key()],
+            "rpc_token": TOKEN,
+            "rpc_listen": self.rpc_address,
+            "routes_file": str(routes),
+            "nameservers": ("127.0.0.1:1",),
+            "dns_timeout_s": 0.3,
+            "ehlo": "mail.test",
+            "sweep_after_s": 0.5,
+            "tick_idle_s": 0.2,
+            "expire_every_s": 0.1,
+        }
+        return Settings(**{**given, **self.extra})
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["House"]:
+        """router, a listener to all that it tells, and this house's tenant in the directory."""
+        await self.publish(Tenant(tenant_id=self.tenant_id, version=1))
+        stop = asyncio.Event()
+        async with self.listening():
+            service = asyncio.create_task(run([create(self.settings)], stop=stop))
+            try:
+                yield self
+            finally:
+                stop.set()
+                await service
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        await self.create_topics()
+        types = {
+            self.prefix + contract_of(event.DESCRIPTOR).topic.name: event
+            for event in (DeliveryAssigned, MessageClosed, MessageDelayed)
+        }
+        consumer = AIOKafkaConsumer(
+            *types, bootstrap_servers=self.bootstrap_servers, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+
+        async def listen() -> None:
+            async for record in consumer:
+                self.told.append(types[record.topic].FromString(record.value))
+
+        task = asyncio.create_task(listen())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await consumer.stop()
+
+    async def create_topics(self) -> None:
+        kafka = self._kafka()
+        await kafka.create_topics()
+        await kafka.close()
+
+    async def publish(self, *events: Message) -> None:
+        kafka = self._kafka()
+        await kafka.create_topics()
+        await kafka.publish([encode(event, clock.now(), None) for event in events])
+        await kafka.close()
+
+    def _kafka(self) -> Kafka:
+        kafka = Kafka(self.bootstrap_servers, Health(), prefix=self.prefix, client="test")
+        kafka.declare(
+            MessageScreened,
+            DeliveryAttempted,
+            BounceReceived,
+            ComplaintReceived,
+            Tenant,
+            DeliveryAssigned,
+            MessageClosed,
+            MessageDelayed,
+        )
+        return kafka
+
+    def envelope(self, recipient: str = "ann@x.site-a.test", **extra: Any) -> Envelope:
+        now_s = clock.now().timestamp()
+        given: dict[str, Any] = {
+            "message_id": uuid7_text(),
+            "email_id": uuid7_text(),
+            "tenant_id": self.tenant_id,
+            "recipient": recipient,
+            "message_class": MESSAGE_CLASS_EXPRESS,
+            "accepted_at": timestamp(now_s),
+            "due_at": timestamp(now_s),
+            "expires_at": timestamp(now_s + 3600),
+            "content_ref": "ref",
+        }
+        return Envelope(**{**given, **extra})
+
+    async def of(self, kind: type[E_], message_id: str, count: int = 1) -> list[E_]:
+        """Wait until router has told so many events of this kind about a message."""
+
+        def found() -> list[E_]:
+            return [e for e in self.told if isinstance(e, kind) and e.message_id == message_id]  # type: ignore[attr-defined]
+
+        await until(lambda: len(found()) >= count)
+        return found()
+
+    @asynccontextmanager
+    async def rpc(self) -> AsyncIterator[tuple[Peer, RouterServiceStub]]:
+        peer = Peer("router", self.rpc_address, TOKEN)
+        try:
+            yield peer, RouterServiceStub(peer.channel)
+        finally:
+            await peer.close()
+
+    def row(self, message_id: str, columns: str = "state") -> Any:
+        with self.database.connect() as connection:
+            found = connection.execute(
+                f"SELECT {columns} FROM router.messages WHERE message_id = %s", (message_id,)
+            ).fetchone()
+            return found[0] if found is not None and len(found) == 1 else found
+
+    async def state(self, message_id: str, wanted: str) -> None:
+        await until(lambda: self.row(message_id) == wanted)
+
+
+def screened(
+    envelope: Envelope, verdict: "Verdict.ValueType" = VERDICT_PASS, **extra: Any
+) -> MessageScreened:
+    return MessageScreened(
+        message_id=envelope.message_id,
+        message_class=envelope.message_class,
+        envelope=envelope,
+        verdict=verdict,
+        **extra,
+    )
+
+
+def attempted(
+    assigned: DeliveryAssigned,
+    outcome: "Outcome.ValueType" = OUTCOME_DELIVERED,
+    *,
+    code: int = 250,
+    text: str = "ok",
+    **extra: Any,
+) -> DeliveryAttempted:
+    given: dict[str, Any] = {
+        "message_id": assigned.message_id,
+        "attempt": assigned.attempt,
+        "tenant_id": assigned.envelope.tenant_id,
+        "email_id": assigned.envelope.email_id,
+        "recipient": assigned.envelope.recipient,
+        "outcome": outcome,
+        "reply": Reply(code=code, text=text, step="dot"),
+        "connected": True,
+        "egress_id": assigned.egress_id,
+        "site": assigned.site,
+        "test": assigned.envelope.test,
+    }
+    return DeliveryAttempted(**{**given, **extra})
+
+
+async def until(true: Callable[[], object], within_s: float = WITHIN_S) -> None:
+    async with asyncio.timeout(within_s):
+        while not true():
+            await asyncio.sleep(0.03)
+
+
+def play(story: Coroutine[Any, Any, None], within_s: float = 90) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(within_s):
+            await story
+
+    asyncio.run(bounded())
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+__all__: Sequence[str] = ("House", "attempted", "play", "screened", "until")

@@ -1,45 +1,120 @@
 """Composition root of ingest."""
 
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
+from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
+from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import MessageClosed
+from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
+from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel.backoff import Health
-from kernel.content import open_store
+from kernel.content import ContentStore, open_store
 from kernel.crypto import Secrets, derived_key
 from kernel.database import Database
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
-from kernel.service import Service, every
+from kernel.rpc import Peer
+from kernel.service import Loop, Service, every
 from kernel.stream import Brake, Stream
 from services.ingest.api.acceptance import Acceptance, Lifetimes
 from services.ingest.api.door import Door
+from services.ingest.api.emails import Emails
 from services.ingest.api.gate import Gate
-from services.ingest.api.rest import rest
+from services.ingest.api.grpc import EmailService, GrpcServer
+from services.ingest.api.resource import Admission
+from services.ingest.api.rest import Parts, rest
 from services.ingest.api.sending import Sending
 from services.ingest.api.server import HttpServer
+from services.ingest.clients import Asked, Others
 from services.ingest.domain.limits import Limiter
 from services.ingest.domain.volume import Volume
 from services.ingest.handlers import Handlers
+from services.ingest.loops.audit import Audit, Patience
 from services.ingest.loops.publisher import Publisher
+from services.ingest.loops.retention import Retention
 from services.ingest.settings import Settings
 from services.ingest.store.acceptance import AcceptanceStore
 from services.ingest.store.audit import AuditStore
 from services.ingest.store.directory import DirectoryStore, Untold
+from services.ingest.store.emails import EmailStore
 from services.ingest.store.known import Directory
+from services.ingest.store.retention import RetentionStore
 from services.ingest.store.room import OutboxRoom
+
+CLOSED_GATHERED_S = 0.1  # nobody waits for a close
+RETENTION_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What everything stands on. kafka_health is apart: without the broker ingest is ready."""
+
+    health: Health
+    kafka_health: Health
+    kafka: Kafka
+    engine: Database
+    api: Database
+    outbox: Outbox
+    content: ContentStore
+    secrets: Secrets
+    return_path_key: bytes
+    others: Others
+    lease: Lease
+
+    async def close(self) -> None:
+        await self.outbox.drain()
+        await self.lease.release()
+        await self.kafka.close()
+        await self.others.close()
+        await self.api.close()
+        await self.engine.close()
 
 
 def create(settings: Settings) -> Service:
     """Inside the running loop. Raises BadSetting."""
-    health, kafka_health = Health(), Health()  # without the broker ingest is ready all the same
-    secrets = Secrets(settings.secret_keys)
-    return_path_key = derived_key(settings.secret_keys[0], "return path")
-    engine = Database(
-        settings.engine_database_url, connections_max=settings.connections_max, name="ingest"
+    ground = lay_ground(settings)
+    room = OutboxRoom(
+        ground.outbox,
+        messages_max=settings.outbox_messages_max,
+        age_max_s=settings.outbox_age_max_s,
     )
+    directory = DirectoryStore(ground.engine)
+    gate = Gate(
+        Directory(ground.kafka, directory), Limiter(settings.requests_per_s), ground.secrets
+    )
+    acceptance = open_acceptance(settings, ground, gate=gate, room=room)
+    emails = Emails(
+        gate=gate,
+        store=EmailStore(ground.api, return_path_key=ground.return_path_key),
+        content=ground.content,
+        others=ground.others,
+        lifetime=timedelta(hours=settings.lifetime_h),
+    )
+    allowed = frozenset(filter(None, settings.reserved_allowed.split(",")))
+    sending = Sending(acceptance, reserved_allowed=allowed)
+    parts = Parts(Admission(gate), sending, emails, ground.others, directory)
+    door = Door(gate, sending, rest(parts))
+    http = HttpServer(door, settings.http_listen, trusted_proxies=settings.trusted_proxies)
+    service = EmailService(gate, acceptance, emails, reserved_allowed=allowed)
+    grpc = GrpcServer(service, settings.grpc_listen)
+    return Service(
+        name="ingest",
+        loops=[http.run, grpc.run, *loops(settings, ground, room)],
+        close=ground.close,
+        health=ground.health,
+        drain=acceptance.idle,
+        health_host=settings.health_host,
+        health_port=settings.health_port,
+    )
+
+
+def lay_ground(settings: Settings) -> Ground:
+    kafka_health = Health()
     kafka = Kafka(
         settings.kafka_bootstrap_servers,
         kafka_health,
@@ -47,89 +122,110 @@ def create(settings: Settings) -> Service:
         client="ingest",
     )
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
-    outbox = Outbox(engine, "ingest", kafka.publish, sweep_after_s=settings.sweep_after_s)
-    room = OutboxRoom(
-        outbox,
-        messages_max=settings.outbox_messages_max,
-        age_max_s=settings.outbox_age_max_s,
+    database = partial(Database, connections_max=settings.connections_max)
+    engine = database(settings.engine_database_url, name="ingest")
+    return Ground(
+        health=Health(),
+        kafka_health=kafka_health,
+        kafka=kafka,
+        engine=engine,
+        api=database(settings.api_database_url, name="ingest api"),
+        outbox=Outbox(engine, "ingest", kafka.publish, sweep_after_s=settings.sweep_after_s),
+        content=open_store(settings.content_store_url),
+        secrets=Secrets(settings.secret_keys),
+        return_path_key=derived_key(settings.secret_keys[0], "return path"),
+        others=find_others(settings),
+        lease=Lease(engine, "ingest", "owner"),
     )
-    content = open_store(settings.content_store_url)
-    directory = Directory(kafka, DirectoryStore(engine))
-    gate = Gate(directory, Limiter(settings.requests_per_s), secrets)
-    acceptance = Acceptance(
+
+
+def find_others(settings: Settings) -> Others:
+    token = settings.rpc_token
+    return Others(
+        router=Asked(Peer("router", settings.router_rpc_address, token), RouterServiceStub),
+        delivery=Asked(Peer("delivery", settings.delivery_rpc_address, token), DeliveryServiceStub),
+        events=Asked(Peer("events", settings.events_rpc_address, token), EventsServiceStub),
+        shield=Asked(Peer("shield", settings.shield_rpc_address, token), ShieldServiceStub),
+    )
+
+
+def open_acceptance(
+    settings: Settings, ground: Ground, *, gate: Gate, room: OutboxRoom
+) -> Acceptance:
+    store = AcceptanceStore(
+        ground.engine,
+        ground.outbox,
+        audit_after_s=settings.audit_open_after_s,
+        key_kept_s=settings.idempotency_h * 3600,
+    )
+    lifetimes = Lifetimes(
+        timedelta(hours=settings.lifetime_h), timedelta(days=settings.content_margin_days)
+    )
+    return Acceptance(
         gate=gate,
-        store=AcceptanceStore(
-            engine,
-            outbox,
-            audit_after_s=settings.audit_open_after_s,
-            key_kept_s=settings.idempotency_h * 3600,
-        ),
-        content=content,
-        outbox=outbox,
+        store=store,
+        content=ground.content,
+        outbox=ground.outbox,
         room=room,
-        kafka=kafka_health,
+        kafka=ground.kafka_health,
         volume=Volume(settings.bulk_after),
-        lifetimes=Lifetimes(
-            timedelta(hours=settings.lifetime_h), timedelta(days=settings.content_margin_days)
-        ),
-        return_path_key=return_path_key,
+        lifetimes=lifetimes,
+        return_path_key=ground.return_path_key,
     )
-    audit_store = AuditStore(
-        engine,
+
+
+def loops(settings: Settings, ground: Ground, room: OutboxRoom) -> list[Loop]:
+    """Timers and pumps, and the stream of closed messages."""
+    audits = AuditStore(
+        ground.engine,
         closed_after_s=settings.audit_closed_after_s,
-        return_path_key=return_path_key,
+        return_path_key=ground.return_path_key,
     )
-    kafka.consume(
-        Stream(
-            MessageClosed,
-            name="ingest.closed",
-            handler=Handlers(audit_store).on_closed,
-            health=kafka_health,
-            send=kafka.publish,
-            database=engine,
-            outbox=outbox,
-            brake=Brake(parked_share_max=settings.parked_share_max),
-            gather_s=0.05,
-        ),
-        group="ingest",
+    consume_closed(settings, ground, Handlers(audits))
+    audit = Audit(
+        audits,
+        ground.others,
+        lease=ground.lease,
+        outbox=ground.outbox,
+        kafka=ground.kafka_health,
+        patience=Patience(settings.audit_batch, timedelta(seconds=settings.audit_again_after_s)),
     )
-    lease = Lease(engine, "ingest", "directory")
     publisher = Publisher(
-        lease,
-        Untold(lease),
-        kafka,
-        health=kafka_health,
+        ground.lease,
+        Untold(ground.lease),
+        ground.kafka,
+        health=ground.kafka_health,
         every_s=settings.directory_every_s,
         check_every_s=settings.directory_check_every_s,
     )
-    sending = Sending(
-        acceptance, reserved_allowed=frozenset(filter(None, settings.reserved_allowed.split(",")))
+    retention = Retention(
+        RetentionStore(ground.engine, kept_days=settings.kept_days),
+        ground.content,
+        lease=ground.lease,
+        health=ground.health,
     )
-    http = HttpServer(
-        Door(gate, sending, rest(gate, sending)),
-        settings.http_listen,
-        trusted_proxies=settings.trusted_proxies,
-    )
+    return [
+        ground.kafka.run,
+        ground.lease.keep,
+        publisher.run,
+        publisher.check,
+        partial(every, settings.sweep_after_s, ground.outbox.sweep, ground.kafka_health),
+        partial(every, settings.outbox_check_every_s, room.look, ground.health),
+        partial(every, settings.audit_every_s, audit.look, Health()),
+        partial(every, RETENTION_EVERY_S, retention.look, ground.health),
+    ]
 
-    async def close() -> None:
-        await outbox.drain()
-        await kafka.close()
-        await engine.close()
 
-    return Service(
-        name="ingest",
-        loops=[
-            kafka.run,
-            lease.keep,
-            publisher.run,
-            publisher.check,
-            http.run,
-            lambda: every(settings.sweep_after_s, outbox.sweep, kafka_health),
-            lambda: every(settings.outbox_check_every_s, room.look, health),
-        ],
-        close=close,
-        health=health,
-        drain=acceptance.idle,
-        health_host=settings.health_host,
-        health_port=settings.health_port,
+def consume_closed(settings: Settings, ground: Ground, handlers: Handlers) -> None:
+    stream = Stream(
+        MessageClosed,
+        name="ingest.closed",
+        handler=handlers.on_closed,
+        health=ground.kafka_health,
+        send=ground.kafka.publish,
+        database=ground.engine,
+        outbox=ground.outbox,
+        brake=Brake(parked_share_max=settings.parked_share_max),
+        gather_s=CLOSED_GATHERED_S,
     )
+    ground.kafka.consume(stream, group="ingest")

@@ -30,8 +30,10 @@ def files(given: Sequence[Attachment], faults: list[Fault]) -> Iterator[StoredAt
             yield file
 
 
-def octets(content: str | list[int] | Buffer) -> bytes:
-    """Raises ValueError."""
+def octets(content: str | list[int] | Buffer | bytes) -> bytes:
+    """bytes come from gRPC. Raises ValueError."""
+    if isinstance(content, bytes):
+        return content
     if isinstance(content, str):
         try:
             return binascii.a2b_base64("".join(content.split()), strict_mode=True)

@@ -1,9 +1,9 @@
 """What is promised and not yet kept: open messages, and closed ones the log may not know."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
@@ -27,6 +27,8 @@ UPDATE ingest.messages AS m SET audit_at = given.audit_at
 FROM unnest(%s::uuid[], %s::timestamptz[]) AS given (id, audit_at)
 WHERE m.message_id = given.id
 """
+
+Times: TypeAlias = Mapping[str, datetime | None]  # message → its next look; None: never again
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,12 @@ class AuditStore:
             for message_id, state, *row in rows
         ]
 
-    async def put_off(self, times: Sequence[tuple[str, datetime | None]]) -> None:
-        """The next look at each; None: never again."""
-        given = sorted(times, key=lambda one: one[0])
-        async with self._database.transaction() as tx:
-            await tx.execute(
-                PUT_OFF, ([UUID(one) for one, _ in given], [moment for _, moment in given])
-            )
+    async def put_off(self, tx: Transaction, times: Times) -> None:
+        """The next look at each."""
+        given = sorted(times.items(), key=lambda one: one[0])
+        await tx.execute(
+            PUT_OFF, ([UUID(one) for one, _ in given], [moment for _, moment in given])
+        )
 
     def _rebuilt(self, message_id: UUID, row: Sequence[Any]) -> MessageAccepted:
         address, kind, accepted = row

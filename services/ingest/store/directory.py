@@ -50,6 +50,11 @@ class DirectoryStore:
         )
         return await self._one(Domain, where, (name, tenant_id, account_id, tenant_id))
 
+    async def domains(self, tenant_id: str, account_id: str) -> list[Domain]:
+        """All that the tenant may send from."""
+        where = "NOT deleted AND (tenant_id = %s OR (shared AND account_id = %s)) ORDER BY name"
+        return await self._all(Domain, where, (tenant_id, account_id))
+
     async def named(self, kind: type[E], name: str) -> list[E]:
         """Those whose id or name this is."""
         return await self._all(kind, "id::text = %s OR name = %s", (name, name))

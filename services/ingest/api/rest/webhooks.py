@@ -1,0 +1,150 @@
+"""/v1/webhooks: endpoints that are told what happens; events owns them."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Response
+from fastapi import Request as Incoming
+from msgspec import Meta
+
+from contracts.events.v1.events_service_pb2 import (
+    CreateWebhookRequest,
+    DeleteWebhookRequest,
+    GetWebhookRequest,
+    ListWebhookDeliveriesRequest,
+    ListWebhooksRequest,
+    TestWebhookRequest,
+    Webhook,
+    WebhookDelivery,
+)
+from services.ingest.api.resource import (
+    PROBLEMS,
+    Admission,
+    Page,
+    body,
+    deleted,
+    known_id,
+    listed,
+    moment,
+    page,
+    said,
+    shape,
+)
+from services.ingest.clients import Others
+from services.ingest.domain.email import Strict
+
+EventName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=60)]
+
+
+class NewWebhook(Strict):
+    """endpoint: https URL. events: which; empty or absent for all."""
+
+    endpoint: Annotated[str, Meta(min_length=1, max_length=2000)]
+    events: Annotated[list[EventName], Meta(max_length=100)] = msgspec.field(default_factory=list)
+
+
+decode = msgspec.json.Decoder(NewWebhook).decode
+
+
+def routes(admission: Admission, others: Others) -> APIRouter:
+    router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=PROBLEMS)
+    _add_one(router, admission, others)
+    _add_lists(router, admission, others)
+    return router
+
+
+def _add_one(router: APIRouter, admission: Admission, others: Others) -> None:
+    events = others.events
+
+    @router.post(
+        "", status_code=201, openapi_extra=shape(NewWebhook, "an endpoint"), summary="Add a webhook"
+    )
+    async def create(incoming: Incoming) -> Response:
+        """Its `signing_secret` verifies what it is sent (Standard Webhooks)."""
+        caller = await admission.caller(incoming)
+        new = await body(incoming, decode)
+        request = CreateWebhookRequest(
+            tenant_id=caller.tenant_id, url=new.endpoint, event_types=new.events
+        )
+        answer = await events.ask(events.stub.CreateWebhook, request, deadline_s=2.0)
+        return said(shown(answer.webhook), 201)
+
+    @router.get("/{webhook_id}", summary="A webhook with its signing secret")
+    async def get(incoming: Incoming, webhook_id: str) -> Response:
+        caller = await admission.caller(incoming)
+        request = GetWebhookRequest(tenant_id=caller.tenant_id, id=_id(webhook_id))
+        answer = await events.ask(events.stub.GetWebhook, request)
+        return said(shown(answer.webhook))
+
+    @router.delete("/{webhook_id}", summary="Delete a webhook")
+    async def delete(incoming: Incoming, webhook_id: str) -> Response:
+        caller = await admission.caller(incoming)
+        request = DeleteWebhookRequest(tenant_id=caller.tenant_id, id=_id(webhook_id))
+        answer = await events.ask(events.stub.DeleteWebhook, request, deadline_s=2.0)
+        return deleted("webhook", answer.id)
+
+    @router.post("/{webhook_id}/test", status_code=202, summary="Send webhook.test to it")
+    async def test(incoming: Incoming, webhook_id: str) -> Response:
+        caller = await admission.caller(incoming)
+        request = TestWebhookRequest(tenant_id=caller.tenant_id, id=_id(webhook_id))
+        answer = await events.ask(events.stub.TestWebhook, request, deadline_s=2.0)
+        return said({"object": "event", "id": answer.event_id}, 202)
+
+
+def _add_lists(router: APIRouter, admission: Admission, others: Others) -> None:
+    events = others.events
+
+    @router.get("", summary="List webhooks")
+    async def list_webhooks(
+        incoming: Incoming, *, which: Annotated[Page, Depends(page)]
+    ) -> Response:
+        caller = await admission.caller(incoming)
+        request = ListWebhooksRequest(
+            tenant_id=caller.tenant_id,
+            limit=which.limit, after=which.after, before=which.before,
+        )  # fmt: skip
+        answer = await events.ask(events.stub.ListWebhooks, request)
+        return listed(map(shown, answer.webhooks), has_more=answer.has_more)
+
+    @router.get("/{webhook_id}/deliveries", summary="What it was sent, and what it answered")
+    async def deliveries(
+        incoming: Incoming, webhook_id: str, *, which: Annotated[Page, Depends(page)]
+    ) -> Response:
+        caller = await admission.caller(incoming)
+        request = ListWebhookDeliveriesRequest(
+            tenant_id=caller.tenant_id, id=_id(webhook_id), limit=which.limit, after=which.after
+        )
+        answer = await events.ask(events.stub.ListWebhookDeliveries, request)
+        return listed(map(shown_delivery, answer.deliveries), has_more=answer.has_more)
+
+
+def _id(text: str) -> str:
+    return known_id(text, "the webhook")
+
+
+def shown(webhook: Webhook) -> dict[str, object]:
+    """Resend's field names."""
+    found: dict[str, object] = {
+        "object": "webhook",
+        "id": webhook.id,
+        "endpoint": webhook.url,
+        "events": list(webhook.event_types),
+        "status": "enabled" if webhook.enabled else "disabled",
+        "disabled_reason": webhook.disabled_reason or None,
+        "created_at": moment(webhook.created_at),
+    }
+    if webhook.signing_secret:
+        found["signing_secret"] = webhook.signing_secret
+    return found
+
+
+def shown_delivery(delivery: WebhookDelivery) -> dict[str, object]:
+    return {
+        "event_id": delivery.event_id,
+        "type": delivery.type,
+        "state": delivery.state,
+        "tries": delivery.tries,
+        "status": delivery.status or None,
+        "error": delivery.error or None,
+        "due_at": moment(delivery.due_at),
+    }

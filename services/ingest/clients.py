@@ -1,0 +1,77 @@
+"""The other services, as the public door asks them: by internal RPC, with a short deadline."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from kernel.rpc import Away, Peer, Refused
+from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
+
+if TYPE_CHECKING:  # these names exist for type checkers alone
+    from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
+    from contracts.events.v1.events_service_pb2_grpc import EventsServiceAsyncStub
+    from contracts.router.v1.router_service_pb2_grpc import RouterServiceAsyncStub
+    from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceAsyncStub
+
+DEADLINE_S = 0.2
+AUDIT_DEADLINE_S = 10.0
+
+Stub = TypeVar("Stub")
+Response = TypeVar("Response", bound=Message)
+
+
+class Asked(Generic[Stub]):
+    """One other service."""
+
+    def __init__(self, peer: Peer, stub: Callable[[grpc.aio.Channel], Stub]) -> None:
+        self._peer = peer
+        self.stub = stub(peer.channel)
+
+    async def ask(
+        self,
+        method: Callable[..., Awaitable[Response]],
+        request: Message,
+        *,
+        deadline_s: float = DEADLINE_S,
+    ) -> Response:
+        """Its answer. Raises Problem: 503 when it is away, else what it found wrong."""
+        try:
+            return await self._peer.ask(method, request, deadline_s=deadline_s)
+        except Away as error:
+            raise unavailable(f"{error} does not answer") from error
+        except Refused as error:
+            raise problem_of(error) from error
+
+    async def close(self) -> None:
+        await self._peer.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """All that ingest asks."""
+
+    router: "Asked[RouterServiceAsyncStub]"
+    delivery: "Asked[DeliveryServiceAsyncStub]"
+    events: "Asked[EventsServiceAsyncStub]"
+    shield: "Asked[ShieldServiceAsyncStub]"
+
+    async def close(self) -> None:
+        for one in (self.router, self.delivery, self.events, self.shield):
+            await one.close()
+
+
+def problem_of(error: Refused) -> Problem:
+    """Another service's refusal in the words of the public API."""
+    detail = error.detail
+    if error.code == grpc.StatusCode.NOT_FOUND:
+        return not_found(detail.removesuffix(" not found") or "it")
+    if error.code == grpc.StatusCode.INVALID_ARGUMENT:
+        fault = Fault("#", "invalid", detail)
+        return Problem(422, "validation_error", detail=detail, faults=[fault])
+    if error.code in {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ABORTED}:
+        return Problem(409, "conflict", detail=detail)
+    return Problem(500, "application_error", detail="something broke on our side")

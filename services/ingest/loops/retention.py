@@ -1,0 +1,36 @@
+"""Room for the days to come, and an end for those that are long past."""
+
+import logging
+
+from kernel import clock
+from kernel.backoff import Health
+from kernel.content import ContentStore
+from kernel.lease import Lease
+from services.ingest.store.retention import RetentionStore
+
+PARTITIONS = "partitions"  # in Health: without today's, nothing can be accepted
+
+logger = logging.getLogger(__name__)
+
+
+class Retention:
+    def __init__(
+        self, store: RetentionStore, content: ContentStore, *, lease: Lease, health: Health
+    ) -> None:
+        self._store = store
+        self._content = content
+        self._lease = lease
+        self._health = health
+        health.away.add(PARTITIONS)
+
+    async def look(self) -> None:
+        """Every replica makes partitions; the owner of the lease removes what has passed."""
+        await self._store.prepare()
+        self._health.away.discard(PARTITIONS)
+        if self._lease.fence is None:
+            return
+        keys = await self._store.expire_keys()
+        days = await self._store.drop_days()
+        prefixes = await self._content.expire(clock.now().date())
+        if keys or days or prefixes:
+            logger.info("retention.done", extra={"keys": keys, "days": days, "content": prefixes})

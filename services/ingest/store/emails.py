@@ -1,0 +1,76 @@
+"""Emails as they were accepted, of one tenant: row-level security sees to that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.router.v1.events_pb2 import ClosedState
+from kernel.database import Database
+from services.ingest.domain import event
+from services.ingest.domain.draft import Recipient
+
+FIND = "SELECT message_ids, accepted, scheduled_at FROM ingest.emails WHERE email_id = %s"
+FIND_MESSAGES = """
+SELECT message_id, recipient, recipient_type, closed_state FROM ingest.messages
+WHERE message_id = ANY(%s) ORDER BY message_id
+"""
+RESCHEDULE = "UPDATE ingest.emails SET scheduled_at = %s, accepted = %s WHERE email_id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMessage:
+    """closed: the terminal state, in lower case; empty while there is none."""
+
+    message_id: str
+    recipient: Recipient
+    closed: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEmail:
+    """first: the MessageAccepted of its first message."""
+
+    first: MessageAccepted
+    scheduled_at: datetime | None
+    messages: Sequence[KeptMessage]
+
+
+class EmailStore:
+    """database: with the api role."""
+
+    def __init__(self, database: Database, *, return_path_key: bytes) -> None:
+        self._database = database
+        self._return_path_key = return_path_key
+
+    async def find(self, tenant_id: str, email_id: str) -> KeptEmail | None:
+        """None also for another tenant's."""
+        async with self._database.transaction(tenant_id=tenant_id) as tx:
+            rows = await tx.rows(FIND, (email_id,))
+            if not rows:
+                return None
+            [(message_ids, accepted, scheduled_at)] = rows
+            messages = await tx.rows(FIND_MESSAGES, (message_ids,))
+        first = MessageAccepted.FromString(bytes(accepted))
+        kept = [
+            KeptMessage(str(message_id), Recipient(address, kind), _closed(state))
+            for message_id, address, kind, state in messages
+        ]
+        return KeptEmail(first, scheduled_at, kept)
+
+    def events(self, email: KeptEmail) -> list[MessageAccepted]:
+        """What was told of each of its messages."""
+        recipients = [(one.message_id, one.recipient) for one in email.messages]
+        return list(event.for_recipients(email.first, recipients, self._return_path_key))
+
+    async def reschedule(self, tenant_id: str, first: MessageAccepted, *, due_at: datetime) -> None:
+        """first: with its new times."""
+        envelope = first.envelope
+        async with self._database.transaction(tenant_id=tenant_id) as tx:
+            await tx.execute(RESCHEDULE, (due_at, first.SerializeToString(), envelope.email_id))
+
+
+def _closed(state: int | None) -> str:
+    if not state:
+        return ""
+    return ClosedState.Name(state).removeprefix("CLOSED_STATE_").lower()  # type: ignore[arg-type]

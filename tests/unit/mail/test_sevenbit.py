@@ -14,9 +14,11 @@ HEAD = b"From: a@a.example\r\nDate: x\r\nMessage-ID: <1@a.example>\r\n"
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,998}\r\n)*\Z")
 NESTED = (
     b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="m"\r\n\r\npreamble\r\n--m\r\n'
-    b'Content-Type: multipart/alternative; boundary="a"\r\n\r\n--a\r\nContent-Type: text/plain;'
-    b" charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n%b\r\n--a\r\n"
-    b"Content-Type: text/html\r\n\r\n<p>kept  as it is</p>\r\n--a--\r\n--m\r\nContent-Type: image/x\r\n\r\n%b\r\n--m--\r\n"
+    + b'Content-Type: multipart/alternative; boundary="a"\r\n\r\n--a\r\n'
+    + b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    + b"%b\r\n--a\r\n"
+    + b"Content-Type: text/html\r\n\r\n<p>kept  as it is</p>\r\n--a--\r\n--m\r\n"
+    + b"Content-Type: image/x\r\n\r\n%b\r\n--m--\r\n"
 )
 
 

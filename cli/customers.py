@@ -129,6 +129,15 @@ class Customers:
         await self.store.save(domain)
         return domain
 
+    async def delete_key(self, key_id: str) -> None:
+        """Its record stays, as deleted, so that every memory of it learns that it is."""
+        for key in await self.store.every(ApiKey):
+            if key.key_id == key_id:
+                key.deleted = True
+                await self.store.save(key)
+                return
+        raise BadSetting(f"there is no key {key_id!r}: see `obm key list`")
+
     async def add_customer(self, domain: str, *, test: bool) -> Customer:
         """An account, a tenant, a domain and a key at once."""
         account = await self.add_account(f"account of {domain}")

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import pair, run
+from cli import account, domain, key, pair, run, secret, tenant
 from kernel.embedded import EmbeddedError
 from kernel.errors import BadSetting, Unavailable
 
@@ -12,6 +12,11 @@ app = typer.Typer(name="obm", no_args_is_help=True, add_completion=False, rich_m
 app.command("run")(run.run)
 app.command("up")(pair.up)
 app.command("migrate")(pair.migrate)
+app.command("secret")(secret.secret)
+app.add_typer(account.app, name="account")
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(key.app, name="key")
+app.add_typer(domain.app, name="domain")
 
 
 def main() -> None:

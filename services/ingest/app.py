@@ -46,6 +46,9 @@ from services.ingest.store.known import Directory
 from services.ingest.store.retention import RetentionStore
 from services.ingest.store.room import OutboxRoom
 
+# A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
+# cheap, and is kept for ten million rows. Every statement here has its index.
+PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 CLOSED_GATHERED_S = 0.1  # nobody waits for a close
 RETENTION_EVERY_S = 3600.0
 
@@ -122,7 +125,7 @@ def lay_ground(settings: Settings) -> Ground:
         client="ingest",
     )
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
-    database = partial(Database, connections_max=settings.connections_max)
+    database = partial(Database, connections_max=settings.connections_max, session=PLANS)
     engine = database(settings.engine_database_url, name="ingest")
     return Ground(
         health=Health(),

@@ -1,0 +1,39 @@
+"""`obm account`: who pays."""
+
+import asyncio
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli.columns import id_column
+from cli.customers import opened
+from contracts.ingest.v1.directory_pb2 import Account
+
+app = typer.Typer(help="Accounts: customers.", no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.command()
+def create(name: str) -> None:
+    """Create an account; its id is printed."""
+
+    async def work() -> Account:
+        async with opened() as customers:
+            return await customers.add_account(name)
+
+    console.print(asyncio.run(work()).account_id)
+
+
+@app.command("list")
+def show() -> None:
+    """All accounts."""
+
+    async def work() -> list[Account]:
+        async with opened() as customers:
+            return await customers.store.every(Account)
+
+    table = Table(id_column("account"), "name")
+    for account in asyncio.run(work()):
+        table.add_row(account.account_id, account.name)
+    console.print(table)

@@ -1,0 +1,79 @@
+"""`obm key`: API keys, each of one tenant."""
+
+import asyncio
+from datetime import UTC
+from typing import Annotated
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.table import Table
+
+from cli.columns import id_column
+from cli.customers import opened
+from contracts.ingest.v1.directory_pb2 import ApiKey
+from kernel import auth, clock
+
+app = typer.Typer(help="API keys.", no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True)
+
+DAY_S = 86_400
+
+
+@app.command()
+def create(
+    *,
+    tenant: Annotated[str, typer.Option(help="id or name")],
+    test: Annotated[bool, typer.Option("--test/--live", help="test mail goes to the sandbox")],
+    name: Annotated[str, typer.Option(help="for people")] = "",
+    sending_only: Annotated[bool, typer.Option(help="may send, and nothing else")] = False,
+    domain: Annotated[str, typer.Option(help="id of the one domain it may send from")] = "",
+    cidr: Annotated[list[str] | None, typer.Option(help="may be used from here alone")] = None,
+    days: Annotated[int, typer.Option(min=0, help="until it expires; 0: never")] = 0,
+) -> None:
+    """Create a key. It is shown once, and stored nowhere."""
+    expires_at = Timestamp(seconds=int(clock.now().timestamp()) + days * DAY_S) if days else None
+    scope = auth.SENDING_ACCESS if sending_only else auth.FULL_ACCESS
+
+    async def work() -> str:
+        async with opened() as customers:
+            secret, _ = await customers.add_key(
+                tenant,
+                test=test,
+                name=name,
+                scopes=[scope],
+                domain_id=domain,
+                cidrs=cidr or [],
+                expires_at=expires_at,
+            )
+            return secret
+
+    console.print(asyncio.run(work()))
+
+
+@app.command()
+def delete(key_id: str) -> None:
+    """Delete a key. It stops working within a second."""
+
+    async def work() -> None:
+        async with opened() as customers:
+            await customers.delete_key(key_id)
+
+    asyncio.run(work())
+    console.print(f"deleted {key_id}")
+
+
+@app.command("list")
+def show() -> None:
+    """All keys, without their secrets."""
+
+    async def work() -> list[ApiKey]:
+        async with opened() as customers:
+            return await customers.store.every(ApiKey)
+
+    table = Table(id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires")
+    for one in asyncio.run(work()):
+        expires = one.expires_at.ToDatetime(UTC).isoformat() if one.expires_at.seconds else ""
+        mode = "test" if one.test else "live"
+        table.add_row(one.key_id, one.tenant_id, mode, one.name, ", ".join(one.scopes), expires)
+    console.print(table)

@@ -47,6 +47,7 @@ class House:
     folder: Path
     tenant_id: str = field(default_factory=uuid7_text)
     domain_id: str = field(default_factory=uuid7_text)
+    egress_id: str = field(default_factory=uuid7_text)
     secret_key: str = field(default_factory=new_secret_key)
     content_key: bytes = field(default_factory=new_key)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -123,7 +124,7 @@ class House:
             test=test,
         )
         more.setdefault("attempt", 1)
-        more.setdefault("egress_id", "sandbox" if test else uuid7_text())
+        more.setdefault("egress_id", "sandbox" if test else self.egress_id)
         one = DeliveryAssigned(
             message_id=message_id,
             site=site or at or "nowhere",

@@ -53,7 +53,7 @@ class Dialler:
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._tls = lenient_context()
-        self._broken_tls: dict[str, float] = {}
+        self._broken_tls: dict[Host, float] = {}
 
     async def dial(self, host: Host, *, source_ip: str, ehlo: str) -> Dialogue:
         """A dialogue after EHLO, secured where that is offered and works. Raises Unreached."""
@@ -66,13 +66,13 @@ class Dialler:
                 "delivery.tls_broken",
                 extra={"mx": host.name, "ip": host.ip, "problem": unreached.ending.problem},
             )
-            self._broken_tls[host.ip] = clock.monotonic_s() + BROKEN_TLS_FOR_S
+            self._broken_tls[host] = clock.monotonic_s() + BROKEN_TLS_FOR_S
             return await self._dial(host, source_ip, ehlo=ehlo, tls=False)
 
     def _tls_works(self, host: Host) -> bool:
-        until = self._broken_tls.get(host.ip)
+        until = self._broken_tls.get(host)
         if until is not None and until <= clock.monotonic_s():
-            del self._broken_tls[host.ip]
+            del self._broken_tls[host]
             until = None
         return until is None
 

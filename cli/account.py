@@ -3,15 +3,13 @@
 import asyncio
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from cli.columns import id_column
 from cli.customers import opened
+from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import Account
 
 app = typer.Typer(help="Accounts: customers.", no_args_is_help=True)
-console = Console(highlight=False, soft_wrap=True)
 
 
 @app.command()

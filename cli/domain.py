@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from cli.columns import id_column
 from cli.customers import Customers, opened
+from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.errors import BadSetting
 from mail.records import Record
 
 app = typer.Typer(help="Sending domains.", no_args_is_help=True)
-console = Console(highlight=False, soft_wrap=True)
 
 BounceMx = Annotated[str, typer.Option(help="host that takes bounces; default: this one")]
 SpfInclude = Annotated[str, typer.Option(help="host whose SPF names our source addresses")]

@@ -6,16 +6,14 @@ from typing import Annotated
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
 from rich.table import Table
 
-from cli.columns import id_column
 from cli.customers import opened
+from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from kernel import auth, clock
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
-console = Console(highlight=False, soft_wrap=True)
 
 DAY_S = 86_400
 

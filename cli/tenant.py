@@ -4,15 +4,13 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from cli.columns import id_column
 from cli.customers import opened
+from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import Tenant
 
 app = typer.Typer(help="Tenants: isolated sending units.", no_args_is_help=True)
-console = Console(highlight=False, soft_wrap=True)
 
 Cap = Annotated[int, typer.Option(min=0, help="messages; 0: no cap")]
 

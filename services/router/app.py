@@ -143,6 +143,7 @@ def create(settings: Settings) -> Service:
     parts.health.away.add("directory")
 
     async def tick() -> None:
+        await parts.api.open()  # so that the first question finds a connection
         await parts.tenants.replayed.wait()
         parts.health.away.discard("directory")
         await parts.owner.run()

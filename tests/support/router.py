@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -152,7 +153,7 @@ class House:
         )
         return kafka
 
-    def envelope(self, recipient: str = "ann@x.site-a.test", **extra: Any) -> Envelope:
+    def envelope(self, recipient: str = "ann@x.site-a.test", **extra: object) -> Envelope:
         now_s = clock.now().timestamp()
         given: dict[str, Any] = {
             "message_id": uuid7_text(),
@@ -169,22 +170,23 @@ class House:
 
     async def of(self, kind: type[E_], message_id: str, count: int = 1) -> list[E_]:
         """Wait until router has told so many events of this kind about a message."""
+        await until(lambda: len(self.so_far(kind, message_id)) >= count)
+        return self.so_far(kind, message_id)
 
-        def found() -> list[E_]:
-            return [e for e in self.told if isinstance(e, kind) and e.message_id == message_id]  # type: ignore[attr-defined]
-
-        await until(lambda: len(found()) >= count)
-        return found()
+    def so_far(self, kind: type[E_], message_id: str) -> list[E_]:
+        events = [event for event in self.told if isinstance(event, kind)]
+        return [event for event in events if getattr(event, "message_id", "") == message_id]
 
     @asynccontextmanager
-    async def rpc(self) -> AsyncIterator[tuple[Peer, RouterServiceStub]]:
+    async def rpc(self) -> AsyncIterator[tuple[Any, RouterServiceStub]]:
+        """A way to ask, patient with a busy machine; and what can be asked."""
         peer = Peer("router", self.rpc_address, TOKEN)
         try:
-            yield peer, RouterServiceStub(peer.channel)
+            yield partial(peer.ask, deadline_s=10.0), RouterServiceStub(peer.channel)
         finally:
             await peer.close()
 
-    def row(self, message_id: str, columns: str = "state") -> Any:
+    def row(self, message_id: str, columns: str = "state") -> object:
         with self.database.connect() as connection:
             found = connection.execute(
                 f"SELECT {columns} FROM router.messages WHERE message_id = %s", (message_id,)
@@ -196,7 +198,7 @@ class House:
 
 
 def screened(
-    envelope: Envelope, verdict: "Verdict.ValueType" = VERDICT_PASS, **extra: Any
+    envelope: Envelope, verdict: "Verdict.ValueType" = VERDICT_PASS, **extra: object
 ) -> MessageScreened:
     return MessageScreened(
         message_id=envelope.message_id,
@@ -213,7 +215,7 @@ def attempted(
     *,
     code: int = 250,
     text: str = "ok",
-    **extra: Any,
+    **extra: object,
 ) -> DeliveryAttempted:
     given: dict[str, Any] = {
         "message_id": assigned.message_id,

@@ -92,7 +92,7 @@ class Audit:
             else:
                 response.known.append(known(audited))
         events: list[Message] = [
-            closed(final) for final in await closings.final(tx, response.closed)
+            closed(final) for final in await closings.final(tx, list(response.closed))
         ]
         events += await self._close_lost(tx, lost)
         events += await self._close_overdue(tx, overdue, journal=journal, response=response)

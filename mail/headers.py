@@ -24,6 +24,7 @@ class HeaderError(ValueError):
 
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
+_HARMLESS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u2028\u2029]")
 _ID = re.compile(r"<?([!-;=?-~]+@[!-;=?-~]+?)>?")
 # The engine writes these itself, from fields of their own (or never).
 _RESERVED = frozenset(
@@ -78,10 +79,13 @@ def field(name: str, value: str) -> bytes:
 
 
 def unstructured(name: str, text: str) -> bytes:
-    """A field of human text such as Subject: shown exactly as given, even when it looks encoded."""
-    if "=?" in text and text.isascii():
-        if _CONTROL.search(text):
-            raise HeaderError(f"the header {name} contains a control character")
+    """A field of human text such as Subject: shown as given, even when it looks encoded.
+
+    Control characters that end no line become spaces; those that do are refused as in `field`.
+    """
+    if not text.isprintable():
+        text = _HARMLESS.sub(" ", text)
+    if "=?" in text and text.isascii() and not _CONTROL.search(text):
         return _fold_words(name, words.encode(text.strip(" \t")))
     return field(name, text)
 

@@ -17,6 +17,8 @@ _ASCII = bytes(range(128))
 _NARROW = 78  # RFC 5322 §2.1.1: what a line should not exceed
 _CHUNK = 57 * 16384  # raw octets that become whole lines of base64, a megabyte at a time
 _PLAIN_LIMIT = 1 << 20  # looking at each line of more than this costs more than encoding it
+_QP_LINE = 75  # octets before the `=` of a soft line break
+SOFT_BREAK = b"=\r\n"
 _TOKEN = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 _FILENAME_SAFE = re.compile(r"[A-Za-z0-9 !#$&()+,\-./:;<>@\[\]^_{|}~]*")
 _PERCENT_SAFE = frozenset(
@@ -50,23 +52,20 @@ class Part:
 
 def text(subtype: str, content: str) -> Part:
     """A text part in UTF-8 (US-ASCII where that says the same), 7-bit on the wire."""
-    data = utf8_lines(content)
-    if not data.endswith(b"\n"):
-        data += b"\n"
     charset = b"us-ascii" if content.isascii() else b"utf-8"
-    encoding, body = encode_text(data)
+    encoding, body = encode_text(utf8_lines(content, closed=True))
     return Part(text_fields(subtype, charset, encoding), body)
 
 
-def utf8_lines(content: str) -> bytes:
-    """The text in UTF-8 with LF line ends. Raises MimeError for a lone surrogate."""
+def utf8_lines(content: str, *, closed: bool = False) -> bytes:
+    """The text in UTF-8, LF line ends, `closed` by one. Raises MimeError for a lone surrogate."""
     try:
         data = content.encode("utf-8")
     except UnicodeEncodeError:
         raise MimeError("the text has a lone surrogate: it is not Unicode") from None
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return data
+    return data if not closed or data.endswith(b"\n") else data + b"\n"
 
 
 def text_fields(subtype: str, charset: bytes, encoding: bytes) -> tuple[bytes, bytes]:
@@ -88,7 +87,9 @@ def encode_text(data: bytes, *, plain: bool = True) -> tuple[bytes, bytes]:
     high = len(odd.translate(None, _ASCII))
     if 3 * high > len(data):  # each takes two octets more in QP; base64 takes a third of all
         return b"base64", encode_base64(data.replace(b"\n", b"\r\n"))
-    return b"quoted-printable", encode_quoted_printable(data)
+    pieces = _quoted_printable(data)
+    del data  # with a large text, what is encoded need not be held while it is joined
+    return b"quoted-printable", b"".join(pieces)
 
 
 def _is_plain(data: bytes) -> bool:
@@ -100,10 +101,35 @@ def _is_plain(data: bytes) -> bool:
 
 def encode_quoted_printable(data: bytes) -> bytes:
     """RFC 2045 §6.7 with CRLF, from text with LF line ends."""
-    coded = binascii.b2a_qp(data, istext=True)
-    if b"\nFrom " in coded or coded.startswith(b"From "):
-        coded = re.sub(rb"(?m)^From ", b"=46rom ", coded)
-    return coded.replace(b"\n", b"\r\n")
+    return b"".join(_quoted_printable(data))
+
+
+def _quoted_printable(data: bytes) -> list[bytes]:
+    """The encoded text, a megabyte of lines at a time; a line without end gets soft breaks."""
+    pieces, start = [], 0
+    while start < len(data):
+        stop = start + _CHUNK
+        if stop < len(data):
+            stop = data.rfind(b"\n", start, stop) + 1 or stop
+        coded = binascii.b2a_qp(data[start:stop], istext=True)
+        if b"\nFrom " in coded or coded.startswith(b"From "):
+            coded = re.sub(rb"(?m)^From ", b"=46rom=\n ", coded)  # may not make a line longer
+        coded = coded.replace(b"\n", b"\r\n")
+        cut_inside = stop < len(data) and data[stop - 1] != 10
+        pieces.append(end_softly(coded) if cut_inside else coded)
+        start = stop
+    return pieces
+
+
+def end_softly(coded: bytes) -> bytes:
+    """Quoted-printable with a soft line break after it, its last line cut in two to make room."""
+    start = coded.rfind(b"\n") + 1
+    if len(coded) - start > _QP_LINE:
+        cut = start + _QP_LINE - 3
+        equals = coded.rfind(b"=", cut - 2, cut)  # an octet's three characters stay together
+        cut = cut if equals < 0 else equals
+        coded = coded[:cut] + SOFT_BREAK + coded[cut:]
+    return coded + SOFT_BREAK
 
 
 def encode_base64(data: bytes) -> bytes:

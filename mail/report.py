@@ -14,6 +14,7 @@ from mail.message import Entity
 from mail.reply import clean
 
 MAX_RECIPIENTS = 100
+MAX_OCTETS = 1 << 20  # what is looked at: the report stands before the message that came back
 
 Fields = tuple[tuple[str, bytes], ...]
 
@@ -89,7 +90,7 @@ class Report:
 
 def parse(raw: bytes) -> Report:
     """What a message to a return path is. Never raises; what is not understood is OTHER."""
-    return _parse(message.read(raw), depth=0)
+    return _parse(message.read(raw[:MAX_OCTETS]), depth=0)
 
 
 def _parse(entity: Entity, depth: int) -> Report:

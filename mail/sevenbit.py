@@ -48,7 +48,7 @@ def _fit_entity(
 ) -> tuple[tuple[bytes, ...], bytes]:
     if fits(body, eight_bit=eight_bit):
         return fields, body
-    entity = message.read(b"".join(fields) + b"\r\n" + body)
+    entity = Entity(message.read(b"".join(fields)).fields, body)
     kind, given = entity.content_type
     if kind == "multipart/signed":
         raise WireError("a signed part has long lines or 8-bit data: it cannot be changed")

@@ -18,8 +18,6 @@ _FIRST = 0xF0000  # a private plane: no text that people write is there
 _SLOT = re.compile(f"([{chr(_FIRST)}-{chr(_FIRST + MAX_SLOTS - 1)}])")
 # NUL is never in a composed body, so it can mark a place in one.
 _MARK = re.compile(rb"\0(\d+)\0")
-_SOFT = b"=\r\n"
-_LINE = 75  # octets before the `=` of a soft line break
 
 
 def slot(number: int) -> str:
@@ -75,23 +73,12 @@ def _text_part(subtype: str, content: str) -> Part:
     for fixed, mark in zip(pieces[::2], [*pieces[1::2], ""], strict=True):
         body += mime.encode_quoted_printable(mime.utf8_lines(fixed)) if fixed else b""
         if mark:
-            body = _end_softly(body) + b"\0%d\0" % (ord(mark) - _FIRST)
+            body = mime.end_softly(body) + b"\0%d\0" % (ord(mark) - _FIRST)
     return Part(mime.text_fields(subtype, b"utf-8", b"quoted-printable"), body)
-
-
-def _end_softly(body: bytes) -> bytes:
-    """`body` with a soft line break after it, its last line cut in two when there is no room."""
-    start = body.rfind(b"\n") + 1
-    if len(body) - start > _LINE:
-        cut = start + _LINE - 3
-        equals = body.rfind(b"=", cut - 2, cut)  # an octet's three characters stay together
-        cut = cut if equals < 0 else equals
-        body = body[:cut] + _SOFT + body[cut:]
-    return body + _SOFT
 
 
 def _encode(value: str) -> bytes:
     """A value between two soft line breaks, itself ended by one."""
     if "\n" in value or "\r" in value:
         raise MimeError("the value of a slot holds a line break")
-    return _end_softly(mime.encode_quoted_printable(value.encode("utf-8"))) if value else b""
+    return mime.end_softly(mime.encode_quoted_printable(value.encode("utf-8"))) if value else b""

@@ -147,6 +147,13 @@ def test_a_two_megabyte_line_is_sent_in_short_ones() -> None:
     assert not smtp.has_long_line(composed.as_bytes())
 
 
+def test_a_text_of_megabytes_is_encoded_in_pieces_that_fit_together() -> None:
+    for text in ("grün\n" * 400_000, "é" * 1_500_000, "From x " * 300_000, "=" * 1_000_000):
+        composed = compose(email(text=text))
+        assert max(map(len, composed.body.split(b"\r\n"))) <= 76
+        assert message.read(composed.as_bytes()).text().replace("\r\n", "\n") == lines(text)
+
+
 def test_recipients_share_one_body() -> None:
     shared = compose(email(text="x", message_id=None))
     one = shared.with_headers(headers.message_id("1@a.example"))

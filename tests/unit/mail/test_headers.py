@@ -49,6 +49,13 @@ def test_a_line_break_in_a_value_is_refused(value: str) -> None:
         headers.custom_field("X-Tag", value)
 
 
+def test_a_bell_in_a_subject_is_a_space_and_a_line_break_an_error() -> None:
+    assert headers.unstructured("Subject", "a\x07b\u2028c") == b"Subject: a b c\r\n"
+    for bad in ("a\nb", "=?x\r\nb", "a\0b"):
+        with pytest.raises(HeaderError):
+            headers.unstructured("Subject", bad)
+
+
 def test_message_ids_are_folded_between_and_never_inside() -> None:
     ids = " ".join(f"<{'x' * 40}.{n}@host.example>" for n in range(30))
     line = headers.field("References", ids)

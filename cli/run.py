@@ -22,6 +22,7 @@ from kernel.settings import Settings, load
 from services.__main__ import create_all
 
 READY_POLL_S = 0.02
+TELL_AFTER_S = 5.0
 console = Console(highlight=False)
 
 
@@ -68,11 +69,15 @@ async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
         told = asyncio.create_task(_tell(services, data, ports, quiet=quiet))
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([engine, told, stopped], return_when=asyncio.FIRST_COMPLETED)
-        if told.done():
-            told.result()
-        else:
+        try:
+            if told.done():
+                await told
+                await asyncio.wait([engine, stopped], return_when=asyncio.FIRST_COMPLETED)
+        finally:  # what failed or was stopped ends in order: the engine first, then the pair
+            stop.set()
             told.cancel()
-        await engine
+            console.print("stopping …")
+            await engine
     console.print("stopped; everything is kept in", str(data))
 
 
@@ -90,8 +95,13 @@ async def _pair(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
 
 async def _tell(services: list[Service], data: Path, ports: Ports, *, quiet: bool) -> None:
     console.print("starting the services …")
-    while not all(service.health.ready for service in services):  # noqa: ASYNC110 - five of them
+    waited_s = 0.0
+    while away := {s.name: sorted(s.health.away) for s in services if not s.health.ready}:
         await asyncio.sleep(READY_POLL_S)
+        waited_s += READY_POLL_S
+        if waited_s >= TELL_AFTER_S:
+            waited_s = 0.0
+            console.print("  still waiting for", away)
     first = FirstMessage(f"http://127.0.0.1:{ports.ingest_http}", data, console)
     await first.introduce()
     if not quiet:

@@ -30,11 +30,11 @@ def start(service: str, settings: Settings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service) if settings.log_format == "json" else Console())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for noisy in ("aiokafka", "faststream", "asyncio", "mail.log", "psycopg.pool"):
+    for noisy in ("faststream", "asyncio", "mail.log", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # A topic or coordinator that is not there yet is an error to it; to us it is a heartbeat's.
-    for noisy in ("aiokafka.cluster", "aiokafka.consumer.group_coordinator"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    # To aiokafka a topic that is not there yet, and each try at a broker that is away, is an error;
+    # what matters of that is told by kernel.backoff and the heartbeat, once.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     if settings.otlp_endpoint:
         _start_tracing(service, settings)
 

@@ -79,12 +79,17 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came back. `original_message_id` from the returned header, without angle brackets."""
+    """What came back.
+
+    `original_message_id` (without angle brackets) and `original_return_path` are from the header of
+    the message that came back: where a report is not sent to the return path, they name the message.
+    """
 
     kind: Kind
     failures: tuple[Failure, ...] = ()
     complaint: Complaint | None = None
     original_message_id: str = ""
+    original_return_path: str = ""
     reporting_mta: str = ""
 
 
@@ -99,11 +104,14 @@ def _parse(entity: Entity, depth: int) -> Report:
     feedback = kinds.get("message/feedback-report")
     if feedback is not None:
         return _complaint(feedback, inside)
+    silent = _silent_complaint(_original(inside))
+    if silent is not None:
+        return silent
     found = _delivery_status(kinds, entity, inside)
     if found.failures:
         return found
     if _is_auto_reply(entity):
-        return Report(Kind.AUTO_REPLY, original_message_id=_in_reply_to(entity))
+        return Report(Kind.AUTO_REPLY, original_message_id=_id(entity, "in-reply-to"))
     found = _prose(entity, inside)
     forwarded = kinds.get("message/rfc822")
     if forwarded is not None and depth < 2 and not any(f.code or f.status for f in found.failures):
@@ -122,10 +130,12 @@ def _delivery_status(kinds: dict[str, Entity], entity: Entity, inside: list[Enti
     recipients = [_recipient(dict(reversed(group))) for group in told]
     failures = [_failure(dict(reversed(group)), explained, recipients) for group in told]
     about = dict(groups[0]) if groups else {}
+    original = _original(inside)
     return Report(
         _kind_of(failures),
         tuple(failures[:MAX_RECIPIENTS]),
-        original_message_id=_original_id(inside),
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
         reporting_mta=_typed(about.get("reporting-mta", b"")),
     )
 
@@ -216,6 +226,7 @@ def _complaint(feedback: Entity, inside: list[Entity]) -> Report:
     def field(name: str) -> str:
         return clean(message.text_of(given.get(name, b"")))
 
+    original = _original(inside)
     return Report(
         Kind.COMPLAINT,
         complaint=Complaint(
@@ -225,21 +236,40 @@ def _complaint(feedback: Entity, inside: list[Entity]) -> Report:
             field("original-mail-from").strip("<>"),
             field("user-agent"),
         ),
-        original_message_id=_original_id(inside),
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
         reporting_mta=_typed(given.get("reporting-mta", b"")),
+    )
+
+
+def _silent_complaint(original: Entity) -> Report | None:
+    """Microsoft's junk mail reports: no feedback part, but the recipient in the returned header."""
+    recipient = _id(original, "x-hmxmroriginalrecipient")
+    if not recipient:
+        return None
+    return Report(
+        Kind.COMPLAINT,
+        complaint=Complaint("abuse", "", recipient, _id(original, "return-path"), "JMRP"),
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
     )
 
 
 _RETURNED = ("message/rfc822", "text/rfc822-headers", "message/global", "message/rfc822-headers")
 
 
-def _original_id(inside: list[Entity]) -> str:
+def _original(inside: list[Entity]) -> Entity:
+    """The header of the message that came back; empty when none did."""
     for part in inside:
         if part.content_type[0] in _RETURNED:
-            found = message.read(part.content().lstrip()).get("message-id")
-            if found:
-                return clean(found).strip("<> ")
-    return ""
+            found = message.read(part.content().lstrip())
+            if found.fields:
+                return found
+    return Entity((), b"")
+
+
+def _id(entity: Entity, name: str) -> str:
+    return clean(entity.get(name)).strip("<> ")
 
 
 def _is_auto_reply(entity: Entity) -> bool:
@@ -252,10 +282,6 @@ def _is_auto_reply(entity: Entity) -> bool:
     return bool(prose.AUTO_SUBJECT.match(entity.get("subject")))
 
 
-def _in_reply_to(entity: Entity) -> str:
-    return clean(entity.get("in-reply-to")).strip("<> ")
-
-
 def _prose(entity: Entity, inside: list[Entity]) -> Report:
     """A bounce without a machine-readable part: its text is all there is."""
     if not prose.looks_like_bounce(entity):
@@ -265,4 +291,10 @@ def _prose(entity: Entity, inside: list[Entity]) -> Report:
         for recipient, (code, enhanced, said) in prose.failures(entity, inside)[:MAX_RECIPIENTS]
     )
     kind = Kind.BOUNCE if failures else Kind.OTHER
-    return Report(kind, failures, original_message_id=_original_id(inside))
+    original = _original(inside)
+    return Report(
+        kind,
+        failures,
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
+    )

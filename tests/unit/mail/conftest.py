@@ -1,4 +1,9 @@
-"""A small hypothesis profile: the whole folder stays within seconds."""
+"""A small hypothesis profile: the whole folder stays within seconds.
+
+`HYPOTHESIS_PROFILE=thorough` looks at a thousand times as many cases.
+"""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
@@ -9,4 +14,5 @@ settings.register_profile(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-settings.load_profile("mail")
+settings.register_profile("thorough", settings.get_profile("mail"), max_examples=60_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "mail"))

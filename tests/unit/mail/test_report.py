@@ -96,6 +96,28 @@ def test_a_complaint_says_who_and_about_what() -> None:
     assert found.original_message_id == "42@a.example"
 
 
+def test_microsofts_complaints_have_no_report_part() -> None:
+    raw = b"""From: staff@hotmail.com
+Subject: complaint about message from 192.0.2.1
+Content-Type: multipart/mixed; boundary="x"
+
+--x
+Content-Type: message/rfc822
+
+X-HmXmrOriginalRecipient: u@hotmail.com
+Return-Path: <bounce+token@a.example>
+Message-ID: <42@a.example>
+
+body
+--x--
+"""
+    found = report.parse(raw)
+    assert found.kind is Kind.COMPLAINT
+    assert found.complaint is not None
+    assert found.complaint.original_recipient == "u@hotmail.com"
+    assert found.original_return_path == "bounce+token@a.example"
+
+
 @pytest.mark.parametrize(
     "header",
     [b"Auto-Submitted: auto-replied", b"Subject: Out of office: Re: x", b"X-Autoreply: yes"],

@@ -260,10 +260,7 @@ def test_every_recipient_gets_an_id_of_its_own_that_retries_keep(
     house: House, shared: Shared
 ) -> None:
     async def story() -> None:
-        async with (
-            SmtpPeer({"dot": [Act(b"451 Later"), Act()]}) as peer,
-            house.running() as running,
-        ):
+        async with SmtpPeer({"dot": [Act(b"451 Later"), Act()]}) as peer:
             batch = await house.assigned(WHO, "other@receiver.example", at=peer.address)
             await shared.running.send(batch)
             again = [DeliveryAssigned.FromString(one.SerializeToString()) for one in batch]

@@ -1,0 +1,62 @@
+"""What the sandbox plays for whom."""
+
+from uuid import uuid4
+
+import pytest
+
+from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from mail import verp
+from services.delivery.domain.sandbox import message_id_of, scene_of
+
+
+def assigned(recipient: str, **more: object) -> DeliveryAssigned:
+    given = {"attempt": 1} | more
+    return DeliveryAssigned(envelope=Envelope(recipient=recipient), **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("recipient", "code"),
+    [
+        ("delivered@x.example", "250"),
+        ("delivered+label@x.example", "250"),
+        ("BOUNCED+one@x.example", "550"),
+        ("suppressed@x.example", "550"),
+        ("complained@x.example", "250"),
+        ("delayed@x.example", "451"),
+        ("ooto@x.example", "250"),
+        ("opened@x.example", "250"),
+        ("clicked@x.example", "250"),
+        ("somebody@x.example", "250"),
+        ("bouncedtoo@x.example", "250"),
+    ],
+)
+def test_the_answer_to(recipient: str, code: str) -> None:
+    assert scene_of(assigned(recipient)).answer[:3] == code
+
+
+def test_a_delayed_message_goes_well_at_its_second_attempt() -> None:
+    assert scene_of(assigned("delayed+1@x.example", attempt=2)).answer.startswith("250")
+
+
+def test_an_ambiguous_message_is_cut_once_and_then_taken() -> None:
+    assert scene_of(assigned("ambiguous@x.example")).cut
+    assert not scene_of(assigned("ambiguous@x.example", ambiguous=True)).cut
+
+
+def test_only_complained_complains_and_only_timeout_hangs() -> None:
+    names = ("delivered", "bounced", "complained", "suppressed", "delayed", "timeout", "ooto")
+    scenes = {name: scene_of(assigned(f"{name}@x.example")) for name in names}
+    assert [name for name in names if scenes[name].complains] == ["complained"]
+    assert [name for name in names if scenes[name].hangs] == ["timeout"]
+
+
+def test_the_return_path_names_its_message() -> None:
+    message_id = uuid4()
+    path = verp.make(message_id, "bounces.example", key=b"sixteen octets..").address
+    assert message_id_of(path) == str(message_id)
+
+
+@pytest.mark.parametrize("path", ["", "a@b", "bounce+short@b", f"bounce+{'!' * 40}@b", "None"])
+def test_any_other_return_path_names_none(path: str) -> None:
+    assert message_id_of(path) is None

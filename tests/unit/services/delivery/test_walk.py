@@ -1,0 +1,107 @@
+"""Whom to ask next, and which addresses are nobody's business."""
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from mail.reply import Reply
+from services.delivery.domain.ending import Ending, refused
+from services.delivery.domain.walk import (
+    asks_next,
+    dialable,
+    died_idle,
+    keeps_open,
+    may_dial,
+    misrouted,
+    port_of,
+)
+
+PRIVATE = [
+    "127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.3.4", "172.31.255.255", "192.168.1.1",
+    "169.254.169.254", "100.64.0.1", "0.0.0.0", "255.255.255.255", "224.0.0.1", "192.0.2.1",
+    "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "fd12:3456::1", "ff02::1", "2001:db8::1",
+    "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::10.0.0.1", "2002:7f00:1::", "2002:a00:1::",
+]  # fmt: skip
+PUBLIC = ["8.8.8.8", "193.0.6.139", "2606:4700::1111", "64:ff9b::8.8.8.8", "2002:808:808::"]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_a_private_address_may_not_be_dialled(address: str) -> None:
+    assert not may_dial(ip_address(address), [])
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_may_be_dialled(address: str) -> None:
+    assert may_dial(ip_address(address), [])
+
+
+def test_the_operator_allows_a_relay_and_nothing_beside_it() -> None:
+    allowed = [ip_network("10.1.0.0/16"), ip_network("fd00::/8")]
+    assert may_dial(ip_address("10.1.2.3"), allowed)
+    assert may_dial(ip_address("::ffff:10.1.2.3"), allowed)
+    assert may_dial(ip_address("fd12::1"), allowed)
+    assert not may_dial(ip_address("10.2.0.1"), allowed)
+
+
+@pytest.mark.parametrize("step", ["connect", "greeting", "ehlo", "starttls"])
+def test_a_host_that_does_not_let_us_begin_is_passed_over(step: str) -> None:
+    assert asks_next(Ending(step, Reply(554, "", "no")))
+    assert asks_next(Ending(step))
+
+
+@pytest.mark.parametrize("step", ["mail", "rcpt", "data", "dot"])
+def test_an_answer_about_the_message_is_the_last_word(step: str) -> None:
+    assert not asks_next(Ending(step, Reply(451, "", "later")))
+    assert not asks_next(Ending(step))
+
+
+def test_what_we_refuse_ourselves_no_other_host_is_asked() -> None:
+    assert not asks_next(refused("message_too_large", "too large"))
+
+
+@pytest.mark.parametrize("reply", [None, Reply(421, "4.4.2", "idle")])
+def test_a_kept_connection_that_died_unnoticed_is_no_failure(reply: Reply | None) -> None:
+    assert died_idle(Ending("mail", reply), used=1)
+
+
+def test_a_new_connection_that_dies_is_one() -> None:
+    assert not died_idle(Ending("mail"), used=0)
+
+
+@pytest.mark.parametrize("step", ["rcpt", "data", "dot"])
+def test_a_connection_that_dies_later_did_not_die_idle(step: str) -> None:
+    assert not died_idle(Ending(step), used=3)
+
+
+def test_a_connection_outlives_refusals_but_not_a_good_bye() -> None:
+    assert keeps_open(Ending("rcpt", Reply(550, "", "no")))
+    assert keeps_open(Ending("dot", Reply(250, "", "ok")))
+    assert not keeps_open(Ending("dot", Reply(421, "", "bye")))
+    assert not keeps_open(Ending("dot"))
+
+
+def test_a_source_address_reaches_only_its_own_family() -> None:
+    both = [ip_address("2606:4700::1111"), ip_address("8.8.8.8")]
+    assert dialable(both, "192.0.2.1") == both[1:]
+    assert dialable(both, "2001:db8::1") == both[:1]
+    assert dialable(both, "") == both[::-1]
+
+
+def test_no_port_means_25() -> None:
+    assert port_of(MailExchanger(host="mx.example")) == 25
+    assert port_of(MailExchanger(host="mx.example", port=2525)) == 2525
+
+
+@pytest.mark.parametrize(
+    ("test", "egress_id", "fine"),
+    [(True, "sandbox", True), (False, "e", True), (True, "e", False), (False, "sandbox", False)],
+)
+def test_test_mail_and_the_sandbox_belong_together(
+    *, test: bool, egress_id: str, fine: bool
+) -> None:
+    one = DeliveryAssigned(
+        envelope=Envelope(test=test), egress_id=egress_id, exchangers=[MailExchanger(host="mx")]
+    )
+    assert (misrouted(one) is None) == fine

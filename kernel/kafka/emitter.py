@@ -38,10 +38,15 @@ class Emitter:
         self._producer: AIOKafkaProducer | None = None
         self._pending: list[Pending] = []
         self._sender: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
-        if self._producer is not None:
-            return
+        """By whoever comes first; the others wait for it."""
+        async with self._starting:
+            if self._producer is None:
+                self._producer = await self._new_producer()
+
+    async def _new_producer(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap_servers,
             client_id=self._client,
@@ -56,7 +61,7 @@ class Emitter:
         except KafkaError as error:
             await producer.stop()
             raise Unavailable("kafka") from error
-        self._producer = producer
+        return producer
 
     async def stop(self) -> None:
         if self._producer is not None:

@@ -135,7 +135,8 @@ class Classifier:
 
     def matches(self, code: int, enhanced: str, text: str) -> list[int]:
         """The rules that match, in their order."""
-        found: list[int] | None = self._set.Match(subject(code, enhanced, text))
+        given = subject(code, enhanced, text).encode("utf-8", "replace")
+        found: list[int] | None = self._set.Match(given)
         return sorted(found) if found else []
 
     def classify(self, code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:

@@ -75,7 +75,7 @@ def field(name: str, value: str) -> bytes:
         return _fold_ascii(name, value)
     if name.lower() in _STRUCTURED:
         raise HeaderError(f"the header {name} must be ASCII")
-    return _fold_words(name, words.encode(value))
+    return _fold_words(name, value)
 
 
 def unstructured(name: str, text: str) -> bytes:
@@ -86,7 +86,7 @@ def unstructured(name: str, text: str) -> bytes:
     if not text.isprintable():
         text = _HARMLESS.sub(" ", text)
     if "=?" in text and text.isascii() and not _CONTROL.search(text):
-        return _fold_words(name, words.encode(text.strip(" \t")))
+        return _fold_words(name, text.strip(" \t"))
     return field(name, text)
 
 
@@ -115,17 +115,15 @@ def _keeps_company(current: str, piece: str, name: str) -> bool:
 def _unfoldable(name: str, value: str) -> bytes:
     if name.lower() in _STRUCTURED:
         raise HeaderError(f"the header {name} has a word longer than {MAX_LINE} characters")
-    return _fold_words(name, words.encode(value))
+    return _fold_words(name, value)
 
 
-def _fold_words(name: str, encoded: Iterable[str]) -> bytes:
+def _fold_words(name: str, value: str) -> bytes:
+    """The value as encoded words, the first on the line of the name: a line must not be empty."""
     text, length = f"{name}:", len(name) + 1
-    for index, word in enumerate(encoded):
+    for index, word in enumerate(words.encode(value, first=LINE - length - 1)):
         if index and length + 1 + len(word) > LINE:
             text += "\r\n"
-            length = 0
-        elif not index and length + 1 + len(word) > LINE:
-            text += "\r\n"  # a 75-octet word has a line of its own
             length = 0
         text += f" {word}"
         length += 1 + len(word)

@@ -47,7 +47,7 @@ class Rule:
     def holds(self, hit: Hit) -> bool:
         """Whether the hit is what this rule describes."""
         soon = self.within_s is None or (hit.after_s is not None and hit.after_s < self.within_s)
-        agent = self.user_agent is None or self.user_agent.search(hit.user_agent[:500].lower())
+        agent = self.user_agent is None or self.user_agent.search(_legible(hit.user_agent))
         return (
             self.kind in (None, hit.kind)
             and self.method in (None, hit.method.upper())
@@ -56,6 +56,10 @@ class Rule:
             and hit.links_within_1s >= (self.links_within_1s or 0)
             and (hit.honeypot or not self.honeypot)
         )
+
+
+def _legible(user_agent: str) -> str:
+    return user_agent[:500].lower().encode("utf-8", "replace").decode("utf-8")
 
 
 def load_rules(text: str) -> tuple[Rule, ...]:

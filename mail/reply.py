@@ -54,7 +54,7 @@ def reply(code: int, message: str | bytes = b"") -> Reply:
     For SMTP clients that take the code off each line themselves.
     """
     if isinstance(message, str):
-        message = message.encode("utf-8", "surrogateescape")
+        message = message.encode("utf-8", "surrogatepass")
     lines = message[: MAX_LINE * 8].split(b"\n", MAX_LINES)[:MAX_LINES]
     return _make(code, [line[:MAX_LINE] for line in lines])
 

@@ -82,7 +82,7 @@ class Report:
     """What came back.
 
     `original_message_id` (without angle brackets) and `original_return_path` are from the header of
-    the message that came back: where a report is not sent to the return path, they name the message.
+    the message that came back: a report that does not come to the return path names it by them.
     """
 
     kind: Kind

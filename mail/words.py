@@ -15,38 +15,39 @@ _ROOM = 75 - _PREFIX
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def encode(text: str) -> list[str]:
+def encode(text: str, *, first: int = 75) -> list[str]:
     """`text` as encoded words of at most 75 octets, to be joined by folding white space.
 
-    Q or B, whichever is shorter: mostly-Latin text stays legible, the rest stays small.
+    `first`: octets that the first may have, beside the name of its field (no less than 24). Q or B,
+    whichever is shorter: mostly-Latin text stays legible, the rest stays small.
     """
     data = text.encode("utf-8")
+    room = max(min(first, 75), 24) - _PREFIX
     q_length = sum(len(_Q[b]) for b in data)
     if q_length <= (len(data) + 2) // 3 * 4:
-        return [f"=?utf-8?q?{chunk}?=" for chunk in _q_chunks(text)]
-    return [f"=?utf-8?b?{chunk}?=" for chunk in _b_chunks(text)]
+        return [f"=?utf-8?q?{chunk}?=" for chunk in _q_chunks(text, room)]
+    return [f"=?utf-8?b?{chunk}?=" for chunk in _b_chunks(text, room)]
 
 
-def _q_chunks(text: str) -> list[str]:
-    chunks, room, current = [], _ROOM, ""
+def _q_chunks(text: str, room: int) -> list[str]:
+    chunks, current = [], ""
     for char in text:
         coded = "".join([_Q[b] for b in char.encode("utf-8")])
         if len(current) + len(coded) > room:
             chunks.append(current)
-            current = ""
+            current, room = "", _ROOM
         current += coded
     chunks.append(current)
     return chunks
 
 
-def _b_chunks(text: str) -> list[str]:
-    limit = _ROOM // 4 * 3  # 45 octets make 60 characters
+def _b_chunks(text: str, room: int) -> list[str]:
     chunks, current = [], b""
     for char in text:
         octets = char.encode("utf-8")
-        if len(current) + len(octets) > limit:
+        if len(current) + len(octets) > room // 4 * 3:  # 45 octets make 60 characters
             chunks.append(binascii.b2a_base64(current, newline=False).decode("ascii"))
-            current = b""
+            current, room = b"", _ROOM
         current += octets
     chunks.append(binascii.b2a_base64(current, newline=False).decode("ascii"))
     return chunks

@@ -142,6 +142,10 @@ def test_unknown_user_after_the_data_is_a_filter_speaking() -> None:
     assert bounce.classify(550, "5.2.1", "User unknown", command="RCPT").name == "invalid_recipient"
 
 
+def test_octets_that_are_no_text_are_classified_all_the_same() -> None:
+    assert bounce.classify(550, "", "user \udcff unknown \ud800").name == "invalid_recipient"
+
+
 def test_only_three_classes_ever_suppress() -> None:
     classes = bounce.load_rules(RULES).classes.values()
     assert {c.name: c.suppress_after for c in classes if c.suppress_after} == {

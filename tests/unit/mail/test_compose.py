@@ -80,7 +80,7 @@ def test_any_file_with_any_name_comes_back(content: bytes, name: str) -> None:
     assert found.filename == name
     attached = next(stdlib(raw).iter_attachments())
     assert attached.get_payload(decode=True) == content
-    if name and "\\" not in name and name == name.strip():
+    if name and name[0] not in '<"' and "\\" not in name and name == name.strip():
         assert attached.get_filename() == name
 
 

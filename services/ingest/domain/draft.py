@@ -17,6 +17,7 @@ from services.ingest.domain.reserved import Allowed, is_reserved, within
 from services.ingest.domain.schedule import BadTime, when
 
 RECIPIENTS_MAX = 50  # of each field
+SPECIALS = frozenset('()<>[]:;@\\,."')  # RFC 5322 §3.2.3: a phrase with these is quoted
 HEADERS_MAX = 100
 HEADER_CHARS_MAX = 8_000
 PAIRS_MAX = 75  # tags, metadata
@@ -63,9 +64,9 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
     if not test:
         faults += _reserved(named, allowed)
     content = Content(
-        to=[address.format_mailbox(box) for box in named["to"]],
-        cc=[address.format_mailbox(box) for box in named["cc"]],
-        reply_to=[address.format_mailbox(box) for box in reply_to],
+        to=[written(box) for box in named["to"]],
+        cc=[written(box) for box in named["cc"]],
+        reply_to=[written(box) for box in reply_to],
         subject=email.subject,
         html=email.html or "",
         text=email.text or "",
@@ -77,7 +78,7 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
     faults += [*_pairs("tags", tags), *_pairs("metadata", email.metadata or {}), *_body(email)]
     if faults or sender is None:
         raise invalid(faults)
-    setattr(content, "from", address.format_mailbox(sender))
+    setattr(content, "from", written(sender))
     return Draft(
         sender=address.canonical(sender),
         recipients=_recipients(named),
@@ -88,6 +89,17 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
         stream=email.stream or "transactional",
         test=test,
     )
+
+
+def written(box: Mailbox) -> str:
+    """As a person reads it, and as address.parse takes it: names in Unicode, not encoded words."""
+    name = box.display_name
+    if name.isascii() and "=?" not in name:
+        return address.format_mailbox(box)
+    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
+    plain = "=?" not in name and not SPECIALS.intersection(name)
+    shown = name if plain else f'"{quoted}"'
+    return f"{shown} <{address.canonical(box).address}>"
 
 
 def _sender(given: str, faults: list[Fault]) -> Mailbox | None:

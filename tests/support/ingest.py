@@ -1,0 +1,249 @@
+"""ingest by itself: its HTTP API, what it tells on the topics, and stand-ins for whom it asks."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer
+from google.protobuf.message import Message
+
+from cli.customers import Customers, opened
+from cli.environment import Ports
+from contracts.events.v1.events_service_pb2_grpc import (
+    EventsServiceServicer,
+    add_EventsServiceServicer_to_server,
+)
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.router.v1.router_service_pb2_grpc import (
+    RouterServiceServicer,
+    add_RouterServiceServicer_to_server,
+)
+from kernel import clock
+from kernel.backoff import Health
+from kernel.crypto import new_secret_key
+from kernel.kafka import Kafka
+from kernel.rpc import Server
+from kernel.service import Service, run
+from kernel.topics import contract_of, encode
+from services.ingest.app import create
+from services.ingest.settings import Settings
+from tests.support.pair import FreshDatabase
+
+TOKEN = "shared"
+WITHIN_S = 30.0
+DOMAIN = "shop.obm-sandbox.net"
+
+E_ = TypeVar("E_", bound=Message)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    json: Any
+    raw: bytes
+
+
+@dataclass
+class House:
+    """Everything around ingest."""
+
+    bootstrap_servers: str
+    prefix: str
+    database: FreshDatabase
+    folder: Path
+    extra: dict[str, Any] = field(default_factory=dict)
+    ports: Ports = field(default_factory=Ports.free)
+    secret_key: str = field(default_factory=new_secret_key)
+    router: RouterServiceServicer | None = None
+    events: EventsServiceServicer | None = None
+    key: str = ""
+    tenant_id: str = ""
+
+    def settings(self, ports: Ports | None = None) -> Settings:
+        ports = ports or self.ports
+        at = "127.0.0.1:{}".format
+        given: dict[str, Any] = {
+            "kafka_bootstrap_servers": self.bootstrap_servers,
+            "kafka_topic_prefix": self.prefix,
+            "engine_database_url": self.database.engine("ingest"),
+            "api_database_url": self.database.api("ingest"),
+            "content_store_url": (self.folder / "content").as_uri(),
+            "secret_keys": [self.secret_key],
+            "rpc_token": TOKEN,
+            "http_listen": at(ports.ingest_http),
+            "grpc_listen": at(ports.ingest_grpc),
+            "router_rpc_address": at(self.ports.router_rpc),
+            "events_rpc_address": at(self.ports.events_rpc),
+            "delivery_rpc_address": at(self.ports.delivery_rpc),
+            "shield_rpc_address": at(self.ports.shield_rpc),
+            "sweep_after_s": 0.5,
+            "directory_every_s": 0.1,
+            "directory_check_every_s": 0.5,
+            "audit_every_s": 0.2,
+        }
+        return Settings(**{**given, **self.extra})
+
+    @asynccontextmanager
+    async def customers(self) -> AsyncIterator[Customers]:
+        async with opened(self.settings()) as customers:
+            yield customers
+
+    async def enrol(self, *, test: bool = True, domain: str = DOMAIN) -> str:
+        """A customer of the house; its key is used from here on."""
+        async with self.customers() as customers:
+            made = await customers.add_customer(domain, test=test)
+        self.key, self.tenant_id = made.api_key, made.tenant_id
+        return made.api_key
+
+    @asynccontextmanager
+    async def running(self, *more: Ports) -> AsyncIterator["House"]:
+        """One replica, and one for each set of ports more; whom ingest asks stands in."""
+        servers = self._stand_ins()
+        stop = asyncio.Event()
+        services = [create(self.settings(ports)) for ports in (self.ports, *more)]
+        tasks = [asyncio.create_task(server.run()) for server in servers]
+        engine = asyncio.create_task(run(services, stop=stop))
+        try:
+            await until(lambda: _ready(services, engine))
+            yield self
+        finally:
+            stop.set()
+            await engine
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    def _stand_ins(self) -> list[Server]:
+        servers = []
+        if self.router is not None:
+            server = Server(f"127.0.0.1:{self.ports.router_rpc}", TOKEN)
+            add_RouterServiceServicer_to_server(self.router, server.grpc)
+            servers.append(server)
+        if self.events is not None:
+            server = Server(f"127.0.0.1:{self.ports.events_rpc}", TOKEN)
+            add_EventsServiceServicer_to_server(self.events, server.grpc)
+            servers.append(server)
+        return servers
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+        port: int | None = None,
+    ) -> Answer:
+        """One request with the house's key."""
+        fields = {"Authorization": f"Bearer {self.key if key is None else key}"}
+        if body is not None:
+            fields["Content-Type"] = "application/json"
+        fields |= headers or {}
+        url = f"http://127.0.0.1:{port or self.ports.ingest_http}{path}"
+        async with (
+            aiohttp.ClientSession() as http,
+            http.request(method, url, data=_bytes(body), headers=fields) as got,
+        ):
+            raw = await got.read()
+            is_json = got.content_type.endswith("json")
+            return Answer(
+                got.status,
+                {name.lower(): value for name, value in got.headers.items()},
+                await got.json() if is_json else None,
+                raw,
+            )
+
+    async def send(self, **changes: Any) -> Answer:  # noqa: ANN401 - JSON
+        headers = changes.pop("http_headers", None)
+        return await self.ask("POST", "/v1/emails", email(**changes), headers=headers)
+
+    async def told(self, event: type[E_], count: int) -> list[E_]:
+        """So many events of a kind, from the beginning of its topics."""
+        return await read(self.bootstrap_servers, self.prefix, event, count=count)
+
+    async def accepted(self, email_id: str, count: int = 1) -> list[MessageAccepted]:
+        """The events of an email, when so many have been told."""
+        deadline = asyncio.get_running_loop().time() + WITHIN_S
+        want = count
+        while True:
+            found = [
+                one
+                for one in await self.told(MessageAccepted, want)
+                if one.envelope.email_id == email_id
+            ]
+            if len(found) >= count:
+                return found
+            assert asyncio.get_running_loop().time() < deadline, f"{len(found)} of {count} told"
+            want += 1
+
+    async def publish(self, *events: Message) -> None:
+        """As another service would."""
+        kafka = Kafka(self.bootstrap_servers, Health(), prefix=self.prefix)
+        kafka.declare(*{type(one) for one in events})
+        await kafka.create_topics()
+        now = clock.now()
+        await kafka.publish([encode(one, now) for one in events])
+        await kafka.close()
+
+
+async def _ready(services: Sequence[Service], engine: "asyncio.Task[None]") -> bool:
+    if engine.done():
+        engine.result()
+    return all(service.health.ready for service in services)
+
+
+def _bytes(body: object) -> io.BytesIO | None:
+    return None if body is None else io.BytesIO(json.dumps(body).encode())
+
+
+def email(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    made = {
+        "from": f"Shop <hello@{DOMAIN}>",
+        "to": "delivered@obm-sandbox.net",
+        "subject": "Your order",
+        "text": "It is on its way.",
+        **changes,
+    }
+    return {name: value for name, value in made.items() if value is not None}
+
+
+async def read(bootstrap_servers: str, prefix: str, event: type[E_], *, count: int) -> list[E_]:
+    """The first events on the topics of a contract; fewer when no more come."""
+    consumer = AIOKafkaConsumer(
+        *(prefix + name for name in contract_of(event.DESCRIPTOR).names),
+        bootstrap_servers=bootstrap_servers,
+        auto_offset_reset="earliest",
+        group_id=None,
+    )
+    await consumer.start()
+    found: list[E_] = []
+    quiet = 0
+    try:
+        while len(found) < count and quiet < 10:
+            batches = await consumer.getmany(timeout_ms=200)
+            records = [one for batch in batches.values() for one in batch]
+            found += [event.FromString(one.value) for one in records]
+            quiet = 0 if records else quiet + 1
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> None:
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not await holds():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come to that in time"
+        await asyncio.sleep(0.05)
+
+
+def play(story: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(story, 120))

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -19,9 +19,20 @@ from services.events.domain.days import day_of, may_make
 from services.events.domain.endpoint import Endpoint, wants
 from services.events.domain.facts import Fact, Rank, fact_of, is_scheduled
 from services.events.domain.state import Entry, State, begin, record
-from services.events.store import days, emails, log, tasks, webhooks
+from services.events.store import days, emails, log
+from services.events.store.emails import Email
+from services.events.store.tasks import NewTask
 
 LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a batch adds to messages. changed: states that were there before."""
+
+    entries: list[Entry]
+    changed: list[State]
+    ranks: Mapping[tuple[str, str], int]
 
 
 @dataclass(slots=True)
@@ -35,23 +46,30 @@ class Handlers:
     known_days: set[date] = field(default_factory=set)
 
     async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[Outcome]:
-        """Facts of messages by message; the others, and what is late for a dropped day, alone."""
+        """Facts of messages by message; those of endpoints, which are few, alone."""
         facts = [fact_of(event) for event in batch]
-        of_messages = [fact for fact in facts if fact.email_id]
-        kept = await self._kept(tx, of_messages)
-        entries = await self._messages(tx, [f for f in of_messages if f.event_id in kept])
-        loose = [Entry(fact, 1, 1) for fact in facts if not fact.email_id]
-        entries += await self._unknown(tx, loose)
-        if entries:
-            await self._tell(tx, entries, await log.append(tx, entries))
-        new = {entry.fact.event_id for entry in entries}
+        kept = await self._kept(tx, facts)
+        kept_facts = [fact for fact in facts if fact.event_id in kept]
+        tenants = {fact.tenant_id for fact in facts}
+        recorded, endpoints = await record_all(tx, kept_facts, tenants=tenants)
+        entries = recorded.entries + await unknown(tx, [f for f in facts if not f.email_id])
+        positions = log.positions_of(entries)
+        tasks, calls = self._tasks(entries, endpoints, positions=positions)
+        writing = log.Writing(
+            entries, positions, recorded.changed, recorded.ranks, tasks, self.lease_s
+        )
+        await log.write(tx, writing)
+        if tasks:
+            tx.after_commit(lambda: self.take(calls))
+        new = positions.keys()
         return [outcome_of(fact, new, kept) for fact in facts]
 
     async def _kept(self, tx: Transaction, facts: Iterable[Fact]) -> set[str]:
-        """The ids of facts whose day has its partition, made now where it may be."""
+        """The ids of facts of messages whose day has its partition, made now where it may be."""
         by_day: dict[date, list[str]] = defaultdict(list)
         for fact in facts:
-            by_day[day_of(fact.subject_id)].append(fact.event_id)
+            if fact.email_id:
+                by_day[day_of(fact.subject_id)].append(fact.event_id)
         if missing := by_day.keys() - self.known_days:
             there = await days.existing(tx)
             today = clock.now().date()
@@ -59,93 +77,110 @@ class Handlers:
             if wanted:
                 await days.make(tx, wanted | {day - timedelta(days=1) for day in wanted})
             tx.after_commit(lambda: self._learn(there | wanted))
-            missing -= there | wanted
+            missing = missing - there - wanted
         return {one for day, ids in by_day.items() if day not in missing for one in ids}
 
     def _learn(self, there: set[date]) -> None:
         self.known_days = there
 
-    async def _unknown(self, tx: Transaction, entries: Sequence[Entry]) -> list[Entry]:
-        if not entries:
-            return []
-        known = await log.known(tx, [entry.fact for entry in entries])
-        return [entry for entry in entries if entry.fact.event_id not in known]
-
-    async def _messages(self, tx: Transaction, facts: Sequence[Fact]) -> list[Entry]:
-        if not facts:
-            return []
-        by_subject: dict[str, list[Fact]] = defaultdict(list)
-        for fact in facts:
-            by_subject[fact.subject_id].append(fact)
-        ranks = ranks_of(facts)
-        begun = await begin_emails(tx, facts, ranks)
-        first = await told_once(tx, facts, begun)
-        moved, entries = await record_all(tx, by_subject, first)
-        raised = {
-            (state.tenant_id, state.email_id): state.rank
-            for state in sorted(moved, key=lambda state: state.rank)
-            if state.email_id not in begun or state.rank > ranks[state.email_id]
-        }
-        if raised:
-            await emails.raise_rank(tx, raised)
-        return entries
-
-    async def _tell(
-        self, tx: Transaction, entries: Sequence[Entry], positions: Mapping[str, str]
-    ) -> None:
-        """A task per told event and endpoint that wants it, most of them born claimed."""
-        told = [entry for entry in entries if entry.told]
-        if not told:
-            return
-        by_tenant: dict[str, list[Endpoint]] = defaultdict(list)
-        tenants = {entry.fact.tenant_id for entry in told}
-        for endpoint in await webhooks.of_tenants(tx, tenants):
-            by_tenant[endpoint.tenant_id].append(endpoint)
-        self.accepts.learn(e.fact for e in entries if e.fact.tenant_id in by_tenant)
-        new, calls = self._tasks(told, by_tenant, positions=positions)
-        if new:
-            await tasks.add(tx, new, lease_s=self.lease_s)
-            tx.after_commit(lambda: self.take(calls))
-
     def _tasks(
         self,
-        told: Sequence[Entry],
-        by_tenant: Mapping[str, Sequence[Endpoint]],
+        entries: Iterable[Entry],
+        endpoints: Iterable[Endpoint],
         *,
         positions: Mapping[str, str],
-    ) -> tuple[list[tasks.NewTask], list[Call]]:
+    ) -> tuple[list[NewTask], list[Call]]:
+        """A task per told event and endpoint that wants it, most of them born claimed."""
+        by_tenant: dict[str, list[Endpoint]] = defaultdict(list)
+        for endpoint in endpoints:
+            by_tenant[endpoint.tenant_id].append(endpoint)
+        heard = [entry for entry in entries if entry.fact.tenant_id in by_tenant]
+        self.accepts.learn(entry.fact for entry in heard)
         token = str(uuid4())
         rooms = {e.id: self.room(e) for some in by_tenant.values() for e in some}
-        new, calls = [], []
-        for entry in told:
-            name = type_of(entry.fact, told=True)
+        tasks: list[NewTask] = []
+        calls: list[Call] = []
+        for entry in heard:
+            if not entry.told:
+                continue
+            name, position = type_of(entry.fact, told=True), positions[entry.fact.event_id]
             accepted = self.accepts.of(entry.fact)
-            for endpoint in by_tenant.get(entry.fact.tenant_id, ()):
+            complete = accepted is not None or not entry.fact.email_id
+            for endpoint in by_tenant[entry.fact.tenant_id]:
                 if not wants(endpoint.event_types, name) or endpoint.id == entry.fact.subject_id:
                     continue
-                position = positions[entry.fact.event_id]
-                mine = rooms[endpoint.id] > 0 and (accepted is not None or not entry.fact.email_id)
-                rooms[endpoint.id] -= mine
-                new.append(task_of(entry.fact, endpoint, token=token if mine else None,
-                                   name=name, position=position))  # fmt: skip
-                if mine:
-                    calls.append(call_of(entry, accepted, endpoint=endpoint, token=token,
-                                         position=position))  # fmt: skip
-        return new, calls
+                claim = token if complete and rooms[endpoint.id] > 0 else None
+                tasks.append(task_of(entry.fact, endpoint.id, name=name, at=position, token=claim))
+                if claim:
+                    rooms[endpoint.id] -= 1
+                    calls.append(
+                        call_of(entry, accepted, endpoint=endpoint, token=token, position=position)
+                    )
+        return tasks, calls
 
 
-def task_of(
-    fact: Fact, endpoint: Endpoint, *, token: str | None, name: str, position: str
-) -> tasks.NewTask:
-    return tasks.NewTask(
-        fact.event_id, endpoint.id, fact.tenant_id, fact.subject_id, position, name, token
-    )
+def task_of(fact: Fact, endpoint_id: str, *, name: str, at: str, token: str | None) -> NewTask:
+    return NewTask(fact.event_id, endpoint_id, fact.tenant_id, fact.subject_id, at, name, token)
 
 
 def outcome_of(fact: Fact, new: Collection[str], kept: Collection[str]) -> Outcome:
     if fact.event_id in new:
         return LOGGED
     return REPEAT if not fact.email_id or fact.event_id in kept else TOO_OLD
+
+
+async def unknown(tx: Transaction, facts: Sequence[Fact]) -> list[Entry]:
+    """Entries of endpoints' facts that are not recorded yet."""
+    if not facts:
+        return []
+    known = await log.known_facts(tx, facts)
+    return [Entry(fact, 1, 1) for fact in facts if fact.event_id not in known]
+
+
+async def record_all(
+    tx: Transaction, facts: Sequence[Fact], *, tenants: Collection[str]
+) -> tuple[Recorded, Sequence[Endpoint]]:
+    """Begin what is new as if all of it were; what was there is locked thereby, and asked what it
+    knows. So a message that nobody has heard of costs one insert."""
+    by_subject: dict[str, list[Fact]] = defaultdict(list)
+    for fact in facts:
+        by_subject[fact.subject_id].append(fact)
+    ranks, now = ranks_of(facts), clock.now()
+    accepted = emails_of(facts, ranks)
+    leaving = await told_as_sent(tx, facts, accepted)
+    drafts = drafted(by_subject, leaving | {one.accepted for one in accepted.values()}, now=now)
+    opened = await log.begin(
+        tx,
+        emails=accepted.values(),
+        states=[state for state, _ in drafts.values()],
+        tenants=tenants,
+    )
+    await emails.tag(tx, [email for email in accepted.values() if email.email_id in opened.emails])
+    first = leaving | {accepted[one].accepted for one in opened.emails}
+    moved = {subject: drafts[subject] for subject in opened.states}
+    # Whose email another message has brought already: begun as if they told of it.
+    late = {email.message_id for one, email in accepted.items() if one not in opened.emails}
+    changed = drafted({one: by_subject[one] for one in late & opened.states}, first, now=now)
+    if others := by_subject.keys() - opened.states:
+        held = await log.known(tx, others, [fact for one in others for fact in by_subject[one]])
+        for subject, known in held.items():
+            fresh = [fact for fact in by_subject[subject] if fact.event_id not in known.event_ids]
+            if fresh:
+                changed[subject] = record(known.state, fresh, first=first, now=now)
+    moved |= changed
+    raised = raised_by([state for state, _ in moved.values()], opened.emails, begun=ranks)
+    entries = [entry for _, some in moved.values() for entry in some]
+    return Recorded(entries, [state for state, _ in changed.values()], raised), opened.endpoints
+
+
+def drafted(
+    by_subject: Mapping[str, Sequence[Fact]], first: Collection[str], *, now: datetime
+) -> dict[str, tuple[State, list[Entry]]]:
+    """Messages as if nothing was known of them."""
+    return {
+        subject: record(begin(facts[0]), facts, first=first, now=now)
+        for subject, facts in by_subject.items()
+    }
 
 
 def ranks_of(facts: Iterable[Fact]) -> dict[str, int]:
@@ -156,25 +191,34 @@ def ranks_of(facts: Iterable[Fact]) -> dict[str, int]:
     return ranks
 
 
-async def begin_emails(
-    tx: Transaction, facts: Iterable[Fact], ranks: Mapping[str, int]
-) -> dict[str, str]:
-    """Emails that are heard of for the first time → the id of the accept that tells of them."""
-    found: dict[str, emails.Email] = {}
+def raised_by(
+    states: Iterable[State], new: Collection[str], *, begun: Mapping[str, int]
+) -> dict[tuple[str, str], int]:
+    """Ranks that emails may have to be raised to: not those that were just inserted with them."""
+    ranks: dict[tuple[str, str], int] = defaultdict(int)
+    for state in states:
+        if state.email_id not in new or state.rank > begun[state.email_id]:
+            key = (state.tenant_id, state.email_id)
+            ranks[key] = max(ranks[key], state.rank)
+    return ranks
+
+
+def emails_of(facts: Iterable[Fact], ranks: Mapping[str, int]) -> dict[str, Email]:
+    """The emails that are accepted here, told by the first of their messages."""
+    found: dict[str, Email] = {}
     for fact in sorted(facts, key=lambda fact: fact.subject_id):
         if isinstance(fact.event, MessageAccepted) and fact.email_id not in found:
-            found[fact.email_id] = emails.Email(
+            rank = ranks[fact.email_id]
+            found[fact.email_id] = Email(
                 fact.tenant_id,
                 fact.email_id,
                 fact.subject_id,
                 fact.event_id,
-                ranks[fact.email_id],
-                not is_scheduled(fact.event.envelope) or ranks[fact.email_id] >= Rank.SENT,
-                tags_of(fact.event),
+                rank,
+                sent=not is_scheduled(fact.event.envelope) or rank >= Rank.SENT,
+                tags=tags_of(fact.event),
             )
-    if not found:
-        return {}
-    return {one: found[one].accepted for one in await emails.begin(tx, found.values())}
+    return found
 
 
 def tags_of(event: MessageAccepted) -> list[str]:
@@ -182,43 +226,17 @@ def tags_of(event: MessageAccepted) -> list[str]:
     return [text for name, value in event.tags.items() for text in (name, f"{name}:{value}")]
 
 
-async def told_once(tx: Transaction, facts: Iterable[Fact], begun: Mapping[str, str]) -> set[str]:
-    """The facts that tell of an email as a whole: it is there, or a scheduled one leaves."""
+async def told_as_sent(
+    tx: Transaction, facts: Iterable[Fact], accepted: Collection[str]
+) -> set[str]:
+    """The ids of the assignments by which scheduled emails leave."""
     leaving: dict[str, Fact] = {}
     for fact in facts:
         if (
             isinstance(fact.event, DeliveryAssigned)
-            and fact.email_id not in begun
+            and fact.email_id not in accepted
             and is_scheduled(fact.event.envelope)
         ):
             leaving.setdefault(fact.email_id, fact)
     sent = await emails.mark_sent(tx, leaving.values()) if leaving else set()
-    return {*begun.values(), *(leaving[one].event_id for one in sent)}
-
-
-async def record_all(
-    tx: Transaction, by_subject: Mapping[str, Sequence[Fact]], first: Collection[str]
-) -> tuple[list[State], list[Entry]]:
-    """The states that moved, and the entries to write.
-
-    A message without a state has no facts yet, so one insert settles it; the others are locked
-    first, and then asked what they know already.
-    """
-    now = clock.now()
-    drafts = {
-        subject: record(begin(facts[0]), facts, first=first, now=now)
-        for subject, facts in by_subject.items()
-    }
-    new = await log.begin(tx, [state for state, _ in drafts.values()])
-    moved = {subject: drafts[subject] for subject in new}
-    if others := by_subject.keys() - new:
-        states = await log.lock(tx, others)
-        known = await log.known(tx, [fact for one in others for fact in by_subject[one]])
-        for subject in others:
-            fresh = [fact for fact in by_subject[subject] if fact.event_id not in known]
-            if fresh:
-                moved[subject] = record(states[subject], fresh, first=first, now=now)
-        changed = [moved[subject][0] for subject in others & moved.keys()]
-        if changed:
-            await log.save(tx, changed)
-    return [state for state, _ in moved.values()], [e for _, some in moved.values() for e in some]
+    return {leaving[one].event_id for one in sent}

@@ -125,14 +125,13 @@ class WebhooksApi:
         if not row[3]:
             raise Wrong("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
         event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=tenant_id, reason="test")
-        fact = of_endpoint(event, Kind.WEBHOOK_TEST, str(uuid4()))
+        fact, position = of_endpoint(event, Kind.WEBHOOK_TEST, str(uuid4())), uuid7_text()
         async with self.api.transaction(tenant_id=tenant_id) as tx:
-            positions = await log.append(tx, [Entry(fact, 1, 1)])
-            position = positions[fact.event_id]
             task = tasks.NewTask(
                 fact.event_id, endpoint_id, tenant_id, endpoint_id, position, "webhook.test", None
             )
-            await tasks.add(tx, [task], lease_s=0)
+            places = {fact.event_id: position}
+            await log.write(tx, log.Writing([Entry(fact, 1, 1)], places, tasks=[task]))
             tx.after_commit(self.webhooks.added)
         return TestWebhookResponse(event_id=public_id(position))
 

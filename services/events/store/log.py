@@ -1,83 +1,204 @@
-"""The log and the state of its messages. Every statement takes a batch."""
+"""The log, the state of its messages, and what lists and webhooks need of them.
 
-from collections.abc import Collection, Mapping, Sequence
+A batch costs two statements when all its messages are new, and three when not: a statement costs
+more here than the rows it carries.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 from kernel.database import Transaction
 from kernel.ids import uuid7_text
+from services.events.domain.endpoint import Endpoint
 from services.events.domain.facts import LOGGED, Fact
 from services.events.domain.state import Entry, State
+from services.events.store.emails import Email
+from services.events.store.tasks import NewTask
 
-STATE_COLUMNS = (
-    "subject_id, tenant_id, email_id, recipient, domain, seq, told, rank, closed, closed_at,"
-    " delayed_at"
-)
+# Emails and states that exist are left as they are, but a state is locked until the commit, so
+# that the log can be asked afterwards what it knows.
+OPEN = """
+    WITH email AS (
+        INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent)
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::bool[])
+        ON CONFLICT DO NOTHING RETURNING email_id
+    ), state AS (
+        INSERT INTO events.state AS held (subject_id, tenant_id, email_id, recipient, domain,
+            seq, told, rank, closed, closed_at, delayed_at)
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
+            %s::int[], %s::smallint[], %s::smallint[], %s::timestamptz[], %s::timestamptz[])
+        ON CONFLICT (subject_id) DO UPDATE SET seq = held.seq WHERE false
+        RETURNING subject_id
+    )
+    SELECT ARRAY(SELECT email_id::text FROM email), ARRAY(SELECT subject_id::text FROM state),
+        (SELECT json_agg(json_build_array(id, tenant_id, url, convert_from(secret, 'UTF8'),
+            event_types, failures))
+         FROM events.webhooks
+         WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL AND enabled)
+"""
+KNOWN = """
+    SELECT s.subject_id::text, s.tenant_id::text, s.email_id::text, s.recipient, s.seq, s.told,
+        s.rank, s.closed, s.closed_at, s.delayed_at,
+        ARRAY(SELECT event_id::text FROM events.log
+              WHERE subject_id = s.subject_id AND event_id = ANY(%s::uuid[])),
+        ARRAY(SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[]))
+    FROM events.state s WHERE s.subject_id = ANY(%s::uuid[])
+"""
+ROWS = """
+        INSERT INTO events.{table} (subject_id, event_id, position, tenant_id, kind, seq, told,
+            payload)
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[],
+            %s::int[], %s::int[], %s::bytea[])
+        ON CONFLICT DO NOTHING
+"""
+STATES = """
+        UPDATE events.state s SET seq = v.seq, told = v.told, rank = v.rank, closed = v.closed,
+            closed_at = v.closed_at, delayed_at = v.delayed_at
+        FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::smallint[], %s::smallint[],
+            %s::timestamptz[], %s::timestamptz[])
+            AS v(id, seq, told, rank, closed, closed_at, delayed_at)
+        WHERE s.subject_id = v.id AND s.subject_id = ANY(%s::uuid[])
+"""
+RANKS = """
+        UPDATE events.emails e SET rank = v.rank
+        FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[]) AS v(tenant_id, email_id, rank)
+        WHERE e.tenant_id = v.tenant_id AND e.email_id = v.email_id AND e.rank < v.rank
+            AND e.email_id = ANY(%s::uuid[])
+"""
+TASKS = """
+        INSERT INTO events.webhook_tasks
+            (event_id, endpoint_id, tenant_id, subject_id, position, type, token, due_at)
+        SELECT v.*, now() + make_interval(secs => CASE WHEN token IS NULL THEN 0 ELSE %s END)
+        FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
+            %s::uuid[]) AS v(event_id, endpoint_id, tenant_id, subject_id, position, type, token)
+        ON CONFLICT DO NOTHING
+"""
 
 
-async def begin(tx: Transaction, states: Collection[State]) -> set[str]:
-    """Insert those that nobody has begun; their ids. Sorted, so that replicas do not cross."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What of a batch is new, by id, and the endpoints of its tenants that are called."""
+
+    emails: set[str]
+    states: set[str]
+    endpoints: Sequence[Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A locked state, and those of the asked facts that are in it."""
+
+    state: State
+    event_ids: set[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """All that a batch has to write. positions: by event id. ranks: by (tenant, email). lease_s: of
+    the tasks that are born claimed."""
+
+    entries: Sequence[Entry]
+    positions: Mapping[str, str]
+    states: Collection[State] = ()
+    ranks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    tasks: Sequence[NewTask] = ()
+    lease_s: float = 0.0
+
+
+async def begin(
+    tx: Transaction, *, emails: Iterable[Email], states: Iterable[State], tenants: Iterable[str]
+) -> Opened:
+    """Insert what is new. Sorted, so that replicas do not cross."""
+    begun = sorted(emails, key=attrgetter("email_id"))
     ordered = sorted(states, key=attrgetter("subject_id"))
-    rows = await tx.rows(
-        f"INSERT INTO events.state ({STATE_COLUMNS})"  # noqa: S608 - our own names
-        " SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[],"
-        " %s::int[], %s::int[], %s::smallint[], %s::smallint[], %s::timestamptz[],"
-        " %s::timestamptz[]) ON CONFLICT DO NOTHING RETURNING subject_id::text",
+    [(new_emails, new_states, endpoints)] = await tx.rows(
+        OPEN,
         [
+            [e.tenant_id for e in begun],
+            [e.email_id for e in begun],
+            [e.message_id for e in begun],
+            [int(e.rank) for e in begun],
+            [e.sent for e in begun],
             [s.subject_id for s in ordered],
             [s.tenant_id for s in ordered],
             [s.email_id for s in ordered],
             [s.recipient for s in ordered],
             [s.recipient.rpartition("@")[2] for s in ordered],
             *_changing(ordered),
+            list(tenants),
         ],
     )
-    return {row[0] for row in rows}
+    called = [
+        Endpoint(one[0], one[1], one[2], one[3].encode(), *one[4:]) for one in endpoints or ()
+    ]
+    return Opened(set(new_emails), set(new_states), called)
 
 
-async def lock(tx: Transaction, subjects: Collection[str]) -> dict[str, State]:
-    """The states, theirs until the commit."""
+async def known(
+    tx: Transaction, subjects: Collection[str], facts: Sequence[Fact]
+) -> dict[str, Known]:
+    """After `begin`, in a statement of its own: it sees what the lock's owner before us wrote."""
+    logged = [fact.event_id for fact in facts if fact.kind in LOGGED]
+    others = [fact.event_id for fact in facts if fact.kind not in LOGGED]
+    rows = await tx.rows(KNOWN, [logged, others, list(subjects)])
+    return {row[0]: Known(State(*row[:10]), {*row[10], *row[11]}) for row in rows}
+
+
+async def known_facts(tx: Transaction, facts: Iterable[Fact]) -> set[str]:
+    """Those of the facts without a message that are recorded."""
     rows = await tx.rows(
-        "SELECT subject_id::text, tenant_id::text, email_id::text, recipient, seq, told, rank,"
-        " closed, closed_at, delayed_at FROM events.state WHERE subject_id = ANY(%s::uuid[])"
-        " ORDER BY subject_id FOR UPDATE",
-        (list(subjects),),
-    )
-    return {row[0]: State(*row) for row in rows}
-
-
-async def known(tx: Transaction, facts: Sequence[Fact]) -> set[str]:
-    """The ids of those facts that are recorded. After `lock`, in a statement of its own, so that
-    it sees what the owner of the lock before us has written."""
-    subjects = [fact.subject_id for fact in facts]
-    identifiers = [fact.event_id for fact in facts]
-    rows = await tx.rows(
-        "SELECT event_id::text FROM events.log WHERE subject_id = ANY(%s::uuid[])"
-        " AND event_id = ANY(%s::uuid[])"
-        " UNION ALL SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[])",
-        (subjects, identifiers, identifiers),
+        "SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[])",
+        ([fact.event_id for fact in facts],),
     )
     return {row[0] for row in rows}
 
 
-async def save(tx: Transaction, states: Collection[State]) -> None:
-    """Write locked states back."""
+def positions_of(entries: Iterable[Entry]) -> dict[str, str]:
+    """A place in the order of recording for each, by event id."""
+    return {entry.fact.event_id: uuid7_text() for entry in entries}
+
+
+async def write(tx: Transaction, writing: Writing) -> None:
+    """All of it in one statement."""
+    logged = [entry for entry in writing.entries if entry.fact.kind in LOGGED]
+    others = [entry for entry in writing.entries if entry.fact.kind not in LOGGED]
+    parts = [
+        (ROWS.format(table="log"), _rows(logged, writing.positions)) if logged else None,
+        (ROWS.format(table="facts"), _rows(others, writing.positions)) if others else None,
+        (STATES, _states(writing.states)) if writing.states else None,
+        (RANKS, _ranks(writing.ranks)) if writing.ranks else None,
+        (TASKS, [writing.lease_s, *_tasks(writing.tasks)]) if writing.tasks else None,
+    ]
+    needed = [part for part in parts if part]
+    if not needed:
+        return
+    ctes = [f"part_{n} AS ({sql})" for n, (sql, _) in enumerate(needed[:-1])]
+    last, _ = needed[-1]
+    statement = f"WITH {', '.join(ctes)} {last}" if ctes else last
+    await tx.execute(statement, [value for _, values in needed for value in values])
+
+
+def _rows(entries: Sequence[Entry], positions: Mapping[str, str]) -> list[object]:
+    return [
+        [e.fact.subject_id for e in entries],
+        [e.fact.event_id for e in entries],
+        [positions[e.fact.event_id] for e in entries],
+        [e.fact.tenant_id for e in entries],
+        [int(e.fact.kind) for e in entries],
+        [e.seq for e in entries],
+        [e.told for e in entries],
+        [e.fact.event.SerializeToString() for e in entries],
+    ]
+
+
+def _states(states: Collection[State]) -> list[object]:
     ordered = sorted(states, key=attrgetter("subject_id"))
-    await tx.execute(
-        "UPDATE events.state s SET seq = v.seq, told = v.told, rank = v.rank, closed = v.closed,"
-        " closed_at = v.closed_at, delayed_at = v.delayed_at"
-        " FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::smallint[], %s::smallint[],"
-        " %s::timestamptz[], %s::timestamptz[])"
-        " AS v(id, seq, told, rank, closed, closed_at, delayed_at)"
-        " WHERE s.subject_id = v.id AND s.subject_id = ANY(%s::uuid[])",
-        [
-            ids := [s.subject_id for s in ordered],
-            *_changing(ordered),
-            ids,
-        ],
-    )
+    ids = [state.subject_id for state in ordered]
+    return [ids, *_changing(ordered), ids]
 
 
-def _changing(states: Sequence[State]) -> list[list[object]]:
+def _changing(states: Sequence[State]) -> list[object]:
     return [
         [s.seq for s in states],
         [s.told for s in states],
@@ -88,37 +209,22 @@ def _changing(states: Sequence[State]) -> list[list[object]]:
     ]
 
 
-async def append(tx: Transaction, entries: Sequence[Entry]) -> Mapping[str, str]:
-    """Record entries that are new; their positions by event id."""
-    positions = {entry.fact.event_id: uuid7_text() for entry in entries}
-    for table, some in (
-        ("log", [e for e in entries if e.fact.kind in LOGGED]),
-        ("facts", [e for e in entries if e.fact.kind not in LOGGED]),
-    ):
-        if some:
-            await _insert(tx, table, entries=some, positions=positions)
-    return positions
+def _ranks(ranks: Mapping[tuple[str, str], int]) -> list[object]:
+    ordered = sorted(ranks)
+    ids = [email_id for _, email_id in ordered]
+    return [[tenant for tenant, _ in ordered], ids, [int(ranks[key]) for key in ordered], ids]
 
 
-async def _insert(
-    tx: Transaction, table: str, *, entries: Sequence[Entry], positions: Mapping[str, str]
-) -> None:
-    await tx.execute(
-        f"INSERT INTO events.{table} (subject_id, event_id, position, tenant_id,"  # noqa: S608
-        " kind, seq, told, payload) SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[],"
-        " %s::uuid[], %s::smallint[], %s::int[], %s::int[], %s::bytea[])"
-        " ON CONFLICT DO NOTHING",
-        [
-            [e.fact.subject_id for e in entries],
-            [e.fact.event_id for e in entries],
-            [positions[e.fact.event_id] for e in entries],
-            [e.fact.tenant_id for e in entries],
-            [int(e.fact.kind) for e in entries],
-            [e.seq for e in entries],
-            [e.told for e in entries],
-            [e.fact.event.SerializeToString() for e in entries],
-        ],
-    )
+def _tasks(tasks: Sequence[NewTask]) -> list[object]:
+    return [
+        [t.event_id for t in tasks],
+        [t.endpoint_id for t in tasks],
+        [t.tenant_id for t in tasks],
+        [t.subject_id for t in tasks],
+        [t.position for t in tasks],
+        [t.type for t in tasks],
+        [t.token for t in tasks],
+    ]
 
 
 async def unclosed(tx: Transaction, message_ids: Sequence[str]) -> list[str]:

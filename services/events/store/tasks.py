@@ -56,29 +56,6 @@ class Result:
     error: str
 
 
-async def add(tx: Transaction, tasks: Sequence[NewTask], *, lease_s: float) -> None:
-    """A task that is born claimed needs no claim of its own."""
-    await tx.execute(
-        "INSERT INTO events.webhook_tasks"
-        " (event_id, endpoint_id, tenant_id, subject_id, position, type, token, due_at)"
-        " SELECT v.*, CASE WHEN v.token IS NULL THEN now()"
-        " ELSE now() + make_interval(secs => %s) END"
-        " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],"
-        " %s::uuid[]) AS v(event_id, endpoint_id, tenant_id, subject_id, position, type, token)"
-        " ON CONFLICT DO NOTHING",
-        [
-            lease_s,
-            [t.event_id for t in tasks],
-            [t.endpoint_id for t in tasks],
-            [t.tenant_id for t in tasks],
-            [t.subject_id for t in tasks],
-            [t.position for t in tasks],
-            [t.type for t in tasks],
-            [t.token for t in tasks],
-        ],
-    )
-
-
 async def claim(
     tx: Transaction, token: str, *, rooms: Mapping[str, int], room: int, lease_s: float
 ) -> list[Claimed]:

@@ -1,6 +1,6 @@
 """Webhook endpoints."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from kernel.database import Row, Transaction
@@ -8,16 +8,6 @@ from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import CIRCUIT_FAILURES
 
 SHOWN = "id::text, url, event_types, enabled, disabled_reason, created_at"
-
-
-async def of_tenants(tx: Transaction, tenants: Collection[str]) -> list[Endpoint]:
-    """The endpoints that are called, of these tenants."""
-    rows = await tx.rows(
-        "SELECT id::text, tenant_id::text, url, secret, event_types, failures FROM events.webhooks"
-        " WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL AND enabled",
-        (list(tenants),),
-    )
-    return [Endpoint(*row) for row in rows]
 
 
 async def succeed(tx: Transaction, endpoints: Sequence[str]) -> None:

@@ -50,8 +50,8 @@ class QuickListDumper(ListDumper):
                 plain = joined.count('"') == 2 * len(obj) - 2
                 if plain and "\\" not in joined and "\0" not in joined:
                     return f'{{"{joined}"}}'.encode()
-            elif kind is int and None not in obj:
-                return f"{{{','.join(map(str, obj))}}}".encode()
+            elif kind in (int, float, bool) and None not in obj:
+                return f"{{{','.join(map(repr, obj))}}}".encode()
             elif kind is bytes:
                 return ('{"\\\\x' + '","\\\\x'.join([value.hex() for value in obj]) + '"}').encode()
         except (TypeError, AttributeError):

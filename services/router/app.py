@@ -192,7 +192,11 @@ def consume(parts: Parts) -> None:
     )
     brake = partial(Brake, parked_share_max=settings.parked_share_max)
     screened: Stream[MessageScreened] = stream(
-        MessageScreened, name="router.screened", handler=handlers.on_screened, brake=brake()
+        MessageScreened,
+        name="router.screened",
+        handler=handlers.on_screened,
+        brake=brake(),
+        gather_s=settings.screened_gather_s,
     )
     attempted: Stream[DeliveryAttempted] = stream(
         DeliveryAttempted,

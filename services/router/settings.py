@@ -56,10 +56,15 @@ class Settings(Shared):
     ask_every_s: float = Field(5.0, gt=0, description="how often these are looked for")
     tick_rows_max: int = Field(500, gt=0, description="messages assigned in one tick")
     tick_lanes_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
-    tick_gap_s: float = Field(0.03, ge=0, description="from tick to tick while there is work")
+    tick_gap_s: float = Field(0.06, ge=0, description="from tick to tick while there is work")
     tick_idle_s: float = Field(1.0, gt=0, description="from tick to tick while there is none")
     expire_every_s: float = Field(1.0, gt=0, description="how often what is out of time is closed")
-    attempted_gather_s: float = Field(0.02, ge=0, description="answers are gathered so long")
+    screened_gather_s: float = Field(
+        0.02, ge=0, description="under load, screened messages are gathered so long"
+    )
+    attempted_gather_s: float = Field(
+        0.05, ge=0, description="under load, answers are gathered so long"
+    )
     partitions_every_s: float = Field(3600.0, gt=0, description="how often days are made, dropped")
     days_ahead: int = Field(3, ge=1, description="partitions made in advance")
     closed_kept_days: int = Field(8, ge=8, description="after the last close of a day")

@@ -13,7 +13,7 @@ from contracts.delivery.v1.events_pb2 import (
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
 from services.router.domain.facts import bounded, delayed, timestamp
-from services.router.domain.message import CLOSED, Assigned, Lane, State
+from services.router.domain.message import CLOSED, Assigned, State
 from services.router.domain.retry import RetryPolicy
 
 GREYLISTED = "greylisted"
@@ -154,7 +154,7 @@ def strike(row: Assigned, event: DeliveryAttempted) -> Strike | None:
         return None
     return strike_of(
         event.bounce_class,
-        tenant_id=Lane.of(row.lane).tenant_id,
+        tenant_id=event.tenant_id,
         address_hash=row.address_hash,
         address=event.recipient,
         message_id=row.message_id,

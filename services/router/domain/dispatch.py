@@ -19,6 +19,7 @@ from services.router.domain.message import (
 from services.router.domain.routes import Route
 from services.router.domain.scopes import Egress, Scopes
 
+SANDBOX_EGRESS = Egress(SANDBOX, "", "", "")
 PUT_OFF_S = 1.0  # the egress that a retry stays with has no room
 
 
@@ -66,8 +67,11 @@ class Desk:
 def dispatch(rows: Iterable[Claimed], desk: Desk, *, now_s: float) -> Dispatched:
     """Rows are due, and fit the rooms that were shared out."""
     done = Dispatched()
+    tills: dict[str, Till] = {}
     for row in rows:
-        lane = Lane.of(row.lane)
+        if (till := tills.get(row.lane)) is None:
+            till = tills[row.lane] = Till.of(Lane.of(row.lane), desk, now_s=now_s)
+        lane = till.lane
         if row.suppressed and lane.site != SANDBOX:
             done.closings.append(suppressed(row))
             continue
@@ -78,13 +82,58 @@ def dispatch(rows: Iterable[Claimed], desk: Desk, *, now_s: float) -> Dispatched
             reason = "dns" if route is None else ""
             done.relaned.append(Relaned(row, lane._replace(site=site), now_s, reason))
             continue
-        if egress := choose(row, lane, desk, now_s=now_s):
+        if egress := till.choose(row.egress_id):
             done.assignments.append(
                 assign(row, envelope, route=route, egress=egress, desk=desk, now_s=now_s)
             )
         else:
             done.relaned.append(Relaned(row, lane, now_s + PUT_OFF_S, "egress_window"))
+    for till in tills.values():
+        till.take(desk.scopes, now_s=now_s)
     return done
+
+
+@dataclass(slots=True)
+class Till:
+    """What one lane takes from its scopes in this tick: reckoned row by row, taken once.
+
+    left: what each way out has room for; None: without limit (the sandbox).
+    """
+
+    lane: Lane
+    left: list[tuple[Egress, int]] | None
+    taken: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lane: Lane, desk: Desk, *, now_s: float) -> "Till":
+        if lane.site == SANDBOX:
+            return cls(lane, None)
+        return cls(lane, desk.scopes.ways_out(lane, now_s=now_s))
+
+    def choose(self, sticky: str) -> Egress | None:
+        """The way out of the attempt before while it is healthy, else that with the most room.
+
+        None: there is no room, or not on the one that the message stays with.
+        """
+        if self.left is None:
+            return SANDBOX_EGRESS
+        best = -1
+        for index, (egress, free) in enumerate(self.left):
+            if egress.egress_id == sticky:
+                best = index
+                break
+            if best < 0 or free > self.left[best][1]:
+                best = index
+        if best < 0 or self.left[best][1] <= 0:
+            return None
+        egress, free = self.left[best]
+        self.left[best] = (egress, free - 1)
+        self.taken[egress.egress_id] = self.taken.get(egress.egress_id, 0) + 1
+        return egress
+
+    def take(self, scopes: Scopes, *, now_s: float) -> None:
+        for egress_id, number in self.taken.items():
+            scopes.take(self.lane, egress_id, number=number, now_s=now_s)
 
 
 def suppressed(row: Claimed) -> Closing:
@@ -97,16 +146,6 @@ def suppressed(row: Claimed) -> Closing:
         ambiguous=row.ambiguous,
         envelope=row.envelope,
     )
-
-
-def choose(row: Claimed, lane: Lane, desk: Desk, *, now_s: float) -> Egress | None:
-    """Takes from every scope what the message uses up. Test mail has a way out of its own."""
-    if lane.site == SANDBOX:
-        return Egress(SANDBOX, "", "", desk.ehlo)
-    egress = desk.scopes.choose(lane, row.egress_id, now_s=now_s)
-    if egress is not None:
-        desk.scopes.take(lane, egress.egress_id, now_s=now_s)
-    return egress
 
 
 def assign(

@@ -94,25 +94,19 @@ class Scopes:
         rate = self.usage.room(f"egress/{egress.egress_id}/{site}", caps, now_s=now_s)
         return tightest(rate._replace(binding="site_rate"), window)
 
-    def choose(self, lane: Lane, sticky: str, *, now_s: float) -> Egress | None:
-        """The egress of the attempt before while it is healthy, else that with the most room.
-
-        None: there is no room, or not on the one that the message stays with.
-        """
+    def ways_out(self, lane: Lane, *, now_s: float) -> list[tuple[Egress, int]]:
+        """The addresses of the lane's pool, with what each has room for at its site."""
         egresses = self._pools.get(self._sender_of(lane.tenant_id).pool_id, [])
-        same = [egress for egress in egresses if egress.egress_id == sticky]
-        rooms = [(self._egress_room(e, lane.site, now_s=now_s).free, e) for e in same or egresses]
-        count, best = max(rooms, key=lambda pair: pair[0], default=(0, None))
-        return best if count > 0 else None
+        return [(e, self._egress_room(e, lane.site, now_s=now_s).free) for e in egresses]
 
-    def take(self, lane: Lane, egress_id: str, *, now_s: float) -> None:
-        """One message leaves: every scope counts it."""
+    def take(self, lane: Lane, egress_id: str, *, number: int, now_s: float) -> None:
+        """So many messages leave: every scope counts them."""
         scope = f"tenant/{lane.tenant_id}"
-        self.usage.take(scope, 1, caps=self._sender_of(lane.tenant_id).caps, now_s=now_s)
+        self.usage.take(scope, number, caps=self._sender_of(lane.tenant_id).caps, now_s=now_s)
         if per_second := self._shaping.of(lane.site).per_second_max:
             caps = Caps(per_second=per_second)
-            self.usage.take(f"egress/{egress_id}/{lane.site}", 1, caps=caps, now_s=now_s)
-        self.in_flight.take(egress_id, lane.site)
+            self.usage.take(f"egress/{egress_id}/{lane.site}", number, caps=caps, now_s=now_s)
+        self.in_flight.take(egress_id, lane.site, number)
 
     def give_back(self, lane: Lane, egress_id: str, *, count: int, taken_s: float) -> None:
         """Nothing was connected."""

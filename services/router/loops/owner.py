@@ -127,9 +127,9 @@ class Owner:
         return ticked.next_s
 
     async def _tick(self, tx: Transaction) -> Ticked:
-        now_s = await claims.now_s(tx)
         desk = await self._loaded(tx)
-        self._apply(await answers.drain(tx), desk.scopes)
+        now_s, results = await answers.drain(tx)
+        self._apply(results, desk.scopes)
         told: list[Message] = list(await self._expire(tx))
         await self._wake_rings(tx, desk.scopes, now_s=now_s)
         opened = await lanes.find_open(tx, most=self._pace.lanes_max)

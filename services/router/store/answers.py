@@ -26,7 +26,7 @@ UPDATE router.messages AS m SET state = a.state, tries = a.tries, due_at = to_ti
     closed_at = CASE WHEN a.state <> 'waiting' THEN now() END
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(tries)s::int[],
     %(dues)s::float8[], %(reasons)s::text[], %(ambiguous)s::bool[], %(classes)s::text[],
-    %(replies)b::bytea[])
+    %(replies)s::bytea[])
     AS a (message_id, attempt, state, tries, due, reason, ambiguous, bounce_class, reply)
 WHERE m.message_id = a.message_id AND m.state = 'assigned' AND m.attempt = a.attempt
 RETURNING m.message_id::text
@@ -95,10 +95,18 @@ async def append(tx: Transaction, moved: Iterable[Move]) -> None:
         )
 
 
-async def drain(tx: Transaction) -> list[Result]:
-    """Everything that was appended, once."""
-    rows = await tx.rows("DELETE FROM router.results WHERE cell = %s RETURNING outcomes", (CELL,))
-    return [Result(*outcome) for (outcomes,) in rows for outcome in outcomes]
+DRAIN = """
+WITH drained AS (DELETE FROM router.results WHERE cell = %s RETURNING outcomes)
+SELECT extract(epoch FROM now())::float8, NULL UNION ALL SELECT 0, outcomes FROM drained
+"""
+
+
+async def drain(tx: Transaction) -> tuple[float, list[Result]]:
+    """Everything that was appended, once; and the transaction's moment by the database's clock:
+    `now` of every decision in it."""
+    rows = await tx.rows(DRAIN, (CELL,))
+    now_s = next(row[0] for row in rows if row[1] is None)
+    return now_s, [Result(*outcome) for _, outcomes in rows for outcome in outcomes or ()]
 
 
 # One statement, one snapshot: a result belongs to a row that is still assigned, or is drained.

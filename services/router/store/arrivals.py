@@ -11,8 +11,8 @@ INSERT = """
 WITH arriving AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[],
         %(lanes)s::text[], %(sites)s::text[], %(states)s::text[], %(reasons)s::text[],
-        %(dues)s::float8[], %(expires)s::float8[], %(hashes)b::bytea[], %(tests)s::bool[],
-        %(envelopes)b::bytea[])
+        %(dues)s::float8[], %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[],
+        %(envelopes)s::bytea[])
         AS a (message_id, tenant_id, email_id, lane, site, state, reason, due, expires,
               address_hash, test, envelope)
 ), arrived AS (

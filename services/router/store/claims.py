@@ -26,7 +26,7 @@ UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, rea
     egress_id = a.egress_id, assigned_at = now(), not_after = to_timestamp(a.not_after),
     ask_at = now() + make_interval(secs => %(ask_after_s)s), asks = 0, assignment = a.assignment
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(egresses)s::text[], %(not_afters)s::float8[],
-    %(assignments)b::bytea[]) AS a (message_id, attempt, egress_id, not_after, assignment)
+    %(assignments)s::bytea[]) AS a (message_id, attempt, egress_id, not_after, assignment)
 WHERE m.message_id = a.message_id AND m.state = 'waiting' AND m.attempt = a.attempt
 RETURNING m.message_id::text
 """
@@ -38,12 +38,6 @@ FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::tex
 WHERE m.message_id = r.message_id AND m.state = 'waiting' AND m.attempt = r.attempt
     AND m.lane = r.was
 """
-
-
-async def now_s(tx: Transaction) -> float:
-    """The transaction's moment by the database's clock: `now` of every decision in it."""
-    [(moment,)] = await tx.rows("SELECT extract(epoch FROM now())::float8")
-    return float(moment)
 
 
 async def claim(tx: Transaction, quotas: Mapping[str, int]) -> dict[str, list[Claimed]]:

@@ -11,7 +11,7 @@ UPDATE router.messages AS m SET state = c.state, reason = c.reason, closed_at = 
     ask_at = NULL, assignment = NULL,
     bounce_class = CASE WHEN c.bounce_class = '' THEN m.bounce_class ELSE c.bounce_class END,
     reply = CASE WHEN c.reply = '' THEN m.reply ELSE c.reply END
-FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %b::bytea[])
+FROM unnest(%s::uuid[], %s::text[], %s::int[], %s::text[], %s::text[], %s::text[], %s::bytea[])
     AS c (message_id, was, attempt, state, reason, bounce_class, reply)
 WHERE m.message_id = c.message_id AND m.state = c.was AND m.attempt = c.attempt
 RETURNING m.message_id::text, m.state, m.reason, m.attempt, m.ambiguous, coalesce(m.reply, ''),

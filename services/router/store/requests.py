@@ -29,8 +29,8 @@ INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, lane
 SELECT message_id, tenant_id, email_id, %(cell)s, lane, 'cancelled', 'cancelled',
     to_timestamp(due), to_timestamp(expires), address_hash, test, envelope, now()
 FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(lanes)s::text[],
-    %(dues)s::float8[], %(expires)s::float8[], %(hashes)b::bytea[], %(tests)s::bool[],
-    %(envelopes)b::bytea[])
+    %(dues)s::float8[], %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[],
+    %(envelopes)s::bytea[])
     AS a (message_id, tenant_id, email_id, lane, due, expires, address_hash, test, envelope)
 ORDER BY message_id
 ON CONFLICT (message_id) DO UPDATE SET state = 'cancelled', reason = 'cancelled', closed_at = now()
@@ -44,7 +44,7 @@ INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, lane
 SELECT message_id, tenant_id, email_id, %(cell)s, lane, 'expected', '', to_timestamp(%(due)s),
     to_timestamp(expires), address_hash, test, envelope
 FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(lanes)s::text[],
-    %(expires)s::float8[], %(hashes)b::bytea[], %(tests)s::bool[], %(envelopes)b::bytea[])
+    %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[], %(envelopes)s::bytea[])
     AS a (message_id, tenant_id, email_id, lane, expires, address_hash, test, envelope)
 ORDER BY message_id
 ON CONFLICT (message_id) DO UPDATE SET due_at = excluded.due_at

@@ -6,14 +6,13 @@ from typing import NamedTuple
 from kernel.database import Transaction
 from services.router.domain.fairness import OpenLane
 from services.router.domain.message import CELL, Claimed
-from services.router.store.claims import now_s
 
 LANES_MAX = 100
 
 DUE = """
 SELECT m.message_id::text, m.lane, extract(epoch FROM m.due_at)::float8,
     extract(epoch FROM m.expires_at)::float8, m.attempt, m.tries, m.egress_id, m.ambiguous,
-    false, m.envelope
+    false, m.envelope, extract(epoch FROM now())::float8
 FROM unnest(%s::text[]) AS open (lane) CROSS JOIN LATERAL (
     SELECT * FROM router.messages WHERE messages.lane = open.lane AND state = 'waiting'
       AND due_at <= now() ORDER BY due_at LIMIT %s
@@ -48,7 +47,8 @@ async def due(tx: Transaction, *, most: int) -> Waiting:
         return Waiting([], [], 0.0)
     each = max(1, most // len(opened))
     rows = await tx.rows(DUE, ([lane.key for lane in opened], each))
-    return Waiting(opened, [Claimed._make(row) for row in rows], await now_s(tx))
+    moment = rows[0][-1] if rows else 0.0
+    return Waiting(opened, [Claimed._make(row[:-1]) for row in rows], moment)
 
 
 async def settle(tx: Transaction, lanes: Sequence[OpenLane]) -> None:

@@ -17,7 +17,7 @@ STRIKE_SPAN = "interval '30 days'"
 # A bounce counts once, by its event. The strike that makes it enough suppresses.
 COUNT = f"""
 WITH struck AS (
-    SELECT * FROM unnest(%(events)s::uuid[], %(tenants)s::uuid[], %(hashes)b::bytea[],
+    SELECT * FROM unnest(%(events)s::uuid[], %(tenants)s::uuid[], %(hashes)s::bytea[],
         %(addresses)s::text[], %(kinds)s::text[], %(strikes)s::int[], %(sources)s::text[],
         %(ids)s::uuid[], %(origins)s::text[])
         AS s (event_id, tenant_id, address_hash, address, kind, strikes, source_id, id, origin)
@@ -105,7 +105,7 @@ def strike_by(final: Final) -> Strike | None:
 ADD = """
 INSERT INTO router.suppressions AS held (tenant_id, address_hash, id, address, origin, source_id)
 SELECT DISTINCT ON (address_hash) %s::uuid, address_hash, id, address, %s, ''
-FROM unnest(%b::bytea[], %s::uuid[], %s::text[]) AS a (address_hash, id, address)
+FROM unnest(%s::bytea[], %s::uuid[], %s::text[]) AS a (address_hash, id, address)
 ORDER BY address_hash
 ON CONFLICT (tenant_id, address_hash) DO UPDATE SET address = held.address
 RETURNING id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
@@ -122,7 +122,7 @@ ORDER BY id {order} LIMIT %(limit)s
 
 REMOVE = """
 DELETE FROM router.suppressions
-WHERE tenant_id = %s AND (address_hash = ANY(%b::bytea[]) OR id = ANY(%s::uuid[]))
+WHERE tenant_id = %s AND (address_hash = ANY(%s::bytea[]) OR id = ANY(%s::uuid[]))
 RETURNING id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
 """
 
@@ -167,7 +167,7 @@ async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[
     removed = [Suppressed._make(r) for r in await tx.rows(REMOVE, (tenant_id, hashes, known))]
     gone = [address_hash(one.address) for one in removed]
     await tx.execute(
-        "DELETE FROM router.feedback WHERE tenant_id = %s AND address_hash = ANY(%b::bytea[])"
+        "DELETE FROM router.feedback WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])"
         " AND kind <> 'complaint'",
         (tenant_id, gone),
     )

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.options.v1 import options_pb2
 from contracts.options.v1.options_pb2 import Topic
+from kernel.ids import named
 
 PARKED = ".parked"
 EVENT_BYTES_MAX = 64 * 1024  # bodies travel by reference
@@ -29,7 +30,7 @@ class Contract:
         self.topic: Topic = topic
         self.full_name = event.full_name
         self.source = f"/{topic.name.split('.')[0]}"
-        self._namespace = uuid5(NAMESPACE_URL, event.full_name)
+        self._namespace = uuid5(NAMESPACE_URL, event.full_name).bytes
         self._natural_key = [attrgetter(name) for name in topic.natural_key]
         self._key = [attrgetter(name) for name in topic.key]
         self._class = self._classes(event)
@@ -59,7 +60,7 @@ class Contract:
         values = [str(get(event) or "") for get in self._natural_key]
         if not all(values):
             raise ValueError("the natural key is incomplete")
-        return uuid5(self._namespace, "/".join(values))
+        return named(self._namespace, "/".join(values))
 
 
 @cache

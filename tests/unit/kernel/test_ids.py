@@ -1,9 +1,10 @@
 from datetime import timedelta
+from uuid import NAMESPACE_URL, RFC_4122, uuid5
 
 import pytest
 
 from kernel import clock
-from kernel.ids import first_of, time_of, uuid7
+from kernel.ids import first_of, named, time_of, uuid7
 
 
 def test_ids_sort_by_time_even_within_a_millisecond() -> None:
@@ -27,3 +28,14 @@ def test_ids_go_on_growing_when_the_clock_is_set_back(monkeypatch: pytest.Monkey
     monkeypatch.setattr(clock, "now_ms", lambda: 0)
 
     assert uuid7() > before
+
+
+def test_a_named_id_is_the_uuid5_of_the_standard_library() -> None:
+    for name in ("", "a/1", "0190-…"):
+        ours = named(NAMESPACE_URL.bytes, name)
+        assert ours == uuid5(NAMESPACE_URL, name)
+        assert (ours.version, ours.variant, str(ours)) == (
+            5,
+            RFC_4122,
+            str(uuid5(NAMESPACE_URL, name)),
+        )

@@ -71,7 +71,7 @@ class Outbox:
         return batch, len(records), self._sweep_after_s
 
     def adopt(self, row: int, records: Sequence[Outgoing]) -> Entry:
-        """A row that a store wrote itself, and committed: from here on it is published like ours."""
+        """A row that a store wrote itself, and committed: from here on published like ours."""
         self._publishing.add(row)
         return Entry(row, records)
 

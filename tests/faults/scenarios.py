@@ -275,5 +275,3 @@ SCENARIOS = {scenario.name: scenario for scenario in _all()}
 def quick(scenario: Scenario) -> Scenario:
     """Once or twice, for every run of the tests."""
     return replace(scenario, times=1 if scenario.times <= 5 else 2)
-
-

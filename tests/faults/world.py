@@ -145,7 +145,9 @@ def world(folder: Path, *, seed: int, rate_per_s: float) -> Iterator[World]:
         processes = Processes(settings, folder)
         stack.callback(processes.stop)
         processes.start()
-        add_webhook(ports.ingest_http, customer.api_key, f"http://127.0.0.1:{webhooks.told['port']}/")
+        add_webhook(
+            ports.ingest_http, customer.api_key, f"http://127.0.0.1:{webhooks.told['port']}/"
+        )
         client = Client(
             ports.ingest_http, customer.api_key, f"orders@{SENDER_DOMAIN}", rate_per_s, seed
         )

@@ -117,7 +117,7 @@ class SmtpPeer:
         self.connections.append(connection)
         try:
             await _Session(self, connection, reader, writer).run()
-        except (_Ended, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+        except (_Ended, ConnectionError, EOFError, ssl.SSLError, asyncio.CancelledError):
             pass
         finally:
             self._tasks.discard(task)
@@ -255,10 +255,20 @@ def _path(command: str) -> str:
 
 def self_signed() -> ssl.SSLContext:
     """A server's context with a certificate that nobody vouches for, and that has expired."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pair.pem"
+        path.write_bytes(certificate())
+        context.load_cert_chain(path)
+    return context
+
+
+def certificate() -> bytes:
+    """A key and its certificate, of somebody else and long expired, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody.else.example")])
     now = datetime.now(UTC)
-    certificate = (
+    made = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -268,12 +278,5 @@ def self_signed() -> ssl.SSLContext:
         .not_valid_after(now - timedelta(days=30))
         .sign(key, SHA256())
     )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pair.pem"
-        path.write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            + certificate.public_bytes(Encoding.PEM)
-        )
-        context.load_cert_chain(path)
-    return context
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return private + made.public_bytes(Encoding.PEM)

@@ -1,0 +1,223 @@
+"""A message to somebody else's mail server arrives whole, and dkimpy verifies both signatures.
+
+With Debian's Postfix (over STARTTLS, into a Maildir) and with its smtp-sink.
+"""
+
+import asyncio
+import grp
+import os
+import pwd
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import dkim
+import pytest
+
+from contracts.delivery.v1 import events_pb2 as events
+from contracts.ingest.v1.content_pb2 import Attachment
+from kernel.embedded.folder import free_port
+from mail.dkim import dkim_record
+from tests.support.delivery import ED_KEY, RSA_KEY, House, a_content
+from tests.support.pair import FreshDatabase
+from tests.support.programs import program
+from tests.support.smtp_peer import certificate
+
+WHO = "friend@receiver.example"
+BLOB = bytes(range(256)) * 400
+TEXT = "Hello, Zoë\n.\n.a line with a dot\n..two\n" + "long " * 300 + "\ntab\tand  spaces \nBye\n"
+RECORDS = {
+    b"r1._domainkey.sender.example.": dkim_record(RSA_KEY.public_key()).encode(),
+    b"e1._domainkey.sender.example.": dkim_record(ED_KEY.public_key()).encode(),
+}
+
+MAIN = """\
+compatibility_level = 3.6
+config_directory = {root}/config
+queue_directory = {root}/queue
+data_directory = {root}/data
+myhostname = mx.receiver.example
+mydestination =
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+alias_maps =
+biff = no
+smtpd_peername_lookup = no
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {root}/config/pair.pem
+virtual_mailbox_domains = receiver.example
+virtual_mailbox_maps = static:inbox/
+virtual_mailbox_base = {root}/mail
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+virtual_minimum_uid = 1
+maillog_file = {root}/log
+maillog_file_prefixes = {root}
+"""
+
+MASTER = """\
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup   unix  n - n -   0 cleanup
+qmgr      unix  n - n 300 1 qmgr
+rewrite   unix  - - n -   - trivial-rewrite
+bounce    unix  - - n -   0 bounce
+defer     unix  - - n -   0 bounce
+virtual   unix  - n n -   - virtual
+anvil     unix  - - n -   1 anvil
+tlsmgr    unix  - - n 1000? 1 tlsmgr
+proxymap  unix  - - n -   - proxymap
+postlog   unix-dgram n - n - 1 postlogd
+"""
+
+
+@pytest.fixture(scope="module")
+def house(
+    bootstrap_servers: str,
+    topic_prefix: str,
+    database: FreshDatabase,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> House:
+    folder: Path = tmp_path_factory.mktemp("delivery")
+    return House(bootstrap_servers, topic_prefix, database, folder)
+
+
+def send(house: House, port: int) -> events.DeliveryAttempted:
+    """One message with everything in it that servers and clients have mangled."""
+
+    async def story() -> events.DeliveryAttempted:
+        content = a_content(
+            subject="Grüße aus Köln",
+            text=TEXT,
+            html="<p>Hello, Zoë</p>\n.\n",
+            attachments=[Attachment(filename="Überblick.bin", content=BLOB)],
+        )
+        async with house.running() as running:
+            batch = await house.assigned(WHO, at=f"127.0.0.1:{port}", content=content)
+            return (await running.send(batch))[WHO]
+
+    return asyncio.run(story())
+
+
+def check(arrived: bytes) -> None:
+    """arrived: the message with LF as line end, below fields of the server's own."""
+    wire = arrived.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    for index in range(2):
+        assert dkim.DKIM(wire).verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
+    message = message_from_bytes(wire, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    assert message["Subject"] == "Grüße aus Köln"
+    text = message.get_body(("plain",))
+    assert text is not None
+    assert text.get_content().replace("\r\n", "\n") == TEXT
+    [part] = message.iter_attachments()
+    assert isinstance(part, EmailMessage)
+    assert (part.get_filename(), part.get_content()) == ("Überblick.bin", BLOB)
+    assert len(message.get_all("Message-ID", [])) == len(message.get_all("Date", [])) == 1
+
+
+def test_a_message_arrives_whole_at_postfix_over_tls(house: House) -> None:
+    with postfix() as (port, inbox):
+        answer = send(house, port)
+        assert answer.outcome == events.OUTCOME_DELIVERED
+        assert answer.reply.tls.startswith("TLS")
+        [mail] = awaited(inbox / "new")
+        check(mail.read_bytes())
+
+
+def test_postfix_knows_no_such_domain_and_says_so(house: House) -> None:
+    async def story(port: int) -> events.DeliveryAttempted:
+        async with house.running() as running:
+            batch = await house.assigned("a@elsewhere.example", at=f"127.0.0.1:{port}")
+            batch[0].envelope.return_path = "bounce@receiver.example"
+            return (await running.send(batch))["a@elsewhere.example"]
+
+    with postfix(relay="reject_unauth_destination") as (port, _):
+        answer = asyncio.run(story(port))
+        assert answer.outcome == events.OUTCOME_PERMANENT
+        assert (answer.reply.step, answer.bounce_class) == ("rcpt", "relay_denied")
+
+
+def test_a_message_arrives_whole_at_smtp_sink(house: House, tmp_path: Path) -> None:
+    command = program("smtp-sink")
+    port = free_port()
+    template = str(tmp_path / "dump.")
+    user = ["-u", "root"] if os.geteuid() == 0 else []
+    sink = subprocess.Popen([command, *user, "-d", template, f"127.0.0.1:{port}", "10"])
+    try:
+        await_port(port)
+        assert send(house, port).outcome == events.OUTCOME_DELIVERED
+        [dump] = awaited(tmp_path)
+        check(without_own_fields(dump.read_bytes()))
+    finally:
+        sink.terminate()
+        sink.wait()
+
+
+def without_own_fields(dump: bytes) -> bytes:
+    """smtp-sink writes the dialogue as X-… fields, and a Received field, on top."""
+    return dump[dump.index(b"DKIM-Signature:") :].rstrip(b"\n") + b"\n"
+
+
+@contextmanager
+def postfix(*, relay: str = "permit_mynetworks, reject") -> Iterator[tuple[int, Path]]:
+    """A Postfix with nothing of /etc/postfix: its port, and the Maildir of everybody."""
+    command = program("postfix")
+    if os.geteuid() != 0:
+        pytest.skip("Postfix only starts as root")
+    # Not below pytest's folder: Postfix's own users have to get there.
+    with (
+        tempfile.TemporaryDirectory(prefix="obm-postfix-") as folder,
+        started(command, Path(folder), relay=relay) as found,
+    ):
+        yield found
+
+
+@contextmanager
+def started(command: str, root: Path, *, relay: str) -> Iterator[tuple[int, Path]]:
+    port = free_port()
+    configure(root, port=port, relay=relay)
+    control = [command, "-c", str(root / "config")]
+    subprocess.run([*control, "start"], check=True, capture_output=True)
+    try:
+        await_port(port)
+        yield port, root / "mail/inbox"
+    finally:
+        subprocess.run([*control, "stop"], check=True, capture_output=True)
+
+
+def configure(root: Path, *, port: int, relay: str) -> None:
+    root.chmod(0o755)
+    for name in ("config", "queue", "data", "mail"):
+        (root / name).mkdir()
+    owner, nobody = pwd.getpwnam("postfix"), pwd.getpwnam("nobody")
+    os.chown(root / "data", owner.pw_uid, grp.getgrnam("postfix").gr_gid)
+    os.chown(root / "mail", nobody.pw_uid, nobody.pw_gid)
+    main = MAIN.format(root=root, uid=nobody.pw_uid, gid=nobody.pw_gid)
+    (root / "config/main.cf").write_text(f"{main}smtpd_relay_restrictions = {relay}\n")
+    (root / "config/master.cf").write_text(MASTER.format(port=port))
+    (root / "config/pair.pem").write_bytes(certificate())
+
+
+def await_port(port: int) -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"nobody listens on port {port}")
+
+
+def awaited(folder: Path) -> list[Path]:
+    """The files of a folder, once there are some."""
+    until = time.monotonic() + 20
+    while not (folder.is_dir() and any(folder.iterdir())) and time.monotonic() < until:
+        time.sleep(0.05)
+    return sorted(folder.iterdir())

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 Routes = Mapping[str, tuple[str, int]]  # recipient domain → address and port of its sink
-READY_WITHIN_S = 20.0
+READY_WITHIN_S = 90.0  # rspamd compiles its patterns first, beside whatever else runs
 
 
 class NotInstalled(RuntimeError):

@@ -1,0 +1,111 @@
+"""The official `resend` package from PyPI, unchanged, against /v1."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import resend
+from resend.exceptions import MissingRequiredFieldsError, ResendError, ValidationError
+
+from tests.support.engine import DOMAIN, Engine
+
+FROM = f"Shop <hello@{DOMAIN}>"
+WITHIN_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _client(engine: Engine) -> Iterator[None]:
+    before = resend.api_url, resend.api_key
+    resend.api_url, resend.api_key = engine.url, engine.customer.api_key
+    yield
+    resend.api_url, resend.api_key = before
+
+
+def params(**changes: Any) -> Any:  # noqa: ANN401 - resend's TypedDict
+    return {
+        "from": FROM, "to": ["delivered@obm-sandbox.net"], "subject": "Hi", "html": "<p>Hi</p>",
+        **changes,
+    }  # fmt: skip
+
+
+def wait(what: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever comes
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := what()):
+        assert time.monotonic() < deadline, "it did not come to that in time"
+        time.sleep(0.2)
+    return found
+
+
+def test_an_email_is_sent_delivered_and_retrieved() -> None:
+    sent = resend.Emails.send(
+        params(
+            cc="copy@obm-sandbox.net",
+            reply_to="answers@x.example",
+            headers={"X-Order": "17"},
+            tags=[{"name": "kind", "value": "order"}],
+            attachments=[{"filename": "a.bin", "content": [0, 255, 10]}],
+        )
+    )
+
+    got = wait(lambda: (g := resend.Emails.get(sent["id"]))["last_event"] == "delivered" and g)
+
+    assert got["id"] == sent["id"]
+    assert got["from"] == FROM
+    assert got["to"] == ["delivered@obm-sandbox.net"]
+    assert got["cc"] == ["copy@obm-sandbox.net"]
+    assert got["html"] == "<p>Hi</p>"
+    assert got["tags"] == [{"name": "kind", "value": "order"}]
+
+
+def test_a_batch_is_sent_and_its_mistakes_are_named() -> None:
+    sent = resend.Batch.send([params(), params(subject="Two")])
+    permissive = resend.Batch.send(
+        [params(), params(to="nobody")], {"batch_validation": "permissive"}
+    )
+
+    assert len({one["id"] for one in sent["data"]}) == 2
+    assert len(permissive["data"]) == 1
+    assert permissive["errors"][0]["index"] == 1
+
+
+def test_a_repeated_key_sends_once() -> None:
+    options: Any = {"idempotency_key": "order-17"}
+    first = resend.Emails.send(params(), options)
+    second = resend.Emails.send(params(), options)
+
+    assert first["id"] == second["id"]
+
+
+def test_a_scheduled_email_is_moved_and_cancelled() -> None:
+    sent = resend.Emails.send(params(scheduled_at="in 20 min"))
+    moved = resend.Emails.update({"id": sent["id"], "scheduled_at": "in 30 min"})
+    got = resend.Emails.get(sent["id"])
+    cancelled = resend.Emails.cancel(sent["id"])
+
+    assert moved["id"] == cancelled["id"] == sent["id"]
+    assert got["last_event"] == "scheduled"
+    wait(lambda: resend.Emails.get(sent["id"])["last_event"] == "canceled")
+
+
+def test_mistakes_raise_the_errors_that_the_client_knows() -> None:
+    with pytest.raises(MissingRequiredFieldsError):
+        resend.Emails.send({"from": FROM, "subject": "Hi", "html": "x"})  # type: ignore[typeddict-item]
+    with pytest.raises(ValidationError):
+        resend.Emails.send(params(to="nobody"))
+    with pytest.raises(ResendError) as missing:
+        resend.Emails.get("01890000-0000-7000-8000-000000000000")
+    assert missing.value.code == 404
+
+
+def test_suppressions_and_webhooks_answer_in_its_shapes() -> None:
+    added = resend.Suppressions.add({"email": "gone@x.example"})
+    assert resend.Suppressions.get("gone@x.example")["id"] == added["id"]
+    assert resend.Suppressions.remove("gone@x.example")["deleted"] is True
+    hook = resend.Webhooks.create(
+        {"endpoint": "https://hooks.example.com/x", "events": ["email.delivered"]}
+    )
+    assert resend.Webhooks.get(hook["id"])["endpoint"] == "https://hooks.example.com/x"
+    assert hook["signing_secret"].startswith("whsec_")
+    assert [one["id"] for one in resend.Webhooks.list()["data"]] == [hook["id"]]
+    assert resend.Webhooks.remove(hook["id"])["deleted"] is True

@@ -1,0 +1,57 @@
+"""The whole engine, five processes, as other people's clients meet it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.customers import Customer
+from cli.environment import Ports, environment
+from cli.processes import Processes
+from tests.support.customers import make_customer
+from tests.support.pair import FreshDatabase
+
+DOMAIN = "shop.obm-sandbox.net"
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """customer: with a test key, who may send from DOMAIN."""
+
+    environment: Mapping[str, str]
+    ports: Ports
+    processes: Processes
+    customer: Customer
+
+    @property
+    def url(self) -> str:
+        """What an SDK calls its base URL."""
+        return f"http://127.0.0.1:{self.ports.ingest_http}/v1"
+
+
+@contextmanager
+def engine_of(
+    folder: Path,
+    *,
+    bootstrap_servers: str,
+    database: FreshDatabase,
+    settings: Mapping[str, str],
+) -> Iterator[Engine]:
+    """settings: more of the environment, or other values."""
+    ports = Ports.free()
+    known = {
+        **environment(
+            folder,
+            kafka_bootstrap_servers=bootstrap_servers,
+            database_url=database.url,
+            ports=ports,
+        ),
+        **settings,
+    }
+    customer = make_customer(known, DOMAIN, test=True)
+    processes = Processes(known, folder)
+    try:
+        processes.start()
+        yield Engine(known, ports, processes, customer)
+    finally:
+        processes.stop()

@@ -111,8 +111,8 @@ def looks_like_bounce(entity: Entity) -> bool:
     )
 
 
-def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Said]]:
-    """(recipient, what was said) for each recipient that the words name.
+def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Said, str]]:
+    """(recipient, what was said, refused command) for each recipient that the words name.
 
     A bounce that names nobody has one failure with an empty recipient: the return path knows.
     """
@@ -123,21 +123,21 @@ def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Said]]
     recipients = _recipients(entity, explained)
     if len(recipients) < 2:
         recipient = recipients[0] if recipients else _returned_to(entity, inside)
-        return [(recipient, split_codes(_after(explained, recipient)))] if explained else []
-    return [
-        (recipient, split_codes(about(explained, recipient, recipients)))
-        for recipient in recipients
-    ]
+        said = _of_one(explained, recipient)
+        return [(recipient, said, command(explained))] if explained else []
+    told = [(one, about(explained, one, recipients)) for one in recipients]
+    return [(one, split_codes(said), command(said)) for one, said in told]
 
 
-def _transcript(explained: str) -> list[tuple[str, Said]]:
+def _transcript(explained: str) -> list[tuple[str, Said, str]]:
     """Sendmail's: `550 <recipient>... what`, with the server's `<<<` line before it."""
-    found: dict[str, Said] = {}
+    found: dict[str, tuple[str, Said, str]] = {}
     for match in _SENDMAIL.finditer(explained):
-        before = explained[: match.start()].rstrip("\n").rpartition("\n")[2]
-        said = f"{before} {match[0]}" if before.startswith("<<<") else match[0]
-        found.setdefault(match[1].strip("<>"), split_codes(said))
-    return list(found.items())
+        lines = explained[: match.start()].rstrip("\n").split("\n")[-2:]
+        said = f"{lines[-1]} {match[0]}" if lines[-1].startswith("<<<") else match[0]
+        name = match[1].strip("<>")
+        found.setdefault(name, (name, split_codes(said), command("\n".join(lines))))
+    return list(found.values())
 
 
 def _recipients(entity: Entity, explained: str) -> list[str]:
@@ -158,7 +158,7 @@ def _unique(addresses: Iterable[str]) -> list[str]:
 
 def _named(explained: str, recipient: str) -> bool:
     """Whether the recipient begins a line, as it does where a report speaks of it."""
-    start = r"(?mi)^[^\w\n]{0,40}(?:to|recipients?|rcpt to|addresse?e?s?)?\W{0,40}"
+    start = r"(?mi)^(?!>>>)[^\w\n]{0,40}(?:to|recipients?|rcpt to|addresse?e?s?)?\W{0,40}"
     return re.search(start + re.escape(recipient), explained) is not None
 
 
@@ -170,6 +170,13 @@ def _returned_to(entity: Entity, inside: Iterable[Entity]) -> str:
             if part.content_type[0] in ("message/rfc822", "text/rfc822-headers"):
                 found = _ADDRESS.search(read(part.content()).get("to"))
     return found[0] if found else ""
+
+
+def _of_one(explained: str, recipient: str) -> Said:
+    """What is said of the only recipient: after its name, or before it when no code is there."""
+    said = split_codes(_after(explained, recipient))
+    whole = split_codes(explained)
+    return whole if not (said[0] or said[1]) and (whole[0] or whole[1]) else said
 
 
 def _after(explained: str, recipient: str) -> str:
@@ -189,8 +196,11 @@ def about(explained: str, recipient: str, recipients: Iterable[str]) -> str:
     return rest[: min((end for end in ends if end > 0), default=len(rest))]
 
 
-def split_codes(said: str) -> Said:
-    """SMTP code, enhanced code and text of what a server said, wherever in the words they stand."""
+def split_codes(said: str, *, whole: bool = False) -> Said:
+    """SMTP code, enhanced code and text of what a server said, wherever in the words they stand.
+
+    The text begins with the code, or is `whole`: some reporters say the reason before it.
+    """
     start = 0
     quoted = [match.end() for match in _SAID.finditer(said)]
     match = None
@@ -202,8 +212,8 @@ def split_codes(said: str) -> Said:
     status = _STATUS.search(said)
     enhanced = (match[2] if match else None) or (status[1] if status else "")
     code = int(match[1]) if match else 0
-    if match and match.start() > 0 and len(said) - match.end() > 8:
-        start = match.start() if quoted else 0
+    if match and not whole and len(said) - match.end() > 12:
+        start = match.start()
     return code, enhanced, " ".join(said[start:].split())
 
 

@@ -182,7 +182,7 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
     action = message.text_of(group.get("action", b"")).partition(" ")[0].strip(" ;").lower()
     alone = len(recipients) == 1
     told = explained if alone else prose.about(explained, recipient, recipients)
-    code, enhanced, said = prose.split_codes(diagnostic or told)
+    code, enhanced, said = prose.split_codes(diagnostic or told, whole=not diagnostic)
     if status.endswith(".0.0") or not status:
         status = enhanced or status
     return Failure(
@@ -287,8 +287,10 @@ def _prose(entity: Entity, inside: list[Entity]) -> Report:
     if not prose.looks_like_bounce(entity):
         return Report(Kind.OTHER)
     failures = tuple(
-        Failure(recipient, "failed", enhanced, code, clean(said), "", prose.command(said))
-        for recipient, (code, enhanced, said) in prose.failures(entity, inside)[:MAX_RECIPIENTS]
+        Failure(recipient, "failed", enhanced, code, clean(said), "", command)
+        for recipient, (code, enhanced, said), command in prose.failures(entity, inside)[
+            :MAX_RECIPIENTS
+        ]
     )
     kind = Kind.BOUNCE if failures else Kind.OTHER
     original = _original(inside)

@@ -1,10 +1,49 @@
 """The log on real Kafka and PostgreSQL: recorded once, in whatever order, and asked for."""
 
-from contracts.events.v1.events_service_pb2 import ListEventsRequest
+import asyncio
+import random
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from contracts.events.v1.events_service_pb2 import (
+    CreateWebhookRequest,
+    DeleteWebhookRequest,
+    GetWebhookRequest,
+    ListEmailsRequest,
+    ListEventsRequest,
+    ListEventsResponse,
+    ListWebhookDeliveriesRequest,
+    ListWebhooksRequest,
+)
+from contracts.events.v1.events_service_pb2 import TestWebhookRequest as WebhookTest
+from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
+from kernel.ids import uuid7_text
+from kernel.rpc import Refused
 from tests.support.events import Running, Story, story
-from tests.support.facts import Told
+from tests.support.facts import LATER, NEVER, Told
 
 __all__ = ["story"]
+
+
+async def timeline(
+    events: Running, message: Told, *, limit: int = 0, after: str = ""
+) -> ListEventsResponse:
+    request = ListEventsRequest(
+        tenant_id=message.tenant_id, email_id=message.email_id, limit=limit, after=after
+    )
+    return await events.ask(events.stub.ListEvents, request)
+
+
+async def emails(
+    events: Running,
+    tenant_id: str,
+    **wanted: Any,  # noqa: ANN401
+) -> list[str]:
+    request = ListEmailsRequest(tenant_id=tenant_id, **wanted)
+    return [email.id for email in (await events.ask(events.stub.ListEmails, request)).emails]
 
 
 def test_a_delivered_message_has_its_timeline_by_cause(story: Story) -> None:
@@ -12,10 +51,7 @@ def test_a_delivered_message_has_its_timeline_by_cause(story: Story) -> None:
         message = Told()
         await events.tell(*reversed(message.delivered()))
         await events.recorded(message, 5)
-        answer = await events.ask(
-            events.stub.ListEvents,
-            ListEventsRequest(tenant_id=message.tenant_id, email_id=message.email_id),
-        )
+        answer = await timeline(events, message)
         assert [event.type for event in answer.events] == [
             "email.sent",
             "message.screened",
@@ -24,7 +60,203 @@ def test_a_delivered_message_has_its_timeline_by_cause(story: Story) -> None:
             "email.delivered",
         ]
         assert sorted(event.seq for event in answer.events) == [1, 2, 3, 4, 5]
-        assert answer.events[3].data["smtp"]["response"] == "queued as 1"
+        attempt = MessageToDict(answer.events[3])
+        assert attempt["data"]["smtp"]["response"] == "queued as 1"
         assert await events.unclosed(message) == []
+        first = await timeline(events, message, limit=2)
+        rest = await timeline(events, message, limit=100, after=first.events[-1].id)
+        assert (first.has_more, rest.has_more) == (True, False)
+        assert [*first.events, *rest.events] == list(answer.events)
+
+    story(told)
+
+
+def life(message: Told) -> list[Message]:
+    return [
+        message.accepted(),
+        message.screened(),
+        message.assigned(1),
+        message.attempted(1, reply=LATER),
+        message.delayed(1),
+        message.assigned(2),
+        message.attempted(2, reply=NEVER),
+        message.closed(CLOSED_STATE_BOUNCED, reply=NEVER),
+        message.complained(),
+    ]
+
+
+def test_any_order_with_repeats_gives_the_same_rows(story: Story) -> None:
+    async def told(events: Running) -> None:
+        crowd = [Told(tags={"kind": "order"}) for _ in range(12)]
+        chance = random.Random(7)
+        told = [event for message in crowd for event in life(message)]
+        told += chance.sample(told, len(told) // 2)
+        chance.shuffle(told)
+        while told:
+            some, told = told[:20], told[20:]
+            await events.tell(*some)
+            await asyncio.sleep(chance.choice([0, 0.03, 0.06]))
+        for message in crowd:
+            await events.recorded(message, 9)
+        await events.tell(*(event for message in crowd for event in life(message)))
+        await asyncio.sleep(0.3)
+        for message in crowd:
+            by_message = (message.message_id,)
+            assert events.rows(
+                "SELECT seq, rank, closed FROM events.state WHERE subject_id = %s", by_message
+            ) == [(9, 10, CLOSED_STATE_BOUNCED)]
+            numbers = events.rows(
+                "SELECT seq FROM events.log WHERE subject_id = %s UNION ALL"
+                " SELECT seq FROM events.facts WHERE subject_id = %s ORDER BY seq",
+                by_message * 2,
+            )
+            assert [seq for (seq,) in numbers] == list(range(1, 10))
+            assert events.rows(
+                "SELECT rank FROM events.emails WHERE email_id = %s", (message.email_id,)
+            ) == [(10,)]
+            assert await emails(events, message.tenant_id, status="complained") == [
+                message.email_id
+            ]
+
+    story(told)
+
+
+def test_what_is_not_closed_is_found(story: Story) -> None:
+    async def told(events: Running) -> None:
+        closed, waiting, unknown = Told(), Told(), Told()
+        await events.tell(*closed.delivered(), waiting.accepted(), waiting.screened())
+        await events.recorded(closed, 5)
+        await events.recorded(waiting, 2)
+        assert await events.unclosed(closed, waiting, unknown) == [
+            waiting.message_id,
+            unknown.message_id,
+        ]
+
+    story(told)
+
+
+def test_an_email_to_two_is_listed_once_and_told_as_sent_once(story: Story) -> None:
+    async def told(events: Running) -> None:
+        ann = Told("ann@example.net")
+        bob = Told("Bob@Example.org", tenant_id=ann.tenant_id, email_id=ann.email_id)
+        await events.tell(*ann.delivered())
+        await events.recorded(ann, 5)
+        await events.tell(bob.accepted(), bob.closed(CLOSED_STATE_BOUNCED, reply=NEVER))
+        await events.recorded(bob, 2)
+        types = [event.type for event in (await timeline(events, ann)).events]
+        assert types.count("email.sent") == 1
+        assert types.count("message.accepted") == 1
+        for wanted in ({"to": "bob@example.org"}, {"domain": "example.net"}, {"status": "bounced"}):
+            assert await emails(events, ann.tenant_id, **wanted) == [ann.email_id]
+        assert await emails(events, ann.tenant_id, status="delivered") == []
+
+    story(told)
+
+
+def test_emails_are_listed_newest_first_by_page_and_filter(story: Story) -> None:
+    async def told(events: Running) -> None:
+        tenant = uuid7_text()
+        crowd = [
+            Told(f"u{n}@{'odd' if n % 2 else 'even'}.example", tenant_id=tenant, tags={"n": str(n)})
+            for n in range(7)
+        ]
+        await events.tell(*(message.accepted() for message in crowd))
+        await events.tell(crowd[3].closed())
+        for message in crowd:
+            await events.recorded(message, 2 if message is crowd[3] else 1)
+        newest = [message.email_id for message in reversed(crowd)]
+        assert await emails(events, tenant) == newest
+        assert await emails(events, tenant, limit=3) == newest[:3]
+        assert await emails(events, tenant, limit=3, after=newest[2]) == newest[3:6]
+        assert await emails(events, tenant, limit=3, before=newest[3]) == newest[:3]
+        assert await emails(events, tenant, tag="n", limit=2) == newest[:2]
+        assert await emails(events, tenant, tag="n:5") == [newest[1]]
+        assert await emails(events, tenant, domain="odd.example") == newest[1::2]
+        assert await emails(events, tenant, to="u3@odd.example", status="delivered") == [newest[3]]
+        assert await emails(events, tenant, tag="n:5", domain="even.example") == []
+        with pytest.raises(Refused, match="status must be one of"):
+            await emails(events, tenant, status="lost")
+        with pytest.raises(Refused, match="limit must be"):
+            await emails(events, tenant, limit=101)
+
+    story(told)
+
+
+def test_a_tenant_pages_through_what_it_was_told(story: Story) -> None:
+    async def told(events: Running) -> None:
+        tenant = uuid7_text()
+        crowd = [Told(tenant_id=tenant) for _ in range(3)]
+        for message in crowd:
+            await events.tell(*message.delivered(), message.complained())
+            await events.recorded(message, 6)
+        await asyncio.sleep(1.1)
+        found, after = [], ""
+        while True:
+            request = ListEventsRequest(tenant_id=tenant, limit=4, after=after)
+            answer = await events.ask(events.stub.ListEvents, request)
+            found += list(answer.events)
+            if not answer.has_more:
+                break
+            after = found[-1].id
+        assert len({event.id for event in found}) == len(found) == 9
+        assert {event.type for event in found} == {
+            "email.sent",
+            "email.delivered",
+            "email.complained",
+        }
+
+    story(told)
+
+
+def test_nothing_of_a_tenant_is_shown_to_another(story: Story) -> None:
+    async def told(events: Running) -> None:
+        mine, foreign = Told(), Told()
+        await events.tell(*mine.delivered())
+        await events.recorded(mine, 5)
+        wanted = CreateWebhookRequest(tenant_id=mine.tenant_id, url="https://example.com/hook")
+        hook = (await events.ask(events.stub.CreateWebhook, wanted)).webhook
+        theirs: dict[str, Any] = {"tenant_id": foreign.tenant_id}
+        assert await emails(events, foreign.tenant_id) == []
+        log = ListEventsRequest(**theirs, email_id=mine.email_id)
+        assert not (await events.ask(events.stub.ListEvents, log)).events
+        listed = await events.ask(events.stub.ListWebhooks, ListWebhooksRequest(**theirs))
+        assert not listed.webhooks
+        requests: list[tuple[Any, Message]] = [
+            (events.stub.GetWebhook, GetWebhookRequest(**theirs, id=hook.id)),
+            (events.stub.DeleteWebhook, DeleteWebhookRequest(**theirs, id=hook.id)),
+            (events.stub.TestWebhook, WebhookTest(**theirs, id=hook.id)),
+            (
+                events.stub.ListWebhookDeliveries,
+                ListWebhookDeliveriesRequest(**theirs, id=hook.id),
+            ),
+        ]
+        for method, request in requests:
+            with pytest.raises(Refused, match="webhook not found"):
+                await events.ask(method, request)
+        own = ListWebhooksRequest(tenant_id=mine.tenant_id)
+        [shown] = (await events.ask(events.stub.ListWebhooks, own)).webhooks
+        assert (shown.id, shown.signing_secret) == (hook.id, "")
+
+    story(told)
+
+
+def test_scheduled_mail_is_told_as_scheduled_and_once_as_sent(story: Story) -> None:
+    async def told(events: Running) -> None:
+        message = Told(scheduled_s=3600)
+        await events.tell(message.accepted(), message.screened())
+        await events.recorded(message, 2)
+        assert await emails(events, message.tenant_id, status="scheduled") == [message.email_id]
+        await events.tell(message.assigned(1))
+        await events.recorded(message, 3)
+        await events.tell(message.assigned(2), message.closed())
+        await events.recorded(message, 5)
+        types = [event.type for event in (await timeline(events, message)).events]
+        assert types == [
+            "email.scheduled",
+            "message.screened",
+            "email.sent",
+            "message.assigned",
+            "email.delivered",
+        ]
 
     story(told)

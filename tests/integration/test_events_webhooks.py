@@ -108,7 +108,7 @@ def test_tries_end_with_the_schedule(story: Story) -> None:
             hook = await endpoint(events, message, receiver.url + "/", "email.delivered")
             await events.tell(*message.delivered())
             await until(lambda: len(receiver.received) == 3)
-            while not (found := await deliveries(events, message, hook))[0].state == "failed":
+            while (found := await deliveries(events, message, hook))[0].state != "failed":
                 await asyncio.sleep(0.02)
             assert (found[0].tries, found[0].status) == (3, 500)
             assert found[0].error.startswith("HTTP 500")

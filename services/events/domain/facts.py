@@ -141,6 +141,8 @@ def fact_of(event: Message) -> Fact:
     kind, placed = OF_MESSAGES[type(event)]
     told = cast(Any, event)
     who = told.envelope if kind in ENVELOPED else told
+    if not who.email_id:
+        raise ValueError(f"a {kind.name.lower()} fact without email_id")
     rank, step = placed(event)
     return Fact(
         event,

@@ -1,0 +1,52 @@
+"""Our signatures, and the reference library of Standard Webhooks that verifies them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from kernel import clock
+from services.events.domain.signature import SECRET_BYTES, headers, secret_text
+
+SECRET = bytes(range(SECRET_BYTES))
+BODY = '{"type":"email.delivered","data":{"subject":"Grüße ✓"}}'.encode()
+
+
+@given(st.binary(min_size=24, max_size=64), st.dictionaries(st.text(), st.text()))
+def test_the_library_verifies_any_body_under_any_secret(secret: bytes, data: object) -> None:
+    import json
+
+    body = json.dumps(data).encode()
+    signed = headers(secret, "evt_1", timestamp=clock.now_ms() // 1000, body=body)
+
+    assert Webhook(secret_text(secret)).verify(body, signed) == data
+
+
+@pytest.mark.parametrize("age_s", [-299, 299])
+def test_a_try_is_accepted_within_five_minutes(age_s: int) -> None:
+    signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000 - age_s, body=BODY)
+
+    Webhook(secret_text(SECRET)).verify(BODY, signed)
+
+
+@pytest.mark.parametrize("age_s", [-310, 310])
+def test_an_old_signature_is_refused(age_s: int) -> None:
+    signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000 - age_s, body=BODY)
+
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret_text(SECRET)).verify(BODY, signed)
+
+
+@pytest.mark.parametrize("changed", ["webhook-id", "body", "secret"])
+def test_whatever_is_changed_is_noticed(changed: str) -> None:
+    signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000, body=BODY)
+    body, secret = BODY, SECRET
+    if changed == "webhook-id":
+        signed["webhook-id"] = "evt_2"
+    elif changed == "body":
+        body = BODY.replace(b"delivered", b"bounced")
+    else:
+        secret = SECRET[::-1]
+
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret_text(secret)).verify(body, signed)

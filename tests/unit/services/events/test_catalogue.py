@@ -1,0 +1,150 @@
+"""What tenants are told: types and data, as Resend's users know them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from contracts.ingest.v1.events_pb2 import RECIPIENT_TYPE_BCC
+from contracts.router.v1.events_pb2 import (
+    CLOSED_STATE_BOUNCED,
+    CLOSED_STATE_CANCELLED,
+    CLOSED_STATE_FAILED,
+    CLOSED_STATE_SUPPRESSED,
+    ClosedState,
+)
+from services.events.domain.calls import call_of, recorded_at
+from services.events.domain.catalogue import EVENT_TYPES, data_of, type_of
+from services.events.domain.endpoint import Endpoint
+from services.events.domain.facts import fact_of
+from services.events.domain.state import Entry
+from tests.support.facts import LATER, NEVER, Told
+
+MESSAGE = Told(tags={"kind": "order"})
+POSITION = "019ab000-0000-7000-8000-000000000000"
+
+
+def data(event: Any) -> dict[str, Any]:  # noqa: ANN401
+    return data_of(fact_of(event), MESSAGE.accepted(), told=2)
+
+
+def test_every_event_names_its_email_and_its_own_recipient() -> None:
+    told = data(MESSAGE.closed())
+
+    assert told["email_id"] == MESSAGE.email_id
+    assert told["message_id"] == MESSAGE.message_id
+    assert (told["recipient"], told["recipient_type"]) == ("ann@example.net", "to")
+    assert (told["from"], told["to"]) == ("Shop <shop@example.com>", ["ann@example.net"])
+    assert (told["subject"], told["stream"]) == ("Your order", "transactional")
+    assert (told["tags"], told["metadata"]) == ({"kind": "order"}, {"order": "17"})
+    assert told["seq"] == 2
+    assert told["created_at"].endswith("Z")
+    assert told["smtp"]["enhanced_code"] == "2.0.0"
+
+
+def test_a_blind_copy_is_told_of_itself_alone() -> None:
+    hidden = Told("boss@example.org", email_id=MESSAGE.email_id)
+    accepted = hidden.accepted()
+    accepted.envelope.recipient_type = RECIPIENT_TYPE_BCC
+
+    told = data_of(fact_of(hidden.closed()), accepted, told=1)
+
+    assert (told["recipient"], told["recipient_type"]) == ("boss@example.org", "bcc")
+    assert "boss@example.org" not in json.dumps(data(MESSAGE.closed()))
+
+
+@pytest.mark.parametrize(
+    ("state", "name", "key"),
+    [
+        (CLOSED_STATE_BOUNCED, "email.bounced", "bounce"),
+        (CLOSED_STATE_FAILED, "email.failed", "failed"),
+        (CLOSED_STATE_SUPPRESSED, "email.suppressed", "suppressed"),
+        (CLOSED_STATE_CANCELLED, "email.canceled", "canceled"),
+    ],
+)
+def test_each_end_has_its_type_and_its_reason(
+    state: "ClosedState.ValueType", name: str, key: str
+) -> None:
+    event = MESSAGE.closed(state, reply=NEVER, reason="hard_bounce")
+
+    assert type_of(fact_of(event), told=True) == name
+    assert key in data(event)
+    assert name in EVENT_TYPES
+
+
+def test_a_bounce_has_its_classes_and_what_was_said() -> None:
+    bounce = data(MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=NEVER))["bounce"]
+
+    assert bounce == {
+        "type": "Permanent",
+        "subType": "NoEmail",
+        "class": "invalid_recipient",
+        "code": 550,
+        "enhanced_code": "5.1.1",
+        "diagnosticCode": ["550 5.1.1 no such user"],
+        "message": "no such user",
+        "async": False,
+    }
+
+
+def test_a_message_out_of_time_bounces_as_expired() -> None:
+    event = MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=LATER, reason="expired")
+    event.bounce_class = ""
+
+    assert data(event)["bounce"]["class"] == "message_expired"
+
+
+def test_a_bounce_that_comes_as_mail_says_so() -> None:
+    assert type_of(fact_of(MESSAGE.bounced_late()), told=True) == "email.bounced"
+    assert data(MESSAGE.bounced_late())["bounce"]["async"] is True
+
+
+def test_a_bounce_class_of_a_newer_delivery_is_told_as_it_is() -> None:
+    event = MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=NEVER)
+    event.bounce_class = "invented_tomorrow"
+
+    assert data(event)["bounce"]["class"] == "invented_tomorrow"
+
+
+def test_a_delay_names_the_next_attempt() -> None:
+    told = data(MESSAGE.delayed())
+
+    assert type_of(fact_of(MESSAGE.delayed()), told=True) == "email.delivery_delayed"
+    assert told["smtp"]["code"] == 451
+    assert told["next_attempt_at"].endswith("Z")
+
+
+def test_mail_for_later_is_scheduled_and_then_sent() -> None:
+    later = Told(scheduled_s=3600)
+
+    assert type_of(fact_of(later.accepted()), told=True) == "email.scheduled"
+    assert "scheduled_at" in data_of(fact_of(later.accepted()), later.accepted(), told=1)
+    assert type_of(fact_of(later.assigned()), told=True) == "email.sent"
+    assert type_of(fact_of(MESSAGE.accepted()), told=True) == "email.sent"
+
+
+def test_the_engines_own_facts_keep_their_own_names() -> None:
+    events = MESSAGE.accepted(), MESSAGE.screened(), MESSAGE.assigned(), MESSAGE.attempted()
+
+    assert [type_of(fact_of(event), told=False) for event in events] == [
+        "message.accepted",
+        "message.screened",
+        "message.assigned",
+        "message.attempted",
+    ]
+    assert data(MESSAGE.attempted())["outcome"] == "delivered"
+    assert data(MESSAGE.screened())["screening"]["verdict"] == "pass"
+    assert data(MESSAGE.assigned())["assignment"]["attempt"] == 1
+
+
+def test_the_body_of_a_webhook_carries_the_id_of_its_header() -> None:
+    entry = Entry(fact_of(MESSAGE.closed()), 5, 2)
+    endpoint = Endpoint("e", MESSAGE.tenant_id, "https://example.com", b"")
+
+    call = call_of(entry, MESSAGE.accepted(), endpoint=endpoint, token="t", position=POSITION)
+
+    body = json.loads(call.body)
+    assert (body["id"], body["type"]) == (call.id, "email.delivered")
+    assert call.id == f"evt_{POSITION}"
+    assert body["timestamp"] == body["created_at"] == recorded_at(POSITION)
+    assert len(call.body) < 20_000

@@ -1,0 +1,140 @@
+"""Which addresses may be called: the special-purpose ranges, and ways to disguise them."""
+
+import pytest
+
+from services.events.domain.endpoint import may_call, networks, problem_of, wants
+
+LOOPBACK = networks(["127.0.0.0/8"])
+
+PRIVATE = [
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "10.255.255.255",
+    "100.64.0.1",
+    "100.127.255.255",
+    "127.0.0.1",
+    "127.255.0.1",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.8",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "198.19.255.255",
+    "198.51.100.7",
+    "203.0.113.9",
+    "224.0.0.1",
+    "239.1.1.1",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::ffff:127.0.0.1",
+    "::ffff:10.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:a9fe:a9fe",
+    "::127.0.0.1",
+    "64:ff9b::7f00:1",
+    "64:ff9b:1::1",
+    "100::1",
+    "2001::1",
+    "2001:2::1",
+    "2001:20::1",
+    "2001:db8::1",
+    "2002:7f00:1::",
+    "3fff::1",
+    "5f00::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+]
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "9.255.255.255",
+    "11.0.0.1",
+    "100.63.255.255",
+    "100.128.0.1",
+    "126.255.255.255",
+    "128.0.0.1",
+    "169.253.255.255",
+    "172.15.255.255",
+    "172.32.0.1",
+    "192.167.255.255",
+    "198.17.255.255",
+    "198.20.0.1",
+    "223.255.255.255",
+    "2606:4700::1111",
+    "2a00:1450:4001::200e",
+    "::ffff:8.8.8.8",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_a_private_address_is_never_called(address: str) -> None:
+    assert not may_call(address, (), plain=False)
+    assert not may_call(address, (), plain=True)
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_is_called_with_tls_alone(address: str) -> None:
+    assert may_call(address, (), plain=False)
+    assert not may_call(address, (), plain=True)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_an_allowed_network_is_called_even_in_clear(address: str) -> None:
+    assert may_call(address, LOOPBACK, plain=True)
+    assert may_call(address, LOOPBACK, plain=False)
+
+
+def test_an_allowed_network_allows_no_other() -> None:
+    assert not may_call("10.0.0.1", LOOPBACK, plain=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/",
+        "ftp://example.com/",
+        "https:///path",
+        "https://user:secret@example.com/",
+        "https://exa mple.com/",
+        "https://example.com/\r\nx: y",
+        "https://example.com:port/",
+        "https://127.0.0.1/",
+        "https://[::1]/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://169.254.169.254/latest/meta-data",
+        "javascript:alert(1)",
+        "https://example.com/" + "x" * 2048,
+        "",
+    ],
+)
+def test_such_an_address_cannot_be_an_endpoint(url: str) -> None:
+    assert problem_of(url, ()).startswith("url ")
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://example.com/hooks?key=1", ()),
+        ("https://8.8.8.8:8443/", ()),
+        ("http://127.0.0.1:8080/hook", LOOPBACK),
+        ("http://localhost:8080/hook", LOOPBACK),
+    ],
+)
+def test_such_an_address_may_be_an_endpoint(url: str, allowed: tuple) -> None:  # type: ignore[type-arg]
+    assert problem_of(url, allowed) == ""
+
+
+def test_an_empty_filter_wants_all() -> None:
+    assert wants([], "email.bounced")
+    assert wants(["email.bounced"], "email.bounced")
+    assert not wants(["email.sent"], "email.bounced")

@@ -1,0 +1,66 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.events.domain.schedule import (
+    SCHEDULE_S,
+    Answer,
+    delay_s,
+    is_given_up,
+    retry_after_s,
+)
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def test_the_schedule_has_ten_tries_in_75_hours_and_35_minutes() -> None:
+    assert len(SCHEDULE_S) == 10
+    assert sum(SCHEDULE_S) == timedelta(hours=75, minutes=35, seconds=5).total_seconds()
+
+
+@pytest.mark.parametrize(("chance", "expected"), [(0.0, 240.0), (0.5, 300.0), (1.0, 360.0)])
+def test_a_delay_varies_by_a_fifth(chance: float, expected: float) -> None:
+    assert delay_s(SCHEDULE_S, 2, retry_after_s=0, chance=chance) == pytest.approx(expected)
+
+
+def test_after_the_last_try_there_is_none() -> None:
+    assert delay_s(SCHEDULE_S, 9, retry_after_s=0, chance=0.5) == 86400
+    assert delay_s(SCHEDULE_S, 10, retry_after_s=3600, chance=0.5) is None
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(3600, 3600), (1, 5), (10**9, 86400)])
+def test_retry_after_makes_it_longer_never_shorter_and_at_most_a_day(
+    asked: float, expected: float
+) -> None:
+    assert delay_s(SCHEDULE_S, 1, retry_after_s=asked, chance=0.5) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("120", 120), (" 7 ", 7), ("soon", 0), ("-5", 0), ("9" * 30, 999999999)],
+)
+def test_retry_after_is_read_in_seconds(header: str, expected: float) -> None:
+    assert retry_after_s(header, now=NOW, parsed=None) == expected
+
+
+def test_retry_after_is_read_as_a_date() -> None:
+    later = NOW + timedelta(minutes=3)
+
+    assert retry_after_s("Mon, 23 Nov 2026 12:03:00 GMT", now=NOW, parsed=later) == 180
+    assert retry_after_s("…", now=NOW, parsed=NOW - timedelta(hours=1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("failures", "hours", "expected"),
+    [(19, 500, False), (20, 119, False), (20, 120, True), (500, 121, True)],
+)
+def test_an_endpoint_is_given_up_after_so_long_and_so_many(
+    failures: int, hours: int, expected: bool
+) -> None:
+    assert is_given_up(failures, timedelta(hours=hours)) is expected
+
+
+@pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (302, False), (410, False)])
+def test_only_2xx_is_success(status: int, ok: bool) -> None:
+    assert Answer(status).ok is ok
+    assert not Answer(status, "failed").ok

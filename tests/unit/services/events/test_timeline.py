@@ -1,0 +1,52 @@
+"""A timeline reads by cause, however its facts were recorded."""
+
+from datetime import timedelta
+
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel.ids import uuid7_text
+from services.events.domain.facts import fact_of
+from services.events.domain.timeline import Line, placed
+from tests.support.facts import ACCEPTED_AT, LATER, Told
+
+MESSAGE = Told()
+LIFE: list[Message] = [
+    MESSAGE.accepted(),
+    MESSAGE.screened(),
+    MESSAGE.assigned(1),
+    MESSAGE.attempted(1, reply=LATER),
+    MESSAGE.delayed(1),
+    MESSAGE.assigned(2),
+    MESSAGE.attempted(2),
+    MESSAGE.closed(),
+    MESSAGE.complained(),
+]
+
+
+def line(event: Message, *, recorded_s: float = 9000.0) -> Line:
+    at = ACCEPTED_AT + timedelta(seconds=recorded_s)
+    return Line(fact_of(event), uuid7_text(), 1, 0, at)
+
+
+@given(st.permutations(LIFE))
+def test_facts_stand_by_cause_whatever_the_order_of_recording(events: list[Message]) -> None:
+    lines = placed(line(event) for event in events)
+
+    assert [one.fact.event for one in lines] == LIFE
+    assert [one.at for one in lines] == sorted(one.at for one in lines)
+
+
+def test_a_fact_without_a_time_of_its_own_lies_before_what_it_caused() -> None:
+    lines = placed([line(MESSAGE.assigned(1)), line(MESSAGE.attempted(1))])
+
+    assert lines[0].at <= lines[1].at == ACCEPTED_AT + timedelta(seconds=300)
+
+
+def test_the_messages_of_an_email_share_one_timeline() -> None:
+    other = Told("bob@example.net", email_id=MESSAGE.email_id)
+
+    lines = placed([line(MESSAGE.closed()), line(other.accepted()), line(MESSAGE.accepted())])
+
+    assert [one.fact.kind.name for one in lines] == ["ACCEPTED", "ACCEPTED", "CLOSED"]

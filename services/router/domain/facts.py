@@ -29,8 +29,9 @@ class Final(NamedTuple):
 
 
 def timestamp(unix_s: float) -> Timestamp:
-    seconds = int(unix_s)
-    return Timestamp(seconds=seconds, nanos=int((unix_s - seconds) * 1e6) * 1000)
+    """To the microsecond, like the database."""
+    whole, micros = divmod(round(unix_s * 1e6), 1_000_000)
+    return Timestamp(seconds=whole, nanos=micros * 1000)
 
 
 def seconds(moment: Timestamp) -> float:

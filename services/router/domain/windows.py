@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import ceil, floor, inf
 from typing import NamedTuple
 
-TICKS_PER_S = 20  # the owner decides about so often: a burst of one would send no faster
+TICKS_PER_S = 12  # the owner decides about so often: a burst of one would send no faster
 MICRO = 1_000_000
 
 
@@ -37,31 +37,33 @@ class Rate:
     """So many per second at most, in every second however it is cut: GCRA (ITU-T I.371).
 
     A bucket with burst b and interval T lets b + (1 s / T) - 1 through in the worst second. So
-    the burst is taken out of the rate: T = 1 / (max - b + 1).
+    the burst is taken out of the rate: T = 1 / (max - b + 1). In whole microseconds, as it is
+    saved.
     """
 
-    tat_s: float = 0.0  # theoretical arrival time
+    tat_us: int = 0  # theoretical arrival time
 
     def room(self, per_second: int, *, now_s: float) -> Room:
-        burst, interval_s = shape(per_second)
-        ahead = max(self.tat_s - now_s, 0.0)
-        free = floor(burst - ahead / interval_s + 1e-9)
+        burst, interval_us = shape(per_second)
+        ahead_us = max(self.tat_us - round(now_s * MICRO), 0)
+        free = (burst * interval_us - ahead_us) // interval_us
         if free >= 1:
             return Room(free, binding="per_second")
-        return Room(0, self.tat_s - (burst - 1) * interval_s, "per_second")
+        return Room(0, (self.tat_us - (burst - 1) * interval_us) / MICRO, "per_second")
 
-    def take(self, count: int, per_second: int, *, now_s: float) -> None:
-        _, interval_s = shape(per_second)
-        self.tat_s = max(self.tat_s, now_s) + count * interval_s
+    def take(self, number: int, per_second: int, *, now_s: float) -> None:
+        if number:
+            _, interval_us = shape(per_second)
+            self.tat_us = max(self.tat_us, round(now_s * MICRO)) + number * interval_us
 
-    def give_back(self, count: int, per_second: int) -> None:
-        self.tat_s -= count * shape(per_second)[1]
+    def give_back(self, number: int, per_second: int) -> None:
+        self.tat_us -= number * shape(per_second)[1]
 
 
-def shape(per_second: int) -> tuple[int, float]:
-    """(burst, interval in seconds) of a rate."""
+def shape(per_second: int) -> tuple[int, int]:
+    """(burst, interval in microseconds) of a rate."""
     burst = max(1, ceil(per_second / TICKS_PER_S))
-    return burst, 1.0 / (per_second - burst + 1)
+    return burst, ceil(MICRO / (per_second - burst + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ class Usage:
 
     def load(self, saved: Saved) -> None:
         if saved.window == "rate":
-            self._rates[saved.scope] = Rate(saved.value / MICRO)
+            self._rates[saved.scope] = Rate(saved.value)
             return
         name, _, bucket = saved.window.partition("/")
         self._count(saved.scope, SPANS[name]).buckets[int(bucket)] = saved.value
@@ -209,7 +211,7 @@ class Usage:
         self._changed[scope, window] = Saved(scope, window, counted.buckets[bucket], expires_s)
 
     def _note_rate(self, scope: str, rate: Rate) -> None:
-        saved = Saved(scope, "rate", round(rate.tat_s * MICRO), rate.tat_s + 60)
+        saved = Saved(scope, "rate", rate.tat_us, rate.tat_us / MICRO + 60)
         self._changed[scope, "rate"] = saved
 
 

@@ -26,6 +26,7 @@ from services.router.domain.fairness import OpenLane, Parked, refusing, share
 from services.router.domain.message import SANDBOX, Claimed, Lane
 from services.router.domain.scopes import Scopes
 from services.router.store import answers, claims, closings, directory, lanes, usage
+from services.router.store.look import look
 
 EGRESSES_EVERY_S = 2.0
 EXPIRED_MAX = 500
@@ -74,6 +75,7 @@ class Owner:
         self._rings: set[str] = set()
         self._egresses_read_s = 0.0
         self._expired_s = 0.0
+        self._opens_s = inf  # when the first of the lanes has work that were served last
 
     @property
     def owns(self) -> bool:
@@ -114,6 +116,7 @@ class Owner:
             async with self._lease.transaction() as tx:
                 ticked = await self._tick(tx)
                 entry = ticked.entry
+                failpoint("router.tick.in_transaction")
         except Fenced:
             self._desk = None
             return self._pace.idle_s
@@ -128,18 +131,18 @@ class Owner:
 
     async def _tick(self, tx: Transaction) -> Ticked:
         desk = await self._loaded(tx)
-        now_s, results = await answers.drain(tx)
-        self._apply(results, desk.scopes)
+        seen = await look(tx, most=self._pace.lanes_max)
+        self._apply(seen.results, desk.scopes)
+        if await self._wake_rings(tx, desk.scopes, now_s=seen.now_s):
+            woken = await look(tx, most=self._pace.lanes_max)
+            self._apply(woken.results, desk.scopes)
+            seen = seen._replace(opened=woken.opened)
         told: list[Message] = list(await self._expire(tx))
-        await self._wake_rings(tx, desk.scopes, now_s=now_s)
-        opened = await lanes.find_open(tx, most=self._pace.lanes_max)
-        if opened:
-            told += await self._serve(tx, desk, opened=opened, now_s=now_s)
-        await usage.save(tx, desk.scopes.usage.changes())
+        told += await self._serve(tx, desk, opened=seen.opened, now_s=seen.now_s)
         now = clock.now()
         records = [encode(event, now, traceparent_of(event)) for event in told]
-        next_s = await self._next(tx, desk.scopes, now_s=now_s)
-        return Ticked(await self._outbox.add(tx, records), next_s)
+        wait_s = self._wait_s(desk.scopes, seen.opens_s, now_s=seen.now_s)
+        return Ticked(await self._outbox.add(tx, records), wait_s)
 
     async def _loaded(self, tx: Transaction) -> Desk:
         """Counters, windows and rings are read at a takeover; egresses every few seconds."""
@@ -182,13 +185,14 @@ class Owner:
             self._expired_s = clock.monotonic_s()
         return tell_closed(await closings.close(tx, [expire(row) for row in rows]))
 
-    async def _wake_rings(self, tx: Transaction, scopes: Scopes, *, now_s: float) -> None:
-        """k free places wake k lanes, not all."""
+    async def _wake_rings(self, tx: Transaction, scopes: Scopes, *, now_s: float) -> bool:
+        """k free places wake k lanes, not all. Whether any was woken."""
         rooms = {ring: scopes.room(ring, now_s=now_s).free for ring in self._rings}
         places = {ring: min(room, WOKEN_MAX) for ring, room in rooms.items() if room > 0}
         for ring, woken in (await lanes.wake(tx, places)).items():
             if woken < places[ring]:
                 self._rings.discard(ring)
+        return bool(places)
 
     async def _serve(
         self, tx: Transaction, desk: Desk, *, opened: Sequence[OpenLane], now_s: float
@@ -208,6 +212,8 @@ class Owner:
         await self._settle_lanes(
             tx, opened, left=left, parked=shares.parked, scopes=scopes, now_s=now_s
         )
+        if done.relaned:
+            self._opens_s = now_s  # they have work elsewhere
         return events
 
     async def _save(
@@ -249,14 +255,16 @@ class Owner:
                 parked.append(Parked(lane.key, *shut))
             else:
                 served.append((lane, next_s))
-        await lanes.serve(tx, served)
+        await lanes.serve(tx, served, counted=scopes.usage.changes())
         await lanes.park(tx, parked)
         self._rings |= {lane.ring for lane in parked}
+        unserved = len(served) + len(parked) < len(opened)
+        moments = [next_s for _, next_s in served if next_s is not None]
+        self._opens_s = now_s if unserved else min(moments, default=inf)
 
-    async def _next(self, tx: Transaction, scopes: Scopes, *, now_s: float) -> float:
-        """Seconds until a lane opens or a ring has room; an answer may come before."""
-        opens_s = await lanes.next_s(tx)
-        moments = [] if opens_s is None else [opens_s]
+    def _wait_s(self, scopes: Scopes, opens_s: float | None, *, now_s: float) -> float:
+        """Seconds until a lane opens or a ring has room; work and answers may come before."""
+        moments = [self._opens_s, inf if opens_s is None else opens_s]
         for ring in self._rings:
             room = scopes.room(ring, now_s=now_s)
             moments.append(now_s if room.free > 0 else room.release_s)

@@ -1,13 +1,11 @@
 """Answers of delivery move assigned rows, and leave results for the owner."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kernel.database import Transaction
 from services.router.domain.answer import Move
-from services.router.domain.message import CELL, Assigned, Lane, State
-from services.router.store.lanes import Work, give_work
+from services.router.domain.message import CELL, Assigned
 
 LOAD = """
 SELECT m.message_id::text, m.attempt, m.tries, extract(epoch FROM m.expires_at)::float8,
@@ -18,18 +16,41 @@ JOIN router.messages AS m ON m.message_id = a.message_id AND m.attempt = a.attem
 WHERE m.state = 'assigned'
 """
 
+# The rows, work for their lanes, and one row of results for the owner, who alone touches windows
+# and counters: [lane, egress, moment of assignment, connected, state, how many].
 MOVE = """
-UPDATE router.messages AS m SET state = a.state, tries = a.tries, due_at = to_timestamp(a.due),
-    reason = a.reason, ambiguous = a.ambiguous, bounce_class = a.bounce_class,
-    reply = CASE WHEN a.reply = '' THEN m.reply ELSE a.reply END,
-    ask_at = NULL, assignment = NULL,
-    closed_at = CASE WHEN a.state <> 'waiting' THEN now() END
-FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(tries)s::int[],
-    %(dues)s::float8[], %(reasons)s::text[], %(ambiguous)s::bool[], %(classes)s::text[],
-    %(replies)s::bytea[])
-    AS a (message_id, attempt, state, tries, due, reason, ambiguous, bounce_class, reply)
-WHERE m.message_id = a.message_id AND m.state = 'assigned' AND m.attempt = a.attempt
-RETURNING m.message_id::text
+WITH answered AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(tries)s::int[],
+        %(dues)s::float8[], %(reasons)s::text[], %(ambiguous)s::bool[], %(classes)s::text[],
+        %(replies)s::bytea[], %(connected)s::bool[])
+        AS a (message_id, attempt, state, tries, due, reason, ambiguous, bounce_class, reply,
+              connected)
+), moved AS (
+    UPDATE router.messages AS m SET state = a.state, tries = a.tries, due_at = to_timestamp(a.due),
+        reason = a.reason, ambiguous = a.ambiguous, bounce_class = a.bounce_class,
+        reply = CASE WHEN a.reply = '' THEN m.reply ELSE a.reply END,
+        ask_at = NULL, assignment = NULL,
+        closed_at = CASE WHEN a.state <> 'waiting' THEN now() END
+    FROM answered AS a
+    WHERE m.message_id = a.message_id AND m.state = 'assigned' AND m.attempt = a.attempt
+    RETURNING m.message_id, m.tenant_id, m.lane, m.state, m.due_at, m.egress_id, m.assigned_at,
+        a.connected
+), working AS (
+    INSERT INTO router.lanes AS held (lane, tenant_id, cell, site, next_at)
+    SELECT lane, tenant_id, %(cell)s, split_part(lane, '/', 2), min(due_at)
+    FROM moved WHERE state = 'waiting' GROUP BY 1, 2 ORDER BY 1
+    ON CONFLICT (lane) DO UPDATE SET version = held.version + 1,
+        next_at = CASE WHEN held.ring = '' THEN least(held.next_at, excluded.next_at) END
+), told AS (
+    INSERT INTO router.results (cell, outcomes)
+    SELECT %(cell)s, jsonb_agg(jsonb_build_array(lane, egress_id, assigned_s, connected, state, n))
+    FROM (
+        SELECT lane, egress_id, extract(epoch FROM assigned_at)::float8 AS assigned_s, connected,
+            state, count(*) AS n
+        FROM moved GROUP BY 1, 2, 3, 4, 5
+    ) AS counted HAVING count(*) > 0
+)
+SELECT message_id::text FROM moved
 """
 
 
@@ -60,14 +81,12 @@ async def save(tx: Transaction, moves: Sequence[Move]) -> list[Move]:
             "ambiguous": [m.ambiguous for m in moves],
             "classes": [m.bounce_class for m in moves],
             "replies": [m.reply for m in moves],
+            "connected": [m.connected for m in moves],
+            "cell": CELL,
         },
     )
     ids = {message_id for (message_id,) in rows}
-    moved = [move for move in moves if move.row.message_id in ids]
-    waiting = [move for move in moved if move.state is State.WAITING]
-    await give_work(tx, [Work(Lane.of(move.row.lane), move.due_s) for move in waiting])
-    await append(tx, moved)
-    return moved
+    return [move for move in moves if move.row.message_id in ids]
 
 
 class Result(NamedTuple):
@@ -79,34 +98,6 @@ class Result(NamedTuple):
     connected: bool
     state: str
     number: int
-
-
-async def append(tx: Transaction, moved: Iterable[Move]) -> None:
-    """For the owner, who alone touches windows and counters."""
-    counts: dict[tuple[str, str, float, bool, str], int] = {}
-    for move in moved:
-        row = move.row
-        key = (row.lane, row.egress_id, row.assigned_s, move.connected, move.state.value)
-        counts[key] = counts.get(key, 0) + 1
-    if counts:
-        outcomes = json.dumps([[*key, count] for key, count in counts.items()])
-        await tx.execute(
-            "INSERT INTO router.results (cell, outcomes) VALUES (%s, %s)", (CELL, outcomes)
-        )
-
-
-DRAIN = """
-WITH drained AS (DELETE FROM router.results WHERE cell = %s RETURNING outcomes)
-SELECT extract(epoch FROM now())::float8, NULL UNION ALL SELECT 0, outcomes FROM drained
-"""
-
-
-async def drain(tx: Transaction) -> tuple[float, list[Result]]:
-    """Everything that was appended, once; and the transaction's moment by the database's clock:
-    `now` of every decision in it."""
-    rows = await tx.rows(DRAIN, (CELL,))
-    now_s = next(row[0] for row in rows if row[1] is None)
-    return now_s, [Result(*outcome) for _, outcomes in rows for outcome in outcomes or ()]
 
 
 # One statement, one snapshot: a result belongs to a row that is still assigned, or is drained.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from kernel.database import Transaction
 from services.router.domain.fairness import OpenLane, Parked
 from services.router.domain.message import CELL, Lane
+from services.router.domain.windows import Saved
 
 # A lane in a ring is woken by its ring alone; until then new work only raises the version.
 GIVE_WORK = """
@@ -17,11 +18,6 @@ SELECT lane, tenant_id, %(cell)s, site, to_timestamp(min(due)) FROM
 GROUP BY 1, 2, 4 ORDER BY 1
 ON CONFLICT (lane) DO UPDATE SET version = held.version + 1,
     next_at = CASE WHEN held.ring = '' THEN least(held.next_at, excluded.next_at) END
-"""
-
-OPEN = """
-SELECT lane, version FROM router.lanes
-WHERE cell = %s AND site <> 'resolving' AND next_at <= now() ORDER BY next_at LIMIT %s
 """
 
 # Where more lanes are open than one look takes, every tenant gets a look: a skip scan over
@@ -46,10 +42,20 @@ WHERE tenants.tenant_id IS NOT NULL ORDER BY found.next_at LIMIT %(most)s
 """
 EACH_TENANT = 10
 
+# What is counted commits with what is assigned: absolute values, because only the owner writes.
 SERVED = """
+WITH counted AS (
+    INSERT INTO router.counters AS held (cell, scope, window_key, value, expires_at)
+    SELECT %(cell)s, scope, window_key, value, to_timestamp(expires_s)
+    FROM unnest(%(scopes)s::text[], %(windows)s::text[], %(values)s::bigint[], %(ends)s::float8[])
+        AS c (scope, window_key, value, expires_s)
+    ON CONFLICT (cell, scope, window_key)
+    DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
+)
 UPDATE router.lanes SET next_at = to_timestamp(seen.next_s), binding = '', release_at = NULL,
     served_at = now()
-FROM unnest(%s::text[], %s::bigint[], %s::float8[]) AS seen (lane, version, next_s)
+FROM unnest(%(lanes)s::text[], %(versions)s::bigint[], %(nexts)s::float8[])
+    AS seen (lane, version, next_s)
 WHERE lanes.lane = seen.lane AND lanes.version = seen.version
 """
 
@@ -92,26 +98,34 @@ async def give_work(tx: Transaction, work: Sequence[Work]) -> None:
     )
 
 
-async def find_open(tx: Transaction, *, most: int) -> list[OpenLane]:
-    """Lanes that have work now, longest waiting first; of every tenant some, if there are many."""
-    rows = await tx.rows(OPEN, (CELL, most))
-    if len(rows) == most:
-        params = {"cell": CELL, "each": EACH_TENANT, "most": most}
-        rows = await tx.rows(OPEN_BY_TENANT, params)
+async def open_by_tenant(tx: Transaction, *, most: int) -> list[OpenLane]:
+    rows = await tx.rows(OPEN_BY_TENANT, {"cell": CELL, "each": EACH_TENANT, "most": most})
     return [OpenLane(*row) for row in rows]
 
 
-async def serve(tx: Transaction, served: Sequence[tuple[OpenLane, float | None]]) -> None:
-    """When each lane has work next (None: it is empty), unless somebody gave it more meanwhile."""
-    if served:
-        await tx.execute(
-            SERVED,
-            (
-                [lane.key for lane, _ in served],
-                [lane.version for lane, _ in served],
-                [next_s for _, next_s in served],
-            ),
-        )
+async def serve(
+    tx: Transaction,
+    served: Sequence[tuple[OpenLane, float | None]],
+    *,
+    counted: Sequence[Saved],
+) -> None:
+    """When each lane has work next (None: it is empty), unless somebody gave it more meanwhile;
+    and the counters that changed."""
+    if not served and not counted:
+        return
+    await tx.execute(
+        SERVED,
+        {
+            "cell": CELL,
+            "lanes": [lane.key for lane, _ in served],
+            "versions": [lane.version for lane, _ in served],
+            "nexts": [next_s for _, next_s in served],
+            "scopes": [one.scope for one in counted],
+            "windows": [one.window for one in counted],
+            "values": [one.value for one in counted],
+            "ends": [one.expires_s for one in counted],
+        },
+    )
 
 
 async def park(tx: Transaction, parked: Sequence[Parked]) -> None:
@@ -145,16 +159,6 @@ async def rings(tx: Transaction) -> set[str]:
         "SELECT DISTINCT ring FROM router.lanes WHERE cell = %s AND ring <> ''", (CELL,)
     )
     return {ring for (ring,) in rows}
-
-
-async def next_s(tx: Transaction) -> float | None:
-    """When the first lane opens."""
-    [(moment,)] = await tx.rows(
-        "SELECT extract(epoch FROM min(next_at))::float8 FROM router.lanes"
-        " WHERE cell = %s AND site <> 'resolving'",
-        (CELL,),
-    )
-    return None if moment is None else float(moment)
 
 
 async def forget(tx: Transaction) -> int:

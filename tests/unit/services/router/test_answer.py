@@ -1,0 +1,128 @@
+"""The table of answers, row by row."""
+
+import pytest
+
+from contracts.delivery.v1.events_pb2 import (
+    OUTCOME_AMBIGUOUS,
+    OUTCOME_DELIVERED,
+    OUTCOME_PERMANENT,
+    OUTCOME_STALE,
+    OUTCOME_TEMPORARY,
+    DeliveryAttempted,
+    Outcome,
+    Reply,
+)
+from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED, MessageClosed, MessageDelayed
+from services.router.domain.answer import AnswerPolicy, Move, settle
+from services.router.domain.message import Assigned, State
+from services.router.domain.retry import SCHEDULE_S, RetryPolicy
+
+NOW_S = 1_795_000_000.0
+ID = "019ab000-0000-7000-8000-000000000001"
+POLICY = AnswerPolicy(RetryPolicy())
+
+
+def row(*, tries: int = 0, ambiguous: bool = False, expires_s: float = NOW_S + 3600) -> Assigned:
+    return Assigned(ID, tries + 1, tries, expires_s, NOW_S - 1, ambiguous, "t/site", "e", b"h" * 16)
+
+
+def answer(
+    outcome: "Outcome.ValueType",
+    *,
+    code: int = 0,
+    bounce_class: str = "",
+    connected: bool = True,
+    test: bool = False,
+) -> DeliveryAttempted:
+    return DeliveryAttempted(
+        message_id=ID,
+        attempt=1,
+        tenant_id="t",
+        recipient="ann@example.com",
+        outcome=outcome,
+        reply=Reply(code=code, text="text"),
+        bounce_class=bounce_class,
+        connected=connected,
+        ambiguous=outcome == OUTCOME_AMBIGUOUS,
+        test=test,
+    )
+
+
+def settled(assigned: Assigned, event: DeliveryAttempted, policy: AnswerPolicy = POLICY) -> Move:
+    return settle(assigned, event, now_s=NOW_S, policy=policy)
+
+
+def test_2xx_after_the_dot_is_delivered() -> None:
+    move = settled(row(), answer(OUTCOME_DELIVERED, code=250))
+    assert (move.state, move.tries) == (State.DELIVERED, 1)
+    assert isinstance(move.event, MessageClosed)
+
+
+def test_a_permanent_refusal_is_bounced_and_its_class_strikes() -> None:
+    move = settled(row(), answer(OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient"))
+    assert move.state is State.BOUNCED
+    assert move.strike is not None
+    assert move.strike.strikes == 1
+
+
+@pytest.mark.parametrize("bounce_class", ["spam_block", "policy_related", "uncategorized", "new"])
+def test_a_refusal_of_the_sender_does_not_speak_against_the_address(bounce_class: str) -> None:
+    move = settled(row(), answer(OUTCOME_PERMANENT, code=550, bounce_class=bounce_class))
+    assert move.strike is None
+
+
+def test_test_mail_strikes_nobody() -> None:
+    event = answer(OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient", test=True)
+    assert settled(row(), event).strike is None
+
+
+def test_what_was_never_said_to_anybody_is_failed_not_bounced() -> None:
+    event = answer(OUTCOME_PERMANENT, bounce_class="private_address", connected=False)
+    move = settled(row(), event)
+    assert (move.state, move.reason) == (State.FAILED, "private_address")
+
+
+def test_a_temporary_refusal_waits_by_the_schedule_and_is_told() -> None:
+    for tries, wait_s in enumerate([*SCHEDULE_S, SCHEDULE_S[-1]]):
+        late = row(tries=tries, expires_s=NOW_S + 1e6)
+        move = settled(late, answer(OUTCOME_TEMPORARY, code=451))
+        assert (move.state, move.tries) == (State.WAITING, tries + 1)
+        assert 0.9 * wait_s <= move.due_s - NOW_S <= 1.1 * wait_s
+        assert isinstance(move.event, MessageDelayed)
+
+
+def test_greylisting_is_no_try() -> None:
+    move = settled(row(tries=2), answer(OUTCOME_TEMPORARY, code=451, bounce_class="greylisted"))
+    assert (move.state, move.tries, move.reason) == (State.WAITING, 2, "greylisted")
+
+
+def test_a_stale_assignment_waits_no_longer_and_is_told_to_nobody() -> None:
+    move = settled(row(), answer(OUTCOME_STALE, connected=False))
+    assert (move.state, move.tries, move.due_s, move.event) == (State.WAITING, 0, NOW_S, None)
+
+
+def test_an_ambiguous_attempt_waits_flagged_or_fails_by_the_tenants_choice() -> None:
+    move = settled(row(), answer(OUTCOME_AMBIGUOUS))
+    assert (move.state, move.ambiguous) == (State.WAITING, True)
+    cautious = AnswerPolicy(RetryPolicy(), ambiguous_fails=True)
+    move = settled(row(), answer(OUTCOME_AMBIGUOUS), cautious)
+    assert (move.state, move.ambiguous) == (State.FAILED, True)
+
+
+def test_the_flag_of_an_earlier_attempt_stays() -> None:
+    move = settled(row(ambiguous=True), answer(OUTCOME_DELIVERED, code=250))
+    assert move.ambiguous
+    assert isinstance(move.event, MessageClosed)
+    assert move.event.ambiguous
+
+
+def test_out_of_time_after_a_try_is_bounced() -> None:
+    move = settled(row(expires_s=NOW_S - 1), answer(OUTCOME_TEMPORARY, code=451))
+    assert (move.state, move.reason) == (State.BOUNCED, "expired")
+    assert isinstance(move.event, MessageClosed)
+    assert move.event.state == CLOSED_STATE_BOUNCED
+
+
+def test_the_same_decision_comes_out_of_the_same_answer() -> None:
+    event = answer(OUTCOME_TEMPORARY, code=451)
+    assert settled(row(), event) == settled(row(), event)

@@ -1,0 +1,87 @@
+"""Static routes, sites and shaping rules."""
+
+import pytest
+
+from services.router.domain.routes import Exchanger, StaticRoutes, parse_exchanger, site_name
+from services.router.domain.shaping import Shape, lint, load, parse
+
+DEFAULT = Shape(400)
+ROUTES = """
+[[route]]
+domain = "*"
+exchangers = ["127.0.0.9:25"]
+[[route]]
+domain = "*.bench.test"
+exchangers = ["127.0.0.5:2525", "127.0.0.6:2525"]
+site = "bench"
+[[route]]
+domain = "one.bench.test"
+exchangers = ["[::1]:2526"]
+"""
+
+
+def test_the_most_exact_pattern_wins() -> None:
+    routes = StaticRoutes(ROUTES)
+    exact = routes.get("one.bench.test")
+    assert exact is not None
+    assert exact.exchangers == (Exchanger("::1", 0, 2526),)
+    below = routes.get("two.three.bench.test")
+    assert below is not None
+    assert below.site == "bench"
+    other = routes.get("example.com")
+    assert other is not None
+    assert other.site == "127.0.0.9"
+
+
+def test_without_a_file_nothing_is_routed() -> None:
+    assert StaticRoutes().get("example.com") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[[route]]\ndomain = "a.test"',
+        '[[route]]\nexchangers = ["a:25"]',
+        '[[route]]\ndomain = "a.test"\nexchangers = ["a:b"]',
+        '[[route]]\ndomain = "a"\nexchangers = ["a:1"]\n' * 2,
+    ],
+)
+def test_a_wrong_route_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"route|host:port"):
+        StaticRoutes(text)
+
+
+def test_a_host_without_a_port_means_25() -> None:
+    assert parse_exchanger("mx.example.com") == Exchanger("mx.example.com", 0, 0)
+
+
+def test_nobody_elses_site_is_taken_for_the_sandbox() -> None:
+    assert site_name(["sandbox"]) != "sandbox"
+    assert site_name(["resolving"]) != "resolving"
+
+
+def test_the_engines_own_shaping_rules_are_clean() -> None:
+    from importlib.resources import files
+
+    text = (files("services.router") / "shaping.toml").read_text("utf-8")
+    assert load(text, default=DEFAULT).of("free").in_flight_max < DEFAULT.in_flight_max
+    assert load(text, default=DEFAULT).of("anything") == DEFAULT
+
+
+def test_the_linter_names_rules_that_match_nothing() -> None:
+    text = """
+    [[rule]]
+    sites = ["a"]
+    [[rule]]
+    sites = ["a", "B."]
+    in_flight_max = 0
+    [[rule]]
+    sites = []
+    """
+    problems = "\n".join(lint(parse(text, default=DEFAULT)))
+    assert "a is taken by an earlier rule" in problems
+    assert "'B.' is not the name of a site" in problems
+    assert "rule 2 lets nothing through" in problems
+    assert "rule 3 names no site" in problems
+    with pytest.raises(ValueError, match="rule 3"):
+        load(text, default=DEFAULT)

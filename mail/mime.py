@@ -93,10 +93,10 @@ def encode_text(data: bytes, *, plain: bool = True) -> tuple[bytes, bytes]:
 
 
 def _is_plain(data: bytes) -> bool:
-    # mbox writers put > before "From ", which would break the signature; a trailing blank may go.
-    if len(data) > _PLAIN_LIMIT or b"=_" in data or b"\nFrom " in data or data[:5] == b"From ":
+    if len(data) > _PLAIN_LIMIT or max(map(len, data.split(b"\n"))) > _NARROW or b"=_" in data:
         return False
-    return b" \n" not in data and max(map(len, data.split(b"\n"))) <= _NARROW
+    # mbox writers put > before "From ", which would break the signature; a trailing blank may go.
+    return b" \n" not in data and b"\nFrom " not in data and data[:5] != b"From "
 
 
 def encode_quoted_printable(data: bytes) -> bytes:

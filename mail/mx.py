@@ -5,7 +5,7 @@ that one provider hosts must have one name, whatever the domain. The rules are d
 """
 
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -71,9 +71,9 @@ def _suffixes() -> tuple[dict[str, str], frozenset[str]]:
 def site_of(mx_hosts: Iterable[str]) -> str:
     """The site of a whole MX set, by its hosts in any order.
 
-    A known provider of the most preferred… of all hosts alike gives its name; else the registered
-    domain that all hosts share; a mixed set is named by all of its parts, so that it shares limits
-    only with sets of the same parts. An empty set has no site: ValueError.
+    A known provider gives its name, also beside hosts of somebody else, which are mostly backups:
+    its limits are the ones that bind. Else the registered domain of the hosts; a mixed set is named
+    by all of its parts. An empty set has no site: ValueError.
     """
     names = frozenset(host.lower().rstrip(".") for host in mx_hosts)
     if not names:
@@ -83,29 +83,35 @@ def site_of(mx_hosts: Iterable[str]) -> str:
 
 @lru_cache(maxsize=65536)
 def _site_of(names: frozenset[str]) -> str:
-    sites = {_site(name) for name in names}
-    return "+".join(sorted(sites))[:255]
-
-
-def _site(host: str) -> str:
     by_suffix, public = _suffixes()
+    known = {site for name in names if (site := _provider(name, by_suffix)) is not None}
+    return "+".join(sorted(known or {registered(name, public) for name in names}))[:255]
+
+
+def _provider(host: str, by_suffix: Mapping[str, str]) -> str | None:
+    """The site of the rule with the longest suffix of `host`."""
     labels = host.split(".")
     for start in range(len(labels) - 1):
         site = by_suffix.get(".".join(labels[start:]))
         if site is not None:
             return site
-    return registered(host, public)
+    return None
+
+
+_REGISTRY_LABELS = frozenset(("ac", "co", "com", "edu", "gob", "gov", "net", "or", "org"))
 
 
 def registered(host: str, public: frozenset[str]) -> str:
     """The registered domain, as far as `public` (second-level registries) knows: an estimate.
 
-    `mx1.example.co.uk` gives `example.co.uk`. Too long a name only means a site of its own.
+    `mx1.example.co.uk` gives `example.co.uk`; what looks like a registry under a country counts as
+    one. Too long a name only means a site of its own, too short a one would mix strangers.
     """
     labels = host.split(".")
     if len(labels) <= 2 or host.replace(".", "").isdigit() or ":" in host:
         return host
-    keep = 3 if ".".join(labels[-2:]) in public else 2
+    looks_public = labels[-2] in _REGISTRY_LABELS and len(labels[-1]) == 2
+    keep = 3 if looks_public or ".".join(labels[-2:]) in public else 2
     return ".".join(labels[-keep:])
 
 

@@ -10,6 +10,7 @@ _WORD = re.compile(r"=\?([A-Za-z0-9_.:+*-]+)\?([bBqQ])\?([^?\s]*)\?=")
 _GAP = re.compile(r"(\?=)[ \t\r\n]+(=\?)")
 _Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _Q = tuple(chr(b) if b in _Q_SAFE else "_" if b == 0x20 else f"={b:02X}" for b in range(256))
+_Q_ONE = bytes([*_Q_SAFE, 0x20])  # octets that take one character
 _PREFIX = len("=?utf-8?q??=")  # 12
 _ROOM = 75 - _PREFIX
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -23,10 +24,19 @@ def encode(text: str, *, first: int = 75) -> list[str]:
     """
     data = text.encode("utf-8")
     room = max(min(first, 75), 24) - _PREFIX
-    q_length = sum(len(_Q[b]) for b in data)
-    if q_length <= (len(data) + 2) // 3 * 4:
+    q_length = len(data) + 2 * len(data.translate(None, _Q_ONE))
+    b_length = (len(data) + 2) // 3 * 4
+    if min(q_length, b_length) <= room:
+        return [_one_word(data, q_length <= b_length)]
+    if q_length <= b_length:
         return [f"=?utf-8?q?{chunk}?=" for chunk in _q_chunks(text, room)]
     return [f"=?utf-8?b?{chunk}?=" for chunk in _b_chunks(text, room)]
+
+
+def _one_word(data: bytes, q: bool) -> str:
+    if q:
+        return f"=?utf-8?q?{''.join(map(_Q.__getitem__, data))}?="
+    return f"=?utf-8?b?{binascii.b2a_base64(data, newline=False).decode('ascii')}?="
 
 
 def _q_chunks(text: str, room: int) -> list[str]:

@@ -21,6 +21,8 @@ from mail.mx import Mx
         (["mx1.example.org", "mx2.example.org"], "example.org"),
         (["mx1.example.co.uk", "mx2.example.co.uk"], "example.co.uk"),
         (["a.example.org", "b.example.net"], "example.net+example.org"),
+        (["mx1.example.com.xy", "mx2.example.com.xy"], "example.com.xy"),
+        (["aspmx.l.google.com", "backup.example.org"], "google"),
         (["192.0.2.1"], "192.0.2.1"),
         (["localhost"], "localhost"),
     ],

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from cli import account, domain, key, pair, run, secret, tenant
+from cli import account, domain, egress, key, pair, pool, run, secret, tenant
 from kernel.embedded import EmbeddedError
 from kernel.errors import BadSetting, Unavailable
 
@@ -17,6 +17,8 @@ app.add_typer(account.app, name="account")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(key.app, name="key")
 app.add_typer(domain.app, name="domain")
+app.add_typer(pool.app, name="pool")
+app.add_typer(egress.app, name="egress")
 
 
 def main() -> None:

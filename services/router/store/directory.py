@@ -41,3 +41,36 @@ async def all_egresses(tx: Transaction) -> list[Egress]:
 def egress(row: Sequence[object]) -> Egress:
     names = ("egress_id", "version", "deleted", "pool_id", "source_ip", "ehlo", "paused")
     return Egress(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
+
+
+async def add_pool(tx: Transaction, pool: Pool) -> bool:
+    """False where the name is taken."""
+    rows = await tx.rows(
+        "INSERT INTO router.pools (pool_id, version, name, cell) VALUES (%s, %s, %s, %s)"
+        " ON CONFLICT DO NOTHING RETURNING 1",
+        (pool.pool_id, pool.version, pool.name, pool.cell),
+    )
+    return bool(rows)
+
+
+async def add_egress(tx: Transaction, added: Egress) -> bool:
+    """False where another egress has the address."""
+    rows = await tx.rows(
+        "INSERT INTO router.egresses (egress_id, version, pool_id, source_ip, ehlo)"
+        " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+        (added.egress_id, added.version, added.pool_id, added.source_ip, added.ehlo),
+    )
+    return bool(rows)
+
+
+async def change_egress(
+    tx: Transaction, egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
+) -> Egress | None:
+    """The egress with its next version; None where there is none."""
+    rows = await tx.rows(
+        "UPDATE router.egresses SET version = version + 1, paused = coalesce(%s, paused),"
+        " deleted = coalesce(%s, deleted) WHERE egress_id = %s AND NOT deleted"
+        " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, ehlo, paused",
+        (paused, deleted, egress_id),
+    )
+    return egress(rows[0]) if rows else None

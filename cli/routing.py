@@ -1,0 +1,119 @@
+"""Pools and egresses, as records: what the commands write, for router and its topics."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from uuid import UUID
+
+from google.protobuf.message import Message
+
+from contracts.router.v1.directory_pb2 import Egress, Pool
+from kernel import clock
+from kernel.database import Database, Transaction
+from kernel.errors import BadSetting
+from kernel.ids import uuid7_text
+from kernel.outbox import Outbox, Send
+from kernel.settings import load
+from kernel.topics import encode
+from mail.address import AddressError, to_ascii
+from services.router.settings import Settings
+from services.router.store import directory
+
+CELL = "default"
+
+
+async def leave_to_router(_: Sequence[Message]) -> None:
+    """A running router sweeps what was added here; one that starts tells everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    database: Database
+    outbox: Outbox
+
+    async def add_pool(self, name: str) -> Pool:
+        pool = Pool(pool_id=uuid7_text(), version=1, name=name, cell=CELL)
+        async with self.database.transaction() as tx:
+            if not await directory.add_pool(tx, pool):
+                raise BadSetting(f"there is a pool {name} already")
+            await self._tell(tx, pool)
+        return pool
+
+    async def add_egress(self, *, pool: str, source_ip: str, ehlo: str) -> Egress:
+        """pool: id or name. An empty source_ip is the default route of the machine."""
+        added = Egress(
+            egress_id=uuid7_text(), version=1, source_ip=address(source_ip), ehlo=host(ehlo)
+        )
+        async with self.database.transaction() as tx:
+            added.pool_id = find(await directory.all_pools(tx), pool).pool_id
+            if not await directory.add_egress(tx, added):
+                raise BadSetting(f"there is an egress with {source_ip or 'no address'} already")
+            await self._tell(tx, added)
+        return added
+
+    async def change_egress(
+        self, egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
+    ) -> Egress:
+        async with self.database.transaction() as tx:
+            changed = None
+            if is_id(egress_id):
+                changed = await directory.change_egress(
+                    tx, egress_id, paused=paused, deleted=deleted
+                )
+            if changed is None:
+                raise BadSetting(f"there is no egress {egress_id}: see `obm egress list`")
+            await self._tell(tx, changed)
+        return changed
+
+    async def pools(self) -> list[Pool]:
+        async with self.database.transaction() as tx:
+            return [pool for pool in await directory.all_pools(tx) if not pool.deleted]
+
+    async def egresses(self) -> list[Egress]:
+        async with self.database.transaction() as tx:
+            return [one for one in await directory.all_egresses(tx) if not one.deleted]
+
+    async def _tell(self, tx: Transaction, record: Message) -> None:
+        await self.outbox.add(tx, [encode(record, clock.now())])
+
+
+@asynccontextmanager
+async def opened(settings: Settings | None = None) -> AsyncIterator[Routing]:
+    """With the database of the environment. Raises BadSetting."""
+    settings = settings or load(Settings, [])
+    database = Database(settings.engine_database_url, connections_max=1, name="obm")
+    send: Send = leave_to_router
+    try:
+        yield Routing(database, Outbox(database, "router", send, sweep_after_s=0))
+    finally:
+        await database.close()
+
+
+def find(pools: Sequence[Pool], wanted: str) -> Pool:
+    for pool in pools:
+        if wanted in (pool.pool_id, pool.name) and not pool.deleted:
+            return pool
+    raise BadSetting(f"there is no pool {wanted}: see `obm pool list`")
+
+
+def address(text: str) -> str:
+    try:
+        return str(ip_address(text)) if text else ""
+    except ValueError as error:
+        raise BadSetting(f"{text!r} is not an IP address") from error
+
+
+def host(text: str) -> str:
+    try:
+        return to_ascii(text) if text else ""
+    except AddressError as error:
+        raise BadSetting(str(error)) from error
+
+
+def is_id(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

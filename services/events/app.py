@@ -1,5 +1,6 @@
 """Composition root: the only place where events is wired together."""
 
+from contextlib import AsyncExitStack
 from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
@@ -14,7 +15,7 @@ from kernel.database import Database
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.rpc import Server
-from kernel.service import Service, every
+from kernel.service import Close, Service, every
 from kernel.stream import Brake, Stream
 from services.events.api import EventsApi
 from services.events.api.webhooks import Webhooks as AskedWebhooks
@@ -53,39 +54,18 @@ def create(settings: Settings) -> Service:
         drain_s=settings.drain_s,
     )
     engine = Database(settings.engine_database_url, name="events-engine", session=PLANNING)
-    api = Database(settings.api_database_url, connections_max=4, name="events-api")
     outbox = Outbox(engine, "events", kafka.publish, sweep_after_s=settings.sweep_after_s)
     secrets, allowed = Secrets(settings.secret_keys), networks(settings.webhook_allow)
     caller = Caller(allowed, timeout_s=settings.webhook_timeout_s)
     webhooks = Webhooks(
         engine, outbox, caller=caller, secrets=secrets, health=health, rules=rules_of(settings)
     )
-    handlers = Handlers(webhooks.room, webhooks.take, settings.webhook_lease_s)
-    log = Stream(
-        *EVERY_FACT,
-        name="events.log",
-        handler=handlers.on_any,
-        health=health,
-        send=kafka.publish,
-        database=engine,
-        outbox=outbox,
-        brake=Brake(parked_share_max=settings.parked_share_max),
-        gather_s=settings.gather_s,
-    )
-    kafka.consume(log, group=settings.group)
-    retention = Retention(engine, log_days=settings.log_days)
+    consume(settings, kafka, engine=engine, outbox=outbox, webhooks=webhooks)
+    api = Database(settings.api_database_url, connections_max=4, name="events-api")
     server = Server(settings.rpc_listen, settings.rpc_token)
-    answers = EventsApi(api, engine, AskedWebhooks(secrets, allowed, webhooks.wake))
-    add_EventsServiceServicer_to_server(answers, server.grpc)
-
-    async def close() -> None:
-        await webhooks.drain()
-        await outbox.drain()
-        await kafka.close()
-        await caller.close()
-        await api.close()
-        await engine.close()
-
+    asked = AskedWebhooks(secrets, allowed, webhooks.wake)
+    add_EventsServiceServicer_to_server(EventsApi(api, engine, asked), server.grpc)
+    retention = Retention(engine, log_days=settings.log_days)
     return Service(
         "events",
         [
@@ -95,13 +75,40 @@ def create(settings: Settings) -> Service:
             partial(every, SWEEP_EVERY_S, outbox.sweep, health),
             partial(every, DAY_S, retention.keep, health),
         ],
-        close,
+        partial(close, webhooks.drain, outbox.drain, kafka.close, caller.close, api.close,
+                engine.close),
         health,
         drain=webhooks.drain,
         drain_s=settings.drain_s,
         health_host=settings.health_host,
         health_port=settings.health_port,
+    )  # fmt: skip
+
+
+def consume(
+    settings: Settings, kafka: Kafka, *, engine: Database, outbox: Outbox, webhooks: Webhooks
+) -> None:
+    """Every fact there is, by one stream."""
+    handlers = Handlers(webhooks.room, webhooks.take, settings.webhook_lease_s)
+    log = Stream(
+        *EVERY_FACT,
+        name="events.log",
+        handler=handlers.on_any,
+        health=kafka.health,
+        send=kafka.publish,
+        database=engine,
+        outbox=outbox,
+        brake=Brake(parked_share_max=settings.parked_share_max),
+        gather_s=settings.gather_s,
     )
+    kafka.consume(log, group=settings.group)
+
+
+async def close(*parts: Close) -> None:
+    """One after the other, all of them."""
+    async with AsyncExitStack() as stack:
+        for part in reversed(parts):
+            stack.push_async_callback(part)
 
 
 def rules_of(settings: Settings) -> Rules:

@@ -88,7 +88,7 @@ class Caller:
         except TimeoutError:
             return Answer(0, "no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Answer(0, f"{type(error).__name__}: {error}"[:ERROR_MAX])
+            return Answer(0, printable(f"{type(error).__name__}: {error}"))
 
     @staticmethod
     def _literal_problem(url: str, resolver: FilteringResolver) -> str:
@@ -110,8 +110,8 @@ class Caller:
         later = retry_after_s(wait, now=clock.now(), parsed=date_of(wait)) if wait else 0.0
         if 200 <= response.status < 300:
             return Answer(response.status)
-        text = "".join(c if c.isprintable() else " " for c in said.decode("utf-8", "replace"))
-        return Answer(response.status, f"HTTP {response.status} {text}"[:ERROR_MAX].strip(), later)
+        text = said.decode("utf-8", "replace")
+        return Answer(response.status, printable(f"HTTP {response.status} {text}"), later)
 
     async def close(self) -> None:
         for session, resolver in self._sessions.values():
@@ -131,6 +131,11 @@ async def read(response: aiohttp.ClientResponse) -> bytes:
     if len(said) > BODY_BYTES_MAX:
         response.close()
     return said[:ERROR_MAX]
+
+
+def printable(text: str) -> str:
+    """What others say, bounded before it is stored."""
+    return "".join(c if c.isprintable() else " " for c in text[:ERROR_MAX]).strip()
 
 
 def date_of(header: str) -> datetime | None:

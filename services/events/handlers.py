@@ -23,6 +23,7 @@ from services.events.store import days, emails, log
 from services.events.store.emails import Email
 from services.events.store.tasks import NewTask
 
+YOUNG = timedelta(days=6)  # no partition is dropped before its seventh day
 LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 
@@ -76,12 +77,13 @@ class Handlers:
             wanted = {day for day in missing - there if may_make(day, today)}
             if wanted:
                 await days.make(tx, wanted | {day - timedelta(days=1) for day in wanted})
-            tx.after_commit(lambda: self._learn(there | wanted))
+            young = {day for day in there | wanted if day > today - YOUNG}
+            tx.after_commit(lambda: self._learn(young))
             missing = missing - there - wanted
         return {one for day, ids in by_day.items() if day not in missing for one in ids}
 
     def _learn(self, there: set[date]) -> None:
-        self.known_days = there
+        self.known_days = there  # not the old ones: they may be dropped at any time
 
     def _tasks(
         self,

@@ -1,6 +1,7 @@
 """The calls that wait for one endpoint here, so many of them at a time under way."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -8,6 +9,8 @@ from kernel import clock
 from services.events.domain.calls import Call
 
 WAITING_MAX = 500
+
+logger = logging.getLogger(__name__)
 
 
 class Line:
@@ -52,7 +55,14 @@ class Line:
     async def _work(self) -> None:
         while self._waiting:
             until, call = self._waiting.popleft()
-            if clock.monotonic_s() < until and not await self._call(call):
+            if clock.monotonic_s() >= until:
+                continue
+            try:
+                more = await self._call(call)
+            except Exception:  # its lease ends, and it comes again
+                logger.exception("a webhook call failed", extra={"event_id": call.event_id})
+                continue
+            if not more:
                 await self._empty()
 
     async def _empty(self) -> None:

@@ -10,6 +10,35 @@ from services.events.domain.endpoint import Endpoint
 WAITING, DELIVERED, FAILED = 0, 1, 2
 
 
+CLAIM = """
+    WITH ready AS (
+        SELECT id, coalesce(busy.room, %(room)s) AS room FROM events.webhooks
+        LEFT JOIN unnest(%(busy)s::uuid[], %(rooms)s::int[]) AS busy(id, room) USING (id)
+        WHERE enabled AND deleted_at IS NULL AND probe_at IS NULL
+    ), probes AS (
+        SELECT id, 1 AS room FROM events.webhooks
+        WHERE enabled AND deleted_at IS NULL AND probe_at <= now() FOR UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT task.* FROM (SELECT * FROM ready UNION ALL SELECT * FROM probes) AS endpoint
+        CROSS JOIN LATERAL (
+            SELECT event_id, endpoint_id FROM events.webhook_tasks
+            WHERE endpoint_id = endpoint.id AND state = 0 AND due_at <= now()
+            ORDER BY due_at LIMIT endpoint.room FOR UPDATE SKIP LOCKED
+        ) AS task LIMIT 1000
+    ), probed AS (
+        UPDATE events.webhooks SET probe_at = now() + make_interval(secs => %(lease_s)s)
+        WHERE id IN (SELECT id FROM probes) AND id IN (SELECT endpoint_id FROM due)
+    )
+    UPDATE events.webhook_tasks t
+    SET token = %(token)s, due_at = now() + make_interval(secs => %(lease_s)s)
+    FROM due JOIN events.webhooks w ON w.id = due.endpoint_id
+    WHERE t.event_id = due.event_id AND t.endpoint_id = due.endpoint_id
+    RETURNING t.event_id::text, t.subject_id::text, t.position::text, t.type, t.tries,
+        extract(epoch FROM now() - t.created_at)::float8,
+        w.id::text, w.tenant_id::text, w.url, w.secret, w.event_types, w.failures
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class NewTask:
     """token: of the claim that it is born with; None: due now, for whoever comes first."""
@@ -65,33 +94,7 @@ async def claim(
     rooms: of the endpoints that are busy here; room: of any other.
     """
     rows = await tx.rows(
-        """
-        WITH ready AS (
-            SELECT id, coalesce(busy.room, %(room)s) AS room FROM events.webhooks
-            LEFT JOIN unnest(%(busy)s::uuid[], %(rooms)s::int[]) AS busy(id, room) USING (id)
-            WHERE enabled AND deleted_at IS NULL AND probe_at IS NULL
-        ), probes AS (
-            SELECT id, 1 AS room FROM events.webhooks
-            WHERE enabled AND deleted_at IS NULL AND probe_at <= now() FOR UPDATE SKIP LOCKED
-        ), due AS (
-            SELECT task.* FROM (SELECT * FROM ready UNION ALL SELECT * FROM probes) AS endpoint
-            CROSS JOIN LATERAL (
-                SELECT event_id, endpoint_id FROM events.webhook_tasks
-                WHERE endpoint_id = endpoint.id AND state = 0 AND due_at <= now()
-                ORDER BY due_at LIMIT endpoint.room FOR UPDATE SKIP LOCKED
-            ) AS task LIMIT 1000
-        ), probed AS (
-            UPDATE events.webhooks SET probe_at = now() + make_interval(secs => %(lease_s)s)
-            WHERE id IN (SELECT id FROM probes) AND id IN (SELECT endpoint_id FROM due)
-        )
-        UPDATE events.webhook_tasks t
-        SET token = %(token)s, due_at = now() + make_interval(secs => %(lease_s)s)
-        FROM due JOIN events.webhooks w ON w.id = due.endpoint_id
-        WHERE t.event_id = due.event_id AND t.endpoint_id = due.endpoint_id
-        RETURNING t.event_id::text, t.subject_id::text, t.position::text, t.type, t.tries,
-            extract(epoch FROM now() - t.created_at)::float8,
-            w.id::text, w.tenant_id::text, w.url, w.secret, w.event_types, w.failures
-        """,
+        CLAIM,
         {
             "room": room,
             "busy": list(rooms),

@@ -1,0 +1,124 @@
+"""The gRPC door: the same rules, the same transaction, other words."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+from contracts.ingest.v1 import email_service_pb2 as pb
+from contracts.ingest.v1.content_pb2 import Attachment
+from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
+from kernel import clock
+from tests.support.ingest import DOMAIN, House, play
+from tests.support.pair import FreshDatabase
+
+if TYPE_CHECKING:  # the name exists for type checkers alone
+    from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceAsyncStub
+
+
+@pytest.fixture
+def house(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
+) -> House:
+    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+
+
+@asynccontextmanager
+async def stub(house: House) -> AsyncIterator["EmailServiceAsyncStub"]:
+    address = f"127.0.0.1:{house.ports.ingest_grpc}"
+    async with grpc.aio.insecure_channel(address) as channel:
+        yield EmailServiceStub(channel)
+
+
+def email(**changes: object) -> pb.Email:
+    made = {
+        "from": f"Shop <hello@{DOMAIN}>",
+        "to": ["delivered@obm-sandbox.net"],
+        "subject": "Your order",
+        "text": "It is on its way.",
+    }
+    return pb.Email(**{**made, **changes})  # type: ignore[arg-type]
+
+
+def credentials(house: House) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {house.key}"),)
+
+
+def test_an_email_is_sent_repeated_and_read(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol()
+            metadata = credentials(house)
+            file = Attachment(filename="a.bin", content=b"\x00\xff")
+            soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
+            request = pb.SendEmailRequest(
+                email=email(
+                    attachments=[file], tags={"kind": "order"}, metadata={"order": "17"},
+                    cc=["c@x.example"], scheduled_at=soon,
+                ),
+                idempotency_key="order-17",
+            )  # fmt: skip
+            first = await door.SendEmail(request, metadata=metadata)
+            again = await door.SendEmail(request, metadata=metadata)
+            assert first.status == "scheduled"
+            assert (again.id, again.idempotent_replayed) == (first.id, True)
+            got = await door.GetEmail(pb.GetEmailRequest(id=first.id), metadata=metadata)
+            assert got.email.subject == "Your order"
+            assert got.email.last_event == "scheduled"
+            assert [one.type for one in got.email.recipients] == ["to", "cc"]
+            assert list(got.email.unavailable) == ["router"]
+            told = await house.accepted(first.id, 2)
+            assert dict(told[0].tags) == {"kind": "order"}
+
+    play(story())
+
+
+def test_mistakes_come_with_their_place(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol()
+            metadata = credentials(house)
+            request = pb.SendEmailRequest(email=email(to=["nobody"]))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await door.SendEmail(request, metadata=metadata)
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            bad = error_details_pb2.BadRequest()
+            status = rpc_status.from_call(refused.value)
+            assert status is not None
+            assert any(detail.Unpack(bad) for detail in status.details)
+            assert [one.field for one in bad.field_violations] == ["to.0"]
+            with pytest.raises(grpc.aio.AioRpcError) as unknown:
+                await door.SendEmail(pb.SendEmailRequest(email=email()))
+            assert unknown.value.code() == grpc.StatusCode.UNAUTHENTICATED
+            with pytest.raises(grpc.aio.AioRpcError) as missing:
+                await door.GetEmail(pb.GetEmailRequest(id="none"), metadata=metadata)
+            assert missing.value.code() == grpc.StatusCode.NOT_FOUND
+
+    play(story())
+
+
+def test_a_batch_names_what_it_left_out(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol()
+            emails = [email(), email(to=["nobody"])]
+            answer = await door.SendEmailBatch(
+                pb.SendEmailBatchRequest(emails=emails, permissive=True),
+                metadata=credentials(house),
+            )
+            assert len(answer.ids) == 1
+            assert [one.index for one in answer.errors] == [1]
+            with pytest.raises(grpc.aio.AioRpcError) as strict:
+                await door.SendEmailBatch(
+                    pb.SendEmailBatchRequest(emails=emails), metadata=credentials(house)
+                )
+            assert strict.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+    play(story())

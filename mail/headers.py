@@ -8,7 +8,6 @@ else, so unfolding gives back the value exactly.
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from email.utils import format_datetime
 from typing import NoReturn
 
 from mail import words
@@ -90,6 +89,8 @@ def unstructured(name: str, text: str) -> bytes:
     return field(name, text)
 
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # whatever the locale
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PIECE = re.compile(r"[ \t]*[^ \t]+")
 
 
@@ -147,10 +148,13 @@ def mailboxes(name: str, boxes: Iterable[Mailbox]) -> bytes:
 
 
 def date(moment: datetime) -> bytes:
-    """The Date field. `moment` must be aware; raises HeaderError otherwise."""
+    """The Date field (RFC 5322 §3.3). `moment` must be aware; raises HeaderError otherwise."""
     if moment.tzinfo is None:
         raise HeaderError("Date needs a time zone")
-    return b"Date: %b\r\n" % format_datetime(moment).encode("ascii")
+    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    return f"Date: {day}, {moment:%d} {month} {moment.year:04} {moment:%H:%M:%S %z}\r\n".encode(
+        "ascii"
+    )
 
 
 def message_id(value: str) -> bytes:

@@ -6,8 +6,6 @@ its assignment carries. What a tenant may write into headers counts for nothing.
 
 import asyncio
 import socket
-from email import policy
-from email.parser import BytesHeaderParser
 from typing import cast
 
 from aiosmtpd.smtp import SMTP
@@ -22,6 +20,7 @@ from kernel.database import Database
 from kernel.errors import BadSetting, Unavailable
 from kernel.outbox import Entry, Outbox
 from kernel.topics import encode
+from mail import message
 from mail.reply import clean
 from services.delivery.domain.sandbox import Scene, message_id_of, scene_of
 from services.delivery.store.sandbox import Capture, SandboxStore
@@ -168,5 +167,4 @@ def complaint(assignment: DeliveryAssigned) -> ComplaintReceived:
 
 
 def subject_of(raw: bytes) -> str:
-    head = raw.partition(b"\r\n\r\n")[0]
-    return clean(str(BytesHeaderParser(policy=policy.default).parsebytes(head)["subject"] or ""))
+    return clean(message.read(raw.partition(b"\r\n\r\n")[0]).get("subject"))

@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from email import message_from_bytes, policy
 
 import pytest
@@ -84,5 +84,7 @@ def test_a_message_id_is_one_id() -> None:
 def test_a_date_has_a_zone() -> None:
     moment = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
     assert headers.date(moment) == b"Date: Tue, 03 Nov 2026 04:05:06 +0000\r\n"
+    east = moment.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert headers.date(east) == b"Date: Tue, 03 Nov 2026 09:35:06 +0530\r\n"
     with pytest.raises(HeaderError):
         headers.date(moment.replace(tzinfo=None))

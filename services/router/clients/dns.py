@@ -42,8 +42,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Cached:
+    """asked again after until_s; a route serves until stale_s meanwhile."""
+
     answer: Answer
     until_s: float
+    stale_s: float
     failures: int = 0
 
 
@@ -79,7 +82,7 @@ class Routes:
         now_s = clock.monotonic_s()
         if cached is None or now_s >= cached.until_s:
             self._ask(domain)
-        if cached is None or now_s >= cached.until_s + STALE_S:
+        if cached is None or now_s >= cached.stale_s:
             return None
         return cached.answer if isinstance(cached.answer, Route) else None
 
@@ -122,17 +125,17 @@ class Routes:
         self, domain: str, answer: Answer, *, ttl_s: float, before: Cached | None
     ) -> None:
         """A failure waits longer each time; it does not push out a route that still serves."""
-        failures = 0
+        now_s, failures = clock.monotonic_s(), 0
+        stale_s = now_s + ttl_s + STALE_S
         if isinstance(answer, Unknown):
             failures = before.failures + 1 if before else 1
             ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
             answer = Unknown(ttl_s, answer.text)
-            now_s = clock.monotonic_s()
-            if before and isinstance(before.answer, Route) and now_s < before.until_s + STALE_S:
-                return
+            if before and isinstance(before.answer, Route) and now_s < before.stale_s:
+                answer, stale_s = before.answer, before.stale_s
         if len(self._cache) >= CACHED_MAX:
             self._cache.clear()
-        self._cache[domain] = Cached(answer, clock.monotonic_s() + ttl_s, failures)
+        self._cache[domain] = Cached(answer, now_s + ttl_s, stale_s, failures)
 
     async def _resolve(self, domain: str) -> tuple[Answer, float]:
         """The answer, and for how many seconds it holds."""

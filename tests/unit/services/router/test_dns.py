@@ -1,0 +1,128 @@
+"""Where mail goes, by what name servers say: RFC 5321 §5.1, RFC 7505."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dns.asyncresolver
+import dns.name
+import dns.resolver
+import pytest
+
+from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, Answer, Routes
+from services.router.domain.routes import Exchanger, Route, StaticRoutes, Unknown
+
+
+@dataclass
+class FakeDns:
+    """records: by (name, type); a missing name does not exist, a missing type has no answer."""
+
+    records: dict[tuple[str, str], Any]
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    async def resolve(self, name: str, kind: str, *, raise_on_no_answer: bool = True) -> Any:  # noqa: ANN401
+        self.asked.append((name, kind))
+        await asyncio.sleep(0)
+        if not any(known == name for known, _ in self.records):
+            raise dns.resolver.NXDOMAIN
+        found = self.records.get((name, kind))
+        if isinstance(found, Exception):
+            raise found
+        return SimpleNamespace(rrset=found)
+
+
+class Set(list[Any]):
+    ttl = 300
+
+
+def mx(*records: tuple[int, str]) -> Set:
+    return Set(
+        SimpleNamespace(preference=preference, exchange=dns.name.from_text(host))
+        for preference, host in records
+    )
+
+
+def routes(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> Routes:
+    return Routes(
+        cast(dns.asyncresolver.Resolver, fake),
+        StaticRoutes(),
+        own_names=frozenset({"mail.self.test"}),
+        on_answer=answered,
+        shuffle=lambda records: records.reverse(),
+    )
+
+
+def ask(fake: FakeDns, domain: str = "example.com") -> Answer | None:
+    async def story() -> Answer | None:
+        answered = asyncio.Event()
+        known = routes(fake, answered.set)
+        assert known.answer(domain) is None
+        await answered.wait()
+        return known.answer(domain)
+
+    return asyncio.run(story())
+
+
+def test_exchangers_come_by_preference_and_equals_are_shuffled() -> None:
+    found = mx((20, "b.mx.test."), (10, "a.mx.test."), (10, "c.mx.test."))
+    answer = ask(FakeDns({("example.com", "MX"): found}))
+    assert isinstance(answer, Route)
+    assert answer.site == "mx.test"
+    assert [one.host for one in answer.exchangers] == ["c.mx.test", "a.mx.test", "b.mx.test"]
+
+
+@pytest.mark.parametrize(
+    ("records", "answer"),
+    [
+        ({("example.com", "MX"): mx((0, "."))}, NULL_MX),
+        ({}, NO_DOMAIN),
+        ({("example.com", "TXT"): Set()}, NO_MX),
+        ({("example.com", "MX"): mx((10, "mail.self.test."))}, LOOP),
+    ],
+)
+def test_what_takes_no_mail_is_said_once_and_for_good(
+    records: dict[tuple[str, str], Any], answer: Answer
+) -> None:
+    assert ask(FakeDns(records)) == answer
+
+
+def test_without_mx_the_address_of_the_domain_is_its_exchanger() -> None:
+    answer = ask(FakeDns({("example.com", "AAAA"): Set(["::1"])}))
+    assert answer == Route("example.com", (Exchanger("example.com", 0, 0),))
+
+
+@pytest.mark.parametrize("error", [dns.resolver.NoNameservers, dns.resolver.LifetimeTimeout])
+def test_a_name_server_that_fails_makes_mail_wait(error: type[Exception]) -> None:
+    answer = ask(FakeDns({("example.com", "MX"): error()}))
+    assert isinstance(answer, Unknown)
+    assert answer.retry_s > 0
+
+
+def test_exchangers_behind_ourselves_are_no_way_out() -> None:
+    found = mx((10, "a.test."), (20, "mail.self.test."), (30, "c.test."))
+    answer = ask(FakeDns({("example.com", "MX"): found}))
+    assert isinstance(answer, Route)
+    assert [one.host for one in answer.exchangers] == ["a.test"]
+
+
+def play(story: Callable[[], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await story()
+
+    asyncio.run(run())
+
+
+def test_a_thousand_messages_ask_once() -> None:
+    async def story() -> None:
+        answered = asyncio.Event()
+        fake = FakeDns({("example.com", "MX"): mx((10, "a.mx.test."))})
+        known = routes(fake, answered.set)
+        for _ in range(1000):
+            assert known.site("example.com") is None
+        await answered.wait()
+        assert {known.site("example.com") for _ in range(1000)} == {"mx.test"}
+        assert fake.asked == [("example.com", "MX")]
+
+    play(story)

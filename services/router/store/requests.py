@@ -62,7 +62,7 @@ LANES = """
 SELECT l.lane, l.site, coalesce(extract(epoch FROM coalesce(l.next_at, l.release_at))::float8, 0),
     l.binding, (SELECT count(*) FROM (
         SELECT 1 FROM router.messages AS m
-        WHERE m.lane = l.lane AND m.state = 'waiting' LIMIT 10000) AS some)
+        WHERE m.lane = l.lane AND m.state = 'waiting' LIMIT 10000) AS counted)
 FROM router.lanes AS l WHERE l.tenant_id = %s AND l.lane > %s ORDER BY l.lane LIMIT %s
 """
 

@@ -227,6 +227,7 @@ _NUMBER = re.compile(r"\b\d{4,}\b")
 
 def normalise(text: str) -> str:
     """The text with addresses, IPs, links, ids and long numbers replaced, so that equals count."""
+    text = text[:MAX_TEXT]
     for pattern, name in (
         (_URL, "<url>"),
         (_ADDRESS, "<address>"),

@@ -17,7 +17,7 @@ from mail import token
 _CLICK, _OPEN = b"click", b"open"
 MAX_URL = 4096
 _START = re.compile(r"<(?:a|area)(?=[\s/])", re.IGNORECASE)
-_REST = re.compile(r"""(?:[^<>"']++|"[^"]*+"|'[^']*+')*+>""")
+_REST = re.compile(r"""(?:[^<>"']++|"[^"]*+"|'[^']*+')*+""")
 _ATTRIBUTE = re.compile(
     r"""([^\s"'<>/=]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'<>]++)))?""",
 )
@@ -67,10 +67,13 @@ def rewrite_html(html: str, replace: Callable[[str], str]) -> str:
         if start.start() < done:
             continue
         rest = _REST.match(html, start.end())
-        if rest is None:
+        end = rest.end() if rest else len(html)
+        if html[end : end + 1] == "<":
+            continue  # not a tag that ends
+        if html[end : end + 1] != ">":
             break  # a quote without its partner: all that follows is inside it
-        pieces += (html[done : start.end()], _rewrite_tag(html[start.end() : rest.end()], replace))
-        done = rest.end()
+        pieces += (html[done : start.end()], _rewrite_tag(html[start.end() : end], replace))
+        done = end
     pieces.append(html[done:])
     return "".join(pieces)
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from mail import canonical, message, smtp
 
 MAX_SIGNATURES = 10
-_TAG = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*=\s*([^;]*?)\s*(?:;|\Z)", re.DOTALL)
+_TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _EMPTY_B = re.compile(rb"([;\s]b[ \t]*=)[^;]*", re.DOTALL)
 _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
 _SPACE = re.compile(r"\s+")
@@ -94,10 +94,13 @@ def _signatures(fields: tuple[bytes, ...]) -> Iterator[Signature]:
 def parse_tags(value: str) -> dict[str, str]:
     """A tag list (RFC 6376 §3.2); a name given twice makes the list empty, as it is invalid."""
     found: dict[str, str] = {}
-    for match in _TAG.finditer(value):
-        if match[1] in found:
+    for part in value.split(";"):
+        name, equals, given = part.partition("=")
+        name = name.strip()
+        if name in found:
             return {}
-        found[match[1]] = match[2]
+        if equals and _TAG_NAME.fullmatch(name):
+            found[name] = given.strip()
     return found
 
 

@@ -24,6 +24,7 @@ def marked(url: str) -> str:
         ('<a b="a > b" href="https://x.example">', '<a b="a > b" href="T(https://x.example)">'),
         ("<a href=https://x.example/ id=1>", '<a href="T(https://x.example/)" id=1>'),
         ("<abbr href='https://x.example'>", None),
+        ('<a <a href="https://x.example">', '<a <a href="T(https://x.example)">'),
         ('<area href="https://x.example">', '<area href="T(https://x.example)">'),
         ('<a href="mailto:a@b.example">', None),
         ('<a href="#top">', None),

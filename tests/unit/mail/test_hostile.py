@@ -1,0 +1,87 @@
+"""Text of strangers, at the length that strangers choose: no reader takes more than a moment."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import (
+    address,
+    bounce,
+    headers,
+    html,
+    links,
+    message,
+    mta_sts,
+    reply,
+    report,
+    tls_rpt,
+    unsubscribe,
+    verify,
+    words,
+)
+
+N = 40_000
+EVIL = [
+    "=?" * N, "=?a?q?" * N, "a" * N, " " * N, "\t;" * N, '"' * N, '\\"' * N, "<" * N, "@" * N,
+    "a@" * N, "a.b-" * N, "-" * N, "1.1." * N, "https://" * N, "<a " * N, "<a x='" * N, "(" * N, "4 5 0 " * N,
+    "b =" * N, "; a" * N, "\n" * N, "\n " * N, "=3D" * N, "%00" * N, "*.a." * N, "5.1.1 " * N,
+]  # fmt: skip
+MOMENT_S = 30  # for all of them; a quadratic reader takes minutes for one
+
+
+def _quiet(function: Callable[[str], object]) -> Callable[[str], None]:
+    def call(text: str) -> None:
+        try:
+            function(text)
+        except ValueError:
+            return
+
+    return call
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "address": address.parse,
+    "addresses": lambda text: list(address.split_list(text)),
+    "words": words.decode,
+    "parameters": message.parameters,
+    "message": lambda text: list(message.walk(message.read(text.encode()))),
+    "parts": lambda text: message.split_parts(text.encode(), b"a"),
+    "reply": lambda text: reply.parse(text.encode()),
+    "classify": lambda text: bounce.classify(550, "", text),
+    "normalise": bounce.normalise,
+    "report": lambda text: report.parse(b"From: MAILER-DAEMON@x.example\n\n" + text.encode()),
+    "status": lambda text: report.parse(
+        b"Content-Type: message/delivery-status\n\nAction: failed\nDiagnostic-Code: "
+        + text.encode()
+    ),
+    "tags": verify.parse_tags,
+    "signature": lambda text: verify.read(
+        f"DKIM-Signature: {text}\n\n{text}".encode()
+    ).signatures(),
+    "custom": lambda text: headers.custom_field("X-A", text),
+    "subject": lambda text: headers.unstructured("Subject", text),
+    "html": html.read,
+    "rewrite_html": lambda text: links.rewrite_html(text, str.upper),
+    "rewrite_text": lambda text: links.rewrite_text(text, str.upper),
+    "click": lambda text: links.read_click(text, (b"k" * 16,)),
+    "unsubscribe": lambda text: unsubscribe.is_one_click("multipart/form-data; a=b", text.encode()),
+    "policy": lambda text: mta_sts.parse(text.encode()),
+    "policy_id": lambda text: mta_sts.policy_id((f"v=STSv1; id={text}",)),
+    "destinations": lambda text: tls_rpt.destinations([f"v=TLSRPTv1; rua={text}"]),
+}
+
+
+@pytest.mark.timeout(MOMENT_S)
+@pytest.mark.parametrize("name", READERS)
+def test_hostile_text_costs_a_moment_at_most(name: str) -> None:
+    read = _quiet(READERS[name])
+    for evil in EVIL:
+        read(evil)
+
+
+@pytest.mark.parametrize("name", READERS)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_any_text_is_read_or_refused(name: str, text: str) -> None:
+    _quiet(READERS[name])(text)

@@ -49,9 +49,11 @@ async def emails(
     source, others = _walk(wanted)
     order = "ASC" if wanted.before else "DESC"
     rows = await tx.rows(
-        f"SELECT email_id::text, rank, message_id::text FROM {source}"  # noqa: S608
-        f" WHERE tenant_id = %(tenant)s AND email_id > %(low)s AND email_id < %(high)s {others}"
-        f" ORDER BY email_id {order} LIMIT %(limit)s",
+        "SELECT DISTINCT ON (walk.email_id) e.email_id::text, e.rank, e.message_id::text"  # noqa: S608
+        f" FROM {source} AS walk JOIN events.emails e USING (tenant_id, email_id)"
+        " WHERE walk.tenant_id = %(tenant)s AND walk.email_id > %(low)s"
+        f" AND walk.email_id < %(high)s {others}"
+        f" ORDER BY walk.email_id {order} LIMIT %(limit)s",
         {
             "tenant": tenant_id,
             "low": low,
@@ -68,31 +70,26 @@ async def emails(
     return listed[::-1] if wanted.before else listed
 
 
-RECIPIENTS = "SELECT DISTINCT tenant_id, email_id FROM events.state WHERE tenant_id = %(tenant)s"
 WALKS = {
-    "to": f"{RECIPIENTS} AND recipient = %(to)s AND email_id > %(low)s AND email_id < %(high)s",
-    "tag": "SELECT tenant_id, email_id FROM events.tags WHERE tag = %(tag)s",
-    "domain": f"{RECIPIENTS} AND domain = %(domain)s"
-    " AND email_id > %(low)s AND email_id < %(high)s",
-}
-LOOKED_UP = {
-    "to": "EXISTS (SELECT FROM events.state s WHERE s.tenant_id = e.tenant_id"
-    " AND s.email_id = e.email_id AND s.recipient = %(to)s)",
-    "tag": "EXISTS (SELECT FROM events.tags t WHERE t.tenant_id = e.tenant_id"
-    " AND t.email_id = e.email_id AND t.tag = %(tag)s)",
-    "domain": "EXISTS (SELECT FROM events.state s WHERE s.tenant_id = e.tenant_id"
-    " AND s.email_id = e.email_id AND s.domain = %(domain)s)",
+    "to": ("events.state", "recipient = %(to)s"),
+    "tag": ("events.tags", "tag = %(tag)s"),
+    "domain": ("events.state", "domain = %(domain)s"),
 }
 
 
 def _walk(wanted: Wanted) -> tuple[str, str]:
-    asked = [name for name in ("to", "tag", "domain") if getattr(wanted, name)]
-    source = "events.emails e"
-    if asked:
-        source = f"({WALKS[asked[0]]}) AS walk JOIN events.emails e USING (tenant_id, email_id)"
-    conditions = [LOOKED_UP[name] for name in asked[1:]]
-    conditions += ["e.rank = %(rank)s"] if wanted.rank is not None else []
-    return source, "".join(f" AND {condition}" for condition in conditions)
+    """The table to go along, and the conditions on its rows."""
+    asked = [name for name in WALKS if getattr(wanted, name)]
+    rank = [" AND e.rank = %(rank)s"] if wanted.rank is not None else []
+    if not asked:
+        return "events.emails", "".join(rank).replace("e.rank", "walk.rank")
+    source, condition = WALKS[asked[0]]
+    looked_up = [
+        f" AND EXISTS (SELECT FROM {table} AS other WHERE other.tenant_id = e.tenant_id"
+        f" AND other.email_id = e.email_id AND other.{one})"
+        for table, one in (WALKS[name] for name in asked[1:])
+    ]
+    return source, "".join([f" AND walk.{condition}", *looked_up, *rank])
 
 
 async def accepts(tx: Transaction, message_ids: Iterable[str]) -> dict[str, MessageAccepted]:
@@ -127,9 +124,9 @@ async def told(tx: Transaction, tenant_id: str, *, after: str, limit: int) -> li
     """What a tenant was told, as it was recorded. The last second waits for transactions that
     began earlier and commit later: a reader that pages on misses none."""
     some = (
-        f"SELECT {COLUMNS} FROM events.{{}} WHERE tenant_id = %(tenant)s AND told > 0"  # noqa: S608
+        f"SELECT {COLUMNS} FROM events.{{}} AS line WHERE tenant_id = %(tenant)s AND told > 0"  # noqa: S608
         " AND position > %(after)s AND recorded_at < now() - interval '1 second'"
-        " ORDER BY position LIMIT %(limit)s"
+        " ORDER BY line.position LIMIT %(limit)s"
     )
     rows = await tx.rows(
         f"SELECT * FROM (({some.format('log')}) UNION ALL ({some.format('facts')})) AS both_tables"  # noqa: S608

@@ -84,7 +84,7 @@ async def page(
         f"SELECT {SHOWN} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608
         " AND deleted_at IS NULL AND (%(after)s::uuid IS NULL OR id < %(after)s)"
         " AND (%(before)s::uuid IS NULL OR id > %(before)s)"
-        f" ORDER BY id {order} LIMIT %(limit)s",
+        f" ORDER BY webhooks.id {order} LIMIT %(limit)s",
         {
             "tenant": tenant_id,
             "after": after or None,

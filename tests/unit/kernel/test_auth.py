@@ -1,0 +1,95 @@
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernel import auth
+from kernel.auth import Authenticator, Denied
+from kernel.crypto import sha256
+
+NOW = datetime(2030, 1, 31, tzinfo=UTC)
+
+
+@dataclass
+class Stored:
+    test: bool = False
+    deleted: bool = False
+    scopes: list[str] = field(default_factory=lambda: [auth.FULL_ACCESS])
+    cidrs: list[str] = field(default_factory=list)
+    expires_at: Timestamp = field(default_factory=Timestamp)
+
+
+def reason_of(stored: Stored, *, client: str = "192.0.2.1", scope: str = "sending_access") -> str:
+    with pytest.raises(Denied) as denied:
+        auth.permit(stored, client=client, now_s=NOW.timestamp(), scope=scope)
+    return denied.value.reason
+
+
+def test_a_new_key_says_what_it_is_for_and_is_known_by_its_hash() -> None:
+    live, test = auth.make(test=False), auth.make(test=True)
+
+    assert live.startswith("obm_live_")
+    assert test.startswith("obm_test_")
+    assert auth.digest(live) == sha256(live)
+    assert live != auth.make(test=False)
+
+
+@given(st.integers(0, 44), st.sampled_from(auth.ALPHABET))
+def test_a_mistyped_key_is_refused_without_a_lookup(position: int, character: str) -> None:
+    key = "obm_live_012345678901234567890123456789"
+    key += auth.checksum(key)
+    changed = key[:position] + character + key[position + 1 :]
+    if changed == key:
+        return
+
+    with pytest.raises(Denied) as denied:
+        auth.digest(changed)
+    assert denied.value.reason == "invalid"
+
+
+def test_a_request_without_a_bearer_key_is_told_how_to_send_one() -> None:
+    for header in ("", "Bearer", "Bearer ", "Basic abc"):
+        with pytest.raises(Denied) as denied:
+            auth.bearer(header)
+        assert denied.value.reason == "missing"
+    assert auth.bearer("bearer abc") == "abc"
+
+
+def test_an_expired_a_distant_and_a_narrow_key_are_told_apart() -> None:
+    past, future = (Timestamp(seconds=int(NOW.timestamp()) + at) for at in (0, 1))
+
+    assert reason_of(Stored(deleted=True)) == "invalid"
+    assert reason_of(Stored(expires_at=past)) == "expired"
+    assert reason_of(Stored(cidrs=["198.51.100.0/24"])) == "elsewhere"
+    assert reason_of(Stored(cidrs=["198.51.100.0/24"]), client="") == "elsewhere"
+    assert reason_of(Stored(scopes=["sending_access"]), scope=auth.FULL_ACCESS) == "restricted"
+    narrow = Stored(
+        scopes=["sending_access"], cidrs=["192.0.2.0/24", "2001:db8::/32"], expires_at=future
+    )
+    for client in ("192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"):
+        auth.permit(narrow, client=client, now_s=NOW.timestamp(), scope="sending_access")
+
+
+def test_a_key_works_the_moment_it_exists() -> None:
+    key = auth.make(test=False)
+    asked: list[bytes] = []
+
+    async def fetch(digest: bytes) -> Stored | None:
+        asked.append(digest)
+        return Stored() if digest == sha256(key) else None
+
+    authenticator: Authenticator[Stored] = Authenticator(lambda _: None, fetch)
+
+    async def check(secret: str) -> Stored:
+        return await authenticator.check(
+            f"Bearer {secret}", client="192.0.2.1", now=NOW, scope="sending_access"
+        )
+
+    assert asyncio.run(check(key)) == Stored()
+    with pytest.raises(Denied):
+        asyncio.run(check(auth.make(test=False)))
+    assert len(asked) == 2

@@ -1,0 +1,45 @@
+from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MESSAGE_CLASS_EXPRESS
+from services.ingest.domain.limits import Limiter
+from services.ingest.domain.volume import Volume
+
+
+def test_a_second_lets_its_requests_through_and_no_more() -> None:
+    limiter = Limiter(10)
+
+    quotas = [limiter.take("key", 100.0) for _ in range(12)]
+
+    assert [one.remaining for one in quotas] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0]
+    assert [one.retry_after_s for one in quotas] == [0] * 10 + [1, 1]
+    assert limiter.take("key", 100.1).retry_after_s == 0
+    assert limiter.take("key", 100.1).retry_after_s == 1
+
+
+def test_one_key_does_not_use_up_the_limit_of_another() -> None:
+    limiter = Limiter(1)
+    limiter.take("one", 5.0)
+
+    assert limiter.take("one", 5.0).retry_after_s == 1
+    assert limiter.take("two", 5.0).retry_after_s == 0
+
+
+def test_over_a_minute_as_many_pass_as_the_rate_says() -> None:
+    limiter = Limiter(5)
+
+    passed = sum(limiter.take("key", 50 + n / 100).retry_after_s == 0 for n in range(6000))
+
+    assert 5 * 60 <= passed <= 5 * 60 + 5
+
+
+def test_a_tenants_messages_become_bulk_after_a_thousand_in_ten_seconds_and_recover() -> None:
+    volume = Volume(1000)
+
+    def classify(messages: int, now_s: float, stream: str = "transactional") -> int:
+        return volume.classify("tenant", stream, messages=messages, now_s=now_s)
+
+    assert classify(600, 0) == MESSAGE_CLASS_EXPRESS
+    assert classify(400, 5) == MESSAGE_CLASS_EXPRESS
+    assert classify(1, 9) == MESSAGE_CLASS_BULK
+    assert classify(1, 11) == MESSAGE_CLASS_EXPRESS  # the first 600 are forgotten
+    assert volume.classify("other", "transactional", messages=1, now_s=9) == MESSAGE_CLASS_EXPRESS
+    assert classify(1, 40, "broadcast") == MESSAGE_CLASS_BULK
+    assert classify(1, 60) == MESSAGE_CLASS_EXPRESS

@@ -1,0 +1,32 @@
+import msgspec
+import pytest
+
+from services.ingest.domain.email import decode_email
+from services.ingest.domain.pointers import problem_of
+
+BASE = '"from":"a@x.net","to":"b@y.net","subject":"s","text":"t"'
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "name", "pointer"),
+    [
+        ("{", 400, "validation_error", ""),
+        ("[]", 422, "validation_error", "#"),
+        ('{"from":"a@x.net"}', 422, "missing_required_field", "#/to"),
+        (f'{{{BASE},"schedule_at":"x"}}', 422, "validation_error", "#/schedule_at"),
+        (f'{{{BASE},"cc":["x",1]}}', 422, "validation_error", "#/cc/1"),
+        (f'{{{BASE},"tags":[{{"name":"ü"}}]}}', 422, "validation_error", "#/tags/0/name"),
+        (f'{{{BASE},"tags":[{{}}]}}', 422, "missing_required_field", "#/tags/0/name"),
+        (f'{{{BASE},"stream":"fast"}}', 422, "validation_error", "#/stream"),
+    ],
+)
+def test_a_wrong_body_is_told_with_its_place(
+    body: str, status: int, name: str, pointer: str
+) -> None:
+    with pytest.raises(msgspec.DecodeError) as wrong:
+        decode_email(body)
+
+    problem = problem_of(wrong.value)
+
+    assert (problem.status, problem.name) == (status, name)
+    assert [fault.pointer for fault in problem.faults] == ([pointer] if pointer else [])

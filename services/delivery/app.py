@@ -42,6 +42,14 @@ SWEEP_EVERY_S = 0.5
 CLOSE_IDLE_EVERY_S = 1.0
 KEEP_EVERY_S = 3600.0
 STARTING = "start"
+# Rows are found by key, a batch at a time: a plan that fits any batch, and that the statistics of
+# a young table do not talk into reading it whole.
+PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 Tables = tuple[Table[Tenant], Table[Domain]]
 
@@ -118,7 +126,7 @@ class House:
             settings.kafka_bootstrap_servers, health,
             prefix=settings.kafka_topic_prefix, client="obm-delivery", drain_s=settings.drain_s,
         )  # fmt: skip
-        database = Database(settings.engine_database_url, name="delivery")
+        database = Database(settings.engine_database_url, name="delivery", session=PLANS)
         return cls(
             settings,
             health,
@@ -135,7 +143,13 @@ class House:
 def create_sender(house: House, tables: Tables) -> Sender:
     settings = house.settings
     return Sender(
-        Committer(house.database, house.outbox, journal=house.journal, health=house.health),
+        Committer(
+            house.database,
+            house.outbox,
+            journal=house.journal,
+            health=house.health,
+            sweep_after_s=settings.sweep_after_s,
+        ),
         create_renderer(house, tables),
         exchangers=create_exchangers(settings),
         limits=Limits(

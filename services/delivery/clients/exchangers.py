@@ -51,7 +51,7 @@ class Exchangers:
         if last is not None:
             return last
         if private:
-            return refused("routing_errors", private, enhanced="5.4.4")
+            return refused("private_address", private, enhanced="5.4.4")
         return Ending(CONNECT, problem="no mail exchanger has an address that can be reached")
 
     async def _ask(self, host: Host, assignment: DeliveryAssigned, *, speak: Speak) -> Ending:

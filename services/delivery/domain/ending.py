@@ -51,7 +51,7 @@ STALE = Ending(problem="the assignment came too late")
 
 
 def refused(bounce_class: str, problem: str, *, enhanced: str = "", peer: Peer = Peer()) -> Ending:
-    """What this message can never do, whoever is asked."""
+    """What this message can never do, whoever is asked; bounce_class: a word for it."""
     return Ending(problem=problem, refusal=bounce_class, enhanced=enhanced, peer=peer)
 
 

@@ -49,11 +49,11 @@ def may_have_arrived(ending: Ending) -> bool:
 def misrouted(assignment: DeliveryAssigned) -> Ending | None:
     """Test mail goes to the sandbox and nowhere else, and nothing else goes there."""
     if assignment.envelope.test and assignment.egress_id != SANDBOX:
-        return refused("routing_errors", "test mail may only go to the sandbox")
+        return refused("misrouted", "test mail may only go to the sandbox")
     if assignment.egress_id == SANDBOX and not assignment.envelope.test:
-        return refused("routing_errors", "the sandbox takes test mail only")
+        return refused("misrouted", "the sandbox takes test mail only")
     if not assignment.exchangers:
-        return refused("routing_errors", "the assignment names no mail exchanger")
+        return refused("misrouted", "the assignment names no mail exchanger")
     return None
 
 

@@ -1,10 +1,10 @@
-"""The journal by groups: `data_sent` before the dot, the outcome after it, in one transaction."""
+"""The journal by groups: `data_sent` before the dot, the outcome after it, in one statement."""
 
 import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from contracts.kernel.v1.outbox_pb2 import Outgoing
+from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel import clock, metrics
 from kernel.backoff import Health, patiently
 from kernel.database import Database
@@ -21,12 +21,19 @@ class Committer:
     """Group commit by arrival. Every step says whether the row was still ours."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, *, journal: Journal, health: Health
+        self,
+        database: Database,
+        outbox: Outbox,
+        *,
+        journal: Journal,
+        health: Health,
+        sweep_after_s: float,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._journal = journal
         self._health = health
+        self._sweep_after_s = sweep_after_s
         self._group: Group[Held | Done, bool] = Group(self._commit, items_max=GROUP_MAX)
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -56,29 +63,20 @@ class Committer:
     async def _commit(self, items: Sequence[Held | Done]) -> list[bool]:
         sent = [item for item in items if isinstance(item, Held)]
         ended = [item for item in items if isinstance(item, Done)]
-        entry = Entry(None, ())
-        try:
-            async with self._database.transaction() as tx:
-                may_send = await self._journal.data_sent(tx, sent) if sent else set()
-                settled = await self._journal.done(tx, ended) if ended else set()
-                told = [one for one in ended if one.held.key in settled]
-                entry = await self._outbox.add(tx, records(told))
-        except BaseException:
-            self._outbox.abandon(entry)
-            raise
-        if told:
+        moved, row = await self._journal.commit(
+            self._database, sent, ended=ended, sweep_after_s=self._sweep_after_s
+        )
+        told = [one for one in ended if one.held.key in moved]
+        if row is not None:
             failpoint("delivery.outcome.committed")
-            self._publish_soon(entry)
+            self._publish_soon(self._outbox.adopt(row, [one.record for one in told]))
         count(told)
-        return [
-            (item.key in may_send) if isinstance(item, Held) else (item.held.key in settled)
-            for item in items
-        ]
+        return [(item if isinstance(item, Held) else item.held).key in moved for item in items]
 
 
-def records(told: Sequence[Done]) -> list[Outgoing]:
-    now = clock.now()
-    return [encode(one.event, now, one.traceparent) for one in told]
+def done_of(held: Held, event: DeliveryAttempted, traceparent: str) -> Done:
+    """An end with its record, made before the commit."""
+    return Done(held, event, encode(event, clock.now(), traceparent))
 
 
 def count(told: Sequence[Done]) -> None:

@@ -11,10 +11,10 @@ from kernel.outbox import Entry, Outbox
 from services.delivery.domain.ending import Ending, attempted
 from services.delivery.domain.recovery import orphaned, settle
 from services.delivery.domain.started import Started
-from services.delivery.loops.committer import count, records
+from services.delivery.loops.committer import count, done_of
 from services.delivery.loops.sender import Sender
 from services.delivery.store.abandoned import ROWS_MAX, Abandoned, Graveyard
-from services.delivery.store.journal import Dead, Done, Journal
+from services.delivery.store.journal import Dead, Journal
 from services.delivery.store.workers import Worker
 
 
@@ -82,7 +82,7 @@ class Recovery:
     async def _end(self, tx: Transaction, ended: Sequence[tuple[Abandoned, Ending]]) -> Entry:
         now_ms = clock.now_ms()
         done = [
-            Done(
+            done_of(
                 one.held,
                 attempted(one.assignment, ending, at_ms=now_ms),
                 one.assignment.envelope.traceparent,
@@ -92,7 +92,7 @@ class Recovery:
         settled = await self._journal.done(tx, done) if done else set()
         told = [one for one in done if one.held.key in settled]
         tx.after_commit(partial(count, told))
-        return await self._outbox.add(tx, records(told))
+        return await self._outbox.add(tx, [one.record for one in told])
 
     async def _orphans(self) -> None:
         """Open under our epoch, long past their time, and in no memory."""

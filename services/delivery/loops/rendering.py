@@ -131,11 +131,11 @@ class Renderer:
         key = self._directory.content_key(envelope.tenant_id)
         signer = self._directory.signer(envelope.domain_id)
         if key is None:
-            return refused("bad_configuration", "content: the tenant no longer exists")
+            return refused("content_unavailable", "the tenant no longer exists")
         if signer is None:
-            return refused("bad_configuration", "content: the sending domain no longer exists")
+            return refused("content_unavailable", "the sending domain no longer exists")
         if isinstance(sealed, Missing):
-            return refused("bad_configuration", "content: the body is gone from the store")
+            return refused("content_unavailable", "the body is gone from the store")
         return _Job(envelope, key, signer, sealed or b"", ready.get(_key(envelope)))
 
     async def _share_out(self, jobs: Sequence[_Job | Ending]) -> list[Mail | Ending]:
@@ -173,10 +173,10 @@ def make(job: _Job, now: datetime, *, drafts: _Drafts) -> Mail | Ending:
         drafts[_key(job.envelope)] = shared
         return render(shared, job.envelope, signer=job.signer, now=now)
     except SealBroken:
-        problem = "content: the body does not belong to this tenant and email"
-        return refused("bad_configuration", problem)
+        problem = "the body does not belong to this tenant and email"
+        return refused("content_unavailable", problem)
     except (ValueError, DecodeError) as error:
-        return refused("bad_configuration", f"content: {error}")
+        return refused("content_invalid", str(error))
 
 
 def opened(job: _Job) -> Draft:

@@ -15,10 +15,10 @@ from services.delivery.domain.ending import STALE, Ending, attempted
 from services.delivery.domain.rendering import Mail
 from services.delivery.domain.started import Key, Started
 from services.delivery.domain.walk import died_idle, keeps_open, misrouted
-from services.delivery.loops.committer import Committer
+from services.delivery.loops.committer import Committer, done_of
 from services.delivery.loops.rendering import Renderer
 from services.delivery.loops.ways import Limits, Way
-from services.delivery.store.journal import Done, Held, word_of
+from services.delivery.store.journal import Held, word_of
 
 AGAIN_AFTER_S = 1.0  # what the database or the store could not answer
 
@@ -155,7 +155,7 @@ class Sender:
         took_ms = int((clock.monotonic_s() - begun_s) * 1000)
         event = attempted(started.assignment, ending, at_ms=clock.now_ms(), duration_ms=took_ms)
         trace = started.assignment.envelope.traceparent
-        done = Done(Held(started.key, started.epoch), event, trace)
+        done = done_of(Held(started.key, started.epoch), event, trace)
         saved = await patiently(partial(self._committer.done, done), self._health)
         logger.info(
             "delivery.attempted" if saved else "delivery.late_reply",

@@ -7,10 +7,12 @@ epoch is the writer's and the stage is the one it knows.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from contracts.delivery.v1 import delivery_service_pb2 as service
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Outcome
+from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Database, Transaction
 from kernel.ids import time_of
@@ -45,23 +47,37 @@ UNION ALL
 SELECT NULL, 0, quiet, NULL, 0, NULL FROM me
 """
 
-DATA_SENT = """
-UPDATE delivery.attempts a SET stage = 'data_sent'
-FROM unnest(%s::uuid[], %s::int[], %s::bigint[]) AS g (message_id, attempt, epoch)
-WHERE a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
-    AND a.stage = 'started'
-RETURNING a.message_id, a.attempt
-"""
-
 DONE = """
 UPDATE delivery.attempts a SET stage = 'done', outcome = g.outcome, ambiguous = g.ambiguous,
     attempted = g.attempted
-FROM unnest(%s::uuid[], %s::int[], %s::bigint[], %s::text[], %s::bool[], %b::bytea[])
-    AS g (message_id, attempt, epoch, outcome, ambiguous, attempted)
+FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(epochs)s::bigint[], %(outcomes)s::text[],
+    %(ambiguous)s::bool[], %(events)b::bytea[], %(records)b::bytea[])
+    AS g (message_id, attempt, epoch, outcome, ambiguous, attempted, record)
 WHERE a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
     AND a.outcome IS NULL
-RETURNING a.message_id, a.attempt
+RETURNING a.message_id, a.attempt, g.record
 """
+
+# A whole group in one statement. Messages of an OutgoingBatch, put behind one another, are an
+# OutgoingBatch (protobuf's encoding of a repeated field), so that the outbox tells what was moved.
+COMMIT = f"""
+WITH sent AS (
+    UPDATE delivery.attempts a SET stage = 'data_sent'
+    FROM unnest(%(sent_ids)s::uuid[], %(sent_attempts)s::int[], %(sent_epochs)s::bigint[])
+        AS g (message_id, attempt, epoch)
+    WHERE a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
+        AND a.stage = 'started'
+    RETURNING a.message_id, a.attempt
+), done AS ({DONE}), told AS (
+    INSERT INTO delivery.outbox (records, messages, due_at)
+    SELECT string_agg(record, ''::bytea), count(*), now() + make_interval(secs => %(sweep_after_s)s)
+    FROM done HAVING count(*) > 0
+    RETURNING id
+)
+SELECT message_id, attempt, NULL::bigint FROM sent
+UNION ALL SELECT message_id, attempt, NULL FROM done
+UNION ALL SELECT NULL, NULL, id FROM told
+"""  # noqa: S608 - our own words
 
 FOUND = """
 SELECT a.message_id, a.attempt, a.stage, a.assignment, a.attempted
@@ -99,11 +115,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An attempt that came to its end."""
+    """An attempt that came to its end; record: how it is told."""
 
     held: Held
     event: DeliveryAttempted
-    traceparent: str = ""
+    record: Outgoing
 
 
 class Journal:
@@ -138,22 +154,35 @@ class Journal:
             raise Dead
         return begun
 
-    async def data_sent(self, tx: Transaction, held: Sequence[Held]) -> set[Key]:
-        """Those whose dot may be sent now. The others are no longer ours."""
-        ordered = sorted(held, key=lambda one: one.key)
-        return _keys(await tx.rows(DATA_SENT, _columns(ordered)))
+    async def commit(
+        self,
+        database: Database,
+        sent: Sequence[Held],
+        *,
+        ended: Sequence[Done],
+        sweep_after_s: float,
+    ) -> tuple[set[Key], int | None]:
+        """Durable when it returns: `data_sent` of some, the end of others, and its outbox row.
+
+        The keys of those that moved, and the row. What did not move is no longer ours: its dot
+        must not be sent, its answer not be told.
+        """
+        ids, attempts, epochs = _columns(sorted(sent, key=lambda one: one.key))
+        named = {"sent_ids": ids, "sent_attempts": attempts, "sent_epochs": epochs}
+        params = named | _ends(ended) | {"sweep_after_s": sweep_after_s}
+        moved: set[Key] = set()
+        outbox_row: int | None = None
+        for message_id, attempt, row in await database.once(COMMIT, params):
+            if row is None:
+                moved.add(_key(message_id, attempt))
+            else:
+                outbox_row = row
+        return moved, outbox_row
 
     async def done(self, tx: Transaction, ended: Sequence[Done]) -> set[Key]:
-        """Those that were still open, and ours."""
-        ordered = sorted(ended, key=lambda one: one.held.key)
-        events = [one.event for one in ordered]
-        params = (
-            *_columns([one.held for one in ordered]),
-            [word_of(event) for event in events],
-            [event.ambiguous for event in events],
-            [event.SerializeToString() for event in events],
-        )
-        return _keys(await tx.rows(DONE, params))
+        """Those that were still open, under the epoch that is said."""
+        rows = await tx.rows(DONE, _ends(ended))
+        return {_key(message_id, attempt) for message_id, attempt, _ in rows}
 
     async def find(self, tx: Transaction, keys: Sequence[Key]) -> list[service.AttemptRecord]:
         """What is known of attempts; those that are unknown are not among them."""
@@ -209,6 +238,20 @@ def word_of(event: DeliveryAttempted) -> str:
     return Outcome.Name(event.outcome).removeprefix("OUTCOME_").lower()
 
 
+def _ends(ended: Sequence[Done]) -> dict[str, list[Any]]:
+    ordered = sorted(ended, key=lambda one: one.held.key)
+    ids, attempts, epochs = _columns([one.held for one in ordered])
+    return {
+        "ids": ids,
+        "attempts": attempts,
+        "epochs": epochs,
+        "outcomes": [word_of(one.event) for one in ordered],
+        "ambiguous": [one.event.ambiguous for one in ordered],
+        "events": [one.event.SerializeToString() for one in ordered],
+        "records": [OutgoingBatch(records=[one.record]).SerializeToString() for one in ordered],
+    }
+
+
 def _columns(held: Sequence[Held]) -> tuple[list[str], list[int], list[int]]:
     return (
         [one.key.message_id for one in held],
@@ -219,7 +262,3 @@ def _columns(held: Sequence[Held]) -> tuple[list[str], list[int], list[int]]:
 
 def _key(message_id: UUID, attempt: int) -> Key:
     return Key(str(message_id), attempt)
-
-
-def _keys(rows: Iterable[tuple[UUID, int]]) -> set[Key]:
-    return {_key(*row) for row in rows}

@@ -25,7 +25,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_EXPRESS, Envelope
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
-from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Verdict
+from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Reason, Verdict
 from kernel import clock
 from kernel.backoff import Health
 from kernel.crypto import new_secret_key
@@ -198,14 +198,17 @@ class House:
 
 
 def screened(
-    envelope: Envelope, verdict: "Verdict.ValueType" = VERDICT_PASS, **extra: object
+    envelope: Envelope,
+    verdict: "Verdict.ValueType" = VERDICT_PASS,
+    *,
+    reasons: Sequence[Reason] = (),
 ) -> MessageScreened:
     return MessageScreened(
         message_id=envelope.message_id,
         message_class=envelope.message_class,
         envelope=envelope,
         verdict=verdict,
-        **extra,
+        reasons=reasons,
     )
 
 

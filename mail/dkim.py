@@ -65,15 +65,24 @@ class Signer:
         if self.rsa_key is not None and self.rsa_key.key_size < 1024:
             raise ValueError("an RSA key under 1024 bits must not sign (RFC 8301)")
 
-    def sign(self, headers: Sequence[bytes], body: bytes, now: datetime) -> bytes:
+    def sign(
+        self,
+        headers: Sequence[bytes],
+        body: bytes,
+        now: datetime,
+        *,
+        hashed: bytes | None = None,
+    ) -> bytes:
         """The DKIM-Signature fields to put on top of the message, each with its CRLF.
 
         `headers`: the fields, each whole (folded or not) with its CRLF, as in `Composed.headers`.
-        `body`: with CRLF line ends, before dot-stuffing. `now`: aware; becomes `t=`.
+        `body`: with CRLF line ends, before dot-stuffing. `now`: aware; becomes `t=`. `hashed`:
+        the `body_hash` of the body, where recipients share one.
         """
-        body_hash = b64encode(sha256(canonical.relaxed_body(body)).digest())
+        if hashed is None:
+            hashed = body_hash(body)
         names, signed = self._signed(headers)
-        stamp = b"t=%d;%bbh=%b;%bh=%b;" % (int(now.timestamp()), _FOLD, body_hash, _FOLD, names)
+        stamp = b"t=%d;%bbh=%b;%bh=%b;" % (int(now.timestamp()), _FOLD, hashed, _FOLD, names)
         out = b""  # RSA on top: some verifiers look at the first signature only
         if self.rsa_key is not None and self.rsa_selector is not None:
             start = self._start(b"rsa-sha256", self.rsa_selector, stamp)
@@ -120,6 +129,11 @@ class Signer:
         order = tuple(name for name in chosen if name in counts)
         self._lists[shape] = (b":".join(_folded(names)), order)
         return self._lists[shape]
+
+
+def body_hash(body: bytes) -> bytes:
+    """`bh=` of a body (§3.7): what signing it for the next recipient need not do again."""
+    return b64encode(sha256(canonical.relaxed_body(body)).digest())
 
 
 def _folded(names: Sequence[bytes]) -> Iterator[bytes]:

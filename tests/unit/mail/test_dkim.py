@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mail import canonical
 from mail.address import parse
 from mail.compose import Composed, Email, compose
-from mail.dkim import Signer, chunks, dkim_record, zone_text
+from mail.dkim import Signer, body_hash, chunks, dkim_record, zone_text
 from mail.headers import field
 from mail.smtp import normalise
 
@@ -112,6 +112,13 @@ def test_a_key_of_one_kind_gives_one_signature() -> None:
         assert out.count(b"DKIM-Signature:") == 1
     with pytest.raises(ValueError, match="no DKIM key"):
         Signer("a.example")
+
+
+def test_recipients_of_one_body_share_its_hash() -> None:
+    composed = message()
+    hashed = body_hash(composed.body)
+    shared = SIGNER.sign(composed.headers, composed.body, NOW, hashed=hashed)
+    assert shared == SIGNER.sign(composed.headers, composed.body, NOW)
 
 
 def test_the_record_is_cut_for_dns() -> None:

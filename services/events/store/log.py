@@ -6,6 +6,7 @@ more here than the rows it carries.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
 
 from kernel.database import Transaction
@@ -26,8 +27,12 @@ OPEN = """
     ), state AS (
         INSERT INTO events.state AS held (subject_id, tenant_id, email_id, recipient, domain,
             seq, told, rank, closed, closed_at, delayed_at)
-        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
-            %s::int[], %s::smallint[], %s::smallint[], %s::timestamptz[], %s::timestamptz[])
+        SELECT id, tenant_id, email_id, recipient, domain, seq, told, rank, closed,
+            to_timestamp(nullif(closed_at, 0)), to_timestamp(nullif(delayed_at, 0))
+        FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
+            %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[])
+            AS v(id, tenant_id, email_id, recipient, domain, seq, told, rank, closed, closed_at,
+                delayed_at)
         ON CONFLICT (subject_id) DO UPDATE SET seq = held.seq WHERE false
         RETURNING subject_id
     )
@@ -54,9 +59,10 @@ ROWS = """
 """
 STATES = """
         UPDATE events.state s SET seq = v.seq, told = v.told, rank = v.rank, closed = v.closed,
-            closed_at = v.closed_at, delayed_at = v.delayed_at
+            closed_at = to_timestamp(nullif(v.closed_at, 0)),
+            delayed_at = to_timestamp(nullif(v.delayed_at, 0))
         FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::smallint[], %s::smallint[],
-            %s::timestamptz[], %s::timestamptz[])
+            %s::float8[], %s::float8[])
             AS v(id, seq, told, rank, closed, closed_at, delayed_at)
         WHERE s.subject_id = v.id AND s.subject_id = ANY(%s::uuid[])
 """
@@ -204,9 +210,14 @@ def _changing(states: Sequence[State]) -> list[object]:
         [s.told for s in states],
         [int(s.rank) for s in states],
         [s.closed for s in states],
-        [s.closed_at for s in states],
-        [s.delayed_at for s in states],
+        [_seconds(s.closed_at) for s in states],
+        [_seconds(s.delayed_at) for s in states],
     ]
+
+
+def _seconds(moment: datetime | None) -> str:
+    """Unix time for an array without nulls, which psycopg would look at one by one; 0: none."""
+    return repr(moment.timestamp()) if moment else "0"
 
 
 def _ranks(ranks: Mapping[tuple[str, str], int]) -> list[object]:

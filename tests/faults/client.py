@@ -45,6 +45,10 @@ class Client:
             worker.join()
         self._workers = []
 
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
     def resume(self) -> None:
         self._stop.clear()
         self.start()

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.router.v1.events_pb2 import CLOSED_STATE_DELIVERED, MessageClosed
+from services.events.domain.facts import Kind
 from tests.faults.world import World, lines
 
-EVENTS_SQL = b"SELECT type, payload FROM events.log"
+EVENTS_SQL = (
+    b"SELECT kind, payload FROM events.log UNION ALL SELECT kind, payload FROM events.facts"
+)
 TERMINAL = {
     "email.delivered", "email.bounced", "email.failed", "email.suppressed", "email.canceled",
 }  # fmt: skip
@@ -84,12 +87,12 @@ def collect(world: World) -> Evidence:
     closed: dict[str, list[int]] = {}
     flagged: Counter[str] = Counter()
     with world.database() as connection:
-        rows: list[tuple[str, bytes]] = connection.execute(EVENTS_SQL).fetchall()  # type: ignore[assignment]
+        rows: list[tuple[int, bytes]] = connection.execute(EVENTS_SQL).fetchall()  # type: ignore[assignment]
         for kind, payload in rows:
-            if kind == "router.message-closed.v1":
+            if kind == Kind.CLOSED:
                 event = MessageClosed.FromString(bytes(payload))
                 closed.setdefault(event.recipient, []).append(event.state)
-            else:
+            elif kind == Kind.ATTEMPTED:
                 attempt = DeliveryAttempted.FromString(bytes(payload))
                 flagged[attempt.recipient] += attempt.ambiguous
     copies = Counter(str(line["recipient"]) for line in lines(world.folder / "sink.jsonl"))

@@ -29,3 +29,12 @@ POINTS = (
     "events.webhook.claimed",
     "events.webhook.posted",
 )
+
+# Where a process that stops and wakes up late would do the most harm: inside a transaction, and
+# between the journal and the dot. Who freezes must not starve who is to freeze beside it.
+FREEZING_ROUNDS = (
+    ("delivery.assigned.in_transaction", "events.log.in_transaction"),
+    ("router.tick.in_transaction",),
+    ("router.screened.in_transaction",),
+    ("delivery.data_sent",),
+)

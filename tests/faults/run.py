@@ -9,7 +9,7 @@ from tests.faults.oracle import Verdict, collect, judge
 from tests.faults.scenarios import Scenario
 from tests.faults.world import World, world
 
-WARM_UP_S = 2.0
+WARM_UP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ def examine(scenario: Scenario, *, seed: int, folder: Path | None = None) -> Res
 
 
 def _examine(scenario: Scenario, folder: Path, seed: int) -> Result:
-    began = time.monotonic()
     with world(folder, seed=seed, rate_per_s=scenario.rate_per_s) as there:
-        return judged(there, scenario, began)
+        return judged(there, scenario)
 
 
-def judged(there: World, scenario: Scenario, began: float) -> Result:
+def judged(there: World, scenario: Scenario) -> Result:
     """Act on a world that is running, let it come to rest, and ask the oracle."""
+    began = time.monotonic()
     time.sleep(WARM_UP_S)
     problems = []
     try:

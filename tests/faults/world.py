@@ -26,7 +26,21 @@ POLL_S = 0.25
 # Patience is measured in seconds here, not in minutes: the same code, other settings.
 IMPATIENT = {
     "OUTBOX_SWEEP_AFTER_S": "1",
+    "INGEST_AUDIT_EVERY_S": "2",
+    "INGEST_AUDIT_OPEN_AFTER_S": "20",
+    "INGEST_AUDIT_CLOSED_AFTER_S": "20",
+    "INGEST_AUDIT_AGAIN_AFTER_S": "10",
     "ROUTER_RETRY_SCHEDULE_S": "1,1,2,2,4",
+    "ROUTER_ASSIGNMENT_VALID_S": "20",
+    "ROUTER_ASK_AFTER_S": "3",
+    "ROUTER_ASK_EVERY_S": "1",
+    "ROUTER_ASK_MOST_S": "6",
+    "DELIVERY_LEASE_S": "6",
+    "DELIVERY_RECOVER_EVERY_S": "1",
+    "DELIVERY_ORPHAN_AFTER_S": "5",
+    "EVENTS_WEBHOOK_SCHEDULE_S": "0,1,1,2,2,4,4,8,8,8,8,8",
+    "EVENTS_WEBHOOK_LEASE_S": "5",
+    "EVENTS_WEBHOOK_PROBE_S": "1",
     "LOG_FORMAT": "json",
 }
 
@@ -59,11 +73,15 @@ class World:
             "SELECT count(*) FROM delivery.attempts WHERE stage = 'data_sent'"
         )
 
-    def kill(self, name: str) -> None:
-        self.processes[name].kill()
+    def fell(self, name: str) -> None:
+        """A service has just died or frozen."""
         self.faults += 1
         if name == "delivery":
             self.note_data_sent()
+
+    def kill(self, name: str) -> None:
+        self.processes[name].kill()
+        self.fell(name)
 
     def pause(self, turn: int) -> None:
         """A moment that differs from turn to turn, and is the same for the same seed."""
@@ -101,12 +119,10 @@ class World:
         return open_now == 0 and len(self.client.accepted) <= self.count(CLOSED_IN_LOG)
 
     def all_told(self) -> bool:
-        return self.count("SELECT count(*) FROM events.webhook_tasks WHERE state = 'waiting'") == 0
+        return self.count("SELECT count(*) FROM events.webhook_tasks WHERE state = 0") == 0
 
 
-CLOSED_IN_LOG = (
-    "SELECT count(DISTINCT subject_id) FROM events.log WHERE type = 'router.message-closed.v1'"
-)
+CLOSED_IN_LOG = "SELECT count(DISTINCT subject_id) FROM events.log WHERE kind = 6"  # Kind.CLOSED
 
 
 def wait_until(done: Callable[[], bool], within_s: float, complaint: str) -> None:

@@ -93,7 +93,7 @@ class Owner:
     async def run(self) -> None:
         """A loop: tick when there is something to do."""
         while True:
-            wait_s = await patiently(self._turn, self._health)
+            wait_s = await patiently(self.tick, self._health)
             await asyncio.sleep(min(self._pace.gap_s, wait_s))
             if wait_s > self._pace.gap_s:
                 await self._rest(wait_s - self._pace.gap_s)
@@ -105,7 +105,7 @@ class Owner:
         except TimeoutError:
             pass
 
-    async def _turn(self) -> float:
+    async def tick(self) -> float:
         """One tick, if this process is the owner; seconds until the next."""
         self._woken.clear()
         if not self.owns:
@@ -114,7 +114,7 @@ class Owner:
         entry = Entry(None, ())
         try:
             async with self._lease.transaction() as tx:
-                ticked = await self._tick(tx)
+                ticked = await self._decide(tx)
                 entry = ticked.entry
                 failpoint("router.tick.in_transaction")
         except Fenced:
@@ -129,7 +129,7 @@ class Owner:
         failpoint("router.tick.published")
         return ticked.next_s
 
-    async def _tick(self, tx: Transaction) -> Ticked:
+    async def _decide(self, tx: Transaction) -> Ticked:
         desk = await self._loaded(tx)
         seen = await look(tx, most=self._pace.lanes_max)
         self._apply(seen.results, desk.scopes)

@@ -1,0 +1,98 @@
+"""Every fault once, in one world; after each the oracle looks at everything since the beginning.
+
+`make faults` does the same in full numbers, each scenario in a world of its own.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.oracle import Evidence, judge
+from tests.faults.points import POINTS
+from tests.faults.run import judged
+from tests.faults.scenarios import SCENARIOS, quick
+from tests.faults.world import World, world
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE_PER_S = 30.0
+# Passed only when something else is asked for than a message to a healthy receiver; the services'
+# own integration tests kill there.
+OTHERWISE = {"router.reask.committed"}
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("faults"), seed=7, rate_per_s=RATE_PER_S) as engine:
+        yield engine
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_message_is_delivered_once_and_flagged_if_not(there: World, name: str) -> None:
+    if there.client.stopped:
+        there.client.resume()
+
+    result = judged(there, quick(SCENARIOS[name]))
+
+    assert not result.verdict.problems, result.line()
+
+
+def test_every_failpoint_in_the_code_is_passed_by_a_scenario() -> None:
+    assert named_in(ROOT / "services") - OTHERWISE <= set(POINTS)
+
+
+def named_in(folder: Path) -> set[str]:
+    calls = (
+        node
+        for path in folder.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    )
+    found = set()
+    for call in calls:
+        words = [getattr(call.func, "id", ""), *(getattr(arg, "id", "") for arg in call.args)]
+        if "failpoint" in words:
+            found |= {str(arg.value) for arg in call.args if isinstance(arg, ast.Constant)}
+    return found
+
+
+def evidence(**changes: object) -> Evidence:
+    """One message, delivered once, everybody told."""
+    sound: dict[str, object] = {
+        "accepted": frozenset({"a"}),
+        "refused": frozenset(),
+        "copies": {"a": 1},
+        "closed": {"a": [1]},
+        "flagged": {},
+        "told": {"a": {("evt_1", "email.delivered")}},
+        "flags_allowed": 0,
+    }
+    return Evidence(**{**sound, **changes})  # type: ignore[arg-type]
+
+
+def test_the_oracle_is_content_with_what_is_sound() -> None:
+    assert judge(evidence()).problems == []
+    assert judge(evidence(copies={"a": 2}, flagged={"a": 1}, flags_allowed=1)).problems == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"copies": {}}, "lost"),
+        ({"copies": {"a": 2}}, "2 copies, 0 flagged"),
+        ({"closed": {}}, "closed []"),
+        ({"closed": {"a": [1, 2]}}, "closed [1, 2]"),
+        ({"closed": {"a": [2]}}, "closed [2]"),
+        ({"told": {}}, "webhooks told"),
+        ({"told": {"a": {("1", "email.delivered"), ("2", "email.delivered")}}}, "webhooks told"),
+        ({"copies": {"a": 1, "b": 1}}, "without a promise"),
+        ({"flagged": {"a": 1}}, "called ambiguous"),
+        ({"open_rows": 1}, "still open"),
+    ],
+)
+def test_the_oracle_names_what_is_wrong(changes: dict[str, object], said: str) -> None:
+    problems = judge(evidence(**changes)).problems
+
+    assert any(said in problem for problem in problems), problems

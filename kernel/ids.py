@@ -11,13 +11,43 @@ _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _MASK5 = ~((0xF << 76) | (0b11 << 62))
 _VERSION5 = (0x5 << 76) | (0b10 << 62)
 _RANDOM_BITS = 62
+_DRAWN_OCTETS = 4096  # a system call for each id costs more than the id
 set_attribute = object.__setattr__  # UUIDs are immutable
 _last_ms = 0
 _counter = 0
+_drawn = b""
+_used = 0
+
+
+def random_octets(count: int) -> bytes:
+    """The operating system's, drawn in advance: for ids; keys and nonces are drawn one by one."""
+    global _drawn, _used  # noqa: PLW0603 - one store per process
+    if _used + count > len(_drawn):
+        _drawn, _used = os.urandom(_DRAWN_OCTETS), 0
+    _used += count
+    return _drawn[_used - count : _used]
+
+
+def forget_drawn() -> None:
+    """A child that was forked would draw what its parent draws."""
+    global _drawn, _used
+    _drawn, _used = b"", 0
+
+
+os.register_at_fork(after_in_child=forget_drawn)
 
 
 def uuid7() -> UUID:
     """Monotonic within a process: 12 bits of counter behind the millisecond (§6.2, method 1)."""
+    return UUID(int=_next_uuid7())
+
+
+def uuid7_text() -> str:
+    digits = f"{_next_uuid7():032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def _next_uuid7() -> int:
     global _last_ms, _counter  # noqa: PLW0603 - one clock per process
     now_ms = clock.now_ms()
     if now_ms > _last_ms:
@@ -26,8 +56,8 @@ def uuid7() -> UUID:
         _counter += 1
     else:  # 4,096 ids in a millisecond, or a clock set back: borrow from the future
         _last_ms, _counter = _last_ms + 1, 0
-    random = int.from_bytes(os.urandom(8), "big") >> (64 - _RANDOM_BITS)
-    return UUID(int=(_last_ms << 80) | _VERSION_AND_VARIANT | (_counter << 64) | random)
+    random = int.from_bytes(random_octets(8), "big") >> (64 - _RANDOM_BITS)
+    return (_last_ms << 80) | _VERSION_AND_VARIANT | (_counter << 64) | random
 
 
 def named(namespace: bytes, name: str) -> UUID:
@@ -38,10 +68,6 @@ def named(namespace: bytes, name: str) -> UUID:
     set_attribute(identifier, "int", int.from_bytes(digest[:16], "big") & _MASK5 | _VERSION5)
     set_attribute(identifier, "is_safe", SafeUUID.unknown)
     return identifier
-
-
-def uuid7_text() -> str:
-    return str(uuid7())
 
 
 def time_of(identifier: UUID) -> datetime:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import random
 import sys
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from kernel.ids import random_octets
 from kernel.settings import Settings
 
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -70,7 +70,8 @@ def told(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes | None
 def new_traceparent() -> str:
     """W3C Trace Context for a request that brought none; sampled for the share that is set."""
     sampled = _tracer is not None and random.random() < _share
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-{'01' if sampled else '00'}"
+    octets = random_octets(24).hex()
+    return f"00-{octets[:32]}-{octets[32:]}-{'01' if sampled else '00'}"
 
 
 class JsonLines(logging.Formatter):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
-from kernel.ids import uuid7
+from kernel.ids import random_octets
 from kernel.telemetry import new_traceparent
 from services.ingest.domain.problem import Problem
 
@@ -35,7 +35,7 @@ class Request:
         self.scope = scope
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path: str = scope["path"]
-        self.id = f"req_{uuid7().hex}"
+        self.id = f"req_{random_octets(12).hex()}"
         self.client: str = scope["client"][0] if scope.get("client") else ""
 
     def header(self, name: bytes) -> str:

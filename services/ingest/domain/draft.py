@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
 from contracts.ingest.v1.content_pb2 import Content, Header
@@ -78,9 +79,9 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
     faults += [*_pairs("tags", tags), *_pairs("metadata", email.metadata or {}), *_body(email)]
     if faults or sender is None:
         raise invalid(faults)
-    setattr(content, "from", written(sender))
+    setattr(content, "from", sender.shown)
     return Draft(
-        sender=address.canonical(sender),
+        sender=sender.mailbox,
         recipients=_recipients(named),
         content=content,
         tags=tags,
@@ -102,9 +103,24 @@ def written(box: Mailbox) -> str:
     return f"{shown} <{address.canonical(box).address}>"
 
 
-def _sender(given: str, faults: list[Fault]) -> Mailbox | None:
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """mailbox: canonical. shown: as a person reads it."""
+
+    mailbox: Mailbox
+    shown: str
+
+
+@lru_cache(maxsize=10_000)  # the same few senders, again and again
+def sender_of(given: str) -> Sender:
+    """Raises AddressError."""
+    box = address.parse(given)
+    return Sender(address.canonical(box), written(box))
+
+
+def _sender(given: str, faults: list[Fault]) -> Sender | None:
     try:
-        return address.parse(given)
+        return sender_of(given)
     except AddressError as error:
         faults.append(Fault("#/from", "invalid_address", f"from: {error}"))
         return None

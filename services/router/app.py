@@ -68,7 +68,9 @@ class Parts:
             client="router",
         )
         self.engine = Database(settings.engine_database_url, name="router_engine", session=PLANS)
-        self.api = Database(settings.api_database_url, name="router_api", connections_max=4)
+        self.api = Database(
+            settings.api_database_url, name="router_api", connections_max=4, session=PLANS
+        )
         self.outbox = Outbox(
             self.engine, SCHEMA, self.kafka.publish, sweep_after_s=settings.sweep_after_s
         )

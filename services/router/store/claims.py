@@ -21,13 +21,14 @@ LEFT JOIN router.suppressions AS s
     ON s.tenant_id = m.tenant_id AND s.address_hash = m.address_hash AND NOT m.test
 """
 
+# `state || ''`: found by its key, never by reading the index of all that waits.
 ASSIGN = """
 UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, reason = '',
     egress_id = a.egress_id, assigned_at = now(), not_after = to_timestamp(a.not_after),
     ask_at = now() + make_interval(secs => %(ask_after_s)s), asks = 0, assignment = a.assignment
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(egresses)s::text[], %(not_afters)s::float8[],
     %(assignments)s::bytea[]) AS a (message_id, attempt, egress_id, not_after, assignment)
-WHERE m.message_id = a.message_id AND m.state = 'waiting' AND m.attempt = a.attempt
+WHERE m.message_id = a.message_id AND m.state || '' = 'waiting' AND m.attempt = a.attempt
 RETURNING m.message_id::text
 """
 
@@ -35,7 +36,7 @@ RELANE = """
 UPDATE router.messages AS m SET lane = r.lane, due_at = to_timestamp(r.due), reason = r.reason
 FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::text[])
     AS r (message_id, attempt, was, lane, due, reason)
-WHERE m.message_id = r.message_id AND m.state = 'waiting' AND m.attempt = r.attempt
+WHERE m.message_id = r.message_id AND m.state || '' = 'waiting' AND m.attempt = r.attempt
     AND m.lane = r.was
 """
 

@@ -59,18 +59,7 @@ def create(settings: Settings) -> Service:
     house = House.of(settings)
     tables = Table(Tenant, house.kafka), Table(Domain, house.kafka)
     sender = create_sender(house, tables)
-    recovery = Recovery(
-        house.database,
-        house.outbox,
-        journal=house.journal,
-        worker=house.worker,
-        sender=sender,
-        health=house.health,
-        orphan_after_s=settings.orphan_after_s,
-    )
-    keeping = Keeping(house.database, house.days, sandbox_kept_days=settings.sandbox_kept_days)
     consume(house, sender)
-    doors = create_doors(house)
 
     async def close() -> None:
         sender.stop()
@@ -80,20 +69,13 @@ def create(settings: Settings) -> Service:
         await house.database.close()
         await house.api_database.close()
 
-    pumps = [
-        (SWEEP_EVERY_S, house.outbox.sweep),
-        (settings.lease_s / 3, house.worker.keep),
-        (settings.recover_every_s, recovery.recover),
-        (CLOSE_IDLE_EVERY_S, sender.close_idle),
-        (KEEP_EVERY_S, keeping.keep),
-    ]
     return Service(
         "delivery",
         [
             house.kafka.run,
             partial(become_ready, house, tables),
-            *(partial(every, interval_s, action, house.health) for interval_s, action in pumps),
-            *doors,
+            *create_pumps(house, sender),
+            *create_doors(house),
         ],
         close,
         house.health,
@@ -157,6 +139,28 @@ def create_sender(house: House, tables: Tables) -> Sender:
         ),
         health=house.health,
     )
+
+
+def create_pumps(house: House, sender: Sender) -> list[Loop]:
+    settings = house.settings
+    recovery = Recovery(
+        house.database,
+        house.outbox,
+        journal=house.journal,
+        worker=house.worker,
+        sender=sender,
+        health=house.health,
+        orphan_after_s=settings.orphan_after_s,
+    )
+    keeping = Keeping(house.database, house.days, sandbox_kept_days=settings.sandbox_kept_days)
+    pumps = [
+        (SWEEP_EVERY_S, house.outbox.sweep),
+        (settings.lease_s / 3, house.worker.keep),
+        (settings.recover_every_s, recovery.recover),
+        (CLOSE_IDLE_EVERY_S, sender.close_idle),
+        (KEEP_EVERY_S, keeping.keep),
+    ]
+    return [partial(every, interval_s, action, house.health) for interval_s, action in pumps]
 
 
 def consume(house: House, sender: Sender) -> None:

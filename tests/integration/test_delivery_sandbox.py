@@ -111,6 +111,19 @@ def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None
                     stub.GetSandboxMessage,
                     pb.GetSandboxMessageRequest(tenant_id=uuid7_text(), id=message.id),
                 )
+            await peer.close()
+
+    asyncio.run(story())
+
+
+def test_the_journal_says_what_became_of_an_attempt(house: House) -> None:
+    async def story() -> None:
+        doors = listening(house)
+        async with house.running(**doors) as running:
+            batch = await house.assigned(f"a@{DOMAIN}", at=doors["sandbox_listen"], test=True)
+            await running.send(batch)
+            peer = Peer("delivery", doors["rpc_listen"], "token")
+            stub = DeliveryServiceStub(peer.channel)
             attempts = await peer.ask(
                 stub.GetAttempts,
                 pb.GetAttemptsRequest(

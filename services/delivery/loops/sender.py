@@ -9,6 +9,7 @@ from kernel import clock
 from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
+from kernel.telemetry import told
 from services.delivery.clients.exchangers import Exchangers
 from services.delivery.clients.smtp.dialogue import Dialogue
 from services.delivery.domain.ending import STALE, Ending, attempted
@@ -154,7 +155,7 @@ class Sender:
         """Save the outcome, however long the database is away."""
         took_ms = int((clock.monotonic_s() - begun_s) * 1000)
         event = attempted(started.assignment, ending, at_ms=clock.now_ms(), duration_ms=took_ms)
-        trace = started.assignment.envelope.traceparent
+        trace = traced(started, took_ms=took_ms)
         done = done_of(Held(started.key, started.epoch), event, trace)
         saved = await patiently(partial(self._committer.done, done), self._health)
         logger.info(
@@ -200,6 +201,13 @@ class Sender:
         self._draining = True
         for way in self._ways.values():
             way.stop()
+
+
+def traced(started: Started, *, took_ms: int) -> str:
+    """The attempt as a span; the trace context of what follows from it."""
+    given = started.assignment.envelope.traceparent.encode()
+    began_ns = (clock.now_ms() - took_ms) * 1_000_000
+    return (told("delivery.attempt", given or None, began_ns=began_ns) or b"").decode()
 
 
 def names(started: Started) -> dict[str, object]:

@@ -81,6 +81,7 @@ class Dialler:
         await opening.connect(source_ip)
         try:
             await opening.greeting()
+            ehlo = ehlo or literal(opening.peer.local_ip)
             extensions = await opening.hello(ehlo)
             if tls and "starttls" in extensions:
                 await opening.start_tls(self._tls)
@@ -184,6 +185,11 @@ class _Opening:
 
     def _ending(self, step: str, problem: str) -> Ending:
         return Ending(step, problem=problem, peer=self.peer)
+
+
+def literal(ip: str) -> str:
+    """The EHLO name of a host that has none (§4.1.3)."""
+    return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
 
 
 def offers(extensions: dict[str, str]) -> Offers:

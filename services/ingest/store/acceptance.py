@@ -132,9 +132,12 @@ class AcceptanceStore:
     async def write(self, write: Write) -> Entry:
         """One transaction. Raises KeyTaken, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
-        sql = ACCEPT_KEYED if keys else ACCEPT_PLAIN
+        params = self._params(keys, write)
+        if not keys:
+            [(row, _)] = await self._database.statement(ACCEPT_PLAIN, params)
+            return self._outbox.adopt(row, write.records)
         async with self._database.transaction() as tx:
-            [(row, inserted)] = await tx.rows(sql, self._params(keys, write))
+            [(row, inserted)] = await tx.rows(ACCEPT_KEYED, params)
             if inserted != len(keys):
                 raise KeyTaken
         return self._outbox.adopt(row, write.records)

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     health_host: str = Field(
         "127.0.0.1", validation_alias="HEALTH_HOST", description="of /live, /ready and /metrics"
     )
+    lease_s: float = Field(
+        10.0, validation_alias="LEASE_S", description="how long a silent owner counts as alive"
+    )
     sweep_after_s: float = Field(
         5.0, validation_alias="OUTBOX_SWEEP_AFTER_S", description="age of an abandoned outbox row"
     )

@@ -138,7 +138,7 @@ def lay_ground(settings: Settings) -> Ground:
         secrets=Secrets(settings.secret_keys),
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
         others=find_others(settings),
-        lease=Lease(engine, "ingest", "owner"),
+        lease=Lease(engine, "ingest", "owner", lease_s=settings.lease_s),
     )
 
 

@@ -74,7 +74,7 @@ class Parts:
         self.outbox = Outbox(
             self.engine, SCHEMA, self.kafka.publish, sweep_after_s=settings.sweep_after_s
         )
-        self.lease = Lease(self.engine, SCHEMA, CELL)
+        self.lease = Lease(self.engine, SCHEMA, CELL, lease_s=settings.lease_s)
         self.tenants: Table[Tenant] = Table(Tenant, self.kafka)
         self.strangers: dict[str, float] = {}
         self.partitions = Partitions()

@@ -17,7 +17,7 @@ from tests.faults.points import FREEZING_ROUNDS, POINTS
 from tests.faults.world import World, wait_until
 
 PASSED_WITHIN_S = 40.0
-LEASE_LOST_AFTER_S = 12.0  # longer than the leases of router and delivery
+LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
 OFFSETS_BACK = 10_000
 
 Act: TypeAlias = Callable[[World, int], None]

@@ -7,6 +7,7 @@ from datetime import UTC
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
@@ -60,12 +61,16 @@ def leave(house: House, assignment: DeliveryAssigned, *, epoch: int, stage: str)
         )
 
 
-def change(house: House, assignment: DeliveryAssigned, words: str) -> None:
-    with house.database.connect() as owner:
-        owner.execute(
-            f"UPDATE delivery.attempts SET {words} WHERE message_id = %s".encode(),
-            (assignment.message_id,),
-        )
+Owner = psycopg.Connection[tuple[object, ...]]
+
+
+def change(
+    house: House, assignment: DeliveryAssigned, words: str, *, owner: Owner | None = None
+) -> None:
+    """As somebody else would, on a connection of its own or on one that holds a lock."""
+    statement = f"UPDATE delivery.attempts SET {words} WHERE message_id = %s".encode()
+    with house.database.connect() as mine:
+        (owner or mine).execute(statement, (assignment.message_id,))
 
 
 def row(house: House, assignment: DeliveryAssigned) -> tuple[object, ...] | None:
@@ -290,6 +295,37 @@ def test_without_the_journal_there_is_no_dot_and_with_it_again_one_copy(
             owner.execute("LOCK TABLE delivery.attempts IN ACCESS EXCLUSIVE MODE")
             await asyncio.sleep(3.0)  # longer than the service waits for a lock
             assert not peer.messages
+        [answer] = await running.topics.answers(batch)
+        assert answer.outcome == events.OUTCOME_DELIVERED
+        assert len(peer.messages) == 1
+
+    told(story, data=Act(wait_s=0.3))
+
+
+def test_a_journal_that_was_away_for_long_makes_nobody_ambiguous(house: House, told: Tell) -> None:
+    async def story(peer: SmtpPeer, running: Running) -> None:
+        batch = await house.assigned("a@receiver.example", at=peer.address)
+        await running.topics.publish(batch)
+        await until(lambda: peer.messages)
+        with house.database.connect() as owner, owner.transaction():
+            owner.execute("LOCK TABLE delivery.workers IN ACCESS EXCLUSIVE MODE")
+            await asyncio.sleep(4.0)  # longer than the lease
+        [answer] = await running.topics.answers(batch)
+        assert answer.outcome == events.OUTCOME_DELIVERED
+        assert not answer.ambiguous
+
+    told(story, dot=Act(wait_s=5.0))
+
+
+def test_a_go_that_was_not_told_of_its_own_step_takes_it_again(house: House, told: Tell) -> None:
+    async def story(peer: SmtpPeer, running: Running) -> None:
+        batch = await house.assigned("a@receiver.example", at=peer.address)
+        await running.topics.publish(batch)
+        await until(lambda: "DATA" in peer.commands)
+        with house.database.connect() as owner, owner.transaction():
+            owner.execute("LOCK TABLE delivery.attempts IN ACCESS EXCLUSIVE MODE")
+            await asyncio.sleep(3.0)
+            change(house, batch[0], "stage = 'data_sent'", owner=owner)
         [answer] = await running.topics.answers(batch)
         assert answer.outcome == events.OUTCOME_DELIVERED
         assert len(peer.messages) == 1

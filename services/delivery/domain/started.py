@@ -18,12 +18,14 @@ class Started:
     """A row of the journal that this process may send.
 
     epoch: under which it was begun. until_s: on this machine's monotonic clock, worked out from
-    what the database said was left, so that a wrong wall clock changes nothing.
+    what the database said was left, so that a wrong wall clock changes nothing. again: an earlier
+    go of this process ended before its dot, perhaps with `data_sent` in the journal.
     """
 
     assignment: DeliveryAssigned
     epoch: int
     until_s: float
+    again: bool = False
 
     @property
     def key(self) -> Key:

@@ -43,8 +43,9 @@ class Recovery:
 
     async def recover(self) -> None:
         """Everything that is abandoned just now."""
-        async with self._database.transaction() as tx:
-            await self._graveyard.bury(tx)
+        if self._worker.steady:
+            async with self._database.transaction() as tx:
+                await self._graveyard.bury(tx, but=self._worker.epoch)
         while await self._inherit() == ROWS_MAX:
             pass
         await self._orphans()

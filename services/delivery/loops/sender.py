@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from kernel import clock
@@ -87,7 +88,8 @@ class Sender:
             await self._tell(started, ending, begun_s=begun_s)
         except Unavailable as error:
             logger.warning("delivery.put_off", extra={**names(started), "away": str(error)})
-            asyncio.get_running_loop().call_later(AGAIN_AFTER_S, self._push, started)
+            again = replace(started, again=True)  # only before the dot anything can be away
+            asyncio.get_running_loop().call_later(AGAIN_AFTER_S, self._push, again)
             return
         except LetGo as reason:
             logger.info("delivery.let_go", extra={**names(started), "reason": str(reason)})
@@ -141,7 +143,7 @@ class Sender:
         if ending is not None:
             return ending
         failpoint("delivery.body_sent")
-        if not await self._committer.data_sent(Held(started.key, started.epoch)):
+        if not await self._committer.data_sent(held_of(started)):
             raise LetGo("another worker has it")
         failpoint("delivery.data_sent")
         if (ending := dialogue.send_dot()) is not None:
@@ -156,7 +158,7 @@ class Sender:
         took_ms = int((clock.monotonic_s() - begun_s) * 1000)
         event = attempted(started.assignment, ending, at_ms=clock.now_ms(), duration_ms=took_ms)
         trace = traced(started, took_ms=took_ms)
-        done = done_of(Held(started.key, started.epoch), event, trace)
+        done = done_of(held_of(started), event, trace)
         saved = await patiently(partial(self._committer.done, done), self._health)
         logger.info(
             "delivery.attempted" if saved else "delivery.late_reply",
@@ -201,6 +203,10 @@ class Sender:
         self._draining = True
         for way in self._ways.values():
             way.stop()
+
+
+def held_of(started: Started) -> Held:
+    return Held(started.key, started.epoch, started.again)
 
 
 def traced(started: Started, *, took_ms: int) -> str:

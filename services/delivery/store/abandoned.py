@@ -11,7 +11,9 @@ from services.delivery.store.journal import Dead, Held
 ROWS_MAX = 500
 
 # A worker that renews at this moment wins: its row is looked at again after its commit.
-BURY = "UPDATE delivery.workers SET dead = true WHERE NOT dead AND expires_at < now()"
+BURY = """
+UPDATE delivery.workers SET dead = true WHERE NOT dead AND expires_at < now() AND epoch <> %s
+"""
 
 OF_THE_DEAD = """
 SELECT a.message_id, a.attempt, a.epoch, a.stage, a.assignment,
@@ -60,9 +62,12 @@ class Abandoned:
 class Graveyard:
     """Bound to a transaction by each call."""
 
-    async def bury(self, tx: Transaction) -> int:
-        """Workers that have not renewed are dead from here on, and write nothing any more."""
-        return await tx.execute(BURY)
+    async def bury(self, tx: Transaction, *, but: int) -> int:
+        """Workers that have not renewed are dead from here on, and write nothing any more.
+
+        but: who asks is alive.
+        """
+        return await tx.execute(BURY, (but,))
 
     async def of_the_dead(self, tx: Transaction) -> list[Abandoned]:
         """Up to ROWS_MAX of their open rows, locked; those of another's look are left out."""

@@ -63,10 +63,10 @@ RETURNING a.message_id, a.attempt, g.record
 COMMIT = f"""
 WITH sent AS (
     UPDATE delivery.attempts a SET stage = 'data_sent'
-    FROM unnest(%(sent_ids)s::uuid[], %(sent_attempts)s::int[], %(sent_epochs)s::bigint[])
-        AS g (message_id, attempt, epoch)
+    FROM unnest(%(sent_ids)s::uuid[], %(sent_attempts)s::int[], %(sent_epochs)s::bigint[],
+        %(again)s::bool[]) AS g (message_id, attempt, epoch, again)
     WHERE a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
-        AND a.stage = 'started'
+        AND (a.stage = 'started' OR (a.stage = 'data_sent' AND g.again))
     RETURNING a.message_id, a.attempt
 ), done AS ({DONE}), told AS (
     INSERT INTO delivery.outbox (records, messages, due_at)
@@ -107,10 +107,15 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An attempt as its holder names it."""
+    """An attempt as its holder names it.
+
+    again: its holder has asked before and not heard the answer, and has sent no dot since: then
+    `data_sent` is its own.
+    """
 
     key: Key
     epoch: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +172,7 @@ class Journal:
         The keys of those that moved, and the row. What did not move is no longer ours: its dot
         must not be sent, its answer not be told.
         """
-        ids, attempts, epochs = _columns(sorted(sent, key=lambda one: one.key))
-        named = {"sent_ids": ids, "sent_attempts": attempts, "sent_epochs": epochs}
-        params = named | _ends(ended) | {"sweep_after_s": sweep_after_s}
+        params = _sent(sent) | _ends(ended) | {"sweep_after_s": sweep_after_s}
         moved: set[Key] = set()
         outbox_row: int | None = None
         for message_id, attempt, row in await database.once(COMMIT, params):
@@ -238,7 +241,14 @@ def word_of(event: DeliveryAttempted) -> str:
     return Outcome.Name(event.outcome).removeprefix("OUTCOME_").lower()
 
 
-def _ends(ended: Sequence[Done]) -> dict[str, list[Any]]:
+def _sent(sent: Sequence[Held]) -> dict[str, Any]:
+    ordered = sorted(sent, key=lambda one: one.key)
+    ids, attempts, epochs = _columns(ordered)
+    again = [one.again for one in ordered]
+    return {"sent_ids": ids, "sent_attempts": attempts, "sent_epochs": epochs, "again": again}
+
+
+def _ends(ended: Sequence[Done]) -> dict[str, Any]:
     ordered = sorted(ended, key=lambda one: one.held.key)
     ids, attempts, epochs = _columns([one.held for one in ordered])
     return {

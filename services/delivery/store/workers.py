@@ -2,6 +2,7 @@
 
 import asyncio
 
+from kernel import clock
 from kernel.database import Database
 from kernel.errors import Unavailable
 
@@ -17,6 +18,8 @@ class Worker:
         self._name = name
         self._lease_s = lease_s
         self._epoch: int | None = None
+        self._renewed_s = float("-inf")
+        self._steady_since_s = 0.0
         self.registered = asyncio.Event()
 
     @property
@@ -26,12 +29,28 @@ class Worker:
             raise Unavailable("the delivery journal's registration")
         return self._epoch
 
+    @property
+    def steady(self) -> bool:
+        """Whether this worker has renewed without a gap for the time of a lease.
+
+        Where the database was away or the machine stood still, every worker looks dead; each has
+        had the time to renew before one that is steady calls it so.
+        """
+        return clock.monotonic_s() - self._steady_since_s >= self._lease_s
+
     def forget(self) -> None:
         """It is dead: the next `keep` registers again."""
         self._epoch = None
 
     async def keep(self) -> None:
         """Register, or renew."""
+        await self._keep()
+        now_s = clock.monotonic_s()
+        if now_s - self._renewed_s > self._lease_s:
+            self._steady_since_s = now_s
+        self._renewed_s = now_s
+
+    async def _keep(self) -> None:
         async with self._database.transaction() as tx:
             if self._epoch is not None and await tx.execute(
                 "UPDATE delivery.workers SET expires_at = now() + make_interval(secs => %s)"

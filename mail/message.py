@@ -8,7 +8,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote_to_bytes
 
 from mail import words
@@ -19,12 +19,12 @@ MAX_PARTS = 1000
 MAX_HEADER = 1 << 20  # octets of a header that are looked at
 
 _BREAK = re.compile(rb"\r?\n(?![ \t])")
-_END = re.compile(rb"\r?\n\r?\n")
+_MIXED_END = re.compile(rb"\r\n\n|\n\r\n")
 _PARAMETER = re.compile(r""";\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)""", re.DOTALL)
-_NO_FIELD = re.compile(rb"[^!-9;-~]")
+_FIELD_NAME = bytes([*range(33, 58), *range(59, 127)])  # RFC 5322 §2.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Entity:
     """A message or part: its fields in order as (lower-case name, unfolded value), and its body."""
 
@@ -42,7 +42,7 @@ class Entity:
         """Every field of that name."""
         return [text_of(value) for key, value in self.fields if key == name]
 
-    @property
+    @cached_property
     def content_type(self) -> tuple[str, Mapping[str, str]]:
         """The media type in lower case (RFC 2045 §5.2: text/plain without one) and parameters."""
         kind, given = parameters(self.get("content-type"))
@@ -76,23 +76,35 @@ def split(raw: bytes) -> tuple[bytes, bytes]:
     """Header block and body. A message that begins with an empty line has no header."""
     if raw.startswith((b"\r\n", b"\n")):
         return b"", raw[raw.index(b"\n") + 1 :]
-    match = _END.search(raw)
-    if match is None:
-        return raw, b""
-    return raw[: match.start()], raw[match.end() :]
+    crlf, lf = raw.find(b"\r\n\r\n"), raw.find(b"\n\n")
+    if crlf < 0 and lf < 0:
+        return _split_mixed(raw)
+    if lf < 0 or 0 <= crlf < lf:
+        return raw[:crlf], raw[crlf + 4 :]
+    return raw[:lf], raw[lf + 2 :]
+
+
+def _split_mixed(raw: bytes) -> tuple[bytes, bytes]:
+    """The rare message whose empty line mixes line ends."""
+    match = _MIXED_END.search(raw)
+    return (raw[: match.start()], raw[match.end() :]) if match else (raw, b"")
 
 
 def _fields(block: bytes) -> Iterator[tuple[str, bytes]]:
     for line in _BREAK.split(block[:MAX_HEADER]):
         name, colon, value = line.partition(b":")
         name = name.rstrip(b" \t")
-        if colon and name and not _NO_FIELD.search(name):
-            yield name.decode("ascii").lower(), unfold(value).strip(b" \t\r\n")
+        if colon and name and not name.translate(None, _FIELD_NAME):
+            value = unfold(value) if b"\n" in value else value
+            yield name.decode("ascii").lower(), value.strip(b" \t\r\n")
 
 
 def text_of(value: bytes) -> str:
     """A field's value as text: encoded words decoded, raw UTF-8 understood, never an error."""
-    text = decode_text(value, "")
+    if value.isascii() and b"\x1b" not in value:
+        text = value.decode("ascii")
+    else:
+        text = decode_text(value, "")
     return words.decode(text) if "=?" in text else text
 
 
@@ -167,24 +179,38 @@ def parts(entity: Entity) -> list[Entity]:
 
 def split_parts(body: bytes, boundary: bytes) -> list[bytes]:
     """The bytes of each part, between the delimiter lines (RFC 2046 §5.1.1)."""
-    line = re.compile(rb"(?:^|\r?\n)--" + re.escape(boundary) + rb"(--)?[ \t]*(?=\r?\n|$)")
     pieces: list[bytes] = []
     start = -1
-    for match in line.finditer(body):
+    for at, after, closes in _delimiters(body, b"--" + boundary):
         if start >= 0:
-            pieces.append(_after_break(body, start, match.start()))
-        start = -1 if match[1] else match.end()
-        if match[1] or len(pieces) >= MAX_PARTS:
-            break
+            pieces.append(body[start : max(start, _before_break(body, at))])
+        if closes or len(pieces) >= MAX_PARTS:
+            return pieces
+        start = after
     if start >= 0:
-        pieces.append(_after_break(body, start, len(body)))
+        pieces.append(body[start:])
     return pieces
 
 
-def _after_break(body: bytes, start: int, stop: int) -> bytes:
-    """The part after its delimiter line: the line's own end belongs to the delimiter."""
-    begin = body.find(b"\n", start, start + 2) + 1 or start
-    return body[begin : max(begin, stop)]
+def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Where each delimiter line begins and the next line begins, and whether it is the last."""
+    at = body.find(delimiter)
+    while at >= 0:
+        rest = at + len(delimiter)
+        closes = body[rest : rest + 2] == b"--"
+        line_end = body.find(b"\n", rest)
+        line_end = len(body) if line_end < 0 else line_end
+        begins = at == 0 or body[at - 1] == 10
+        # Else it is inside a line, or a longer boundary that begins like this one.
+        if begins and not body[rest + 2 * closes : line_end].strip(b" \t\r"):
+            yield at, min(line_end + 1, len(body)), closes
+        at = body.find(delimiter, line_end)
+
+
+def _before_break(body: bytes, at: int) -> int:
+    """Where the part before the delimiter at `at` ends: the line end is the delimiter's."""
+    at -= 1 if body[at - 1 : at] == b"\n" else 0
+    return at - 1 if body[at - 1 : at] == b"\r" else at
 
 
 def walk(entity: Entity) -> Iterator[Entity]:

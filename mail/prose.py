@@ -69,10 +69,11 @@ _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
 _COMMAND = re.compile(
     r"in reply to (?:the )?(?:end of )?([a-z]{4})|\bafter (?:end of )?(rcpt|mail|data)\b"
     r"|\[(rcpt|mail|data)[_ ]?|>>> (rcpt|mail|data|ehlo|helo|quit)\b"
-    r"|sender was (rejected)|(after i sent the message)|my name was (rejected)"
-    r"|(after initial connection)",
-    re.IGNORECASE,
+    r"|sender( was rejected)|(after i sent the message)|my name( was rejected)"
+    r"|(after initial connection)"
 )
+# One of these is in whatever the pattern matches: looking for them costs less.
+_HINTS = ("in reply to", "after ", "[rcpt", "[mail", "[data", ">>> ", " was rejected")
 
 
 def text(inside: Iterable[Entity]) -> str:
@@ -219,13 +220,15 @@ def split_codes(said: str, *, whole: bool = False) -> Said:
 
 def command(said: str) -> str:
     """The SMTP command that was refused: RCPT, MAIL, DATA …, or "" when the words do not tell."""
-    match = _COMMAND.search(said)
+    lowered = said.lower()
+    hints = [at for hint in _HINTS if (at := lowered.find(hint)) >= 0]
+    match = _COMMAND.search(lowered, min(hints)) if hints else None
     if match is None:
         return ""
     found = next(group for group in match.groups() if group).upper()
     return {
         "END ": "DATA",
-        "REJECTED": "MAIL",
+        " WAS REJECTED": "MAIL",
         "AFTER I SENT THE MESSAGE": "DATA",
         "AFTER INITIAL CONNECTION": "CONN",
     }.get(found, found[:4])

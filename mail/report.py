@@ -104,10 +104,11 @@ def _parse(entity: Entity, depth: int) -> Report:
     feedback = kinds.get("message/feedback-report")
     if feedback is not None:
         return _complaint(feedback, inside)
-    silent = _silent_complaint(_original(inside))
+    original = _original(inside)
+    silent = _silent_complaint(original)
     if silent is not None:
         return silent
-    found = _delivery_status(kinds, entity, inside)
+    found = _delivery_status(kinds, entity, inside, original=original)
     if found.failures:
         return found
     if _is_auto_reply(entity):
@@ -120,7 +121,9 @@ def _parse(entity: Entity, depth: int) -> Report:
     return found
 
 
-def _delivery_status(kinds: dict[str, Entity], entity: Entity, inside: list[Entity]) -> Report:
+def _delivery_status(
+    kinds: dict[str, Entity], entity: Entity, inside: list[Entity], *, original: Entity
+) -> Report:
     status = kinds.get("message/delivery-status") or kinds.get("message/global-delivery-status")
     # Some reporters lose their own boundary, or write the fields into the text.
     content = status.content() if status is not None else _loose(entity, inside)
@@ -130,7 +133,6 @@ def _delivery_status(kinds: dict[str, Entity], entity: Entity, inside: list[Enti
     recipients = [_recipient(dict(reversed(group))) for group in told]
     failures = [_failure(dict(reversed(group)), explained, recipients) for group in told]
     about = dict(groups[0]) if groups else {}
-    original = _original(inside)
     return Report(
         _kind_of(failures),
         tuple(failures[:MAX_RECIPIENTS]),
@@ -192,7 +194,7 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
         code,
         clean(said),
         _typed(group.get("remote-mta", b"")),
-        prose.command(f"{diagnostic} {explained}"),
+        prose.command(diagnostic) or prose.command(explained),
     )
 
 

@@ -46,6 +46,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         raws = cast(Sequence[ConsumerRecord], batch.raw_message)
         self.consumer = cast(AIOKafkaConsumer, batch.consumer)
+        if self.gathers:  # before anything is awaited: the next fetch then brings all that came
+            self.consumer.pause(*self.consumer.assignment())
         try:
             await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
             self.settled.update(next_offsets(raws))
@@ -56,6 +58,18 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         if rest_s := self.stream.gather_s - (clock.monotonic_s() - self.handled_at_s):
             await asyncio.sleep(max(0.0, min(rest_s, self.stream.gather_s)))
         self.handled_at_s = clock.monotonic_s()
+        if self.gathers and not self.failed:
+            self.consumer.resume(*self.consumer.assignment())
+
+    @property
+    def gathers(self) -> bool:
+        """Otherwise a fetch follows on the heels of the last, and brings the first record that
+        comes: every other batch would be tiny."""
+        return self.stream.gather_s > 0 and not self._takes_turns
+
+    @property
+    def _takes_turns(self) -> bool:
+        return len(self.topics) > 1 and len(self.stream.events) == 1
 
     async def _take_turns(self, consumer: AIOKafkaConsumer) -> None:
         """Express first, and bulk a tenth: only who surely has records may make others wait.
@@ -63,9 +77,9 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         A paused partition is resumed after the next batch, and that batch is certain to come:
         the partitions that are not paused are known to have records.
         """
-        classes = [self.prefix + name for name in self.topics]
-        if len(classes) < 2 or len(self.stream.events) > 1:
+        if not self._takes_turns:
             return
+        classes = [self.prefix + name for name in self.topics]
         assigned = consumer.assignment()
         express = [tp for tp in assigned if tp.topic == classes[0]]
         bulk = [tp for tp in assigned if tp.topic != classes[0]]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 TIMEOUT_S = 10.0
 AGAIN_AFTER_S = 0.2
+DEFERRED_EVERY = 8  # so many are refused once for now, and taken at the second try
 
 
 @dataclass
@@ -65,7 +66,8 @@ class Client:
     def _next(self) -> str:
         with self._lock:
             self._serial += 1
-            return f"u{self._serial}@site{self._serial % 4}.obm-faults.net"
+            deferred = "defer1+" if self._serial % DEFERRED_EVERY == 0 else ""
+            return f"{deferred}u{self._serial}@site{self._serial % 4}.obm-faults.net"
 
     def _send(self, connection: http.client.HTTPConnection, recipient: str) -> None:
         body = json.dumps(

@@ -43,7 +43,8 @@ def examine(scenario: Scenario, *, seed: int, folder: Path | None = None) -> Res
 
 
 def _examine(scenario: Scenario, folder: Path, seed: int) -> Result:
-    with world(folder, seed=seed, rate_per_s=scenario.rate_per_s) as there:
+    load = scenario.rate_per_s
+    with world(folder, seed=seed, rate_per_s=load, audited=scenario.audited) as there:
         return judged(there, scenario)
 
 

@@ -31,6 +31,7 @@ class Scenario:
     act: Act
     times: int
     rate_per_s: float = 60.0
+    audited: bool = False
 
 
 def nothing(world: World, times: int) -> None:
@@ -278,7 +279,7 @@ def _all() -> list[Scenario]:
         Scenario("offsets back", offsets_back, times=5),
         Scenario("rebalance", rebalance, times=5),
         Scenario("kafka away", kafka_away, times=12),
-        Scenario("kafka wiped", kafka_wiped, times=3),
+        Scenario("kafka wiped", kafka_wiped, times=3, audited=True),
         Scenario("poison", poison, times=20),
     ]
 

@@ -24,7 +24,8 @@ OTHERWISE = {"router.reask.committed"}
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("faults"), seed=7, rate_per_s=RATE_PER_S) as engine:
+    folder = tmp_path_factory.mktemp("faults")
+    with world(folder, seed=7, rate_per_s=RATE_PER_S, audited=True) as engine:
         yield engine
 
 

@@ -23,7 +23,7 @@ from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.rpc import Server
-from kernel.service import Service, every
+from kernel.service import Loop, Service, every
 from kernel.stream import Brake, Stream
 from kernel.table import Table
 from services.router.api.service import RouterService
@@ -55,8 +55,8 @@ SCHEMA = "router"
 PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
 
-class Parts:
-    """Everything that is shared between the doors of one router process."""
+class Ground:
+    """Broker, database and what stands on them alone."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -80,6 +80,13 @@ class Parts:
         self.partitions = Partitions()
         self.journal = Journal(settings.delivery_rpc_address, settings.rpc_token)
         self.retry = RetryPolicy(settings.retry_schedule_s, settings.greylisted_retry_s)
+
+
+class Parts(Ground):
+    """Everything that is shared between the doors of one router process."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
         self.ehlo = settings.ehlo or socket.getfqdn()
         self.shaping = shaping(settings)
         self.sandbox = Route(SANDBOX, (parse_exchanger(settings.sandbox_address),))
@@ -136,24 +143,7 @@ def create(settings: Settings) -> Service:
     consume(parts)
     server = Server(settings.rpc_listen, settings.rpc_token)
     add_RouterServiceServicer_to_server(service(parts), server.grpc)
-    every_ = partial(partial, every)
-    days = Days(parts.engine, parts.partitions, settings.days_ahead, settings.closed_kept_days)
-    asking = Asking(
-        parts.lease, parts.outbox, parts.health, settings.ask_after_s, settings.ask_most_s
-    )
-    directory = Directory(parts.engine, parts.kafka, end_of=end_of_pools(parts.kafka))
     parts.health.away.add("directory")
-
-    async def tick() -> None:
-        await parts.api.open()  # so that the first question finds a connection
-        await parts.tenants.replayed.wait()
-        parts.health.away.discard("directory")
-        await parts.owner.run()
-
-    async def tell() -> None:
-        await parts.tenants.replayed.wait()
-        await directory.tell()
-
     return Service(
         "router",
         loops=[
@@ -161,12 +151,9 @@ def create(settings: Settings) -> Service:
             parts.lease.keep,
             parts.waker.run,
             parts.resolving.run,
-            tick,
+            partial(tick, parts),
             server.run,
-            every_(SWEEP_EVERY_S, parts.outbox.sweep, parts.health),
-            every_(settings.ask_every_s, asking.ask, parts.health),
-            every_(settings.partitions_every_s, days.keep, parts.health),
-            every_(DIRECTORY_EVERY_S, tell, parts.health),
+            *pumps(parts),
         ],
         close=parts.close,
         health=parts.health,
@@ -175,16 +162,35 @@ def create(settings: Settings) -> Service:
     )
 
 
+async def tick(parts: Parts) -> None:
+    """A loop: the owner's, once the tenants are known."""
+    await parts.api.open()  # so that the first question finds a connection
+    await parts.tenants.replayed.wait()
+    parts.health.away.discard("directory")
+    await parts.owner.run()
+
+
+def pumps(parts: Parts) -> list[Loop]:
+    settings, health = parts.settings, parts.health
+    days = Days(parts.engine, parts.partitions, settings.days_ahead, settings.closed_kept_days)
+    asking = Asking(parts.lease, parts.outbox, health, settings.ask_after_s, settings.ask_most_s)
+    directory = Directory(parts.engine, parts.kafka, end_of=end_of_pools(parts.kafka))
+
+    async def tell() -> None:
+        await parts.tenants.replayed.wait()
+        await directory.tell()
+
+    return [
+        partial(every, SWEEP_EVERY_S, parts.outbox.sweep, health),
+        partial(every, settings.ask_every_s, asking.ask, health),
+        partial(every, settings.partitions_every_s, days.keep, health),
+        partial(every, DIRECTORY_EVERY_S, tell, health),
+    ]
+
+
 def consume(parts: Parts) -> None:
     settings = parts.settings
-    handlers = Handlers(
-        tenants=parts.tenants,
-        site_of=parts.routes.site,
-        retry=parts.retry,
-        partitions=parts.partitions,
-        work=parts.waker.work,
-        answered=parts.owner.answered,
-    )
+    handlers = handlers_of(parts)
     stream = partial(
         Stream,
         health=parts.health,
@@ -218,6 +224,17 @@ def consume(parts: Parts) -> None:
     parts.kafka.consume(attempted, group="router-attempted")
     parts.kafka.consume(feedback, group="router-feedback")
     parts.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, Egress)
+
+
+def handlers_of(parts: Parts) -> Handlers:
+    return Handlers(
+        tenants=parts.tenants,
+        site_of=parts.routes.site,
+        retry=parts.retry,
+        partitions=parts.partitions,
+        work=parts.waker.work,
+        answered=parts.owner.answered,
+    )
 
 
 def owner(parts: Parts) -> Owner:

@@ -85,6 +85,19 @@ class Bench:
             pace=Pace(20, 100, 0, 0, 0, 60),
             health=self.health,
         )
+        self._listen(retry, partitions)
+        self.service = RouterService(
+            self.engine,
+            self.api,
+            self.outbox,
+            self.health,
+            journal=cast(Any, None),
+            partitions=partitions,
+            retry=retry,
+            work=nothing,
+        )
+
+    def _listen(self, retry: RetryPolicy, partitions: Partitions) -> None:
         handlers = Handlers(
             tenants=cast(Table[Tenant], SimpleNamespace(get=lambda _: None)),
             site_of=lambda _: "site",
@@ -104,16 +117,6 @@ class Bench:
         )
         self.attempted: Any = Stream(
             DeliveryAttempted, name="attempted", handler=handlers.on_attempted, **common
-        )
-        self.service = RouterService(
-            self.engine,
-            self.api,
-            self.outbox,
-            self.health,
-            journal=cast(Any, None),
-            partitions=partitions,
-            retry=retry,
-            work=nothing,
         )
 
     async def keep(self, records: Sequence[Outgoing]) -> None:

@@ -5,6 +5,20 @@ import pytest
 from mail import bounce
 
 NOT_THE_RECIPIENT = (
+    "error: no valid recipients from 192.0.2.1",
+    "no matches to nameserver query",
+    "extreme bad ip profile",
+    "helo command rejected: x",
+    "could not load drd for domain",
+    "dns records for the destination computer could not be found",
+    "malformed or unexpected name server reply",
+    "unrouteable mail domain x",
+    "user x is not authorized to perform ses:sendrawemail on resource",
+    "Sender verify failed: unrouteable address",
+    "sender domain does not exist",
+    "account not subscribed to ses",
+    "recipient deferred because there is no mdb",
+    "message bounced due to organizational settings",
     "access denied. IP name lookup failed",
     "access from ip address 1.2.3.4 blocked",
     "all mail servers must have a PTR record with a valid Reverse DNS entry",

@@ -5,6 +5,17 @@ import pytest
 from mail import bounce
 
 NO_SUCH_RECIPIENT = (
+    "address not present in directory",
+    "nessun utente simile in questo indirizzo",
+    "recipient address rejected: userunknown",
+    "recipient is not accepted",
+    "sorry, your envelope recipient has been denied",
+    "the following recipients was undeliverable",
+    "this recipient is in my badrecipientto list",
+    "this recipient is not in my validrcptto list",
+    "utilisateur inconnu !",
+    "account x does not exist at the organization",
+    "that domain or user isn't in my list of allowed rcpthosts",
     "user unknown",
     "#5.1.1 bad address",
     "<x@y.example> not found",
@@ -57,7 +68,6 @@ NO_SUCH_RECIPIENT = (
     "the email account that you tried to reach does not exist",
     "the user's email name is not found",
     "There is no one at this address",
-    "this address no longer accepts mail",
     "this email address is wrong or no longer valid",
     "this spectator does not exist",
     "unknown e-mail address",

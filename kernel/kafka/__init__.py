@@ -20,6 +20,7 @@ from kernel.errors import Unavailable
 from kernel.kafka.emitter import Emitter
 from kernel.kafka.reader import Reader, record_of
 from kernel.kafka.topics import create_topics
+from kernel.kafka.whole import whole
 from kernel.stream import M, Record, Stream
 from kernel.topics import contract_of
 
@@ -122,7 +123,7 @@ class Kafka:
 
     async def _start_broker(self) -> None:
         try:
-            await self._broker.start()
+            await whole(self._broker.start())
         except KafkaError as error:
             raise Unavailable("kafka") from error
 
@@ -135,14 +136,14 @@ class Kafka:
         await self._emitter.send(records)
 
     async def create_topics(self) -> None:
-        await create_topics(self._bootstrap_servers, self._topics)
+        await whole(create_topics(self._bootstrap_servers, self._topics))
 
     async def end_of(self, event: type[Message]) -> int:
         """The end offset of the first partition of an event's topic; 0 when it is empty."""
         name = self.prefix + contract_of(event.DESCRIPTOR).topic.name
         consumer = self._consumer()
         try:
-            await consumer.start()
+            await whole(consumer.start())
             ends = await consumer.end_offsets([TopicPartition(name, 0)])
         except KafkaError as error:
             raise Unavailable("kafka") from error
@@ -188,7 +189,7 @@ class Kafka:
         async def attempt() -> None:
             consumer = self._consumer()
             try:
-                await consumer.start()
+                await whole(consumer.start())
                 consumer.assign([TopicPartition(topic, 0)])
                 await self._replay(
                     consumer, TopicPartition(topic, 0), on_record=on_record, replayed=replayed

@@ -14,6 +14,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics
 from kernel.errors import Unavailable
 from kernel.kafka.topics import RECORD_BYTES_MAX
+from kernel.kafka.whole import whole
 
 BATCH_BYTES_MAX = 512 * 1024
 
@@ -57,7 +58,7 @@ class Emitter:
             request_timeout_ms=10_000,
         )
         try:
-            await producer.start()
+            await whole(producer.start())
         except KafkaError as error:
             await producer.stop()
             raise Unavailable("kafka") from error

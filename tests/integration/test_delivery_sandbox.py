@@ -120,22 +120,20 @@ def test_the_journal_says_what_became_of_an_attempt(house: House) -> None:
     async def story() -> None:
         doors = listening(house)
         async with house.running(**doors) as running:
-            batch = await house.assigned(f"a@{DOMAIN}", at=doors["sandbox_listen"], test=True)
-            await running.send(batch)
+            at = doors["sandbox_listen"]
+            sent = await house.assigned(f"a@{DOMAIN}", at=at, test=True)
+            late = await house.assigned(f"b@{DOMAIN}", at=at, test=True, in_s=-5)
+            await running.send([*sent, *late])
             peer = Peer("delivery", doors["rpc_listen"], "token")
+            ids = [sent[0].message_id, late[0].message_id, uuid7_text()]
+            keys = [pb.AttemptKey(message_id=one, attempt=1) for one in ids]
             stub = DeliveryServiceStub(peer.channel)
-            attempts = await peer.ask(
-                stub.GetAttempts,
-                pb.GetAttemptsRequest(
-                    keys=[
-                        pb.AttemptKey(message_id=batch[0].message_id, attempt=1),
-                        pb.AttemptKey(message_id=uuid7_text(), attempt=1),
-                    ]
-                ),
-            )
-            [record] = attempts.attempts
-            assert record.stage == "done"
-            assert record.attempted.outcome == events.OUTCOME_DELIVERED
+            found = await peer.ask(stub.GetAttempts, pb.GetAttemptsRequest(keys=keys))
+            assert {one.key.message_id: one.attempted.outcome for one in found.attempts} == {
+                sent[0].message_id: events.OUTCOME_DELIVERED,
+                late[0].message_id: events.OUTCOME_STALE,
+            }
+            assert {one.stage for one in found.attempts} == {"done"}
             await peer.close()
 
     asyncio.run(story())

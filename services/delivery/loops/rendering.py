@@ -27,6 +27,7 @@ DRAFTS_MAX = 256  # emails whose body is kept, for their other recipients
 DRAFT_BYTES_MAX = 256 * 1024  # a larger one is not kept
 RENDER_BYTES_MAX = 32 * 1024 * 1024  # of bodies, in one batch
 SIGNERS_MAX = 10_000
+SHARE_MIN = 4  # fewer are not worth another thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class Renderer:
 
     async def _share_out(self, jobs: Sequence[_Job | Ending]) -> list[Mail | Ending]:
         """Neighbours stay together: they are often the recipients of one email."""
-        share = max(1, -(-len(jobs) // self._threads))
+        share = max(SHARE_MIN, -(-len(jobs) // self._threads))
         parts = [jobs[start : start + share] for start in range(0, len(jobs), share)]
         loop, now = asyncio.get_running_loop(), clock.now()
         done = [loop.run_in_executor(self._pool, make_all, part, now) for part in parts]

@@ -16,6 +16,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Database, Transaction
 from kernel.ids import time_of
+from services.delivery.domain.ending import STALE, attempted
 from services.delivery.domain.started import Key
 
 # `started` needs no sync of its own: a row that is lost was not sent, and is asked for again.
@@ -47,9 +48,10 @@ UNION ALL
 SELECT NULL, 0, quiet, NULL, 0, NULL FROM me
 """
 
+# What is done is never sent again: its assignment, the longer half of the row, goes.
 DONE = """
 UPDATE delivery.attempts a SET stage = 'done', outcome = g.outcome, ambiguous = g.ambiguous,
-    attempted = g.attempted
+    attempted = g.attempted, assignment = ''
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(epochs)s::bigint[], %(outcomes)s::text[],
     %(ambiguous)s::bool[], %(events)b::bytea[], %(records)b::bytea[])
     AS g (message_id, attempt, epoch, outcome, ambiguous, attempted, record)
@@ -80,7 +82,7 @@ UNION ALL SELECT NULL, NULL, id FROM told
 """  # noqa: S608 - our own words
 
 FOUND = """
-SELECT a.message_id, a.attempt, a.stage, a.assignment, a.attempted
+SELECT a.message_id, a.attempt, a.stage, a.started_at, a.assignment, a.attempted
 FROM delivery.attempts a
 JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id, attempt)
 """
@@ -190,14 +192,7 @@ class Journal:
     async def find(self, tx: Transaction, keys: Sequence[Key]) -> list[service.AttemptRecord]:
         """What is known of attempts; those that are unknown are not among them."""
         params = ([key.message_id for key in keys], [key.attempt for key in keys])
-        return [
-            service.AttemptRecord(
-                key=service.AttemptKey(message_id=str(message_id), attempt=attempt),
-                stage=stage,
-                attempted=DeliveryAttempted.FromString(event) if event is not None else None,
-            )
-            for message_id, attempt, stage, _, event in await tx.rows(FOUND, params)
-        ]
+        return [_record(*row) for row in await tx.rows(FOUND, params)]
 
 
 class Days:
@@ -268,6 +263,25 @@ def _columns(held: Sequence[Held]) -> tuple[list[str], list[int], list[int]]:
         [one.key.attempt for one in held],
         [one.epoch for one in held],
     )
+
+
+def _record(  # noqa: PLR0917 - the columns of FOUND
+    message_id: UUID,
+    attempt: int,
+    stage: str,
+    started_at: datetime,
+    assignment: bytes,
+    event: bytes | None,
+) -> service.AttemptRecord:
+    key = service.AttemptKey(message_id=str(message_id), attempt=attempt)
+    record = service.AttemptRecord(key=key, stage=stage)
+    if event is not None:
+        record.attempted.ParseFromString(event)
+    elif stage == "done":  # it came too late: nothing more was written
+        at_ms = int(started_at.timestamp() * 1000)
+        late = DeliveryAssigned.FromString(assignment)
+        record.attempted.CopyFrom(attempted(late, STALE, at_ms=at_ms))
+    return record
 
 
 def _key(message_id: UUID, attempt: int) -> Key:

@@ -1,10 +1,19 @@
 """One try at an endpoint that means no good. On loopback, without a service around it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kernel import clock
 from services.events.clients import Caller
@@ -155,3 +164,91 @@ def test_nobody_there_is_a_failure_that_says_so() -> None:
             assert answer.error
 
     play(told)
+
+
+@asynccontextmanager
+async def raw(*answers: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A server that answers each connection's first request with these bytes, and closes."""
+    left = list(answers)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"{}")
+            writer.write(left.pop(0) if len(left) > 1 else left[0])
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", 200),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 200),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\ncut off", 200),
+        (b"HTTP/1.1 500 Oops\r\nContent-Length: 2\r\n\r\nno", 500),
+        (b"", 0),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", 0),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000, 0),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 0),
+    ],
+)
+def test_the_status_is_the_answer_whatever_its_form(answer: bytes, status: int) -> None:
+    async def told(caller: Caller, _: Receiver) -> None:
+        async with raw(answer) as url:
+            found = await post(caller, url)
+            assert (found.status, found.ok) == (status, 200 <= status < 300)
+
+    play(told)
+
+
+def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Self-signed, for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "endpoint")])
+    now = clock.now()
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "both.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(secret + made.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return path, context
+
+
+def test_a_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, context = certificate(tmp_path)
+
+    async def told(caller: Caller, _: Receiver) -> None:
+        async with raw(b"HTTP/1.1 204 No Content\r\n\r\n", tls=context) as url:
+            answers.append(await post(caller, url))
+
+    answers: list[Answer] = []
+    play(told)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    play(told)
+    assert "certificate verify failed" in answers[0].error
+    assert answers[1] == Answer(204)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 # The schedule of the Standard Webhooks specification: the delay before each try, in seconds.
 # It ends after 75 h 35 min.
@@ -42,10 +42,18 @@ def delay_s(
 
 
 def retry_after_s(header: str, *, now: datetime, parsed: datetime | None) -> float:
-    """RFC 9110 §10.2.3: seconds, or a date, which the caller has parsed."""
+    """RFC 9110 §10.2.3: seconds, or a date (parsed: by date_of)."""
     if header.strip().isascii() and header.strip().isdigit():
         return float(header.strip()[:9])
     return max(0.0, (parsed - now).total_seconds()) if parsed else 0.0
+
+
+def date_of(header: str) -> datetime | None:
+    """RFC 9110 §5.6.7, the form that is still sent; None for any other."""
+    try:
+        return datetime.strptime(header.strip(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def is_given_up(failures: int, failing_for: timedelta) -> bool:

@@ -49,6 +49,7 @@ _BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _JOINERS = frozenset("\u200c\u200d")
 _MAX_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle brackets
 _MAX_DOMAIN = 253
+_MAX_QUOTED = 500  # a longer name goes into encoded words, which can be folded anywhere
 _NEEDED = "an address looks like name@example.com"
 
 
@@ -230,12 +231,12 @@ def format_mailbox(mailbox: Mailbox) -> str:
 
 
 def _format_phrase(name: str) -> str:
-    if name.isascii() and "=?" not in name:
+    if name.isascii() and "=?" not in name and len(name) <= _MAX_QUOTED:
         if not name.isprintable():
             raise AddressError("the display name has a control character")
         return name if _PHRASE_SAFE.fullmatch(name) else _quote(name)
     _refuse_controls(name)
-    return " ".join(words.encode(name))
+    return " ".join(words.encode(name, first=60))  # room for the name of the field
 
 
 def parse_list(text: str) -> tuple[Mailbox, ...]:

@@ -25,7 +25,8 @@ TextPart = Callable[[str, str], Part]
 class Email:
     """What to compose. At least one of `text` and `html` is usual; neither makes an empty text.
 
-    `headers` are the customer's own: names that the engine writes are refused.
+    `headers` are the customer's own: names that the engine writes are refused. Reply-To may be
+    given there too; `reply_to` wins.
     `message_id` and `date` may be left to `Composed.with_headers`, per recipient.
     """
 
@@ -74,7 +75,9 @@ def compose_with(email: Email, text_part: TextPart) -> Composed:
     fields.append(headers.unstructured("Subject", email.subject))
     if email.message_id is not None:
         fields.append(headers.message_id(email.message_id))
-    fields += custom_headers(email.headers)
+    fields += custom_headers(
+        {n: v for n, v in email.headers.items() if not (email.reply_to and n.lower() == "reply-to")}
+    )
     fields.append(b"MIME-Version: 1.0\r\n")
     root = _structure(email, b"".join(fields), text_part)
     return Composed((*fields, *root.headers), root.body)

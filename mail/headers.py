@@ -8,10 +8,9 @@ else, so unfolding gives back the value exactly.
 import re
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NoReturn
 
 from mail import words
-from mail.address import Mailbox, format_mailbox
+from mail.address import AddressError, Mailbox, format_mailbox, parse_list
 
 LINE = 76  # RFC 2047 §2; RFC 5322 §2.1.1 recommends 78
 MAX_LINE = 998  # RFC 5322 §2.1.1, without CRLF
@@ -28,8 +27,8 @@ _ID = re.compile(r"<?([!-;=?-~]+@[!-;=?-~]+?)>?")
 # The engine writes these itself, from fields of their own (or never).
 _RESERVED = frozenset(
     (
-        "from", "to", "cc", "bcc", "subject", "date", "sender", "reply-to", "message-id",
-        "return-path", "received", "dkim-signature", "mime-version",
+        "from", "to", "cc", "bcc", "subject", "date", "sender", "message-id", "return-path",
+        "received", "dkim-signature", "mime-version",
     )
 )  # fmt: skip
 _RESERVED_PREFIXES = ("arc-", "resent-", "content-")
@@ -54,7 +53,12 @@ def check_name(name: str) -> str:
 
 def custom_field(name: str, value: str) -> bytes:
     """A customer's header as one folded field with its CRLF. Raises HeaderError."""
-    return field(check_name(name), value)
+    if check_name(name).lower() != "reply-to":
+        return field(name, value)
+    try:
+        return mailboxes("Reply-To", parse_list(value))
+    except AddressError as error:
+        raise HeaderError(f"the header Reply-To holds no addresses: {error}") from None
 
 
 def field(name: str, value: str) -> bytes:
@@ -161,12 +165,8 @@ def message_id(value: str) -> bytes:
     """The Message-ID field from `id@host`, with or without angle brackets. Raises HeaderError."""
     match = _ID.fullmatch(value)
     if match is None or len(value) > 900:
-        refuse(f"{value[:80]!r} is not a message id: it looks like unique@host.example")
+        raise HeaderError(f"{value[:80]!r} is not a message id like unique@host.example")
     return b"Message-ID: <%b>\r\n" % match[1].encode("ascii")
-
-
-def refuse(reason: str) -> NoReturn:
-    raise HeaderError(reason)
 
 
 _UNFOLD = re.compile(rb"\r?\n(?=[ \t])")

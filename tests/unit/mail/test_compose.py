@@ -171,6 +171,25 @@ def test_many_recipients_are_folded_and_stay_addresses() -> None:
     assert {a.domain for a in to.addresses} == {"xn--exmple-cua.de"}
 
 
+def test_reply_to_is_written_once_wherever_it_was_given() -> None:
+    given = {"Reply-To": "Ünal <u@c.example>, v@c.example"}
+    raw = compose(email(text="x", headers=given)).as_bytes()
+    assert [a.addr_spec for a in stdlib(raw)["reply-to"].addresses] == [
+        "u@c.example",
+        "v@c.example",
+    ]
+    raw = compose(email(text="x", headers=given, reply_to=(BOB,))).as_bytes()
+    assert str(stdlib(raw)["reply-to"]) == "bob@b.example"
+    with pytest.raises(HeaderError, match="Reply-To"):
+        compose(email(text="x", headers={"reply-to": "nobody"}))
+
+
+def test_an_endless_name_does_not_make_an_endless_line() -> None:
+    raw = compose(email(to=(Mailbox("n" * 1900, "b", "b.example"),), text="x")).as_bytes()
+    assert not smtp.has_long_line(raw, 76)
+    assert message.read(raw).get("to") == "n" * 1900 + " <b@b.example>"
+
+
 def test_an_attached_message_is_not_encoded() -> None:
     inner = compose(email(text="inner")).as_bytes()
     item = Attachment("mail.eml", inner, "message/rfc822")

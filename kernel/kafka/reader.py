@@ -46,26 +46,27 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         raws = cast(Sequence[ConsumerRecord], batch.raw_message)
         self.consumer = cast(AIOKafkaConsumer, batch.consumer)
-        if self.gathers:  # before anything is awaited: the next fetch then brings all that came
+        gathers = self.stream.gather_s > 0
+        if gathers:  # before anything is awaited: the next fetch then brings all that came, where
+            # one on the heels of the last would bring the first record that comes
             self.consumer.pause(*self.consumer.assignment())
         try:
             await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
             self.settled.update(next_offsets(raws))
+            await self._rest()
+            if gathers:
+                self.consumer.resume(*self.consumer.assignment())
             await self._take_turns(self.consumer)
         except Exception as error:
             self.failed = True
             self.fail(error)
-        if rest_s := self.stream.gather_s - (clock.monotonic_s() - self.handled_at_s):
-            await asyncio.sleep(max(0.0, min(rest_s, self.stream.gather_s)))
-        self.handled_at_s = clock.monotonic_s()
-        if self.gathers and not self.failed:
-            self.consumer.resume(*self.consumer.assignment())
 
-    @property
-    def gathers(self) -> bool:
-        """Otherwise a fetch follows on the heels of the last, and brings the first record that
-        comes: every other batch would be tiny."""
-        return self.stream.gather_s > 0 and not self._takes_turns
+    async def _rest(self) -> None:
+        """Until gather_s have passed since the last batch ended."""
+        rest_s = self.stream.gather_s - (clock.monotonic_s() - self.handled_at_s)
+        if rest_s > 0:
+            await asyncio.sleep(rest_s)
+        self.handled_at_s = clock.monotonic_s()
 
     @property
     def _takes_turns(self) -> bool:

@@ -33,17 +33,7 @@ def create(settings: Settings) -> Service:
     tenants = Table(Tenant, kafka)
     content = open_store(settings.content_store_url)
     handlers = Handlers(content, tenants, Secrets(settings.secret_keys), scorer)
-    accepted = Stream(
-        MessageAccepted,
-        name="shield.accepted",
-        handler=handlers.on_accepted,
-        health=health,
-        send=kafka.publish,
-        brake=Brake(parked_share_max=settings.parked_share_max),
-        referenced_bytes=lambda event: event.envelope.content_bytes,
-    )
-    kafka.consume(accepted, group=settings.group)
-    kafka.declare(MessageScreened)
+    consume(settings, kafka, handlers)
     server = serving(settings, ShieldApi(scorer, tenants))
     health.away.add(DIRECTORY)
 
@@ -60,6 +50,21 @@ def create(settings: Settings) -> Service:
         health_host=settings.health_host,
         health_port=settings.health_port,
     )
+
+
+def consume(settings: Settings, kafka: Kafka, handlers: Handlers) -> None:
+    accepted = Stream(
+        MessageAccepted,
+        name="shield.accepted",
+        handler=handlers.on_accepted,
+        health=kafka.health,
+        send=kafka.publish,
+        brake=Brake(parked_share_max=settings.parked_share_max),
+        referenced_bytes=lambda event: event.envelope.content_bytes,
+        gather_s=settings.gather_s,
+    )
+    kafka.consume(accepted, group=settings.group)
+    kafka.declare(MessageScreened)
 
 
 def connected(settings: Settings, health: Health) -> Kafka:

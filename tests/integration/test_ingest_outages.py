@@ -1,0 +1,117 @@
+"""ingest without its broker, with a broker that lost everything, and as days go by."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from cli.environment import Ports
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from kernel import clock
+from kernel.database import Database
+from kernel.ids import first_of
+from kernel.topics import contract_of
+from services.ingest.store.retention import RetentionStore
+from tests.support.ingest import House, play, until
+from tests.support.pair import FreshDatabase
+
+DIRECTORY = (Account, Tenant, ApiKey, Domain)
+
+
+@pytest.fixture
+def house(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
+) -> House:
+    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+
+
+def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_told_when_it_is_back(
+    house: House,
+) -> None:
+    async def story() -> None:
+        house.extra = {
+            "kafka_bootstrap_servers": f"127.0.0.1:{Ports.free().sandbox}",
+            "outbox_messages_max": 3,
+            "outbox_check_every_s": 0.1,
+        }
+        sent = []
+        async with house.running():
+            await house.enrol()
+
+            async def full() -> bool:
+                answer = await house.send()
+                if answer.status == 202:
+                    sent.append(answer.json["id"])
+                else:
+                    assert (answer.status, answer.json["name"]) == (503, "service_unavailable")
+                    assert answer.headers["retry-after"]
+                return answer.status == 503
+
+            await until(full)
+        assert len(sent) >= 3
+        house.extra = {}
+        async with house.running():
+            for email_id in sent:
+                assert await house.accepted(email_id)
+            assert (await house.send()).status == 202
+
+    play(story())
+
+
+def test_a_broker_that_lost_the_directory_is_told_it_again(house: House) -> None:
+    async def story() -> None:
+        house.extra = {"directory_check_every_s": 0.5}
+        async with house.running():
+            await house.enrol()
+            await until(lambda: complete(house))
+            admin = AIOKafkaAdminClient(bootstrap_servers=house.bootstrap_servers)
+            await admin.start()
+            names = [house.prefix + contract_of(one.DESCRIPTOR).topic.name for one in DIRECTORY]
+            await admin.delete_topics(names)
+            await admin.close()
+            await asyncio.sleep(1)
+            await until(lambda: complete(house), within_s=60)
+            assert (await house.send()).status == 202
+
+    play(story())
+
+
+async def complete(house: House) -> bool:
+    """Whether the house's customer is in all four topics."""
+    tenants, keys = await house.told(Tenant, 99), await house.told(ApiKey, 99)
+    domains, accounts = await house.told(Domain, 99), await house.told(Account, 1)
+    told = [{one.tenant_id for one in some} for some in (tenants, keys, domains)]
+    return bool(accounts) and all(house.tenant_id in ids for ids in told)
+
+
+def test_a_day_goes_when_its_last_message_has_been_closed_for_long_enough(
+    database: FreshDatabase,
+) -> None:
+    today = clock.now().date()
+    done, busy = today - timedelta(days=40), today - timedelta(days=41)
+    with database.connect() as connection:
+        for day, closed in ((done, "now() - interval '31 days'"), (busy, "NULL")):
+            for table in ("emails", "messages"):
+                connection.execute("SELECT ingest.ensure_day_partition(%s, %s)", (table, day))
+            moment = clock.now() - timedelta(days=(today - day).days)
+            message_id = UUID(int=first_of(moment).int + 1)
+            connection.execute(
+                "INSERT INTO ingest.messages (message_id, email_id, tenant_id, recipient,"
+                " recipient_type, closed_state, closed_at) VALUES (%s, %s, %s, 'a@x.net', 1,"
+                f" CASE WHEN {closed} IS NULL THEN NULL ELSE 1 END, {closed})",
+                (message_id, message_id, message_id),
+            )
+
+    async def story() -> None:
+        engine = Database(database.engine("ingest"), connections_max=1)
+        store = RetentionStore(engine, kept_days=30)
+        assert await store.drop_days() == [done]
+        assert await store.drop_days() == []
+        await store.prepare()
+        assert await store.expire_keys() == 0
+        await engine.close()
+
+    asyncio.run(story())

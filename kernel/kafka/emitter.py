@@ -17,6 +17,7 @@ from kernel.kafka.topics import RECORD_BYTES_MAX
 from kernel.kafka.whole import whole
 
 BATCH_BYTES_MAX = 512 * 1024
+GAP_S = 0.01
 
 
 class Pending(NamedTuple):
@@ -94,9 +95,18 @@ class Emitter:
         try:
             while self._pending:
                 group, self._pending = self._pending, []
+                began_s = clock.monotonic_s()
                 await self._settle(group)
+                await self._rest(began_s)
         finally:
             self._sender = None
+
+    async def _rest(self, began_s: float) -> None:
+        """Under load a group every GAP_S: a request costs broker and readers as much as ten records
+        do. Who comes alone is not kept waiting."""
+        rest_s = GAP_S - (clock.monotonic_s() - began_s)
+        if self._pending and rest_s > 0:
+            await asyncio.sleep(rest_s)
 
     async def _settle(self, group: list[Pending]) -> None:
         error: BaseException | None = None
@@ -107,6 +117,8 @@ class Emitter:
             error = Unavailable("kafka")
             error.__cause__ = cause
             await self.stop()  # its sequence numbers are spoilt, and a new one is cheap
+        except Exception as cause:  # a record that cannot be sent is its caller's to park
+            error = cause
         for pending in group:
             if pending.done.done():
                 continue

@@ -44,6 +44,10 @@ ambiguous = Counter(
     "obm_delivery_ambiguous", "Attempts that ended between the dot and its answer.",
     registry=registry,
 )  # fmt: skip
+in_hand = Gauge(
+    "obm_delivery_in_hand", "Attempts begun and not at their end, in this process.",
+    registry=registry,
+)  # fmt: skip
 smtp_connections = Counter("obm_smtp_connections", "Connections opened.", registry=registry)
 reconciled = Counter(
     "obm_messages_reconciled", "Messages that the audit repaired, by repair.", ["repair"],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from kernel import clock
+from kernel import clock, metrics
 from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
@@ -180,6 +180,7 @@ class Sender:
 
     async def close_idle(self) -> None:
         """Connections without work, and ways without connections."""
+        metrics.in_hand.set(len(self._in_hand))
         now_s = clock.monotonic_s()
         for name, way in list(self._ways.items()):
             way.close_idle(now_s=now_s)

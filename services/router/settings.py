@@ -56,7 +56,9 @@ class Settings(Shared):
     ask_every_s: float = Field(5.0, gt=0, description="how often these are looked for")
     tick_rows_max: int = Field(500, gt=0, description="messages assigned in one tick")
     tick_lanes_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
-    tick_gap_s: float = Field(0.06, ge=0, description="from tick to tick while there is work")
+    tick_gap_s: float = Field(
+        0.06, ge=0, description="from tick to tick under load; otherwise a third of it"
+    )
     tick_idle_s: float = Field(1.0, gt=0, description="from tick to tick while there is none")
     expire_every_s: float = Field(1.0, gt=0, description="how often what is out of time is closed")
     screened_gather_s: float = Field(

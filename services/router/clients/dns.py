@@ -31,6 +31,7 @@ NEGATIVE_TTL_S = 300.0
 RETRY_MIN_S, RETRY_MAX_S = 5.0, 300.0
 STALE_S = 600.0  # an old route serves a little longer while it is asked again
 CACHED_MAX = 200_000
+EXCHANGERS_MAX = 10  # more are never reached in an attempt
 
 NULL_MX = NoRoute("null_mx", "5.1.10", "the domain takes no mail (null MX)")
 NO_DOMAIN = NoRoute("no_domain", "5.1.2", "the domain does not exist")
@@ -160,7 +161,9 @@ class Routes:
         if not ordered:
             return LOOP if len(records) else NO_MX
         site = site_name([record.host for record in records if record.host])
-        return Route(site, tuple(Exchanger(mx.host, mx.preference, 0) for mx in ordered))
+        return Route(
+            site, tuple(Exchanger(mx.host, mx.preference, 0) for mx in ordered[:EXCHANGERS_MAX])
+        )
 
     async def _implicit(self, domain: str) -> tuple[Answer, float]:
         """No MX: the domain itself, where it has an address (RFC 5321 §5.1)."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
+
 from contracts.ingest.v1.events_pb2 import Envelope
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
 from services.router.domain.facts import timestamp
@@ -65,32 +67,41 @@ class Desk:
 
 
 def dispatch(rows: Iterable[Claimed], desk: Desk, *, now_s: float) -> Dispatched:
-    """Rows are due, and fit the rooms that were shared out."""
+    """Rows are due, and fit the rooms that were shared out. What nobody can read fails alone."""
     done = Dispatched()
     tills: dict[str, Till] = {}
     for row in rows:
         if (till := tills.get(row.lane)) is None:
             till = tills[row.lane] = Till.of(Lane.of(row.lane), desk, now_s=now_s)
-        lane = till.lane
-        if row.suppressed and lane.site != SANDBOX:
-            done.closings.append(suppressed(row))
+        if row.suppressed and till.lane.site != SANDBOX:
+            done.closings.append(closing(row, State.SUPPRESSED, reason="suppressed"))
             continue
-        envelope = Envelope.FromString(row.envelope)
-        route = desk.sandbox if envelope.test else desk.route_of(domain_of(envelope.recipient))
-        if route is None or route.site != lane.site:
-            site = RESOLVING if route is None else route.site
-            reason = "dns" if route is None else ""
-            done.relaned.append(Relaned(row, lane._replace(site=site), now_s, reason))
+        try:
+            envelope = Envelope.FromString(row.envelope)
+        except DecodeError:
+            done.closings.append(closing(row, State.FAILED, reason="unreadable"))
             continue
-        if egress := till.choose(row.egress_id):
-            done.assignments.append(
-                assign(row, envelope, route=route, egress=egress, desk=desk, now_s=now_s)
-            )
-        else:
-            done.relaned.append(Relaned(row, lane, now_s + PUT_OFF_S, "egress_window"))
+        send(row, envelope, till=till, done=done, desk=desk, now_s=now_s)
     for till in tills.values():
         till.take(desk.scopes, now_s=now_s)
     return done
+
+
+def send(
+    row: Claimed, envelope: Envelope, *, till: "Till", done: Dispatched, desk: Desk, now_s: float
+) -> None:
+    """Assigned, or moved to where it belongs."""
+    lane = till.lane
+    route = desk.sandbox if envelope.test else desk.route_of(domain_of(envelope.recipient))
+    if route is None:
+        done.relaned.append(Relaned(row, lane._replace(site=RESOLVING), now_s, "dns"))
+    elif route.site != lane.site:
+        done.relaned.append(Relaned(row, lane._replace(site=route.site), now_s, ""))
+    elif egress := till.choose(row.egress_id):
+        made = assign(row, envelope, route=route, egress=egress, desk=desk, now_s=now_s)
+        done.assignments.append(made)
+    else:
+        done.relaned.append(Relaned(row, lane, now_s + PUT_OFF_S, "egress_window"))
 
 
 @dataclass(slots=True)
@@ -136,13 +147,13 @@ class Till:
             scopes.take(self.lane, egress_id, number=number, now_s=now_s)
 
 
-def suppressed(row: Claimed) -> Closing:
+def closing(row: Claimed, state: State, *, reason: str) -> Closing:
     return Closing(
         row.message_id,
         was=State.WAITING,
         attempt=row.attempt,
-        state=State.SUPPRESSED,
-        reason="suppressed",
+        state=state,
+        reason=reason,
         ambiguous=row.ambiguous,
         envelope=row.envelope,
     )

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Reply
@@ -11,7 +12,7 @@ from contracts.router.v1.events_pb2 import (
     MessageClosed,
     MessageDelayed,
 )
-from services.router.domain.message import CLOSED, Closing, State
+from services.router.domain.message import CLOSED, State
 
 
 class Final(NamedTuple):
@@ -39,7 +40,7 @@ def seconds(moment: Timestamp) -> float:
 
 
 def closed(row: Final) -> MessageClosed:
-    envelope = Envelope.FromString(row.envelope)
+    envelope = readable(row.envelope)
     event = MessageClosed(
         message_id=row.message_id,
         tenant_id=envelope.tenant_id,
@@ -58,18 +59,12 @@ def closed(row: Final) -> MessageClosed:
     return event
 
 
-def final_of(closing: Closing, closed_s: float) -> Final:
-    return Final(
-        closing.message_id,
-        closing.state,
-        closing.reason,
-        closing.attempt,
-        closing.ambiguous,
-        closing.reply,
-        closing.bounce_class,
-        closed_s,
-        closing.envelope,
-    )
+def readable(envelope: bytes) -> Envelope:
+    """Empty where nobody can read it: what is told of such a message is that it ended."""
+    try:
+        return Envelope.FromString(envelope)
+    except DecodeError:
+        return Envelope()
 
 
 def delayed(

@@ -1,5 +1,6 @@
 """Fixtures that every test may ask for."""
 
+from tests.support.engine import engine
 from tests.support.pair import (
     bootstrap_servers,
     database,
@@ -13,6 +14,7 @@ __all__ = [
     "bootstrap_servers",
     "database",
     "database_url",
+    "engine",
     "migrated_template",
     "pair",
     "topic_prefix",

@@ -1,15 +1,18 @@
 """The whole engine, five processes, as other people's clients meet it."""
 
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from cli.customers import Customer
 from cli.environment import Ports, environment
 from cli.processes import Processes
 from tests.support.customers import make_customer
-from tests.support.pair import FreshDatabase
+from tests.support.pair import FreshDatabase, temporary_database
 
 DOMAIN = "shop.obm-sandbox.net"
 
@@ -55,3 +58,23 @@ def engine_of(
         yield Engine(known, ports, processes, customer)
     finally:
         processes.stop()
+
+
+@pytest.fixture(scope="session")
+def engine(
+    bootstrap_servers: str,
+    database_url: str,
+    migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Engine]:
+    """One for all clients: it takes its time to start."""
+    with (
+        temporary_database(database_url, template=migrated_template) as url,
+        engine_of(
+            tmp_path_factory.mktemp("engine"),
+            bootstrap_servers=bootstrap_servers,
+            database=FreshDatabase(url),
+            settings={"KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}."},
+        ) as running,
+    ):
+        yield running

@@ -23,7 +23,7 @@ from services.__main__ import create_all
 
 READY_POLL_S = 0.02
 TELL_AFTER_S = 5.0
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def run(

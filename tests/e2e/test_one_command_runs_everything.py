@@ -1,0 +1,126 @@
+"""`obm run`, as a newcomer meets it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+LAST_LINE = "Ctrl-C ends it."
+OWN_SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL")
+
+
+@contextmanager
+def obm_run(data: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    environment = {k: v for k, v in os.environ.items() if k not in OWN_SERVERS}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", "run", f"--data={data}", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_until(process: "subprocess.Popen[str]", last: str) -> str:
+    assert process.stdout is not None
+    read = ""
+    for line in process.stdout:
+        read += line
+        if last in line:
+            return read
+    raise AssertionError(f"it ended before saying {last!r}:\n{read}")
+
+
+def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    return process.returncode, rest
+
+
+def pasted(told: str) -> dict[str, str]:
+    """What another shell knows after pasting the two lines."""
+    return dict(re.findall(r"export (OBM_API_\w+)=(\S+)", told))
+
+
+def ask(shell: dict[str, str], path: str, body: dict[str, str] | None = None) -> dict[str, object]:
+    request = urllib.request.Request(
+        shell["OBM_API_URL"] + path,
+        json.dumps(body).encode() if body else None,
+        {
+            "Authorization": f"Bearer {shell['OBM_API_KEY']}",
+            "Content-Type": "application/json",
+        },
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        said: dict[str, object] = json.load(answer)
+        return said
+
+
+def send(shell: dict[str, str]) -> str:
+    """The curl that was printed; returns when the email is in the log."""
+    email = {
+        "from": "me@hello.obm-sandbox.net",
+        "to": "delivered@obm-sandbox.net",
+        "subject": "Hi",
+        "text": "Hello",
+    }
+    email_id = str(ask(shell, "/emails", email)["id"])
+    while email_id not in str(ask(shell, "/emails?limit=5")):
+        time.sleep(0.1)
+    return email_id
+
+
+@pytest.mark.timeout(240)
+def test_it_delivers_a_first_message_ends_clean_and_finds_it_again(tmp_path: Path) -> None:
+    with obm_run(tmp_path, "--free-ports") as process:
+        told = read_until(process, LAST_LINE)
+        steps = ["email.sent", "message.screened", "message.assigned", "message.attempted"]
+        assert all(step in told for step in [*steps, "email.delivered"]), told
+        email_id = send(pasted(told))
+        code, rest = end(process)
+        assert code == 0, rest
+        assert "Traceback" not in told + rest, told + rest
+
+    with obm_run(tmp_path, "--free-ports") as process:
+        again = read_until(process, LAST_LINE)
+        assert f"found the messages of earlier runs, the last {email_id}" in again
+        assert pasted(again)["OBM_API_KEY"] == pasted(told)["OBM_API_KEY"]
+        assert end(process)[0] == 0
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        occupant.listen()
+        port = occupant.getsockname()[1]
+        with obm_run(tmp_path, f"--port={port}") as process:
+            told, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert f"port {port} (ingest http) is taken" in " ".join(told.split())
+    assert "Traceback" not in told
+
+
+def test_a_bad_setting_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROUTER_TICK_ROWS_MAX", "many")
+    with obm_run(tmp_path, "--free-ports") as process:
+        told, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 2
+    assert "tick_rows_max" in told.lower()
+    assert "Traceback" not in told

@@ -31,16 +31,17 @@ class Bug:
 
 
 BUGS = (
-    Bug("offset_committed_first", ("die at router.screened.in_transaction",)),
-    Bug("outbox_row_dropped", ("die at router.screened.committed",)),
-    Bug("no_fence", ("successor of router",)),
-    Bug("no_epoch_in_journal", ("successor of delivery",)),
-    Bug("content_not_kept", ("nothing",)),
-    Bug("state_moved_without_guard", ("offsets back",)),
-    Bug("journal_after_the_dot", ("die at delivery.answered",)),
-    Bug("published_before_commit", ("die at router.tick.in_transaction",)),
+    Bug("offset_committed_first", ("die at ingest.content_synced",)),
+    Bug("outbox_row_dropped", ("die at router.attempted.committed",)),
+    Bug("outbox_never_swept", ("die at router.attempted.committed",)),
+    Bug("content_not_kept", ("die at ingest.accept.committed",)),
     Bug("idempotency_forgotten", ("die at ingest.accept.committed",)),
-    Bug("webhook_id_changes", ("die at events.webhook.posted",)),
+    Bug("state_moved_without_guard", ("offsets back",)),
+    Bug("assignment_sent_again", ("offsets back",)),
+    Bug("no_epoch_in_journal", ("successor at delivery.body_sent",)),
+    Bug("journal_after_the_dot", ("die at router.tick.published, delivery.dot_sent",)),
+    Bug("ambiguity_forgotten", ("die at router.tick.published, delivery.dot_sent",)),
+    Bug("webhook_id_changes", ("die at ingest.closed.committed",)),
 )
 
 
@@ -49,7 +50,8 @@ def is_caught(bug: Bug, *, times: str = "quick") -> bool:
     with tempfile.TemporaryDirectory(prefix="obm-bug-") as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        subprocess.run(["git", "apply", "--recount", str(bug.patch)], cwd=tree, check=True)
+        apply = ["git", "apply", "-C1", "--recount", str(bug.patch)]
+        subprocess.run(apply, cwd=tree, check=True)
         return any(run_in(tree, scenario, times) != 0 for scenario in bug.scenarios)
 
 

@@ -131,17 +131,20 @@ def is_frozen(process: Process) -> bool:
         return stat.read().rpartition(") ")[2].startswith("T")
 
 
-def successor(world: World, times: int, *, name: str) -> None:
-    """Freeze the owner at work; a second process takes over; then the first wakes up late."""
+def successor(world: World, times: int, *, point: str) -> None:
+    """Freeze the owner at a named place; a second process takes over its work and does it; then
+    the first wakes up late."""
+    first = world.processes[point.partition(".")[0]]
     for turn in range(times):
-        second = replica(world, name)
+        first.terminate()
+        first.start(OBM_FAILPOINTS=f"{point}=stop@{2 + (turn * 5 + world.seed) % 12}")
+        wait_until(partial(is_frozen, first), PASSED_WITHIN_S, f"{point} was not passed")
+        world.fell(first.name)
+        second = replica(world, first.name)
         second.start()
         second.await_ready()
-        world.pause(turn)
-        world.processes[name].freeze()
-        world.fell(name)
         time.sleep(LEASE_LOST_AFTER_S)
-        world.processes[name].thaw()
+        first.thaw()
         time.sleep(2)
         second.terminate()
 
@@ -273,8 +276,8 @@ def _all() -> list[Scenario]:
         Scenario("freeze", partial(freeze, names=("router", "delivery", "events")), times=5),
         *frozen_at,
         *(
-            Scenario(f"successor of {name}", partial(successor, name=name), times=3)
-            for name in ("router", "delivery")
+            Scenario(f"successor at {point}", partial(successor, point=point), times=3)
+            for point in ("router.tick.in_transaction", "delivery.body_sent")
         ),
         Scenario("offsets back", offsets_back, times=5),
         Scenario("rebalance", rebalance, times=5),

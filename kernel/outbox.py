@@ -1,7 +1,7 @@
 """Events wait here, from the commit until the broker has acknowledged them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -9,11 +9,14 @@ import sqlalchemy as sa
 from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
 from kernel.backoff import Health, patiently
 from kernel.database import Database, Transaction
+from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
 
 Send: TypeAlias = Callable[[Sequence[Outgoing]], Awaitable[None]]  # returns when acknowledged
 
 SWEEP_ROWS_MAX = 100
+SWEEP_RECORDS = 2_000  # at least so many are sent together
+BACKGROUND_MAX = 1_000  # entries that wait for the broker in memory
 
 
 class Entry(NamedTuple):
@@ -76,7 +79,7 @@ class Outbox:
         return Entry(row, records)
 
     def abandon(self, entry: Entry) -> None:
-        """The transaction was rolled back: nothing to publish."""
+        """Rolled back, so that there is nothing to publish; or left to the sweep."""
         if entry.row is not None:
             self._publishing.discard(entry.row)
 
@@ -95,17 +98,27 @@ class Outbox:
         """For doors that answer before the broker has: publish, patiently, in the background."""
         if not entry.records:
             return
-        task = asyncio.create_task(patiently(lambda: self.publish(entry), health))
+        task = asyncio.create_task(self._publish_or_leave(entry, health))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def _publish_or_leave(self, entry: Entry, health: Health) -> None:
+        """A broker that is away for long must not fill the memory: the sweep finds the rows."""
+        if len(self._background) <= BACKGROUND_MAX:
+            await patiently(lambda: self.publish(entry), health)
+            return
+        try:
+            await self.publish(entry)
+        except Unavailable:
+            self.abandon(entry)
 
     async def sweep(self) -> None:
         """Delete what is acknowledged, in groups; publish what a crash has left behind."""
         await self.flush()
         while claimed := await self._claim():
-            for row, data in claimed:  # outside: no transaction waits for another machine
-                await self._send(OutgoingBatch.FromString(data).records)
-                self._acknowledged.add(row)
+            for rows, records in together(claimed):
+                await self._send(records)  # outside: no transaction waits for another machine
+                self._acknowledged.update(rows)
             await self.flush()
 
     async def flush(self) -> None:
@@ -144,3 +157,17 @@ class Outbox:
                 (self._sweep_after_s, list(self._publishing), SWEEP_ROWS_MAX),
             )
         return sorted((row, bytes(data)) for row, data in rows)
+
+
+def together(claimed: Sequence[tuple[int, bytes]]) -> Iterator[tuple[list[int], list[Outgoing]]]:
+    """Rows and their records in groups: one round trip for many, and bounded."""
+    rows: list[int] = []
+    records: list[Outgoing] = []
+    for row, data in claimed:
+        rows.append(row)
+        records += OutgoingBatch.FromString(data).records
+        if len(records) >= SWEEP_RECORDS:
+            yield rows, records
+            rows, records = [], []
+    if rows:
+        yield rows, records

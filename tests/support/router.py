@@ -50,7 +50,7 @@ domain = "site-b.test"
 exchangers = ["127.0.0.6:2525", "127.0.0.7:2525"]
 site = "site-b"
 """
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 
 E_ = TypeVar("E_", bound=Message)
 
@@ -242,7 +242,7 @@ async def until(true: Callable[[], object], within_s: float = WITHIN_S) -> None:
             await asyncio.sleep(0.03)
 
 
-def play(story: Coroutine[Any, Any, None], within_s: float = 90) -> None:
+def play(story: Coroutine[Any, Any, None], within_s: float = 150) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(within_s):
             await story

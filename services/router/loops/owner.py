@@ -77,6 +77,7 @@ class Owner:
         self._egresses_read_s = 0.0
         self._expired_s = 0.0
         self._told = 0  # in the last tick
+        self._seen_s = 0.0  # the moment of the last tick, by the database's clock
         self._opens_s = inf  # when the first of the lanes has work that were served last
 
     @property
@@ -130,16 +131,13 @@ class Owner:
         failpoint("router.tick.committed")
         await patiently(partial(self._outbox.publish, entry), self._health)
         failpoint("router.tick.published")
-        return ticked.next_s
+        return 0.0 if await self._wake_rings() else ticked.next_s
 
     async def _decide(self, tx: Transaction) -> Ticked:
         desk = await self._loaded(tx)
         seen = await look(tx, most=self._pace.lanes_max)
         self._apply(seen.results, desk.scopes)
-        if await self._wake_rings(tx, desk.scopes, now_s=seen.now_s):
-            woken = await look(tx, most=self._pace.lanes_max)
-            self._apply(woken.results, desk.scopes)
-            seen = seen._replace(opened=woken.opened)
+        self._seen_s = seen.now_s
         told: list[Message] = list(await self._expire(tx))
         told += await self._serve(tx, desk, opened=seen.opened, now_s=seen.now_s)
         now = clock.now()
@@ -189,14 +187,23 @@ class Owner:
             self._expired_s = clock.monotonic_s()
         return tell_closed(await closings.close(tx, [expire(row) for row in rows]))
 
-    async def _wake_rings(self, tx: Transaction, scopes: Scopes, *, now_s: float) -> bool:
-        """k free places wake k lanes, not all. Whether any was woken."""
-        rooms = {ring: scopes.room(ring, now_s=now_s).free for ring in self._rings}
+    async def _wake_rings(self) -> bool:
+        """k free places wake k lanes, not all. Whether there were places. A transaction of its
+        own: whoever holds lanes of two statements waits for a handler that waits for it."""
+        if self._desk is None or not self._rings:
+            return False
+        scopes = self._desk.scopes
+        rooms = {ring: scopes.room(ring, now_s=self._seen_s).free for ring in self._rings}
         places = {ring: min(room, WOKEN_MAX) for ring, room in rooms.items() if room > 0}
-        for ring, woken in (await lanes.wake(tx, places)).items():
-            if woken < places[ring]:
-                self._rings.discard(ring)
-        return bool(places)
+        if not places:
+            return False
+        try:
+            async with self._lease.transaction() as tx:
+                woken = await lanes.wake(tx, places)
+        except Fenced:
+            return False
+        self._rings -= {ring for ring, count in woken.items() if count < places[ring]}
+        return True
 
     async def _serve(
         self, tx: Transaction, desk: Desk, *, opened: Sequence[OpenLane], now_s: float
@@ -259,6 +266,8 @@ class Owner:
                 parked.append(Parked(lane.key, *shut))
             else:
                 served.append((lane, next_s))
+        if parked:
+            await lanes.lock(tx, [lane.key for lane, _ in served] + [lane.key for lane in parked])
         await lanes.serve(tx, served, counted=scopes.usage.changes())
         await lanes.park(tx, parked)
         self._rings |= {lane.ring for lane in parked}

@@ -71,6 +71,7 @@ async def save(tx: Transaction, moves: Sequence[Move]) -> list[Move]:
     """Those that moved; work for their lanes and results for the owner in the same transaction."""
     if not moves:
         return []
+    moves = sorted(moves, key=lambda m: m.row.message_id)
     rows = await tx.rows(
         MOVE,
         {

@@ -58,6 +58,7 @@ async def assign(
     """The ids that moved: others were cancelled or moved a moment ago."""
     if not assignments:
         return set()
+    assignments = sorted(assignments, key=lambda a: a.row.message_id)
     rows = await tx.rows(
         ASSIGN,
         {
@@ -76,6 +77,7 @@ async def relane(tx: Transaction, relaned: Sequence[Relaned]) -> None:
     """Move waiting rows, and give their new lanes work."""
     if not relaned:
         return
+    relaned = sorted(relaned, key=lambda r: r.row.message_id)
     await tx.execute(
         RELANE,
         (

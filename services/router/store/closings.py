@@ -47,6 +47,7 @@ async def close(tx: Transaction, closings: Sequence[Closing]) -> list[Final]:
     """Those that were where they had been read, now final."""
     if not closings:
         return []
+    closings = sorted(closings, key=lambda c: c.message_id)
     rows = await tx.rows(
         CLOSE,
         (

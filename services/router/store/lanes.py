@@ -67,14 +67,23 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
 WHERE lanes.lane = refused.lane
 """
 
+# Handlers lock lanes in the order of their keys, so everybody does: a deadlock lasts a second.
 WAKE = """
+WITH first AS (
+    SELECT free.ring, woken.lane
+    FROM unnest(%s::text[], %s::int[]) AS free (ring, places) CROSS JOIN LATERAL (
+        SELECT lane FROM router.lanes WHERE cell = %s AND ring = free.ring AND ring <> ''
+        ORDER BY ring_at LIMIT free.places
+    ) AS woken
+), locked AS (
+    SELECT lane FROM router.lanes WHERE lane IN (SELECT lane FROM first) ORDER BY lane FOR UPDATE
+)
 UPDATE router.lanes SET next_at = now(), ring = '', ring_at = NULL
-FROM unnest(%s::text[], %s::int[]) AS free (ring, places) CROSS JOIN LATERAL (
-    SELECT lane FROM router.lanes WHERE cell = %s AND ring = free.ring AND ring <> ''
-    ORDER BY ring_at LIMIT free.places
-) AS first
-WHERE lanes.lane = first.lane RETURNING free.ring
+FROM first JOIN locked USING (lane)
+WHERE lanes.lane = first.lane RETURNING first.ring
 """
+
+LOCK = "SELECT FROM router.lanes WHERE lane = ANY(%s) ORDER BY lane FOR UPDATE"
 
 
 class Work(NamedTuple):
@@ -113,6 +122,7 @@ async def serve(
     and the counters that changed."""
     if not served and not counted:
         return
+    served = sorted(served)
     await tx.execute(
         SERVED,
         {
@@ -129,6 +139,7 @@ async def serve(
 
 
 async def park(tx: Transaction, parked: Sequence[Parked]) -> None:
+    parked = sorted(parked)
     if parked:
         releases = [lane.room.release_s for lane in parked]
         await tx.execute(
@@ -140,6 +151,11 @@ async def park(tx: Transaction, parked: Sequence[Parked]) -> None:
                 [release_s if isfinite(release_s) else None for release_s in releases],
             ),
         )
+
+
+async def lock(tx: Transaction, keys: Sequence[str]) -> None:
+    """Before lanes are written by several statements, in the order of their keys."""
+    await tx.rows(LOCK, (list(keys),))
 
 
 async def wake(tx: Transaction, places: dict[str, int]) -> dict[str, int]:

@@ -36,7 +36,7 @@ from services.ingest.settings import Settings
 from tests.support.pair import FreshDatabase
 
 TOKEN = "shared"
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 DOMAIN = "shop.obm-sandbox.net"
 
 E_ = TypeVar("E_", bound=Message)
@@ -247,7 +247,7 @@ async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S
 
 def play(story: Coroutine[Any, Any, None]) -> None:
     async def whole() -> None:
-        await asyncio.wait_for(story, 120)
+        await asyncio.wait_for(story, 180)
         # gRPC's poller serves all loops of a process: let what is left for this one come first.
         await asyncio.sleep(0.1)
 

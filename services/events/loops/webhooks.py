@@ -4,23 +4,18 @@ import asyncio
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from uuid import uuid4
 
-from contracts.events.v1.events_pb2 import WebhookDisabled
-from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics
 from kernel.backoff import Health, patiently
 from kernel.crypto import Secrets
 from kernel.database import Database, Transaction
 from kernel.errors import BadSetting, Unavailable
 from kernel.failpoint import failpoint
-from kernel.group import Group
-from kernel.outbox import Entry, Outbox
-from kernel.topics import encode
+from kernel.outbox import Outbox
 from services.events.clients import Caller
 from services.events.domain.calls import Call, call_of
 from services.events.domain.endpoint import Endpoint
@@ -29,15 +24,16 @@ from services.events.domain.schedule import (
     GONE,
     Answer,
     delay_s,
-    is_given_up,
 )
 from services.events.domain.signature import headers
 from services.events.loops.line import WAITING_MAX, Line
-from services.events.store import tasks, told, webhooks
+from services.events.loops.results import Results, Tried
+from services.events.store import tasks, told
 from services.events.store.tasks import Claimed, Held, Result
 
 LOGGED_WITHIN_S = 60.0
 SAFETY_S = 5.0
+STALE_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +46,6 @@ class Rules:
     probe_s: float
     poll_s: float
     lease_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    call: Call
-    answer: Answer
-    result: Result
 
 
 class Webhooks:
@@ -75,25 +64,47 @@ class Webhooks:
         self._database = database
         self._caller = caller
         self._secrets = secrets
-        self._outbox = outbox
         self._health = health
         self._rules = rules
+        self._results = Results(
+            database, outbox, health=health, probe_s=rules.probe_s, counted=self._settled
+        )
         self._lines: dict[str, Line] = {}
-        self._failures: Counter[str] = Counter()  # in a row, here
-        self._failing: set[str] = set()  # whose failures are in the database
-        self._results: Group[Tried, None] = Group(self._settle, items_max=500)
+        self._known: dict[str, int] = {}  # failures in a row, by the database
+        self._unsettled: Counter[str] = Counter()  # and those that it does not know yet
+        self._failed_at_s: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._stopping = False
 
     def room(self, endpoint: Endpoint) -> int:
         """How many more calls it may be given now."""
-        if (
-            self._stopping
-            or max(endpoint.failures, self._failures[endpoint.id]) >= CIRCUIT_FAILURES
-        ):
+        self._know(endpoint)
+        if self._stopping or self._is_broken(endpoint.id):
             return 0
         line = self._lines.get(endpoint.id)
         return line.room if line else tasks_max(self._rules)
+
+    def _rooms(self) -> dict[str, int]:
+        """Of endpoints that are busy, or failed so lately that the database does not know."""
+        rooms = {one: line.room for one, line in self._lines.items()}
+        return rooms | {one: 0 for one in self._unsettled if self._is_broken(one)}
+
+    def _is_broken(self, endpoint_id: str) -> bool:
+        failures = self._known.get(endpoint_id, 0) + self._unsettled[endpoint_id]
+        return failures >= CIRCUIT_FAILURES
+
+    def _know(self, endpoint: Endpoint) -> None:
+        """As just read; but a moment ago the database may not have known of a failure here."""
+        if endpoint.failures:
+            self._known[endpoint.id] = endpoint.failures
+        elif clock.monotonic_s() - self._failed_at_s.get(endpoint.id, 0.0) > STALE_S:
+            self._known.pop(endpoint.id, None)
+            self._failed_at_s.pop(endpoint.id, None)
+
+    def _settled(self, failures: Mapping[str, int]) -> None:
+        self._known.update(failures)
+        for endpoint_id in failures:
+            self._unsettled.pop(endpoint_id, None)
 
     def take(self, calls: Sequence[Call]) -> None:
         """Calls whose claim is committed. None: there may be tasks to claim."""
@@ -145,7 +156,7 @@ class Webhooks:
             claimed = await tasks.claim(
                 tx,
                 token,
-                rooms={one: line.room for one, line in self._lines.items()},
+                rooms=self._rooms(),
                 room=tasks_max(self._rules),
                 lease_s=self._rules.lease_s,
             )
@@ -160,6 +171,7 @@ class Webhooks:
         )
         early, calls = [], []
         for task in claimed:
+            self._know(task.endpoint)
             entry, accepted = entries.get(task.event_id), accepts.get(task.subject_id)
             waits = entry is not None and entry.fact.email_id and accepted is None
             if entry is None or (waits and task.age_s < LOGGED_WITHIN_S):
@@ -194,9 +206,8 @@ class Webhooks:
             answer = Answer(0, str(error))
         failpoint("events.webhook.posted")
         self._count(endpoint, answer)
-        tried = Tried(call, answer, self._result(call, answer))
-        await patiently(partial(self._results.submit, tried), self._health)
-        return answer.ok or self._failures[endpoint.id] < CIRCUIT_FAILURES
+        self._results.add(Tried(call, answer, self._result(call, answer)))
+        return answer.ok or not self._is_broken(endpoint.id)
 
     async def _give_back(self, calls: Sequence[Call]) -> None:
         """What waited for an endpoint that is not called any more for now."""
@@ -208,10 +219,16 @@ class Webhooks:
     def _count(self, endpoint: Endpoint, answer: Answer) -> None:
         metrics.webhooks.labels("delivered" if answer.ok else "failed").inc()
         if answer.ok:
-            self._failures.pop(endpoint.id, None)
-        else:
-            before = max(endpoint.failures, self._failures[endpoint.id])
-            self._failures[endpoint.id] = before + 1
+            self._known.pop(endpoint.id, None)
+            self._unsettled.pop(endpoint.id, None)
+            self._failed_at_s.pop(endpoint.id, None)
+            return
+        self._unsettled[endpoint.id] += 1
+        self._failed_at_s[endpoint.id] = clock.monotonic_s()
+        logger.info(
+            "webhook.failed",
+            extra={"endpoint_id": endpoint.id, "status": answer.status, "error": answer.error},
+        )
 
     def _result(self, call: Call, answer: Answer) -> Result:
         tries = call.tries + 1
@@ -235,52 +252,6 @@ class Webhooks:
             answer.status,
             answer.error,
         )
-
-    async def _settle(self, tried: Sequence[Tried]) -> Sequence[None]:
-        """The results of a group of tries, and what they say of their endpoints."""
-        entry = Entry(None, ())
-        try:
-            async with self._database.transaction() as tx:
-                await tasks.settle(tx, [one.result for one in tried])
-                entry = await self._outbox.add(tx, await self._judge(tx, tried))
-        except BaseException:
-            self._outbox.abandon(entry)
-            raise
-        self._outbox.publish_soon(entry, self._health)
-        return [None] * len(tried)
-
-    async def _judge(self, tx: Transaction, tried: Sequence[Tried]) -> list[Outgoing]:
-        """What a group of tries says of their endpoints: one success outweighs its failures."""
-        well = {one.call.endpoint.id for one in tried if one.answer.ok}
-        failed = Counter(one.call.endpoint.id for one in tried if not one.answer.ok)
-        known = {one.call.endpoint.id for one in tried if one.call.endpoint.failures}
-        if recovered := well & (known | self._failing):
-            await webhooks.succeed(tx, sorted(recovered))
-        self._failing -= recovered
-        reasons = {one.call.endpoint.id: "gone" for one in tried if one.answer.status == GONE}
-        if ill := {one: count for one, count in failed.items() if one not in well}:
-            self._failing |= ill.keys()
-            for one, failures, failing_for in await webhooks.fail(
-                tx, ill, probe_s=self._rules.probe_s
-            ):
-                if is_given_up(failures, failing_for):
-                    reasons.setdefault(one, "failing")
-        disabled = [await self._disable(tx, one, reason) for one, reason in reasons.items()]
-        return [record for record in disabled if record is not None]
-
-    async def _disable(self, tx: Transaction, endpoint_id: str, reason: str) -> Outgoing | None:
-        found = await webhooks.disable(tx, endpoint_id, reason=reason)
-        if found is None:
-            return None
-        tenant_id, now = found
-        logger.warning("webhook.disabled", extra={"endpoint_id": endpoint_id, "reason": reason})
-        event = WebhookDisabled(
-            endpoint_id=endpoint_id,
-            disabled_at_ms=int(now.timestamp() * 1000),
-            tenant_id=tenant_id,
-            reason=reason,
-        )
-        return encode(event, clock.now())
 
 
 def tasks_max(rules: Rules) -> int:

@@ -41,6 +41,11 @@ class Group(Generic[T, R]):
         self._waiting: list[_Waiting] = []
         self._committer: asyncio.Task[None] | None = None
 
+    @property
+    def load(self) -> int:
+        """0: idle. Else one for the group that is being committed, and what waits behind it."""
+        return 0 if self._committer is None else 1 + len(self._waiting)
+
     async def submit(self, item: T, *, size: int = 0) -> R:
         """Return when the group with this item is durable; raises what its commit raised."""
         done: asyncio.Future[object] = asyncio.get_running_loop().create_future()

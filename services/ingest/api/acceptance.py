@@ -36,6 +36,8 @@ from services.ingest.store.room import OutboxRoom
 ALONE_BYTES = 256 * 1024  # a body larger than this does not slow down its neighbours
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 GROUP_ITEMS_MAX = 200
+# Who comes while one group is on its way goes on by itself, instead of waiting for it first.
+LANES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +123,15 @@ class Acceptance:
         self._lifetimes = lifetimes
         self._return_path_key = return_path_key
         self._in_flight: set[KeyName] = set()
-        self._group: Group[Submission, Answer | Problem] = Group(
-            self._commit,
-            items_max=GROUP_ITEMS_MAX,
-            bytes_max=GROUP_BYTES_MAX,
-            alone_bytes=ALONE_BYTES,
-        )
+        self._lanes: list[Group[Submission, Answer | Problem]] = [
+            Group(
+                self._commit,
+                items_max=GROUP_ITEMS_MAX,
+                bytes_max=GROUP_BYTES_MAX,
+                alone_bytes=ALONE_BYTES,
+            )
+            for _ in range(LANES)
+        ]
 
     async def accept(
         self,
@@ -158,7 +163,8 @@ class Acceptance:
             self._in_flight.discard(name)
 
     async def idle(self) -> None:
-        await self._group.idle()
+        for lane in self._lanes:
+            await lane.idle()
 
     async def _submit(
         self,
@@ -176,7 +182,7 @@ class Acceptance:
         submission = Submission(emails, response, traceparent, key)
         size = sum(len(email.body.sealed) for email in emails)
         try:
-            answer = await self._group.submit(submission, size=size)
+            answer = await self._lane().submit(submission, size=size)
         except Unavailable as error:
             raise unavailable(f"{error} is away") from error
         except KeyTaken:
@@ -184,6 +190,12 @@ class Acceptance:
         if isinstance(answer, Problem):
             raise answer
         return answer
+
+    def _lane(self) -> Group[Submission, Answer | Problem]:
+        """Where others wait already, so that groups are large; else an idle one."""
+        loads = {lane.load: lane for lane in reversed(self._lanes)}
+        crowded = max(loads)
+        return loads[crowded] if crowded > 1 else loads[min(loads)]
 
     async def _prepare(self, caller: Caller, draft: Draft, traceparent: str) -> Prepared:
         domain = await self._gate.domain_of(caller, draft.sender.domain)

@@ -58,10 +58,10 @@ class Results:
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
 
-    async def idle(self) -> None:
-        """Return when everything is written."""
-        while self._writer is not None:
-            await asyncio.wait([self._writer])
+    async def idle(self, *, within_s: float) -> None:
+        """Return when everything is written, or it takes too long: then those calls come again."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer], timeout=within_s)
 
     async def _write(self) -> None:
         try:

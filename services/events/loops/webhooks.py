@@ -34,6 +34,7 @@ from services.events.store.tasks import Claimed, Held, Result
 LOGGED_WITHIN_S = 60.0
 SAFETY_S = 5.0
 STALE_S = 2.0
+DRAIN_S = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Webhooks:
     async def drain(self) -> None:
         self._stopping = True
         await asyncio.gather(*(line.end() for line in self._lines.values()))
-        await self._results.idle()
+        await self._results.idle(within_s=DRAIN_S)
 
     async def _claim(self) -> int:
         if self._stopping:

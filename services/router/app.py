@@ -106,15 +106,14 @@ class Parts(Ground):
             idle_s=settings.tick_idle_s,
         )
         self.waker = Waker(
-            settings.engine_database_url, owns=lambda: self.owner.owns, on_work=self.wake
+            settings.engine_database_url,
+            owns=lambda: self.owner.owns,
+            on_work=self.owner.wake,
+            on_names=self.resolving.wake,
         )
 
     def answered(self) -> None:
-        """By DNS."""
-        self.resolving.wake()
-
-    def wake(self) -> None:
-        self.owner.wake()
+        """By DNS, or mail waits for it."""
         self.resolving.wake()
 
     def sender(self, tenant_id: str) -> Sender | None:
@@ -232,7 +231,7 @@ def handlers_of(parts: Parts) -> Handlers:
         site_of=parts.routes.site,
         retry=parts.retry,
         partitions=parts.partitions,
-        work=parts.waker.work,
+        waker=parts.waker,
         answered=parts.owner.answered,
     )
 
@@ -257,7 +256,14 @@ def owner(parts: Parts) -> Owner:
         expire_every_s=settings.expire_every_s,
         ask_after_s=settings.ask_after_s,
     )
-    return Owner(parts.lease, parts.outbox, new_desk=new_desk, pace=pace, health=parts.health)
+    return Owner(
+        parts.lease,
+        parts.outbox,
+        new_desk=new_desk,
+        pace=pace,
+        on_names=parts.answered,
+        health=parts.health,
+    )
 
 
 def service(parts: Parts) -> RouterService:
@@ -269,7 +275,7 @@ def service(parts: Parts) -> RouterService:
         journal=parts.journal,
         partitions=parts.partitions,
         retry=parts.retry,
-        work=parts.waker.work,
+        waker=parts.waker,
     )
 
 

@@ -1,6 +1,6 @@
 """The door for events: load, decide, save, return outcomes."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from contracts.delivery.v1.events_pb2 import (
@@ -17,22 +17,23 @@ from kernel.table import Table
 from kernel.topics import event_id
 from services.router.domain.answer import AnswerPolicy, Move, Strike, settle, strike_of
 from services.router.domain.arrival import Arrival, address_hash, arrive, blocked
-from services.router.domain.message import State
+from services.router.domain.message import RESOLVING, State
 from services.router.domain.retry import RetryPolicy
 from services.router.store import answers, arrivals, suppressions
 from services.router.store.partitions import Partitions
+from services.router.store.wake import Waker
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """site_of: the known site of a domain. work: the owner has
-    something to do. answered: it may have room again."""
+    """site_of: the known site of a domain. waker: tells the owner of work. answered: tells an owner
+    in this process that it may have room again."""
 
     tenants: Table[Tenant]
     site_of: Callable[[str], str | None]
     retry: RetryPolicy
     partitions: Partitions
-    work: Callable[[Transaction], Awaitable[None]]
+    waker: Waker
     answered: Callable[[], None]
 
     async def on_screened(self, batch: Sequence[MessageScreened], tx: Transaction) -> list[Outcome]:
@@ -42,7 +43,8 @@ class Handlers:
         fresh = [a for a in arriving if a.message_id not in forgotten]
         moved = await arrivals.insert(tx, fresh) if fresh else {}
         if moved:
-            await self.work(tx)
+            names = any(a.site == RESOLVING for a in fresh)
+            await self.waker.work(tx, names=names)
         return [self._told(a, moved, forgotten) for a in arriving]
 
     @staticmethod
@@ -71,7 +73,7 @@ class Handlers:
         moved = {(m.row.message_id, m.row.attempt): m for m in await answers.save(tx, moves)}
         await suppressions.count_moves(tx, list(moved.values()))
         if any(move.due_s <= loaded.now_s for move in moved.values() if move.event is None):
-            await self.work(tx)
+            await self.waker.work(tx)
         tx.after_commit(self.answered)
         return [tell(moved.get((event.message_id, event.attempt))) for event in batch]
 

@@ -51,6 +51,7 @@ from services.router.domain.shaping import Shape, Shaping
 from services.router.handlers import Handlers
 from services.router.loops.owner import Owner, Pace
 from services.router.store.partitions import Partitions
+from services.router.store.wake import Waker
 from tests.support.pair import FreshDatabase
 from tests.support.router import play, screened
 
@@ -83,6 +84,7 @@ class Bench:
             self.outbox,
             new_desk=self.desk,
             pace=Pace(20, 100, 0, 0, 0, 60),
+            on_names=lambda: None,
             health=self.health,
         )
         self._listen(retry, partitions)
@@ -94,7 +96,7 @@ class Bench:
             journal=cast(Any, None),
             partitions=partitions,
             retry=retry,
-            work=nothing,
+            waker=cast(Waker, SimpleNamespace(work=nothing)),
         )
 
     def _listen(self, retry: RetryPolicy, partitions: Partitions) -> None:
@@ -103,7 +105,7 @@ class Bench:
             site_of=lambda _: "site",
             retry=retry,
             partitions=partitions,
-            work=nothing,
+            waker=cast(Waker, SimpleNamespace(work=nothing)),
             answered=lambda: None,
         )
         common: dict[str, Any] = {
@@ -137,7 +139,7 @@ class Bench:
         await self.api.close()
 
 
-async def nothing(_: object) -> None:
+async def nothing(_: object, *, names: bool = False) -> None:
     """Nobody sleeps here."""
 
 

@@ -1,6 +1,6 @@
 """RouterService: each method opens its transaction, asks, and answers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -26,6 +26,7 @@ from services.router.domain.message import State
 from services.router.domain.retry import RetryPolicy
 from services.router.store import closings, requests, suppressions
 from services.router.store.partitions import Partitions
+from services.router.store.wake import Waker
 
 IDS_MAX = 1000
 PAGE_MAX = 100
@@ -42,7 +43,7 @@ class RouterService(RouterServiceServicer):
     journal: Journal
     partitions: Partitions
     retry: RetryPolicy
-    work: Callable[[Transaction], Awaitable[None]]
+    waker: Waker
 
     async def GetStates(  # noqa: N802 - gRPC's names
         self, request: pb.GetStatesRequest, context: "grpc.aio.ServicerContext[object, object]"
@@ -89,7 +90,7 @@ class RouterService(RouterServiceServicer):
             await self._prepare(ids)
             async with self.api.transaction(tenant_id=request.tenant_id) as tx:
                 moved = await requests.reschedule(tx, arrivals, due_s=seconds(request.due_at))
-                await self.work(tx)
+                await self.waker.work(tx, names=True)
             return pb.RescheduleResponse(
                 rescheduled=moved, too_late=[one for one in ids if one not in set(moved)]
             )
@@ -102,7 +103,7 @@ class RouterService(RouterServiceServicer):
             ids = uuids(request.message_ids)
             async with self.api.transaction(tenant_id=uuid(request.tenant_id)) as tx:
                 released = await requests.release(tx, request.tenant_id, ids)
-                await self.work(tx)
+                await self.waker.work(tx, names=True)
             return pb.ReleaseResponse(
                 released=released, not_held=[one for one in ids if one not in set(released)]
             )

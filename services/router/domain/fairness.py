@@ -19,10 +19,11 @@ BULK_QUANTUM = 1  # a tenth
 class OpenLane(NamedTuple):
     key: str
     version: int
+    lane: Lane
 
-    @property
-    def lane(self) -> Lane:
-        return Lane.of(self.key)
+    @classmethod
+    def of(cls, key: str, version: int) -> "OpenLane":
+        return cls(key, version, Lane.of(key))
 
 
 class Parked(NamedTuple):

@@ -23,7 +23,7 @@ from services.router.domain.dispatch import Desk, Dispatched, dispatch
 from services.router.domain.expiry import expire
 from services.router.domain.facts import Final, closed
 from services.router.domain.fairness import OpenLane, Parked, refusing, share
-from services.router.domain.message import SANDBOX, Claimed, Lane
+from services.router.domain.message import RESOLVING, SANDBOX, Claimed, Lane
 from services.router.domain.scopes import Scopes
 from services.router.store import answers, claims, closings, directory, lanes, usage
 from services.router.store.look import look
@@ -54,7 +54,8 @@ class Ticked(NamedTuple):
 class Owner:
     """One per process; only the one with the lease does anything.
 
-    new_desk: scopes without any usage, and what else a decision needs.
+    new_desk: scopes without any usage, and what else a decision needs. on_names: mail waits for
+    DNS.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class Owner:
         *,
         new_desk: Callable[[], Desk],
         pace: Pace,
+        on_names: Callable[[], None],
         health: Health,
     ) -> None:
+        self._on_names = on_names
         self._lease = lease
         self._outbox = outbox
         self._new_desk = new_desk
@@ -225,6 +228,8 @@ class Owner:
         )
         if done.relaned:
             self._opens_s = now_s  # they have work elsewhere
+            if any(moved.lane.site == RESOLVING for moved in done.relaned):
+                tx.after_commit(self._on_names)
         return events
 
     async def _save(

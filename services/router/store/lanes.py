@@ -109,7 +109,7 @@ async def give_work(tx: Transaction, work: Sequence[Work]) -> None:
 
 async def open_by_tenant(tx: Transaction, *, most: int) -> list[OpenLane]:
     rows = await tx.rows(OPEN_BY_TENANT, {"cell": CELL, "each": EACH_TENANT, "most": most})
-    return [OpenLane(*row) for row in rows]
+    return [OpenLane.of(*row) for row in rows]
 
 
 async def serve(

@@ -40,7 +40,9 @@ async def look(tx: Transaction, *, most: int) -> Look:
     rows = await tx.rows(LOOK, {"cell": CELL, "most": most})
     [(now_s, opens_s)] = [row[:2] for row in rows if row[2] is None and row[3] is None]
     results = [Result(*outcome) for row in rows if row[2] for outcome in row[2]]
-    opened = [OpenLane(row[3], row[4]) for row in sorted(rows, key=by_time) if row[3] is not None]
+    opened = [
+        OpenLane.of(row[3], row[4]) for row in sorted(rows, key=by_time) if row[3] is not None
+    ]
     if len(opened) == most:
         opened = await open_by_tenant(tx, most=most)
     return Look(now_s, opens_s, results, opened)

@@ -42,7 +42,7 @@ class Waiting(NamedTuple):
 
 async def due(tx: Transaction, *, most: int) -> Waiting:
     """Those whose time has come, of as many tenants as possible."""
-    opened = [OpenLane(*row) for row in await tx.rows(OPEN, (CELL, LANES_MAX))]
+    opened = [OpenLane.of(*row) for row in await tx.rows(OPEN, (CELL, LANES_MAX))]
     if not opened:
         return Waiting([], [], 0.0)
     each = max(1, most // len(opened))

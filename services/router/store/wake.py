@@ -16,20 +16,31 @@ logger = logging.getLogger(__name__)
 
 
 class Waker:
-    """owns: this process is the owner. on_work: what to call then, after the commit.
+    """owns: this process is the owner. on_work, on_names: what to call then, after the commit,
+    when lanes have work and when mail waits for DNS.
 
     NOTIFY takes a lock over the whole server at commit, so it is left to those who need it.
     """
 
-    def __init__(self, url: str, *, owns: Callable[[], bool], on_work: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        owns: Callable[[], bool],
+        on_work: Callable[[], None],
+        on_names: Callable[[], None],
+    ) -> None:
         self._url = psycopg_url(url)
         self._owns = owns
         self._on_work = on_work
+        self._on_names = on_names
 
-    async def work(self, tx: Transaction) -> None:
-        """This transaction gives the owner something to do."""
+    async def work(self, tx: Transaction, *, names: bool = False) -> None:
+        """This transaction gives the owner something to do. names: for DNS too."""
         if self._owns():
             tx.after_commit(self._on_work)
+            if names:
+                tx.after_commit(self._on_names)
         else:
             await tx.rows("SELECT pg_notify(%s, '')", (CHANNEL,))
 
@@ -49,6 +60,10 @@ class Waker:
         )
         async with connection:
             await connection.execute(f"LISTEN {CHANNEL}")
-            self._on_work()
+            self._wake_all()
             async for _ in connection.notifies():
-                self._on_work()
+                self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._on_work()
+        self._on_names()

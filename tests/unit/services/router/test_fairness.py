@@ -11,7 +11,7 @@ WIDE = Room(10_000)
 
 
 def lanes(*keys: str) -> list[OpenLane]:
-    return [OpenLane(key, 1) for key in keys]
+    return [OpenLane.of(key, 1) for key in keys]
 
 
 def shared(

@@ -59,7 +59,7 @@ def run_in(tree: Path, scenario: str, times: str) -> int:
     command = [sys.executable, "-m", "tests.faults", "--no-bugs", "--scenario", scenario]
     if times == "quick":
         command.append("--quick")
-    environment = {**os.environ, "PYTHONPATH": str(tree)}
+    environment = {**os.environ, "PYTHONPATH": str(tree), "OBM_FAULTS_DRAIN_S": "30"}
     done = subprocess.run(
         command, cwd=tree, env=environment, timeout=GIVE_UP_S, capture_output=True, check=False
     )

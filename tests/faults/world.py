@@ -1,6 +1,7 @@
 """An engine of five processes under load, what it talks to, and what all of them wrote down."""
 
 import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,13 +21,15 @@ from tests.support.customers import add_webhook, make_customer
 
 SITES = 4
 SENDER_DOMAIN = "faults.obm-sender.net"
-DRAIN_WITHIN_S = 240.0
+# Patient, because the machine may be busy; a seeded bug that loses mail is waited for less long.
+DRAIN_WITHIN_S = float(os.environ.get("OBM_FAULTS_DRAIN_S", "240"))
 POLL_S = 0.25
 
 # Patience is measured in seconds here, not in minutes: the same code, other settings.
 IMPATIENT = {
     "OUTBOX_SWEEP_AFTER_S": "1",
     "ROUTER_RETRY_SCHEDULE_S": "1,1,2,2,4",
+    "ROUTER_GREYLISTED_RETRY_S": "1",
     "ROUTER_ASSIGNMENT_VALID_S": "20",
     "ROUTER_ASK_AFTER_S": "3",
     "ROUTER_ASK_EVERY_S": "1",

@@ -1,0 +1,96 @@
+"""The calls that wait for one endpoint."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from services.events.domain.calls import Call
+from services.events.domain.endpoint import Endpoint
+from services.events.loops.line import WAITING_MAX, Line
+
+ENDPOINT = Endpoint("e", "t", "https://example.com", b"")
+
+
+def calls(count: int) -> list[Call]:
+    return [Call(ENDPOINT, str(n), "token", f"evt_{n}", b"{}") for n in range(count)]
+
+
+class Endpoints:
+    """fails_at: from which try on it fails."""
+
+    def __init__(self, fails_at: int = 10**9, *, raises: bool = False) -> None:
+        self.fails_at = fails_at
+        self.raises = raises
+        self.tried: list[str] = []
+        self.returned: list[str] = []
+        self.under_way = self.most = 0
+
+    async def call(self, call: Call) -> bool:
+        self.tried.append(call.event_id)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        if self.raises:
+            raise RuntimeError("a bug")
+        return len(self.tried) < self.fails_at
+
+    async def give_back(self, some: Sequence[Call]) -> None:
+        self.returned += [call.event_id for call in some]
+
+    def line(self, *, lease_s: float = 60.0) -> Line:
+        return Line(self.call, self.give_back, concurrency=3, lease_s=lease_s)
+
+
+async def played(line: Line, count: int) -> None:
+    line.add(calls(count))
+    while not line.idle:
+        await asyncio.sleep(0)
+
+
+def test_all_are_called_a_few_at_a_time() -> None:
+    endpoints = Endpoints()
+
+    asyncio.run(played(endpoints.line(), 20))
+
+    assert sorted(endpoints.tried, key=int) == [str(n) for n in range(20)]
+    assert endpoints.most == 3
+
+
+def test_after_a_failure_too_many_the_rest_is_given_back() -> None:
+    endpoints = Endpoints(fails_at=5)
+
+    asyncio.run(played(endpoints.line(), 20))
+
+    assert len(endpoints.tried) + len(endpoints.returned) == 20
+    assert len(endpoints.tried) < 10
+
+
+def test_a_call_whose_lease_is_over_is_not_made() -> None:
+    endpoints = Endpoints()
+
+    asyncio.run(played(endpoints.line(lease_s=-1.0), 4))
+
+    assert endpoints.tried == []
+
+
+def test_a_bug_in_one_call_does_not_stop_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    endpoints = Endpoints(raises=True)
+
+    asyncio.run(played(endpoints.line(), 7))
+
+    assert len(endpoints.tried) == 7
+    assert "a webhook call failed" in caplog.text
+
+
+def test_a_line_has_room_for_so_many() -> None:
+    async def alone() -> None:
+        line = Endpoints().line()
+        assert line.room == WAITING_MAX
+        line.add(calls(10))
+        assert line.room < WAITING_MAX
+        await line.end()
+        assert line.idle
+
+    asyncio.run(alone())

@@ -260,3 +260,32 @@ def test_scheduled_mail_is_told_as_scheduled_and_once_as_sent(story: Story) -> N
         ]
 
     story(told)
+
+
+def test_two_replicas_record_everything_once(story: Story) -> None:
+    async def told(events: Running) -> None:
+        async with story.service():
+            crowd = [Told() for _ in range(40)]
+            chance = random.Random(11)
+            told = [event for message in crowd for event in life(message) * 2]
+            chance.shuffle(told)
+            while told:
+                some, told = told[:60], told[60:]
+                await events.tell(*some)
+                await asyncio.sleep(chance.choice([0, 0.05, 0.2]))
+            for message in crowd:
+                await events.recorded(message, 9)
+        for message in crowd:
+            numbers = events.rows(
+                "SELECT seq FROM events.log WHERE subject_id = %s UNION ALL"
+                " SELECT seq FROM events.facts WHERE subject_id = %s ORDER BY seq",
+                (message.message_id, message.message_id),
+            )
+            assert [seq for (seq,) in numbers] == list(range(1, 10))
+            assert events.rows(
+                "SELECT s.seq, s.rank, e.rank FROM events.state s"
+                " JOIN events.emails e USING (tenant_id, email_id) WHERE s.subject_id = %s",
+                (message.message_id,),
+            ) == [(9, 10, 10)]
+
+    story(told)

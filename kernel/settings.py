@@ -22,6 +22,12 @@ class Settings(BaseSettings):
     kafka_topic_prefix: str = Field(
         "", validation_alias="KAFKA_TOPIC_PREFIX", description="of every topic and group"
     )
+    kafka_partitions_max: int = Field(
+        12,
+        validation_alias="KAFKA_PARTITIONS_MAX",
+        ge=1,
+        description="of a topic when it is made: no more replicas of a service than these can work",
+    )
     content_store_url: str = Field(
         "file:///var/lib/obm/content",
         validation_alias="CONTENT_STORE_URL",

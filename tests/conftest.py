@@ -1,5 +1,7 @@
 """Fixtures that every test may ask for."""
 
+import os
+
 from tests.support.engine import engine
 from tests.support.pair import (
     bootstrap_servers,
@@ -9,6 +11,9 @@ from tests.support.pair import (
     pair,
     topic_prefix,
 )
+
+# Each module has topics of its own: with all their partitions they would crowd a small broker.
+os.environ.setdefault("KAFKA_PARTITIONS_MAX", "2")
 
 __all__ = [
     "bootstrap_servers",

@@ -37,6 +37,7 @@ class Kafka:
     """The broker of one service. Build it inside a running loop: aiokafka's clients bind to it.
 
     prefix: of every topic and group, so that several installations can share a broker.
+    partitions_max: of the topics that are made here.
     """
 
     def __init__(
@@ -47,10 +48,12 @@ class Kafka:
         prefix: str = "",
         client: str = "obm",
         drain_s: float = 10.0,
+        partitions_max: int = 12,
     ) -> None:
         self.health = health
         self.prefix = prefix
         self._bootstrap_servers = bootstrap_servers
+        self._partitions_max = partitions_max
         self._client = client
         self._broker = KafkaBroker(
             bootstrap_servers,
@@ -136,7 +139,10 @@ class Kafka:
         await self._emitter.send(records)
 
     async def create_topics(self) -> None:
-        await whole(create_topics(self._bootstrap_servers, self._topics))
+        step = create_topics(
+            self._bootstrap_servers, self._topics, partitions_max=self._partitions_max
+        )
+        await whole(step)
 
     async def end_of(self, event: type[Message]) -> int:
         """The end offset of the first partition of an event's topic; 0 when it is empty."""

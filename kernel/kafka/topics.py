@@ -13,14 +13,22 @@ RECORD_BYTES_MAX = 2 * 1024 * 1024  # twice the default: parking adds headers
 PARKED_RETENTION_MS = str(30 * 24 * 3600 * 1000)
 
 
-async def create_topics(bootstrap_servers: str, topics: Mapping[str, Topic]) -> None:
+async def create_topics(
+    bootstrap_servers: str, topics: Mapping[str, Topic], *, partitions_max: int
+) -> None:
     """Make those that are missing, and where their records are parked."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     try:
         await admin.start()
         brokers = len((await admin.describe_cluster())["brokers"])
         existing = set(await admin.list_topics())
-        new = [new for name, topic in topics.items() for new in new_topics(name, topic, brokers)]
+        new = [
+            new
+            for name, topic in topics.items()
+            for new in new_topics(
+                name, topic, min(topic.partitions, partitions_max), brokers=brokers
+            )
+        ]
         response = await admin.create_topics([topic for topic in new if topic.name not in existing])
         for name, code, *_ in response.topic_errors:  # aiokafka raises nothing here
             if code and for_code(code) is not TopicAlreadyExistsError:
@@ -31,7 +39,7 @@ async def create_topics(bootstrap_servers: str, topics: Mapping[str, Topic]) -> 
         await admin.close()
 
 
-def new_topics(name: str, topic: Topic, brokers: int) -> list[NewTopic]:
+def new_topics(name: str, topic: Topic, partitions: int, *, brokers: int) -> list[NewTopic]:
     """The topic of a contract, and the one where its records are parked."""
     replicas = min(3, brokers)
     durable = {
@@ -43,6 +51,6 @@ def new_topics(name: str, topic: Topic, brokers: int) -> list[NewTopic]:
         kept = {"cleanup.policy": "compact"}
     parked = {"retention.ms": PARKED_RETENTION_MS, "max.message.bytes": str(RECORD_BYTES_MAX)}
     return [
-        NewTopic(name, topic.partitions, replicas, topic_configs=durable | kept),
+        NewTopic(name, partitions, replicas, topic_configs=durable | kept),
         NewTopic(name + PARKED, 1, replicas, topic_configs=durable | parked),
     ]

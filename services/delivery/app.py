@@ -105,9 +105,13 @@ class House:
         health = Health()
         health.away.add(STARTING)
         kafka = Kafka(
-            settings.kafka_bootstrap_servers, health,
-            prefix=settings.kafka_topic_prefix, client="obm-delivery", drain_s=settings.drain_s,
-        )  # fmt: skip
+            settings.kafka_bootstrap_servers,
+            health,
+            prefix=settings.kafka_topic_prefix,
+            partitions_max=settings.kafka_partitions_max,
+            client="obm-delivery",
+            drain_s=settings.drain_s,
+        )
         database = Database(settings.engine_database_url, name="delivery", session=PLANS)
         return cls(
             settings,

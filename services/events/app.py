@@ -50,6 +50,7 @@ def create(settings: Settings) -> Service:
         settings.kafka_bootstrap_servers,
         health,
         prefix=settings.kafka_topic_prefix,
+        partitions_max=settings.kafka_partitions_max,
         client="events",
         drain_s=settings.drain_s,
     )

@@ -122,6 +122,7 @@ def lay_ground(settings: Settings) -> Ground:
         settings.kafka_bootstrap_servers,
         kafka_health,
         prefix=settings.kafka_topic_prefix,
+        partitions_max=settings.kafka_partitions_max,
         client="ingest",
     )
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)

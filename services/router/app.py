@@ -65,6 +65,7 @@ class Ground:
             settings.kafka_bootstrap_servers,
             self.health,
             prefix=settings.kafka_topic_prefix,
+            partitions_max=settings.kafka_partitions_max,
             client="router",
         )
         self.engine = Database(settings.engine_database_url, name="router_engine", session=PLANS)

@@ -72,6 +72,7 @@ def connected(settings: Settings, health: Health) -> Kafka:
         settings.kafka_bootstrap_servers,
         health,
         prefix=settings.kafka_topic_prefix,
+        partitions_max=settings.kafka_partitions_max,
         client="shield",
         drain_s=settings.drain_s,
     )

@@ -17,6 +17,7 @@ from kernel.errors import BadSetting, Unavailable
 from kernel.failpoint import failpoint
 from kernel.outbox import Outbox
 from services.events.clients import Caller
+from services.events.clients.addresses import Refused
 from services.events.domain.calls import Call, call_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import (
@@ -218,7 +219,7 @@ class Webhooks:
                 await tasks.put_back(tx, held, delay_s=0.0)
 
     def _count(self, endpoint: Endpoint, answer: Answer) -> None:
-        metrics.webhooks.labels("delivered" if answer.ok else "failed").inc()
+        metrics.webhooks.labels(outcome_of(answer)).inc()
         if answer.ok:
             self._known.pop(endpoint.id, None)
             self._unsettled.pop(endpoint.id, None)
@@ -253,6 +254,13 @@ class Webhooks:
             answer.status,
             answer.error,
         )
+
+
+def outcome_of(answer: Answer) -> str:
+    """A metric's label."""
+    if answer.ok:
+        return "delivered"
+    return "refused" if answer.error.startswith(Refused.__name__) else "failed"
 
 
 def tasks_max(rules: Rules) -> int:

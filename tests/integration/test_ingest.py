@@ -318,3 +318,33 @@ def test_every_answer_is_json_with_the_figures_of_the_limit(house: House) -> Non
             assert problem.headers["content-type"] == "application/problem+json"
 
     play(story())
+
+
+def test_a_tenant_makes_and_ends_keys_of_its_own(house: House) -> None:
+    async def story() -> None:
+        async with house.running():
+            await house.enrol()
+            wanted = {"name": "shop", "permission": "sending_access", "cidrs": ["127.0.0.0/8"]}
+            made = await house.ask("POST", "/v1/api-keys", wanted)
+            assert made.status == 201
+            token = made.json["token"]
+            assert (await house.ask("POST", "/v1/emails", email(), key=token)).status == 202
+            assert (await house.ask("GET", "/v1/api-keys", key=token)).status == 401
+            listed = await house.ask("GET", "/v1/api-keys")
+            assert [one["name"] for one in listed.json["data"]] == ["", "shop"]
+            assert token not in listed.raw.decode()
+            live = await house.ask("POST", "/v1/api-keys", {"name": "live", "test": False})
+            assert (live.status, live.json["name"]) == (403, "restricted_api_key")
+            wrong = await house.ask("POST", "/v1/api-keys", {"name": "x", "cidrs": ["here"]})
+            assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (422, "#/cidrs")
+            path = f"/v1/api-keys/{made.json['id']}"
+            assert (await house.ask("DELETE", path, {})).json["deleted"] is True
+            assert (await house.ask("DELETE", path, {})).status == 404
+
+            async def closed() -> bool:
+                got = await house.ask("POST", "/v1/emails", email(), key=token)
+                return got.status == 403
+
+            await until(closed)
+
+    play(story())

@@ -15,6 +15,7 @@ from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
 from services.ingest.api.resource import SHAPES, Admission, request_of
 from services.ingest.api.rest import (
+    api_keys,
     domains,
     emails,
     lanes,
@@ -58,6 +59,7 @@ def rest(parts: Parts) -> FastAPI:
     app.include_router(shield.routes(parts.admission, parts.sending, parts.others))
     app.include_router(sandbox.routes(parts.admission, parts.others))
     app.include_router(domains.routes(parts.admission, parts.directory))
+    app.include_router(api_keys.routes(parts.admission, parts.directory))
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(RequestValidationError, wrong_query)
     app.add_exception_handler(HTTPException, elsewhere)

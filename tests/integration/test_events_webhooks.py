@@ -182,7 +182,8 @@ def test_a_dead_endpoint_costs_a_probe_and_recovers(story: Story) -> None:
             await events.tell(*(event for one in crowd for event in one.delivered()))
             await until(lambda: len(receiver.received) >= 5)
             await asyncio.sleep(0.5)
-            assert len(receiver.received) <= 15  # ten together, four until the fifth failure, a probe
+            # Ten together, four more until the fifth has failed, a probe.
+            assert len(receiver.received) <= 15
             await until(lambda: len({r.headers["webhook-id"] for r in receiver.received}) == 30)
 
     story(told, webhook_schedule_s=[0] + [0.05] * 20, webhook_probe_s=0.8, webhook_lease_s=22.0)

@@ -14,6 +14,7 @@ from services.ingest.domain.problem import Problem
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 EMAILS = "/v1/emails"
 
+observe = metrics.accept_seconds.labels("rest").observe
 logger = logging.getLogger(__name__)
 
 
@@ -52,7 +53,7 @@ class Door:
         except Exception:
             logger.exception("request.failed", extra={"request_id": request.id})
             await refuse(request, send, failed(), headers=headers)
-        metrics.accept_seconds.labels("rest").observe(clock.monotonic_s() - began)
+        observe(clock.monotonic_s() - began)
 
     async def _pass_on(self, request: Request, receive: Receive, send: Send) -> None:
         extra: answers.Headers = [(b"x-request-id", request.id.encode())]

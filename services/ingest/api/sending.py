@@ -46,7 +46,7 @@ class Sending:
             [valid],
             respond=respond_one,
             traceparent=request.traceparent,
-            idempotency=_idempotency(key, "POST /v1/emails", body),
+            idempotency=await _aside(body, lambda: _idempotency(key, "POST /v1/emails", body)),
         )
         location = b"/v1/emails/" + answer.response[7:43]  # {"id":"…
         headers: Headers = [JSON, (b"location", location)]
@@ -64,8 +64,9 @@ class Sending:
             body, lambda: self.read_batch(body, test=caller.key.test, permissive=permissive)
         )
         route = "POST /v1/emails/batch" + (" permissive" if permissive else "")
+        idempotency = await _aside(body, lambda: _idempotency(key, route, body))
         answer = await self.accept_batch(
-            caller, valid, errors, request=request, idempotency=_idempotency(key, route, body)
+            caller, valid, errors, request=request, idempotency=idempotency
         )
         return answer.response, [JSON, REPLAYED] if answer.replayed else [JSON]
 

@@ -1,8 +1,12 @@
 """The directory in memory, with fall-through: a key works the moment it exists."""
 
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from kernel import clock
 from kernel.table import Followed, Table
 from services.ingest.store.directory import DirectoryStore
+
+ABSENT_S = 5.0
+ABSENT_MAX = 100_000
 
 
 def _of(domain: Domain) -> tuple[str, str]:
@@ -14,6 +18,7 @@ class Directory:
 
     def __init__(self, kafka: Followed, store: DirectoryStore) -> None:
         self._store = store
+        self._absent: dict[bytes, float] = {}
         self._accounts = Table(Account, kafka)
         self._tenants = Table(Tenant, kafka)
         self._keys = Table(ApiKey, kafka, index=lambda key: key.secret_sha256)
@@ -23,10 +28,20 @@ class Directory:
         return self._keys.by(secret_sha256)
 
     async def fetch_key(self, secret_sha256: bytes) -> ApiKey | None:
-        """Past the memory. Raises Unavailable."""
+        """Past the memory. Raises Unavailable.
+
+        That there is none is remembered for a moment: who guesses does not reach the database.
+        """
+        now_s = clock.monotonic_s()
+        if self._absent.get(secret_sha256, 0.0) > now_s:
+            return None
         if key := await self._store.key(secret_sha256):
             self._keys.put(key)
-        return key
+            return key
+        if len(self._absent) >= ABSENT_MAX:
+            self._absent.clear()
+        self._absent[secret_sha256] = now_s + ABSENT_S
+        return None
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         if known := self._tenants.get(tenant_id):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import dns.asyncresolver
 import dns.exception
 import dns.name
+import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
@@ -190,8 +191,12 @@ def system_resolver(
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers = ["127.0.0.1"]
     if nameservers:
-        resolver.nameservers = [name.partition(":")[0] for name in nameservers]
-        ports = {name.partition(":")[2] or "53" for name in nameservers}
-        resolver.port = int(ports.pop())
+        resolver.nameservers = [name_server(text) for text in nameservers]
     resolver.lifetime = timeout_s
     return resolver
+
+
+def name_server(text: str) -> dns.nameserver.Nameserver:
+    """`ip`, `ip:port` or `[ip]:port`."""
+    host, _, port = text.rpartition(":") if "]:" in text or text.count(":") == 1 else (text, "", "")
+    return dns.nameserver.Do53Nameserver(host.strip("[]"), int(port or 53))

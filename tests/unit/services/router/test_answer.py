@@ -1,5 +1,7 @@
 """The table of answers, row by row."""
 
+from itertools import pairwise
+
 import pytest
 
 from contracts.delivery.v1.events_pb2 import (
@@ -126,3 +128,21 @@ def test_out_of_time_after_a_try_is_bounced() -> None:
 def test_the_same_decision_comes_out_of_the_same_answer() -> None:
     event = answer(OUTCOME_TEMPORARY, code=451)
     assert settled(row(), event) == settled(row(), event)
+
+
+def test_a_receiver_that_never_takes_it_is_asked_by_the_schedule_until_time_is_up() -> None:
+    """Conventions C1 #14: attempts by the schedule, and one end."""
+    assigned, now_s, asked_s = row(expires_s=NOW_S + 72 * 3600), NOW_S, [NOW_S]
+    while True:
+        event = answer(OUTCOME_TEMPORARY, code=451)
+        event.attempt = assigned.attempt
+        move = settle(assigned, event, now_s=now_s, policy=POLICY)
+        if move.state is not State.WAITING or move.due_s >= assigned.expires_s:
+            break
+        now_s = move.due_s
+        asked_s.append(now_s)
+        assigned = assigned._replace(attempt=assigned.attempt + 1, tries=move.tries)
+    waits = [after - before for before, after in pairwise(asked_s)]
+    wanted = [*SCHEDULE_S, *[SCHEDULE_S[-1]] * 100][: len(waits)]
+    assert all(0.9 * plan <= wait <= 1.1 * plan for wait, plan in zip(waits, wanted, strict=True))
+    assert 20 <= len(asked_s) <= 28

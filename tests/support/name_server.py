@@ -1,0 +1,60 @@
+"""A name server on loopback that says what a test wants."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import cast
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+SERVFAIL = "SERVFAIL"
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """records: `{"example.com": {"MX": ["10 mx.example.com."]}}`; a name that is missing does not
+    exist; one that is SERVFAIL is not answered properly. asked: names, as often as they were."""
+
+    def __init__(self, records: Mapping[str, Mapping[str, list[str]] | str]) -> None:
+        self.records = records
+        self.asked: list[str] = []
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        query = dns.message.from_wire(data)
+        [question] = query.question
+        name = question.name.to_text(omit_final_dot=True).lower()
+        self.asked.append(name)
+        response = dns.message.make_response(query)
+        known = self.records.get(name)
+        if known is None:
+            response.set_rcode(dns.rcode.NXDOMAIN)
+        elif isinstance(known, str):
+            response.set_rcode(dns.rcode.SERVFAIL)
+        elif found := known.get(dns.rdatatype.to_text(question.rdtype)):
+            rrset = dns.rrset.from_text_list(question.name, 300, "IN", question.rdtype, found)
+            response.answer.append(rrset)
+        assert self._transport is not None
+        self._transport.sendto(response.to_wire(), addr)
+
+
+@asynccontextmanager
+async def name_server(
+    records: Mapping[str, Mapping[str, list[str]] | str],
+) -> AsyncIterator[tuple[NameServer, str]]:
+    """The server, and its address for ROUTER_NAMESERVERS."""
+    loop = asyncio.get_running_loop()
+    transport, server = await loop.create_datagram_endpoint(
+        lambda: NameServer(records), local_addr=("127.0.0.1", 0)
+    )
+    try:
+        port = transport.get_extra_info("sockname")[1]
+        yield server, f"127.0.0.1:{port}"
+    finally:
+        transport.close()

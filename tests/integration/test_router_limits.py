@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -125,5 +126,41 @@ def test_of_two_routers_one_assigns_and_the_other_takes_over(house: House) -> No
                 assert len({event_id(event) for event in assigned_of(house)}) == 20
                 for event in assigned_of(house)[:5]:
                     await house.publish(attempted(event, OUTCOME_TEMPORARY, code=451))
+
+    play(story())
+
+
+def test_more_open_lanes_than_one_look_takes_are_all_served(house: House) -> None:
+    house.extra = {"tick_lanes_max": 2, "tick_rows_max": 3}
+
+    async def story() -> None:
+        async with house.running():
+            tenants = [str(uuid4()) for _ in range(5)]
+            mail = [
+                house.envelope(recipient, tenant_id=tenant_id)
+                for tenant_id in tenants
+                for recipient in ("a@x.site-a.test", "b@site-b.test") * 3
+            ]
+            await house.publish(*(Tenant(tenant_id=one, version=1) for one in tenants))
+            await house.publish(*(screened(envelope) for envelope in mail))
+            for envelope in mail:
+                await house.of(DeliveryAssigned, envelope.message_id)
+
+    play(story())
+
+
+def test_a_rate_of_a_tenant_is_kept_second_by_second(house: House) -> None:
+    async def story() -> None:
+        async with house.running():
+            await house.publish(Tenant(tenant_id=house.tenant_id, version=2, per_second_max=10))
+            await asyncio.sleep(0.5)
+            await house.publish(*(screened(house.envelope()) for _ in range(30)))
+            await until(lambda: len(assigned_of(house)) == 30)
+            good_until = sorted(
+                event.not_after.seconds + event.not_after.nanos / 1e9
+                for event in assigned_of(house)
+            )
+            tenth_after = zip(good_until, good_until[10:], strict=False)
+            assert all(later - earlier >= 0.999 for earlier, later in tenth_after)
 
     play(story())

@@ -1,11 +1,13 @@
 """Accept: content on disk, then one transaction for everybody who came meanwhile, then 202."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics
 from kernel.backoff import Health
 from kernel.content import Body, ContentStore
@@ -15,6 +17,7 @@ from kernel.failpoint import failpoint
 from kernel.group import Group
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
+from kernel.telemetry import told
 from kernel.topics import encode
 from services.ingest.api.gate import Caller, Gate
 from services.ingest.domain import event
@@ -39,6 +42,7 @@ GROUP_ITEMS_MAX = 200
 # Who comes while one group is on its way goes on by itself, instead of waiting for it first.
 LANES = 2
 
+logger = logging.getLogger(__name__)
 count = metrics.accepted.labels("api").inc
 
 
@@ -265,19 +269,26 @@ class Acceptance:
             email.first.envelope.content_ref = reference
             email.first.envelope.content_bytes = len(email.body.sealed)
         failpoint("ingest.content_synced")
-        now = clock.now()
-        records = [
-            encode(told, now, one.traceparent)
-            for one in group
-            for email in one.emails
-            for told in event.for_recipients(email.first, email.recipients, self._return_path_key)
-        ]
+        records = [record for one in group for record in self._records(one)]
         rows = [_email_row(email) for email in emails]
         keys = [one.key for one in group if one.key is not None]
         entry = await self._store.write(Write(keys, rows, records))
         failpoint("ingest.accept.committed")
         self._outbox.publish_soon(entry, self._kafka)
         count(len(records))
+        ids = [email.email_id for email in emails]
+        logger.info("emails.accepted", extra={"emails": ids, "messages": len(records)})
+
+    def _records(self, one: Submission) -> Iterable[Outgoing]:
+        """Its events, in the trace of its request."""
+        now = clock.now()
+        for email in one.emails:
+            accepted_at = email.first.envelope.accepted_at
+            began_ns = accepted_at.seconds * 1_000_000_000 + accepted_at.nanos
+            trace = told("ingest.accepted", one.traceparent.encode(), began_ns=began_ns)
+            messages = event.for_recipients(email.first, email.recipients, self._return_path_key)
+            for message in messages:
+                yield encode(message, now, trace)
 
 
 def _email_row(email: Prepared) -> EmailRow:

@@ -27,7 +27,7 @@ from kernel.service import Loop, Service, every
 from kernel.stream import Brake, Stream
 from kernel.table import Table
 from services.router.api.service import RouterService
-from services.router.clients.dns import Routes, system_resolver
+from services.router.clients.dns import Resolver, Routes, system_resolver
 from services.router.clients.journal import Journal
 from services.router.domain.dispatch import Desk
 from services.router.domain.message import CELL, SANDBOX
@@ -90,9 +90,9 @@ class Parts(Ground):
         super().__init__(settings)
         self.ehlo = settings.ehlo or socket.getfqdn()
         self.shaping = shaping(settings)
-        self.sandbox = Route(SANDBOX, (parse_exchanger(settings.sandbox_address),))
+        self.sandbox = sandbox(settings)
         self.routes = Routes(
-            system_resolver(settings.nameservers, timeout_s=settings.dns_timeout_s),
+            resolver(settings),
             static_routes(settings),
             own_names=frozenset((self.ehlo.lower(),)),
             on_answer=self.answered,
@@ -299,3 +299,17 @@ def static_routes(settings: Settings) -> StaticRoutes:
         return StaticRoutes(Path(settings.routes_file).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise BadSetting(f"ROUTER_ROUTES_FILE: {error}") from error
+
+
+def sandbox(settings: Settings) -> Route:
+    try:
+        return Route(SANDBOX, (parse_exchanger(settings.sandbox_address),))
+    except ValueError as error:
+        raise BadSetting(f"ROUTER_SANDBOX_ADDRESS: {error}") from error
+
+
+def resolver(settings: Settings) -> Resolver:
+    try:
+        return system_resolver(settings.nameservers, timeout_s=settings.dns_timeout_s)
+    except ValueError as error:
+        raise BadSetting(f"ROUTER_NAMESERVERS: {error}") from error

@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TypeAlias
 
 import dns.asyncresolver
@@ -26,6 +27,7 @@ from services.router.domain.routes import (
 )
 
 Answer: TypeAlias = Route | NoRoute | Unknown
+Resolver: TypeAlias = dns.asyncresolver.Resolver
 
 TTL_MIN_S, TTL_MAX_S = 30.0, 24 * 3600.0
 NEGATIVE_TTL_S = 300.0
@@ -197,6 +199,6 @@ def system_resolver(
 
 
 def name_server(text: str) -> dns.nameserver.Nameserver:
-    """`ip`, `ip:port` or `[ip]:port`."""
+    """`ip`, `ip:port` or `[ip]:port`. Raises ValueError."""
     host, _, port = text.rpartition(":") if "]:" in text or text.count(":") == 1 else (text, "", "")
-    return dns.nameserver.Do53Nameserver(host.strip("[]"), int(port or 53))
+    return dns.nameserver.Do53Nameserver(str(ip_address(host.strip("[]"))), int(port or 53))

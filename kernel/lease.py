@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -95,10 +95,11 @@ class Lease:
         """On the way out: let a successor begin at once."""
         if self.fence is None:
             return
-        async with self._database.transaction() as tx:
-            await tx.execute(
-                f"UPDATE {self._table} SET expires_at = now()"  # noqa: S608
-                " WHERE name = %s AND owner = %s AND fence = %s",
-                (self.name, self.owner, self.fence),
-            )
+        with suppress(Unavailable):  # then it expires by itself
+            async with self._database.transaction() as tx:
+                await tx.execute(
+                    f"UPDATE {self._table} SET expires_at = now()"  # noqa: S608
+                    " WHERE name = %s AND owner = %s AND fence = %s",
+                    (self.name, self.owner, self.fence),
+                )
         self.fence = None

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -144,7 +145,8 @@ class Outbox:
         """On the way out: what is in flight, then the rows that are acknowledged."""
         if self._background:
             await asyncio.wait(self._background, timeout=5)
-        await self.flush()
+        with suppress(Unavailable):  # without the database the rows stay: they are told again
+            await self.flush()
 
     async def _claim(self) -> list[tuple[int, bytes]]:
         """Put them off, so that no other replica takes them while we publish."""

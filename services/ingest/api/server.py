@@ -1,6 +1,7 @@
 """uvicorn inside the service's loop; signals stay the kernel's."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ class HttpServer:
                 timeout_graceful_shutdown=5,
             )
         )
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # starts and ends are ours
         self._socket = bind(listen)
         self.port: int = self._socket.getsockname()[1]
 

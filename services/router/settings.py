@@ -62,7 +62,7 @@ class Settings(Shared):
     tick_idle_s: float = Field(1.0, gt=0, description="from tick to tick while there is none")
     expire_every_s: float = Field(1.0, gt=0, description="how often what is out of time is closed")
     screened_gather_s: float = Field(
-        0.02, ge=0, description="under load, screened messages are gathered so long"
+        0.04, ge=0, description="under load, screened messages are gathered so long"
     )
     attempted_gather_s: float = Field(
         0.05, ge=0, description="under load, answers are gathered so long"

@@ -132,7 +132,7 @@ class Kafka:
 
     async def close(self) -> None:
         """After everything that publishes has ended."""
-        await self._emitter.stop()
+        await self._emitter.close()
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         """Return when every record is acknowledged by all replicas in sync."""

@@ -40,11 +40,14 @@ class Emitter:
         self._producer: AIOKafkaProducer | None = None
         self._pending: list[Pending] = []
         self._sender: asyncio.Task[None] | None = None
+        self._closed = False
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """By whoever comes first; the others wait for it."""
         async with self._starting:
+            if self._closed:
+                raise Unavailable("kafka")
             if self._producer is None:
                 self._producer = await self._new_producer()
 
@@ -63,7 +66,15 @@ class Emitter:
         except KafkaError as error:
             await producer.stop()
             raise Unavailable("kafka") from error
+        except asyncio.CancelledError:
+            await producer.stop()
+            raise
         return producer
+
+    async def close(self) -> None:
+        """For good: who publishes later finds nobody."""
+        self._closed = True
+        await self.stop()
 
     async def stop(self) -> None:
         if self._producer is not None:

@@ -1,6 +1,7 @@
 """`python -m tests.faults`: every fault in full numbers, and the seeded bugs to be caught."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,8 @@ def main(
     scenario: Annotated[
         list[str] | None, typer.Option(help="its name or how it begins, repeated; default: all")
     ] = None,
-    quick: Annotated[bool, typer.Option(help="each once or twice")] = False,
+    quick: Annotated[bool, typer.Option(help="each once")] = False,
+    times: Annotated[int, typer.Option(help="how often each; 0: as it says itself")] = 0,
     bugs: Annotated[bool, typer.Option(help="the seeded bugs too")] = True,
     seed: Annotated[int, typer.Option(help="of every choice of moment")] = 1,
     keep: Annotated[Path | None, typer.Option(help="keep every log in this folder")] = None,
@@ -40,7 +42,8 @@ def main(
     for number, one in enumerate(chosen, 1):
         console.print(f"[dim]{number}/{len(chosen)} {one.name} …[/dim]")
         folder = keep / one.name.replace(" ", "-") if keep else None
-        result = examine(quickly(one) if quick else one, seed=seed, folder=folder)
+        asked = replace(one, times=times) if times else one
+        result = examine(quickly(one) if quick else asked, seed=seed, folder=folder)
         tell(result)
         results.append(result)
     missed = [] if scenario or not bugs else [bug for bug in seeded.BUGS if not caught(bug)]

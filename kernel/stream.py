@@ -77,7 +77,7 @@ class Stream(Generic[M]):
     ) -> None:
         self.events = events
         self.name = name
-        self.gather_s = gather_s  # where nobody waits: at least so long from batch to batch
+        self.gather_s = gather_s  # under load, from the start of a batch to that of the next
         self._handler: Callable[..., Awaitable[Sequence[Outcome]]] = handler
         self._health = health
         self._send = send

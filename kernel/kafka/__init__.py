@@ -18,13 +18,12 @@ from contracts.options.v1.options_pb2 import Topic
 from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.kafka.emitter import Emitter
-from kernel.kafka.reader import Reader, record_of
+from kernel.kafka.reader import BATCH_RECORDS_MAX, Reader, record_of
 from kernel.kafka.topics import create_topics
 from kernel.kafka.whole import whole
 from kernel.stream import M, Record, Stream
 from kernel.topics import contract_of
 
-BATCH_RECORDS_MAX = 500
 POLL_TIMEOUT_MS = 20  # FastStream waits twice this on an empty poll
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # partitions are kept while we wait for a database
 COMMIT_EVERY_S = 1.0

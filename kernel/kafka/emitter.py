@@ -15,9 +15,10 @@ from kernel import clock, metrics
 from kernel.errors import Unavailable
 from kernel.kafka.topics import RECORD_BYTES_MAX
 from kernel.kafka.whole import whole
+from kernel.pace import Pace
 
 BATCH_BYTES_MAX = 512 * 1024
-GAP_S = 0.01
+WINDOW_S = 0.04  # a request costs broker and readers as much as twenty records do
 
 
 class Pending(NamedTuple):
@@ -41,6 +42,7 @@ class Emitter:
         self._pending: list[Pending] = []
         self._sender: asyncio.Task[None] | None = None
         self._closed = False
+        self._pace = Pace(WINDOW_S)
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
@@ -105,19 +107,13 @@ class Emitter:
     async def _drain(self) -> None:
         try:
             while self._pending:
+                if self._pace.rest_s:
+                    await asyncio.sleep(self._pace.rest_s)
                 group, self._pending = self._pending, []
-                began_s = clock.monotonic_s()
+                self._pace.begin(sum(len(pending.records) for pending in group))
                 await self._settle(group)
-                await self._rest(began_s)
         finally:
             self._sender = None
-
-    async def _rest(self, began_s: float) -> None:
-        """Under load a group every GAP_S: a request costs broker and readers as much as ten records
-        do. Who comes alone is not kept waiting."""
-        rest_s = GAP_S - (clock.monotonic_s() - began_s)
-        if self._pending and rest_s > 0:
-            await asyncio.sleep(rest_s)
 
     async def _settle(self, group: list[Pending]) -> None:
         error: BaseException | None = None

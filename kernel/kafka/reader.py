@@ -11,10 +11,12 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream.kafka import KafkaMessage
 from google.protobuf.message import Message
 
-from kernel import clock, metrics
+from kernel import metrics
+from kernel.pace import Pace
 from kernel.stream import Record, Stream
 from kernel.topics import contract_of
 
+BATCH_RECORDS_MAX = 500
 BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
 
 logger = logging.getLogger(__name__)
@@ -32,9 +34,10 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
     batches: int = 0
     failed: bool = False
     settled: dict[TopicPartition, int] = field(default_factory=dict)
-    handled_at_s: float = 0.0
+    pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
+        self.pace = Pace(self.stream.gather_s)
         self.topics = [
             name for event in self.stream.events for name in contract_of(event.DESCRIPTOR).names
         ]
@@ -46,27 +49,21 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         raws = cast(Sequence[ConsumerRecord], batch.raw_message)
         self.consumer = cast(AIOKafkaConsumer, batch.consumer)
-        gathers = self.stream.gather_s > 0
+        self.pace.begin(len(raws))
+        gathers = self.pace.busy and len(raws) < BATCH_RECORDS_MAX
         if gathers:  # before anything is awaited: the next fetch then brings all that came, where
             # one on the heels of the last would bring the first record that comes
             self.consumer.pause(*self.consumer.assignment())
         try:
             await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
             self.settled.update(next_offsets(raws))
-            await self._rest()
             if gathers:
+                await asyncio.sleep(self.pace.rest_s)
                 self.consumer.resume(*self.consumer.assignment())
             await self._take_turns(self.consumer)
         except Exception as error:
             self.failed = True
             self.fail(error)
-
-    async def _rest(self) -> None:
-        """Until gather_s have passed since the last batch ended."""
-        rest_s = self.stream.gather_s - (clock.monotonic_s() - self.handled_at_s)
-        if rest_s > 0:
-            await asyncio.sleep(rest_s)
-        self.handled_at_s = clock.monotonic_s()
 
     @property
     def _takes_turns(self) -> bool:

@@ -12,6 +12,9 @@ import services
 from kernel.crypto import new_secret_key
 from kernel.migrate import migrate, role_urls
 
+# One replica of each service has no use for more, and each costs broker and readers a batch of its
+# own. Of topics that are there already, it changes nothing.
+PARTITIONS_MAX = "4"
 SERVICES = ("ingest", "shield", "router", "delivery", "events")
 
 
@@ -68,6 +71,7 @@ def environment(
     known = Secrets.of(folder)
     return {
         "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+        "KAFKA_PARTITIONS_MAX": os.environ.get("KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
         "CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),
         "SECRET_KEYS": known.secret_key,
         "RPC_TOKEN": known.rpc_token,

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from operator import attrgetter
 from uuid import uuid4
 
 from google.protobuf.message import Message
@@ -17,7 +18,7 @@ from services.events.domain.calls import Accepts, Call, call_of
 from services.events.domain.catalogue import type_of
 from services.events.domain.days import day_of, may_make
 from services.events.domain.endpoint import Endpoint, wants
-from services.events.domain.facts import Fact, Rank, fact_of, is_scheduled
+from services.events.domain.facts import Fact, Kind, Rank, fact_of, is_scheduled
 from services.events.domain.state import Entry, State, begin, record
 from services.events.store import days, emails, log
 from services.events.store.emails import Email
@@ -49,10 +50,10 @@ class Handlers:
     async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[Outcome]:
         """Facts of messages by message; those of endpoints, which are few, alone."""
         facts = [fact_of(event) for event in batch]
-        kept = await self._kept(tx, facts)
-        kept_facts = [fact for fact in facts if fact.event_id in kept]
+        gone = await self._gone(tx, {fact.subject_id for fact in facts if fact.email_id})
+        kept = [fact for fact in facts if fact.email_id and fact.subject_id not in gone]
         tenants = {fact.tenant_id for fact in facts}
-        recorded, endpoints = await record_all(tx, kept_facts, tenants=tenants)
+        recorded, endpoints = await record_all(tx, kept, tenants=tenants)
         entries = recorded.entries + await unknown(tx, [f for f in facts if not f.email_id])
         positions = log.positions_of(entries)
         tasks, calls = self._tasks(entries, endpoints, positions=positions)
@@ -63,24 +64,23 @@ class Handlers:
         if tasks:
             tx.after_commit(lambda: self.take(calls))
         new = positions.keys()
-        return [outcome_of(fact, new, kept) for fact in facts]
+        return [outcome_of(fact, new, gone) for fact in facts]
 
-    async def _kept(self, tx: Transaction, facts: Iterable[Fact]) -> set[str]:
-        """The ids of facts of messages whose day has its partition, made now where it may be."""
-        by_day: dict[date, list[str]] = defaultdict(list)
-        for fact in facts:
-            if fact.email_id:
-                by_day[day_of(fact.subject_id)].append(fact.event_id)
-        if missing := by_day.keys() - self.known_days:
-            there = await days.existing(tx)
-            today = clock.now().date()
-            wanted = {day for day in missing - there if may_make(day, today)}
-            if wanted:
-                await days.make(tx, wanted | {day - timedelta(days=1) for day in wanted})
-            young = {day for day in there | wanted if day > today - YOUNG}
-            tx.after_commit(lambda: self._learn(young))
-            missing = missing - there - wanted
-        return {one for day, ids in by_day.items() if day not in missing for one in ids}
+    async def _gone(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
+        """Messages whose day has no partition any more; one that may be made is made now."""
+        day_by_subject = {subject: day_of(subject) for subject in subjects}
+        missing = set(day_by_subject.values()) - self.known_days
+        if not missing:
+            return set()
+        there = await days.existing(tx)
+        today = clock.now().date()
+        wanted = {day for day in missing - there if may_make(day, today)}
+        if wanted:
+            await days.make(tx, wanted | {day - timedelta(days=1) for day in wanted})
+        young = {day for day in there | wanted if day > today - YOUNG}
+        tx.after_commit(lambda: self._learn(young))
+        missing = missing - there - wanted
+        return {subject for subject, day in day_by_subject.items() if day in missing}
 
     def _learn(self, there: set[date]) -> None:
         self.known_days = there  # not the old ones: they may be dropped at any time
@@ -122,13 +122,13 @@ class Handlers:
 
 
 def task_of(fact: Fact, endpoint_id: str, *, name: str, at: str, token: str | None) -> NewTask:
-    return NewTask(fact.event_id, endpoint_id, fact.tenant_id, fact.subject_id, at, name, token)
+    return NewTask(endpoint_id, at, fact.event_id, fact.subject_id, fact.tenant_id, name, token)
 
 
-def outcome_of(fact: Fact, new: Collection[str], kept: Collection[str]) -> Outcome:
+def outcome_of(fact: Fact, new: Collection[str], gone: Collection[str]) -> Outcome:
     if fact.event_id in new:
         return LOGGED
-    return REPEAT if not fact.email_id or fact.event_id in kept else TOO_OLD
+    return TOO_OLD if fact.subject_id in gone else REPEAT
 
 
 async def unknown(tx: Transaction, facts: Sequence[Fact]) -> list[Entry]:
@@ -142,34 +142,37 @@ async def unknown(tx: Transaction, facts: Sequence[Fact]) -> list[Entry]:
 async def record_all(
     tx: Transaction, facts: Sequence[Fact], *, tenants: Collection[str]
 ) -> tuple[Recorded, Sequence[Endpoint]]:
-    """Begin what is new as if all of it were; what was there is locked thereby, and asked what it
-    knows. So a message that nobody has heard of costs one insert."""
+    """Begin every message as if it were new: one whose accept is here with its facts, for then it
+    is. What was there is locked thereby, and asked what it knows."""
     by_subject: dict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         by_subject[fact.subject_id].append(fact)
     ranks, now = ranks_of(facts), clock.now()
     accepted = emails_of(facts, ranks)
     leaving = await told_as_sent(tx, facts, accepted)
-    drafts = drafted(by_subject, leaving | {one.accepted for one in accepted.values()}, now=now)
+    first = leaving | {one.accepted for one in accepted.values()}
+    arrived = {fact.subject_id for fact in facts if fact.kind == Kind.ACCEPTED}
+    drafts = drafted({one: by_subject[one] for one in arrived}, first, now=now)
+    others = [begin(some[0]) for one, some in by_subject.items() if one not in arrived]
     opened = await log.begin(
         tx,
         emails=accepted.values(),
-        states=[state for state, _ in drafts.values()],
+        states=[*(state for state, _ in drafts.values()), *others],
         tenants=tenants,
     )
     await emails.tag(tx, [email for email in accepted.values() if email.email_id in opened.emails])
     first = leaving | {accepted[one].accepted for one in opened.emails}
-    moved = {subject: drafts[subject] for subject in opened.states}
     # Whose email another message has brought already: begun as if they told of it.
     late = {email.message_id for one, email in accepted.items() if one not in opened.emails}
-    changed = drafted({one: by_subject[one] for one in late & opened.states}, first, now=now)
-    if others := by_subject.keys() - opened.states:
-        held = await log.known(tx, others, [fact for one in others for fact in by_subject[one]])
-        for subject, known in held.items():
-            fresh = [fact for fact in by_subject[subject] if fact.event_id not in known.event_ids]
+    begun = opened.states & arrived - late
+    changed = drafted({one: by_subject[one] for one in opened.states - begun}, first, now=now)
+    if held := by_subject.keys() - opened.states:
+        states, repeats = await log.known(tx, [fact for one in held for fact in by_subject[one]])
+        for state in states:
+            fresh = [one for one in by_subject[state.subject_id] if one.event_id not in repeats]
             if fresh:
-                changed[subject] = record(known.state, fresh, first=first, now=now)
-    moved |= changed
+                changed[state.subject_id] = record(state, fresh, first=first, now=now)
+    moved = {subject: drafts[subject] for subject in begun} | changed
     raised = raised_by([state for state, _ in moved.values()], opened.emails, begun=ranks)
     entries = [entry for _, some in moved.values() for entry in some]
     return Recorded(entries, [state for state, _ in changed.values()], raised), opened.endpoints
@@ -208,7 +211,8 @@ def raised_by(
 def emails_of(facts: Iterable[Fact], ranks: Mapping[str, int]) -> dict[str, Email]:
     """The emails that are accepted here, told by the first of their messages."""
     found: dict[str, Email] = {}
-    for fact in sorted(facts, key=lambda fact: fact.subject_id):
+    told = [fact for fact in facts if fact.kind == Kind.ACCEPTED]
+    for fact in sorted(told, key=attrgetter("subject_id")):
         if isinstance(fact.event, MessageAccepted) and fact.email_id not in found:
             rank = ranks[fact.email_id]
             found[fact.email_id] = Email(

@@ -128,7 +128,7 @@ class WebhooksApi:
         fact, position = of_endpoint(event, Kind.WEBHOOK_TEST, str(uuid4())), uuid7_text()
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             task = tasks.NewTask(
-                fact.event_id, endpoint_id, tenant_id, endpoint_id, position, "webhook.test", None
+                endpoint_id, position, fact.event_id, endpoint_id, tenant_id, "webhook.test", None
             )
             places = {fact.event_id: position}
             await log.write(tx, log.Writing([Entry(fact, 1, 1)], places, tasks=[task]))

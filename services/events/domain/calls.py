@@ -2,29 +2,31 @@
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from uuid import UUID
+from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from services.events.domain.catalogue import data_of, envelope, type_of
+from services.events.domain.catalogue import data_of, envelope, iso, type_of
 from services.events.domain.endpoint import Endpoint
-from services.events.domain.facts import Fact, Kind
+from services.events.domain.facts import Fact
 from services.events.domain.state import Entry
 
 ACCEPTS_MAX = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """id: the webhook's, the same on every try. tries: those before this one."""
+class Call(NamedTuple):
+    """position: of the event in the log, and so its id, the same on every try. tries: those before
+    this one."""
 
     endpoint: Endpoint
-    event_id: str
+    position: str
     token: str
-    id: str
     body: bytes
     tries: int = 0
+
+    @property
+    def id(self) -> str:
+        """The webhook's."""
+        return public_id(self.position)
 
 
 def call_of(
@@ -36,14 +38,13 @@ def call_of(
     position: str,
     tries: int = 0,
 ) -> Call:
-    identifier = public_id(position)
     body = envelope(
-        identifier,
+        public_id(position),
         type_of(entry.fact, told=True),
         created_at=recorded_at(position),
         data=data_of(entry.fact, accepted, told=entry.told),
     )
-    return Call(endpoint, entry.fact.event_id, token, identifier, body, tries)
+    return Call(endpoint, position, token, body, tries)
 
 
 def public_id(position: str) -> str:
@@ -53,8 +54,7 @@ def public_id(position: str) -> str:
 
 def recorded_at(position: str) -> str:
     """When it was recorded, from its UUIDv7: RFC 3339."""
-    moment = datetime.fromtimestamp((UUID(position).int >> 80) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return iso(int(position[:8] + position[9:13], 16))
 
 
 class Accepts:
@@ -66,7 +66,7 @@ class Accepts:
 
     def learn(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
-            if fact.kind == Kind.ACCEPTED and isinstance(fact.event, MessageAccepted):
+            if isinstance(fact.event, MessageAccepted):
                 self._by_message[fact.subject_id] = fact.event
         while len(self._by_message) > self._size:
             self._by_message.popitem(last=False)

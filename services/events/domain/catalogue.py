@@ -4,7 +4,7 @@ An event's data names its own recipient and the To field, and so never another B
 """
 
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import msgspec
@@ -58,6 +58,9 @@ TOLD_TYPES = {
     Kind.WEBHOOK_DISABLED: "webhook.disabled",
     Kind.WEBHOOK_TEST: "webhook.test",
 }
+RECIPIENT_TYPES = {
+    number: name.rpartition("_")[2].lower() for name, number in RecipientType.items()
+}
 # What an endpoint may ask for: ours, and those of Resend's that its users configure.
 EVENT_TYPES = frozenset(
     {*CLOSED_TYPES.values(), *TOLD_TYPES.values(), "email.scheduled", "email.opened"}
@@ -81,7 +84,11 @@ def data_of(fact: Fact, accepted: MessageAccepted | None, *, told: int) -> Data:
     """The `data` of an event; accepted: of the same message, None when it is not known."""
     if isinstance(fact.event, WebhookDisabled):
         return {"webhook_id": fact.subject_id, "reason": fact.event.reason}
-    return {**common(fact, accepted), **({"seq": told} if told else {}), **special(fact)}
+    data = common(fact, accepted)
+    if told:
+        data["seq"] = told
+    data.update(special(fact))
+    return data
 
 
 def common(fact: Fact, accepted: MessageAccepted | None) -> Data:
@@ -92,18 +99,16 @@ def common(fact: Fact, accepted: MessageAccepted | None) -> Data:
     }
     if accepted is None:
         return data
-    kind = RecipientType.Name(accepted.envelope.recipient_type).rpartition("_")[2].lower()
-    return {
-        **data,
-        "recipient_type": kind,
-        "from": getattr(accepted, "from"),
-        "to": list(accepted.to),
-        "subject": accepted.subject,
-        "created_at": iso(accepted.envelope.accepted_at),
-        "tags": dict(accepted.tags),
-        "metadata": dict(accepted.metadata),
-        "stream": accepted.stream or "transactional",
-    }
+    envelope = accepted.envelope
+    data["recipient_type"] = RECIPIENT_TYPES[envelope.recipient_type]
+    data["from"] = getattr(accepted, "from")
+    data["to"] = list(accepted.to)
+    data["subject"] = accepted.subject
+    data["created_at"] = iso(milliseconds_of(envelope.accepted_at))
+    data["tags"] = dict(accepted.tags)
+    data["metadata"] = dict(accepted.metadata)
+    data["stream"] = accepted.stream or "transactional"
+    return data
 
 
 def special(fact: Fact) -> Data:
@@ -112,9 +117,13 @@ def special(fact: Fact) -> Data:
     if isinstance(event, MessageClosed):
         return closing(event)
     if isinstance(event, MessageAccepted):
-        return {"scheduled_at": iso(event.envelope.due_at)} if is_scheduled(event.envelope) else {}
+        return (
+            {"scheduled_at": iso(milliseconds_of(event.envelope.due_at))}
+            if is_scheduled(event.envelope)
+            else {}
+        )
     if isinstance(event, MessageDelayed):
-        later = {"next_attempt_at": iso(event.next_attempt_at)}
+        later = {"next_attempt_at": iso(milliseconds_of(event.next_attempt_at))}
         return {"smtp": smtp(event.reply, attempt=event.attempt), **later}
     if isinstance(event, ComplaintReceived):
         return {"complaint": {"feedback_type": event.feedback_type, "source": event.source}}
@@ -208,6 +217,11 @@ def envelope(identifier: str, name: str, *, created_at: str, data: Mapping[str, 
     )
 
 
-def iso(moment: Timestamp) -> str:
-    """RFC 3339 in UTC, to the millisecond."""
-    return moment.ToDatetime(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso(moment_ms: int) -> str:
+    """RFC 3339 in UTC, of Unix milliseconds."""
+    seconds, milliseconds = divmod(moment_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
+
+
+def milliseconds_of(moment: Timestamp) -> int:
+    return moment.seconds * 1000 + moment.nanos // 1_000_000

@@ -1,9 +1,8 @@
 """A fact: an event, and what the log has to know of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
@@ -61,8 +60,7 @@ LOGGED = frozenset(
 )  # what comes after a message's close, or is of no message, goes to `facts`
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """subject_id: the message, or a webhook endpoint. email_id and recipient: empty for the latter.
     step: where the fact stands among those of its message, by cause."""
 
@@ -138,23 +136,20 @@ def fact_of(event: Message) -> Fact:
     """Read an event. Raises ValueError when its identity is incomplete."""
     if isinstance(event, WebhookDisabled):
         return of_endpoint(event, Kind.WEBHOOK_DISABLED, str(event_id(event)))
+    return of_message(event)
+
+
+def of_message(event: Any) -> Fact:  # noqa: ANN401 - one of OF_MESSAGES
     kind, placed = OF_MESSAGES[type(event)]
-    told = cast(Any, event)
-    who = told.envelope if kind in ENVELOPED else told
-    if not who.email_id:
+    who = event.envelope if kind in ENVELOPED else event
+    email_id = who.email_id
+    if not email_id:
         raise ValueError(f"a {kind.name.lower()} fact without email_id")
-    rank, step = placed(event)
+    identifier = str(event_id(event))
     return Fact(
-        event,
-        kind,
-        str(event_id(event)),
-        told.message_id,
-        who.tenant_id,
-        who.email_id,
-        who.recipient,
-        rank,
-        step,
-    )
+        event, kind, identifier, event.message_id, who.tenant_id, email_id, who.recipient,
+        *placed(event),
+    )  # fmt: skip
 
 
 def of_endpoint(event: WebhookDisabled, kind: Kind, identifier: str) -> Fact:

@@ -1,8 +1,9 @@
 """How the facts of a message become its state: merged by rank, so that their order is nothing."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, MessageClosed
 from services.events.domain.facts import Fact, Kind, Rank
@@ -10,10 +11,10 @@ from services.events.domain.facts import Fact, Kind, Rank
 DELAY_TOLD_EVERY = timedelta(hours=4)  # conventions: at the first, then at most one per 4 hours
 ALWAYS_TOLD = frozenset({Kind.CLOSED, Kind.COMPLAINT, Kind.BOUNCE})
 ONCE_PER_EMAIL = frozenset({Kind.ACCEPTED, Kind.ASSIGNED})
+STEP = attrgetter("step")
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """A message in the log. seq, told: how many facts are recorded, and were told to its tenant."""
 
     subject_id: str
@@ -28,8 +29,7 @@ class State:
     delayed_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A fact with its numbers; told 0: the tenant is not told."""
 
     fact: Fact
@@ -51,7 +51,7 @@ def record(
     seq, told, rank = state.seq, state.told, state.rank
     closed, closed_at, delayed_at = state.closed, state.closed_at, state.delayed_at
     entries = []
-    for fact in sorted(facts, key=_step):
+    for fact in sorted(facts, key=STEP):
         seq += 1
         if is_told(fact, first=first, closed=bool(closed), delayed_at=delayed_at, now=now):
             told += 1
@@ -80,10 +80,6 @@ def is_told(
     if fact.kind == Kind.DELAYED:
         return not closed and (delayed_at is None or now - delayed_at >= DELAY_TOLD_EVERY)
     return fact.kind in ALWAYS_TOLD
-
-
-def _step(fact: Fact) -> int:
-    return fact.step
 
 
 def _closed_at(event: MessageClosed, now: datetime) -> datetime:

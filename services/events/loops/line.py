@@ -60,7 +60,7 @@ class Line:
             try:
                 more = await self._call(call)
             except Exception:  # its lease ends, and it comes again
-                logger.exception("a webhook call failed", extra={"event_id": call.event_id})
+                logger.exception("a webhook call failed", extra={"id": call.id})
                 continue
             if not more:
                 await self._empty()

@@ -19,7 +19,7 @@ from services.events.domain.schedule import GONE, Answer, is_given_up
 from services.events.store import tasks, webhooks
 from services.events.store.tasks import Result
 
-GATHER_S = 0.05  # nobody waits; a crash meanwhile repeats these calls, which it may
+GATHER_S = 0.2  # nobody waits; a crash meanwhile repeats these calls, which it may
 GROUP_MAX = 500
 
 logger = logging.getLogger(__name__)

@@ -177,7 +177,7 @@ class Webhooks:
             entry, accepted = entries.get(task.event_id), accepts.get(task.subject_id)
             waits = entry is not None and entry.fact.email_id and accepted is None
             if entry is None or (waits and task.age_s < LOGGED_WITHIN_S):
-                early.append(Held(task.event_id, task.endpoint.id, token))
+                early.append(Held(task.endpoint.id, task.position, token))
                 continue
             calls.append(
                 call_of(
@@ -213,7 +213,7 @@ class Webhooks:
 
     async def _give_back(self, calls: Sequence[Call]) -> None:
         """What waited for an endpoint that is not called any more for now."""
-        held = [Held(call.event_id, call.endpoint.id, call.token) for call in calls]
+        held = [Held(call.endpoint.id, call.position, call.token) for call in calls]
         with suppress(Unavailable):  # then their leases end by themselves
             async with self._database.transaction() as tx:
                 await tasks.put_back(tx, held, delay_s=0.0)
@@ -245,8 +245,8 @@ class Webhooks:
             gone = next_s is None or answer.status == GONE
             state, later = (tasks.FAILED, 0.0) if gone else (tasks.WAITING, next_s or 0.0)
         return Result(
-            call.event_id,
             call.endpoint.id,
+            call.position,
             call.token,
             state,
             later,

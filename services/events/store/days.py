@@ -59,8 +59,8 @@ async def forget(tx: Transaction, *, kept_days: int) -> int:
     for statement in (
         "DELETE FROM events.facts WHERE event_id IN (SELECT event_id FROM events.facts"
         " WHERE recorded_at < now() - make_interval(days => %s) LIMIT 5000)",
-        "DELETE FROM events.webhook_tasks WHERE (event_id, endpoint_id) IN"
-        " (SELECT event_id, endpoint_id FROM events.webhook_tasks"
+        "DELETE FROM events.webhook_tasks WHERE (endpoint_id, position) IN"
+        " (SELECT endpoint_id, position FROM events.webhook_tasks"
         " WHERE created_at < now() - make_interval(days => %s) LIMIT 5000)",
         "DELETE FROM events.webhooks w WHERE deleted_at < now() - make_interval(days => %s)"
         " AND NOT EXISTS (SELECT FROM events.webhook_tasks WHERE endpoint_id = w.id)",

@@ -1,16 +1,19 @@
 """The log, the state of its messages, and what lists and webhooks need of them.
 
-A batch costs two statements when all its messages are new, and three when not: a statement costs
-more here than the rows it carries.
+A batch costs two statements when all its messages are new, and four when not: a statement costs
+more here than a few of the rows that it carries.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from operator import attrgetter
 
+from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.database import Transaction
 from kernel.ids import uuid7_text
+from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.facts import LOGGED, Fact
 from services.events.domain.state import Entry, State
@@ -33,7 +36,7 @@ OPEN = """
             %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[])
             AS v(id, tenant_id, email_id, recipient, domain, seq, told, rank, closed, closed_at,
                 delayed_at)
-        ON CONFLICT (subject_id) DO UPDATE SET seq = held.seq WHERE false
+        ON CONFLICT (email_id, subject_id) DO UPDATE SET seq = held.seq WHERE false
         RETURNING subject_id
     )
     SELECT ARRAY(SELECT email_id::text FROM email), ARRAY(SELECT subject_id::text FROM state),
@@ -42,29 +45,39 @@ OPEN = """
          FROM events.webhooks
          WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL AND enabled)
 """
-KNOWN = """
-    SELECT s.subject_id::text, s.tenant_id::text, s.email_id::text, s.recipient, s.seq, s.told,
-        s.rank, s.closed, s.closed_at, s.delayed_at,
-        ARRAY(SELECT event_id::text FROM events.log
-              WHERE subject_id = s.subject_id AND event_id = ANY(%s::uuid[])),
-        ARRAY(SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[]))
-    FROM events.state s WHERE s.subject_id = ANY(%s::uuid[])
+STATES_OF = """
+    SELECT subject_id::text, tenant_id::text, email_id::text, recipient, seq, told, rank, closed,
+        closed_at, delayed_at
+    FROM events.state
+    WHERE subject_id = ANY(%s::uuid[]) AND email_id = ANY(%s::uuid[])
 """
+REPEATS = """
+    SELECT event_id::text FROM events.log
+    WHERE subject_id = ANY(%s::uuid[]) AND event_id = ANY(%s::uuid[])
+    UNION ALL SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[])
+"""
+# Payloads travel end to end: an array of them would be spelled out in hexadecimal digits.
 ROWS = """
         INSERT INTO events.{table} (subject_id, event_id, position, tenant_id, kind, seq, told,
             payload)
-        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[],
-            %s::int[], %s::int[], %s::bytea[])
-        ON CONFLICT DO NOTHING
+        SELECT v.subject_id, v.event_id, v.position, v.tenant_id, v.kind, v.seq, v.told,
+            substring(%b::bytea FROM v.start FOR v.length)
+        FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::int[],
+            %s::int[], %s::int[], %s::int[])
+            AS v(subject_id, event_id, position, tenant_id, kind, seq, told, start, length)
 """
+# Whoever inserts into the log holds the lock of the message's state and has asked for repeats under
+# it, so that a conflict would be a bug, and shall fail. Nothing is locked for other facts.
+INTO_LOG = ROWS.format(table="log")
+INTO_FACTS = ROWS.format(table="facts") + " ON CONFLICT DO NOTHING"
 STATES = """
         UPDATE events.state s SET seq = v.seq, told = v.told, rank = v.rank, closed = v.closed,
             closed_at = to_timestamp(nullif(v.closed_at, 0)),
             delayed_at = to_timestamp(nullif(v.delayed_at, 0))
-        FROM unnest(%s::uuid[], %s::int[], %s::int[], %s::smallint[], %s::smallint[],
-            %s::float8[], %s::float8[])
-            AS v(id, seq, told, rank, closed, closed_at, delayed_at)
-        WHERE s.subject_id = v.id AND s.subject_id = ANY(%s::uuid[])
+        FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::int[], %s::smallint[],
+            %s::smallint[], %s::float8[], %s::float8[])
+            AS v(id, email_id, seq, told, rank, closed, closed_at, delayed_at)
+        WHERE s.subject_id = v.id AND s.email_id = v.email_id AND s.subject_id = ANY(%s::uuid[])
 """
 RANKS = """
         UPDATE events.emails e SET rank = v.rank
@@ -74,11 +87,10 @@ RANKS = """
 """
 TASKS = """
         INSERT INTO events.webhook_tasks
-            (event_id, endpoint_id, tenant_id, subject_id, position, type, token, due_at)
+            (endpoint_id, position, event_id, subject_id, tenant_id, type, token, due_at)
         SELECT v.*, now() + make_interval(secs => CASE WHEN token IS NULL THEN 0 ELSE %s END)
         FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
-            %s::uuid[]) AS v(event_id, endpoint_id, tenant_id, subject_id, position, type, token)
-        ON CONFLICT DO NOTHING
+            %s::uuid[]) AS v(endpoint_id, position, event_id, subject_id, tenant_id, type, token)
 """
 
 
@@ -89,14 +101,6 @@ class Opened:
     emails: set[str]
     states: set[str]
     endpoints: Sequence[Endpoint]
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A locked state, and those of the asked facts that are in it."""
-
-    state: State
-    event_ids: set[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +145,17 @@ async def begin(
     return Opened(set(new_emails), set(new_states), called)
 
 
-async def known(
-    tx: Transaction, subjects: Collection[str], facts: Sequence[Fact]
-) -> dict[str, Known]:
-    """After `begin`, in a statement of its own: it sees what the lock's owner before us wrote."""
+async def known(tx: Transaction, facts: Sequence[Fact]) -> tuple[list[State], set[str]]:
+    """The states of the facts' messages, and the ids of those facts that are in them already.
+
+    After `begin`, in statements of their own: they see what the locks' owner before us wrote.
+    """
+    subjects = list({fact.subject_id for fact in facts})
+    states = await tx.rows(STATES_OF, [subjects, list({fact.email_id for fact in facts})])
     logged = [fact.event_id for fact in facts if fact.kind in LOGGED]
     others = [fact.event_id for fact in facts if fact.kind not in LOGGED]
-    rows = await tx.rows(KNOWN, [logged, others, list(subjects)])
-    return {row[0]: Known(State(*row[:10]), {*row[10], *row[11]}) for row in rows}
+    repeats = await tx.rows(REPEATS, [subjects, logged, others])
+    return [State(*row) for row in states], {event_id for (event_id,) in repeats}
 
 
 async def known_facts(tx: Transaction, facts: Iterable[Fact]) -> set[str]:
@@ -170,11 +177,13 @@ async def write(tx: Transaction, writing: Writing) -> None:
     logged = [entry for entry in writing.entries if entry.fact.kind in LOGGED]
     others = [entry for entry in writing.entries if entry.fact.kind not in LOGGED]
     parts = [
-        (ROWS.format(table="log"), _rows(logged, writing.positions)) if logged else None,
-        (ROWS.format(table="facts"), _rows(others, writing.positions)) if others else None,
+        (INTO_LOG, _rows(logged, writing.positions)) if logged else None,
+        (INTO_FACTS, _rows(others, writing.positions)) if others else None,
         (STATES, _states(writing.states)) if writing.states else None,
         (RANKS, _ranks(writing.ranks)) if writing.ranks else None,
-        (TASKS, [writing.lease_s, *_tasks(writing.tasks)]) if writing.tasks else None,
+        (TASKS, [writing.lease_s, *map(list, zip(*writing.tasks, strict=True))])
+        if writing.tasks
+        else None,
     ]
     needed = [part for part in parts if part]
     if not needed:
@@ -186,7 +195,10 @@ async def write(tx: Transaction, writing: Writing) -> None:
 
 
 def _rows(entries: Sequence[Entry], positions: Mapping[str, str]) -> list[object]:
+    payloads = [e.fact.event.SerializeToString() for e in entries]
+    lengths = [len(payload) for payload in payloads]
     return [
+        b"".join(payloads),
         [e.fact.subject_id for e in entries],
         [e.fact.event_id for e in entries],
         [positions[e.fact.event_id] for e in entries],
@@ -194,14 +206,15 @@ def _rows(entries: Sequence[Entry], positions: Mapping[str, str]) -> list[object
         [int(e.fact.kind) for e in entries],
         [e.seq for e in entries],
         [e.told for e in entries],
-        [e.fact.event.SerializeToString() for e in entries],
+        list(accumulate(lengths[:-1], initial=1)),
+        lengths,
     ]
 
 
 def _states(states: Collection[State]) -> list[object]:
     ordered = sorted(states, key=attrgetter("subject_id"))
     ids = [state.subject_id for state in ordered]
-    return [ids, *_changing(ordered), ids]
+    return [ids, [state.email_id for state in ordered], *_changing(ordered), ids]
 
 
 def _changing(states: Sequence[State]) -> list[object]:
@@ -226,24 +239,13 @@ def _ranks(ranks: Mapping[tuple[str, str], int]) -> list[object]:
     return [[tenant for tenant, _ in ordered], ids, [int(ranks[key]) for key in ordered], ids]
 
 
-def _tasks(tasks: Sequence[NewTask]) -> list[object]:
-    return [
-        [t.event_id for t in tasks],
-        [t.endpoint_id for t in tasks],
-        [t.tenant_id for t in tasks],
-        [t.subject_id for t in tasks],
-        [t.position for t in tasks],
-        [t.type for t in tasks],
-        [t.token for t in tasks],
-    ]
-
-
 async def unclosed(tx: Transaction, message_ids: Sequence[str]) -> list[str]:
-    """Those of the messages that are unknown here, or open."""
+    """Those of the messages that are unknown here, or open: whose close is not in the log."""
+    closes = [str(event_id(MessageClosed(message_id=one))) for one in message_ids]
     rows = await tx.rows(
-        "SELECT subject_id::text FROM events.state WHERE subject_id = ANY(%s::uuid[])"
-        " AND closed > 0",
-        (list(message_ids),),
+        "SELECT subject_id::text FROM events.log WHERE subject_id = ANY(%s::uuid[])"
+        " AND event_id = ANY(%s::uuid[])",
+        (list(message_ids), closes),
     )
     closed = {row[0] for row in rows}
     return [message_id for message_id in message_ids if message_id not in closed]

@@ -21,7 +21,7 @@ CLAIM = """
     ), due AS (
         SELECT task.* FROM (SELECT * FROM ready UNION ALL SELECT * FROM probes) AS endpoint
         CROSS JOIN LATERAL (
-            SELECT event_id, endpoint_id FROM events.webhook_tasks
+            SELECT endpoint_id, position FROM events.webhook_tasks
             WHERE endpoint_id = endpoint.id AND state = 0 AND due_at <= now()
             ORDER BY due_at LIMIT endpoint.room FOR UPDATE SKIP LOCKED
         ) AS task LIMIT 1000
@@ -32,22 +32,21 @@ CLAIM = """
     UPDATE events.webhook_tasks t
     SET token = %(token)s, due_at = now() + make_interval(secs => %(lease_s)s)
     FROM due JOIN events.webhooks w ON w.id = due.endpoint_id
-    WHERE t.event_id = due.event_id AND t.endpoint_id = due.endpoint_id
+    WHERE t.endpoint_id = due.endpoint_id AND t.position = due.position
     RETURNING t.event_id::text, t.subject_id::text, t.position::text, t.type, t.tries,
         extract(epoch FROM now() - t.created_at)::float8,
         w.id::text, w.tenant_id::text, w.url, w.secret, w.event_types, w.failures
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(NamedTuple):
     """token: of the claim that it is born with; None: due now, for whoever comes first."""
 
-    event_id: str
     endpoint_id: str
-    tenant_id: str
-    subject_id: str
     position: str
+    event_id: str
+    subject_id: str
+    tenant_id: str
     type: str
     token: str | None
 
@@ -66,17 +65,16 @@ class Claimed:
 class Held(NamedTuple):
     """A claim."""
 
-    event_id: str
     endpoint_id: str
+    position: str
     token: str
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The end of a try. delay_s: until the next, where there is one."""
 
-    event_id: str
     endpoint_id: str
+    position: str
     token: str
     state: int
     delay_s: float
@@ -115,18 +113,9 @@ async def settle(tx: Transaction, results: Sequence[Result]) -> None:
         " error = v.error, token = NULL, due_at = now() + make_interval(secs => v.delay_s)"
         " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::float8[],"
         " %s::smallint[], %s::smallint[], %s::text[])"
-        " AS v(event_id, endpoint_id, token, state, delay_s, tries, status, error)"
-        " WHERE t.event_id = v.event_id AND t.endpoint_id = v.endpoint_id AND t.token = v.token",
-        [
-            [r.event_id for r in results],
-            [r.endpoint_id for r in results],
-            [r.token for r in results],
-            [r.state for r in results],
-            [r.delay_s for r in results],
-            [r.tries for r in results],
-            [r.status for r in results],
-            [r.error for r in results],
-        ],
+        " AS v(endpoint_id, position, token, state, delay_s, tries, status, error)"
+        " WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position AND t.token = v.token",
+        [list(column) for column in zip(*results, strict=True)],
     )
 
 
@@ -135,8 +124,8 @@ async def put_back(tx: Transaction, held: Sequence[Held], *, delay_s: float) -> 
     await tx.execute(
         "UPDATE events.webhook_tasks t SET token = NULL,"
         " due_at = now() + make_interval(secs => %s)"
-        " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS v(event_id, endpoint_id, token)"
-        " WHERE t.event_id = v.event_id AND t.endpoint_id = v.endpoint_id AND t.token = v.token",
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS v(endpoint_id, position, token)"
+        " WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position AND t.token = v.token",
         [delay_s, *([list(column) for column in zip(*held, strict=True)])],
     )
 

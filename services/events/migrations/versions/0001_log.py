@@ -24,9 +24,9 @@ LOG = """
     CREATE INDEX log_told ON log (tenant_id, position) WHERE told > 0;
 
     CREATE TABLE state (
-        subject_id uuid PRIMARY KEY,
-        tenant_id uuid NOT NULL,
         email_id uuid NOT NULL,
+        subject_id uuid NOT NULL,
+        tenant_id uuid NOT NULL,
         recipient text NOT NULL,           -- in lower case, for lists
         domain text NOT NULL,
         seq integer NOT NULL,
@@ -34,9 +34,9 @@ LOG = """
         rank smallint NOT NULL,            -- domain.facts.Rank
         closed smallint NOT NULL,          -- router's ClosedState; 0: open
         closed_at timestamptz,
-        delayed_at timestamptz             -- when a delay was last told
+        delayed_at timestamptz,            -- when a delay was last told
+        PRIMARY KEY (email_id, subject_id) -- every fact names both, and a timeline its email
     ) PARTITION BY RANGE (subject_id);
-    CREATE INDEX state_email ON state (email_id);
     CREATE INDEX state_recipient ON state (tenant_id, recipient, email_id);
     CREATE INDEX state_domain ON state (tenant_id, domain, email_id);
 
@@ -91,11 +91,11 @@ WEBHOOKS = """
     CREATE INDEX webhooks_tenant ON webhooks (tenant_id, id) WHERE deleted_at IS NULL;
 
     CREATE TABLE webhook_tasks (
-        event_id uuid NOT NULL,
         endpoint_id uuid NOT NULL,
-        tenant_id uuid NOT NULL,
+        position uuid NOT NULL,            -- of its line in the log, of which there is one per fact
+        event_id uuid NOT NULL,
         subject_id uuid NOT NULL,
-        position uuid NOT NULL,
+        tenant_id uuid NOT NULL,
         type text NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
         due_at timestamptz NOT NULL,       -- of the next try; while claimed, of the lease's end
@@ -104,10 +104,9 @@ WEBHOOKS = """
         state smallint NOT NULL DEFAULT 0, -- waiting, delivered, failed
         status smallint NOT NULL DEFAULT 0,
         error text NOT NULL DEFAULT '',
-        PRIMARY KEY (event_id, endpoint_id)
-    ) WITH (fillfactor = 80);
+        PRIMARY KEY (endpoint_id, position)
+    );
     CREATE INDEX webhook_tasks_due ON webhook_tasks (endpoint_id, due_at) WHERE state = 0;
-    CREATE INDEX webhook_tasks_listed ON webhook_tasks (endpoint_id, position);
     CREATE INDEX webhook_tasks_created ON webhook_tasks USING brin (created_at);
 """
 
@@ -117,7 +116,7 @@ def upgrade() -> None:
     sql(LOG)
     sql(WEBHOOKS)
     day_partitioned("log")
-    day_partitioned("state", storage="fillfactor=70")
+    day_partitioned("state", storage="fillfactor=50")  # most rows are updated once, and together
     day_partitioned("emails", storage="fillfactor=80")
     day_partitioned("tags")
     for table in ("log", "state", "emails", "tags"):

@@ -13,7 +13,7 @@ ENDPOINT = Endpoint("e", "t", "https://example.com", b"")
 
 
 def calls(count: int) -> list[Call]:
-    return [Call(ENDPOINT, str(n), "token", f"evt_{n}", b"{}") for n in range(count)]
+    return [Call(ENDPOINT, str(n), "token", b"{}") for n in range(count)]
 
 
 class Endpoints:
@@ -27,7 +27,7 @@ class Endpoints:
         self.under_way = self.most = 0
 
     async def call(self, call: Call) -> bool:
-        self.tried.append(call.event_id)
+        self.tried.append(call.position)
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await asyncio.sleep(0)
@@ -37,7 +37,7 @@ class Endpoints:
         return len(self.tried) < self.fails_at
 
     async def give_back(self, some: Sequence[Call]) -> None:
-        self.returned += [call.event_id for call in some]
+        self.returned += [call.position for call in some]
 
     def line(self, *, lease_s: float = 60.0) -> Line:
         return Line(self.call, self.give_back, concurrency=3, lease_s=lease_s)

@@ -46,8 +46,8 @@ def test_any_order_in_any_batches_gives_the_same_state(facts: list[Fact], cuts: 
 
     whole, _ = played([FACTS])
     ignored = ("told", "delayed_at")  # a delay that comes after the close is not told
-    assert {n: getattr(state, n) for n in State.__slots__ if n not in ignored} == {
-        n: getattr(whole, n) for n in State.__slots__ if n not in ignored
+    assert {n: getattr(state, n) for n in State._fields if n not in ignored} == {
+        n: getattr(whole, n) for n in State._fields if n not in ignored
     }
     assert [entry.seq for entry in entries] == list(range(1, len(FACTS) + 1))
     told = [entry.told for entry in entries if entry.told]

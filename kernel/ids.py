@@ -12,6 +12,7 @@ _MASK5 = ~((0xF << 76) | (0b11 << 62))
 _VERSION5 = (0x5 << 76) | (0b10 << 62)
 _RANDOM_BITS = 62
 _DRAWN_OCTETS = 4096  # a system call for each id costs more than the id
+_UNKNOWN = SafeUUID.unknown  # members of an Enum are looked up by a function of Python's
 set_attribute = object.__setattr__  # UUIDs are immutable
 _last_ms = 0
 _counter = 0
@@ -66,7 +67,7 @@ def named(namespace: bytes, name: str) -> UUID:
     digest = hashlib.sha1(namespace + name.encode(), usedforsecurity=False).digest()
     identifier = object.__new__(UUID)
     set_attribute(identifier, "int", int.from_bytes(digest[:16], "big") & _MASK5 | _VERSION5)
-    set_attribute(identifier, "is_safe", SafeUUID.unknown)
+    set_attribute(identifier, "is_safe", _UNKNOWN)
     return identifier
 
 

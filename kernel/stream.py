@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
@@ -167,6 +167,7 @@ class Stream(Generic[M]):
     ) -> tuple[list[Outgoing], list[Outgoing]]:
         events: list[Outgoing] = []
         parked: list[Outgoing] = []
+        dropped: Counter[str] = Counter()
         now = clock.now()
         for (record, _), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Emit):
@@ -175,7 +176,9 @@ class Stream(Generic[M]):
             elif isinstance(outcome, Park):
                 parked.append(park(record, outcome.reason))
             elif isinstance(outcome, Drop):
-                metrics.dropped.labels(self.name, outcome.reason).inc()
+                dropped[outcome.reason] += 1
+        for reason, count in dropped.items():
+            metrics.dropped.labels(self.name, reason).inc(count)
         return events, parked
 
     async def _publish(self, entry: Entry) -> None:

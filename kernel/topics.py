@@ -29,7 +29,12 @@ class Contract:
             raise TypeError(f"{event.full_name} has no complete (topic) option")
         self.topic: Topic = topic
         self.full_name = event.full_name
-        self.source = f"/{topic.name.split('.')[0]}"
+        self.headers = {
+            "ce_specversion": b"1.0",
+            "ce_type": event.full_name.encode(),
+            "ce_source": f"/{topic.name.split('.')[0]}".encode(),
+            "content-type": b"application/protobuf",
+        }
         self._namespace = uuid5(NAMESPACE_URL, event.full_name).bytes
         self._natural_key = [attrgetter(name) for name in topic.natural_key]
         self._key = [attrgetter(name) for name in topic.key]
@@ -57,10 +62,10 @@ class Contract:
         return "/".join([str(get(event)) for get in self._key]).encode()
 
     def id_for(self, event: Message) -> UUID:
-        values = [str(get(event) or "") for get in self._natural_key]
+        values = [get(event) for get in self._natural_key]
         if not all(values):
             raise ValueError("the natural key is incomplete")
-        return named(self._namespace, "/".join(values))
+        return named(self._namespace, "/".join(map(str, values)))
 
 
 @cache
@@ -84,12 +89,9 @@ def encode(event: Message, time: datetime, traceparent: str | bytes | None = Non
     if len(value) > EVENT_BYTES_MAX:
         raise ValueError(f"{contract.topic.name}: {len(value)} bytes are too many for an event")
     headers: dict[str, Any] = {
-        "ce_specversion": b"1.0",
+        **contract.headers,
         "ce_id": str(contract.id_for(event)).encode(),
-        "ce_type": contract.full_name.encode(),
-        "ce_source": contract.source.encode(),
         "ce_time": time.isoformat().encode(),
-        "content-type": b"application/protobuf",
     }
     if traceparent:
         headers[TRACEPARENT] = traceparent.encode() if isinstance(traceparent, str) else traceparent

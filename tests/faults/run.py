@@ -3,6 +3,7 @@
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.faults.oracle import Verdict, collect, judge
@@ -53,12 +54,11 @@ def judged(there: World, scenario: Scenario) -> Result:
     began = time.monotonic()
     time.sleep(WARM_UP_S)
     problems = []
-    try:
-        scenario.act(there, scenario.times)
-        there.revive()
-        there.drain()
-    except (AssertionError, RuntimeError) as error:
-        problems.append(str(error))
+    for step in (partial(scenario.act, there, scenario.times), there.revive, there.drain):
+        try:
+            step()
+        except (AssertionError, RuntimeError) as error:
+            problems.append(str(error))
     there.client.stop()
     verdict = judge(collect(there))
     verdict.problems[:0] = problems

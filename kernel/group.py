@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 from kernel.errors import Unavailable
+from kernel.pace import Pace
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -24,6 +25,7 @@ class Group(Generic[T, R]):
         group as a whole failed: then its members are tried alone, so that only the culprit sees
         the error. When infrastructure is away all of them do, at once.
     items_max, bytes_max: the bounds of a group. An item larger than alone_bytes goes alone.
+    window_s: under load, from the start of a group to that of the next.
     """
 
     def __init__(
@@ -33,11 +35,13 @@ class Group(Generic[T, R]):
         items_max: int = 200,
         bytes_max: int = 16 * 1024 * 1024,
         alone_bytes: int = 2**62,
+        window_s: float = 0.0,
     ) -> None:
         self._commit = commit
         self._items_max = items_max
         self._bytes_max = bytes_max
         self._alone_bytes = alone_bytes
+        self._pace = Pace(window_s)
         self._waiting: list[_Waiting] = []
         self._committer: asyncio.Task[None] | None = None
 
@@ -63,7 +67,11 @@ class Group(Generic[T, R]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                await self._settle(self._take())
+                if len(self._waiting) < self._items_max and self._pace.rest_s:
+                    await asyncio.sleep(self._pace.rest_s)
+                group = self._take()
+                self._pace.begin(len(group))
+                await self._settle(group)
         finally:
             self._committer = None
             for waiting in self._waiting:  # only when cancelled

@@ -7,7 +7,6 @@ import sys
 from datetime import UTC, datetime
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -41,6 +40,11 @@ def start(service: str, settings: Settings) -> None:
 
 def _start_tracing(service: str, settings: Settings) -> None:
     global _tracer, _share  # noqa: PLW0603 - one provider per process
+    # A tenth of what a service imports, and only for who exports.
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+
     _share = settings.trace_share
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"obm-{service}"}),

@@ -35,7 +35,8 @@ def main(
     if list_:
         console.print("\n".join(SCENARIOS))
         return
-    chosen = [one for name, one in SCENARIOS.items() if wanted(name, scenario)]
+    known = quickly() if quick else SCENARIOS
+    chosen = [one for name, one in known.items() if wanted(name, scenario)]
     if not chosen:
         raise typer.BadParameter(f"no scenario {scenario}; --list names them")
     results = []
@@ -43,7 +44,7 @@ def main(
         console.print(f"[dim]{number}/{len(chosen)} {one.name} …[/dim]")
         folder = keep / one.name.replace(" ", "-") if keep else None
         asked = replace(one, times=times) if times else one
-        result = examine(quickly(one) if quick else asked, seed=seed, folder=folder)
+        result = examine(asked, seed=seed, folder=folder)
         tell(result)
         results.append(result)
     missed = [] if scenario or not bugs else [bug for bug in seeded.BUGS if not caught(bug)]

@@ -1,8 +1,10 @@
 """What can go wrong, one function each: it acts on a world under load and leaves it alive."""
 
 import asyncio
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -39,33 +41,47 @@ def nothing(world: World, times: int) -> None:
     time.sleep(2 + times)
 
 
+@dataclass
+class Doomed:
+    """A process that dies at one place after the other."""
+
+    process: Process
+    ahead: deque[str]
+    armed: str = ""
+    due_s: float = 0.0
+
+    def next(self) -> None:
+        """Start again, armed with the next place if there is one."""
+        self.armed = self.ahead.popleft() if self.ahead else ""
+        self.due_s = time.monotonic() + PASSED_WITHIN_S
+        self.process.start(OBM_FAILPOINTS=self.armed)
+
+
 def die_at(world: World, times: int, *, points: Sequence[str]) -> None:
-    """Kill -9 at named places, one in each of several services, again and again, at another pass
-    each time. A service comes back at once, wherever the others are."""
-    victims = {point: world.processes[point.partition(".")[0]] for point in points}
-    for process in victims.values():
-        process.terminate()
+    """Kill -9 at named places, each so often, at another pass each time. Services die beside each
+    other, and come back at once: the others still need their work."""
+    ahead: dict[str, deque[str]] = defaultdict(deque)
     for turn in range(times):
-        for point, process in victims.items():
-            process.start(OBM_FAILPOINTS=f"{point}=kill@{1 + (turn * 7 + world.seed) % 12}")
-        await_deaths(world, victims)
-        if turn + 1 < times:
-            for process in victims.values():
-                world.kill(process.name)
-
-
-def await_deaths(world: World, victims: Mapping[str, Process]) -> None:
-    """Each comes back unarmed at once: the others still need its work."""
-    waiting = dict(victims)
-    deadline = time.monotonic() + PASSED_WITHIN_S
-    while waiting:
-        for point in [point for point, process in waiting.items() if not process.running]:
-            process = waiting.pop(point)
-            world.fell(process.name)
-            process.start()
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not passed in time: {', '.join(waiting)}")
+        for point in points:
+            ahead[service_of(point)].append(f"{point}=kill@{1 + (turn * 7 + world.seed) % 12}")
+    doomed = [Doomed(world.processes[name], arms) for name, arms in ahead.items()]
+    for one in doomed:
+        one.process.terminate()
+        one.next()
+    while doomed := [one for one in doomed if one.armed]:
+        for one in doomed:
+            if not one.process.running:
+                if one.process.wait() != -signal.SIGKILL:
+                    raise AssertionError(f"ended by itself, armed with {one.armed}")
+                world.fell(one.process.name)
+                one.next()
+            elif time.monotonic() > one.due_s:
+                raise AssertionError(f"not passed in time: {one.armed}")
         time.sleep(0.02)
+
+
+def service_of(point: str) -> str:
+    return point.partition(".")[0]
 
 
 def kill_services(world: World, times: int, *, names: Sequence[str]) -> None:
@@ -107,7 +123,7 @@ def freeze(world: World, times: int, *, names: Sequence[str]) -> None:
 
 def freeze_at(world: World, times: int, *, points: Sequence[str]) -> None:
     """SIGSTOP at named places, for longer than a lease lives."""
-    frozen = {point: world.processes[point.partition(".")[0]] for point in points}
+    frozen = {point: world.processes[service_of(point)] for point in points}
     for turn in range(times):
         for point, process in frozen.items():
             process.terminate()
@@ -134,7 +150,7 @@ def is_frozen(process: Process) -> bool:
 def successor(world: World, times: int, *, point: str) -> None:
     """Freeze the owner at a named place; a second process takes over its work and does it; then
     the first wakes up late."""
-    first = world.processes[point.partition(".")[0]]
+    first = world.processes[service_of(point)]
     for turn in range(times):
         first.terminate()
         first.start(OBM_FAILPOINTS=f"{point}=stop@{2 + (turn * 5 + world.seed) % 12}")
@@ -252,7 +268,7 @@ def rounds(points: Sequence[str]) -> list[tuple[str, ...]]:
     """One point of each service at a time, until all have had their turn."""
     by_service: dict[str, list[str]] = {}
     for point in points:
-        by_service.setdefault(point.partition(".")[0], []).append(point)
+        by_service.setdefault(service_of(point), []).append(point)
     return [
         tuple(point for point in column if point) for column in zip_longest(*by_service.values())
     ]
@@ -290,6 +306,8 @@ def _all() -> list[Scenario]:
 SCENARIOS = {scenario.name: scenario for scenario in _all()}
 
 
-def quick(scenario: Scenario) -> Scenario:
-    """Once, for every run of the tests."""
-    return replace(scenario, times=1)
+def quick() -> dict[str, Scenario]:
+    """Each once, for every run of the tests: the places to die at in one go."""
+    everywhere = Scenario("die everywhere", partial(die_at, points=POINTS), times=1)
+    others = [one for one in SCENARIOS.values() if not one.name.startswith("die at")]
+    return {one.name: replace(one, times=1) for one in (everywhere, *others)}

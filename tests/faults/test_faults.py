@@ -12,7 +12,7 @@ import pytest
 from tests.faults.oracle import Evidence, judge
 from tests.faults.points import POINTS
 from tests.faults.run import judged
-from tests.faults.scenarios import SCENARIOS, quick
+from tests.faults.scenarios import quick
 from tests.faults.world import World, world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +20,7 @@ RATE_PER_S = 30.0
 # Passed only when something else is asked for than a message to a healthy receiver; the services'
 # own integration tests kill there.
 OTHERWISE = {"router.reask.committed"}
+SCENARIOS = quick()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_every_message_is_delivered_once_and_flagged_if_not(there: World, name: 
     if there.client.stopped:
         there.client.resume()
 
-    result = judged(there, quick(SCENARIOS[name]))
+    result = judged(there, SCENARIOS[name])
 
     assert not result.verdict.problems, result.line()
 

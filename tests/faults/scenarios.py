@@ -56,6 +56,17 @@ class Doomed:
         self.due_s = time.monotonic() + PASSED_WITHIN_S
         self.process.start(OBM_FAILPOINTS=self.armed)
 
+    def look(self, world: World) -> None:
+        """When it has died, and as it should, go on."""
+        if self.process.running:
+            if time.monotonic() > self.due_s:
+                raise AssertionError(f"not passed in time: {self.armed}")
+            return
+        if self.process.wait() != -signal.SIGKILL:
+            raise AssertionError(f"ended by itself, armed with {self.armed}")
+        world.fell(self.process.name)
+        self.next()
+
 
 def die_at(world: World, times: int, *, points: Sequence[str]) -> None:
     """Kill -9 at named places, each so often, at another pass each time. Services die beside each
@@ -70,13 +81,7 @@ def die_at(world: World, times: int, *, points: Sequence[str]) -> None:
         one.next()
     while doomed := [one for one in doomed if one.armed]:
         for one in doomed:
-            if not one.process.running:
-                if one.process.wait() != -signal.SIGKILL:
-                    raise AssertionError(f"ended by itself, armed with {one.armed}")
-                world.fell(one.process.name)
-                one.next()
-            elif time.monotonic() > one.due_s:
-                raise AssertionError(f"not passed in time: {one.armed}")
+            one.look(world)
         time.sleep(0.02)
 
 

@@ -1,6 +1,6 @@
 """The door for events: an assignment becomes a row of the journal, then work for the sender."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -17,6 +17,8 @@ from services.delivery.domain.started import Key, Started
 from services.delivery.store.journal import Begun, Days, Dead, Journal
 from services.delivery.store.workers import Worker
 
+Batch = Mapping[Key, DeliveryAssigned]
+
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
@@ -31,25 +33,28 @@ class Handlers:
         self, batch: Sequence[DeliveryAssigned], tx: Transaction
     ) -> list[Outcome]:
         """New ones are begun, late ones answered stale, known ones answered again."""
-        kept = await self._kept(batch)
+        known = {Key(one.message_id, one.attempt): one for one in batch}
+        kept = await self._kept(known)
         epoch = self.worker.epoch
         begun = await self._begin(tx, kept, epoch=epoch)
         tx.after_commit(partial(self._send, kept, begun, epoch=epoch, since_s=clock.monotonic_s()))
-        return [tell(one, begun.get(_key(one)), forgotten=one not in kept) for one in batch]
+        return [tell(one, begun.get(key), forgotten=key not in kept) for key, one in known.items()]
 
-    async def _kept(self, batch: Sequence[DeliveryAssigned]) -> Sequence[DeliveryAssigned]:
+    async def _kept(self, batch: Batch) -> Batch:
         """Without those of days that the journal has forgotten; their partitions exist."""
-        missing = self.days.missing(one.message_id for one in batch)
+        missing = self.days.missing(key.message_id for key in batch)
         if not missing:
             return batch
         now = clock.now()
         forgotten = {day for day in missing if self.days.forgotten(day, now)}
         await self.days.ensure(missing - forgotten)
-        return [one for one in batch if time_of(UUID(one.message_id)).date() not in forgotten]
+        return {
+            key: one
+            for key, one in batch.items()
+            if time_of(UUID(key.message_id)).date() not in forgotten
+        }
 
-    async def _begin(
-        self, tx: Transaction, batch: Sequence[DeliveryAssigned], *, epoch: int
-    ) -> dict[Key, Begun]:
+    async def _begin(self, tx: Transaction, batch: Batch, *, epoch: int) -> dict[Key, Begun]:
         try:
             return await self.journal.begin(tx, batch, epoch=epoch)
         except Dead as dead:
@@ -57,18 +62,13 @@ class Handlers:
             raise Unavailable("the delivery journal's registration") from dead
 
     def _send(
-        self,
-        batch: Sequence[DeliveryAssigned],
-        begun: dict[Key, Begun],
-        *,
-        epoch: int,
-        since_s: float,
+        self, batch: Batch, begun: Mapping[Key, Begun], *, epoch: int, since_s: float
     ) -> None:
         self.offer(
             [
-                Started(one, epoch, since_s + fate.left_s)
-                for one in batch
-                if (fate := begun.get(_key(one))) and fate.ours
+                Started(key, one, epoch, since_s + fate.left_s)
+                for key, one in batch.items()
+                if (fate := begun.get(key)) and fate.ours
             ]
         )
 
@@ -84,7 +84,3 @@ def tell(assignment: DeliveryAssigned, fate: Begun | None, *, forgotten: bool = 
     if fate.attempted is not None:
         return Emit(DeliveryAttempted.FromString(fate.attempted))
     return Emit(attempted(assignment, STALE, at_ms=clock.now_ms()))
-
-
-def _key(assignment: DeliveryAssigned) -> Key:
-    return Key(assignment.message_id, assignment.attempt)

@@ -22,11 +22,8 @@ class Started:
     go of this process ended before its dot, perhaps with `data_sent` in the journal.
     """
 
+    key: Key
     assignment: DeliveryAssigned
     epoch: int
     until_s: float
     again: bool = False
-
-    @property
-    def key(self) -> Key:
-        return Key(self.assignment.message_id, self.assignment.attempt)

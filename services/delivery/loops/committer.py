@@ -1,6 +1,7 @@
 """The journal by groups: `data_sent` before the dot, the outcome after it, in one statement."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -61,17 +62,15 @@ class Committer:
         failpoint("delivery.outcome.published")
 
     async def _commit(self, items: Sequence[Held | Done]) -> list[bool]:
-        sent = [item for item in items if isinstance(item, Held)]
-        ended = [item for item in items if isinstance(item, Done)]
         moved, row = await self._journal.commit(
-            self._database, sent, ended=ended, sweep_after_s=self._sweep_after_s
+            self._database, items, sweep_after_s=self._sweep_after_s
         )
-        told = [one for one in ended if one.held.key in moved]
+        told = [one for one, did in zip(items, moved, strict=True) if did and isinstance(one, Done)]
         if row is not None:
             failpoint("delivery.outcome.committed")
             self._publish_soon(self._outbox.adopt(row, [one.record for one in told]))
         count(told)
-        return [(item if isinstance(item, Held) else item.held).key in moved for item in items]
+        return moved
 
 
 def done_of(held: Held, event: DeliveryAttempted, traceparent: str) -> Done:
@@ -80,7 +79,7 @@ def done_of(held: Held, event: DeliveryAttempted, traceparent: str) -> Done:
 
 
 def count(told: Sequence[Done]) -> None:
-    for one in told:
-        metrics.attempted.labels(word_of(one.event)).inc()
-        if one.event.ambiguous:
-            metrics.ambiguous.inc()
+    for word, times in Counter(word_of(one.event) for one in told).items():
+        metrics.attempted.labels(word).inc(times)
+    if ambiguous := sum(one.event.ambiguous for one in told):
+        metrics.ambiguous.inc(ambiguous)

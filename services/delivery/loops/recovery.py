@@ -77,7 +77,9 @@ class Recovery:
             self._worker.forget()
             raise Unavailable("the delivery journal's registration") from dead
         now_s = clock.monotonic_s()
-        started = [Started(one.assignment, epoch, now_s + one.left_s) for one in found]
+        started = [
+            Started(one.held.key, one.assignment, epoch, now_s + one.left_s) for one in found
+        ]
         tx.after_commit(partial(self._sender.offer, started))
 
     async def _end(self, tx: Transaction, ended: Sequence[tuple[Abandoned, Ending]]) -> Entry:
@@ -90,8 +92,7 @@ class Recovery:
             )
             for one, ending in ended
         ]
-        settled = await self._journal.done(tx, done) if done else set()
-        told = [one for one in done if one.held.key in settled]
+        told = await self._journal.done(tx, done) if done else []
         tx.after_commit(partial(count, told))
         return await self._outbox.add(tx, [one.record for one in told])
 

@@ -15,11 +15,12 @@ BURY = """
 UPDATE delivery.workers SET dead = true WHERE NOT dead AND expires_at < now() AND epoch <> %s
 """
 
+# An array, so that the dead are looked up once and not for each attempt that is open.
 OF_THE_DEAD = """
 SELECT a.message_id, a.attempt, a.epoch, a.stage, a.assignment,
     extract(epoch FROM a.not_after - now())::float8
 FROM delivery.attempts a
-WHERE a.outcome IS NULL AND a.epoch IN (SELECT epoch FROM delivery.workers WHERE dead)
+WHERE a.outcome IS NULL AND a.epoch = ANY (ARRAY(SELECT epoch FROM delivery.workers WHERE dead))
 LIMIT %s FOR UPDATE SKIP LOCKED
 """
 

@@ -20,6 +20,7 @@ from services.events.domain.state import Entry, State
 from services.events.store.emails import Email
 from services.events.store.tasks import NewTask
 
+# Partitions are left out by the first and the last of the ids: by an array they are not.
 # Emails and states that exist are left as they are, but a state is locked until the commit, so
 # that the log can be asked afterwards what it knows.
 OPEN = """
@@ -50,10 +51,12 @@ STATES_OF = """
         closed_at, delayed_at
     FROM events.state
     WHERE subject_id = ANY(%s::uuid[]) AND email_id = ANY(%s::uuid[])
+        AND subject_id BETWEEN %s::uuid AND %s::uuid
 """
 REPEATS = """
     SELECT event_id::text FROM events.log
     WHERE subject_id = ANY(%s::uuid[]) AND event_id = ANY(%s::uuid[])
+        AND subject_id BETWEEN %s::uuid AND %s::uuid
     UNION ALL SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[])
 """
 # Payloads travel end to end: an array of them would be spelled out in hexadecimal digits.
@@ -77,13 +80,16 @@ STATES = """
         FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::int[], %s::smallint[],
             %s::smallint[], %s::float8[], %s::float8[])
             AS v(id, email_id, seq, told, rank, closed, closed_at, delayed_at)
-        WHERE s.subject_id = v.id AND s.email_id = v.email_id AND s.subject_id = ANY(%s::uuid[])
+        WHERE s.subject_id = v.id AND s.email_id = v.email_id
+            AND s.subject_id = ANY(%s::uuid[]) AND s.email_id = ANY(%s::uuid[])
+            AND s.subject_id BETWEEN %s::uuid AND %s::uuid
 """
+# IS TRUE: so that it is no condition for the index by rank, where an email is hard to find.
 RANKS = """
         UPDATE events.emails e SET rank = v.rank
         FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[]) AS v(tenant_id, email_id, rank)
-        WHERE e.tenant_id = v.tenant_id AND e.email_id = v.email_id AND e.rank < v.rank
-            AND e.email_id = ANY(%s::uuid[])
+        WHERE e.tenant_id = v.tenant_id AND e.email_id = v.email_id
+            AND (e.rank < v.rank) IS TRUE AND e.email_id BETWEEN %s::uuid AND %s::uuid
 """
 TASKS = """
         INSERT INTO events.webhook_tasks
@@ -150,11 +156,13 @@ async def known(tx: Transaction, facts: Sequence[Fact]) -> tuple[list[State], se
 
     After `begin`, in statements of their own: they see what the locks' owner before us wrote.
     """
-    subjects = list({fact.subject_id for fact in facts})
-    states = await tx.rows(STATES_OF, [subjects, list({fact.email_id for fact in facts})])
+    subjects = sorted({fact.subject_id for fact in facts})
+    between = subjects[0], subjects[-1]
+    emails = sorted({fact.email_id for fact in facts})
+    states = await tx.rows(STATES_OF, [subjects, emails, *between])
     logged = [fact.event_id for fact in facts if fact.kind in LOGGED]
     others = [fact.event_id for fact in facts if fact.kind not in LOGGED]
-    repeats = await tx.rows(REPEATS, [subjects, logged, others])
+    repeats = await tx.rows(REPEATS, [subjects, logged, *between, others])
     return [State(*row) for row in states], {event_id for (event_id,) in repeats}
 
 
@@ -214,7 +222,8 @@ def _rows(entries: Sequence[Entry], positions: Mapping[str, str]) -> list[object
 def _states(states: Collection[State]) -> list[object]:
     ordered = sorted(states, key=attrgetter("subject_id"))
     ids = [state.subject_id for state in ordered]
-    return [ids, [state.email_id for state in ordered], *_changing(ordered), ids]
+    emails = [state.email_id for state in ordered]
+    return [ids, emails, *_changing(ordered), ids, emails, ids[0], ids[-1]]
 
 
 def _changing(states: Sequence[State]) -> list[object]:
@@ -236,7 +245,8 @@ def _seconds(moment: datetime | None) -> str:
 def _ranks(ranks: Mapping[tuple[str, str], int]) -> list[object]:
     ordered = sorted(ranks)
     ids = [email_id for _, email_id in ordered]
-    return [[tenant for tenant, _ in ordered], ids, [int(ranks[key]) for key in ordered], ids]
+    levels = [int(ranks[key]) for key in ordered]
+    return [[tenant for tenant, _ in ordered], ids, levels, min(ids), max(ids)]
 
 
 async def unclosed(tx: Transaction, message_ids: Sequence[str]) -> list[str]:

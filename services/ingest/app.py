@@ -196,7 +196,7 @@ def loops(settings: Settings, ground: Ground, room: OutboxRoom) -> list[Loop]:
     )
     publisher = Publisher(
         ground.lease,
-        Untold(ground.lease),
+        Untold(ground.engine, ground.lease),
         ground.kafka,
         health=ground.kafka_health,
         every_s=settings.directory_every_s,

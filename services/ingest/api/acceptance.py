@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.kernel.v1.outbox_pb2 import Outgoing
@@ -20,6 +21,7 @@ from kernel.outbox import Outbox
 from kernel.telemetry import told
 from kernel.topics import encode
 from services.ingest.api.gate import Caller, Gate
+from services.ingest.api.pace import Pace
 from services.ingest.domain import event
 from services.ingest.domain.draft import Draft, Recipient
 from services.ingest.domain.problem import Problem, unavailable
@@ -68,8 +70,7 @@ class Idempotency:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An email ready to be written: sealed, with its ids."""
 
     body: Body
@@ -82,16 +83,14 @@ class Prepared:
         return self.first.envelope.email_id
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """response: the body of the answer, now or when the key was first used."""
 
     response: bytes
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """What one request wants written."""
 
     emails: Sequence[Prepared]
@@ -129,6 +128,7 @@ class Acceptance:
         self._lifetimes = lifetimes
         self._return_path_key = return_path_key
         self._in_flight: set[KeyName] = set()
+        self._pace = Pace()
         self._lanes: list[Group[Submission, Answer | Problem]] = [
             Group(
                 self._commit,
@@ -169,6 +169,7 @@ class Acceptance:
             self._in_flight.discard(name)
 
     async def idle(self) -> None:
+        await self._pace.turn()
         for lane in self._lanes:
             await lane.idle()
 
@@ -181,12 +182,13 @@ class Acceptance:
         traceparent: str,
         key: KeyRow | None = None,
     ) -> Answer:
+        await self._pace.turn()  # before the work: done for one after the other, it costs less
         emails = [await self._prepare(caller, draft, traceparent) for draft in drafts]
         response = respond(emails)
         if key is not None:
             key = KeyRow(key.name, key.fingerprint, response)
         submission = Submission(emails, response, traceparent, key)
-        size = sum(len(email.body.sealed) for email in emails)
+        size = sum([len(email.body.sealed) for email in emails])
         try:
             answer = await self._lane().submit(submission, size=size)
         except Unavailable as error:
@@ -243,6 +245,7 @@ class Acceptance:
         return seal(key, plain, associated)
 
     async def _commit(self, group: Sequence[Submission]) -> list[Answer | Problem]:
+        self._pace.began(len(group))
         known = await self._known(group)
         answers = [known.get(index) for index in range(len(group))]
         fresh = [one for one, answer in zip(group, answers, strict=True) if answer is None]

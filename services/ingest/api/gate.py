@@ -1,6 +1,6 @@
 """Who calls, whether it may, and how often."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from kernel import auth, clock
@@ -14,8 +14,7 @@ from services.ingest.store.known import Directory
 _DENIED = {"missing": (401, "missing_api_key"), "restricted": (401, "restricted_api_key")}
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """A credential that may do what it asks for."""
 
     key: ApiKey

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
 from contracts.ingest.v1.content_pb2 import Content, Header
@@ -30,16 +31,14 @@ FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """address: canonical, local@domain."""
 
     address: str
     type: int
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """due_at: None for now. content lacks email_id and date_s: those come with accept."""
 
     sender: Mailbox
@@ -74,9 +73,11 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
         headers=_headers(email.headers, faults) if email.headers else (),
         attachments=_attachments(email, faults) if email.attachments else (),
     )
-    tags = {tag.name: tag.value for tag in email.tags or ()}
+    tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
     due_at = _due_at(email.scheduled_at, now, faults)
-    faults += [*_pairs("tags", tags), *_pairs("metadata", email.metadata or {}), *_body(email)]
+    faults += _pairs("tags", tags)
+    faults += _pairs("metadata", email.metadata)
+    faults += _body(email)
     if faults or sender is None:
         raise invalid(faults)
     setattr(content, "from", sender.shown)
@@ -195,9 +196,11 @@ def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | 
         return None
 
 
-def _pairs(name: str, pairs: Mapping[str, str]) -> Iterable[Fault]:
-    if not pairs:
-        return
+def _pairs(name: str, pairs: Mapping[str, str] | None) -> Iterable[Fault]:
+    return _pair_faults(name, pairs) if pairs else ()
+
+
+def _pair_faults(name: str, pairs: Mapping[str, str]) -> Iterator[Fault]:
     octets = sum(len(text.encode("utf-8", "replace")) for pair in pairs.items() for text in pair)
     if len(pairs) > PAIRS_MAX or octets > PAIRS_OCTETS_MAX:
         detail = f"{name} has more than {PAIRS_MAX} entries or {PAIRS_OCTETS_MAX} octets"
@@ -206,16 +209,20 @@ def _pairs(name: str, pairs: Mapping[str, str]) -> Iterable[Fault]:
         yield Fault(f"#/{name}", "invalid", f"{name} has an entry without a name")
 
 
-def _body(email: Email) -> Iterable[Fault]:
+def _body(email: Email) -> list[Fault]:
+    found = []
     if not (email.html or email.text):
-        yield Fault("#/text", "missing_required_field", "the field html or text is missing")
-    for name in ("subject", "html", "text"):
-        text = getattr(email, name)
+        detail = "the field html or text is missing"
+        found.append(Fault("#/text", "missing_required_field", detail))
+    for name, text in (("subject", email.subject), ("html", email.html), ("text", email.text)):
         if text and not text.isascii() and _has_surrogate(text):
-            yield Fault(f"#/{name}", "invalid", f"{name} has a lone surrogate: it is not Unicode")
-    if any(char in email.subject for char in "\r\n\x00"):
+            detail = f"{name} has a lone surrogate: it is not Unicode"
+            found.append(Fault(f"#/{name}", "invalid", detail))
+    subject = email.subject
+    if "\r" in subject or "\n" in subject or "\0" in subject:
         detail = "subject has a line break or NUL"
-        yield Fault("#/subject", "invalid_header", detail)
+        found.append(Fault("#/subject", "invalid_header", detail))
+    return found
 
 
 def _has_surrogate(text: str) -> bool:

@@ -1,14 +1,14 @@
 """MessageAccepted, made from a draft; and made again from the one that was kept."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.ingest.v1.directory_pb2 import ApiKey
-from contracts.ingest.v1.events_pb2 import Envelope, MessageAccepted
+from contracts.ingest.v1.events_pb2 import MessageAccepted
 from mail import verp
 from services.ingest.domain.draft import Draft, Recipient
 
@@ -17,31 +17,20 @@ TO_CHARS_MAX = 16_000  # beyond, display names are left out: an event has room f
 FROM_CHARS_MAX = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Ids:
+class Ids(NamedTuple):
     """message_ids: one per recipient, in their order."""
 
     email_id: str
     message_ids: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """Where the sealed body is, and how large."""
-
-    content_ref: str
-    content_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(NamedTuple):
     accepted: datetime
     due: datetime
     expires: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Who sends, through which door, and how it returns."""
 
     key: ApiKey
@@ -56,7 +45,6 @@ def accepted(
 ) -> MessageAccepted:
     """The event of the first message. Where its body is, is added when that is known."""
     content = draft.content
-    first = draft.recipients[0]
     to = list(content.to)
     if sum(map(len, to)) > TO_CHARS_MAX:
         to = [text.rpartition("<")[2].rstrip(">") for text in to]
@@ -64,33 +52,38 @@ def accepted(
     event = MessageAccepted(
         message_id=ids.message_ids[0],
         message_class=message_class,  # type: ignore[arg-type]
-        envelope=Envelope(
-            message_id=ids.message_ids[0],
-            email_id=ids.email_id,
-            tenant_id=origin.key.tenant_id,
-            domain_id=origin.domain_id,
-            recipient=first.address,
-            recipient_type=first.type,  # type: ignore[arg-type]
-            message_class=message_class,  # type: ignore[arg-type]
-            test=draft.test,
-            accepted_at=timestamp(times.accepted),
-            due_at=timestamp(times.due),
-            expires_at=timestamp(times.expires),
-            sender=draft.sender.address,
-            traceparent=origin.traceparent,
-            return_path=return_path(ids.message_ids[0], origin),
-        ),
         api_key_id=origin.key.key_id,
         to=to,
         subject=content.subject[:SUBJECT_CHARS_MAX],
-        tags=draft.tags,
-        metadata=draft.metadata,
+        tags=draft.tags or None,
+        metadata=draft.metadata or None,
         account_id=origin.key.account_id,
         stream=draft.stream,
     )
     short = len(given_from) <= FROM_CHARS_MAX
     setattr(event, "from", given_from if short else draft.sender.address)
+    _fill(event, draft, origin, ids=ids, times=times)
     return event
+
+
+def _fill(event: MessageAccepted, draft: Draft, origin: Origin, *, ids: Ids, times: Times) -> None:
+    """The envelope in its place: one that is made apart is copied once more."""
+    envelope = event.envelope
+    first = draft.recipients[0]
+    envelope.message_id = ids.message_ids[0]
+    envelope.email_id = ids.email_id
+    envelope.tenant_id = origin.key.tenant_id
+    envelope.domain_id = origin.domain_id
+    envelope.recipient = first.address
+    envelope.recipient_type = first.type  # type: ignore[assignment]
+    envelope.message_class = event.message_class
+    envelope.test = draft.test
+    envelope.sender = draft.sender.address
+    envelope.traceparent = origin.traceparent
+    envelope.return_path = return_path(ids.message_ids[0], origin)
+    _set(envelope.accepted_at, times.accepted)
+    _set(envelope.due_at, times.due)
+    _set(envelope.expires_at, times.expires)
 
 
 def return_path(message_id: str, origin: Origin) -> str:
@@ -118,5 +111,12 @@ def for_recipients(
 
 
 def timestamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    _set(stamp, moment)
+    return stamp
+
+
+def _set(stamp: Timestamp, moment: datetime) -> None:
     """Faster than FromDatetime, which counts in days."""
-    return Timestamp(seconds=int(moment.timestamp()), nanos=moment.microsecond * 1000)
+    stamp.seconds = int(moment.timestamp())
+    stamp.nanos = moment.microsecond * 1000

@@ -1,11 +1,10 @@
 """How often a key may ask: GCRA, with the figures that answers carry."""
 
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """limit: requests per second. retry_after_s: 0 when this request may pass."""
 
     limit: int

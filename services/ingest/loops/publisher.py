@@ -49,6 +49,7 @@ class Publisher:
         self._every_s = every_s
         self._check_every_s = check_every_s
         self._fence: int | None = None  # of the lease under which all was told
+        self._telling = asyncio.Lock()  # what is being told is not missing
 
     async def run(self) -> None:
         """A loop."""
@@ -67,7 +68,8 @@ class Publisher:
             if self._lease.fence is None:
                 return
             try:
-                await action()
+                async with self._telling:
+                    await action()
             except Fenced:
                 logger.info("the directory has another publisher now")
 
@@ -79,6 +81,8 @@ class Publisher:
             for kind in KINDS:
                 await self._publish(kind, await self._untold.every(kind))
             self._fence = fence
+        if not await self._untold.any():
+            return
         for kind in KINDS:
             while entries := await self._untold.next(kind, BATCH):
                 await self._publish(kind, entries)

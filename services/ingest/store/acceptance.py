@@ -3,27 +3,28 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.database import Database
 from kernel.outbox import Entry, Outbox
 
-# Ids travel as text: PostgreSQL reads them faster than Python makes UUIDs of them.
-# Unnested arrays: one plan, one round trip, whatever the size of the group. The rows of keys are
-# sorted by the caller, so that two groups never wait for each other crosswise.
+# Unnested arrays: one plan, one round trip, whatever the size of the group. Ids and numbers travel
+# as one text each, cut here: PostgreSQL reads that faster than Python makes arrays of it. The rows
+# of keys are sorted by the caller, so that two groups never wait for each other crosswise.
 _ACCEPT = """
 WITH new_emails AS (
     INSERT INTO ingest.emails (email_id, tenant_id, message_ids, accepted, scheduled_at)
     SELECT email_id, tenant_id, string_to_array(ids, ',')::uuid[], accepted, scheduled_at
-    FROM unnest(%b::text[]::uuid[], %b::text[]::uuid[], %b::text[], %b::bytea[],
-        %b::timestamptz[])
+    FROM unnest(string_to_array(%b, ',')::uuid[], string_to_array(%b, ',')::uuid[],
+        string_to_array(%b, ';'), %b::bytea[], %b::timestamptz[])
         AS e (email_id, tenant_id, ids, accepted, scheduled_at)
 ), new_messages AS (
     INSERT INTO ingest.messages
         (message_id, email_id, tenant_id, recipient, recipient_type, audit_at)
     SELECT *, now() + make_interval(secs => %b)
-    FROM unnest(%b::text[]::uuid[], %b::text[]::uuid[], %b::text[]::uuid[], %b::text[],
-        %b::smallint[])
+    FROM unnest(string_to_array(%b, ',')::uuid[], string_to_array(%b, ',')::uuid[],
+        string_to_array(%b, ',')::uuid[], %b::text[], string_to_array(%b, ',')::smallint[])
 ), new_outbox AS (
     INSERT INTO ingest.outbox (records, messages, due_at)
     VALUES (%b, %b, now() + make_interval(secs => %b)) RETURNING id
@@ -80,15 +81,13 @@ class KeyRow:
     response: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRow:
+class MessageRow(NamedTuple):
     message_id: str
     recipient: str
     recipient_type: int
 
 
-@dataclass(frozen=True, slots=True)
-class EmailRow:
+class EmailRow(NamedTuple):
     """accepted: the serialized MessageAccepted of its first message."""
 
     email_id: str
@@ -98,8 +97,7 @@ class EmailRow:
     messages: Sequence[MessageRow]
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """Everything that one group commits."""
 
     keys: Sequence[KeyRow]
@@ -146,17 +144,17 @@ class AcceptanceStore:
         emails = write.emails
         messages = [(email, row) for email in emails for row in email.messages]
         params: list[object] = [
-            [email.email_id for email in emails],
-            [email.tenant_id for email in emails],
-            [",".join([row.message_id for row in email.messages]) for email in emails],
+            ",".join([email.email_id for email in emails]),
+            ",".join([email.tenant_id for email in emails]),
+            ";".join([",".join([row.message_id for row in email.messages]) for email in emails]),
             [email.accepted for email in emails],
             [email.scheduled_at for email in emails],
             self._audit_after_s,
-            [row.message_id for _, row in messages],
-            [email.email_id for email, _ in messages],
-            [email.tenant_id for email, _ in messages],
+            ",".join([row.message_id for _, row in messages]),
+            ",".join([email.email_id for email, _ in messages]),
+            ",".join([email.tenant_id for email, _ in messages]),
             [row.recipient for _, row in messages],
-            [row.recipient_type for _, row in messages],
+            ",".join([str(row.recipient_type) for _, row in messages]),
             *self._outbox.insert_params(write.records),
         ]
         if keys:

@@ -14,8 +14,8 @@ from services.ingest.domain.draft import Recipient
 CLOSE = """
 UPDATE ingest.messages AS m SET closed_state = given.state, closed_at = now(),
     audit_at = least(m.audit_at, now() + make_interval(secs => %b))
-FROM unnest(%b::uuid[], %b::smallint[]) AS given (id, state)
-WHERE m.message_id = given.id AND m.closed_state IS NULL RETURNING m.message_id
+FROM unnest(%b::text[]::uuid[], %b::smallint[]) AS given (id, state)
+WHERE m.message_id = given.id AND m.closed_state IS NULL RETURNING m.message_id::text
 """
 DUE = """
 SELECT m.message_id, m.closed_state, m.recipient, m.recipient_type, e.accepted
@@ -54,10 +54,9 @@ class AuditStore:
         """Those that were open until now."""
         given = sorted(states)
         rows = await tx.rows(
-            CLOSE,
-            (self._closed_after_s, [UUID(one) for one, _ in given], [state for _, state in given]),
+            CLOSE, (self._closed_after_s, [one for one, _ in given], [state for _, state in given])
         )
-        return {str(message_id) for (message_id,) in rows}
+        return {message_id for (message_id,) in rows}
 
     async def due(self, count: int) -> list[Due]:
         """The first of those whose time has come."""

@@ -114,11 +114,21 @@ def _columns(entry: Entry) -> dict[str, object]:
     }
 
 
-class Untold:
-    """What the publisher has to tell. Every transaction is fenced: there is one publisher."""
+_LOOKS = [f"EXISTS (SELECT FROM {table} WHERE told < version)" for table in TABLES.values()]
+ANY_UNTOLD = f"SELECT {' OR '.join(_LOOKS)}"
 
-    def __init__(self, lease: Lease) -> None:
+
+class Untold:
+    """What the publisher has to tell. Transactions are fenced: there is one publisher."""
+
+    def __init__(self, database: Database, lease: Lease) -> None:
+        self._database = database
         self._lease = lease
+
+    async def any(self) -> bool:
+        """Whether there is something: a look that locks and writes nothing, as a fence does."""
+        [(found,)] = await self._database.statement(ANY_UNTOLD)
+        return bool(found)
 
     async def next(self, kind: type[E], count: int) -> list[E]:
         """Entries whose newest version is not told yet, oldest version first."""

@@ -9,13 +9,23 @@ from contracts.delivery.v1.events_pb2 import (
     DeliveryAttempted,
 )
 from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, Tenant
+from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import ids, metrics
 from kernel.database import Transaction
 from kernel.outcome import Drop, Emit, Outcome
 from kernel.table import Table
 from kernel.topics import event_id
-from services.router.domain.answer import AnswerPolicy, Move, Strike, settle, strike_of
+from services.router.domain.answer import (
+    NOW_S,
+    AnswerPolicy,
+    Move,
+    Strike,
+    settle,
+    settle_alone,
+    strike_of,
+    told,
+)
 from services.router.domain.arrival import Arrival, address_hash, arrive, blocked
 from services.router.domain.message import RESOLVING, State
 from services.router.domain.retry import RetryPolicy
@@ -62,20 +72,31 @@ class Handlers:
         self, batch: Sequence[DeliveryAttempted], tx: Transaction
     ) -> list[Outcome]:
         """An answer moves the row that waits for it; any other has no consequence."""
-        loaded = await answers.load(
-            tx, [event.message_id for event in batch], [event.attempt for event in batch]
-        )
-        moves = [
-            settle(row, event, now_s=loaded.now_s, policy=self._policy(event))
-            for event in batch
-            if (row := loaded.rows.get(event.message_id)) and row.attempt == event.attempt
-        ]
-        moved = {(m.row.message_id, m.row.attempt): m for m in await answers.save(tx, moves)}
-        await suppressions.count_moves(tx, list(moved.values()))
-        if any(move.due_s <= loaded.now_s for move in moved.values() if move.event is None):
+        moved = await answers.save(tx, await self._moves(batch, tx))
+        events = {move.event.message_id: told(move, row) for move, row in moved}
+        await suppressions.count_moves(tx, [(move, events[row.message_id]) for move, row in moved])
+        if any(move.state is State.WAITING and move.due_s == NOW_S for move, _ in moved):
             await self.waker.work(tx)
         tx.after_commit(self.answered)
-        return [tell(moved.get((event.message_id, event.attempt))) for event in batch]
+        states = {(row.message_id, row.attempt): move.state for move, row in moved}
+        return [
+            outcome(states.get((event.message_id, event.attempt)), events.get(event.message_id))
+            for event in batch
+        ]
+
+    async def _moves(self, batch: Sequence[DeliveryAttempted], tx: Transaction) -> list[Move]:
+        """Most answers say what follows; a row is only asked for its tries and its time."""
+        alone = [settle_alone(event) for event in batch]
+        open_ones = [event for event, move in zip(batch, alone, strict=True) if move is None]
+        moves = [move for move in alone if move]
+        if open_ones:
+            loaded = await answers.load(tx, open_ones)
+            moves += [
+                settle(event, row, now_s=loaded.now_s, policy=self._policy(event))
+                for event in open_ones
+                if (row := loaded.rows.get(event.message_id)) and row.attempt == event.attempt
+            ]
+        return moves
 
     def _policy(self, event: DeliveryAttempted) -> AnswerPolicy:
         tenant = self.tenants.get(event.tenant_id)
@@ -99,12 +120,13 @@ class Handlers:
         return [Emit() for _ in batch]
 
 
-def tell(move: Move | None) -> Outcome:
-    if move is None:
+def outcome(state: State | None, event: MessageClosed | MessageDelayed | None) -> Outcome:
+    """state: where this answer moved its row, if it did."""
+    if state is None:
         return Drop("repeat")
-    if move.state is not State.WAITING:
-        metrics.closed.labels(move.state).inc()
-    return Emit() if move.event is None else Emit(move.event)
+    if state is not State.WAITING:
+        metrics.closed.labels(state).inc()
+    return Emit() if event is None else Emit(event)
 
 
 def origin_of(event: BounceReceived | ComplaintReceived) -> str:

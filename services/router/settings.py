@@ -61,11 +61,12 @@ class Settings(Shared):
     )
     tick_idle_s: float = Field(1.0, gt=0, description="from tick to tick while there is none")
     expire_every_s: float = Field(1.0, gt=0, description="how often what is out of time is closed")
+    # A batch of these wakes the owner. Longer than the gap between ticks: then none of them waits.
     screened_gather_s: float = Field(
-        0.04, ge=0, description="under load, screened messages are gathered so long"
+        0.08, ge=0, description="under load, screened messages are gathered so long"
     )
     attempted_gather_s: float = Field(
-        0.05, ge=0, description="under load, answers are gathered so long"
+        0.1, ge=0, description="under load, answers are gathered so long"
     )
     partitions_every_s: float = Field(3600.0, gt=0, description="how often days are made, dropped")
     days_ahead: int = Field(3, ge=1, description="partitions made in advance")

@@ -16,7 +16,7 @@ from kernel.outbox import Entry, Outbox
 from kernel.rpc import Away, Refused
 from kernel.topics import encode
 from services.router.clients.journal import Journal
-from services.router.domain.answer import AnswerPolicy, settle
+from services.router.domain.answer import AnswerPolicy, settle, told
 from services.router.domain.arrival import arrival
 from services.router.domain.expiry import expire
 from services.router.domain.facts import closed, timestamp
@@ -131,18 +131,16 @@ class Audit:
     ) -> list[Message]:
         if not attempted:
             return []
-        loaded = await answers.load(
-            tx, [event.message_id for event in attempted], [event.attempt for event in attempted]
-        )
+        loaded = await answers.load(tx, attempted)
         policy = AnswerPolicy(self.retry)
         moves = [
-            settle(row, event, now_s=loaded.now_s, policy=policy)
+            settle(event, row, now_s=loaded.now_s, policy=policy)
             for event in attempted
             if (row := loaded.rows.get(event.message_id))
         ]
-        moved = await answers.save(tx, moves)
+        moved = [(move, told(move, row)) for move, row in await answers.save(tx, moves)]
         await suppressions.count_moves(tx, moved)
-        return [move.event for move in moved if move.event]
+        return [event for _, event in moved if event]
 
 
 def outcome_of(

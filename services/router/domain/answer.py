@@ -12,11 +12,13 @@ from contracts.delivery.v1.events_pb2 import (
 )
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
+from services.router.domain.arrival import address_hash
 from services.router.domain.facts import bounded, delayed, timestamp
 from services.router.domain.message import CLOSED, Assigned, State
 from services.router.domain.retry import RetryPolicy
 
 GREYLISTED = "greylisted"
+NOW_S = 0.0  # due at once, whenever it is saved
 
 
 class Strike(NamedTuple):
@@ -30,21 +32,28 @@ class Strike(NamedTuple):
     message_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Where the row goes, where state is still assigned and attempt is still this one."""
+class Move(NamedTuple):
+    """Where the row goes, where state is still assigned and attempt is still the event's.
 
-    row: Assigned
+    tried: how many tries this adds.
+    """
+
+    event: DeliveryAttempted
     state: State
-    tries: int
-    due_s: float
     reason: str
-    ambiguous: bool
-    connected: bool
+    tried: int
+    due_s: float
     reply: bytes
-    bounce_class: str
-    event: MessageClosed | MessageDelayed | None
-    strike: Strike | None = None
+
+
+class Moved(NamedTuple):
+    """A row after its move: what is told of it needs its tries and its flag, old ones too."""
+
+    message_id: str
+    attempt: int
+    tries: int
+    ambiguous: bool
+    moved_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,109 +64,98 @@ class AnswerPolicy:
     ambiguous_fails: bool = False
 
 
-def settle(row: Assigned, event: DeliveryAttempted, *, now_s: float, policy: AnswerPolicy) -> Move:
-    """event: of exactly this attempt."""
+def settle_alone(event: DeliveryAttempted) -> Move | None:
+    """What the answer says by itself; None where it takes the row to say."""
     if event.outcome == OUTCOME_DELIVERED:
-        return close(row, event, State.DELIVERED, reason="", now_s=now_s)
+        return close(event, State.DELIVERED, reason="")
     if event.outcome == OUTCOME_PERMANENT:
-        return refused(row, event, now_s=now_s)
+        return refused(event)
     if event.outcome == OUTCOME_STALE:
-        return again(row, event, due_s=now_s, reason="stale", tries=row.tries)
+        return Move(event, State.WAITING, "stale", tried=0, due_s=NOW_S, reply=b"")
+    return None
+
+
+def settle(event: DeliveryAttempted, row: Assigned, *, now_s: float, policy: AnswerPolicy) -> Move:
+    """event: of exactly this attempt of the row."""
+    if move := settle_alone(event):
+        return move
     if event.outcome == OUTCOME_AMBIGUOUS and policy.ambiguous_fails:
-        return close(row, event, State.FAILED, reason="ambiguous", now_s=now_s)
+        return close(event, State.FAILED, reason="ambiguous")
     if now_s >= row.expires_s:
-        return close(row, event, State.BOUNCED, reason="expired", now_s=now_s)
-    return retried(row, event, now_s=now_s, policy=policy.retry)
+        return close(event, State.BOUNCED, reason="expired")
+    return retried(event, row, now_s=now_s, policy=policy.retry)
 
 
-def refused(row: Assigned, event: DeliveryAttempted, *, now_s: float) -> Move:
+def refused(event: DeliveryAttempted) -> Move:
     """Nobody said no where there is no reply: then it failed (a private address, say)."""
     if event.reply.code == 0 and not event.connected:
         reason = event.bounce_class or event.reply.text or "undeliverable"
-        return close(row, event, State.FAILED, reason=reason[:200], now_s=now_s)
-    return close(row, event, State.BOUNCED, reason="hard_bounce", now_s=now_s)
+        return close(event, State.FAILED, reason=reason[:200])
+    return close(event, State.BOUNCED, reason="hard_bounce")
 
 
-def retried(row: Assigned, event: DeliveryAttempted, *, now_s: float, policy: RetryPolicy) -> Move:
+def retried(event: DeliveryAttempted, row: Assigned, *, now_s: float, policy: RetryPolicy) -> Move:
     """Refused for now, or perhaps delivered: greylisting is no try."""
     if event.bounce_class == GREYLISTED:
-        tries, delay_s = (
-            row.tries,
-            policy.greylisted_delay_s(message_id=row.message_id, attempt=row.attempt),
-        )
-        reason = GREYLISTED
+        tried, reason = 0, GREYLISTED
+        delay_s = policy.greylisted_delay_s(message_id=row.message_id, attempt=row.attempt)
     else:
-        tries = row.tries + 1
-        delay_s = policy.delay_s(tries, message_id=row.message_id, attempt=row.attempt)
+        tried = 1
+        delay_s = policy.delay_s(row.tries + 1, message_id=row.message_id, attempt=row.attempt)
         reason = "ambiguous" if is_ambiguous(event) else "retry"
-    return again(row, event, due_s=now_s + delay_s, reason=reason, tries=tries)
-
-
-def again(
-    row: Assigned, event: DeliveryAttempted, *, due_s: float, reason: str, tries: int
-) -> Move:
-    """Waiting once more; told only where somebody answered."""
-    stale = event.outcome == OUTCOME_STALE
-    ambiguous = row.ambiguous or is_ambiguous(event)
-    told = None if stale else delayed(event, tries=tries, next_s=due_s, ambiguous=ambiguous)
     return Move(
-        row,
+        event,
         State.WAITING,
-        tries=tries,
-        due_s=due_s,
-        reason=reason,
-        ambiguous=ambiguous,
-        connected=event.connected,
-        reply=b"" if stale else bounded(event.reply),
-        bounce_class=event.bounce_class,
-        event=told,
+        reason,
+        tried=tried,
+        due_s=now_s + delay_s,
+        reply=bounded(event.reply),
     )
 
 
-def close(
-    row: Assigned, event: DeliveryAttempted, state: State, *, reason: str, now_s: float
-) -> Move:
-    ambiguous = row.ambiguous or is_ambiguous(event)
-    tries = row.tries + 1
-    told = MessageClosed(
-        message_id=row.message_id,
+def close(event: DeliveryAttempted, state: State, *, reason: str) -> Move:
+    return Move(event, state, reason, tried=1, due_s=NOW_S, reply=bounded(event.reply))
+
+
+def told(move: Move, moved: Moved) -> MessageClosed | MessageDelayed | None:
+    """The end; or that it waits once more, where somebody answered."""
+    event = move.event
+    if move.state is not State.WAITING:
+        return ended(move, moved)
+    if event.outcome == OUTCOME_STALE:
+        return None
+    return delayed(event, tries=moved.tries, next_s=move.due_s, ambiguous=moved.ambiguous)
+
+
+def ended(move: Move, moved: Moved) -> MessageClosed:
+    event = move.event
+    return MessageClosed(
+        message_id=event.message_id,
         tenant_id=event.tenant_id,
         email_id=event.email_id,
         recipient=event.recipient,
-        state=CLOSED[state],
-        reason=reason,
+        state=CLOSED[move.state],
+        reason=move.reason,
         reply=event.reply if event.HasField("reply") else None,
         bounce_class=event.bounce_class,
-        attempt=row.attempt,
-        ambiguous=ambiguous,
+        attempt=event.attempt,
+        ambiguous=moved.ambiguous,
         test=event.test,
-        closed_at=timestamp(now_s),
-    )
-    return Move(
-        row,
-        state,
-        tries=tries,
-        due_s=now_s,
-        reason=reason,
-        ambiguous=ambiguous,
-        connected=event.connected,
-        reply=bounded(event.reply),
-        bounce_class=event.bounce_class,
-        event=told,
-        strike=strike(row, event) if state is State.BOUNCED else None,
+        closed_at=timestamp(moved.moved_s),
     )
 
 
-def strike(row: Assigned, event: DeliveryAttempted) -> Strike | None:
+def strike(move: Move) -> Strike | None:
     """By class, never by code; never for test mail."""
-    if event.test or not event.bounce_class:
+    event = move.event
+    if move.state is not State.BOUNCED or event.test or not event.bounce_class:
         return None
     return strike_of(
         event.bounce_class,
         tenant_id=event.tenant_id,
-        address_hash=row.address_hash,
+        address_hash=address_hash(event.recipient),
         address=event.recipient,
-        message_id=row.message_id,
+        message_id=event.message_id,
     )
 
 

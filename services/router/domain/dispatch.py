@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -163,21 +164,33 @@ def assign(
     row: Claimed, envelope: Envelope, *, route: Route, egress: Egress, desk: Desk, now_s: float
 ) -> Assignment:
     not_after_s = max(now_s, min(now_s + desk.valid_s, row.expires_s))
-    event = DeliveryAssigned(
-        egress_id=egress.egress_id,
-        site=route.site,
-        source_ip=egress.source_ip,
-        ehlo=egress.ehlo or desk.ehlo,
-        exchangers=[
-            MailExchanger(host=host, preference=preference, port=port)
-            for host, preference, port in route.exchangers
-        ],
-        not_after=timestamp(not_after_s),
-    )
-    stored = event.SerializeToString()
+    stored = way(egress, route, desk.ehlo) + until(not_after_s)
+    event = DeliveryAssigned.FromString(stored)
     event.message_id = row.message_id
     event.attempt = row.attempt + 1
     event.tries = row.tries
     event.ambiguous = row.ambiguous
     event.envelope.CopyFrom(envelope)
     return Assignment(row, Lane.of(row.lane), egress.egress_id, not_after_s, stored, event)
+
+
+@lru_cache(maxsize=10_000)
+def way(egress: Egress, route: Route, ehlo: str) -> bytes:
+    """What assignments from one address to one route have in common, serialized."""
+    return DeliveryAssigned(
+        egress_id=egress.egress_id,
+        site=route.site,
+        source_ip=egress.source_ip,
+        ehlo=egress.ehlo or ehlo,
+        exchangers=[
+            MailExchanger(host=host, preference=preference, port=port)
+            for host, preference, port in route.exchangers
+        ],
+    ).SerializeToString()
+
+
+@lru_cache(maxsize=1)
+def until(not_after_s: float) -> bytes:
+    """The last field of an assignment: bytes behind bytes are one message. The same for a tick,
+    but for messages that end before."""
+    return DeliveryAssigned(not_after=timestamp(not_after_s)).SerializeToString()

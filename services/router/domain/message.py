@@ -59,17 +59,12 @@ class Claimed(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """An assigned row that an answer has come for."""
+    """An assigned row that an answer has come for, as far as a retry depends on it."""
 
     message_id: str
     attempt: int
     tries: int
     expires_s: float
-    assigned_s: float
-    ambiguous: bool
-    lane: str
-    egress_id: str
-    address_hash: bytes
 
 
 class Open(NamedTuple):

@@ -1,7 +1,7 @@
 """The tick: the owner drains results, closes what is out of time, and lets messages leave."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -25,6 +25,7 @@ from services.router.domain.facts import Final, closed
 from services.router.domain.fairness import OpenLane, Parked, refusing, share
 from services.router.domain.message import RESOLVING, SANDBOX, Claimed, Lane
 from services.router.domain.scopes import Scopes
+from services.router.domain.turns import Busy, Left, Turn, end_turn
 from services.router.store import answers, claims, closings, directory, lanes, usage
 from services.router.store.look import look
 
@@ -77,6 +78,7 @@ class Owner:
         self._woken = asyncio.Event()
         self._desk: Desk | None = None  # None: to be read from the database
         self._rings: set[str] = set()
+        self._busy = Busy()
         self._egresses_read_s = 0.0
         self._expired_s = 0.0
         self._told = 0  # in the last tick
@@ -222,10 +224,15 @@ class Owner:
         due = {lane: due_rows(rows, shares.quotas[lane], now_s) for lane, rows in claimed.items()}
         done = dispatch(chain.from_iterable(due.values()), desk, now_s=now_s)
         events = await self._save(tx, done, scopes=scopes, now_s=now_s)
-        left = {lane: rows[len(due[lane]) :] for lane, rows in claimed.items()}
-        await self._settle_lanes(
-            tx, opened, left=left, parked=shares.parked, scopes=scopes, now_s=now_s
+        turn = end_turn(
+            opened,
+            {lane: left_of(rows, len(due[lane])) for lane, rows in claimed.items()},
+            parked=shares.parked,
+            shut_by=partial(shut_by, scopes=scopes, now_s=now_s),
+            busy=self._busy,
+            now_s=now_s,
         )
+        await self._save_turn(tx, turn, scopes)
         if done.relaned:
             self._opens_s = now_s  # they have work elsewhere
             if any(moved.lane.site == RESOLVING for moved in done.relaned):
@@ -248,37 +255,14 @@ class Owner:
         await claims.relane(tx, done.relaned)
         return events
 
-    async def _settle_lanes(
-        self,
-        tx: Transaction,
-        opened: Sequence[OpenLane],
-        *,
-        left: Mapping[str, Sequence[Claimed]],
-        parked: list[Parked],
-        scopes: Scopes,
-        now_s: float,
-    ) -> None:
-        """A lane that was served says when it has work next, or waits in the ring of who refused
-        it. One whose turn did not come stays as it is, and is first the next time."""
-        served: list[tuple[OpenLane, float | None]] = []
-        for lane in opened:
-            if (rows := left.get(lane.key)) is None:
-                continue
-            next_s = max(rows[0].due_s, now_s) if rows else None
-            rings = scopes.rings_of(lane.lane) if next_s == now_s else ()
-            rooms = {ring: scopes.room(ring, now_s=now_s) for ring in rings}
-            if shut := refusing(rings, rooms):
-                parked.append(Parked(lane.key, *shut))
-            else:
-                served.append((lane, next_s))
-        if parked:
-            await lanes.lock(tx, [lane.key for lane, _ in served] + [lane.key for lane in parked])
-        await lanes.serve(tx, served, counted=scopes.usage.changes())
-        await lanes.park(tx, parked)
-        self._rings |= {lane.ring for lane in parked}
-        unserved = len(served) + len(parked) < len(opened)
-        moments = [next_s for _, next_s in served if next_s is not None]
-        self._opens_s = now_s if unserved else min(moments, default=inf)
+    async def _save_turn(self, tx: Transaction, turn: Turn, scopes: Scopes) -> None:
+        if turn.parked:
+            keys = [lane.key for lane, _ in turn.served] + [lane.key for lane in turn.parked]
+            await lanes.lock(tx, keys)
+        await lanes.serve(tx, turn.served, counted=scopes.usage.changes())
+        await lanes.park(tx, turn.parked)
+        self._rings |= {lane.ring for lane in turn.parked}
+        self._opens_s = turn.opens_s
 
     def _wait_s(self, scopes: Scopes, opens_s: float | None, *, now_s: float) -> float:
         """Seconds until a lane opens or a ring has room; work and answers may come before."""
@@ -294,6 +278,18 @@ def due_rows(rows: Sequence[Claimed], quota: int, now_s: float) -> Sequence[Clai
     """Those whose time has come, at most as many as were granted. They are in order."""
     granted = rows[:quota]
     return [row for row in granted if row.due_s <= now_s]
+
+
+def left_of(rows: Sequence[Claimed], gone: int) -> Left:
+    """Of the rows that were looked at, the first were due and are gone."""
+    return Left(gone > 0, rows[gone].due_s if len(rows) > gone else None)
+
+
+def shut_by(lane: OpenLane, *, scopes: Scopes, now_s: float) -> Parked | None:
+    """What refuses a lane that has more to send."""
+    rings = scopes.rings_of(lane.lane)
+    shut = refusing(rings, {ring: scopes.room(ring, now_s=now_s) for ring in rings})
+    return Parked(lane.key, *shut) if shut else None
 
 
 def tell_closed(finals: Sequence[Final]) -> list[MessageClosed]:

@@ -3,40 +3,43 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel.database import Transaction
-from services.router.domain.answer import Move
+from services.router.domain.answer import Move, Moved, is_ambiguous
 from services.router.domain.message import CELL, Assigned
 
 # `state || ''`: a plan that was made while nothing was assigned would rather read the whole index
-# of what is assigned for every row than find it by its key.
+# of what is assigned for every row than find it by its key. `first` and `last`: then a statement
+# opens the days of its messages alone.
 LOAD = """
 SELECT m.message_id::text, m.attempt, m.tries, extract(epoch FROM m.expires_at)::float8,
-    extract(epoch FROM m.assigned_at)::float8, m.ambiguous, m.lane, m.egress_id, m.address_hash,
     extract(epoch FROM now())::float8
-FROM unnest(%s::uuid[], %s::int[]) AS a (message_id, attempt)
+FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS a (message_id, attempt)
 JOIN router.messages AS m ON m.message_id = a.message_id AND m.attempt = a.attempt
-WHERE m.state || '' = 'assigned'
+WHERE m.state || '' = 'assigned' AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """
 
 # The rows, work for their lanes, and one row of results for the owner, who alone touches windows
 # and counters: [lane, egress, moment of assignment, connected, state, how many].
 MOVE = """
 WITH answered AS (
-    SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(tries)s::int[],
+    SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(tried)s::int[],
         %(dues)s::float8[], %(reasons)s::text[], %(ambiguous)s::bool[], %(classes)s::text[],
         %(replies)s::bytea[], %(connected)s::bool[])
-        AS a (message_id, attempt, state, tries, due, reason, ambiguous, bounce_class, reply,
+        AS a (message_id, attempt, state, tried, due, reason, ambiguous, bounce_class, reply,
               connected)
 ), moved AS (
-    UPDATE router.messages AS m SET state = a.state, tries = a.tries, due_at = to_timestamp(a.due),
-        reason = a.reason, ambiguous = a.ambiguous, bounce_class = a.bounce_class,
+    UPDATE router.messages AS m SET state = a.state, tries = m.tries + a.tried,
+        due_at = greatest(to_timestamp(a.due), now()), reason = a.reason,
+        ambiguous = m.ambiguous OR a.ambiguous, bounce_class = a.bounce_class,
         reply = CASE WHEN a.reply = '' THEN m.reply ELSE a.reply END,
         ask_at = NULL, assignment = NULL,
         closed_at = CASE WHEN a.state <> 'waiting' THEN now() END
     FROM answered AS a
     WHERE m.message_id = a.message_id AND m.state || '' = 'assigned' AND m.attempt = a.attempt
+        AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
     RETURNING m.message_id, m.tenant_id, m.lane, m.state, m.due_at, m.egress_id, m.assigned_at,
-        a.connected
+        m.attempt, m.tries, m.ambiguous, a.connected
 ), working AS (
     INSERT INTO router.lanes AS held (lane, tenant_id, cell, site, next_at)
     SELECT lane, tenant_id, %(cell)s, split_part(lane, '/', 2), min(due_at)
@@ -52,7 +55,7 @@ WITH answered AS (
         FROM moved GROUP BY 1, 2, 3, 4, 5
     ) AS counted HAVING count(*) > 0
 )
-SELECT message_id::text FROM moved
+SELECT message_id::text, attempt, tries, ambiguous, extract(epoch FROM now())::float8 FROM moved
 """
 
 
@@ -61,35 +64,47 @@ class Loaded(NamedTuple):
     now_s: float
 
 
-async def load(tx: Transaction, ids: Sequence[str], attempts: Sequence[int]) -> Loaded:
-    """The rows that still wait for exactly this answer."""
-    rows = await tx.rows(LOAD, (ids, attempts))
+async def load(tx: Transaction, events: Sequence[DeliveryAttempted]) -> Loaded:
+    """The rows that still wait for exactly these answers."""
+    ids = [event.message_id for event in events]
+    rows = await tx.rows(
+        LOAD, {"ids": ids, "attempts": [event.attempt for event in events], **span(ids)}
+    )
     return Loaded({row[0]: Assigned._make(row[:-1]) for row in rows}, rows[0][-1] if rows else 0.0)
 
 
-async def save(tx: Transaction, moves: Sequence[Move]) -> list[Move]:
+async def save(tx: Transaction, moves: Sequence[Move]) -> list[tuple[Move, Moved]]:
     """Those that moved; work for their lanes and results for the owner in the same transaction."""
     if not moves:
         return []
-    moves = sorted(moves, key=lambda m: m.row.message_id)
+    moves = sorted(moves, key=lambda m: m.event.message_id)
+    events = [move.event for move in moves]
+    ids = [event.message_id for event in events]
     rows = await tx.rows(
         MOVE,
         {
-            "ids": [m.row.message_id for m in moves],
-            "attempts": [m.row.attempt for m in moves],
-            "states": [m.state.value for m in moves],
-            "tries": [m.tries for m in moves],
-            "dues": [m.due_s for m in moves],
-            "reasons": [m.reason for m in moves],
-            "ambiguous": [m.ambiguous for m in moves],
-            "classes": [m.bounce_class for m in moves],
-            "replies": [m.reply for m in moves],
-            "connected": [m.connected for m in moves],
+            "ids": ids,
+            **span(ids),
+            "attempts": [event.attempt for event in events],
+            "states": [move.state.value for move in moves],
+            "tried": [move.tried for move in moves],
+            "dues": [move.due_s for move in moves],
+            "reasons": [move.reason for move in moves],
+            "ambiguous": [is_ambiguous(event) for event in events],
+            "classes": [event.bounce_class for event in events],
+            "replies": [move.reply for move in moves],
+            "connected": [event.connected for event in events],
             "cell": CELL,
         },
     )
-    ids = {message_id for (message_id,) in rows}
-    return [move for move in moves if move.row.message_id in ids]
+    moved = {(row[0], row[1]): Moved._make(row) for row in rows}
+    keys = [(event.message_id, event.attempt) for event in events]
+    return [(move, moved[key]) for move, key in zip(moves, keys, strict=True) if key in moved]
+
+
+def span(ids: Sequence[str]) -> dict[str, str]:
+    """The first and the last of these ids."""
+    return {"first": min(ids), "last": max(ids)}
 
 
 class Result(NamedTuple):

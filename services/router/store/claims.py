@@ -21,7 +21,8 @@ LEFT JOIN router.suppressions AS s
     ON s.tenant_id = m.tenant_id AND s.address_hash = m.address_hash AND NOT m.test
 """
 
-# `state || ''`: found by its key, never by reading the index of all that waits.
+# `state || ''`: found by its key, never by reading the index of all that waits. `first` and `last`:
+# then the statement opens the days of its messages alone.
 ASSIGN = """
 UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, reason = '',
     egress_id = a.egress_id, assigned_at = now(), not_after = to_timestamp(a.not_after),
@@ -29,6 +30,7 @@ UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, rea
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(egresses)s::text[], %(not_afters)s::float8[],
     %(assignments)s::bytea[]) AS a (message_id, attempt, egress_id, not_after, assignment)
 WHERE m.message_id = a.message_id AND m.state || '' = 'waiting' AND m.attempt = a.attempt
+    AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 RETURNING m.message_id::text
 """
 
@@ -64,6 +66,8 @@ async def assign(
         {
             "ask_after_s": ask_after_s,
             "ids": [a.row.message_id for a in assignments],
+            "first": assignments[0].row.message_id,
+            "last": assignments[-1].row.message_id,
             "attempts": [a.row.attempt for a in assignments],
             "egresses": [a.egress_id for a in assignments],
             "not_afters": [a.not_after_s for a in assignments],

@@ -22,7 +22,7 @@ EXPIRED = """
 SELECT message_id::text, state, attempt, tries, reply IS NOT NULL, ambiguous,
     coalesce(reply, ''), envelope
 FROM router.messages
-WHERE cell = %s AND closed_at IS NULL AND expires_at <= now() AND state <> 'assigned'
+WHERE cell = %s AND state IN ('waiting', 'held', 'expected') AND expires_at <= now()
 ORDER BY expires_at LIMIT %s
 """
 

@@ -52,8 +52,7 @@ WITH counted AS (
     ON CONFLICT (cell, scope, window_key)
     DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
 )
-UPDATE router.lanes SET next_at = to_timestamp(seen.next_s), binding = '', release_at = NULL,
-    served_at = now()
+UPDATE router.lanes SET next_at = to_timestamp(seen.next_s), served_at = now()
 FROM unnest(%(lanes)s::text[], %(versions)s::bigint[], %(nexts)s::float8[])
     AS seen (lane, version, next_s)
 WHERE lanes.lane = seen.lane AND lanes.version = seen.version
@@ -78,7 +77,7 @@ WITH first AS (
 ), locked AS (
     SELECT lane FROM router.lanes WHERE lane IN (SELECT lane FROM first) ORDER BY lane FOR UPDATE
 )
-UPDATE router.lanes SET next_at = now(), ring = '', ring_at = NULL
+UPDATE router.lanes SET next_at = now(), ring = '', ring_at = NULL, binding = '', release_at = NULL
 FROM first JOIN locked USING (lane)
 WHERE lanes.lane = first.lane RETURNING first.ring
 """

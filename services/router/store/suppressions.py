@@ -1,14 +1,16 @@
 """Addresses that a tenant must not send to, and the strikes that led there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
+
+from google.protobuf.message import Message
 
 from contracts.ingest.v1.events_pb2 import Envelope
 from kernel import ids
 from kernel.database import Transaction
 from kernel.topics import event_id
-from services.router.domain.answer import Move, Strike, strike_of
+from services.router.domain.answer import Move, Strike, strike, strike_of
 from services.router.domain.arrival import address_hash
 from services.router.domain.facts import Final, closed
 
@@ -65,12 +67,12 @@ async def count(
         )
 
 
-async def count_moves(tx: Transaction, moved: Sequence[Move]) -> None:
+async def count_moves(tx: Transaction, moved: Iterable[tuple[Move, Message | None]]) -> None:
     """Bounces by reply; the event that is told is the one that counts."""
-    struck = [(move.strike, move.event) for move in moved if move.strike and move.event]
+    struck = [(one, event) for move, event in moved if event and (one := strike(move))]
     await count(
         tx,
-        [strike for strike, _ in struck],
+        [one for one, _ in struck],
         events=[str(event_id(event)) for _, event in struck],
         ids=[ids.uuid7_text() for _ in struck],
         origin="hard_bounce",
@@ -79,10 +81,10 @@ async def count_moves(tx: Transaction, moved: Sequence[Move]) -> None:
 
 async def count_finals(tx: Transaction, finals: Sequence[Final]) -> None:
     """Bounces that no reply made (a domain that does not exist)."""
-    struck = [(strike, closed(final)) for final in finals if (strike := strike_by(final))]
+    struck = [(one, closed(final)) for final in finals if (one := strike_by(final))]
     await count(
         tx,
-        [strike for strike, _ in struck],
+        [one for one, _ in struck],
         events=[str(event_id(event)) for _, event in struck],
         ids=[ids.uuid7_text() for _ in struck],
         origin="hard_bounce",

@@ -34,7 +34,8 @@ CREATE TABLE messages (
 ) PARTITION BY RANGE (message_id);
 CREATE INDEX messages_waiting ON messages (lane, due_at) WHERE state = 'waiting';
 CREATE INDEX messages_assigned ON messages (cell, ask_at) WHERE state = 'assigned';
-CREATE INDEX messages_open ON messages (cell, expires_at) WHERE closed_at IS NULL;
+CREATE INDEX messages_idle ON messages (cell, expires_at)
+    WHERE state IN ('waiting', 'held', 'expected');
 """
 
 LANES = """
@@ -51,10 +52,12 @@ CREATE TABLE lanes (
     binding text NOT NULL DEFAULT '',
     served_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
-CREATE INDEX lanes_open ON lanes (cell, next_at) WHERE site <> 'resolving';
+CREATE INDEX lanes_open ON lanes (cell, next_at)
+    WHERE site <> 'resolving' AND next_at IS NOT NULL;
 CREATE INDEX lanes_tenants ON lanes (cell, tenant_id, next_at)
     WHERE site <> 'resolving' AND next_at IS NOT NULL;
-CREATE INDEX lanes_resolving ON lanes (cell, next_at) WHERE site = 'resolving';
+CREATE INDEX lanes_resolving ON lanes (cell, next_at)
+    WHERE site = 'resolving' AND next_at IS NOT NULL;
 CREATE INDEX lanes_ring ON lanes (cell, ring, ring_at) WHERE ring <> '';
 """
 

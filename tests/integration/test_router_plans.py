@@ -1,0 +1,122 @@
+"""What the hot statements of router read: ranges of indexes, however much waits, and the day of
+their messages alone."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from kernel.ids import uuid7_text
+from services.router.app import PLANS
+from services.router.store.answers import LOAD, MOVE, span
+from services.router.store.claims import ASSIGN, CLAIM
+from services.router.store.closings import ASK, EXPIRED
+from services.router.store.lanes import GIVE_WORK
+from services.router.store.look import LOOK
+from tests.support.pair import FreshDatabase
+
+WAITING = 20_000
+LANES = 2_000
+TENANT = str(uuid4())
+FILL = """
+INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane, state, due_at, expires_at,
+    address_hash, envelope)
+SELECT id, %s, id, 'default', %s, 'waiting', now() - interval '1 min', now() + interval '3 days',
+    '', '' FROM unnest(%s::uuid[]) AS id
+"""
+FILL_LANES = """
+INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)
+SELECT %s || '/s' || n, %s, 'default', 's' || n, CASE WHEN n = 7 THEN now() END
+FROM generate_series(1, %s) AS n
+"""
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Plan = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def ids() -> list[str]:
+    return [uuid7_text() for _ in range(WAITING)]
+
+
+@pytest.fixture(scope="module")
+def connection(database: FreshDatabase, ids: list[str]) -> Iterator[Connection]:
+    """Twenty thousand messages in one lane, and two thousand lanes, one of them open."""
+    with database.connect() as one:
+        one.execute(FILL, (TENANT, f"{TENANT}/s1", ids))
+        one.execute(FILL_LANES, (TENANT, TENANT, LANES))
+        for setting, value in PLANS.items():
+            one.execute(f"SET {setting} = {value}".encode())
+        yield one
+
+
+def plan(connection: Connection, sql: str, params: object) -> Plan:
+    """As it ran; and nothing has changed."""
+    with connection.transaction(force_rollback=True):
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}".encode()
+        [(found,)] = connection.execute(explain, cast(Any, params)).fetchall()
+    return cast(Plan, cast(list[Plan], found)[0]["Plan"])
+
+
+def nodes(tree: Plan) -> Iterator[Plan]:
+    yield tree
+    for child in tree.get("Plans", ()):
+        yield from nodes(child)
+
+
+def pages(tree: Plan) -> int:
+    return int(tree["Shared Hit Blocks"]) + int(tree["Shared Read Blocks"])
+
+
+def days(tree: Plan) -> set[str]:
+    """The partitions of messages that it opens."""
+    names = {str(node.get("Relation Name", "")) for node in nodes(tree)}
+    return {name for name in names if name.startswith("messages_")}
+
+
+def test_a_claim_reads_as_many_rows_as_it_takes(connection: Connection) -> None:
+    assert pages(plan(connection, CLAIM, ([f"{TENANT}/s1"], [10]))) < 150
+
+
+def test_a_look_reads_open_lanes_alone(connection: Connection) -> None:
+    assert pages(plan(connection, LOOK, {"cell": "default", "most": 1000})) < 50
+
+
+def test_nothing_out_of_time_is_found_without_reading_what_waits(connection: Connection) -> None:
+    assert pages(plan(connection, EXPIRED, ("default", 500))) < 50
+
+
+def test_nothing_unanswered_is_found_without_reading_what_waits(connection: Connection) -> None:
+    params = {"cell": "default", "after_s": 60, "most_s": 3600, "rows": 500}
+    assert pages(plan(connection, ASK, params)) < 50
+
+
+def test_rows_move_by_their_keys_in_their_own_day(connection: Connection, ids: list[str]) -> None:
+    some = ids[100:110]
+    ten: dict[str, object] = {"ids": some, "attempts": [0] * 10, **span(some)}
+    assigned: dict[str, object] = {"egresses": ["e"] * 10, "not_afters": [0.0] * 10}
+    assigned |= {"assignments": [b""] * 10, "ask_after_s": 60}
+    moved: dict[str, object] = {"states": ["delivered"] * 10, "tried": [1] * 10, "cell": "default"}
+    moved |= {"dues": [0.0] * 10, "reasons": [""] * 10, "ambiguous": [False] * 10}
+    moved |= {"classes": [""] * 10, "replies": [b""] * 10, "connected": [True] * 10}
+    for sql, params, most in (
+        (LOAD, ten, 150),
+        (MOVE, ten | moved, 150),
+        (ASSIGN, ten | assigned, 400),
+    ):
+        found = plan(connection, sql, params)
+        assert pages(found) < most
+        assert len(days(found)) == 1
+
+
+def test_work_for_an_open_lane_touches_no_index(connection: Connection) -> None:
+    count = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = %s::regclass"
+    connection.execute("VACUUM router.lanes")
+    work = {"cell": "default", "lanes": [f"{TENANT}/s7"], "tenants": [TENANT], "sites": ["s7"]}
+    for _ in range(20):
+        connection.execute(GIVE_WORK, work | {"dues": [4e9]})
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    [(updated, hot)] = connection.execute(count, ("router.lanes",)).fetchall()
+    assert cast(int, hot) >= cast(int, updated) - 5

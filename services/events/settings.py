@@ -26,7 +26,7 @@ class Settings(kernel_settings.Settings):
     rpc_listen: str = Field("127.0.0.1:8033", description="for the other services")
     health_port: int | None = Field(None, description="of /live, /ready and /metrics; empty: none")
     group: str = Field("events", description="consumer group")
-    gather_s: float = Field(0.2, description="how long facts are gathered into one transaction")
+    gather_s: float = Field(0.2, description="facts are gathered so long, under load")
     drain_s: float = Field(10.0, description="for what runs when told to stop")
     webhook_allow: Annotated[list[str], NoDecode] = Field(
         default_factory=list,

@@ -1,13 +1,18 @@
 """What events forgets, and when. On real PostgreSQL, at days long past."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+
+import pytest
 
 from kernel import ids
 from kernel.database import Database
-from services.events.handlers import TOO_OLD, Handlers
+from kernel.outcome import Outcome
+from services.events.domain.facts import Rank
+from services.events.handlers import LOGGED, REPEAT, TOO_OLD, Handlers
 from services.events.loops.retention import Retention
+from services.events.store import log
 from tests.support.facts import Told
 from tests.support.pair import FreshDatabase
 
@@ -90,6 +95,68 @@ def test_a_fact_older_than_the_window_is_dropped_and_its_neighbours_are_not(
             outcomes = await handlers.on_any([ancient.accepted(), fresh.accepted()], tx)
         assert outcomes[0] == TOO_OLD
         assert outcomes[1] != TOO_OLD
+
+    play(database, told)
+
+
+def test_messages_of_several_days_are_recorded_together(database: FreshDatabase) -> None:
+    crowd = [of_day(TODAY - timedelta(days=days)) for days in (20, 0, 7)] + [Told()]
+
+    async def told(engine: Database) -> None:
+        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+        for batch in (
+            [message.accepted() for message in crowd],
+            [event for message in crowd for event in message.delivered()[2:]],
+            [event for message in crowd for event in message.delivered()],
+        ):
+            async with engine.transaction() as tx:
+                outcomes = await handlers.on_any(batch, tx)
+        assert [outcome in (LOGGED, REPEAT) for outcome in outcomes] == [True] * 20
+        assert outcomes.count(LOGGED) == 4  # the four screenings
+        with database.connect() as connection:
+            for message in crowd:
+                states = connection.execute(
+                    "SELECT s.seq, s.told, s.rank, e.rank FROM events.state s"
+                    " JOIN events.emails e USING (email_id) WHERE s.subject_id = %s",
+                    (message.message_id,),
+                ).fetchall()
+                assert states == [(5, 2, Rank.DELIVERED, Rank.DELIVERED)]
+        async with engine.transaction() as tx:
+            assert await log.unclosed(tx, [message.message_id for message in crowd]) == []
+
+    play(database, told)
+
+
+@pytest.mark.parametrize("known", [0, 2])
+def test_the_same_facts_at_the_same_time_are_recorded_once(
+    database: FreshDatabase, known: int
+) -> None:
+    message = Told()
+
+    async def told(engine: Database) -> None:
+        handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
+
+        async def later() -> Sequence[Outcome]:
+            async with engine.transaction() as tx:
+                return await handlers.on_any(message.delivered(), tx)
+
+        async with engine.transaction() as tx:
+            await handlers.on_any(message.delivered()[:known], tx)
+        async with engine.transaction() as tx:
+            assert LOGGED in await handlers.on_any(message.delivered(), tx)
+            other = asyncio.create_task(later())
+            await asyncio.sleep(0.2)
+            assert not other.done()
+        assert set(await other) == {REPEAT}
+        with database.connect() as connection:
+            rows = connection.execute(
+                "SELECT l.seq, l.told, s.seq FROM events.log l JOIN events.state s"
+                " USING (subject_id) WHERE subject_id = %s ORDER BY 1",
+                (message.message_id,),
+            ).fetchall()
+        assert [row[0] for row in rows] == [1, 2, 3, 4, 5]
+        assert {row[1] for row in rows} == {0, 1, 2}
+        assert {row[2] for row in rows} == {5}
 
     play(database, told)
 

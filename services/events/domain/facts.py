@@ -132,24 +132,19 @@ TYPES: dict[Kind, type[Message]] = {
 }
 
 
-def fact_of(event: Message) -> Fact:
+def fact_of(event: Any) -> Fact:  # noqa: ANN401 - one of OF_MESSAGES, or a WebhookDisabled
     """Read an event. Raises ValueError when its identity is incomplete."""
-    if isinstance(event, WebhookDisabled):
-        return of_endpoint(event, Kind.WEBHOOK_DISABLED, str(event_id(event)))
-    return of_message(event)
-
-
-def of_message(event: Any) -> Fact:  # noqa: ANN401 - one of OF_MESSAGES
+    identifier = str(event_id(event))
+    if type(event) is WebhookDisabled:
+        return of_endpoint(event, Kind.WEBHOOK_DISABLED, identifier)
     kind, placed = OF_MESSAGES[type(event)]
     who = event.envelope if kind in ENVELOPED else event
     email_id = who.email_id
     if not email_id:
         raise ValueError(f"a {kind.name.lower()} fact without email_id")
-    identifier = str(event_id(event))
-    return Fact(
-        event, kind, identifier, event.message_id, who.tenant_id, email_id, who.recipient,
-        *placed(event),
-    )  # fmt: skip
+    rank, step = placed(event)
+    subject_id, tenant_id, recipient = event.message_id, who.tenant_id, who.recipient
+    return Fact(event, kind, identifier, subject_id, tenant_id, email_id, recipient, rank, step)
 
 
 def of_endpoint(event: WebhookDisabled, kind: Kind, identifier: str) -> Fact:

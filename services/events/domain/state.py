@@ -10,6 +10,7 @@ from services.events.domain.facts import Fact, Kind, Rank
 
 DELAY_TOLD_EVERY = timedelta(hours=4)  # conventions: at the first, then at most one per 4 hours
 ALWAYS_TOLD = frozenset({Kind.CLOSED, Kind.COMPLAINT, Kind.BOUNCE})
+NEVER_TOLD = frozenset({Kind.SCREENED, Kind.ATTEMPTED})
 ONCE_PER_EMAIL = frozenset({Kind.ACCEPTED, Kind.ASSIGNED})
 STEP = attrgetter("step")
 
@@ -53,17 +54,18 @@ def record(
     entries = []
     for fact in sorted(facts, key=STEP):
         seq += 1
-        if is_told(fact, first=first, closed=bool(closed), delayed_at=delayed_at, now=now):
+        kind, number = fact.kind, 0
+        if kind not in NEVER_TOLD and is_told(
+            fact, first=first, closed=bool(closed), delayed_at=delayed_at, now=now
+        ):
             told += 1
-            entries.append(Entry(fact, seq, told))
-            delayed_at = now if fact.kind == Kind.DELAYED else delayed_at
-        else:
-            entries.append(Entry(fact, seq, 0))
+            number = told
+            delayed_at = now if kind == Kind.DELAYED else delayed_at
+        entries.append(Entry(fact, seq, number))
         rank = max(rank, fact.rank)
         if isinstance(fact.event, MessageClosed):
             closed, closed_at = fact.event.state or CLOSED_STATE_FAILED, _closed_at(fact.event, now)
-    who = (state.subject_id, state.tenant_id, state.email_id, state.recipient)
-    return State(*who, seq, told, rank, closed, closed_at, delayed_at), entries
+    return State(*state[:4], seq, told, rank, closed, closed_at, delayed_at), entries
 
 
 def is_told(

@@ -37,6 +37,8 @@ SAFETY_S = 5.0
 STALE_S = 2.0
 DRAIN_S = 5.0
 
+CALLS = {name: metrics.webhooks.labels(name) for name in ("delivered", "refused", "failed")}
+
 logger = logging.getLogger(__name__)
 
 
@@ -219,7 +221,7 @@ class Webhooks:
                 await tasks.put_back(tx, held, delay_s=0.0)
 
     def _count(self, endpoint: Endpoint, answer: Answer) -> None:
-        metrics.webhooks.labels(outcome_of(answer)).inc()
+        CALLS[outcome_of(answer)].inc()
         if answer.ok:
             self._known.pop(endpoint.id, None)
             self._unsettled.pop(endpoint.id, None)

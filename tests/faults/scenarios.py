@@ -18,7 +18,7 @@ from cli.processes import Process
 from tests.faults.points import FREEZING_ROUNDS, POINTS
 from tests.faults.world import World, wait_until
 
-PASSED_WITHIN_S = 40.0
+PASSED_WITHIN_S = 90.0  # the machine may be busy
 LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
 OFFSETS_BACK = 10_000
 

@@ -1,13 +1,16 @@
 """From content to score, reasons and verdict."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
 
 import re2
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.events_pb2 import Reason, Verdict
-from services.shield.domain.measures import MEASURES, Terms
+from services.shield.domain.measures import MEASURES, NEEDS, Measure, Need, Terms
 from services.shield.domain.reading import Reading, read
 from services.shield.domain.rulebook import MeasureRule, Rulebook, RuleError, Thresholds
 
@@ -27,6 +30,14 @@ class Opinion:
     thresholds: Thresholds
 
 
+class Look(NamedTuple):
+    """A measure, and the rules that it may fire."""
+
+    take: Measure
+    least: float  # below it none of them does
+    rules: Sequence[MeasureRule]
+
+
 class Scorer:
     """The rulebook, compiled. Safe to share; keep one per process."""
 
@@ -35,9 +46,11 @@ class Scorer:
         self.book = book
         self._set = compiled(book)
         self._patterns = [re2.compile(rule.pattern) for rule in book.text]
-        self._measures = by_measure(book.measure)
+        self._looks = by_need(by_measure(book.measure))
+        self._both = [(r.name, frozenset(r.all), frozenset(r.none)) for r in book.both]
         self._terms = Terms(book.lists, book.brands)
         self._scores = {rule.name: rule.score for rule in book.rules}
+        self._lightness = {name: -abs(score) for name, score in self._scores.items()}
 
     def score(
         self, content: Content, *, thresholds: Thresholds | None = None, quote: bool = False
@@ -52,37 +65,49 @@ class Scorer:
         findings = self.findings(reading)
         score = self.total(findings)
         decided = verdict(score, limits)
-        document = reading.document if quote or decided != Verdict.VERDICT_PASS else ""
+        document = reading.document if quote or decided != Verdict.VERDICT_PASS else b""
         return Opinion(score, decided, self.reasons(findings, document), limits)
 
     def findings(self, reading: Reading) -> dict[str, str]:
         """The rules that fired, each with a detail (text rules get theirs in `reasons`)."""
         fired = dict.fromkeys(self.spotted(reading.document), "")
-        for name, rules in self._measures.items():
-            value, detail = MEASURES[name](reading, self._terms)
+        for need, looks in self._looks:
+            if need(reading, self._terms):
+                self.measure(reading, looks, fired)
+        names = fired.keys()
+        together = [r for r, all_, none in self._both if names >= all_ and none.isdisjoint(names)]
+        return fired | dict.fromkeys(together, "")
+
+    def measure(self, reading: Reading, looks: Iterable[Look], fired: dict[str, str]) -> None:
+        for take, least, rules in looks:
+            value, detail = take(reading, self._terms)
+            if value < least:
+                continue
             for rule in rules:
                 if rule.at_least <= value < rule.below:
                     fired[rule.name] = detail or f"{value:.3g}"
-        for both in self.book.both:
-            if all(name in fired for name in both.all) and not any(n in fired for n in both.none):
-                fired[both.name] = ""
-        return fired
 
-    def spotted(self, document: str) -> list[str]:
+    def spotted(self, document: bytes) -> list[str]:
         """The text rules that see something. Where the set runs out of memory, one by one."""
         numbers = self._set.Match(document)
         if not numbers:  # not even the pattern that always matches
             numbers = [n for n, each in enumerate(self._patterns) if each.search(document)]
-        return [self.book.text[number].name for number in numbers if number < len(self.book.text)]
+        text = self.book.text
+        return [text[number].name for number in numbers if number < len(text)]
 
     def total(self, fired: Iterable[str]) -> float:
-        scores = [self._scores[name] for name in fired]
-        credit = max(sum(each for each in scores if each < 0), -self.book.credit_max)
-        return round(sum(each for each in scores if each > 0) + credit, 3)
+        points = credit = 0.0
+        for name in fired:
+            score = self._scores[name]
+            if score > 0:
+                points += score
+            else:
+                credit += score
+        return round(points + max(credit, -self.book.credit_max), 3)
 
-    def reasons(self, fired: Mapping[str, str], document: str) -> tuple[Reason, ...]:
+    def reasons(self, fired: Mapping[str, str], document: bytes) -> tuple[Reason, ...]:
         telling = [name for name in fired if self._scores[name]]
-        heaviest = sorted(telling, key=lambda name: -abs(self._scores[name]))[:REASONS_MAX]
+        heaviest = sorted(telling, key=self._lightness.__getitem__)[:REASONS_MAX]
         quotes = self.quotes(set(heaviest), document) if document else {}
         return tuple(
             Reason(
@@ -93,14 +118,18 @@ class Scorer:
             for name in heaviest
         )
 
-    def quotes(self, names: set[str], document: str) -> dict[str, str]:
+    def quotes(self, names: set[str], document: bytes) -> dict[str, str]:
         """The words that text rules saw: the set says that, the pattern says where."""
         found = {
             rule.name: pattern.search(document)
             for rule, pattern in zip(self.book.text, self._patterns, strict=True)
             if rule.name in names
         }
-        return {name: match[0][-DETAIL_CHARS:] for name, match in found.items() if match}
+        return {
+            name: match[0].decode(errors="replace")[-DETAIL_CHARS:]
+            for name, match in found.items()
+            if match
+        }
 
 
 def compiled(book: Rulebook) -> "re2.Set":
@@ -126,6 +155,22 @@ def by_measure(rules: Iterable[MeasureRule]) -> dict[str, list[MeasureRule]]:
             raise RuleError(f"{rule.name}: measure {rule.measure!r} is none of {sorted(MEASURES)}")
         grouped.setdefault(rule.measure, []).append(rule)
     return grouped
+
+
+def by_need(measures: Mapping[str, Sequence[MeasureRule]]) -> list[tuple[Need, list[Look]]]:
+    """The measures in their order, a row of them with what they need; a rule that fires at zero
+    needs nothing."""
+    looks = []
+    for name, rules in measures.items():
+        least = min(each.at_least for each in rules)
+        need = NEEDS.get(name, always) if least > 0 else always
+        looks.append((need, Look(MEASURES[name], least, rules)))
+    rows = groupby(looks, key=itemgetter(0))
+    return [(need, [look for _, look in row]) for need, row in rows]
+
+
+def always(_: Reading, __: Terms) -> bool:
+    return True
 
 
 def verdict(score: float, thresholds: Thresholds) -> Verdict.ValueType:

@@ -5,7 +5,7 @@ from io import BytesIO
 from zipfile import BadZipFile, ZipFile
 
 from contracts.ingest.v1.content_pb2 import Attachment
-from services.shield.domain.measures.finding import Finding, Measure, Terms, counted
+from services.shield.domain.measures.finding import NONE, Finding, Measure, Terms, counted
 from services.shield.domain.reading import Reading
 
 ZIP = b"PK\x03\x04"
@@ -45,7 +45,7 @@ def attachment_page(reading: Reading, terms: Terms) -> Finding:
 def attachment_image(reading: Reading, terms: Terms) -> Finding:
     """An image beside few words."""
     few = reading.words.count(" ") < 40
-    return named(reading, terms.among("images")) if few else Finding(0)
+    return named(reading, terms.among("images")) if few else NONE
 
 
 def named(reading: Reading, extensions: frozenset[str]) -> Finding:
@@ -87,6 +87,10 @@ def members(attachment: Attachment) -> list[str]:
         return []
 
 
+def has_attachments(reading: Reading, _: Terms) -> bool:
+    return bool(reading.attachments)
+
+
 MEASURES: dict[str, Measure] = {
     each.__name__: each
     for each in (
@@ -98,3 +102,4 @@ MEASURES: dict[str, Measure] = {
         attachment_archived_program,
     )
 }
+NEEDS = dict.fromkeys(MEASURES, has_attachments)

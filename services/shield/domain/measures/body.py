@@ -3,28 +3,34 @@
 import re
 from functools import partial
 
+import re2
+
 from services.shield.domain.measures.finding import NONE, Finding, Measure, Terms
-from services.shield.domain.reading import Page, Reading
+from services.shield.domain.reading import Reading
 
 SAMPLE_CHARS = 3_000  # enough to know how somebody writes
 MARKUP_CHARS = 40_000
+NOT_LOWER = re.compile(r" ([^a-z ]{4,})(?= )")  # words that may be in capitals
 # Text that is there for filters only: it has no size, and more of it than a preheader.
+TINY_SIZE = re2.compile(r"font-size: ?[01](?:px|pt|%)?[;\"']")  # to look for first
 TINY = re.compile(r"font-size: ?[01](?:px|pt|%)?[;\"'][^<>]{0,200}>[^<>]{200}")
-PALE = re.compile(r"<font[^>]{1,80}color\s*=\s*[\"']?#?(?:f[c-f]f[c-f]f[c-f]|white)\b")
+PALE = re.compile(
+    r"<font[^>]{1,80}color\s*=\s*[\"']?#?(?:f[c-f]f[c-f]f[c-f]|white)\b", re.IGNORECASE
+)
+WORD_GOES_ON = re2.compile(r">[a-z]")  # behind a tag; rare enough to look for first
 # The literal < comes first, and what must stand before it after: searching stays a memchr.
 INSIDE_WORD = re.compile(r"<(?<=[a-z]<)(?:!--[^<>]{0,60}--|/?[a-z]{1,12}[^<>]{0,20})>(?=[a-z])")
-MONEY = re.compile(r"[$£€] ?\d")
+MONEY = {sign: re.compile(rf"{re.escape(sign)} ?\d") for sign in "$£€"}
 QUOTED = re.compile(r"(?m)^ ?>")
 
 
 def html_only(reading: Reading, _: Terms) -> Finding:
-    return Finding(float(bool(reading.html) and not reading.text))
+    return Finding(1) if reading.html and not reading.text else NONE
 
 
 def html_per_word(reading: Reading, _: Terms) -> Finding:
     """Characters of markup for each that is read."""
-    html = len(reading.html)
-    return Finding(html / (len(reading.page.text) + 1)) if html else NONE
+    return Finding(len(reading.html) / (len(reading.page.text) + 1))
 
 
 def words(reading: Reading, _: Terms) -> Finding:
@@ -33,78 +39,97 @@ def words(reading: Reading, _: Terms) -> Finding:
 
 def images_per_word(reading: Reading, terms: Terms) -> Finding:
     """Images for each hundred words: text in pictures is text that filters do not read."""
-    if not reading.page.images:
-        return NONE
-    return Finding(100 * reading.page.images / (words(reading, terms).value + 1))
+    images = reading.page.tags.count("img")
+    return Finding(100 * images / (words(reading, terms).value + 1))
 
 
 def capitals(reading: Reading, _: Terms) -> Finding:
     """Words in capitals among all, from twenty words on."""
-    sample = reading.words[: SAMPLE_CHARS // 3].split(" ")
-    shouted = sum(map(str.isupper, [each for each in sample if len(each) > 3]))
-    return Finding(shouted / len(sample)) if len(sample) >= 20 else NONE
+    sample = reading.words[: SAMPLE_CHARS // 3]
+    count = sample.count(" ") + 1
+    shouted = sum(map(str.isupper, NOT_LOWER.findall(f" {sample} ")))
+    return Finding(shouted / count) if shouted and count >= 20 else NONE
 
 
 def exclamations(reading: Reading, _: Terms) -> Finding:
     """Exclamation marks for each hundred words."""
     sample = reading.words[:SAMPLE_CHARS]
-    return Finding(100 * sample.count("!") / (sample.count(" ") + 20))
+    return per_hundred(sample.count("!") if "!" in sample else 0, sample)
+
+
+def per_hundred(count: int, sample: str) -> Finding:
+    return Finding(100 * count / (sample.count(" ") + 20)) if count else NONE
 
 
 def exclamation_runs(reading: Reading, _: Terms) -> Finding:
-    return Finding(reading.words[:SAMPLE_CHARS].count("!!"))
+    sample = reading.words[:SAMPLE_CHARS]
+    return Finding(sample.count("!!")) if "!" in sample else NONE
 
 
 def money(reading: Reading, _: Terms) -> Finding:
     """Amounts for each hundred words."""
     sample = reading.words[:SAMPLE_CHARS]
-    return Finding(100 * len(MONEY.findall(sample)) / (sample.count(" ") + 20))
+    amounts = [len(each.findall(sample)) for sign, each in MONEY.items() if sign in sample]
+    return per_hundred(sum(amounts), sample)
 
 
 def hidden_text(reading: Reading, _: Terms) -> Finding:
-    html = reading.html[:MARKUP_CHARS]
-    return Finding(len(TINY.findall(html)))
+    if not TINY_SIZE.search(reading.markup):
+        return NONE
+    return Finding(len(TINY.findall(reading.html[:MARKUP_CHARS])))
 
 
 def pale_text(reading: Reading, _: Terms) -> Finding:
     """Text in white or nearly: seen by filters, not by readers."""
-    html = reading.html[:MARKUP_CHARS]
-    if "font" not in html and "FONT" not in html:
-        return NONE
-    return Finding(len(PALE.findall(html.lower())))
+    return Finding(len(PALE.findall(reading.html[:MARKUP_CHARS])))
 
 
 def cut_words(reading: Reading, _: Terms) -> Finding:
     """Tags and comments in the middle of words."""
+    if not WORD_GOES_ON.search(reading.markup):
+        return NONE
     return Finding(len(INSIDE_WORD.findall(reading.html[:MARKUP_CHARS])))
 
 
 def quoted_lines(reading: Reading, _: Terms) -> Finding:
     """Lines that quote an earlier message."""
-    return Finding(len(QUOTED.findall(reading.content.text[:SAMPLE_CHARS])))
+    sample = reading.source[:SAMPLE_CHARS]
+    return Finding(len(QUOTED.findall(sample))) if ">" in sample else NONE
 
 
-def elements(name: str, reading: Reading, _: Terms) -> Finding:
-    count: int = getattr(reading.page, name)
-    return Finding(count)
+def elements(tag: str, reading: Reading, _: Terms) -> Finding:
+    return Finding(reading.page.tags.count(tag))
 
 
-COUNTED = tuple(each for each in Page.__slots__ if each not in {"text", "links"})
+def passwords(reading: Reading, _: Terms) -> Finding:
+    return Finding(reading.page.passwords)
 
-MEASURES: dict[str, Measure] = {name: partial(elements, name) for name in COUNTED} | {
-    each.__name__: each
-    for each in (
-        html_only,
-        html_per_word,
-        words,
-        images_per_word,
-        capitals,
-        exclamations,
-        exclamation_runs,
-        money,
-        hidden_text,
-        pale_text,
-        cut_words,
-        quoted_lines,
-    )
+
+def has_html(reading: Reading, _: Terms) -> bool:
+    return bool(reading.html)
+
+
+def has_elements(reading: Reading, _: Terms) -> bool:
+    """Others than links."""
+    return reading.page.tags.count("a") < len(reading.page.tags)
+
+
+ELEMENTS = {
+    "images": "img",
+    "forms": "form",
+    "frames": "iframe",
+    "scripts": "script",
+    "maps": "area",
 }
+OF_ELEMENTS: dict[str, Measure] = {
+    name: partial(elements, tag) for name, tag in ELEMENTS.items()
+} | {each.__name__: each for each in (passwords, images_per_word)}
+OF_HTML: dict[str, Measure] = {
+    each.__name__: each for each in (html_only, html_per_word, hidden_text, pale_text, cut_words)
+}
+OF_WORDS: dict[str, Measure] = {
+    each.__name__: each
+    for each in (words, capitals, exclamations, exclamation_runs, money, quoted_lines)
+}
+MEASURES = OF_ELEMENTS | OF_HTML | OF_WORDS
+NEEDS = dict.fromkeys(OF_ELEMENTS, has_elements) | dict.fromkeys(OF_HTML, has_html)

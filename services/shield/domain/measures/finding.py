@@ -14,7 +14,7 @@ class Finding(NamedTuple):
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Terms:
     """Names that measures compare with, from `rules.toml`."""
 
@@ -26,11 +26,10 @@ class Terms:
 
 
 Measure = Callable[[Reading, Terms], Finding]
+Need = Callable[[Reading, Terms], bool]  # without it, a measure is zero
+NONE = Finding(0)
 
 
 def counted(seen: list[str]) -> Finding:
     """How many there are, naming the first."""
-    return Finding(len(seen), seen[0] if seen else "")
-
-
-NONE = Finding(0)
+    return Finding(len(seen), seen[0]) if seen else NONE

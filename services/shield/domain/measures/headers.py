@@ -1,14 +1,18 @@
 """From, Reply-To, Subject and the other fields."""
 
 import re
+from functools import lru_cache
 
-from services.shield.domain.links import mail_domain, registered
-from services.shield.domain.measures.finding import NONE, Finding, Measure, Terms
+from services.shield.domain.links import belongs, mail_domain, pieces, registered
+from services.shield.domain.measures.finding import NONE, Finding, Measure, Need, Terms, counted
 from services.shield.domain.reading import Reading
 
 ADDRESS = re.compile(r"[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})", re.IGNORECASE)
-LETTER = re.compile(r"[^\W\d_]")
+WORD = re.compile(r"[a-z0-9]+")
+# Each after what it takes, which is quicker to look for.
+SEPARATED = re.compile(r"[ ._*-]\w[ ._*-]\w[ ._*-]\w[ ._*-]")
 SPACED_OUT = re.compile(r"(?:\b\w[ ._*-]){4,}\w\b")
+SIGN_IN_WORD = re.compile(r"[0-9@$!|][a-z]", re.IGNORECASE)
 MIXED = re.compile(r"[a-z]+[0-9@$!|]+[a-z]+", re.IGNORECASE)
 
 
@@ -24,10 +28,15 @@ def from_name_is_address(reading: Reading, _: Terms) -> Finding:
     return NONE
 
 
+@lru_cache(maxsize=8192)
+def name_words(sender: str) -> frozenset[str]:
+    """Of the display name. Kept: a tenant writes under few names."""
+    return frozenset(WORD.findall(display_name(sender).lower()))
+
+
 def from_brand(reading: Reading, terms: Terms) -> Finding:
     """The display name is a known brand's, the address is not."""
-    words = set(re.findall(r"[a-z0-9]+", display_name(reading.sender).lower()))
-    for name in words & terms.brands.keys():
+    for name in name_words(reading.sender) & terms.brands.keys():
         if not genuine(reading.sender_domain, name, terms):
             return Finding(1, f"{name} from {reading.sender_domain}")
     return NONE
@@ -35,8 +44,7 @@ def from_brand(reading: Reading, terms: Terms) -> Finding:
 
 def from_brand_host(reading: Reading, terms: Terms) -> Finding:
     """The sender's host carries a brand's name and is not the brand's: paypal-secure.example."""
-    pieces = set(re.split(r"[.-]", reading.sender_domain))
-    for name in pieces & terms.brands.keys():
+    for name in pieces(reading.sender_domain) & terms.brands.keys():
         if not genuine(reading.sender_domain, name, terms):
             return Finding(1, reading.sender_domain)
     return NONE
@@ -48,17 +56,9 @@ def genuine(host: str, brand: str, terms: Terms) -> bool:
     return own or belongs(host, terms.brands[brand])
 
 
-def belongs(host: str, domains: frozenset[str]) -> bool:
-    """Whether the host is one of these domains, or within one."""
-    while host:
-        if host in domains:
-            return True
-        host = host.partition(".")[2]
-    return False
-
-
 def from_freemail(reading: Reading, terms: Terms) -> Finding:
-    return Finding(float(reading.sender_domain in terms.among("freemail")), reading.sender_domain)
+    free = reading.sender_domain in terms.among("freemail")
+    return Finding(1, reading.sender_domain) if free else NONE
 
 
 def reply_to_freemail(reading: Reading, terms: Terms) -> Finding:
@@ -77,10 +77,9 @@ def reply_to_elsewhere(reading: Reading, _: Terms) -> Finding:
 
 def subject_capitals(reading: Reading, _: Terms) -> Finding:
     """Share of capitals among the letters, from twelve letters on."""
-    letters = LETTER.findall(reading.subject)
-    if len(letters) < 12:
-        return NONE
-    return Finding(sum(each.isupper() for each in letters) / len(letters))
+    letters = sum(map(str.isalpha, reading.subject))
+    capitals = sum(map(str.isupper, reading.subject))
+    return Finding(capitals / letters) if letters >= 12 else NONE
 
 
 def subject_exclamations(reading: Reading, _: Terms) -> Finding:
@@ -89,20 +88,29 @@ def subject_exclamations(reading: Reading, _: Terms) -> Finding:
 
 def subject_spaced_out(reading: Reading, _: Terms) -> Finding:
     """V.I.A.G.R.A"""
-    found = SPACED_OUT.search(reading.subject)
+    found = SPACED_OUT.search(reading.subject) if SEPARATED.search(reading.subject) else None
     return Finding(1, found[0]) if found else NONE
 
 
 def subject_mixed(reading: Reading, _: Terms) -> Finding:
     """Words with a digit or sign inside: v1agra, ca$h."""
-    found = MIXED.findall(reading.subject)
-    return Finding(len(found), found[0] if found else "")
+    if not SIGN_IN_WORD.search(reading.subject):
+        return NONE
+    return counted(MIXED.findall(reading.subject))
 
 
 def in_thread(reading: Reading, _: Terms) -> Finding:
     """In-Reply-To or References: an answer within a conversation."""
     names = {each.name.lower() for each in reading.content.headers}
     return Finding(float(not names.isdisjoint({"in-reply-to", "references"})))
+
+
+def has_replies(reading: Reading, _: Terms) -> bool:
+    return bool(reading.content.reply_to)
+
+
+def has_headers(reading: Reading, _: Terms) -> bool:
+    return bool(reading.content.headers)
 
 
 MEASURES: dict[str, Measure] = {
@@ -120,4 +128,9 @@ MEASURES: dict[str, Measure] = {
         subject_mixed,
         in_thread,
     )
+}
+NEEDS: dict[str, Need] = {
+    "reply_to_freemail": has_replies,
+    "reply_to_elsewhere": has_replies,
+    "in_thread": has_headers,
 }

@@ -16,6 +16,7 @@ from kernel.topics import encode
 from services.delivery.store.journal import Done, Held, Journal, word_of
 
 GROUP_MAX = 500
+WINDOW_S = 0.02  # a statement costs us and the database as much as ten steps do
 
 
 class Committer:
@@ -35,7 +36,9 @@ class Committer:
         self._journal = journal
         self._health = health
         self._sweep_after_s = sweep_after_s
-        self._group: Group[Held | Done, bool] = Group(self._commit, items_max=GROUP_MAX)
+        self._group: Group[Held | Done, bool] = Group(
+            self._commit, items_max=GROUP_MAX, window_s=WINDOW_S
+        )
         self._telling: set[asyncio.Task[None]] = set()
 
     async def data_sent(self, held: Held) -> bool:

@@ -15,7 +15,6 @@ from contracts.delivery.v1.events_pb2 import DeliveryAttempted, Outcome
 from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Database, Transaction
-from kernel.ids import time_of
 from services.delivery.domain.ending import STALE, attempted
 from services.delivery.domain.started import Key
 
@@ -52,21 +51,23 @@ FROM delivery.attempts a
 JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id, attempt)
 """
 
-# Steps of a group, each to `data_sent` or to `done`, in one statement: what it costs to begin one
-# is what ten rows cost. Open is told by the stage, not by the outcome: that would invite the
-# planner to read all that is open, for each row. The bounds let it leave out the other days. What
-# is done is never sent again: its assignment, the longer half of the row, goes.
+# The steps of a group in one statement, for each statement costs as much as ten rows: with an
+# outcome to `done`, without to `data_sent`. Open is told by the stage: the outcome would let the
+# planner read all that is open, for each row. The bounds let it leave out the other days, the
+# array keeps it from reading all that lies between them. What is done is never sent again: its
+# assignment, the longer half of the row, goes.
 STEP = """
-UPDATE delivery.attempts a SET stage = g.stage, outcome = nullif(g.outcome, ''),
-    ambiguous = g.ambiguous, attempted = nullif(g.attempted, ''),
-    assignment = CASE g.stage WHEN 'done' THEN '' ELSE a.assignment END
-FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(epochs)s::bigint[], %(stages)s::text[],
-    %(again)s::bool[], %(outcomes)s::text[], %(ambiguous)s::bool[], %(events)b::bytea[],
-    %(records)b::bytea[]) WITH ORDINALITY
-    AS g (message_id, attempt, epoch, stage, again, outcome, ambiguous, attempted, record, place)
+UPDATE delivery.attempts a SET stage = CASE g.outcome WHEN '' THEN 'data_sent' ELSE 'done' END,
+    outcome = nullif(g.outcome, ''), ambiguous = g.outcome = 'ambiguous',
+    attempted = nullif(g.attempted, ''),
+    assignment = CASE g.outcome WHEN '' THEN a.assignment ELSE '' END
+FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(epochs)s::bigint[], %(again)s::bool[],
+    %(outcomes)s::text[], %(events)b::bytea[], %(records)b::bytea[]) WITH ORDINALITY
+    AS g (message_id, attempt, epoch, again, outcome, attempted, record, place)
 WHERE a.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+    AND a.message_id = ANY (%(ids)s::uuid[])
     AND a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
-    AND (a.stage = 'started' OR (a.stage = 'data_sent' AND (g.stage = 'done' OR g.again)))
+    AND (a.stage = 'started' OR (a.stage = 'data_sent' AND (g.outcome <> '' OR g.again)))
 RETURNING g.place, g.record
 """
 
@@ -90,6 +91,10 @@ SELECT a.message_id, a.attempt, a.stage, a.started_at, a.assignment, a.attempted
 FROM delivery.attempts a
 JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id, attempt)
 """
+
+
+DAY_MS = 24 * 3600 * 1000
+EPOCH = date(1970, 1, 1)
 
 
 class Dead(Exception):
@@ -218,7 +223,8 @@ class Days:
         self._known: set[date] = set()
 
     def missing(self, ids: Iterable[str]) -> set[date]:
-        return {time_of(UUID(one)).date() for one in ids} - self._known
+        days = {(UUID(one).int >> 80) // DAY_MS for one in ids}
+        return {EPOCH + timedelta(days=day) for day in days} - self._known
 
     def forgotten(self, day: date, now: datetime) -> bool:
         """Whether a message of that day can no longer be told from a repeat."""
@@ -267,9 +273,7 @@ def _params(steps: Sequence[Held | Done]) -> dict[str, Any]:
         "attempts": [one.key.attempt for one in held],
         "epochs": [one.epoch for one in held],
         "again": [one.again for one in held],
-        "stages": ["done" if one else "data_sent" for one in ends],
         "outcomes": [word_of(one.event) if one else "" for one in ends],
-        "ambiguous": [one.event.ambiguous if one else False for one in ends],
         "events": [one.record.value if one else b"" for one in ends],
         "records": [_packed(one.record) if one else b"" for one in ends],
     }

@@ -1,0 +1,212 @@
+"""Tokens, policies, records and rules: what is written is read back, what is not is refused."""
+
+import gzip
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from random import Random
+from uuid import UUID
+
+import dkim as dkimpy
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
+import dns.rdtypes.ANY.TXT
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import (
+    canonical,
+    dkim,
+    html,
+    judgement,
+    links,
+    machines,
+    mta_sts,
+    mx,
+    records,
+    tls_rpt,
+    tlsa,
+    token,
+    unsubscribe,
+    verp,
+)
+from mail.judgement import Status
+from mail.machines import Hit
+from mail.mta_sts import Mode, Policy
+from mail.mx import Mx
+from mail.records import Record
+from mail.unsubscribe import Subscription
+
+KEY, OLD = b"k" * 32, b"o" * 32
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+EVIL = st.text(max_size=60) | st.text(st.sampled_from('ab@.<>"\\ \t\r\n\0:;,é=?/%'), max_size=60)
+LABEL = st.from_regex(r"[a-z0-9]{1,12}", fullmatch=True)
+HOST = st.lists(LABEL, min_size=1, max_size=4).map(lambda labels: ".".join([*labels, "example"]))
+UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@given(st.binary(min_size=1, max_size=20), st.binary(max_size=200), EVIL)
+def test_a_seal_opens_for_its_purpose_and_key_alone(
+    purpose: bytes, payload: bytes, text: str
+) -> None:
+    sealed = token.seal(purpose, payload, KEY)
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", sealed)
+    assert token.unseal(purpose, sealed, (OLD, KEY)) == payload
+    assert token.unseal(purpose, sealed, (OLD,)) is None
+    assert token.unseal(purpose + b"x", sealed, (KEY,)) is None
+    assert token.unseal(purpose, text, (KEY,)) is None
+
+
+@given(st.uuids(), st.uuids(), UNICODE)
+def test_whoever_leaves_a_list_is_known_by_the_token(
+    tenant: UUID, message: UUID, name: str
+) -> None:
+    leaver = Subscription(tenant, message, name)
+    assert unsubscribe.read(unsubscribe.make(leaver, KEY), (OLD, KEY)) == leaver
+
+
+@given(EVIL, EVIL)
+def test_no_target_makes_a_second_header(url: str, mailto: str) -> None:
+    for given_url in (url, f"https://x.example/{url}"):
+        try:
+            lines = unsubscribe.fields(given_url, mailto or None)
+        except ValueError:
+            continue
+        unfolded = [re.sub(rb"\r\n(?=[ \t])", b"", line) for line in lines]
+        assert [line.count(b"\r\n") for line in unfolded] == [1, 1]
+
+
+@given(st.uuids(), HOST)
+def test_a_return_path_names_its_message(message: UUID, host: str) -> None:
+    made = verp.make(message, host, key=KEY)
+    assert verp.parse(made.address, keys=(OLD, KEY)) == message
+    assert verp.parse(made.local.upper(), keys=(KEY,)) == message
+    assert verp.parse(made.local, keys=(OLD,)) is None
+    assert len(made.local) <= 64
+
+
+@given(st.uuids(), st.uuids(), EVIL | HOST.map("https://{}/é?a=1".format))
+def test_a_link_leads_where_it_led_and_nowhere_else(tenant: UUID, message: UUID, url: str) -> None:
+    click = links.Click(tenant, message, url)
+    try:
+        sealed = links.click_token(click, KEY)
+    except ValueError:
+        assert not links.is_trackable(url)
+        return
+    assert links.read_click(sealed, (KEY,)) == click
+    assert re.fullmatch(r"(?i)https?://[!-~]+", links.location(click))
+
+
+@given(st.text(st.sampled_from("<a href=\"'>htps:/x.é&; \n"), max_size=60), HOST)
+def test_a_rewritten_page_reads_the_same(noise: str, host: str) -> None:
+    page = f'<p>{noise}</p><p>x <a href="https://{host}/?a=1&amp;b=2">y</a></p>'
+    same = links.rewrite_html(page, lambda url: url)
+    assert html.read(same).text == html.read(page).text
+    assert [link.href for link in html.read(same).links] == [
+        link.href for link in html.read(page).links
+    ]
+
+
+@given(st.sampled_from(Mode), st.lists(HOST, min_size=1, max_size=5), st.integers(0, 31_557_600))
+def test_a_policy_comes_back(mode: Mode, hosts: list[str], age: int) -> None:
+    wild = [f"*.{host}" if index % 2 else host for index, host in enumerate(hosts)]
+    policy = Policy(mode, tuple(wild), age)
+    assert mta_sts.parse("\r\n".join(policy.lines()).encode()) == policy
+    assert policy.allows(f"{hosts[0].upper()}.")
+    assert not policy.allows(f"x.y.{hosts[0]}")
+
+
+FAILURE = st.builds(
+    tls_rpt.Failure, st.sampled_from(tls_rpt.ResultType), UNICODE, UNICODE, UNICODE, UNICODE
+)
+
+
+@given(st.lists(FAILURE, max_size=6), st.integers(0, 10**9), UNICODE)
+def test_a_report_of_tls_counts_every_failure(
+    failures: Sequence[tls_rpt.Failure], successes: int, said: str
+) -> None:
+    applied = tls_rpt.Applied(tls_rpt.Kind.STS, said, (said,), (said,))
+    day = tls_rpt.Day(applied, successes, tuple(failures))
+    reporter = tls_rpt.Reporter(said, said)
+    packed = tls_rpt.report([day], reporter, start=NOW, end=NOW, report_id=said)
+    told = json.loads(gzip.decompress(packed))["policies"][0]
+    counts = [detail["failed-session-count"] for detail in told.get("failure-details", [])]
+    assert sum(counts) == told["summary"]["total-failure-session-count"] == len(failures)
+    assert told["policy"]["policy-domain"] == said
+
+
+@given(st.lists(st.builds(Mx, st.integers(0, 9), HOST), max_size=12), st.integers())
+def test_mail_exchangers_are_ordered_and_none_is_lost(given_: list[Mx], seed: int) -> None:
+    ordered = mx.order(given_, Random(seed).shuffle)
+    assert sorted(ordered) == sorted(given_)
+    assert [one.preference for one in ordered] == sorted(one.preference for one in given_)
+    better = mx.before_self(given_, frozenset(one.host for one in given_[:1]))
+    assert all(one.preference < given_[0].preference for one in better)
+
+
+@given(st.lists(EVIL, min_size=1, max_size=4))
+def test_any_hosts_are_one_site_in_any_order(hosts: list[str]) -> None:
+    assert mx.site_of(hosts) == mx.site_of(reversed(hosts))
+    assert len(mx.site_of(hosts)) <= 255
+
+
+@given(st.lists(HOST, min_size=1, max_size=4))
+def test_the_case_of_a_host_and_its_last_dot_do_not_matter(hosts: list[str]) -> None:
+    assert mx.site_of(hosts) == mx.site_of([f"{host.upper()}." for host in hosts])
+
+
+@given(EVIL, st.sampled_from(["GET", "HEAD", "POST", ""]), st.floats(0, 10))
+def test_any_hit_is_a_machines_or_may_be_a_persons(agent: str, method: str, after: float) -> None:
+    for kind in (machines.OPEN, machines.CLICK):
+        found = machines.reason(Hit(kind, method, agent, after))
+        assert found is not None or (agent and method != "HEAD")
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), st.binary(max_size=80))
+def test_any_tlsa_record_is_judged(usage: int, selector: int, matching: int, data: bytes) -> None:
+    record = tlsa.Tlsa(usage, selector, matching, data)
+    assert tlsa.usable([record]) in ([], [record])
+    assert not record.is_usable or usage in (2, 3)
+
+
+@given(HOST, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=700))
+def test_a_zone_line_says_the_same_to_dnspython(name: str, value: str) -> None:
+    line = Record(records.Purpose.DKIM, name, "TXT", value).zone_line
+    assert "".join(dkim.chunks(value)) == value
+    text = line.removeprefix(f"{name}. IN TXT ")
+    parsed = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.TXT, text)
+    assert isinstance(parsed, dns.rdtypes.ANY.TXT.TXT)
+    assert b"".join(parsed.strings).decode() == value
+    assert max(map(len, parsed.strings)) <= 255
+
+
+@given(HOST, HOST, st.text(st.sampled_from("AbC123+/"), min_size=4, max_size=400))
+def test_who_publishes_what_is_wanted_may_send(domain: str, other: str, key: str) -> None:
+    wanted = records.wanted(
+        domain,
+        dkim=[("s", f"v=DKIM1; k=rsa; p={key}")],
+        return_path_host=f"b.{domain}",
+        bounce_mx=other,
+        spf_include=other,
+        dmarc_report=f"d@{other}",
+    )
+    published = {
+        (one.name, one.type): [f"10 {one.value}." if one.type == "MX" else one.value]
+        for one in wanted
+    }
+    findings = judgement.judge(wanted, published)
+    assert {finding.status for finding in findings} == {Status.OK}
+    assert judgement.may_send(findings)
+    assert not judgement.may_send(judgement.judge(wanted, {}))
+
+
+PIECES = st.lists(st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"a", b"B:", b"\xa0"]))
+
+
+@given(PIECES.map(b"".join))
+def test_a_field_is_canonical_as_dkimpy_makes_it(value: bytes) -> None:
+    theirs = dkimpy.canonicalization.Relaxed.canonicalize_headers([(b"X-Any", value + b"\r\n")])
+    ours = canonical.relaxed_header(b"X-Any:" + value + b"\r\n")
+    assert theirs == [(b"x-any", ours.partition(b":")[2] + b"\r\n")]

@@ -221,7 +221,7 @@ def emails_of(facts: Iterable[Fact], ranks: Mapping[str, int]) -> dict[str, Emai
                 fact.subject_id,
                 fact.event_id,
                 rank,
-                sent=not is_scheduled(fact.event.envelope) or rank >= Rank.SENT,
+                sent=rank >= Rank.SENT,
                 tags=tags_of(fact.event),
             )
     return found

@@ -31,7 +31,7 @@ from contracts.router.v1.events_pb2 import (
 )
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
 from mail import bounce
-from services.events.domain.facts import Fact, Kind, is_scheduled
+from services.events.domain.facts import Fact, Kind, Rank
 
 API_VERSION = "2026-11-01"
 Data: TypeAlias = dict[str, Any]
@@ -75,8 +75,8 @@ def type_of(fact: Fact, *, told: bool) -> str:
     """Its name in the timeline and on webhooks."""
     if isinstance(fact.event, MessageClosed):
         return CLOSED_TYPES.get(fact.event.state, "email.failed")
-    if told and isinstance(fact.event, MessageAccepted):
-        return "email.scheduled" if is_scheduled(fact.event.envelope) else "email.sent"
+    if told and fact.kind == Kind.ACCEPTED:
+        return "email.scheduled" if fact.rank == Rank.SCHEDULED else "email.sent"
     return TOLD_TYPES[fact.kind] if told or fact.kind > Kind.CLOSED else UNTOLD_TYPES[fact.kind]
 
 
@@ -117,11 +117,8 @@ def special(fact: Fact) -> Data:
     if isinstance(event, MessageClosed):
         return closing(event)
     if isinstance(event, MessageAccepted):
-        return (
-            {"scheduled_at": iso(milliseconds_of(event.envelope.due_at))}
-            if is_scheduled(event.envelope)
-            else {}
-        )
+        scheduled = fact.rank == Rank.SCHEDULED
+        return {"scheduled_at": iso(milliseconds_of(event.envelope.due_at))} if scheduled else {}
     if isinstance(event, MessageDelayed):
         later = {"next_attempt_at": iso(milliseconds_of(event.next_attempt_at))}
         return {"smtp": smtp(event.reply, attempt=event.attempt), **later}

@@ -19,8 +19,11 @@ from kernel.outcome import Emit, Outcome, Park
 from kernel.table import Table
 from services.shield.domain.scoring import Opinion, Scorer, of_tenant, unread
 
-# Scoring is CPU: between so many messages (about 5 ms) the loop serves a dry run or a heartbeat.
+# Scoring is CPU: between so many messages (about 4 ms) the loop serves a dry run or a heartbeat.
 MESSAGES_PER_TURN = 16
+
+WORDS = {number: name.removeprefix("VERDICT_").lower() for name, number in Verdict.items()}
+COUNTS = {number: metrics.screened.labels(word) for number, word in WORDS.items() if number}
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +83,8 @@ class Handlers:
         park the directory is at fault and the brake stops the service before harm is done."""
         if opinion is None:
             return Park("no content key: its tenant is not in the directory, or its key is sealed")
-        verdict = Verdict.Name(opinion.verdict).removeprefix("VERDICT_").lower()
-        metrics.screened.labels(verdict).inc()
-        log(event, opinion, verdict)
+        COUNTS[opinion.verdict].inc()
+        log(event, opinion)
         return Emit(
             MessageScreened(
                 message_id=event.message_id,
@@ -96,7 +98,7 @@ class Handlers:
         )
 
 
-def log(event: MessageAccepted, opinion: Opinion, verdict: str) -> None:
+def log(event: MessageAccepted, opinion: Opinion) -> None:
     """Rules, never what they saw: content does not go into logs."""
     level = logging.DEBUG if opinion.verdict == Verdict.VERDICT_PASS else logging.INFO
     if logger.isEnabledFor(level):
@@ -107,7 +109,7 @@ def log(event: MessageAccepted, opinion: Opinion, verdict: str) -> None:
                 "message_id": event.message_id,
                 "email_id": event.envelope.email_id,
                 "tenant_id": event.envelope.tenant_id,
-                "verdict": verdict,
+                "verdict": WORDS[opinion.verdict],
                 "score": opinion.score,
                 "rules": named(opinion.reasons),
             },

@@ -1,9 +1,10 @@
 """Accounts, tenants, keys and domains, as records: what the commands write, and tests too."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from ipaddress import ip_network
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
@@ -15,15 +16,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from cli.environment import known
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel import auth
 from kernel.crypto import Secrets, new_key
 from kernel.database import Database
 from kernel.errors import BadSetting
 from kernel.ids import uuid7_text
-from kernel.settings import load
 from mail import records
-from mail.address import to_ascii
+from mail.address import AddressError, to_ascii
 from mail.dkim import dkim_record
 from services.ingest.settings import Settings
 from services.ingest.store.directory import DirectoryStore
@@ -46,8 +47,8 @@ class Customer:
 
 @asynccontextmanager
 async def opened(settings: Settings | None = None) -> AsyncIterator["Customers"]:
-    """With the database and the secrets of the environment. Raises BadSetting."""
-    settings = settings or load(Settings, [])
+    """With the database and the secrets of the installation. Raises BadSetting."""
+    settings = settings or known(Settings)
     database = Database(settings.engine_database_url, connections_max=1, name="obm")
     try:
         yield Customers(DirectoryStore(database), Secrets(settings.secret_keys))
@@ -67,18 +68,26 @@ class Customers:
         await self.store.save(account)
         return account
 
-    async def add_tenant(self, account: str, name: str, **limits: int) -> Tenant:
-        """account: its id or name. limits: per_second_max, per_hour_max, per_day_max."""
+    async def add_tenant(self, account: str, name: str, *, chosen: Tenant | None = None) -> Tenant:
+        """account: its id or name. chosen: caps, thresholds, pool, policy."""
         owner = await self._one(Account, account)
         tenant = Tenant(
             tenant_id=uuid7_text(),
             account_id=owner.account_id,
             name=name,
             content_key=self._secrets.encrypt(new_key()),
-            **limits,  # type: ignore[arg-type]
         )
+        tenant.MergeFrom(chosen or Tenant())
         await self.store.save(tenant)
         return tenant
+
+    async def change_tenant(self, tenant: str, fields: Mapping[str, Any]) -> Tenant:
+        """tenant: its id or name. fields: those that change."""
+        changed = await self._one(Tenant, tenant)
+        for name, value in fields.items():
+            setattr(changed, name, value)
+        await self.store.save(changed)
+        return changed
 
     async def add_key(
         self,
@@ -87,12 +96,13 @@ class Customers:
         test: bool,
         name: str = "",
         scopes: Sequence[str] = (auth.FULL_ACCESS,),
-        domain_id: str = "",
+        domain: str = "",
         cidrs: Sequence[str] = (),
         expires_at: Timestamp | None = None,
     ) -> tuple[str, ApiKey]:
-        """The key itself, shown once, and its record. tenant: its id or name."""
+        """The key itself, shown once, and its record. tenant, domain: id or name."""
         owner = await self._one(Tenant, tenant)
+        domain_id = await self._domain_of(owner, domain) if domain else ""
         secret = auth.make(test=test)
         key = ApiKey(
             key_id=uuid7_text(),
@@ -103,7 +113,7 @@ class Customers:
             test=test,
             scopes=scopes,
             domain_id=domain_id,
-            cidrs=cidrs,
+            cidrs=networks(cidrs),
             expires_at=expires_at,
         )
         await self.store.save(key)
@@ -112,7 +122,9 @@ class Customers:
     async def add_domain(self, name: str, *, tenant: str, shared: bool = False) -> Domain:
         """With new DKIM keys: RSA of 2048 bits and Ed25519 (RFC 8463)."""
         owner = await self._one(Tenant, tenant)
-        ascii_name = to_ascii(name)
+        ascii_name = domain_name(name)
+        if any(one.name == ascii_name for one in await self._domains(owner)):
+            raise BadSetting(f"{ascii_name} is there already: see `obm domain list`")
         rsa = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
         domain = Domain(
             domain_id=uuid7_text(),
@@ -162,6 +174,16 @@ class Customers:
             spf_include=spf_include,
         )
 
+    async def _domains(self, owner: Tenant) -> list[Domain]:
+        return await self.store.domains(owner.tenant_id, owner.account_id)
+
+    async def _domain_of(self, owner: Tenant, domain: str) -> str:
+        """The id of a domain that the tenant may send from."""
+        for one in await self._domains(owner):
+            if domain in (one.domain_id, one.name):
+                return one.domain_id
+        raise BadSetting(f"{owner.name} may not send from {domain!r}: see `obm domain list`")
+
     def _sealed(self, key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
         plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return self._secrets.encrypt(plain)
@@ -179,6 +201,22 @@ class Customers:
             reason = "there is no" if not found else "there is more than one"
             raise BadSetting(f"{reason} {what} {name!r}: give its id, see `obm {what} list`")
         return found[0]
+
+
+def domain_name(text: str) -> str:
+    """Raises BadSetting."""
+    try:
+        return to_ascii(text)
+    except AddressError as error:
+        raise BadSetting(f"{text!r} is not a domain: {error}") from error
+
+
+def networks(cidrs: Sequence[str]) -> list[str]:
+    """Raises BadSetting."""
+    try:
+        return [str(ip_network(cidr, strict=False)) for cidr in cidrs]
+    except ValueError as error:
+        raise BadSetting(f"--cidr: {error}") from error
 
 
 async def make_sandbox_customer(domain: str) -> str:

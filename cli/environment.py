@@ -7,15 +7,25 @@ import socket
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import services
+from cli.options import DATA
 from kernel.crypto import new_secret_key
+from kernel.embedded import Embedded
+from kernel.embedded.folder import write_atomically
+from kernel.errors import BadSetting
 from kernel.migrate import migrate, role_urls
+from kernel.settings import Settings, load
 
 # One replica of each service has no use for more, and each costs broker and readers a batch of its
 # own. Of topics that are there already, it changes nothing.
 PARTITIONS_MAX = "4"
 SERVICES = ("ingest", "shield", "router", "delivery", "events")
+SECRETS = "secrets.json"
+POSTMASTER_PORT = 3  # the line of postmaster.pid
+
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +64,11 @@ class Secrets:
 
     @classmethod
     def of(cls, folder: Path) -> "Secrets":
-        path = folder / "secrets.json"
+        path = folder / SECRETS
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             made = {"secret_key": new_secret_key(), "rpc_token": secrets.token_urlsafe(24)}
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(made, file)
+            write_atomically(path, json.dumps(made))
         return cls(**json.loads(path.read_text()))
 
 
@@ -68,16 +76,61 @@ def environment(
     folder: Path, *, kafka_bootstrap_servers: str, database_url: str, ports: Ports
 ) -> dict[str, str]:
     """The settings of all five services, by the names of their environment variables."""
-    known = Secrets.of(folder)
+    own = Secrets.of(folder)
     return {
         "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
         "KAFKA_PARTITIONS_MAX": os.environ.get("KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
         "CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),
-        "SECRET_KEYS": known.secret_key,
-        "RPC_TOKEN": known.rpc_token,
-        **role_urls(database_url, [name for name in SERVICES if name != "shield"]),
+        "SECRET_KEYS": own.secret_key,
+        "RPC_TOKEN": own.rpc_token,
+        **roles(database_url),
         **addresses(ports),
     }
+
+
+def known(settings: type[S]) -> S:
+    """For commands: the settings of a service, from the environment; else, beside a running
+    `obm run`, from what its data folder says. Raises BadSetting."""
+    if not any(name.endswith("_ENGINE_DATABASE_URL") for name in os.environ):
+        os.environ.update({**installed(), **os.environ})
+    return load(settings, [])
+
+
+def installed() -> dict[str, str]:
+    """Secrets and addresses of what DATABASE_URL names, or the data folder. Raises BadSetting."""
+    if url := os.environ.get("DATABASE_URL"):
+        return roles(url)
+    folder = Path(os.environ.get("OBM_DATA", DATA))
+    if not (url := database_of(folder)):
+        raise BadSetting(
+            f"no engine runs on the data folder {folder}: start it with `obm run`, name its folder "
+            "with --data, or set DATABASE_URL and SECRET_KEYS"
+        )
+    if not (folder / SECRETS).exists():  # `obm up`: the secrets are somebody else's
+        return roles(url)
+    return {"SECRET_KEYS": Secrets.of(folder).secret_key, **roles(url)}
+
+
+def database_of(folder: Path) -> str:
+    """The owner's address of the PostgreSQL that runs on a data folder; empty when none does."""
+    postgres = Embedded(folder).postgres
+    try:
+        lines = (postgres.data / "postmaster.pid").read_text().splitlines()
+        postgres.port = int(lines[POSTMASTER_PORT])
+    except (OSError, IndexError, ValueError):
+        return ""
+    return postgres.database_url
+
+
+def roles(database_url: str) -> dict[str, str]:
+    """The addresses of the services' roles, by the names of their settings."""
+    with_schema = [name for name in SERVICES if name != "shield"]
+    return role_urls(database_url, with_schema, secret=role_secret())
+
+
+def role_secret() -> str:
+    """What their passwords come from; empty: the owner's password."""
+    return os.environ.get("DATABASE_ROLE_SECRET", "")
 
 
 def addresses(ports: Ports) -> dict[str, str]:
@@ -107,4 +160,4 @@ def migrations() -> dict[str, Path]:
 
 
 def migrate_all(database_url: str) -> None:
-    migrate(database_url, migrations())
+    migrate(database_url, migrations(), secret=role_secret())

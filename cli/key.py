@@ -25,7 +25,7 @@ def create(
     test: Annotated[bool, typer.Option("--test/--live", help="test mail goes to the sandbox")],
     name: Annotated[str, typer.Option(help="for people")] = "",
     sending_only: Annotated[bool, typer.Option(help="may send, and nothing else")] = False,
-    domain: Annotated[str, typer.Option(help="id of the one domain it may send from")] = "",
+    domain: Annotated[str, typer.Option(help="the one it may send from: id or name")] = "",
     cidr: Annotated[list[str] | None, typer.Option(help="may be used from here alone")] = None,
     days: Annotated[int, typer.Option(min=0, help="until it expires; 0: never")] = 0,
 ) -> None:
@@ -40,7 +40,7 @@ def create(
                 test=test,
                 name=name,
                 scopes=[scope],
-                domain_id=domain,
+                domain=domain,
                 cidrs=cidr or [],
                 expires_at=expires_at,
             )

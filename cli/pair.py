@@ -1,30 +1,28 @@
-"""`obm up` and `obm migrate`: the broker and the database that the services stand on."""
+"""`obm up`, `obm migrate`, `obm roles`: the broker and the database that the services stand on."""
 
 import os
 import signal
 import threading
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from cli.environment import migrate_all, migrations
+from cli.environment import roles as addresses_of
+from cli.options import DATA, Data
 from kernel.embedded import Embedded, EmbeddedError
 from kernel.errors import BadSetting
 
 WATCH_EVERY_S = 0.5
 
-Data = Annotated[Path, typer.Option(help="where everything durable lives")]
 KafkaPort = Annotated[int, typer.Option(help="0: the last run's if free, else any")]
 PostgresPort = Annotated[int, typer.Option(help="0: the last run's if free, else any")]
 
 console = Console(highlight=False, soft_wrap=True)
 
 
-def up(
-    data: Data = Path("data"), kafka_port: KafkaPort = 0, postgres_port: PostgresPort = 0
-) -> None:
+def up(data: Data = DATA, kafka_port: KafkaPort = 0, postgres_port: PostgresPort = 0) -> None:
     """Kafka and PostgreSQL in the foreground, migrated. Ctrl-C ends them; their data stays."""
     told = stop_signals()
     pair = Embedded(data, kafka_port=kafka_port, postgres_port=postgres_port)
@@ -41,11 +39,21 @@ def up(
 
 def migrate() -> None:
     """Bring schemas and roles of DATABASE_URL, the owner's address, up to date."""
-    url = os.environ.get("DATABASE_URL", "")
-    if not url:
-        raise BadSetting("DATABASE_URL is not set: it names the owner of the schemas")
-    migrate_all(url)
+    migrate_all(owner_url())
     console.print(f"Up to date: {', '.join(migrations())}")
+
+
+def roles() -> None:
+    """Print the addresses of the services' roles, passwords and all, for their environment."""
+    for name, url in addresses_of(owner_url()).items():
+        console.print(f"export {name}={url}", markup=False)
+
+
+def owner_url() -> str:
+    """Raises BadSetting."""
+    if url := os.environ.get("DATABASE_URL"):
+        return url
+    raise BadSetting("DATABASE_URL is not set: it names the owner of the schemas")
 
 
 def exports(bootstrap_servers: str, database_url: str) -> str:

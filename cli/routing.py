@@ -8,13 +8,13 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
+from cli.environment import known
 from contracts.router.v1.directory_pb2 import Egress, Pool
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.errors import BadSetting
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox, Send
-from kernel.settings import load
 from kernel.topics import encode
 from mail.address import AddressError, to_ascii
 from services.router.settings import Settings
@@ -80,8 +80,8 @@ class Routing:
 
 @asynccontextmanager
 async def opened(settings: Settings | None = None) -> AsyncIterator[Routing]:
-    """With the database of the environment. Raises BadSetting."""
-    settings = settings or load(Settings, [])
+    """With the database of the installation. Raises BadSetting."""
+    settings = settings or known(Settings)
     database = Database(settings.engine_database_url, connections_max=1, name="obm")
     send: Send = leave_to_router
     try:

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from cli.environment import Ports, environment, migrate_all
-from cli.first_message import FirstMessage
+from cli.first_message import FirstMessage, NotDelivered
+from cli.options import DATA, Data
 from kernel import telemetry
 from kernel.embedded import Embedded, EmbeddedError
 from kernel.errors import BadSetting, Unavailable
@@ -28,7 +29,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 def run(
     *,
-    data: Annotated[Path, typer.Option(help="where everything durable lives")] = Path("data"),
+    data: Data = DATA,
     port: Annotated[int, typer.Option(help="of the HTTP API")] = Ports().ingest_http,
     free_ports: Annotated[bool, typer.Option(help="any ports that are free")] = False,
     quiet: Annotated[bool, typer.Option(help="send no first message")] = False,
@@ -44,8 +45,8 @@ def run(
     try:
         refuse_taken(ports)
         asyncio.run(_run(data, ports, quiet=quiet))
-    except (EmbeddedError, BadSetting, Unavailable) as error:
-        console.print(f"[red]{error}[/red]")
+    except (EmbeddedError, BadSetting, NotDelivered, Unavailable) as error:
+        console.print(str(error), style="red", markup=False)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

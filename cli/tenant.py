@@ -1,42 +1,104 @@
 """`obm tenant`: the isolated sending units of an account."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from cli import routing
 from cli.customers import opened
 from cli.printing import console, id_column
-from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.directory_pb2 import AmbiguousPolicy, Tenant
 
 app = typer.Typer(help="Tenants: isolated sending units.", no_args_is_help=True)
 
-Cap = Annotated[int, typer.Option(min=0, help="messages; 0: no cap")]
+
+class Ambiguous(StrEnum):
+    """What becomes of a message whose attempt ended between its dot and the answer."""
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+Cap = Annotated[int | None, typer.Option(min=0, help="messages; 0: no cap")]
+Score = Annotated[float | None, typer.Option(min=0, help="of shield; 0: its default")]
+PoolOption = Annotated[str | None, typer.Option(help="id or name: whose addresses it sends from")]
+Policy = Annotated[
+    Ambiguous | None, typer.Option(help="what an attempt that may have arrived leads to")
+]
 
 
 @app.command()
-def create(
+def create(  # noqa: PLR0913 - an option for each
     name: str,
     *,
     account: Annotated[str, typer.Option(help="id or name")],
-    per_second: Cap = 0,
-    per_hour: Cap = 0,
-    per_day: Cap = 0,
+    per_second: Cap = None,
+    per_hour: Cap = None,
+    per_day: Cap = None,
+    hold_score: Score = None,
+    block_score: Score = None,
+    pool: PoolOption = None,
+    ambiguous: Policy = None,
 ) -> None:
     """Create a tenant with a content key of its own; its id is printed."""
 
     async def work() -> Tenant:
+        caps = (per_second, per_hour, per_day)
+        chosen = await fields(caps, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
         async with opened() as customers:
-            return await customers.add_tenant(
-                account,
-                name,
-                per_second_max=per_second,
-                per_hour_max=per_hour,
-                per_day_max=per_day,
-            )
+            return await customers.add_tenant(account, name, chosen=Tenant(**chosen))
 
     console.print(asyncio.run(work()).tenant_id)
+
+
+@app.command()
+def change(  # noqa: PLR0913 - an option for each
+    tenant: Annotated[str, typer.Argument(help="id or name")],
+    *,
+    per_second: Cap = None,
+    per_hour: Cap = None,
+    per_day: Cap = None,
+    hold_score: Score = None,
+    block_score: Score = None,
+    pool: PoolOption = None,
+    ambiguous: Policy = None,
+) -> None:
+    """Change what is named, and nothing else. The services learn of it within a second."""
+
+    async def work() -> None:
+        caps = (per_second, per_hour, per_day)
+        chosen = await fields(caps, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
+        async with opened() as customers:
+            await customers.change_tenant(tenant, chosen)
+
+    asyncio.run(work())
+
+
+async def fields(
+    caps: tuple[int | None, int | None, int | None],
+    scores: tuple[float | None, float | None],
+    *,
+    pool: str | None,
+    ambiguous: Ambiguous | None,
+) -> Mapping[str, Any]:
+    """What was given, by the names of the contract. Raises BadSetting."""
+    policy = ambiguous and AmbiguousPolicy.Value(f"AMBIGUOUS_POLICY_{ambiguous.name}")
+    named = {
+        **dict(zip(("per_second_max", "per_hour_max", "per_day_max"), caps, strict=True)),
+        **dict(zip(("hold_score", "block_score"), scores, strict=True)),
+        "pool_id": pool and await pool_id(pool),
+        "ambiguous_policy": policy,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+async def pool_id(pool: str) -> str:
+    async with routing.opened() as known:
+        return routing.find(await known.pools(), pool).pool_id
 
 
 @app.command("list")

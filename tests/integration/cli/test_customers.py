@@ -1,0 +1,150 @@
+"""Accounts, tenants, keys, domains, pools and egresses, as typed into a shell."""
+
+import os
+import re
+import sys
+from base64 import b64decode
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from cli.main import main
+from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, ApiKey, Domain, Tenant
+from kernel.crypto import new_secret_key
+from mail.verify import parse_tags
+from tests.support.pair import FreshDatabase
+
+
+class Shell:
+    """With DATABASE_URL and SECRET_KEYS set; in this process: a start of Python takes long."""
+
+    def __init__(self, database: FreshDatabase) -> None:
+        self.database = database
+        self._environment = {"DATABASE_URL": database.url, "SECRET_KEYS": new_secret_key()}
+
+    def obm(self, *arguments: str) -> str:
+        """What it printed."""
+        code, out, err = typed(*arguments, **self._environment)
+        assert code == 0, err
+        return out.strip()
+
+    def refused(self, *arguments: str) -> str:
+        """The one line that it said instead of doing it."""
+        code, _, err = typed(*arguments, **self._environment)
+        assert code == 1
+        assert err.startswith("obm: ")
+        assert err.count("\n") == 1
+        return err
+
+    def record(self, table: str, identifier: str) -> bytes:
+        with self.database.connect() as owner:
+            query = f"SELECT record FROM ingest.{table} WHERE id = %s"
+            found = owner.execute(query.encode(), (identifier,)).fetchone()
+        assert found
+        return bytes(found[0])  # type: ignore[call-overload,no-any-return]
+
+
+def typed(*arguments: str, **settings: str) -> tuple[int, str, str]:
+    """A command in an environment with these settings and no others of ours: what it exits with,
+    and what it prints."""
+    others = {k: v for k, v in os.environ.items() if not k.endswith("DATABASE_URL")}
+    out, err = StringIO(), StringIO()
+    with (
+        patch.dict(os.environ, {**others, **settings}, clear=True),
+        patch.object(sys, "argv", ["obm", *arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):
+        main()
+    return int(left.value.code or 0), out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def shell(database: FreshDatabase) -> Shell:
+    return Shell(database)
+
+
+def test_a_customer_is_made_step_by_step(shell: Shell) -> None:
+    account = shell.obm("account", "create", "Acme")
+    assert account in shell.obm("account", "list")
+    tenant = shell.obm("tenant", "create", "shop", "--account", "Acme", "--per-hour", "100")
+    assert tenant in shell.obm("tenant", "list")
+    added = shell.obm("domain", "add", "Shop.Example.net", "--tenant", "shop")
+    domain = added.splitlines()[0]
+    assert Domain.FromString(shell.record("domains", domain)).name == "shop.example.net"
+    for mode in ("live", "test"):
+        key = shell.obm("key", "create", "--tenant", "shop", f"--{mode}")
+        assert key.startswith(f"obm_{mode}_")
+    bound = ["--domain", "shop.example.net", "--cidr", "192.0.2.7/24", "--sending-only"]
+    shell.obm("key", "create", "--tenant", tenant, "--test", "--name", "bound", *bound)
+    [line] = [line for line in shell.obm("key", "list").splitlines() if "bound" in line]
+    key_id = next(word for word in line.split() if word.count("-") == 4)
+    record = ApiKey.FromString(shell.record("api_keys", key_id))
+    assert (record.domain_id, list(record.cidrs)) == (domain, ["192.0.2.0/24"])
+    shell.obm("key", "delete", key_id)
+    assert key_id not in shell.obm("key", "list")
+
+
+def test_a_domain_comes_with_the_records_to_publish(shell: Shell) -> None:
+    shell.obm("account", "create", "Records")
+    shell.obm("tenant", "create", "records", "--account", "Records")
+    told = shell.obm("domain", "add", "records.example.net", "--tenant", "records")
+    lines = [line for line in told.splitlines() if "_domainkey" in line]
+    rsa, ed25519 = (parse_tags("".join(re.findall('"([^"]*)"', line))) for line in lines)
+    key = load_der_public_key(b64decode(rsa["p"]))
+    assert isinstance(key, RSAPublicKey)
+    assert key.key_size == 2048
+    assert (ed25519["k"], len(b64decode(ed25519["p"]))) == ("ed25519", 32)
+    again = shell.obm("domain", "records", "records.example.net")
+    assert told.partition("\n")[2].strip() == again
+
+
+def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
+    shell.obm("account", "create", "Fussy")
+    pool = shell.obm("pool", "add", "fussy")
+    egress = shell.obm("egress", "add", "127.0.0.9", "--pool", "fussy")
+    assert egress in shell.obm("egress", "list")
+    tenant = shell.obm(
+        "tenant", "create", "fussy", "--account", "Fussy", "--hold-score", "2.5", "--pool", "fussy",
+    )  # fmt: skip
+    shell.obm("tenant", "change", "fussy", "--per-second", "5", "--ambiguous", "fail")
+    record = Tenant.FromString(shell.record("tenants", tenant))
+    assert (record.hold_score, record.pool_id, record.per_second_max) == (2.5, pool, 5)
+    assert record.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
+    shell.obm("tenant", "change", "fussy", "--per-second", "0")
+    assert Tenant.FromString(shell.record("tenants", tenant)).per_second_max == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("tenant create x --account Nobody", "there is no account 'Nobody'"),
+        ("domain add records.example.net --tenant strict", ""),
+        ("domain add no..domain --tenant strict", "is not a domain"),
+        ("key create --tenant strict --test --cidr 1.2.3", "--cidr"),
+        ("key create --tenant strict --test --domain other.example.net", "may not send from"),
+        ("tenant change strict --pool nowhere", "there is no pool nowhere"),
+        ("egress add localhost", "is not an IP address"),
+        ("key delete 7", "there is no key '7'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(shell: Shell, command: str, reason: str) -> None:
+    if "Strict" not in shell.obm("account", "list"):
+        shell.obm("account", "create", "Strict")
+        shell.obm("tenant", "create", "strict", "--account", "Strict")
+    if not reason:
+        shell.obm(*command.split())
+        reason = "is there already"
+    assert reason in shell.refused(*command.split())
+
+
+def test_without_an_engine_they_say_how_to_name_one(tmp_path: Path) -> None:
+    code, _, err = typed(f"--data={tmp_path}", "account", "list")
+    assert code == 1
+    assert err.startswith(f"obm: no engine runs on the data folder {tmp_path}")

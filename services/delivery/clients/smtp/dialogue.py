@@ -7,7 +7,6 @@ the final dot there is a pause, for the journal.
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 
 from mail import smtp
 from mail.address import AddressError
@@ -59,6 +58,8 @@ class Dialogue(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         self._problem = ""
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._patience_s = self._late_at_s = 0.0
         self._writable = asyncio.Event()
         self._writable.set()
         self._in_transaction = False
@@ -236,18 +237,37 @@ class Dialogue(asyncio.Protocol):
     async def _wait(self, timeout_s: float) -> None:
         if self._problem:
             return
+        self._patience_s, self._late_at_s = timeout_s, self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._late_at_s:
+            self._set_timer()
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(
-            timeout_s, partial(self._break, f"no answer in {timeout_s:g} s")
-        )
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _set_timer(self) -> None:
+        """One for all waits, put off only when it rings too early: most answers come soon."""
+        self._stop_timer()
+        self._timer = self._loop.call_at(self._late_at_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._late_at_s:
+            self._set_timer()
+        else:
+            self._break(f"no answer in {self._patience_s:g} s")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _break(self, problem: str) -> None:
         self._problem = self._problem or problem
+        self._stop_timer()
         self._writable.set()
         self._wake()
 

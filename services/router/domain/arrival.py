@@ -1,8 +1,8 @@
 """What becomes of a message that was screened."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope
 from contracts.router.v1.events_pb2 import MessageClosed
@@ -15,8 +15,7 @@ ADDRESS_HASH_BYTES = 16
 REASON_MAX = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A row to insert, or to fill an expected one with."""
 
     message_id: str

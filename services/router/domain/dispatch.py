@@ -1,5 +1,6 @@
 """What becomes of claimed rows: assigned, suppressed, moved to another lane, or put off."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -30,7 +31,6 @@ class Assignment(NamedTuple):
     """event: whole. stored: the same without its envelope, which the row has."""
 
     row: Claimed
-    lane: Lane
     egress_id: str
     not_after_s: float
     stored: bytes
@@ -83,9 +83,19 @@ def dispatch(rows: Iterable[Claimed], desk: Desk, *, now_s: float) -> Dispatched
             done.closings.append(closing(row, State.FAILED, reason="unreadable"))
             continue
         send(row, envelope, till=till, done=done, desk=desk, now_s=now_s)
-    for till in tills.values():
-        till.take(desk.scopes, now_s=now_s)
+    settle_up(tills.values(), desk.scopes, now_s=now_s)
     return done
+
+
+def settle_up(tills: Iterable["Till"], scopes: Scopes, *, now_s: float) -> None:
+    """What all lanes took, in one sum for each tenant."""
+    tenants: Counter[str] = Counter()
+    for till in tills:
+        for egress_id, number in till.taken.items():
+            scopes.take_egress(egress_id, till.lane.site, number=number, now_s=now_s)
+            tenants[till.lane.tenant_id] += number
+    for tenant_id, number in tenants.items():
+        scopes.take_tenant(tenant_id, number=number, now_s=now_s)
 
 
 def send(
@@ -143,10 +153,6 @@ class Till:
         self.taken[egress.egress_id] = self.taken.get(egress.egress_id, 0) + 1
         return egress
 
-    def take(self, scopes: Scopes, *, now_s: float) -> None:
-        for egress_id, number in self.taken.items():
-            scopes.take(self.lane, egress_id, number=number, now_s=now_s)
-
 
 def closing(row: Claimed, state: State, *, reason: str) -> Closing:
     return Closing(
@@ -171,7 +177,7 @@ def assign(
     event.tries = row.tries
     event.ambiguous = row.ambiguous
     event.envelope.CopyFrom(envelope)
-    return Assignment(row, Lane.of(row.lane), egress.egress_id, not_after_s, stored, event)
+    return Assignment(row, egress.egress_id, not_after_s, stored, event)
 
 
 @lru_cache(maxsize=10_000)

@@ -88,7 +88,9 @@ def deal(
         lanes = tenants.popleft()
         lane, rings = lanes.popleft()
         quantum = BULK_QUANTUM if lane.lane.bulk else EXPRESS_QUANTUM
-        granted = min([quantum, batch_max, *(left[ring] for ring in rings)])
+        granted = min(quantum, batch_max)
+        for ring in rings:
+            granted = min(granted, left[ring])
         if granted > 0:
             quotas[lane.key] = quotas.get(lane.key, 0) + granted
             batch_max -= granted

@@ -99,14 +99,17 @@ class Scopes:
         egresses = self._pools.get(self._sender_of(lane.tenant_id).pool_id, [])
         return [(e, self._egress_room(e, lane.site, now_s=now_s).free) for e in egresses]
 
-    def take(self, lane: Lane, egress_id: str, *, number: int, now_s: float) -> None:
-        """So many messages leave: every scope counts them."""
-        scope = f"tenant/{lane.tenant_id}"
-        self.usage.take(scope, number, caps=self._sender_of(lane.tenant_id).caps, now_s=now_s)
-        if per_second := self._shaping.of(lane.site).per_second_max:
+    def take_tenant(self, tenant_id: str, *, number: int, now_s: float) -> None:
+        """So many messages of a tenant leave."""
+        caps = self._sender_of(tenant_id).caps
+        self.usage.take(f"tenant/{tenant_id}", number, caps=caps, now_s=now_s)
+
+    def take_egress(self, egress_id: str, site: str, *, number: int, now_s: float) -> None:
+        """So many leave by this address for this site."""
+        if per_second := self._shaping.of(site).per_second_max:
             caps = Caps(per_second=per_second)
-            self.usage.take(f"egress/{egress_id}/{lane.site}", number, caps=caps, now_s=now_s)
-        self.in_flight.take(egress_id, lane.site, number)
+            self.usage.take(f"egress/{egress_id}/{site}", number, caps=caps, now_s=now_s)
+        self.in_flight.take(egress_id, site, number)
 
     def give_back(self, lane: Lane, egress_id: str, *, count: int, taken_s: float) -> None:
         """Nothing was connected."""

@@ -203,7 +203,10 @@ class Usage:
         return changed
 
     def _count(self, scope: str, span: Span) -> Count:
-        return self._counts.setdefault((scope, span.name), Count(span))
+        counted = self._counts.get((scope, span.name))
+        if counted is None:
+            counted = self._counts[scope, span.name] = Count(span)
+        return counted
 
     def _note(self, scope: str, counted: Count, bucket: int) -> None:
         window = f"{counted.span.name}/{bucket}"

@@ -249,7 +249,7 @@ class Owner:
             if made.row.message_id in moved:
                 events.append(made.event)
             else:
-                scopes.untake(made.lane, made.egress_id, now_s=now_s)
+                scopes.untake(Lane.of(made.row.lane), made.egress_id, now_s=now_s)
         metrics.assigned.inc(len(events))
         events += tell_closed(await closings.close(tx, done.closings))
         await claims.relane(tx, done.relaned)

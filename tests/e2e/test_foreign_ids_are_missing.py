@@ -5,9 +5,12 @@ takes an id of a kind that is not known here fails until it is.
 """
 
 import asyncio
+import pkgutil
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import grpc
@@ -17,10 +20,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from contracts.delivery.v1 import delivery_service_pb2
-from contracts.events.v1 import events_service_pb2
+import contracts
 from contracts.ingest.v1 import email_service_pb2
-from contracts.router.v1 import router_service_pb2
 from kernel.rpc import TOKEN_HEADER
 from tests.support.customers import make_customer
 from tests.support.engine import DOMAIN, Engine
@@ -28,13 +29,21 @@ from tests.support.engine import DOMAIN, Engine
 WITHIN_S = 60.0
 MISSING = "01890000-0000-7000-8000-000000000000"
 SUPPRESSED = "gone@owner.example"
-INTERNAL = {
-    "ROUTER_RPC_LISTEN": router_service_pb2.DESCRIPTOR.services_by_name["RouterService"],
-    "EVENTS_RPC_LISTEN": events_service_pb2.DESCRIPTOR.services_by_name["EventsService"],
-    "DELIVERY_RPC_LISTEN": delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"],
-}
 REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 PUBLIC = email_service_pb2.DESCRIPTOR.services_by_name["EmailService"]
+CURSORS = ("after", "before")
+NAMES_ONE = re.compile(r"(^|_)ids?$")
+ASKED_FOR = {"tenant_id", "email_id", "message_ids", "id"}
+
+
+def internal_services() -> Iterator[tuple[str, ServiceDescriptor]]:
+    """Every service of the contracts but the public one, with the setting of its address."""
+    for module in pkgutil.walk_packages(contracts.__path__, "contracts."):
+        if module.name.endswith("_service_pb2"):
+            owner = module.name.split(".")[1].upper()
+            for service in import_module(module.name).DESCRIPTOR.services_by_name.values():
+                if service.full_name != PUBLIC.full_name:
+                    yield f"{owner}_RPC_LISTEN", service
 
 
 @dataclass
@@ -110,6 +119,23 @@ def test_on_every_route_a_foreign_id_gets_the_answer_of_a_missing_one(
     unharmed(owner)
 
 
+def test_behind_a_foreign_cursor_a_list_is_as_empty_as_ever(owner: Owned, stranger: Owned) -> None:
+    document = stranger.http.get(str(stranger.http.base_url.join("/openapi.json"))).json()
+    asked = 0
+    for path, operations in document["paths"].items():
+        known = {one["name"] for one in operations.get("get", {}).get("parameters", ())}
+        if "{" in path or not known & set(CURSORS):
+            continue
+        for cursor in CURSORS:
+            for own in (owner.ids["email_id"], owner.ids["webhook_id"], owner.ids["message_id"]):
+                url = stranger.http.base_url.join(path)
+                said = stranger.http.get(url, params={cursor: own})
+                assert said.status_code == 200, f"{path} {said.text}"
+                assert said.json()["data"] == [], path
+                asked += 1
+    assert asked >= 24
+
+
 def ask(http: httpx.Client, method: str, path: str, ids: dict[str, str]) -> httpx.Response:
     body = {"scheduled_at": "in 1 hour"} if method == "patch" else None
     url = http.base_url.join(path.format(**ids))
@@ -151,7 +177,7 @@ def test_no_internal_rpc_shows_or_changes_what_is_another_tenants(
 ) -> None:
     metadata = ((TOKEN_HEADER, engine.environment["RPC_TOKEN"]),)
     asked = 0
-    for address_name, service in INTERNAL.items():
+    for address_name, service in internal_services():
         for method in service.methods:
             # Envelopes carry their own tenant: only ingest makes them, from rows of the caller.
             fields = method.input_type.fields_by_name
@@ -183,6 +209,8 @@ def requests(
     """The request in the stranger's name, with these ids wherever one fits."""
     kinds = GetMessageClass(method.input_type)
     fields = method.input_type.fields_by_name
+    unknown = {name for name in fields if NAMES_ONE.search(name)} - ASKED_FOR
+    assert not unknown, f"whose id is {unknown} of {method.name}?"
     given: dict[str, Any] = {"tenant_id": stranger.tenant_id}
     if "message_ids" in fields:
         given["message_ids"] = [ids["engine_message_id"]]
@@ -192,6 +220,9 @@ def requests(
         given["limit"] = 100
     if "addresses" in fields and method.name.startswith("Remove"):
         given["addresses"] = [ids["email"]]
+    for cursor in sorted(set(CURSORS) & set(fields)):
+        one = {"id": ids["webhook_id"]} if "id" in fields else {}
+        yield kinds(**given, **one, **{cursor: ids["webhook_id"]})
     if "id" not in fields:
         yield kinds(**given)
         return

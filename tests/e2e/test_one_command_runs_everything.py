@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def pasted(told: str) -> dict[str, str]:
     return dict(re.findall(r"export (OBM_API_\w+)=(\S+)", told))
 
 
-def ask(shell: dict[str, str], path: str, body: dict[str, str] | None = None) -> dict[str, object]:
+def ask(shell: dict[str, str], path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(
         shell["OBM_API_URL"] + path,
         json.dumps(body).encode() if body else None,
@@ -67,7 +68,7 @@ def ask(shell: dict[str, str], path: str, body: dict[str, str] | None = None) ->
         },
     )
     with urllib.request.urlopen(request, timeout=10) as answer:
-        said: dict[str, object] = json.load(answer)
+        said: dict[str, Any] = json.load(answer)
         return said
 
 
@@ -85,6 +86,22 @@ def send(shell: dict[str, str]) -> str:
     return email_id
 
 
+def enrolled(data: Path, shell: dict[str, str]) -> str:
+    """What a customer may send from, who is made in another shell while the engine runs."""
+
+    def obm(*arguments: str) -> str:
+        environment = {k: v for k, v in os.environ.items() if k not in OWN_SERVERS}
+        command = [sys.executable, "-m", "cli", f"--data={data}", *arguments]
+        return subprocess.check_output(command, text=True, env=environment).strip()
+
+    obm("account", "create", "Acme")
+    obm("tenant", "create", "shop", "--account", "Acme")
+    obm("domain", "add", "shop.example.net", "--tenant", "shop")
+    key = obm("key", "create", "--tenant", "shop", "--live")
+    [domain] = ask({**shell, "OBM_API_KEY": key}, "/domains")["data"]
+    return str(domain["name"])
+
+
 @pytest.mark.timeout(240)
 def test_it_delivers_a_first_message_ends_clean_and_finds_it_again(tmp_path: Path) -> None:
     with obm_run(tmp_path, "--free-ports") as process:
@@ -92,6 +109,7 @@ def test_it_delivers_a_first_message_ends_clean_and_finds_it_again(tmp_path: Pat
         steps = ["email.sent", "message.screened", "message.assigned", "message.attempted"]
         assert all(step in told for step in [*steps, "email.delivered"]), told
         email_id = send(pasted(told))
+        assert enrolled(tmp_path, pasted(told)) == "shop.example.net"
         code, rest = end(process)
         assert code == 0, rest
         assert "Traceback" not in told + rest, told + rest

@@ -7,7 +7,15 @@ from typing import TypeAlias
 from kernel import auth, clock, metrics
 from services.ingest.api import answers
 from services.ingest.api.gate import Gate, within
-from services.ingest.api.http import Disconnected, Receive, Request, Scope, Send, answer
+from services.ingest.api.http import (
+    Disconnected,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    accepted,
+    answer,
+)
 from services.ingest.api.sending import Sending
 from services.ingest.domain.problem import Problem
 
@@ -45,7 +53,7 @@ class Door:
             headers += answers.quota_headers(quota)
             within(quota)
             body, more = await self._sending.send_one(request, caller, receive)
-            await answer(send, 202, body, headers=[*headers, *more])
+            await accepted(request, send, body, headers=[*headers, *more])
         except Problem as problem:
             await refuse(request, send, problem, headers=headers)
         except Disconnected:

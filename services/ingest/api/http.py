@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 from kernel.ids import random_octets
@@ -17,6 +17,7 @@ BODY_BYTES_MAX = 40 * 1024 * 1024
 BATCH_BYTES_MAX = 50 * 1024 * 1024
 DISCARD_BYTES_MAX = 256 * 1024 * 1024  # read past, so that the client reads its 413
 DISCARD_S = 30.0
+WHOLE = "obm.answer"  # the extension of ASGI that takes an answer in one piece
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,256}")
@@ -128,3 +129,12 @@ async def answer(
     fields = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})
+
+
+async def accepted(
+    request: Request, send: Send, body: bytes, *, headers: Sequence[tuple[bytes, bytes]]
+) -> None:
+    """202, in one piece where the server takes that. headers: none of the client's words."""
+    whole = request.scope.get("extensions", {}).get(WHOLE)
+    if whole is None or not whole(202, body, headers=headers):
+        await answer(send, 202, body, headers=headers)

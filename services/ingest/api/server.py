@@ -3,14 +3,54 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from kernel.errors import BadSetting
 from services.ingest.api.door import App
+from services.ingest.api.http import WHOLE
+
+
+class Protocol(HttpToolsProtocol):
+    """Offers to answer in one piece: ASGI's two are two system calls, and wake the client twice."""
+
+    def _start_asgi_task(
+        self,
+        cycle: RequestResponseCycle,
+        app: Any,  # noqa: ANN401 - uvicorn's
+    ) -> None:
+        cast(Any, cycle.scope)["extensions"] = {WHOLE: partial(_answer, cycle)}
+        super()._start_asgi_task(cycle, app)
+
+
+def _answer(
+    cycle: RequestResponseCycle, status: int, body: bytes, *, headers: Sequence[tuple[bytes, bytes]]
+) -> bool:
+    """What the cycle's `send` does with head and body; False when it has to wait, or is too late.
+
+    headers: our own words, not looked at again.
+    """
+    if cycle.disconnected or cycle.flow.write_paused:
+        return False
+    cycle.response_started = cycle.response_complete = True
+    lines = [b"%b: %b\r\n" % field for field in [*cycle.default_headers, *headers]]
+    length = b"content-length: %d\r\n" % len(body)
+    closing = b"" if cycle.keep_alive else b"connection: close\r\n"
+    cycle.transport.write(b"".join([STATUS_LINE[status], *lines, length, closing, b"\r\n", body]))
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 class _Server(uvicorn.Server):
@@ -26,7 +66,7 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 cast(Any, app),
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

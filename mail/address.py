@@ -36,10 +36,11 @@ class Mailbox:
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # At most 64 octets before the @ (RFC 5321 §4.5.3.1.1); the last label is not a number.
-_PLAIN = re.compile(
+_USUAL = (
     rf"(?=[^@]{{1,64}}@)([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@((?:{_LABEL}\.)+(?=\S*[A-Za-z]){_LABEL})"
 )
-_PLAIN_ASCII = _PLAIN.fullmatch
+_PLAIN = re.compile(rf"(){_USUAL}").fullmatch
+_NAMED = re.compile(rf"([{_ATEXT}.]+(?: [{_ATEXT}.]+)*) <{_USUAL}>").fullmatch
 _DOT_ATOM = re.compile(rf"[{_ATEXT}\u0080-\U0010ffff]+(?:\.[{_ATEXT}\u0080-\U0010ffff]+)*")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
@@ -58,10 +59,10 @@ def parse(text: str) -> Mailbox:
 
     Raises AddressError with the reason.
     """
-    match = _PLAIN_ASCII(text)
-    if match is not None and len(text) <= _MAX_ADDRESS and "--" not in text:
-        return Mailbox("", match[1], match[2].lower())
-    return _parse_slowly(text)
+    match = _NAMED(text) if text.endswith(">") else _PLAIN(text)
+    if match is None or len(text) > _MAX_ADDRESS or "--" in text or "=?" in text:
+        return _parse_slowly(text)
+    return Mailbox(match[1], match[2], match[3].lower())
 
 
 def _parse_slowly(text: str) -> Mailbox:

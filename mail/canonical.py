@@ -7,16 +7,16 @@ searching a body for what would have to change costs less than changing it.
 import re
 
 _WSP = re.compile(rb"[ \t]+")
-_FOLD = re.compile(rb"\r\n(?=[ \t])")
+_SPACES = re.compile(rb"  +")
+_LARGE = 1 << 20
 
 
 def relaxed_body(body: bytes) -> bytes:
     """§3.4.4. Line ends must be CRLF; bytes that are canonical come back as the same object."""
     if b"\t" in body:
         body = body.replace(b"\t", b" ")
-    if b"  " in body:
-        body = _squeeze(body)
-    if b" \r\n" in body:
+    body = _squeeze(body)
+    if body.rfind(b" \r\n") >= 0:  # `in` takes twice as long
         body = body.replace(b" \r\n", b"\r\n")
     if body.endswith(b" "):
         body = body[:-1]
@@ -24,7 +24,13 @@ def relaxed_body(body: bytes) -> bytes:
 
 
 def _squeeze(body: bytes) -> bytes:
-    """Runs of spaces to one. Each pass makes a run at least half as long: indents cost two."""
+    """Runs of spaces to one.
+
+    The expression sees a body once, but holds all that is between two runs: not for a large one.
+    There each pass makes a run at least half as long: indents cost two.
+    """
+    if len(body) < _LARGE:
+        return _SPACES.sub(b" ", body)
     shorter = body.replace(b"    ", b" ").replace(b"  ", b" ")
     while len(shorter) != len(body):
         body = shorter

@@ -6,7 +6,6 @@ that a second Subject, From or To added on the way breaks the signature.
 """
 
 from base64 import b64encode
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,10 +34,27 @@ IF_PRESENT = (
     b"content-description", b"list-id", b"list-help", b"list-subscribe", b"list-post",
     b"list-owner", b"list-archive", b"auto-submitted", b"feedback-id",
 )  # fmt: skip
-_OPTIONAL = frozenset(IF_PRESENT)
 _NAMED = frozenset(OVERSIGNED + IF_PRESENT)
 _FOLD = b"\r\n\t"
 _B_LINE = 72
+_OWN = b"DKIM-Signature: "
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """A signature that only lacks the key's work: the field up to its `b=`, and what to sign."""
+
+    start: bytes
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """What the keys of a domain are to sign for one message."""
+
+    signer: "Signer"
+    rsa: Hashed | None
+    ed: Hashed | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,7 @@ class Signer:
     rsa_key: RSAPrivateKey | None = None
     ed_selector: str | None = None
     ed_key: Ed25519PrivateKey | None = None
-    _lists: dict[tuple[bytes, ...], tuple[bytes, tuple[bytes, ...]]] = field(
+    _lists: dict[tuple[bytes, ...], tuple[bytes, tuple[int, ...]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -65,70 +81,75 @@ class Signer:
         if self.rsa_key is not None and self.rsa_key.key_size < 1024:
             raise ValueError("an RSA key under 1024 bits must not sign (RFC 8301)")
 
-    def sign(
-        self,
-        headers: Sequence[bytes],
-        body: bytes,
-        now: datetime,
-        *,
-        hashed: bytes | None = None,
-    ) -> bytes:
+    def sign(self, headers: Sequence[bytes], body: bytes, now: datetime) -> bytes:
         """The DKIM-Signature fields to put on top of the message, each with its CRLF.
 
         `headers`: the fields, each whole (folded or not) with its CRLF, as in `Composed.headers`.
-        `body`: with CRLF line ends, before dot-stuffing. `now`: aware; becomes `t=`. `hashed`:
-        the `body_hash` of the body, where recipients share one.
+        `body`: with CRLF line ends, before dot-stuffing. `now`: aware; becomes `t=`.
         """
-        if hashed is None:
-            hashed = body_hash(body)
+        return sign_all([self.prepare(headers, body_hash(body), now)])[0]
+
+    def prepare(self, headers: Sequence[bytes], hashed: bytes, now: datetime) -> Unsigned:
+        """The same up to the signing itself; `hashed`: the `body_hash`, shared by recipients."""
         names, signed = self._signed(headers)
         stamp = b"t=%d;%bbh=%b;%bh=%b;" % (int(now.timestamp()), _FOLD, hashed, _FOLD, names)
-        out = b""  # RSA on top: some verifiers look at the first signature only
+        rsa = ed = None
         if self.rsa_key is not None and self.rsa_selector is not None:
-            start = self._start(b"rsa-sha256", self.rsa_selector, stamp)
-            digest = _digest(signed, start)
-            out += _finish(start, self.rsa_key.sign(digest, _PADDING, _PREHASHED))
+            rsa = _hashed(self._start(b"rsa-sha256", self.rsa_selector, stamp), signed)
         if self.ed_key is not None and self.ed_selector is not None:
-            start = self._start(b"ed25519-sha256", self.ed_selector, stamp)
-            digest = _digest(signed, start)
-            out += _finish(start, self.ed_key.sign(digest))
-        return out
+            ed = _hashed(self._start(b"ed25519-sha256", self.ed_selector, stamp), signed)
+        return Unsigned(self, rsa, ed)
 
     def _start(self, algorithm: bytes, selector: str, stamp: bytes) -> bytes:
-        return b"DKIM-Signature: v=1; a=%b; c=relaxed/relaxed;%bd=%b; s=%b; %b%bb=" % (
+        return _OWN + b"v=1; a=%b; c=relaxed/relaxed;%bd=%b; s=%b; %b%bb=" % (
             algorithm, _FOLD, self.domain.encode("ascii"), selector.encode("ascii"), stamp, _FOLD,
         )  # fmt: skip
 
     def _signed(self, headers: Sequence[bytes]) -> tuple[bytes, bytes]:
         """The value of `h=` and the canonical fields it names, in its order."""
-        found: defaultdict[bytes, list[bytes]] = defaultdict(list)
-        for item in headers:
-            name = item[: item.index(b":")].rstrip(b" \t").lower()
-            if name in _NAMED:
-                found[name].append(item)
-        shape = tuple(f for name in found for f in (name, b"%d" % len(found[name])))
-        cached = self._lists.get(shape)
-        if cached is None:
-            cached = self._remember(shape, {name: len(items) for name, items in found.items()})
-        names, order = cached
-        lines = [
-            name + b":" + canonical.relaxed_value(item[item.index(b":") + 1 :]) + b"\r\n"
-            for name in order
-            for item in reversed(found[name])  # the last one first (§5.4.2)
-        ]
+        cuts = [item.index(b":") for item in headers]
+        found = [item[:cut].rstrip(b" \t").lower() for item, cut in zip(headers, cuts, strict=True)]
+        shape = tuple([name if name in _NAMED else b"" for name in found])
+        names, order = self._lists.get(shape) or self._remember(shape)
+        values = [canonical.relaxed_value(headers[at][cuts[at] + 1 :]) for at in order]
+        lines = [b"%b:%b\r\n" % (found[at], value) for at, value in zip(order, values, strict=True)]
         return names, b"".join(lines)
 
-    def _remember(
-        self, shape: tuple[bytes, ...], counts: dict[bytes, int]
-    ) -> tuple[bytes, tuple[bytes, ...]]:
-        """`h=` for the set of fields of a message; a domain's messages have few different sets."""
+    def _remember(self, shape: tuple[bytes, ...]) -> tuple[bytes, tuple[int, ...]]:
+        """`h=` and the places of its fields; a domain's messages have few different shapes."""
         if len(self._lists) >= 256:
             self._lists.clear()
-        chosen = [*OVERSIGNED, *(name for name in IF_PRESENT if name in counts)]
-        names = [name for name in chosen for _ in range(counts.get(name, 0) + 1)]
-        order = tuple(name for name in chosen if name in counts)
-        self._lists[shape] = (b":".join(_folded(names)), order)
-        return self._lists[shape]
+        chosen = [*OVERSIGNED, *(name for name in IF_PRESENT if name in shape)]
+        names = [name for name in chosen for _ in range(shape.count(name) + 1)]
+        last_first = range(len(shape) - 1, -1, -1)  # §5.4.2
+        order = tuple(at for name in chosen for at in last_first if shape[at] == name)
+        listed = self._lists[shape] = b":".join(_folded(names)), order
+        return listed  # another thread may clear the rest
+
+
+def sign_all(messages: Sequence[Unsigned]) -> list[bytes]:
+    """What `Signer.sign` returns, for each.
+
+    Kind by kind: a processor does the same thing again faster than something else. RSA on top:
+    some verifiers look at the first signature only.
+    """
+    rsa = [_sign_rsa(one) for one in messages]
+    ed = [_sign_ed(one) for one in messages]
+    return [first + second for first, second in zip(rsa, ed, strict=True)]
+
+
+def _sign_rsa(message: Unsigned) -> bytes:
+    given, key = message.rsa, message.signer.rsa_key
+    if given is None or key is None:
+        return b""
+    return _finish(given.start, key.sign(given.digest, _PADDING, _PREHASHED))
+
+
+def _sign_ed(message: Unsigned) -> bytes:
+    given, key = message.ed, message.signer.ed_key
+    if given is None or key is None:
+        return b""
+    return _finish(given.start, key.sign(given.digest))
 
 
 def body_hash(body: bytes) -> bytes:
@@ -148,10 +169,10 @@ def _folded(names: Sequence[bytes]) -> Iterator[bytes]:
             yield name
 
 
-def _digest(signed: bytes, start: bytes) -> bytes:
+def _hashed(start: bytes, signed: bytes) -> Hashed:
     """The hash that is signed: the named fields, then this one with an empty `b=` (§3.7)."""
-    value = start[len(b"DKIM-Signature: ") :].replace(_FOLD, b" ")
-    return sha256(signed + b"dkim-signature:" + value).digest()
+    value = start[len(_OWN) :].replace(_FOLD, b" ")
+    return Hashed(start, sha256(signed + b"dkim-signature:" + value).digest())
 
 
 def _finish(start: bytes, signature: bytes) -> bytes:

@@ -7,7 +7,7 @@ else, so unfolding gives back the value exactly.
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from mail import words
 from mail.address import AddressError, Mailbox, format_mailbox, parse_list
@@ -155,10 +155,10 @@ def date(moment: datetime) -> bytes:
     """The Date field (RFC 5322 §3.3). `moment` must be aware; raises HeaderError otherwise."""
     if moment.tzinfo is None:
         raise HeaderError("Date needs a time zone")
-    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
-    return f"Date: {day}, {moment:%d} {month} {moment.year:04} {moment:%H:%M:%S %z}\r\n".encode(
-        "ascii"
-    )
+    day = f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]}"
+    time = f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
+    zone = "+0000" if moment.tzinfo is UTC else f"{moment:%z}"
+    return f"Date: {day} {moment.year:04} {time} {zone}\r\n".encode("ascii")
 
 
 def message_id(value: str) -> bytes:

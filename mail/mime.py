@@ -112,7 +112,7 @@ def _quoted_printable(data: bytes) -> list[bytes]:
         if stop < len(data):
             stop = data.rfind(b"\n", start, stop) + 1 or stop
         coded = binascii.b2a_qp(data[start:stop], istext=True)
-        if b"\nFrom " in coded or coded.startswith(b"From "):
+        if coded.rfind(b"\nFrom ") >= 0 or coded.startswith(b"From "):  # `in` takes twice as long
             coded = re.sub(rb"(?m)^From ", b"=46rom=\n ", coded)  # may not make a line longer
         coded = coded.replace(b"\n", b"\r\n")
         cut_inside = stop < len(data) and data[stop - 1] != 10

@@ -1,13 +1,14 @@
 """An email as one of its recipients gets it: composed once, then named and signed per message."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.events_pb2 import Envelope
 from mail import address, headers, smtp
-from mail.compose import Attachment, Composed, Email, compose
-from mail.dkim import Signer
+from mail.compose import Attachment, Email, compose
+from mail.dkim import Signer, Unsigned, body_hash, sign_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,35 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The part that all recipients of an email share; `stuffed` is its body for the wire."""
+    """The part that all recipients of an email share.
 
-    composed: Composed
-    stuffed: bytes
+    wire: all of it, dot-stuffed. size: octets before that. utf8: it has headers that are not
+    ASCII. hashed: for `bh=`.
+    """
+
+    headers: tuple[bytes, ...]
+    wire: bytes
+    size: int
+    utf8: bool
+    hashed: bytes
     domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The message of one recipient, before it is signed."""
+
+    draft: Draft
+    identity: bytes
+    recipient: address.Mailbox
+    sender: address.Mailbox | None
+    unsigned: Unsigned
 
 
 def draft(content: Content) -> Draft:
     """Raises ValueError (of mail) with the reason when it cannot be written."""
     sender = address.parse(getattr(content, "from"))
+    text, html = content.text, content.html  # each look makes a string anew
     composed = compose(
         Email(
             from_=sender,
@@ -46,8 +66,8 @@ def draft(content: Content) -> Draft:
             subject=content.subject,
             date=datetime.fromtimestamp(content.date_s, UTC),
             headers={header.name: header.value for header in content.headers},
-            text=content.text if content.text or not content.html else None,
-            html=content.html or None,
+            text=text if text or not html else None,
+            html=html or None,
             attachments=tuple(
                 Attachment(
                     part.filename,
@@ -59,27 +79,45 @@ def draft(content: Content) -> Draft:
             ),
         )
     )
-    body = smtp.normalise(composed.body)
-    composed = Composed(composed.headers, body)
-    # The header block ends in CRLF, so a dot at the start of the body is at the start of a line.
-    return Draft(composed, smtp.stuff(body), address.domain(sender))
+    whole = composed.as_bytes()
+    return Draft(
+        composed.headers,
+        wire=smtp.stuff(whole),
+        size=len(whole),
+        utf8=not all(map(bytes.isascii, composed.headers)),
+        hashed=body_hash(composed.body),
+        domain=address.domain(sender),
+    )
 
 
-def render(draft: Draft, envelope: Envelope, *, signer: Signer, now: datetime) -> Mail:
+def letter(draft: Draft, envelope: Envelope, *, signer: Signer, now: datetime) -> Letter:
     """The message of one recipient. Its Message-ID is the same on every retry.
 
     Raises ValueError (of mail) when an address of the envelope is not one.
     """
-    identified = draft.composed.with_headers(
-        headers.message_id(f"{envelope.message_id}@{draft.domain}")
+    identity = headers.message_id(f"{envelope.message_id}@{draft.domain}")
+    return_path = envelope.return_path
+    return Letter(
+        draft,
+        identity,
+        recipient=address.parse(envelope.recipient),
+        sender=address.parse(return_path) if return_path else None,
+        unsigned=signer.prepare((identity, *draft.headers), draft.hashed, now),
     )
-    signature = signer.sign(identified.headers, identified.body, now)
-    head = b"".join((signature, *identified.headers, b"\r\n"))
-    recipient = address.parse(envelope.recipient)
+
+
+def signed(letters: Sequence[Letter]) -> list[Mail]:
+    """Their messages for the wire."""
+    signatures = sign_all([one.unsigned for one in letters])
+    return [_mail(one, signature) for one, signature in zip(letters, signatures, strict=True)]
+
+
+def _mail(letter: Letter, signature: bytes) -> Mail:
+    draft = letter.draft
     return Mail(
-        sender=address.parse(envelope.return_path) if envelope.return_path else None,
-        recipient=recipient,
-        wire=smtp.stuff(head) + draft.stuffed,
-        size=len(signature) + identified.size,
-        utf8=address.needs_smtputf8(recipient) or not head.isascii(),
+        letter.sender,
+        letter.recipient,
+        wire=b"".join((signature, letter.identity, draft.wire)),
+        size=len(signature) + len(letter.identity) + draft.size,
+        utf8=draft.utf8 or address.needs_smtputf8(letter.recipient),
     )

@@ -27,6 +27,22 @@ def test_an_address_is_taken_apart(text: str, expected: Mailbox) -> None:
     assert address.parse(text) == expected
 
 
+@given(
+    st.text(st.sampled_from("aB.-=? '"), min_size=1, max_size=20).map(str.strip),
+    st.sampled_from(
+        ["a@b.example", "A.b@B--c.Example", "a=?b@c.example", "a@b.1", "x" * 65 + "@b.c"]
+    ),
+)
+def test_a_name_says_the_same_with_quotes_and_without(name: str, addr_spec: str) -> None:
+    def parsed(text: str) -> Mailbox | str:
+        try:
+            return address.parse(text)
+        except AddressError as error:
+            return str(error)
+
+    assert parsed(f"{name} <{addr_spec}>") == parsed(f'"{name}" <{addr_spec}>')
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

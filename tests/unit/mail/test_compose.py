@@ -199,6 +199,13 @@ def test_an_attached_message_is_not_encoded() -> None:
     assert inside.body.replace(b"\r\n", b"\n").strip() == inner.replace(b"\r\n", b"\n").strip()
 
 
+@given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"=_"])).map(b"".join))
+def test_whatever_is_attached_as_a_message_lines_end_in_crlf(content: bytes) -> None:
+    item = Attachment("mail.eml", content, "message/rfc822")
+    composed = compose(email(text="outer", attachments=(item,)))
+    assert smtp.normalise(composed.body) is composed.body
+
+
 @pytest.mark.parametrize(
     "item",
     [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mail import canonical
 from mail.address import parse
 from mail.compose import Composed, Email, compose
-from mail.dkim import Signer, body_hash, chunks, dkim_record, zone_text
+from mail.dkim import Signer, body_hash, chunks, dkim_record, sign_all, zone_text
 from mail.headers import field
 from mail.smtp import normalise
 
@@ -116,9 +116,30 @@ def test_a_key_of_one_kind_gives_one_signature() -> None:
 
 def test_recipients_of_one_body_share_its_hash() -> None:
     composed = message()
+    other = composed.with_headers(field("X-Other", "1"), field("List-Id", "a.example"))
     hashed = body_hash(composed.body)
-    shared = SIGNER.sign(composed.headers, composed.body, NOW, hashed=hashed)
-    assert shared == SIGNER.sign(composed.headers, composed.body, NOW)
+    unsigned = [SIGNER.prepare(one.headers, hashed, NOW) for one in (composed, other)]
+    assert sign_all(unsigned) == [
+        SIGNER.sign(one.headers, composed.body, NOW) for one in (composed, other)
+    ]
+
+
+def test_domains_with_different_keys_are_signed_together() -> None:
+    composed = message()
+    signers = [
+        Signer("a.example", rsa_selector="r1", rsa_key=RSA),
+        Signer("a.example", ed_selector="e1", ed_key=ED),
+        SIGNER,
+    ]
+    hashed = body_hash(composed.body)
+    rsa, ed, both = sign_all([one.prepare(composed.headers, hashed, NOW) for one in signers])
+    assert both == rsa + ed
+
+
+def test_the_last_of_equal_fields_is_signed_first() -> None:
+    first, last = (field("List-Id", name) for name in ("first.example", "last.example"))
+    composed = message().with_headers(first, last)
+    assert verified(signed(composed)) == [True, True]
 
 
 def test_the_record_is_cut_for_dns() -> None:
@@ -141,6 +162,12 @@ def slowly(body: bytes) -> bytes:
 @given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"  ", b"\r\n\r\n"])).map(b"".join))
 def test_canonicalisation_by_whole_bytes_is_that_of_the_rfc(body: bytes) -> None:
     assert canonical.relaxed_body(body) == slowly(body)
+
+
+def test_a_large_body_is_squeezed_as_a_small_one_is() -> None:
+    line = b"<td>  a" + b" " * 13 + b"b   </td> \r\n"
+    count = (1 << 20) // len(line) + 1
+    assert canonical.relaxed_body(line * count) == canonical.relaxed_body(line) * count
 
 
 @given(st.binary(max_size=200).map(normalise))

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.ingest.v1.events_pb2 import Envelope
+from kernel.crypto import seal
 from mail.dkim import Signer, dkim_record
 from mail.smtp import unstuff
-from services.delivery.domain.rendering import Mail, draft, render
+from services.delivery.domain.ending import Ending
+from services.delivery.domain.rendering import Mail, draft, letter, signed
+from services.delivery.loops.rendering import Job, make_all
 
 RSA, ED = generate_private_key(65537, 2048), Ed25519PrivateKey.generate()
 SIGNER = Signer("sender.example", "r1", RSA, "e1", ED)
@@ -51,7 +54,16 @@ def envelope(recipient: str = "hidden@receiver.example") -> Envelope:
 
 
 def rendered(made: Content, to: Envelope | None = None) -> Mail:
-    return render(draft(made), to or envelope(), signer=SIGNER, now=NOW)
+    return signed([letter(draft(made), to or envelope(), signer=SIGNER, now=NOW)])[0]
+
+
+def job(made: Content, to: Envelope | None = None, *, email_id: str = "e") -> Job:
+    """As the store holds it: sealed for the email e of no tenant."""
+    sent = Envelope()
+    sent.CopyFrom(to or envelope())
+    sent.email_id = email_id
+    key = ("", email_id, "")
+    return Job(key, sent, b"k" * 32, SIGNER, seal(b"k" * 32, made.SerializeToString(), b"/e"), None)
 
 
 def parsed(mail: Mail) -> EmailMessage:
@@ -97,9 +109,7 @@ def test_the_message_id_is_of_the_message_and_the_sending_domain() -> None:
 
 
 def test_a_retry_renders_the_same_message_but_for_its_signature_time() -> None:
-    first = rendered(content())
-    again = render(draft(content()), envelope(), signer=SIGNER, now=NOW)
-    assert first == again
+    assert rendered(content()) == rendered(content())
 
 
 def test_the_size_is_that_of_the_message_before_stuffing() -> None:
@@ -130,14 +140,35 @@ def test_a_sender_that_is_no_address_is_refused_in_words(sender: str) -> None:
         draft(content(**{"from": sender}))
 
 
+def test_what_is_wrong_with_one_message_is_its_own_end() -> None:
+    lost = Ending(problem="the body is gone from the store")
+    others = job(content(), email_id="another")
+    ends, _ = make_all([job(content(), envelope("nobody")), lost, others, job(content())], NOW)
+    ends += make_all([job(content(**{"from": "nobody"}))], NOW)[0]
+    assert [end.refusal for end in ends if isinstance(end, Ending)] == [
+        "content_invalid",
+        "",
+        "content_unavailable",
+        "content_invalid",
+    ]
+    assert ends[3] == rendered(content())
+
+
+def test_recipients_of_one_email_share_a_draft() -> None:
+    other = envelope("other@receiver.example")
+    other.message_id = "0199c0de-0000-7000-8000-000000000002"
+    mails, drafts = make_all([job(content()), job(content(), other)], NOW)
+    assert mails == [rendered(content()), rendered(content(), other)]
+    assert list(drafts.values()) == [draft(content())]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_whatever_is_written_no_line_ends_the_data_early(text: str, html: str) -> None:
     try:
-        made = draft(content(text=text.encode("utf-8", "ignore").decode(), html=html))
+        wire = rendered(content(text=text.encode("utf-8", "ignore").decode(), html=html)).wire
     except ValueError:
         return
-    wire = render(made, envelope(), signer=SIGNER, now=NOW).wire
     assert wire.endswith(b"\r\n")
     assert b"\r\n.\r\n" not in wire
     assert wire.count(b"\n") == wire.count(b"\r") == wire.count(b"\r\n")

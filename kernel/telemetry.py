@@ -1,11 +1,11 @@
 """Logs, one wide structured line per unit of work, and traces that go through Kafka's headers."""
 
-import json
 import logging
 import random
 import sys
 from datetime import UTC, datetime
 
+import msgspec
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -28,6 +28,8 @@ def start(service: str, settings: Settings) -> None:
     """Once per process, before anything else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service) if settings.log_format == "json" else Console())
+    # Looked up for every line otherwise, and in none of ours.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("faststream", "asyncio", "mail.log", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -96,7 +98,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return msgspec.json.encode(line, enc_hook=str).decode()
 
 
 class Console(logging.Formatter):

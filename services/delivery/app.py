@@ -178,6 +178,7 @@ def consume(house: House, sender: Sender) -> None:
         database=house.database,
         outbox=house.outbox,
         brake=Brake(parked_share_max=house.settings.parked_share_max),
+        gather_s=house.settings.gather_s,
     )
     house.kafka.consume(stream, group="delivery")
     house.kafka.declare(DeliveryAttempted, ComplaintReceived)

@@ -1,0 +1,47 @@
+"""Nobody outside `mail/` writes or reads MIME, headers or DKIM by hand, with whatever module."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+ROOMS = ("kernel", "services", "cli")
+SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+MODULES = {"email", "smtplib", "dkim", "quopri", "mimetypes", "mailbox", "imaplib"}
+CALLS = {"b2a_qp", "a2b_qp", "encodebytes", "formataddr", "parseaddr", "make_msgid"}
+# What only a maker of messages would write; a message/rfc822 in HTTP is none.
+MIME = re.compile(
+    r"mime-version|content-transfer-encoding|content-disposition: |quoted-printable|multipart/"
+    r"|boundary=|=\?utf-8\?|dkim-signature|message-id: |list-unsubscribe|message/(?!rfc822)",
+    re.IGNORECASE,
+)
+
+
+def offences(tree: ast.AST) -> Iterator[str]:
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            names = [module or "", *(alias.name for alias in node.names)]
+            yield from (name for name in names if name.partition(".")[0] in MODULES)
+        elif isinstance(node, ast.Attribute | ast.Name):
+            name = node.attr if isinstance(node, ast.Attribute) else node.id
+            yield from {name} & CALLS
+        elif isinstance(node, ast.Constant) and id(node) not in told:
+            said = node.value
+            said = said.decode("latin-1") if isinstance(said, bytes) else said
+            if isinstance(said, str) and MIME.search(said):
+                yield repr(said)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_mime_by_hand(path: Path) -> None:
+    assert list(offences(ast.parse(path.read_text()))) == []
+
+
+def test_the_ban_sees_what_it_bans() -> None:
+    bad = 'import quopri\nfrom email import utils\nx = b"MIME-Version: 1.0"\ny = binascii.b2a_qp'
+    assert len(list(offences(ast.parse(bad)))) == 4

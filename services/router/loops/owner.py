@@ -32,7 +32,7 @@ from services.router.store.look import look
 EGRESSES_EVERY_S = 2.0
 EXPIRED_MAX = 500
 WOKEN_MAX = 200
-BUSY = 8  # events in a tick: from here on fewer ticks with more in each cost less
+BUSY = 16  # events in a tick: from here on fewer ticks with more in each cost less
 
 
 @dataclass(frozen=True, slots=True)

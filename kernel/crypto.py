@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -24,16 +25,19 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
+_cipher = lru_cache(maxsize=1024)(AESGCM)  # of tenants: made anew, it costs as much as it does
+
+
 def seal(key: bytes, body: bytes, associated: bytes) -> bytes:
     """AES-256-GCM (NIST SP 800-38D): nonce, then ciphertext with its tag."""
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, body, associated)
+    return nonce + _cipher(key).encrypt(nonce, body, associated)
 
 
 def unseal(key: bytes, sealed: bytes, associated: bytes) -> bytes:
     """Raises SealBroken for any other key or associated data: a wrong reference shows nothing."""
     try:
-        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
+        return _cipher(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
     except (InvalidTag, ValueError) as error:
         raise SealBroken from error
 

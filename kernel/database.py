@@ -4,6 +4,7 @@ psycopg executes everything: hot statements are SQL text with arrays, cold ones 
 expressions, which are only compiled here. One pool, one kind of transaction.
 """
 
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -12,8 +13,11 @@ from typing import Any, LiteralString, TypeAlias, cast
 
 import psycopg
 import sqlalchemy as sa
+from psycopg.abc import DumperKey
+from psycopg.adapt import PyFormat
+from psycopg.pq import Format
 from psycopg.rows import TupleRow
-from psycopg.types.array import ListDumper
+from psycopg.types.array import BaseListDumper, ListDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
@@ -38,25 +42,53 @@ AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57P0", "58")
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
 
+PLAIN = frozenset((str, int, float, bool))
+BYTEA, BYTEA_ARRAY = 17, 1001
+_ARRAY, _LENGTH = struct.Struct("!5i"), struct.Struct("!i")
+
+
+def kind_of(values: list[Any]) -> type | None:
+    """The type of all of them, if they have one."""
+    kinds = set(map(type, values))
+    return kinds.pop() if len(kinds) == 1 else None
+
+
 class QuickListDumper(ListDumper):
-    """Arrays of text, numbers or bytes in one go: psycopg looks at them element by element, which
-    is most of what a batch statement costs. Whatever is not that plain is left to psycopg."""
+    """Arrays of one plain type in one go: psycopg looks at them element by element, which is most
+    of what a batch statement costs. Whatever is not that plain is left to psycopg."""
+
+    def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:  # noqa: A002 - its name there
+        kind = kind_of(obj)
+        if kind is bytes:
+            return (self.cls, bytes)
+        return self.cls if kind in PLAIN else super().get_key(obj, format)
+
+    def upgrade(self, obj: list[Any], format: PyFormat) -> BaseListDumper:  # noqa: A002
+        return BytesListDumper(list) if kind_of(obj) is bytes else super().upgrade(obj, format)
 
     def dump(self, obj: list[Any]) -> Any:  # noqa: ANN401 - psycopg's Buffer
-        kind = type(obj[0]) if obj else None
-        try:
-            if kind is str:
-                joined = '","'.join(obj)
-                plain = joined.count('"') == 2 * len(obj) - 2
-                if plain and "\\" not in joined and "\0" not in joined:
-                    return f'{{"{joined}"}}'.encode()
-            elif kind in (int, float, bool) and None not in obj:
-                return f"{{{','.join(map(repr, obj))}}}".encode()
-            elif kind is bytes:
-                return ('{"\\\\x' + '","\\\\x'.join([value.hex() for value in obj]) + '"}').encode()
-        except (TypeError, AttributeError):
-            pass  # an element is None, or a list
+        kind = kind_of(obj)
+        if kind is str:
+            joined = '","'.join(obj)
+            plain = joined.count('"') == 2 * len(obj) - 2
+            if plain and "\\" not in joined and "\0" not in joined:
+                return f'{{"{joined}"}}'.encode()
+        elif kind in PLAIN:
+            return f"{{{','.join(map(repr, obj))}}}".encode()
         return super().dump(obj)
+
+
+class BytesListDumper(BaseListDumper):
+    """bytea[] as PostgreSQL sends it itself: half of the hexadecimal text, and no reading."""
+
+    format = Format.BINARY
+    oid = BYTEA_ARRAY
+
+    def dump(self, obj: list[bytes]) -> bytes:
+        parts = [_ARRAY.pack(1, 0, BYTEA, len(obj), 1)]  # dimensions, NULLs, type, length, first
+        for value in obj:
+            parts += _LENGTH.pack(len(value)), value
+        return b"".join(parts)
 
 
 psycopg.adapters.register_dumper(list, QuickListDumper)
@@ -172,21 +204,6 @@ class Database:
                 finally:
                     if not connection.closed:
                         await connection.set_autocommit(False)
-        except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
-            if is_away(error):
-                raise Unavailable("postgresql") from error
-            raise
-
-    async def statement(self, sql: str, params: Params = None) -> list[Row]:
-        """One statement that is its own transaction: one round trip instead of three."""
-        await self.open()
-        try:
-            async with self._pool.connection() as connection:
-                await connection.set_autocommit(True)
-                try:
-                    return await Transaction(connection).rows(sql, params)
-                finally:
-                    await connection.set_autocommit(False)
         except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
             if is_away(error):
                 raise Unavailable("postgresql") from error

@@ -6,7 +6,6 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
-from uuid import UUID
 
 from google.protobuf.message import DecodeError, Message
 
@@ -104,7 +103,7 @@ class Stream(Generic[M]):
 
     def _decode(self, records: Iterable[Record]) -> tuple[Batch[M], list[Outgoing]]:
         """Messages, one per event id, and what cannot be one."""
-        found: dict[UUID, tuple[Record, M]] = {}
+        found: dict[str, tuple[Record, M]] = {}
         undecodable: list[Outgoing] = []
         for record in records:
             try:

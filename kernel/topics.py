@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import cache
 from operator import attrgetter
 from typing import Any, cast
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -29,12 +29,14 @@ class Contract:
             raise TypeError(f"{event.full_name} has no complete (topic) option")
         self.topic: Topic = topic
         self.full_name = event.full_name
-        self.headers = {
-            "ce_specversion": b"1.0",
-            "ce_type": event.full_name.encode(),
-            "ce_source": f"/{topic.name.split('.')[0]}".encode(),
-            "content-type": b"application/protobuf",
-        }
+        self.record = Outgoing(
+            headers={
+                "ce_specversion": b"1.0",
+                "ce_type": event.full_name.encode(),
+                "ce_source": f"/{topic.name.split('.')[0]}".encode(),
+                "content-type": b"application/protobuf",
+            }
+        )
         self._namespace = uuid5(NAMESPACE_URL, event.full_name).bytes
         self._natural_key = [attrgetter(name) for name in topic.natural_key]
         self._key = [attrgetter(name) for name in topic.key]
@@ -61,7 +63,7 @@ class Contract:
     def key_for(self, event: Message) -> bytes:
         return "/".join([str(get(event)) for get in self._key]).encode()
 
-    def id_for(self, event: Message) -> UUID:
+    def id_for(self, event: Message) -> str:
         values = [get(event) for get in self._natural_key]
         if not all(values):
             raise ValueError("the natural key is incomplete")
@@ -73,7 +75,7 @@ def contract_of(event: Descriptor) -> Contract:
     return Contract(event)
 
 
-def event_id(event: Message) -> UUID:
+def event_id(event: Message) -> str:
     """uuid5(type, natural key): the same fact has the same id, however often it is told.
 
     Proto3 reads an empty record, and many a foreign one, as a message without fields: such a
@@ -88,13 +90,16 @@ def encode(event: Message, time: datetime, traceparent: str | bytes | None = Non
     value = event.SerializeToString()
     if len(value) > EVENT_BYTES_MAX:
         raise ValueError(f"{contract.topic.name}: {len(value)} bytes are too many for an event")
-    headers: dict[str, Any] = {
-        **contract.headers,
-        "ce_id": str(contract.id_for(event)).encode(),
-        "ce_time": time.isoformat().encode(),
-    }
+    record = Outgoing()
+    record.CopyFrom(contract.record)  # a map is filled by a loop of Python's
+    record.topic, record.key, record.value = (
+        contract.name_for(event),
+        contract.key_for(event),
+        value,
+    )
+    headers = record.headers
+    headers["ce_id"] = contract.id_for(event).encode()
+    headers["ce_time"] = time.isoformat().encode()
     if traceparent:
         headers[TRACEPARENT] = traceparent.encode() if isinstance(traceparent, str) else traceparent
-    return Outgoing(
-        topic=contract.name_for(event), key=contract.key_for(event), value=value, headers=headers
-    )
+    return record

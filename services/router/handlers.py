@@ -113,7 +113,7 @@ class Handlers:
             await suppressions.count(
                 tx,
                 [against for _, against in some],
-                events=[str(event_id(event)) for event, _ in some],
+                events=[event_id(event) for event, _ in some],
                 ids=[ids.uuid7_text() for _ in some],
                 origin=origin,
             )

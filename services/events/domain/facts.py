@@ -134,7 +134,7 @@ TYPES: dict[Kind, type[Message]] = {
 
 def fact_of(event: Any) -> Fact:  # noqa: ANN401 - one of OF_MESSAGES, or a WebhookDisabled
     """Read an event. Raises ValueError when its identity is incomplete."""
-    identifier = str(event_id(event))
+    identifier = event_id(event)
     if type(event) is WebhookDisabled:
         return of_endpoint(event, Kind.WEBHOOK_DISABLED, identifier)
     kind, placed = OF_MESSAGES[type(event)]

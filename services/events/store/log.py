@@ -251,7 +251,7 @@ def _ranks(ranks: Mapping[tuple[str, str], int]) -> list[object]:
 
 async def unclosed(tx: Transaction, message_ids: Sequence[str]) -> list[str]:
     """Those of the messages that are unknown here, or open: whose close is not in the log."""
-    closes = [str(event_id(MessageClosed(message_id=one))) for one in message_ids]
+    closes = [event_id(MessageClosed(message_id=one)) for one in message_ids]
     rows = await tx.rows(
         "SELECT subject_id::text FROM events.log WHERE subject_id = ANY(%s::uuid[])"
         " AND event_id = ANY(%s::uuid[])",

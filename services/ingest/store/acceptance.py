@@ -132,7 +132,7 @@ class AcceptanceStore:
         keys = sorted(write.keys, key=lambda row: row.name.order)
         params = self._params(keys, write)
         if not keys:
-            [(row, _)] = await self._database.statement(ACCEPT_PLAIN, params)
+            [(row, _)] = await self._database.once(ACCEPT_PLAIN, params)
             return self._outbox.adopt(row, write.records)
         async with self._database.transaction() as tx:
             [(row, inserted)] = await tx.rows(ACCEPT_KEYED, params)

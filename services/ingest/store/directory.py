@@ -127,7 +127,7 @@ class Untold:
 
     async def any(self) -> bool:
         """Whether there is something: a look that locks and writes nothing, as a fence does."""
-        [(found,)] = await self._database.statement(ANY_UNTOLD)
+        [(found,)] = await self._database.once(ANY_UNTOLD)
         return bool(found)
 
     async def next(self, kind: type[E], count: int) -> list[E]:

@@ -73,7 +73,7 @@ async def count_moves(tx: Transaction, moved: Iterable[tuple[Move, Message | Non
     await count(
         tx,
         [one for one, _ in struck],
-        events=[str(event_id(event)) for _, event in struck],
+        events=[event_id(event) for _, event in struck],
         ids=[ids.uuid7_text() for _ in struck],
         origin="hard_bounce",
     )
@@ -85,7 +85,7 @@ async def count_finals(tx: Transaction, finals: Sequence[Final]) -> None:
     await count(
         tx,
         [one for one, _ in struck],
-        events=[str(event_id(event)) for _, event in struck],
+        events=[event_id(event) for _, event in struck],
         ids=[ids.uuid7_text() for _ in struck],
         origin="hard_bounce",
     )

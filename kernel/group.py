@@ -67,10 +67,10 @@ class Group(Generic[T, R]):
     async def _drain(self) -> None:
         try:
             while self._waiting:
-                if len(self._waiting) < self._items_max and self._pace.rest_s:
-                    await asyncio.sleep(self._pace.rest_s)
+                if len(self._waiting) < self._items_max:
+                    await self._pace.turn()
                 group = self._take()
-                self._pace.begin(len(group))
+                self._pace.began(len(group))
                 await self._settle(group)
         finally:
             self._committer = None

@@ -1,41 +1,47 @@
 """When the next batch begins: at once while little comes, after a window under load."""
 
-from kernel import clock
+import asyncio
 
-BUSY_PER_S = 200.0  # below, a batch gains little by waiting, and its items would feel it
-MEASURED_S = 0.3
+from kernel import clock
 
 
 class Pace:
-    """A batch costs broker, database and this process as much as some twenty items.
+    """A batch costs broker, database and this process as much as some twenty items: a batch of ten
+    costs little more than a batch of one.
 
-    window_s: from the start of a batch to the start of the next, under load. It never holds back
-    who has a full batch waiting: that is its caller's to know.
+    window_s: from the start of a batch to the start of the next, at most. busy_per_s: so many items
+    in a second are the least that wait for each other. Each item of a batch puts the next one off
+    by the time that one item has at that rate: above it batches grow until they are window_s apart,
+    below they shrink again, and who comes alone waits for nobody.
     """
 
-    __slots__ = ("_began_s", "_busy", "_items", "_since_s", "_window_s")
+    __slots__ = ("_gap_s", "_next_s", "_opening", "_window_s")
 
-    def __init__(self, window_s: float) -> None:
+    def __init__(self, window_s: float, *, busy_per_s: float = 200.0) -> None:
         self._window_s = window_s
-        self._began_s = self._since_s = -MEASURED_S
-        self._items = 0
-        self._busy = False
+        self._gap_s = 1 / busy_per_s
+        self._next_s = 0.0
+        self._opening: asyncio.Event | None = None
 
-    def begin(self, items: int) -> None:
-        """A batch of so many begins now."""
-        self._began_s = now_s = clock.monotonic_s()
-        self._items += items
-        if (measured_s := now_s - self._since_s) >= MEASURED_S:
-            self._busy = self._items >= BUSY_PER_S * measured_s
-            self._since_s, self._items = now_s, 0
+    def began(self, items: int) -> None:
+        """A batch of so many has started."""
+        self._next_s = clock.monotonic_s() + min(items * self._gap_s, self._window_s)
 
     @property
-    def busy(self) -> bool:
-        return self._busy and self._window_s > 0
+    def wait_s(self) -> float:
+        """How long until the next batch may start; 0 or less: now."""
+        return self._next_s - clock.monotonic_s()
 
-    @property
-    def rest_s(self) -> float:
-        """How long the next batch should gather yet; 0: not at all."""
-        if not self.busy:
-            return 0.0
-        return max(0.0, self._began_s + self._window_s - clock.monotonic_s())
+    async def turn(self) -> None:
+        """Return when the next batch may start, for all who wait in one moment."""
+        if self._opening is None:
+            if (wait_s := self.wait_s) <= 0:
+                return
+            self._opening = asyncio.Event()
+            asyncio.get_running_loop().call_later(wait_s, self._open)
+        await self._opening.wait()
+
+    def _open(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.set()

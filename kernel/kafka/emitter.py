@@ -107,10 +107,9 @@ class Emitter:
     async def _drain(self) -> None:
         try:
             while self._pending:
-                if self._pace.rest_s:
-                    await asyncio.sleep(self._pace.rest_s)
+                await self._pace.turn()
                 group, self._pending = self._pending, []
-                self._pace.begin(sum(len(pending.records) for pending in group))
+                self._pace.began(sum(len(pending.records) for pending in group))
                 await self._settle(group)
         finally:
             self._sender = None

@@ -49,8 +49,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         raws = cast(Sequence[ConsumerRecord], batch.raw_message)
         self.consumer = cast(AIOKafkaConsumer, batch.consumer)
-        self.pace.begin(len(raws))
-        gathers = self.pace.busy and len(raws) < BATCH_RECORDS_MAX
+        self.pace.began(len(raws))
+        gathers = self.stream.gather_s > 0 and len(raws) < BATCH_RECORDS_MAX
         if gathers:  # before anything is awaited: the next fetch then brings all that came, where
             # one on the heels of the last would bring the first record that comes
             self.consumer.pause(*self.consumer.assignment())
@@ -58,7 +58,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
             await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
             self.settled.update(next_offsets(raws))
             if gathers:
-                await asyncio.sleep(self.pace.rest_s)
+                await self.pace.turn()
                 self.consumer.resume(*self.consumer.assignment())
             await self._take_turns(self.consumer)
         except Exception as error:

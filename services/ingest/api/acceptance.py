@@ -18,10 +18,10 @@ from kernel.failpoint import failpoint
 from kernel.group import Group
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
+from kernel.pace import Pace
 from kernel.telemetry import told
 from kernel.topics import encode
 from services.ingest.api.gate import Caller, Gate
-from services.ingest.api.pace import Pace
 from services.ingest.domain import event
 from services.ingest.domain.draft import Draft, Recipient
 from services.ingest.domain.problem import Problem, unavailable
@@ -41,6 +41,9 @@ from services.ingest.store.room import OutboxRoom
 ALONE_BYTES = 256 * 1024  # a body larger than this does not slow down its neighbours
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 GROUP_ITEMS_MAX = 200
+# Fewer requests in a second wait for nobody, and no group for longer: someone waits for its answer.
+BUSY_PER_S = 300.0
+GAP_MAX_S = 0.024
 # Who comes while one group is on its way goes on by itself, instead of waiting for it first.
 LANES = 2
 
@@ -128,7 +131,7 @@ class Acceptance:
         self._lifetimes = lifetimes
         self._return_path_key = return_path_key
         self._in_flight: set[KeyName] = set()
-        self._pace = Pace()
+        self._pace = Pace(GAP_MAX_S, busy_per_s=BUSY_PER_S)
         self._lanes: list[Group[Submission, Answer | Problem]] = [
             Group(
                 self._commit,

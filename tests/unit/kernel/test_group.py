@@ -91,26 +91,17 @@ def test_idle_returns_when_everything_is_committed() -> None:
     asyncio.run(story())
 
 
-class Busy:
-    """A pace under load."""
-
-    rest_s = 0.01
-
-    def begin(self, items: int) -> None:
-        pass
-
-
-def test_under_load_a_group_waits_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_load_a_group_waits_for_company() -> None:
     async def story() -> None:
-        monkeypatch.setattr("kernel.group.Pace", lambda _window_s: Busy())
         committer = Committer()
-        group = Group(committer.commit, items_max=3)
+        group = Group(committer.commit, items_max=3, window_s=0.05)
+        await group.submit(0)
         tasks = []
         for number in (1, 2):
             tasks.append(asyncio.create_task(group.submit(number)))
             await asyncio.sleep(0)
         await asyncio.gather(*tasks)
         await submit_all(group, [3, 4, 5, 6])
-        assert committer.groups == [[1, 2], [3, 4, 5], [6]]
+        assert committer.groups == [[0], [1, 2], [3, 4, 5], [6]]
 
     asyncio.run(story())

@@ -1,4 +1,6 @@
-"""Batches wait for company under load only."""
+"""Batches keep a distance that grows with them."""
+
+import asyncio
 
 import pytest
 
@@ -6,54 +8,66 @@ from kernel import clock
 from kernel.pace import Pace
 
 
-class Time:
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    made = Time()
-    monkeypatch.setattr(clock, "monotonic_s", made)
-    return made
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in one place."""
+    told = [100.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: told[0])
+    return told
 
 
-def feed(pace: Pace, time: Time, *, per_s: float, for_s: float = 2.0) -> list[float]:
-    """Items that come one by one; how long each batch of one would rest."""
-    rests = []
+def batches(now_s: list[float], *, per_s: float, for_s: float = 5.0) -> list[int]:
+    """The sizes of batches when items come evenly and a batch takes no time."""
+    pace, waiting, sizes = Pace(0.1), 0, []
     for _ in range(int(per_s * for_s)):
-        time.now_s += 1 / per_s
-        pace.begin(1)
-        rests.append(pace.rest_s)
-    return rests
+        now_s[0] += 1 / per_s
+        waiting += 1
+        if pace.wait_s <= 0:
+            pace.began(waiting)
+            sizes.append(waiting)
+            waiting = 0
+    return sizes
 
 
-def test_nobody_waits_while_little_comes(time: Time) -> None:
-    assert set(feed(Pace(0.1), time, per_s=100)) == {0.0}
+def test_nobody_waits_while_little_comes(now_s: list[float]) -> None:
+    assert set(batches(now_s, per_s=190)) == {1}
 
 
-def test_batches_gather_under_load_until_it_ends(time: Time) -> None:
+def test_batches_grow_under_load_to_the_window_and_no_further(now_s: list[float]) -> None:
+    sizes = batches(now_s, per_s=500)
+
+    assert sizes[:2] == [1, 3]
+    assert set(sizes[len(sizes) // 2 :]) <= {50, 51}
+
+
+def test_after_a_large_batch_the_next_item_waits_once(now_s: list[float]) -> None:
     pace = Pace(0.1)
-    assert feed(pace, time, per_s=500)[-1] == pytest.approx(0.1)
-    time.now_s += 0.03
-    assert pace.rest_s == pytest.approx(0.07)
-    time.now_s += 0.2
-    assert pace.rest_s == 0.0
-    time.now_s += 10
-    pace.begin(5)
-    assert not pace.busy
-    assert pace.rest_s == 0.0
+    pace.began(10_000)
+    assert pace.wait_s == pytest.approx(0.1)
+    now_s[0] += 0.11
+    assert pace.wait_s <= 0
 
 
-def test_a_burst_after_silence_is_no_load(time: Time) -> None:
-    pace = Pace(0.1)
-    time.now_s += 60
-    pace.begin(50)
-    assert pace.rest_s == 0.0
+@pytest.mark.usefixtures("now_s")
+def test_without_a_window_nobody_waits() -> None:
+    pace = Pace(0.0)
+    pace.began(1000)
+    assert pace.wait_s <= 0
 
 
-def test_without_a_window_there_is_no_rest(time: Time) -> None:
-    assert set(feed(Pace(0.0), time, per_s=1000)) == {0.0}
+@pytest.mark.usefixtures("now_s")
+def test_who_waited_goes_on_in_one_moment_and_who_gave_up_takes_nobody_along() -> None:
+    async def story() -> None:
+        pace = Pace(0.01)
+        pace.began(2)
+        turns = [asyncio.create_task(pace.turn()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert not any(turn.done() for turn in turns)
+        turns[0].cancel()
+        done, _ = await asyncio.wait(turns[1:], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+        assert all(turn.done() for turn in turns)
+        assert len(done) == 2
+        assert turns[0].cancelled()
+
+    asyncio.run(story())

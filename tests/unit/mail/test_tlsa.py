@@ -54,24 +54,37 @@ ANCHOR = Tlsa(2, 0, 1, sha256(CA_DER).digest())
     ],
 )
 def test_the_right_certificate_matches(record: Tlsa) -> None:
-    assert tlsa.matches([Tlsa(3, 1, 1, b"x" * 32), record], CHAIN, ["mx.b.example"])
+    assert tlsa.matches([Tlsa(3, 1, 1, b"x" * 32), record], CHAIN, ["mx.b.example"], now=NOW)
 
 
 def test_an_end_entity_needs_no_name() -> None:
-    assert tlsa.matches([Tlsa(3, 1, 1, sha256(LEAF_SPKI).digest())], CHAIN, ["other.example"])
+    assert tlsa.matches(
+        [Tlsa(3, 1, 1, sha256(LEAF_SPKI).digest())], CHAIN, ["other.example"], now=NOW
+    )
 
 
 def test_under_an_anchor_the_name_counts() -> None:
-    assert tlsa.matches([ANCHOR], CHAIN, ["x.c.example"])
-    assert not tlsa.matches([ANCHOR], CHAIN, ["y.x.c.example"])
-    assert not tlsa.matches([ANCHOR], CHAIN, ["other.example"])
-    assert not tlsa.matches([ANCHOR], (CA, CA), ["ca"])
+    assert tlsa.matches([ANCHOR], CHAIN, ["x.c.example"], now=NOW)
+    assert not tlsa.matches([ANCHOR], CHAIN, ["y.x.c.example"], now=NOW)
+    assert not tlsa.matches([ANCHOR], CHAIN, ["other.example"], now=NOW)
+    assert not tlsa.matches([ANCHOR], (CA, CA), ["ca"], now=NOW)
 
 
 def test_a_certificate_that_the_anchor_did_not_issue_does_not_match() -> None:
-    assert not tlsa.matches([ANCHOR], (FORGED, CA), ["mx.b.example"])
-    assert not tlsa.matches([ANCHOR], (LEAF,), ["mx.b.example"])
-    assert not tlsa.matches([ANCHOR], (), ["mx.b.example"])
+    assert not tlsa.matches([ANCHOR], (FORGED, CA), ["mx.b.example"], now=NOW)
+    assert not tlsa.matches([ANCHOR], (LEAF,), ["mx.b.example"], now=NOW)
+    assert not tlsa.matches([ANCHOR], (), ["mx.b.example"], now=NOW)
+
+
+def test_a_customer_of_the_anchor_cannot_issue_for_others() -> None:
+    forged = certificate("forged", OTHER_KEY, "leaf", LEAF_KEY, "mx.evil.example")
+    assert not tlsa.matches([ANCHOR], (forged, LEAF, CA), ["mx.evil.example"], now=NOW)
+
+
+def test_under_an_anchor_the_dates_count_and_an_end_entitys_do_not() -> None:
+    later = NOW + timedelta(days=2)
+    assert not tlsa.matches([ANCHOR], CHAIN, ["mx.b.example"], now=later)
+    assert tlsa.matches([Tlsa(3, 1, 1, sha256(LEAF_SPKI).digest())], CHAIN, [], now=later)
 
 
 @pytest.mark.parametrize(

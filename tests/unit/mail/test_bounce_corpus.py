@@ -1,0 +1,68 @@
+"""Every alternative of every rule is said by somebody in the tests: none is there for nothing."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import re2
+
+from mail import bounce, reply
+
+RULES = tomllib.loads((files("mail") / "bounce_rules.toml").read_text("utf-8"))["rule"]
+SAID = [
+    line.split(" ", 3)
+    for line in Path(__file__).with_name("said.txt").read_text("utf-8").splitlines()
+    if not line.startswith("#")
+]
+ALTERNATIVES = [
+    (rule["class"], bounce._confined(branch, rule.get("when", "")))
+    for rule in RULES
+    for pattern in rule["patterns"]
+    for branch in bounce._branches(pattern)
+]
+
+
+def lines(name: str) -> list[str]:
+    text = Path(__file__).with_name(name).read_text("utf-8")
+    return [line for line in text.splitlines() if not line.startswith("#")]
+
+
+def corpus() -> list[str]:
+    """What the classifier sees of all that is said in the tests, and of the rules' examples."""
+    found = [bounce.subject(int(code), e.strip("-"), text) for _, code, e, text in SAID]
+    for rule in RULES:
+        for example in rule["patterns"].values():
+            match = bounce._EXAMPLE.fullmatch(example)
+            assert match is not None
+            found.append(bounce.subject(int(match[1] or 0), match[2] or "", match[3]))
+    for line in lines("receivers.txt"):
+        said = line.split(" ", 2)[2]
+        read = reply.reply(int(said[:3]), said[4:])
+        found.append(bounce.subject(read.code, read.enhanced, read.text))
+    phrases = [line.partition(" ")[2] for line in lines("refusals.txt")]
+    phrases += [
+        *python_strings("test_bounce_phrases.py"),
+        *python_strings("test_bounce_recipients.py"),
+    ]
+    return found + [bounce.subject(code, "", said) for said in phrases for code in (550, 450)]
+
+
+def python_strings(name: str) -> list[str]:
+    return [
+        line.strip().rstrip(",").strip("\"'") for line in lines(name) if line.startswith("    ")
+    ]
+
+
+CORPUS = corpus()
+
+
+@pytest.mark.parametrize(("name", "pattern"), ALTERNATIVES)
+def test_an_alternative_matches_something_that_is_said(name: str, pattern: str) -> None:
+    compiled = re2.compile(pattern)
+    assert any(compiled.search(said) for said in CORPUS)
+
+
+@pytest.mark.parametrize(("name", "code", "enhanced", "text"), SAID)
+def test_what_is_said_has_its_class(name: str, code: str, enhanced: str, text: str) -> None:
+    assert bounce.classify(int(code), enhanced.strip("-"), text).name == name

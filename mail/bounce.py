@@ -170,14 +170,25 @@ def classify(code: int, enhanced: str, text: str, *, command: str = "") -> Bounc
     """What a refusal means.
 
     `code`: 400 to 599, or 0 when a report does not say. `enhanced`: like "5.1.1", or "". `text`: as
-    received, without them. `command`: the SMTP command that was refused, when it is known: after
-    the data, "unknown user" is as often said by a filter that does not like the sender, and does
-    not suppress.
+    received, without them. `command`: the SMTP command that was refused, when it is known: before
+    RCPT nothing can be said of the recipient; after the data, "unknown user" is as often said by a
+    filter that does not like the sender. Neither suppresses.
     """
     verdict = default().classify(code, enhanced, text, command=command)
+    if verdict.suppress_after and command in _BEFORE_RCPT:
+        return verdict if _is_of_host(verdict, command) else named("invalid_sender")
     if command == "DATA" and verdict.name == "invalid_recipient" and "5.1." not in enhanced:
         return named("recipient_filter")
     return verdict
+
+
+# As delivery and reports name them.
+_BEFORE_RCPT = frozenset(("CONN", "CONNECT", "GREETING", "EHLO", "HELO", "STARTTLS", "MAIL"))
+
+
+def _is_of_host(verdict: BounceClass, command: str) -> bool:
+    """A host may greet with the news that it takes no mail at all (RFC 7504)."""
+    return verdict.name == "bad_domain" and command != "MAIL"
 
 
 def named(name: str) -> BounceClass:

@@ -44,6 +44,10 @@ _NAMED = re.compile(rf"([{_ATEXT}.]+(?: [{_ATEXT}.]+)*) <{_USUAL}>").fullmatch
 _DOT_ATOM = re.compile(rf"[{_ATEXT}\u0080-\U0010ffff]+(?:\.[{_ATEXT}\u0080-\U0010ffff]+)*")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
+# What stands in a header without a risk, whoever made the mailbox.
+_UTF8 = r"\u00a1-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+_QUOTED_SAFELY = r'"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\[ -~])*"'
+_WRITABLE = re.compile(rf"(?:[{_ATEXT}.{_UTF8}]+|{_QUOTED_SAFELY})@[A-Za-z0-9.-]+").fullmatch
 _PHRASE_SAFE = re.compile(rf"[{_ATEXT}]+(?:[ ][{_ATEXT}]+)*")
 _BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 # Joiners spell names in Indic scripts, Persian and emoji.
@@ -225,6 +229,8 @@ def format_mailbox(mailbox: Mailbox) -> str:
     The domain is written as A-labels: no encoded word ever stands inside an addr-spec.
     """
     addr_spec = f"{mailbox.local}@{domain(mailbox)}"
+    if not _WRITABLE(addr_spec):
+        raise AddressError("the address has a character that cannot be in a header")
     name = mailbox.display_name
     if not name:
         return addr_spec

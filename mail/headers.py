@@ -36,7 +36,11 @@ _RESERVED_PREFIXES = ("arc-", "resent-", "content-")
 _STRUCTURED = frozenset(
     (
         "references", "in-reply-to", "list-unsubscribe", "list-unsubscribe-post", "list-help",
-        "list-subscribe", "list-post", "list-owner", "list-archive", "auto-submitted", "precedence",
+        "list-subscribe", "list-post", "list-owner", "list-archive", "list-id", "auto-submitted",
+        "precedence", "from", "sender", "reply-to", "to", "cc", "date", "message-id", "received",
+        "return-path", "mime-version", "content-type", "content-disposition", "content-id",
+        "content-transfer-encoding", "dkim-signature", "authentication-results", "arc-seal",
+        "arc-message-signature", "arc-authentication-results",
     )
 )  # fmt: skip
 
@@ -53,12 +57,23 @@ def check_name(name: str) -> str:
 
 def custom_field(name: str, value: str) -> bytes:
     """A customer's header as one folded field with its CRLF. Raises HeaderError."""
-    if check_name(name).lower() != "reply-to":
+    lowered = check_name(name).lower()
+    if lowered == "list-id" and not value.isascii():
+        return field(name, _list_id(value))
+    if lowered != "reply-to":
         return field(name, value)
     try:
         return mailboxes("Reply-To", parse_list(value))
     except AddressError as error:
         raise HeaderError(f"the header Reply-To holds no addresses: {error}") from None
+
+
+def _list_id(value: str) -> str:
+    """`phrase <id>` (RFC 2919) with the phrase, and nothing else, in encoded words."""
+    phrase, bracket, rest = value.rpartition("<")
+    if not bracket or phrase.isascii() or _CONTROL.search(value):
+        return value
+    return f"{' '.join(words.encode(phrase.strip()))} <{rest}"
 
 
 def field(name: str, value: str) -> bytes:

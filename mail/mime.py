@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mail import headers
+from mail import headers, message
 
 _SAFE = bytes([9, 10, *range(32, 127)])
 _ASCII = bytes(range(128))
@@ -20,7 +20,9 @@ _PLAIN_LIMIT = 1 << 20  # looking at each line of more than this costs more than
 _QP_LINE = 75  # octets before the `=` of a soft line break
 SOFT_BREAK = b"=\r\n"
 _TOKEN = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
-_FILENAME_SAFE = re.compile(r"[A-Za-z0-9 !#$&()+,\-./:;<>@\[\]^_{|}~]*")
+_FILENAME_SAFE = re.compile(r"[A-Za-z0-9 !#$&()+,\-./:;<>@\[\]^_{|}~]{0,60}")
+_QUOTABLE = re.compile(r"[ !#-\[\]-~]{0,70}")  # a boundary may have 70 (RFC 2046 §5.1.1)
+PARAMETER_NAME = re.compile(r"[a-z0-9!#$&^_.+-]{1,40}")
 _PERCENT_SAFE = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`{|}~"
 )
@@ -153,7 +155,7 @@ def attachment(item: Attachment, seed: bytes) -> Part:
     encoding, body = _encode_file(kind, item.content, seed)
     disposition = "inline" if item.content_id else "attachment"
     fields = [
-        parameters("Content-Type", kind, ("name", item.filename)),
+        parameters("Content-Type", kind, *_kept(item.content_type), ("name", item.filename)),
         b"Content-Transfer-Encoding: %b\r\n" % encoding,
         parameters("Content-Disposition", disposition, ("filename", item.filename)),
     ]
@@ -163,6 +165,15 @@ def attachment(item: Attachment, seed: bytes) -> Part:
             raise MimeError(f"{item.content_id[:80]!r} is not a content id")
         fields.append(headers.field("Content-ID", f"<{match[1]}>"))
     return Part(tuple(fields), body)
+
+
+def _kept(content_type: str) -> list[tuple[str, str]]:
+    """What the customer says of the file: `charset` of a text, `method` of an invitation …"""
+    if ";" not in content_type:
+        return []
+    given = message.parameters(content_type)[1].items()
+    own = ("name", "boundary")
+    return [(key, said) for key, said in given if key not in own and PARAMETER_NAME.fullmatch(key)]
 
 
 def _encode_file(kind: str, content: bytes, seed: bytes) -> tuple[bytes, bytes]:
@@ -200,28 +211,32 @@ def multipart(subtype: str, parts: Sequence[Part], seed: bytes) -> Part:
     return Part((kind,), b"".join(pieces))
 
 
-def parameters(name: str, value: str, parameter: tuple[str, str]) -> bytes:
+def parameters(name: str, value: str, *given: tuple[str, str]) -> bytes:
     """`name: value; key="text"` folded; non-ASCII or long text in RFC 2231 pieces."""
-    key, given = parameter
-    if not given:
-        return f"{name}: {value}\r\n".encode("ascii")
-    shown = _clean_filename(given)
-    if len(shown) <= 60 and _FILENAME_SAFE.fullmatch(shown):
-        return f'{name}: {value};\r\n {key}="{shown}"\r\n'.encode("ascii")
-    pieces = _rfc2231(key, shown)
-    return f"{name}: {value};\r\n {_NEXT.join(pieces)}\r\n".encode("ascii")
+    pieces = [value]
+    for key, text_given in given:
+        if text_given:
+            pieces += _parameter(key, _clean_filename(text_given))
+    return f"{name}: {_NEXT.join(pieces)}\r\n".encode("ascii")
+
+
+def _parameter(key: str, shown: str) -> list[str]:
+    safe = _FILENAME_SAFE if key in {"name", "filename"} else _QUOTABLE
+    return [f'{key}="{shown}"'] if safe.fullmatch(shown) else _rfc2231(key, shown)
 
 
 def _clean_filename(given: str) -> str:
     """Raises MimeError for control characters: a name is shown and saved by the reader."""
     if any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in given):
-        raise MimeError("the file name has a control character")
+        raise MimeError("a file name or parameter has a control character")
     if len(given) > 255:
-        raise MimeError("the file name is longer than 255 characters")
+        raise MimeError("a file name or parameter is longer than 255 characters")
     try:
         given.encode("utf-8")
     except UnicodeEncodeError:
-        raise MimeError("the file name has a lone surrogate: it is not Unicode") from None
+        raise MimeError(
+            "a file name or parameter has a lone surrogate: it is not Unicode"
+        ) from None
     return given
 
 

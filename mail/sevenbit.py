@@ -8,7 +8,8 @@ change would break its signature: then the message is refused.
 
 import re
 
-from mail import headers, message, mime, smtp, words
+from mail import headers, message, mime, smtp
+from mail.address import AddressError, parse_list
 from mail.compose import Composed
 from mail.message import Entity
 
@@ -16,6 +17,13 @@ MAX_DEPTH = 32
 _HIGH = re.compile(rb"[\x80-\xff]")
 _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
 _CTE = re.compile(rb"(?i)content-transfer-encoding[ \t]*:")
+_KIND = re.compile(r"[a-z0-9!#$&^_.+-]{1,120}(?:/[a-z0-9!#$&^_.+-]{1,120})?")
+_ADDRESSES = frozenset(
+    (
+        "from", "sender", "reply-to", "to", "cc", "resent-from", "resent-sender", "resent-to",
+        "resent-cc", "disposition-notification-to", "errors-to", "return-receipt-to",
+    )
+)  # fmt: skip
 _ENCODED = frozenset(("quoted-printable", "base64"))
 
 
@@ -65,8 +73,8 @@ def _fit_entity(
 def _fit_parts(body: bytes, boundary: str, *, eight_bit: bool, depth: int) -> bytes:
     """The multipart with each part made to fit; delimiters stay, preamble and epilogue go."""
     delimiter = boundary.encode("utf-8", "replace")
-    if len(delimiter) > 70:
-        raise WireError("a boundary is longer than 70 octets (RFC 2046 §5.1.1)")
+    if len(delimiter) > 70 or not delimiter.isascii():
+        raise WireError("a boundary is not ASCII of at most 70 octets (RFC 2046 §5.1.1)")
     found = message.split_parts(body, delimiter)
     if not found:
         raise WireError("a multipart has no parts between its boundaries")
@@ -114,22 +122,26 @@ def _fit_field(field: bytes, eight_bit: bool) -> bytes:
         return field
     name, _, value = field.partition(b":")
     shown = name.decode("ascii", "replace").strip()
-    text = message.decode_text(headers.unfold(value).strip(b" \t\r\n"), "")
     try:
-        if not text.isascii() and "<" in text:
-            text = _encode_phrases(text)
-        return headers.field(shown, text)
-    except headers.HeaderError as error:
+        fitted = _rewritten(shown, message.decode_text(headers.unfold(value).strip(b" \t\r\n"), ""))
+    except (headers.HeaderError, AddressError, mime.MimeError) as error:
         raise WireError(f"the header {shown} does not fit the wire: {error}") from None
+    if not fits(fitted, eight_bit=eight_bit):
+        raise WireError(f"the header {shown} has an address that needs SMTPUTF8")
+    return fitted
 
 
-def _encode_phrases(text: str) -> str:
-    """A structured value with its non-ASCII words encoded, addresses and punctuation untouched."""
-    parts = re.split(r'("(?:[^"\\]|\\.)*"|<[^>]*>|[,;]\s*)', text)
-    coded = []
-    for part in parts:
-        if part.isascii() or part.startswith("<"):
-            coded.append(part)
-        else:
-            coded.append(" ".join(words.encode(part.strip().strip('"'))) + " ")
-    return "".join(coded).strip()
+def _rewritten(shown: str, text: str) -> bytes:
+    """By the syntax of the field: an encoded word never stands where it has no meaning."""
+    name = shown.lower()
+    if name in _ADDRESSES:
+        return headers.mailboxes(shown, parse_list(text))
+    if name == "list-id":
+        return headers.custom_field(shown, text)
+    if name not in ("content-type", "content-disposition"):
+        return headers.field(shown, text)
+    kind, given = message.parameters(text)
+    known = len(text) <= 8192 and _KIND.fullmatch(kind)
+    if not known or not all(map(mime.PARAMETER_NAME.fullmatch, given)):
+        raise headers.HeaderError("it cannot be read")
+    return mime.parameters(shown, kind, *given.items())

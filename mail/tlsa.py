@@ -6,6 +6,7 @@ SMTP (RFC 7672 §3.1.3) and make a record unusable.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256, sha512
 
 from cryptography import x509
@@ -48,19 +49,27 @@ def usable(records: Sequence[Tlsa]) -> list[Tlsa]:
 
 
 def matches(
-    records: Sequence[Tlsa], chain: Sequence[x509.Certificate], names: Sequence[str]
+    records: Sequence[Tlsa],
+    chain: Sequence[x509.Certificate],
+    names: Sequence[str],
+    *,
+    now: datetime,
 ) -> bool:
     """Whether the server proved itself: `chain` as it was sent, its own certificate first.
 
     `names`: what a certificate under a trust anchor may be for (the MX host, and the domain): DNS
-    names in lower case. With usage 3 neither names nor dates are looked at (§3.1.1).
+    names in lower case. With usage 3 neither names nor dates are looked at (§3.1.1). `now`: aware.
     """
     if not chain:
         return False
     for record in usable(records):
         if record.usage == END_ENTITY and _is(record, chain[0]):
             return True
-        if record.usage == TRUST_ANCHOR and _anchored(record, chain) and _is_for(chain[0], names):
+        if (
+            record.usage == TRUST_ANCHOR
+            and _anchored(record, chain, now)
+            and _is_for(chain[0], names)
+        ):
             return True
     return False
 
@@ -76,14 +85,34 @@ def _is(record: Tlsa, certificate: x509.Certificate) -> bool:
     return data == record.data
 
 
-def _anchored(record: Tlsa, chain: Sequence[x509.Certificate]) -> bool:
-    """Whether some issuer in the chain is the anchor and each below it was issued by the next."""
+def _anchored(record: Tlsa, chain: Sequence[x509.Certificate], now: datetime) -> bool:
+    """Whether some issuer in the chain is the anchor and each below it was issued by the next.
+
+    All of them must be in their time, and those between must be authorities (RFC 5280 §6.1.4):
+    else whoever has some certificate under the anchor could issue more.
+    """
+    if not _is_in_time(chain[0], now):
+        return False
     for index, issuer in enumerate(chain[1:], 1):
-        if not _issued(chain[index - 1], issuer):
+        if not (_issued(chain[index - 1], issuer) and _is_in_time(issuer, now)):
             return False
         if _is(record, issuer):
             return True
+        if not _is_authority(issuer):
+            return False
     return False
+
+
+def _is_in_time(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return found.value.ca
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

@@ -213,13 +213,16 @@ def _status(text: str) -> str:
     return match[0] if match else ""
 
 
+_TAKEN = frozenset(("delivered", "relayed", "expanded", "deliverable"))  # the last is Postfix's
+
+
 def _kind_of(failures: list[Failure]) -> Kind:
     actions = {failure.action for failure in failures}
     if "failed" in actions:
         return Kind.BOUNCE
     if "delayed" in actions:
         return Kind.DELAY
-    return Kind.DELIVERED if actions & {"delivered", "relayed", "expanded"} else Kind.BOUNCE
+    return Kind.DELIVERED if actions & _TAKEN else Kind.BOUNCE
 
 
 def _complaint(feedback: Entity, inside: list[Entity]) -> Report:

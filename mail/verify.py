@@ -23,7 +23,8 @@ from mail import canonical, message, smtp
 
 MAX_SIGNATURES = 10
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_EMPTY_B = re.compile(rb"([;\s]b[ \t]*=)[^;]*", re.DOTALL)
+# The tag is the first or behind a semicolon: a folded value may end in `b=` too.
+_EMPTY_B = re.compile(rb"((?:;|\A[^:;]*:)\s*b\s*=)[^;]*")
 _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
 _SPACE = re.compile(r"\s+")
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mail import html
-from mail.message import Entity, read
+from mail.message import Entity, decode_text, parts, read
 
 MAX_TEXT = 32768  # characters of explanation that are looked at
 
@@ -76,7 +76,7 @@ _COMMAND = re.compile(
 _HINTS = ("in reply to", "after ", "[rcpt", "[mail", "[data", ">>> ", " was rejected")
 
 
-def text(inside: Iterable[Entity]) -> str:
+def text(inside: Sequence[Entity]) -> str:
     """The explanation of a report: its first text, without the message that came back."""
     for part in inside:
         kind = part.content_type[0]
@@ -87,7 +87,14 @@ def text(inside: Iterable[Entity]) -> str:
             found = _cut(found.replace("\r\n", "\n").replace("\r", "\n"))
             if found.strip():
                 return found[:MAX_TEXT]
-    return ""
+    return _unparted(inside)
+
+
+def _unparted(inside: Sequence[Entity]) -> str:
+    """The text of a multipart whose boundary was lost: all of it, delimiters and all."""
+    lost = (p for p in inside if p.content_type[0].startswith("multipart/") and not parts(p))
+    whole = next(lost, Entity((), b"")).body[: MAX_TEXT * 2]
+    return _cut(decode_text(whole, "").replace("\r\n", "\n"))[:MAX_TEXT]
 
 
 def _cut(found: str) -> str:
@@ -183,6 +190,9 @@ def _of_one(explained: str, recipient: str) -> Said:
 def _after(explained: str, recipient: str) -> str:
     """All after the greeting, which ends where the recipient is first named, when it says much."""
     at = explained.find(recipient)
+    line = explained.rfind("\n", 0, at) + 1 if at >= 0 else 0
+    if len(explained[:line].strip()) > 40 and explained[line:at].strip().lower() == "to:":
+        return explained[:line]  # the header of the message that came back: all was said before
     rest = explained[at + len(recipient) :] if at >= 0 else ""
     return rest if len(rest.strip(" \n>:.,)")) > 16 else explained
 

@@ -45,7 +45,7 @@ def nfc(name: str) -> str:
 
 
 def squeezed(name: str) -> str:
-    """Python shows the space between two encoded words of a phrase, which RFC 2047 §6.2 drops."""
+    """Python shows, and counts on, the space between two encoded words (RFC 2047 §6.2 drops it)."""
     return name.replace(" ", "")
 
 
@@ -180,7 +180,7 @@ def test_what_python_composes_is_read(subject: str, text: str, item: Attachment)
     theirs.add_attachment(item.content, "application", "x-any", filename=item.filename)
     ours = message.read(theirs.as_bytes())
     body, attached = message.parts(ours)
-    assert ours.get("subject") == subject
+    assert squeezed(ours.get("subject")) == squeezed(subject)
     assert body.text().replace("\r\n", "\n") == body_of(theirs)
     assert (attached.filename, attached.content()) == (item.filename, item.content)
 

@@ -16,10 +16,11 @@ Said = tuple[int, str, str]
 """SMTP code or 0, enhanced code or "", and the text."""
 
 AUTO_SUBJECT = re.compile(
-    r"\s{0,9}(?:auto(?:matic(?:ally generated)?)?[ -]?(?:re(?:ply|sponse)|antwort)"
-    r"|out of (?:the )?office|away from|on vacation|vacation|abwesenheit"
-    r"|r[ée]ponse automatique|respuesta autom"
-    r"|risposta automatica|resposta autom|automatisch(?:e|es) antwoord|自動返信|автоответ)",
+    r"\s{0,9}(?:auto\w{0,12}(?: generated)?[ -]?(?:reply|response|antwort|antwoord|svar"
+    r"|odpov\w{0,3}|odpowied\w|vastaus|v[áa]lasz)"
+    r"|out of (?:the )?office|away from|on vacation|vacation|abwesenheit|afwezig|fr[åa]nvar"
+    r"|r[ée]ponse automatique|respuesta autom|risposta automatica|r[ée]sposta autom|otomatik yan"
+    r"|自動(?:返信|応答)|自动(?:回复|答复)|자동 ?(?:회신|응답)|автоответ|автоматический ответ)",
     re.IGNORECASE,
 )
 _BOUNCE_FROM = re.compile(

@@ -282,6 +282,8 @@ def _is_auto_reply(entity: Entity) -> bool:
     automatic = entity.get("auto-submitted").partition(";")[0].strip().lower()
     if automatic in ("auto-replied", "auto-notified") or entity.get("x-autoreply"):
         return not prose.looks_like_bounce(entity)
+    if automatic == "auto-generated" and (entity.get("in-reply-to") or entity.get("references")):
+        return not prose.looks_like_bounce(entity)  # Exchange's word for a reply
     if entity.get("precedence").strip().lower() == "auto_reply" or entity.get("x-autorespond"):
         return True
     return bool(prose.AUTO_SUBJECT.match(entity.get("subject")))

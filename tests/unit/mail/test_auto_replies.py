@@ -1,0 +1,54 @@
+"""Automatic replies in the languages and headers of those who send them: no bounces."""
+
+import pytest
+
+from mail import report
+from mail.headers import unstructured
+from mail.report import Kind
+
+AWAY = (
+    b"From: Bob <bob@b.example>\r\n%b\r\nI am away. Call 550 5551234 or write to x@b.example.\r\n"
+)
+SUBJECTS = (
+    "Automatic reply: Hello", "Auto-Reply: Hello", "Autoreply: Hello", "Auto response: Hello",
+    "Automatische Antwort: Hallo", "Automatisch antwoord: Hallo", "Automatiskt svar: Hej",
+    "Autosvar: Hej", "Automatisk svar: Hei", "Automatická odpověď: Ahoj",
+    "Automatyczna odpowiedź: Hello", "Automaattinen vastaus: Hei", "Automatikus válasz: Szia",
+    "Réponse automatique : Bonjour", "Respuesta automática: Hola", "Risposta automatica: Ciao",
+    "Resposta automática: Olá", "Otomatik yanıt: Merhaba", "Out of Office: Hello",  # noqa: RUF001
+    "Abwesenheitsnotiz: Hallo", "自動返信: Hello", "自動応答: Hello", "自动回复: Hello",
+    "자동 회신: Hello", "Автоответ: Hello", "Автоматический ответ: Hello",
+)  # fmt: skip
+NOT_AUTOMATIC = (
+    "Re: automatic reply buttons",
+    "Automation of replies",
+    "Auto parts, response needed",
+)
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_an_automatic_reply_is_known_by_its_subject(subject: str) -> None:
+    found = report.parse(AWAY % unstructured("Subject", subject))
+    assert (found.kind, found.failures) == (Kind.AUTO_REPLY, ())
+
+
+@pytest.mark.parametrize("subject", NOT_AUTOMATIC)
+def test_a_person_who_writes_of_them_is_no_machine(subject: str) -> None:
+    assert report.parse(AWAY % unstructured("Subject", subject)).kind is Kind.OTHER
+
+
+def test_what_was_generated_in_reply_is_a_reply_and_else_is_not() -> None:
+    generated = b"Subject: Hello\r\nAuto-Submitted: auto-generated\r\n"
+    assert report.parse(AWAY % (generated + b"In-Reply-To: <1@a.example>\r\n")).kind is Kind.AUTO_REPLY  # fmt: skip # noqa: E501
+    assert report.parse(AWAY % generated).kind is Kind.OTHER
+
+
+def test_a_receipt_is_no_bounce() -> None:
+    raw = (
+        b"From: bob@b.example\r\nSubject: Not read: Hello\r\nContent-Type: multipart/report;"
+        b" report-type=disposition-notification; boundary=b\r\n\r\n--b\r\n\r\ndeleted\r\n--b\r\n"
+        b"Content-Type: message/disposition-notification\r\n\r\n"
+        b"Final-Recipient: rfc822;bob@b.example\r\n"
+        b"Disposition: automatic-action/MDN-sent-automatically; deleted\r\n--b--\r\n"
+    )
+    assert report.parse(raw).kind is Kind.OTHER

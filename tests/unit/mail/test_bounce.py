@@ -159,7 +159,7 @@ def test_ses_and_sparkpost_users_find_their_own_words() -> None:
     verdict = bounce.named("invalid_recipient")
     assert (verdict.ses_type, verdict.ses_subtype, verdict.sparkpost) == (
         "Permanent",
-        "NoEmail",
+        "General",
         10,
     )
 

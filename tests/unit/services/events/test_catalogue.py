@@ -77,7 +77,7 @@ def test_a_bounce_has_its_classes_and_what_was_said() -> None:
 
     assert bounce == {
         "type": "Permanent",
-        "subType": "NoEmail",
+        "subType": "General",
         "class": "invalid_recipient",
         "code": 550,
         "enhanced_code": "5.1.1",

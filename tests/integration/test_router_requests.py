@@ -1,5 +1,6 @@
 """router's RPC on real PostgreSQL: what tenants and the audit ask of it."""
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -105,6 +106,34 @@ def test_a_reschedule_may_come_before_the_message(house: House) -> None:
             await house.of(DeliveryAssigned, envelope.message_id)
             answer = await ask(stub.Reschedule, request)
             assert list(answer.too_late) == [envelope.message_id]
+
+    play(story())
+
+
+def test_a_message_that_is_put_off_lives_as_much_longer(house: House) -> None:
+    """Else it would be out of time before it is due."""
+
+    async def story() -> None:
+        async with house.running(), house.rpc() as (ask, stub):
+            envelope = house.envelope(due_at=later(600))
+            await house.publish(screened(envelope))
+            await house.state(envelope.message_id, "waiting")
+            envelope.due_at.CopyFrom(later(7200))
+            envelope.expires_at.CopyFrom(later(10800))
+            answer = await ask(
+                stub.Reschedule,
+                pb.RescheduleRequest(
+                    tenant_id=house.tenant_id, envelopes=[envelope], due_at=envelope.due_at
+                ),
+            )
+            assert list(answer.rescheduled) == [envelope.message_id]
+        with house.database.connect() as owner:
+            found = owner.execute(
+                "SELECT expires_at - due_at FROM router.messages WHERE message_id = %s",
+                (envelope.message_id,),
+            ).fetchone()
+        assert found
+        assert abs(found[0] - timedelta(hours=1)) < timedelta(seconds=5)  # type: ignore[operator]
 
     play(story())
 

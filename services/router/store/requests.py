@@ -47,7 +47,7 @@ FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(lanes)s:
     %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[], %(envelopes)s::bytea[])
     AS a (message_id, tenant_id, email_id, lane, expires, address_hash, test, envelope)
 ORDER BY message_id
-ON CONFLICT (message_id) DO UPDATE SET due_at = excluded.due_at
+ON CONFLICT (message_id) DO UPDATE SET due_at = excluded.due_at, expires_at = excluded.expires_at
     WHERE held.state IN ('expected', 'waiting', 'held') AND held.tenant_id = excluded.tenant_id
 RETURNING message_id::text, state, lane, extract(epoch FROM due_at)::float8
 """

@@ -163,7 +163,9 @@ def test_on_every_public_rpc_a_foreign_id_is_not_found(
     for method in PUBLIC.methods:
         if "id" not in method.input_type.fields_by_name:
             continue
-        request = GetMessageClass(method.input_type)(id=owner.ids["email_id"])
+        request: Any = GetMessageClass(method.input_type)(id=owner.ids["email_id"])
+        if "scheduled_at" in method.input_type.fields_by_name:
+            request.scheduled_at.GetCurrentTime()
         address = engine.environment["INGEST_GRPC_LISTEN"]
         with pytest.raises(grpc.RpcError) as refused:
             asyncio.run(call(address, PUBLIC, method, request, metadata))

@@ -122,3 +122,50 @@ def test_a_batch_names_what_it_left_out(house: House) -> None:
             assert strict.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
     play(story())
+
+
+def test_a_batch_has_no_more_recipients_than_by_rest(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol()
+            many = email(to=[f"u{n}@x.example" for n in range(50)])
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await door.SendEmailBatch(
+                    pb.SendEmailBatchRequest(emails=[many] * 201), metadata=credentials(house)
+                )
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "10000 recipients" in (refused.value.details() or "")
+
+    play(story())
+
+
+def test_an_email_has_no_more_octets_than_by_rest(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol()
+            file = Attachment(filename="a.bin", content=bytes(40 * 1024 * 1024))
+            request = pb.SendEmailRequest(email=email(attachments=[file]))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await door.SendEmail(request, metadata=credentials(house))
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "larger than 40 MB" in (refused.value.details() or "")
+
+    play(story())
+
+
+def test_a_change_without_a_time_does_not_send_now(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol()
+            soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
+            sent = await door.SendEmail(
+                pb.SendEmailRequest(email=email(scheduled_at=soon)), metadata=credentials(house)
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await door.UpdateEmail(
+                    pb.UpdateEmailRequest(id=sent.id), metadata=credentials(house)
+                )
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+            assert "scheduled_at" in (refused.value.details() or "")
+
+    play(story())

@@ -22,13 +22,15 @@ from contracts.ingest.v1.email_service_pb2_grpc import (
 )
 from kernel import auth, clock
 from kernel.crypto import sha256
+from kernel.errors import BadSetting
 from kernel.telemetry import new_traceparent
 from services.ingest.api.acceptance import Acceptance, Idempotency, Prepared
 from services.ingest.api.emails import Emails
 from services.ingest.api.gate import Caller, Gate, within
 from services.ingest.api.grpc_views import shown, shown_logged
+from services.ingest.api.http import check_size
 from services.ingest.api.resource import Page, iso
-from services.ingest.api.sending import BATCH_MAX, collect
+from services.ingest.api.sending import collect
 from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import Attachment, Email
 from services.ingest.domain.pointers import problem_of
@@ -104,11 +106,10 @@ class EmailService(EmailServiceServicer):
         self, request: pb.SendEmailBatchRequest, context: Context
     ) -> pb.SendEmailBatchResponse:
         caller = await self._admit(context, auth.SENDING_ACCESS)
-        count = len(request.emails)
-        if not 1 <= count <= BATCH_MAX:
-            raise invalid([Fault("#/emails", "too_many", f"a batch has 1 to {BATCH_MAX} emails")])
         valid, faults = collect(
-            count, lambda at: self._read(request.emails[at], caller), request.permissive
+            len(request.emails),
+            lambda at: self._read(request.emails[at], caller),
+            request.permissive,
         )
         if not valid:
             raise invalid(faults)
@@ -148,6 +149,9 @@ class EmailService(EmailServiceServicer):
         self, request: pb.UpdateEmailRequest, context: Context
     ) -> pb.UpdateEmailResponse:
         caller = await self._admit(context)
+        if not request.HasField("scheduled_at"):  # read as a time it would mean now
+            detail = "the field scheduled_at is missing"
+            raise invalid([Fault("#/scheduled_at", "missing_required_field", detail)])
         moved = await self._emails.reschedule(caller, request.id, _time(request.scheduled_at))
         return pb.UpdateEmailResponse(id=moved)
 
@@ -169,6 +173,7 @@ class EmailService(EmailServiceServicer):
         return caller
 
     def _read(self, email: pb.Email, caller: Caller) -> Draft:
+        check_size(email.ByteSize())
         test = caller.key.test
         return draft(email_of(email), clock.now(), test=test, allowed=self._reserved_allowed)
 
@@ -183,7 +188,10 @@ class GrpcServer:
         ]
         self._server = grpc.aio.server(options=options)
         add_EmailServiceServicer_to_server(service, self._server)
-        self.port = self._server.add_insecure_port(listen)
+        try:
+            self.port = self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise BadSetting(f"{listen}: cannot listen there; is the port taken?") from error
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""
@@ -274,7 +282,7 @@ def status_of(problem: Problem) -> status_pb2.Status:
     if problem.faults:
         bad = error_details_pb2.BadRequest()
         for fault in problem.faults:
-            field = fault.pointer.removeprefix("#/").replace("/", ".")
+            field = fault.pointer.lstrip("#/").replace("/", ".")
             bad.field_violations.add(field=field, description=fault.detail, reason=fault.code)
         status.details.add().Pack(bad)
     if problem.retry_after_s is not None:

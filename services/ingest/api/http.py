@@ -92,9 +92,14 @@ async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTE
 
 
 def _checked(body: bytes, bytes_max: int) -> bytes:
-    if len(body) > bytes_max:
-        raise too_large(bytes_max)
+    check_size(len(body), bytes_max)
     return body
+
+
+def check_size(octets: int, bytes_max: int = BODY_BYTES_MAX) -> None:
+    """An email's own limit holds in a batch, and by gRPC, too. Raises Problem."""
+    if octets > bytes_max:
+        raise too_large(bytes_max)
 
 
 async def _chunk(receive: Receive) -> MutableMapping[str, Any]:

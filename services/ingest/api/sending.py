@@ -11,7 +11,7 @@ from kernel.crypto import sha256
 from services.ingest.api.acceptance import Acceptance, Answer, Idempotency, Prepared
 from services.ingest.api.answers import JSON, Headers, encode
 from services.ingest.api.gate import Caller
-from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of
+from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of, check_size
 from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import decode_batch, decode_email
 from services.ingest.domain.pointers import problem_of
@@ -91,6 +91,7 @@ class Sending:
 
     def read(self, body: bytes, *, test: bool) -> Draft:
         """Raises Problem."""
+        check_size(len(body))
         try:
             email = decode_email(body)
         except msgspec.DecodeError as error:
@@ -105,20 +106,20 @@ class Sending:
             items = decode_batch(body)
         except msgspec.DecodeError as error:
             raise problem_of(error) from None
-        if not 1 <= len(items) <= BATCH_MAX:
-            raise _too_many(f"a batch has 1 to {BATCH_MAX} emails")
-        valid, faults = collect(
+        return collect(
             len(items), lambda index: self.read(bytes(items[index]), test=test), permissive
         )
-        if sum(len(one.recipients) for one in valid) > BATCH_MESSAGES_MAX:
-            raise _too_many(f"the emails of a batch have at most {BATCH_MESSAGES_MAX} recipients")
-        return valid, faults
 
 
 def collect(
     count: int, read: Callable[[int], Draft], permissive: bool
 ) -> tuple[list[Draft], list[Fault]]:
-    """Strict: raises Problem with everything that is wrong. Permissive: says what was left out."""
+    """Strict: raises Problem with everything that is wrong. Permissive: says what was left out.
+
+    A batch with too many emails or recipients is refused whole.
+    """
+    if not 1 <= count <= BATCH_MAX:
+        raise _too_many(f"a batch has 1 to {BATCH_MAX} emails")
     valid: list[Draft] = []
     faults: list[Fault] = []
     for index in range(count):
@@ -132,6 +133,8 @@ def collect(
             ]
     if faults and not permissive:
         raise invalid(faults)
+    if sum(len(one.recipients) for one in valid) > BATCH_MESSAGES_MAX:
+        raise _too_many(f"the emails of a batch have at most {BATCH_MESSAGES_MAX} recipients")
     return valid, faults
 
 

@@ -33,7 +33,7 @@ NAMES = {404: "not_found", 405: "method_not_allowed", 413: "message_too_large"}
 ABOUT = """Send email, see where it is, and why it waits.
 
 Authenticate with `Authorization: Bearer <key>`. Errors are RFC 9457 problem details with a `name`.
-Every mutating POST takes an `Idempotency-Key`."""
+Both sends take an `Idempotency-Key`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import socket
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,7 +17,7 @@ from cli.options import DATA, Data
 from kernel import telemetry
 from kernel.embedded import Embedded, EmbeddedError
 from kernel.errors import BadSetting, Unavailable
-from kernel.service import Service, stop_on_signals
+from kernel.service import Service, bad_setting, stop_on_signals
 from kernel.service import run as run_services
 from kernel.settings import Settings, load
 from services.__main__ import create_all
@@ -46,10 +46,18 @@ def run(
         refuse_taken(ports)
         asyncio.run(_run(data, ports, quiet=quiet))
     except (EmbeddedError, BadSetting, NotDelivered, Unavailable) as error:
-        console.print(str(error), style="red", markup=False)
-        raise typer.Exit(2) from error
+        fail(error)
+    except BaseExceptionGroup as group:  # of the engine's loops
+        if (bad := bad_setting(group)) is None:
+            raise
+        fail(bad)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+def fail(error: Exception) -> NoReturn:
+    console.print(str(error), style="red", markup=False)
+    raise typer.Exit(2) from error
 
 
 async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:

@@ -21,7 +21,8 @@ from psycopg.types.array import BaseListDumper, ListDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
-from kernel.errors import Unavailable
+from kernel.backoff import Health, patiently
+from kernel.errors import BadSetting, Unavailable
 
 Params: TypeAlias = Sequence[Any] | dict[str, Any] | None
 Row: TypeAlias = tuple[Any, ...]
@@ -38,6 +39,12 @@ SESSION = {
 # in transaction) and 25006 (standby) are InternalError, while 54000 (a value too long for its
 # index) is OperationalError: retried for ever, one record would close its partition.
 AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57P0", "58")
+
+ABOVE = """
+SELECT rolname, rolsuper OR rolbypassrls OR EXISTS (
+    SELECT FROM pg_class WHERE relowner = pg_roles.oid AND relkind IN ('r', 'p'))
+FROM pg_roles WHERE rolname = current_user
+"""
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
@@ -209,9 +216,25 @@ class Database:
                 raise Unavailable("postgresql") from error
             raise
 
+    async def check_role(self) -> None:
+        """Raises BadSetting for a role that row-level security would not hold back."""
+        async with self.transaction() as tx:
+            [(role, above)] = await tx.rows(ABOVE)
+        if above:
+            raise BadSetting(
+                f"the role {role} is a superuser's or owns tables, and so above row-level "
+                "security: see `obm roles`"
+            )
+
     async def close(self) -> None:
         if self._opened:
             await self._pool.close()
+
+
+async def check_roles(databases: Sequence[Database], health: Health) -> None:
+    """A loop that ends, once they could be asked. Raises BadSetting."""
+    for database in databases:
+        await patiently(database.check_role, health)
 
 
 @lru_cache(maxsize=16)

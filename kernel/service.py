@@ -4,19 +4,26 @@ import asyncio
 import ctypes
 import gc
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
+import uvloop
 from aiohttp import web
 
-from kernel import metrics
+from kernel import metrics, telemetry
 from kernel.backoff import Health, patiently
+from kernel.errors import BadSetting
+from kernel.settings import Settings, load
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+S = TypeVar("S", bound=Settings)
 Close: TypeAlias = Callable[[], Awaitable[None]]
 
+HEARD_WITHIN_S = 10.0  # longer than any loop takes to tidy up
 GC_OBJECTS = 20_000  # new ones between two looks
 # mallopt(3): what may stay free at the top of the heap, and what gets pages of its own.
 M_TRIM_THRESHOLD, TRIM_BYTES = -1, 16 << 20
@@ -41,6 +48,39 @@ class Service:
     health_port: int | None = None
 
 
+def start(name: str, settings: type[S], create: Callable[[S], Service]) -> None:
+    """All of a service's `__main__`. What an operator can put right is told in one line."""
+    try:
+        known = load(settings)
+        telemetry.start(name, known)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(create, known))
+    except BadSetting as error:
+        _refuse(error)
+    except BaseExceptionGroup as group:  # of the loops that ran
+        if (bad := bad_setting(group)) is None:
+            raise
+        _refuse(bad)
+
+
+async def _serve(create: Callable[[S], Service], settings: S) -> None:
+    """What a service is made of wants a running loop."""
+    await run([create(settings)])
+
+
+def _refuse(error: BaseException) -> NoReturn:
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(2) from error
+
+
+def bad_setting(group: BaseExceptionGroup) -> BadSetting | None:
+    """One that is among what loops ended with."""
+    found: BaseException | None = group.subgroup(BadSetting)
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found if isinstance(found, BadSetting) else None
+
+
 async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
     """Run one service in production, all five in one process. Any failure stops all, loudly.
 
@@ -51,8 +91,9 @@ async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None)
     keep_memory()
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(loop()) for service in services for loop in service.loops]
-            tasks += [group.create_task(serve_health(service)) for service in services]
+            loops = [loop for service in services for loop in service.loops]
+            loops += [partial(serve_health, service) for service in services]
+            tasks = [group.create_task(_hold(loop)) for loop in loops]
             group.create_task(_end(services, stop, tasks))
     finally:
         for service in services:
@@ -91,6 +132,21 @@ async def _end(
         task.cancel()
 
 
+async def _hold(loop: Loop) -> None:
+    """Before Python 3.12, asyncio.wait_for loses a cancellation that comes just as it is done, and
+    so do libraries that use it: a loop that has not ended in time is told again."""
+    task = asyncio.create_task(loop())
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=HEARD_WITHIN_S)
+        if task.cancelled():
+            raise
+    task.result()
+
+
 async def _drain(service: Service) -> None:
     service.health.away.add("stopping")
     if service.drain is not None:
@@ -100,8 +156,11 @@ async def _drain(service: Service) -> None:
 
 async def every(interval_s: float, action: Callable[[], Awaitable[None]], health: Health) -> None:
     """A pump: repeat, and wait while infrastructure is away."""
+    task = asyncio.current_task()
     while True:
         await patiently(action, health)
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError  # the action has lost it, see _hold
         await asyncio.sleep(interval_s)
 
 
@@ -112,10 +171,17 @@ async def serve_health(service: Service) -> None:
     runner = web.AppRunner(_health_app(service.health), access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, service.health_host, service.health_port).start()
+        await _listen(runner, service.health_host, service.health_port)
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise BadSetting(f"health port: cannot listen on {host}:{port}: {error}") from error
 
 
 def _health_app(health: Health) -> web.Application:

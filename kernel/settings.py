@@ -1,13 +1,17 @@
 """What every service can be told, from the environment; `--help` prints it with its defaults."""
 
 import sys
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.errors import BadSetting
+
+Level = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
+]
 
 
 class Settings(BaseSettings):
@@ -41,8 +45,10 @@ class Settings(BaseSettings):
     rpc_token: str = Field(
         "", validation_alias="RPC_TOKEN", description="what the services show one another"
     )
-    log_level: str = Field("INFO", validation_alias="LOG_LEVEL", description="DEBUG … ERROR")
-    log_format: str = Field("json", validation_alias="LOG_FORMAT", description="json or console")
+    log_level: Level = Field("INFO", validation_alias="LOG_LEVEL", description="DEBUG … ERROR")
+    log_format: Literal["json", "console"] = Field(
+        "json", validation_alias="LOG_FORMAT", description="json or console"
+    )
     otlp_endpoint: str = Field(
         "",
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -73,7 +79,7 @@ class Settings(BaseSettings):
     @classmethod
     def _not_empty(cls, keys: list[str]) -> list[str]:
         if not keys:
-            raise ValueError("SECRET_KEYS is empty; make a key with `obm secret`")
+            raise ValueError("empty; make a key with `obm secret`")
         return keys
 
 
@@ -95,7 +101,10 @@ def load(settings: type[S], argv: list[str] | None = None) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
-        raise BadSetting(f"{name}: {first['msg']}".strip(": ")) from error
+        field = settings.model_fields.get(name)
+        variable = env_name(settings, name, field) if field else name
+        problem = first["msg"].removeprefix("Value error, ")
+        raise BadSetting(f"{variable}: {problem}".strip(": ")) from error
 
 
 def describe(settings: type[Settings]) -> str:

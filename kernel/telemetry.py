@@ -30,7 +30,7 @@ def start(service: str, settings: Settings) -> None:
     handler.setFormatter(JsonLines(service) if settings.log_format == "json" else Console())
     # Looked up for every line otherwise, and in none of ours.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for noisy in ("faststream", "asyncio", "mail.log", "psycopg.pool"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # To aiokafka a topic that is not there yet, and each try at a broker that is away, is an error;

@@ -14,7 +14,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.backoff import Health
 from kernel.content import open_store
 from kernel.crypto import Secrets
-from kernel.database import Database
+from kernel.database import Database, check_roles
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.rpc import Server
@@ -73,6 +73,7 @@ def create(settings: Settings) -> Service:
         "delivery",
         [
             house.kafka.run,
+            partial(check_roles, (house.database, house.api_database), house.health),
             partial(become_ready, house, tables),
             *create_pumps(house, sender),
             *create_doors(house),

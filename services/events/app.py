@@ -11,7 +11,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, Mess
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.backoff import Health
 from kernel.crypto import Secrets
-from kernel.database import Database
+from kernel.database import Database, check_roles
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.rpc import Server
@@ -66,15 +66,15 @@ def create(settings: Settings) -> Service:
     server = Server(settings.rpc_listen, settings.rpc_token)
     asked = AskedWebhooks(secrets, allowed, webhooks.wake)
     add_EventsServiceServicer_to_server(EventsApi(api, engine, asked), server.grpc)
-    retention = Retention(engine, log_days=settings.log_days)
     return Service(
         "events",
         [
+            partial(check_roles, (engine, api), health),
             kafka.run,
             server.run,
             webhooks.run,
             partial(every, SWEEP_EVERY_S, outbox.sweep, health),
-            partial(every, DAY_S, retention.keep, health),
+            partial(every, DAY_S, Retention(engine, log_days=settings.log_days).keep, health),
         ],
         partial(close, webhooks.drain, outbox.drain, kafka.close, caller.close, api.close,
                 engine.close),

@@ -14,7 +14,7 @@ from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel.backoff import Health
 from kernel.content import ContentStore, open_store
 from kernel.crypto import Secrets, derived_key
-from kernel.database import Database
+from kernel.database import Database, check_roles
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
@@ -107,7 +107,12 @@ def create(settings: Settings) -> Service:
     grpc = GrpcServer(service, settings.grpc_listen)
     return Service(
         name="ingest",
-        loops=[http.run, grpc.run, *loops(settings, ground, room)],
+        loops=[
+            partial(check_roles, (ground.engine, ground.api), ground.health),
+            http.run,
+            grpc.run,
+            *loops(settings, ground, room),
+        ],
         close=ground.close,
         health=ground.health,
         drain=acceptance.idle,

@@ -24,10 +24,24 @@ class Settings(SharedSettings):
     reserved_allowed: str = Field(
         "", description="reserved domains that routes of yours serve, comma-separated: bench.test"
     )
-    router_rpc_address: str = Field("127.0.0.1:8031", validation_alias="ROUTER_RPC_ADDRESS")
-    delivery_rpc_address: str = Field("127.0.0.1:8032", validation_alias="DELIVERY_RPC_ADDRESS")
-    events_rpc_address: str = Field("127.0.0.1:8033", validation_alias="EVENTS_RPC_ADDRESS")
-    shield_rpc_address: str = Field("127.0.0.1:8034", validation_alias="SHIELD_RPC_ADDRESS")
+    router_rpc_address: str = Field(
+        "127.0.0.1:8031",
+        validation_alias="ROUTER_RPC_ADDRESS",
+        description="router, for states, lanes, suppressions",
+    )
+    delivery_rpc_address: str = Field(
+        "127.0.0.1:8032",
+        validation_alias="DELIVERY_RPC_ADDRESS",
+        description="delivery, for what the sandbox took",
+    )
+    events_rpc_address: str = Field(
+        "127.0.0.1:8033",
+        validation_alias="EVENTS_RPC_ADDRESS",
+        description="events, for lists, timelines, webhooks",
+    )
+    shield_rpc_address: str = Field(
+        "127.0.0.1:8034", validation_alias="SHIELD_RPC_ADDRESS", description="shield, for scores"
+    )
 
     lifetime_h: int = Field(72, ge=1, le=240, description="of a message, from when it is due")
     content_margin_days: int = Field(2, ge=1, description="bodies outlive their messages by this")

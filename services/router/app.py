@@ -17,7 +17,7 @@ from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceService
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock
 from kernel.backoff import Health
-from kernel.database import Database
+from kernel.database import Database, check_roles
 from kernel.errors import BadSetting
 from kernel.kafka import Kafka
 from kernel.lease import Lease
@@ -147,6 +147,7 @@ def create(settings: Settings) -> Service:
     return Service(
         "router",
         loops=[
+            partial(check_roles, (parts.engine, parts.api), parts.health),
             parts.kafka.run,
             parts.lease.keep,
             parts.waker.run,

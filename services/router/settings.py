@@ -81,7 +81,7 @@ class Settings(Shared):
     @classmethod
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or min(value) <= 0:
-            raise ValueError("ROUTER_RETRY_SCHEDULE_S needs at least one wait, longer than 0 s")
+            raise ValueError("needs at least one wait, longer than 0 s")
         return value
 
     @field_validator("nameservers", mode="before")

@@ -6,7 +6,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
 from services.delivery.domain.ending import (
     CONNECT,
-    DOT,
     EHLO,
     GREETING,
     MAIL,
@@ -40,10 +39,6 @@ def died_idle(ending: Ending, *, used: int) -> bool:
 def keeps_open(ending: Ending) -> bool:
     """Whether the connection is still of use: the receiver answered, and not with good-bye."""
     return ending.reply is not None and ending.reply.code != SERVICE_CLOSING
-
-
-def may_have_arrived(ending: Ending) -> bool:
-    return ending.step == DOT and ending.reply is None
 
 
 def misrouted(assignment: DeliveryAssigned) -> Ending | None:

@@ -1,0 +1,62 @@
+"""How a service ends."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from kernel import service
+from kernel.backoff import Health
+from kernel.errors import BadSetting
+from kernel.service import Loop, Service, bad_setting, every, run
+
+
+async def tidied_up() -> None:
+    """Nothing to close."""
+
+
+def ended(*loops: Loop) -> None:
+    """A service with these loops, told to stop at once; fails when it does not in 5 s."""
+
+    async def story() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.02, stop.set)
+        one = Service("parcels", loops, tidied_up, Health())
+        await asyncio.wait_for(run([one], stop=stop), 5)
+
+    asyncio.run(story())
+
+
+async def hard_of_hearing() -> None:
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(60)
+    await asyncio.sleep(60)
+
+
+def test_a_loop_that_loses_its_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "HEARD_WITHIN_S", 0.02)
+
+    ended(hard_of_hearing)
+
+
+def test_a_pump_ends_though_its_action_loses_the_cancellation() -> None:
+    async def action() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
+    ended(lambda: every(60.0, action, Health()))
+
+
+def test_a_loop_that_fails_ends_the_others_and_is_told() -> None:
+    async def bad() -> None:
+        raise BadSetting("PORT: taken")
+
+    with pytest.raises(ExceptionGroup) as failed:
+        ended(bad, lambda: asyncio.sleep(60))
+
+    assert str(bad_setting(failed.value)) == "PORT: taken"
+    assert bad_setting(ExceptionGroup("other", [ValueError()])) is None
+
+
+def test_a_loop_may_come_to_its_end_before_the_service_does() -> None:
+    ended(tidied_up, lambda: asyncio.sleep(60))

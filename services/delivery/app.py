@@ -209,7 +209,7 @@ async def become_ready(house: House, tables: Tables) -> None:
 def create_renderer(house: House, tables: Tables) -> Renderer:
     directory = Directory(*tables, Secrets(house.settings.secret_keys))
     store = open_store(house.settings.content_store_url)
-    return Renderer(store, directory, threads=house.settings.signing_threads)
+    return Renderer(store, directory)
 
 
 def create_exchangers(settings: Settings) -> Exchangers:

@@ -1,8 +1,7 @@
-"""From assignments to bytes: bodies fetched by the batch, composed once, signed in threads."""
+"""From assignments to bytes: bodies fetched by the batch, composed once, signed together."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -27,9 +26,10 @@ from services.delivery.domain.rendering import Draft, Letter, Mail, draft, lette
 
 DRAFTS_MAX = 256  # emails whose body is kept, for their other recipients
 DRAFT_BYTES_MAX = 256 * 1024  # a larger one is not kept
-RENDER_BYTES_MAX = 32 * 1024 * 1024  # of bodies, in one batch
+LIGHT_BYTES_MAX = 256 * 1024  # a body above this is worth a thread, and goes alone
+RENDER_BYTES_MAX = 4 * 1024 * 1024  # of bodies, in one batch
 SIGNERS_MAX = 10_000
-SHARE_MIN = 8  # fewer are not worth another thread
+SLICE = 8  # messages made in one go: some five milliseconds, in which nothing else happens here
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,6 +50,8 @@ class Job:
 # A draft is a tenant's: the reference alone would not say so.
 _DraftKey = tuple[str, str, str]
 _Drafts = dict[_DraftKey, Draft]
+_Jobs = Sequence[Job | Ending]
+_Made = tuple[list[Mail | Ending], _Drafts]
 
 
 class Directory:
@@ -103,39 +105,57 @@ def signer_of(domain: Domain, secrets: Secrets) -> Signer:
 class Renderer:
     """Renders by arrival: what is asked for while a batch is made is the next batch.
 
-    The interpreter's lock is free while a key signs, so a batch is shared out to threads.
+    On the loop, not in threads: cryptography keeps the interpreter's lock while a key signs (50.0),
+    and two threads that fight for the lock cost more than they bring. More processors are for more
+    processes.
     """
 
-    def __init__(self, store: ContentStore, directory: Directory, *, threads: int) -> None:
+    def __init__(self, store: ContentStore, directory: Directory) -> None:
         self._store = store
         self._directory = directory
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="dkim")
         self._drafts: _Drafts = {}
-        self._group: Group[Envelope, Mail | Ending] = Group(
+        self._light: Group[Envelope, Mail | Ending] = Group(
             self._render, items_max=64, bytes_max=RENDER_BYTES_MAX
         )
+        self._heavy: Group[Envelope, Mail | Ending] = Group(self._render_aside, items_max=1)
 
     async def render(self, envelope: Envelope) -> Mail | Ending:
         """The message, or why there cannot be one. Raises Unavailable when the store is away."""
         await self._directory.arrive(envelope)
-        return await self._group.submit(envelope, size=envelope.content_bytes)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        size = envelope.content_bytes
+        group = self._light if size <= LIGHT_BYTES_MAX else self._heavy
+        return await group.submit(envelope, size=size)
 
     async def _render(self, envelopes: Sequence[Envelope]) -> list[Mail | Ending]:
         keys = [_key(one) for one in envelopes]
         ready = {key: self._drafts[key] for key in keys if key in self._drafts}
-        references = {key[-1]: None for key in keys if key not in ready}
-        bodies = await self._store.get_many(list(references)) if references else []
-        found = dict(zip(references, bodies, strict=True))
-        return await self._share_out(
-            [
-                self._job(one, key, found.get(key[-1]), ready=ready.get(key))
-                for one, key in zip(envelopes, keys, strict=True)
-            ]
-        )
+        sealed = await self._bodies([key for key in keys if key not in ready])
+        mails: list[Mail | Ending] = []
+        for start in range(0, len(keys), SLICE):
+            part = zip(envelopes[start : start + SLICE], keys[start : start + SLICE], strict=True)
+            jobs = [self._job(one, key, sealed.get(key), ready=ready.get(key)) for one, key in part]
+            made, drafts = make_all(jobs, clock.now())
+            mails += made
+            ready |= drafts
+            self._keep(drafts)
+            await asyncio.sleep(0)
+        return mails
+
+    async def _render_aside(self, envelopes: Sequence[Envelope]) -> list[Mail | Ending]:
+        """Megabytes: most of the work on them leaves the interpreter's lock to others."""
+        keys = [_key(one) for one in envelopes]
+        sealed = await self._bodies(keys)
+        pairs = zip(envelopes, keys, strict=True)
+        jobs = [self._job(one, key, sealed[key], ready=None) for one, key in pairs]
+        mails, _ = await asyncio.to_thread(make_all, jobs, clock.now())
+        return mails
+
+    async def _bodies(self, keys: Sequence[_DraftKey]) -> "dict[_DraftKey, bytes | Missing]":
+        wanted = {key: key[-1] for key in keys}
+        if not wanted:
+            return {}
+        found = await self._store.get_many(list(wanted.values()))
+        return dict(zip(wanted, found, strict=True))
 
     def _job(
         self,
@@ -155,18 +175,6 @@ class Renderer:
             return refused("content_unavailable", "the body is gone from the store")
         return Job(key, envelope, content_key, signer, sealed or b"", ready)
 
-    async def _share_out(self, jobs: Sequence[Job | Ending]) -> list[Mail | Ending]:
-        """Neighbours stay together: they are often the recipients of one email."""
-        share = max(SHARE_MIN, -(-len(jobs) // self._threads))
-        parts = [jobs[start : start + share] for start in range(0, len(jobs), share)]
-        loop, now = asyncio.get_running_loop(), clock.now()
-        done = [loop.run_in_executor(self._pool, make_all, part, now) for part in parts]
-        mails: list[Mail | Ending] = []
-        for made, drafts in await asyncio.gather(*done):
-            mails += made
-            self._keep(drafts)
-        return mails
-
     def _keep(self, drafts: _Drafts) -> None:
         for key, made in drafts.items():
             if len(made.wire) <= DRAFT_BYTES_MAX:
@@ -175,8 +183,8 @@ class Renderer:
             del self._drafts[next(iter(self._drafts))]
 
 
-def make_all(jobs: Sequence[Job | Ending], now: datetime) -> tuple[list[Mail | Ending], _Drafts]:
-    """In a thread: the messages, and the drafts that were made for them.
+def make_all(jobs: _Jobs, now: datetime) -> _Made:
+    """The messages, and the drafts that were made for them.
 
     Step by step: a processor does the same thing again faster than something else.
     """

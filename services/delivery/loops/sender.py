@@ -200,7 +200,6 @@ class Sender:
 
     def stop(self) -> None:
         """What is not at its end by now is for recovery."""
-        self._renderer.close()
         self._draining = True
         for way in self._ways.values():
             way.stop()

@@ -4,31 +4,25 @@
 for a message that was never sent, or for another's, cannot be made up: RFC 5321 §4.5.5 sends
 reports to the reverse path, RFC 3461 §6 allows it to name the message.
 
-The token is in base32 with lower-case letters: local parts are case-sensitive (RFC 5321 §2.4), but
-not every server knows.
+The token is in hexadecimal digits: local parts are case-sensitive (RFC 5321 §2.4), but not every
+server knows. With the prefix it stays below the 64 octets of a local part (§4.5.3.1.1).
 """
 
 import hmac
-from base64 import b32decode
 from hashlib import sha256
 from uuid import UUID
 
 from mail.address import Mailbox
 
 PREFIX = "bounce"
-_MAC_OCTETS = 9  # 72 bits; 16 + 9 octets are 40 characters of base32, exactly
-_TOKEN_LENGTH = 40
-# RFC 4648 §6 in lower case, ten bits as two letters: base64.b32encode takes five times as long.
-_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
-_PAIRS = [first + second for first in _LETTERS for second in _LETTERS]
-_SHIFTS = range(190, -1, -10)
+_MAC_OCTETS = 9  # 72 bits
+_TOKEN_OCTETS = 16 + _MAC_OCTETS
 
 
 def make(message_id: UUID, host: str, *, key: bytes, prefix: str = PREFIX) -> Mailbox:
     """The return path of a message. `key`: at least 16 secret octets; `host` has our MX."""
-    number = int.from_bytes(message_id.bytes + _mac(message_id, key), "big")
-    token = "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
-    return Mailbox("", f"{prefix}+{token}", host)
+    token = message_id.bytes + _mac(message_id, key)
+    return Mailbox("", f"{prefix}+{token.hex()}", host)
 
 
 def parse(local: str, *, keys: tuple[bytes, ...], prefix: str = PREFIX) -> UUID | None:
@@ -37,18 +31,28 @@ def parse(local: str, *, keys: tuple[bytes, ...], prefix: str = PREFIX) -> UUID 
     `keys`: the current one and those before it, so that a rotation loses no bounce. In a whole
     address the part from the @ on is ignored.
     """
-    given, plus, token = local.partition("@")[0].lower().rpartition("+")
-    if not plus or given != prefix or len(token) != _TOKEN_LENGTH:
+    if (message_id := claimed(local, prefix=prefix)) is None:
         return None
+    mac = _raw(local)[16:]
+    known = any(hmac.compare_digest(mac, _mac(message_id, key)) for key in keys)
+    return message_id if known else None
+
+
+def claimed(local: str, *, prefix: str = PREFIX) -> UUID | None:
+    """The message that a return path names, whoever made it up: for who knows better."""
+    given, plus, _ = local.partition("@")[0].lower().rpartition("+")
+    raw = _raw(local)
+    return UUID(bytes=raw[:16]) if plus and given == prefix and raw else None
+
+
+def _raw(local: str) -> bytes:
+    """The octets of a token; none where there is no token."""
+    token = local.partition("@")[0].rpartition("+")[2]
     try:
-        raw = b32decode(token.upper())
+        raw = bytes.fromhex(token)
     except ValueError:
-        return None
-    message_id = UUID(bytes=raw[:16])
-    for key in keys:
-        if hmac.compare_digest(raw[16:], _mac(message_id, key)):
-            return message_id
-    return None
+        return b""
+    return raw if len(raw) == _TOKEN_OCTETS and len(token) == 2 * _TOKEN_OCTETS else b""
 
 
 def _mac(message_id: UUID, key: bytes) -> bytes:

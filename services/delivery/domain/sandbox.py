@@ -1,12 +1,9 @@
 """What the sandbox does with test mail: the part before the @, up to a +, names the scene."""
 
-from base64 import b32decode
 from dataclasses import dataclass
-from uuid import UUID
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-
-TOKEN_LENGTH = 40  # of mail.verp: a message id and its authentication, in base32
+from mail import verp
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +42,5 @@ def scene_of(assignment: DeliveryAssigned) -> Scene:
 
 def message_id_of(return_path: str) -> str | None:
     """The message that a return path claims to be of. Who asks compares it with the journal's."""
-    token = return_path.partition("@")[0].rpartition("+")[2]
-    if len(token) != TOKEN_LENGTH:
-        return None
-    try:
-        return str(UUID(bytes=b32decode(token.upper())[:16]))
-    except ValueError:
-        return None
+    message_id = verp.claimed(return_path)
+    return str(message_id) if message_id else None

@@ -22,7 +22,7 @@ def test_after_a_rotation_old_return_paths_still_count() -> None:
     assert verp.parse(box.local, keys=(NEW,)) is None
 
 
-@given(st.integers(0, 39), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
+@given(st.integers(0, 49), st.sampled_from("0123456789abcdef"))
 def test_a_forged_token_names_nothing(position: int, letter: str) -> None:
     prefix, _, token = verp.make(ONE, "b.a.example", key=OLD).local.rpartition("+")
     forged = token[:position] + letter + token[position + 1 :]

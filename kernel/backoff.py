@@ -36,7 +36,8 @@ async def patiently(attempt: Callable[[], Awaitable[T]], health: Health) -> T:
             result = await attempt()
         except Unavailable as error:
             if str(error) not in met:
-                logger.warning("%s is away: %r", error, error.__cause__)
+                why = f": {error.__cause__!r}" if error.__cause__ else ""
+                logger.warning("%s is away%s", error, why)
             met.add(str(error))
             health.away |= met
             await asyncio.sleep(next(delays))

@@ -73,7 +73,7 @@ class WebhooksApi:
         if problem := problem_of(request.url, self.webhooks.allowed):
             raise Wrong(problem)
         if unknown := sorted(set(request.event_types) - EVENT_TYPES):
-            raise Wrong(f"event_types: {unknown[0]!r} is not a type of event")
+            raise Wrong(f"events: {unknown[0]!r} is not a type of event")
         secret = os.urandom(SECRET_BYTES)
         endpoint = Endpoint(
             uuid7_text(),

@@ -82,15 +82,15 @@ def problem_of(url: str, allowed: tuple[Network, ...]) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError:
-        return "url is not a valid URL"
+        return "endpoint is not a valid URL"
     if len(url) > URL_MAX or any(ord(char) <= 32 or ord(char) == 127 for char in url):
-        return f"url must have at most {URL_MAX} characters and no spaces"
+        return f"endpoint must have at most {URL_MAX} characters and no spaces"
     if parts.scheme not in ("https", "http") or not host:
-        return "url must be an https:// address"
+        return "endpoint must be an https:// address"
     if parts.username is not None or parts.password is not None:
-        return "url must not carry a user name or password"
+        return "endpoint must not carry a user name or password"
     if parts.scheme == "http" and not allowed:
-        return "url must be an https:// address"
+        return "endpoint must be an https:// address"
     return _literal_problem(host, allowed, plain=parts.scheme == "http")
 
 
@@ -99,4 +99,4 @@ def _literal_problem(host: str, allowed: tuple[Network, ...], *, plain: bool) ->
         canonical(host)
     except ValueError:
         return ""  # a name: what it resolves to is looked at on every connection
-    return "" if may_call(host, allowed, plain=plain) else "url must not be a private address"
+    return "" if may_call(host, allowed, plain=plain) else "endpoint must not be a private address"

@@ -1,6 +1,6 @@
 """What every resource needs: who calls, the body in its shape, the answer as JSON."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -12,11 +12,12 @@ from fastapi import Request as Incoming
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kernel import auth
+from kernel.errors import Unavailable
 from services.ingest.api import answers
 from services.ingest.api.gate import Caller, Gate, within
 from services.ingest.api.http import Request, body_of
 from services.ingest.domain.pointers import problem_of
-from services.ingest.domain.problem import Problem, not_found
+from services.ingest.domain.problem import Problem, not_found, unavailable
 
 T = TypeVar("T")
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=100, description="of the page")]
@@ -70,6 +71,14 @@ async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
         return decode(await body_of(request, incoming.receive))
     except msgspec.DecodeError as error:
         raise problem_of(error) from None
+
+
+async def asked(question: Awaitable[T]) -> T:
+    """What our own database answers. Raises Problem."""
+    try:
+        return await question
+    except Unavailable as error:
+        raise unavailable(f"{error} is away") from error
 
 
 def said(what: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -88,5 +88,14 @@ def shown_event(event: LoggedEvent) -> dict[str, object]:
         "recipient": event.recipient,
         "seq": event.seq,
         "created_at": moment(event.created_at),
-        "data": MessageToDict(event.data),
+        "data": whole(MessageToDict(event.data)),
     }
+
+
+def whole(value: object) -> object:
+    """The numbers of a protobuf Struct are all floats: a reply's code is 250, not 250.0."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: whole(one) for name, one in value.items()}
+    return [whole(one) for one in value] if isinstance(value, list) else value

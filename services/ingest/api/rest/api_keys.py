@@ -1,9 +1,8 @@
 """/v1/api-keys: the keys of the caller's tenant. A key is shown once, when it is made."""
 
-from collections.abc import Awaitable
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -14,12 +13,12 @@ from msgspec import Meta
 
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from kernel import auth
-from kernel.errors import Unavailable
 from kernel.ids import time_of, uuid7_text
 from services.ingest.api.gate import Caller
 from services.ingest.api.resource import (
     PROBLEMS,
     Admission,
+    asked,
     body,
     deleted,
     iso,
@@ -30,10 +29,8 @@ from services.ingest.api.resource import (
     shape,
 )
 from services.ingest.domain.email import Strict
-from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryStore
-
-T = TypeVar("T")
 
 
 class NewKey(Strict):
@@ -58,13 +55,13 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
         """`token` is the key: it is stored nowhere, and not shown again."""
         caller = await admission.caller(incoming)
         secret, key = await _new(directory, caller, await body(incoming, decode))
-        await _asked(directory.save(key))
+        await asked(directory.save(key))
         return said({**shown(key), "token": secret}, 201)
 
     @router.get("", summary="List the keys of this key's tenant")
     async def list_keys(incoming: Incoming) -> Response:
         caller = await admission.caller(incoming)
-        found = await _asked(directory.of_tenant(ApiKey, caller.tenant_id))
+        found = await asked(directory.of_tenant(ApiKey, caller.tenant_id))
         return listed(map(shown, found), has_more=False)
 
     @router.delete("/{key_id}", summary="Delete a key")
@@ -72,10 +69,10 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
         """It stops working within a second."""
         caller = await admission.caller(incoming)
         identifier = known_id(key_id, "the API key")
-        for key in await _asked(directory.of_tenant(ApiKey, caller.tenant_id)):
+        for key in await asked(directory.of_tenant(ApiKey, caller.tenant_id)):
             if key.key_id == identifier:
                 key.deleted = True
-                await _asked(directory.save(key))
+                await asked(directory.save(key))
                 return deleted("api_key", identifier)
         raise not_found("the API key")
 
@@ -112,7 +109,7 @@ async def _check_domain(directory: DirectoryStore, caller: Caller, domain_id: st
         raise Problem(403, "restricted_api_key", detail=detail)
     if domain_id:
         account_id = caller.tenant.account_id
-        own = await _asked(directory.domains(caller.tenant_id, account_id))
+        own = await asked(directory.domains(caller.tenant_id, account_id))
         if domain_id not in {one.domain_id for one in own}:
             raise invalid([Fault("#/domain_id", "invalid", "domain_id is not a domain of yours")])
 
@@ -129,13 +126,6 @@ def _end(moment_of_end: datetime | None) -> Timestamp | None:
         return None
     aware = moment_of_end if moment_of_end.tzinfo else moment_of_end.replace(tzinfo=UTC)
     return Timestamp(seconds=int(aware.timestamp()))
-
-
-async def _asked(question: Awaitable[T]) -> T:
-    try:
-        return await question
-    except Unavailable as error:
-        raise unavailable(f"{error} is away") from error
 
 
 def shown(key: ApiKey) -> dict[str, object]:

@@ -1,20 +1,15 @@
 """/v1/domains: what a tenant may send from."""
 
-from collections.abc import Awaitable
-from typing import TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
 from contracts.ingest.v1.directory_pb2 import Domain
-from kernel.errors import Unavailable
 from kernel.ids import time_of
-from services.ingest.api.resource import PROBLEMS, Admission, iso, known_id, listed, said
-from services.ingest.domain.problem import not_found, unavailable
+from services.ingest.api.resource import PROBLEMS, Admission, asked, iso, known_id, listed, said
+from services.ingest.domain.problem import not_found
 from services.ingest.store.directory import DirectoryStore
-
-T = TypeVar("T")
 
 
 def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
@@ -24,7 +19,7 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
     async def list_domains(incoming: Incoming) -> Response:
         caller = await admission.caller(incoming)
         account_id = caller.tenant.account_id
-        found = await _asked(directory.domains(caller.tenant_id, account_id))
+        found = await asked(directory.domains(caller.tenant_id, account_id))
         return listed(map(shown, found), has_more=False)
 
     @router.get("/{domain_id}", summary="One domain")
@@ -32,19 +27,12 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
         caller = await admission.caller(incoming)
         identifier = known_id(domain_id, "the domain")
         account_id = caller.tenant.account_id
-        for one in await _asked(directory.domains(caller.tenant_id, account_id)):
+        for one in await asked(directory.domains(caller.tenant_id, account_id)):
             if one.domain_id == identifier:
                 return said(shown(one))
         raise not_found("the domain")
 
     return router
-
-
-async def _asked(question: Awaitable[T]) -> T:
-    try:
-        return await question
-    except Unavailable as error:
-        raise unavailable(f"{error} is away") from error
 
 
 def shown(domain: Domain) -> dict[str, object]:

@@ -29,7 +29,7 @@ accepted = Counter(
     registry=registry,
 )  # fmt: skip
 accept_seconds = Histogram(
-    "obm_accept_seconds", "From the last byte of a request to its answer.", ["door"],
+    "obm_accept_seconds", "From the head of a request to send one to its answer.", ["door"],
     buckets=ACCEPT_BUCKETS_S, registry=registry,
 )  # fmt: skip
 screened = Counter(

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import sys
 from datetime import UTC, datetime
 
@@ -22,6 +23,7 @@ _tracer: trace.Tracer | None = None
 _share = 0.0
 
 SAMPLED = b"-01"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def start(service: str, settings: Settings) -> None:
@@ -71,6 +73,11 @@ def told(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes | None
     _propagator.inject(carrier, context=trace.set_span_in_context(span))
     span.end()
     return carrier["traceparent"].encode()
+
+
+def traceparent_of(given: str) -> str:
+    """W3C Trace Context of a request: what it brought, else a new one."""
+    return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
 
 
 def new_traceparent() -> str:

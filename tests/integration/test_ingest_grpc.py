@@ -65,7 +65,8 @@ def test_an_email_is_sent_repeated_and_read(house: House) -> None:
                 ),
                 idempotency_key="order-17",
             )  # fmt: skip
-            first = await door.SendEmail(request, metadata=metadata)
+            trace = f"00-{'ab' * 16}-{'cd' * 8}-00"
+            first = await door.SendEmail(request, metadata=(*metadata, ("traceparent", trace)))
             again = await door.SendEmail(request, metadata=metadata)
             assert first.status == "scheduled"
             assert (again.id, again.idempotent_replayed) == (first.id, True)
@@ -76,6 +77,7 @@ def test_an_email_is_sent_repeated_and_read(house: House) -> None:
             assert list(got.email.unavailable) == ["router"]
             told = await house.accepted(first.id, 2)
             assert dict(told[0].tags) == {"kind": "order"}
+            assert told[0].envelope.traceparent == trace
 
     play(story())
 

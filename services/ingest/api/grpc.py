@@ -23,7 +23,7 @@ from contracts.ingest.v1.email_service_pb2_grpc import (
 from kernel import auth, clock
 from kernel.crypto import sha256
 from kernel.errors import BadSetting
-from kernel.telemetry import new_traceparent
+from kernel.telemetry import traceparent_of
 from services.ingest.api.acceptance import Acceptance, Idempotency, Prepared
 from services.ingest.api.emails import Emails
 from services.ingest.api.gate import Caller, Gate, within
@@ -94,7 +94,7 @@ class EmailService(EmailServiceServicer):
             caller,
             [self._read(request.email, caller)],
             respond=_respond_one,
-            traceparent=new_traceparent(),
+            traceparent=traceparent_of(_said(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmail", request),
         )
         said = pb.SendEmailResponse.FromString(answer.response)
@@ -117,7 +117,7 @@ class EmailService(EmailServiceServicer):
             caller,
             valid,
             respond=lambda emails: _respond_batch(emails, faults),
-            traceparent=new_traceparent(),
+            traceparent=traceparent_of(_said(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmailBatch", request),
         )
         said = pb.SendEmailBatchResponse.FromString(answer.response)
@@ -163,12 +163,9 @@ class EmailService(EmailServiceServicer):
         return pb.CancelEmailResponse(id=await self._emails.cancel(caller, request.id))
 
     async def _admit(self, context: Context, scope: str = auth.FULL_ACCESS) -> Caller:
-        metadata = dict(context.invocation_metadata() or ())
         kind, _, address = unquote(context.peer()).partition(":")
         client = address.rpartition(":")[0].strip("[]") if kind.startswith("ip") else ""
-        caller, quota = await self._gate.admit(
-            str(metadata.get("authorization", "")), client, scope=scope
-        )
+        caller, quota = await self._gate.admit(_said(context, "authorization"), client, scope=scope)
         within(quota)
         return caller
 
@@ -200,6 +197,11 @@ class GrpcServer:
             await self._server.wait_for_termination()
         finally:
             await self._server.stop(GRACE_S)
+
+
+def _said(context: Context, name: str) -> str:
+    """A field of the metadata; empty when it is not there."""
+    return str(dict(context.invocation_metadata() or ()).get(name, ""))
 
 
 def email_of(email: pb.Email) -> Email:

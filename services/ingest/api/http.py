@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from typing import Any, TypeAlias
 
 from kernel.ids import random_octets
-from kernel.telemetry import new_traceparent
+from kernel.telemetry import traceparent_of
 from services.ingest.domain.problem import Problem
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -19,7 +19,6 @@ DISCARD_BYTES_MAX = 256 * 1024 * 1024  # read past, so that the client reads its
 DISCARD_S = 30.0
 WHOLE = "obm.answer"  # the extension of ASGI that takes an answer in one piece
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,256}")
 
 
@@ -44,8 +43,7 @@ class Request:
 
     @property
     def traceparent(self) -> str:
-        given = self.header(b"traceparent")
-        return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
+        return traceparent_of(self.header(b"traceparent"))
 
     @property
     def idempotency_key(self) -> str | None:

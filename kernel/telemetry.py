@@ -23,6 +23,7 @@ _tracer: trace.Tracer | None = None
 _share = 0.0
 
 SAMPLED = b"-01"
+SELDOM_S = 30.0
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -33,8 +34,10 @@ def start(service: str, settings: Settings) -> None:
     # Looked up for every line otherwise, and in none of ours.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for noisy in ("faststream", "asyncio", "mail.log", "psycopg.pool"):
+    for noisy in ("faststream", "asyncio", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    # Why there is no connection, a wrong password say; but not at every try.
+    logging.getLogger("psycopg.pool").addFilter(Seldom())
     # To aiokafka a topic that is not there yet, and each try at a broker that is away, is an error;
     # what matters of that is told by kernel.backoff and the heartbeat, once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -85,6 +88,20 @@ def new_traceparent() -> str:
     sampled = _tracer is not None and random.random() < _share
     octets = random_octets(24).hex()
     return f"00-{octets[:32]}-{octets[32:]}-{'01' if sampled else '00'}"
+
+
+class Seldom(logging.Filter):
+    """Lets a line pass when none has for SELDOM_S."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_s = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or record.created - self._passed_s < SELDOM_S:
+            return False
+        self._passed_s = record.created
+        return True
 
 
 class JsonLines(logging.Formatter):

@@ -13,8 +13,9 @@ MAIL, RCPT, DATA, DOT = "mail", "rcpt", "data", "dot"
 
 ENVELOPE_STEPS = frozenset((MAIL, RCPT, DATA))
 SERVICE_CLOSING = 421
-# Permanent by their code, but told to the number of recipients (RFC 5321 §4.5.3.1.10).
-TEMPORARY_CLASSES = frozenset(("too_many_recipients",))
+# Said with a 5yz code by some, and over tomorrow all the same: a full mailbox, a rate, a greylist,
+# the number of recipients (RFC 5321 §4.5.3.1.10).
+LATER = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +63,24 @@ def outcome_of(ending: Ending) -> "events.Outcome.ValueType":
     if ending.refusal:
         return events.OUTCOME_PERMANENT
     if ending.step == DOT:
-        return _after_the_dot(ending.reply)
+        return _after_the_dot(ending)
     if ending.reply is None or ending.step not in ENVELOPE_STEPS:
         return events.OUTCOME_TEMPORARY  # a host that will not talk says nothing of the recipient
-    permanent = ending.reply.is_permanent and bounce_class_of(ending) not in TEMPORARY_CLASSES
-    return events.OUTCOME_PERMANENT if permanent else events.OUTCOME_TEMPORARY
+    return _refusal(ending)
 
 
-def _after_the_dot(reply: Reply | None) -> "events.Outcome.ValueType":
+def _after_the_dot(ending: Ending) -> "events.Outcome.ValueType":
+    reply = ending.reply
     if reply is None or 300 <= reply.code < 400:
         return events.OUTCOME_AMBIGUOUS  # it may have been taken: only its answer would tell
-    if reply.is_positive:
-        return events.OUTCOME_DELIVERED
-    return events.OUTCOME_PERMANENT if reply.is_permanent else events.OUTCOME_TEMPORARY
+    return events.OUTCOME_DELIVERED if reply.is_positive else _refusal(ending)
+
+
+def _refusal(ending: Ending) -> "events.Outcome.ValueType":
+    """Its class decides, not its code alone."""
+    permanent = ending.reply is not None and ending.reply.is_permanent
+    ends = permanent and bounce.named(bounce_class_of(ending)).action not in LATER
+    return events.OUTCOME_PERMANENT if ends else events.OUTCOME_TEMPORARY
 
 
 def bounce_class_of(ending: Ending) -> str:

@@ -43,6 +43,7 @@ class Recovery:
 
     async def recover(self) -> None:
         """Everything that is abandoned just now."""
+        await self._worker.registered.wait()
         if self._worker.steady:
             async with self._database.transaction() as tx:
                 await self._graveyard.bury(tx, but=self._worker.epoch)

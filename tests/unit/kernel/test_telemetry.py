@@ -59,3 +59,14 @@ def test_a_log_line_is_one_json_object_with_everything_about_it() -> None:
     assert line.items() >= {
         "level": "info", "service": "delivery", "event": "delivery.attempted", "message_id": "m",
     }.items()  # fmt: skip
+
+
+def test_a_reason_that_repeats_is_told_seldom() -> None:
+    def line(level: int, at_s: float) -> logging.LogRecord:
+        return logging.makeLogRecord({"levelno": level, "created": at_s})
+
+    seldom = telemetry.Seldom()
+    lines = [(logging.INFO, 0.0), (logging.WARNING, 1.0), (logging.WARNING, 2.0)]
+    told = [seldom.filter(line(level, at_s)) for level, at_s in lines]
+    assert told == [False, True, False]
+    assert seldom.filter(line(logging.WARNING, 40.0))

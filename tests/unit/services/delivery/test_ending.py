@@ -43,6 +43,8 @@ MEANINGS = [
     ("rcpt", 550, "no such user", PERMANENT),
     ("rcpt", 551, "not local", PERMANENT),
     ("rcpt", 552, "too many recipients", TEMPORARY),
+    ("rcpt", 552, "5.2.2 mailbox full", TEMPORARY),
+    ("rcpt", 450, "5.1.1 user unknown", TEMPORARY),
     ("rcpt", 553, "bad mailbox name", PERMANENT),
     ("rcpt", 554, "relay access denied", PERMANENT),
     ("data", 0, "", TEMPORARY),
@@ -59,6 +61,7 @@ MEANINGS = [
     ("dot", 452, "disk full", TEMPORARY),
     ("dot", 550, "spam", PERMANENT),
     ("dot", 552, "too large", PERMANENT),
+    ("dot", 552, "5.2.2 the mailbox is over quota", TEMPORARY),
     ("dot", 554, "transaction failed", PERMANENT),
 ]
 

@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import gc
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -24,6 +25,7 @@ S = TypeVar("S", bound=Settings)
 Close: TypeAlias = Callable[[], Awaitable[None]]
 
 HEARD_WITHIN_S = 10.0  # longer than any loop takes to tidy up
+NICE = 5  # a third of the weight; nothing where there is room
 GC_OBJECTS = 20_000  # new ones between two looks
 # mallopt(3): what may stay free at the top of the heap, and what gets pages of its own.
 M_TRIM_THRESHOLD, TRIM_BYTES = -1, 16 << 20
@@ -48,10 +50,17 @@ class Service:
     health_port: int | None = None
 
 
-def start(name: str, settings: type[S], create: Callable[[S], Service]) -> None:
-    """All of a service's `__main__`. What an operator can put right is told in one line."""
+def start(
+    name: str, settings: type[S], create: Callable[[S], Service], *, gives_way: bool = False
+) -> None:
+    """All of a service's `__main__`. What an operator can put right is told in one line.
+
+    gives_way: to who answers requests on the same processors.
+    """
     try:
         known = load(settings)
+        if gives_way:
+            os.nice(NICE)
         telemetry.start(name, known)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(create, known))

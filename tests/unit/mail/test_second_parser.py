@@ -1,0 +1,70 @@
+"""What is composed is read back as it was by a parser that shares no line with ours or Python's:
+mailparse, in Rust."""
+
+from datetime import UTC, datetime
+
+import fast_mail_parser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail.address import Mailbox
+from mail.compose import Attachment, Email, compose
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+PRINTABLE = st.characters(exclude_categories=("C", "Z"))
+# It takes `=?` for the beginning of an encoded word, as Python does, wherever it stands.
+WORD = st.text(PRINTABLE, min_size=1, max_size=20).filter(lambda text: "=?" not in text)
+PHRASE = st.lists(WORD, min_size=1, max_size=6).map(" ".join)
+LINE = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), max_size=300)
+TEXT = st.lists(LINE, min_size=1, max_size=8).map("\n".join)
+NAME = st.from_regex(r"[A-Za-z0-9éß☃_-]{1,30}\.[a-z]{3}", fullmatch=True)
+FILE = st.builds(Attachment, NAME, st.binary(max_size=400), st.just("application/x-any"))
+SENDER = Mailbox("", "a", "b.example")
+
+
+def read(email: Email) -> fast_mail_parser.PyMail:
+    composed = compose(email)
+    return fast_mail_parser.parse_email(b"".join((*composed.headers, b"\r\n", composed.body)))
+
+
+def lines(text: str) -> str:
+    return text.replace("\r\n", "\n").rstrip("\n")
+
+
+@given(PHRASE)
+def test_a_subject(subject: str) -> None:
+    mail = read(Email(from_=SENDER, to=(SENDER,), subject=subject, date=NOW, text="x"))
+
+    assert mail.subject == subject
+    assert mail.date == "Mon, 23 Nov 2026 12:00:00 +0000"
+
+
+@given(TEXT, TEXT, st.lists(FILE, max_size=3))
+def test_texts_and_attachments(text: str, html: str, files: list[Attachment]) -> None:
+    mail = read(
+        Email(
+            from_=SENDER,
+            to=(SENDER,),
+            subject="s",
+            date=NOW,
+            text=text,
+            html=html,
+            attachments=tuple(files),
+        )
+    )
+
+    assert [lines(one) for one in mail.text_plain] == [lines(text)]
+    assert [lines(one) for one in mail.text_html] == [lines(html)]
+    assert [(one.filename, bytes(one.content)) for one in mail.attachments] == [
+        (one.filename, one.content) for one in files
+    ]
+
+
+@given(TEXT)
+def test_no_field_can_be_made_from_outside(text: str) -> None:
+    """Whatever stands in a text, the header has the fields that we write, and no other."""
+    mail = read(Email(from_=SENDER, to=(SENDER,), subject="s", date=NOW, text=text))
+
+    known = {"Date", "From", "To", "Subject", "MIME-Version", "Content-Type"}
+    assert known <= set(mail.headers) <= known | {"Content-Transfer-Encoding"}
+    assert all(len(values) == 1 for values in mail.headers.values())

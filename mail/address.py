@@ -14,6 +14,8 @@ import idna
 
 from mail import words
 
+_SPECIALS = frozenset('()<>[]:;@\\,."')  # RFC 5322 §3.2.3: a phrase with these is quoted
+
 
 class AddressError(ValueError):
     """The text is not one mailable address; the message says why."""
@@ -235,6 +237,15 @@ def format_mailbox(mailbox: Mailbox) -> str:
     if not name:
         return addr_spec
     return f"{_format_phrase(name)} <{addr_spec}>"
+
+
+def readable(mailbox: Mailbox) -> str:
+    """The mailbox as a person reads it and as `parse` takes it: a name in Unicode (RFC 6532)."""
+    name = mailbox.display_name
+    if name.isascii() and "=?" not in name:
+        return format_mailbox(mailbox)
+    plain = "=?" not in name and not _SPECIALS.intersection(name)
+    return f"{name if plain else _quote(name)} <{canonical(mailbox).address}>"
 
 
 def _format_phrase(name: str) -> str:

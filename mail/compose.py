@@ -64,9 +64,12 @@ class Composed:
         return sum(map(len, self.headers)) + 2 + len(self.body)
 
 
-def compose(email: Email) -> Composed:
-    """The message as bytes. Raises HeaderError, AddressError or MimeError with the reason."""
-    return compose_with(email, mime.text)
+def compose(email: Email, *, eight_bit: bool = False) -> Composed:
+    """The message as bytes, 7-bit unless asked otherwise.
+
+    Raises HeaderError, AddressError or MimeError with the reason.
+    """
+    return compose_with(email, mime.eight_bit_text if eight_bit else mime.text)
 
 
 def compose_with(email: Email, text_part: TextPart) -> Composed:

@@ -14,7 +14,9 @@ from mail import headers, message
 
 _SAFE = bytes([9, 10, *range(32, 127)])
 _ASCII = bytes(range(128))
+_HIGH = bytes(range(128, 256))
 _NARROW = 78  # RFC 5322 §2.1.1: what a line should not exceed
+_LINE_MAX = 998  # §2.1.1 too: what it must not exceed
 _CHUNK = 57 * 16384  # raw octets that become whole lines of base64, a megabyte at a time
 _PLAIN_LIMIT = 1 << 20  # looking at each line of more than this costs more than encoding it
 _QP_LINE = 75  # octets before the `=` of a soft line break
@@ -59,6 +61,16 @@ def text(subtype: str, content: str) -> Part:
     return Part(text_fields(subtype, charset, encoding), body)
 
 
+def eight_bit_text(subtype: str, content: str) -> Part:
+    """The same in eight bits, where lines and characters allow it (RFC 6152: for receivers that offer
+    8BITMIME). Who does not know the receiver writes 7-bit."""
+    data = utf8_lines(content, closed=True)
+    odd = data.translate(None, _SAFE).translate(None, _HIGH)
+    if content.isascii() or odd or not _is_plain(data, _LINE_MAX):
+        return text(subtype, content)
+    return Part(text_fields(subtype, b"utf-8", b"8bit"), data.replace(b"\n", b"\r\n"))
+
+
 def utf8_lines(content: str, *, closed: bool = False) -> bytes:
     """The text in UTF-8, LF line ends, `closed` by one. Raises MimeError for a lone surrogate."""
     try:
@@ -94,8 +106,8 @@ def encode_text(data: bytes, *, plain: bool = True) -> tuple[bytes, bytes]:
     return b"quoted-printable", b"".join(pieces)
 
 
-def _is_plain(data: bytes) -> bool:
-    if len(data) > _PLAIN_LIMIT or max(map(len, data.split(b"\n"))) > _NARROW or b"=_" in data:
+def _is_plain(data: bytes, line_max: int = _NARROW) -> bool:
+    if len(data) > _PLAIN_LIMIT or max(map(len, data.split(b"\n"))) > line_max or b"=_" in data:
         return False
     # mbox writers put > before "From ", which would break the signature; a trailing blank may go.
     return b" \n" not in data and b"\nFrom " not in data and data[:5] != b"From "

@@ -19,7 +19,6 @@ from services.ingest.domain.reserved import Allowed, is_reserved, within
 from services.ingest.domain.schedule import BadTime, when
 
 RECIPIENTS_MAX = 50  # of each field
-SPECIALS = frozenset('()<>[]:;@\\,."')  # RFC 5322 §3.2.3: a phrase with these is quoted
 HEADERS_MAX = 100
 HEADER_CHARS_MAX = 8_000
 PAIRS_MAX = 75  # tags, metadata
@@ -64,9 +63,9 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
     if not test:
         faults += _reserved(named, allowed)
     content = Content(
-        to=[written(box) for box in named["to"]],
-        cc=[written(box) for box in named["cc"]],
-        reply_to=[written(box) for box in reply_to],
+        to=[address.readable(box) for box in named["to"]],
+        cc=[address.readable(box) for box in named["cc"]],
+        reply_to=[address.readable(box) for box in reply_to],
         subject=email.subject,
         html=email.html or "",
         text=email.text or "",
@@ -93,17 +92,6 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
     )
 
 
-def written(box: Mailbox) -> str:
-    """As a person reads it, and as address.parse takes it: names in Unicode, not encoded words."""
-    name = box.display_name
-    if name.isascii() and "=?" not in name:
-        return address.format_mailbox(box)
-    quoted = name.replace("\\", "\\\\").replace('"', '\\"')
-    plain = "=?" not in name and not SPECIALS.intersection(name)
-    shown = name if plain else f'"{quoted}"'
-    return f"{shown} <{address.canonical(box).address}>"
-
-
 @dataclass(frozen=True, slots=True)
 class Sender:
     """mailbox: canonical. shown: as a person reads it."""
@@ -116,7 +104,7 @@ class Sender:
 def sender_of(given: str) -> Sender:
     """Raises AddressError."""
     box = address.parse(given)
-    return Sender(address.canonical(box), written(box))
+    return Sender(address.canonical(box), address.readable(box))
 
 
 def _sender(given: str, faults: list[Fault]) -> Sender | None:

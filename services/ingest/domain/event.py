@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from mail import verp
+from mail import address, verp
 from services.ingest.domain.draft import Draft, Recipient
 
 SUBJECT_CHARS_MAX = 998
@@ -47,7 +47,7 @@ def accepted(
     content = draft.content
     to = list(content.to)
     if sum(map(len, to)) > TO_CHARS_MAX:
-        to = [text.rpartition("<")[2].rstrip(">") for text in to]
+        to = [address.parse(text).address for text in to]
     given_from = getattr(content, "from")
     event = MessageAccepted(
         message_id=ids.message_ids[0],

@@ -1,6 +1,7 @@
 """What is composed is read back as it was by a parser that shares no line with ours or Python's:
 mailparse, in Rust."""
 
+import re
 from datetime import UTC, datetime
 
 import fast_mail_parser
@@ -19,11 +20,14 @@ LINE = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), max_size=300
 TEXT = st.lists(LINE, min_size=1, max_size=8).map("\n".join)
 NAME = st.from_regex(r"[A-Za-z0-9éß☃_-]{1,30}\.[a-z]{3}", fullmatch=True)
 FILE = st.builds(Attachment, NAME, st.binary(max_size=400), st.just("application/x-any"))
+WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,998}\r\n)*\Z")
 SENDER = Mailbox("", "a", "b.example")
 
 
-def read(email: Email) -> fast_mail_parser.PyMail:
-    composed = compose(email)
+def read(email: Email, *, eight_bit: bool = False) -> fast_mail_parser.PyMail:
+    composed = compose(email, eight_bit=eight_bit)
+    assert eight_bit or composed.body.isascii()
+    assert WIRE.match(composed.body)
     return fast_mail_parser.parse_email(b"".join((*composed.headers, b"\r\n", composed.body)))
 
 
@@ -39,8 +43,10 @@ def test_a_subject(subject: str) -> None:
     assert mail.date == "Mon, 23 Nov 2026 12:00:00 +0000"
 
 
-@given(TEXT, TEXT, st.lists(FILE, max_size=3))
-def test_texts_and_attachments(text: str, html: str, files: list[Attachment]) -> None:
+@given(TEXT, TEXT, st.lists(FILE, max_size=3), st.booleans())
+def test_texts_and_attachments(
+    text: str, html: str, files: list[Attachment], eight_bit: bool
+) -> None:
     mail = read(
         Email(
             from_=SENDER,
@@ -50,7 +56,8 @@ def test_texts_and_attachments(text: str, html: str, files: list[Attachment]) ->
             text=text,
             html=html,
             attachments=tuple(files),
-        )
+        ),
+        eight_bit=eight_bit,
     )
 
     assert [lines(one) for one in mail.text_plain] == [lines(text)]
@@ -68,3 +75,11 @@ def test_no_field_can_be_made_from_outside(text: str) -> None:
     known = {"Date", "From", "To", "Subject", "MIME-Version", "Content-Type"}
     assert known <= set(mail.headers) <= known | {"Content-Transfer-Encoding"}
     assert all(len(values) == 1 for values in mail.headers.values())
+
+
+def test_eight_bits_are_used_where_they_may_be() -> None:
+    email = Email(from_=SENDER, to=(SENDER,), subject="s", date=NOW, text="größer")
+
+    assert b"8bit" in b"".join(compose(email, eight_bit=True).headers)
+    assert "größer\r\n".encode() in compose(email, eight_bit=True).body
+    assert compose(email).body.isascii()

@@ -6,7 +6,7 @@ import pytest
 
 from contracts.ingest.v1.events_pb2 import RecipientType
 from mail import address
-from services.ingest.domain.draft import Draft, draft, written
+from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.problem import Problem
 
@@ -94,5 +94,5 @@ def test_tags_and_metadata_leave_room_in_the_event() -> None:
 def test_a_mailbox_is_written_as_people_read_it_and_read_back_the_same(given: str) -> None:
     box = address.parse(given)
 
-    assert address.canonical(address.parse(written(box))) == address.canonical(box)
-    assert "=?" not in written(box)
+    assert address.canonical(address.parse(address.readable(box))) == address.canonical(box)
+    assert "=?" not in address.readable(box)

@@ -48,7 +48,7 @@ def test_all_messages_of_an_email_can_be_told_again_from_the_first() -> None:
 
 
 def test_the_largest_email_fits_into_an_event() -> None:
-    name = '"' + "n" * 1900 + '"'
+    name = '"' + "n" * 950 + '"'
     content = Content(
         subject="ü" * 5_000,
         to=[f"{name} <{'l' * 60}@{'d' * 60}{n}.net>" for n in range(50)],

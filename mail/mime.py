@@ -62,7 +62,7 @@ def text(subtype: str, content: str) -> Part:
 
 
 def eight_bit_text(subtype: str, content: str) -> Part:
-    """The same in eight bits, where lines and characters allow it (RFC 6152: for receivers that offer
+    """The same in eight bits, where lines and characters allow it (RFC 6152: who receives offers
     8BITMIME). Who does not know the receiver writes 7-bit."""
     data = utf8_lines(content, closed=True)
     odd = data.translate(None, _SAFE).translate(None, _HIGH)

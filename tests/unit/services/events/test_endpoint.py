@@ -118,7 +118,7 @@ def test_an_allowed_network_allows_no_other() -> None:
     ],
 )
 def test_such_an_address_cannot_be_an_endpoint(url: str) -> None:
-    assert problem_of(url, ()).startswith("url ")
+    assert problem_of(url, ()).startswith("endpoint ")
 
 
 @pytest.mark.parametrize(

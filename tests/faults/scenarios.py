@@ -48,24 +48,21 @@ class Doomed:
     process: Process
     ahead: deque[str]
     armed: str = ""
-    due_s: float = 0.0
 
     def next(self) -> None:
         """Start again, armed with the next place if there is one."""
         self.armed = self.ahead.popleft() if self.ahead else ""
-        self.due_s = time.monotonic() + PASSED_WITHIN_S
         self.process.start(OBM_FAILPOINTS=self.armed)
 
-    def look(self, world: World) -> None:
-        """When it has died, and as it should, go on."""
+    def died(self, world: World) -> bool:
+        """Whether it has died since the last look, as it should; then it goes on."""
         if self.process.running:
-            if time.monotonic() > self.due_s:
-                raise AssertionError(f"not passed in time: {self.armed}")
-            return
+            return False
         if self.process.wait() != -signal.SIGKILL:
             raise AssertionError(f"ended by itself, armed with {self.armed}")
         world.fell(self.process.name)
         self.next()
+        return True
 
 
 def die_at(world: World, times: int, *, points: Sequence[str]) -> None:
@@ -79,9 +76,22 @@ def die_at(world: World, times: int, *, points: Sequence[str]) -> None:
     for one in doomed:
         one.process.terminate()
         one.next()
-    while doomed := [one for one in doomed if one.armed]:
+    try:
+        await_deaths(world, doomed)
+    finally:
         for one in doomed:
-            one.look(world)
+            if one.armed:  # not to die later, when nobody looks
+                world.kill(one.process.name)
+
+
+def await_deaths(world: World, doomed: Sequence[Doomed]) -> None:
+    """As long as any of them dies, the others may wait: they need each other's work."""
+    died_at_s = time.monotonic()
+    while armed := [one for one in doomed if one.armed]:
+        if any([one.died(world) for one in armed]):
+            died_at_s = time.monotonic()
+        elif time.monotonic() > died_at_s + PASSED_WITHIN_S:
+            raise AssertionError(f"not passed in time: {', '.join(one.armed for one in armed)}")
         time.sleep(0.02)
 
 

@@ -88,7 +88,7 @@ def await_deaths(world: World, doomed: Sequence[Doomed]) -> None:
     """As long as any of them dies, the others may wait: they need each other's work."""
     died_at_s = time.monotonic()
     while armed := [one for one in doomed if one.armed]:
-        if any([one.died(world) for one in armed]):
+        if any(one.died(world) for one in armed):
             died_at_s = time.monotonic()
         elif time.monotonic() > died_at_s + PASSED_WITHIN_S:
             raise AssertionError(f"not passed in time: {', '.join(one.armed for one in armed)}")

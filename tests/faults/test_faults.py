@@ -30,7 +30,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield engine
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)  # a slow machine drains for long
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_message_is_delivered_once_and_flagged_if_not(there: World, name: str) -> None:
     if there.client.stopped:

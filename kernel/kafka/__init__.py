@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
@@ -18,6 +19,7 @@ from contracts.options.v1.options_pb2 import Topic
 from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.kafka.emitter import Emitter
+from kernel.kafka.groups import partitions_of, unread
 from kernel.kafka.reader import BATCH_RECORDS_MAX, Reader, record_of
 from kernel.kafka.topics import create_topics
 from kernel.kafka.whole import whole
@@ -28,6 +30,7 @@ POLL_TIMEOUT_MS = 20  # FastStream waits twice this on an empty poll
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # partitions are kept while we wait for a database
 COMMIT_EVERY_S = 1.0
 HEARTBEAT_EVERY_S = 5.0
+UNREAD_LOOKS = 3  # heartbeats; a rebalance is over by then
 
 logger = logging.getLogger(__name__)
 
@@ -54,21 +57,13 @@ class Kafka:
         self._bootstrap_servers = bootstrap_servers
         self._partitions_max = partitions_max
         self._client = client
-        self._broker = KafkaBroker(
-            bootstrap_servers,
-            client_id=client,
-            consumer_only=True,
-            apply_types=False,
-            allow_auto_create_topics=False,
-            graceful_timeout=drain_s,
-            logger=logging.getLogger("faststream"),
-            log_level=logging.DEBUG,
-        )
+        self._drain_s = drain_s
         self._emitter = Emitter(bootstrap_servers, client, prefix)
         self._topics: dict[str, Topic] = {}
-        self._readers: list[Reader] = []
+        self._streams: dict[str, Stream[Message]] = {}  # by their groups
+        self._readers: list[Reader] = []  # that are at work
+        self._ended = asyncio.get_running_loop().create_future()  # their work
         self._followers: list[partial[Any]] = []
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def declare(self, *events: type[Message]) -> None:
         """Name the events that are consumed or emitted here, so that their topics exist."""
@@ -79,21 +74,7 @@ class Kafka:
     def consume(self, stream: Stream[M], *, group: str) -> None:
         """Each event of the stream, the first class first. Offsets follow once a second."""
         self.declare(*stream.events)
-        reader = Reader(cast(Stream[Message], stream), self.prefix, self._fail)
-        self._readers.append(reader)
-        subscribe = self._broker.subscriber(
-            *(self.prefix + name for name in reader.topics),
-            group_id=self.prefix + group,
-            batch=True,
-            max_records=BATCH_RECORDS_MAX,
-            batch_timeout_ms=POLL_TIMEOUT_MS,
-            max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
-            auto_offset_reset="earliest",
-            ack_policy=AckPolicy.MANUAL,
-            decoder=keep_raw,
-            listener=reader,
-        )
-        subscribe(reader.on_batch)
+        self._streams[self.prefix + group] = cast(Stream[Message], stream)
 
     def follow(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
         """Replay a compacted topic and go on reading; the event is set at its first end."""
@@ -115,19 +96,59 @@ class Kafka:
             group.create_task(self._consume())
 
     async def _consume(self) -> None:
-        await patiently(self._start_broker, self.health)
-        try:
-            await self._failed
-        finally:
-            for reader in self._readers:
-                await reader.commit()
-            await self._broker.stop()  # drains: what is being handled may still publish
+        """Until a reader fails. They are made anew when partitions stay unread."""
+        while True:
+            await self._read()
 
-    async def _start_broker(self) -> None:
+    async def _read(self) -> None:
+        self._ended = asyncio.get_running_loop().create_future()
+        broker = self._new_broker()
+        readers = [self._new_reader(broker, group) for group in self._streams]
+        await patiently(partial(start, broker), self.health)
+        self._readers = readers
         try:
-            await whole(self._broker.start())
-        except KafkaError as error:
-            raise Unavailable("kafka") from error
+            await self._ended
+        finally:
+            self._readers = []
+            for reader in readers:
+                await reader.commit()
+            await self._stop(broker)
+            for reader in readers:
+                reader.ended = True
+
+    def _new_broker(self) -> KafkaBroker:
+        return KafkaBroker(
+            self._bootstrap_servers,
+            client_id=self._client,
+            consumer_only=True,
+            apply_types=False,
+            allow_auto_create_topics=False,
+            graceful_timeout=self._drain_s,
+            logger=logging.getLogger("faststream"),
+            log_level=logging.DEBUG,
+        )
+
+    def _new_reader(self, broker: KafkaBroker, group: str) -> Reader:
+        reader = Reader(self._streams[group], group, self.prefix, self._fail)
+        subscribe = broker.subscriber(
+            *reader.names,
+            group_id=group,
+            batch=True,
+            max_records=BATCH_RECORDS_MAX,
+            batch_timeout_ms=POLL_TIMEOUT_MS,
+            max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            decoder=keep_raw,
+            listener=reader,
+        )
+        subscribe(reader.on_batch)
+        return reader
+
+    async def _stop(self, broker: KafkaBroker) -> None:
+        """Drain: what is being handled may still publish. A consumer that hangs is left behind."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(broker.stop(), self._drain_s + 5)
 
     async def close(self) -> None:
         """After everything that publishes has ended."""
@@ -165,22 +186,37 @@ class Kafka:
         )
 
     def _fail(self, error: BaseException) -> None:
-        if not self._failed.done():
-            self._failed.set_exception(error)
+        if not self._ended.done():
+            self._ended.set_exception(error)
 
     async def _heartbeat(self) -> None:
         """A consumer never says by itself that its broker is away, nor that its topics are."""
+        looks = 0
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY_S)
-            missing = await self._emitter.missing(self._topics)
-            if missing is None:
+            cluster = await self._emitter.cluster()
+            if cluster is None:
                 self.health.away.add("kafka")
-            else:
-                self.health.away.discard("kafka")
-            if missing:
+                continue
+            self.health.away.discard("kafka")
+            if missing := self._topics.keys() - cluster.topics():
                 logger.warning("topics are missing and are made: %s", ", ".join(sorted(missing)))
                 with suppress(Unavailable):
                     await self.create_topics()
+            unread = await self._unread(cluster)
+            looks = looks + 1 if unread else 0
+            if looks == UNREAD_LOOKS and not self._ended.done():
+                logger.warning("nobody reads %s: readers are made anew", sorted(unread))
+                looks = 0
+                self._ended.set_result(None)
+
+    async def _unread(self, cluster: ClusterMetadata) -> set[TopicPartition]:
+        """Partitions that no member of our groups reads. When a topic comes back in the middle of
+        a rebalance, aiokafka may take the assignment without it for the last word."""
+        client = self._emitter.client
+        groups = {reader.group: partitions_of(reader.names, cluster) for reader in self._readers}
+        found = [await unread(client, group, wanted) for group, wanted in groups.items() if client]
+        return set[TopicPartition]().union(*found)
 
     async def _commit_offsets(self) -> None:
         while True:
@@ -222,6 +258,13 @@ class Kafka:
                     on_record(record_of(raw, self.prefix))
             if not replayed.is_set() and await consumer.position(tp) >= end:
                 replayed.set()
+
+
+async def start(broker: KafkaBroker) -> None:
+    try:
+        await whole(broker.start())
+    except KafkaError as error:
+        raise Unavailable("kafka") from error
 
 
 async def keep_raw(batch: KafkaMessage) -> KafkaMessage:

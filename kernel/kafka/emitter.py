@@ -3,11 +3,13 @@
 import asyncio
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
@@ -84,18 +86,22 @@ class Emitter:
             with suppress(KafkaError, TimeoutError):
                 await asyncio.wait_for(producer.stop(), 5)
 
-    async def missing(self, topics: Iterable[str]) -> set[str] | None:
-        """Those of the topics that do not exist; None when the broker is away."""
-        if self._producer is None:
+    @property
+    def client(self) -> AIOKafkaClient | None:
+        """Of the producer, for questions; None when there is none."""
+        return self._producer.client if self._producer else None
+
+    async def cluster(self) -> ClusterMetadata | None:
+        """All topics there are; None when the broker is away."""
+        client = self.client
+        if client is None:
             return None
-        client = self._producer.client
         try:
             if not await client.force_metadata_update():
                 return None
-            known = (await client.fetch_all_metadata()).topics()
+            return await client.fetch_all_metadata()
         except KafkaError:
             return None
-        return set(topics) - set(known)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -27,25 +27,28 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
     """What one consumer has settled, and whose turn it is."""
 
     stream: Stream[Message]
+    group: str
     prefix: str
     fail: Callable[[BaseException], None]
-    topics: list[str] = field(init=False)
+    names: list[str] = field(init=False)  # of the topics, the first class first
     consumer: AIOKafkaConsumer | None = None
     batches: int = 0
-    failed: bool = False
+    ended: bool = False
     settled: dict[TopicPartition, int] = field(default_factory=dict)
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
         self.pace = Pace(self.stream.gather_s)
-        self.topics = [
-            name for event in self.stream.events for name in contract_of(event.DESCRIPTOR).names
+        self.names = [
+            self.prefix + name
+            for event in self.stream.events
+            for name in contract_of(event.DESCRIPTOR).names
         ]
 
     async def on_batch(self, batch: KafkaMessage) -> None:
         # FastStream swallows what a handler raises, SystemExit too, and polls on; a later
         # commit would then skip the batch. So remember the error, and touch nothing more.
-        if self.failed:
+        if self.ended:
             return
         raws = cast(Sequence[ConsumerRecord], batch.raw_message)
         self.consumer = cast(AIOKafkaConsumer, batch.consumer)
@@ -62,12 +65,12 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
                 self.consumer.resume(*self.consumer.assignment())
             await self._take_turns(self.consumer)
         except Exception as error:
-            self.failed = True
+            self.ended = True
             self.fail(error)
 
     @property
     def _takes_turns(self) -> bool:
-        return len(self.topics) > 1 and len(self.stream.events) == 1
+        return len(self.names) > 1 and len(self.stream.events) == 1
 
     async def _take_turns(self, consumer: AIOKafkaConsumer) -> None:
         """Express first, and bulk a tenth: only who surely has records may make others wait.
@@ -77,10 +80,9 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         """
         if not self._takes_turns:
             return
-        classes = [self.prefix + name for name in self.topics]
         assigned = consumer.assignment()
-        express = [tp for tp in assigned if tp.topic == classes[0]]
-        bulk = [tp for tp in assigned if tp.topic != classes[0]]
+        express = [tp for tp in assigned if tp.topic == self.names[0]]
+        bulk = [tp for tp in assigned if tp.topic != self.names[0]]
         self.batches += 1
         consumer.resume(*assigned)
         if not await self._backlog(consumer, express):

@@ -21,6 +21,7 @@ from tests.faults.world import World, wait_until
 PASSED_WITHIN_S = 90.0  # the machine may be busy
 LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
 OFFSETS_BACK = 10_000
+POISON_EVERY_S = 2.0
 
 Act: TypeAlias = Callable[[World, int], None]
 
@@ -264,6 +265,7 @@ def poison(world: World, times: int) -> None:
 
 
 async def produce_poison(bootstrap_servers: str, times: int) -> None:
+    """So slowly that good records are many more: the brake is for when they are not."""
     topics = [
         "ingest.message-accepted.v1.express",
         "shield.message-screened.v1.express",
@@ -276,7 +278,8 @@ async def produce_poison(bootstrap_servers: str, times: int) -> None:
             for topic in topics:
                 for value in (b"\xff\xff", b"", b"\x0a\x05wrong", bytes([number % 256]) * 50):
                     await producer.send(topic, value, key=str(number).encode())
-        await producer.flush()
+            await producer.flush()
+            await asyncio.sleep(POISON_EVERY_S)
 
 
 def rounds(points: Sequence[str]) -> list[tuple[str, ...]]:

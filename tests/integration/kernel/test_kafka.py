@@ -10,6 +10,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MESSAGE_CLASS_EXPRESS, MessageClass
@@ -257,6 +259,30 @@ def test_a_million_newsletters_do_not_stand_before_a_password_reset(bench: Bench
         last_express = max(n for n, kind in enumerate(served) if kind == MESSAGE_CLASS_EXPRESS)
         bulk_before = served[:last_express].count(MESSAGE_CLASS_BULK)
         assert 0 < bulk_before < 2000  # a tenth of the turns, and the first batch
+
+    play(bench, story())
+
+
+def test_a_partition_that_nobody_reads_gets_a_reader(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when topics come back in the middle of a rebalance: nothing is assigned, for good."""
+    monkeypatch.setattr("kernel.kafka.HEARTBEAT_EVERY_S", 0.3)
+    real = RoundRobinPartitionAssignor.assign
+    gone = ClusterMetadata()
+    clusters = [gone]
+
+    def assign(cluster: ClusterMetadata, members: Any) -> Any:  # noqa: ANN401 - aiokafka's own
+        return real(clusters.pop() if clusters else cluster, members)
+
+    monkeypatch.setattr(RoundRobinPartitionAssignor, "assign", assign)
+
+    async def story() -> None:
+        await bench.produce(*(screened() for _ in range(20)))
+        async with bench.consumer():
+            await bench.settled()
+        assert not clusters
+        assert len(await bench.closed()) == 20
 
     play(bench, story())
 

@@ -1,0 +1,41 @@
+"""Who reads what."""
+
+from collections.abc import Collection
+
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import DescribeGroupsRequest
+
+SETTLED = {"Stable", "Empty", "Dead"}  # the others are on their way
+
+
+def partitions_of(topics: Collection[str], cluster: ClusterMetadata) -> set[TopicPartition]:
+    return {
+        TopicPartition(topic, partition)
+        for topic in topics
+        for partition in cluster.partitions_for_topic(topic) or ()
+    }
+
+
+async def unread(
+    client: AIOKafkaClient, group: str, partitions: set[TopicPartition]
+) -> set[TopicPartition]:
+    """Those that no member of the group reads; none while the group is making up its mind, or
+    nobody can be asked."""
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        answer = await client.send(node, DescribeGroupsRequest([group]))
+    except KafkaError:
+        return set()
+    code, _, state, _, _, members, *_ = answer.groups[0]
+    if code or state not in SETTLED:
+        return set()
+    return partitions.difference(*(assigned(member[-1]) for member in members))
+
+
+def assigned(assignment: bytes) -> list[TopicPartition]:
+    """What a member has been given; nothing before its first assignment."""
+    return ConsumerProtocol.ASSIGNMENT.decode(assignment).partitions() if assignment else []

@@ -54,32 +54,43 @@ class Client:
         self._stop.clear()
         self.start()
 
+    def burst(self, key: str, sender: str, number: int) -> list[str]:
+        """So many at once, from another customer; their recipients."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
+        recipients = [self._next(deferred_every=0) for _ in range(number)]
+        for recipient in recipients:
+            self._send(connection, recipient, key=key, sender=sender)
+        connection.close()
+        return recipients
+
     def _work(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
         pause_s = self.threads / self.rate_per_s
         while not self._stop.is_set():
             began = time.monotonic()
-            self._send(connection, self._next())
+            self._send(connection, self._next(), key=self.key, sender=self.sender)
             self._stop.wait(max(0.0, pause_s - (time.monotonic() - began)))
         connection.close()
 
-    def _next(self) -> str:
+    def _next(self, *, deferred_every: int = DEFERRED_EVERY) -> str:
         with self._lock:
             self._serial += 1
-            deferred = "defer1+" if self._serial % DEFERRED_EVERY == 0 else ""
+            deferred = "defer1+" if deferred_every and not self._serial % deferred_every else ""
             return f"{deferred}u{self._serial}@site{self._serial % 4}.obm-faults.net"
 
-    def _send(self, connection: http.client.HTTPConnection, recipient: str) -> None:
+    def _send(
+        self, connection: http.client.HTTPConnection, recipient: str, *, key: str, sender: str
+    ) -> None:
         body = json.dumps(
             {
-                "from": self.sender,
+                "from": sender,
                 "to": recipient,
                 "subject": f"Your order {recipient}",
                 "text": f"Dear {recipient}, thank you for your order.\n" * 20,
             }
         )
         headers = {
-            "Authorization": f"Bearer {self.key}",
+            "Authorization": f"Bearer {key}",
             "Content-Type": "application/json",
             "Idempotency-Key": f"{self.seed}-{recipient}",
         }

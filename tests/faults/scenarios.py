@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
+import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -16,12 +17,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from cli.environment import SERVICES, Ports, addresses
 from cli.processes import Process
 from tests.faults.points import FREEZING_ROUNDS, POINTS
-from tests.faults.world import World, wait_until
+from tests.faults.world import World, lines, wait_until
+from tests.support.customers import add_webhook, change_tenant, make_customer
 
 PASSED_WITHIN_S = 90.0  # the machine may be busy
 LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
 OFFSETS_BACK = 10_000
 POISON_EVERY_S = 2.0
+CAP = 50
 
 Act: TypeAlias = Callable[[World, int], None]
 
@@ -202,6 +205,41 @@ def replica(world: World, name: str) -> Process:
     return Process(name, {**own, **theirs}, world.folder / "logs" / f"{name}-second.log")
 
 
+def capped(world: World, times: int) -> None:
+    """The one who counts is killed in the middle of a burst, a second one takes over: together
+    they let as many leave as the cap allows."""
+    first = world.processes["router"]
+    second = replica(world, first.name)
+    for turn in range(times):
+        customer = make_customer(world.environment, f"capped{world.faults}.obm-sender.net")
+        change_tenant(world.environment, customer.tenant_id, per_day_max=CAP)
+        add_webhook(world.client.port, customer.api_key, world.webhook_url)
+        second.start()
+        second.await_ready()
+        sender = f"orders@capped{world.faults}.obm-sender.net"
+        killer = threading.Timer(world.moment_s(turn), world.kill, (first.name,))
+        killer.start()
+        recipients = world.client.burst(customer.api_key, sender, 4 * CAP)
+        killer.join()
+        wait_until(partial(arrived, world, recipients, CAP), PASSED_WITHIN_S, "less than the cap")
+        first.start()
+        first.await_ready()
+        world.pause(turn)
+        if (left := arrivals(world, recipients)) != CAP:
+            raise AssertionError(f"{left} left under a cap of {CAP}")
+        change_tenant(world.environment, customer.tenant_id, per_day_max=0)
+        second.terminate()
+
+
+def arrived(world: World, recipients: Collection[str], number: int) -> bool:
+    return arrivals(world, recipients) >= number
+
+
+def arrivals(world: World, recipients: Collection[str]) -> int:
+    """How many of them the sink has seen."""
+    return len({line["recipient"] for line in lines(world.folder / "sink.jsonl")} & {*recipients})
+
+
 def offsets_back(world: World, times: int) -> None:
     """Every group reads its last 10,000 records of every partition again."""
     for _ in range(times):
@@ -313,6 +351,7 @@ def _all() -> list[Scenario]:
             Scenario(f"successor at {point}", partial(successor, point=point), times=3)
             for point in ("router.tick.in_transaction", "delivery.body_sent")
         ),
+        Scenario("capped", capped, times=5),
         Scenario("offsets back", offsets_back, times=5),
         Scenario("rebalance", rebalance, times=5),
         Scenario("kafka away", kafka_away, times=12),

@@ -64,6 +64,7 @@ class World:
     processes: Processes
     environment: Mapping[str, str]
     sink: Started
+    webhook_url: str
     client: Client
     seed: int = 0
     at_data_sent: int = 0
@@ -93,9 +94,12 @@ class World:
         self.processes[name].kill()
         self.fell(name)
 
+    def moment_s(self, turn: int) -> float:
+        """It differs from turn to turn, and is the same for the same seed."""
+        return random.Random(f"{self.seed} {turn}").uniform(0.3, 2.0)
+
     def pause(self, turn: int) -> None:
-        """A moment that differs from turn to turn, and is the same for the same seed."""
-        time.sleep(random.Random(f"{self.seed} {turn}").uniform(0.3, 2.0))
+        time.sleep(self.moment_s(turn))
 
     def kill_kafka(self) -> None:
         self.pair.kafka.kill()
@@ -172,15 +176,14 @@ def world(folder: Path, *, seed: int, rate_per_s: float, audited: bool = False) 
         processes = Processes(settings, folder)
         stack.callback(processes.stop)
         processes.start()
-        add_webhook(
-            ports.ingest_http, customer.api_key, f"http://127.0.0.1:{webhooks.told['port']}/"
-        )
+        webhook_url = f"http://127.0.0.1:{webhooks.told['port']}/"
+        add_webhook(ports.ingest_http, customer.api_key, webhook_url)
         client = Client(
             ports.ingest_http, customer.api_key, f"orders@{SENDER_DOMAIN}", rate_per_s, seed
         )
         stack.callback(client.stop)
         client.start()
-        yield World(folder, pair, processes, settings, sites, client, seed)
+        yield World(folder, pair, processes, settings, sites, webhook_url, client, seed)
 
 
 def routes_file(folder: Path, sites: Started) -> Path:

@@ -11,17 +11,30 @@ from services.ingest.settings import Settings
 
 def make_customer(environment: Mapping[str, str], domain: str, *, test: bool = False) -> Customer:
     """An account with a tenant, a domain and a key. environment: of the engine."""
-    settings = Settings(
+
+    async def make() -> Customer:
+        async with opened(settings(environment)) as customers:
+            return await customers.add_customer(domain, test=test)
+
+    return asyncio.run(make())
+
+
+def change_tenant(environment: Mapping[str, str], tenant: str, **fields: object) -> None:
+    """tenant: its id. fields: those that change."""
+
+    async def change() -> None:
+        async with opened(settings(environment)) as customers:
+            await customers.change_tenant(tenant, fields)
+
+    asyncio.run(change())
+
+
+def settings(environment: Mapping[str, str]) -> Settings:
+    return Settings(
         engine_database_url=environment["INGEST_ENGINE_DATABASE_URL"],
         api_database_url=environment["INGEST_API_DATABASE_URL"],
         secret_keys=[environment["SECRET_KEYS"]],
     )
-
-    async def make() -> Customer:
-        async with opened(settings) as customers:
-            return await customers.add_customer(domain, test=test)
-
-    return asyncio.run(make())
 
 
 def add_webhook(port: int, key: str, url: str) -> str:

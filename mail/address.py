@@ -281,3 +281,10 @@ def split_list(text: str) -> Iterator[str]:
             yield text[start:index].strip()
             start = index + 1
     yield text[start:].strip()
+
+
+def domain_of(text: str) -> str:
+    """What stands behind the last @ of a mailbox, display name or not, in lower case. Unchecked:
+    for looking at what strangers wrote, where `parse` would refuse.
+    """
+    return text.rpartition("@")[2].strip(" <>\"'\t").lower()

@@ -134,3 +134,17 @@ def test_a_name_survives_the_header(name: str) -> None:
     import unicodedata
 
     assert address.parse(shown).display_name == unicodedata.normalize("NFC", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a@B.Example", "b.example"),
+        ('"ceo@acme.example" <x@evil.example>', "evil.example"),
+        ("Ann <a@b.example> ", "b.example"),
+        ("nobody", "nobody"),
+        ("", ""),
+    ],
+)
+def test_whose_an_address_is_can_be_told_of_any_text(text: str, expected: str) -> None:
+    assert address.domain_of(text) == expected

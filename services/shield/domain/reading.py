@@ -3,29 +3,17 @@
 Work is bounded whatever the size of the message: `Limits` says how much is read.
 """
 
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from selectolax.lexbor import LexborCSSSelector, LexborHTMLParser, LexborNode
-
 from contracts.ingest.v1.content_pb2 import Attachment, Content
-from services.shield.domain.links import Link, Place, link, mail_domain, urls
+from mail import html as mail_html
+from mail.address import domain_of
+from mail.plain import line, plain
+from mail.url import urls
+from services.shield.domain.links import Link, Place, link
 
-# Soft hyphen, zero-width space and its kin, BOM: they cut words that a reader sees whole.
-INVISIBLE = "\xad\u200b\u200c\u200d\u2060\ufeff\u034f\u180e"
-# White space to Python's text and not to its bytes.
-SPACES = "\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-ODD = re.compile(f"[{INVISIBLE}{SPACES}]")
-COMMON = bytes(each for each in range(128) if chr(each) not in SPACES)
-LEFT_OPEN_MAX = 5000
-DEEP_CHARS = 20_000
 FIELD_CHARS = 998  # RFC 5322 §2.1.1
-ELEMENTS = "a,area,img,form,input,iframe,body script,body style"
-UNSEEN = ["script", "style", "title"]
-# One for all pages: to make one takes longer than to use it. It holds nothing between two finds.
-SELECTOR: LexborCSSSelector = LexborCSSSelector()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +22,6 @@ class Limits:
     text_chars: int = 100_000
     links: int = 500
     attachments: int = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The HTML part, parsed. `text` is what is written in it, in one line."""
-
-    text: str = ""
-    lower_text: bytes = b""  # the same in lower case, in UTF-8
-    links: Sequence[Link] = ()
-    tags: Sequence[str] = ()  # of each of its ELEMENTS
-    passwords: int = 0  # fields that ask for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +36,8 @@ class Reading:
     text: str  # and in one line
     html: str  # the HTML part, as much of it as is read
     markup: bytes  # and in UTF-8
-    page: Page
+    page: mail_html.Page
+    page_text: str  # what is written in it, in one line
     words: str  # the longer of the two bodies, in one line
     links: Sequence[Link]  # of both parts, the first of each address
     places: Mapping[Place, Sequence[Link]]  # the same by where they lead, in the order of the first
@@ -72,26 +50,28 @@ def read(content: Content, limits: Limits) -> Reading:
     source = content.text[: limits.text_chars]  # a copy each time it is asked for
     html = content.html[: limits.html_chars]
     markup = html.encode()
-    page = parse(html, markup, limits) if html else Page()
+    page = mail_html.read(markup, links=limits.links) if html else mail_html.Page()
     attachments = content.attachments[: limits.attachments]
-    links = unique([*page.links, *map(link, urls(source)[: limits.links])])
+    links = unique([*web(page.links), *map(link, urls(source)[: limits.links])])
     text, lower_text = line(source)
+    page_text, lower_page = line(page.text) if html else ("", b"")
     lines = [
-        lower("\n".join(fields(content, attachments, links))),
+        "\n".join(fields(content, attachments, links)).lower().encode(),
         b"body: " + lower_text,
-        b"body: " + page.lower_text if page.text != text else b"",
+        b"body: " + lower_page if page_text != text else b"",
     ]
     return Reading(
         content=content,
         sender=sender,
-        sender_domain=mail_domain(sender),
+        sender_domain=domain_of(sender),
         subject=short(content.subject),
         source=source,
         text=text,
         html=html,
         markup=markup,
         page=page,
-        words=max(text, page.text, key=len),
+        page_text=page_text,
+        words=max(text, page_text, key=len),
         links=links,
         places=by_place(links),
         attachments=attachments,
@@ -115,66 +95,10 @@ def short(text: str) -> str:
     return plain(text[:FIELD_CHARS])
 
 
-def parse(html: str, markup: bytes, limits: Limits) -> Page:
-    tree = LexborHTMLParser(shallow(html, markup))
-    nodes = SELECTOR.find(ELEMENTS, tree.root) if tree.root else []
-    tags = [node.tag or "" for node in nodes]
-    anchors = [n for n, tag in zip(nodes, tags, strict=True) if tag in {"a", "area"}]
-    links = [
-        link(node.attrs.get("href") or "", node.text_lexbor()) for node in anchors[: limits.links]
-    ]
-    passwords = sum(kind(node) == "password" for node in nodes if node.tag == "input")
-    if "style" in tags or "script" in tags:
-        tree.strip_tags(UNSEEN)
-    text, lower_text = line(tree.body.text(separator=" ", skip_empty=True) if tree.body else "")
-    return Page(
-        text=text,
-        lower_text=lower_text,
-        links=[each for each in links if each.place.host],
-        tags=tags,
-        passwords=passwords,
-    )
-
-
-def shallow(html: str, markup: bytes) -> str | bytes:
-    """The page, or where it leaves thousands of elements open, the beginning of it: the time to
-    parse grows with the square of the depth."""
-    if len(html) <= DEEP_CHARS:
-        return markup
-    left_open = html.count("<") - 2 * html.count("</")
-    return markup if left_open < LEFT_OPEN_MAX else html[:DEEP_CHARS]
-
-
-def kind(node: LexborNode) -> str:
-    return (node.attrs.get("type") or "").lower()
-
-
-def plain(text: str) -> str:
-    """One line, single spaces, wide and mathematical letters folded, nothing invisible."""
-    text = " ".join(text.split())
-    if not text.isascii():
-        for each in INVISIBLE:  # eight searches cost a tenth of one translate
-            text = text.replace(each, "")
-        text = unicodedata.normalize("NFKC", text)
-    return text
-
-
-def lower(text: str) -> bytes:
-    return text.lower().encode()
-
-
-def line(text: str) -> tuple[str, bytes]:
-    """A long text, plain, and the same in lower case. By way of bytes, which are quicker to cut and
-    to change, where there is nothing odd and no capital among the letters beyond ASCII."""
-    encoded = text.encode()
-    letters = encoded.translate(None, COMMON).decode()
-    if ODD.search(letters) or letters != letters.lower():
-        text = plain(text)
-        return text, lower(text)
-    encoded = b" ".join(encoded.split())
-    cut = encoded.decode()
-    text = unicodedata.normalize("NFKC", cut)
-    return text, encoded.lower() if text == cut else lower(text)
+def web(links: Iterable[mail_html.Link]) -> list[Link]:
+    """Those that lead to a host."""
+    found = [link(href, text) for href, text in links]
+    return [each for each in found if each.place.host]
 
 
 def unique(links: Iterable[Link]) -> list[Link]:

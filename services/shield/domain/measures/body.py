@@ -30,7 +30,7 @@ def html_only(reading: Reading, _: Terms) -> Finding:
 
 def html_per_word(reading: Reading, _: Terms) -> Finding:
     """Characters of markup for each that is read."""
-    return Finding(len(reading.html) / (len(reading.page.text) + 1))
+    return Finding(len(reading.html) / (len(reading.page_text) + 1))
 
 
 def words(reading: Reading, _: Terms) -> Finding:

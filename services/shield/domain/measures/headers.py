@@ -3,7 +3,8 @@
 import re
 from functools import lru_cache
 
-from services.shield.domain.links import belongs, mail_domain, pieces, registered
+from mail.address import domain_of
+from services.shield.domain.links import belongs, pieces, registered
 from services.shield.domain.measures.finding import NONE, Finding, Measure, Need, Terms, counted
 from services.shield.domain.reading import Reading
 
@@ -63,13 +64,13 @@ def from_freemail(reading: Reading, terms: Terms) -> Finding:
 
 def reply_to_freemail(reading: Reading, terms: Terms) -> Finding:
     """Answers go to a free mailbox although the sender has a domain."""
-    hosts = [mail_domain(each) for each in reading.content.reply_to]
+    hosts = [domain_of(each) for each in reading.content.reply_to]
     free = [each for each in hosts if each in terms.among("freemail")]
     return Finding(float(bool(free) and reading.sender_domain not in free), free[0] if free else "")
 
 
 def reply_to_elsewhere(reading: Reading, _: Terms) -> Finding:
-    hosts = {mail_domain(each) for each in reading.content.reply_to}
+    hosts = {domain_of(each) for each in reading.content.reply_to}
     own = registered(reading.sender_domain)
     others = [each for each in hosts if registered(each) != own]
     return Finding(len(others), others[0] if others else "")

@@ -6,7 +6,7 @@ from zipfile import ZipFile
 import pytest
 
 from contracts.ingest.v1.content_pb2 import Attachment
-from services.shield.domain.links import authority, registered
+from services.shield.domain.links import registered
 from tests.unit.services.shield.letters import HOLD, letter, opinion, rules
 
 
@@ -24,28 +24,6 @@ def zipped(*names: str) -> bytes:
         for name in names:
             archive.writestr(name, b"content")
     return buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://example.com/a", ("", "example.com", "")),
-        (
-            "http://bank.example@elsewhere.example:8080/",
-            ("bank.example", "elsewhere.example", "8080"),
-        ),
-        ("http://a@b@host.example/", ("a@b", "host.example", "")),
-        ("https:\\\\host.example\\path", ("", "host.example", "")),
-        ("//host.example?x=@y", ("", "host.example", "")),
-        ("http://[2001:db8::1]:80/", ("", "[2001:db8::1]", "80")),
-        ("mailto:ana@host.example", ("", "", "")),
-        ("#top", ("", "", "")),
-    ],
-)
-def test_the_host_of_a_link_is_the_one_that_browsers_go_to(
-    url: str, expected: tuple[str, str, str]
-) -> None:
-    assert authority(url) == expected
 
 
 @pytest.mark.parametrize(

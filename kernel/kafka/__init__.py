@@ -206,7 +206,8 @@ class Kafka:
             unread = await self._unread(cluster)
             looks = looks + 1 if unread else 0
             if looks == UNREAD_LOOKS and not self._ended.done():
-                logger.warning("nobody reads %s: readers are made anew", sorted(unread))
+                topics = ", ".join(sorted({tp.topic for tp in unread}))
+                logger.warning("nobody reads all of %s: readers are made anew", topics)
                 looks = 0
                 self._ended.set_result(None)
 

@@ -1,6 +1,5 @@
 """What can go wrong, one function each: it acts on a world under load and leaves it alive."""
 
-import asyncio
 import signal
 import threading
 import time
@@ -11,19 +10,15 @@ from functools import partial
 from itertools import zip_longest
 from typing import TypeAlias
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
-
 from cli.environment import SERVICES, Ports, addresses
 from cli.processes import Process
+from tests.faults.broker import kafka_away, kafka_wiped, kill_kafka, offsets_back, poison
 from tests.faults.points import FREEZING_ROUNDS, POINTS
 from tests.faults.world import World, lines, wait_until
 from tests.support.customers import add_webhook, change_tenant, make_customer
 
 PASSED_WITHIN_S = 90.0  # the machine may be busy
 LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
-OFFSETS_BACK = 10_000
-POISON_EVERY_S = 2.0
 CAP = 50
 
 Act: TypeAlias = Callable[[World, int], None]
@@ -112,13 +107,6 @@ def kill_services(world: World, times: int, *, names: Sequence[str]) -> None:
             world.processes[name].start()
         for name in names:
             world.processes[name].await_ready()
-
-
-def kill_kafka(world: World, times: int) -> None:
-    for turn in range(times):
-        world.pause(turn)
-        world.kill_kafka()
-        world.pair.kafka.start()
 
 
 def kill_postgres(world: World, times: int) -> None:
@@ -238,86 +226,6 @@ def arrived(world: World, recipients: Collection[str], number: int) -> bool:
 def arrivals(world: World, recipients: Collection[str]) -> int:
     """How many of them the sink has seen."""
     return len({line["recipient"] for line in lines(world.folder / "sink.jsonl")} & {*recipients})
-
-
-def offsets_back(world: World, times: int) -> None:
-    """Every group reads its last 10,000 records of every partition again."""
-    for _ in range(times):
-        for process in world.processes.all()[::-1]:
-            process.terminate()
-        world.note_data_sent()
-        asyncio.run(set_offsets_back(world.pair.bootstrap_servers))
-        world.faults += 1
-        for process in world.processes.all():
-            process.start()
-        for process in world.processes.all():
-            process.await_ready()
-        time.sleep(3)
-
-
-async def set_offsets_back(bootstrap_servers: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
-    await admin.start()
-    try:
-        groups = [group for group, *_ in await admin.list_consumer_groups()]
-        committed = {group: await admin.list_consumer_group_offsets(group) for group in groups}
-    finally:
-        await admin.close()
-    for group, offsets in committed.items():
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap_servers, group_id=group, enable_auto_commit=False
-        )
-        async with consumer:
-            consumer.assign(list(offsets))
-            back = {tp: max(0, at.offset - OFFSETS_BACK) for tp, at in offsets.items()}
-            if back:
-                await consumer.commit(back)
-
-
-def kafka_away(world: World, times: int) -> None:
-    """No broker for long; accepts go on."""
-    before = len(world.client.accepted)
-    world.kill_kafka()
-    time.sleep(10 * times)
-    if len(world.client.accepted) <= before:
-        raise AssertionError("nothing was accepted while Kafka was away")
-    world.pair.kafka.start()
-    world.note_data_sent()
-
-
-def kafka_wiped(world: World, times: int) -> None:
-    """The broker's disk is lost, PostgreSQL is kept: the audit brings everything to its end."""
-    for turn in range(times):
-        world.pause(turn)
-        world.kill_kafka()
-        world.pair.kafka.wipe()
-        world.pair.kafka.start()
-        time.sleep(5)
-
-
-def poison(world: World, times: int) -> None:
-    """Records that nobody can read, among good ones, on every topic of the pipeline."""
-    asyncio.run(produce_poison(world.pair.bootstrap_servers, times))
-    world.faults += times
-    time.sleep(3)
-
-
-async def produce_poison(bootstrap_servers: str, times: int) -> None:
-    """So slowly that good records are many more: the brake is for when they are not."""
-    topics = [
-        "ingest.message-accepted.v1.express",
-        "shield.message-screened.v1.express",
-        "router.delivery-assigned.v1",
-        "delivery.delivery-attempted.v1",
-        "router.message-closed.v1",
-    ]
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
-        for number in range(times):
-            for topic in topics:
-                for value in (b"\xff\xff", b"", b"\x0a\x05wrong", bytes([number % 256]) * 50):
-                    await producer.send(topic, value, key=str(number).encode())
-            await producer.flush()
-            await asyncio.sleep(POISON_EVERY_S)
 
 
 def rounds(points: Sequence[str]) -> list[tuple[str, ...]]:

@@ -98,10 +98,13 @@ def _provider(host: str, by_suffix: Mapping[str, str]) -> str | None:
     return None
 
 
-_REGISTRY_LABELS = frozenset(("ac", "co", "com", "edu", "gob", "gov", "net", "or", "org"))
+# co.uk, com.br, ne.jp, …: where a country sells names one label deeper.
+_REGISTRY_LABELS = frozenset(
+    ("ac", "co", "com", "edu", "go", "gob", "gov", "ne", "net", "or", "org")
+)
 
 
-def registered(host: str, public: frozenset[str]) -> str:
+def registered(host: str, public: frozenset[str] = frozenset()) -> str:
     """The registered domain, as far as `public` (second-level registries) knows: an estimate.
 
     `mx1.example.co.uk` gives `example.co.uk`; what looks like a registry under a country counts as

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from mail import mx
 from mail.url import authority, is_ip
 
-# co.uk, com.br, …: where a country sells names one label deeper. No public suffix list: these rules
-# compare hosts of one message, and a miss costs one weak sign.
-SECOND_LEVEL = frozenset({"co", "com", "org", "net", "gov", "ac", "edu", "ne", "or", "go"})
 SHOWN_HOST = re.compile(r"^(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?:[:/?#].*)?$")
 ORIGIN = re.compile(r"https?://[^/\\?#\[]+")  # one that needs no second look
 URL_CHARS = 2000
@@ -71,12 +69,9 @@ def known_place(origin: str) -> Place | None:
 
 @lru_cache(maxsize=8192)
 def registered(host: str) -> str:
-    """`mail.shop.example.co.uk` → `example.co.uk`; an address stays whole."""
-    if is_ip(host):
-        return host
-    labels = host.split(".")
-    deep = len(labels) > 2 and len(labels[-1]) == 2 and labels[-2] in SECOND_LEVEL
-    return ".".join(labels[-3:] if deep else labels[-2:])
+    """`mail.shop.example.co.uk` → `example.co.uk`; an address stays whole. No public suffix list:
+    these rules compare hosts of one message, and a miss costs one weak sign."""
+    return host if is_ip(host) else mx.registered(host)
 
 
 @lru_cache(maxsize=8192)

@@ -37,7 +37,7 @@ def name_words(sender: str) -> frozenset[str]:
 
 def from_brand(reading: Reading, terms: Terms) -> Finding:
     """The display name is a known brand's, the address is not."""
-    for name in name_words(reading.sender) & terms.brands.keys():
+    for name in sorted(name_words(reading.sender) & terms.brands.keys()):
         if not genuine(reading.sender_domain, name, terms):
             return Finding(1, f"{name} from {reading.sender_domain}")
     return NONE
@@ -45,7 +45,7 @@ def from_brand(reading: Reading, terms: Terms) -> Finding:
 
 def from_brand_host(reading: Reading, terms: Terms) -> Finding:
     """The sender's host carries a brand's name and is not the brand's: paypal-secure.example."""
-    for name in pieces(reading.sender_domain) & terms.brands.keys():
+    for name in sorted(pieces(reading.sender_domain) & terms.brands.keys()):
         if not genuine(reading.sender_domain, name, terms):
             return Finding(1, reading.sender_domain)
     return NONE
@@ -70,7 +70,7 @@ def reply_to_freemail(reading: Reading, terms: Terms) -> Finding:
 
 
 def reply_to_elsewhere(reading: Reading, _: Terms) -> Finding:
-    hosts = {domain_of(each) for each in reading.content.reply_to}
+    hosts = dict.fromkeys(domain_of(each) for each in reading.content.reply_to)
     own = registered(reading.sender_domain)
     others = [each for each in hosts if registered(each) != own]
     return Finding(len(others), others[0] if others else "")

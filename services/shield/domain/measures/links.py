@@ -70,7 +70,7 @@ def link_shortener(reading: Reading, terms: Terms) -> Finding:
 
 def link_brand_host(reading: Reading, terms: Terms) -> Finding:
     """Hosts that carry a brand's name and are not the brand's."""
-    unique = {each.host for each in reading.places}
+    unique = dict.fromkeys(each.host for each in reading.places)
     return counted([host for host in unique for _ in strange_brands(host, terms)])
 
 

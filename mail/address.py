@@ -214,6 +214,11 @@ def domain(mailbox: Mailbox) -> str:
     return name if name.isascii() else to_ascii(name)
 
 
+def user_of(text: str) -> str:
+    """Of `User+detail@domain` the user (RFC 5233 §1.1), in lower case."""
+    return text.partition("@")[0].partition("+")[0].lower()
+
+
 def canonical(mailbox: Mailbox) -> Mailbox:
     """The same mailbox with the domain as A-labels; the local part is the receiver's business."""
     name = domain(mailbox)

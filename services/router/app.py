@@ -38,7 +38,7 @@ from services.router.domain.shaping import Shape, Shaping, load
 from services.router.domain.windows import Caps
 from services.router.handlers import Handlers
 from services.router.loops.asking import Asking
-from services.router.loops.owner import Owner, Pace
+from services.router.loops.owner import Owner, Rhythm
 from services.router.loops.resolving import Resolving
 from services.router.loops.upkeep import Days, Directory, end_of_pools
 from services.router.settings import Settings
@@ -250,7 +250,7 @@ def owner(parts: Parts) -> Owner:
             valid_s=settings.assignment_valid_s,
         )
 
-    pace = Pace(
+    rhythm = Rhythm(
         rows_max=settings.tick_rows_max,
         lanes_max=settings.tick_lanes_max,
         gap_s=settings.tick_gap_s,
@@ -262,7 +262,7 @@ def owner(parts: Parts) -> Owner:
         parts.lease,
         parts.outbox,
         new_desk=new_desk,
-        pace=pace,
+        rhythm=rhythm,
         on_names=parts.answered,
         health=parts.health,
     )

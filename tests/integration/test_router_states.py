@@ -49,7 +49,7 @@ from services.router.domain.routes import Exchanger, Route
 from services.router.domain.scopes import Scopes, Sender
 from services.router.domain.shaping import Shape, Shaping
 from services.router.handlers import Handlers
-from services.router.loops.owner import Owner, Pace
+from services.router.loops.owner import Owner, Rhythm
 from services.router.store.partitions import Partitions
 from services.router.store.wake import Waker
 from tests.support.pair import FreshDatabase
@@ -83,7 +83,7 @@ class Bench:
             self.lease,
             self.outbox,
             new_desk=self.desk,
-            pace=Pace(20, 100, 0, 0, 0, 60),
+            rhythm=Rhythm(20, 100, 0, 0, 0, 60),
             on_names=lambda: None,
             health=self.health,
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail import verp
+from mail.address import user_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,6 @@ class Scene:
 TAKEN = Scene()
 SCENES = {
     "bounced": Scene("550 5.1.1 <{recipient}>: no such user here (simulated)"),
-    "suppressed": Scene("550 5.1.1 <{recipient}>: the address is suppressed (simulated)"),
     "complained": Scene(complains=True),
     "timeout": Scene(hangs=True),
 }
@@ -32,12 +32,12 @@ AMBIGUOUS = Scene("", cut=True)
 
 def scene_of(assignment: DeliveryAssigned) -> Scene:
     """What is played for a recipient. Two have an end: delayed@ and ambiguous@ go well at last."""
-    local = assignment.envelope.recipient.partition("@")[0].partition("+")[0].lower()
-    if local == "delayed":
+    user = user_of(assignment.envelope.recipient)
+    if user == "delayed":
         return DELAYED if assignment.attempt == 1 else TAKEN
-    if local == "ambiguous":
+    if user == "ambiguous":
         return TAKEN if assignment.ambiguous else AMBIGUOUS
-    return SCENES.get(local, TAKEN)
+    return SCENES.get(user, TAKEN)
 
 
 def message_id_of(return_path: str) -> str | None:

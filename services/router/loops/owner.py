@@ -36,7 +36,7 @@ BUSY = 16  # events in a tick: from here on fewer ticks with more in each cost l
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Rhythm:
     """rows_max, lanes_max: per tick. gap_s, idle_s: from tick to tick, with and without work."""
 
     rows_max: int
@@ -65,7 +65,7 @@ class Owner:
         outbox: Outbox,
         *,
         new_desk: Callable[[], Desk],
-        pace: Pace,
+        rhythm: Rhythm,
         on_names: Callable[[], None],
         health: Health,
     ) -> None:
@@ -73,7 +73,7 @@ class Owner:
         self._lease = lease
         self._outbox = outbox
         self._new_desk = new_desk
-        self._pace = pace
+        self._rhythm = rhythm
         self._health = health
         self._woken = asyncio.Event()
         self._desk: Desk | None = None  # None: to be read from the database
@@ -102,7 +102,7 @@ class Owner:
         """A loop: tick when there is something to do."""
         while True:
             wait_s = await patiently(self.tick, self._health)
-            gap_s = self._pace.gap_s if self._told >= BUSY else self._pace.gap_s / 3
+            gap_s = self._rhythm.gap_s if self._told >= BUSY else self._rhythm.gap_s / 3
             await asyncio.sleep(min(gap_s, wait_s))
             if wait_s > gap_s:
                 await self._rest(wait_s - gap_s)
@@ -119,7 +119,7 @@ class Owner:
         self._woken.clear()
         if not self.owns:
             self._desk = None
-            return self._pace.idle_s
+            return self._rhythm.idle_s
         entry = Entry(None, ())
         try:
             async with self._lease.transaction() as tx:
@@ -128,7 +128,7 @@ class Owner:
                 failpoint("router.tick.in_transaction")
         except Fenced:
             self._desk = None
-            return self._pace.idle_s
+            return self._rhythm.idle_s
         except BaseException:
             self._desk = None  # what memory took, the database did not
             self._outbox.abandon(entry)
@@ -140,7 +140,7 @@ class Owner:
 
     async def _decide(self, tx: Transaction) -> Ticked:
         desk = await self._loaded(tx)
-        seen = await look(tx, most=self._pace.lanes_max)
+        seen = await look(tx, most=self._rhythm.lanes_max)
         self._apply(seen.results, desk.scopes)
         self._seen_s = seen.now_s
         told: list[Message] = list(await self._expire(tx))
@@ -185,7 +185,7 @@ class Owner:
                 )
 
     async def _expire(self, tx: Transaction) -> list[MessageClosed]:
-        if clock.monotonic_s() - self._expired_s < self._pace.expire_every_s:
+        if clock.monotonic_s() - self._expired_s < self._rhythm.expire_every_s:
             return []
         rows = await closings.expired(tx, most=EXPIRED_MAX)
         if len(rows) < EXPIRED_MAX:
@@ -218,7 +218,7 @@ class Owner:
             opened,
             rings_of=scopes.rings_of,
             room_of=lambda ring: scopes.room(ring, now_s=now_s),
-            batch_max=self._pace.rows_max,
+            batch_max=self._rhythm.rows_max,
         )
         claimed = await claims.claim(tx, shares.quotas)
         due = {lane: due_rows(rows, shares.quotas[lane], now_s) for lane, rows in claimed.items()}
@@ -243,7 +243,7 @@ class Owner:
         self, tx: Transaction, done: Dispatched, *, scopes: Scopes, now_s: float
     ) -> list[Message]:
         """Guarded moves; what did not move was not taken either."""
-        moved = await claims.assign(tx, done.assignments, ask_after_s=self._pace.ask_after_s)
+        moved = await claims.assign(tx, done.assignments, ask_after_s=self._rhythm.ask_after_s)
         events: list[Message] = []
         for made in done.assignments:
             if made.row.message_id in moved:
@@ -271,7 +271,7 @@ class Owner:
             room = scopes.room(ring, now_s=now_s)
             moments.append(now_s if room.free > 0 else room.release_s)
         wait_s = min(moments, default=inf) - now_s
-        return max(0.0, min(wait_s, self._pace.idle_s))
+        return max(0.0, min(wait_s, self._rhythm.idle_s))
 
 
 def due_rows(rows: Sequence[Claimed], quota: int, now_s: float) -> Sequence[Claimed]:

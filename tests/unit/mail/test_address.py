@@ -148,3 +148,8 @@ def test_a_name_survives_the_header(name: str) -> None:
 )
 def test_whose_an_address_is_can_be_told_of_any_text(text: str, expected: str) -> None:
     assert address.domain_of(text) == expected
+
+
+@pytest.mark.parametrize("text", ["ann@x.example", "Ann+label@x.example", "ANN+a+b@x.example"])
+def test_a_label_does_not_make_another_user(text: str) -> None:
+    assert address.user_of(text) == "ann"

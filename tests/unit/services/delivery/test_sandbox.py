@@ -21,7 +21,6 @@ def assigned(recipient: str, **more: object) -> DeliveryAssigned:
         ("delivered@x.example", "250"),
         ("delivered+label@x.example", "250"),
         ("BOUNCED+one@x.example", "550"),
-        ("suppressed@x.example", "550"),
         ("complained@x.example", "250"),
         ("delayed@x.example", "451"),
         ("ooto@x.example", "250"),
@@ -45,7 +44,7 @@ def test_an_ambiguous_message_is_cut_once_and_then_taken() -> None:
 
 
 def test_only_complained_complains_and_only_timeout_hangs() -> None:
-    names = ("delivered", "bounced", "complained", "suppressed", "delayed", "timeout", "ooto")
+    names = ("delivered", "bounced", "complained", "delayed", "timeout", "ooto")
     scenes = {name: scene_of(assigned(f"{name}@x.example")) for name in names}
     assert [name for name in names if scenes[name].complains] == ["complained"]
     assert [name for name in names if scenes[name].hangs] == ["timeout"]

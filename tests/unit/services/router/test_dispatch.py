@@ -25,10 +25,15 @@ def desk(*egresses: str, in_flight_max: int = 10, route: Route | None = ROUTE) -
     return Desk(scopes, lambda _: route, SANDBOX, "mail.test", 120.0)
 
 
-def row(number: int = 1, *, site: str = "site", test: bool = False, **extra: Any) -> Claimed:  # noqa: ANN401
-    envelope = Envelope(
-        message_id=f"m{number}", recipient="ann@example.com", tenant_id=TENANT, test=test
-    )
+def row(
+    number: int = 1,
+    *,
+    site: str = "site",
+    test: bool = False,
+    to: str = "ann@example.com",
+    **extra: Any,  # noqa: ANN401
+) -> Claimed:
+    envelope = Envelope(message_id=f"m{number}", recipient=to, tenant_id=TENANT, test=test)
     claimed = Claimed(
         message_id=f"m{number}",
         lane=Lane(TENANT, site).key,
@@ -73,6 +78,13 @@ def test_a_suppressed_address_ends_before_anybody_is_asked() -> None:
     result = done(row(suppressed=True), at=desk())
     assert [one.state for one in result.closings] == [State.SUPPRESSED]
     assert not result.assignments
+
+
+def test_the_sandbox_has_an_address_that_is_always_suppressed() -> None:
+    result = done(row(site="sandbox", test=True, to="Suppressed+1@example.com"), at=desk())
+    assert [one.state for one in result.closings] == [State.SUPPRESSED]
+    assert not result.assignments
+    assert done(row(to="suppressed@example.com"), at=desk()).assignments
 
 
 def test_test_mail_leaves_by_the_sandbox_whatever_is_full() -> None:

@@ -104,9 +104,9 @@ class Kafka:
         self._ended = asyncio.get_running_loop().create_future()
         broker = self._new_broker()
         readers = [self._new_reader(broker, group) for group in self._streams]
-        await patiently(partial(start, broker), self.health)
-        self._readers = readers
         try:
+            await patiently(partial(start, broker), self.health)
+            self._readers = readers
             await self._ended
         finally:
             self._readers = []

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
@@ -138,6 +139,16 @@ class Bench:
                 [TopicPartition(self.prefix + t, n) for t in (EXPRESS, BULK) for n in range(12)]
             )
             yield consumer
+
+    async def members(self) -> list[Any]:
+        """Of the group, as the broker knows them."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+        await admin.start()
+        try:
+            [answer] = await admin.describe_consumer_groups([self.prefix + "closer"])
+            return list(answer.groups[0][5])
+        finally:
+            await admin.close()
 
     async def settled(self) -> None:
         """Wait until the group has committed everything there is."""
@@ -283,6 +294,27 @@ def test_a_partition_that_nobody_reads_gets_a_reader(
             await bench.settled()
         assert not clusters
         assert len(await bench.closed()) == 20
+
+    play(bench, story())
+
+
+def test_who_is_stopped_while_joining_leaves_nobody_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that is left behind keeps its partitions until its session ends."""
+    started = asyncio.Event()
+    real = AIOKafkaConsumer.start
+
+    async def start(self: AIOKafkaConsumer) -> None:
+        started.set()
+        await real(self)
+
+    async def story() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(AIOKafkaConsumer, "start", start)
+            async with bench.consumer():
+                await started.wait()
+        assert await bench.members() == []
 
     play(bench, story())
 

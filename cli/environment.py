@@ -21,6 +21,8 @@ from kernel.settings import Settings, load
 # One replica of each service has no use for more, and each costs broker and readers a batch of its
 # own. Of topics that are there already, it changes nothing.
 PARTITIONS_MAX = "4"
+# Nobody is far away: whoever comes back after a crash waits for this long.
+SESSION_S = "6"
 SERVICES = ("ingest", "shield", "router", "delivery", "events")
 SECRETS = "secrets.json"
 POSTMASTER_PORT = 3  # the line of postmaster.pid
@@ -80,6 +82,7 @@ def environment(
     return {
         "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
         "KAFKA_PARTITIONS_MAX": os.environ.get("KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
+        "KAFKA_SESSION_S": os.environ.get("KAFKA_SESSION_S", SESSION_S),
         "CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),
         "SECRET_KEYS": own.secret_key,
         "RPC_TOKEN": own.rpc_token,

@@ -32,6 +32,12 @@ class Settings(BaseSettings):
         ge=1,
         description="of a topic when it is made: no more replicas of a service than these can work",
     )
+    kafka_session_s: float = Field(
+        10.0,
+        validation_alias="KAFKA_SESSION_S",
+        ge=1,
+        description="after so long a silence a replica's partitions are another's",
+    )
     content_store_url: str = Field(
         "file:///var/lib/obm/content",
         validation_alias="CONTENT_STORE_URL",

@@ -23,6 +23,7 @@ from kernel.kafka.groups import partitions_of, unread
 from kernel.kafka.reader import BATCH_RECORDS_MAX, Reader, record_of
 from kernel.kafka.topics import create_topics
 from kernel.kafka.whole import whole
+from kernel.settings import Settings
 from kernel.stream import M, Record, Stream
 from kernel.topics import contract_of
 
@@ -40,6 +41,7 @@ class Kafka:
 
     prefix: of every topic and group, so that several installations can share a broker.
     partitions_max: of the topics that are made here.
+    session_s: of a member; when it is silent for longer, its partitions are another's.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Kafka:
         client: str = "obm",
         drain_s: float = 10.0,
         partitions_max: int = 12,
+        session_s: float = 10.0,
     ) -> None:
         self.health = health
         self.prefix = prefix
@@ -58,12 +61,28 @@ class Kafka:
         self._partitions_max = partitions_max
         self._client = client
         self._drain_s = drain_s
+        self._session_ms = int(session_s * 1000)
         self._emitter = Emitter(bootstrap_servers, client, prefix)
         self._topics: dict[str, Topic] = {}
         self._streams: dict[str, Stream[Message]] = {}  # by their groups
         self._readers: list[Reader] = []  # that are at work
         self._ended = asyncio.get_running_loop().create_future()  # their work
         self._followers: list[partial[Any]] = []
+
+    @classmethod
+    def of(
+        cls, settings: Settings, health: Health, *, client: str, drain_s: float = 10.0
+    ) -> "Kafka":
+        """As a service is set up. client: its name."""
+        return cls(
+            settings.kafka_bootstrap_servers,
+            health,
+            prefix=settings.kafka_topic_prefix,
+            client=client,
+            drain_s=drain_s,
+            partitions_max=settings.kafka_partitions_max,
+            session_s=settings.kafka_session_s,
+        )
 
     def declare(self, *events: type[Message]) -> None:
         """Name the events that are consumed or emitted here, so that their topics exist."""
@@ -137,6 +156,8 @@ class Kafka:
             max_records=BATCH_RECORDS_MAX,
             batch_timeout_ms=POLL_TIMEOUT_MS,
             max_poll_interval_ms=POLL_INTERVAL_MAX_MS,
+            session_timeout_ms=self._session_ms,
+            heartbeat_interval_ms=self._session_ms // 4,
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             decoder=keep_raw,

@@ -105,14 +105,7 @@ class House:
     def of(cls, settings: Settings) -> "House":
         health = Health()
         health.away.add(STARTING)
-        kafka = Kafka(
-            settings.kafka_bootstrap_servers,
-            health,
-            prefix=settings.kafka_topic_prefix,
-            partitions_max=settings.kafka_partitions_max,
-            client="obm-delivery",
-            drain_s=settings.drain_s,
-        )
+        kafka = Kafka.of(settings, health, client="delivery", drain_s=settings.drain_s)
         database = Database(settings.engine_database_url, name="delivery", session=PLANS)
         return cls(
             settings,

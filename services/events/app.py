@@ -46,14 +46,7 @@ EVERY_FACT = (
 def create(settings: Settings) -> Service:
     """Inside the running loop."""
     health = Health()
-    kafka = Kafka(
-        settings.kafka_bootstrap_servers,
-        health,
-        prefix=settings.kafka_topic_prefix,
-        partitions_max=settings.kafka_partitions_max,
-        client="events",
-        drain_s=settings.drain_s,
-    )
+    kafka = Kafka.of(settings, health, client="events", drain_s=settings.drain_s)
     engine = Database(settings.engine_database_url, name="events-engine", session=PLANNING)
     outbox = Outbox(engine, "events", kafka.publish, sweep_after_s=settings.sweep_after_s)
     secrets, allowed = Secrets(settings.secret_keys), networks(settings.webhook_allow)

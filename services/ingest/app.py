@@ -123,13 +123,7 @@ def create(settings: Settings) -> Service:
 
 def lay_ground(settings: Settings) -> Ground:
     kafka_health = Health()
-    kafka = Kafka(
-        settings.kafka_bootstrap_servers,
-        kafka_health,
-        prefix=settings.kafka_topic_prefix,
-        partitions_max=settings.kafka_partitions_max,
-        client="ingest",
-    )
+    kafka = Kafka.of(settings, kafka_health, client="ingest")
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
     database = partial(Database, connections_max=settings.connections_max, session=PLANS)
     engine = database(settings.engine_database_url, name="ingest")

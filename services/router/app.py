@@ -61,13 +61,7 @@ class Ground:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = Health()
-        self.kafka = Kafka(
-            settings.kafka_bootstrap_servers,
-            self.health,
-            prefix=settings.kafka_topic_prefix,
-            partitions_max=settings.kafka_partitions_max,
-            client="router",
-        )
+        self.kafka = Kafka.of(settings, self.health, client="router")
         self.engine = Database(settings.engine_database_url, name="router_engine", session=PLANS)
         self.api = Database(
             settings.api_database_url, name="router_api", connections_max=4, session=PLANS

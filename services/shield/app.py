@@ -29,7 +29,7 @@ def create(settings: Settings) -> Service:
     """Inside the running loop. Raises BadSetting for wrong rules, before anything is opened."""
     scorer = compiled(settings)
     health = Health()
-    kafka = connected(settings, health)
+    kafka = Kafka.of(settings, health, client="shield", drain_s=settings.drain_s)
     tenants = Table(Tenant, kafka)
     content = open_store(settings.content_store_url)
     handlers = Handlers(content, tenants, Secrets(settings.secret_keys), scorer)
@@ -65,17 +65,6 @@ def consume(settings: Settings, kafka: Kafka, handlers: Handlers) -> None:
     )
     kafka.consume(accepted, group=settings.group)
     kafka.declare(MessageScreened)
-
-
-def connected(settings: Settings, health: Health) -> Kafka:
-    return Kafka(
-        settings.kafka_bootstrap_servers,
-        health,
-        prefix=settings.kafka_topic_prefix,
-        partitions_max=settings.kafka_partitions_max,
-        client="shield",
-        drain_s=settings.drain_s,
-    )
 
 
 def serving(settings: Settings, api: ShieldApi) -> Server:

@@ -28,6 +28,7 @@ POLL_S = 0.25
 # Patience is measured in seconds here, not in minutes: the same code, other settings.
 IMPATIENT = {
     "KAFKA_PARTITIONS_MAX": "12",
+    "KAFKA_SESSION_S": "2",
     "OUTBOX_SWEEP_AFTER_S": "1",
     "ROUTER_RETRY_SCHEDULE_S": "1,1,2,2,4",
     "ROUTER_GREYLISTED_RETRY_S": "1",

@@ -20,7 +20,7 @@ from kernel.kafka.whole import whole
 from kernel.pace import Pace
 
 BATCH_BYTES_MAX = 512 * 1024
-WINDOW_S = 0.04  # a request costs broker and readers as much as twenty records do
+WINDOW_S = 0.08  # a request costs broker and readers as much as twenty records do
 
 
 class Pending(NamedTuple):

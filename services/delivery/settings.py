@@ -34,7 +34,7 @@ class Settings(Shared):
     nameservers: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="IPs, comma-separated; empty: those of the machine"
     )
-    gather_s: float = Field(0.06, ge=0, description="assignments are gathered so long, under load")
+    gather_s: float = Field(0.15, ge=0, description="assignments are gathered so long, under load")
     connections_max: int = Field(20, ge=1, description="at once, per egress and site")
     messages_per_connection_max: int = Field(500, ge=1, description="then it is closed")
     idle_s: float = Field(15.0, description="how long a connection without work is kept")

@@ -57,16 +57,16 @@ class Settings(Shared):
     tick_rows_max: int = Field(500, gt=0, description="messages assigned in one tick")
     tick_lanes_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
     tick_gap_s: float = Field(
-        0.08, ge=0, description="from tick to tick under load; otherwise a third of it"
+        0.15, ge=0, description="from tick to tick under load; otherwise a sixth of it"
     )
     tick_idle_s: float = Field(1.0, gt=0, description="from tick to tick while there is none")
     expire_every_s: float = Field(1.0, gt=0, description="how often what is out of time is closed")
     # A batch of these wakes the owner. Longer than the gap between ticks: then none of them waits.
     screened_gather_s: float = Field(
-        0.1, ge=0, description="under load, screened messages are gathered so long"
+        0.2, ge=0, description="under load, screened messages are gathered so long"
     )
     attempted_gather_s: float = Field(
-        0.1, ge=0, description="under load, answers are gathered so long"
+        0.2, ge=0, description="under load, answers are gathered so long"
     )
     partitions_every_s: float = Field(3600.0, gt=0, description="how often days are made, dropped")
     days_ahead: int = Field(3, ge=1, description="partitions made in advance")

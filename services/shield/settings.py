@@ -16,7 +16,7 @@ class Settings(Shared):
     )
 
     group: str = Field("shield", description="consumer group")
-    gather_s: float = Field(0.08, ge=0, description="messages are gathered so long, under load")
+    gather_s: float = Field(0.15, ge=0, description="messages are gathered so long, under load")
     rpc_listen: str = Field("127.0.0.1:8034", description="host:port of ShieldService")
     health_port: int | None = Field(None, description="of /live, /ready and /metrics; unset: none")
     drain_s: float = Field(10.0, description="seconds that a stop waits for what runs")

@@ -102,7 +102,7 @@ class Owner:
         """A loop: tick when there is something to do."""
         while True:
             wait_s = await patiently(self.tick, self._health)
-            gap_s = self._rhythm.gap_s if self._told >= BUSY else self._rhythm.gap_s / 3
+            gap_s = self._rhythm.gap_s if self._told >= BUSY else self._rhythm.gap_s / 6
             await asyncio.sleep(min(gap_s, wait_s))
             if wait_s > gap_s:
                 await self._rest(wait_s - gap_s)

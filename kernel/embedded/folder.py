@@ -36,7 +36,11 @@ class Folder:
         self._writing = threading.Lock()  # both servers start at once
 
     def open(self) -> None:
-        """Take the folder. Errors: in use, not writable, disk full."""
+        """Take the folder. Errors: in use, not writable, disk full, a comma in its path."""
+        if "," in str(self.path):  # to Kafka, `log.dirs` is then a list
+            raise EmbeddedError(
+                f"Choose a data folder without a comma: Kafka cannot use {self.path}."
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock_fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)

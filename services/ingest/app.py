@@ -49,7 +49,7 @@ from services.ingest.store.room import OutboxRoom
 # A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
 # cheap, and is kept for ten million rows. Every statement here has its index.
 PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
-CLOSED_GATHERED_S = 0.1  # nobody waits for a close
+CLOSED_GATHERED_S = 0.2  # nobody waits for a close
 RETENTION_EVERY_S = 3600.0
 
 

@@ -1,6 +1,7 @@
 """`python -m tests.faults`: every fault in full numbers, and the seeded bugs to be caught."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +43,7 @@ def main(
     results = []
     for number, one in enumerate(chosen, 1):
         console.print(f"[dim]{number}/{len(chosen)} {one.name} …[/dim]")
-        folder = keep / one.name.replace(" ", "-") if keep else None
+        folder = keep / re.sub("[^a-z0-9._]+", "-", one.name) if keep else None
         asked = replace(one, times=times) if times else one
         result = examine(asked, seed=seed, folder=folder)
         tell(result)

@@ -27,6 +27,12 @@ def test_full_disk_is_told_before_anything_is_written(
         Folder(tmp_path).open()
 
 
+def test_a_path_that_kafka_would_cut_in_two_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EmbeddedError, match="without a comma"):
+        Folder(tmp_path / "one,two").open()
+    assert not (tmp_path / "one,two").exists()
+
+
 def test_what_was_not_finished_is_made_again(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
 

@@ -16,6 +16,12 @@ FORBIDDEN_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|managers?)$")
 LEFT_FOR_LATER = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
 
 
+# What only somebody writes who writes or reads MIME by hand; `email` and the like are ruff's.
+MIME_BY_HAND = re.compile(
+    r"content-transfer-encoding|quoted-printable|multipart/|mime-version|=\?utf-8|boundary=", re.I
+)
+
+
 def sources(*rooms: str) -> list[Path]:
     found = (path for room in rooms for path in (ROOT / room).rglob("*.py"))
     return sorted(path for path in found if "node_modules" not in path.parts)
@@ -43,6 +49,29 @@ def test_file_is_of_a_readable_size(path: Path) -> None:
 def test_functions_are_small_on_the_whole() -> None:
     sizes = [size for path in sources(*ROOMS) for _, size in functions(path)]
     assert statistics.median(sizes) <= FUNCTION_MEDIAN_MAX
+
+
+@pytest.mark.parametrize("room", ["kernel", "services", "cli"])
+def test_only_mail_knows_mime(room: str) -> None:
+    texts = {str(path.relative_to(ROOT)): written(path) for path in sources(room)}
+    assert {path: t for path, all_ in texts.items() for t in all_ if MIME_BY_HAND.search(t)} == {}
+
+
+def test_the_rule_about_mime_finds_some() -> None:
+    assert any(MIME_BY_HAND.search(text) for path in sources("mail") for text in written(path))
+
+
+def written(path: Path) -> list[str]:
+    """The texts in a file's code, bytes too; what it says of itself is none."""
+    tree = ast.parse(path.read_text())
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    values = [node.value for node in constants if id(node) not in said]
+    return [
+        value.decode("latin-1") if isinstance(value, bytes) else value
+        for value in values
+        if isinstance(value, str | bytes)
+    ]
 
 
 def test_the_repository_speaks_of_itself_alone() -> None:

@@ -1,15 +1,24 @@
 """What can happen to Kafka: each acts on a world under load."""
 
 import asyncio
+import random
 import time
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.faults.world import World
 
 OFFSETS_BACK = 10_000
 POISON_EVERY_S = 2.0
+TOLD_AGAIN = 300
+PIPELINE = (
+    "ingest.message-accepted.v1.express",
+    "shield.message-screened.v1.express",
+    "router.delivery-assigned.v1",
+    "delivery.delivery-attempted.v1",
+    "router.message-closed.v1",
+)
 
 
 def kill_kafka(world: World, times: int) -> None:
@@ -74,6 +83,40 @@ def kafka_wiped(world: World, times: int) -> None:
         time.sleep(5)
 
 
+def told_again(world: World, times: int) -> None:
+    """Records come once more, long after those that followed, as from a late sweep of an outbox."""
+    for turn in range(times):
+        world.pause(turn)
+        asyncio.run(tell_again(world.pair.bootstrap_servers, random.Random(turn)))
+        world.faults += 1
+        time.sleep(3)
+
+
+async def tell_again(bootstrap_servers: str, chance: random.Random) -> None:
+    """Of each topic some, in any order, in the partitions where they were."""
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
+        for topic in PIPELINE:
+            records = await all_of(topic, bootstrap_servers)
+            for old in chance.sample(records, min(TOLD_AGAIN, len(records))):
+                await producer.send(
+                    topic, old.value, key=old.key, partition=old.partition, headers=[*old.headers]
+                )
+        await producer.flush()
+
+
+async def all_of(topic: str, bootstrap_servers: str) -> list[ConsumerRecord]:
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
+    )
+    found: list[ConsumerRecord] = []
+    async with consumer:
+        ends = await consumer.end_offsets(consumer.assignment())
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                found += records
+    return found
+
+
 def poison(world: World, times: int) -> None:
     """Records that nobody can read, among good ones, on every topic of the pipeline."""
     asyncio.run(produce_poison(world.pair.bootstrap_servers, times))
@@ -83,16 +126,9 @@ def poison(world: World, times: int) -> None:
 
 async def produce_poison(bootstrap_servers: str, times: int) -> None:
     """So slowly that good records are many more: the brake is for when they are not."""
-    topics = [
-        "ingest.message-accepted.v1.express",
-        "shield.message-screened.v1.express",
-        "router.delivery-assigned.v1",
-        "delivery.delivery-attempted.v1",
-        "router.message-closed.v1",
-    ]
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
         for number in range(times):
-            for topic in topics:
+            for topic in PIPELINE:
                 for value in (b"\xff\xff", b"", b"\x0a\x05wrong", bytes([number % 256]) * 50):
                     await producer.send(topic, value, key=str(number).encode())
             await producer.flush()

@@ -43,7 +43,7 @@ BUGS = (
     Bug("outbox_never_swept", "die at router.attempted.committed", "closed []"),
     Bug("content_not_kept", "die at ingest.accept.committed", "lost"),
     Bug("idempotency_forgotten", "die at ingest.accept.committed", TWICE),
-    Bug("state_moved_without_guard", "offsets back", TWICE),
+    Bug("state_moved_without_guard", "told again", TWICE),
     Bug("no_fence", "capped", "left under a cap"),
     Bug("no_epoch_in_journal", "successor at delivery.body_sent", TWICE),
     Bug("journal_after_the_dot", AT_THE_DOT, TWICE),

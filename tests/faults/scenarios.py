@@ -12,7 +12,14 @@ from typing import TypeAlias
 
 from cli.environment import SERVICES, Ports, addresses
 from cli.processes import Process
-from tests.faults.broker import kafka_away, kafka_wiped, kill_kafka, offsets_back, poison
+from tests.faults.broker import (
+    kafka_away,
+    kafka_wiped,
+    kill_kafka,
+    offsets_back,
+    poison,
+    told_again,
+)
 from tests.faults.points import FREEZING_ROUNDS, POINTS
 from tests.faults.world import World, lines, wait_until
 from tests.support.customers import add_webhook, change_tenant, make_customer
@@ -261,6 +268,7 @@ def _all() -> list[Scenario]:
         ),
         Scenario("capped", capped, times=5),
         Scenario("offsets back", offsets_back, times=5),
+        Scenario("told again", told_again, times=10),
         Scenario("rebalance", rebalance, times=5),
         Scenario("kafka away", kafka_away, times=12),
         Scenario("kafka wiped", kafka_wiped, times=3, audited=True),

@@ -211,7 +211,8 @@ class Kafka:
             self._ended.set_exception(error)
 
     async def _heartbeat(self) -> None:
-        """A consumer never says by itself that its broker is away, nor that its topics are."""
+        """A consumer never says by itself that its broker is away, nor that its topics are, nor
+        that it is left out."""
         looks = 0
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY_S)
@@ -220,25 +221,29 @@ class Kafka:
                 self.health.away.add("kafka")
                 continue
             self.health.away.discard("kafka")
-            if missing := self._topics.keys() - cluster.topics():
-                logger.warning("topics are missing and are made: %s", ", ".join(sorted(missing)))
-                with suppress(Unavailable):
-                    await self.create_topics()
-            unread = await self._unread(cluster)
-            looks = looks + 1 if unread else 0
-            if looks == UNREAD_LOOKS and not self._ended.done():
-                topics = ", ".join(sorted({tp.topic for tp in unread}))
-                logger.warning("nobody reads all of %s: readers are made anew", topics)
+            await self._make_missing(cluster)
+            idle = await self._unread(cluster)
+            looks = looks + 1 if idle else 0
+            if looks >= UNREAD_LOOKS and not self._ended.done():
+                logger.warning("nobody reads all of %s: readers are made anew", ", ".join(idle))
                 looks = 0
                 self._ended.set_result(None)
 
-    async def _unread(self, cluster: ClusterMetadata) -> set[TopicPartition]:
-        """Partitions that no member of our groups reads. When a topic comes back in the middle of
-        a rebalance, aiokafka may take the assignment without it for the last word."""
+    async def _make_missing(self, cluster: ClusterMetadata) -> None:
+        if missing := self._topics.keys() - cluster.topics():
+            logger.warning("topics are missing and are made: %s", ", ".join(sorted(missing)))
+            with suppress(Unavailable):
+                await self.create_topics()
+
+    async def _unread(self, cluster: ClusterMetadata) -> list[str]:
+        """Topics with a partition that no member of our groups reads. When a topic comes back in
+        the middle of a rebalance, aiokafka may take the assignment without it for the last word."""
         client = self._emitter.client
+        if client is None:
+            return []
         groups = {reader.group: partitions_of(reader.names, cluster) for reader in self._readers}
-        found = [await unread(client, group, wanted) for group, wanted in groups.items() if client]
-        return set[TopicPartition]().union(*found)
+        found = [await unread(client, group, wanted) for group, wanted in groups.items()]
+        return sorted({tp.topic for some in found for tp in some})
 
     async def _commit_offsets(self) -> None:
         while True:

@@ -4,10 +4,11 @@ import asyncio
 import random
 import time
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.faults.world import World
+from tests.support.records import all_of
 
 OFFSETS_BACK = 10_000
 POISON_EVERY_S = 2.0
@@ -102,19 +103,6 @@ async def tell_again(bootstrap_servers: str, chance: random.Random) -> None:
                     topic, old.value, key=old.key, partition=old.partition, headers=[*old.headers]
                 )
         await producer.flush()
-
-
-async def all_of(topic: str, bootstrap_servers: str) -> list[ConsumerRecord]:
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
-    )
-    found: list[ConsumerRecord] = []
-    async with consumer:
-        ends = await consumer.end_offsets(consumer.assignment())
-        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                found += records
-    return found
 
 
 def poison(world: World, times: int) -> None:

@@ -28,6 +28,7 @@ from kernel.outcome import Drop, Emit, Outcome
 from kernel.stream import Stream
 from kernel.table import Table
 from kernel.topics import PARKED, contract_of, encode
+from tests.support.records import all_of
 
 EXPRESS, BULK = contract_of(MessageScreened.DESCRIPTOR).names
 CLOSED = contract_of(MessageClosed.DESCRIPTOR).topic.name
@@ -158,18 +159,7 @@ class Bench:
                 await asyncio.sleep(0.05)
 
     async def records_on(self, topic: str) -> list[ConsumerRecord]:
-        found: list[ConsumerRecord] = []
-        reader = AIOKafkaConsumer(
-            self.prefix + topic,
-            bootstrap_servers=self.bootstrap_servers,
-            auto_offset_reset="earliest",
-        )
-        async with reader:
-            ends = await reader.end_offsets(reader.assignment())
-            while any([await reader.position(tp) < end for tp, end in ends.items()]):
-                for records in (await reader.getmany(timeout_ms=100)).values():
-                    found += records
-        return found
+        return await all_of(self.prefix + topic, self.bootstrap_servers)
 
     async def closed(self) -> list[str]:
         records = await self.records_on(CLOSED)

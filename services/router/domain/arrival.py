@@ -7,8 +7,9 @@ from typing import NamedTuple
 from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope
 from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, VERDICT_PASS, MessageScreened
+from mail.address import domain_of
 from services.router.domain.facts import Final, closed, seconds
-from services.router.domain.message import RESOLVING, SANDBOX, Lane, State, domain_of
+from services.router.domain.message import RESOLVING, SANDBOX, Lane, State
 
 LIFETIME_S = 72 * 3600.0
 ADDRESS_HASH_BYTES = 16

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 
 from contracts.ingest.v1.events_pb2 import Envelope
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
-from mail.address import user_of
+from mail.address import domain_of, user_of
 from services.router.domain.facts import timestamp
 from services.router.domain.message import (
     RESOLVING,
@@ -19,7 +19,6 @@ from services.router.domain.message import (
     Closing,
     Lane,
     State,
-    domain_of,
 )
 from services.router.domain.routes import Route
 from services.router.domain.scopes import Egress, Scopes

@@ -111,8 +111,3 @@ class Lane(NamedTuple):
     def of(cls, key: str) -> "Lane":
         tenant_id, site, *bulk = key.split("/")
         return cls(tenant_id, site, bool(bulk))
-
-
-def domain_of(recipient: str) -> str:
-    """What stands behind the last @; a quoted local part may have one of its own."""
-    return recipient.rpartition("@")[2]

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from contracts.delivery.v1.events_pb2 import Reply
 from contracts.ingest.v1.events_pb2 import Envelope
+from mail.address import domain_of
 from services.router.domain.dispatch import Relaned
-from services.router.domain.message import Claimed, Closing, Lane, State, domain_of
+from services.router.domain.message import Claimed, Closing, Lane, State
 from services.router.domain.routes import NoRoute, Route, Unknown
 
 BAD_DOMAIN = "bad_domain"

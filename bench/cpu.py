@@ -21,12 +21,12 @@ def tree(root: int) -> list[str]:
         if entry.name.isdigit() and (stat := read_stat(int(entry.name))):
             stats[int(entry.name)] = stat
             children.setdefault(parent(stat), []).append(int(entry.name))
-    found, todo = [], [root]
-    while todo:
-        pid = todo.pop()
+    found, waiting = [], [root]
+    while waiting:
+        pid = waiting.pop()
         if pid in stats:
             found.append(stats[pid])
-            todo += children.get(pid, [])
+            waiting += children.get(pid, [])
     return found
 
 

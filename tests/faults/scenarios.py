@@ -4,7 +4,8 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -170,13 +171,10 @@ def successor(world: World, times: int, *, point: str) -> None:
         first.start(OBM_FAILPOINTS=f"{point}=stop@{2 + (turn * 5 + world.seed) % 12}")
         wait_until(partial(is_frozen, first), PASSED_WITHIN_S, f"{point} was not passed")
         world.fell(first.name)
-        second = replica(world, first.name)
-        second.start()
-        second.await_ready()
-        time.sleep(LEASE_LOST_AFTER_S)
-        first.thaw()
-        time.sleep(2)
-        second.terminate()
+        with beside(world, first.name):
+            time.sleep(LEASE_LOST_AFTER_S)
+            first.thaw()
+            time.sleep(2)
 
 
 def rebalance(world: World, times: int) -> None:
@@ -193,6 +191,18 @@ def rebalance(world: World, times: int) -> None:
             world.fell(second.name)
 
 
+@contextmanager
+def beside(world: World, name: str) -> Iterator[Process]:
+    """A second process of a service, that nobody leaves behind."""
+    second = replica(world, name)
+    second.start()
+    try:
+        second.await_ready()
+        yield second
+    finally:
+        second.terminate()
+
+
 def replica(world: World, name: str) -> Process:
     """A second process of a service, on ports of its own."""
     own = {**world.environment, **addresses(Ports.free())}
@@ -204,26 +214,24 @@ def capped(world: World, times: int) -> None:
     """The one who counts is killed in the middle of a burst, a second one takes over: together
     they let as many leave as the cap allows."""
     first = world.processes["router"]
-    second = replica(world, first.name)
     for turn in range(times):
-        customer = make_customer(world.environment, f"capped{world.faults}.obm-sender.net")
+        domain = f"capped{world.faults}.obm-sender.net"
+        customer = make_customer(world.environment, domain)
         change_tenant(world.environment, customer.tenant_id, per_day_max=CAP)
         add_webhook(world.client.port, customer.api_key, world.webhook_url)
-        second.start()
-        second.await_ready()
-        sender = f"orders@capped{world.faults}.obm-sender.net"
-        killer = threading.Timer(world.moment_s(turn), world.kill, (first.name,))
-        killer.start()
-        recipients = world.client.burst(customer.api_key, sender, 4 * CAP)
-        killer.join()
-        wait_until(partial(arrived, world, recipients, CAP), PASSED_WITHIN_S, "less than the cap")
-        first.start()
-        first.await_ready()
-        world.pause(turn)
-        if (left := arrivals(world, recipients)) != CAP:
-            raise AssertionError(f"{left} left under a cap of {CAP}")
-        change_tenant(world.environment, customer.tenant_id, per_day_max=0)
-        second.terminate()
+        with beside(world, first.name):
+            killer = threading.Timer(world.moment_s(turn), world.kill, (first.name,))
+            killer.start()
+            recipients = world.client.burst(customer.api_key, f"orders@{domain}", 4 * CAP)
+            killer.join()
+            least = partial(arrived, world, recipients, CAP)
+            wait_until(least, PASSED_WITHIN_S, "less than the cap")
+            first.start()
+            first.await_ready()
+            world.pause(turn)
+            if (left := arrivals(world, recipients)) != CAP:
+                raise AssertionError(f"{left} left under a cap of {CAP}")
+            change_tenant(world.environment, customer.tenant_id, per_day_max=0)
 
 
 def arrived(world: World, recipients: Collection[str], number: int) -> bool:

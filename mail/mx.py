@@ -8,8 +8,11 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from importlib.resources import files
 from typing import NamedTuple
+
+SITE_MAX = 200  # of a site's name: it is part of keys
 
 
 class Mx(NamedTuple):
@@ -45,6 +48,8 @@ def lint(rules: Sequence[SiteRule]) -> list[str]:
     """What is wrong: names used twice, suffixes that an earlier rule always takes, odd forms."""
     problems, seen = [], dict[str, str]()
     for rule in rules:
+        if "." in rule.site or "+" in rule.site:
+            problems.append(f"{rule.site}: reads like a domain, which a stranger can have")
         if not rule.suffixes:
             problems.append(f"{rule.site}: has no suffix, so it matches nothing")
         for suffix in rule.suffixes:
@@ -71,9 +76,10 @@ def _suffixes() -> tuple[dict[str, str], frozenset[str]]:
 def site_of(mx_hosts: Iterable[str]) -> str:
     """The site of a whole MX set, by its hosts in any order.
 
-    A known provider gives its name, also beside hosts of somebody else, which are mostly backups:
-    its limits are the ones that bind. Else the registered domain of the hosts; a mixed set is named
-    by all of its parts. An empty set has no site: ValueError.
+    A provider's name only where every host is its own: whoever publishes an MX set may name other
+    people's hosts in it, and must not get at their limits and reputation by that. A mixed set is
+    named by all of its registered domains. Those have a dot, and providers' names have none, so
+    that no set can take a provider's name. An empty set has no site: ValueError.
     """
     names = frozenset(host.lower().rstrip(".") for host in mx_hosts)
     if not names:
@@ -84,8 +90,15 @@ def site_of(mx_hosts: Iterable[str]) -> str:
 @lru_cache(maxsize=65536)
 def _site_of(names: frozenset[str]) -> str:
     by_suffix, public = _suffixes()
-    known = {site for name in names if (site := _provider(name, by_suffix)) is not None}
-    return "+".join(sorted(known or {registered(name, public) for name in names}))[:255]
+    [provider, *others] = {_provider(name, by_suffix) for name in names}
+    if provider is not None and not others:
+        return provider
+    parts = {registered(name, public) for name in names}
+    domains = "+".join(sorted(part if "." in part else f"{part}." for part in parts))
+    if len(domains) > SITE_MAX:  # what is cut off still tells sets apart
+        digest = sha256(domains.encode()).hexdigest()[:16]
+        domains = f"{domains[: SITE_MAX - 17]}+{digest}"
+    return domains
 
 
 def _provider(host: str, by_suffix: Mapping[str, str]) -> str | None:

@@ -22,14 +22,41 @@ from mail.mx import Mx
         (["mx1.example.co.uk", "mx2.example.co.uk"], "example.co.uk"),
         (["a.example.org", "b.example.net"], "example.net+example.org"),
         (["mx1.example.com.xy", "mx2.example.com.xy"], "example.com.xy"),
-        (["aspmx.l.google.com", "backup.example.org"], "google"),
         (["192.0.2.1"], "192.0.2.1"),
-        (["localhost"], "localhost"),
+        (["localhost"], "localhost."),
     ],
 )
 def test_domains_of_one_provider_are_one_site(hosts: list[str], site: str) -> None:
     assert mx.site_of(hosts) == site
     assert mx.site_of(reversed(hosts)) == site
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        ["tarpit.evil.example", "x.google.com"],
+        ["aspmx.l.google.com", "backup.example.org"],
+        ["aspmx.l.google.com", "contoso-com.mail.protection.outlook.com"],
+        ["google"],
+        ["google", "google.com"],
+        [*(f"mx.{'a' * 60}{n}.example" for n in range(9)), "aspmx.l.google.com"],
+    ],
+)
+def test_nobody_gets_into_a_providers_site_by_naming_its_hosts(hosts: list[str]) -> None:
+    rules = mx.load_rules((files("mail") / "sites.toml").read_text("utf-8"))
+    site = mx.site_of(hosts)
+    assert not {rule.site for rule in rules} & set(site.split("+"))
+    assert len(site) <= 200
+
+
+def test_long_mixed_sets_have_sites_of_their_own() -> None:
+    hosts = [f"mx.{'a' * 60}{n}.example" for n in range(9)]
+    assert mx.site_of(hosts) != mx.site_of([*hosts, "mx.z.example"])
+
+
+def test_the_linter_refuses_a_name_that_a_stranger_can_have() -> None:
+    [problem] = mx.lint([mx.SiteRule("big.example", ("x.example",))])
+    assert problem.startswith("big.example")
 
 
 def test_no_hosts_are_no_site() -> None:

@@ -22,6 +22,7 @@ from contracts.events.v1.events_service_pb2 import TestWebhookRequest as Webhook
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from kernel.ids import uuid7_text
 from kernel.rpc import Refused
+from services.events.domain.facts import Rank
 from tests.support.events import Running, Story, story
 from tests.support.facts import LATER, NEVER, Told
 
@@ -104,7 +105,7 @@ def test_any_order_with_repeats_gives_the_same_rows(story: Story) -> None:
             by_message = (message.message_id,)
             assert events.rows(
                 "SELECT seq, rank, closed FROM events.state WHERE subject_id = %s", by_message
-            ) == [(9, 10, CLOSED_STATE_BOUNCED)]
+            ) == [(9, Rank.COMPLAINED, CLOSED_STATE_BOUNCED)]
             numbers = events.rows(
                 "SELECT seq FROM events.log WHERE subject_id = %s UNION ALL"
                 " SELECT seq FROM events.facts WHERE subject_id = %s ORDER BY seq",
@@ -286,6 +287,6 @@ def test_two_replicas_record_everything_once(story: Story) -> None:
                 "SELECT s.seq, s.rank, e.rank FROM events.state s"
                 " JOIN events.emails e USING (tenant_id, email_id) WHERE s.subject_id = %s",
                 (message.message_id,),
-            ) == [(9, 10, 10)]
+            ) == [(9, Rank.COMPLAINED, Rank.COMPLAINED)]
 
     story(told)

@@ -110,7 +110,7 @@ class Caller:
         """To one of the addresses that were filtered, in their order."""
         plain = target.scheme == "http"
         failed: OSError = Disconnected("the host has no address")
-        for address in await self._addresses.of(target.host, target.port, plain=plain):
+        for address in await self._addresses.of(target.host, plain=plain):
             try:
                 _, connection = await asyncio.get_running_loop().create_connection(
                     Connection,
@@ -132,6 +132,7 @@ class Caller:
             for connection in idle:
                 connection.close()
         self._idle.clear()
+        await self._addresses.close()
 
 
 @lru_cache(maxsize=1024)

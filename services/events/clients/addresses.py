@@ -1,13 +1,23 @@
-"""Names to addresses that may be called."""
+"""Names to addresses that may be called.
+
+Without threads: those that getaddrinfo needs are few, and names that resolve slowly, which any
+customer can register, would hold them all.
+"""
 
 import asyncio
-import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import dns.asyncresolver
+import dns.exception
 
 from kernel import clock
 from services.events.domain.endpoint import Network, canonical, may_call
 
 TTL_S = 30.0
 NAMES_MAX = 4096
+LOOKUP_S = 5.0
+HOSTS = Path("/etc/hosts")
 
 
 class Refused(OSError):
@@ -17,32 +27,78 @@ class Refused(OSError):
 class Addresses:
     """What it answers is what is connected to: no second lookup, so no rebinding."""
 
-    def __init__(self, allowed: tuple[Network, ...]) -> None:
+    def __init__(
+        self,
+        allowed: tuple[Network, ...],
+        *,
+        resolver: dns.asyncresolver.Resolver | None = None,
+        hosts: Path = HOSTS,
+    ) -> None:
         self._allowed = allowed
+        self._resolver = resolver or dns.asyncresolver.Resolver()
+        self._hosts = read_hosts(hosts)
         self._found: dict[str, tuple[float, list[str]]] = {}
+        self._asking: dict[str, asyncio.Task[list[str]]] = {}
 
-    async def of(self, host: str, port: int, *, plain: bool) -> list[str]:
+    async def of(self, host: str, *, plain: bool) -> list[str]:
         """plain: without TLS, which needs an allowed address. Raises Refused, or OSError."""
-        found = await self._resolved(host, port)
+        found = await self._resolved(host)
         good = [one for one in found if may_call(one, self._allowed, plain=plain)]
         if found and not good:
             raise Refused("the address is private")
         return good
 
-    async def _resolved(self, host: str, port: int) -> list[str]:
+    async def _resolved(self, host: str) -> list[str]:
         try:
             canonical(host)
         except ValueError:
             pass
         else:
             return [host]
-        until, found = self._found.get(host, (0.0, []))
-        if clock.monotonic_s() < until:
-            return found
-        loop = asyncio.get_running_loop()
-        answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        found = list(dict.fromkeys(str(address[0]) for *_, address in answers))
-        if len(self._found) >= NAMES_MAX:
-            self._found.clear()
-        self._found[host] = (clock.monotonic_s() + TTL_S, found)
-        return found
+        name = host.lower().rstrip(".")
+        if (listed := self._hosts.get(name)) is not None:
+            return listed
+        until, found = self._found.get(name, (0.0, []))
+        return found if clock.monotonic_s() < until else await self._learn(name)
+
+    async def _learn(self, name: str) -> list[str]:
+        """What several ask for at once is asked once, and goes on when one of them gives up."""
+        if (asking := self._asking.get(name)) is None:
+            asking = self._asking[name] = asyncio.create_task(self._ask(name))
+            asking.add_done_callback(lambda task: self._answered(name, task))
+        return await asyncio.shield(asking)
+
+    def _answered(self, name: str, task: "asyncio.Task[list[str]]") -> None:
+        self._asking.pop(name, None)
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._found.pop(name, None)
+        while len(self._found) >= NAMES_MAX:
+            del self._found[next(iter(self._found))]  # the oldest
+        self._found[name] = (clock.monotonic_s() + TTL_S, task.result())
+
+    async def _ask(self, name: str) -> list[str]:
+        try:
+            answers = await self._resolver.resolve_name(name, lifetime=LOOKUP_S)
+        except dns.exception.DNSException as error:
+            raise OSError(f"{name}: {error}") from error
+        return list(dict.fromkeys(answers.addresses()))
+
+    async def close(self) -> None:
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+
+
+def read_hosts(path: Path) -> Mapping[str, list[str]]:
+    """The names that this machine knows without DNS (hosts(5)); none when there is no such file."""
+    try:
+        lines: Iterable[str] = path.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        lines = []
+    names: dict[str, list[str]] = {}
+    for line in lines:
+        address, *others = line.partition("#")[0].split() or [""]
+        for name in others:
+            names.setdefault(name.lower(), []).append(address)
+    return names

@@ -51,6 +51,7 @@ UNTOLD_TYPES = {
     Kind.DELAYED: "message.delayed",
 }
 TOLD_TYPES = {
+    Kind.SCREENED: "email.held",
     Kind.ASSIGNED: "email.sent",
     Kind.DELAYED: "email.delivery_delayed",
     Kind.COMPLAINT: "email.complained",
@@ -58,17 +59,14 @@ TOLD_TYPES = {
     Kind.WEBHOOK_DISABLED: "webhook.disabled",
     Kind.WEBHOOK_TEST: "webhook.test",
 }
+# Resend's word, and a sentence for people.
+ON_LIST = {"type": "OnAccountSuppressionList", "reason": "the recipient is on the suppression list"}
 RECIPIENT_TYPES = {
     number: name.rpartition("_")[2].lower() for name, number in RecipientType.items()
 }
-# What an endpoint may ask for: ours, and those of Resend's that its users configure.
-EVENT_TYPES = frozenset(
-    {*CLOSED_TYPES.values(), *TOLD_TYPES.values(), "email.scheduled", "email.opened"}
-    | {"email.clicked", "email.unsubscribed", "email.received"}
-    | {"suppression.added", "suppression.removed"}
-    | {f"{noun}.{verb}" for noun in ("domain", "contact") for verb in ("created", "updated")}
-    | {"domain.deleted", "contact.deleted"}
-)
+# What an endpoint may ask for: the types that are emitted, and no others, so that nobody waits for
+# an event that never comes.
+EVENT_TYPES = frozenset({*CLOSED_TYPES.values(), *TOLD_TYPES.values(), "email.scheduled"})
 
 
 def type_of(fact: Fact, *, told: bool) -> str:
@@ -108,6 +106,7 @@ def common(fact: Fact, accepted: MessageAccepted | None) -> Data:
     data["tags"] = dict(accepted.tags)
     data["metadata"] = dict(accepted.metadata)
     data["stream"] = accepted.stream or "transactional"
+    data["test"] = envelope.test
     return data
 
 
@@ -160,9 +159,9 @@ def closing(event: MessageClosed) -> Data:
         name = event.bounce_class or ("message_expired" if event.reason == "expired" else "")
         return {**said, **flag, "bounce": refusal(event.reply, name, reason=event.reason)}
     if event.state == CLOSED_STATE_SUPPRESSED:
-        return {"suppressed": {"type": event.reason, "reason": event.bounce_class or event.reason}}
+        return {"suppressed": ON_LIST}
     if event.state == CLOSED_STATE_CANCELLED:
-        return {"canceled": {"by": event.reason or "api"}}
+        return {"canceled": {"by": "api"}}
     code = event.reply.enhanced or (str(event.reply.code) if event.reply.code else event.reason)
     return {**said, **flag, "failed": {"reason": event.reason, "code": code}}
 

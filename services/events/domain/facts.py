@@ -10,7 +10,7 @@ from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, 
 from contracts.events.v1.events_pb2 import WebhookDisabled
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
-from contracts.shield.v1.events_pb2 import MessageScreened
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
 from kernel.topics import event_id
 
 STEPS_PER_ATTEMPT = 4
@@ -39,13 +39,14 @@ class Rank(IntEnum):
     QUEUED = 1
     SCHEDULED = 2
     SENT = 3
-    DELAYED = 4
-    DELIVERED = 5
-    CANCELED = 6
-    SUPPRESSED = 7
-    FAILED = 8
-    BOUNCED = 9
-    COMPLAINED = 10
+    HELD = 4
+    DELAYED = 5
+    DELIVERED = 6
+    CANCELED = 7
+    SUPPRESSED = 8
+    FAILED = 9
+    BOUNCED = 10
+    COMPLAINED = 11
 
 
 CLOSED_RANKS = {
@@ -85,8 +86,8 @@ def _accepted(event: MessageAccepted) -> tuple[Rank, int]:
     return Rank.SCHEDULED if is_scheduled(event.envelope) else Rank.SENT, 0
 
 
-def _screened(_: MessageScreened) -> tuple[Rank, int]:
-    return Rank.QUEUED, 1
+def _screened(event: MessageScreened) -> tuple[Rank, int]:
+    return Rank.HELD if event.verdict == VERDICT_HOLD else Rank.QUEUED, 1
 
 
 def _assigned(event: DeliveryAssigned) -> tuple[Rank, int]:

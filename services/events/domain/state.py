@@ -10,7 +10,7 @@ from services.events.domain.facts import Fact, Kind, Rank
 
 DELAY_TOLD_EVERY = timedelta(hours=4)  # conventions: at the first, then at most one per 4 hours
 ALWAYS_TOLD = frozenset({Kind.CLOSED, Kind.COMPLAINT, Kind.BOUNCE})
-NEVER_TOLD = frozenset({Kind.SCREENED, Kind.ATTEMPTED})
+NEVER_TOLD = frozenset({Kind.ATTEMPTED})
 ONCE_PER_EMAIL = frozenset({Kind.ACCEPTED, Kind.ASSIGNED})
 STEP = attrgetter("step")
 
@@ -79,6 +79,8 @@ def is_told(
     """Whether a tenant hears of it, beside finding it in the timeline."""
     if fact.kind in ONCE_PER_EMAIL:
         return fact.event_id in first
+    if fact.kind == Kind.SCREENED:
+        return fact.rank == Rank.HELD
     if fact.kind == Kind.DELAYED:
         return not closed and (delayed_at is None or now - delayed_at >= DELAY_TOLD_EVERY)
     return fact.kind in ALWAYS_TOLD

@@ -13,8 +13,9 @@ from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_SUPPRESSED,
     ClosedState,
 )
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from services.events.domain.calls import call_of, recorded_at
-from services.events.domain.catalogue import EVENT_TYPES, data_of, type_of
+from services.events.domain.catalogue import CLOSED_TYPES, EVENT_TYPES, data_of, type_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.facts import fact_of
 from services.events.domain.state import Entry
@@ -121,6 +122,37 @@ def test_mail_for_later_is_scheduled_and_then_sent() -> None:
     assert "scheduled_at" in data_of(fact_of(later.accepted()), later.accepted(), told=1)
     assert type_of(fact_of(later.assigned()), told=True) == "email.sent"
     assert type_of(fact_of(MESSAGE.accepted()), told=True) == "email.sent"
+
+
+def test_mail_that_is_held_for_review_is_told_with_its_reasons() -> None:
+    held = MESSAGE.screened()
+    held.verdict = VERDICT_HOLD
+    held.reasons.add(rule="LURE", score=4.5, detail="a link that hides where it goes")
+
+    assert type_of(fact_of(held), told=True) == "email.held"
+    assert data(held)["screening"] == {
+        "verdict": "hold",
+        "score": 0.5,
+        "reasons": [{"rule": "LURE", "score": 4.5, "detail": "a link that hides where it goes"}],
+    }
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_test_mail_says_that_it_is(test: bool) -> None:
+    accepted = MESSAGE.accepted()
+    accepted.envelope.test = test
+
+    assert data_of(fact_of(MESSAGE.closed()), accepted, told=1)["test"] is test
+
+
+def test_only_types_that_are_emitted_may_be_asked_for() -> None:
+    emitted = {
+        *CLOSED_TYPES.values(),
+        *(type_of(fact_of(event), told=True) for event in (MESSAGE.accepted(), MESSAGE.delayed())),
+    }
+
+    assert emitted <= EVENT_TYPES
+    assert not EVENT_TYPES & {"email.opened", "email.received", "contact.created"}
 
 
 def test_the_engines_own_facts_keep_their_own_names() -> None:

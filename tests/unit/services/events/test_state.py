@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from services.events.domain.facts import Fact, Rank, fact_of
 from services.events.domain.state import Entry, State, begin, record
 from tests.support.facts import ACCEPTED_AT, LATER, NEVER, Told
@@ -52,6 +53,18 @@ def test_any_order_in_any_batches_gives_the_same_state(facts: list[Fact], cuts: 
     assert [entry.seq for entry in entries] == list(range(1, len(FACTS) + 1))
     told = [entry.told for entry in entries if entry.told]
     assert told == list(range(1, len(told) + 1))
+
+
+def test_held_mail_is_held_until_something_becomes_of_it() -> None:
+    screened = MESSAGE.screened()
+    screened.verdict = VERDICT_HOLD
+    held = fact_of(screened)
+
+    state, entries = record(begin(held), [FACTS[0], held], first=set(), now=ACCEPTED_AT)
+    later, _ = record(state, [fact_of(MESSAGE.closed())], first=set(), now=ACCEPTED_AT)
+
+    assert (state.rank, entries[-1].told) == (Rank.HELD, 1)
+    assert later.rank == Rank.DELIVERED
 
 
 def test_a_bounced_message_that_was_complained_about_is_complained() -> None:

@@ -1,6 +1,7 @@
 """Composition root: the only place where delivery is wired together."""
 
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
@@ -12,7 +13,7 @@ from contracts.delivery.v1.events_pb2 import ComplaintReceived, DeliveryAttempte
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.backoff import Health
-from kernel.content import open_store
+from kernel.content import FIND_EVERY_S, ContentStore, find, open_store
 from kernel.crypto import Secrets
 from kernel.database import Database, check_roles
 from kernel.kafka import Kafka
@@ -100,6 +101,7 @@ class House:
     journal: Journal
     worker: Worker
     days: Days
+    content: ContentStore
 
     @classmethod
     def of(cls, settings: Settings) -> "House":
@@ -117,6 +119,7 @@ class House:
             Journal(),
             Worker(database, socket.gethostname(), lease_s=settings.lease_s),
             Days(database, kept_days=settings.journal_kept_days),
+            open_store(settings.content_store_url),
         )
 
 
@@ -151,12 +154,13 @@ def create_pumps(house: House, sender: Sender) -> list[Loop]:
         orphan_after_s=settings.orphan_after_s,
     )
     keeping = Keeping(house.database, house.days, sandbox_kept_days=settings.sandbox_kept_days)
-    pumps = [
+    pumps: list[tuple[float, Callable[[], Awaitable[None]]]] = [
         (SWEEP_EVERY_S, house.outbox.sweep),
         (settings.lease_s / 3, house.worker.keep),
         (settings.recover_every_s, recovery.recover),
         (CLOSE_IDLE_EVERY_S, sender.close_idle),
         (KEEP_EVERY_S, keeping.keep),
+        (FIND_EVERY_S, partial(find, house.content)),
     ]
     return [partial(every, interval_s, action, house.health) for interval_s, action in pumps]
 
@@ -201,8 +205,7 @@ async def become_ready(house: House, tables: Tables) -> None:
 
 def create_renderer(house: House, tables: Tables) -> Renderer:
     directory = Directory(*tables, Secrets(house.settings.secret_keys))
-    store = open_store(house.settings.content_store_url)
-    return Renderer(store, directory)
+    return Renderer(house.content, directory)
 
 
 def create_exchangers(settings: Settings) -> Exchangers:

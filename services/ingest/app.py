@@ -12,7 +12,7 @@ from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel.backoff import Health
-from kernel.content import ContentStore, open_store
+from kernel.content import FIND_EVERY_S, ContentStore, open_store
 from kernel.crypto import Secrets, derived_key
 from kernel.database import Database, check_roles
 from kernel.kafka import Kafka
@@ -216,6 +216,7 @@ def loops(settings: Settings, ground: Ground, room: OutboxRoom) -> list[Loop]:
         partial(every, settings.outbox_check_every_s, room.look, ground.health),
         partial(every, settings.audit_every_s, audit.look, Health()),
         partial(every, RETENTION_EVERY_S, retention.look, ground.health),
+        partial(every, FIND_EVERY_S, retention.find_content, ground.health),
     ]
 
 

@@ -1,6 +1,7 @@
 """Composition root: the only place where shield is wired together."""
 
 from dataclasses import replace
+from functools import partial
 from tomllib import TOMLDecodeError
 
 from contracts.ingest.v1.directory_pb2 import Tenant
@@ -8,12 +9,12 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.shield_service_pb2_grpc import add_ShieldServiceServicer_to_server
 from kernel.backoff import Health
-from kernel.content import open_store
+from kernel.content import FIND_EVERY_S, find, open_store
 from kernel.crypto import Secrets
 from kernel.errors import BadSetting
 from kernel.kafka import Kafka
 from kernel.rpc import Server
-from kernel.service import Service
+from kernel.service import Service, every
 from kernel.stream import Brake, Stream
 from kernel.table import Table
 from services.shield.api import ShieldApi
@@ -43,7 +44,12 @@ def create(settings: Settings) -> Service:
 
     return Service(
         "shield",
-        [kafka.run, server.run, replay],
+        [
+            kafka.run,
+            server.run,
+            replay,
+            partial(every, FIND_EVERY_S, partial(find, content), health),
+        ],
         kafka.close,
         health,
         drain_s=settings.drain_s,

@@ -12,9 +12,9 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import Envelope, MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened, Reason, Verdict
 from kernel import metrics
-from kernel.content import ContentStore, Missing
+from kernel.content import ContentStore, Found, Missing
 from kernel.crypto import SealBroken, Secrets, unseal
-from kernel.errors import BadSetting
+from kernel.errors import BadSetting, Unavailable
 from kernel.outcome import Emit, Outcome, Park
 from kernel.table import Table
 from services.shield.domain.scoring import Opinion, Scorer, of_tenant, unread
@@ -48,20 +48,18 @@ class Handlers:
                 await asyncio.sleep(0)
         return [self.tell(event, opinions[event.envelope.content_ref]) for event in batch]
 
-    def opinion(
-        self, tenant: Tenant | None, envelope: Envelope, body: bytes | Missing
-    ) -> Opinion | None:
+    def opinion(self, tenant: Tenant | None, envelope: Envelope, body: Found) -> Opinion | None:
         """None: without the tenant's key nothing can be said.
 
-        What cannot be read is held, not blocked: a volume that is not mounted looks just like a
-        body that has expired, and only hold can be taken back. It ends anyway: held mail expires.
+        While the store is away everybody waits. What cannot be read although the store is there
+        is held alone, and not blocked: only hold can be taken back. Held mail expires.
         With its tenant deleted, though, so is the key, and nobody is left to review it: blocked.
         """
         if tenant is None and self.tenants.was_deleted(envelope.tenant_id):
             return unread("tenant_deleted", self.scorer.book, Verdict.VERDICT_BLOCK)
         if tenant is None:
             return None
-        if isinstance(body, Missing):
+        if isinstance(body, Missing | Unavailable):
             return unread("content_missing", self.scorer.book, Verdict.VERDICT_HOLD)
         try:
             content = Content.FromString(self.unsealed(tenant, envelope, body))

@@ -87,6 +87,7 @@ class Post:
         content = Content(email_id=email_id, subject="Hello", text=text)
         associated = f"{self.tenant.tenant_id}/{email_id}".encode()
         sealed = seal(self.key, content.SerializeToString(), associated)
+        await self.store.initialise()
         [reference] = await self.store.put_many([Body(sealed, "now", date(2030, 1, 1))])
         envelope = Envelope(
             message_id=message_id,

@@ -140,6 +140,7 @@ class House:
     async def running(self, **settings: Any) -> AsyncIterator["Running"]:  # noqa: ANN401
         """The service on this loop, ready; afterwards ended as by SIGTERM."""
         stop = asyncio.Event()
+        await open_store(self.content_url).initialise()
         made = create(self.configured(**settings))
         task = asyncio.create_task(service.run([made], stop=stop))
         async with self.topics() as topics:
@@ -148,7 +149,7 @@ class House:
                 while not made.health.ready and not task.done():
                     await asyncio.sleep(0.01)
             try:
-                yield Running(topics, task)
+                yield Running(topics, task, made)
             finally:
                 stop.set()
                 await task
@@ -227,6 +228,7 @@ class Topics:
 class Running:
     topics: Topics
     task: "asyncio.Task[None]"
+    service: service.Service
 
     async def send(
         self, assignments: Sequence[DeliveryAssigned], *, within_s: float = 20.0

@@ -26,6 +26,7 @@ from contracts.router.v1.router_service_pb2_grpc import (
 )
 from kernel import clock
 from kernel.backoff import Health
+from kernel.content import open_store
 from kernel.crypto import new_secret_key
 from kernel.kafka import Kafka
 from kernel.rpc import Server
@@ -106,6 +107,7 @@ class House:
     async def running(self, *more: Ports) -> AsyncIterator["House"]:
         """One replica, and one for each set of ports more; whom ingest asks stands in."""
         servers = self._stand_ins()
+        await open_store(self.settings().content_store_url).initialise()
         stop = asyncio.Event()
         services = [create(self.settings(ports)) for ports in (self.ports, *more)]
         tasks = [asyncio.create_task(server.run()) for server in servers]

@@ -16,8 +16,9 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.ingest.v1.events_pb2 import Envelope
 from kernel import clock
-from kernel.content import ContentStore, Missing
+from kernel.content import ContentStore, Found, Missing
 from kernel.crypto import SealBroken, Secrets, unseal
+from kernel.errors import Unavailable
 from kernel.group import Group
 from kernel.table import Table
 from mail.dkim import Signer
@@ -30,6 +31,8 @@ LIGHT_BYTES_MAX = 256 * 1024  # a body above this is worth a thread, and goes al
 RENDER_BYTES_MAX = 4 * 1024 * 1024  # of bodies, in one batch
 SIGNERS_MAX = 10_000
 SLICE = 8  # messages made in one go: some five milliseconds, in which nothing else happens here
+
+LATER = Ending(problem="the body cannot be had just now")  # its own trouble: a try, like a 4yz
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -150,7 +153,7 @@ class Renderer:
         mails, _ = await asyncio.to_thread(make_all, jobs, clock.now())
         return mails
 
-    async def _bodies(self, keys: Sequence[_DraftKey]) -> "dict[_DraftKey, bytes | Missing]":
+    async def _bodies(self, keys: Sequence[_DraftKey]) -> dict[_DraftKey, Found]:
         wanted = {key: key[-1] for key in keys}
         if not wanted:
             return {}
@@ -161,7 +164,7 @@ class Renderer:
         self,
         envelope: Envelope,
         key: _DraftKey,
-        sealed: bytes | Missing | None,
+        sealed: Found | None,
         *,
         ready: Draft | None,
     ) -> Job | Ending:
@@ -173,6 +176,8 @@ class Renderer:
             return refused("content_unavailable", "the sending domain no longer exists")
         if isinstance(sealed, Missing):
             return refused("content_unavailable", "the body is gone from the store")
+        if isinstance(sealed, Unavailable):
+            return LATER
         return Job(key, envelope, content_key, signer, sealed or b"", ready)
 
     def _keep(self, drafts: _Drafts) -> None:

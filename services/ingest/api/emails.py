@@ -21,7 +21,7 @@ from contracts.router.v1.router_service_pb2 import (
     RescheduleRequest,
 )
 from kernel import clock
-from kernel.content import ContentStore, Missing
+from kernel.content import ContentStore
 from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from services.ingest.api.gate import Caller, Gate
@@ -104,7 +104,7 @@ class Emails:
         envelope = email.first.envelope
         try:
             [sealed] = await self._content.get_many([envelope.content_ref])
-            if isinstance(sealed, Missing):
+            if not isinstance(sealed, bytes):
                 return None
             associated = f"{envelope.tenant_id}/{envelope.email_id}".encode()
             return Content.FromString(unseal(self._gate.content_key(caller), sealed, associated))

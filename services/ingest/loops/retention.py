@@ -4,7 +4,7 @@ import logging
 
 from kernel import clock
 from kernel.backoff import Health
-from kernel.content import ContentStore
+from kernel.content import AWAY, ContentStore, find
 from kernel.lease import Lease
 from services.ingest.store.retention import RetentionStore
 
@@ -21,7 +21,7 @@ class Retention:
         self._content = content
         self._lease = lease
         self._health = health
-        health.away.add(PARTITIONS)
+        health.away |= {PARTITIONS, AWAY}
 
     async def look(self) -> None:
         """Every replica makes partitions; the owner of the lease removes what has passed."""
@@ -34,3 +34,11 @@ class Retention:
         prefixes = await self._content.expire(clock.now().date())
         if keys or days or prefixes:
             logger.info("retention.done", extra={"keys": keys, "days": days, "content": prefixes})
+
+    async def find_content(self) -> None:
+        """An empty place becomes the store before the first mail; after that, it is a volume that
+        is not mounted. Raises Unavailable."""
+        if not await self._content.mounted() and not await self._store.has_mail():
+            await self._content.initialise()
+        await find(self._content)
+        self._health.away.discard(AWAY)

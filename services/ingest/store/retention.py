@@ -37,6 +37,11 @@ class RetentionStore:
                     day = today + timedelta(days=ahead)
                     await tx.rows("SELECT ingest.ensure_day_partition(%s, %s)", (table, day))
 
+    async def has_mail(self) -> bool:
+        async with self._database.transaction() as tx:
+            [(found,)] = await tx.rows("SELECT EXISTS (SELECT FROM ingest.emails)")
+        return bool(found)
+
     async def expire_keys(self) -> int:
         """Forget Idempotency-Keys; how many."""
         total = 0

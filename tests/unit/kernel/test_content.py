@@ -1,23 +1,48 @@
 import asyncio
-from datetime import date
+import os
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from obstore.store import MemoryStore
 
-from kernel.content import Body, ContentStore, FileStore, Missing, RemoteStore, open_store
+from kernel import clock
+from kernel.content import (
+    Body,
+    ContentStore,
+    FileStore,
+    Found,
+    Missing,
+    RemoteStore,
+    open_store,
+)
 from kernel.crypto import SealBroken, new_key, seal, unseal
-from kernel.errors import BadSetting
+from kernel.errors import BadSetting, Unavailable
 
 DAY = date(2026, 1, 31)
+
+
+TODAY = clock.now().date()
 
 
 @pytest.fixture(params=["file", "remote"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ContentStore:
     if request.param == "file":
-        return FileStore(tmp_path)
-    from obstore.store import MemoryStore
+        return new_file_store(tmp_path)
+    store = RemoteStore(MemoryStore())
+    asyncio.run(store.initialise())
+    return store
 
-    return RemoteStore(MemoryStore())
+
+def new_file_store(root: Path) -> FileStore:
+    store = FileStore(root)
+    asyncio.run(store.initialise())
+    return store
+
+
+def get(store: ContentStore, *references: str) -> list[Found]:
+    return asyncio.run(store.get_many(references))
 
 
 def put(store: ContentStore, *bodies: bytes, kept: str = "now", until: date = DAY) -> list[str]:
@@ -50,6 +75,89 @@ def test_a_reference_past_the_end_of_its_segment_is_missing(store: ContentStore)
     assert isinstance(found, Missing)
 
 
+def test_a_body_that_is_not_there_before_its_last_day_is_over_may_come_back(
+    store: ContentStore,
+) -> None:
+    lost = f"now/{TODAY}/{'0' * 36}:0:9"
+    [kept] = put(store, b"kept", until=TODAY)
+
+    found = get(store, lost, kept, kept.rpartition(":")[0] + ":99")
+
+    assert isinstance(found[0], Unavailable)
+    assert found[1] == b"kept", "a lost segment is no trouble of its neighbours"
+    assert isinstance(found[2], Unavailable)
+
+
+def test_a_body_is_missing_once_its_last_day_is_over(store: ContentStore) -> None:
+    [found] = get(store, f"now/{TODAY - timedelta(days=1)}/{'0' * 36}:0:9")
+
+    assert isinstance(found, Missing)
+
+
+def test_a_volume_that_is_not_mounted_is_away_for_everybody(tmp_path: Path) -> None:
+    volume, mount_point = tmp_path / "volume", tmp_path / "content"
+    store = new_file_store(mount_point)
+    [reference] = put(store, b"body", until=TODAY)
+    mount_point.rename(volume)
+    mount_point.mkdir()
+
+    with pytest.raises(Unavailable):
+        get(store, reference)
+    with pytest.raises(Unavailable):
+        put(FileStore(mount_point), b"would be hidden by the volume", until=TODAY)
+    assert not asyncio.run(store.mounted())
+
+    mount_point.rmdir()
+    volume.rename(mount_point)
+    assert get(store, reference) == [b"body"]
+
+
+def test_a_bucket_that_is_not_the_store_is_away_for_everybody() -> None:
+    store = RemoteStore(MemoryStore())
+
+    with pytest.raises(Unavailable):
+        get(store, f"now/{TODAY}/{'0' * 36}:0:9")
+
+
+def test_a_segment_that_one_batch_reads_is_not_closed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second batch, with more segments than are kept open, runs just before the first reads."""
+    store = new_file_store(tmp_path)
+    [body] = put(store, b"the first", until=TODAY)
+    others = [put(store, b"a stranger", until=TODAY + timedelta(days=n))[0] for n in range(1, 80)]
+    pread, waiting = os.pread, [others]
+
+    def interleaved(descriptor: int, length: int, offset: int, /) -> bytes:
+        while waiting:
+            get(store, *waiting.pop())
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", interleaved)
+    assert get(store, body) == [b"the first"]
+
+
+def test_what_others_have_put_into_a_bucket_is_left_alone() -> None:
+    bucket = MemoryStore()
+    store: Any = RemoteStore(bucket)
+    for name in ("readme", "a/b", "2020-01-01", f"now/{DAY}/notes"):
+        bucket.put(name, b"theirs")
+    put(store, b"ours")
+
+    assert asyncio.run(store.expire(TODAY)) == [f"now/{DAY}"]
+    left = {entry["path"] for page in bucket.list() for entry in page}
+    assert left == {"readme", "a/b", "2020-01-01", f"now/{DAY}/notes"}
+
+
+def test_what_others_have_put_into_the_folder_is_left_alone(tmp_path: Path) -> None:
+    store = new_file_store(tmp_path)
+    (tmp_path / "now" / "2020-01-02" / "a folder").mkdir(parents=True)
+    (tmp_path / "now" / "2020-01-03").touch()
+    put(store, b"ours")
+
+    assert asyncio.run(store.expire(TODAY)) == [f"now/{DAY}"]
+
+
 def test_a_prefix_goes_when_its_day_has_passed_and_not_before(store: ContentStore) -> None:
     old, new = (
         put(store, b"old")[0],
@@ -64,7 +172,7 @@ def test_a_prefix_goes_when_its_day_has_passed_and_not_before(store: ContentStor
 
 
 def test_each_process_writes_segments_of_its_own(tmp_path: Path) -> None:
-    one, two = FileStore(tmp_path), FileStore(tmp_path)
+    one, two = new_file_store(tmp_path), FileStore(tmp_path)
 
     [first], [second] = put(one, b"one"), put(two, b"two")
 

@@ -10,7 +10,7 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope, MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel.content import Body, Missing
+from kernel.content import Body, Found, Missing
 from kernel.crypto import Secrets, new_key, new_secret_key, seal
 from kernel.outcome import Emit, Outcome, Park
 from kernel.stream import Record
@@ -35,10 +35,16 @@ class Shelf:
         self.bodies: dict[str, bytes] = {}
         self.asked: list[list[str]] = []
 
+    async def mounted(self) -> bool:
+        return True
+
+    async def initialise(self) -> None:
+        raise NotImplementedError
+
     async def put_many(self, bodies: Sequence[Body]) -> list[str]:
         raise NotImplementedError
 
-    async def get_many(self, references: Sequence[str]) -> list[bytes | Missing]:
+    async def get_many(self, references: Sequence[str]) -> list[Found]:
         self.asked.append(list(references))
         return [self.bodies.get(each, Missing(each)) for each in references]
 

@@ -1,0 +1,188 @@
+"""Segments on a local disk."""
+
+import asyncio
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+from kernel.content.reference import (
+    AWAY,
+    MARKER,
+    Body,
+    Found,
+    Missing,
+    Reference,
+    any_unavailable,
+    passed,
+)
+from kernel.errors import Unavailable
+
+SEGMENT_BYTES_MAX = 64 * 1024 * 1024
+
+logger = logging.getLogger(__name__)
+
+
+class FileStore:
+    """Segments on a local disk. One writer per prefix and process; readers anywhere."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open: dict[str, _Segment] = {}
+        self._writing = asyncio.Lock()
+
+    async def mounted(self) -> bool:
+        return await asyncio.to_thread(self._mounted)
+
+    def _mounted(self) -> bool:
+        """By its marker, or by mail from before there was one."""
+        return (self._root / MARKER).exists() or (self._root / "now").exists()
+
+    async def initialise(self) -> None:
+        await asyncio.to_thread(self._initialise)
+
+    def _initialise(self) -> None:
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            (self._root / MARKER).touch()
+            _sync_folder(self._root)
+        except OSError as error:
+            raise Unavailable(AWAY) from error
+
+    async def put_many(self, bodies: Sequence[Body]) -> list[str]:
+        """One fdatasync per prefix. Raises Unavailable when the disk does not take it."""
+        async with self._writing:
+            return await asyncio.to_thread(self._put_many, bodies)
+
+    def _put_many(self, bodies: Sequence[Body]) -> list[str]:
+        references: list[str] = [""] * len(bodies)
+        by_prefix: dict[str, list[int]] = {}
+        for index, body in enumerate(bodies):
+            by_prefix.setdefault(body.prefix, []).append(index)
+        try:
+            for prefix, indexes in by_prefix.items():
+                written = self._segment(prefix).append([bodies[i].sealed for i in indexes])
+                for index, reference in zip(indexes, written, strict=True):
+                    references[index] = reference
+        except OSError as error:
+            self._forget(list(self._open))  # after a failed fsync nothing is known about the pages
+            raise Unavailable(AWAY) from error
+        return references
+
+    def _segment(self, prefix: str) -> "_Segment":
+        segment = self._open.get(prefix)
+        if segment is None or segment.size > SEGMENT_BYTES_MAX:
+            if not self._mounted():
+                raise FileNotFoundError(self._root / MARKER)
+            self._forget([prefix])
+            segment = self._open[prefix] = _Segment(self._root, prefix)
+        return segment
+
+    def _forget(self, prefixes: Iterable[str]) -> None:
+        for prefix in prefixes:
+            if (segment := self._open.pop(prefix, None)) is not None:
+                segment.close()
+
+    async def get_many(self, references: Sequence[str]) -> list[Found]:
+        return await asyncio.to_thread(self._get_many, references)
+
+    def _get_many(self, references: Sequence[str]) -> list[Found]:
+        """A segment is opened for the batch: a descriptor that is kept for the next one might be
+        closed, and be another file's, while a second thread is about to read it."""
+        found: dict[str, Found] = {}
+        segments: dict[str, list[Reference]] = defaultdict(list)
+        for text in references:
+            try:
+                reference = Reference.parse(text)
+            except Missing as missing:
+                found[text] = missing
+            else:
+                segments[reference.path].append(reference)
+        for path, wanted in segments.items():
+            found |= self._read(path, wanted)
+        answers = [found[text] for text in references]
+        if any_unavailable(answers) and not self._mounted():
+            raise Unavailable(AWAY) from FileNotFoundError(self._root / MARKER)
+        return answers
+
+    def _read(self, path: str, wanted: Sequence[Reference]) -> dict[str, Found]:
+        try:
+            descriptor = os.open(self._root / path, os.O_RDONLY)
+        except FileNotFoundError:
+            return {reference.text: reference.absent() for reference in wanted}
+        except OSError as error:
+            raise Unavailable(AWAY) from error
+        try:
+            return {reference.text: _read_body(descriptor, reference) for reference in wanted}
+        except OSError as error:
+            raise Unavailable(AWAY) from error
+        finally:
+            os.close(descriptor)
+
+    async def expire(self, today: date) -> list[str]:
+        async with self._writing:
+            return await asyncio.to_thread(self._expire, today)
+
+    def _expire(self, today: date) -> list[str]:
+        self._forget([prefix for prefix in self._open if passed(prefix, today)])
+        folders = [(f, str(f.relative_to(self._root))) for f in self._root.glob("*/*")]
+        return [name for folder, name in folders if passed(name, today) and _remove(folder)]
+
+    async def close(self) -> None:
+        self._forget(list(self._open))
+
+
+def _read_body(descriptor: int, reference: Reference) -> Found:
+    data = os.pread(descriptor, reference.length, reference.offset)
+    return data if len(data) == reference.length else reference.absent()
+
+
+def _remove(folder: Path) -> bool:
+    """With its segments; what somebody else has put there is left, and named in the log."""
+    try:
+        for segment in folder.iterdir():
+            segment.unlink(missing_ok=True)
+        folder.rmdir()
+    except OSError as error:
+        logger.warning("content.not_removed", extra={"folder": str(folder), "reason": str(error)})
+        return False
+    return True
+
+
+class _Segment:
+    """An append-only file that only this process writes."""
+
+    def __init__(self, root: Path, prefix: str) -> None:
+        self.path = f"{prefix}/{uuid4()}"
+        folder = root / prefix
+        folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._descriptor = os.open(root / self.path, flags, 0o600)
+        for parent in (folder, folder.parent, root):  # a name is durable when its folder is
+            _sync_folder(parent)
+        self.size = 0
+
+    def append(self, bodies: Sequence[bytes]) -> list[str]:
+        references = []
+        for body in bodies:
+            references.append(f"{self.path}:{self.size}:{len(body)}")
+            self.size += len(body)
+        data = b"".join(bodies)
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+        os.fdatasync(self._descriptor)
+        return references
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

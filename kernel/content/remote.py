@@ -1,0 +1,115 @@
+"""Segments in an object store."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import date
+from uuid import uuid4
+
+import obstore
+from obstore.exceptions import BaseError as StoreError
+from obstore.store import ObjectStore
+
+from kernel.content.reference import (
+    AWAY,
+    MARKER,
+    SEGMENT,
+    Body,
+    Found,
+    Missing,
+    Reference,
+    any_unavailable,
+    passed,
+)
+from kernel.errors import Unavailable
+
+
+class RemoteStore:
+    """Segments in an object store: one object per put_many and prefix."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    async def mounted(self) -> bool:
+        """By its marker, or by mail from before there was one."""
+        try:
+            await obstore.head_async(self._store, MARKER)
+        except FileNotFoundError:
+            return bool(await self._folders(""))
+        except StoreError as error:
+            raise Unavailable(AWAY) from error
+        return True
+
+    async def initialise(self) -> None:
+        try:
+            await obstore.put_async(self._store, MARKER, b"")
+        except (FileNotFoundError, StoreError) as error:
+            raise Unavailable(AWAY) from error
+
+    async def put_many(self, bodies: Sequence[Body]) -> list[str]:
+        """Durable when the store has answered. Raises Unavailable when it does not."""
+        references: list[str] = [""] * len(bodies)
+        segments: dict[str, bytearray] = {}
+        paths: dict[str, str] = {}
+        for index, body in enumerate(bodies):
+            path = paths.setdefault(body.prefix, f"{body.prefix}/{uuid4()}")
+            segment = segments.setdefault(path, bytearray())
+            references[index] = f"{path}:{len(segment)}:{len(body.sealed)}"
+            segment += body.sealed
+        try:
+            await asyncio.gather(
+                *(
+                    obstore.put_async(self._store, path, bytes(data))
+                    for path, data in segments.items()
+                )
+            )
+        except (FileNotFoundError, StoreError) as error:
+            raise Unavailable(AWAY) from error
+        return references
+
+    async def get_many(self, references: Sequence[str]) -> list[Found]:
+        answers = list(await asyncio.gather(*(self._get(text) for text in references)))
+        if any_unavailable(answers) and not await self.mounted():
+            raise Unavailable(AWAY) from FileNotFoundError(MARKER)
+        return answers
+
+    async def _get(self, text: str) -> Found:
+        try:
+            at = Reference.parse(text)
+        except Missing as missing:
+            return missing
+        if not at.length:
+            return b""
+        try:
+            data = await obstore.get_range_async(
+                self._store, at.path, start=at.offset, length=at.length
+            )
+        except FileNotFoundError:
+            return at.absent()
+        except StoreError as error:
+            raise Unavailable(AWAY) from error
+        return bytes(data) if len(data) == at.length else at.absent()
+
+    async def expire(self, today: date) -> list[str]:
+        """By the names of the days: segments are listed only where their day has passed."""
+        days = [day for kind in await self._folders("") for day in await self._folders(kind)]
+        gone = [day for day in days if passed(day, today)]
+        for day in gone:
+            await self._remove(day)
+        return gone
+
+    async def _folders(self, prefix: str) -> list[str]:
+        try:
+            found = await obstore.list_with_delimiter_async(self._store, prefix or None)
+        except FileNotFoundError:  # the bucket
+            return []
+        except StoreError as error:
+            raise Unavailable(AWAY) from error
+        return list(found["common_prefixes"])
+
+    async def _remove(self, day: str) -> None:
+        try:
+            async for page in obstore.list(self._store, day):
+                paths = [entry["path"] for entry in page]
+                await obstore.delete_async(self._store, [p for p in paths if SEGMENT.fullmatch(p)])
+        except StoreError as error:
+            raise Unavailable(AWAY) from error

@@ -62,6 +62,9 @@ from kernel.errors import BadSetting, Unavailable
 from kernel.lease import leases_table
 from kernel.outbox import outbox_table
 
+# A day's rows change while its mail is on its way. By PostgreSQL's default a fifth of them may be
+# dead before a vacuum, and whoever looks for the next row in an index steps over all of these.
+VACUUM_SOON = "autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000"
 ROLES = ("api", "engine")
 API_DEFAULT = "SELECT, INSERT, UPDATE, DELETE"
 LOCK_TIMEOUT = "15s"  # behind a waiting ALTER TABLE everybody waits: rather fail, and be run again
@@ -88,7 +91,8 @@ DECLARE
 BEGIN
     IF to_regclass(format('{schema}.%I', part)) IS NOT NULL THEN RETURN false; END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('{schema}.' || part, 0));
-    IF to_regclass(format('{schema}.%I', part)) IS NOT NULL THEN RETURN false; END IF;
+    IF EXISTS (SELECT FROM pg_class
+        WHERE relnamespace = '{schema}'::regnamespace AND relname = part) THEN RETURN false; END IF;
     SELECT coalesce(obj_description(oid, 'pg_class'), '') INTO STRICT storage FROM pg_class
     WHERE relnamespace = '{schema}'::regnamespace AND relname = parent AND relkind = 'p';
     EXECUTE format('CREATE TABLE {schema}.%I (LIKE {schema}.%I INCLUDING ALL EXCLUDING INDEXES'
@@ -107,6 +111,10 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM {schema}.day_partitions(parent) AS there WHERE there = day) THEN
         RETURN false;
+    END IF;
+    EXECUTE format('LOCK TABLE ONLY {schema}.%I IN ACCESS EXCLUSIVE MODE', parent);
+    IF NOT EXISTS (SELECT FROM {schema}.day_partitions(parent) AS there WHERE there = day) THEN
+        RETURN false;  -- another replica was quicker
     END IF;
     EXECUTE format('DROP TABLE {schema}.%I', parent || to_char(day, '_YYYYMMDD'));
     RETURN true;
@@ -153,10 +161,22 @@ def leases() -> None:
 def day_partitioned(table: str, *, storage: str = "") -> None:
     """Partitions of a table that is PARTITION BY RANGE (a UUIDv7); storage: their options."""
     if storage:
-        sql(f"COMMENT ON TABLE {table} IS 'WITH ({storage})'")
+        day_storage(table, storage)
     days = f"generate_series({PARTITIONS_AT_FIRST.start}, {PARTITIONS_AT_FIRST.stop - 1}) AS n"
     today = "(now() AT TIME ZONE 'UTC')::date"
     sql(f"SELECT ensure_day_partition('{table}', {today} + n) FROM {days}")  # noqa: S608
+
+
+def day_storage(table: str, storage: str) -> None:
+    """Other options for partitions, those that are there and those to come."""
+    sql(f"COMMENT ON TABLE {table} IS 'WITH ({storage})'")
+    sql(f"""
+        DO $$ DECLARE part regclass; BEGIN
+            FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = '{table}'::regclass LOOP
+                EXECUTE format('ALTER TABLE %s SET ({storage})', part);
+            END LOOP;
+        END $$
+    """)  # noqa: S608 - of a migration
 
 
 def tenant_rows(table: str, *, column: str = "tenant_id", grant: str = API_DEFAULT) -> None:

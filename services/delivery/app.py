@@ -36,7 +36,8 @@ from services.delivery.loops.rendering import Directory, Renderer
 from services.delivery.loops.sender import Sender
 from services.delivery.loops.ways import Limits
 from services.delivery.settings import Settings
-from services.delivery.store.journal import Days, Journal
+from services.delivery.store.days import JournalDays
+from services.delivery.store.journal import Journal
 from services.delivery.store.workers import Worker
 
 SWEEP_EVERY_S = 0.5
@@ -100,7 +101,7 @@ class House:
     outbox: Outbox
     journal: Journal
     worker: Worker
-    days: Days
+    days: JournalDays
     content: ContentStore
 
     @classmethod
@@ -118,7 +119,7 @@ class House:
             Outbox(database, "delivery", kafka.publish, sweep_after_s=settings.sweep_after_s),
             Journal(),
             Worker(database, socket.gethostname(), lease_s=settings.lease_s),
-            Days(database, kept_days=settings.journal_kept_days),
+            JournalDays(database, kept_days=settings.journal_kept_days),
             open_store(settings.content_store_url),
         )
 

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from kernel.database import Transaction
+from kernel.days import day_of
 from kernel.errors import Unavailable
-from kernel.ids import time_of
 from kernel.outcome import Drop, Emit, Outcome
 from services.delivery.domain.ending import STALE, attempted
 from services.delivery.domain.started import Key, Started
-from services.delivery.store.journal import Begun, Days, Dead, Journal
+from services.delivery.store.days import JournalDays
+from services.delivery.store.journal import Begun, Dead, Journal
 from services.delivery.store.workers import Worker
 
 Batch = Mapping[Key, DeliveryAssigned]
@@ -26,7 +26,7 @@ class Handlers:
 
     journal: Journal
     worker: Worker
-    days: Days
+    days: JournalDays
     offer: Callable[[Sequence[Started]], None]
 
     async def on_assigned(
@@ -42,17 +42,9 @@ class Handlers:
 
     async def _kept(self, batch: Batch) -> Batch:
         """Without those of days that the journal has forgotten; their partitions exist."""
-        missing = self.days.missing(key.message_id for key in batch)
-        if not missing:
-            return batch
-        now = clock.now()
-        forgotten = {day for day in missing if self.days.forgotten(day, now)}
-        await self.days.ensure(missing - forgotten)
-        return {
-            key: one
-            for key, one in batch.items()
-            if time_of(UUID(key.message_id)).date() not in forgotten
-        }
+        days = {key: day_of(key.message_id) for key in batch}
+        forgotten = await self.days.ensure(days.values())
+        return {key: one for key, one in batch.items() if days[key] not in forgotten}
 
     async def _begin(self, tx: Transaction, batch: Batch, *, epoch: int) -> dict[Key, Begun]:
         try:

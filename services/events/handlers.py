@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from operator import attrgetter
 from uuid import uuid4
 
@@ -13,18 +13,18 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from kernel.database import Transaction
+from kernel.days import day_of
 from kernel.outcome import Drop, Emit, Outcome
 from services.events.domain.calls import Accepts, Call, call_of
 from services.events.domain.catalogue import type_of
-from services.events.domain.days import day_of, may_make
 from services.events.domain.endpoint import Endpoint, wants
 from services.events.domain.facts import Fact, Kind, Rank, fact_of, is_scheduled
 from services.events.domain.state import Entry, State, begin, record
-from services.events.store import days, emails, log
+from services.events.store import emails, log
+from services.events.store.days import LogDays
 from services.events.store.emails import Email
 from services.events.store.tasks import NewTask
 
-YOUNG = timedelta(days=6)  # no partition is dropped before its seventh day
 LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 
@@ -45,7 +45,7 @@ class Handlers:
     take: Callable[[Sequence[Call]], None]
     lease_s: float
     accepts: Accepts = field(default_factory=Accepts)
-    known_days: set[date] = field(default_factory=set)
+    days: LogDays = field(default_factory=LogDays)
 
     async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[Outcome]:
         """Facts of messages by message; those of endpoints, which are few, alone."""
@@ -69,21 +69,8 @@ class Handlers:
     async def _gone(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
         """Messages whose day has no partition any more; one that may be made is made now."""
         day_by_subject = {subject: day_of(subject) for subject in subjects}
-        missing = set(day_by_subject.values()) - self.known_days
-        if not missing:
-            return set()
-        there = await days.existing(tx)
-        today = clock.now().date()
-        wanted = {day for day in missing - there if may_make(day, today)}
-        if wanted:
-            await days.make(tx, wanted | {day - timedelta(days=1) for day in wanted})
-        young = {day for day in there | wanted if day > today - YOUNG}
-        tx.after_commit(lambda: self._learn(young))
-        missing = missing - there - wanted
-        return {subject for subject, day in day_by_subject.items() if day in missing}
-
-    def _learn(self, there: set[date]) -> None:
-        self.known_days = there  # not the old ones: they may be dropped at any time
+        gone = await self.days.ensure(tx, day_by_subject.values(), today=clock.now().date())
+        return {subject for subject, day in day_by_subject.items() if day in gone}
 
     def _tasks(
         self,

@@ -40,7 +40,7 @@ from services.router.handlers import Handlers
 from services.router.loops.asking import Asking
 from services.router.loops.owner import Owner, Rhythm
 from services.router.loops.resolving import Resolving
-from services.router.loops.upkeep import Days, Directory, end_of_pools
+from services.router.loops.upkeep import Directory, Upkeep, end_of_pools
 from services.router.settings import Settings
 from services.router.store.partitions import Partitions
 from services.router.store.wake import Waker
@@ -167,7 +167,13 @@ async def tick(parts: Parts) -> None:
 
 def pumps(parts: Parts) -> list[Loop]:
     settings, health = parts.settings, parts.health
-    days = Days(parts.engine, parts.partitions, settings.days_ahead, settings.closed_kept_days)
+    upkeep = Upkeep(
+        parts.engine,
+        parts.partitions,
+        ahead_days=settings.days_ahead,
+        kept_days=settings.closed_kept_days,
+        owns=lambda: parts.lease.fence is not None,
+    )
     asking = Asking(parts.lease, parts.outbox, health, settings.ask_after_s, settings.ask_most_s)
     directory = Directory(parts.engine, parts.kafka, end_of=end_of_pools(parts.kafka))
 
@@ -178,7 +184,7 @@ def pumps(parts: Parts) -> list[Loop]:
     return [
         partial(every, SWEEP_EVERY_S, parts.outbox.sweep, health),
         partial(every, settings.ask_every_s, asking.ask, health),
-        partial(every, settings.partitions_every_s, days.keep, health),
+        partial(every, settings.partitions_every_s, upkeep.keep, health),
         partial(every, DIRECTORY_EVERY_S, tell, health),
     ]
 

@@ -24,7 +24,7 @@ from contracts.router.v1.events_pb2 import (
 from kernel.database import Database
 from kernel.ids import first_of
 from kernel.rpc import Server
-from services.router.loops.upkeep import Days
+from services.router.loops.upkeep import Upkeep
 from services.router.store.partitions import Partitions
 from tests.support.pair import FreshDatabase
 from tests.support.router import TOKEN, House, attempted, free_port, play, screened, until
@@ -50,15 +50,19 @@ def test_a_day_goes_when_all_its_mail_is_closed_for_long_and_is_not_made_again(
         old = today - timedelta(days=20)
         one, other = (house.envelope(message_id=id_of(old, number)) for number in (1, 2))
         engine = Database(house.database.engine("router"))
-        days = Days(engine, Partitions(), 3, 8)
+
+        def days() -> Upkeep:
+            """Of a process that has just started."""
+            return Upkeep(engine, Partitions(), ahead_days=3, kept_days=8, owns=lambda: True)
+
         async with house.running():
             await house.publish(screened(one))
             [assigned] = await house.of(DeliveryAssigned, one.message_id)
-            await days.keep()
+            await days().keep()
             assert old.date() in await existing(engine), "one of its messages is on its way"
             await house.publish(attempted(assigned))
             await house.state(one.message_id, "delivered")
-            await days.keep()
+            await days().keep()
             assert old.date() in await existing(engine), "closed a moment ago"
             with house.database.connect() as connection:
                 connection.execute(
@@ -66,7 +70,7 @@ def test_a_day_goes_when_all_its_mail_is_closed_for_long_and_is_not_made_again(
                     " WHERE message_id = %s",
                     (one.message_id,),
                 )
-            await days.keep()
+            await days().keep()
             assert old.date() not in await existing(engine)
         async with house.running():
             after = house.envelope()
@@ -81,7 +85,7 @@ def test_a_day_goes_when_all_its_mail_is_closed_for_long_and_is_not_made_again(
 
 async def existing(engine: Database) -> list[object]:
     async with engine.transaction() as tx:
-        return list(await Partitions().existing(tx))
+        return list(await Partitions().days.existing(tx))
 
 
 class JournalOf(DeliveryServiceServicer):

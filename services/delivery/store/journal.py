@@ -4,9 +4,9 @@ Every statement takes a batch. A row moves started → data_sent → done, each 
 epoch is the writer's and the stage is the one it knows.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -91,10 +91,6 @@ SELECT a.message_id, a.attempt, a.stage, a.started_at, a.assignment, a.attempted
 FROM delivery.attempts a
 JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id, attempt)
 """
-
-
-DAY_MS = 24 * 3600 * 1000
-EPOCH = date(1970, 1, 1)
 
 
 class Dead(Exception):
@@ -212,43 +208,6 @@ class Journal:
         """What is known of attempts; those that are unknown are not among them."""
         params = ([key.message_id for key in keys], [key.attempt for key in keys])
         return [_record(*row) for row in await tx.rows(FOUND, params)]
-
-
-class Days:
-    """The day partitions of the journal, as this process knows them."""
-
-    def __init__(self, database: Database, *, kept_days: int) -> None:
-        self._database = database
-        self._kept_days = kept_days
-        self._known: set[date] = set()
-
-    def missing(self, ids: Iterable[str]) -> set[date]:
-        days = {(UUID(one).int >> 80) // DAY_MS for one in ids}
-        return {EPOCH + timedelta(days=day) for day in days} - self._known
-
-    def forgotten(self, day: date, now: datetime) -> bool:
-        """Whether a message of that day can no longer be told from a repeat."""
-        return not timedelta(days=-2) <= now.date() - day < timedelta(days=self._kept_days)
-
-    async def ensure(self, days: Iterable[date]) -> None:
-        """Make those that are missing, in a transaction of their own."""
-        days = list(days)
-        async with self._database.transaction() as tx:
-            for day in days:
-                await tx.rows("SELECT delivery.ensure_day_partition('attempts', %s)", (day,))
-        self._known.update(days)
-
-    async def prepare(self, now: datetime) -> None:
-        """Make those of the days to come."""
-        await self.ensure({now.date() + timedelta(days=ahead) for ahead in range(3)} - self._known)
-
-    async def drop(self, now: datetime) -> None:
-        """Those that are older than any message can be."""
-        async with self._database.transaction() as tx:
-            for (day,) in await tx.rows("SELECT delivery.day_partitions('attempts')"):
-                if now.date() - day > timedelta(days=self._kept_days):
-                    await tx.rows("SELECT delivery.drop_day_partition('attempts', %s)", (day,))
-                    self._known.discard(day)
 
 
 def word_of(event: DeliveryAttempted) -> str:

@@ -24,6 +24,12 @@ INSERT INTO delivery.sandbox
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %b)
 """
 
+EXPIRE = """
+DELETE FROM delivery.sandbox WHERE id = ANY(ARRAY(
+    SELECT id FROM delivery.sandbox WHERE received_at < now() - make_interval(days => %s)
+    LIMIT 500))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Capture:
@@ -91,10 +97,8 @@ class SandboxStore:
         return message
 
     async def expire(self, tx: Transaction, *, kept_days: int) -> int:
-        return await tx.execute(
-            "DELETE FROM delivery.sandbox WHERE received_at < now() - make_interval(days => %s)",
-            (kept_days,),
-        )
+        """Some of those that are old; how many. A body may have megabytes."""
+        return await tx.execute(EXPIRE, (kept_days,))
 
 
 def _message(row: Row) -> SandboxMessage:

@@ -1,69 +1,59 @@
-"""Day partitions: those that are missing are made, those that nobody needs any more are dropped."""
+"""What events keeps by the day, and what it forgets by its age."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from kernel.database import Transaction
+from kernel.database import Database, Transaction
+from kernel.days import Closed, Days, Rows
+from services.events.domain.days import may_make
 
-BY_MESSAGE = ("log", "state")
-BY_EMAIL = ("emails", "tags")
-
-
-async def existing(tx: Transaction) -> set[date]:
-    """The days that every table has."""
-    rows = await tx.rows(
-        "SELECT day FROM unnest(%s::text[]) AS parent, events.day_partitions(parent) AS day"
-        " GROUP BY day HAVING count(*) = %s",
-        (list(BY_MESSAGE + BY_EMAIL), len(BY_MESSAGE + BY_EMAIL)),
-    )
-    return {day for (day,) in rows}
-
-
-async def make(tx: Transaction, days: Iterable[date]) -> None:
-    await tx.rows(
-        "SELECT events.ensure_day_partition(parent, day)"
-        " FROM unnest(%s::date[]) AS day, unnest(%s::text[]) AS parent ORDER BY day, parent",
-        (sorted(set(days)), list(BY_MESSAGE + BY_EMAIL)),
-    )
+STATE = Rows("events.state", ("email_id", "subject_id"), "subject_id", "closed = 0")
+FORGET = (
+    "DELETE FROM events.facts WHERE event_id = ANY(ARRAY(SELECT event_id FROM events.facts"
+    " WHERE recorded_at < now() - make_interval(days => %s) LIMIT 1000))",
+    "DELETE FROM events.webhook_tasks WHERE (endpoint_id, position) IN"
+    " (SELECT endpoint_id, position FROM events.webhook_tasks"
+    " WHERE created_at < now() - make_interval(days => %s) LIMIT 1000)",
+    "DELETE FROM events.webhooks WHERE id = ANY(ARRAY(SELECT id FROM events.webhooks w"
+    " WHERE deleted_at < now() - make_interval(days => %s)"
+    " AND NOT EXISTS (SELECT FROM events.webhook_tasks WHERE endpoint_id = w.id)"
+    " LIMIT 1000))",
+)
 
 
-async def droppable(tx: Transaction, *, kept_days: int, oldest_first: Iterable[date]) -> list[date]:
-    """The days, one after the other, whose messages are all closed and have been for so long."""
-    found = []
-    for day in oldest_first:
-        [(done,)] = await tx.rows(
-            "SELECT NOT EXISTS (SELECT FROM events.state"
-            " WHERE subject_id >= events.day_bound(%(day)s)"
-            " AND subject_id < events.day_bound(%(next)s)"
-            " AND (closed = 0 OR closed_at > now() - make_interval(days => %(kept)s)))",
-            {"day": day, "next": day + timedelta(days=1), "kept": kept_days},
-        )
-        if not done:
-            break
-        found.append(day)
-    return found
+class LogDays:
+    """A message's rows are of the day of its id, an email's of that of its own, which may be the
+    day before. So the emails of a day go one day after its messages."""
+
+    def __init__(self) -> None:
+        self._messages = Days("events", "log", "state")
+        self._emails = Days("events", "emails", "tags")
+
+    async def ensure(self, tx: Transaction, days: Iterable[date], *, today: date) -> set[date]:
+        """Make those that are missing and may be made; the others, which were dropped."""
+        missing = self._messages.missing(days)
+        if not missing:
+            return set()
+        gone = {day for day in missing if not may_make(day, today)}
+        gone -= set(await self.existing(tx)) if gone else set()
+        wanted = {day for day in missing if may_make(day, today)}
+        await self._messages.ensure(tx, wanted)
+        await self._emails.ensure(tx, wanted | {day - timedelta(days=1) for day in wanted})
+        return gone
+
+    async def existing(self, tx: Transaction) -> list[date]:
+        """The oldest first."""
+        return await self._messages.existing(tx)
+
+    async def drop(self, tx: Transaction, day: date) -> bool:
+        await self._emails.drop(tx, day - timedelta(days=1))
+        return await self._messages.drop(tx, day)
 
 
-async def drop(tx: Transaction, day: date) -> None:
-    """The messages of a day; and the emails of the day before, whose messages may be of this."""
-    for parent in BY_MESSAGE:
-        await tx.rows("SELECT events.drop_day_partition(%s, %s)", (parent, day))
-    for parent in BY_EMAIL:
-        await tx.rows("SELECT events.drop_day_partition(%s, %s)", (parent, day - timedelta(days=1)))
+def closed_days(database: Database, *, kept_days: int) -> Closed:
+    return Closed(database, STATE, timedelta(days=kept_days))
 
 
-async def forget(tx: Transaction, *, kept_days: int) -> int:
-    """Tasks, other facts and removed endpoints by their age; how many rows went."""
-    old = (kept_days,)
-    gone = 0
-    for statement in (
-        "DELETE FROM events.facts WHERE event_id IN (SELECT event_id FROM events.facts"
-        " WHERE recorded_at < now() - make_interval(days => %s) LIMIT 5000)",
-        "DELETE FROM events.webhook_tasks WHERE (endpoint_id, position) IN"
-        " (SELECT endpoint_id, position FROM events.webhook_tasks"
-        " WHERE created_at < now() - make_interval(days => %s) LIMIT 5000)",
-        "DELETE FROM events.webhooks w WHERE deleted_at < now() - make_interval(days => %s)"
-        " AND NOT EXISTS (SELECT FROM events.webhook_tasks WHERE endpoint_id = w.id)",
-    ):
-        gone += await tx.execute(statement, old)
-    return gone
+async def forget(tx: Transaction, statement: str, *, kept_days: int) -> int:
+    """Some of what is old, by one of FORGET; how many rows went."""
+    return await tx.execute(statement, (kept_days,))

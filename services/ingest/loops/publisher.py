@@ -79,7 +79,7 @@ class Publisher:
         if self._fence != self._lease.fence:
             fence = self._lease.fence
             for kind in KINDS:
-                await self._publish(kind, await self._untold.every(kind))
+                await self._publish_all(kind)
             self._fence = fence
         if not await self._untold.any():
             return
@@ -91,13 +91,18 @@ class Publisher:
         for kind in KINDS:
             if await self._broker.end_of(kind) > 0:
                 continue
-            if entries := await self._untold.every(kind):
+            if await self._publish_all(kind):
                 logger.warning("the directory is told again: %s was empty", kind.__name__)
-                await self._publish(kind, entries)
 
     async def _publish(self, kind: Any, entries: Sequence[Any]) -> None:  # noqa: ANN401 - any kind
-        for start in range(0, len(entries), BATCH):
-            some = entries[start : start + BATCH]
-            now = clock.now()
-            await self._broker.publish([encode(entry, now) for entry in some])
-            await self._untold.told(kind, some)
+        now = clock.now()
+        await self._broker.publish([encode(entry, now) for entry in entries])
+        await self._untold.told(kind, entries)
+
+    async def _publish_all(self, kind: Any) -> int:  # noqa: ANN401
+        """Page by page; up to which version."""
+        last = 0
+        while entries := await self._untold.page(kind, after=last, count=BATCH):
+            await self._publish(kind, entries)
+            last = entries[-1].version
+        return last

@@ -134,9 +134,9 @@ class Untold:
         """Entries whose newest version is not told yet, oldest version first."""
         return await self._read(kind, f"told < version ORDER BY version LIMIT {count}")
 
-    async def every(self, kind: type[E]) -> list[E]:
-        """All, deleted ones too: for a broker that has lost them."""
-        return await self._read(kind, "true ORDER BY version")
+    async def page(self, kind: type[E], *, after: int, count: int) -> list[E]:
+        """All, deleted ones too, by version: for a broker that has lost them."""
+        return await self._read(kind, f"version > {after} ORDER BY version LIMIT {count}")
 
     async def told(self, kind: type[E], entries: Sequence[E]) -> None:
         """They are acknowledged. An entry that has changed since keeps its newer version untold."""

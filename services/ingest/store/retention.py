@@ -2,23 +2,24 @@
 
 from datetime import date, timedelta
 
-from kernel.database import Database, Transaction
+from kernel import clock
+from kernel.database import Database
+from kernel.days import Closed, Days, Rows, around
 
 TABLES = ("emails", "messages")
 DAYS_AHEAD = 3
-STEP_ROWS = 5_000
+STEP_ROWS = 1_000
 
 EXPIRE_KEYS = """
 DELETE FROM ingest.idempotency WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM ingest.idempotency WHERE expires_at < now() LIMIT %s))
 """
-# Of the ids of a day, which are those of its partition.
-BUSY = """
-SELECT EXISTS (
-    SELECT FROM ingest.messages
-    WHERE message_id >= ingest.day_bound(%(day)s) AND message_id < ingest.day_bound(%(day)s + 1)
-    AND (closed_state IS NULL OR closed_at > now() - make_interval(days => %(kept_days)s)))
-"""
+MESSAGES = Rows(
+    "ingest.messages",
+    ("message_id",),
+    "message_id",
+    "closed_state IS NULL",
+)
 
 
 class RetentionStore:
@@ -26,16 +27,14 @@ class RetentionStore:
 
     def __init__(self, database: Database, *, kept_days: int) -> None:
         self._database = database
-        self._kept_days = kept_days
+        self._kept = timedelta(days=kept_days)
+        self._days = Days("ingest", *TABLES)
+        self._closed = Closed(database, MESSAGES, self._kept)
 
     async def prepare(self) -> None:
         """The partitions of today and the next days."""
         async with self._database.transaction() as tx:
-            today = await _today(tx)
-            for table in TABLES:
-                for ahead in range(-1, DAYS_AHEAD + 1):
-                    day = today + timedelta(days=ahead)
-                    await tx.rows("SELECT ingest.ensure_day_partition(%s, %s)", (table, day))
+            await self._days.ensure(tx, around(clock.now().date(), ahead=DAYS_AHEAD))
 
     async def has_mail(self) -> bool:
         async with self._database.transaction() as tx:
@@ -55,23 +54,11 @@ class RetentionStore:
     async def drop_days(self) -> list[date]:
         """The days of which every message has been closed for long enough."""
         async with self._database.transaction() as tx:
-            today = await _today(tx)
-            days = await tx.rows("SELECT ingest.day_partitions('messages')")
-        old = [day for (day,) in days if day < today - timedelta(days=self._kept_days)]
-        return [day for day in old if await self._drop(day)]
+            there = await self._days.existing(tx)
+        old = [day for day in there if day < clock.now().date() - self._kept]
+        return [day for day in old if await self._closed.over(day) and await self._drop(day)]
 
     async def _drop(self, day: date) -> bool:
+        self._closed.forget(day)
         async with self._database.transaction() as tx:
-            [(busy,)] = await tx.rows(BUSY, {"day": day, "kept_days": self._kept_days})
-            if busy:
-                return False
-            for table in TABLES:
-                await tx.rows("SELECT ingest.drop_day_partition(%s, %s)", (table, day))
-        return True
-
-
-async def _today(tx: Transaction) -> date:
-    [(today,)] = await tx.rows("SELECT (now() AT TIME ZONE 'UTC')::date")
-    if not isinstance(today, date):
-        raise TypeError("PostgreSQL's date is no date")
-    return today
+            return await self._days.drop(tx, day)

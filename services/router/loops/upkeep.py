@@ -2,41 +2,70 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 from contracts.router.v1.directory_pb2 import Pool
 from kernel import clock
-from kernel.database import Database
+from kernel.database import Database, Transaction
+from kernel.days import around
 from kernel.kafka import Kafka
 from kernel.topics import encode
-from services.router.store import directory, lanes, usage
-from services.router.store.partitions import Partitions
+from services.router.store import directory, lanes, suppressions, usage
+from services.router.store.partitions import Partitions, closed_days
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Days:
-    """ahead: days made in advance. kept: days that a day is kept after its last close."""
+Step = Callable[[Transaction], Awaitable[int]]
 
-    database: Database
-    partitions: Partitions
-    ahead: int
-    kept: int
+
+class Upkeep:
+    """Every replica makes the days ahead; the owner removes what is over.
+
+    kept_days: that a day is kept after its last close.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        partitions: Partitions,
+        *,
+        ahead_days: int,
+        kept_days: int,
+        owns: Callable[[], bool],
+    ) -> None:
+        self._database = database
+        self._partitions = partitions
+        self._ahead_days = ahead_days
+        self._kept = timedelta(days=kept_days)
+        self._closed = closed_days(database, kept_days=kept_days)
+        self._owns = owns
 
     async def keep(self) -> None:
-        today = clock.now().date()
-        async with self.database.transaction() as tx:
-            wanted = [today + timedelta(days=n) for n in range(-1, self.ahead + 1)]
-            await self.partitions.make(tx, wanted)
-            days = await self.partitions.existing(tx)
-            await usage.forget(tx)
-            await lanes.forget(tx)
-        for day in (day for day in days if day < today - timedelta(days=self.kept)):
-            async with self.database.transaction() as tx:
-                if await self.partitions.drop_if_over(tx, day, closed_kept_days=self.kept):
-                    logger.info("router.day_dropped", extra={"day": str(day)})
+        days, today = self._partitions.days, clock.now().date()
+        async with self._database.transaction() as tx:
+            await days.ensure(tx, around(today, ahead=self._ahead_days))
+            there = await days.existing(tx)
+        if not self._owns():
+            return
+        for step in (usage.forget, lanes.forget, suppressions.forget_feedback):
+            await self._repeat(step)
+        for day in there:
+            if day < today - self._kept and await self._closed.over(day):
+                await self._drop(day)
+
+    async def _repeat(self, step: Step) -> None:
+        """Some rows in a transaction, until there are none."""
+        gone = 1
+        while gone:
+            async with self._database.transaction() as tx:
+                gone = await step(tx)
+
+    async def _drop(self, day: date) -> None:
+        async with self._database.transaction() as tx:
+            await self._partitions.drop(tx, day)
+        self._closed.forget(day)
+        logger.info("router.day_dropped", extra={"day": str(day)})
 
 
 class Directory:

@@ -179,7 +179,8 @@ async def rings(tx: Transaction) -> set[str]:
 async def forget(tx: Transaction) -> int:
     """Lanes that have been empty for a day: whoever has mail for one makes it again."""
     return await tx.execute(
-        "DELETE FROM router.lanes WHERE cell = %s AND next_at IS NULL AND ring = ''"
-        " AND served_at < now() - interval '1 day'",
+        "DELETE FROM router.lanes WHERE ctid = ANY(ARRAY(SELECT ctid FROM router.lanes"
+        " WHERE cell = %s AND next_at IS NULL AND ring = ''"
+        " AND served_at < now() - interval '1 day' LIMIT 1000 FOR UPDATE SKIP LOCKED))",
         (CELL,),
     )

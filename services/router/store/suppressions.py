@@ -40,6 +40,12 @@ ORDER BY tenant_id, address_hash, id
 ON CONFLICT (tenant_id, address_hash) DO NOTHING
 """  # noqa: S608 - our own words
 
+FORGET = f"""
+DELETE FROM router.feedback WHERE event_id = ANY(ARRAY(
+    SELECT event_id FROM router.feedback
+    WHERE created_at < now() - {STRIKE_SPAN} - interval '1 day' LIMIT 1000))
+"""  # noqa: S608 - our own words
+
 
 async def count(
     tx: Transaction,
@@ -174,6 +180,11 @@ async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[
         (tenant_id, gone),
     )
     return removed
+
+
+async def forget_feedback(tx: Transaction) -> int:
+    """Some of the strikes that no longer count; how many."""
+    return await tx.execute(FORGET)
 
 
 def is_uuid(text: str) -> bool:

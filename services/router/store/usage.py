@@ -4,6 +4,8 @@ from kernel.database import Transaction
 from services.router.domain.message import CELL
 from services.router.domain.windows import Saved
 
+STEP_ROWS = 1_000  # of what is deleted in one transaction
+
 
 async def load(tx: Transaction) -> list[Saved]:
     rows = await tx.rows(
@@ -15,7 +17,9 @@ async def load(tx: Transaction) -> list[Saved]:
 
 
 async def forget(tx: Transaction) -> int:
-    """Windows that no longer count."""
+    """Some of the windows that no longer count; how many."""
     return await tx.execute(
-        "DELETE FROM router.counters WHERE cell = %s AND expires_at < now()", (CELL,)
+        "DELETE FROM router.counters WHERE ctid = ANY(ARRAY(SELECT ctid FROM router.counters"
+        " WHERE cell = %s AND expires_at < now() LIMIT %s))",
+        (CELL, STEP_ROWS),
     )

@@ -1,0 +1,115 @@
+"""Day partitions while several replicas make and drop them. On real PostgreSQL."""
+
+import asyncio
+from datetime import UTC, date, datetime, timedelta
+
+from psycopg import Connection
+
+from kernel import days as module
+from kernel.database import Database
+from kernel.days import Closed, Days, bounds
+from services.router.store.partitions import MESSAGES
+from tests.support.pair import FreshDatabase
+
+TODAY = datetime.now(UTC).date()
+OLD = TODAY - timedelta(days=20)
+
+INSERT = """
+INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane, state, due_at, expires_at,
+    address_hash, envelope, closed_at)
+SELECT (left(%s, 24) || lpad(n::text, 12, '0'))::uuid, gen_random_uuid(), gen_random_uuid(), 'c',
+    'l', 'delivered', now(), now(), '', '', now() - interval '9 days'
+FROM generate_series(1, %s) AS n
+"""
+
+
+def of(database: FreshDatabase) -> Database:
+    return Database(database.engine("router"))
+
+
+def fill(connection: "Connection[tuple[object, ...]]", day: date, *, rows: int) -> None:
+    connection.execute("SELECT router.ensure_day_partition('messages', %s)", (day,))
+    connection.execute(INSERT, (str(bounds(day)[0]), rows))
+
+
+def test_two_replicas_that_drop_a_day_at_once_both_live(database: FreshDatabase) -> None:
+    async def story() -> None:
+        one, other = of(database), of(database)
+        async with one.transaction() as tx:
+            await Days("router", "messages").ensure(tx, [OLD])
+        looked, begun = asyncio.Event(), asyncio.Event()
+
+        async def second() -> bool:
+            async with other.transaction() as tx:
+                assert OLD in await Days("router", "messages").existing(tx)
+                looked.set()
+                await begun.wait()
+                return await Days("router", "messages").drop(tx, OLD)
+
+        task = asyncio.create_task(second())
+        await looked.wait()
+        async with one.transaction() as tx:
+            assert await Days("router", "messages").drop(tx, OLD)
+            begun.set()
+            await waiting_for_a_lock(database)
+        assert not await task
+        await one.close()
+        await other.close()
+
+    asyncio.run(story())
+
+
+async def waiting_for_a_lock(database: FreshDatabase) -> None:
+    query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(10):
+        while True:
+            with database.connect() as connection:
+                if connection.execute(query).fetchone() != (0,):
+                    return
+            await asyncio.sleep(0.01)
+
+
+def test_a_day_is_walked_in_pages_and_taken_up_at_its_open_message(
+    database: FreshDatabase,
+) -> None:
+    day, rows = OLD - timedelta(days=1), 2 * module.PAGE_ROWS + 10
+    last = f"{str(bounds(day)[0])[:24]}{rows:012d}"
+
+    async def story() -> None:
+        engine = of(database)
+        closed = Closed(engine, MESSAGES, timedelta(days=8))
+        with database.connect() as connection:
+            fill(connection, day, rows=rows)
+            connection.execute(
+                "UPDATE router.messages SET closed_at = NULL WHERE message_id = %s", (last,)
+            )
+            connection.commit()
+            assert not await closed.over(day), "its last message is open"
+            connection.execute(
+                "UPDATE router.messages SET closed_at = now() WHERE message_id = %s", (last,)
+            )
+            connection.commit()
+            assert not await closed.over(day), "closed a moment ago"
+            connection.execute(
+                "UPDATE router.messages SET closed_at = now() - interval '9 days'"
+                " WHERE message_id = %s",
+                (last,),
+            )
+            connection.commit()
+            assert await Closed(engine, MESSAGES, timedelta(days=8)).over(day)
+        await engine.close()
+
+    asyncio.run(story())
+
+
+def test_old_days_are_asked_for_again_by_who_has_made_them(database: FreshDatabase) -> None:
+    """Another replica may have dropped them since."""
+
+    async def story() -> None:
+        engine, days = of(database), Days("router", "messages")
+        async with engine.transaction() as tx:
+            await days.ensure(tx, [OLD, TODAY])
+        assert days.missing([OLD, TODAY]) == {OLD}
+        await engine.close()
+
+    asyncio.run(story())

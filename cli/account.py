@@ -1,26 +1,43 @@
 """`obm account`: who pays."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from cli.customers import opened
+from cli.options import noun
 from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import Account
 
-app = typer.Typer(help="Accounts: customers.", no_args_is_help=True)
+app = noun("Accounts: customers.")
 
 
 @app.command()
 def create(name: str) -> None:
-    """Create an account; its id is printed."""
+    """Create an account; its id is printed.
+
+    \b
+    obm account create Acme
+    """
 
     async def work() -> Account:
         async with opened() as customers:
             return await customers.add_account(name)
 
     console.print(asyncio.run(work()).account_id)
+
+
+@app.command()
+def remove(account: Annotated[str, typer.Argument(help="id or name")]) -> None:
+    """Remove an account that has no tenants any more."""
+
+    async def work() -> None:
+        async with opened() as customers:
+            await customers.remove(Account, account)
+
+    asyncio.run(work())
 
 
 @app.command("list")

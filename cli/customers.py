@@ -29,7 +29,8 @@ from mail.dkim import dkim_record
 from services.ingest.settings import Settings
 from services.ingest.store.directory import DirectoryStore
 
-N = TypeVar("N", Account, Tenant)
+N = TypeVar("N", Account, Tenant, Domain, ApiKey)
+NAME_MAX = 200
 RSA_BITS = 2048
 RSA_SELECTOR, ED25519_SELECTOR = "obm-rsa", "obm-ed25519"
 RETURN_PATH_LABEL = "bounce"
@@ -64,7 +65,7 @@ class Customers:
         self._secrets = secrets
 
     async def add_account(self, name: str) -> Account:
-        account = Account(account_id=uuid7_text(), name=name)
+        account = Account(account_id=uuid7_text(), name=label(name))
         await self.store.save(account)
         return account
 
@@ -74,7 +75,7 @@ class Customers:
         tenant = Tenant(
             tenant_id=uuid7_text(),
             account_id=owner.account_id,
-            name=name,
+            name=label(name),
             content_key=self._secrets.encrypt(new_key()),
         )
         tenant.MergeFrom(chosen or Tenant())
@@ -150,6 +151,22 @@ class Customers:
                 return
         raise BadSetting(f"there is no key {key_id!r}: see `obm key list`")
 
+    async def remove(self, kind: type[N], identifier: str) -> None:
+        """As deleted its record stays. Raises BadSetting while something belongs to it."""
+        removed = await self._one(kind, identifier)
+        if isinstance(removed, Account):
+            await self._refuse_owner(Tenant, "account_id", removed.account_id)
+        if isinstance(removed, Tenant):
+            await self._refuse_owner(ApiKey, "tenant_id", removed.tenant_id)
+            await self._refuse_owner(Domain, "tenant_id", removed.tenant_id)
+        removed.deleted = True
+        await self.store.save(removed)
+
+    async def _refuse_owner(self, kind: type[N], field: str, owner: str) -> None:
+        if any(getattr(one, field) == owner for one in await self.store.every(kind)):
+            what = kind.__name__.lower().removeprefix("api")
+            raise BadSetting(f"a {what} belongs to it: remove that first, see `obm {what} list`")
+
     async def add_customer(self, domain: str, *, test: bool) -> Customer:
         """An account, a tenant, a domain and a key at once."""
         account = await self.add_account(f"account of {domain}")
@@ -201,6 +218,13 @@ class Customers:
             reason = "there is no" if not found else "there is more than one"
             raise BadSetting(f"{reason} {what} {name!r}: give its id, see `obm {what} list`")
         return found[0]
+
+
+def label(text: str) -> str:
+    """A name for people. Raises BadSetting."""
+    if not (name := " ".join(text.split())) or len(name) > NAME_MAX or not name.isprintable():
+        raise BadSetting(f"a name has 1 to {NAME_MAX} printable characters")
+    return name
 
 
 def domain_name(text: str) -> str:

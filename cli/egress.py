@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cli.options import noun
 from cli.printing import console, id_column
-from cli.routing import opened
+from cli.routing import address, check_local, opened
 from contracts.router.v1.directory_pb2 import Egress
 
-app = typer.Typer(help="Egresses: source addresses with their EHLO names.", no_args_is_help=True)
+app = noun("Egresses: source addresses with their EHLO names.")
 
 
 @app.command()
@@ -19,8 +20,17 @@ def add(
     *,
     pool: Annotated[str, typer.Option(help="id or name")] = "default",
     ehlo: Annotated[str, typer.Option(help="its name in DNS; empty: ROUTER_EHLO")] = "",
+    elsewhere: Annotated[
+        bool, typer.Option(help="the address is another machine's, where delivery runs")
+    ] = False,
 ) -> None:
-    """Add an address to a pool; its id is printed. The router uses it within seconds."""
+    """Add an address to a pool; its id is printed. The router uses it within seconds.
+
+    \b
+    obm egress add 192.0.2.10 --pool default --ehlo out1.example.com
+    """
+    if not elsewhere:
+        check_local(address(source_ip))
 
     async def work() -> Egress:
         async with opened() as routing:

@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +48,19 @@ class Ports:
     events_health: int = 8045
 
     @classmethod
+    def chosen(cls, *, http: int | None = None, free: bool = False) -> "Ports":
+        """What the command line says, then what the environment does, then free or usual ones.
+
+        Raises BadSetting."""
+        ports = cls.free() if free else cls()
+        named = {
+            field: port_of(os.environ[name], name)
+            for field, name in SETTINGS.items()
+            if os.environ.get(name)
+        }
+        return replace(ports, **named, **({} if http is None else {"ingest_http": http}))
+
+    @classmethod
     def free(cls) -> "Ports":
         """Ports that nobody uses at this moment."""
         with ExitStack() as sockets:
@@ -55,6 +68,24 @@ class Ports:
             for one in bound:
                 one.bind(("127.0.0.1", 0))
             return cls(*(one.getsockname()[1] for one in bound))
+
+
+# The settings that say where something listens.
+SETTINGS = {
+    "ingest_http": "INGEST_HTTP_LISTEN",
+    "ingest_grpc": "INGEST_GRPC_LISTEN",
+    "sandbox": "DELIVERY_SANDBOX_LISTEN",
+    **{f"{name}_rpc": f"{name.upper()}_RPC_LISTEN" for name in SERVICES if name != "ingest"},
+    **{f"{name}_health": f"{name.upper()}_HEALTH_PORT" for name in SERVICES},
+}
+
+
+def port_of(listen: str, setting: str) -> int:
+    """Of host:port, or of a port alone. Raises BadSetting."""
+    port = listen.rpartition(":")[2]
+    if not port.isdecimal() or int(port) > 65535:
+        raise BadSetting(f"{setting} {listen!r}: give host:port, such as 127.0.0.1:8025")
+    return int(port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from cli.customers import opened
+from cli.options import noun
 from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from kernel import auth, clock
 
-app = typer.Typer(help="API keys.", no_args_is_help=True)
+app = noun("API keys.")
 
 DAY_S = 86_400
 
@@ -29,7 +30,11 @@ def create(
     cidr: Annotated[list[str] | None, typer.Option(help="may be used from here alone")] = None,
     days: Annotated[int, typer.Option(min=0, help="until it expires; 0: never")] = 0,
 ) -> None:
-    """Create a key. It is shown once, and stored nowhere."""
+    """Create a key. It is shown once, and stored nowhere.
+
+    \b
+    obm key create --tenant shop --test --name "continuous integration" --days 90
+    """
     expires_at = Timestamp(seconds=int(clock.now().timestamp()) + days * DAY_S) if days else None
     scope = auth.SENDING_ACCESS if sending_only else auth.FULL_ACCESS
 

@@ -1,28 +1,75 @@
-"""`obm`: composes the nouns; each lives in a module of its own."""
+"""`obm`: composes the nouns; each lives in a module of its own, read when it is asked for."""
 
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from cli import account, domain, egress, key, pair, pool, run, secret, tenant
 from cli.options import DATA, Data
-from kernel.embedded import EmbeddedError
-from kernel.errors import BadSetting, Unavailable
+from kernel.errors import BadSetting, EmbeddedError, Unavailable
 
-app = typer.Typer(name="obm", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-app.command("run")(run.run)
-app.command("up")(pair.up)
-app.command("migrate")(pair.migrate)
-app.command("roles")(pair.roles)
-app.command("secret")(secret.secret)
-app.add_typer(account.app, name="account")
-app.add_typer(tenant.app, name="tenant")
-app.add_typer(key.app, name="key")
-app.add_typer(domain.app, name="domain")
-app.add_typer(pool.app, name="pool")
-app.add_typer(egress.app, name="egress")
+# What `obm --help` says of them: reading them all would take seconds.
+COMMANDS = {
+    "run": "Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.",
+    "up": "Kafka and PostgreSQL in the foreground, migrated.",
+    "migrate": "Bring schemas and roles of DATABASE_URL, the owner's address, up to date.",
+    "roles": "Print the addresses of the services' roles, passwords and all.",
+    "secret": "Make a key for SECRET_KEYS.",
+    "account": "Accounts: customers.",
+    "tenant": "Tenants: isolated sending units.",
+    "key": "API keys.",
+    "domain": "Sending domains.",
+    "pool": "Pools: sets of source addresses.",
+    "egress": "Egresses: source addresses with their EHLO names.",
+}
+IN_PAIR = ("up", "migrate", "roles")
+EPILOG = """Examples:
+
+\b
+  obm run                                    the whole engine, data in ./data
+  obm account create Acme
+  obm tenant create shop --account Acme
+  obm key create --tenant shop --test        a key that sends to the sandbox
+  obm --data /srv/obm account list           of the engine on that data folder
+"""
+
+
+class Nouns(TyperGroup):
+    """Imports the module of a command when it is called, and lists them without."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - of click
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - of click
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - of click
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def load(name: str) -> Any:  # noqa: ANN401 - click's own types, which typer keeps to itself
+    """A noun with its verbs, or a command that stands alone."""
+    module: Any = import_module("cli.pair" if name in IN_PAIR else f"cli.{name}")
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name)(getattr(module, name))
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(
+    name="obm",
+    cls=Nouns,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
@@ -34,11 +81,27 @@ def everywhere(data: Data = DATA) -> None:
 def main() -> None:
     """The console command. What an operator can put right is one line, not a traceback."""
     try:
-        app()
+        app(with_data_first(sys.argv[1:]))
     except (BadSetting, EmbeddedError) as error:
         fail(str(error), error)
     except Unavailable as error:
-        fail(f"{error} does not answer: is the engine running?", error)
+        fail(unanswered(error), error)
+
+
+def with_data_first(words: Sequence[str]) -> list[str]:
+    """`--data` means the same wherever it stands."""
+    first: list[str] = []
+    rest: list[str] = []
+    for word, before in zip(words, ["", *words], strict=False):
+        named = word == "--data" or word.startswith("--data=") or before == "--data"
+        (first if named else rest).append(word)
+    return first + rest
+
+
+def unanswered(error: Unavailable) -> str:
+    if "DATABASE_URL" in os.environ:
+        return f"the database that DATABASE_URL names does not answer ({error})"
+    return f"{error} does not answer: is the engine running?"
 
 
 def fail(line: str, error: Exception) -> NoReturn:

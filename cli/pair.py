@@ -44,7 +44,7 @@ def migrate() -> None:
 
 
 def roles() -> None:
-    """Print the addresses of the services' roles, passwords and all, for their environment."""
+    """Print the addresses of the services' roles, passwords and all."""
     for name, url in addresses_of(owner_url()).items():
         console.print(f"export {name}={url}", markup=False)
 

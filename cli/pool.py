@@ -1,26 +1,43 @@
 """`obm pool`: sets of egresses that tenants send through."""
 
 import asyncio
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
+from cli.options import noun
 from cli.printing import console, id_column
 from cli.routing import opened
 from contracts.router.v1.directory_pb2 import Pool
 
-app = typer.Typer(help="Pools: sets of source addresses.", no_args_is_help=True)
+app = noun("Pools: sets of source addresses.")
 
 
 @app.command()
 def add(name: str) -> None:
-    """Add a pool; its id is printed."""
+    """Add a pool; its id is printed.
+
+    \b
+    obm pool add marketing
+    """
 
     async def work() -> Pool:
         async with opened() as routing:
             return await routing.add_pool(name)
 
     console.print(asyncio.run(work()).pool_id)
+
+
+@app.command()
+def remove(pool: Annotated[str, typer.Argument(help="id or name")]) -> None:
+    """Remove a pool that has no egresses any more."""
+
+    async def work() -> None:
+        async with opened() as routing:
+            await routing.remove_pool(pool)
+
+    asyncio.run(work())
 
 
 @app.command("list")

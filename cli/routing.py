@@ -1,5 +1,6 @@
 """Pools and egresses, as records: what the commands write, for router and its topics."""
 
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -33,12 +34,23 @@ class Routing:
     outbox: Outbox
 
     async def add_pool(self, name: str) -> Pool:
+        if not name.strip():
+            raise BadSetting("a pool has a name")
         pool = Pool(pool_id=uuid7_text(), version=1, name=name, cell=CELL)
         async with self.database.transaction() as tx:
             if not await directory.add_pool(tx, pool):
                 raise BadSetting(f"there is a pool {name} already")
             await self._tell(tx, pool)
         return pool
+
+    async def remove_pool(self, pool: str) -> None:
+        """pool: id or name. Raises BadSetting."""
+        async with self.database.transaction() as tx:
+            found = find(await directory.all_pools(tx), pool)
+            removed = await directory.remove_pool(tx, found.pool_id)
+            if removed is None:
+                raise BadSetting(f"pool {pool} has egresses: see `obm egress list`")
+            await self._tell(tx, removed)
 
     async def add_egress(self, *, pool: str, source_ip: str, ehlo: str) -> Egress:
         """pool: id or name. An empty source_ip is the default route of the machine."""
@@ -102,6 +114,21 @@ def address(text: str) -> str:
         return str(ip_address(text)) if text else ""
     except ValueError as error:
         raise BadSetting(f"{text!r} is not an IP address") from error
+
+
+def check_local(source_ip: str) -> None:
+    """Raises BadSetting where nothing can leave from it: then no mail would."""
+    if not source_ip:
+        return
+    family = socket.AF_INET6 if ":" in source_ip else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((source_ip, 0))
+    except OSError as error:
+        raise BadSetting(
+            f"{source_ip} is not an address of this machine ({error.strerror}); if delivery "
+            "runs on another that has it, say --elsewhere"
+        ) from error
 
 
 def host(text: str) -> str:

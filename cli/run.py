@@ -30,7 +30,9 @@ console = Console(highlight=False, soft_wrap=True)
 def run(
     *,
     data: Data = DATA,
-    port: Annotated[int, typer.Option(help="of the HTTP API")] = Ports().ingest_http,
+    port: Annotated[
+        int | None, typer.Option(help="of the HTTP API", show_default=str(Ports().ingest_http))
+    ] = None,
     free_ports: Annotated[bool, typer.Option(help="any ports that are free")] = False,
     quiet: Annotated[bool, typer.Option(help="send no first message")] = False,
 ) -> None:
@@ -39,10 +41,12 @@ def run(
     KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, when set, name others. Every setting of the services
     (python -m services.router --help) may be set in the environment too.
     """
-    ports = Ports.free() if free_ports else Ports(ingest_http=port)
     os.environ.setdefault("LOG_FORMAT", "console")
     os.environ.setdefault("LOG_LEVEL", "WARNING")
+    if port is not None:
+        os.environ.pop("INGEST_HTTP_LISTEN", None)
     try:
+        ports = Ports.chosen(http=port, free=free_ports)
         refuse_taken(ports)
         asyncio.run(_run(data, ports, quiet=quiet))
     except (EmbeddedError, BadSetting, NotDelivered, Unavailable) as error:

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from cli import routing
 from cli.customers import opened
+from cli.options import noun
 from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import AmbiguousPolicy, Tenant
 
-app = typer.Typer(help="Tenants: isolated sending units.", no_args_is_help=True)
+app = noun("Tenants: isolated sending units.")
 
 
 class Ambiguous(StrEnum):
@@ -44,7 +45,11 @@ def create(  # noqa: PLR0913 - an option for each
     pool: PoolOption = None,
     ambiguous: Policy = None,
 ) -> None:
-    """Create a tenant with a content key of its own; its id is printed."""
+    """Create a tenant with a content key of its own; its id is printed.
+
+    \b
+    obm tenant create shop --account Acme --per-hour 5000
+    """
 
     async def work() -> Tenant:
         caps = (per_second, per_hour, per_day)
@@ -99,6 +104,17 @@ async def fields(
 async def pool_id(pool: str) -> str:
     async with routing.opened() as known:
         return routing.find(await known.pools(), pool).pool_id
+
+
+@app.command()
+def remove(tenant: Annotated[str, typer.Argument(help="id or name")]) -> None:
+    """Remove a tenant that has no keys and domains any more; its mail that waits fails."""
+
+    async def work() -> None:
+        async with opened() as customers:
+            await customers.remove(Tenant, tenant)
+
+    asyncio.run(work())
 
 
 @app.command("list")

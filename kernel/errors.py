@@ -13,5 +13,9 @@ class BadSetting(Exception):
     """What the operator has to change, in one line."""
 
 
+class EmbeddedError(Exception):
+    """The embedded servers cannot start or go on; the message is one line for the operator."""
+
+
 class Fenced(Exception):
     """The lease is another's now: whatever was about to be written must not be."""

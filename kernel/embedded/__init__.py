@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from kernel.embedded.errors import EmbeddedError, disk_full
+from kernel.embedded.errors import disk_full
 from kernel.embedded.folder import Folder
 from kernel.embedded.kafka import Kafka
 from kernel.embedded.postgres import Postgres
+from kernel.errors import EmbeddedError
 
 __all__ = ["Embedded", "EmbeddedError"]
 

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
+from kernel.errors import EmbeddedError
+
 DISK_FULL = ("No space left on device", "could not extend file", "Disk quota exceeded")
 PORT_TAKEN = ("Address already in use", "could not bind")
-
-
-class EmbeddedError(Exception):
-    """The pair cannot start or go on; the message is one line for the operator."""
 
 
 def port_taken(name: str, port: int) -> EmbeddedError:

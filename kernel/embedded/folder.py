@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psutil
 
-from kernel.embedded.errors import EmbeddedError, disk_full, port_taken
+from kernel.embedded.errors import disk_full, port_taken
+from kernel.errors import EmbeddedError
 
 FREE_MIN_BYTES = (
     256 << 20

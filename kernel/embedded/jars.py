@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernel.embedded.errors import EmbeddedError, disk_full
+from kernel.embedded.errors import disk_full
+from kernel.errors import EmbeddedError
 
 LOCK = Path(__file__).with_name("kafka.lock.toml")
 # The second, raw (!) so that its own dependency management does not rule, makes Kafka log.

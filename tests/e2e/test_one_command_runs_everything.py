@@ -96,7 +96,7 @@ def enrolled(data: Path, shell: dict[str, str]) -> str:
 
     obm("account", "create", "Acme")
     obm("tenant", "create", "shop", "--account", "Acme")
-    obm("domain", "add", "shop.example.net", "--tenant", "shop")
+    obm("domain", "add", "shop.example.net", "--tenant", "shop", "--bounce-mx", "mx.example.com")
     key = obm("key", "create", "--tenant", "shop", "--live")
     [domain] = ask({**shell, "OBM_API_KEY": key}, "/domains")["data"]
     return str(domain["name"])

@@ -114,7 +114,7 @@ def test_any_order_with_repeats_gives_the_same_rows(story: Story) -> None:
             assert [seq for (seq,) in numbers] == list(range(1, 10))
             assert events.rows(
                 "SELECT rank FROM events.emails WHERE email_id = %s", (message.email_id,)
-            ) == [(10,)]
+            ) == [(Rank.COMPLAINED,)]
             assert await emails(events, message.tenant_id, status="complained") == [
                 message.email_id
             ]

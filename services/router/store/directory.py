@@ -53,6 +53,18 @@ async def add_pool(tx: Transaction, pool: Pool) -> bool:
     return bool(rows)
 
 
+async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
+    """The pool with its next version; None while it has egresses."""
+    rows = await tx.rows(
+        "UPDATE router.pools p SET version = version + 1, deleted = true WHERE pool_id = %s"
+        " AND NOT EXISTS (SELECT FROM router.egresses e WHERE e.pool_id = p.pool_id"
+        " AND NOT e.deleted) RETURNING pool_id::text, version, deleted, name, cell",
+        (pool_id,),
+    )
+    names = ("pool_id", "version", "deleted", "name", "cell")
+    return Pool(**dict(zip(names, rows[0], strict=True))) if rows else None
+
+
 async def add_egress(tx: Transaction, added: Egress) -> bool:
     """False where another egress has the address."""
     rows = await tx.rows(

@@ -19,6 +19,8 @@ from kernel.crypto import new_secret_key
 from mail.verify import parse_tags
 from tests.support.pair import FreshDatabase
 
+HOST = ("--bounce-mx", "mx.example.com")
+
 
 class Shell:
     """With DATABASE_URL and SECRET_KEYS set; in this process: a start of Python takes long."""
@@ -75,7 +77,7 @@ def test_a_customer_is_made_step_by_step(shell: Shell) -> None:
     assert account in shell.obm("account", "list")
     tenant = shell.obm("tenant", "create", "shop", "--account", "Acme", "--per-hour", "100")
     assert tenant in shell.obm("tenant", "list")
-    added = shell.obm("domain", "add", "Shop.Example.net", "--tenant", "shop")
+    added = shell.obm("domain", "add", "Shop.Example.net", "--tenant", "shop", *HOST)
     domain = added.splitlines()[0]
     assert Domain.FromString(shell.record("domains", domain)).name == "shop.example.net"
     for mode in ("live", "test"):
@@ -94,14 +96,14 @@ def test_a_customer_is_made_step_by_step(shell: Shell) -> None:
 def test_a_domain_comes_with_the_records_to_publish(shell: Shell) -> None:
     shell.obm("account", "create", "Records")
     shell.obm("tenant", "create", "records", "--account", "Records")
-    told = shell.obm("domain", "add", "records.example.net", "--tenant", "records")
+    told = shell.obm("domain", "add", "records.example.net", "--tenant", "records", *HOST)
     lines = [line for line in told.splitlines() if "_domainkey" in line]
     rsa, ed25519 = (parse_tags("".join(re.findall('"([^"]*)"', line))) for line in lines)
     key = load_der_public_key(b64decode(rsa["p"]))
     assert isinstance(key, RSAPublicKey)
     assert key.key_size == 2048
     assert (ed25519["k"], len(b64decode(ed25519["p"]))) == ("ed25519", 32)
-    again = shell.obm("domain", "records", "records.example.net")
+    again = shell.obm("domain", "records", "records.example.net", *HOST)
     assert told.partition("\n")[2].strip() == again
 
 
@@ -125,8 +127,13 @@ def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
     ("command", "reason"),
     [
         ("tenant create x --account Nobody", "there is no account 'Nobody'"),
-        ("domain add records.example.net --tenant strict", ""),
-        ("domain add no..domain --tenant strict", "is not a domain"),
+        ("domain add records.example.net --tenant strict --bounce-mx mx.example.com", ""),
+        ("domain add no..domain --tenant strict --bounce-mx mx.example.com", "is not a domain"),
+        ("domain add new.example.net --tenant strict", "--bounce-mx"),
+        ("domain add new.example.net --tenant strict --bounce-mx localhost", "look up"),
+        ("account remove Strict", "a tenant belongs to it"),
+        ("egress add 192.0.2.77", "is not an address of this machine"),
+        ("pool remove default", "has egresses"),
         ("key create --tenant strict --test --cidr 1.2.3", "--cidr"),
         ("key create --tenant strict --test --domain other.example.net", "may not send from"),
         ("tenant change strict --pool nowhere", "there is no pool nowhere"),
@@ -142,6 +149,28 @@ def test_what_cannot_be_done_is_one_clear_line(shell: Shell, command: str, reaso
         shell.obm(*command.split())
         reason = "is there already"
     assert reason in shell.refused(*command.split())
+
+
+def test_what_was_made_can_be_removed_from_the_leaves_up(shell: Shell) -> None:
+    shell.obm("account", "create", "Gone")
+    shell.obm("tenant", "create", "gone", "--account", "Gone")
+    domain = shell.obm("domain", "add", "gone.example.net", "--tenant", "gone", *HOST).split()[0]
+    pool = shell.obm("pool", "add", "gone")
+    assert "a domain belongs to it" in shell.refused("tenant", "remove", "gone")
+
+    shell.obm("domain", "remove", domain)
+    shell.obm("tenant", "remove", "gone")
+    shell.obm("account", "remove", "Gone")
+    shell.obm("pool", "remove", "gone")
+
+    assert Domain.FromString(shell.record("domains", domain)).deleted
+    assert "Gone" not in shell.obm("account", "list")
+    assert pool not in shell.obm("pool", "list")
+
+
+def test_a_name_is_not_empty(shell: Shell) -> None:
+    assert "a name has 1 to" in shell.refused("account", "create", " ")
+    assert "a pool has a name" in shell.refused("pool", "add", "")
 
 
 def test_without_an_engine_they_say_how_to_name_one(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""`obm` itself: what its help says, how it starts, and where options may stand."""
+
+import subprocess
+import sys
+
+import pytest
+import typer
+
+from cli.environment import Ports
+from cli.main import COMMANDS, load, with_data_first
+from kernel.errors import BadSetting
+
+HEAVY = ("aiokafka", "grpc", "psycopg", "sqlalchemy", "services", "contracts")
+
+
+def test_the_help_is_printed_without_reading_the_engine() -> None:
+    code = (
+        "import sys; from cli.main import main\n"
+        "sys.argv = ['obm', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+
+    assert "Usage: obm" in printed
+    assert printed.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_of_itself_what_the_help_says_of_it(name: str) -> None:
+    command = load(name)
+    about = (command.help or "").partition("\n\n")[0].replace("\n", " ")
+
+    assert about.startswith(COMMANDS[name].rstrip("."))
+
+
+@pytest.mark.parametrize("name", ["account", "tenant", "key", "domain", "pool", "egress"])
+def test_what_makes_something_shows_an_example(name: str) -> None:
+    group = load(name)
+    assert isinstance(group, typer.core.TyperGroup)
+    [making] = [group.commands[verb] for verb in ("create", "add") if verb in group.commands]
+
+    assert f"\nobm {name} " in (making.help or "")
+    assert "remove" in group.commands or "delete" in group.commands
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        (["account", "list", "--data", "x"], ["--data", "x", "account", "list"]),
+        (["account", "list", "--data=x"], ["--data=x", "account", "list"]),
+        (["--data", "x", "account", "list"], ["--data", "x", "account", "list"]),
+        (["account", "list"], ["account", "list"]),
+    ],
+)
+def test_the_data_folder_may_be_named_before_and_after(words: list[str], first: list[str]) -> None:
+    assert with_data_first(words) == first
+
+
+def test_the_environment_says_where_the_engine_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_HTTP_LISTEN", "0.0.0.0:9025")
+    monkeypatch.setenv("EVENTS_HEALTH_PORT", "9045")
+
+    ports = Ports.chosen()
+
+    assert (ports.ingest_http, ports.events_health) == (9025, 9045)
+    assert ports.sandbox == Ports().sandbox
+
+
+def test_a_port_of_the_command_line_counts_beside_free_ones() -> None:
+    ports = Ports.chosen(http=9025, free=True)
+
+    assert ports.ingest_http == 9025
+    assert ports.sandbox != Ports().sandbox
+
+
+@pytest.mark.parametrize("listen", ["here", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000"])
+def test_an_address_without_a_port_is_one_clear_line(
+    listen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_HTTP_LISTEN", listen)
+
+    with pytest.raises(BadSetting, match="INGEST_HTTP_LISTEN"):
+        Ports.chosen()

@@ -38,6 +38,7 @@ from services.delivery.loops.ways import Limits
 from services.delivery.settings import Settings
 from services.delivery.store.days import JournalDays
 from services.delivery.store.journal import Journal
+from services.delivery.store.sandbox import SandboxStore
 from services.delivery.store.workers import Worker
 
 SWEEP_EVERY_S = 0.5
@@ -60,7 +61,8 @@ def create(settings: Settings) -> Service:
     """Inside the running loop."""
     house = House.of(settings)
     tables = Table(Tenant, house.kafka), Table(Domain, house.kafka)
-    sender = create_sender(house, tables)
+    directory = Directory(*tables, Secrets(settings.secret_keys))
+    sender = create_sender(house, directory)
     consume(house, sender)
 
     async def close() -> None:
@@ -78,7 +80,7 @@ def create(settings: Settings) -> Service:
             partial(check_roles, (house.database, house.api_database), house.health),
             partial(become_ready, house, tables),
             *create_pumps(house, sender),
-            *create_doors(house),
+            *create_doors(house, SandboxStore(directory.content_key)),
         ],
         close,
         house.health,
@@ -124,7 +126,7 @@ class House:
         )
 
 
-def create_sender(house: House, tables: Tables) -> Sender:
+def create_sender(house: House, directory: Directory) -> Sender:
     settings = house.settings
     return Sender(
         Committer(
@@ -134,7 +136,7 @@ def create_sender(house: House, tables: Tables) -> Sender:
             health=house.health,
             sweep_after_s=settings.sweep_after_s,
         ),
-        create_renderer(house, tables),
+        Renderer(house.content, directory),
         exchangers=create_exchangers(settings),
         limits=Limits(
             settings.connections_max, settings.messages_per_connection_max, settings.idle_s
@@ -183,15 +185,15 @@ def consume(house: House, sender: Sender) -> None:
     house.kafka.declare(DeliveryAttempted, ComplaintReceived)
 
 
-def create_doors(house: House) -> list[Loop]:
+def create_doors(house: House, store: SandboxStore) -> list[Loop]:
     settings = house.settings
     server = Server(settings.rpc_listen, settings.rpc_token)
-    servicer = DeliveryService(house.database, house.api_database)
+    servicer = DeliveryService(house.database, house.api_database, store)
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     if not settings.sandbox_listen:
         return [server.run]
     sandbox = Sandbox(
-        house.database, house.outbox, health=house.health, hang_s=settings.sandbox_hang_s
+        house.database, house.outbox, store, health=house.health, hang_s=settings.sandbox_hang_s
     )
     return [server.run, Listener(settings.sandbox_listen, sandbox).run]
 
@@ -202,11 +204,6 @@ async def become_ready(house: House, tables: Tables) -> None:
         await table.replayed.wait()
     await house.worker.registered.wait()
     house.health.away.discard(STARTING)
-
-
-def create_renderer(house: House, tables: Tables) -> Renderer:
-    directory = Directory(*tables, Secrets(house.settings.secret_keys))
-    return Renderer(house.content, directory)
 
 
 def create_exchangers(settings: Settings) -> Exchangers:

@@ -106,6 +106,13 @@ def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None
                 pb.GetSandboxMessageRequest(tenant_id=house.tenant_id, id=message.id),
             )
             assert b"DKIM-Signature" in whole.message.raw
+            with house.database.connect() as owner:
+                [(place,)] = owner.execute(
+                    "SELECT position('DKIM-Signature'::bytea IN raw) FROM delivery.sandbox"
+                    " WHERE id = %s",
+                    (message.id,),
+                ).fetchall()
+            assert place == 0, "at rest it is sealed"
             with pytest.raises(Refused, match="no such"):
                 await peer.ask(
                     stub.GetSandboxMessage,

@@ -42,11 +42,11 @@ def told(method: Method[Request, Response]) -> Method[Request, Response]:
 class DeliveryService(DeliveryServiceServicer):
     """engine: for the journal, which spans tenants; api: for one tenant's captured mail."""
 
-    def __init__(self, engine: Database, api: Database) -> None:
+    def __init__(self, engine: Database, api: Database, sandbox: SandboxStore) -> None:
         self._engine = engine
         self._api = api
         self._journal = Journal()
-        self._sandbox = SandboxStore()
+        self._sandbox = sandbox
 
     @told
     async def GetAttempts(  # noqa: N802 - the contract's name

@@ -34,13 +34,19 @@ class Sandbox:
     """aiosmtpd's handler. Durable before the 250."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, *, health: Health, hang_s: float
+        self,
+        database: Database,
+        outbox: Outbox,
+        store: SandboxStore,
+        *,
+        health: Health,
+        hang_s: float,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._health = health
         self._hang_s = hang_s
-        self._store = SandboxStore()
+        self._store = store
 
     async def handle_RCPT(  # noqa: N802, PLR0917 - aiosmtpd's names and order
         self,

@@ -1,8 +1,8 @@
 """Room for tomorrow's attempts, and an end for what is old."""
 
 from kernel.database import Database
+from services.delivery.store import sandbox
 from services.delivery.store.days import JournalDays
-from services.delivery.store.sandbox import SandboxStore
 
 
 class Keeping:
@@ -12,7 +12,6 @@ class Keeping:
         self._database = database
         self._days = days
         self._sandbox_kept_days = sandbox_kept_days
-        self._sandbox = SandboxStore()
 
     async def keep(self) -> None:
         """Partitions are made before their day, so that no message waits for one."""
@@ -21,4 +20,4 @@ class Keeping:
         gone = 1
         while gone:
             async with self._database.transaction() as tx:
-                gone = await self._sandbox.expire(tx, kept_days=self._sandbox_kept_days)
+                gone = await sandbox.expire(tx, kept_days=self._sandbox_kept_days)

@@ -1,12 +1,14 @@
-"""Captured test mail."""
+"""Captured test mail. Its bytes are sealed under the tenant's key, as in the content store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from contracts.delivery.v1.delivery_service_pb2 import SandboxMessage
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel.crypto import seal, unseal
 from kernel.database import Row, Transaction
+from kernel.errors import Unavailable
 from kernel.ids import uuid7
 
 LIMIT_MAX = 100
@@ -41,8 +43,17 @@ class Capture:
     raw: bytes
 
 
+ContentKey = Callable[[str], bytes | None]
+
+
 class SandboxStore:
-    """Bound to a transaction by each call: engine's to capture, api's of one tenant to read."""
+    """Bound to a transaction by each call: engine's to capture, api's of one tenant to read.
+
+    content_key: of a tenant; None while it is unknown, and when the tenant is gone.
+    """
+
+    def __init__(self, content_key: ContentKey) -> None:
+        self._content_key = content_key
 
     async def assignment(self, tx: Transaction, message_id: str) -> DeliveryAssigned | None:
         """The latest assignment of a message, from the journal."""
@@ -50,11 +61,15 @@ class SandboxStore:
         return DeliveryAssigned.FromString(rows[0][0]) if rows else None
 
     async def capture(self, tx: Transaction, capture: Capture) -> None:
-        envelope = capture.assignment.envelope
+        """Raises Unavailable while the tenant's key is unknown."""
+        envelope, capture_id = capture.assignment.envelope, str(uuid7())
+        if (key := self._content_key(envelope.tenant_id)) is None:
+            raise Unavailable("directory")
+        sealed = seal(key, capture.raw, associated(envelope.tenant_id, capture_id))
         await tx.execute(
             CAPTURE,
             (
-                uuid7(),
+                capture_id,
                 envelope.tenant_id,
                 envelope.message_id,
                 envelope.email_id,
@@ -63,7 +78,7 @@ class SandboxStore:
                 capture.subject,
                 len(capture.raw),
                 capture.answer,
-                capture.raw,
+                sealed,
             ),
         )
 
@@ -85,7 +100,7 @@ class SandboxStore:
         return (found[::-1] if before else found), len(rows) > limit
 
     async def get(self, tx: Transaction, message_id: str) -> SandboxMessage | None:
-        """One of them, with its bytes."""
+        """One of them, with its bytes; None where its key is gone. Raises SealBroken."""
         rows = await tx.rows(
             f"SELECT {COLUMNS}, raw FROM delivery.sandbox WHERE id = %s::uuid",  # noqa: S608
             (message_id,),
@@ -93,12 +108,20 @@ class SandboxStore:
         if not rows:
             return None
         message = _message(rows[0])
-        message.raw = rows[0][-1]
+        if (key := self._content_key(message.tenant_id)) is None:
+            return None
+        message.raw = unseal(key, rows[0][-1], associated(message.tenant_id, message.id))
         return message
 
-    async def expire(self, tx: Transaction, *, kept_days: int) -> int:
-        """Some of those that are old; how many. A body may have megabytes."""
-        return await tx.execute(EXPIRE, (kept_days,))
+
+async def expire(tx: Transaction, *, kept_days: int) -> int:
+    """Some of those that are old; how many. A body may have megabytes."""
+    return await tx.execute(EXPIRE, (kept_days,))
+
+
+def associated(tenant_id: str, capture_id: str) -> bytes:
+    """What a sealed body belongs to: of another tenant or row, it does not open."""
+    return f"{tenant_id}/sandbox/{capture_id}".encode()
 
 
 def _message(row: Row) -> SandboxMessage:

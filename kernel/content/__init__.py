@@ -54,6 +54,9 @@ class ContentStore(Protocol):
     async def initialise(self) -> None:
         """Make an empty place a store."""
 
+    async def free_share(self) -> float:
+        """Of its space, 0 to 1."""
+
     async def put_many(self, bodies: Sequence[Body]) -> list[str]: ...
 
     async def get_many(self, references: Sequence[str]) -> list[Found]: ...

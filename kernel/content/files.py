@@ -52,6 +52,17 @@ class FileStore:
         except OSError as error:
             raise Unavailable(AWAY) from error
 
+    async def free_share(self) -> float:
+        """As any user sees it, without what is set aside for root; 1 while it is away."""
+        return await asyncio.to_thread(self._free_share)
+
+    def _free_share(self) -> float:
+        try:
+            disk = os.statvfs(self._root)
+        except OSError:
+            return 1.0  # whoever puts something into it will hear of it
+        return disk.f_bavail / max(disk.f_blocks, 1)
+
     async def put_many(self, bodies: Sequence[Body]) -> list[str]:
         """One fdatasync per prefix. Raises Unavailable when the disk does not take it."""
         async with self._writing:

@@ -44,7 +44,7 @@ from services.ingest.store.directory import DirectoryStore, Untold
 from services.ingest.store.emails import EmailStore
 from services.ingest.store.known import Directory
 from services.ingest.store.retention import RetentionStore
-from services.ingest.store.room import OutboxRoom
+from services.ingest.store.room import Room
 
 # A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
 # cheap, and is kept for ten million rows. Every statement here has its index.
@@ -81,11 +81,7 @@ class Ground:
 def create(settings: Settings) -> Service:
     """Inside the running loop. Raises BadSetting."""
     ground = lay_ground(settings)
-    room = OutboxRoom(
-        ground.outbox,
-        messages_max=settings.outbox_messages_max,
-        age_max_s=settings.outbox_age_max_s,
-    )
+    room = open_room(settings, ground)
     directory = DirectoryStore(ground.engine)
     gate = Gate(
         Directory(ground.kafka, directory), Limiter(settings.requests_per_s), ground.secrets
@@ -121,6 +117,16 @@ def create(settings: Settings) -> Service:
     )
 
 
+def open_room(settings: Settings, ground: Ground) -> Room:
+    return Room(
+        ground.outbox,
+        ground.content,
+        messages_max=settings.outbox_messages_max,
+        age_max_s=settings.outbox_age_max_s,
+        free_min=settings.content_free_min,
+    )
+
+
 def lay_ground(settings: Settings) -> Ground:
     kafka_health = Health()
     kafka = Kafka.of(settings, kafka_health, client="ingest")
@@ -152,9 +158,7 @@ def find_others(settings: Settings) -> Others:
     )
 
 
-def open_acceptance(
-    settings: Settings, ground: Ground, *, gate: Gate, room: OutboxRoom
-) -> Acceptance:
+def open_acceptance(settings: Settings, ground: Ground, *, gate: Gate, room: Room) -> Acceptance:
     store = AcceptanceStore(
         ground.engine,
         ground.outbox,
@@ -177,7 +181,7 @@ def open_acceptance(
     )
 
 
-def loops(settings: Settings, ground: Ground, room: OutboxRoom) -> list[Loop]:
+def loops(settings: Settings, ground: Ground, room: Room) -> list[Loop]:
     """Timers and pumps, and the stream of closed messages."""
     audits = AuditStore(
         ground.engine,

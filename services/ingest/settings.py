@@ -53,7 +53,10 @@ class Settings(SharedSettings):
         1_000_000, ge=1, description="events that may wait for Kafka; then 503"
     )
     outbox_age_max_s: float = Field(3_600, gt=0, description="the oldest may wait; then 503")
-    outbox_check_every_s: float = Field(5.0, gt=0, description="interval of that look")
+    content_free_min: float = Field(
+        0.1, ge=0, lt=1, description="share of a file:// content store's disk; with less free, 503"
+    )
+    outbox_check_every_s: float = Field(5.0, gt=0, description="interval of these looks")
 
     audit_every_s: float = Field(10.0, gt=0, description="interval of the audit")
     audit_open_after_s: float = Field(600, gt=0, description="open so long: reconciled")

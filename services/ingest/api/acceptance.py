@@ -36,7 +36,7 @@ from services.ingest.store.acceptance import (
     MessageRow,
     Write,
 )
-from services.ingest.store.room import OutboxRoom
+from services.ingest.store.room import Room
 
 ALONE_BYTES = 256 * 1024  # a body larger than this does not slow down its neighbours
 GROUP_BYTES_MAX = 8 * 1024 * 1024
@@ -115,7 +115,7 @@ class Acceptance:
         store: AcceptanceStore,
         content: ContentStore,
         outbox: Outbox,
-        room: OutboxRoom,
+        room: Room,
         kafka: Health,
         volume: Volume,
         lifetimes: Lifetimes,
@@ -152,8 +152,8 @@ class Acceptance:
         idempotency: Idempotency | None,
     ) -> Answer:
         """Return when the emails are durable. Raises Problem, and then nothing was accepted."""
-        if self._room.full:
-            raise unavailable("too much mail waits for the broker")
+        if self._room.refusal:
+            raise unavailable(self._room.refusal)
         if idempotency is None:
             return await self._submit(caller, drafts, respond=respond, traceparent=traceparent)
         name = KeyName(caller.tenant_id, idempotency.route, idempotency.key)

@@ -196,3 +196,7 @@ def test_a_sealed_body_opens_for_its_tenant_and_email_alone() -> None:
 def test_an_address_of_no_known_kind_is_a_bad_setting() -> None:
     with pytest.raises(BadSetting, match="CONTENT_STORE_URL"):
         open_store("carrier-pigeon://loft")
+
+
+def test_a_store_tells_how_much_of_its_space_is_free(store: ContentStore) -> None:
+    assert 0 < asyncio.run(store.free_share()) <= 1

@@ -41,6 +41,9 @@ class Shelf:
     async def initialise(self) -> None:
         raise NotImplementedError
 
+    async def free_share(self) -> float:
+        return 1.0
+
     async def put_many(self, bodies: Sequence[Body]) -> list[str]:
         raise NotImplementedError
 

@@ -1,0 +1,28 @@
+import asyncio
+from typing import Any
+
+from services.ingest.store.room import BROKER, DISK, Room
+
+
+class Around:
+    """An outbox and a content store as full as they are told to be."""
+
+    waiting, free = 0, 1.0
+
+    async def backlog(self) -> tuple[int, float]:
+        return self.waiting, 0.0
+
+    async def free_share(self) -> float:
+        return self.free
+
+
+def test_new_mail_is_refused_while_the_disk_is_nearly_full() -> None:
+    around: Any = Around()
+    room = Room(around, around, messages_max=10, age_max_s=60, free_min=0.1)
+
+    seen = []
+    for around.waiting, around.free in ((0, 0.2), (0, 0.09), (10, 0.2), (0, 0.2)):
+        asyncio.run(room.look())
+        seen.append(room.refusal)
+
+    assert seen == ["", DISK, BROKER, ""]

@@ -1,20 +1,23 @@
 """SMTP replies: RFC 5321 §4.2, enhanced status codes RFC 2034 and RFC 3463 (registry: RFC 5248).
 
 A server may send anything. What is kept is bounded and printable: at most 1,024 characters of text;
-a line that is no reply, or a reply without an end, is told as such and never grows the memory.
+a reply without an end is told as such and never grows the memory. A reply ends with the line of its
+last code, `NNN SP`, however TCP has cut it (§4.2.1); lines that are empty or have no code before
+and after a reply are skipped, as Postfix does.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAX_TEXT = 1024  # characters kept; RFC 5321 §4.5.3.1.5 allows 512 octets a line
 MAX_LINE = 4096  # octets looked at in one line: eight times what a server may send
+MAX_KEPT = 16_384  # octets of text that are kept until its end; EHLO's extensions are among them
 MAX_LINES = 512  # lines of one reply; more is an attack, not an answer
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
-_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])[ \t:;,-]*")
+_ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)[ \t:;,.-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_ANYWHERE = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
+_ANYWHERE = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
 
 
 class ReplyError(ValueError):
@@ -23,11 +26,15 @@ class ReplyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply. `code` 200 to 599; `enhanced` like "5.1.1" or ""; `text` without either."""
+    """One reply. `code` 200 to 599; `enhanced` like "5.1.1" or ""; `text` without either.
+
+    lines: what stands behind the code of each line, as it came, for those of EHLO.
+    """
 
     code: int
     enhanced: str
     text: str
+    lines: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def is_positive(self) -> bool:
@@ -62,11 +69,10 @@ def reply(code: int, message: str | bytes = b"") -> Reply:
 def parse(raw: bytes) -> Reply:
     """One whole reply of one or more lines. Raises ReplyError.
 
-    Lines with another code than the first, and lines without one, are kept as text: servers that
-    break their lines by hand do that.
+    Lines without a code inside a reply are kept as text: servers that break their lines by hand do
+    that. Where codes differ, the last line decides, and its text is what is told.
     """
-    parser = ReplyParser()
-    replies = parser.feed(raw if raw.endswith(b"\n") else raw + b"\n")
+    replies = ReplyParser().feed(raw if raw.endswith(b"\n") else raw + b"\n")
     if not replies:
         raise ReplyError(f"not a whole SMTP reply: {_quote(raw)}")
     return replies[0]
@@ -75,9 +81,10 @@ def parse(raw: bytes) -> Reply:
 class ReplyParser:
     """Bytes in, replies out, however they are cut. Holds at most one line and one reply's text."""
 
-    __slots__ = ("_code", "_count", "_kept", "_lines", "_rest")
+    __slots__ = ("_code", "_count", "_kept", "_lines", "_rest", "problem")
 
     def __init__(self) -> None:
+        self.problem = ""  # why nothing that follows can be a reply
         self._rest = b""
         self._code = 0
         self._count = 0
@@ -87,27 +94,34 @@ class ReplyParser:
     @property
     def pending(self) -> bool:
         """Whether a reply has begun that has not ended (for what STARTTLS must discard)."""
-        return bool(self._rest or self._lines or self._code)
+        return bool(self._rest or self._code or self.problem)
 
     def feed(self, data: bytes) -> list[Reply]:
-        """The replies that `data` completes. Raises ReplyError on what cannot become one."""
+        """The replies that `data` completes; those that came before a `problem` count."""
         *lines, rest = (self._rest + data).split(b"\n")
         self._rest = rest[:MAX_LINE]  # the rest of an endless line is dropped as it comes
-        replies = []
+        replies: list[Reply] = []
         for line in lines:
+            if self.problem:
+                break
             done = self._take(line[:MAX_LINE].rstrip(b"\r"))
             if done is not None:
                 replies.append(done)
         return replies
 
     def _take(self, line: bytes) -> Reply | None:
-        match = _LINE.fullmatch(line)
-        if match is None or (self._code and int(match[1]) != self._code):
-            if not self._code:
-                raise ReplyError(f"not an SMTP reply: {_quote(line)}")
-            self._keep(line)
+        self._count += 1
+        if self._count > MAX_LINES:
+            self.problem = f"more than {MAX_LINES} lines without the end of a reply"
             return None
-        self._code = int(match[1])
+        match = _LINE.fullmatch(line)
+        if match is None:
+            if self._code and line.strip():
+                self._keep(line)
+            return None
+        if int(match[1]) != self._code:
+            self._code, self._kept = int(match[1]), 0
+            self._lines = []
         self._keep(match[3] or b"")
         if match[2] == b"-":
             return None
@@ -117,10 +131,7 @@ class ReplyParser:
         return done
 
     def _keep(self, text: bytes) -> None:
-        self._count += 1
-        if self._count > MAX_LINES:
-            raise ReplyError(f"a reply of more than {MAX_LINES} lines")
-        if self._kept < MAX_LINE:
+        if self._kept < MAX_KEPT:
             self._lines.append(text)
             self._kept += len(text)
 
@@ -140,7 +151,7 @@ def _make(code: int, lines: list[bytes]) -> Reply:
         if text:
             texts.append(text)
     joined = " ".join(texts)[:MAX_TEXT]
-    return Reply(code, enhanced or _buried(code, joined), joined)
+    return Reply(code, enhanced or _buried(code, joined), joined, tuple(lines))
 
 
 def _buried(code: int, text: str) -> str:

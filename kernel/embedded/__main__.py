@@ -2,8 +2,8 @@
 
 import sys
 
-from kernel.embedded.errors import EmbeddedError
 from kernel.embedded.jars import classpath
+from kernel.errors import EmbeddedError
 
 try:
     classpath()

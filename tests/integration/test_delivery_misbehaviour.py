@@ -87,7 +87,7 @@ CASES = {
     ),
     "closes_at_mail": Case({"mail": CLOSE}, TEMPORARY, "mail"),
     "hangs_at_mail": Case({"mail": HANG}, TEMPORARY, "mail"),
-    "says_garbage_at_mail": Case({"mail": GARBAGE}, TEMPORARY, "mail"),
+    "says_garbage_at_mail": Case({"mail": GARBAGE}, TEMPORARY, "mail", text="out of step"),
     # RCPT
     "knows_no_such_user": Case(
         {"rcpt": b"550 5.1.1 No such user"}, PERMANENT, "rcpt", 550, "invalid_recipient"

@@ -202,8 +202,9 @@ def test_a_source_address_that_this_machine_does_not_have_is_said_so(
 
 def wrong(house: House, what: str, batch: list[DeliveryAssigned]) -> None:
     envelope = batch[0].envelope
-    if what == "missing":
-        envelope.content_ref = envelope.content_ref.rpartition(":")[0] + ":999999999"
+    if what == "missing":  # and its day has passed
+        _, _, segment = envelope.content_ref.split("/", 2)
+        envelope.content_ref = f"now/2020-01-01/{segment}"
     elif what == "of another email":
         envelope.email_id = "0199c0de-0000-7000-8000-000000000000"
     elif what == "domain":

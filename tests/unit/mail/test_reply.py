@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,13 @@ GMAIL = (
         (b"550 Message rejected (#5.1.1)\r\n", Reply(550, "5.1.1", "Message rejected (#5.1.1)")),
         (b"550 see 4.2.2 docs\r\n", Reply(550, "", "see 4.2.2 docs")),
         (b"550 at 5.1.1.9\r\n", Reply(550, "", "at 5.1.1.9")),
+        (b"550 5.1.1. User unknown.\r\n", Reply(550, "5.1.1", "User unknown.")),
+        (b"550 5.1.1.\r\n", Reply(550, "5.1.1", "")),
+        (b"\r\n250 ok\r\n", Reply(250, "", "ok")),
+        (b"hello\r\n250 ok\r\n", Reply(250, "", "ok")),
+        (b"250-a\r\n\r\n250 b\r\n", Reply(250, "", "a b")),
+        (b"250-checking\r\n550 5.1.1 no such user\r\n", Reply(550, "5.1.1", "no such user")),
+        (b"550-5.1.1 no\r\n250-what\r\n550 5.7.1 no\r\n", Reply(550, "5.7.1", "no")),
         ("550 größer\r\n".encode("latin-1"), Reply(550, "", "gr\ufffd\ufffder")),
     ],
 )
@@ -67,8 +76,39 @@ def test_an_endless_line_does_not_grow_the_memory() -> None:
 
 def test_an_endless_reply_is_cut_off() -> None:
     parser = ReplyParser()
-    with pytest.raises(ReplyError, match="lines"):
-        parser.feed(b"250-again\r\n" * 1000)
+    assert parser.feed(b"250-again\r\n" * 1000) == []
+    assert "lines" in parser.problem
+
+
+@pytest.mark.parametrize("flood", [b"\r\n", b"no code\r\n", b"250-again\r\n"])
+def test_a_reply_that_came_before_a_flood_counts(flood: bytes) -> None:
+    parser = ReplyParser()
+    assert parser.feed(b"250 ok\r\n" + flood * 1000) == [Reply(250, "", "ok")]
+    assert parser.problem
+    assert parser.feed(b"550 no\r\n") == []
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"250-a\r\n", b"250 b\n", b"550 5.1.1 c\r\n", b"\r\n", b"text\r\n", b"421\r\n"]
+        ),
+        max_size=8,
+    ),
+    st.data(),
+)
+def test_any_cut_of_any_lines_gives_the_same_replies(
+    lines: list[bytes], data: st.DataObject
+) -> None:
+    raw = b"".join(lines)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=6)))
+    bounds = [0, *cuts, len(raw)]
+    parser, found = ReplyParser(), []
+    for start, end in pairwise(bounds):
+        found += parser.feed(raw[start:end])
+
+    assert found == ReplyParser().feed(raw)
+    assert len(found) == sum(line[3:4] != b"-" for line in lines if line[:1].isdigit())
 
 
 def test_the_text_that_is_kept_is_bounded() -> None:
@@ -82,11 +122,7 @@ def test_a_client_that_splits_codes_off_gets_the_same_reply() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_give_clean_bounded_replies_or_an_error(raw: bytes) -> None:
-    try:
-        found = ReplyParser().feed(raw)
-    except ReplyError:
-        return
-    for one in found:
+    for one in ReplyParser().feed(raw):
         assert 200 <= one.code < 600
         assert one.text.isprintable() or "\ufffd" in one.text
         assert "\r" not in one.text

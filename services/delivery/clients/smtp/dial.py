@@ -26,6 +26,7 @@ from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.ending import CONNECT, EHLO, GREETING, STARTTLS, Ending, Peer
 
 BROKEN_TLS_FOR_S = 3600.0
+NO_REPLY = -1  # aiosmtplib's code for what is no reply
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,25 @@ class Dialler:
         )
 
 
+class _Opened(SMTPProtocol):
+    """aiosmtplib's connection and TLS, with our reading of replies: one for the whole dialogue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parser = reply.ReplyParser()
+
+    def data_received(self, data: bytes) -> None:
+        waiter = self._response_waiter
+        if waiter is None or waiter.done() or not self._response_pending:
+            return  # nobody asked
+        if replies := self._parser.feed(data):
+            text = b"\n".join(replies[0].lines).decode("utf-8", "surrogateescape")
+            waiter.set_result(SMTPResponse(replies[0].code, text))
+        elif self._parser.problem:
+            error = SMTPResponseException(NO_REPLY, self._parser.problem)
+            self._set_response_exception(waiter, error)
+
+
 class _Opening:
     """A connection on its way to a dialogue."""
 
@@ -123,7 +143,7 @@ class _Opening:
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
                 transport, self._protocol = await loop.create_connection(
-                    SMTPProtocol,
+                    _Opened,
                     self.host.ip,
                     self.host.port,
                     local_addr=(source_ip, 0) if source_ip else None,

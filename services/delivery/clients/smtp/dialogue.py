@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from mail import smtp
 from mail.address import AddressError
-from mail.reply import Reply, ReplyError, ReplyParser
+from mail.reply import Reply, ReplyParser
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.ending import DATA, DOT, MAIL, RCPT, Ending, Peer, refused
 from services.delivery.domain.rendering import Mail
 
+RSET = "rset"
+BAD_SEQUENCE = 503  # RFC 5321 §4.2.2
 CHUNK = 128 * 1024  # of a body, between two looks at the connection
 REPLIES_MAX = 64  # that nobody asked for
 
@@ -63,19 +65,22 @@ class Dialogue(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._in_transaction = False
+        self._resting = True  # no message is in hand, so nothing is to be said
         transport.set_protocol(self)
 
     # ── asyncio.Protocol ────────────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
-        try:
-            self._replies += self._parser.feed(data)
-        except ReplyError as error:
-            self._break(str(error))
+        if self._resting:
+            self._break("the server spoke when nothing was asked")
             return
-        if len(self._replies) > REPLIES_MAX:
+        self._replies += self._parser.feed(data)
+        if self._parser.problem:
+            self._break(self._parser.problem)
+        elif len(self._replies) > REPLIES_MAX:
             self._break("the server answers what was not asked")
-        self._wake()
+        elif self._replies:  # a part of one is nothing to wake up for
+            self._wake()
 
     def eof_received(self) -> bool:
         self._break("the server closed the connection")
@@ -106,8 +111,9 @@ class Dialogue(asyncio.Protocol):
         except AddressError as error:
             return refused("invalid_recipient", str(error), enhanced="5.6.7", peer=self.peer)
         self.used += 1
+        self._resting = False
         ending = await self._converse(commands)
-        self._in_transaction = ending is not None
+        self._in_transaction = self._resting = ending is not None
         return ending
 
     def _unacceptable(self, mail: Mail) -> Ending | None:
@@ -129,7 +135,7 @@ class Dialogue(asyncio.Protocol):
             (DATA, times.data_s, b"DATA\r\n"),
         ]
         # What was refused half-way is still open over there.
-        return [(MAIL, times.mail_s, b"RSET\r\n"), *commands] if self._in_transaction else commands
+        return [(RSET, times.mail_s, b"RSET\r\n"), *commands] if self._in_transaction else commands
 
     async def _converse(self, commands: list[tuple[str, float, bytes]]) -> Ending | None:
         """The first refusal, or None when DATA may be sent."""
@@ -142,6 +148,10 @@ class Dialogue(asyncio.Protocol):
                 if not self.offers.pipelining:
                     self._write(command)
                 reply = await self._reply(timeout_s)
+                if step == RSET and not reply.is_positive:
+                    raise Broken(f"the server refused RSET: {reply}")  # of an earlier message
+                if reply.code == BAD_SEQUENCE and refusal is None:
+                    raise Broken(f"out of step with the server: {reply}")  # not about the message
                 taken = reply.code == 354 if step == DATA else reply.is_positive
                 if refusal is not None and taken and step == DATA:
                     self.abort()  # it waits for a body that has no recipient
@@ -150,6 +160,7 @@ class Dialogue(asyncio.Protocol):
                     break
         except Broken as broken:
             self.abort()
+            step = MAIL if step == RSET else step
             return refusal or Ending(step, problem=str(broken), peer=self.peer)
         return refusal
 
@@ -160,7 +171,8 @@ class Dialogue(asyncio.Protocol):
             for start in range(0, len(wire), CHUNK):
                 self._write(wire if len(wire) <= CHUNK else wire[start : start + CHUNK])
                 if not self._writable.is_set():
-                    await asyncio.wait_for(self._writable.wait(), self._timeouts.block_s)
+                    async with asyncio.timeout(self._timeouts.block_s):
+                        await self._writable.wait()
                 if self._replies:
                     break
         except (Broken, TimeoutError) as error:
@@ -194,13 +206,16 @@ class Dialogue(asyncio.Protocol):
     async def answer(self) -> Ending:
         """What the server says to the dot."""
         try:
-            return Ending(DOT, await self._reply(self._timeouts.dot_s), peer=self.peer)
+            reply = await self._reply(self._timeouts.dot_s)
+            self._resting = True
+            return Ending(DOT, reply, peer=self.peer)
         except Broken as broken:
             self.abort()
             return Ending(DOT, problem=str(broken), peer=self.peer)
 
     async def quit(self) -> None:
         """Say good-bye (§4.1.1.10), and do not insist on an answer."""
+        self._resting = False
         try:
             self._write(b"QUIT\r\n")
             await self._reply(self._timeouts.quit_s)
@@ -218,7 +233,6 @@ class Dialogue(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once: whatever the server has heard so far, it has not heard a dot."""
         self._break("we closed the connection")
-        self._transport.abort()
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
@@ -266,7 +280,10 @@ class Dialogue(asyncio.Protocol):
             self._timer = None
 
     def _break(self, problem: str) -> None:
-        self._problem = self._problem or problem
+        """Of no use any more, and closed: what still comes is not read."""
+        if not self._problem:
+            self._problem = problem
+            self._transport.abort()
         self._stop_timer()
         self._writable.set()
         self._wake()

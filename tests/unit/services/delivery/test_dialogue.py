@@ -1,15 +1,19 @@
 """How long a dialogue waits for an answer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import cast
+
+import pytest
 
 from mail import address
 from services.delivery.clients.smtp.dialogue import Dialogue, Offers
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.ending import DOT, MAIL, Peer
+from services.delivery.domain.ending import DOT, MAIL, Ending, Peer
 from services.delivery.domain.rendering import Mail
+from services.delivery.domain.walk import died_idle
 
 LONG_S, SHORT_S = 60.0, 0.05
 TAKEN = b"250 Ok\r\n250 Ok\r\n354 Go on\r\n"
@@ -98,3 +102,103 @@ def test_who_says_nothing_at_all_is_given_up() -> None:
         assert (ending.step, ending.problem) == (MAIL, "no answer in 0.05 s")
 
     assert not told(story, mail_s=SHORT_S, dot_s=LONG_S).usable
+
+
+# ── what the server sends, however it comes ─────────────────────────────────────────────────────
+
+SCENES = {
+    "taken": (TAKEN, b"250 2.0.0 queued\r\n"),
+    "many lines": (b"250-a\r\n250 b\r\n250-c\r\n250 d\r\n354 go\r\n", b"250-2.0.0 a\r\n250 b\r\n"),
+    "bare LF": (TAKEN.replace(b"\r\n", b"\n"), b"250 ok\n"),
+    "empty lines": (b"\r\n" + TAKEN.replace(b"\r\n", b"\r\n\r\n"), b"\r\n250 ok\r\n\r\n"),
+    "lines without a code": (b"hm\r\n" + TAKEN, b"one moment\r\n250 ok\r\n"),
+    "no recipient": (b"250 Ok\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n503 no\r\n", b""),
+    "an empty line behind a refusal": (b"250 Ok\r\n550 5.1.1 no\r\n\r\n503 no\r\n", b""),
+    "codes that differ": (b"250 Ok\r\n250-wait\r\n550 5.1.1 no\r\n503 no\r\n", b""),
+    "refused at the end": (TAKEN, b"554-5.7.1 spam\r\n554 5.7.1 go away\r\n"),
+}
+
+
+async def ending_of(dialogue: Dialogue, envelope: Sequence[bytes], dot: Sequence[bytes]) -> Ending:
+    for piece in envelope:
+        asyncio.get_running_loop().call_soon(dialogue.data_received, piece)
+    if (ending := await dialogue.offer(a_mail())) is None:
+        for piece in dot:
+            asyncio.get_running_loop().call_soon(dialogue.data_received, piece)
+        ending = await dialogue.answer()
+    return ending
+
+
+def cut(raw: bytes, at: int) -> list[bytes]:
+    return [raw[:at], raw[at:]] if 0 < at < len(raw) else [raw]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_reply_is_the_same_wherever_tcp_cuts_it(scene: str) -> None:
+    envelope, dot = SCENES[scene]
+    whole: list[Ending] = []
+
+    async def story(dialogue: Dialogue) -> None:
+        whole.append(await ending_of(dialogue, [envelope], [dot]))
+
+    told(story, mail_s=LONG_S, dot_s=LONG_S)
+    for at in range(1, len(envelope)):
+        told(partial(same, whole[0], cut(envelope, at), [dot]), mail_s=LONG_S, dot_s=LONG_S)
+    for at in range(1, len(dot)):
+        told(partial(same, whole[0], [envelope], cut(dot, at)), mail_s=LONG_S, dot_s=LONG_S)
+    octets = [bytes([octet]) for octet in envelope]
+    told(partial(same, whole[0], octets, [dot]), mail_s=LONG_S, dot_s=LONG_S)
+    assert whole[0].reply is not None
+
+
+async def same(
+    wanted: Ending, envelope: Sequence[bytes], dot: Sequence[bytes], dialogue: Dialogue
+) -> None:
+    assert await ending_of(dialogue, envelope, dot) == wanted
+
+
+def test_half_a_reply_and_then_nothing_is_no_answer_in_time() -> None:
+    async def story(dialogue: Dialogue) -> None:
+        ending = await ending_of(dialogue, [TAKEN], [b"250-2.0.0 qu"])
+        assert (ending.step, ending.reply) == (DOT, None)
+        assert "no answer in" in ending.problem
+
+    told(story, mail_s=LONG_S, dot_s=SHORT_S)
+
+
+@pytest.mark.parametrize("flood", [b"250 ok\r\n", b"\r\n", b"hm\r\n", b"250-a\r\n"])
+def test_a_flood_behind_an_answer_neither_undoes_it_nor_is_read(flood: bytes) -> None:
+    async def story(dialogue: Dialogue) -> None:
+        ending = await ending_of(dialogue, [TAKEN], [b"250 2.0.0 queued\r\n" + flood * 1000])
+        assert ending.reply is not None
+        assert ending.reply.enhanced == "2.0.0"
+
+    made = told(story, mail_s=LONG_S, dot_s=LONG_S)
+    assert not made.usable
+    assert cast(Wire, made._transport).aborted
+
+
+@pytest.mark.parametrize("said", [b"4", b"\r\n", b"421 bye\r\n", b"250 ok\r\n" * 100])
+def test_who_speaks_between_two_messages_is_hung_up_on(said: bytes) -> None:
+    async def story(dialogue: Dialogue) -> None:
+        await ending_of(dialogue, [TAKEN], [b"250 ok\r\n"])
+        assert dialogue.usable
+        dialogue.data_received(said)
+
+    made = told(story, mail_s=LONG_S, dot_s=LONG_S)
+    assert not made.usable
+    assert cast(Wire, made._transport).aborted
+
+
+@pytest.mark.parametrize(
+    "answer", [b"503 5.5.2 bad sequence\r\n", b"502 what?\r\n", b"421 bye\r\n"]
+)
+def test_a_refused_rset_is_never_the_next_messages_answer(answer: bytes) -> None:
+    async def story(dialogue: Dialogue) -> None:
+        refused = b"250 Ok\r\n550 5.1.1 no\r\n503 no\r\n"
+        await ending_of(dialogue, [refused], [])
+        ending = await ending_of(dialogue, [answer + TAKEN], [])
+        assert ending.reply is None
+        assert died_idle(ending, used=1)
+
+    assert not told(story, mail_s=LONG_S, dot_s=LONG_S).usable

@@ -148,10 +148,8 @@ class Dialogue(asyncio.Protocol):
                 if not self.offers.pipelining:
                     self._write(command)
                 reply = await self._reply(timeout_s)
-                if step == RSET and not reply.is_positive:
-                    raise Broken(f"the server refused RSET: {reply}")  # of an earlier message
-                if reply.code == BAD_SEQUENCE and refusal is None:
-                    raise Broken(f"out of step with the server: {reply}")  # not about the message
+                if refusal is None:
+                    check_order(step, reply)
                 taken = reply.code == 354 if step == DATA else reply.is_positive
                 if refusal is not None and taken and step == DATA:
                     self.abort()  # it waits for a body that has no recipient
@@ -291,3 +289,11 @@ class Dialogue(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def check_order(step: str, reply: Reply) -> None:
+    """Raises Broken for a reply that is about the connection, and not about the message."""
+    if step == RSET and not reply.is_positive:  # what an earlier message has left is still open
+        raise Broken(f"the server refused RSET: {reply}")
+    if reply.code == BAD_SEQUENCE:
+        raise Broken(f"out of step with the server: {reply}")

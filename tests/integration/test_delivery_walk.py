@@ -101,6 +101,32 @@ def test_the_word_of_a_host_that_spoke_counts_more_than_the_silence_of_another(
     assert answer.reply.code == 421
 
 
+@pytest.mark.parametrize(
+    "acts",
+    [
+        {"mail": Act(b"421 4.3.2 Going down", close=True)},
+        {"mail": Act(b"", close=True)},
+        {"mail": b"451 4.3.0 Try later"},
+        {"rcpt": b"451 4.7.1 Greylisted"},
+        {"rcpt": Act(b"", close=True)},
+    ],
+)
+def test_a_host_that_hangs_up_or_puts_us_off_is_passed_over(
+    house: House, shared: Shared, acts: Acts
+) -> None:
+    answer, [first, second] = walk(house, shared, acts, {})
+    assert answer.outcome == events.OUTCOME_DELIVERED
+    assert (len(first.messages), len(second.messages)) == (0, 1)
+
+
+def test_no_more_than_two_hosts_are_asked_to_take_a_message(house: House, shared: Shared) -> None:
+    later = {"rcpt": b"451 4.7.1 Later"}
+    answer, peers = walk(house, shared, later, later, later)
+    assert answer.outcome == events.OUTCOME_TEMPORARY
+    assert answer.reply.code == 451
+    assert [len(peer.connections) for peer in peers] == [1, 1, 0]
+
+
 async def twice(house: House, shared: Shared, peer: SmtpPeer) -> list[events.DeliveryAttempted]:
     """Two messages, one after the other."""
     answers: list[events.DeliveryAttempted] = []
@@ -148,6 +174,37 @@ def test_what_was_refused_half_way_is_reset_before_the_next_message(
             assert len(peer.connections) == 1
             verbs = [one.split(" ")[0] for one in peer.commands]
             assert verbs == ["EHLO", "MAIL", "RCPT", "DATA", "RSET", "MAIL", "RCPT", "DATA"]
+
+    shared.runner.run(story())
+
+
+def test_a_server_that_does_not_know_rset_costs_a_connection_and_no_message(
+    house: House, shared: Shared
+) -> None:
+    async def story() -> None:
+        acts = {"rcpt": [Act(b"550 5.1.1 No such user"), Act()], "rset": b"502 5.5.1 What?"}
+        async with SmtpPeer(acts) as peer:
+            first, second = await twice(house, shared, peer)
+            assert first.outcome == events.OUTCOME_PERMANENT
+            assert second.outcome == events.OUTCOME_DELIVERED
+            assert len(peer.connections) == 2
+
+    shared.runner.run(story())
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [(b"250 2.0", b".0 queued\r\n"), (b"250-2.0.0 a\r\n", b"250 b\r\n"), (b"250 Ok\r", b"\n")],
+)
+def test_an_answer_to_the_dot_in_two_segments_is_one_answer(
+    house: House, shared: Shared, pieces: tuple[bytes, bytes]
+) -> None:
+    async def story() -> None:
+        async with SmtpPeer({"dot": Act(pieces=pieces)}) as peer:
+            answers = await shared.running.send(await house.assigned(WHO, at=peer.address))
+            assert answers[WHO].outcome == events.OUTCOME_DELIVERED
+            assert not answers[WHO].ambiguous
+            assert len(peer.messages) == 1
 
     shared.runner.run(story())
 

@@ -28,15 +28,22 @@ OCTETS_MAX = 64 * 1024 * 1024
 EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "SIZE 41943040")
 
 
+SEGMENT_S = 0.05  # between two segments, so that they are two
+
+
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What to do at a step: wait, say, then hang, close or reset. say: None is the good answer."""
+    """What to do at a step: wait, say, then hang, close or reset. say: None is the good answer.
+
+    pieces: octets to say instead, each in a TCP segment of its own.
+    """
 
     say: bytes | None = None
     wait_s: float = 0.0
     close: bool = False
     reset: bool = False
     hang: bool = False
+    pieces: Sequence[bytes] = ()
 
 
 Acts = Mapping[str, "bytes | Act | Sequence[bytes | Act]"]
@@ -235,6 +242,11 @@ class _Session:
         if act.wait_s:
             await asyncio.sleep(act.wait_s)
         said = good if act.say is None else act.say
+        for piece in act.pieces:
+            said = b""
+            self.writer.write(piece)
+            await self.writer.drain()
+            await asyncio.sleep(SEGMENT_S)
         if said:
             self.writer.write(said if said.endswith(b"\n") else said + b"\r\n")
             await self.writer.drain()
@@ -246,7 +258,7 @@ class _Session:
             raise _Ended
         if act.close:
             raise _Ended
-        return said.startswith((b"2", b"354"))
+        return (b"".join(act.pieces) or said).startswith((b"2", b"354"))
 
 
 def _path(command: str) -> str:

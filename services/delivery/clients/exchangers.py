@@ -1,6 +1,8 @@
 """The walk over the hosts of a message: best first, each at its addresses, never a private one."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from services.delivery.clients.dns import Resolver
@@ -9,6 +11,8 @@ from services.delivery.clients.smtp.dialogue import Dialogue
 from services.delivery.domain.ending import CONNECT, Ending, refused
 from services.delivery.domain.walk import (
     ADDRESSES_MAX,
+    DIALOGUES_MAX,
+    UNSENT,
     Network,
     asks_next,
     dialable,
@@ -16,7 +20,16 @@ from services.delivery.domain.walk import (
     port_of,
 )
 
+At = tuple[str, int]
 Speak = Callable[[Dialogue], Awaitable[Ending]]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An answer, and the address and port that gave it."""
+
+    ending: Ending
+    at: At
 
 
 class Exchangers:
@@ -29,30 +42,42 @@ class Exchangers:
         self._dialler = dialler
         self._allowed = allowed
 
-    async def walk(self, assignment: DeliveryAssigned, speak: Speak) -> Ending:
-        """Speak with the first host that lets us begin; else what the last one had to say."""
-        tried = 0
-        last: Ending | None = None
+    async def walk(
+        self, assignment: DeliveryAssigned, speak: Speak, *, said: Said | None = None
+    ) -> Ending:
+        """Speak with the first host that lets us hand over the message; else the best answer.
+
+        said: by a host that was asked already, over a kept connection.
+        """
+        last, dialogues = (said.ending, 1) if said else (None, 0)
         private = ""
-        for exchanger in assignment.exchangers:
-            found = await self._resolver.addresses(exchanger.host)
-            for address in dialable(found, assignment.source_ip):
-                if not (assignment.envelope.test or may_dial(address, self._allowed)):
-                    private = f"private_address: {exchanger.host} is at {address}"
-                    continue
-                if tried >= ADDRESSES_MAX:
-                    break
-                tried += 1
-                host = Host(exchanger.host, port_of(exchanger), str(address))
-                ending = await self._ask(host, assignment, speak=speak)
-                if not asks_next(ending):
-                    return ending
-                last = ending if ending.reply or last is None or not last.reply else last
+        tried = {said.at} if said else set[At]()
+        async for host in self._hosts(assignment):
+            if (host.ip, host.port) in tried:
+                continue
+            if not (assignment.envelope.test or may_dial(ip_address(host.ip), self._allowed)):
+                private = f"private_address: {host.name} is at {host.ip}"
+                continue
+            tried.add((host.ip, host.port))
+            ending = await self._ask(host, assignment, speak=speak)
+            if not asks_next(ending):
+                return ending
+            last = ending if ending.reply or last is None or not last.reply else last
+            dialogues += ending.step in UNSENT
+            if dialogues >= DIALOGUES_MAX or len(tried) >= ADDRESSES_MAX:
+                break
         if last is not None:
             return last
         if private:
             return refused("private_address", private, enhanced="5.4.4")
         return Ending(CONNECT, problem="no mail exchanger has an address that can be reached")
+
+    async def _hosts(self, assignment: DeliveryAssigned) -> AsyncIterator[Host]:
+        """Best first, each at its addresses."""
+        for exchanger in assignment.exchangers:
+            found = await self._resolver.addresses(exchanger.host)
+            for address in dialable(found, assignment.source_ip):
+                yield Host(exchanger.host, port_of(exchanger), str(address))
 
     async def _ask(self, host: Host, assignment: DeliveryAssigned, *, speak: Speak) -> Ending:
         try:

@@ -9,16 +9,19 @@ from services.delivery.domain.ending import (
     EHLO,
     GREETING,
     MAIL,
+    RCPT,
     SERVICE_CLOSING,
     STARTTLS,
     Ending,
     refused,
 )
 
+DIALOGUES_MAX = 2  # that got as far as the envelope, per message; Postfix's smtp_mx_session_limit
 ADDRESSES_MAX = 5  # per message, over all hosts; Postfix's smtp_mx_address_limit
 SMTP_PORT = 25
 SANDBOX = "sandbox"  # the egress of test mail, and of nothing else
 UNOPENED = frozenset((CONNECT, GREETING, EHLO, STARTTLS))
+UNSENT = frozenset((MAIL, RCPT))
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -26,8 +29,12 @@ NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def asks_next(ending: Ending) -> bool:
-    """Whether another host may answer better: this one did not let us begin."""
-    return not ending.refusal and ending.step in UNOPENED
+    """Whether another host may answer better (RFC 5321 §5.1): this one did not let us begin, or
+    hung up or put us off before any of the message was sent."""
+    if ending.refusal:
+        return False
+    put_off = ending.reply is None or ending.reply.is_transient
+    return ending.step in UNOPENED or (ending.step in UNSENT and put_off)
 
 
 def died_idle(ending: Ending, *, used: int) -> bool:

@@ -11,12 +11,12 @@ from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
 from kernel.telemetry import told
-from services.delivery.clients.exchangers import Exchangers
+from services.delivery.clients.exchangers import Exchangers, Said
 from services.delivery.clients.smtp.dialogue import Dialogue
 from services.delivery.domain.ending import STALE, Ending, attempted
 from services.delivery.domain.rendering import Mail
 from services.delivery.domain.started import Key, Started
-from services.delivery.domain.walk import died_idle, keeps_open, misrouted
+from services.delivery.domain.walk import asks_next, died_idle, keeps_open, misrouted
 from services.delivery.loops.committer import Committer, done_of
 from services.delivery.loops.rendering import Renderer
 from services.delivery.loops.ways import Limits, Way
@@ -113,14 +113,19 @@ class Sender:
 
     async def _deliver(self, way: Way, started: Started, mail: Mail) -> Ending:
         """Over a kept connection; where that has died unnoticed or there is none, a new one."""
-        while (dialogue := way.take(started.assignment)) is not None:
+        said: Said | None = None
+        while said is None and (dialogue := way.take(started.assignment)) is not None:
             used = dialogue.used
             ending = await self._speak(way, started, mail, dialogue=dialogue)
             if not died_idle(ending, used=used):
-                return ending
+                said = Said(ending, (dialogue.peer.remote_ip, dialogue.port))
+        if said is not None and not asks_next(said.ending):
+            return said.ending
         way.make_room()
         return await self._exchangers.walk(
-            started.assignment, lambda dialogue: self._speak(way, started, mail, dialogue=dialogue)
+            started.assignment,
+            lambda dialogue: self._speak(way, started, mail, dialogue=dialogue),
+            said=said,
         )
 
     async def _speak(self, way: Way, started: Started, mail: Mail, *, dialogue: Dialogue) -> Ending:

@@ -51,8 +51,20 @@ def test_a_host_that_does_not_let_us_begin_is_passed_over(step: str) -> None:
     assert asks_next(Ending(step))
 
 
-@pytest.mark.parametrize("step", ["mail", "rcpt", "data", "dot"])
-def test_an_answer_about_the_message_is_the_last_word(step: str) -> None:
+@pytest.mark.parametrize("step", ["mail", "rcpt"])
+def test_a_host_that_hangs_up_or_puts_us_off_is_passed_over(step: str) -> None:
+    assert asks_next(Ending(step, Reply(451, "", "later")))
+    assert asks_next(Ending(step, Reply(421, "", "bye")))
+    assert asks_next(Ending(step))
+
+
+@pytest.mark.parametrize("step", ["mail", "rcpt"])
+def test_a_refusal_for_good_is_the_last_word(step: str) -> None:
+    assert not asks_next(Ending(step, Reply(550, "5.1.1", "no such user")))
+
+
+@pytest.mark.parametrize("step", ["data", "dot"])
+def test_what_is_said_once_the_message_is_under_way_is_the_last_word(step: str) -> None:
     assert not asks_next(Ending(step, Reply(451, "", "later")))
     assert not asks_next(Ending(step))
 

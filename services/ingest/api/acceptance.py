@@ -156,7 +156,7 @@ class Acceptance:
             raise unavailable(self._room.refusal)
         if idempotency is None:
             return await self._submit(caller, drafts, respond=respond, traceparent=traceparent)
-        name = KeyName(caller.tenant_id, idempotency.route, idempotency.key)
+        name = KeyName(caller.tenant_id, caller.test, idempotency.route, idempotency.key)
         if name in self._in_flight:
             raise concurrent()
         self._in_flight.add(name)

@@ -24,6 +24,11 @@ class Caller(NamedTuple):
     def tenant_id(self) -> str:
         return self.key.tenant_id
 
+    @property
+    def test(self) -> bool:
+        """The mode of the key: test mail and live mail do not see one another."""
+        return self.key.test
+
 
 class Gate:
     """Every door asks here first, REST and gRPC alike."""

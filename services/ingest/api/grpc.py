@@ -171,7 +171,7 @@ class EmailService(EmailServiceServicer):
 
     def _read(self, email: pb.Email, caller: Caller) -> Draft:
         check_size(email.ByteSize())
-        test = caller.key.test
+        test = caller.test
         return draft(email_of(email), clock.now(), test=test, allowed=self._reserved_allowed)
 
 

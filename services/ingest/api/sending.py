@@ -40,7 +40,7 @@ class Sending:
         request.check_json()
         key = request.idempotency_key
         body = await body_of(request, receive)
-        valid = await _aside(body, lambda: self.read(body, test=caller.key.test))
+        valid = await _aside(body, lambda: self.read(body, test=caller.test))
         answer = await self._acceptance.accept(
             caller,
             [valid],
@@ -61,7 +61,7 @@ class Sending:
         permissive = request.header(b"x-batch-validation").strip().lower() == "permissive"
         body = await body_of(request, receive, BATCH_BYTES_MAX)
         valid, errors = await _aside(
-            body, lambda: self.read_batch(body, test=caller.key.test, permissive=permissive)
+            body, lambda: self.read_batch(body, test=caller.test, permissive=permissive)
         )
         route = "POST /v1/emails/batch" + (" permissive" if permissive else "")
         idempotency = await _aside(body, lambda: _idempotency(key, route, body))

@@ -34,10 +34,11 @@ _PLAIN = "SELECT id, 0 FROM new_outbox"
 _KEYED = """
 , new_keys AS (
     INSERT INTO ingest.idempotency AS known
-        (tenant_id, route, key, fingerprint, response, expires_at)
+        (tenant_id, test, route, key, fingerprint, response, expires_at)
     SELECT *, now() + make_interval(secs => %b)
-    FROM unnest(%b::text[]::uuid[], %b::text[], %b::text[], %b::bytea[], %b::bytea[])
-    ON CONFLICT (tenant_id, route, key) DO UPDATE
+    FROM unnest(%b::text[]::uuid[], %b::boolean[], %b::text[], %b::text[], %b::bytea[],
+        %b::bytea[])
+    ON CONFLICT (tenant_id, test, route, key) DO UPDATE
         SET fingerprint = excluded.fingerprint, response = excluded.response,
             expires_at = excluded.expires_at
         WHERE known.expires_at < now()
@@ -49,9 +50,11 @@ ACCEPT_PLAIN = _ACCEPT + _PLAIN
 ACCEPT_KEYED = _ACCEPT + _KEYED
 
 FIND_KEYS = """
-SELECT k.tenant_id, k.route, k.key, k.fingerprint, k.response
-FROM unnest(%s::uuid[], %s::text[], %s::text[]) AS asked (tenant_id, route, key)
-JOIN ingest.idempotency AS k USING (tenant_id, route, key) WHERE k.expires_at > now()
+SELECT k.tenant_id, k.test, k.route, k.key, k.fingerprint, k.response
+FROM unnest(%s::uuid[], %s::boolean[], %s::text[], %s::text[])
+    AS asked (tenant_id, test, route, key)
+JOIN ingest.idempotency AS k USING (tenant_id, test, route, key)
+WHERE k.expires_at > now()
 """
 
 
@@ -61,15 +64,17 @@ class KeyTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyName:
-    """What an Idempotency-Key is unique in."""
+    """What an Idempotency-Key is unique in. test: the mode of the API key: one used in test does
+    not answer for live mail."""
 
     tenant_id: str
+    test: bool
     route: str
     key: str
 
     @property
-    def order(self) -> tuple[str, str, str]:
-        return self.tenant_id, self.route, self.key
+    def order(self) -> tuple[str, bool, str, str]:
+        return self.tenant_id, self.test, self.route, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +127,8 @@ class AcceptanceStore:
         async with self._database.transaction() as tx:
             rows = await tx.rows(FIND_KEYS, columns)
         found = [
-            KeyRow(KeyName(str(tenant_id), route, key), bytes(fingerprint), bytes(response))
-            for tenant_id, route, key, fingerprint, response in rows
+            KeyRow(KeyName(str(tenant_id), test, route, key), bytes(fingerprint), bytes(response))
+            for tenant_id, test, route, key, fingerprint, response in rows
         ]
         return {row.name: row for row in found}
 
@@ -161,6 +166,7 @@ class AcceptanceStore:
             params += [
                 self._key_kept_s,
                 [row.name.tenant_id for row in keys],
+                [row.name.test for row in keys],
                 [row.name.route for row in keys],
                 [row.name.key for row in keys],
                 [row.fingerprint for row in keys],

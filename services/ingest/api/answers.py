@@ -41,6 +41,8 @@ def problem_headers(problem: Problem, accept: str) -> Headers:
     headers = [PROBLEM_JSON if wanted else JSON]
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % problem.retry_after_s))
+    if problem.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     return headers
 
 

@@ -59,7 +59,7 @@ class Request:
     def check_json(self) -> None:
         """Raises Problem for a body that says it is something else."""
         kind = self._headers.get(b"content-type", b"application/json")
-        if not kind.startswith(b"application/json"):
+        if kind.partition(b";")[0].strip().lower() != b"application/json":
             detail = "send the body as application/json"
             raise Problem(415, "unsupported_media_type", detail=detail)
 

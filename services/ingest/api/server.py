@@ -16,12 +16,115 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from kernel.errors import BadSetting
+from services.ingest.api.answers import problem_body
 from services.ingest.api.door import App
 from services.ingest.api.http import WHOLE
+from services.ingest.domain.problem import Problem
+
+HEAD_BYTES_MAX = 64 * 1024  # of request line and header; of what follows a chunked body too
+URL_BYTES_MAX = 8 * 1024
+HEADERS_MAX = 100
+UNREAD_BYTES_MAX = 1024 * 1024  # of a body that comes after its answer
+HEAD_S = 20.0  # for request line and header, from the first octet or the connection
+REQUEST_S = 300.0  # for all of a request
+WORDS = {
+    400: ("bad_request", "this is not HTTP/1.1"),
+    408: ("request_timeout", "the request did not come in time"),
+    414: ("uri_too_long", f"the URL is longer than {URL_BYTES_MAX} octets"),
+    431: ("header_too_large", f"more than {HEADERS_MAX} fields or {HEAD_BYTES_MAX} octets"),
+}
 
 
 class Protocol(HttpToolsProtocol):
-    """Offers to answer in one piece: ASGI's two are two system calls, and wake the client twice."""
+    """Offers to answer in one piece: ASGI's two are two system calls, and wake the client twice.
+
+    What is no body is counted as it comes in: the parser keeps a field until it is whole.
+    """
+
+    _status = 400  # of the refusal, when the parser stops
+    _fed = 0  # octets since the parser last had a whole head or some body
+    _unread = 0
+    _head_done = False
+    _began_s: float | None = None  # of a request that is not all there
+    _watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        if (sock := transport.get_extra_info("socket")) is not None:  # plain asyncio may leave it
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._began_s = self.loop.time()
+        self._watch = self.loop.call_later(HEAD_S, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        limit_s = REQUEST_S if self._head_done else HEAD_S
+        if self._began_s is not None and self.loop.time() - self._began_s >= limit_s:
+            self._refuse(408)
+        else:
+            self._watch = self.loop.call_later(HEAD_S, self._look)
+
+    def data_received(self, data: bytes) -> None:
+        self._fed += len(data)
+        if self._began_s is None:
+            self._began_s = self.loop.time()
+        super().data_received(data)
+        if self._fed > HEAD_BYTES_MAX and not self.transport.is_closing():
+            self._refuse(431 if self.url else 414)
+
+    def on_message_begin(self) -> None:
+        self._head_done = False
+        self._unread = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > URL_BYTES_MAX:
+            self._stop(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= HEADERS_MAX:
+            self._stop(431)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if sum([len(name) + len(value) for name, value in self.headers]) > HEAD_BYTES_MAX:
+            self._stop(431)
+        self._head_done, self._fed = True, 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._fed = 0
+        if self.cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > UNREAD_BYTES_MAX:
+                self._stop(400)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._fed, self._began_s = 0, None
+        super().on_message_complete()
+
+    def _stop(self, status: int) -> None:
+        self._status = status
+        raise ValueError(status)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._status)
+
+    def _refuse(self, status: int) -> None:
+        """A request whose head is read is being answered, or has been: it is only ended."""
+        if self._head_done:
+            self.transport.abort()
+            return
+        name, detail = WORDS[status]
+        body = problem_body(Problem(status, name, detail=detail), path="", request_id="")
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+        self.transport.close()
 
     def _start_asgi_task(
         self,

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
 from services.ingest.api.http import Receive, Request, Scope, Send, accepted, body_of
 from services.ingest.api.server import Protocol
+from services.ingest.domain.problem import Problem
 
+READ_BYTES = 64 * 1024
 BODY = b'{"id":"1"}'
 POST = b"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 CLOSING = POST.replace(b"Host: x", b"Host: x\r\nConnection: close")
@@ -30,6 +33,9 @@ class Wire(asyncio.Transport):
         return self.closed
 
     def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
         self.closed = True
 
     def pause_reading(self) -> None:
@@ -56,7 +62,9 @@ def play(sent: bytes, *, reads: bool = True) -> Wire:
         protocol.connection_made(wire)
         if not reads:
             protocol.pause_writing()
-        protocol.data_received(sent)
+        for at in range(0, len(sent), READ_BYTES):
+            if not wire.closed:
+                protocol.data_received(sent[at : at + READ_BYTES])
         for _ in range(20):
             await asyncio.sleep(0)
         seen = Wire(list(wire.writes), closed=wire.closed)
@@ -89,3 +97,47 @@ def test_pipelined_requests_are_answered_one_by_one() -> None:
 
 def test_a_client_that_does_not_read_is_written_nothing_more() -> None:
     assert play(POST, reads=False).writes == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n", b"414"),
+        (b"GET /" + b"a" * 70_000, b"414"),
+        (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000, b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"X: %b\r\n" % (b"a" * 999) * 70 + b"\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200, b"431"),
+        (b"nonsense\r\n\r\n", b"400"),
+    ],
+)
+def test_a_head_without_end_is_refused_as_it_comes_in(sent: bytes, status: bytes) -> None:
+    wire = play(sent)
+    assert wire.writes[0].startswith(b"HTTP/1.1 " + status)
+    assert b'"statusCode":' + status in wire.writes[0]
+    assert wire.closed
+
+
+def test_trailers_without_end_end_the_connection() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    assert play(head + b"X: " + b"a" * 200_000).closed
+    assert play(head + b"X: a\r\n" * 200).closed
+
+
+def test_a_body_that_is_larger_than_a_head_may_be_is_read() -> None:
+    body = b"a" * 300_000
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert play(head + body).writes[0].startswith(b"HTTP/1.1 202")
+
+
+@pytest.mark.parametrize("kind", [b"APPLICATION/JSON", b"Application/json ; charset=utf-8"])
+def test_the_type_of_a_body_is_read_whatever_its_case(kind: bytes) -> None:
+    _typed(kind).check_json()
+
+
+def test_a_type_that_only_begins_like_json_is_refused() -> None:
+    with pytest.raises(Problem):
+        _typed(b"application/jsonx").check_json()
+
+
+def _typed(kind: bytes) -> Request:
+    return Request({"headers": [(b"content-type", kind)], "path": "/", "client": None})

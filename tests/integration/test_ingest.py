@@ -128,23 +128,6 @@ def test_a_key_repeats_the_answer_and_refuses_another_request(house: House) -> N
     play(story())
 
 
-def test_a_key_used_in_test_does_not_answer_for_live_mail(house: House) -> None:
-    async def story() -> None:
-        async with house.running():
-            live = await house.enrol(test=False)
-            made = await house.ask("POST", "/v1/api-keys", {"name": "test", "test": True})
-            key = {"Idempotency-Key": "order-17"}
-            house.key = made.json["token"]
-            tried = await house.send(http_headers=key)
-            house.key = live
-            sent = await house.send(http_headers=key)
-            assert tried.status == sent.status == 202
-            assert tried.json["id"] != sent.json["id"]
-            assert "idempotent-replayed" not in sent.headers
-
-    play(story())
-
-
 def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(house: House) -> None:
     async def story() -> None:
         second = Ports.free()

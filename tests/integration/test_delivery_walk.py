@@ -182,7 +182,7 @@ def test_a_server_that_does_not_know_rset_costs_a_connection_and_no_message(
     house: House, shared: Shared
 ) -> None:
     async def story() -> None:
-        acts = {"rcpt": [Act(b"550 5.1.1 No such user"), Act()], "rset": b"502 5.5.1 What?"}
+        acts: Acts = {"rcpt": [Act(b"550 5.1.1 No such user"), Act()], "rset": b"502 5.5.1 What?"}
         async with SmtpPeer(acts) as peer:
             first, second = await twice(house, shared, peer)
             assert first.outcome == events.OUTCOME_PERMANENT

@@ -18,14 +18,22 @@ NOTHING_FOR_S = 30.0  # how long to believe that there is no answer
 ENTRIES_MAX = 10_000
 
 
+class NoSuchHost(Exception):
+    """DNS has said for certain that the host does not exist, or has neither A nor AAAA records."""
+
+
 class Resolver(Protocol):
-    async def addresses(self, host: str) -> list[Address]: ...
+    async def addresses(self, host: str) -> list[Address]:
+        """Raises NoSuchHost."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
+    """certain: where there are no addresses, DNS has said so."""
+
     addresses: list[Address]
     until_s: float
+    certain: bool
 
 
 class Names:
@@ -46,12 +54,14 @@ class Names:
         self._asking: dict[str, asyncio.Task[_Known]] = {}
 
     async def addresses(self, host: str) -> list[Address]:
-        """Of a host or an address literal; empty when there are none, or nobody knows just now."""
+        """Of a host or an address literal; empty when nobody knows just now. Raises NoSuchHost."""
         if (literal := as_literal(host)) is not None:
             return [literal]
         known = self._known.get(host)
         if known is None or known.until_s < clock.monotonic_s():
             known = await self._learn(host)
+        if known.certain and not known.addresses:
+            raise NoSuchHost(host)
         return known.addresses
 
     async def _learn(self, host: str) -> _Known:
@@ -66,16 +76,22 @@ class Names:
 
     async def _ask(self, host: str) -> _Known:
         found: list[Address] = []
-        ttl_s = TTL_MAX_S
+        ttl_s, certain = TTL_MAX_S, True
         for kind in ("A", "AAAA"):
             try:
                 answer = await self._resolver.resolve(host, kind, lifetime=self._timeout_s)
+            except dns.resolver.NXDOMAIN:
+                break
+            except dns.resolver.NoAnswer:
+                continue
             except (dns.exception.DNSException, OSError):
+                certain = False
                 continue
             found += [ip_address(record.to_text()) for record in answer]
             ttl_s = min(ttl_s, _ttl(answer))
-        lasts_s = max(ttl_s, TTL_MIN_S) if found else NOTHING_FOR_S
-        return _Known(found, clock.monotonic_s() + lasts_s)
+        # Half an answer is asked for again as soon as none.
+        lasts_s = max(ttl_s, TTL_MIN_S) if found and certain else NOTHING_FOR_S
+        return _Known(found, clock.monotonic_s() + lasts_s, certain)
 
 
 def _ttl(answer: dns.resolver.Answer) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from services.delivery.clients.dns import Resolver
+from services.delivery.clients.dns import NoSuchHost, Resolver
 from services.delivery.clients.smtp.dial import Dialler, Host, Unreached
 from services.delivery.clients.smtp.dialogue import Dialogue
 from services.delivery.domain.ending import CONNECT, Ending, refused
@@ -51,8 +51,9 @@ class Exchangers:
         """
         last, dialogues = (said.ending, 1) if said else (None, 0)
         private = ""
+        missing: list[str] = []
         tried = {said.at} if said else set[At]()
-        async for host in self._hosts(assignment):
+        async for host in self._hosts(assignment, missing):
             if (host.ip, host.port) in tried:
                 continue
             if not (assignment.envelope.test or may_dial(ip_address(host.ip), self._allowed)):
@@ -66,16 +67,16 @@ class Exchangers:
             dialogues += ending.step in UNSENT
             if dialogues >= DIALOGUES_MAX or len(tried) >= ADDRESSES_MAX:
                 break
-        if last is not None:
-            return last
-        if private:
-            return refused("private_address", private, enhanced="5.4.4")
-        return Ending(CONNECT, problem="no mail exchanger has an address that can be reached")
+        return last or nobody(assignment, private, missing=missing)
 
-    async def _hosts(self, assignment: DeliveryAssigned) -> AsyncIterator[Host]:
-        """Best first, each at its addresses."""
+    async def _hosts(self, assignment: DeliveryAssigned, missing: list[str]) -> AsyncIterator[Host]:
+        """Best first, each at its addresses. missing: those that do not exist."""
         for exchanger in assignment.exchangers:
-            found = await self._resolver.addresses(exchanger.host)
+            try:
+                found = await self._resolver.addresses(exchanger.host)
+            except NoSuchHost:
+                missing.append(exchanger.host)
+                continue
             for address in dialable(found, assignment.source_ip):
                 yield Host(exchanger.host, port_of(exchanger), str(address))
 
@@ -87,3 +88,13 @@ class Exchangers:
         except Unreached as unreached:
             return unreached.ending
         return await speak(dialogue)
+
+
+def nobody(assignment: DeliveryAssigned, private: str, *, missing: Sequence[str]) -> Ending:
+    """Why no address was asked. private, missing: what was found instead of addresses."""
+    if private:
+        return refused("private_address", private, enhanced="5.4.4")
+    if len(missing) == len(assignment.exchangers):
+        problem = f"no mail exchanger exists: {', '.join(missing)[:200]}"
+        return refused("bad_domain", problem, enhanced="5.4.4")
+    return Ending(CONNECT, problem="no mail exchanger has an address that can be reached")

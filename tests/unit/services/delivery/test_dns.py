@@ -9,13 +9,17 @@ import dns.resolver
 import pytest
 
 from kernel import clock
-from services.delivery.clients.dns import NOTHING_FOR_S, TTL_MAX_S, TTL_MIN_S, Names
+from services.delivery.clients.dns import NOTHING_FOR_S, TTL_MAX_S, TTL_MIN_S, Names, NoSuchHost
+
+NXDOMAIN = dns.resolver.NXDOMAIN()  # type: ignore[no-untyped-call]
+NO_ANSWER = dns.resolver.NoAnswer()  # type: ignore[no-untyped-call]
+TIMEOUT = dns.resolver.LifetimeTimeout()  # type: ignore[no-untyped-call]
 
 
 class Records:
     """A zone, and how often it was asked."""
 
-    def __init__(self, ttl: int, **records: list[str]) -> None:
+    def __init__(self, ttl: int, **records: "list[str] | Exception") -> None:
         self.ttl = ttl
         self.records = records
         self.asked: Counter[str] = Counter()
@@ -25,7 +29,10 @@ class Records:
         await asyncio.sleep(0)
         if kind not in self.records:
             raise dns.resolver.NoAnswer
-        return Answer(self.records[kind], self.ttl)
+        records = self.records[kind]
+        if isinstance(records, Exception):
+            raise records
+        return Answer(records, self.ttl)
 
 
 class Answer(list[Any]):
@@ -86,13 +93,40 @@ def test_an_answer_is_kept_as_long_as_its_owner_says_within_reason(
 
 
 def test_no_answer_is_believed_for_a_short_while_only(now: list[float]) -> None:
-    records = Records(300)
+    records = Records(300, A=TIMEOUT)
     resolver = names(records)
     assert ask(resolver) == []
     records.records["A"] = ["192.0.2.1"]
     assert ask(resolver) == []
     now[0] += NOTHING_FOR_S + 1
     assert ask(resolver) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize("failed", ["A", "AAAA"])
+def test_half_an_answer_is_used_and_asked_for_again_soon(now: list[float], failed: str) -> None:
+    both: dict[str, Any] = {"A": ["192.0.2.1"], "AAAA": ["2001:db8::1"]}
+    whole = [address for addresses in both.values() for address in addresses]
+    records = Records(3600, **both | {failed: TIMEOUT})
+    resolver = names(records)
+    assert ask(resolver) == [one for one in whole if one not in both[failed]]
+    records.records = both
+    now[0] += NOTHING_FOR_S + 1
+    assert ask(resolver) == whole
+
+
+@pytest.mark.parametrize("answer", [NXDOMAIN, NO_ANSWER])
+def test_a_host_of_which_dns_says_that_it_is_not_does_not_exist(
+    now: list[float], answer: Exception
+) -> None:
+    resolver = names(Records(300, A=answer, AAAA=answer))
+    for _ in range(2):
+        with pytest.raises(NoSuchHost):
+            ask(resolver)
+
+
+def test_a_host_that_may_have_another_address_may_exist(now: list[float]) -> None:
+    records = Records(300, A=NO_ANSWER, AAAA=TIMEOUT)
+    assert ask(names(records)) == []
 
 
 def test_what_many_ask_at_once_is_asked_once(now: list[float]) -> None:

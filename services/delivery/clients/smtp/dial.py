@@ -26,6 +26,7 @@ from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.ending import CONNECT, EHLO, GREETING, STARTTLS, Ending, Peer
 
 BROKEN_TLS_FOR_S = 3600.0
+BROKEN_TLS_MAX = 10_000  # hosts that are remembered
 NO_REPLY = -1  # aiosmtplib's code for what is no reply
 
 logger = logging.getLogger(__name__)
@@ -67,8 +68,15 @@ class Dialler:
                 "delivery.tls_broken",
                 extra={"mx": host.name, "ip": host.ip, "problem": unreached.ending.problem},
             )
-            self._broken_tls[host] = clock.monotonic_s() + BROKEN_TLS_FOR_S
+            if not puts_off(unreached.ending):
+                self._remember(host)
             return await self._dial(host, source_ip, ehlo=ehlo, tls=False)
+
+    def _remember(self, host: Host) -> None:
+        self._broken_tls.pop(host, None)
+        while len(self._broken_tls) >= BROKEN_TLS_MAX:
+            del self._broken_tls[next(iter(self._broken_tls))]  # the oldest
+        self._broken_tls[host] = clock.monotonic_s() + BROKEN_TLS_FOR_S
 
     def _tls_works(self, host: Host) -> bool:
         until = self._broken_tls.get(host)
@@ -207,6 +215,11 @@ class _Opening:
         return Ending(step, problem=problem, peer=self.peer)
 
 
+def puts_off(ending: Ending) -> bool:
+    """Whether the server has no TLS just now (454, RFC 3207 §4): the next time it may have."""
+    return ending.reply is not None and ending.reply.is_transient
+
+
 def literal(ip: str) -> str:
     """The EHLO name of a host that has none (§4.1.3)."""
     return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
@@ -222,9 +235,10 @@ def offers(extensions: dict[str, str]) -> Offers:
 
 
 def lenient_context() -> ssl.SSLContext:
-    """Whatever a server has is better than clear text."""
+    """Whatever a server has is better than clear text, TLS 1.0 too."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.set_ciphers("DEFAULT:@SECLEVEL=1")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context

@@ -1,0 +1,51 @@
+"""Whose TLS is believed to be broken, and for how long."""
+
+import ssl
+import warnings
+
+import pytest
+
+from kernel import clock
+from mail.reply import Reply
+from services.delivery.clients.smtp.dial import (
+    BROKEN_TLS_FOR_S,
+    BROKEN_TLS_MAX,
+    Dialler,
+    Host,
+    lenient_context,
+    puts_off,
+)
+from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.domain.ending import STARTTLS, Ending
+
+
+def test_a_server_without_tls_for_now_is_not_spoken_to_in_the_clear_for_an_hour() -> None:
+    assert puts_off(Ending(STARTTLS, Reply(454, "4.7.0", "TLS not available")))
+    assert not puts_off(Ending(STARTTLS, Reply(500, "", "what?")))
+    assert not puts_off(Ending(STARTTLS, problem="handshake failed"))
+
+
+def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
+    dialler, host = Dialler(Timeouts()), Host("mx.example", 25, "192.0.2.1")
+    dialler._remember(host)
+    assert not dialler._tls_works(host)
+    now[0] += BROKEN_TLS_FOR_S
+    assert dialler._tls_works(host)
+
+
+def test_the_memory_of_broken_tls_has_an_end() -> None:
+    dialler = Dialler(Timeouts())
+    for number in range(BROKEN_TLS_MAX + 5):
+        dialler._remember(Host(f"mx{number}.example", 25, "192.0.2.1"))
+    assert len(dialler._broken_tls) == BROKEN_TLS_MAX
+    assert dialler._tls_works(Host("mx0.example", 25, "192.0.2.1"))
+
+
+def test_an_old_server_gets_old_tls_rather_than_none() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        context = lenient_context()
+    assert context.minimum_version <= ssl.TLSVersion.TLSv1
+    assert context.verify_mode == ssl.CERT_NONE

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+import uvloop
 from rich.console import Console
 
 from cli.environment import Ports, environment, migrate_all
@@ -48,7 +49,8 @@ def run(
     try:
         ports = Ports.chosen(http=port, free=free_ports)
         refuse_taken(ports)
-        asyncio.run(_run(data, ports, quiet=quiet))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(data, ports, quiet=quiet))
     except (EmbeddedError, BadSetting, NotDelivered, Unavailable) as error:
         fail(error)
     except BaseExceptionGroup as group:  # of the engine's loops

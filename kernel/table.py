@@ -51,6 +51,10 @@ class Table(Generic[V]):
         """The entry whose index has this value, or None."""
         return self.get(self._index.get(value, ""))
 
+    def knows(self, entry_id: str) -> bool:
+        """Whether its record has arrived, be it that of its deletion."""
+        return entry_id in self._entries
+
     def was_deleted(self, entry_id: str) -> bool:
         """Known to be gone; of an entry that has not arrived yet, False."""
         entry = self._entries.get(entry_id)

@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
+from contracts.ingest.v1.directory_pb2 import Domain
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.embedded.folder import free_port
+from kernel.ids import uuid7_text
 from tests.support.delivery import House, Running, a_content
 from tests.support.pair import FreshDatabase
 from tests.support.smtp_peer import EXTENSIONS, Act, Acts, SmtpPeer
 
 WHO = "friend@receiver.example"
+DELETED = Domain(
+    domain_id="0199c0de-0000-7000-8000-000000000000", name="gone.example", version=2, deleted=True
+)
 
 
 @pytest.fixture(scope="module")
@@ -264,8 +269,8 @@ def wrong(house: House, what: str, batch: list[DeliveryAssigned]) -> None:
         envelope.content_ref = f"now/2020-01-01/{segment}"
     elif what == "of another email":
         envelope.email_id = "0199c0de-0000-7000-8000-000000000000"
-    elif what == "domain":
-        envelope.domain_id = "0199c0de-0000-7000-8000-000000000000"
+    elif what == "deleted domain":
+        envelope.domain_id = DELETED.domain_id
     elif what == "no hosts":
         del batch[0].exchangers[:]
 
@@ -275,7 +280,7 @@ def wrong(house: House, what: str, batch: list[DeliveryAssigned]) -> None:
     [
         ("missing", "gone from the store"),
         ("of another email", "does not belong"),
-        ("domain", "domain no longer exists"),
+        ("deleted domain", "domain no longer exists"),
         ("no hosts", "no mail exchanger"),
     ],
 )
@@ -286,11 +291,32 @@ def test_mail_that_cannot_be_made_fails_alone_and_says_why(
         async with SmtpPeer() as peer:
             batch = await house.assigned(WHO, at=peer.address)
             wrong(house, what, batch)
+            await shared.running.topics.publish([DELETED])
             good = await house.assigned("good@receiver.example", at=peer.address)
             answers = await shared.running.send([*batch, *good])
             assert answers[WHO].outcome == events.OUTCOME_PERMANENT
             assert words in answers[WHO].reply.text
             assert answers["good@receiver.example"].outcome == events.OUTCOME_DELIVERED
+
+    shared.runner.run(story())
+
+
+def test_mail_waits_for_the_record_of_its_domain_and_holds_up_no_other(
+    house: House, shared: Shared
+) -> None:
+    async def story() -> None:
+        late = house.domain()
+        late.domain_id = uuid7_text()
+        async with SmtpPeer() as peer:
+            early = await house.assigned(WHO, at=peer.address)
+            early[0].envelope.domain_id = late.domain_id
+            good = await house.assigned("good@receiver.example", at=peer.address)
+            await shared.running.topics.publish(early)
+            answers = await shared.running.send(good)
+            assert answers["good@receiver.example"].outcome == events.OUTCOME_DELIVERED
+            await shared.running.topics.publish([late])
+            [answer] = await shared.running.topics.answers(early)
+            assert answer.outcome == events.OUTCOME_DELIVERED
 
     shared.runner.run(story())
 

@@ -15,7 +15,6 @@ from contracts.router.v1.directory_pb2 import Egress, Pool
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel import clock
 from kernel.backoff import Health
 from kernel.database import Database, check_roles
 from kernel.errors import BadSetting
@@ -47,7 +46,6 @@ from services.router.store.wake import Waker
 
 SWEEP_EVERY_S = 0.5
 DIRECTORY_EVERY_S = 30.0
-STRANGE_S = 5.0  # so long a message waits for the record of its tenant
 SCHEMA = "router"
 
 # A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
@@ -71,10 +69,11 @@ class Ground:
         )
         self.lease = Lease(self.engine, SCHEMA, CELL, lease_s=settings.lease_s)
         self.tenants: Table[Tenant] = Table(Tenant, self.kafka)
-        self.strangers: dict[str, float] = {}
         self.partitions = Partitions()
         self.journal = Journal(settings.delivery_rpc_address, settings.rpc_token)
-        self.retry = RetryPolicy(settings.retry_schedule_s, settings.greylisted_retry_s)
+        self.retry = RetryPolicy(
+            settings.retry_schedule_s, settings.greylisted_retry_s, settings.greylisted_max
+        )
 
 
 class Parts(Ground):
@@ -90,6 +89,7 @@ class Parts(Ground):
             static_routes(settings),
             own_names=frozenset((self.ehlo.lower(),)),
             on_answer=self.answered,
+            questions_max=settings.dns_questions_max,
         )
         self.owner = owner(self)
         self.resolving = Resolving(
@@ -112,12 +112,12 @@ class Parts(Ground):
         self.resolving.wake()
 
     def sender(self, tenant_id: str) -> Sender | None:
-        """None while the tenant's record is on its way; a tenant that is gone has no caps."""
+        """None while the tenant's record is on its way, however long; a tenant that is gone
+        has no caps.
+        """
         tenant = self.tenants.get(tenant_id)
         if tenant is None:
-            first_s = self.strangers.setdefault(tenant_id, clock.monotonic_s())
-            gone = self.tenants.was_deleted(tenant_id) or clock.monotonic_s() - first_s > STRANGE_S
-            return Sender() if gone else None
+            return Sender() if self.tenants.was_deleted(tenant_id) else None
         caps = Caps(tenant.per_second_max, tenant.per_hour_max, tenant.per_day_max)
         return Sender(caps, tenant.pool_id or DEFAULT_POOL)
 

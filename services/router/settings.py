@@ -35,11 +35,15 @@ class Settings(Shared):
     routes_file: str = Field("", description="TOML of static routes that take the place of MX")
     shaping_file: str = Field("", description="TOML of rules per site; empty: the engine's own")
     nameservers: Names = Field((), description="ip or ip:port, …; empty: the machine's")
+    dns_questions_max: int = Field(100, gt=0, description="domains asked about at a time")
     dns_timeout_s: float = Field(10.0, gt=0, description="for one question, all its tries")
     retry_schedule_s: Floats = Field(
         SCHEDULE_S, description="seconds to wait after each try, comma-separated; the last repeats"
     )
     greylisted_retry_s: float = Field(300.0, gt=0, description="to wait after a greylisting")
+    greylisted_max: int = Field(
+        48, ge=0, description="greylistings of a message after which they count as tries"
+    )
     in_flight_max: int = Field(
         400, gt=0, description="assignments without an answer, per egress and site"
     )

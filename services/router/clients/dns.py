@@ -68,12 +68,14 @@ class Routes:
         *,
         own_names: frozenset[str],
         on_answer: Callable[[], None],
+        questions_max: int = 100,
         shuffle: Callable[[list[Mx]], None] = random.shuffle,
     ) -> None:
         self._resolver = resolver
         self._static = static
         self._own_names = own_names
         self._on_answer = on_answer
+        self._questions_max = questions_max
         self._shuffle = shuffle
         self._cache: dict[str, Cached] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
@@ -110,7 +112,8 @@ class Routes:
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
     def _ask(self, domain: str) -> None:
-        if domain not in self._asking:
+        """Unless enough are asked about: whoever waits for it comes again with the next answer."""
+        if domain not in self._asking and len(self._asking) < self._questions_max:
             self._asking[domain] = asyncio.create_task(self._asked(domain))
 
     async def _asked(self, domain: str) -> None:
@@ -137,8 +140,9 @@ class Routes:
             answer = Unknown(ttl_s, answer.text)
             if before and isinstance(before.answer, Route) and now_s < before.stale_s:
                 answer, stale_s = before.answer, before.stale_s
+        self._cache.pop(domain, None)  # behind all that were asked before it
         if len(self._cache) >= CACHED_MAX:
-            self._cache.clear()
+            del self._cache[next(iter(self._cache))]
         self._cache[domain] = Cached(answer, now_s + ttl_s, stale_s, failures)
 
     async def _resolve(self, domain: str) -> tuple[Answer, float]:
@@ -156,6 +160,8 @@ class Routes:
         return self._route(records), ttl_s
 
     def _route(self, records: list[Mx]) -> Route | NoRoute:
+        if not any(mx.host for mx in records):  # RFC 7505 §3: one, but it means the same twice
+            return NULL_MX
         try:
             ordered = order(records, self._shuffle)
         except NullMxError:

@@ -95,8 +95,9 @@ def refused(event: DeliveryAttempted) -> Move:
 
 
 def retried(event: DeliveryAttempted, row: Assigned, *, now_s: float, policy: RetryPolicy) -> Move:
-    """Refused for now, or perhaps delivered: greylisting is no try."""
-    if event.bounce_class == GREYLISTED:
+    """Refused for now, or perhaps delivered: greylisting is no try at first."""
+    patient = row.attempt - row.tries <= policy.greylisted_max
+    if event.bounce_class == GREYLISTED and patient:
         tried, reason = 0, GREYLISTED
         delay_s = policy.greylisted_delay_s(message_id=row.message_id, attempt=row.attempt)
     else:

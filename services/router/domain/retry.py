@@ -12,11 +12,13 @@ JITTER = 0.1
 class RetryPolicy:
     """schedule_s: the wait after the first, second, … try; the last one repeats.
 
-    greylisted_s: the wait after a greylisting, which is no try.
+    greylisted_s: the wait after a greylisting, which is no try, unless there
+    were greylisted_max attempts without one: who greylists for ever is retried like any other.
     """
 
     schedule_s: tuple[float, ...] = SCHEDULE_S
     greylisted_s: float = 300.0
+    greylisted_max: int = 48
 
     def delay_s(self, tries: int, *, message_id: str, attempt: int) -> float:
         """After the `tries`-th try (1, 2, …)."""

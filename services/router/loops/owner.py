@@ -232,6 +232,9 @@ class Owner:
             busy=self._busy,
             now_s=now_s,
         )
+        written = [lane.lane for lane, _ in turn.served]
+        written += [Lane.of(lane.key) for lane in turn.parked]
+        await claims.relane(tx, done.relaned, written=written)
         await self._save_turn(tx, turn, scopes)
         if done.relaned:
             self._opens_s = now_s  # they have work elsewhere
@@ -252,7 +255,6 @@ class Owner:
                 scopes.untake(Lane.of(made.row.lane), made.egress_id, now_s=now_s)
         metrics.assigned.inc(len(events))
         events += tell_closed(await closings.close(tx, done.closings))
-        await claims.relane(tx, done.relaned)
         return events
 
     async def _save_turn(self, tx: Transaction, turn: Turn, scopes: Scopes) -> None:

@@ -75,7 +75,9 @@ class Resolving:
             async with self._lease.transaction() as tx:
                 finals = await closings.close(tx, resolved.closings)
                 await suppressions.count_finals(tx, finals)
-                await claims.relane(tx, resolved.relaned)
+                await claims.relane(
+                    tx, resolved.relaned, written=[one.lane for one in waiting.lanes]
+                )
                 await resolving.settle(tx, waiting.lanes)
                 now = clock.now()
                 entry = await self._outbox.add(tx, [encode(closed(f), now) for f in finals])

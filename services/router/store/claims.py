@@ -1,11 +1,11 @@
 """The owner's hand: due rows of open lanes, and where they go."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from kernel.database import Transaction
 from services.router.domain.dispatch import Assignment, Relaned
-from services.router.domain.message import Claimed
-from services.router.store.lanes import Work, give_work
+from services.router.domain.message import Claimed, Lane
+from services.router.store.lanes import Work, give_work, hold
 
 # One row more than the quota, of whatever due time: it says when the lane has work next. No row
 # locks: there is one owner, and every move is guarded by what was read here.
@@ -21,6 +21,7 @@ LEFT JOIN router.suppressions AS s
     ON s.tenant_id = m.tenant_id AND s.address_hash = m.address_hash AND NOT m.test
 """
 
+# `due_at`: a row that was rescheduled a moment ago stays where it is.
 # `state || ''`: found by its key, never by reading the index of all that waits. `first` and `last`:
 # then the statement opens the days of its messages alone.
 ASSIGN = """
@@ -30,7 +31,7 @@ UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, rea
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(egresses)s::text[], %(not_afters)s::float8[],
     %(assignments)s::bytea[]) AS a (message_id, attempt, egress_id, not_after, assignment)
 WHERE m.message_id = a.message_id AND m.state || '' = 'waiting' AND m.attempt = a.attempt
-    AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+    AND m.due_at <= now() AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 RETURNING m.message_id::text
 """
 
@@ -39,7 +40,7 @@ UPDATE router.messages AS m SET lane = r.lane, due_at = to_timestamp(r.due), rea
 FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::text[])
     AS r (message_id, attempt, was, lane, due, reason)
 WHERE m.message_id = r.message_id AND m.state || '' = 'waiting' AND m.attempt = r.attempt
-    AND m.lane = r.was
+    AND m.lane = r.was AND m.due_at <= now()
 """
 
 
@@ -77,8 +78,9 @@ async def assign(
     return {message_id for (message_id,) in rows}
 
 
-async def relane(tx: Transaction, relaned: Sequence[Relaned]) -> None:
-    """Move waiting rows, and give their new lanes work."""
+async def relane(tx: Transaction, relaned: Sequence[Relaned], *, written: Iterable[Lane]) -> None:
+    """Move waiting rows, and give their new lanes work. written: lanes that this transaction writes
+    afterwards, so that all of them are locked in one order."""
     if not relaned:
         return
     relaned = sorted(relaned, key=lambda r: r.row.message_id)
@@ -93,4 +95,5 @@ async def relane(tx: Transaction, relaned: Sequence[Relaned]) -> None:
             [r.reason for r in relaned],
         ),
     )
+    await hold(tx, {*written, *(r.lane for r in relaned)})
     await give_work(tx, [Work(r.lane, r.due_s) for r in relaned])

@@ -1,6 +1,6 @@
 """Lanes: which have work, who refused them, and who wakes them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import NamedTuple
 
@@ -85,6 +85,15 @@ WHERE lanes.lane = first.lane RETURNING first.ring
 LOCK = "SELECT FROM router.lanes WHERE lane = ANY(%s) ORDER BY lane FOR UPDATE"
 
 
+# Made where they are missing: two that make the same lanes meet in the same order too.
+HOLD = """
+INSERT INTO router.lanes AS held (lane, tenant_id, cell, site)
+SELECT lane, tenant_id, %(cell)s, site
+FROM unnest(%(lanes)s::text[], %(tenants)s::uuid[], %(sites)s::text[]) AS a (lane, tenant_id, site)
+ORDER BY lane ON CONFLICT (lane) DO UPDATE SET cell = held.cell
+"""
+
+
 class Work(NamedTuple):
     lane: Lane
     due_s: float
@@ -155,6 +164,19 @@ async def park(tx: Transaction, parked: Sequence[Parked]) -> None:
 async def lock(tx: Transaction, keys: Sequence[str]) -> None:
     """Before lanes are written by several statements, in the order of their keys."""
     await tx.rows(LOCK, (list(keys),))
+
+
+async def hold(tx: Transaction, lanes: Iterable[Lane]) -> None:
+    """As `lock`, for lanes of which some may not be there yet. Rows of messages are locked before
+    any lane, here as by everybody."""
+    held = list(lanes)
+    params = {
+        "cell": CELL,
+        "lanes": [lane.key for lane in held],
+        "tenants": [lane.tenant_id for lane in held],
+        "sites": [lane.site for lane in held],
+    }
+    await tx.execute(HOLD, params)
 
 
 async def wake(tx: Transaction, places: dict[str, int]) -> dict[str, int]:

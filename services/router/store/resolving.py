@@ -6,6 +6,7 @@ from typing import NamedTuple
 from kernel.database import Transaction
 from services.router.domain.fairness import OpenLane
 from services.router.domain.message import CELL, Claimed
+from services.router.store.lanes import lock
 
 LANES_MAX = 100
 
@@ -53,4 +54,5 @@ async def due(tx: Transaction, *, most: int) -> Waiting:
 
 async def settle(tx: Transaction, lanes: Sequence[OpenLane]) -> None:
     """When each has work next, unless somebody gave it more meanwhile."""
+    await lock(tx, [lane.key for lane in lanes])
     await tx.execute(SETTLE, ([lane.key for lane in lanes], [lane.version for lane in lanes]))

@@ -119,6 +119,14 @@ def test_greylisting_is_no_try() -> None:
     assert (move.state, move.tried, move.reason) == (State.WAITING, 0, "greylisted")
 
 
+def test_who_greylists_for_ever_is_retried_like_any_other() -> None:
+    late = row()._replace(attempt=50)
+    event = answer(OUTCOME_TEMPORARY, code=451, bounce_class="greylisted")
+    event.attempt = late.attempt
+    move = settled(late, event)
+    assert (move.state, move.tried, move.reason) == (State.WAITING, 1, "retry")
+
+
 def test_a_stale_assignment_waits_no_longer_and_is_told_to_nobody() -> None:
     move = settled(row(), answer(OUTCOME_STALE, connected=False))
     assert (move.state, move.tried, move.due_s) == (State.WAITING, 0, AT_ONCE)

@@ -77,6 +77,7 @@ def test_exchangers_come_by_preference_and_equals_are_shuffled() -> None:
     ("records", "answer"),
     [
         ({("example.com", "MX"): mx((0, "."))}, NULL_MX),
+        ({("example.com", "MX"): mx((0, "."), (10, "."))}, NULL_MX),
         ({}, NO_DOMAIN),
         ({("example.com", "TXT"): Set()}, NO_MX),
         ({("example.com", "MX"): mx((10, "mail.self.test."))}, LOOP),
@@ -112,6 +113,19 @@ def play(story: Callable[[], Awaitable[None]]) -> None:
         await story()
 
     asyncio.run(run())
+
+
+def test_only_so_many_domains_are_asked_about_at_a_time() -> None:
+    async def story() -> None:
+        fake = FakeDns({})
+        known = routes(fake)
+        for number in range(3000):
+            assert known.answer(f"d{number}.example") is None
+        await asyncio.sleep(0)
+        assert len({name for name, _ in fake.asked}) == 100
+        await known.close()
+
+    play(story)
 
 
 def test_a_thousand_messages_ask_once() -> None:

@@ -1,0 +1,67 @@
+"""Who writes lanes while others do: everybody takes them in the order of their keys."""
+
+import asyncio
+from uuid import uuid4
+
+from kernel.database import Database
+from kernel.ids import uuid7_text
+from services.router.domain.dispatch import Relaned
+from services.router.domain.fairness import OpenLane
+from services.router.domain.message import Claimed, Lane
+from services.router.store import claims, resolving
+from services.router.store.lanes import Work, give_work
+from tests.support.pair import FreshDatabase
+
+BLOCKED = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> %s"
+ROW = """
+INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane, state, due_at, expires_at,
+    address_hash, envelope)
+VALUES (%s, %s, %s, 'default', %s, 'waiting', now() + interval '1 hour', now() + interval '3 days',
+    '', '')
+"""
+
+
+def test_a_handler_and_the_resolving_loop_meet_at_two_lanes(database: FreshDatabase) -> None:
+    tenants = sorted(str(uuid4()) for _ in range(2))
+    first, second = (Lane(tenant, "resolving") for tenant in tenants)
+
+    async def settle(owner: Database) -> None:
+        async with owner.transaction() as tx:
+            await resolving.settle(tx, [OpenLane(lane.key, 1, lane) for lane in (second, first)])
+
+    async def story() -> None:
+        owner, handler = Database(database.url), Database(database.url)
+        async with handler.transaction() as tx:
+            await give_work(tx, [Work(first, 1.0), Work(second, 1.0)])
+        async with handler.transaction() as tx:
+            await give_work(tx, [Work(first, 1.0)])
+            settling = asyncio.create_task(settle(owner))
+            while not await tx.rows(BLOCKED, (tx.connection.info.backend_pid,)):
+                await asyncio.sleep(0)
+            await give_work(tx, [Work(second, 1.0)])
+        await settling
+        await owner.close()
+        await handler.close()
+
+    asyncio.run(story())
+
+
+def test_mail_that_was_rescheduled_a_moment_ago_keeps_its_new_time(database: FreshDatabase) -> None:
+    tenant, message_id = str(uuid4()), uuid7_text()
+    lane = Lane(tenant, "resolving")
+    read = Claimed(message_id, lane.key, 1.0, 2.0, 0, 0, "", False, False, b"")
+
+    async def story() -> None:
+        owner = Database(database.url)
+        async with owner.transaction() as tx:
+            await tx.execute(ROW, (message_id, tenant, message_id, lane.key))
+            moved = Relaned(read, Lane(tenant, "site"), 1.0, "")
+            await claims.relane(tx, [moved], written=[])
+            rows = await tx.rows(
+                "SELECT lane, due_at > now() FROM router.messages WHERE message_id = %s",
+                (message_id,),
+            )
+        assert rows == [(lane.key, True)]
+        await owner.close()
+
+    asyncio.run(story())

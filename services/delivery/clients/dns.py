@@ -10,7 +10,7 @@ import dns.exception
 import dns.resolver
 
 from kernel import clock
-from services.delivery.domain.walk import Address
+from mail.reachable import Address
 
 TTL_MIN_S = 30.0
 TTL_MAX_S = 3600.0

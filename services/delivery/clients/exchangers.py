@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from mail.reachable import Network, may_connect
 from services.delivery.clients.dns import NoSuchHost, Resolver
 from services.delivery.clients.smtp.dial import Dialler, Host, Unreached
 from services.delivery.clients.smtp.dialogue import Dialogue
@@ -13,10 +14,8 @@ from services.delivery.domain.walk import (
     ADDRESSES_MAX,
     DIALOGUES_MAX,
     UNSENT,
-    Network,
     asks_next,
     dialable,
-    may_dial,
     port_of,
 )
 
@@ -56,7 +55,7 @@ class Exchangers:
         async for host in self._hosts(assignment, missing):
             if (host.ip, host.port) in tried:
                 continue
-            if not (assignment.envelope.test or may_dial(ip_address(host.ip), self._allowed)):
+            if not (assignment.envelope.test or may_connect(ip_address(host.ip), self._allowed)):
                 private = f"private_address: {host.name} is at {host.ip}"
                 continue
             tried.add((host.ip, host.port))

@@ -1,9 +1,10 @@
 """Whom to ask next: RFC 5321 §5.1, and which addresses are nobody's business."""
 
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from collections.abc import Sequence
+from ipaddress import ip_address
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from mail.reachable import Address
 from services.delivery.domain.ending import (
     CONNECT,
     EHLO,
@@ -22,10 +23,6 @@ SMTP_PORT = 25
 SANDBOX = "sandbox"  # the egress of test mail, and of nothing else
 UNOPENED = frozenset((CONNECT, GREETING, EHLO, STARTTLS))
 UNSENT = frozenset((MAIL, RCPT))
-
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def asks_next(ending: Ending) -> bool:
@@ -61,24 +58,6 @@ def misrouted(assignment: DeliveryAssigned) -> Ending | None:
 
 def port_of(exchanger: MailExchanger) -> int:
     return exchanger.port or SMTP_PORT
-
-
-def may_dial(address: Address, allowed: Iterable[Network]) -> bool:
-    """Whether an address is on the public internet, or the operator allows it by name.
-
-    Addresses that carry another in them (mapped, 6to4, NAT64) are judged by that one.
-    """
-    if any(address in network for network in allowed):
-        return True
-    if isinstance(address, IPv6Address) and (inner := embedded(address)) is not None:
-        return may_dial(inner, allowed)
-    return address.is_global and not address.is_multicast
-
-
-def embedded(address: IPv6Address) -> IPv4Address | None:
-    if address in NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
 
 
 def dialable(addresses: Sequence[Address], source_ip: str) -> list[Address]:

@@ -29,6 +29,7 @@ from contracts.events.v1.events_service_pb2 import (
 from kernel.crypto import Secrets
 from kernel.database import Database, Row
 from kernel.ids import uuid7_text
+from mail.reachable import Network
 from services.events.api.asking import (
     Context,
     Wrong,
@@ -41,7 +42,7 @@ from services.events.api.asking import (
 )
 from services.events.domain.calls import public_id
 from services.events.domain.catalogue import EVENT_TYPES
-from services.events.domain.endpoint import Endpoint, Network, problem_of
+from services.events.domain.endpoint import Endpoint, problem_of
 from services.events.domain.facts import Kind, of_endpoint
 from services.events.domain.signature import SECRET_BYTES, secret_text
 from services.events.domain.state import Entry

@@ -15,9 +15,9 @@ from functools import lru_cache
 from yarl import URL
 
 from kernel import clock
+from mail.reachable import Network
 from services.events.clients.addresses import Addresses
 from services.events.clients.connection import KEPT_S, Connection, Disconnected, Reply
-from services.events.domain.endpoint import Network
 from services.events.domain.schedule import Answer, date_of, retry_after_s
 
 ERROR_MAX = 500

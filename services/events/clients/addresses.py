@@ -12,7 +12,8 @@ import dns.asyncresolver
 import dns.exception
 
 from kernel import clock
-from services.events.domain.endpoint import Network, canonical, may_call
+from mail.reachable import Network
+from services.events.domain.endpoint import canonical, may_call
 
 TTL_S = 30.0
 NAMES_MAX = 4096

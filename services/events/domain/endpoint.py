@@ -3,35 +3,12 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Network,
-    IPv6Address,
-    IPv6Network,
-    ip_address,
-    ip_network,
-)
-from typing import TypeAlias
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
-Address: TypeAlias = IPv4Address | IPv6Address
-Network: TypeAlias = IPv4Network | IPv6Network
+from mail.reachable import Address, Network, is_public, is_within, unwrapped
 
 URL_MAX = 2048
-
-# IANA's special-purpose registries (RFC 6890 and its successors), and what translates into them.
-PRIVATE = tuple(
-    ip_network(text)
-    for text in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
-        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24",
-        "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
-        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
-        "::/128", "::1/128", "::/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64",
-        "100:0:0:1::/64", "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48",
-        "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +30,12 @@ def wants(event_types: Collection[str], name: str) -> bool:
 
 def canonical(text: str) -> Address:
     """An address; one of IPv4 in IPv6's clothes (RFC 4291 §2.5.5.2) as what it is."""
-    address = ip_address(text.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    return unwrapped(ip_address(text.partition("%")[0]))
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """An allow-list. Raises ValueError for what is not in CIDR form."""
     return tuple(ip_network(text.strip()) for text in texts)
-
-
-def is_within(address: Address, among: Iterable[Network]) -> bool:
-    return any(address.version == net.version and address in net for net in among)
 
 
 @lru_cache(maxsize=4096)
@@ -73,7 +44,7 @@ def may_call(text: str, allowed: tuple[Network, ...], *, plain: bool) -> bool:
     address = canonical(text)
     if is_within(address, allowed):
         return True
-    return not plain and not is_within(address, PRIVATE)
+    return not plain and is_public(ip_address(text))
 
 
 def problem_of(url: str, allowed: tuple[Network, ...]) -> str:

@@ -1,0 +1,60 @@
+"""Addresses that may be connected to on a stranger's word: RFC 6890, RFC 8190.
+
+Default deny: of IPv6 only what is allocated as global unicast (2000::/3, RFC 4291 §2.4), not the
+ranges of IANA's special-purpose registries, and nothing that carries an IPv4 address to elsewhere.
+Two kinds are judged by the IPv4 address inside: mapped ones (::ffff:0:0/96), which are IPv4, and
+those of the well-known NAT64 prefix (RFC 6052), which DNS64 hands out for public hosts.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import TypeAlias
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+NAT64 = IPv6Network("64:ff9b::/96")
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+SPECIAL = tuple(
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16",
+        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24",
+        "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15",
+        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
+    )
+)  # fmt: skip
+# ISATAP (RFC 5214 §6.1): an interface identifier that names an IPv4 address.
+ISATAP = frozenset((0x00005EFE, 0x02005EFE))
+
+
+def unwrapped(address: Address) -> Address:
+    """The IPv4 address that a mapped or NAT64 address stands for; others as they are."""
+    if isinstance(address, IPv6Address):
+        if address in NAT64:
+            return IPv4Address(int(address) & 0xFFFFFFFF)
+        return address.ipv4_mapped or address
+    return address
+
+
+def is_within(address: Address, among: Iterable[Network]) -> bool:
+    """Whether one of the networks has the address."""
+    return any(address.version == net.version and address in net for net in among)
+
+
+@lru_cache(maxsize=4096)
+def is_public(address: Address) -> bool:
+    """Whether an address is on the public internet."""
+    address = unwrapped(address)
+    if isinstance(address, IPv6Address):
+        tunnelled = (int(address) >> 32) & 0xFFFFFFFF in ISATAP
+        if tunnelled or address not in GLOBAL_UNICAST or address.scope_id:
+            return False
+    return not is_within(address, SPECIAL)
+
+
+def may_connect(address: Address, allowed: Iterable[Network]) -> bool:
+    """Whether it is public, or an operator allows its network."""
+    return is_within(unwrapped(address), allowed) or is_public(address)

@@ -27,13 +27,21 @@ class Health:
         return not self.away
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]], health: Health) -> T:
-    """Repeat while infrastructure is away. Every other error is the caller's."""
+async def patiently(
+    attempt: Callable[[], Awaitable[T]],
+    health: Health,
+    *,
+    but: type[Unavailable] | tuple[()] = (),
+) -> T:
+    """Repeat while infrastructure is away. Every other error is the caller's, and so is `but`."""
     delays = delays_s()
     met: set[str] = set()
     while True:
         try:
             result = await attempt()
+        except but:
+            health.away -= met
+            raise
         except Unavailable as error:
             if str(error) not in met:
                 why = f": {error.__cause__!r}" if error.__cause__ else ""

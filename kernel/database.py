@@ -21,24 +21,32 @@ from psycopg.types.array import BaseListDumper, ListDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
+from kernel import clock
 from kernel.backoff import Health, patiently
-from kernel.errors import BadSetting, Unavailable
+from kernel.errors import BadSetting, Overloaded, Unavailable
 
 Params: TypeAlias = Sequence[Any] | dict[str, Any] | None
 Row: TypeAlias = tuple[Any, ...]
+
+STATEMENT_S = 10.0  # longer than any statement takes that touches a bounded number of rows
 
 # A process that is stopped inside a transaction must not stop its successor.
 SESSION = {
     "idle_in_transaction_session_timeout": "2s",
     "lock_timeout": "2s",
-    "statement_timeout": "10s",
     "timezone": "UTC",
 }
 
 # SQLSTATEs that no single record can cause. Codes, because psycopg's classes mislead: 25P03 (idle
 # in transaction) and 25006 (standby) are InternalError, while 54000 (a value too long for its
-# index) is OperationalError: retried for ever, one record would close its partition.
-AWAY = ("08", "25006", "25P03", "40", "53", "55P03", "57P0", "58")
+# index) is OperationalError: retried for ever, one record would close its partition. Whatever ends
+# the session (FATAL: shutdown, too many connections, a pooler's complaint) is not a record's
+# either; a protocol violation that does not is: it is a value that cannot be read.
+AWAY = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57014", "57P0", "58")
+VIOLATION = "08P01"
+# Out of memory and of a configured limit: everybody is short of it, or one statement wants it all.
+OVERLOADED = ("53200", "53400")
+TIMED_OUT = "57014"  # and an administrator's cancel, which comes before the time is over
 
 ABOVE = """
 SELECT rolname, rolsuper OR rolbypassrls OR EXISTS (
@@ -104,20 +112,28 @@ psycopg.adapters.register_dumper(list, QuickListDumper)
 class Transaction:
     """What a handler sees of the database: statements, and what to do after the commit."""
 
-    __slots__ = ("_callbacks", "connection")
+    __slots__ = ("_began_s", "_callbacks", "connection")
 
     def __init__(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
         self.connection = connection
+        self._began_s = clock.monotonic_s()
         self._callbacks: list[Callable[[], None]] = []
 
     async def rows(self, sql: str, params: Params = None) -> list[Row]:
         """Execute SQL text with %s or %(name)s placeholders; all rows of its answer."""
+        self._began_s = clock.monotonic_s()
         cursor = await self.connection.execute(_trusted(sql), params)
         return await cursor.fetchall() if cursor.description else []
 
     async def execute(self, sql: str, params: Params = None) -> int:
         """Execute SQL text; how many rows it touched."""
+        self._began_s = clock.monotonic_s()
         return (await self.connection.execute(_trusted(sql), params)).rowcount
+
+    @property
+    def statement_s(self) -> float:
+        """How long ago the last statement began."""
+        return clock.monotonic_s() - self._began_s
 
     async def run(self, statement: sa.Executable) -> list[Row]:
         """Execute a SQLAlchemy Core statement; all rows of its answer."""
@@ -148,8 +164,8 @@ def _compiled(statement: sa.Executable) -> tuple[str, dict[str, Any]]:
 class Database:
     """A pool with one role. Open it inside the running loop: `await database.open()`.
 
-    Raises Unavailable from `transaction` when PostgreSQL is away; every other error is the
-    caller's own.
+    Raises Unavailable from `transaction` when PostgreSQL is away, Overloaded when it gave up on a
+    statement; every other error is the caller's own.
     """
 
     def __init__(
@@ -159,9 +175,15 @@ class Database:
         connections_max: int = 8,
         name: str = "obm",
         session: Mapping[str, str] = MappingProxyType({}),
+        statement_s: float = STATEMENT_S,
     ) -> None:
-        """session: parameters of its connections besides SESSION, the planner's say."""
-        parameters = {**SESSION, **session}
+        """session: parameters of its connections besides SESSION, the planner's say.
+
+        statement_s: no statement takes longer.
+        """
+        self._statement_s = statement_s
+        timeout = {"statement_timeout": f"{int(statement_s * 1000)}ms"}
+        parameters = {**SESSION, **timeout, **session}
         options = " ".join(f"-c {setting}={value}" for setting, value in parameters.items())
         self._pool = AsyncConnectionPool(
             psycopg_url(url),
@@ -184,6 +206,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self, *, tenant_id: str | None = None) -> AsyncIterator[Transaction]:
         """One transaction; with a tenant_id, row-level security shows its rows alone."""
+        tx: Transaction | None = None
         await self.open()
         try:
             async with self._pool.connection() as connection:
@@ -192,9 +215,7 @@ class Database:
                     await tx.execute("SELECT set_config('app.tenant_id', %s, true)", (tenant_id,))
                 yield tx
         except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
-            if is_away(error):
-                raise Unavailable("postgresql") from error
-            raise
+            raise self._told(error, tx) from error
         tx.committed()
 
     async def once(self, sql: str, params: Params = None) -> list[Row]:
@@ -202,19 +223,34 @@ class Database:
 
         For group commits; with the roles that row-level security does not bind.
         """
+        tx: Transaction | None = None
         await self.open()
         try:
             async with self._pool.connection() as connection:
+                tx = Transaction(connection)
                 await connection.set_autocommit(True)  # says nothing to the server
                 try:
-                    return await Transaction(connection).rows(sql, params)
+                    return await tx.rows(sql, params)
                 finally:
                     if not connection.closed:
                         await connection.set_autocommit(False)
         except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
-            if is_away(error):
-                raise Unavailable("postgresql") from error
-            raise
+            raise self._told(error, tx) from error
+
+    async def answers(self) -> bool:
+        """Whether others are served while a statement is not."""
+        try:
+            await self.once("SELECT 1")
+        except Unavailable:
+            return False
+        return True
+
+    def _told(self, error: Exception, tx: Transaction | None) -> Exception:
+        """As what its caller hears of it."""
+        in_time = tx is None or tx.statement_s < self._statement_s
+        if is_overload(error, in_time=in_time):
+            return Overloaded("postgresql")
+        return Unavailable("postgresql") if is_away(error) else error
 
     async def check_role(self) -> None:
         """Raises BadSetting for a role that row-level security would not hold back."""
@@ -248,5 +284,14 @@ def is_away(error: BaseException) -> bool:
     if not isinstance(error, psycopg.Error) or isinstance(error, PoolTimeout | TooManyRequests):
         return True
     if error.sqlstate:
-        return error.sqlstate.startswith(AWAY)
+        fatal = error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
+        return fatal or (error.sqlstate.startswith(AWAY) and error.sqlstate != VIOLATION)
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def is_overload(error: BaseException, *, in_time: bool) -> bool:
+    """Whether the database gave up on this statement. in_time: before its time was over; PostgreSQL
+    says whether somebody cancelled it in words alone, and in its operator's language."""
+    if not isinstance(error, psycopg.Error) or not error.sqlstate:
+        return False
+    return error.sqlstate in OVERLOADED or (error.sqlstate == TIMED_OUT and not in_time)

@@ -5,6 +5,11 @@ class Unavailable(Exception):
     """Broker, database or store is away. Everybody fails, so no record is to blame."""
 
 
+class Overloaded(Unavailable):
+    """A statement was given up. The database may be slow for everybody, or the statement asks too
+    much of it: when that repeats while others are answered, it is the work's own fault."""
+
+
 class TooManyParked(Exception):
     """So many records cannot all be wrong: the fault is ours, and the service stops."""
 

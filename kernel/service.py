@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
@@ -17,14 +18,16 @@ from aiohttp import web
 
 from kernel import metrics, telemetry
 from kernel.backoff import Health, patiently
-from kernel.errors import BadSetting
+from kernel.errors import BadSetting, Overloaded
 from kernel.settings import Settings, load
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 S = TypeVar("S", bound=Settings)
+logger = logging.getLogger(__name__)
 Close: TypeAlias = Callable[[], Awaitable[None]]
 
 HEARD_WITHIN_S = 10.0  # longer than any loop takes to tidy up
+OVERLOADED_PAUSE_S = 10.0  # as long as the statement took that was given up
 NICE = 5  # a third of the weight; nothing where there is room
 GC_OBJECTS = 20_000  # new ones between two looks
 # mallopt(3): what may stay free at the top of the heap, and what gets pages of its own.
@@ -164,10 +167,15 @@ async def _drain(service: Service) -> None:
 
 
 async def every(interval_s: float, action: Callable[[], Awaitable[None]], health: Health) -> None:
-    """A pump: repeat, and wait while infrastructure is away."""
+    """A pump: repeat, and wait while infrastructure is away. When the database gives up on what it
+    asks for, that is its own trouble: the service stays ready."""
     task = asyncio.current_task()
     while True:
-        await patiently(action, health)
+        try:
+            await patiently(action, health, but=Overloaded)
+        except Overloaded as error:
+            logger.warning("a pump asks too much of the database: %r", error.__cause__)
+            await asyncio.sleep(OVERLOADED_PAUSE_S)
         if task is not None and task.cancelling():
             raise asyncio.CancelledError  # the action has lost it, see _hold
         await asyncio.sleep(interval_s)

@@ -13,7 +13,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics, telemetry
 from kernel.backoff import Health, patiently
 from kernel.database import Database, Transaction
-from kernel.errors import TooManyParked
+from kernel.errors import Overloaded, TooManyParked
 from kernel.failpoint import failpoint
 from kernel.outbox import Entry, Outbox
 from kernel.outcome import Drop, Emit, Outcome, Park
@@ -25,6 +25,7 @@ RowlessHandler: TypeAlias = Callable[[Sequence[M]], Awaitable[Sequence[Outcome]]
 Bytes: TypeAlias = Callable[[M], int]
 
 BATCH_BYTES_MAX = 64 * 1024 * 1024  # of referenced bodies, in one transaction
+OVERLOADS_MAX = 3  # while others are answered: then it is the batch that asks too much
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,10 @@ class Brake:
         self._recent.extend([True] * parked + [False] * (records - parked))
         if (recently := sum(self._recent)) > self._parked_max:
             raise TooManyParked(f"{recently} of the last {len(self._recent)} records")
+
+
+class AsksTooMuch(Exception):
+    """The database gives up on this batch alone, time and again."""
 
 
 class Stream(Generic[M]):
@@ -125,20 +130,40 @@ class Stream(Generic[M]):
         if batch:
             yield batch[start:]
 
-    async def _settle(self, batch: Batch[M]) -> list[Outgoing]:
-        """Halve on a bug until its record is alone; return what has to be parked."""
+    async def _settle(self, batch: Batch[M], *, again: bool = False) -> list[Outgoing]:
+        """Halve on a bug until its record is alone; return what has to be parked. again: a half of
+        what asked too much of the database; only a record alone is then given more than one try."""
         if not batch:
             return []
+        tries = 1 if again and len(batch) > 1 else OVERLOADS_MAX
         try:
-            entry, parked = await patiently(partial(self._decide, batch), self._health)
+            entry, parked = await self._decided(batch, tries=tries)
         except Exception as error:
             if len(batch) == 1:
                 logger.exception("a record is parked", extra={"stream": self.name})
                 return [park(batch[0][0], "handler failed", error)]
+            again = isinstance(error, AsksTooMuch)
             middle = len(batch) // 2
-            return [*await self._settle(batch[:middle]), *await self._settle(batch[middle:])]
+            halves = batch[:middle], batch[middle:]
+            return [one for half in halves for one in await self._settle(half, again=again)]
         await patiently(partial(self._publish, entry), self._health)
         return parked
+
+    async def _decided(self, batch: Batch[M], *, tries: int) -> tuple[Entry, list[Outgoing]]:
+        """However long infrastructure is away. Raises what is the batch's own."""
+        overloads = 0
+
+        async def attempt() -> tuple[Entry, list[Outgoing]]:
+            nonlocal overloads
+            try:
+                return await self._decide(batch)
+            except Overloaded as error:
+                overloads += 1
+                if overloads >= tries and self._database and await self._database.answers():
+                    raise AsksTooMuch(repr(error.__cause__)) from error
+                raise
+
+        return await patiently(attempt, self._health)
 
     async def _decide(self, batch: Batch[M]) -> tuple[Entry, list[Outgoing]]:
         """One transaction: rows, and the events about them, commit together or not at all."""
@@ -191,7 +216,7 @@ def traceparent_of(record: Record) -> bytes | None:
     return next((value for name, value in record.headers if name == TRACEPARENT), None)
 
 
-def park(record: Record, reason: str, error: Exception | None = None) -> Outgoing:
+def park(record: Record, reason: str, error: BaseException | None = None) -> Outgoing:
     """The record as it came; in its headers why, and from where.
 
     It needs no outbox: the offset has not moved, so a crash parks it again.

@@ -1,10 +1,15 @@
-"""Arrays travel as they are, whichever way they are written."""
+"""Arrays travel as they are, and who is to blame for a statement that does not come to its end."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
+import psycopg
 import pytest
 
+from kernel.backoff import Health, patiently
 from kernel.database import Database
+from kernel.errors import Overloaded, Unavailable
+from kernel.group import Group
 
 ARRAYS = [
     ("text", ["a", "", "ü", "a,b", "{}", "null", " x "]),
@@ -37,3 +42,65 @@ def test_an_array_arrives_as_it_was(database_url: str, kind: str, values: list[o
             await database.close()
 
     asyncio.run(story())
+
+
+SLOW = "SELECT pg_sleep(30)"
+
+
+def with_database(url: str, story: Callable[[Database], Awaitable[None]]) -> None:
+    async def told() -> None:
+        database = Database(url, statement_s=0.3)
+        try:
+            await story(database)
+        finally:
+            await database.close()
+
+    asyncio.run(told())
+
+
+def test_a_statement_that_takes_too_long_is_given_up_while_others_are_answered(
+    database_url: str,
+) -> None:
+    async def story(database: Database) -> None:
+        with pytest.raises(Overloaded):
+            async with database.transaction() as tx:
+                await tx.rows(SLOW)
+        with pytest.raises(Overloaded):
+            await database.once(SLOW)
+        assert await database.answers()
+
+    with_database(database_url, story)
+
+
+def test_a_statement_that_an_administrator_cancels_is_tried_again(database_url: str) -> None:
+    async def story(database: Database) -> None:
+        with pytest.raises(Unavailable) as raised:
+            async with database.transaction() as tx:
+                await tx.rows("SELECT pg_cancel_backend(pg_backend_pid())")
+        assert type(raised.value) is Unavailable
+
+    with_database(database_url, story)
+
+
+def test_a_lock_that_another_holds_is_waited_for(database_url: str) -> None:
+    async def story(database: Database) -> None:
+        with psycopg.connect(database_url) as other:
+            other.execute("SELECT pg_advisory_xact_lock(4711)")
+            with pytest.raises(Unavailable):
+                await database.once("SELECT pg_advisory_xact_lock(4711)")
+
+    with_database(database_url, story)
+
+
+def test_a_group_commit_goes_on_until_the_database_has_time(database_url: str) -> None:
+    async def story(database: Database) -> None:
+        tries = iter([30.0, 30.0, 0.0])
+
+        async def commit(items: Sequence[int]) -> Sequence[int]:
+            await database.once("SELECT pg_sleep(%s)", (next(tries),))
+            return items
+
+        group = Group(commit)
+        assert await patiently(lambda: group.submit(7), Health()) == 7
+
+    with_database(database_url, story)

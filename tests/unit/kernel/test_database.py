@@ -3,7 +3,7 @@ import pytest
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 
-from kernel.database import is_away
+from kernel.database import is_away, is_overload
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,12 @@ from kernel.database import is_away
         (errors.DiskFull(), True),
         (errors.ProgramLimitExceeded(), False),  # a value too long, an OperationalError
         (errors.UniqueViolation(), False),
-        (errors.QueryCanceled(), False),  # the batch's own, and its halves will tell
+        (errors.QueryCanceled(), True),  # our own timeout, or an administrator's cancel
+        (errors.InFailedSqlTransaction(), False),  # somebody caught what he should not have
+        (errors.ProtocolViolation(), False),  # a value that cannot be read
+        (errors.TransactionTimeout(), True),
+        (errors.IdleSessionTimeout(), True),
+        (errors.OutOfMemory(), True),
         (psycopg.OperationalError("connection refused"), True),
         (psycopg.ProgrammingError("a bug"), False),
         (PoolTimeout(), True),
@@ -24,3 +29,19 @@ from kernel.database import is_away
 )
 def test_what_is_infrastructure_is_told_by_sqlstate(error: Exception, away: bool) -> None:
     assert is_away(error) is away
+
+
+@pytest.mark.parametrize(
+    ("error", "in_time", "overload"),
+    [
+        (errors.QueryCanceled(), False, True),
+        (errors.QueryCanceled(), True, False),  # an administrator's
+        (errors.OutOfMemory(), True, True),
+        (errors.LockNotAvailable(), False, False),
+        (psycopg.OperationalError("connection refused"), False, False),
+    ],
+)
+def test_a_statement_that_was_given_up_is_told_from_one_that_somebody_cancelled(
+    error: Exception, in_time: bool, overload: bool
+) -> None:
+    assert is_overload(error, in_time=in_time) is overload

@@ -7,7 +7,7 @@ import pytest
 
 from kernel import service
 from kernel.backoff import Health
-from kernel.errors import BadSetting
+from kernel.errors import BadSetting, Overloaded
 from kernel.service import Loop, Service, bad_setting, every, run
 
 
@@ -60,3 +60,21 @@ def test_a_loop_that_fails_ends_the_others_and_is_told() -> None:
 
 def test_a_loop_may_come_to_its_end_before_the_service_does() -> None:
     ended(tidied_up, lambda: asyncio.sleep(60))
+
+
+def test_a_pump_that_asks_too_much_of_the_database_goes_on_and_the_service_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "OVERLOADED_PAUSE_S", 0.0)
+    health, turns = Health(), 0
+
+    async def purge() -> None:
+        nonlocal turns
+        turns += 1
+        assert health.ready
+        if turns < 5:
+            raise Overloaded("postgresql")
+        raise EOFError
+
+    with pytest.raises(EOFError):
+        asyncio.run(every(0.0, purge, health))

@@ -13,10 +13,10 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import backoff
 from kernel.backoff import Health
 from kernel.database import Database, Transaction
-from kernel.errors import TooManyParked, Unavailable
+from kernel.errors import Overloaded, TooManyParked, Unavailable
 from kernel.outbox import Entry, Outbox
 from kernel.outcome import Drop, Emit, Outcome, Park
-from kernel.stream import BATCH_BYTES_MAX, Brake, Handler, Record, Stream
+from kernel.stream import BATCH_BYTES_MAX, OVERLOADS_MAX, Brake, Handler, Record, Stream
 
 TOPIC = "shield.message-screened.v1.express"
 
@@ -28,6 +28,9 @@ class FakeDatabase(Database):
     @asynccontextmanager
     async def transaction(self, *, tenant_id: str | None = None) -> AsyncIterator[Transaction]:
         yield cast(Transaction, None)
+
+    async def answers(self) -> bool:
+        return True
 
 
 class FakeOutbox(Outbox):
@@ -195,3 +198,62 @@ def test_a_handler_without_rows_sends_before_the_batch_is_settled() -> None:
     asyncio.run(stream.handle([record(0), record(1)]))
 
     assert [outgoing.topic for outgoing in sent] == ["router.message-closed.v1"] * 2
+
+
+class Overloading:
+    """Asks too much of the database with `culprit`; the first times with everything."""
+
+    def __init__(self, culprit: str = "", *, times: int = 0) -> None:
+        self.culprit = culprit
+        self.times = times
+        self.batches: list[int] = []
+
+    async def on_screened(
+        self, batch: Sequence[MessageScreened], tx: Transaction
+    ) -> Sequence[Outcome]:
+        self.batches.append(len(batch))
+        if len(self.batches) <= self.times or self.culprit in {m.message_id for m in batch}:
+            raise Overloaded("postgresql")
+        return [Drop("done") for _ in batch]
+
+
+def test_a_statement_timeout_that_passes_neither_halves_nor_parks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "delays_s", lambda: repeat(0.0))
+    slow = Overloading(times=OVERLOADS_MAX - 1)
+
+    outbox = handle([record(n) for n in range(8)], slow.on_screened)
+
+    assert slow.batches == [8] * OVERLOADS_MAX
+    assert not outbox.published
+
+
+def test_a_record_that_alone_asks_too_much_of_the_database_is_parked_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "delays_s", lambda: repeat(0.0))
+    slow = Overloading("m5")
+
+    outbox = handle([record(n) for n in range(8)], slow.on_screened)
+
+    [parked] = outbox.on(TOPIC + ".parked")
+    assert parked.value == record(5).value
+    assert slow.batches == [8] * OVERLOADS_MAX + [4, 4, 2, 1] + [1] * OVERLOADS_MAX + [2]
+
+
+def test_while_the_database_answers_nobody_a_timeout_is_no_records_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backoff, "delays_s", lambda: repeat(0.0))
+
+    async def answers(_: FakeDatabase) -> bool:
+        return False
+
+    monkeypatch.setattr(FakeDatabase, "answers", answers)
+    slow = Overloading(times=50)
+
+    outbox = handle([record(n) for n in range(8)], slow.on_screened)
+
+    assert slow.batches == [8] * 51
+    assert not outbox.published

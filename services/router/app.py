@@ -276,6 +276,7 @@ def service(parts: Parts) -> RouterService:
         health=parts.health,
         journal=parts.journal,
         partitions=parts.partitions,
+        tenants=parts.tenants,
         retry=parts.retry,
         waker=parts.waker,
     )

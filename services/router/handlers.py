@@ -8,7 +8,7 @@ from contracts.delivery.v1.events_pb2 import (
     ComplaintReceived,
     DeliveryAttempted,
 )
-from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, Tenant
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import ids, metrics
@@ -18,9 +18,9 @@ from kernel.table import Table
 from kernel.topics import event_id
 from services.router.domain.answer import (
     NOW_S,
-    AnswerPolicy,
     Move,
     Strike,
+    policy_of,
     settle,
     settle_alone,
     strike_of,
@@ -92,16 +92,16 @@ class Handlers:
         if open_ones:
             loaded = await answers.load(tx, open_ones)
             moves += [
-                settle(event, row, now_s=loaded.now_s, policy=self._policy(event))
+                settle(
+                    event,
+                    row,
+                    now_s=loaded.now_s,
+                    policy=policy_of(self.tenants.get(event.tenant_id), self.retry),
+                )
                 for event in open_ones
                 if (row := loaded.rows.get(event.message_id)) and row.attempt == event.attempt
             ]
         return moves
-
-    def _policy(self, event: DeliveryAttempted) -> AnswerPolicy:
-        tenant = self.tenants.get(event.tenant_id)
-        fails = tenant is not None and tenant.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
-        return AnswerPolicy(self.retry, ambiguous_fails=fails)
 
     async def on_feedback(
         self, batch: Sequence[BounceReceived | ComplaintReceived], tx: Transaction

@@ -10,6 +10,7 @@ from contracts.delivery.v1.events_pb2 import (
     OUTCOME_PERMANENT,
     OUTCOME_STALE,
     OUTCOME_TEMPORARY,
+    BounceReceived,
     ComplaintReceived,
     Outcome,
 )
@@ -205,6 +206,28 @@ def test_a_complaint_suppresses_its_recipient(house: House) -> None:
                     lambda: (
                         connection.execute(query, (house.tenant_id,)).fetchall() == [("complaint",)]
                     )
+                )
+
+    play(story())
+
+
+def test_two_bounces_that_come_together_count_as_two(house: House) -> None:
+    async def story() -> None:
+        async with house.running():
+            bounces = [
+                BounceReceived(
+                    message_id=house.envelope().message_id,
+                    tenant_id=house.tenant_id,
+                    recipient="asleep@x.site-a.test",
+                    bounce_class="inactive_mailbox",
+                )
+                for _ in range(2)
+            ]
+            await house.publish(*bounces)
+            with house.database.connect() as connection:
+                query = "SELECT count(*) FROM router.suppressions WHERE tenant_id = %s"
+                await until(
+                    lambda: connection.execute(query, (house.tenant_id,)).fetchall() == [(1,)]
                 )
 
     play(story())

@@ -17,6 +17,7 @@ from contracts.router.v1.events_pb2 import (
 )
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, Reason
 from kernel import clock
+from kernel.ids import first_of
 from services.router.domain.facts import timestamp
 from tests.support.pair import FreshDatabase
 from tests.support.router import House, attempted, play, screened
@@ -220,5 +221,22 @@ def test_the_audit_tells_again_closes_and_repeats(house: House) -> None:
             )
             assert list(repeated.repeated_ids) == [closed.message_id]
             await house.of(MessageClosed, closed.message_id, 3)
+
+    play(story())
+
+
+def test_a_message_of_a_forgotten_day_is_closed_and_keeps_no_other_waiting(house: House) -> None:
+    async def story() -> None:
+        long_ago = clock.now() - timedelta(days=60)
+        with house.database.connect() as connection:
+            connection.execute("INSERT INTO router.forgotten (day) VALUES (%s)", (long_ago.date(),))
+            connection.commit()
+        async with house.running(), house.rpc() as (ask, stub):
+            old = house.envelope(message_id=str(first_of(long_ago)), expires_at=later(-5))
+            lost = house.envelope(expires_at=later(-5))
+            await ask(stub.Reconcile, pb.ReconcileRequest(envelopes=[old, lost]))
+            for envelope in (old, lost):
+                [failed] = await house.of(MessageClosed, envelope.message_id)
+                assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
 
     play(story())

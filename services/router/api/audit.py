@@ -1,12 +1,13 @@
 """The audit of messages that stay open for long: what ingest knows, compared with what is here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
 from contracts.delivery.v1.delivery_service_pb2 import AttemptRecord
 from contracts.delivery.v1.events_pb2 import OUTCOME_STALE, DeliveryAttempted
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import Envelope
 from contracts.router.v1 import router_service_pb2 as pb
 from kernel import clock, metrics
@@ -14,12 +15,13 @@ from kernel.backoff import Health
 from kernel.database import Database, Transaction
 from kernel.outbox import Entry, Outbox
 from kernel.rpc import Away, Refused
+from kernel.table import Table
 from kernel.topics import encode
 from services.router.clients.journal import Journal
-from services.router.domain.answer import AnswerPolicy, settle, told
+from services.router.domain.answer import policy_of, settle, told
 from services.router.domain.arrival import arrival
 from services.router.domain.expiry import expire
-from services.router.domain.facts import closed, timestamp
+from services.router.domain.facts import Final, closed, timestamp
 from services.router.domain.message import CLOSED, State
 from services.router.domain.retry import RetryPolicy
 from services.router.store import answers, closings, requests, suppressions
@@ -33,12 +35,18 @@ class Audit:
     engine: Database
     outbox: Outbox
     journal: Journal
+    tenants: Table[Tenant]
     retry: RetryPolicy
     health: Health
 
-    async def reconcile(self, envelopes: Sequence[Envelope]) -> pb.ReconcileResponse:
+    async def reconcile(
+        self, envelopes: Sequence[Envelope], forgotten: Collection[str]
+    ) -> pb.ReconcileResponse:
         """Unknown or only expected: to be told again. Closed: told again from here. Known: until
-        when it may take. Out of time: closed from here."""
+        when it may take. Out of time: closed from here.
+
+        forgotten: ids of days of which nothing is kept; everything of theirs is long closed.
+        """
         ids = [envelope.message_id for envelope in envelopes]
         async with self.engine.transaction() as tx:
             found = await requests.audit(tx, ids)
@@ -49,7 +57,12 @@ class Audit:
         try:
             async with self.engine.transaction() as tx:
                 entry = await self._repair(
-                    tx, envelopes, found=found, journal=journal, response=response
+                    tx,
+                    envelopes,
+                    found=found,
+                    journal=journal,
+                    response=response,
+                    forgotten=forgotten,
                 )
         except BaseException:
             self.outbox.abandon(entry)
@@ -74,12 +87,16 @@ class Audit:
         found: dict[str, Audited],
         journal: dict[str, AttemptRecord] | None,
         response: pb.ReconcileResponse,
+        forgotten: Collection[str],
     ) -> Entry:
-        now_s = clock.now().timestamp()
-        overdue, lost = [], []
+        now_s = await requests.now_s(tx)
+        overdue, lost, gone = [], [], []
         for envelope in envelopes:
             audited = found.get(envelope.message_id)
-            if audited is None and now_s < arrival(envelope, State.FAILED).expires_s:
+            if audited is None and envelope.message_id in forgotten:
+                whole = envelope.SerializeToString()
+                gone.append(Final.expired(envelope.message_id, whole, closed_s=now_s))
+            elif audited is None and now_s < arrival(envelope, State.FAILED).expires_s:
                 response.tell_again.append(envelope.message_id)
             elif audited is None:
                 lost.append(envelope)
@@ -94,6 +111,7 @@ class Audit:
         events: list[Message] = [
             closed(final) for final in await closings.final(tx, list(response.closed))
         ]
+        events += [closed(final) for final in gone]
         events += await self._close_lost(tx, lost)
         events += await self._close_overdue(tx, overdue, journal=journal, response=response)
         count(response)
@@ -132,9 +150,13 @@ class Audit:
         if not attempted:
             return []
         loaded = await answers.load(tx, attempted)
-        policy = AnswerPolicy(self.retry)
         moves = [
-            settle(event, row, now_s=loaded.now_s, policy=policy)
+            settle(
+                event,
+                row,
+                now_s=loaded.now_s,
+                policy=policy_of(self.tenants.get(event.tenant_id), self.retry),
+            )
             for event in attempted
             if (row := loaded.rows.get(event.message_id))
         ]

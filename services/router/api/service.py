@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel import clock
@@ -16,6 +17,7 @@ from kernel.backoff import Health
 from kernel.database import Database, Transaction
 from kernel.errors import Unavailable
 from kernel.outbox import Entry, Outbox
+from kernel.table import Table
 from kernel.topics import encode
 from services.router.api import answering
 from services.router.api.audit import Audit
@@ -42,6 +44,7 @@ class RouterService(RouterServiceServicer):
     health: Health
     journal: Journal
     partitions: Partitions
+    tenants: Table[Tenant]
     retry: RetryPolicy
     waker: Waker
 
@@ -182,9 +185,11 @@ class RouterService(RouterServiceServicer):
         self, request: pb.ReconcileRequest, context: "grpc.aio.ServicerContext[object, object]"
     ) -> pb.ReconcileResponse:
         async with answered(context):
-            await self._prepare(uuids([e.message_id for e in request.envelopes]))
-            audit = Audit(self.engine, self.outbox, self.journal, self.retry, self.health)
-            return await audit.reconcile(request.envelopes)
+            forgotten = await self._prepare(uuids([e.message_id for e in request.envelopes]))
+            audit = Audit(
+                self.engine, self.outbox, self.journal, self.tenants, self.retry, self.health
+            )
+            return await audit.reconcile(request.envelopes, forgotten)
         raise AssertionError("aborted")
 
     async def RepeatClosed(  # noqa: N802
@@ -202,10 +207,11 @@ class RouterService(RouterServiceServicer):
         now = clock.now()
         return await self.outbox.add(tx, [encode(event, now) for event in events])
 
-    async def _prepare(self, ids: Sequence[str]) -> None:
-        """The days of these messages: a cancelled one may be the first of its day."""
+    async def _prepare(self, ids: Sequence[str]) -> set[str]:
+        """The days of these messages: a cancelled one may be the first of its day. The ids of days
+        that are forgotten."""
         async with self.engine.transaction() as tx:
-            await self.partitions.prepare(tx, ids)
+            return await self.partitions.prepare(tx, ids)
 
 
 @asynccontextmanager

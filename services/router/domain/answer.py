@@ -10,6 +10,7 @@ from contracts.delivery.v1.events_pb2 import (
     OUTCOME_STALE,
     DeliveryAttempted,
 )
+from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, Tenant
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from mail import bounce
 from services.router.domain.arrival import address_hash
@@ -62,6 +63,12 @@ class AnswerPolicy:
 
     retry: RetryPolicy
     ambiguous_fails: bool = False
+
+
+def policy_of(tenant: Tenant | None, retry: RetryPolicy) -> AnswerPolicy:
+    """tenant: None while it is not known."""
+    fails = tenant is not None and tenant.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
+    return AnswerPolicy(retry, ambiguous_fails=fails)
 
 
 def settle_alone(event: DeliveryAttempted) -> Move | None:

@@ -28,6 +28,11 @@ class Final(NamedTuple):
     closed_s: float
     envelope: bytes
 
+    @classmethod
+    def expired(cls, message_id: str, envelope: bytes, *, closed_s: float) -> "Final":
+        """Of a message that has no row, and may not get one any more."""
+        return cls(message_id, "failed", "expired", 0, False, b"", "", closed_s, envelope)
+
 
 def timestamp(unix_s: float) -> Timestamp:
     """To the microsecond, like the database."""

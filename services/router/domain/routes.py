@@ -61,6 +61,8 @@ class StaticRoutes:
             if pattern in self._by_pattern:
                 raise ValueError(f"route {number}: {pattern} is there twice")
             site = entry.get("site") or site_name([exchanger.host for exchanger in exchangers])
+            if site in RESERVED:
+                raise ValueError(f"route {number}: the site {site} is the engine's own")
             self._by_pattern[pattern] = Route(str(site)[:SITE_MAX].replace("/", "_"), exchangers)
 
     def get(self, domain: str) -> Route | None:

@@ -161,6 +161,12 @@ async def audit(tx: Transaction, ids: Sequence[str]) -> dict[str, Audited]:
     }
 
 
+async def now_s(tx: Transaction) -> float:
+    """The database's clock, as Unix time."""
+    [(moment,)] = await tx.rows("SELECT extract(epoch FROM now())::float8")
+    return float(moment)
+
+
 async def insert_failed(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Final]:
     """Messages that never came here and are out of time, now final. Engine role."""
     if not arrivals:

@@ -27,13 +27,17 @@ WITH struck AS (
     INSERT INTO router.feedback (event_id, tenant_id, address_hash, kind)
     SELECT event_id, tenant_id, address_hash, kind FROM struck ORDER BY event_id
     ON CONFLICT DO NOTHING RETURNING event_id
+), numbered AS (
+    SELECT struck.*, row_number() OVER (
+        PARTITION BY tenant_id, address_hash, kind ORDER BY event_id) AS nth
+    FROM struck JOIN counted USING (event_id)
 )
 INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
 SELECT DISTINCT ON (tenant_id, address_hash) tenant_id, address_hash, id, address, origin, source_id
-FROM struck JOIN counted USING (event_id)
-WHERE strikes <= 1 + (
-    SELECT count(*) FROM router.feedback AS before WHERE before.tenant_id = struck.tenant_id
-      AND before.address_hash = struck.address_hash AND before.kind = struck.kind
+FROM numbered
+WHERE strikes <= nth + (
+    SELECT count(*) FROM router.feedback AS before WHERE before.tenant_id = numbered.tenant_id
+      AND before.address_hash = numbered.address_hash AND before.kind = numbered.kind
       AND before.created_at > now() - {STRIKE_SPAN}
 )
 ORDER BY tenant_id, address_hash, id

@@ -37,6 +37,13 @@ def test_without_a_file_nothing_is_routed() -> None:
     assert StaticRoutes().get("example.com") is None
 
 
+@pytest.mark.parametrize("site", ["sandbox", "resolving"])
+def test_a_site_of_the_engines_own_is_nobodys_route(site: str) -> None:
+    text = f'[[route]]\ndomain = "*"\nexchangers = ["mx.example"]\nsite = "{site}"\n'
+    with pytest.raises(ValueError, match=site):
+        StaticRoutes(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -95,6 +95,7 @@ class Bench:
             self.health,
             journal=cast(Any, None),
             partitions=partitions,
+            tenants=cast(Table[Tenant], SimpleNamespace(get=lambda _: None)),
             retry=retry,
             waker=cast(Waker, SimpleNamespace(work=nothing)),
         )

@@ -4,6 +4,7 @@ One parse (lexbor) gives all, in a time that is bounded; scripts, styles and tit
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,6 +16,13 @@ _ELEMENTS = "a,area,img,form,input,iframe,body script,body style"
 _UNSEEN = ["script", "style", "title"]
 _LEFT_OPEN_MAX = 5000
 _DEEP_BYTES = 20_000
+_NODES_MAX = 400_000  # of a tree, some 150 octets each
+_TAG = re.compile(rb"</?[A-Za-z][^\t\n\f\r />]*")
+_FORMATS = frozenset(b"a b big code em font i nobr s small strike strong tt u".split())
+_OPENING = [b"<%b " % name for name in sorted(_FORMATS)]
+# Lower case, and one blank for whatever may stand behind a tag's name.
+_FLAT = bytes.maketrans(bytes(range(65, 91)) + b"\t\n\f\r/>", bytes(range(97, 123)) + b"      ")
+_MARKERS = frozenset(b"applet button caption marquee object select table td template th".split())
 # A block's text stands on lines of its own: a line break goes before what ends a block.
 _BLOCK_END = re.compile(
     r"<(?=[bhBH][rR]\b|/(?:[pPhH]|[dD][dilDILT]|[tT][abdhrABDHR]|[lL][iI]|[uUoO][lL]))"
@@ -47,7 +55,7 @@ def read(html: str | bytes, *, links: int = MAX_LINKS, apart: bool = True) -> Pa
     one word, and a title outside of the head may be among them. Else it is as it is shown.
     """
     markup = html if isinstance(html, bytes) else html.encode("utf-8", "ignore")
-    tree = LexborHTMLParser(_shallow(markup))
+    tree = LexborHTMLParser(_bounded(markup))
     nodes = _SELECTOR.find(_ELEMENTS, tree.root) if tree.root else []
     tags = [node.tag or "" for node in nodes]
     anchors = [n for n, tag in zip(nodes, tags, strict=True) if tag in {"a", "area"}]
@@ -67,13 +75,51 @@ def to_text(html: str) -> str:
     return "\n".join([line for line in lines if line])
 
 
-def _shallow(markup: bytes) -> bytes:
-    """The page, or where it leaves thousands of elements open, the beginning of it: the time to
-    parse grows with the square of the depth."""
-    if len(markup) <= _DEEP_BYTES:
+def _bounded(markup: bytes) -> bytes:
+    """The page, or the beginning of it that makes a tree of bounded size and depth."""
+    tags = markup.count(b"<")
+    if tags >= _LEFT_OPEN_MAX and len(markup) > _DEEP_BYTES and _left_open(markup) > _LEFT_OPEN_MAX:
+        return markup[:_DEEP_BYTES]  # the time to parse grows with the square of the depth
+    if tags * (tags - markup.count(b"</")) <= _NODES_MAX:
         return markup
-    left_open = markup.count(b"<") - 2 * markup.count(b"</")
-    return markup if left_open < _LEFT_OPEN_MAX else markup[:_DEEP_BYTES]
+    flat = markup.translate(_FLAT)
+    if tags * sum(map(flat.count, _OPENING)) <= _NODES_MAX:
+        return markup
+    return markup[: _affordable(markup)]
+
+
+def _left_open(markup: bytes) -> int:
+    """How many elements no end tag of their own name closes."""
+    names = Counter(name.lower() for name in _TAG.findall(markup))
+    return sum(
+        max(0, count - names[b"</" + name[1:]])
+        for name, count in names.items()
+        if not name.startswith(b"</")
+    )
+
+
+def _affordable(markup: bytes) -> int:
+    """Where the tree would get too large: formatting elements that were left open are opened again
+    in every paragraph that follows (HTML §13.2.4.3), so n of them and m paragraphs make n·m nodes.
+
+    An end tag takes back one of its name, but none from before the last cell, button or object,
+    where it means nothing. So at least as many are counted as a parser would keep.
+    """
+    since: Counter[bytes] = Counter()
+    before = nodes = 0
+    for match in _TAG.finditer(markup):
+        name = match[0].lower()
+        if name[1:] in _MARKERS:
+            before += since.total()
+            since.clear()
+        elif name[1:] in _FORMATS:
+            since[name[1:]] += 1
+        elif name[2:] in _FORMATS and since[name[2:]]:
+            since[name[2:]] -= 1
+        nodes += 1 + before + since.total()
+        if nodes > _NODES_MAX:
+            return match.start()
+    return len(markup)
 
 
 def _links(anchors: Sequence[LexborNode]) -> list[Link]:

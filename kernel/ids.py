@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,6 +12,7 @@ _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _VARIANTS = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range(16)}
 _RANDOM_BITS = 62
 _DRAWN_OCTETS = 4096  # a system call for each id costs more than the id
+_WRITTEN = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _last_ms = 0
 _counter = 0
 _drawn = b""
@@ -64,6 +66,16 @@ def named(namespace: bytes, name: str) -> str:
     digits = hashlib.sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def canonical(text: str) -> str:
+    """A UUID that came from outside, in lower case (RFC 9562 §4). Raises ValueError.
+
+    `uuid.UUID` takes braces, `urn:uuid:` and hyphens anywhere: other readers of ids do not.
+    """
+    if not _WRITTEN.fullmatch(text):
+        raise ValueError(f"{text[:50]!r} is not an id")
+    return text.lower()
 
 
 def time_of(identifier: UUID) -> datetime:

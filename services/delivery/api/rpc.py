@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
-from uuid import UUID
 
 import grpc
 import grpc.aio
@@ -12,6 +11,7 @@ from contracts.delivery.v1 import delivery_service_pb2 as pb
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServicer
 from kernel.database import Database
 from kernel.errors import Unavailable
+from kernel.ids import canonical
 from services.delivery.domain.started import Key
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
@@ -54,7 +54,7 @@ class DeliveryService(DeliveryServiceServicer):
     ) -> pb.GetAttemptsResponse:
         if len(request.keys) > KEYS_MAX:
             raise ValueError(f"at most {KEYS_MAX} keys")
-        keys = [Key(identifier(key.message_id), key.attempt) for key in request.keys]
+        keys = [Key(canonical(key.message_id), key.attempt) for key in request.keys]
         async with self._engine.transaction() as tx:
             return pb.GetAttemptsResponse(attempts=await self._journal.find(tx, keys))
 
@@ -62,15 +62,15 @@ class DeliveryService(DeliveryServiceServicer):
     async def ListSandboxMessages(  # noqa: N802
         self, request: pb.ListSandboxMessagesRequest, context: Context
     ) -> pb.ListSandboxMessagesResponse:
-        tenant_id = identifier(request.tenant_id)
-        after, before = (one and identifier(one) for one in (request.after, request.before))
+        tenant_id = canonical(request.tenant_id)
+        after, before = (one and canonical(one) for one in (request.after, request.before))
         async with self._api.transaction(tenant_id=tenant_id) as tx:
             found, more = await self._sandbox.list(
                 tx,
                 limit=request.limit,
                 after=after,
                 before=before,
-                recipient=request.recipient,
+                recipient=words(request.recipient),
             )
         return pb.ListSandboxMessagesResponse(messages=found, has_more=more)
 
@@ -78,17 +78,16 @@ class DeliveryService(DeliveryServiceServicer):
     async def GetSandboxMessage(  # noqa: N802
         self, request: pb.GetSandboxMessageRequest, context: Context
     ) -> pb.GetSandboxMessageResponse:
-        tenant_id, message_id = identifier(request.tenant_id), identifier(request.id)
+        tenant_id, message_id = canonical(request.tenant_id), canonical(request.id)
         async with self._api.transaction(tenant_id=tenant_id) as tx:
             found = await self._sandbox.get(tx, message_id)
         if found is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "no such sandbox message")
+            await context.abort(grpc.StatusCode.NOT_FOUND, "the sandbox message")
         return pb.GetSandboxMessageResponse(message=found)
 
 
-def identifier(text: str) -> str:
-    """Raises ValueError for what is no UUID."""
-    try:
-        return str(UUID(text))
-    except ValueError:
-        raise ValueError(f"{text[:50]!r} is not an id") from None
+def words(text: str) -> str:
+    """What the database takes as text. Raises ValueError."""
+    if "\0" in text:
+        raise ValueError("recipient holds a NUL")
+    return text

@@ -1,14 +1,16 @@
 """What every request has: a tenant, ids, a page."""
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from functools import wraps
 from typing import Any, TypeVar
-from uuid import UUID
 
 import grpc
 import grpc.aio
 
+from kernel import times
 from kernel.errors import Unavailable
+from kernel.ids import canonical
 
 S = TypeVar("S")
 Q = TypeVar("Q")
@@ -36,7 +38,7 @@ def not_found(what: str) -> Wrong:
 def identifier(text: str, what: str) -> str:
     """A UUID in its canonical form; what is none cannot be found."""
     try:
-        return str(UUID(text))
+        return canonical(text)
     except ValueError as error:
         raise not_found(what) from error
 
@@ -44,16 +46,31 @@ def identifier(text: str, what: str) -> str:
 def cursor(text: str, name: str) -> str:
     """An id to page from, in its canonical form; empty where there is none."""
     try:
-        return str(UUID(text.removeprefix("evt_"))) if text else ""
+        return canonical(text.removeprefix("evt_")) if text else ""
     except ValueError as error:
         raise Wrong(f"{name} is not an id") from error
 
 
 def tenant(request: Any) -> str:  # noqa: ANN401 - any request
     try:
-        return str(UUID(request.tenant_id))
+        return canonical(request.tenant_id)
     except ValueError as error:
         raise Wrong("tenant_id is not an id") from error
+
+
+def words(text: str, name: str) -> str:
+    """Of a filter: what the database takes as text."""
+    if "\0" in text:
+        raise Wrong(f"{name} holds a NUL")
+    return text
+
+
+def moment(request: Any, name: str) -> datetime | None:  # noqa: ANN401
+    """A field of the request that is a time; None where it is not set."""
+    try:
+        return times.of(getattr(request, name)) if request.HasField(name) else None
+    except ValueError as error:
+        raise Wrong(f"{name}: {error}") from error
 
 
 def limit(request: Any) -> int:  # noqa: ANN401

@@ -1,6 +1,5 @@
 """Emails, their timelines, and what is not closed."""
 
-from datetime import UTC
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
@@ -18,7 +17,17 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Database
-from services.events.api.asking import Context, Wrong, answering, cursor, identifier, limit, tenant
+from services.events.api.asking import (
+    Context,
+    Wrong,
+    answering,
+    cursor,
+    identifier,
+    limit,
+    moment,
+    tenant,
+    words,
+)
 from services.events.domain.calls import public_id
 from services.events.domain.catalogue import data_of, type_of
 from services.events.domain.facts import Kind, Rank, is_scheduled
@@ -80,11 +89,11 @@ def filters(request: ListEmailsRequest) -> lists.Wanted:
         after=cursor(request.after, "after"),
         before=cursor(request.before, "before"),
         rank=STATUSES[request.status] if request.status else None,
-        to=request.to.lower(),
-        tag=request.tag,
-        domain=request.domain.lower(),
-        since=request.since.ToDatetime(UTC) if request.HasField("since") else None,
-        until=request.until.ToDatetime(UTC) if request.HasField("until") else None,
+        to=words(request.to, "to").lower(),
+        tag=words(request.tag, "tag"),
+        domain=words(request.domain, "domain").lower(),
+        since=moment(request, "since"),
+        until=moment(request, "until"),
     )
 
 

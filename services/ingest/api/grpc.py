@@ -1,7 +1,6 @@
 """The gRPC door: the same validator, the same group commit, other words."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC
 from functools import wraps
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import unquote
@@ -20,7 +19,7 @@ from contracts.ingest.v1.email_service_pb2_grpc import (
     EmailServiceServicer,
     add_EmailServiceServicer_to_server,
 )
-from kernel import auth, clock
+from kernel import auth, clock, times
 from kernel.crypto import sha256
 from kernel.errors import BadSetting
 from kernel.telemetry import traceparent_of
@@ -242,8 +241,8 @@ def _attachment(one: StoredAttachment) -> Attachment:
 
 def _time(stamp: Timestamp) -> str:
     try:
-        return iso(stamp.ToDatetime(UTC))
-    except (ValueError, OverflowError) as error:
+        return iso(times.of(stamp))
+    except ValueError as error:
         detail = f"scheduled_at: {error}"
         raise invalid([Fault("#/scheduled_at", "invalid_time", detail)]) from None
 

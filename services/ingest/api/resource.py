@@ -4,20 +4,21 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
-from uuid import UUID
 
 import msgspec
 from fastapi import Query, Response
 from fastapi import Request as Incoming
+from fastapi.dependencies.models import Dependant
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kernel import auth
+from kernel import auth, times
 from kernel.errors import Unavailable
+from kernel.ids import canonical
 from services.ingest.api import answers
 from services.ingest.api.gate import Caller, Gate, within
 from services.ingest.api.http import Request, body_of
-from services.ingest.domain.pointers import problem_of
-from services.ingest.domain.problem import Problem, not_found, unavailable
+from services.ingest.domain.pointers import decoded
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 
 T = TypeVar("T")
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=100, description="of the page")]
@@ -43,7 +44,28 @@ class Admission:
         )
         incoming.scope["state"]["obm_headers"] += answers.quota_headers(quota)
         within(quota)
+        check_names(incoming)
         return caller
+
+
+def check_names(incoming: Incoming) -> None:
+    """What is no parameter of the route is mistyped, and NUL is in no name. Raises Problem."""
+    if "\0" in incoming.scope["path"] or "\0" in "".join(incoming.query_params.values()):
+        raise invalid([Fault("#", "invalid", "a path and its parameters hold no NUL")])
+    if not incoming.query_params:
+        return
+    known = query_names(incoming.scope["route"].dependant)
+    if unknown := sorted(incoming.query_params.keys() - known):
+        shown = unknown[0][:80]
+        raise invalid(
+            [Fault(f"#/query/{shown}", "unknown_field", f"there is no parameter {shown}")]
+        )
+
+
+def query_names(route: Dependant) -> set[str]:
+    """The parameters of a route, and of what it depends on."""
+    names = {field.alias for field in route.query_params}
+    return names.union(*(query_names(part) for part in route.dependencies))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +89,7 @@ async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
     """The body in its shape. Raises Problem."""
     request = request_of(incoming)
     request.check_json()
-    try:
-        return decode(await body_of(request, incoming.receive))
-    except msgspec.DecodeError as error:
-        raise problem_of(error) from None
+    return decoded(decode, await body_of(request, incoming.receive))
 
 
 async def asked(question: Awaitable[T]) -> T:
@@ -99,7 +118,7 @@ def deleted(kind: str, identifier: str) -> Response:
 def known_id(text: str, what: str) -> str:
     """The UUID in its usual spelling. Raises Problem: what is none names nothing."""
     try:
-        return str(UUID(text))
+        return canonical(text)
     except ValueError:
         raise not_found(what) from None
 
@@ -120,11 +139,11 @@ def timestamp(text: str, what: str) -> Timestamp | None:
     if not text:
         return None
     try:
-        when = datetime.fromisoformat(text.replace(" ", "+"))
-    except ValueError:
-        raise Problem(422, "validation_error", detail=f"{what} is not an ISO 8601 time") from None
-    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when
-    return Timestamp(seconds=int(when.timestamp()))
+        moment = times.read(text.replace(" ", "+"))
+    except ValueError as error:
+        fault = Fault(f"#/{what}", "invalid_time", f"{what}: {error}")
+        raise invalid([fault]) from None
+    return Timestamp(seconds=int(moment.timestamp()))
 
 
 def shape(kind: Any, description: str) -> dict[str, Any]:  # noqa: ANN401 - any type msgspec knows

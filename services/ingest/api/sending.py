@@ -14,7 +14,7 @@ from services.ingest.api.gate import Caller
 from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of, check_size
 from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import decode_batch, decode_email
-from services.ingest.domain.pointers import problem_of
+from services.ingest.domain.pointers import decoded
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.domain.reserved import Allowed
 
@@ -92,20 +92,14 @@ class Sending:
     def read(self, body: bytes, *, test: bool) -> Draft:
         """Raises Problem."""
         check_size(len(body))
-        try:
-            email = decode_email(body)
-        except msgspec.DecodeError as error:
-            raise problem_of(error) from None
+        email = decoded(decode_email, body)
         return draft(email, clock.now(), test=test, allowed=self._reserved_allowed)
 
     def read_batch(
         self, body: bytes, *, test: bool, permissive: bool
     ) -> tuple[list[Draft], list[Fault]]:
         """The valid ones, and what is wrong with the others. Raises Problem."""
-        try:
-            items = decode_batch(body)
-        except msgspec.DecodeError as error:
-            raise problem_of(error) from None
+        items = decoded(decode_batch, body)
         return collect(
             len(items), lambda index: self.read(bytes(items[index]), test=test), permissive
         )
@@ -159,7 +153,7 @@ def _idempotency(key: str | None, route: str, body: bytes) -> Idempotency | None
 
 def fingerprint(body: bytes) -> bytes:
     """SHA-256 of the request whatever the order of its fields and its white space."""
-    return sha256(msgspec.json.encode(msgspec.json.decode(body), order="deterministic"))
+    return sha256(msgspec.json.encode(decoded(msgspec.json.decode, body), order="deterministic"))
 
 
 def _too_many(detail: str) -> Problem:

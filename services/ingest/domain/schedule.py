@@ -1,15 +1,21 @@
 """When an email is to leave: ISO 8601, or the few words that people type into Resend's SDKs."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+
+from kernel import times
 
 AHEAD_MAX = timedelta(days=30)
 _UNITS = {
     "second": 1, "sec": 1, "s": 1, "minute": 60, "min": 60, "m": 60, "hour": 3600, "hr": 3600,
     "h": 3600, "day": 86_400, "d": 86_400, "week": 604_800, "w": 604_800,
 }  # fmt: skip
-_IN = re.compile(r"in\s+(an?|\d{1,7})\s*([a-z]+?)s?", re.IGNORECASE)
-_NEEDED = "give an ISO 8601 time such as 2030-01-31T09:00:00Z, or 'in 10 min'"
+_IN = re.compile(r"in\s+(an?|[0-9]{1,7})\s*([a-z]+?)s?", re.IGNORECASE)
+_DAY = re.compile(
+    r"(today|tomorrow)(?:\s+at\s+([0-9]{1,2})(?::([0-9]{2}))?\s*(am|pm)?)?", re.IGNORECASE
+)
+_NEEDED = "give an ISO 8601 time such as 2030-01-31T09:00:00Z, 'in 10 min' or 'tomorrow at 9am'"
+_FAR = f"scheduled_at is more than {AHEAD_MAX.days} days ahead"
 
 
 class BadTime(ValueError):
@@ -21,29 +27,55 @@ def when(text: str, now: datetime) -> datetime | None:
 
     Raises BadTime.
     """
-    moment = _spoken(text.strip(), now) or _iso(text.strip())
+    given = text.strip()
+    moment = _relative(given, now) or _on_a_day(given, now) or _iso(given)
     if moment - now > AHEAD_MAX:
-        raise BadTime(f"scheduled_at is more than {AHEAD_MAX.days} days ahead")
+        raise BadTime(_FAR)
     return moment if moment > now else None
 
 
-def _spoken(text: str, now: datetime) -> datetime | None:
-    if text.lower() == "tomorrow":
-        return now + timedelta(days=1)
+def _relative(text: str, now: datetime) -> datetime | None:
     match = _IN.fullmatch(text)
-    seconds = _UNITS.get(match[2].lower()) if match else None
-    if match is None or seconds is None:
+    unit_s = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit_s is None:
         return None
-    count = 1 if match[1].lower() in {"a", "an"} else int(match[1])
-    return now + timedelta(seconds=count * seconds)
+    seconds = unit_s * (1 if match[1].lower() in {"a", "an"} else int(match[1]))
+    if seconds > AHEAD_MAX.total_seconds():  # before it is a date: those end with the year 9999
+        raise BadTime(_FAR)
+    return now + timedelta(seconds=seconds)
+
+
+def _on_a_day(text: str, now: datetime) -> datetime | None:
+    """`tomorrow` is this time of the day, `tomorrow at 9am` and `today at 17:30` are in UTC."""
+    match = _DAY.fullmatch(text)
+    if match is None:
+        return None
+    day = now + timedelta(days=match[1].lower() == "tomorrow")
+    if match[2] is None:
+        return day
+    return datetime.combine(day.date(), _clock(match, text), UTC)
+
+
+def _clock(match: re.Match[str], text: str) -> time:
+    hour, minute, half = int(match[2]), int(match[3] or 0), (match[4] or "").lower()
+    if half and not 1 <= hour <= 12:
+        raise _no_time(text)
+    if half:
+        hour = hour % 12 + (12 if half == "pm" else 0)
+    try:
+        return time(hour, minute)
+    except ValueError:
+        raise _no_time(text) from None
 
 
 def _iso(text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text)
+        return times.read(text)
+    except times.Outside as error:
+        raise BadTime(f"scheduled_at: {error}; {_NEEDED}; at most 30 days ahead") from None
     except ValueError:
-        raise BadTime(f"scheduled_at {text[:60]!r} is not a time: {_NEEDED}") from None
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise BadTime(f"scheduled_at {text[:60]!r} is no time of ours: {_NEEDED}") from None
+        raise _no_time(text) from None
+
+
+def _no_time(text: str) -> BadTime:
+    return BadTime(f"scheduled_at {text[:60]!r} is not a time: {_NEEDED}")

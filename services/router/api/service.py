@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from uuid import UUID
 
 import grpc
 import grpc.aio
@@ -16,6 +15,7 @@ from kernel import clock
 from kernel.backoff import Health
 from kernel.database import Database, Transaction
 from kernel.errors import Unavailable
+from kernel.ids import canonical
 from kernel.outbox import Entry, Outbox
 from kernel.table import Table
 from kernel.topics import encode
@@ -53,7 +53,7 @@ class RouterService(RouterServiceServicer):
     ) -> pb.GetStatesResponse:
         async with answered(context):
             ids = uuids(request.message_ids)
-            async with self.api.transaction(tenant_id=uuid(request.tenant_id)) as tx:
+            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
                 seen = await requests.states(tx, request.tenant_id, ids)
             return pb.GetStatesResponse(states=[answering.state(row) for row in seen])
         raise AssertionError("aborted")
@@ -104,7 +104,7 @@ class RouterService(RouterServiceServicer):
     ) -> pb.ReleaseResponse:
         async with answered(context):
             ids = uuids(request.message_ids)
-            async with self.api.transaction(tenant_id=uuid(request.tenant_id)) as tx:
+            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
                 released = await requests.release(tx, request.tenant_id, ids)
                 await self.waker.work(tx, names=True)
             return pb.ReleaseResponse(
@@ -117,9 +117,9 @@ class RouterService(RouterServiceServicer):
     ) -> pb.ListLanesResponse:
         async with answered(context):
             limit = page(request.limit)
-            async with self.api.transaction(tenant_id=uuid(request.tenant_id)) as tx:
+            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
                 found = await requests.lanes_of(
-                    tx, request.tenant_id, after=request.after, limit=limit + 1
+                    tx, request.tenant_id, after=words(request.after, "after"), limit=limit + 1
                 )
             return pb.ListLanesResponse(
                 lanes=[answering.lane(row) for row in found[:limit]], has_more=len(found) > limit
@@ -134,7 +134,7 @@ class RouterService(RouterServiceServicer):
         async with answered(context):
             limit = page(request.limit)
             uuids([cursor for cursor in (request.after, request.before) if cursor])
-            async with self.api.transaction(tenant_id=uuid(request.tenant_id)) as tx:
+            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
                 found = await suppressions.find(
                     tx,
                     request.tenant_id,
@@ -156,11 +156,11 @@ class RouterService(RouterServiceServicer):
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> pb.AddSuppressionsResponse:
         async with answered(context):
-            async with self.api.transaction(tenant_id=uuid(request.tenant_id)) as tx:
+            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
                 rows = await suppressions.add(
                     tx,
                     request.tenant_id,
-                    request.addresses[:IDS_MAX],
+                    [words(one, "addresses") for one in request.addresses[:IDS_MAX]],
                     origin=request.origin or "manual",
                 )
             return pb.AddSuppressionsResponse(
@@ -174,7 +174,7 @@ class RouterService(RouterServiceServicer):
         context: "grpc.aio.ServicerContext[object, object]",
     ) -> pb.RemoveSuppressionsResponse:
         async with answered(context):
-            async with self.api.transaction(tenant_id=uuid(request.tenant_id)) as tx:
+            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
                 rows = await suppressions.remove(tx, request.tenant_id, request.addresses[:IDS_MAX])
             return pb.RemoveSuppressionsResponse(
                 removed=[answering.suppression(row) for row in rows]
@@ -225,19 +225,21 @@ async def answered(context: "grpc.aio.ServicerContext[object, object]") -> Async
         await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
 
 
-def uuid(text: str) -> str:
-    """Raises ValueError."""
-    return str(UUID(text))
+def words(text: str, name: str) -> str:
+    """What the database takes as text. Raises ValueError."""
+    if "\0" in text:
+        raise ValueError(f"{name} holds a NUL")
+    return text
 
 
 def uuids(texts: Sequence[str]) -> list[str]:
     if len(texts) > IDS_MAX:
         raise ValueError(f"at most {IDS_MAX} ids in one request")
-    return [uuid(text) for text in texts]
+    return [canonical(text) for text in texts]
 
 
 def check_owner(tenant_id: str, tenants: Sequence[str]) -> None:
-    uuid(tenant_id)
+    canonical(tenant_id)
     if any(one != tenant_id for one in tenants):
         raise ValueError("an envelope is another tenant's")
 

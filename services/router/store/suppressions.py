@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -193,7 +192,7 @@ async def forget_feedback(tx: Transaction) -> int:
 
 def is_uuid(text: str) -> bool:
     try:
-        UUID(text)
+        ids.canonical(text)
     except ValueError:
         return False
     return True

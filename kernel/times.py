@@ -1,0 +1,51 @@
+"""Times as strangers write them, ISO 8601 and RFC 3339, within bounds that every part can hold."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+# Ids hold milliseconds since 1970, protobuf and JavaScript end with the year 9999. A day is left at
+# the end for those who show a time in another zone.
+FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+LAST = datetime(9999, 12, 30, 23, 59, 59, tzinfo=UTC)
+CHARS_MAX = 64
+
+_ZULU = re.compile("[zZ]$")
+
+
+class Outside(ValueError):
+    """A time, but not one that is to be calculated with."""
+
+
+def read(text: str) -> datetime:
+    """The moment, in UTC; without a zone it is UTC. Raises ValueError."""
+    if len(text) > CHARS_MAX or not text.isascii():
+        raise ValueError("it is not an ISO 8601 time")
+    try:
+        moment = datetime.fromisoformat(_ZULU.sub("+00:00", text.strip()))  # RFC 3339 §5.6
+    except ValueError:
+        raise ValueError("it is not an ISO 8601 time") from None
+    return within(moment)
+
+
+def within(moment: datetime) -> datetime:
+    """In UTC. Raises ValueError for what is out of bounds, before anybody calculates with it."""
+    try:
+        aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise Outside(_OUTSIDE) from None
+    if not FIRST <= aware <= LAST:
+        raise Outside(_OUTSIDE)
+    return aware
+
+
+def of(stamp: Timestamp) -> datetime:
+    """The moment of a protobuf, in UTC. Raises ValueError."""
+    inside = FIRST.timestamp() <= stamp.seconds <= LAST.timestamp()
+    if not inside or not 0 <= stamp.nanos < 1_000_000_000:
+        raise Outside(_OUTSIDE)
+    return FIRST + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+
+
+_OUTSIDE = f"it is not between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}"

@@ -1,0 +1,76 @@
+"""Times of strangers are read within bounds, before anybody calculates with them."""
+
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kernel import times
+from kernel.ids import canonical
+
+MOMENT = datetime(2030, 1, 31, 9, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2030-01-31T09:30:00Z",
+        "2030-01-31T09:30:00z",
+        "2030-01-31T10:30:00+01:00",
+        "2030-01-31 09:30",
+        " 2030-01-31T09:30:00Z ",
+    ],
+)
+def test_a_time_is_read_in_utc(text: str) -> None:
+    assert times.read(text) == MOMENT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0001-01-01",
+        "0001-01-01T00:00:00+01:00",
+        "1960-01-01",
+        "9999-12-31T23:59:59-23:59",
+        "9999-12-31T23:59:59+23:59",
+    ],
+)
+def test_a_time_that_nobody_can_calculate_with_is_refused(text: str) -> None:
+    with pytest.raises(times.Outside):
+        times.read(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "2030-13-01", "2030-01-31T25:00Z", "x" * 10_000, "\0"]
+)
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="ISO 8601"):
+        times.read(text)
+
+
+@pytest.mark.parametrize("seconds", [-1, 253_402_300_800, 2**62])
+def test_a_protobuf_out_of_bounds_is_refused(seconds: int) -> None:
+    with pytest.raises(times.Outside):
+        times.of(Timestamp(seconds=seconds))
+
+
+def test_an_id_has_one_spelling() -> None:
+    assert canonical("019AB000-0000-7000-8000-000000000000") == (
+        "019ab000-0000-7000-8000-000000000000"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "urn:uuid:019ab000-0000-7000-8000-000000000000",
+        "{019ab000-0000-7000-8000-000000000000}",
+        "019ab000000070008000000000000000",
+        "019ab000-0000-7000-8000-000000000000\n",
+        "",
+        "x" * 100_000,
+    ],
+)
+def test_another_spelling_of_an_id_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="is not an id"):
+        canonical(text)

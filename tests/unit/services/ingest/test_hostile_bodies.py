@@ -1,0 +1,39 @@
+"""Bodies that no client means to send: each a problem with words, none an error of ours."""
+
+import msgspec
+import pytest
+
+from services.ingest.domain.email import decode_batch, decode_email
+from services.ingest.domain.pointers import decoded
+from services.ingest.domain.problem import Problem
+
+DEEP = b"[" * 100_000
+NO_JSON = {
+    "not UTF-8": b'{"subject": "gr\xfc\xdfe"}',
+    "a lone surrogate in UTF-8": b'{"subject": "\xed\xa0\x80"}',
+    "deep": DEEP,
+    "deep in a field": b'{"x": ' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"}",
+    "nothing": b"",
+    "cut off": b'{"from": "a',
+    "UTF-16": '{"from": "a@example.com"}'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("decode", [decode_email, decode_batch, msgspec.json.decode])
+@pytest.mark.parametrize("name", NO_JSON)
+def test_what_is_no_json_is_a_problem_of_the_client(name: str, decode: object) -> None:
+    with pytest.raises(Problem) as refused:
+        decoded(decode, NO_JSON[name])  # type: ignore[arg-type]
+
+    assert refused.value.status in (400, 422)
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    assert decoded(msgspec.json.decode, b"\xef\xbb\xbf{}") == {}
+
+
+def test_a_field_that_nobody_knows_is_told_and_not_sent_back_whole() -> None:
+    with pytest.raises(Problem) as refused:
+        decoded(decode_email, b'{"' + b"x" * 1_000_000 + b'": 1}')
+
+    assert len(str(refused.value)) < 2_000

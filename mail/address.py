@@ -52,6 +52,10 @@ _QUOTED_SAFELY = r'"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\[ -~]
 _WRITABLE = re.compile(rf"(?:[{_ATEXT}.{_UTF8}]+|{_QUOTED_SAFELY})@[A-Za-z0-9.-]+").fullmatch
 _PHRASE_SAFE = re.compile(rf"[{_ATEXT}]+(?:[ ][{_ATEXT}]+)*")
 _BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+# Controls, ends of lines, halves of pairs, and the overrides and isolates of direction (UAX #9).
+_HIDDEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
 # Joiners spell names in Indic scripts, Persian and emoji.
 _JOINERS = frozenset("\u200c\u200d")
 _MAX_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle brackets
@@ -65,8 +69,10 @@ def parse(text: str) -> Mailbox:
 
     Raises AddressError with the reason.
     """
+    if len(text) > _MAX_ADDRESS or "--" in text or "=?" in text:  # before any pattern looks at it
+        return _parse_slowly(text)
     match = _NAMED(text) if text.endswith(">") else _PLAIN(text)
-    if match is None or len(text) > _MAX_ADDRESS or "--" in text or "=?" in text:
+    if match is None:
         return _parse_slowly(text)
     return Mailbox(match[1], match[2], match[3].lower())
 
@@ -74,7 +80,7 @@ def parse(text: str) -> Mailbox:
 def _parse_slowly(text: str) -> Mailbox:
     if len(text) > 2000:
         raise AddressError("the address is too long")
-    _refuse_controls(text)
+    _refuse_hidden(text)
     stripped = text.strip(" ")
     if not stripped:
         raise AddressError(f"the address is empty: {_NEEDED}")
@@ -82,11 +88,20 @@ def _parse_slowly(text: str) -> Mailbox:
         display, addr_spec = _split_angle(stripped)
     else:
         display, addr_spec = "", stripped
+    _refuse_controls(addr_spec)
     local, domain_part = _split_addr_spec(addr_spec)
     mailbox = Mailbox(display, _check_local(local), _check_domain(domain_part))
     if len(canonical(mailbox).address.encode("utf-8")) > _MAX_ADDRESS:
         raise AddressError(f"the address is longer than {_MAX_ADDRESS} octets")
     return mailbox
+
+
+def _refuse_hidden(phrase: str) -> None:
+    """A name for people may have any character of any Unicode version, marks of direction too, but
+    none that ends a line or turns what follows it around."""
+    if match := _HIDDEN.search(phrase):
+        code = ord(match[0])
+        raise AddressError(f"control character U+{code:04X} is not allowed in an address")
 
 
 def _refuse_controls(text: str) -> None:
@@ -112,6 +127,7 @@ def _split_angle(text: str) -> tuple[str, str]:
     else:
         display = phrase
     display = unicodedata.normalize("NFC", words.decode(display))
+    _refuse_hidden(display)  # an encoded word may have hidden it
     return " ".join(display.split()), text[start + 1 : -1].strip(" ")
 
 
@@ -258,7 +274,7 @@ def _format_phrase(name: str) -> str:
         if not name.isprintable():
             raise AddressError("the display name has a control character")
         return name if _PHRASE_SAFE.fullmatch(name) else _quote(name)
-    _refuse_controls(name)
+    _refuse_hidden(name)
     return " ".join(words.encode(name, first=60))  # room for the name of the field
 
 

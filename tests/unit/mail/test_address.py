@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from base64 import b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,3 +157,52 @@ def test_whose_an_address_is_can_be_told_of_any_text(text: str, expected: str) -
 @pytest.mark.parametrize("text", ["ann@x.example", "Ann+label@x.example", "ANN+a+b@x.example"])
 def test_a_label_does_not_make_another_user(text: str) -> None:
     assert address.user_of(text) == "ann"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\U0001fa77 Shop",  # Unicode 15
+        "\U0001fae9 Shop",  # Unicode 16
+        "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",  # a flag, by tags
+        "\u05d7\u05e0\u05d5\u05ea\u200f Shop",
+        "\u0645\u062a\u062c\u0631\u061c\u200e Shop",
+    ],
+)
+def test_a_name_may_have_any_character_of_any_unicode_version(name: str) -> None:
+    assert address.parse(f"{name} <shop@example.com>").display_name == name
+
+
+@pytest.mark.parametrize("override", "\u202a\u202e\u2066\u2069\u2028\ufeff")
+def test_a_name_may_not_turn_around_what_follows(override: str) -> None:
+    with pytest.raises(AddressError, match="control character"):
+        address.parse(f"Bank{override} <shop@example.com>")
+
+
+def test_an_encoded_name_hides_no_override() -> None:
+    encoded = b64encode("Bank\u202e".encode()).decode()
+    with pytest.raises(AddressError, match="control character"):
+        address.parse(f"=?utf-8?b?{encoded}?= <shop@example.com>")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a@" + "1." * 20_000,
+        "a@" + "a." * 20_000,
+        "a" * 40_000 + "@b.example",
+        "a " * 9_999 + "<a@b.c>",
+    ],
+)
+def test_a_long_address_is_refused_before_any_pattern_looks_at_it(text: str) -> None:
+    code = (
+        "import resource, sys\n"
+        "from mail.address import AddressError, parse\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (3, 3))\n"  # of seconds; it took 16
+        "try: parse(sys.stdin.read())\n"
+        "except AddressError: print('refused')\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
+
+    assert done.stdout == "refused\n"

@@ -180,7 +180,7 @@ def _apart(fields: Fields) -> list[Fields]:
 def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> Failure:
     recipient = _recipient(group)
     status = _status(message.text_of(group.get("status", b"")))
-    diagnostic = _typed(group.get("diagnostic-code", b""))
+    diagnostic = _typed(group.get("diagnostic-code", b"")) or _supplementary(group)
     action = message.text_of(group.get("action", b"")).partition(" ")[0].strip(" ;").lower()
     alone = len(recipients) == 1
     told = explained if alone else prose.about(explained, recipient, recipients)
@@ -203,6 +203,13 @@ def _typed(value: bytes) -> str:
     text = message.text_of(value)
     kind, semicolon, rest = text.partition(";")
     return (rest if semicolon and " " not in kind.strip() else text).strip()
+
+
+def _supplementary(group: dict[str, bytes]) -> str:
+    """Exchange's own field, as in `< #5.1.1 smtp;550 5.1.1 User unknown>`."""
+    text = message.text_of(group.get("x-supplementary-info", b"")).strip("<> ")
+    said = text.partition(";")[2]
+    return (said or text).strip()
 
 
 _STATUS = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")

@@ -177,3 +177,36 @@ def test_equal_refusals_count_as_one_text() -> None:
 def test_a_rule_of_an_unknown_class_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown class"):
         bounce.load_rules(RULES + "\n[[rule]]\nclass = 'x'\n[rule.patterns]\n'a' = 'a'\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "enhanced", "text", "name"),
+    [
+        (
+            554,
+            "5.7.1",
+            "<a@b.example>: Recipient address rejected: Access denied",
+            "policy_related",
+        ),
+        (
+            550,
+            "5.4.1",
+            "Recipient address rejected: Access denied. [x.example]",
+            "invalid_recipient",
+        ),
+        (
+            550,
+            "5.7.1",
+            "TRANSPORT.RULES.RejectMessage; the message was rejected by organization policy",
+            "policy_related",
+        ),
+    ],
+)
+def test_what_is_not_allowed_is_told_from_who_is_not_there(
+    code: int, enhanced: str, text: str, name: str
+) -> None:
+    verdict = bounce.classify(code, enhanced, text, command="RCPT")
+
+    assert verdict.name == name
+    assert verdict.action not in (Action.RETRY, Action.SLOW_DOWN)
+    assert bool(verdict.suppress_after) == (name == "invalid_recipient")

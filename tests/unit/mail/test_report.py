@@ -82,6 +82,19 @@ def test_a_delivery_status_names_recipient_status_and_diagnostic() -> None:
     assert failure.verdict.name == "invalid_recipient"
 
 
+def test_a_reason_that_stands_in_exchanges_own_field_alone_is_read() -> None:
+    head, _, tail = DSN.partition(b"Status: 5.1.1")
+    rest = tail.partition(b"User unknown\n")[2]
+    said = b"Status: 5.0.0\nX-Supplementary-Info: < #5.1.1 smtp;550 5.1.1 User unknown>\n"
+    bounce = head.replace(b"550 5.1.1", b"").replace(b"User unknown", b"") + said + rest
+
+    [failure] = report.parse(bounce).failures
+
+    assert (failure.code, failure.status) == (550, "5.1.1")
+    assert failure.diagnostic.endswith("User unknown")
+    assert failure.verdict.name == "invalid_recipient"
+
+
 def test_a_delay_is_not_a_failure() -> None:
     delayed = DSN.replace(b"Action: failed", b"Action: delayed").replace(b"5.1.1", b"4.4.1")
     assert report.parse(delayed).kind is Kind.DELAY

@@ -1,6 +1,7 @@
 """Internal gRPC: what one service asks another, with a deadline, and without waiting for ever."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from hmac import compare_digest
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -77,6 +78,8 @@ class Server:
     def __init__(self, address: str, token: str, *, grace_s: float = 1.0) -> None:
         self._address = address
         self._grace_s = grace_s
+        if not token:
+            raise BadSetting("RPC_TOKEN is empty: give all services the same long secret")
         interceptors: Sequence[grpc.aio.ServerInterceptor] = [_Token(token)]
         self.grpc = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
         try:
@@ -107,5 +110,6 @@ class _Token(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         details: grpc.HandlerCallDetails,
     ) -> Any:  # noqa: ANN401 - grpc's own handler types
-        shown = dict(details.invocation_metadata or ()).get(TOKEN_HEADER)
-        return await continuation(details) if shown == self._token else self._refuse
+        shown = str(dict(details.invocation_metadata or ()).get(TOKEN_HEADER, ""))
+        known = compare_digest(shown.encode(), self._token.encode())  # in constant time
+        return await continuation(details) if known else self._refuse

@@ -38,7 +38,10 @@ class Handlers:
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[Outcome]:
         """One read of the store; recipients of one email share its score."""
         envelopes = {event.envelope.content_ref: event.envelope for event in batch}
-        tenants = await self.tenants.fetch({each.tenant_id for each in envelopes.values()})
+        wanted = {each.tenant_id for each in envelopes.values()}
+        if not self.tenants.replayed.is_set() and not all(map(self.tenants.knows, wanted)):
+            raise Unavailable("the directory")  # what is unknown before its end is not gone
+        tenants = await self.tenants.fetch(wanted)
         sealed = await self.content.get_many(list(envelopes))
         opinions: dict[str, Opinion | None] = {}
         for count, (ref, body) in enumerate(zip(envelopes, sealed, strict=True), 1):

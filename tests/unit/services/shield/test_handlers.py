@@ -12,6 +12,7 @@ from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope, Message
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.content import Body, Found, Missing
 from kernel.crypto import Secrets, new_key, new_secret_key, seal
+from kernel.errors import Unavailable
 from kernel.outcome import Emit, Outcome, Park
 from kernel.stream import Record
 from kernel.table import Table
@@ -61,6 +62,7 @@ class Desk:
     def __init__(self, *, hold_score: float = 0) -> None:
         self.shelf = Shelf()
         self.tenants = Table(Tenant, NoKafka())
+        self.tenants.replayed.set()
         self.tenants.put(
             Tenant(
                 tenant_id="t1",
@@ -181,3 +183,15 @@ def test_a_tenants_own_threshold_decides() -> None:
     event = desk.accept(1, letter(text="Please confirm your billing details."))
     [outcome] = desk.screen(event)
     assert screened(outcome).verdict == HOLD
+
+
+def test_mail_waits_while_the_directory_is_replayed_and_its_tenant_is_not_known_yet() -> None:
+    desk = Desk()
+    desk.tenants.replayed.clear()
+    event = desk.accept(1, Content())
+    stranger = MessageAccepted.FromString(event.SerializeToString())
+    stranger.envelope.tenant_id = "t2"
+
+    asyncio.run(desk.handlers.on_accepted([event]))
+    with pytest.raises(Unavailable):
+        asyncio.run(desk.handlers.on_accepted([event, stranger]))

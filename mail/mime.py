@@ -9,8 +9,13 @@ import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from mimetypes import MimeTypes  # noqa: TID251 - here it is asked
 
 from mail import headers, message
+
+# Python's own table, whatever the machine has besides.
+_TYPES = MimeTypes(filenames=())
+TYPE_UNKNOWN = "application/octet-stream"
 
 _SAFE = bytes([9, 10, *range(32, 127)])
 _ASCII = bytes(range(128))
@@ -52,6 +57,12 @@ class Part:
 
     headers: tuple[bytes, ...]
     body: bytes
+
+
+def type_of(filename: str) -> str:
+    """The media type that a file's name says (RFC 6838); of octets where it says none."""
+    found, encoding = _TYPES.guess_type(filename[-255:].replace(":", "_"))
+    return TYPE_UNKNOWN if encoding or not found else found
 
 
 def text(subtype: str, content: str) -> Part:

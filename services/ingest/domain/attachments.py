@@ -9,7 +9,6 @@ from services.ingest.domain.email import Attachment, Buffer
 from services.ingest.domain.problem import Fault
 
 NUMBERS_MAX = 1024 * 1024  # octets as numbers cost thirty times their size
-TYPE_UNKNOWN = "application/octet-stream"
 
 
 def files(given: Sequence[Attachment], faults: list[Fault]) -> Iterator[StoredAttachment]:
@@ -18,7 +17,7 @@ def files(given: Sequence[Attachment], faults: list[Fault]) -> Iterator[StoredAt
         try:
             file = StoredAttachment(
                 filename=item.filename,
-                content_type=item.content_type or TYPE_UNKNOWN,
+                content_type=item.content_type or mime.type_of(item.filename),
                 content=octets(item.content),
                 content_id=(item.content_id or "").strip("<>"),
             )

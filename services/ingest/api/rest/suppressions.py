@@ -75,7 +75,9 @@ class Suppressions:
         return list(answer.suppressions)
 
     async def remove(self, caller: Caller, which: list[str]) -> list[Suppression]:
-        request = RemoveSuppressionsRequest(tenant_id=caller.tenant_id, addresses=which)
+        request = RemoveSuppressionsRequest(
+            tenant_id=caller.tenant_id, addresses=map(as_added, which)
+        )
         stub = self._router.stub
         answer = await self._router.ask(stub.RemoveSuppressions, request, deadline_s=2.0)
         return list(answer.removed)
@@ -85,7 +87,7 @@ class Suppressions:
     ) -> tuple[list[Suppression], bool]:
         request = ListSuppressionsRequest(
             tenant_id=caller.tenant_id, limit=which.limit, after=which.after,
-            before=which.before, address=email,
+            before=which.before, address=as_added(email),
         )  # fmt: skip
         answer = await self._router.ask(self._router.stub.ListSuppressions, request)
         return list(answer.suppressions), answer.has_more
@@ -184,6 +186,14 @@ def canonical(emails: list[str], pointer: str) -> list[str]:
     if faults:
         raise invalid(faults)
     return found
+
+
+def as_added(text: str) -> str:
+    """An address as it was spelled when it was added; what is none, an id perhaps, as it is."""
+    try:
+        return address.canonical(address.parse(text)).address if "@" in text else text
+    except AddressError:
+        return text
 
 
 def shown(one: Suppression) -> dict[str, object]:

@@ -1,0 +1,58 @@
+"""What ingest reads from its callers."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from kernel import ids, times
+from services.ingest.domain import attachments, email, pointers, schedule
+from services.ingest.domain.draft import draft
+from services.ingest.domain.problem import Problem
+
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
+
+
+def drafted(**given: object) -> object:
+    """A field of an email."""
+    whole = {"from": "a@x.example", "to": "b@x.example", "subject": "s", "text": "t", **given}
+    try:
+        return draft(msgspec.convert(whole, email.Email), NOW, test=True)
+    except (Problem, msgspec.ValidationError) as error:
+        raise ValueError(str(error)) from None
+
+
+def body(text: str) -> object:
+    try:
+        return pointers.decoded(email.decode_email, text.encode())
+    except Problem as problem:
+        raise ValueError(problem.detail) from None
+
+
+READERS = {
+    "scheduled_at": lambda text: schedule.when(text, NOW),
+    "time": times.read,
+    "id": ids.canonical,
+    "octets": attachments.octets,
+    "body": body,
+    "from": lambda text: drafted(**{"from": text}),
+    "to": lambda text: drafted(to=text),
+    "cc": lambda text: drafted(cc=[text]),
+    "reply_to": lambda text: drafted(reply_to=text),
+    "subject": lambda text: drafted(subject=text),
+    "html": lambda text: drafted(html=text),
+    "text": lambda text: drafted(text=text),
+    "header": lambda text: drafted(headers={"X-A": text}),
+    "header_name": lambda text: drafted(headers={text: "a"}),
+    "tag_name": lambda text: drafted(tags=[{"name": text}]),
+    "tag_value": lambda text: drafted(tags=[{"name": "a", "value": text}]),
+    "metadata": lambda text: drafted(metadata={"a": text}),
+    "metadata_name": lambda text: drafted(metadata={text: "a"}),
+    "filename": lambda text: drafted(attachments=[{"filename": text, "content": ""}]),
+    "content": lambda text: drafted(attachments=[{"filename": "a", "content": text}]),
+    "content_type": lambda text: drafted(
+        attachments=[{"filename": "a", "content": "", "content_type": text}]
+    ),
+    "content_id": lambda text: drafted(
+        attachments=[{"filename": "a", "content": "", "content_id": text}]
+    ),
+}

@@ -113,7 +113,7 @@ def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None
                     (message.id,),
                 ).fetchall()
             assert place == 0, "at rest it is sealed"
-            with pytest.raises(Refused, match="no such"):
+            with pytest.raises(Refused, match="sandbox message"):
                 await peer.ask(
                     stub.GetSandboxMessage,
                     pb.GetSandboxMessageRequest(tenant_id=uuid7_text(), id=message.id),

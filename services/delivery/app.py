@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_network
@@ -16,6 +17,7 @@ from kernel.backoff import Health
 from kernel.content import FIND_EVERY_S, ContentStore, find, open_store
 from kernel.crypto import Secrets
 from kernel.database import Database, check_roles
+from kernel.errors import Unavailable
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.rpc import Server
@@ -67,7 +69,8 @@ def create(settings: Settings) -> Service:
 
     async def close() -> None:
         sender.stop()
-        await house.worker.resign()
+        with suppress(Unavailable):  # its lease ends by itself
+            await house.worker.resign()
         await house.outbox.drain()
         await house.kafka.close()
         await house.database.close()

@@ -18,11 +18,12 @@ _LEFT_OPEN_MAX = 5000
 _DEEP_BYTES = 20_000
 _NODES_MAX = 400_000  # of a tree, some 150 octets each
 _TAG = re.compile(rb"</?[A-Za-z][^\t\n\f\r />]*")
-_FORMATS = frozenset(b"a b big code em font i nobr s small strike strong tt u".split())
-_OPENING = [b"<%b " % name for name in sorted(_FORMATS)]
+# Formatting elements but links, which end one another.
+_FORMATS = b"big code em font i nobr small strike strong b s tt u".split()
+_OPENING = [b"<%b " % name for name in _FORMATS]
+_FORMAT = re.compile(rb"<(/?)(?i:%b)(?=[\t\n\f\r />])" % b"|".join(_FORMATS))
 # Lower case, and one blank for whatever may stand behind a tag's name.
 _FLAT = bytes.maketrans(bytes(range(65, 91)) + b"\t\n\f\r/>", bytes(range(97, 123)) + b"      ")
-_MARKERS = frozenset(b"applet button caption marquee object select table td template th".split())
 # A block's text stands on lines of its own: a line break goes before what ends a block.
 _BLOCK_END = re.compile(
     r"<(?=[bhBH][rR]\b|/(?:[pPhH]|[dD][dilDILT]|[tT][abdhrABDHR]|[lL][iI]|[uUoO][lL]))"
@@ -76,7 +77,13 @@ def to_text(html: str) -> str:
 
 
 def _bounded(markup: bytes) -> bytes:
-    """The page, or the beginning of it that makes a tree of bounded size and depth."""
+    """The page such that its tree is of bounded size and depth.
+
+    A formatting element that is left open is opened again in every paragraph that follows (HTML
+    §13.2.4.3), so n of them and m paragraphs make n·m nodes. Which end tags count is known to a
+    parser only (not those in comments, attributes or other cells). So where there are many, they
+    become elements that nobody opens again; of links, one at most is open (§13.2.6.4.7).
+    """
     tags = markup.count(b"<")
     if tags >= _LEFT_OPEN_MAX and len(markup) > _DEEP_BYTES and _left_open(markup) > _LEFT_OPEN_MAX:
         return markup[:_DEEP_BYTES]  # the time to parse grows with the square of the depth
@@ -85,7 +92,7 @@ def _bounded(markup: bytes) -> bytes:
     flat = markup.translate(_FLAT)
     if tags * sum(map(flat.count, _OPENING)) <= _NODES_MAX:
         return markup
-    return markup[: _affordable(markup)]
+    return _FORMAT.sub(rb"<\1span", markup)
 
 
 def _left_open(markup: bytes) -> int:
@@ -96,30 +103,6 @@ def _left_open(markup: bytes) -> int:
         for name, count in names.items()
         if not name.startswith(b"</")
     )
-
-
-def _affordable(markup: bytes) -> int:
-    """Where the tree would get too large: formatting elements that were left open are opened again
-    in every paragraph that follows (HTML §13.2.4.3), so n of them and m paragraphs make n·m nodes.
-
-    An end tag takes back one of its name, but none from before the last cell, button or object,
-    where it means nothing. So at least as many are counted as a parser would keep.
-    """
-    since: Counter[bytes] = Counter()
-    before = nodes = 0
-    for match in _TAG.finditer(markup):
-        name = match[0].lower()
-        if name[1:] in _MARKERS:
-            before += since.total()
-            since.clear()
-        elif name[1:] in _FORMATS:
-            since[name[1:]] += 1
-        elif name[2:] in _FORMATS and since[name[2:]]:
-            since[name[2:]] -= 1
-        nodes += 1 + before + since.total()
-        if nodes > _NODES_MAX:
-            return match.start()
-    return len(markup)
 
 
 def _links(anchors: Sequence[LexborNode]) -> list[Link]:

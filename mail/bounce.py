@@ -2,7 +2,11 @@
 
 Rules are data (bounce_rules.toml), tried in their order; the first that matches names the class,
 and the class decides the action. A code alone never suppresses an address: 550 is said to spam, to
-unknown users and to full disks alike. What no rule knows is `uncategorized` and never suppressed.
+unknown users and to full disks alike. Nor do words alone that an enhanced code contradicts: `5.7.1
+user does not exist` is a policy that speaks carelessly, or a filter that does not like the sender,
+as often as it is true, and a suppression is not noticed. Such a message bounces and the address
+stays; only servers that are known to say it of missing addresses are believed.
+What no rule knows is `uncategorized` and never suppressed.
 """
 
 import re
@@ -50,13 +54,15 @@ class Rule:
     """`pattern` (RE2) is searched in `<code> <enhanced> <text in lower case>`.
 
     `example` is a text that it must match: the linter proves the rule with it. `unless`: the SMTP
-    command to which it does not apply.
+    command to which it does not apply. `whatever_code`: said by servers whose enhanced code is
+    known to be wrong, so that it contradicts nothing.
     """
 
     name: str
     pattern: str
     example: str
     unless: str = ""
+    whatever_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,13 @@ def load_rules(text: str) -> RuleSet:
     data = tomllib.loads(text)
     classes = {name: _class(name, entry) for name, entry in data["class"].items()}
     rules = tuple(
-        Rule(r["class"], _confined(pattern, r.get("when", "")), example, r.get("unless", ""))
+        Rule(
+            r["class"],
+            _confined(pattern, r.get("when", "")),
+            example,
+            r.get("unless", ""),
+            r.get("whatever_code", False),
+        )
         for r in data["rule"]
         for pattern, example in r["patterns"].items()
     )
@@ -140,13 +152,30 @@ class Classifier:
         return sorted(found) if found else []
 
     def classify(self, code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:
-        """The class of the first rule that matches and applies to `command`."""
+        """The class of the first rule that matches, applies, and is not contradicted."""
         for index in self.matches(code, enhanced, text):
             rule = self._rules[index]
-            if not rule.unless or rule.unless != command:
-                return self._classes[rule.name]
+            verdict = self._classes[rule.name]
+            if rule.unless and rule.unless == command:
+                continue
+            if not verdict.suppress_after or rule.whatever_code or _may_be_gone(code, enhanced):
+                return verdict
         permanent = code >= 500 or (not code and not enhanced.startswith("4"))
         return self._classes["uncategorized" if permanent else "transient_failure"]
+
+
+# Codes behind which an address or a domain may be gone (RFC 3463 §3): nothing said (X.0, X.2.0,
+# X.3.0, X.5.0), an address that is not the sender's (X.1 but 7 and 8), a mailbox that is disabled
+# (X.2.1), a host without mail (X.3.2), no route or, at Exchange Online, no such recipient (X.4.0,
+# 1, 4, 310), an account that is disabled (X.7.13, RFC 5248).
+_GONE = re.compile(
+    r"(?:5\.(?:0\.\d+|1\.(?![78]$)\d+|2\.[01]|3\.[02]|4\.(?:[014]|310)|5\.0|7\.13))?"
+)
+
+
+def _may_be_gone(code: int, enhanced: str) -> bool:
+    """Whether the codes leave room for words that say so: permanent, and of nothing else."""
+    return not 400 <= code < 500 and _GONE.fullmatch(enhanced) is not None
 
 
 def subject(code: int, enhanced: str, text: str) -> str:

@@ -36,7 +36,7 @@ def corpus() -> list[str]:
             match = bounce._EXAMPLE.fullmatch(example)
             assert match is not None
             found.append(bounce.subject(int(match[1] or 0), match[2] or "", match[3]))
-    for line in lines("receivers.txt"):
+    for line in [*lines("receivers.txt"), *lines("providers.txt")]:
         said = line.split(" ", 2)[2]
         read = reply.reply(int(said[:3]), said[4:])
         found.append(bounce.subject(read.code, read.enhanced, read.text))

@@ -110,14 +110,15 @@ psycopg.adapters.register_dumper(list, QuickListDumper)
 
 
 class Transaction:
-    """What a handler sees of the database: statements, and what to do after the commit."""
+    """What a handler sees of the database: statements, and what to do once they are over."""
 
-    __slots__ = ("_began_s", "_callbacks", "connection")
+    __slots__ = ("_after_commit", "_after_rollback", "_began_s", "connection")
 
     def __init__(self, connection: psycopg.AsyncConnection[TupleRow]) -> None:
         self.connection = connection
         self._began_s = clock.monotonic_s()
-        self._callbacks: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], None]] = []
+        self._after_rollback: list[Callable[[], None]] = []
 
     async def rows(self, sql: str, params: Params = None) -> list[Row]:
         """Execute SQL text with %s or %(name)s placeholders; all rows of its answer."""
@@ -142,10 +143,14 @@ class Transaction:
 
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Called once the commit is certain, whatever becomes of the offsets. It must not raise."""
-        self._callbacks.append(callback)
+        self._after_commit.append(callback)
 
-    def committed(self) -> None:
-        for callback in self._callbacks:
+    def after_rollback(self, callback: Callable[[], None]) -> None:
+        """Called when the commit is not certain: rolled back, or its answer was lost."""
+        self._after_rollback.append(callback)
+
+    def ended(self, *, committed: bool) -> None:
+        for callback in self._after_commit if committed else self._after_rollback:
             callback()
 
 
@@ -214,9 +219,13 @@ class Database:
                 if tenant_id is not None:
                     await tx.execute("SELECT set_config('app.tenant_id', %s, true)", (tenant_id,))
                 yield tx
-        except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
-            raise self._told(error, tx) from error
-        tx.committed()
+        except BaseException as error:
+            if tx is not None:
+                tx.ended(committed=False)
+            if isinstance(error, psycopg.Error | PoolTimeout | TooManyRequests):
+                raise self._told(error, tx) from error
+            raise
+        tx.ended(committed=True)
 
     async def once(self, sql: str, params: Params = None) -> list[Row]:
         """One statement that is a transaction of its own: one trip instead of three.

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -59,8 +60,9 @@ class Outbox:
         if not records:
             return Entry(None, ())
         [(row,)] = await tx.rows(self.insert_sql, self.insert_params(records))
-        self._publishing.add(row)  # from here on its caller publishes it, not the sweep
-        return Entry(row, records)
+        entry = self.adopt(row, records)  # from here on its caller publishes it, not the sweep
+        tx.after_rollback(partial(self._leave, entry))
+        return entry
 
     @property
     def insert_sql(self) -> str:
@@ -79,20 +81,22 @@ class Outbox:
         self._publishing.add(row)
         return Entry(row, records)
 
-    def abandon(self, entry: Entry) -> None:
-        """Rolled back, so that there is nothing to publish; or left to the sweep."""
+    def _leave(self, entry: Entry) -> None:
+        """To the sweep, should its row be there."""
         if entry.row is not None:
             self._publishing.discard(entry.row)
 
-    async def publish(self, entry: Entry) -> None:
-        """Straight from memory. The row only matters when this does not come to its end."""
+    async def publish(self, entry: Entry, health: Health) -> None:
+        """Straight from memory, patiently; a row that is not told in the end is the sweep's."""
         if not entry.records:
             return
         failpoint(f"{self._schema}.outbox.committed")
-        await self._send(entry.records)
-        if entry.row is not None:
-            self._publishing.discard(entry.row)
-            self._acknowledged.add(entry.row)
+        try:
+            await patiently(partial(self._send, entry.records), health)
+            if entry.row is not None:
+                self._acknowledged.add(entry.row)
+        finally:
+            self._leave(entry)
         failpoint(f"{self._schema}.outbox.published")
 
     def publish_soon(self, entry: Entry, health: Health) -> None:
@@ -106,12 +110,9 @@ class Outbox:
     async def _publish_or_leave(self, entry: Entry, health: Health) -> None:
         """A broker that is away for long must not fill the memory: the sweep finds the rows."""
         if len(self._background) <= BACKGROUND_MAX:
-            await patiently(lambda: self.publish(entry), health)
-            return
-        try:
-            await self.publish(entry)
-        except Unavailable:
-            self.abandon(entry)
+            await self.publish(entry, health)
+        else:
+            self._leave(entry)
 
     async def sweep(self) -> None:
         """Delete what is acknowledged, in groups; publish what a crash has left behind."""
@@ -150,13 +151,14 @@ class Outbox:
 
     async def _claim(self) -> list[tuple[int, bytes]]:
         """Put them off, so that no other replica takes them while we publish."""
+        ours = self._publishing | self._acknowledged
         async with self._database.transaction() as tx:
             rows = await tx.rows(
                 f"UPDATE {self._table} SET due_at = now() + make_interval(secs => %s)"  # noqa: S608
                 f" WHERE id IN (SELECT id FROM {self._table} WHERE due_at < now()"
                 " AND id <> ALL(%s) ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"
                 " RETURNING id, records",
-                (self._sweep_after_s, list(self._publishing), SWEEP_ROWS_MAX),
+                (self._sweep_after_s, list(ours), SWEEP_ROWS_MAX),
             )
         return sorted((row, bytes(data)) for row, data in rows)
 

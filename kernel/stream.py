@@ -146,7 +146,7 @@ class Stream(Generic[M]):
             middle = len(batch) // 2
             halves = batch[:middle], batch[middle:]
             return [one for half in halves for one in await self._settle(half, again=again)]
-        await patiently(partial(self._publish, entry), self._health)
+        await self._publish(entry)
         return parked
 
     async def _decided(self, batch: Batch[M], *, tries: int) -> tuple[Entry, list[Outgoing]]:
@@ -173,16 +173,11 @@ class Stream(Generic[M]):
             outcomes = await self._handler(messages)
             events, parked = self._outgoing(batch, outcomes, began_ns)
             return Entry(None, events), parked
-        entry = Entry(None, ())
-        try:
-            async with self._database.transaction() as tx:
-                outcomes = await self._handler(messages, tx)
-                events, parked = self._outgoing(batch, outcomes, began_ns)
-                entry = await self._outbox.add(tx, events)
-                failpoint(f"{self.name}.in_transaction")
-        except BaseException:
-            self._outbox.abandon(entry)
-            raise
+        async with self._database.transaction() as tx:
+            outcomes = await self._handler(messages, tx)
+            events, parked = self._outgoing(batch, outcomes, began_ns)
+            entry = await self._outbox.add(tx, events)
+            failpoint(f"{self.name}.in_transaction")
         failpoint(f"{self.name}.committed")
         return entry, parked
 
@@ -207,9 +202,9 @@ class Stream(Generic[M]):
 
     async def _publish(self, entry: Entry) -> None:
         if self._outbox is not None:
-            await self._outbox.publish(entry)
+            await self._outbox.publish(entry, self._health)
         elif entry.records:
-            await self._send(entry.records)
+            await patiently(partial(self._send, entry.records), self._health)
 
 
 def traceparent_of(record: Record) -> bytes | None:

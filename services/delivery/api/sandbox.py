@@ -18,7 +18,7 @@ from kernel import clock
 from kernel.backoff import Health
 from kernel.database import Database
 from kernel.errors import BadSetting, Unavailable
-from kernel.outbox import Entry, Outbox
+from kernel.outbox import Outbox
 from kernel.topics import encode
 from mail import message
 from mail.reply import clean
@@ -102,17 +102,12 @@ class Sandbox:
         return found if named == (mail_from, recipient) else None
 
     async def _capture(self, capture: Capture, scene: Scene) -> None:
-        entry = Entry(None, ())
         now = clock.now()
         events = [complaint(capture.assignment)] if scene.complains else []
         trace = capture.assignment.envelope.traceparent
-        try:
-            async with self._database.transaction() as tx:
-                await self._store.capture(tx, capture)
-                entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
-        except BaseException:
-            self._outbox.abandon(entry)
-            raise
+        async with self._database.transaction() as tx:
+            await self._store.capture(tx, capture)
+            entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
         self._outbox.publish_soon(entry, self._health)
 
 

@@ -3,11 +3,10 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel import clock, metrics
-from kernel.backoff import Health, patiently
+from kernel.backoff import Health
 from kernel.database import Database
 from kernel.failpoint import failpoint
 from kernel.group import Group
@@ -61,7 +60,7 @@ class Committer:
         task.add_done_callback(self._telling.discard)
 
     async def _publish(self, entry: Entry) -> None:
-        await patiently(partial(self._outbox.publish, entry), self._health)
+        await self._outbox.publish(entry, self._health)
         failpoint("delivery.outcome.published")
 
     async def _commit(self, items: Sequence[Held | Done]) -> list[bool]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from kernel import clock
-from kernel.backoff import Health, patiently
+from kernel.backoff import Health
 from kernel.database import Database, Transaction
 from kernel.errors import Unavailable
 from kernel.outbox import Entry, Outbox
@@ -55,18 +55,14 @@ class Recovery:
 
     async def _inherit(self) -> int:
         """Some rows of the dead: ours from here on, or at their end."""
-        entry, epoch = Entry(None, ()), self._worker.epoch
-        try:
-            async with self._database.transaction() as tx:
-                found = await self._graveyard.of_the_dead(tx)
-                endings = [(one, settle(one.stage, left_s=one.left_s)) for one in found]
-                mine = [one for one, ending in endings if ending is None]
-                await self._take_over(tx, mine, epoch=epoch)
-                entry = await self._end(tx, [(one, end) for one, end in endings if end is not None])
-        except BaseException:
-            self._outbox.abandon(entry)
-            raise
-        await patiently(partial(self._outbox.publish, entry), self._health)
+        epoch = self._worker.epoch
+        async with self._database.transaction() as tx:
+            found = await self._graveyard.of_the_dead(tx)
+            endings = [(one, settle(one.stage, left_s=one.left_s)) for one in found]
+            mine = [one for one, ending in endings if ending is None]
+            await self._take_over(tx, mine, epoch=epoch)
+            entry = await self._end(tx, [(one, end) for one, end in endings if end is not None])
+        await self._outbox.publish(entry, self._health)
         return len(found)
 
     async def _take_over(self, tx: Transaction, found: Sequence[Abandoned], *, epoch: int) -> None:
@@ -104,13 +100,8 @@ class Recovery:
             keys = await self._graveyard.overdue(tx, epoch=epoch, after_s=self._orphan_after_s)
         lost = [key for key in keys if not self._sender.holds(key, epoch)]
         for start in range(0, len(lost), ROWS_MAX):
-            entry = Entry(None, ())
-            try:
-                async with self._database.transaction() as tx:
-                    part = lost[start : start + ROWS_MAX]
-                    found = await self._graveyard.lock(tx, part, epoch=epoch)
-                    entry = await self._end(tx, [(one, orphaned(one.stage)) for one in found])
-            except BaseException:
-                self._outbox.abandon(entry)
-                raise
-            await patiently(partial(self._outbox.publish, entry), self._health)
+            async with self._database.transaction() as tx:
+                part = lost[start : start + ROWS_MAX]
+                found = await self._graveyard.lock(tx, part, epoch=epoch)
+                entry = await self._end(tx, [(one, orphaned(one.stage)) for one in found])
+            await self._outbox.publish(entry, self._health)

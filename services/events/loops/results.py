@@ -86,15 +86,9 @@ class Results:
         self._outbox.publish_soon(entry, self._health)
 
     async def _commit(self, some: Sequence[Tried]) -> Entry:
-        entry = Entry(None, ())
-        try:
-            async with self._database.transaction() as tx:
-                await tasks.settle(tx, [one.result for one in some])
-                entry = await self._outbox.add(tx, await self._judge(tx, some))
-        except BaseException:
-            self._outbox.abandon(entry)
-            raise
-        return entry
+        async with self._database.transaction() as tx:
+            await tasks.settle(tx, [one.result for one in some])
+            return await self._outbox.add(tx, await self._judge(tx, some))
 
     async def _judge(self, tx: Transaction, some: Sequence[Tried]) -> list[Outgoing]:
         """What a group of tries says of their endpoints: one success outweighs its failures."""

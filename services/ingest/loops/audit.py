@@ -4,12 +4,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from contracts.events.v1.events_service_pb2 import FindUnclosedRequest
 from contracts.router.v1.router_service_pb2 import ReconcileRequest, RepeatClosedRequest
 from kernel import clock, metrics
-from kernel.backoff import Health, patiently
+from kernel.backoff import Health
 from kernel.errors import Fenced
 from kernel.lease import Lease
 from kernel.outbox import Outbox
@@ -104,4 +103,4 @@ class Audit:
         async with self._lease.transaction() as tx:
             await self._store.put_off(tx, times)
             entry = await self._outbox.add(tx, records)
-        await patiently(partial(self._outbox.publish, entry), self._kafka)
+        await self._outbox.publish(entry, self._kafka)

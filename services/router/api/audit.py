@@ -52,21 +52,16 @@ class Audit:
             found = await requests.audit(tx, ids)
         late = [a for a in found.values() if a.expired and a.row.state is State.ASSIGNED]
         journal = await self._ask(late)
-        entry = Entry(None, ())
         response = pb.ReconcileResponse()
-        try:
-            async with self.engine.transaction() as tx:
-                entry = await self._repair(
-                    tx,
-                    envelopes,
-                    found=found,
-                    journal=journal,
-                    response=response,
-                    forgotten=forgotten,
-                )
-        except BaseException:
-            self.outbox.abandon(entry)
-            raise
+        async with self.engine.transaction() as tx:
+            entry = await self._repair(
+                tx,
+                envelopes,
+                found=found,
+                journal=journal,
+                response=response,
+                forgotten=forgotten,
+            )
         self.outbox.publish_soon(entry, self.health)
         return response
 

@@ -66,15 +66,10 @@ class RouterService(RouterServiceServicer):
             check_owner(request.tenant_id, [a.tenant_id for a in arrivals])
             ids = uuids([a.message_id for a in arrivals])
             await self._prepare(ids)
-            entry = Entry(None, ())
-            try:
-                async with self.api.transaction(tenant_id=request.tenant_id) as tx:
-                    finals = await requests.cancel(tx, arrivals)
-                    entry = await self._add(tx, [closed(final) for final in finals])
-                    seen = await requests.states(tx, request.tenant_id, ids)
-            except BaseException:
-                self.outbox.abandon(entry)
-                raise
+            async with self.api.transaction(tenant_id=request.tenant_id) as tx:
+                finals = await requests.cancel(tx, arrivals)
+                entry = await self._add(tx, [closed(final) for final in finals])
+                seen = await requests.states(tx, request.tenant_id, ids)
             self.outbox.publish_soon(entry, self.health)
             cancelled = {row.message_id for row in seen if row.state == State.CANCELLED}
             return pb.CancelResponse(

@@ -1,14 +1,13 @@
 """Assignments that were not answered in time are told again: the same fact, with the same id."""
 
 from dataclasses import dataclass
-from functools import partial
 
 from kernel import clock
-from kernel.backoff import Health, patiently
+from kernel.backoff import Health
 from kernel.errors import Fenced
 from kernel.failpoint import failpoint
 from kernel.lease import Lease
-from kernel.outbox import Entry, Outbox
+from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.router.domain.facts import assigned
 from services.router.store import closings
@@ -32,7 +31,6 @@ class Asking:
             pass
 
     async def _ask_some(self) -> int:
-        entry = Entry(None, ())
         try:
             async with self.lease.transaction() as tx:
                 asked = await closings.ask_again(
@@ -44,9 +42,6 @@ class Asking:
                 entry = await self.outbox.add(tx, records)
         except Fenced:
             return 0
-        except BaseException:
-            self.outbox.abandon(entry)
-            raise
         failpoint("router.reask.committed")
-        await patiently(partial(self.outbox.publish, entry), self.health)
+        await self.outbox.publish(entry, self.health)
         return len(asked)

@@ -120,7 +120,6 @@ class Owner:
         if not self.owns:
             self._desk = None
             return self._rhythm.idle_s
-        entry = Entry(None, ())
         try:
             async with self._lease.transaction() as tx:
                 ticked = await self._decide(tx)
@@ -131,10 +130,9 @@ class Owner:
             return self._rhythm.idle_s
         except BaseException:
             self._desk = None  # what memory took, the database did not
-            self._outbox.abandon(entry)
             raise
         failpoint("router.tick.committed")
-        await patiently(partial(self._outbox.publish, entry), self._health)
+        await self._outbox.publish(entry, self._health)
         failpoint("router.tick.published")
         return 0.0 if await self._wake_rings() else ticked.next_s
 

@@ -2,13 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from kernel import clock
 from kernel.backoff import Health, patiently
 from kernel.errors import Fenced
 from kernel.lease import Lease
-from kernel.outbox import Entry, Outbox
+from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.router.clients.dns import Routes
 from services.router.domain.facts import closed
@@ -70,7 +69,6 @@ class Resolving:
         return await self._save(waiting, resolved)
 
     async def _save(self, waiting: resolving.Waiting, resolved: Resolved) -> bool:
-        entry = Entry(None, ())
         try:
             async with self._lease.transaction() as tx:
                 finals = await closings.close(tx, resolved.closings)
@@ -83,10 +81,7 @@ class Resolving:
                 entry = await self._outbox.add(tx, [encode(closed(f), now) for f in finals])
         except Fenced:
             return False
-        except BaseException:
-            self._outbox.abandon(entry)
-            raise
-        await patiently(partial(self._outbox.publish, entry), self._health)
+        await self._outbox.publish(entry, self._health)
         if resolved.relaned:
             self._moved()
         return len(waiting.rows) == ROWS_MAX and bool(resolved.relaned or resolved.closings)

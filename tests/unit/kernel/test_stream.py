@@ -40,11 +40,8 @@ class FakeOutbox(Outbox):
     async def add(self, tx: Transaction, records: Sequence[Outgoing]) -> Entry:
         return Entry(None, records)
 
-    async def publish(self, entry: Entry) -> None:
+    async def publish(self, entry: Entry, health: Health) -> None:
         self.published += entry.records
-
-    def abandon(self, entry: Entry) -> None:
-        pass
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         self.published += records

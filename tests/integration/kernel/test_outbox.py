@@ -1,0 +1,126 @@
+"""The outbox on a real database, with a broker that is pretended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from kernel.backoff import Health
+from kernel.database import Database
+from kernel.outbox import Entry, Outbox, outbox_table
+
+SCHEMA = "boxes"
+
+
+class Post:
+    """One database, replicas with an outbox each, and what the broker was told, in order."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.told: list[str] = []
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.answers.set()
+        self.database = Database(url)
+        self.health = Health()
+        self.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+        self.execute(f"CREATE SCHEMA {SCHEMA}")
+        engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+        outbox_table(sa.MetaData(schema=SCHEMA)).create(engine)
+        engine.dispose()
+
+    def execute(self, sql: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.encode())
+
+    def rows(self) -> list[int]:
+        """How long each is."""
+        with psycopg.connect(self.url) as connection:
+            found = connection.execute(
+                f"SELECT octet_length(records) FROM {SCHEMA}.outbox ORDER BY id".encode()
+            )
+            return [octets for (octets,) in found]
+
+    def let_time_pass(self) -> None:
+        """All rows are due, unless somebody puts them off."""
+        self.execute(f"UPDATE {SCHEMA}.outbox SET due_at = now() - interval '1 s'")
+
+    def replica(self) -> Outbox:
+        return Outbox(self.database, SCHEMA, self.send)
+
+    async def write(self, outbox: Outbox, *topics: str) -> Entry:
+        async with self.database.transaction() as tx:
+            return await outbox.add(tx, [Outgoing(topic=topic) for topic in topics])
+
+    async def fail(self, outbox: Outbox, *, answer_lost: bool) -> None:
+        """A transaction that is rolled back, or was committed without its process knowing."""
+        async with self.database.transaction() as tx:
+            await outbox.add(tx, [Outgoing(topic="a")])
+            if answer_lost:
+                await tx.connection.commit()
+            raise ConnectionError
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        self.asked.set()
+        await self.answers.wait()
+        self.told += [record.topic for record in records]
+
+
+Story = Callable[[Post], Awaitable[None]]
+
+
+@pytest.fixture
+def play(database_url: str) -> Callable[[Story], None]:
+    async def played(story: Story) -> None:
+        post = Post(database_url)
+        try:
+            async with asyncio.timeout(60):
+                await story(post)
+        finally:
+            await post.database.close()
+
+    return lambda story: asyncio.run(played(story))
+
+
+def test_what_was_rolled_back_is_told_by_nobody(play: Callable[[Story], None]) -> None:
+    async def story(post: Post) -> None:
+        outbox = post.replica()
+        with pytest.raises(ConnectionError):
+            await post.fail(outbox, answer_lost=False)
+        await outbox.sweep()
+        assert (post.told, post.rows()) == ([], [])
+
+    play(story)
+
+
+def test_a_commit_whose_answer_is_lost_is_told_by_the_sweep(play: Callable[[Story], None]) -> None:
+    async def story(post: Post) -> None:
+        outbox = post.replica()
+        with pytest.raises(ConnectionError):
+            await post.fail(outbox, answer_lost=True)
+        post.let_time_pass()
+        await outbox.sweep()
+        assert (post.told, post.rows()) == (["a"], [])
+
+    play(story)
+
+
+def test_a_row_that_is_not_told_in_the_end_is_left_to_the_sweep(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(post: Post) -> None:
+        outbox = post.replica()
+        entry = await post.write(outbox, "a")
+        post.answers.clear()
+        publishing = asyncio.create_task(outbox.publish(entry, post.health))
+        await post.asked.wait()
+        publishing.cancel()
+        await asyncio.wait([publishing])
+        post.answers.set()
+        post.let_time_pass()
+        await outbox.sweep()
+        assert (post.told, post.rows()) == (["a"], [])
+
+    play(story)

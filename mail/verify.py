@@ -23,6 +23,8 @@ from mail import canonical, message, smtp
 
 MAX_SIGNATURES = 10
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TAG = r"\s*[A-Za-z][A-Za-z0-9_]*\s*=[^;]*"
+_TAG_LIST = re.compile(rf"{_TAG}(?:;{_TAG})*;?\s*")
 # The tag is the first or behind a semicolon: a folded value may end in `b=` too.
 _EMPTY_B = re.compile(rb"((?:;|\A[^:;]*:)\s*b\s*=)[^;]*")
 _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
@@ -152,10 +154,19 @@ _MODES = frozenset(
 )
 
 
+def key_problem(record: str, kind: str) -> str:
+    """Why no verifier uses the key in a TXT record for signatures of a kind; empty when they do.
+
+    kind: "rsa" or "ed25519".
+    """
+    key = _key(record, kind)
+    return key if isinstance(key, str) else ""
+
+
 def _key(record: str, kind: str) -> RSAPublicKey | Ed25519PublicKey | str:
     """The public key in a record, or what is wrong with it."""
     tags = parse_tags(record)
-    if tags.get("v", "DKIM1") != "DKIM1" or "p" not in tags:
+    if not _TAG_LIST.fullmatch(record) or tags.get("v", "DKIM1") != "DKIM1" or "p" not in tags:
         return "the record is not a DKIM key"
     if not tags["p"]:
         return "the key was revoked"
@@ -178,8 +189,8 @@ def _key(record: str, kind: str) -> RSAPublicKey | Ed25519PublicKey | str:
 
 
 def _allows(tags: dict[str, str]) -> bool:
-    hashes = tags.get("h", "sha256").replace(" ", "").split(":")
-    services = tags.get("s", "*").replace(" ", "").split(":")
+    hashes = _SPACE.sub("", tags.get("h", "sha256")).split(":")
+    services = _SPACE.sub("", tags.get("s", "*")).split(":")
     return "sha256" in hashes and bool({"*", "email"} & set(services))
 
 

@@ -1,15 +1,20 @@
+import dkim as dkimpy
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import judgement, records
+from mail.dkim import dkim_record
 from mail.judgement import Status
 from mail.records import Purpose
 
-KEY = "A" * 300
+RSA = dkim_record(rsa.generate_private_key(65537, 2048).public_key())
+ED = dkim_record(ed25519.Ed25519PrivateKey.generate().public_key())
+KEY = RSA.partition("p=")[2]
 WANTED = records.wanted(
     "a.example",
-    dkim=[("r1", f"v=DKIM1; k=rsa; p={KEY}"), ("e1", "v=DKIM1; k=ed25519; p=BBBB")],
+    dkim=[("r1", RSA), ("e1", ED)],
     return_path_host="b.a.example",
     bounce_mx="mx.engine.example",
     spf_include="spf.engine.example",
@@ -58,6 +63,9 @@ def test_a_dns_that_fails_is_not_the_domains_fault_and_not_a_yes() -> None:
         (Purpose.SPF, ["v=spf1 include:spf.engine.example +all"], Status.WRONG, "everybody"),
         (Purpose.SPF, ["v=spf1 -all include:spf.engine.example"], Status.WRONG, "never read"),
         (Purpose.SPF, ["v=spf1 include:spf.engine.example"], Status.WEAK, "no end"),
+        (Purpose.SPF, ["v=spf1 include:SPF.engine.example. -all"], Status.OK, ""),
+        (Purpose.SPF, ["v=spf1 +include:spf.engine.example. +all"], Status.WRONG, "everybody"),
+        (Purpose.SPF, ["v=spf1 ~include:spf.engine.example -all"], Status.WRONG, "lacks"),
         (Purpose.SPF, ["v=spf1 a mx +include:spf.engine.example ~all"], Status.OK, ""),
         (
             Purpose.SPF,
@@ -66,13 +74,23 @@ def test_a_dns_that_fails_is_not_the_domains_fault_and_not_a_yes() -> None:
             "10 DNS lookups",
         ),
         (Purpose.SPF, ["google-site-verification=1"], Status.MISSING, "publish"),
-        (Purpose.DKIM, ["v=DKIM1; k=rsa; p="], Status.WRONG, "revokes"),
+        (Purpose.DKIM, ["v=DKIM1; k=rsa; p="], Status.WRONG, "revoked"),
         (Purpose.DKIM, [f"v=DKIM1; k=rsa; p={KEY[:200]}"], Status.WRONG, "cut off"),
         (Purpose.DKIM, ["v=DKIM1; k=rsa; p=ZZZ"], Status.WRONG, "not ours"),
         (Purpose.DKIM, ["hello"], Status.WRONG, "not a DKIM key"),
         (Purpose.DKIM, [f"v=DKIM1; t=y; p={KEY}"], Status.WEAK, "testing"),
         (Purpose.DKIM, [f"p={KEY[:100]} {KEY[100:]}"], Status.OK, ""),
         (Purpose.DKIM, ["a", "b"], Status.WRONG, "2 TXT"),
+        (Purpose.DKIM, [f"v=DKIM1 k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=DKIM2; k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=dkim1; k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=DKIM1; k=rsa; p={KEY}; our key"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=DKIM1; k=ed25519; p={KEY}"], Status.WRONG, "something else"),
+        (Purpose.DKIM, [f"v=DKIM1; s=foo; p={KEY}"], Status.WRONG, "something else"),
+        (Purpose.DKIM, [f"v=DKIM1; h=sha1; p={KEY}"], Status.WRONG, "something else"),
+        (Purpose.DKIM, [f"v=DKIM1; h=sha1:sha256; s=email; n=ours; p={KEY};"], Status.OK, ""),
+        (Purpose.DMARC, ["v=dmarc1; p=reject; rua=mailto:a@b"], Status.MISSING, "publish"),
+        (Purpose.DMARC, ["v=DMARC12; p=reject"], Status.MISSING, "publish"),
         (Purpose.DMARC, ["v=DMARC1; p=none"], Status.WEAK, "no rua"),
         (Purpose.DMARC, ["v=DMARC1; p=maybe"], Status.WRONG, "none of p=none"),
         (Purpose.DMARC, ["v=DMARC1; p=none", "v=DMARC1; p=none"], Status.WRONG, "none of them"),
@@ -94,3 +112,32 @@ def test_any_record_can_be_judged(values: list[str], purpose: Purpose) -> None:
     assert one(purpose, values).status in Status
     assert one(purpose, [f"v=spf1 {v}" for v in values]).status in Status
     assert one(purpose, [f"v=DMARC1; {v}" for v in values]).status in Status
+
+
+TAGS = st.fixed_dictionaries(
+    {"p": st.sampled_from([KEY, f"{KEY[:90]} {KEY[90:]}", KEY[:-9], "", ED.partition("p=")[2]])},
+    optional={
+        "v": st.sampled_from(["DKIM1", "DKIM2", "dkim1", "DKIM1 k=rsa", " DKIM1 ", ""]),
+        "k": st.sampled_from(["rsa", "RSA", "ed25519", "dsa"]),
+        "s": st.sampled_from(["*", "email", "foo"]),
+        "n": st.sampled_from(["a note", ""]),
+    },
+)
+SHAPE = st.sampled_from(["; ", ";", " ; ", ";;", "; junk; "])
+
+
+def dkimpy_takes(record: str) -> bool:
+    try:
+        key, *_ = dkimpy.evaluate_pk("r1", record)
+    except (dkimpy.KeyFormatError, ValueError):
+        return False
+    return key is not None
+
+
+@given(TAGS, SHAPE, st.sampled_from(["", ";", "; junk"]))
+def test_a_key_record_is_right_when_a_verifier_takes_it(
+    tags: dict[str, str], between: str, end: str
+) -> None:
+    record = between.join(f"{name}={value}" for name, value in tags.items()) + end
+    takes = dkimpy_takes(record) and tags["p"].replace(" ", "") == KEY
+    assert (one(Purpose.DKIM, [record]).status is Status.OK) == takes

@@ -13,6 +13,7 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.TXT
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,11 +183,14 @@ def test_a_zone_line_says_the_same_to_dnspython(name: str, value: str) -> None:
     assert max(map(len, parsed.strings)) <= 255
 
 
-@given(HOST, HOST, st.text(st.sampled_from("AbC123+/"), min_size=4, max_size=400))
-def test_who_publishes_what_is_wanted_may_send(domain: str, other: str, key: str) -> None:
+DKIM_KEY = dkim.dkim_record(rsa.generate_private_key(65537, 2048).public_key())
+
+
+@given(HOST, HOST)
+def test_who_publishes_what_is_wanted_may_send(domain: str, other: str) -> None:
     wanted = records.wanted(
         domain,
-        dkim=[("s", f"v=DKIM1; k=rsa; p={key}")],
+        dkim=[("s", DKIM_KEY)],
         return_path_host=f"b.{domain}",
         bounce_mx=other,
         spf_include=other,

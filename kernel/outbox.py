@@ -1,9 +1,11 @@
 """Events wait here, from the commit until the broker has acknowledged them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import sqlalchemy as sa
@@ -16,16 +18,33 @@ from kernel.failpoint import failpoint
 
 Send: TypeAlias = Callable[[Sequence[Outgoing]], Awaitable[None]]  # returns when acknowledged
 
-SWEEP_ROWS_MAX = 100
-SWEEP_RECORDS = 2_000  # at least so many are sent together
-BACKGROUND_MAX = 1_000  # entries that wait for the broker in memory
+# Octets are those of rows; in memory a record of a kilobyte takes two and a half.
+ROW_BYTES_MAX = 1_000_000
+RECORD_BYTES = 500  # of a record, besides its value: key and headers
+ENTRY_BYTES = 16 * 1024  # a task, its futures and its rows, however short
+ENTRY_BYTES_MAX = 16 * 1024 * 1024  # of one transaction, published from memory
+BACKGROUND_BYTES_MAX = 32 * 1024 * 1024  # published from memory behind answers that were given
+SWEEP_BYTES_MAX = 4 * 1024 * 1024
+SWEEP_ROWS_MAX = 1_000
+STEP = 100  # records that are made and packed in one go, some 5 ms
+HELD_FOR = 6  # times the age at which rows are swept
 
 
-class Entry(NamedTuple):
-    """The events of one transaction, and their row if they have one."""
+class Row(NamedTuple):
+    """data: an OutgoingBatch of the records. last: of its transaction."""
 
-    row: int | None
+    data: bytes
     records: Sequence[Outgoing]
+    last: bool = True
+
+
+@dataclass(slots=True)
+class Entry:
+    """Those events of one transaction that are published from memory, and their rows."""
+
+    records: list[Outgoing] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    size: int = ENTRY_BYTES
 
 
 def outbox_table(metadata: sa.MetaData) -> sa.Table:
@@ -54,74 +73,113 @@ class Outbox:
         self._publishing: set[int] = set()
         self._acknowledged: set[int] = set()
         self._background: set[asyncio.Task[None]] = set()
+        self._background_bytes = 0
 
-    async def add(self, tx: Transaction, records: Sequence[Outgoing]) -> Entry:
-        """One row for everything that this transaction has to tell."""
-        if not records:
-            return Entry(None, ())
-        [(row,)] = await tx.rows(self.insert_sql, self.insert_params(records))
-        entry = self.adopt(row, records)  # from here on its caller publishes it, not the sweep
+    def pumps(self, sweep_every_s: float) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
+        """What a service does every so many seconds; apart, as a sweep may wait for the broker."""
+        return [(sweep_every_s, self.sweep), (self._sweep_after_s / 3, self.hold)]
+
+    async def add(self, tx: Transaction, records: Iterable[Outgoing]) -> Entry:
+        """Everything that this transaction has to tell. From here on its caller publishes it."""
+        entry = self.open(tx)
+        async for row in packed(records):
+            await self.insert(tx, entry, row)
+        return entry
+
+    def open(self, tx: Transaction) -> Entry:
+        """The entry of a transaction; when that fails, its rows are the sweep's, if there are."""
+        entry = Entry()
         tx.after_rollback(partial(self._leave, entry))
         return entry
 
-    @property
-    def insert_sql(self) -> str:
-        """For stores that write the row with a statement of their own."""
-        return (
+    async def insert(self, tx: Transaction, entry: Entry, row: Row) -> None:
+        [(number,)] = await tx.rows(
             f"INSERT INTO {self._table} (records, messages, due_at)"  # noqa: S608 - our own name
-            " VALUES (%s, %s, now() + make_interval(secs => %s)) RETURNING id"
+            " VALUES (%b, %b, now() + make_interval(secs => %b)) RETURNING id",
+            self.insert_params(row),
         )
+        self.adopt(entry, number, row.records, octets=len(row.data))
 
-    def insert_params(self, records: Sequence[Outgoing]) -> tuple[bytes, int, float]:
-        batch = OutgoingBatch(records=records).SerializeToString()
-        return batch, len(records), self._sweep_after_s
+    def insert_params(self, row: Row) -> tuple[bytes, int, float]:
+        """For stores that write a row with a statement of their own: records, messages, and how
+        many seconds from now it is due."""
+        return row.data, len(row.records), self._sweep_after_s
 
-    def adopt(self, row: int, records: Sequence[Outgoing]) -> Entry:
-        """A row that a store wrote itself, and committed: from here on published like ours."""
-        self._publishing.add(row)
-        return Entry(row, records)
+    def adopt(self, entry: Entry, number: int, records: Sequence[Outgoing], *, octets: int) -> None:
+        """A row that is written. More than memory has room for is the sweep's from the start."""
+        if entry.size + octets > ENTRY_BYTES_MAX:
+            return
+        entry.rows.append(number)
+        entry.records += records
+        entry.size += octets
+        self._publishing.add(number)
 
     def _leave(self, entry: Entry) -> None:
-        """To the sweep, should its row be there."""
-        if entry.row is not None:
-            self._publishing.discard(entry.row)
+        """To the sweep, should its rows be there."""
+        self._publishing.difference_update(entry.rows)
 
     async def publish(self, entry: Entry, health: Health) -> None:
-        """Straight from memory, patiently; a row that is not told in the end is the sweep's."""
+        """Straight from memory, patiently; rows that are not told in the end are the sweep's."""
         if not entry.records:
             return
         failpoint(f"{self._schema}.outbox.committed")
         try:
             await patiently(partial(self._send, entry.records), health)
-            if entry.row is not None:
-                self._acknowledged.add(entry.row)
+            self._acknowledged.update(entry.rows)
         finally:
             self._leave(entry)
         failpoint(f"{self._schema}.outbox.published")
 
     def publish_soon(self, entry: Entry, health: Health) -> None:
-        """For doors that answer before the broker has: publish, patiently, in the background."""
+        """For doors that answer before the broker has: publish, patiently, in the background. A
+        broker that is away for long must not fill the memory: the sweep finds the rows."""
         if not entry.records:
             return
-        task = asyncio.create_task(self._publish_or_leave(entry, health))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _publish_or_leave(self, entry: Entry, health: Health) -> None:
-        """A broker that is away for long must not fill the memory: the sweep finds the rows."""
-        if len(self._background) <= BACKGROUND_MAX:
-            await self.publish(entry, health)
-        else:
+        if self._background_bytes + entry.size > BACKGROUND_BYTES_MAX:
             self._leave(entry)
+            return
+        self._background_bytes += entry.size
+        task = asyncio.create_task(self.publish(entry, health))
+        self._background.add(task)
+        task.add_done_callback(partial(self._published, entry.size))
+
+    def _published(self, size: int, task: asyncio.Task[None]) -> None:
+        self._background_bytes -= size
+        self._background.discard(task)
 
     async def sweep(self) -> None:
         """Delete what is acknowledged, in groups; publish what a crash has left behind."""
         await self.flush()
         while claimed := await self._claim():
-            for rows, records in together(claimed):
-                await self._send(records)  # outside: no transaction waits for another machine
-                self._acknowledged.update(rows)
+            sends = [self._publish_claimed(row, data) for row, data in claimed]
+            failed = [e for e in await asyncio.gather(*sends, return_exceptions=True) if e]
             await self.flush()
+            if failed:
+                raise failed[0]
+
+    async def _publish_claimed(self, row: int, data: bytes) -> None:
+        """By itself, though they travel together: one that cannot be told keeps no other."""
+        try:
+            await self._send(OutgoingBatch.FromString(data).records)
+            self._acknowledged.add(row)
+        finally:
+            self._publishing.discard(row)
+
+    async def hold(self) -> None:
+        """Put off what is still being published here, so that no other replica sweeps it
+        meanwhile. Few rows in good times: most are acknowledged long before."""
+        if not self._publishing:
+            return
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                f"UPDATE {self._table} SET due_at = now() + make_interval(secs => %s)"  # noqa: S608
+                " WHERE id = ANY(%s) AND due_at < now() + make_interval(secs => %s)",
+                (
+                    self._sweep_after_s * HELD_FOR,
+                    list(self._publishing),
+                    self._sweep_after_s * 2 / 3,
+                ),
+            )
 
     async def flush(self) -> None:
         if acknowledged := list(self._acknowledged):
@@ -150,28 +208,48 @@ class Outbox:
             await self.flush()
 
     async def _claim(self) -> list[tuple[int, bytes]]:
-        """Put them off, so that no other replica takes them while we publish."""
+        """As much as memory has room for, and one row at least. They are put off, so that no other
+        replica takes them while we publish."""
         ours = self._publishing | self._acknowledged
         async with self._database.transaction() as tx:
             rows = await tx.rows(
                 f"UPDATE {self._table} SET due_at = now() + make_interval(secs => %s)"  # noqa: S608
-                f" WHERE id IN (SELECT id FROM {self._table} WHERE due_at < now()"
-                " AND id <> ALL(%s) ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)"
-                " RETURNING id, records",
-                (self._sweep_after_s, list(ours), SWEEP_ROWS_MAX),
+                " WHERE id IN (SELECT id FROM ("
+                "SELECT id, sum(octets) OVER (ORDER BY id) - octets AS before FROM ("
+                f"SELECT id, octet_length(records) AS octets FROM {self._table}"
+                " WHERE due_at < now() AND id <> ALL(%s)"
+                " ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED) AS due) AS counted"
+                " WHERE before < %s) RETURNING id, records",
+                (self._sweep_after_s, list(ours), SWEEP_ROWS_MAX, SWEEP_BYTES_MAX),
             )
+        self._publishing.update(row for row, _ in rows)
         return sorted((row, bytes(data)) for row, data in rows)
 
 
-def together(claimed: Sequence[tuple[int, bytes]]) -> Iterator[tuple[list[int], list[Outgoing]]]:
-    """Rows and their records in groups: one round trip for many, and bounded."""
-    rows: list[int] = []
-    records: list[Outgoing] = []
-    for row, data in claimed:
-        rows.append(row)
-        records += OutgoingBatch.FromString(data).records
-        if len(records) >= SWEEP_RECORDS:
-            yield rows, records
-            rows, records = [], []
-    if rows:
-        yield rows, records
+async def packed(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
+    """Rows of bounded size. The records may be made as they are asked for: after every step others
+    have their turn, for ten thousand recipients take the better part of a second."""
+    data, some = b"", list[Outgoing]()
+    left = iter(records)
+    while step := list(islice(left, STEP)):
+        for part, its in pieces(step):
+            if some and len(data) + len(part) > ROW_BYTES_MAX:
+                yield Row(data, some, last=False)
+                data, some = b"", []
+            data += part  # messages of a repeated field, behind one another, are one message
+            some += its
+        if len(step) == STEP:
+            await asyncio.sleep(0)
+    if some:
+        yield Row(data, some)
+
+
+def pieces(records: Sequence[Outgoing]) -> Iterator[tuple[bytes, Sequence[Outgoing]]]:
+    """Halved until each fits into a row."""
+    data = OutgoingBatch(records=records).SerializeToString()
+    if len(data) <= ROW_BYTES_MAX or len(records) == 1:
+        yield data, records
+        return
+    middle = len(records) // 2
+    yield from pieces(records[:middle])
+    yield from pieces(records[middle:])

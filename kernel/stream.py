@@ -172,7 +172,7 @@ class Stream(Generic[M]):
         if self._database is None or self._outbox is None:
             outcomes = await self._handler(messages)
             events, parked = self._outgoing(batch, outcomes, began_ns)
-            return Entry(None, events), parked
+            return Entry(events), parked
         async with self._database.transaction() as tx:
             outcomes = await self._handler(messages, tx)
             events, parked = self._outgoing(batch, outcomes, began_ns)

@@ -161,7 +161,7 @@ def create_pumps(house: House, sender: Sender) -> list[Loop]:
     )
     keeping = Keeping(house.database, house.days, sandbox_kept_days=settings.sandbox_kept_days)
     pumps: list[tuple[float, Callable[[], Awaitable[None]]]] = [
-        (SWEEP_EVERY_S, house.outbox.sweep),
+        *house.outbox.pumps(SWEEP_EVERY_S),
         (settings.lease_s / 3, house.worker.keep),
         (settings.recover_every_s, recovery.recover),
         (CLOSE_IDLE_EVERY_S, sender.close_idle),

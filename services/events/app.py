@@ -66,7 +66,7 @@ def create(settings: Settings) -> Service:
             kafka.run,
             server.run,
             webhooks.run,
-            partial(every, SWEEP_EVERY_S, outbox.sweep, health),
+            *(partial(every, s, pump, health) for s, pump in outbox.pumps(SWEEP_EVERY_S)),
             partial(every, DAY_S, Retention(engine, log_days=settings.log_days).keep, health),
         ],
         partial(close, webhooks.drain, outbox.drain, kafka.close, caller.close, api.close,

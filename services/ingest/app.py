@@ -216,12 +216,17 @@ def loops(settings: Settings, ground: Ground, room: Room) -> list[Loop]:
         ground.lease.keep,
         publisher.run,
         publisher.check,
-        partial(every, settings.sweep_after_s, ground.outbox.sweep, ground.kafka_health),
+        *sweeping(settings, ground),
         partial(every, settings.outbox_check_every_s, room.look, ground.health),
         partial(every, settings.audit_every_s, audit.look, Health()),
         partial(every, RETENTION_EVERY_S, retention.look, ground.health),
         partial(every, FIND_EVERY_S, retention.find_content, ground.health),
     ]
+
+
+def sweeping(settings: Settings, ground: Ground) -> list[Loop]:
+    pumps = ground.outbox.pumps(settings.sweep_after_s)
+    return [partial(every, every_s, pump, ground.kafka_health) for every_s, pump in pumps]
 
 
 def consume_closed(settings: Settings, ground: Ground, handlers: Handlers) -> None:

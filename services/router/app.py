@@ -182,7 +182,7 @@ def pumps(parts: Parts) -> list[Loop]:
         await directory.tell()
 
     return [
-        partial(every, SWEEP_EVERY_S, parts.outbox.sweep, health),
+        *(partial(every, s, pump, health) for s, pump in parts.outbox.pumps(SWEEP_EVERY_S)),
         partial(every, settings.ask_every_s, asking.ask, health),
         partial(every, settings.partitions_every_s, upkeep.keep, health),
         partial(every, DIRECTORY_EVERY_S, tell, health),

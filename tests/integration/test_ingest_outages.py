@@ -10,12 +10,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel import clock
 from kernel.database import Database
 from kernel.ids import first_of
+from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
 from services.ingest.store.retention import RetentionStore
-from tests.support.ingest import House, play, until
+from tests.support.ingest import House, email, play, until
 from tests.support.pair import FreshDatabase
 
 DIRECTORY = (Account, Tenant, ApiKey, Domain)
@@ -57,6 +59,38 @@ def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_told_when_i
             for email_id in sent:
                 assert await house.accepted(email_id)
             assert (await house.send()).status == 202
+
+    play(story())
+
+
+def test_the_largest_batch_waits_for_the_broker_in_small_rows(house: House) -> None:
+    """More than memory keeps of one transaction, with and without an Idempotency-Key."""
+
+    async def story() -> None:
+        house.extra = {"kafka_bootstrap_servers": f"127.0.0.1:{Ports.free().sandbox}"}
+        to = [f"r{number}@one.example" for number in range(50)]
+        large = [email(to=to, metadata={"order": "x" * 7_900})] * 50
+        async with house.running():
+            await house.enrol()
+            for headers in ({}, {"Idempotency-Key": "large"}):
+                answer = await house.ask("POST", "/v1/emails/batch", large, headers=headers)
+                assert answer.status == 202
+            with house.database.connect() as owner:
+                found = owner.execute("SELECT octet_length(records), messages FROM ingest.outbox")
+                rows = found.fetchall()
+        assert sum(messages for _, messages in rows) == 5_000
+        assert sum(octets for octets, _ in rows) > 2 * ENTRY_BYTES_MAX
+        assert max(octets for octets, _ in rows) <= ROW_BYTES_MAX
+        house.extra = {}
+        async with house.running():
+
+            async def told() -> bool:
+                with house.database.connect() as owner:
+                    return owner.execute("SELECT FROM ingest.outbox").fetchone() is None
+
+            await until(told)
+            ids = {one.message_id for one in await house.told(MessageAccepted, 5_000)}
+        assert len(ids) == 5_000
 
     play(story())
 

@@ -10,7 +10,7 @@ from kernel.backoff import Health
 from kernel.database import Database
 from kernel.failpoint import failpoint
 from kernel.group import Group
-from kernel.outbox import Entry, Outbox
+from kernel.outbox import RECORD_BYTES, ROW_BYTES_MAX, Entry, Outbox
 from kernel.topics import encode
 from services.delivery.store.journal import Done, Held, Journal, word_of
 
@@ -36,7 +36,7 @@ class Committer:
         self._health = health
         self._sweep_after_s = sweep_after_s
         self._group: Group[Held | Done, bool] = Group(
-            self._commit, items_max=GROUP_MAX, window_s=WINDOW_S
+            self._commit, items_max=GROUP_MAX, bytes_max=ROW_BYTES_MAX, window_s=WINDOW_S
         )
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -46,7 +46,7 @@ class Committer:
 
     async def done(self, done: Done) -> bool:
         """True: durable, and told. False: another has settled it. Raises Unavailable."""
-        return await self._group.submit(done)
+        return await self._group.submit(done, size=octets_of(done))
 
     async def idle(self) -> None:
         """Return when everything is committed and told."""
@@ -70,7 +70,9 @@ class Committer:
         told = [one for one, did in zip(items, moved, strict=True) if did and isinstance(one, Done)]
         if row is not None:
             failpoint("delivery.outcome.committed")
-            self._publish_soon(self._outbox.adopt(row, [one.record for one in told]))
+            entry, octets = Entry(), sum(map(octets_of, told))
+            self._outbox.adopt(entry, row, [one.record for one in told], octets=octets)
+            self._publish_soon(entry)
         count(told)
         return moved
 
@@ -78,6 +80,11 @@ class Committer:
 def done_of(held: Held, event: DeliveryAttempted, traceparent: str) -> Done:
     """An end with its record, made before the commit."""
     return Done(held, event, encode(event, clock.now(), traceparent))
+
+
+def octets_of(done: Done) -> int:
+    """In the row of the outbox."""
+    return RECORD_BYTES + len(done.record.value)
 
 
 def count(told: Sequence[Done]) -> None:

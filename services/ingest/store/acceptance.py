@@ -1,13 +1,14 @@
-"""A group of accepted requests in one statement: keys, emails, messages, one outbox row."""
+"""A group of accepted requests in one statement: keys, emails, messages, one outbox row; what is
+more than a row follows in the same transaction."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.database import Database
-from kernel.outbox import Entry, Outbox
+from kernel.outbox import ENTRY_BYTES_MAX, Entry, Outbox, Row, packed
 
 # Unnested arrays: one plan, one round trip, whatever the size of the group. Ids and numbers travel
 # as one text each, cut here: PostgreSQL reads that faster than Python makes arrays of it. The rows
@@ -103,11 +104,11 @@ class EmailRow(NamedTuple):
 
 
 class Write(NamedTuple):
-    """Everything that one group commits."""
+    """Everything that one group commits. records: they may be made as they are asked for."""
 
     keys: Sequence[KeyRow]
     emails: Sequence[EmailRow]
-    records: Sequence[Outgoing]
+    records: Iterable[Outgoing]
 
 
 class AcceptanceStore:
@@ -135,17 +136,27 @@ class AcceptanceStore:
     async def write(self, write: Write) -> Entry:
         """One transaction. Raises KeyTaken, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
-        params = self._params(keys, write)
-        if not keys:
-            [(row, _)] = await self._database.once(ACCEPT_PLAIN, params)
-            return self._outbox.adopt(row, write.records)
+        rows = packed(write.records)
+        first, *more = await ahead(rows)
+        params = self._params(keys, write, first)
+        if not keys and first.last:
+            entry = Entry()
+            [(number, _)] = await self._database.once(ACCEPT_PLAIN, params)
+            self._outbox.adopt(entry, number, first.records, octets=len(first.data))
+            return entry
         async with self._database.transaction() as tx:
-            [(row, inserted)] = await tx.rows(ACCEPT_KEYED, params)
+            entry = self._outbox.open(tx)
+            [(number, inserted)] = await tx.rows(ACCEPT_KEYED if keys else ACCEPT_PLAIN, params)
             if inserted != len(keys):
                 raise KeyTaken
-        return self._outbox.adopt(row, write.records)
+            self._outbox.adopt(entry, number, first.records, octets=len(first.data))
+            for row in more:
+                await self._outbox.insert(tx, entry, row)
+            async for row in rows:
+                await self._outbox.insert(tx, entry, row)
+        return entry
 
-    def _params(self, keys: Sequence[KeyRow], write: Write) -> list[object]:
+    def _params(self, keys: Sequence[KeyRow], write: Write, first: Row) -> list[object]:
         emails = write.emails
         messages = [(email, row) for email in emails for row in email.messages]
         params: list[object] = [
@@ -160,7 +171,7 @@ class AcceptanceStore:
             ",".join([email.tenant_id for email, _ in messages]),
             [row.recipient for _, row in messages],
             ",".join([str(row.recipient_type) for _, row in messages]),
-            *self._outbox.insert_params(write.records),
+            *self._outbox.insert_params(first),
         ]
         if keys:
             params += [
@@ -173,3 +184,14 @@ class AcceptanceStore:
                 [row.response for row in keys],
             ]
         return params
+
+
+async def ahead(rows: AsyncIterator[Row]) -> list[Row]:
+    """Those that are made before the transaction begins: all, but of a batch that would fill the
+    memory. At least one."""
+    made: list[Row] = []
+    async for row in rows:
+        made.append(row)
+        if sum([len(one.data) for one in made]) > ENTRY_BYTES_MAX:
+            break
+    return made

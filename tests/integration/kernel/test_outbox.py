@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.backoff import Health
 from kernel.database import Database
-from kernel.outbox import Entry, Outbox, outbox_table
+from kernel.errors import Unavailable
+from kernel.outbox import ROW_BYTES_MAX, SWEEP_BYTES_MAX, Entry, Outbox, outbox_table
 
 SCHEMA = "boxes"
+LEADERLESS = "leaderless"
 
 
 class Post:
@@ -21,6 +23,7 @@ class Post:
     def __init__(self, url: str) -> None:
         self.url = url
         self.told: list[str] = []
+        self.asked_bytes = 0
         self.asked, self.answers = asyncio.Event(), asyncio.Event()
         self.answers.set()
         self.database = Database(url)
@@ -63,8 +66,11 @@ class Post:
             raise ConnectionError
 
     async def send(self, records: Sequence[Outgoing]) -> None:
+        self.asked_bytes += sum(len(record.value) for record in records)
         self.asked.set()
         await self.answers.wait()
+        if records[0].topic == LEADERLESS:
+            raise Unavailable("kafka")
         self.told += [record.topic for record in records]
 
 
@@ -124,3 +130,93 @@ def test_a_row_that_is_not_told_in_the_end_is_left_to_the_sweep(
         assert (post.told, post.rows()) == (["a"], [])
 
     play(story)
+
+
+def test_a_large_transaction_becomes_rows_of_bounded_size(play: Callable[[Story], None]) -> None:
+    async def story(post: Post) -> None:
+        outbox = post.replica()
+        async with post.database.transaction() as tx:
+            entry = await outbox.add(tx, letters(3_000, octets=1_000))
+        rows = post.rows()
+        assert len(rows) == 4
+        assert max(rows) <= ROW_BYTES_MAX
+        assert (await outbox.backlog())[0] == 3_000
+        await outbox.publish(entry, post.health)
+        await outbox.sweep()
+        assert (len(post.told), post.rows()) == (3_000, [])
+
+    play(story)
+
+
+def test_a_sweep_takes_no_more_than_memory_has_room_for(play: Callable[[Story], None]) -> None:
+    """After an outage: as many as there are, in turns that are bounded by their octets."""
+
+    async def story(post: Post) -> None:
+        gone = post.replica()
+        async with post.database.transaction() as tx:
+            await gone.add(tx, letters(150, octets=64 * 1024))
+        await post.write(gone, "last")
+        post.let_time_pass()
+        post.answers.clear()
+        sweeping = asyncio.create_task(post.replica().sweep())
+        await post.asked.wait()
+        assert SWEEP_BYTES_MAX - ROW_BYTES_MAX < post.asked_bytes <= SWEEP_BYTES_MAX + ROW_BYTES_MAX
+        post.answers.set()
+        await sweeping
+        assert (len(post.told), post.told[-1], post.rows()) == (151, "last", [])
+
+    play(story)
+
+
+def test_what_one_replica_still_publishes_no_other_sweeps(play: Callable[[Story], None]) -> None:
+    """The broker takes longer to acknowledge than rows are left alone."""
+
+    async def story(post: Post) -> None:
+        slow, other = post.replica(), post.replica()
+        entry = await post.write(slow, "a")
+        post.answers.clear()
+        publishing = asyncio.create_task(slow.publish(entry, post.health))
+        await post.asked.wait()
+        post.let_time_pass()
+        await slow.hold()
+        post.answers.set()  # the other's would be answered at once
+        await other.sweep()
+        await publishing
+        await slow.sweep()
+        assert (post.told, post.rows()) == (["a"], [])
+
+    play(story)
+
+
+def test_what_one_replica_sweeps_no_other_sweeps(play: Callable[[Story], None]) -> None:
+    async def story(post: Post) -> None:
+        slow, other = post.replica(), post.replica()
+        await post.write(post.replica(), "a")
+        post.let_time_pass()
+        post.answers.clear()
+        sweeping = asyncio.create_task(slow.sweep())
+        await post.asked.wait()
+        post.let_time_pass()
+        await slow.hold()
+        post.answers.set()
+        await other.sweep()
+        await sweeping
+        assert (post.told, post.rows()) == (["a"], [])
+
+    play(story)
+
+
+def test_a_row_that_cannot_be_told_keeps_no_other_from_it(play: Callable[[Story], None]) -> None:
+    async def story(post: Post) -> None:
+        for topic in ("a", LEADERLESS, "b"):
+            await post.write(post.replica(), topic)
+        post.let_time_pass()
+        with pytest.raises(Unavailable):
+            await post.replica().sweep()
+        assert (sorted(post.told), len(post.rows())) == (["a", "b"], 1)
+
+    play(story)
+
+
+def letters(count: int, *, octets: int) -> list[Outgoing]:
+    return [Outgoing(topic="t", value=b"x" * octets) for _ in range(count)]

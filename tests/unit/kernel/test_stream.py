@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import repeat
 from typing import cast
@@ -37,8 +37,8 @@ class FakeOutbox(Outbox):
     def __init__(self) -> None:
         self.published: list[Outgoing] = []
 
-    async def add(self, tx: Transaction, records: Sequence[Outgoing]) -> Entry:
-        return Entry(None, records)
+    async def add(self, tx: Transaction, records: Iterable[Outgoing]) -> Entry:
+        return Entry(list(records))
 
     async def publish(self, entry: Entry, health: Health) -> None:
         self.published += entry.records

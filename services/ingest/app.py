@@ -25,7 +25,8 @@ from services.ingest.api.acceptance import Acceptance, Lifetimes
 from services.ingest.api.door import Door
 from services.ingest.api.emails import Emails
 from services.ingest.api.gate import Gate
-from services.ingest.api.grpc import EmailService, GrpcServer
+from services.ingest.api.grpc import EmailService
+from services.ingest.api.grpc_server import GrpcServer, Proxies
 from services.ingest.api.resource import Admission
 from services.ingest.api.rest import Parts, rest
 from services.ingest.api.sending import Sending
@@ -87,6 +88,29 @@ def create(settings: Settings) -> Service:
         Directory(ground.kafka, directory), Limiter(settings.requests_per_s), ground.secrets
     )
     acceptance = open_acceptance(settings, ground, gate=gate, room=room)
+    return Service(
+        name="ingest",
+        loops=[
+            partial(check_roles, (ground.engine, ground.api), ground.health),
+            *open_doors(settings, ground, gate=gate, acceptance=acceptance, directory=directory),
+            *loops(settings, ground, room),
+        ],
+        close=ground.close,
+        health=ground.health,
+        drain=acceptance.idle,
+        health_host=settings.health_host,
+        health_port=settings.health_port,
+    )
+
+
+def open_doors(
+    settings: Settings,
+    ground: Ground,
+    *,
+    gate: Gate,
+    acceptance: Acceptance,
+    directory: DirectoryStore,
+) -> list[Loop]:
     emails = Emails(
         gate=gate,
         store=EmailStore(ground.api, return_path_key=ground.return_path_key),
@@ -99,22 +123,15 @@ def create(settings: Settings) -> Service:
     parts = Parts(Admission(gate), sending, emails, ground.others, directory)
     door = Door(gate, sending, rest(parts))
     http = HttpServer(door, settings.http_listen, trusted_proxies=settings.trusted_proxies)
-    service = EmailService(gate, acceptance, emails, reserved_allowed=allowed)
-    grpc = GrpcServer(service, settings.grpc_listen)
-    return Service(
-        name="ingest",
-        loops=[
-            partial(check_roles, (ground.engine, ground.api), ground.health),
-            http.run,
-            grpc.run,
-            *loops(settings, ground, room),
-        ],
-        close=ground.close,
+    proxies = Proxies(settings.trusted_proxies)
+    service = EmailService(gate, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
+    grpc = GrpcServer(
+        service,
+        settings.grpc_listen,
         health=ground.health,
-        drain=acceptance.idle,
-        health_host=settings.health_host,
-        health_port=settings.health_port,
+        connections_max=settings.grpc_connections_max,
     )
+    return [http.run, grpc.run]
 
 
 def open_room(settings: Settings, ground: Ground) -> Room:

@@ -18,6 +18,9 @@ class Settings(SharedSettings):
     health_port: int | None = Field(None, description="of /live, /ready and /metrics")
     http_listen: str = Field("127.0.0.1:8025", description="host:port of the REST API")
     grpc_listen: str = Field("127.0.0.1:8026", description="host:port of the gRPC API")
+    grpc_connections_max: int = Field(
+        500, ge=1, description="connections of gRPC clients; others are closed"
+    )
     trusted_proxies: str = Field(
         "", description="addresses whose X-Forwarded-For is believed, comma-separated"
     )

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_status import rpc_status
 
 from contracts.ingest.v1 import email_service_pb2 as pb
@@ -21,6 +24,8 @@ from tests.support.pair import FreshDatabase
 
 if TYPE_CHECKING:  # the name exists for type checkers alone
     from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceAsyncStub
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.fixture
@@ -169,5 +174,38 @@ def test_a_change_without_a_time_does_not_send_now(house: House) -> None:
                 )
             assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert "scheduled_at" in (refused.value.details() or "")
+
+    play(story())
+
+
+def test_refusals_are_in_the_words_of_grpc(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol()
+
+            async def refusal(request: Message, method: str) -> tuple[grpc.StatusCode, str]:
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await getattr(door, method)(request, metadata=credentials(house))
+                return refused.value.code(), refused.value.details() or ""
+
+            code, words = await refusal(pb.ListEmailsRequest(page_token="x"), "ListEmails")
+            assert (code, words.partition(" ")[0]) == (INVALID, "page_token")
+            code, words = await refusal(pb.GetEmailRequest(id="x" * 100_000), "GetEmail")
+            assert (code, "larger than 64 KB" in words) == (INVALID, True)
+            file = Attachment(filename="a.bin", content=bytes(60 * 1024 * 1024))
+            code, _ = await refusal(
+                pb.SendEmailRequest(email=email(attachments=[file])), "SendEmail"
+            )
+            assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    play(story())
+
+
+def test_a_probe_needs_no_key(house: House) -> None:
+    async def story() -> None:
+        address = f"127.0.0.1:{house.ports.ingest_grpc}"
+        async with house.running(), grpc.aio.insecure_channel(address) as channel:
+            answer = await HealthStub(channel).Check(HealthCheckRequest(service="any"))
+            assert answer.status == HealthCheckResponse.SERVING
 
     play(story())

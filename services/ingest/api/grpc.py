@@ -1,12 +1,10 @@
 """The gRPC door: the same validator, the same group commit, other words."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Any, TypeAlias, TypeVar
-from urllib.parse import unquote
+from typing import Any, TypeVar
 
-import grpc
-import grpc.aio
 import msgspec
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,17 +13,16 @@ from grpc_status import rpc_status
 
 from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
-from contracts.ingest.v1.email_service_pb2_grpc import (
-    EmailServiceServicer,
-    add_EmailServiceServicer_to_server,
-)
+from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceServicer
 from kernel import auth, clock, times
 from kernel.crypto import sha256
-from kernel.errors import BadSetting
+from kernel.ids import canonical
 from kernel.telemetry import traceparent_of
 from services.ingest.api.acceptance import Acceptance, Idempotency, Prepared
+from services.ingest.api.door import failed
 from services.ingest.api.emails import Emails
 from services.ingest.api.gate import Caller, Gate, within
+from services.ingest.api.grpc_server import Context, Proxies, read, said
 from services.ingest.api.grpc_views import shown, shown_logged
 from services.ingest.api.http import check_size
 from services.ingest.api.resource import Page, iso
@@ -36,12 +33,11 @@ from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.domain.reserved import Allowed
 
-MESSAGE_BYTES_MAX = 50 * 1024 * 1024
-GRACE_S = 5.0
 CODES = {
     401: code_pb2.UNAUTHENTICATED,
     403: code_pb2.PERMISSION_DENIED,
     404: code_pb2.NOT_FOUND,
+    408: code_pb2.DEADLINE_EXCEEDED,
     409: code_pb2.FAILED_PRECONDITION,
     429: code_pb2.RESOURCE_EXHAUSTED,
     500: code_pb2.INTERNAL,
@@ -52,59 +48,84 @@ NAMED = {
     "concurrent_idempotent_requests": code_pb2.ABORTED,
 }
 
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-S = TypeVar("S")
+logger = logging.getLogger(__name__)
+
+S = TypeVar("S", bound="EmailService")
 R = TypeVar("R", bound=Message)
 
 
 def answering(
-    method: Callable[[S, Any, Any], Awaitable[R]],
-) -> Callable[[S, Any, Any], Awaitable[R]]:
-    """A Problem becomes the status of the call."""
+    scope: str,
+) -> Callable[
+    [Callable[[S, Any, Caller, Context], Awaitable[R]]], Callable[[S, Any, Context], Awaitable[R]]
+]:
+    """Who calls is asked before the message is read. A Problem becomes the status of the call."""
 
-    @wraps(method)
-    async def wrapped(self: S, request: Any, context: Context) -> R:  # noqa: ANN401 - any of them
-        try:
-            return await method(self, request, context)
-        except Problem as problem:
-            await context.abort_with_status(rpc_status.to_status(status_of(problem)))
-            raise
+    def decorate(
+        method: Callable[[S, Any, Caller, Context], Awaitable[R]],
+    ) -> Callable[[S, Any, Context], Awaitable[R]]:
+        @wraps(method)
+        async def wrapped(self: S, _: object, context: Context) -> R:
+            try:
+                caller = await self.admit(context, scope)
+                return await method(self, await read(context), caller, context)
+            except Problem as problem:
+                refusal = problem
+            except Exception:
+                logger.exception("request.failed")
+                refusal = failed()
+            await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
+            raise refusal
 
-    return wrapped
+        return wrapped
+
+    return decorate
 
 
 class EmailService(EmailServiceServicer):
     """contracts.ingest.v1.EmailService."""
 
     def __init__(
-        self, gate: Gate, acceptance: Acceptance, emails: Emails, *, reserved_allowed: Allowed
+        self,
+        gate: Gate,
+        acceptance: Acceptance,
+        emails: Emails,
+        *,
+        reserved_allowed: Allowed,
+        proxies: Proxies,
     ) -> None:
         self._gate = gate
         self._acceptance = acceptance
         self._emails = emails
         self._reserved_allowed = reserved_allowed
+        self._proxies = proxies
 
-    @answering
+    async def admit(self, context: Context, scope: str) -> Caller:
+        """Raises Problem."""
+        client = self._proxies.client_of(context)
+        caller, quota = await self._gate.admit(said(context, "authorization"), client, scope=scope)
+        within(quota)
+        return caller
+
+    @answering(auth.SENDING_ACCESS)
     async def SendEmail(  # noqa: N802 - the contract's name
-        self, request: pb.SendEmailRequest, context: Context
+        self, request: pb.SendEmailRequest, caller: Caller, context: Context
     ) -> pb.SendEmailResponse:
-        caller = await self._admit(context, auth.SENDING_ACCESS)
         answer = await self._acceptance.accept(
             caller,
             [self._read(request.email, caller)],
             respond=_respond_one,
-            traceparent=traceparent_of(_said(context, "traceparent")),
+            traceparent=traceparent_of(said(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmail", request),
         )
-        said = pb.SendEmailResponse.FromString(answer.response)
-        said.idempotent_replayed = answer.replayed
-        return said
+        response = pb.SendEmailResponse.FromString(answer.response)
+        response.idempotent_replayed = answer.replayed
+        return response
 
-    @answering
+    @answering(auth.SENDING_ACCESS)
     async def SendEmailBatch(  # noqa: N802 - the contract's name
-        self, request: pb.SendEmailBatchRequest, context: Context
+        self, request: pb.SendEmailBatchRequest, caller: Caller, context: Context
     ) -> pb.SendEmailBatchResponse:
-        caller = await self._admit(context, auth.SENDING_ACCESS)
         valid, faults = collect(
             len(request.emails),
             lambda at: self._read(request.emails[at], caller),
@@ -116,91 +137,51 @@ class EmailService(EmailServiceServicer):
             caller,
             valid,
             respond=lambda emails: _respond_batch(emails, faults),
-            traceparent=traceparent_of(_said(context, "traceparent")),
+            traceparent=traceparent_of(said(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmailBatch", request),
         )
-        said = pb.SendEmailBatchResponse.FromString(answer.response)
-        said.idempotent_replayed = answer.replayed
-        return said
+        response = pb.SendEmailBatchResponse.FromString(answer.response)
+        response.idempotent_replayed = answer.replayed
+        return response
 
-    @answering
+    @answering(auth.FULL_ACCESS)
     async def GetEmail(  # noqa: N802 - the contract's name
-        self, request: pb.GetEmailRequest, context: Context
+        self, request: pb.GetEmailRequest, caller: Caller, context: Context
     ) -> pb.GetEmailResponse:
-        caller = await self._admit(context)
         return pb.GetEmailResponse(email=shown(await self._emails.get(caller, request.id)))
 
-    @answering
+    @answering(auth.FULL_ACCESS)
     async def ListEmails(  # noqa: N802 - the contract's name
-        self, request: pb.ListEmailsRequest, context: Context
+        self, request: pb.ListEmailsRequest, caller: Caller, context: Context
     ) -> pb.ListEmailsResponse:
-        caller = await self._admit(context)
         size = min(request.page_size or 20, 100)
-        page = Page(size, request.page_token, "")
+        page = Page(size, _cursor(request.page_token), "")
         found, has_more = await self._emails.search(
             caller, page, status=request.status, to=request.to
         )
         token = found[-1].id if has_more and found else ""
         return pb.ListEmailsResponse(emails=map(shown_logged, found), next_page_token=token)
 
-    @answering
+    @answering(auth.FULL_ACCESS)
     async def UpdateEmail(  # noqa: N802 - the contract's name
-        self, request: pb.UpdateEmailRequest, context: Context
+        self, request: pb.UpdateEmailRequest, caller: Caller, context: Context
     ) -> pb.UpdateEmailResponse:
-        caller = await self._admit(context)
         if not request.HasField("scheduled_at"):  # read as a time it would mean now
             detail = "the field scheduled_at is missing"
             raise invalid([Fault("#/scheduled_at", "missing_required_field", detail)])
         moved = await self._emails.reschedule(caller, request.id, _time(request.scheduled_at))
         return pb.UpdateEmailResponse(id=moved)
 
-    @answering
+    @answering(auth.FULL_ACCESS)
     async def CancelEmail(  # noqa: N802 - the contract's name
-        self, request: pb.CancelEmailRequest, context: Context
+        self, request: pb.CancelEmailRequest, caller: Caller, context: Context
     ) -> pb.CancelEmailResponse:
-        caller = await self._admit(context)
         return pb.CancelEmailResponse(id=await self._emails.cancel(caller, request.id))
-
-    async def _admit(self, context: Context, scope: str = auth.FULL_ACCESS) -> Caller:
-        kind, _, address = unquote(context.peer()).partition(":")
-        client = address.rpartition(":")[0].strip("[]") if kind.startswith("ip") else ""
-        caller, quota = await self._gate.admit(_said(context, "authorization"), client, scope=scope)
-        within(quota)
-        return caller
 
     def _read(self, email: pb.Email, caller: Caller) -> Draft:
         check_size(email.ByteSize())
         test = caller.test
         return draft(email_of(email), clock.now(), test=test, allowed=self._reserved_allowed)
-
-
-class GrpcServer:
-    """listen: host:port; port 0 takes any that is free, see `port`."""
-
-    def __init__(self, service: EmailService, listen: str) -> None:
-        options = [
-            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.so_reuseport", 0),
-        ]
-        self._server = grpc.aio.server(options=options)
-        add_EmailServiceServicer_to_server(service, self._server)
-        try:
-            self.port = self._server.add_insecure_port(listen)
-        except RuntimeError as error:
-            raise BadSetting(f"{listen}: cannot listen there; is the port taken?") from error
-
-    async def run(self) -> None:
-        """A loop: serve until cancelled."""
-        await self._server.start()
-        try:
-            await self._server.wait_for_termination()
-        finally:
-            await self._server.stop(GRACE_S)
-
-
-def _said(context: Context, name: str) -> str:
-    """A field of the metadata; empty when it is not there."""
-    return str(dict(context.invocation_metadata() or ()).get(name, ""))
 
 
 def email_of(email: pb.Email) -> Email:
@@ -245,6 +226,15 @@ def _time(stamp: Timestamp) -> str:
     except ValueError as error:
         detail = f"scheduled_at: {error}"
         raise invalid([Fault("#/scheduled_at", "invalid_time", detail)]) from None
+
+
+def _cursor(token: str) -> str:
+    """Raises Problem."""
+    try:
+        return canonical(token) if token else ""
+    except ValueError:
+        detail = "page_token is not the next_page_token of a list"
+        raise invalid([Fault("#/page_token", "invalid", detail)]) from None
 
 
 def _idempotency(

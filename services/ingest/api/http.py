@@ -122,7 +122,8 @@ async def _discard(receive: Receive) -> None:
 
 
 def too_large(bytes_max: int) -> Problem:
-    detail = f"the request is larger than {bytes_max // 1024 // 1024} MB"
+    mega = bytes_max // 1024 // 1024
+    detail = f"the request is larger than {f'{mega} MB' if mega else f'{bytes_max // 1024} KB'}"
     return Problem(413, "message_too_large", detail=detail)
 
 

@@ -1,0 +1,153 @@
+"""The gRPC listener. A call is looked at before its message is read, and what is read is bounded.
+
+grpc.aio reads, and decompresses, the message of a unary method before the method runs. Here every
+method is served as one whose request is a stream: it reads its one message when it wants it. Until
+then a client can send no more than the window of its stream, 64 KB.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from uvicorn.middleware.proxy_headers import _TrustedHosts
+
+from contracts.ingest.v1.email_service_pb2_grpc import (
+    EmailServiceServicer,
+    add_EmailServiceServicer_to_server,
+)
+from kernel.backoff import Health
+from kernel.errors import BadSetting
+from kernel.rpc import IDENTITY_ONLY
+from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
+from services.ingest.domain.problem import Problem
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+SMALL_BYTES_MAX = 64 * 1024  # of a request that carries no email
+BYTES_MAX = {"SendEmail": BODY_BYTES_MAX, "SendEmailBatch": BATCH_BYTES_MAX}
+READ_S = 300.0  # for a whole message to come in, as by REST
+STREAMS_MAX = 100  # of a connection; a client waits with more
+HANDSHAKE_MS = 20_000
+IDLE_MS = 300_000  # a client that has nothing to say connects again
+GRACE_S = 5.0
+HEALTH = "grpc.health.v1.Health"
+
+
+class Proxies:
+    """Whose X-Forwarded-For is believed: by the rules of the REST door, which are uvicorn's."""
+
+    def __init__(self, trusted: str) -> None:
+        self._trusted = _TrustedHosts(trusted or [])
+
+    def client_of(self, context: Context) -> str:
+        """The address of who calls; empty where it has none."""
+        kind, _, address = unquote(context.peer()).partition(":")
+        client = address.rpartition(":")[0].strip("[]") if kind.startswith("ip") else ""
+        told = ", ".join(said_all(context, "x-forwarded-for"))
+        if told and client in self._trusted:
+            return self._trusted.get_trusted_client_address(told)[0] or client
+        return client
+
+
+def said_all(context: Context, name: str) -> list[str]:
+    """The values of a field of the metadata."""
+    return [str(value) for key, value in context.invocation_metadata() or () if key == name]
+
+
+def said(context: Context, name: str) -> str:
+    """The last one; empty when there is none."""
+    return (said_all(context, name) or [""])[-1]
+
+
+async def read(context: Context) -> Any:  # noqa: ANN401 - the method's own request
+    """The message of a call. Raises Problem."""
+    try:
+        async with asyncio.timeout(READ_S):
+            message = await context.read()
+    except TimeoutError:
+        raise Problem(408, "request_timeout", detail="the request did not come in time") from None
+    if message is grpc.aio.EOF:
+        raise Problem(400, "validation_error", detail="the call has no message")
+    return message
+
+
+class _Late(grpc.aio.ServerInterceptor):
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        details: grpc.HandlerCallDetails,
+    ) -> Any:  # noqa: ANN401 - grpc's own handler types
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        octets_max = BYTES_MAX.get(details.method.rpartition("/")[2], SMALL_BYTES_MAX)
+        return late(handler, octets_max)
+
+
+def late(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any messages
+    """A unary method whose behaviour reads its message itself."""
+
+    def parse(octets: bytes) -> Message:
+        check_size(len(octets), octets_max)
+        try:
+            parsed: Message = handler.request_deserializer(octets)
+        except DecodeError:
+            detail = "the message is not of this method"
+            raise Problem(400, "validation_error", detail=detail) from None
+        return parsed
+
+    return grpc.stream_unary_rpc_method_handler(
+        handler.unary_unary, parse, handler.response_serializer
+    )
+
+
+class GrpcServer:
+    """listen: host:port; port 0 takes any that is free, see `port`."""
+
+    def __init__(
+        self, service: EmailServiceServicer, listen: str, *, health: Health, connections_max: int
+    ) -> None:
+        options = [
+            ("grpc.max_receive_message_length", BATCH_BYTES_MAX),
+            ("grpc.max_concurrent_streams", STREAMS_MAX),
+            ("grpc.max_allowed_incoming_connections", connections_max),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+            ("grpc.max_connection_idle_ms", IDLE_MS),
+            ("grpc.so_reuseport", 0),
+            IDENTITY_ONLY,
+        ]
+        self._server = grpc.aio.server(interceptors=[_Late()], options=options)
+        add_EmailServiceServicer_to_server(service, self._server)
+        self._server.add_generic_rpc_handlers((_health_handler(health),))
+        try:
+            self.port = self._server.add_insecure_port(listen)
+        except RuntimeError as error:
+            raise BadSetting(f"{listen}: cannot listen there; is the port taken?") from error
+
+    async def run(self) -> None:
+        """A loop: serve until cancelled."""
+        await self._server.start()
+        try:
+            await self._server.wait_for_termination()
+        finally:
+            await self._server.stop(GRACE_S)
+
+
+def _health_handler(health: Health) -> grpc.GenericRpcHandler:
+    """grpc.health.v1, without a key. Whatever service is asked about: its name is not read."""
+
+    async def check(_: object, __: Context) -> Message:
+        serving = HealthCheckResponse.SERVING if health.ready else HealthCheckResponse.NOT_SERVING
+        response: Message = HealthCheckResponse(status=serving)
+        return response
+
+    method: Handler = grpc.unary_unary_rpc_method_handler(
+        check, None, HealthCheckResponse.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler(HEALTH, {"Check": method})

@@ -1,0 +1,52 @@
+"""Who calls by gRPC, and what of its message is read."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from contracts.ingest.v1 import email_service_pb2 as pb
+from services.ingest.api.grpc_server import Context, Handler, Proxies, late
+from services.ingest.domain.problem import Problem
+
+PROXIES = "10.0.0.0/8, 192.0.2.1"
+
+
+def context(peer: str, *forwarded: str) -> Context:
+    fields = [("x-forwarded-for", one) for one in forwarded]
+    made = SimpleNamespace(peer=lambda: peer, invocation_metadata=lambda: fields)
+    return cast(Context, made)
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "client"),
+    [
+        ("", "ipv4:192.0.2.1:5", ["203.0.113.5"], "192.0.2.1"),
+        (PROXIES, "ipv4:192.0.2.9:5", ["203.0.113.5"], "192.0.2.9"),
+        (PROXIES, "ipv4:192.0.2.1:5", ["203.0.113.5"], "203.0.113.5"),
+        (PROXIES, "ipv4:192.0.2.1:5", ["198.51.100.7, 203.0.113.5, 10.1.1.1"], "203.0.113.5"),
+        (PROXIES, "ipv4:192.0.2.1:5", ["198.51.100.7", "203.0.113.5"], "203.0.113.5"),
+        (PROXIES, "ipv4:192.0.2.1:5", [], "192.0.2.1"),
+        ("2001:db8::/32", "ipv6:%5B2001:db8::1%5D:5", ["203.0.113.5"], "203.0.113.5"),
+        ("", "ipv6:%5B2001:db8::1%5D:5", [], "2001:db8::1"),
+        ("", "unix:", [], ""),
+    ],
+)
+def test_a_forwarded_address_is_believed_of_a_trusted_proxy_alone(
+    trusted: str, peer: str, forwarded: list[str], client: str
+) -> None:
+    assert Proxies(trusted).client_of(context(peer, *forwarded)) == client
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"), [(b"x" * 101, "larger than"), (b"\xff\xff", "not of this method")]
+)
+def test_a_message_is_measured_before_it_is_parsed(octets: bytes, words: str) -> None:
+    handler: Handler = grpc.unary_unary_rpc_method_handler(
+        cast(Any, None), pb.GetEmailRequest.FromString, None
+    )
+    parse = cast(Any, late(handler, 100)).request_deserializer
+    assert parse(pb.GetEmailRequest(id="a").SerializeToString()).id == "a"
+    with pytest.raises(Problem, match=words):
+        parse(octets)

@@ -101,6 +101,11 @@ def _site_of(names: frozenset[str]) -> str:
     return domains
 
 
+def is_mixed(site: str) -> bool:
+    """Whether a site of `site_of` has hosts of several organisations."""
+    return "+" in site
+
+
 def _provider(host: str, by_suffix: Mapping[str, str]) -> str | None:
     """The site of the rule with the longest suffix of `host`."""
     labels = host.split(".")

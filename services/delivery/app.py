@@ -1,5 +1,6 @@
 """Composition root: the only place where delivery is wired together."""
 
+import resource
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -28,6 +29,7 @@ from services.delivery.api.rpc import DeliveryService
 from services.delivery.api.sandbox import Listener, Sandbox
 from services.delivery.clients.dns import Names
 from services.delivery.clients.exchangers import Exchangers
+from services.delivery.clients.smtp.connections import Connections, Limits
 from services.delivery.clients.smtp.dial import Dialler
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.handlers import Handlers
@@ -36,7 +38,6 @@ from services.delivery.loops.keeping import Keeping
 from services.delivery.loops.recovery import Recovery
 from services.delivery.loops.rendering import Directory, Renderer
 from services.delivery.loops.sender import Sender
-from services.delivery.loops.ways import Limits
 from services.delivery.settings import Settings
 from services.delivery.store.days import JournalDays
 from services.delivery.store.journal import Journal
@@ -47,6 +48,8 @@ SWEEP_EVERY_S = 0.5
 CLOSE_IDLE_EVERY_S = 1.0
 KEEP_EVERY_S = 3600.0
 STARTING = "start"
+FILES_MAX = 65_536  # open files that a process asks for, where it may
+FILES_OF_OURS = 200  # of those, for Kafka, PostgreSQL, the content store and the doors
 # Rows are found by key, a batch at a time: a plan that fits any batch, and that the statistics of
 # a young table do not talk into reading it whole.
 PLANS = {
@@ -140,10 +143,7 @@ def create_sender(house: House, directory: Directory) -> Sender:
             sweep_after_s=settings.sweep_after_s,
         ),
         Renderer(house.content, directory),
-        exchangers=create_exchangers(settings),
-        limits=Limits(
-            settings.connections_max, settings.messages_per_connection_max, settings.idle_s
-        ),
+        connections=create_connections(settings),
         health=house.health,
     )
 
@@ -209,6 +209,26 @@ async def become_ready(house: House, tables: Tables) -> None:
     house.health.away.discard(STARTING)
 
 
+def create_connections(settings: Settings) -> Connections:
+    limits = Limits(
+        settings.connections_max,
+        settings.messages_per_connection_max,
+        idle_s=settings.idle_s,
+        attempt_s=settings.attempt_s,
+        patience_s=settings.patience_s,
+        connections_total_max=settings.connections_total_max or spare_files(),
+    )
+    return Connections(create_exchangers(settings), limits)
+
+
+def spare_files() -> int:
+    """How many connections the limit of open files allows beside everything else."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return max(limit - FILES_OF_OURS, limit // 2)
+
+
 def create_exchangers(settings: Settings) -> Exchangers:
     timeouts = Timeouts(
         **{
@@ -221,4 +241,5 @@ def create_exchangers(settings: Settings) -> Exchangers:
         Names(nameservers=settings.nameservers or None),
         Dialler(timeouts),
         allowed=[ip_network(network) for network in settings.relay_allow],
+        opening_s=settings.opening_s,
     )

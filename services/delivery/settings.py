@@ -37,6 +37,18 @@ class Settings(Shared):
     gather_s: float = Field(0.15, ge=0, description="assignments are gathered so long, under load")
     connections_max: int = Field(20, ge=1, description="at once, per egress and site")
     messages_per_connection_max: int = Field(500, ge=1, description="then it is closed")
+    connections_total_max: int = Field(
+        0, ge=0, description="at once, of this process; 0: what its limit of open files allows"
+    )
+    opening_s: float = Field(
+        120.0, gt=0, description="for a connection, from the first packet to the answer to EHLO"
+    )
+    attempt_s: float = Field(
+        600.0, gt=0, description="for a message that has a connection, up to its final dot"
+    )
+    patience_s: float = Field(
+        3.0, ge=0, description="how long messages wait for a host that lets nobody in just now"
+    )
     idle_s: float = Field(15.0, description="how long a connection without work is kept")
     lease_s: float = Field(10.0, description="how long a silent worker counts as alive")
     recover_every_s: float = Field(2.0, description="between two looks for abandoned attempts")
@@ -49,7 +61,7 @@ class Settings(Shared):
     sandbox_kept_days: int = Field(7, ge=1, description="how long captured test mail is kept")
     sandbox_hang_s: float = Field(5.0, description="how long the sandbox keeps timeout@ waiting")
     drain_s: float = Field(10.0, description="on SIGTERM, for answers to dots that were sent")
-    connect_s: float = Field(60.0, description="timeout: TCP connection")
+    connect_s: float = Field(30.0, description="timeout: TCP connection")
     greeting_s: float = Field(300.0, description="timeout: 220 (RFC 5321 §4.5.3.2.1)")
     ehlo_s: float = Field(300.0, description="timeout: EHLO")
     tls_s: float = Field(60.0, description="timeout: TLS handshake")

@@ -87,7 +87,7 @@ class Parts(Ground):
         self.routes = Routes(
             resolver(settings),
             static_routes(settings),
-            own_names=frozenset((self.ehlo.lower(),)),
+            own_names=self.own_names,
             on_answer=self.answered,
             questions_max=settings.dns_questions_max,
         )
@@ -106,6 +106,10 @@ class Parts(Ground):
             on_work=self.owner.wake,
             on_names=self.resolving.wake,
         )
+
+    def own_names(self) -> frozenset[str]:
+        """Of this engine: mail for them would come back."""
+        return frozenset(name.lower() for name in (self.ehlo, *self.owner.names) if name)
 
     def answered(self) -> None:
         """By DNS, or mail waits for it."""

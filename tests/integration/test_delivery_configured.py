@@ -53,6 +53,49 @@ def test_no_more_connections_than_allowed_go_to_a_site(house: House) -> None:
     asyncio.run(story())
 
 
+def test_a_receiver_that_takes_five_connections_defers_no_mail(house: House) -> None:
+    async def story() -> None:
+        good, full = Act(b"220 peer.example"), Act(b"421 4.7.0 Too many connections", close=True)
+        acts = {"greeting": [good] * 5 + [full], "dot": Act(wait_s=0.01)}
+        async with SmtpPeer(acts) as peer, house.running() as running:
+            batch = await house.assigned(
+                *(f"{n}@receiver.example" for n in range(200)), at=peer.address
+            )
+            answers = await running.send(batch, within_s=60)
+            assert {one.outcome for one in answers.values()} == {events.OUTCOME_DELIVERED}
+            assert len(answers) == len(peer.messages) == 200
+
+    asyncio.run(story())
+
+
+def test_a_hanging_host_in_a_mixed_set_holds_up_no_other_mail_of_its_neighbour(
+    house: House,
+) -> None:
+    async def story() -> None:
+        tarpit = Act(b"", hang=True)
+        async with (
+            SmtpPeer({"greeting": tarpit}) as evil,
+            SmtpPeer() as good,
+            house.running() as running,
+        ):
+            mixed = await house.assigned(
+                *(f"{n}@evil.example" for n in range(20)),
+                at=f"{evil.address},{good.address}",
+                site="evil.example+receiver.example",
+            )
+            mine = await house.assigned(
+                *(f"{n}@receiver.example" for n in range(100)),
+                at=good.address,
+                site="receiver.example",
+            )
+            await running.topics.publish(mixed)
+            await until(lambda: evil.connections)
+            answers = await running.send(mine, within_s=30)
+            assert {one.outcome for one in answers.values()} == {events.OUTCOME_DELIVERED}
+
+    asyncio.run(story())
+
+
 def test_a_connection_serves_many_messages_and_then_makes_room(house: House) -> None:
     async def story() -> None:
         async with (

@@ -243,6 +243,13 @@ def test_nothing_is_said_in_the_clear_before_tls_but_ehlo(met: dict[str, Met]) -
     assert [one.split(" ")[0] for one in peer.commands][:4] == ["EHLO", "STARTTLS", "EHLO", "MAIL"]
 
 
+def test_how_a_connection_was_secured_is_told(met: dict[str, Met]) -> None:
+    reply = met["has_an_expired_certificate"].answer.reply
+    assert reply.tls == "TLSv1.3"
+    assert reply.tls_cipher.startswith("TLS_")
+    assert len(reply.tls_certificate) == 64
+
+
 def test_broken_tls_costs_a_second_connection_and_no_mail(met: dict[str, Met]) -> None:
     assert len(met["closes_in_the_handshake"].peer.connections) == 2
 

@@ -1,6 +1,7 @@
 """Test mail ends in the sandbox, over real SMTP, and each magic recipient plays its part."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,23 @@ def test_pages_of_captured_mail_go_both_ways(house: House) -> None:
             back = await page(before=third.messages[0].id)
             assert [one.id for one in back.messages] == [one.id for one in second.messages]
             await peer.close()
+
+    asyncio.run(story())
+
+
+def test_test_mail_that_hangs_holds_up_no_other_tenants(house: House) -> None:
+    async def story() -> None:
+        doors = listening(house)
+        async with house.running(**doors | {"sandbox_hang_s": 30.0, "drain_s": 0.1}) as running:
+            at = doors["sandbox_listen"]
+            slow = await house.assigned(
+                *(f"timeout+{n}@test.example" for n in range(40)), at=at, test=True, site="sandbox"
+            )
+            other = replace(house, tenant_id=uuid7_text(), domain_id=uuid7_text())
+            await running.topics.publish([other.tenant(), other.domain(), *slow])
+            batch = await other.assigned("ann@test.example", at=at, test=True, site="sandbox")
+            answers = await running.send(batch)
+            assert answers["ann@test.example"].outcome == events.OUTCOME_DELIVERED
 
     asyncio.run(story())
 

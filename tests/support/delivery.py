@@ -130,7 +130,7 @@ class House:
             site=site or at or "nowhere",
             envelope=envelope,
             ehlo="out.sender.example",
-            exchangers=[exchanger(host) for host in at.split(",") if host],
+            exchangers=[exchanger(host, n) for n, host in enumerate(at.split(",")) if host],
             **more,
         )
         one.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
@@ -253,9 +253,9 @@ def a_content(**more: Any) -> Content:  # noqa: ANN401 - fields of the contract
     return Content(**(given | more))
 
 
-def exchanger(address: str) -> MailExchanger:
+def exchanger(address: str, preference: int = 10) -> MailExchanger:
     host, _, port = address.rpartition(":")
-    return MailExchanger(host=host, port=int(port), preference=10)
+    return MailExchanger(host=host, port=int(port), preference=preference)
 
 
 def der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:

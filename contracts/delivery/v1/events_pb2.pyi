@@ -65,6 +65,8 @@ class Reply(_message.Message):
     REMOTE_IP_FIELD_NUMBER: _builtins.int
     LOCAL_IP_FIELD_NUMBER: _builtins.int
     TLS_FIELD_NUMBER: _builtins.int
+    TLS_CIPHER_FIELD_NUMBER: _builtins.int
+    TLS_CERTIFICATE_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """0: nobody answered"""
     enhanced: _builtins.str
@@ -78,6 +80,9 @@ class Reply(_message.Message):
     local_ip: _builtins.str
     tls: _builtins.str
     """the version, empty for clear text"""
+    tls_cipher: _builtins.str
+    tls_certificate: _builtins.str
+    """SHA-256 of the server's certificate in hex; nobody has verified it"""
     def __init__(
         self,
         *,
@@ -89,10 +94,12 @@ class Reply(_message.Message):
         remote_ip: _builtins.str = ...,
         local_ip: _builtins.str = ...,
         tls: _builtins.str = ...,
+        tls_cipher: _builtins.str = ...,
+        tls_certificate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "enhanced", b"enhanced", "local_ip", b"local_ip", "mx", b"mx", "remote_ip", b"remote_ip", "step", b"step", "text", b"text", "tls", b"tls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "enhanced", b"enhanced", "local_ip", b"local_ip", "mx", b"mx", "remote_ip", b"remote_ip", "step", b"step", "text", b"text", "tls", b"tls", "tls_certificate", b"tls_certificate", "tls_cipher", b"tls_cipher"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,6 +69,8 @@ class DeliveryAssigned(_message.Message):
     NOT_AFTER_FIELD_NUMBER: _builtins.int
     TRIES_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
+    CONNECTIONS_MAX_FIELD_NUMBER: _builtins.int
+    MESSAGES_PER_CONNECTION_MAX_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     """1, 2, …: the serial of assignments"""
@@ -81,6 +83,10 @@ class DeliveryAssigned(_message.Message):
     """answered attempts before this one"""
     ambiguous: _builtins.bool
     """an earlier attempt may have delivered it"""
+    connections_max: _builtins.int
+    """at once, to the site; 0: as the worker is set up"""
+    messages_per_connection_max: _builtins.int
+    """0: as the worker is set up"""
     @_builtins.property
     def envelope(self) -> _events_pb2.Envelope: ...
     @_builtins.property
@@ -105,10 +111,12 @@ class DeliveryAssigned(_message.Message):
         not_after: _timestamp_pb2.Timestamp | None = ...,
         tries: _builtins.int = ...,
         ambiguous: _builtins.bool = ...,
+        connections_max: _builtins.int = ...,
+        messages_per_connection_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "egress_id", b"egress_id", "ehlo", b"ehlo", "envelope", b"envelope", "exchangers", b"exchangers", "message_id", b"message_id", "not_after", b"not_after", "site", b"site", "source_ip", b"source_ip", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "connections_max", b"connections_max", "egress_id", b"egress_id", "ehlo", b"ehlo", "envelope", b"envelope", "exchangers", b"exchangers", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "not_after", b"not_after", "site", b"site", "source_ip", b"source_ip", "tries", b"tries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,12 +20,15 @@ LATER = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who was spoken to. tls: the version, empty for clear text."""
+    """Who was spoken to. tls: the version, empty for clear text. certificate: its SHA-256 in hex,
+    not verified."""
 
     mx: str = ""
     remote_ip: str = ""
     local_ip: str = ""
     tls: str = ""
+    cipher: str = ""
+    certificate: str = ""
 
     @property
     def connected(self) -> bool:
@@ -131,4 +134,6 @@ def reply_of(ending: Ending) -> events.Reply:
         remote_ip=peer.remote_ip,
         local_ip=peer.local_ip,
         tls=peer.tls,
+        tls_cipher=peer.cipher,
+        tls_certificate=peer.certificate,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from itertools import zip_longest
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
 from mail.reachable import Address
@@ -60,9 +61,12 @@ def port_of(exchanger: MailExchanger) -> int:
     return exchanger.port or SMTP_PORT
 
 
-def dialable(addresses: Sequence[Address], source_ip: str) -> list[Address]:
-    """Those that a source address can reach, IPv4 first: its reputation is what senders have."""
+def dialable(addresses: Sequence[Address], source_ip: str) -> list[tuple[Address, ...]]:
+    """Those that a source address can reach, one at a time. Without one it is either version: then
+    they come in pairs, IPv4 first, because its reputation is what senders have."""
+    v4 = [address for address in addresses if address.version == 4]
+    v6 = [address for address in addresses if address.version == 6]
     if source_ip:
-        version = ip_address(source_ip).version
-        return [address for address in addresses if address.version == version]
-    return sorted(addresses, key=lambda address: address.version)
+        own = v4 if ip_address(source_ip).version == 4 else v6
+        return [(address,) for address in own]
+    return [tuple(one for one in pair if one) for pair in zip_longest(v4, v6)]

@@ -6,29 +6,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock, metrics
 from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
 from kernel.telemetry import told
-from services.delivery.clients.exchangers import Exchangers, Said
+from services.delivery.clients.exchangers import NoConnection
+from services.delivery.clients.smtp.connections import Connections
+from services.delivery.clients.smtp.dial import At
 from services.delivery.clients.smtp.dialogue import Dialogue
+from services.delivery.clients.smtp.pool import LetGo, Name, Pool
 from services.delivery.domain.ending import STALE, Ending, attempted
 from services.delivery.domain.rendering import Mail
 from services.delivery.domain.started import Key, Started
-from services.delivery.domain.walk import asks_next, died_idle, keeps_open, misrouted
+from services.delivery.domain.walk import DIALOGUES_MAX, asks_next, died_idle, misrouted
 from services.delivery.loops.committer import Committer, done_of
 from services.delivery.loops.rendering import Renderer
-from services.delivery.loops.ways import Limits, Way
+from services.delivery.loops.ways import Way
 from services.delivery.store.journal import Held, word_of
 
 AGAIN_AFTER_S = 1.0  # what the database or the store could not answer
 
 logger = logging.getLogger(__name__)
-
-
-class LetGo(Exception):
-    """The message is not ours to send, or not now: nothing was delivered, nothing is told."""
 
 
 class Sender:
@@ -39,16 +39,14 @@ class Sender:
         committer: Committer,
         renderer: Renderer,
         *,
-        exchangers: Exchangers,
-        limits: Limits,
+        connections: Connections,
         health: Health,
     ) -> None:
         self._committer = committer
         self._renderer = renderer
-        self._exchangers = exchangers
-        self._limits = limits
+        self._connections = connections
         self._health = health
-        self._ways: dict[tuple[str, str], Way] = {}
+        self._ways: dict[Name, Way] = {}
         self._in_hand: dict[Key, int] = {}
         self._draining = False
 
@@ -69,9 +67,10 @@ class Sender:
         if self._draining:
             self._release(started)
             return
-        name = (started.assignment.egress_id, started.assignment.site)
+        name = name_of(started.assignment)
         if (way := self._ways.get(name)) is None:
-            way = self._ways[name] = Way(self._serve, self._limits)
+            way = self._ways[name] = Way(self._serve, Pool(name, self._connections))
+        way.pool.shape(started.assignment)
         way.push(started)
 
     def _release(self, started: Started) -> None:
@@ -105,43 +104,39 @@ class Sender:
         mail = await self._renderer.render(started.assignment.envelope)
         if isinstance(mail, Ending):
             return mail
-        way.in_use += 1
-        try:
-            return await self._deliver(way, started, mail)
-        finally:
-            way.in_use -= 1
+        return await self._deliver(way, started, mail)
 
     async def _deliver(self, way: Way, started: Started, mail: Mail) -> Ending:
-        """Over a kept connection; where that has died unnoticed or there is none, a new one."""
-        said: Said | None = None
-        while said is None and (dialogue := way.take(started.assignment)) is not None:
+        """To one host after the other, until one takes it or refuses it (RFC 5321 §5.1)."""
+        asked: set[At] = set()
+        last: Ending | None = None
+        while True:
+            try:
+                dialogue = await way.pool.acquire(
+                    started.assignment, asked=asked, until_s=started.until_s
+                )
+            except NoConnection as none:
+                return last or none.ending
             used = dialogue.used
             ending = await self._speak(way, started, mail, dialogue=dialogue)
-            if not died_idle(ending, used=used):
-                said = Said(ending, (dialogue.peer.remote_ip, dialogue.port))
-        if said is not None and not asks_next(said.ending):
-            return said.ending
-        way.make_room()
-        return await self._exchangers.walk(
-            started.assignment,
-            lambda dialogue: self._speak(way, started, mail, dialogue=dialogue),
-            said=said,
-        )
+            if died_idle(ending, used=used):
+                continue  # over another connection: nobody has answered
+            asked.add((dialogue.peer.remote_ip, dialogue.port))
+            if not asks_next(ending) or len(asked) >= DIALOGUES_MAX:
+                return ending
+            last = ending
 
     async def _speak(self, way: Way, started: Started, mail: Mail, *, dialogue: Dialogue) -> Ending:
         """One dialogue. The connection is kept when the receiver leaves it usable."""
         try:
-            ending = await self._say(started, mail, dialogue)
+            ending = await self._say(way, started, mail, dialogue=dialogue)
         except BaseException:
-            dialogue.abort()
+            way.pool.drop(dialogue)
             raise
-        if keeps_open(ending) and not self._draining:
-            way.keep(dialogue)
-        else:
-            dialogue.leave()
+        way.pool.release(dialogue, ending)
         return ending
 
-    async def _say(self, started: Started, mail: Mail, dialogue: Dialogue) -> Ending:
+    async def _say(self, way: Way, started: Started, mail: Mail, *, dialogue: Dialogue) -> Ending:
         if self._draining:
             raise LetGo("stopping")
         ending = await dialogue.offer(mail) or await dialogue.body(mail)
@@ -153,6 +148,7 @@ class Sender:
         failpoint("delivery.data_sent")
         if (ending := dialogue.send_dot()) is not None:
             return ending
+        way.pool.all.lift_deadline(dialogue)  # its answer is waited for as long as RFC 5321 says
         asyncio.get_running_loop().call_soon(failpoint, "delivery.dot_sent")  # when it has left
         ending = await dialogue.answer()
         failpoint("delivery.answered")
@@ -184,21 +180,18 @@ class Sender:
     # ── loops and lifecycle ─────────────────────────────────────────────────────────────────────
 
     async def close_idle(self) -> None:
-        """Connections without work, and ways without connections."""
+        """Connections that are old or late, and ways without connections."""
         metrics.in_hand.set(len(self._in_hand))
-        now_s = clock.monotonic_s()
-        for name, way in list(self._ways.items()):
-            way.close_idle(now_s=now_s)
-            if way.idle:
-                del self._ways[name]
+        self._connections.sweep()
+        for name in [name for name, way in self._ways.items() if way.idle]:
+            del self._ways[name]
 
     async def drain(self) -> None:
         """No new DATA; those past `data_sent` wait for their answer."""
         self._draining = True
         for way in self._ways.values():
-            for started in way.abandon():
+            for started in way.drain():
                 self._release(started)
-            way.close_all()
         for way in list(self._ways.values()):
             await way.done()
         await self._committer.idle()
@@ -208,6 +201,11 @@ class Sender:
         self._draining = True
         for way in self._ways.values():
             way.stop()
+
+
+def name_of(assignment: DeliveryAssigned) -> Name:
+    tenant_id = assignment.envelope.tenant_id if assignment.envelope.test else ""
+    return Name(assignment.egress_id, assignment.site, tenant_id)
 
 
 def held_of(started: Started) -> Held:

@@ -176,6 +176,8 @@ def smtp(reply: Reply, *, attempt: int) -> Data:
         "remote_ip": reply.remote_ip,
         "local_ip": reply.local_ip,
         "tls": reply.tls,
+        "tls_cipher": reply.tls_cipher,
+        "tls_certificate": reply.tls_certificate,
         "attempt": attempt,
     }
 

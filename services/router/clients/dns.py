@@ -58,7 +58,7 @@ class Routes:
     """Routes by domain: static ones, else those of DNS with their TTL, negative ones too.
 
     One question per domain at a time, however many wait for it. on_answer is called when one has
-    come. own_names: a host that is us, and those behind it, would be a loop.
+    come. own_names: of hosts that are us, and those behind it, would be a loop.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Routes:
         resolver: dns.asyncresolver.Resolver,
         static: StaticRoutes,
         *,
-        own_names: frozenset[str],
+        own_names: Callable[[], frozenset[str]],
         on_answer: Callable[[], None],
         questions_max: int = 100,
         shuffle: Callable[[list[Mx]], None] = random.shuffle,
@@ -166,7 +166,7 @@ class Routes:
             ordered = order(records, self._shuffle)
         except NullMxError:
             return NULL_MX
-        ordered = before_self(ordered, self._own_names)
+        ordered = before_self(ordered, self._own_names())
         if not ordered:
             return LOOP if len(records) else NO_MX
         site = site_name([record.host for record in records if record.host])

@@ -19,6 +19,9 @@ from services.router.domain.message import CLOSED, Assigned, State
 from services.router.domain.retry import RetryPolicy
 
 GREYLISTED = "greylisted"
+UNREACHABLE = "unreachable"
+# Steps at which a host has not heard of the message yet: its answer there is no try.
+UNREACHED = frozenset(("connect", "greeting", "ehlo", "starttls"))
 NOW_S = 0.0  # due at once, whenever it is saved
 
 
@@ -89,7 +92,8 @@ def settle(event: DeliveryAttempted, row: Assigned, *, now_s: float, policy: Ans
     if event.outcome == OUTCOME_AMBIGUOUS and policy.ambiguous_fails:
         return close(event, State.FAILED, reason="ambiguous")
     if now_s >= row.expires_s:
-        return close(event, State.BOUNCED, reason="expired")
+        tried = row.tries > 0 or event.reply.step not in UNREACHED
+        return close(event, State.BOUNCED if tried else State.FAILED, reason="expired")
     return retried(event, row, now_s=now_s, policy=policy.retry)
 
 
@@ -102,9 +106,14 @@ def refused(event: DeliveryAttempted) -> Move:
 
 
 def retried(event: DeliveryAttempted, row: Assigned, *, now_s: float, policy: RetryPolicy) -> Move:
-    """Refused for now, or perhaps delivered: greylisting is no try at first."""
-    patient = row.attempt - row.tries <= policy.greylisted_max
-    if event.bounce_class == GREYLISTED and patient:
+    """Refused for now, or perhaps delivered. Greylisting is no try at first, and a connection that
+    did not come about is none: then it is the number of those that makes the wait longer."""
+    untried = row.attempt - row.tries
+    patient = untried <= policy.greylisted_max
+    if event.reply.step in UNREACHED:
+        tried, reason = 0, UNREACHABLE
+        delay_s = policy.delay_s(max(untried, 1), message_id=row.message_id, attempt=row.attempt)
+    elif event.bounce_class == GREYLISTED and patient:
         tried, reason = 0, GREYLISTED
         delay_s = policy.greylisted_delay_s(message_id=row.message_id, attempt=row.attempt)
     else:

@@ -22,6 +22,7 @@ from services.router.domain.message import (
 )
 from services.router.domain.routes import Route
 from services.router.domain.scopes import Egress, Scopes
+from services.router.domain.shaping import Shape
 
 SANDBOX_EGRESS = Egress(SANDBOX, "", "", "")
 PUT_OFF_S = 1.0  # the egress that a retry stays with has no room
@@ -177,7 +178,8 @@ def assign(
     row: Claimed, envelope: Envelope, *, route: Route, egress: Egress, desk: Desk, now_s: float
 ) -> Assignment:
     not_after_s = max(now_s, min(now_s + desk.valid_s, row.expires_s))
-    stored = way(egress, route, desk.ehlo) + until(not_after_s)
+    shape = desk.scopes.shape_of(route.site)
+    stored = way(egress, route, ehlo=desk.ehlo, shape=shape) + until(not_after_s)
     event = DeliveryAssigned.FromString(stored)
     event.message_id = row.message_id
     event.attempt = row.attempt + 1
@@ -188,7 +190,7 @@ def assign(
 
 
 @lru_cache(maxsize=10_000)
-def way(egress: Egress, route: Route, ehlo: str) -> bytes:
+def way(egress: Egress, route: Route, *, ehlo: str, shape: Shape) -> bytes:
     """What assignments from one address to one route have in common, serialized."""
     return DeliveryAssigned(
         egress_id=egress.egress_id,
@@ -199,6 +201,8 @@ def way(egress: Egress, route: Route, ehlo: str) -> bytes:
             MailExchanger(host=host, preference=preference, port=port)
             for host, preference, port in route.exchangers
         ],
+        connections_max=shape.connections_max,
+        messages_per_connection_max=shape.messages_per_connection_max,
     ).SerializeToString()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 from services.router.domain.message import SANDBOX, Lane
-from services.router.domain.shaping import Shaping
+from services.router.domain.shaping import Shape, Shaping
 from services.router.domain.windows import (
     NO_CAPS,
     Caps,
@@ -50,6 +50,10 @@ class Scopes:
         self._find_sender = sender_of
         self._shaping = shaping
         self._pools: dict[str, list[Egress]] = {}
+        self.names: frozenset[str] = frozenset()  # by which egresses say EHLO
+
+    def shape_of(self, site: str) -> Shape:
+        return self._shaping.of(site)
 
     def _sender_of(self, tenant_id: str) -> Sender:
         return self._find_sender(tenant_id) or Sender()
@@ -57,6 +61,8 @@ class Scopes:
     def set_egresses(self, egresses: Iterable[Egress]) -> None:
         """All that may be used now: neither paused nor deleted."""
         self._pools = {}
+        egresses = list(egresses)
+        self.names = frozenset(egress.ehlo for egress in egresses)
         for egress in egresses:
             self._pools.setdefault(egress.pool_id, []).append(egress)
 

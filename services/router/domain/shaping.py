@@ -7,10 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """in_flight_max: assignments without an answer. per_second_max: 0 is no limit."""
+    """in_flight_max: assignments without an answer. per_second_max: 0 is no limit.
+
+    connections_max: at once, from one worker; messages_per_connection_max: then it is closed. Both
+    0 where delivery's own are to hold.
+    """
 
     in_flight_max: int
     per_second_max: int = 0
+    connections_max: int = 0
+    messages_per_connection_max: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ def parse(text: str, *, default: Shape) -> tuple[ShapeRule, ...]:
             Shape(
                 entry.get("in_flight_max", default.in_flight_max),
                 entry.get("per_second_max", default.per_second_max),
+                entry.get("connections_max", default.connections_max),
+                entry.get("messages_per_connection_max", default.messages_per_connection_max),
             ),
         )
         for entry in tomllib.loads(text).get("rule", [])
@@ -63,6 +71,8 @@ def lint(rules: Sequence[ShapeRule]) -> list[str]:
             if site in seen:
                 problems.append(f"rule {number}: {site} is taken by an earlier rule")
             seen.add(site)
-        if rule.shape.in_flight_max < 1 or rule.shape.per_second_max < 0:
+        shape = rule.shape
+        limits = shape.per_second_max, shape.connections_max, shape.messages_per_connection_max
+        if shape.in_flight_max < 1 or min(limits) < 0:
             problems.append(f"rule {number} lets nothing through")
     return problems

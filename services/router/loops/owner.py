@@ -89,6 +89,11 @@ class Owner:
     def owns(self) -> bool:
         return self._lease.fence is not None
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the egresses, as far as they are read."""
+        return self._desk.scopes.names if self._desk else frozenset()
+
     def wake(self) -> None:
         """There is work."""
         self._woken.set()

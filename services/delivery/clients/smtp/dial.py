@@ -5,11 +5,15 @@ Where a server's TLS is broken this is remembered, and told, and the message goe
 """
 
 import asyncio
+import errno
 import logging
+import socket
 import ssl
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import cast
 
+from aiohappyeyeballs import AddrInfoType, start_connection
 from aiosmtplib.errors import (
     SMTPException,
     SMTPReadTimeoutError,
@@ -20,6 +24,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from kernel import clock, metrics
+from kernel.errors import Unavailable
 from mail import reply
 from services.delivery.clients.smtp.dialogue import Dialogue, Offers
 from services.delivery.clients.smtp.timeouts import Timeouts
@@ -27,18 +32,28 @@ from services.delivery.domain.ending import CONNECT, EHLO, GREETING, STARTTLS, E
 
 BROKEN_TLS_FOR_S = 3600.0
 BROKEN_TLS_MAX = 10_000  # hosts that are remembered
+RACE_AFTER_S = 0.25  # RFC 8305 §5
+IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python names it from 3.12 on
+OUT_OF = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # our own want
 NO_REPLY = -1  # aiosmtplib's code for what is no reply
 
 logger = logging.getLogger(__name__)
 
 
+At = tuple[str, int]  # an address and a port
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Where to go: a mail exchanger's name, and one of its addresses."""
+    """Where to go: a mail exchanger's name, and an address of it, or one of each version."""
 
     name: str
     port: int
-    ip: str
+    ips: tuple[str, ...]
+
+    @property
+    def at(self) -> list[At]:
+        return [(ip, self.port) for ip in self.ips]
 
 
 class Unreached(Exception):
@@ -66,7 +81,7 @@ class Dialler:
                 raise
             logger.warning(
                 "delivery.tls_broken",
-                extra={"mx": host.name, "ip": host.ip, "problem": unreached.ending.problem},
+                extra={"mx": host.name, "ip": host.ips[0], "problem": unreached.ending.problem},
             )
             if not puts_off(unreached.ending):
                 self._remember(host)
@@ -132,7 +147,7 @@ class _Opening:
 
     def __init__(self, host: Host, timeouts: Timeouts) -> None:
         self.host = host
-        self.peer = Peer(mx=host.name, remote_ip=host.ip)
+        self.peer = Peer(mx=host.name, remote_ip=host.ips[0])
         self._timeouts = timeouts
         self._protocol: SMTPProtocol
 
@@ -147,20 +162,30 @@ class _Opening:
             cast(asyncio.Transport, self._protocol.transport).abort()
 
     async def connect(self, source_ip: str) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
-                transport, self._protocol = await loop.create_connection(
-                    _Opened,
-                    self.host.ip,
-                    self.host.port,
-                    local_addr=(source_ip, 0) if source_ip else None,
+                sock = await self._race(source_ip)
+                transport, self._protocol = await asyncio.get_running_loop().create_connection(
+                    _Opened, sock=sock
                 )
         except TimeoutError as error:
             raise Unreached(self._ending(CONNECT, "no connection in time")) from error
         except OSError as error:
+            if error.errno in OUT_OF:
+                raise Unavailable(f"room for another connection ({error.strerror})") from error
             raise Unreached(self._ending(CONNECT, f"no connection: {error.strerror}")) from error
-        self.peer = replace(self.peer, local_ip=str(transport.get_extra_info("sockname")[0]))
+        name, peer = (transport.get_extra_info(key) for key in ("sockname", "peername"))
+        self.peer = replace(self.peer, local_ip=str(name[0]), remote_ip=str(peer[0]))
+
+    async def _race(self, source_ip: str) -> socket.socket:
+        """A connected socket. IPv6 gets its chance when IPv4 has not answered soon (RFC 8305)."""
+        targets = [address_info(ip, self.host.port) for ip in self.host.ips]
+        return await start_connection(
+            targets,
+            local_addr_infos=[address_info(source_ip, 0)] if source_ip else None,
+            happy_eyeballs_delay=RACE_AFTER_S,
+            socket_factory=make_socket,
+        )
 
     async def greeting(self) -> None:
         try:
@@ -197,8 +222,11 @@ class _Opening:
             )
         except (SMTPException, ssl.SSLError, OSError, ValueError) as error:
             raise Unreached(self._broken(STARTTLS, error)) from error
-        tls = self.transport.get_extra_info("ssl_object")
-        self.peer = replace(self.peer, tls=str(tls.version() if tls else ""))
+        tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
+        name, _, _ = tls.cipher() or ("", "", 0)
+        certificate = sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
+        version = str(tls.version() or "")
+        self.peer = replace(self.peer, tls=version, cipher=name, certificate=certificate)
 
     def _broken(self, step: str, error: Exception) -> Ending:
         if isinstance(error, SMTPResponseException) and error.code >= 200:
@@ -213,6 +241,22 @@ class _Opening:
 
     def _ending(self, step: str, problem: str) -> Ending:
         return Ending(step, problem=problem, peer=self.peer)
+
+
+def address_info(ip: str, port: int) -> AddrInfoType:
+    """An address as getaddrinfo would give it."""
+    if ":" in ip:
+        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port, 0, 0)
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port)
+
+
+def make_socket(info: AddrInfoType) -> socket.socket:
+    """Its port is chosen when it connects, not when it is bound to a source address: so one
+    address has as many ports as there are receivers, and not 28,000 in all (ip(7))."""
+    family, kind, proto, _, _ = info
+    made = socket.socket(family, kind, proto)
+    made.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    return made
 
 
 def puts_off(ending: Ending) -> bool:
@@ -230,6 +274,7 @@ def offers(extensions: dict[str, str]) -> Offers:
     return Offers(
         pipelining="pipelining" in extensions,
         utf8="smtputf8" in extensions,
+        eight_bit="8bitmime" in extensions,
         size=None if size is None else (int(size) if size.isascii() and size.isdigit() else 0),
     )
 

@@ -34,6 +34,7 @@ class Offers:
 
     pipelining: bool = False
     utf8: bool = False
+    eight_bit: bool = False
     size: int | None = None  # None: SIZE was not offered
 
 
@@ -130,12 +131,17 @@ class Dialogue(asyncio.Protocol):
         size = None if self.offers.size is None else mail.size
         times = self._timeouts
         commands = [
-            (MAIL, times.mail_s, smtp.mail_from(mail.sender, size=size, utf8=mail.utf8)),
+            (MAIL, times.mail_s, self._mail_from(mail, size)),
             (RCPT, times.rcpt_s, smtp.rcpt_to(mail.recipient, utf8=mail.utf8)),
             (DATA, times.data_s, b"DATA\r\n"),
         ]
         # What was refused half-way is still open over there.
         return [(RSET, times.mail_s, b"RSET\r\n"), *commands] if self._in_transaction else commands
+
+    def _mail_from(self, mail: Mail, size: int | None) -> bytes:
+        """What needs SMTPUTF8 has headers of eight bits (RFC 6531 §3.6)."""
+        eight_bit = mail.utf8 and self.offers.eight_bit
+        return smtp.mail_from(mail.sender, size=size, eight_bit=eight_bit, utf8=mail.utf8)
 
     async def _converse(self, commands: list[tuple[str, float, bytes]]) -> Ending | None:
         """The first refusal, or None when DATA may be sent."""
@@ -228,9 +234,9 @@ class Dialogue(asyncio.Protocol):
         _leaving.add(task)
         task.add_done_callback(_leaving.discard)
 
-    def abort(self) -> None:
-        """Close at once: whatever the server has heard so far, it has not heard a dot."""
-        self._break("we closed the connection")
+    def abort(self, why: str = "we closed the connection") -> None:
+        """Close at once, whatever the server has heard so far."""
+        self._break(why)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 

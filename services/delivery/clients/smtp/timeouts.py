@@ -7,7 +7,7 @@ from dataclasses import dataclass
 class Timeouts:
     """Seconds. A short wait for the answer to the dot makes duplicates of slow deliveries."""
 
-    connect_s: float = 60.0
+    connect_s: float = 30.0
     greeting_s: float = 300.0
     ehlo_s: float = 300.0
     tls_s: float = 60.0

@@ -28,7 +28,7 @@ def test_a_server_without_tls_for_now_is_not_spoken_to_in_the_clear_for_an_hour(
 def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
-    dialler, host = Dialler(Timeouts()), Host("mx.example", 25, "192.0.2.1")
+    dialler, host = Dialler(Timeouts()), Host("mx.example", 25, ("192.0.2.1",))
     dialler._remember(host)
     assert not dialler._tls_works(host)
     now[0] += BROKEN_TLS_FOR_S
@@ -38,9 +38,9 @@ def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) 
 def test_the_memory_of_broken_tls_has_an_end() -> None:
     dialler = Dialler(Timeouts())
     for number in range(BROKEN_TLS_MAX + 5):
-        dialler._remember(Host(f"mx{number}.example", 25, "192.0.2.1"))
+        dialler._remember(Host(f"mx{number}.example", 25, ("192.0.2.1",)))
     assert len(dialler._broken_tls) == BROKEN_TLS_MAX
-    assert dialler._tls_works(Host("mx0.example", 25, "192.0.2.1"))
+    assert dialler._tls_works(Host("mx0.example", 25, ("192.0.2.1",)))
 
 
 def test_an_old_server_gets_old_tls_rather_than_none() -> None:

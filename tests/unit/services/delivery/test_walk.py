@@ -69,9 +69,13 @@ def test_a_connection_outlives_refusals_but_not_a_good_bye() -> None:
 
 def test_a_source_address_reaches_only_its_own_family() -> None:
     both = [ip_address("2606:4700::1111"), ip_address("8.8.8.8")]
-    assert dialable(both, "192.0.2.1") == both[1:]
-    assert dialable(both, "2001:db8::1") == both[:1]
-    assert dialable(both, "") == both[::-1]
+    assert dialable(both, "192.0.2.1") == [(both[1],)]
+    assert dialable(both, "2001:db8::1") == [(both[0],)]
+
+
+def test_without_a_source_address_both_families_race_in_pairs() -> None:
+    v6, v4, other = (ip_address(ip) for ip in ("2606:4700::1111", "8.8.8.8", "8.8.4.4"))
+    assert dialable([v6, v4, other], "") == [(v4, v6), (other,)]
 
 
 def test_no_port_means_25() -> None:

@@ -47,6 +47,7 @@ def answer(
     bounce_class: str = "",
     connected: bool = True,
     test: bool = False,
+    step: str = "",
 ) -> DeliveryAttempted:
     return DeliveryAttempted(
         message_id=ID,
@@ -54,7 +55,7 @@ def answer(
         tenant_id="t",
         recipient="ann@example.com",
         outcome=outcome,
-        reply=Reply(code=code, text="text"),
+        reply=Reply(code=code, text="text", step=step),
         bounce_class=bounce_class,
         connected=connected,
         ambiguous=outcome == OUTCOME_AMBIGUOUS,
@@ -112,6 +113,22 @@ def test_a_temporary_refusal_waits_by_the_schedule_and_is_told() -> None:
         delayed = told(move, saved(move, tries=tries))
         assert isinstance(delayed, MessageDelayed)
         assert delayed.tries == tries + 1
+
+
+@pytest.mark.parametrize("step", ["connect", "greeting", "ehlo", "starttls"])
+def test_a_connection_that_did_not_come_about_is_no_try(step: str) -> None:
+    event = answer(OUTCOME_TEMPORARY, code=421, step=step)
+    for untried, wait_s in enumerate(SCHEDULE_S, 1):
+        late = Assigned(ID, 3 + untried, 3, NOW_S + 1e6)
+        move = settled(late, event)
+        assert (move.state, move.tried, move.reason) == (State.WAITING, 0, "unreachable")
+        assert 0.9 * wait_s <= move.due_s - NOW_S <= 1.1 * wait_s
+
+
+def test_a_host_that_nobody_ever_reached_has_bounced_nothing() -> None:
+    event = answer(OUTCOME_TEMPORARY, step="connect", connected=False)
+    assert settled(row(expires_s=NOW_S), event).state is State.FAILED
+    assert settled(row(tries=1, expires_s=NOW_S), event).state is State.BOUNCED
 
 
 def test_greylisting_is_no_try() -> None:

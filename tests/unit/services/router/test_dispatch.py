@@ -53,6 +53,15 @@ def done(*rows: Claimed, at: Desk) -> Dispatched:
     return dispatch(rows, at, now_s=NOW_S)
 
 
+def test_an_assignment_carries_the_limits_of_connections_of_its_site() -> None:
+    shape = Shape(400, connections_max=2, messages_per_connection_max=100)
+    at = desk()
+    at.scopes._shaping.by_site["site"] = shape
+    [made] = done(row(), at=at).assignments
+    assert made.event.connections_max == 2
+    assert made.event.messages_per_connection_max == 100
+
+
 def test_an_assignment_says_from_where_to_whom_and_until_when() -> None:
     [made] = done(row(), at=desk()).assignments
     event = made.event

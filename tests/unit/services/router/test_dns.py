@@ -13,6 +13,8 @@ import pytest
 
 from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, Answer, Routes
 from services.router.domain.routes import Exchanger, Route, StaticRoutes, Unknown
+from services.router.domain.scopes import Egress, Scopes
+from services.router.domain.shaping import Shape, Shaping
 
 
 @dataclass
@@ -48,7 +50,7 @@ def routes(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> Routes
     return Routes(
         cast(dns.asyncresolver.Resolver, fake),
         StaticRoutes(),
-        own_names=frozenset({"mail.self.test"}),
+        own_names=lambda: frozenset({"mail.self.test"}),
         on_answer=answered,
         shuffle=lambda records: records.reverse(),
     )
@@ -106,6 +108,13 @@ def test_exchangers_behind_ourselves_are_no_way_out() -> None:
     answer = ask(FakeDns({("example.com", "MX"): found}))
     assert isinstance(answer, Route)
     assert [one.host for one in answer.exchangers] == ["a.test"]
+
+
+def test_the_names_of_all_egresses_are_ourselves() -> None:
+    pools = [Egress("e1", "p", "192.0.2.1", "out1.self.test"), Egress("e2", "p", "", "")]
+    scopes = Scopes(lambda _: None, Shaping(Shape(1), {}))
+    scopes.set_egresses(pools)
+    assert scopes.names == {"out1.self.test", ""}
 
 
 def play(story: Callable[[], Awaitable[None]]) -> None:

@@ -52,12 +52,14 @@ _QUOTED_SAFELY = r'"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\[ -~]
 _WRITABLE = re.compile(rf"(?:[{_ATEXT}.{_UTF8}]+|{_QUOTED_SAFELY})@[A-Za-z0-9.-]+").fullmatch
 _PHRASE_SAFE = re.compile(rf"[{_ATEXT}]+(?:[ ][{_ATEXT}]+)*")
 _BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-# Controls, ends of lines, halves of pairs, and the overrides and isolates of direction (UAX #9).
-_HIDDEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
-)
+# What no name for people has, be it somebody's or a file's: controls, ends of lines, halves of
+# pairs, and the overrides and isolates of direction (UAX #9), which turn what follows around.
+HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 # Joiners spell names in Indic scripts, Persian and emoji.
 _JOINERS = frozenset("\u200c\u200d")
+# Japanese carriers gave out addresses with dots at the end or in a row, and their people keep them.
+_DOTTED = frozenset(("docomo.ne.jp", "ezweb.ne.jp", "au.com"))
+_SYMBOLS = frozenset(("So", "Sk"))  # emoji, and what colours them
 _MAX_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle brackets
 _MAX_DOMAIN = 253
 _MAX_QUOTED = 500  # a longer name goes into encoded words, which can be folded anywhere
@@ -90,7 +92,8 @@ def _parse_slowly(text: str) -> Mailbox:
         display, addr_spec = "", stripped
     _refuse_controls(addr_spec)
     local, domain_part = _split_addr_spec(addr_spec)
-    mailbox = Mailbox(display, _check_local(local), _check_domain(domain_part))
+    checked = _check_domain(domain_part)
+    mailbox = Mailbox(display, _check_local(local, dotted=checked in _DOTTED), checked)
     if len(canonical(mailbox).address.encode("utf-8")) > _MAX_ADDRESS:
         raise AddressError(f"the address is longer than {_MAX_ADDRESS} octets")
     return mailbox
@@ -99,7 +102,7 @@ def _parse_slowly(text: str) -> Mailbox:
 def _refuse_hidden(phrase: str) -> None:
     """A name for people may have any character of any Unicode version, marks of direction too, but
     none that ends a line or turns what follows it around."""
-    if match := _HIDDEN.search(phrase):
+    if match := HIDDEN.search(phrase):
         code = ord(match[0])
         raise AddressError(f"control character U+{code:04X} is not allowed in an address")
 
@@ -153,7 +156,7 @@ def _split_addr_spec(text: str) -> tuple[str, str]:
     return local, domain_part
 
 
-def _check_local(local: str) -> str:
+def _check_local(local: str, *, dotted: bool) -> str:
     local = unicodedata.normalize("NFC", local)
     if not local:
         raise AddressError("there is nothing before the @")
@@ -167,6 +170,8 @@ def _check_local(local: str) -> str:
     if _DOT_ATOM.fullmatch(local) and not _has_space(local):
         return local
     if local.startswith(".") or local.endswith(".") or ".." in local:
+        if dotted and _DOT_ATOM.fullmatch(local.replace(".", "")):
+            return _quote(local)  # the only form in which RFC 5321 has them
         raise AddressError("the part before the @ has a dot at its start or end, or two in a row")
     bad = next((c for c in local if not _DOT_ATOM.fullmatch(c) and c != "."), " ")
     raise AddressError(f"character {bad!r} is not allowed before the @")
@@ -196,14 +201,14 @@ def _check_domain(text: str) -> str:
 
 
 def to_ascii(domain_name: str) -> str:
-    """The domain in A-labels and lower case (IDNA 2008 with UTS 46 mapping).
+    """The domain in A-labels and lower case (IDNA 2008 with UTS 46 mapping; emoji as in browsers).
 
     Raises AddressError for what is not a host name in DNS.
     """
     lowered = domain_name.lower()
     if not lowered.isascii():
         try:
-            lowered = idna.encode(lowered, uts46=True).decode("ascii")
+            lowered = _a_labels(lowered)
         except (idna.IDNAError, UnicodeError) as error:
             raise AddressError(f"{domain_name!r} is not a valid domain name: {error}") from None
     elif "xn--" in lowered:
@@ -215,13 +220,32 @@ def to_ascii(domain_name: str) -> str:
     return lowered
 
 
+def _a_labels(name: str) -> str:
+    try:
+        return idna.encode(name, uts46=True).decode("ascii")
+    except idna.InvalidCodepoint:
+        return ".".join(map(_label_of_symbols, idna.uts46_remap(name).split(".")))
+
+
+def _label_of_symbols(label: str) -> str:
+    """The A-label of one with emoji: IDNA 2008 has none, UTS 46 and the registries that sell do."""
+    if label.isascii():
+        return label
+    rest = "".join(char for char in label if unicodedata.category(char) not in _SYMBOLS)
+    if not rest.isascii():
+        idna.check_label(rest)
+    return f"xn--{label.encode('punycode').decode('ascii')}"
+
+
 def _check_a_labels(lowered: str) -> None:
     for label in lowered.split("."):
         if label.startswith("xn--"):
             try:
-                idna.decode(label)
+                good = _a_labels(label[4:].encode("ascii").decode("punycode")) == label
             except (idna.IDNAError, UnicodeError) as error:
                 raise AddressError(f"{label!r} is not a valid IDNA label: {error}") from None
+            if not good:
+                raise AddressError(f"{label!r} is not a valid IDNA label: it is spelled otherwise")
 
 
 def domain(mailbox: Mailbox) -> str:

@@ -87,7 +87,10 @@ def compose_with(email: Email, text_part: TextPart) -> Composed:
 
 
 def custom_headers(given: Mapping[str, str]) -> list[bytes]:
-    """The customer's headers as fields. Raises HeaderError: reserved name, line break, NUL."""
+    """The customer's headers as fields. Raises HeaderError: a name reserved or there twice, a line
+    break, NUL.
+    """
+    headers.check_distinct(given)
     return [headers.custom_field(name, value) for name, value in given.items()]
 
 

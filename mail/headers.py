@@ -24,11 +24,14 @@ _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 _HARMLESS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u2028\u2029]")
 _ID = re.compile(r"<?([!-;=?-~]+@[!-;=?-~]+?)>?")
-# The engine writes these itself, from fields of their own (or never).
+# The engine writes these itself, from fields of their own, or they are for those who relay and
+# receive: what they found (RFC 8601, 7208, 8617, BIMI), and where they had the mail before.
 _RESERVED = frozenset(
     (
         "from", "to", "cc", "bcc", "subject", "date", "sender", "message-id", "return-path",
-        "received", "dkim-signature", "mime-version",
+        "received", "dkim-signature", "domainkey-signature", "mime-version",
+        "authentication-results", "received-spf", "delivered-to", "original-recipient",
+        "bimi-location", "bimi-indicator",
     )
 )  # fmt: skip
 _RESERVED_PREFIXES = ("arc-", "resent-", "content-")
@@ -53,6 +56,17 @@ def check_name(name: str) -> str:
     if lowered in _RESERVED or lowered.startswith(_RESERVED_PREFIXES):
         raise HeaderError(f"the header {name} is written by the engine and cannot be set")
     return name
+
+
+def check_distinct(names: Iterable[str]) -> None:
+    """Raises HeaderError when a name is there twice, in whatever case: most fields may be in a
+    message once (RFC 5322 §3.6), and of two Reply-To each reader takes another.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise HeaderError(f"the header {name[:80]} is given twice")
+        seen.add(name.lower())
 
 
 def custom_field(name: str, value: str) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mimetypes import MimeTypes  # noqa: TID251 - here it is asked
 
 from mail import headers, message
+from mail.address import HIDDEN
 
 # Python's own table, whatever the machine has besides.
 _TYPES = MimeTypes(filenames=())
@@ -249,17 +250,14 @@ def _parameter(key: str, shown: str) -> list[str]:
 
 
 def _clean_filename(given: str) -> str:
-    """Raises MimeError for control characters: a name is shown and saved by the reader."""
-    if any(ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" for c in given):
-        raise MimeError("a file name or parameter has a control character")
+    """Raises MimeError for control characters: a name is shown and saved by the reader, and
+    `photo<U+202E>gpj.exe` is shown as `photoexe.jpg`.
+    """
     if len(given) > 255:
         raise MimeError("a file name or parameter is longer than 255 characters")
-    try:
-        given.encode("utf-8")
-    except UnicodeEncodeError:
-        raise MimeError(
-            "a file name or parameter has a lone surrogate: it is not Unicode"
-        ) from None
+    if match := HIDDEN.search(given):
+        code = ord(match[0])
+        raise MimeError(f"a file name or parameter has the control character U+{code:04X}")
     return given
 
 

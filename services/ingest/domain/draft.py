@@ -19,6 +19,7 @@ from services.ingest.domain.reserved import Allowed, is_reserved, within
 from services.ingest.domain.schedule import BadTime, when
 
 RECIPIENTS_MAX = 50  # of each field
+ATTACHMENTS_MAX = 100
 HEADERS_MAX = 100
 HEADER_CHARS_MAX = 8_000
 PAIRS_MAX = 75  # tags, metadata
@@ -159,11 +160,16 @@ def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
     if len(given) > HEADERS_MAX:
         faults.append(Fault("#/headers", "too_many_headers", f"more than {HEADERS_MAX} headers"))
         return
+    try:
+        headers.check_distinct(given)
+    except HeaderError as error:
+        faults.append(Fault("#/headers", "invalid_header", str(error)))
     for name, value in given.items():
         try:
-            headers.custom_field(name, value)
             if len(value) > HEADER_CHARS_MAX:
-                raise HeaderError(f"the header {name} is longer than {HEADER_CHARS_MAX} characters")
+                shown = name[:80]
+                raise HeaderError(f"the header {shown} has over {HEADER_CHARS_MAX} characters")
+            headers.custom_field(name, value)
         except HeaderError as error:
             faults.append(Fault(f"#/headers/{name[:80]}", "invalid_header", str(error)))
         else:
@@ -171,7 +177,12 @@ def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
 
 
 def _attachments(email: Email, faults: list[Fault]) -> list[StoredAttachment]:
-    return list(files(email.attachments or (), faults))
+    given = email.attachments or ()
+    if len(given) > ATTACHMENTS_MAX:
+        detail = f"more than {ATTACHMENTS_MAX} attachments"
+        faults.append(Fault("#/attachments", "too_many_attachments", detail))
+        return []
+    return list(files(given, faults))
 
 
 def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:

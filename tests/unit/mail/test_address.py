@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import address
+from mail import address, smtp
 from mail.address import AddressError, Mailbox
 
 
@@ -206,3 +206,49 @@ def test_a_long_address_is_refused_before_any_pattern_looks_at_it(text: str) -> 
     done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
 
     assert done.stdout == "refused\n"
+
+
+@pytest.mark.parametrize(
+    "given", ["a..b@docomo.ne.jp", '"a..b"@Docomo.ne.jp', "A <a..b@docomo.ne.jp>"]
+)
+def test_dots_that_a_carrier_gave_out_are_quoted(given: str) -> None:
+    box = address.parse(given)
+
+    assert address.canonical(box).address == '"a..b"@docomo.ne.jp'
+    assert smtp.rcpt_to(box) == b'RCPT TO:<"a..b"@docomo.ne.jp>\r\n'
+    assert address.parse(address.format_mailbox(box)).address == box.address
+
+
+@pytest.mark.parametrize("given", ["a.@ezweb.ne.jp", ".a@docomo.ne.jp", "a...b.@au.com"])
+def test_dots_at_either_end_are_quoted_too(given: str) -> None:
+    local, _, domain = given.partition("@")
+    assert address.parse(given).address == f'"{local}"@{domain}'
+
+
+@pytest.mark.parametrize("given", ["a..b c@docomo.ne.jp", "a..(b)@docomo.ne.jp", "a..b@gmail.com"])
+def test_other_slips_of_the_keyboard_are_still_refused(given: str) -> None:
+    with pytest.raises(AddressError):
+        address.parse(given)
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        ("💩.la", "xn--ls8h.la"),
+        ("i❤.ws", "xn--i-7iq.ws"),
+        ("I❤\ufe0f.ws", "xn--i-7iq.ws"),
+        ("xn--ls8h.la", "xn--ls8h.la"),
+        ("bücher💩.example", "xn--bcher-kva73560g.example"),
+    ],
+)
+def test_a_domain_of_emoji_is_looked_up_as_browsers_do(domain: str, expected: str) -> None:
+    assert address.canonical(address.parse(f"a@{domain}")).domain == expected
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["👩\u200d👧.ws", "a\u2044b.example", "xn--ls8h-.la", "xn--a.example"],
+)
+def test_what_only_looks_like_one_is_refused(domain: str) -> None:
+    with pytest.raises(AddressError, match="not a valid"):
+        address.parse(f"a@{domain}")

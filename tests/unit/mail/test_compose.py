@@ -184,6 +184,13 @@ def test_reply_to_is_written_once_wherever_it_was_given() -> None:
         compose(email(text="x", headers={"reply-to": "nobody"}))
 
 
+@pytest.mark.parametrize("name", ["Reply-To", "References", "X-Tag"])
+def test_a_header_given_in_two_spellings_is_refused(name: str) -> None:
+    twice = {name: "a@b.example", name.lower(): "c@d.example"}
+    with pytest.raises(HeaderError, match="given twice"):
+        compose(email(text="x", headers=twice))
+
+
 def test_an_endless_name_does_not_make_an_endless_line() -> None:
     raw = compose(email(to=(Mailbox("n" * 1900, "b", "b.example"),), text="x")).as_bytes()
     assert not smtp.has_long_line(raw, 76)

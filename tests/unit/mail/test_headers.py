@@ -35,7 +35,8 @@ def test_no_value_and_no_name_can_make_a_second_header(value: str, name: str) ->
 @pytest.mark.parametrize(
     "name",
     ["Bcc", "from", "DKIM-Signature", "ARC-Seal", "Resent-To", "Content-Type", "Received", "a b",
-     "",
+     "", "Authentication-Results", "received-spf", "Delivered-To", "DomainKey-Signature",
+     "Original-Recipient", "BIMI-Indicator", "ARC-Authentication-Results", "Return-Path",
      "X:Y", "X\r\nBcc", "Ünicode"],
 )  # fmt: skip
 def test_the_engines_own_headers_cannot_be_set(name: str) -> None:

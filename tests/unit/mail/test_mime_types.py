@@ -1,8 +1,8 @@
-"""The media type of a file that comes without one."""
+"""The names of files: what they say, and what they must not show."""
 
 import pytest
 
-from mail.mime import type_of
+from mail.mime import Attachment, MimeError, attachment, type_of
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,16 @@ from mail.mime import type_of
 )
 def test_the_name_of_a_file_says_its_type(filename: str, expected: str) -> None:
     assert type_of(filename) == expected
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u202a", "\u2029", "\x85", "\ufeff", "\n"])
+def test_a_file_cannot_be_shown_under_another_type(hidden: str) -> None:
+    with pytest.raises(MimeError, match="control character"):
+        attachment(Attachment(f"photo{hidden}gpj.exe", b"x"), b"s")
+
+
+@pytest.mark.parametrize(
+    "name", ["\u05d7\u05e9\u05d1\u05d5\u05df\u200f.pdf", "🩷.png", "नि\u200dम.txt"]
+)
+def test_a_file_may_be_named_in_any_script(name: str) -> None:
+    assert attachment(Attachment(name, b"x"), b"s").headers

@@ -50,6 +50,9 @@ def test_headers_that_the_engine_writes_and_injections_are_refused() -> None:
     for name in ("From", "bcc", "DKIM-Signature", "Content-Type", "ARC-Seal", "Resent-To"):
         assert faults_of(headers={name: "x"}) == [(f"#/headers/{name}", "invalid_header")]
     assert faults_of(headers={"X-A": "a\r\nBcc: b@y.net"}) == [("#/headers/X-A", "invalid_header")]
+    assert faults_of(headers={"Reply-To": "a@y.net", "reply-to": "b@y.net"}) == [
+        ("#/headers", "invalid_header")
+    ]
     assert faults_of(subject="a\nb") == [("#/subject", "invalid_header")]
     assert [(h.name, h.value) for h in read(headers={"X-A": "b"}).content.headers] == [("X-A", "b")]
 
@@ -96,3 +99,16 @@ def test_a_mailbox_is_written_as_people_read_it_and_read_back_the_same(given: st
 
     assert address.canonical(address.parse(address.readable(box))) == address.canonical(box)
     assert "=?" not in address.readable(box)
+
+
+def test_what_is_counted_has_a_bound_that_is_looked_at_first() -> None:
+    files = [{"filename": "a", "content": "?"}] * 101
+    assert faults_of(attachments=files) == [("#/attachments", "too_many_attachments")]
+    assert faults_of(headers={f"X-{n}": "a" for n in range(101)}) == [
+        ("#/headers", "too_many_headers")
+    ]
+    long = {"X-A": "a b " * 2_001, "Reply-To": "\r\n" * 4_001}
+    assert faults_of(headers=long) == [
+        ("#/headers/X-A", "invalid_header"),
+        ("#/headers/Reply-To", "invalid_header"),
+    ]

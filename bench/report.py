@@ -44,6 +44,11 @@ class Report:
                 "accept_ms": medians([turn.steady_accept_ms for turn in turns]),
                 "first_attempt_ms": {name: first[name] for name in ("p50", "p99") if name in first},
                 "cpu_ms_per_message": medians([turn.cpu_ms for turn in turns]),
+                "memory_mb": {
+                    "rest": medians([turn.rest_mb for turn in turns]),
+                    "load": medians([turn.load_mb for turn in turns]),
+                    "peak": medians([turn.peak_mb for turn in turns]),
+                },
             }
         return told | {"peers": peers, "ratios": self.ratios()}
 
@@ -62,6 +67,7 @@ def show(report: Report, console: Console) -> None:
     if ENGINE in report.turns:
         console.print(latencies(report.turns[ENGINE]))
     console.print(costs(report))
+    console.print(memory(report))
     console.print(f"One RSA-2048 signature on this machine: {report.signature_ms:.3f} ms")
 
 
@@ -116,3 +122,22 @@ def costs(report: Report) -> Table:
         cells = (row.get(process) for row in spent.values())
         table.add_row(process, *("" if cell is None else f"{cell:.3f}" for cell in cells))
     return table
+
+
+def memory(report: Report) -> Table:
+    table = Table(title="Memory in MB: at rest / after full load / the process's own peak")
+    table.add_column("process")
+    cells: dict[str, dict[str, str]] = {}
+    for name, turns in report.turns.items():
+        table.add_column(name, justify="right")
+        parts = [medians(list(rows)) for rows in zip(*map(memory_of, turns), strict=True)]
+        for process in dict.fromkeys(process for part in parts for process in part):
+            said = " / ".join(f"{part.get(process, 0.0):.0f}" for part in parts)
+            cells.setdefault(process, {})[name] = said
+    for process, row in cells.items():
+        table.add_row(process, *(row.get(name, "") for name in report.turns))
+    return table
+
+
+def memory_of(turn: Turn) -> tuple[Summary, Summary, Summary]:
+    return turn.rest_mb, turn.load_mb, turn.peak_mb

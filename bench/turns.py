@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from bench import cpu
+from bench import cpu, memory
 from bench.child import Json, end, spawn
 from bench.contestant import Contestant
 from bench.load.latency import Summary, summary
@@ -52,6 +52,9 @@ class Turn:
     outcomes: dict[str, int]
     sampled: int
     verified: int
+    rest_mb: Summary = field(default_factory=dict)  # before any load, by process
+    load_mb: Summary = field(default_factory=dict)  # after the full load
+    peak_mb: Summary = field(default_factory=dict)  # the most of the process itself, ever
     steady_accept_ms: Summary = field(default_factory=dict)  # at `Scale.rate`
     first_attempt_ms: Summary = field(default_factory=dict)
 
@@ -85,17 +88,19 @@ class Load:
 
 
 def peer_turn(track: Track, contestant: Contestant) -> Turn:
+    rest = memory.snapshot(contestant.processes)
     warm_up(track, contestant)
-    return full_load(track, contestant)
+    return replace(full_load(track, contestant), rest_mb=rest)
 
 
 def engine_turn(track: Track, contestant: Contestant) -> Turn:
     """The same, after how fast it answers and sends when there is room."""
+    rest = memory.snapshot(contestant.processes)
     warm_up(track, contestant)
     first = first_attempts(track, contestant)
     steady = steady_accept(track, contestant)
     turn = full_load(track, contestant)
-    return replace(turn, first_attempt_ms=first, steady_accept_ms=steady)
+    return replace(turn, first_attempt_ms=first, steady_accept_ms=steady, rest_mb=rest)
 
 
 def profile_turn(track: Track, contestant: Contestant, seconds: int) -> None:
@@ -130,6 +135,8 @@ def full_load(track: Track, contestant: Contestant) -> Turn:
         outcomes=cast(dict[str, int], result["outcomes"]),
         sampled=len(sample) if contestant.dns else 0,
         verified=count_valid(sample, contestant.dns) if contestant.dns else 0,
+        load_mb=memory.snapshot(contestant.processes),
+        peak_mb=memory.peaks(contestant.processes),
     )
 
 

@@ -18,6 +18,9 @@ def turn(name: str, per_second: float) -> Turn:
         outcomes={"accepted": 10},
         sampled=1,
         verified=1,
+        rest_mb={"router": 90.0},
+        load_mb={"router": 120.0},
+        peak_mb={"router": 130.0},
         steady_accept_ms={"mean": 2.0, "p50": 1.5, "p99": 11.0},
         first_attempt_ms={"mean": 12.0, "p50": 10.0, "p99": 30.0},
     )
@@ -33,6 +36,11 @@ def test_the_json_names_medians_of_turns_and_ratios_to_peers() -> None:
         "accept_ms": {"mean": 2.0, "p50": 1.5, "p99": 11.0},
         "first_attempt_ms": {"p50": 10.0, "p99": 30.0},
         "cpu_ms_per_message": {"router": 0.5},
+        "memory_mb": {
+            "rest": {"router": 90.0},
+            "load": {"router": 120.0},
+            "peak": {"router": 130.0},
+        },
         "peers": {"postfix-rspamd": {"delivered_per_s": 200}},
         "ratios": {"postfix-rspamd": 2.5},
     }

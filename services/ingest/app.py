@@ -22,6 +22,7 @@ from kernel.rpc import Peer
 from kernel.service import Loop, Service, every
 from kernel.stream import Brake, Stream
 from services.ingest.api.acceptance import Acceptance, Lifetimes
+from services.ingest.api.cors import shared
 from services.ingest.api.door import Door
 from services.ingest.api.emails import Emails
 from services.ingest.api.gate import Gate
@@ -122,7 +123,12 @@ def open_doors(
     sending = Sending(acceptance, reserved_allowed=allowed)
     parts = Parts(Admission(gate), sending, emails, ground.others, directory)
     door = Door(gate, sending, rest(parts))
-    http = HttpServer(door, settings.http_listen, trusted_proxies=settings.trusted_proxies)
+    http = HttpServer(
+        shared(door, [one for one in settings.cors_origins.replace(" ", "").split(",") if one]),
+        settings.http_listen,
+        trusted_proxies=settings.trusted_proxies,
+        connections_max=settings.http_connections_max,
+    )
     proxies = Proxies(settings.trusted_proxies)
     service = EmailService(gate, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
     grpc = GrpcServer(

@@ -1,4 +1,4 @@
-"""The other services, as the public door asks them: by internal RPC, with a short deadline."""
+"""The other services, as the public door asks them: by internal RPC, with a deadline."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # these names exist for type checkers alone
     from contracts.router.v1.router_service_pb2_grpc import RouterServiceAsyncStub
     from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceAsyncStub
 
-DEADLINE_S = 0.2
+DEADLINE_S = 3.0  # of a list that somebody waits for, while the machine is busy
+STATES_DEADLINE_S = 1.0  # of what an answer can do without
 AUDIT_DEADLINE_S = 10.0
 
 Stub = TypeVar("Stub")

@@ -18,11 +18,19 @@ class Settings(SharedSettings):
     health_port: int | None = Field(None, description="of /live, /ready and /metrics")
     http_listen: str = Field("127.0.0.1:8025", description="host:port of the REST API")
     grpc_listen: str = Field("127.0.0.1:8026", description="host:port of the gRPC API")
+    http_connections_max: int = Field(
+        2_000, ge=1, description="connections of REST clients; others get 503"
+    )
     grpc_connections_max: int = Field(
         500, ge=1, description="connections of gRPC clients; others are closed"
     )
     trusted_proxies: str = Field(
         "", description="addresses whose X-Forwarded-For is believed, comma-separated"
+    )
+    cors_origins: str = Field(
+        "",
+        description="sites whose scripts may call the REST API, comma-separated: "
+        "https://app.example.net, or * for all; empty: none",
     )
     reserved_allowed: str = Field(
         "", description="reserved domains that routes of yours serve, comma-separated: bench.test"

@@ -158,7 +158,7 @@ class Acceptance:
     ) -> Answer:
         """Return when the emails are durable. Raises Problem, and then nothing was accepted."""
         if self._room.refusal:
-            raise unavailable(self._room.refusal)
+            raise unavailable(f"{self._room.refusal}: nothing was accepted")
         if idempotency is None:
             return await self._submit(caller, drafts, respond=respond, traceparent=traceparent)
         name = KeyName(caller.tenant_id, caller.test, idempotency.route, idempotency.key)
@@ -204,7 +204,7 @@ class Acceptance:
         try:
             answer = await self._lane().submit(submission, size=size)
         except Unavailable as error:
-            raise unavailable(f"{error} is away") from error
+            raise unavailable(f"{error} is away: nothing was accepted") from error
         except KeyTaken:
             raise concurrent() from None
         if isinstance(answer, Problem):

@@ -43,6 +43,8 @@ def problem_headers(problem: Problem, accept: str) -> Headers:
         headers.append((b"retry-after", b"%d" % problem.retry_after_s))
     if problem.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if problem.name == "unsupported_content_encoding":
+        headers.append((b"accept-encoding", b"identity"))  # RFC 9110 §15.5.16
     return headers
 
 

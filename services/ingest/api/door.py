@@ -1,11 +1,12 @@
 """The HTTP door: the hot POST straight through, everything else by FastAPI."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
 
 from kernel import auth, clock, metrics
 from services.ingest.api import answers
+from services.ingest.api.compression import compressing
 from services.ingest.api.gate import Gate, within
 from services.ingest.api.http import (
     Disconnected,
@@ -37,7 +38,9 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope)
+        # RFC 9110 §9.3.2: as GET; the listener, which knows better, sends no body.
+        head = scope["method"] == "HEAD"
+        request = Request({**scope, "method": "GET"} if head else scope)
         if scope["path"] == EMAILS and scope["method"] == "POST":
             await self._post_email(request, receive, send)
         else:
@@ -69,15 +72,17 @@ class Door:
         request.scope["state"]["obm_headers"] = extra
         began = False
 
-        async def send_more(message: dict[str, object]) -> None:
+        async def send_more(message: MutableMapping[str, Any]) -> None:
             nonlocal began
             if message["type"] == "http.response.start":
                 began = True
-                message["headers"] = [*message["headers"], *extra]  # type: ignore[misc]
+                message["headers"] = [*message["headers"], *extra]
             await send(message)
 
         try:
-            await self._others(request.scope, receive, send_more)  # type: ignore[arg-type]
+            await self._others(
+                request.scope, receive, compressing(send_more, request.header(b"accept-encoding"))
+            )
         except Disconnected:
             return
         except Exception:
@@ -87,8 +92,7 @@ class Door:
 
 
 def failed() -> Problem:
-    detail = "something broke on our side; nothing was accepted"
-    return Problem(500, "application_error", detail=detail)
+    return Problem(500, "application_error", detail="something broke on our side")
 
 
 async def refuse(

@@ -26,7 +26,7 @@ from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from services.ingest.api.gate import Caller, Gate
 from services.ingest.api.resource import Page, known_id
-from services.ingest.clients import Others
+from services.ingest.clients import STATES_DEADLINE_S, Others
 from services.ingest.domain.event import timestamp
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 from services.ingest.domain.schedule import AHEAD_MAX, BadTime, when
@@ -94,7 +94,7 @@ class Emails:
         )
         router = self._others.router
         try:
-            answer = await router.ask(router.stub.GetStates, request)
+            answer = await router.ask(router.stub.GetStates, request, deadline_s=STATES_DEADLINE_S)
         except Problem:
             return Known(email, {}, ["router"])
         return Known(email, {one.message_id: one for one in answer.states}, [])

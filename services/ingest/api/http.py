@@ -58,6 +58,9 @@ class Request:
 
     def check_json(self) -> None:
         """Raises Problem for a body that says it is something else."""
+        if self.header(b"content-encoding").strip().lower() not in {"", "identity"}:
+            detail = "send the body as it is, without Content-Encoding"
+            raise Problem(415, "unsupported_content_encoding", detail=detail)
         kind = self._headers.get(b"content-type", b"application/json")
         if kind.partition(b";")[0].strip().lower() != b"application/json":
             detail = "send the body as application/json"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,9 +28,12 @@ HEADERS_MAX = 100
 UNREAD_BYTES_MAX = 1024 * 1024  # of a body that comes after its answer
 HEAD_S = 20.0  # for request line and header, from the first octet or the connection
 REQUEST_S = 300.0  # for all of a request
+UNACKNOWLEDGED_MS = 60_000  # of an answer that the client does not take
+FILES_MAX = 65_536  # a connection is an open file, and shells begin with 1,024
 WORDS = {
     400: ("bad_request", "this is not HTTP/1.1"),
     408: ("request_timeout", "the request did not come in time"),
+    503: ("service_unavailable", "too many connections: try again"),
     414: ("uri_too_long", f"the URL is longer than {URL_BYTES_MAX} octets"),
     431: ("header_too_large", f"more than {HEADERS_MAX} fields or {HEAD_BYTES_MAX} octets"),
 }
@@ -41,6 +45,7 @@ class Protocol(HttpToolsProtocol):
     What is no body is counted as it comes in: the parser keeps a field until it is whole.
     """
 
+    connections_max = 2_000
     _status = 400  # of the refusal, when the parser stops
     _fed = 0  # octets since the parser last had a whole head or some body
     _unread = 0
@@ -49,9 +54,13 @@ class Protocol(HttpToolsProtocol):
     _watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if len(self.connections) >= self.connections_max:
+            self.transport = cast(asyncio.Transport, transport)
+            self._refuse(503)
+            return
         super().connection_made(cast(asyncio.Transport, transport))
-        if (sock := transport.get_extra_info("socket")) is not None:  # plain asyncio may leave it
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if (sock := transport.get_extra_info("socket")) is not None:
+            set_options(sock)
         self._began_s = self.loop.time()
         self._watch = self.loop.call_later(HEAD_S, self._look)
 
@@ -122,8 +131,10 @@ class Protocol(HttpToolsProtocol):
             return
         name, detail = WORDS[status]
         body = problem_body(Problem(status, name, detail=detail), path="", request_id="")
-        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n"
+        again = b"retry-after: 2\r\n" if status == 503 else b""
+        parts = (STATUS_LINE[status], head % len(body), again, b"\r\n", body)
+        self.transport.write(b"".join(parts))
         self.transport.close()
 
     def _start_asgi_task(
@@ -165,11 +176,14 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """listen: host:port; port 0 takes any that is free, see `port`."""
 
-    def __init__(self, app: App, listen: str, *, trusted_proxies: str = "") -> None:
+    def __init__(
+        self, app: App, listen: str, *, trusted_proxies: str = "", connections_max: int
+    ) -> None:
+        allow_files()
         self._server = _Server(
             uvicorn.Config(
                 cast(Any, app),
-                http=Protocol,
+                http=type("Limited", (Protocol,), {"connections_max": connections_max}),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -193,6 +207,21 @@ class HttpServer:
         finally:
             self._server.should_exit = True
             await serving
+
+
+def set_options(sock: socket.socket) -> None:
+    """Plain asyncio sets TCP_NODELAY only for sockets that were made with a protocol number."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
+
+
+def allow_files() -> None:
+    """As many as the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def bind(listen: str) -> socket.socket:

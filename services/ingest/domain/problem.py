@@ -50,6 +50,6 @@ def unavailable(what: str) -> Problem:
     return Problem(
         503,
         "service_unavailable",
-        detail=f"{what}: nothing was accepted, try again",
+        detail=f"{what}: try again",
         retry_after_s=2,
     )

@@ -9,8 +9,10 @@ from fastapi import Request as Incoming
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from services.ingest.api import answers
+from services.ingest.api.door import failed
 from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
 from services.ingest.api.resource import SHAPES, Admission, request_of
@@ -29,6 +31,7 @@ from services.ingest.clients import Others
 from services.ingest.domain.problem import Fault, Problem, not_found
 from services.ingest.store.directory import DirectoryStore
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 NAMES = {404: "not_found", 405: "method_not_allowed", 413: "message_too_large"}
 ABOUT = """Send email, see where it is, and why it waits.
 
@@ -50,7 +53,7 @@ class Parts:
 def rest(parts: Parts) -> FastAPI:
     app = FastAPI(
         title="OBM Engine", version="1", description=ABOUT, redoc_url=None,
-        separate_input_output_schemas=False,
+        separate_input_output_schemas=False, redirect_slashes=False,
     )  # fmt: skip
     app.include_router(emails.routes(parts.admission, parts.sending, parts.emails))
     app.include_router(webhooks.routes(parts.admission, parts.others))
@@ -63,6 +66,7 @@ def rest(parts: Parts) -> FastAPI:
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(RequestValidationError, wrong_query)
     app.add_exception_handler(HTTPException, elsewhere)
+    app.add_exception_handler(Exception, broken)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
 
@@ -115,4 +119,23 @@ async def elsewhere(incoming: Incoming, error: Exception) -> Response:
     if error.status_code == 404:
         return await refused(incoming, not_found(f"the path {incoming.url.path}"))
     name = NAMES.get(error.status_code, "application_error")
-    return await refused(incoming, Problem(error.status_code, name, detail=str(error.detail)))
+    answer = await refused(incoming, Problem(error.status_code, name, detail=str(error.detail)))
+    if error.status_code == 405:
+        answer.headers["allow"] = ", ".join(methods_of(incoming))
+    return answer
+
+
+def methods_of(incoming: Incoming) -> list[str]:
+    """Those that the path takes (RFC 9110 §15.5.6)."""
+    routes = incoming.app.routes
+    taken = {
+        method
+        for method in METHODS
+        if any(one.matches({**incoming.scope, "method": method})[0] == Match.FULL for one in routes)
+    }
+    return sorted(taken | {"HEAD"} if "GET" in taken else taken)
+
+
+async def broken(incoming: Incoming, _: Exception) -> Response:
+    """What nobody expected; the door logs it."""
+    return await refused(incoming, failed())

@@ -2,14 +2,24 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from services.ingest.api.http import Receive, Request, Scope, Send, accepted, body_of
-from services.ingest.api.server import Protocol
+from services.ingest.api.door import App, Door, refuse
+from services.ingest.api.http import (
+    BODY_BYTES_MAX,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    accepted,
+    answer,
+    body_of,
+)
+from services.ingest.api.server import HEAD_S, REQUEST_S, Protocol
 from services.ingest.domain.problem import Problem
 
 READ_BYTES = 64 * 1024
@@ -47,15 +57,21 @@ class Wire(asyncio.Transport):
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     request = Request(scope)
-    await body_of(request, receive)
+    try:
+        await body_of(request, receive)
+    except Problem as problem:
+        await refuse(request, send, problem, headers=[])
+        return
     await accepted(request, send, BODY, headers=[(b"x-request-id", request.id.encode())])
 
 
-def play(sent: bytes, *, reads: bool = True) -> Wire:
+def play(sent: bytes, served: App = app, *, reads: bool = True) -> Wire:
     """What comes back. reads: the client takes what is written."""
 
     async def story() -> Wire:
-        config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+        config = uvicorn.Config(
+            cast(Any, served), http=Protocol, ws="none", lifespan="off", log_config=None
+        )
         config.load()
         wire = Wire()
         protocol = Protocol(config, ServerState(), {})
@@ -137,6 +153,85 @@ def test_the_type_of_a_body_is_read_whatever_its_case(kind: bytes) -> None:
 def test_a_type_that_only_begins_like_json_is_refused() -> None:
     with pytest.raises(Problem):
         _typed(b"application/jsonx").check_json()
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_and_not_kept() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 50000000\r\n\r\n"
+    wire = play(head)
+    assert wire.writes[0].startswith(b"HTTP/1.1 413")
+    assert b'"statusCode":413' in wire.writes[-1]
+    assert wire.closed
+
+
+def test_a_chunked_body_that_becomes_too_large_is_refused() -> None:
+    chunk = b"%x\r\n%b\r\n" % (READ_BYTES, b"a" * READ_BYTES)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire = play(head + chunk * (BODY_BYTES_MAX // READ_BYTES + 1) + b"0\r\n\r\n")
+    assert wire.writes[0].startswith(b"HTTP/1.1 413")
+    assert wire.closed
+
+
+@pytest.mark.parametrize(
+    ("sent", "since_s", "answer"),
+    [
+        (b"", HEAD_S, b"HTTP/1.1 408"),
+        (b"POST / HT", HEAD_S, b"HTTP/1.1 408"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\n", HEAD_S, b"HTTP/1.1 408"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc", REQUEST_S, b""),
+    ],
+)
+def test_a_request_that_is_never_whole_is_ended(sent: bytes, since_s: float, answer: bytes) -> None:
+    async def story() -> None:
+        config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+        config.load()
+        protocol, wire = Protocol(config, ServerState(), {}), Wire()
+        protocol.connection_made(wire)
+        protocol.data_received(sent)
+        protocol._look()
+        assert not wire.closed
+        assert protocol._began_s is not None
+        protocol._began_s -= since_s
+        protocol._look()
+        assert wire.closed
+        assert b"".join(wire.writes).startswith(answer)
+        protocol.connection_lost(None)
+        await asyncio.gather(*protocol.tasks)
+
+    asyncio.run(story())
+
+
+def test_a_connection_too_many_is_told_so_and_closed() -> None:
+    async def story() -> None:
+        config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+        config.load()
+        state, limited = ServerState(), type("Limited", (Protocol,), {"connections_max": 2})
+        wires = [Wire() for _ in range(4)]
+        protocols = [limited(config, state, {}) for _ in wires]
+        for protocol, wire in list(zip(protocols, wires, strict=True))[:3]:
+            protocol.connection_made(wire)
+        assert [wire.closed for wire in wires[:3]] == [False, False, True]
+        assert wires[2].writes[0].startswith(b"HTTP/1.1 503")
+        assert b"\r\nretry-after: 2\r\n" in wires[2].writes[0]
+        protocols[2].connection_lost(None)
+        protocols[0].connection_lost(None)
+        protocols[3].connection_made(wires[3])
+        assert not wires[3].closed
+        for protocol in (protocols[1], protocols[3]):
+            protocol.connection_lost(None)
+
+    asyncio.run(story())
+
+
+def test_the_answer_to_head_has_no_body() -> None:
+    async def domains(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["method"] == "GET"
+        await answer(send, 200, BODY, headers=[])
+
+    nobody: Any = None
+    [head, *rest] = play(POST.replace(b"POST", b"HEAD"), Door(nobody, nobody, domains)).writes
+    assert b"\r\ncontent-length: 10\r\n" in head
+    assert b"".join(rest) == b""
+    assert head.endswith(b"\r\n\r\n")
 
 
 def _typed(kind: bytes) -> Request:

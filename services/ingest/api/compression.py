@@ -1,0 +1,50 @@
+"""Answers in gzip for clients that take it (RFC 9110 §12.5.3)."""
+
+import gzip
+from collections.abc import MutableMapping
+from typing import Any
+
+from services.ingest.api.http import Send
+
+# Less would hardly become smaller; more would keep every other request waiting.
+OCTETS = range(1024, 512 * 1024)
+LEVEL = 4
+VARY = (b"vary", b"accept-encoding")
+ENCODED = (b"content-encoding", b"gzip")
+
+
+def compressing(send: Send, accept_encoding: str) -> Send:
+    """Keeps the head of an answer until its body is there: a body in parts goes as it is."""
+    head: MutableMapping[str, Any] | None = None
+
+    async def send_on(message: MutableMapping[str, Any]) -> None:
+        nonlocal head
+        if message["type"] == "http.response.start":
+            head = message
+            return
+        if head is not None:
+            kept, head = head, None
+            if not message.get("more_body") and len(message.get("body", b"")) in OCTETS:
+                kept["headers"] = [*kept["headers"], VARY]
+                if takes_gzip(accept_encoding):
+                    _compress(kept, message)
+            await send(kept)
+        await send(message)
+
+    return send_on
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether a client names gzip, or everything, and not with a quality of nothing."""
+    for item in accept_encoding.lower().split(","):
+        name, _, quality = item.replace(" ", "").partition(";")
+        if name in {"gzip", "*"}:
+            return quality.removeprefix("q=").strip("0.") != "" or quality == ""
+    return False
+
+
+def _compress(head: MutableMapping[str, Any], message: MutableMapping[str, Any]) -> None:
+    message["body"] = gzip.compress(message["body"], LEVEL, mtime=0)
+    length = (b"content-length", b"%d" % len(message["body"]))
+    kept = [field for field in head["headers"] if field[0] != b"content-length"]
+    head["headers"] = [*kept, length, ENCODED]

@@ -1,0 +1,157 @@
+"""The manners of the REST door (RFC 9110), whatever the route."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import httpx
+import pytest
+
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from services.ingest.api.compression import takes_gzip
+from services.ingest.api.cors import shared
+from services.ingest.api.door import Door
+from services.ingest.api.gate import Caller
+from services.ingest.api.resource import Admission
+from services.ingest.api.rest import Parts, rest
+from services.ingest.domain.limits import Quota
+
+ID = "01890000-0000-7000-8000-000000000000"
+ORIGIN = "https://app.example.net"
+
+
+class Open:
+    """A gate that lets everybody in."""
+
+    async def admit(self, *_: object, **__: object) -> tuple[Caller, Quota]:
+        return Caller(ApiKey(tenant_id=ID), Tenant(account_id=ID)), Quota(9, 9, 1, 0)
+
+
+class Domains:
+    """So many that their list is worth compressing."""
+
+    async def domains(self, *_: object) -> list[Domain]:
+        return [Domain(domain_id=ID, name=f"d{n}.example") for n in range(20)]
+
+    async def of_tenant(self, *_: object) -> list[ApiKey]:
+        raise KeyError("a bug of ours")
+
+
+class Sending:
+    async def send_one(self, *_: object) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        raise KeyError("a bug of ours")
+
+
+def ask(
+    method: str, path: str, headers: Mapping[str, str] | None = None, *, origins: str = "",
+    content: bytes | None = None,
+) -> httpx.Response:  # fmt: skip
+    nothing: Any = None
+    gate, sending = cast(Any, Open()), cast(Any, Sending())
+    others = cast(
+        Any, type("Others", (), dict.fromkeys(["router", "events", "delivery", "shield"]))
+    )
+    parts = Parts(Admission(gate), sending, nothing, others, cast(Any, Domains()))
+    door = shared(Door(gate, sending, rest(parts)), [origins] if origins else [])
+
+    async def story() -> httpx.Response:
+        transport = httpx.ASGITransport(cast(Any, door))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.request(method, path, headers=headers, content=content)
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/emails", "GET, HEAD, POST"),
+        ("POST", f"/v1/emails/{ID}", "GET, HEAD, PATCH"),
+        ("GET", f"/v1/emails/{ID}/cancel", "POST"),
+        ("HEAD", f"/v1/emails/{ID}/cancel", "POST"),
+        ("DELETE", "/openapi.json", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:
+    answer = ask(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert method == "HEAD" or answer.json()["name"] == "method_not_allowed"
+
+
+def test_head_is_answered_as_get_is() -> None:
+    head, get = ask("HEAD", "/v1/domains"), ask("GET", "/v1/domains")
+    assert head.status_code == 200
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+def test_a_path_that_ends_in_a_slash_is_not_redirected() -> None:
+    answer = ask("GET", "/v1/emails/")
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/api-keys"), ("POST", "/v1/emails")])
+def test_a_bug_of_ours_has_the_body_of_every_error(method: str, path: str) -> None:
+    answer = ask(method, path)
+    said = answer.json()
+    assert (answer.status_code, said["name"], said["instance"]) == (500, "application_error", path)
+    assert said["request_id"] == answer.headers["x-request-id"]
+    assert "KeyError" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/v1/webhooks", "/v1/suppressions", "/v1/api-keys"])
+def test_a_compressed_body_is_refused_for_what_it_is(path: str) -> None:
+    fields = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    answer = ask("POST", path, fields, content=gzip.compress(b"{}"))
+    assert (answer.status_code, answer.json()["name"]) == (415, "unsupported_content_encoding")
+    assert answer.headers["accept-encoding"] == "identity"
+
+
+def test_a_list_is_compressed_for_who_takes_that() -> None:
+    plain = ask("GET", "/v1/domains", {"Accept-Encoding": "identity"})
+    packed = ask("GET", "/v1/domains", {"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in plain.headers
+    assert (packed.headers["content-encoding"], packed.headers["vary"]) == (
+        "gzip",
+        "accept-encoding",
+    )
+    assert packed.json() == plain.json()
+    assert int(packed.headers["content-length"]) < len(plain.content) / 2
+
+
+def test_a_short_answer_stays_as_it_is() -> None:
+    answer = ask("GET", "/v1/nothing", {"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in answer.headers
+    assert json.loads(answer.content)["name"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("accept", "takes"),
+    [
+        ("gzip", True), ("br, gzip;q=0.5", True), ("*", True), ("gzip;q=1.0", True),
+        ("GZIP ; q=0.001", True), ("", False), ("br", False), ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+    ],
+)  # fmt: skip
+def test_gzip_is_used_where_it_is_acceptable(accept: str, takes: bool) -> None:
+    assert takes_gzip(accept) is takes
+
+
+def test_scripts_of_other_sites_may_not_call() -> None:
+    answer = ask("GET", "/v1/domains", {"Origin": ORIGIN})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def test_scripts_of_a_site_that_is_named_may_call() -> None:
+    asking = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST",
+              "Access-Control-Request-Headers": "authorization, idempotency-key"}  # fmt: skip
+    before = ask("OPTIONS", "/v1/emails", asking, origins=ORIGIN)
+    assert (before.status_code, before.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    assert "idempotency-key" in before.headers["access-control-allow-headers"]
+    answer = ask("GET", "/v1/domains", {"Origin": ORIGIN}, origins=ORIGIN)
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert "x-request-id" in answer.headers["access-control-expose-headers"]
+    other = ask("GET", "/v1/domains", {"Origin": "https://evil.example"}, origins=ORIGIN)
+    assert "access-control-allow-origin" not in other.headers

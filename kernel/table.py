@@ -1,4 +1,4 @@
-"""A compacted topic replayed into memory, so that a lookup costs no query on the hot path."""
+"""Entries in memory by their versions, so that a lookup costs no query on the hot path."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
@@ -28,11 +28,16 @@ class Table(Generic[V]):
 
     An entry is a message with `version` and `deleted`; its id is its key field. Older versions
     and repeats are ignored, so the order of the topic does not matter. `index` names a second way
-    in: `table.by(value)`.
+    in: `table.by(value)`. kafka: replays the entry's compacted topic; without it the table holds
+    what is `put`.
     """
 
     def __init__(
-        self, event: type[V], kafka: Followed, *, index: Callable[[V], Hashable] | None = None
+        self,
+        event: type[V],
+        kafka: Followed | None = None,
+        *,
+        index: Callable[[V], Hashable] | None = None,
     ) -> None:
         self._event = event
         [self._id_field] = contract_of(event.DESCRIPTOR).topic.key
@@ -40,7 +45,7 @@ class Table(Generic[V]):
         self._entries: dict[str, V] = {}
         self._index: dict[Hashable, str] = {}
         self._listeners: list[Callable[[V], None]] = []
-        self.replayed = kafka.follow(event, self._on_record)
+        self.replayed = kafka.follow(event, self._on_record) if kafka else asyncio.Event()
 
     def get(self, entry_id: str) -> V | None:
         """The entry, or None when it is unknown or deleted."""
@@ -83,9 +88,17 @@ class Table(Generic[V]):
             return
         self._entries[entry_id] = entry
         if self._index_of is not None:
-            self._index[self._index_of(entry)] = entry_id
+            self._reindex(self._index_of, known, entry)
         for listener in self._listeners:
             listener(entry)
+
+    def _reindex(self, index_of: Callable[[V], Hashable], known: V | None, entry: V) -> None:
+        """A deleted entry is found by no value, so that it does not hide one that has its name."""
+        entry_id = str(getattr(entry, self._id_field))
+        if known is not None and self._index.get(index_of(known)) == entry_id:
+            del self._index[index_of(known)]
+        if not self._deleted(entry):
+            self._index[index_of(entry)] = entry_id
 
     def on_change(self, listener: Callable[[V], None]) -> None:
         """Called with each new version."""

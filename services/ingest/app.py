@@ -85,15 +85,20 @@ def create(settings: Settings) -> Service:
     ground = lay_ground(settings)
     room = open_room(settings, ground)
     directory = DirectoryStore(ground.engine)
-    gate = Gate(
-        Directory(ground.kafka, directory), Limiter(settings.requests_per_s), ground.secrets
+    known = Directory(
+        directory,
+        ground.health,
+        every_s=settings.directory_read_every_s,
+        age_max_s=settings.directory_age_max_s,
     )
+    gate = Gate(known, Limiter(settings.requests_per_s), ground.secrets)
     acceptance = open_acceptance(settings, ground, gate=gate, room=room)
     return Service(
         name="ingest",
         loops=[
             partial(check_roles, (ground.engine, ground.api), ground.health),
             *open_doors(settings, ground, gate=gate, acceptance=acceptance, directory=directory),
+            known.follow,
             *loops(settings, ground, room),
         ],
         close=ground.close,

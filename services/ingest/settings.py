@@ -76,6 +76,12 @@ class Settings(SharedSettings):
     )
     audit_again_after_s: float = Field(600, gt=0, description="until the next look at a repair")
     audit_batch: int = Field(500, ge=1, le=500, description="messages per question")
+    directory_read_every_s: float = Field(
+        0.5, gt=0, description="between reads of changed keys, tenants and domains; in seconds"
+    )
+    directory_age_max_s: float = Field(
+        30.0, gt=0, description="since the last such read; in seconds; then no key is let in: 503"
+    )
     directory_every_s: float = Field(0.5, gt=0, description="between looks for changed entries")
     directory_check_every_s: float = Field(
         10.0, gt=0, description="between looks whether the broker lost the directory"

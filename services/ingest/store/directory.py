@@ -1,7 +1,8 @@
 """The directory as its owner keeps it: an entry is its record, with what it is looked up by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
+from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -20,35 +21,46 @@ TABLES: Mapping[type[Message], str] = {
 }
 IDS = {Account: "account_id", Tenant: "tenant_id", ApiKey: "key_id", Domain: "domain_id"}
 
+# Whoever saves holds it until the commit, so that versions become visible in their order: a reader
+# who has seen one has seen all before it. That of a sequence alone says nothing about commits.
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ingest.directory_version', 0))"
+
+KINDS: Sequence[type[Entry]] = (Tenant, ApiKey, Domain)
+_CHANGED = [
+    f"(SELECT {number} AS kind, version, record FROM {TABLES[kind]}"  # noqa: S608 - our own words
+    " WHERE version > %(after)s ORDER BY version LIMIT %(count)s)"
+    for number, kind in enumerate(KINDS)
+]
+CHANGES = f"{' UNION ALL '.join(_CHANGED)} ORDER BY version LIMIT %(count)s"
+PAGE = 500
+
 
 class DirectoryStore:
-    """Reads fall through to here when a record is not there yet; `obm` and the API write."""
+    """`obm` and the API write; the directory in memory follows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._listeners: list[Callable[[Entry], None]] = []
+
+    def on_saved(self, listener: Callable[[Entry], None]) -> None:
+        """Called with each entry that this process has saved."""
+        self._listeners.append(listener)
 
     async def save(self, *entries: Entry) -> None:
         """Insert or replace, each with a new version, in one transaction."""
         async with self._database.transaction() as tx:
+            await tx.execute(LOCK)
             for entry in entries:
                 await _save(tx, entry)
+        for listener in self._listeners:
+            for entry in entries:
+                listener(entry)
 
-    async def key(self, secret_sha256: bytes) -> ApiKey | None:
-        return await self._one(ApiKey, "secret_sha256 = %s", (secret_sha256,))
-
-    async def account(self, account_id: str) -> Account | None:
-        return await self._one(Account, "id = %s", (account_id,))
-
-    async def tenant(self, tenant_id: str) -> Tenant | None:
-        return await self._one(Tenant, "id = %s", (tenant_id,))
-
-    async def domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
-        """The tenant's own, else one shared in its account."""
-        where = (
-            "name = %s AND NOT deleted AND (tenant_id = %s OR (shared AND account_id = %s))"
-            " ORDER BY tenant_id = %s DESC LIMIT 1"
-        )
-        return await self._one(Domain, where, (name, tenant_id, account_id, tenant_id))
+    async def changes(self, *, after: int, count: int) -> list[Entry]:
+        """Tenants, keys and domains, deleted ones too, by version. Entries are never removed, so
+        that a deletion is there for whoever comes late."""
+        rows = await self._database.once(CHANGES, {"after": after, "count": count})
+        return [KINDS[kind].FromString(bytes(record)) for kind, _, record in rows]
 
     async def domains(self, tenant_id: str, account_id: str) -> list[Domain]:
         """All that the tenant may send from."""
@@ -60,14 +72,23 @@ class DirectoryStore:
         return await self._all(kind, "id::text = %s OR name = %s", (name, name))
 
     async def every(self, kind: type[E]) -> list[E]:
-        return await self._all(kind, "true ORDER BY id", ())
+        """By id, read page by page."""
+        found: list[E] = []
+        last = UUID(int=0)
+        while page := await self._page(kind, last):
+            found += (entry for _, entry in page if not entry.deleted)
+            last = page[-1][0]
+        return found
+
+    async def _page(self, kind: type[E], after: UUID) -> list[tuple[UUID, E]]:
+        rows = await self._database.once(
+            f"SELECT id, record FROM {TABLES[kind]} WHERE id > %s ORDER BY id LIMIT {PAGE}",  # noqa: S608
+            (after,),
+        )
+        return [(entry_id, kind.FromString(bytes(record))) for entry_id, record in rows]
 
     async def of_tenant(self, kind: type[E], tenant_id: str) -> list[E]:
         return await self._all(kind, "tenant_id = %s ORDER BY id", (tenant_id,))
-
-    async def _one(self, kind: type[E], where: str, params: Sequence[Any]) -> E | None:
-        found = await self._all(kind, where, params)
-        return found[0] if found else None
 
     async def _all(self, kind: type[E], where: str, params: Sequence[Any]) -> list[E]:
         async with self._database.transaction() as tx:
@@ -80,9 +101,6 @@ class DirectoryStore:
 
 
 async def _save(tx: Transaction, entry: Entry) -> None:
-    # Versions of one entry must commit in their order; those of different ones need not.
-    entry_id = getattr(entry, IDS[type(entry)])
-    await tx.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (entry_id,))
     [(version,)] = await tx.rows("SELECT nextval('ingest.directory_version')")
     entry.version = version
     columns = {**_columns(entry), "version": version, "record": entry.SerializeToString()}

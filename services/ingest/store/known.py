@@ -1,12 +1,25 @@
-"""The directory in memory, with fall-through: a key works the moment it exists."""
+"""The directory in memory, as ingest's own database has it: a lookup costs no query."""
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from kernel import clock
-from kernel.table import Followed, Table
-from services.ingest.store.directory import DirectoryStore
+from kernel.backoff import Health
+from kernel.errors import Unavailable
+from kernel.table import Table
+from services.ingest.store.directory import DirectoryStore, Entry
 
-ABSENT_S = 5.0
-ABSENT_MAX = 100_000
+PAGE = 500
+# At most fifty reads a second, however many ask for what does not exist.
+PAUSE_S = 0.02
+WAIT_S = 5.0
+
+E = TypeVar("E", bound=Message)
 
 
 def _of(domain: Domain) -> tuple[str, str]:
@@ -14,48 +27,108 @@ def _of(domain: Domain) -> tuple[str, str]:
 
 
 class Directory:
-    """Lookups cost no query, but for what has not come back from the broker yet."""
+    """Follows the versions of the database, with or without the broker.
 
-    def __init__(self, kafka: Followed, store: DirectoryStore) -> None:
+    every_s: between two reads of what has changed. age_max_s: what is in memory is believed for so
+    long after the start of the last read that reached its end; then nobody is let in on it.
+    Whoever asks for what is unknown waits for the next read, which serves all who wait.
+    """
+
+    def __init__(
+        self, store: DirectoryStore, health: Health, *, every_s: float, age_max_s: float
+    ) -> None:
         self._store = store
-        self._absent: dict[bytes, float] = {}
-        self._accounts = Table(Account, kafka)
-        self._tenants = Table(Tenant, kafka)
-        self._keys = Table(ApiKey, kafka, index=lambda key: key.secret_sha256)
-        self._domains = Table(Domain, kafka, index=_of)
+        self._health = health
+        self._every_s = every_s
+        self._age_max_s = age_max_s
+        self._tenants = Table(Tenant)
+        self._keys = Table(ApiKey, index=lambda key: key.secret_sha256)
+        self._domains = Table(Domain, index=_of)
+        self._tables: dict[type[Any], Table[Any]] = {
+            Tenant: self._tenants,
+            ApiKey: self._keys,
+            Domain: self._domains,
+        }
+        self._version = 0
+        self._believed_until_s = clock.monotonic_s() + age_max_s
+        self._wanted = asyncio.Event()
+        self._next: asyncio.Future[Unavailable | None] = _future()  # the end of the next read
+        health.away.add("directory")
+        store.on_saved(self._put)
 
     def key(self, secret_sha256: bytes) -> ApiKey | None:
-        return self._keys.by(secret_sha256)
+        """None when it is unknown, or what is known is too old."""
+        return self._keys.by(secret_sha256) if self._believed else None
 
     async def fetch_key(self, secret_sha256: bytes) -> ApiKey | None:
-        """Past the memory. Raises Unavailable.
-
-        That there is none is remembered for a moment: who guesses does not reach the database.
-        """
-        now_s = clock.monotonic_s()
-        if self._absent.get(secret_sha256, 0.0) > now_s:
-            return None
-        if key := await self._store.key(secret_sha256):
-            self._keys.put(key)
-            return key
-        if len(self._absent) >= ABSENT_MAX:
-            self._absent.clear()
-        self._absent[secret_sha256] = now_s + ABSENT_S
-        return None
+        """As it is now. Raises Unavailable."""
+        await self._renewed()
+        return self._keys.by(secret_sha256)
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
-        if known := self._tenants.get(tenant_id):
-            return known
-        if found := await self._store.tenant(tenant_id):
-            self._tenants.put(found)
-        return found
+        return await self._find(lambda: self._tenants.get(tenant_id))
 
     async def domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
         """The tenant's domain of this name, or one that is shared in its account."""
-        for owner in (tenant_id, account_id):
-            known = self._domains.by((owner, name))
-            if known and _of(known) == (owner, name):
-                return known
-        if found := await self._store.domain(tenant_id, account_id, name=name):
-            self._domains.put(found)
-        return found
+        by = self._domains.by
+        return await self._find(lambda: by((tenant_id, name)) or by((account_id, name)))
+
+    async def follow(self) -> None:
+        """A loop: read what has changed, now and then and when somebody waits for it."""
+        while True:
+            ended, self._next = self._next, _future()
+            self._wanted.clear()
+            ended.set_result(await self._try())
+            await asyncio.sleep(PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await self._wanted.wait()
+
+    @property
+    def _believed(self) -> bool:
+        return clock.monotonic_s() < self._believed_until_s
+
+    async def _find(self, look: Callable[[], E | None]) -> E | None:
+        """Raises Unavailable."""
+        if self._believed and (known := look()):
+            return known
+        await self._renewed()
+        return look()
+
+    async def _renewed(self) -> None:
+        """Return when all is known that was committed before this call. Raises Unavailable."""
+        self._wanted.set()
+        try:
+            async with asyncio.timeout(WAIT_S):
+                error = await asyncio.shield(self._next)
+        except TimeoutError:
+            raise Unavailable("the directory") from None
+        if error is not None:
+            raise Unavailable(str(error)) from error
+
+    async def _try(self) -> Unavailable | None:
+        began_s = clock.monotonic_s()
+        try:
+            await self._read()
+        except Unavailable as error:
+            return error
+        self._believed_until_s = began_s + self._age_max_s
+        self._health.away.discard("directory")
+        return None
+
+    async def _read(self) -> None:
+        """Page by page, to the end."""
+        while changes := await self._store.changes(after=self._version, count=PAGE):
+            for entry in changes:
+                self._put(entry)
+            self._version = changes[-1].version
+            if len(changes) < PAGE:
+                return
+
+    def _put(self, entry: Entry) -> None:
+        if table := self._tables.get(type(entry)):
+            table.put(entry)
+
+
+def _future() -> "asyncio.Future[Unavailable | None]":
+    return asyncio.get_running_loop().create_future()

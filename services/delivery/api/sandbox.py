@@ -5,10 +5,11 @@ its assignment carries. What a tenant may write into headers counts for nothing.
 """
 
 import asyncio
+import re
 import socket
 from typing import cast
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, syntax
 from aiosmtpd.smtp import Envelope as SmtpEnvelope
 from aiosmtpd.smtp import Session as SmtpSession
 
@@ -20,7 +21,7 @@ from kernel.database import Database
 from kernel.errors import BadSetting, Unavailable
 from kernel.outbox import Outbox
 from kernel.topics import encode
-from mail import message
+from mail import message, smtp
 from mail.reply import clean
 from services.delivery.domain.sandbox import Scene, message_id_of, scene_of
 from services.delivery.store.sandbox import Capture, SandboxStore
@@ -28,6 +29,9 @@ from services.delivery.store.sandbox import Capture, SandboxStore
 OCTETS_MAX = 64 * 1024 * 1024
 NOT_OURS = "550 5.7.1 the sandbox takes test mail of this engine only"
 AWAY = "451 4.3.0 the sandbox cannot store mail just now"
+TOO_LARGE = f"552 5.3.4 the sandbox takes {OCTETS_MAX} octets"
+_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(.*)', re.DOTALL)
+_END = b"\n.\r\n"
 
 
 class Sandbox:
@@ -111,6 +115,51 @@ class Sandbox:
         self._outbox.publish_soon(entry, self._health)
 
 
+class Server(SMTP):
+    """aiosmtpd, but for two things: a path is what stands between its brackets, as it came, and a
+    message is read by the buffer. By the line, millions of empty ones would be as many objects.
+    """
+
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        match = _PATH.fullmatch(arg.strip())
+        return (match[1], match[2]) if match else (None, None)
+
+    @syntax("DATA")
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
+        if arg or self.envelope is None or not self.envelope.rcpt_tos:
+            await self.push("501 5.5.4 Syntax: DATA" if arg else "503 5.5.1 need RCPT first")
+            return
+        await self.push("354 End data with <CR><LF>.<CR><LF>")
+        wire = await until_dot(self._reader, OCTETS_MAX)
+        answer: str = TOO_LARGE
+        if wire is not None:
+            self.envelope.content = smtp.unstuff(wire)
+            answer = await self._call_handler_hook("DATA")
+        self._set_post_data_state()  # type: ignore[no-untyped-call]
+        await self.push(answer)
+
+
+async def until_dot(reader: asyncio.StreamReader, octets_max: int) -> bytes | None:
+    """A message as it comes over the wire, without its last dot; None when it is too large."""
+    pieces = [await reader.readexactly(1)]
+    if pieces[0] == b".":
+        pieces.append(await reader.readexactly(2))
+        if pieces[1] == b"\r\n":
+            return b""
+    size, done = sum(map(len, pieces)), False
+    while not done:
+        try:
+            piece, done = await reader.readuntil(_END), True
+        except asyncio.LimitOverrunError as more:
+            piece = await reader.readexactly(more.consumed)
+        size += len(piece)
+        if size > octets_max:
+            pieces.clear()  # and go on to its end, where it is told
+        pieces.append(piece)
+    pieces[-1] = pieces[-1].removesuffix(b".\r\n")
+    return b"".join(pieces) if size <= octets_max else None
+
+
 class Listener:
     """The sandbox's port, taken at once, so that one that is not free is told at once."""
 
@@ -136,7 +185,7 @@ class Listener:
             server.close()
 
     def _session(self) -> SMTP:
-        return SMTP(
+        return Server(
             self._sandbox,
             hostname="sandbox.invalid",
             ident="ESMTP sandbox",

@@ -1,0 +1,80 @@
+"""What the sandbox reads from the wire, however it is cut."""
+
+import asyncio
+import tracemalloc
+
+import pytest
+
+from mail import smtp
+from services.delivery.api.sandbox import Server, until_dot
+
+MESSAGES = [
+    b"",
+    b"\r\n",
+    b"Subject: a\r\n\r\nx\r\n",
+    b".\r\n.\r\n..\r\n",
+    b"a\r\n.b\r\n\r\n\r\n",
+    b"x" * 5000 + b"\r\n" + b".\r\n" * 3,
+]
+
+
+async def read(stream: bytes, *, cut: int, octets_max: int = 1 << 20) -> tuple[bytes | None, bytes]:
+    """The message, and what stays in the stream behind it."""
+    reader = asyncio.StreamReader(limit=1001)
+
+    async def feed() -> None:
+        for start in range(0, len(stream), cut):
+            reader.feed_data(stream[start : start + cut])
+            await asyncio.sleep(0)
+        reader.feed_eof()
+
+    feeding = asyncio.ensure_future(feed())
+    found = await until_dot(reader, octets_max)
+    await feeding
+    return found, await reader.read()
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("cut", [1, 2, 3, 1000, 1 << 20])
+def test_a_message_ends_at_its_dot(message: bytes, cut: int) -> None:
+    stream = smtp.stuff(message) + b".\r\nQUIT\r\n"
+
+    found, rest = asyncio.run(read(stream, cut=cut))
+
+    assert found is not None
+    assert smtp.unstuff(found) == message
+    assert rest == b"QUIT\r\n"
+
+
+def test_a_message_that_is_too_large_is_read_to_its_end_and_not_kept() -> None:
+    stream = b"x" * 3000 + b"\r\n.\r\nQUIT\r\n"
+    assert asyncio.run(read(stream, cut=100, octets_max=2000)) == (None, b"QUIT\r\n")
+
+
+def test_a_million_empty_lines_cost_what_their_octets_do() -> None:
+    stream = b"\r\n" * 1_000_000 + b".\r\n"
+    tracemalloc.start()
+    try:
+        found, _ = asyncio.run(read(stream, cut=65_536, octets_max=1 << 22))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert found == stream[:-3]
+    assert peak < 4 * len(stream)
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ('<"try..this"@x.example> SIZE=9', ('"try..this"@x.example', " SIZE=9")),
+        ('<"a b>\\"c"@x.example>', ('"a b>\\"c"@x.example', "")),
+        ("<a@x.example>", ("a@x.example", "")),
+        ("a@x.example", (None, None)),
+        ("<a@x.example", (None, None)),
+    ],
+)
+def test_a_path_is_what_stands_between_its_brackets(
+    argument: str, expected: tuple[str | None, str | None]
+) -> None:
+    assert Server._getaddr(Server.__new__(Server), argument) == expected

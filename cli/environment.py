@@ -13,7 +13,7 @@ import services
 from cli.options import DATA
 from kernel.crypto import new_secret_key
 from kernel.embedded import Embedded
-from kernel.embedded.folder import write_atomically
+from kernel.embedded.folder import make_folder, write_atomically
 from kernel.errors import BadSetting
 from kernel.migrate import migrate, role_urls
 from kernel.settings import Settings, load
@@ -99,7 +99,7 @@ class Secrets:
     def of(cls, folder: Path) -> "Secrets":
         path = folder / SECRETS
         if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             made = {"secret_key": new_secret_key(), "rpc_token": secrets.token_urlsafe(24)}
             write_atomically(path, json.dumps(made))
         return cls(**json.loads(path.read_text()))

@@ -38,7 +38,7 @@ class Process:
 
     def start(self, **extra: str) -> None:
         """extra: environment of this run alone."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.parent.mkdir(0o700, parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", f"services.{self.name}"],

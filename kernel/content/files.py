@@ -46,7 +46,7 @@ class FileStore:
 
     def _initialise(self) -> None:
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            self._root.mkdir(0o700, parents=True, exist_ok=True)
             (self._root / MARKER).touch()
             _sync_folder(self._root)
         except OSError as error:

@@ -43,7 +43,7 @@ class Folder:
                 f"Choose a data folder without a comma: Kafka cannot use {self.path}."
             )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             self.lock_fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -131,6 +131,11 @@ class Folder:
             unfinished.rename(target)
             sync_folder(self.path)
         return target
+
+
+def make_folder(path: Path) -> None:
+    """Ours alone. Root's PostgreSQL runs as another user, who has to get through to its own."""
+    path.mkdir(0o700 if os.geteuid() else 0o711, parents=True, exist_ok=True)
 
 
 def identity(pid: int) -> list[float]:

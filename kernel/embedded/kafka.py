@@ -101,7 +101,7 @@ class Kafka(Server):
         return STARTED in read_from(self.log, self._log_start)
 
     def _format(self, folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(0o700)
         self._configure(folder)
         tool = [*self._java(), "kafka.tools.StorageTool", "format"]
         cluster = ["--standalone", "--cluster-id", "obm-" + uuid4().hex[:18]]

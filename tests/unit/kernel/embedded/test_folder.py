@@ -1,10 +1,12 @@
 """The data folder: one owner, nothing half-made, a state that survives."""
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
+from kernel.content import open_store
 from kernel.embedded import EmbeddedError
 from kernel.embedded.folder import Folder, alive, identity
 
@@ -66,3 +68,13 @@ def test_number_of_a_dead_process_taken_by_another_is_not_it() -> None:
     pid, started = identity(os.getpid())
     assert alive([pid, started])
     assert not alive([pid, started - 60])
+
+
+def test_others_see_nothing_of_a_new_data_folder(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    folder = Folder(data)
+    folder.open()
+    folder.close()
+    asyncio.run(open_store((data / "content").as_uri()).initialise())
+    for path in (data, data / "content"):  # they may get through, but neither list nor read
+        assert path.stat().st_mode & 0o066 == 0

@@ -35,6 +35,12 @@ accept_seconds = Histogram(
 screened = Counter(
     "obm_messages_screened", "Messages screened, by verdict.", ["verdict"], registry=registry
 )
+children_ended = Counter(
+    "obm_children_ended",
+    "Processes that ended over a message, by their work and reason (cpu, memory, crash).",
+    ["child", "reason"],
+    registry=registry,
+)
 assigned = Counter("obm_messages_assigned", "Assignments made.", registry=registry)
 closed = Counter("obm_messages_closed", "Terminal states, by state.", ["state"], registry=registry)
 attempted = Counter(

@@ -1,8 +1,6 @@
 """A service is a name and the loops it runs, until it is told to stop or one of them fails."""
 
 import asyncio
-import ctypes
-import gc
 import logging
 import os
 import signal
@@ -19,6 +17,7 @@ from aiohttp import web
 from kernel import metrics, telemetry
 from kernel.backoff import Health, patiently
 from kernel.errors import BadSetting, Overloaded
+from kernel.memory import keep_memory, spare_collector
 from kernel.settings import Settings, load
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -29,10 +28,6 @@ Close: TypeAlias = Callable[[], Awaitable[None]]
 HEARD_WITHIN_S = 10.0  # longer than any loop takes to tidy up
 OVERLOADED_PAUSE_S = 10.0  # as long as the statement took that was given up
 NICE = 5  # a third of the weight; nothing where there is room
-GC_OBJECTS = 20_000  # new ones between two looks
-# mallopt(3): what may stay free at the top of the heap, and what gets pages of its own.
-M_TRIM_THRESHOLD, TRIM_BYTES = -1, 16 << 20
-M_MMAP_THRESHOLD, MMAP_BYTES = -3, 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +105,6 @@ async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None)
     finally:
         for service in services:
             await service.close()
-
-
-def spare_collector() -> None:
-    """Modules and wiring live for ever: at Python's own pace, the garbage collector looks at them
-    so often that it takes a tenth of the time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_OBJECTS)
-
-
-def keep_memory() -> None:
-    """A body takes a good part of a megabyte while it is worked on. Left alone, glibc gives that
-    back to the system after each message and asks for it anew: longer than an HTML page's parse."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc has it
-        mallopt(M_TRIM_THRESHOLD, TRIM_BYTES)
-        mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
 
 
 def stop_on_signals() -> asyncio.Event:

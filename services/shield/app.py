@@ -8,7 +8,8 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.shield_service_pb2_grpc import add_ShieldServiceServicer_to_server
-from kernel.backoff import Health
+from kernel.backoff import Health, patiently
+from kernel.child import Bounds, Child
 from kernel.content import FIND_EVERY_S, find, open_store
 from kernel.crypto import Secrets
 from kernel.errors import BadSetting
@@ -18,6 +19,8 @@ from kernel.service import Service, every
 from kernel.stream import Brake, Stream
 from kernel.table import Table
 from services.shield.api import ShieldApi
+from services.shield.clients import Reader
+from services.shield.domain import reader
 from services.shield.domain.rulebook import Rulebook, RuleError, parse
 from services.shield.domain.scoring import Scorer, of_tenant
 from services.shield.handlers import Handlers
@@ -28,19 +31,28 @@ DIRECTORY = "directory"
 
 def create(settings: Settings) -> Service:
     """Inside the running loop. Raises BadSetting for wrong rules, before anything is opened."""
-    scorer = compiled(settings)
+    rules = rules_of(settings)
+    book = checked(settings, rules)
+    stream, dry_runs = (
+        Reader(child(settings, f"shield.{use}", rules), book) for use in ("stream", "dry_runs")
+    )
     health = Health()
     kafka = Kafka.of(settings, health, client="shield", drain_s=settings.drain_s)
     tenants = Table(Tenant, kafka)
     content = open_store(settings.content_store_url)
-    handlers = Handlers(content, tenants, Secrets(settings.secret_keys), scorer)
+    handlers = Handlers(content, tenants, Secrets(settings.secret_keys), stream)
     consume(settings, kafka, handlers)
-    server = serving(settings, ShieldApi(scorer, tenants))
+    server = serving(settings, ShieldApi(dry_runs, tenants))
     health.away.add(DIRECTORY)
 
     async def replay() -> None:
         await tenants.replayed.wait()
         health.away.discard(DIRECTORY)
+
+    async def close() -> None:
+        await kafka.close()
+        await stream.child.close()
+        await dry_runs.child.close()
 
     return Service(
         "shield",
@@ -48,9 +60,11 @@ def create(settings: Settings) -> Service:
             kafka.run,
             server.run,
             replay,
+            partial(patiently, stream.child.ready, health),
+            partial(patiently, dry_runs.child.ready, health),
             partial(every, FIND_EVERY_S, partial(find, content), health),
         ],
-        kafka.close,
+        close,
         health,
         drain_s=settings.drain_s,
         health_host=settings.health_host,
@@ -79,13 +93,29 @@ def serving(settings: Settings, api: ShieldApi) -> Server:
     return server
 
 
-def compiled(settings: Settings) -> Scorer:
-    """The rules of the installation, with the operator's thresholds. Raises BadSetting."""
+def child(settings: Settings, name: str, rules: str) -> Child:
+    bounds = Bounds(settings.message_cpu_s, settings.message_memory_mib << 20)
+    return Child(name, f"{reader.__name__}:start", rules.encode(), bounds=bounds)
+
+
+def rules_of(settings: Settings) -> str:
+    """Of the installation. Raises BadSetting."""
     try:
-        book = parse(settings.rules_file.read_text())
-        return Scorer(adjusted(book, settings))
-    except (OSError, TOMLDecodeError, RuleError, KeyError, TypeError) as error:
-        raise BadSetting(f"SHIELD_RULES_FILE {settings.rules_file}: {error}") from error
+        return settings.rules_file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise wrong_rules(settings, error) from error
+
+
+def checked(settings: Settings, rules: str) -> Rulebook:
+    """With the operator's thresholds, and sure to compile. Raises BadSetting."""
+    try:
+        return adjusted(Scorer(parse(rules)).book, settings)
+    except (TOMLDecodeError, RuleError, KeyError, TypeError) as error:
+        raise wrong_rules(settings, error) from error
+
+
+def wrong_rules(settings: Settings, error: Exception) -> BadSetting:
+    return BadSetting(f"SHIELD_RULES_FILE {settings.rules_file}: {error}")
 
 
 def adjusted(book: Rulebook, settings: Settings) -> Rulebook:

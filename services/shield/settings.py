@@ -29,3 +29,9 @@ class Settings(Shared):
     block_score: float = Field(
         0.0, ge=0, description="from here a message fails; 0: as the rules say"
     )
+    message_cpu_s: float = Field(
+        2.0, gt=0, description="seconds of a processor to read one message; beyond, it is held"
+    )
+    message_memory_mib: int = Field(
+        512, ge=16, description="MiB of memory to read one message; beyond, it is held"
+    )

@@ -187,8 +187,8 @@ def of_tenant(hold: float, block: float, default: Thresholds) -> Thresholds:
     return Thresholds(held, max(block or default.block, held))
 
 
-def unread(rule: str, book: Rulebook, verdict: Verdict.ValueType) -> Opinion:
+def unread(rule: str, book: Rulebook, verdict: Verdict.ValueType, *, detail: str = "") -> Opinion:
     """A verdict on what cannot be read, with its one reason: it is not sent."""
     limits = book.thresholds
     score = limits.block if verdict == Verdict.VERDICT_BLOCK else limits.hold
-    return Opinion(score, verdict, (Reason(rule=rule, score=score),), limits)
+    return Opinion(score, verdict, (Reason(rule=rule, score=score, detail=detail),), limits)

@@ -1,11 +1,15 @@
 """Letters that people write, and a scorer to read them with."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import services.shield
 from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
+from kernel.child import Answer, Bounds, Child
+from services.shield.clients import Reader
+from services.shield.domain.reader import answer
 from services.shield.domain.rulebook import parse
 from services.shield.domain.scoring import Opinion, Scorer
 
@@ -13,9 +17,27 @@ PASS, HOLD, BLOCK = Verdict.VERDICT_PASS, Verdict.VERDICT_HOLD, Verdict.VERDICT_
 
 
 @cache
+def rules_text() -> str:
+    return Path(services.shield.__file__).with_name("rules.toml").read_text()
+
+
+@cache
 def scorer() -> Scorer:
-    path = Path(services.shield.__file__).with_name("rules.toml")
-    return Scorer(parse(path.read_text()))
+    return Scorer(parse(rules_text()))
+
+
+class AtHome(Child):
+    """Its work is done in the process of the test."""
+
+    def __init__(self) -> None:
+        super().__init__("test", "", b"", bounds=Bounds(1, 1))
+
+    async def work(self, bodies: Sequence[bytes]) -> list[Answer]:
+        return [answer(scorer(), body) for body in bodies]
+
+
+def reader(child: Child) -> Reader:
+    return Reader(child, scorer().book)
 
 
 def letter(

@@ -10,6 +10,7 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope, MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel.child import Answer, Child, Killed, Raised
 from kernel.content import Body, Found, Missing
 from kernel.crypto import Secrets, new_key, new_secret_key, seal
 from kernel.errors import Unavailable
@@ -17,7 +18,7 @@ from kernel.outcome import Emit, Outcome, Park
 from kernel.stream import Record
 from kernel.table import Table
 from services.shield.handlers import Handlers
-from tests.unit.services.shield.letters import BLOCK, HOLD, PASS, letter, scorer
+from tests.unit.services.shield.letters import BLOCK, HOLD, PASS, AtHome, letter, reader, scorer
 from tests.unit.services.shield.test_scoring import GTUBE
 
 KEY = new_key()
@@ -59,7 +60,7 @@ class Shelf:
 class Desk:
     """Handlers with one tenant, and a shelf to put its mail on."""
 
-    def __init__(self, *, hold_score: float = 0) -> None:
+    def __init__(self, *, hold_score: float = 0, child: Child | None = None) -> None:
         self.shelf = Shelf()
         self.tenants = Table(Tenant, NoKafka())
         self.tenants.replayed.set()
@@ -71,7 +72,7 @@ class Desk:
                 hold_score=hold_score,
             )
         )
-        self.handlers = Handlers(self.shelf, self.tenants, SECRETS, scorer())
+        self.handlers = Handlers(self.shelf, self.tenants, SECRETS, reader(child or AtHome()))
 
     def accept(self, number: int, content: Content | bytes, *, key: bytes = KEY) -> MessageAccepted:
         body = content if isinstance(content, bytes) else content.SerializeToString()
@@ -195,3 +196,40 @@ def test_mail_waits_while_the_directory_is_replayed_and_its_tenant_is_not_known_
     asyncio.run(desk.handlers.on_accepted([event]))
     with pytest.raises(Unavailable):
         asyncio.run(desk.handlers.on_accepted([event, stranger]))
+
+
+class Fails(AtHome):
+    """Work that comes to nothing for one of the bodies."""
+
+    def __init__(self, body: int, end: Answer) -> None:
+        super().__init__()
+        self.body, self.end = body, end
+
+    async def work(self, bodies: Sequence[bytes]) -> list[Answer]:
+        answers = await super().work(bodies)
+        answers[self.body] = self.end
+        return answers
+
+
+@pytest.mark.parametrize("reason", ["cpu", "memory", "crash"])
+def test_a_message_that_ends_its_reader_is_held_and_its_neighbours_pass(reason: str) -> None:
+    desk = Desk(child=Fails(1, Killed(reason)))
+    events = [desk.accept(number, letter(text="hello")) for number in range(3)]
+    before, hostile, after = [screened(each) for each in desk.screen(*events)]
+    assert (before.verdict, hostile.verdict, after.verdict) == (PASS, HOLD, PASS)
+    assert hostile.reasons[0].rule == "content_too_complex"
+    assert hostile.reasons[0].detail
+
+
+def test_an_answer_that_is_none_holds_its_message() -> None:
+    desk = Desk(child=Fails(0, b"\xff\xff"))
+    [outcome] = desk.screen(desk.accept(0, letter(text="hello")))
+    assert screened(outcome).verdict == HOLD
+
+
+def test_a_mistake_in_the_rules_parks_the_message_that_shows_it() -> None:
+    desk = Desk(child=Fails(0, Raised("ZeroDivisionError()")))
+    first, second = desk.screen(*[desk.accept(n, letter(text="hello")) for n in range(2)])
+    assert isinstance(first, Park)
+    assert "ZeroDivisionError" in first.reason
+    assert screened(second).verdict == PASS

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from kernel.errors import BadSetting
-from services.shield.app import compiled
+from services.shield.app import checked, rules_of
+from services.shield.domain.rulebook import Rulebook
 from services.shield.settings import Settings
 
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTEyMzQ="
@@ -15,21 +16,25 @@ def configured(**values: object) -> Settings:
     return Settings(secret_keys=[SECRET], **values)  # type: ignore[arg-type]
 
 
+def book(settings: Settings) -> Rulebook:
+    return checked(settings, rules_of(settings))
+
+
 def test_without_settings_the_rules_that_ship_decide() -> None:
-    assert compiled(configured()).book.thresholds.hold == 5
+    assert book(configured()).thresholds.hold == 5
 
 
 def test_an_operators_threshold_takes_the_place_of_the_rules() -> None:
-    assert compiled(configured(hold_score=7.5)).book.thresholds.hold == 7.5
+    assert book(configured(hold_score=7.5)).thresholds.hold == 7.5
 
 
 def test_a_rules_file_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match=r"SHIELD_RULES_FILE .*nowhere"):
-        compiled(configured(rules_file=tmp_path / "nowhere.toml"))
+        book(configured(rules_file=tmp_path / "nowhere.toml"))
 
 
 def test_a_rules_file_with_a_mistake_names_it(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('version = "1"\ncredit_max = 1\n[thresholds]\nhold = 5\nblock = 1\n')
     with pytest.raises(BadSetting, match="block above hold"):
-        compiled(configured(rules_file=path))
+        book(configured(rules_file=path))

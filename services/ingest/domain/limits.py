@@ -3,6 +3,8 @@
 from math import ceil
 from typing import NamedTuple
 
+BURST_S = 1.0
+
 
 class Quota(NamedTuple):
     """limit: requests per second. retry_after_s: 0 when this request may pass."""
@@ -14,19 +16,32 @@ class Quota(NamedTuple):
 
 
 class Limiter:
-    """Per key and replica: `per_s` requests a second, as many at once (GCRA, ITU-T I.371)."""
+    """Per key and replica: `per_s` requests a second, as many at once (GCRA, ITU-T I.371).
+
+    A key whose time has passed stands as one that never came: once a second those are forgotten.
+    """
 
     def __init__(self, per_s: int) -> None:
         self._per_s = per_s
         self._interval_s = 1 / per_s
         self._arrivals: dict[str, float] = {}  # the theoretical arrival time of each key
+        self._sweep_at_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
 
     def take(self, key_id: str, now_s: float) -> Quota:
         """now_s: of a clock that is never set back."""
+        if now_s >= self._sweep_at_s:
+            self._sweep(now_s)
         arrival = max(self._arrivals.get(key_id, 0.0), now_s)
         ahead_s = arrival - now_s
-        if ahead_s > 1.0 - self._interval_s + 1e-9:
-            return Quota(self._per_s, 0, 1, max(1, ceil(ahead_s - 1.0 + self._interval_s)))
+        if ahead_s > BURST_S - self._interval_s + 1e-9:
+            return Quota(self._per_s, 0, 1, max(1, ceil(ahead_s - BURST_S + self._interval_s)))
         self._arrivals[key_id] = arrival + self._interval_s
-        remaining = int((1.0 - ahead_s) * self._per_s) - 1
+        remaining = int((BURST_S - ahead_s) * self._per_s) - 1
         return Quota(self._per_s, max(0, remaining), 1, 0)
+
+    def _sweep(self, now_s: float) -> None:
+        self._sweep_at_s = now_s + BURST_S
+        self._arrivals = {key_id: at for key_id, at in self._arrivals.items() if at > now_s}

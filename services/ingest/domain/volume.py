@@ -8,15 +8,22 @@ WINDOW_S = 10.0
 
 
 class Volume:
-    """Counts the messages of each tenant over ten seconds, by the second."""
+    """Counts the messages of each tenant over ten seconds, by the second; as often, those that
+    have sent nothing in that time are forgotten."""
 
     def __init__(self, bulk_after: int) -> None:
         self._bulk_after = bulk_after
         self._counts: dict[str, deque[tuple[int, int]]] = {}
         self._totals: dict[str, int] = {}
+        self._sweep_at_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._counts)
 
     def classify(self, tenant_id: str, stream: str, *, messages: int, now_s: float) -> int:
-        """The class of so many messages more."""
+        """The class of so many messages more. now_s: of a clock that is never set back."""
+        if now_s >= self._sweep_at_s:
+            self._sweep(now_s)
         counts = self._counts.setdefault(tenant_id, deque())
         total = self._totals.get(tenant_id, 0) + messages
         while counts and counts[0][0] <= now_s - WINDOW_S:
@@ -29,3 +36,9 @@ class Volume:
         if stream == "broadcast" or total > self._bulk_after:
             return MessageClass.MESSAGE_CLASS_BULK
         return MessageClass.MESSAGE_CLASS_EXPRESS
+
+    def _sweep(self, now_s: float) -> None:
+        self._sweep_at_s = now_s + WINDOW_S
+        counts = self._counts.items()
+        self._counts = {who: some for who, some in counts if some[-1][0] > now_s - WINDOW_S}
+        self._totals = {who: self._totals[who] for who in self._counts}

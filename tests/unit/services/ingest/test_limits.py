@@ -43,3 +43,44 @@ def test_a_tenants_messages_become_bulk_after_a_thousand_in_ten_seconds_and_reco
     assert volume.classify("other", "transactional", messages=1, now_s=9) == MESSAGE_CLASS_EXPRESS
     assert classify(1, 40, "broadcast") == MESSAGE_CLASS_BULK
     assert classify(1, 60) == MESSAGE_CLASS_EXPRESS
+
+
+def test_a_key_that_has_not_asked_for_a_while_takes_no_memory() -> None:
+    limiter = Limiter(10)
+
+    for number in range(10_000):
+        limiter.take(f"key {number}", number / 100)
+
+    assert len(limiter) <= 200  # those of the last two seconds
+
+
+def test_a_busy_key_is_not_forgotten_for_the_sake_of_others() -> None:
+    limiter = Limiter(10)
+
+    for tenth in range(100):
+        now_s = tenth / 10
+        busy = [limiter.take("busy", now_s) for _ in range(10)]
+        for number in range(50):
+            limiter.take(f"{tenth} {number}", now_s)
+
+    assert sum(quota.retry_after_s == 0 for quota in busy) == 1
+
+
+def test_a_tenant_that_has_sent_nothing_for_ten_seconds_takes_no_memory() -> None:
+    volume = Volume(1000)
+
+    for second in range(10_000):
+        volume.classify(f"tenant {second}", "transactional", messages=1, now_s=second)
+
+    assert len(volume) <= 20
+
+
+def test_a_tenant_that_goes_on_is_still_counted_while_others_are_forgotten() -> None:
+    volume = Volume(1000)
+
+    for second in range(100):
+        for number in range(20):
+            volume.classify(f"{second} {number}", "", messages=1, now_s=second)
+        found = volume.classify("busy", "transactional", messages=101, now_s=second)
+
+    assert found == MESSAGE_CLASS_BULK

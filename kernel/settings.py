@@ -1,9 +1,10 @@
 """What every service can be told, from the environment; `--help` prints it with its defaults."""
 
 import sys
+from ipaddress import ip_address
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -51,6 +52,12 @@ class Settings(BaseSettings):
     rpc_token: str = Field(
         "", validation_alias="RPC_TOKEN", description="what the services show one another"
     )
+    plain_listen: bool = Field(
+        False,
+        validation_alias="PLAIN_LISTEN",
+        description="whether …_LISTEN may name other addresses than loopback: nothing here speaks "
+        "TLS, so who can listen in there reads keys and mail",
+    )
     log_level: Level = Field("INFO", validation_alias="LOG_LEVEL", description="DEBUG … ERROR")
     log_format: Literal["json", "console"] = Field(
         "json", validation_alias="LOG_FORMAT", description="json or console"
@@ -87,6 +94,28 @@ class Settings(BaseSettings):
         if not keys:
             raise ValueError("empty; make a key with `obm secret`")
         return keys
+
+    @model_validator(mode="after")
+    def _plain_on_loopback(self) -> "Settings":
+        for name, field in type(self).model_fields.items():
+            address = getattr(self, name)
+            if name.endswith("_listen") and isinstance(address, str) and not self.plain_listen:
+                _check_loopback(env_name(type(self), name, field), address)
+        return self
+
+
+def _check_loopback(variable: str, address: str) -> None:
+    """address: host:port; empty: nothing listens. Raises ValueError."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if address and not loopback:
+        raise ValueError(
+            f"{variable} {address}: beyond loopback, without TLS; keep it on 127.0.0.1 behind a "
+            "proxy that speaks TLS, or say PLAIN_LISTEN=true where nobody can listen in"
+        )
 
 
 S = TypeVar("S", bound=Settings)

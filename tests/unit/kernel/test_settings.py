@@ -14,6 +14,7 @@ class RouterSettings(Settings):
         env_prefix="ROUTER_", extra="ignore", populate_by_name=True, validate_default=True
     )
     lifetime_s: float = Field(259200.0, description="of a message")
+    rpc_listen: str = Field("127.0.0.1:8031", description="where the other services ask")
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +74,27 @@ def test_secrets_survive_a_rotation_of_their_keys() -> None:
         Secrets([new]).decrypt(token)
     with pytest.raises(BadSetting, match="obm secret"):
         Secrets(["not a key"])
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", ":80", "10.0.0.7:80", "router:80"])
+def test_beyond_loopback_nothing_listens_without_tls_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("SECRET_KEYS", "a")
+    monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
+
+    with pytest.raises(BadSetting, match=r"^ROUTER_RPC_LISTEN .*PLAIN_LISTEN=true"):
+        load(RouterSettings, [])
+
+    monkeypatch.setenv("PLAIN_LISTEN", "true")
+    assert load(RouterSettings, []).rpc_listen == address
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "localhost:80", ""]
+)
+def test_loopback_needs_no_word(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("SECRET_KEYS", "a")
+    monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
+
+    assert load(RouterSettings, []).rpc_listen == address

@@ -21,6 +21,7 @@ from typing import Any
 import re2
 
 _ADDRESS = re.compile(r"<?[^\s<>@\[(:;,]{1,64}@[^\s<>@,;:\])]{1,255}>?")
+_QUOTED = re.compile(r"\bhost \S{1,255} said: ")  # a relay that tells what it was told
 MAX_TEXT = 2048  # characters looked at
 
 
@@ -186,6 +187,8 @@ def subject(code: int, enhanced: str, text: str) -> str:
     if "@" in text:
         text = _ADDRESS.sub("@", text[:MAX_TEXT])
     lowered = " ".join(text[:MAX_TEXT].lower().split())
+    if " said: " in lowered:
+        lowered = _QUOTED.sub("", lowered)
     return f"{code or '-'} {enhanced or '-'} {lowered}"
 
 
@@ -206,13 +209,16 @@ def classify(code: int, enhanced: str, text: str, *, command: str = "") -> Bounc
     verdict = default().classify(code, enhanced, text, command=command)
     if verdict.suppress_after and command in _BEFORE_RCPT:
         return verdict if _is_of_host(verdict, command) else named("invalid_sender")
+    if command in _OF_CONNECTION and verdict.name == "spam_content":
+        return named("spam_block")  # there was no content yet
     if command == "DATA" and verdict.name == "invalid_recipient" and "5.1." not in enhanced:
         return named("recipient_filter")
     return verdict
 
 
 # As delivery and reports name them.
-_BEFORE_RCPT = frozenset(("CONN", "CONNECT", "GREETING", "EHLO", "HELO", "STARTTLS", "MAIL"))
+_OF_CONNECTION = frozenset(("CONN", "CONNECT", "GREETING", "EHLO", "HELO", "STARTTLS"))
+_BEFORE_RCPT = _OF_CONNECTION | {"MAIL"}
 
 
 def _is_of_host(verdict: BounceClass, command: str) -> bool:

@@ -13,6 +13,7 @@ MAX_TEXT = 1024  # characters kept; RFC 5321 §4.5.3.1.5 allows 512 octets a lin
 MAX_LINE = 4096  # octets looked at in one line: eight times what a server may send
 MAX_KEPT = 16_384  # octets of text that are kept until its end; EHLO's extensions are among them
 MAX_LINES = 512  # lines of one reply; more is an attack, not an answer
+MAX_OCTETS = 512 * MAX_LINES  # of one reply, however long its lines are
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)[ \t:;,.-]*")
@@ -81,7 +82,7 @@ def parse(raw: bytes) -> Reply:
 class ReplyParser:
     """Bytes in, replies out, however they are cut. Holds at most one line and one reply's text."""
 
-    __slots__ = ("_code", "_count", "_kept", "_lines", "_rest", "problem")
+    __slots__ = ("_code", "_count", "_kept", "_lines", "_octets", "_rest", "problem")
 
     def __init__(self) -> None:
         self.problem = ""  # why nothing that follows can be a reply
@@ -89,6 +90,7 @@ class ReplyParser:
         self._code = 0
         self._count = 0
         self._kept = 0
+        self._octets = 0  # since the last reply
         self._lines: list[bytes] = []
 
     @property
@@ -107,6 +109,9 @@ class ReplyParser:
             done = self._take(line[:MAX_LINE].rstrip(b"\r"))
             if done is not None:
                 replies.append(done)
+        self._octets = len(rest) if replies else self._octets + len(data)
+        if self._octets > MAX_OCTETS and not self.problem:
+            self.problem = f"more than {MAX_OCTETS} octets without the end of a reply"
         return replies
 
     def _take(self, line: bytes) -> Reply | None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import reply
-from mail.reply import Reply, ReplyError, ReplyParser
+from mail.reply import MAX_OCTETS, Reply, ReplyError, ReplyParser
 
 GMAIL = (
     b"550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n"
@@ -127,3 +127,19 @@ def test_any_bytes_give_clean_bounded_replies_or_an_error(raw: bytes) -> None:
         assert one.text.isprintable() or "\ufffd" in one.text
         assert "\r" not in one.text
         assert "\n" not in one.text
+
+
+@pytest.mark.parametrize("piece", [b"2" * 65536, b"220-" + b"x" * 65000, b"x" * 6000 + b"\r\n"])
+def test_a_reply_without_an_end_is_given_up_on_by_its_octets(piece: bytes) -> None:
+    parser, heard = ReplyParser(), 0
+    while not parser.problem:
+        parser.feed(piece)
+        heard += len(piece)
+    assert heard <= MAX_OCTETS + len(piece)
+
+
+def test_many_replies_one_after_the_other_are_no_endless_one() -> None:
+    parser, line = ReplyParser(), b"250 " + b"x" * 500 + b"\r\n"
+    for _ in range(3 * MAX_OCTETS // len(line)):
+        assert len(parser.feed(line)) == 1
+    assert not parser.problem

@@ -47,6 +47,7 @@ from services.ingest.store.emails import EmailStore
 from services.ingest.store.known import Directory
 from services.ingest.store.retention import RetentionStore
 from services.ingest.store.room import Room
+from services.ingest.store.stored import Stored
 
 # A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
 # cheap, and is kept for ten million rows. Every statement here has its index.
@@ -149,6 +150,7 @@ def open_room(settings: Settings, ground: Ground) -> Room:
     return Room(
         ground.outbox,
         ground.content,
+        Stored(ground.engine, octets_max=int(settings.tenant_content_gb_max * 1e9)),
         messages_max=settings.outbox_messages_max,
         age_max_s=settings.outbox_age_max_s,
         free_min=settings.content_free_min,

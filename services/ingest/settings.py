@@ -67,6 +67,9 @@ class Settings(SharedSettings):
     content_free_min: float = Field(
         0.1, ge=0, lt=1, description="share of a file:// content store's disk; with less free, 503"
     )
+    tenant_content_gb_max: float = Field(
+        500, ge=0, description="GB of content that is kept for a tenant; then 429; 0: no limit"
+    )
     outbox_check_every_s: float = Field(5.0, gt=0, description="interval of these looks")
 
     audit_every_s: float = Field(10.0, gt=0, description="interval of the audit")

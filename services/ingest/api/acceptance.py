@@ -157,8 +157,7 @@ class Acceptance:
         idempotency: Idempotency | None,
     ) -> Answer:
         """Return when the emails are durable. Raises Problem, and then nothing was accepted."""
-        if self._room.refusal:
-            raise unavailable(f"{self._room.refusal}: nothing was accepted")
+        self._room.check(caller.tenant_id)
         if idempotency is None:
             return await self._submit(caller, drafts, respond=respond, traceparent=traceparent)
         name = KeyName(caller.tenant_id, caller.test, idempotency.route, idempotency.key)
@@ -180,6 +179,7 @@ class Acceptance:
         await self._pace.turn()
         for lane in self._lanes:
             await lane.idle()
+        await self._room.settle()
 
     async def _submit(
         self,
@@ -292,6 +292,8 @@ class Acceptance:
         self._outbox.publish_soon(entry, self._kafka)
         messages = sum([len(email.recipients) for email in emails])
         count(messages)
+        for email in emails:
+            self._room.took(email.first.envelope.tenant_id, email.body)
         ids = [email.email_id for email in emails]
         logger.info("emails.accepted", extra={"emails": ids, "messages": messages})
 

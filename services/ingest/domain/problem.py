@@ -46,6 +46,16 @@ def not_found(what: str) -> Problem:
     return Problem(404, "not_found", detail=f"{what} not found")
 
 
+def storage_full() -> Problem:
+    return Problem(
+        429,
+        "storage_quota_exceeded",
+        detail="this tenant has as much mail stored as it may: nothing was accepted; room comes "
+        "back each day, as bodies are kept until some days after their mail has ended",
+        retry_after_s=3600,
+    )
+
+
 def unavailable(what: str) -> Problem:
     return Problem(
         503,

@@ -30,6 +30,7 @@ class Retention:
         if self._lease.fence is None:
             return
         keys = await self._store.expire_keys()
+        await self._store.expire_stored()
         days = await self._store.drop_days()
         prefixes = await self._content.expire(clock.now().date())
         if keys or days or prefixes:

@@ -14,6 +14,11 @@ EXPIRE_KEYS = """
 DELETE FROM ingest.idempotency WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM ingest.idempotency WHERE expires_at < now() LIMIT %s))
 """
+EXPIRE_STORED = """
+DELETE FROM ingest.stored WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM ingest.stored
+    WHERE last_day < (now() AT TIME ZONE 'UTC')::date ORDER BY last_day LIMIT %s))
+"""
 MESSAGES = Rows(
     "ingest.messages",
     ("message_id",),
@@ -43,10 +48,18 @@ class RetentionStore:
 
     async def expire_keys(self) -> int:
         """Forget Idempotency-Keys; how many."""
+        return await self._expire(EXPIRE_KEYS)
+
+    async def expire_stored(self) -> int:
+        """Forget how much was stored until days that have passed; how many rows."""
+        return await self._expire(EXPIRE_STORED)
+
+    async def _expire(self, statement: str) -> int:
+        """Step by step, each committed."""
         total = 0
         while True:
             async with self._database.transaction() as tx:
-                gone = await tx.execute(EXPIRE_KEYS, (STEP_ROWS,))
+                gone = await tx.execute(statement, (STEP_ROWS,))
             total += gone
             if gone < STEP_ROWS:
                 return total

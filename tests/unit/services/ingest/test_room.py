@@ -15,10 +15,13 @@ class Around:
     async def free_share(self) -> float:
         return self.free
 
+    async def look(self) -> None:
+        pass
+
 
 def test_new_mail_is_refused_while_the_disk_is_nearly_full() -> None:
     around: Any = Around()
-    room = Room(around, around, messages_max=10, age_max_s=60, free_min=0.1)
+    room = Room(around, around, around, messages_max=10, age_max_s=60, free_min=0.1)
 
     seen = []
     for around.waiting, around.free in ((0, 0.2), (0, 0.09), (10, 0.2), (0, 0.2)):

@@ -1,11 +1,11 @@
-"""Publishing: the one producer of a process, and the one task that uses it."""
+"""Publishing: the one producer of a process, and who waits for what it sends."""
 
 import asyncio
 import zlib
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
@@ -21,19 +21,44 @@ from kernel.pace import Pace
 
 BATCH_BYTES_MAX = 512 * 1024
 WINDOW_S = 0.08  # a request costs broker and readers as much as twenty records do
+REQUEST_S = 10.0
+CLOSE_S = 5.0
+
+Partition: TypeAlias = tuple[str, int]  # of a topic
 
 
-class Pending(NamedTuple):
-    records: Sequence[Outgoing]
-    done: asyncio.Future[None]
+class Sending:
+    """What one caller handed over. left: of its records, that are not acknowledged."""
+
+    __slots__ = ("done", "left", "records")
+
+    def __init__(self, records: Sequence[Outgoing]) -> None:
+        self.records = records
+        self.left = len(records)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def acknowledge(self) -> None:
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Waiting(NamedTuple):
+    record: Outgoing
+    sending: Sending
 
 
 class Emitter:
-    """The one producer of a process, and the one task that uses it.
+    """The one producer of a process.
 
-    One, because concurrent `send_batch` calls for a partition wait for each other and run into a
-    timeout that aiokafka counts twice. What is handed over while a group is on its way is the
-    next group, and travels as one record batch per partition.
+    At most one batch of each partition is on its way, because concurrent `send_batch` calls for
+    a partition wait for each other and run into a timeout that aiokafka counts twice. What is
+    handed over meanwhile is its next batch. Partitions do not wait for one another: one without a
+    leader keeps nobody else's records.
     """
 
     def __init__(self, bootstrap_servers: str, client: str, prefix: str) -> None:
@@ -41,8 +66,11 @@ class Emitter:
         self._client = client
         self._prefix = prefix
         self._producer: AIOKafkaProducer | None = None
-        self._pending: list[Pending] = []
+        self._arrived: list[Sending] = []
+        self._waiting: defaultdict[Partition, deque[Waiting]] = defaultdict(deque)
+        self._flying: set[Partition] = set()
         self._sender: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         self._pace = Pace(WINDOW_S)
         self._starting = asyncio.Lock()
@@ -63,7 +91,7 @@ class Emitter:
             acks="all",
             max_request_size=RECORD_BYTES_MAX,
             max_batch_size=BATCH_BYTES_MAX,
-            request_timeout_ms=10_000,
+            request_timeout_ms=int(REQUEST_S * 1000),
         )
         try:
             await whole(producer.start())
@@ -78,13 +106,28 @@ class Emitter:
     async def close(self) -> None:
         """For good: who publishes later finds nobody."""
         self._closed = True
-        await self.stop()
-
-    async def stop(self) -> None:
         if self._producer is not None:
-            producer, self._producer = self._producer, None
-            with suppress(KafkaError, TimeoutError):
-                await asyncio.wait_for(producer.stop(), 5)
+            self._retire(self._producer)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_S)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=CLOSE_S)
+        self._fail_all(Unavailable("kafka"))
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        """Its sequence numbers are spoilt, and a new one is cheap. What it still has on its way to
+        other partitions comes to its end."""
+        if self._producer is producer:
+            self._producer = None
+            self._own(stop(producer))
+
+    def _own(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     @property
     def client(self) -> AIOKafkaClient | None:
@@ -104,82 +147,148 @@ class Emitter:
             return None
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append(Pending(records, done))
-        if self._sender is None:
-            self._sender = asyncio.create_task(self._drain())
-        await done
+        """Return when all are acknowledged. Raises Unavailable when one is not."""
+        if not records:
+            return
+        sending = Sending(records)
+        self._arrived.append(sending)
+        self._wake()
+        await sending.done
+
+    def _wake(self) -> None:
+        if self._sender is None and (self._arrived or self._ready()):
+            self._sender = self._own(self._drain())
+
+    def _ready(self) -> list[Partition]:
+        return [partition for partition in self._waiting if partition not in self._flying]
 
     async def _drain(self) -> None:
         try:
-            while self._pending:
+            while self._arrived or self._ready():
                 await self._pace.turn()
-                group, self._pending = self._pending, []
-                self._pace.began(sum(len(pending.records) for pending in group))
-                await self._settle(group)
+                try:
+                    await self.start()
+                    self._send_ready(self._producer)
+                except Exception as error:
+                    self._fail_all(error)
         finally:
             self._sender = None
 
-    async def _settle(self, group: list[Pending]) -> None:
+    def _fail_all(self, error: Exception) -> None:
+        for sending in self._arrived:
+            sending.fail(error)
+        for waiting in self._waiting.values():
+            for one in waiting:
+                one.sending.fail(error)
+        self._arrived = []
+        self._waiting.clear()
+
+    def _send_ready(self, producer: AIOKafkaProducer) -> None:
+        """One batch for each partition that something waits for and nothing is on its way to."""
+        arrived, self._arrived = self._arrived, []
+        for sending in arrived:
+            self._sort(producer, sending)
+        started = 0
+        for partition in self._ready():
+            builder = producer.create_batch()
+            taken = fill(builder, self._waiting[partition])
+            if not self._waiting[partition]:
+                del self._waiting[partition]
+            if taken:
+                started += len(taken)
+                self._flying.add(partition)
+                self._own(self._deliver(producer, partition, builder=builder, taken=taken))
+        self._pace.began(started)
+
+    def _sort(self, producer: AIOKafkaProducer, sending: Sending) -> None:
+        """Its records to their partitions; when a topic is unknown, it asks about that first."""
+        topics = {self._prefix + record.topic for record in sending.records}
+        cluster = producer.client.cluster
+        counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
+        if unknown := [topic for topic, count in counts.items() if not count]:
+            self._own(self._learn(producer, unknown, sending))
+            return
+        for record in sending.records:
+            topic = self._prefix + record.topic
+            place = zlib.crc32(record.key) % counts[topic]
+            self._waiting[topic, place].append(Waiting(record, sending))
+
+    async def _learn(
+        self, producer: AIOKafkaProducer, topics: Sequence[str], sending: Sending
+    ) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                for topic in topics:
+                    await producer.partitions_for(topic)
+        except BaseException as cause:
+            sending.fail(away(cause))
+            if not isinstance(cause, KafkaError | TimeoutError):
+                raise
+        else:
+            self._arrived.append(sending)
+            self._wake()
+
+    async def _deliver(
+        self,
+        producer: AIOKafkaProducer,
+        partition: Partition,
+        *,
+        builder: Any,  # noqa: ANN401 - aiokafka has no types
+        taken: Sequence[Sending],
+    ) -> None:
+        topic, number = partition
         error: BaseException | None = None
         try:
-            await self.start()
-            await self._send_all([record for pending in group for record in pending.records])
-        except (KafkaError, Unavailable) as cause:
-            error = Unavailable("kafka")
-            error.__cause__ = cause
-            await self.stop()  # its sequence numbers are spoilt, and a new one is cheap
-        except Exception as cause:  # a record that cannot be sent is its caller's to park
+            await (await producer.send_batch(builder, topic, partition=number))
+            metrics.published.inc(len(taken))
+        except KafkaError as cause:
+            error = away(cause)
+            self._retire(producer)
+        except asyncio.CancelledError as cause:
+            error = away(cause)
+            raise
+        except Exception as cause:  # not the broker's: its callers' to deal with
             error = cause
-        for pending in group:
-            if pending.done.done():
-                continue
-            if error is None:
-                pending.done.set_result(None)
-            else:
-                pending.done.set_exception(error)
-
-    async def _send_all(self, records: Sequence[Outgoing]) -> None:
-        producer = self._started()
-        by_partition: dict[tuple[str, int], list[Outgoing]] = defaultdict(list)
-        for record in records:
-            topic = self._prefix + record.topic
-            partitions = await self._partitions(topic)
-            by_partition[topic, zlib.crc32(record.key) % partitions].append(record)
-        while by_partition:
-            acks = []
-            for (topic, partition), waiting in list(by_partition.items()):
-                builder = producer.create_batch()
-                taken = fill(builder, waiting)
-                acks.append(await producer.send_batch(builder, topic, partition=partition))
-                del waiting[:taken]
-                if not waiting:
-                    del by_partition[topic, partition]
-            await asyncio.gather(*acks)
-        metrics.published.inc(len(records))
-
-    async def _partitions(self, topic: str) -> int:
-        known = self._started().client.cluster.partitions_for_topic(topic)
-        return len(known or await self._started().partitions_for(topic))
-
-    def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            raise Unavailable("kafka")
-        return self._producer
+        finally:
+            self._flying.discard(partition)
+            for sending in taken:
+                sending.acknowledge() if error is None else sending.fail(error)
+            self._wake()
 
 
-def fill(builder: Any, waiting: Sequence[Outgoing]) -> int:  # noqa: ANN401 - aiokafka has no types
-    """Append until the batch is full; how many went in."""
+async def stop(producer: AIOKafkaProducer) -> None:
+    with suppress(KafkaError):
+        await producer.stop()
+
+
+def away(cause: BaseException) -> Unavailable:
+    error = Unavailable("kafka")
+    error.__cause__ = cause
+    return error
+
+
+def fill(builder: Any, waiting: deque[Waiting]) -> list[Sending]:  # noqa: ANN401 - as above
+    """Take records until the batch is full; whose they are. Records of callers that have failed
+    elsewhere, or given up, are left out: they come again. One that the broker would refuse is its
+    caller's to park."""
     now_ms = clock.now_ms()
-    for count, record in enumerate(waiting):
-        appended = builder.append(
+    taken: list[Sending] = []
+    while waiting:
+        record, sending = waiting[0]
+        key, value = record.key, record.value
+        if sending.done.done():
+            pass
+        elif len(value) > RECORD_BYTES_MAX:
+            too_large = f"{record.topic}: a record of {len(value)} bytes is too large"
+            sending.fail(ValueError(too_large))
+        elif builder.append(
             timestamp=now_ms,
-            key=record.key if record.HasField("key") else None,
-            value=record.value if record.HasField("value") else None,
+            key=key if record.HasField("key") else None,
+            value=value if record.HasField("value") else None,
             headers=list(record.headers.items()),
-        )
-        if appended is None and count:
-            return count
-        if appended is None:
-            raise ValueError(f"{record.topic}: a record of {len(record.value)} bytes is too large")
-    return len(waiting)
+        ):
+            taken.append(sending)
+        else:
+            return taken  # a batch takes its first record whatever its size
+        waiting.popleft()
+    return taken

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -77,7 +78,7 @@ def test_the_largest_batch_waits_for_the_broker_in_small_rows(house: House) -> N
                 assert answer.status == 202
             with house.database.connect() as owner:
                 found = owner.execute("SELECT octet_length(records), messages FROM ingest.outbox")
-                rows = found.fetchall()
+                rows: list[Any] = found.fetchall()
         assert sum(messages for _, messages in rows) == 5_000
         assert sum(octets for octets, _ in rows) > 2 * ENTRY_BYTES_MAX
         assert max(octets for octets, _ in rows) <= ROW_BYTES_MAX

@@ -327,3 +327,33 @@ def test_a_table_is_replayed_before_it_says_so_and_then_follows(bench: Bench) ->
         await kafka.close()
 
     play(bench, story())
+
+
+def test_a_partition_without_a_leader_keeps_no_other_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while a broker is away that alone has the replicas of one."""
+    real = ClusterMetadata.leader_for_partition
+    lost: set[str] = set()
+
+    def leader(cluster: ClusterMetadata, tp: TopicPartition) -> Any:  # noqa: ANN401 - aiokafka's
+        return -1 if tp.topic in lost else real(cluster, tp)
+
+    monkeypatch.setattr(ClusterMetadata, "leader_for_partition", leader)
+
+    async def story() -> None:
+        kafka = Kafka(bench.bootstrap_servers, Health(), prefix=bench.prefix)
+        lost.add(bench.prefix + EXPRESS)
+        event = screened()
+        stuck = asyncio.create_task(kafka.publish([encode(event, clock.now())]))
+        await asyncio.sleep(0)
+        for _ in range(3):
+            await kafka.publish([encode(MessageClosed(message_id=event.message_id), clock.now())])
+        assert not stuck.done()
+        lost.clear()
+        await stuck
+        [record] = await bench.records_on(EXPRESS)
+        assert record.value == event.SerializeToString()
+        await kafka.close()
+
+    play(bench, story())

@@ -99,6 +99,7 @@ class Parts(Ground):
             moved=self.owner.wake,
             health=self.health,
             idle_s=settings.tick_idle_s,
+            asked_max=max(1, settings.dns_questions_max // 4),
         )
         self.waker = Waker(
             settings.engine_database_url,

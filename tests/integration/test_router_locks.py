@@ -27,7 +27,8 @@ def test_a_handler_and_the_resolving_loop_meet_at_two_lanes(database: FreshDatab
 
     async def settle(owner: Database) -> None:
         async with owner.transaction() as tx:
-            await resolving.settle(tx, [OpenLane(lane.key, 1, lane) for lane in (second, first)])
+            lanes = [OpenLane(lane.key, 1, lane) for lane in (second, first)]
+            await resolving.settle(tx, map(resolving.Settled, lanes))
 
     async def story() -> None:
         owner, handler = Database(database.url), Database(database.url)

@@ -12,11 +12,13 @@ import dns.rdatatype
 import dns.rrset
 
 SERVFAIL = "SERVFAIL"
+SILENT = "SILENT"
 
 
 class NameServer(asyncio.DatagramProtocol):
     """records: `{"example.com": {"MX": ["10 mx.example.com."]}}`; a name that is missing does not
-    exist; one that is SERVFAIL is not answered properly. asked: names, as often as they were."""
+    exist; one that is SERVFAIL is not answered properly, one that
+    is SILENT not at all. asked: names, as often as they were."""
 
     def __init__(self, records: Mapping[str, Mapping[str, list[str]] | str]) -> None:
         self.records = records
@@ -33,6 +35,8 @@ class NameServer(asyncio.DatagramProtocol):
         self.asked.append(name)
         response = dns.message.make_response(query)
         known = self.records.get(name)
+        if known == SILENT:
+            return
         if known is None:
             response.set_rcode(dns.rcode.NXDOMAIN)
         elif isinstance(known, str):

@@ -18,6 +18,7 @@ import dns.resolver
 from kernel import clock
 from mail.mx import Mx, NullMxError, before_self, order
 from services.router.domain.routes import (
+    Answer,
     Exchanger,
     NoRoute,
     Route,
@@ -26,7 +27,6 @@ from services.router.domain.routes import (
     site_name,
 )
 
-Answer: TypeAlias = Route | NoRoute | Unknown
 Resolver: TypeAlias = dns.asyncresolver.Resolver
 
 TTL_MIN_S, TTL_MAX_S = 30.0, 24 * 3600.0
@@ -81,29 +81,30 @@ class Routes:
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     def known(self, domain: str) -> Route | None:
-        """The route as far as it is known; what is not is asked for in the background."""
+        """The route as far as it is known; one that grows old is asked for in the background."""
         if route := self._static.get(domain):
             return route
         cached = self._cache.get(domain)
-        now_s = clock.monotonic_s()
-        if cached is None or now_s >= cached.until_s:
-            self._ask(domain)
-        if cached is None or now_s >= cached.stale_s:
+        if cached is None or not isinstance(cached.answer, Route):
             return None
-        return cached.answer if isinstance(cached.answer, Route) else None
+        now_s = clock.monotonic_s()
+        if now_s >= cached.until_s:
+            self._ask(domain)
+        return cached.answer if now_s < cached.stale_s else None
 
     def site(self, domain: str) -> str | None:
         route = self.known(domain)
         return None if route is None else route.site
 
-    def answer(self, domain: str) -> Answer | None:
-        """What DNS says; None while it is being asked."""
+    def answer(self, domain: str, ask: bool = True) -> Answer | None:
+        """What DNS says; None while it is being asked, or may not be."""
         if route := self._static.get(domain):
             return route
         cached = self._cache.get(domain)
         if cached is not None and clock.monotonic_s() < cached.until_s:
             return cached.answer
-        self._ask(domain)
+        if ask:
+            self._ask(domain)
         return None
 
     async def close(self) -> None:

@@ -77,9 +77,13 @@ def arrival(
 
 
 def lane_of(envelope: Envelope, site_of: Callable[[str], str | None]) -> Lane:
-    """Test mail has a lane of its own; what has no known site waits for DNS."""
-    site = SANDBOX if envelope.test else site_of(domain_of(envelope.recipient)) or RESOLVING
-    return Lane(envelope.tenant_id, site, envelope.message_class == MESSAGE_CLASS_BULK)
+    """Test mail has a lane of its own; what has no known site waits for DNS, by domain."""
+    domain = domain_of(envelope.recipient)
+    site = SANDBOX if envelope.test else site_of(domain)
+    bulk = envelope.message_class == MESSAGE_CLASS_BULK
+    if site:
+        return Lane(envelope.tenant_id, site, bulk)
+    return Lane(envelope.tenant_id, RESOLVING, bulk, domain)
 
 
 def blocked(arrival: Arrival, closed_s: float) -> MessageClosed:

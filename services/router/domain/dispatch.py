@@ -111,9 +111,11 @@ def send(
 ) -> None:
     """Assigned, or moved to where it belongs."""
     lane = till.lane
-    route = desk.sandbox if envelope.test else desk.route_of(domain_of(envelope.recipient))
+    domain = domain_of(envelope.recipient)
+    route = desk.sandbox if envelope.test else desk.route_of(domain)
     if route is None:
-        done.relaned.append(Relaned(row, lane._replace(site=RESOLVING), now_s, "dns"))
+        asking = lane._replace(site=RESOLVING, domain=domain)
+        done.relaned.append(Relaned(row, asking, now_s, "dns"))
     elif route.site != lane.site:
         done.relaned.append(Relaned(row, lane._replace(site=route.site), now_s, ""))
     elif egress := till.choose(row.egress_id):

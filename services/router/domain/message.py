@@ -16,7 +16,7 @@ from contracts.router.v1.events_pb2 import (
 
 CELL = "default"
 SANDBOX = "sandbox"  # site and egress of test mail, and of nothing else
-RESOLVING = "resolving"  # the site of mail whose site is not known yet
+RESOLVING = "resolving"  # the site of mail whose own is not known yet; a lane per domain
 RESERVED = frozenset((SANDBOX, RESOLVING))
 BULK = "bulk"
 SITE_MAX = 200  # a lane is the key of an index
@@ -96,18 +96,23 @@ class Closing:
 
 
 class Lane(NamedTuple):
-    """A tenant at a site; bulk mail waits beside express mail, not before it."""
+    """A tenant at a site; bulk mail waits beside express mail, not before it.
+
+    domain: while its site is not known; no domain is called `bulk`, for each has a dot.
+    """
 
     tenant_id: str
     site: str
     bulk: bool = False
+    domain: str = ""
 
     @property
     def key(self) -> str:
-        key = f"{self.tenant_id}/{self.site}"
-        return f"{key}/{BULK}" if self.bulk else key
+        parts = (self.tenant_id, self.site, self.domain, BULK if self.bulk else "")
+        return "/".join(part for part in parts if part)
 
     @classmethod
     def of(cls, key: str) -> "Lane":
-        tenant_id, site, *bulk = key.split("/")
-        return cls(tenant_id, site, bool(bulk))
+        tenant_id, site, *others = key.split("/")
+        domain = "/".join(part for part in others if part != BULK)
+        return cls(tenant_id, site, BULK in others, domain)

@@ -1,17 +1,28 @@
 """What DNS' answer makes of the messages that wait for it."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 
 from contracts.delivery.v1.events_pb2 import Reply
 from contracts.ingest.v1.events_pb2 import Envelope
 from mail.address import domain_of
 from services.router.domain.dispatch import Relaned
+from services.router.domain.fairness import OpenLane
 from services.router.domain.message import Claimed, Closing, Lane, State
-from services.router.domain.routes import NoRoute, Route, Unknown
+from services.router.domain.routes import Answer, NoRoute, Route, Unknown
 
 BAD_DOMAIN = "bad_domain"
-ASKING_S = 1.0  # DNS is being asked; its answer wakes the loop before
+
+
+@dataclass(slots=True)
+class Heard:
+    """What DNS has said of lanes. answers: by lane; None for one that mixes domains. unknown: asked
+    again later, and none of their mail is touched until then."""
+
+    answers: dict[OpenLane, Route | NoRoute | None] = field(default_factory=dict)
+    unknown: dict[OpenLane, Unknown] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -20,28 +31,48 @@ class Resolved:
     closings: list[Closing] = field(default_factory=list)
 
 
-def resolve(
-    rows: Iterable[Claimed],
-    answer_of: Callable[[str], Route | NoRoute | Unknown | None],
-    *,
-    now_s: float,
-) -> Resolved:
-    """answer_of: None while DNS is being asked."""
+def hear(
+    lanes: Iterable[OpenLane], answer_of: Callable[[str, bool], Answer | None], *, asked_max: int
+) -> Heard:
+    """answer_of a domain, which is asked about where need be; None: not known yet. asked_max:
+    of one tenant, at a time."""
+    heard, asked = Heard(), Counter[str]()
+    for one in in_turns(lanes):
+        tenant_id, domain = one.lane.tenant_id, one.lane.domain
+        if not domain:
+            heard.answers[one] = None
+            continue
+        match answer_of(domain, asked[tenant_id] < asked_max):
+            case None:
+                asked[tenant_id] += 1
+            case Unknown() as unknown:
+                heard.unknown[one] = unknown
+            case Route() | NoRoute() as answer:
+                heard.answers[one] = answer
+    return heard
+
+
+def in_turns(lanes: Iterable[OpenLane]) -> Iterator[OpenLane]:
+    """One of each tenant after the other: questions are few, and nobody gets them all."""
+    by_tenant: dict[str, list[OpenLane]] = defaultdict(list)
+    for one in lanes:
+        by_tenant[one.lane.tenant_id].append(one)
+    return (one for one in chain(*zip_longest(*by_tenant.values())) if one)
+
+
+def resolve(rows: Iterable[Claimed], answers: Mapping[str, Route | NoRoute | None]) -> Resolved:
+    """answers: by the key of a lane."""
     resolved = Resolved()
     for row in rows:
-        lane = Lane.of(row.lane)
-        answer = answer_of(domain_of(Envelope.FromString(row.envelope).recipient))
-        match answer:
-            case Route():
-                there = lane._replace(site=answer.site)
-                resolved.relaned.append(Relaned(row, there, row.due_s, ""))
-            case NoRoute():
-                resolved.closings.append(unroutable(row, answer))
-            case Unknown():
-                later = now_s + answer.retry_s
-                resolved.relaned.append(Relaned(row, lane, later, f"dns: {answer.text}"[:200]))
-            case _:
-                pass
+        lane, answer = Lane.of(row.lane), answers[row.lane]
+        if isinstance(answer, NoRoute):
+            resolved.closings.append(unroutable(row, answer))
+        elif answer is not None:
+            there = lane._replace(site=answer.site, domain="")
+            resolved.relaned.append(Relaned(row, there, row.due_s, ""))
+        else:
+            domain = domain_of(Envelope.FromString(row.envelope).recipient)
+            resolved.relaned.append(Relaned(row, lane._replace(domain=domain), row.due_s, "dns"))
     return resolved
 
 

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from mail.mx import site_of
 from services.router.domain.message import RESERVED, SITE_MAX
@@ -38,6 +38,9 @@ class Unknown:
 
     retry_s: float
     text: str
+
+
+Answer: TypeAlias = Route | NoRoute | Unknown
 
 
 def site_name(hosts: Sequence[str]) -> str:

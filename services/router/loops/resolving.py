@@ -1,7 +1,7 @@
-"""Messages whose site is not known wait in their tenant's lane `resolving`, until DNS has said."""
+"""Messages whose site is not known wait in a lane of their tenant and domain until DNS has said."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from kernel import clock
 from kernel.backoff import Health, patiently
@@ -11,14 +11,13 @@ from kernel.outbox import Outbox
 from kernel.topics import encode
 from services.router.clients.dns import Routes
 from services.router.domain.facts import closed
-from services.router.domain.resolution import Resolved, resolve
+from services.router.domain.resolution import Heard, hear, resolve
 from services.router.store import claims, closings, resolving, suppressions
-
-ROWS_MAX = 1000
 
 
 class Resolving:
-    """owned: this process is the cell's owner. moved: there is work for the tick."""
+    """asked_max: domains of one tenant that are asked about at a time. moved: there is work for the
+    tick."""
 
     def __init__(
         self,
@@ -29,6 +28,7 @@ class Resolving:
         moved: Callable[[], None],
         health: Health,
         idle_s: float,
+        asked_max: int,
     ) -> None:
         self._lease = lease
         self._outbox = outbox
@@ -36,6 +36,7 @@ class Resolving:
         self._moved = moved
         self._health = health
         self._idle_s = idle_s
+        self._asked_max = asked_max
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -60,23 +61,25 @@ class Resolving:
             return False
         try:
             async with self._lease.transaction() as tx:
-                waiting = await resolving.due(tx, most=ROWS_MAX)
+                opened = await resolving.opened(tx)
         except Fenced:
             return False
-        if not waiting.rows and not waiting.lanes:
-            return False
-        resolved = resolve(waiting.rows, self._routes.answer, now_s=waiting.now_s)
-        return await self._save(waiting, resolved)
+        heard = hear(opened, self._routes.answer, asked_max=self._asked_max)
+        return bool(heard.answers or heard.unknown) and await self._save(heard)
 
-    async def _save(self, waiting: resolving.Waiting, resolved: Resolved) -> bool:
+    async def _save(self, heard: Heard) -> bool:
+        """Whether there may be more in the lanes of which DNS has spoken."""
+        answers = {one.key: answer for one, answer in heard.answers.items()}
+        each = max(1, resolving.ROWS_MAX // max(1, len(answers)))
         try:
             async with self._lease.transaction() as tx:
+                rows = await resolving.due(tx, list(answers), each=each)
+                resolved = resolve(rows, answers)
                 finals = await closings.close(tx, resolved.closings)
                 await suppressions.count_finals(tx, finals)
-                await claims.relane(
-                    tx, resolved.relaned, written=[one.lane for one in waiting.lanes]
-                )
-                await resolving.settle(tx, waiting.lanes)
+                lanes = [one.lane for one in (*heard.answers, *heard.unknown)]
+                await claims.relane(tx, resolved.relaned, written=lanes)
+                await resolving.settle(tx, settled(heard))
                 now = clock.now()
                 entry = await self._outbox.add(tx, [encode(closed(f), now) for f in finals])
         except Fenced:
@@ -84,4 +87,12 @@ class Resolving:
         await self._outbox.publish(entry, self._health)
         if resolved.relaned:
             self._moved()
-        return len(waiting.rows) == ROWS_MAX and bool(resolved.relaned or resolved.closings)
+        return len(rows) >= each
+
+
+def settled(heard: Heard) -> Iterator[resolving.Settled]:
+    """When each lane is looked at again."""
+    for one in heard.answers:
+        yield resolving.Settled(one)
+    for one, unknown in heard.unknown.items():
+        yield resolving.Settled(one, unknown.retry_s, f"dns: {unknown.text}"[:200])

@@ -143,7 +143,7 @@ def test_a_thousand_messages_ask_once() -> None:
         fake = FakeDns({("example.com", "MX"): mx((10, "a.mx.test."))})
         known = routes(fake, answered.set)
         for _ in range(1000):
-            assert known.site("example.com") is None
+            assert known.answer("example.com") is None
         await answered.wait()
         assert {known.site("example.com") for _ in range(1000)} == {"mx.test"}
         assert fake.asked == [("example.com", "MX")]

@@ -27,7 +27,7 @@ from services.ingest.api.grpc_views import shown, shown_logged
 from services.ingest.api.http import check_size
 from services.ingest.api.resource import Page, iso
 from services.ingest.api.sending import collect
-from services.ingest.domain.draft import Draft, draft
+from services.ingest.domain.draft import ATTACHMENTS_MAX, Draft, draft
 from services.ingest.domain.email import Attachment, Email
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
@@ -203,7 +203,8 @@ def email_of(email: pb.Email) -> Email:
     }
     try:
         converted = msgspec.convert(given, Email)
-        converted.attachments = [_attachment(one) for one in email.attachments]
+        few = email.attachments[: ATTACHMENTS_MAX + 1]  # one too many is enough to be refused
+        converted.attachments = [_attachment(one) for one in few]
     except msgspec.ValidationError as error:
         raise problem_of(error) from None
     return converted

@@ -15,10 +15,12 @@ class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Tag(Strict):
-    """A label that lists and webhooks can be filtered by."""
+    """A label that lists and webhooks can be filtered by. Python's `$` matches before a last line
+    break too, ECMAScript's does not: `$(?!\\n)` is the end to both.
+    """
 
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,256}$")]
-    value: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,256}$")] = ""
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,256}$(?!\n)")]
+    value: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,256}$(?!\n)")] = ""
 
 
 class Buffer(Strict, rename={"kind": "type"}):

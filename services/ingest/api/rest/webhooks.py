@@ -33,7 +33,7 @@ from services.ingest.api.resource import (
 from services.ingest.clients import Others
 from services.ingest.domain.email import Strict
 
-EventName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+$", max_length=60)]
+EventName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+$(?!\n)", max_length=60)]
 
 
 class NewWebhook(Strict):

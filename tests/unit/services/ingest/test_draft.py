@@ -2,6 +2,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from contracts.ingest.v1.events_pb2 import RecipientType
@@ -112,3 +113,9 @@ def test_what_is_counted_has_a_bound_that_is_looked_at_first() -> None:
         ("#/headers/X-A", "invalid_header"),
         ("#/headers/Reply-To", "invalid_header"),
     ]
+
+
+@pytest.mark.parametrize("tag", [{"name": "a\n"}, {"name": "a", "value": "b\n"}, {"name": ""}])
+def test_a_tag_has_no_line_break_at_its_end(tag: dict[str, str]) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        read(tags=[tag])

@@ -10,7 +10,8 @@ from enum import StrEnum
 
 MAX_POLICY = 65536  # octets (§3.2 suggests limits)
 MAX_AGE = 31_557_600  # seconds, one year: what `max_age` may be at most (§3.2)
-_RECORD = re.compile(r"v=STSv1\s*;\s*id=([A-Za-z0-9]{1,32})\s*(?:;.*)?", re.DOTALL)
+_VERSION = re.compile(r"v=STSv1\s*;")
+_ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _HOST = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{1,63}")
 
 
@@ -62,11 +63,15 @@ def policy_url(domain: str) -> str:
 def policy_id(records: tuple[str, ...]) -> str | None:
     """The id of the domain's policy from its TXT records; None: no policy, or an ambiguous one.
 
-    §3.1: records that do not begin with `v=STSv1` do not count; two that do count as none.
+    §3.1: records that do not begin with `v=STSv1;` do not count; two that do count as none. The id
+    may stand before or behind what we do not know.
     """
-    found = [text for text in records if text.startswith("v=STSv1")]
-    match = _RECORD.fullmatch(found[0].strip()) if len(found) == 1 else None
-    return match[1] if match else None
+    found = [text for text in records if _VERSION.match(text)]
+    if len(found) != 1:
+        return None
+    given = [field.partition("=") for field in found[0].split(";")]
+    ids = [value.strip() for name, _, value in given if name.strip() == "id"]
+    return ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else None
 
 
 def parse(body: bytes) -> Policy:

@@ -83,7 +83,7 @@ def record_name(domain: str) -> str:
 
 def destinations(records: Iterable[str]) -> tuple[str, ...]:
     """The `rua` addresses of a domain (§3); none without exactly one good record."""
-    found = [text for text in records if text.startswith("v=TLSRPTv1")]
+    found = [text for text in records if re.match(r"v=TLSRPTv1\s*;", text)]
     if len(found) != 1:
         return ()
     match = re.search(r";\s*rua=([^;]*)", found[0])

@@ -57,6 +57,10 @@ def test_a_policy_is_never_kept_longer_than_a_year() -> None:
         (("v=spf1 -all", "v=STSv1;id=a1"), "a1"),
         (("v=STSv1; id=a", "v=STSv1; id=b"), None),
         (("v=STSv1;",), None),
+        (("v=STSv1; later=yes; id=a2",), "a2"),
+        (("v=STSv10; id=a", "v=STSv1; id=b"), "b"),
+        (("v=STSv1; id=a-b",), None),
+        (("v=STSv1; id=a; id=b",), None),
         ((), None),
     ],
 )

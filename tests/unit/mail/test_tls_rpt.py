@@ -47,6 +47,7 @@ def test_equal_failures_are_one_detail_with_a_count() -> None:
         (["v=TLSRPTv1; rua=ftp://b.example,mailto:nobody"], ()),
         (["v=TLSRPTv1; rua=mailto:r@b.example"] * 2, ()),
         (["v=TLSRPTv1;"], ()),
+        (["v=TLSRPTv12; rua=mailto:a@b.example"], ()),
         ([], ()),
     ],
 )

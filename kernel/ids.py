@@ -13,6 +13,7 @@ _VARIANTS = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range(16)}
 _RANDOM_BITS = 62
 _DRAWN_OCTETS = 4096  # a system call for each id costs more than the id
 _WRITTEN = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+NIL, MAX = UUID(int=0), UUID(int=2**128 - 1)  # RFC 9562 §5.9, §5.10: before and behind all others
 _last_ms = 0
 _counter = 0
 _drawn = b""

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -13,6 +13,7 @@ from kernel.errors import Fenced, Unavailable
 
 LEASE_S = 10.0
 RENEW_EVERY_S = 3.0
+UNTOLD_S = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +32,18 @@ def leases_table(metadata: sa.MetaData) -> sa.Table:
 class Lease:
     """Holds one name of a service's leases table, renews it, and fences every transaction.
 
-    fence: grows with every change of owner; None while the lease is another's.
+    fence: grows with every change of owner; None while the lease is another's. untold_s: an owner
+    that cannot tell for so long what it has decided leaves the lease to others until it can.
     """
 
     def __init__(
-        self, database: Database, schema: str, name: str, *, lease_s: float = LEASE_S
+        self,
+        database: Database,
+        schema: str,
+        name: str,
+        *,
+        lease_s: float = LEASE_S,
+        untold_s: float = UNTOLD_S,
     ) -> None:
         self.name = name
         self.owner = str(uuid4())
@@ -43,12 +51,14 @@ class Lease:
         self._database = database
         self._table = f"{schema}.leases"
         self._lease_s = lease_s
+        self._untold_s = untold_s
+        self._untold = 0  # blocks of `telling` that take too long
 
     async def keep(self) -> None:
         """A loop: take the lease when it is free, and renew it in time."""
         while True:
             try:
-                await self.try_take()
+                await (self.release() if self._untold else self.try_take())
             except Unavailable as error:
                 logger.warning("lease %s: %s is away", self.name, error)
             await asyncio.sleep(self._lease_s * RENEW_EVERY_S / LEASE_S)
@@ -91,8 +101,26 @@ class Lease:
             await self.hold(tx)
             yield tx
 
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Around what an owner does with the broker: another replica may reach it."""
+        late = False
+
+        def leave() -> None:
+            nonlocal late
+            late = True
+            self._untold += 1
+            logger.warning("lease %s: left to others, nothing can be told", self.name)
+
+        timer = asyncio.get_running_loop().call_later(self._untold_s, leave)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._untold -= late
+
     async def release(self) -> None:
-        """On the way out: let a successor begin at once."""
+        """Let a successor begin at once."""
         if self.fence is None:
             return
         with suppress(Unavailable):  # then it expires by itself

@@ -67,7 +67,9 @@ class Ground:
         self.outbox = Outbox(
             self.engine, SCHEMA, self.kafka.publish, sweep_after_s=settings.sweep_after_s
         )
-        self.lease = Lease(self.engine, SCHEMA, CELL, lease_s=settings.lease_s)
+        self.lease = Lease(
+            self.engine, SCHEMA, CELL, lease_s=settings.lease_s, untold_s=settings.untold_s
+        )
         self.tenants: Table[Tenant] = Table(Tenant, self.kafka)
         self.partitions = Partitions()
         self.journal = Journal(settings.delivery_rpc_address, settings.rpc_token)

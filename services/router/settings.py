@@ -58,6 +58,11 @@ class Settings(Shared):
     )
     ask_most_s: float = Field(3600.0, gt=0, description="the longest time between two such")
     ask_every_s: float = Field(5.0, gt=0, description="how often these are looked for")
+    untold_s: float = Field(
+        30.0,
+        gt=0,
+        description="an owner that cannot publish for so long leaves its cell to another replica",
+    )
     tick_rows_max: int = Field(500, gt=0, description="messages assigned in one tick")
     tick_lanes_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
     tick_gap_s: float = Field(

@@ -8,13 +8,17 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from kernel.ids import uuid7_text
+from kernel.ids import MAX, NIL, uuid7_text
 from services.router.app import PLANS
 from services.router.store.answers import LOAD, MOVE, span
-from services.router.store.claims import ASSIGN, CLAIM
-from services.router.store.closings import ASK, EXPIRED
+from services.router.store.claims import ASSIGN, CLAIM, RELANE
+from services.router.store.closings import ASK, CLOSE, EXPIRED, FINAL
 from services.router.store.lanes import GIVE_WORK
 from services.router.store.look import LOOK
+from services.router.store.requests import AUDIT, RELEASE, STATES
+from services.router.store.requests import LANES as LANES_OF
+from services.router.store.resolving import DUE, OPEN, OPEN_BY_TENANT
+from services.router.store.suppressions import BY_ADDRESS, OLDER, REMOVE
 from tests.support.pair import FreshDatabase
 
 WAITING = 20_000
@@ -32,6 +36,17 @@ SELECT %s || '/s' || n, %s, 'default', 's' || n, CASE WHEN n = 7 THEN now() END
 FROM generate_series(1, %s) AS n
 """
 
+FILL_RESOLVING = """
+INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)
+SELECT id || '/resolving/d' || n, id, 'default', 'resolving',
+    now() + CASE WHEN n = 1 THEN '-1 s' ELSE '1 min' END::interval
+FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 100)) AS t, generate_series(1, 20) AS n
+"""
+FILL_SUPPRESSIONS = """
+INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
+SELECT %s, uuid_send(id), id, '', '', '' FROM unnest(%s::uuid[]) AS id
+"""
+
 Connection = psycopg.Connection[tuple[object, ...]]
 Plan = dict[str, Any]
 
@@ -47,6 +62,8 @@ def connection(database: FreshDatabase, ids: list[str]) -> Iterator[Connection]:
     with database.connect() as one:
         one.execute(FILL, (TENANT, f"{TENANT}/s1", ids))
         one.execute(FILL_LANES, (TENANT, TENANT, LANES))
+        one.execute(FILL_RESOLVING)
+        one.execute(FILL_SUPPRESSIONS, (TENANT, ids[:5000]))
         for setting, value in PLANS.items():
             one.execute(f"SET {setting} = {value}".encode())
         yield one
@@ -91,6 +108,43 @@ def test_nothing_out_of_time_is_found_without_reading_what_waits(connection: Con
 def test_nothing_unanswered_is_found_without_reading_what_waits(connection: Connection) -> None:
     params = {"cell": "default", "after_s": 60, "most_s": 3600, "rows": 500}
     assert pages(plan(connection, ASK, params)) < 50
+
+
+def test_a_page_of_lanes_reads_its_tenants_alone(connection: Connection) -> None:
+    behind = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+    assert pages(plan(connection, LANES_OF, (behind, "", 101))) < 10
+    assert pages(plan(connection, LANES_OF, (TENANT, f"{TENANT}/s5", 11))) < 100
+
+
+def test_what_waits_for_dns_is_found_by_what_is_due(connection: Connection) -> None:
+    assert pages(plan(connection, OPEN, ("default", 10))) < 50
+    params = {"cell": "default", "each": 5, "most": 10}
+    assert pages(plan(connection, OPEN_BY_TENANT, params)) < 500
+    assert pages(plan(connection, DUE, ([f"{TENANT}/s1"], 10))) < 150
+
+
+def test_suppressions_are_found_by_address_and_by_page(
+    connection: Connection, ids: list[str]
+) -> None:
+    params = {"tenant": TENANT, "after": MAX, "before": NIL, "hash": b"", "limit": 20}
+    assert pages(plan(connection, BY_ADDRESS, params)) < 20
+    assert pages(plan(connection, OLDER, params | {"after": ids[2500]})) < 60
+    assert pages(plan(connection, REMOVE, (TENANT, [b"1"], ids[:5]))) < 100
+
+
+def test_rows_are_found_by_their_keys(connection: Connection, ids: list[str]) -> None:
+    ten, one = ids[100:110], f"{TENANT}/s1"
+    ends = (["failed"] * 10, [""] * 10, [""] * 10, [b""] * 10)
+    moved = ([0] * 10, [one] * 10, [one] * 10, [0.0] * 10, [""] * 10)
+    for sql, params in (
+        (CLOSE, (ten, ["waiting"] * 10, [0] * 10, *ends)),
+        (RELANE, (ten, *moved)),
+        (FINAL, (ten,)),
+        (AUDIT, (ten,)),
+        (STATES, (ten, TENANT)),
+        (RELEASE, (ten, TENANT)),
+    ):
+        assert pages(plan(connection, sql, params)) < 500, sql
 
 
 def test_rows_move_by_their_keys_in_their_own_day(connection: Connection, ids: list[str]) -> None:

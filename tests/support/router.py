@@ -154,19 +154,7 @@ class House:
         return kafka
 
     def envelope(self, recipient: str = "ann@x.site-a.test", **extra: object) -> Envelope:
-        now_s = clock.now().timestamp()
-        given: dict[str, Any] = {
-            "message_id": uuid7_text(),
-            "email_id": uuid7_text(),
-            "tenant_id": self.tenant_id,
-            "recipient": recipient,
-            "message_class": MESSAGE_CLASS_EXPRESS,
-            "accepted_at": timestamp(now_s),
-            "due_at": timestamp(now_s),
-            "expires_at": timestamp(now_s + 3600),
-            "content_ref": "ref",
-        }
-        return Envelope(**{**given, **extra})
+        return envelope_of(recipient, **{"tenant_id": self.tenant_id, **extra})
 
     async def of(self, kind: type[E_], message_id: str, count: int = 1) -> list[E_]:
         """Wait until router has told so many events of this kind about a message."""
@@ -195,6 +183,21 @@ class House:
 
     async def state(self, message_id: str, wanted: str) -> None:
         await until(lambda: self.row(message_id) == wanted)
+
+
+def envelope_of(recipient: str, **extra: object) -> Envelope:
+    now_s = clock.now().timestamp()
+    given: dict[str, Any] = {
+        "message_id": uuid7_text(),
+        "email_id": uuid7_text(),
+        "recipient": recipient,
+        "message_class": MESSAGE_CLASS_EXPRESS,
+        "accepted_at": timestamp(now_s),
+        "due_at": timestamp(now_s),
+        "expires_at": timestamp(now_s + 3600),
+        "content_ref": "ref",
+    }
+    return Envelope(**{**given, **extra})
 
 
 def screened(

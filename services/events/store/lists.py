@@ -7,13 +7,12 @@ from uuid import UUID
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Row, Transaction
-from kernel.ids import first_of
+from kernel.ids import MAX, NIL, first_of
 from services.events.domain.facts import Kind
 from services.events.domain.timeline import Line
 from services.events.store.told import restored
 
 TIMELINE_MAX = 5000
-ALL_ZERO, ALL_ONE = UUID(int=0), UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Wanted:
         low += [first_of(self.since)] if self.since else []
         high = [UUID(self.after)] if self.after else []
         high += [first_of(self.until)] if self.until else []
-        return max(low, default=ALL_ZERO), min(high, default=ALL_ONE)
+        return max(low, default=NIL), min(high, default=MAX)
 
 
 async def emails(
@@ -80,16 +79,16 @@ WALKS = {
 def _walk(wanted: Wanted) -> tuple[str, str]:
     """The table to go along, and the conditions on its rows."""
     asked = [name for name in WALKS if getattr(wanted, name)]
-    rank = [" AND e.rank = %(rank)s"] if wanted.rank is not None else []
+    ranked = " AND {}.rank = %(rank)s" if wanted.rank is not None else ""
     if not asked:
-        return "events.emails", "".join(rank).replace("e.rank", "walk.rank")
+        return "events.emails", ranked.format("walk")
     source, condition = WALKS[asked[0]]
     looked_up = [
         f" AND EXISTS (SELECT FROM {table} AS other WHERE other.tenant_id = e.tenant_id"
         f" AND other.email_id = e.email_id AND other.{one})"
         for table, one in (WALKS[name] for name in asked[1:])
     ]
-    return source, "".join([f" AND walk.{condition}", *looked_up, *rank])
+    return source, "".join([f" AND walk.{condition}", *looked_up, ranked.format("e")])
 
 
 async def accepts(tx: Transaction, message_ids: Iterable[str]) -> dict[str, MessageAccepted]:
@@ -131,7 +130,7 @@ async def told(tx: Transaction, tenant_id: str, *, after: str, limit: int) -> li
     rows = await tx.rows(
         f"SELECT * FROM (({some.format('log')}) UNION ALL ({some.format('facts')})) AS both_tables"  # noqa: S608
         " ORDER BY position LIMIT %(limit)s",
-        {"tenant": tenant_id, "after": UUID(after) if after else ALL_ZERO, "limit": limit},
+        {"tenant": tenant_id, "after": UUID(after) if after else NIL, "limit": limit},
     )
     return lines_of(rows)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from kernel import ids
 from kernel.database import Row, Transaction
 from services.events.domain.endpoint import Endpoint
 
@@ -138,7 +139,7 @@ async def page(tx: Transaction, endpoint_id: str, *, after: str, limit: int) -> 
         " t.status, t.error, t.due_at"
         " FROM events.webhook_tasks t JOIN events.webhooks w ON w.id = t.endpoint_id"
         " WHERE t.endpoint_id = %(endpoint)s"
-        " AND (%(after)s::uuid IS NULL OR t.position < %(after)s)"
+        " AND t.position < %(after)s"
         " ORDER BY t.position DESC LIMIT %(limit)s",
-        {"endpoint": endpoint_id, "after": after or None, "limit": limit},
+        {"endpoint": endpoint_id, "after": after or ids.MAX, "limit": limit},
     )

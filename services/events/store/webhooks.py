@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from kernel import ids
 from kernel.database import Row, Transaction
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import CIRCUIT_FAILURES
@@ -79,16 +80,15 @@ async def page(
     tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int
 ) -> list[Row]:
     """Newest first; after: older than that id, before: newer, the nearest ones."""
-    order, rows = ("ASC", []) if before else ("DESC", [])
+    order = "ASC" if before else "DESC"
     rows = await tx.rows(
         f"SELECT {SHOWN} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608
-        " AND deleted_at IS NULL AND (%(after)s::uuid IS NULL OR id < %(after)s)"
-        " AND (%(before)s::uuid IS NULL OR id > %(before)s)"
+        " AND deleted_at IS NULL AND id < %(after)s AND id > %(before)s"
         f" ORDER BY webhooks.id {order} LIMIT %(limit)s",
         {
             "tenant": tenant_id,
-            "after": after or None,
-            "before": before or None,
+            "after": after or ids.MAX,
+            "before": before or ids.NIL,
             "limit": limit,
         },
     )

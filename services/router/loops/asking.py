@@ -43,5 +43,6 @@ class Asking:
         except Fenced:
             return 0
         failpoint("router.reask.committed")
-        await self.outbox.publish(entry, self.health)
+        with self.lease.telling():
+            await self.outbox.publish(entry, self.health)
         return len(asked)

@@ -77,6 +77,7 @@ class Owner:
         self._health = health
         self._woken = asyncio.Event()
         self._desk: Desk | None = None  # None: to be read from the database
+        self._fence: int | None = None  # with which it was read
         self._rings: set[str] = set()
         self._busy = Busy()
         self._egresses_read_s = 0.0
@@ -122,8 +123,9 @@ class Owner:
     async def tick(self) -> float:
         """One tick, if this process is the owner; seconds until the next."""
         self._woken.clear()
+        if self._fence != self._lease.fence:
+            self._desk, self._fence = None, self._lease.fence
         if not self.owns:
-            self._desk = None
             return self._rhythm.idle_s
         try:
             async with self._lease.transaction() as tx:
@@ -137,7 +139,8 @@ class Owner:
             self._desk = None  # what memory took, the database did not
             raise
         failpoint("router.tick.committed")
-        await self._outbox.publish(entry, self._health)
+        with self._lease.telling():
+            await self._outbox.publish(entry, self._health)
         failpoint("router.tick.published")
         return 0.0 if await self._wake_rings() else ticked.next_s
 

@@ -84,7 +84,8 @@ class Resolving:
                 entry = await self._outbox.add(tx, [encode(closed(f), now) for f in finals])
         except Fenced:
             return False
-        await self._outbox.publish(entry, self._health)
+        with self._lease.telling():
+            await self._outbox.publish(entry, self._health)
         if resolved.relaned:
             self._moved()
         return len(rows) >= each

@@ -23,20 +23,26 @@ message_id::text, state, reason, attempt, ambiguous, coalesce(reply, ''), bounce
 extract(epoch FROM closed_at)::float8, envelope
 """
 
-CANCEL = f"""
+INSERT_FINAL = """
 INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, lane, state, reason,
     due_at, expires_at, address_hash, test, envelope, closed_at)
-SELECT message_id, tenant_id, email_id, %(cell)s, lane, 'cancelled', 'cancelled',
+SELECT message_id, tenant_id, email_id, %(cell)s, lane, %(state)s, %(reason)s,
     to_timestamp(due), to_timestamp(expires), address_hash, test, envelope, now()
 FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(lanes)s::text[],
     %(dues)s::float8[], %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[],
     %(envelopes)s::bytea[])
     AS a (message_id, tenant_id, email_id, lane, due, expires, address_hash, test, envelope)
 ORDER BY message_id
-ON CONFLICT (message_id) DO UPDATE SET state = 'cancelled', reason = 'cancelled', closed_at = now()
+"""
+
+CANCEL = f"""{INSERT_FINAL}
+ON CONFLICT (message_id) DO UPDATE
+    SET state = excluded.state, reason = excluded.reason, closed_at = now()
     WHERE held.state IN ('expected', 'waiting', 'held') AND held.tenant_id = excluded.tenant_id
 RETURNING {FINAL}
 """  # noqa: S608 - our own words
+
+FAIL = f"{INSERT_FINAL} ON CONFLICT DO NOTHING RETURNING {FINAL}"
 
 RESCHEDULE = """
 INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, lane, state, reason,
@@ -114,8 +120,7 @@ async def states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[Se
 
 async def cancel(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Final]:
     """Those that were not on their way yet, now final."""
-    params = {**columns(arrivals), "dues": [a.due_s for a in arrivals]}
-    return [Final._make(row) for row in await tx.rows(CANCEL, params)]
+    return await finals(tx, CANCEL, arrivals, state=State.CANCELLED, reason="cancelled")
 
 
 async def reschedule(tx: Transaction, arrivals: Sequence[Arrival], *, due_s: float) -> list[str]:
@@ -171,8 +176,12 @@ async def insert_failed(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Fi
     """Messages that never came here and are out of time, now final. Engine role."""
     if not arrivals:
         return []
-    statement = CANCEL.replace("'cancelled'", "'failed'", 1).replace("'cancelled'", "'expired'", 1)
-    params = {**columns(arrivals), "dues": [a.due_s for a in arrivals]}
-    insert, _, _ = statement.partition("ON CONFLICT")
-    rows = await tx.rows(f"{insert} ON CONFLICT DO NOTHING RETURNING {FINAL}", params)
-    return [Final._make(row) for row in rows]
+    return await finals(tx, FAIL, arrivals, state=State.FAILED, reason="expired")
+
+
+async def finals(
+    tx: Transaction, sql: str, arrivals: Sequence[Arrival], *, state: State, reason: str
+) -> list[Final]:
+    dues = [a.due_s for a in arrivals]
+    params = {**columns(arrivals), "dues": dues, "state": state.value, "reason": reason}
+    return [Final._make(row) for row in await tx.rows(sql, params)]

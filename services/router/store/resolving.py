@@ -21,20 +21,22 @@ WHERE cell = %s AND site = 'resolving' AND next_at <= now() ORDER BY next_at LIM
 OPEN_BY_TENANT = """
 WITH RECURSIVE tenants AS (
     (SELECT tenant_id FROM router.lanes
-     WHERE cell = %(cell)s AND site = 'resolving' AND next_at IS NOT NULL
+     WHERE cell = %(cell)s AND site = 'resolving' AND next_at <= now()
      ORDER BY tenant_id LIMIT 1)
     UNION ALL
     SELECT (SELECT tenant_id FROM router.lanes
-            WHERE cell = %(cell)s AND site = 'resolving' AND next_at IS NOT NULL
+            WHERE cell = %(cell)s AND site = 'resolving' AND next_at <= now()
               AND tenant_id > tenants.tenant_id ORDER BY tenant_id LIMIT 1)
     FROM tenants WHERE tenants.tenant_id IS NOT NULL
+), seen AS (
+    SELECT tenant_id FROM tenants WHERE tenant_id IS NOT NULL LIMIT %(most)s
 )
-SELECT found.lane, found.version FROM tenants CROSS JOIN LATERAL (
+SELECT found.lane, found.version FROM seen CROSS JOIN LATERAL (
     SELECT lane, version, row_number() OVER (ORDER BY next_at) AS nth FROM router.lanes
-    WHERE cell = %(cell)s AND site = 'resolving' AND tenant_id = tenants.tenant_id
+    WHERE cell = %(cell)s AND site = 'resolving' AND tenant_id = seen.tenant_id
       AND next_at <= now() ORDER BY next_at LIMIT %(each)s
 ) AS found
-WHERE tenants.tenant_id IS NOT NULL ORDER BY found.nth LIMIT %(most)s
+ORDER BY found.nth LIMIT %(most)s
 """
 EACH_TENANT = 200
 

@@ -35,9 +35,11 @@ INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, s
 SELECT DISTINCT ON (tenant_id, address_hash) tenant_id, address_hash, id, address, origin, source_id
 FROM numbered
 WHERE strikes <= nth + (
-    SELECT count(*) FROM router.feedback AS before WHERE before.tenant_id = numbered.tenant_id
-      AND before.address_hash = numbered.address_hash AND before.kind = numbered.kind
-      AND before.created_at > now() - {STRIKE_SPAN}
+    SELECT count(*) FROM (
+        SELECT FROM router.feedback AS before WHERE before.tenant_id = numbered.tenant_id
+          AND before.address_hash = numbered.address_hash AND before.kind = numbered.kind
+          AND before.created_at > now() - {STRIKE_SPAN} LIMIT numbered.strikes
+    ) AS counted
 )
 ORDER BY tenant_id, address_hash, id
 ON CONFLICT (tenant_id, address_hash) DO NOTHING
@@ -124,12 +126,13 @@ RETURNING id::text, address, origin, source_id, extract(epoch FROM created_at)::
 
 LIST = """
 SELECT id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
-FROM router.suppressions
-WHERE tenant_id = %(tenant)s AND (%(after)s::uuid IS NULL OR id < %(after)s)
-  AND (%(before)s::uuid IS NULL OR id > %(before)s)
-  AND (%(hash)s::bytea IS NULL OR address_hash = %(hash)s)
-ORDER BY id {order} LIMIT %(limit)s
+FROM router.suppressions WHERE tenant_id = %(tenant)s
 """
+WALK = f"{LIST} AND id < %(after)s AND id > %(before)s ORDER BY id"
+OLDER, NEWER = (f"{WALK} {order} LIMIT %(limit)s" for order in ("DESC", "ASC"))
+# IS TRUE: so that it is no condition for the index by id, where an address is hard to find.
+BY_ADDRESS = f"""{LIST} AND address_hash = %(hash)s
+    AND (id < %(after)s) IS TRUE AND (id > %(before)s) IS TRUE"""
 
 REMOVE = """
 DELETE FROM router.suppressions
@@ -160,14 +163,15 @@ async def find(
     tx: Transaction, tenant_id: str, *, after: str, before: str, address: str, limit: int
 ) -> list[Suppressed]:
     """Newest first, behind the id `after`, or those just before the id `before`."""
+    walk = NEWER if before else OLDER
     params = {
         "tenant": tenant_id,
-        "after": after or None,
-        "before": before or None,
-        "hash": address_hash(address) if address else None,
+        "after": after or ids.MAX,
+        "before": before or ids.NIL,
+        "hash": address_hash(address),
         "limit": limit,
     }
-    rows = await tx.rows(LIST.format(order="ASC" if before else "DESC"), params)
+    rows = await tx.rows(BY_ADDRESS if address else walk, params)
     return [Suppressed._make(row) for row in rows]
 
 

@@ -11,8 +11,8 @@ import dns.name
 import dns.resolver
 import pytest
 
-from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, Answer, Routes
-from services.router.domain.routes import Exchanger, Route, StaticRoutes, Unknown
+from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, Routes
+from services.router.domain.routes import Answer, Exchanger, Route, StaticRoutes, Unknown
 from services.router.domain.scopes import Egress, Scopes
 from services.router.domain.shaping import Shape, Shaping
 

@@ -1,0 +1,113 @@
+"""Who owns the cell when the broker is away for some replicas, or for all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel.backoff import Health
+from kernel.database import Database
+from kernel.errors import Unavailable
+from kernel.lease import Lease
+from kernel.outbox import Outbox
+from services.router.domain.arrival import arrival
+from services.router.domain.dispatch import Desk
+from services.router.domain.message import State
+from services.router.domain.routes import Exchanger, Route
+from services.router.domain.scopes import Scopes, Sender
+from services.router.domain.shaping import Shape, Shaping
+from services.router.loops.owner import Owner, Rhythm
+from services.router.store import arrivals
+from services.router.store.partitions import Partitions
+from tests.support.pair import FreshDatabase
+from tests.support.router import envelope_of, play, until
+
+ROUTE = Route("site", (Exchanger("127.0.0.1", 0, 25),))
+
+
+class Replica:
+    """Lease, outbox and owner of a router, with a broker that can be away. told: message ids."""
+
+    def __init__(self, database: FreshDatabase) -> None:
+        self.engine = Database(database.engine("router"))
+        self.away = False
+        self.told: list[str] = []
+        self.lease = Lease(self.engine, "router", "default", lease_s=0.3, untold_s=0.1)
+        self.owner = Owner(
+            self.lease,
+            Outbox(self.engine, "router", self.send),
+            new_desk=self.desk,
+            rhythm=Rhythm(20, 100, 0.01, 0.05, 0, 60),
+            on_names=lambda: None,
+            health=Health(),
+        )
+
+    @staticmethod
+    def desk() -> Desk:
+        scopes = Scopes(lambda _: Sender(), Shaping(Shape(100), {}))
+        return Desk(scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        if self.away:
+            raise Unavailable("kafka")
+        self.told += [DeliveryAssigned.FromString(one.value).message_id for one in records]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(loop()) for loop in (self.lease.keep, self.owner.run)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.lease.release()
+            await self.engine.close()
+
+    async def arrive(self) -> str:
+        """A message that may leave at once."""
+        envelope = envelope_of("ann@site.test", tenant_id=str(uuid4()))
+        async with self.engine.transaction() as tx:
+            await Partitions().prepare(tx, [envelope.message_id])
+            await arrivals.insert(tx, [arrival(envelope, State.WAITING, site_of=lambda _: "site")])
+        return envelope.message_id
+
+
+def test_an_owner_without_the_broker_leaves_the_cell_to_one_that_has_it(
+    database: FreshDatabase,
+) -> None:
+    async def story() -> None:
+        first, second = Replica(database), Replica(database)
+        first.away = True
+        async with first.running():
+            await until(lambda: first.owner.owns)
+            await first.arrive()
+            async with second.running():
+                await until(lambda: second.owner.owns)
+                assert not first.owner.owns
+                later = await second.arrive()
+                await until(lambda: later in second.told)
+
+    play(story())
+
+
+def test_when_the_broker_comes_back_for_all_everything_is_told(database: FreshDatabase) -> None:
+    async def story() -> None:
+        first, second = Replica(database), Replica(database)
+        first.away = second.away = True
+        async with first.running(), second.running():
+            messages = set()
+            for _ in range(2):  # one for each that becomes the owner
+                await until(lambda: first.owner.owns or second.owner.owns)
+                messages.add(await first.arrive())
+                stuck = first if first.owner.owns else second
+                await until(lambda one=stuck: not one.owner.owns)
+            assert not first.owner.owns
+            assert not second.owner.owns
+            first.away = second.away = False
+            await until(lambda: messages <= {*first.told, *second.told})
+            await until(lambda: first.owner.owns or second.owner.owns)
+
+    play(story())

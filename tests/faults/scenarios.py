@@ -22,6 +22,7 @@ from tests.faults.broker import (
     told_again,
 )
 from tests.faults.points import FREEZING_ROUNDS, POINTS
+from tests.faults.reading import eat_memory
 from tests.faults.world import World, lines, wait_until
 from tests.support.customers import add_webhook, change_tenant, make_customer
 
@@ -281,6 +282,7 @@ def _all() -> list[Scenario]:
         Scenario("kafka away", kafka_away, times=12),
         Scenario("kafka wiped", kafka_wiped, times=3, audited=True),
         Scenario("poison", poison, times=20),
+        Scenario("eat memory", eat_memory, times=10),
     ]
 
 

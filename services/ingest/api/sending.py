@@ -40,13 +40,13 @@ class Sending:
         request.check_json()
         key = request.idempotency_key
         body = await body_of(request, receive)
-        valid = await _aside(body, lambda: self.read(body, test=caller.test))
+        valid = await aside(body, lambda: self.read(body, test=caller.test))
         answer = await self._acceptance.accept(
             caller,
             [valid],
             respond=respond_one,
             traceparent=request.traceparent,
-            idempotency=await _aside(body, lambda: _idempotency(key, "POST /v1/emails", body)),
+            idempotency=await aside(body, lambda: _idempotency(key, "POST /v1/emails", body)),
         )
         location = b"/v1/emails/" + answer.response[7:43]  # {"id":"…
         headers: Headers = [JSON, (b"location", location)]
@@ -60,11 +60,11 @@ class Sending:
         key = request.idempotency_key
         permissive = request.header(b"x-batch-validation").strip().lower() == "permissive"
         body = await body_of(request, receive, BATCH_BYTES_MAX)
-        valid, errors = await _aside(
+        valid, errors = await aside(
             body, lambda: self.read_batch(body, test=caller.test, permissive=permissive)
         )
         route = "POST /v1/emails/batch" + (" permissive" if permissive else "")
-        idempotency = await _aside(body, lambda: _idempotency(key, route, body))
+        idempotency = await aside(body, lambda: _idempotency(key, route, body))
         answer = await self.accept_batch(
             caller, valid, errors, request=request, idempotency=idempotency
         )
@@ -160,6 +160,6 @@ def _too_many(detail: str) -> Problem:
     return Problem(422, "validation_error", detail=detail, faults=[Fault("#", "too_many", detail)])
 
 
-async def _aside(body: bytes, work: Callable[[], T]) -> T:
+async def aside(body: bytes, work: Callable[[], T]) -> T:
     """In a thread when it is long."""
     return work() if len(body) < THREAD_BYTES else await asyncio.to_thread(work)

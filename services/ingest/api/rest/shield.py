@@ -8,7 +8,7 @@ from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from kernel import clock
 from services.ingest.api.http import body_of
 from services.ingest.api.resource import PROBLEMS, Admission, request_of, said, shape
-from services.ingest.api.sending import Sending
+from services.ingest.api.sending import Sending, aside
 from services.ingest.clients import Others
 from services.ingest.domain.email import Email
 
@@ -24,7 +24,8 @@ def routes(admission: Admission, sending: Sending, others: Others) -> APIRouter:
         caller = await admission.caller(incoming)
         request = request_of(incoming)
         request.check_json()
-        draft = sending.read(await body_of(request, incoming.receive), test=True)
+        body = await body_of(request, incoming.receive)
+        draft = await aside(body, lambda: sending.read(body, test=True))
         draft.content.date_s = int(clock.now().timestamp())
         asking = ScoreRequest(tenant_id=caller.tenant_id, content=draft.content)
         answer = await asked.ask(asked.stub.Score, asking, deadline_s=DEADLINE_S)

@@ -1,0 +1,64 @@
+"""A dry run of the filter: a large email is read beside the loop, as one to send is."""
+
+import asyncio
+import json
+import threading
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi import Request as Incoming
+
+from contracts.shield.v1.events_pb2 import Verdict
+from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
+from services.ingest.api.http import Request
+from services.ingest.api.rest.shield import routes
+from services.ingest.api.sending import THREAD_BYTES, Sending
+from services.ingest.domain.draft import Draft
+
+
+class Reads(Sending):
+    """Notes in which thread."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Any, None), reserved_allowed=())
+        self.thread: threading.Thread | None = None
+
+    def read(self, body: bytes, *, test: bool) -> Draft:
+        self.thread = threading.current_thread()
+        return super().read(body, test=test)
+
+
+async def caller(_: object) -> SimpleNamespace:
+    return SimpleNamespace(tenant_id="t1", test=False)
+
+
+async def passes(_: object, request: ScoreRequest, *, deadline_s: float) -> ScoreResponse:
+    return ScoreResponse(verdict=Verdict.VERDICT_PASS)
+
+
+def scored(sending: Sending, email: dict[str, object]) -> dict[str, object]:
+    others = SimpleNamespace(shield=SimpleNamespace(stub=SimpleNamespace(Score=None), ask=passes))
+    admission = SimpleNamespace(caller=caller)
+    [route] = routes(cast(Any, admission), sending, cast(Any, others)).routes
+    body = json.dumps(email).encode()
+    scope: dict[str, Any] = {"type": "http", "path": "/v1/shield/score", "headers": []}
+    scope["state"] = {"obm_request": Request(scope)}
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    answer = asyncio.run(cast(Any, route).endpoint(Incoming(scope, receive)))
+    return cast(dict[str, object], json.loads(answer.body))
+
+
+@pytest.mark.parametrize(("size", "aside"), [(10, False), (THREAD_BYTES, True)])
+def test_a_large_email_is_read_in_a_thread(size: int, *, aside: bool) -> None:
+    sending = Reads()
+    email: dict[str, object] = {
+        "from": "a@example.com", "to": "b@example.com", "subject": "s", "text": "x" * size,
+    }  # fmt: skip
+
+    assert scored(sending, email)["verdict"] == "pass"
+
+    assert (sending.thread is not threading.main_thread()) is aside

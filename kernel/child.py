@@ -22,7 +22,7 @@ from kernel.worker import ANSWERED, ASKED, MEMORY_EXIT, RAISED
 
 CPU, MEMORY, CRASH = "cpu", "memory", "crash"
 REASONS = {-signal.SIGPROF: CPU, MEMORY_EXIT: MEMORY}
-DEATHS_MAX = 2  # of children, over one body alone; the first may have come from elsewhere
+DEATHS_MAX = 2  # of children, over one body alone
 SILENT_S = 60.0  # on a machine that is busy; its processor time is bounded far below
 ANSWER_BYTES_MAX = 1 << 20
 CHUNK_BYTES = 1 << 18
@@ -94,13 +94,16 @@ class Child:
         await self._end()
 
     async def _alone(self, body: bytes) -> Answer:
+        """Its processor time is nobody else's doing, nor is the memory of a child that has done
+        nothing else. Anything else may have come from elsewhere, once."""
         answers: list[Answer] = []
         reason = ""
         for _ in range(DEATHS_MAX):
+            fresh = self._life is None
             if (ended := await self._pass_on([[body]], answers)) is None:
                 return answers[0]
             reason = ended
-            if reason == CPU:  # nobody else's doing
+            if reason == CPU or (reason == MEMORY and fresh):
                 break
         return Killed(reason)
 

@@ -23,7 +23,7 @@ class HeaderError(ValueError):
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 _HARMLESS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u2028\u2029]")
-_ID = re.compile(r"<?([!-;=?-~]+@[!-;=?-~]+?)>?")
+_ID = re.compile(r"<?([!-;=?A-~]+@[!-;=?-~]+?)>?")  # the first @ ends the left part
 # The engine writes these itself, from fields of their own, or they are for those who relay and
 # receive: what they found (RFC 8601, 7208, 8617, BIMI), and where they had the mail before.
 _RESERVED = frozenset(

@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import time
+import urllib.error
 import urllib.request
 from functools import partial
 from pathlib import Path
 
+from tests.faults.client import AGAIN_AFTER_S
 from tests.faults.world import World, wait_until
 from tests.support.customers import make_customer
 
@@ -53,11 +56,18 @@ def is_held(world: World, key: str, email_id: str) -> bool:
 
 
 def ask(world: World, key: str, method: str, path: str, body: object = None) -> dict[str, object]:
+    """Again, while the answer is that it cannot be done just now."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{world.client.port}/v1/{path}",
         None if body is None else json.dumps(body).encode(),
         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
         method=method,
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return dict(json.load(answer))
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise
+        time.sleep(AGAIN_AFTER_S)

@@ -14,7 +14,7 @@ ARCHIVE_BYTES_MAX = 4 << 20
 DOCUMENTS = frozenset(
     {"pdf", "doc", "docx", "xls", "xlsx", "jpg", "jpeg", "png", "gif", "txt", "html", "zip"}
 )
-SPACES = re.compile(r"\s{5,}\.")
+SPACES = re.compile(r"\s{5}\.")
 
 
 def extension(name: str) -> str:

@@ -8,13 +8,14 @@ from services.shield.domain.links import belongs, pieces, registered
 from services.shield.domain.measures.finding import NONE, Finding, Measure, Need, Terms, counted
 from services.shield.domain.reading import Reading
 
-ADDRESS = re.compile(r"[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})", re.IGNORECASE)
+# From where a run begins, so that each is looked at once.
+ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})", re.IGNORECASE)
 WORD = re.compile(r"[a-z0-9]+")
 # Each after what it takes, which is quicker to look for.
 SEPARATED = re.compile(r"[ ._*-]\w[ ._*-]\w[ ._*-]\w[ ._*-]")
 SPACED_OUT = re.compile(r"(?:\b\w[ ._*-]){4,}\w\b")
 SIGN_IN_WORD = re.compile(r"[0-9@$!|][a-z]", re.IGNORECASE)
-MIXED = re.compile(r"[a-z]+[0-9@$!|]+[a-z]+", re.IGNORECASE)
+MIXED = re.compile(r"(?<![a-z])[a-z]+[0-9@$!|]+[a-z]+", re.IGNORECASE)
 
 
 def display_name(sender: str) -> str:

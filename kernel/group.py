@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 from kernel.errors import Unavailable
@@ -61,10 +60,10 @@ class Group(Generic[T, R]):
     async def idle(self) -> None:
         """Return when nothing waits any more."""
         while self._committer is not None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([self._committer])
+            await asyncio.wait([self._committer])
 
     async def _drain(self) -> None:
+        group: list[_Waiting] = []
         try:
             while self._waiting:
                 if len(self._waiting) < self._items_max:
@@ -74,7 +73,8 @@ class Group(Generic[T, R]):
                 await self._settle(group)
         finally:
             self._committer = None
-            for waiting in self._waiting:  # only when cancelled
+            left, self._waiting = self._waiting, []
+            for waiting in (*group, *left):  # there are none, unless we were ended
                 waiting.done.cancel()
 
     def _take(self) -> list[_Waiting]:

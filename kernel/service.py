@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -19,13 +18,14 @@ from kernel.backoff import Health, patiently
 from kernel.errors import BadSetting, Overloaded
 from kernel.memory import keep_memory, spare_collector
 from kernel.settings import Settings, load
+from kernel.tasks import finish, hold
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 S = TypeVar("S", bound=Settings)
 logger = logging.getLogger(__name__)
-Close: TypeAlias = Callable[[], Awaitable[None]]
+Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-HEARD_WITHIN_S = 10.0  # longer than any loop takes to tidy up
+CLOSE_S = 15.0  # for each service, after its loops; what is left then, a start finds
 OVERLOADED_PAUSE_S = 10.0  # as long as the statement took that was given up
 NICE = 5  # a third of the weight; nothing where there is room
 
@@ -100,11 +100,11 @@ async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None)
         async with asyncio.TaskGroup() as group:
             loops = [loop for service in services for loop in service.loops]
             loops += [partial(serve_health, service) for service in services]
-            tasks = [group.create_task(_hold(loop)) for loop in loops]
+            tasks = [group.create_task(hold(loop())) for loop in loops]
             group.create_task(_end(services, stop, tasks))
     finally:
         for service in services:
-            await service.close()
+            await finish(service.close(), within_s=CLOSE_S)
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -123,26 +123,10 @@ async def _end(
         task.cancel()
 
 
-async def _hold(loop: Loop) -> None:
-    """Before Python 3.12, asyncio.wait_for loses a cancellation that comes just as it is done, and
-    so do libraries that use it: a loop that has not ended in time is told again."""
-    task = asyncio.create_task(loop())
-    try:
-        await asyncio.wait([task])
-    except asyncio.CancelledError:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait([task], timeout=HEARD_WITHIN_S)
-        if task.cancelled():
-            raise
-    task.result()
-
-
 async def _drain(service: Service) -> None:
     service.health.away.add("stopping")
     if service.drain is not None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(service.drain(), service.drain_s)
+        await finish(service.drain(), within_s=service.drain_s)
 
 
 async def every(interval_s: float, action: Callable[[], Awaitable[None]], health: Health) -> None:
@@ -156,7 +140,7 @@ async def every(interval_s: float, action: Callable[[], Awaitable[None]], health
             logger.warning("a pump asks too much of the database: %r", error.__cause__)
             await asyncio.sleep(OVERLOADED_PAUSE_S)
         if task is not None and task.cancelling():
-            raise asyncio.CancelledError  # the action has lost it, see _hold
+            raise asyncio.CancelledError  # the action has lost it, see kernel.tasks
         await asyncio.sleep(interval_s)
 
 

@@ -55,6 +55,11 @@ class Brake:
             raise TooManyParked(f"{recently} of the last {len(self._recent)} records")
 
 
+class Parked(NamedTuple):
+    record: Outgoing
+    alarming: bool = True
+
+
 class AsksTooMuch(Exception):
     """The database gives up on this batch alone, time and again."""
 
@@ -99,23 +104,23 @@ class Stream(Generic[M]):
         parked = list(undecodable)
         for part in self._bounded(batch):
             parked += await self._settle(part)
-        self._brake.count(len(records), parked=len(parked))
+        self._brake.count(len(records), parked=sum(one.alarming for one in parked))
         if parked:
-            await patiently(partial(self._send, parked), self._health)
+            await patiently(partial(self._send, [one.record for one in parked]), self._health)
             metrics.parked.labels(self.name).inc(len(parked))
         metrics.consumed.labels(self.name).inc(len(records))
         failpoint(f"{self.name}.settled")
 
-    def _decode(self, records: Iterable[Record]) -> tuple[Batch[M], list[Outgoing]]:
+    def _decode(self, records: Iterable[Record]) -> tuple[Batch[M], list[Parked]]:
         """Messages, one per event id, and what cannot be one."""
         found: dict[str, tuple[Record, M]] = {}
-        undecodable: list[Outgoing] = []
+        undecodable: list[Parked] = []
         for record in records:
             try:
                 message = self._types[record.topic].FromString(record.value or b"")
                 found.setdefault(contract_of(message.DESCRIPTOR).id_for(message), (record, message))
             except (DecodeError, ValueError) as error:
-                undecodable.append(park(record, "undecodable", error))
+                undecodable.append(Parked(park(record, "undecodable", error)))
         return list(found.values()), undecodable
 
     def _bounded(self, batch: Batch[M]) -> Iterable[Batch[M]]:
@@ -130,7 +135,7 @@ class Stream(Generic[M]):
         if batch:
             yield batch[start:]
 
-    async def _settle(self, batch: Batch[M], *, again: bool = False) -> list[Outgoing]:
+    async def _settle(self, batch: Batch[M], *, again: bool = False) -> list[Parked]:
         """Halve on a bug until its record is alone; return what has to be parked. again: a half of
         what asked too much of the database; only a record alone is then given more than one try."""
         if not batch:
@@ -141,7 +146,7 @@ class Stream(Generic[M]):
         except Exception as error:
             if len(batch) == 1:
                 logger.exception("a record is parked", extra={"stream": self.name})
-                return [park(batch[0][0], "handler failed", error)]
+                return [Parked(park(batch[0][0], "handler failed", error))]
             again = isinstance(error, AsksTooMuch)
             middle = len(batch) // 2
             halves = batch[:middle], batch[middle:]
@@ -149,11 +154,11 @@ class Stream(Generic[M]):
         await self._publish(entry)
         return parked
 
-    async def _decided(self, batch: Batch[M], *, tries: int) -> tuple[Entry, list[Outgoing]]:
+    async def _decided(self, batch: Batch[M], *, tries: int) -> tuple[Entry, list[Parked]]:
         """However long infrastructure is away. Raises what is the batch's own."""
         overloads = 0
 
-        async def attempt() -> tuple[Entry, list[Outgoing]]:
+        async def attempt() -> tuple[Entry, list[Parked]]:
             nonlocal overloads
             try:
                 return await self._decide(batch)
@@ -165,7 +170,7 @@ class Stream(Generic[M]):
 
         return await patiently(attempt, self._health)
 
-    async def _decide(self, batch: Batch[M]) -> tuple[Entry, list[Outgoing]]:
+    async def _decide(self, batch: Batch[M]) -> tuple[Entry, list[Parked]]:
         """One transaction: rows, and the events about them, commit together or not at all."""
         messages = [message for _, message in batch]
         began_ns = time.time_ns()
@@ -183,9 +188,9 @@ class Stream(Generic[M]):
 
     def _outgoing(
         self, batch: Batch[M], outcomes: Sequence[Outcome], began_ns: int
-    ) -> tuple[list[Outgoing], list[Outgoing]]:
+    ) -> tuple[list[Outgoing], list[Parked]]:
         events: list[Outgoing] = []
-        parked: list[Outgoing] = []
+        parked: list[Parked] = []
         dropped: Counter[str] = Counter()
         now = clock.now()
         for (record, _), outcome in zip(batch, outcomes, strict=True):
@@ -193,7 +198,7 @@ class Stream(Generic[M]):
                 trace = telemetry.told(self.name, traceparent_of(record), began_ns=began_ns)
                 events += [encode(event, now, trace) for event in outcome.events]
             elif isinstance(outcome, Park):
-                parked.append(park(record, outcome.reason))
+                parked.append(Parked(park(record, outcome.reason), outcome.alarming))
             elif isinstance(outcome, Drop):
                 dropped[outcome.reason] += 1
         for reason, count in dropped.items():

@@ -25,11 +25,13 @@ from kernel.kafka.topics import create_topics
 from kernel.kafka.whole import whole
 from kernel.settings import Settings
 from kernel.stream import M, Record, Stream
+from kernel.tasks import hold, side_by_side
 from kernel.topics import contract_of
 
 POLL_TIMEOUT_MS = 20  # FastStream waits twice this on an empty poll
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # partitions are kept while we wait for a database
 COMMIT_EVERY_S = 1.0
+PATIENCE_S = 5.0  # with a broker that does not answer, when there is no more to do
 HEARTBEAT_EVERY_S = 5.0
 UNREAD_LOOKS = 3  # heartbeats; a rebalance is over by then
 
@@ -68,6 +70,7 @@ class Kafka:
         self._readers: list[Reader] = []  # that are at work
         self._ended = asyncio.get_running_loop().create_future()  # their work
         self._followers: list[partial[Any]] = []
+        self._replays: list[asyncio.Event] = []  # set when what is followed is known
 
     @classmethod
     def of(
@@ -101,21 +104,24 @@ class Kafka:
         replayed = asyncio.Event()
         name = contract_of(event.DESCRIPTOR).topic.name
         self._followers.append(partial(self._follow, self.prefix + name, on_record, replayed))
+        self._replays.append(replayed)
         return replayed
 
     async def run(self) -> None:
         """Consume until cancelled, or until something fails that nobody can settle."""
         await patiently(self.create_topics, self.health)
         await patiently(self._emitter.start, self.health)
-        async with asyncio.TaskGroup() as group:
-            for follower in self._followers:
-                group.create_task(follower())
-            group.create_task(self._heartbeat())
-            group.create_task(self._commit_offsets())
-            group.create_task(self._consume())
+        followers = [follower() for follower in self._followers]
+        await side_by_side(
+            [*followers, self._heartbeat(), self._commit_offsets(), self._consume()],
+            heard_within_s=self._drain_s + 2 * PATIENCE_S,
+        )
 
     async def _consume(self) -> None:
-        """Until a reader fails. They are made anew when partitions stay unread."""
+        """Until a reader fails. They are made anew when partitions stay unread. Not before all that
+        is followed is known: a handler could not tell what is unknown yet from what is gone."""
+        for replayed in self._replays:
+            await replayed.wait()
         while True:
             await self._read()
 
@@ -169,7 +175,8 @@ class Kafka:
     async def _stop(self, broker: KafkaBroker) -> None:
         """Drain: what is being handled may still publish. A consumer that hangs is left behind."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(broker.stop(), self._drain_s + 5)
+            async with asyncio.timeout(self._drain_s + PATIENCE_S):
+                await hold(broker.stop())
 
     async def close(self) -> None:
         """After everything that publishes has ended."""

@@ -18,6 +18,7 @@ from kernel.errors import Unavailable
 from kernel.kafka.topics import RECORD_BYTES_MAX
 from kernel.kafka.whole import whole
 from kernel.pace import Pace
+from kernel.tasks import end
 
 BATCH_BYTES_MAX = 512 * 1024
 WINDOW_S = 0.08  # a request costs broker and readers as much as twenty records do
@@ -108,13 +109,13 @@ class Emitter:
         self._closed = True
         if self._producer is not None:
             self._retire(self._producer)
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_S)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=CLOSE_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while self._tasks:  # one that ends may wake another
+                    await asyncio.wait(self._tasks)
         self._fail_all(Unavailable("kafka"))
+        for late in list(self._tasks):
+            await end(late)
 
     def _retire(self, producer: AIOKafkaProducer) -> None:
         """Its sequence numbers are spoilt, and a new one is cheap. What it still has on its way to

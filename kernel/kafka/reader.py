@@ -17,6 +17,7 @@ from kernel.stream import Record, Stream
 from kernel.topics import contract_of
 
 BATCH_RECORDS_MAX = 500
+COMMIT_S = 5.0
 BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.lag.labels(self.stream.name).set(self._lag(self.consumer, offsets))
         try:
             if offsets:
-                await asyncio.wait_for(self.consumer.commit(offsets), 5)
+                async with asyncio.timeout(COMMIT_S):
+                    await self.consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             logger.warning("partitions moved during the batch; their new owner repeats it")
         except (KafkaError, TimeoutError) as error:

@@ -40,14 +40,12 @@ def create(settings: Settings) -> Service:
     kafka = Kafka.of(settings, health, client="shield", drain_s=settings.drain_s)
     tenants = Table(Tenant, kafka)
     content = open_store(settings.content_store_url)
-    handlers = Handlers(content, tenants, Secrets(settings.secret_keys), stream)
+    handlers = Handlers(
+        content, tenants, Secrets(settings.secret_keys), stream, settings.tenant_within_s
+    )
     consume(settings, kafka, handlers)
     server = serving(settings, ShieldApi(dry_runs, tenants))
     health.away.add(DIRECTORY)
-
-    async def replay() -> None:
-        await tenants.replayed.wait()
-        health.away.discard(DIRECTORY)
 
     async def close() -> None:
         await kafka.close()
@@ -59,7 +57,7 @@ def create(settings: Settings) -> Service:
         [
             kafka.run,
             server.run,
-            replay,
+            partial(replay, tenants, health),
             partial(patiently, stream.child.ready, health),
             partial(patiently, dry_runs.child.ready, health),
             partial(every, FIND_EVERY_S, partial(find, content), health),
@@ -70,6 +68,11 @@ def create(settings: Settings) -> Service:
         health_host=settings.health_host,
         health_port=settings.health_port,
     )
+
+
+async def replay(tenants: Table[Tenant], health: Health) -> None:
+    await tenants.replayed.wait()
+    health.away.discard(DIRECTORY)
 
 
 def consume(settings: Settings, kafka: Kafka, handlers: Handlers) -> None:

@@ -10,7 +10,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import Envelope, MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened, Reason, Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
-from kernel import metrics
+from kernel import clock, metrics
 from kernel.child import Raised
 from kernel.content import ContentStore, Found, Missing
 from kernel.crypto import SealBroken, Secrets, unseal
@@ -26,7 +26,10 @@ MESSAGES_PER_TURN = 16  # are unsealed before others get theirs
 WORDS = {number: name.removeprefix("VERDICT_").lower() for name, number in Verdict.items()}
 COUNTS = {number: metrics.screened.labels(word) for number, word in WORDS.items() if number}
 
-Opinion: TypeAlias = ScoreResponse | Raised | None
+UNKNOWN = Park("the record of its tenant has not come", alarming=False)
+NO_KEY = Park("the content key of its tenant cannot be opened")
+
+Opinion: TypeAlias = ScoreResponse | Raised | Park
 logger = logging.getLogger(__name__)
 
 
@@ -36,14 +39,14 @@ class Handlers:
     tenants: Table[Tenant]
     secrets: Secrets
     reader: Reader
+    tenant_within_s: float
 
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[Outcome]:
         """One read of the store; recipients of one email share its score."""
         envelopes = {event.envelope.content_ref: event.envelope for event in batch}
-        wanted = {each.tenant_id for each in envelopes.values()}
-        if not self.tenants.replayed.is_set() and not all(map(self.tenants.knows, wanted)):
-            raise Unavailable("the directory")  # what is unknown before its end is not gone
-        tenants = await self.tenants.fetch(wanted)
+        tenants = await self.tenants.fetch({each.tenant_id for each in envelopes.values()})
+        if any(map(self.is_early, envelopes.values())):
+            raise Unavailable("the directory")
         sealed = await self.content.get_many(list(envelopes))
         questions: dict[str, bytes] = {}
         opinions: dict[str, Opinion] = {}
@@ -60,11 +63,17 @@ class Handlers:
         opinions.update(zip(questions, answers, strict=True))
         return [self.tell(event, opinions[event.envelope.content_ref]) for event in batch]
 
+    def is_early(self, envelope: Envelope) -> bool:
+        """Whether the record of its tenant may be on its way still. One that does not come must not
+        hold up those behind it for ever: their messages are parked alone, and ingest's audit offers
+        them again."""
+        age_s = clock.now().timestamp() - envelope.accepted_at.ToMilliseconds() / 1000
+        return age_s < self.tenant_within_s and not self.tenants.knows(envelope.tenant_id)
+
     def opened(
         self, tenant: Tenant | None, envelope: Envelope, body: Found
-    ) -> bytes | ScoreResponse | None:
-        """A question to the reader, or what can be said without. None: without the tenant's key
-        nothing can.
+    ) -> bytes | ScoreResponse | Park:
+        """A question to the reader, or what can be said without.
 
         While the store is away everybody waits. What cannot be read although the store is there
         is held alone, and not blocked: only hold can be taken back. Held mail expires.
@@ -73,7 +82,7 @@ class Handlers:
         if tenant is None and self.tenants.was_deleted(envelope.tenant_id):
             return self.unread("tenant_deleted", Verdict.VERDICT_BLOCK)
         if tenant is None:
-            return None
+            return UNKNOWN
         if isinstance(body, Missing | Unavailable):
             return self.unread("content_missing", Verdict.VERDICT_HOLD)
         try:
@@ -82,7 +91,7 @@ class Handlers:
             return self.unread("content_unreadable", Verdict.VERDICT_HOLD)
         except BadSetting:
             logger.exception("shield.no_key", extra={"tenant_id": tenant.tenant_id})
-            return None
+            return NO_KEY
         thresholds = self.reader.book.thresholds
         return asked(content, of_tenant(tenant.hold_score, tenant.block_score, thresholds))
 
@@ -95,11 +104,11 @@ class Handlers:
         return unseal(key, body, f"{envelope.tenant_id}/{envelope.email_id}".encode())
 
     def tell(self, event: MessageAccepted, opinion: Opinion) -> Outcome:
-        """A message without a key is parked alone: ingest's audit offers it again, and where many
-        park the directory is at fault and the brake stops the service before harm is done. So is
-        one that the rules' code fails on: there the fault is ours."""
-        if opinion is None:
-            return Park("no content key: its tenant is not in the directory, or its key is sealed")
+        """A message whose key cannot be opened is parked alone: ingest's audit offers it again, and
+        where many park our secrets are at fault and the brake stops the service before harm is
+        done. So is one that the rules' code fails on: there the fault is ours."""
+        if isinstance(opinion, Park):
+            return opinion
         if isinstance(opinion, Raised):
             return Park(f"scoring failed: {opinion.error}")
         COUNTS[opinion.verdict].inc()

@@ -29,6 +29,11 @@ class Settings(Shared):
     block_score: float = Field(
         0.0, ge=0, description="from here a message fails; 0: as the rules say"
     )
+    tenant_within_s: float = Field(
+        60.0,
+        ge=0,
+        description="seconds after its acceptance that a message waits for its tenant's record",
+    )
     message_cpu_s: float = Field(
         2.0, gt=0, description="seconds of a processor to read one message; beyond, it is held"
     )

@@ -137,7 +137,11 @@ def post(bootstrap_servers: str, tmp_path: Path) -> Post:
 
 
 def within(seconds: float, story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(story, seconds))
+    async def timed() -> None:
+        async with asyncio.timeout(seconds):
+            await story
+
+    asyncio.run(timed())
 
 
 def test_accepted_mail_comes_out_screened_in_its_class(post: Post) -> None:

@@ -249,7 +249,8 @@ async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S
 
 def play(story: Coroutine[Any, Any, None]) -> None:
     async def whole() -> None:
-        await asyncio.wait_for(story, 180)
+        async with asyncio.timeout(180):
+            await story
         # gRPC's poller serves all loops of a process: let what is left for this one come first.
         await asyncio.sleep(0.1)
 

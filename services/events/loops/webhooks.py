@@ -144,7 +144,8 @@ class Webhooks:
                 del self._lines[one]
             if not claimed:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._rules.poll_s)
+                    async with asyncio.timeout(self._rules.poll_s):
+                        await self._woken.wait()
             self._woken.clear()
 
     async def drain(self) -> None:

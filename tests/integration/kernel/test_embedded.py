@@ -98,7 +98,8 @@ async def consume(bootstrap_servers: str) -> bytes:
         "kept", bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
     )
     async with reader:
-        record = await asyncio.wait_for(reader.getone(), 30)
+        async with asyncio.timeout(30):
+            record = await reader.getone()
         return bytes(record.value)
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from kernel import service
+from kernel import service, tasks
 from kernel.backoff import Health
 from kernel.errors import BadSetting, Overloaded
 from kernel.service import Loop, Service, bad_setting, every, run
@@ -22,7 +22,8 @@ def ended(*loops: Loop) -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.02, stop.set)
         one = Service("parcels", loops, tidied_up, Health())
-        await asyncio.wait_for(run([one], stop=stop), 5)
+        async with asyncio.timeout(5):
+            await run([one], stop=stop)
 
     asyncio.run(story())
 
@@ -34,7 +35,7 @@ async def hard_of_hearing() -> None:
 
 
 def test_a_loop_that_loses_its_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "HEARD_WITHIN_S", 0.02)
+    monkeypatch.setattr(tasks, "HEARD_WITHIN_S", 0.02)
 
     ended(hard_of_hearing)
 

@@ -133,6 +133,17 @@ def test_what_is_not_the_event_is_parked_unread(value: bytes | None) -> None:
     assert closer.batches == [["m1"]]
 
 
+def test_records_that_park_without_alarm_stop_nobody() -> None:
+    async def on_screened(batch: Sequence[MessageScreened], tx: Transaction) -> Sequence[Outcome]:
+        return [Park("no", alarming=False) for _ in batch]
+
+    brake = Brake(parked_share_max=0.2, window=10)
+
+    outbox = handle([record(n) for n in range(10)], on_screened, brake=brake)
+
+    assert len(outbox.on(TOPIC + ".parked")) == 10
+
+
 def test_when_many_records_park_the_service_stops_before_they_have() -> None:
     async def on_screened(batch: Sequence[MessageScreened], tx: Transaction) -> Sequence[Outcome]:
         return [Park("no") for _ in batch]

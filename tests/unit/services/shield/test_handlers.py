@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
@@ -10,6 +10,7 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope, MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel import clock
 from kernel.child import Answer, Child, Killed, Raised
 from kernel.content import Body, Found, Missing
 from kernel.crypto import Secrets, new_key, new_secret_key, seal
@@ -72,7 +73,7 @@ class Desk:
                 hold_score=hold_score,
             )
         )
-        self.handlers = Handlers(self.shelf, self.tenants, SECRETS, reader(child or AtHome()))
+        self.handlers = Handlers(self.shelf, self.tenants, SECRETS, reader(child or AtHome()), 60.0)
 
     def accept(self, number: int, content: Content | bytes, *, key: bytes = KEY) -> MessageAccepted:
         body = content if isinstance(content, bytes) else content.SerializeToString()
@@ -166,9 +167,24 @@ def test_mail_of_a_deleted_tenant_is_blocked() -> None:
     )
 
 
-def test_mail_of_a_tenant_that_nobody_knows_is_parked_for_the_audit_to_offer_again() -> None:
-    [outcome] = Desk().screen(accepted(1, tenant_id="t2"))
-    assert isinstance(outcome, Park)
+def from_nobody(number: int, *, age_s: float) -> MessageAccepted:
+    event = accepted(number, tenant_id="t2")
+    event.envelope.accepted_at.FromDatetime(clock.now() - timedelta(seconds=age_s))
+    return event
+
+
+def test_mail_waits_for_the_record_of_its_tenant_and_so_do_its_neighbours() -> None:
+    desk = Desk()
+    with pytest.raises(Unavailable):
+        desk.screen(desk.accept(1, letter(text="hello")), from_nobody(2, age_s=55))
+
+
+def test_mail_of_a_tenant_that_never_comes_is_parked_and_its_neighbour_passes() -> None:
+    desk = Desk()
+    first, second = desk.screen(desk.accept(1, letter(text="hello")), from_nobody(2, age_s=65))
+    assert screened(first).verdict == PASS
+    assert isinstance(second, Park)
+    assert not second.alarming  # the service goes on: it is not the one that is at fault
 
 
 def test_a_key_that_our_secrets_cannot_open_parks_the_message() -> None:
@@ -177,6 +193,7 @@ def test_a_key_that_our_secrets_cannot_open_parks_the_message() -> None:
     desk.tenants.put(Tenant(tenant_id="t1", version=2, content_key=stranger))
     [outcome] = desk.screen(desk.accept(1, letter(text="hello")))
     assert isinstance(outcome, Park)
+    assert outcome.alarming
 
 
 def test_a_tenants_own_threshold_decides() -> None:
@@ -184,18 +201,6 @@ def test_a_tenants_own_threshold_decides() -> None:
     event = desk.accept(1, letter(text="Please confirm your billing details."))
     [outcome] = desk.screen(event)
     assert screened(outcome).verdict == HOLD
-
-
-def test_mail_waits_while_the_directory_is_replayed_and_its_tenant_is_not_known_yet() -> None:
-    desk = Desk()
-    desk.tenants.replayed.clear()
-    event = desk.accept(1, Content())
-    stranger = MessageAccepted.FromString(event.SerializeToString())
-    stranger.envelope.tenant_id = "t2"
-
-    asyncio.run(desk.handlers.on_accepted([event]))
-    with pytest.raises(Unavailable):
-        asyncio.run(desk.handlers.on_accepted([event, stranger]))
 
 
 class Fails(AtHome):

@@ -1,0 +1,79 @@
+"""The loop on Kafka, without one."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel.backoff import Health
+from kernel.kafka import Kafka
+from kernel.kafka.emitter import Emitter
+from kernel.outcome import Drop, Outcome
+from kernel.stream import Stream
+from kernel.table import Table
+
+
+async def on_screened(batch: Sequence[MessageScreened]) -> Sequence[Outcome]:
+    return [Drop("unread") for _ in batch]
+
+
+async def send(_: Sequence[Outgoing]) -> None:
+    raise NotImplementedError
+
+
+def stream() -> "Stream[MessageScreened]":
+    return Stream(MessageScreened, name="s", handler=on_screened, health=Health(), send=send)
+
+
+class Slow:
+    """A broker that takes its time to replay, and is otherwise well."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.replay, self.reads, self.looks = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
+        monkeypatch.setattr("kernel.kafka.HEARTBEAT_EVERY_S", 0)
+        monkeypatch.setattr(Kafka, "create_topics", self.nothing)
+        monkeypatch.setattr(Kafka, "_follow", self.follow)
+        monkeypatch.setattr(Kafka, "_read", self.read)
+        monkeypatch.setattr(Emitter, "start", self.nothing)
+        monkeypatch.setattr(Emitter, "cluster", self.look)
+
+    async def nothing(self) -> None:
+        await asyncio.sleep(0)
+
+    async def follow(self, *args: object) -> None:
+        replayed = args[-1]
+        assert isinstance(replayed, asyncio.Event)
+        await self.replay.wait()
+        replayed.set()
+
+    async def read(self) -> None:
+        self.reads.set()
+        await asyncio.Event().wait()
+
+    async def look(self) -> None:
+        self.looks.release()
+
+
+def test_no_stream_starts_before_the_tables_are_replayed_and_the_broker_is_watched_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        slow = Slow(monkeypatch)
+        kafka = Kafka("nowhere:1", Health())
+        Table(Tenant, kafka)
+        kafka.consume(stream(), group="g")
+        running = asyncio.create_task(kafka.run())
+        for _ in range(20):
+            await slow.looks.acquire()
+        assert not slow.reads.is_set()
+
+        slow.replay.set()
+        await slow.reads.wait()
+
+        running.cancel()
+        await asyncio.wait([running])
+
+    asyncio.run(story())

@@ -18,7 +18,7 @@ from kernel.outcome import Drop, Emit, Outcome
 from services.events.domain.calls import Accepts, Call, call_of
 from services.events.domain.catalogue import type_of
 from services.events.domain.endpoint import Endpoint, wants
-from services.events.domain.facts import Fact, Kind, Rank, fact_of, is_scheduled
+from services.events.domain.facts import Fact, Kind, Rank, fact_of, is_scheduled, is_test
 from services.events.domain.state import Entry, State, begin, record
 from services.events.store import emails, log
 from services.events.store.days import LogDays
@@ -96,7 +96,7 @@ class Handlers:
             accepted = self.accepts.of(entry.fact)
             complete = accepted is not None or not entry.fact.email_id
             for endpoint in by_tenant[entry.fact.tenant_id]:
-                if not wants(endpoint.event_types, name) or endpoint.id == entry.fact.subject_id:
+                if not is_for(endpoint, entry.fact, name):
                     continue
                 claim = token if complete and rooms[endpoint.id] > 0 else None
                 tasks.append(task_of(entry.fact, endpoint.id, name=name, at=position, token=claim))
@@ -106,6 +106,13 @@ class Handlers:
                         call_of(entry, accepted, endpoint=endpoint, token=token, position=position)
                     )
         return tasks, calls
+
+
+def is_for(endpoint: Endpoint, fact: Fact, name: str) -> bool:
+    """Whether an endpoint is told of a fact; one of test mail never of live mail."""
+    if endpoint.id == fact.subject_id or (endpoint.test and not is_test(fact)):
+        return False
+    return wants(endpoint.event_types, name)
 
 
 def task_of(fact: Fact, endpoint_id: str, *, name: str, at: str, token: str | None) -> NewTask:
@@ -210,6 +217,7 @@ def emails_of(facts: Iterable[Fact], ranks: Mapping[str, int]) -> dict[str, Emai
                 rank,
                 sent=rank >= Rank.SENT,
                 tags=tags_of(fact.event),
+                test=fact.event.envelope.test,
             )
     return found
 

@@ -331,7 +331,7 @@ def test_a_tenant_makes_and_ends_keys_of_its_own(house: House) -> None:
             assert (await house.ask("POST", "/v1/emails", email(), key=token)).status == 202
             assert (await house.ask("GET", "/v1/api-keys", key=token)).status == 401
             listed = await house.ask("GET", "/v1/api-keys")
-            assert [one["name"] for one in listed.json["data"]] == ["", "shop"]
+            assert [one["name"] for one in listed.json["data"]] == ["shop", ""]
             assert token not in listed.raw.decode()
             live = await house.ask("POST", "/v1/api-keys", {"name": "live", "test": False})
             assert (live.status, live.json["name"]) == (403, "restricted_api_key")

@@ -34,6 +34,7 @@ class ListEmailsRequest(_message.Message):
     DOMAIN_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
@@ -45,6 +46,8 @@ class ListEmailsRequest(_message.Message):
     """name, or name:value"""
     domain: _builtins.str
     """of the recipient"""
+    test_only: _builtins.bool
+    """what is live is not there: who asks has a test key"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -62,10 +65,11 @@ class ListEmailsRequest(_message.Message):
         domain: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
+        test_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "domain", b"domain", "limit", b"limit", "since", b"since", "status", b"status", "tag", b"tag", "tenant_id", b"tenant_id", "to", b"to", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "domain", b"domain", "limit", b"limit", "since", b"since", "status", b"status", "tag", b"tag", "tenant_id", b"tenant_id", "test_only", b"test_only", "to", b"to", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,8 +350,11 @@ class CreateWebhookRequest(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     url: _builtins.str
+    test: _builtins.bool
+    """it is told of test mail alone"""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -356,10 +363,11 @@ class CreateWebhookRequest(_message.Message):
         tenant_id: _builtins.str = ...,
         url: _builtins.str = ...,
         event_types: _abc.Iterable[_builtins.str] | None = ...,
+        test: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_types", b"event_types", "tenant_id", b"tenant_id", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_types", b"event_types", "tenant_id", b"tenant_id", "test", b"test", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -393,10 +401,13 @@ class ListWebhooksRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
     before: _builtins.str
+    test_only: _builtins.bool
+    """what is live is not there: who asks has a test key"""
     def __init__(
         self,
         *,
@@ -404,10 +415,11 @@ class ListWebhooksRequest(_message.Message):
         limit: _builtins.int = ...,
         after: _builtins.str = ...,
         before: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "limit", b"limit", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "limit", b"limit", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -442,17 +454,21 @@ class GetWebhookRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     id: _builtins.str
+    test_only: _builtins.bool
+    """what is live is not there: who asks has a test key"""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         id: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -484,17 +500,21 @@ class DeleteWebhookRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     id: _builtins.str
+    test_only: _builtins.bool
+    """what is live is not there: who asks has a test key"""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         id: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,17 +545,21 @@ class TestWebhookRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     id: _builtins.str
+    test_only: _builtins.bool
+    """what is live is not there: who asks has a test key"""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         id: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -568,10 +592,13 @@ class ListWebhookDeliveriesRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    TEST_ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
+    test_only: _builtins.bool
+    """what is live is not there: who asks has a test key"""
     def __init__(
         self,
         *,
@@ -579,10 +606,11 @@ class ListWebhookDeliveriesRequest(_message.Message):
         id: _builtins.str = ...,
         limit: _builtins.int = ...,
         after: _builtins.str = ...,
+        test_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "id", b"id", "limit", b"limit", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "id", b"id", "limit", b"limit", "tenant_id", b"tenant_id", "test_only", b"test_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -163,6 +163,7 @@ class MessageDelayed(_message.Message):
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     tenant_id: _builtins.str
@@ -170,6 +171,7 @@ class MessageDelayed(_message.Message):
     recipient: _builtins.str
     tries: _builtins.int
     ambiguous: _builtins.bool
+    test: _builtins.bool
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -186,10 +188,11 @@ class MessageDelayed(_message.Message):
         next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
         reply: _events_pb2_1.Reply | None = ...,
         ambiguous: _builtins.bool = ...,
+        test: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_at", b"next_attempt_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "email_id", b"email_id", "message_id", b"message_id", "next_attempt_at", b"next_attempt_at", "recipient", b"recipient", "reply", b"reply", "tenant_id", b"tenant_id", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "email_id", b"email_id", "message_id", b"message_id", "next_attempt_at", b"next_attempt_at", "recipient", b"recipient", "reply", b"reply", "tenant_id", b"tenant_id", "test", b"test", "tries", b"tries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -92,6 +92,7 @@ def filters(request: ListEmailsRequest) -> lists.Wanted:
         to=words(request.to, "to").lower(),
         tag=words(request.tag, "tag"),
         domain=words(request.domain, "domain").lower(),
+        test_only=request.test_only,
         since=moment(request, "since"),
         until=moment(request, "until"),
     )

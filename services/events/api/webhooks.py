@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -82,6 +83,7 @@ class WebhooksApi:
             request.url,
             self.webhooks.secrets.encrypt(secret),
             list(dict.fromkeys(request.event_types)),
+            test=request.test,
         )
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             row = await webhooks.insert(tx, endpoint, limit=ENDPOINTS_MAX)
@@ -96,7 +98,10 @@ class WebhooksApi:
         tenant_id, size = tenant(request), limit(request)
         after, before = cursor(request.after, "after"), cursor(request.before, "before")
         async with self.api.transaction(tenant_id=tenant_id) as tx:
-            rows = await webhooks.page(tx, tenant_id, after=after, before=before, limit=size + 1)
+            rows = await webhooks.page(
+                tx, tenant_id, after=after, before=before, limit=size + 1,
+                test_only=request.test_only,
+            )  # fmt: skip
         page = rows[-size:] if before else rows[:size]
         return ListWebhooksResponse(
             webhooks=[shown(row) for row in page], has_more=len(rows) > size
@@ -104,7 +109,7 @@ class WebhooksApi:
 
     @answering
     async def GetWebhook(self, request: GetWebhookRequest, _: Context) -> GetWebhookResponse:  # noqa: N802
-        row = await self._one(tenant(request), request.id)
+        row = await self._one(request)
         secret = secret_text(self.webhooks.secrets.decrypt(row[-1]))
         return GetWebhookResponse(webhook=shown(row[:-1], secret=secret))
 
@@ -112,7 +117,8 @@ class WebhooksApi:
     async def DeleteWebhook(  # noqa: N802
         self, request: DeleteWebhookRequest, _: Context
     ) -> DeleteWebhookResponse:
-        tenant_id, endpoint_id = tenant(request), identifier(request.id, "webhook")
+        endpoint_id = (await self._one(request))[0]
+        tenant_id = tenant(request)
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             if not await webhooks.remove(tx, tenant_id, endpoint_id=endpoint_id):
                 raise not_found("webhook")
@@ -122,7 +128,7 @@ class WebhooksApi:
     async def TestWebhook(self, request: TestWebhookRequest, _: Context) -> TestWebhookResponse:  # noqa: N802
         """Send a webhook.test, whatever the endpoint's filter says."""
         tenant_id, endpoint_id = tenant(request), identifier(request.id, "webhook")
-        row = await self._one(tenant_id, endpoint_id)
+        row = await self._one(request)
         if not row[3]:
             raise Wrong("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
         event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=tenant_id, reason="test")
@@ -142,7 +148,7 @@ class WebhooksApi:
     ) -> ListWebhookDeliveriesResponse:
         """Newest first."""
         tenant_id, size = tenant(request), limit(request)
-        row = await self._one(tenant_id, request.id)
+        row = await self._one(request)
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             rows = await tasks.page(
                 tx, row[0], after=cursor(request.after, "after"), limit=size + 1
@@ -151,10 +157,12 @@ class WebhooksApi:
             deliveries=[delivery(one) for one in rows[:size]], has_more=len(rows) > size
         )
 
-    async def _one(self, tenant_id: str, endpoint_id: str) -> Row:
-        endpoint_id = identifier(endpoint_id, "webhook")
+    async def _one(self, request: Any) -> Row:  # noqa: ANN401 - any that names one
+        tenant_id, endpoint_id = tenant(request), identifier(request.id, "webhook")
         async with self.api.transaction(tenant_id=tenant_id) as tx:
-            row = await webhooks.get(tx, tenant_id, endpoint_id=endpoint_id)
+            row = await webhooks.get(
+                tx, tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
+            )
         if row is None:
             raise not_found("webhook")
         return row

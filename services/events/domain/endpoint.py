@@ -13,7 +13,7 @@ URL_MAX = 2048
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """secret: encrypted. failures: tries since the last success."""
+    """secret: encrypted. failures: tries since the last success. test: told of test mail alone."""
 
     id: str
     tenant_id: str
@@ -21,6 +21,7 @@ class Endpoint:
     secret: bytes
     event_types: Sequence[str] = ()
     failures: int = 0
+    test: bool = False
 
 
 def wants(event_types: Collection[str], name: str) -> bool:

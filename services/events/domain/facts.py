@@ -154,6 +154,12 @@ def of_endpoint(event: WebhookDisabled, kind: Kind, identifier: str) -> Fact:
     )
 
 
+def is_test(fact: Fact) -> bool:
+    """Of test mail."""
+    who = fact.event.envelope if fact.kind in ENVELOPED else fact.event  # type: ignore[attr-defined]
+    return bool(getattr(who, "test", False))
+
+
 def decode(kind: int, payload: bytes) -> Message:
     """The event of a row."""
     return TYPES[Kind(kind)].FromString(payload)

@@ -18,6 +18,7 @@ class Email:
     rank: int
     sent: bool
     tags: Sequence[str]
+    test: bool
 
 
 async def tag(tx: Transaction, emails: Collection[Email]) -> None:

@@ -25,6 +25,7 @@ class Wanted:
     to: str = ""
     tag: str = ""
     domain: str = ""
+    test_only: bool = False
     since: datetime | None = None
     until: datetime | None = None
 
@@ -80,15 +81,16 @@ def _walk(wanted: Wanted) -> tuple[str, str]:
     """The table to go along, and the conditions on its rows."""
     asked = [name for name in WALKS if getattr(wanted, name)]
     ranked = " AND {}.rank = %(rank)s" if wanted.rank is not None else ""
+    ranked += " AND {}.test" if wanted.test_only else ""
     if not asked:
-        return "events.emails", ranked.format("walk")
+        return "events.emails", ranked.replace("{}", "walk")
     source, condition = WALKS[asked[0]]
     looked_up = [
         f" AND EXISTS (SELECT FROM {table} AS other WHERE other.tenant_id = e.tenant_id"
         f" AND other.email_id = e.email_id AND other.{one})"
         for table, one in (WALKS[name] for name in asked[1:])
     ]
-    return source, "".join([f" AND walk.{condition}", *looked_up, ranked.format("e")])
+    return source, "".join([f" AND walk.{condition}", *looked_up, ranked.replace("{}", "e")])
 
 
 async def accepts(tx: Transaction, message_ids: Iterable[str]) -> dict[str, MessageAccepted]:

@@ -25,8 +25,9 @@ from services.events.store.tasks import NewTask
 # that the log can be asked afterwards what it knows.
 OPEN = """
     WITH email AS (
-        INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent)
-        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::bool[])
+        INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test)
+        SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::bool[],
+            %s::bool[])
         ON CONFLICT DO NOTHING RETURNING email_id
     ), state AS (
         INSERT INTO events.state AS held (subject_id, tenant_id, email_id, recipient, domain,
@@ -42,7 +43,7 @@ OPEN = """
     )
     SELECT ARRAY(SELECT email_id::text FROM email), ARRAY(SELECT subject_id::text FROM state),
         (SELECT json_agg(json_build_array(id, tenant_id, url, convert_from(secret, 'UTF8'),
-            event_types, failures))
+            event_types, failures, test))
          FROM events.webhooks
          WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL AND enabled)
 """
@@ -136,6 +137,7 @@ async def begin(
             [e.message_id for e in begun],
             [int(e.rank) for e in begun],
             [e.sent for e in begun],
+            [e.test for e in begun],
             [s.subject_id for s in ordered],
             [s.tenant_id for s in ordered],
             [s.email_id for s in ordered],

@@ -50,8 +50,8 @@ async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[st
 async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | None:
     """The row as it is shown; None when the tenant has so many already."""
     rows = await tx.rows(
-        "INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)"  # noqa: S608
-        " SELECT %s, %s, %s, %s::text[], %s WHERE (SELECT count(*) FROM events.webhooks"
+        "INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret, test)"  # noqa: S608
+        " SELECT %s, %s, %s, %s::text[], %s, %s WHERE (SELECT count(*) FROM events.webhooks"
         f" WHERE tenant_id = %s AND deleted_at IS NULL) < %s RETURNING {SHOWN}",
         (
             endpoint.id,
@@ -59,6 +59,7 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
             endpoint.url,
             list(endpoint.event_types),
             endpoint.secret,
+            endpoint.test,
             endpoint.tenant_id,
             limit,
         ),
@@ -66,30 +67,32 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
     return rows[0] if rows else None
 
 
-async def get(tx: Transaction, tenant_id: str, *, endpoint_id: str) -> Row | None:
-    """As it is shown, and its encrypted secret."""
+async def get(tx: Transaction, tenant_id: str, *, endpoint_id: str, test_only: bool) -> Row | None:
+    """As it is shown, and its encrypted secret. test_only: None where it is for live mail."""
     rows = await tx.rows(
         f"SELECT {SHOWN}, secret FROM events.webhooks"  # noqa: S608
-        " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL",
-        (tenant_id, endpoint_id),
+        " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL AND test >= %s",
+        (tenant_id, endpoint_id, test_only),
     )
     return rows[0] if rows else None
 
 
 async def page(
-    tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int
+    tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int, test_only: bool
 ) -> list[Row]:
-    """Newest first; after: older than that id, before: newer, the nearest ones."""
+    """Newest first; after: older than that id, before: newer, the nearest ones. test_only: without
+    those for live mail."""
     order = "ASC" if before else "DESC"
     rows = await tx.rows(
         f"SELECT {SHOWN} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608
-        " AND deleted_at IS NULL AND id < %(after)s AND id > %(before)s"
+        " AND deleted_at IS NULL AND test >= %(test_only)s AND id < %(after)s AND id > %(before)s"
         f" ORDER BY webhooks.id {order} LIMIT %(limit)s",
         {
             "tenant": tenant_id,
             "after": after or ids.MAX,
             "before": before or ids.NIL,
             "limit": limit,
+            "test_only": test_only,
         },
     )
     return rows[::-1] if before else rows

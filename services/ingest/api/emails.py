@@ -76,13 +76,13 @@ class Emails:
         self._lifetime = lifetime
 
     async def find(self, caller: Caller, email_id: str) -> KeptEmail:
-        """Raises Problem: 404 also for another tenant's."""
+        """Raises Problem: 404 also for another tenant's, and for live mail by a test key."""
         identifier = known_id(email_id, "the email")
         try:
             found = await self._store.find(caller.tenant_id, identifier)
         except Unavailable as error:
             raise unavailable(f"{error} is away") from error
-        if found is None:
+        if found is None or (caller.test and not found.first.envelope.test):
             raise not_found("the email")
         return found
 
@@ -173,7 +173,7 @@ class Emails:
         """filters: those of events' ListEmailsRequest."""
         events = self._others.events
         request = ListEmailsRequest(
-            tenant_id=caller.tenant_id,
+            tenant_id=caller.tenant_id, test_only=caller.test,
             limit=page.limit, after=page.after, before=page.before, **filters,
         )  # fmt: skip
         answer = await events.ask(events.stub.ListEmails, request)

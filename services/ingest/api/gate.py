@@ -26,8 +26,14 @@ class Caller(NamedTuple):
 
     @property
     def test(self) -> bool:
-        """The mode of the key: test mail and live mail do not see one another."""
+        """Of a test key: what is live is not there for it."""
         return self.key.test
+
+    def check_live(self, what: str) -> None:
+        """Raises Problem where a test key asks for what only live mail has."""
+        if self.test:
+            detail = f"{what} belong to live mail: use a live key"
+            raise Problem(403, "restricted_api_key", detail=detail)
 
 
 class Gate:

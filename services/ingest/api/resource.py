@@ -1,6 +1,6 @@
 """What every resource needs: who calls, the body in its shape, the answer as JSON."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -83,6 +83,21 @@ def page(limit: Limit = 20, after: Cursor = "", before: Cursor = "") -> Page:
         detail = "give after or before, not both"
         raise Problem(422, "validation_error", detail=detail)
     return Page(limit, after, before)
+
+
+def onward(limit: Limit = 20, after: Cursor = "") -> Page:
+    """For lists that are read in one direction alone."""
+    return Page(limit, after, "")
+
+
+def part(found: Sequence[T], which: Page, *, id_of: Callable[[T], str]) -> tuple[Sequence[T], bool]:
+    """A page of a list that is held whole, and whether there is more in its direction."""
+    ordered = sorted(found, key=id_of, reverse=True)
+    if which.before:
+        newer = [one for one in ordered if id_of(one) > which.before]
+        return newer[-which.limit :], len(newer) > which.limit
+    older = [one for one in ordered if not which.after or id_of(one) < which.after]
+    return older[: which.limit], len(older) > which.limit
 
 
 async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:

@@ -15,7 +15,7 @@ from mail.headers import HeaderError
 from services.ingest.domain.attachments import files
 from services.ingest.domain.email import Addresses, Email
 from services.ingest.domain.problem import Fault, invalid
-from services.ingest.domain.reserved import Allowed, is_reserved, within
+from services.ingest.domain.reserved import Allowed, is_reserved, is_sandbox, within
 from services.ingest.domain.schedule import BadTime, when
 
 RECIPIENTS_MAX = 50  # of each field
@@ -154,6 +154,9 @@ def _reserved(named: Mapping[str, list[Mailbox]], allowed: Allowed) -> Iterator[
             if is_reserved(box.domain) and not within(box.domain, allowed):
                 detail = f"{name}: {box.domain} is a reserved domain, no mail can reach it"
                 yield Fault(f"#/{name}", "reserved_domain", detail)
+            elif is_sandbox(box.domain):
+                detail = f"{name}: {box.domain} takes test mail only: use a test key"
+                yield Fault(f"#/{name}", "sandbox_domain", detail)
 
 
 def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:

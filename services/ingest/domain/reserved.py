@@ -8,6 +8,7 @@ Allowed: TypeAlias = Set[str]
 _TOP = frozenset(
     ("test", "example", "invalid", "localhost", "local", "onion", "alt", "internal", "lan")
 )
+SANDBOX_DOMAIN = "obm-sandbox.net"
 _NAMES = ("example.com", "example.net", "example.org", "home.arpa")
 
 
@@ -18,6 +19,11 @@ def is_reserved(domain: str) -> bool:
     return domain.endswith(_NAMES) and any(
         domain == name or domain.endswith(f".{name}") for name in _NAMES
     )
+
+
+def is_sandbox(domain: str) -> bool:
+    """Whether only test mail may go there."""
+    return domain == SANDBOX_DOMAIN or domain.endswith(f".{SANDBOX_DOMAIN}")
 
 
 def within(domain: str, allowed: Allowed) -> bool:

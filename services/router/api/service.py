@@ -114,7 +114,11 @@ class RouterService(RouterServiceServicer):
             limit = page(request.limit)
             async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
                 found = await requests.lanes_of(
-                    tx, request.tenant_id, after=words(request.after, "after"), limit=limit + 1
+                    tx,
+                    request.tenant_id,
+                    after=words(request.after, "after"),
+                    limit=limit + 1,
+                    test_only=request.test_only,
                 )
             return pb.ListLanesResponse(
                 lanes=[answering.lane(row) for row in found[:limit]], has_more=len(found) > limit

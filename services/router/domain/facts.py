@@ -85,6 +85,7 @@ def delayed(
         next_attempt_at=timestamp(next_s),
         reply=event.reply if event.HasField("reply") else None,
         ambiguous=ambiguous,
+        test=event.test,
     )
 
 

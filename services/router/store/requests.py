@@ -7,7 +7,7 @@ from typing import NamedTuple
 from kernel.database import Transaction
 from services.router.domain.arrival import Arrival
 from services.router.domain.facts import Final
-from services.router.domain.message import CELL, Lane, Open, State
+from services.router.domain.message import CELL, SANDBOX, Lane, Open, State
 from services.router.store.lanes import Work, give_work
 
 STATES = """
@@ -69,7 +69,8 @@ SELECT l.lane, l.site, coalesce(extract(epoch FROM coalesce(l.next_at, l.release
     l.binding, (SELECT count(*) FROM (
         SELECT 1 FROM router.messages AS m
         WHERE m.lane = l.lane AND m.state = 'waiting' LIMIT 10000) AS counted)
-FROM router.lanes AS l WHERE l.tenant_id = %s AND l.lane > %s ORDER BY l.lane LIMIT %s
+FROM router.lanes AS l
+WHERE l.tenant_id = %s AND l.lane > %s AND (l.site = %s OR NOT %s) ORDER BY l.lane LIMIT %s
 """
 
 AUDIT = """
@@ -154,8 +155,11 @@ def columns(arrivals: Sequence[Arrival]) -> dict[str, object]:
     }
 
 
-async def lanes_of(tx: Transaction, tenant_id: str, *, after: str, limit: int) -> list[LaneSeen]:
-    return [LaneSeen._make(row) for row in await tx.rows(LANES, (tenant_id, after, limit))]
+async def lanes_of(
+    tx: Transaction, tenant_id: str, *, after: str, limit: int, test_only: bool
+) -> list[LaneSeen]:
+    rows = await tx.rows(LANES, (tenant_id, after, SANDBOX, test_only, limit))
+    return [LaneSeen._make(row) for row in rows]
 
 
 async def audit(tx: Transaction, ids: Sequence[str]) -> dict[str, Audited]:

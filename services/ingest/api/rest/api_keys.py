@@ -1,23 +1,24 @@
 """/v1/api-keys: the keys of the caller's tenant. A key is shown once, when it is made."""
 
-from datetime import UTC, datetime
 from ipaddress import ip_network
+from operator import attrgetter
 from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi import Request as Incoming
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Meta
 
 from contracts.ingest.v1.directory_pb2 import ApiKey
-from kernel import auth
+from kernel import auth, clock, times
 from kernel.ids import time_of, uuid7_text
 from services.ingest.api.gate import Caller
 from services.ingest.api.resource import (
     PROBLEMS,
     Admission,
+    Page,
     asked,
     body,
     deleted,
@@ -25,6 +26,8 @@ from services.ingest.api.resource import (
     known_id,
     listed,
     moment,
+    page,
+    part,
     said,
     shape,
 )
@@ -34,16 +37,18 @@ from services.ingest.store.directory import DirectoryStore
 
 
 class NewKey(Strict):
-    """test: absent, of the mode of the key that makes it."""
+    """test: absent, of the mode of the key that makes it. expires_at, cidrs: absent, as those of
+    the key that makes it; never wider."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     permission: Literal["full_access", "sending_access"] = "full_access"
     domain_id: str | None = None
     cidrs: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
-    expires_at: datetime | None = None
+    expires_at: str | None = None
     test: bool | None = None
 
 
+LIFE_MAX_S = 100 * 365 * 86_400
 decode = msgspec.json.Decoder(NewKey).decode
 
 
@@ -59,17 +64,19 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
         return said({**shown(key), "token": secret}, 201)
 
     @router.get("", summary="List the keys of this key's tenant")
-    async def list_keys(incoming: Incoming) -> Response:
+    async def list_keys(incoming: Incoming, *, which: Annotated[Page, Depends(page)]) -> Response:
+        """Newest first; for a test key those of test."""
         caller = await admission.caller(incoming)
-        found = await asked(directory.of_tenant(ApiKey, caller.tenant_id))
-        return listed(map(shown, found), has_more=False)
+        found = await _seen(directory, caller)
+        some, has_more = part(found, which, id_of=attrgetter("key_id"))
+        return listed(map(shown, some), has_more=has_more)
 
     @router.delete("/{key_id}", summary="Delete a key")
     async def delete(incoming: Incoming, key_id: str) -> Response:
         """It stops working within a second."""
         caller = await admission.caller(incoming)
         identifier = known_id(key_id, "the API key")
-        for key in await asked(directory.of_tenant(ApiKey, caller.tenant_id)):
+        for key in await _seen(directory, caller):
             if key.key_id == identifier:
                 key.deleted = True
                 await asked(directory.save(key))
@@ -77,6 +84,12 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
         raise not_found("the API key")
 
     return router
+
+
+async def _seen(directory: DirectoryStore, caller: Caller) -> list[ApiKey]:
+    """By a test key no live one. Raises Problem."""
+    found = await asked(directory.of_tenant(ApiKey, caller.tenant_id))
+    return [key for key in found if key.test or not caller.test]
 
 
 async def _new(directory: DirectoryStore, caller: Caller, new: NewKey) -> tuple[str, ApiKey]:
@@ -96,9 +109,10 @@ async def _new(directory: DirectoryStore, caller: Caller, new: NewKey) -> tuple[
         test=test,
         scopes=[new.permission],
         domain_id=new.domain_id or "",
-        cidrs=_networks(new.cidrs),
-        expires_at=_end(new.expires_at),
+        cidrs=_networks(new.cidrs) or caller.key.cidrs,
+        expires_at=_end(new.expires_at, caller.key),
     )
+    _check_networks(caller.key, key)
     return secret, key
 
 
@@ -121,11 +135,31 @@ def _networks(cidrs: list[str]) -> list[str]:
         raise invalid([Fault("#/cidrs", "invalid", f"cidrs: {error}")]) from None
 
 
-def _end(moment_of_end: datetime | None) -> Timestamp | None:
-    if moment_of_end is None:
-        return None
-    aware = moment_of_end if moment_of_end.tzinfo else moment_of_end.replace(tzinfo=UTC)
-    return Timestamp(seconds=int(aware.timestamp()))
+def _check_networks(maker: ApiKey, made: ApiKey) -> None:
+    """Raises Problem when a key of some networks makes one of others."""
+    own = [ip_network(cidr) for cidr in maker.cidrs]
+    for cidr in own and map(ip_network, made.cidrs):
+        if not any(cidr.version == one.version and cidr.subnet_of(one) for one in own):  # type: ignore[arg-type]
+            detail = f"a key that is bound to networks makes keys within those only: not {cidr}"
+            raise Problem(403, "restricted_api_key", detail=detail)
+
+
+def _end(text: str | None, maker: ApiKey) -> Timestamp | None:
+    """Not after the end of the key that makes it, which is the default. Raises Problem."""
+    own = maker.expires_at if maker.HasField("expires_at") else None
+    if text is None:
+        return own
+    try:
+        seconds = int(times.read(text).timestamp())
+    except ValueError as error:
+        raise invalid([Fault("#/expires_at", "invalid_time", f"expires_at: {error}")]) from None
+    if not 0 < seconds - clock.now().timestamp() <= LIFE_MAX_S:
+        detail = "expires_at is not within the next 100 years"
+        raise invalid([Fault("#/expires_at", "invalid_time", detail)])
+    if own and seconds > own.seconds:
+        detail = f"a key that expires makes none that lasts longer: expires_at after {moment(own)}"
+        raise Problem(403, "restricted_api_key", detail=detail)
+    return Timestamp(seconds=seconds)
 
 
 def shown(key: ApiKey) -> dict[str, object]:

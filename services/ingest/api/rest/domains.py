@@ -1,13 +1,26 @@
 """/v1/domains: what a tenant may send from."""
 
+from operator import attrgetter
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi import Request as Incoming
 
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.ids import time_of
-from services.ingest.api.resource import PROBLEMS, Admission, asked, iso, known_id, listed, said
+from services.ingest.api.resource import (
+    PROBLEMS,
+    Admission,
+    Page,
+    asked,
+    iso,
+    known_id,
+    listed,
+    page,
+    part,
+    said,
+)
 from services.ingest.domain.problem import not_found
 from services.ingest.store.directory import DirectoryStore
 
@@ -16,11 +29,15 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
     router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEMS)
 
     @router.get("", summary="List the domains that this key's tenant may send from")
-    async def list_domains(incoming: Incoming) -> Response:
+    async def list_domains(
+        incoming: Incoming, *, which: Annotated[Page, Depends(page)]
+    ) -> Response:
+        """Newest first."""
         caller = await admission.caller(incoming)
         account_id = caller.tenant.account_id
         found = await asked(directory.domains(caller.tenant_id, account_id))
-        return listed(map(shown, found), has_more=False)
+        some, has_more = part(found, which, id_of=attrgetter("domain_id"))
+        return listed(map(shown, some), has_more=has_more)
 
     @router.get("/{domain_id}", summary="One domain")
     async def get(incoming: Incoming, domain_id: str) -> Response:

@@ -14,6 +14,7 @@ from services.ingest.api.resource import (
     Page,
     body,
     listed,
+    onward,
     page,
     request_of,
     said,
@@ -89,7 +90,7 @@ def _add_reading(router: APIRouter, admission: Admission, emails: Emails) -> Non
 
     @router.get("/{email_id}/events", summary="Its timeline, with the receivers' replies")
     async def list_events(
-        incoming: Incoming, email_id: str, *, which: Annotated[Page, Depends(page)]
+        incoming: Incoming, email_id: str, *, which: Annotated[Page, Depends(onward)]
     ) -> Response:
         caller = await admission.caller(incoming)
         found, has_more = await emails.events(caller, email_id, which)

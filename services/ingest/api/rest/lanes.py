@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Response
 from fastapi import Request as Incoming
 
 from contracts.router.v1.router_service_pb2 import Lane, ListLanesRequest
-from services.ingest.api.resource import PROBLEMS, Admission, Page, listed, moment, page
+from services.ingest.api.resource import PROBLEMS, Admission, Page, listed, moment, onward
 from services.ingest.clients import Others
 
 
@@ -15,9 +15,16 @@ def routes(admission: Admission, others: Others) -> APIRouter:
     asked = others.router
 
     @router.get("", summary="List lanes with their binding constraint")
-    async def list_lanes(incoming: Incoming, *, which: Annotated[Page, Depends(page)]) -> Response:
+    async def list_lanes(
+        incoming: Incoming, *, which: Annotated[Page, Depends(onward)]
+    ) -> Response:
         caller = await admission.caller(incoming)
-        request = ListLanesRequest(tenant_id=caller.tenant_id, limit=which.limit, after=which.after)
+        request = ListLanesRequest(
+            tenant_id=caller.tenant_id,
+            limit=which.limit,
+            after=which.after,
+            test_only=caller.test,
+        )
         answer = await asked.ask(asked.stub.ListLanes, request)
         return listed(map(shown, answer.lanes), has_more=answer.has_more)
 

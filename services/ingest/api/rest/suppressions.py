@@ -110,7 +110,7 @@ def _add_one(router: APIRouter, admission: Admission, suppressions: Suppressions
     )
     async def add(incoming: Incoming) -> Response:
         """An address that is suppressed already is no error."""
-        caller = await admission.caller(incoming)
+        caller = await live(admission, incoming)
         new = await body(incoming, decode_one)
         [added] = await suppressions.add(caller, [new.email], "#/email")
         return said(shown(added), 201)
@@ -122,13 +122,13 @@ def _add_one(router: APIRouter, admission: Admission, suppressions: Suppressions
         which: Annotated[Page, Depends(page)],
         email: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
-        caller = await admission.caller(incoming)
+        caller = await live(admission, incoming)
         found, has_more = await suppressions.list(caller, which, email=email)
         return listed(map(shown, found), has_more=has_more)
 
     @router.get("/{email}", summary="Is this address suppressed?")
     async def get(incoming: Incoming, email: str) -> Response:
-        caller = await admission.caller(incoming)
+        caller = await live(admission, incoming)
         found, _ = await suppressions.list(caller, Page(1, "", ""), email=email)
         if not found:
             raise not_found("the suppression")
@@ -136,7 +136,7 @@ def _add_one(router: APIRouter, admission: Admission, suppressions: Suppressions
 
     @router.delete("/{id_or_email}", summary="Write to an address again")
     async def delete(incoming: Incoming, id_or_email: str) -> Response:
-        caller = await admission.caller(incoming)
+        caller = await live(admission, incoming)
         removed = await suppressions.remove(caller, [id_or_email])
         if not removed:
             raise not_found("the suppression")
@@ -151,7 +151,7 @@ def _add_many(router: APIRouter, admission: Admission, suppressions: Suppression
         summary="Suppress addresses",
     )
     async def add_many(incoming: Incoming) -> Response:
-        caller = await admission.caller(incoming)
+        caller = await live(admission, incoming)
         new = await body(incoming, decode_many)
         added = await suppressions.add(caller, new.emails, "#/emails")
         return said({"data": [{"object": "suppression", "id": one.id} for one in added]}, 201)
@@ -163,7 +163,7 @@ def _add_many(router: APIRouter, admission: Admission, suppressions: Suppression
     )
     async def remove_many(incoming: Incoming) -> Response:
         """Those that were suppressed are in the answer, the others are not."""
-        caller = await admission.caller(incoming)
+        caller = await live(admission, incoming)
         which = await body(incoming, decode_which)
         given = [*(which.emails or ()), *(which.ids or ())]
         if not given or (which.emails and which.ids):
@@ -172,6 +172,13 @@ def _add_many(router: APIRouter, admission: Admission, suppressions: Suppression
         return said(
             {"data": [{"object": "suppression", "id": o.id, "deleted": True} for o in removed]}
         )
+
+
+async def live(admission: Admission, incoming: Incoming) -> Caller:
+    """Test mail neither fills the list nor minds it. Raises Problem."""
+    caller = await admission.caller(incoming)
+    caller.check_live("suppressions")
+    return caller
 
 
 def canonical(emails: list[str], pointer: str) -> list[str]:

@@ -1,6 +1,6 @@
 """/v1/webhooks: endpoints that are told what happens; events owns them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Response
@@ -17,6 +17,7 @@ from contracts.events.v1.events_service_pb2 import (
     Webhook,
     WebhookDelivery,
 )
+from services.ingest.api.gate import Caller
 from services.ingest.api.resource import (
     PROBLEMS,
     Admission,
@@ -26,6 +27,7 @@ from services.ingest.api.resource import (
     known_id,
     listed,
     moment,
+    onward,
     page,
     said,
     shape,
@@ -37,7 +39,8 @@ EventName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+$(?!\n)", max_length=
 
 
 class NewWebhook(Strict):
-    """endpoint: https URL. events: which; empty or absent for all."""
+    """endpoint: https URL. events: which; empty or absent for all. Made with a test key, it is told
+    of test mail alone."""
 
     endpoint: Annotated[str, Meta(min_length=1, max_length=2000)]
     events: Annotated[list[EventName], Meta(max_length=100)] = msgspec.field(default_factory=list)
@@ -64,7 +67,7 @@ def _add_one(router: APIRouter, admission: Admission, others: Others) -> None:
         caller = await admission.caller(incoming)
         new = await body(incoming, decode)
         request = CreateWebhookRequest(
-            tenant_id=caller.tenant_id, url=new.endpoint, event_types=new.events
+            tenant_id=caller.tenant_id, url=new.endpoint, event_types=new.events, test=caller.test
         )
         answer = await events.ask(events.stub.CreateWebhook, request, deadline_s=2.0)
         return said(shown(answer.webhook), 201)
@@ -72,21 +75,21 @@ def _add_one(router: APIRouter, admission: Admission, others: Others) -> None:
     @router.get("/{webhook_id}", summary="A webhook with its signing secret")
     async def get(incoming: Incoming, webhook_id: str) -> Response:
         caller = await admission.caller(incoming)
-        request = GetWebhookRequest(tenant_id=caller.tenant_id, id=_id(webhook_id))
+        request = GetWebhookRequest(**_which(caller, webhook_id))
         answer = await events.ask(events.stub.GetWebhook, request)
         return said(shown(answer.webhook))
 
     @router.delete("/{webhook_id}", summary="Delete a webhook")
     async def delete(incoming: Incoming, webhook_id: str) -> Response:
         caller = await admission.caller(incoming)
-        request = DeleteWebhookRequest(tenant_id=caller.tenant_id, id=_id(webhook_id))
+        request = DeleteWebhookRequest(**_which(caller, webhook_id))
         answer = await events.ask(events.stub.DeleteWebhook, request, deadline_s=2.0)
         return deleted("webhook", answer.id)
 
     @router.post("/{webhook_id}/test", status_code=202, summary="Send webhook.test to it")
     async def test(incoming: Incoming, webhook_id: str) -> Response:
         caller = await admission.caller(incoming)
-        request = TestWebhookRequest(tenant_id=caller.tenant_id, id=_id(webhook_id))
+        request = TestWebhookRequest(**_which(caller, webhook_id))
         answer = await events.ask(events.stub.TestWebhook, request, deadline_s=2.0)
         return said({"object": "event", "id": answer.event_id}, 202)
 
@@ -100,7 +103,7 @@ def _add_lists(router: APIRouter, admission: Admission, others: Others) -> None:
     ) -> Response:
         caller = await admission.caller(incoming)
         request = ListWebhooksRequest(
-            tenant_id=caller.tenant_id,
+            tenant_id=caller.tenant_id, test_only=caller.test,
             limit=which.limit, after=which.after, before=which.before,
         )  # fmt: skip
         answer = await events.ask(events.stub.ListWebhooks, request)
@@ -108,18 +111,20 @@ def _add_lists(router: APIRouter, admission: Admission, others: Others) -> None:
 
     @router.get("/{webhook_id}/deliveries", summary="What it was sent, and what it answered")
     async def deliveries(
-        incoming: Incoming, webhook_id: str, *, which: Annotated[Page, Depends(page)]
+        incoming: Incoming, webhook_id: str, *, which: Annotated[Page, Depends(onward)]
     ) -> Response:
         caller = await admission.caller(incoming)
         request = ListWebhookDeliveriesRequest(
-            tenant_id=caller.tenant_id, id=_id(webhook_id), limit=which.limit, after=which.after
+            **_which(caller, webhook_id), limit=which.limit, after=which.after
         )
         answer = await events.ask(events.stub.ListWebhookDeliveries, request)
         return listed(map(shown_delivery, answer.deliveries), has_more=answer.has_more)
 
 
-def _id(text: str) -> str:
-    return known_id(text, "the webhook")
+def _which(caller: Caller, webhook_id: str) -> dict[str, Any]:
+    """For a test key no live one. Raises Problem."""
+    identifier = known_id(webhook_id, "the webhook")
+    return {"tenant_id": caller.tenant_id, "id": identifier, "test_only": caller.test}
 
 
 def shown(webhook: Webhook) -> dict[str, object]:

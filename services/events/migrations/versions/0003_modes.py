@@ -1,0 +1,11 @@
+"""Emails and webhook endpoints know whether they are of test mail: test keys see no others."""
+
+from kernel.migrate import sql
+
+revision, down_revision = "0003", "0002"
+
+
+def upgrade() -> None:
+    sql("ALTER TABLE emails ADD COLUMN test boolean NOT NULL DEFAULT false")
+    sql("CREATE INDEX emails_test ON emails (tenant_id, email_id) WHERE test")
+    sql("ALTER TABLE webhooks ADD COLUMN test boolean NOT NULL DEFAULT false")

@@ -1,0 +1,132 @@
+"""A key for tests, in the hands of whoever may read a CI's variables, is none for what is live.
+
+The routes come from the OpenAPI document: a new one that takes an id of a kind that is not known
+here fails until it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.support.customers import make_customer
+from tests.support.engine import Engine
+
+DOMAIN = "both.obm-sandbox.net"
+MISSING = "01890000-0000-7000-8000-000000000000"
+ADDRESS = "ceo@customer-of-both.net"
+SHARED = frozenset({"domain_id"})  # by both kinds of mail
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Two keys of one tenant, and what the live one has."""
+
+    live: httpx.Client
+    test: httpx.Client
+    ids: dict[str, str]
+
+
+def client(engine: Engine, key: str) -> httpx.Client:
+    return httpx.Client(base_url=engine.url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+
+
+@pytest.fixture(scope="module")
+def both(engine: Engine) -> Iterator[Both]:
+    customer = make_customer(engine.environment, DOMAIN, test=False)
+    with client(engine, customer.api_key) as live:
+        made = live.post("/api-keys", json={"name": "CI", "test": True}).json()
+        email = {
+            "from": f"a@{DOMAIN}", "to": ADDRESS, "subject": "Live", "text": "secret",
+            "scheduled_at": "in 20 days",
+        }  # fmt: skip
+        ids = {"email_id": live.post("/emails", json=email).json()["id"]}
+        hook = {"endpoint": "https://hooks.example.com/live"}
+        ids["webhook_id"] = live.post("/webhooks", json=hook).json()["id"]
+        ids["key_id"] = live.post("/api-keys", json={"name": "server"}).json()["id"]
+        live.post("/suppressions", json={"email": ADDRESS})
+        ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
+        ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]
+        with client(engine, made["token"]) as test:
+            yield Both(live, test, ids)
+
+
+def test_no_route_shows_or_changes_what_is_live(both: Both) -> None:
+    document = both.test.get(str(both.test.base_url.join("/openapi.json"))).json()
+    asked = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            names = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
+            if not names or names <= SHARED:
+                continue
+            assert names <= both.ids.keys(), f"whose id is {names} of {path}?"
+            said = both.test.request(
+                method,
+                both.test.base_url.join(path.format(**{name: both.ids[name] for name in names})),
+                json={"scheduled_at": "in 1 hour"} if method == "patch" else None,
+            )
+            assert said.status_code in {403, 404}, f"{method} {path}: {said.text}"
+            assert "secret" not in said.text
+            asked += 1
+    assert asked >= 13
+    unharmed(both)
+
+
+@pytest.mark.parametrize("path", ["/emails", "/webhooks", "/lanes", "/sandbox/messages"])
+def test_lists_are_empty_where_all_is_live(both: Both, path: str) -> None:
+    assert both.live.get(path).status_code == 200
+    assert both.test.get(path).json()["data"] == []
+
+
+def test_keys_are_listed_of_test_alone(both: Both) -> None:
+    assert {one["test"] for one in both.test.get("/api-keys").json()["data"]} == {True}
+    assert {one["test"] for one in both.live.get("/api-keys").json()["data"]} == {True, False}
+
+
+def test_an_address_is_not_suppressed_for_live_mail(both: Both) -> None:
+    for path, body in (
+        ("/suppressions", {"email": "other@customer-of-both.net"}),
+        ("/suppressions/batch/add", {"emails": ["other@customer-of-both.net"]}),
+        ("/suppressions/batch/remove", {"emails": [ADDRESS]}),
+    ):
+        assert both.test.post(path, json=body).status_code == 403
+    assert both.live.get("/suppressions/other@customer-of-both.net").status_code == 404
+    unharmed(both)
+
+
+def test_a_test_key_makes_no_live_one(both: Both) -> None:
+    said = both.test.post("/api-keys", json={"name": "more", "test": False})
+    assert said.status_code == 403
+
+
+def test_what_is_of_test_is_there_for_both(both: Both) -> None:
+    email = {
+        "from": f"a@{DOMAIN}", "to": "delivered@obm-sandbox.net", "subject": "Test", "text": "x",
+        "scheduled_at": "in 20 days",
+    }  # fmt: skip
+    sent = both.test.post("/emails", json=email).json()["id"]
+    hook = both.test.post("/webhooks", json={"endpoint": "https://hooks.example.com/ci"}).json()
+    for http in (both.test, both.live):
+        assert http.get(f"/emails/{sent}").status_code == 200
+        assert http.get(f"/webhooks/{hook['id']}").status_code == 200
+    assert both.test.delete(f"/webhooks/{hook['id']}").status_code == 200
+    assert both.test.post(f"/emails/{sent}/cancel").status_code == 200
+
+
+def test_live_mail_does_not_go_to_the_sandbox(both: Both) -> None:
+    email = {"from": f"a@{DOMAIN}", "to": "delivered@obm-sandbox.net", "subject": "x", "text": "x"}
+    said = both.live.post("/emails", json=email)
+    assert said.status_code == 422
+    assert said.json()["errors"][0]["code"] == "sandbox_domain"
+
+
+def unharmed(both: Both) -> None:
+    for path in (
+        f"/emails/{both.ids['email_id']}", f"/webhooks/{both.ids['webhook_id']}",
+        f"/suppressions/{ADDRESS}",
+    ):  # fmt: skip
+        assert both.live.get(path).status_code == 200
+    assert both.live.get(f"/emails/{both.ids['email_id']}").json()["last_event"] == "scheduled"
+    keys = {one["id"] for one in both.live.get("/api-keys").json()["data"]}
+    assert both.ids["key_id"] in keys

@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaError
 from faststream import AckPolicy
@@ -19,7 +21,7 @@ from contracts.options.v1.options_pb2 import Topic
 from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.kafka.emitter import Emitter
-from kernel.kafka.groups import partitions_of, unread
+from kernel.kafka.groups import has_read, partitions_of, unread
 from kernel.kafka.reader import BATCH_RECORDS_MAX, Reader, record_of
 from kernel.kafka.topics import create_topics
 from kernel.kafka.whole import whole
@@ -204,6 +206,29 @@ class Kafka:
         finally:
             await consumer.stop()
         return sum(ends.values())
+
+    async def has_read(self, group: str, event: type[Message], *, before: datetime) -> bool:
+        """Whether a group has settled all events of a kind that were told before a moment."""
+        names = [self.prefix + name for name in contract_of(event.DESCRIPTOR).names]
+        consumer = self._consumer()
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
+        try:
+            if (cluster := await self._emitter.cluster()) is None:
+                raise Unavailable("kafka")
+            await whole(consumer.start())
+            await whole(admin.start())
+            return await has_read(
+                consumer,
+                admin,
+                group=self.prefix + group,
+                partitions=partitions_of(names, cluster),
+                before_ms=int(before.timestamp() * 1000),
+            )
+        except KafkaError as error:
+            raise Unavailable("kafka") from error
+        finally:
+            await admin.close()
+            await consumer.stop()
 
     def _consumer(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(

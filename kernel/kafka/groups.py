@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.protocol import ConsumerProtocol
@@ -34,6 +35,26 @@ async def unread(
     if code or state not in SETTLED:
         return set()
     return partitions.difference(*(assigned(member[-1]) for member in members))
+
+
+async def has_read(
+    consumer: AIOKafkaConsumer,
+    admin: AIOKafkaAdminClient,
+    *,
+    group: str,
+    partitions: set[TopicPartition],
+    before_ms: int,
+) -> bool:
+    """Whether a group has committed all records of these partitions that are older."""
+    if not partitions:
+        return True  # nobody has ever told anything there
+    committed = await admin.list_consumer_group_offsets(group)
+    newer = await consumer.offsets_for_times(dict.fromkeys(partitions, before_ms))
+    begins = await consumer.beginning_offsets(partitions)
+    ends = await consumer.end_offsets(partitions)
+    wanted = {tp: newer[tp].offset if newer.get(tp) else ends[tp] for tp in partitions}
+    at = {tp: committed[tp].offset if tp in committed else 0 for tp in partitions}
+    return all(max(at[tp], begins[tp]) >= wanted[tp] for tp in partitions)
 
 
 def assigned(assignment: bytes) -> list[TopicPartition]:

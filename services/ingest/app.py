@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from math import ceil
 
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
@@ -10,6 +11,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
+from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel.backoff import Health
 from kernel.content import FIND_EVERY_S, ContentStore, open_store
@@ -36,7 +38,7 @@ from services.ingest.clients import Asked, Others
 from services.ingest.domain.limits import Limiter
 from services.ingest.domain.volume import Volume
 from services.ingest.handlers import Handlers
-from services.ingest.loops.audit import Audit, Patience
+from services.ingest.loops.audit import Audit, Patience, Ways
 from services.ingest.loops.publisher import Publisher
 from services.ingest.loops.retention import Retention
 from services.ingest.settings import Settings
@@ -54,6 +56,7 @@ from services.ingest.store.stored import Stored
 PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 CLOSED_GATHERED_S = 0.2  # nobody waits for a close
 RETENTION_EVERY_S = 3600.0
+ROUTER_GROUP = "router-screened"  # the router's consumer of MessageScreened
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +222,7 @@ def loops(settings: Settings, ground: Ground, room: Room) -> list[Loop]:
         return_path_key=ground.return_path_key,
     )
     consume_closed(settings, ground, Handlers(audits))
-    audit = Audit(
-        audits,
-        ground.others,
-        lease=ground.lease,
-        outbox=ground.outbox,
-        kafka=ground.kafka_health,
-        patience=Patience(settings.audit_batch, timedelta(seconds=settings.audit_again_after_s)),
-    )
+    audit = open_audit(settings, ground, audits)
     publisher = Publisher(
         ground.lease,
         Untold(ground.engine, ground.lease),
@@ -252,6 +248,36 @@ def loops(settings: Settings, ground: Ground, room: Room) -> list[Loop]:
         partial(every, RETENTION_EVERY_S, retention.look, ground.health),
         partial(every, FIND_EVERY_S, retention.find_content, ground.health),
     ]
+
+
+def open_audit(settings: Settings, ground: Ground, store: AuditStore) -> Audit:
+    return Audit(
+        store,
+        ground.others,
+        ground.kafka,
+        ways=ways(settings),
+        lease=ground.lease,
+        outbox=ground.outbox,
+        kafka=ground.kafka_health,
+        patience=patience(settings),
+    )
+
+
+def ways(settings: Settings) -> Ways:
+    return Ways(
+        accepted=[(MessageAccepted, settings.shield_group), (MessageScreened, ROUTER_GROUP)],
+        closed=[(MessageClosed, settings.events_group)],
+    )
+
+
+def patience(settings: Settings) -> Patience:
+    first = min(settings.audit_open_after_s, settings.audit_closed_after_s)
+    return Patience(
+        settings.audit_batch,
+        again_after=timedelta(seconds=settings.audit_again_after_s),
+        told_max=ceil(settings.audit_told_per_s * settings.audit_every_s),
+        told_before=timedelta(seconds=min(first, settings.audit_again_after_s)),
+    )
 
 
 def sweeping(settings: Settings, ground: Ground) -> list[Loop]:

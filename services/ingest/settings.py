@@ -77,7 +77,18 @@ class Settings(SharedSettings):
     audit_closed_after_s: float = Field(
         600, gt=0, description="closed so long: looked up in events"
     )
-    audit_again_after_s: float = Field(600, gt=0, description="until the next look at a repair")
+    audit_again_after_s: float = Field(
+        600, gt=0, description="until the next look at a repair, at least: it doubles each time"
+    )
+    audit_told_per_s: float = Field(
+        200, gt=0, description="messages that the audit tells again in a second, beside new mail"
+    )
+    shield_group: str = Field(
+        "shield", validation_alias="SHIELD_GROUP", description="shield's consumer group"
+    )
+    events_group: str = Field(
+        "events", validation_alias="EVENTS_GROUP", description="consumer group of events"
+    )
     audit_batch: int = Field(500, ge=1, le=500, description="messages per question")
     directory_read_every_s: float = Field(
         0.5, gt=0, description="between reads of changed keys, tenants and domains; in seconds"

@@ -115,14 +115,50 @@ def test_a_message_that_the_router_does_not_know_is_told_again_as_it_was(
     house: House, router: Router
 ) -> None:
     async def story() -> None:
-        house.extra = IMPATIENT
+        house.extra = {**IMPATIENT, "audit_again_after_s": 0.5}
         async with house.running():
             await house.enrol()
             sent = await house.send(to=["a@x.example", "b@x.example"])
+            await house.accepted(sent.json["id"], 2)
+            await house.settle("shield", MessageAccepted)
             told = await house.accepted(sent.json["id"], 4)  # two messages, told twice
             first, again = told_twice(told)
             assert first == again
             assert event_id(first[0]) == event_id(again[0])
+
+    play(story())
+
+
+def test_what_the_readers_have_not_reached_is_not_told_again(house: House, router: Router) -> None:
+    """However often the audit looks while shield stands still, nothing comes on top."""
+
+    async def story() -> None:
+        house.extra = {**IMPATIENT, "audit_again_after_s": 0.2}
+        async with house.running():
+            await house.enrol()
+            sent = [(await house.send()).json["id"] for _ in range(5)]
+
+            async def told() -> list[str]:
+                """All records there are of these five."""
+                found = await house.told(MessageAccepted, 1_000)
+                return [one.message_id for one in found if one.envelope.email_id in sent]
+
+            ids = await told()
+            assert len(ids) == 5
+
+            async def asked_three_times() -> bool:
+                return all(router.reconciled.count(one) >= 3 for one in ids)
+
+            await until(asked_three_times)
+            assert await told() == ids
+            await house.settle("shield", MessageAccepted)
+
+            async def told_again() -> bool:
+                return len(await told()) > 5
+
+            await until(told_again)
+            again = await told()
+            assert max(again.count(one) for one in ids) == 2
 
     play(story())
 
@@ -182,6 +218,7 @@ def test_a_close_that_the_log_does_not_know_is_told_again_until_it_does(
                 state=CLOSED_STATE_DELIVERED,
             )
             await house.publish(closed)
+            await house.settle("events", MessageClosed)
 
             async def repeated() -> bool:
                 return told.message_id in router.repeated

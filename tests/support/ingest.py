@@ -187,6 +187,17 @@ class House:
             assert asyncio.get_running_loop().time() < deadline, f"{len(found)} of {count} told"
             want += 1
 
+    async def settle(self, group: str, event: type[Message]) -> None:
+        """As a service would that has read all there is until now."""
+        consumer = AIOKafkaConsumer(
+            *(self.prefix + name for name in contract_of(event.DESCRIPTOR).names),
+            bootstrap_servers=self.bootstrap_servers,
+            group_id=self.prefix + group,
+            enable_auto_commit=False,
+        )
+        async with consumer:
+            await consumer.commit(await consumer.end_offsets(consumer.assignment()))
+
     async def publish(self, *events: Message) -> None:
         """As another service would."""
         kafka = Kafka(self.bootstrap_servers, Health(), prefix=self.prefix)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -18,7 +18,7 @@ FROM unnest(%b::text[]::uuid[], %b::smallint[]) AS given (id, state)
 WHERE m.message_id = given.id AND m.closed_state IS NULL RETURNING m.message_id::text
 """
 DUE = """
-SELECT m.message_id, m.closed_state, m.recipient, m.recipient_type, e.accepted
+SELECT m.message_id, m.closed_at, m.recipient, m.recipient_type, e.accepted
 FROM ingest.messages AS m JOIN ingest.emails AS e USING (email_id)
 WHERE m.audit_at < now() ORDER BY m.audit_at LIMIT %s
 """
@@ -33,11 +33,16 @@ Times: TypeAlias = Mapping[str, datetime | None]  # message → its next look; N
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A message that the audit asks about. closed: its terminal state is known here."""
+    """A message that the audit asks about. closed_at: when its terminal state was known here."""
 
     message_id: str
-    closed: bool
+    closed_at: datetime | None
     accepted: MessageAccepted
+
+    @property
+    def since(self) -> datetime:
+        """When it was told first, or closed."""
+        return self.closed_at or self.accepted.envelope.accepted_at.ToDatetime(UTC)
 
 
 class AuditStore:
@@ -63,8 +68,8 @@ class AuditStore:
         async with self._database.transaction() as tx:
             rows = await tx.rows(DUE, (count,))
         return [
-            Due(str(message_id), state is not None, self._rebuilt(message_id, row))
-            for message_id, state, *row in rows
+            Due(str(message_id), closed_at, self._rebuilt(message_id, row))
+            for message_id, closed_at, *row in rows
         ]
 
     async def put_off(self, tx: Transaction, times: Times) -> None:

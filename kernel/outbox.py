@@ -229,19 +229,20 @@ class Outbox:
 async def packed(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
     """Rows of bounded size. The records may be made as they are asked for: after every step others
     have their turn, for ten thousand recipients take the better part of a second."""
-    data, some = b"", list[Outgoing]()
+    size, parts, some = 0, list[bytes](), list[Outgoing]()
     left = iter(records)
     while step := list(islice(left, STEP)):
         for part, its in pieces(step):
-            if some and len(data) + len(part) > ROW_BYTES_MAX:
-                yield Row(data, some, last=False)
-                data, some = b"", []
-            data += part  # messages of a repeated field, behind one another, are one message
+            if some and size + len(part) > ROW_BYTES_MAX:
+                yield Row(b"".join(parts), some, last=False)
+                size, parts, some = 0, [], []
+            size += len(part)
+            parts.append(part)
             some += its
         if len(step) == STEP:
             await asyncio.sleep(0)
     if some:
-        yield Row(data, some)
+        yield Row(b"".join(parts), some)  # of a repeated field, behind one another: one message
 
 
 def pieces(records: Sequence[Outgoing]) -> Iterator[tuple[bytes, Sequence[Outgoing]]]:

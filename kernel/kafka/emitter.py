@@ -3,7 +3,7 @@
 import asyncio
 import zlib
 from collections import defaultdict, deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,7 +25,7 @@ WINDOW_S = 0.08  # a request costs broker and readers as much as twenty records 
 REQUEST_S = 10.0
 CLOSE_S = 5.0
 
-Partition: TypeAlias = tuple[str, int]  # of a topic
+Partition: TypeAlias = tuple[str, int]  # of a topic, without the prefix
 
 
 class Sending:
@@ -38,8 +38,8 @@ class Sending:
         self.left = len(records)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def acknowledge(self) -> None:
-        self.left -= 1
+    def acknowledge(self, records: int) -> None:
+        self.left -= records
         if not self.left and not self.done.done():
             self.done.set_result(None)
 
@@ -48,9 +48,11 @@ class Sending:
             self.done.set_exception(error)
 
 
-class Waiting(NamedTuple):
-    record: Outgoing
+class Part(NamedTuple):
+    """Those of a caller's records that go to one partition."""
+
     sending: Sending
+    records: list[Outgoing]
 
 
 class Emitter:
@@ -68,7 +70,7 @@ class Emitter:
         self._prefix = prefix
         self._producer: AIOKafkaProducer | None = None
         self._arrived: list[Sending] = []
-        self._waiting: defaultdict[Partition, deque[Waiting]] = defaultdict(deque)
+        self._waiting: defaultdict[Partition, deque[Part]] = defaultdict(deque)
         self._flying: set[Partition] = set()
         self._sender: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,9 +150,13 @@ class Emitter:
             return None
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        """Return when all are acknowledged. Raises Unavailable when one is not."""
+        """Return when all are acknowledged. Raises Unavailable when one is not; and ValueError for
+        a record that the broker would refuse, which is its caller's to park."""
         if not records:
             return
+        for record in records:
+            if len(record.value) > RECORD_BYTES_MAX:
+                raise ValueError(f"{record.topic}: {len(record.value)} bytes are too many")
         sending = Sending(records)
         self._arrived.append(sending)
         self._wake()
@@ -178,17 +184,18 @@ class Emitter:
     def _fail_all(self, error: Exception) -> None:
         for sending in self._arrived:
             sending.fail(error)
-        for waiting in self._waiting.values():
-            for one in waiting:
-                one.sending.fail(error)
+        for parts in self._waiting.values():
+            for part in parts:
+                part.sending.fail(error)
         self._arrived = []
         self._waiting.clear()
 
     def _send_ready(self, producer: AIOKafkaProducer) -> None:
         """One batch for each partition that something waits for and nothing is on its way to."""
         arrived, self._arrived = self._arrived, []
+        partitions: dict[str, int] = {}
         for sending in arrived:
-            self._sort(producer, sending)
+            self._sort(producer, sending, partitions)
         started = 0
         for partition in self._ready():
             builder = producer.create_batch()
@@ -196,31 +203,40 @@ class Emitter:
             if not self._waiting[partition]:
                 del self._waiting[partition]
             if taken:
-                started += len(taken)
+                started += sum(taken.values())
                 self._flying.add(partition)
                 self._own(self._deliver(producer, partition, builder=builder, taken=taken))
         self._pace.began(started)
 
-    def _sort(self, producer: AIOKafkaProducer, sending: Sending) -> None:
-        """Its records to their partitions; when a topic is unknown, it asks about that first."""
-        topics = {self._prefix + record.topic for record in sending.records}
-        cluster = producer.client.cluster
-        counts = {topic: len(cluster.partitions_for_topic(topic) or ()) for topic in topics}
-        if unknown := [topic for topic, count in counts.items() if not count]:
+    def _sort(
+        self, producer: AIOKafkaProducer, sending: Sending, partitions: dict[str, int]
+    ) -> None:
+        """Its records to their partitions; when a topic is unknown, it asks about that first.
+
+        partitions: of the topics that were met in this turn.
+        """
+        topics = {record.topic for record in sending.records}
+        for topic in topics - partitions.keys():
+            if known := producer.client.cluster.partitions_for_topic(self._prefix + topic):
+                partitions[topic] = len(known)
+        if unknown := topics - partitions.keys():
             self._own(self._learn(producer, unknown, sending))
             return
         for record in sending.records:
-            topic = self._prefix + record.topic
-            place = zlib.crc32(record.key) % counts[topic]
-            self._waiting[topic, place].append(Waiting(record, sending))
+            topic = record.topic
+            parts = self._waiting[topic, zlib.crc32(record.key) % partitions[topic]]
+            if parts and parts[-1].sending is sending:
+                parts[-1].records.append(record)
+            else:
+                parts.append(Part(sending, [record]))
 
     async def _learn(
-        self, producer: AIOKafkaProducer, topics: Sequence[str], sending: Sending
+        self, producer: AIOKafkaProducer, topics: Iterable[str], sending: Sending
     ) -> None:
         try:
             async with asyncio.timeout(REQUEST_S):
                 for topic in topics:
-                    await producer.partitions_for(topic)
+                    await producer.partitions_for(self._prefix + topic)
         except BaseException as cause:
             sending.fail(away(cause))
             if not isinstance(cause, KafkaError | TimeoutError):
@@ -235,13 +251,13 @@ class Emitter:
         partition: Partition,
         *,
         builder: Any,  # noqa: ANN401 - aiokafka has no types
-        taken: Sequence[Sending],
+        taken: Mapping[Sending, int],
     ) -> None:
         topic, number = partition
         error: BaseException | None = None
         try:
-            await (await producer.send_batch(builder, topic, partition=number))
-            metrics.published.inc(len(taken))
+            await (await producer.send_batch(builder, self._prefix + topic, partition=number))
+            metrics.published.inc(sum(taken.values()))
         except KafkaError as cause:
             error = away(cause)
             self._retire(producer)
@@ -252,8 +268,8 @@ class Emitter:
             error = cause
         finally:
             self._flying.discard(partition)
-            for sending in taken:
-                sending.acknowledge() if error is None else sending.fail(error)
+            for sending, records in taken.items():
+                sending.acknowledge(records) if error is None else sending.fail(error)
             self._wake()
 
 
@@ -268,28 +284,33 @@ def away(cause: BaseException) -> Unavailable:
     return error
 
 
-def fill(builder: Any, waiting: deque[Waiting]) -> list[Sending]:  # noqa: ANN401 - as above
-    """Take records until the batch is full; whose they are. Records of callers that have failed
-    elsewhere, or given up, are left out: they come again. One that the broker would refuse is its
-    caller's to park."""
-    now_ms = clock.now_ms()
-    taken: list[Sending] = []
+def fill(builder: Any, waiting: deque[Part]) -> dict[Sending, int]:  # noqa: ANN401 - as above
+    """Take records until the batch is full: how many, of whom. Those of callers that have failed
+    elsewhere, or given up, are left out: they come again."""
+    taken: dict[Sending, int] = {}
     while waiting:
-        record, sending = waiting[0]
-        key, value = record.key, record.value
-        if sending.done.done():
-            pass
-        elif len(value) > RECORD_BYTES_MAX:
-            too_large = f"{record.topic}: a record of {len(value)} bytes is too large"
-            sending.fail(ValueError(too_large))
-        elif builder.append(
-            timestamp=now_ms,
-            key=key if record.HasField("key") else None,
-            value=value if record.HasField("value") else None,
-            headers=list(record.headers.items()),
-        ):
-            taken.append(sending)
-        else:
-            return taken  # a batch takes its first record whatever its size
+        sending, records = waiting[0]
+        if not sending.done.done():
+            count = append(builder, records)
+            if count:
+                taken[sending] = count
+            if count < len(records):
+                del records[:count]
+                break
         waiting.popleft()
     return taken
+
+
+def append(builder: Any, records: Sequence[Outgoing]) -> int:  # noqa: ANN401 - as above
+    """How many went in: a batch takes its first record whatever its size, so one at least."""
+    now_ms = clock.now_ms()
+    for count, record in enumerate(records):
+        appended = builder.append(
+            timestamp=now_ms,
+            key=record.key if record.HasField("key") else None,
+            value=record.value if record.HasField("value") else None,
+            headers=list(record.headers.items()),
+        )
+        if appended is None:
+            return count
+    return len(records)

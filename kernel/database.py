@@ -36,6 +36,9 @@ SESSION = {
     "lock_timeout": "2s",
     "timezone": "UTC",
 }
+# For services whose every statement has its index: a plan is made once and kept, perhaps while the
+# tables were empty; then a sequential scan looks cheap, and is kept for ten million rows.
+PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
 # SQLSTATEs that no single record can cause. Codes, because psycopg's classes mislead: 25P03 (idle
 # in transaction) and 25006 (standby) are InternalError, while 54000 (a value too long for its

@@ -1,6 +1,7 @@
 """Internal gRPC: what one service asks another, with a deadline, and without waiting for ever."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import wraps
 from hmac import compare_digest
 from typing import Any, TypeVar, cast
 
@@ -8,10 +9,15 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from kernel.errors import BadSetting
+from kernel.errors import BadSetting, Unavailable
+from kernel.ids import canonical
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+S = TypeVar("S")
+Q = TypeVar("Q")
+R = TypeVar("R")
+Context = grpc.aio.ServicerContext[Any, Any]
 
 DEADLINE_S = 0.2
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
@@ -123,3 +129,45 @@ class _Token(grpc.aio.ServerInterceptor):
         shown = str(dict(details.invocation_metadata or ()).get(TOKEN_HEADER, ""))
         known = compare_digest(shown.encode(), self._token.encode())  # in constant time
         return await continuation(details) if known else self._refuse
+
+
+class Wrong(Exception):
+    """The request cannot be answered: its code and words go to the caller."""
+
+    def __init__(
+        self, detail: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def answering(
+    method: Callable[[S, Q, Context], Awaitable[R]],
+) -> Callable[[S, Q, Context], Awaitable[R]]:
+    """A method of the servicer that raises Wrong for what the caller did, and whatever for us."""
+
+    @wraps(method)
+    async def answer(self: S, request: Q, context: Context) -> R:
+        try:
+            return await method(self, request, context)
+        except Wrong as error:
+            await context.abort(error.code, str(error))
+        except Unavailable as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
+
+    return answer
+
+
+def identity(text: str, name: str) -> str:
+    """An id in its canonical form."""
+    try:
+        return canonical(text)
+    except ValueError as error:
+        raise Wrong(f"{name} is not an id") from error
+
+
+def words(text: str, name: str) -> str:
+    """What the database takes as text."""
+    if "\0" in text:
+        raise Wrong(f"{name} holds a NUL")
+    return text

@@ -17,7 +17,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.backoff import Health
 from kernel.content import FIND_EVERY_S, ContentStore, find, open_store
 from kernel.crypto import Secrets
-from kernel.database import Database, check_roles
+from kernel.database import PLANS, Database, check_roles
 from kernel.errors import Unavailable
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
@@ -50,14 +50,8 @@ KEEP_EVERY_S = 3600.0
 STARTING = "start"
 FILES_MAX = 65_536  # open files that a process asks for, where it may
 FILES_OF_OURS = 200  # of those, for Kafka, PostgreSQL, the content store and the doors
-# Rows are found by key, a batch at a time: a plan that fits any batch, and that the statistics of
-# a young table do not talk into reading it whole.
-PLANS = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-}
+# Rows are found by key, a batch at a time: a plan that fits any batch.
+GENERIC = {"plan_cache_mode": "force_generic_plan", **PLANS}
 
 Tables = tuple[Table[Tenant], Table[Domain]]
 
@@ -117,7 +111,7 @@ class House:
         health = Health()
         health.away.add(STARTING)
         kafka = Kafka.of(settings, health, client="delivery", drain_s=settings.drain_s)
-        database = Database(settings.engine_database_url, name="delivery", session=PLANS)
+        database = Database(settings.engine_database_url, name="delivery", session=GENERIC)
         return cls(
             settings,
             health,

@@ -16,7 +16,7 @@ from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel.backoff import Health
 from kernel.content import FIND_EVERY_S, ContentStore, open_store
 from kernel.crypto import Secrets, derived_key
-from kernel.database import Database, check_roles
+from kernel.database import PLANS, Database, check_roles
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
@@ -51,9 +51,6 @@ from services.ingest.store.retention import RetentionStore
 from services.ingest.store.room import Room
 from services.ingest.store.stored import Stored
 
-# A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
-# cheap, and is kept for ten million rows. Every statement here has its index.
-PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 CLOSED_GATHERED_S = 0.2  # nobody waits for a close
 RETENTION_EVERY_S = 3600.0
 ROUTER_GROUP = "router-screened"  # the router's consumer of MessageScreened

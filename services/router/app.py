@@ -16,7 +16,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, Mess
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.backoff import Health
-from kernel.database import Database, check_roles
+from kernel.database import PLANS, Database, check_roles
 from kernel.errors import BadSetting
 from kernel.kafka import Kafka
 from kernel.lease import Lease
@@ -47,10 +47,6 @@ from services.router.store.wake import Waker
 SWEEP_EVERY_S = 0.5
 DIRECTORY_EVERY_S = 30.0
 SCHEMA = "router"
-
-# A plan is made once and kept, perhaps while the tables were empty: then a sequential scan looks
-# cheap, and is kept for ten million rows. Every statement here has its index.
-PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
 
 class Ground:

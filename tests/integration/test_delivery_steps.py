@@ -10,7 +10,7 @@ from contracts.kernel.v1.outbox_pb2 import OutgoingBatch
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Database
 from kernel.ids import uuid7_text
-from services.delivery.app import PLANS
+from services.delivery.app import GENERIC
 from services.delivery.domain.ending import DOT, STALE, Ending, attempted
 from services.delivery.domain.started import Key
 from services.delivery.loops.committer import done_of
@@ -81,7 +81,7 @@ Story = Callable[[Book], Awaitable[None]]
 @pytest.fixture
 def told(database: FreshDatabase) -> Callable[[Story], None]:
     async def tell(story: Story) -> None:
-        own = Database(database.engine("delivery"), session=PLANS)
+        own = Database(database.engine("delivery"), session=GENERIC)
         book = Book(own, database)
         try:
             await book.worker.keep()

@@ -9,8 +9,7 @@ import pytest
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from kernel.backoff import Health
-from kernel.database import Database
-from services.ingest.app import PLANS
+from kernel.database import PLANS, Database
 from services.ingest.store.directory import CHANGES, DirectoryStore
 from services.ingest.store.known import Directory
 from tests.support.ingest import House, email, play, until

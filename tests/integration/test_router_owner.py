@@ -66,6 +66,9 @@ class Replica:
             await self.lease.release()
             await self.engine.close()
 
+    async def leaves(self) -> None:
+        await until(lambda: not self.owner.owns)
+
     async def arrive(self) -> str:
         """A message that may leave at once."""
         envelope = envelope_of("ann@site.test", tenant_id=str(uuid4()))
@@ -103,7 +106,7 @@ def test_when_the_broker_comes_back_for_all_everything_is_told(database: FreshDa
                 await until(lambda: first.owner.owns or second.owner.owns)
                 messages.add(await first.arrive())
                 stuck = first if first.owner.owns else second
-                await until(lambda one=stuck: not one.owner.owns)
+                await stuck.leaves()
             assert not first.owner.owns
             assert not second.owner.owns
             first.away = second.away = False

@@ -8,8 +8,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from kernel.database import PLANS
 from kernel.ids import MAX, NIL, uuid7_text
-from services.router.app import PLANS
 from services.router.store.answers import LOAD, MOVE, span
 from services.router.store.claims import ASSIGN, CLAIM, RELANE
 from services.router.store.closings import ASK, CLOSE, EXPIRED, FINAL
@@ -112,8 +112,8 @@ def test_nothing_unanswered_is_found_without_reading_what_waits(connection: Conn
 
 def test_a_page_of_lanes_reads_its_tenants_alone(connection: Connection) -> None:
     behind = "ffffffff-ffff-7fff-bfff-ffffffffffff"
-    assert pages(plan(connection, LANES_OF, (behind, "", 101))) < 10
-    assert pages(plan(connection, LANES_OF, (TENANT, f"{TENANT}/s5", 11))) < 100
+    assert pages(plan(connection, LANES_OF, (behind, "", "sandbox", False, 101))) < 10
+    assert pages(plan(connection, LANES_OF, (TENANT, f"{TENANT}/s5", "sandbox", False, 11))) < 100
 
 
 def test_what_waits_for_dns_is_found_by_what_is_due(connection: Connection) -> None:

@@ -1,6 +1,5 @@
 """The addresses of mail exchangers, kept as long as their owner says."""
 
-import asyncio
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
@@ -9,7 +8,7 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
-from kernel import clock
+from kernel.cache import Cache
 from mail.reachable import Address
 
 TTL_MIN_S = 30.0
@@ -32,7 +31,6 @@ class _Known:
     """certain: where there are no addresses, DNS has said so."""
 
     addresses: list[Address]
-    until_s: float
     certain: bool
 
 
@@ -50,31 +48,18 @@ class Names:
         if nameservers is not None:
             self._resolver.nameservers = nameservers
         self._timeout_s = timeout_s
-        self._known: dict[str, _Known] = {}
-        self._asking: dict[str, asyncio.Task[_Known]] = {}
+        self._known: Cache[_Known] = Cache(self._ask, most=ENTRIES_MAX)
 
     async def addresses(self, host: str) -> list[Address]:
         """Of a host or an address literal; empty when nobody knows just now. Raises NoSuchHost."""
         if (literal := as_literal(host)) is not None:
             return [literal]
-        known = self._known.get(host)
-        if known is None or known.until_s < clock.monotonic_s():
-            known = await self._learn(host)
+        known = await self._known.get(host)
         if known.certain and not known.addresses:
             raise NoSuchHost(host)
         return known.addresses
 
-    async def _learn(self, host: str) -> _Known:
-        if (asking := self._asking.get(host)) is None:
-            asking = self._asking[host] = asyncio.create_task(self._ask(host))
-            asking.add_done_callback(lambda _: self._asking.pop(host, None))
-        known = await asyncio.shield(asking)
-        while len(self._known) >= ENTRIES_MAX:
-            del self._known[next(iter(self._known))]
-        self._known[host] = known
-        return known
-
-    async def _ask(self, host: str) -> _Known:
+    async def _ask(self, host: str) -> tuple[_Known, float]:
         found: list[Address] = []
         ttl_s, certain = TTL_MAX_S, True
         for kind in ("A", "AAAA"):
@@ -91,7 +76,7 @@ class Names:
             ttl_s = min(ttl_s, _ttl(answer))
         # Half an answer is asked for again as soon as none.
         lasts_s = max(ttl_s, TTL_MIN_S) if found and certain else NOTHING_FOR_S
-        return _Known(found, clock.monotonic_s() + lasts_s, certain)
+        return _Known(found, certain), lasts_s
 
 
 def _ttl(answer: dns.resolver.Answer) -> float:

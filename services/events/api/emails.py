@@ -17,17 +17,8 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Database
-from services.events.api.asking import (
-    Context,
-    Wrong,
-    answering,
-    cursor,
-    identifier,
-    limit,
-    moment,
-    tenant,
-    words,
-)
+from kernel.rpc import Context, Wrong, answering, words
+from services.events.api.asking import cursor, identifier, limit, moment, tenant
 from services.events.domain.calls import public_id
 from services.events.domain.catalogue import data_of, type_of
 from services.events.domain.facts import Kind, Rank, is_scheduled

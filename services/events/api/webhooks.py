@@ -30,17 +30,9 @@ from contracts.events.v1.events_service_pb2 import (
 from kernel.crypto import Secrets
 from kernel.database import Database, Row
 from kernel.ids import uuid7_text
+from kernel.rpc import Context, Wrong, answering
 from mail.reachable import Network
-from services.events.api.asking import (
-    Context,
-    Wrong,
-    answering,
-    cursor,
-    identifier,
-    limit,
-    not_found,
-    tenant,
-)
+from services.events.api.asking import cursor, identifier, limit, not_found, tenant
 from services.events.domain.calls import public_id
 from services.events.domain.catalogue import EVENT_TYPES
 from services.events.domain.endpoint import Endpoint, problem_of

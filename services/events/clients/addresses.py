@@ -4,14 +4,13 @@ Without threads: those that getaddrinfo needs are few, and names that resolve sl
 customer can register, would hold them all.
 """
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import dns.asyncresolver
 import dns.exception
 
-from kernel import clock
+from kernel.cache import Cache
 from mail.reachable import Network
 from services.events.domain.endpoint import canonical, may_call
 
@@ -38,8 +37,7 @@ class Addresses:
         self._allowed = allowed
         self._resolver = resolver or dns.asyncresolver.Resolver()
         self._hosts = read_hosts(hosts)
-        self._found: dict[str, tuple[float, list[str]]] = {}
-        self._asking: dict[str, asyncio.Task[list[str]]] = {}
+        self._found: Cache[list[str]] = Cache(self._ask, most=NAMES_MAX)
 
     async def of(self, host: str, *, plain: bool) -> list[str]:
         """plain: without TLS, which needs an allowed address. Raises Refused, or OSError."""
@@ -57,38 +55,18 @@ class Addresses:
         else:
             return [host]
         name = host.lower().rstrip(".")
-        if (listed := self._hosts.get(name)) is not None:
-            return listed
-        until, found = self._found.get(name, (0.0, []))
-        return found if clock.monotonic_s() < until else await self._learn(name)
+        listed = self._hosts.get(name)
+        return await self._found.get(name) if listed is None else listed
 
-    async def _learn(self, name: str) -> list[str]:
-        """What several ask for at once is asked once, and goes on when one of them gives up."""
-        if (asking := self._asking.get(name)) is None:
-            asking = self._asking[name] = asyncio.create_task(self._ask(name))
-            asking.add_done_callback(lambda task: self._answered(name, task))
-        return await asyncio.shield(asking)
-
-    def _answered(self, name: str, task: "asyncio.Task[list[str]]") -> None:
-        self._asking.pop(name, None)
-        if task.cancelled() or task.exception() is not None:
-            return
-        self._found.pop(name, None)
-        while len(self._found) >= NAMES_MAX:
-            del self._found[next(iter(self._found))]  # the oldest
-        self._found[name] = (clock.monotonic_s() + TTL_S, task.result())
-
-    async def _ask(self, name: str) -> list[str]:
+    async def _ask(self, name: str) -> tuple[list[str], float]:
         try:
             answers = await self._resolver.resolve_name(name, lifetime=LOOKUP_S)
         except dns.exception.DNSException as error:
             raise OSError(f"{name}: {error}") from error
-        return list(dict.fromkeys(answers.addresses()))
+        return list(dict.fromkeys(answers.addresses())), TTL_S
 
     async def close(self) -> None:
-        for task in self._asking.values():
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._found.close()
 
 
 def read_hosts(path: Path) -> Mapping[str, list[str]]:

@@ -1,11 +1,8 @@
 """RouterService: each method opens its transaction, asks, and answers."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import grpc
-import grpc.aio
 from google.protobuf.message import Message
 
 from contracts.ingest.v1.directory_pb2 import Tenant
@@ -14,12 +11,11 @@ from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel import clock
 from kernel.backoff import Health
 from kernel.database import Database, Transaction
-from kernel.errors import Unavailable
-from kernel.ids import canonical
 from kernel.outbox import Entry, Outbox
+from kernel.rpc import Context, Wrong, answering, identity, words
 from kernel.table import Table
 from kernel.topics import encode
-from services.router.api import answering
+from services.router.api import shown
 from services.router.api.audit import Audit
 from services.router.clients.journal import Journal
 from services.router.domain.arrival import arrival
@@ -48,159 +44,137 @@ class RouterService(RouterServiceServicer):
     retry: RetryPolicy
     waker: Waker
 
+    @answering
     async def GetStates(  # noqa: N802 - gRPC's names
-        self, request: pb.GetStatesRequest, context: "grpc.aio.ServicerContext[object, object]"
+        self, request: pb.GetStatesRequest, _: Context
     ) -> pb.GetStatesResponse:
-        async with answered(context):
-            ids = uuids(request.message_ids)
-            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
-                seen = await requests.states(tx, request.tenant_id, ids)
-            return pb.GetStatesResponse(states=[answering.state(row) for row in seen])
-        raise AssertionError("aborted")
+        ids = uuids(request.message_ids)
+        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+            seen = await requests.states(tx, request.tenant_id, ids)
+        return pb.GetStatesResponse(states=[shown.state(row) for row in seen])
 
-    async def Cancel(  # noqa: N802
-        self, request: pb.CancelRequest, context: "grpc.aio.ServicerContext[object, object]"
+    @answering
+    async def Cancel(  # noqa: N802 - gRPC's names
+        self, request: pb.CancelRequest, _: Context
     ) -> pb.CancelResponse:
-        async with answered(context):
-            arrivals = [arrival(envelope, State.CANCELLED) for envelope in request.envelopes]
-            check_owner(request.tenant_id, [a.tenant_id for a in arrivals])
-            ids = uuids([a.message_id for a in arrivals])
-            await self._prepare(ids)
-            async with self.api.transaction(tenant_id=request.tenant_id) as tx:
-                finals = await requests.cancel(tx, arrivals)
-                entry = await self._add(tx, [closed(final) for final in finals])
-                seen = await requests.states(tx, request.tenant_id, ids)
-            self.outbox.publish_soon(entry, self.health)
-            cancelled = {row.message_id for row in seen if row.state == State.CANCELLED}
-            return pb.CancelResponse(
-                cancelled=[one for one in ids if one in cancelled],
-                too_late=[one for one in ids if one not in cancelled],
-            )
-        raise AssertionError("aborted")
+        arrivals = [arrival(envelope, State.CANCELLED) for envelope in request.envelopes]
+        check_owner(request.tenant_id, [a.tenant_id for a in arrivals])
+        ids = uuids([a.message_id for a in arrivals])
+        await self._prepare(ids)
+        async with self.api.transaction(tenant_id=request.tenant_id) as tx:
+            finals = await requests.cancel(tx, arrivals)
+            entry = await self._add(tx, [closed(final) for final in finals])
+            seen = await requests.states(tx, request.tenant_id, ids)
+        self.outbox.publish_soon(entry, self.health)
+        cancelled = {row.message_id for row in seen if row.state == State.CANCELLED}
+        return pb.CancelResponse(
+            cancelled=[one for one in ids if one in cancelled],
+            too_late=[one for one in ids if one not in cancelled],
+        )
 
-    async def Reschedule(  # noqa: N802
-        self, request: pb.RescheduleRequest, context: "grpc.aio.ServicerContext[object, object]"
+    @answering
+    async def Reschedule(  # noqa: N802 - gRPC's names
+        self, request: pb.RescheduleRequest, _: Context
     ) -> pb.RescheduleResponse:
-        async with answered(context):
-            arrivals = [arrival(envelope, State.EXPECTED) for envelope in request.envelopes]
-            check_owner(request.tenant_id, [a.tenant_id for a in arrivals])
-            ids = uuids([a.message_id for a in arrivals])
-            await self._prepare(ids)
-            async with self.api.transaction(tenant_id=request.tenant_id) as tx:
-                moved = await requests.reschedule(tx, arrivals, due_s=seconds(request.due_at))
-                await self.waker.work(tx, names=True)
-            return pb.RescheduleResponse(
-                rescheduled=moved, too_late=[one for one in ids if one not in set(moved)]
-            )
-        raise AssertionError("aborted")
+        arrivals = [arrival(envelope, State.EXPECTED) for envelope in request.envelopes]
+        check_owner(request.tenant_id, [a.tenant_id for a in arrivals])
+        ids = uuids([a.message_id for a in arrivals])
+        await self._prepare(ids)
+        async with self.api.transaction(tenant_id=request.tenant_id) as tx:
+            moved = await requests.reschedule(tx, arrivals, due_s=seconds(request.due_at))
+            await self.waker.work(tx, names=True)
+        return pb.RescheduleResponse(
+            rescheduled=moved, too_late=[one for one in ids if one not in set(moved)]
+        )
 
-    async def Release(  # noqa: N802
-        self, request: pb.ReleaseRequest, context: "grpc.aio.ServicerContext[object, object]"
+    @answering
+    async def Release(  # noqa: N802 - gRPC's names
+        self, request: pb.ReleaseRequest, _: Context
     ) -> pb.ReleaseResponse:
-        async with answered(context):
-            ids = uuids(request.message_ids)
-            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
-                released = await requests.release(tx, request.tenant_id, ids)
-                await self.waker.work(tx, names=True)
-            return pb.ReleaseResponse(
-                released=released, not_held=[one for one in ids if one not in set(released)]
-            )
-        raise AssertionError("aborted")
+        ids = uuids(request.message_ids)
+        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+            released = await requests.release(tx, request.tenant_id, ids)
+            await self.waker.work(tx, names=True)
+        return pb.ReleaseResponse(
+            released=released, not_held=[one for one in ids if one not in set(released)]
+        )
 
-    async def ListLanes(  # noqa: N802
-        self, request: pb.ListLanesRequest, context: "grpc.aio.ServicerContext[object, object]"
+    @answering
+    async def ListLanes(  # noqa: N802 - gRPC's names
+        self, request: pb.ListLanesRequest, _: Context
     ) -> pb.ListLanesResponse:
-        async with answered(context):
-            limit = page(request.limit)
-            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
-                found = await requests.lanes_of(
-                    tx,
-                    request.tenant_id,
-                    after=words(request.after, "after"),
-                    limit=limit + 1,
-                    test_only=request.test_only,
-                )
-            return pb.ListLanesResponse(
-                lanes=[answering.lane(row) for row in found[:limit]], has_more=len(found) > limit
+        limit = page(request.limit)
+        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+            found = await requests.lanes_of(
+                tx,
+                request.tenant_id,
+                after=words(request.after, "after"),
+                limit=limit + 1,
+                test_only=request.test_only,
             )
-        raise AssertionError("aborted")
+        return pb.ListLanesResponse(
+            lanes=[shown.lane(row) for row in found[:limit]], has_more=len(found) > limit
+        )
 
-    async def ListSuppressions(  # noqa: N802
-        self,
-        request: pb.ListSuppressionsRequest,
-        context: "grpc.aio.ServicerContext[object, object]",
+    @answering
+    async def ListSuppressions(  # noqa: N802 - gRPC's names
+        self, request: pb.ListSuppressionsRequest, _: Context
     ) -> pb.ListSuppressionsResponse:
-        async with answered(context):
-            limit = page(request.limit)
-            uuids([cursor for cursor in (request.after, request.before) if cursor])
-            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
-                found = await suppressions.find(
-                    tx,
-                    request.tenant_id,
-                    after=request.after,
-                    before=request.before,
-                    address=request.address,
-                    limit=limit + 1,
-                )
-            shown = found[:limit][::-1] if request.before else found[:limit]
-            return pb.ListSuppressionsResponse(
-                suppressions=[answering.suppression(row) for row in shown],
-                has_more=len(found) > limit,
+        limit = page(request.limit)
+        uuids([cursor for cursor in (request.after, request.before) if cursor])
+        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+            found = await suppressions.find(
+                tx,
+                request.tenant_id,
+                after=request.after,
+                before=request.before,
+                address=request.address,
+                limit=limit + 1,
             )
-        raise AssertionError("aborted")
+        listed = found[:limit][::-1] if request.before else found[:limit]
+        return pb.ListSuppressionsResponse(
+            suppressions=[shown.suppression(row) for row in listed],
+            has_more=len(found) > limit,
+        )
 
-    async def AddSuppressions(  # noqa: N802
-        self,
-        request: pb.AddSuppressionsRequest,
-        context: "grpc.aio.ServicerContext[object, object]",
+    @answering
+    async def AddSuppressions(  # noqa: N802 - gRPC's names
+        self, request: pb.AddSuppressionsRequest, _: Context
     ) -> pb.AddSuppressionsResponse:
-        async with answered(context):
-            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
-                rows = await suppressions.add(
-                    tx,
-                    request.tenant_id,
-                    [words(one, "addresses") for one in request.addresses[:IDS_MAX]],
-                    origin=request.origin or "manual",
-                )
-            return pb.AddSuppressionsResponse(
-                suppressions=[answering.suppression(row) for row in rows]
+        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+            rows = await suppressions.add(
+                tx,
+                request.tenant_id,
+                [words(one, "addresses") for one in request.addresses[:IDS_MAX]],
+                origin=request.origin or "manual",
             )
-        raise AssertionError("aborted")
+        return pb.AddSuppressionsResponse(suppressions=[shown.suppression(row) for row in rows])
 
-    async def RemoveSuppressions(  # noqa: N802
-        self,
-        request: pb.RemoveSuppressionsRequest,
-        context: "grpc.aio.ServicerContext[object, object]",
+    @answering
+    async def RemoveSuppressions(  # noqa: N802 - gRPC's names
+        self, request: pb.RemoveSuppressionsRequest, _: Context
     ) -> pb.RemoveSuppressionsResponse:
-        async with answered(context):
-            async with self.api.transaction(tenant_id=canonical(request.tenant_id)) as tx:
-                rows = await suppressions.remove(tx, request.tenant_id, request.addresses[:IDS_MAX])
-            return pb.RemoveSuppressionsResponse(
-                removed=[answering.suppression(row) for row in rows]
-            )
-        raise AssertionError("aborted")
+        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+            rows = await suppressions.remove(tx, request.tenant_id, request.addresses[:IDS_MAX])
+        return pb.RemoveSuppressionsResponse(removed=[shown.suppression(row) for row in rows])
 
-    async def Reconcile(  # noqa: N802
-        self, request: pb.ReconcileRequest, context: "grpc.aio.ServicerContext[object, object]"
+    @answering
+    async def Reconcile(  # noqa: N802 - gRPC's names
+        self, request: pb.ReconcileRequest, _: Context
     ) -> pb.ReconcileResponse:
-        async with answered(context):
-            forgotten = await self._prepare(uuids([e.message_id for e in request.envelopes]))
-            audit = Audit(
-                self.engine, self.outbox, self.journal, self.tenants, self.retry, self.health
-            )
-            return await audit.reconcile(request.envelopes, forgotten)
-        raise AssertionError("aborted")
+        forgotten = await self._prepare(uuids([e.message_id for e in request.envelopes]))
+        audit = Audit(self.engine, self.outbox, self.journal, self.tenants, self.retry, self.health)
+        return await audit.reconcile(request.envelopes, forgotten)
 
-    async def RepeatClosed(  # noqa: N802
-        self, request: pb.RepeatClosedRequest, context: "grpc.aio.ServicerContext[object, object]"
+    @answering
+    async def RepeatClosed(  # noqa: N802 - gRPC's names
+        self, request: pb.RepeatClosedRequest, _: Context
     ) -> pb.RepeatClosedResponse:
-        async with answered(context):
-            async with self.engine.transaction() as tx:
-                finals = await closings.final(tx, uuids(request.message_ids))
-                entry = await self._add(tx, [closed(final) for final in finals])
-            self.outbox.publish_soon(entry, self.health)
-            return pb.RepeatClosedResponse(repeated_ids=[final.message_id for final in finals])
-        raise AssertionError("aborted")
+        async with self.engine.transaction() as tx:
+            finals = await closings.final(tx, uuids(request.message_ids))
+            entry = await self._add(tx, [closed(final) for final in finals])
+        self.outbox.publish_soon(entry, self.health)
+        return pb.RepeatClosedResponse(repeated_ids=[final.message_id for final in finals])
 
     async def _add(self, tx: Transaction, events: Sequence[Message]) -> Entry:
         now = clock.now()
@@ -209,38 +183,27 @@ class RouterService(RouterServiceServicer):
     async def _prepare(self, ids: Sequence[str]) -> set[str]:
         """The days of these messages: a cancelled one may be the first of its day. The ids of days
         that are forgotten."""
-        async with self.engine.transaction() as tx:
-            return await self.partitions.prepare(tx, ids)
-
-
-@asynccontextmanager
-async def answered(context: "grpc.aio.ServicerContext[object, object]") -> AsyncIterator[None]:
-    """What is wrong with a request, or away, as a status of gRPC."""
-    try:
-        yield
-    except ValueError as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-    except Unavailable as error:
-        await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
-
-
-def words(text: str, name: str) -> str:
-    """What the database takes as text. Raises ValueError."""
-    if "\0" in text:
-        raise ValueError(f"{name} holds a NUL")
-    return text
+        try:
+            async with self.engine.transaction() as tx:
+                return await self.partitions.prepare(tx, ids)
+        except ValueError as error:  # an id of no day
+            raise Wrong(str(error)) from error
 
 
 def uuids(texts: Sequence[str]) -> list[str]:
     if len(texts) > IDS_MAX:
-        raise ValueError(f"at most {IDS_MAX} ids in one request")
-    return [canonical(text) for text in texts]
+        raise Wrong(f"at most {IDS_MAX} ids in one request")
+    return [identity(text, repr(text[:50])) for text in texts]
+
+
+def tenant(text: str) -> str:
+    return identity(text, "tenant_id")
 
 
 def check_owner(tenant_id: str, tenants: Sequence[str]) -> None:
-    canonical(tenant_id)
+    tenant(tenant_id)
     if any(one != tenant_id for one in tenants):
-        raise ValueError("an envelope is another tenant's")
+        raise Wrong("an envelope is another tenant's")
 
 
 def page(limit: int) -> int:

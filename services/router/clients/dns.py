@@ -16,6 +16,7 @@ import dns.rdatatype
 import dns.resolver
 
 from kernel import clock
+from kernel.cache import Cache
 from mail.mx import Mx, NullMxError, before_self, order
 from services.router.domain.routes import (
     Answer,
@@ -45,11 +46,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Cached:
-    """asked again after until_s; a route serves until stale_s meanwhile."""
+class Heard:
+    """A route serves until stale_s while it is asked about again."""
 
     answer: Answer
-    until_s: float
     stale_s: float
     failures: int = 0
 
@@ -77,20 +77,18 @@ class Routes:
         self._on_answer = on_answer
         self._questions_max = questions_max
         self._shuffle = shuffle
-        self._cache: dict[str, Cached] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._cache: Cache[Heard] = Cache(self._hear, most=CACHED_MAX)
 
     def known(self, domain: str) -> Route | None:
         """The route as far as it is known; one that grows old is asked for in the background."""
         if route := self._static.get(domain):
             return route
-        cached = self._cache.get(domain)
-        if cached is None or not isinstance(cached.answer, Route):
+        cached = self._cache.look(domain)
+        if cached is None or not isinstance(cached.value.answer, Route):
             return None
-        now_s = clock.monotonic_s()
-        if now_s >= cached.until_s:
+        if not cached.fresh:
             self._ask(domain)
-        return cached.answer if now_s < cached.stale_s else None
+        return cached.value.answer if clock.monotonic_s() < cached.value.stale_s else None
 
     def site(self, domain: str) -> str | None:
         route = self.known(domain)
@@ -100,51 +98,42 @@ class Routes:
         """What DNS says; None while it is being asked, or may not be."""
         if route := self._static.get(domain):
             return route
-        cached = self._cache.get(domain)
-        if cached is not None and clock.monotonic_s() < cached.until_s:
-            return cached.answer
+        cached = self._cache.look(domain)
+        if cached is not None and cached.fresh:
+            return cached.value.answer
         if ask:
             self._ask(domain)
         return None
 
     async def close(self) -> None:
-        for task in list(self._asking.values()):
-            task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await self._cache.close()
 
     def _ask(self, domain: str) -> None:
         """Unless enough are asked about: whoever waits for it comes again with the next answer."""
-        if domain not in self._asking and len(self._asking) < self._questions_max:
-            self._asking[domain] = asyncio.create_task(self._asked(domain))
+        if self._cache.asking < self._questions_max:
+            self._cache.ask(domain)
 
-    async def _asked(self, domain: str) -> None:
-        before = self._cache.get(domain)
+    async def _hear(self, domain: str) -> tuple[Heard, float]:
         try:
             answer, ttl_s = await self._resolve(domain)
         except Exception as error:  # a strange answer must not leave its mail without one
             logger.warning("router.dns", extra={"domain": domain, "error": repr(error)})
             answer, ttl_s = Unknown(RETRY_MIN_S, repr(error)[:200]), RETRY_MIN_S
-        finally:
-            self._asking.pop(domain, None)
-        self._remember(domain, answer, ttl_s=ttl_s, before=before)
-        self._on_answer()
-
-    def _remember(
-        self, domain: str, answer: Answer, *, ttl_s: float, before: Cached | None
-    ) -> None:
-        """A failure waits longer each time; it does not push out a route that still serves."""
-        now_s, failures = clock.monotonic_s(), 0
-        stale_s = now_s + ttl_s + STALE_S
+        asyncio.get_running_loop().call_soon(self._on_answer)  # when it is remembered
+        now_s = clock.monotonic_s()
         if isinstance(answer, Unknown):
-            failures = before.failures + 1 if before else 1
-            ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
-            answer = Unknown(ttl_s, answer.text)
-            if before and isinstance(before.answer, Route) and now_s < before.stale_s:
-                answer, stale_s = before.answer, before.stale_s
-        self._cache.pop(domain, None)  # behind all that were asked before it
-        if len(self._cache) >= CACHED_MAX:
-            del self._cache[next(iter(self._cache))]
-        self._cache[domain] = Cached(answer, now_s + ttl_s, stale_s, failures)
+            return self._failed(domain, answer, now_s=now_s)
+        return Heard(answer, now_s + ttl_s + STALE_S), ttl_s
+
+    def _failed(self, domain: str, answer: Unknown, *, now_s: float) -> tuple[Heard, float]:
+        """A failure waits longer each time; it does not push out a route that still serves."""
+        cached = self._cache.look(domain)
+        before = cached.value if cached else Heard(answer, now_s)
+        failures = before.failures + 1
+        ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
+        if isinstance(before.answer, Route) and now_s < before.stale_s:
+            return Heard(before.answer, before.stale_s, failures), ttl_s
+        return Heard(Unknown(ttl_s, answer.text), now_s, failures), ttl_s
 
     async def _resolve(self, domain: str) -> tuple[Answer, float]:
         """The answer, and for how many seconds it holds."""

@@ -4,8 +4,8 @@ import ast
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from re import _constants as ops  # type: ignore[attr-defined]
@@ -63,10 +63,11 @@ def uses() -> dict[str, Use]:
 def kept_in(module: ModuleType) -> Iterator[Use]:
     """Patterns that the module has a name for."""
     for name, value in vars(module).items():
-        if imported(module, name):
+        found = list(patterns_of(value))
+        if not found or imported(module, name):
             continue
-        for pattern, bound in patterns_of(value):
-            for method in bound or methods_on(name) or METHODS[:1]:
+        for pattern, bound in found:
+            for method in bound or called().get(name) or METHODS[:1]:
                 yield Use(f"{module.__name__}.{name}", pattern, method)
 
 
@@ -100,10 +101,15 @@ def imported(module: ModuleType, name: str) -> bool:
 
 
 @cache
-def methods_on(name: str) -> list[str]:
-    """Whatever is called on it, in whichever module."""
-    called = rf"\b{name}(?:\[\w+\])?\.({'|'.join(METHODS)})\("
-    return sorted({method for text in sources().values() for method in re.findall(called, text)})
+def called() -> dict[str, list[str]]:
+    """The methods that are called on each name, in whichever module."""
+    call = re.compile(rf"\b(\w+)(?:\[\w+\])?\.({'|'.join(METHODS)})\(")
+    found: dict[str, list[str]] = {}
+    for name, method in sorted(
+        {pair for text in sources().values() for pair in call.findall(text)}
+    ):
+        found.setdefault(name, []).append(method)
+    return found
 
 
 def written_in(module: ModuleType) -> Iterator[Use]:
@@ -123,15 +129,19 @@ def calls_of_re(module: ModuleType) -> Iterator[ast.Call]:
             yield from [node] * (of == "re" and called.attr in METHODS)
 
 
-def attacks(pattern: "re.Pattern[Any]", length: int) -> Iterator[str]:
-    """Texts of about this length: what the pattern's own repeats take, again and again, behind what
-    leads to them, and then something that fits nowhere."""
+def attacks(pattern: "re.Pattern[Any]") -> Iterator[Callable[[int], str]]:
+    """Texts of a length to choose: what the pattern's own repeats take, again and again, behind
+    what leads to them, and then something that fits nowhere."""
     text = pattern.pattern
     tree = _parser.parse(text.decode("latin-1") if isinstance(text, bytes) else text, pattern.flags)
     found = {*combined(repeats(tree, "")), *((piece, piece) for piece in pieces(tree))}
     for before, piece in sorted(found):
-        yield before + piece * (length // len(piece)) + "\x00"
-        yield (before + piece) * (length // len(before + piece)) + "\x00"
+        yield partial(repeated, before, piece)
+        yield partial(repeated, "", before + piece)
+
+
+def repeated(before: str, piece: str, length: int) -> str:
+    return before + piece * (length // len(piece)) + "\x00"
 
 
 def combined(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

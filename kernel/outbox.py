@@ -89,7 +89,7 @@ class Outbox:
     def open(self, tx: Transaction) -> Entry:
         """The entry of a transaction; when that fails, its rows are the sweep's, if there are."""
         entry = Entry()
-        tx.after_rollback(partial(self._leave, entry))
+        tx.after_rollback(partial(self.leave, entry))
         return entry
 
     async def insert(self, tx: Transaction, entry: Entry, row: Row) -> None:
@@ -114,8 +114,8 @@ class Outbox:
         entry.size += octets
         self._publishing.add(number)
 
-    def _leave(self, entry: Entry) -> None:
-        """To the sweep, should its rows be there."""
+    def leave(self, entry: Entry) -> None:
+        """To the sweep, some seconds later, should its rows be there."""
         self._publishing.difference_update(entry.rows)
 
     async def publish(self, entry: Entry, health: Health) -> None:
@@ -127,7 +127,7 @@ class Outbox:
             await patiently(partial(self._send, entry.records), health)
             self._acknowledged.update(entry.rows)
         finally:
-            self._leave(entry)
+            self.leave(entry)
         failpoint(f"{self._schema}.outbox.published")
 
     def publish_soon(self, entry: Entry, health: Health) -> None:
@@ -136,7 +136,7 @@ class Outbox:
         if not entry.records:
             return
         if self._background_bytes + entry.size > BACKGROUND_BYTES_MAX:
-            self._leave(entry)
+            self.leave(entry)
             return
         self._background_bytes += entry.size
         task = asyncio.create_task(self.publish(entry, health))

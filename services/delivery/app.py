@@ -189,9 +189,7 @@ def create_doors(house: House, store: SandboxStore) -> list[Loop]:
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     if not settings.sandbox_listen:
         return [server.run]
-    sandbox = Sandbox(
-        house.database, house.outbox, store, health=house.health, hang_s=settings.sandbox_hang_s
-    )
+    sandbox = Sandbox(house.database, house.outbox, store, hang_s=settings.sandbox_hang_s)
     return [server.run, Listener(settings.sandbox_listen, sandbox).run]
 
 

@@ -19,7 +19,7 @@ from services.events.domain.calls import Accepts, Call, call_of
 from services.events.domain.catalogue import type_of
 from services.events.domain.endpoint import Endpoint, wants
 from services.events.domain.facts import Fact, Kind, Rank, fact_of, is_scheduled, is_test
-from services.events.domain.state import Entry, State, begin, record
+from services.events.domain.state import STEP, Entry, State, begin, merged, record
 from services.events.store import emails, log
 from services.events.store.days import LogDays
 from services.events.store.emails import Email
@@ -30,11 +30,13 @@ LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a batch adds to messages. changed: states that were there before."""
+    """What a batch adds to messages. changed: states that were there before. released: emails that
+    were held, of those with a new rank."""
 
     entries: list[Entry]
     changed: list[State]
     ranks: Mapping[tuple[str, str], int]
+    released: Collection[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -58,7 +60,13 @@ class Handlers:
         positions = log.positions_of(entries)
         tasks, calls = self._tasks(entries, endpoints, positions=positions)
         writing = log.Writing(
-            entries, positions, recorded.changed, recorded.ranks, tasks, self.lease_s
+            entries,
+            positions,
+            recorded.changed,
+            ranks=recorded.ranks,
+            released=recorded.released,
+            tasks=tasks,
+            lease_s=self.lease_s,
         )
         await log.write(tx, writing)
         if tasks:
@@ -160,16 +168,20 @@ async def record_all(
     late = {email.message_id for one, email in accepted.items() if one not in opened.emails}
     begun = opened.states & arrived - late
     changed = drafted({one: by_subject[one] for one in opened.states - begun}, first, now=now)
-    if held := by_subject.keys() - opened.states:
-        states, repeats = await log.known(tx, [fact for one in held for fact in by_subject[one]])
+    released = set()
+    if there := by_subject.keys() - opened.states:
+        states, repeats = await log.known(tx, [fact for one in there for fact in by_subject[one]])
         for state in states:
             fresh = [one for one in by_subject[state.subject_id] if one.event_id not in repeats]
             if fresh:
-                changed[state.subject_id] = record(state, fresh, first=first, now=now)
+                after, _ = changed[state.subject_id] = record(state, fresh, first=first, now=now)
+                if (state.rank, after.rank) == (Rank.HELD, Rank.SENT):
+                    released.add((state.tenant_id, state.email_id))
     moved = {subject: drafts[subject] for subject in begun} | changed
     raised = raised_by([state for state, _ in moved.values()], opened.emails, begun=ranks)
     entries = [entry for _, some in moved.values() for entry in some]
-    return Recorded(entries, [state for state, _ in changed.values()], raised), opened.endpoints
+    states_then = [state for state, _ in changed.values()]
+    return Recorded(entries, states_then, raised, released), opened.endpoints
 
 
 def drafted(
@@ -183,10 +195,14 @@ def drafted(
 
 
 def ranks_of(facts: Iterable[Fact]) -> dict[str, int]:
-    """How far each email has come, by these facts alone."""
+    """How far each email has come, by these facts alone: as its message that came furthest."""
+    messages: dict[tuple[str, str], int] = defaultdict(int)
+    for fact in sorted(facts, key=STEP):
+        key = fact.email_id, fact.subject_id
+        messages[key] = merged(messages[key], fact)
     ranks: dict[str, int] = defaultdict(int)
-    for fact in facts:
-        ranks[fact.email_id] = max(ranks[fact.email_id], fact.rank)
+    for (email_id, _), rank in messages.items():
+        ranks[email_id] = max(ranks[email_id], rank)
     return ranks
 
 

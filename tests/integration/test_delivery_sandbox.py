@@ -54,7 +54,7 @@ def test_every_magic_recipient_plays_its_part(house: House) -> None:
     }
 
     async def story() -> None:
-        doors = listening(house)
+        doors = {**listening(house), "sweep_after_s": 60}
         async with house.running(**doors) as running:
             batch = await house.assigned(
                 *(f"{name}@{DOMAIN}" for name in expected), at=doors["sandbox_listen"], test=True
@@ -73,6 +73,11 @@ def test_every_magic_recipient_plays_its_part(house: House) -> None:
     with house.database.connect() as owner:
         rows = owner.execute("SELECT count(*) FROM delivery.sandbox").fetchall()
         assert rows == [(9,)]  # all but timeout@
+        waiting = owner.execute(
+            "SELECT count(*) FROM delivery.outbox"
+            " WHERE position('delivery.complaint-received'::bytea IN records) > 0"
+        ).fetchall()
+        assert waiting == [(1,)], "it comes after the delivery that it is about"
 
 
 def test_a_delayed_message_is_taken_on_its_second_attempt(house: House) -> None:

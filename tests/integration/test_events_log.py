@@ -20,6 +20,7 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from contracts.events.v1.events_service_pb2 import TestWebhookRequest as WebhookTest
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from kernel.ids import uuid7_text
 from kernel.rpc import Refused
 from services.events.domain.facts import Rank
@@ -68,6 +69,28 @@ def test_a_delivered_message_has_its_timeline_by_cause(story: Story) -> None:
         rest = await timeline(events, message, limit=100, after=first.events[-1].id)
         assert (first.has_more, rest.has_more) == (True, False)
         assert [*first.events, *rest.events] == list(answer.events)
+
+    story(told)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_held_mail_is_not_listed_as_held_once_it_was_released(
+    story: Story, *, together: bool
+) -> None:
+    async def told(events: Running) -> None:
+        message = Told()
+        screened = message.screened()
+        screened.verdict = VERDICT_HOLD
+        before = [message.accepted(), screened]
+        if not together:
+            await events.tell(*before)
+            await events.recorded(message, 2)
+            assert await emails(events, message.tenant_id, status="held") == [message.email_id]
+            before = []
+        await events.tell(*before, message.assigned())
+        await events.recorded(message, 3)
+        assert await emails(events, message.tenant_id, status="held") == []
+        assert await emails(events, message.tenant_id, status="sent") == [message.email_id]
 
     story(told)
 

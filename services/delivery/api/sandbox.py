@@ -16,7 +16,6 @@ from aiosmtpd.smtp import Session as SmtpSession
 from contracts.delivery.v1.events_pb2 import ComplaintReceived
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
-from kernel.backoff import Health
 from kernel.database import Database
 from kernel.errors import BadSetting, Unavailable
 from kernel.outbox import Outbox
@@ -43,12 +42,10 @@ class Sandbox:
         outbox: Outbox,
         store: SandboxStore,
         *,
-        health: Health,
         hang_s: float,
     ) -> None:
         self._database = database
         self._outbox = outbox
-        self._health = health
         self._hang_s = hang_s
         self._store = store
 
@@ -112,7 +109,7 @@ class Sandbox:
         async with self._database.transaction() as tx:
             await self._store.capture(tx, capture)
             entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
-        self._outbox.publish_soon(entry, self._health)
+        self._outbox.leave(entry)  # a complaint comes after the message was delivered
 
 
 class Server(SMTP):

@@ -17,7 +17,7 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Database
-from kernel.rpc import Context, Wrong, answering, words
+from kernel.rpc import Context, Wrong, answering, identity, words
 from services.events.api.asking import cursor, identifier, limit, moment, tenant
 from services.events.domain.calls import public_id
 from services.events.domain.catalogue import data_of, type_of
@@ -68,7 +68,7 @@ class EmailsApi:
     async def FindUnclosed(self, request: FindUnclosedRequest, _: Context) -> FindUnclosedResponse:  # noqa: N802
         if len(request.message_ids) > IDS_MAX:
             raise Wrong(f"message_ids: at most {IDS_MAX}")
-        ids = [identifier(one, "message") for one in request.message_ids]
+        ids = [identity(one, "message_ids") for one in request.message_ids]
         async with self.engine.transaction() as tx:
             return FindUnclosedResponse(message_ids=await log.unclosed(tx, ids))
 

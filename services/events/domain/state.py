@@ -12,6 +12,7 @@ DELAY_TOLD_EVERY = timedelta(hours=4)  # conventions: at the first, then at most
 ALWAYS_TOLD = frozenset({Kind.CLOSED, Kind.COMPLAINT, Kind.BOUNCE})
 NEVER_TOLD = frozenset({Kind.ATTEMPTED})
 ONCE_PER_EMAIL = frozenset({Kind.ACCEPTED, Kind.ASSIGNED})
+LEAVING = frozenset({Kind.ASSIGNED, Kind.ATTEMPTED})
 STEP = attrgetter("step")
 
 
@@ -62,10 +63,18 @@ def record(
             number = told
             delayed_at = now if kind == Kind.DELAYED else delayed_at
         entries.append(Entry(fact, seq, number))
-        rank = max(rank, fact.rank)
+        rank = merged(rank, fact)
         if isinstance(fact.event, MessageClosed):
             closed, closed_at = fact.event.state or CLOSED_STATE_FAILED, _closed_at(fact.event, now)
     return State(*state[:4], seq, told, rank, closed, closed_at, delayed_at), entries
+
+
+def merged(rank: int, fact: Fact) -> int:
+    """How far a message has come: the highest wins, but for one that was held and leaves, because
+    somebody has released it."""
+    if rank == Rank.HELD and fact.kind in LEAVING:
+        return Rank.SENT
+    return max(rank, fact.rank)
 
 
 def is_told(

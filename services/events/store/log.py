@@ -15,7 +15,7 @@ from kernel.database import Transaction
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint
-from services.events.domain.facts import LOGGED, Fact
+from services.events.domain.facts import LOGGED, Fact, Rank
 from services.events.domain.state import Entry, State
 from services.events.store.emails import Email
 from services.events.store.tasks import NewTask
@@ -88,9 +88,11 @@ STATES = """
 # IS TRUE: so that it is no condition for the index by rank, where an email is hard to find.
 RANKS = """
         UPDATE events.emails e SET rank = v.rank
-        FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[]) AS v(tenant_id, email_id, rank)
+        FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[], %s::smallint[])
+            AS v(tenant_id, email_id, rank, held)
         WHERE e.tenant_id = v.tenant_id AND e.email_id = v.email_id
-            AND (e.rank < v.rank) IS TRUE AND e.email_id BETWEEN %s::uuid AND %s::uuid
+            AND (e.rank < v.rank OR e.rank = v.held) IS TRUE
+            AND e.email_id BETWEEN %s::uuid AND %s::uuid
 """
 TASKS = """
         INSERT INTO events.webhook_tasks
@@ -112,13 +114,14 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """All that a batch has to write. positions: by event id. ranks: by (tenant, email). lease_s: of
-    the tasks that are born claimed."""
+    """All that a batch has to write. positions: by event id. ranks: by (tenant, email); released:
+    those that were held until now. lease_s: of the tasks that are born claimed."""
 
     entries: Sequence[Entry]
     positions: Mapping[str, str]
     states: Collection[State] = ()
     ranks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    released: Collection[tuple[str, str]] = ()
     tasks: Sequence[NewTask] = ()
     lease_s: float = 0.0
 
@@ -190,7 +193,7 @@ async def write(tx: Transaction, writing: Writing) -> None:
         (INTO_LOG, _rows(logged, writing.positions)) if logged else None,
         (INTO_FACTS, _rows(others, writing.positions)) if others else None,
         (STATES, _states(writing.states)) if writing.states else None,
-        (RANKS, _ranks(writing.ranks)) if writing.ranks else None,
+        (RANKS, _ranks(writing.ranks, writing.released)) if writing.ranks else None,
         (TASKS, [writing.lease_s, *map(list, zip(*writing.tasks, strict=True))])
         if writing.tasks
         else None,
@@ -244,11 +247,14 @@ def _seconds(moment: datetime | None) -> str:
     return repr(moment.timestamp()) if moment else "0"
 
 
-def _ranks(ranks: Mapping[tuple[str, str], int]) -> list[object]:
+def _ranks(
+    ranks: Mapping[tuple[str, str], int], released: Collection[tuple[str, str]]
+) -> list[object]:
     ordered = sorted(ranks)
     ids = [email_id for _, email_id in ordered]
     levels = [int(ranks[key]) for key in ordered]
-    return [[tenant for tenant, _ in ordered], ids, levels, min(ids), max(ids)]
+    held = [int(Rank.HELD) if key in released else -1 for key in ordered]
+    return [[tenant for tenant, _ in ordered], ids, levels, held, min(ids), max(ids)]
 
 
 async def unclosed(tx: Transaction, message_ids: Sequence[str]) -> list[str]:

@@ -67,6 +67,17 @@ def test_held_mail_is_held_until_something_becomes_of_it() -> None:
     assert later.rank == Rank.DELIVERED
 
 
+def test_held_mail_that_leaves_was_released() -> None:
+    screened = MESSAGE.screened()
+    screened.verdict = VERDICT_HOLD
+    held, _ = record(begin(FACTS[0]), [FACTS[0], fact_of(screened)], first=(), now=ACCEPTED_AT)
+
+    left, _ = record(held, [fact_of(MESSAGE.assigned(1))], first=(), now=ACCEPTED_AT)
+    later, _ = record(left, [fact_of(MESSAGE.delayed(1))], first=(), now=ACCEPTED_AT)
+
+    assert (held.rank, left.rank, later.rank) == (Rank.HELD, Rank.SENT, Rank.DELAYED)
+
+
 def test_a_bounced_message_that_was_complained_about_is_complained() -> None:
     state, _ = played([FACTS])
 

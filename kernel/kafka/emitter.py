@@ -190,6 +190,15 @@ class Emitter:
         self._arrived = []
         self._waiting.clear()
 
+    def _drop_failed(self) -> None:
+        """What callers that failed still have before other partitions: they bring it again, and
+        one of those may not move for long."""
+        for partition, parts in list(self._waiting.items()):
+            if left := [part for part in parts if not part.sending.done.done()]:
+                self._waiting[partition] = deque(left)
+            else:
+                del self._waiting[partition]
+
     def _send_ready(self, producer: AIOKafkaProducer) -> None:
         """One batch for each partition that something waits for and nothing is on its way to."""
         arrived, self._arrived = self._arrived, []
@@ -270,6 +279,8 @@ class Emitter:
             self._flying.discard(partition)
             for sending, records in taken.items():
                 sending.acknowledge(records) if error is None else sending.fail(error)
+            if error is not None:
+                self._drop_failed()
             self._wake()
 
 

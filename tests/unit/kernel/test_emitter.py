@@ -74,6 +74,10 @@ class Desk(Emitter):
         return asyncio.create_task(self.send(records))
 
     @property
+    def queued(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    @property
     def batches(self) -> list[tuple[int, int]]:
         return [batch for producer in self.producers for batch in producer.batches]
 
@@ -225,5 +229,25 @@ def test_without_a_broker_all_who_wait_hear_it_at_once(closed: bool) -> None:
         answers = await asyncio.gather(*callers, return_exceptions=True)
         assert all(isinstance(answer, Unavailable) for answer in answers)
         assert desk.tries == (0 if closed else 1)
+
+    play(story)
+
+
+def test_who_fails_leaves_nothing_behind_before_a_partition_that_does_not_move() -> None:
+    async def story() -> None:
+        desk = Desk(0, 1)
+        stuck = desk.post(0)
+        await until(lambda: desk.batches)
+        for _ in range(3):
+            failing = desk.post(0, 1)
+            await until(lambda: desk.producers[-1].flying.keys() & {1})
+            desk.producers[-1].flying.pop(1).set_exception(LeaderNotAvailableError())
+            with pytest.raises(Unavailable):
+                await failing
+        assert desk.queued == 0
+        desk.producers[0].flying.pop(0).set_result(None)
+        await stuck
+        assert [batch for batch in desk.batches if batch[0] == 0] == [(0, 1)]
+        await desk.close()
 
     play(story)

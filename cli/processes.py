@@ -13,7 +13,7 @@ from pathlib import Path
 from cli.environment import SERVICES
 
 READY_WITHIN_S = 60.0
-END_WITHIN_S = 15.0
+END_WITHIN_S = 75.0  # delivery waits up to a minute for answers to dots
 POLL_S = 0.05
 
 

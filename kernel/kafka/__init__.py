@@ -22,7 +22,8 @@ from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.kafka.emitter import Emitter
 from kernel.kafka.groups import has_read, partitions_of, unread
-from kernel.kafka.reader import BATCH_RECORDS_MAX, Reader, record_of
+from kernel.kafka.reader import BATCH_RECORDS_MAX, Reader
+from kernel.kafka.replay import Followed
 from kernel.kafka.topics import create_topics
 from kernel.kafka.whole import whole
 from kernel.settings import Settings
@@ -71,6 +72,9 @@ class Kafka:
         self._streams: dict[str, Stream[Message]] = {}  # by their groups
         self._readers: list[Reader] = []  # that are at work
         self._ended = asyncio.get_running_loop().create_future()  # their work
+        self._reads = True
+        self._idle = asyncio.Event()  # no reader is at work
+        self._idle.set()
         self._followers: list[partial[Any]] = []
         self._replays: list[asyncio.Event] = []  # set when what is followed is known
 
@@ -105,7 +109,8 @@ class Kafka:
         self.declare(event)
         replayed = asyncio.Event()
         name = contract_of(event.DESCRIPTOR).topic.name
-        self._followers.append(partial(self._follow, self.prefix + name, on_record, replayed))
+        topic = Followed(self.prefix + name, self.prefix, on_record, replayed)
+        self._followers.append(partial(topic.follow, self._consumer, self.health))
         self._replays.append(replayed)
         return replayed
 
@@ -124,11 +129,20 @@ class Kafka:
         is followed is known: a handler could not tell what is unknown yet from what is gone."""
         for replayed in self._replays:
             await replayed.wait()
-        while True:
+        while self._reads:
             await self._read()
+        await asyncio.Event().wait()
+
+    async def stop_reading(self) -> None:
+        """Take no more records, and return when none is being handled; all else goes on."""
+        self._reads = False
+        if not self._ended.done():
+            self._ended.set_result(None)
+        await self._idle.wait()
 
     async def _read(self) -> None:
         self._ended = asyncio.get_running_loop().create_future()
+        self._idle.clear()
         broker = self._new_broker()
         readers = [self._new_reader(broker, group) for group in self._streams]
         try:
@@ -142,6 +156,7 @@ class Kafka:
             await self._stop(broker)
             for reader in readers:
                 reader.ended = True
+            self._idle.set()
 
     def _new_broker(self) -> KafkaBroker:
         return KafkaBroker(
@@ -282,41 +297,6 @@ class Kafka:
             await asyncio.sleep(COMMIT_EVERY_S)
             for reader in self._readers:
                 await reader.commit()
-
-    async def _follow(
-        self, topic: str, on_record: Callable[[Record], None], replayed: asyncio.Event
-    ) -> None:
-        async def attempt() -> None:
-            consumer = self._consumer()
-            try:
-                await whole(consumer.start())
-                consumer.assign([TopicPartition(topic, 0)])
-                await self._replay(
-                    consumer, TopicPartition(topic, 0), on_record=on_record, replayed=replayed
-                )
-            except KafkaError as error:
-                raise Unavailable("kafka") from error
-            finally:
-                await consumer.stop()
-
-        await patiently(attempt, self.health)
-
-    async def _replay(
-        self,
-        consumer: AIOKafkaConsumer,
-        tp: TopicPartition,
-        *,
-        on_record: Callable[[Record], None],
-        replayed: asyncio.Event,
-    ) -> None:
-        await consumer.seek_to_beginning(tp)
-        end = (await consumer.end_offsets([tp]))[tp]
-        while True:
-            for raws in (await consumer.getmany(timeout_ms=200)).values():
-                for raw in raws:
-                    on_record(record_of(raw, self.prefix))
-            if not replayed.is_set() and await consumer.position(tp) >= end:
-                replayed.set()
 
 
 async def start(broker: KafkaBroker) -> None:

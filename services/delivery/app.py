@@ -1,5 +1,6 @@
 """Composition root: the only place where delivery is wired together."""
 
+import asyncio
 import resource
 import socket
 from collections.abc import Awaitable, Callable
@@ -47,6 +48,7 @@ from services.delivery.store.workers import Worker
 SWEEP_EVERY_S = 0.5
 CLOSE_IDLE_EVERY_S = 1.0
 KEEP_EVERY_S = 3600.0
+STOP_READING_S = 5.0  # a consumer without its broker may hang
 STARTING = "start"
 FILES_MAX = 65_536  # open files that a process asks for, where it may
 FILES_OF_OURS = 200  # of those, for Kafka, PostgreSQL, the content store and the doors
@@ -84,11 +86,19 @@ def create(settings: Settings) -> Service:
         ],
         close,
         house.health,
-        drain=sender.drain,
+        drain=partial(drain, house, sender),
         drain_s=settings.drain_s,
         health_host=settings.health_host,
         health_port=settings.health_port,
     )
+
+
+async def drain(house: "House", sender: Sender) -> None:
+    """First nothing new is begun: what this process let go of would wait for another's recovery."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_READING_S):
+            await house.kafka.stop_reading()
+    await sender.drain()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What settings change, and how the service ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from tests.support.delivery import House
 from tests.support.pair import FreshDatabase
-from tests.support.smtp_peer import Act, SmtpPeer
+from tests.support.smtp_peer import Act, Acts, SmtpPeer
 
 WHO = "friend@receiver.example"
 
@@ -56,7 +56,7 @@ def test_no_more_connections_than_allowed_go_to_a_site(house: House) -> None:
 def test_a_receiver_that_takes_five_connections_defers_no_mail(house: House) -> None:
     async def story() -> None:
         good, full = Act(b"220 peer.example"), Act(b"421 4.7.0 Too many connections", close=True)
-        acts = {"greeting": [good] * 5 + [full], "dot": Act(wait_s=0.01)}
+        acts: Acts = {"greeting": [good] * 5 + [full], "dot": Act(wait_s=0.01)}
         async with SmtpPeer(acts) as peer, house.running() as running:
             batch = await house.assigned(
                 *(f"{n}@receiver.example" for n in range(200)), at=peer.address
@@ -154,6 +154,29 @@ def test_sigterm_waits_for_answers_and_begins_nothing_new(house: House) -> None:
                 assert {one.outcome for one in answers} == {events.OUTCOME_DELIVERED}
 
     asyncio.run(story())
+
+
+def test_what_comes_while_it_drains_is_left_to_others_and_begun_by_nobody(house: House) -> None:
+    async def story() -> None:
+        async with SmtpPeer({"dot": Act(wait_s=1.5)}) as peer, house.running() as running:
+            assert running.service.drain is not None
+            first = await house.assigned("first@receiver.example", at=peer.address)
+            await running.topics.publish(first)
+            await until(lambda: peer.messages)
+            draining = asyncio.create_task(as_coroutine(running.service.drain()))
+            await asyncio.sleep(0.1)
+            late = await house.assigned("late@receiver.example", at=peer.address)
+            await running.topics.publish(late)
+            await draining
+            [answer] = await running.topics.answers(first)
+            assert answer.outcome == events.OUTCOME_DELIVERED
+            assert row(house, late[0]) is None
+
+    asyncio.run(story())
+
+
+async def as_coroutine(awaited: Awaitable[None]) -> None:
+    await awaited
 
 
 def change_host(house: House, left: list[DeliveryAssigned], peer: SmtpPeer) -> None:

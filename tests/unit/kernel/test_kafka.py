@@ -11,6 +11,7 @@ from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.backoff import Health
 from kernel.kafka import Kafka
 from kernel.kafka.emitter import Emitter
+from kernel.kafka.replay import Followed
 from kernel.outcome import Drop, Outcome
 from kernel.stream import Stream
 from kernel.table import Table
@@ -35,7 +36,7 @@ class Slow:
         self.replay, self.reads, self.looks = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
         monkeypatch.setattr("kernel.kafka.HEARTBEAT_EVERY_S", 0)
         monkeypatch.setattr(Kafka, "create_topics", self.nothing)
-        monkeypatch.setattr(Kafka, "_follow", self.follow)
+        monkeypatch.setattr(Followed, "follow", lambda topic, *_: self.follow(topic.replayed))
         monkeypatch.setattr(Kafka, "_read", self.read)
         monkeypatch.setattr(Emitter, "start", self.nothing)
         monkeypatch.setattr(Emitter, "cluster", self.look)
@@ -43,9 +44,7 @@ class Slow:
     async def nothing(self) -> None:
         await asyncio.sleep(0)
 
-    async def follow(self, *args: object) -> None:
-        replayed = args[-1]
-        assert isinstance(replayed, asyncio.Event)
+    async def follow(self, replayed: asyncio.Event) -> None:
         await self.replay.wait()
         replayed.set()
 

@@ -11,14 +11,24 @@ from services.events.domain.endpoint import Endpoint
 WAITING, DELIVERED, FAILED = 0, 1, 2
 
 
+# From endpoint to endpoint by a skip scan over (endpoint_id, due_at): most have nothing due.
 CLAIM = """
-    WITH ready AS (
-        SELECT id, coalesce(busy.room, %(room)s) AS room FROM events.webhooks
+    WITH RECURSIVE waiting AS (
+        (SELECT endpoint_id AS id FROM events.webhook_tasks
+         WHERE state = 0 AND due_at <= now() ORDER BY endpoint_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT endpoint_id FROM events.webhook_tasks
+                WHERE state = 0 AND due_at <= now() AND endpoint_id > waiting.id
+                ORDER BY endpoint_id LIMIT 1)
+        FROM waiting WHERE waiting.id IS NOT NULL
+    ), ready AS (
+        SELECT id, coalesce(busy.room, %(room)s) AS room
+        FROM waiting JOIN events.webhooks USING (id)
         LEFT JOIN unnest(%(busy)s::uuid[], %(rooms)s::int[]) AS busy(id, room) USING (id)
         WHERE enabled AND deleted_at IS NULL AND probe_at IS NULL
     ), probes AS (
-        SELECT id, 1 AS room FROM events.webhooks
-        WHERE enabled AND deleted_at IS NULL AND probe_at <= now() FOR UPDATE SKIP LOCKED
+        SELECT id, 1 AS room FROM events.webhooks WHERE id IN (SELECT id FROM waiting)
+            AND enabled AND deleted_at IS NULL AND probe_at <= now() FOR UPDATE SKIP LOCKED
     ), due AS (
         SELECT task.* FROM (SELECT * FROM ready UNION ALL SELECT * FROM probes) AS endpoint
         CROSS JOIN LATERAL (

@@ -1,9 +1,14 @@
-"""What the statement that looks for due webhook tasks reads, however many endpoints there are."""
+"""What statements of events read, however many endpoints and emails there are."""
 
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
+from kernel.database import Transaction
 from kernel.ids import uuid7_text
+from services.events.store import lists
 from services.events.store.tasks import CLAIM
 from tests.support.pair import FreshDatabase
 
@@ -17,19 +22,49 @@ INSERT INTO events.webhook_tasks (endpoint_id, position, event_id, subject_id, t
 SELECT w.id, %s, %s, %s, w.tenant_id, '', now() - interval '1 s'
 FROM (SELECT * FROM events.webhooks LIMIT 3) AS w
 """
+EMAILS = """
+INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent)
+SELECT %s, id, id, 3, true FROM unnest(%s::uuid[]) AS id
+"""
+
+
+def pages(found: object) -> int:
+    plan = cast(list[dict[str, Any]], found)[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def explained(sql: str) -> bytes:
+    return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}".encode()
 
 
 def test_due_tasks_are_found_without_reading_every_endpoint(database: FreshDatabase) -> None:
     params = {"room": 5, "busy": [], "rooms": [], "token": str(uuid4()), "lease_s": 30}
-    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {CLAIM}".encode()
     with database.connect() as connection:
         connection.execute(ENDPOINTS)
         connection.execute(TASKS, [uuid7_text()] * 3)
         connection.execute("ANALYZE events.webhooks, events.webhook_tasks")
-        [(found,)] = connection.execute(explain, cast(Any, params)).fetchall()
+        [(found,)] = connection.execute(explained(CLAIM), cast(Any, params)).fetchall()
         [(claimed,)] = connection.execute(
             "SELECT count(*) FROM events.webhook_tasks WHERE token IS NOT NULL"
         ).fetchall()
-    plan = cast(list[dict[str, Any]], found)[0]["Plan"]
     assert claimed == 3
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 300
+    assert pages(found) < 300
+
+
+def test_a_page_deep_in_the_list_of_emails_reads_no_more_than_the_first(
+    database: FreshDatabase,
+) -> None:
+    tenant, ids, read = str(uuid4()), [uuid7_text() for _ in range(20_000)], list[int]()
+    with database.connect() as connection:
+        connection.execute(EMAILS, (tenant, ids))
+        connection.execute("ANALYZE events.emails")
+
+        async def rows(sql: str, params: Mapping[str, Any] | tuple[Any, ...]) -> list[Any]:
+            [(found,)] = connection.execute(explained(sql), params).fetchall()
+            read.append(pages(found))
+            return []
+
+        tx = cast(Transaction, SimpleNamespace(rows=rows))
+        wanted = lists.Wanted(after=ids[10_000])
+        asyncio.run(lists.emails(tx, tenant, wanted=wanted, limit=21))
+    assert read[0] < 100

@@ -52,7 +52,8 @@ async def emails(
         "SELECT DISTINCT ON (walk.email_id) e.email_id::text, e.rank, e.message_id::text"  # noqa: S608
         f" FROM {source} AS walk JOIN events.emails e USING (tenant_id, email_id)"
         " WHERE walk.tenant_id = %(tenant)s AND walk.email_id > %(low)s"
-        f" AND walk.email_id < %(high)s {others}"
+        " AND walk.email_id < %(high)s AND e.email_id > %(low)s AND e.email_id < %(high)s"
+        f" {others}"
         f" ORDER BY walk.email_id {order} LIMIT %(limit)s",
         {
             "tenant": tenant_id,

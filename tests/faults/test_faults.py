@@ -4,11 +4,14 @@
 """
 
 import ast
+import subprocess
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
+from tests.faults.bugs import BUGS, Bug
 from tests.faults.oracle import Evidence, judge
 from tests.faults.points import POINTS
 from tests.faults.run import judged
@@ -58,6 +61,13 @@ def named_in(folder: Path) -> set[str]:
         if "failpoint" in words:
             found |= {str(arg.value) for arg in call.args if isinstance(arg, ast.Constant)}
     return found
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=attrgetter("name"))
+def test_a_seeded_bug_still_fits_the_code(bug: Bug) -> None:
+    fits = ["git", "apply", "-C1", "--check", str(bug.patch)]
+
+    assert subprocess.run(fits, cwd=ROOT, check=False).returncode == 0
 
 
 def evidence(**changes: object) -> Evidence:

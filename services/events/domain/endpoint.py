@@ -55,7 +55,7 @@ def problem_of(url: str, allowed: tuple[Network, ...]) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return "endpoint is not a valid URL"
-    if len(url) > URL_MAX or any(ord(char) <= 32 or ord(char) == 127 for char in url):
+    if len(url) > URL_MAX or any(ord(char) <= 32 or 127 <= ord(char) < 160 for char in url):
         return f"endpoint must have at most {URL_MAX} characters and no spaces"
     if parts.scheme not in ("https", "http") or not host:
         return "endpoint must be an https:// address"

@@ -18,7 +18,7 @@ from services.ingest.api import answers
 from services.ingest.api.gate import Caller, Gate, within
 from services.ingest.api.http import Request, body_of
 from services.ingest.domain.pointers import decoded
-from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.domain.problem import Fault, invalid, not_found, unavailable
 
 T = TypeVar("T")
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=100, description="of the page")]
@@ -49,11 +49,14 @@ class Admission:
 
 
 def check_names(incoming: Incoming) -> None:
-    """What is no parameter of the route is mistyped, and NUL is in no name. Raises Problem."""
+    """Who may call hears what is wrong with a query: a parameter that the route does not have, two
+    that exclude each other, NUL. Raises Problem."""
     if "\0" in incoming.scope["path"] or "\0" in "".join(incoming.query_params.values()):
         raise invalid([Fault("#", "invalid", "a path and its parameters hold no NUL")])
     if not incoming.query_params:
         return
+    if incoming.query_params.get("after") and incoming.query_params.get("before"):
+        raise invalid([Fault("#/query/before", "invalid", "give after or before, not both")])
     known = query_names(incoming.scope["route"].dependant)
     if unknown := sorted(incoming.query_params.keys() - known):
         shown = unknown[0][:80]
@@ -78,10 +81,7 @@ class Page:
 
 
 def page(limit: Limit = 20, after: Cursor = "", before: Cursor = "") -> Page:
-    """For routes with Depends. Raises Problem."""
-    if after and before:
-        detail = "give after or before, not both"
-        raise Problem(422, "validation_error", detail=detail)
+    """For routes with Depends."""
     return Page(limit, after, before)
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from fastapi import FastAPI, Response
 from fastapi import Request as Incoming
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +14,8 @@ from services.ingest.api import answers
 from services.ingest.api.door import failed
 from services.ingest.api.emails import Emails
 from services.ingest.api.http import Disconnected
-from services.ingest.api.resource import SHAPES, Admission, request_of
+from services.ingest.api.openapi import complete
+from services.ingest.api.resource import Admission, request_of
 from services.ingest.api.rest import (
     api_keys,
     domains,
@@ -72,16 +72,12 @@ def rest(parts: Parts) -> FastAPI:
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI, with the shapes of the bodies that msgspec reads."""
+    """OpenAPI, with the shapes of what msgspec reads and writes."""
     if not app.openapi_schema:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        components = made.setdefault("components", {})
-        components.setdefault("schemas", {}).update(SHAPES)
-        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"key": []}]
-        app.openapi_schema = msgspec.json.decode(msgspec.json.encode(made))
+        app.openapi_schema = complete(made)
     return app.openapi_schema
 
 

@@ -134,10 +134,10 @@ def _add_one(router: APIRouter, admission: Admission, suppressions: Suppressions
             raise not_found("the suppression")
         return said(shown(found[0]))
 
-    @router.delete("/{id_or_email}", summary="Write to an address again")
-    async def delete(incoming: Incoming, id_or_email: str) -> Response:
+    @router.delete("/{email}", summary="Write to an address, or that of an id, again")
+    async def delete(incoming: Incoming, email: str) -> Response:
         caller = await live(admission, incoming)
-        removed = await suppressions.remove(caller, [id_or_email])
+        removed = await suppressions.remove(caller, [email])
         if not removed:
             raise not_found("the suppression")
         return deleted("suppression", removed[0].id)

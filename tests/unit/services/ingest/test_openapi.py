@@ -1,0 +1,73 @@
+"""The OpenAPI document says enough to generate a typed client from it."""
+
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from services.events.domain.catalogue import EVENT_TYPES
+from services.events.domain.facts import Rank
+from services.ingest.api import shapes
+from services.ingest.api.openapi import OPERATIONS, operations
+from services.ingest.api.shapes import EventType, Status
+from tests.support.rest_door import ask
+
+DOCUMENT = ask("GET", "/openapi.json").json()
+EVERY = [(f"{method} {path}", one) for method, path, one in operations(DOCUMENT)]
+
+
+def test_every_route_is_described() -> None:
+    assert {name for name, _ in EVERY} == OPERATIONS.keys()
+    ids = [one["operationId"] for _, one in EVERY]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(("name", "one"), EVERY, ids=[name for name, _ in EVERY])
+def test_an_operation_says_what_it_answers(name: str, one: dict[str, Any]) -> None:
+    [good] = [status for status in one["responses"] if status[0] == "2"]
+    for status, answer in one["responses"].items():
+        for media, content in answer["content"].items():
+            schema = resolved(content["schema"])
+            if media != "message/rfc822":
+                assert schema["type"] == "object", (name, status)
+                assert schema["properties"]
+    assert "X-Request-Id" in one["responses"][good]["headers"]
+    assert {"4XX", "5XX"} <= one["responses"].keys()
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, known in OPERATIONS.items() if known.example is not None]
+)
+def test_an_example_is_of_its_shape(name: str) -> None:
+    one = dict(EVERY)[name]
+    content = one["requestBody"]["content"]["application/json"]
+    schema = {**content["schema"], "components": DOCUMENT["components"]}
+    jsonschema_rs.validate(schema, content["example"])
+
+
+def test_both_sends_take_an_idempotency_key() -> None:
+    for name in ("post /v1/emails", "post /v1/emails/batch"):
+        named = [(p["in"], p["name"]) for p in dict(EVERY)[name]["parameters"]]
+        assert ("header", "Idempotency-Key") in named
+
+
+def test_no_text_has_a_default_that_means_nothing() -> None:
+    for _, one in EVERY:
+        assert [p for p in one.get("parameters", []) if p["schema"].get("default") == ""] == []
+
+
+def test_words_that_another_service_owns_are_its_own() -> None:
+    assert set(EventType.__args__) == EVENT_TYPES  # type: ignore[attr-defined]
+    ranks = {rank.name.lower() for rank in Rank} - {"unknown", "delayed"} | {"delivery_delayed"}
+    assert set(Status.__args__) == ranks  # type: ignore[attr-defined]
+
+
+def test_an_error_has_the_fields_of_its_shape() -> None:
+    said = ask("GET", "/v1/nothing").json()
+    assert said.keys() == set(shapes.Problem.__struct_fields__)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: dict[str, Any] = DOCUMENT["components"]["schemas"][name] if name else schema
+    return found

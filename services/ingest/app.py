@@ -140,6 +140,7 @@ def open_doors(
     grpc = GrpcServer(
         service,
         settings.grpc_listen,
+        admit=service.admit,
         health=ground.health,
         connections_max=settings.grpc_connections_max,
     )

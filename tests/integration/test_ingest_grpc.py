@@ -13,6 +13,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from grpc_status import rpc_status
 
 from contracts.ingest.v1 import email_service_pb2 as pb
@@ -197,6 +199,23 @@ def test_refusals_are_in_the_words_of_grpc(house: House) -> None:
                 pb.SendEmailRequest(email=email(attachments=[file])), "SendEmail"
             )
             assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    play(story())
+
+
+def test_reflection_tells_who_has_a_key_what_there_is_to_call(house: House) -> None:
+    async def story() -> None:
+        address = f"127.0.0.1:{house.ports.ingest_grpc}"
+        async with house.running(), grpc.aio.insecure_channel(address) as channel:
+            await house.enrol()
+            info = ServerReflectionStub(channel).ServerReflectionInfo
+            asking = [ServerReflectionRequest(list_services="")]
+            answers = [one async for one in info(iter(asking), metadata=credentials(house))]
+            names = {one.name for one in answers[0].list_services_response.service}
+            assert "contracts.ingest.v1.EmailService" in names
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                [one async for one in info(iter(asking))]
+            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
     play(story())
 

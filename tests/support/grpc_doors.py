@@ -44,7 +44,13 @@ async def serve() -> None:
     service = EmailService(
         cast(Any, Nobody()), nothing, nothing, reserved_allowed=frozenset(), proxies=Proxies("")
     )
-    public = GrpcServer(service, "127.0.0.1:0", health=Health(), connections_max=CONNECTIONS_MAX)
+    public = GrpcServer(
+        service,
+        "127.0.0.1:0",
+        admit=service.admit,
+        health=Health(),
+        connections_max=CONNECTIONS_MAX,
+    )
     internal = Server("127.0.0.1:0", "a token")
     add_EventsServiceServicer_to_server(cast(Any, EventsServiceServicer)(), internal.grpc)
     serving = asyncio.gather(public.run(), internal.run())

@@ -6,7 +6,7 @@ then a client can send no more than the window of its stream, 64 KB.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
@@ -14,12 +14,17 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
+from grpc_reflection.v1alpha.reflection import aio as reflection
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
+from contracts.ingest.v1.email_service_pb2 import DESCRIPTOR
 from contracts.ingest.v1.email_service_pb2_grpc import (
     EmailServiceServicer,
     add_EmailServiceServicer_to_server,
 )
+from kernel.auth import SENDING_ACCESS
 from kernel.backoff import Health
 from kernel.errors import BadSetting
 from kernel.rpc import IDENTITY_ONLY
@@ -37,6 +42,8 @@ HANDSHAKE_MS = 20_000
 IDLE_MS = 300_000  # a client that has nothing to say connects again
 GRACE_S = 5.0
 HEALTH = "grpc.health.v1.Health"
+SERVICE = DESCRIPTOR.services_by_name["EmailService"].full_name
+Admit: TypeAlias = Callable[[Context, str], Awaitable[object]]
 
 
 class Proxies:
@@ -84,7 +91,7 @@ class _Late(grpc.aio.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> Any:  # noqa: ANN401 - grpc's own handler types
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
+        if handler is None or handler.unary_unary is None:  # a stream reads when it wants to
             return handler
         octets_max = BYTES_MAX.get(details.method.rpartition("/")[2], SMALL_BYTES_MAX)
         return late(handler, octets_max)
@@ -107,11 +114,35 @@ def late(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any mes
     )
 
 
+class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has no types
+    """grpc.reflection: what there is to call. With a key, like everything that reads a message."""
+
+    def __init__(self, admit: Admit) -> None:
+        super().__init__([SERVICE, REFLECTION, HEALTH])
+        self._admit = admit
+
+    async def ServerReflectionInfo(  # noqa: N802 - the contract's name
+        self, requests: AsyncIterable[Message], context: Context
+    ) -> AsyncIterator[Message]:
+        try:
+            await self._admit(context, SENDING_ACCESS)
+        except Problem as problem:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem.detail)
+        async for answer in super().ServerReflectionInfo(requests, context):
+            yield answer
+
+
 class GrpcServer:
     """listen: host:port; port 0 takes any that is free, see `port`."""
 
     def __init__(
-        self, service: EmailServiceServicer, listen: str, *, health: Health, connections_max: int
+        self,
+        service: EmailServiceServicer,
+        listen: str,
+        *,
+        admit: Admit,
+        health: Health,
+        connections_max: int,
     ) -> None:
         options = [
             ("grpc.max_receive_message_length", BATCH_BYTES_MAX),
@@ -125,6 +156,7 @@ class GrpcServer:
         self._server = grpc.aio.server(interceptors=[_Late()], options=options)
         add_EmailServiceServicer_to_server(service, self._server)
         self._server.add_generic_rpc_handlers((_health_handler(health),))
+        add_ServerReflectionServicer_to_server(Reflection(admit), self._server)
         try:
             self.port = self._server.add_insecure_port(listen)
         except RuntimeError as error:

@@ -21,6 +21,7 @@ from services.ingest.api.rest import (
     domains,
     emails,
     lanes,
+    reference,
     sandbox,
     shield,
     suppressions,
@@ -52,7 +53,7 @@ class Parts:
 
 def rest(parts: Parts) -> FastAPI:
     app = FastAPI(
-        title="OBM Engine", version="1", description=ABOUT, redoc_url=None,
+        title="OBM Engine", version="1", description=ABOUT, docs_url=None, redoc_url=None,
         separate_input_output_schemas=False, redirect_slashes=False,
     )  # fmt: skip
     app.include_router(emails.routes(parts.admission, parts.sending, parts.emails))
@@ -63,6 +64,7 @@ def rest(parts: Parts) -> FastAPI:
     app.include_router(sandbox.routes(parts.admission, parts.others))
     app.include_router(domains.routes(parts.admission, parts.directory))
     app.include_router(api_keys.routes(parts.admission, parts.directory))
+    reference.add(app)
     app.add_exception_handler(Problem, refused)
     app.add_exception_handler(RequestValidationError, wrong_query)
     app.add_exception_handler(HTTPException, elsewhere)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 
@@ -102,3 +103,13 @@ def test_scripts_of_a_site_that_is_named_may_call() -> None:
     assert "x-request-id" in answer.headers["access-control-expose-headers"]
     other = ask("GET", "/v1/domains", {"Origin": "https://evil.example"}, origins=ORIGIN)
     assert "access-control-allow-origin" not in other.headers
+
+
+def test_the_reference_runs_no_script_of_another_site() -> None:
+    page = ask("GET", "/docs").text
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert loaded
+    for path in loaded:
+        assert path.startswith("/docs/files/")
+        assert ask("GET", path).status_code == 200
+    assert ask("GET", "/docs/files/nothing.js").json()["name"] == "not_found"

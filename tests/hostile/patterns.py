@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from re import _constants as ops  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -17,6 +15,9 @@ import kernel
 import mail
 import services
 
+# Python has no public parser of its patterns.
+ops: Any = importlib.import_module("re._constants")
+_parser: Any = importlib.import_module("re._parser")
 ROOT = Path(__file__).parents[2]
 MANY = 20  # a repeat of fewer cannot take long
 METHODS = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")

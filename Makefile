@@ -20,7 +20,18 @@ up: .venv/base ## Kafka and PostgreSQL alone, in the foreground, for development
 	@exec obm up $(ARGS)
 
 test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest)
+ifdef ARGS
 	@exec python -m pytest $(ARGS)
+else
+	@exec $(MAKE) -j2 test-faults test-others
+endif
+
+# Beside each other: who is killed and waited for leaves most of a processor to the others.
+.PHONY: test-faults test-others
+test-faults: .venv/dev
+	@exec python -m pytest tests/faults
+test-others: .venv/dev
+	@exec python -m pytest --ignore=tests/faults
 
 check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
 	ruff format --check .

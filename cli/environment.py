@@ -3,8 +3,6 @@
 import json
 import os
 import secrets
-import socket
-from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +11,7 @@ import services
 from cli.options import DATA
 from kernel.crypto import new_secret_key
 from kernel.embedded import Embedded
-from kernel.embedded.folder import make_folder, write_atomically
+from kernel.embedded.folder import free_port, make_folder, write_atomically
 from kernel.errors import BadSetting
 from kernel.migrate import migrate, role_urls
 from kernel.settings import Settings, load
@@ -62,12 +60,12 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """Ports that nobody uses at this moment."""
-        with ExitStack() as sockets:
-            bound = [sockets.enter_context(socket.socket()) for _ in fields(cls)]
-            for one in bound:
-                one.bind(("127.0.0.1", 0))
-            return cls(*(one.getsockname()[1] for one in bound))
+        """Ports that nobody uses at this moment, and that no connection is given by the system
+        before they are listened on."""
+        found: set[int] = set()
+        while len(found) < len(fields(cls)):
+            found.add(free_port())
+        return cls(*found)
 
 
 # The settings that say where something listens.

@@ -3,11 +3,14 @@
 `OBM_FAILPOINTS="router.tick.committed=kill@3,delivery.body_sent=stop"`: at the third pass kill -9
 itself, at the first pass SIGSTOP itself. A pass costs one dict lookup when nothing is set. With
 `OBM_FAILPOINT_LOG=FILE` each action appends `name pid` first, so that the one who watches knows.
+`kafka.replay=wait@15`: whatever comes there waits for 15 seconds, and everything else goes on.
 """
 
+import asyncio
 import os
 import signal
 
+WAIT = "wait"
 ACTIONS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
 
@@ -17,16 +20,21 @@ class _Armed:
         self.passes_left = at_pass
 
 
-def _parse(text: str) -> dict[str, _Armed]:
-    armed = {}
+_armed: dict[str, _Armed] = {}
+_waits_s: dict[str, float] = {}
+
+
+def _parse(text: str) -> None:
     for entry in filter(None, text.split(",")):
         name, _, action = entry.partition("=")
-        verb, _, at_pass = action.partition("@")
-        armed[name] = _Armed(ACTIONS[verb], int(at_pass or 1))
-    return armed
+        verb, _, number = action.partition("@")
+        if verb == WAIT:
+            _waits_s[name] = float(number)
+        else:
+            _armed[name] = _Armed(ACTIONS[verb], int(number or 1))
 
 
-_armed = _parse(os.environ.get("OBM_FAILPOINTS", ""))
+_parse(os.environ.get("OBM_FAILPOINTS", ""))
 
 
 def failpoint(name: str) -> None:
@@ -36,6 +44,12 @@ def failpoint(name: str) -> None:
         if armed.passes_left == 0:
             _tell(name)
             os.kill(os.getpid(), armed.action)
+
+
+async def waitpoint(name: str) -> None:
+    """A place with a name, where a process may have been started to be late."""
+    if _waits_s and (wait_s := _waits_s.get(name)):
+        await asyncio.sleep(wait_s)
 
 
 def _tell(name: str) -> None:

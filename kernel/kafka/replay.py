@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
+from kernel.failpoint import waitpoint
 from kernel.kafka.reader import record_of
 from kernel.kafka.whole import whole
 from kernel.stream import Record
@@ -30,6 +31,7 @@ class Followed:
             consumer = new_consumer()
             try:
                 await whole(consumer.start())
+                await waitpoint("kafka.replay")
                 await self._replay(consumer)
             except KafkaError as error:
                 raise Unavailable("kafka") from error

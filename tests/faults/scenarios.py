@@ -21,8 +21,16 @@ from tests.faults.broker import (
     poison,
     told_again,
 )
+from tests.faults.lateness import (
+    late_directory,
+    no_content,
+    no_locks,
+    no_statements,
+    slow_kafka,
+)
 from tests.faults.points import FREEZING_ROUNDS, POINTS
 from tests.faults.reading import eat_memory
+from tests.faults.stops import stop_in_turn, stop_together
 from tests.faults.world import World, lines, wait_until
 from tests.support.customers import add_webhook, change_tenant, make_customer
 
@@ -283,14 +291,30 @@ def _all() -> list[Scenario]:
         Scenario("kafka wiped", kafka_wiped, times=3, audited=True),
         Scenario("poison", poison, times=20),
         Scenario("eat memory", eat_memory, times=10),
+        Scenario("stop together", stop_together, times=10),
+        Scenario("stop in turn", stop_in_turn, times=10),
+        Scenario("late directory", late_directory, times=2),
+        Scenario("no content", no_content, times=5),
+        Scenario("slow kafka", slow_kafka, times=10),
+        Scenario("no locks", no_locks, times=5),
+        Scenario("no statements", no_statements, times=10),
     ]
 
 
 SCENARIOS = {scenario.name: scenario for scenario in _all()}
 
 
+# What another quick scenario does as well: those that die everywhere, are frozen inside their work,
+# lose Kafka for longer, and stop together.
+SHOWN_ELSEWHERE = {"kill services", "freeze", "kill kafka", "stop in turn"}
+
+
 def quick() -> dict[str, Scenario]:
     """Each once, for every run of the tests: the places to die at in one go."""
     everywhere = Scenario("die everywhere", partial(die_at, points=POINTS), times=1)
-    others = [one for one in SCENARIOS.values() if not one.name.startswith("die at")]
+    others = [
+        one
+        for one in SCENARIOS.values()
+        if not one.name.startswith("die at") and one.name not in SHOWN_ELSEWHERE
+    ]
     return {one.name: replace(one, times=1) for one in (everywhere, *others)}

@@ -1,8 +1,13 @@
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from kernel import failpoint
 
 STORY = """
 from kernel.failpoint import failpoint
@@ -27,6 +32,22 @@ def test_a_process_dies_at_the_named_place_at_the_named_pass(tmp_path: Path) -> 
 
     assert (code, printed.split()) == (-signal.SIGKILL, ["0"])
     assert told.startswith("a.place ")
+
+
+def test_whoever_comes_to_a_place_to_wait_at_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(failpoint, "_waits_s", {})
+    failpoint._parse("a.place=wait@15")
+
+    asyncio.run(failpoint.waitpoint("a.place"))
+    asyncio.run(failpoint.waitpoint("other"))
+
+    assert waited == [15.0]
 
 
 def test_without_a_word_nothing_happens(tmp_path: Path) -> None:

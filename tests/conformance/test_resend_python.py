@@ -8,6 +8,7 @@ import pytest
 import resend
 from resend.exceptions import MissingRequiredFieldsError, ResendError, ValidationError
 
+from tests.support.customers import make_customer
 from tests.support.engine import DOMAIN, Engine
 
 FROM = f"Shop <hello@{DOMAIN}>"
@@ -98,10 +99,16 @@ def test_mistakes_raise_the_errors_that_the_client_knows() -> None:
     assert missing.value.code == 404
 
 
-def test_suppressions_and_webhooks_answer_in_its_shapes() -> None:
+def test_suppressions_answer_in_its_shapes(engine: Engine) -> None:
+    """They are of live mail."""
+    customer = make_customer(engine.environment, "live.obm-sandbox.net", test=False)
+    resend.api_key = customer.api_key
     added = resend.Suppressions.add({"email": "gone@x.example"})
     assert resend.Suppressions.get("gone@x.example")["id"] == added["id"]
     assert resend.Suppressions.remove("gone@x.example")["deleted"] is True
+
+
+def test_webhooks_answer_in_its_shapes() -> None:
     hook = resend.Webhooks.create(
         {"endpoint": "https://hooks.example.com/x", "events": ["email.delivered"]}
     )

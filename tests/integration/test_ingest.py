@@ -78,7 +78,7 @@ def test_an_email_can_be_read_right_after_it_was_sent_while_the_router_is_away(
             # resend-python sends a body with GET
             got = await house.ask("GET", f"/v1/emails/{sent.json['id']}", {})
             assert got.status == 200
-            assert got.json["unavailable"] == ["router"]
+            assert got.json["unavailable"] == ["router", "events"]
             assert got.json["last_event"] == "scheduled"
             assert got.json["cc"] == ["Copy <c@x.example>"]
             assert got.json["text"] == "It is on its way."

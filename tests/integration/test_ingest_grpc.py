@@ -81,7 +81,7 @@ def test_an_email_is_sent_repeated_and_read(house: House) -> None:
             assert got.email.subject == "Your order"
             assert got.email.last_event == "scheduled"
             assert [one.type for one in got.email.recipients] == ["to", "cc"]
-            assert list(got.email.unavailable) == ["router"]
+            assert list(got.email.unavailable) == ["router", "events"]
             told = await house.accepted(first.id, 2)
             assert dict(told[0].tags) == {"kind": "order"}
             assert told[0].envelope.traceparent == trace

@@ -35,6 +35,7 @@ class ListEmailsRequest(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
     TEST_ONLY_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     limit: _builtins.int
     after: _builtins.str
@@ -48,6 +49,8 @@ class ListEmailsRequest(_message.Message):
     """of the recipient"""
     test_only: _builtins.bool
     """what is live is not there: who asks has a test key"""
+    id: _builtins.str
+    """that one alone"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -66,10 +69,11 @@ class ListEmailsRequest(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         until: _timestamp_pb2.Timestamp | None = ...,
         test_only: _builtins.bool = ...,
+        id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "domain", b"domain", "limit", b"limit", "since", b"since", "status", b"status", "tag", b"tag", "tenant_id", b"tenant_id", "test_only", b"test_only", "to", b"to", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "domain", b"domain", "id", b"id", "limit", b"limit", "since", b"since", "status", b"status", "tag", b"tag", "tenant_id", b"tenant_id", "test_only", b"test_only", "to", b"to", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

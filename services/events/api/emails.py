@@ -84,6 +84,7 @@ def filters(request: ListEmailsRequest) -> lists.Wanted:
         tag=words(request.tag, "tag"),
         domain=words(request.domain, "domain").lower(),
         test_only=request.test_only,
+        id=identifier(request.id, "email") if request.id else "",
         since=moment(request, "since"),
         until=moment(request, "until"),
     )

@@ -26,6 +26,7 @@ class Wanted:
     tag: str = ""
     domain: str = ""
     test_only: bool = False
+    id: str = ""
     since: datetime | None = None
     until: datetime | None = None
 
@@ -64,6 +65,7 @@ async def emails(
             "to": wanted.to,
             "tag": wanted.tag,
             "domain": wanted.domain,
+            "id": wanted.id or None,
         },
     )
     found = await accepts(tx, [row[2] for row in rows])
@@ -83,6 +85,7 @@ def _walk(wanted: Wanted) -> tuple[str, str]:
     asked = [name for name in WALKS if getattr(wanted, name)]
     ranked = " AND {}.rank = %(rank)s" if wanted.rank is not None else ""
     ranked += " AND {}.test" if wanted.test_only else ""
+    ranked += " AND {}.email_id = %(id)s" if wanted.id else ""
     if not asked:
         return "events.emails", ranked.replace("{}", "walk")
     source, condition = WALKS[asked[0]]

@@ -1,5 +1,6 @@
 """/v1/emails, but for the hot POST."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,10 +39,12 @@ SCHEDULED_CONTENT = "scheduled/"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An email with what the router says of it. unavailable: who could not be asked."""
+    """An email with what the router says of it, and the log's word for where it stands, empty when
+    it has none. unavailable: who could not be asked."""
 
     email: KeptEmail
     states: dict[str, MessageState]
+    logged: str
     unavailable: list[str]
 
     def state_of(self, one: KeptMessage) -> MessageState:
@@ -50,16 +53,10 @@ class Known:
 
     @property
     def last_event(self) -> str:
-        said = [(one, self.state_of(one)) for one in self.email.messages]
-        states = [
-            State(
-                state.state or one.closed,
-                state.tries,
-                time_of(state.due_at) or self.email.scheduled_at,
-            )
-            for one, state in said
-        ]
-        return last_event(states, now=clock.now())
+        found = [(one, self.state_of(one)) for one in self.email.messages]
+        states = [State(state.state or one.closed, state.tries) for one, state in found]
+        scheduled = self.email.scheduled_at is not None
+        return last_event(states, scheduled=scheduled, logged=self.logged)
 
 
 class Emails:
@@ -87,8 +84,14 @@ class Emails:
         return found
 
     async def get(self, caller: Caller, email_id: str) -> Known:
-        """Our own row, so right after the POST too; with the router's states when it answers."""
+        """Our own row, so right after the POST too; with the router's states and the log's word
+        when they answer."""
         email = await self.find(caller, email_id)
+        states, word = await asyncio.gather(self._states(caller, email), self._word(caller, email))
+        away = [name for name, one in (("router", states), ("events", word)) if one is None]
+        return Known(email, states or {}, word or "", away)
+
+    async def _states(self, caller: Caller, email: KeptEmail) -> dict[str, MessageState] | None:
         request = GetStatesRequest(
             tenant_id=caller.tenant_id, message_ids=[one.message_id for one in email.messages]
         )
@@ -96,8 +99,19 @@ class Emails:
         try:
             answer = await router.ask(router.stub.GetStates, request, deadline_s=STATES_DEADLINE_S)
         except Problem:
-            return Known(email, {}, ["router"])
-        return Known(email, {one.message_id: one for one in answer.states}, [])
+            return None
+        return {one.message_id: one for one in answer.states}
+
+    async def _word(self, caller: Caller, email: KeptEmail) -> str | None:
+        request = ListEmailsRequest(
+            tenant_id=caller.tenant_id, id=email.first.envelope.email_id, limit=1
+        )
+        events = self._others.events
+        try:
+            answer = await events.ask(events.stub.ListEmails, request, deadline_s=STATES_DEADLINE_S)
+        except Problem:
+            return None
+        return answer.emails[0].last_event if answer.emails else ""
 
     async def content(self, caller: Caller, email: KeptEmail) -> Content | None:
         """The body as it was accepted; None when it has expired or cannot be had now."""

@@ -126,7 +126,7 @@ def open_doors(
         lifetime=timedelta(hours=settings.lifetime_h),
     )
     allowed = frozenset(filter(None, settings.reserved_allowed.split(",")))
-    sending = Sending(acceptance, reserved_allowed=allowed)
+    sending = Sending(gate, acceptance, reserved_allowed=allowed)
     parts = Parts(Admission(gate), sending, emails, ground.others, directory)
     door = Door(gate, sending, rest(parts))
     http = HttpServer(

@@ -157,27 +157,6 @@ def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(house
     play(story())
 
 
-def test_a_batch_is_all_or_nothing_unless_it_is_permissive(house: House) -> None:
-    async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            batch = [email(), email(to="nobody"), email(subject=None)]
-            strict = await house.ask("POST", "/v1/emails/batch", batch)
-            assert strict.status == 422
-            pointers = [one["pointer"] for one in strict.json["errors"]]
-            assert pointers == ["#/1/to", "#/2/subject"]
-            permissive = await house.ask(
-                "POST", "/v1/emails/batch", batch, headers={"x-batch-validation": "permissive"}
-            )
-            assert permissive.status == 202
-            assert len(permissive.json["data"]) == 1
-            assert [one["index"] for one in permissive.json["errors"]] == [1, 2]
-            assert (await house.ask("POST", "/v1/emails/batch", [])).status == 422
-            assert (await house.ask("POST", "/v1/emails/batch", [email()] * 501)).status == 422
-
-    play(story())
-
-
 def test_what_may_not_be_sent_is_refused_with_a_name_and_a_place(house: House) -> None:
     cases: list[tuple[dict[str, Any], int, str, str]] = [
         ({"to": None}, 422, "missing_required_field", "#/to"),

@@ -26,7 +26,7 @@ from services.ingest.api.grpc_server import Context, Proxies, read, said
 from services.ingest.api.grpc_views import shown, shown_logged
 from services.ingest.api.http import check_size
 from services.ingest.api.resource import Page, iso
-from services.ingest.api.sending import collect
+from services.ingest.api.sending import collect, index_of, own_senders
 from services.ingest.domain.draft import ATTACHMENTS_MAX, Draft, draft
 from services.ingest.domain.email import Attachment, Email
 from services.ingest.domain.pointers import problem_of
@@ -133,6 +133,9 @@ class EmailService(EmailServiceServicer):
         )
         if not valid:
             raise invalid(faults)
+        valid, faults = await own_senders(
+            self._gate, caller, valid, faults=faults, permissive=request.permissive
+        )
         answer = await self._acceptance.accept(
             caller,
             valid,
@@ -257,10 +260,7 @@ def _respond_one(emails: Sequence[Prepared]) -> bytes:
 
 
 def _respond_batch(emails: Sequence[Prepared], faults: Sequence[Fault]) -> bytes:
-    errors = [
-        pb.BatchError(index=int(fault.pointer.split("/")[1]), message=fault.detail)
-        for fault in faults
-    ]
+    errors = [pb.BatchError(index=index_of(fault), message=fault.detail) for fault in faults]
     ids = [email.email_id for email in emails]
     return pb.SendEmailBatchResponse(ids=ids, errors=errors).SerializeToString()
 

@@ -1,6 +1,7 @@
 """POST /v1/emails and /v1/emails/batch: bytes in, drafts, accept, bytes out."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ from kernel import clock
 from kernel.crypto import sha256
 from services.ingest.api.acceptance import Acceptance, Answer, Idempotency, Prepared
 from services.ingest.api.answers import JSON, Headers, encode
-from services.ingest.api.gate import Caller
+from services.ingest.api.gate import Caller, Gate
 from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of, check_size
 from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import decode_batch, decode_email
@@ -29,7 +30,8 @@ T = TypeVar("T")
 class Sending:
     """reserved_allowed: reserved domains that live mail may go to all the same."""
 
-    def __init__(self, acceptance: Acceptance, *, reserved_allowed: Allowed) -> None:
+    def __init__(self, gate: Gate, acceptance: Acceptance, *, reserved_allowed: Allowed) -> None:
+        self._gate = gate
         self._acceptance = acceptance
         self._reserved_allowed = reserved_allowed
 
@@ -66,8 +68,9 @@ class Sending:
         route = "POST /v1/emails/batch" + (" permissive" if permissive else "")
         idempotency = await aside(body, lambda: _idempotency(key, route, body))
         answer = await self.accept_batch(
-            caller, valid, errors, request=request, idempotency=idempotency
-        )
+            caller, valid, errors,
+            request=request, idempotency=idempotency, permissive=permissive,
+        )  # fmt: skip
         return answer.response, [JSON, REPLAYED] if answer.replayed else [JSON]
 
     async def accept_batch(
@@ -78,12 +81,16 @@ class Sending:
         *,
         request: Request,
         idempotency: Idempotency | None,
+        permissive: bool,
     ) -> Answer:
         if not valid:
             raise invalid(errors)
+        own, errors = await own_senders(
+            self._gate, caller, valid, faults=errors, permissive=permissive
+        )
         return await self._acceptance.accept(
             caller,
-            valid,
+            own,
             respond=lambda emails: respond_batch(emails, errors),
             traceparent=request.traceparent,
             idempotency=idempotency,
@@ -120,16 +127,52 @@ def collect(
         try:
             valid.append(read(index))
         except Problem as problem:
-            found = problem.faults or (Fault("#", problem.name, problem.detail),)
-            faults += [
-                Fault(f"#/{index}{one.pointer[1:]}", one.code, f"[{index}] {one.detail}")
-                for one in found
-            ]
+            faults += at(index, problem)
     if faults and not permissive:
         raise invalid(faults)
     if sum(len(one.recipients) for one in valid) > BATCH_MESSAGES_MAX:
         raise _too_many(f"the emails of a batch have at most {BATCH_MESSAGES_MAX} recipients")
     return valid, faults
+
+
+def at(index: int, problem: Problem) -> list[Fault]:
+    """What is wrong with one email of a batch."""
+    found = problem.faults or (Fault("#", problem.name, problem.detail),)
+    return [
+        Fault(f"#/{index}{one.pointer[1:]}", one.code, f"[{index}] {one.detail}") for one in found
+    ]
+
+
+async def own_senders(
+    gate: Gate,
+    caller: Caller,
+    valid: Sequence[Draft],
+    *,
+    faults: Sequence[Fault],
+    permissive: bool,
+) -> tuple[list[Draft], list[Fault]]:
+    """Without those that this key may not send from, and what is wrong with all that are left out.
+    Strict, or when none is left: raises Problem. faults: of the emails that are not in `valid`."""
+    faulty = {index_of(fault) for fault in faults}
+    indexes = (index for index in itertools.count() if index not in faulty)
+    own: list[Draft] = []
+    foreign: list[Fault] = []
+    for one, index in zip(valid, indexes, strict=False):
+        try:
+            await gate.domain_of(caller, one.sender.domain)
+            own.append(one)
+        except Problem as problem:
+            if problem.status != 403:
+                raise
+            foreign += at(index, problem)
+    if foreign and not (permissive and own):
+        raise Problem(403, foreign[0].code, detail=foreign[0].detail, faults=foreign)
+    return own, sorted([*faults, *foreign], key=index_of)
+
+
+def index_of(fault: Fault) -> int:
+    """Of its email in a batch."""
+    return int(fault.pointer.split("/")[1])
 
 
 def respond_one(emails: Sequence[Prepared]) -> bytes:
@@ -141,9 +184,7 @@ def respond_one(emails: Sequence[Prepared]) -> bytes:
 def respond_batch(emails: Sequence[Prepared], errors: Sequence[Fault]) -> bytes:
     said: dict[str, object] = {"data": [{"id": email.email_id} for email in emails]}
     if errors:
-        said["errors"] = [
-            {"index": int(fault.pointer.split("/")[1]), "message": fault.detail} for fault in errors
-        ]
+        said["errors"] = [{"index": index_of(fault), "message": fault.detail} for fault in errors]
     return encode(said)
 
 

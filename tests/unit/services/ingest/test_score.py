@@ -21,7 +21,7 @@ class Reads(Sending):
     """Notes in which thread."""
 
     def __init__(self) -> None:
-        super().__init__(cast(Any, None), reserved_allowed=frozenset())
+        super().__init__(cast(Any, None), cast(Any, None), reserved_allowed=frozenset())
         self.thread: threading.Thread | None = None
 
     def read(self, body: bytes, *, test: bool) -> Draft:

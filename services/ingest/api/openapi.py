@@ -107,7 +107,7 @@ ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|
 NULL = {"type": "null"}
 CUSTOM_HEADERS = {
     "type": "object",
-    "description": "without those that the engine writes: From, Date, Content-…, DKIM-Signature",
+    "description": "without those that the engine writes: From, Date, Content-…, signatures",
     "maxProperties": HEADERS_MAX,
     "propertyNames": {"pattern": "^[!-9;-~]{1,76}$"},
     "additionalProperties": {

@@ -117,13 +117,14 @@ def test_a_batch_names_what_it_left_out(house: House) -> None:
     async def story() -> None:
         async with house.running(), stub(house) as door:
             await house.enrol()
-            emails = [email(), email(to=["nobody"])]
+            foreign = email(**{"from": "boss@somebody-else.net"})
+            emails = [email(), email(to=["nobody"]), foreign]
             answer = await door.SendEmailBatch(
                 pb.SendEmailBatchRequest(emails=emails, permissive=True),
                 metadata=credentials(house),
             )
             assert len(answer.ids) == 1
-            assert [one.index for one in answer.errors] == [1]
+            assert [one.index for one in answer.errors] == [1, 2]
             with pytest.raises(grpc.aio.AioRpcError) as strict:
                 await door.SendEmailBatch(
                     pb.SendEmailBatchRequest(emails=emails), metadata=credentials(house)

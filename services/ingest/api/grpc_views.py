@@ -34,7 +34,9 @@ def _recipient(one: KeptMessage, known: Known) -> RecipientStatus:
         message_id=one.message_id,
         recipient=one.recipient.address,
         type=kind.rpartition("_")[2].lower(),
-        state=state.state or one.closed or ("unknown" if known.unavailable else "accepted"),
+        state=state.state
+        or one.closed
+        or ("unknown" if "router" in known.unavailable else "accepted"),
         wait_reason=state.wait_reason,
         due_at=_set(state.due_at),
         tries=state.tries,

@@ -165,9 +165,10 @@ async def own_senders(
             if problem.status != 403:
                 raise
             foreign += at(index, problem)
+    left_out = sorted([*faults, *foreign], key=index_of)
     if foreign and not (permissive and own):
-        raise Problem(403, foreign[0].code, detail=foreign[0].detail, faults=foreign)
-    return own, sorted([*faults, *foreign], key=index_of)
+        raise Problem(403, foreign[0].code, detail=foreign[0].detail, faults=left_out)
+    return own, left_out
 
 
 def index_of(fault: Fault) -> int:

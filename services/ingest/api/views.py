@@ -44,7 +44,7 @@ def shown(known: Known, content: Content | None) -> dict[str, object]:
 
 def _recipient(one: KeptMessage, known: Known) -> dict[str, object]:
     state = known.state_of(one)
-    unknown = "unknown" if known.unavailable else "accepted"
+    unknown = "unknown" if "router" in known.unavailable else "accepted"
     return {
         "message_id": one.message_id,
         "recipient": one.recipient.address,

@@ -2,9 +2,19 @@ import msgspec
 import pytest
 
 from services.ingest.domain.email import decode_email
-from services.ingest.domain.pointers import problem_of
+from services.ingest.domain.pointers import decoded, problem_of
+from services.ingest.domain.problem import Problem
 
 BASE = '"from":"a@x.net","to":"b@y.net","subject":"s","text":"t"'
+
+
+def test_whatever_follows_a_wrong_header_does_no_harm() -> None:
+    deep = "[" * 100_000
+    for rest in (deep, '"\ud800"', "{"):
+        body = f'{{{BASE},"headers":{{"X-B":2}},"x":{rest}'
+        with pytest.raises(Problem) as wrong:
+            decoded(decode_email, body.encode("utf-8", "surrogatepass"))
+        assert wrong.value.status in {400, 422}
 
 
 @pytest.mark.parametrize(
@@ -18,6 +28,8 @@ BASE = '"from":"a@x.net","to":"b@y.net","subject":"s","text":"t"'
         (f'{{{BASE},"tags":[{{"name":"ü"}}]}}', 422, "validation_error", "#/tags/0/name"),
         (f'{{{BASE},"tags":[{{}}]}}', 422, "missing_required_field", "#/tags/0/name"),
         (f'{{{BASE},"stream":"fast"}}', 422, "validation_error", "#/stream"),
+        (f'{{{BASE},"headers":{{"X-A":"1","X-B":2}}}}', 422, "validation_error", "#/headers/X-B"),
+        (f'{{{BASE},"metadata":{{"a":null}}}}', 422, "validation_error", "#/metadata/a"),
     ],
 )
 def test_a_wrong_body_is_told_with_its_place(
@@ -26,7 +38,7 @@ def test_a_wrong_body_is_told_with_its_place(
     with pytest.raises(msgspec.DecodeError) as wrong:
         decode_email(body)
 
-    problem = problem_of(wrong.value)
+    problem = problem_of(wrong.value, body)
 
     assert (problem.status, problem.name) == (status, name)
     assert [fault.pointer for fault in problem.faults] == ([pointer] if pointer else [])

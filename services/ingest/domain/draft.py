@@ -76,8 +76,6 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
     tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
     due_at = _due_at(email.scheduled_at, now, faults)
     faults += _pairs("tags", tags)
-    if len(tags) < len(email.tags or ()):
-        faults.append(Fault("#/tags", "duplicate", "tags: a name is given more than once"))
     faults += _pairs("metadata", email.metadata)
     faults += _body(email)
     if faults or sender is None:

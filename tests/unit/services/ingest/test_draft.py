@@ -84,11 +84,6 @@ def test_live_mail_cannot_go_where_no_mail_arrives_and_test_mail_can() -> None:
     assert read(to="a@example.community").recipients
 
 
-def test_a_tag_is_given_once() -> None:
-    tags = [{"name": "kind", "value": "a"}, {"name": "kind", "value": "b"}]
-    assert faults_of(tags=tags) == [("#/tags", "duplicate")]
-
-
 def test_tags_and_metadata_leave_room_in_the_event() -> None:
     assert faults_of(metadata={"a": "ü" * 4001}) == [("#/metadata", "too_long")]
     assert faults_of(metadata={"": "a"}) == [("#/metadata", "invalid")]

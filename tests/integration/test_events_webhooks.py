@@ -18,6 +18,7 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from kernel.rpc import Refused
+from services.events.domain.schedule import CIRCUIT_FAILURES
 from tests.support.events import Running, Story, story, until
 from tests.support.facts import NEVER, Told
 from tests.support.receiver import receiving, says
@@ -187,6 +188,21 @@ def test_a_dead_endpoint_costs_a_probe_and_recovers(story: Story) -> None:
             await until(lambda: len({r.headers["webhook-id"] for r in receiver.received}) == 30)
 
     story(told, webhook_schedule_s=[0] + [0.05] * 20, webhook_probe_s=0.8, webhook_lease_s=22.0)
+
+
+def test_failures_beside_a_success_do_not_silence_an_endpoint(story: Story) -> None:
+    """The database counts none of them: a success outweighs what is written together with it."""
+
+    async def told(events: Running) -> None:
+        async with receiving() as receiver:
+            receiver.answers["/"] = says(200, *[503] * CIRCUIT_FAILURES, 200)
+            tenant = Told()
+            await endpoint(events, tenant, receiver.url + "/", "email.delivered")
+            crowd = [Told(tenant_id=tenant.tenant_id) for _ in range(1 + CIRCUIT_FAILURES)]
+            await events.tell(*(event for one in crowd for event in one.delivered()))
+            await until(lambda: len(receiver.received) == 1 + 2 * CIRCUIT_FAILURES)
+
+    story(told, webhook_concurrency=1, webhook_schedule_s=[0, 0.5, 0.5])
 
 
 def test_a_test_event_reaches_the_endpoint_whatever_its_filter(story: Story) -> None:

@@ -33,7 +33,9 @@ class Tried:
 
 
 class Results:
-    """counted: told how many failures in a row an endpoint has now, for those that failed."""
+    """counted: told how many failures in a row an endpoint has now, for those that failed.
+    unwritten: failures since the last success that the database does not know yet.
+    """
 
     def __init__(
         self,
@@ -49,11 +51,17 @@ class Results:
         self._health = health
         self._probe_s = probe_s
         self._counted = counted
+        self.unwritten: Counter[str] = Counter()
         self._failing: set[str] = set()  # whose failures are in the database
         self._waiting: list[Tried] = []
         self._writer: asyncio.Task[None] | None = None
 
     def add(self, tried: Tried) -> None:
+        endpoint_id = tried.call.endpoint.id
+        if tried.answer.ok:
+            self.unwritten.pop(endpoint_id, None)
+        else:
+            self.unwritten[endpoint_id] += 1
         self._waiting.append(tried)
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
@@ -69,6 +77,9 @@ class Results:
                 await asyncio.sleep(GATHER_S)
                 some, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
                 await self._settle(some)
+                # Whatever became of them: who is called no more because of these must not wait for
+                # a word that nobody says.
+                self.unwritten -= failures_of(some)
         finally:
             self._writer = None
 
@@ -93,7 +104,7 @@ class Results:
     async def _judge(self, tx: Transaction, some: Sequence[Tried]) -> list[Outgoing]:
         """What a group of tries says of their endpoints: one success outweighs its failures."""
         well = {one.call.endpoint.id for one in some if one.answer.ok}
-        failed = Counter(one.call.endpoint.id for one in some if not one.answer.ok)
+        failed = failures_of(some)
         known = {one.call.endpoint.id for one in some if one.call.endpoint.failures}
         if recovered := well & (known | self._failing):
             await webhooks.succeed(tx, sorted(recovered))
@@ -123,3 +134,8 @@ class Results:
             reason=reason,
         )
         return encode(event, clock.now())
+
+
+def failures_of(some: Sequence[Tried]) -> Counter[str]:
+    """By endpoint."""
+    return Counter(one.call.endpoint.id for one in some if not one.answer.ok)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import random
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -70,12 +70,11 @@ class Webhooks:
         self._secrets = secrets
         self._health = health
         self._rules = rules
+        self._known: dict[str, int] = {}  # failures in a row, by the database
         self._results = Results(
-            database, outbox, health=health, probe_s=rules.probe_s, counted=self._settled
+            database, outbox, health=health, probe_s=rules.probe_s, counted=self._known.update
         )
         self._lines: dict[str, Line] = {}
-        self._known: dict[str, int] = {}  # failures in a row, by the database
-        self._unsettled: Counter[str] = Counter()  # and those that it does not know yet
         self._failed_at_s: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._stopping = False
@@ -91,10 +90,10 @@ class Webhooks:
     def _rooms(self) -> dict[str, int]:
         """Of endpoints that are busy, or failed so lately that the database does not know."""
         rooms = {one: line.room for one, line in self._lines.items()}
-        return rooms | {one: 0 for one in self._unsettled if self._is_broken(one)}
+        return rooms | {one: 0 for one in self._results.unwritten if self._is_broken(one)}
 
     def _is_broken(self, endpoint_id: str) -> bool:
-        failures = self._known.get(endpoint_id, 0) + self._unsettled[endpoint_id]
+        failures = self._known.get(endpoint_id, 0) + self._results.unwritten[endpoint_id]
         return failures >= CIRCUIT_FAILURES
 
     def _know(self, endpoint: Endpoint) -> None:
@@ -104,11 +103,6 @@ class Webhooks:
         elif clock.monotonic_s() - self._failed_at_s.get(endpoint.id, 0.0) > STALE_S:
             self._known.pop(endpoint.id, None)
             self._failed_at_s.pop(endpoint.id, None)
-
-    def _settled(self, failures: Mapping[str, int]) -> None:
-        self._known.update(failures)
-        for endpoint_id in failures:
-            self._unsettled.pop(endpoint_id, None)
 
     def take(self, calls: Sequence[Call]) -> None:
         """Calls whose claim is committed. None: there may be tasks to claim."""
@@ -225,10 +219,8 @@ class Webhooks:
         CALLS[outcome_of(answer)].inc()
         if answer.ok:
             self._known.pop(endpoint.id, None)
-            self._unsettled.pop(endpoint.id, None)
             self._failed_at_s.pop(endpoint.id, None)
             return
-        self._unsettled[endpoint.id] += 1
         self._failed_at_s[endpoint.id] = clock.monotonic_s()
         logger.info(
             "webhook.failed",

@@ -24,10 +24,11 @@ from kernel.database import Database
 from kernel.errors import BadSetting
 from kernel.ids import uuid7_text
 from mail import records
-from mail.address import AddressError, to_ascii
+from mail.address import AddressError, full_domain
 from mail.dkim import dkim_record
+from mail.suffix import is_public_suffix
 from services.ingest.settings import Settings
-from services.ingest.store.directory import DirectoryStore
+from services.ingest.store.directory import DirectoryStore, Taken
 
 N = TypeVar("N", Account, Tenant, Domain, ApiKey)
 NAME_MAX = 200
@@ -121,11 +122,9 @@ class Customers:
         return secret, key
 
     async def add_domain(self, name: str, *, tenant: str, shared: bool = False) -> Domain:
-        """With new DKIM keys: RSA of 2048 bits and Ed25519 (RFC 8463)."""
+        """With new DKIM keys: RSA of 2048 bits and Ed25519 (RFC 8463). Raises BadSetting."""
         owner = await self._one(Tenant, tenant)
         ascii_name = domain_name(name)
-        if any(one.name == ascii_name for one in await self._domains(owner)):
-            raise BadSetting(f"{ascii_name} is there already: see `obm domain list`")
         rsa = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
         domain = Domain(
             domain_id=uuid7_text(),
@@ -139,7 +138,11 @@ class Customers:
             ed25519_private_key=self._sealed(Ed25519PrivateKey.generate()),
             return_path_host=f"{RETURN_PATH_LABEL}.{ascii_name}",
         )
-        await self.store.save(domain)
+        try:
+            await self.store.save(domain)
+        except Taken as taken:
+            who = "another account's" if taken.elsewhere else "there already"
+            raise BadSetting(f"{ascii_name} is {who}: see `obm domain list`") from taken
         return domain
 
     async def delete_key(self, key_id: str) -> None:
@@ -228,11 +231,14 @@ def label(text: str) -> str:
 
 
 def domain_name(text: str) -> str:
-    """Raises BadSetting."""
+    """What somebody may call their own. Raises BadSetting."""
     try:
-        return to_ascii(text)
+        name = full_domain(text)
     except AddressError as error:
-        raise BadSetting(f"{text!r} is not a domain: {error}") from error
+        raise BadSetting(str(error)) from error
+    if is_public_suffix(name):
+        raise BadSetting(f"{name} is a public suffix: add a domain that is registered below it")
+    return name
 
 
 def networks(cidrs: Sequence[str]) -> list[str]:
@@ -244,6 +250,8 @@ def networks(cidrs: Sequence[str]) -> list[str]:
 
 
 async def make_sandbox_customer(domain: str) -> str:
-    """A test key of a new customer, who may send from the domain."""
+    """A test key of a customer who may send from the domain; a new one where there is none."""
     async with opened() as customers:
+        for held in await customers.store.named(Domain, domain):
+            return (await customers.add_key(held.tenant_id, test=True))[0]
         return (await customers.add_customer(domain, test=True)).api_key

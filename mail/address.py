@@ -192,12 +192,20 @@ def _check_domain(text: str) -> str:
     if text.startswith("["):
         raise AddressError("an address literal is not accepted: give a domain name")
     lowered = unicodedata.normalize("NFC", text).lower()
-    ascii_domain = to_ascii(lowered)
+    ascii_domain = full_domain(lowered)
+    return lowered if not lowered.isascii() else ascii_domain
+
+
+def full_domain(text: str) -> str:
+    """A domain that mail can come from, as `to_ascii` gives it: none of this machine's own, and no
+    IP address. Raises AddressError.
+    """
+    ascii_domain = to_ascii(text)
     if "." not in ascii_domain:
         raise AddressError(f"{text!r} is not a full domain name: it has no dot")
     if ascii_domain.rpartition(".")[2].isdigit():
         raise AddressError(f"{text!r} is not a domain name: it ends in a number")
-    return lowered if not lowered.isascii() else ascii_domain
+    return ascii_domain
 
 
 def to_ascii(domain_name: str) -> str:

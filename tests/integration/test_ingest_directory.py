@@ -10,12 +10,13 @@ from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from kernel.backoff import Health
 from kernel.database import PLANS, Database
-from services.ingest.store.directory import CHANGES, DirectoryStore
+from services.ingest.store.directory import CHANGES, LOCK, DirectoryStore, Taken
 from services.ingest.store.known import Directory
 from tests.support.ingest import House, email, play, until
 from tests.support.pair import FreshDatabase
 
 PATIENT = {"lock_timeout": "60s"}
+RACED = "raced.example.net"
 
 
 @pytest.fixture
@@ -74,6 +75,36 @@ def test_without_kafka_nothing_is_sent_from_a_deleted_domain(house: House) -> No
             await until(refused)
 
     play(story())
+
+
+def test_of_two_accounts_that_add_one_domain_at_once_the_second_is_refused(
+    house: House, database: FreshDatabase
+) -> None:
+    """Both are ready to save; neither sees the other."""
+
+    async def story() -> None:
+        async with house.customers() as customers:
+            accounts = [await customers.add_account(name) for name in "ab"]
+            tenants = [await customers.add_tenant(one.account_id, one.name) for one in accounts]
+        engine = Database(database.engine("ingest"), session={**PLANS, **PATIENT})
+        store = DirectoryStore(engine)
+        with database.connect() as held, held.transaction():
+            held.execute(LOCK.encode())
+            adding = [asyncio.create_task(store.save(raced(one))) for one in tenants]
+            await until(lambda: waiting(database, 2))
+        said = await asyncio.gather(*adding, return_exceptions=True)
+        [refused] = [one for one in said if one is not None]
+        assert isinstance(refused, Taken)
+        assert refused.elsewhere
+        assert len(await store.named(Domain, RACED)) == 1
+        await engine.close()
+
+    play(story())
+
+
+def raced(tenant: Tenant) -> Domain:
+    own = {"tenant_id": tenant.tenant_id, "account_id": tenant.account_id}
+    return Domain(domain_id=str(uuid4()), name=RACED, **own)
 
 
 def test_a_change_is_not_passed_over_when_a_later_one_is_committed_first(

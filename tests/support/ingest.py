@@ -19,6 +19,7 @@ from contracts.events.v1.events_service_pb2_grpc import (
     EventsServiceServicer,
     add_EventsServiceServicer_to_server,
 )
+from contracts.ingest.v1.directory_pb2 import Domain
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.router_service_pb2_grpc import (
     RouterServiceServicer,
@@ -97,8 +98,11 @@ class House:
             yield customers
 
     async def enrol(self, *, test: bool = True, domain: str = DOMAIN) -> str:
-        """A customer of the house; its key is used from here on."""
+        """A customer of the house; its key is used from here on. The domain is its own: whoever
+        had it before loses it."""
         async with self.customers() as customers:
+            for held in await customers.store.named(Domain, domain):
+                await customers.remove(Domain, held.domain_id)
             made = await customers.add_customer(domain, test=test)
         self.key, self.tenant_id = made.api_key, made.tenant_id
         return made.api_key

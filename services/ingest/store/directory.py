@@ -34,6 +34,21 @@ _CHANGED = [
 CHANGES = f"{' UNION ALL '.join(_CHANGED)} ORDER BY version LIMIT %(count)s"
 PAGE = 500
 
+# Asked under the lock, so that of two who add a domain at once the second meets the first.
+HOLDERS = """
+SELECT account_id::text FROM ingest.domains
+WHERE name = %(name)s AND NOT deleted AND id <> %(id)s
+    AND (account_id <> %(account_id)s OR tenant_id = %(tenant_id)s OR shared)
+"""
+
+
+class Taken(Exception):
+    """The domain is there already. elsewhere: another account's."""
+
+    def __init__(self, *, elsewhere: bool) -> None:
+        super().__init__()
+        self.elsewhere = elsewhere
+
 
 class DirectoryStore:
     """`obm` and the API write; the directory in memory follows."""
@@ -47,7 +62,7 @@ class DirectoryStore:
         self._listeners.append(listener)
 
     async def save(self, *entries: Entry) -> None:
-        """Insert or replace, each with a new version, in one transaction."""
+        """Insert or replace, each with a new version, in one transaction. Raises Taken."""
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
             for entry in entries:
@@ -101,6 +116,8 @@ class DirectoryStore:
 
 
 async def _save(tx: Transaction, entry: Entry) -> None:
+    if isinstance(entry, Domain) and not entry.deleted:
+        await _refuse_taken(tx, entry)
     [(version,)] = await tx.rows("SELECT nextval('ingest.directory_version')")
     entry.version = version
     columns = {**_columns(entry), "version": version, "record": entry.SerializeToString()}
@@ -130,6 +147,13 @@ def _columns(entry: Entry) -> dict[str, object]:
         "shared": entry.shared,
         "deleted": entry.deleted,
     }
+
+
+async def _refuse_taken(tx: Transaction, domain: Domain) -> None:
+    """One account sends from a domain, and knows it once: shared, or of a tenant."""
+    rows = await tx.rows(HOLDERS, _columns(domain))
+    if rows:
+        raise Taken(elsewhere=any(holder != domain.account_id for (holder,) in rows))
 
 
 _LOOKS = [f"EXISTS (SELECT FROM {table} WHERE told < version)" for table in TABLES.values()]

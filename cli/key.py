@@ -1,7 +1,6 @@
 """`obm key`: API keys, each of one tenant."""
 
 import asyncio
-from datetime import UTC
 from typing import Annotated
 
 import typer
@@ -12,11 +11,12 @@ from cli.customers import opened
 from cli.options import noun
 from cli.printing import console, id_column
 from contracts.ingest.v1.directory_pb2 import ApiKey
-from kernel import auth, clock
+from kernel import auth, clock, times
 
 app = noun("API keys.")
 
 DAY_S = 86_400
+DAYS_MAX = 36_500
 
 
 @app.command()
@@ -28,7 +28,7 @@ def create(
     sending_only: Annotated[bool, typer.Option(help="may send, and nothing else")] = False,
     domain: Annotated[str, typer.Option(help="the one it may send from: id or name")] = "",
     cidr: Annotated[list[str] | None, typer.Option(help="may be used from here alone")] = None,
-    days: Annotated[int, typer.Option(min=0, help="until it expires; 0: never")] = 0,
+    days: Annotated[int, typer.Option(min=0, max=DAYS_MAX, help="until it expires; 0: never")] = 0,
 ) -> None:
     """Create a key. It is shown once, and stored nowhere.
 
@@ -76,7 +76,7 @@ def show() -> None:
 
     table = Table(id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires")
     for one in asyncio.run(work()):
-        expires = one.expires_at.ToDatetime(UTC).isoformat() if one.expires_at.seconds else ""
+        expires = times.near(one.expires_at).isoformat() if one.expires_at.seconds else ""
         mode = "test" if one.test else "live"
         table.add_row(one.key_id, one.tenant_id, mode, one.name, ", ".join(one.scopes), expires)
     console.print(table)

@@ -3,10 +3,10 @@
 import hashlib
 import os
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from kernel import clock
+from kernel import clock, times
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _VARIANTS = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range(16)}
@@ -80,9 +80,9 @@ def canonical(text: str) -> str:
 
 
 def time_of(identifier: UUID) -> datetime:
-    """When a UUIDv7 was made, to the millisecond."""
-    milliseconds = identifier.int >> 80
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+    """When a UUIDv7 was made, to the millisecond; its 48 bits go beyond the last datetime."""
+    milliseconds = min(identifier.int >> 80, times.LAST_MS)
+    return times.FIRST + timedelta(milliseconds=milliseconds)
 
 
 def first_of(moment: datetime) -> UUID:

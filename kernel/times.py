@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 # the end for those who show a time in another zone.
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(9999, 12, 30, 23, 59, 59, tzinfo=UTC)
+LAST_MS = int(LAST.timestamp()) * 1000
 CHARS_MAX = 64
 
 _ZULU = re.compile("[zZ]$")
@@ -45,7 +46,15 @@ def of(stamp: Timestamp) -> datetime:
     inside = FIRST.timestamp() <= stamp.seconds <= LAST.timestamp()
     if not inside or not 0 <= stamp.nanos < 1_000_000_000:
         raise Outside(_OUTSIDE)
-    return FIRST + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1000)
+    return near(stamp)
+
+
+def near(stamp: Timestamp) -> datetime:
+    """The moment of a protobuf that is stored already, so that one bad one does not break a list of
+    good ones: out of bounds it is the bound. In UTC."""
+    seconds = min(max(stamp.seconds, 0), LAST_MS // 1000)
+    microseconds = min(max(stamp.nanos // 1000, 0), 999_999)
+    return FIRST + timedelta(seconds=seconds, microseconds=microseconds)
 
 
 _OUTSIDE = f"it is not between {FIRST:%Y-%m-%d} and {LAST:%Y-%m-%d}"

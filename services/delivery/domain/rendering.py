@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.events_pb2 import Envelope
+from kernel import times
 from mail import address, headers, smtp
 from mail.compose import Attachment, Email, compose
 from mail.dkim import Signer, Unsigned, body_hash, sign_all
@@ -64,7 +67,7 @@ def draft(content: Content) -> Draft:
             cc=tuple(map(address.parse, content.cc)),
             reply_to=tuple(map(address.parse, content.reply_to)),
             subject=content.subject,
-            date=datetime.fromtimestamp(content.date_s, UTC),
+            date=times.near(Timestamp(seconds=content.date_s)),
             headers={header.name: header.value for header in content.headers},
             text=text if text or not html else None,
             html=html or None,

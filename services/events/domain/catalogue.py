@@ -30,6 +30,7 @@ from contracts.router.v1.events_pb2 import (
     MessageDelayed,
 )
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
+from kernel import times
 from mail import bounce
 from services.events.domain.facts import Fact, Kind, Rank
 
@@ -216,8 +217,8 @@ def envelope(identifier: str, name: str, *, created_at: str, data: Mapping[str, 
 
 
 def iso(moment_ms: int) -> str:
-    """RFC 3339 in UTC, of Unix milliseconds."""
-    seconds, milliseconds = divmod(moment_ms, 1000)
+    """RFC 3339 in UTC, of Unix milliseconds; out of bounds it is the bound."""
+    seconds, milliseconds = divmod(min(max(moment_ms, 0), times.LAST_MS), 1000)
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
 
 

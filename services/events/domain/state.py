@@ -1,11 +1,12 @@
 """How the facts of a message become its state: merged by rank, so that their order is nothing."""
 
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, MessageClosed
+from kernel import times
 from services.events.domain.facts import Fact, Kind, Rank
 
 DELAY_TOLD_EVERY = timedelta(hours=4)  # conventions: at the first, then at most one per 4 hours
@@ -96,4 +97,4 @@ def is_told(
 
 
 def _closed_at(event: MessageClosed, now: datetime) -> datetime:
-    return event.closed_at.ToDatetime(UTC) if event.HasField("closed_at") else now
+    return times.near(event.closed_at) if event.HasField("closed_at") else now

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import attrgetter
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import MessageClosed
+from kernel import times
 from services.events.domain.facts import Fact
 
 
@@ -63,4 +64,4 @@ def happened_at(fact: Fact) -> datetime | None:
 
 
 def _known(moment: Timestamp) -> datetime | None:
-    return moment.ToDatetime(UTC) if moment.seconds else None
+    return times.near(moment) if moment.seconds else None

@@ -2,10 +2,8 @@
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_service_pb2 import (
     ListEmailsRequest,
@@ -21,7 +19,7 @@ from contracts.router.v1.router_service_pb2 import (
     ReleaseRequest,
     RescheduleRequest,
 )
-from kernel import clock
+from kernel import clock, times
 from kernel.content import ContentStore
 from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
@@ -159,7 +157,7 @@ class Emails:
         now = clock.now()
         try:
             due_at = when(text, now) or now
-            if due_at > envelope.accepted_at.ToDatetime(UTC) + AHEAD_MAX:
+            if due_at - AHEAD_MAX > times.near(envelope.accepted_at):
                 detail = f"scheduled_at is more than {AHEAD_MAX.days} days after the email was sent"
                 raise BadTime(detail)
         except BadTime as error:
@@ -214,7 +212,3 @@ def _refuse_late(too_late: Any, email: KeptEmail, what: str) -> None:  # noqa: A
     names = ", ".join(one.recipient.address for one in email.messages if one.message_id in late)
     detail = f"it is too late: not {what} for {names}"
     raise Problem(409, "not_scheduled", detail=detail)
-
-
-def time_of(stamp: Timestamp) -> datetime | None:
-    return stamp.ToDatetime(UTC) if stamp.seconds else None

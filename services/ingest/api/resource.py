@@ -142,7 +142,7 @@ def moment(stamp: Timestamp) -> str | None:
     """RFC 3339 in UTC; None for a time that is not set."""
     if not stamp.seconds:
         return None
-    return iso(datetime.fromtimestamp(stamp.seconds + stamp.nanos / 1e9, UTC))
+    return iso(times.near(stamp))
 
 
 def iso(when: datetime) -> str:

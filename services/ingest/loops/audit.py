@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
 from contracts.events.v1.events_service_pb2 import FindUnclosedRequest
 from contracts.router.v1.router_service_pb2 import ReconcileRequest, RepeatClosedRequest
-from kernel import clock, metrics
+from kernel import clock, metrics, times
 from kernel.backoff import Health
 from kernel.errors import Fenced, Unavailable
 from kernel.lease import Lease
@@ -106,13 +106,13 @@ class Audit:
         router = self._others.router
         request = ReconcileRequest(envelopes=[one.accepted.envelope for one in due])
         answer = await router.ask(router.stub.Reconcile, request, deadline_s=AUDIT_DEADLINE_S)
-        times: dict[str, datetime | None] = {one.message_id: self._next(one) for one in due}
+        looks: dict[str, datetime | None] = {one.message_id: self._next(one) for one in due}
         soon = clock.now() + self._patience.again_after
         for known in answer.known:
             # Past its end of life it is asked about again soon, until the router has closed it.
-            times[known.message_id] = max(known.expires_at.ToDatetime(UTC) + EXPIRED_FOR, soon)
+            looks[known.message_id] = max(times.near(known.expires_at) + EXPIRED_FOR, soon)
         tell_again = set(await self._affordable(answer.tell_again, self._ways.accepted))
-        await self._save(times, [one for one in due if one.message_id in tell_again])
+        await self._save(looks, [one for one in due if one.message_id in tell_again])
         metrics.reconciled.labels("accepted told again").inc(len(tell_again))
         metrics.reconciled.labels("closed told again").inc(len(answer.closed))
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
+from kernel import times
 from kernel.database import Database, Transaction
 from services.ingest.domain import event
 from services.ingest.domain.draft import Recipient
@@ -42,7 +43,7 @@ class Due:
     @property
     def since(self) -> datetime:
         """When it was told first, or closed."""
-        return self.closed_at or self.accepted.envelope.accepted_at.ToDatetime(UTC)
+        return self.closed_at or times.near(self.accepted.envelope.accepted_at)
 
 
 class AuditStore:

@@ -1,5 +1,6 @@
 """Accounts, tenants, keys, domains, pools and egresses, as typed into a shell."""
 
+import asyncio
 import os
 import re
 import sys
@@ -12,7 +13,9 @@ from unittest.mock import patch
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from cli.customers import make_sandbox_customer, opened
 from cli.main import main
 from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, ApiKey, Domain, Tenant
 from kernel.crypto import new_secret_key
@@ -27,17 +30,17 @@ class Shell:
 
     def __init__(self, database: FreshDatabase) -> None:
         self.database = database
-        self._environment = {"DATABASE_URL": database.url, "SECRET_KEYS": new_secret_key()}
+        self.environment = {"DATABASE_URL": database.url, "SECRET_KEYS": new_secret_key()}
 
     def obm(self, *arguments: str) -> str:
         """What it printed."""
-        code, out, err = typed(*arguments, **self._environment)
+        code, out, err = typed(*arguments, **self.environment)
         assert code == 0, err
         return out.strip()
 
     def refused(self, *arguments: str) -> str:
         """The one line that it said instead of doing it."""
-        code, _, err = typed(*arguments, **self._environment)
+        code, _, err = typed(*arguments, **self.environment)
         assert code == 1
         assert err.startswith("obm: ")
         assert err.count("\n") == 1
@@ -127,8 +130,13 @@ def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
     ("command", "reason"),
     [
         ("tenant create x --account Nobody", "there is no account 'Nobody'"),
-        ("domain add records.example.net --tenant strict --bounce-mx mx.example.com", ""),
-        ("domain add no..domain --tenant strict --bounce-mx mx.example.com", "is not a domain"),
+        ("domain add twice.example.net --tenant strict --bounce-mx mx.example.com", ""),
+        ("domain add no..domain --tenant strict --bounce-mx mx.example.com", "is not a valid"),
+        ("domain add com --tenant strict --bounce-mx mx.example.com", "it has no dot"),
+        ("domain add co.uk --tenant strict --bounce-mx mx.example.com", "is a public suffix"),
+        ("domain add localhost --tenant strict --bounce-mx mx.example.com", "it has no dot"),
+        ("domain add 10.0.0.1 --tenant strict --bounce-mx mx.example.com", "ends in a number"),
+        ("domain add ::1 --tenant strict --bounce-mx mx.example.com", "is not a valid"),
         ("domain add new.example.net --tenant strict", "--bounce-mx"),
         ("domain add new.example.net --tenant strict --bounce-mx localhost", "look up"),
         ("account remove Strict", "a tenant belongs to it"),
@@ -151,6 +159,42 @@ def test_what_cannot_be_done_is_one_clear_line(shell: Shell, command: str, reaso
     assert reason in shell.refused(*command.split())
 
 
+def test_a_domain_of_another_account_is_refused_until_that_has_given_it_up(shell: Shell) -> None:
+    for name in ("Holder", "Wanting"):
+        shell.obm("account", "create", name)
+        shell.obm("tenant", "create", name, "--account", name)
+    add = ("domain", "add", "wanted.example.net", *HOST, "--tenant")
+    held = shell.obm(*add, "Holder").split()[0]
+
+    assert "is another account's" in shell.refused(*add, "Wanting")
+
+    shell.obm("domain", "remove", held)
+    shell.obm(*add, "Wanting")
+
+
+def test_a_demo_whose_credentials_are_lost_gets_another_key(shell: Shell) -> None:
+    with patch.dict(os.environ, shell.environment):
+        first, second = (asyncio.run(make_sandbox_customer("demo.example.net")) for _ in range(2))
+    assert first != second
+    assert shell.obm("domain", "list").count(" demo.example.net ") == 1
+
+
+@pytest.mark.parametrize("seconds", [253402343999, -62135600400])
+def test_keys_are_listed_though_one_ends_when_no_calendar_does(shell: Shell, seconds: int) -> None:
+    shell.obm("account", "create", f"Times{seconds}")
+    shell.obm("tenant", "create", f"times{seconds}", "--account", f"Times{seconds}")
+
+    async def keep() -> ApiKey:
+        async with opened() as customers:
+            end = Timestamp(seconds=seconds)
+            _, key = await customers.add_key(f"times{seconds}", test=True, expires_at=end)
+            return key
+
+    with patch.dict(os.environ, shell.environment):
+        key = asyncio.run(keep())
+    assert key.key_id in shell.obm("key", "list")
+
+
 def test_what_was_made_can_be_removed_from_the_leaves_up(shell: Shell) -> None:
     shell.obm("account", "create", "Gone")
     shell.obm("tenant", "create", "gone", "--account", "Gone")
@@ -166,6 +210,11 @@ def test_what_was_made_can_be_removed_from_the_leaves_up(shell: Shell) -> None:
     assert Domain.FromString(shell.record("domains", domain)).deleted
     assert "Gone" not in shell.obm("account", "list")
     assert pool not in shell.obm("pool", "list")
+
+
+def test_a_key_ends_within_a_hundred_years(shell: Shell) -> None:
+    code, _, err = typed("key", "create", "--tenant", "x", "--test", "--days", "36501")
+    assert (code, "--days" in err) == (2, True)
 
 
 def test_a_name_is_not_empty(shell: Shell) -> None:

@@ -3,8 +3,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
-from kernel import clock
-from kernel.ids import first_of, named, time_of, uuid7
+from kernel import clock, times
+from kernel.ids import MAX, first_of, named, time_of, uuid7
 
 
 def test_ids_sort_by_time_even_within_a_millisecond() -> None:
@@ -21,6 +21,10 @@ def test_an_id_tells_when_it_was_made() -> None:
 
     assert abs(time_of(made) - clock.now()) < timedelta(minutes=1)
     assert first_of(time_of(made)) <= made < first_of(time_of(made) + timedelta(milliseconds=1))
+
+
+def test_the_last_of_all_ids_has_a_time() -> None:
+    assert time_of(MAX) == times.LAST
 
 
 def test_ids_go_on_growing_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:

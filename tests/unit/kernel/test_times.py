@@ -1,6 +1,6 @@
 """Times of strangers are read within bounds, before anybody calculates with them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -52,6 +52,19 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 def test_a_protobuf_out_of_bounds_is_refused(seconds: int) -> None:
     with pytest.raises(times.Outside):
         times.of(Timestamp(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(253402343999, times.LAST), (-62135600400, times.FIRST)]
+)
+def test_a_stored_time_out_of_bounds_is_shown_as_the_bound(seconds: int, shown: datetime) -> None:
+    assert times.near(Timestamp(seconds=seconds)) == shown
+
+
+def test_a_stored_time_within_bounds_is_itself() -> None:
+    good = Timestamp(seconds=1_700_000_000, nanos=5_000)
+    assert times.near(good) == times.of(good)
+    assert times.near(Timestamp(seconds=1, nanos=-1)) == times.FIRST + timedelta(seconds=1)
 
 
 def test_an_id_has_one_spelling() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.ingest.v1.events_pb2 import RECIPIENT_TYPE_BCC
 from contracts.router.v1.events_pb2 import (
@@ -41,6 +42,17 @@ def test_every_event_names_its_email_and_its_own_recipient() -> None:
     assert told["seq"] == 2
     assert told["created_at"].endswith("Z")
     assert told["smtp"]["enhanced_code"] == "2.0.0"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(253402343999, "9999-12-30T23:59:59.000Z"), (-62135600400, "1970-01-01T00:00:00.000Z")],
+)
+def test_a_time_that_no_calendar_has_keeps_no_webhook_back(seconds: int, told: str) -> None:
+    strange = MESSAGE.delayed()
+    strange.next_attempt_at.CopyFrom(Timestamp(seconds=seconds))
+
+    assert data(strange)["next_attempt_at"] == told
 
 
 def test_a_blind_copy_is_told_of_itself_alone() -> None:

@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
+import pytest
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +44,16 @@ def test_a_fact_without_a_time_of_its_own_lies_before_what_it_caused() -> None:
     lines = placed([line(MESSAGE.assigned(1)), line(MESSAGE.attempted(1))])
 
     assert lines[0].at <= lines[1].at == ACCEPTED_AT + timedelta(seconds=300)
+
+
+@pytest.mark.parametrize("seconds", [253402343999, -62135600400])
+def test_a_time_that_no_calendar_has_breaks_no_timeline(seconds: int) -> None:
+    strange = MESSAGE.attempted(1)
+    strange.attempted_at.CopyFrom(Timestamp(seconds=seconds))
+
+    lines = placed([line(MESSAGE.accepted()), line(strange)])
+
+    assert [one.fact.kind.name for one in lines] == ["ACCEPTED", "ATTEMPTED"]
 
 
 def test_the_messages_of_an_email_share_one_timeline() -> None:

@@ -1,9 +1,15 @@
 """Emails and events as the REST API shows them."""
 
+import pytest
 from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.events.v1.events_service_pb2 import LoggedEvent
-from services.ingest.api.views import shown_event
+from contracts.events.v1.events_service_pb2 import LoggedEmail, LoggedEvent
+from contracts.ingest.v1.directory_pb2 import ApiKey
+from services.ingest.api.rest import api_keys
+from services.ingest.api.views import shown_event, shown_logged
+
+KEY_ID = "01890000-0000-7000-8000-000000000000"
 
 
 def test_numbers_of_an_event_are_whole() -> None:
@@ -16,3 +22,14 @@ def test_numbers_of_an_event_are_whole() -> None:
     assert shown["data"] == told
     assert isinstance(shown["data"], dict)
     assert (str(shown["data"]["seq"]), str(shown["data"]["smtp"])) == ("2", "{'code': 250}")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(253402343999, "9999-12-30T23:59:59.000Z"), (-62135600400, "1970-01-01T00:00:00.000Z")],
+)
+def test_one_bad_time_in_the_store_breaks_no_list(seconds: int, shown: str) -> None:
+    stamp = Timestamp(seconds=seconds)
+
+    assert api_keys.shown(ApiKey(key_id=KEY_ID, expires_at=stamp))["expires_at"] == shown
+    assert shown_logged(LoggedEmail(created_at=stamp))["created_at"] == shown

@@ -103,8 +103,12 @@ def test_of_two_accounts_that_add_one_domain_at_once_the_second_is_refused(
 
 
 def raced(tenant: Tenant) -> Domain:
-    own = {"tenant_id": tenant.tenant_id, "account_id": tenant.account_id}
-    return Domain(domain_id=str(uuid4()), name=RACED, **own)
+    return Domain(
+        domain_id=str(uuid4()),
+        tenant_id=tenant.tenant_id,
+        account_id=tenant.account_id,
+        name=RACED,
+    )
 
 
 def test_a_change_is_not_passed_over_when_a_later_one_is_committed_first(

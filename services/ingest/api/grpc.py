@@ -214,7 +214,7 @@ def email_of(email: pb.Email) -> Email:
 
 
 def _attachment(one: StoredAttachment) -> Attachment:
-    given = {"filename": one.filename, "content": ""}
+    given = {"filename": one.filename, "content": msgspec.Raw(b'""')}
     if one.content_type:
         given["content_type"] = one.content_type
     if one.content_id:

@@ -122,6 +122,14 @@ METADATA = {
     "additionalProperties": {"type": "string"},
 }
 BASE64 = {"type": "string", "format": "base64", "contentEncoding": "base64"}
+OCTETS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}}
+BUFFER = {
+    "type": "object",
+    "description": "how JSON.stringify writes a Buffer of Node",
+    "required": ["type", "data"],
+    "additionalProperties": False,
+    "properties": {"type": {"enum": ["Buffer"]}, "data": OCTETS},
+}
 # What the engine checks, beyond what the reader of the body does.
 RULES: dict[str, dict[str, Any]] = {
     "Email": {
@@ -136,6 +144,7 @@ RULES: dict[str, dict[str, Any]] = {
         "scheduled_at": {"anyOf": [{"$ref": "#/components/schemas/Moment"}, NULL]},
     },
     "Attachment": {
+        "content": {"anyOf": [BASE64, OCTETS, BUFFER]},
         "filename": {"type": "string", "format": "filename", "minLength": 1, "maxLength": 255},
         "content_type": {"anyOf": [{"type": "string", "format": "media-type"}, NULL]},
         "content_id": {"anyOf": [{"type": "string", "format": "content-id"}, NULL]},
@@ -264,8 +273,6 @@ def tightened(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         for name, most in MOST.items():
             email["properties"][name] = _bounded(email["properties"][name], maxItems=most)
         email["anyOf"] = SOME_BODY
-    if file := found.get("Attachment"):
-        file["properties"]["content"]["anyOf"][0] = BASE64
     if which := found.get("Which"):
         which["oneOf"] = ONE_OF_TWO
     return found

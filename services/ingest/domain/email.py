@@ -6,7 +6,6 @@ import msgspec
 from msgspec import Meta
 
 Addresses = str | list[str]
-Octet = Annotated[int, Meta(ge=0, le=255)]
 Stream = Literal["transactional", "broadcast"]
 
 
@@ -23,18 +22,11 @@ class Tag(Strict):
     value: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,256}$(?!\n)")] = ""
 
 
-class Buffer(Strict, rename={"kind": "type"}):
-    """How JSON.stringify writes a Buffer of Node."""
-
-    kind: Literal["Buffer"]
-    data: list[Octet]
-
-
 class Attachment(Strict):
-    """A file. content: base64, or the octets as numbers (up to 1 MB)."""
+    """A file. content: base64, or the octets as numbers; read by `attachments.octets`."""
 
     filename: Annotated[str, Meta(min_length=1, max_length=255)]
-    content: str | list[Octet] | Buffer
+    content: msgspec.Raw
     content_type: Annotated[str, Meta(max_length=255)] | None = None
     content_id: Annotated[str, Meta(max_length=200)] | None = None
 

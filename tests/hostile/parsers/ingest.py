@@ -1,5 +1,6 @@
 """What ingest reads from its callers."""
 
+import json
 from datetime import UTC, datetime
 
 import msgspec
@@ -21,6 +22,11 @@ def drafted(**given: object) -> object:
         raise ValueError(str(error)) from None
 
 
+def raw(text: str) -> msgspec.Raw:
+    """As it stands in a body."""
+    return msgspec.Raw(json.dumps(text).encode())
+
+
 def body(text: str) -> object:
     try:
         return pointers.decoded(email.decode_email, text.encode())
@@ -32,7 +38,7 @@ READERS = {
     "scheduled_at": lambda text: schedule.when(text, NOW),
     "time": times.read,
     "id": ids.canonical,
-    "octets": attachments.octets,
+    "octets": lambda text: attachments.octets(raw(text)),
     "body": body,
     "from": lambda text: drafted(**{"from": text}),
     "to": lambda text: drafted(to=text),
@@ -47,12 +53,12 @@ READERS = {
     "tag_value": lambda text: drafted(tags=[{"name": "a", "value": text}]),
     "metadata": lambda text: drafted(metadata={"a": text}),
     "metadata_name": lambda text: drafted(metadata={text: "a"}),
-    "filename": lambda text: drafted(attachments=[{"filename": text, "content": ""}]),
-    "content": lambda text: drafted(attachments=[{"filename": "a", "content": text}]),
+    "filename": lambda text: drafted(attachments=[{"filename": text, "content": raw("")}]),
+    "content": lambda text: drafted(attachments=[{"filename": "a", "content": raw(text)}]),
     "content_type": lambda text: drafted(
-        attachments=[{"filename": "a", "content": "", "content_type": text}]
+        attachments=[{"filename": "a", "content": raw(""), "content_type": text}]
     ),
     "content_id": lambda text: drafted(
-        attachments=[{"filename": "a", "content": "", "content_id": text}]
+        attachments=[{"filename": "a", "content": raw(""), "content_id": text}]
     ),
 }

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,9 +8,10 @@ import pytest
 
 from contracts.ingest.v1.events_pb2 import RecipientType
 from mail import address
+from services.ingest.domain.attachments import files
 from services.ingest.domain.draft import Draft, draft
-from services.ingest.domain.email import decode_email
-from services.ingest.domain.problem import Problem
+from services.ingest.domain.email import Attachment, decode_email
+from services.ingest.domain.problem import Fault, Problem
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -66,6 +68,39 @@ def test_attachments_come_as_the_clients_send_them(content: object) -> None:
 
     [file] = made.content.attachments
     assert (file.content, file.content_id) == (b"\x00\xff\n", "logo")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, 5, True, [256], [-1], [1.5], ["1"], [[1]], {}, {"type": "Buffer"},
+     {"type": "Blob", "data": [1]}, {"type": "Buffer", "data": "AA=="},
+     {"type": "Buffer", "data": [1], "x": 1}, [0] * 40_000 + ["a,b"], [0] * 40_000 + [[1, 2]]],
+    ids=lambda content: str(content)[-20:],
+)  # fmt: skip
+def test_what_is_neither_base64_nor_octets_is_refused(content: object) -> None:
+    file = {"filename": "a", "content": content}
+    assert faults_of(attachments=[file]) == [("#/attachments/0", "invalid_attachment")]
+
+
+def test_octets_as_numbers_may_be_as_many_as_the_request_holds_and_cost_little_more() -> None:
+    """resend-python sends a file as the list of its octets."""
+    octets = bytes(range(256)) * (2 * 1024 * 4)
+    body = b'{"filename": "a.bin", "content": %b}' % json.dumps(list(octets)).encode()
+    file = msgspec.json.decode(body, type=Attachment)
+    tracemalloc.start()
+    [read_back] = files([file], [])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert read_back.content == octets
+    assert peak < 5 * len(octets)
+
+
+def test_white_space_makes_no_long_list_of_a_short_one() -> None:
+    faults: list[Fault] = []
+    spaced = b'{"filename": "a", "content": [1,%b2]}' % (b" " * 70_000)
+    assert list(files([msgspec.json.decode(spaced, type=Attachment)], faults)) == []
+    assert [one.code for one in faults] == ["invalid_attachment"]
 
 
 def test_an_attachment_that_cannot_be_composed_is_refused_now() -> None:

@@ -89,6 +89,37 @@ def test_an_email_is_sent_repeated_and_read(house: House) -> None:
     play(story())
 
 
+def test_for_a_test_key_live_mail_is_not_there(house: House) -> None:
+    async def story() -> None:
+        async with house.running(), stub(house) as door:
+            await house.enrol(test=False)
+            live = credentials(house)
+            soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
+            mail = email(to=["ann@customer-lab.net"], scheduled_at=soon)
+            request = pb.SendEmailRequest(email=mail, idempotency_key="order-17")
+            sent = await door.SendEmail(request, metadata=live)
+            made = await house.ask("POST", "/v1/api-keys", {"name": "CI", "test": True})
+            test = (("authorization", f"Bearer {made.json['token']}"),)
+            for asked in (
+                door.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=test),
+                door.CancelEmail(pb.CancelEmailRequest(id=sent.id), metadata=test),
+                door.UpdateEmail(
+                    pb.UpdateEmailRequest(id=sent.id, scheduled_at=soon), metadata=test
+                ),
+            ):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await asked
+                assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+            tried = await door.SendEmail(request, metadata=test)
+            assert tried.id != sent.id
+            [told] = await house.accepted(tried.id)
+            assert told.envelope.test
+            got = await door.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=live)
+            assert got.email.id == sent.id
+
+    play(story())
+
+
 def test_mistakes_come_with_their_place(house: House) -> None:
     async def story() -> None:
         async with house.running(), stub(house) as door:

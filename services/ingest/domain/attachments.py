@@ -71,9 +71,9 @@ def _pieces(numbers: memoryview) -> Iterator[bytes]:
         end = bytes(numbers[:PIECE_OCTETS]).rfind(b",")
         if end < 0:
             raise ValueError("content has more white space than octets")
-        yield b"[%b]" % numbers[:end]
+        yield b"".join((b"[", numbers[:end], b"]"))
         numbers = numbers[end + 1 :]
-    yield b"[%b]" % numbers
+    yield b"".join((b"[", numbers, b"]"))
 
 
 def _check(file: StoredAttachment) -> None:

@@ -49,6 +49,30 @@ def test_a_bug_of_ours_has_the_body_of_every_error(method: str, path: str) -> No
     assert "KeyError" not in answer.text
 
 
+def test_a_list_is_paged_towards_the_newer_too() -> None:
+    """Newest first: the page before a cursor ends right above it."""
+    pages = [ask("GET", f"/v1/domains?limit=3&{side}={ID[:-2]}10") for side in ("before", "after")]
+    names = [[one["name"] for one in page.json()["data"]] for page in pages]
+    assert names == [[f"d{n}.example" for n in (13, 12, 11)], [f"d{n}.example" for n in (9, 8, 7)]]
+    assert [page.json()["has_more"] for page in pages] == [True, True]
+
+
+def test_a_list_is_not_paged_both_ways_at_once() -> None:
+    answer = ask("GET", f"/v1/domains?after={ID}&before={ID}")
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "#/query/before")
+
+
+@pytest.mark.parametrize(
+    "path", [f"/v1/emails/{ID}/events", "/v1/lanes", f"/v1/webhooks/{ID}/deliveries"]
+)
+def test_a_list_that_goes_forward_alone_says_so(path: str) -> None:
+    """Passed over, `before` would give the same page for ever."""
+    answer = ask("GET", f"{path}?before={ID}")
+    fault = answer.json()["errors"][0]
+    assert (answer.status_code, fault["pointer"]) == (422, "#/query/before")
+    assert fault["code"] == "unknown_field"
+
+
 @pytest.mark.parametrize("path", ["/v1/webhooks", "/v1/suppressions", "/v1/api-keys"])
 def test_a_compressed_body_is_refused_for_what_it_is(path: str) -> None:
     fields = {"Content-Encoding": "gzip", "Content-Type": "application/json"}

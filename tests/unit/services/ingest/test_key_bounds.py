@@ -1,0 +1,74 @@
+"""A key makes none that lasts longer, or may be used from more places, than itself."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import httpx
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.ingest.v1.directory_pb2 import ApiKey
+from kernel import clock, times
+from tests.support.rest_door import ask
+
+HERE = ["192.0.2.0/24", "2001:db8::/32"]
+
+
+NOW = clock.now().replace(microsecond=0)
+SOON, LATER, LATEST = (NOW + timedelta(days=days) for days in (5, 10, 11))
+
+
+def make(
+    *, until: datetime | None = None, bound: Sequence[str] = (), **wanted: object
+) -> httpx.Response:
+    """By a key that ends so soon, and is bound to these networks."""
+    expires_at = Timestamp(seconds=int(until.timestamp())) if until else None
+    maker = ApiKey(cidrs=bound, expires_at=expires_at)
+    body = json.dumps({"name": "new", **wanted}).encode()
+    return ask(
+        "POST", "/v1/api-keys", {"Content-Type": "application/json"}, content=body, key=maker
+    )
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["name"]
+
+
+def test_it_ends_with_its_maker_unless_it_is_told_to_end_before() -> None:
+    assert read(make(until=LATER)) == LATER
+    assert read(make(until=LATER, expires_at=SOON.isoformat())) == SOON
+    assert make().json()["expires_at"] is None
+
+
+def read(answer: httpx.Response) -> datetime:
+    assert answer.status_code == 201
+    return times.read(answer.json()["expires_at"])
+
+
+def test_it_does_not_outlive_its_maker() -> None:
+    answer = make(until=LATER, expires_at=LATEST.isoformat())
+    assert refused(answer) == (403, "restricted_api_key")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1970-01-01", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-12:00", "3000-01-01", "soon"],
+)
+def test_an_end_that_is_none_is_refused(text: str) -> None:
+    answer = make(expires_at=text)
+    assert refused(answer) == (422, "validation_error")
+    assert answer.json()["errors"][0]["pointer"] == "#/expires_at"
+
+
+def test_it_is_used_from_where_its_maker_is_unless_it_is_told_from_less() -> None:
+    assert make(bound=HERE).json()["cidrs"] == HERE
+    assert make(bound=HERE, cidrs=["192.0.2.7"]).json()["cidrs"] == ["192.0.2.7/32"]
+
+
+@pytest.mark.parametrize(
+    "cidr", ["0.0.0.0/0", "::/0", "192.0.0.0/16", "198.51.100.1", "::ffff:192.0.2.1"]
+)
+def test_it_is_used_from_nowhere_else(cidr: str) -> None:
+    answer = make(bound=HERE, cidrs=["192.0.2.7", cidr])
+    assert refused(answer) == (403, "restricted_api_key")

@@ -191,16 +191,30 @@ class House:
             assert asyncio.get_running_loop().time() < deadline, f"{len(found)} of {count} told"
             want += 1
 
-    async def settle(self, group: str, event: type[Message]) -> None:
-        """As a service would that has read all there is until now."""
+    @asynccontextmanager
+    async def reader(self, group: str, event: type[Message]) -> AsyncIterator[None]:
+        """As a service that reads all there is, and what is told meanwhile."""
         consumer = AIOKafkaConsumer(
             *(self.prefix + name for name in contract_of(event.DESCRIPTOR).names),
             bootstrap_servers=self.bootstrap_servers,
             group_id=self.prefix + group,
+            auto_offset_reset="earliest",
             enable_auto_commit=False,
         )
+
+        async def read() -> None:
+            while True:
+                if await consumer.getmany(timeout_ms=200):
+                    await consumer.commit()
+
         async with consumer:
-            await consumer.commit(await consumer.end_offsets(consumer.assignment()))
+            reading = asyncio.create_task(read())
+            try:
+                yield
+            finally:
+                reading.cancel()
+                with suppress(asyncio.CancelledError):
+                    await reading
 
     async def publish(self, *events: Message) -> None:
         """As another service would."""

@@ -4,11 +4,10 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cli.customers import opened
 from cli.options import noun
-from cli.printing import console, id_column
+from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import Account
 
 app = noun("Accounts: customers.")
@@ -48,7 +47,7 @@ def show() -> None:
         async with opened() as customers:
             return await customers.store.every(Account)
 
-    table = Table(id_column("account"), "name")
-    for account in asyncio.run(work()):
-        table.add_row(account.account_id, account.name)
-    console.print(table)
+    print_table(
+        (id_column("account"), "name"),
+        ((account.account_id, account.name) for account in asyncio.run(work())),
+    )

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cli.customers import Customers, opened
 from cli.options import noun
-from cli.printing import console, id_column
+from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.errors import BadSetting
 from mail.records import Record
@@ -82,11 +81,13 @@ def show() -> None:
         async with opened() as customers:
             return await customers.store.every(Domain)
 
-    table = Table(id_column("domain"), "name", id_column("tenant"), "shared", "return path")
-    for one in asyncio.run(work()):
-        shared = "yes" if one.shared else ""
-        table.add_row(one.domain_id, one.name, one.tenant_id, shared, one.return_path_host)
-    console.print(table)
+    print_table(
+        (id_column("domain"), "name", id_column("tenant"), "shared", "return path"),
+        (
+            (one.domain_id, one.name, one.tenant_id, "yes" * one.shared, one.return_path_host)
+            for one in asyncio.run(work())
+        ),
+    )
 
 
 @app.command()

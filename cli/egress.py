@@ -4,10 +4,9 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cli.options import noun
-from cli.printing import console, id_column
+from cli.printing import console, id_column, print_table
 from cli.routing import address, check_local, opened
 from contracts.router.v1.directory_pb2 import Egress
 
@@ -73,10 +72,16 @@ def show() -> None:
         async with opened() as routing:
             return await routing.egresses()
 
-    table = Table(id_column("egress"), id_column("pool"), "source address", "EHLO", "paused")
-    for one in asyncio.run(work()):
-        source_ip = one.source_ip or "(default route)"
-        table.add_row(
-            one.egress_id, one.pool_id, source_ip, one.ehlo or "(ROUTER_EHLO)", str(one.paused)
-        )
-    console.print(table)
+    print_table(
+        (id_column("egress"), id_column("pool"), "source address", "EHLO", "paused"),
+        (
+            (
+                one.egress_id,
+                one.pool_id,
+                one.source_ip or "(default route)",
+                one.ehlo or "(ROUTER_EHLO)",
+                str(one.paused),
+            )
+            for one in asyncio.run(work())
+        ),
+    )

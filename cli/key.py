@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.table import Table
 
 from cli.customers import opened
 from cli.options import noun
-from cli.printing import console, id_column
+from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from kernel import auth, clock, times
 
@@ -74,9 +73,13 @@ def show() -> None:
         async with opened() as customers:
             return await customers.store.every(ApiKey)
 
-    table = Table(id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires")
-    for one in asyncio.run(work()):
-        expires = times.near(one.expires_at).isoformat() if one.expires_at.seconds else ""
-        mode = "test" if one.test else "live"
-        table.add_row(one.key_id, one.tenant_id, mode, one.name, ", ".join(one.scopes), expires)
-    console.print(table)
+    print_table(
+        (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
+        (cells(one) for one in asyncio.run(work())),
+    )
+
+
+def cells(key: ApiKey) -> tuple[str, ...]:
+    expires = times.near(key.expires_at).isoformat() if key.expires_at.seconds else ""
+    mode = "test" if key.test else "live"
+    return key.key_id, key.tenant_id, mode, key.name, ", ".join(key.scopes), expires

@@ -4,10 +4,9 @@ import asyncio
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from cli.options import noun
-from cli.printing import console, id_column
+from cli.printing import console, id_column, print_table
 from cli.routing import opened
 from contracts.router.v1.directory_pb2 import Pool
 
@@ -48,7 +47,7 @@ def show() -> None:
         async with opened() as routing:
             return await routing.pools()
 
-    table = Table(id_column("pool"), "name", "cell")
-    for one in asyncio.run(work()):
-        table.add_row(one.pool_id, one.name, one.cell)
-    console.print(table)
+    print_table(
+        (id_column("pool"), "name", "cell"),
+        ((one.pool_id, one.name, one.cell) for one in asyncio.run(work())),
+    )

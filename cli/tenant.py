@@ -6,12 +6,11 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from cli import routing
 from cli.customers import opened
 from cli.options import noun
-from cli.printing import console, id_column
+from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import AmbiguousPolicy, Tenant
 
 app = noun("Tenants: isolated sending units.")
@@ -125,12 +124,18 @@ def show() -> None:
         async with opened() as customers:
             return await customers.store.every(Tenant)
 
-    table = Table(
-        id_column("tenant"), id_column("account"), "name", "per second", "per hour", "per day"
+    print_table(
+        (id_column("tenant"), id_column("account"), "name", "per second", "per hour", "per day"),
+        (
+            (
+                one.tenant_id,
+                one.account_id,
+                one.name,
+                *(
+                    str(cap or "")
+                    for cap in (one.per_second_max, one.per_hour_max, one.per_day_max)
+                ),
+            )
+            for one in asyncio.run(work())
+        ),
     )
-    for one in asyncio.run(work()):
-        caps = (one.per_second_max, one.per_hour_max, one.per_day_max)
-        table.add_row(
-            one.tenant_id, one.account_id, one.name, *(str(cap) if cap else "" for cap in caps)
-        )
-    console.print(table)

@@ -59,7 +59,7 @@ generated: # into OUT
 	  --mypy_grpc_out=quiet:../$(OUT) $$(find contracts -name '*_service.proto' | sort)
 	@python -m cli.topics build/descriptors.binpb > $(OUT)/docs/topics.md
 
-bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--quick", --peer …, --json FILE)
+bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--quick", --peer …, --against REV, --json FILE)
 	@exec python -m bench $(ARGS)
 
 bench-mail: .venv/dev ## What composing and signing cost (ARGS as for bench)

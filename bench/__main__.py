@@ -1,28 +1,28 @@
 """`python -m bench`: engine and peers carry the same messages to the same sink, in turns."""
 
-import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import profiling
+from bench import commits, comparison, profiling, record
+from bench.against import KEPT_IN, NotComparable, take_pairs
+from bench.commits import GitFailed
 from bench.contestant import Contestant
 from bench.durable import NotDurable
 from bench.engine import engine as start_engine
+from bench.folder import folder_of
 from bench.peers.postfix import postfix
 from bench.peers.rspamd import postfix_rspamd
 from bench.peers.start import NotInstalled, Routes
+from bench.printing import console, progress
 from bench.report import ENGINE, Report, show
 from bench.signature import time_rsa_2048
 from bench.sink.client import sink
-from bench.turns import FULL, QUICK, Tell, Track, Turn, engine_turn, peer_turn, profile_turn
+from bench.turns import FULL, QUICK, Track, Turn, engine_turn, peer_turn, profile_turn
 from cli.environment import SERVICES
 from kernel.embedded import EmbeddedError
 
@@ -31,32 +31,44 @@ PROFILE_S = 20
 Start = Callable[[Path, Routes], AbstractContextManager[Contestant]]
 PEERS: dict[str, Start] = {"postfix": postfix, "postfix-rspamd": postfix_rspamd}
 START: dict[str, Start] = {ENGINE: start_engine} | PEERS
-console = Console()
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-def main(
+def main(  # noqa: PLR0913 - an option for each
     *,
     peer: Annotated[list[str] | None, typer.Option(help=f"{' or '.join(PEERS)}, repeated")] = None,
     turns: Annotated[int, typer.Option(min=1, help="turns of each contestant")] = 3,
     quick: Annotated[bool, typer.Option(help="seconds instead of minutes, to try it")] = False,
     engine: Annotated[bool, typer.Option(help="measure the engine, or the peers alone")] = True,
     profile: Annotated[list[str] | None, typer.Option(help="sample this service, repeated")] = None,
+    against: Annotated[
+        str, typer.Option(metavar="REV", help="measure this commit too, in turns")
+    ] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
+    results: Annotated[
+        Path, typer.Option(envvar=KEPT_IN, help="keep them here", show_default="bench/results")
+    ] = record.RESULTS,
 ) -> None:
     """Measure the engine and its peers in turns, and print the medians."""
     check_names(peer or [], PEERS)
     check_names(profile or [], SERVICES)
-    order = ([ENGINE] if engine else []) + list(peer or [])
+    if against and (peer or profile or not engine):
+        raise typer.BadParameter("--against compares engines: without --peer and --profile")
+    document = record.describe_origin()
     try:
-        report = measure(order, turns=turns, quick=quick, profile=profile or [])
-    except (NotInstalled, NotDurable, EmbeddedError) as error:
-        console.print(f"[red]{error}[/red]")
+        if against:
+            document |= measure_against(against, turns=turns, quick=quick)
+        else:
+            order = ([ENGINE] if engine else []) + list(peer or [])
+            document |= measure(order, turns=turns, quick=quick, profile=profile or [])
+    except (NotInstalled, NotDurable, EmbeddedError, GitFailed, NotComparable) as error:
+        console.print(str(error), style="red")
         raise typer.Exit(2) from error
-    show(report, console)
+    console.print(f"\nOne RSA-2048 signature on this machine: {document['signature_ms']} ms")
     if json_file:
-        json_file.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+        record.write(document, json_file)
+    console.print(f"kept: {record.keep(document, results)}")
 
 
 def check_names(given: Sequence[str], known: "Sequence[str] | dict[str, Start]") -> None:
@@ -65,22 +77,37 @@ def check_names(given: Sequence[str], known: "Sequence[str] | dict[str, Start]")
             raise typer.BadParameter(f"there is no {name!r}, only {', '.join(known)}")
 
 
-def measure(order: Sequence[str], *, turns: int, quick: bool, profile: Sequence[str]) -> Report:
+def measure(
+    order: Sequence[str], *, turns: int, quick: bool, profile: Sequence[str]
+) -> dict[str, object]:
     """Every contestant once per turn, so that a slow hour of the machine is everybody's."""
     found: dict[str, list[Turn]] = {name: [] for name in order}
     signature_ms = time_rsa_2048()
-    with sink([f"--sample-every={SAMPLE_EVERY}"]) as started, progress() as tell:
+    with sink([f"--sample-every={SAMPLE_EVERY}"]) as started, progress(console) as tell:
         track = Track(started, QUICK if quick else FULL, tell)
         for number in range(turns):
             for name in order:
                 turn = take_turn(track, name, profile if number == turns - 1 else [])
                 found[name].append(turn)
                 console.print(f"turn {number + 1}, {name}: {turn.delivered_per_s:.0f} msg/s")
-    return Report(found, signature_ms)
+    report = Report(found, signature_ms)
+    show(report, console)
+    return {"quick": quick} | report.as_json()
+
+
+def measure_against(revision: str, *, turns: int, quick: bool) -> dict[str, object]:
+    """This tree and a commit in turns, each by its own bench."""
+    old = commits.find(revision)
+    signature_ms = time_rsa_2048()
+    pairs = take_pairs(old, turns=turns, quick=quick)
+    comparison.show(pairs, console)
+    told = {"against": old, "quick": quick, "signature_ms": signature_ms}
+    return told | comparison.as_json(pairs)
 
 
 def take_turn(track: Track, name: str, profile: Sequence[str]) -> Turn:
     """One contestant from its start to its end, in a folder of its own."""
+    track.tell(f"{name}: starting", 0, 1)
     with folder_of(name) as root, START[name](root, track.routes) as contestant:
         if name != ENGINE:
             return peer_turn(track, contestant)
@@ -99,30 +126,7 @@ def take_profile(track: Track, contestant: Contestant, names: Sequence[str]) -> 
         console.print(f"profile: {path}")
 
 
-@contextmanager
-def folder_of(name: str) -> Iterator[Path]:
-    """A folder that the peers' own users can enter; it stays, with its logs, after a failure."""
-    root = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
-    root.chmod(0o755)
-    try:
-        yield root
-    except BaseException:
-        console.print(f"what {name} wrote is in {root}")
-        raise
-    shutil.rmtree(root, ignore_errors=True)
-
-
-@contextmanager
-def progress() -> Iterator[Tell]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("starting")
-
-        def tell(phase: str, done: int, total: int) -> None:
-            bar.update(task, description=phase, completed=done, total=total)
-
-        yield tell
-
-
 if __name__ == "__main__":
+    for signum in (signal.SIGINT, signal.SIGTERM):  # both clean up, in the background too
+        signal.signal(signum, signal.default_int_handler)
     app()

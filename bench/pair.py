@@ -19,10 +19,14 @@ class Servers:
 @contextmanager
 def servers(folder: Path) -> Iterator[Servers]:
     """KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL when both are set, else a pair of our own."""
-    named = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
-    if named[0] and named[1]:
-        yield Servers(named[0], named[1], {})
+    if all(named()):
+        yield Servers(*named(), {})
         return
     with Embedded(folder) as pair:
         pids = {"kafka": pair.kafka.pid, "postgresql": pair.postgres.pid}
         yield Servers(pair.bootstrap_servers, pair.database_url, pids)
+
+
+def named() -> tuple[str, str]:
+    """The servers that the environment names, empty where it names none."""
+    return os.environ.get("KAFKA_BOOTSTRAP_SERVERS", ""), os.environ.get("DATABASE_URL", "")

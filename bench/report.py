@@ -1,16 +1,18 @@
 """What the turns say: medians, ratios, the table for people and the JSON for machines."""
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.load.latency import Summary
+from bench.printing import print_table
 from bench.turns import Turn
 
 ENGINE = "engine"
+PARTS = ("mean", "p50", "p99")  # of a latency
+Rows = Iterator[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,13 @@ class Report:
                     "peak": medians([turn.peak_mb for turn in turns]),
                 },
             }
-        return told | {"peers": peers, "ratios": self.ratios()}
+        every = {name: [asdict(turn) for turn in turns] for name, turns in self.turns.items()}
+        return told | {
+            "signature_ms": self.signature_ms,
+            "peers": peers,
+            "ratios": self.ratios(),
+            "turns": every,
+        }
 
 
 def medians(rows: Sequence[Mapping[str, float]]) -> Summary:
@@ -63,32 +71,32 @@ def medians(rows: Sequence[Mapping[str, float]]) -> Summary:
 
 
 def show(report: Report, console: Console) -> None:
-    console.print(speeds(report))
+    title = "Delivered, messages a second at the sink"
+    columns: tuple[str, ...] = ("", "median", "turns", "engine to it")
+    print_table(console, title, columns=columns, rows=speeds(report))
+    title = "Messages, and a sample of their signatures"
+    columns = ("", "accepted", "at sink", "twice", "signed, valid")
+    print_table(console, title, columns=columns, rows=counts(report))
     if ENGINE in report.turns:
-        console.print(latencies(report.turns[ENGINE]))
-    console.print(costs(report))
-    console.print(memory(report))
-    console.print(f"One RSA-2048 signature on this machine: {report.signature_ms:.3f} ms")
+        title = "Latency of the engine, ms, medians over the turns"
+        print_table(console, title, columns=("", *PARTS), rows=latencies(report.turns[ENGINE]))
+    title = "CPU ms per message under full load; memory before it, after it and at its peak"
+    columns = ("", "process", "CPU ms", "rest MB", "load MB", "peak MB")
+    print_table(console, title, columns=columns, rows=costs(report), left=2)
 
 
-def speeds(report: Report) -> Table:
-    table = Table(title="Delivered, counted and timed at the sink")
-    for column in ("", "msg/s, median", "turns", "accepted", "at sink", "twice", "signed, valid"):
-        table.add_column(column, justify="right" if column else "left")
-    table.add_column("engine to it", justify="right")
+def speeds(report: Report) -> Rows:
     ratios = report.ratios()
     for name, turns in report.turns.items():
-        table.add_row(
-            name,
-            f"{report.per_second(name):.0f}",
-            " ".join(f"{turn.delivered_per_s:.0f}" for turn in turns),
-            str(sum(turn.accepted for turn in turns)),
-            str(sum(turn.delivered for turn in turns)),
-            str(sum(turn.duplicates for turn in turns)),
-            signed(turns),
-            f"{ratios[name]:.2f} times" if name in ratios else "",
-        )
-    return table
+        rates = " ".join(f"{turn.delivered_per_s:.0f}" for turn in turns)
+        ratio = f"{ratios[name]:.2f} times" if name in ratios else ""
+        yield name, f"{report.per_second(name):.0f}", rates, ratio
+
+
+def counts(report: Report) -> Rows:
+    for name, turns in report.turns.items():
+        numbers = [(turn.accepted, turn.delivered, turn.duplicates) for turn in turns]
+        yield name, *(str(sum(column)) for column in zip(*numbers, strict=True)), signed(turns)
 
 
 def signed(turns: Sequence[Turn]) -> str:
@@ -97,46 +105,27 @@ def signed(turns: Sequence[Turn]) -> str:
     return f"{verified} of {sampled}" if sampled else "unsigned"
 
 
-def latencies(turns: Sequence[Turn]) -> Table:
-    table = Table(title="Latency of the engine, ms, medians over the turns")
-    for column in ("", "mean", "p50", "p99"):
-        table.add_column(column, justify="right" if column else "left")
+def latencies(turns: Sequence[Turn]) -> Rows:
     rows = {
         "accept at 100 requests/s": [turn.steady_accept_ms for turn in turns],
         "accept under full load": [turn.accept_ms for turn in turns],
         "accepted to first attempt, idle": [turn.first_attempt_ms for turn in turns],
     }
     for name, samples in rows.items():
-        found = medians(samples)
-        table.add_row(name, *(f"{found[part]:.1f}" for part in ("mean", "p50", "p99") if found))
-    return table
+        yield name, *cells(medians(samples), PARTS, digits=1)
 
 
-def costs(report: Report) -> Table:
-    table = Table(title="CPU ms per message under full load, medians over the turns")
-    table.add_column("process")
-    spent = {name: medians([turn.cpu_ms for turn in turns]) for name, turns in report.turns.items()}
-    for name in spent:
-        table.add_column(name, justify="right")
-    for process in dict.fromkeys(process for row in spent.values() for process in row):
-        cells = (row.get(process) for row in spent.values())
-        table.add_row(process, *("" if cell is None else f"{cell:.3f}" for cell in cells))
-    return table
-
-
-def memory(report: Report) -> Table:
-    table = Table(title="Memory in MB: at rest / after full load / the process's own peak")
-    table.add_column("process")
-    cells: dict[str, dict[str, str]] = {}
+def costs(report: Report) -> Rows:
     for name, turns in report.turns.items():
-        table.add_column(name, justify="right")
-        parts = [medians(list(rows)) for rows in zip(*map(memory_of, turns), strict=True)]
-        for process in dict.fromkeys(process for part in parts for process in part):
-            said = " / ".join(f"{part.get(process, 0.0):.0f}" for part in parts)
-            cells.setdefault(process, {})[name] = said
-    for process, row in cells.items():
-        table.add_row(process, *(row.get(name, "") for name in report.turns))
-    return table
+        spent = medians([turn.cpu_ms for turn in turns])
+        held = [medians(list(rows)) for rows in zip(*map(memory_of, turns), strict=True)]
+        for process in dict.fromkeys(process for part in (spent, *held) for process in part):
+            memory = (cell for part in held for cell in cells(part, [process], digits=0))
+            yield name, process, *cells(spent, [process], digits=3), *memory
+
+
+def cells(found: Mapping[str, float], names: Sequence[str], *, digits: int) -> list[str]:
+    return [f"{found[name]:.{digits}f}" if name in found else "" for name in names]
 
 
 def memory_of(turn: Turn) -> tuple[Summary, Summary, Summary]:

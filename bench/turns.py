@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -12,6 +12,7 @@ from bench.child import Json, end, spawn
 from bench.contestant import Contestant
 from bench.load.latency import Summary, summary
 from bench.messages import sites
+from bench.printing import Tell
 from bench.signature import count_valid
 from bench.sink.client import Started
 
@@ -19,7 +20,6 @@ LOOK_EVERY_S = 0.2
 STALLED_AFTER_S = 30.0
 SERIALS_PER_PHASE = 10_000_000
 SETTLE_S = 1.0  # for copies that nobody waits for
-Tell = Callable[[str, int, int], None]  # phase, done, of
 
 
 @dataclass(frozen=True, slots=True)

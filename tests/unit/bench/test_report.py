@@ -1,8 +1,13 @@
 """Figures of several turns become one report."""
 
+import io
+from dataclasses import asdict, replace
+
+from rich.console import Console
+
 from bench.cpu import busy_seconds, milliseconds_each, own_ticks, parent
 from bench.profiling import digest
-from bench.report import Report, medians
+from bench.report import Report, medians, show
 from bench.turns import Turn
 
 
@@ -26,12 +31,48 @@ def turn(name: str, per_second: float) -> Turn:
     )
 
 
+NAMES = ("engine", "postfix", "postfix-rspamd")
+PROCESSES = ("ingest", "delivery", "webhook receiver", "rest of the machine")
+
+
+def shown(turns: int) -> str:
+    """What a pipe is given of a long run with all peers."""
+    long = dict.fromkeys(PROCESSES, 1234.5)
+    found = {
+        name: [
+            replace(turn(name, 1600), accepted=100_000, sampled=1030, verified=1030, cpu_ms=long)
+            for _ in range(turns)
+        ]
+        for name in NAMES
+    }
+    pipe = io.StringIO()
+    show(Report(found, 0.24), Console(file=pipe, width=80, soft_wrap=True))
+    return pipe.getvalue()
+
+
+def test_tables_are_whole_in_80_columns_and_in_a_pipe() -> None:
+    text = shown(turns=5)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "\x1b" not in text
+    for whole in (*NAMES, *PROCESSES, "500000", "5150 of 5150", "1.00 times"):
+        assert whole in text
+
+
+def test_more_turns_than_a_line_holds_take_another_line() -> None:
+    text = shown(turns=25)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.split().count("1600") == len(NAMES) * (25 + 1)
+
+
 def test_the_json_names_medians_of_turns_and_ratios_to_peers() -> None:
     turns = {
         "engine": [turn("engine", rate) for rate in (400, 900, 500)],
         "postfix-rspamd": [turn("postfix-rspamd", 200)],
     }
-    assert Report(turns, 0.3).as_json() == {
+    told = Report(turns, 0.3).as_json()
+    assert told.pop("turns") == {name: list(map(asdict, each)) for name, each in turns.items()}
+    assert told == {
         "delivered_per_s": 500,
         "accept_ms": {"mean": 2.0, "p50": 1.5, "p99": 11.0},
         "first_attempt_ms": {"p50": 10.0, "p99": 30.0},
@@ -41,14 +82,17 @@ def test_the_json_names_medians_of_turns_and_ratios_to_peers() -> None:
             "load": {"router": 120.0},
             "peak": {"router": 130.0},
         },
+        "signature_ms": 0.3,
         "peers": {"postfix-rspamd": {"delivered_per_s": 200}},
         "ratios": {"postfix-rspamd": 2.5},
     }
 
 
 def test_peers_alone_have_no_ratio() -> None:
-    report = Report({"postfix": [turn("postfix", 600)]}, 0.3)
-    assert report.as_json() == {"peers": {"postfix": {"delivered_per_s": 600}}, "ratios": {}}
+    told = Report({"postfix": [turn("postfix", 600)]}, 0.3).as_json()
+    assert told["peers"] == {"postfix": {"delivered_per_s": 600}}
+    assert told["ratios"] == {}
+    assert "delivered_per_s" not in told
 
 
 def test_a_measure_that_one_turn_lacks_is_the_median_of_the_others() -> None:

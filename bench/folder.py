@@ -14,9 +14,13 @@ def folder_of(name: str) -> Iterator[Path]:
     """A folder that the peers' own users can enter; it stays, with its logs, after a failure."""
     root = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
     root.chmod(0o755)
+    failed = False
     try:
         yield root
-    except BaseException:
+    except Exception:
+        failed = True
         console.print(f"what {name} wrote is in {root}")
         raise
-    shutil.rmtree(root, ignore_errors=True)
+    finally:
+        if not failed:  # Ctrl-C is no failure
+            shutil.rmtree(root, ignore_errors=True)

@@ -121,7 +121,7 @@ class Email(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """unset: now"""
+        """unset or past: now"""
 
     def __init__(
         self,

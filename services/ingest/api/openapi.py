@@ -175,7 +175,8 @@ SOME_BODY = [
 MOMENT = {
     "type": "string",
     "format": "moment",
-    "description": "ISO 8601 with an offset, or `in 10 min`; at most 30 days ahead",
+    "description": "ISO 8601 (UTC without an offset), or `in 10 min`; at most 30 days ahead. A time"
+    " that has passed means now: the email leaves at once, and its `status` is `queued`",
     "examples": ["in 10 min", "tomorrow at 9am"],
 }
 HEADERS: dict[str, dict[str, Any]] = {

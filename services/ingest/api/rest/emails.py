@@ -41,7 +41,8 @@ def _add_sending(router: APIRouter, admission: Admission, sending: Sending) -> N
         "", status_code=202, openapi_extra=shape(Email, "an email"), summary="Send an email"
     )
     async def send(incoming: Incoming) -> Response:
-        """202 when it is durable. With `scheduled_at` it leaves then, 30 days ahead at most."""
+        """202 when it is durable. With `scheduled_at` it leaves then, 30 days ahead at most; at
+        once when that has passed."""
         caller = await admission.caller(incoming, auth.SENDING_ACCESS)
         request = request_of(incoming)
         content, fields = await sending.send_one(request, caller, incoming.receive)
@@ -102,7 +103,7 @@ def _add_changing(router: APIRouter, admission: Admission, emails: Emails) -> No
         "/{email_id}", openapi_extra=shape(Change, "the new time"), summary="Move a scheduled email"
     )
     async def reschedule(incoming: Incoming, email_id: str) -> Response:
-        """409 `not_scheduled` once dispatch has begun."""
+        """409 `not_scheduled` once dispatch has begun. To a time that has passed: it leaves now."""
         caller = await admission.caller(incoming)
         change = await body(incoming, decode_change)
         moved = await emails.reschedule(caller, email_id, change.scheduled_at)

@@ -48,7 +48,7 @@ class Sending:
             [valid],
             respond=respond_one,
             traceparent=request.traceparent,
-            idempotency=await aside(body, lambda: _idempotency(key, "POST /v1/emails", body)),
+            idempotency=await aside(body, lambda: _idempotency(key, "POST /v1/emails", [body])),
         )
         location = b"/v1/emails/" + answer.response[7:43]  # {"id":"…
         headers: Headers = [JSON, (b"location", location)]
@@ -66,7 +66,9 @@ class Sending:
             body, lambda: self.read_batch(body, test=caller.test, permissive=permissive)
         )
         route = "POST /v1/emails/batch" + (" permissive" if permissive else "")
-        idempotency = await aside(body, lambda: _idempotency(key, route, body))
+        idempotency = await aside(
+            body, lambda: _idempotency(key, route, decoded(decode_batch, body))
+        )
         answer = await self.accept_batch(
             caller, valid, errors,
             request=request, idempotency=idempotency, permissive=permissive,
@@ -189,13 +191,25 @@ def respond_batch(emails: Sequence[Prepared], errors: Sequence[Fault]) -> bytes:
     return encode(said)
 
 
-def _idempotency(key: str | None, route: str, body: bytes) -> Idempotency | None:
-    return None if key is None else Idempotency(key, route, fingerprint(body))
+def _idempotency(
+    key: str | None, route: str, emails: Sequence[bytes | msgspec.Raw]
+) -> Idempotency | None:
+    return None if key is None else Idempotency(key, route, fingerprint(emails))
 
 
-def fingerprint(body: bytes) -> bytes:
-    """SHA-256 of the request whatever the order of its fields and its white space."""
-    return sha256(msgspec.json.encode(decoded(msgspec.json.decode, body), order="deterministic"))
+def fingerprint(emails: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """SHA-256 of a request whatever the order of its fields and the white space between them."""
+    return sha256(b"\n".join(map(_ordered, emails)))
+
+
+def _ordered(email: bytes | msgspec.Raw) -> bytes:
+    """As an email, with its attachments as they are written. In a batch it may be none."""
+    body = bytes(email)
+    try:
+        found: object = decoded(decode_email, body)
+    except Problem:
+        found = decoded(msgspec.json.decode, body)
+    return msgspec.json.encode(found, order="deterministic")
 
 
 def _too_many(detail: str) -> Problem:

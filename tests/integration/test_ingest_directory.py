@@ -10,7 +10,7 @@ from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from kernel.backoff import Health
 from kernel.database import PLANS, Database
-from services.ingest.store.directory import CHANGES, LOCK, DirectoryStore, Taken
+from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, Taken
 from services.ingest.store.known import Directory
 from tests.support.ingest import House, email, play, until
 from tests.support.pair import FreshDatabase
@@ -166,6 +166,20 @@ def test_a_read_of_what_has_changed_touches_a_page_by_its_index(database: FreshD
         plan = "\n".join(line for (line,) in rows)
         for table in ("tenants", "api_keys", "domains"):
             assert f"Index Scan using {table}_version" in plan
+        assert "Seq Scan" not in plan
+        await engine.close()
+
+    asyncio.run(story())
+
+
+def test_who_holds_a_domain_is_found_by_its_name(database: FreshDatabase) -> None:
+    async def story() -> None:
+        engine = Database(database.engine("ingest"), session=PLANS)
+        someone = dict.fromkeys(("id", "tenant_id", "account_id"), str(uuid4()))
+        async with engine.transaction() as tx:
+            rows = await tx.rows(f"EXPLAIN {HOLDERS}", {**someone, "name": RACED})
+        plan = "\n".join(line for (line,) in rows)
+        assert "domains_name" in plan
         assert "Seq Scan" not in plan
         await engine.close()
 

@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+import pytest
+
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel import clock
 from kernel.backoff import Health
-from kernel.database import Database
+from kernel.database import Database, Params, Row, Transaction
 from kernel.errors import Unavailable
 from kernel.lease import Lease
 from kernel.outbox import Outbox
@@ -18,6 +21,7 @@ from services.router.domain.message import State
 from services.router.domain.routes import Exchanger, Route
 from services.router.domain.scopes import Scopes, Sender
 from services.router.domain.shaping import Shape, Shaping
+from services.router.domain.windows import HOUR, Caps
 from services.router.loops.owner import Owner, Rhythm
 from services.router.store import arrivals
 from services.router.store.partitions import Partitions
@@ -27,6 +31,14 @@ from tests.support.router import envelope_of, play, until
 ROUTE = Route("site", (Exchanger("127.0.0.1", 0, 25),))
 
 
+COUNTERS = 12_000
+COUNTED = """
+INSERT INTO router.counters (cell, scope, window_key, value, expires_at)
+SELECT 'default', 'tenant/' || n, 'per_hour/' || %s, 5, now() + interval '1 hour'
+FROM generate_series(1, %s) AS n
+"""
+
+
 class Replica:
     """Lease, outbox and owner of a router, with a broker that can be away. told: message ids."""
 
@@ -34,6 +46,7 @@ class Replica:
         self.engine = Database(database.engine("router"))
         self.away = False
         self.told: list[str] = []
+        self.scopes = Scopes(lambda _: Sender(), Shaping(Shape(100), {}))
         self.lease = Lease(self.engine, "router", "default", lease_s=0.3, untold_s=0.1)
         self.owner = Owner(
             self.lease,
@@ -44,10 +57,9 @@ class Replica:
             health=Health(),
         )
 
-    @staticmethod
-    def desk() -> Desk:
-        scopes = Scopes(lambda _: Sender(), Shaping(Shape(100), {}))
-        return Desk(scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
+    def desk(self) -> Desk:
+        self.scopes = Scopes(lambda _: Sender(), Shaping(Shape(100), {}))
+        return Desk(self.scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         if self.away:
@@ -114,3 +126,31 @@ def test_when_the_broker_comes_back_for_all_everything_is_told(database: FreshDa
             await until(lambda: first.owner.owns or second.owner.owns)
 
     play(story())
+
+
+def test_a_new_owner_reads_what_was_counted_in_pages(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, read = clock.now().timestamp(), [0]
+    with database.connect() as connection:
+        connection.execute(COUNTED, (HOUR.bucket(now_s), COUNTERS))
+    rows = Transaction.rows
+
+    async def noted(tx: Transaction, sql: str, params: Params = None) -> list[Row]:
+        found = await rows(tx, sql, params)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Transaction, "rows", noted)
+
+    async def story() -> None:
+        replica = Replica(database)
+        async with replica.running():
+            message = await replica.arrive()
+            await until(lambda: message in replica.told)
+        usage, caps = replica.scopes.usage, Caps(per_hour=7)
+        rooms = (usage.room(f"tenant/{n + 1}", caps, now_s=now_s) for n in range(COUNTERS))
+        assert {room.free for room in rooms} == {2}
+
+    play(story())
+    assert max(read) <= 5_000

@@ -14,6 +14,7 @@ from services.router.store.answers import LOAD, MOVE, span
 from services.router.store.claims import ASSIGN, CLAIM, RELANE
 from services.router.store.closings import ASK, CLOSE, EXPIRED, FINAL
 from services.router.store.lanes import GIVE_WORK
+from services.router.store.lanes import OPEN_BY_TENANT as LANES_BY_TENANT
 from services.router.store.look import LOOK
 from services.router.store.requests import AUDIT, RELEASE, STATES
 from services.router.store.requests import LANES as LANES_OF
@@ -34,6 +35,12 @@ FILL_LANES = """
 INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)
 SELECT %s || '/s' || n, %s, 'default', 's' || n, CASE WHEN n = 7 THEN now() END
 FROM generate_series(1, %s) AS n
+"""
+
+FILL_LATER = """
+INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)
+SELECT id || '/s1', id, 'default', 's1', now() + interval '1 hour'
+FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 5000)) AS tenants
 """
 
 FILL_RESOLVING = """
@@ -62,6 +69,7 @@ def connection(database: FreshDatabase, ids: list[str]) -> Iterator[Connection]:
     with database.connect() as one:
         one.execute(FILL, (TENANT, f"{TENANT}/s1", ids))
         one.execute(FILL_LANES, (TENANT, TENANT, LANES))
+        one.execute(FILL_LATER)
         one.execute(FILL_RESOLVING)
         one.execute(FILL_SUPPRESSIONS, (TENANT, ids[:5000]))
         for setting, value in PLANS.items():
@@ -99,6 +107,13 @@ def test_a_claim_reads_as_many_rows_as_it_takes(connection: Connection) -> None:
 
 def test_a_look_reads_open_lanes_alone(connection: Connection) -> None:
     assert pages(plan(connection, LOOK, {"cell": "default", "most": 1000})) < 50
+
+
+def test_a_look_at_every_tenant_is_none_at_those_whose_mail_is_for_later(
+    connection: Connection,
+) -> None:
+    params = {"cell": "default", "each": 10, "most": 1000}
+    assert pages(plan(connection, LANES_BY_TENANT, params)) < 500
 
 
 def test_nothing_out_of_time_is_found_without_reading_what_waits(connection: Connection) -> None:

@@ -128,8 +128,9 @@ class Owner:
         if not self.owns:
             return self._rhythm.idle_s
         try:
+            desk = self._desk or await self._counted()
             async with self._lease.transaction() as tx:
-                ticked = await self._decide(tx)
+                ticked = await self._decide(tx, desk)
                 entry = ticked.entry
                 failpoint("router.tick.in_transaction")
         except Fenced:
@@ -144,8 +145,10 @@ class Owner:
         failpoint("router.tick.published")
         return 0.0 if await self._wake_rings() else ticked.next_s
 
-    async def _decide(self, tx: Transaction) -> Ticked:
-        desk = await self._loaded(tx)
+    async def _decide(self, tx: Transaction, desk: Desk) -> Ticked:
+        if self._desk is None:
+            await self._take_over(tx, desk)
+        await self._read_egresses(tx, desk)
         seen = await look(tx, most=self._rhythm.lanes_max)
         self._apply(seen.results, desk.scopes)
         self._seen_s = seen.now_s
@@ -157,24 +160,37 @@ class Owner:
         wait_s = self._wait_s(desk.scopes, seen.opens_s, now_s=seen.now_s)
         return Ticked(await self._outbox.add(tx, records), wait_s)
 
-    async def _loaded(self, tx: Transaction) -> Desk:
-        """Counters, windows and rings are read at a takeover; egresses every few seconds."""
-        desk = self._desk
-        if desk is None:
-            desk = self._new_desk()
-            for saved in await usage.load(tx):
+    async def _counted(self) -> Desk:
+        """A desk with the counters of the owner before.
+
+        In pages, each in a transaction of its own: whoever reads a million rows in one is taken for
+        a process that was stopped inside it. None but the owner writes them.
+        """
+        desk = self._new_desk()
+        place: usage.Place | None = usage.START
+        while place is not None:
+            async with self._lease.transaction() as tx:
+                counters, place = await usage.page(tx, place)
+            for saved in counters:
                 desk.scopes.usage.load(saved)
-            in_flight, results = await answers.take_over(tx)
-            for egress_id, site, count in in_flight:
-                desk.scopes.in_flight.load(egress_id, site, count)
-            self._give_back(results, desk.scopes)  # their rows are no longer assigned
-            self._rings = await lanes.rings(tx)
-            self._egresses_read_s = 0.0
-            self._desk = desk
+        return desk
+
+    async def _take_over(self, tx: Transaction, desk: Desk) -> None:
+        """Windows and rings. Raises Fenced where the counters may be those of an earlier owner."""
+        if self._fence != self._lease.fence:
+            raise Fenced(self._lease.name)
+        in_flight, results = await answers.take_over(tx)
+        for egress_id, site, count in in_flight:
+            desk.scopes.in_flight.load(egress_id, site, count)
+        self._give_back(results, desk.scopes)  # their rows are no longer assigned
+        self._rings = await lanes.rings(tx)
+        self._egresses_read_s = 0.0
+        self._desk = desk
+
+    async def _read_egresses(self, tx: Transaction, desk: Desk) -> None:
         if clock.monotonic_s() - self._egresses_read_s > EGRESSES_EVERY_S:
             desk.scopes.set_egresses(await directory.ways_out(tx))
             self._egresses_read_s = clock.monotonic_s()
-        return desk
 
     def _apply(self, results: Sequence[answers.Result], scopes: Scopes) -> None:
         for result in results:

@@ -21,15 +21,15 @@ ON CONFLICT (lane) DO UPDATE SET version = held.version + 1,
 """
 
 # Where more lanes are open than one look takes, every tenant gets a look: a skip scan over
-# (cell, tenant_id, next_at), from tenant to tenant.
+# (cell, tenant_id, next_at), from tenant to tenant that has an open lane.
 OPEN_BY_TENANT = """
 WITH RECURSIVE tenants AS (
     (SELECT tenant_id FROM router.lanes
-     WHERE cell = %(cell)s AND site <> 'resolving' AND next_at IS NOT NULL
+     WHERE cell = %(cell)s AND site <> 'resolving' AND next_at <= now()
      ORDER BY tenant_id LIMIT 1)
     UNION ALL
     SELECT (SELECT tenant_id FROM router.lanes
-            WHERE cell = %(cell)s AND site <> 'resolving' AND next_at IS NOT NULL
+            WHERE cell = %(cell)s AND site <> 'resolving' AND next_at <= now()
               AND tenant_id > tenants.tenant_id ORDER BY tenant_id LIMIT 1)
     FROM tenants WHERE tenants.tenant_id IS NOT NULL
 )

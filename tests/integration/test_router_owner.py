@@ -46,7 +46,8 @@ class Replica:
         self.engine = Database(database.engine("router"))
         self.away = False
         self.told: list[str] = []
-        self.scopes = Scopes(lambda _: Sender(), Shaping(Shape(100), {}))
+        self.sender = Sender()
+        self.scopes = self.desk().scopes
         self.lease = Lease(self.engine, "router", "default", lease_s=0.3, untold_s=0.1)
         self.owner = Owner(
             self.lease,
@@ -58,7 +59,7 @@ class Replica:
         )
 
     def desk(self) -> Desk:
-        self.scopes = Scopes(lambda _: Sender(), Shaping(Shape(100), {}))
+        self.scopes = Scopes(lambda _: self.sender, Shaping(Shape(100), {}))
         return Desk(self.scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
@@ -154,3 +155,20 @@ def test_a_new_owner_reads_what_was_counted_in_pages(
 
     play(story())
     assert max(read) <= 5_000
+
+
+def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(database: FreshDatabase) -> None:
+    def parked() -> bool:
+        with database.connect() as connection:
+            return connection.execute("SELECT 1 FROM router.lanes WHERE ring <> ''").rowcount > 0
+
+    async def story() -> None:
+        replica = Replica(database)
+        replica.sender = Sender(pool_id=str(uuid4()))  # without an address
+        async with replica.running():
+            message = await replica.arrive()
+            await until(parked)
+            replica.sender = Sender()
+            await until(lambda: message in replica.told)
+
+    play(story())

@@ -72,9 +72,10 @@ def dispatch(rows: Iterable[Claimed], desk: Desk, *, now_s: float) -> Dispatched
     """Rows are due, and fit the rooms that were shared out. What nobody can read fails alone."""
     done = Dispatched()
     tills: dict[str, Till] = {}
+    pools: dict[str, Ways] = {}
     for row in rows:
         if (till := tills.get(row.lane)) is None:
-            till = tills[row.lane] = Till.of(Lane.of(row.lane), desk, now_s=now_s)
+            till = tills[row.lane] = Till.of(Lane.of(row.lane), desk, pools, now_s=now_s)
         try:
             envelope = Envelope.FromString(row.envelope)
         except DecodeError:
@@ -125,22 +126,30 @@ def send(
         done.relaned.append(Relaned(row, lane, now_s + PUT_OFF_S, "egress_window"))
 
 
+Ways = list[tuple[Egress, int]]
+
+
 @dataclass(slots=True)
 class Till:
     """What one lane takes from its scopes in this tick: reckoned row by row, taken once.
 
-    left: what each way out has room for; None: without limit (the sandbox).
+    left: what each way out has room for, shared by all lanes of a pool and site; None: without
+    limit (the sandbox).
     """
 
     lane: Lane
-    left: list[tuple[Egress, int]] | None
+    left: Ways | None
     taken: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lane: Lane, desk: Desk, *, now_s: float) -> "Till":
+    def of(cls, lane: Lane, desk: Desk, pools: dict[str, Ways], *, now_s: float) -> "Till":
+        """pools: what is left so far, by the ring of a pool at a site."""
         if lane.site == SANDBOX:
             return cls(lane, None)
-        return cls(lane, desk.scopes.ways_out(lane, now_s=now_s))
+        *_, ring = desk.scopes.rings_of(lane)
+        if ring not in pools:
+            pools[ring] = desk.scopes.ways_out(lane, now_s=now_s)
+        return cls(lane, pools[ring])
 
     def choose(self, sticky: str) -> Egress | None:
         """The way out of the attempt before while it is healthy, else that with the most room.

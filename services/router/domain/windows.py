@@ -56,8 +56,13 @@ class Rate:
             _, interval_us = shape(per_second)
             self.tat_us = max(self.tat_us, round(now_s * MICRO)) + number * interval_us
 
-    def give_back(self, number: int, per_second: int) -> None:
-        self.tat_us -= number * shape(per_second)[1]
+    def give_back(self, number: int, per_second: int, *, taken_s: float) -> None:
+        """Only what the burst of now still counts: a moment that has passed is of no use, and would
+        let twice as many through in this one."""
+        burst, interval_us = shape(per_second)
+        taken_us = round(taken_s * MICRO)
+        if taken_us >= self.tat_us - burst * interval_us:
+            self.tat_us = max(self.tat_us - number * interval_us, taken_us)
 
 
 def shape(per_second: int) -> tuple[int, int]:
@@ -85,6 +90,7 @@ class Span:
         return (bucket + 1) * self.bucket_s + float(self.width_s)
 
 
+SCOPES_MIN = 10_000
 HOUR = Span("per_hour", 3600, 300)
 DAY = Span("per_day", 86400, 3600)
 SPANS = {span.name: span for span in (HOUR, DAY)}
@@ -97,10 +103,15 @@ class Count:
     span: Span
     buckets: dict[int, int] = field(default_factory=dict)
 
-    def room(self, cap: int, *, now_s: float) -> Room:
+    def forget(self, now_s: float) -> bool:
+        """What no longer counts; whether nothing is left."""
         oldest = self.span.oldest(now_s)
         for bucket in [bucket for bucket in self.buckets if bucket < oldest]:
             del self.buckets[bucket]
+        return not self.buckets
+
+    def room(self, cap: int, *, now_s: float) -> Room:
+        self.forget(now_s)
         used = sum(self.buckets.values())
         if used < cap:
             return Room(cap - used, binding=self.span.name)
@@ -116,6 +127,8 @@ class Count:
     def take(self, count: int, *, now_s: float) -> int:
         """The bucket that counts them."""
         bucket = self.span.bucket(now_s)
+        if bucket not in self.buckets:
+            self.forget(now_s)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + count
         return bucket
 
@@ -156,6 +169,7 @@ class Usage:
         self._rates: dict[str, Rate] = {}
         self._counts: dict[tuple[str, str], Count] = {}
         self._changed: dict[tuple[str, str], Saved] = {}
+        self._most = SCOPES_MIN  # counts, before those are forgotten that no longer count
 
     def load(self, saved: Saved) -> None:
         if saved.window == "rate":
@@ -178,6 +192,8 @@ class Usage:
 
     def take(self, scope: str, count: int, *, caps: Caps, now_s: float) -> None:
         """All are taken. The caps are counted where there are none yet too: one may be set."""
+        if len(self._counts) > self._most:
+            self._forget(now_s)
         if caps.per_second:
             rate = self._rates.setdefault(scope, Rate())
             rate.take(count, caps.per_second, now_s=now_s)
@@ -189,7 +205,7 @@ class Usage:
     def give_back(self, scope: str, count: int, *, caps: Caps, taken_s: float) -> None:
         """Nothing was connected: as if they had not been taken."""
         if caps.per_second and (rate := self._rates.get(scope)):
-            rate.give_back(count, caps.per_second)
+            rate.give_back(count, caps.per_second, taken_s=taken_s)
             self._note_rate(scope, rate)
         for span in SPANS.values():
             counted = self._count(scope, span)
@@ -201,6 +217,13 @@ class Usage:
         """What has to be saved; once."""
         changed, self._changed = list(self._changed.values()), {}
         return changed
+
+    def _forget(self, now_s: float) -> None:
+        """Scopes that used nothing for so long, whenever their number has doubled."""
+        counts, rates = self._counts.items(), self._rates.items()
+        self._counts = {key: counted for key, counted in counts if not counted.forget(now_s)}
+        self._rates = {scope: rate for scope, rate in rates if rate.tat_us > now_s * MICRO}
+        self._most = max(SCOPES_MIN, 2 * len(self._counts))
 
     def _count(self, scope: str, span: Span) -> Count:
         counted = self._counts.get((scope, span.name))

@@ -26,6 +26,7 @@ from services.router.domain.fairness import OpenLane, Parked, refusing, share
 from services.router.domain.message import RESOLVING, SANDBOX, Claimed, Lane
 from services.router.domain.scopes import Scopes
 from services.router.domain.turns import Busy, Left, Turn, end_turn
+from services.router.loops.strays import Strays
 from services.router.store import answers, claims, closings, directory, lanes, usage
 from services.router.store.look import look
 
@@ -81,6 +82,7 @@ class Owner:
         self._rings: set[str] = set()
         self._busy = Busy()
         self._egresses_read_s = 0.0
+        self._strays = Strays(lease)
         self._expired_s = 0.0
         self._told = 0  # in the last tick
         self._seen_s = 0.0  # the moment of the last tick, by the database's clock
@@ -143,7 +145,8 @@ class Owner:
         with self._lease.telling():
             await self._outbox.publish(entry, self._health)
         failpoint("router.tick.published")
-        return 0.0 if await self._wake_rings() else ticked.next_s
+        woken = await self._wake_rings() or await self._wake_strays()
+        return 0.0 if woken else ticked.next_s
 
     async def _decide(self, tx: Transaction, desk: Desk) -> Ticked:
         if self._desk is None:
@@ -231,6 +234,11 @@ class Owner:
             return False
         self._rings -= {ring for ring, count in woken.items() if count < places[ring]}
         return True
+
+    async def _wake_strays(self) -> bool:
+        if self._desk is None or not self._rings:
+            return False
+        return await self._strays.wake(self._desk.scopes)
 
     async def _serve(
         self, tx: Transaction, desk: Desk, *, opened: Sequence[OpenLane], now_s: float

@@ -1,6 +1,7 @@
 """Lanes: which have work, who refused them, and who wakes them."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from math import isfinite
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ SELECT found.lane, found.version FROM tenants CROSS JOIN LATERAL (
 WHERE tenants.tenant_id IS NOT NULL ORDER BY found.next_at LIMIT %(most)s
 """
 EACH_TENANT = 10
+PARKED_ROWS = 2_000
 
 # What is counted commits with what is assigned: absolute values, because only the owner writes.
 SERVED = """
@@ -188,6 +190,36 @@ async def wake(tx: Transaction, places: dict[str, int]) -> dict[str, int]:
     for (ring,) in rows:
         woken[ring] += 1
     return woken
+
+
+class Place(NamedTuple):
+    """Of a parked lane, in the order in which its ring wakes them."""
+
+    ring: str
+    ring_at: datetime
+    lane: str
+
+
+FIRST = Place("", datetime.min.replace(tzinfo=UTC), "")
+
+
+async def parked(tx: Transaction, after: Place) -> list[Place]:
+    """The next lanes that wait for a ring."""
+    rows = await tx.rows(
+        "SELECT ring, ring_at, lane FROM router.lanes WHERE cell = %s AND ring <> ''"
+        " AND (ring, ring_at, lane) > (%s, %s, %s) ORDER BY ring, ring_at, lane LIMIT %s",
+        (CELL, *after, PARKED_ROWS),
+    )
+    return [Place(*row) for row in rows]
+
+
+async def unpark(tx: Transaction, keys: Sequence[str]) -> None:
+    await lock(tx, keys)
+    await tx.execute(
+        "UPDATE router.lanes SET next_at = now(), ring = '', ring_at = NULL, binding = '',"
+        " release_at = NULL WHERE lane = ANY(%s) AND ring <> ''",
+        (list(keys),),
+    )
 
 
 async def rings(tx: Transaction) -> set[str]:

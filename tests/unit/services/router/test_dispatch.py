@@ -119,6 +119,15 @@ def test_messages_spread_over_the_addresses_of_a_pool() -> None:
     assert sorted(one.egress_id for one in result.assignments) == ["e1"] * 5 + ["e2"] * 5
 
 
+def test_lanes_together_take_no_more_than_their_addresses_have() -> None:
+    at = desk("e1", "e2")
+    at.scopes.in_flight.load("e1", "site", 9)
+    at.scopes.in_flight.load("e2", "site", 7)
+    rows = [row(number, lane=Lane(f"tenant{number}", "site").key) for number in range(4)]
+    made = done(*rows, at=at).assignments
+    assert sorted(one.egress_id for one in made) == ["e1", "e2", "e2", "e2"]
+
+
 def test_a_retry_stays_with_its_address_and_waits_for_it() -> None:
     at = desk("e1", "e2", in_flight_max=2)
     result = done(*(row(number, egress_id="e2") for number in range(3)), at=at)

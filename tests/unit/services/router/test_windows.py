@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from services.router.domain.windows import (
     DAY,
     HOUR,
+    NO_CAPS,
+    SCOPES_MIN,
     Caps,
     Count,
     Rate,
@@ -134,3 +136,41 @@ def test_counters_that_are_saved_and_read_again_say_the_same(
 def test_a_bucket_counts_until_its_last_second_has_left_the_window() -> None:
     assert HOUR.leaves_s(HOUR.bucket(START_S)) - START_S > 3600
     assert DAY.leaves_s(DAY.bucket(START_S)) - START_S > 86400
+
+
+def test_late_answers_do_not_raise_a_rate() -> None:
+    """Each gives back what was taken two minutes ago."""
+    usage, caps, left = Usage(), Caps(per_second=12), list[float]()
+    for now_s in (START_S + tick * 0.025 for tick in range(40)):
+        usage.give_back("tenant/a", 1, caps=caps, taken_s=START_S - 120)
+        if usage.room("tenant/a", caps, now_s=now_s).free:
+            usage.take("tenant/a", 1, caps=caps, now_s=now_s)
+            left.append(now_s)
+    assert len(left) <= 12
+
+
+@given(per_second=st.integers(1, 300))
+def test_a_rate_is_given_back_what_was_not_sent_after_all(per_second: int) -> None:
+    rate = Rate()
+    free = rate.room(per_second, now_s=START_S).free
+    rate.take(free, per_second, now_s=START_S)
+    for number in range(free):
+        assert rate.room(per_second, now_s=START_S).free == number
+        rate.give_back(1, per_second, taken_s=START_S)
+
+
+def test_what_no_cap_asks_for_is_kept_no_longer_than_a_cap_would_need_it() -> None:
+    usage = Usage()
+    for minute in range(0, 3 * 24 * 60, 5):
+        usage.take("tenant/a", 1, caps=NO_CAPS, now_s=START_S + minute * 60)
+    kept = {span: len(counted.buckets) for (_, span), counted in usage._counts.items()}
+    assert kept == {"per_hour": 13, "per_day": 25}
+
+
+def test_tenants_that_fell_silent_are_forgotten() -> None:
+    usage, caps = Usage(), Caps(per_second=5)
+    for number in range(SCOPES_MIN // 2 + 1):  # two counts of each
+        usage.take(f"tenant/{number}", 1, caps=caps, now_s=START_S)
+    usage.take("tenant/new", 1, caps=caps, now_s=START_S + 3 * 86400)
+    assert {scope for scope, _ in usage._counts} == {"tenant/new"}
+    assert set(usage._rates) == {"tenant/new"}

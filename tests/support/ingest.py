@@ -263,10 +263,15 @@ async def read(bootstrap_servers: str, prefix: str, event: type[E_], *, count: i
             batches = await consumer.getmany(timeout_ms=200)
             records = [one for batch in batches.values() for one in batch]
             found += [event.FromString(one.value) for one in records]
-            quiet = 0 if records else quiet + 1
+            quiet = 0 if records or await behind(consumer) else quiet + 1
     finally:
         await consumer.stop()
     return found
+
+
+async def behind(consumer: AIOKafkaConsumer) -> bool:
+    ends = await consumer.end_offsets(consumer.assignment())
+    return any([await consumer.position(one) < end for one, end in ends.items()])
 
 
 async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> None:

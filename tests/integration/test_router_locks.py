@@ -8,7 +8,7 @@ from kernel.ids import uuid7_text
 from services.router.domain.dispatch import Relaned
 from services.router.domain.fairness import OpenLane
 from services.router.domain.message import Claimed, Lane
-from services.router.store import claims, resolving
+from services.router.store import claims, closings, resolving
 from services.router.store.lanes import Work, give_work
 from tests.support.pair import FreshDatabase
 
@@ -19,6 +19,12 @@ INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane, state,
 VALUES (%s, %s, %s, 'default', %s, 'waiting', now() + interval '1 hour', now() + interval '3 days',
     '', '')
 """
+ASSIGNED = """
+UPDATE router.messages SET state = 'assigned', ask_at = now() - interval '1 second',
+    assignment = '', assigned_at = now()
+WHERE message_id = ANY(%s::uuid[])
+"""
+ANSWERED = "SELECT 1 FROM router.messages WHERE message_id = %s FOR UPDATE"
 
 
 def test_a_handler_and_the_resolving_loop_meet_at_two_lanes(database: FreshDatabase) -> None:
@@ -41,6 +47,32 @@ def test_a_handler_and_the_resolving_loop_meet_at_two_lanes(database: FreshDatab
                 await asyncio.sleep(0)
             await give_work(tx, [Work(second, 1.0)])
         await settling
+        await owner.close()
+        await handler.close()
+
+    asyncio.run(story())
+
+
+def test_who_asks_again_leaves_alone_what_is_being_answered(database: FreshDatabase) -> None:
+    """Both would take the other's rows: the one by the time of asking, the other by their ids."""
+    ids = [uuid7_text() for _ in range(3)]
+
+    async def asked(owner: Database) -> list[str]:
+        async with owner.transaction() as tx:
+            await tx.execute("SET LOCAL lock_timeout = '2s'")
+            found = await closings.ask_again(tx, after_s=60, most_s=60, rows=10)
+        return [one.message_id for one in found]
+
+    async def story() -> None:
+        owner, handler = Database(database.url), Database(database.url)
+        async with owner.transaction() as tx:
+            for one in ids:
+                await tx.execute(ROW, (one, str(uuid4()), one, "lane"))
+            await tx.execute(ASSIGNED, (ids,))
+        async with handler.transaction() as tx:
+            await tx.rows(ANSWERED, (ids[1],))
+            assert sorted(await asked(owner)) == [ids[0], ids[2]]
+        assert await asked(owner) == [ids[1]]
         await owner.close()
         await handler.close()
 

@@ -32,12 +32,14 @@ SELECT message_id::text, state, reason, attempt, ambiguous, coalesce(reply, ''),
 FROM router.messages WHERE message_id = ANY(%s::uuid[]) AND closed_at IS NOT NULL
 """
 
+# A row that is locked is being answered right now: waiting for it, behind others that its answer
+# waits for, would be a deadlock.
 ASK = """
 UPDATE router.messages AS m SET asks = m.asks + 1,
     ask_at = now() + make_interval(secs => least(%(after_s)s * 2 ^ (m.asks + 1), %(most_s)s))
 WHERE m.message_id IN (
     SELECT message_id FROM router.messages WHERE cell = %(cell)s AND state = 'assigned'
-      AND ask_at <= now() ORDER BY ask_at LIMIT %(rows)s
+      AND ask_at <= now() ORDER BY ask_at LIMIT %(rows)s FOR UPDATE SKIP LOCKED
 ) AND m.state = 'assigned' AND m.ask_at <= now()
 RETURNING m.message_id::text, m.attempt, m.tries, m.ambiguous, m.assignment, m.envelope
 """

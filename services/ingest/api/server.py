@@ -46,6 +46,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     connections_max = 2_000
+    url = b"/"  # before the first request, which may have empty lines before it
     _status = 400  # of the refusal, when the parser stops
     _fed = 0  # octets since the parser last had a whole head or some body
     _unread = 0
@@ -68,6 +69,16 @@ class Protocol(HttpToolsProtocol):
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The transport closes itself, and says so a turn later."""
+        self._leave()
+
+    def _leave(self) -> None:
+        """Nothing is written any more: a transport that is closed raises."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _look(self) -> None:
         limit_s = REQUEST_S if self._head_done else HEAD_S
@@ -127,6 +138,7 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """A request whose head is read is being answered, or has been: it is only ended."""
         if self._head_done:
+            self._leave()
             self.transport.abort()
             return
         name, detail = WORDS[status]

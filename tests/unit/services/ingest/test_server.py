@@ -65,8 +65,8 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await accepted(request, send, BODY, headers=[(b"x-request-id", request.id.encode())])
 
 
-def play(sent: bytes, served: App = app, *, reads: bool = True) -> Wire:
-    """What comes back. reads: the client takes what is written."""
+def play(sent: bytes, served: App = app, *, reads: bool = True, stays: bool = True) -> Wire:
+    """What comes back. reads: the client takes what is written. stays: it does not end at once."""
 
     async def story() -> Wire:
         config = uvicorn.Config(
@@ -81,6 +81,8 @@ def play(sent: bytes, served: App = app, *, reads: bool = True) -> Wire:
         for at in range(0, len(sent), READ_BYTES):
             if not wire.closed:
                 protocol.data_received(sent[at : at + READ_BYTES])
+        if not stays:
+            protocol.eof_received()
         for _ in range(20):
             await asyncio.sleep(0)
         seen = Wire(list(wire.writes), closed=wire.closed)
@@ -115,6 +117,18 @@ def test_a_client_that_does_not_read_is_written_nothing_more() -> None:
     assert play(POST, reads=False).writes == []
 
 
+def test_a_client_that_left_is_written_nothing_more() -> None:
+    assert play(POST, stays=False).writes == []
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"identity", b"xchunked"])
+def test_a_body_whose_end_nobody_can_tell_ends_the_connection(coding: bytes) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: %b\r\n\r\n" % coding
+    wire = play(head + b"0\r\n\r\n")
+    assert wire.closed
+    assert wire.writes == []
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -123,6 +137,7 @@ def test_a_client_that_does_not_read_is_written_nothing_more() -> None:
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000, b"431"),
         (b"GET / HTTP/1.1\r\n" + b"X: %b\r\n" % (b"a" * 999) * 70 + b"\r\n", b"431"),
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200, b"431"),
+        (b"\r\n" * 40_000, b"431"),
         (b"nonsense\r\n\r\n", b"400"),
     ],
 )

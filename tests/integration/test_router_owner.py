@@ -1,6 +1,7 @@
 """Who owns the cell when the broker is away for some replicas, or for all."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -21,7 +22,7 @@ from services.router.domain.message import State
 from services.router.domain.routes import Exchanger, Route
 from services.router.domain.scopes import Scopes, Sender
 from services.router.domain.shaping import Shape, Shaping
-from services.router.domain.windows import HOUR, Caps
+from services.router.domain.windows import HOUR, Caps, Room
 from services.router.loops.owner import Owner, Rhythm
 from services.router.store import arrivals
 from services.router.store.partitions import Partitions
@@ -42,13 +43,13 @@ FROM generate_series(1, %s) AS n
 class Replica:
     """Lease, outbox and owner of a router, with a broker that can be away. told: message ids."""
 
-    def __init__(self, database: FreshDatabase) -> None:
+    def __init__(self, database: FreshDatabase, *, lease_s: float = 0.3) -> None:
         self.engine = Database(database.engine("router"))
         self.away = False
         self.told: list[str] = []
         self.sender = Sender()
         self.scopes = self.desk().scopes
-        self.lease = Lease(self.engine, "router", "default", lease_s=0.3, untold_s=0.1)
+        self.lease = Lease(self.engine, "router", "default", lease_s=lease_s, untold_s=0.1)
         self.owner = Owner(
             self.lease,
             Outbox(self.engine, "router", self.send),
@@ -172,3 +173,26 @@ def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(database: Fres
             await until(lambda: message in replica.told)
 
     play(story())
+
+
+def test_a_ring_is_looked_at_once_a_tick(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, room = Counter[str](), Scopes.room
+
+    def noted(scopes: Scopes, ring: str, *, now_s: float) -> Room:
+        looks[ring] += 1
+        return room(scopes, ring, now_s=now_s)
+
+    async def story() -> None:
+        replica = Replica(database, lease_s=30)
+        replica.sender = Sender(pool_id=str(uuid4()))  # without an address
+        await replica.lease.try_take()
+        await replica.arrive()
+        await replica.owner.tick()  # parks the lane
+        monkeypatch.setattr(Scopes, "room", noted)
+        await replica.owner.tick()
+        await replica.engine.close()
+
+    play(story())
+    assert set(looks.values()) == {1}

@@ -26,6 +26,7 @@ from services.router.domain.fairness import OpenLane, Parked, refusing, share
 from services.router.domain.message import RESOLVING, SANDBOX, Claimed, Lane
 from services.router.domain.scopes import Scopes
 from services.router.domain.turns import Busy, Left, Turn, end_turn
+from services.router.domain.windows import Room
 from services.router.loops.strays import Strays
 from services.router.store import answers, claims, closings, directory, lanes, usage
 from services.router.store.look import look
@@ -80,12 +81,12 @@ class Owner:
         self._desk: Desk | None = None  # None: to be read from the database
         self._fence: int | None = None  # with which it was read
         self._rings: set[str] = set()
+        self._rooms: dict[str, Room] = {}  # of the rings, at the end of the last tick
         self._busy = Busy()
         self._egresses_read_s = 0.0
         self._strays = Strays(lease)
         self._expired_s = 0.0
         self._told = 0  # in the last tick
-        self._seen_s = 0.0  # the moment of the last tick, by the database's clock
         self._opens_s = inf  # when the first of the lanes has work that were served last
 
     @property
@@ -154,7 +155,6 @@ class Owner:
         await self._read_egresses(tx, desk)
         seen = await look(tx, most=self._rhythm.lanes_max)
         self._apply(seen.results, desk.scopes)
-        self._seen_s = seen.now_s
         told: list[Message] = list(await self._expire(tx))
         told += await self._serve(tx, desk, opened=seen.opened, now_s=seen.now_s)
         now = clock.now()
@@ -222,9 +222,8 @@ class Owner:
         own: whoever holds lanes of two statements waits for a handler that waits for it."""
         if self._desk is None or not self._rings:
             return False
-        scopes = self._desk.scopes
-        rooms = {ring: scopes.room(ring, now_s=self._seen_s).free for ring in self._rings}
-        places = {ring: min(room, WOKEN_MAX) for ring, room in rooms.items() if room > 0}
+        rooms = self._rooms.items()
+        places = {ring: min(room.free, WOKEN_MAX) for ring, room in rooms if room.free > 0}
         if not places:
             return False
         try:
@@ -299,9 +298,9 @@ class Owner:
     def _wait_s(self, scopes: Scopes, opens_s: float | None, *, now_s: float) -> float:
         """Seconds until a lane opens or a ring has room; work and answers may come before."""
         moments = [self._opens_s, inf if opens_s is None else opens_s]
-        for ring in self._rings:
-            room = scopes.room(ring, now_s=now_s)
-            moments.append(now_s if room.free > 0 else room.release_s)
+        self._rooms = {ring: scopes.room(ring, now_s=now_s) for ring in self._rings}
+        rooms = self._rooms.values()
+        moments += [now_s if room.free > 0 else room.release_s for room in rooms]
         wait_s = min(moments, default=inf) - now_s
         return max(0.0, min(wait_s, self._rhythm.idle_s))
 

@@ -136,6 +136,8 @@ class Course:
     def run_bench(self, side: Side, path: Path) -> Generator[str, None, None]:
         """One turn, its figures in `path`; yields the phases of the engine that it tells."""
         options = ["--turns=1", f"--json={path}", *(["--quick"] if self.quick else [])]
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # of a job in the background
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # else the child ignores it
         process = subprocess.Popen(
             [side.python, "-m", "bench", *options],
             cwd=side.tree,

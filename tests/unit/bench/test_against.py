@@ -1,7 +1,9 @@
 """A commit beside this tree: its own code runs, and nothing of it is left."""
 
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,15 @@ def test_of_a_bench_that_fails_the_end_is_shown(tmp_path: Path, tree: Path) -> N
         course(tmp_path, []).take_turn(Side("old", "a" * 40, tree), 0)
 
 
+@pytest.fixture(params=[signal.default_int_handler, signal.SIG_IGN], ids=["shell", "background"])
+def interrupts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A job in the background of a script is started with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, request.param)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_interrupted_the_bench_of_a_turn_may_end_its_servers(tmp_path: Path, tree: Path) -> None:
     ended = tmp_path / "ended"
     (tree / "bench/__main__.py").write_text(

@@ -11,6 +11,7 @@ from mail import mime
 from services.ingest.domain.email import Attachment, Strict
 from services.ingest.domain.problem import Fault
 
+NEITHER = "content is neither base64 nor a list of octets, 0 to 255"
 PIECE_OCTETS = 64 * 1024  # of JSON; read whole, numbers take the processor from all for seconds
 
 
@@ -53,9 +54,11 @@ def octets(content: msgspec.Raw | bytes) -> bytes:
         if json[:1] == b'"':
             return _base64(_text_of(json))
         data = json if json[:1] == b"[" else memoryview(_buffer_of(json).data)
+        if data[:1] != b"[":
+            raise ValueError(NEITHER)
         return b"".join(map(bytes, map(_numbers_of, _pieces(data[1:-1]))))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ValueError("content is neither base64 nor a list of octets, 0 to 255") from None
+        raise ValueError(NEITHER) from None
 
 
 def _base64(text: str) -> bytes:

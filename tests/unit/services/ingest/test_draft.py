@@ -74,6 +74,7 @@ def test_attachments_come_as_the_clients_send_them(content: object) -> None:
     "content",
     [None, 5, True, [256], [-1], [1.5], ["1"], [[1]], {}, {"type": "Buffer"},
      {"type": "Blob", "data": [1]}, {"type": "Buffer", "data": "AA=="},
+     {"type": "Buffer", "data": "1,2"}, {"type": "Buffer", "data": 123},
      {"type": "Buffer", "data": [1], "x": 1}, [0] * 40_000 + ["a,b"], [0] * 40_000 + [[1, 2]]],
     ids=lambda content: str(content)[-20:],
 )  # fmt: skip

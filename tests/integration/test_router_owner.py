@@ -158,7 +158,16 @@ def test_a_new_owner_reads_what_was_counted_in_pages(
     assert max(read) <= 5_000
 
 
-def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(database: FreshDatabase) -> None:
+@pytest.mark.parametrize("busy", [False, True], ids=["alone", "while rings are woken all the time"])
+def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch, *, busy: bool
+) -> None:
+    async def woken(_: Owner) -> bool:
+        return True
+
+    if busy:
+        monkeypatch.setattr(Owner, "_wake_rings", woken)
+
     def parked() -> bool:
         with database.connect() as connection:
             return connection.execute("SELECT 1 FROM router.lanes WHERE ring <> ''").rowcount > 0

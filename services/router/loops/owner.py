@@ -146,7 +146,8 @@ class Owner:
         with self._lease.telling():
             await self._outbox.publish(entry, self._health)
         failpoint("router.tick.published")
-        woken = await self._wake_rings() or await self._wake_strays()
+        woken = await self._wake_rings()
+        woken |= await self._wake_strays()  # also while others are woken all the time
         return 0.0 if woken else ticked.next_s
 
     async def _decide(self, tx: Transaction, desk: Desk) -> Ticked:

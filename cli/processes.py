@@ -8,12 +8,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from cli.environment import SERVICES
+from kernel.service import end_within_s
+from kernel.settings import env_name
 
 READY_WITHIN_S = 60.0
-END_WITHIN_S = 75.0  # delivery waits up to a minute for answers to dots
+EXIT_S = 5.0  # for a signal to be seen and an interpreter to be gone, on a busy machine
 POLL_S = 0.05
 
 
@@ -35,6 +38,14 @@ class Process:
     @property
     def running(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
+
+    @property
+    def end_within_s(self) -> float:
+        """From a SIGTERM to the end, at most: by the service's own settings."""
+        settings = import_module(f"services.{self.name}.settings").Settings
+        field = settings.model_fields["drain_s"]
+        told = {**os.environ, **self.environment}.get(env_name(settings, "drain_s", field))
+        return end_within_s(float(field.default if told is None else told)) + EXIT_S
 
     def start(self, **extra: str) -> None:
         """extra: environment of this run alone."""
@@ -69,7 +80,7 @@ class Process:
             return
         self.signal(signal.SIGTERM)
         try:
-            self.wait(END_WITHIN_S)
+            self.wait(self.end_within_s)
         except subprocess.TimeoutExpired:
             self.kill()
 

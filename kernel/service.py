@@ -1,6 +1,7 @@
 """A service is a name and the loops it runs, until it is told to stop or one of them fails."""
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -25,7 +26,7 @@ S = TypeVar("S", bound=Settings)
 logger = logging.getLogger(__name__)
 Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-CLOSE_S = 15.0  # for each service, after its loops; what is left then, a start finds
+CLOSE_S = 15.0  # to end the loops and close, after the drain; what is left then, a start finds
 OVERLOADED_PAUSE_S = 10.0  # as long as the statement took that was given up
 NICE = 5  # a third of the weight; nothing where there is room
 
@@ -91,8 +92,10 @@ def bad_setting(group: BaseExceptionGroup) -> BadSetting | None:
 async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
     """Run one service in production, all five in one process. Any failure stops all, loudly.
 
-    Stops on SIGINT and SIGTERM, or when the event is set.
+    Stops on SIGINT and SIGTERM, or when the event is set. Without one the process is ours, and has
+    ended in time: a stop that hangs says where, and is over.
     """
+    end = partial(end_in_time, services) if stop is None else None
     stop = stop or stop_on_signals()
     spare_collector()
     keep_memory()
@@ -101,10 +104,9 @@ async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None)
             loops = [loop for service in services for loop in service.loops]
             loops += [partial(serve_health, service) for service in services]
             tasks = [group.create_task(hold(loop())) for loop in loops]
-            group.create_task(_end(services, stop, tasks))
+            group.create_task(_end(services, stop, tasks, told=end))
     finally:
-        for service in services:
-            await finish(service.close(), within_s=CLOSE_S)
+        await asyncio.gather(*(finish(one.close(), within_s=CLOSE_S) for one in services))
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -114,10 +116,27 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
+def end_within_s(drain_s: float) -> float:
+    """From the signal to the end of a process, at most: who kills it then kills one that hangs."""
+    return drain_s + CLOSE_S
+
+
+def end_in_time(services: Sequence[Service]) -> None:
+    """Should the process still be there then, it writes where each thread stands, and exits."""
+    within_s = end_within_s(max(service.drain_s for service in services))
+    faulthandler.dump_traceback_later(within_s, exit=True)
+
+
 async def _end(
-    services: Sequence[Service], stop: asyncio.Event, tasks: Sequence["asyncio.Task[None]"]
+    services: Sequence[Service],
+    stop: asyncio.Event,
+    tasks: Sequence["asyncio.Task[None]"],
+    *,
+    told: Callable[[], None] | None,
 ) -> None:
     await stop.wait()
+    if told is not None:
+        told()
     await asyncio.gather(*(_drain(service) for service in services))
     for task in tasks:
         task.cancel()

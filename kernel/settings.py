@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     health_host: str = Field(
         "127.0.0.1", validation_alias="HEALTH_HOST", description="of /live, /ready and /metrics"
     )
+    drain_s: float = Field(
+        10.0, ge=0, description="seconds that a service which is told to stop waits for what runs"
+    )
     lease_s: float = Field(
         10.0, validation_alias="LEASE_S", description="how long a silent owner counts as alive"
     )

@@ -79,16 +79,14 @@ class Kafka:
         self._replays: list[asyncio.Event] = []  # set when what is followed is known
 
     @classmethod
-    def of(
-        cls, settings: Settings, health: Health, *, client: str, drain_s: float = 10.0
-    ) -> "Kafka":
+    def of(cls, settings: Settings, health: Health, *, client: str) -> "Kafka":
         """As a service is set up. client: its name."""
         return cls(
             settings.kafka_bootstrap_servers,
             health,
             prefix=settings.kafka_topic_prefix,
             client=client,
-            drain_s=drain_s,
+            drain_s=settings.drain_s,
             partitions_max=settings.kafka_partitions_max,
             session_s=settings.kafka_session_s,
         )

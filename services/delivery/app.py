@@ -120,7 +120,7 @@ class House:
     def of(cls, settings: Settings) -> "House":
         health = Health()
         health.away.add(STARTING)
-        kafka = Kafka.of(settings, health, client="delivery", drain_s=settings.drain_s)
+        kafka = Kafka.of(settings, health, client="delivery")
         database = Database(settings.engine_database_url, name="delivery", session=GENERIC)
         return cls(
             settings,

@@ -61,7 +61,9 @@ class Settings(Shared):
     sandbox_kept_days: int = Field(7, ge=1, description="how long captured test mail is kept")
     sandbox_hang_s: float = Field(5.0, description="how long the sandbox keeps timeout@ waiting")
     drain_s: float = Field(
-        60.0, description="on SIGTERM, for answers to dots that were sent; later ones are ambiguous"
+        60.0,
+        ge=0,
+        description="seconds that a stop waits for answers to dots; later ones are ambiguous",
     )
     connect_s: float = Field(30.0, description="timeout: TCP connection")
     greeting_s: float = Field(300.0, description="timeout: 220 (RFC 5321 §4.5.3.2.1)")

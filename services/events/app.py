@@ -46,7 +46,7 @@ EVERY_FACT = (
 def create(settings: Settings) -> Service:
     """Inside the running loop."""
     health = Health()
-    kafka = Kafka.of(settings, health, client="events", drain_s=settings.drain_s)
+    kafka = Kafka.of(settings, health, client="events")
     engine = Database(settings.engine_database_url, name="events-engine", session=PLANNING)
     outbox = Outbox(engine, "events", kafka.publish, sweep_after_s=settings.sweep_after_s)
     secrets, allowed = Secrets(settings.secret_keys), networks(settings.webhook_allow)

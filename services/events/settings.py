@@ -27,7 +27,6 @@ class Settings(kernel_settings.Settings):
     health_port: int | None = Field(None, description="of /live, /ready and /metrics; empty: none")
     group: str = Field("events", description="consumer group")
     gather_s: float = Field(0.2, description="facts are gathered so long, under load")
-    drain_s: float = Field(10.0, description="for what runs when told to stop")
     webhook_allow: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="private CIDRs that webhooks may call, also without TLS; comma-separated",

@@ -105,6 +105,7 @@ def create(settings: Settings) -> Service:
         close=ground.close,
         health=ground.health,
         drain=acceptance.idle,
+        drain_s=settings.drain_s,
         health_host=settings.health_host,
         health_port=settings.health_port,
     )

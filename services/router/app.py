@@ -155,6 +155,7 @@ def create(settings: Settings) -> Service:
         ],
         close=parts.close,
         health=parts.health,
+        drain_s=settings.drain_s,
         health_host=settings.health_host,
         health_port=settings.health_port,
     )

@@ -37,7 +37,7 @@ def create(settings: Settings) -> Service:
         Reader(child(settings, f"shield.{use}", rules), book) for use in ("stream", "dry_runs")
     )
     health = Health()
-    kafka = Kafka.of(settings, health, client="shield", drain_s=settings.drain_s)
+    kafka = Kafka.of(settings, health, client="shield")
     tenants = Table(Tenant, kafka)
     content = open_store(settings.content_store_url)
     handlers = Handlers(

@@ -19,7 +19,6 @@ class Settings(Shared):
     gather_s: float = Field(0.15, ge=0, description="messages are gathered so long, under load")
     rpc_listen: str = Field("127.0.0.1:8034", description="host:port of ShieldService")
     health_port: int | None = Field(None, description="of /live, /ready and /metrics; unset: none")
-    drain_s: float = Field(10.0, description="seconds that a stop waits for what runs")
     rules_file: Path = Field(
         Path(__file__).with_name("rules.toml"), description="rules, scores and default thresholds"
     )

@@ -1,6 +1,8 @@
 """How a service ends."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -46,6 +48,29 @@ def test_a_pump_ends_though_its_action_loses_the_cancellation() -> None:
             await asyncio.sleep(60)
 
     ended(lambda: every(60.0, action, Health()))
+
+
+def test_a_process_that_hangs_when_it_is_told_to_stop_says_where_and_ends() -> None:
+    hanging = """
+import asyncio, os, time
+from kernel import service
+from kernel.backoff import Health
+
+async def told():
+    os.kill(os.getpid(), 15)
+
+async def hang():
+    time.sleep(60)
+
+service.CLOSE_S = 0.1
+asyncio.run(service.run([service.Service("parcels", [told], hang, Health(), drain_s=0.1)]))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", hanging], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert ended.returncode == 1
+    assert "in hang" in ended.stderr
 
 
 def test_a_loop_that_fails_ends_the_others_and_is_told() -> None:

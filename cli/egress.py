@@ -7,7 +7,7 @@ import typer
 
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from cli.routing import address, check_local, opened
+from cli.routing import check_local, opened, pair
 from contracts.router.v1.directory_pb2 import Egress
 
 app = noun("Egresses: source addresses with their EHLO names.")
@@ -15,25 +15,35 @@ app = noun("Egresses: source addresses with their EHLO names.")
 
 @app.command()
 def add(
-    source_ip: Annotated[str, typer.Argument(help="an address of this machine")],
+    addresses: Annotated[
+        list[str],
+        typer.Argument(help="of this machine: an IPv4 address, an IPv6 address, or one of each"),
+    ],
     *,
     pool: Annotated[str, typer.Option(help="id or name")] = "default",
-    ehlo: Annotated[str, typer.Option(help="its name in DNS; empty: ROUTER_EHLO")] = "",
+    ehlo: Annotated[str, typer.Option(help="their name in DNS; empty: ROUTER_EHLO")] = "",
     elsewhere: Annotated[
-        bool, typer.Option(help="the address is another machine's, where delivery runs")
+        bool, typer.Option(help="they are another machine's, where delivery runs")
     ] = False,
 ) -> None:
-    """Add an address to a pool; its id is printed. The router uses it within seconds.
+    """Add a way out to a pool; its id is printed. The router uses it within seconds.
+
+    With one address of each family mail reaches every host, from the address of the host's family.
+    With one alone, hosts that only have addresses of the other family are not tried. The EHLO name
+    has to lead to both addresses, and both back to it.
 
     \b
-    obm egress add 192.0.2.10 --pool default --ehlo out1.example.com
+    obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
+    obm egress add 192.0.2.11 --ehlo out2.example.com
     """
+    given = [one for one in pair(addresses) if one]
     if not elsewhere:
-        check_local(address(source_ip))
+        for one in given:
+            check_local(one)
 
     async def work() -> Egress:
         async with opened() as routing:
-            return await routing.add_egress(pool=pool, source_ip=source_ip, ehlo=ehlo)
+            return await routing.add_egress(pool=pool, addresses=given, ehlo=ehlo)
 
     console.print(asyncio.run(work()).egress_id)
 
@@ -73,12 +83,12 @@ def show() -> None:
             return await routing.egresses()
 
     print_table(
-        (id_column("egress"), id_column("pool"), "source address", "EHLO", "paused"),
+        (id_column("egress"), id_column("pool"), "source addresses", "EHLO", "paused"),
         (
             (
                 one.egress_id,
                 one.pool_id,
-                one.source_ip or "(default route)",
+                " ".join(filter(None, (one.source_ip, one.source_ipv6))) or "(any)",
                 one.ehlo or "(ROUTER_EHLO)",
                 str(one.paused),
             )

@@ -4,7 +4,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -52,15 +52,17 @@ class Routing:
                 raise BadSetting(f"pool {pool} has egresses: see `obm egress list`")
             await self._tell(tx, removed)
 
-    async def add_egress(self, *, pool: str, source_ip: str, ehlo: str) -> Egress:
-        """pool: id or name. An empty source_ip is the default route of the machine."""
+    async def add_egress(self, *, pool: str, addresses: Sequence[str], ehlo: str) -> Egress:
+        """pool: id or name. addresses: one of each family at most; none: the machine chooses."""
+        ipv4, ipv6 = pair(addresses)
         added = Egress(
-            egress_id=uuid7_text(), version=1, source_ip=address(source_ip), ehlo=host(ehlo)
+            egress_id=uuid7_text(), version=1, source_ip=ipv4, source_ipv6=ipv6, ehlo=host(ehlo)
         )
         async with self.database.transaction() as tx:
             added.pool_id = find(await directory.all_pools(tx), pool).pool_id
             if not await directory.add_egress(tx, added):
-                raise BadSetting(f"there is an egress with {source_ip or 'no address'} already")
+                given = " or ".join(one for one in (ipv4, ipv6) if one) or "no address"
+                raise BadSetting(f"there is an egress with {given} already")
             await self._tell(tx, added)
         return added
 
@@ -109,17 +111,29 @@ def find(pools: Sequence[Pool], wanted: str) -> Pool:
     raise BadSetting(f"there is no pool {wanted}: see `obm pool list`")
 
 
+def pair(addresses: Sequence[str]) -> tuple[str, str]:
+    """The IPv4 and the IPv6 address, empty where there is none. Raises BadSetting."""
+    found = [address(one) for one in addresses if one]
+    ipv4 = [one for one in found if ":" not in one]
+    ipv6 = [one for one in found if ":" in one]
+    if len(ipv4) > 1 or len(ipv6) > 1:
+        raise BadSetting("an egress has one IPv4 and one IPv6 address: add another egress")
+    return "".join(ipv4), "".join(ipv6)
+
+
 def address(text: str) -> str:
+    """An address of IPv4 that is written as one of IPv6 is none of either. Raises BadSetting."""
     try:
-        return str(ip_address(text)) if text else ""
+        found = ip_address(text)
     except ValueError as error:
         raise BadSetting(f"{text!r} is not an IP address") from error
+    if isinstance(found, IPv6Address) and (found.ipv4_mapped or found.scope_id):
+        raise BadSetting(f"{text!r} is not an address that mail can leave from")
+    return str(found)
 
 
 def check_local(source_ip: str) -> None:
     """Raises BadSetting where nothing can leave from it: then no mail would."""
-    if not source_ip:
-        return
     family = socket.AF_INET6 if ":" in source_ip else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:

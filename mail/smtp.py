@@ -1,4 +1,4 @@
-"""What goes over the wire in SMTP: RFC 5321, with RFC 1870, 2920, 6152 and 6531 parameters.
+"""What goes over the wire in SMTP: RFC 5321, with RFC 1870, 2920, 3461, 6152, 6531 parameters.
 
 Line ends are made CRLF before anything else looks at them: what another server could take for an
 end of data (CVE-2023-51764, -51765, -51766) does not survive `normalise`.
@@ -9,8 +9,11 @@ import re
 from mail.address import AddressError, Mailbox, canonical, needs_smtputf8
 
 MAX_LINE = 998  # RFC 5322 §2.1.1
+MAX_COMMAND = 512  # octets with CRLF (§4.5.3.1.4); RFC 3461 allows more, not every server does
+MAX_ENVID = 100  # octets as they are sent: RFC 3461 §4.4
 _FORBIDDEN = re.compile(rb"[\x00-\x20<>\x7f]")
 _XTEXT = re.compile(rb"[^!-*,-<>-~]")
+_UTF8_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")  # RFC 6533 §3: nor a backslash
 
 
 def normalise(raw: bytes) -> bytes:
@@ -78,10 +81,12 @@ def mail_from(
     size: int | None = None,
     eight_bit: bool = False,
     utf8: bool = False,
+    envelope_id: str = "",
 ) -> bytes:
     """`MAIL FROM:<…>` with its parameters and CRLF; None is the null reverse path.
 
-    `size` in octets, `eight_bit` and `utf8` only when the server offered SIZE, 8BITMIME, SMTPUTF8.
+    `size` in octets, `eight_bit`, `utf8`, `envelope_id` only when the server offered SIZE,
+    8BITMIME, SMTPUTF8, DSN: then reports name that id and bring back the header alone.
     Raises AddressError when the address needs SMTPUTF8 and may not use it.
     """
     parts = [b"MAIL FROM:<%b>" % _path(mailbox, utf8)]
@@ -91,12 +96,34 @@ def mail_from(
         parts.append(b"BODY=8BITMIME")
     if utf8:
         parts.append(b"SMTPUTF8")
+    if envelope_id:
+        encoded = xtext(envelope_id.encode("utf-8"))
+        parts.append(b"RET=HDRS ENVID=" + encoded if len(encoded) <= MAX_ENVID else b"RET=HDRS")
     return b" ".join(parts) + b"\r\n"
 
 
-def rcpt_to(mailbox: Mailbox, *, utf8: bool = False) -> bytes:
-    """`RCPT TO:<…>` with CRLF. Raises AddressError (5.6.7) as `mail_from` does."""
-    return b"RCPT TO:<%b>\r\n" % _path(mailbox, utf8)
+def rcpt_to(mailbox: Mailbox, *, utf8: bool = False, dsn: bool = False) -> bytes:
+    """`RCPT TO:<…>` with CRLF. Raises AddressError (5.6.7) as `mail_from` does.
+
+    `dsn` where the server offered it: reports of failures and delays, not of success, that name
+    the address as it is here, unless the command would be too long for that.
+    """
+    path = _path(mailbox, utf8)
+    if not dsn:
+        return b"RCPT TO:<%b>\r\n" % path
+    command = b"RCPT TO:<%b> NOTIFY=FAILURE,DELAY" % path
+    original = b" ORCPT=" + _original(path)
+    fits = len(command) + len(original) + 2 <= MAX_COMMAND
+    return command + original + b"\r\n" if fits else command + b"\r\n"
+
+
+def _original(path: bytes) -> bytes:
+    """An address with its type (RFC 3461 §4.2); beyond ASCII in the form that is ASCII on the wire
+    (utf-8-addr-xtext, RFC 6533 §3)."""
+    if path.isascii():
+        return b"rfc822;" + xtext(path)
+    escaped = _UTF8_XTEXT.sub(lambda m: f"\\x{{{ord(m[0]):02X}}}", path.decode("utf-8"))
+    return b"utf-8;" + escaped.encode("ascii")
 
 
 def ehlo(name: str) -> bytes:
@@ -119,6 +146,6 @@ def _path(mailbox: Mailbox | None, utf8: bool) -> bytes:
     return path
 
 
-def xtext(value: str) -> str:
+def xtext(value: bytes) -> bytes:
     """`value` encoded for an ESMTP parameter (RFC 3461 §4), for ENVID and ORCPT."""
-    return _XTEXT.sub(lambda m: b"+%02X" % m[0][0], value.encode("utf-8")).decode("ascii")
+    return _XTEXT.sub(lambda m: b"+%02X" % m[0][0], value)

@@ -147,6 +147,15 @@ CASES = {
     "takes_small_mail_only": Case(
         {}, PERMANENT, "", 0, "message_too_large", extensions=("PIPELINING", "SIZE 1000")
     ),
+    "offers_dsn_and_refuses_it_at_mail": delivered(
+        {"mail": [b"555 5.5.4 Unsupported option: RET", Act()]}
+    ),
+    "offers_dsn_and_refuses_it_at_rcpt": delivered(
+        {"rcpt": [b"501 5.5.4 Bad parameter", Act()]}, extensions=PLAIN
+    ),
+    "refuses_the_syntax_of_an_address": Case(
+        {"rcpt": b"501 5.1.3 Bad recipient address syntax"}, PERMANENT, "rcpt", 501, "*"
+    ),
     "takes_any_size": delivered({}, extensions=("PIPELINING", "SIZE 0")),
     "knows_no_utf8": Case(
         {}, PERMANENT, "", 0, "bad_configuration", extensions=("PIPELINING",), recipient="zoë",

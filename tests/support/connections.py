@@ -1,7 +1,7 @@
 """A world of mail exchangers in memory, for the pools of connections to them."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, cast
@@ -9,6 +9,7 @@ from typing import Any, cast
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
 from mail.reachable import Address
 from mail.reply import Reply
+from services.delivery.clients.dns import NoSuchHost
 from services.delivery.clients.smtp.connections import Connections
 from services.delivery.clients.smtp.dial import At, Host, Unreached
 from services.delivery.clients.smtp.dialogue import Dialogue
@@ -43,11 +44,14 @@ class FakeNet:
     refuses: dict[str, Reply | None] = field(default_factory=dict)
     dialled: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    missing: frozenset[str] = frozenset()
 
     async def addresses(self, host: str) -> list[Address]:
+        if host in self.missing:
+            raise NoSuchHost(host)
         return [ip_address(f"198.51.{host.split('.', maxsplit=1)[0]}.1")]
 
-    async def dial(self, host: Host, *, source_ip: str, ehlo: str) -> Dialogue:
+    async def dial(self, host: Host, *, sources: Sequence[str], ehlo: str) -> Dialogue:
         self.dialled.append(host.name)
         if self.gate is not None:
             await self.gate.wait()

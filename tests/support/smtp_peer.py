@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 END = b"\r\n.\r\n"
 OCTETS_MAX = 64 * 1024 * 1024
-EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "SIZE 41943040")
+EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "SIZE 41943040", "DSN")
 
 
 SEGMENT_S = 0.05  # between two segments, so that they are two

@@ -51,7 +51,7 @@ Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
 class Egress(_message.Message):
-    """A way out: a source address with its EHLO name."""
+    """A way out: an IPv4 and an IPv6 source address, of which one may be missing, with their EHLO name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -62,14 +62,16 @@ class Egress(_message.Message):
     SOURCE_IP_FIELD_NUMBER: _builtins.int
     EHLO_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
+    SOURCE_IPV6_FIELD_NUMBER: _builtins.int
     egress_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
     pool_id: _builtins.str
     source_ip: _builtins.str
-    """empty: the default route of the machine"""
+    """IPv4; empty, as source_ipv6 is: whatever the machine chooses"""
     ehlo: _builtins.str
     paused: _builtins.bool
+    source_ipv6: _builtins.str
     def __init__(
         self,
         *,
@@ -80,10 +82,11 @@ class Egress(_message.Message):
         source_ip: _builtins.str = ...,
         ehlo: _builtins.str = ...,
         paused: _builtins.bool = ...,
+        source_ipv6: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "egress_id", b"egress_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id", "source_ip", b"source_ip", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "egress_id", b"egress_id", "ehlo", b"ehlo", "paused", b"paused", "pool_id", b"pool_id", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,7 +54,7 @@ Global___ClosedState: _TypeAlias = ClosedState  # noqa: Y015
 
 @_typing.final
 class DeliveryAssigned(_message.Message):
-    """A message may leave: from this address, to one of these hosts, until then."""
+    """A message may leave: from these addresses, to one of these hosts, until then."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -71,13 +71,14 @@ class DeliveryAssigned(_message.Message):
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
     CONNECTIONS_MAX_FIELD_NUMBER: _builtins.int
     MESSAGES_PER_CONNECTION_MAX_FIELD_NUMBER: _builtins.int
+    SOURCE_IPV6_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     """1, 2, …: the serial of assignments"""
     egress_id: _builtins.str
     site: _builtins.str
     source_ip: _builtins.str
-    """empty: the default route of the machine"""
+    """IPv4; empty, as source_ipv6 is: whatever the machine chooses"""
     ehlo: _builtins.str
     tries: _builtins.int
     """answered attempts before this one"""
@@ -87,6 +88,7 @@ class DeliveryAssigned(_message.Message):
     """at once, to the site; 0: as the worker is set up"""
     messages_per_connection_max: _builtins.int
     """0: as the worker is set up"""
+    source_ipv6: _builtins.str
     @_builtins.property
     def envelope(self) -> _events_pb2.Envelope: ...
     @_builtins.property
@@ -113,10 +115,11 @@ class DeliveryAssigned(_message.Message):
         ambiguous: _builtins.bool = ...,
         connections_max: _builtins.int = ...,
         messages_per_connection_max: _builtins.int = ...,
+        source_ipv6: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "connections_max", b"connections_max", "egress_id", b"egress_id", "ehlo", b"ehlo", "envelope", b"envelope", "exchangers", b"exchangers", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "not_after", b"not_after", "site", b"site", "source_ip", b"source_ip", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "connections_max", b"connections_max", "egress_id", b"egress_id", "ehlo", b"ehlo", "envelope", b"envelope", "exchangers", b"exchangers", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "not_after", b"not_after", "site", b"site", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "tries", b"tries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

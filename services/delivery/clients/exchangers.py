@@ -16,11 +16,17 @@ from typing import Protocol
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
 from kernel import clock
 from mail.reachable import Network, may_connect
-from services.delivery.clients.dns import NoSuchHost, Resolver
+from services.delivery.clients.dns import NOTHING_FOR_S, NoSuchHost, Resolver
 from services.delivery.clients.smtp.dial import At, Host, Unreached
 from services.delivery.clients.smtp.dialogue import Dialogue
 from services.delivery.domain.ending import CONNECT, GREETING, Ending, Peer, refused
-from services.delivery.domain.walk import ADDRESSES_MAX, dialable, port_of
+from services.delivery.domain.walk import (
+    ADDRESSES_MAX,
+    dialable,
+    out_of_reach,
+    port_of,
+    sources_of,
+)
 
 BACKOFF_S, BACKOFF_MAX_S = 1.0, 300.0
 HOSTS_MAX = 10_000  # that are remembered
@@ -30,7 +36,7 @@ NO_PLACE_S = 1.0  # until a host may be asked again that has as many connections
 class Dials(Protocol):
     """What opens connections: clients.smtp.dial.Dialler."""
 
-    async def dial(self, host: Host, *, source_ip: str, ehlo: str) -> Dialogue:
+    async def dial(self, host: Host, *, sources: Sequence[str], ehlo: str) -> Dialogue:
         """Raises Unreached."""
 
 
@@ -82,9 +88,9 @@ class Exchangers:
         self._backoffs: dict[tuple[str, Host], Backoff] = {}
         self._passed_over: dict[tuple[str, str, int], float] = {}
 
-    def passes_over(self, source_ip: str, name: str, port: int) -> bool:
+    def passes_over(self, egress_id: str, name: str, port: int) -> bool:
         """Whether no address of that host is dialled just now."""
-        return self._passed_over.get((source_ip, name, port), 0.0) > clock.monotonic_s()
+        return self._passed_over.get((egress_id, name, port), 0.0) > clock.monotonic_s()
 
     async def open(
         self, assignment: DeliveryAssigned, *, asked: AbstractSet[At], places: Places
@@ -98,14 +104,16 @@ class Exchangers:
                 if not place.taken:
                     walk.meet_full(exchanger.host)
                     continue
-                for host in await self._hosts(exchanger, assignment, walk=walk):
+                hosts = await self._hosts(exchanger, assignment, walk=walk)
+                for host in hosts:
                     if walk.dialled >= ADDRESSES_MAX or not asked.isdisjoint(host.at):
                         continue
                     dialogue = await self._dial(host, assignment, walks=(walk, met))
                     if dialogue is not None:
                         place.keep()
                         return dialogue
-            self._pass_over(assignment.source_ip, exchanger, met.again_s)
+            again_s = met.again_s if hosts else clock.monotonic_s() + NOTHING_FOR_S
+            self._pass_over(assignment.egress_id, exchanger, again_s)
         raise walk.end(len(assignment.exchangers))
 
     async def _hosts(
@@ -121,13 +129,16 @@ class Exchangers:
         public = [one for one in found if test or may_connect(one, self._allowed)]
         if private := [str(one) for one in found if one not in public]:
             walk.private = f"private_address: {exchanger.host} is at {', '.join(private[:5])}"
-        pairs = dialable(public, assignment.source_ip)
+        sources = sources_of(assignment)
+        pairs = dialable(public, sources)
+        if public and not pairs:
+            walk.apart = out_of_reach(exchanger.host, public, sources)
         return [Host(exchanger.host, port_of(exchanger), tuple(map(str, pair))) for pair in pairs]
 
     async def _dial(
         self, host: Host, assignment: DeliveryAssigned, *, walks: "tuple[_Walk, ...]"
     ) -> Dialogue | None:
-        key = (assignment.source_ip, host)
+        key = (assignment.egress_id, host)
         known = self._backoffs.get(key)
         if known is not None and known.until_s > clock.monotonic_s():
             for walk in walks:
@@ -142,14 +153,14 @@ class Exchangers:
                 walk.dialled += len(host.ips)
             return None
         self._backoffs.pop(key, None)
-        self._passed_over.pop((assignment.source_ip, host.name, host.port), None)
+        self._passed_over.pop((assignment.egress_id, host.name, host.port), None)
         return dialogue
 
     async def _open(self, host: Host, assignment: DeliveryAssigned) -> Dialogue:
         try:
             async with asyncio.timeout(self._opening_s):
                 return await self._dialler.dial(
-                    host, source_ip=assignment.source_ip, ehlo=assignment.ehlo
+                    host, sources=sources_of(assignment), ehlo=assignment.ehlo
                 )
         except TimeoutError:
             problem = f"no connection within {self._opening_s:g} s"
@@ -166,12 +177,12 @@ class Exchangers:
         self._backoffs[key] = Backoff(min(failures + 1, 16), until_s, ending)
         return until_s
 
-    def _pass_over(self, source_ip: str, exchanger: MailExchanger, until_s: float) -> None:
+    def _pass_over(self, egress_id: str, exchanger: MailExchanger, until_s: float) -> None:
         if until_s == inf:
-            return  # it was not dialled
+            return  # it had its chance before
         while len(self._passed_over) >= HOSTS_MAX:
             del self._passed_over[next(iter(self._passed_over))]
-        self._passed_over[source_ip, exchanger.host, port_of(exchanger)] = until_s
+        self._passed_over[egress_id, exchanger.host, port_of(exchanger)] = until_s
 
 
 class _Place:
@@ -202,6 +213,7 @@ class _Walk:
     again_s: float = inf
     busy: bool = False
     private: str = ""
+    apart: str = ""  # why none was dialled of a host that has addresses
     missing: list[str] = field(default_factory=list)
     dialled: int = 0
 
@@ -219,6 +231,8 @@ class _Walk:
     def end(self, exchangers: int) -> NoConnection:
         if self.last is not None:
             return NoConnection(self.last, again_s=self.again_s, busy=self.busy)
+        if self.apart:
+            return NoConnection(Ending(CONNECT, problem=self.apart))
         if self.private:
             return NoConnection(refused("private_address", self.private, enhanced="5.4.4"))
         if len(self.missing) == exchangers:

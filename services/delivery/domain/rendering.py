@@ -19,7 +19,8 @@ class Mail:
     """What goes over the wire for one recipient.
 
     wire: the message, dot-stuffed, without the final dot. size: octets before stuffing (RFC 1870).
-    utf8: it has headers or addresses that only SMTPUTF8 (RFC 6531) can carry.
+    utf8: it has headers or addresses that only SMTPUTF8 (RFC 6531) can carry. envelope_id: by which
+    reports name it (RFC 3461), the same on every retry.
     """
 
     sender: address.Mailbox | None
@@ -27,6 +28,7 @@ class Mail:
     wire: bytes
     size: int
     utf8: bool
+    envelope_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Letter:
     recipient: address.Mailbox
     sender: address.Mailbox | None
     unsigned: Unsigned
+    envelope_id: str
 
 
 def draft(content: Content) -> Draft:
@@ -106,6 +109,7 @@ def letter(draft: Draft, envelope: Envelope, *, signer: Signer, now: datetime) -
         recipient=address.parse(envelope.recipient),
         sender=address.parse(return_path) if return_path else None,
         unsigned=signer.prepare((identity, *draft.headers), draft.hashed, now),
+        envelope_id=envelope.message_id,
     )
 
 
@@ -123,4 +127,5 @@ def _mail(letter: Letter, signature: bytes) -> Mail:
         wire=b"".join((signature, letter.identity, draft.wire)),
         size=len(signature) + len(letter.identity) + draft.size,
         utf8=draft.utf8 or address.needs_smtputf8(letter.recipient),
+        envelope_id=letter.envelope_id,
     )

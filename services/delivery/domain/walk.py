@@ -61,12 +61,23 @@ def port_of(exchanger: MailExchanger) -> int:
     return exchanger.port or SMTP_PORT
 
 
-def dialable(addresses: Sequence[Address], source_ip: str) -> list[tuple[Address, ...]]:
-    """Those that a source address can reach, one at a time. Without one it is either version: then
-    they come in pairs, IPv4 first, because its reputation is what senders have."""
-    v4 = [address for address in addresses if address.version == 4]
-    v6 = [address for address in addresses if address.version == 6]
-    if source_ip:
-        own = v4 if ip_address(source_ip).version == 4 else v6
-        return [(address,) for address in own]
+def sources_of(assignment: DeliveryAssigned) -> tuple[str, ...]:
+    """The addresses that it may leave from, one of a family at most. None: the system chooses."""
+    return tuple(one for one in (assignment.source_ip, assignment.source_ipv6) if one)
+
+
+def dialable(addresses: Sequence[Address], sources: Sequence[str]) -> list[tuple[Address, ...]]:
+    """Those of the families that there is a source address for, in pairs of one of each, IPv4
+    first, because its reputation is what senders have."""
+    families = {ip_address(source).version for source in sources} or {4, 6}
+    v4, v6 = (
+        [one for one in addresses if one.version == family and family in families]
+        for family in (4, 6)
+    )
     return [tuple(one for one in pair if one) for pair in zip_longest(v4, v6)]
+
+
+def out_of_reach(host: str, addresses: Sequence[Address], sources: Sequence[str]) -> str:
+    """Why a host is not dialled that has no address of the families of the sources."""
+    listed = ", ".join(str(one) for one in addresses[:5])
+    return f"{host} is at {listed} only, and the egress sends from {', '.join(sources)} only"

@@ -136,7 +136,8 @@ def internal(event: Any) -> Data:  # noqa: ANN401 - the engine's own events
         verdict = Verdict.Name(event.verdict).removeprefix("VERDICT_").lower()
         return {"screening": {"verdict": verdict, "score": event.score, "reasons": reasons}}
     if isinstance(event, DeliveryAssigned):
-        way = {"egress_id": event.egress_id, "source_ip": event.source_ip, "site": event.site}
+        sources = {"source_ip": event.source_ip, "source_ipv6": event.source_ipv6}
+        way = {"egress_id": event.egress_id, **sources, "site": event.site}
         return {"assignment": {"attempt": event.attempt, **way}}
     if isinstance(event, DeliveryAttempted):
         outcome = Outcome.Name(event.outcome).removeprefix("OUTCOME_").lower()

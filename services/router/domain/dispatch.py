@@ -207,6 +207,7 @@ def way(egress: Egress, route: Route, *, ehlo: str, shape: Shape) -> bytes:
         egress_id=egress.egress_id,
         site=route.site,
         source_ip=egress.source_ip,
+        source_ipv6=egress.source_ipv6,
         ehlo=egress.ehlo or ehlo,
         exchangers=[
             MailExchanger(host=host, preference=preference, port=port)

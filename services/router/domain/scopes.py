@@ -21,12 +21,13 @@ DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"
 
 @dataclass(frozen=True, slots=True)
 class Egress:
-    """A way out. An empty source_ip is the default route of the machine."""
+    """A way out: its IPv4 and its IPv6 address. Without either the machine chooses."""
 
     egress_id: str
     pool_id: str
     source_ip: str
     ehlo: str
+    source_ipv6: str = ""
 
 
 @dataclass(frozen=True, slots=True)

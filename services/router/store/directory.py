@@ -11,7 +11,7 @@ from services.router.domain.scopes import Egress as WayOut
 async def ways_out(tx: Transaction) -> list[WayOut]:
     """Those that may be used."""
     rows = await tx.rows(
-        "SELECT egress_id::text, pool_id::text, source_ip, ehlo FROM router.egresses"
+        "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6 FROM router.egresses"
         " JOIN router.pools USING (pool_id)"
         " WHERE cell = %s AND NOT paused AND NOT egresses.deleted AND NOT pools.deleted"
         " ORDER BY egress_id",
@@ -32,14 +32,17 @@ async def all_pools(tx: Transaction) -> list[Pool]:
 
 async def all_egresses(tx: Transaction) -> list[Egress]:
     rows = await tx.rows(
-        "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, ehlo, paused"
-        " FROM router.egresses ORDER BY egress_id"
+        "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
+        " paused FROM router.egresses ORDER BY egress_id"
     )
     return [egress(row) for row in rows]
 
 
 def egress(row: Sequence[object]) -> Egress:
-    names = ("egress_id", "version", "deleted", "pool_id", "source_ip", "ehlo", "paused")
+    names = (
+        *("egress_id", "version", "deleted", "pool_id"),
+        *("source_ip", "source_ipv6", "ehlo", "paused"),
+    )
     return Egress(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
 
 
@@ -66,11 +69,18 @@ async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
 
 
 async def add_egress(tx: Transaction, added: Egress) -> bool:
-    """False where another egress has the address."""
+    """False where another egress has one of the addresses."""
     rows = await tx.rows(
-        "INSERT INTO router.egresses (egress_id, version, pool_id, source_ip, ehlo)"
-        " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
-        (added.egress_id, added.version, added.pool_id, added.source_ip, added.ehlo),
+        "INSERT INTO router.egresses (egress_id, version, pool_id, source_ip, source_ipv6, ehlo)"
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+        (
+            added.egress_id,
+            added.version,
+            added.pool_id,
+            added.source_ip,
+            added.source_ipv6,
+            added.ehlo,
+        ),
     )
     return bool(rows)
 
@@ -82,7 +92,8 @@ async def change_egress(
     rows = await tx.rows(
         "UPDATE router.egresses SET version = version + 1, paused = coalesce(%s, paused),"
         " deleted = coalesce(%s, deleted) WHERE egress_id = %s AND NOT deleted"
-        " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, ehlo, paused",
+        " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
+        " paused",
         (paused, deleted, egress_id),
     )
     return egress(rows[0]) if rows else None

@@ -110,6 +110,17 @@ def test_a_domain_comes_with_the_records_to_publish(shell: Shell) -> None:
     assert told.partition("\n")[2].strip() == again
 
 
+def test_an_egress_has_an_address_of_each_family(shell: Shell) -> None:
+    both = shell.obm("egress", "add", "::1", "127.0.0.8", "--ehlo", "out8.example.net")
+    listed = next(line for line in shell.obm("egress", "list").splitlines() if both in line)
+    assert "127.0.0.8 ::1" in listed
+    assert "one IPv4 and one IPv6" in shell.refused("egress", "add", "127.0.0.8", "127.0.0.7")
+    assert "already" in shell.refused("egress", "add", "127.0.0.6", "::1")
+    assert "already" in shell.refused("egress", "add", "127.0.0.8")
+    shell.obm("egress", "remove", both)
+    shell.obm("egress", "remove", shell.obm("egress", "add", "::1"))
+
+
 def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
     shell.obm("account", "create", "Fussy")
     pool = shell.obm("pool", "add", "fussy")
@@ -146,6 +157,8 @@ def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
         ("key create --tenant strict --test --domain other.example.net", "may not send from"),
         ("tenant change strict --pool nowhere", "there is no pool nowhere"),
         ("egress add localhost", "is not an IP address"),
+        ("egress add ::ffff:127.0.0.1", "is not an address that mail can leave from"),
+        ("egress add fe80::1%lo", "is not an address that mail can leave from"),
         ("key delete 7", "there is no key '7'"),
     ],
 )

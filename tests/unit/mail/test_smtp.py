@@ -83,4 +83,38 @@ def test_an_ehlo_name_is_one_word() -> None:
 
 
 def test_xtext_hides_what_a_parameter_may_not_hold() -> None:
-    assert smtp.xtext("a+b=c ü") == "a+2Bb+3Dc+20+C3+BC"
+    assert smtp.xtext("a+b=c ü".encode()) == b"a+2Bb+3Dc+20+C3+BC"
+
+
+def test_where_reports_are_offered_they_name_the_message_and_bring_its_header_alone() -> None:
+    box = address.parse("bounce@a.example")
+    name = "019ab000-0000-7000-8000-00000000000a"
+    assert smtp.mail_from(box, size=9, envelope_id=name) == (
+        b"MAIL FROM:<bounce@a.example> SIZE=9 RET=HDRS ENVID=" + name.encode() + b"\r\n"
+    )
+    assert smtp.mail_from(box, envelope_id="+" * 34) == (
+        b"MAIL FROM:<bounce@a.example> RET=HDRS\r\n"
+    )
+
+
+def test_failures_and_delays_are_reported_by_the_address_that_was_given() -> None:
+    assert smtp.rcpt_to(address.parse("ann+x=y@b.example"), dsn=True) == (
+        b"RCPT TO:<ann+x=y@b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;ann+2Bx+3Dy@b.example\r\n"
+    )
+    assert smtp.rcpt_to(address.parse('"ann b"@b.example'), dsn=True) == (
+        b'RCPT TO:<"ann b"@b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;"ann+20b"@b.example\r\n'
+    )
+
+
+def test_an_address_beyond_ascii_is_ascii_in_its_parameter() -> None:
+    line = smtp.rcpt_to(address.parse("jür+gen@b.example"), utf8=True, dsn=True)
+    assert line.endswith(rb" ORCPT=utf-8;j\x{FC}r\x{2B}gen@b.example" + b"\r\n")
+
+
+def test_a_command_that_would_be_too_long_goes_without_the_address_in_its_parameter() -> None:
+    domain = ".".join(["d" * 60] * 3)
+    short, long = (address.parse(f"{local}@{domain}") for local in ("a", "+" * 64))
+    assert b" ORCPT=" in smtp.rcpt_to(short, dsn=True)
+    line = smtp.rcpt_to(long, dsn=True)
+    assert line.endswith(b"> NOTIFY=FAILURE,DELAY\r\n")
+    assert len(line) <= smtp.MAX_COMMAND

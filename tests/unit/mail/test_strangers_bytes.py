@@ -139,12 +139,39 @@ def test_any_greeting_name_is_one_word_or_refused(name: str) -> None:
 @given(EVIL)
 def test_an_encoded_parameter_is_printable_and_says_the_same(value: str) -> None:
     try:
-        coded = smtp.xtext(value)
+        given = value.encode()
     except UnicodeEncodeError:
         return
-    assert re.fullmatch(r"[!-~]*", coded)
-    plain = re.sub(rb"\+([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), coded.encode())
-    assert plain == value.encode()
+    assert decoded(smtp.xtext(given)) == given
+
+
+def decoded(coded: bytes) -> bytes:
+    """From xtext (RFC 3461 §4), read as strictly as it is written there."""
+    assert re.fullmatch(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*", coded)
+    return re.sub(rb"\+([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), coded)
+
+
+def decoded_utf8(coded: bytes) -> bytes:
+    """From utf-8-addr-xtext (RFC 6533 §3)."""
+    assert re.fullmatch(rb"(?:[!-*,-<>-\[\]-~]|\\x\{[1-9A-F][0-9A-F]{1,5}\})*", coded)
+    points = re.sub(rb"\\x\{([0-9A-F]+)\}", lambda m: chr(int(m[1], 16)).encode(), coded)
+    assert b"\\x{" not in points
+    return points
+
+
+@given(EVIL, EVIL)
+def test_a_parameter_names_the_address_of_its_command(local: str, domain: str) -> None:
+    box = Mailbox("", local, domain)
+    try:
+        line = smtp.rcpt_to(box, utf8=True, dsn=True)
+    except ValueError:
+        return
+    assert line.count(b"\r\n") == 1
+    assert len(line) <= smtp.MAX_COMMAND
+    path, _, told = line[:-2].rpartition(b"> NOTIFY=FAILURE,DELAY ORCPT=")
+    kind, _, coded = told.partition(b";")
+    read = {b"rfc822": decoded, b"utf-8": decoded_utf8}[kind]
+    assert b"RCPT TO:<" + read(coded) == path
 
 
 @given(EVIL)

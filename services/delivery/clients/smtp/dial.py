@@ -9,7 +9,9 @@ import errno
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import cast
 
@@ -30,8 +32,8 @@ from services.delivery.clients.smtp.dialogue import Dialogue, Offers
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.ending import CONNECT, EHLO, GREETING, STARTTLS, Ending, Peer
 
-BROKEN_TLS_FOR_S = 3600.0
-BROKEN_TLS_MAX = 10_000  # hosts that are remembered
+BROKEN_FOR_S = 3600.0
+BROKEN_MAX = 10_000  # hosts that are remembered
 RACE_AFTER_S = 0.25  # RFC 8305 §5
 IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python names it from 3.12 on
 OUT_OF = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # our own want
@@ -64,18 +66,42 @@ class Unreached(Exception):
         self.ending = ending
 
 
+class BrokenOffers:
+    """Hosts whose offer of something does not work, for an hour."""
+
+    def __init__(self) -> None:
+        self._until: dict[Host, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def __contains__(self, host: Host) -> bool:
+        until_s = self._until.get(host)
+        if until_s is not None and until_s <= clock.monotonic_s():
+            del self._until[host]
+            until_s = None
+        return until_s is not None
+
+    def add(self, host: Host) -> None:
+        self._until.pop(host, None)
+        while len(self._until) >= BROKEN_MAX:
+            del self._until[next(iter(self._until))]  # the oldest
+        self._until[host] = clock.monotonic_s() + BROKEN_FOR_S
+
+
 class Dialler:
-    """Opens connections. Remembers for an hour whose TLS does not work."""
+    """Opens connections. Remembers for an hour whose TLS or DSN does not work."""
 
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._tls = lenient_context()
-        self._broken_tls: dict[Host, float] = {}
+        self.broken_tls = BrokenOffers()
+        self.broken_dsn = BrokenOffers()
 
-    async def dial(self, host: Host, *, source_ip: str, ehlo: str) -> Dialogue:
+    async def dial(self, host: Host, *, sources: Sequence[str], ehlo: str) -> Dialogue:
         """A dialogue after EHLO, secured where that is offered and works. Raises Unreached."""
         try:
-            return await self._dial(host, source_ip, ehlo=ehlo, tls=self._tls_works(host))
+            return await self._dial(host, sources, ehlo=ehlo, tls=host not in self.broken_tls)
         except Unreached as unreached:
             if unreached.ending.step != STARTTLS:
                 raise
@@ -84,25 +110,12 @@ class Dialler:
                 extra={"mx": host.name, "ip": host.ips[0], "problem": unreached.ending.problem},
             )
             if not puts_off(unreached.ending):
-                self._remember(host)
-            return await self._dial(host, source_ip, ehlo=ehlo, tls=False)
+                self.broken_tls.add(host)
+            return await self._dial(host, sources, ehlo=ehlo, tls=False)
 
-    def _remember(self, host: Host) -> None:
-        self._broken_tls.pop(host, None)
-        while len(self._broken_tls) >= BROKEN_TLS_MAX:
-            del self._broken_tls[next(iter(self._broken_tls))]  # the oldest
-        self._broken_tls[host] = clock.monotonic_s() + BROKEN_TLS_FOR_S
-
-    def _tls_works(self, host: Host) -> bool:
-        until = self._broken_tls.get(host)
-        if until is not None and until <= clock.monotonic_s():
-            del self._broken_tls[host]
-            until = None
-        return until is None
-
-    async def _dial(self, host: Host, source_ip: str, *, ehlo: str, tls: bool) -> Dialogue:
+    async def _dial(self, host: Host, sources: Sequence[str], *, ehlo: str, tls: bool) -> Dialogue:
         opening = _Opening(host, self._timeouts)
-        await opening.connect(source_ip)
+        await opening.connect(sources)
         try:
             await opening.greeting()
             ehlo = ehlo or literal(opening.peer.local_ip)
@@ -118,9 +131,14 @@ class Dialler:
             opening.transport,
             peer=opening.peer,
             port=host.port,
-            offers=offers(extensions),
+            offers=offers(extensions, but_dsn=host in self.broken_dsn),
             timeouts=self._timeouts,
+            refuses_dsn=partial(self._note_dsn, opening.peer, host),
         )
+
+    def _note_dsn(self, peer: Peer, host: Host) -> None:
+        logger.warning("delivery.dsn_refused", extra={"mx": peer.mx, "ip": peer.remote_ip})
+        self.broken_dsn.add(host)
 
 
 class _Opened(SMTPProtocol):
@@ -161,10 +179,10 @@ class _Opening:
         if self._protocol.transport is not None:
             cast(asyncio.Transport, self._protocol.transport).abort()
 
-    async def connect(self, source_ip: str) -> None:
+    async def connect(self, sources: Sequence[str]) -> None:
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
-                sock = await self._race(source_ip)
+                sock = await self._race(sources)
                 transport, self._protocol = await asyncio.get_running_loop().create_connection(
                     _Opened, sock=sock
                 )
@@ -173,16 +191,19 @@ class _Opening:
         except OSError as error:
             if error.errno in OUT_OF:
                 raise Unavailable(f"room for another connection ({error.strerror})") from error
-            raise Unreached(self._ending(CONNECT, f"no connection: {error.strerror}")) from error
+            raise Unreached(
+                self._ending(CONNECT, f"no connection: {error.strerror or error}")
+            ) from error
         name, peer = (transport.get_extra_info(key) for key in ("sockname", "peername"))
         self.peer = replace(self.peer, local_ip=str(name[0]), remote_ip=str(peer[0]))
 
-    async def _race(self, source_ip: str) -> socket.socket:
-        """A connected socket. IPv6 gets its chance when IPv4 has not answered soon (RFC 8305)."""
+    async def _race(self, sources: Sequence[str]) -> socket.socket:
+        """A connected socket, from the source of its family. IPv6 gets its chance when IPv4 has not
+        answered soon (RFC 8305)."""
         targets = [address_info(ip, self.host.port) for ip in self.host.ips]
         return await start_connection(
             targets,
-            local_addr_infos=[address_info(source_ip, 0)] if source_ip else None,
+            local_addr_infos=[address_info(source, 0) for source in sources] or None,
             happy_eyeballs_delay=RACE_AFTER_S,
             socket_factory=make_socket,
         )
@@ -269,13 +290,14 @@ def literal(ip: str) -> str:
     return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
 
 
-def offers(extensions: dict[str, str]) -> Offers:
+def offers(extensions: dict[str, str], *, but_dsn: bool = False) -> Offers:
     size = extensions.get("size")
     return Offers(
         pipelining="pipelining" in extensions,
         utf8="smtputf8" in extensions,
         eight_bit="8bitmime" in extensions,
         size=None if size is None else (int(size) if size.isascii() and size.isdigit() else 0),
+        dsn="dsn" in extensions and not but_dsn,
     )
 
 

@@ -6,7 +6,8 @@ the final dot there is a pause, for the journal.
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from mail import smtp
 from mail.address import AddressError
@@ -17,6 +18,7 @@ from services.delivery.domain.rendering import Mail
 
 RSET = "rset"
 BAD_SEQUENCE = 503  # RFC 5321 §4.2.2
+BAD_PARAMETERS = frozenset((501, 504, 555))  # or what they belong to
 CHUNK = 128 * 1024  # of a body, between two looks at the connection
 REPLIES_MAX = 64  # that nobody asked for
 
@@ -36,6 +38,7 @@ class Offers:
     utf8: bool = False
     eight_bit: bool = False
     size: int | None = None  # None: SIZE was not offered
+    dsn: bool = False
 
 
 class Dialogue(asyncio.Protocol):
@@ -49,12 +52,15 @@ class Dialogue(asyncio.Protocol):
         port: int,
         offers: Offers,
         timeouts: Timeouts,
+        refuses_dsn: Callable[[], None] = lambda: None,
     ) -> None:
+        """refuses_dsn: called when the server does not take the parameters that it offered."""
         self.peer = peer
         self.port = port
         self.offers = offers
         self.used = 0  # messages that were offered here
         self._timeouts = timeouts
+        self._refuses_dsn = refuses_dsn
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser()
@@ -114,7 +120,21 @@ class Dialogue(asyncio.Protocol):
         self.used += 1
         self._resting = False
         ending = await self._converse(commands)
+        if ending is not None and self.offers.dsn and doubts_parameters(ending):
+            ending = await self._offer_without_dsn(mail, ending)
         self._in_transaction = self._resting = ending is not None
+        return ending
+
+    async def _offer_without_dsn(self, mail: Mail, refusal: Ending) -> Ending | None:
+        """The same once more, since no message fails for parameters that it can do without. Who
+        refuses it alike did not mean them."""
+        offered, self.offers = self.offers, replace(self.offers, dsn=False)
+        self._in_transaction = True
+        ending = await self._converse(self._commands(mail))
+        if ending == refusal:
+            self.offers = offered
+        else:
+            self._refuses_dsn()
         return ending
 
     def _unacceptable(self, mail: Mail) -> Ending | None:
@@ -132,7 +152,7 @@ class Dialogue(asyncio.Protocol):
         times = self._timeouts
         commands = [
             (MAIL, times.mail_s, self._mail_from(mail, size)),
-            (RCPT, times.rcpt_s, smtp.rcpt_to(mail.recipient, utf8=mail.utf8)),
+            (RCPT, times.rcpt_s, self._rcpt_to(mail)),
             (DATA, times.data_s, b"DATA\r\n"),
         ]
         # What was refused half-way is still open over there.
@@ -140,8 +160,16 @@ class Dialogue(asyncio.Protocol):
 
     def _mail_from(self, mail: Mail, size: int | None) -> bytes:
         """What needs SMTPUTF8 has headers of eight bits (RFC 6531 §3.6)."""
-        eight_bit = mail.utf8 and self.offers.eight_bit
-        return smtp.mail_from(mail.sender, size=size, eight_bit=eight_bit, utf8=mail.utf8)
+        return smtp.mail_from(
+            mail.sender,
+            size=size,
+            eight_bit=mail.utf8 and self.offers.eight_bit,
+            utf8=mail.utf8,
+            envelope_id=mail.envelope_id if self.offers.dsn else "",
+        )
+
+    def _rcpt_to(self, mail: Mail) -> bytes:
+        return smtp.rcpt_to(mail.recipient, utf8=mail.utf8, dsn=self.offers.dsn)
 
     async def _converse(self, commands: list[tuple[str, float, bytes]]) -> Ending | None:
         """The first refusal, or None when DATA may be sent."""
@@ -295,6 +323,12 @@ class Dialogue(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def doubts_parameters(ending: Ending) -> bool:
+    """Whether the server may have refused a command for its parameters (RFC 5321 §4.2.2)."""
+    refused_at = ending.step in (MAIL, RCPT)
+    return refused_at and ending.reply is not None and ending.reply.code in BAD_PARAMETERS
 
 
 def check_order(step: str, reply: Reply) -> None:

@@ -153,9 +153,9 @@ class Pool:
         """A backup does not win over a better host for being open already."""
         if not reaches(dialogue, waiter):
             return False
-        order, source_ip = waiter.hosts[_at(dialogue)], waiter.assignment.source_ip
+        order, egress_id = waiter.hosts[_at(dialogue)], waiter.assignment.egress_id
         return not any(
-            better < order and not self.all.exchangers.passes_over(source_ip, *at)
+            better < order and not self.all.exchangers.passes_over(egress_id, *at)
             for at, better in waiter.hosts.items()
         )
 

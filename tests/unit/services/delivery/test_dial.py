@@ -1,4 +1,4 @@
-"""Whose TLS is believed to be broken, and for how long."""
+"""Whose TLS or DSN is believed to be broken, and for how long."""
 
 import ssl
 import warnings
@@ -8,14 +8,13 @@ import pytest
 from kernel import clock
 from mail.reply import Reply
 from services.delivery.clients.smtp.dial import (
-    BROKEN_TLS_FOR_S,
-    BROKEN_TLS_MAX,
-    Dialler,
+    BROKEN_FOR_S,
+    BROKEN_MAX,
+    BrokenOffers,
     Host,
     lenient_context,
     puts_off,
 )
-from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.ending import STARTTLS, Ending
 
 
@@ -28,19 +27,20 @@ def test_a_server_without_tls_for_now_is_not_spoken_to_in_the_clear_for_an_hour(
 def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
-    dialler, host = Dialler(Timeouts()), Host("mx.example", 25, ("192.0.2.1",))
-    dialler._remember(host)
-    assert not dialler._tls_works(host)
-    now[0] += BROKEN_TLS_FOR_S
-    assert dialler._tls_works(host)
+    broken, host = BrokenOffers(), Host("mx.example", 25, ("192.0.2.1",))
+    broken.add(host)
+    assert host in broken
+    now[0] += BROKEN_FOR_S
+    assert host not in broken
+    assert not broken
 
 
 def test_the_memory_of_broken_tls_has_an_end() -> None:
-    dialler = Dialler(Timeouts())
-    for number in range(BROKEN_TLS_MAX + 5):
-        dialler._remember(Host(f"mx{number}.example", 25, ("192.0.2.1",)))
-    assert len(dialler._broken_tls) == BROKEN_TLS_MAX
-    assert dialler._tls_works(Host("mx0.example", 25, ("192.0.2.1",)))
+    broken = BrokenOffers()
+    for number in range(BROKEN_MAX + 5):
+        broken.add(Host(f"mx{number}.example", 25, ("192.0.2.1",)))
+    assert len(broken) == BROKEN_MAX
+    assert Host("mx0.example", 25, ("192.0.2.1",)) not in broken
 
 
 def test_an_old_server_gets_old_tls_rather_than_none() -> None:

@@ -8,10 +8,11 @@ from typing import cast
 
 import pytest
 
+from contracts.delivery.v1.events_pb2 import OUTCOME_TEMPORARY
 from mail import address
 from services.delivery.clients.smtp.dialogue import Dialogue, Offers
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.ending import DOT, MAIL, Ending, Peer
+from services.delivery.domain.ending import DOT, MAIL, RCPT, Ending, Peer, outcome_of
 from services.delivery.domain.rendering import Mail
 from services.delivery.domain.walk import died_idle
 
@@ -43,14 +44,27 @@ Story = Callable[[Dialogue], Awaitable[None]]
 
 def a_mail() -> Mail:
     friend = address.parse("friend@receiver.example")
-    return Mail(sender=None, recipient=friend, wire=b"Hello\r\n", size=7, utf8=False)
+    return Mail(None, friend, wire=b"Hello\r\n", size=7, utf8=False, envelope_id="m1")
 
 
-def told(story: Story, *, mail_s: float, dot_s: float) -> Dialogue:
+def told(
+    story: Story,
+    *,
+    mail_s: float = LONG_S,
+    dot_s: float = LONG_S,
+    refuses_dsn: Callable[[], None] = lambda: None,
+) -> Dialogue:
     async def tell() -> Dialogue:
         times = replace(Timeouts(), mail_s=mail_s, dot_s=dot_s)
         wire = cast(asyncio.Transport, Wire())
-        made = Dialogue(wire, peer=Peer(), port=25, offers=Offers(True), timeouts=times)
+        made = Dialogue(
+            wire,
+            peer=Peer(),
+            port=25,
+            offers=Offers(True, dsn=True),
+            timeouts=times,
+            refuses_dsn=refuses_dsn,
+        )
         async with asyncio.timeout(10):
             await story(made)
         return made
@@ -106,6 +120,7 @@ def test_who_says_nothing_at_all_is_given_up() -> None:
 
 # ── what the server sends, however it comes ─────────────────────────────────────────────────────
 
+BAD_SYNTAX = b"250 a\r\n501-5.1.3 no\r\n501 no\r\n503 no\r\n"
 SCENES = {
     "taken": (TAKEN, b"250 2.0.0 queued\r\n"),
     "many lines": (b"250-a\r\n250 b\r\n250-c\r\n250 d\r\n354 go\r\n", b"250-2.0.0 a\r\n250 b\r\n"),
@@ -115,6 +130,11 @@ SCENES = {
     "no recipient": (b"250 Ok\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n503 no\r\n", b""),
     "an empty line behind a refusal": (b"250 Ok\r\n550 5.1.1 no\r\n\r\n503 no\r\n", b""),
     "codes that differ": (b"250 Ok\r\n250-wait\r\n550 5.1.1 no\r\n503 no\r\n", b""),
+    "parameters refused": (
+        b"555 5.5.4 no\r\n503 no\r\n503 no\r\n250 reset\r\n" + TAKEN,
+        b"250 ok\r\n",
+    ),
+    "its syntax refused": (BAD_SYNTAX + b"250 reset\r\n" + BAD_SYNTAX, b""),
     "refused at the end": (TAKEN, b"554-5.7.1 spam\r\n554 5.7.1 go away\r\n"),
 }
 
@@ -202,3 +222,73 @@ def test_a_refused_rset_is_never_the_next_messages_answer(answer: bytes) -> None
         assert died_idle(ending, used=1)
 
     assert not told(story, mail_s=LONG_S, dot_s=LONG_S).usable
+
+
+# ── delivery status notifications ───────────────────────────────────────────────────────────────
+
+PARAMETERS_REFUSED = {
+    "at MAIL": b"555 5.5.4 what?\r\n503 no\r\n503 no\r\n",
+    "at RCPT": b"250 Ok\r\n501 5.5.4 what?\r\n503 no\r\n",
+    "not implemented": b"504 no\r\n503 no\r\n503 no\r\n",
+}
+NOTIFY = b"NOTIFY=FAILURE,DELAY ORCPT=rfc822;friend@receiver.example"
+
+
+def heard(dialogue: Dialogue) -> list[bytes]:
+    """The commands that the server got."""
+    return cast(Wire, dialogue._transport).said.splitlines()
+
+
+def test_who_offers_reports_is_asked_for_those_of_failures_and_delays() -> None:
+    async def story(dialogue: Dialogue) -> None:
+        await ending_of(dialogue, [TAKEN], [b"250 ok\r\n"])
+
+    commands = heard(told(story))
+    assert commands[0] == b"MAIL FROM:<> RET=HDRS ENVID=m1"
+    assert commands[1] == b"RCPT TO:<friend@receiver.example> " + NOTIFY
+
+
+@pytest.mark.parametrize("refused", PARAMETERS_REFUSED)
+def test_no_message_fails_for_the_parameters_that_a_server_offered(refused: str) -> None:
+    noted: list[str] = []
+
+    async def story(dialogue: Dialogue) -> None:
+        said = PARAMETERS_REFUSED[refused] + b"250 reset\r\n" + TAKEN
+        ending = await ending_of(dialogue, [said], [b"250 2.0.0 queued\r\n"])
+        assert (ending.step, ending.reply and ending.reply.code) == (DOT, 250)
+        await ending_of(dialogue, [TAKEN], [b"250 ok\r\n"])  # and the next is not asked again
+
+    made = told(story, refuses_dsn=lambda: noted.append("host"))
+    bare = [b"MAIL FROM:<>", b"RCPT TO:<friend@receiver.example>", b"DATA"]
+    assert heard(made)[3:] == [b"RSET", *bare, *bare]
+    assert noted == ["host"]
+    assert made.usable
+
+
+def test_an_address_that_is_refused_without_parameters_too_says_nothing_against_them() -> None:
+    noted: list[str] = []
+
+    async def story(dialogue: Dialogue) -> None:
+        bad = b"250 Ok\r\n501 5.1.3 Bad recipient address syntax\r\n503 no\r\n"
+        ending = await ending_of(dialogue, [bad + b"250 reset\r\n" + bad], [])
+        assert (ending.step, ending.reply and ending.reply.enhanced) == (RCPT, "5.1.3")
+        await ending_of(dialogue, [b"250 reset\r\n" + TAKEN], [b"250 ok\r\n"])
+
+    made = told(story, refuses_dsn=lambda: noted.append("host"))
+    assert noted == []
+    assert heard(made)[-2].endswith(NOTIFY)
+
+
+def test_who_hangs_up_on_the_parameters_gets_the_message_later_without_them() -> None:
+    noted: list[str] = []
+
+    async def story(dialogue: Dialogue) -> None:
+        asyncio.get_running_loop().call_soon(dialogue.data_received, b"501 what?\r\n")
+        asyncio.get_running_loop().call_soon(dialogue.eof_received)
+        ending = await dialogue.offer(a_mail())
+        assert ending is not None
+        assert (ending.step, ending.reply) == (MAIL, None)
+        assert outcome_of(ending) == OUTCOME_TEMPORARY
+
+    told(story, refuses_dsn=lambda: noted.append("host"))
+    assert noted == ["host"]

@@ -165,6 +165,20 @@ def test_a_backup_does_not_win_for_being_open(run: Callable[..., None]) -> None:
     run(story)
 
 
+def test_a_better_host_without_an_address_keeps_no_backup_from_being_used_again(
+    run: Callable[..., None],
+) -> None:
+    async def story(world: World) -> None:
+        world.net.missing = frozenset(["1.example"])
+        pool = world.pool()
+        backup = await ask(pool, "1.example", "2.example")
+        pool.release(backup, TAKEN)
+        assert await ask(pool, "1.example", "2.example") is backup
+        assert world.net.dialled == ["2.example"]
+
+    run(story)
+
+
 def test_who_has_been_asked_is_not_asked_again(run: Callable[..., None]) -> None:
     async def story(world: World) -> None:
         pool = world.pool()

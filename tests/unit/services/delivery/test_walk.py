@@ -15,6 +15,7 @@ from services.delivery.domain.walk import (
     keeps_open,
     misrouted,
     port_of,
+    sources_of,
 )
 
 
@@ -69,13 +70,25 @@ def test_a_connection_outlives_refusals_but_not_a_good_bye() -> None:
 
 def test_a_source_address_reaches_only_its_own_family() -> None:
     both = [ip_address("2606:4700::1111"), ip_address("8.8.8.8")]
-    assert dialable(both, "192.0.2.1") == [(both[1],)]
-    assert dialable(both, "2001:db8::1") == [(both[0],)]
+    assert dialable(both, ["192.0.2.1"]) == [(both[1],)]
+    assert dialable(both, ["2001:db8::1"]) == [(both[0],)]
+
+
+def test_a_pair_of_source_addresses_reaches_both_families() -> None:
+    both = [ip_address("2606:4700::1111"), ip_address("8.8.8.8")]
+    assert dialable(both, ["192.0.2.1", "2001:db8::1"]) == [(both[1], both[0])]
+
+
+def test_an_assignment_names_one_source_of_each_family_or_none() -> None:
+    assert sources_of(DeliveryAssigned()) == ()
+    assert sources_of(DeliveryAssigned(source_ipv6="::1")) == ("::1",)
+    pair = DeliveryAssigned(source_ip="127.0.0.1", source_ipv6="::1")
+    assert sources_of(pair) == ("127.0.0.1", "::1")
 
 
 def test_without_a_source_address_both_families_race_in_pairs() -> None:
     v6, v4, other = (ip_address(ip) for ip in ("2606:4700::1111", "8.8.8.8", "8.8.4.4"))
-    assert dialable([v6, v4, other], "") == [(v4, v6), (other,)]
+    assert dialable([v6, v4, other], []) == [(v4, v6), (other,)]
 
 
 def test_no_port_means_25() -> None:

@@ -70,6 +70,14 @@ def test_an_assignment_says_from_where_to_whom_and_until_when() -> None:
     assert event.not_after.seconds == NOW_S + 120
 
 
+def test_an_assignment_has_both_addresses_of_its_egress() -> None:
+    at = desk()
+    at.scopes.set_egresses([Egress("e1", DEFAULT_POOL, "192.0.2.1", "out.test", "2001:db8::1")])
+    [made] = done(row(), at=at).assignments
+    assert (made.event.source_ip, made.event.source_ipv6) == ("192.0.2.1", "2001:db8::1")
+    assert made.event.ehlo == "out.test"
+
+
 def test_it_can_be_told_again_word_for_word_from_what_its_row_has() -> None:
     claimed = row(attempt=3, tries=2, ambiguous=True)
     [made] = done(claimed, at=desk()).assignments

@@ -1,0 +1,101 @@
+"""From which of its addresses an egress speaks to a host: RFC 8305, RFC 5321 §5.1."""
+
+import asyncio
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from contracts.delivery.v1.events_pb2 import OUTCOME_TEMPORARY
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from mail.reachable import Address
+from services.delivery.clients.exchangers import Exchangers, NoConnection
+from services.delivery.clients.smtp.dial import Dialler
+from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.domain.ending import Ending, Peer, outcome_of
+from tests.support.smtp_peer import SmtpPeer
+
+
+@dataclass
+class Records:
+    """A name server that knows one host."""
+
+    ips: list[str]
+
+    async def addresses(self, host: str) -> list[Address]:
+        return [ip_address(ip) for ip in self.ips]
+
+
+class Anywhere:
+    """As many connections as anybody wants."""
+
+    def take_place(self, name: str) -> bool:
+        return True
+
+    def give_place(self, name: str) -> None: ...
+
+
+def reached(
+    ips: list[str], *, listen: str, source_ip: str = "", source_ipv6: str = ""
+) -> Peer | Ending:
+    """Who was spoken to, or why nobody was; the mail server listens at one address only."""
+
+    async def story() -> Peer | Ending:
+        async with SmtpPeer(host=listen) as peer:
+            exchangers = Exchangers(
+                Records(ips),
+                Dialler(Timeouts()),
+                allowed=[ip_network("127.0.0.0/8"), ip_network("::1")],
+            )
+            assignment = DeliveryAssigned(
+                exchangers=[MailExchanger(host="mx.example", port=peer.port)],
+                source_ip=source_ip,
+                source_ipv6=source_ipv6,
+            )
+            try:
+                dialogue = await exchangers.open(assignment, asked=set(), places=Anywhere())
+            except NoConnection as none:
+                return none.ending
+            dialogue.abort()
+            return dialogue.peer
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "::1"])
+def test_a_pair_leaves_from_the_address_of_the_hosts_family(listen: str) -> None:
+    peer = reached(["127.0.0.1", "::1"], listen=listen, source_ip="127.0.0.2", source_ipv6="::1")
+    assert isinstance(peer, Peer)
+    assert (peer.remote_ip, peer.local_ip) == (
+        listen,
+        {"127.0.0.1": "127.0.0.2"}.get(listen, "::1"),
+    )
+
+
+def test_without_addresses_of_its_own_the_system_chooses() -> None:
+    for listen in ("127.0.0.1", "::1"):
+        peer = reached(["127.0.0.1", "::1"], listen=listen)
+        assert isinstance(peer, Peer)
+        assert (peer.remote_ip, peer.local_ip) == (listen, listen)
+
+
+def test_a_host_of_the_other_family_is_not_dialled_and_the_answer_says_why() -> None:
+    ending = reached(["::1"], listen="::1", source_ip="127.0.0.2")
+    assert isinstance(ending, Ending)
+    assert ending.problem == "mx.example is at ::1 only, and the egress sends from 127.0.0.2 only"
+    assert outcome_of(ending) == OUTCOME_TEMPORARY
+    assert not ending.peer.connected
+
+
+def test_an_address_of_the_other_family_is_no_use_when_the_own_one_does_not_answer() -> None:
+    ending = reached(["127.0.0.1", "::1"], listen="::1", source_ip="127.0.0.2")
+    assert isinstance(ending, Ending)
+    assert ending.peer.remote_ip == "127.0.0.1"
+
+
+def test_a_source_that_the_machine_does_not_have_leaves_the_other_one() -> None:
+    peer = reached(
+        ["127.0.0.1", "::1"], listen="127.0.0.1", source_ip="127.0.0.2", source_ipv6="2001:db8::1"
+    )
+    assert isinstance(peer, Peer)
+    assert peer.local_ip == "127.0.0.2"

@@ -91,6 +91,7 @@ class Report:
     original_message_id: str = ""
     original_return_path: str = ""
     reporting_mta: str = ""
+    original_envelope_id: str = ""  # the ENVID that we gave (RFC 3461), where the report has it
 
 
 def parse(raw: bytes) -> Report:
@@ -139,6 +140,7 @@ def _delivery_status(
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
         reporting_mta=_typed(about.get("reporting-mta", b"")),
+        original_envelope_id=clean(message.text_of(about.get("original-envelope-id", b""))).strip(),
     )
 
 

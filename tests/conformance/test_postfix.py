@@ -23,7 +23,11 @@ import pytest
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.ingest.v1.content_pb2 import Attachment
 from kernel.embedded.folder import free_port
+from mail import address
 from mail.dkim import dkim_record
+from services.delivery.clients.smtp.dial import Dialler, Host
+from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.domain.rendering import Mail
 from tests.support.delivery import ED_KEY, RSA_KEY, House, a_content
 from tests.support.pair import FreshDatabase
 from tests.support.programs import program
@@ -142,6 +146,27 @@ def test_postfix_knows_no_such_domain_and_says_so(house: House) -> None:
         answer = asyncio.run(story(port))
         assert answer.outcome == events.OUTCOME_PERMANENT
         assert (answer.reply.step, answer.bounce_class) == ("rcpt", "relay_denied")
+
+
+@pytest.mark.parametrize(
+    "who",
+    ["ann", "ann+x=y", '"ann b"', "jür+gen", "x" * 64],
+    ids=["a", "plus", "quoted", "utf8", "x"],
+)
+def test_postfix_takes_the_parameters_for_reports(who: str) -> None:
+    async def story(port: int) -> None:
+        host = Host("mx.receiver.example", port, ("127.0.0.1",))
+        dialogue = await Dialler(Timeouts()).dial(host, sources=(), ehlo="out.sender.example")
+        assert dialogue.offers.dsn
+        to = address.parse(f"{who}@receiver.example")
+        utf8 = address.needs_smtputf8(to)
+        mail = Mail(None, to, wire=b"Hi\r\n", size=4, utf8=utf8, envelope_id="019ab000-0000")
+        assert await dialogue.offer(mail) is None
+        assert dialogue.offers.dsn  # which a refusal ends
+        dialogue.abort()
+
+    with postfix() as (port, _):
+        asyncio.run(story(port))
 
 
 def test_a_message_arrives_whole_at_smtp_sink(house: House, tmp_path: Path) -> None:

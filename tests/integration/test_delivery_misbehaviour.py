@@ -257,6 +257,7 @@ def test_how_a_connection_was_secured_is_told(met: dict[str, Met]) -> None:
     assert reply.tls == "TLSv1.3"
     assert reply.tls_cipher.startswith("TLS_")
     assert len(reply.tls_certificate) == 64
+    assert not reply.tls_verified
 
 
 def test_broken_tls_costs_a_second_connection_and_no_mail(met: dict[str, Met]) -> None:

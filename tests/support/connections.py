@@ -64,6 +64,25 @@ class FakeNet:
 
 
 @dataclass
+class Records:
+    """A name server that knows one host."""
+
+    ips: list[str]
+
+    async def addresses(self, host: str) -> list[Address]:
+        return [ip_address(ip) for ip in self.ips]
+
+
+class Anywhere:
+    """As many connections as anybody wants."""
+
+    def take_place(self, name: str) -> bool:
+        return True
+
+    def give_place(self, name: str) -> None: ...
+
+
+@dataclass
 class World:
     net: FakeNet
     connections: Connections

@@ -67,6 +67,7 @@ class Reply(_message.Message):
     TLS_FIELD_NUMBER: _builtins.int
     TLS_CIPHER_FIELD_NUMBER: _builtins.int
     TLS_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    TLS_VERIFIED_FIELD_NUMBER: _builtins.int
     code: _builtins.int
     """0: nobody answered"""
     enhanced: _builtins.str
@@ -82,7 +83,9 @@ class Reply(_message.Message):
     """the version, empty for clear text"""
     tls_cipher: _builtins.str
     tls_certificate: _builtins.str
-    """SHA-256 of the server's certificate in hex; nobody has verified it"""
+    """SHA-256 of the server's certificate in hex"""
+    tls_verified: _builtins.bool
+    """its chain leads to an authority that we trust and proves the name `mx`"""
     def __init__(
         self,
         *,
@@ -96,10 +99,11 @@ class Reply(_message.Message):
         tls: _builtins.str = ...,
         tls_cipher: _builtins.str = ...,
         tls_certificate: _builtins.str = ...,
+        tls_verified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "enhanced", b"enhanced", "local_ip", b"local_ip", "mx", b"mx", "remote_ip", b"remote_ip", "step", b"step", "text", b"text", "tls", b"tls", "tls_certificate", b"tls_certificate", "tls_cipher", b"tls_cipher"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "enhanced", b"enhanced", "local_ip", b"local_ip", "mx", b"mx", "remote_ip", b"remote_ip", "step", b"step", "text", b"text", "tls", b"tls", "tls_certificate", b"tls_certificate", "tls_cipher", b"tls_cipher", "tls_verified", b"tls_verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -20,8 +20,8 @@ LATER = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who was spoken to. tls: the version, empty for clear text. certificate: its SHA-256 in hex,
-    not verified."""
+    """Who was spoken to. tls: the version, empty for clear text. certificate: its SHA-256 in hex.
+    verified: whether its chain proves the name of the host."""
 
     mx: str = ""
     remote_ip: str = ""
@@ -29,6 +29,7 @@ class Peer:
     tls: str = ""
     cipher: str = ""
     certificate: str = ""
+    verified: bool = False
 
     @property
     def connected(self) -> bool:
@@ -136,4 +137,5 @@ def reply_of(ending: Ending) -> events.Reply:
         tls=peer.tls,
         tls_cipher=peer.cipher,
         tls_certificate=peer.certificate,
+        tls_verified=peer.verified,
     )

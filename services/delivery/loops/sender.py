@@ -173,6 +173,7 @@ class Sender:
                 "mx": event.reply.mx,
                 "remote_ip": event.reply.remote_ip,
                 "tls": event.reply.tls,
+                "tls_verified": event.reply.tls_verified,
                 "duration_ms": took_ms,
             },
         )

@@ -180,6 +180,7 @@ def smtp(reply: Reply, *, attempt: int) -> Data:
         "tls": reply.tls,
         "tls_cipher": reply.tls_cipher,
         "tls_certificate": reply.tls_certificate,
+        "tls_verified": reply.tls_verified,
         "attempt": attempt,
     }
 

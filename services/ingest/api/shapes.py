@@ -89,6 +89,7 @@ class Reply(Struct):
     tls: str | UnsetType = UNSET
     tls_cipher: str | UnsetType = UNSET
     tls_certificate: str | UnsetType = UNSET
+    tls_verified: bool | UnsetType = UNSET
 
 
 class RecipientShown(Struct):

@@ -70,6 +70,12 @@ body
 """
 
 
+def test_a_report_names_the_message_as_its_envelope_did() -> None:
+    named = DSN.replace(b"Reporting-MTA", b"Original-Envelope-Id: 019ab000-0000\nReporting-MTA")
+    assert report.parse(named).original_envelope_id == "019ab000-0000"
+    assert report.parse(DSN).original_envelope_id == ""
+
+
 def test_a_delivery_status_names_recipient_status_and_diagnostic() -> None:
     found = report.parse(DSN)
     assert found.kind is Kind.BOUNCE

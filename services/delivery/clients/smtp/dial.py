@@ -1,6 +1,7 @@
 """From an address to a mail server that has greeted us: RFC 5321 §3.1, RFC 3207.
 
-TLS is opportunistic (RFC 7435): no certificate is checked, because the alternative is clear text.
+TLS is opportunistic (RFC 7435): any certificate will do, because the alternative is clear text.
+Whether it proves the name of the host is told.
 Where a server's TLS is broken this is remembered, and told, and the message goes in the clear.
 """
 
@@ -28,6 +29,7 @@ from aiosmtplib.response import SMTPResponse
 from kernel import clock, metrics
 from kernel.errors import Unavailable
 from mail import reply
+from services.delivery.clients.smtp.certificates import Certificates, chain_of
 from services.delivery.clients.smtp.dialogue import Dialogue, Offers
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.ending import CONNECT, EHLO, GREETING, STARTTLS, Ending, Peer
@@ -92,9 +94,10 @@ class BrokenOffers:
 class Dialler:
     """Opens connections. Remembers for an hour whose TLS or DSN does not work."""
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: Timeouts, certificates: Certificates | None = None) -> None:
         self._timeouts = timeouts
         self._tls = lenient_context()
+        self._certificates = certificates or Certificates()
         self.broken_tls = BrokenOffers()
         self.broken_dsn = BrokenOffers()
 
@@ -122,6 +125,7 @@ class Dialler:
             extensions = await opening.hello(ehlo)
             if tls and "starttls" in extensions:
                 await opening.start_tls(self._tls)
+                await opening.prove(self._certificates)
                 extensions = await opening.hello(ehlo)
         except BaseException:
             opening.abort()
@@ -248,6 +252,11 @@ class _Opening:
         certificate = sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
         version = str(tls.version() or "")
         self.peer = replace(self.peer, tls=version, cipher=name, certificate=certificate)
+
+    async def prove(self, certificates: Certificates) -> None:
+        tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
+        verified = await certificates.prove(chain_of(tls), self.host.name)
+        self.peer = replace(self.peer, verified=verified)
 
     def _broken(self, step: str, error: Exception) -> Ending:
         if isinstance(error, SMTPResponseException) and error.code >= 200:

@@ -12,7 +12,7 @@ from contracts.delivery.v1.events_pb2 import OUTCOME_TEMPORARY
 from mail import address
 from services.delivery.clients.smtp.dialogue import Dialogue, Offers
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.ending import DOT, MAIL, RCPT, Ending, Peer, outcome_of
+from services.delivery.domain.ending import DATA, DOT, MAIL, RCPT, Ending, Peer, outcome_of
 from services.delivery.domain.rendering import Mail
 from services.delivery.domain.walk import died_idle
 
@@ -52,10 +52,11 @@ def told(
     *,
     mail_s: float = LONG_S,
     dot_s: float = LONG_S,
+    block_s: float = LONG_S,
     refuses_dsn: Callable[[], None] = lambda: None,
 ) -> Dialogue:
     async def tell() -> Dialogue:
-        times = replace(Timeouts(), mail_s=mail_s, dot_s=dot_s)
+        times = replace(Timeouts(), mail_s=mail_s, dot_s=dot_s, block_s=block_s)
         wire = cast(asyncio.Transport, Wire())
         made = Dialogue(
             wire,
@@ -116,6 +117,27 @@ def test_who_says_nothing_at_all_is_given_up() -> None:
         assert (ending.step, ending.problem) == (MAIL, "no answer in 0.05 s")
 
     assert not told(story, mail_s=SHORT_S, dot_s=LONG_S).usable
+
+
+def test_who_does_not_read_on_is_given_up_before_the_dot() -> None:
+    async def story(dialogue: Dialogue) -> None:
+        say(dialogue, TAKEN)
+        assert await dialogue.offer(a_mail()) is None
+        dialogue.pause_writing()
+        ending = await dialogue.body(a_mail())
+        assert ending is not None
+        assert (ending.step, ending.problem) == (DATA, "the server stopped reading")
+
+    assert not told(story, block_s=SHORT_S).usable
+
+
+def test_eight_bits_are_announced_to_who_takes_them_where_a_header_has_them() -> None:
+    async def story(dialogue: Dialogue) -> None:
+        dialogue.offers = Offers(True, utf8=True, eight_bit=True)
+        say(dialogue, TAKEN)
+        await dialogue.offer(replace(a_mail(), utf8=True))
+
+    assert heard(told(story))[0] == b"MAIL FROM:<> BODY=8BITMIME SMTPUTF8"
 
 
 # ── what the server sends, however it comes ─────────────────────────────────────────────────────

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from mail.reply import Reply
 from services.delivery.clients.exchangers import Exchangers, NoConnection
@@ -219,6 +220,21 @@ def test_a_message_that_holds_a_connection_for_too_long_loses_it(run: Callable[.
         world.later(2.0)
         assert "600 s" in cast(FakeDialogue, slow).ended
         assert cast(FakeDialogue, past_its_dot).ended == ""
+
+    run(story)
+
+
+def test_a_site_says_how_many_messages_a_connection_takes(run: Callable[..., None]) -> None:
+    async def story(world: World) -> None:
+        pool = world.pool()
+        pool.shape(DeliveryAssigned(messages_per_connection_max=2))
+        first = await ask(pool)
+        for used in (1, 2):
+            assert cast(FakeDialogue, first).ended == ""
+            first.used = used
+            pool.release(first, TAKEN)
+        assert cast(FakeDialogue, first).ended == "quit"
+        assert await ask(pool) is not first
 
     run(story)
 

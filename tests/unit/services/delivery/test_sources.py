@@ -1,38 +1,18 @@
 """From which of its addresses an egress speaks to a host: RFC 8305, RFC 5321 §5.1."""
 
 import asyncio
-from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import pytest
 
 from contracts.delivery.v1.events_pb2 import OUTCOME_TEMPORARY
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
-from mail.reachable import Address
 from services.delivery.clients.exchangers import Exchangers, NoConnection
 from services.delivery.clients.smtp.dial import Dialler
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.ending import Ending, Peer, outcome_of
+from tests.support.connections import Anywhere, Records
 from tests.support.smtp_peer import SmtpPeer
-
-
-@dataclass
-class Records:
-    """A name server that knows one host."""
-
-    ips: list[str]
-
-    async def addresses(self, host: str) -> list[Address]:
-        return [ip_address(ip) for ip in self.ips]
-
-
-class Anywhere:
-    """As many connections as anybody wants."""
-
-    def take_place(self, name: str) -> bool:
-        return True
-
-    def give_place(self, name: str) -> None: ...
 
 
 def reached(

@@ -35,6 +35,7 @@ from services.ingest.api.rest import Parts, rest
 from services.ingest.api.sending import Sending
 from services.ingest.api.server import HttpServer
 from services.ingest.clients import Asked, Others
+from services.ingest.domain.bodies import Bodies
 from services.ingest.domain.limits import Limiter
 from services.ingest.domain.volume import Volume
 from services.ingest.handlers import Handlers
@@ -92,7 +93,8 @@ def create(settings: Settings) -> Service:
         every_s=settings.directory_read_every_s,
         age_max_s=settings.directory_age_max_s,
     )
-    gate = Gate(known, Limiter(settings.requests_per_s), ground.secrets)
+    bodies = Bodies(settings.bodies_mb_max * 1024 * 1024)
+    gate = Gate(known, Limiter(settings.requests_per_s), ground.secrets, bodies=bodies)
     acceptance = open_acceptance(settings, ground, gate=gate, room=room)
     return Service(
         name="ingest",
@@ -142,6 +144,7 @@ def open_doors(
         service,
         settings.grpc_listen,
         admit=service.admit,
+        bodies=gate.bodies,
         health=ground.health,
         connections_max=settings.grpc_connections_max,
     )

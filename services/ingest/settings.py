@@ -59,6 +59,12 @@ class Settings(SharedSettings):
     kept_days: int = Field(30, ge=8, description="emails are kept after their last close")
     idempotency_h: int = Field(72, ge=24, description="an Idempotency-Key is remembered")
     requests_per_s: int = Field(5_000, ge=1, description="of a key, at each replica")
+    bodies_mb_max: int = Field(
+        1_024,
+        ge=256,
+        description="MB that the bodies of requests under way have together, a quarter of it those "
+        "of a tenant; others get 503, or 429",
+    )
     bulk_after: int = Field(1_000, ge=1, description="messages of a tenant in 10 s; then bulk")
     outbox_messages_max: int = Field(
         1_000_000, ge=1, description="events that may wait for Kafka; then 503"

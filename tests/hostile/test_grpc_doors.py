@@ -1,4 +1,4 @@
-"""Who has no key cannot make a gRPC listener read, decompress or keep a message."""
+"""No caller can make a gRPC listener keep more than its part, and who has no key nothing at all."""
 
 import asyncio
 from pathlib import Path
@@ -10,12 +10,15 @@ import pytest
 
 from contracts.ingest.v1 import email_service_pb2 as pb
 from tests.support.grpc_doors import CONNECTIONS_MAX, doors
+from tests.support.half_sent import HalfSent
 
 TEXT = pb.Email(text="\0" * (48 * 1024 * 1024))  # 48 KB when it is compressed
 LARGE = pb.SendEmailRequest(email=TEXT).SerializeToString()
 CALLS = 4
 GROWTH_MAX = 100 * 1024 * 1024  # of 576 MB that are sent
 SEND = "/contracts.ingest.v1.EmailService/SendEmail"
+GET = "/contracts.ingest.v1.EmailService/GetEmail"
+ID = pb.GetEmailRequest(id="01890000-0000-7000-8000-000000000000").SerializeToString()
 LIST = "/contracts.events.v1.EventsService/ListEmails"
 HEALTH = "/grpc.health.v1.Health/Check"
 OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
@@ -51,6 +54,31 @@ def test_connections_beyond_the_limit_are_closed() -> None:
         asyncio.run(story(public))
 
 
+def test_calls_that_are_half_sent_take_no_more_than_a_part_of_the_memory() -> None:
+    async def story(port: int) -> None:
+        attacker = HalfSent(*await asyncio.open_connection("127.0.0.1", port))
+        listening = asyncio.create_task(attacker.listen())
+        try:
+            async with asyncio.timeout(60):
+                await attacker.call(SEND, "one", calls=16, declared=50_000_000, sent=32_000_000)
+                while len(attacker.ended) < 15:  # a quarter of all has room for one
+                    await asyncio.sleep(0.05)
+            assert await served(port, "another") == grpc.StatusCode.NOT_FOUND
+            assert await served(port, "one") == grpc.StatusCode.NOT_FOUND
+        finally:
+            listening.cancel()
+
+    with doors() as (pid, public, _internal):
+        before = peak(pid)
+        asyncio.run(story(public))
+        assert peak(pid) - before < 256 * 1024 * 1024  # of 512 MB
+
+
+async def served(port: int, key: str) -> grpc.StatusCode:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
+        return await call(channel, GET, ID, key=key)
+
+
 async def attack(port: int, method: str, compression: grpc.Compression) -> set[grpc.StatusCode]:
     """So many calls at a time, each on a connection of its own. What they are answered."""
 
@@ -63,9 +91,12 @@ async def attack(port: int, method: str, compression: grpc.Compression) -> set[g
     return set(await asyncio.gather(*(one() for _ in range(CALLS))))
 
 
-async def call(channel: grpc.aio.Channel, method: str, message: bytes) -> grpc.StatusCode:
+async def call(
+    channel: grpc.aio.Channel, method: str, message: bytes, *, key: str = ""
+) -> grpc.StatusCode:
+    shown = [("authorization", key)] if key else []
     try:
-        await cast(Any, channel.unary_unary(method))(message, timeout=20)
+        await cast(Any, channel.unary_unary(method))(message, timeout=20, metadata=shown)
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK

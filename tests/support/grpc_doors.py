@@ -11,20 +11,37 @@ from contracts.events.v1.events_service_pb2_grpc import (
     EventsServiceServicer,
     add_EventsServiceServicer_to_server,
 )
+from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from kernel.backoff import Health
 from kernel.rpc import Server
+from services.ingest.api.gate import Caller
 from services.ingest.api.grpc import EmailService
 from services.ingest.api.grpc_server import GrpcServer, Proxies
-from services.ingest.domain.problem import Problem
+from services.ingest.domain.bodies import Bodies
+from services.ingest.domain.limits import Quota
+from services.ingest.domain.problem import Problem, not_found
 
 CONNECTIONS_MAX = 20
+BODIES_BYTES_MAX = 256 * 1024 * 1024
+TENANTS = ("one", "another")
 
 
-class Nobody:
-    """A gate that knows no key."""
+class Known:
+    """A gate that knows the keys of two tenants: each is called what its key is."""
 
-    async def admit(self, *_: object, **__: object) -> None:
-        raise Problem(401, "missing_api_key", detail="this API key is not known")
+    bodies = Bodies(BODIES_BYTES_MAX)
+
+    async def admit(self, authorization: str, *_: object, **__: object) -> tuple[Caller, Quota]:
+        if authorization not in TENANTS:
+            raise Problem(401, "missing_api_key", detail="this API key is not known")
+        return Caller(ApiKey(tenant_id=authorization), Tenant()), Quota(9, 9, 1, 0)
+
+
+class Empty:
+    """Nothing was sent by anybody."""
+
+    async def get(self, *_: object) -> None:
+        raise not_found("the email")
 
 
 @contextmanager
@@ -42,12 +59,17 @@ def doors() -> Iterator[tuple[int, int, int]]:
 async def serve() -> None:
     nothing: Any = None
     service = EmailService(
-        cast(Any, Nobody()), nothing, nothing, reserved_allowed=frozenset(), proxies=Proxies("")
+        cast(Any, Known()),
+        nothing,
+        cast(Any, Empty()),
+        reserved_allowed=frozenset(),
+        proxies=Proxies(""),
     )
     public = GrpcServer(
         service,
         "127.0.0.1:0",
         admit=service.admit,
+        bodies=service.bodies,
         health=Health(),
         connections_max=CONNECTIONS_MAX,
     )

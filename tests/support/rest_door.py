@@ -10,15 +10,21 @@ from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from services.ingest.api.cors import shared
 from services.ingest.api.door import Door
 from services.ingest.api.gate import Caller
+from services.ingest.api.http import Receive, Request, body_of
 from services.ingest.api.resource import Admission
 from services.ingest.api.rest import Parts, rest
+from services.ingest.domain.bodies import Bodies
+from services.ingest.domain.email import decode_batch
 from services.ingest.domain.limits import Quota
+from services.ingest.domain.pointers import decoded
 
 ID = "01890000-0000-7000-8000-000000000000"
 
 
 class Open:
     """A gate that lets everybody in, with the key that it is given."""
+
+    bodies = Bodies(1024 * 1024 * 1024)
 
     def __init__(self, key: ApiKey | None) -> None:
         self._key = key or ApiKey(tenant_id=ID)
@@ -41,6 +47,10 @@ class Domains:
 
 
 class Sending:
+    async def send_batch(self, request: Request, _: object, receive: Receive) -> tuple[bytes, Any]:
+        decoded(decode_batch, await body_of(request, receive))
+        raise AssertionError("it was to be refused")
+
     async def send_one(self, *_: object) -> tuple[bytes, list[tuple[bytes, bytes]]]:
         raise KeyError("a bug of ours")
 

@@ -41,10 +41,12 @@ class Door:
         # RFC 9110 §9.3.2: as GET; the listener, which knows better, sends no body.
         head = scope["method"] == "HEAD"
         request = Request({**scope, "method": "GET"} if head else scope)
-        if scope["path"] == EMAILS and scope["method"] == "POST":
-            await self._post_email(request, receive, send)
-        else:
-            await self._pass_on(request, receive, send)
+        post = scope["path"] == EMAILS and scope["method"] == "POST"
+        try:
+            await (self._post_email if post else self._pass_on)(request, receive, send)
+        finally:
+            if request.held is not None:
+                request.held.close()
 
     async def _post_email(self, request: Request, receive: Receive, send: Send) -> None:
         began = clock.monotonic_s()
@@ -55,6 +57,7 @@ class Door:
             )
             headers += answers.quota_headers(quota)
             within(quota)
+            request.held = self._gate.bodies.of(caller.tenant_id)
             body, more = await self._sending.send_one(request, caller, receive)
             await accepted(request, send, body, headers=[*headers, *more])
         except Problem as problem:

@@ -7,6 +7,7 @@ from kernel import auth, clock
 from kernel.auth import Authenticator, Denied
 from kernel.crypto import Secrets
 from kernel.errors import Unavailable
+from services.ingest.domain.bodies import Bodies
 from services.ingest.domain.limits import Limiter, Quota
 from services.ingest.domain.problem import Fault, Problem, unavailable
 from services.ingest.store.known import Directory
@@ -37,9 +38,12 @@ class Caller(NamedTuple):
 
 
 class Gate:
-    """Every door asks here first, REST and gRPC alike."""
+    """Every door asks here first, REST and gRPC alike. bodies: what requests may hold of memory."""
 
-    def __init__(self, directory: Directory, limiter: Limiter, secrets: Secrets) -> None:
+    def __init__(
+        self, directory: Directory, limiter: Limiter, secrets: Secrets, *, bodies: Bodies
+    ) -> None:
+        self.bodies = bodies
         self._directory = directory
         self._limiter = limiter
         self._secrets = secrets

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -68,7 +69,8 @@ def answering(
         async def wrapped(self: S, _: object, context: Context) -> R:
             try:
                 caller = await self.admit(context, scope)
-                return await method(self, await read(context), caller, context)
+                with closing(self.bodies.of(caller.tenant_id)) as held:
+                    return await method(self, await read(context, held), caller, context)
             except Problem as problem:
                 refusal = problem
             except Exception:
@@ -95,6 +97,7 @@ class EmailService(EmailServiceServicer):
         proxies: Proxies,
     ) -> None:
         self._gate = gate
+        self.bodies = gate.bodies
         self._acceptance = acceptance
         self._emails = emails
         self._reserved_allowed = reserved_allowed

@@ -7,7 +7,9 @@ then a client can send no more than the window of its stream, 64 KB.
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from contextlib import closing
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 import grpc
@@ -28,7 +30,9 @@ from kernel.auth import SENDING_ACCESS
 from kernel.backoff import Health
 from kernel.errors import BadSetting
 from kernel.rpc import IDENTITY_ONLY
+from services.ingest.api.gate import Caller
 from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
+from services.ingest.domain.bodies import Bodies, Held
 from services.ingest.domain.problem import Problem
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -37,13 +41,19 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 SMALL_BYTES_MAX = 64 * 1024  # of a request that carries no email
 BYTES_MAX = {"SendEmail": BODY_BYTES_MAX, "SendEmailBatch": BATCH_BYTES_MAX}
 READ_S = 300.0  # for a whole message to come in, as by REST
+LOOK_S = 0.125  # a message that is not there at a second look counts as the largest
 STREAMS_MAX = 100  # of a connection; a client waits with more
 HANDSHAKE_MS = 20_000
 IDLE_MS = 300_000  # a client that has nothing to say connects again
 GRACE_S = 5.0
 HEALTH = "grpc.health.v1.Health"
 SERVICE = DESCRIPTOR.services_by_name["EmailService"].full_name
-Admit: TypeAlias = Callable[[Context, str], Awaitable[object]]
+REFUSED = {
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+Admit: TypeAlias = Callable[[Context, str], Awaitable[Caller]]
 
 
 class Proxies:
@@ -72,16 +82,47 @@ def said(context: Context, name: str) -> str:
     return (said_all(context, name) or [""])[-1]
 
 
-async def read(context: Context) -> Any:  # noqa: ANN401 - the method's own request
+class Arrived(NamedTuple):
+    """A message, and its octets on the wire."""
+
+    message: Message
+    octets: int
+
+
+async def read(context: Context, held: Held) -> Any:  # noqa: ANN401 - the method's own request
     """The message of a call. Raises Problem."""
-    try:
-        async with asyncio.timeout(READ_S):
-            message = await context.read()
-    except TimeoutError:
-        raise Problem(408, "request_timeout", detail="the request did not come in time") from None
-    if message is grpc.aio.EOF:
+    arrived = await next_of(context, held)
+    if arrived is grpc.aio.EOF:
         raise Problem(400, "validation_error", detail="the call has no message")
-    return message
+    held.be(arrived.octets)
+    return arrived.message
+
+
+async def next_of(context: Context, held: Held) -> Any:  # noqa: ANN401 - as it was parsed, or EOF
+    """Raises Problem. How much of a message has come nobody tells us before it is whole."""
+    refusal = Problem(408, "request_timeout", detail="the request did not come in time")
+    loop = asyncio.get_running_loop()
+    looking = loop.call_later(LOOK_S, lambda: look(again=True))
+
+    def look(*, again: bool) -> None:
+        """Twice: what came while this loop had no time is read in between."""
+        nonlocal refusal, looking
+        if again:
+            looking = loop.call_later(LOOK_S, partial(look, again=False))
+            return
+        try:
+            held.be(BATCH_BYTES_MAX)
+        except Problem as problem:
+            refusal = problem
+            patience.reschedule(loop.time())
+
+    try:
+        async with asyncio.timeout(READ_S) as patience:
+            return await context.read()
+    except TimeoutError:
+        raise refusal from None
+    finally:
+        looking.cancel()
 
 
 class _Late(grpc.aio.ServerInterceptor):
@@ -100,14 +141,13 @@ class _Late(grpc.aio.ServerInterceptor):
 def late(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any messages
     """A unary method whose behaviour reads its message itself."""
 
-    def parse(octets: bytes) -> Message:
+    def parse(octets: bytes) -> Arrived:
         check_size(len(octets), octets_max)
         try:
-            parsed: Message = handler.request_deserializer(octets)
+            return Arrived(handler.request_deserializer(octets), len(octets))
         except DecodeError:
             detail = "the message is not of this method"
             raise Problem(400, "validation_error", detail=detail) from None
-        return parsed
 
     return grpc.stream_unary_rpc_method_handler(
         handler.unary_unary, parse, handler.response_serializer
@@ -117,19 +157,29 @@ def late(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any mes
 class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has no types
     """grpc.reflection: what there is to call. With a key, like everything that reads a message."""
 
-    def __init__(self, admit: Admit) -> None:
+    def __init__(self, admit: Admit, bodies: Bodies) -> None:
         super().__init__([SERVICE, REFLECTION, HEALTH])
         self._admit = admit
+        self._bodies = bodies
 
     async def ServerReflectionInfo(  # noqa: N802 - the contract's name
-        self, requests: AsyncIterable[Message], context: Context
+        self, _: AsyncIterable[Message], context: Context
     ) -> AsyncIterator[Message]:
         try:
-            await self._admit(context, SENDING_ACCESS)
+            caller = await self._admit(context, SENDING_ACCESS)
+            with closing(self._bodies.of(caller.tenant_id)) as held:
+                async for answer in super().ServerReflectionInfo(messages(context, held), context):
+                    yield answer
         except Problem as problem:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, problem.detail)
-        async for answer in super().ServerReflectionInfo(requests, context):
-            yield answer
+            code = REFUSED.get(problem.status, grpc.StatusCode.UNAUTHENTICATED)
+            await context.abort(code, problem.detail)
+
+
+async def messages(context: Context, held: Held) -> AsyncIterator[Message]:
+    """Of a stream, one at a time. Raises Problem."""
+    while (message := await next_of(context, held)) is not grpc.aio.EOF:
+        yield message
+        held.be(0)
 
 
 class GrpcServer:
@@ -141,6 +191,7 @@ class GrpcServer:
         listen: str,
         *,
         admit: Admit,
+        bodies: Bodies,
         health: Health,
         connections_max: int,
     ) -> None:
@@ -156,7 +207,7 @@ class GrpcServer:
         self._server = grpc.aio.server(interceptors=[_Late()], options=options)
         add_EmailServiceServicer_to_server(service, self._server)
         self._server.add_generic_rpc_handlers((_health_handler(health),))
-        add_ServerReflectionServicer_to_server(Reflection(admit), self._server)
+        add_ServerReflectionServicer_to_server(Reflection(admit, bodies), self._server)
         try:
             self.port = self._server.add_insecure_port(listen)
         except RuntimeError as error:

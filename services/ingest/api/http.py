@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from kernel.ids import random_octets
 from kernel.telemetry import traceparent_of
+from services.ingest.domain.bodies import Held
 from services.ingest.domain.problem import Problem
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -27,9 +28,9 @@ class Disconnected(Exception):
 
 
 class Request:
-    """A request that came to the door."""
+    """A request that came to the door. held: what its body takes, once it is known whose it is."""
 
-    __slots__ = ("_headers", "client", "id", "path", "scope")
+    __slots__ = ("_headers", "client", "held", "id", "path", "scope")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -37,6 +38,7 @@ class Request:
         self.path: str = scope["path"]
         self.id = f"req_{random_octets(12).hex()}"
         self.client: str = scope["client"][0] if scope.get("client") else ""
+        self.held: Held | None = None
 
     def header(self, name: bytes) -> str:
         return self._headers.get(name, b"").decode("latin-1")
@@ -68,33 +70,34 @@ class Request:
 
 
 async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """The whole body. Raises Problem 413, having kept none of what was too much."""
+    """The whole body. Raises Problem 413, or 429 and 503 when too much is under way already;
+    having kept none of what was too much."""
     declared = request.header(b"content-length")
     if declared.isdigit() and int(declared) > bytes_max:
         if b"100-continue" not in request.header(b"expect").encode():
             await _discard(receive)
         raise too_large(bytes_max)
-    first = await _chunk(receive)
-    if not first.get("more_body"):
-        return _checked(first.get("body", b""), bytes_max)
-    chunks, total = [first.get("body", b"")], len(first.get("body", b""))
-    more = True
+    chunks: list[bytes] = []
+    total, more = 0, True
     while more:
         message = await _chunk(receive)
         chunks.append(message.get("body", b""))
         total += len(chunks[-1])
-        if total > bytes_max:
-            chunks.clear()
-            if message.get("more_body"):
-                await _discard(receive)
-            raise too_large(bytes_max)
         more = message.get("more_body", False)
+        try:
+            _hold(request, total, bytes_max)
+        except Problem:
+            chunks.clear()
+            if more:
+                await _discard(receive)
+            raise
     return b"".join(chunks)
 
 
-def _checked(body: bytes, bytes_max: int) -> bytes:
-    check_size(len(body), bytes_max)
-    return body
+def _hold(request: Request, octets: int, bytes_max: int) -> None:
+    check_size(octets, bytes_max)
+    if request.held is not None:
+        request.held.be(octets)
 
 
 def check_size(octets: int, bytes_max: int = BODY_BYTES_MAX) -> None:

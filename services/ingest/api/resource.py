@@ -44,6 +44,7 @@ class Admission:
         )
         incoming.scope["state"]["obm_headers"] += answers.quota_headers(quota)
         within(quota)
+        request.held = self._gate.bodies.of(caller.tenant_id)
         check_names(incoming)
         return caller
 

@@ -47,6 +47,6 @@ def test_a_message_is_measured_before_it_is_parsed(octets: bytes, words: str) ->
         cast(Any, None), pb.GetEmailRequest.FromString, None
     )
     parse = cast(Any, late(handler, 100)).request_deserializer
-    assert parse(pb.GetEmailRequest(id="a").SerializeToString()).id == "a"
+    assert parse(pb.GetEmailRequest(id="a").SerializeToString()).message.id == "a"
     with pytest.raises(Problem, match=words):
         parse(octets)

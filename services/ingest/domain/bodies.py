@@ -1,0 +1,63 @@
+"""What the bodies of requests under way may take of the memory: together, and each tenant's."""
+
+from services.ingest.domain.problem import Problem, unavailable
+
+UNCOUNTED_BYTES = (
+    64 * 1024
+)  # an email as most are: served also when there is no room for large ones
+TENANT_PART = 4  # so that no tenant takes the room of all others
+
+
+class Bodies:
+    """Of one process. octets_max: of all of them; a tenant may have a quarter."""
+
+    def __init__(self, octets_max: int) -> None:
+        self._octets_max = octets_max
+        self._octets = 0
+        self._of: dict[str, int] = {}
+
+    def of(self, tenant_id: str) -> "Held":
+        return Held(self, tenant_id)
+
+    def check(self, tenant_id: str, more: int) -> None:
+        """Raises Problem."""
+        if self._octets + more > self._octets_max:
+            raise unavailable("too many large requests are under way")
+        if self._of.get(tenant_id, 0) + more > self._octets_max // TENANT_PART:
+            raise Problem(
+                429,
+                "rate_limit_exceeded",
+                detail="too many of your large requests are under way: wait, then try again",
+                retry_after_s=1,
+            )
+
+    def add(self, tenant_id: str, more: int) -> None:
+        self._octets += more
+        self._of[tenant_id] = self._of.get(tenant_id, 0) + more
+        if not self._of[tenant_id]:
+            del self._of[tenant_id]
+
+
+class Held:
+    """By one request. The last word of who made it is `close`."""
+
+    __slots__ = ("_bodies", "_octets", "_tenant_id")
+
+    def __init__(self, bodies: Bodies, tenant_id: str) -> None:
+        self._bodies = bodies
+        self._tenant_id = tenant_id
+        self._octets = 0
+
+    def be(self, octets: int) -> None:
+        """It has so many octets now. Raises Problem, and is then as it was."""
+        counted = octets if octets > UNCOUNTED_BYTES else 0
+        more = counted - self._octets
+        if not more:
+            return
+        if more > 0:
+            self._bodies.check(self._tenant_id, more)
+        self._bodies.add(self._tenant_id, more)
+        self._octets = counted
+
+    def close(self) -> None:
+        self.be(0)

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import unescape
 from typing import NamedTuple
 
 from selectolax.lexbor import LexborCSSSelector, LexborHTMLParser, LexborNode
@@ -17,17 +18,37 @@ _UNSEEN = ["script", "style", "title"]
 _LEFT_OPEN_MAX = 5000
 _DEEP_BYTES = 20_000
 _NODES_MAX = 400_000  # of a tree, some 150 octets each
-_TAG = re.compile(rb"</?[A-Za-z][^\t\n\f\r />]*")
+_TAG_NAME = re.compile(rb"</?[A-Za-z][^\t\n\f\r />]*")
 # Formatting elements but links, which end one another.
 _FORMATS = b"big code em font i nobr small strike strong b s tt u".split()
 _OPENING = [b"<%b " % name for name in _FORMATS]
 _FORMAT = re.compile(rb"<(/?)(?i:%b)(?=[\t\n\f\r />])" % b"|".join(_FORMATS))
 # Lower case, and one blank for whatever may stand behind a tag's name.
 _FLAT = bytes.maketrans(bytes(range(65, 91)) + b"\t\n\f\r/>", bytes(range(97, 123)) + b"      ")
-# A block's text stands on lines of its own: a line break goes before what ends a block.
-_BLOCK_END = re.compile(
-    r"<(?=[bhBH][rR]\b|/(?:[pPhH]|[dD][dilDILT]|[tT][abdhrABDHR]|[lL][iI]|[uUoO][lL]))"
+# What is never closed goes to the end, as in browsers.
+_UNREAD = re.compile(
+    r"<!--(?:-?>|.*?--!?>|.*)"
+    r"|<(script|style|title)(?=[ />])(?:.*?</\1(?=[ />])[^>]*>?|.*)"
+    r"|<[!?][^>]*>?",
+    re.IGNORECASE,
 )
+# A tag to its end: quoted values may hold >. Nothing is looked at twice.
+_GIVEN = r"""(?:[^>"']++|(?:(?<==)|(?<== ))(?:"[^"]*+"|'[^']*+')|["'])*+"""
+_TAG = re.compile(rf"<(/?[a-zA-Z][^ />]*+){_GIVEN}>?")
+_LINK = re.compile(rf"<(/?)[aA](?=[ />])({_GIVEN})>?")
+_BLOCKS = frozenset(
+    (
+        "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "div",
+        "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4",
+        "h5", "h6", "head", "header", "hr", "li", "main", "nav", "ol", "option", "p", "pre",
+        "section", "table", "tbody", "tfoot", "thead", "tr", "ul",
+    )
+)  # fmt: skip
+_SHOWN = dict.fromkeys([*_BLOCKS, *[f"/{name}" for name in _BLOCKS]], "\n")
+_SHOWN |= dict.fromkeys(("td", "th", "/td", "/th"), " ")
+_HREF = re.compile(r"""(?:^|[ /"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^ "'>]+))""", re.IGNORECASE)
+_LEADS_OUT = re.compile("(?:https?|mailto|tel):", re.IGNORECASE)
+_SAID_TWICE = re.compile(r"(?<!\S)(\S++) <(?:mailto:|tel:)?\1>")
 # One for all pages: to make one takes longer than to use it. It holds nothing between two finds.
 _SELECTOR: LexborCSSSelector = LexborCSSSelector()  # type: ignore[no-untyped-call]
 
@@ -49,11 +70,11 @@ class Page:
     passwords: int = 0  # fields that ask for one
 
 
-def read(html: str | bytes, *, links: int = MAX_LINKS, apart: bool = True) -> Page:
+def read(html: str | bytes, *, links: int = MAX_LINKS) -> Page:
     """Text, links and elements of a body; bytes are UTF-8. Of links, so many at most.
 
-    `apart`: the text is for searching: a blank stands between any two runs of it, be they parts of
-    one word, and a title outside of the head may be among them. Else it is as it is shown.
+    The text is for searching: a blank stands between any two runs of it, be they parts of one word,
+    and a title outside of the head may be among them.
     """
     markup = html if isinstance(html, bytes) else html.encode("utf-8", "ignore")
     tree = LexborHTMLParser(_bounded(markup))
@@ -62,18 +83,47 @@ def read(html: str | bytes, *, links: int = MAX_LINKS, apart: bool = True) -> Pa
     anchors = [n for n, tag in zip(nodes, tags, strict=True) if tag in {"a", "area"}]
     found = _links(anchors[:links])
     passwords = sum(_kind(node) == "password" for node in nodes if node.tag == "input")
-    if not apart or "style" in tags or "script" in tags:  # three searches more
+    if "style" in tags or "script" in tags:  # three searches more
         tree.strip_tags(_UNSEEN)
-    between = " " if apart else ""
-    text = tree.body.text(separator=between, skip_empty=apart) if tree.body else ""
+    text = tree.body.text(separator=" ", skip_empty=True) if tree.body else ""
     return Page(text, found, tags, passwords)
 
 
-def to_text(html: str) -> str:
-    """The text alone, blocks on lines of their own: a plain part for an HTML-only message."""
-    text = read(_BLOCK_END.sub("\n<", html), apart=False).text
-    lines = [" ".join(line.split()) for line in text.split("\n")]
-    return "\n".join([line for line in lines if line])
+def to_text(html: str, *, targets: bool = False) -> str:
+    """The text alone, blocks on lines of their own: a plain part for an HTML-only message.
+
+    targets: behind its words, where each link leads, in angle brackets (RFC 3986, appendix C).
+
+    Without a tree, which strangers' pages can make slow: the markup is cut out, in a time that
+    grows with the length alone.
+    """
+    html = _UNREAD.sub("", " ".join(html.split()))
+    if targets:
+        html = _with_targets(html)
+    pieces = _TAG.split(html)
+    pieces[1::2] = [_SHOWN.get(name.lower(), "") for name in pieces[1::2]]
+    lines = [" ".join(line.split()) for line in unescape("".join(pieces)).split("\n")]
+    text = "\n".join([line for line in lines if line])
+    return _SAID_TWICE.sub(r"\1", text) if targets else text
+
+
+def _with_targets(html: str) -> str:
+    """Where a link leads goes before what ends it."""
+    target = ""
+
+    def told(mark: re.Match[str]) -> str:
+        nonlocal target
+        left, target = target, "" if mark[1] else _target(mark[2])
+        return f" &lt;{left}&gt;{mark[0]}" if left else mark[0]
+
+    return _LINK.sub(told, html)
+
+
+def _target(given: str) -> str:
+    """Where a link with these attributes leads, out of the page; empty when it does not."""
+    found = _HREF.search(given)
+    href = "".join(found.groups("")).strip() if found else ""
+    return href if _LEADS_OUT.match(href) else ""
 
 
 def _bounded(markup: bytes) -> bytes:
@@ -97,7 +147,7 @@ def _bounded(markup: bytes) -> bytes:
 
 def _left_open(markup: bytes) -> int:
     """How many elements no end tag of their own name closes."""
-    names = Counter(name.lower() for name in _TAG.findall(markup))
+    names = Counter(name.lower() for name in _TAG_NAME.findall(markup))
     return sum(
         max(0, count - names[b"</" + name[1:]])
         for name, count in names.items()

@@ -41,6 +41,7 @@ class Content(_message.Message):
     subject: _builtins.str
     html: _builtins.str
     text: _builtins.str
+    """unset: made from html where it is rendered; empty: html alone"""
     date_s: _builtins.int
     """Unix time of accept: the Date field, the same on every retry"""
     @_builtins.property
@@ -62,16 +63,18 @@ class Content(_message.Message):
         reply_to: _abc.Iterable[_builtins.str] | None = ...,
         subject: _builtins.str = ...,
         html: _builtins.str = ...,
-        text: _builtins.str = ...,
+        text: _builtins.str | None = ...,
         headers: _abc.Iterable[Global___Header] | None = ...,
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
         date_s: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "reply_to", b"reply_to", "subject", b"subject", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "reply_to", b"reply_to", "subject", b"subject", "text", b"text", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+    _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
 
 Global___Content: _TypeAlias = Content  # noqa: Y015
 

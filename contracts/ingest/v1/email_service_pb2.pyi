@@ -101,6 +101,7 @@ class Email(_message.Message):
     subject: _builtins.str
     html: _builtins.str
     text: _builtins.str
+    """unset: made from html; set and empty: html alone"""
     stream: _builtins.str
     """transactional (default) or broadcast"""
     @_builtins.property
@@ -132,7 +133,7 @@ class Email(_message.Message):
         reply_to: _abc.Iterable[_builtins.str] | None = ...,
         subject: _builtins.str = ...,
         html: _builtins.str = ...,
-        text: _builtins.str = ...,
+        text: _builtins.str | None = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         attachments: _abc.Iterable[_content_pb2.Attachment] | None = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
@@ -140,11 +141,13 @@ class Email(_message.Message):
         scheduled_at: _timestamp_pb2.Timestamp | None = ...,
         stream: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["scheduled_at", b"scheduled_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "scheduled_at", b"scheduled_at", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "bcc", b"bcc", "cc", b"cc", "from", b"from", "headers", b"headers", "html", b"html", "metadata", b"metadata", "reply_to", b"reply_to", "scheduled_at", b"scheduled_at", "stream", b"stream", "subject", b"subject", "tags", b"tags", "text", b"text", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
+    _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__text) -> _WhichOneofReturnType__text | None: ...
 
 Global___Email: _TypeAlias = Email  # noqa: Y015
 

@@ -12,6 +12,9 @@ from kernel import times
 from mail import address, headers, smtp
 from mail.compose import Attachment, Email, compose
 from mail.dkim import Signer, Unsigned, body_hash, sign_all
+from mail.html import to_text
+
+TEXT_FROM_MAX = 1_000_000  # characters of html: some 0.1 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Letter:
 def draft(content: Content) -> Draft:
     """Raises ValueError (of mail) with the reason when it cannot be written."""
     sender = address.parse(getattr(content, "from"))
-    text, html = content.text, content.html  # each look makes a string anew
+    html = content.html  # each look makes a string anew
     composed = compose(
         Email(
             from_=sender,
@@ -72,7 +75,7 @@ def draft(content: Content) -> Draft:
             subject=content.subject,
             date=times.near(Timestamp(seconds=content.date_s)),
             headers={header.name: header.value for header in content.headers},
-            text=text if text or not html else None,
+            text=_text(content, html),
             html=html or None,
             attachments=tuple(
                 Attachment(
@@ -94,6 +97,15 @@ def draft(content: Content) -> Draft:
         hashed=body_hash(composed.body),
         domain=address.domain(sender),
     )
+
+
+def _text(content: Content, html: str) -> str | None:
+    """The text part. Where the sender said nothing of one, what the html says; none for a text that
+    was left empty on purpose, and for a page of which nothing or too much is left.
+    """
+    if content.HasField("text") or not html:
+        return content.text if content.text or not html else None
+    return (to_text(html, targets=True) if len(html) <= TEXT_FROM_MAX else "") or None
 
 
 def letter(draft: Draft, envelope: Envelope, *, signer: Signer, now: datetime) -> Letter:

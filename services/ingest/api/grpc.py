@@ -200,7 +200,7 @@ def email_of(email: pb.Email) -> Email:
         "reply_to": list(email.reply_to),
         "subject": email.subject,
         "html": email.html or None,
-        "text": email.text or None,
+        "text": email.text if email.HasField("text") else None,
         "headers": dict(email.headers),
         "tags": [{"name": name, "value": value} for name, value in email.tags.items()],
         "metadata": dict(email.metadata),

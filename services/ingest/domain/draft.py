@@ -69,7 +69,7 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
         reply_to=[address.readable(box) for box in reply_to],
         subject=email.subject,
         html=email.html or "",
-        text=email.text or "",
+        text=email.text,
         headers=_headers(email.headers, faults) if email.headers else (),
         attachments=_attachments(email, faults) if email.attachments else (),
     )

@@ -58,3 +58,60 @@ def test_text_and_its_octets_read_alike() -> None:
 @given(st.text(max_size=200))
 def test_any_text_can_be_read(body: str) -> None:
     assert html.read(f"<p>{body}") == html.read(f"<p>{body}".encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('<a href="https://a.example/?x=1&amp;y">Shop</a>!', "Shop <https://a.example/?x=1&y>!"),
+        ("<A HREF=https://a.example/>Shop</A>", "Shop <https://a.example/>"),
+        ("<a title='b>c' href = 'https://a.example'>Shop", "Shop"),
+        ('<a href="https://a.example">https://a.example</a>', "https://a.example"),
+        ('<a href="mailto:ann@a.example">ann@a.example</a>', "ann@a.example"),
+        ('<a href="https://a.example"><img alt="a > b"></a>', "<https://a.example>"),
+        ('<a href="#top">up</a> <a href="javascript:x()">on</a> <a name="href=x">x</a>', "up on x"),
+    ],
+)
+def test_a_text_part_says_where_links_lead(body: str, text: str) -> None:
+    assert html.to_text(body, targets=True) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<p>Two\nlines</p> <p>are\r\n one", "Two lines\nare one"),
+        ("<table><tr><td>a</td><td>b</td></tr><tr><th>c</table>d", "a b\nc\nd"),
+        ("a<!-- <p>no > --> b<!--> c<!--[if mso]>no<![endif]--> d<!-- open", "a b c d"),
+        ("<!--[if !mso]><!--><p>yes</p><!--<![endif]-->", "yes"),
+        ("<!doctype html><script>if (a<b) '</p>'</script >x<style>a>b{}", "x"),
+        ("<p title=\"1 > 0\" data-x='\"'>y</p><p don't>z</p>", "y\nz"),
+        ("1 < 2 &lt;b&gt; &#8364; 3<4", "1 < 2 <b> € 3<4"),
+        ("<scripted>seen</scripted><titles>too</titles>", "seentoo"),
+    ],
+)
+def test_a_text_part_holds_what_a_browser_shows(body: str, text: str) -> None:
+    assert html.to_text(body) == text
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<p a{}",
+        "<x{}>",
+        "a{} ",
+        '="',
+        "<a x='",
+        '<a ="',
+        "<script>",
+        "<!-- ",
+        '<a href="',
+        "<a",
+        "&",
+    ],
+)
+def test_a_text_part_of_a_megabyte_takes_a_moment(piece: str) -> None:
+    """A tree would look at each of the attributes of an element for each of them."""
+    many = "".join(map(piece.format, range(1_000_000 // len(piece))))
+    html.to_text(many, targets=True)
+    html.to_text(f"<p {many}>", targets=True)

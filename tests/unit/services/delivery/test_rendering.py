@@ -17,7 +17,7 @@ from kernel.crypto import seal
 from mail.dkim import Signer, dkim_record
 from mail.smtp import unstuff
 from services.delivery.domain.ending import Ending
-from services.delivery.domain.rendering import Mail, draft, letter, signed
+from services.delivery.domain.rendering import TEXT_FROM_MAX, Mail, draft, letter, signed
 from services.delivery.loops.rendering import Job, make_all
 
 RSA, ED = generate_private_key(65537, 2048), Ed25519PrivateKey.generate()
@@ -173,3 +173,39 @@ def test_whatever_is_written_no_line_ends_the_data_early(text: str, html: str) -
     assert b"\r\n.\r\n" not in wire
     assert wire.count(b"\n") == wire.count(b"\r") == wire.count(b"\r\n")
     assert max(map(len, wire.split(b"\r\n"))) <= 998
+
+
+PAGE = '<p>Dear Ann,</p><p>see <a href="https://a.example/x?a=1&amp;b=2">your order</a> &gt; 9</p>'
+
+
+def test_html_alone_gets_a_text_part_with_the_addresses_of_its_links() -> None:
+    message = parsed(rendered(content(text=None, html=PAGE)))
+    assert message.get_content_type() == "multipart/alternative"
+    plain, page = message.iter_parts()
+    assert isinstance(plain, EmailMessage)
+    assert isinstance(page, EmailMessage)
+    assert plain.get_content_type() == "text/plain"
+    assert plain.get_content().splitlines() == [
+        "Dear Ann,",
+        "see your order <https://a.example/x?a=1&b=2> > 9",
+    ]
+    assert page.get_content().strip() == PAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("", PAGE),
+        (None, '<img src="https://a.example/all.png">'),
+        (None, f"<p>{'x' * TEXT_FROM_MAX}</p>"),
+    ],
+    ids=["an empty text was asked for", "nothing to read", "too much to read"],
+)
+def test_a_message_is_html_alone_where_there_is_no_text(text: str | None, html: str) -> None:
+    assert parsed(rendered(content(text=text, html=html))).get_content_type() == "text/html"
+
+
+def test_a_text_that_was_given_is_sent_as_it_is() -> None:
+    body = parsed(rendered(content(text="My own words", html=PAGE))).get_body(("plain",))
+    assert body is not None
+    assert body.get_content().strip() == "My own words"

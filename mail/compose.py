@@ -26,7 +26,7 @@ class Email:
     """What to compose. At least one of `text` and `html` is usual; neither makes an empty text.
 
     `headers` are the customer's own: names that the engine writes are refused. Reply-To may be
-    given there too; `reply_to` wins.
+    given there too; `reply_to` wins. So may Message-ID; it wins over `message_id`.
     `message_id` and `date` may be left to `Composed.with_headers`, per recipient.
     """
 
@@ -76,7 +76,7 @@ def compose_with(email: Email, text_part: TextPart) -> Composed:
     """`compose` with another maker of the text parts: what `variant` needs."""
     fields = _address_fields(email)
     fields.append(headers.unstructured("Subject", email.subject))
-    if email.message_id is not None:
+    if email.message_id is not None and "message-id" not in map(str.lower, email.headers):
         fields.append(headers.message_id(email.message_id))
     fields += custom_headers(
         {n: v for n, v in email.headers.items() if not (email.reply_to and n.lower() == "reply-to")}

@@ -24,12 +24,15 @@ _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 _HARMLESS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u2028\u2029]")
 _ID = re.compile(r"<?([!-;=?A-~]+@[!-;=?-~]+?)>?")  # the first @ ends the left part
+ID_MAX = 900  # of a Message-ID, which cannot be folded
+_DOT_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*"
+_MSG_ID = re.compile(rf"<{_DOT_ATOM}@(?:{_DOT_ATOM}|\[[!-Z^-~]*\])>", re.ASCII)
 # The engine writes these itself, from fields of their own, or they are for those who relay and
 # receive: what they found (RFC 8601, 7208, 8617, BIMI), and where they had the mail before.
 _RESERVED = frozenset(
     (
-        "from", "to", "cc", "bcc", "subject", "date", "sender", "message-id", "return-path",
-        "received", "dkim-signature", "domainkey-signature", "mime-version",
+        "from", "to", "cc", "bcc", "subject", "date", "sender", "return-path", "received",
+        "dkim-signature", "domainkey-signature", "mime-version",
         "authentication-results", "received-spf", "delivered-to", "original-recipient",
         "bimi-location", "bimi-indicator",
     )
@@ -72,6 +75,8 @@ def check_distinct(names: Iterable[str]) -> None:
 def custom_field(name: str, value: str) -> bytes:
     """A customer's header as one folded field with its CRLF. Raises HeaderError."""
     lowered = check_name(name).lower()
+    if lowered == "message-id":
+        return _own_message_id(value.strip(" \t"))
     if lowered == "list-id" and not value.isascii():
         return field(name, _list_id(value))
     if lowered != "reply-to":
@@ -193,9 +198,19 @@ def date(moment: datetime) -> bytes:
 def message_id(value: str) -> bytes:
     """The Message-ID field from `id@host`, with or without angle brackets. Raises HeaderError."""
     match = _ID.fullmatch(value)
-    if match is None or len(value) > 900:
+    if match is None or len(value) > ID_MAX:
         raise HeaderError(f"{value[:80]!r} is not a message id like unique@host.example")
     return b"Message-ID: <%b>\r\n" % match[1].encode("ascii")
+
+
+def _own_message_id(value: str) -> bytes:
+    """A customer's, which is kept as it is: a msg-id of RFC 5322 §3.6.4, none of its old forms."""
+    if not _MSG_ID.fullmatch(value) or len(value) > ID_MAX:
+        raise HeaderError(
+            f"the header Message-ID is not of the form <unique@host.example>, "
+            f"{ID_MAX} characters at most"
+        )
+    return b"Message-ID: %b\r\n" % value.encode("ascii")
 
 
 _UNFOLD = re.compile(rb"\r?\n(?=[ \t])")

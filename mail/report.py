@@ -83,6 +83,7 @@ class Report:
 
     `original_message_id` (without angle brackets) and `original_return_path` are from the header of
     the message that came back: a report that does not come to the return path names it by them.
+    A Message-ID of the sender's own may be that of several messages.
     """
 
     kind: Kind

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -355,25 +354,6 @@ def test_every_recipient_gets_an_id_of_its_own_that_retries_keep(
             ids = {(one.rcpt_to, identity(one.message)) for one in peer.messages}
             assert len(peer.messages) == 4
             assert len(ids) == 2
-
-    shared.runner.run(story())
-
-
-def test_html_alone_arrives_with_a_text_part(house: House, shared: Shared) -> None:
-    page = '<p>Hello Ann,</p><a href="https://a.example/">here it is</a>'
-    made = a_content(html=page, text=None)
-
-    async def story() -> None:
-        async with SmtpPeer() as peer:
-            batch = await house.assigned(WHO, at=peer.address, content=made)
-            await shared.running.send(batch)
-            [taken] = peer.messages
-        alternative = message_from_bytes(taken.message)
-        parts = [part for part in alternative.walk() if not part.is_multipart()]
-        plain, html = (part.get_payload(decode=True) for part in parts)
-        assert alternative.get_content_type() == "multipart/alternative"
-        assert plain == b"Hello Ann,\r\nhere it is <https://a.example/>\r\n"
-        assert html == f"{page}\r\n".encode()
 
     shared.runner.run(story())
 

@@ -113,7 +113,9 @@ class Email(_message.Message):
     @_builtins.property
     def reply_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
-    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """a Message-ID among them is kept, on every copy"""
+
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Attachment]: ...
     @_builtins.property

@@ -39,7 +39,7 @@ class Draft:
     """The part that all recipients of an email share.
 
     wire: all of it, dot-stuffed. size: octets before that. utf8: it has headers that are not
-    ASCII. hashed: for `bh=`.
+    ASCII. hashed: for `bh=`. identified: it has a Message-ID, of the sender's own.
     """
 
     headers: tuple[bytes, ...]
@@ -48,11 +48,12 @@ class Draft:
     utf8: bool
     hashed: bytes
     domain: str
+    identified: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The message of one recipient, before it is signed."""
+    """The message of one recipient, before it is signed. identity: a field of this copy alone."""
 
     draft: Draft
     identity: bytes
@@ -96,6 +97,7 @@ def draft(content: Content) -> Draft:
         utf8=not all(map(bytes.isascii, composed.headers)),
         hashed=body_hash(composed.body),
         domain=address.domain(sender),
+        identified=any(header.name.lower() == "message-id" for header in content.headers),
     )
 
 
@@ -109,20 +111,25 @@ def _text(content: Content, html: str) -> str | None:
 
 
 def letter(draft: Draft, envelope: Envelope, *, signer: Signer, now: datetime) -> Letter:
-    """The message of one recipient. Its Message-ID is the same on every retry.
+    """The message of one recipient. Its Message-ID is the same on every retry: the sender's own,
+    which all copies have, or one of this copy alone.
 
     Raises ValueError (of mail) when an address of the envelope is not one.
     """
-    identity = headers.message_id(f"{envelope.message_id}@{draft.domain}")
+    own = () if draft.identified else (_message_id(envelope, draft),)
     return_path = envelope.return_path
     return Letter(
         draft,
-        identity,
+        b"".join(own),
         recipient=address.parse(envelope.recipient),
         sender=address.parse(return_path) if return_path else None,
-        unsigned=signer.prepare((identity, *draft.headers), draft.hashed, now),
+        unsigned=signer.prepare((*own, *draft.headers), draft.hashed, now),
         envelope_id=envelope.message_id,
     )
+
+
+def _message_id(envelope: Envelope, draft: Draft) -> bytes:
+    return headers.message_id(f"{envelope.message_id}@{draft.domain}")
 
 
 def signed(letters: Sequence[Letter]) -> list[Mail]:

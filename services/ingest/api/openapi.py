@@ -107,7 +107,8 @@ ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|
 NULL = {"type": "null"}
 CUSTOM_HEADERS = {
     "type": "object",
-    "description": "without those that the engine writes: From, Date, Content-…, signatures",
+    "description": "without those that the engine writes: From, Date, Content-…, signatures. A "
+    "Message-ID of your own, <unique@host.example>, is kept, on every recipient's copy",
     "maxProperties": HEADERS_MAX,
     "propertyNames": {"pattern": "^[!-9;-~]{1,76}$"},
     "additionalProperties": {

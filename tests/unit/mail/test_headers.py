@@ -82,6 +82,28 @@ def test_a_message_id_is_one_id() -> None:
             headers.message_id(bad)
 
 
+@pytest.mark.parametrize(
+    "own",
+    ["<x@their.domain>", "<a.b+c/d=e_f@h>", "<20.1@[192.0.2.1]>", "<'!#$%&*?^`{|}~-@a-b.c>"],
+)
+def test_a_message_id_of_ones_own_is_kept_as_it_is(own: str) -> None:
+    assert headers.custom_field("message-ID", f" {own} ") == f"Message-ID: {own}\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "", "x@a.example", "<x>", "<@a.example>", "<x@>", "<x@a@b>", "<x@a.example> <y@a.example>",
+        "<x y@a.example>", "<.x@a.example>", "<x.@a.example>", "<x@a..example>", "<x>y@a.example>",
+        '<"x"@a.example>', "<x@a.example>\r\nBcc: b@a.example", "<x@a.example>\n", "<é@a.example>",
+        "<x@[a]b]>", "(c)<x@a.example>", f"<{'x' * 900}@a.example>",
+    ],
+)  # fmt: skip
+def test_what_is_no_message_id_is_refused_in_words(bad: str) -> None:
+    with pytest.raises(HeaderError, match="Message-ID is not of the form"):
+        headers.custom_field("Message-ID", bad)
+
+
 def test_a_date_has_a_zone() -> None:
     moment = datetime(2026, 11, 3, 4, 5, 6, tzinfo=UTC)
     assert headers.date(moment) == b"Date: Tue, 03 Nov 2026 04:05:06 +0000\r\n"

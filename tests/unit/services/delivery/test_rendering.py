@@ -108,6 +108,22 @@ def test_the_message_id_is_of_the_message_and_the_sending_domain() -> None:
     assert message["Message-ID"] == "<0199c0de-0000-7000-8000-000000000001@sender.example>"
 
 
+@pytest.mark.parametrize("name", ["Message-ID", "message-id", "MESSAGE-ID"])
+def test_a_message_id_of_the_senders_own_is_kept_and_signed_on_every_copy(name: str) -> None:
+    own = "<order.42@shop.example>"
+    other = envelope("other@receiver.example")
+    other.message_id = "0199c0de-0000-7000-8000-000000000002"
+    made = content(headers=[Header(name=name, value=own)])
+    for mail in (rendered(made), rendered(made, other)):
+        message = parsed(mail)
+        assert message.get_all("Message-ID") == [own]
+        assert mail.size == len(unstuff(mail.wire))
+        for index, field in enumerate(message.get_all("DKIM-Signature", [])):
+            assert "message-id" in field.lower()
+            verifier = dkim.DKIM(unstuff(mail.wire))
+            assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
+
+
 def test_a_retry_renders_the_same_message_but_for_its_signature_time() -> None:
     assert rendered(content()) == rendered(content())
 

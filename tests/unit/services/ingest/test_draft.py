@@ -56,6 +56,13 @@ def test_headers_that_the_engine_writes_and_injections_are_refused() -> None:
     assert faults_of(headers={"Reply-To": "a@y.net", "reply-to": "b@y.net"}) == [
         ("#/headers", "invalid_header")
     ]
+    assert faults_of(headers={"message-id": "order-42"}) == [
+        ("#/headers/message-id", "invalid_header")
+    ]
+    assert faults_of(headers={"Message-ID": "<a@y.net>", "message-id": "<b@y.net>"}) == [
+        ("#/headers", "invalid_header")
+    ]
+    assert read(headers={"Message-ID": "<order.42@y.net>"}).content.headers
     assert faults_of(subject="a\nb") == [("#/subject", "invalid_header")]
     assert [(h.name, h.value) for h in read(headers={"X-A": "b"}).content.headers] == [("X-A", "b")]
 

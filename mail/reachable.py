@@ -8,12 +8,14 @@ those of the well-known NAT64 prefix (RFC 6052), which DNS64 hands out for publi
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
+URL_MAX = 2048
 NAT64 = IPv6Network("64:ff9b::/96")
 GLOBAL_UNICAST = IPv6Network("2000::/3")
 SPECIAL = tuple(
@@ -58,3 +60,48 @@ def is_public(address: Address) -> bool:
 def may_connect(address: Address, allowed: Iterable[Network]) -> bool:
     """Whether it is public, or an operator allows its network."""
     return is_within(unwrapped(address), allowed) or is_public(address)
+
+
+def canonical(text: str) -> Address:
+    """An address; one of IPv4 in IPv6's clothes (RFC 4291 §2.5.5.2) as what it is."""
+    return unwrapped(ip_address(text.partition("%")[0]))
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """An allow-list. Raises ValueError for what is not in CIDR form."""
+    return tuple(ip_network(text.strip()) for text in texts)
+
+
+@lru_cache(maxsize=4096)
+def may_call(text: str, allowed: tuple[Network, ...], *, plain: bool) -> bool:
+    """Whether a resolved address may be connected to. plain: without TLS, only if it is allowed."""
+    address = canonical(text)
+    if is_within(address, allowed):
+        return True
+    return not plain and is_public(ip_address(text))
+
+
+def url_problem(url: str, allowed: tuple[Network, ...]) -> str:
+    """Why a stranger's URL (RFC 3986) cannot be called; empty when it can."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not a valid URL"
+    if len(url) > URL_MAX or any(ord(char) <= 32 or 127 <= ord(char) < 160 for char in url):
+        return f"must have at most {URL_MAX} characters and no spaces"
+    if parts.scheme not in ("https", "http") or not host:
+        return "must be an https:// address"
+    if parts.username is not None or parts.password is not None:
+        return "must not carry a user name or password"
+    if parts.scheme == "http" and not allowed:
+        return "must be an https:// address"
+    return _literal_problem(host, allowed, plain=parts.scheme == "http")
+
+
+def _literal_problem(host: str, allowed: tuple[Network, ...], *, plain: bool) -> str:
+    try:
+        canonical(host)
+    except ValueError:
+        return ""  # a name: what it resolves to is looked at on every connection
+    return "" if may_call(host, allowed, plain=plain) else "must not be a private address"

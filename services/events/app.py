@@ -17,10 +17,10 @@ from kernel.outbox import Outbox
 from kernel.rpc import Server
 from kernel.service import Close, Service, every
 from kernel.stream import Brake, Stream
+from mail.reachable import networks
 from services.events.api import EventsApi
 from services.events.api.webhooks import Webhooks as AskedWebhooks
 from services.events.clients import Caller
-from services.events.domain.endpoint import networks
 from services.events.handlers import Handlers
 from services.events.loops.retention import Retention
 from services.events.loops.webhooks import Rules, Webhooks

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel import settings as kernel_settings
-from services.events.domain.endpoint import networks
+from mail.reachable import networks
 from services.events.domain.schedule import SCHEDULE_S
 
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from kernel import clock
+from mail.reachable import networks
 from services.events.clients import Caller
-from services.events.domain.endpoint import networks
 from services.events.domain.schedule import Answer
 from tests.support.receiver import Receiver, receiving, says
 

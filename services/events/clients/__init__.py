@@ -6,17 +6,13 @@ it leaves out (redirects, cookies, proxies, compression) it must not do anyway.
 """
 
 import asyncio
-import ssl
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-
-from yarl import URL
 
 from kernel import clock
-from mail.reachable import Network
-from services.events.clients.addresses import Addresses
+from kernel.addresses import Addresses
+from kernel.dial import Dialer, Target, target_of
+from mail.reachable import Network, may_call
 from services.events.clients.connection import KEPT_S, Connection, Disconnected, Reply
 from services.events.domain.schedule import Answer, date_of, retry_after_s
 
@@ -25,24 +21,15 @@ IDLE_MAX = 10  # kept connections to a host
 CONSTANT = "User-Agent: OBM-Webhooks/1\r\nAccept: */*\r\nContent-Type: application/json\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What there is to know of a URL. head: the request's first lines."""
-
-    scheme: str
-    host: str
-    port: int
-    head: str
-
-
 class Caller:
     """POSTs, over kept connections. Build it inside the running loop."""
 
     def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
-        self._addresses = Addresses(tuple(allowed))
+        permitted = tuple(allowed)
+        self._dialer = Dialer(
+            Addresses(lambda address, plain: may_call(address, permitted, plain=plain))
+        )
         self._timeout_s = timeout_s
-        self._tls = ssl.create_default_context()
-        self._tls.set_alpn_protocols(["http/1.1"])
         self._tidying: asyncio.TimerHandle | None = None
         self._idle: dict[tuple[str, str, int], list[Connection]] = defaultdict(list)
 
@@ -59,14 +46,15 @@ class Caller:
         return answer_of(reply)
 
     async def _exchange(self, target: Target, rest: bytes) -> Reply:
-        data = target.head.encode() + rest
+        first = f"POST {target.path} HTTP/1.1\r\nHost: {target.named}\r\n{CONSTANT}"
+        data = first.encode() + rest
         if kept := self._kept(target):
             try:
                 return await self._ask(kept, target, data=data)
             except Disconnected:
                 if kept.answering:
                     raise
-        return await self._ask(await self._connect(target), target, data=data)
+        return await self._ask(await self._dialer.connect(target, Connection), target, data=data)
 
     async def _ask(self, connection: Connection, target: Target, *, data: bytes) -> Reply:
         try:
@@ -106,25 +94,6 @@ class Caller:
         if self._idle:
             self._tidying = asyncio.get_running_loop().call_later(KEPT_S, self._tidy)
 
-    async def _connect(self, target: Target) -> Connection:
-        """To one of the addresses that were filtered, in their order."""
-        plain = target.scheme == "http"
-        failed: OSError = Disconnected("the host has no address")
-        for address in await self._addresses.of(target.host, plain=plain):
-            try:
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    Connection,
-                    address,
-                    target.port,
-                    ssl=None if plain else self._tls,
-                    server_hostname=None if plain else target.host,
-                )
-            except OSError as error:
-                failed = error
-            else:
-                return connection
-        raise failed
-
     async def close(self) -> None:
         if self._tidying is not None:
             self._tidying.cancel()
@@ -132,19 +101,7 @@ class Caller:
             for connection in idle:
                 connection.close()
         self._idle.clear()
-        await self._addresses.close()
-
-
-@lru_cache(maxsize=1024)
-def target_of(url: str) -> Target:
-    """Raises ValueError for what is no address of ours."""
-    parts = URL(url)
-    if parts.scheme not in ("http", "https") or not parts.raw_host or parts.port is None:
-        raise ValueError("not an http(s) URL")
-    host = f"[{parts.raw_host}]" if ":" in parts.raw_host else parts.raw_host
-    named = host if parts.is_default_port() else f"{host}:{parts.port}"
-    head = f"POST {parts.raw_path_qs} HTTP/1.1\r\nHost: {named}\r\n{CONSTANT}"
-    return Target(parts.scheme, parts.raw_host, parts.port, head)
+        await self._dialer.close()
 
 
 def request(headers: Mapping[str, str], body: bytes) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from kernel import clock, metrics
+from kernel.addresses import Refused
 from kernel.backoff import Health, patiently
 from kernel.crypto import Secrets
 from kernel.database import Database, Transaction
@@ -17,7 +18,6 @@ from kernel.errors import BadSetting, Unavailable
 from kernel.failpoint import failpoint
 from kernel.outbox import Outbox
 from services.events.clients import Caller
-from services.events.clients.addresses import Refused
 from services.events.domain.calls import Call, call_of
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import (

@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.events.domain.endpoint import may_call, networks, problem_of, wants
+from mail.reachable import may_call, networks
+from services.events.domain.endpoint import problem_of, wants
 
 LOOPBACK = networks(["127.0.0.0/8"])
 

@@ -4,15 +4,18 @@ Without threads: those that getaddrinfo needs are few, and names that resolve sl
 customer can register, would hold them all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
+from typing import TypeAlias
 
 import dns.asyncresolver
 import dns.exception
 
 from kernel.cache import Cache
-from mail.reachable import Network
-from services.events.domain.endpoint import canonical, may_call
+
+MayCall: TypeAlias = Callable[[str, bool], bool]
+"""Whether an address may be called, without TLS (True) or with it."""
 
 TTL_S = 30.0
 NAMES_MAX = 4096
@@ -29,12 +32,12 @@ class Addresses:
 
     def __init__(
         self,
-        allowed: tuple[Network, ...],
+        may_call: MayCall,
         *,
         resolver: dns.asyncresolver.Resolver | None = None,
         hosts: Path = HOSTS,
     ) -> None:
-        self._allowed = allowed
+        self._may_call = may_call
         self._resolver = resolver or dns.asyncresolver.Resolver()
         self._hosts = read_hosts(hosts)
         self._found: Cache[list[str]] = Cache(self._ask, most=NAMES_MAX)
@@ -42,14 +45,14 @@ class Addresses:
     async def of(self, host: str, *, plain: bool) -> list[str]:
         """plain: without TLS, which needs an allowed address. Raises Refused, or OSError."""
         found = await self._resolved(host)
-        good = [one for one in found if may_call(one, self._allowed, plain=plain)]
+        good = [one for one in found if self._may_call(one, plain)]
         if found and not good:
             raise Refused("the address is private")
         return good
 
     async def _resolved(self, host: str) -> list[str]:
         try:
-            canonical(host)
+            ip_address(host.partition("%")[0])
         except ValueError:
             pass
         else:

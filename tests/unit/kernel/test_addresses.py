@@ -9,10 +9,8 @@ from typing import Any, ParamSpec
 import dns.exception
 import pytest
 
-from services.events.clients.addresses import Addresses
-from services.events.domain.endpoint import networks
+from kernel.addresses import Addresses, Refused
 
-EVERYWHERE = networks(["0.0.0.0/0"])
 P = ParamSpec("P")
 
 
@@ -49,8 +47,14 @@ class Resolver:
         return Found(["8.8.8.8"])
 
 
+def is_shared(address: str, plain: bool) -> bool:
+    return not address.startswith("10.6.")
+
+
 def addresses(resolver: Resolver, hosts: Path = Path("/nowhere")) -> Addresses:
-    return Addresses(EVERYWHERE, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
+    return Addresses(
+        lambda address, plain: not address.startswith("10.6."), resolver=resolver, hosts=hosts
+    )  # type: ignore[arg-type]
 
 
 @alone
@@ -95,11 +99,25 @@ async def test_a_name_without_an_answer_is_an_os_error_and_asked_again() -> None
 
 
 @alone
+@pytest.mark.parametrize("plain", [False, True])
+async def test_a_name_leads_to_the_addresses_that_may_be_called_alone(plain: bool) -> None:
+    class Both(Resolver):
+        async def resolve_name(self, name: str, *, lifetime: float) -> Found:
+            return Found(["10.6.0.1", "8.8.8.8"] if name == "both.example" else ["10.6.0.1"])
+
+    found = addresses(Both())
+    assert await found.of("both.example", plain=plain) == ["8.8.8.8"]
+    for host in ("private.example", "10.6.0.1"):
+        with pytest.raises(Refused):
+            await found.of(host, plain=plain)
+
+
+@alone
 async def test_the_hosts_file_is_asked_before_dns(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("# local\n10.1.2.3 Hooks.internal hooks # ours\n::1 hooks\n")
     resolver = Resolver()
-    found = Addresses(networks(["10.0.0.0/8", "::1/128"]), resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
+    found = Addresses(lambda address, plain: plain, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
 
     assert await found.of("hooks.internal", plain=True) == ["10.1.2.3"]
     assert await found.of("hooks", plain=True) == ["10.1.2.3", "::1"]

@@ -1,0 +1,67 @@
+"""Connections to web addresses of strangers: resolve, filter, connect to what was filtered."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TypeVar
+
+from yarl import URL
+
+from kernel.addresses import Addresses
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What there is to know of a URL. named: for the Host field. path: with its query."""
+
+    scheme: str
+    host: str
+    port: int
+    named: str
+    path: str
+
+
+@lru_cache(maxsize=1024)
+def target_of(url: str) -> Target:
+    """Raises ValueError for what is no web address."""
+    parts = URL(url)
+    if parts.scheme not in ("http", "https") or not parts.raw_host or parts.port is None:
+        raise ValueError("not an http(s) URL")
+    host = f"[{parts.raw_host}]" if ":" in parts.raw_host else parts.raw_host
+    named = host if parts.is_default_port() else f"{host}:{parts.port}"
+    return Target(parts.scheme, parts.raw_host, parts.port, named, parts.raw_path_qs)
+
+
+class Dialer:
+    """Build it inside the running loop."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+        self._tls = ssl.create_default_context()
+        self._tls.set_alpn_protocols(["http/1.1"])
+
+    async def connect(self, target: Target, protocol: Callable[[], P]) -> P:
+        """To one of the addresses that were filtered, in their order. Raises OSError."""
+        plain = target.scheme == "http"
+        failed = OSError("the host has no address")
+        for address in await self._addresses.of(target.host, plain=plain):
+            try:
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    protocol,
+                    address,
+                    target.port,
+                    ssl=None if plain else self._tls,
+                    server_hostname=None if plain else target.host,
+                )
+            except OSError as error:
+                failed = error
+            else:
+                return connection
+        raise failed
+
+    async def close(self) -> None:
+        await self._addresses.close()

@@ -31,7 +31,8 @@ REQUEST_S = 300.0  # for all of a request
 UNACKNOWLEDGED_MS = 60_000  # of an answer that the client does not take
 FILES_MAX = 65_536  # a connection is an open file, and shells begin with 1,024
 WORDS = {
-    400: ("bad_request", "this is not HTTP/1.1"),
+    400: ("bad_request", "this is not HTTP/1.1 with one Host"),
+    501: ("not_implemented", "of the transfer codings there is chunked alone"),
     408: ("request_timeout", "the request did not come in time"),
     503: ("service_unavailable", "too many connections: try again"),
     414: ("uri_too_long", f"the URL is longer than {URL_BYTES_MAX} octets"),
@@ -113,8 +114,22 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if sum([len(name) + len(value) for name, value in self.headers]) > HEAD_BYTES_MAX:
             self._stop(431)
+        self._check_head()
         self._head_done, self._fed = True, 0
         super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        """One Host (RFC 9112 §3.2), and a body whose end we can tell (§6.1)."""
+        names = [name for name, _ in self.headers]
+        current = self.parser.get_http_version() == "1.1"
+        if (hosts := names.count(b"host")) > 1 or (current and not hosts):
+            self._stop(400)
+        if b"transfer-encoding" in names:
+            if not current:
+                self._stop(400)
+            told = [value for name, value in self.headers if name == b"transfer-encoding"]
+            if b",".join(told).strip().lower() != b"chunked":
+                self._stop(501)
 
     def on_body(self, body: bytes) -> None:
         self._fed = 0

@@ -121,12 +121,12 @@ def test_a_client_that_left_is_written_nothing_more() -> None:
     assert play(POST, stays=False).writes == []
 
 
-@pytest.mark.parametrize("coding", [b"gzip", b"identity", b"xchunked"])
+@pytest.mark.parametrize("coding", [b"gzip", b"identity", b"xchunked", b"gzip, chunked"])
 def test_a_body_whose_end_nobody_can_tell_ends_the_connection(coding: bytes) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: %b\r\n\r\n" % coding
     wire = play(head + b"0\r\n\r\n")
     assert wire.closed
-    assert wire.writes == []
+    assert wire.writes[0].startswith(b"HTTP/1.1 501")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,18 @@ def test_a_body_whose_end_nobody_can_tell_ends_the_connection(coding: bytes) -> 
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 200, b"431"),
         (b"\r\n" * 40_000, b"431"),
         (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nhost: x\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (POST.replace(b"{}", b"").replace(b": 2", b": 2\r\nContent-Length: 3"), b"400"),
+        (POST.replace(b": 2", b": 2, 3"), b"400"),
+        (POST.replace(b": 2", b": +2"), b"400"),
+        (POST.replace(b": 2", b": 2\r\nTransfer-Encoding: chunked"), b"400"),
+        (POST.replace(b"Content", b"Transfer-Encoding: chunked\r\nContent"), b"400"),
+        (POST.replace(b"Host: x", b"Host: x\r\nX: a\r\n b"), b"400"),
+        (POST.replace(b"Host: x", b"Host: x\r\nX : a"), b"400"),
+        (POST.replace(b"Host: x\r\n", b"Host: x\n"), b"400"),
     ],
 )
 def test_a_head_without_end_is_refused_as_it_comes_in(sent: bytes, status: bytes) -> None:
@@ -146,6 +158,10 @@ def test_a_head_without_end_is_refused_as_it_comes_in(sent: bytes, status: bytes
     assert wire.writes[0].startswith(b"HTTP/1.1 " + status)
     assert b'"statusCode":' + status in wire.writes[0]
     assert wire.closed
+
+
+def test_a_client_of_http_1_0_needs_no_host() -> None:
+    assert play(b"GET / HTTP/1.0\r\n\r\n").writes[0].startswith(b"HTTP/1.1 202")
 
 
 def test_trailers_without_end_end_the_connection() -> None:
@@ -192,7 +208,7 @@ def test_a_chunked_body_that_becomes_too_large_is_refused() -> None:
         (b"", HEAD_S, b"HTTP/1.1 408"),
         (b"POST / HT", HEAD_S, b"HTTP/1.1 408"),
         (b"POST / HTTP/1.1\r\nHost: x\r\n", HEAD_S, b"HTTP/1.1 408"),
-        (b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc", REQUEST_S, b""),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", REQUEST_S, b""),
     ],
 )
 def test_a_request_that_is_never_whole_is_ended(sent: bytes, since_s: float, answer: bytes) -> None:

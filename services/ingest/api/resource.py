@@ -18,7 +18,7 @@ from services.ingest.api import answers
 from services.ingest.api.gate import Caller, Gate, within
 from services.ingest.api.http import Request, body_of
 from services.ingest.domain.pointers import decoded
-from services.ingest.domain.problem import Fault, invalid, not_found, unavailable
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 
 T = TypeVar("T")
 Limit: TypeAlias = Annotated[int, Query(ge=1, le=100, description="of the page")]
@@ -106,6 +106,19 @@ async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
     request = request_of(incoming)
     request.check_json()
     return decoded(decode, await body_of(request, incoming.receive))
+
+
+async def new(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
+    """The body of what is made anew each time. Raises Problem."""
+    check_no_key(incoming)
+    return await body(incoming, decode)
+
+
+def check_no_key(incoming: Incoming) -> None:
+    """Who sends an Idempotency-Key counts on it: better refused than not kept. Raises Problem."""
+    if request_of(incoming).idempotency_key is not None:
+        detail = "this route takes no Idempotency-Key: a repeat would do it once more"
+        raise Problem(400, "invalid_idempotency_key", detail=detail)
 
 
 async def asked(question: Awaitable[T]) -> T:

@@ -20,12 +20,12 @@ from services.ingest.api.resource import (
     Admission,
     Page,
     asked,
-    body,
     deleted,
     iso,
     known_id,
     listed,
     moment,
+    new,
     page,
     part,
     said,
@@ -59,7 +59,7 @@ def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
     async def create(incoming: Incoming) -> Response:
         """`token` is the key: it is stored nowhere, and not shown again."""
         caller = await admission.caller(incoming)
-        secret, key = await _new(directory, caller, await body(incoming, decode))
+        secret, key = await _new(directory, caller, await new(incoming, decode))
         await asked(directory.save(key))
         return said({**shown(key), "token": secret}, 201)
 

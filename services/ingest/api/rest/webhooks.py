@@ -22,11 +22,12 @@ from services.ingest.api.resource import (
     PROBLEMS,
     Admission,
     Page,
-    body,
+    check_no_key,
     deleted,
     known_id,
     listed,
     moment,
+    new,
     onward,
     page,
     said,
@@ -65,9 +66,12 @@ def _add_one(router: APIRouter, admission: Admission, others: Others) -> None:
     async def create(incoming: Incoming) -> Response:
         """Its `signing_secret` verifies what it is sent (Standard Webhooks)."""
         caller = await admission.caller(incoming)
-        new = await body(incoming, decode)
+        asked_for = await new(incoming, decode)
         request = CreateWebhookRequest(
-            tenant_id=caller.tenant_id, url=new.endpoint, event_types=new.events, test=caller.test
+            tenant_id=caller.tenant_id,
+            url=asked_for.endpoint,
+            event_types=asked_for.events,
+            test=caller.test,
         )
         answer = await events.ask(events.stub.CreateWebhook, request, deadline_s=2.0)
         return said(shown(answer.webhook), 201)
@@ -89,6 +93,7 @@ def _add_one(router: APIRouter, admission: Admission, others: Others) -> None:
     @router.post("/{webhook_id}/test", status_code=202, summary="Send webhook.test to it")
     async def test(incoming: Incoming, webhook_id: str) -> Response:
         caller = await admission.caller(incoming)
+        check_no_key(incoming)
         request = TestWebhookRequest(**_which(caller, webhook_id))
         answer = await events.ask(events.stub.TestWebhook, request, deadline_s=2.0)
         return said({"object": "event", "id": answer.event_id}, 202)

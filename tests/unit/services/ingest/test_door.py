@@ -137,3 +137,10 @@ def test_the_reference_runs_no_script_of_another_site() -> None:
         assert path.startswith("/docs/files/")
         assert ask("GET", path).status_code == 200
     assert ask("GET", "/docs/files/nothing.js").json()["name"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1/webhooks", "/v1/api-keys", f"/v1/webhooks/{ID}/test"])
+def test_a_promise_that_cannot_be_kept_is_refused(path: str) -> None:
+    """A repeat would make a second webhook, or key."""
+    answer = ask("POST", path, {"idempotency-key": "once"}, content=b'{"name": "mine"}')
+    assert (answer.status_code, answer.json()["name"]) == (400, "invalid_idempotency_key")

@@ -18,6 +18,7 @@ or a volume that is not mounted. The latter is told by a marker, which `initiali
 the first body: an empty folder without it is a mount point, not a store.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -45,6 +46,7 @@ __all__ = (
     "open_store",
 )
 FIND_EVERY_S = 5.0
+LOOKS, LOOK_EVERY_S = 50, 0.1
 
 
 class ContentStore(Protocol):
@@ -77,6 +79,10 @@ def open_store(url: str) -> ContentStore:
 
 
 async def find(store: ContentStore) -> None:
-    """What a pump does, so that a service is not ready without it. Raises Unavailable."""
-    if not await store.mounted():
-        raise Unavailable(AWAY) from FileNotFoundError(f"{MARKER}: is its volume mounted?")
+    """What a pump does, so that a service is not ready without it. Raises Unavailable; not before
+    who starts beside us has had the time to make an empty place the store."""
+    for _ in range(LOOKS):
+        if await store.mounted():
+            return
+        await asyncio.sleep(LOOK_EVERY_S)
+    raise Unavailable(AWAY) from FileNotFoundError(f"{MARKER}: is its volume mounted?")

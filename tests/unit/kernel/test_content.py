@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from obstore.store import MemoryStore
 
-from kernel import clock
+from kernel import clock, content
 from kernel.content import (
     Body,
     ContentStore,
@@ -15,6 +15,7 @@ from kernel.content import (
     Found,
     Missing,
     RemoteStore,
+    find,
     open_store,
 )
 from kernel.crypto import SealBroken, new_key, seal, unseal
@@ -200,3 +201,24 @@ def test_an_address_of_no_known_kind_is_a_bad_setting() -> None:
 
 def test_a_store_tells_how_much_of_its_space_is_free(store: ContentStore) -> None:
     assert 0 < asyncio.run(store.free_share()) <= 1
+
+
+def test_a_place_that_becomes_the_store_in_a_moment_is_waited_for(tmp_path: Path) -> None:
+    """At the first start, who reads it may look before who makes it has done so."""
+    store = FileStore(tmp_path / "content")
+
+    async def story() -> None:
+        finding = asyncio.create_task(find(store))
+        await asyncio.sleep(0)
+        await store.initialise()
+        await finding
+
+    asyncio.run(story())
+
+
+def test_a_place_that_does_not_become_the_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "LOOK_EVERY_S", 0.0)
+    with pytest.raises(Unavailable):
+        asyncio.run(find(FileStore(tmp_path / "content")))

@@ -59,6 +59,9 @@ class Line:
                 continue
             try:
                 more = await self._call(call)
+            except asyncio.CancelledError:  # it says nothing of the endpoint
+                await self._give_back([call])
+                raise
             except Exception:  # its lease ends, and it comes again
                 logger.exception("a webhook call failed", extra={"id": call.id})
                 continue
@@ -72,7 +75,7 @@ class Line:
             await self._give_back(left)
 
     async def end(self) -> None:
-        """Give back what waits, and let what runs come to its end."""
+        """Give back what waits, and let what runs come to its end; who has no time for that cancels
+        us, and then what runs is given back as well."""
         await self._empty()
-        if self._running:
-            await asyncio.wait(self._running)
+        await asyncio.gather(*self._running, return_exceptions=True)

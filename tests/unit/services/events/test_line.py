@@ -94,3 +94,25 @@ def test_a_line_has_room_for_so_many() -> None:
         assert line.idle
 
     asyncio.run(alone())
+
+
+def test_a_call_that_nobody_has_the_time_to_wait_for_is_given_back() -> None:
+    endpoints = Endpoints()
+
+    async def story() -> None:
+        never = asyncio.Event()
+
+        async def call(_: Call) -> bool:
+            return await never.wait()
+
+        line = Line(call, endpoints.give_back, concurrency=3, lease_s=60.0)
+        line.add(calls(5))
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await line.end()
+        assert line.idle
+
+    asyncio.run(story())
+
+    assert sorted(endpoints.returned) == [str(n) for n in range(5)]

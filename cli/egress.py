@@ -10,21 +10,22 @@ from cli.printing import console, id_column, print_table
 from cli.routing import check_local, opened, pair
 from contracts.router.v1.directory_pb2 import Egress
 
+Addresses = Annotated[
+    list[str],
+    typer.Argument(help="of this machine: an IPv4 address, an IPv6 address, or one of each"),
+]
+Elsewhere = Annotated[bool, typer.Option(help="they are another machine's, where delivery runs")]
+
 app = noun("Egresses: source addresses with their EHLO names.")
 
 
 @app.command()
 def add(
-    addresses: Annotated[
-        list[str],
-        typer.Argument(help="of this machine: an IPv4 address, an IPv6 address, or one of each"),
-    ],
+    addresses: Addresses,
     *,
     pool: Annotated[str, typer.Option(help="id or name")] = "default",
     ehlo: Annotated[str, typer.Option(help="their name in DNS; empty: ROUTER_EHLO")] = "",
-    elsewhere: Annotated[
-        bool, typer.Option(help="they are another machine's, where delivery runs")
-    ] = False,
+    elsewhere: Elsewhere = False,
 ) -> None:
     """Add a way out to a pool; its id is printed. The router uses it within seconds.
 
@@ -36,16 +37,43 @@ def add(
     obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
     obm egress add 192.0.2.11 --ehlo out2.example.com
     """
-    given = [one for one in pair(addresses) if one]
-    if not elsewhere:
-        for one in given:
-            check_local(one)
+    given = checked(addresses, elsewhere=elsewhere)
 
     async def work() -> Egress:
         async with opened() as routing:
             return await routing.add_egress(pool=pool, addresses=given, ehlo=ehlo)
 
     console.print(asyncio.run(work()).egress_id)
+
+
+@app.command()
+def move(
+    egress_id: str,
+    addresses: Addresses,
+    *,
+    elsewhere: Elsewhere = False,
+) -> None:
+    """Give it other addresses: its id, its pool and its name stay.
+
+    \b
+    obm egress move 019ab000-0000-7000-8000-00000000000a 192.0.2.10 2001:db8::10
+    """
+    given = checked(addresses, elsewhere=elsewhere)
+
+    async def work() -> None:
+        async with opened() as routing:
+            await routing.move_egress(egress_id, given)
+
+    asyncio.run(work())
+
+
+def checked(addresses: list[str], *, elsewhere: bool) -> list[str]:
+    """Raises BadSetting."""
+    given = [one for one in pair(addresses) if one]
+    if not elsewhere:
+        for one in given:
+            check_local(one)
+    return given
 
 
 @app.command()

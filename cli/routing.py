@@ -61,10 +61,21 @@ class Routing:
         async with self.database.transaction() as tx:
             added.pool_id = find(await directory.all_pools(tx), pool).pool_id
             if not await directory.add_egress(tx, added):
-                given = " or ".join(one for one in (ipv4, ipv6) if one) or "no address"
-                raise BadSetting(f"there is an egress with {given} already")
+                raise BadSetting(f"there is an egress with {said(ipv4, ipv6)} already")
             await self._tell(tx, added)
         return added
+
+    async def move_egress(self, egress_id: str, addresses: Sequence[str]) -> Egress:
+        """To other addresses, at least one. Raises BadSetting."""
+        ipv4, ipv6 = pair(addresses)
+        async with self.database.transaction() as tx:
+            if not any(one.egress_id == egress_id for one in await self._egresses(tx)):
+                raise BadSetting(f"there is no egress {egress_id}: see `obm egress list`")
+            moved = await directory.move_egress(tx, egress_id, source_ip=ipv4, source_ipv6=ipv6)
+            if moved is None:
+                raise BadSetting(f"there is an egress with {said(ipv4, ipv6)} already")
+            await self._tell(tx, moved)
+        return moved
 
     async def change_egress(
         self, egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
@@ -86,7 +97,10 @@ class Routing:
 
     async def egresses(self) -> list[Egress]:
         async with self.database.transaction() as tx:
-            return [one for one in await directory.all_egresses(tx) if not one.deleted]
+            return await self._egresses(tx)
+
+    async def _egresses(self, tx: Transaction) -> list[Egress]:
+        return [one for one in await directory.all_egresses(tx) if not one.deleted]
 
     async def _tell(self, tx: Transaction, record: Message) -> None:
         await self.outbox.add(tx, [encode(record, clock.now())])
@@ -119,6 +133,10 @@ def pair(addresses: Sequence[str]) -> tuple[str, str]:
     if len(ipv4) > 1 or len(ipv6) > 1:
         raise BadSetting("an egress has one IPv4 and one IPv6 address: add another egress")
     return "".join(ipv4), "".join(ipv6)
+
+
+def said(*addresses: str) -> str:
+    return " or ".join(filter(None, addresses)) or "no address"
 
 
 def address(text: str) -> str:

@@ -28,6 +28,7 @@ class Egress:
     source_ip: str
     ehlo: str
     source_ipv6: str = ""
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,13 @@ class Scopes:
         return self._find_sender(tenant_id) or Sender()
 
     def set_egresses(self, egresses: Iterable[Egress]) -> None:
-        """All that may be used now: neither paused nor deleted."""
+        """All there are. Paused ones are not used, and their names are ours all the same."""
         self._pools = {}
         egresses = list(egresses)
         self.names = frozenset(egress.ehlo for egress in egresses)
         for egress in egresses:
-            self._pools.setdefault(egress.pool_id, []).append(egress)
+            if not egress.paused:
+                self._pools.setdefault(egress.pool_id, []).append(egress)
 
     def rings_of(self, lane: Lane) -> tuple[str, ...]:
         """The shared scopes of a lane, smallest first: those that may refuse it."""

@@ -9,11 +9,12 @@ from services.router.domain.scopes import Egress as WayOut
 
 
 async def ways_out(tx: Transaction) -> list[WayOut]:
-    """Those that may be used."""
+    """Those of the cell, the paused ones too."""
     rows = await tx.rows(
-        "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6 FROM router.egresses"
+        "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused"
+        " FROM router.egresses"
         " JOIN router.pools USING (pool_id)"
-        " WHERE cell = %s AND NOT paused AND NOT egresses.deleted AND NOT pools.deleted"
+        " WHERE cell = %s AND NOT egresses.deleted AND NOT pools.deleted"
         " ORDER BY egress_id",
         (CELL,),
     )
@@ -83,6 +84,23 @@ async def add_egress(tx: Transaction, added: Egress) -> bool:
         ),
     )
     return bool(rows)
+
+
+async def move_egress(
+    tx: Transaction, egress_id: str, *, source_ip: str, source_ipv6: str
+) -> Egress | None:
+    """The egress with other addresses and its next version; None where another has one of them."""
+    rows = await tx.rows(
+        "UPDATE router.egresses e SET version = version + 1, source_ip = %(ip)s,"
+        " source_ipv6 = %(ipv6)s WHERE egress_id = %(id)s AND NOT deleted"
+        " AND NOT EXISTS (SELECT FROM router.egresses o WHERE o.egress_id <> e.egress_id"
+        " AND NOT o.deleted AND (o.source_ip = nullif(%(ip)s, '')"
+        " OR o.source_ipv6 = nullif(%(ipv6)s, '')))"
+        " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
+        " paused",
+        {"id": egress_id, "ip": source_ip, "ipv6": source_ipv6},
+    )
+    return egress(rows[0]) if rows else None
 
 
 async def change_egress(

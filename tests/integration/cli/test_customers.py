@@ -118,7 +118,18 @@ def test_an_egress_has_an_address_of_each_family(shell: Shell) -> None:
     assert "already" in shell.refused("egress", "add", "127.0.0.6", "::1")
     assert "already" in shell.refused("egress", "add", "127.0.0.8")
     shell.obm("egress", "remove", both)
-    shell.obm("egress", "remove", shell.obm("egress", "add", "::1"))
+
+
+def test_an_egress_gets_an_address_of_the_other_family_later(shell: Shell) -> None:
+    egress = shell.obm("egress", "add", "127.0.0.7")
+    other = shell.obm("egress", "add", "127.0.0.6")
+    assert "already" in shell.refused("egress", "move", egress, "127.0.0.6", "::1")
+    shell.obm("egress", "move", egress, "127.0.0.7", "::1")
+    listed = next(line for line in shell.obm("egress", "list").splitlines() if egress in line)
+    assert "127.0.0.7 ::1" in listed
+    assert "no egress" in shell.refused("egress", "move", "7", "127.0.0.5")
+    for one in (egress, other):
+        shell.obm("egress", "remove", one)
 
 
 def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:

@@ -12,8 +12,9 @@ import dns.resolver
 import pytest
 
 from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, Routes
+from services.router.domain.message import Lane
 from services.router.domain.routes import Answer, Exchanger, Route, StaticRoutes, Unknown
-from services.router.domain.scopes import Egress, Scopes
+from services.router.domain.scopes import DEFAULT_POOL, Egress, Scopes
 from services.router.domain.shaping import Shape, Shaping
 
 
@@ -115,6 +116,13 @@ def test_the_names_of_all_egresses_are_ourselves() -> None:
     scopes = Scopes(lambda _: None, Shaping(Shape(1), {}))
     scopes.set_egresses(pools)
     assert scopes.names == {"out1.self.test", ""}
+
+
+def test_the_name_of_a_paused_egress_is_still_ours_and_no_mail_leaves_by_it() -> None:
+    scopes = Scopes(lambda _: None, Shaping(Shape(1), {}))
+    scopes.set_egresses([Egress("e1", DEFAULT_POOL, "192.0.2.1", "out1.self.test", paused=True)])
+    assert scopes.names == {"out1.self.test"}
+    assert scopes.ways_out(Lane("t1", "site"), now_s=0.0) == []
 
 
 def play(story: Callable[[], Awaitable[None]]) -> None:

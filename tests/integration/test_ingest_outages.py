@@ -13,13 +13,12 @@ from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel import clock
-from kernel.database import Database
 from kernel.ids import first_of
 from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
 from services.ingest.store.retention import RetentionStore
 from tests.support.ingest import House, email, play, until
-from tests.support.pair import FreshDatabase
+from tests.support.pair import FreshDatabase, opened
 
 DIRECTORY = (Account, Tenant, ApiKey, Domain)
 
@@ -142,12 +141,11 @@ def test_a_day_goes_when_its_last_message_has_been_closed_for_long_enough(
             )
 
     async def story() -> None:
-        engine = Database(database.engine("ingest"), connections_max=1)
-        store = RetentionStore(engine, kept_days=30)
-        assert await store.drop_days() == [done]
-        assert await store.drop_days() == []
-        await store.prepare()
-        assert await store.expire_keys() == 0
-        await engine.close()
+        async with opened(database.engine("ingest"), connections_max=1) as engine:
+            store = RetentionStore(engine, kept_days=30)
+            assert await store.drop_days() == [done]
+            assert await store.drop_days() == []
+            await store.prepare()
+            assert await store.expire_keys() == 0
 
     asyncio.run(story())

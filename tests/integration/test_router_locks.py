@@ -10,7 +10,7 @@ from services.router.domain.fairness import OpenLane
 from services.router.domain.message import Claimed, Lane
 from services.router.store import claims, closings, resolving
 from services.router.store.lanes import Work, give_work
-from tests.support.pair import FreshDatabase
+from tests.support.pair import FreshDatabase, opened
 
 BLOCKED = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> %s"
 ROW = """
@@ -37,18 +37,16 @@ def test_a_handler_and_the_resolving_loop_meet_at_two_lanes(database: FreshDatab
             await resolving.settle(tx, map(resolving.Settled, lanes))
 
     async def story() -> None:
-        owner, handler = Database(database.url), Database(database.url)
-        async with handler.transaction() as tx:
-            await give_work(tx, [Work(first, 1.0), Work(second, 1.0)])
-        async with handler.transaction() as tx:
-            await give_work(tx, [Work(first, 1.0)])
-            settling = asyncio.create_task(settle(owner))
-            while not await tx.rows(BLOCKED, (tx.connection.info.backend_pid,)):
-                await asyncio.sleep(0)
-            await give_work(tx, [Work(second, 1.0)])
-        await settling
-        await owner.close()
-        await handler.close()
+        async with opened(database.url) as owner, opened(database.url) as handler:
+            async with handler.transaction() as tx:
+                await give_work(tx, [Work(first, 1.0), Work(second, 1.0)])
+            async with handler.transaction() as tx:
+                await give_work(tx, [Work(first, 1.0)])
+                settling = asyncio.create_task(settle(owner))
+                while not await tx.rows(BLOCKED, (tx.connection.info.backend_pid,)):
+                    await asyncio.sleep(0)
+                await give_work(tx, [Work(second, 1.0)])
+            await settling
 
     asyncio.run(story())
 
@@ -64,17 +62,15 @@ def test_who_asks_again_leaves_alone_what_is_being_answered(database: FreshDatab
         return [one.message_id for one in found]
 
     async def story() -> None:
-        owner, handler = Database(database.url), Database(database.url)
-        async with owner.transaction() as tx:
-            for one in ids:
-                await tx.execute(ROW, (one, str(uuid4()), one, "lane"))
-            await tx.execute(ASSIGNED, (ids,))
-        async with handler.transaction() as tx:
-            await tx.rows(ANSWERED, (ids[1],))
-            assert sorted(await asked(owner)) == [ids[0], ids[2]]
-        assert await asked(owner) == [ids[1]]
-        await owner.close()
-        await handler.close()
+        async with opened(database.url) as owner, opened(database.url) as handler:
+            async with owner.transaction() as tx:
+                for one in ids:
+                    await tx.execute(ROW, (one, str(uuid4()), one, "lane"))
+                await tx.execute(ASSIGNED, (ids,))
+            async with handler.transaction() as tx:
+                await tx.rows(ANSWERED, (ids[1],))
+                assert sorted(await asked(owner)) == [ids[0], ids[2]]
+            assert await asked(owner) == [ids[1]]
 
     asyncio.run(story())
 
@@ -85,16 +81,15 @@ def test_mail_that_was_rescheduled_a_moment_ago_keeps_its_new_time(database: Fre
     read = Claimed(message_id, lane.key, 1.0, 2.0, 0, 0, "", False, False, b"")
 
     async def story() -> None:
-        owner = Database(database.url)
-        async with owner.transaction() as tx:
-            await tx.execute(ROW, (message_id, tenant, message_id, lane.key))
-            moved = Relaned(read, Lane(tenant, "site"), 1.0, "")
-            await claims.relane(tx, [moved], written=[])
-            rows = await tx.rows(
-                "SELECT lane, due_at > now() FROM router.messages WHERE message_id = %s",
-                (message_id,),
-            )
-        assert rows == [(lane.key, True)]
-        await owner.close()
+        async with opened(database.url) as owner:
+            async with owner.transaction() as tx:
+                await tx.execute(ROW, (message_id, tenant, message_id, lane.key))
+                moved = Relaned(read, Lane(tenant, "site"), 1.0, "")
+                await claims.relane(tx, [moved], written=[])
+                rows = await tx.rows(
+                    "SELECT lane, due_at > now() FROM router.messages WHERE message_id = %s",
+                    (message_id,),
+                )
+            assert rows == [(lane.key, True)]
 
     asyncio.run(story())

@@ -26,7 +26,7 @@ from kernel.ids import first_of
 from kernel.rpc import Server
 from services.router.loops.upkeep import Upkeep
 from services.router.store.partitions import Partitions
-from tests.support.pair import FreshDatabase
+from tests.support.pair import FreshDatabase, opened
 from tests.support.router import TOKEN, House, attempted, free_port, play, screened, until
 
 
@@ -49,36 +49,35 @@ def test_a_day_goes_when_all_its_mail_is_closed_for_long_and_is_not_made_again(
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         old = today - timedelta(days=20)
         one, other = (house.envelope(message_id=id_of(old, number)) for number in (1, 2))
-        engine = Database(house.database.engine("router"))
+        async with opened(house.database.engine("router")) as engine:
 
-        def days() -> Upkeep:
-            """Of a process that has just started."""
-            return Upkeep(engine, Partitions(), ahead_days=3, kept_days=8, owns=lambda: True)
+            def days() -> Upkeep:
+                """Of a process that has just started."""
+                return Upkeep(engine, Partitions(), ahead_days=3, kept_days=8, owns=lambda: True)
 
-        async with house.running():
-            await house.publish(screened(one))
-            [assigned] = await house.of(DeliveryAssigned, one.message_id)
-            await days().keep()
-            assert old.date() in await existing(engine), "one of its messages is on its way"
-            await house.publish(attempted(assigned))
-            await house.state(one.message_id, "delivered")
-            await days().keep()
-            assert old.date() in await existing(engine), "closed a moment ago"
-            with house.database.connect() as connection:
-                connection.execute(
-                    "UPDATE router.messages SET closed_at = now() - interval '9 days'"
-                    " WHERE message_id = %s",
-                    (one.message_id,),
-                )
-            await days().keep()
-            assert old.date() not in await existing(engine)
-        async with house.running():
-            after = house.envelope()
-            await house.publish(screened(other), screened(after))
-            await house.of(DeliveryAssigned, after.message_id)
-            assert house.row(other.message_id) is None
-            assert today.date() + timedelta(days=3) in await existing(engine)
-        await engine.close()
+            async with house.running():
+                await house.publish(screened(one))
+                [assigned] = await house.of(DeliveryAssigned, one.message_id)
+                await days().keep()
+                assert old.date() in await existing(engine), "one of its messages is on its way"
+                await house.publish(attempted(assigned))
+                await house.state(one.message_id, "delivered")
+                await days().keep()
+                assert old.date() in await existing(engine), "closed a moment ago"
+                with house.database.connect() as connection:
+                    connection.execute(
+                        "UPDATE router.messages SET closed_at = now() - interval '9 days'"
+                        " WHERE message_id = %s",
+                        (one.message_id,),
+                    )
+                await days().keep()
+                assert old.date() not in await existing(engine)
+            async with house.running():
+                after = house.envelope()
+                await house.publish(screened(other), screened(after))
+                await house.of(DeliveryAssigned, after.message_id)
+                assert house.row(other.message_id) is None
+                assert today.date() + timedelta(days=3) in await existing(engine)
 
     play(story())
 

@@ -8,15 +8,17 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from cli.environment import migrate_all
+from kernel.database import Database
 from kernel.embedded import Embedded
 from kernel.embedded.folder import free_port
 from kernel.migrate import role_url
@@ -166,3 +168,16 @@ def temporary_database(owner_url: str, *, template: str = "") -> Iterator[str]:
 
 def name_of(url: str) -> str:
     return url.rpartition("/")[2]
+
+
+@asynccontextmanager
+async def opened(
+    url: str,
+    **settings: Any,  # noqa: ANN401 - Database's own
+) -> AsyncIterator[Database]:
+    """Closed in any case: a loop does not end beside a pool that is open."""
+    database = Database(url, **settings)
+    try:
+        yield database
+    finally:
+        await database.close()

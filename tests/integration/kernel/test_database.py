@@ -10,6 +10,7 @@ from kernel.backoff import Health, patiently
 from kernel.database import Database
 from kernel.errors import Overloaded, Unavailable
 from kernel.group import Group
+from tests.support.pair import opened
 
 ARRAYS = [
     ("text", ["a", "", "ü", "a,b", "{}", "null", " x "]),
@@ -104,3 +105,13 @@ def test_a_group_commit_goes_on_until_the_database_has_time(database_url: str) -
         assert await patiently(lambda: group.submit(7), Health()) == 7
 
     with_database(database_url, story)
+
+
+def test_a_story_that_fails_ends_though_its_pool_was_open(database_url: str) -> None:
+    async def story() -> None:
+        async with opened(database_url) as database:
+            await database.once("SELECT 1")
+            raise EOFError
+
+    with pytest.raises(EOFError):
+        asyncio.run(story())

@@ -1,6 +1,7 @@
 """Day partitions while several replicas make and drop them. On real PostgreSQL."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, date, datetime, timedelta
 
 from psycopg import Connection
@@ -9,7 +10,7 @@ from kernel import days as module
 from kernel.database import Database
 from kernel.days import Closed, Days, bounds
 from services.router.store.partitions import MESSAGES
-from tests.support.pair import FreshDatabase
+from tests.support.pair import FreshDatabase, opened
 
 TODAY = datetime.now(UTC).date()
 OLD = TODAY - timedelta(days=20)
@@ -23,8 +24,8 @@ FROM generate_series(1, %s) AS n
 """
 
 
-def of(database: FreshDatabase) -> Database:
-    return Database(database.engine("router"))
+def of(database: FreshDatabase) -> AbstractAsyncContextManager[Database]:
+    return opened(database.engine("router"))
 
 
 def fill(connection: "Connection[tuple[object, ...]]", day: date, *, rows: int) -> None:
@@ -34,27 +35,25 @@ def fill(connection: "Connection[tuple[object, ...]]", day: date, *, rows: int) 
 
 def test_two_replicas_that_drop_a_day_at_once_both_live(database: FreshDatabase) -> None:
     async def story() -> None:
-        one, other = of(database), of(database)
-        async with one.transaction() as tx:
-            await Days("router", "messages").ensure(tx, [OLD])
-        looked, begun = asyncio.Event(), asyncio.Event()
+        async with of(database) as one, of(database) as other:
+            async with one.transaction() as tx:
+                await Days("router", "messages").ensure(tx, [OLD])
+            looked, begun = asyncio.Event(), asyncio.Event()
 
-        async def second() -> bool:
-            async with other.transaction() as tx:
-                assert OLD in await Days("router", "messages").existing(tx)
-                looked.set()
-                await begun.wait()
-                return await Days("router", "messages").drop(tx, OLD)
+            async def second() -> bool:
+                async with other.transaction() as tx:
+                    assert OLD in await Days("router", "messages").existing(tx)
+                    looked.set()
+                    await begun.wait()
+                    return await Days("router", "messages").drop(tx, OLD)
 
-        task = asyncio.create_task(second())
-        await looked.wait()
-        async with one.transaction() as tx:
-            assert await Days("router", "messages").drop(tx, OLD)
-            begun.set()
-            await waiting_for_a_lock(database)
-        assert not await task
-        await one.close()
-        await other.close()
+            task = asyncio.create_task(second())
+            await looked.wait()
+            async with one.transaction() as tx:
+                assert await Days("router", "messages").drop(tx, OLD)
+                begun.set()
+                await waiting_for_a_lock(database)
+            assert not await task
 
     asyncio.run(story())
 
@@ -76,28 +75,27 @@ def test_a_day_is_walked_in_pages_and_taken_up_at_its_open_message(
     last = f"{str(bounds(day)[0])[:24]}{rows:012d}"
 
     async def story() -> None:
-        engine = of(database)
-        closed = Closed(engine, MESSAGES, timedelta(days=8))
-        with database.connect() as connection:
-            fill(connection, day, rows=rows)
-            connection.execute(
-                "UPDATE router.messages SET closed_at = NULL WHERE message_id = %s", (last,)
-            )
-            connection.commit()
-            assert not await closed.over(day), "its last message is open"
-            connection.execute(
-                "UPDATE router.messages SET closed_at = now() WHERE message_id = %s", (last,)
-            )
-            connection.commit()
-            assert not await closed.over(day), "closed a moment ago"
-            connection.execute(
-                "UPDATE router.messages SET closed_at = now() - interval '9 days'"
-                " WHERE message_id = %s",
-                (last,),
-            )
-            connection.commit()
-            assert await Closed(engine, MESSAGES, timedelta(days=8)).over(day)
-        await engine.close()
+        async with of(database) as engine:
+            closed = Closed(engine, MESSAGES, timedelta(days=8))
+            with database.connect() as connection:
+                fill(connection, day, rows=rows)
+                connection.execute(
+                    "UPDATE router.messages SET closed_at = NULL WHERE message_id = %s", (last,)
+                )
+                connection.commit()
+                assert not await closed.over(day), "its last message is open"
+                connection.execute(
+                    "UPDATE router.messages SET closed_at = now() WHERE message_id = %s", (last,)
+                )
+                connection.commit()
+                assert not await closed.over(day), "closed a moment ago"
+                connection.execute(
+                    "UPDATE router.messages SET closed_at = now() - interval '9 days'"
+                    " WHERE message_id = %s",
+                    (last,),
+                )
+                connection.commit()
+                assert await Closed(engine, MESSAGES, timedelta(days=8)).over(day)
 
     asyncio.run(story())
 
@@ -106,10 +104,10 @@ def test_old_days_are_asked_for_again_by_who_has_made_them(database: FreshDataba
     """Another replica may have dropped them since."""
 
     async def story() -> None:
-        engine, days = of(database), Days("router", "messages")
-        async with engine.transaction() as tx:
-            await days.ensure(tx, [OLD, TODAY])
-        assert days.missing([OLD, TODAY]) == {OLD}
-        await engine.close()
+        days = Days("router", "messages")
+        async with of(database) as engine:
+            async with engine.transaction() as tx:
+                await days.ensure(tx, [OLD, TODAY])
+            assert days.missing([OLD, TODAY]) == {OLD}
 
     asyncio.run(story())

@@ -79,3 +79,14 @@ def test_a_source_that_the_machine_does_not_have_leaves_the_other_one() -> None:
     )
     assert isinstance(peer, Peer)
     assert peer.local_ip == "127.0.0.2"
+
+
+def test_when_neither_family_answers_the_reason_is_told() -> None:
+    ending = reached(["127.0.0.1", "::1"], listen="127.0.0.3", source_ipv6="2001:db8::1")
+    assert isinstance(ending, Ending)
+    assert "None" not in ending.problem
+    ending = reached(
+        ["127.0.0.1", "::1"], listen="127.0.0.3", source_ip="127.0.0.2", source_ipv6="2001:db8::1"
+    )
+    assert isinstance(ending, Ending)
+    assert "2001:db8::1" in ending.problem

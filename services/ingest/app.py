@@ -23,10 +23,12 @@ from kernel.outbox import Outbox
 from kernel.rpc import Peer
 from kernel.service import Loop, Service, every
 from kernel.stream import Brake, Stream
+from mail.reachable import networks
 from services.ingest.api.acceptance import Acceptance, Lifetimes
 from services.ingest.api.cors import shared
 from services.ingest.api.door import Door
 from services.ingest.api.emails import Emails
+from services.ingest.api.fetching import Fetching
 from services.ingest.api.gate import Gate
 from services.ingest.api.grpc import EmailService
 from services.ingest.api.grpc_server import GrpcServer, Proxies
@@ -35,6 +37,8 @@ from services.ingest.api.rest import Parts, rest
 from services.ingest.api.sending import Sending
 from services.ingest.api.server import HttpServer
 from services.ingest.clients import Asked, Others
+from services.ingest.clients.downloads import Downloads
+from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
 from services.ingest.domain.bodies import Bodies
 from services.ingest.domain.limits import Limiter
 from services.ingest.domain.volume import Volume
@@ -71,6 +75,7 @@ class Ground:
     secrets: Secrets
     return_path_key: bytes
     others: Others
+    downloads: Downloads | None
     lease: Lease
 
     async def close(self) -> None:
@@ -78,6 +83,8 @@ class Ground:
         await self.lease.release()
         await self.kafka.close()
         await self.others.close()
+        if self.downloads is not None:
+            await self.downloads.close()
         await self.api.close()
         await self.engine.close()
 
@@ -129,7 +136,8 @@ def open_doors(
         lifetime=timedelta(hours=settings.lifetime_h),
     )
     allowed = frozenset(filter(None, settings.reserved_allowed.split(",")))
-    sending = Sending(gate, acceptance, reserved_allowed=allowed)
+    fetching = open_fetching(settings, ground, gate)
+    sending = Sending(gate, acceptance, reserved_allowed=allowed, fetching=fetching)
     parts = Parts(Admission(gate), sending, emails, ground.others, directory)
     door = Door(gate, sending, rest(parts))
     http = HttpServer(
@@ -149,6 +157,17 @@ def open_doors(
         connections_max=settings.grpc_connections_max,
     )
     return [http.run, grpc.run]
+
+
+def open_fetching(settings: Settings, ground: Ground, gate: Gate) -> Fetching:
+    on = ByPath("", networks(settings.attachment_fetch_allow))
+    return Fetching(
+        gate,
+        ground.downloads,
+        by_path=on if settings.attachment_fetch else NOT_BY_PATH,
+        at_once=settings.attachment_fetches_max,
+        timeout_s=settings.attachment_fetch_timeout_s,
+    )
 
 
 def open_room(settings: Settings, ground: Ground) -> Room:
@@ -179,6 +198,11 @@ def lay_ground(settings: Settings) -> Ground:
         secrets=Secrets(settings.secret_keys),
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
         others=find_others(settings),
+        downloads=(
+            Downloads(networks(settings.attachment_fetch_allow))
+            if settings.attachment_fetch
+            else None
+        ),
         lease=Lease(engine, "ingest", "owner", lease_s=settings.lease_s),
     )
 

@@ -1,9 +1,12 @@
 """Everything an operator of ingest can change."""
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import Settings as SharedSettings
+from mail.reachable import networks
 
 
 class Settings(SharedSettings):
@@ -34,6 +37,20 @@ class Settings(SharedSettings):
     )
     reserved_allowed: str = Field(
         "", description="reserved domains that routes of yours serve, comma-separated: bench.test"
+    )
+    attachment_fetch: bool = Field(
+        False, description="whether attachments may be given by path, an https address"
+    )
+    attachment_fetch_allow: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="private CIDRs that attachments may come from, also without TLS; "
+        "comma-separated",
+    )
+    attachment_fetch_timeout_s: float = Field(
+        15.0, gt=0, description="for all attachments of an email that are given by path; in seconds"
+    )
+    attachment_fetches_max: int = Field(
+        16, ge=1, description="emails whose attachments are fetched at a time; a tenant: a quarter"
     )
     router_rpc_address: str = Field(
         "127.0.0.1:8031",
@@ -107,3 +124,15 @@ class Settings(SharedSettings):
         10.0, gt=0, description="between looks whether the broker lost the directory"
     )
     connections_max: int = Field(8, ge=2, description="to PostgreSQL, per role")
+
+    @field_validator("attachment_fetch_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        texts = value.split(",") if isinstance(value, str) else value
+        return [part for part in texts if part] if isinstance(texts, list) else texts
+
+    @field_validator("attachment_fetch_allow")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        networks(value)
+        return value

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from kernel.pace import Pace
 from kernel.telemetry import told
 from kernel.topics import encode
 from services.ingest.api.gate import Caller, Gate
+from services.ingest.api.idempotency import Answer, Idempotency, concurrent, replay
 from services.ingest.domain import event
 from services.ingest.domain.draft import Draft, Recipient
 from services.ingest.domain.problem import Problem, unavailable
@@ -64,15 +65,6 @@ class Lifetimes:
         return ("scheduled" if scheduled else "now"), until.date()
 
 
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """key: what the client sent. route: method and path, or RPC. fingerprint: of the request."""
-
-    key: str
-    route: str
-    fingerprint: bytes
-
-
 class Prepared(NamedTuple):
     """An email ready to be written: sealed, with its ids."""
 
@@ -89,13 +81,6 @@ class Prepared(NamedTuple):
     def size(self) -> int:
         """Octets that are written: the body once, the event for each recipient."""
         return len(self.body.sealed) + len(self.recipients) * (RECORD_BYTES + self.first.ByteSize())
-
-
-class Answer(NamedTuple):
-    """response: the body of the answer, now or when the key was first used."""
-
-    response: bytes
-    replayed: bool = False
 
 
 class Submission(NamedTuple):
@@ -155,16 +140,26 @@ class Acceptance:
         respond: Respond,
         traceparent: str,
         idempotency: Idempotency | None,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> Answer:
-        """Return when the emails are durable. Raises Problem, and then nothing was accepted."""
+        """Return when the emails are durable. Raises Problem, and then nothing was accepted.
+
+        before: work that completes the drafts, for a request that is no repeat.
+        """
         self._room.check(caller.tenant_id)
         if idempotency is None:
+            if before is not None:
+                await before()
             return await self._submit(caller, drafts, respond=respond, traceparent=traceparent)
         name = KeyName(caller.tenant_id, caller.test, idempotency.route, idempotency.key)
         if name in self._in_flight:
             raise concurrent()
         self._in_flight.add(name)
         try:
+            if before is not None:
+                if known := await self._repeated(KeyRow(name, idempotency.fingerprint, b"")):
+                    return known
+                await before()
             return await self._submit(
                 caller,
                 drafts,
@@ -174,6 +169,17 @@ class Acceptance:
             )
         finally:
             self._in_flight.discard(name)
+
+    async def _repeated(self, key: KeyRow) -> Answer | None:
+        """The answer to what was asked before. Raises Problem."""
+        try:
+            found = (await self._store.find([key.name])).get(key.name)
+        except Unavailable as error:
+            raise unavailable(f"{error} is away: nothing was accepted") from error
+        answer = replay(key, found) if found is not None else None
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
 
     async def idle(self) -> None:
         await self._pace.turn()
@@ -272,9 +278,7 @@ class Acceptance:
             return {}
         found = await self._store.find([row.name for row in keyed.values()])
         return {
-            index: _replay(row, found[row.name])
-            for index, row in keyed.items()
-            if row.name in found
+            index: replay(row, found[row.name]) for index, row in keyed.items() if row.name in found
         }
 
     async def _write(self, group: Sequence[Submission]) -> None:
@@ -322,22 +326,3 @@ def _email_row(email: Prepared) -> EmailRow:
 def _message_rows(email: Prepared) -> Iterable[MessageRow]:
     for message_id, recipient in email.recipients:
         yield MessageRow(message_id, recipient.address, recipient.type)
-
-
-def _replay(asked: KeyRow, known: KeyRow) -> Answer | Problem:
-    if asked.fingerprint == known.fingerprint:
-        return Answer(known.response, replayed=True)
-    return Problem(
-        409,
-        "invalid_idempotent_request",
-        detail="this Idempotency-Key was used with another request: use a new key",
-    )
-
-
-def concurrent() -> Problem:
-    return Problem(
-        409,
-        "concurrent_idempotent_requests",
-        detail="a request with this Idempotency-Key is being handled: try again",
-        retry_after_s=1,
-    )

@@ -19,13 +19,14 @@ from kernel import auth, clock, times
 from kernel.crypto import sha256
 from kernel.ids import canonical
 from kernel.telemetry import traceparent_of
-from services.ingest.api.acceptance import Acceptance, Idempotency, Prepared
+from services.ingest.api.acceptance import Acceptance, Prepared
 from services.ingest.api.door import failed
 from services.ingest.api.emails import Emails
 from services.ingest.api.gate import Caller, Gate, within
 from services.ingest.api.grpc_server import Context, Proxies, read, said
 from services.ingest.api.grpc_views import shown, shown_logged
 from services.ingest.api.http import check_size
+from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.resource import Page, iso
 from services.ingest.api.sending import collect, index_of, own_senders
 from services.ingest.domain.draft import ATTACHMENTS_MAX, Draft, draft

@@ -275,6 +275,9 @@ def tightened(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         for name, most in MOST.items():
             email["properties"][name] = _bounded(email["properties"][name], maxItems=most)
         email["anyOf"] = SOME_BODY
+    if attachment := found.get("Attachment"):
+        attachment["required"] = ["content", "filename"]
+        del attachment["properties"]["path"]  # by leave of an installation: docs/api.md
     if which := found.get("Which"):
         which["oneOf"] = ONE_OF_TWO
     return found

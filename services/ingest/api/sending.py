@@ -3,16 +3,20 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import msgspec
 
 from kernel import clock
 from kernel.crypto import sha256
-from services.ingest.api.acceptance import Acceptance, Answer, Idempotency, Prepared
+from services.ingest.api.acceptance import Acceptance, Prepared
 from services.ingest.api.answers import JSON, Headers, encode
+from services.ingest.api.fetching import Fetching
 from services.ingest.api.gate import Caller, Gate
 from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of, check_size
+from services.ingest.api.idempotency import Answer, Idempotency
+from services.ingest.domain.attachments import ByPath
 from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import decode_batch, decode_email
 from services.ingest.domain.pointers import decoded
@@ -30,10 +34,18 @@ T = TypeVar("T")
 class Sending:
     """reserved_allowed: reserved domains that live mail may go to all the same."""
 
-    def __init__(self, gate: Gate, acceptance: Acceptance, *, reserved_allowed: Allowed) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        acceptance: Acceptance,
+        *,
+        reserved_allowed: Allowed,
+        fetching: Fetching,
+    ) -> None:
         self._gate = gate
         self._acceptance = acceptance
         self._reserved_allowed = reserved_allowed
+        self.fetching = fetching
 
     async def send_one(
         self, request: Request, caller: Caller, receive: Receive
@@ -42,13 +54,16 @@ class Sending:
         request.check_json()
         key = request.idempotency_key
         body = await body_of(request, receive)
-        valid = await aside(body, lambda: self.read(body, test=caller.test))
+        by_path = self.fetching.by_path
+        valid = await aside(body, lambda: self.read(body, test=caller.test, by_path=by_path))
+        fetch = partial(self.fetching.complete, caller, valid, sent=len(body))
         answer = await self._acceptance.accept(
             caller,
             [valid],
             respond=respond_one,
             traceparent=request.traceparent,
             idempotency=await aside(body, lambda: _idempotency(key, "POST /v1/emails", [body])),
+            before=fetch if valid.wanted else None,
         )
         location = b"/v1/emails/" + answer.response[7:43]  # {"id":"…
         headers: Headers = [JSON, (b"location", location)]
@@ -98,11 +113,13 @@ class Sending:
             idempotency=idempotency,
         )
 
-    def read(self, body: bytes, *, test: bool) -> Draft:
+    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> Draft:
         """Raises Problem."""
+        by_path = by_path or self.fetching.elsewhere
         check_size(len(body))
         email = decoded(decode_email, body)
-        return draft(email, clock.now(), test=test, allowed=self._reserved_allowed)
+        allowed = self._reserved_allowed
+        return draft(email, clock.now(), test=test, allowed=allowed, by_path=by_path)
 
     def read_batch(
         self, body: bytes, *, test: bool, permissive: bool

@@ -2,16 +2,22 @@
 
 import binascii
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
-from mail import mime
+from mail import message, mime
+from mail.reachable import Network, url_problem
 from services.ingest.domain.email import Attachment, Strict
 from services.ingest.domain.problem import Fault
 
 NEITHER = "content is neither base64 nor a list of octets, 0 to 255"
+NOT_ENABLED = "attachments by path are not enabled here: send content"
+SINGLE_ONLY = "attachments by path are fetched for POST /v1/emails alone: send content"
+FILENAME_MAX = 255
 PIECE_OCTETS = 64 * 1024  # of JSON; read whole, numbers take the processor from all for seconds
 
 
@@ -22,27 +28,114 @@ class Buffer(Strict, rename={"kind": "type"}):
     data: msgspec.Raw
 
 
+@dataclass(frozen=True, slots=True)
+class ByPath:
+    """What may be fetched. refused: why nothing is. allowed: networks besides public ones."""
+
+    refused: str = NOT_ENABLED
+    allowed: tuple[Network, ...] = ()
+
+
+NOT_BY_PATH = ByPath()
+
 _text_of = msgspec.json.Decoder(str).decode
 _buffer_of = msgspec.json.Decoder(Buffer).decode
 _numbers_of = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=255)]]).decode
 
 
-def files(given: Sequence[Attachment], faults: list[Fault]) -> Iterator[StoredAttachment]:
-    """The files; what is wrong with one is added to the faults."""
+def files(
+    given: Sequence[Attachment], faults: list[Fault], by_path: ByPath = NOT_BY_PATH
+) -> Iterator[StoredAttachment]:
+    """The files, those by path still empty; what is wrong with one is added to the faults."""
     for index, item in enumerate(given):
+        if found := list(_missing(index, item)):
+            faults += found
+            continue
         try:
+            if item.path is not None:
+                _check_path(item, by_path)
             file = StoredAttachment(
-                filename=item.filename,
-                content_type=item.content_type or mime.type_of(item.filename),
-                content=octets(item.content),
+                filename=item.filename or "",
+                content_type=item.content_type or mime.type_of(item.filename or ""),
+                content=octets(item.content) if item.path is None else b"",
                 content_id=(item.content_id or "").strip("<>"),
             )
             _check(file)
+        except BadPath as error:
+            faults.append(path_fault(index, str(error)))
         except ValueError as error:
-            detail = f"attachments[{index}] ({item.filename[:80]}): {error}"
+            detail = f"attachments[{index}] ({(item.filename or '')[:80]}): {error}"
             faults.append(Fault(f"#/attachments/{index}", "invalid_attachment", detail))
         else:
             yield file
+
+
+class BadPath(ValueError):
+    """An attachment cannot be fetched."""
+
+
+def path_fault(index: int, why: str) -> Fault:
+    detail = f"attachments[{index}].path: {why}"
+    return Fault(f"#/attachments/{index}/path", "invalid_attachment", detail)
+
+
+def _missing(index: int, item: Attachment) -> Iterator[Fault]:
+    there = {"filename": bool(item.filename), "content": not _is_unset(item.content)}
+    for name in there if item.path is None else ():
+        if not there[name]:
+            detail = f"the field {name} is missing"
+            yield Fault(f"#/attachments/{index}/{name}", "missing_required_field", detail)
+
+
+def _is_unset(content: msgspec.Raw | bytes) -> bool:
+    """No JSON at all; no octets, which come by gRPC, are a file."""
+    return isinstance(content, msgspec.Raw) and not memoryview(content).nbytes
+
+
+def _check_path(item: Attachment, by_path: ByPath) -> None:
+    """Raises BadPath."""
+    if by_path.refused:
+        raise BadPath(by_path.refused)
+    if not _is_unset(item.content):
+        raise BadPath("give content or path, not both")
+    if problem := url_problem(item.path or "", by_path.allowed):
+        raise BadPath(problem)
+
+
+def fetched(
+    given: Attachment, content: bytes, *, content_type: str, disposition: str
+) -> StoredAttachment:
+    """The file of a path. What the request does not say of it, its server says, and its URL."""
+    filename = given.filename or _named(disposition) or _last(given.path or "") or "attachment"
+    named = mime.type_of(filename)
+    for kind in (given.content_type or content_type or named, named):
+        file = StoredAttachment(
+            filename=filename,
+            content_type=kind,
+            content=content,
+            content_id=(given.content_id or "").strip("<>"),
+        )
+        try:
+            _check(file)
+        except ValueError:
+            continue
+        break
+    return file
+
+
+def _named(disposition: str) -> str:
+    """RFC 6266."""
+    return _shown(message.parameters(disposition)[1].get("filename", ""))
+
+
+def _last(url: str) -> str:
+    return _shown(unquote(urlsplit(url).path))
+
+
+def _shown(name: str) -> str:
+    """Without folders, and what is no character of a name."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(filter(str.isprintable, last))[-FILENAME_MAX:].strip()
 
 
 def octets(content: msgspec.Raw | bytes) -> bytes:

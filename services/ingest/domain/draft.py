@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import NamedTuple
 
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
@@ -12,8 +13,8 @@ from contracts.ingest.v1.events_pb2 import RecipientType
 from mail import address, headers
 from mail.address import AddressError, Mailbox
 from mail.headers import HeaderError
-from services.ingest.domain.attachments import files
-from services.ingest.domain.email import Addresses, Email
+from services.ingest.domain.attachments import NOT_BY_PATH, ByPath, files
+from services.ingest.domain.email import Addresses, Attachment, Email
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.domain.reserved import Allowed, is_reserved, is_sandbox, within
 from services.ingest.domain.schedule import BadTime, when
@@ -39,7 +40,8 @@ class Recipient(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """due_at: None for now. content lacks email_id and date_s: those come with accept."""
+    """due_at: None for now. content lacks email_id and date_s: those come with accept; and the
+    octets of `wanted`, attachments by their place: those have to be fetched."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -49,9 +51,17 @@ class Draft(NamedTuple):
     due_at: datetime | None
     stream: str
     test: bool
+    wanted: Mapping[int, Attachment] = MappingProxyType({})
 
 
-def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozenset()) -> Draft:
+def draft(
+    email: Email,
+    now: datetime,
+    *,
+    test: bool,
+    allowed: Allowed = frozenset(),
+    by_path: ByPath = NOT_BY_PATH,
+) -> Draft:
     """Raises Problem with all that is wrong. test: only the sandbox will see it.
 
     allowed: reserved domains that are delivered all the same, by routes of one's own.
@@ -63,16 +73,7 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
     sender = _sender(email.from_, faults)
     if not test:
         faults += _reserved(named, allowed)
-    content = Content(
-        to=[address.readable(box) for box in named["to"]],
-        cc=[address.readable(box) for box in named["cc"]],
-        reply_to=[address.readable(box) for box in reply_to],
-        subject=email.subject,
-        html=email.html or "",
-        text=email.text,
-        headers=_headers(email.headers, faults) if email.headers else (),
-        attachments=_attachments(email, faults) if email.attachments else (),
-    )
+    content = _content(email, named, faults, reply_to=reply_to, by_path=by_path)
     tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
     due_at = _due_at(email.scheduled_at, now, faults)
     faults += _pairs("tags", tags)
@@ -90,6 +91,27 @@ def draft(email: Email, now: datetime, *, test: bool, allowed: Allowed = frozens
         due_at=due_at,
         stream=email.stream or "transactional",
         test=test,
+        wanted={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
+    )
+
+
+def _content(
+    email: Email,
+    named: Mapping[str, list[Mailbox]],
+    faults: list[Fault],
+    *,
+    reply_to: list[Mailbox],
+    by_path: ByPath,
+) -> Content:
+    return Content(
+        to=[address.readable(box) for box in named["to"]],
+        cc=[address.readable(box) for box in named["cc"]],
+        reply_to=[address.readable(box) for box in reply_to],
+        subject=email.subject,
+        html=email.html or "",
+        text=email.text,
+        headers=_headers(email.headers, faults) if email.headers else (),
+        attachments=_attachments(email, faults, by_path) if email.attachments else (),
     )
 
 
@@ -179,13 +201,13 @@ def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
             yield Header(name=name, value=value)
 
 
-def _attachments(email: Email, faults: list[Fault]) -> list[StoredAttachment]:
+def _attachments(email: Email, faults: list[Fault], by_path: ByPath) -> list[StoredAttachment]:
     given = email.attachments or ()
     if len(given) > ATTACHMENTS_MAX:
         detail = f"more than {ATTACHMENTS_MAX} attachments"
         faults.append(Fault("#/attachments", "too_many_attachments", detail))
         return []
-    return list(files(given, faults))
+    return list(files(given, faults, by_path))
 
 
 def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:

@@ -23,10 +23,13 @@ class Tag(Strict):
 
 
 class Attachment(Strict):
-    """A file. content: base64, or the octets as numbers; read by `attachments.octets`."""
+    """A file. content: base64, or the octets as numbers; read by `attachments.octets`. Or path: an
+    https address from which it is fetched.
+    """
 
-    filename: Annotated[str, Meta(min_length=1, max_length=255)]
-    content: msgspec.Raw
+    filename: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    path: str | None = None
+    content: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
     content_type: Annotated[str, Meta(max_length=255)] | None = None
     content_id: Annotated[str, Meta(max_length=200)] | None = None
 

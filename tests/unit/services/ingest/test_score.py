@@ -11,9 +11,11 @@ from fastapi import Request as Incoming
 
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
+from services.ingest.api.fetching import Fetching
 from services.ingest.api.http import Request
 from services.ingest.api.rest.shield import routes
 from services.ingest.api.sending import THREAD_BYTES, Sending
+from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
 from services.ingest.domain.draft import Draft
 
 
@@ -21,12 +23,15 @@ class Reads(Sending):
     """Notes in which thread."""
 
     def __init__(self) -> None:
-        super().__init__(cast(Any, None), cast(Any, None), reserved_allowed=frozenset())
+        fetching = Fetching(cast(Any, None), None, by_path=NOT_BY_PATH, at_once=1, timeout_s=1.0)
+        super().__init__(
+            cast(Any, None), cast(Any, None), reserved_allowed=frozenset(), fetching=fetching
+        )
         self.thread: threading.Thread | None = None
 
-    def read(self, body: bytes, *, test: bool) -> Draft:
+    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> Draft:
         self.thread = threading.current_thread()
-        return super().read(body, test=test)
+        return super().read(body, test=test, by_path=by_path)
 
 
 async def caller(_: object) -> SimpleNamespace:

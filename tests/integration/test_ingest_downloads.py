@@ -1,0 +1,198 @@
+"""Attachments by path, from servers that mean no good, and at the door of ingest."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mail.reachable import networks
+from services.ingest.clients.downloads import Downloads, Failed, File
+from tests.integration.test_events_caller import certificate
+from tests.support.ingest import House
+from tests.support.pair import FreshDatabase
+
+LOOPBACK = networks(["127.0.0.0/8"])
+OK = b"HTTP/1.1 200 OK\r\n"
+Serve = Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+@asynccontextmanager
+async def serving(
+    answer: bytes | Serve, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server's port, and the requests that it got."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            if isinstance(answer, bytes):
+                writer.write(answer)
+                await writer.drain()
+            else:
+                await answer(writer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield server.sockets[0].getsockname()[1], asked
+
+
+async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> File:  # noqa: ANN401
+    downloads = Downloads(allowed)
+    try:
+        async with asyncio.timeout(10):
+            return await downloads.get(url, octets_max=octets_max)
+    finally:
+        await downloads.close()
+
+
+def fetched(answer: bytes | Serve, **more: Any) -> File:  # noqa: ANN401
+    async def story() -> File:
+        async with serving(answer) as (port, asked):
+            file = await get(f"http://127.0.0.1:{port}/a%20b.pdf?x=1", **more)
+            [request] = asked
+            assert request.startswith(b"GET /a%20b.pdf?x=1 HTTP/1.1\r\nHost: 127.0.0.1:")
+            assert b"\r\nAccept-Encoding: identity\r\n" in request
+            return file
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 5\r\n\r\nhello",
+        b"\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n",
+        b"Content-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello and more",
+    ],
+)
+def test_a_file_comes_whole_with_what_is_said_of_it(body: bytes) -> None:
+    said = b'Content-Type: text/plain\r\nContent-Disposition: attachment; filename="a"\r\n'
+    assert fetched(OK + said + body) == File(b"hello", "text/plain", 'attachment; filename="a"')
+    assert fetched(b"HTTP/1.1 103 Early Hints\r\nContent-Type: x\r\n\r\n" + OK + body).content
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n", "302: redirects are not"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "answers 404$"),
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx", "answers 206"),
+        (OK + b"Content-Length: 99999999999999999999\r\n\r\nx", "larger than the 1000|not HTTP"),
+        (OK + b"Content-Length: 1001\r\n\r\nx", "larger than the 1000"),
+        (OK + b"\r\n" + b"x" * 1001, "larger than the 1000"),
+        (OK + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", "compressed"),
+        (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "compressed"),
+        (OK + b"Content-Length: 9\r\n\r\ncut off", "closed before all"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\ncut", "closed before all"),
+        (OK + b"X: " + b"x" * 200_000, "too long|not HTTP"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n", "not HTTP"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "HTTP"),
+        (b"", "closed before all"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_no_file_says_why(answer: bytes, why: str) -> None:
+    with pytest.raises(Failed, match=why):
+        fetched(answer)
+
+
+def test_a_body_without_end_is_given_up_at_the_bound() -> None:
+    async def flood(writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"\r\n")
+        while True:
+            writer.write(b"x" * 65_536)
+            await writer.drain()
+
+    with pytest.raises(Failed, match="larger than the 100000 octets"):
+        fetched(flood, octets_max=100_000)
+
+
+def test_a_connection_is_closed_when_whoever_asked_gives_up() -> None:
+    async def story() -> None:
+        gone = asyncio.Event()
+
+        async def drip(writer: asyncio.StreamWriter) -> None:
+            writer.write(OK + b"\r\n")
+            with suppress(OSError):
+                while True:
+                    writer.write(b".")
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            gone.set()
+
+        async with serving(drip) as (port, asked):
+            task = asyncio.create_task(get(f"http://127.0.0.1:{port}/", octets_max=10**9))
+            while not asked:
+                await asyncio.sleep(0)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            async with asyncio.timeout(5):
+                await gone.wait()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "[::1]"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_private_address_by_whatever_name_is_not_asked(scheme: str, host: str) -> None:
+    async def story() -> None:
+        async with serving(OK + b"\r\n") as (port, asked):
+            with pytest.raises(Failed, match="cannot be reached"):
+                await get(f"{scheme}://{host}:{port}/", allowed=())
+            assert asked == []
+
+    asyncio.run(story())
+
+
+def test_a_certificate_must_be_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, context = certificate(tmp_path)  # of 127.0.0.1
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+
+    async def story() -> None:
+        async with serving(OK + b"\r\nhello", tls=context) as (port, asked):
+            with pytest.raises(Failed, match="certificate"):
+                await get(f"https://localhost:{port}/")
+            assert (await get(f"https://127.0.0.1:{port}/")).content == b"hello"
+            assert len(asked) == 1
+
+    asyncio.run(story())
+
+
+def test_a_repeat_fetches_nothing_and_a_file_that_is_missing_accepts_nothing(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
+) -> None:
+    extra = {"attachment_fetch": True, "attachment_fetch_allow": ["127.0.0.0/8"]}
+    house = House(bootstrap_servers, topic_prefix, database, tmp_path, extra=extra)
+
+    async def story() -> None:
+        await house.enrol()
+        async with (
+            house.running(),
+            serving(OK + b"\r\n%PDF") as (port, asked),
+            serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as (nowhere, _),
+        ):
+            key = {"Idempotency-Key": "invoice-42"}
+            by_path = [{"path": f"http://127.0.0.1:{port}/invoice.pdf"}]
+            first = await house.send(attachments=by_path, http_headers=key)
+            again = await house.send(attachments=by_path, http_headers=key)
+            assert (first.status, again.status, again.json) == (202, 202, first.json)
+            assert again.headers["idempotent-replayed"] == "true"
+            other = [{"path": f"http://127.0.0.1:{port}/other.pdf"}]
+            assert (await house.send(attachments=other, http_headers=key)).status == 409
+            assert len(asked) == 1
+
+            missing = [{"path": f"http://127.0.0.1:{nowhere}/"}]
+            refused = await house.send(attachments=missing, http_headers={"Idempotency-Key": "b"})
+            assert (refused.status, refused.json["name"]) == (422, "invalid_attachment")
+            assert refused.json["message"] == "attachments[0].path: it answers 404"
+            [accepted] = await house.accepted(first.json["id"])
+            assert accepted.envelope.content_bytes > 0
+
+    asyncio.run(story())

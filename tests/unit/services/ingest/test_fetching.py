@@ -1,0 +1,189 @@
+"""Attachments by path: which are asked for, what they become, and how many at a time."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from kernel import clock
+from mail.reachable import networks
+from services.ingest.api.fetching import Fetching
+from services.ingest.api.http import BODY_BYTES_MAX
+from services.ingest.clients.downloads import Failed, File
+from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
+from services.ingest.domain.draft import Draft, draft
+from services.ingest.domain.email import decode_email
+from services.ingest.domain.problem import Problem
+
+OPEN = ByPath("", ())
+URL = "https://files.x.net/a%20b/in%C3%A9.pdf?x=1"
+
+
+def read(*attachments: Mapping[str, object], by_path: ByPath = OPEN) -> Draft:
+    email = {
+        "from": "a@x.net", "to": "b@y.net", "subject": "Hi", "text": "x", "attachments": attachments
+    }  # fmt: skip
+    decoded = decode_email(json.dumps(email).encode())
+    return draft(decoded, clock.now(), test=True, by_path=by_path)
+
+
+def refusal(*attachments: Mapping[str, object], by_path: ByPath = OPEN) -> tuple[str, str, str]:
+    with pytest.raises(Problem) as refused:
+        read(*attachments, by_path=by_path)
+    [fault] = refused.value.faults
+    return fault.pointer, fault.code, fault.detail
+
+
+def test_where_it_is_not_enabled_the_answer_says_what_to_do() -> None:
+    assert refusal({"path": URL}, by_path=NOT_BY_PATH) == (
+        "#/attachments/0/path",
+        "invalid_attachment",
+        "attachments[0].path: attachments by path are not enabled here: send content",
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd", "data:text/plain,x", "http://x.net/", "https://user@x.net/",
+        "//x.net",
+        "https://u:p@x.net/", "https://127.0.0.1/", "https://[::1]/", "https://169.254.169.254/",
+        "",
+        "https://x.net/\r\nX: y", "gopher://x.net/", "https://[::ffff:10.0.0.1]/", "x" * 3000,
+    ],
+)  # fmt: skip
+def test_such_an_address_is_refused_before_anything_is_asked(url: str) -> None:
+    content = {"filename": "a", "content": "eA=="}
+    pointer, code, detail = refusal(content, {"path": url})
+    assert (pointer, code) == ("#/attachments/1/path", "invalid_attachment")
+    assert detail.startswith("attachments[1].path: ")
+
+
+def test_an_allowed_network_may_be_asked_in_clear() -> None:
+    allowed = ByPath("", networks(["127.0.0.0/8"]))
+    assert read({"path": "http://127.0.0.1:80/a"}, by_path=allowed).wanted
+
+
+def test_content_or_path_and_a_name_for_content() -> None:
+    both = {"path": URL, "filename": "a", "content": "eA=="}
+    assert refusal(both)[2].endswith("give content or path, not both")
+    assert refusal({"content": "eA=="})[:2] == (
+        "#/attachments/0/filename", "missing_required_field",
+    )  # fmt: skip
+    assert refusal({"filename": "a"})[:2] == ("#/attachments/0/content", "missing_required_field")
+
+
+@dataclass
+class Files:
+    """Stands in for the client: what each get does."""
+
+    answer: Callable[[str, int], Awaitable[File]]
+
+    async def get(self, url: str, *, octets_max: int) -> File:
+        return await self.answer(url, octets_max)
+
+
+async def own(*_: object) -> None:
+    """The From domain is the caller's."""
+
+
+def fetching(answer: Callable[[str, int], Awaitable[File]], **more: Any) -> Fetching:  # noqa: ANN401
+    given: dict[str, Any] = {"by_path": OPEN, "at_once": 8, "timeout_s": 30.0} | more
+    return Fetching(cast(Any, SimpleNamespace(domain_of=own)), cast(Any, Files(answer)), **given)
+
+
+def caller(tenant_id: str = "t1") -> Any:  # noqa: ANN401
+    return SimpleNamespace(tenant_id=tenant_id)
+
+
+def completed(file: File, **asked: object) -> tuple[str, str, bytes, str]:
+    async def answer(url: str, octets_max: int) -> File:
+        return file
+
+    made = read({"filename": "first", "content": "eA=="}, {"path": URL, **asked})
+    asyncio.run(fetching(answer).complete(caller(), made, sent=0))
+    first, one = made.content.attachments
+    assert (first.filename, first.content) == ("first", b"x")
+    return one.filename, one.content_type, one.content, one.content_id
+
+
+@pytest.mark.parametrize(
+    ("file", "asked", "filename", "content_type"),
+    [
+        (File(b"%", "", ""), {}, "iné.pdf", "application/pdf"),
+        (File(b"%", "image/png; q=1", 'attachment; filename="../x.png"'), {}, "x.png", "image/png"),
+        (File(b"%", "multipart/mixed", ""), {}, "iné.pdf", "application/pdf"),
+        (File(b"%", "no type", ""), {}, "iné.pdf", "application/pdf"),
+        (File(b"%", "a/b", 'x; filename="y"'), {"filename": "z.txt"}, "z.txt", "a/b"),
+        (File(b"%", "a/b", ""), {"content_type": "text/csv"}, "iné.pdf", "text/csv"),
+    ],
+)
+def test_what_the_request_leaves_open_the_server_and_the_url_say(
+    file: File, asked: dict[str, object], filename: str, content_type: str
+) -> None:
+    found = completed(file, content_id="<one>", **asked)
+    assert found[0] == filename
+    assert found[1].partition(";")[0] == content_type
+    assert found[2:] == (b"%", "one")
+
+
+def test_files_have_what_the_request_leaves_and_one_that_fails_is_named() -> None:
+    room: list[int] = []
+
+    async def answer(url: str, octets_max: int) -> File:
+        room.append(octets_max)
+        if len(room) == 2:
+            raise Failed("it answers 404")
+        return File(b"x" * 1000, "", "")
+
+    made = read({"path": URL}, {"path": URL})
+    with pytest.raises(Problem) as refused:
+        asyncio.run(fetching(answer).complete(caller(), made, sent=1024 * 1024))
+    left = (BODY_BYTES_MAX - 1024 * 1024) // 4 * 3
+    assert room == [left, left - 1000]
+    assert (refused.value.status, refused.value.name) == (422, "invalid_attachment")
+    assert refused.value.detail == "attachments[1].path: it answers 404"
+
+
+def test_a_file_that_does_not_come_in_time_is_a_refusal() -> None:
+    async def answer(url: str, octets_max: int) -> File:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(Problem, match=r"attachments\[0\].path: it had not come after 0.01 s"):
+        asyncio.run(
+            fetching(answer, timeout_s=0.01).complete(caller(), read({"path": URL}), sent=0)
+        )
+
+
+def test_a_tenant_has_a_quarter_of_what_is_fetched_at_a_time() -> None:
+    async def story() -> None:
+        come = asyncio.Event()
+
+        async def answer(url: str, octets_max: int) -> File:
+            await come.wait()
+            return File(b"x", "", "")
+
+        one = fetching(answer, at_once=8)
+
+        def complete(tenant_id: str) -> Coroutine[Any, Any, None]:
+            return one.complete(caller(tenant_id), read({"path": URL}), sent=0)
+
+        waiting = [asyncio.create_task(complete(f"t{n // 2}")) for n in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(Problem, match="too many attachments") as refused:
+            await complete("t0")
+        assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
+        waiting += [asyncio.create_task(complete(f"t{n}")) for n in range(2, 6)]
+        await asyncio.sleep(0)
+        with pytest.raises(Problem, match="too many attachments"):
+            await complete("t9")
+        come.set()
+        await asyncio.gather(*waiting)
+        await complete("t0")
+
+    asyncio.run(story())

@@ -40,7 +40,8 @@ check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
 	lint-imports --no-cache
 	python -m pytest -q tests/unit/test_house.py
 	buf lint
-	@! git rev-parse -q --verify main >/dev/null 2>&1 || buf breaking --against '.git#branch=main'
+	@tag=$$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null) || exit 0; \
+	  buf breaking --against ".git#tag=$$tag"  # what a release promised, integrators rely on
 	@$(MAKE) generated OUT=build
 	@diff -rq -x '__init__.py' -x __pycache__ build/contracts contracts \
 	  && diff -q build/docs/topics.md docs/topics.md \
@@ -90,7 +91,7 @@ clean: ## Remove what make made, but not ./data
 	@echo "Installing into .venv …"
 	@$(PIP) install --require-hashes --only-binary :all: -r requirements/base.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@test -n "$$KAFKA_BOOTSTRAP_SERVERS" || python -m kernel.embedded
+	@test -n "$$OBM_KAFKA_BOOTSTRAP_SERVERS" || python -m kernel.embedded
 	@touch $@
 
 .venv/dev: requirements/dev.txt .venv/base

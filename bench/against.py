@@ -55,7 +55,8 @@ def take_pairs(old: str, *, turns: int, quick: bool) -> list[Pair]:
     """So many turns of each side, none beside another. Raises NotComparable, GitFailed."""
     if all(named()):
         raise NotComparable(
-            "two commits cannot share a database: unset KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL"
+            "two commits cannot share a database: "
+            "unset OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL"
         )
     with folder_of("against") as folder, commits.tree_of(old, folder / "tree") as tree:
         sides = [Side("new", commits.head(), ROOT), Side("old", old, tree, provide_python(tree))]

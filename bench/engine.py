@@ -18,7 +18,7 @@ from bench.durable import require_durable
 from bench.messages import RESERVED, SENDER_DOMAIN
 from bench.pair import servers
 from bench.peers.start import Routes
-from cli import customers
+from cli import directory as cli_directory
 from cli.environment import SERVICES, Ports, environment, migrate_all
 from cli.processes import Processes
 from mail.records import Purpose
@@ -40,7 +40,7 @@ def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
     """A running engine under `root`, with a customer whose key and DNS records it hands over."""
     root.mkdir(parents=True, exist_ok=True)
     with servers(root / "pair") as pair, child("bench.receiver") as receiver:
-        ports = Ports.free()
+        ports = Ports.find_free()
         settings = environment(
             root,
             kafka_bootstrap_servers=pair.bootstrap_servers,
@@ -71,7 +71,7 @@ def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
 async def enrol(environment: Mapping[str, str]) -> Sender:
     """An account, a tenant, its domain and a live key, as `obm` makes them."""
     settings = Settings.model_validate(of_ingest(environment))
-    async with customers.opened(settings) as directory:
+    async with cli_directory.open_directory(settings) as directory:
         account = await directory.add_account("bench")
         tenant = await directory.add_tenant(account.account_id, "bench")
         domain = await directory.add_domain(SENDER_DOMAIN, tenant=tenant.tenant_id)
@@ -88,7 +88,7 @@ def of_ingest(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith("INGEST_")
     }
-    return own | {"secret_keys": environment["SECRET_KEYS"]}
+    return own | {"secret_keys": environment["OBM_SECRET_KEYS"]}
 
 
 def database_urls(settings: Mapping[str, str]) -> list[str]:
@@ -101,11 +101,11 @@ def for_loopback(root: Path, routes: Routes) -> dict[str, str]:
     path = root / "routes.toml"
     path.write_text(routes_toml(routes))
     return {
-        "INGEST_RESERVED_ALLOWED": RESERVED,
+        "INGEST_ALLOWED_RESERVED_DOMAINS": RESERVED,
         "ROUTER_ROUTES_FILE": str(path),
-        "DELIVERY_RELAY_ALLOW": "127.0.0.0/8",
-        "EVENTS_WEBHOOK_ALLOW": "127.0.0.0/8",
-        "LOG_FORMAT": "json",
+        "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "OBM_LOG_FORMAT": "json",
     }
 
 

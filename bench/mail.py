@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from mail import address, bounce, reply, report
+from mail import address, bounce, inbound_report, smtp_reply
 from mail.compose import Attachment, Email, compose
 from mail.dkim import Signer
 
@@ -176,12 +176,12 @@ def measure_sign(turns: int) -> dict[str, float]:
 
 
 def measure_reading(turns: int) -> dict[str, float]:
-    given = reply.parse(GMAIL)
+    given = smtp_reply.parse(GMAIL)
     return microseconds(
         {
-            "reply_us": lambda: reply.parse(GMAIL),
+            "reply_us": lambda: smtp_reply.parse(GMAIL),
             "classify_us": lambda: bounce.classify(given.code, given.enhanced, given.text),
-            "dsn_us": lambda: report.parse(DSN),
+            "dsn_us": lambda: inbound_report.parse(DSN),
             "address_us": lambda: address.parse("some.user+tag@mail.example.com"),
         },
         turns,

@@ -18,15 +18,15 @@ class Servers:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[Servers]:
-    """KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL when both are set, else a pair of our own."""
+    """OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL when both are set, else an embedded stack."""
     if all(named()):
         yield Servers(*named(), {})
         return
-    with Embedded(folder) as pair:
-        pids = {"kafka": pair.kafka.pid, "postgresql": pair.postgres.pid}
-        yield Servers(pair.bootstrap_servers, pair.database_url, pids)
+    with Embedded(folder) as stack:
+        pids = {"kafka": stack.kafka.pid, "postgresql": stack.postgres.pid}
+        yield Servers(stack.bootstrap_servers, stack.database_url, pids)
 
 
 def named() -> tuple[str, str]:
     """The servers that the environment names, empty where it names none."""
-    return os.environ.get("KAFKA_BOOTSTRAP_SERVERS", ""), os.environ.get("DATABASE_URL", "")
+    return os.environ.get("OBM_KAFKA_BOOTSTRAP_SERVERS", ""), os.environ.get("DATABASE_URL", "")

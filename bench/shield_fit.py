@@ -4,7 +4,7 @@ Logistic regression over which rules fired, on the training split alone. Three t
 honest. Good mail stands beside copies of itself as an API client would post it: HTML without its
 text part, without the fields that a mail program adds, from another domain than its links; else
 those would mean spam, as they do in a corpus whose good mail is twenty years old. No rule may hold
-a message by itself: each kind of rule has a cap. And what is `fixed` stays as it was set by hand.
+a message by itself: each kind of rule has a cap. And what is `pinned` stays as it was set by hand.
 
 Prints what the scores then catch and cost, by file and split; with --write puts them in place.
 """
@@ -20,14 +20,14 @@ import numpy.typing as npt
 
 from bench.shield_corpus import EVALUATION_ONLY, Sample, samples
 from contracts.ingest.v1.content_pb2 import Content
-from services.shield.domain.reading import read
-from services.shield.domain.rulebook import BothRule, Rule, Rulebook, TextRule, parse
+from services.shield.domain.features import extract_features
+from services.shield.domain.rulebook import MetaRule, Rule, Rulebook, TextRule, parse
 from services.shield.domain.scoring import Scorer
 
 RULES = Path(__file__).parents[1] / "services/shield/rules.toml"
 Floats = npt.NDArray[np.float64]
 
-CAPS = {TextRule: 2.4, BothRule: 1.8}  # points; any two text rules alone stay below hold
+CAPS = {TextRule: 2.4, MetaRule: 1.8}  # points; any two text rules alone stay below hold
 MEASURE_CAP = 1.2
 CREDIT = -1.5
 POINTS_PER_LOGIT = 0.8
@@ -87,7 +87,7 @@ def table(scorer: Scorer, rows: Iterable[tuple[Sample, bool]]) -> Table:
     fired, bad, weights = [], [], []
     for sample, copy in rows:
         row = np.zeros(len(column))
-        names = scorer.findings(read(sample.content, scorer.book.limits))
+        names = scorer.findings(extract_features(sample.content, scorer.book.limits))
         row[[column[name] for name in names]] = 1
         fired.append(row)
         bad.append(sample.bad)
@@ -96,13 +96,13 @@ def table(scorer: Scorer, rows: Iterable[tuple[Sample, bool]]) -> Table:
 
 
 def bounds(rules: Sequence[Rule]) -> tuple[Floats, Floats]:
-    """Between which points each score may lie; a fixed one has no room."""
+    """Between which points each score may lie; a pinned one is not fitted."""
     low, high = np.zeros(len(rules)), np.zeros(len(rules))
     for number, rule in enumerate(rules):
         cap = CAPS.get(type(rule), MEASURE_CAP)
         low[number] = CREDIT if rule.score < 0 else 0.0
         high[number] = 0.0 if rule.score < 0 else cap
-        if rule.fixed:
+        if rule.pinned:
             low[number] = high[number] = min(rule.score, 20.0)
     return low, high
 
@@ -185,7 +185,7 @@ def fit(book: Rulebook, everything: Sequence[Sample], *, write: bool) -> Ruleboo
     scores = {
         rule.name: round(float(score), 2)
         for rule, score in zip(book.rules, points, strict=True)
-        if not rule.fixed
+        if not rule.pinned
     }
     for name, score in sorted(scores.items(), key=lambda each: -each[1]):
         print(f"{name:28}{score:6.2f}")

@@ -1,16 +1,16 @@
-"""`obm account`: who pays."""
+"""`obm account`: billing customers."""
 
 import asyncio
 from typing import Annotated
 
 import typer
 
-from cli.customers import opened
+from cli.directory import open_directory
 from cli.options import noun
 from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import Account
 
-app = noun("Accounts: customers.")
+app = noun("Accounts: billing customers.")
 
 
 @app.command()
@@ -22,8 +22,8 @@ def create(name: str) -> None:
     """
 
     async def work() -> Account:
-        async with opened() as customers:
-            return await customers.add_account(name)
+        async with open_directory() as directory:
+            return await directory.add_account(name)
 
     console.print(asyncio.run(work()).account_id)
 
@@ -33,19 +33,19 @@ def remove(account: Annotated[str, typer.Argument(help="id or name")]) -> None:
     """Remove an account that has no tenants any more."""
 
     async def work() -> None:
-        async with opened() as customers:
-            await customers.remove(Account, account)
+        async with open_directory() as directory:
+            await directory.remove(Account, account)
 
     asyncio.run(work())
 
 
 @app.command("list")
-def show() -> None:
+def list_accounts() -> None:
     """All accounts."""
 
     async def work() -> list[Account]:
-        async with opened() as customers:
-            return await customers.store.every(Account)
+        async with open_directory() as directory:
+            return await directory.store.list_all(Account)
 
     print_table(
         (id_column("account"), "name"),

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from cli.customers import Customers, opened
+from cli.directory import DirectoryAdmin, open_directory
 from cli.options import noun
 from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import Domain
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 from mail.records import Record
 
 app = noun("Sending domains.")
@@ -44,42 +44,42 @@ def add(
     \b
     obm domain add shop.example.net --tenant shop --bounce-mx mx.example.com
     """
-    hosts = published(bounce_mx, spf_include)
+    hosts = published_hosts(bounce_mx, spf_include)
 
     async def work() -> tuple[Domain, Sequence[Record]]:
-        async with opened() as customers:
-            domain = await customers.add_domain(name, tenant=tenant, shared=shared)
-            return domain, wanted(customers, domain, hosts)
+        async with open_directory() as directory:
+            domain = await directory.add_domain(name, tenant=tenant, shared=shared)
+            return domain, records_of(directory, domain, hosts)
 
     domain, records = asyncio.run(work())
     console.print(domain.domain_id)
-    publish(domain.name, records)
+    print_records(domain.name, records)
 
 
 @app.command("records")
-def show_records(name: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude = "") -> None:
+def list_records(name: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude = "") -> None:
     """What the owner of a domain (its id or name) publishes in DNS."""
-    hosts = published(bounce_mx, spf_include)
+    hosts = published_hosts(bounce_mx, spf_include)
 
     async def work() -> list[tuple[Domain, Sequence[Record]]]:
-        async with opened() as customers:
-            found = await customers.store.named(Domain, name)
-            return [(one, wanted(customers, one, hosts)) for one in found]
+        async with open_directory() as directory:
+            found = await directory.store.find_by_id_or_name(Domain, name)
+            return [(one, records_of(directory, one, hosts)) for one in found]
 
     found = asyncio.run(work())
     if not found:
-        raise BadSetting(f"there is no domain {name!r}: see `obm domain list`")
+        raise ConfigError(f"there is no domain {name!r}: see `obm domain list`")
     for domain, records in found:
-        publish(domain.name, records)
+        print_records(domain.name, records)
 
 
 @app.command("list")
-def show() -> None:
+def list_domains() -> None:
     """All domains."""
 
     async def work() -> list[Domain]:
-        async with opened() as customers:
-            return await customers.store.every(Domain)
+        async with open_directory() as directory:
+            return await directory.store.list_all(Domain)
 
     print_table(
         (id_column("domain"), "name", id_column("tenant"), "shared", "return path"),
@@ -95,8 +95,8 @@ def remove(domain_id: str) -> None:
     """Nothing is sent from it any more; mail that waits fails."""
 
     async def work() -> None:
-        async with opened() as customers:
-            await customers.remove(Domain, domain_id)
+        async with open_directory() as directory:
+            await directory.remove(Domain, domain_id)
 
     asyncio.run(work())
 
@@ -109,26 +109,26 @@ class Hosts:
     spf_include: str
 
 
-def published(bounce_mx: str, spf_include: str) -> Hosts:
-    """Asked before anything is made, for what is published stays. Raises BadSetting."""
+def published_hosts(bounce_mx: str, spf_include: str) -> Hosts:
+    """Asked before anything is made, for what is published stays. Raises ConfigError."""
     host = bounce_mx or os.environ.get("ROUTER_EHLO", "")
     if not host:
-        raise BadSetting(
+        raise ConfigError(
             "name the host that customers are to publish: --bounce-mx mx.example.com (or "
             "OBM_BOUNCE_MX), or set ROUTER_EHLO"
         )
     hosts = Hosts(host, spf_include or f"_spf.{host}")
     for name in (hosts.bounce_mx, hosts.spf_include):
         if "." not in name.removeprefix("_spf.").strip("."):
-            raise BadSetting(f"{name!r} is not a name that others can look up")
+            raise ConfigError(f"{name!r} is not a name that others can look up")
     return hosts
 
 
-def wanted(customers: Customers, domain: Domain, hosts: Hosts) -> Sequence[Record]:
-    return customers.records(domain, bounce_mx=hosts.bounce_mx, spf_include=hosts.spf_include)
+def records_of(directory: DirectoryAdmin, domain: Domain, hosts: Hosts) -> Sequence[Record]:
+    return directory.records(domain, bounce_mx=hosts.bounce_mx, spf_include=hosts.spf_include)
 
 
-def publish(name: str, records: Sequence[Record]) -> None:
+def print_records(name: str, records: Sequence[Record]) -> None:
     console.print(f"\nPublish for {name}:\n")
     for record in records:
         note = "" if record.required else "   ; recommended"

@@ -7,8 +7,8 @@ import typer
 
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from cli.routing import check_local, opened, pair
-from contracts.router.v1.directory_pb2 import Egress
+from cli.routing import check_local, open_routing, pair
+from contracts.router.v1.directory_pb2 import EgressSource
 
 Addresses = Annotated[
     list[str],
@@ -39,9 +39,9 @@ def add(
     """
     given = checked(addresses, elsewhere=elsewhere)
 
-    async def work() -> Egress:
-        async with opened() as routing:
-            return await routing.add_egress(pool=pool, addresses=given, ehlo=ehlo)
+    async def work() -> EgressSource:
+        async with open_routing() as routing:
+            return await routing.add_source(pool=pool, addresses=given, ehlo=ehlo)
 
     console.print(asyncio.run(work()).egress_id)
 
@@ -61,14 +61,14 @@ def move(
     given = checked(addresses, elsewhere=elsewhere)
 
     async def work() -> None:
-        async with opened() as routing:
-            await routing.move_egress(egress_id, given)
+        async with open_routing() as routing:
+            await routing.move_source(egress_id, given)
 
     asyncio.run(work())
 
 
 def checked(addresses: list[str], *, elsewhere: bool) -> list[str]:
-    """Raises BadSetting."""
+    """Raises ConfigError."""
     given = [one for one in pair(addresses) if one]
     if not elsewhere:
         for one in given:
@@ -96,18 +96,18 @@ def remove(egress_id: str) -> None:
 
 def change(egress_id: str, *, paused: bool | None = None, deleted: bool | None = None) -> None:
     async def work() -> None:
-        async with opened() as routing:
-            await routing.change_egress(egress_id, paused=paused, deleted=deleted)
+        async with open_routing() as routing:
+            await routing.change_source(egress_id, paused=paused, deleted=deleted)
 
     asyncio.run(work())
 
 
 @app.command("list")
-def show() -> None:
+def list_egresses() -> None:
     """All egresses."""
 
-    async def work() -> list[Egress]:
-        async with opened() as routing:
+    async def work() -> list[EgressSource]:
+        async with open_routing() as routing:
             return await routing.egresses()
 
     print_table(

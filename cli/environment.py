@@ -1,4 +1,4 @@
-"""What an installation under one data folder needs to know: secrets, addresses, ports."""
+"""The settings of an installation under one data folder: secrets, addresses, ports."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from cli.options import DATA
 from kernel.crypto import new_secret_key
 from kernel.embedded import Embedded
 from kernel.embedded.folder import free_port, make_folder, write_atomically
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 from kernel.migrate import migrate, role_urls
 from kernel.settings import Settings, load
 
@@ -46,11 +46,11 @@ class Ports:
     events_health: int = 8045
 
     @classmethod
-    def chosen(cls, *, http: int | None = None, free: bool = False) -> "Ports":
+    def choose(cls, *, http: int | None = None, free: bool = False) -> "Ports":
         """What the command line says, then what the environment does, then free or usual ones.
 
-        Raises BadSetting."""
-        ports = cls.free() if free else cls()
+        Raises ConfigError."""
+        ports = cls.find_free() if free else cls()
         named = {
             field: port_of(os.environ[name], name)
             for field, name in SETTINGS.items()
@@ -59,7 +59,7 @@ class Ports:
         return replace(ports, **named, **({} if http is None else {"ingest_http": http}))
 
     @classmethod
-    def free(cls) -> "Ports":
+    def find_free(cls) -> "Ports":
         """Ports that nobody uses at this moment, and that no connection is given by the system
         before they are listened on."""
         found: set[int] = set()
@@ -79,22 +79,22 @@ SETTINGS = {
 
 
 def port_of(listen: str, setting: str) -> int:
-    """Of host:port, or of a port alone. Raises BadSetting."""
+    """Of host:port, or of a port alone. Raises ConfigError."""
     port = listen.rpartition(":")[2]
     if not port.isdecimal() or int(port) > 65535:
-        raise BadSetting(f"{setting} {listen!r}: give host:port, such as 127.0.0.1:8025")
+        raise ConfigError(f"{setting} {listen!r}: give host:port, such as 127.0.0.1:8025")
     return int(port)
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
-    """What only this installation knows; made once, kept beside its data."""
+class InstallationSecrets:
+    """The secrets of this installation; generated once, stored beside its data."""
 
     secret_key: str
     rpc_token: str
 
     @classmethod
-    def of(cls, folder: Path) -> "Secrets":
+    def of(cls, folder: Path) -> "InstallationSecrets":
         path = folder / SECRETS
         if not path.exists():
             make_folder(folder)
@@ -107,43 +107,43 @@ def environment(
     folder: Path, *, kafka_bootstrap_servers: str, database_url: str, ports: Ports
 ) -> dict[str, str]:
     """The settings of all five services, by the names of their environment variables."""
-    own = Secrets.of(folder)
+    own = InstallationSecrets.of(folder)
     return {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
-        "KAFKA_PARTITIONS_MAX": os.environ.get("KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
-        "KAFKA_SESSION_S": os.environ.get("KAFKA_SESSION_S", SESSION_S),
-        "CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),
-        "SECRET_KEYS": own.secret_key,
-        "RPC_TOKEN": own.rpc_token,
-        **roles(database_url),
-        **addresses(ports),
+        "OBM_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+        "OBM_KAFKA_PARTITIONS_MAX": os.environ.get("OBM_KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
+        "OBM_KAFKA_SESSION_TIMEOUT_S": os.environ.get("OBM_KAFKA_SESSION_TIMEOUT_S", SESSION_S),
+        "OBM_CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),
+        "OBM_SECRET_KEYS": own.secret_key,
+        "OBM_RPC_TOKEN": own.rpc_token,
+        **database_urls(database_url),
+        **listen_addresses(ports),
     }
 
 
-def known(settings: type[S]) -> S:
+def load_settings(settings: type[S]) -> S:
     """For commands: the settings of a service, from the environment; else, beside a running
-    `obm run`, from what its data folder says. Raises BadSetting."""
-    if not any(name.endswith("_ENGINE_DATABASE_URL") for name in os.environ):
-        os.environ.update({**installed(), **os.environ})
+    `obm run`, from what its data folder says. Raises ConfigError."""
+    if not any(name.endswith("_SYSTEM_DATABASE_URL") for name in os.environ):
+        os.environ.update({**installed_settings(), **os.environ})
     return load(settings, [])
 
 
-def installed() -> dict[str, str]:
-    """Secrets and addresses of what DATABASE_URL names, or the data folder. Raises BadSetting."""
+def installed_settings() -> dict[str, str]:
+    """Secrets and addresses of what DATABASE_URL names, or the data folder. Raises ConfigError."""
     if url := os.environ.get("DATABASE_URL"):
-        return roles(url)
+        return database_urls(url)
     folder = Path(os.environ.get("OBM_DATA", DATA))
-    if not (url := database_of(folder)):
-        raise BadSetting(
+    if not (url := running_database_url(folder)):
+        raise ConfigError(
             f"no engine runs on the data folder {folder}: start it with `obm run`, name its folder "
-            "with --data, or set DATABASE_URL and SECRET_KEYS"
+            "with --data, or set DATABASE_URL and OBM_SECRET_KEYS"
         )
     if not (folder / SECRETS).exists():  # `obm up`: the secrets are somebody else's
-        return roles(url)
-    return {"SECRET_KEYS": Secrets.of(folder).secret_key, **roles(url)}
+        return database_urls(url)
+    return {"OBM_SECRET_KEYS": InstallationSecrets.of(folder).secret_key, **database_urls(url)}
 
 
-def database_of(folder: Path) -> str:
+def running_database_url(folder: Path) -> str:
     """The owner's address of the PostgreSQL that runs on a data folder; empty when none does."""
     postgres = Embedded(folder).postgres
     try:
@@ -154,18 +154,18 @@ def database_of(folder: Path) -> str:
     return postgres.database_url
 
 
-def roles(database_url: str) -> dict[str, str]:
-    """The addresses of the services' roles, by the names of their settings."""
+def database_urls(database_url: str) -> dict[str, str]:
+    """The addresses of the services' database_urls, by the names of their settings."""
     with_schema = [name for name in SERVICES if name != "shield"]
-    return role_urls(database_url, with_schema, secret=role_secret())
+    return role_urls(database_url, with_schema, secret=database_role_secret())
 
 
-def role_secret() -> str:
+def database_role_secret() -> str:
     """What their passwords come from; empty: the owner's password."""
     return os.environ.get("DATABASE_ROLE_SECRET", "")
 
 
-def addresses(ports: Ports) -> dict[str, str]:
+def listen_addresses(ports: Ports) -> dict[str, str]:
     def at(port: int) -> str:
         return f"127.0.0.1:{port}"
 
@@ -192,4 +192,4 @@ def migrations() -> dict[str, Path]:
 
 
 def migrate_all(database_url: str) -> None:
-    migrate(database_url, migrations(), secret=role_secret())
+    migrate(database_url, migrations(), secret=database_role_secret())

@@ -1,4 +1,4 @@
-"""What a newcomer sees first: a message on its way through all five services."""
+"""The first message of a new installation, sent through all five services."""
 
 import asyncio
 import json
@@ -9,10 +9,10 @@ from typing import Any
 import aiohttp
 from rich.console import Console
 
-from cli.customers import make_sandbox_customer
+from cli.directory import create_sandbox_key
 from cli.environment import Ports
 from kernel.embedded.folder import write_atomically
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 
 DELIVERED_WITHIN_S = 30.0
 POLL_S = 0.05
@@ -47,28 +47,28 @@ class FirstMessage:
         if self._credentials.exists():
             self._key = json.loads(self._credentials.read_text())["api_key"]
             return
-        self._key = await make_sandbox_customer(SENDER_DOMAIN)
+        self._key = await create_sandbox_key(SENDER_DOMAIN)
         write_atomically(self._credentials, json.dumps({"api_key": self._key}))
 
     async def send(self) -> None:
         async with aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {self._key}"}, base_url=self._api
         ) as http:
-            found = (await self._ask(http, "GET", "/v1/emails?limit=1"))["data"]
+            found = (await self._request(http, "GET", "/v1/emails?limit=1"))["data"]
             if found:
                 self._console.print(
                     f"found the messages of earlier runs, the last [b]{found[0]['id']}[/b]"
                 )
             began = time.monotonic()
-            sent = await self._ask(http, "POST", "/v1/emails", body=EMAIL)
+            sent = await self._request(http, "POST", "/v1/emails", body=EMAIL)
             await self._follow(http, str(sent["id"]), began)
 
     async def _follow(self, http: aiohttp.ClientSession, email_id: str, began: float) -> None:
-        """Print each step as it is told, until the message is delivered."""
+        """Print each event as it occurs, until the message is delivered."""
         self._console.print(f"\nsent [b]{email_id}[/b] to {RECIPIENT}")
         seen: set[str] = set()
         while time.monotonic() - began < DELIVERED_WITHIN_S:
-            events = (await self._ask(http, "GET", f"/v1/emails/{email_id}/events"))["data"]
+            events = (await self._request(http, "GET", f"/v1/emails/{email_id}/events"))["data"]
             for event in events:
                 if event["id"] not in seen:
                     seen.add(event["id"])
@@ -83,20 +83,20 @@ class FirstMessage:
             f"the first message was not delivered within {DELIVERED_WITHIN_S:.0f} s; see above"
         )
 
-    async def _ask(
+    async def _request(
         self, http: aiohttp.ClientSession, method: str, path: str, *, body: object = None
     ) -> dict[str, Any]:
-        """The answer; a service that has just started may need a while for its first. Raises
-        BadSetting for a refusal."""
+        """The response, after retries while a service is still starting. Raises
+        ConfigError for a refusal."""
         until = time.monotonic() + DELIVERED_WITHIN_S
         while True:
-            async with http.request(method, path, json=body) as answer:
-                said: dict[str, Any] = await answer.json()
-            if answer.ok:
-                return said
-            if answer.status != SERVICE_UNAVAILABLE or time.monotonic() > until:
-                raise BadSetting(
-                    f"the first message was refused: {said['message']} (its key is kept in "
+            async with http.request(method, path, json=body) as response:
+                content: dict[str, Any] = await response.json()
+            if response.ok:
+                return content
+            if response.status != SERVICE_UNAVAILABLE or time.monotonic() > until:
+                raise ConfigError(
+                    f"the first message was refused: {content['message']} (its key is kept in "
                     f"{self._credentials}; without that file another one is made)"
                 )
             await asyncio.sleep(POLL_S)

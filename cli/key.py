@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cli.customers import opened
+from cli.directory import open_directory
 from cli.options import noun
 from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import ApiKey
@@ -38,8 +38,8 @@ def create(
     scope = auth.SENDING_ACCESS if sending_only else auth.FULL_ACCESS
 
     async def work() -> str:
-        async with opened() as customers:
-            secret, _ = await customers.add_key(
+        async with open_directory() as directory:
+            secret, _ = await directory.add_key(
                 tenant,
                 test=test,
                 name=name,
@@ -58,20 +58,20 @@ def delete(key_id: str) -> None:
     """Delete a key. It stops working within a second."""
 
     async def work() -> None:
-        async with opened() as customers:
-            await customers.delete_key(key_id)
+        async with open_directory() as directory:
+            await directory.delete_key(key_id)
 
     asyncio.run(work())
     console.print(f"deleted {key_id}")
 
 
 @app.command("list")
-def show() -> None:
+def list_keys() -> None:
     """All keys, without their secrets."""
 
     async def work() -> list[ApiKey]:
-        async with opened() as customers:
-            return await customers.store.every(ApiKey)
+        async with open_directory() as directory:
+            return await directory.store.list_all(ApiKey)
 
     print_table(
         (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
@@ -80,6 +80,6 @@ def show() -> None:
 
 
 def cells(key: ApiKey) -> tuple[str, ...]:
-    expires = times.near(key.expires_at).isoformat() if key.expires_at.seconds else ""
+    expires = times.clamp_timestamp(key.expires_at).isoformat() if key.expires_at.seconds else ""
     mode = "test" if key.test else "live"
     return key.key_id, key.tenant_id, mode, key.name, ", ".join(key.scopes), expires

@@ -10,23 +10,23 @@ import typer
 from typer.core import TyperGroup
 
 from cli.options import DATA, Data
-from kernel.errors import BadSetting, EmbeddedError, Unavailable
+from kernel.errors import ConfigError, EmbeddedError, Unavailable
 
-# What `obm --help` says of them: reading them all would take seconds.
+# Their help texts: importing all modules would take seconds.
 COMMANDS = {
     "run": "Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.",
     "up": "Kafka and PostgreSQL in the foreground, migrated.",
     "migrate": "Bring schemas and roles of DATABASE_URL, the owner's address, up to date.",
-    "roles": "Print the addresses of the services' roles, passwords and all.",
-    "secret": "Make a key for SECRET_KEYS.",
-    "account": "Accounts: customers.",
+    "database-urls": "Print the database URLs of the services' roles, with passwords.",
+    "generate-key": "Generate a key for OBM_SECRET_KEYS.",
+    "account": "Accounts: billing customers.",
     "tenant": "Tenants: isolated sending units.",
     "key": "API keys.",
     "domain": "Sending domains.",
     "pool": "Pools: sets of source addresses.",
     "egress": "Egresses: source addresses with their EHLO names.",
 }
-IN_PAIR = ("up", "migrate", "roles")
+IN_STACK = ("up", "migrate", "database-urls")
 EPILOG = """Examples:
 
 \b
@@ -38,7 +38,7 @@ EPILOG = """Examples:
 """
 
 
-class Nouns(TyperGroup):
+class LazyGroup(TyperGroup):
     """Imports the module of a command when it is called, and lists them without."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - of click
@@ -54,17 +54,18 @@ class Nouns(TyperGroup):
 
 def load(name: str) -> Any:  # noqa: ANN401 - click's own types, which typer keeps to itself
     """A noun with its verbs, or a command that stands alone."""
-    module: Any = import_module("cli.pair" if name in IN_PAIR else f"cli.{name}")
+    attribute = name.replace("-", "_")
+    module: Any = import_module("cli.stack" if name in IN_STACK else f"cli.{attribute}")
     if hasattr(module, "app"):
         return typer.main.get_command(module.app)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name)(getattr(module, name))
+    alone.command(name)(getattr(module, attribute))
     return typer.main.get_command(alone)
 
 
 app = typer.Typer(
     name="obm",
-    cls=Nouns,
+    cls=LazyGroup,
     epilog=EPILOG,
     no_args_is_help=True,
     add_completion=False,
@@ -73,8 +74,8 @@ app = typer.Typer(
 
 
 @app.callback()
-def everywhere(data: Data = DATA) -> None:
-    """The engine, and what is kept in it: of a running `obm run`, or of DATABASE_URL."""
+def global_options(data: Data = DATA) -> None:
+    """Manage an OBM installation: the one in --data, or the one at DATABASE_URL."""
     os.environ["OBM_DATA"] = str(data)
 
 
@@ -82,10 +83,10 @@ def main() -> None:
     """The console command. What an operator can put right is one line, not a traceback."""
     try:
         app(with_data_first(sys.argv[1:]))
-    except (BadSetting, EmbeddedError) as error:
+    except (ConfigError, EmbeddedError) as error:
         fail(str(error), error)
     except Unavailable as error:
-        fail(unanswered(error), error)
+        fail(database_unavailable(error), error)
 
 
 def with_data_first(words: Sequence[str]) -> list[str]:
@@ -98,10 +99,10 @@ def with_data_first(words: Sequence[str]) -> list[str]:
     return first + rest
 
 
-def unanswered(error: Unavailable) -> str:
+def database_unavailable(error: Unavailable) -> str:
     if "DATABASE_URL" in os.environ:
-        return f"the database that DATABASE_URL names does not answer ({error})"
-    return f"{error} does not answer: is the engine running?"
+        return f"the database that DATABASE_URL names does not respond ({error})"
+    return f"{error} does not respond: is the engine running?"
 
 
 def fail(line: str, error: Exception) -> NoReturn:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[Path, typer.Option(envvar="OBM_DATA", help="where everything durable lives")]
+Data = Annotated[Path, typer.Option(envvar="OBM_DATA", help="data folder of the installation")]
 DATA = Path("data")
 
 

@@ -7,7 +7,7 @@ import typer
 
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from cli.routing import opened
+from cli.routing import open_routing
 from contracts.router.v1.directory_pb2 import Pool
 
 app = noun("Pools: sets of source addresses.")
@@ -22,7 +22,7 @@ def add(name: str) -> None:
     """
 
     async def work() -> Pool:
-        async with opened() as routing:
+        async with open_routing() as routing:
             return await routing.add_pool(name)
 
     console.print(asyncio.run(work()).pool_id)
@@ -33,18 +33,18 @@ def remove(pool: Annotated[str, typer.Argument(help="id or name")]) -> None:
     """Remove a pool that has no egresses any more."""
 
     async def work() -> None:
-        async with opened() as routing:
+        async with open_routing() as routing:
             await routing.remove_pool(pool)
 
     asyncio.run(work())
 
 
 @app.command("list")
-def show() -> None:
+def list_pools() -> None:
     """All pools."""
 
     async def work() -> list[Pool]:
-        async with opened() as routing:
+        async with open_routing() as routing:
             return await routing.pools()
 
     print_table(

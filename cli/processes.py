@@ -1,4 +1,4 @@
-"""The five services as processes of their own, under one who starts, watches and ends them."""
+"""The five services as processes of their own: started, watched and ended here."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from cli.environment import SERVICES
-from kernel.service import end_within_s
+from kernel.service import exit_within_s
 from kernel.settings import env_name
 
 READY_WITHIN_S = 60.0
@@ -40,12 +40,14 @@ class Process:
         return self._popen is not None and self._popen.poll() is None
 
     @property
-    def end_within_s(self) -> float:
+    def exit_within_s(self) -> float:
         """From a SIGTERM to the end, at most: by the service's own settings."""
         settings = import_module(f"services.{self.name}.settings").Settings
-        field = settings.model_fields["drain_s"]
-        told = {**os.environ, **self.environment}.get(env_name(settings, "drain_s", field))
-        return end_within_s(float(field.default if told is None else told)) + EXIT_S
+        field = settings.model_fields["shutdown_timeout_s"]
+        value = {**os.environ, **self.environment}.get(
+            env_name(settings, "shutdown_timeout_s", field)
+        )
+        return exit_within_s(float(field.default if value is None else value)) + EXIT_S
 
     def start(self, **extra: str) -> None:
         """extra: environment of this run alone."""
@@ -68,10 +70,10 @@ class Process:
         self.signal(signal.SIGKILL)
         self.wait()
 
-    def freeze(self) -> None:
+    def pause(self) -> None:
         self.signal(signal.SIGSTOP)
 
-    def thaw(self) -> None:
+    def resume(self) -> None:
         self.signal(signal.SIGCONT)
 
     def terminate(self) -> None:
@@ -80,7 +82,7 @@ class Process:
             return
         self.signal(signal.SIGTERM)
         try:
-            self.wait(self.end_within_s)
+            self.wait(self.exit_within_s)
         except subprocess.TimeoutExpired:
             self.kill()
 
@@ -130,7 +132,7 @@ class Processes:
     def stop(self) -> None:
         """In the order of the pipeline, so that nothing is waited for in vain."""
         for process in self._by_name.values():
-            process.thaw()
+            process.resume()
             process.signal(signal.SIGTERM)
         for process in self._by_name.values():
             process.terminate()

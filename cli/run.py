@@ -1,4 +1,4 @@
-"""`obm run`: the whole engine in this process, beside its own Kafka and PostgreSQL."""
+"""`obm run`: all services in this process, beside their own Kafka and PostgreSQL."""
 
 import asyncio
 import os
@@ -17,14 +17,14 @@ from cli.first_message import FirstMessage, NotDelivered
 from cli.options import DATA, Data
 from kernel import telemetry
 from kernel.embedded import Embedded, EmbeddedError
-from kernel.errors import BadSetting, Unavailable
-from kernel.service import Service, bad_setting, stop_on_signals
+from kernel.errors import ConfigError, Unavailable
+from kernel.service import Service, first_config_error, stop_on_signals
 from kernel.service import run as run_services
 from kernel.settings import Settings, load
 from services.__main__ import create_all
 
 READY_POLL_S = 0.02
-TELL_AFTER_S = 5.0
+PROGRESS_INTERVAL_S = 5.0
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -39,22 +39,22 @@ def run(
 ) -> None:
     """Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.
 
-    KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, when set, name others. Every setting of the services
-    (python -m services.router --help) may be set in the environment too.
+    OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, when set, name others. Every setting of the
+    services (python -m services.router --help) may be set in the environment too.
     """
-    os.environ.setdefault("LOG_FORMAT", "console")
-    os.environ.setdefault("LOG_LEVEL", "WARNING")
+    os.environ.setdefault("OBM_LOG_FORMAT", "console")
+    os.environ.setdefault("OBM_LOG_LEVEL", "WARNING")
     if port is not None:
         os.environ.pop("INGEST_HTTP_LISTEN", None)
     try:
-        ports = Ports.chosen(http=port, free=free_ports)
+        ports = Ports.choose(http=port, free=free_ports)
         refuse_taken(ports)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(data, ports, quiet=quiet))
-    except (EmbeddedError, BadSetting, NotDelivered, Unavailable) as error:
+    except (EmbeddedError, ConfigError, NotDelivered, Unavailable) as error:
         fail(error)
     except BaseExceptionGroup as group:  # of the engine's loops
-        if (bad := bad_setting(group)) is None:
+        if (bad := first_config_error(group)) is None:
             raise
         fail(bad)
     except KeyboardInterrupt:
@@ -69,52 +69,52 @@ def fail(error: Exception) -> NoReturn:
 async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
     async with AsyncExitStack() as stack:
         stop = stop_on_signals()
-        bootstrap_servers, database_url = await _pair(data, stack)
-        known = environment(
+        bootstrap_servers, database_url = await _open_stack(data, stack)
+        settings = environment(
             data,
             kafka_bootstrap_servers=bootstrap_servers,
             database_url=database_url,
             ports=ports,
         )
-        os.environ.update({**known, **os.environ})
+        os.environ.update({**settings, **os.environ})
         await asyncio.to_thread(migrate_all, database_url)
         telemetry.start("obm", load(Settings, []))
         services = create_all()
         engine = asyncio.create_task(run_services(services, stop=stop))
-        told = asyncio.create_task(_tell(services, data, ports, quiet=quiet))
+        introduction = asyncio.create_task(_introduce(services, data, ports, quiet=quiet))
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([engine, told, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([engine, introduction, stopped], return_when=asyncio.FIRST_COMPLETED)
         try:
-            if told.done():
-                await told
+            if introduction.done():
+                await introduction
                 await asyncio.wait([engine, stopped], return_when=asyncio.FIRST_COMPLETED)
-        finally:  # what failed or was stopped ends in order: the engine first, then the pair
+        finally:  # after a failure or a stop, in order: the engine first, then its stack
             stop.set()
-            told.cancel()
+            introduction.cancel()
             console.print("stopping …")
             await engine
     console.print("stopped; everything is kept in", str(data))
 
 
-async def _pair(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
+async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
     """The addresses of Kafka and PostgreSQL: given ones, or our own, started."""
-    given = os.environ.get("KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
+    given = os.environ.get("OBM_KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
     if given[0] and given[1]:
         return given[0], given[1]
     if given[0] or given[1]:
-        raise BadSetting("set both KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, or neither")
+        raise ConfigError("set both OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, or neither")
     console.print("starting Kafka and PostgreSQL …")
-    pair = await stack.enter_async_context(Embedded(data))
-    return pair.bootstrap_servers, pair.database_url
+    embedded = await stack.enter_async_context(Embedded(data))
+    return embedded.bootstrap_servers, embedded.database_url
 
 
-async def _tell(services: list[Service], data: Path, ports: Ports, *, quiet: bool) -> None:
+async def _introduce(services: list[Service], data: Path, ports: Ports, *, quiet: bool) -> None:
     console.print("starting the services …")
     waited_s = 0.0
-    while away := {s.name: sorted(s.health.away) for s in services if not s.health.ready}:
+    while away := {s.name: sorted(s.health.unavailable) for s in services if not s.health.ready}:
         await asyncio.sleep(READY_POLL_S)
         waited_s += READY_POLL_S
-        if waited_s >= TELL_AFTER_S:
+        if waited_s >= PROGRESS_INTERVAL_S:
             waited_s = 0.0
             console.print("  still waiting for", away)
     first = FirstMessage(f"http://127.0.0.1:{ports.ingest_http}", data, console)
@@ -132,7 +132,7 @@ def refuse_taken(ports: Ports) -> None:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
-                raise BadSetting(
+                raise ConfigError(
                     f"port {port} ({name.replace('_', ' ')}) is taken: end what listens there, "
                     "or say --free-ports"
                 ) from error

@@ -8,26 +8,28 @@ from typing import Annotated, Any
 import typer
 
 from cli import routing
-from cli.customers import opened
+from cli.directory import open_directory
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from contracts.ingest.v1.directory_pb2 import AmbiguousPolicy, Tenant
+from contracts.ingest.v1.directory_pb2 import AmbiguousPolicy as AmbiguousPolicyValue
+from contracts.ingest.v1.directory_pb2 import Tenant
 
 app = noun("Tenants: isolated sending units.")
 
 
-class Ambiguous(StrEnum):
-    """What becomes of a message whose attempt ended between its dot and the answer."""
+class AmbiguousPolicy(StrEnum):
+    """Policy for a message whose attempt failed after end of data and before the reply."""
 
     RETRY = "retry"
     FAIL = "fail"
 
 
-Cap = Annotated[int | None, typer.Option(min=0, help="messages; 0: no cap")]
+Limit = Annotated[int | None, typer.Option(min=0, help="maximum messages; 0: no limit")]
 Score = Annotated[float | None, typer.Option(min=0, help="of shield; 0: its default")]
 PoolOption = Annotated[str | None, typer.Option(help="id or name: whose addresses it sends from")]
 Policy = Annotated[
-    Ambiguous | None, typer.Option(help="what an attempt that may have arrived leads to")
+    AmbiguousPolicy | None,
+    typer.Option(help="policy for ambiguous attempts: retry, or fail the message"),
 ]
 
 
@@ -36,9 +38,9 @@ def create(  # noqa: PLR0913 - an option for each
     name: str,
     *,
     account: Annotated[str, typer.Option(help="id or name")],
-    per_second: Cap = None,
-    per_hour: Cap = None,
-    per_day: Cap = None,
+    per_second: Limit = None,
+    per_hour: Limit = None,
+    per_day: Limit = None,
     hold_score: Score = None,
     block_score: Score = None,
     pool: PoolOption = None,
@@ -51,10 +53,10 @@ def create(  # noqa: PLR0913 - an option for each
     """
 
     async def work() -> Tenant:
-        caps = (per_second, per_hour, per_day)
-        chosen = await fields(caps, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
-        async with opened() as customers:
-            return await customers.add_tenant(account, name, chosen=Tenant(**chosen))
+        limits = (per_second, per_hour, per_day)
+        chosen = await fields(limits, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
+        async with open_directory() as directory:
+            return await directory.add_tenant(account, name, chosen=Tenant(**chosen))
 
     console.print(asyncio.run(work()).tenant_id)
 
@@ -63,9 +65,9 @@ def create(  # noqa: PLR0913 - an option for each
 def change(  # noqa: PLR0913 - an option for each
     tenant: Annotated[str, typer.Argument(help="id or name")],
     *,
-    per_second: Cap = None,
-    per_hour: Cap = None,
-    per_day: Cap = None,
+    per_second: Limit = None,
+    per_hour: Limit = None,
+    per_day: Limit = None,
     hold_score: Score = None,
     block_score: Score = None,
     pool: PoolOption = None,
@@ -74,25 +76,25 @@ def change(  # noqa: PLR0913 - an option for each
     """Change what is named, and nothing else. The services learn of it within a second."""
 
     async def work() -> None:
-        caps = (per_second, per_hour, per_day)
-        chosen = await fields(caps, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
-        async with opened() as customers:
-            await customers.change_tenant(tenant, chosen)
+        limits = (per_second, per_hour, per_day)
+        chosen = await fields(limits, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
+        async with open_directory() as directory:
+            await directory.change_tenant(tenant, chosen)
 
     asyncio.run(work())
 
 
 async def fields(
-    caps: tuple[int | None, int | None, int | None],
+    limits: tuple[int | None, int | None, int | None],
     scores: tuple[float | None, float | None],
     *,
     pool: str | None,
-    ambiguous: Ambiguous | None,
+    ambiguous: AmbiguousPolicy | None,
 ) -> Mapping[str, Any]:
-    """What was given, by the names of the contract. Raises BadSetting."""
-    policy = ambiguous and AmbiguousPolicy.Value(f"AMBIGUOUS_POLICY_{ambiguous.name}")
+    """What was given, by the names of the contract. Raises ConfigError."""
+    policy = ambiguous and AmbiguousPolicyValue.Value(f"AMBIGUOUS_POLICY_{ambiguous.name}")
     named = {
-        **dict(zip(("per_second_max", "per_hour_max", "per_day_max"), caps, strict=True)),
+        **dict(zip(("per_second_max", "per_hour_max", "per_day_max"), limits, strict=True)),
         **dict(zip(("hold_score", "block_score"), scores, strict=True)),
         "pool_id": pool and await pool_id(pool),
         "ambiguous_policy": policy,
@@ -101,8 +103,8 @@ async def fields(
 
 
 async def pool_id(pool: str) -> str:
-    async with routing.opened() as known:
-        return routing.find(await known.pools(), pool).pool_id
+    async with routing.open_routing() as admin:
+        return routing.find(await admin.pools(), pool).pool_id
 
 
 @app.command()
@@ -110,19 +112,19 @@ def remove(tenant: Annotated[str, typer.Argument(help="id or name")]) -> None:
     """Remove a tenant that has no keys and domains any more; its mail that waits fails."""
 
     async def work() -> None:
-        async with opened() as customers:
-            await customers.remove(Tenant, tenant)
+        async with open_directory() as directory:
+            await directory.remove(Tenant, tenant)
 
     asyncio.run(work())
 
 
 @app.command("list")
-def show() -> None:
+def list_tenants() -> None:
     """All tenants."""
 
     async def work() -> list[Tenant]:
-        async with opened() as customers:
-            return await customers.store.every(Tenant)
+        async with open_directory() as directory:
+            return await directory.store.list_all(Tenant)
 
     print_table(
         (id_column("tenant"), id_column("account"), "name", "per second", "per hour", "per day"),
@@ -132,8 +134,8 @@ def show() -> None:
                 one.account_id,
                 one.name,
                 *(
-                    str(cap or "")
-                    for cap in (one.per_second_max, one.per_hour_max, one.per_day_max)
+                    str(limit or "")
+                    for limit in (one.per_second_max, one.per_hour_max, one.per_day_max)
                 ),
             )
             for one in asyncio.run(work())

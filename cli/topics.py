@@ -9,24 +9,24 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 from contracts.options.v1 import options_pb2
 from contracts.options.v1.options_pb2 import Topic
-from kernel.topics import PARKED
+from kernel.topics import DLQ_SUFFIX
 
 MESSAGES_FIELD = 4  # of FileDescriptorProto: paths of comments begin with it
 HEAD = f"""# Topics
 
 Generated from `proto/` by `make proto`. Records are CloudEvents 1.0 in Kafka's binary mode: the
 value is the protobuf message, the headers are `ce_id`, `ce_type`, `ce_source`, `ce_time`,
-`ce_specversion`, `content-type` and W3C `traceparent`. `ce_id` is `uuid5(type, natural key)`: the
-same fact has the same id, however often it is told. With classes a topic is `<name>.<class>`, the
-first served first. What a consumer of ours could not handle is on `<topic>{PARKED}`, with the
+`ce_specversion`, `content-type` and W3C `traceparent`. `ce_id` is `uuid5(type, natural key)`: an
+event keeps its id when it is published again. With classes a topic is `<name>.<class>`, the
+first served first. What a consumer of ours could not handle is on `<topic>{DLQ_SUFFIX}`, with the
 reason in its headers.
 
-| topic | event | key | natural key | partitions | kept |
+| topic | event | key | natural key | partitions | retention |
 | --- | --- | --- | --- | --- | --- |
 """
 
 
-class Event(NamedTuple):
+class TopicDoc(NamedTuple):
     package: str
     name: str
     comment: str
@@ -41,7 +41,7 @@ def page(descriptors: FileDescriptorSet) -> str:
     return HEAD + "".join(map(row, found)) + "".join(map(paragraph, found))
 
 
-def events(file: FileDescriptorProto) -> Iterator[Event]:
+def events(file: FileDescriptorProto) -> Iterator[TopicDoc]:
     comments = {
         tuple(place.path): place.leading_comments for place in file.source_code_info.location
     }
@@ -49,29 +49,29 @@ def events(file: FileDescriptorProto) -> Iterator[Event]:
         topic = message.options.Extensions[options_pb2.topic]
         if topic.name:
             comment = " ".join(comments.get((MESSAGES_FIELD, index), "").split())
-            yield Event(file.package, message.name, comment, topic)
+            yield TopicDoc(file.package, message.name, comment, topic)
 
 
-def row(event: Event) -> str:
+def row(event: TopicDoc) -> str:
     topic = event.topic
-    name = f"{topic.name}.{{{','.join(topic.classes)}}}" if topic.classes else topic.name
+    name = f"{topic.name}.{{{','.join(topic.priorities)}}}" if topic.priorities else topic.name
     cells = (
         f"`{name}`",
         f"`{event.package}.{event.name}`",
         ", ".join(topic.key),
         ", ".join(topic.natural_key),
         str(topic.partitions),
-        kept(topic),
+        retention(topic),
     )
     return f"| {' | '.join(cells)} |\n"
 
 
-def kept(topic: Topic) -> str:
+def retention(topic: Topic) -> str:
     """A compacted topic has no end; the others keep a number of days."""
     return "newest of each key" if topic.compacted else f"{topic.retention.seconds // 86400} days"
 
 
-def paragraph(event: Event) -> str:
+def paragraph(event: TopicDoc) -> str:
     return f"\n**{event.name}** {event.comment}\n" if event.comment else ""
 
 

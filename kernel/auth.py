@@ -28,8 +28,8 @@ SENDING_ACCESS = "sending_access"
 _KEY = re.compile(rf"([a-z]+)_(live|test)_([0-9A-Za-z]{{{RANDOM_CHARS}}})([0-9A-Za-z]{{6}})")
 
 
-class Denied(Exception):
-    """Refused. reason, for machines: missing, invalid, expired, elsewhere, restricted."""
+class AuthError(Exception):
+    """reason: missing, invalid, expired, ip_not_allowed or restricted."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -73,35 +73,35 @@ def checksum(text: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def digest(key: str) -> bytes:
-    """SHA-256 of a well-formed key. Raises Denied for anything else."""
+    """SHA-256 of a well-formed key. Raises AuthError for anything else."""
     match = _KEY.fullmatch(key)
     if match is None or checksum(key[:-CRC_CHARS]) != match[4]:
-        raise Denied("invalid", "the API key is not one of ours: it is incomplete or mistyped")
+        raise AuthError("invalid", "the API key is not one of ours: it is incomplete or mistyped")
     return sha256(key)
 
 
 def bearer(authorization: str) -> str:
-    """The key in `Authorization: Bearer <key>`. Raises Denied."""
+    """The key in `Authorization: Bearer <key>`. Raises AuthError."""
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
-        raise Denied("missing", "send your API key in the header Authorization: Bearer <key>")
+        raise AuthError("missing", "send your API key in the header Authorization: Bearer <key>")
     return key.strip()
 
 
-def permit(credential: Credential, *, client: str, now_s: float, scope: str) -> None:
-    """Raises Denied, with the first reason in this order: expiry, network, scope.
+def authorize(credential: Credential, *, client: str, now_s: float, scope: str) -> None:
+    """Raises AuthError, with the first reason in this order: expiry, network, scope.
 
     client: the caller's IP address. scope: what the route needs; full_access may do all.
     """
     if credential.deleted:
-        raise Denied("invalid", "the API key does not exist")
+        raise AuthError("invalid", "the API key does not exist")
     expiry = credential.expires_at.seconds
     if expiry and expiry <= now_s:
-        raise Denied("expired", "the API key has expired")
+        raise AuthError("expired", "the API key has expired")
     if credential.cidrs and not _within(client, tuple(credential.cidrs)):
-        raise Denied("elsewhere", "the API key may not be used from this address")
+        raise AuthError("ip_not_allowed", "the API key may not be used from this address")
     if scope not in credential.scopes and FULL_ACCESS not in credential.scopes:
-        raise Denied("restricted", f"the API key lacks the scope {scope}")
+        raise AuthError("restricted", f"the API key lacks the scope {scope}")
 
 
 def _within(client: str, cidrs: tuple[str, ...]) -> bool:
@@ -119,19 +119,22 @@ def _networks(cidrs: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 class Authenticator(Generic[C]):
-    """known: looks in memory, by digest. fetch: asks the owner's database, on a miss."""
+    """cached: finds a credential in memory by digest. fetch: queries the owner's database on a
+    miss."""
 
     def __init__(
-        self, known: Callable[[bytes], C | None], fetch: Callable[[bytes], Awaitable[C | None]]
+        self, cached: Callable[[bytes], C | None], fetch: Callable[[bytes], Awaitable[C | None]]
     ) -> None:
-        self._known = known
+        self._cached = cached
         self._fetch = fetch
 
-    async def check(self, authorization: str, *, client: str, now: datetime, scope: str) -> C:
-        """The credential of a request. Raises Denied."""
+    async def authenticate(
+        self, authorization: str, *, client: str, now: datetime, scope: str
+    ) -> C:
+        """The credential of a request. Raises AuthError."""
         hashed = digest(bearer(authorization))
-        credential = self._known(hashed) or await self._fetch(hashed)
+        credential = self._cached(hashed) or await self._fetch(hashed)
         if credential is None:
-            raise Denied("invalid", "the API key does not exist")
-        permit(credential, client=client, now_s=now.timestamp(), scope=scope)
+            raise AuthError("invalid", "the API key does not exist")
+        authorize(credential, client=client, now_s=now.timestamp(), scope=scope)
         return credential

@@ -30,7 +30,7 @@ class Cache(Generic[V]):
         self._known: dict[str, Cached[V]] = {}
         self._asking: dict[str, asyncio.Task[V]] = {}
 
-    def look(self, key: str) -> Cached[V] | None:
+    def peek(self, key: str) -> Cached[V] | None:
         """What is known, be it old. Nobody is asked."""
         return self._known.get(key)
 

@@ -18,12 +18,12 @@ from typing import TypeAlias, Union
 
 from kernel import metrics
 from kernel.errors import Unavailable
-from kernel.worker import ANSWERED, ASKED, MEMORY_EXIT, RAISED
+from kernel.worker import MEMORY_EXIT, RAISED, REQUEST_FRAME, RESULT_FRAME
 
 CPU, MEMORY, CRASH = "cpu", "memory", "crash"
 REASONS = {-signal.SIGPROF: CPU, MEMORY_EXIT: MEMORY}
 DEATHS_MAX = 2  # of children, over one body alone
-SILENT_S = 60.0  # on a machine that is busy; its processor time is bounded far below
+SILENCE_TIMEOUT_S = 60.0  # on a machine that is busy; its processor time is bounded far below
 ANSWER_BYTES_MAX = 1 << 20
 CHUNK_BYTES = 1 << 18
 GROUP_MAX, GROUP_BYTES_MAX = 64, 1 << 19
@@ -33,46 +33,46 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Killed:
+class ChildKilled:
     """The work on this body ends who does it: cpu, memory (more than is allowed), or crash."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Raised:
+class ChildRaised:
     """The work raised this; who does it is well."""
 
     error: str
 
 
-Answer: TypeAlias = Union[bytes, Killed, Raised]
+ChildResult: TypeAlias = Union[bytes, ChildKilled, ChildRaised]
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ChildLimits:
     """Of the work on one body."""
 
     cpu_s: float
     memory_bytes: int
 
 
-class Ended(Exception):
+class ChildEnded(Exception):
     """The child says no more."""
 
 
 class Child:
     """One process, made when it is needed and again when it has ended.
 
-    name: for logs and metrics. function: `module:name`, given `told` in the child, returns the
+    name: for logs and metrics. function: `module:name`, given `setup` in the child, returns the
     work, bytes to bytes. Use it in the thread of a loop that lives as long as the child should.
     """
 
-    def __init__(self, name: str, function: str, told: bytes, *, bounds: Bounds) -> None:
+    def __init__(self, name: str, function: str, setup: bytes, *, limits: ChildLimits) -> None:
         self._name = name
-        self._arguments = [function, os.getpid(), bounds.cpu_s, bounds.memory_bytes]
-        self._told = told
-        self._life: _Life | None = None
+        self._arguments = [function, os.getpid(), limits.cpu_s, limits.memory_bytes]
+        self._setup = setup
+        self._life: _Process | None = None
         self._turn = asyncio.Lock()
 
     async def ready(self) -> None:
@@ -80,35 +80,35 @@ class Child:
         async with self._turn:
             await self._alive()
 
-    async def work(self, bodies: Sequence[bytes]) -> list[Answer]:
+    async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
         """An answer for each, in order. Who ends the child is left out, and the rest goes on.
         Raises Unavailable when no child can be made."""
-        answers: list[Answer] = []
+        answers: list[ChildResult] = []
         async with self._turn:
-            while await self._pass_on(groups(bodies[len(answers) :]), answers) is not None:
+            while await self._send_and_collect(groups(bodies[len(answers) :]), answers) is not None:
                 for body in groups(bodies[len(answers) :])[0]:  # it was one of these
-                    answers.append(await self._alone(body))  # noqa: PERF401 - all or none is wrong
+                    answers.append(await self._run_alone(body))  # noqa: PERF401 - all or none is wrong
         return answers
 
     async def close(self) -> None:
         await self._end()
 
-    async def _alone(self, body: bytes) -> Answer:
+    async def _run_alone(self, body: bytes) -> ChildResult:
         """Its processor time is nobody else's doing, nor is the memory of a child that has done
         nothing else. Anything else may have come from elsewhere, once."""
-        answers: list[Answer] = []
+        answers: list[ChildResult] = []
         reason = ""
         for _ in range(DEATHS_MAX):
             fresh = self._life is None
-            if (ended := await self._pass_on([[body]], answers)) is None:
+            if (ended := await self._send_and_collect([[body]], answers)) is None:
                 return answers[0]
             reason = ended
             if reason == CPU or (reason == MEMORY and fresh):
                 break
-        return Killed(reason)
+        return ChildKilled(reason)
 
-    async def _pass_on(
-        self, groups: Sequence[Sequence[bytes]], answers: list[Answer]
+    async def _send_and_collect(
+        self, groups: Sequence[Sequence[bytes]], answers: list[ChildResult]
     ) -> str | None:
         """Until all are answered, or until the child ends: then why. What it was working on is of
         the group of the first without an answer."""
@@ -118,8 +118,8 @@ class Child:
         try:
             while len(answers) < asked:
                 answers += await life.answers(most=asked - len(answers))
-        except Ended:
-            return await self._settle()
+        except ChildEnded:
+            return await self._record_end()
         except BaseException:
             await self._end()  # it would answer to who asks next
             raise
@@ -128,21 +128,21 @@ class Child:
             await asyncio.wait([sending])
         return None
 
-    async def _alive(self) -> "_Life":
+    async def _alive(self) -> "_Process":
         if self._life is None:
-            self._life = await _Life.begin(self._arguments)
+            self._life = await _Process.begin(self._arguments)
             try:
-                await self._life.send([[self._told]])
+                await self._life.send([[self._setup]])
                 await self._life.answers(most=1)
-            except Ended as error:
-                await self._settle()
+            except ChildEnded as error:
+                await self._record_end()
                 raise Unavailable(f"a child of {self._name}") from error
             except BaseException:
                 await self._end()
                 raise
         return self._life
 
-    async def _settle(self) -> str:
+    async def _record_end(self) -> str:
         """Returns why it has ended."""
         code = await self._end()
         reason = REASONS.get(code, CRASH)
@@ -155,7 +155,7 @@ class Child:
         return await life.end() if life else 0
 
 
-class _Life:
+class _Process:
     """One process, from its start to its end."""
 
     def __init__(
@@ -170,7 +170,7 @@ class _Life:
         self._came = b""
 
     @classmethod
-    async def begin(cls, arguments: Sequence[object]) -> "_Life":
+    async def begin(cls, arguments: Sequence[object]) -> "_Process":
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -188,13 +188,13 @@ class _Life:
         with suppress(ConnectionError):  # who reads the answers hears of it
             for group in groups:
                 last = len(group) - 1
-                framed = [ASKED.pack(len(b), n == last) + b for n, b in enumerate(group)]
+                framed = [REQUEST_FRAME.pack(len(b), n == last) + b for n, b in enumerate(group)]
                 self._writer.writelines(framed)
                 await self._writer.drain()
 
-    async def answers(self, *, most: int) -> list[Answer]:
-        """Those that come next, one or more. Raises Ended."""
-        found: list[Answer] = []
+    async def answers(self, *, most: int) -> list[ChildResult]:
+        """Those that come next, one or more. Raises ChildEnded."""
+        found: list[ChildResult] = []
         while not found:
             self._came += await self._more()
             at = 0
@@ -203,33 +203,33 @@ class _Life:
                 at = end
             self._came = self._came[at:]
         if len(found) > most:
-            raise Ended
+            raise ChildEnded
         return found
 
     async def _more(self) -> bytes:
         try:
-            async with asyncio.timeout(SILENT_S):
+            async with asyncio.timeout(SILENCE_TIMEOUT_S):
                 chunk = await self._reader.read(CHUNK_BYTES)
         except (TimeoutError, ConnectionError) as error:
-            raise Ended from error
+            raise ChildEnded from error
         if not chunk:
-            raise Ended
+            raise ChildEnded
         return chunk
 
     def _end_of_answer(self, at: int) -> int | None:
         """None: it has not come whole."""
-        if len(self._came) < at + ANSWERED.size:
+        if len(self._came) < at + RESULT_FRAME.size:
             return None
-        length, _ = ANSWERED.unpack_from(self._came, at)
+        length, _ = RESULT_FRAME.unpack_from(self._came, at)
         if length > ANSWER_BYTES_MAX:
-            raise Ended
-        end: int = at + ANSWERED.size + length
+            raise ChildEnded
+        end: int = at + RESULT_FRAME.size + length
         return end if end <= len(self._came) else None
 
-    def _answer(self, at: int, end: int) -> Answer:
-        _, kind = ANSWERED.unpack_from(self._came, at)
-        body = self._came[at + ANSWERED.size : end]
-        return Raised(body.decode(errors="replace")) if kind == RAISED else body
+    def _answer(self, at: int, end: int) -> ChildResult:
+        _, kind = RESULT_FRAME.unpack_from(self._came, at)
+        body = self._came[at + RESULT_FRAME.size : end]
+        return ChildRaised(body.decode(errors="replace")) if kind == RAISED else body
 
     async def end(self) -> int:
         """The code that it ended with; it may have been before."""

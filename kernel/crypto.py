@@ -10,7 +10,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 
 NONCE_BYTES = 12
 KEY_BYTES = 32
@@ -52,14 +52,14 @@ def keyed_hash(key: bytes, text: str) -> bytes:
 
 
 def derived_key(secret: str, purpose: str) -> bytes:
-    """A key for one purpose, from one of SECRET_KEYS: services that know those agree on it.
+    """A key for one purpose, from one of OBM_SECRET_KEYS: services that know those agree on it.
 
     Purposes: "return path" (mail.verp).
     """
     return keyed_hash(secret.encode(), purpose)
 
 
-class Secrets:
+class SecretKeyring:
     """Encryption at rest under a rotating set of Fernet keys: the first encrypts, all decrypt.
 
     Decrypted values are kept: directory records repeat the same few tokens.
@@ -69,9 +69,9 @@ class Secrets:
         try:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
-            raise BadSetting(
-                "SECRET_KEYS must be a comma-separated list of Fernet keys; make one with "
-                "`obm secret`"
+            raise ConfigError(
+                "OBM_SECRET_KEYS must be a comma-separated list of Fernet keys; make one with "
+                "`obm generate-key`"
             ) from error
         self._opened: dict[bytes, bytes] = {}
 
@@ -79,12 +79,14 @@ class Secrets:
         return self._fernet.encrypt(secret)
 
     def decrypt(self, token: bytes) -> bytes:
-        """Raises BadSetting when none of the keys made this token."""
+        """Raises ConfigError when none of the keys made this token."""
         if (secret := self._opened.get(token)) is None:
             try:
                 secret = self._fernet.decrypt(token)
             except InvalidToken as error:
-                raise BadSetting("SECRET_KEYS lacks the key that encrypted a secret") from error
+                raise ConfigError(
+                    "OBM_SECRET_KEYS lacks the key that encrypted a secret"
+                ) from error
             self._opened[token] = secret
         return secret
 

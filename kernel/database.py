@@ -22,8 +22,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
 from kernel import clock
-from kernel.backoff import Health, patiently
-from kernel.errors import BadSetting, Overloaded, Unavailable
+from kernel.errors import ConfigError, Overloaded, Unavailable
+from kernel.health import DependencyHealth
+from kernel.retry import retry_while_unavailable
 
 Params: TypeAlias = Sequence[Any] | dict[str, Any] | None
 Row: TypeAlias = tuple[Any, ...]
@@ -45,13 +46,13 @@ PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": 
 # index) is OperationalError: retried for ever, one record would close its partition. Whatever ends
 # the session (FATAL: shutdown, too many connections, a pooler's complaint) is not a record's
 # either; a protocol violation that does not is: it is a value that cannot be read.
-AWAY = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57014", "57P0", "58")
+CONNECTION_SQLSTATES = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57014", "57P0", "58")
 VIOLATION = "08P01"
 # Out of memory and of a configured limit: everybody is short of it, or one statement wants it all.
 OVERLOADED = ("53200", "53400")
 TIMED_OUT = "57014"  # and an administrator's cancel, which comes before the time is over
 
-ABOVE = """
+ROLE_BYPASSES_RLS = """
 SELECT rolname, rolsuper OR rolbypassrls OR EXISTS (
     SELECT FROM pg_class WHERE relowner = pg_roles.oid AND relkind IN ('r', 'p'))
 FROM pg_roles WHERE rolname = current_user
@@ -71,7 +72,7 @@ def kind_of(values: list[Any]) -> type | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
-class QuickListDumper(ListDumper):
+class FastListDumper(ListDumper):
     """Arrays of one plain type in one go: psycopg looks at them element by element, which is most
     of what a batch statement costs. Whatever is not that plain is left to psycopg."""
 
@@ -109,7 +110,7 @@ class BytesListDumper(BaseListDumper):
         return b"".join(parts)
 
 
-psycopg.adapters.register_dumper(list, QuickListDumper)
+psycopg.adapters.register_dumper(list, FastListDumper)
 
 
 class Transaction:
@@ -152,7 +153,7 @@ class Transaction:
         """Called when the commit is not certain: rolled back, or its answer was lost."""
         self._after_rollback.append(callback)
 
-    def ended(self, *, committed: bool) -> None:
+    def run_callbacks(self, *, committed: bool) -> None:
         for callback in self._after_commit if committed else self._after_rollback:
             callback()
 
@@ -224,13 +225,13 @@ class Database:
                 yield tx
         except BaseException as error:
             if tx is not None:
-                tx.ended(committed=False)
+                tx.run_callbacks(committed=False)
             if isinstance(error, psycopg.Error | PoolTimeout | TooManyRequests):
-                raise self._told(error, tx) from error
+                raise self._map_error(error, tx) from error
             raise
-        tx.ended(committed=True)
+        tx.run_callbacks(committed=True)
 
-    async def once(self, sql: str, params: Params = None) -> list[Row]:
+    async def execute_autocommit(self, sql: str, params: Params = None) -> list[Row]:
         """One statement that is a transaction of its own: one trip instead of three.
 
         For group commits; with the roles that row-level security does not bind.
@@ -247,31 +248,31 @@ class Database:
                     if not connection.closed:
                         await connection.set_autocommit(False)
         except (psycopg.Error, PoolTimeout, TooManyRequests) as error:
-            raise self._told(error, tx) from error
+            raise self._map_error(error, tx) from error
 
-    async def answers(self) -> bool:
+    async def is_responsive(self) -> bool:
         """Whether others are served while a statement is not."""
         try:
-            await self.once("SELECT 1")
+            await self.execute_autocommit("SELECT 1")
         except Unavailable:
             return False
         return True
 
-    def _told(self, error: Exception, tx: Transaction | None) -> Exception:
-        """As what its caller hears of it."""
+    def _map_error(self, error: Exception, tx: Transaction | None) -> Exception:
+        """The error that the caller sees."""
         in_time = tx is None or tx.statement_s < self._statement_s
         if is_overload(error, in_time=in_time):
             return Overloaded("postgresql")
-        return Unavailable("postgresql") if is_away(error) else error
+        return Unavailable("postgresql") if is_connection_error(error) else error
 
     async def check_role(self) -> None:
-        """Raises BadSetting for a role that row-level security would not hold back."""
+        """Raises ConfigError for a role that row-level security would not hold back."""
         async with self.transaction() as tx:
-            [(role, above)] = await tx.rows(ABOVE)
+            [(role, above)] = await tx.rows(ROLE_BYPASSES_RLS)
         if above:
-            raise BadSetting(
+            raise ConfigError(
                 f"the role {role} is a superuser's or owns tables, and so above row-level "
-                "security: see `obm roles`"
+                "security: see `obm database-urls`"
             )
 
     async def close(self) -> None:
@@ -279,10 +280,10 @@ class Database:
             await self._pool.close()
 
 
-async def check_roles(databases: Sequence[Database], health: Health) -> None:
-    """A loop that ends, once they could be asked. Raises BadSetting."""
+async def check_roles(databases: Sequence[Database], health: DependencyHealth) -> None:
+    """A loop that ends, once they could be asked. Raises ConfigError."""
     for database in databases:
-        await patiently(database.check_role, health)
+        await retry_while_unavailable(database.check_role, health)
 
 
 @lru_cache(maxsize=16)
@@ -291,13 +292,15 @@ def psycopg_url(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
-def is_away(error: BaseException) -> bool:
+def is_connection_error(error: BaseException) -> bool:
     """Whether everybody fails, or only this statement."""
     if not isinstance(error, psycopg.Error) or isinstance(error, PoolTimeout | TooManyRequests):
         return True
     if error.sqlstate:
         fatal = error.diag.severity_nonlocalized in {"FATAL", "PANIC"}
-        return fatal or (error.sqlstate.startswith(AWAY) and error.sqlstate != VIOLATION)
+        return fatal or (
+            error.sqlstate.startswith(CONNECTION_SQLSTATES) and error.sqlstate != VIOLATION
+        )
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
 
 

@@ -20,7 +20,7 @@ YOUNG = timedelta(days=6)  # PostgreSQL refuses to drop a day before its seventh
 PAGE_ROWS = 1_000
 
 
-class Days:
+class TablePartitions:
     """The days of a service's tables, which come and go together.
 
     What is known to be there needs no question. Only young days are kept in mind: any other may
@@ -30,11 +30,11 @@ class Days:
     def __init__(self, schema: LiteralString, *tables: str) -> None:
         self._schema = schema
         self._tables = list(tables)
-        self._known: set[date] = set()
+        self._existing: set[date] = set()
 
     def missing(self, days: Iterable[date]) -> set[date]:
         """Those that have to be made, or asked for."""
-        return set(days) - self._known
+        return set(days) - self._existing
 
     async def ensure(self, tx: Transaction, days: Iterable[date]) -> None:
         """Make those that are missing."""
@@ -46,7 +46,7 @@ class Days:
             " FROM unnest(%s::date[]) AS day, unnest(%s::text[]) AS parent ORDER BY day, parent",
             (sorted(wanted), self._tables),
         )
-        tx.after_commit(lambda: self._learn(wanted))
+        tx.after_commit(lambda: self._remember(wanted))
 
     async def existing(self, tx: Transaction) -> list[date]:
         """Those that all tables have, the oldest first."""
@@ -60,7 +60,7 @@ class Days:
 
     async def drop(self, tx: Transaction, day: date) -> bool:
         """Whether it was there until now, in any table."""
-        self._known.discard(day)
+        self._existing.discard(day)
         rows = await tx.rows(
             f"SELECT {self._schema}.drop_day_partition(parent, %s)"  # noqa: S608
             " FROM unnest(%s::text[]) AS parent ORDER BY parent",
@@ -68,13 +68,13 @@ class Days:
         )
         return any(dropped for (dropped,) in rows)
 
-    def _learn(self, days: Iterable[date]) -> None:
+    def _remember(self, days: Iterable[date]) -> None:
         oldest = clock.now().date() - YOUNG
-        self._known = {day for day in self._known | set(days) if day > oldest}
+        self._existing = {day for day in self._existing | set(days) if day > oldest}
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class DayTable:
     """What a day consists of. key: its primary key, the walk's order. day_key: the column by which
     it is partitioned. is_open: an expression. There is a column closed_at."""
 
@@ -104,7 +104,7 @@ class _Walk:
 
 
 @dataclass(slots=True)
-class Closed:
+class ClosedDays:
     """Which days have been closed for long enough.
 
     A day may have millions of rows and one that is open for weeks. It is walked in pages, each a
@@ -113,15 +113,15 @@ class Closed:
     """
 
     database: Database
-    rows: Rows
-    kept: timedelta
+    rows: DayTable
+    retention: timedelta
     _walks: dict[date, _Walk] = field(default_factory=dict)
 
-    async def over(self, day: date) -> bool:
+    async def is_expired(self, day: date) -> bool:
         """Whether all of it has been closed for so long."""
         walk = self._walks.get(day)
         if walk and walk.ended:
-            if not self._long_ago(walk):
+            if not self._is_past_retention(walk):
                 return False
             walk = None
         if walk is None:
@@ -129,13 +129,13 @@ class Closed:
         while not walk.ended:
             if not await self._step(walk, day):
                 return False
-        return self._long_ago(walk)
+        return self._is_past_retention(walk)
 
     def forget(self, day: date) -> None:
         self._walks.pop(day, None)
 
-    def _long_ago(self, walk: _Walk) -> bool:
-        return walk.last is None or walk.last < clock.now() - self.kept
+    def _is_past_retention(self, walk: _Walk) -> bool:
+        return walk.last is None or walk.last < clock.now() - self.retention
 
     async def _step(self, walk: _Walk, day: date) -> bool:
         """One page further; False at a row that is open."""
@@ -172,4 +172,4 @@ def around(today: date, *, ahead: int) -> list[date]:
 def bounds(day: date) -> tuple[UUID, UUID]:
     """The first id of a day, and that of the next."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return ids.first_of(start), ids.first_of(start + timedelta(days=1))
+    return ids.lower_bound_at(start), ids.lower_bound_at(start + timedelta(days=1))

@@ -10,11 +10,11 @@ class Overloaded(Unavailable):
     much of it: when that repeats while others are answered, it is the work's own fault."""
 
 
-class TooManyParked(Exception):
+class DeadLetterLimitExceeded(Exception):
     """So many records cannot all be wrong: the fault is ours, and the service stops."""
 
 
-class BadSetting(Exception):
+class ConfigError(Exception):
     """What the operator has to change, in one line."""
 
 

@@ -42,7 +42,7 @@ def failpoint(name: str) -> None:
     if _armed and (armed := _armed.get(name)):
         armed.passes_left -= 1
         if armed.passes_left == 0:
-            _tell(name)
+            _log_action(name)
             os.kill(os.getpid(), armed.action)
 
 
@@ -52,7 +52,7 @@ async def waitpoint(name: str) -> None:
         await asyncio.sleep(wait_s)
 
 
-def _tell(name: str) -> None:
+def _log_action(name: str) -> None:
     if path := os.environ.get("OBM_FAILPOINT_LOG"):
         with open(path, "a", encoding="utf-8") as log:
             log.write(f"{name} {os.getpid()}\n")

@@ -61,7 +61,7 @@ def _next_uuid7() -> int:
     return (_last_ms << 80) | _VERSION_AND_VARIANT | (_counter << 64) | random
 
 
-def named(namespace: bytes, name: str) -> str:
+def uuid5_text(namespace: bytes, name: str) -> str:
     """The text of the uuid5 (RFC 9562 §5.5) in a namespace's 16 bytes, at a tenth of the standard
     library's cost: every record's identity is one, in every service that meets it."""
     digits = hashlib.sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
@@ -85,6 +85,6 @@ def time_of(identifier: UUID) -> datetime:
     return times.FIRST + timedelta(milliseconds=milliseconds)
 
 
-def first_of(moment: datetime) -> UUID:
+def lower_bound_at(moment: datetime) -> UUID:
     """The lower bound of the ids made at or after a moment; no real id equals it."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -12,8 +12,8 @@ from kernel.database import Database, Transaction
 from kernel.errors import Fenced, Unavailable
 
 LEASE_S = 10.0
-RENEW_EVERY_S = 3.0
-UNTOLD_S = 30.0
+RENEW_INTERVAL_S = 3.0
+PUBLISH_TIMEOUT_S = 30.0
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,9 @@ def leases_table(metadata: sa.MetaData) -> sa.Table:
 class Lease:
     """Holds one name of a service's leases table, renews it, and fences every transaction.
 
-    fence: grows with every change of owner; None while the lease is another's. untold_s: an owner
-    that cannot tell for so long what it has decided leaves the lease to others until it can.
+    fence: grows with every change of owner; None while the lease is another's. publish_timeout_s:
+    an owner that cannot tell for so long what it has decided leaves the lease to others until it
+    can.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Lease:
         name: str,
         *,
         lease_s: float = LEASE_S,
-        untold_s: float = UNTOLD_S,
+        publish_timeout_s: float = PUBLISH_TIMEOUT_S,
     ) -> None:
         self.name = name
         self.owner = str(uuid4())
@@ -51,19 +52,19 @@ class Lease:
         self._database = database
         self._table = f"{schema}.leases"
         self._lease_s = lease_s
-        self._untold_s = untold_s
-        self._untold = 0  # blocks of `telling` that take too long
+        self._publish_timeout_s = publish_timeout_s
+        self._stalled_publishes = 0  # blocks of `publishing` that take too long
 
-    async def keep(self) -> None:
+    async def maintain(self) -> None:
         """A loop: take the lease when it is free, and renew it in time."""
         while True:
             try:
-                await (self.release() if self._untold else self.try_take())
+                await (self.release() if self._stalled_publishes else self.try_acquire())
             except Unavailable as error:
                 logger.warning("lease %s: %s is away", self.name, error)
-            await asyncio.sleep(self._lease_s * RENEW_EVERY_S / LEASE_S)
+            await asyncio.sleep(self._lease_s * RENEW_INTERVAL_S / LEASE_S)
 
-    async def try_take(self) -> bool:
+    async def try_acquire(self) -> bool:
         """Take or renew. A renewal keeps the fence, a change of owner raises it."""
         async with self._database.transaction() as tx:
             rows = await tx.rows(
@@ -83,7 +84,7 @@ class Lease:
         self.fence = fence
         return fence is not None
 
-    async def hold(self, tx: Transaction) -> None:
+    async def assert_held(self, tx: Transaction) -> None:
         """First statement of an owner's transaction. Raises Fenced when the lease is lost."""
         held = await tx.rows(
             f"SELECT 1 FROM {self._table} WHERE name = %s AND owner = %s AND fence = %s"  # noqa: S608
@@ -98,26 +99,26 @@ class Lease:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """A fenced transaction: a process that wakes up late writes nothing."""
         async with self._database.transaction() as tx:
-            await self.hold(tx)
+            await self.assert_held(tx)
             yield tx
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def publishing(self) -> Iterator[None]:
         """Around what an owner does with the broker: another replica may reach it."""
         late = False
 
-        def leave() -> None:
+        def give_up() -> None:
             nonlocal late
             late = True
-            self._untold += 1
+            self._stalled_publishes += 1
             logger.warning("lease %s: left to others, nothing can be told", self.name)
 
-        timer = asyncio.get_running_loop().call_later(self._untold_s, leave)
+        timer = asyncio.get_running_loop().call_later(self._publish_timeout_s, give_up)
         try:
             yield
         finally:
             timer.cancel()
-            self._untold -= late
+            self._stalled_publishes -= late
 
     async def release(self) -> None:
         """Let a successor begin at once."""

@@ -9,7 +9,7 @@ M_TRIM_THRESHOLD, TRIM_BYTES = -1, 16 << 20
 M_MMAP_THRESHOLD, MMAP_BYTES = -3, 4 << 20
 
 
-def spare_collector() -> None:
+def tune_gc() -> None:
     """Modules and wiring live for ever: at Python's own pace, the garbage collector looks at them
     so often that it takes a tenth of the time."""
     gc.collect()
@@ -17,7 +17,7 @@ def spare_collector() -> None:
     gc.set_threshold(GC_OBJECTS)
 
 
-def keep_memory() -> None:
+def tune_malloc() -> None:
     """A body takes a good part of a megabyte while it is worked on. Left alone, glibc gives that
     back to the system after each message and asks for it anew: longer than an HTML page's parse."""
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc has it

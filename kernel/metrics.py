@@ -7,31 +7,41 @@ registry = CollectorRegistry()
 ACCEPT_BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
 consumed = Counter(
-    "obm_records_consumed", "Records settled, by stream.", ["stream"], registry=registry
+    "obm_consumer_records", "Records processed, by consumer.", ["consumer"], registry=registry
 )
-dropped = Counter(
-    "obm_records_dropped",
-    "Records without consequence, by stream and reason (repeat, stale, …).",
-    ["stream", "reason"],
+skipped = Counter(
+    "obm_consumer_records_skipped",
+    "Records without consequence, by consumer and reason (repeat, stale, …).",
+    ["consumer", "reason"],
     registry=registry,
 )
-parked = Counter(
-    "obm_records_parked", "Records moved to a parked topic.", ["stream"], registry=registry
+dead_lettered = Counter(
+    "obm_consumer_records_dead_lettered",
+    "Records moved to a dead-letter topic.",
+    ["consumer"],
+    registry=registry,
 )
-published = Counter("obm_records_published", "Records acknowledged by Kafka.", registry=registry)
+published = Counter("obm_producer_records", "Records acknowledged by Kafka.", registry=registry)
 lag = Gauge(
-    "obm_consumer_lag", "Records between the offset and the end, by stream.", ["stream"],
+    "obm_consumer_lag_records",
+    "Records between the offset and the end, by consumer.",
+    ["consumer"],
     registry=registry,
-)  # fmt: skip
-ready = Gauge("obm_ready", "1 while nothing that the service needs is away.", registry=registry)
+)
+ready = Gauge("obm_ready", "1 while every dependency is available.", registry=registry)
 accepted = Counter(
-    "obm_messages_accepted", "Messages (recipients) made durable, by door.", ["door"],
+    "obm_messages_accepted",
+    "Messages (recipients) made durable, by interface.",
+    ["interface"],
     registry=registry,
-)  # fmt: skip
-accept_seconds = Histogram(
-    "obm_accept_seconds", "From the head of a request to send one to its answer.", ["door"],
-    buckets=ACCEPT_BUCKETS_S, registry=registry,
-)  # fmt: skip
+)
+accept_duration = Histogram(
+    "obm_accept_duration_seconds",
+    "Time to accept an email.",
+    ["interface"],
+    buckets=ACCEPT_BUCKETS_S,
+    registry=registry,
+)
 screened = Counter(
     "obm_messages_screened", "Messages screened, by verdict.", ["verdict"], registry=registry
 )
@@ -47,22 +57,30 @@ attempted = Counter(
     "obm_delivery_attempts", "Attempts that ended, by outcome.", ["outcome"], registry=registry
 )
 ambiguous = Counter(
-    "obm_delivery_ambiguous", "Attempts that ended between the dot and its answer.",
+    "obm_delivery_attempts_ambiguous",
+    "Attempts that broke off after end of data.",
     registry=registry,
-)  # fmt: skip
-in_hand = Gauge(
-    "obm_delivery_in_hand", "Attempts begun and not at their end, in this process.",
+)
+in_progress = Gauge(
+    "obm_delivery_attempts_in_progress",
+    "Attempts under way in this process.",
     registry=registry,
-)  # fmt: skip
-smtp_connections = Counter("obm_smtp_connections", "Connections opened.", registry=registry)
-reconciled = Counter(
-    "obm_messages_reconciled", "Messages that the audit repaired, by repair.", ["repair"],
+)
+smtp_connections_opened = Counter(
+    "obm_smtp_connections_opened", "Connections opened.", registry=registry
+)
+audit_repairs = Counter(
+    "obm_audit_repairs",
+    "Messages that the audit repaired, by action.",
+    ["action"],
     registry=registry,
-)  # fmt: skip
-webhooks = Counter(
-    "obm_webhook_calls", "Webhook calls, by outcome (delivered, failed, refused).", ["outcome"],
+)
+webhook_attempts = Counter(
+    "obm_webhook_attempts",
+    "Webhook attempts, by outcome (delivered, failed, refused).",
+    ["outcome"],
     registry=registry,
-)  # fmt: skip
+)
 
 
 def render() -> bytes:

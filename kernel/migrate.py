@@ -9,7 +9,9 @@ and `versions/0001_spine.py`, `0002_….py`, …, each:
 
     '''Messages, lanes, suppressions.'''
 
-    from kernel.migrate import day_partitioned, grant_api, leases, outbox, sql, tenant_rows
+    from kernel.migrate import (
+        day_partitioned, enforce_tenant_rls, grant_tenant, leases, outbox, sql,
+    )
 
     revision, down_revision = "0001", None          # then "0002", "0001" …
 
@@ -24,22 +26,22 @@ and `versions/0001_spine.py`, `0002_….py`, …, each:
             CREATE TABLE suppressions (tenant_id uuid, address_hash bytea, PRIMARY KEY (…));
         ''')
         day_partitioned("messages", storage="fillfactor=70")
-        tenant_rows("messages", grant="SELECT")      # row-level security, and what api may do
-        tenant_rows("suppressions")                  # SELECT, INSERT, UPDATE, DELETE
-        grant_api("outbox", "INSERT")                # a table without tenant_id
+        enforce_tenant_rls("messages", grant="SELECT")   # and what the tenant role may do
+        enforce_tenant_rls("suppressions")               # SELECT, INSERT, UPDATE, DELETE
+        grant_tenant("outbox", "INSERT")                 # a table without tenant_id
 
 `sql` runs with the service's schema as search_path, so names need no prefix, and takes any number
 of statements; `%` and `:` mean themselves. No downgrades: migrations expand, then contract.
 
-Roles. `<service>_engine` may read and write every row of its schema and calls (SECURITY DEFINER of
+Roles. `<service>_system` may read and write every row of its schema and calls (SECURITY DEFINER of
 the owner, so it needs no rights on tables) in the schema:
 
     ensure_day_partition('messages', DATE '2026-01-31') → boolean: made now
     drop_day_partition('messages', DATE '2026-01-31')   → boolean: dropped; error if < 7 days old
     day_partitions('messages')                          → the days there are
 
-`<service>_api` may do what `tenant_rows` and `grant_api` say, and sees the rows whose tenant_id is
-`SET LOCAL app.tenant_id`; none without it. Days are UTC days of UUIDv7 keys.
+`<service>_tenant` may do what `enforce_tenant_rls` and `grant_tenant` say, and sees the rows whose
+tenant_id is `SET LOCAL app.tenant_id`; none without it. Days are UTC days of UUIDv7 keys.
 
 `migrate(url, folders)` brings everything up to date; any number of processes may call it at once.
 """
@@ -58,15 +60,15 @@ from alembic import command, context, op
 from alembic.config import Config
 from psycopg import sql as compose
 
-from kernel.errors import BadSetting, Unavailable
+from kernel.errors import ConfigError, Unavailable
 from kernel.lease import leases_table
 from kernel.outbox import outbox_table
 
 # A day's rows change while its mail is on its way. By PostgreSQL's default a fifth of them may be
 # dead before a vacuum, and whoever looks for the next row in an index steps over all of these.
 VACUUM_SOON = "autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000"
-ROLES = ("api", "engine")
-API_DEFAULT = "SELECT, INSERT, UPDATE, DELETE"
+ROLES = ("system", "tenant")
+TENANT_DEFAULT = "SELECT, INSERT, UPDATE, DELETE"
 LOCK_TIMEOUT = "15s"  # behind a waiting ALTER TABLE everybody waits: rather fail, and be run again
 ROLE_TRIES = 20  # roles are cluster-wide: another database may be migrated at the same moment
 ROLE_RACES = ("XX000", "23505", "42710", "40001")
@@ -121,17 +123,17 @@ BEGIN
 END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {schema}_engine;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {schema} TO {schema}_system;
 """
 
-TENANT_ROWS = """
+TENANT_RLS = """
 ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
 ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
-CREATE POLICY engine ON {table} TO {schema}_engine USING (true) WITH CHECK (true);
-CREATE POLICY api ON {table} TO {schema}_api
+CREATE POLICY system ON {table} TO {schema}_system USING (true) WITH CHECK (true);
+CREATE POLICY tenant ON {table} TO {schema}_tenant
     USING ({column} = nullif(current_setting('app.tenant_id', true), '')::uuid)
     WITH CHECK ({column} = nullif(current_setting('app.tenant_id', true), '')::uuid);
-GRANT {grant} ON {table} TO {schema}_api;
+GRANT {grant} ON {table} TO {schema}_tenant;
 """
 
 
@@ -179,14 +181,16 @@ def day_storage(table: str, storage: str) -> None:
     """)  # noqa: S608 - of a migration
 
 
-def tenant_rows(table: str, *, column: str = "tenant_id", grant: str = API_DEFAULT) -> None:
-    """Forced row-level security: api sees and writes one tenant's rows, engine all."""
-    sql(TENANT_ROWS.format(table=table, column=column, grant=grant, schema=schema()))
+def enforce_tenant_rls(
+    table: str, *, column: str = "tenant_id", grant: str = TENANT_DEFAULT
+) -> None:
+    """Forced row-level security: the tenant role sees one tenant's rows, system all."""
+    sql(TENANT_RLS.format(table=table, column=column, grant=grant, schema=schema()))
 
 
-def grant_api(table: str, rights: str) -> None:
-    """What api may do with a table that has no tenants."""
-    sql(f"GRANT {rights} ON {table} TO {schema()}_api")
+def grant_tenant(table: str, rights: str) -> None:
+    """Grant the tenant role rights on a table without tenants."""
+    sql(f"GRANT {rights} ON {table} TO {schema()}_tenant")
 
 
 def schema() -> str:
@@ -199,7 +203,7 @@ def schema() -> str:
 def migrate(url: str, folders: Mapping[str, Path], *, secret: str = "") -> None:
     """Schemas, roles, grants and tables of each service (name → its migrations/), up to date.
 
-    url: the owner's. Raises Unavailable, BadSetting, or what a migration raises.
+    url: the owner's. Raises Unavailable, ConfigError, or what a migration raises.
     """
     engine = sa.create_engine(sqlalchemy_url(url), poolclass=sa.NullPool)
     try:
@@ -227,18 +231,18 @@ def upgrade_service(connection: sa.Connection, service: str, folder: Path) -> No
 
 
 def grants(service: str) -> str:
-    engine = f"{service}_engine"
+    system = f"{service}_system"
     return f"""
-        GRANT USAGE ON SCHEMA {service} TO {service}_api, {engine};
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {engine};
-        GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {service}_api, {engine};
-        REVOKE INSERT, UPDATE, DELETE ON {service}.alembic_version FROM {engine};
-        GRANT SELECT ON {service}.alembic_version TO {service}_api;
+        GRANT USAGE ON SCHEMA {service} TO {service}_tenant, {system};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {service} TO {system};
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA {service} TO {service}_tenant, {system};
+        REVOKE INSERT, UPDATE, DELETE ON {service}.alembic_version FROM {system};
+        GRANT SELECT ON {service}.alembic_version TO {service}_tenant;
     """
 
 
 def ensure_roles(url: str, service: str, *, secret: str = "") -> None:
-    """`<service>_api` and `<service>_engine`: they log in, and own nothing."""
+    """`<service>_tenant` and `<service>_system`: they log in, and own nothing."""
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         for kind in ROLES:
             role = f"{service}_{kind}"
@@ -252,7 +256,7 @@ def ensure_role(
     for last in [False] * ROLE_TRIES + [True]:
         found = connection.execute(query, (role,)).fetchone()
         if found and found[0]:
-            raise BadSetting(f"the role {role} is above row-level security: take its rights away")
+            raise ConfigError(f"the role {role} is above row-level security: take its rights away")
         verb = compose.SQL("ALTER" if found else "CREATE")
         statement = compose.SQL("{} ROLE {} LOGIN PASSWORD {}")
         try:
@@ -266,7 +270,7 @@ def ensure_role(
 
 
 def role_urls(url: str, services: Sequence[str], *, secret: str = "") -> dict[str, str]:
-    """The services' addresses by the names of their settings: ROUTER_API_DATABASE_URL, …"""
+    """The services' addresses by the names of their settings: ROUTER_TENANT_DATABASE_URL, …"""
     return {
         f"{service}_{kind}_database_url".upper(): role_url(url, f"{service}_{kind}", secret=secret)
         for service in services
@@ -285,11 +289,11 @@ def role_url(url: str, role: str, *, secret: str = "") -> str:
 def role_password(url: str, role: str, *, secret: str = "") -> str:
     """Derived, so that nobody has to store it: from a secret, else from the owner's password.
 
-    Raises BadSetting where there is neither.
+    Raises ConfigError where there is neither.
     """
     secret = secret or sa.make_url(libpq_url(url)).password or ""
     if not secret:
-        raise BadSetting(
+        raise ConfigError(
             "DATABASE_URL has no password to derive the services' passwords from: "
             "set DATABASE_ROLE_SECRET"
         )

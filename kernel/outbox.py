@@ -11,10 +11,11 @@ from typing import NamedTuple, TypeAlias
 import sqlalchemy as sa
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
-from kernel.backoff import Health, patiently
 from kernel.database import Database, Transaction
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
+from kernel.health import DependencyHealth
+from kernel.retry import retry_while_unavailable
 
 Send: TypeAlias = Callable[[Sequence[Outgoing]], Awaitable[None]]  # returns when acknowledged
 
@@ -27,7 +28,7 @@ BACKGROUND_BYTES_MAX = 32 * 1024 * 1024  # published from memory behind answers 
 SWEEP_BYTES_MAX = 4 * 1024 * 1024
 SWEEP_ROWS_MAX = 1_000
 STEP = 100  # records that are made and packed in one go, some 5 ms
-HELD_FOR = 6  # times the age at which rows are swept
+POSTPONE_FACTOR = 6  # times the age at which rows are swept
 
 
 class Row(NamedTuple):
@@ -39,7 +40,7 @@ class Row(NamedTuple):
 
 
 @dataclass(slots=True)
-class Entry:
+class OutboxEntry:
     """Those events of one transaction that are published from memory, and their rows."""
 
     records: list[Outgoing] = field(default_factory=list)
@@ -77,35 +78,37 @@ class Outbox:
 
     def pumps(self, sweep_every_s: float) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
         """What a service does every so many seconds; apart, as a sweep may wait for the broker."""
-        return [(sweep_every_s, self.sweep), (self._sweep_after_s / 3, self.hold)]
+        return [(sweep_every_s, self.sweep), (self._sweep_after_s / 3, self.postpone_sweep)]
 
-    async def add(self, tx: Transaction, records: Iterable[Outgoing]) -> Entry:
+    async def add(self, tx: Transaction, records: Iterable[Outgoing]) -> OutboxEntry:
         """Everything that this transaction has to tell. From here on its caller publishes it."""
         entry = self.open(tx)
-        async for row in packed(records):
+        async for row in pack_rows(records):
             await self.insert(tx, entry, row)
         return entry
 
-    def open(self, tx: Transaction) -> Entry:
+    def open(self, tx: Transaction) -> OutboxEntry:
         """The entry of a transaction; when that fails, its rows are the sweep's, if there are."""
-        entry = Entry()
-        tx.after_rollback(partial(self.leave, entry))
+        entry = OutboxEntry()
+        tx.after_rollback(partial(self.discard, entry))
         return entry
 
-    async def insert(self, tx: Transaction, entry: Entry, row: Row) -> None:
+    async def insert(self, tx: Transaction, entry: OutboxEntry, row: Row) -> None:
         [(number,)] = await tx.rows(
             f"INSERT INTO {self._table} (records, messages, due_at)"  # noqa: S608 - our own name
             " VALUES (%b, %b, now() + make_interval(secs => %b)) RETURNING id",
             self.insert_params(row),
         )
-        self.adopt(entry, number, row.records, octets=len(row.data))
+        self.register(entry, number, row.records, octets=len(row.data))
 
     def insert_params(self, row: Row) -> tuple[bytes, int, float]:
         """For stores that write a row with a statement of their own: records, messages, and how
         many seconds from now it is due."""
         return row.data, len(row.records), self._sweep_after_s
 
-    def adopt(self, entry: Entry, number: int, records: Sequence[Outgoing], *, octets: int) -> None:
+    def register(
+        self, entry: OutboxEntry, number: int, records: Sequence[Outgoing], *, octets: int
+    ) -> None:
         """A row that is written. More than memory has room for is the sweep's from the start."""
         if entry.size + octets > ENTRY_BYTES_MAX:
             return
@@ -114,29 +117,29 @@ class Outbox:
         entry.size += octets
         self._publishing.add(number)
 
-    def leave(self, entry: Entry) -> None:
+    def discard(self, entry: OutboxEntry) -> None:
         """To the sweep, some seconds later, should its rows be there."""
         self._publishing.difference_update(entry.rows)
 
-    async def publish(self, entry: Entry, health: Health) -> None:
-        """Straight from memory, patiently; rows that are not told in the end are the sweep's."""
+    async def publish(self, entry: OutboxEntry, health: DependencyHealth) -> None:
+        """Publish from memory; rows that are not acknowledged in the end are left to the sweep."""
         if not entry.records:
             return
         failpoint(f"{self._schema}.outbox.committed")
         try:
-            await patiently(partial(self._send, entry.records), health)
+            await retry_while_unavailable(partial(self._send, entry.records), health)
             self._acknowledged.update(entry.rows)
         finally:
-            self.leave(entry)
+            self.discard(entry)
         failpoint(f"{self._schema}.outbox.published")
 
-    def publish_soon(self, entry: Entry, health: Health) -> None:
-        """For doors that answer before the broker has: publish, patiently, in the background. A
+    def publish_in_background(self, entry: OutboxEntry, health: DependencyHealth) -> None:
+        """For doors that answer before the broker has: publish in the background. A
         broker that is away for long must not fill the memory: the sweep finds the rows."""
         if not entry.records:
             return
         if self._background_bytes + entry.size > BACKGROUND_BYTES_MAX:
-            self.leave(entry)
+            self.discard(entry)
             return
         self._background_bytes += entry.size
         task = asyncio.create_task(self.publish(entry, health))
@@ -165,7 +168,7 @@ class Outbox:
         finally:
             self._publishing.discard(row)
 
-    async def hold(self) -> None:
+    async def postpone_sweep(self) -> None:
         """Put off what is still being published here, so that no other replica sweeps it
         meanwhile. Few rows in good times: most are acknowledged long before."""
         if not self._publishing:
@@ -175,7 +178,7 @@ class Outbox:
                 f"UPDATE {self._table} SET due_at = now() + make_interval(secs => %s)"  # noqa: S608
                 " WHERE id = ANY(%s) AND due_at < now() + make_interval(secs => %s)",
                 (
-                    self._sweep_after_s * HELD_FOR,
+                    self._sweep_after_s * POSTPONE_FACTOR,
                     list(self._publishing),
                     self._sweep_after_s * 2 / 3,
                 ),
@@ -226,13 +229,13 @@ class Outbox:
         return sorted((row, bytes(data)) for row, data in rows)
 
 
-async def packed(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
+async def pack_rows(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
     """Rows of bounded size. The records may be made as they are asked for: after every step others
     have their turn, for ten thousand recipients take the better part of a second."""
     size, parts, some = 0, list[bytes](), list[Outgoing]()
     left = iter(records)
     while step := list(islice(left, STEP)):
-        for part, its in pieces(step):
+        for part, its in split_to_rows(step):
             if some and size + len(part) > ROW_BYTES_MAX:
                 yield Row(b"".join(parts), some, last=False)
                 size, parts, some = 0, [], []
@@ -245,12 +248,12 @@ async def packed(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
         yield Row(b"".join(parts), some)  # of a repeated field, behind one another: one message
 
 
-def pieces(records: Sequence[Outgoing]) -> Iterator[tuple[bytes, Sequence[Outgoing]]]:
+def split_to_rows(records: Sequence[Outgoing]) -> Iterator[tuple[bytes, Sequence[Outgoing]]]:
     """Halved until each fits into a row."""
     data = OutgoingBatch(records=records).SerializeToString()
     if len(data) <= ROW_BYTES_MAX or len(records) == 1:
         yield data, records
         return
     middle = len(records) // 2
-    yield from pieces(records[:middle])
-    yield from pieces(records[middle:])
+    yield from split_to_rows(records[:middle])
+    yield from split_to_rows(records[middle:])

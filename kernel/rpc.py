@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from kernel.errors import BadSetting, Unavailable
+from kernel.errors import ConfigError, Unavailable
 from kernel.ids import canonical
 
 Request = TypeVar("Request", bound=Message)
@@ -30,7 +30,7 @@ OPTIONS = [
     ("grpc.so_reuseport", 0),
     IDENTITY_ONLY,
 ]
-AWAY = {
+UNAVAILABLE_CODES = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
@@ -38,11 +38,11 @@ AWAY = {
 }
 
 
-class Away(Exception):
+class RpcUnavailable(Exception):
     """The other service did not answer in time. The caller says what it could not ask."""
 
 
-class Refused(Exception):
+class RpcError(Exception):
     """The other service answered with an error of the caller's: its code and words."""
 
     def __init__(self, code: grpc.StatusCode, detail: str) -> None:
@@ -52,12 +52,12 @@ class Refused(Exception):
 
 
 def check_token(token: str) -> None:
-    """Who serves refuses those without one, and who asks would be refused. Raises BadSetting."""
+    """Who serves refuses those without one, and who asks would be refused. Raises ConfigError."""
     if not token:
-        raise BadSetting("RPC_TOKEN is empty: give all services the same long secret")
+        raise ConfigError("OBM_RPC_TOKEN is empty: give all services the same long secret")
 
 
-class Peer:
+class RpcClient:
     """A channel to another service. `await peer.ask(Stub.Method, request)`."""
 
     def __init__(self, name: str, address: str, token: str) -> None:
@@ -66,26 +66,26 @@ class Peer:
         self._metadata = ((TOKEN_HEADER, token),)
         self.channel = grpc.aio.insecure_channel(address, options=OPTIONS)
 
-    async def ask(
+    async def call(
         self,
         method: Callable[..., Awaitable[Response]],
         request: Message,
         *,
         deadline_s: float = DEADLINE_S,
     ) -> Response:
-        """method: of a stub made on `peer.channel`. Raises Away or Refused."""
+        """method: of a stub made on `peer.channel`. Raises RpcUnavailable or RpcError."""
         try:
             return await method(request, timeout=deadline_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
-            if error.code() in AWAY:
-                raise Away(self.name) from error
-            raise Refused(error.code(), error.details() or "") from error
+            if error.code() in UNAVAILABLE_CODES:
+                raise RpcUnavailable(self.name) from error
+            raise RpcError(error.code(), error.details() or "") from error
 
     async def close(self) -> None:
         await self.channel.close()
 
 
-class Server:
+class RpcServer:
     """Serves RPC to the other services, which show the token of the installation.
 
     register: `add_XServicer_to_server(servicer, server.grpc)` is the caller's.
@@ -95,12 +95,12 @@ class Server:
         self._address = address
         self._grace_s = grace_s
         check_token(token)
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = [_Token(token)]
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = [_TokenInterceptor(token)]
         self.grpc = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
         try:
             self.port = self.grpc.add_insecure_port(address)
         except RuntimeError as error:
-            raise BadSetting(f"{address}: cannot listen there; is the port taken?") from error
+            raise ConfigError(f"{address}: cannot listen there; is the port taken?") from error
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""
@@ -111,12 +111,12 @@ class Server:
             await self.grpc.stop(self._grace_s)
 
 
-class _Token(grpc.aio.ServerInterceptor):
+class _TokenInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, token: str) -> None:
         self._token = token
 
         async def refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong RPC_TOKEN")
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong OBM_RPC_TOKEN")
 
         # A stream is read by who serves it: of a unary call grpc would read the message first.
         self._refuse: Any = grpc.stream_unary_rpc_method_handler(cast(Any, refuse))
@@ -126,12 +126,12 @@ class _Token(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         details: grpc.HandlerCallDetails,
     ) -> Any:  # noqa: ANN401 - grpc's own handler types
-        shown = str(dict(details.invocation_metadata or ()).get(TOKEN_HEADER, ""))
-        known = compare_digest(shown.encode(), self._token.encode())  # in constant time
-        return await continuation(details) if known else self._refuse
+        given = str(dict(details.invocation_metadata or ()).get(TOKEN_HEADER, ""))
+        is_valid = compare_digest(given.encode(), self._token.encode())  # in constant time
+        return await continuation(details) if is_valid else self._refuse
 
 
-class Wrong(Exception):
+class RequestError(Exception):
     """The request cannot be answered: its code and words go to the caller."""
 
     def __init__(
@@ -141,33 +141,34 @@ class Wrong(Exception):
         self.code = code
 
 
-def answering(
+def map_errors(
     method: Callable[[S, Q, Context], Awaitable[R]],
 ) -> Callable[[S, Q, Context], Awaitable[R]]:
-    """A method of the servicer that raises Wrong for what the caller did, and whatever for us."""
+    """A method of the servicer that raises RequestError for what the caller did, and whatever for
+    us."""
 
     @wraps(method)
-    async def answer(self: S, request: Q, context: Context) -> R:
+    async def mapped(self: S, request: Q, context: Context) -> R:
         try:
             return await method(self, request, context)
-        except Wrong as error:
+        except RequestError as error:
             await context.abort(error.code, str(error))
         except Unavailable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
 
-    return answer
+    return mapped
 
 
-def identity(text: str, name: str) -> str:
+def parse_id(text: str, name: str) -> str:
     """An id in its canonical form."""
     try:
         return canonical(text)
     except ValueError as error:
-        raise Wrong(f"{name} is not an id") from error
+        raise RequestError(f"{name} is not an id") from error
 
 
-def words(text: str, name: str) -> str:
+def check_text(text: str, name: str) -> str:
     """What the database takes as text."""
     if "\0" in text:
-        raise Wrong(f"{name} holds a NUL")
+        raise RequestError(f"{name} holds a NUL")
     return text

@@ -15,11 +15,12 @@ import uvloop
 from aiohttp import web
 
 from kernel import metrics, telemetry
-from kernel.backoff import Health, patiently
-from kernel.errors import BadSetting, Overloaded
-from kernel.memory import keep_memory, spare_collector
+from kernel.errors import ConfigError, Overloaded
+from kernel.health import DependencyHealth
+from kernel.memory import tune_gc, tune_malloc
+from kernel.retry import retry_while_unavailable
 from kernel.settings import Settings, load
-from kernel.tasks import finish, hold
+from kernel.tasks import run_with_timeout, supervise
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 S = TypeVar("S", bound=Settings)
@@ -36,37 +37,37 @@ class Service:
     """name: of the service. loops: run until cancelled. close: after all loops have ended.
 
     drain: called first when told to stop, while everything still runs: no new work, let what
-    runs come to its end. It is given drain_s.
+    runs come to its end. It is given shutdown_timeout_s.
     """
 
     name: str
     loops: Sequence[Loop]
     close: Close
-    health: Health
+    health: DependencyHealth
     drain: Close | None = None
-    drain_s: float = 10.0
+    shutdown_timeout_s: float = 10.0
     health_host: str = "127.0.0.1"
     health_port: int | None = None
 
 
 def start(
-    name: str, settings: type[S], create: Callable[[S], Service], *, gives_way: bool = False
+    name: str, settings: type[S], create: Callable[[S], Service], *, low_priority: bool = False
 ) -> None:
     """All of a service's `__main__`. What an operator can put right is told in one line.
 
-    gives_way: to who answers requests on the same processors.
+    low_priority: yields the processors to services that answer requests.
     """
     try:
         known = load(settings)
-        if gives_way:
+        if low_priority:
             os.nice(NICE)
         telemetry.start(name, known)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(create, known))
-    except BadSetting as error:
+    except ConfigError as error:
         _refuse(error)
     except BaseExceptionGroup as group:  # of the loops that ran
-        if (bad := bad_setting(group)) is None:
+        if (bad := first_config_error(group)) is None:
             raise
         _refuse(bad)
 
@@ -81,12 +82,12 @@ def _refuse(error: BaseException) -> NoReturn:
     raise SystemExit(2) from error
 
 
-def bad_setting(group: BaseExceptionGroup) -> BadSetting | None:
+def first_config_error(group: BaseExceptionGroup) -> ConfigError | None:
     """One that is among what loops ended with."""
-    found: BaseException | None = group.subgroup(BadSetting)
+    found: BaseException | None = group.subgroup(ConfigError)
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    return found if isinstance(found, BadSetting) else None
+    return found if isinstance(found, ConfigError) else None
 
 
 async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
@@ -97,16 +98,18 @@ async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None)
     """
     end = partial(end_in_time, services) if stop is None else None
     stop = stop or stop_on_signals()
-    spare_collector()
-    keep_memory()
+    tune_gc()
+    tune_malloc()
     try:
         async with asyncio.TaskGroup() as group:
             loops = [loop for service in services for loop in service.loops]
             loops += [partial(serve_health, service) for service in services]
-            tasks = [group.create_task(hold(loop())) for loop in loops]
+            tasks = [group.create_task(supervise(loop())) for loop in loops]
             group.create_task(_end(services, stop, tasks, told=end))
     finally:
-        await asyncio.gather(*(finish(one.close(), within_s=CLOSE_S) for one in services))
+        await asyncio.gather(
+            *(run_with_timeout(one.close(), timeout_s=CLOSE_S) for one in services)
+        )
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -116,15 +119,15 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def end_within_s(drain_s: float) -> float:
+def exit_within_s(shutdown_timeout_s: float) -> float:
     """From the signal to the end of a process, at most: who kills it then kills one that hangs."""
-    return drain_s + CLOSE_S
+    return shutdown_timeout_s + CLOSE_S
 
 
 def end_in_time(services: Sequence[Service]) -> None:
     """Should the process still be there then, it writes where each thread stands, and exits."""
-    within_s = end_within_s(max(service.drain_s for service in services))
-    faulthandler.dump_traceback_later(within_s, exit=True)
+    timeout_s = exit_within_s(max(service.shutdown_timeout_s for service in services))
+    faulthandler.dump_traceback_later(timeout_s, exit=True)
 
 
 async def _end(
@@ -143,18 +146,20 @@ async def _end(
 
 
 async def _drain(service: Service) -> None:
-    service.health.away.add("stopping")
+    service.health.unavailable.add("stopping")
     if service.drain is not None:
-        await finish(service.drain(), within_s=service.drain_s)
+        await run_with_timeout(service.drain(), timeout_s=service.shutdown_timeout_s)
 
 
-async def every(interval_s: float, action: Callable[[], Awaitable[None]], health: Health) -> None:
+async def run_every(
+    interval_s: float, action: Callable[[], Awaitable[None]], health: DependencyHealth
+) -> None:
     """A pump: repeat, and wait while infrastructure is away. When the database gives up on what it
     asks for, that is its own trouble: the service stays ready."""
     task = asyncio.current_task()
     while True:
         try:
-            await patiently(action, health, but=Overloaded)
+            await retry_while_unavailable(action, health, but=Overloaded)
         except Overloaded as error:
             logger.warning("a pump asks too much of the database: %r", error.__cause__)
             await asyncio.sleep(OVERLOADED_PAUSE_S)
@@ -164,7 +169,7 @@ async def every(interval_s: float, action: Callable[[], Awaitable[None]], health
 
 
 async def serve_health(service: Service) -> None:
-    """/live, /ready (503 with what is away) and /metrics, on a port of their own."""
+    """/live, /ready (503 with what is unavailable) and /metrics, on a port of their own."""
     if service.health_port is None:
         return
     runner = web.AppRunner(_health_app(service.health), access_log=None)
@@ -180,15 +185,15 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
     try:
         await web.TCPSite(runner, host, port).start()
     except OSError as error:
-        raise BadSetting(f"health port: cannot listen on {host}:{port}: {error}") from error
+        raise ConfigError(f"health port: cannot listen on {host}:{port}: {error}") from error
 
 
-def _health_app(health: Health) -> web.Application:
+def _health_app(health: DependencyHealth) -> web.Application:
     async def live(_: web.Request) -> web.Response:
         return web.json_response({"live": True})
 
     async def ready(_: web.Request) -> web.Response:
-        body = {"ready": health.ready, "away": sorted(health.away)}
+        body = {"ready": health.ready, "unavailable": sorted(health.unavailable)}
         return web.json_response(body, status=200 if health.ready else 503)
 
     async def metrics_text(_: web.Request) -> web.Response:

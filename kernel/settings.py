@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 
 Level = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
@@ -22,67 +22,69 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, validate_default=True)
 
     kafka_bootstrap_servers: str = Field(
-        "127.0.0.1:9092", validation_alias="KAFKA_BOOTSTRAP_SERVERS", description="host:port,…"
+        "127.0.0.1:9092", validation_alias="OBM_KAFKA_BOOTSTRAP_SERVERS", description="host:port,…"
     )
     kafka_topic_prefix: str = Field(
-        "", validation_alias="KAFKA_TOPIC_PREFIX", description="of every topic and group"
+        "", validation_alias="OBM_KAFKA_TOPIC_PREFIX", description="of every topic and group"
     )
     kafka_partitions_max: int = Field(
         12,
-        validation_alias="KAFKA_PARTITIONS_MAX",
+        validation_alias="OBM_KAFKA_PARTITIONS_MAX",
         ge=1,
         description="of a topic when it is made: no more replicas of a service than these can work",
     )
-    kafka_session_s: float = Field(
+    kafka_session_timeout_s: float = Field(
         10.0,
-        validation_alias="KAFKA_SESSION_S",
+        validation_alias="OBM_KAFKA_SESSION_TIMEOUT_S",
         ge=1,
         description="after so long a silence a replica's partitions are another's",
     )
     content_store_url: str = Field(
         "file:///var/lib/obm/content",
-        validation_alias="CONTENT_STORE_URL",
+        validation_alias="OBM_CONTENT_STORE_URL",
         description="file://, s3://, gs:// or az://",
     )
     secret_keys: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        validation_alias="SECRET_KEYS",
+        validation_alias="OBM_SECRET_KEYS",
         description="Fernet keys, comma-separated: the first encrypts, all decrypt",
     )
     rpc_token: str = Field(
-        "", validation_alias="RPC_TOKEN", description="what the services show one another"
+        "", validation_alias="OBM_RPC_TOKEN", description="what the services show one another"
     )
     plain_listen: bool = Field(
         False,
-        validation_alias="PLAIN_LISTEN",
+        validation_alias="OBM_PLAIN_LISTEN",
         description="whether …_LISTEN may name other addresses than loopback: nothing here speaks "
         "TLS, so who can listen in there reads keys and mail",
     )
-    log_level: Level = Field("INFO", validation_alias="LOG_LEVEL", description="DEBUG … ERROR")
+    log_level: Level = Field("INFO", validation_alias="OBM_LOG_LEVEL", description="DEBUG … ERROR")
     log_format: Literal["json", "console"] = Field(
-        "json", validation_alias="LOG_FORMAT", description="json or console"
+        "json", validation_alias="OBM_LOG_FORMAT", description="json or console"
     )
     otlp_endpoint: str = Field(
         "",
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
         description="where traces go; empty: nowhere",
     )
-    trace_share: float = Field(
+    trace_ratio: float = Field(
         0.01, validation_alias="OTEL_TRACES_SAMPLER_ARG", description="share of requests traced"
     )
     health_host: str = Field(
-        "127.0.0.1", validation_alias="HEALTH_HOST", description="of /live, /ready and /metrics"
+        "127.0.0.1", validation_alias="OBM_HEALTH_HOST", description="of /live, /ready and /metrics"
     )
-    drain_s: float = Field(
+    shutdown_timeout_s: float = Field(
         10.0, ge=0, description="seconds that a service which is told to stop waits for what runs"
     )
     lease_s: float = Field(
-        10.0, validation_alias="LEASE_S", description="how long a silent owner counts as alive"
+        10.0, validation_alias="OBM_LEASE_S", description="how long a silent owner counts as alive"
     )
-    sweep_after_s: float = Field(
-        5.0, validation_alias="OUTBOX_SWEEP_AFTER_S", description="age of an abandoned outbox row"
+    outbox_sweep_after_s: float = Field(
+        5.0,
+        validation_alias="OBM_OUTBOX_SWEEP_AFTER_S",
+        description="age of an abandoned outbox row",
     )
-    parked_share_max: float = Field(
+    dead_letter_ratio_max: float = Field(
         0.1, description="of the last 1,000 records; above it the service stops"
     )
 
@@ -95,7 +97,7 @@ class Settings(BaseSettings):
     @classmethod
     def _not_empty(cls, keys: list[str]) -> list[str]:
         if not keys:
-            raise ValueError("empty; make a key with `obm secret`")
+            raise ValueError("empty; make a key with `obm generate-key`")
         return keys
 
     @model_validator(mode="after")
@@ -117,7 +119,7 @@ def _check_loopback(variable: str, address: str) -> None:
     if address and not loopback:
         raise ValueError(
             f"{variable} {address}: beyond loopback, without TLS; keep it on 127.0.0.1 behind a "
-            "proxy that speaks TLS, or say PLAIN_LISTEN=true where nobody can listen in"
+            "proxy that speaks TLS, or say OBM_PLAIN_LISTEN=true where nobody can listen in"
         )
 
 
@@ -125,13 +127,13 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(settings: type[S], argv: list[str] | None = None) -> S:
-    """Read the environment, or print what can be set and leave. Raises BadSetting, in one line."""
+    """Read the environment, or print what can be set and leave. Raises ConfigError, in one line."""
     argv = sys.argv[1:] if argv is None else argv
     if "--help" in argv or "-h" in argv:
         sys.stdout.write(describe(settings))
         raise SystemExit(0)
     if argv:
-        raise BadSetting(
+        raise ConfigError(
             f"unknown argument {argv[0]!r}: settings come from the environment, see --help"
         )
     try:
@@ -142,7 +144,7 @@ def load(settings: type[S], argv: list[str] | None = None) -> S:
         field = settings.model_fields.get(name)
         variable = env_name(settings, name, field) if field else name
         problem = first["msg"].removeprefix("Value error, ")
-        raise BadSetting(f"{variable}: {problem}".strip(": ")) from error
+        raise ConfigError(f"{variable}: {problem}".strip(": ")) from error
 
 
 def describe(settings: type[Settings]) -> str:

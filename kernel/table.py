@@ -6,16 +6,16 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from kernel.stream import Record
+from kernel.processor import Record
 from kernel.topics import contract_of
 
 POLL_S = 0.05
 
 
-class Followed(Protocol):
+class TopicReplayer(Protocol):
     """What a table needs of the broker: kernel.kafka.Kafka has it."""
 
-    def follow(
+    def replay(
         self, event: type[Message], on_record: Callable[[Record], None]
     ) -> asyncio.Event: ...
 
@@ -23,19 +23,19 @@ class Followed(Protocol):
 V = TypeVar("V", bound=Message)
 
 
-class Table(Generic[V]):
+class ReplicatedTable(Generic[V]):
     """The newest version of every entry, by id.
 
     An entry is a message with `version` and `deleted`; its id is its key field. Older versions
     and repeats are ignored, so the order of the topic does not matter. `index` names a second way
-    in: `table.by(value)`. kafka: replays the entry's compacted topic; without it the table holds
-    what is `put`.
+    in: `table.get_by_index(value)`. kafka: replays the entry's compacted topic; without it the
+    table holds what is `put`.
     """
 
     def __init__(
         self,
         event: type[V],
-        kafka: Followed | None = None,
+        kafka: TopicReplayer | None = None,
         *,
         index: Callable[[V], Hashable] | None = None,
     ) -> None:
@@ -45,18 +45,18 @@ class Table(Generic[V]):
         self._entries: dict[str, V] = {}
         self._index: dict[Hashable, str] = {}
         self._listeners: list[Callable[[V], None]] = []
-        self.replayed = kafka.follow(event, self._on_record) if kafka else asyncio.Event()
+        self.replayed = kafka.replay(event, self._on_record) if kafka else asyncio.Event()
 
     def get(self, entry_id: str) -> V | None:
         """The entry, or None when it is unknown or deleted."""
         entry = self._entries.get(entry_id)
         return None if entry is None or self._deleted(entry) else entry
 
-    def by(self, value: Hashable) -> V | None:
+    def get_by_index(self, value: Hashable) -> V | None:
         """The entry whose index has this value, or None."""
         return self.get(self._index.get(value, ""))
 
-    def knows(self, entry_id: str) -> bool:
+    def has_record(self, entry_id: str) -> bool:
         """Whether its record has arrived, be it that of its deletion."""
         return entry_id in self._entries
 

@@ -23,7 +23,7 @@ _tracer: trace.Tracer | None = None
 _share = 0.0
 
 SAMPLED = b"-01"
-SELDOM_S = 30.0
+LOG_INTERVAL_S = 30.0
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -37,9 +37,9 @@ def start(service: str, settings: Settings) -> None:
     for noisy in ("faststream", "asyncio", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     # Why there is no connection, a wrong password say; but not at every try.
-    logging.getLogger("psycopg.pool").addFilter(Seldom())
+    logging.getLogger("psycopg.pool").addFilter(LogRateLimit())
     # To aiokafka a topic that is not there yet, and each try at a broker that is away, is an error;
-    # what matters of that is told by kernel.backoff and the heartbeat, once.
+    # what matters of that is told by kernel.retry and the heartbeat, once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     if settings.otlp_endpoint:
         _start_tracing(service, settings)
@@ -52,7 +52,7 @@ def _start_tracing(service: str, settings: Settings) -> None:
         OTLPSpanExporter,
     )
 
-    _share = settings.trace_share
+    _share = settings.trace_ratio
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"obm-{service}"}),
         sampler=ParentBased(ALWAYS_ON),  # the share is drawn where a trace begins
@@ -62,7 +62,7 @@ def _start_tracing(service: str, settings: Settings) -> None:
     _tracer = provider.get_tracer("obm")
 
 
-def told(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes | None:
+def record_span(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes | None:
     """Record what was done for one message as a span of its trace, from began_ns (Unix time) until
     now; the traceparent of what follows from it.
 
@@ -90,15 +90,15 @@ def new_traceparent() -> str:
     return f"00-{octets[:32]}-{octets[32:]}-{'01' if sampled else '00'}"
 
 
-class Seldom(logging.Filter):
-    """Lets a line pass when none has for SELDOM_S."""
+class LogRateLimit(logging.Filter):
+    """Lets a line pass when none has for LOG_INTERVAL_S."""
 
     def __init__(self) -> None:
         super().__init__()
         self._passed_s = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING or record.created - self._passed_s < SELDOM_S:
+        if record.levelno < logging.WARNING or record.created - self._passed_s < LOG_INTERVAL_S:
             return False
         self._passed_s = record.created
         return True

@@ -15,11 +15,11 @@ CHARS_MAX = 64
 _ZULU = re.compile("[zZ]$")
 
 
-class Outside(ValueError):
+class TimeOutOfRange(ValueError):
     """A time, but not one that is to be calculated with."""
 
 
-def read(text: str) -> datetime:
+def parse(text: str) -> datetime:
     """The moment, in UTC; without a zone it is UTC. Raises ValueError."""
     if len(text) > CHARS_MAX or not text.isascii():
         raise ValueError("it is not an ISO 8601 time")
@@ -27,29 +27,29 @@ def read(text: str) -> datetime:
         moment = datetime.fromisoformat(_ZULU.sub("+00:00", text.strip()))  # RFC 3339 §5.6
     except ValueError:
         raise ValueError("it is not an ISO 8601 time") from None
-    return within(moment)
+    return check_range(moment)
 
 
-def within(moment: datetime) -> datetime:
+def check_range(moment: datetime) -> datetime:
     """In UTC. Raises ValueError for what is out of bounds, before anybody calculates with it."""
     try:
         aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
-        raise Outside(_OUTSIDE) from None
+        raise TimeOutOfRange(_OUTSIDE) from None
     if not FIRST <= aware <= LAST:
-        raise Outside(_OUTSIDE)
+        raise TimeOutOfRange(_OUTSIDE)
     return aware
 
 
-def of(stamp: Timestamp) -> datetime:
+def from_timestamp(stamp: Timestamp) -> datetime:
     """The moment of a protobuf, in UTC. Raises ValueError."""
     inside = FIRST.timestamp() <= stamp.seconds <= LAST.timestamp()
     if not inside or not 0 <= stamp.nanos < 1_000_000_000:
-        raise Outside(_OUTSIDE)
-    return near(stamp)
+        raise TimeOutOfRange(_OUTSIDE)
+    return clamp_timestamp(stamp)
 
 
-def near(stamp: Timestamp) -> datetime:
+def clamp_timestamp(stamp: Timestamp) -> datetime:
     """The moment of a protobuf that is stored already, so that one bad one does not break a list of
     good ones: out of bounds it is the bound. In UTC."""
     seconds = min(max(stamp.seconds, 0), LAST_MS // 1000)

@@ -13,9 +13,9 @@ from google.protobuf.message import Message
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.options.v1 import options_pb2
 from contracts.options.v1.options_pb2 import Topic
-from kernel.ids import named
+from kernel.ids import uuid5_text
 
-PARKED = ".parked"
+DLQ_SUFFIX = ".dlq"
 EVENT_BYTES_MAX = 64 * 1024  # bodies travel by reference
 TRACEPARENT = "traceparent"
 
@@ -44,11 +44,11 @@ class Contract:
 
     def _classes(self, event: Descriptor) -> dict[int, str]:
         """Enum number to topic: the value of the class field ends with the name of its class."""
-        if not self.topic.classes:
+        if not self.topic.priorities:
             return {}
-        values = cast(Any, event.fields_by_name[self.topic.class_field].enum_type).values
+        values = cast(Any, event.fields_by_name[self.topic.priority_field].enum_type).values
         named = {value.name.rpartition("_")[2].lower(): value.number for value in values}
-        return {named[name]: f"{self.topic.name}.{name}" for name in self.topic.classes}
+        return {named[name]: f"{self.topic.name}.{name}" for name in self.topic.priorities}
 
     @property
     def names(self) -> Sequence[str]:
@@ -58,7 +58,7 @@ class Contract:
     def name_for(self, event: Message) -> str:
         if not self._class:
             return self.topic.name
-        return self._class[getattr(event, self.topic.class_field)]
+        return self._class[getattr(event, self.topic.priority_field)]
 
     def key_for(self, event: Message) -> bytes:
         return "/".join([str(get(event)) for get in self._key]).encode()
@@ -67,7 +67,7 @@ class Contract:
         values = [get(event) for get in self._natural_key]
         if not all(values):
             raise ValueError("the natural key is incomplete")
-        return named(self._namespace, "/".join(map(str, values)))
+        return uuid5_text(self._namespace, "/".join(map(str, values)))
 
 
 @cache

@@ -22,12 +22,12 @@ from pathlib import Path
 from struct import Struct
 from typing import BinaryIO, TypeAlias
 
-from kernel.memory import keep_memory, spare_collector
+from kernel.memory import tune_gc, tune_malloc
 
 Work: TypeAlias = Callable[[bytes], bytes]
 
-ASKED = Struct(">I?")
-ANSWERED = Struct(">IB")
+REQUEST_FRAME = Struct(">I?")
+RESULT_FRAME = Struct(">IB")
 DONE, RAISED = 0, 1
 MEMORY_EXIT = 70
 PR_SET_PDEATHSIG = 1
@@ -43,14 +43,14 @@ def main() -> None:
     die_with(int(parent))
     with socket.socket(fileno=0) as out, out.makefile("rb", buffering=0) as raw:
         bodies = io.BufferedReader(raw, BUFFER_BYTES)
-        told, _ = next_of(bodies)
-        work = load(function)(told)
+        setup, _ = read_next(bodies)
+        work = load(function)(setup)
         limit_kib = peak_kib() + bound_memory(int(memory_bytes)) // 1024
-        spare_collector()
-        keep_memory()
-        out.sendall(ANSWERED.pack(0, DONE))
+        tune_gc()
+        tune_malloc()
+        out.sendall(RESULT_FRAME.pack(0, DONE))
         while True:
-            answers = answer_group(work, bodies, cpu_s=float(cpu_s))
+            answers = process_group(work, bodies, cpu_s=float(cpu_s))
             if most_ever_kib() > limit_kib and peak_kib() > limit_kib:
                 os._exit(MEMORY_EXIT)
             out.sendall(answers)
@@ -81,34 +81,34 @@ def bound_memory(most: int) -> int:
     return most
 
 
-def answer_group(work: Work, bodies: BinaryIO, *, cpu_s: float) -> bytes:
+def process_group(work: Work, bodies: BinaryIO, *, cpu_s: float) -> bytes:
     """A body that takes more than its share of the processor ends the process (SIGPROF), wherever
     it is. The clock runs while this process works, not while it waits."""
     answers = []
     last = False
     while not last:
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
-        body, last = next_of(bodies)
-        answers.append(answer_to(work, body))
+        body, last = read_next(bodies)
+        answers.append(process_one(work, body))
     return b"".join(answers)
 
 
-def answer_to(work: Work, body: bytes) -> bytes:
+def process_one(work: Work, body: bytes) -> bytes:
     try:
         answer, kind = work(body), DONE
     except MemoryError:
         os._exit(MEMORY_EXIT)
     except Exception as error:
         answer, kind = repr(error)[:ERROR_CHARS].encode(errors="replace"), RAISED
-    return ANSWERED.pack(len(answer), kind) + answer
+    return RESULT_FRAME.pack(len(answer), kind) + answer
 
 
-def next_of(bodies: BinaryIO) -> tuple[bytes, bool]:
+def read_next(bodies: BinaryIO) -> tuple[bytes, bool]:
     """And whether it is the last of its group. Ends with the parent, who hangs up."""
-    head = bodies.read(ASKED.size)
-    if len(head) < ASKED.size:
+    head = bodies.read(REQUEST_FRAME.size)
+    if len(head) < REQUEST_FRAME.size:
         sys.exit()
-    length, last = ASKED.unpack(head)
+    length, last = REQUEST_FRAME.unpack(head)
     body = bodies.read(length)
     if len(body) < length:
         sys.exit()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import idna
 
-from mail import words
+from mail import encoded_words
 
 _SPECIALS = frozenset('()<>[]:;@\\,."')  # RFC 5322 §3.2.3: a phrase with these is quoted
 
@@ -129,7 +129,7 @@ def _split_angle(text: str) -> tuple[str, str]:
         raise AddressError("one address is expected here: quote a name that contains , : ; or <")
     else:
         display = phrase
-    display = unicodedata.normalize("NFC", words.decode(display))
+    display = unicodedata.normalize("NFC", encoded_words.decode(display))
     _refuse_hidden(display)  # an encoded word may have hidden it
     return " ".join(display.split()), text[start + 1 : -1].strip(" ")
 
@@ -307,7 +307,7 @@ def _format_phrase(name: str) -> str:
             raise AddressError("the display name has a control character")
         return name if _PHRASE_SAFE.fullmatch(name) else _quote(name)
     _refuse_hidden(name)
-    return " ".join(words.encode(name, first=60))  # room for the name of the field
+    return " ".join(encoded_words.encode(name, first=60))  # room for the name of the field
 
 
 def parse_list(text: str) -> tuple[Mailbox, ...]:

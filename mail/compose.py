@@ -15,7 +15,7 @@ from mail.address import Mailbox
 from mail.headers import HeaderError
 from mail.mime import Attachment, Part
 
-__all__ = ["Attachment", "Composed", "Email", "HeaderError", "compose", "custom_headers"]
+__all__ = ["Attachment", "ComposedMessage", "Email", "HeaderError", "compose", "custom_headers"]
 
 TextPart = Callable[[str, str], Part]
 """Subtype and text to a part."""
@@ -27,7 +27,7 @@ class Email:
 
     `headers` are the customer's own: names that the engine writes are refused. Reply-To may be
     given there too; `reply_to` wins. So may Message-ID; it wins over `message_id`.
-    `message_id` and `date` may be left to `Composed.with_headers`, per recipient.
+    `message_id` and `date` may be left to `ComposedMessage.with_headers`, per recipient.
     """
 
     from_: Mailbox
@@ -44,15 +44,15 @@ class Email:
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class ComposedMessage:
     """A message: header fields, each folded and with its CRLF, and the body, CRLF throughout."""
 
     headers: tuple[bytes, ...]
     body: bytes
 
-    def with_headers(self, *fields: bytes) -> "Composed":
+    def with_headers(self, *fields: bytes) -> "ComposedMessage":
         """The same body under more fields (from `headers.field` and its kin), put on top."""
-        return Composed((*fields, *self.headers), self.body)
+        return ComposedMessage((*fields, *self.headers), self.body)
 
     def as_bytes(self) -> bytes:
         """The whole message."""
@@ -64,7 +64,7 @@ class Composed:
         return sum(map(len, self.headers)) + 2 + len(self.body)
 
 
-def compose(email: Email, *, eight_bit: bool = False) -> Composed:
+def compose(email: Email, *, eight_bit: bool = False) -> ComposedMessage:
     """The message as bytes, 7-bit unless asked otherwise.
 
     Raises HeaderError, AddressError or MimeError with the reason.
@@ -72,7 +72,7 @@ def compose(email: Email, *, eight_bit: bool = False) -> Composed:
     return compose_with(email, mime.eight_bit_text if eight_bit else mime.text)
 
 
-def compose_with(email: Email, text_part: TextPart) -> Composed:
+def compose_with(email: Email, text_part: TextPart) -> ComposedMessage:
     """`compose` with another maker of the text parts: what `variant` needs."""
     fields = _address_fields(email)
     fields.append(headers.unstructured("Subject", email.subject))
@@ -83,7 +83,7 @@ def compose_with(email: Email, text_part: TextPart) -> Composed:
     )
     fields.append(b"MIME-Version: 1.0\r\n")
     root = _structure(email, b"".join(fields), text_part)
-    return Composed((*fields, *root.headers), root.body)
+    return ComposedMessage((*fields, *root.headers), root.body)
 
 
 def custom_headers(given: Mapping[str, str]) -> list[bytes]:

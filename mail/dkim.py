@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from mail import canonical
+from mail import dkim_canonicalization
 
 _PADDING = PKCS1v15()
 _PREHASHED = Prehashed(SHA256())
@@ -41,7 +41,7 @@ _OWN = b"DKIM-Signature: "
 
 
 @dataclass(frozen=True, slots=True)
-class Hashed:
+class SignatureInput:
     """A signature that only lacks the key's work: the field up to its `b=`, and what to sign."""
 
     start: bytes
@@ -49,12 +49,12 @@ class Hashed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsigned:
+class PendingSignatures:
     """What the keys of a domain are to sign for one message."""
 
     signer: "Signer"
-    rsa: Hashed | None
-    ed: Hashed | None
+    rsa: SignatureInput | None
+    ed: SignatureInput | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,13 @@ class Signer:
     def sign(self, headers: Sequence[bytes], body: bytes, now: datetime) -> bytes:
         """The DKIM-Signature fields to put on top of the message, each with its CRLF.
 
-        `headers`: the fields, each whole (folded or not) with its CRLF, as in `Composed.headers`.
-        `body`: with CRLF line ends, before dot-stuffing. `now`: aware; becomes `t=`.
+        `headers`: the fields, each whole (folded or not) with its CRLF, as in
+        `ComposedMessage.headers`. `body`: with CRLF line ends, before dot-stuffing. `now`: aware;
+        becomes `t=`.
         """
         return sign_all([self.prepare(headers, body_hash(body), now)])[0]
 
-    def prepare(self, headers: Sequence[bytes], hashed: bytes, now: datetime) -> Unsigned:
+    def prepare(self, headers: Sequence[bytes], hashed: bytes, now: datetime) -> PendingSignatures:
         """The same up to the signing itself; `hashed`: the `body_hash`, shared by recipients."""
         names, signed = self._signed(headers)
         stamp = b"t=%d;%bbh=%b;%bh=%b;" % (int(now.timestamp()), _FOLD, hashed, _FOLD, names)
@@ -98,7 +99,7 @@ class Signer:
             rsa = _hashed(self._start(b"rsa-sha256", self.rsa_selector, stamp), signed)
         if self.ed_key is not None and self.ed_selector is not None:
             ed = _hashed(self._start(b"ed25519-sha256", self.ed_selector, stamp), signed)
-        return Unsigned(self, rsa, ed)
+        return PendingSignatures(self, rsa, ed)
 
     def _start(self, algorithm: bytes, selector: str, stamp: bytes) -> bytes:
         return _OWN + b"v=1; a=%b; c=relaxed/relaxed;%bd=%b; s=%b; %b%bb=" % (
@@ -111,7 +112,7 @@ class Signer:
         found = [item[:cut].rstrip(b" \t").lower() for item, cut in zip(headers, cuts, strict=True)]
         shape = tuple([name if name in _NAMED else b"" for name in found])
         names, order = self._lists.get(shape) or self._remember(shape)
-        values = [canonical.relaxed_value(headers[at][cuts[at] + 1 :]) for at in order]
+        values = [dkim_canonicalization.relaxed_value(headers[at][cuts[at] + 1 :]) for at in order]
         lines = [b"%b:%b\r\n" % (found[at], value) for at, value in zip(order, values, strict=True)]
         return names, b"".join(lines)
 
@@ -127,7 +128,7 @@ class Signer:
         return listed  # another thread may clear the rest
 
 
-def sign_all(messages: Sequence[Unsigned]) -> list[bytes]:
+def sign_all(messages: Sequence[PendingSignatures]) -> list[bytes]:
     """What `Signer.sign` returns, for each.
 
     Kind by kind: a processor does the same thing again faster than something else. RSA on top:
@@ -138,14 +139,14 @@ def sign_all(messages: Sequence[Unsigned]) -> list[bytes]:
     return [first + second for first, second in zip(rsa, ed, strict=True)]
 
 
-def _sign_rsa(message: Unsigned) -> bytes:
+def _sign_rsa(message: PendingSignatures) -> bytes:
     given, key = message.rsa, message.signer.rsa_key
     if given is None or key is None:
         return b""
     return _finish(given.start, key.sign(given.digest, _PADDING, _PREHASHED))
 
 
-def _sign_ed(message: Unsigned) -> bytes:
+def _sign_ed(message: PendingSignatures) -> bytes:
     given, key = message.ed, message.signer.ed_key
     if given is None or key is None:
         return b""
@@ -154,7 +155,7 @@ def _sign_ed(message: Unsigned) -> bytes:
 
 def body_hash(body: bytes) -> bytes:
     """`bh=` of a body (§3.7): what signing it for the next recipient need not do again."""
-    return b64encode(sha256(canonical.relaxed_body(body)).digest())
+    return b64encode(sha256(dkim_canonicalization.relaxed_body(body)).digest())
 
 
 def _folded(names: Sequence[bytes]) -> Iterator[bytes]:
@@ -169,10 +170,10 @@ def _folded(names: Sequence[bytes]) -> Iterator[bytes]:
             yield name
 
 
-def _hashed(start: bytes, signed: bytes) -> Hashed:
+def _hashed(start: bytes, signed: bytes) -> SignatureInput:
     """The hash that is signed: the named fields, then this one with an empty `b=` (§3.7)."""
     value = start[len(_OWN) :].replace(_FOLD, b" ")
-    return Hashed(start, sha256(signed + b"dkim-signature:" + value).digest())
+    return SignatureInput(start, sha256(signed + b"dkim-signature:" + value).digest())
 
 
 def _finish(start: bytes, signature: bytes) -> bytes:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from mail import words
+from mail import encoded_words
 from mail.address import AddressError, Mailbox, format_mailbox, parse_list
 
 LINE = 76  # RFC 2047 §2; RFC 5322 §2.1.1 recommends 78
@@ -92,7 +92,7 @@ def _list_id(value: str) -> str:
     phrase, bracket, rest = value.rpartition("<")
     if not bracket or phrase.isascii() or _CONTROL.search(value):
         return value
-    return f"{' '.join(words.encode(phrase.strip()))} <{rest}"
+    return f"{' '.join(encoded_words.encode(phrase.strip()))} <{rest}"
 
 
 def field(name: str, value: str) -> bytes:
@@ -160,7 +160,7 @@ def _unfoldable(name: str, value: str) -> bytes:
 def _fold_words(name: str, value: str) -> bytes:
     """The value as encoded words, the first on the line of the name: a line must not be empty."""
     text, length = f"{name}:", len(name) + 1
-    for index, word in enumerate(words.encode(value, first=LINE - length - 1)):
+    for index, word in enumerate(encoded_words.encode(value, first=LINE - length - 1)):
         if index and length + 1 + len(word) > LINE:
             text += "\r\n"
             length = 0

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from mimetypes import MimeTypes  # noqa: TID251 - here it is asked
 
-from mail import headers, message
+from mail import headers, parser
 from mail.address import HIDDEN
 
 # Python's own table, whatever the machine has besides.
@@ -195,7 +195,7 @@ def _kept(content_type: str) -> list[tuple[str, str]]:
     """What the customer says of the file: `charset` of a text, `method` of an invitation …"""
     if ";" not in content_type:
         return []
-    given = message.parameters(content_type)[1].items()
+    given = parser.parameters(content_type)[1].items()
     own = ("name", "boundary")
     return [(key, said) for key, said in given if key not in own and PARAMETER_NAME.fullmatch(key)]
 

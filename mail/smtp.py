@@ -56,7 +56,7 @@ def has_long_line(raw: bytes, limit: int = MAX_LINE) -> bool:
     return False
 
 
-def stuff(body: bytes) -> bytes:
+def dot_stuff(body: bytes) -> bytes:
     """`body` with every leading dot doubled (§4.5.2); CRLF line ends required.
 
     Raises ValueError when the line ends are not in order: stuffing would not be safe then.

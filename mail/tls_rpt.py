@@ -39,7 +39,7 @@ class ResultType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class AppliedPolicy:
     """The policy that sessions were held to: `lines` as published, `mx` the hosts it names."""
 
     kind: Kind
@@ -60,10 +60,10 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class PolicyResult:
     """The sessions under one policy within the time of the report."""
 
-    policy: Applied
+    policy: AppliedPolicy
     successes: int
     failures: tuple[Failure, ...] = ()
 
@@ -104,7 +104,12 @@ def _is_destination(uri: str) -> bool:
 
 
 def report(
-    days: Iterable[Day], reporter: Reporter, *, start: datetime, end: datetime, report_id: str
+    days: Iterable[PolicyResult],
+    reporter: Reporter,
+    *,
+    start: datetime,
+    end: datetime,
+    report_id: str,
 ) -> bytes:
     """The report as gzipped JSON (§4.4, §5.3). The times are aware and in UTC."""
     body = {
@@ -127,7 +132,7 @@ def _time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _policy(day: Day) -> dict[str, object]:
+def _policy(day: PolicyResult) -> dict[str, object]:
     told: dict[str, object] = {"policy-type": day.policy.kind, "policy-domain": day.policy.domain}
     if day.policy.lines:
         told["policy-string"] = list(day.policy.lines)

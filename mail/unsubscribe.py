@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 from uuid import UUID
 
-from mail import headers, message, token
+from mail import headers, parser, signed_token
 
 _PURPOSE = b"unsubscribe"
 _URL = re.compile(r"https://[^\s<>,\"\x00-\x20\x7f-\U0010ffff]{1,1900}")
@@ -46,7 +46,7 @@ def fields(url: str, mailto: str | None = None, *, one_click: bool = True) -> tu
 
 def make(subscription: Subscription, key: bytes) -> str:
     """The token for the URL. `key`: at least 16 secret octets."""
-    return token.seal(
+    return signed_token.sign(
         _PURPOSE,
         subscription.tenant_id.bytes
         + subscription.message_id.bytes
@@ -57,7 +57,7 @@ def make(subscription: Subscription, key: bytes) -> str:
 
 def read(text: str, keys: Iterable[bytes]) -> Subscription | None:
     """What a token stands for; None for a forged one, to be answered like a missing page."""
-    payload = token.unseal(_PURPOSE, text, keys)
+    payload = signed_token.verify(_PURPOSE, text, keys)
     if payload is None or len(payload) < 32:
         return None
     return Subscription(
@@ -79,11 +79,11 @@ def is_one_click(content_type: str, body: bytes) -> bool:
     return ("List-Unsubscribe", "One-Click") in given
 
 
-def _form(head: bytes, body: bytes) -> list[message.Entity]:
-    whole = message.read(head.replace(b"form-data", b"mixed", 1) + b"\r\n\r\n" + body)
-    return message.parts(whole)
+def _form(head: bytes, body: bytes) -> list[parser.Entity]:
+    whole = parser.read(head.replace(b"form-data", b"mixed", 1) + b"\r\n\r\n" + body)
+    return parser.parts(whole)
 
 
-def _says_so(part: message.Entity) -> bool:
-    _, given = message.parameters(part.get("content-disposition"))
+def _says_so(part: parser.Entity) -> bool:
+    _, given = parser.parameters(part.get("content-disposition"))
     return given.get("name") == "List-Unsubscribe" and part.body.strip() == b"One-Click"

@@ -1,7 +1,7 @@
 """Web addresses in text and where they lead: RFC 3986, read as browsers do.
 
-For looking at addresses that strangers wrote; what may be followed by way of us is for `mail.links`
-to say.
+For looking at addresses that strangers wrote; what may be followed by way of us is for
+`mail.tracking` to say.
 """
 
 import re

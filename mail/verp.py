@@ -31,14 +31,14 @@ def parse(local: str, *, keys: tuple[bytes, ...], prefix: str = PREFIX) -> UUID 
     `keys`: the current one and those before it, so that a rotation loses no bounce. In a whole
     address the part from the @ on is ignored.
     """
-    if (message_id := claimed(local, prefix=prefix)) is None:
+    if (message_id := parse_unverified(local, prefix=prefix)) is None:
         return None
     mac = _raw(local)[16:]
     known = any(hmac.compare_digest(mac, _mac(message_id, key)) for key in keys)
     return message_id if known else None
 
 
-def claimed(local: str, *, prefix: str = PREFIX) -> UUID | None:
+def parse_unverified(local: str, *, prefix: str = PREFIX) -> UUID | None:
     """The message that a return path names, whoever made it up: for who knows better."""
     given, plus, _ = local.partition("@")[0].lower().rpartition("+")
     raw = _raw(local)

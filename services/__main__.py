@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from kernel import telemetry
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 from kernel.service import Service, run
 from kernel.settings import Settings, load
 from services.delivery import app as delivery
@@ -20,7 +20,7 @@ from services.shield.settings import Settings as ShieldSettings
 
 
 def create_all() -> list[Service]:
-    """In the order of the pipeline. Inside the running loop; raises BadSetting."""
+    """In the order of the pipeline. Inside the running loop; raises ConfigError."""
     return [
         ingest.create(load(IngestSettings, [])),
         shield.create(load(ShieldSettings, [])),
@@ -38,6 +38,6 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except BadSetting as error:
+    except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from error

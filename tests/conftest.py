@@ -3,17 +3,17 @@
 import os
 
 from tests.support.engine import engine
-from tests.support.pair import (
+from tests.support.stack import (
     bootstrap_servers,
     database,
     database_url,
     migrated_template,
-    pair,
+    stack,
     topic_prefix,
 )
 
 # Each module has topics of its own: with all their partitions they would crowd a small broker.
-os.environ.setdefault("KAFKA_PARTITIONS_MAX", "2")
+os.environ.setdefault("OBM_KAFKA_PARTITIONS_MAX", "2")
 
 __all__ = [
     "bootstrap_servers",
@@ -21,6 +21,6 @@ __all__ = [
     "database_url",
     "engine",
     "migrated_template",
-    "pair",
+    "stack",
     "topic_prefix",
 ]

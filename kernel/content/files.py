@@ -10,14 +10,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from kernel.content.reference import (
-    AWAY,
+    CONTENT_STORE,
     MARKER,
     Body,
-    Found,
-    Missing,
+    ContentNotFound,
+    ReadResult,
     Reference,
     any_unavailable,
-    passed,
+    is_expired,
 )
 from kernel.errors import Unavailable
 
@@ -34,23 +34,23 @@ class FileStore:
         self._open: dict[str, _Segment] = {}
         self._writing = asyncio.Lock()
 
-    async def mounted(self) -> bool:
-        return await asyncio.to_thread(self._mounted)
+    async def is_mounted(self) -> bool:
+        return await asyncio.to_thread(self._is_mounted)
 
-    def _mounted(self) -> bool:
+    def _is_mounted(self) -> bool:
         """By its marker, or by mail from before there was one."""
         return (self._root / MARKER).exists() or (self._root / "now").exists()
 
-    async def initialise(self) -> None:
-        await asyncio.to_thread(self._initialise)
+    async def initialize(self) -> None:
+        await asyncio.to_thread(self._initialize)
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         try:
             self._root.mkdir(0o700, parents=True, exist_ok=True)
             (self._root / MARKER).touch()
             _sync_folder(self._root)
         except OSError as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error
 
     async def free_share(self) -> float:
         """As any user sees it, without what is set aside for root; 1 while it is away."""
@@ -79,57 +79,59 @@ class FileStore:
                 for index, reference in zip(indexes, written, strict=True):
                     references[index] = reference
         except OSError as error:
-            self._forget(list(self._open))  # after a failed fsync nothing is known about the pages
-            raise Unavailable(AWAY) from error
+            self._close_segments(
+                list(self._open)
+            )  # after a failed fsync nothing is known about the pages
+            raise Unavailable(CONTENT_STORE) from error
         return references
 
     def _segment(self, prefix: str) -> "_Segment":
         segment = self._open.get(prefix)
         if segment is None or segment.size > SEGMENT_BYTES_MAX:
-            if not self._mounted():
+            if not self._is_mounted():
                 raise FileNotFoundError(self._root / MARKER)
-            self._forget([prefix])
+            self._close_segments([prefix])
             segment = self._open[prefix] = _Segment(self._root, prefix)
         return segment
 
-    def _forget(self, prefixes: Iterable[str]) -> None:
+    def _close_segments(self, prefixes: Iterable[str]) -> None:
         for prefix in prefixes:
             if (segment := self._open.pop(prefix, None)) is not None:
                 segment.close()
 
-    async def get_many(self, references: Sequence[str]) -> list[Found]:
+    async def get_many(self, references: Sequence[str]) -> list[ReadResult]:
         return await asyncio.to_thread(self._get_many, references)
 
-    def _get_many(self, references: Sequence[str]) -> list[Found]:
+    def _get_many(self, references: Sequence[str]) -> list[ReadResult]:
         """A segment is opened for the batch: a descriptor that is kept for the next one might be
         closed, and be another file's, while a second thread is about to read it."""
-        found: dict[str, Found] = {}
+        found: dict[str, ReadResult] = {}
         segments: dict[str, list[Reference]] = defaultdict(list)
         for text in references:
             try:
                 reference = Reference.parse(text)
-            except Missing as missing:
+            except ContentNotFound as missing:
                 found[text] = missing
             else:
                 segments[reference.path].append(reference)
         for path, wanted in segments.items():
             found |= self._read(path, wanted)
         answers = [found[text] for text in references]
-        if any_unavailable(answers) and not self._mounted():
-            raise Unavailable(AWAY) from FileNotFoundError(self._root / MARKER)
+        if any_unavailable(answers) and not self._is_mounted():
+            raise Unavailable(CONTENT_STORE) from FileNotFoundError(self._root / MARKER)
         return answers
 
-    def _read(self, path: str, wanted: Sequence[Reference]) -> dict[str, Found]:
+    def _read(self, path: str, wanted: Sequence[Reference]) -> dict[str, ReadResult]:
         try:
             descriptor = os.open(self._root / path, os.O_RDONLY)
         except FileNotFoundError:
-            return {reference.text: reference.absent() for reference in wanted}
+            return {reference.text: reference.absence_error() for reference in wanted}
         except OSError as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error
         try:
             return {reference.text: _read_body(descriptor, reference) for reference in wanted}
         except OSError as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error
         finally:
             os.close(descriptor)
 
@@ -138,17 +140,17 @@ class FileStore:
             return await asyncio.to_thread(self._expire, today)
 
     def _expire(self, today: date) -> list[str]:
-        self._forget([prefix for prefix in self._open if passed(prefix, today)])
+        self._close_segments([prefix for prefix in self._open if is_expired(prefix, today)])
         folders = [(f, str(f.relative_to(self._root))) for f in self._root.glob("*/*")]
-        return [name for folder, name in folders if passed(name, today) and _remove(folder)]
+        return [name for folder, name in folders if is_expired(name, today) and _remove(folder)]
 
     async def close(self) -> None:
-        self._forget(list(self._open))
+        self._close_segments(list(self._open))
 
 
-def _read_body(descriptor: int, reference: Reference) -> Found:
+def _read_body(descriptor: int, reference: Reference) -> ReadResult:
     data = os.pread(descriptor, reference.length, reference.offset)
-    return data if len(data) == reference.length else reference.absent()
+    return data if len(data) == reference.length else reference.absence_error()
 
 
 def _remove(folder: Path) -> bool:

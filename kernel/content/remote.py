@@ -10,15 +10,15 @@ from obstore.exceptions import BaseError as StoreError
 from obstore.store import ObjectStore
 
 from kernel.content.reference import (
-    AWAY,
+    CONTENT_STORE,
     MARKER,
     SEGMENT,
     Body,
-    Found,
-    Missing,
+    ContentNotFound,
+    ReadResult,
     Reference,
     any_unavailable,
-    passed,
+    is_expired,
 )
 from kernel.errors import Unavailable
 
@@ -29,21 +29,21 @@ class RemoteStore:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def mounted(self) -> bool:
+    async def is_mounted(self) -> bool:
         """By its marker, or by mail from before there was one."""
         try:
             await obstore.head_async(self._store, MARKER)
         except FileNotFoundError:
             return bool(await self._folders(""))
         except StoreError as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error
         return True
 
-    async def initialise(self) -> None:
+    async def initialize(self) -> None:
         try:
             await obstore.put_async(self._store, MARKER, b"")
         except (FileNotFoundError, StoreError) as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error
 
     async def free_share(self) -> float:
         return 1.0  # it has no end
@@ -66,19 +66,19 @@ class RemoteStore:
                 )
             )
         except (FileNotFoundError, StoreError) as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error
         return references
 
-    async def get_many(self, references: Sequence[str]) -> list[Found]:
+    async def get_many(self, references: Sequence[str]) -> list[ReadResult]:
         answers = list(await asyncio.gather(*(self._get(text) for text in references)))
-        if any_unavailable(answers) and not await self.mounted():
-            raise Unavailable(AWAY) from FileNotFoundError(MARKER)
+        if any_unavailable(answers) and not await self.is_mounted():
+            raise Unavailable(CONTENT_STORE) from FileNotFoundError(MARKER)
         return answers
 
-    async def _get(self, text: str) -> Found:
+    async def _get(self, text: str) -> ReadResult:
         try:
             at = Reference.parse(text)
-        except Missing as missing:
+        except ContentNotFound as missing:
             return missing
         if not at.length:
             return b""
@@ -87,15 +87,15 @@ class RemoteStore:
                 self._store, at.path, start=at.offset, length=at.length
             )
         except FileNotFoundError:
-            return at.absent()
+            return at.absence_error()
         except StoreError as error:
-            raise Unavailable(AWAY) from error
-        return bytes(data) if len(data) == at.length else at.absent()
+            raise Unavailable(CONTENT_STORE) from error
+        return bytes(data) if len(data) == at.length else at.absence_error()
 
     async def expire(self, today: date) -> list[str]:
         """By the names of the days: segments are listed only where their day has passed."""
         days = [day for kind in await self._folders("") for day in await self._folders(kind)]
-        gone = [day for day in days if passed(day, today)]
+        gone = [day for day in days if is_expired(day, today)]
         for day in gone:
             await self._remove(day)
         return gone
@@ -106,7 +106,7 @@ class RemoteStore:
         except FileNotFoundError:  # the bucket
             return []
         except StoreError as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error
         return list(found["common_prefixes"])
 
     async def _remove(self, day: str) -> None:
@@ -115,4 +115,4 @@ class RemoteStore:
                 paths = [entry["path"] for entry in page]
                 await obstore.delete_async(self._store, [p for p in paths if SEGMENT.fullmatch(p)])
         except StoreError as error:
-            raise Unavailable(AWAY) from error
+            raise Unavailable(CONTENT_STORE) from error

@@ -1,11 +1,11 @@
 """Broker and database in wheels: Apache Kafka and PostgreSQL under one data folder.
 
-    async with Embedded("data") as pair:      # or: with Embedded("data") as pair
-        pair.bootstrap_servers                 # 127.0.0.1:…
-        pair.database_url                      # postgresql://…, the owner's
-        pair.kafka.kill(); pair.kafka.start()  # same address; also stop, pause, resume
-        pair.postgres.kill(); pair.postgres.start()
-        pair.kafka.wipe(); pair.kafka.start()  # an empty broker beside a full database
+    async with Embedded("data") as stack:      # or: with Embedded("data") as stack
+        stack.bootstrap_servers                 # 127.0.0.1:…
+        stack.database_url                      # postgresql://…, the owner's
+        stack.kafka.kill(); stack.kafka.start()  # same address; also stop, pause, resume
+        stack.postgres.kill(); stack.postgres.start()
+        stack.kafka.wipe(); stack.kafka.start()  # an empty broker beside a full database
 
 Data survives a restart and a kill -9 of everything; ports are free ones that stay with the folder.
 The servers die with the process that started them. All methods block (2 to 6 s for a start): call
@@ -28,7 +28,8 @@ __all__ = ["Embedded", "EmbeddedError"]
 
 
 class Embedded:
-    """The pair. Ports: 0 takes those of the folder's last run if free, else any free ones."""
+    """The embedded stack. Ports: 0 takes those of the folder's last run if free, else any free
+    ones."""
 
     def __init__(
         self, data_dir: Path | str, *, kafka_port: int = 0, postgres_port: int = 0

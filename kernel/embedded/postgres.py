@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
-from kernel.embedded.server import Server, User, unprivileged
+from kernel.embedded.server import ManagedServer, User, unprivileged
 from kernel.errors import EmbeddedError
 
 DATABASE = "obm"
@@ -49,7 +49,7 @@ def programs() -> Path:
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
-class Postgres(Server):
+class Postgres(ManagedServer):
     name = "postgres"
     title = "PostgreSQL"
     stop_signals = (signal.SIGINT, signal.SIGQUIT)  # fast, immediate

@@ -1,4 +1,5 @@
-"""A server process of ours: started on a leash, awaited, stopped, killed, paused."""
+"""A server process of the embedded stack: started so that it dies with its parent, awaited,
+stopped, killed, paused."""
 
 import os
 import pwd
@@ -20,11 +21,11 @@ from kernel.embedded.errors import explain
 from kernel.embedded.folder import Folder, identity
 from kernel.errors import EmbeddedError
 
-LEASH = Path(__file__).with_name("leash.py")
+PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 LOG_KEEP_BYTES = 8 << 20
 POLL_S = 0.02
-# A leash ends with the thread that started the process, so one thread that lives as long as we do
-# starts them all, whichever thread asks.
+# The signal comes when the thread that started the process ends, so one thread that lives as long
+# as we do starts them all, whichever thread asks.
 _spawner = ThreadPoolExecutor(1, "embedded-spawner")
 
 
@@ -37,22 +38,22 @@ class User:
     reach: bool = False
 
 
-def me() -> User:
+def current_user() -> User:
     return User(os.geteuid(), os.getegid())
 
 
 def unprivileged(*paths: Path) -> User:
     """Ourselves; for root, which PostgreSQL refuses, the data's owner or a user without rights."""
     if os.geteuid() != 0:
-        return me()
+        return current_user()
     owner = next((path.stat().st_uid for path in paths if path.exists()), 0)
-    entry = pwd.getpwuid(owner) if owner else named("postgres") or named("nobody")
+    entry = pwd.getpwuid(owner) if owner else user_by_name("postgres") or user_by_name("nobody")
     if entry is None:
         raise EmbeddedError("PostgreSQL cannot run as root, and there is no user nobody: add one.")
     return User(entry.pw_uid, entry.pw_gid, reach=not all(map(is_open, paths)))
 
 
-def named(name: str) -> pwd.struct_passwd | None:
+def user_by_name(name: str) -> pwd.struct_passwd | None:
     try:
         return pwd.getpwnam(name)
     except KeyError:
@@ -64,8 +65,9 @@ def is_open(path: Path) -> bool:
     return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
 
 
-class Server(ABC):
-    """One of the pair. `start` is also what brings it back after `kill` or `stop`."""
+class ManagedServer(ABC):
+    """A server of the embedded stack. `start` is also what brings it back after `kill` or
+    `stop`."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -104,7 +106,7 @@ class Server(ABC):
     def is_ready(self) -> bool: ...
 
     def user(self) -> User:
-        return me()
+        return current_user()
 
     def environment(self) -> dict[str, str]:
         return dict(os.environ)
@@ -130,10 +132,10 @@ class Server(ABC):
         self, command: Sequence[str], death_signal: signal.Signals, *, stdin: int
     ) -> "subprocess.Popen[bytes]":
         user = self.user()
-        leash = [os.getpid(), int(death_signal), user.uid, user.gid, user.reach]
+        arguments = [os.getpid(), int(death_signal), user.uid, user.gid, user.reach]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", str(LEASH), *map(str, leash), *command],
+                [sys.executable, "-I", "-S", str(PARENT_DEATH), *map(str, arguments), *command],
                 stdin=stdin,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -144,7 +146,8 @@ class Server(ABC):
             )
 
     def run_tool(self, command: Sequence[str], *, stdin: str = "") -> None:
-        """A one-shot program on the same leash and log, such as the one that formats the data."""
+        """A one-shot program with the same parent death signal and log, such as the one that
+        formats the data."""
         since = self._log_size()
         tool = self.spawn(command, signal.SIGKILL, stdin=subprocess.PIPE)
         tool.communicate(stdin.encode())

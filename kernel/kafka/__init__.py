@@ -18,25 +18,26 @@ from google.protobuf.message import Message
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.options.v1.options_pb2 import Topic
-from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
-from kernel.kafka.emitter import Emitter
-from kernel.kafka.groups import has_read, partitions_of, unread
-from kernel.kafka.reader import BATCH_RECORDS_MAX, Reader
-from kernel.kafka.replay import Followed
+from kernel.health import DependencyHealth
+from kernel.kafka.cancellation import finish_despite_cancel
+from kernel.kafka.consumer import BATCH_RECORDS_MAX, ConsumerWorker
+from kernel.kafka.groups import has_consumed, partitions_of, unassigned_partitions
+from kernel.kafka.producer import BatchingProducer
+from kernel.kafka.replay import ReplayedTopic
 from kernel.kafka.topics import create_topics
-from kernel.kafka.whole import whole
+from kernel.processor import M, Record, StreamProcessor
+from kernel.retry import retry_while_unavailable
 from kernel.settings import Settings
-from kernel.stream import M, Record, Stream
-from kernel.tasks import hold, side_by_side
+from kernel.tasks import run_concurrently, supervise
 from kernel.topics import contract_of
 
 POLL_TIMEOUT_MS = 20  # FastStream waits twice this on an empty poll
 POLL_INTERVAL_MAX_MS = 2**31 - 1  # partitions are kept while we wait for a database
 COMMIT_EVERY_S = 1.0
-PATIENCE_S = 5.0  # with a broker that does not answer, when there is no more to do
+STOP_TIMEOUT_S = 5.0  # with a broker that does not answer, when there is no more to do
 HEARTBEAT_EVERY_S = 5.0
-UNREAD_LOOKS = 3  # heartbeats; a rebalance is over by then
+UNASSIGNED_CHECKS = 3  # heartbeats; a rebalance is over by then
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +53,11 @@ class Kafka:
     def __init__(
         self,
         bootstrap_servers: str,
-        health: Health,
+        health: DependencyHealth,
         *,
         prefix: str = "",
         client: str = "obm",
-        drain_s: float = 10.0,
+        shutdown_timeout_s: float = 10.0,
         partitions_max: int = 12,
         session_s: float = 10.0,
     ) -> None:
@@ -65,30 +66,30 @@ class Kafka:
         self._bootstrap_servers = bootstrap_servers
         self._partitions_max = partitions_max
         self._client = client
-        self._drain_s = drain_s
+        self._drain_s = shutdown_timeout_s
         self._session_ms = int(session_s * 1000)
-        self._emitter = Emitter(bootstrap_servers, client, prefix)
+        self._producer = BatchingProducer(bootstrap_servers, client, prefix)
         self._topics: dict[str, Topic] = {}
-        self._streams: dict[str, Stream[Message]] = {}  # by their groups
-        self._readers: list[Reader] = []  # that are at work
+        self._streams: dict[str, StreamProcessor[Message]] = {}  # by their groups
+        self._workers: list[ConsumerWorker] = []  # that are at work
         self._ended = asyncio.get_running_loop().create_future()  # their work
-        self._reads = True
-        self._idle = asyncio.Event()  # no reader is at work
+        self._consuming = True
+        self._idle = asyncio.Event()  # no worker is at work
         self._idle.set()
-        self._followers: list[partial[Any]] = []
+        self._replayers: list[partial[Any]] = []
         self._replays: list[asyncio.Event] = []  # set when what is followed is known
 
     @classmethod
-    def of(cls, settings: Settings, health: Health, *, client: str) -> "Kafka":
+    def of(cls, settings: Settings, health: DependencyHealth, *, client: str) -> "Kafka":
         """As a service is set up. client: its name."""
         return cls(
             settings.kafka_bootstrap_servers,
             health,
             prefix=settings.kafka_topic_prefix,
             client=client,
-            drain_s=settings.drain_s,
+            shutdown_timeout_s=settings.shutdown_timeout_s,
             partitions_max=settings.kafka_partitions_max,
-            session_s=settings.kafka_session_s,
+            session_s=settings.kafka_session_timeout_s,
         )
 
     def declare(self, *events: type[Message]) -> None:
@@ -97,43 +98,43 @@ class Kafka:
             for name in contract.names:
                 self._topics[self.prefix + name] = contract.topic
 
-    def consume(self, stream: Stream[M], *, group: str) -> None:
+    def consume(self, stream: StreamProcessor[M], *, group: str) -> None:
         """Each event of the stream, the first class first. Offsets follow once a second."""
         self.declare(*stream.events)
-        self._streams[self.prefix + group] = cast(Stream[Message], stream)
+        self._streams[self.prefix + group] = cast(StreamProcessor[Message], stream)
 
-    def follow(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
+    def replay(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
         """Replay a compacted topic and go on reading; the event is set at its first end."""
         self.declare(event)
         replayed = asyncio.Event()
         name = contract_of(event.DESCRIPTOR).topic.name
-        topic = Followed(self.prefix + name, self.prefix, on_record, replayed)
-        self._followers.append(partial(topic.follow, self._consumer, self.health))
+        topic = ReplayedTopic(self.prefix + name, self.prefix, on_record, replayed)
+        self._replayers.append(partial(topic.run, self._consumer, self.health))
         self._replays.append(replayed)
         return replayed
 
     async def run(self) -> None:
         """Consume until cancelled, or until something fails that nobody can settle."""
-        await patiently(self.create_topics, self.health)
-        await patiently(self._emitter.start, self.health)
-        followers = [follower() for follower in self._followers]
-        await side_by_side(
-            [*followers, self._heartbeat(), self._commit_offsets(), self._consume()],
-            heard_within_s=self._drain_s + 2 * PATIENCE_S,
+        await retry_while_unavailable(self.create_topics, self.health)
+        await retry_while_unavailable(self._producer.start, self.health)
+        replays = [replay() for replay in self._replayers]
+        await run_concurrently(
+            [*replays, self._heartbeat(), self._commit_offsets(), self._consume()],
+            cancel_timeout_s=self._drain_s + 2 * STOP_TIMEOUT_S,
         )
 
     async def _consume(self) -> None:
-        """Until a reader fails. They are made anew when partitions stay unread. Not before all that
+        """Until a worker fails. They are made anew when partitions stay unread. Not before all that
         is followed is known: a handler could not tell what is unknown yet from what is gone."""
         for replayed in self._replays:
             await replayed.wait()
-        while self._reads:
+        while self._consuming:
             await self._read()
         await asyncio.Event().wait()
 
-    async def stop_reading(self) -> None:
+    async def stop_consuming(self) -> None:
         """Take no more records, and return when none is being handled; all else goes on."""
-        self._reads = False
+        self._consuming = False
         if not self._ended.done():
             self._ended.set_result(None)
         await self._idle.wait()
@@ -142,18 +143,18 @@ class Kafka:
         self._ended = asyncio.get_running_loop().create_future()
         self._idle.clear()
         broker = self._new_broker()
-        readers = [self._new_reader(broker, group) for group in self._streams]
+        workers = [self._new_worker(broker, group) for group in self._streams]
         try:
-            await patiently(partial(start, broker), self.health)
-            self._readers = readers
+            await retry_while_unavailable(partial(start, broker), self.health)
+            self._workers = workers
             await self._ended
         finally:
-            self._readers = []
-            for reader in readers:
-                await reader.commit()
+            self._workers = []
+            for worker in workers:
+                await worker.commit()
             await self._stop(broker)
-            for reader in readers:
-                reader.ended = True
+            for worker in workers:
+                worker.ended = True
             self._idle.set()
 
     def _new_broker(self) -> KafkaBroker:
@@ -168,10 +169,10 @@ class Kafka:
             log_level=logging.DEBUG,
         )
 
-    def _new_reader(self, broker: KafkaBroker, group: str) -> Reader:
-        reader = Reader(self._streams[group], group, self.prefix, self._fail)
+    def _new_worker(self, broker: KafkaBroker, group: str) -> ConsumerWorker:
+        worker = ConsumerWorker(self._streams[group], group, self.prefix, self._fail)
         subscribe = broker.subscriber(
-            *reader.names,
+            *worker.names,
             group_id=group,
             batch=True,
             max_records=BATCH_RECORDS_MAX,
@@ -182,37 +183,37 @@ class Kafka:
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             decoder=keep_raw,
-            listener=reader,
+            listener=worker,
         )
-        subscribe(reader.on_batch)
-        return reader
+        subscribe(worker.on_batch)
+        return worker
 
     async def _stop(self, broker: KafkaBroker) -> None:
         """Drain: what is being handled may still publish. A consumer that hangs is left behind."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._drain_s + PATIENCE_S):
-                await hold(broker.stop())
+            async with asyncio.timeout(self._drain_s + STOP_TIMEOUT_S):
+                await supervise(broker.stop())
 
     async def close(self) -> None:
         """After everything that publishes has ended."""
-        await self._emitter.close()
+        await self._producer.close()
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
         """Return when every record is acknowledged by all replicas in sync."""
-        await self._emitter.send(records)
+        await self._producer.send(records)
 
     async def create_topics(self) -> None:
         step = create_topics(
             self._bootstrap_servers, self._topics, partitions_max=self._partitions_max
         )
-        await whole(step)
+        await finish_despite_cancel(step)
 
-    async def end_of(self, event: type[Message]) -> int:
+    async def end_offset(self, event: type[Message]) -> int:
         """The end offset of the first partition of an event's topic; 0 when it is empty."""
         name = self.prefix + contract_of(event.DESCRIPTOR).topic.name
         consumer = self._consumer()
         try:
-            await whole(consumer.start())
+            await finish_despite_cancel(consumer.start())
             ends = await consumer.end_offsets([TopicPartition(name, 0)])
         except KafkaError as error:
             raise Unavailable("kafka") from error
@@ -220,17 +221,17 @@ class Kafka:
             await consumer.stop()
         return sum(ends.values())
 
-    async def has_read(self, group: str, event: type[Message], *, before: datetime) -> bool:
+    async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool:
         """Whether a group has settled all events of a kind that were told before a moment."""
         names = [self.prefix + name for name in contract_of(event.DESCRIPTOR).names]
         consumer = self._consumer()
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
         try:
-            if (cluster := await self._emitter.cluster()) is None:
+            if (cluster := await self._producer.cluster()) is None:
                 raise Unavailable("kafka")
-            await whole(consumer.start())
-            await whole(admin.start())
-            return await has_read(
+            await finish_despite_cancel(consumer.start())
+            await finish_despite_cancel(admin.start())
+            return await has_consumed(
                 consumer,
                 admin,
                 group=self.prefix + group,
@@ -258,48 +259,50 @@ class Kafka:
     async def _heartbeat(self) -> None:
         """A consumer never says by itself that its broker is away, nor that its topics are, nor
         that it is left out."""
-        looks = 0
+        checks = 0
         while True:
             await asyncio.sleep(HEARTBEAT_EVERY_S)
-            cluster = await self._emitter.cluster()
+            cluster = await self._producer.cluster()
             if cluster is None:
-                self.health.away.add("kafka")
+                self.health.unavailable.add("kafka")
                 continue
-            self.health.away.discard("kafka")
-            await self._make_missing(cluster)
-            idle = await self._unread(cluster)
-            looks = looks + 1 if idle else 0
-            if looks >= UNREAD_LOOKS and not self._ended.done():
-                logger.warning("nobody reads all of %s: readers are made anew", ", ".join(idle))
-                looks = 0
+            self.health.unavailable.discard("kafka")
+            await self._create_missing_topics(cluster)
+            idle = await self._unassigned_topics(cluster)
+            checks = checks + 1 if idle else 0
+            if checks >= UNASSIGNED_CHECKS and not self._ended.done():
+                logger.warning("nobody reads all of %s: workers are made anew", ", ".join(idle))
+                checks = 0
                 self._ended.set_result(None)
 
-    async def _make_missing(self, cluster: ClusterMetadata) -> None:
+    async def _create_missing_topics(self, cluster: ClusterMetadata) -> None:
         if missing := self._topics.keys() - cluster.topics():
             logger.warning("topics are missing and are made: %s", ", ".join(sorted(missing)))
             with suppress(Unavailable):
                 await self.create_topics()
 
-    async def _unread(self, cluster: ClusterMetadata) -> list[str]:
+    async def _unassigned_topics(self, cluster: ClusterMetadata) -> list[str]:
         """Topics with a partition that no member of our groups reads. When a topic comes back in
         the middle of a rebalance, aiokafka may take the assignment without it for the last word."""
-        client = self._emitter.client
+        client = self._producer.client
         if client is None:
             return []
-        groups = {reader.group: partitions_of(reader.names, cluster) for reader in self._readers}
-        found = [await unread(client, group, wanted) for group, wanted in groups.items()]
+        groups = {worker.group: partitions_of(worker.names, cluster) for worker in self._workers}
+        found = [
+            await unassigned_partitions(client, group, wanted) for group, wanted in groups.items()
+        ]
         return sorted({tp.topic for some in found for tp in some})
 
     async def _commit_offsets(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_EVERY_S)
-            for reader in self._readers:
-                await reader.commit()
+            for worker in self._workers:
+                await worker.commit()
 
 
 async def start(broker: KafkaBroker) -> None:
     try:
-        await whole(broker.start())
+        await finish_despite_cancel(broker.start())
     except KafkaError as error:
         raise Unavailable("kafka") from error
 

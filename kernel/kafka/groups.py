@@ -10,7 +10,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DescribeGroupsRequest
 
-SETTLED = {"Stable", "Empty", "Dead"}  # the others are on their way
+STABLE_STATES = {"Stable", "Empty", "Dead"}  # the others are on their way
 
 
 def partitions_of(topics: Collection[str], cluster: ClusterMetadata) -> set[TopicPartition]:
@@ -21,7 +21,7 @@ def partitions_of(topics: Collection[str], cluster: ClusterMetadata) -> set[Topi
     }
 
 
-async def unread(
+async def unassigned_partitions(
     client: AIOKafkaClient, group: str, partitions: set[TopicPartition]
 ) -> set[TopicPartition]:
     """Those that no member of the group reads; none while the group is making up its mind, or
@@ -32,12 +32,12 @@ async def unread(
     except KafkaError:
         return set()
     code, _, state, _, _, members, *_ = answer.groups[0]
-    if code or state not in SETTLED:
+    if code or state not in STABLE_STATES:
         return set()
     return partitions.difference(*(assigned(member[-1]) for member in members))
 
 
-async def has_read(
+async def has_consumed(
     consumer: AIOKafkaConsumer,
     admin: AIOKafkaAdminClient,
     *,

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from kernel.backoff import Health, patiently
 from kernel.errors import Unavailable
 from kernel.failpoint import waitpoint
-from kernel.kafka.reader import record_of
-from kernel.kafka.whole import whole
-from kernel.stream import Record
+from kernel.health import DependencyHealth
+from kernel.kafka.cancellation import finish_despite_cancel
+from kernel.kafka.consumer import record_of
+from kernel.processor import Record
+from kernel.retry import retry_while_unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class ReplayedTopic:
     """A topic of one partition. replayed: set at its first end. prefix: of the topic's name."""
 
     topic: str
@@ -24,13 +25,15 @@ class Followed:
     on_record: Callable[[Record], None]
     replayed: asyncio.Event
 
-    async def follow(self, new_consumer: Callable[[], AIOKafkaConsumer], health: Health) -> None:
+    async def run(
+        self, new_consumer: Callable[[], AIOKafkaConsumer], health: DependencyHealth
+    ) -> None:
         """Until cancelled; from the beginning again when the broker was away."""
 
         async def attempt() -> None:
             consumer = new_consumer()
             try:
-                await whole(consumer.start())
+                await finish_despite_cancel(consumer.start())
                 await waitpoint("kafka.replay")
                 await self._replay(consumer)
             except KafkaError as error:
@@ -38,7 +41,7 @@ class Followed:
             finally:
                 await consumer.stop()
 
-        await patiently(attempt, health)
+        await retry_while_unavailable(attempt, health)
 
     async def _replay(self, consumer: AIOKafkaConsumer) -> None:
         tp = TopicPartition(self.topic, 0)

@@ -7,16 +7,16 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from contracts.options.v1.options_pb2 import Topic
 from kernel.errors import Unavailable
-from kernel.topics import PARKED
+from kernel.topics import DLQ_SUFFIX
 
-RECORD_BYTES_MAX = 2 * 1024 * 1024  # twice the default: parking adds headers
-PARKED_RETENTION_MS = str(30 * 24 * 3600 * 1000)
+RECORD_BYTES_MAX = 2 * 1024 * 1024  # twice the default: dead-lettering adds headers
+DEAD_LETTER_RETENTION_MS = str(30 * 24 * 3600 * 1000)
 
 
 async def create_topics(
     bootstrap_servers: str, topics: Mapping[str, Topic], *, partitions_max: int
 ) -> None:
-    """Make those that are missing, and where their records are parked."""
+    """Make those that are missing, and their dead-letter topics."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     try:
         await admin.start()
@@ -40,7 +40,7 @@ async def create_topics(
 
 
 def new_topics(name: str, topic: Topic, partitions: int, *, brokers: int) -> list[NewTopic]:
-    """The topic of a contract, and the one where its records are parked."""
+    """The topic of a contract, and its dead-letter topic."""
     replicas = min(3, brokers)
     durable = {
         "min.insync.replicas": str(max(1, replicas - 1)),
@@ -49,8 +49,11 @@ def new_topics(name: str, topic: Topic, partitions: int, *, brokers: int) -> lis
     kept = {"retention.ms": str(topic.retention.ToMilliseconds())}
     if topic.compacted:
         kept = {"cleanup.policy": "compact"}
-    parked = {"retention.ms": PARKED_RETENTION_MS, "max.message.bytes": str(RECORD_BYTES_MAX)}
+    dead_letter = {
+        "retention.ms": DEAD_LETTER_RETENTION_MS,
+        "max.message.bytes": str(RECORD_BYTES_MAX),
+    }
     return [
         NewTopic(name, partitions, replicas, topic_configs=durable | kept),
-        NewTopic(name + PARKED, 1, replicas, topic_configs=durable | parked),
+        NewTopic(name + DLQ_SUFFIX, 1, replicas, topic_configs=durable | dead_letter),
     ]

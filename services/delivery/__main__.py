@@ -5,4 +5,4 @@ from services.delivery.app import create
 from services.delivery.settings import Settings
 
 if __name__ == "__main__":
-    start("delivery", Settings, create, gives_way=True)
+    start("delivery", Settings, create, low_priority=True)

@@ -15,39 +15,39 @@ from contracts.delivery.v1.delivery_service_pb2_grpc import (
 from contracts.delivery.v1.events_pb2 import ComplaintReceived, DeliveryAttempted
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from kernel.backoff import Health
-from kernel.content import FIND_EVERY_S, ContentStore, find, open_store
-from kernel.crypto import Secrets
+from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, check_mounted, open_store
+from kernel.crypto import SecretKeyring
 from kernel.database import PLANS, Database, check_roles
 from kernel.errors import Unavailable
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox
-from kernel.rpc import Server
-from kernel.service import Loop, Service, every
-from kernel.stream import Brake, Stream
-from kernel.table import Table
+from kernel.processor import DeadLetterGuard, StreamProcessor
+from kernel.rpc import RpcServer
+from kernel.service import Loop, Service, run_every
+from kernel.table import ReplicatedTable
 from services.delivery.api.rpc import DeliveryService
-from services.delivery.api.sandbox import Listener, Sandbox
-from services.delivery.clients.dns import Names
-from services.delivery.clients.exchangers import Exchangers
-from services.delivery.clients.smtp.connections import Connections, Limits
-from services.delivery.clients.smtp.dial import Dialler
+from services.delivery.api.sandbox import Sandbox, SandboxListener
+from services.delivery.clients.dns import CachingResolver
+from services.delivery.clients.mx_connector import MxConnector
+from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
+from services.delivery.clients.smtp.dial import SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.handlers import Handlers
 from services.delivery.loops.committer import Committer
-from services.delivery.loops.keeping import Keeping
+from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
+from services.delivery.loops.partition_maintenance import PartitionMaintenance
 from services.delivery.loops.recovery import Recovery
-from services.delivery.loops.rendering import Directory, Renderer
-from services.delivery.loops.sender import Sender
+from services.delivery.loops.rendering import Renderer, SigningKeys
 from services.delivery.settings import Settings
-from services.delivery.store.days import JournalDays
+from services.delivery.store.days import JournalDayPartitions
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
-from services.delivery.store.workers import Worker
+from services.delivery.store.workers import WorkerRegistration
 
-SWEEP_EVERY_S = 0.5
-CLOSE_IDLE_EVERY_S = 1.0
-KEEP_EVERY_S = 3600.0
+SWEEP_INTERVAL_S = 0.5
+CLOSE_IDLE_INTERVAL_S = 1.0
+MAINTENANCE_INTERVAL_S = 3600.0
 STOP_READING_S = 5.0  # a consumer without its broker may hang
 STARTING = "start"
 FILES_MAX = 65_536  # open files that a process asks for, where it may
@@ -55,172 +55,193 @@ FILES_OF_OURS = 200  # of those, for Kafka, PostgreSQL, the content store and th
 # Rows are found by key, a batch at a time: a plan that fits any batch.
 GENERIC = {"plan_cache_mode": "force_generic_plan", **PLANS}
 
-Tables = tuple[Table[Tenant], Table[Domain]]
+Tables = tuple[ReplicatedTable[Tenant], ReplicatedTable[Domain]]
 
 
 def create(settings: Settings) -> Service:
     """Inside the running loop."""
-    house = House.of(settings)
-    tables = Table(Tenant, house.kafka), Table(Domain, house.kafka)
-    directory = Directory(*tables, Secrets(settings.secret_keys))
-    sender = create_sender(house, directory)
-    consume(house, sender)
+    dependencies = Dependencies.of(settings)
+    tables = (
+        ReplicatedTable(Tenant, dependencies.kafka),
+        ReplicatedTable(Domain, dependencies.kafka),
+    )
+    signing_keys = SigningKeys(*tables, SecretKeyring(settings.secret_keys))
+    delivery_dispatcher = create_delivery_dispatcher(dependencies, signing_keys)
+    consume(dependencies, delivery_dispatcher)
 
     async def close() -> None:
-        sender.stop()
+        delivery_dispatcher.stop()
         with suppress(Unavailable):  # its lease ends by itself
-            await house.worker.resign()
-        await house.outbox.drain()
-        await house.kafka.close()
-        await house.database.close()
-        await house.api_database.close()
+            await dependencies.worker.deregister()
+        await dependencies.outbox.drain()
+        await dependencies.kafka.close()
+        await dependencies.database.close()
+        await dependencies.tenant_database.close()
 
     return Service(
         "delivery",
         [
-            house.kafka.run,
-            partial(check_roles, (house.database, house.api_database), house.health),
-            partial(become_ready, house, tables),
-            *create_pumps(house, sender),
-            *create_doors(house, SandboxStore(directory.content_key)),
+            dependencies.kafka.run,
+            partial(
+                check_roles,
+                (dependencies.database, dependencies.tenant_database),
+                dependencies.health,
+            ),
+            partial(become_ready, dependencies, tables),
+            *create_pumps(dependencies, delivery_dispatcher),
+            *create_listeners(dependencies, SandboxStore(signing_keys.content_key)),
         ],
         close,
-        house.health,
-        drain=partial(drain, house, sender),
-        drain_s=settings.drain_s,
+        dependencies.health,
+        drain=partial(drain, dependencies, delivery_dispatcher),
+        shutdown_timeout_s=settings.shutdown_timeout_s,
         health_host=settings.health_host,
         health_port=settings.health_port,
     )
 
 
-async def drain(house: "House", sender: Sender) -> None:
+async def drain(dependencies: "Dependencies", delivery_dispatcher: DeliveryDispatcher) -> None:
     """First nothing new is begun: what this process let go of would wait for another's recovery."""
     with suppress(TimeoutError):
         async with asyncio.timeout(STOP_READING_S):
-            await house.kafka.stop_reading()
-    await sender.drain()
+            await dependencies.kafka.stop_consuming()
+    await delivery_dispatcher.drain()
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Dependencies:
     """What several parts share."""
 
     settings: Settings
-    health: Health
+    health: DependencyHealth
     kafka: Kafka
     database: Database
-    api_database: Database
+    tenant_database: Database
     outbox: Outbox
     journal: Journal
-    worker: Worker
-    days: JournalDays
+    worker: WorkerRegistration
+    days: JournalDayPartitions
     content: ContentStore
 
     @classmethod
-    def of(cls, settings: Settings) -> "House":
-        health = Health()
-        health.away.add(STARTING)
+    def of(cls, settings: Settings) -> "Dependencies":
+        health = DependencyHealth()
+        health.unavailable.add(STARTING)
         kafka = Kafka.of(settings, health, client="delivery")
-        database = Database(settings.engine_database_url, name="delivery", session=GENERIC)
+        database = Database(settings.system_database_url, name="delivery", session=GENERIC)
         return cls(
             settings,
             health,
             kafka,
             database,
-            Database(settings.api_database_url, name="delivery", connections_max=4),
-            Outbox(database, "delivery", kafka.publish, sweep_after_s=settings.sweep_after_s),
+            Database(settings.tenant_database_url, name="delivery", connections_max=4),
+            Outbox(
+                database, "delivery", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s
+            ),
             Journal(),
-            Worker(database, socket.gethostname(), lease_s=settings.lease_s),
-            JournalDays(database, kept_days=settings.journal_kept_days),
+            WorkerRegistration(database, socket.gethostname(), lease_s=settings.worker_lease_s),
+            JournalDayPartitions(database, retention_days=settings.journal_retention_days),
             open_store(settings.content_store_url),
         )
 
 
-def create_sender(house: House, directory: Directory) -> Sender:
-    settings = house.settings
-    return Sender(
+def create_delivery_dispatcher(
+    dependencies: Dependencies, signing_keys: SigningKeys
+) -> DeliveryDispatcher:
+    settings = dependencies.settings
+    return DeliveryDispatcher(
         Committer(
-            house.database,
-            house.outbox,
-            journal=house.journal,
-            health=house.health,
-            sweep_after_s=settings.sweep_after_s,
+            dependencies.database,
+            dependencies.outbox,
+            journal=dependencies.journal,
+            health=dependencies.health,
+            sweep_after_s=settings.outbox_sweep_after_s,
         ),
-        Renderer(house.content, directory),
+        Renderer(dependencies.content, signing_keys),
         connections=create_connections(settings),
-        health=house.health,
+        health=dependencies.health,
     )
 
 
-def create_pumps(house: House, sender: Sender) -> list[Loop]:
-    settings = house.settings
+def create_pumps(dependencies: Dependencies, delivery_dispatcher: DeliveryDispatcher) -> list[Loop]:
+    settings = dependencies.settings
     recovery = Recovery(
-        house.database,
-        house.outbox,
-        journal=house.journal,
-        worker=house.worker,
-        sender=sender,
-        health=house.health,
+        dependencies.database,
+        dependencies.outbox,
+        journal=dependencies.journal,
+        worker=dependencies.worker,
+        delivery_dispatcher=delivery_dispatcher,
+        health=dependencies.health,
         orphan_after_s=settings.orphan_after_s,
     )
-    keeping = Keeping(house.database, house.days, sandbox_kept_days=settings.sandbox_kept_days)
+    maintenance = PartitionMaintenance(
+        dependencies.database,
+        dependencies.days,
+        sandbox_retention_days=settings.sandbox_retention_days,
+    )
     pumps: list[tuple[float, Callable[[], Awaitable[None]]]] = [
-        *house.outbox.pumps(SWEEP_EVERY_S),
-        (settings.lease_s / 3, house.worker.keep),
-        (settings.recover_every_s, recovery.recover),
-        (CLOSE_IDLE_EVERY_S, sender.close_idle),
-        (KEEP_EVERY_S, keeping.keep),
-        (FIND_EVERY_S, partial(find, house.content)),
+        *dependencies.outbox.pumps(SWEEP_INTERVAL_S),
+        (settings.worker_lease_s / 3, dependencies.worker.register_or_renew),
+        (settings.recovery_interval_s, recovery.run_once),
+        (CLOSE_IDLE_INTERVAL_S, delivery_dispatcher.close_idle),
+        (MAINTENANCE_INTERVAL_S, maintenance.run_once),
+        (MOUNT_CHECK_INTERVAL_S, partial(check_mounted, dependencies.content)),
     ]
-    return [partial(every, interval_s, action, house.health) for interval_s, action in pumps]
+    return [
+        partial(run_every, interval_s, action, dependencies.health) for interval_s, action in pumps
+    ]
 
 
-def consume(house: House, sender: Sender) -> None:
-    handlers = Handlers(house.journal, house.worker, house.days, sender.offer)
-    stream: Stream[DeliveryAssigned] = Stream(
+def consume(dependencies: Dependencies, delivery_dispatcher: DeliveryDispatcher) -> None:
+    handlers = Handlers(
+        dependencies.journal, dependencies.worker, dependencies.days, delivery_dispatcher.enqueue
+    )
+    stream: StreamProcessor[DeliveryAssigned] = StreamProcessor(
         DeliveryAssigned,
         name="delivery.assigned",
         handler=handlers.on_assigned,
-        health=house.health,
-        send=house.kafka.publish,
-        database=house.database,
-        outbox=house.outbox,
-        brake=Brake(parked_share_max=house.settings.parked_share_max),
-        gather_s=house.settings.gather_s,
+        health=dependencies.health,
+        send=dependencies.kafka.publish,
+        database=dependencies.database,
+        outbox=dependencies.outbox,
+        guard=DeadLetterGuard(ratio_max=dependencies.settings.dead_letter_ratio_max),
+        linger_s=dependencies.settings.linger_s,
     )
-    house.kafka.consume(stream, group="delivery")
-    house.kafka.declare(DeliveryAttempted, ComplaintReceived)
+    dependencies.kafka.consume(stream, group="delivery")
+    dependencies.kafka.declare(DeliveryAttempted, ComplaintReceived)
 
 
-def create_doors(house: House, store: SandboxStore) -> list[Loop]:
-    settings = house.settings
-    server = Server(settings.rpc_listen, settings.rpc_token)
-    servicer = DeliveryService(house.database, house.api_database, store)
+def create_listeners(dependencies: Dependencies, store: SandboxStore) -> list[Loop]:
+    settings = dependencies.settings
+    server = RpcServer(settings.rpc_listen, settings.rpc_token)
+    servicer = DeliveryService(dependencies.database, dependencies.tenant_database, store)
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     if not settings.sandbox_listen:
         return [server.run]
-    sandbox = Sandbox(house.database, house.outbox, store, hang_s=settings.sandbox_hang_s)
-    return [server.run, Listener(settings.sandbox_listen, sandbox).run]
+    sandbox = Sandbox(
+        dependencies.database, dependencies.outbox, store, hang_s=settings.sandbox_reply_delay_s
+    )
+    return [server.run, SandboxListener(settings.sandbox_listen, sandbox).run]
 
 
-async def become_ready(house: House, tables: Tables) -> None:
+async def become_ready(dependencies: Dependencies, tables: Tables) -> None:
     """Not before the directory is replayed and the journal knows this worker."""
     for table in tables:
         await table.replayed.wait()
-    await house.worker.registered.wait()
-    house.health.away.discard(STARTING)
+    await dependencies.worker.registered.wait()
+    dependencies.health.unavailable.discard(STARTING)
 
 
 def create_connections(settings: Settings) -> Connections:
-    limits = Limits(
-        settings.connections_max,
-        settings.messages_per_connection_max,
-        idle_s=settings.idle_s,
-        attempt_s=settings.attempt_s,
-        patience_s=settings.patience_s,
-        connections_total_max=settings.connections_total_max or spare_files(),
+    config = ConnectionConfig(
+        settings.smtp_connections_max,
+        settings.smtp_messages_per_connection_max,
+        idle_s=settings.smtp_idle_timeout_s,
+        attempt_s=settings.attempt_timeout_s,
+        patience_s=settings.connection_wait_max_s,
+        connections_total_max=settings.smtp_connections_total_max or spare_files(),
     )
-    return Connections(create_exchangers(settings), limits)
+    return Connections(create_mx_connector(settings), config)
 
 
 def spare_files() -> int:
@@ -231,17 +252,17 @@ def spare_files() -> int:
     return max(limit - FILES_OF_OURS, limit // 2)
 
 
-def create_exchangers(settings: Settings) -> Exchangers:
+def create_mx_connector(settings: Settings) -> MxConnector:
     timeouts = Timeouts(
         **{
-            name: getattr(settings, name)
+            name: getattr(settings, f"smtp_{name.removesuffix('_s')}_timeout_s")
             for name in Timeouts.__dataclass_fields__
             if name != "quit_s"
         }
     )
-    return Exchangers(
-        Names(nameservers=settings.nameservers or None),
-        Dialler(timeouts),
-        allowed=[ip_network(network) for network in settings.relay_allow],
-        opening_s=settings.opening_s,
+    return MxConnector(
+        CachingResolver(nameservers=settings.nameservers or None),
+        SmtpDialer(timeouts),
+        allowed=[ip_network(network) for network in settings.relay_allowed_networks],
+        opening_s=settings.smtp_session_open_timeout_s,
     )

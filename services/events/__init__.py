@@ -1,2 +1,3 @@
-"""events consumes every fact, remembers each once in the log and in what lists are made of, and
-tells the tenants' webhook endpoints; it emits WebhookDisabled and decides nothing about mail."""
+"""events consumes every event of the other services, records each once in the log and in the tables
+of lists, and delivers events to webhook endpoints; it emits WebhookDisabled and decides nothing
+about mail."""

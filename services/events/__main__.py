@@ -5,4 +5,4 @@ from services.events.app import create
 from services.events.settings import Settings
 
 if __name__ == "__main__":
-    start("events", Settings, create, gives_way=True)
+    start("events", Settings, create, low_priority=True)

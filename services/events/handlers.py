@@ -1,4 +1,4 @@
-"""The door for events: record what is new, and prepare what tenants are told."""
+"""Event handlers: record new events, and prepare their webhook deliveries."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -14,226 +14,259 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from kernel.database import Transaction
 from kernel.days import day_of
-from kernel.outcome import Drop, Emit, Outcome
-from services.events.domain.calls import Accepts, Call, call_of
-from services.events.domain.catalogue import type_of
-from services.events.domain.endpoint import Endpoint, wants
-from services.events.domain.facts import Fact, Kind, Rank, fact_of, is_scheduled, is_test
-from services.events.domain.state import STEP, Entry, State, begin, merged, record
+from kernel.handler_result import Drop, Emit, HandlerResult
+from services.events.domain.catalog import type_of
+from services.events.domain.endpoint import Endpoint, subscribes_to
+from services.events.domain.log_event import (
+    EventKind,
+    LogEvent,
+    StatusRank,
+    is_scheduled,
+    is_test,
+    log_event_of,
+)
+from services.events.domain.state import (
+    STEP,
+    LogEntry,
+    MessageState,
+    apply_events,
+    merge_rank,
+    new_state,
+)
+from services.events.domain.webhook_attempt import AcceptedCache, WebhookAttempt, webhook_attempt_of
 from services.events.store import emails, log
 from services.events.store.days import LogDays
-from services.events.store.emails import Email
-from services.events.store.tasks import NewTask
+from services.events.store.deliveries import NewDelivery
+from services.events.store.emails import NewEmail
 
 LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedBatch:
     """What a batch adds to messages. changed: states that were there before. released: emails that
     were held, of those with a new rank."""
 
-    entries: list[Entry]
-    changed: list[State]
+    entries: list[LogEntry]
+    changed: list[MessageState]
     ranks: Mapping[tuple[str, str], int]
     released: Collection[tuple[str, str]]
 
 
 @dataclass(slots=True)
 class Handlers:
-    """room: how many tries an endpoint may be given at once here; take: who makes them."""
+    """capacity: how many attempts the endpoint's queue here still admits; enqueue: starts them."""
 
-    room: Callable[[Endpoint], int]
-    take: Callable[[Sequence[Call]], None]
+    capacity: Callable[[Endpoint], int]
+    enqueue: Callable[[Sequence[WebhookAttempt]], None]
     lease_s: float
-    accepts: Accepts = field(default_factory=Accepts)
+    accepts: AcceptedCache = field(default_factory=AcceptedCache)
     days: LogDays = field(default_factory=LogDays)
 
-    async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[Outcome]:
-        """Facts of messages by message; those of endpoints, which are few, alone."""
-        facts = [fact_of(event) for event in batch]
-        gone = await self._gone(tx, {fact.subject_id for fact in facts if fact.email_id})
-        kept = [fact for fact in facts if fact.email_id and fact.subject_id not in gone]
-        tenants = {fact.tenant_id for fact in facts}
-        recorded, endpoints = await record_all(tx, kept, tenants=tenants)
-        entries = recorded.entries + await unknown(tx, [f for f in facts if not f.email_id])
+    async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
+        """Record events by message; events of endpoints, which are few, one by one."""
+        log_events = [log_event_of(event) for event in batch]
+        dropped = await self._dropped_subjects(
+            tx, {log_event.subject_id for log_event in log_events if log_event.email_id}
+        )
+        live = [
+            log_event
+            for log_event in log_events
+            if log_event.email_id and log_event.subject_id not in dropped
+        ]
+        tenants = {log_event.tenant_id for log_event in log_events}
+        recorded, endpoints = await record_all(tx, live, tenants=tenants)
+        entries = recorded.entries + await new_endpoint_entries(
+            tx, [f for f in log_events if not f.email_id]
+        )
         positions = log.positions_of(entries)
-        tasks, calls = self._tasks(entries, endpoints, positions=positions)
-        writing = log.Writing(
+        deliveries, attempts = self._plan_deliveries(entries, endpoints, positions=positions)
+        batch_rows = log.LogWrite(
             entries,
             positions,
             recorded.changed,
             ranks=recorded.ranks,
             released=recorded.released,
-            tasks=tasks,
+            deliveries=deliveries,
             lease_s=self.lease_s,
         )
-        await log.write(tx, writing)
-        if tasks:
-            tx.after_commit(lambda: self.take(calls))
+        await log.write_batch(tx, batch_rows)
+        if deliveries:
+            tx.after_commit(lambda: self.enqueue(attempts))
         new = positions.keys()
-        return [outcome_of(fact, new, gone) for fact in facts]
+        return [result_for(log_event, new, dropped) for log_event in log_events]
 
-    async def _gone(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
+    async def _dropped_subjects(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
         """Messages whose day has no partition any more; one that may be made is made now."""
         day_by_subject = {subject: day_of(subject) for subject in subjects}
-        gone = await self.days.ensure(tx, day_by_subject.values(), today=clock.now().date())
-        return {subject for subject, day in day_by_subject.items() if day in gone}
+        dropped = await self.days.ensure(tx, day_by_subject.values(), today=clock.now().date())
+        return {subject for subject, day in day_by_subject.items() if day in dropped}
 
-    def _tasks(
+    def _plan_deliveries(
         self,
-        entries: Iterable[Entry],
+        entries: Iterable[LogEntry],
         endpoints: Iterable[Endpoint],
         *,
         positions: Mapping[str, str],
-    ) -> tuple[list[NewTask], list[Call]]:
-        """A task per told event and endpoint that wants it, most of them born claimed."""
+    ) -> tuple[list[NewDelivery], list[WebhookAttempt]]:
+        """A delivery per public event and subscribed endpoint, most of them claimed at once."""
         by_tenant: dict[str, list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints:
             by_tenant[endpoint.tenant_id].append(endpoint)
-        heard = [entry for entry in entries if entry.fact.tenant_id in by_tenant]
-        self.accepts.learn(entry.fact for entry in heard)
+        with_endpoints = [entry for entry in entries if entry.event.tenant_id in by_tenant]
+        self.accepts.add(entry.event for entry in with_endpoints)
         token = str(uuid4())
-        rooms = {e.id: self.room(e) for some in by_tenant.values() for e in some}
-        tasks: list[NewTask] = []
-        calls: list[Call] = []
-        for entry in heard:
-            if not entry.told:
+        capacities = {e.id: self.capacity(e) for some in by_tenant.values() for e in some}
+        deliveries: list[NewDelivery] = []
+        attempts: list[WebhookAttempt] = []
+        for entry in with_endpoints:
+            if not entry.public_seq:
                 continue
-            name, position = type_of(entry.fact, told=True), positions[entry.fact.event_id]
-            accepted = self.accepts.of(entry.fact)
-            complete = accepted is not None or not entry.fact.email_id
-            for endpoint in by_tenant[entry.fact.tenant_id]:
-                if not is_for(endpoint, entry.fact, name):
+            name, position = type_of(entry.event, is_public=True), positions[entry.event.event_id]
+            accepted = self.accepts.get(entry.event)
+            complete = accepted is not None or not entry.event.email_id
+            for endpoint in by_tenant[entry.event.tenant_id]:
+                if not is_subscribed(endpoint, entry.event, name):
                     continue
-                claim = token if complete and rooms[endpoint.id] > 0 else None
-                tasks.append(task_of(entry.fact, endpoint.id, name=name, at=position, token=claim))
+                claim = token if complete and capacities[endpoint.id] > 0 else None
+                deliveries.append(
+                    new_delivery(entry.event, endpoint.id, name=name, at=position, token=claim)
+                )
                 if claim:
-                    rooms[endpoint.id] -= 1
-                    calls.append(
-                        call_of(entry, accepted, endpoint=endpoint, token=token, position=position)
+                    capacities[endpoint.id] -= 1
+                    attempts.append(
+                        webhook_attempt_of(
+                            entry, accepted, endpoint=endpoint, token=token, position=position
+                        )
                     )
-        return tasks, calls
+        return deliveries, attempts
 
 
-def is_for(endpoint: Endpoint, fact: Fact, name: str) -> bool:
-    """Whether an endpoint is told of a fact; one of test mail never of live mail."""
-    if endpoint.id == fact.subject_id or (endpoint.test and not is_test(fact)):
+def is_subscribed(endpoint: Endpoint, log_event: LogEvent, name: str) -> bool:
+    """Whether an endpoint receives an event; a test endpoint never receives live mail's."""
+    if endpoint.id == log_event.subject_id or (endpoint.test and not is_test(log_event)):
         return False
-    return wants(endpoint.event_types, name)
+    return subscribes_to(endpoint.event_types, name)
 
 
-def task_of(fact: Fact, endpoint_id: str, *, name: str, at: str, token: str | None) -> NewTask:
-    return NewTask(endpoint_id, at, fact.event_id, fact.subject_id, fact.tenant_id, name, token)
+def new_delivery(
+    log_event: LogEvent, endpoint_id: str, *, name: str, at: str, token: str | None
+) -> NewDelivery:
+    return NewDelivery(
+        endpoint_id, at, log_event.event_id, log_event.subject_id, log_event.tenant_id, name, token
+    )
 
 
-def outcome_of(fact: Fact, new: Collection[str], gone: Collection[str]) -> Outcome:
-    if fact.event_id in new:
+def result_for(
+    log_event: LogEvent, new: Collection[str], dropped: Collection[str]
+) -> HandlerResult:
+    if log_event.event_id in new:
         return LOGGED
-    return TOO_OLD if fact.subject_id in gone else REPEAT
+    return TOO_OLD if log_event.subject_id in dropped else REPEAT
 
 
-async def unknown(tx: Transaction, facts: Sequence[Fact]) -> list[Entry]:
-    """Entries of endpoints' facts that are not recorded yet."""
-    if not facts:
+async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) -> list[LogEntry]:
+    """Entries of endpoints' events that are not recorded yet."""
+    if not log_events:
         return []
-    known = await log.known_facts(tx, facts)
-    return [Entry(fact, 1, 1) for fact in facts if fact.event_id not in known]
+    known = await log.recorded_ids(tx, log_events)
+    return [
+        LogEntry(log_event, 1, 1) for log_event in log_events if log_event.event_id not in known
+    ]
 
 
 async def record_all(
-    tx: Transaction, facts: Sequence[Fact], *, tenants: Collection[str]
-) -> tuple[Recorded, Sequence[Endpoint]]:
-    """Begin every message as if it were new: one whose accept is here with its facts, for then it
-    is. What was there is locked thereby, and asked what it knows."""
-    by_subject: dict[str, list[Fact]] = defaultdict(list)
-    for fact in facts:
-        by_subject[fact.subject_id].append(fact)
-    ranks, now = ranks_of(facts), clock.now()
-    accepted = emails_of(facts, ranks)
-    leaving = await told_as_sent(tx, facts, accepted)
-    first = leaving | {one.accepted for one in accepted.values()}
-    arrived = {fact.subject_id for fact in facts if fact.kind == Kind.ACCEPTED}
-    drafts = drafted({one: by_subject[one] for one in arrived}, first, now=now)
-    others = [begin(some[0]) for one, some in by_subject.items() if one not in arrived]
-    opened = await log.begin(
-        tx,
-        emails=accepted.values(),
-        states=[*(state for state, _ in drafts.values()), *others],
-        tenants=tenants,
-    )
-    await emails.tag(tx, [email for email in accepted.values() if email.email_id in opened.emails])
-    first = leaving | {accepted[one].accepted for one in opened.emails}
-    # Whose email another message has brought already: begun as if they told of it.
-    late = {email.message_id for one, email in accepted.items() if one not in opened.emails}
-    begun = opened.states & arrived - late
-    changed = drafted({one: by_subject[one] for one in opened.states - begun}, first, now=now)
+    tx: Transaction, log_events: Sequence[LogEvent], *, tenants: Collection[str]
+) -> tuple[RecordedBatch, Sequence[Endpoint]]:
+    """Begin every message as if it were new: one whose accept is in the batch is
+    new. An existing one is locked thereby, and then read."""
+    by_subject: dict[str, list[LogEvent]] = defaultdict(list)
+    for log_event in log_events:
+        by_subject[log_event.subject_id].append(log_event)
+    ranks, now = ranks_of(log_events), clock.now()
+    accepted = new_emails(log_events, ranks)
+    leaving = await mark_scheduled_sent(tx, log_events, accepted)
+    first = leaving | {one.accepted_event_id for one in accepted.values()}
+    arrived = {one.subject_id for one in log_events if one.kind == EventKind.ACCEPTED}
+    arrivals = new_messages({one: by_subject[one] for one in arrived}, first, now=now)
+    others = [new_state(some[0]) for one, some in by_subject.items() if one not in arrived]
+    states = [*(state for state, _ in arrivals.values()), *others]
+    new = await log.insert_new(tx, emails=accepted.values(), states=states, tenants=tenants)
+    await emails.insert_tags(tx, [one for one in accepted.values() if one.email_id in new.emails])
+    first = leaving | {accepted[one].accepted_event_id for one in new.emails}
+    # Whose email another message has brought already: inserted as if they were its first.
+    late = {email.message_id for one, email in accepted.items() if one not in new.emails}
+    inserted = new.states & arrived - late
+    changed = new_messages({one: by_subject[one] for one in new.states - inserted}, first, now=now)
     released = set()
-    if there := by_subject.keys() - opened.states:
-        states, repeats = await log.known(tx, [fact for one in there for fact in by_subject[one]])
+    if existing := by_subject.keys() - new.states:
+        found = [event for one in existing for event in by_subject[one]]
+        states, repeats = await log.load_states(tx, found)
         for state in states:
             fresh = [one for one in by_subject[state.subject_id] if one.event_id not in repeats]
             if fresh:
-                after, _ = changed[state.subject_id] = record(state, fresh, first=first, now=now)
-                if (state.rank, after.rank) == (Rank.HELD, Rank.SENT):
+                after, _ = changed[state.subject_id] = apply_events(
+                    state, fresh, first=first, now=now
+                )
+                if (state.rank, after.rank) == (StatusRank.HELD, StatusRank.SENT):
                     released.add((state.tenant_id, state.email_id))
-    moved = {subject: drafts[subject] for subject in begun} | changed
-    raised = raised_by([state for state, _ in moved.values()], opened.emails, begun=ranks)
+    moved = {subject: arrivals[subject] for subject in inserted} | changed
+    raised = raised_ranks([state for state, _ in moved.values()], new.emails, inserted=ranks)
     entries = [entry for _, some in moved.values() for entry in some]
     states_then = [state for state, _ in changed.values()]
-    return Recorded(entries, states_then, raised, released), opened.endpoints
+    return RecordedBatch(entries, states_then, raised, released), new.endpoints
 
 
-def drafted(
-    by_subject: Mapping[str, Sequence[Fact]], first: Collection[str], *, now: datetime
-) -> dict[str, tuple[State, list[Entry]]]:
+def new_messages(
+    by_subject: Mapping[str, Sequence[LogEvent]], first: Collection[str], *, now: datetime
+) -> dict[str, tuple[MessageState, list[LogEntry]]]:
     """Messages as if nothing was known of them."""
     return {
-        subject: record(begin(facts[0]), facts, first=first, now=now)
-        for subject, facts in by_subject.items()
+        subject: apply_events(new_state(log_events[0]), log_events, first=first, now=now)
+        for subject, log_events in by_subject.items()
     }
 
 
-def ranks_of(facts: Iterable[Fact]) -> dict[str, int]:
-    """How far each email has come, by these facts alone: as its message that came furthest."""
+def ranks_of(log_events: Iterable[LogEvent]) -> dict[str, int]:
+    """How far each email has come, by these events alone: as its message that came furthest."""
     messages: dict[tuple[str, str], int] = defaultdict(int)
-    for fact in sorted(facts, key=STEP):
-        key = fact.email_id, fact.subject_id
-        messages[key] = merged(messages[key], fact)
+    for log_event in sorted(log_events, key=STEP):
+        key = log_event.email_id, log_event.subject_id
+        messages[key] = merge_rank(messages[key], log_event)
     ranks: dict[str, int] = defaultdict(int)
     for (email_id, _), rank in messages.items():
         ranks[email_id] = max(ranks[email_id], rank)
     return ranks
 
 
-def raised_by(
-    states: Iterable[State], new: Collection[str], *, begun: Mapping[str, int]
+def raised_ranks(
+    states: Iterable[MessageState], new: Collection[str], *, inserted: Mapping[str, int]
 ) -> dict[tuple[str, str], int]:
     """Ranks that emails may have to be raised to: not those that were just inserted with them."""
     ranks: dict[tuple[str, str], int] = defaultdict(int)
     for state in states:
-        if state.email_id not in new or state.rank > begun[state.email_id]:
+        if state.email_id not in new or state.rank > inserted[state.email_id]:
             key = (state.tenant_id, state.email_id)
             ranks[key] = max(ranks[key], state.rank)
     return ranks
 
 
-def emails_of(facts: Iterable[Fact], ranks: Mapping[str, int]) -> dict[str, Email]:
-    """The emails that are accepted here, told by the first of their messages."""
-    found: dict[str, Email] = {}
-    told = [fact for fact in facts if fact.kind == Kind.ACCEPTED]
-    for fact in sorted(told, key=attrgetter("subject_id")):
-        if isinstance(fact.event, MessageAccepted) and fact.email_id not in found:
-            rank = ranks[fact.email_id]
-            found[fact.email_id] = Email(
-                fact.tenant_id,
-                fact.email_id,
-                fact.subject_id,
-                fact.event_id,
+def new_emails(log_events: Iterable[LogEvent], ranks: Mapping[str, int]) -> dict[str, NewEmail]:
+    """The emails that are accepted here, each with the first of its messages."""
+    found: dict[str, NewEmail] = {}
+    accepts = [log_event for log_event in log_events if log_event.kind == EventKind.ACCEPTED]
+    for log_event in sorted(accepts, key=attrgetter("subject_id")):
+        if isinstance(log_event.payload, MessageAccepted) and log_event.email_id not in found:
+            rank = ranks[log_event.email_id]
+            found[log_event.email_id] = NewEmail(
+                log_event.tenant_id,
+                log_event.email_id,
+                log_event.subject_id,
+                log_event.event_id,
                 rank,
-                sent=rank >= Rank.SENT,
-                tags=tags_of(fact.event),
-                test=fact.event.envelope.test,
+                sent=rank >= StatusRank.SENT,
+                tags=tags_of(log_event.payload),
+                test=log_event.payload.context.test,
             )
     return found
 
@@ -243,17 +276,17 @@ def tags_of(event: MessageAccepted) -> list[str]:
     return [text for name, value in event.tags.items() for text in (name, f"{name}:{value}")]
 
 
-async def told_as_sent(
-    tx: Transaction, facts: Iterable[Fact], accepted: Collection[str]
+async def mark_scheduled_sent(
+    tx: Transaction, log_events: Iterable[LogEvent], accepted: Collection[str]
 ) -> set[str]:
     """The ids of the assignments by which scheduled emails leave."""
-    leaving: dict[str, Fact] = {}
-    for fact in facts:
+    leaving: dict[str, LogEvent] = {}
+    for log_event in log_events:
         if (
-            isinstance(fact.event, DeliveryAssigned)
-            and fact.email_id not in accepted
-            and is_scheduled(fact.event.envelope)
+            isinstance(log_event.payload, DeliveryAssigned)
+            and log_event.email_id not in accepted
+            and is_scheduled(log_event.payload.context)
         ):
-            leaving.setdefault(fact.email_id, fact)
+            leaving.setdefault(log_event.email_id, log_event)
     sent = await emails.mark_sent(tx, leaving.values()) if leaving else set()
     return {leaving[one].event_id for one in sent}

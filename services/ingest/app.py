@@ -13,68 +13,68 @@ from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
-from kernel.backoff import Health
-from kernel.content import FIND_EVERY_S, ContentStore, open_store
-from kernel.crypto import Secrets, derived_key
+from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, open_store
+from kernel.crypto import SecretKeyring, derived_key
 from kernel.database import PLANS, Database, check_roles
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
-from kernel.rpc import Peer
-from kernel.service import Loop, Service, every
-from kernel.stream import Brake, Stream
+from kernel.processor import DeadLetterGuard, StreamProcessor
+from kernel.rpc import RpcClient
+from kernel.service import Loop, Service, run_every
 from mail.reachable import networks
-from services.ingest.api.acceptance import Acceptance, Lifetimes
-from services.ingest.api.cors import shared
-from services.ingest.api.door import Door
-from services.ingest.api.emails import Emails
+from services.ingest.api.acceptance import Acceptance, RetentionConfig
+from services.ingest.api.access import AccessControl
+from services.ingest.api.cors import with_cors
+from services.ingest.api.emails import EmailService
 from services.ingest.api.fetching import Fetching
-from services.ingest.api.gate import Gate
-from services.ingest.api.grpc import EmailService
-from services.ingest.api.grpc_server import GrpcServer, Proxies
-from services.ingest.api.resource import Admission
-from services.ingest.api.rest import Parts, rest
-from services.ingest.api.sending import Sending
+from services.ingest.api.grpc import EmailServicer
+from services.ingest.api.grpc_server import GrpcServer, TrustedProxies
+from services.ingest.api.http_app import HttpApp
+from services.ingest.api.rest import RestDependencies, rest
+from services.ingest.api.rest_base import RestAccess
+from services.ingest.api.sending import SendHandler
 from services.ingest.api.server import HttpServer
-from services.ingest.clients import Asked, Others
+from services.ingest.clients import ServiceClient, ServiceClients
 from services.ingest.clients.downloads import Downloads
 from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
-from services.ingest.domain.bodies import Bodies
-from services.ingest.domain.limits import Limiter
-from services.ingest.domain.volume import Volume
+from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.limits import RateLimiter
+from services.ingest.domain.priority import BulkClassifier
 from services.ingest.handlers import Handlers
-from services.ingest.loops.audit import Audit, Patience, Ways
-from services.ingest.loops.publisher import Publisher
+from services.ingest.loops.audit import Audit, AuditConfig, AuditConsumers
+from services.ingest.loops.publisher import DirectoryPublisher
 from services.ingest.loops.retention import Retention
 from services.ingest.settings import Settings
 from services.ingest.store.acceptance import AcceptanceStore
 from services.ingest.store.audit import AuditStore
-from services.ingest.store.directory import DirectoryStore, Untold
+from services.ingest.store.backpressure import Backpressure
+from services.ingest.store.content_usage import ContentUsage
+from services.ingest.store.directory import DirectoryStore, UnpublishedEntries
+from services.ingest.store.directory_cache import DirectoryCache
 from services.ingest.store.emails import EmailStore
-from services.ingest.store.known import Directory
 from services.ingest.store.retention import RetentionStore
-from services.ingest.store.room import Room
-from services.ingest.store.stored import Stored
 
-CLOSED_GATHERED_S = 0.2  # nobody waits for a close
-RETENTION_EVERY_S = 3600.0
+CLOSED_LINGER_S = 0.2  # a close may be late
+RETENTION_INTERVAL_S = 3600.0
 ROUTER_GROUP = "router-screened"  # the router's consumer of MessageScreened
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What everything stands on. kafka_health is apart: without the broker ingest is ready."""
+class Dependencies:
+    """Shared by all parts of ingest. kafka_health is apart: without the broker ingest is ready."""
 
-    health: Health
-    kafka_health: Health
+    health: DependencyHealth
+    kafka_health: DependencyHealth
     kafka: Kafka
     engine: Database
     api: Database
     outbox: Outbox
     content: ContentStore
-    secrets: Secrets
+    secrets: SecretKeyring
     return_path_key: bytes
-    others: Others
+    clients: ServiceClients
     downloads: Downloads | None
     lease: Lease
 
@@ -82,7 +82,7 @@ class Ground:
         await self.outbox.drain()
         await self.lease.release()
         await self.kafka.close()
-        await self.others.close()
+        await self.clients.close()
         if self.downloads is not None:
             await self.downloads.close()
         await self.api.close()
@@ -90,116 +90,118 @@ class Ground:
 
 
 def create(settings: Settings) -> Service:
-    """Inside the running loop. Raises BadSetting."""
-    ground = lay_ground(settings)
-    room = open_room(settings, ground)
-    directory = DirectoryStore(ground.engine)
-    known = Directory(
+    """Inside the running loop. Raises ConfigError."""
+    deps = open_dependencies(settings)
+    backpressure = open_backpressure(settings, deps)
+    directory = DirectoryStore(deps.engine)
+    directory_cache = DirectoryCache(
         directory,
-        ground.health,
-        every_s=settings.directory_read_every_s,
+        deps.health,
+        every_s=settings.directory_read_interval_s,
         age_max_s=settings.directory_age_max_s,
     )
-    bodies = Bodies(settings.bodies_mb_max * 1024 * 1024)
-    gate = Gate(known, Limiter(settings.requests_per_s), ground.secrets, bodies=bodies)
-    acceptance = open_acceptance(settings, ground, gate=gate, room=room)
+    bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
+    limiter = RateLimiter(settings.key_rate_limit_per_s)
+    access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
+    acceptance = open_acceptance(settings, deps, access=access, backpressure=backpressure)
     return Service(
         name="ingest",
         loops=[
-            partial(check_roles, (ground.engine, ground.api), ground.health),
-            *open_doors(settings, ground, gate=gate, acceptance=acceptance, directory=directory),
-            known.follow,
-            *loops(settings, ground, room),
+            partial(check_roles, (deps.engine, deps.api), deps.health),
+            *open_apis(settings, deps, access=access, acceptance=acceptance, directory=directory),
+            directory_cache.run,
+            *loops(settings, deps, backpressure),
         ],
-        close=ground.close,
-        health=ground.health,
-        drain=acceptance.idle,
-        drain_s=settings.drain_s,
+        close=deps.close,
+        health=deps.health,
+        drain=acceptance.wait_idle,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
         health_host=settings.health_host,
         health_port=settings.health_port,
     )
 
 
-def open_doors(
+def open_apis(
     settings: Settings,
-    ground: Ground,
+    deps: Dependencies,
     *,
-    gate: Gate,
+    access: AccessControl,
     acceptance: Acceptance,
     directory: DirectoryStore,
 ) -> list[Loop]:
-    emails = Emails(
-        gate=gate,
-        store=EmailStore(ground.api, return_path_key=ground.return_path_key),
-        content=ground.content,
-        others=ground.others,
-        lifetime=timedelta(hours=settings.lifetime_h),
+    emails = EmailService(
+        access=access,
+        store=EmailStore(deps.api, return_path_key=deps.return_path_key),
+        content=deps.content,
+        clients=deps.clients,
+        lifetime=timedelta(hours=settings.message_lifetime_hours),
     )
-    allowed = frozenset(filter(None, settings.reserved_allowed.split(",")))
-    fetching = open_fetching(settings, ground, gate)
-    sending = Sending(gate, acceptance, reserved_allowed=allowed, fetching=fetching)
-    parts = Parts(Admission(gate), sending, emails, ground.others, directory)
-    door = Door(gate, sending, rest(parts))
+    allowed = frozenset(filter(None, settings.allowed_reserved_domains.split(",")))
+    fetching = open_fetching(settings, deps, access)
+    send_handler = SendHandler(access, acceptance, reserved_allowed=allowed, fetching=fetching)
+    rest_deps = RestDependencies(RestAccess(access), send_handler, emails, deps.clients, directory)
+    http_app = HttpApp(access, send_handler, rest(rest_deps))
+    origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
     http = HttpServer(
-        shared(door, [one for one in settings.cors_origins.replace(" ", "").split(",") if one]),
+        with_cors(http_app, origins),
         settings.http_listen,
         trusted_proxies=settings.trusted_proxies,
         connections_max=settings.http_connections_max,
     )
-    proxies = Proxies(settings.trusted_proxies)
-    service = EmailService(gate, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
+    proxies = TrustedProxies(settings.trusted_proxies)
+    servicer = EmailServicer(access, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
     grpc = GrpcServer(
-        service,
+        servicer,
         settings.grpc_listen,
-        admit=service.admit,
-        bodies=gate.bodies,
-        health=ground.health,
+        authenticate=servicer.authenticate,
+        bodies=access.bodies,
+        health=deps.health,
         connections_max=settings.grpc_connections_max,
     )
     return [http.run, grpc.run]
 
 
-def open_fetching(settings: Settings, ground: Ground, gate: Gate) -> Fetching:
-    on = ByPath("", networks(settings.attachment_fetch_allow))
+def open_fetching(settings: Settings, deps: Dependencies, access: AccessControl) -> Fetching:
+    on = ByPath("", networks(settings.attachment_fetch_allowed_networks))
     return Fetching(
-        gate,
-        ground.downloads,
+        access,
+        deps.downloads,
         by_path=on if settings.attachment_fetch else NOT_BY_PATH,
         at_once=settings.attachment_fetches_max,
         timeout_s=settings.attachment_fetch_timeout_s,
     )
 
 
-def open_room(settings: Settings, ground: Ground) -> Room:
-    return Room(
-        ground.outbox,
-        ground.content,
-        Stored(ground.engine, octets_max=int(settings.tenant_content_gb_max * 1e9)),
+def open_backpressure(settings: Settings, deps: Dependencies) -> Backpressure:
+    return Backpressure(
+        deps.outbox,
+        deps.content,
+        ContentUsage(deps.engine, octets_max=int(settings.tenant_content_gb_max * 1e9)),
         messages_max=settings.outbox_messages_max,
         age_max_s=settings.outbox_age_max_s,
-        free_min=settings.content_free_min,
+        free_min=settings.content_disk_free_ratio_min,
     )
 
 
-def lay_ground(settings: Settings) -> Ground:
-    kafka_health = Health()
+def open_dependencies(settings: Settings) -> Dependencies:
+    kafka_health = DependencyHealth()
     kafka = Kafka.of(settings, kafka_health, client="ingest")
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
-    database = partial(Database, connections_max=settings.connections_max, session=PLANS)
-    engine = database(settings.engine_database_url, name="ingest")
-    return Ground(
-        health=Health(),
+    database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
+    engine = database(settings.system_database_url, name="ingest")
+    return Dependencies(
+        health=DependencyHealth(),
         kafka_health=kafka_health,
         kafka=kafka,
         engine=engine,
-        api=database(settings.api_database_url, name="ingest api"),
-        outbox=Outbox(engine, "ingest", kafka.publish, sweep_after_s=settings.sweep_after_s),
+        api=database(settings.tenant_database_url, name="ingest tenant"),
+        outbox=Outbox(engine, "ingest", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
         content=open_store(settings.content_store_url),
-        secrets=Secrets(settings.secret_keys),
+        secrets=SecretKeyring(settings.secret_keys),
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        others=find_others(settings),
+        clients=open_clients(settings),
         downloads=(
-            Downloads(networks(settings.attachment_fetch_allow))
+            Downloads(networks(settings.attachment_fetch_allowed_networks))
             if settings.attachment_fetch
             else None
         ),
@@ -207,120 +209,125 @@ def lay_ground(settings: Settings) -> Ground:
     )
 
 
-def find_others(settings: Settings) -> Others:
-    token = settings.rpc_token
-    return Others(
-        router=Asked(Peer("router", settings.router_rpc_address, token), RouterServiceStub),
-        delivery=Asked(Peer("delivery", settings.delivery_rpc_address, token), DeliveryServiceStub),
-        events=Asked(Peer("events", settings.events_rpc_address, token), EventsServiceStub),
-        shield=Asked(Peer("shield", settings.shield_rpc_address, token), ShieldServiceStub),
+def open_clients(settings: Settings) -> ServiceClients:
+    def client_of(name: str) -> RpcClient:
+        return RpcClient(name, getattr(settings, f"{name}_rpc_address"), settings.rpc_token)
+
+    return ServiceClients(
+        router=ServiceClient(client_of("router"), RouterServiceStub),
+        delivery=ServiceClient(client_of("delivery"), DeliveryServiceStub),
+        events=ServiceClient(client_of("events"), EventsServiceStub),
+        shield=ServiceClient(client_of("shield"), ShieldServiceStub),
     )
 
 
-def open_acceptance(settings: Settings, ground: Ground, *, gate: Gate, room: Room) -> Acceptance:
+def open_acceptance(
+    settings: Settings, deps: Dependencies, *, access: AccessControl, backpressure: Backpressure
+) -> Acceptance:
     store = AcceptanceStore(
-        ground.engine,
-        ground.outbox,
+        deps.engine,
+        deps.outbox,
         audit_after_s=settings.audit_open_after_s,
-        key_kept_s=settings.idempotency_h * 3600,
+        idempotency_retention_s=settings.idempotency_retention_hours * 3600,
     )
-    lifetimes = Lifetimes(
-        timedelta(hours=settings.lifetime_h), timedelta(days=settings.content_margin_days)
+    retention = RetentionConfig(
+        timedelta(hours=settings.message_lifetime_hours),
+        timedelta(days=settings.content_retention_margin_days),
     )
     return Acceptance(
-        gate=gate,
+        access=access,
         store=store,
-        content=ground.content,
-        outbox=ground.outbox,
-        room=room,
-        kafka=ground.kafka_health,
-        volume=Volume(settings.bulk_after),
-        lifetimes=lifetimes,
-        return_path_key=ground.return_path_key,
+        content=deps.content,
+        outbox=deps.outbox,
+        backpressure=backpressure,
+        kafka=deps.kafka_health,
+        bulk_classifier=BulkClassifier(settings.bulk_threshold),
+        retention=retention,
+        return_path_key=deps.return_path_key,
     )
 
 
-def loops(settings: Settings, ground: Ground, room: Room) -> list[Loop]:
-    """Timers and pumps, and the stream of closed messages."""
+def loops(settings: Settings, deps: Dependencies, backpressure: Backpressure) -> list[Loop]:
+    """Timers and pumps, and the consumer of closed messages."""
     audits = AuditStore(
-        ground.engine,
+        deps.engine,
         closed_after_s=settings.audit_closed_after_s,
-        return_path_key=ground.return_path_key,
+        return_path_key=deps.return_path_key,
     )
-    consume_closed(settings, ground, Handlers(audits))
-    audit = open_audit(settings, ground, audits)
-    publisher = Publisher(
-        ground.lease,
-        Untold(ground.engine, ground.lease),
-        ground.kafka,
-        health=ground.kafka_health,
-        every_s=settings.directory_every_s,
-        check_every_s=settings.directory_check_every_s,
+    consume_closed(settings, deps, Handlers(audits))
+    audit = open_audit(settings, deps, audits)
+    publisher = DirectoryPublisher(
+        deps.lease,
+        UnpublishedEntries(deps.engine, deps.lease),
+        deps.kafka,
+        health=deps.kafka_health,
+        every_s=settings.directory_publish_interval_s,
+        check_every_s=settings.directory_check_interval_s,
     )
     retention = Retention(
-        RetentionStore(ground.engine, kept_days=settings.kept_days),
-        ground.content,
-        lease=ground.lease,
-        health=ground.health,
+        RetentionStore(deps.engine, retention_days=settings.email_retention_days),
+        deps.content,
+        lease=deps.lease,
+        health=deps.health,
     )
     return [
-        ground.kafka.run,
-        ground.lease.keep,
+        deps.kafka.run,
+        deps.lease.maintain,
         publisher.run,
         publisher.check,
-        *sweeping(settings, ground),
-        partial(every, settings.outbox_check_every_s, room.look, ground.health),
-        partial(every, settings.audit_every_s, audit.look, Health()),
-        partial(every, RETENTION_EVERY_S, retention.look, ground.health),
-        partial(every, FIND_EVERY_S, retention.find_content, ground.health),
+        *outbox_sweeps(settings, deps),
+        partial(run_every, settings.outbox_check_interval_s, backpressure.run_once, deps.health),
+        partial(run_every, settings.audit_interval_s, audit.run_once, DependencyHealth()),
+        partial(run_every, RETENTION_INTERVAL_S, retention.run_once, deps.health),
+        partial(run_every, MOUNT_CHECK_INTERVAL_S, retention.find_content, deps.health),
     ]
 
 
-def open_audit(settings: Settings, ground: Ground, store: AuditStore) -> Audit:
+def open_audit(settings: Settings, deps: Dependencies, store: AuditStore) -> Audit:
     return Audit(
         store,
-        ground.others,
-        ground.kafka,
-        ways=ways(settings),
-        lease=ground.lease,
-        outbox=ground.outbox,
-        kafka=ground.kafka_health,
-        patience=patience(settings),
+        deps.clients,
+        deps.kafka,
+        consumers=audit_consumers(settings),
+        lease=deps.lease,
+        outbox=deps.outbox,
+        kafka=deps.kafka_health,
+        config=audit_config(settings),
     )
 
 
-def ways(settings: Settings) -> Ways:
-    return Ways(
+def audit_consumers(settings: Settings) -> AuditConsumers:
+    return AuditConsumers(
         accepted=[(MessageAccepted, settings.shield_group), (MessageScreened, ROUTER_GROUP)],
         closed=[(MessageClosed, settings.events_group)],
     )
 
 
-def patience(settings: Settings) -> Patience:
+def audit_config(settings: Settings) -> AuditConfig:
     first = min(settings.audit_open_after_s, settings.audit_closed_after_s)
-    return Patience(
+    return AuditConfig(
         settings.audit_batch,
-        again_after=timedelta(seconds=settings.audit_again_after_s),
-        told_max=ceil(settings.audit_told_per_s * settings.audit_every_s),
-        told_before=timedelta(seconds=min(first, settings.audit_again_after_s)),
+        recheck_after=timedelta(seconds=settings.audit_repeat_after_s),
+        republish_max=ceil(settings.audit_republished_per_s_max * settings.audit_interval_s),
+        record_age_min=timedelta(seconds=min(first, settings.audit_repeat_after_s)),
     )
 
 
-def sweeping(settings: Settings, ground: Ground) -> list[Loop]:
-    pumps = ground.outbox.pumps(settings.sweep_after_s)
-    return [partial(every, every_s, pump, ground.kafka_health) for every_s, pump in pumps]
+def outbox_sweeps(settings: Settings, deps: Dependencies) -> list[Loop]:
+    pumps = deps.outbox.pumps(settings.outbox_sweep_after_s)
+    return [partial(run_every, every_s, pump, deps.kafka_health) for every_s, pump in pumps]
 
 
-def consume_closed(settings: Settings, ground: Ground, handlers: Handlers) -> None:
-    stream = Stream(
+def consume_closed(settings: Settings, deps: Dependencies, handlers: Handlers) -> None:
+    stream = StreamProcessor(
         MessageClosed,
         name="ingest.closed",
         handler=handlers.on_closed,
-        health=ground.kafka_health,
-        send=ground.kafka.publish,
-        database=ground.engine,
-        outbox=ground.outbox,
-        brake=Brake(parked_share_max=settings.parked_share_max),
-        gather_s=CLOSED_GATHERED_S,
+        health=deps.kafka_health,
+        send=deps.kafka.publish,
+        database=deps.engine,
+        outbox=deps.outbox,
+        guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),
+        linger_s=CLOSED_LINGER_S,
     )
-    ground.kafka.consume(stream, group="ingest")
+    deps.kafka.consume(stream, group="ingest")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.database import Transaction
-from kernel.outcome import Drop, Outcome
+from kernel.handler_result import Drop, HandlerResult
 from services.ingest.store.audit import AuditStore
 
 
@@ -12,7 +12,9 @@ class Handlers:
     def __init__(self, store: AuditStore) -> None:
         self._store = store
 
-    async def on_closed(self, batch: Sequence[MessageClosed], tx: Transaction) -> list[Outcome]:
+    async def on_closed(
+        self, batch: Sequence[MessageClosed], tx: Transaction
+    ) -> list[HandlerResult]:
         """The terminal state beside the promise. A message that is gone here needs nothing."""
         moved = await self._store.close(tx, [(event.message_id, event.state) for event in batch])
         return [

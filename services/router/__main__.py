@@ -5,4 +5,4 @@ from services.router.app import create
 from services.router.settings import Settings
 
 if __name__ == "__main__":
-    start("router", Settings, create, gives_way=True)
+    start("router", Settings, create, low_priority=True)

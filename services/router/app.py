@@ -5,76 +5,80 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
-from contracts.delivery.v1.events_pb2 import (
-    BounceReceived,
-    ComplaintReceived,
-    DeliveryAttempted,
-)
+from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.router.v1.directory_pb2 import Egress, Pool
+from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel.backoff import Health
 from kernel.database import PLANS, Database, check_roles
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
-from kernel.rpc import Server
-from kernel.service import Loop, Service, every
-from kernel.stream import Brake, Stream
-from kernel.table import Table
+from kernel.processor import DeadLetterGuard, StreamProcessor
+from kernel.rpc import RpcServer
+from kernel.service import Loop, Service, run_every
+from kernel.table import ReplicatedTable
 from services.router.api.service import RouterService
-from services.router.clients.dns import Resolver, Routes, system_resolver
-from services.router.clients.journal import Journal
-from services.router.domain.dispatch import Desk
+from services.router.clients.dns import Resolver, RouteResolver, system_resolver
+from services.router.clients.journal import JournalClient
+from services.router.domain.dispatch import DispatchContext
+from services.router.domain.limits import RateLimits
 from services.router.domain.message import CELL, SANDBOX
 from services.router.domain.retry import RetryPolicy
-from services.router.domain.routes import Route, StaticRoutes, parse_exchanger
-from services.router.domain.scopes import DEFAULT_POOL, Scopes, Sender
-from services.router.domain.shaping import Shape, Shaping, load
-from services.router.domain.windows import Caps
+from services.router.domain.routes import Route, StaticRoutes, parse_mx_host
+from services.router.domain.scopes import DEFAULT_POOL, LimitScopes, TenantRouting
+from services.router.domain.shaping import Shaping, SiteLimits, load
 from services.router.handlers import Handlers
-from services.router.loops.asking import Asking
-from services.router.loops.owner import Owner, Rhythm
-from services.router.loops.resolving import Resolving
-from services.router.loops.upkeep import Directory, Upkeep, end_of_pools
+from services.router.loops.maintenance import (
+    DayPartitionMaintenance,
+    EgressPublisher,
+    pools_end_offset,
+)
+from services.router.loops.republisher import AssignmentRepublisher
+from services.router.loops.route_resolution import RouteResolution
+from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.settings import Settings
-from services.router.store.partitions import Partitions
-from services.router.store.wake import Waker
+from services.router.store.day_partitions import DayPartitions
+from services.router.store.notify import SchedulerNotifier
 
-SWEEP_EVERY_S = 0.5
-DIRECTORY_EVERY_S = 30.0
+SWEEP_INTERVAL_S = 0.5
+PUBLISH_INTERVAL_S = 30.0
 SCHEMA = "router"
 
 
-class Ground:
+class Infrastructure:
     """Broker, database and what stands on them alone."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.health = Health()
+        self.health = DependencyHealth()
         self.kafka = Kafka.of(settings, self.health, client="router")
-        self.engine = Database(settings.engine_database_url, name="router_engine", session=PLANS)
+        self.engine = Database(settings.system_database_url, name="router_system", session=PLANS)
         self.api = Database(
-            settings.api_database_url, name="router_api", connections_max=4, session=PLANS
+            settings.tenant_database_url, name="router_tenant", connections_max=4, session=PLANS
         )
         self.outbox = Outbox(
-            self.engine, SCHEMA, self.kafka.publish, sweep_after_s=settings.sweep_after_s
+            self.engine, SCHEMA, self.kafka.publish, sweep_after_s=settings.outbox_sweep_after_s
         )
         self.lease = Lease(
-            self.engine, SCHEMA, CELL, lease_s=settings.lease_s, untold_s=settings.untold_s
+            self.engine,
+            SCHEMA,
+            CELL,
+            lease_s=settings.lease_s,
+            publish_timeout_s=settings.publish_timeout_s,
         )
-        self.tenants: Table[Tenant] = Table(Tenant, self.kafka)
-        self.partitions = Partitions()
-        self.journal = Journal(settings.delivery_rpc_address, settings.rpc_token)
+        self.tenants: ReplicatedTable[Tenant] = ReplicatedTable(Tenant, self.kafka)
+        self.partitions = DayPartitions()
+        self.journal = JournalClient(settings.delivery_rpc_address, settings.rpc_token)
         self.retry = RetryPolicy(
             settings.retry_schedule_s, settings.greylisted_retry_s, settings.greylisted_max
         )
 
 
-class Parts(Ground):
+class Dependencies(Infrastructure):
     """Everything that is shared between the doors of one router process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -82,47 +86,47 @@ class Parts(Ground):
         self.ehlo = settings.ehlo or socket.getfqdn()
         self.shaping = shaping(settings)
         self.sandbox = sandbox(settings)
-        self.routes = Routes(
+        self.routes = RouteResolver(
             resolver(settings),
             static_routes(settings),
             own_names=self.own_names,
-            on_answer=self.answered,
-            questions_max=settings.dns_questions_max,
+            on_answer=self.on_dns_answer,
+            lookups_max=settings.dns_lookups_max,
         )
-        self.owner = owner(self)
-        self.resolving = Resolving(
+        self.scheduler = scheduler(self)
+        self.route_resolution = RouteResolution(
             self.lease,
             self.outbox,
             routes=self.routes,
-            moved=self.owner.wake,
+            on_requeued=self.scheduler.wake,
             health=self.health,
-            idle_s=settings.tick_idle_s,
-            asked_max=max(1, settings.dns_questions_max // 4),
+            idle_interval_s=settings.tick_idle_interval_s,
+            lookups_max=max(1, settings.dns_lookups_max // 4),
         )
-        self.waker = Waker(
-            settings.engine_database_url,
-            owns=lambda: self.owner.owns,
-            on_work=self.owner.wake,
-            on_names=self.resolving.wake,
+        self.notifier = SchedulerNotifier(
+            settings.system_database_url,
+            is_leader=lambda: self.scheduler.is_leader,
+            on_work=self.scheduler.wake,
+            on_unresolved=self.route_resolution.wake,
         )
 
     def own_names(self) -> frozenset[str]:
         """Of this engine: mail for them would come back."""
-        return frozenset(name.lower() for name in (self.ehlo, *self.owner.names) if name)
+        return frozenset(name.lower() for name in (self.ehlo, *self.scheduler.ehlo_names) if name)
 
-    def answered(self) -> None:
+    def on_dns_answer(self) -> None:
         """By DNS, or mail waits for it."""
-        self.resolving.wake()
+        self.route_resolution.wake()
 
-    def sender(self, tenant_id: str) -> Sender | None:
+    def routing_of(self, tenant_id: str) -> TenantRouting | None:
         """None while the tenant's record is on its way, however long; a tenant that is gone
-        has no caps.
+        has no limits.
         """
         tenant = self.tenants.get(tenant_id)
         if tenant is None:
-            return Sender() if self.tenants.was_deleted(tenant_id) else None
-        caps = Caps(tenant.per_second_max, tenant.per_hour_max, tenant.per_day_max)
-        return Sender(caps, tenant.pool_id or DEFAULT_POOL)
+            return TenantRouting() if self.tenants.was_deleted(tenant_id) else None
+        limits = RateLimits(tenant.per_second_max, tenant.per_hour_max, tenant.per_day_max)
+        return TenantRouting(limits, tenant.pool_id or DEFAULT_POOL)
 
     async def close(self) -> None:
         await self.routes.close()
@@ -135,159 +139,170 @@ class Parts(Ground):
 
 
 def create(settings: Settings) -> Service:
-    """Inside the running loop. Raises BadSetting."""
-    parts = Parts(settings)
-    consume(parts)
-    server = Server(settings.rpc_listen, settings.rpc_token)
-    add_RouterServiceServicer_to_server(service(parts), server.grpc)
-    parts.health.away.add("directory")
+    """Inside the running loop. Raises ConfigError."""
+    deps = Dependencies(settings)
+    consume(deps)
+    server = RpcServer(settings.rpc_listen, settings.rpc_token)
+    add_RouterServiceServicer_to_server(service(deps), server.grpc)
+    deps.health.unavailable.add("directory")
     return Service(
         "router",
         loops=[
-            partial(check_roles, (parts.engine, parts.api), parts.health),
-            parts.kafka.run,
-            parts.lease.keep,
-            parts.waker.run,
-            parts.resolving.run,
-            partial(tick, parts),
+            partial(check_roles, (deps.engine, deps.api), deps.health),
+            deps.kafka.run,
+            deps.lease.maintain,
+            deps.notifier.run,
+            deps.route_resolution.run,
+            partial(run_scheduler, deps),
             server.run,
-            *pumps(parts),
+            *maintenance_loops(deps),
         ],
-        close=parts.close,
-        health=parts.health,
-        drain_s=settings.drain_s,
+        close=deps.close,
+        health=deps.health,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
         health_host=settings.health_host,
         health_port=settings.health_port,
     )
 
 
-async def tick(parts: Parts) -> None:
-    """A loop: the owner's, once the tenants are known."""
-    await parts.api.open()  # so that the first question finds a connection
-    await parts.tenants.replayed.wait()
-    parts.health.away.discard("directory")
-    await parts.owner.run()
+async def run_scheduler(deps: Dependencies) -> None:
+    """A loop: the scheduler's, once the tenants are known."""
+    await deps.api.open()  # so that the first question finds a connection
+    await deps.tenants.replayed.wait()
+    deps.health.unavailable.discard("directory")
+    await deps.scheduler.run()
 
 
-def pumps(parts: Parts) -> list[Loop]:
-    settings, health = parts.settings, parts.health
-    upkeep = Upkeep(
-        parts.engine,
-        parts.partitions,
+def maintenance_loops(deps: Dependencies) -> list[Loop]:
+    settings, health = deps.settings, deps.health
+    maintenance = DayPartitionMaintenance(
+        deps.engine,
+        deps.partitions,
         ahead_days=settings.days_ahead,
-        kept_days=settings.closed_kept_days,
-        owns=lambda: parts.lease.fence is not None,
+        retention_days=settings.closed_retention_days,
+        is_leader=lambda: deps.lease.fence is not None,
     )
-    asking = Asking(parts.lease, parts.outbox, health, settings.ask_after_s, settings.ask_most_s)
-    directory = Directory(parts.engine, parts.kafka, end_of=end_of_pools(parts.kafka))
+    republisher = AssignmentRepublisher(
+        deps.lease,
+        deps.outbox,
+        health,
+        settings.republish_after_s,
+        settings.republish_backoff_max_s,
+    )
+    egress_publisher = EgressPublisher(
+        deps.engine, deps.kafka, end_offset=pools_end_offset(deps.kafka)
+    )
 
-    async def tell() -> None:
-        await parts.tenants.replayed.wait()
-        await directory.tell()
+    async def publish_sources() -> None:
+        await deps.tenants.replayed.wait()
+        await egress_publisher.publish()
 
     return [
-        *(partial(every, s, pump, health) for s, pump in parts.outbox.pumps(SWEEP_EVERY_S)),
-        partial(every, settings.ask_every_s, asking.ask, health),
-        partial(every, settings.partitions_every_s, upkeep.keep, health),
-        partial(every, DIRECTORY_EVERY_S, tell, health),
+        *(
+            partial(run_every, interval_s, loop, health)
+            for interval_s, loop in deps.outbox.pumps(SWEEP_INTERVAL_S)
+        ),
+        partial(run_every, settings.republish_interval_s, republisher.run_once, health),
+        partial(run_every, settings.partitions_interval_s, maintenance.run_once, health),
+        partial(run_every, PUBLISH_INTERVAL_S, publish_sources, health),
     ]
 
 
-def consume(parts: Parts) -> None:
-    settings = parts.settings
-    handlers = handlers_of(parts)
+def consume(deps: Dependencies) -> None:
+    settings = deps.settings
+    handlers = handlers_of(deps)
     stream = partial(
-        Stream,
-        health=parts.health,
-        send=parts.kafka.publish,
-        database=parts.engine,
-        outbox=parts.outbox,
+        StreamProcessor,
+        health=deps.health,
+        send=deps.kafka.publish,
+        database=deps.engine,
+        outbox=deps.outbox,
     )
-    brake = partial(Brake, parked_share_max=settings.parked_share_max)
-    screened: Stream[MessageScreened] = stream(
+    guard = partial(DeadLetterGuard, ratio_max=settings.dead_letter_ratio_max)
+    screened: StreamProcessor[MessageScreened] = stream(
         MessageScreened,
         name="router.screened",
         handler=handlers.on_screened,
-        brake=brake(),
-        gather_s=settings.screened_gather_s,
+        guard=guard(),
+        linger_s=settings.screened_linger_s,
     )
-    attempted: Stream[DeliveryAttempted] = stream(
+    attempted: StreamProcessor[DeliveryAttempted] = stream(
         DeliveryAttempted,
         name="router.attempted",
         handler=handlers.on_attempted,
-        brake=brake(),
-        gather_s=settings.attempted_gather_s,
+        guard=guard(),
+        linger_s=settings.attempted_linger_s,
     )
-    feedback: Stream[BounceReceived | ComplaintReceived] = stream(
+    feedback: StreamProcessor[BounceReceived | ComplaintReceived] = stream(
         BounceReceived,
         ComplaintReceived,
         name="router.feedback",
         handler=handlers.on_feedback,
-        brake=brake(),
+        guard=guard(),
     )
-    parts.kafka.consume(screened, group="router-screened")
-    parts.kafka.consume(attempted, group="router-attempted")
-    parts.kafka.consume(feedback, group="router-feedback")
-    parts.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, Egress)
+    deps.kafka.consume(screened, group="router-screened")
+    deps.kafka.consume(attempted, group="router-attempted")
+    deps.kafka.consume(feedback, group="router-feedback")
+    deps.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, EgressSource)
 
 
-def handlers_of(parts: Parts) -> Handlers:
+def handlers_of(deps: Dependencies) -> Handlers:
     return Handlers(
-        tenants=parts.tenants,
-        site_of=parts.routes.site,
-        retry=parts.retry,
-        partitions=parts.partitions,
-        waker=parts.waker,
-        answered=parts.owner.answered,
+        tenants=deps.tenants,
+        site_of=deps.routes.cached_site,
+        retry=deps.retry,
+        partitions=deps.partitions,
+        notifier=deps.notifier,
+        on_capacity_freed=deps.scheduler.on_capacity_freed,
     )
 
 
-def owner(parts: Parts) -> Owner:
-    settings = parts.settings
+def scheduler(deps: Dependencies) -> Scheduler:
+    settings = deps.settings
 
-    def new_desk() -> Desk:
-        return Desk(
-            Scopes(parts.sender, parts.shaping),
-            route_of=parts.routes.known,
-            sandbox=parts.sandbox,
-            ehlo=parts.ehlo,
+    def new_dispatch_context() -> DispatchContext:
+        return DispatchContext(
+            LimitScopes(deps.routing_of, deps.shaping),
+            route_of=deps.routes.cached_route,
+            sandbox=deps.sandbox,
+            ehlo=deps.ehlo,
             valid_s=settings.assignment_valid_s,
         )
 
-    rhythm = Rhythm(
-        rows_max=settings.tick_rows_max,
-        lanes_max=settings.tick_lanes_max,
-        gap_s=settings.tick_gap_s,
-        idle_s=settings.tick_idle_s,
-        expire_every_s=settings.expire_every_s,
-        ask_after_s=settings.ask_after_s,
+    config = SchedulerConfig(
+        messages_max=settings.tick_messages_max,
+        queues_max=settings.tick_queues_max,
+        interval_s=settings.tick_interval_s,
+        idle_interval_s=settings.tick_idle_interval_s,
+        expire_interval_s=settings.expire_interval_s,
+        republish_after_s=settings.republish_after_s,
     )
-    return Owner(
-        parts.lease,
-        parts.outbox,
-        new_desk=new_desk,
-        rhythm=rhythm,
-        on_names=parts.answered,
-        health=parts.health,
+    return Scheduler(
+        deps.lease,
+        deps.outbox,
+        new_dispatch_context=new_dispatch_context,
+        config=config,
+        on_unresolved=deps.on_dns_answer,
+        health=deps.health,
     )
 
 
-def service(parts: Parts) -> RouterService:
+def service(deps: Dependencies) -> RouterService:
     return RouterService(
-        engine=parts.engine,
-        api=parts.api,
-        outbox=parts.outbox,
-        health=parts.health,
-        journal=parts.journal,
-        partitions=parts.partitions,
-        tenants=parts.tenants,
-        retry=parts.retry,
-        waker=parts.waker,
+        engine=deps.engine,
+        api=deps.api,
+        outbox=deps.outbox,
+        health=deps.health,
+        journal=deps.journal,
+        partitions=deps.partitions,
+        tenants=deps.tenants,
+        retry=deps.retry,
+        notifier=deps.notifier,
     )
 
 
 def shaping(settings: Settings) -> Shaping:
-    default = Shape(settings.in_flight_max, settings.site_per_second_max)
+    default = SiteLimits(settings.in_flight_max, settings.site_per_second_max)
     try:
         if settings.shaping_file:
             text = Path(settings.shaping_file).read_text("utf-8")
@@ -295,7 +310,7 @@ def shaping(settings: Settings) -> Shaping:
             text = (files("services.router") / "shaping.toml").read_text("utf-8")
         return load(text, default=default)
     except (OSError, ValueError) as error:
-        raise BadSetting(f"ROUTER_SHAPING_FILE: {error}") from error
+        raise ConfigError(f"ROUTER_SHAPING_FILE: {error}") from error
 
 
 def static_routes(settings: Settings) -> StaticRoutes:
@@ -304,18 +319,18 @@ def static_routes(settings: Settings) -> StaticRoutes:
     try:
         return StaticRoutes(Path(settings.routes_file).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise BadSetting(f"ROUTER_ROUTES_FILE: {error}") from error
+        raise ConfigError(f"ROUTER_ROUTES_FILE: {error}") from error
 
 
 def sandbox(settings: Settings) -> Route:
     try:
-        return Route(SANDBOX, (parse_exchanger(settings.sandbox_address),))
+        return Route(SANDBOX, (parse_mx_host(settings.sandbox_address),))
     except ValueError as error:
-        raise BadSetting(f"ROUTER_SANDBOX_ADDRESS: {error}") from error
+        raise ConfigError(f"ROUTER_SANDBOX_ADDRESS: {error}") from error
 
 
 def resolver(settings: Settings) -> Resolver:
     try:
         return system_resolver(settings.nameservers, timeout_s=settings.dns_timeout_s)
     except ValueError as error:
-        raise BadSetting(f"ROUTER_NAMESERVERS: {error}") from error
+        raise ConfigError(f"ROUTER_NAMESERVERS: {error}") from error

@@ -1,4 +1,4 @@
-"""The door for events: load, decide, save, return outcomes."""
+"""Consumers of events: load, decide, save, return results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,106 +13,121 @@ from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import ids, metrics
 from kernel.database import Transaction
-from kernel.outcome import Drop, Emit, Outcome
-from kernel.table import Table
+from kernel.handler_result import Drop, Emit, HandlerResult
+from kernel.table import ReplicatedTable
 from kernel.topics import event_id
-from services.router.domain.answer import (
-    NOW_S,
-    Move,
-    Strike,
-    policy_of,
-    settle,
-    settle_alone,
-    strike_of,
-    told,
-)
-from services.router.domain.arrival import Arrival, address_hash, arrive, blocked
-from services.router.domain.message import RESOLVING, State
+from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
+from services.router.domain.message import UNRESOLVED, State
 from services.router.domain.retry import RetryPolicy
-from services.router.store import answers, arrivals, suppressions
-from services.router.store.partitions import Partitions
-from services.router.store.wake import Waker
+from services.router.domain.transitions import (
+    DUE_NOW_S,
+    Strike,
+    Transition,
+    decide,
+    decide_from_event,
+    event_for,
+    policy_of,
+    strike_of,
+)
+from services.router.store import admissions, attempts, suppressions
+from services.router.store.day_partitions import DayPartitions
+from services.router.store.notify import SchedulerNotifier
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """site_of: the known site of a domain. waker: tells the owner of work. answered: tells an owner
-    in this process that it may have room again."""
+    """site_of: the known site of a domain. notifier: notifies the scheduler of work.
+    on_capacity_freed: called when the scheduler of this process may have capacity again."""
 
-    tenants: Table[Tenant]
+    tenants: ReplicatedTable[Tenant]
     site_of: Callable[[str], str | None]
     retry: RetryPolicy
-    partitions: Partitions
-    waker: Waker
-    answered: Callable[[], None]
+    partitions: DayPartitions
+    notifier: SchedulerNotifier
+    on_capacity_freed: Callable[[], None]
 
-    async def on_screened(self, batch: Sequence[MessageScreened], tx: Transaction) -> list[Outcome]:
-        """A screened message waits, is held for review, or has failed."""
-        arriving = [arrive(event, self.site_of) for event in batch]
-        forgotten = await self.partitions.prepare(tx, [a.message_id for a in arriving])
-        fresh = [a for a in arriving if a.message_id not in forgotten]
-        moved = await arrivals.insert(tx, fresh) if fresh else {}
-        if moved:
-            names = any(a.site == RESOLVING for a in fresh)
-            await self.waker.work(tx, names=names)
-        return [self._told(a, moved, forgotten) for a in arriving]
+    async def on_screened(
+        self, batch: Sequence[MessageScreened], tx: Transaction
+    ) -> list[HandlerResult]:
+        """Queue a screened message, hold it for review, or fail it."""
+        new_messages = [admit(event, self.site_of) for event in batch]
+        dropped = await self.partitions.prepare(tx, [a.message_id for a in new_messages])
+        fresh = [a for a in new_messages if a.message_id not in dropped]
+        inserted = await admissions.insert(tx, fresh) if fresh else {}
+        if inserted:
+            unresolved = any(a.site == UNRESOLVED for a in fresh)
+            await self.notifier.notify(tx, unresolved=unresolved)
+        return [self._result(a, inserted, dropped) for a in new_messages]
 
     @staticmethod
-    def _told(arrival: Arrival, moved: dict[str, float], forgotten: set[str]) -> Outcome:
-        if arrival.message_id in forgotten:
-            return Drop("forgotten")
-        if arrival.message_id not in moved:
+    def _result(
+        message: NewMessage, inserted: dict[str, float], dropped: set[str]
+    ) -> HandlerResult:
+        if message.message_id in dropped:
+            return Drop("day_dropped")
+        if message.message_id not in inserted:
             return Drop("repeat")
-        if arrival.state is not State.FAILED:
+        if message.state is not State.FAILED:
             return Emit()
-        metrics.closed.labels(arrival.state).inc()
-        return Emit(blocked(arrival, moved[arrival.message_id]))
+        metrics.closed.labels(message.state).inc()
+        return Emit(closed_on_admission(message, inserted[message.message_id]))
 
     async def on_attempted(
         self, batch: Sequence[DeliveryAttempted], tx: Transaction
-    ) -> list[Outcome]:
-        """An answer moves the row that waits for it; any other has no consequence."""
-        moved = await answers.save(tx, await self._moves(batch, tx))
-        events = {move.event.message_id: told(move, row) for move, row in moved}
-        await suppressions.count_moves(tx, [(move, events[row.message_id]) for move, row in moved])
-        if any(move.state is State.WAITING and move.due_s == NOW_S for move, _ in moved):
-            await self.waker.work(tx)
-        tx.after_commit(self.answered)
-        states = {(row.message_id, row.attempt): move.state for move, row in moved}
+    ) -> list[HandlerResult]:
+        """Apply an attempt result to its assigned row; any other result changes nothing."""
+        applied = await attempts.apply_transitions(tx, await self._transitions(batch, tx))
+        events = {
+            transition.event.message_id: event_for(transition, row) for transition, row in applied
+        }
+        await suppressions.record_transition_strikes(
+            tx, [(transition, events[row.message_id]) for transition, row in applied]
+        )
+        if any(
+            transition.state is State.QUEUED and transition.due_s == DUE_NOW_S
+            for transition, _ in applied
+        ):
+            await self.notifier.notify(tx)
+        tx.after_commit(self.on_capacity_freed)
+        states = {(row.message_id, row.attempt): transition.state for transition, row in applied}
         return [
-            outcome(states.get((event.message_id, event.attempt)), events.get(event.message_id))
+            result_of(states.get((event.message_id, event.attempt)), events.get(event.message_id))
             for event in batch
         ]
 
-    async def _moves(self, batch: Sequence[DeliveryAttempted], tx: Transaction) -> list[Move]:
-        """Most answers say what follows; a row is only asked for its tries and its time."""
-        alone = [settle_alone(event) for event in batch]
-        open_ones = [event for event, move in zip(batch, alone, strict=True) if move is None]
-        moves = [move for move in alone if move]
-        if open_ones:
-            loaded = await answers.load(tx, open_ones)
-            moves += [
-                settle(
+    async def _transitions(
+        self, batch: Sequence[DeliveryAttempted], tx: Transaction
+    ) -> list[Transition]:
+        """Most results decide alone; otherwise the row's attempt count and expiry are loaded."""
+        decided = [decide_from_event(event) for event in batch]
+        undecided = [
+            event for event, transition in zip(batch, decided, strict=True) if transition is None
+        ]
+        transitions = [transition for transition in decided if transition]
+        if undecided:
+            loaded = await attempts.load_assigned(tx, undecided)
+            transitions += [
+                decide(
                     event,
                     row,
                     now_s=loaded.now_s,
                     policy=policy_of(self.tenants.get(event.tenant_id), self.retry),
                 )
-                for event in open_ones
+                for event in undecided
                 if (row := loaded.rows.get(event.message_id)) and row.attempt == event.attempt
             ]
-        return moves
+        return transitions
 
     async def on_feedback(
         self, batch: Sequence[BounceReceived | ComplaintReceived], tx: Transaction
-    ) -> list[Outcome]:
-        """What comes back as mail counts once, and never for test mail."""
-        counted = [(event, against) for event in batch if (against := grievance(event))]
+    ) -> list[HandlerResult]:
+        """Count bounces and complaints that arrive as mail once, never for test mail."""
+        strikes = [(event, strike) for event in batch if (strike := strike_from_feedback(event))]
         for origin in ("complaint", "hard_bounce"):
-            some = [pair for pair in counted if origin_of(pair[0]) == origin]
-            await suppressions.count(
+            some = [pair for pair in strikes if origin_of(pair[0]) == origin]
+            await suppressions.record_strikes(
                 tx,
-                [against for _, against in some],
+                [strike for _, strike in some],
                 events=[event_id(event) for event, _ in some],
                 ids=[ids.uuid7_text() for _ in some],
                 origin=origin,
@@ -120,11 +135,11 @@ class Handlers:
         return [Emit() for _ in batch]
 
 
-def outcome(state: State | None, event: MessageClosed | MessageDelayed | None) -> Outcome:
-    """state: where this answer moved its row, if it did."""
+def result_of(state: State | None, event: MessageClosed | MessageDelayed | None) -> HandlerResult:
+    """state: of the row after this attempt result, if it was applied."""
     if state is None:
         return Drop("repeat")
-    if state is not State.WAITING:
+    if state is not State.QUEUED:
         metrics.closed.labels(state).inc()
     return Emit() if event is None else Emit(event)
 
@@ -133,16 +148,16 @@ def origin_of(event: BounceReceived | ComplaintReceived) -> str:
     return "complaint" if isinstance(event, ComplaintReceived) else "hard_bounce"
 
 
-def grievance(event: BounceReceived | ComplaintReceived) -> Strike | None:
+def strike_from_feedback(event: BounceReceived | ComplaintReceived) -> Strike | None:
     if event.test:
         return None
-    hashed = address_hash(event.recipient)
+    hash_ = address_hash(event.recipient)
     if isinstance(event, ComplaintReceived):
-        return Strike(event.tenant_id, hashed, event.recipient, "complaint", 1, event.message_id)
+        return Strike(event.tenant_id, hash_, event.recipient, "complaint", 1, event.message_id)
     return strike_of(
         event.bounce_class,
         tenant_id=event.tenant_id,
-        address_hash=hashed,
+        address_hash=hash_,
         address=event.recipient,
         message_id=event.message_id,
     )

@@ -19,11 +19,11 @@ class Settings(Shared):
         env_prefix="ROUTER_", extra="ignore", populate_by_name=True, validate_default=True
     )
 
-    engine_database_url: str = Field(
-        "postgresql://router_engine@127.0.0.1/obm", description="role of handlers and loops"
+    system_database_url: str = Field(
+        "postgresql://router_system@127.0.0.1/obm", description="role of handlers and loops"
     )
-    api_database_url: str = Field(
-        "postgresql://router_api@127.0.0.1/obm", description="role of what tenants ask for"
+    tenant_database_url: str = Field(
+        "postgresql://router_tenant@127.0.0.1/obm", description="role of what tenants ask for"
     )
     health_port: int | None = Field(None, description="of /live, /ready, /metrics; none: no port")
     rpc_listen: str = Field("127.0.0.1:8031", description="where the other services ask router")
@@ -35,7 +35,7 @@ class Settings(Shared):
     routes_file: str = Field("", description="TOML of static routes that take the place of MX")
     shaping_file: str = Field("", description="TOML of rules per site; empty: the engine's own")
     nameservers: Names = Field((), description="ip or ip:port, …; empty: the machine's")
-    dns_questions_max: int = Field(100, gt=0, description="domains asked about at a time")
+    dns_lookups_max: int = Field(100, gt=0, description="domains asked about at a time")
     dns_timeout_s: float = Field(10.0, gt=0, description="for one question, all its tries")
     retry_schedule_s: Floats = Field(
         SCHEDULE_S, description="seconds to wait after each try, comma-separated; the last repeats"
@@ -53,33 +53,41 @@ class Settings(Shared):
     assignment_valid_s: float = Field(
         120.0, gt=0, description="an assignment that starts later is stale"
     )
-    ask_after_s: float = Field(
+    republish_after_s: float = Field(
         60.0, gt=0, description="an assignment without an answer is told again; then twice as long"
     )
-    ask_most_s: float = Field(3600.0, gt=0, description="the longest time between two such")
-    ask_every_s: float = Field(5.0, gt=0, description="how often these are looked for")
-    untold_s: float = Field(
+    republish_backoff_max_s: float = Field(
+        3600.0, gt=0, description="the longest time between two such"
+    )
+    republish_interval_s: float = Field(5.0, gt=0, description="how often these are looked for")
+    publish_timeout_s: float = Field(
         30.0,
         gt=0,
         description="an owner that cannot publish for so long leaves its cell to another replica",
     )
-    tick_rows_max: int = Field(500, gt=0, description="messages assigned in one tick")
-    tick_lanes_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
-    tick_gap_s: float = Field(
+    tick_messages_max: int = Field(500, gt=0, description="messages assigned in one tick")
+    tick_queues_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
+    tick_interval_s: float = Field(
         0.15, ge=0, description="from tick to tick under load; otherwise a sixth of it"
     )
-    tick_idle_s: float = Field(1.0, gt=0, description="from tick to tick while there is none")
-    expire_every_s: float = Field(1.0, gt=0, description="how often what is out of time is closed")
+    tick_idle_interval_s: float = Field(
+        1.0, gt=0, description="from tick to tick while there is none"
+    )
+    expire_interval_s: float = Field(
+        1.0, gt=0, description="how often what is out of time is closed"
+    )
     # A batch of these wakes the owner. Longer than the gap between ticks: then none of them waits.
-    screened_gather_s: float = Field(
+    screened_linger_s: float = Field(
         0.2, ge=0, description="under load, screened messages are gathered so long"
     )
-    attempted_gather_s: float = Field(
+    attempted_linger_s: float = Field(
         0.2, ge=0, description="under load, answers are gathered so long"
     )
-    partitions_every_s: float = Field(3600.0, gt=0, description="how often days are made, dropped")
+    partitions_interval_s: float = Field(
+        3600.0, gt=0, description="how often days are made, dropped"
+    )
     days_ahead: int = Field(3, ge=1, description="partitions made in advance")
-    closed_kept_days: int = Field(8, ge=8, description="after the last close of a day")
+    closed_retention_days: int = Field(8, ge=8, description="after the last close of a day")
 
     @field_validator("retry_schedule_s", mode="before")
     @classmethod

@@ -5,4 +5,4 @@ from services.shield.app import create
 from services.shield.settings import Settings
 
 if __name__ == "__main__":
-    start("shield", Settings, create, gives_way=True)
+    start("shield", Settings, create, low_priority=True)

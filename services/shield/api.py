@@ -1,4 +1,4 @@
-"""The door for connections: a dry run by gRPC."""
+"""The gRPC API: a dry run of the filter."""
 
 from dataclasses import dataclass
 
@@ -8,35 +8,35 @@ import grpc.aio
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceServicer
-from kernel.child import Raised
+from kernel.child import ChildRaised
 from kernel.errors import Unavailable
-from kernel.table import Table
+from kernel.table import ReplicatedTable
 from services.shield.clients import Reader
-from services.shield.domain.reader import asked
-from services.shield.domain.scoring import of_tenant
+from services.shield.domain.reader import encode_request
+from services.shield.domain.scoring import thresholds_of_tenant
 
 
 @dataclass(frozen=True, slots=True)
 class ShieldApi(ShieldServiceServicer):
     """Nothing is stored, nothing is sent. A tenant that is not known has the default thresholds.
 
-    reader: not the stream's, which no dry run delays.
+    reader: apart from the one of the consumer, which no dry run delays.
     """
 
     reader: Reader
-    tenants: Table[Tenant]
+    tenants: ReplicatedTable[Tenant]
 
     async def Score(  # noqa: N802 - the contract's name
         self, request: ScoreRequest, context: grpc.aio.ServicerContext[ScoreRequest, ScoreResponse]
     ) -> ScoreResponse:
         tenant = self.tenants.get(request.tenant_id) or Tenant()
         thresholds = self.reader.book.thresholds
-        limits = of_tenant(tenant.hold_score, tenant.block_score, thresholds)
-        question = asked(request.content.SerializeToString(), limits, quote=True)
+        limits = thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
+        encoded = encode_request(request.content.SerializeToString(), limits, quote=True)
         try:
-            [opinion] = await self.reader.read([question])
+            [response] = await self.reader.read([encoded])
         except Unavailable as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
-        if isinstance(opinion, Raised):
+        if isinstance(response, ChildRaised):
             await context.abort(grpc.StatusCode.INTERNAL, "scoring failed")
-        return opinion
+        return response

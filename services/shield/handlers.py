@@ -1,4 +1,4 @@
-"""The door for events: open the content, have it read, say what was thought."""
+"""Kafka in: decrypt the content, screen it, emit the verdict."""
 
 import asyncio
 import logging
@@ -7,142 +7,146 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.ingest.v1.events_pb2 import Envelope, MessageAccepted
+from contracts.ingest.v1.events_pb2 import MessageAccepted, MessageContext
 from contracts.shield.v1.events_pb2 import MessageScreened, Reason, Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from kernel import clock, metrics
-from kernel.child import Raised
-from kernel.content import ContentStore, Found, Missing
-from kernel.crypto import SealBroken, Secrets, unseal
-from kernel.errors import BadSetting, Unavailable
-from kernel.outcome import Emit, Outcome, Park
-from kernel.table import Table
+from kernel.child import ChildRaised
+from kernel.content import ContentNotFound, ContentStore, ReadResult
+from kernel.crypto import SealBroken, SecretKeyring, unseal
+from kernel.errors import ConfigError, Unavailable
+from kernel.handler_result import DeadLetter, Emit, HandlerResult
+from kernel.table import ReplicatedTable
 from services.shield.clients import Reader
-from services.shield.domain.reader import asked, told
-from services.shield.domain.scoring import of_tenant, unread
+from services.shield.domain.reader import encode_request, to_response
+from services.shield.domain.scoring import thresholds_of_tenant, unreadable_result
 
-MESSAGES_PER_TURN = 16  # are unsealed before others get theirs
+MESSAGES_PER_TURN = 16  # are decrypted before other tasks run
 
-WORDS = {number: name.removeprefix("VERDICT_").lower() for name, number in Verdict.items()}
-COUNTS = {number: metrics.screened.labels(word) for number, word in WORDS.items() if number}
+VERDICT_NAMES = {number: name.removeprefix("VERDICT_").lower() for name, number in Verdict.items()}
+SCREENED_COUNTERS = {
+    number: metrics.screened.labels(word) for number, word in VERDICT_NAMES.items() if number
+}
 
-UNKNOWN = Park("the record of its tenant has not come", alarming=False)
-NO_KEY = Park("the content key of its tenant cannot be opened")
+TENANT_UNKNOWN = DeadLetter("the record of its tenant has not come", alarming=False)
+CONTENT_KEY_MISSING = DeadLetter("the content key of its tenant cannot be opened")
 
-Opinion: TypeAlias = ScoreResponse | Raised | Park
+Screening: TypeAlias = ScoreResponse | ChildRaised | DeadLetter
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
     content: ContentStore
-    tenants: Table[Tenant]
-    secrets: Secrets
+    tenants: ReplicatedTable[Tenant]
+    secrets: SecretKeyring
     reader: Reader
     tenant_within_s: float
 
-    async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[Outcome]:
+    async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
         """One read of the store; recipients of one email share its score."""
-        envelopes = {event.envelope.content_ref: event.envelope for event in batch}
-        tenants = await self.tenants.fetch({each.tenant_id for each in envelopes.values()})
-        if any(map(self.is_early, envelopes.values())):
+        contexts = {event.context.content_ref: event.context for event in batch}
+        tenants = await self.tenants.fetch({each.tenant_id for each in contexts.values()})
+        if any(map(self.is_early, contexts.values())):
             raise Unavailable("the directory")
-        sealed = await self.content.get_many(list(envelopes))
-        questions: dict[str, bytes] = {}
-        opinions: dict[str, Opinion] = {}
-        for count, (ref, body) in enumerate(zip(envelopes, sealed, strict=True), 1):
-            envelope = envelopes[ref]
-            found = self.opened(tenants.get(envelope.tenant_id), envelope, body)
+        sealed = await self.content.get_many(list(contexts))
+        requests: dict[str, bytes] = {}
+        screenings: dict[str, Screening] = {}
+        for count, (ref, body) in enumerate(zip(contexts, sealed, strict=True), 1):
+            context = contexts[ref]
+            found = self.request_for(tenants.get(context.tenant_id), context, body)
             if isinstance(found, bytes):
-                questions[ref] = found
+                requests[ref] = found
             else:
-                opinions[ref] = found
+                screenings[ref] = found
             if count % MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
-        answers = await self.reader.read(list(questions.values()))
-        opinions.update(zip(questions, answers, strict=True))
-        return [self.tell(event, opinions[event.envelope.content_ref]) for event in batch]
+        responses = await self.reader.read(list(requests.values()))
+        screenings.update(zip(requests, responses, strict=True))
+        return [self.outcome_for(event, screenings[event.context.content_ref]) for event in batch]
 
-    def is_early(self, envelope: Envelope) -> bool:
+    def is_early(self, context: MessageContext) -> bool:
         """Whether the record of its tenant may be on its way still. One that does not come must not
-        hold up those behind it for ever: their messages are parked alone, and ingest's audit offers
-        them again."""
-        age_s = clock.now().timestamp() - envelope.accepted_at.ToMilliseconds() / 1000
-        return age_s < self.tenant_within_s and not self.tenants.knows(envelope.tenant_id)
+        hold up those behind it for ever: their messages are dead-lettered alone, and ingest's audit
+        offers them again."""
+        age_s = clock.now().timestamp() - context.accepted_at.ToMilliseconds() / 1000
+        return age_s < self.tenant_within_s and not self.tenants.has_record(context.tenant_id)
 
-    def opened(
-        self, tenant: Tenant | None, envelope: Envelope, body: Found
-    ) -> bytes | ScoreResponse | Park:
-        """A question to the reader, or what can be said without.
+    def request_for(
+        self, tenant: Tenant | None, context: MessageContext, body: ReadResult
+    ) -> bytes | ScoreResponse | DeadLetter:
+        """A request to the reader, or the result when none is needed.
 
         While the store is away everybody waits. What cannot be read although the store is there
         is held alone, and not blocked: only hold can be taken back. Held mail expires.
         With its tenant deleted, though, so is the key, and nobody is left to review it: blocked.
         """
-        if tenant is None and self.tenants.was_deleted(envelope.tenant_id):
-            return self.unread("tenant_deleted", Verdict.VERDICT_BLOCK)
+        if tenant is None and self.tenants.was_deleted(context.tenant_id):
+            return self.unreadable("tenant_deleted", Verdict.VERDICT_BLOCK)
         if tenant is None:
-            return UNKNOWN
-        if isinstance(body, Missing | Unavailable):
-            return self.unread("content_missing", Verdict.VERDICT_HOLD)
+            return TENANT_UNKNOWN
+        if isinstance(body, ContentNotFound | Unavailable):
+            return self.unreadable("content_missing", Verdict.VERDICT_HOLD)
         try:
-            content = self.unsealed(tenant, envelope, body)
+            content = self.decrypt(tenant, context, body)
         except SealBroken:
-            return self.unread("content_unreadable", Verdict.VERDICT_HOLD)
-        except BadSetting:
+            return self.unreadable("content_unreadable", Verdict.VERDICT_HOLD)
+        except ConfigError:
             logger.exception("shield.no_key", extra={"tenant_id": tenant.tenant_id})
-            return NO_KEY
+            return CONTENT_KEY_MISSING
         thresholds = self.reader.book.thresholds
-        return asked(content, of_tenant(tenant.hold_score, tenant.block_score, thresholds))
+        return encode_request(
+            content, thresholds_of_tenant(tenant.hold_score, tenant.block_score, thresholds)
+        )
 
-    def unread(self, rule: str, verdict: Verdict.ValueType) -> ScoreResponse:
-        return told(unread(rule, self.reader.book, verdict), self.reader.book)
+    def unreadable(self, rule: str, verdict: Verdict.ValueType) -> ScoreResponse:
+        return to_response(unreadable_result(rule, self.reader.book, verdict), self.reader.book)
 
-    def unsealed(self, tenant: Tenant, envelope: Envelope, body: bytes) -> bytes:
-        """Raises SealBroken, or BadSetting when the key itself cannot be opened."""
+    def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
+        """Raises SealBroken, or ConfigError when the key itself cannot be opened."""
         key = self.secrets.decrypt(tenant.content_key)
-        return unseal(key, body, f"{envelope.tenant_id}/{envelope.email_id}".encode())
+        return unseal(key, body, f"{context.tenant_id}/{context.email_id}".encode())
 
-    def tell(self, event: MessageAccepted, opinion: Opinion) -> Outcome:
-        """A message whose key cannot be opened is parked alone: ingest's audit offers it again, and
-        where many park our secrets are at fault and the brake stops the service before harm is
-        done. So is one that the rules' code fails on: there the fault is ours."""
-        if isinstance(opinion, Park):
-            return opinion
-        if isinstance(opinion, Raised):
-            return Park(f"scoring failed: {opinion.error}")
-        COUNTS[opinion.verdict].inc()
-        log(event, opinion)
+    def outcome_for(self, event: MessageAccepted, screening: Screening) -> HandlerResult:
+        """A message whose key cannot be opened is dead-lettered alone: ingest's audit offers it
+        again, and where many are, our secrets are at fault and the guard stops the service before
+        harm is done. So is one that the rules' code fails on: there the fault is ours."""
+        if isinstance(screening, DeadLetter):
+            return screening
+        if isinstance(screening, ChildRaised):
+            return DeadLetter(f"scoring failed: {screening.error}")
+        SCREENED_COUNTERS[screening.verdict].inc()
+        log(event, screening)
         return Emit(
             MessageScreened(
                 message_id=event.message_id,
-                message_class=event.message_class,
-                envelope=event.envelope,
-                verdict=opinion.verdict,
-                score=opinion.score,
-                reasons=opinion.reasons,
-                rules_version=opinion.rules_version,
+                priority=event.priority,
+                context=event.context,
+                verdict=screening.verdict,
+                score=screening.score,
+                reasons=screening.reasons,
+                rules_version=screening.rules_version,
             )
         )
 
 
-def log(event: MessageAccepted, opinion: ScoreResponse) -> None:
+def log(event: MessageAccepted, screening: ScoreResponse) -> None:
     """Rules, never what they saw: content does not go into logs."""
-    level = logging.DEBUG if opinion.verdict == Verdict.VERDICT_PASS else logging.INFO
+    level = logging.DEBUG if screening.verdict == Verdict.VERDICT_PASS else logging.INFO
     if logger.isEnabledFor(level):
         logger.log(
             level,
             "shield.screened",
             extra={
                 "message_id": event.message_id,
-                "email_id": event.envelope.email_id,
-                "tenant_id": event.envelope.tenant_id,
-                "verdict": WORDS[opinion.verdict],
-                "score": opinion.score,
-                "rules": named(opinion.reasons),
+                "email_id": event.context.email_id,
+                "tenant_id": event.context.tenant_id,
+                "verdict": VERDICT_NAMES[screening.verdict],
+                "score": screening.score,
+                "rules": scores_by_rule(screening.reasons),
             },
         )
 
 
-def named(reasons: Sequence[Reason]) -> dict[str, float]:
+def scores_by_rule(reasons: Sequence[Reason]) -> dict[str, float]:
     return {each.rule: each.score for each in reasons}

@@ -16,7 +16,7 @@ class Settings(Shared):
     )
 
     group: str = Field("shield", description="consumer group")
-    gather_s: float = Field(0.15, ge=0, description="messages are gathered so long, under load")
+    linger_s: float = Field(0.15, ge=0, description="messages are gathered so long, under load")
     rpc_listen: str = Field("127.0.0.1:8034", description="host:port of ShieldService")
     health_port: int | None = Field(None, description="of /live, /ready and /metrics; unset: none")
     rules_file: Path = Field(
@@ -28,7 +28,7 @@ class Settings(Shared):
     block_score: float = Field(
         0.0, ge=0, description="from here a message fails; 0: as the rules say"
     )
-    tenant_within_s: float = Field(
+    tenant_wait_max_s: float = Field(
         60.0,
         ge=0,
         description="seconds after its acceptance that a message waits for its tenant's record",

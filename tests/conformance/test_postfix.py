@@ -25,13 +25,13 @@ from contracts.ingest.v1.content_pb2 import Attachment
 from kernel.embedded.folder import free_port
 from mail import address
 from mail.dkim import dkim_record
-from services.delivery.clients.smtp.dial import Dialler, Host
+from services.delivery.clients.smtp.dial import DialTarget, SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.rendering import Mail
+from services.delivery.domain.rendering import WireMessage
 from tests.support.delivery import ED_KEY, RSA_KEY, House, a_content
-from tests.support.pair import FreshDatabase
 from tests.support.programs import program
 from tests.support.smtp_peer import certificate
+from tests.support.stack import FreshDatabase
 
 WHO = "friend@receiver.example"
 BLOB = bytes(range(256)) * 400
@@ -129,7 +129,7 @@ def check(arrived: bytes) -> None:
 def test_a_message_arrives_whole_at_postfix_over_tls(house: House) -> None:
     with postfix() as (port, inbox):
         answer = send(house, port)
-        assert answer.outcome == events.OUTCOME_DELIVERED
+        assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
         assert answer.reply.tls.startswith("TLS")
         [mail] = awaited(inbox / "new")
         check(mail.read_bytes())
@@ -139,12 +139,12 @@ def test_postfix_knows_no_such_domain_and_says_so(house: House) -> None:
     async def story(port: int) -> events.DeliveryAttempted:
         async with house.running() as running:
             batch = await house.assigned("a@elsewhere.example", at=f"127.0.0.1:{port}")
-            batch[0].envelope.return_path = "bounce@receiver.example"
+            batch[0].context.return_path = "bounce@receiver.example"
             return (await running.send(batch))["a@elsewhere.example"]
 
     with postfix(relay="reject_unauth_destination") as (port, _):
         answer = asyncio.run(story(port))
-        assert answer.outcome == events.OUTCOME_PERMANENT
+        assert answer.outcome == events.ATTEMPT_OUTCOME_PERMANENT
         assert (answer.reply.step, answer.bounce_class) == ("rcpt", "relay_denied")
 
 
@@ -155,15 +155,15 @@ def test_postfix_knows_no_such_domain_and_says_so(house: House) -> None:
 )
 def test_postfix_takes_the_parameters_for_reports(who: str) -> None:
     async def story(port: int) -> None:
-        host = Host("mx.receiver.example", port, ("127.0.0.1",))
-        dialogue = await Dialler(Timeouts()).dial(host, sources=(), ehlo="out.sender.example")
-        assert dialogue.offers.dsn
+        host = DialTarget("mx.receiver.example", port, ("127.0.0.1",))
+        session = await SmtpDialer(Timeouts()).dial(host, sources=(), ehlo="out.sender.example")
+        assert session.extensions.dsn
         to = address.parse(f"{who}@receiver.example")
         utf8 = address.needs_smtputf8(to)
-        mail = Mail(None, to, wire=b"Hi\r\n", size=4, utf8=utf8, envelope_id="019ab000-0000")
-        assert await dialogue.offer(mail) is None
-        assert dialogue.offers.dsn  # which a refusal ends
-        dialogue.abort()
+        mail = WireMessage(None, to, wire=b"Hi\r\n", size=4, utf8=utf8, envelope_id="019ab000-0000")
+        assert await session.send_envelope(mail) is None
+        assert session.extensions.dsn  # which a refusal ends
+        session.abort()
 
     with postfix() as (port, _):
         asyncio.run(story(port))
@@ -177,7 +177,7 @@ def test_a_message_arrives_whole_at_smtp_sink(house: House, tmp_path: Path) -> N
     sink = subprocess.Popen([command, *user, "-d", template, f"127.0.0.1:{port}", "10"])
     try:
         await_port(port)
-        assert send(house, port).outcome == events.OUTCOME_DELIVERED
+        assert send(house, port).outcome == events.ATTEMPT_OUTCOME_DELIVERED
         [dump] = awaited(tmp_path)
         check(without_own_fields(dump.read_bytes()))
     finally:
@@ -186,7 +186,7 @@ def test_a_message_arrives_whole_at_smtp_sink(house: House, tmp_path: Path) -> N
 
 
 def without_own_fields(dump: bytes) -> bytes:
-    """smtp-sink writes the dialogue as X-… fields, and a Received field, on top."""
+    """smtp-sink writes the session as X-… fields, and a Received field, on top."""
     return dump[dump.index(b"DKIM-Signature:") :].rstrip(b"\n") + b"\n"
 
 

@@ -13,7 +13,7 @@ import resend
 
 from kernel import clock
 from services.events.domain.signature import SECRET_BYTES, headers, secret_text
-from tests.support.rest_door import ID, ask
+from tests.support.rest_api import ID, ask
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 SECRET = bytes(range(SECRET_BYTES))

@@ -8,7 +8,7 @@ import pytest
 import resend
 from resend.exceptions import MissingRequiredFieldsError, ResendError, ValidationError
 
-from tests.support.customers import make_customer
+from tests.support.accounts import create_account
 from tests.support.engine import DOMAIN, Engine
 
 FROM = f"Shop <hello@{DOMAIN}>"
@@ -101,7 +101,7 @@ def test_mistakes_raise_the_errors_that_the_client_knows() -> None:
 
 def test_suppressions_answer_in_its_shapes(engine: Engine) -> None:
     """They are of live mail."""
-    customer = make_customer(engine.environment, "live.obm-sandbox.net", test=False)
+    customer = create_account(engine.environment, "live.obm-sandbox.net", test=False)
     resend.api_key = customer.api_key
     added = resend.Suppressions.add({"email": "gone@x.example"})
     assert resend.Suppressions.get("gone@x.example")["id"] == added["id"]

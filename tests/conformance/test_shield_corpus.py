@@ -14,7 +14,7 @@ import pytest
 import bench
 from bench.shield_corpus import EVALUATION_ONLY, samples
 from contracts.shield.v1.events_pb2 import Verdict
-from tests.unit.services.shield.letters import scorer
+from tests.unit.services.shield.samples import scorer
 
 FOLDER = Path(bench.__file__).parents[2] / "shared/data/mail"
 MODERN = ("modern_newsletters", "templates_ham")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from tests.support.customers import make_customer
+from tests.support.accounts import create_account
 from tests.support.engine import Engine
 
 DOMAIN = "both.obm-sandbox.net"
@@ -34,7 +34,7 @@ def client(engine: Engine, key: str) -> httpx.Client:
 
 @pytest.fixture(scope="module")
 def both(engine: Engine) -> Iterator[Both]:
-    customer = make_customer(engine.environment, DOMAIN, test=False)
+    customer = create_account(engine.environment, DOMAIN, test=False)
     with client(engine, customer.api_key) as live:
         made = live.post("/api-keys", json={"name": "CI", "test": True}).json()
         email = {
@@ -73,7 +73,7 @@ def test_no_route_shows_or_changes_what_is_live(both: Both) -> None:
     unharmed(both)
 
 
-@pytest.mark.parametrize("path", ["/emails", "/webhooks", "/lanes", "/sandbox/messages"])
+@pytest.mark.parametrize("path", ["/emails", "/webhooks", "/queues", "/sandbox/messages"])
 def test_lists_are_empty_where_all_is_live(both: Both, path: str) -> None:
     assert both.live.get(path).status_code == 200
     assert both.test.get(path).json()["data"] == []

@@ -23,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 import contracts
 from contracts.ingest.v1 import email_service_pb2
 from kernel.rpc import TOKEN_HEADER
-from tests.support.customers import make_customer
+from tests.support.accounts import create_account
 from tests.support.engine import Engine
 
 WITHIN_S = 60.0
@@ -61,7 +61,7 @@ def client(engine: Engine, key: str) -> httpx.Client:
 
 @pytest.fixture(scope="module")
 def owner(engine: Engine) -> Iterator[Owned]:
-    customer = make_customer(engine.environment, "owner.obm-sandbox.net", test=False)
+    customer = create_account(engine.environment, "owner.obm-sandbox.net", test=False)
     with client(engine, customer.api_key) as http:
         owned = Owned(http, customer.tenant_id)
         email = {
@@ -90,7 +90,7 @@ def wait_for_capture(http: httpx.Client) -> tuple[str, str]:
 
 @pytest.fixture(scope="module")
 def stranger(engine: Engine) -> Iterator[Owned]:
-    customer = make_customer(engine.environment, "stranger.obm-sandbox.net", test=False)
+    customer = create_account(engine.environment, "stranger.obm-sandbox.net", test=False)
     with client(engine, customer.api_key) as http:
         http.headers["X-Key"] = customer.api_key
         yield Owned(http, customer.tenant_id)
@@ -180,7 +180,7 @@ def test_on_every_public_rpc_a_foreign_id_is_not_found(
 def test_no_internal_rpc_shows_or_changes_what_is_another_tenants(
     engine: Engine, owner: Owned, stranger: Owned
 ) -> None:
-    metadata = ((TOKEN_HEADER, engine.environment["RPC_TOKEN"]),)
+    metadata = ((TOKEN_HEADER, engine.environment["OBM_RPC_TOKEN"]),)
     asked = 0
     for address_name, service in internal_services():
         for method in service.methods:

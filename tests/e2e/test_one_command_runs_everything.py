@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 LAST_LINE = "Ctrl-C ends it."
-OWN_SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL")
+OWN_SERVERS = ("OBM_KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL")
 
 
 @contextmanager
@@ -135,10 +135,10 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_bad_setting_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROUTER_TICK_ROWS_MAX", "many")
+    monkeypatch.setenv("ROUTER_TICK_MESSAGES_MAX", "many")
     with obm_run(tmp_path, "--free-ports") as process:
         told, _ = process.communicate(timeout=120)
 
     assert process.returncode == 2
-    assert "tick_rows_max" in told.lower()
+    assert "tick_messages_max" in told.lower()
     assert "Traceback" not in told

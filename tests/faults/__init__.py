@@ -1,1 +1,1 @@
-"""Kill, freeze, wipe and poison the engine under load; an oracle counts what became of the mail."""
+"""Kill, pause, wipe and poison the engine under load; an oracle counts what became of the mail."""

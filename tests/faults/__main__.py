@@ -32,7 +32,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="write results here")] = None,
     list_: Annotated[bool, typer.Option("--list", help="name the scenarios")] = False,
 ) -> None:
-    """Kill, freeze, wipe and poison the engine under load, and count what became of the mail."""
+    """Kill, pause, wipe and poison the engine under load, and count what became of the mail."""
     if list_:
         console.print("\n".join(SCENARIOS))
         return

@@ -26,7 +26,7 @@ def kill_kafka(world: World, times: int) -> None:
     for turn in range(times):
         world.pause(turn)
         world.kill_kafka()
-        world.pair.kafka.start()
+        world.stack.kafka.start()
 
 
 def offsets_back(world: World, times: int) -> None:
@@ -35,7 +35,7 @@ def offsets_back(world: World, times: int) -> None:
         for process in world.processes.all()[::-1]:
             process.terminate()
         world.note_data_sent()
-        asyncio.run(set_offsets_back(world.pair.bootstrap_servers))
+        asyncio.run(set_offsets_back(world.stack.bootstrap_servers))
         world.faults += 1
         for process in world.processes.all():
             process.start()
@@ -70,7 +70,7 @@ def kafka_away(world: World, times: int) -> None:
     time.sleep(10 * times)
     if len(world.client.accepted) <= before:
         raise AssertionError("nothing was accepted while Kafka was away")
-    world.pair.kafka.start()
+    world.stack.kafka.start()
     world.note_data_sent()
 
 
@@ -79,8 +79,8 @@ def kafka_wiped(world: World, times: int) -> None:
     for turn in range(times):
         world.pause(turn)
         world.kill_kafka()
-        world.pair.kafka.wipe()
-        world.pair.kafka.start()
+        world.stack.kafka.wipe()
+        world.stack.kafka.start()
         time.sleep(5)
 
 
@@ -88,7 +88,7 @@ def told_again(world: World, times: int) -> None:
     """Records come once more, long after those that followed, as from a late sweep of an outbox."""
     for turn in range(times):
         world.pause(turn)
-        asyncio.run(tell_again(world.pair.bootstrap_servers, random.Random(turn)))
+        asyncio.run(tell_again(world.stack.bootstrap_servers, random.Random(turn)))
         world.faults += 1
         time.sleep(3)
 
@@ -107,13 +107,13 @@ async def tell_again(bootstrap_servers: str, chance: random.Random) -> None:
 
 def poison(world: World, times: int) -> None:
     """Records that nobody can read, among good ones, on every topic of the pipeline."""
-    asyncio.run(produce_poison(world.pair.bootstrap_servers, times))
+    asyncio.run(produce_poison(world.stack.bootstrap_servers, times))
     world.faults += times
     time.sleep(3)
 
 
 async def produce_poison(bootstrap_servers: str, times: int) -> None:
-    """So slowly that good records are many more: the brake is for when they are not."""
+    """So slowly that good records are many more: the dead-letter guard is for when they are not."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
         for number in range(times):
             for topic in PIPELINE:

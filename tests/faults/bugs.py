@@ -36,7 +36,7 @@ class Bug:
 
 
 TWICE = "copies, 0 flagged"
-AT_THE_DOT = "die at router.tick.published, delivery.dot_sent"
+AT_THE_DOT = "die at router.tick.published, delivery.end_of_data_sent"
 BUGS = (
     Bug("offset_committed_first", "die at ingest.content_synced", "lost"),
     Bug("outbox_row_dropped", "die at router.attempted.committed", "closed []"),

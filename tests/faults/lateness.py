@@ -21,7 +21,7 @@ SELECT schemaname, tablename FROM pg_tables WHERE schemaname = ANY(%s)
 """
 CANCEL = b"""
 SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity
-WHERE state = 'active' AND (usename LIKE '%_engine' OR usename LIKE '%_api')
+WHERE state = 'active' AND (usename LIKE '%_system' OR usename LIKE '%_tenant')
 """
 
 
@@ -55,9 +55,9 @@ def slow_kafka(world: World, times: int) -> None:
     """Each reply takes its time."""
     until_s = time.monotonic() + 4 * times
     while time.monotonic() < until_s:
-        world.pair.kafka.pause()
+        world.stack.kafka.pause()
         time.sleep(REPLY_S)
-        world.pair.kafka.resume()
+        world.stack.kafka.resume()
         time.sleep(BETWEEN_S)
 
 
@@ -70,7 +70,7 @@ def no_locks(world: World, times: int) -> None:
 
 def lock(world: World) -> None:
     """All tables; whoever holds one of them meanwhile is waited for."""
-    with psycopg.connect(world.pair.database_url) as owner:
+    with psycopg.connect(world.stack.database_url) as owner:
         found = owner.execute(TABLES, ([*SERVICES],)).fetchall()
         tables = sql.SQL(", ").join(sql.Identifier(str(s), str(t)) for s, t in found)
         owner.execute(sql.SQL("SET deadlock_timeout = '1min'"))

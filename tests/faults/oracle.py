@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.router.v1.events_pb2 import CLOSED_STATE_DELIVERED, MessageClosed
-from services.events.domain.facts import Kind
+from services.events.domain.log_event import EventKind
 from tests.faults.world import World, lines
 
 EVENTS_SQL = (
-    b"SELECT kind, payload FROM events.log UNION ALL SELECT kind, payload FROM events.facts"
+    b"SELECT kind, payload FROM events.log"
+    b" UNION ALL SELECT kind, payload FROM events.unpartitioned_log"
 )
 TERMINAL = {
     "email.delivered", "email.bounced", "email.failed", "email.suppressed", "email.canceled",
@@ -93,10 +94,10 @@ def collect(world: World) -> Evidence:
     with world.database() as connection:
         rows: list[tuple[int, bytes]] = connection.execute(EVENTS_SQL).fetchall()  # type: ignore[assignment]
         for kind, payload in rows:
-            if kind == Kind.CLOSED:
+            if kind == EventKind.CLOSED:
                 event = MessageClosed.FromString(bytes(payload))
                 closed.setdefault(event.recipient, []).append(event.state)
-            elif kind == Kind.ATTEMPTED:
+            elif kind == EventKind.ATTEMPTED:
                 attempt = DeliveryAttempted.FromString(bytes(payload))
                 flagged[attempt.recipient] += attempt.ambiguous
     copies = Counter(str(line["recipient"]) for line in lines(world.folder / "sink.jsonl"))

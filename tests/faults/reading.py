@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.faults.client import AGAIN_AFTER_S
 from tests.faults.world import World, wait_until
-from tests.support.customers import make_customer
+from tests.support.accounts import create_account
 
 HELD_WITHIN_S = 90.0  # the machine may be busy
 # Far less than shield allows, and far less than the tree of this page takes.
@@ -27,7 +27,7 @@ def eat_memory(world: World, times: int) -> None:
     shield.start(SHIELD_MESSAGE_MEMORY_MIB=MEMORY_MIB)
     shield.await_ready()
     domain = f"pages{world.faults}.obm-sender.net"
-    key = make_customer(world.environment, domain).api_key
+    key = create_account(world.environment, domain).api_key
     for turn in range(times):
         email_id = send(world, key, f"orders@{domain}", f"page{turn}@site0.obm-faults.net")
         kill_readers(shield.pid)

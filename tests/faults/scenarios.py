@@ -11,7 +11,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import TypeAlias
 
-from cli.environment import SERVICES, Ports, addresses
+from cli.environment import SERVICES, Ports, listen_addresses
 from cli.processes import Process
 from tests.faults.broker import (
     kafka_away,
@@ -32,7 +32,7 @@ from tests.faults.points import FREEZING_ROUNDS, POINTS
 from tests.faults.reading import eat_memory
 from tests.faults.stops import stop_in_turn, stop_together
 from tests.faults.world import World, lines, wait_until
-from tests.support.customers import add_webhook, change_tenant, make_customer
+from tests.support.accounts import add_webhook, change_tenant, create_account
 
 PASSED_WITHIN_S = 90.0  # the machine may be busy
 LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
@@ -130,19 +130,19 @@ def kill_postgres(world: World, times: int) -> None:
     for turn in range(times):
         world.pause(turn)
         world.kill_postgres()
-        world.pair.postgres.start()
+        world.stack.postgres.start()
         world.note_data_sent()
 
 
-def freeze(world: World, times: int, *, names: Sequence[str]) -> None:
+def pause(world: World, times: int, *, names: Sequence[str]) -> None:
     """SIGSTOP at a random moment, for longer than a lease lives; then they wake up late."""
     for turn in range(times):
         world.pause(turn)
         for name in names:
-            world.processes[name].freeze()
+            world.processes[name].pause()
             world.fell(name)
         time.sleep(LEASE_LOST_AFTER_S)
-        thaw(world, names)
+        resume(world, names)
 
 
 def freeze_at(world: World, times: int, *, points: Sequence[str]) -> None:
@@ -156,12 +156,12 @@ def freeze_at(world: World, times: int, *, points: Sequence[str]) -> None:
             wait_until(partial(is_frozen, process), PASSED_WITHIN_S, f"{point} was not passed")
             world.fell(process.name)
         time.sleep(LEASE_LOST_AFTER_S)
-        thaw(world, [process.name for process in frozen.values()])
+        resume(world, [process.name for process in frozen.values()])
 
 
-def thaw(world: World, names: Sequence[str]) -> None:
+def resume(world: World, names: Sequence[str]) -> None:
     for name in names:
-        world.processes[name].thaw()
+        world.processes[name].resume()
     for name in names:
         world.processes[name].await_ready()
 
@@ -182,7 +182,7 @@ def successor(world: World, times: int, *, point: str) -> None:
         world.fell(first.name)
         with beside(world, first.name):
             time.sleep(LEASE_LOST_AFTER_S)
-            first.thaw()
+            first.resume()
             time.sleep(2)
 
 
@@ -214,7 +214,7 @@ def beside(world: World, name: str) -> Iterator[Process]:
 
 def replica(world: World, name: str) -> Process:
     """A second process of a service, on ports of its own."""
-    own = {**world.environment, **addresses(Ports.free())}
+    own = {**world.environment, **listen_addresses(Ports.find_free())}
     theirs = {key: value for key, value in world.environment.items() if key.endswith("_ADDRESS")}
     return Process(name, {**own, **theirs}, world.folder / "logs" / f"{name}-second.log")
 
@@ -225,7 +225,7 @@ def capped(world: World, times: int) -> None:
     first = world.processes["router"]
     for turn in range(times):
         domain = f"capped{world.faults}.obm-sender.net"
-        customer = make_customer(world.environment, domain)
+        customer = create_account(world.environment, domain)
         change_tenant(world.environment, customer.tenant_id, per_day_max=CAP)
         add_webhook(world.client.port, customer.api_key, world.webhook_url)
         with beside(world, first.name):
@@ -277,7 +277,7 @@ def _all() -> list[Scenario]:
         Scenario("kill services", partial(kill_services, names=SERVICES), times=20),
         Scenario("kill kafka", kill_kafka, times=20),
         Scenario("kill postgres", kill_postgres, times=20),
-        Scenario("freeze", partial(freeze, names=("router", "delivery", "events")), times=5),
+        Scenario("pause", partial(pause, names=("router", "delivery", "events")), times=5),
         *frozen_at,
         *(
             Scenario(f"successor at {point}", partial(successor, point=point), times=3)
@@ -307,7 +307,7 @@ SCENARIOS = {scenario.name: scenario for scenario in _all()}
 
 # What another quick scenario does as well: those that die everywhere, are frozen inside their work,
 # lose Kafka for longer, and stop together.
-SHOWN_ELSEWHERE = {"kill services", "freeze", "kill kafka", "stop in turn"}
+SHOWN_ELSEWHERE = {"kill services", "pause", "kill kafka", "stop in turn"}
 
 
 def quick() -> dict[str, Scenario]:

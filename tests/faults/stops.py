@@ -41,7 +41,7 @@ def stop(world: World, processes: Sequence[Process]) -> None:
 
 def await_end(process: Process, told_at_s: float) -> None:
     """Each within the time that its own settings promise. told_at_s: of time.monotonic."""
-    late_at_s = told_at_s + process.end_within_s
+    late_at_s = told_at_s + process.exit_within_s
     try:
         code = process.wait(max(0.1, late_at_s - time.monotonic()))
     except TimeoutExpired:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RATE_PER_S = 30.0
 # Passed only when something else is asked for than a message to a healthy receiver; the services'
 # own integration tests kill there.
-OTHERWISE = {"router.reask.committed"}
+OTHERWISE = {"router.republish.committed"}
 SCENARIOS = quick()
 
 

@@ -13,7 +13,7 @@ from tests.faults.stops import await_end
 
 
 class Hasty(Process):
-    end_within_s = 0.1
+    exit_within_s = 0.1
 
 
 def one(folder: Path, *command: str, kind: type[Process] = Process) -> Process:
@@ -42,17 +42,17 @@ def test_a_service_that_ends_in_time_is_left_in_peace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "environment", "drain_s"),
+    ("name", "environment", "shutdown_timeout_s"),
     [
         ("ingest", {}, 10.0),
         ("shield", {}, 10.0),
-        ("router", {"ROUTER_DRAIN_S": "3"}, 3.0),
+        ("router", {"ROUTER_SHUTDOWN_TIMEOUT_S": "3"}, 3.0),
         ("delivery", {}, 60.0),
-        ("delivery", {"DELIVERY_DRAIN_S": "7"}, 7.0),
-        ("events", {"ROUTER_DRAIN_S": "3"}, 10.0),
+        ("delivery", {"DELIVERY_SHUTDOWN_TIMEOUT_S": "7"}, 7.0),
+        ("events", {"ROUTER_SHUTDOWN_TIMEOUT_S": "3"}, 10.0),
     ],
 )
 def test_each_service_is_held_to_its_own_setting(
-    name: str, environment: dict[str, str], drain_s: float
+    name: str, environment: dict[str, str], shutdown_timeout_s: float
 ) -> None:
-    assert Process(name, environment, Path()).end_within_s == drain_s + CLOSE_S + EXIT_S
+    assert Process(name, environment, Path()).exit_within_s == shutdown_timeout_s + CLOSE_S + EXIT_S

@@ -17,7 +17,7 @@ from cli.environment import Ports, environment, migrate_all
 from cli.processes import Processes
 from kernel.embedded import Embedded
 from tests.faults.client import Client
-from tests.support.customers import add_webhook, make_customer
+from tests.support.accounts import add_webhook, create_account
 
 SITES = 4
 SENDER_DOMAIN = "faults.obm-sender.net"
@@ -27,32 +27,32 @@ POLL_S = 0.25
 
 # Patience is measured in seconds here, not in minutes: the same code, other settings.
 IMPATIENT = {
-    "KAFKA_PARTITIONS_MAX": "12",
-    "KAFKA_SESSION_S": "2",
-    "OUTBOX_SWEEP_AFTER_S": "1",
+    "OBM_KAFKA_PARTITIONS_MAX": "12",
+    "OBM_KAFKA_SESSION_TIMEOUT_S": "2",
+    "OBM_OUTBOX_SWEEP_AFTER_S": "1",
     "ROUTER_RETRY_SCHEDULE_S": "1,1,2,2,4",
     "ROUTER_GREYLISTED_RETRY_S": "1",
     "ROUTER_ASSIGNMENT_VALID_S": "20",
-    "ROUTER_ASK_AFTER_S": "3",
-    "ROUTER_ASK_EVERY_S": "1",
-    "ROUTER_ASK_MOST_S": "6",
-    "LEASE_S": "3",
-    "DELIVERY_LEASE_S": "3",
-    "DELIVERY_RECOVER_EVERY_S": "1",
+    "ROUTER_REPUBLISH_AFTER_S": "3",
+    "ROUTER_REPUBLISH_INTERVAL_S": "1",
+    "ROUTER_REPUBLISH_BACKOFF_MAX_S": "6",
+    "OBM_LEASE_S": "3",
+    "DELIVERY_WORKER_LEASE_S": "3",
+    "DELIVERY_RECOVERY_INTERVAL_S": "1",
     "DELIVERY_ORPHAN_AFTER_S": "5",
-    "EVENTS_WEBHOOK_SCHEDULE_S": "0,1,1,2,2,4,4,8,8,8,8,8",
+    "EVENTS_WEBHOOK_RETRY_SCHEDULE_S": "0,1,1,2,2,4,4,8,8,8,8,8",
     "EVENTS_WEBHOOK_TIMEOUT_S": "3",
     "EVENTS_WEBHOOK_LEASE_S": "9",
-    "EVENTS_WEBHOOK_PROBE_S": "1",
-    "LOG_FORMAT": "json",
+    "EVENTS_WEBHOOK_PROBE_INTERVAL_S": "1",
+    "OBM_LOG_FORMAT": "json",
 }
 
 # Only who has lost the broker's disk needs the audit; elsewhere it would hide a loss.
 AUDITED = {
-    "INGEST_AUDIT_EVERY_S": "2",
+    "INGEST_AUDIT_INTERVAL_S": "2",
     "INGEST_AUDIT_OPEN_AFTER_S": "20",
     "INGEST_AUDIT_CLOSED_AFTER_S": "20",
-    "INGEST_AUDIT_AGAIN_AFTER_S": "10",
+    "INGEST_AUDIT_REPEAT_AFTER_S": "10",
 }
 
 
@@ -61,7 +61,7 @@ class World:
     """folder: everything is in it. flags: attempts that may rightly be called ambiguous."""
 
     folder: Path
-    pair: Embedded
+    stack: Embedded
     processes: Processes
     environment: Mapping[str, str]
     sink: Started
@@ -72,7 +72,7 @@ class World:
     faults: int = 0
 
     def database(self) -> "psycopg.Connection[tuple[object, ...]]":
-        return psycopg.connect(self.pair.database_url, autocommit=True, connect_timeout=10)
+        return psycopg.connect(self.stack.database_url, autocommit=True, connect_timeout=10)
 
     def count(self, query: str) -> int:
         with self.database() as connection:
@@ -103,21 +103,21 @@ class World:
         time.sleep(self.moment_s(turn))
 
     def kill_kafka(self) -> None:
-        self.pair.kafka.kill()
+        self.stack.kafka.kill()
         self.faults += 1
 
     def kill_postgres(self) -> None:
         self.note_data_sent()
-        self.pair.postgres.kill()
+        self.stack.postgres.kill()
         self.faults += 1
 
     def revive(self) -> None:
         """Everything runs again, whatever a scenario has left behind."""
-        for server in (self.pair.kafka, self.pair.postgres):
+        for server in (self.stack.kafka, self.stack.postgres):
             if not server.running:
                 server.start()
         for process in self.processes.all():
-            process.thaw()
+            process.resume()
             if not process.running:
                 process.start()
         for process in self.processes.all():
@@ -134,10 +134,12 @@ class World:
         return open_now == 0 and len(self.client.accepted) <= self.count(CLOSED_IN_LOG)
 
     def all_told(self) -> bool:
-        return self.count("SELECT count(*) FROM events.webhook_tasks WHERE state = 0") == 0
+        return self.count("SELECT count(*) FROM events.webhook_deliveries WHERE state = 0") == 0
 
 
-CLOSED_IN_LOG = "SELECT count(DISTINCT subject_id) FROM events.log WHERE kind = 6"  # Kind.CLOSED
+CLOSED_IN_LOG = (
+    "SELECT count(DISTINCT subject_id) FROM events.log WHERE kind = 6"  # EventKind.CLOSED
+)
 
 
 def wait_until(done: Callable[[], bool], within_s: float, complaint: str) -> None:
@@ -152,28 +154,28 @@ def wait_until(done: Callable[[], bool], within_s: float, complaint: str) -> Non
 def world(folder: Path, *, seed: int, rate_per_s: float, audited: bool = False) -> Iterator[World]:
     """Start everything and a steady load; end everything."""
     with ExitStack() as stack:
-        pair = stack.enter_context(Embedded(folder / "pair"))
+        servers = stack.enter_context(Embedded(folder / "stack"))
         sites = stack.enter_context(sink([f"--sites={SITES}", f"--log={folder / 'sink.jsonl'}"]))
         webhooks = stack.enter_context(
             child("bench.receiver", [f"--log={folder / 'webhooks.jsonl'}"])
         )
         routes = routes_file(folder, sites)
-        ports = Ports.free()
+        ports = Ports.find_free()
         settings = {
             **environment(
                 folder,
-                kafka_bootstrap_servers=pair.bootstrap_servers,
-                database_url=pair.database_url,
+                kafka_bootstrap_servers=servers.bootstrap_servers,
+                database_url=servers.database_url,
                 ports=ports,
             ),
             **IMPATIENT,
             **(AUDITED if audited else {}),
             "ROUTER_ROUTES_FILE": str(routes),
-            "DELIVERY_RELAY_ALLOW": "127.0.0.0/8",
-            "EVENTS_WEBHOOK_ALLOW": "127.0.0.0/8",
+            "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+            "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
         }
-        migrate_all(pair.database_url)
-        customer = make_customer(settings, SENDER_DOMAIN)
+        migrate_all(servers.database_url)
+        customer = create_account(settings, SENDER_DOMAIN)
         processes = Processes(settings, folder)
         stack.callback(processes.stop)
         processes.start()
@@ -184,7 +186,7 @@ def world(folder: Path, *, seed: int, rate_per_s: float, audited: bool = False) 
         )
         stack.callback(client.stop)
         client.start()
-        yield World(folder, pair, processes, settings, sites, webhook_url, client, seed)
+        yield World(folder, servers, processes, settings, sites, webhook_url, client, seed)
 
 
 def routes_file(folder: Path, sites: Started) -> Path:

@@ -26,7 +26,7 @@ BOUNDED = {
     "services.ingest.domain.pointers._AT.match": 401,  # fault_of cuts what msgspec said
 }
 # Made at each call, of an address that is written out in it.
-MADE_OF_TEXT = {"mail.prose"}
+MADE_OF_TEXT = {"mail.bounce_text"}
 BEGINNINGS = ("", "a@", "<", '"', "=?a?q?", "https://", "<a href='", "5.1.1 ", "X-A: ", "a; b=")
 PIECES = (
     "a", "1.", "a.", "a-", " ", "\t", '"', "\\", "<", ">", "@", "a@", "=", "=3D", "%00", ";",

@@ -21,10 +21,10 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from services.ingest.api.openapi import JSON, MAIL, operations
-from tests.support.customers import make_customer
+from services.ingest.api.openapi import EXAMPLE_EMAIL, JSON, operations
+from tests.support.accounts import create_account
 from tests.support.engine import Engine
-from tests.support.rest_door import ask
+from tests.support.rest_api import ask
 
 Authorized: TypeAlias = Callable[[str], dict[str, str]]
 
@@ -61,8 +61,8 @@ def map_body(_: object, body: object) -> object:
 @pytest.fixture(scope="module")
 def authorized(engine: Engine) -> Authorized:
     """The key that a path is for: the suppressions of live mail are shown to a live key alone."""
-    test = make_customer(engine.environment, DOMAIN, test=True).api_key
-    live = make_customer(engine.environment, "live.example.net").api_key
+    test = create_account(engine.environment, DOMAIN, test=True).api_key
+    live = create_account(engine.environment, "live.example.net").api_key
     return lambda path: {"Authorization": f"Bearer {live if 'suppressions' in path else test}"}
 
 
@@ -106,7 +106,7 @@ def beyond(case: Case[Any]) -> Iterator[Any]:
 def test_every_example_of_the_document_is_taken(engine: Engine, authorized: Authorized) -> None:
     """In the order of the document, so what one makes another finds."""
     with httpx.Client(base_url=engine.url.removesuffix("/v1")) as http:
-        scheduled = {**MAIL, "scheduled_at": "in 1 hour"}
+        scheduled = {**EXAMPLE_EMAIL, "scheduled_at": "in 1 hour"}
         sent = http.post("/v1/emails", json=scheduled, headers=authorized("/v1/emails"))
         for method, path, one in operations(document.raw_schema):
             body = one.get("requestBody", {}).get("content", {JSON: {}})[JSON]

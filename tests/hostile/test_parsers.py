@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from services.ingest.domain.email import decode_batch, decode_email
-from services.ingest.domain.pointers import decoded
+from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
 from tests.hostile import BODIES, READERS, TEXTS
 
@@ -40,7 +40,7 @@ def test_a_hostile_body_is_read_or_is_the_clients_error(
 
 def problem_of(decode: Callable[[bytes], object], body: bytes) -> Problem | None:
     try:
-        decoded(decode, body)
+        decode_body(decode, body)
     except Problem as problem:
         return problem
     return None

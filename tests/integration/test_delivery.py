@@ -9,8 +9,8 @@ import pytest
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.ingest.v1.content_pb2 import Header
 from tests.support.delivery import House, a_content
-from tests.support.pair import FreshDatabase
 from tests.support.smtp_peer import Act, SmtpPeer
+from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,10 @@ def test_an_assigned_message_arrives_and_its_answer_is_told(house: House) -> Non
             batch = await house.assigned("friend@receiver.example", at=peer.address)
             answers = await running.send(batch)
             answer = answers["friend@receiver.example"]
-            assert answer.outcome == events.OUTCOME_DELIVERED
-            assert (answer.reply.code, answer.reply.step) == (250, "dot")
+            assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
+            assert (answer.reply.code, answer.reply.step) == (250, "end_of_data")
             [taken] = peer.messages
-            assert taken.mail_from == batch[0].envelope.return_path
+            assert taken.mail_from == batch[0].context.return_path
             assert b"\r\nBye" in taken.message
 
     asyncio.run(story())
@@ -58,10 +58,10 @@ def test_copies_with_one_message_id_have_each_its_own_outcome(house: House) -> N
             assert [identity(one.message) for one in peer.messages] == ["<twice@sender.example>"]
         [one], [other] = taken.values(), refused.values()
         assert (one.message_id, one.outcome) == (
-            first[0].envelope.message_id, events.OUTCOME_DELIVERED,
+            first[0].context.message_id, events.ATTEMPT_OUTCOME_DELIVERED,
         )  # fmt: skip
         assert (other.message_id, other.outcome) == (
-            second[0].envelope.message_id, events.OUTCOME_PERMANENT,
+            second[0].context.message_id, events.ATTEMPT_OUTCOME_PERMANENT,
         )  # fmt: skip
 
     asyncio.run(story())

@@ -9,8 +9,8 @@ import pytest
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from tests.support.delivery import House
-from tests.support.pair import FreshDatabase
 from tests.support.smtp_peer import Act, Acts, SmtpPeer
+from tests.support.stack import FreshDatabase
 
 WHO = "friend@receiver.example"
 
@@ -40,8 +40,8 @@ def test_an_idle_connection_is_closed_with_quit(house: House) -> None:
 def test_no_more_connections_than_allowed_go_to_a_site(house: House) -> None:
     async def story() -> None:
         async with (
-            SmtpPeer({"dot": Act(wait_s=0.2)}) as peer,
-            house.running(connections_max=3) as running,
+            SmtpPeer({"end_of_data": Act(wait_s=0.2)}) as peer,
+            house.running(smtp_connections_max=3) as running,
         ):
             batch = await house.assigned(
                 *(f"{n}@receiver.example" for n in range(12)), at=peer.address
@@ -56,13 +56,13 @@ def test_no_more_connections_than_allowed_go_to_a_site(house: House) -> None:
 def test_a_receiver_that_takes_five_connections_defers_no_mail(house: House) -> None:
     async def story() -> None:
         good, full = Act(b"220 peer.example"), Act(b"421 4.7.0 Too many connections", close=True)
-        acts: Acts = {"greeting": [good] * 5 + [full], "dot": Act(wait_s=0.01)}
+        acts: Acts = {"greeting": [good] * 5 + [full], "end_of_data": Act(wait_s=0.01)}
         async with SmtpPeer(acts) as peer, house.running() as running:
             batch = await house.assigned(
                 *(f"{n}@receiver.example" for n in range(200)), at=peer.address
             )
             answers = await running.send(batch, within_s=60)
-            assert {one.outcome for one in answers.values()} == {events.OUTCOME_DELIVERED}
+            assert {one.outcome for one in answers.values()} == {events.ATTEMPT_OUTCOME_DELIVERED}
             assert len(answers) == len(peer.messages) == 200
 
     asyncio.run(story())
@@ -91,7 +91,7 @@ def test_a_hanging_host_in_a_mixed_set_holds_up_no_other_mail_of_its_neighbour(
             await running.topics.publish(mixed)
             await until(lambda: evil.connections)
             answers = await running.send(mine, within_s=30)
-            assert {one.outcome for one in answers.values()} == {events.OUTCOME_DELIVERED}
+            assert {one.outcome for one in answers.values()} == {events.ATTEMPT_OUTCOME_DELIVERED}
 
     asyncio.run(story())
 
@@ -100,13 +100,13 @@ def test_a_connection_serves_many_messages_and_then_makes_room(house: House) -> 
     async def story() -> None:
         async with (
             SmtpPeer() as peer,
-            house.running(connections_max=1, messages_per_connection_max=4) as running,
+            house.running(smtp_connections_max=1, smtp_messages_per_connection_max=4) as running,
         ):
             batch = await house.assigned(
                 *(f"{n}@receiver.example" for n in range(10)), at=peer.address
             )
             answers = await running.send(batch)
-            assert {one.outcome for one in answers.values()} == {events.OUTCOME_DELIVERED}
+            assert {one.outcome for one in answers.values()} == {events.ATTEMPT_OUTCOME_DELIVERED}
             assert [one.commands.count("DATA") for one in peer.connections] == [4, 4, 2]
             assert all(one.commands[-1] == "QUIT" for one in peer.connections[:2])
 
@@ -123,7 +123,7 @@ def test_a_private_address_is_not_dialled(house: House) -> None:
                 name = f"{number}@receiver.example"
                 batch += await house.assigned(name, at=f"{host}:{peer.port}")
             answers = await running.send(batch)
-            assert {one.outcome for one in answers.values()} == {events.OUTCOME_PERMANENT}
+            assert {one.outcome for one in answers.values()} == {events.ATTEMPT_OUTCOME_PERMANENT}
             assert all("private_address" in one.reply.text for one in answers.values())
             assert not any(one.connected for one in answers.values())
             assert not peer.connections
@@ -133,8 +133,8 @@ def test_a_private_address_is_not_dialled(house: House) -> None:
 
 def test_sigterm_waits_for_answers_and_begins_nothing_new(house: House) -> None:
     async def story() -> None:
-        async with SmtpPeer({"dot": Act(wait_s=1.0)}) as peer, house.topics() as topics:
-            async with house.running(connections_max=1) as running:
+        async with SmtpPeer({"end_of_data": Act(wait_s=1.0)}) as peer, house.topics() as topics:
+            async with house.running(smtp_connections_max=1) as running:
                 batch = await house.assigned(
                     *(f"{name}@receiver.example" for name in "abc"), at=peer.address
                 )
@@ -142,23 +142,23 @@ def test_sigterm_waits_for_answers_and_begins_nothing_new(house: House) -> None:
                 await until(lambda: peer.messages)
             assert len(peer.messages) == 1
             first = peer.messages[0].rcpt_to
-            sent = [one for one in batch if one.envelope.recipient == first]
-            left = [one for one in batch if one.envelope.recipient != first]
+            sent = [one for one in batch if one.context.recipient == first]
+            left = [one for one in batch if one.context.recipient != first]
             [answer] = await topics.answers(sent)
-            assert answer.outcome == events.OUTCOME_DELIVERED
+            assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
             assert [row(house, one) for one in left] == [("started", None, False)] * 2
         async with SmtpPeer() as peer:
             change_host(house, left, peer)
             async with house.running() as running:
                 answers = await running.topics.answers(left)
-                assert {one.outcome for one in answers} == {events.OUTCOME_DELIVERED}
+                assert {one.outcome for one in answers} == {events.ATTEMPT_OUTCOME_DELIVERED}
 
     asyncio.run(story())
 
 
 def test_what_comes_while_it_drains_is_left_to_others_and_begun_by_nobody(house: House) -> None:
     async def story() -> None:
-        async with SmtpPeer({"dot": Act(wait_s=1.5)}) as peer, house.running() as running:
+        async with SmtpPeer({"end_of_data": Act(wait_s=1.5)}) as peer, house.running() as running:
             assert running.service.drain is not None
             first = await house.assigned("first@receiver.example", at=peer.address)
             await running.topics.publish(first)
@@ -169,7 +169,7 @@ def test_what_comes_while_it_drains_is_left_to_others_and_begun_by_nobody(house:
             await running.topics.publish(late)
             await draining
             [answer] = await running.topics.answers(first)
-            assert answer.outcome == events.OUTCOME_DELIVERED
+            assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
             assert row(house, late[0]) is None
 
     asyncio.run(story())
@@ -183,7 +183,7 @@ def change_host(house: House, left: list[DeliveryAssigned], peer: SmtpPeer) -> N
     """The mail server of the story has moved."""
     with house.database.connect() as owner:
         for one in left:
-            one.exchangers[0].port = peer.port
+            one.mx_hosts[0].port = peer.port
             owner.execute(
                 "UPDATE delivery.attempts SET assignment = %s WHERE message_id = %s",
                 (one.SerializeToString(), one.message_id),

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from contracts.delivery.v1.events_pb2 import (
-    OUTCOME_DELIVERED,
-    OUTCOME_PERMANENT,
-    OUTCOME_TEMPORARY,
+    ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_TEMPORARY,
 )
 from kernel.embedded.folder import free_port
 from tests.support.delivery import House, a_content
-from tests.support.pair import FreshDatabase
+from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def house(
         topic_prefix,
         database,
         tmp_path,
-        settings={"sandbox_listen": listen, "relay_allow": []},
+        settings={"sandbox_listen": listen, "relay_allowed_networks": []},
     )
 
 
@@ -46,7 +46,7 @@ def test_mail_waits_while_the_content_volume_is_not_mounted(house: House) -> Non
             content.rmdir()
             volume.rename(content)
             [answer] = await running.topics.answers(batch)
-            assert answer.outcome == OUTCOME_DELIVERED
+            assert answer.outcome == ATTEMPT_OUTCOME_DELIVERED
             async with asyncio.timeout(20):
                 while not running.service.health.ready:
                     await asyncio.sleep(0.05)
@@ -63,7 +63,7 @@ def test_one_lost_segment_delays_its_own_mail_alone(house: House) -> None:
             [good] = await house.assigned("good@test.example", at=at, test=True)
             lost, expired = a_content(), a_content()
             nowhere = "0" * 36
-            day = good.envelope.content_ref.split("/")[1]
+            day = good.context.content_ref.split("/")[1]
             batch = [
                 house.assignment(name, one, f"now/{until}/{nowhere}:0:9", at=at, test=True)
                 for name, one, until in (
@@ -73,9 +73,9 @@ def test_one_lost_segment_delays_its_own_mail_alone(house: House) -> None:
             ]
             answers = await running.send([*batch, good])
             assert {name: one.outcome for name, one in answers.items()} == {
-                "good@test.example": OUTCOME_DELIVERED,
-                "lost@test.example": OUTCOME_TEMPORARY,
-                "expired@test.example": OUTCOME_PERMANENT,
+                "good@test.example": ATTEMPT_OUTCOME_DELIVERED,
+                "lost@test.example": ATTEMPT_OUTCOME_TEMPORARY,
+                "expired@test.example": ATTEMPT_OUTCOME_PERMANENT,
             }
             assert running.service.health.ready
 

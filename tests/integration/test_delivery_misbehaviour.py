@@ -12,15 +12,26 @@ from pathlib import Path
 import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
+from services.delivery.domain.attempt_result import END_OF_DATA as EOD
 from tests.support.delivery import House
-from tests.support.pair import FreshDatabase
 from tests.support.smtp_peer import EXTENSIONS, Act, Acts, SmtpPeer, self_signed
+from tests.support.stack import FreshDatabase
 
-DELIVERED, PERMANENT = events.OUTCOME_DELIVERED, events.OUTCOME_PERMANENT
-TEMPORARY, AMBIGUOUS = events.OUTCOME_TEMPORARY, events.OUTCOME_AMBIGUOUS
+DELIVERED, PERMANENT = events.ATTEMPT_OUTCOME_DELIVERED, events.ATTEMPT_OUTCOME_PERMANENT
+TEMPORARY, AMBIGUOUS = events.ATTEMPT_OUTCOME_TEMPORARY, events.ATTEMPT_OUTCOME_AMBIGUOUS
 SHORT = {
-    f"{step}_s": 0.5
-    for step in ("connect", "greeting", "ehlo", "tls", "mail", "rcpt", "data", "block", "dot")
+    f"smtp_{step}_timeout_s": 0.5
+    for step in (
+        "connect",
+        "greeting",
+        "ehlo",
+        "tls",
+        "mail",
+        "rcpt",
+        "data_init",
+        "data_xfer",
+        "data_done",
+    )
 }
 HANG, CLOSE, RESET = Act(say=b"", hang=True), Act(say=b"", close=True), Act(say=b"", reset=True)
 GARBAGE = b"SSH-2.0-OpenSSH_9.2"
@@ -29,10 +40,10 @@ PLAIN = [one for one in EXTENSIONS if one != "PIPELINING"]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """acts: what the server does. The rest: what is told about it, and what it took."""
+    """acts: what the server does. The rest: what is run_story about it, and what it took."""
 
     acts: Acts
-    outcome: "events.Outcome.ValueType"
+    outcome: "events.AttemptOutcome.ValueType"
     step: str
     code: int = 0
     bounce_class: str = ""
@@ -45,7 +56,7 @@ class Case:
 
 
 def delivered(acts: Acts, **more: object) -> Case:
-    return Case(acts, DELIVERED, "dot", 250, taken=1, **more)  # type: ignore[arg-type]
+    return Case(acts, DELIVERED, EOD, 250, taken=1, **more)  # type: ignore[arg-type]
 
 
 CASES = {
@@ -131,17 +142,17 @@ CASES = {
         {"body": Act(b"421 4.3.2 Shutting down", close=True)}, TEMPORARY, "data", 421, "*"
     ),
     # the dot
-    "defers_after_the_dot": Case({"dot": b"451 4.3.0 Later"}, TEMPORARY, "dot", 451, "*", 1),
-    "refuses_after_the_dot": Case({"dot": b"554 5.7.1 Spam"}, PERMANENT, "dot", 554, "*", 1),
-    "shuts_down_after_the_dot": Case({"dot": b"421 4.3.2 Bye"}, TEMPORARY, "dot", 421, "*", 1),
-    "closes_after_the_dot": Case({"dot": CLOSE}, AMBIGUOUS, "dot", taken=1),
-    "resets_after_the_dot": Case({"dot": RESET}, AMBIGUOUS, "dot", taken=1),
-    "hangs_after_the_dot": Case({"dot": HANG}, AMBIGUOUS, "dot", taken=1, text="no answer"),
-    "says_garbage_after_the_dot": Case({"dot": GARBAGE}, AMBIGUOUS, "dot", taken=1),
-    "says_354_after_the_dot": Case({"dot": b"354 More"}, AMBIGUOUS, "dot", 354, taken=1),
-    "breaks_off_its_answer": Case({"dot": Act(b"250-Ok", close=True)}, AMBIGUOUS, "dot", taken=1),
-    "answers_slowly": delivered({"dot": Act(wait_s=0.3)}),
-    "answers_in_two_lines": delivered({"dot": b"250-2.0.0 Ok\r\n250 2.0.0 queued"}),
+    "defers_after_the_dot": Case({EOD: b"451 4.3.0 Later"}, TEMPORARY, EOD, 451, "*", 1),
+    "refuses_after_the_dot": Case({EOD: b"554 5.7.1 Spam"}, PERMANENT, EOD, 554, "*", 1),
+    "shuts_down_after_the_dot": Case({EOD: b"421 4.3.2 Bye"}, TEMPORARY, EOD, 421, "*", 1),
+    "closes_after_the_dot": Case({EOD: CLOSE}, AMBIGUOUS, EOD, taken=1),
+    "resets_after_the_dot": Case({EOD: RESET}, AMBIGUOUS, EOD, taken=1),
+    "hangs_after_the_dot": Case({EOD: HANG}, AMBIGUOUS, EOD, taken=1, text="no answer"),
+    "says_garbage_after_the_dot": Case({EOD: GARBAGE}, AMBIGUOUS, EOD, taken=1),
+    "says_354_after_the_dot": Case({EOD: b"354 More"}, AMBIGUOUS, EOD, 354, taken=1),
+    "breaks_off_its_answer": Case({EOD: Act(b"250-Ok", close=True)}, AMBIGUOUS, EOD, taken=1),
+    "answers_slowly": delivered({EOD: Act(wait_s=0.3)}),
+    "answers_in_two_lines": delivered({EOD: b"250-2.0.0 Ok\r\n250 2.0.0 queued"}),
     # what it offers
     "does_not_pipeline": delivered({}, extensions=PLAIN),
     "takes_small_mail_only": Case(
@@ -167,7 +178,7 @@ CASES = {
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What was told, and the server's own memory."""
+    """What was run_story, and the server's own memory."""
 
     answer: events.DeliveryAttempted
     peer: SmtpPeer

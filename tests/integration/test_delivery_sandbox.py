@@ -12,9 +12,9 @@ from contracts.delivery.v1 import events_pb2 as events
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from kernel.embedded.folder import free_port
 from kernel.ids import uuid7_text
-from kernel.rpc import Peer, Refused
+from kernel.rpc import RpcClient, RpcError
 from tests.support.delivery import House
-from tests.support.pair import FreshDatabase
+from tests.support.stack import FreshDatabase
 
 DOMAIN = "test.example"
 
@@ -34,23 +34,23 @@ def listening(house: House) -> dict[str, Any]:
     return {
         "sandbox_listen": f"127.0.0.1:{free_port()}",
         "rpc_listen": f"127.0.0.1:{free_port()}",
-        "sandbox_hang_s": 0.2,
-        "relay_allow": [],
+        "sandbox_reply_delay_s": 0.2,
+        "relay_allowed_networks": [],
     }
 
 
 def test_every_magic_recipient_plays_its_part(house: House) -> None:
     expected = {
-        "delivered+1": (events.OUTCOME_DELIVERED, "dot", ""),
-        "anybody": (events.OUTCOME_DELIVERED, "dot", ""),
-        '"try..this"': (events.OUTCOME_DELIVERED, "dot", ""),
-        '"delivered+a b"': (events.OUTCOME_DELIVERED, "dot", ""),
-        "ooto": (events.OUTCOME_DELIVERED, "dot", ""),
-        "complained+a": (events.OUTCOME_DELIVERED, "dot", ""),
-        "Bounced+label": (events.OUTCOME_PERMANENT, "dot", "invalid_recipient"),
-        "delayed": (events.OUTCOME_TEMPORARY, "dot", "transient_failure"),
-        "timeout": (events.OUTCOME_TEMPORARY, "rcpt", ""),
-        "ambiguous": (events.OUTCOME_AMBIGUOUS, "dot", ""),
+        "delivered+1": (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
+        "anybody": (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
+        '"try..this"': (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
+        '"delivered+a b"': (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
+        "ooto": (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
+        "complained+a": (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
+        "Bounced+label": (events.ATTEMPT_OUTCOME_PERMANENT, "end_of_data", "invalid_recipient"),
+        "delayed": (events.ATTEMPT_OUTCOME_TEMPORARY, "end_of_data", "transient_failure"),
+        "timeout": (events.ATTEMPT_OUTCOME_TEMPORARY, "rcpt", ""),
+        "ambiguous": (events.ATTEMPT_OUTCOME_AMBIGUOUS, "end_of_data", ""),
     }
 
     async def story() -> None:
@@ -87,7 +87,7 @@ def test_a_delayed_message_is_taken_on_its_second_attempt(house: House) -> None:
             at = doors["sandbox_listen"]
             batch = await house.assigned(f"delayed@{DOMAIN}", at=at, test=True, attempt=2)
             answers = await running.send(batch)
-            assert answers[f"delayed@{DOMAIN}"].outcome == events.OUTCOME_DELIVERED
+            assert answers[f"delayed@{DOMAIN}"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
 
     asyncio.run(story())
 
@@ -99,9 +99,9 @@ def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None
             recipient = f"delivered+{uuid7_text()}@{DOMAIN}"
             batch = await house.assigned(recipient, at=doors["sandbox_listen"], test=True)
             await running.send(batch)
-            peer = Peer("delivery", doors["rpc_listen"], "token")
+            peer = RpcClient("delivery", doors["rpc_listen"], "token")
             stub = DeliveryServiceStub(peer.channel)
-            listed = await peer.ask(
+            listed = await peer.call(
                 stub.ListSandboxMessages,
                 pb.ListSandboxMessagesRequest(tenant_id=house.tenant_id, recipient=recipient),
             )
@@ -109,7 +109,7 @@ def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None
             assert message.subject == "Good news"
             assert message.message_id == batch[0].message_id
             assert not listed.has_more
-            whole = await peer.ask(
+            whole = await peer.call(
                 stub.GetSandboxMessage,
                 pb.GetSandboxMessageRequest(tenant_id=house.tenant_id, id=message.id),
             )
@@ -121,8 +121,8 @@ def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None
                     (message.id,),
                 ).fetchall()
             assert place == 0, "at rest it is sealed"
-            with pytest.raises(Refused, match="sandbox message"):
-                await peer.ask(
+            with pytest.raises(RpcError, match="sandbox message"):
+                await peer.call(
                     stub.GetSandboxMessage,
                     pb.GetSandboxMessageRequest(tenant_id=uuid7_text(), id=message.id),
                 )
@@ -139,14 +139,14 @@ def test_the_journal_says_what_became_of_an_attempt(house: House) -> None:
             sent = await house.assigned(f"a@{DOMAIN}", at=at, test=True)
             late = await house.assigned(f"b@{DOMAIN}", at=at, test=True, in_s=-5)
             await running.send([*sent, *late])
-            peer = Peer("delivery", doors["rpc_listen"], "token")
+            peer = RpcClient("delivery", doors["rpc_listen"], "token")
             ids = [sent[0].message_id, late[0].message_id, uuid7_text()]
             keys = [pb.AttemptKey(message_id=one, attempt=1) for one in ids]
             stub = DeliveryServiceStub(peer.channel)
-            found = await peer.ask(stub.GetAttempts, pb.GetAttemptsRequest(keys=keys))
+            found = await peer.call(stub.GetAttempts, pb.GetAttemptsRequest(keys=keys))
             assert {one.key.message_id: one.attempted.outcome for one in found.attempts} == {
-                sent[0].message_id: events.OUTCOME_DELIVERED,
-                late[0].message_id: events.OUTCOME_STALE,
+                sent[0].message_id: events.ATTEMPT_OUTCOME_DELIVERED,
+                late[0].message_id: events.ATTEMPT_OUTCOME_STALE,
             }
             assert {one.stage for one in found.attempts} == {"done"}
             await peer.close()
@@ -164,7 +164,7 @@ def test_pages_of_captured_mail_go_both_ways(house: House) -> None:
             )
             await running.topics.publish(batch)
             await running.topics.answers(batch)
-            peer = Peer("delivery", doors["rpc_listen"], "token")
+            peer = RpcClient("delivery", doors["rpc_listen"], "token")
             stub = DeliveryServiceStub(peer.channel)
 
             async def page(**more: str) -> pb.ListSandboxMessagesResponse:
@@ -174,7 +174,7 @@ def test_pages_of_captured_mail_go_both_ways(house: House) -> None:
                     recipient=f"delivered+{name}@{DOMAIN}",
                     **more,
                 )
-                return await peer.ask(stub.ListSandboxMessages, request)
+                return await peer.call(stub.ListSandboxMessages, request)
 
             first = await page()
             second = await page(after=first.messages[-1].id)
@@ -191,7 +191,9 @@ def test_pages_of_captured_mail_go_both_ways(house: House) -> None:
 def test_test_mail_that_hangs_holds_up_no_other_tenants(house: House) -> None:
     async def story() -> None:
         doors = listening(house)
-        async with house.running(**doors | {"sandbox_hang_s": 30.0, "drain_s": 0.1}) as running:
+        async with house.running(
+            **doors | {"sandbox_reply_delay_s": 30.0, "shutdown_timeout_s": 0.1}
+        ) as running:
             at = doors["sandbox_listen"]
             slow = await house.assigned(
                 *(f"timeout+{n}@test.example" for n in range(40)), at=at, test=True, site="sandbox"
@@ -200,7 +202,7 @@ def test_test_mail_that_hangs_holds_up_no_other_tenants(house: House) -> None:
             await running.topics.publish([other.tenant(), other.domain(), *slow])
             batch = await other.assigned("ann@test.example", at=at, test=True, site="sandbox")
             answers = await running.send(batch)
-            assert answers["ann@test.example"].outcome == events.OUTCOME_DELIVERED
+            assert answers["ann@test.example"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
 
     asyncio.run(story())
 
@@ -212,10 +214,10 @@ def test_live_mail_never_enters_the_sandbox_and_test_mail_never_leaves_it(house:
             at = doors["sandbox_listen"]
             live = await house.assigned("live@test.example", at=at, egress_id="sandbox")
             outside = await house.assigned("test@test.example", at=at)
-            outside[0].envelope.test = True
+            outside[0].context.test = True
             past_the_guard = await house.assigned("sly@test.example", at=at)
             answers = await running.send([*live, *outside, *past_the_guard])
-            assert {one.outcome for one in answers.values()} == {events.OUTCOME_PERMANENT}
+            assert {one.outcome for one in answers.values()} == {events.ATTEMPT_OUTCOME_PERMANENT}
             assert "test mail only" in answers["live@test.example"].reply.text
             assert "only go to the sandbox" in answers["test@test.example"].reply.text
             assert "private_address" in answers["sly@test.example"].reply.text

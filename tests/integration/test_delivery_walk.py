@@ -14,8 +14,8 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.embedded.folder import free_port
 from kernel.ids import uuid7_text
 from tests.support.delivery import House, Running, a_content
-from tests.support.pair import FreshDatabase
 from tests.support.smtp_peer import EXTENSIONS, Act, Acts, SmtpPeer
+from tests.support.stack import FreshDatabase
 
 WHO = "friend@receiver.example"
 DELETED = Domain(
@@ -74,24 +74,24 @@ def walk(
 
 def test_a_host_that_does_not_listen_is_passed_over(house: House, shared: Shared) -> None:
     answer, _ = walk(house, shared, None, {})
-    assert answer.outcome == events.OUTCOME_DELIVERED
+    assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
 
 
 def test_a_host_that_greets_with_554_is_passed_over(house: House, shared: Shared) -> None:
     answer, [first, second] = walk(house, shared, {"greeting": b"554 No service here"}, {})
-    assert answer.outcome == events.OUTCOME_DELIVERED
+    assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
     assert (len(first.messages), len(second.messages)) == (0, 1)
 
 
 def test_a_host_that_refuses_the_recipient_has_the_last_word(house: House, shared: Shared) -> None:
     answer, [_, second] = walk(house, shared, {"rcpt": b"550 5.1.1 No such user"}, {})
-    assert answer.outcome == events.OUTCOME_PERMANENT
+    assert answer.outcome == events.ATTEMPT_OUTCOME_PERMANENT
     assert not second.connections
 
 
 def test_when_nobody_listens_no_limit_was_used_up(house: House, shared: Shared) -> None:
     answer, _ = walk(house, shared, None, None)
-    assert answer.outcome == events.OUTCOME_TEMPORARY
+    assert answer.outcome == events.ATTEMPT_OUTCOME_TEMPORARY
     assert not answer.connected
     assert (answer.reply.step, answer.reply.code) == ("connect", 0)
 
@@ -101,7 +101,7 @@ def test_the_word_of_a_host_that_spoke_counts_more_than_the_silence_of_another(
     shared: Shared,
 ) -> None:
     answer, _ = walk(house, shared, {"greeting": b"421 Too busy"}, None)
-    assert answer.outcome == events.OUTCOME_TEMPORARY
+    assert answer.outcome == events.ATTEMPT_OUTCOME_TEMPORARY
     assert answer.connected
     assert answer.reply.code == 421
 
@@ -120,14 +120,14 @@ def test_a_host_that_hangs_up_or_puts_us_off_is_passed_over(
     house: House, shared: Shared, acts: Acts
 ) -> None:
     answer, [first, second] = walk(house, shared, acts, {})
-    assert answer.outcome == events.OUTCOME_DELIVERED
+    assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
     assert (len(first.messages), len(second.messages)) == (0, 1)
 
 
 def test_no_more_than_two_hosts_are_asked_to_take_a_message(house: House, shared: Shared) -> None:
     later = {"rcpt": b"451 4.7.1 Later"}
     answer, peers = walk(house, shared, later, later, later)
-    assert answer.outcome == events.OUTCOME_TEMPORARY
+    assert answer.outcome == events.ATTEMPT_OUTCOME_TEMPORARY
     assert answer.reply.code == 451
     assert [len(peer.connections) for peer in peers] == [1, 1, 0]
 
@@ -146,9 +146,9 @@ def test_a_server_that_hangs_up_on_an_idle_connection_loses_no_message(
 ) -> None:
     async def story() -> None:
         dot = [Act(b"250 Ok", close=True), Act()]
-        async with SmtpPeer({"dot": dot}) as peer:
+        async with SmtpPeer({"end_of_data": dot}) as peer:
             answers = await twice(house, shared, peer)
-            assert {one.outcome for one in answers} == {events.OUTCOME_DELIVERED}
+            assert {one.outcome for one in answers} == {events.ATTEMPT_OUTCOME_DELIVERED}
             assert len(peer.connections) == 2
 
     shared.runner.run(story())
@@ -161,7 +161,7 @@ def test_a_421_on_an_idle_connection_is_no_failure_of_the_next_message(
         mail = [Act(), Act(b"421 4.4.2 Idle too long", close=True), Act()]
         async with SmtpPeer({"mail": mail}) as peer:
             answers = await twice(house, shared, peer)
-            assert {one.outcome for one in answers} == {events.OUTCOME_DELIVERED}
+            assert {one.outcome for one in answers} == {events.ATTEMPT_OUTCOME_DELIVERED}
             assert len(peer.messages) == len(peer.connections) == 2
 
     shared.runner.run(story())
@@ -174,8 +174,8 @@ def test_what_was_refused_half_way_is_reset_before_the_next_message(
         rcpt = [Act(b"550 5.1.1 No such user"), Act()]
         async with SmtpPeer({"rcpt": rcpt}) as peer:
             first, second = await twice(house, shared, peer)
-            assert first.outcome == events.OUTCOME_PERMANENT
-            assert second.outcome == events.OUTCOME_DELIVERED
+            assert first.outcome == events.ATTEMPT_OUTCOME_PERMANENT
+            assert second.outcome == events.ATTEMPT_OUTCOME_DELIVERED
             assert len(peer.connections) == 1
             verbs = [one.split(" ")[0] for one in peer.commands]
             assert verbs == ["EHLO", "MAIL", "RCPT", "DATA", "RSET", "MAIL", "RCPT", "DATA"]
@@ -190,8 +190,8 @@ def test_a_server_that_does_not_know_rset_costs_a_connection_and_no_message(
         acts: Acts = {"rcpt": [Act(b"550 5.1.1 No such user"), Act()], "rset": b"502 5.5.1 What?"}
         async with SmtpPeer(acts) as peer:
             first, second = await twice(house, shared, peer)
-            assert first.outcome == events.OUTCOME_PERMANENT
-            assert second.outcome == events.OUTCOME_DELIVERED
+            assert first.outcome == events.ATTEMPT_OUTCOME_PERMANENT
+            assert second.outcome == events.ATTEMPT_OUTCOME_DELIVERED
             assert len(peer.connections) == 2
 
     shared.runner.run(story())
@@ -205,9 +205,9 @@ def test_an_answer_to_the_dot_in_two_segments_is_one_answer(
     house: House, shared: Shared, pieces: tuple[bytes, bytes]
 ) -> None:
     async def story() -> None:
-        async with SmtpPeer({"dot": Act(pieces=pieces)}) as peer:
+        async with SmtpPeer({"end_of_data": Act(pieces=pieces)}) as peer:
             answers = await shared.running.send(await house.assigned(WHO, at=peer.address))
-            assert answers[WHO].outcome == events.OUTCOME_DELIVERED
+            assert answers[WHO].outcome == events.ATTEMPT_OUTCOME_DELIVERED
             assert not answers[WHO].ambiguous
             assert len(peer.messages) == 1
 
@@ -256,14 +256,14 @@ def test_a_source_address_that_this_machine_does_not_have_is_said_so(
         async with SmtpPeer() as peer:
             batch = await house.assigned(WHO, at=peer.address, source_ip="192.0.2.1")
             answers = await shared.running.send(batch)
-            assert answers[WHO].outcome == events.OUTCOME_TEMPORARY
+            assert answers[WHO].outcome == events.ATTEMPT_OUTCOME_TEMPORARY
             assert "no connection" in answers[WHO].reply.text
 
     shared.runner.run(story())
 
 
 def wrong(house: House, what: str, batch: list[DeliveryAssigned]) -> None:
-    envelope = batch[0].envelope
+    envelope = batch[0].context
     if what == "missing":  # and its day has passed
         _, _, segment = envelope.content_ref.split("/", 2)
         envelope.content_ref = f"now/2020-01-01/{segment}"
@@ -272,7 +272,7 @@ def wrong(house: House, what: str, batch: list[DeliveryAssigned]) -> None:
     elif what == "deleted domain":
         envelope.domain_id = DELETED.domain_id
     elif what == "no hosts":
-        del batch[0].exchangers[:]
+        del batch[0].mx_hosts[:]
 
 
 @pytest.mark.parametrize(
@@ -294,9 +294,9 @@ def test_mail_that_cannot_be_made_fails_alone_and_says_why(
             await shared.running.topics.publish([DELETED])
             good = await house.assigned("good@receiver.example", at=peer.address)
             answers = await shared.running.send([*batch, *good])
-            assert answers[WHO].outcome == events.OUTCOME_PERMANENT
+            assert answers[WHO].outcome == events.ATTEMPT_OUTCOME_PERMANENT
             assert words in answers[WHO].reply.text
-            assert answers["good@receiver.example"].outcome == events.OUTCOME_DELIVERED
+            assert answers["good@receiver.example"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
 
     shared.runner.run(story())
 
@@ -309,14 +309,14 @@ def test_mail_waits_for_the_record_of_its_domain_and_holds_up_no_other(
         late.domain_id = uuid7_text()
         async with SmtpPeer() as peer:
             early = await house.assigned(WHO, at=peer.address)
-            early[0].envelope.domain_id = late.domain_id
+            early[0].context.domain_id = late.domain_id
             good = await house.assigned("good@receiver.example", at=peer.address)
             await shared.running.topics.publish(early)
             answers = await shared.running.send(good)
-            assert answers["good@receiver.example"].outcome == events.OUTCOME_DELIVERED
+            assert answers["good@receiver.example"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
             await shared.running.topics.publish([late])
             [answer] = await shared.running.topics.answers(early)
-            assert answer.outcome == events.OUTCOME_DELIVERED
+            assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
 
     shared.runner.run(story())
 
@@ -330,7 +330,7 @@ def test_a_large_message_arrives_whole_through_a_slow_reader(house: House, share
         async with SmtpPeer({"body": Act(b"", wait_s=0.5)}) as peer:
             batch = await house.assigned(WHO, at=peer.address, content=content)
             answers = await shared.running.send(batch, within_s=30)
-            assert answers[WHO].outcome == events.OUTCOME_DELIVERED
+            assert answers[WHO].outcome == events.ATTEMPT_OUTCOME_DELIVERED
             [taken] = peer.messages
             assert (
                 taken.message.partition(b"\r\n\r\n")[2].replace(b"\r\n", b"\n").count(b"\n")
@@ -344,7 +344,7 @@ def test_every_recipient_gets_an_id_of_its_own_that_retries_keep(
     house: House, shared: Shared
 ) -> None:
     async def story() -> None:
-        async with SmtpPeer({"dot": [Act(b"451 Later"), Act()]}) as peer:
+        async with SmtpPeer({"end_of_data": [Act(b"451 Later"), Act()]}) as peer:
             batch = await house.assigned(WHO, "other@receiver.example", at=peer.address)
             await shared.running.send(batch)
             again = [DeliveryAssigned.FromString(one.SerializeToString()) for one in batch]

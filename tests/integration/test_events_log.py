@@ -22,21 +22,21 @@ from contracts.events.v1.events_service_pb2 import TestWebhookRequest as Webhook
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD
 from kernel.ids import uuid7_text
-from kernel.rpc import Refused
-from services.events.domain.facts import Rank
+from kernel.rpc import RpcError
+from services.events.domain.log_event import StatusRank
 from tests.support.events import Running, Story, story
-from tests.support.facts import LATER, NEVER, Told
+from tests.support.message_events import LATER, NEVER, MessageEvents
 
 __all__ = ["story"]
 
 
 async def timeline(
-    events: Running, message: Told, *, limit: int = 0, after: str = ""
+    events: Running, message: MessageEvents, *, limit: int = 0, after: str = ""
 ) -> ListEventsResponse:
     request = ListEventsRequest(
         tenant_id=message.tenant_id, email_id=message.email_id, limit=limit, after=after
     )
-    return await events.ask(events.stub.ListEvents, request)
+    return await events.call(events.stub.ListEvents, request)
 
 
 async def emails(
@@ -45,13 +45,13 @@ async def emails(
     **wanted: Any,  # noqa: ANN401
 ) -> list[str]:
     request = ListEmailsRequest(tenant_id=tenant_id, **wanted)
-    return [email.id for email in (await events.ask(events.stub.ListEmails, request)).emails]
+    return [email.id for email in (await events.call(events.stub.ListEmails, request)).emails]
 
 
 def test_a_delivered_message_has_its_timeline_by_cause(story: Story) -> None:
-    async def told(events: Running) -> None:
-        message = Told()
-        await events.tell(*reversed(message.delivered()))
+    async def scenario(events: Running) -> None:
+        message = MessageEvents()
+        await events.publish(*reversed(message.delivered()))
         await events.recorded(message, 5)
         answer = await timeline(events, message)
         assert [event.type for event in answer.events] == [
@@ -64,38 +64,38 @@ def test_a_delivered_message_has_its_timeline_by_cause(story: Story) -> None:
         assert sorted(event.seq for event in answer.events) == [1, 2, 3, 4, 5]
         attempt = MessageToDict(answer.events[3])
         assert attempt["data"]["smtp"]["response"] == "queued as 1"
-        assert await events.unclosed(message) == []
+        assert await events.find_open(message) == []
         first = await timeline(events, message, limit=2)
         rest = await timeline(events, message, limit=100, after=first.events[-1].id)
         assert (first.has_more, rest.has_more) == (True, False)
         assert [*first.events, *rest.events] == list(answer.events)
 
-    story(told)
+    story(scenario)
 
 
 @pytest.mark.parametrize("together", [False, True])
 def test_held_mail_is_not_listed_as_held_once_it_was_released(
     story: Story, *, together: bool
 ) -> None:
-    async def told(events: Running) -> None:
-        message = Told()
+    async def scenario(events: Running) -> None:
+        message = MessageEvents()
         screened = message.screened()
         screened.verdict = VERDICT_HOLD
         before = [message.accepted(), screened]
         if not together:
-            await events.tell(*before)
+            await events.publish(*before)
             await events.recorded(message, 2)
             assert await emails(events, message.tenant_id, status="held") == [message.email_id]
             before = []
-        await events.tell(*before, message.assigned())
+        await events.publish(*before, message.assigned())
         await events.recorded(message, 3)
         assert await emails(events, message.tenant_id, status="held") == []
         assert await emails(events, message.tenant_id, status="sent") == [message.email_id]
 
-    story(told)
+    story(scenario)
 
 
-def life(message: Told) -> list[Message]:
+def life(message: MessageEvents) -> list[Message]:
     return [
         message.accepted(),
         message.screened(),
@@ -110,62 +110,62 @@ def life(message: Told) -> list[Message]:
 
 
 def test_any_order_with_repeats_gives_the_same_rows(story: Story) -> None:
-    async def told(events: Running) -> None:
-        crowd = [Told(tags={"kind": "order"}) for _ in range(12)]
+    async def scenario(events: Running) -> None:
+        crowd = [MessageEvents(tags={"kind": "order"}) for _ in range(12)]
         chance = random.Random(7)
-        told = [event for message in crowd for event in life(message)]
-        told += chance.sample(told, len(told) // 2)
-        chance.shuffle(told)
-        while told:
-            some, told = told[:20], told[20:]
-            await events.tell(*some)
+        scenario = [event for message in crowd for event in life(message)]
+        scenario += chance.sample(scenario, len(scenario) // 2)
+        chance.shuffle(scenario)
+        while scenario:
+            some, scenario = scenario[:20], scenario[20:]
+            await events.publish(*some)
             await asyncio.sleep(chance.choice([0, 0.03, 0.06]))
         for message in crowd:
             await events.recorded(message, 9)
-        await events.tell(*(event for message in crowd for event in life(message)))
+        await events.publish(*(event for message in crowd for event in life(message)))
         await asyncio.sleep(0.3)
         for message in crowd:
             by_message = (message.message_id,)
             assert events.rows(
                 "SELECT seq, rank, closed FROM events.state WHERE subject_id = %s", by_message
-            ) == [(9, Rank.COMPLAINED, CLOSED_STATE_BOUNCED)]
+            ) == [(9, StatusRank.COMPLAINED, CLOSED_STATE_BOUNCED)]
             numbers = events.rows(
                 "SELECT seq FROM events.log WHERE subject_id = %s UNION ALL"
-                " SELECT seq FROM events.facts WHERE subject_id = %s ORDER BY seq",
+                " SELECT seq FROM events.unpartitioned_log WHERE subject_id = %s ORDER BY seq",
                 by_message * 2,
             )
             assert [seq for (seq,) in numbers] == list(range(1, 10))
             assert events.rows(
                 "SELECT rank FROM events.emails WHERE email_id = %s", (message.email_id,)
-            ) == [(Rank.COMPLAINED,)]
+            ) == [(StatusRank.COMPLAINED,)]
             assert await emails(events, message.tenant_id, status="complained") == [
                 message.email_id
             ]
 
-    story(told)
+    story(scenario)
 
 
 def test_what_is_not_closed_is_found(story: Story) -> None:
-    async def told(events: Running) -> None:
-        closed, waiting, unknown = Told(), Told(), Told()
-        await events.tell(*closed.delivered(), waiting.accepted(), waiting.screened())
+    async def scenario(events: Running) -> None:
+        closed, waiting, unknown = MessageEvents(), MessageEvents(), MessageEvents()
+        await events.publish(*closed.delivered(), waiting.accepted(), waiting.screened())
         await events.recorded(closed, 5)
         await events.recorded(waiting, 2)
-        assert await events.unclosed(closed, waiting, unknown) == [
+        assert await events.find_open(closed, waiting, unknown) == [
             waiting.message_id,
             unknown.message_id,
         ]
 
-    story(told)
+    story(scenario)
 
 
 def test_an_email_to_two_is_listed_once_and_told_as_sent_once(story: Story) -> None:
-    async def told(events: Running) -> None:
-        ann = Told("ann@example.net")
-        bob = Told("Bob@Example.org", tenant_id=ann.tenant_id, email_id=ann.email_id)
-        await events.tell(*ann.delivered())
+    async def scenario(events: Running) -> None:
+        ann = MessageEvents("ann@example.net")
+        bob = MessageEvents("Bob@Example.org", tenant_id=ann.tenant_id, email_id=ann.email_id)
+        await events.publish(*ann.delivered())
         await events.recorded(ann, 5)
-        await events.tell(bob.accepted(), bob.closed(CLOSED_STATE_BOUNCED, reply=NEVER))
+        await events.publish(bob.accepted(), bob.closed(CLOSED_STATE_BOUNCED, reply=NEVER))
         await events.recorded(bob, 2)
         types = [event.type for event in (await timeline(events, ann)).events]
         assert types.count("email.sent") == 1
@@ -174,18 +174,20 @@ def test_an_email_to_two_is_listed_once_and_told_as_sent_once(story: Story) -> N
             assert await emails(events, ann.tenant_id, **wanted) == [ann.email_id]
         assert await emails(events, ann.tenant_id, status="delivered") == []
 
-    story(told)
+    story(scenario)
 
 
 def test_emails_are_listed_newest_first_by_page_and_filter(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         tenant = uuid7_text()
         crowd = [
-            Told(f"u{n}@{'odd' if n % 2 else 'even'}.example", tenant_id=tenant, tags={"n": str(n)})
+            MessageEvents(
+                f"u{n}@{'odd' if n % 2 else 'even'}.example", tenant_id=tenant, tags={"n": str(n)}
+            )
             for n in range(7)
         ]
-        await events.tell(*(message.accepted() for message in crowd))
-        await events.tell(crowd[3].closed())
+        await events.publish(*(message.accepted() for message in crowd))
+        await events.publish(crowd[3].closed())
         for message in crowd:
             await events.recorded(message, 2 if message is crowd[3] else 1)
         newest = [message.email_id for message in reversed(crowd)]
@@ -198,26 +200,26 @@ def test_emails_are_listed_newest_first_by_page_and_filter(story: Story) -> None
         assert await emails(events, tenant, domain="odd.example") == newest[1::2]
         assert await emails(events, tenant, to="u3@odd.example", status="delivered") == [newest[3]]
         assert await emails(events, tenant, tag="n:5", domain="even.example") == []
-        with pytest.raises(Refused, match="status must be one of"):
+        with pytest.raises(RpcError, match="status must be one of"):
             await emails(events, tenant, status="lost")
-        with pytest.raises(Refused, match="limit must be"):
+        with pytest.raises(RpcError, match="limit must be"):
             await emails(events, tenant, limit=101)
 
-    story(told)
+    story(scenario)
 
 
 def test_a_tenant_pages_through_what_it_was_told(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         tenant = uuid7_text()
-        crowd = [Told(tenant_id=tenant) for _ in range(3)]
+        crowd = [MessageEvents(tenant_id=tenant) for _ in range(3)]
         for message in crowd:
-            await events.tell(*message.delivered(), message.complained())
+            await events.publish(*message.delivered(), message.complained())
             await events.recorded(message, 6)
         await asyncio.sleep(1.1)
         found, after = [], ""
         while True:
             request = ListEventsRequest(tenant_id=tenant, limit=4, after=after)
-            answer = await events.ask(events.stub.ListEvents, request)
+            answer = await events.call(events.stub.ListEvents, request)
             found += list(answer.events)
             if not answer.has_more:
                 break
@@ -229,21 +231,21 @@ def test_a_tenant_pages_through_what_it_was_told(story: Story) -> None:
             "email.complained",
         }
 
-    story(told)
+    story(scenario)
 
 
 def test_nothing_of_a_tenant_is_shown_to_another(story: Story) -> None:
-    async def told(events: Running) -> None:
-        mine, foreign = Told(), Told()
-        await events.tell(*mine.delivered())
+    async def scenario(events: Running) -> None:
+        mine, foreign = MessageEvents(), MessageEvents()
+        await events.publish(*mine.delivered())
         await events.recorded(mine, 5)
         wanted = CreateWebhookRequest(tenant_id=mine.tenant_id, url="https://example.com/hook")
-        hook = (await events.ask(events.stub.CreateWebhook, wanted)).webhook
+        hook = (await events.call(events.stub.CreateWebhook, wanted)).webhook
         theirs: dict[str, Any] = {"tenant_id": foreign.tenant_id}
         assert await emails(events, foreign.tenant_id) == []
         log = ListEventsRequest(**theirs, email_id=mine.email_id)
-        assert not (await events.ask(events.stub.ListEvents, log)).events
-        listed = await events.ask(events.stub.ListWebhooks, ListWebhooksRequest(**theirs))
+        assert not (await events.call(events.stub.ListEvents, log)).events
+        listed = await events.call(events.stub.ListWebhooks, ListWebhooksRequest(**theirs))
         assert not listed.webhooks
         requests: list[tuple[Any, Message]] = [
             (events.stub.GetWebhook, GetWebhookRequest(**theirs, id=hook.id)),
@@ -255,24 +257,24 @@ def test_nothing_of_a_tenant_is_shown_to_another(story: Story) -> None:
             ),
         ]
         for method, request in requests:
-            with pytest.raises(Refused, match="webhook not found"):
-                await events.ask(method, request)
+            with pytest.raises(RpcError, match="webhook not found"):
+                await events.call(method, request)
         own = ListWebhooksRequest(tenant_id=mine.tenant_id)
-        [shown] = (await events.ask(events.stub.ListWebhooks, own)).webhooks
+        [shown] = (await events.call(events.stub.ListWebhooks, own)).webhooks
         assert (shown.id, shown.signing_secret) == (hook.id, "")
 
-    story(told)
+    story(scenario)
 
 
 def test_scheduled_mail_is_told_as_scheduled_and_once_as_sent(story: Story) -> None:
-    async def told(events: Running) -> None:
-        message = Told(scheduled_s=3600)
-        await events.tell(message.accepted(), message.screened())
+    async def scenario(events: Running) -> None:
+        message = MessageEvents(scheduled_s=3600)
+        await events.publish(message.accepted(), message.screened())
         await events.recorded(message, 2)
         assert await emails(events, message.tenant_id, status="scheduled") == [message.email_id]
-        await events.tell(message.assigned(1))
+        await events.publish(message.assigned(1))
         await events.recorded(message, 3)
-        await events.tell(message.assigned(2), message.closed())
+        await events.publish(message.assigned(2), message.closed())
         await events.recorded(message, 5)
         types = [event.type for event in (await timeline(events, message)).events]
         assert types == [
@@ -283,26 +285,26 @@ def test_scheduled_mail_is_told_as_scheduled_and_once_as_sent(story: Story) -> N
             "email.delivered",
         ]
 
-    story(told)
+    story(scenario)
 
 
 def test_two_replicas_record_everything_once(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with story.service():
-            crowd = [Told() for _ in range(40)]
+            crowd = [MessageEvents() for _ in range(40)]
             chance = random.Random(11)
-            told = [event for message in crowd for event in life(message) * 2]
-            chance.shuffle(told)
-            while told:
-                some, told = told[:60], told[60:]
-                await events.tell(*some)
+            scenario = [event for message in crowd for event in life(message) * 2]
+            chance.shuffle(scenario)
+            while scenario:
+                some, scenario = scenario[:60], scenario[60:]
+                await events.publish(*some)
                 await asyncio.sleep(chance.choice([0, 0.05, 0.2]))
             for message in crowd:
                 await events.recorded(message, 9)
         for message in crowd:
             numbers = events.rows(
                 "SELECT seq FROM events.log WHERE subject_id = %s UNION ALL"
-                " SELECT seq FROM events.facts WHERE subject_id = %s ORDER BY seq",
+                " SELECT seq FROM events.unpartitioned_log WHERE subject_id = %s ORDER BY seq",
                 (message.message_id, message.message_id),
             )
             assert [seq for (seq,) in numbers] == list(range(1, 10))
@@ -310,6 +312,6 @@ def test_two_replicas_record_everything_once(story: Story) -> None:
                 "SELECT s.seq, s.rank, e.rank FROM events.state s"
                 " JOIN events.emails e USING (tenant_id, email_id) WHERE s.subject_id = %s",
                 (message.message_id,),
-            ) == [(9, Rank.COMPLAINED, Rank.COMPLAINED)]
+            ) == [(9, StatusRank.COMPLAINED, StatusRank.COMPLAINED)]
 
-    story(told)
+    story(scenario)

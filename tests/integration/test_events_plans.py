@@ -9,15 +9,15 @@ from uuid import uuid4
 from kernel.database import Transaction
 from kernel.ids import uuid7_text
 from services.events.store import lists
-from services.events.store.tasks import CLAIM
-from tests.support.pair import FreshDatabase
+from services.events.store.deliveries import CLAIM
+from tests.support.stack import FreshDatabase
 
 ENDPOINTS = """
 INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret)
 SELECT gen_random_uuid(), gen_random_uuid(), '', '{}', '' FROM generate_series(1, 5000)
 """
-TASKS = """
-INSERT INTO events.webhook_tasks (endpoint_id, position, event_id, subject_id, tenant_id, type,
+DELIVERIES = """
+INSERT INTO events.webhook_deliveries (endpoint_id, position, event_id, subject_id, tenant_id, type,
     due_at)
 SELECT w.id, %s, %s, %s, w.tenant_id, '', now() - interval '1 s'
 FROM (SELECT * FROM events.webhooks LIMIT 3) AS w
@@ -38,14 +38,14 @@ def explained(sql: str) -> bytes:
 
 
 def test_due_tasks_are_found_without_reading_every_endpoint(database: FreshDatabase) -> None:
-    params = {"room": 5, "busy": [], "rooms": [], "token": str(uuid4()), "lease_s": 30}
+    params = {"capacity": 5, "busy": [], "capacities": [], "token": str(uuid4()), "lease_s": 30}
     with database.connect() as connection:
         connection.execute(ENDPOINTS)
-        connection.execute(TASKS, [uuid7_text()] * 3)
-        connection.execute("ANALYZE events.webhooks, events.webhook_tasks")
+        connection.execute(DELIVERIES, [uuid7_text()] * 3)
+        connection.execute("ANALYZE events.webhooks, events.webhook_deliveries")
         [(found,)] = connection.execute(explained(CLAIM), cast(Any, params)).fetchall()
         [(claimed,)] = connection.execute(
-            "SELECT count(*) FROM events.webhook_tasks WHERE token IS NOT NULL"
+            "SELECT count(*) FROM events.webhook_deliveries WHERE token IS NOT NULL"
         ).fetchall()
     assert claimed == 3
     assert pages(found) < 300
@@ -65,6 +65,6 @@ def test_a_page_deep_in_the_list_of_emails_reads_no_more_than_the_first(
             return []
 
         tx = cast(Transaction, SimpleNamespace(rows=rows))
-        wanted = lists.Wanted(after=ids[10_000])
-        asyncio.run(lists.emails(tx, tenant, wanted=wanted, limit=21))
+        wanted = lists.EmailFilter(after=ids[10_000])
+        asyncio.run(lists.list_emails(tx, tenant, email_filter=wanted, limit=21))
     assert read[0] < 100

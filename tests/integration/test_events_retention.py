@@ -8,37 +8,37 @@ import pytest
 
 from kernel import ids
 from kernel.database import Database
-from kernel.outcome import Outcome
-from services.events.domain.facts import Rank
+from kernel.handler_result import HandlerResult
+from services.events.domain.log_event import StatusRank
 from services.events.handlers import LOGGED, REPEAT, TOO_OLD, Handlers
 from services.events.loops.retention import Retention
 from services.events.store import log
-from tests.support.facts import Told
-from tests.support.pair import FreshDatabase
+from tests.support.message_events import MessageEvents
+from tests.support.stack import FreshDatabase
 
 TODAY = datetime.now(UTC).date()
 
 
-def play(database: FreshDatabase, told: Callable[[Database], Awaitable[None]]) -> None:
+def play(database: FreshDatabase, scenario: Callable[[Database], Awaitable[None]]) -> None:
     async def alone() -> None:
-        engine = Database(database.engine("events"))
+        engine = Database(database.system("events"))
         try:
-            await told(engine)
+            await scenario(engine)
         finally:
             await engine.close()
 
     asyncio.run(alone())
 
 
-def of_day(day: date) -> Told:
+def of_day(day: date) -> MessageEvents:
     """A message that was accepted then."""
     moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
-    message = Told()
-    first = str(ids.first_of(moment))[:14]
+    message = MessageEvents()
+    first = str(ids.lower_bound_at(moment))[:14]
     message.message_id = first + message.message_id[14:]
     message.email_id = first + message.email_id[14:]
     message.ids |= {"message_id": message.message_id, "email_id": message.email_id}
-    message.envelope.message_id, message.envelope.email_id = message.message_id, message.email_id
+    message.context.message_id, message.context.email_id = message.message_id, message.email_id
     return message
 
 
@@ -52,57 +52,57 @@ def test_a_day_goes_thirty_days_after_its_last_close(database: FreshDatabase) ->
     old, open_day = TODAY - timedelta(days=40), TODAY - timedelta(days=35)
     done, waiting = of_day(old), of_day(open_day)
 
-    async def told(engine: Database) -> None:
+    async def scenario(engine: Database) -> None:
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
         long_ago = done.closed()
         long_ago.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=31))
         async with engine.transaction() as tx:
             await handlers.on_any([done.accepted(), long_ago, waiting.accepted()], tx)
         assert {old, open_day} <= set(partitions(database, "log"))
-        await Retention(engine, log_days=30).keep()
+        await Retention(engine, log_days=30).run_once()
         assert old not in partitions(database, "log")
         assert old not in partitions(database, "state")
         assert open_day in partitions(database, "log")
         assert TODAY + timedelta(days=2) in partitions(database, "log")
 
-    play(database, told)
+    play(database, scenario)
 
 
 def test_a_day_closed_lately_stays(database: FreshDatabase) -> None:
     day = TODAY - timedelta(days=33)
     message = of_day(day)
 
-    async def told(engine: Database) -> None:
+    async def scenario(engine: Database) -> None:
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
         lately = message.closed()
         lately.closed_at.FromDatetime(datetime.now(UTC) - timedelta(days=29))
         async with engine.transaction() as tx:
             await handlers.on_any([message.accepted(), lately], tx)
-        await Retention(engine, log_days=30).keep()
+        await Retention(engine, log_days=30).run_once()
         assert day in partitions(database, "log")
 
-    play(database, told)
+    play(database, scenario)
 
 
 def test_a_fact_older_than_the_window_is_dropped_and_its_neighbours_are_not(
     database: FreshDatabase,
 ) -> None:
-    ancient, fresh = of_day(TODAY - timedelta(days=60)), Told()
+    ancient, fresh = of_day(TODAY - timedelta(days=60)), MessageEvents()
 
-    async def told(engine: Database) -> None:
+    async def scenario(engine: Database) -> None:
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
         async with engine.transaction() as tx:
             outcomes = await handlers.on_any([ancient.accepted(), fresh.accepted()], tx)
         assert outcomes[0] == TOO_OLD
         assert outcomes[1] != TOO_OLD
 
-    play(database, told)
+    play(database, scenario)
 
 
 def test_messages_of_several_days_are_recorded_together(database: FreshDatabase) -> None:
-    crowd = [of_day(TODAY - timedelta(days=days)) for days in (20, 0, 7)] + [Told()]
+    crowd = [of_day(TODAY - timedelta(days=days)) for days in (20, 0, 7)] + [MessageEvents()]
 
-    async def told(engine: Database) -> None:
+    async def scenario(engine: Database) -> None:
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
         for batch in (
             [message.accepted() for message in crowd],
@@ -116,27 +116,27 @@ def test_messages_of_several_days_are_recorded_together(database: FreshDatabase)
         with database.connect() as connection:
             for message in crowd:
                 states = connection.execute(
-                    "SELECT s.seq, s.told, s.rank, e.rank FROM events.state s"
+                    "SELECT s.seq, s.public_seq, s.rank, e.rank FROM events.state s"
                     " JOIN events.emails e USING (email_id) WHERE s.subject_id = %s",
                     (message.message_id,),
                 ).fetchall()
-                assert states == [(5, 2, Rank.DELIVERED, Rank.DELIVERED)]
+                assert states == [(5, 2, StatusRank.DELIVERED, StatusRank.DELIVERED)]
         async with engine.transaction() as tx:
-            assert await log.unclosed(tx, [message.message_id for message in crowd]) == []
+            assert await log.find_open(tx, [message.message_id for message in crowd]) == []
 
-    play(database, told)
+    play(database, scenario)
 
 
 @pytest.mark.parametrize("known", [0, 2])
 def test_the_same_facts_at_the_same_time_are_recorded_once(
     database: FreshDatabase, known: int
 ) -> None:
-    message = Told()
+    message = MessageEvents()
 
-    async def told(engine: Database) -> None:
+    async def scenario(engine: Database) -> None:
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
 
-        async def later() -> Sequence[Outcome]:
+        async def later() -> Sequence[HandlerResult]:
             async with engine.transaction() as tx:
                 return await handlers.on_any(message.delivered(), tx)
 
@@ -150,7 +150,7 @@ def test_the_same_facts_at_the_same_time_are_recorded_once(
         assert set(await other) == {REPEAT}
         with database.connect() as connection:
             rows = connection.execute(
-                "SELECT l.seq, l.told, s.seq FROM events.log l JOIN events.state s"
+                "SELECT l.seq, l.public_seq, s.seq FROM events.log l JOIN events.state s"
                 " USING (subject_id) WHERE subject_id = %s ORDER BY 1",
                 (message.message_id,),
             ).fetchall()
@@ -158,19 +158,21 @@ def test_the_same_facts_at_the_same_time_are_recorded_once(
         assert {row[1] for row in rows} == {0, 1, 2}
         assert {row[2] for row in rows} == {5}
 
-    play(database, told)
+    play(database, scenario)
 
 
 def test_facts_and_tasks_go_by_their_age(database: FreshDatabase) -> None:
-    async def told(engine: Database) -> None:
+    async def scenario(engine: Database) -> None:
         handlers = Handlers(lambda _: 0, lambda _: None, 60.0)
-        message = Told()
+        message = MessageEvents()
         async with engine.transaction() as tx:
             await handlers.on_any([message.accepted(), message.complained()], tx)
         with database.connect() as connection:
-            connection.execute("UPDATE events.facts SET recorded_at = now() - interval '31 days'")
-            await Retention(engine, log_days=30).keep()
-            left = connection.execute("SELECT count(*) FROM events.facts").fetchone()
+            connection.execute(
+                "UPDATE events.unpartitioned_log SET recorded_at = now() - interval '31 days'"
+            )
+            await Retention(engine, log_days=30).run_once()
+            left = connection.execute("SELECT count(*) FROM events.unpartitioned_log").fetchone()
         assert left == (0,)
 
-    play(database, told)
+    play(database, scenario)

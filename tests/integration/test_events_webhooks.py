@@ -17,36 +17,38 @@ from contracts.events.v1.events_service_pb2 import (
     TestWebhookRequest as WebhookTest,
 )
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
-from kernel.rpc import Refused
+from kernel.rpc import RpcError
 from services.events.domain.schedule import CIRCUIT_FAILURES
 from tests.support.events import Running, Story, story, until
-from tests.support.facts import NEVER, Told
+from tests.support.message_events import NEVER, MessageEvents
 from tests.support.receiver import receiving, says
 
 __all__ = ["story"]
 
 
-async def endpoint(events: Running, message: Told, url: str, *types: str) -> Webhook:
+async def endpoint(events: Running, message: MessageEvents, url: str, *types: str) -> Webhook:
     request = CreateWebhookRequest(tenant_id=message.tenant_id, url=url, event_types=types)
-    return (await events.ask(events.stub.CreateWebhook, request)).webhook
+    return (await events.call(events.stub.CreateWebhook, request)).webhook
 
 
-async def deliveries(events: Running, message: Told, one: Webhook) -> list[WebhookDelivery]:
+async def deliveries(
+    events: Running, message: MessageEvents, one: Webhook
+) -> list[WebhookDelivery]:
     request = ListWebhookDeliveriesRequest(tenant_id=message.tenant_id, id=one.id)
-    return list((await events.ask(events.stub.ListWebhookDeliveries, request)).deliveries)
+    return list((await events.call(events.stub.ListWebhookDeliveries, request)).deliveries)
 
 
-async def shown(events: Running, message: Told, one: Webhook) -> Webhook:
+async def shown(events: Running, message: MessageEvents, one: Webhook) -> Webhook:
     request = GetWebhookRequest(tenant_id=message.tenant_id, id=one.id)
-    return (await events.ask(events.stub.GetWebhook, request)).webhook
+    return (await events.call(events.stub.GetWebhook, request)).webhook
 
 
 def test_an_endpoint_hears_of_sent_and_delivered_with_valid_signatures(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            message = Told(tags={"kind": "order"})
+            message = MessageEvents(tags={"kind": "order"})
             hook = await endpoint(events, message, receiver.url + "/hook")
-            await events.tell(*message.delivered())
+            await events.publish(*message.delivered())
             await until(lambda: len(receiver.received) == 2)
             verifier = Verifier(hook.signing_secret)
             bodies = [verifier.verify(one.body, one.headers) for one in receiver.received]
@@ -61,32 +63,34 @@ def test_an_endpoint_hears_of_sent_and_delivered_with_valid_signatures(story: St
             assert delivered["tags"] == {"kind": "order"}
             assert sorted(body["data"]["seq"] for body in bodies) == [1, 2]
 
-    story(told)
+    story(scenario)
 
 
 def test_a_repeated_event_is_told_once(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            message, other = Told(), Told()
+            message, other = MessageEvents(), MessageEvents()
             await endpoint(events, message, receiver.url, "email.delivered")
-            await events.tell(*message.delivered())
+            await events.publish(*message.delivered())
             await events.recorded(message, 5)
-            await events.tell(*message.delivered(), *message.delivered(), *other.delivered())
+            await events.publish(*message.delivered(), *message.delivered(), *other.delivered())
             await events.recorded(other, 5)
             await until(lambda: len(receiver.received) > 0)
             assert len(receiver.received) == 1
             assert events.count(message) == 5
 
-    story(told)
+    story(scenario)
 
 
 def test_a_failed_try_is_repeated_with_the_same_id(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             receiver.answers["/"] = says(503, 500, 200)
-            message = Told()
+            message = MessageEvents()
             hook = await endpoint(events, message, receiver.url + "/", "email.bounced")
-            await events.tell(message.accepted(), message.closed(CLOSED_STATE_BOUNCED, reply=NEVER))
+            await events.publish(
+                message.accepted(), message.closed(CLOSED_STATE_BOUNCED, reply=NEVER)
+            )
             await until(lambda: len(receiver.received) == 3)
             assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
             assert len({one.body for one in receiver.received}) == 1
@@ -96,35 +100,35 @@ def test_a_failed_try_is_repeated_with_the_same_id(story: Story) -> None:
             ]
             while (await deliveries(events, message, hook))[0].state != "delivered":
                 await asyncio.sleep(0.02)
-            assert (await deliveries(events, message, hook))[0].tries == 3
+            assert (await deliveries(events, message, hook))[0].attempt_count == 3
 
-    story(told, webhook_schedule_s=[0, 0.1, 0.1, 0.1])
+    story(scenario, webhook_retry_schedule_s=[0, 0.1, 0.1, 0.1])
 
 
 def test_tries_end_with_the_schedule(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             receiver.answers["/"] = says(500)
-            message = Told()
+            message = MessageEvents()
             hook = await endpoint(events, message, receiver.url + "/", "email.delivered")
-            await events.tell(*message.delivered())
+            await events.publish(*message.delivered())
             await until(lambda: len(receiver.received) == 3)
             while (found := await deliveries(events, message, hook))[0].state != "failed":
                 await asyncio.sleep(0.02)
-            assert (found[0].tries, found[0].status) == (3, 500)
+            assert (found[0].attempt_count, found[0].status) == (3, 500)
             assert found[0].error.startswith("HTTP 500")
 
-    story(told, webhook_schedule_s=[0, 0.05, 0.05])
+    story(scenario, webhook_retry_schedule_s=[0, 0.05, 0.05])
 
 
 def test_an_endpoint_that_is_gone_is_disabled_and_the_tenant_hears_of_it(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             receiver.answers["/gone"] = says(410)
-            message = Told()
+            message = MessageEvents()
             gone = await endpoint(events, message, receiver.url + "/gone", "email.delivered")
             await endpoint(events, message, receiver.url + "/other", "webhook.disabled")
-            await events.tell(*message.delivered())
+            await events.publish(*message.delivered())
             await until(lambda: bool(receiver.at("/other")))
             body = receiver.at("/other")[0].json
             assert body["type"] == "webhook.disabled"
@@ -132,26 +136,26 @@ def test_an_endpoint_that_is_gone_is_disabled_and_the_tenant_hears_of_it(story: 
             after = await shown(events, message, gone)
             assert (after.enabled, after.disabled_reason) == (False, "gone")
 
-    story(told)
+    story(scenario)
 
 
 def test_a_redirect_is_not_followed(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             receiver.answers["/away"] = says(302, headers={"location": "/secret"})
-            message = Told()
+            message = MessageEvents()
             hook = await endpoint(events, message, receiver.url + "/away", "email.delivered")
-            await events.tell(*message.delivered())
+            await events.publish(*message.delivered())
             await until(lambda: len(receiver.at("/away")) == 2)
             while (await deliveries(events, message, hook))[0].state != "failed":
                 await asyncio.sleep(0.02)
             assert receiver.at("/secret") == []
 
-    story(told, webhook_schedule_s=[0, 0.05])
+    story(scenario, webhook_retry_schedule_s=[0, 0.05])
 
 
 def test_an_endpoint_that_hangs_delays_nobody_else(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
 
             async def hang(_: web.Request) -> web.Response:
@@ -159,66 +163,71 @@ def test_an_endpoint_that_hangs_delays_nobody_else(story: Story) -> None:
                 return web.Response()
 
             receiver.answers["/slow"] = hang
-            slow = Told()
+            slow = MessageEvents()
             await endpoint(events, slow, receiver.url + "/slow", "email.delivered")
-            crowd = [Told(tenant_id=slow.tenant_id) for _ in range(40)]
-            await events.tell(*(event for one in crowd for event in one.delivered()))
+            crowd = [MessageEvents(tenant_id=slow.tenant_id) for _ in range(40)]
+            await events.publish(*(event for one in crowd for event in one.delivered()))
             await until(lambda: len(receiver.at("/slow")) == 3)
-            quick = Told()
+            quick = MessageEvents()
             await endpoint(events, quick, receiver.url + "/quick", "email.delivered")
-            await events.tell(*quick.delivered())
+            await events.publish(*quick.delivered())
             await until(lambda: bool(receiver.at("/quick")), within_s=3)
             assert len(receiver.at("/slow")) == 3  # its cap
 
-    story(told, webhook_concurrency=3, webhook_timeout_s=2.0, drain_s=0.1)
+    story(scenario, webhook_concurrency=3, webhook_timeout_s=2.0, shutdown_timeout_s=0.1)
 
 
 def test_a_dead_endpoint_costs_a_probe_and_recovers(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             receiver.answers["/"] = says(*[500] * 16, 200)
-            tenant = Told()
+            tenant = MessageEvents()
             await endpoint(events, tenant, receiver.url + "/", "email.delivered")
-            crowd = [Told(tenant_id=tenant.tenant_id) for _ in range(30)]
-            await events.tell(*(event for one in crowd for event in one.delivered()))
+            crowd = [MessageEvents(tenant_id=tenant.tenant_id) for _ in range(30)]
+            await events.publish(*(event for one in crowd for event in one.delivered()))
             await until(lambda: len(receiver.received) >= 5)
             await asyncio.sleep(0.5)
             # Ten together, four more until the fifth has failed, a probe.
             assert len(receiver.received) <= 15
             await until(lambda: len({r.headers["webhook-id"] for r in receiver.received}) == 30)
 
-    story(told, webhook_schedule_s=[0] + [0.05] * 20, webhook_probe_s=0.8, webhook_lease_s=22.0)
+    story(
+        scenario,
+        webhook_retry_schedule_s=[0] + [0.05] * 20,
+        webhook_probe_interval_s=0.8,
+        webhook_lease_s=22.0,
+    )
 
 
 def test_failures_beside_a_success_do_not_silence_an_endpoint(story: Story) -> None:
     """The database counts none of them: a success outweighs what is written together with it."""
 
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             receiver.answers["/"] = says(200, *[503] * CIRCUIT_FAILURES, 200)
-            tenant = Told()
+            tenant = MessageEvents()
             await endpoint(events, tenant, receiver.url + "/", "email.delivered")
-            crowd = [Told(tenant_id=tenant.tenant_id) for _ in range(1 + CIRCUIT_FAILURES)]
-            await events.tell(*(event for one in crowd for event in one.delivered()))
+            crowd = [MessageEvents(tenant_id=tenant.tenant_id) for _ in range(1 + CIRCUIT_FAILURES)]
+            await events.publish(*(event for one in crowd for event in one.delivered()))
             await until(lambda: len(receiver.received) == 1 + 2 * CIRCUIT_FAILURES)
 
-    story(told, webhook_concurrency=1, webhook_schedule_s=[0, 0.5, 0.5])
+    story(scenario, webhook_concurrency=1, webhook_retry_schedule_s=[0, 0.5, 0.5])
 
 
 def test_a_test_event_reaches_the_endpoint_whatever_its_filter(story: Story) -> None:
-    async def told(events: Running) -> None:
+    async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            message = Told()
+            message = MessageEvents()
             hook = await endpoint(events, message, receiver.url, "email.bounced")
             request = WebhookTest(tenant_id=message.tenant_id, id=hook.id)
-            answer = await events.ask(events.stub.TestWebhook, request)
+            answer = await events.call(events.stub.TestWebhook, request)
             await until(lambda: len(receiver.received) == 1)
             body = receiver.received[0].json
             assert (body["id"], body["type"]) == (answer.event_id, "webhook.test")
-            with pytest.raises(Refused, match="webhook not found"):
-                await events.ask(
+            with pytest.raises(RpcError, match="webhook not found"):
+                await events.call(
                     events.stub.TestWebhook,
-                    WebhookTest(tenant_id=Told().tenant_id, id=hook.id),
+                    WebhookTest(tenant_id=MessageEvents().tenant_id, id=hook.id),
                 )
 
-    story(told)
+    story(scenario)

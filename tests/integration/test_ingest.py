@@ -9,26 +9,26 @@ import pytest
 from cli.environment import Ports
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MessageAccepted, RecipientType
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted, RecipientType
 from kernel.content import open_store
-from kernel.crypto import Secrets, derived_key, unseal
+from kernel.crypto import SecretKeyring, derived_key, unseal
 from mail import verp
-from tests.support.ingest import DOMAIN, House, email, play, until
-from tests.support.pair import FreshDatabase
+from tests.support.ingest import DOMAIN, IngestHarness, email, play, until
+from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
-    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+) -> IngestHarness:
+    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_an_accepted_email_is_sealed_kept_and_told(house: House) -> None:
+def test_an_accepted_email_is_sealed_kept_and_told(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            answer = await house.send(
+        async with harness.running():
+            await harness.sign_up()
+            answer = await harness.send(
                 to=["a@one.example", "Bé <b@two.example>"], bcc="c@three.example",
                 tags=[{"name": "kind", "value": "order"}], metadata={"order": "17"},
                 attachments=[{"filename": "bill.txt", "content": "MTcg4oKs"}],
@@ -36,47 +36,49 @@ def test_an_accepted_email_is_sealed_kept_and_told(house: House) -> None:
             assert answer.status == 202
             assert answer.json["status"] == "queued"
             assert answer.headers["location"] == f"/v1/emails/{answer.json['id']}"
-            told = await house.accepted(answer.json["id"], 3)
-            envelopes = [one.envelope for one in told]
-            assert {one.recipient for one in envelopes} == {
+            told = await harness.accepted(answer.json["id"], 3)
+            contexts = [one.context for one in told]
+            assert {one.recipient for one in contexts} == {
                 "a@one.example", "b@two.example", "c@three.example"
             }  # fmt: skip
-            assert all(one.test and one.tenant_id == house.tenant_id for one in envelopes)
+            assert all(one.test and one.tenant_id == harness.tenant_id for one in contexts)
             assert list(told[0].to) == ["a@one.example", "Bé <b@two.example>"]
             assert dict(told[0].tags) == {"kind": "order"}
-            content = await _content(house, told[0])
+            content = await _content(harness, told[0])
             assert content.attachments[0].content == "17 €".encode()
             assert content.subject == "Your order"
-            key = derived_key(house.secret_key, "return path")
-            for one in envelopes:
+            key = derived_key(harness.secret_key, "return path")
+            for one in contexts:
                 named = verp.parse(one.return_path, keys=(key,))
                 assert str(named) == one.message_id
 
     play(story())
 
 
-async def _content(house: House, told: MessageAccepted) -> Content:
-    envelope = told.envelope
-    [tenant] = [one for one in await house.told(Tenant, 99) if one.tenant_id == envelope.tenant_id]
-    store = open_store(house.settings().content_store_url)
-    [sealed] = await store.get_many([envelope.content_ref])
+async def _content(harness: IngestHarness, told: MessageAccepted) -> Content:
+    context = told.context
+    [tenant] = [
+        one for one in await harness.read_events(Tenant, 99) if one.tenant_id == context.tenant_id
+    ]
+    store = open_store(harness.settings().content_store_url)
+    [sealed] = await store.get_many([context.content_ref])
     assert isinstance(sealed, bytes)
-    assert len(sealed) == envelope.content_bytes
-    key = Secrets([house.secret_key]).decrypt(tenant.content_key)
-    plain = unseal(key, sealed, f"{envelope.tenant_id}/{envelope.email_id}".encode())
+    assert len(sealed) == context.content_bytes
+    key = SecretKeyring([harness.secret_key]).decrypt(tenant.content_key)
+    plain = unseal(key, sealed, f"{context.tenant_id}/{context.email_id}".encode())
     return Content.FromString(plain)
 
 
 def test_an_email_can_be_read_right_after_it_was_sent_while_the_router_is_away(
-    house: House,
+    harness: IngestHarness,
 ) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            sent = await house.send(cc="Copy <c@x.example>", scheduled_at="in 1 hour")
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send(cc="Copy <c@x.example>", scheduled_at="in 1 hour")
             assert sent.json["status"] == "scheduled"
             # resend-python sends a body with GET
-            got = await house.ask("GET", f"/v1/emails/{sent.json['id']}", {})
+            got = await harness.request("GET", f"/v1/emails/{sent.json['id']}", {})
             assert got.status == 200
             assert got.json["unavailable"] == ["router", "events"]
             assert got.json["last_event"] == "scheduled"
@@ -89,17 +91,19 @@ def test_an_email_can_be_read_right_after_it_was_sent_while_the_router_is_away(
     play(story())
 
 
-def test_an_email_of_another_tenant_is_as_missing_as_one_that_never_was(house: House) -> None:
+def test_an_email_of_another_tenant_is_as_missing_as_one_that_never_was(
+    harness: IngestHarness,
+) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            sent = await house.send()
-            stranger = await house.enrol(domain="stranger.obm-sandbox.net")
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send()
+            stranger = await harness.sign_up(domain="stranger.obm-sandbox.net")
             for path in ("", "/events"):
-                foreign = await house.ask(
+                foreign = await harness.request(
                     "GET", f"/v1/emails/{sent.json['id']}{path}", key=stranger
                 )
-                missing = await house.ask(
+                missing = await harness.request(
                     "GET", f"/v1/emails/01890000-0000-7000-8000-000000000000{path}", key=stranger
                 )
                 assert foreign.status == missing.status == 404
@@ -108,35 +112,37 @@ def test_an_email_of_another_tenant_is_as_missing_as_one_that_never_was(house: H
     play(story())
 
 
-def test_a_key_repeats_the_answer_and_refuses_another_request(house: House) -> None:
+def test_a_key_repeats_the_answer_and_refuses_another_request(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
+        async with harness.running():
+            await harness.sign_up()
             key = {"Idempotency-Key": "order-17"}
-            first = await house.send(http_headers=key)
-            again = await house.send(http_headers=key)
-            other = await house.send(http_headers=key, subject="Another order")
+            first = await harness.send(http_headers=key)
+            again = await harness.send(http_headers=key)
+            other = await harness.send(http_headers=key, subject="Another order")
             assert first.status == again.status == 202
             assert first.raw == again.raw
             assert "idempotent-replayed" not in first.headers
             assert again.headers["idempotent-replayed"] == "true"
             assert (other.status, other.json["name"]) == (409, "invalid_idempotent_request")
-            invalid = await house.send(http_headers={"Idempotency-Key": "refused"}, to="nobody")
+            invalid = await harness.send(http_headers={"Idempotency-Key": "refused"}, to="nobody")
             assert invalid.status == 422
-            assert (await house.send(http_headers={"Idempotency-Key": "refused"})).status == 202
+            assert (await harness.send(http_headers={"Idempotency-Key": "refused"})).status == 202
 
     play(story())
 
 
-def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(house: House) -> None:
+def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(
+    harness: IngestHarness,
+) -> None:
     async def story() -> None:
-        second = Ports.free()
-        async with house.running(second):
-            await house.enrol()
-            ports = [house.ports.ingest_http, second.ingest_http]
+        second = Ports.find_free()
+        async with harness.running(second):
+            await harness.sign_up()
+            ports = [harness.ports.ingest_http, second.ingest_http]
             answers = await asyncio.gather(
                 *(
-                    house.ask(
+                    harness.request(
                         "POST", "/v1/emails", email(), port=ports[n % 2],
                         headers={"Idempotency-Key": "one"},
                     )
@@ -148,16 +154,16 @@ def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(house
             assert len(ids) == 1
             names = {one.json["name"] for one in answers if one.status == 409}
             assert names <= {"concurrent_idempotent_requests"}
-        with house.database.connect() as connection:
+        with harness.database.connect() as connection:
             row = connection.execute(
-                "SELECT count(*) FROM ingest.messages WHERE tenant_id = %s", (house.tenant_id,)
+                "SELECT count(*) FROM ingest.messages WHERE tenant_id = %s", (harness.tenant_id,)
             ).fetchone()
         assert row == (1,)
 
     play(story())
 
 
-def test_what_may_not_be_sent_is_refused_with_a_name_and_a_place(house: House) -> None:
+def test_what_may_not_be_sent_is_refused_with_a_name_and_a_place(harness: IngestHarness) -> None:
     cases: list[tuple[dict[str, Any], int, str, str]] = [
         ({"to": None}, 422, "missing_required_field", "#/to"),
         ({"schedule_at": "tomorrow"}, 422, "validation_error", "#/schedule_at"),
@@ -175,10 +181,10 @@ def test_what_may_not_be_sent_is_refused_with_a_name_and_a_place(house: House) -
     ]  # fmt: skip
 
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
+        async with harness.running():
+            await harness.sign_up()
             for changes, status, name, pointer in cases:
-                answer = await house.send(**changes)
+                answer = await harness.send(**changes)
                 assert (answer.status, answer.json.get("name")) == (status, name), changes
                 assert answer.json["errors"][0]["pointer"] == pointer
                 assert answer.json["status"] == answer.json["statusCode"] == status
@@ -187,40 +193,42 @@ def test_what_may_not_be_sent_is_refused_with_a_name_and_a_place(house: House) -
     play(story())
 
 
-def test_live_mail_to_a_reserved_domain_is_refused_unless_a_route_serves_it(house: House) -> None:
+def test_live_mail_to_a_reserved_domain_is_refused_unless_a_route_serves_it(
+    harness: IngestHarness,
+) -> None:
     async def story() -> None:
-        house.extra = {"reserved_allowed": "bench.test"}
-        async with house.running():
-            await house.enrol(test=False)
-            assert (await house.send(to="a@example.com")).status == 422
-            assert (await house.send(to="a@x.bench.test")).status == 202
+        harness.extra = {"allowed_reserved_domains": "bench.test"}
+        async with harness.running():
+            await harness.sign_up(test=False)
+            assert (await harness.send(to="a@example.com")).status == 422
+            assert (await harness.send(to="a@x.bench.test")).status == 202
 
     play(story())
 
 
-def test_keys_open_only_their_own_doors(house: House) -> None:
+def test_keys_open_only_their_own_doors(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            async with house.customers() as customers:
-                sending, record = await customers.add_key(
-                    house.tenant_id, test=True, scopes=["sending_access"]
+        async with harness.running():
+            await harness.sign_up()
+            async with harness.directory() as directory:
+                sending, record = await directory.add_key(
+                    harness.tenant_id, test=True, scopes=["sending_access"]
                 )
-                away, _ = await customers.add_key(
-                    house.tenant_id, test=True, cidrs=["192.0.2.0/24"]
+                away, _ = await directory.add_key(
+                    harness.tenant_id, test=True, cidrs=["192.0.2.0/24"]
                 )
-            assert (await house.ask("POST", "/v1/emails", email(), key=sending)).status == 202
-            refused = await house.ask("GET", "/v1/emails", key=sending)
+            assert (await harness.request("POST", "/v1/emails", email(), key=sending)).status == 202
+            refused = await harness.request("GET", "/v1/emails", key=sending)
             assert (refused.status, refused.json["name"]) == (401, "restricted_api_key")
-            elsewhere = await house.ask("POST", "/v1/emails", email(), key=away)
+            elsewhere = await harness.request("POST", "/v1/emails", email(), key=away)
             assert (elsewhere.status, elsewhere.json["name"]) == (403, "invalid_api_key")
-            nobody = await house.ask("POST", "/v1/emails", email(), key="obm_live_none")
+            nobody = await harness.request("POST", "/v1/emails", email(), key="obm_live_none")
             assert (nobody.status, nobody.json["name"]) == (403, "invalid_api_key")
-            async with house.customers() as customers:
-                await customers.delete_key(record.key_id)
+            async with harness.directory() as directory:
+                await directory.delete_key(record.key_id)
 
             async def closed() -> bool:
-                got = await house.ask("POST", "/v1/emails", email(), key=sending)
+                got = await harness.request("POST", "/v1/emails", email(), key=sending)
                 return got.status == 403
 
             await until(closed)
@@ -228,70 +236,74 @@ def test_keys_open_only_their_own_doors(house: House) -> None:
     play(story())
 
 
-def test_the_directory_is_told_with_secrets_that_only_the_services_can_open(house: House) -> None:
+def test_the_directory_is_told_with_secrets_that_only_the_services_can_open(
+    harness: IngestHarness,
+) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            await house.send()
+        async with harness.running():
+            await harness.sign_up()
+            await harness.send()
 
             async def told() -> bool:
-                keys = await house.told(ApiKey, 99)
-                return any(one.tenant_id == house.tenant_id for one in keys)
+                keys = await harness.read_events(ApiKey, 99)
+                return any(one.tenant_id == harness.tenant_id for one in keys)
 
             await until(told)
             [domain] = [
-                one for one in await house.told(Domain, 99) if one.tenant_id == house.tenant_id
+                one
+                for one in await harness.read_events(Domain, 99)
+                if one.tenant_id == harness.tenant_id
             ]
             assert domain.name == DOMAIN
-            opened = Secrets([house.secret_key]).decrypt(domain.rsa_private_key)
+            opened = SecretKeyring([harness.secret_key]).decrypt(domain.rsa_private_key)
             assert opened[:1] == b"\x30"  # DER
 
     play(story())
 
 
-def test_the_messages_of_a_busy_tenant_become_bulk(house: House) -> None:
+def test_the_messages_of_a_busy_tenant_become_bulk(harness: IngestHarness) -> None:
     async def story() -> None:
-        house.extra = {"bulk_after": 3}
-        async with house.running():
-            await house.enrol()
+        harness.extra = {"bulk_threshold": 3}
+        async with harness.running():
+            await harness.sign_up()
             batch = [email() for _ in range(3)]
-            assert (await house.ask("POST", "/v1/emails/batch", batch)).status == 202
-            sent = await house.send()
-            [told] = await house.accepted(sent.json["id"])
-            assert told.message_class == MESSAGE_CLASS_BULK
-            assert told.envelope.recipient_type == RecipientType.RECIPIENT_TYPE_TO
+            assert (await harness.request("POST", "/v1/emails/batch", batch)).status == 202
+            sent = await harness.send()
+            [told] = await harness.accepted(sent.json["id"])
+            assert told.priority == PRIORITY_BULK
+            assert told.context.recipient_type == RecipientType.RECIPIENT_TYPE_TO
 
     play(story())
 
 
-def test_a_request_that_is_too_large_gets_a_clear_answer(house: House) -> None:
+def test_a_request_that_is_too_large_gets_a_clear_answer(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            answer = await house.send(text="x" * (41 * 1024 * 1024))
+        async with harness.running():
+            await harness.sign_up()
+            answer = await harness.send(text="x" * (41 * 1024 * 1024))
             assert (answer.status, answer.json["name"]) == (413, "message_too_large")
-            assert (await house.send()).status == 202
+            assert (await harness.send()).status == 202
 
     play(story())
 
 
-def test_every_answer_is_json_with_the_figures_of_the_limit(house: House) -> None:
+def test_every_answer_is_json_with_the_figures_of_the_limit(harness: IngestHarness) -> None:
     async def story() -> None:
-        house.extra = {"requests_per_s": 2}
-        async with house.running():
-            await house.enrol()
-            answers = [await house.ask("GET", "/v1/domains") for _ in range(4)]
+        harness.extra = {"key_rate_limit_per_s": 2}
+        async with harness.running():
+            await harness.sign_up()
+            answers = [await harness.request("GET", "/v1/domains") for _ in range(4)]
             assert [one.status for one in answers][:2] == [200, 200]
             limited = answers[-1]
             assert (limited.status, limited.json["name"]) == (429, "rate_limit_exceeded")
             assert limited.headers["retry-after"] == "1"
             assert answers[0].headers["ratelimit-limit"] == "2"
             assert answers[0].headers["ratelimit-policy"] == '"default";q=2;w=1'
-            gone = await house.ask("GET", "/v1/nothing")
+            gone = await harness.request("GET", "/v1/nothing")
             assert (gone.status, gone.json["name"]) == (404, "not_found")
-            wrong = await house.ask("PUT", "/v1/emails")
+            wrong = await harness.request("PUT", "/v1/emails")
             assert (wrong.status, wrong.json["name"]) == (405, "method_not_allowed")
-            problem = await house.ask(
+            problem = await harness.request(
                 "GET", "/v1/nothing", headers={"Accept": "application/problem+json"}
             )
             assert problem.headers["content-type"] == "application/problem+json"
@@ -299,29 +311,29 @@ def test_every_answer_is_json_with_the_figures_of_the_limit(house: House) -> Non
     play(story())
 
 
-def test_a_tenant_makes_and_ends_keys_of_its_own(house: House) -> None:
+def test_a_tenant_makes_and_ends_keys_of_its_own(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
+        async with harness.running():
+            await harness.sign_up()
             wanted = {"name": "shop", "permission": "sending_access", "cidrs": ["127.0.0.0/8"]}
-            made = await house.ask("POST", "/v1/api-keys", wanted)
+            made = await harness.request("POST", "/v1/api-keys", wanted)
             assert made.status == 201
             token = made.json["token"]
-            assert (await house.ask("POST", "/v1/emails", email(), key=token)).status == 202
-            assert (await house.ask("GET", "/v1/api-keys", key=token)).status == 401
-            listed = await house.ask("GET", "/v1/api-keys")
+            assert (await harness.request("POST", "/v1/emails", email(), key=token)).status == 202
+            assert (await harness.request("GET", "/v1/api-keys", key=token)).status == 401
+            listed = await harness.request("GET", "/v1/api-keys")
             assert [one["name"] for one in listed.json["data"]] == ["shop", ""]
             assert token not in listed.raw.decode()
-            live = await house.ask("POST", "/v1/api-keys", {"name": "live", "test": False})
+            live = await harness.request("POST", "/v1/api-keys", {"name": "live", "test": False})
             assert (live.status, live.json["name"]) == (403, "restricted_api_key")
-            wrong = await house.ask("POST", "/v1/api-keys", {"name": "x", "cidrs": ["here"]})
+            wrong = await harness.request("POST", "/v1/api-keys", {"name": "x", "cidrs": ["here"]})
             assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (422, "#/cidrs")
             path = f"/v1/api-keys/{made.json['id']}"
-            assert (await house.ask("DELETE", path, {})).json["deleted"] is True
-            assert (await house.ask("DELETE", path, {})).status == 404
+            assert (await harness.request("DELETE", path, {})).json["deleted"] is True
+            assert (await harness.request("DELETE", path, {})).status == 404
 
             async def closed() -> bool:
-                got = await house.ask("POST", "/v1/emails", email(), key=token)
+                got = await harness.request("POST", "/v1/emails", email(), key=token)
                 return got.status == 403
 
             await until(closed)

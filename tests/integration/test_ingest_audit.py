@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from contracts.events.v1.events_service_pb2 import (
-    FindUnclosedRequest,
-    FindUnclosedResponse,
+    FindOpenRequest,
+    FindOpenResponse,
     ListEmailsRequest,
     ListEmailsResponse,
     LoggedEmail,
@@ -19,21 +19,21 @@ from contracts.router.v1.router_service_pb2 import (
     CancelResponse,
     GetStatesRequest,
     GetStatesResponse,
-    Known,
+    KnownMessage,
     MessageState,
     ReconcileRequest,
     ReconcileResponse,
-    RepeatClosedRequest,
-    RepeatClosedResponse,
+    RepublishClosedRequest,
+    RepublishClosedResponse,
     RescheduleRequest,
     RescheduleResponse,
 )
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel.topics import event_id
-from tests.support.ingest import House, play, until
-from tests.support.pair import FreshDatabase
+from tests.support.ingest import IngestHarness, play, until
+from tests.support.stack import FreshDatabase
 
-IMPATIENT = {"audit_open_after_s": 0.2, "audit_closed_after_s": 0.2, "audit_again_after_s": 60}
+IMPATIENT = {"audit_open_after_s": 0.2, "audit_closed_after_s": 0.2, "audit_repeat_after_s": 60}
 
 
 class Router(RouterServiceServicer):
@@ -46,38 +46,42 @@ class Router(RouterServiceServicer):
         self.repeated: list[str] = []
         self.rescheduled: list[RescheduleRequest] = []
 
-    async def Reconcile(self, request: ReconcileRequest, context: object) -> ReconcileResponse:  # noqa: N802
+    async def Reconcile(self, request: ReconcileRequest, _: object) -> ReconcileResponse:  # noqa: N802
         answer = ReconcileResponse()
-        for envelope in request.envelopes:
-            self.reconciled.append(envelope.message_id)
-            if envelope.message_id in self.knows:
+        for context in request.contexts:
+            self.reconciled.append(context.message_id)
+            if context.message_id in self.knows:
                 answer.known.append(
-                    Known(message_id=envelope.message_id, expires_at=envelope.expires_at)
+                    KnownMessage(message_id=context.message_id, expires_at=context.expires_at)
                 )
             else:
-                answer.tell_again.append(envelope.message_id)
+                answer.republish_ids.append(context.message_id)
         return answer
 
-    async def RepeatClosed(  # noqa: N802
-        self, request: RepeatClosedRequest, context: object
-    ) -> RepeatClosedResponse:
+    async def RepublishClosed(  # noqa: N802
+        self, request: RepublishClosedRequest, _: object
+    ) -> RepublishClosedResponse:
         self.repeated += request.message_ids
-        return RepeatClosedResponse(repeated_ids=request.message_ids)
+        return RepublishClosedResponse(republished_ids=request.message_ids)
 
-    async def GetStates(self, request: GetStatesRequest, context: object) -> GetStatesResponse:  # noqa: N802
+    async def GetStates(self, request: GetStatesRequest, _: object) -> GetStatesResponse:  # noqa: N802
         states = [
-            MessageState(message_id=one, state="waiting", wait_reason="tenant per hour", tries=1)
+            MessageState(
+                message_id=one, state="queued", queued_reason="tenant per hour", attempt_count=1
+            )
             for one in request.message_ids
         ]
         return GetStatesResponse(states=states)
 
-    async def Cancel(self, request: CancelRequest, context: object) -> CancelResponse:  # noqa: N802
-        ids = [one.message_id for one in request.envelopes]
-        return CancelResponse(too_late=ids) if self.too_late else CancelResponse(cancelled=ids)
+    async def Cancel(self, request: CancelRequest, _: object) -> CancelResponse:  # noqa: N802
+        ids = [one.message_id for one in request.contexts]
+        return (
+            CancelResponse(too_late_ids=ids) if self.too_late else CancelResponse(canceled_ids=ids)
+        )
 
-    async def Reschedule(self, request: RescheduleRequest, context: object) -> RescheduleResponse:  # noqa: N802
+    async def Reschedule(self, request: RescheduleRequest, _: object) -> RescheduleResponse:  # noqa: N802
         self.rescheduled.append(request)
-        return RescheduleResponse(rescheduled=[one.message_id for one in request.envelopes])
+        return RescheduleResponse(rescheduled_ids=[one.message_id for one in request.contexts])
 
 
 class Events(EventsServiceServicer):
@@ -87,12 +91,12 @@ class Events(EventsServiceServicer):
         self.closed: set[str] = set()
         self.asked: list[str] = []
 
-    async def FindUnclosed(  # noqa: N802
-        self, request: FindUnclosedRequest, context: object
-    ) -> FindUnclosedResponse:
+    async def FindOpen(  # noqa: N802
+        self, request: FindOpenRequest, context: object
+    ) -> FindOpenResponse:
         self.asked += request.message_ids
-        unclosed = [one for one in request.message_ids if one not in self.closed]
-        return FindUnclosedResponse(message_ids=unclosed)
+        open_in_log = [one for one in request.message_ids if one not in self.closed]
+        return FindOpenResponse(message_ids=open_in_log)
 
     async def ListEmails(self, request: ListEmailsRequest, context: object) -> ListEmailsResponse:  # noqa: N802
         return ListEmailsResponse(emails=[LoggedEmail(id=request.id, last_event="complained")])
@@ -109,28 +113,30 @@ def events() -> Events:
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str,
     topic_prefix: str,
     database: FreshDatabase,
     tmp_path: Path,
     router: Router,
     events: Events,
-) -> House:
-    return House(bootstrap_servers, topic_prefix, database, tmp_path, router=router, events=events)
+) -> IngestHarness:
+    return IngestHarness(
+        bootstrap_servers, topic_prefix, database, tmp_path, router=router, events=events
+    )
 
 
 def test_a_message_that_the_router_does_not_know_is_told_again_as_it_was(
-    house: House, router: Router
+    harness: IngestHarness, router: Router
 ) -> None:
     async def story() -> None:
-        house.extra = {**IMPATIENT, "audit_again_after_s": 0.5}
-        async with house.running():
-            await house.enrol()
-            sent = await house.send(to=["a@x.example", "b@x.example"])
-            await house.accepted(sent.json["id"], 2)
-            async with house.reader("shield", MessageAccepted):
-                told = await house.accepted(sent.json["id"], 4)  # two messages, told twice
+        harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.5}
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send(to=["a@x.example", "b@x.example"])
+            await harness.accepted(sent.json["id"], 2)
+            async with harness.reader("shield", MessageAccepted):
+                told = await harness.accepted(sent.json["id"], 4)  # two messages, told twice
             first, again = told_twice(told)
             assert first == again
             assert event_id(first[0]) == event_id(again[0])
@@ -138,19 +144,21 @@ def test_a_message_that_the_router_does_not_know_is_told_again_as_it_was(
     play(story())
 
 
-def test_what_the_readers_have_not_reached_is_not_told_again(house: House, router: Router) -> None:
+def test_what_the_readers_have_not_reached_is_not_told_again(
+    harness: IngestHarness, router: Router
+) -> None:
     """However often the audit looks while shield stands still, nothing comes on top."""
 
     async def story() -> None:
-        house.extra = {**IMPATIENT, "audit_again_after_s": 0.2}
-        async with house.running():
-            await house.enrol()
-            sent = [(await house.send()).json["id"] for _ in range(5)]
+        harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.2}
+        async with harness.running():
+            await harness.sign_up()
+            sent = [(await harness.send()).json["id"] for _ in range(5)]
 
             async def told() -> list[str]:
                 """All records there are of these five."""
-                found = await house.told(MessageAccepted, 1_000)
-                return [one.message_id for one in found if one.envelope.email_id in sent]
+                found = await harness.read_events(MessageAccepted, 1_000)
+                return [one.message_id for one in found if one.context.email_id in sent]
 
             async def all_told() -> bool:
                 return len(await told()) >= 5
@@ -169,7 +177,7 @@ def test_what_the_readers_have_not_reached_is_not_told_again(house: House, route
                 return len(await told()) > 5
 
             # What other tests have left open is told again as well: a reader must go on reading.
-            async with house.reader("shield", MessageAccepted):
+            async with harness.reader("shield", MessageAccepted):
                 await until(told_again)
             assert set(await told()) == set(ids)
 
@@ -187,26 +195,26 @@ def told_twice(
 
 
 def test_a_message_that_the_router_knows_is_asked_about_after_its_end_of_life(
-    house: House, router: Router
+    harness: IngestHarness, router: Router
 ) -> None:
     async def story() -> None:
-        house.extra = {**IMPATIENT, "audit_open_after_s": 2.0}
-        async with house.running():
-            await house.enrol()
-            sent = await house.send()
-            [told] = await house.accepted(sent.json["id"])
+        harness.extra = {**IMPATIENT, "audit_open_after_s": 2.0}
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send()
+            [told] = await harness.accepted(sent.json["id"])
             router.knows.add(told.message_id)
 
             async def put_off() -> bool:
-                return told.message_id in router.reconciled and waits_days(house, told.message_id)
+                return told.message_id in router.reconciled and waits_days(harness, told.message_id)
 
             await until(put_off)
 
     play(story())
 
 
-def waits_days(house: House, message_id: str) -> bool:
-    with house.database.connect() as connection:
+def waits_days(harness: IngestHarness, message_id: str) -> bool:
+    with harness.database.connect() as connection:
         row = connection.execute(
             "SELECT audit_at > now() + interval '72 hours' FROM ingest.messages"
             " WHERE message_id = %s",
@@ -216,31 +224,31 @@ def waits_days(house: House, message_id: str) -> bool:
 
 
 def test_a_close_that_the_log_does_not_know_is_told_again_until_it_does(
-    house: House, router: Router, events: Events
+    harness: IngestHarness, router: Router, events: Events
 ) -> None:
     async def story() -> None:
-        house.extra = {**IMPATIENT, "audit_open_after_s": 60, "audit_again_after_s": 1}
-        async with house.running():
-            await house.enrol()
-            sent = await house.send()
-            [told] = await house.accepted(sent.json["id"])
+        harness.extra = {**IMPATIENT, "audit_open_after_s": 60, "audit_repeat_after_s": 1}
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send()
+            [told] = await harness.accepted(sent.json["id"])
             closed = MessageClosed(
                 message_id=told.message_id,
-                tenant_id=told.envelope.tenant_id,
-                email_id=told.envelope.email_id,
+                tenant_id=told.context.tenant_id,
+                email_id=told.context.email_id,
                 state=CLOSED_STATE_DELIVERED,
             )
-            await house.publish(closed)
+            await harness.publish(closed)
 
             async def repeated() -> bool:
                 return told.message_id in router.repeated
 
-            async with house.reader("events", MessageClosed):
+            async with harness.reader("events", MessageClosed):
                 await until(repeated)
             events.closed.add(told.message_id)
 
             async def settled() -> bool:
-                with house.database.connect() as connection:
+                with harness.database.connect() as connection:
                     row = connection.execute(
                         "SELECT closed_state, audit_at FROM ingest.messages WHERE message_id = %s",
                         (told.message_id,),
@@ -253,41 +261,41 @@ def test_a_close_that_the_log_does_not_know_is_told_again_until_it_does(
     play(story())
 
 
-def test_the_state_and_the_wait_of_a_message_come_from_the_router(house: House) -> None:
+def test_the_state_and_the_wait_of_a_message_come_from_the_router(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            sent = await house.send()
-            got = await house.ask("GET", f"/v1/emails/{sent.json['id']}")
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send()
+            got = await harness.request("GET", f"/v1/emails/{sent.json['id']}")
             assert got.json["unavailable"] == []
             assert got.json["last_event"] == "complained"  # the log has heard of that
             [recipient] = got.json["recipients"]
-            assert (recipient["state"], recipient["tries"]) == ("waiting", 1)
-            assert recipient["wait_reason"] == "tenant per hour"
+            assert (recipient["state"], recipient["attempt_count"]) == ("queued", 1)
+            assert recipient["queued_reason"] == "tenant per hour"
 
     play(story())
 
 
 def test_a_scheduled_email_moves_with_its_end_of_life_and_no_other_does(
-    house: House, router: Router
+    harness: IngestHarness, router: Router
 ) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            sent = await house.send(scheduled_at="in 1 hour")
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send(scheduled_at="in 1 hour")
             path = f"/v1/emails/{sent.json['id']}"
-            moved = await house.ask("PATCH", path, {"scheduled_at": "in 2 hours", "id": "x"})
+            moved = await harness.request("PATCH", path, {"scheduled_at": "in 2 hours", "id": "x"})
             assert moved.status == 200
             [request] = router.rescheduled
-            [envelope] = request.envelopes
-            assert envelope.due_at == request.due_at
-            assert envelope.expires_at.seconds - envelope.due_at.seconds == 72 * 3600
-            got = await house.ask("GET", path)
+            [context] = request.contexts
+            assert context.due_at == request.due_at
+            assert context.expires_at.seconds - context.due_at.seconds == 72 * 3600
+            got = await harness.request("GET", path)
             assert got.json["scheduled_at"] > sent_at(got.json["created_at"])
-            late = await house.ask("PATCH", path, {"scheduled_at": "in 31 days"})
+            late = await harness.request("PATCH", path, {"scheduled_at": "in 31 days"})
             assert late.status == 422
-            at_once = await house.send()
-            refused = await house.ask(
+            at_once = await harness.send()
+            refused = await harness.request(
                 "PATCH", f"/v1/emails/{at_once.json['id']}", {"scheduled_at": "in 1 hour"}
             )
             assert (refused.status, refused.json["name"]) == (409, "not_scheduled")
@@ -303,17 +311,19 @@ def sent_at(created_at: str) -> str:
     return moved.isoformat()
 
 
-def test_an_email_that_was_handed_over_is_not_cancelled(house: House, router: Router) -> None:
+def test_an_email_that_was_handed_over_is_not_cancelled(
+    harness: IngestHarness, router: Router
+) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            sent = await house.send()
+        async with harness.running():
+            await harness.sign_up()
+            sent = await harness.send()
             path = f"/v1/emails/{sent.json['id']}/cancel"
             # resend-node says that it sends JSON, and sends nothing
-            done = await house.ask("POST", path, headers={"Content-Type": "application/json"})
+            done = await harness.request("POST", path, headers={"Content-Type": "application/json"})
             assert (done.status, done.json["id"]) == (200, sent.json["id"])
             router.too_late = True
-            late = await house.ask("POST", path)
+            late = await harness.request("POST", path)
             assert (late.status, late.json["name"]) == (409, "not_scheduled")
 
     play(story())

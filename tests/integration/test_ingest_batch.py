@@ -4,27 +4,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ingest import House, email, play
-from tests.support.pair import FreshDatabase
+from tests.support.ingest import IngestHarness, email, play
+from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
-    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+) -> IngestHarness:
+    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_a_batch_is_all_or_nothing_unless_it_is_permissive(house: House) -> None:
+def test_a_batch_is_all_or_nothing_unless_it_is_permissive(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
+        async with harness.running():
+            await harness.sign_up()
             batch = [email(), email(to="nobody"), email(subject=None)]
-            strict = await house.ask("POST", "/v1/emails/batch", batch)
+            strict = await harness.request("POST", "/v1/emails/batch", batch)
             assert strict.status == 422
             pointers = [one["pointer"] for one in strict.json["errors"]]
             assert pointers == ["#/1/to", "#/2/subject"]
-            permissive = await house.ask(
+            permissive = await harness.request(
                 "POST", "/v1/emails/batch", batch, headers={"x-batch-validation": "permissive"}
             )
             assert permissive.status == 202
@@ -32,15 +32,17 @@ def test_a_batch_is_all_or_nothing_unless_it_is_permissive(house: House) -> None
             assert [one["index"] for one in permissive.json["errors"]] == [1, 2]
             foreign = {**email(), "from": "boss@somebody-else.net"}
             mixed = [email(), foreign, {**email(), "to": "nobody"}, email()]
-            strict = await house.ask("POST", "/v1/emails/batch", [email(), foreign])
+            strict = await harness.request("POST", "/v1/emails/batch", [email(), foreign])
             assert (strict.status, strict.json["name"]) == (403, "invalid_from_address")
             assert [one["pointer"] for one in strict.json["errors"]] == ["#/1/from"]
-            sent = await house.ask(
+            sent = await harness.request(
                 "POST", "/v1/emails/batch", mixed, headers={"x-batch-validation": "permissive"}
             )
             assert (sent.status, len(sent.json["data"])) == (202, 2)
             assert [one["index"] for one in sent.json["errors"]] == [1, 2]
-            assert (await house.ask("POST", "/v1/emails/batch", [])).status == 422
-            assert (await house.ask("POST", "/v1/emails/batch", [email()] * 501)).status == 422
+            assert (await harness.request("POST", "/v1/emails/batch", [])).status == 422
+            assert (
+                await harness.request("POST", "/v1/emails/batch", [email()] * 501)
+            ).status == 422
 
     play(story())

@@ -8,23 +8,23 @@ import pytest
 
 from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
-from kernel.backoff import Health
 from kernel.database import PLANS
-from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, Taken
-from services.ingest.store.known import Directory
-from tests.support.ingest import House, email, play, until
-from tests.support.pair import FreshDatabase, opened
+from kernel.health import DependencyHealth
+from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainTaken
+from services.ingest.store.directory_cache import DirectoryCache
+from tests.support.ingest import IngestHarness, email, play, until
+from tests.support.stack import FreshDatabase, opened
 
 PATIENT = {"lock_timeout": "60s"}
 RACED = "raced.example.net"
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
-    nowhere = f"127.0.0.1:{Ports.free().sandbox}"
-    return House(
+) -> IngestHarness:
+    nowhere = f"127.0.0.1:{Ports.find_free().sandbox}"
+    return IngestHarness(
         bootstrap_servers,
         topic_prefix,
         database,
@@ -33,23 +33,23 @@ def house(
     )
 
 
-def test_without_kafka_a_deleted_key_opens_no_replica(house: House) -> None:
+def test_without_kafka_a_deleted_key_opens_no_replica(harness: IngestHarness) -> None:
     async def story() -> None:
-        other = Ports.free()
-        async with house.running(other):
-            await house.enrol()
-            made = await house.ask("POST", "/v1/api-keys", {"name": "shop"})
+        other = Ports.find_free()
+        async with harness.running(other):
+            await harness.sign_up()
+            made = await harness.request("POST", "/v1/api-keys", {"name": "shop"})
             key = made.json["token"]
-            for port in (house.ports.ingest_http, other.ingest_http):
-                sent = await house.ask("POST", "/v1/emails", email(), key=key, port=port)
+            for port in (harness.ports.ingest_http, other.ingest_http):
+                sent = await harness.request("POST", "/v1/emails", email(), key=key, port=port)
                 assert sent.status == 202
-            await house.ask("DELETE", f"/v1/api-keys/{made.json['id']}", {})
-            here = await house.ask("POST", "/v1/emails", email(), key=key)
+            await harness.request("DELETE", f"/v1/api-keys/{made.json['id']}", {})
+            here = await harness.request("POST", "/v1/emails", email(), key=key)
             assert here.status == 403
 
             async def refused() -> bool:
                 port = other.ingest_http
-                there = await house.ask("POST", "/v1/emails", email(), key=key, port=port)
+                there = await harness.request("POST", "/v1/emails", email(), key=key, port=port)
                 return there.status == 403
 
             await until(refused)
@@ -57,19 +57,19 @@ def test_without_kafka_a_deleted_key_opens_no_replica(house: House) -> None:
     play(story())
 
 
-def test_without_kafka_nothing_is_sent_from_a_deleted_domain(house: House) -> None:
+def test_without_kafka_nothing_is_sent_from_a_deleted_domain(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running():
-            await house.enrol()
-            assert (await house.send()).status == 202
-            async with house.customers() as customers:
-                domains = await customers.store.every(Domain)
-                [domain] = [one for one in domains if one.tenant_id == house.tenant_id]
+        async with harness.running():
+            await harness.sign_up()
+            assert (await harness.send()).status == 202
+            async with harness.directory() as directory:
+                domains = await directory.store.list_all(Domain)
+                [domain] = [one for one in domains if one.tenant_id == harness.tenant_id]
                 domain.deleted = True
-                await customers.store.save(domain)
+                await directory.store.save(domain)
 
             async def refused() -> bool:
-                answer = await house.send()
+                answer = await harness.send()
                 return answer.status == 403 and answer.json["name"] == "invalid_from_address"
 
             await until(refused)
@@ -78,15 +78,15 @@ def test_without_kafka_nothing_is_sent_from_a_deleted_domain(house: House) -> No
 
 
 def test_of_two_accounts_that_add_one_domain_at_once_the_second_is_refused(
-    house: House, database: FreshDatabase
+    harness: IngestHarness, database: FreshDatabase
 ) -> None:
     """Both are ready to save; neither sees the other."""
 
     async def story() -> None:
-        async with house.customers() as customers:
-            accounts = [await customers.add_account(name) for name in "ab"]
-            tenants = [await customers.add_tenant(one.account_id, one.name) for one in accounts]
-        async with opened(database.engine("ingest"), session={**PLANS, **PATIENT}) as engine:
+        async with harness.directory() as directory:
+            accounts = [await directory.add_account(name) for name in "ab"]
+            tenants = [await directory.add_tenant(one.account_id, one.name) for one in accounts]
+        async with opened(database.system("ingest"), session={**PLANS, **PATIENT}) as engine:
             store = DirectoryStore(engine)
             with database.connect() as held, held.transaction():
                 held.execute(LOCK.encode())
@@ -94,9 +94,9 @@ def test_of_two_accounts_that_add_one_domain_at_once_the_second_is_refused(
                 await until(lambda: waiting(database, 2))
             said = await asyncio.gather(*adding, return_exceptions=True)
             [refused] = [one for one in said if one is not None]
-            assert isinstance(refused, Taken)
-            assert refused.elsewhere
-            assert len(await store.named(Domain, RACED)) == 1
+            assert isinstance(refused, DomainTaken)
+            assert refused.by_other_account
+            assert len(await store.find_by_id_or_name(Domain, RACED)) == 1
 
     play(story())
 
@@ -111,17 +111,17 @@ def raced(tenant: Tenant) -> Domain:
 
 
 def test_a_change_is_not_passed_over_when_a_later_one_is_committed_first(
-    house: House, database: FreshDatabase
+    harness: IngestHarness, database: FreshDatabase
 ) -> None:
     """The first transaction has its version, and waits; the second would overtake it."""
 
     async def story() -> None:
-        await house.enrol()
-        async with opened(database.engine("ingest"), session={**PLANS, **PATIENT}) as engine:
+        await harness.sign_up()
+        async with opened(database.system("ingest"), session={**PLANS, **PATIENT}) as engine:
             store, elsewhere = DirectoryStore(engine), DirectoryStore(engine)
-            directory = Directory(store, Health(), every_s=0.05, age_max_s=30)
-            following = asyncio.create_task(directory.follow())
-            first = await directory.tenant(house.tenant_id)
+            directory = DirectoryCache(store, DependencyHealth(), every_s=0.05, age_max_s=30)
+            following = asyncio.create_task(directory.run())
+            first = await directory.tenant(harness.tenant_id)
             assert first is not None
             changed = Tenant.FromString(first.SerializeToString())
             changed.deleted = True
@@ -160,7 +160,7 @@ async def waiting(database: FreshDatabase, count: int) -> bool:
 
 def test_a_read_of_what_has_changed_touches_a_page_by_its_index(database: FreshDatabase) -> None:
     async def story() -> None:
-        async with opened(database.engine("ingest"), session=PLANS) as engine:
+        async with opened(database.system("ingest"), session=PLANS) as engine:
             async with engine.transaction() as tx:
                 rows = await tx.rows(f"EXPLAIN {CHANGES}", {"after": 5, "count": 500})
             plan = "\n".join(line for (line,) in rows)
@@ -173,7 +173,7 @@ def test_a_read_of_what_has_changed_touches_a_page_by_its_index(database: FreshD
 
 def test_who_holds_a_domain_is_found_by_its_name(database: FreshDatabase) -> None:
     async def story() -> None:
-        async with opened(database.engine("ingest"), session=PLANS) as engine:
+        async with opened(database.system("ingest"), session=PLANS) as engine:
             someone = dict.fromkeys(("id", "tenant_id", "account_id"), str(uuid4()))
             async with engine.transaction() as tx:
                 rows = await tx.rows(f"EXPLAIN {HOLDERS}", {**someone, "name": RACED})

@@ -11,9 +11,9 @@ import pytest
 
 from mail.reachable import networks
 from services.ingest.clients.downloads import Downloads, Failed, File
-from tests.integration.test_events_caller import certificate
-from tests.support.ingest import House
-from tests.support.pair import FreshDatabase
+from tests.integration.test_events_webhook_client import certificate
+from tests.support.ingest import IngestHarness
+from tests.support.stack import FreshDatabase
 
 LOOPBACK = networks(["127.0.0.0/8"])
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -168,31 +168,31 @@ def test_a_certificate_must_be_of_the_host(tmp_path: Path, monkeypatch: pytest.M
 def test_a_repeat_fetches_nothing_and_a_file_that_is_missing_accepts_nothing(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
 ) -> None:
-    extra = {"attachment_fetch": True, "attachment_fetch_allow": ["127.0.0.0/8"]}
-    house = House(bootstrap_servers, topic_prefix, database, tmp_path, extra=extra)
+    extra = {"attachment_fetch": True, "attachment_fetch_allowed_networks": ["127.0.0.0/8"]}
+    harness = IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path, extra=extra)
 
     async def story() -> None:
-        await house.enrol()
+        await harness.sign_up()
         async with (
-            house.running(),
+            harness.running(),
             serving(OK + b"\r\n%PDF") as (port, asked),
             serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as (nowhere, _),
         ):
             key = {"Idempotency-Key": "invoice-42"}
             by_path = [{"path": f"http://127.0.0.1:{port}/invoice.pdf"}]
-            first = await house.send(attachments=by_path, http_headers=key)
-            again = await house.send(attachments=by_path, http_headers=key)
+            first = await harness.send(attachments=by_path, http_headers=key)
+            again = await harness.send(attachments=by_path, http_headers=key)
             assert (first.status, again.status, again.json) == (202, 202, first.json)
             assert again.headers["idempotent-replayed"] == "true"
             other = [{"path": f"http://127.0.0.1:{port}/other.pdf"}]
-            assert (await house.send(attachments=other, http_headers=key)).status == 409
+            assert (await harness.send(attachments=other, http_headers=key)).status == 409
             assert len(asked) == 1
 
             missing = [{"path": f"http://127.0.0.1:{nowhere}/"}]
-            refused = await house.send(attachments=missing, http_headers={"Idempotency-Key": "b"})
+            refused = await harness.send(attachments=missing, http_headers={"Idempotency-Key": "b"})
             assert (refused.status, refused.json["name"]) == (422, "invalid_attachment")
             assert refused.json["message"] == "attachments[0].path: it answers 404"
-            [accepted] = await house.accepted(first.json["id"])
-            assert accepted.envelope.content_bytes > 0
+            [accepted] = await harness.accepted(first.json["id"])
+            assert accepted.context.content_bytes > 0
 
     asyncio.run(story())

@@ -21,8 +21,8 @@ from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.content_pb2 import Attachment
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from kernel import clock
-from tests.support.ingest import DOMAIN, House, play
-from tests.support.pair import FreshDatabase
+from tests.support.ingest import DOMAIN, IngestHarness, play
+from tests.support.stack import FreshDatabase
 
 if TYPE_CHECKING:  # the name exists for type checkers alone
     from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceAsyncStub
@@ -31,15 +31,15 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
-    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+) -> IngestHarness:
+    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
 @asynccontextmanager
-async def stub(house: House) -> AsyncIterator["EmailServiceAsyncStub"]:
-    address = f"127.0.0.1:{house.ports.ingest_grpc}"
+async def stub(harness: IngestHarness) -> AsyncIterator["EmailServiceAsyncStub"]:
+    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
     async with grpc.aio.insecure_channel(address) as channel:
         yield EmailServiceStub(channel)
 
@@ -54,15 +54,15 @@ def email(**changes: object) -> pb.Email:
     return pb.Email(**{**made, **changes})  # type: ignore[arg-type]
 
 
-def credentials(house: House) -> tuple[tuple[str, str], ...]:
-    return (("authorization", f"Bearer {house.key}"),)
+def credentials(harness: IngestHarness) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {harness.key}"),)
 
 
-def test_an_email_is_sent_repeated_and_read(house: House) -> None:
+def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol()
-            metadata = credentials(house)
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up()
+            metadata = credentials(harness)
             file = Attachment(filename="a.bin", content=b"\x00\xff")
             soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
             request = pb.SendEmailRequest(
@@ -82,23 +82,23 @@ def test_an_email_is_sent_repeated_and_read(house: House) -> None:
             assert got.email.last_event == "scheduled"
             assert [one.type for one in got.email.recipients] == ["to", "cc"]
             assert list(got.email.unavailable) == ["router", "events"]
-            told = await house.accepted(first.id, 2)
+            told = await harness.accepted(first.id, 2)
             assert dict(told[0].tags) == {"kind": "order"}
-            assert told[0].envelope.traceparent == trace
+            assert told[0].context.traceparent == trace
 
     play(story())
 
 
-def test_for_a_test_key_live_mail_is_not_there(house: House) -> None:
+def test_for_a_test_key_live_mail_is_not_there(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol(test=False)
-            live = credentials(house)
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up(test=False)
+            live = credentials(harness)
             soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
             mail = email(to=["ann@customer-lab.net"], scheduled_at=soon)
             request = pb.SendEmailRequest(email=mail, idempotency_key="order-17")
             sent = await door.SendEmail(request, metadata=live)
-            made = await house.ask("POST", "/v1/api-keys", {"name": "CI", "test": True})
+            made = await harness.request("POST", "/v1/api-keys", {"name": "CI", "test": True})
             test = (("authorization", f"Bearer {made.json['token']}"),)
             for asked in (
                 door.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=test),
@@ -112,19 +112,19 @@ def test_for_a_test_key_live_mail_is_not_there(house: House) -> None:
                 assert refused.value.code() is grpc.StatusCode.NOT_FOUND
             tried = await door.SendEmail(request, metadata=test)
             assert tried.id != sent.id
-            [told] = await house.accepted(tried.id)
-            assert told.envelope.test
+            [told] = await harness.accepted(tried.id)
+            assert told.context.test
             got = await door.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=live)
             assert got.email.id == sent.id
 
     play(story())
 
 
-def test_mistakes_come_with_their_place(house: House) -> None:
+def test_mistakes_come_with_their_place(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol()
-            metadata = credentials(house)
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up()
+            metadata = credentials(harness)
             request = pb.SendEmailRequest(email=email(to=["nobody"]))
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await door.SendEmail(request, metadata=metadata)
@@ -144,35 +144,35 @@ def test_mistakes_come_with_their_place(house: House) -> None:
     play(story())
 
 
-def test_a_batch_names_what_it_left_out(house: House) -> None:
+def test_a_batch_names_what_it_left_out(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol()
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up()
             foreign = email(**{"from": "boss@somebody-else.net"})
             emails = [email(), email(to=["nobody"]), foreign]
             answer = await door.SendEmailBatch(
                 pb.SendEmailBatchRequest(emails=emails, permissive=True),
-                metadata=credentials(house),
+                metadata=credentials(harness),
             )
             assert len(answer.ids) == 1
             assert [one.index for one in answer.errors] == [1, 2]
             with pytest.raises(grpc.aio.AioRpcError) as strict:
                 await door.SendEmailBatch(
-                    pb.SendEmailBatchRequest(emails=emails), metadata=credentials(house)
+                    pb.SendEmailBatchRequest(emails=emails), metadata=credentials(harness)
                 )
             assert strict.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
     play(story())
 
 
-def test_a_batch_has_no_more_recipients_than_by_rest(house: House) -> None:
+def test_a_batch_has_no_more_recipients_than_by_rest(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol()
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up()
             many = email(to=[f"u{n}@x.example" for n in range(50)])
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await door.SendEmailBatch(
-                    pb.SendEmailBatchRequest(emails=[many] * 201), metadata=credentials(house)
+                    pb.SendEmailBatchRequest(emails=[many] * 201), metadata=credentials(harness)
                 )
             assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert "10000 recipients" in (refused.value.details() or "")
@@ -180,31 +180,31 @@ def test_a_batch_has_no_more_recipients_than_by_rest(house: House) -> None:
     play(story())
 
 
-def test_an_email_has_no_more_octets_than_by_rest(house: House) -> None:
+def test_an_email_has_no_more_octets_than_by_rest(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol()
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up()
             file = Attachment(filename="a.bin", content=bytes(40 * 1024 * 1024))
             request = pb.SendEmailRequest(email=email(attachments=[file]))
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await door.SendEmail(request, metadata=credentials(house))
+                await door.SendEmail(request, metadata=credentials(harness))
             assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert "larger than 40 MB" in (refused.value.details() or "")
 
     play(story())
 
 
-def test_a_change_without_a_time_does_not_send_now(house: House) -> None:
+def test_a_change_without_a_time_does_not_send_now(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol()
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up()
             soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
             sent = await door.SendEmail(
-                pb.SendEmailRequest(email=email(scheduled_at=soon)), metadata=credentials(house)
+                pb.SendEmailRequest(email=email(scheduled_at=soon)), metadata=credentials(harness)
             )
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await door.UpdateEmail(
-                    pb.UpdateEmailRequest(id=sent.id), metadata=credentials(house)
+                    pb.UpdateEmailRequest(id=sent.id), metadata=credentials(harness)
                 )
             assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
             assert "scheduled_at" in (refused.value.details() or "")
@@ -212,14 +212,14 @@ def test_a_change_without_a_time_does_not_send_now(house: House) -> None:
     play(story())
 
 
-def test_refusals_are_in_the_words_of_grpc(house: House) -> None:
+def test_refusals_are_in_the_words_of_grpc(harness: IngestHarness) -> None:
     async def story() -> None:
-        async with house.running(), stub(house) as door:
-            await house.enrol()
+        async with harness.running(), stub(harness) as door:
+            await harness.sign_up()
 
             async def refusal(request: Message, method: str) -> tuple[grpc.StatusCode, str]:
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
-                    await getattr(door, method)(request, metadata=credentials(house))
+                    await getattr(door, method)(request, metadata=credentials(harness))
                 return refused.value.code(), refused.value.details() or ""
 
             code, words = await refusal(pb.ListEmailsRequest(page_token="x"), "ListEmails")
@@ -235,14 +235,14 @@ def test_refusals_are_in_the_words_of_grpc(house: House) -> None:
     play(story())
 
 
-def test_reflection_tells_who_has_a_key_what_there_is_to_call(house: House) -> None:
+def test_reflection_tells_who_has_a_key_what_there_is_to_call(harness: IngestHarness) -> None:
     async def story() -> None:
-        address = f"127.0.0.1:{house.ports.ingest_grpc}"
-        async with house.running(), grpc.aio.insecure_channel(address) as channel:
-            await house.enrol()
+        address = f"127.0.0.1:{harness.ports.ingest_grpc}"
+        async with harness.running(), grpc.aio.insecure_channel(address) as channel:
+            await harness.sign_up()
             info = ServerReflectionStub(channel).ServerReflectionInfo
             asking = [ServerReflectionRequest(list_services="")]
-            answers = [one async for one in info(iter(asking), metadata=credentials(house))]
+            answers = [one async for one in info(iter(asking), metadata=credentials(harness))]
             names = {one.name for one in answers[0].list_services_response.service}
             assert "contracts.ingest.v1.EmailService" in names
             with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -252,10 +252,10 @@ def test_reflection_tells_who_has_a_key_what_there_is_to_call(house: House) -> N
     play(story())
 
 
-def test_a_probe_needs_no_key(house: House) -> None:
+def test_a_probe_needs_no_key(harness: IngestHarness) -> None:
     async def story() -> None:
-        address = f"127.0.0.1:{house.ports.ingest_grpc}"
-        async with house.running(), grpc.aio.insecure_channel(address) as channel:
+        address = f"127.0.0.1:{harness.ports.ingest_grpc}"
+        async with harness.running(), grpc.aio.insecure_channel(address) as channel:
             answer = await HealthStub(channel).Check(HealthCheckRequest(service="any"))
             assert answer.status == HealthCheckResponse.SERVING
 

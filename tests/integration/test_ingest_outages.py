@@ -13,38 +13,38 @@ from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel import clock
-from kernel.ids import first_of
+from kernel.ids import lower_bound_at
 from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
 from services.ingest.store.retention import RetentionStore
-from tests.support.ingest import House, email, play, until
-from tests.support.pair import FreshDatabase, opened
+from tests.support.ingest import IngestHarness, email, play, until
+from tests.support.stack import FreshDatabase, opened
 
 DIRECTORY = (Account, Tenant, ApiKey, Domain)
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
-    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+) -> IngestHarness:
+    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
 def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_told_when_it_is_back(
-    house: House,
+    harness: IngestHarness,
 ) -> None:
     async def story() -> None:
-        house.extra = {
-            "kafka_bootstrap_servers": f"127.0.0.1:{Ports.free().sandbox}",
+        harness.extra = {
+            "kafka_bootstrap_servers": f"127.0.0.1:{Ports.find_free().sandbox}",
             "outbox_messages_max": 3,
-            "outbox_check_every_s": 0.1,
+            "outbox_check_interval_s": 0.1,
         }
         sent = []
-        async with house.running():
-            await house.enrol()
+        async with harness.running():
+            await harness.sign_up()
 
             async def full() -> bool:
-                answer = await house.send()
+                answer = await harness.send()
                 if answer.status == 202:
                     sent.append(answer.json["id"])
                 else:
@@ -54,72 +54,72 @@ def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_told_when_i
 
             await until(full)
         assert len(sent) >= 3
-        house.extra = {}
-        async with house.running():
+        harness.extra = {}
+        async with harness.running():
             for email_id in sent:
-                assert await house.accepted(email_id)
-            assert (await house.send()).status == 202
+                assert await harness.accepted(email_id)
+            assert (await harness.send()).status == 202
 
     play(story())
 
 
-def test_the_largest_batch_waits_for_the_broker_in_small_rows(house: House) -> None:
+def test_the_largest_batch_waits_for_the_broker_in_small_rows(harness: IngestHarness) -> None:
     """More than memory keeps of one transaction, with and without an Idempotency-Key."""
 
     async def story() -> None:
-        house.extra = {"kafka_bootstrap_servers": f"127.0.0.1:{Ports.free().sandbox}"}
+        harness.extra = {"kafka_bootstrap_servers": f"127.0.0.1:{Ports.find_free().sandbox}"}
         to = [f"r{number}@one.example" for number in range(50)]
         large = [email(to=to, metadata={"order": "x" * 7_900})] * 50
-        async with house.running():
-            await house.enrol()
+        async with harness.running():
+            await harness.sign_up()
             for headers in ({}, {"Idempotency-Key": "large"}):
-                answer = await house.ask("POST", "/v1/emails/batch", large, headers=headers)
+                answer = await harness.request("POST", "/v1/emails/batch", large, headers=headers)
                 assert answer.status == 202
-            with house.database.connect() as owner:
+            with harness.database.connect() as owner:
                 found = owner.execute("SELECT octet_length(records), messages FROM ingest.outbox")
                 rows: list[Any] = found.fetchall()
         assert sum(messages for _, messages in rows) == 5_000
         assert sum(octets for octets, _ in rows) > 2 * ENTRY_BYTES_MAX
         assert max(octets for octets, _ in rows) <= ROW_BYTES_MAX
-        house.extra = {}
-        async with house.running():
+        harness.extra = {}
+        async with harness.running():
 
             async def told() -> bool:
-                with house.database.connect() as owner:
+                with harness.database.connect() as owner:
                     return owner.execute("SELECT FROM ingest.outbox").fetchone() is None
 
             await until(told)
-            all_told = await house.told(MessageAccepted, 6_000)
-        mine = [one for one in all_told if one.envelope.tenant_id == house.tenant_id]
+            all_told = await harness.read_events(MessageAccepted, 6_000)
+        mine = [one for one in all_told if one.context.tenant_id == harness.tenant_id]
         assert len({one.message_id for one in mine}) == 5_000
 
     play(story())
 
 
-def test_a_broker_that_lost_the_directory_is_told_it_again(house: House) -> None:
+def test_a_broker_that_lost_the_directory_is_told_it_again(harness: IngestHarness) -> None:
     async def story() -> None:
-        house.extra = {"directory_check_every_s": 0.5}
-        async with house.running():
-            await house.enrol()
-            await until(lambda: complete(house))
-            admin = AIOKafkaAdminClient(bootstrap_servers=house.bootstrap_servers)
+        harness.extra = {"directory_check_interval_s": 0.5}
+        async with harness.running():
+            await harness.sign_up()
+            await until(lambda: complete(harness))
+            admin = AIOKafkaAdminClient(bootstrap_servers=harness.bootstrap_servers)
             await admin.start()
-            names = [house.prefix + contract_of(one.DESCRIPTOR).topic.name for one in DIRECTORY]
+            names = [harness.prefix + contract_of(one.DESCRIPTOR).topic.name for one in DIRECTORY]
             await admin.delete_topics(names)
             await admin.close()
             await asyncio.sleep(1)
-            await until(lambda: complete(house), within_s=60)
-            assert (await house.send()).status == 202
+            await until(lambda: complete(harness), within_s=60)
+            assert (await harness.send()).status == 202
 
     play(story())
 
 
-async def complete(house: House) -> bool:
-    """Whether the house's customer is in all four topics."""
-    tenants, keys = await house.told(Tenant, 99), await house.told(ApiKey, 99)
-    domains, accounts = await house.told(Domain, 99), await house.told(Account, 1)
+async def complete(harness: IngestHarness) -> bool:
+    """Whether the harness's customer is in all four topics."""
+    tenants, keys = await harness.read_events(Tenant, 99), await harness.read_events(ApiKey, 99)
+    domains, accounts = await harness.read_events(Domain, 99), await harness.read_events(Account, 1)
     told = [{one.tenant_id for one in some} for some in (tenants, keys, domains)]
-    return bool(accounts) and all(house.tenant_id in ids for ids in told)
+    return bool(accounts) and all(harness.tenant_id in ids for ids in told)
 
 
 def test_a_day_goes_when_its_last_message_has_been_closed_for_long_enough(
@@ -132,7 +132,7 @@ def test_a_day_goes_when_its_last_message_has_been_closed_for_long_enough(
             for table in ("emails", "messages"):
                 connection.execute("SELECT ingest.ensure_day_partition(%s, %s)", (table, day))
             moment = clock.now() - timedelta(days=(today - day).days)
-            message_id = UUID(int=first_of(moment).int + 1)
+            message_id = UUID(int=lower_bound_at(moment).int + 1)
             connection.execute(
                 "INSERT INTO ingest.messages (message_id, email_id, tenant_id, recipient,"
                 " recipient_type, closed_state, closed_at) VALUES (%s, %s, %s, 'a@x.net', 1,"
@@ -141,8 +141,8 @@ def test_a_day_goes_when_its_last_message_has_been_closed_for_long_enough(
             )
 
     async def story() -> None:
-        async with opened(database.engine("ingest"), connections_max=1) as engine:
-            store = RetentionStore(engine, kept_days=30)
+        async with opened(database.system("ingest"), connections_max=1) as engine:
+            store = RetentionStore(engine, retention_days=30)
             assert await store.drop_days() == [done]
             assert await store.drop_days() == []
             await store.prepare()

@@ -1,95 +1,95 @@
-"""Who writes lanes while others do: everybody takes them in the order of their keys."""
+"""Who writes queues while others do: everybody takes them in the order of their keys."""
 
 import asyncio
 from uuid import uuid4
 
 from kernel.database import Database
 from kernel.ids import uuid7_text
-from services.router.domain.dispatch import Relaned
-from services.router.domain.fairness import OpenLane
-from services.router.domain.message import Claimed, Lane
-from services.router.store import claims, closings, resolving
-from services.router.store.lanes import Work, give_work
-from tests.support.pair import FreshDatabase, opened
+from services.router.domain.dispatch import Requeue
+from services.router.domain.drr import ActiveQueue
+from services.router.domain.message import DueMessage, ScheduledQueue
+from services.router.store import assignments, closings, unresolved
+from services.router.store.queues import Activation, activate
+from tests.support.stack import FreshDatabase, opened
 
 BLOCKED = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> %s"
 ROW = """
-INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane, state, due_at, expires_at,
-    address_hash, envelope)
-VALUES (%s, %s, %s, 'default', %s, 'waiting', now() + interval '1 hour', now() + interval '3 days',
+INSERT INTO router.messages (message_id, tenant_id, email_id, cell, queue_id, state, due_at,
+    expires_at, address_hash, context)
+VALUES (%s, %s, %s, 'default', %s, 'queued', now() + interval '1 hour', now() + interval '3 days',
     '', '')
 """
 ASSIGNED = """
-UPDATE router.messages SET state = 'assigned', ask_at = now() - interval '1 second',
+UPDATE router.messages SET state = 'assigned', republish_at = now() - interval '1 second',
     assignment = '', assigned_at = now()
 WHERE message_id = ANY(%s::uuid[])
 """
 ANSWERED = "SELECT 1 FROM router.messages WHERE message_id = %s FOR UPDATE"
 
 
-def test_a_handler_and_the_resolving_loop_meet_at_two_lanes(database: FreshDatabase) -> None:
+def test_a_handler_and_route_resolution_meet_at_two_queues(database: FreshDatabase) -> None:
     tenants = sorted(str(uuid4()) for _ in range(2))
-    first, second = (Lane(tenant, "resolving") for tenant in tenants)
+    first, second = (ScheduledQueue(tenant, "unresolved") for tenant in tenants)
 
-    async def settle(owner: Database) -> None:
-        async with owner.transaction() as tx:
-            lanes = [OpenLane(lane.key, 1, lane) for lane in (second, first)]
-            await resolving.settle(tx, map(resolving.Settled, lanes))
+    async def settle(scheduler: Database) -> None:
+        async with scheduler.transaction() as tx:
+            queues = [ActiveQueue(queue.queue_id, 1, queue) for queue in (second, first)]
+            await unresolved.record_lookups(tx, map(unresolved.NextLookup, queues))
 
     async def story() -> None:
-        async with opened(database.url) as owner, opened(database.url) as handler:
+        async with opened(database.url) as scheduler, opened(database.url) as handler:
             async with handler.transaction() as tx:
-                await give_work(tx, [Work(first, 1.0), Work(second, 1.0)])
+                await activate(tx, [Activation(first, 1.0), Activation(second, 1.0)])
             async with handler.transaction() as tx:
-                await give_work(tx, [Work(first, 1.0)])
-                settling = asyncio.create_task(settle(owner))
+                await activate(tx, [Activation(first, 1.0)])
+                settling = asyncio.create_task(settle(scheduler))
                 while not await tx.rows(BLOCKED, (tx.connection.info.backend_pid,)):
                     await asyncio.sleep(0)
-                await give_work(tx, [Work(second, 1.0)])
+                await activate(tx, [Activation(second, 1.0)])
             await settling
 
     asyncio.run(story())
 
 
-def test_who_asks_again_leaves_alone_what_is_being_answered(database: FreshDatabase) -> None:
+def test_the_republisher_skips_rows_that_are_being_updated(database: FreshDatabase) -> None:
     """Both would take the other's rows: the one by the time of asking, the other by their ids."""
     ids = [uuid7_text() for _ in range(3)]
 
-    async def asked(owner: Database) -> list[str]:
-        async with owner.transaction() as tx:
+    async def asked(scheduler: Database) -> list[str]:
+        async with scheduler.transaction() as tx:
             await tx.execute("SET LOCAL lock_timeout = '2s'")
-            found = await closings.ask_again(tx, after_s=60, most_s=60, rows=10)
+            found = await closings.republish_due(tx, after_s=60, backoff_max_s=60, rows=10)
         return [one.message_id for one in found]
 
     async def story() -> None:
-        async with opened(database.url) as owner, opened(database.url) as handler:
-            async with owner.transaction() as tx:
+        async with opened(database.url) as scheduler, opened(database.url) as handler:
+            async with scheduler.transaction() as tx:
                 for one in ids:
-                    await tx.execute(ROW, (one, str(uuid4()), one, "lane"))
+                    await tx.execute(ROW, (one, str(uuid4()), one, "queue_id"))
                 await tx.execute(ASSIGNED, (ids,))
             async with handler.transaction() as tx:
                 await tx.rows(ANSWERED, (ids[1],))
-                assert sorted(await asked(owner)) == [ids[0], ids[2]]
-            assert await asked(owner) == [ids[1]]
+                assert sorted(await asked(scheduler)) == [ids[0], ids[2]]
+            assert await asked(scheduler) == [ids[1]]
 
     asyncio.run(story())
 
 
 def test_mail_that_was_rescheduled_a_moment_ago_keeps_its_new_time(database: FreshDatabase) -> None:
     tenant, message_id = str(uuid4()), uuid7_text()
-    lane = Lane(tenant, "resolving")
-    read = Claimed(message_id, lane.key, 1.0, 2.0, 0, 0, "", False, False, b"")
+    queue = ScheduledQueue(tenant, "unresolved")
+    read = DueMessage(message_id, queue.queue_id, 1.0, 2.0, 0, 0, "", False, False, b"")
 
     async def story() -> None:
-        async with opened(database.url) as owner:
-            async with owner.transaction() as tx:
-                await tx.execute(ROW, (message_id, tenant, message_id, lane.key))
-                moved = Relaned(read, Lane(tenant, "site"), 1.0, "")
-                await claims.relane(tx, [moved], written=[])
+        async with opened(database.url) as scheduler:
+            async with scheduler.transaction() as tx:
+                await tx.execute(ROW, (message_id, tenant, message_id, queue.queue_id))
+                applied = Requeue(read, ScheduledQueue(tenant, "site"), 1.0, "")
+                await assignments.requeue(tx, [applied], written=[])
                 rows = await tx.rows(
-                    "SELECT lane, due_at > now() FROM router.messages WHERE message_id = %s",
+                    "SELECT queue_id, due_at > now() FROM router.messages WHERE message_id = %s",
                     (message_id,),
                 )
-            assert rows == [(lane.key, True)]
+            assert rows == [(queue.queue_id, True)]
 
     asyncio.run(story())

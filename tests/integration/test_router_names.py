@@ -14,8 +14,8 @@ from contracts.router.v1.events_pb2 import (
     MessageClosed,
 )
 from tests.support.name_server import SERVFAIL, SILENT, name_server
-from tests.support.pair import FreshDatabase
-from tests.support.router import House, play, screened, until
+from tests.support.router import RouterHarness, play, screened, until
+from tests.support.stack import FreshDatabase
 
 RECORDS: Mapping[str, Mapping[str, list[str]] | str] = {
     "shop.test": {"MX": ["20 mx2.provider.test.", "10 mx1.provider.test."]},
@@ -29,25 +29,27 @@ RECORDS: Mapping[str, Mapping[str, list[str]] | str] = {
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
-    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+) -> RouterHarness:
+    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_domains_of_one_provider_share_a_site_and_names_are_asked_once(house: House) -> None:
+def test_domains_of_one_provider_share_a_site_and_names_are_asked_once(
+    harness: RouterHarness,
+) -> None:
     async def story() -> None:
         async with name_server(RECORDS) as (server, address):
-            house.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with house.running():
-                mail = [house.envelope(f"u{n}@shop.test") for n in range(20)]
-                other = house.envelope("u@other.test")
-                await house.publish(*(screened(one) for one in [*mail, other]))
-                [last] = await house.of(DeliveryAssigned, other.message_id)
+            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+            async with harness.running():
+                mail = [harness.context(f"u{n}@shop.test") for n in range(20)]
+                other = harness.context("u@other.test")
+                await harness.publish(*(screened(one) for one in [*mail, other]))
+                [last] = await harness.wait_for(DeliveryAssigned, other.message_id)
                 for one in mail:
-                    [assigned] = await house.of(DeliveryAssigned, one.message_id)
+                    [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
                     assert assigned.site == last.site == "provider.test"
-                    hosts = [exchanger.host for exchanger in assigned.exchangers]
+                    hosts = [exchanger.host for exchanger in assigned.mx_hosts]
                     assert hosts == ["mx1.provider.test", "mx2.provider.test"]
                 assert server.asked.count("shop.test") == 1
 
@@ -62,122 +64,125 @@ def test_domains_of_one_provider_share_a_site_and_names_are_asked_once(house: Ho
         ("nothing.test", "no_mx", "5.1.2"),
     ],
 )
-def test_a_domain_that_takes_no_mail_bounces_at_once_and_nobody_is_called(
-    house: House, domain: str, reason: str, enhanced: str
+def test_a_domain_without_mail_bounces_at_once_without_a_connection(
+    harness: RouterHarness, domain: str, reason: str, enhanced: str
 ) -> None:
     async def story() -> None:
         async with name_server(RECORDS) as (_, address):
-            house.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with house.running():
-                envelope = house.envelope(f"ann@{domain}")
-                await house.publish(screened(envelope))
-                [closed] = await house.of(MessageClosed, envelope.message_id)
+            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+            async with harness.running():
+                context = harness.context(f"ann@{domain}")
+                await harness.publish(screened(context))
+                [closed] = await harness.wait_for(MessageClosed, context.message_id)
                 assert (closed.state, closed.reason) == (CLOSED_STATE_BOUNCED, reason)
                 assert (closed.reply.enhanced, closed.bounce_class) == (enhanced, "bad_domain")
-                assert not house.so_far(DeliveryAssigned, envelope.message_id)
+                assert not harness.received(DeliveryAssigned, context.message_id)
 
     play(story())
 
 
-def test_the_third_bounce_of_a_bad_domain_suppresses_its_address(house: House) -> None:
+def test_the_third_bounce_of_a_bad_domain_suppresses_its_address(harness: RouterHarness) -> None:
     async def story() -> None:
         async with name_server(RECORDS) as (_, address):
-            house.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with house.running():
+            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+            async with harness.running():
                 states = []
                 for _ in range(4):
-                    envelope = house.envelope("bob@missing.test")
-                    await house.publish(screened(envelope))
-                    [closed] = await house.of(MessageClosed, envelope.message_id)
+                    context = harness.context("bob@missing.test")
+                    await harness.publish(screened(context))
+                    [closed] = await harness.wait_for(MessageClosed, context.message_id)
                     states.append(closed.state)
                 assert states[:3] == [CLOSED_STATE_BOUNCED] * 3
-                found = await suppressed_addresses(house)
+                found = await suppressed_addresses(harness)
                 assert found == ["bob@missing.test"]
 
     play(story())
 
 
-async def suppressed_addresses(house: House) -> list[str]:
-    with house.database.connect() as connection:
+async def suppressed_addresses(harness: RouterHarness) -> list[str]:
+    with harness.database.connect() as connection:
         rows = connection.execute(
-            "SELECT address FROM router.suppressions WHERE tenant_id = %s", (house.tenant_id,)
+            "SELECT address FROM router.suppressions WHERE tenant_id = %s", (harness.tenant_id,)
         ).fetchall()
     return [str(address) for (address,) in rows]
 
 
 def test_without_mx_mail_goes_to_the_domain_and_a_broken_server_makes_it_wait(
-    house: House,
+    harness: RouterHarness,
 ) -> None:
     async def story() -> None:
         async with name_server(RECORDS) as (_, address):
-            house.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with house.running(), house.rpc() as (ask, stub):
+            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+            async with harness.running(), harness.rpc() as (call, stub):
                 broken, implicit = (
-                    house.envelope("a@broken.test"),
-                    house.envelope("a@only-address.test"),
+                    harness.context("a@broken.test"),
+                    harness.context("a@only-address.test"),
                 )
-                await house.publish(screened(broken), screened(implicit))
-                [assigned] = await house.of(DeliveryAssigned, implicit.message_id)
-                assert [one.host for one in assigned.exchangers] == ["only-address.test"]
-                assert house.row(broken.message_id) == "waiting"
+                await harness.publish(screened(broken), screened(implicit))
+                [assigned] = await harness.wait_for(DeliveryAssigned, implicit.message_id)
+                assert [one.host for one in assigned.mx_hosts] == ["only-address.test"]
+                assert harness.row(broken.message_id) == "queued"
                 ids = [broken.message_id]
-                request = pb.GetStatesRequest(tenant_id=house.tenant_id, message_ids=ids)
-                await until(lambda: binding(house, broken.message_id))
-                [state] = (await ask(stub.GetStates, request)).states
-                assert state.wait_reason.startswith("dns: ")
-                assert not house.so_far(MessageClosed, broken.message_id)
+                request = pb.GetStatesRequest(tenant_id=harness.tenant_id, message_ids=ids)
+                await until(lambda: limited_by(harness, broken.message_id))
+                [state] = (await call(stub.GetStates, request)).states
+                assert state.queued_reason.startswith("dns: ")
+                assert not harness.received(MessageClosed, broken.message_id)
 
     play(story())
 
 
-def binding(house: House, message_id: str) -> str:
-    """What the message's lane waits for."""
-    with house.database.connect() as connection:
+def limited_by(harness: RouterHarness, message_id: str) -> str:
+    """What the message's queue waits for."""
+    with harness.database.connect() as connection:
         [(found,)] = connection.execute(
-            "SELECT binding FROM router.lanes JOIN router.messages USING (lane)"
+            "SELECT limited_by FROM router.queues JOIN router.messages USING (queue_id)"
             " WHERE message_id = %s",
             (message_id,),
         ).fetchall()
     return str(found)
 
 
-def test_names_that_nobody_answers_for_keep_no_other_mail_waiting(house: House) -> None:
+def test_silent_name_servers_delay_no_other_mail(harness: RouterHarness) -> None:
     """A thousand messages to one such name, and one tenant with more such names than may be asked
     about at a time."""
     silent = {f"s{n}.test": SILENT for n in range(20)}
 
     async def story() -> None:
         async with name_server({**RECORDS, **silent}) as (_, address):
-            house.extra = {"nameservers": (address,), "dns_timeout_s": 60, "dns_questions_max": 8}
-            async with house.running():
+            harness.extra = {"nameservers": (address,), "dns_timeout_s": 60, "dns_lookups_max": 8}
+            async with harness.running():
                 other = str(uuid4())
-                await house.publish(Tenant(tenant_id=other, version=1))
-                names = [house.envelope(f"u@{name}", tenant_id=other) for name in silent]
-                await house.publish(*map(screened, names))
-                many = [house.envelope(f"u{n}@silent.test") for n in range(1001)]
-                await house.publish(*map(screened, many))
-                await house.state(names[-1].message_id, "waiting")
-                await house.state(many[-1].message_id, "waiting")
-                good = house.envelope("u@shop.test")
-                await house.publish(screened(good))
-                await house.of(DeliveryAssigned, good.message_id)
+                await harness.publish(Tenant(tenant_id=other, version=1))
+                names = [harness.context(f"u@{name}", tenant_id=other) for name in silent]
+                await harness.publish(*map(screened, names))
+                many = [harness.context(f"u{n}@silent.test") for n in range(1001)]
+                await harness.publish(*map(screened, many))
+                await harness.wait_for_state(names[-1].message_id, "queued")
+                await harness.wait_for_state(many[-1].message_id, "queued")
+                good = harness.context("u@shop.test")
+                await harness.publish(screened(good))
+                await harness.wait_for(DeliveryAssigned, good.message_id)
 
     play(story())
 
 
-def test_a_lane_of_mixed_domains_is_sorted_by_domain(house: House) -> None:
+def test_a_queue_of_mixed_domains_is_split_by_domain(harness: RouterHarness) -> None:
     async def story() -> None:
         async with name_server(RECORDS) as (_, address):
-            house.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            mail = [house.envelope(f"u@{name}.test") for name in ("shop", "only-address", "broken")]
-            mixed = f"{house.tenant_id}/resolving"
-            await house.create_topics()
-            with house.database.connect() as connection:
+            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+            mail = [
+                harness.context(f"u@{name}.test") for name in ("shop", "only-address", "broken")
+            ]
+            mixed = f"{harness.tenant_id}/unresolved"
+            await harness.create_topics()
+            with harness.database.connect() as connection:
                 for one in mail:
                     connection.execute(
-                        "INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane,"
-                        " state, due_at, expires_at, address_hash, envelope) VALUES (%s, %s, %s,"
-                        " 'default', %s, 'waiting', now(), now() + interval '1 hour', '', %s)",
+                        "INSERT INTO router.messages (message_id, tenant_id, email_id, cell,"
+                        " queue_id, state, due_at, expires_at, address_hash, context)"
+                        " VALUES (%s, %s, %s,"
+                        " 'default', %s, 'queued', now(), now() + interval '1 hour', '', %s)",
                         (
                             one.message_id,
                             one.tenant_id,
@@ -187,13 +192,15 @@ def test_a_lane_of_mixed_domains_is_sorted_by_domain(house: House) -> None:
                         ),
                     )
                 connection.execute(
-                    "INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)"
-                    " VALUES (%s, %s, 'default', 'resolving', now())",
-                    (mixed, house.tenant_id),
+                    "INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)"
+                    " VALUES (%s, %s, 'default', 'unresolved', now())",
+                    (mixed, harness.tenant_id),
                 )
-            async with house.running():
+            async with harness.running():
                 for one in mail[:2]:
-                    await house.of(DeliveryAssigned, one.message_id)
-                await until(lambda: house.row(mail[2].message_id, "lane") == f"{mixed}/broken.test")
+                    await harness.wait_for(DeliveryAssigned, one.message_id)
+                await until(
+                    lambda: harness.row(mail[2].message_id, "queue_id") == f"{mixed}/broken.test"
+                )
 
     play(story())

@@ -10,42 +10,42 @@ import pytest
 
 from kernel.database import PLANS
 from kernel.ids import MAX, NIL, uuid7_text
-from services.router.store.answers import LOAD, MOVE, span
-from services.router.store.claims import ASSIGN, CLAIM, RELANE
-from services.router.store.closings import ASK, CLOSE, EXPIRED, FINAL
-from services.router.store.lanes import GIVE_WORK
-from services.router.store.lanes import OPEN_BY_TENANT as LANES_BY_TENANT
-from services.router.store.look import LOOK
+from services.router.store.assignments import ASSIGN, REQUEUE
+from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
+from services.router.store.attempts import APPLY, LOAD, id_range
+from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELECT_EXPIRED
+from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT
 from services.router.store.requests import AUDIT, RELEASE, STATES
-from services.router.store.requests import LANES as LANES_OF
-from services.router.store.resolving import DUE, OPEN, OPEN_BY_TENANT
+from services.router.store.requests import QUEUES as QUEUE_VIEWS
 from services.router.store.suppressions import BY_ADDRESS, OLDER, REMOVE
-from tests.support.pair import FreshDatabase
+from services.router.store.tick import SNAPSHOT
+from services.router.store.unresolved import SELECT_DUE, SELECT_DUE_BY_TENANT, SELECT_DUE_MESSAGES
+from tests.support.stack import FreshDatabase
 
-WAITING = 20_000
-LANES = 2_000
+QUEUED = 20_000
+QUEUES = 2_000
 TENANT = str(uuid4())
 FILL = """
-INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane, state, due_at, expires_at,
-    address_hash, envelope)
-SELECT id, %s, id, 'default', %s, 'waiting', now() - interval '1 min', now() + interval '3 days',
+INSERT INTO router.messages (message_id, tenant_id, email_id, cell, queue_id, state, due_at,
+    expires_at, address_hash, context)
+SELECT id, %s, id, 'default', %s, 'queued', now() - interval '1 min', now() + interval '3 days',
     '', '' FROM unnest(%s::uuid[]) AS id
 """
-FILL_LANES = """
-INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)
+FILL_QUEUES = """
+INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)
 SELECT %s || '/s' || n, %s, 'default', 's' || n, CASE WHEN n = 7 THEN now() END
 FROM generate_series(1, %s) AS n
 """
 
 FILL_LATER = """
-INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)
+INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)
 SELECT id || '/s1', id, 'default', 's1', now() + interval '1 hour'
 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 5000)) AS tenants
 """
 
 FILL_RESOLVING = """
-INSERT INTO router.lanes (lane, tenant_id, cell, site, next_at)
-SELECT id || '/resolving/d' || n, id, 'default', 'resolving',
+INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)
+SELECT id || '/unresolved/d' || n, id, 'default', 'unresolved',
     now() + CASE WHEN n = 1 THEN '-1 s' ELSE '1 min' END::interval
 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 100)) AS t, generate_series(1, 20) AS n
 """
@@ -60,15 +60,15 @@ Plan = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def ids() -> list[str]:
-    return [uuid7_text() for _ in range(WAITING)]
+    return [uuid7_text() for _ in range(QUEUED)]
 
 
 @pytest.fixture(scope="module")
 def connection(database: FreshDatabase, ids: list[str]) -> Iterator[Connection]:
-    """Twenty thousand messages in one lane, and two thousand lanes, one of them open."""
+    """Twenty thousand messages in one queue, and two thousand queues, one of them open."""
     with database.connect() as one:
         one.execute(FILL, (TENANT, f"{TENANT}/s1", ids))
-        one.execute(FILL_LANES, (TENANT, TENANT, LANES))
+        one.execute(FILL_QUEUES, (TENANT, TENANT, QUEUES))
         one.execute(FILL_LATER)
         one.execute(FILL_RESOLVING)
         one.execute(FILL_SUPPRESSIONS, (TENANT, ids[:5000]))
@@ -101,41 +101,43 @@ def days(tree: Plan) -> set[str]:
     return {name for name in names if name.startswith("messages_")}
 
 
-def test_a_claim_reads_as_many_rows_as_it_takes(connection: Connection) -> None:
-    assert pages(plan(connection, CLAIM, ([f"{TENANT}/s1"], [10]))) < 150
+def test_select_due_reads_as_many_rows_as_it_returns(connection: Connection) -> None:
+    assert pages(plan(connection, SELECT_DUE_ROWS, ([f"{TENANT}/s1"], [10]))) < 150
 
 
-def test_a_look_reads_open_lanes_alone(connection: Connection) -> None:
-    assert pages(plan(connection, LOOK, {"cell": "default", "most": 1000})) < 50
+def test_the_snapshot_reads_active_queues_alone(connection: Connection) -> None:
+    assert pages(plan(connection, SNAPSHOT, {"cell": "default", "limit": 1000})) < 50
 
 
-def test_a_look_at_every_tenant_is_none_at_those_whose_mail_is_for_later(
+def test_reading_every_tenant_skips_those_with_later_mail(
     connection: Connection,
 ) -> None:
-    params = {"cell": "default", "each": 10, "most": 1000}
-    assert pages(plan(connection, LANES_BY_TENANT, params)) < 500
+    params = {"cell": "default", "each": 10, "limit": 1000}
+    assert pages(plan(connection, ACTIVE_BY_TENANT, params)) < 500
 
 
-def test_nothing_out_of_time_is_found_without_reading_what_waits(connection: Connection) -> None:
-    assert pages(plan(connection, EXPIRED, ("default", 500))) < 50
+def test_no_expired_row_is_found_without_reading_queued_ones(connection: Connection) -> None:
+    assert pages(plan(connection, SELECT_EXPIRED, ("default", 500))) < 50
 
 
-def test_nothing_unanswered_is_found_without_reading_what_waits(connection: Connection) -> None:
-    params = {"cell": "default", "after_s": 60, "most_s": 3600, "rows": 500}
-    assert pages(plan(connection, ASK, params)) < 50
+def test_no_unanswered_row_is_found_without_reading_queued_ones(connection: Connection) -> None:
+    params = {"cell": "default", "after_s": 60, "backoff_max_s": 3600, "rows": 500}
+    assert pages(plan(connection, REPUBLISH, params)) < 50
 
 
-def test_a_page_of_lanes_reads_its_tenants_alone(connection: Connection) -> None:
+def test_a_page_of_queues_reads_its_tenant_alone(connection: Connection) -> None:
     behind = "ffffffff-ffff-7fff-bfff-ffffffffffff"
-    assert pages(plan(connection, LANES_OF, (behind, "", "sandbox", False, 101))) < 10
-    assert pages(plan(connection, LANES_OF, (TENANT, f"{TENANT}/s5", "sandbox", False, 11))) < 100
+    assert pages(plan(connection, QUEUE_VIEWS, (behind, "", "sandbox", False, 101))) < 10
+    assert (
+        pages(plan(connection, QUEUE_VIEWS, (TENANT, f"{TENANT}/s5", "sandbox", False, 11))) < 100
+    )
 
 
 def test_what_waits_for_dns_is_found_by_what_is_due(connection: Connection) -> None:
-    assert pages(plan(connection, OPEN, ("default", 10))) < 50
-    params = {"cell": "default", "each": 5, "most": 10}
-    assert pages(plan(connection, OPEN_BY_TENANT, params)) < 500
-    assert pages(plan(connection, DUE, ([f"{TENANT}/s1"], 10))) < 150
+    assert pages(plan(connection, SELECT_DUE, ("default", 10))) < 50
+    params = {"cell": "default", "each": 5, "limit": 10}
+    assert pages(plan(connection, SELECT_DUE_BY_TENANT, params)) < 500
+    assert pages(plan(connection, SELECT_DUE_MESSAGES, ([f"{TENANT}/s1"], 10))) < 150
 
 
 def test_suppressions_are_found_by_address_and_by_page(
@@ -150,11 +152,11 @@ def test_suppressions_are_found_by_address_and_by_page(
 def test_rows_are_found_by_their_keys(connection: Connection, ids: list[str]) -> None:
     ten, one = ids[100:110], f"{TENANT}/s1"
     ends = (["failed"] * 10, [""] * 10, [""] * 10, [b""] * 10)
-    moved = ([0] * 10, [one] * 10, [one] * 10, [0.0] * 10, [""] * 10)
+    applied = ([0] * 10, [one] * 10, [one] * 10, [0.0] * 10, [""] * 10)
     for sql, params in (
-        (CLOSE, (ten, ["waiting"] * 10, [0] * 10, *ends)),
-        (RELANE, (ten, *moved)),
-        (FINAL, (ten,)),
+        (CLOSE, (ten, ["queued"] * 10, [0] * 10, *ends)),
+        (REQUEUE, (ten, *applied)),
+        (SELECT_CLOSED, (ten,)),
         (AUDIT, (ten,)),
         (STATES, (ten, TENANT)),
         (RELEASE, (ten, TENANT)),
@@ -164,15 +166,19 @@ def test_rows_are_found_by_their_keys(connection: Connection, ids: list[str]) ->
 
 def test_rows_move_by_their_keys_in_their_own_day(connection: Connection, ids: list[str]) -> None:
     some = ids[100:110]
-    ten: dict[str, object] = {"ids": some, "attempts": [0] * 10, **span(some)}
+    ten: dict[str, object] = {"ids": some, "attempts": [0] * 10, **id_range(some)}
     assigned: dict[str, object] = {"egresses": ["e"] * 10, "not_afters": [0.0] * 10}
-    assigned |= {"assignments": [b""] * 10, "ask_after_s": 60}
-    moved: dict[str, object] = {"states": ["delivered"] * 10, "tried": [1] * 10, "cell": "default"}
-    moved |= {"dues": [0.0] * 10, "reasons": [""] * 10, "ambiguous": [False] * 10}
-    moved |= {"classes": [""] * 10, "replies": [b""] * 10, "connected": [True] * 10}
+    assigned |= {"assignments": [b""] * 10, "republish_after_s": 60}
+    applied: dict[str, object] = {
+        "states": ["delivered"] * 10,
+        "added": [1] * 10,
+        "cell": "default",
+    }
+    applied |= {"dues": [0.0] * 10, "reasons": [""] * 10, "ambiguous": [False] * 10}
+    applied |= {"classes": [""] * 10, "replies": [b""] * 10, "connected": [True] * 10}
     for sql, params, most in (
         (LOAD, ten, 150),
-        (MOVE, ten | moved, 150),
+        (APPLY, ten | applied, 150),
         (ASSIGN, ten | assigned, 400),
     ):
         found = plan(connection, sql, params)
@@ -180,12 +186,12 @@ def test_rows_move_by_their_keys_in_their_own_day(connection: Connection, ids: l
         assert len(days(found)) == 1
 
 
-def test_work_for_an_open_lane_touches_no_index(connection: Connection) -> None:
+def test_work_for_an_active_queue_updates_no_index(connection: Connection) -> None:
     count = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = %s::regclass"
-    connection.execute("VACUUM router.lanes")
-    work = {"cell": "default", "lanes": [f"{TENANT}/s7"], "tenants": [TENANT], "sites": ["s7"]}
+    connection.execute("VACUUM router.queues")
+    work = {"cell": "default", "queue_ids": [f"{TENANT}/s7"], "tenants": [TENANT], "sites": ["s7"]}
     for _ in range(20):
-        connection.execute(GIVE_WORK, work | {"dues": [4e9]})
+        connection.execute(ACTIVATE, work | {"dues": [4e9]})
     connection.execute("SELECT pg_stat_force_next_flush()")
-    [(updated, hot)] = connection.execute(count, ("router.lanes",)).fetchall()
+    [(updated, hot)] = connection.execute(count, ("router.queues",)).fetchall()
     assert cast(int, hot) >= cast(int, updated) - 5

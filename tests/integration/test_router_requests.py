@@ -1,4 +1,4 @@
-"""router's RPC on real PostgreSQL: what tenants and the audit ask of it."""
+"""router's RPC on real PostgreSQL: what tenants and the audit call of it."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,131 +7,131 @@ from uuid import uuid4
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.delivery.v1.events_pb2 import OUTCOME_DELIVERED
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED
 from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.events_pb2 import (
-    CLOSED_STATE_CANCELLED,
+    CLOSED_STATE_CANCELED,
     CLOSED_STATE_FAILED,
     DeliveryAssigned,
     MessageClosed,
 )
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, Reason
 from kernel import clock
-from kernel.ids import first_of
-from services.router.domain.facts import timestamp
-from tests.support.pair import FreshDatabase
-from tests.support.router import House, attempted, play, screened
+from kernel.ids import lower_bound_at
+from services.router.domain.events import timestamp
+from tests.support.router import RouterHarness, attempted, play, screened
+from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
-    return House(bootstrap_servers, topic_prefix, database, tmp_path)
+) -> RouterHarness:
+    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
 def later(seconds: float) -> Timestamp:
     return timestamp(clock.now().timestamp() + seconds)
 
 
-def test_a_held_message_waits_for_its_release(house: House) -> None:
+def test_a_held_message_waits_for_its_release(harness: RouterHarness) -> None:
     async def story() -> None:
-        async with house.running(), house.rpc() as (ask, stub):
-            envelope = house.envelope()
-            event = screened(envelope, VERDICT_HOLD, reasons=[Reason(rule="links", score=6)])
-            await house.publish(event)
-            await house.state(envelope.message_id, "held")
-            seen = await ask(
+        async with harness.running(), harness.rpc() as (call, stub):
+            context = harness.context()
+            event = screened(context, VERDICT_HOLD, reasons=[Reason(rule="links", score=6)])
+            await harness.publish(event)
+            await harness.wait_for_state(context.message_id, "held")
+            seen = await call(
                 stub.GetStates,
-                pb.GetStatesRequest(tenant_id=house.tenant_id, message_ids=[envelope.message_id]),
+                pb.GetStatesRequest(tenant_id=harness.tenant_id, message_ids=[context.message_id]),
             )
-            assert [(s.state, s.wait_reason) for s in seen.states] == [("held", "held: links")]
-            answer = await ask(
+            assert [(s.state, s.queued_reason) for s in seen.states] == [("held", "held: links")]
+            response = await call(
                 stub.Release,
-                pb.ReleaseRequest(tenant_id=house.tenant_id, message_ids=[envelope.message_id]),
+                pb.ReleaseRequest(tenant_id=harness.tenant_id, message_ids=[context.message_id]),
             )
-            assert list(answer.released) == [envelope.message_id]
-            await house.of(DeliveryAssigned, envelope.message_id)
+            assert list(response.released_ids) == [context.message_id]
+            await harness.wait_for(DeliveryAssigned, context.message_id)
 
     play(story())
 
 
-def test_what_is_not_on_its_way_can_be_cancelled_and_the_rest_is_named(house: House) -> None:
+def test_unassigned_messages_can_be_canceled_and_the_rest_is_listed(harness: RouterHarness) -> None:
     async def story() -> None:
-        async with house.running(), house.rpc() as (ask, stub):
-            waiting, unknown = house.envelope(due_at=later(600)), house.envelope()
-            gone = house.envelope()
-            await house.publish(screened(waiting), screened(gone))
-            await house.of(DeliveryAssigned, gone.message_id)
-            await house.state(waiting.message_id, "waiting")
+        async with harness.running(), harness.rpc() as (call, stub):
+            waiting, unknown = harness.context(due_at=later(600)), harness.context()
+            gone = harness.context()
+            await harness.publish(screened(waiting), screened(gone))
+            await harness.wait_for(DeliveryAssigned, gone.message_id)
+            await harness.wait_for_state(waiting.message_id, "queued")
             request = pb.CancelRequest(
-                tenant_id=house.tenant_id, envelopes=[waiting, unknown, gone]
+                tenant_id=harness.tenant_id, contexts=[waiting, unknown, gone]
             )
             for _ in range(2):
-                answer = await ask(stub.Cancel, request)
-                assert set(answer.cancelled) == {waiting.message_id, unknown.message_id}
-                assert list(answer.too_late) == [gone.message_id]
+                response = await call(stub.Cancel, request)
+                assert set(response.canceled_ids) == {waiting.message_id, unknown.message_id}
+                assert list(response.too_late_ids) == [gone.message_id]
             for one in (waiting, unknown):
-                [closed] = await house.of(MessageClosed, one.message_id)
-                assert closed.state == CLOSED_STATE_CANCELLED
-            await house.publish(screened(unknown))
-            after = house.envelope()
-            await house.publish(screened(after))
-            await house.of(DeliveryAssigned, after.message_id)
-            assert house.row(unknown.message_id) == "cancelled"
+                [closed] = await harness.wait_for(MessageClosed, one.message_id)
+                assert closed.state == CLOSED_STATE_CANCELED
+            await harness.publish(screened(unknown))
+            after = harness.context()
+            await harness.publish(screened(after))
+            await harness.wait_for(DeliveryAssigned, after.message_id)
+            assert harness.row(unknown.message_id) == "canceled"
 
     play(story())
 
 
-def test_a_reschedule_may_come_before_the_message(house: House) -> None:
+def test_a_reschedule_may_come_before_the_message(harness: RouterHarness) -> None:
     async def story() -> None:
-        async with house.running(), house.rpc() as (ask, stub):
-            envelope = house.envelope(due_at=later(0))
+        async with harness.running(), harness.rpc() as (call, stub):
+            context = harness.context(due_at=later(0))
             request = pb.RescheduleRequest(
-                tenant_id=house.tenant_id, envelopes=[envelope], due_at=later(900)
+                tenant_id=harness.tenant_id, contexts=[context], due_at=later(900)
             )
-            answer = await ask(stub.Reschedule, request)
-            assert list(answer.rescheduled) == [envelope.message_id]
-            assert house.row(envelope.message_id) == "expected"
-            await house.publish(screened(envelope))
-            await house.state(envelope.message_id, "waiting")
-            seen = await ask(
+            response = await call(stub.Reschedule, request)
+            assert list(response.rescheduled_ids) == [context.message_id]
+            assert harness.row(context.message_id) == "expected"
+            await harness.publish(screened(context))
+            await harness.wait_for_state(context.message_id, "queued")
+            seen = await call(
                 stub.GetStates,
-                pb.GetStatesRequest(tenant_id=house.tenant_id, message_ids=[envelope.message_id]),
+                pb.GetStatesRequest(tenant_id=harness.tenant_id, message_ids=[context.message_id]),
             )
             [state] = seen.states
-            assert state.wait_reason == "scheduled"
+            assert state.queued_reason == "scheduled"
             assert state.due_at == request.due_at
             request.due_at.CopyFrom(later(0.2))
-            await ask(stub.Reschedule, request)
-            await house.of(DeliveryAssigned, envelope.message_id)
-            answer = await ask(stub.Reschedule, request)
-            assert list(answer.too_late) == [envelope.message_id]
+            await call(stub.Reschedule, request)
+            await harness.wait_for(DeliveryAssigned, context.message_id)
+            response = await call(stub.Reschedule, request)
+            assert list(response.too_late_ids) == [context.message_id]
 
     play(story())
 
 
-def test_a_message_that_is_put_off_lives_as_much_longer(house: House) -> None:
+def test_a_postponed_message_expires_as_much_later(harness: RouterHarness) -> None:
     """Else it would be out of time before it is due."""
 
     async def story() -> None:
-        async with house.running(), house.rpc() as (ask, stub):
-            envelope = house.envelope(due_at=later(600))
-            await house.publish(screened(envelope))
-            await house.state(envelope.message_id, "waiting")
-            envelope.due_at.CopyFrom(later(7200))
-            envelope.expires_at.CopyFrom(later(10800))
-            answer = await ask(
+        async with harness.running(), harness.rpc() as (call, stub):
+            context = harness.context(due_at=later(600))
+            await harness.publish(screened(context))
+            await harness.wait_for_state(context.message_id, "queued")
+            context.due_at.CopyFrom(later(7200))
+            context.expires_at.CopyFrom(later(10800))
+            response = await call(
                 stub.Reschedule,
                 pb.RescheduleRequest(
-                    tenant_id=house.tenant_id, envelopes=[envelope], due_at=envelope.due_at
+                    tenant_id=harness.tenant_id, contexts=[context], due_at=context.due_at
                 ),
             )
-            assert list(answer.rescheduled) == [envelope.message_id]
-        with house.database.connect() as owner:
-            found = owner.execute(
+            assert list(response.rescheduled_ids) == [context.message_id]
+        with harness.database.connect() as connection:
+            found = connection.execute(
                 "SELECT expires_at - due_at FROM router.messages WHERE message_id = %s",
-                (envelope.message_id,),
+                (context.message_id,),
             ).fetchone()
         assert found
         assert abs(found[0] - timedelta(hours=1)) < timedelta(seconds=5)  # type: ignore[operator]
@@ -139,50 +139,50 @@ def test_a_message_that_is_put_off_lives_as_much_longer(house: House) -> None:
     play(story())
 
 
-def test_another_tenant_sees_and_moves_nothing(house: House) -> None:
+def test_another_tenant_sees_and_moves_nothing(harness: RouterHarness) -> None:
     async def story() -> None:
-        async with house.running(), house.rpc() as (ask, stub):
-            envelope = house.envelope(due_at=later(600))
-            await house.publish(screened(envelope))
-            await house.state(envelope.message_id, "waiting")
-            other, ids = str(uuid4()), [envelope.message_id]
-            seen = await ask(stub.GetStates, pb.GetStatesRequest(tenant_id=other, message_ids=ids))
+        async with harness.running(), harness.rpc() as (call, stub):
+            context = harness.context(due_at=later(600))
+            await harness.publish(screened(context))
+            await harness.wait_for_state(context.message_id, "queued")
+            other, ids = str(uuid4()), [context.message_id]
+            seen = await call(stub.GetStates, pb.GetStatesRequest(tenant_id=other, message_ids=ids))
             assert not seen.states
-            released = await ask(stub.Release, pb.ReleaseRequest(tenant_id=other, message_ids=ids))
-            assert list(released.not_held) == ids
-            envelope.tenant_id = other
-            cancelled = await ask(
-                stub.Cancel, pb.CancelRequest(tenant_id=other, envelopes=[envelope])
+            released = await call(stub.Release, pb.ReleaseRequest(tenant_id=other, message_ids=ids))
+            assert list(released.not_held_ids) == ids
+            context.tenant_id = other
+            cancelled = await call(
+                stub.Cancel, pb.CancelRequest(tenant_id=other, contexts=[context])
             )
-            assert list(cancelled.too_late) == ids
-            assert house.row(envelope.message_id) == "waiting"
+            assert list(cancelled.too_late_ids) == ids
+            assert harness.row(context.message_id) == "queued"
 
     play(story())
 
 
-def test_suppressions_are_added_listed_and_removed(house: House) -> None:
+def test_suppressions_are_added_listed_and_removed(harness: RouterHarness) -> None:
     async def story() -> None:
-        async with house.running(), house.rpc() as (ask, stub):
-            tenant = {"tenant_id": house.tenant_id}
+        async with harness.running(), harness.rpc() as (call, stub):
+            tenant = {"tenant_id": harness.tenant_id}
             names = [f"n{n}@x.site-a.test" for n in range(5)]
-            added = await ask(
+            added = await call(
                 stub.AddSuppressions, pb.AddSuppressionsRequest(**tenant, addresses=names)
             )
             assert len(added.suppressions) == 5
-            first = await ask(stub.ListSuppressions, pb.ListSuppressionsRequest(**tenant, limit=3))
+            first = await call(stub.ListSuppressions, pb.ListSuppressionsRequest(**tenant, limit=3))
             assert first.has_more
-            second = await ask(
+            second = await call(
                 stub.ListSuppressions,
                 pb.ListSuppressionsRequest(**tenant, limit=3, after=first.suppressions[-1].id),
             )
             found = {s.address for s in [*first.suppressions, *second.suppressions]}
             assert found == set(names)
-            back = await ask(
+            back = await call(
                 stub.ListSuppressions,
                 pb.ListSuppressionsRequest(**tenant, limit=3, before=second.suppressions[0].id),
             )
             assert back.suppressions == first.suppressions
-            removed = await ask(
+            removed = await call(
                 stub.RemoveSuppressions,
                 pb.RemoveSuppressionsRequest(
                     **tenant, addresses=["N0@x.site-a.test", first.suppressions[0].id]
@@ -194,49 +194,51 @@ def test_suppressions_are_added_listed_and_removed(house: House) -> None:
     play(story())
 
 
-def test_the_audit_tells_again_closes_and_repeats(house: House) -> None:
+def test_the_audit_republishes_and_closes(harness: RouterHarness) -> None:
     async def story() -> None:
-        async with house.running(), house.rpc() as (ask, stub):
-            unknown, lost = house.envelope(), house.envelope(expires_at=later(-5))
-            closed, known = house.envelope(), house.envelope(due_at=later(600))
-            await house.publish(screened(closed), screened(known))
-            [assigned] = await house.of(DeliveryAssigned, closed.message_id)
-            await house.publish(attempted(assigned, OUTCOME_DELIVERED))
-            await house.of(MessageClosed, closed.message_id)
-            await house.state(known.message_id, "waiting")
-            answer = await ask(
+        async with harness.running(), harness.rpc() as (call, stub):
+            unknown, lost = harness.context(), harness.context(expires_at=later(-5))
+            closed, known = harness.context(), harness.context(due_at=later(600))
+            await harness.publish(screened(closed), screened(known))
+            [assigned] = await harness.wait_for(DeliveryAssigned, closed.message_id)
+            await harness.publish(attempted(assigned, ATTEMPT_OUTCOME_DELIVERED))
+            await harness.wait_for(MessageClosed, closed.message_id)
+            await harness.wait_for_state(known.message_id, "queued")
+            response = await call(
                 stub.Reconcile,
-                pb.ReconcileRequest(envelopes=[unknown, lost, closed, known]),
+                pb.ReconcileRequest(contexts=[unknown, lost, closed, known]),
             )
-            assert list(answer.tell_again) == [unknown.message_id]
-            assert list(answer.closed) == [closed.message_id]
-            assert [k.message_id for k in answer.known] == [known.message_id]
-            [failed] = await house.of(MessageClosed, lost.message_id)
+            assert list(response.republish_ids) == [unknown.message_id]
+            assert list(response.closed_ids) == [closed.message_id]
+            assert [k.message_id for k in response.known] == [known.message_id]
+            [failed] = await harness.wait_for(MessageClosed, lost.message_id)
             assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
-            first, second = await house.of(MessageClosed, closed.message_id, 2)
+            first, second = await harness.wait_for(MessageClosed, closed.message_id, 2)
             assert first == second
-            repeated = await ask(
-                stub.RepeatClosed,
-                pb.RepeatClosedRequest(message_ids=[closed.message_id, known.message_id]),
+            repeated = await call(
+                stub.RepublishClosed,
+                pb.RepublishClosedRequest(message_ids=[closed.message_id, known.message_id]),
             )
-            assert list(repeated.repeated_ids) == [closed.message_id]
-            await house.of(MessageClosed, closed.message_id, 3)
+            assert list(repeated.republished_ids) == [closed.message_id]
+            await harness.wait_for(MessageClosed, closed.message_id, 3)
 
     play(story())
 
 
-def test_a_message_of_a_forgotten_day_is_closed_and_keeps_no_other_waiting(house: House) -> None:
+def test_a_message_of_a_dropped_day_is_closed_and_delays_no_other(harness: RouterHarness) -> None:
     async def story() -> None:
         long_ago = clock.now() - timedelta(days=60)
-        with house.database.connect() as connection:
-            connection.execute("INSERT INTO router.forgotten (day) VALUES (%s)", (long_ago.date(),))
+        with harness.database.connect() as connection:
+            connection.execute(
+                "INSERT INTO router.dropped_days (day) VALUES (%s)", (long_ago.date(),)
+            )
             connection.commit()
-        async with house.running(), house.rpc() as (ask, stub):
-            old = house.envelope(message_id=str(first_of(long_ago)), expires_at=later(-5))
-            lost = house.envelope(expires_at=later(-5))
-            await ask(stub.Reconcile, pb.ReconcileRequest(envelopes=[old, lost]))
-            for envelope in (old, lost):
-                [failed] = await house.of(MessageClosed, envelope.message_id)
+        async with harness.running(), harness.rpc() as (call, stub):
+            old = harness.context(message_id=str(lower_bound_at(long_ago)), expires_at=later(-5))
+            lost = harness.context(expires_at=later(-5))
+            await call(stub.Reconcile, pb.ReconcileRequest(contexts=[old, lost]))
+            for context in (old, lost):
+                [failed] = await harness.wait_for(MessageClosed, context.message_id)
                 assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
 
     play(story())

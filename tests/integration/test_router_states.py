@@ -13,16 +13,16 @@ import pytest
 from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import (
-    OUTCOME_AMBIGUOUS,
-    OUTCOME_DELIVERED,
-    OUTCOME_PERMANENT,
-    OUTCOME_STALE,
-    OUTCOME_TEMPORARY,
+    ATTEMPT_OUTCOME_AMBIGUOUS,
+    ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_STALE,
+    ATTEMPT_OUTCOME_TEMPORARY,
     DeliveryAttempted,
     Reply,
 )
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_EXPRESS, Envelope
+from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1 import router_service_pb2 as pb
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
@@ -33,61 +33,61 @@ from contracts.shield.v1.events_pb2 import (
     MessageScreened,
 )
 from kernel import clock
-from kernel.backoff import Health
 from kernel.database import Database
+from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.lease import Lease
 from kernel.outbox import Outbox
-from kernel.stream import Record, Stream
-from kernel.table import Table
+from kernel.processor import Record, StreamProcessor
+from kernel.table import ReplicatedTable
 from kernel.topics import contract_of, encode
 from services.router.api.service import RouterService
-from services.router.domain.dispatch import Desk
-from services.router.domain.facts import timestamp
+from services.router.domain.dispatch import DispatchContext
+from services.router.domain.events import timestamp
 from services.router.domain.retry import RetryPolicy
-from services.router.domain.routes import Exchanger, Route
-from services.router.domain.scopes import Scopes, Sender
-from services.router.domain.shaping import Shape, Shaping
+from services.router.domain.routes import MxHost, Route
+from services.router.domain.scopes import LimitScopes, TenantRouting
+from services.router.domain.shaping import Shaping, SiteLimits
 from services.router.handlers import Handlers
-from services.router.loops.owner import Owner, Rhythm
-from services.router.store.partitions import Partitions
-from services.router.store.wake import Waker
-from tests.support.pair import FreshDatabase
+from services.router.loops.scheduler import Scheduler, SchedulerConfig
+from services.router.store.day_partitions import DayPartitions
+from services.router.store.notify import SchedulerNotifier
 from tests.support.router import play, screened
+from tests.support.stack import FreshDatabase
 
-ROUTE = Route("site", (Exchanger("127.0.0.1", 0, 25),))
+ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
 OUTCOMES = [
-    OUTCOME_DELIVERED,
-    OUTCOME_PERMANENT,
-    OUTCOME_TEMPORARY,
-    OUTCOME_TEMPORARY,
-    OUTCOME_STALE,
-    OUTCOME_AMBIGUOUS,
+    ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_TEMPORARY,
+    ATTEMPT_OUTCOME_TEMPORARY,
+    ATTEMPT_OUTCOME_STALE,
+    ATTEMPT_OUTCOME_AMBIGUOUS,
 ]
 IN_FLIGHT_MAX = 7
 
 
-class Bench:
+class RouterHarness:
     """router without a broker: what it tells is kept, what it hears is dealt by a dealer."""
 
     def __init__(self, database: FreshDatabase, dealer: random.Random) -> None:
         self.dealer = dealer
-        self.told: list[Outgoing] = []
-        self.engine = Database(database.engine("router"))
-        self.api = Database(database.api("router"))
-        self.health = Health()
-        self.outbox = Outbox(self.engine, "router", self.keep)
+        self.published: list[Outgoing] = []
+        self.engine = Database(database.system("router"))
+        self.api = Database(database.tenant("router"))
+        self.health = DependencyHealth()
+        self.outbox = Outbox(self.engine, "router", self.publish)
         self.lease = Lease(self.engine, "router", "default", lease_s=600)
-        retry, partitions = RetryPolicy((0.001,), 0.001), Partitions()
-        self.owner = Owner(
+        retry, partitions = RetryPolicy((0.001,), 0.001), DayPartitions()
+        self.scheduler = Scheduler(
             self.lease,
             self.outbox,
-            new_desk=self.desk,
-            rhythm=Rhythm(20, 100, 0, 0, 0, 60),
-            on_names=lambda: None,
+            new_dispatch_context=self.dispatch_context,
+            config=SchedulerConfig(20, 100, 0, 0, 0, 60),
+            on_unresolved=lambda: None,
             health=self.health,
         )
-        self._listen(retry, partitions)
+        self._build_streams(retry, partitions)
         self.service = RouterService(
             self.engine,
             self.api,
@@ -95,43 +95,43 @@ class Bench:
             self.health,
             journal=cast(Any, None),
             partitions=partitions,
-            tenants=cast(Table[Tenant], SimpleNamespace(get=lambda _: None)),
+            tenants=cast(ReplicatedTable[Tenant], SimpleNamespace(get=lambda _: None)),
             retry=retry,
-            waker=cast(Waker, SimpleNamespace(work=nothing)),
+            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=nothing)),
         )
 
-    def _listen(self, retry: RetryPolicy, partitions: Partitions) -> None:
+    def _build_streams(self, retry: RetryPolicy, partitions: DayPartitions) -> None:
         handlers = Handlers(
-            tenants=cast(Table[Tenant], SimpleNamespace(get=lambda _: None)),
+            tenants=cast(ReplicatedTable[Tenant], SimpleNamespace(get=lambda _: None)),
             site_of=lambda _: "site",
             retry=retry,
             partitions=partitions,
-            waker=cast(Waker, SimpleNamespace(work=nothing)),
-            answered=lambda: None,
+            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=nothing)),
+            on_capacity_freed=lambda: None,
         )
         common: dict[str, Any] = {
             "health": self.health,
-            "send": self.keep,
+            "send": self.publish,
             "database": self.engine,
             "outbox": self.outbox,
         }
-        self.screened: Any = Stream(
+        self.screened: Any = StreamProcessor(
             MessageScreened, name="screened", handler=handlers.on_screened, **common
         )
-        self.attempted: Any = Stream(
+        self.attempted: Any = StreamProcessor(
             DeliveryAttempted, name="attempted", handler=handlers.on_attempted, **common
         )
 
-    async def keep(self, records: Sequence[Outgoing]) -> None:
-        self.told += records
+    async def publish(self, records: Sequence[Outgoing]) -> None:
+        self.published += records
 
-    def desk(self) -> Desk:
-        scopes = Scopes(lambda _: Sender(), Shaping(Shape(IN_FLIGHT_MAX), {}))
-        return Desk(scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
+    def dispatch_context(self) -> DispatchContext:
+        scopes = LimitScopes(lambda _: TenantRouting(), Shaping(SiteLimits(IN_FLIGHT_MAX), {}))
+        return DispatchContext(scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
 
     def events(self, kind: type[Message]) -> list[Any]:
         topic = contract_of(kind.DESCRIPTOR).topic.name
-        return [kind.FromString(record.value) for record in self.told if record.topic == topic]
+        return [kind.FromString(record.value) for record in self.published if record.topic == topic]
 
     async def close(self) -> None:
         await self.outbox.drain()
@@ -140,7 +140,7 @@ class Bench:
         await self.api.close()
 
 
-async def nothing(_: object, *, names: bool = False) -> None:
+async def nothing(_: object, *, unresolved: bool = False) -> None:
     """Nobody sleeps here."""
 
 
@@ -149,15 +149,15 @@ def record(event: Message) -> Record:
     return Record(out.topic, 0, 0, out.key, out.value, ())
 
 
-def envelopes(tenant_id: str, count: int, *, life_s: float) -> list[Envelope]:
+def contexts(tenant_id: str, count: int, *, life_s: float) -> list[MessageContext]:
     now_s = clock.now().timestamp()
     return [
-        Envelope(
+        MessageContext(
             message_id=uuid7_text(),
             email_id=uuid7_text(),
             tenant_id=tenant_id,
             recipient=f"u{number}@site.test",
-            message_class=MESSAGE_CLASS_EXPRESS,
+            priority=PRIORITY_EXPRESS,
             accepted_at=timestamp(now_s - 1),
             due_at=timestamp(now_s - 1),
             expires_at=timestamp(now_s + life_s),
@@ -166,60 +166,60 @@ def envelopes(tenant_id: str, count: int, *, life_s: float) -> list[Envelope]:
     ]
 
 
-def answers(bench: Bench) -> list[DeliveryAttempted]:
+def answers(harness: RouterHarness) -> list[DeliveryAttempted]:
     """To any assignment ever made, some of them twice and long past."""
-    made = bench.events(DeliveryAssigned)
-    chosen = bench.dealer.choices(made, k=min(len(made), 25)) if made else []
+    made = harness.events(DeliveryAssigned)
+    chosen = harness.dealer.choices(made, k=min(len(made), 25)) if made else []
     return [
         DeliveryAttempted(
             message_id=one.message_id,
             attempt=one.attempt,
-            tenant_id=one.envelope.tenant_id,
-            recipient=one.envelope.recipient,
-            outcome=(outcome := bench.dealer.choice(OUTCOMES)),
-            reply=Reply(code=0 if outcome == OUTCOME_STALE else 450),
-            connected=outcome != OUTCOME_STALE,
-            ambiguous=outcome == OUTCOME_AMBIGUOUS,
+            tenant_id=one.context.tenant_id,
+            recipient=one.context.recipient,
+            outcome=(outcome := harness.dealer.choice(OUTCOMES)),
+            reply=Reply(code=0 if outcome == ATTEMPT_OUTCOME_STALE else 450),
+            connected=outcome != ATTEMPT_OUTCOME_STALE,
+            ambiguous=outcome == ATTEMPT_OUTCOME_AMBIGUOUS,
         )
         for one in chosen
     ]
 
 
-async def step(bench: Bench, mail: Sequence[Envelope], tenant_id: str) -> None:
+async def step(harness: RouterHarness, mail: Sequence[MessageContext], tenant_id: str) -> None:
     """Something that may happen, at random."""
-    dealer = bench.dealer
+    dealer = harness.dealer
     some = dealer.sample(mail, 8)
     match dealer.randrange(6):
         case 0 | 1:
             verdicts = (VERDICT_PASS, VERDICT_PASS, VERDICT_HOLD, VERDICT_BLOCK)
             batch = [screened(one, dealer.choice(verdicts)) for one in some]
-            await bench.screened.handle([record(event) for event in batch])
+            await harness.screened.handle([record(event) for event in batch])
         case 2:
-            await bench.attempted.handle([record(event) for event in answers(bench)])
+            await harness.attempted.handle([record(event) for event in answers(harness)])
         case 3:
             ids = [one.message_id for one in some]
             request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=ids)
-            await bench.service.Release(request, cast(Any, None))
+            await harness.service.Release(request, cast(Any, None))
         case 4:
-            cancel = pb.CancelRequest(tenant_id=tenant_id, envelopes=some[:1])
-            await bench.service.Cancel(cancel, cast(Any, None))
+            cancel = pb.CancelRequest(tenant_id=tenant_id, contexts=some[:1])
+            await harness.service.Cancel(cancel, cast(Any, None))
         case _:
-            await asyncio.gather(bench.owner.tick(), bench.attempted.handle([]))
+            await asyncio.gather(harness.scheduler.tick(), harness.attempted.handle([]))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_message_ends_once_and_only_once(database: FreshDatabase, seed: int) -> None:
     async def story() -> None:
         tenant_id = str(uuid4())
-        bench = Bench(database, random.Random(seed))
-        assert await bench.lease.try_take()
-        mail = envelopes(tenant_id, 40, life_s=3600)
+        harness = RouterHarness(database, random.Random(seed))
+        assert await harness.lease.try_acquire()
+        mail = contexts(tenant_id, 40, life_s=3600)
         for _ in range(120):
-            await step(bench, mail, tenant_id)
+            await step(harness, mail, tenant_id)
             check_windows(database, tenant_id)
-        await finish(bench, mail, tenant_id, database)
-        await bench.close()
-        ends = Counter(one.message_id for one in bench.events(MessageClosed))
+        await finish(harness, mail, tenant_id, database)
+        await harness.close()
+        ends = Counter(one.message_id for one in harness.events(MessageClosed))
         assert ends == Counter({one.message_id: 1 for one in mail})
 
     play(story())
@@ -235,26 +235,26 @@ def check_windows(database: FreshDatabase, tenant_id: str) -> None:
 
 
 async def finish(
-    bench: Bench, mail: Sequence[Envelope], tenant_id: str, database: FreshDatabase
+    harness: RouterHarness, mail: Sequence[MessageContext], tenant_id: str, database: FreshDatabase
 ) -> None:
     """Everything is screened, released and, when assigned, delivered."""
-    await bench.screened.handle([record(screened(one)) for one in mail])
+    await harness.screened.handle([record(screened(one)) for one in mail])
     request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=[one.message_id for one in mail])
-    await bench.service.Release(request, cast(Any, None))
+    await harness.service.Release(request, cast(Any, None))
     for _ in range(100):
-        await bench.owner.tick()
+        await harness.scheduler.tick()
         await asyncio.sleep(0.002)
         delivered = [
             DeliveryAttempted(
                 message_id=one.message_id,
                 attempt=one.attempt,
                 tenant_id=tenant_id,
-                outcome=OUTCOME_DELIVERED,
+                outcome=ATTEMPT_OUTCOME_DELIVERED,
                 connected=True,
             )
-            for one in bench.events(DeliveryAssigned)
+            for one in harness.events(DeliveryAssigned)
         ]
-        await bench.attempted.handle([record(event) for event in delivered])
+        await harness.attempted.handle([record(event) for event in delivered])
         with database.connect() as connection:
             query = (
                 "SELECT count(*) FROM router.messages WHERE closed_at IS NULL AND tenant_id = %s"

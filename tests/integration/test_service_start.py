@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.environment import Ports, environment
-from tests.support.pair import FreshDatabase
+from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def settings(bootstrap_servers: str, database: FreshDatabase, tmp_path: Path) ->
         tmp_path,
         kafka_bootstrap_servers=bootstrap_servers,
         database_url=database.url,
-        ports=Ports.free(),
+        ports=Ports.find_free(),
     )
 
 
@@ -26,7 +26,7 @@ def refused(service: str, settings: dict[str, str]) -> str:
     ran = subprocess.run(
         [sys.executable, "-m", f"services.{service}"],
         capture_output=True, check=False, text=True, timeout=60,
-        env={**os.environ, **settings, "LOG_LEVEL": "CRITICAL"},
+        env={**os.environ, **settings, "OBM_LOG_LEVEL": "CRITICAL"},
     )  # fmt: skip
     assert ran.returncode == 2, ran.stderr
     assert "Traceback" not in ran.stderr

@@ -16,23 +16,23 @@ from google.protobuf.message import Message
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.ingest.v1.events_pb2 import (
-    MESSAGE_CLASS_BULK,
-    MESSAGE_CLASS_EXPRESS,
-    Envelope,
+    PRIORITY_BULK,
+    PRIORITY_EXPRESS,
     MessageAccepted,
-    MessageClass,
+    MessageContext,
+    Priority,
 )
 from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel import clock
-from kernel.backoff import Health
 from kernel.content import Body, open_store
-from kernel.crypto import Secrets, new_key, new_secret_key, seal
+from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
-from kernel.rpc import Peer, Refused
+from kernel.rpc import RpcClient, RpcError
 from kernel.service import run
-from kernel.topics import PARKED, contract_of, encode
+from kernel.topics import DLQ_SUFFIX, contract_of, encode
 from services.shield.app import create
 from services.shield.settings import Settings
 
@@ -57,7 +57,7 @@ class Post:
         self.store = open_store(self.settings.content_store_url)
         self.tenant = Tenant(tenant_id=str(uuid4()), version=1)
         self.key = new_key()
-        self.tenant.content_key = Secrets(self.settings.secret_keys).encrypt(self.key)
+        self.tenant.content_key = SecretKeyring(self.settings.secret_keys).encrypt(self.key)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -78,27 +78,27 @@ class Post:
 
     def kafka(self) -> Kafka:
         settings = self.settings
-        return Kafka(settings.kafka_bootstrap_servers, Health(), prefix=settings.kafka_topic_prefix)
+        return Kafka(
+            settings.kafka_bootstrap_servers, DependencyHealth(), prefix=settings.kafka_topic_prefix
+        )
 
     async def accepted(
-        self, text: str, message_class: MessageClass.ValueType = MESSAGE_CLASS_EXPRESS
+        self, text: str, priority: Priority.ValueType = PRIORITY_EXPRESS
     ) -> MessageAccepted:
         email_id, message_id = str(uuid4()), str(uuid4())
         content = Content(email_id=email_id, subject="Hello", text=text)
         associated = f"{self.tenant.tenant_id}/{email_id}".encode()
         sealed = seal(self.key, content.SerializeToString(), associated)
-        await self.store.initialise()
+        await self.store.initialize()
         [reference] = await self.store.put_many([Body(sealed, "now", date(2030, 1, 1))])
-        envelope = Envelope(
+        context = MessageContext(
             message_id=message_id,
             email_id=email_id,
             tenant_id=self.tenant.tenant_id,
             content_ref=reference,
-            message_class=message_class,
+            priority=priority,
         )
-        return MessageAccepted(
-            message_id=message_id, message_class=message_class, envelope=envelope
-        )
+        return MessageAccepted(message_id=message_id, priority=priority, context=context)
 
     async def read(self, *topics: str, count: int) -> list[bytes]:
         prefix = self.settings.kafka_topic_prefix
@@ -117,10 +117,10 @@ class Post:
         return {event.message_id: event for event in events}
 
     async def score(self, content: Content, token: str = TOKEN) -> ScoreResponse:
-        peer = Peer("shield", self.settings.rpc_listen, token)
+        peer = RpcClient("shield", self.settings.rpc_listen, token)
         try:
             request = ScoreRequest(tenant_id=self.tenant.tenant_id, content=content)
-            return await peer.ask(ShieldServiceStub(peer.channel).Score, request, deadline_s=5)
+            return await peer.call(ShieldServiceStub(peer.channel).Score, request, deadline_s=5)
         finally:
             await peer.close()
 
@@ -147,36 +147,36 @@ def within(seconds: float, story: Coroutine[Any, Any, None]) -> None:
 def test_accepted_mail_comes_out_screened_in_its_class(post: Post) -> None:
     async def story() -> None:
         good = await post.accepted("Lunch at noon?")
-        bad = await post.accepted(GTUBE, MESSAGE_CLASS_BULK)
+        bad = await post.accepted(GTUBE, PRIORITY_BULK)
         await post.publish(post.tenant, good, bad)
         async with post.running():
             screened = await post.screened(2)
         assert screened[good.message_id].verdict == Verdict.VERDICT_PASS
-        assert screened[good.message_id].envelope == good.envelope
+        assert screened[good.message_id].context == good.context
         assert screened[bad.message_id].verdict == Verdict.VERDICT_BLOCK
-        assert screened[bad.message_id].message_class == MESSAGE_CLASS_BULK
+        assert screened[bad.message_id].priority == PRIORITY_BULK
         assert screened[bad.message_id].reasons[0].rule == "gtube"
 
     within(60, story())
 
 
-def test_a_lost_body_holds_its_message_and_a_poisoned_record_is_parked(post: Post) -> None:
+def test_a_lost_body_holds_its_message_and_a_poisoned_record_is_dead_lettered(post: Post) -> None:
     async def story() -> None:
         good, lost = await post.accepted("Lunch?"), await post.accepted("Lunch?")
-        lost.envelope.content_ref = good.envelope.content_ref.replace(":0:", ":7:")
+        lost.context.content_ref = good.context.content_ref.replace(":0:", ":7:")
         gone = MessageAccepted()
         gone.CopyFrom(lost)
-        gone.message_id = gone.envelope.message_id = str(uuid4())
-        gone.envelope.content_ref = f"now/2020-01-01/{uuid4()}:0:10"
+        gone.message_id = gone.context.message_id = str(uuid4())
+        gone.context.content_ref = f"now/2020-01-01/{uuid4()}:0:10"
         await post.publish(post.tenant, good, lost, gone)
         await poison(post)
         async with post.running():
             screened = await post.screened(3)
-            [parked] = await post.read(ACCEPTED[0] + PARKED, count=1)
+            [dead_letter] = await post.read(ACCEPTED[0] + DLQ_SUFFIX, count=1)
         assert screened[good.message_id].verdict == Verdict.VERDICT_PASS
         assert screened[lost.message_id].reasons[0].rule == "content_unreadable"
         assert screened[gone.message_id].reasons[0].rule == "content_missing"
-        assert parked == b"\xff\xff"
+        assert dead_letter == b"\xff\xff"
 
     within(60, story())
 
@@ -230,7 +230,7 @@ def test_a_dry_run_without_the_installations_token_is_refused(post: Post) -> Non
         async with post.running():
             while await patient(post) is None:
                 await asyncio.sleep(0.1)
-            with pytest.raises(Refused, match="RPC_TOKEN"):
+            with pytest.raises(RpcError, match="OBM_RPC_TOKEN"):
                 await post.score(Content(), token="another")
 
     within(60, story())

@@ -6,34 +6,34 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, cast
 
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.reachable import Address
-from mail.reply import Reply
+from mail.smtp_reply import Reply
 from services.delivery.clients.dns import NoSuchHost
 from services.delivery.clients.smtp.connections import Connections
-from services.delivery.clients.smtp.dial import At, Host, Unreached
-from services.delivery.clients.smtp.dialogue import Dialogue
-from services.delivery.clients.smtp.pool import Name, Pool
-from services.delivery.domain.ending import CONNECT, GREETING, Ending, Peer
+from services.delivery.clients.smtp.dial import ConnectFailed, DialTarget, SocketAddress
+from services.delivery.clients.smtp.pool import ConnectionPool, ReadyQueueKey
+from services.delivery.clients.smtp.session import SmtpSession
+from services.delivery.domain.attempt_result import CONNECT, GREETING, AttemptResult, RemoteServer
 
 FOREVER_S = 1e12
 
 
 @dataclass(eq=False)
-class FakeDialogue:
+class FakeSession:
     """A connection as far as a pool looks at it."""
 
-    peer: Peer
+    peer: RemoteServer
     port: int = 25
     used: int = 0
-    usable: bool = True
+    is_usable: bool = True
     ended: str = ""
 
-    def leave(self) -> None:
+    def quit_in_background(self) -> None:
         self.ended = self.ended or "quit"
 
     def abort(self, why: str = "aborted") -> None:
-        self.usable = False
+        self.is_usable = False
         self.ended = self.ended or why
 
 
@@ -42,7 +42,7 @@ class FakeNet:
     """Hosts at 192.0.2.n, by their names "n.example"; `refuses` says what they say instead."""
 
     refuses: dict[str, Reply | None] = field(default_factory=dict)
-    dialled: list[str] = field(default_factory=list)
+    dialed: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
     missing: frozenset[str] = frozenset()
 
@@ -51,16 +51,18 @@ class FakeNet:
             raise NoSuchHost(host)
         return [ip_address(f"198.51.{host.split('.', maxsplit=1)[0]}.1")]
 
-    async def dial(self, host: Host, *, sources: Sequence[str], ehlo: str) -> Dialogue:
-        self.dialled.append(host.name)
+    async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
+        self.dialed.append(host.name)
         if self.gate is not None:
             await self.gate.wait()
         if host.name in self.refuses:
             said = self.refuses[host.name]
-            peer = Peer(mx=host.name, remote_ip=host.ips[0], local_ip="192.0.2.9" if said else "")
+            peer = RemoteServer(
+                mx=host.name, remote_ip=host.ips[0], local_ip="192.0.2.9" if said else ""
+            )
             problem = "" if said else "no connection: refused"
-            raise Unreached(Ending(GREETING if said else CONNECT, said, problem, peer))
-        return cast(Dialogue, FakeDialogue(Peer(mx=host.name, remote_ip=host.ips[0])))
+            raise ConnectFailed(AttemptResult(GREETING if said else CONNECT, said, problem, peer))
+        return cast(SmtpSession, FakeSession(RemoteServer(mx=host.name, remote_ip=host.ips[0])))
 
 
 @dataclass
@@ -76,10 +78,10 @@ class Records:
 class Anywhere:
     """As many connections as anybody wants."""
 
-    def take_place(self, name: str) -> bool:
+    def reserve_slot(self, name: str) -> bool:
         return True
 
-    def give_place(self, name: str) -> None: ...
+    def free_slot(self, name: str) -> None: ...
 
 
 @dataclass
@@ -88,9 +90,9 @@ class World:
     connections: Connections
     now_s: list[float]
 
-    def pool(self, site: str = "site", egress: str = "e1", most: int = 0) -> Pool:
-        pool = Pool(Name(egress, site), self.connections)
-        pool.shape(DeliveryAssigned(connections_max=most))
+    def pool(self, site: str = "site", egress: str = "e1", most: int = 0) -> ConnectionPool:
+        pool = ConnectionPool(ReadyQueueKey(egress, site), self.connections)
+        pool.apply_limits(DeliveryAssigned(connections_max=most))
         return pool
 
     def later(self, seconds: float) -> None:
@@ -101,14 +103,17 @@ class World:
 def to(*hosts: str) -> DeliveryAssigned:
     """The best first."""
     return DeliveryAssigned(
-        exchangers=[MailExchanger(host=host, preference=n) for n, host in enumerate(hosts)]
+        mx_hosts=[MxHost(host=host, preference=n) for n, host in enumerate(hosts)]
     )
 
 
 def ask(
-    pool: Pool, *hosts: str, asked: frozenset[At] = frozenset(), until_s: float = FOREVER_S
-) -> Coroutine[Any, Any, Dialogue]:
-    return pool.acquire(to(*(hosts or ("1.example",))), asked=asked, until_s=until_s)
+    pool: ConnectionPool,
+    *hosts: str,
+    tried: frozenset[SocketAddress] = frozenset(),
+    until_s: float = FOREVER_S,
+) -> Coroutine[Any, Any, SmtpSession]:
+    return pool.acquire(to(*(hosts or ("1.example",))), tried=tried, until_s=until_s)
 
 
 async def settle() -> None:
@@ -117,11 +122,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def waiters(pool: Pool, number: int, *hosts: str) -> "list[asyncio.Task[Dialogue]]":
+async def waiters(
+    pool: ConnectionPool, number: int, *hosts: str
+) -> "list[asyncio.Task[SmtpSession]]":
     tasks = [asyncio.create_task(ask(pool, *hosts)) for _ in range(number)]
     await settle()
     return tasks
 
 
-def got(tasks: "list[asyncio.Task[Dialogue]]") -> list[Dialogue]:
+def got(tasks: "list[asyncio.Task[SmtpSession]]") -> list[SmtpSession]:
     return [task.result() for task in tasks if task.done() and task.exception() is None]

@@ -20,17 +20,17 @@ from google.protobuf.message import Message
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.ingest.v1.content_pb2 import Content, Header
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
-from contracts.ingest.v1.events_pb2 import Envelope
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock, service
 from kernel.content import Body, open_store
-from kernel.crypto import Secrets, new_key, new_secret_key, seal
+from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.ids import uuid7, uuid7_text
 from kernel.topics import contract_of, encode
 from mail import verp
 from services.delivery.app import create
 from services.delivery.settings import Settings
-from tests.support.pair import FreshDatabase
+from tests.support.stack import FreshDatabase
 
 VERP_KEY = b"the key of the return paths"
 RSA_KEY: RSAPrivateKey = generate_private_key(65537, 2048)
@@ -57,11 +57,11 @@ class House:
         return (self.folder / "content").absolute().as_uri()
 
     def tenant(self) -> Tenant:
-        key = Secrets([self.secret_key]).encrypt(self.content_key)
+        key = SecretKeyring([self.secret_key]).encrypt(self.content_key)
         return Tenant(tenant_id=self.tenant_id, version=1, content_key=key)
 
     def domain(self) -> Domain:
-        secrets = Secrets([self.secret_key])
+        secrets = SecretKeyring([self.secret_key])
         return Domain(
             domain_id=self.domain_id,
             version=1,
@@ -112,7 +112,7 @@ class House:
         **more: Any,  # noqa: ANN401
     ) -> DeliveryAssigned:
         message_id = uuid7_text()
-        envelope = Envelope(
+        context = MessageContext(
             message_id=message_id,
             email_id=content.email_id,
             tenant_id=self.tenant_id,
@@ -128,9 +128,9 @@ class House:
         one = DeliveryAssigned(
             message_id=message_id,
             site=site or at or "nowhere",
-            envelope=envelope,
+            context=context,
             ehlo="out.sender.example",
-            exchangers=[exchanger(host, n) for n, host in enumerate(at.split(",")) if host],
+            mx_hosts=[exchanger(host, n) for n, host in enumerate(at.split(",")) if host],
             **more,
         )
         one.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
@@ -140,7 +140,7 @@ class House:
     async def running(self, **settings: Any) -> AsyncIterator["Running"]:  # noqa: ANN401
         """The service on this loop, ready; afterwards ended as by SIGTERM."""
         stop = asyncio.Event()
-        await open_store(self.content_url).initialise()
+        await open_store(self.content_url).initialize()
         made = create(self.configured(**settings))
         task = asyncio.create_task(service.run([made], stop=stop))
         async with self.topics() as topics:
@@ -162,11 +162,11 @@ class House:
                 "content_store_url": self.content_url,
                 "secret_keys": [self.secret_key],
                 "rpc_token": "token",
-                "engine_database_url": self.database.engine("delivery"),
-                "api_database_url": self.database.api("delivery"),
+                "system_database_url": self.database.system("delivery"),
+                "tenant_database_url": self.database.tenant("delivery"),
                 "rpc_listen": "127.0.0.1:0",
                 "sandbox_listen": "",
-                "relay_allow": ["127.0.0.0/8"],
+                "relay_allowed_networks": ["127.0.0.0/8"],
                 **self.settings,
                 **settings,
             }
@@ -253,9 +253,9 @@ def a_content(**more: Any) -> Content:  # noqa: ANN401 - fields of the contract
     return Content(**(given | more))
 
 
-def exchanger(address: str, preference: int = 10) -> MailExchanger:
+def exchanger(address: str, preference: int = 10) -> MxHost:
     host, _, port = address.rpartition(":")
-    return MailExchanger(host=host, port=int(port), preference=preference)
+    return MxHost(host=host, port=int(port), preference=preference)
 
 
 def der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.customers import Customer
+from cli.directory import CreatedAccount
 from cli.environment import Ports, environment
 from cli.processes import Processes
-from tests.support.customers import make_customer
-from tests.support.pair import FreshDatabase, temporary_database
+from tests.support.accounts import create_account
+from tests.support.stack import FreshDatabase, temporary_database
 
 DOMAIN = "shop.obm-sandbox.net"
 
@@ -24,7 +24,7 @@ class Engine:
     environment: Mapping[str, str]
     ports: Ports
     processes: Processes
-    customer: Customer
+    customer: CreatedAccount
 
     @property
     def url(self) -> str:
@@ -41,7 +41,7 @@ def engine_of(
     settings: Mapping[str, str],
 ) -> Iterator[Engine]:
     """settings: more of the environment, or other values."""
-    ports = Ports.free()
+    ports = Ports.find_free()
     known = {
         **environment(
             folder,
@@ -51,7 +51,7 @@ def engine_of(
         ),
         **settings,
     }
-    customer = make_customer(known, DOMAIN, test=True)
+    customer = create_account(known, DOMAIN, test=True)
     processes = Processes(known, folder)
     try:
         processes.start()
@@ -74,7 +74,7 @@ def engine(
             tmp_path_factory.mktemp("engine"),
             bootstrap_servers=bootstrap_servers,
             database=FreshDatabase(url),
-            settings={"KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}."},
+            settings={"OBM_KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}."},
         ) as running,
     ):
         yield running

@@ -9,20 +9,21 @@ from typing import Any, TypeVar
 import pytest
 from google.protobuf.message import Message
 
-from contracts.events.v1.events_service_pb2 import FindUnclosedRequest
+from contracts.events.v1.events_service_pb2 import FindOpenRequest
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from kernel import clock
-from kernel.backoff import Health, patiently
 from kernel.crypto import new_secret_key
 from kernel.embedded.folder import free_port
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
-from kernel.rpc import Peer
+from kernel.retry import retry_while_unavailable
+from kernel.rpc import RpcClient
 from kernel.service import run
 from kernel.topics import encode
-from services.events.app import EVERY_FACT, create
+from services.events.app import ALL_EVENTS, create
 from services.events.settings import Settings
-from tests.support.facts import Told
-from tests.support.pair import FreshDatabase
+from tests.support.message_events import MessageEvents
+from tests.support.stack import FreshDatabase
 
 R = TypeVar("R", bound=Message)
 TOKEN = "events-token"
@@ -30,38 +31,38 @@ KEY = new_secret_key()
 
 
 class Running:
-    """tell: publish events. ask: an RPC."""
+    """A running events service. call: an RPC."""
 
-    def __init__(self, kafka: Kafka, peer: Peer, database: FreshDatabase) -> None:
+    def __init__(self, kafka: Kafka, peer: RpcClient, database: FreshDatabase) -> None:
         self.kafka = kafka
         self.peer = peer
         self.database = database
         self.stub = EventsServiceStub(peer.channel)
 
-    async def tell(self, *events: Message) -> None:
+    async def publish(self, *events: Message) -> None:
         records = [encode(event, clock.now()) for event in events]
-        await patiently(partial(self.kafka.publish, records), Health())
+        await retry_while_unavailable(partial(self.kafka.publish, records), DependencyHealth())
 
-    async def ask(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
-        return await self.peer.ask(method, request, deadline_s=10)
+    async def call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:
+        return await self.peer.call(method, request, deadline_s=10)
 
-    async def unclosed(self, *messages: Told) -> list[str]:
-        request = FindUnclosedRequest(message_ids=[message.message_id for message in messages])
-        return list((await self.ask(self.stub.FindUnclosed, request)).message_ids)
+    async def find_open(self, *messages: MessageEvents) -> list[str]:
+        request = FindOpenRequest(message_ids=[message.message_id for message in messages])
+        return list((await self.call(self.stub.FindOpen, request)).message_ids)
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """The owner's look at the tables."""
         with self.database.connect() as connection:
             return connection.execute(sql, params).fetchall()
 
-    async def recorded(self, message: Told, facts: int) -> None:
+    async def recorded(self, message: MessageEvents, facts: int) -> None:
         """Wait until so many facts of a message are in the log."""
         await until(lambda: self.count(message) >= facts)
 
-    def count(self, message: Told) -> int:
+    def count(self, message: MessageEvents) -> int:
         [(found,)] = self.rows(
             "SELECT (SELECT count(*) FROM events.log WHERE subject_id = %s)"
-            " + (SELECT count(*) FROM events.facts WHERE subject_id = %s)",
+            " + (SELECT count(*) FROM events.unpartitioned_log WHERE subject_id = %s)",
             (message.message_id, message.message_id),
         )
         return int(found)
@@ -81,10 +82,10 @@ class Story:
         self.database = database
         self.prefix = prefix
 
-    def __call__(self, told: Callable[[Running], Awaitable[None]], **settings: object) -> None:
+    def __call__(self, scenario: Callable[[Running], Awaitable[None]], **settings: object) -> None:
         async def alone() -> None:
             async with asyncio.timeout(60), self.service(**settings) as events:
-                await told(events)
+                await scenario(events)
 
         asyncio.run(alone())
 
@@ -108,19 +109,21 @@ async def running(
         "kafka_topic_prefix": prefix,
         "secret_keys": [KEY],
         "rpc_token": TOKEN,
-        "engine_database_url": database.engine("events"),
-        "api_database_url": database.api("events"),
+        "system_database_url": database.system("events"),
+        "tenant_database_url": database.tenant("events"),
         "rpc_listen": f"127.0.0.1:{port}",
-        "webhook_allow": ["127.0.0.0/8"],
-        "gather_s": 0.02,
-        "webhook_poll_s": 0.05,
+        "webhook_allowed_networks": ["127.0.0.0/8"],
+        "linger_s": 0.02,
+        "webhook_poll_interval_s": 0.05,
     }
     stop = asyncio.Event()
     service = asyncio.create_task(run([create(Settings(**{**known, **settings}))], stop=stop))
-    kafka = Kafka(bootstrap_servers, Health(), prefix=prefix, client="told", drain_s=0.1)
-    kafka.declare(*EVERY_FACT)
-    await patiently(kafka.create_topics, Health())
-    peer = Peer("events", f"127.0.0.1:{port}", TOKEN)
+    kafka = Kafka(
+        bootstrap_servers, DependencyHealth(), prefix=prefix, client="test", shutdown_timeout_s=0.1
+    )
+    kafka.declare(*ALL_EVENTS)
+    await retry_while_unavailable(kafka.create_topics, DependencyHealth())
+    peer = RpcClient("events", f"127.0.0.1:{port}", TOKEN)
     await peer.channel.channel_ready()
     try:
         yield Running(kafka, peer, database)

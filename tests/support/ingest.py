@@ -1,4 +1,4 @@
-"""ingest by itself: its HTTP API, what it tells on the topics, and stand-ins for whom it asks."""
+"""ingest by itself: its HTTP API, the events that it publishes, and stand-ins for services."""
 
 import asyncio
 import io
@@ -13,7 +13,7 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer
 from google.protobuf.message import Message
 
-from cli.customers import Customers, opened
+from cli.directory import DirectoryAdmin, open_directory
 from cli.environment import Ports
 from contracts.events.v1.events_service_pb2_grpc import (
     EventsServiceServicer,
@@ -26,16 +26,16 @@ from contracts.router.v1.router_service_pb2_grpc import (
     add_RouterServiceServicer_to_server,
 )
 from kernel import clock
-from kernel.backoff import Health
 from kernel.content import open_store
 from kernel.crypto import new_secret_key
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
-from kernel.rpc import Server
+from kernel.rpc import RpcServer
 from kernel.service import Service, run
 from kernel.topics import contract_of, encode
 from services.ingest.app import create
 from services.ingest.settings import Settings
-from tests.support.pair import FreshDatabase
+from tests.support.stack import FreshDatabase
 
 TOKEN = "shared"
 WITHIN_S = 60.0
@@ -45,7 +45,7 @@ E_ = TypeVar("E_", bound=Message)
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     headers: dict[str, str]
     json: Any
@@ -53,15 +53,15 @@ class Answer:
 
 
 @dataclass
-class House:
-    """Everything around ingest."""
+class IngestHarness:
+    """ingest with its broker, database and stand-ins for other services."""
 
     bootstrap_servers: str
     prefix: str
     database: FreshDatabase
     folder: Path
     extra: dict[str, Any] = field(default_factory=dict)
-    ports: Ports = field(default_factory=Ports.free)
+    ports: Ports = field(default_factory=Ports.find_free)
     secret_key: str = field(default_factory=new_secret_key)
     router: RouterServiceServicer | None = None
     events: EventsServiceServicer | None = None
@@ -74,8 +74,8 @@ class House:
         given: dict[str, Any] = {
             "kafka_bootstrap_servers": self.bootstrap_servers,
             "kafka_topic_prefix": self.prefix,
-            "engine_database_url": self.database.engine("ingest"),
-            "api_database_url": self.database.api("ingest"),
+            "system_database_url": self.database.system("ingest"),
+            "tenant_database_url": self.database.tenant("ingest"),
             "content_store_url": (self.folder / "content").as_uri(),
             "secret_keys": [self.secret_key],
             "rpc_token": TOKEN,
@@ -86,32 +86,32 @@ class House:
             "delivery_rpc_address": at(self.ports.delivery_rpc),
             "shield_rpc_address": at(self.ports.shield_rpc),
             "sweep_after_s": 0.5,
-            "directory_every_s": 0.1,
-            "directory_check_every_s": 0.5,
-            "audit_every_s": 0.2,
+            "directory_publish_interval_s": 0.1,
+            "directory_check_interval_s": 0.5,
+            "audit_interval_s": 0.2,
         }
         return Settings(**{**given, **self.extra})
 
     @asynccontextmanager
-    async def customers(self) -> AsyncIterator[Customers]:
-        async with opened(self.settings()) as customers:
-            yield customers
+    async def directory(self) -> AsyncIterator[DirectoryAdmin]:
+        async with open_directory(self.settings()) as directory:
+            yield directory
 
-    async def enrol(self, *, test: bool = True, domain: str = DOMAIN) -> str:
-        """A customer of the house; its key is used from here on. The domain is its own: whoever
+    async def sign_up(self, *, test: bool = True, domain: str = DOMAIN) -> str:
+        """A customer of the harness; its key is used from here on. The domain is its own: whoever
         had it before loses it."""
-        async with self.customers() as customers:
-            for held in await customers.store.named(Domain, domain):
-                await customers.remove(Domain, held.domain_id)
-            made = await customers.add_customer(domain, test=test)
+        async with self.directory() as directory:
+            for existing in await directory.store.find_by_id_or_name(Domain, domain):
+                await directory.remove(Domain, existing.domain_id)
+            made = await directory.add_complete_account(domain, test=test)
         self.key, self.tenant_id = made.api_key, made.tenant_id
         return made.api_key
 
     @asynccontextmanager
-    async def running(self, *more: Ports) -> AsyncIterator["House"]:
+    async def running(self, *more: Ports) -> AsyncIterator["IngestHarness"]:
         """One replica, and one for each set of ports more; whom ingest asks stands in."""
         servers = self._stand_ins()
-        await open_store(self.settings().content_store_url).initialise()
+        await open_store(self.settings().content_store_url).initialize()
         stop = asyncio.Event()
         services = [create(self.settings(ports)) for ports in (self.ports, *more)]
         tasks = [asyncio.create_task(server.run()) for server in servers]
@@ -127,19 +127,19 @@ class House:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    def _stand_ins(self) -> list[Server]:
+    def _stand_ins(self) -> list[RpcServer]:
         servers = []
         if self.router is not None:
-            server = Server(f"127.0.0.1:{self.ports.router_rpc}", TOKEN)
+            server = RpcServer(f"127.0.0.1:{self.ports.router_rpc}", TOKEN)
             add_RouterServiceServicer_to_server(self.router, server.grpc)
             servers.append(server)
         if self.events is not None:
-            server = Server(f"127.0.0.1:{self.ports.events_rpc}", TOKEN)
+            server = RpcServer(f"127.0.0.1:{self.ports.events_rpc}", TOKEN)
             add_EventsServiceServicer_to_server(self.events, server.grpc)
             servers.append(server)
         return servers
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -148,8 +148,8 @@ class House:
         key: str | None = None,
         headers: dict[str, str] | None = None,
         port: int | None = None,
-    ) -> Answer:
-        """One request with the house's key."""
+    ) -> Response:
+        """One request with the harness's key."""
         fields = {"Authorization": f"Bearer {self.key if key is None else key}"}
         if body is not None:
             fields["Content-Type"] = "application/json"
@@ -161,18 +161,18 @@ class House:
         ):
             raw = await got.read()
             is_json = got.content_type.endswith("json")
-            return Answer(
+            return Response(
                 got.status,
                 {name.lower(): value for name, value in got.headers.items()},
                 await got.json() if is_json else None,
                 raw,
             )
 
-    async def send(self, **changes: Any) -> Answer:  # noqa: ANN401 - JSON
+    async def send(self, **changes: Any) -> Response:  # noqa: ANN401 - JSON
         headers = changes.pop("http_headers", None)
-        return await self.ask("POST", "/v1/emails", email(**changes), headers=headers)
+        return await self.request("POST", "/v1/emails", email(**changes), headers=headers)
 
-    async def told(self, event: type[E_], count: int) -> list[E_]:
+    async def read_events(self, event: type[E_], count: int) -> list[E_]:
         """So many events of a kind, from the beginning of its topics."""
         return await read(self.bootstrap_servers, self.prefix, event, count=count)
 
@@ -183,8 +183,8 @@ class House:
         while True:
             found = [
                 one
-                for one in await self.told(MessageAccepted, want)
-                if one.envelope.email_id == email_id
+                for one in await self.read_events(MessageAccepted, want)
+                if one.context.email_id == email_id
             ]
             if len(found) >= count:
                 return found
@@ -218,7 +218,7 @@ class House:
 
     async def publish(self, *events: Message) -> None:
         """As another service would."""
-        kafka = Kafka(self.bootstrap_servers, Health(), prefix=self.prefix)
+        kafka = Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix)
         kafka.declare(*{type(one) for one in events})
         await kafka.create_topics()
         now = clock.now()

@@ -14,30 +14,30 @@ from aiokafka import AIOKafkaConsumer
 from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import (
-    OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_DELIVERED,
+    AttemptOutcome,
     BounceReceived,
     ComplaintReceived,
     DeliveryAttempted,
-    Outcome,
     Reply,
 )
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_EXPRESS, Envelope
+from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Reason, Verdict
 from kernel import clock
-from kernel.backoff import Health
 from kernel.crypto import new_secret_key
+from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.kafka import Kafka
-from kernel.rpc import Peer
+from kernel.rpc import RpcClient
 from kernel.service import run
 from kernel.topics import contract_of, encode
 from services.router.app import create
-from services.router.domain.facts import timestamp
+from services.router.domain.events import timestamp
 from services.router.settings import Settings
-from tests.support.pair import FreshDatabase
+from tests.support.stack import FreshDatabase
 
 TOKEN = "shared"
 ROUTES = """
@@ -56,7 +56,7 @@ E_ = TypeVar("E_", bound=Message)
 
 
 @dataclass
-class House:
+class RouterHarness:
     """Everything around router. told: its events, in the order in which they came."""
 
     bootstrap_servers: str
@@ -64,7 +64,7 @@ class House:
     database: FreshDatabase
     folder: Path
     extra: dict[str, Any] = field(default_factory=dict)
-    told: list[Message] = field(default_factory=list)
+    events: list[Message] = field(default_factory=list)
     tenant_id: str = field(default_factory=lambda: str(uuid4()))
     rpc_address: str = field(default_factory=lambda: f"127.0.0.1:{free_port()}")
 
@@ -75,8 +75,8 @@ class House:
         given: dict[str, Any] = {
             "kafka_bootstrap_servers": self.bootstrap_servers,
             "kafka_topic_prefix": self.prefix,
-            "engine_database_url": self.database.engine("router"),
-            "api_database_url": self.database.api("router"),
+            "system_database_url": self.database.system("router"),
+            "tenant_database_url": self.database.tenant("router"),
             "secret_keys": [new_secret_key()],
             "rpc_token": TOKEN,
             "rpc_listen": self.rpc_address,
@@ -84,15 +84,15 @@ class House:
             "nameservers": ("127.0.0.1:1",),
             "dns_timeout_s": 0.3,
             "ehlo": "mail.test",
-            "sweep_after_s": 0.5,
-            "tick_idle_s": 0.2,
-            "expire_every_s": 0.1,
+            "outbox_sweep_after_s": 0.5,
+            "tick_idle_interval_s": 0.2,
+            "expire_interval_s": 0.1,
         }
         return Settings(**{**given, **self.extra})
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["House"]:
-        """router, a listener to all that it tells, and this house's tenant in the directory."""
+    async def running(self) -> AsyncIterator["RouterHarness"]:
+        """router, a listener to all that it tells, and this harness's tenant in the directory."""
         await self.publish(Tenant(tenant_id=self.tenant_id, version=1))
         stop = asyncio.Event()
         async with self.listening():
@@ -117,7 +117,7 @@ class House:
 
         async def listen() -> None:
             async for record in consumer:
-                self.told.append(types[record.topic].FromString(record.value))
+                self.events.append(types[record.topic].FromString(record.value))
 
         task = asyncio.create_task(listen())
         try:
@@ -140,7 +140,7 @@ class House:
         await kafka.close()
 
     def _kafka(self) -> Kafka:
-        kafka = Kafka(self.bootstrap_servers, Health(), prefix=self.prefix, client="test")
+        kafka = Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix, client="test")
         kafka.declare(
             MessageScreened,
             DeliveryAttempted,
@@ -153,24 +153,24 @@ class House:
         )
         return kafka
 
-    def envelope(self, recipient: str = "ann@x.site-a.test", **extra: object) -> Envelope:
+    def context(self, recipient: str = "ann@x.site-a.test", **extra: object) -> MessageContext:
         return envelope_of(recipient, **{"tenant_id": self.tenant_id, **extra})
 
-    async def of(self, kind: type[E_], message_id: str, count: int = 1) -> list[E_]:
+    async def wait_for(self, kind: type[E_], message_id: str, count: int = 1) -> list[E_]:
         """Wait until router has told so many events of this kind about a message."""
-        await until(lambda: len(self.so_far(kind, message_id)) >= count)
-        return self.so_far(kind, message_id)
+        await until(lambda: len(self.received(kind, message_id)) >= count)
+        return self.received(kind, message_id)
 
-    def so_far(self, kind: type[E_], message_id: str) -> list[E_]:
-        events = [event for event in self.told if isinstance(event, kind)]
+    def received(self, kind: type[E_], message_id: str) -> list[E_]:
+        events = [event for event in self.events if isinstance(event, kind)]
         return [event for event in events if getattr(event, "message_id", "") == message_id]
 
     @asynccontextmanager
     async def rpc(self) -> AsyncIterator[tuple[Any, RouterServiceStub]]:
         """A way to ask, patient with a busy machine; and what can be asked."""
-        peer = Peer("router", self.rpc_address, TOKEN)
+        peer = RpcClient("router", self.rpc_address, TOKEN)
         try:
-            yield partial(peer.ask, deadline_s=10.0), RouterServiceStub(peer.channel)
+            yield partial(peer.call, deadline_s=10.0), RouterServiceStub(peer.channel)
         finally:
             await peer.close()
 
@@ -181,35 +181,35 @@ class House:
             ).fetchone()
             return found[0] if found is not None and len(found) == 1 else found
 
-    async def state(self, message_id: str, wanted: str) -> None:
-        await until(lambda: self.row(message_id) == wanted)
+    async def wait_for_state(self, message_id: str, expected: str) -> None:
+        await until(lambda: self.row(message_id) == expected)
 
 
-def envelope_of(recipient: str, **extra: object) -> Envelope:
+def envelope_of(recipient: str, **extra: object) -> MessageContext:
     now_s = clock.now().timestamp()
     given: dict[str, Any] = {
         "message_id": uuid7_text(),
         "email_id": uuid7_text(),
         "recipient": recipient,
-        "message_class": MESSAGE_CLASS_EXPRESS,
+        "priority": PRIORITY_EXPRESS,
         "accepted_at": timestamp(now_s),
         "due_at": timestamp(now_s),
         "expires_at": timestamp(now_s + 3600),
         "content_ref": "ref",
     }
-    return Envelope(**{**given, **extra})
+    return MessageContext(**{**given, **extra})
 
 
 def screened(
-    envelope: Envelope,
+    context: MessageContext,
     verdict: "Verdict.ValueType" = VERDICT_PASS,
     *,
     reasons: Sequence[Reason] = (),
 ) -> MessageScreened:
     return MessageScreened(
-        message_id=envelope.message_id,
-        message_class=envelope.message_class,
-        envelope=envelope,
+        message_id=context.message_id,
+        priority=context.priority,
+        context=context,
         verdict=verdict,
         reasons=reasons,
     )
@@ -217,7 +217,7 @@ def screened(
 
 def attempted(
     assigned: DeliveryAssigned,
-    outcome: "Outcome.ValueType" = OUTCOME_DELIVERED,
+    outcome: "AttemptOutcome.ValueType" = ATTEMPT_OUTCOME_DELIVERED,
     *,
     code: int = 250,
     text: str = "ok",
@@ -226,15 +226,15 @@ def attempted(
     given: dict[str, Any] = {
         "message_id": assigned.message_id,
         "attempt": assigned.attempt,
-        "tenant_id": assigned.envelope.tenant_id,
-        "email_id": assigned.envelope.email_id,
-        "recipient": assigned.envelope.recipient,
+        "tenant_id": assigned.context.tenant_id,
+        "email_id": assigned.context.email_id,
+        "recipient": assigned.context.recipient,
         "outcome": outcome,
-        "reply": Reply(code=code, text=text, step="dot"),
+        "reply": Reply(code=code, text=text, step="end_of_data"),
         "connected": True,
         "egress_id": assigned.egress_id,
         "site": assigned.site,
-        "test": assigned.envelope.test,
+        "test": assigned.context.test,
     }
     return DeliveryAttempted(**{**given, **extra})
 
@@ -259,4 +259,4 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-__all__: Sequence[str] = ("House", "attempted", "play", "screened", "until")
+__all__: Sequence[str] = ("RouterHarness", "attempted", "play", "screened", "until")

@@ -1,6 +1,6 @@
 """A mail server that does as it is told: it records every byte, and can misbehave at any step.
 
-    async with SmtpPeer({"rcpt": b"451 4.7.1 Come again", "dot": [Act(close=True), Act()]}) as peer:
+    async with SmtpPeer({"rcpt": b"451 Later", "end_of_data": [Act(close=True), Act()]}) as peer:
         …  # peer.port, peer.messages, peer.commands
 
 A step without an act answers as a good server does. The acts of a list are used one after another,
@@ -222,7 +222,7 @@ class _Session:
             taken = Taken(self.mail_from, self.rcpt_to, raw, self.connection.number)
             self.peer.messages.append(taken)
         self.mail_from = self.rcpt_to = ""
-        await self.do("dot", b"250 2.0.0 Ok: taken")
+        await self.do("end_of_data", b"250 2.0.0 Ok: taken")
 
     async def body(self) -> bytes:
         first = await self.read(b"\n")

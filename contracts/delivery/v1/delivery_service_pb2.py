@@ -26,7 +26,7 @@ from contracts.delivery.v1 import events_pb2 as contracts_dot_delivery_dot_v1_do
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,contracts/delivery/v1/delivery_service.proto\x12\x15\x63ontracts.delivery.v1\x1a\"contracts/delivery/v1/events.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"1\n\nAttemptKey\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"E\n\x12GetAttemptsRequest\x12/\n\x04keys\x18\x01 \x03(\x0b\x32!.contracts.delivery.v1.AttemptKey\"M\n\x13GetAttemptsResponse\x12\x36\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32$.contracts.delivery.v1.AttemptRecord\"\x8b\x01\n\rAttemptRecord\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.contracts.delivery.v1.AttemptKey\x12\r\n\x05stage\x18\x02 \x01(\t\x12;\n\tattempted\x18\x03 \x01(\x0b\x32(.contracts.delivery.v1.DeliveryAttempted\"\xe9\x01\n\x0eSandboxMessage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x04 \x01(\t\x12\x11\n\tmail_from\x18\x05 \x01(\t\x12\x11\n\trecipient\x18\x06 \x01(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\r\n\x05\x62ytes\x18\x08 \x01(\r\x12\x0e\n\x06\x61nswer\x18\t \x01(\t\x12/\n\x0breceived_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03raw\x18\x0b \x01(\x0c\"p\n\x1aListSandboxMessagesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\"h\n\x1bListSandboxMessagesResponse\x12\x37\n\x08messages\x18\x01 \x03(\x0b\x32%.contracts.delivery.v1.SandboxMessage\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"9\n\x18GetSandboxMessageRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"S\n\x19GetSandboxMessageResponse\x12\x36\n\x07message\x18\x01 \x01(\x0b\x32%.contracts.delivery.v1.SandboxMessage2\xed\x02\n\x0f\x44\x65liveryService\x12\x64\n\x0bGetAttempts\x12).contracts.delivery.v1.GetAttemptsRequest\x1a*.contracts.delivery.v1.GetAttemptsResponse\x12|\n\x13ListSandboxMessages\x12\x31.contracts.delivery.v1.ListSandboxMessagesRequest\x1a\x32.contracts.delivery.v1.ListSandboxMessagesResponse\x12v\n\x11GetSandboxMessage\x12/.contracts.delivery.v1.GetSandboxMessageRequest\x1a\x30.contracts.delivery.v1.GetSandboxMessageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,contracts/delivery/v1/delivery_service.proto\x12\x15\x63ontracts.delivery.v1\x1a\"contracts/delivery/v1/events.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"1\n\nAttemptKey\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x02 \x01(\r\"E\n\x12GetAttemptsRequest\x12/\n\x04keys\x18\x01 \x03(\x0b\x32!.contracts.delivery.v1.AttemptKey\"M\n\x13GetAttemptsResponse\x12\x36\n\x08\x61ttempts\x18\x01 \x03(\x0b\x32$.contracts.delivery.v1.AttemptRecord\"\x8b\x01\n\rAttemptRecord\x12.\n\x03key\x18\x01 \x01(\x0b\x32!.contracts.delivery.v1.AttemptKey\x12\r\n\x05stage\x18\x02 \x01(\t\x12;\n\tattempted\x18\x03 \x01(\x0b\x32(.contracts.delivery.v1.DeliveryAttempted\"\xe8\x01\n\x0eSandboxMessage\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x04 \x01(\t\x12\x11\n\tmail_from\x18\x05 \x01(\t\x12\x11\n\trecipient\x18\x06 \x01(\t\x12\x0f\n\x07subject\x18\x07 \x01(\t\x12\r\n\x05\x62ytes\x18\x08 \x01(\r\x12\r\n\x05reply\x18\t \x01(\t\x12/\n\x0breceived_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03raw\x18\x0b \x01(\x0c\"p\n\x1aListSandboxMessagesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\x11\n\trecipient\x18\x05 \x01(\t\"h\n\x1bListSandboxMessagesResponse\x12\x37\n\x08messages\x18\x01 \x03(\x0b\x32%.contracts.delivery.v1.SandboxMessage\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"9\n\x18GetSandboxMessageRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"S\n\x19GetSandboxMessageResponse\x12\x36\n\x07message\x18\x01 \x01(\x0b\x32%.contracts.delivery.v1.SandboxMessage2\xed\x02\n\x0f\x44\x65liveryService\x12\x64\n\x0bGetAttempts\x12).contracts.delivery.v1.GetAttemptsRequest\x1a*.contracts.delivery.v1.GetAttemptsResponse\x12|\n\x13ListSandboxMessages\x12\x31.contracts.delivery.v1.ListSandboxMessagesRequest\x1a\x32.contracts.delivery.v1.ListSandboxMessagesResponse\x12v\n\x11GetSandboxMessage\x12/.contracts.delivery.v1.GetSandboxMessageRequest\x1a\x30.contracts.delivery.v1.GetSandboxMessageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,15 +42,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTEMPTRECORD']._serialized_start=342
   _globals['_ATTEMPTRECORD']._serialized_end=481
   _globals['_SANDBOXMESSAGE']._serialized_start=484
-  _globals['_SANDBOXMESSAGE']._serialized_end=717
-  _globals['_LISTSANDBOXMESSAGESREQUEST']._serialized_start=719
-  _globals['_LISTSANDBOXMESSAGESREQUEST']._serialized_end=831
-  _globals['_LISTSANDBOXMESSAGESRESPONSE']._serialized_start=833
-  _globals['_LISTSANDBOXMESSAGESRESPONSE']._serialized_end=937
-  _globals['_GETSANDBOXMESSAGEREQUEST']._serialized_start=939
-  _globals['_GETSANDBOXMESSAGEREQUEST']._serialized_end=996
-  _globals['_GETSANDBOXMESSAGERESPONSE']._serialized_start=998
-  _globals['_GETSANDBOXMESSAGERESPONSE']._serialized_end=1081
-  _globals['_DELIVERYSERVICE']._serialized_start=1084
-  _globals['_DELIVERYSERVICE']._serialized_end=1449
+  _globals['_SANDBOXMESSAGE']._serialized_end=716
+  _globals['_LISTSANDBOXMESSAGESREQUEST']._serialized_start=718
+  _globals['_LISTSANDBOXMESSAGESREQUEST']._serialized_end=830
+  _globals['_LISTSANDBOXMESSAGESRESPONSE']._serialized_start=832
+  _globals['_LISTSANDBOXMESSAGESRESPONSE']._serialized_end=936
+  _globals['_GETSANDBOXMESSAGEREQUEST']._serialized_start=938
+  _globals['_GETSANDBOXMESSAGEREQUEST']._serialized_end=995
+  _globals['_GETSANDBOXMESSAGERESPONSE']._serialized_start=997
+  _globals['_GETSANDBOXMESSAGERESPONSE']._serialized_end=1080
+  _globals['_DELIVERYSERVICE']._serialized_start=1083
+  _globals['_DELIVERYSERVICE']._serialized_end=1448
 # @@protoc_insertion_point(module_scope)

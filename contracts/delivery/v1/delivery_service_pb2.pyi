@@ -128,7 +128,7 @@ class SandboxMessage(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
-    ANSWER_FIELD_NUMBER: _builtins.int
+    REPLY_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_FIELD_NUMBER: _builtins.int
     RAW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
@@ -140,7 +140,7 @@ class SandboxMessage(_message.Message):
     recipient: _builtins.str
     subject: _builtins.str
     bytes: _builtins.int
-    answer: _builtins.str
+    reply: _builtins.str
     """what the sandbox replied to the dot"""
     raw: _builtins.bytes
     """only in GetSandboxMessage"""
@@ -157,13 +157,13 @@ class SandboxMessage(_message.Message):
         recipient: _builtins.str = ...,
         subject: _builtins.str = ...,
         bytes: _builtins.int = ...,
-        answer: _builtins.str = ...,
+        reply: _builtins.str = ...,
         received_at: _timestamp_pb2.Timestamp | None = ...,
         raw: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["received_at", b"received_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "bytes", b"bytes", "email_id", b"email_id", "id", b"id", "mail_from", b"mail_from", "message_id", b"message_id", "raw", b"raw", "received_at", b"received_at", "recipient", b"recipient", "subject", b"subject", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "email_id", b"email_id", "id", b"id", "mail_from", b"mail_from", "message_id", b"message_id", "raw", b"raw", "received_at", b"received_at", "recipient", b"recipient", "reply", b"reply", "subject", b"subject", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

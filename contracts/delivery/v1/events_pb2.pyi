@@ -18,38 +18,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Outcome:
+class _AttemptOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Outcome.ValueType], _builtins.type):
+class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptOutcome.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    OUTCOME_UNSPECIFIED: _Outcome.ValueType  # 0
-    OUTCOME_DELIVERED: _Outcome.ValueType  # 1
+    ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
+    ATTEMPT_OUTCOME_DELIVERED: _AttemptOutcome.ValueType  # 1
     """2xx after the dot"""
-    OUTCOME_PERMANENT: _Outcome.ValueType  # 2
+    ATTEMPT_OUTCOME_PERMANENT: _AttemptOutcome.ValueType  # 2
     """refused for good"""
-    OUTCOME_TEMPORARY: _Outcome.ValueType  # 3
+    ATTEMPT_OUTCOME_TEMPORARY: _AttemptOutcome.ValueType  # 3
     """refused for now, or nobody to talk to"""
-    OUTCOME_STALE: _Outcome.ValueType  # 4
+    ATTEMPT_OUTCOME_STALE: _AttemptOutcome.ValueType  # 4
     """the assignment came too late: nothing was said"""
-    OUTCOME_AMBIGUOUS: _Outcome.ValueType  # 5
+    ATTEMPT_OUTCOME_AMBIGUOUS: _AttemptOutcome.ValueType  # 5
     """the dot may have been seen, its answer was not"""
 
-class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper): ...
+class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper): ...
 
-OUTCOME_UNSPECIFIED: Outcome.ValueType  # 0
-OUTCOME_DELIVERED: Outcome.ValueType  # 1
+ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
+ATTEMPT_OUTCOME_DELIVERED: AttemptOutcome.ValueType  # 1
 """2xx after the dot"""
-OUTCOME_PERMANENT: Outcome.ValueType  # 2
+ATTEMPT_OUTCOME_PERMANENT: AttemptOutcome.ValueType  # 2
 """refused for good"""
-OUTCOME_TEMPORARY: Outcome.ValueType  # 3
+ATTEMPT_OUTCOME_TEMPORARY: AttemptOutcome.ValueType  # 3
 """refused for now, or nobody to talk to"""
-OUTCOME_STALE: Outcome.ValueType  # 4
+ATTEMPT_OUTCOME_STALE: AttemptOutcome.ValueType  # 4
 """the assignment came too late: nothing was said"""
-OUTCOME_AMBIGUOUS: Outcome.ValueType  # 5
+ATTEMPT_OUTCOME_AMBIGUOUS: AttemptOutcome.ValueType  # 5
 """the dot may have been seen, its answer was not"""
-Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final
 class Reply(_message.Message):
@@ -75,7 +75,7 @@ class Reply(_message.Message):
     text: _builtins.str
     """at most 1,024 characters, no control characters"""
     step: _builtins.str
-    """connect, greeting, ehlo, starttls, mail, rcpt, data, dot"""
+    """connect, greeting, ehlo, starttls, mail, rcpt, data, end_of_data"""
     mx: _builtins.str
     remote_ip: _builtins.str
     local_ip: _builtins.str
@@ -135,7 +135,7 @@ class DeliveryAttempted(_message.Message):
     tenant_id: _builtins.str
     email_id: _builtins.str
     recipient: _builtins.str
-    outcome: Global___Outcome.ValueType
+    outcome: Global___AttemptOutcome.ValueType
     bounce_class: _builtins.str
     """of mail.bounce, empty unless refused"""
     connected: _builtins.bool
@@ -157,7 +157,7 @@ class DeliveryAttempted(_message.Message):
         tenant_id: _builtins.str = ...,
         email_id: _builtins.str = ...,
         recipient: _builtins.str = ...,
-        outcome: Global___Outcome.ValueType = ...,
+        outcome: Global___AttemptOutcome.ValueType = ...,
         reply: Global___Reply | None = ...,
         bounce_class: _builtins.str = ...,
         connected: _builtins.bool = ...,

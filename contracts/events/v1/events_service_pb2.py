@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/events/v1/events_service.proto\x12\x13\x63ontracts.events.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x02\n\x11ListEmailsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\n\n\x02to\x18\x06 \x01(\t\x12\x0b\n\x03tag\x18\x07 \x01(\t\x12\x0e\n\x06\x64omain\x18\x08 \x01(\t\x12)\n\x05since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttest_only\x18\x0b \x01(\x08\x12\n\n\x02id\x18\x0c \x01(\t\"X\n\x12ListEmailsResponse\x12\x30\n\x06\x65mails\x18\x01 \x03(\x0b\x32 .contracts.events.v1.LoggedEmail\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xa1\x02\n\x0bLoggedEmail\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x03(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_event\x18\x07 \x01(\t\x12\x38\n\x04tags\x18\x08 \x03(\x0b\x32*.contracts.events.v1.LoggedEmail.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x11ListEventsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\"X\n\x12ListEventsResponse\x12\x30\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .contracts.events.v1.LoggedEvent\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xb2\x01\n\x0bLoggedEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x11\n\trecipient\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\r\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"*\n\x13\x46indUnclosedRequest\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\t\"+\n\x14\x46indUnclosedResponse\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\t\"\xa9\x01\n\x07Webhook\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x0f\n\x07\x65nabled\x18\x04 \x01(\x08\x12\x17\n\x0f\x64isabled_reason\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esigning_secret\x18\x07 \x01(\t\"Y\n\x14\x43reateWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x0c\n\x04test\x18\x04 \x01(\x08\"F\n\x15\x43reateWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.contracts.events.v1.Webhook\"i\n\x13ListWebhooksRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\x11\n\ttest_only\x18\x05 \x01(\x08\"X\n\x14ListWebhooksResponse\x12.\n\x08webhooks\x18\x01 \x03(\x0b\x32\x1c.contracts.events.v1.Webhook\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"E\n\x11GetWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\"C\n\x12GetWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.contracts.events.v1.Webhook\"H\n\x14\x44\x65leteWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\"#\n\x15\x44\x65leteWebhookResponse\x12\n\n\x02id\x18\x01 \x01(\t\"F\n\x12TestWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\"\'\n\x13TestWebhookResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"n\n\x1cListWebhookDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\x12\x11\n\ttest_only\x18\x05 \x01(\x08\"k\n\x1dListWebhookDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32$.contracts.events.v1.WebhookDelivery\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x9a\x01\n\x0fWebhookDelivery\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05tries\x18\x03 \x01(\r\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\r\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12*\n\x06\x64ue_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xa8\x07\n\rEventsService\x12]\n\nListEmails\x12&.contracts.events.v1.ListEmailsRequest\x1a\'.contracts.events.v1.ListEmailsResponse\x12]\n\nListEvents\x12&.contracts.events.v1.ListEventsRequest\x1a\'.contracts.events.v1.ListEventsResponse\x12\x63\n\x0c\x46indUnclosed\x12(.contracts.events.v1.FindUnclosedRequest\x1a).contracts.events.v1.FindUnclosedResponse\x12\x66\n\rCreateWebhook\x12).contracts.events.v1.CreateWebhookRequest\x1a*.contracts.events.v1.CreateWebhookResponse\x12\x63\n\x0cListWebhooks\x12(.contracts.events.v1.ListWebhooksRequest\x1a).contracts.events.v1.ListWebhooksResponse\x12]\n\nGetWebhook\x12&.contracts.events.v1.GetWebhookRequest\x1a\'.contracts.events.v1.GetWebhookResponse\x12\x66\n\rDeleteWebhook\x12).contracts.events.v1.DeleteWebhookRequest\x1a*.contracts.events.v1.DeleteWebhookResponse\x12`\n\x0bTestWebhook\x12\'.contracts.events.v1.TestWebhookRequest\x1a(.contracts.events.v1.TestWebhookResponse\x12~\n\x15ListWebhookDeliveries\x12\x31.contracts.events.v1.ListWebhookDeliveriesRequest\x1a\x32.contracts.events.v1.ListWebhookDeliveriesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/events/v1/events_service.proto\x12\x13\x63ontracts.events.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x82\x02\n\x11ListEmailsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\n\n\x02to\x18\x06 \x01(\t\x12\x0b\n\x03tag\x18\x07 \x01(\t\x12\x0e\n\x06\x64omain\x18\x08 \x01(\t\x12)\n\x05since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttest_only\x18\x0b \x01(\x08\x12\n\n\x02id\x18\x0c \x01(\t\"X\n\x12ListEmailsResponse\x12\x30\n\x06\x65mails\x18\x01 \x03(\x0b\x32 .contracts.events.v1.LoggedEmail\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xa1\x02\n\x0bLoggedEmail\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x66rom\x18\x02 \x01(\t\x12\n\n\x02to\x18\x03 \x03(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0cscheduled_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_event\x18\x07 \x01(\t\x12\x38\n\x04tags\x18\x08 \x03(\x0b\x32*.contracts.events.v1.LoggedEmail.TagsEntry\x1a+\n\tTagsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"V\n\x11ListEventsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08\x65mail_id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\"X\n\x12ListEventsResponse\x12\x30\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .contracts.events.v1.LoggedEvent\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xb2\x01\n\x0bLoggedEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x11\n\trecipient\x18\x04 \x01(\t\x12\x0b\n\x03seq\x18\x05 \x01(\r\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04\x64\x61ta\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\"&\n\x0f\x46indOpenRequest\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\t\"\'\n\x10\x46indOpenResponse\x12\x13\n\x0bmessage_ids\x18\x01 \x03(\t\"\xa9\x01\n\x07Webhook\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x0f\n\x07\x65nabled\x18\x04 \x01(\x08\x12\x17\n\x0f\x64isabled_reason\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0esigning_secret\x18\x07 \x01(\t\"Y\n\x14\x43reateWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_types\x18\x03 \x03(\t\x12\x0c\n\x04test\x18\x04 \x01(\x08\"F\n\x15\x43reateWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.contracts.events.v1.Webhook\"i\n\x13ListWebhooksRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\x11\n\ttest_only\x18\x05 \x01(\x08\"X\n\x14ListWebhooksResponse\x12.\n\x08webhooks\x18\x01 \x03(\x0b\x32\x1c.contracts.events.v1.Webhook\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"E\n\x11GetWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\"C\n\x12GetWebhookResponse\x12-\n\x07webhook\x18\x01 \x01(\x0b\x32\x1c.contracts.events.v1.Webhook\"H\n\x14\x44\x65leteWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\"#\n\x15\x44\x65leteWebhookResponse\x12\n\n\x02id\x18\x01 \x01(\t\"F\n\x12TestWebhookRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\ttest_only\x18\x03 \x01(\x08\"\'\n\x13TestWebhookResponse\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\"n\n\x1cListWebhookDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05limit\x18\x03 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\x12\x11\n\ttest_only\x18\x05 \x01(\x08\"k\n\x1dListWebhookDeliveriesResponse\x12\x38\n\ndeliveries\x18\x01 \x03(\x0b\x32$.contracts.events.v1.WebhookDelivery\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xa2\x01\n\x0fWebhookDelivery\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x15\n\rattempt_count\x18\x03 \x01(\r\x12\r\n\x05state\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\r\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12*\n\x06\x64ue_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x9c\x07\n\rEventsService\x12]\n\nListEmails\x12&.contracts.events.v1.ListEmailsRequest\x1a\'.contracts.events.v1.ListEmailsResponse\x12]\n\nListEvents\x12&.contracts.events.v1.ListEventsRequest\x1a\'.contracts.events.v1.ListEventsResponse\x12W\n\x08\x46indOpen\x12$.contracts.events.v1.FindOpenRequest\x1a%.contracts.events.v1.FindOpenResponse\x12\x66\n\rCreateWebhook\x12).contracts.events.v1.CreateWebhookRequest\x1a*.contracts.events.v1.CreateWebhookResponse\x12\x63\n\x0cListWebhooks\x12(.contracts.events.v1.ListWebhooksRequest\x1a).contracts.events.v1.ListWebhooksResponse\x12]\n\nGetWebhook\x12&.contracts.events.v1.GetWebhookRequest\x1a\'.contracts.events.v1.GetWebhookResponse\x12\x66\n\rDeleteWebhook\x12).contracts.events.v1.DeleteWebhookRequest\x1a*.contracts.events.v1.DeleteWebhookResponse\x12`\n\x0bTestWebhook\x12\'.contracts.events.v1.TestWebhookRequest\x1a(.contracts.events.v1.TestWebhookResponse\x12~\n\x15ListWebhookDeliveries\x12\x31.contracts.events.v1.ListWebhookDeliveriesRequest\x1a\x32.contracts.events.v1.ListWebhookDeliveriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,38 +49,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTEVENTSRESPONSE']._serialized_end=947
   _globals['_LOGGEDEVENT']._serialized_start=950
   _globals['_LOGGEDEVENT']._serialized_end=1128
-  _globals['_FINDUNCLOSEDREQUEST']._serialized_start=1130
-  _globals['_FINDUNCLOSEDREQUEST']._serialized_end=1172
-  _globals['_FINDUNCLOSEDRESPONSE']._serialized_start=1174
-  _globals['_FINDUNCLOSEDRESPONSE']._serialized_end=1217
-  _globals['_WEBHOOK']._serialized_start=1220
-  _globals['_WEBHOOK']._serialized_end=1389
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=1391
-  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=1480
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=1482
-  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=1552
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=1554
-  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=1659
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=1661
-  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=1749
-  _globals['_GETWEBHOOKREQUEST']._serialized_start=1751
-  _globals['_GETWEBHOOKREQUEST']._serialized_end=1820
-  _globals['_GETWEBHOOKRESPONSE']._serialized_start=1822
-  _globals['_GETWEBHOOKRESPONSE']._serialized_end=1889
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=1891
-  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=1963
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=1965
-  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=2000
-  _globals['_TESTWEBHOOKREQUEST']._serialized_start=2002
-  _globals['_TESTWEBHOOKREQUEST']._serialized_end=2072
-  _globals['_TESTWEBHOOKRESPONSE']._serialized_start=2074
-  _globals['_TESTWEBHOOKRESPONSE']._serialized_end=2113
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=2115
-  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=2225
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=2227
-  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=2334
-  _globals['_WEBHOOKDELIVERY']._serialized_start=2337
+  _globals['_FINDOPENREQUEST']._serialized_start=1130
+  _globals['_FINDOPENREQUEST']._serialized_end=1168
+  _globals['_FINDOPENRESPONSE']._serialized_start=1170
+  _globals['_FINDOPENRESPONSE']._serialized_end=1209
+  _globals['_WEBHOOK']._serialized_start=1212
+  _globals['_WEBHOOK']._serialized_end=1381
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_start=1383
+  _globals['_CREATEWEBHOOKREQUEST']._serialized_end=1472
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_start=1474
+  _globals['_CREATEWEBHOOKRESPONSE']._serialized_end=1544
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_start=1546
+  _globals['_LISTWEBHOOKSREQUEST']._serialized_end=1651
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_start=1653
+  _globals['_LISTWEBHOOKSRESPONSE']._serialized_end=1741
+  _globals['_GETWEBHOOKREQUEST']._serialized_start=1743
+  _globals['_GETWEBHOOKREQUEST']._serialized_end=1812
+  _globals['_GETWEBHOOKRESPONSE']._serialized_start=1814
+  _globals['_GETWEBHOOKRESPONSE']._serialized_end=1881
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_start=1883
+  _globals['_DELETEWEBHOOKREQUEST']._serialized_end=1955
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_start=1957
+  _globals['_DELETEWEBHOOKRESPONSE']._serialized_end=1992
+  _globals['_TESTWEBHOOKREQUEST']._serialized_start=1994
+  _globals['_TESTWEBHOOKREQUEST']._serialized_end=2064
+  _globals['_TESTWEBHOOKRESPONSE']._serialized_start=2066
+  _globals['_TESTWEBHOOKRESPONSE']._serialized_end=2105
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_start=2107
+  _globals['_LISTWEBHOOKDELIVERIESREQUEST']._serialized_end=2217
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_start=2219
+  _globals['_LISTWEBHOOKDELIVERIESRESPONSE']._serialized_end=2326
+  _globals['_WEBHOOKDELIVERY']._serialized_start=2329
   _globals['_WEBHOOKDELIVERY']._serialized_end=2491
   _globals['_EVENTSSERVICE']._serialized_start=2494
-  _globals['_EVENTSSERVICE']._serialized_end=3430
+  _globals['_EVENTSSERVICE']._serialized_end=3418
 # @@protoc_insertion_point(module_scope)

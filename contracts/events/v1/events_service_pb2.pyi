@@ -264,7 +264,7 @@ class LoggedEvent(_message.Message):
 Global___LoggedEvent: _TypeAlias = LoggedEvent  # noqa: Y015
 
 @_typing.final
-class FindUnclosedRequest(_message.Message):
+class FindOpenRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_IDS_FIELD_NUMBER: _builtins.int
@@ -281,10 +281,10 @@ class FindUnclosedRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FindUnclosedRequest: _TypeAlias = FindUnclosedRequest  # noqa: Y015
+Global___FindOpenRequest: _TypeAlias = FindOpenRequest  # noqa: Y015
 
 @_typing.final
-class FindUnclosedResponse(_message.Message):
+class FindOpenResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_IDS_FIELD_NUMBER: _builtins.int
@@ -303,7 +303,7 @@ class FindUnclosedResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FindUnclosedResponse: _TypeAlias = FindUnclosedResponse  # noqa: Y015
+Global___FindOpenResponse: _TypeAlias = FindOpenResponse  # noqa: Y015
 
 @_typing.final
 class Webhook(_message.Message):
@@ -649,14 +649,14 @@ class WebhookDelivery(_message.Message):
 
     EVENT_ID_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
-    TRIES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     type: _builtins.str
-    tries: _builtins.int
+    attempt_count: _builtins.int
     state: _builtins.str
     """waiting, delivered, failed"""
     status: _builtins.int
@@ -669,7 +669,7 @@ class WebhookDelivery(_message.Message):
         *,
         event_id: _builtins.str = ...,
         type: _builtins.str = ...,
-        tries: _builtins.int = ...,
+        attempt_count: _builtins.int = ...,
         state: _builtins.str = ...,
         status: _builtins.int = ...,
         error: _builtins.str = ...,
@@ -677,7 +677,7 @@ class WebhookDelivery(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "error", b"error", "event_id", b"event_id", "state", b"state", "status", b"status", "tries", b"tries", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "due_at", b"due_at", "error", b"error", "event_id", b"event_id", "state", b"state", "status", b"status", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,10 +45,10 @@ class EventsServiceStub:
                 request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
-        self.FindUnclosed = channel.unary_unary(
-                '/contracts.events.v1.EventsService/FindUnclosed',
-                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindUnclosedRequest.SerializeToString,
-                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindUnclosedResponse.FromString,
+        self.FindOpen = channel.unary_unary(
+                '/contracts.events.v1.EventsService/FindOpen',
+                request_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindOpenRequest.SerializeToString,
+                response_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindOpenResponse.FromString,
                 _registered_method=True)
         self.CreateWebhook = channel.unary_unary(
                 '/contracts.events.v1.EventsService/CreateWebhook',
@@ -98,7 +98,7 @@ class EventsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def FindUnclosed(self, request, context):
+    def FindOpen(self, request, context):
         """Which of these messages are not closed in the log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -154,10 +154,10 @@ def add_EventsServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsRequest.FromString,
                     response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.ListEventsResponse.SerializeToString,
             ),
-            'FindUnclosed': grpc.unary_unary_rpc_method_handler(
-                    servicer.FindUnclosed,
-                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindUnclosedRequest.FromString,
-                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindUnclosedResponse.SerializeToString,
+            'FindOpen': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindOpen,
+                    request_deserializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindOpenRequest.FromString,
+                    response_serializer=contracts_dot_events_dot_v1_dot_events__service__pb2.FindOpenResponse.SerializeToString,
             ),
             'CreateWebhook': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateWebhook,
@@ -256,7 +256,7 @@ class EventsService:
             _registered_method=True)
 
     @staticmethod
-    def FindUnclosed(request,
+    def FindOpen(request,
             target,
             options=(),
             channel_credentials=None,
@@ -269,9 +269,9 @@ class EventsService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/contracts.events.v1.EventsService/FindUnclosed',
-            contracts_dot_events_dot_v1_dot_events__service__pb2.FindUnclosedRequest.SerializeToString,
-            contracts_dot_events_dot_v1_dot_events__service__pb2.FindUnclosedResponse.FromString,
+            '/contracts.events.v1.EventsService/FindOpen',
+            contracts_dot_events_dot_v1_dot_events__service__pb2.FindOpenRequest.SerializeToString,
+            contracts_dot_events_dot_v1_dot_events__service__pb2.FindOpenResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,7 +35,7 @@ class EventsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EventsServiceAsyncStub: ...
     ListEmails: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEmailsRequest, _events_service_pb2.ListEmailsResponse]
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]
-    FindUnclosed: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.FindUnclosedRequest, _events_service_pb2.FindUnclosedResponse]
+    FindOpen: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.FindOpenRequest, _events_service_pb2.FindOpenResponse]
     """Which of these messages are not closed in the log."""
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]
@@ -51,7 +51,7 @@ class EventsServiceAsyncStub(EventsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEmails: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEmailsRequest, _events_service_pb2.ListEmailsResponse]  # type: ignore[assignment]
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]  # type: ignore[assignment]
-    FindUnclosed: _aio.UnaryUnaryMultiCallable[_events_service_pb2.FindUnclosedRequest, _events_service_pb2.FindUnclosedResponse]  # type: ignore[assignment]
+    FindOpen: _aio.UnaryUnaryMultiCallable[_events_service_pb2.FindOpenRequest, _events_service_pb2.FindOpenResponse]  # type: ignore[assignment]
     """Which of these messages are not closed in the log."""
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
@@ -78,11 +78,11 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_events_service_pb2.ListEventsResponse, _abc.Awaitable[_events_service_pb2.ListEventsResponse]]: ...
 
     @_abc_1.abstractmethod
-    def FindUnclosed(
+    def FindOpen(
         self,
-        request: _events_service_pb2.FindUnclosedRequest,
+        request: _events_service_pb2.FindOpenRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_events_service_pb2.FindUnclosedResponse, _abc.Awaitable[_events_service_pb2.FindUnclosedResponse]]:
+    ) -> _typing.Union[_events_service_pb2.FindOpenResponse, _abc.Awaitable[_events_service_pb2.FindOpenResponse]]:
         """Which of these messages are not closed in the log."""
 
     @_abc_1.abstractmethod

@@ -375,9 +375,9 @@ class RecipientStatus(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
-    WAIT_REASON_FIELD_NUMBER: _builtins.int
+    QUEUED_REASON_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
-    TRIES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
@@ -385,9 +385,9 @@ class RecipientStatus(_message.Message):
     type: _builtins.str
     """to, cc, bcc"""
     state: _builtins.str
-    wait_reason: _builtins.str
+    queued_reason: _builtins.str
     """what it waits for, while it does"""
-    tries: _builtins.int
+    attempt_count: _builtins.int
     reply: _builtins.str
     """the last answer of the receiver"""
     ambiguous: _builtins.bool
@@ -402,15 +402,15 @@ class RecipientStatus(_message.Message):
         recipient: _builtins.str = ...,
         type: _builtins.str = ...,
         state: _builtins.str = ...,
-        wait_reason: _builtins.str = ...,
+        queued_reason: _builtins.str = ...,
         due_at: _timestamp_pb2.Timestamp | None = ...,
-        tries: _builtins.int = ...,
+        attempt_count: _builtins.int = ...,
         reply: _builtins.str = ...,
         ambiguous: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "due_at", b"due_at", "message_id", b"message_id", "recipient", b"recipient", "reply", b"reply", "state", b"state", "tries", b"tries", "type", b"type", "wait_reason", b"wait_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt_count", b"attempt_count", "due_at", b"due_at", "message_id", b"message_id", "queued_reason", b"queued_reason", "recipient", b"recipient", "reply", b"reply", "state", b"state", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

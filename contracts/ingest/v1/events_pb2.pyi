@@ -20,23 +20,23 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _MessageClass:
+class _Priority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _MessageClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageClass.ValueType], _builtins.type):
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    MESSAGE_CLASS_UNSPECIFIED: _MessageClass.ValueType  # 0
-    MESSAGE_CLASS_EXPRESS: _MessageClass.ValueType  # 1
-    MESSAGE_CLASS_BULK: _MessageClass.ValueType  # 2
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    PRIORITY_EXPRESS: _Priority.ValueType  # 1
+    PRIORITY_BULK: _Priority.ValueType  # 2
 
-class MessageClass(_MessageClass, metaclass=_MessageClassEnumTypeWrapper):
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
     """Express mail is served before bulk, and bulk is never starved."""
 
-MESSAGE_CLASS_UNSPECIFIED: MessageClass.ValueType  # 0
-MESSAGE_CLASS_EXPRESS: MessageClass.ValueType  # 1
-MESSAGE_CLASS_BULK: MessageClass.ValueType  # 2
-Global___MessageClass: _TypeAlias = MessageClass  # noqa: Y015
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+PRIORITY_EXPRESS: Priority.ValueType  # 1
+PRIORITY_BULK: Priority.ValueType  # 2
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
 class _RecipientType:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -58,7 +58,7 @@ RECIPIENT_TYPE_BCC: RecipientType.ValueType  # 3
 Global___RecipientType: _TypeAlias = RecipientType  # noqa: Y015
 
 @_typing.final
-class Envelope(_message.Message):
+class MessageContext(_message.Message):
     """What every stage after accept needs to know of a message; its body travels by reference."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -69,7 +69,7 @@ class Envelope(_message.Message):
     DOMAIN_ID_FIELD_NUMBER: _builtins.int
     RECIPIENT_FIELD_NUMBER: _builtins.int
     RECIPIENT_TYPE_FIELD_NUMBER: _builtins.int
-    MESSAGE_CLASS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     CONTENT_REF_FIELD_NUMBER: _builtins.int
     CONTENT_BYTES_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
@@ -89,7 +89,7 @@ class Envelope(_message.Message):
     recipient: _builtins.str
     """local@domain, domain in lower case and A-label form"""
     recipient_type: Global___RecipientType.ValueType
-    message_class: Global___MessageClass.ValueType
+    priority: Global___Priority.ValueType
     content_ref: _builtins.str
     content_bytes: _builtins.int
     test: _builtins.bool
@@ -119,7 +119,7 @@ class Envelope(_message.Message):
         domain_id: _builtins.str = ...,
         recipient: _builtins.str = ...,
         recipient_type: Global___RecipientType.ValueType = ...,
-        message_class: Global___MessageClass.ValueType = ...,
+        priority: Global___Priority.ValueType = ...,
         content_ref: _builtins.str = ...,
         content_bytes: _builtins.int = ...,
         test: _builtins.bool = ...,
@@ -132,11 +132,11 @@ class Envelope(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "due_at", b"due_at", "expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "message_class", b"message_class", "message_id", b"message_id", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "content_bytes", b"content_bytes", "content_ref", b"content_ref", "domain_id", b"domain_id", "due_at", b"due_at", "email_id", b"email_id", "expires_at", b"expires_at", "message_id", b"message_id", "priority", b"priority", "recipient", b"recipient", "recipient_type", b"recipient_type", "return_path", b"return_path", "sender", b"sender", "tenant_id", b"tenant_id", "test", b"test", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Envelope: _TypeAlias = Envelope  # noqa: Y015
+Global___MessageContext: _TypeAlias = MessageContext  # noqa: Y015
 
 @_typing.final
 class MessageAccepted(_message.Message):
@@ -185,8 +185,8 @@ class MessageAccepted(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
-    MESSAGE_CLASS_FIELD_NUMBER: _builtins.int
-    ENVELOPE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     API_KEY_ID_FIELD_NUMBER: _builtins.int
     FROM_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
@@ -196,7 +196,7 @@ class MessageAccepted(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
-    message_class: Global___MessageClass.ValueType
+    priority: Global___Priority.ValueType
     api_key_id: _builtins.str
     subject: _builtins.str
     """the first 998 characters"""
@@ -204,7 +204,7 @@ class MessageAccepted(_message.Message):
     stream: _builtins.str
     """transactional or broadcast"""
     @_builtins.property
-    def envelope(self) -> Global___Envelope: ...
+    def context(self) -> Global___MessageContext: ...
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """the To field; never Bcc"""
@@ -217,8 +217,8 @@ class MessageAccepted(_message.Message):
         self,
         *,
         message_id: _builtins.str = ...,
-        message_class: Global___MessageClass.ValueType = ...,
-        envelope: Global___Envelope | None = ...,
+        priority: Global___Priority.ValueType = ...,
+        context: Global___MessageContext | None = ...,
         api_key_id: _builtins.str = ...,
         to: _abc.Iterable[_builtins.str] | None = ...,
         subject: _builtins.str = ...,
@@ -227,9 +227,9 @@ class MessageAccepted(_message.Message):
         account_id: _builtins.str = ...,
         stream: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_key_id", b"api_key_id", "envelope", b"envelope", "from", b"from", "message_class", b"message_class", "message_id", b"message_id", "metadata", b"metadata", "stream", b"stream", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "api_key_id", b"api_key_id", "context", b"context", "from", b"from", "message_id", b"message_id", "metadata", b"metadata", "priority", b"priority", "stream", b"stream", "subject", b"subject", "tags", b"tags", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -33,13 +33,13 @@ class Topic(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     COMPACTED_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
-    CLASSES_FIELD_NUMBER: _builtins.int
-    CLASS_FIELD_FIELD_NUMBER: _builtins.int
+    PRIORITIES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     partitions: _builtins.int
     compacted: _builtins.bool
     """keep the newest record of every key, for ever"""
-    class_field: _builtins.str
+    priority_field: _builtins.str
     """the enum field that names the class"""
     @_builtins.property
     def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -52,7 +52,7 @@ class Topic(_message.Message):
     @_builtins.property
     def retention(self) -> _duration_pb2.Duration: ...
     @_builtins.property
-    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def priorities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """with classes the topic is <name>.<class>, the first is served first"""
 
     def __init__(
@@ -64,12 +64,12 @@ class Topic(_message.Message):
         partitions: _builtins.int = ...,
         compacted: _builtins.bool = ...,
         retention: _duration_pb2.Duration | None = ...,
-        classes: _abc.Iterable[_builtins.str] | None = ...,
-        class_field: _builtins.str = ...,
+        priorities: _abc.Iterable[_builtins.str] | None = ...,
+        priority_field: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retention", b"retention"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["class_field", b"class_field", "classes", b"classes", "compacted", b"compacted", "key", b"key", "name", b"name", "natural_key", b"natural_key", "partitions", b"partitions", "retention", b"retention"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compacted", b"compacted", "key", b"key", "name", b"name", "natural_key", b"natural_key", "partitions", b"partitions", "priorities", b"priorities", "priority_field", b"priority_field", "retention", b"retention"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

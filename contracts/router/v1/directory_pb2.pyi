@@ -50,7 +50,7 @@ class Pool(_message.Message):
 Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
-class Egress(_message.Message):
+class EgressSource(_message.Message):
     """A way out: an IPv4 and an IPv6 source address, of which one may be missing, with their EHLO name."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -90,4 +90,4 @@ class Egress(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Egress: _TypeAlias = Egress  # noqa: Y015
+Global___EgressSource: _TypeAlias = EgressSource  # noqa: Y015

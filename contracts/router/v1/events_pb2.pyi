@@ -36,7 +36,7 @@ class _ClosedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClosedSta
     CLOSED_STATE_FAILED: _ClosedState.ValueType  # 3
     """blocked, or out of time without a try"""
     CLOSED_STATE_SUPPRESSED: _ClosedState.ValueType  # 4
-    CLOSED_STATE_CANCELLED: _ClosedState.ValueType  # 5
+    CLOSED_STATE_CANCELED: _ClosedState.ValueType  # 5
 
 class ClosedState(_ClosedState, metaclass=_ClosedStateEnumTypeWrapper):
     """The terminal states, exactly one per message."""
@@ -49,7 +49,7 @@ CLOSED_STATE_BOUNCED: ClosedState.ValueType  # 2
 CLOSED_STATE_FAILED: ClosedState.ValueType  # 3
 """blocked, or out of time without a try"""
 CLOSED_STATE_SUPPRESSED: ClosedState.ValueType  # 4
-CLOSED_STATE_CANCELLED: ClosedState.ValueType  # 5
+CLOSED_STATE_CANCELED: ClosedState.ValueType  # 5
 Global___ClosedState: _TypeAlias = ClosedState  # noqa: Y015
 
 @_typing.final
@@ -62,12 +62,12 @@ class DeliveryAssigned(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     EGRESS_ID_FIELD_NUMBER: _builtins.int
     SITE_FIELD_NUMBER: _builtins.int
-    ENVELOPE_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     SOURCE_IP_FIELD_NUMBER: _builtins.int
     EHLO_FIELD_NUMBER: _builtins.int
-    EXCHANGERS_FIELD_NUMBER: _builtins.int
+    MX_HOSTS_FIELD_NUMBER: _builtins.int
     NOT_AFTER_FIELD_NUMBER: _builtins.int
-    TRIES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
     CONNECTIONS_MAX_FIELD_NUMBER: _builtins.int
     MESSAGES_PER_CONNECTION_MAX_FIELD_NUMBER: _builtins.int
@@ -80,7 +80,7 @@ class DeliveryAssigned(_message.Message):
     source_ip: _builtins.str
     """IPv4; empty, as source_ipv6 is: whatever the machine chooses"""
     ehlo: _builtins.str
-    tries: _builtins.int
+    attempt_count: _builtins.int
     """answered attempts before this one"""
     ambiguous: _builtins.bool
     """an earlier attempt may have delivered it"""
@@ -90,9 +90,9 @@ class DeliveryAssigned(_message.Message):
     """0: as the worker is set up"""
     source_ipv6: _builtins.str
     @_builtins.property
-    def envelope(self) -> _events_pb2.Envelope: ...
+    def context(self) -> _events_pb2.MessageContext: ...
     @_builtins.property
-    def exchangers(self) -> _containers.RepeatedCompositeFieldContainer[Global___MailExchanger]:
+    def mx_hosts(self) -> _containers.RepeatedCompositeFieldContainer[Global___MxHost]:
         """best first"""
 
     @_builtins.property
@@ -106,27 +106,27 @@ class DeliveryAssigned(_message.Message):
         attempt: _builtins.int = ...,
         egress_id: _builtins.str = ...,
         site: _builtins.str = ...,
-        envelope: _events_pb2.Envelope | None = ...,
+        context: _events_pb2.MessageContext | None = ...,
         source_ip: _builtins.str = ...,
         ehlo: _builtins.str = ...,
-        exchangers: _abc.Iterable[Global___MailExchanger] | None = ...,
+        mx_hosts: _abc.Iterable[Global___MxHost] | None = ...,
         not_after: _timestamp_pb2.Timestamp | None = ...,
-        tries: _builtins.int = ...,
+        attempt_count: _builtins.int = ...,
         ambiguous: _builtins.bool = ...,
         connections_max: _builtins.int = ...,
         messages_per_connection_max: _builtins.int = ...,
         source_ipv6: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "not_after", b"not_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "not_after", b"not_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "connections_max", b"connections_max", "egress_id", b"egress_id", "ehlo", b"ehlo", "envelope", b"envelope", "exchangers", b"exchangers", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "not_after", b"not_after", "site", b"site", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempt_count", b"attempt_count", "connections_max", b"connections_max", "context", b"context", "egress_id", b"egress_id", "ehlo", b"ehlo", "message_id", b"message_id", "messages_per_connection_max", b"messages_per_connection_max", "mx_hosts", b"mx_hosts", "not_after", b"not_after", "site", b"site", "source_ip", b"source_ip", "source_ipv6", b"source_ipv6"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeliveryAssigned: _TypeAlias = DeliveryAssigned  # noqa: Y015
 
 @_typing.final
-class MailExchanger(_message.Message):
+class MxHost(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HOST_FIELD_NUMBER: _builtins.int
@@ -149,7 +149,7 @@ class MailExchanger(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MailExchanger: _TypeAlias = MailExchanger  # noqa: Y015
+Global___MxHost: _TypeAlias = MxHost  # noqa: Y015
 
 @_typing.final
 class MessageDelayed(_message.Message):
@@ -162,7 +162,7 @@ class MessageDelayed(_message.Message):
     TENANT_ID_FIELD_NUMBER: _builtins.int
     EMAIL_ID_FIELD_NUMBER: _builtins.int
     RECIPIENT_FIELD_NUMBER: _builtins.int
-    TRIES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
@@ -172,7 +172,7 @@ class MessageDelayed(_message.Message):
     tenant_id: _builtins.str
     email_id: _builtins.str
     recipient: _builtins.str
-    tries: _builtins.int
+    attempt_count: _builtins.int
     ambiguous: _builtins.bool
     test: _builtins.bool
     @_builtins.property
@@ -187,7 +187,7 @@ class MessageDelayed(_message.Message):
         tenant_id: _builtins.str = ...,
         email_id: _builtins.str = ...,
         recipient: _builtins.str = ...,
-        tries: _builtins.int = ...,
+        attempt_count: _builtins.int = ...,
         next_attempt_at: _timestamp_pb2.Timestamp | None = ...,
         reply: _events_pb2_1.Reply | None = ...,
         ambiguous: _builtins.bool = ...,
@@ -195,7 +195,7 @@ class MessageDelayed(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_attempt_at", b"next_attempt_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "email_id", b"email_id", "message_id", b"message_id", "next_attempt_at", b"next_attempt_at", "recipient", b"recipient", "reply", b"reply", "tenant_id", b"tenant_id", "test", b"test", "tries", b"tries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempt_count", b"attempt_count", "email_id", b"email_id", "message_id", b"message_id", "next_attempt_at", b"next_attempt_at", "recipient", b"recipient", "reply", b"reply", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

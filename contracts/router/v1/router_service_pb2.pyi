@@ -25,19 +25,19 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class ReconcileRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENVELOPES_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def envelopes(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Envelope]:
+    def contexts(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.MessageContext]:
         """at most 500"""
 
     def __init__(
         self,
         *,
-        envelopes: _abc.Iterable[_events_pb2.Envelope] | None = ...,
+        contexts: _abc.Iterable[_events_pb2.MessageContext] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelopes", b"envelopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -47,36 +47,36 @@ Global___ReconcileRequest: _TypeAlias = ReconcileRequest  # noqa: Y015
 class ReconcileResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    TELL_AGAIN_FIELD_NUMBER: _builtins.int
+    REPUBLISH_IDS_FIELD_NUMBER: _builtins.int
     KNOWN_FIELD_NUMBER: _builtins.int
-    CLOSED_FIELD_NUMBER: _builtins.int
+    CLOSED_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def tell_again(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def republish_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """unknown here, or only expected: MessageAccepted again"""
 
     @_builtins.property
-    def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___Known]: ...
+    def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownMessage]: ...
     @_builtins.property
-    def closed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def closed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """MessageClosed is told again by router"""
 
     def __init__(
         self,
         *,
-        tell_again: _abc.Iterable[_builtins.str] | None = ...,
-        known: _abc.Iterable[Global___Known] | None = ...,
-        closed: _abc.Iterable[_builtins.str] | None = ...,
+        republish_ids: _abc.Iterable[_builtins.str] | None = ...,
+        known: _abc.Iterable[Global___KnownMessage] | None = ...,
+        closed_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "known", b"known", "tell_again", b"tell_again"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_ids", b"closed_ids", "known", b"known", "republish_ids", b"republish_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReconcileResponse: _TypeAlias = ReconcileResponse  # noqa: Y015
 
 @_typing.final
-class Known(_message.Message):
+class KnownMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
@@ -96,10 +96,10 @@ class Known(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Known: _TypeAlias = Known  # noqa: Y015
+Global___KnownMessage: _TypeAlias = KnownMessage  # noqa: Y015
 
 @_typing.final
-class RepeatClosedRequest(_message.Message):
+class RepublishClosedRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_IDS_FIELD_NUMBER: _builtins.int
@@ -116,27 +116,27 @@ class RepeatClosedRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RepeatClosedRequest: _TypeAlias = RepeatClosedRequest  # noqa: Y015
+Global___RepublishClosedRequest: _TypeAlias = RepublishClosedRequest  # noqa: Y015
 
 @_typing.final
-class RepeatClosedResponse(_message.Message):
+class RepublishClosedResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    REPEATED_IDS_FIELD_NUMBER: _builtins.int
+    REPUBLISHED_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def repeated_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def republished_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
-        repeated_ids: _abc.Iterable[_builtins.str] | None = ...,
+        republished_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["repeated_ids", b"repeated_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["republished_ids", b"republished_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RepeatClosedResponse: _TypeAlias = RepeatClosedResponse  # noqa: Y015
+Global___RepublishClosedResponse: _TypeAlias = RepublishClosedResponse  # noqa: Y015
 
 @_typing.final
 class GetStatesRequest(_message.Message):
@@ -187,22 +187,22 @@ class MessageState(_message.Message):
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
-    WAIT_REASON_FIELD_NUMBER: _builtins.int
+    QUEUED_REASON_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
-    TRIES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_FIELD_NUMBER: _builtins.int
     REPLY_FIELD_NUMBER: _builtins.int
-    LANE_FIELD_NUMBER: _builtins.int
+    QUEUE_ID_FIELD_NUMBER: _builtins.int
     EGRESS_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     state: _builtins.str
-    """expected, waiting, assigned, held, or a terminal state"""
-    wait_reason: _builtins.str
+    """expected, queued, assigned, held, or a terminal state"""
+    queued_reason: _builtins.str
     attempt: _builtins.int
-    tries: _builtins.int
+    attempt_count: _builtins.int
     ambiguous: _builtins.bool
-    lane: _builtins.str
+    queue_id: _builtins.str
     egress_id: _builtins.str
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -213,18 +213,18 @@ class MessageState(_message.Message):
         *,
         message_id: _builtins.str = ...,
         state: _builtins.str = ...,
-        wait_reason: _builtins.str = ...,
+        queued_reason: _builtins.str = ...,
         due_at: _timestamp_pb2.Timestamp | None = ...,
         attempt: _builtins.int = ...,
-        tries: _builtins.int = ...,
+        attempt_count: _builtins.int = ...,
         ambiguous: _builtins.bool = ...,
         reply: _events_pb2_1.Reply | None = ...,
-        lane: _builtins.str = ...,
+        queue_id: _builtins.str = ...,
         egress_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "due_at", b"due_at", "egress_id", b"egress_id", "lane", b"lane", "message_id", b"message_id", "reply", b"reply", "state", b"state", "tries", b"tries", "wait_reason", b"wait_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempt_count", b"attempt_count", "due_at", b"due_at", "egress_id", b"egress_id", "message_id", b"message_id", "queue_id", b"queue_id", "queued_reason", b"queued_reason", "reply", b"reply", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -237,19 +237,19 @@ class CancelRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
-    ENVELOPES_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     @_builtins.property
-    def envelopes(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Envelope]: ...
+    def contexts(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.MessageContext]: ...
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
-        envelopes: _abc.Iterable[_events_pb2.Envelope] | None = ...,
+        contexts: _abc.Iterable[_events_pb2.MessageContext] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelopes", b"envelopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,23 +259,23 @@ Global___CancelRequest: _TypeAlias = CancelRequest  # noqa: Y015
 class CancelResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    CANCELLED_FIELD_NUMBER: _builtins.int
-    TOO_LATE_FIELD_NUMBER: _builtins.int
+    CANCELED_IDS_FIELD_NUMBER: _builtins.int
+    TOO_LATE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def cancelled(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def canceled_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """now, or already before"""
 
     @_builtins.property
-    def too_late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def too_late_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
-        cancelled: _abc.Iterable[_builtins.str] | None = ...,
-        too_late: _abc.Iterable[_builtins.str] | None = ...,
+        canceled_ids: _abc.Iterable[_builtins.str] | None = ...,
+        too_late_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "too_late", b"too_late"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["canceled_ids", b"canceled_ids", "too_late_ids", b"too_late_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -286,23 +286,23 @@ class RescheduleRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
-    ENVELOPES_FIELD_NUMBER: _builtins.int
+    CONTEXTS_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     @_builtins.property
-    def envelopes(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.Envelope]: ...
+    def contexts(self) -> _containers.RepeatedCompositeFieldContainer[_events_pb2.MessageContext]: ...
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
-        envelopes: _abc.Iterable[_events_pb2.Envelope] | None = ...,
+        contexts: _abc.Iterable[_events_pb2.MessageContext] | None = ...,
         due_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "envelopes", b"envelopes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contexts", b"contexts", "due_at", b"due_at", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,21 +312,21 @@ Global___RescheduleRequest: _TypeAlias = RescheduleRequest  # noqa: Y015
 class RescheduleResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    RESCHEDULED_FIELD_NUMBER: _builtins.int
-    TOO_LATE_FIELD_NUMBER: _builtins.int
+    RESCHEDULED_IDS_FIELD_NUMBER: _builtins.int
+    TOO_LATE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def rescheduled(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def rescheduled_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
-    def too_late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def too_late_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
-        rescheduled: _abc.Iterable[_builtins.str] | None = ...,
-        too_late: _abc.Iterable[_builtins.str] | None = ...,
+        rescheduled_ids: _abc.Iterable[_builtins.str] | None = ...,
+        too_late_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rescheduled", b"rescheduled", "too_late", b"too_late"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rescheduled_ids", b"rescheduled_ids", "too_late_ids", b"too_late_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,28 +359,28 @@ Global___ReleaseRequest: _TypeAlias = ReleaseRequest  # noqa: Y015
 class ReleaseResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    RELEASED_FIELD_NUMBER: _builtins.int
-    NOT_HELD_FIELD_NUMBER: _builtins.int
+    RELEASED_IDS_FIELD_NUMBER: _builtins.int
+    NOT_HELD_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def released(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def released_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
-    def not_held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def not_held_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
-        released: _abc.Iterable[_builtins.str] | None = ...,
-        not_held: _abc.Iterable[_builtins.str] | None = ...,
+        released_ids: _abc.Iterable[_builtins.str] | None = ...,
+        not_held_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_held", b"not_held", "released", b"released"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_held_ids", b"not_held_ids", "released_ids", b"released_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseResponse: _TypeAlias = ReleaseResponse  # noqa: Y015
 
 @_typing.final
-class ListLanesRequest(_message.Message):
+class ListQueuesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
@@ -406,63 +406,63 @@ class ListLanesRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListLanesRequest: _TypeAlias = ListLanesRequest  # noqa: Y015
+Global___ListQueuesRequest: _TypeAlias = ListQueuesRequest  # noqa: Y015
 
 @_typing.final
-class ListLanesResponse(_message.Message):
+class ListQueuesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    LANES_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
     @_builtins.property
-    def lanes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Lane]: ...
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduledQueue]: ...
     def __init__(
         self,
         *,
-        lanes: _abc.Iterable[Global___Lane] | None = ...,
+        queues: _abc.Iterable[Global___ScheduledQueue] | None = ...,
         has_more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "lanes", b"lanes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListLanesResponse: _TypeAlias = ListLanesResponse  # noqa: Y015
+Global___ListQueuesResponse: _TypeAlias = ListQueuesResponse  # noqa: Y015
 
 @_typing.final
-class Lane(_message.Message):
+class ScheduledQueue(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
-    LANE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     SITE_FIELD_NUMBER: _builtins.int
     NEXT_AT_FIELD_NUMBER: _builtins.int
-    BINDING_FIELD_NUMBER: _builtins.int
-    WAITING_FIELD_NUMBER: _builtins.int
-    lane: _builtins.str
+    LIMITED_BY_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
     site: _builtins.str
-    binding: _builtins.str
+    limited_by: _builtins.str
     """the constraint that decides when"""
-    waiting: _builtins.int
+    queued: _builtins.int
     @_builtins.property
     def next_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
         self,
         *,
-        lane: _builtins.str = ...,
+        id: _builtins.str = ...,
         site: _builtins.str = ...,
         next_at: _timestamp_pb2.Timestamp | None = ...,
-        binding: _builtins.str = ...,
-        waiting: _builtins.int = ...,
+        limited_by: _builtins.str = ...,
+        queued: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_at", b"next_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "lane", b"lane", "next_at", b"next_at", "site", b"site", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "limited_by", b"limited_by", "next_at", b"next_at", "queued", b"queued", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Lane: _TypeAlias = Lane  # noqa: Y015
+Global___ScheduledQueue: _TypeAlias = ScheduledQueue  # noqa: Y015
 
 @_typing.final
 class Suppression(_message.Message):

@@ -40,10 +40,10 @@ class RouterServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReconcileRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReconcileResponse.FromString,
                 _registered_method=True)
-        self.RepeatClosed = channel.unary_unary(
-                '/contracts.router.v1.RouterService/RepeatClosed',
-                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepeatClosedRequest.SerializeToString,
-                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepeatClosedResponse.FromString,
+        self.RepublishClosed = channel.unary_unary(
+                '/contracts.router.v1.RouterService/RepublishClosed',
+                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepublishClosedRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepublishClosedResponse.FromString,
                 _registered_method=True)
         self.GetStates = channel.unary_unary(
                 '/contracts.router.v1.RouterService/GetStates',
@@ -65,10 +65,10 @@ class RouterServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
-        self.ListLanes = channel.unary_unary(
-                '/contracts.router.v1.RouterService/ListLanes',
-                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListLanesRequest.SerializeToString,
-                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListLanesResponse.FromString,
+        self.ListQueues = channel.unary_unary(
+                '/contracts.router.v1.RouterService/ListQueues',
+                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListQueuesResponse.FromString,
                 _registered_method=True)
         self.ListSuppressions = channel.unary_unary(
                 '/contracts.router.v1.RouterService/ListSuppressions',
@@ -99,7 +99,7 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RepeatClosed(self, request, context):
+    def RepublishClosed(self, request, context):
         """Tells MessageClosed again for messages that are closed here but not in the event log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -130,7 +130,7 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListLanes(self, request, context):
+    def ListQueues(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,10 +162,10 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReconcileRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReconcileResponse.SerializeToString,
             ),
-            'RepeatClosed': grpc.unary_unary_rpc_method_handler(
-                    servicer.RepeatClosed,
-                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepeatClosedRequest.FromString,
-                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepeatClosedResponse.SerializeToString,
+            'RepublishClosed': grpc.unary_unary_rpc_method_handler(
+                    servicer.RepublishClosed,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepublishClosedRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.RepublishClosedResponse.SerializeToString,
             ),
             'GetStates': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStates,
@@ -187,10 +187,10 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.SerializeToString,
             ),
-            'ListLanes': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListLanes,
-                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListLanesRequest.FromString,
-                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListLanesResponse.SerializeToString,
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListQueuesRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListQueuesResponse.SerializeToString,
             ),
             'ListSuppressions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSuppressions,
@@ -247,7 +247,7 @@ class RouterService:
             _registered_method=True)
 
     @staticmethod
-    def RepeatClosed(request,
+    def RepublishClosed(request,
             target,
             options=(),
             channel_credentials=None,
@@ -260,9 +260,9 @@ class RouterService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/contracts.router.v1.RouterService/RepeatClosed',
-            contracts_dot_router_dot_v1_dot_router__service__pb2.RepeatClosedRequest.SerializeToString,
-            contracts_dot_router_dot_v1_dot_router__service__pb2.RepeatClosedResponse.FromString,
+            '/contracts.router.v1.RouterService/RepublishClosed',
+            contracts_dot_router_dot_v1_dot_router__service__pb2.RepublishClosedRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_router__service__pb2.RepublishClosedResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -382,7 +382,7 @@ class RouterService:
             _registered_method=True)
 
     @staticmethod
-    def ListLanes(request,
+    def ListQueues(request,
             target,
             options=(),
             channel_credentials=None,
@@ -395,9 +395,9 @@ class RouterService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/contracts.router.v1.RouterService/ListLanes',
-            contracts_dot_router_dot_v1_dot_router__service__pb2.ListLanesRequest.SerializeToString,
-            contracts_dot_router_dot_v1_dot_router__service__pb2.ListLanesResponse.FromString,
+            '/contracts.router.v1.RouterService/ListQueues',
+            contracts_dot_router_dot_v1_dot_router__service__pb2.ListQueuesRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_router__service__pb2.ListQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

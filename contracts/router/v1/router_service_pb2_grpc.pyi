@@ -37,13 +37,13 @@ class RouterServiceStub:
     """What ingest believes open for long. The answer says which messages router does not know (to be
     told again) and until when the others may take; what is closed is told again by router itself.
     """
-    RepeatClosed: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RepeatClosedRequest, _router_service_pb2.RepeatClosedResponse]
+    RepublishClosed: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RepublishClosedRequest, _router_service_pb2.RepublishClosedResponse]
     """Tells MessageClosed again for messages that are closed here but not in the event log."""
     GetStates: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.GetStatesRequest, _router_service_pb2.GetStatesResponse]
     Cancel: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]
     Reschedule: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]
     Release: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ReleaseRequest, _router_service_pb2.ReleaseResponse]
-    ListLanes: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListLanesRequest, _router_service_pb2.ListLanesResponse]
+    ListQueues: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListQueuesRequest, _router_service_pb2.ListQueuesResponse]
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListSuppressionsRequest, _router_service_pb2.ListSuppressionsResponse]
     AddSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.AddSuppressionsRequest, _router_service_pb2.AddSuppressionsResponse]
     RemoveSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RemoveSuppressionsRequest, _router_service_pb2.RemoveSuppressionsResponse]
@@ -57,13 +57,13 @@ class RouterServiceAsyncStub(RouterServiceStub):
     """What ingest believes open for long. The answer says which messages router does not know (to be
     told again) and until when the others may take; what is closed is told again by router itself.
     """
-    RepeatClosed: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RepeatClosedRequest, _router_service_pb2.RepeatClosedResponse]  # type: ignore[assignment]
+    RepublishClosed: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RepublishClosedRequest, _router_service_pb2.RepublishClosedResponse]  # type: ignore[assignment]
     """Tells MessageClosed again for messages that are closed here but not in the event log."""
     GetStates: _aio.UnaryUnaryMultiCallable[_router_service_pb2.GetStatesRequest, _router_service_pb2.GetStatesResponse]  # type: ignore[assignment]
     Cancel: _aio.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]  # type: ignore[assignment]
     Reschedule: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]  # type: ignore[assignment]
     Release: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReleaseRequest, _router_service_pb2.ReleaseResponse]  # type: ignore[assignment]
-    ListLanes: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListLanesRequest, _router_service_pb2.ListLanesResponse]  # type: ignore[assignment]
+    ListQueues: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListQueuesRequest, _router_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListSuppressionsRequest, _router_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
     AddSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.AddSuppressionsRequest, _router_service_pb2.AddSuppressionsResponse]  # type: ignore[assignment]
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RemoveSuppressionsRequest, _router_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
@@ -82,11 +82,11 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def RepeatClosed(
+    def RepublishClosed(
         self,
-        request: _router_service_pb2.RepeatClosedRequest,
+        request: _router_service_pb2.RepublishClosedRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_router_service_pb2.RepeatClosedResponse, _abc.Awaitable[_router_service_pb2.RepeatClosedResponse]]:
+    ) -> _typing.Union[_router_service_pb2.RepublishClosedResponse, _abc.Awaitable[_router_service_pb2.RepublishClosedResponse]]:
         """Tells MessageClosed again for messages that are closed here but not in the event log."""
 
     @_abc_1.abstractmethod
@@ -118,11 +118,11 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_router_service_pb2.ReleaseResponse, _abc.Awaitable[_router_service_pb2.ReleaseResponse]]: ...
 
     @_abc_1.abstractmethod
-    def ListLanes(
+    def ListQueues(
         self,
-        request: _router_service_pb2.ListLanesRequest,
+        request: _router_service_pb2.ListQueuesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_router_service_pb2.ListLanesResponse, _abc.Awaitable[_router_service_pb2.ListLanesResponse]]: ...
+    ) -> _typing.Union[_router_service_pb2.ListQueuesResponse, _abc.Awaitable[_router_service_pb2.ListQueuesResponse]]: ...
 
     @_abc_1.abstractmethod
     def ListSuppressions(

@@ -46,35 +46,35 @@ class MessageScreened(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
-    MESSAGE_CLASS_FIELD_NUMBER: _builtins.int
-    ENVELOPE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     REASONS_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
-    message_class: _events_pb2.MessageClass.ValueType
+    priority: _events_pb2.Priority.ValueType
     verdict: Global___Verdict.ValueType
     score: _builtins.float
     rules_version: _builtins.str
     @_builtins.property
-    def envelope(self) -> _events_pb2.Envelope: ...
+    def context(self) -> _events_pb2.MessageContext: ...
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reason]: ...
     def __init__(
         self,
         *,
         message_id: _builtins.str = ...,
-        message_class: _events_pb2.MessageClass.ValueType = ...,
-        envelope: _events_pb2.Envelope | None = ...,
+        priority: _events_pb2.Priority.ValueType = ...,
+        context: _events_pb2.MessageContext | None = ...,
         verdict: Global___Verdict.ValueType = ...,
         score: _builtins.float = ...,
         reasons: _abc.Iterable[Global___Reason] | None = ...,
         rules_version: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["envelope", b"envelope", "message_class", b"message_class", "message_id", b"message_id", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "message_id", b"message_id", "priority", b"priority", "reasons", b"reasons", "rules_version", b"rules_version", "score", b"score", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

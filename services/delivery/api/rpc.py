@@ -12,7 +12,7 @@ from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServi
 from kernel.database import Database
 from kernel.errors import Unavailable
 from kernel.ids import canonical
-from services.delivery.domain.started import Key
+from services.delivery.domain.owned_attempt import AttemptKey
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
 
@@ -24,7 +24,7 @@ Response = TypeVar("Response")
 Method = Callable[["DeliveryService", Request, Context], Awaitable[Response]]
 
 
-def told(method: Method[Request, Response]) -> Method[Request, Response]:
+def map_errors(method: Method[Request, Response]) -> Method[Request, Response]:
     """Errors as their codes."""
 
     @wraps(method)
@@ -40,31 +40,31 @@ def told(method: Method[Request, Response]) -> Method[Request, Response]:
 
 
 class DeliveryService(DeliveryServiceServicer):
-    """engine: for the journal, which spans tenants; api: for one tenant's captured mail."""
+    """system: for the journal, which spans tenants; tenant: for one tenant's captured mail."""
 
-    def __init__(self, engine: Database, api: Database, sandbox: SandboxStore) -> None:
-        self._engine = engine
-        self._api = api
+    def __init__(self, system: Database, tenant: Database, sandbox: SandboxStore) -> None:
+        self._system = system
+        self._tenant = tenant
         self._journal = Journal()
         self._sandbox = sandbox
 
-    @told
+    @map_errors
     async def GetAttempts(  # noqa: N802 - the contract's name
         self, request: pb.GetAttemptsRequest, context: Context
     ) -> pb.GetAttemptsResponse:
         if len(request.keys) > KEYS_MAX:
             raise ValueError(f"at most {KEYS_MAX} keys")
-        keys = [Key(canonical(key.message_id), key.attempt) for key in request.keys]
-        async with self._engine.transaction() as tx:
+        keys = [AttemptKey(canonical(key.message_id), key.attempt) for key in request.keys]
+        async with self._system.transaction() as tx:
             return pb.GetAttemptsResponse(attempts=await self._journal.find(tx, keys))
 
-    @told
+    @map_errors
     async def ListSandboxMessages(  # noqa: N802
         self, request: pb.ListSandboxMessagesRequest, context: Context
     ) -> pb.ListSandboxMessagesResponse:
         tenant_id = canonical(request.tenant_id)
         after, before = (one and canonical(one) for one in (request.after, request.before))
-        async with self._api.transaction(tenant_id=tenant_id) as tx:
+        async with self._tenant.transaction(tenant_id=tenant_id) as tx:
             found, more = await self._sandbox.list(
                 tx,
                 limit=request.limit,
@@ -74,12 +74,12 @@ class DeliveryService(DeliveryServiceServicer):
             )
         return pb.ListSandboxMessagesResponse(messages=found, has_more=more)
 
-    @told
+    @map_errors
     async def GetSandboxMessage(  # noqa: N802
         self, request: pb.GetSandboxMessageRequest, context: Context
     ) -> pb.GetSandboxMessageResponse:
         tenant_id, message_id = canonical(request.tenant_id), canonical(request.id)
-        async with self._api.transaction(tenant_id=tenant_id) as tx:
+        async with self._tenant.transaction(tenant_id=tenant_id) as tx:
             found = await self._sandbox.get(tx, message_id)
         if found is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, "the sandbox message")

@@ -11,23 +11,23 @@ from typing import cast
 
 from aiosmtpd.smtp import SMTP, syntax
 from aiosmtpd.smtp import Envelope as SmtpEnvelope
-from aiosmtpd.smtp import Session as SmtpSession
+from aiosmtpd.smtp import Session as AiosmtpdSession
 
 from contracts.delivery.v1.events_pb2 import ComplaintReceived
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from kernel.database import Database
-from kernel.errors import BadSetting, Unavailable
+from kernel.errors import ConfigError, Unavailable
 from kernel.outbox import Outbox
 from kernel.topics import encode
-from mail import message, smtp
-from mail.reply import clean
-from services.delivery.domain.sandbox import Scene, message_id_of, scene_of
+from mail import parser, smtp
+from mail.smtp_reply import clean
+from services.delivery.domain.sandbox import SandboxScenario, message_id_of, scenario_of
 from services.delivery.store.sandbox import Capture, SandboxStore
 
 OCTETS_MAX = 64 * 1024 * 1024
-NOT_OURS = "550 5.7.1 the sandbox takes test mail of this engine only"
-AWAY = "451 4.3.0 the sandbox cannot store mail just now"
+NOT_TEST_MAIL = "550 5.7.1 the sandbox takes test mail of this engine only"
+UNAVAILABLE = "451 4.3.0 the sandbox cannot store mail just now"
 TOO_LARGE = f"552 5.3.4 the sandbox takes {OCTETS_MAX} octets"
 _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(.*)', re.DOTALL)
 _END = b"\n.\r\n"
@@ -52,7 +52,7 @@ class Sandbox:
     async def handle_RCPT(  # noqa: N802, PLR0917 - aiosmtpd's names and order
         self,
         server: SMTP,
-        session: SmtpSession,
+        session: AiosmtpdSession,
         envelope: SmtpEnvelope,
         address: str,
         options: list[str],
@@ -62,34 +62,34 @@ class Sandbox:
         try:
             assignment = await self._assignment(str(envelope.mail_from), address)
         except Unavailable:
-            return AWAY
+            return UNAVAILABLE
         if assignment is None:
-            return NOT_OURS
-        if scene_of(assignment).hangs:
+            return NOT_TEST_MAIL
+        if scenario_of(assignment).hangs:
             await asyncio.sleep(self._hang_s)
-            cut(server)
+            abort_connection(server)
             return "421 4.4.2 gone"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 Ok"
 
     async def handle_DATA(  # noqa: N802
-        self, server: SMTP, session: SmtpSession, envelope: SmtpEnvelope
+        self, server: SMTP, session: AiosmtpdSession, envelope: SmtpEnvelope
     ) -> str:
         raw = envelope.content if isinstance(envelope.content, bytes) else b""
         try:
             assignment = await self._assignment(str(envelope.mail_from), envelope.rcpt_tos[0])
             if assignment is None:
-                return NOT_OURS
-            scene = scene_of(assignment)
-            answer = scene.answer.format(recipient=assignment.envelope.recipient)
-            await self._capture(Capture(assignment, subject_of(raw), answer, raw), scene)
+                return NOT_TEST_MAIL
+            scenario = scenario_of(assignment)
+            reply = scenario.reply.format(recipient=assignment.context.recipient)
+            await self._capture(Capture(assignment, subject_of(raw), reply, raw), scenario)
         except Unavailable:
-            return AWAY
-        if scene.cut:
-            cut(server)
+            return UNAVAILABLE
+        if scenario.cuts_connection:
+            abort_connection(server)
             return "421 4.4.2 gone"
-        return answer
+        return reply
 
     async def _assignment(self, mail_from: str, recipient: str) -> DeliveryAssigned | None:
         """The test message that is delivered here, if this is one."""
@@ -97,22 +97,22 @@ class Sandbox:
             return None
         async with self._database.transaction() as tx:
             found = await self._store.assignment(tx, message_id)
-        if found is None or not found.envelope.test:
+        if found is None or not found.context.test:
             return None
-        named = (found.envelope.return_path, found.envelope.recipient)
+        named = (found.context.return_path, found.context.recipient)
         return found if named == (mail_from, recipient) else None
 
-    async def _capture(self, capture: Capture, scene: Scene) -> None:
+    async def _capture(self, capture: Capture, scenario: SandboxScenario) -> None:
         now = clock.now()
-        events = [complaint(capture.assignment)] if scene.complains else []
-        trace = capture.assignment.envelope.traceparent
+        events = [complaint(capture.assignment)] if scenario.complains else []
+        trace = capture.assignment.context.traceparent
         async with self._database.transaction() as tx:
             await self._store.capture(tx, capture)
             entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
-        self._outbox.leave(entry)  # a complaint comes after the message was delivered
+        self._outbox.discard(entry)  # a complaint comes after the message was delivered
 
 
-class Server(SMTP):
+class SandboxServer(SMTP):
     """aiosmtpd, but for two things: a path is what stands between its brackets, as it came, and a
     message is read by the buffer. By the line, millions of empty ones would be as many objects.
     """
@@ -127,17 +127,17 @@ class Server(SMTP):
             await self.push("501 5.5.4 Syntax: DATA" if arg else "503 5.5.1 need RCPT first")
             return
         await self.push("354 End data with <CR><LF>.<CR><LF>")
-        wire = await until_dot(self._reader, OCTETS_MAX)
-        answer: str = TOO_LARGE
+        wire = await read_until_end_of_data(self._reader, OCTETS_MAX)
+        reply: str = TOO_LARGE
         if wire is not None:
             self.envelope.content = smtp.unstuff(wire)
-            answer = await self._call_handler_hook("DATA")
+            reply = await self._call_handler_hook("DATA")
         self._set_post_data_state()  # type: ignore[no-untyped-call]
-        await self.push(answer)
+        await self.push(reply)
 
 
-async def until_dot(reader: asyncio.StreamReader, octets_max: int) -> bytes | None:
-    """A message as it comes over the wire, without its last dot; None when it is too large."""
+async def read_until_end_of_data(reader: asyncio.StreamReader, octets_max: int) -> bytes | None:
+    """A message as it comes over the wire, without end of data; None when it is too large."""
     pieces = [await reader.readexactly(1)]
     if pieces[0] == b".":
         pieces.append(await reader.readexactly(2))
@@ -151,21 +151,21 @@ async def until_dot(reader: asyncio.StreamReader, octets_max: int) -> bytes | No
             piece = await reader.readexactly(more.consumed)
         size += len(piece)
         if size > octets_max:
-            pieces.clear()  # and go on to its end, where it is told
+            pieces.clear()  # and go on to its end, where it is refused
         pieces.append(piece)
     pieces[-1] = pieces[-1].removesuffix(b".\r\n")
     return b"".join(pieces) if size <= octets_max else None
 
 
-class Listener:
-    """The sandbox's port, taken at once, so that one that is not free is told at once."""
+class SandboxListener:
+    """The sandbox's port, bound at once, so that a port in use is an error at startup."""
 
     def __init__(self, address: str, sandbox: Sandbox) -> None:
         host, _, port = address.rpartition(":")
         try:
             self._socket = socket.create_server((host, int(port)), backlog=256)
         except (OSError, ValueError) as error:
-            raise BadSetting(f"DELIVERY_SANDBOX_LISTEN {address}: {error}") from error
+            raise ConfigError(f"DELIVERY_SANDBOX_LISTEN {address}: {error}") from error
         self._sandbox = sandbox
 
     @property
@@ -182,7 +182,7 @@ class Listener:
             server.close()
 
     def _session(self) -> SMTP:
-        return Server(
+        return SandboxServer(
             self._sandbox,
             hostname="sandbox.invalid",
             ident="ESMTP sandbox",
@@ -192,20 +192,20 @@ class Listener:
         )
 
 
-def cut(server: SMTP) -> None:
+def abort_connection(server: SMTP) -> None:
     """End a connection without a word."""
     cast(asyncio.Transport, server.transport).abort()
 
 
 def complaint(assignment: DeliveryAssigned) -> ComplaintReceived:
     """What a receiver's feedback loop would have sent (RFC 5965)."""
-    envelope = assignment.envelope
+    context = assignment.context
     event = ComplaintReceived(
-        message_id=envelope.message_id,
+        message_id=context.message_id,
         feedback_type="abuse",
-        tenant_id=envelope.tenant_id,
-        email_id=envelope.email_id,
-        recipient=envelope.recipient,
+        tenant_id=context.tenant_id,
+        email_id=context.email_id,
+        recipient=context.recipient,
         source="sandbox",
         test=True,
     )
@@ -214,4 +214,4 @@ def complaint(assignment: DeliveryAssigned) -> ComplaintReceived:
 
 
 def subject_of(raw: bytes) -> str:
-    return clean(message.read(raw.partition(b"\r\n\r\n")[0]).get("subject"))
+    return clean(parser.read(raw.partition(b"\r\n\r\n")[0]).get("subject"))

@@ -13,7 +13,7 @@ from mail.reachable import Address
 
 TTL_MIN_S = 30.0
 TTL_MAX_S = 3600.0
-NOTHING_FOR_S = 30.0  # how long to believe that there is no answer
+NEGATIVE_TTL_S = 30.0  # how long to believe that there is no answer
 ENTRIES_MAX = 10_000
 
 
@@ -27,14 +27,14 @@ class Resolver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedAddresses:
     """certain: where there are no addresses, DNS has said so."""
 
     addresses: list[Address]
     certain: bool
 
 
-class Names:
+class CachingResolver:
     """A and AAAA records, cached; what several ask for at once is asked once."""
 
     def __init__(
@@ -48,18 +48,18 @@ class Names:
         if nameservers is not None:
             self._resolver.nameservers = nameservers
         self._timeout_s = timeout_s
-        self._known: Cache[_Known] = Cache(self._ask, most=ENTRIES_MAX)
+        self._cache: Cache[_CachedAddresses] = Cache(self._query, most=ENTRIES_MAX)
 
     async def addresses(self, host: str) -> list[Address]:
         """Of a host or an address literal; empty when nobody knows just now. Raises NoSuchHost."""
-        if (literal := as_literal(host)) is not None:
+        if (literal := parse_literal(host)) is not None:
             return [literal]
-        known = await self._known.get(host)
-        if known.certain and not known.addresses:
+        cached = await self._cache.get(host)
+        if cached.certain and not cached.addresses:
             raise NoSuchHost(host)
-        return known.addresses
+        return cached.addresses
 
-    async def _ask(self, host: str) -> tuple[_Known, float]:
+    async def _query(self, host: str) -> tuple[_CachedAddresses, float]:
         found: list[Address] = []
         ttl_s, certain = TTL_MAX_S, True
         for kind in ("A", "AAAA"):
@@ -75,15 +75,15 @@ class Names:
             found += [ip_address(record.to_text()) for record in answer]
             ttl_s = min(ttl_s, _ttl(answer))
         # Half an answer is asked for again as soon as none.
-        lasts_s = max(ttl_s, TTL_MIN_S) if found and certain else NOTHING_FOR_S
-        return _Known(found, certain), lasts_s
+        lasts_s = max(ttl_s, TTL_MIN_S) if found and certain else NEGATIVE_TTL_S
+        return _CachedAddresses(found, certain), lasts_s
 
 
 def _ttl(answer: dns.resolver.Answer) -> float:
     return float(answer.rrset.ttl) if answer.rrset is not None else TTL_MIN_S
 
 
-def as_literal(host: str) -> Address | None:
+def parse_literal(host: str) -> Address | None:
     try:
         return ip_address(host.strip("[]"))
     except ValueError:

@@ -1,17 +1,17 @@
 """What becomes of an attempt whose worker is gone."""
 
-from services.delivery.domain.ending import DOT, STALE, Ending
+from services.delivery.domain.attempt_result import END_OF_DATA, STALE, AttemptResult
 
-GONE = "the worker ended between the final dot and its answer"
+GONE = "the worker ended between end of data and its answer"
 
 
-def settle(stage: str, *, left_s: float) -> Ending | None:
+def decide(stage: str, *, left_s: float) -> AttemptResult | None:
     """None: it was never sent, and there is time: send it. Else how it ends."""
     if stage == "data_sent":
-        return Ending(DOT, problem=GONE)  # ambiguous
+        return AttemptResult(END_OF_DATA, problem=GONE)  # ambiguous
     return None if left_s > 0 else STALE
 
 
-def orphaned(stage: str) -> Ending:
+def decide_orphan(stage: str) -> AttemptResult:
     """Ours by the journal, but in no memory, and too late."""
-    return Ending(DOT, problem=GONE) if stage == "data_sent" else STALE
+    return AttemptResult(END_OF_DATA, problem=GONE) if stage == "data_sent" else STALE

@@ -7,21 +7,21 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.ingest.v1.content_pb2 import Content
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import times
 from mail import address, headers, smtp
 from mail.compose import Attachment, Email, compose
-from mail.dkim import Signer, Unsigned, body_hash, sign_all
+from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
 from mail.html import to_text
 
 TEXT_FROM_MAX = 1_000_000  # characters of html: some 0.1 s
 
 
 @dataclass(frozen=True, slots=True)
-class Mail:
+class WireMessage:
     """What goes over the wire for one recipient.
 
-    wire: the message, dot-stuffed, without the final dot. size: octets before stuffing (RFC 1870).
+    wire: the message, dot-stuffed, without end of data. size: octets before stuffing (RFC 1870).
     utf8: it has headers or addresses that only SMTPUTF8 (RFC 6531) can carry. envelope_id: by which
     reports name it (RFC 3461), the same on every retry.
     """
@@ -35,35 +35,35 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ComposedEmail:
     """The part that all recipients of an email share.
 
     wire: all of it, dot-stuffed. size: octets before that. utf8: it has headers that are not
-    ASCII. hashed: for `bh=`. identified: it has a Message-ID, of the sender's own.
+    ASCII. body_hash: for `bh=`. identified: it has a Message-ID, of the sender's own.
     """
 
     headers: tuple[bytes, ...]
     wire: bytes
     size: int
     utf8: bool
-    hashed: bytes
+    body_hash: bytes
     domain: str
     identified: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class UnsignedMessage:
     """The message of one recipient, before it is signed. identity: a field of this copy alone."""
 
-    draft: Draft
+    composed: ComposedEmail
     identity: bytes
     recipient: address.Mailbox
     sender: address.Mailbox | None
-    unsigned: Unsigned
+    unsigned: PendingSignatures
     envelope_id: str
 
 
-def draft(content: Content) -> Draft:
+def compose_email(content: Content) -> ComposedEmail:
     """Raises ValueError (of mail) with the reason when it cannot be written."""
     sender = address.parse(getattr(content, "from"))
     html = content.html  # each look makes a string anew
@@ -74,7 +74,7 @@ def draft(content: Content) -> Draft:
             cc=tuple(map(address.parse, content.cc)),
             reply_to=tuple(map(address.parse, content.reply_to)),
             subject=content.subject,
-            date=times.near(Timestamp(seconds=content.date_s)),
+            date=times.clamp_timestamp(Timestamp(seconds=content.date_s)),
             headers={header.name: header.value for header in content.headers},
             text=_text(content, html),
             html=html or None,
@@ -90,12 +90,12 @@ def draft(content: Content) -> Draft:
         )
     )
     whole = composed.as_bytes()
-    return Draft(
+    return ComposedEmail(
         composed.headers,
-        wire=smtp.stuff(whole),
+        wire=smtp.dot_stuff(whole),
         size=len(whole),
         utf8=not all(map(bytes.isascii, composed.headers)),
-        hashed=body_hash(composed.body),
+        body_hash=body_hash(composed.body),
         domain=address.domain(sender),
         identified=any(header.name.lower() == "message-id" for header in content.headers),
     )
@@ -110,41 +110,43 @@ def _text(content: Content, html: str) -> str | None:
     return (to_text(html, targets=True) if len(html) <= TEXT_FROM_MAX else "") or None
 
 
-def letter(draft: Draft, envelope: Envelope, *, signer: Signer, now: datetime) -> Letter:
+def prepare_message(
+    composed: ComposedEmail, context: MessageContext, *, signer: Signer, now: datetime
+) -> UnsignedMessage:
     """The message of one recipient. Its Message-ID is the same on every retry: the sender's own,
     which all copies have, or one of this copy alone.
 
-    Raises ValueError (of mail) when an address of the envelope is not one.
+    Raises ValueError (of mail) when an address of the context is not one.
     """
-    own = () if draft.identified else (_message_id(envelope, draft),)
-    return_path = envelope.return_path
-    return Letter(
-        draft,
+    own = () if composed.identified else (_message_id(context, composed),)
+    return_path = context.return_path
+    return UnsignedMessage(
+        composed,
         b"".join(own),
-        recipient=address.parse(envelope.recipient),
+        recipient=address.parse(context.recipient),
         sender=address.parse(return_path) if return_path else None,
-        unsigned=signer.prepare((*own, *draft.headers), draft.hashed, now),
-        envelope_id=envelope.message_id,
+        unsigned=signer.prepare((*own, *composed.headers), composed.body_hash, now),
+        envelope_id=context.message_id,
     )
 
 
-def _message_id(envelope: Envelope, draft: Draft) -> bytes:
-    return headers.message_id(f"{envelope.message_id}@{draft.domain}")
+def _message_id(context: MessageContext, composed: ComposedEmail) -> bytes:
+    return headers.message_id(f"{context.message_id}@{composed.domain}")
 
 
-def signed(letters: Sequence[Letter]) -> list[Mail]:
+def sign_messages(messages: Sequence[UnsignedMessage]) -> list[WireMessage]:
     """Their messages for the wire."""
-    signatures = sign_all([one.unsigned for one in letters])
-    return [_mail(one, signature) for one, signature in zip(letters, signatures, strict=True)]
+    signatures = sign_all([one.unsigned for one in messages])
+    return [_mail(one, signature) for one, signature in zip(messages, signatures, strict=True)]
 
 
-def _mail(letter: Letter, signature: bytes) -> Mail:
-    draft = letter.draft
-    return Mail(
-        letter.sender,
-        letter.recipient,
-        wire=b"".join((signature, letter.identity, draft.wire)),
-        size=len(signature) + len(letter.identity) + draft.size,
-        utf8=draft.utf8 or address.needs_smtputf8(letter.recipient),
-        envelope_id=letter.envelope_id,
+def _mail(message: UnsignedMessage, signature: bytes) -> WireMessage:
+    composed = message.composed
+    return WireMessage(
+        message.sender,
+        message.recipient,
+        wire=b"".join((signature, message.identity, composed.wire)),
+        size=len(signature) + len(message.identity) + composed.size,
+        utf8=composed.utf8 or address.needs_smtputf8(message.recipient),
+        envelope_id=message.envelope_id,
     )

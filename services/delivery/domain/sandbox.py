@@ -1,4 +1,4 @@
-"""What the sandbox does with test mail: the part before the @, up to a +, names the scene."""
+"""What the sandbox does with test mail: the part before the @, up to a +, names the scenario."""
 
 from dataclasses import dataclass
 
@@ -8,39 +8,40 @@ from mail.address import user_of
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """answer: to the dot. hangs: at RCPT, and is closed. cut: after the dot, without an answer.
+class SandboxScenario:
+    """reply: to end of data. hangs: at RCPT, then closed. cuts_connection: after end of data,
+    without a reply.
 
     complains: a complaint follows.
     """
 
-    answer: str = "250 2.0.0 Ok: captured by the sandbox"
+    reply: str = "250 2.0.0 Ok: captured by the sandbox"
     hangs: bool = False
-    cut: bool = False
+    cuts_connection: bool = False
     complains: bool = False
 
 
-TAKEN = Scene()
-SCENES = {
-    "bounced": Scene("550 5.1.1 <{recipient}>: no such user here (simulated)"),
-    "complained": Scene(complains=True),
-    "timeout": Scene(hangs=True),
+ACCEPT = SandboxScenario()
+SCENARIOS = {
+    "bounced": SandboxScenario("550 5.1.1 <{recipient}>: no such user here (simulated)"),
+    "complained": SandboxScenario(complains=True),
+    "timeout": SandboxScenario(hangs=True),
 }
-DELAYED = Scene("451 4.3.2 <{recipient}>: come again later (simulated)")
-AMBIGUOUS = Scene("", cut=True)
+DELAYED = SandboxScenario("451 4.3.2 <{recipient}>: come again later (simulated)")
+AMBIGUOUS = SandboxScenario("", cuts_connection=True)
 
 
-def scene_of(assignment: DeliveryAssigned) -> Scene:
+def scenario_of(assignment: DeliveryAssigned) -> SandboxScenario:
     """What is played for a recipient. Two have an end: delayed@ and ambiguous@ go well at last."""
-    user = user_of(assignment.envelope.recipient)
+    user = user_of(assignment.context.recipient)
     if user == "delayed":
-        return DELAYED if assignment.attempt == 1 else TAKEN
+        return DELAYED if assignment.attempt == 1 else ACCEPT
     if user == "ambiguous":
-        return TAKEN if assignment.ambiguous else AMBIGUOUS
-    return SCENES.get(user, TAKEN)
+        return ACCEPT if assignment.ambiguous else AMBIGUOUS
+    return SCENARIOS.get(user, ACCEPT)
 
 
 def message_id_of(return_path: str) -> str | None:
     """The message that a return path claims to be of. Who asks compares it with the journal's."""
-    message_id = verp.claimed(return_path)
+    message_id = verp.parse_unverified(return_path)
     return str(message_id) if message_id else None

@@ -1,4 +1,4 @@
-"""The journal by groups: `data_sent` before the dot, the outcome after it, in one statement."""
+"""The journal by groups: `data_sent` before end of data, the outcome after it, in one statement."""
 
 import asyncio
 from collections import Counter
@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel import clock, metrics
-from kernel.backoff import Health
 from kernel.database import Database
 from kernel.failpoint import failpoint
-from kernel.group import Group
-from kernel.outbox import RECORD_BYTES, ROW_BYTES_MAX, Entry, Outbox
+from kernel.group_commit import GroupCommit
+from kernel.health import DependencyHealth
+from kernel.outbox import RECORD_BYTES, ROW_BYTES_MAX, Outbox, OutboxEntry
 from kernel.topics import encode
-from services.delivery.store.journal import Done, Held, Journal, word_of
+from services.delivery.store.journal import AttemptClaim, FinishedAttempt, Journal, outcome_name
 
 GROUP_MAX = 500
 WINDOW_S = 0.02  # a statement costs us and the database as much as ten steps do
 
 
 class Committer:
-    """Group commit by arrival. Every step says whether the row was still ours."""
+    """GroupCommit commit by arrival. Every step says whether the row was still ours."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Committer:
         outbox: Outbox,
         *,
         journal: Journal,
-        health: Health,
+        health: DependencyHealth,
         sweep_after_s: float,
     ) -> None:
         self._database = database
@@ -35,60 +35,66 @@ class Committer:
         self._journal = journal
         self._health = health
         self._sweep_after_s = sweep_after_s
-        self._group: Group[Held | Done, bool] = Group(
-            self._commit, items_max=GROUP_MAX, bytes_max=ROW_BYTES_MAX, window_s=WINDOW_S
+        self._group: GroupCommit[AttemptClaim | FinishedAttempt, bool] = GroupCommit(
+            self._commit, items_max=GROUP_MAX, bytes_max=ROW_BYTES_MAX, linger_s=WINDOW_S
         )
-        self._telling: set[asyncio.Task[None]] = set()
+        self._publishing: set[asyncio.Task[None]] = set()
 
-    async def data_sent(self, held: Held) -> bool:
-        """True: durable, and the dot may be sent. Raises Unavailable."""
-        return await self._group.submit(held)
+    async def data_sent(self, claim: AttemptClaim) -> bool:
+        """True: durable, and end of data may be sent. Raises Unavailable."""
+        return await self._group.submit(claim)
 
-    async def done(self, done: Done) -> bool:
-        """True: durable, and told. False: another has settled it. Raises Unavailable."""
+    async def finish(self, done: FinishedAttempt) -> bool:
+        """True: durable, and published. False: another has finished it. Raises Unavailable."""
         return await self._group.submit(done, size=octets_of(done))
 
-    async def idle(self) -> None:
-        """Return when everything is committed and told."""
-        await self._group.idle()
-        while self._telling:
-            await asyncio.wait(self._telling)
+    async def wait_idle(self) -> None:
+        """Return when everything is committed and published."""
+        await self._group.wait_idle()
+        while self._publishing:
+            await asyncio.wait(self._publishing)
 
-    def _publish_soon(self, entry: Entry) -> None:
+    def _publish_in_background(self, entry: OutboxEntry) -> None:
         task = asyncio.create_task(self._publish(entry))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        self._publishing.add(task)
+        task.add_done_callback(self._publishing.discard)
 
-    async def _publish(self, entry: Entry) -> None:
+    async def _publish(self, entry: OutboxEntry) -> None:
         await self._outbox.publish(entry, self._health)
         failpoint("delivery.outcome.published")
 
-    async def _commit(self, items: Sequence[Held | Done]) -> list[bool]:
+    async def _commit(self, items: Sequence[AttemptClaim | FinishedAttempt]) -> list[bool]:
         moved, row = await self._journal.commit(
             self._database, items, sweep_after_s=self._sweep_after_s
         )
-        told = [one for one, did in zip(items, moved, strict=True) if did and isinstance(one, Done)]
+        finished = [
+            one
+            for one, did in zip(items, moved, strict=True)
+            if did and isinstance(one, FinishedAttempt)
+        ]
         if row is not None:
             failpoint("delivery.outcome.committed")
-            entry, octets = Entry(), sum(map(octets_of, told))
-            self._outbox.adopt(entry, row, [one.record for one in told], octets=octets)
-            self._publish_soon(entry)
-        count(told)
+            entry, octets = OutboxEntry(), sum(map(octets_of, finished))
+            self._outbox.register(entry, row, [one.record for one in finished], octets=octets)
+            self._publish_in_background(entry)
+        count_results(finished)
         return moved
 
 
-def done_of(held: Held, event: DeliveryAttempted, traceparent: str) -> Done:
+def finished_attempt(
+    claim: AttemptClaim, event: DeliveryAttempted, traceparent: str
+) -> FinishedAttempt:
     """An end with its record, made before the commit."""
-    return Done(held, event, encode(event, clock.now(), traceparent))
+    return FinishedAttempt(claim, event, encode(event, clock.now(), traceparent))
 
 
-def octets_of(done: Done) -> int:
+def octets_of(done: FinishedAttempt) -> int:
     """In the row of the outbox."""
     return RECORD_BYTES + len(done.record.value)
 
 
-def count(told: Sequence[Done]) -> None:
-    for word, times in Counter(word_of(one.event) for one in told).items():
+def count_results(finished: Sequence[FinishedAttempt]) -> None:
+    for word, times in Counter(outcome_name(one.event) for one in finished).items():
         metrics.attempted.labels(word).inc(times)
-    if ambiguous := sum(one.event.ambiguous for one in told):
+    if ambiguous := sum(one.event.ambiguous for one in finished):
         metrics.ambiguous.inc(ambiguous)

@@ -14,63 +14,78 @@ from google.protobuf.message import DecodeError
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import clock
-from kernel.content import ContentStore, Found, Missing
-from kernel.crypto import SealBroken, Secrets, unseal
+from kernel.content import ContentNotFound, ContentStore, ReadResult
+from kernel.crypto import SealBroken, SecretKeyring, unseal
 from kernel.errors import Unavailable
-from kernel.group import Group
-from kernel.table import Table
+from kernel.group_commit import GroupCommit
+from kernel.table import ReplicatedTable
 from mail.dkim import Signer
-from services.delivery.domain.ending import Ending, refused
-from services.delivery.domain.rendering import Draft, Letter, Mail, draft, letter, signed
+from services.delivery.domain.attempt_result import AttemptResult, local_refusal
+from services.delivery.domain.rendering import (
+    ComposedEmail,
+    UnsignedMessage,
+    WireMessage,
+    compose_email,
+    prepare_message,
+    sign_messages,
+)
 
-DRAFTS_MAX = 256  # emails whose body is kept, for their other recipients
-DRAFT_BYTES_MAX = 256 * 1024  # a larger one is not kept
+COMPOSED_MAX = 256  # emails whose body is kept, for their other recipients
+COMPOSED_BYTES_MAX = 256 * 1024  # a larger one is not kept
 LIGHT_BYTES_MAX = 256 * 1024  # a body above this is worth a thread, and goes alone
 RENDER_BYTES_MAX = 4 * 1024 * 1024  # of bodies, in one batch
 SIGNERS_MAX = 10_000
 SLICE = 8  # messages made in one go: some five milliseconds, in which nothing else happens here
 
-LATER = Ending(problem="the body cannot be had just now")  # its own trouble: a try, like a 4yz
+CONTENT_UNAVAILABLE = AttemptResult(
+    problem="the body cannot be had just now"
+)  # its own trouble: a try, like a 4yz
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One message to render. ready: the draft of its email, when it is known already."""
+class RenderJob:
+    """One message to render. ready: the composed of its email, when it is known already."""
 
-    key: "_DraftKey"
-    envelope: Envelope
+    key: "_EmailKey"
+    context: MessageContext
     content_key: bytes
     signer: Signer
     sealed: bytes
-    ready: Draft | None
+    ready: ComposedEmail | None
 
 
-# A draft is a tenant's: the reference alone would not say so.
-_DraftKey = tuple[str, str, str]
-_Drafts = dict[_DraftKey, Draft]
-_Jobs = Sequence[Job | Ending]
-_Made = tuple[list[Mail | Ending], _Drafts]
+# A composed is a tenant's: the reference alone would not say so.
+_EmailKey = tuple[str, str, str]
+_ComposedEmails = dict[_EmailKey, ComposedEmail]
+_Jobs = Sequence[RenderJob | AttemptResult]
+_Made = tuple[list[WireMessage | AttemptResult], _ComposedEmails]
 
 
-class Directory:
-    """Keys of tenants and domains, opened once."""
+class SigningKeys:
+    """Keys of tenants and domains, open_content once."""
 
-    def __init__(self, tenants: Table[Tenant], domains: Table[Domain], secrets: Secrets) -> None:
+    def __init__(
+        self,
+        tenants: ReplicatedTable[Tenant],
+        domains: ReplicatedTable[Domain],
+        secrets: SecretKeyring,
+    ) -> None:
         self._tenants = tenants
         self._domains = domains
         self._secrets = secrets
         self._signers: dict[tuple[str, int], Signer] = {}
 
-    def check(self, envelope: Envelope) -> None:
+    def check(self, context: MessageContext) -> None:
         """Raises Unavailable while a record of this message is not known: it may be on its way
         still. Only what is known to be deleted is gone."""
         if not (
-            self._tenants.knows(envelope.tenant_id) and self._domains.knows(envelope.domain_id)
+            self._tenants.has_record(context.tenant_id)
+            and self._domains.has_record(context.domain_id)
         ):
             raise Unavailable("the directory")
 
@@ -90,7 +105,7 @@ class Directory:
         return self._signers[key]
 
 
-def signer_of(domain: Domain, secrets: Secrets) -> Signer:
+def signer_of(domain: Domain, secrets: SecretKeyring) -> Signer:
     """Both keys of a domain, loaded. Ours are sound: proving it of an RSA key takes 0.1 s."""
     rsa = ed25519 = None
     if domain.rsa_private_key:
@@ -115,48 +130,54 @@ class Renderer:
     processes.
     """
 
-    def __init__(self, store: ContentStore, directory: Directory) -> None:
+    def __init__(self, store: ContentStore, signing_keys: SigningKeys) -> None:
         self._store = store
-        self._directory = directory
-        self._drafts: _Drafts = {}
-        self._light: Group[Envelope, Mail | Ending] = Group(
+        self._signing_keys = signing_keys
+        self._composed_emails: _ComposedEmails = {}
+        self._light: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
             self._render, items_max=64, bytes_max=RENDER_BYTES_MAX
         )
-        self._heavy: Group[Envelope, Mail | Ending] = Group(self._render_aside, items_max=1)
+        self._heavy: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
+            self._render_in_thread, items_max=1
+        )
 
-    async def render(self, envelope: Envelope) -> Mail | Ending:
+    async def render(self, context: MessageContext) -> WireMessage | AttemptResult:
         """The message, or why there cannot be one. Raises Unavailable when the store is away, or
         the directory has not come as far as this message."""
-        self._directory.check(envelope)
-        size = envelope.content_bytes
+        self._signing_keys.check(context)
+        size = context.content_bytes
         group = self._light if size <= LIGHT_BYTES_MAX else self._heavy
-        return await group.submit(envelope, size=size)
+        return await group.submit(context, size=size)
 
-    async def _render(self, envelopes: Sequence[Envelope]) -> list[Mail | Ending]:
+    async def _render(
+        self, envelopes: Sequence[MessageContext]
+    ) -> list[WireMessage | AttemptResult]:
         keys = [_key(one) for one in envelopes]
-        ready = {key: self._drafts[key] for key in keys if key in self._drafts}
+        ready = {key: self._composed_emails[key] for key in keys if key in self._composed_emails}
         sealed = await self._bodies([key for key in keys if key not in ready])
-        mails: list[Mail | Ending] = []
+        mails: list[WireMessage | AttemptResult] = []
         for start in range(0, len(keys), SLICE):
             part = zip(envelopes[start : start + SLICE], keys[start : start + SLICE], strict=True)
             jobs = [self._job(one, key, sealed.get(key), ready=ready.get(key)) for one, key in part]
-            made, drafts = make_all(jobs, clock.now())
+            made, composed_emails = render_all(jobs, clock.now())
             mails += made
-            ready |= drafts
-            self._keep(drafts)
+            ready |= composed_emails
+            self._cache(composed_emails)
             await asyncio.sleep(0)
         return mails
 
-    async def _render_aside(self, envelopes: Sequence[Envelope]) -> list[Mail | Ending]:
+    async def _render_in_thread(
+        self, envelopes: Sequence[MessageContext]
+    ) -> list[WireMessage | AttemptResult]:
         """Megabytes: most of the work on them leaves the interpreter's lock to others."""
         keys = [_key(one) for one in envelopes]
         sealed = await self._bodies(keys)
         pairs = zip(envelopes, keys, strict=True)
         jobs = [self._job(one, key, sealed[key], ready=None) for one, key in pairs]
-        mails, _ = await asyncio.to_thread(make_all, jobs, clock.now())
+        mails, _ = await asyncio.to_thread(render_all, jobs, clock.now())
         return mails
 
-    async def _bodies(self, keys: Sequence[_DraftKey]) -> dict[_DraftKey, Found]:
+    async def _bodies(self, keys: Sequence[_EmailKey]) -> dict[_EmailKey, ReadResult]:
         wanted = {key: key[-1] for key in keys}
         if not wanted:
             return {}
@@ -165,76 +186,80 @@ class Renderer:
 
     def _job(
         self,
-        envelope: Envelope,
-        key: _DraftKey,
-        sealed: Found | None,
+        context: MessageContext,
+        key: _EmailKey,
+        sealed: ReadResult | None,
         *,
-        ready: Draft | None,
-    ) -> Job | Ending:
-        content_key = self._directory.content_key(envelope.tenant_id)
-        signer = self._directory.signer(envelope.domain_id)
+        ready: ComposedEmail | None,
+    ) -> RenderJob | AttemptResult:
+        content_key = self._signing_keys.content_key(context.tenant_id)
+        signer = self._signing_keys.signer(context.domain_id)
         if content_key is None:
-            return refused("content_unavailable", "the tenant no longer exists")
+            return local_refusal("content_unavailable", "the tenant no longer exists")
         if signer is None:
-            return refused("content_unavailable", "the sending domain no longer exists")
-        if isinstance(sealed, Missing):
-            return refused("content_unavailable", "the body is gone from the store")
+            return local_refusal("content_unavailable", "the sending domain no longer exists")
+        if isinstance(sealed, ContentNotFound):
+            return local_refusal("content_unavailable", "the body is gone from the store")
         if isinstance(sealed, Unavailable):
-            return LATER
-        return Job(key, envelope, content_key, signer, sealed or b"", ready)
+            return CONTENT_UNAVAILABLE
+        return RenderJob(key, context, content_key, signer, sealed or b"", ready)
 
-    def _keep(self, drafts: _Drafts) -> None:
-        for key, made in drafts.items():
-            if len(made.wire) <= DRAFT_BYTES_MAX:
-                self._drafts[key] = made
-        while len(self._drafts) > DRAFTS_MAX:
-            del self._drafts[next(iter(self._drafts))]
+    def _cache(self, composed_emails: _ComposedEmails) -> None:
+        for key, made in composed_emails.items():
+            if len(made.wire) <= COMPOSED_BYTES_MAX:
+                self._composed_emails[key] = made
+        while len(self._composed_emails) > COMPOSED_MAX:
+            del self._composed_emails[next(iter(self._composed_emails))]
 
 
-def make_all(jobs: _Jobs, now: datetime) -> _Made:
-    """The messages, and the drafts that were made for them.
+def render_all(jobs: _Jobs, now: datetime) -> _Made:
+    """The messages, and the composed_emails that were made for them.
 
     Step by step: a processor does the same thing again faster than something else.
     """
-    fresh = {job.key: job for job in jobs if isinstance(job, Job) and job.ready is None}
-    contents = [attempt(opened, job) for job in fresh.values()]
-    made = dict(zip(fresh, [attempt(draft, content) for content in contents], strict=True))
-    letters = [_letter(job, made, now) for job in jobs]
-    mails = iter(signed([one for one in letters if isinstance(one, Letter)]))
+    fresh = {job.key: job for job in jobs if isinstance(job, RenderJob) and job.ready is None}
+    contents = [apply_step(open_content, job) for job in fresh.values()]
+    made = dict(
+        zip(fresh, [apply_step(compose_email, content) for content in contents], strict=True)
+    )
+    messages = [_prepare(job, made, now) for job in jobs]
+    mails = iter(sign_messages([one for one in messages if isinstance(one, UnsignedMessage)]))
     return (
-        [one if isinstance(one, Ending) else next(mails) for one in letters],
-        {key: one for key, one in made.items() if isinstance(one, Draft)},
+        [one if isinstance(one, AttemptResult) else next(mails) for one in messages],
+        {key: one for key, one in made.items() if isinstance(one, ComposedEmail)},
     )
 
 
-def _letter(
-    job: Job | Ending, made: Mapping[_DraftKey, Draft | Ending], now: datetime
-) -> Letter | Ending:
-    if isinstance(job, Ending):
+def _prepare(
+    job: RenderJob | AttemptResult,
+    made: Mapping[_EmailKey, ComposedEmail | AttemptResult],
+    now: datetime,
+) -> UnsignedMessage | AttemptResult:
+    if isinstance(job, AttemptResult):
         return job
-    written = partial(letter, envelope=job.envelope, signer=job.signer, now=now)
-    return attempt(written, job.ready or made[job.key])
+    written = partial(prepare_message, context=job.context, signer=job.signer, now=now)
+    return apply_step(written, job.ready or made[job.key])
 
 
-def attempt(step: Callable[[T], R], given: T | Ending) -> R | Ending:
+def apply_step(step: Callable[[T], R], given: T | AttemptResult) -> R | AttemptResult:
     """The next step of one message; what is wrong with it is its own end."""
-    if isinstance(given, Ending):
+    if isinstance(given, AttemptResult):
         return given
     try:
         return step(given)
     except SealBroken:
         problem = "the body does not belong to this tenant and email"
-        return refused("content_unavailable", problem)
+        return local_refusal("content_unavailable", problem)
     except (ValueError, DecodeError) as error:
-        return refused("content_invalid", str(error))
+        return local_refusal("content_invalid", str(error))
 
 
-def opened(job: Job) -> Content:
+def open_content(job: RenderJob) -> Content:
     """Raises SealBroken or DecodeError."""
-    envelope = job.envelope
-    associated = f"{envelope.tenant_id}/{envelope.email_id}".encode()
+    context = job.context
+    associated = f"{context.tenant_id}/{context.email_id}".encode()
     return Content.FromString(unseal(job.content_key, job.sealed, associated))
 
 
-def _key(envelope: Envelope) -> _DraftKey:
-    return envelope.tenant_id, envelope.email_id, envelope.content_ref
+def _key(context: MessageContext) -> _EmailKey:
+    return context.tenant_id, context.email_id, context.content_ref

@@ -1,26 +1,26 @@
-"""Attempts that are open and nobody's: of workers that are gone, and orphans of our own."""
+"""Open attempts without a worker: those of expired workers, and orphans of this one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Row, Transaction
-from services.delivery.domain.started import Key
-from services.delivery.store.journal import Dead, Held
+from services.delivery.domain.owned_attempt import AttemptKey
+from services.delivery.store.journal import AttemptClaim, EpochExpired
 
 ROWS_MAX = 500
 
 # A worker that renews at this moment wins: its row is looked at again after its commit.
-BURY = """
-UPDATE delivery.workers SET dead = true WHERE NOT dead AND expires_at < now() AND epoch <> %s
+EXPIRE_WORKERS = """
+UPDATE delivery.workers SET expired = true WHERE NOT expired AND expires_at < now() AND epoch <> %s
 """
 
-# An array, so that the dead are looked up once and not for each attempt that is open.
-OF_THE_DEAD = """
+# An array, so that the expired are looked up once and not for each attempt that is open.
+OF_EXPIRED_WORKERS = """
 SELECT a.message_id, a.attempt, a.epoch, a.stage, a.assignment,
     extract(epoch FROM a.not_after - now())::float8
 FROM delivery.attempts a
-WHERE a.outcome IS NULL AND a.epoch = ANY (ARRAY(SELECT epoch FROM delivery.workers WHERE dead))
+WHERE a.outcome IS NULL AND a.epoch = ANY (ARRAY(SELECT epoch FROM delivery.workers WHERE expired))
 LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
@@ -39,66 +39,68 @@ WHERE a.outcome IS NULL AND a.epoch = %s FOR UPDATE OF a
 TAKE_OVER = """
 UPDATE delivery.attempts a SET epoch = me.epoch
 FROM unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt),
-    (SELECT epoch FROM delivery.workers WHERE epoch = %s AND NOT dead FOR SHARE) AS me
+    (SELECT epoch FROM delivery.workers WHERE epoch = %s AND NOT expired FOR SHARE) AS me
 WHERE a.message_id = g.message_id AND a.attempt = g.attempt
     AND a.stage = 'started' AND a.outcome IS NULL
 """
 
-FORGET = """
-DELETE FROM delivery.workers w WHERE dead AND NOT EXISTS
+DELETE_EXPIRED_WORKERS = """
+DELETE FROM delivery.workers w WHERE expired AND NOT EXISTS
     (SELECT FROM delivery.attempts a WHERE a.epoch = w.epoch AND a.outcome IS NULL)
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Abandoned:
-    """An open row, locked. held: under whose epoch. left_s: until not_after."""
+class AbandonedAttempt:
+    """An open row, locked. claim: under whose epoch. left_s: until not_after."""
 
-    held: Held
+    claim: AttemptClaim
     stage: str
     assignment: DeliveryAssigned
     left_s: float
 
 
-class Graveyard:
+class AbandonedAttempts:
     """Bound to a transaction by each call."""
 
-    async def bury(self, tx: Transaction, *, but: int) -> int:
-        """Workers that have not renewed are dead from here on, and write nothing any more.
+    async def expire_workers(self, tx: Transaction, *, but: int) -> int:
+        """Workers that have not renewed are expired from here on, and write nothing any more.
 
         but: who asks is alive.
         """
-        return await tx.execute(BURY, (but,))
+        return await tx.execute(EXPIRE_WORKERS, (but,))
 
-    async def of_the_dead(self, tx: Transaction) -> list[Abandoned]:
+    async def of_expired_workers(self, tx: Transaction) -> list[AbandonedAttempt]:
         """Up to ROWS_MAX of their open rows, locked; those of another's look are left out."""
-        return _abandoned(await tx.rows(OF_THE_DEAD, (ROWS_MAX,)))
+        return _from_rows(await tx.rows(OF_EXPIRED_WORKERS, (ROWS_MAX,)))
 
-    async def overdue(self, tx: Transaction, *, epoch: int, after_s: float) -> list[Key]:
+    async def overdue(self, tx: Transaction, *, epoch: int, after_s: float) -> list[AttemptKey]:
         """Our own open rows, so long past their not_after."""
         rows = await tx.rows(OVERDUE, (epoch, after_s))
-        return [Key(str(message_id), attempt) for message_id, attempt in rows]
+        return [AttemptKey(str(message_id), attempt) for message_id, attempt in rows]
 
-    async def lock(self, tx: Transaction, keys: Sequence[Key], *, epoch: int) -> list[Abandoned]:
+    async def lock(
+        self, tx: Transaction, keys: Sequence[AttemptKey], *, epoch: int
+    ) -> list[AbandonedAttempt]:
         ordered = sorted(keys)
         params = ([key.message_id for key in ordered], [key.attempt for key in ordered], epoch)
-        return _abandoned(await tx.rows(BY_KEY, params))
+        return _from_rows(await tx.rows(BY_KEY, params))
 
-    async def take_over(self, tx: Transaction, keys: Sequence[Key], *, epoch: int) -> None:
-        """Make locked rows ours. Raises Dead when we are dead ourselves."""
+    async def take_over(self, tx: Transaction, keys: Sequence[AttemptKey], *, epoch: int) -> None:
+        """Make locked rows ours. Raises EpochExpired when we are expired ourselves."""
         params = ([key.message_id for key in keys], [key.attempt for key in keys], epoch)
         if await tx.execute(TAKE_OVER, params) < len(keys):
-            raise Dead
+            raise EpochExpired
 
-    async def forget(self, tx: Transaction) -> None:
-        """The dead that left nothing open."""
-        await tx.execute(FORGET)
+    async def delete_expired_workers(self, tx: Transaction) -> None:
+        """The expired that left nothing open."""
+        await tx.execute(DELETE_EXPIRED_WORKERS)
 
 
-def _abandoned(rows: Iterable[Row]) -> list[Abandoned]:
+def _from_rows(rows: Iterable[Row]) -> list[AbandonedAttempt]:
     return [
-        Abandoned(
-            Held(Key(str(message_id), attempt), epoch),
+        AbandonedAttempt(
+            AttemptClaim(AttemptKey(str(message_id), attempt), epoch),
             stage,
             DeliveryAssigned.FromString(assignment),
             left_s,

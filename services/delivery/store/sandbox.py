@@ -13,7 +13,7 @@ from kernel.ids import uuid7
 
 LIMIT_MAX = 100
 COLUMNS = (
-    "id, tenant_id, message_id, email_id, mail_from, recipient, subject, bytes, answer, received_at"
+    "id, tenant_id, message_id, email_id, mail_from, recipient, subject, bytes, reply, received_at"
 )
 
 ASSIGNMENT = """
@@ -22,7 +22,7 @@ SELECT assignment FROM delivery.attempts WHERE message_id = %s::uuid ORDER BY at
 
 CAPTURE = """
 INSERT INTO delivery.sandbox
-    (id, tenant_id, message_id, email_id, mail_from, recipient, subject, bytes, answer, raw)
+    (id, tenant_id, message_id, email_id, mail_from, recipient, subject, bytes, reply, raw)
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %b)
 """
 
@@ -39,7 +39,7 @@ class Capture:
 
     assignment: DeliveryAssigned
     subject: str
-    answer: str
+    reply: str
     raw: bytes
 
 
@@ -62,22 +62,22 @@ class SandboxStore:
 
     async def capture(self, tx: Transaction, capture: Capture) -> None:
         """Raises Unavailable while the tenant's key is unknown."""
-        envelope, capture_id = capture.assignment.envelope, str(uuid7())
-        if (key := self._content_key(envelope.tenant_id)) is None:
+        context, capture_id = capture.assignment.context, str(uuid7())
+        if (key := self._content_key(context.tenant_id)) is None:
             raise Unavailable("directory")
-        sealed = seal(key, capture.raw, associated(envelope.tenant_id, capture_id))
+        sealed = seal(key, capture.raw, associated(context.tenant_id, capture_id))
         await tx.execute(
             CAPTURE,
             (
                 capture_id,
-                envelope.tenant_id,
-                envelope.message_id,
-                envelope.email_id,
-                envelope.return_path,
-                envelope.recipient,
+                context.tenant_id,
+                context.message_id,
+                context.email_id,
+                context.return_path,
+                context.recipient,
                 capture.subject,
                 len(capture.raw),
-                capture.answer,
+                capture.reply,
                 sealed,
             ),
         )
@@ -114,9 +114,9 @@ class SandboxStore:
         return message
 
 
-async def expire(tx: Transaction, *, kept_days: int) -> int:
+async def expire(tx: Transaction, *, retention_days: int) -> int:
     """Some of those that are old; how many. A body may have megabytes."""
-    return await tx.execute(EXPIRE, (kept_days,))
+    return await tx.execute(EXPIRE, (retention_days,))
 
 
 def associated(tenant_id: str, capture_id: str) -> bytes:
@@ -125,7 +125,7 @@ def associated(tenant_id: str, capture_id: str) -> bytes:
 
 
 def _message(row: Row) -> SandboxMessage:
-    one, tenant, message, email, mail_from, recipient, subject, octets, answer, received = row[:10]
+    one, tenant, message, email, mail_from, recipient, subject, octets, reply, received = row[:10]
     made = SandboxMessage(
         id=str(one),
         tenant_id=str(tenant),
@@ -135,7 +135,7 @@ def _message(row: Row) -> SandboxMessage:
         recipient=recipient,
         subject=subject,
         bytes=octets,
-        answer=answer,
+        reply=reply,
     )
     moment: datetime = received
     made.received_at.FromDatetime(moment)

@@ -10,8 +10,8 @@ LEASE_S = 10.0
 RENEW_EVERY_S = 3.0
 
 
-class Worker:
-    """This process, under its present epoch. One that finds itself dead registers again."""
+class WorkerRegistration:
+    """This process, under its present epoch. One that finds itself expired registers again."""
 
     def __init__(self, database: Database, name: str, *, lease_s: float = LEASE_S) -> None:
         self._database = database
@@ -30,31 +30,31 @@ class Worker:
         return self._epoch
 
     @property
-    def steady(self) -> bool:
+    def is_steady(self) -> bool:
         """Whether this worker has renewed without a gap for the time of a lease.
 
-        Where the database was away or the machine stood still, every worker looks dead; each has
+        Where the database was away or the machine stood still, every worker looks expired; each has
         had the time to renew before one that is steady calls it so.
         """
         return clock.monotonic_s() - self._steady_since_s >= self._lease_s
 
-    def forget(self) -> None:
-        """It is dead: the next `keep` registers again."""
+    def invalidate(self) -> None:
+        """It is expired: the next `register_or_renew` registers again."""
         self._epoch = None
 
-    async def keep(self) -> None:
+    async def register_or_renew(self) -> None:
         """Register, or renew."""
-        await self._keep()
+        await self._write_registration()
         now_s = clock.monotonic_s()
         if now_s - self._renewed_s > self._lease_s:
             self._steady_since_s = now_s
         self._renewed_s = now_s
 
-    async def _keep(self) -> None:
+    async def _write_registration(self) -> None:
         async with self._database.transaction() as tx:
             if self._epoch is not None and await tx.execute(
                 "UPDATE delivery.workers SET expires_at = now() + make_interval(secs => %s)"
-                " WHERE epoch = %s AND NOT dead",
+                " WHERE epoch = %s AND NOT expired",
                 (self._lease_s, self._epoch),
             ):
                 return
@@ -66,11 +66,11 @@ class Worker:
         self._epoch = epoch
         self.registered.set()
 
-    async def resign(self) -> None:
+    async def deregister(self) -> None:
         """On the way out: what is left open is another's at once."""
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
             async with self._database.transaction() as tx:
                 await tx.execute(
-                    "UPDATE delivery.workers SET dead = true WHERE epoch = %s", (epoch,)
+                    "UPDATE delivery.workers SET expired = true WHERE epoch = %s", (epoch,)
                 )

@@ -6,8 +6,8 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_service_pb2 import (
-    FindUnclosedRequest,
-    FindUnclosedResponse,
+    FindOpenRequest,
+    FindOpenResponse,
     ListEmailsRequest,
     ListEmailsResponse,
     ListEventsRequest,
@@ -17,16 +17,26 @@ from contracts.events.v1.events_service_pb2 import (
 )
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Database
-from kernel.rpc import Context, Wrong, answering, identity, words
-from services.events.api.asking import cursor, identifier, limit, moment, tenant
-from services.events.domain.calls import public_id
-from services.events.domain.catalogue import data_of, type_of
-from services.events.domain.facts import Kind, Rank, is_scheduled
-from services.events.domain.timeline import Line, placed
+from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
+from services.events.api.requests import (
+    page_limit,
+    parse_cursor,
+    parse_resource_id,
+    tenant_id_of,
+    time_of,
+)
+from services.events.domain.catalog import data_of, type_of
+from services.events.domain.log_event import EventKind, StatusRank, is_scheduled
+from services.events.domain.timeline import TimelineEntry, order_timeline
+from services.events.domain.webhook_attempt import public_id
 from services.events.store import lists, log
 
-STATUSES = {rank.name.lower(): rank for rank in Rank} | {"delivery_delayed": Rank.DELAYED}
-LAST_EVENTS = {rank: rank.name.lower() for rank in Rank} | {Rank.DELAYED: "delivery_delayed"}
+STATUSES = {rank.name.lower(): rank for rank in StatusRank} | {
+    "delivery_delayed": StatusRank.DELAYED
+}
+LAST_EVENTS = {rank: rank.name.lower() for rank in StatusRank} | {
+    StatusRank.DELAYED: "delivery_delayed"
+}
 IDS_MAX = 10_000
 
 
@@ -34,92 +44,98 @@ class EmailsApi:
     api: Database
     engine: Database
 
-    @answering
+    @map_errors
     async def ListEmails(self, request: ListEmailsRequest, _: Context) -> ListEmailsResponse:  # noqa: N802
         """Newest first."""
-        tenant_id, size = tenant(request), limit(request)
-        found = filters(request)
+        tenant_id, size = tenant_id_of(request), page_limit(request)
+        wanted_emails = email_filter_of(request)
         async with self.api.transaction(tenant_id=tenant_id) as tx:
-            rows = await lists.emails(tx, tenant_id, wanted=found, limit=size + 1)
-        page = rows[-size:] if found.before else rows[:size]
-        return ListEmailsResponse(emails=[shown(*row) for row in page], has_more=len(rows) > size)
+            rows = await lists.list_emails(
+                tx, tenant_id, email_filter=wanted_emails, limit=size + 1
+            )
+        page = rows[-size:] if wanted_emails.before else rows[:size]
+        return ListEmailsResponse(
+            emails=[to_proto(*row) for row in page], has_more=len(rows) > size
+        )
 
-    @answering
+    @map_errors
     async def ListEvents(self, request: ListEventsRequest, _: Context) -> ListEventsResponse:  # noqa: N802
-        """Of an email everything, by cause; of a tenant what it was told, as it was recorded."""
-        tenant_id, size = tenant(request), limit(request)
-        after = cursor(request.after, "after")
+        """All events of an email in causal order, or the public events of a tenant as recorded."""
+        tenant_id, size = tenant_id_of(request), page_limit(request)
+        after = parse_cursor(request.after, "after")
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             if request.email_id:
-                email_id = identifier(request.email_id, "email")
-                rows = placed(await lists.timeline(tx, tenant_id, email_id=email_id))
+                email_id = parse_resource_id(request.email_id, "email")
+                rows = order_timeline(await lists.timeline(tx, tenant_id, email_id=email_id))
                 start = next((n for n, row in enumerate(rows, 1) if row.position == after), 0)
                 if after and not start:
-                    raise Wrong("after is not an event of this email")
+                    raise RequestError("after is not an event of this email")
                 rows = rows[start : start + size + 1]
             else:
-                rows = await lists.told(tx, tenant_id, after=after, limit=size + 1)
-            messages = {row.fact.subject_id for row in rows if row.fact.email_id}
+                rows = await lists.public_events(tx, tenant_id, after=after, limit=size + 1)
+            messages = {row.event.subject_id for row in rows if row.event.email_id}
             accepts = await lists.accepts(tx, sorted(messages))
-        events = [logged(row, accepts.get(row.fact.subject_id)) for row in rows[:size]]
+        events = [event_to_proto(row, accepts.get(row.event.subject_id)) for row in rows[:size]]
         return ListEventsResponse(events=events, has_more=len(rows) > size)
 
-    @answering
-    async def FindUnclosed(self, request: FindUnclosedRequest, _: Context) -> FindUnclosedResponse:  # noqa: N802
+    @map_errors
+    async def FindOpen(self, request: FindOpenRequest, _: Context) -> FindOpenResponse:  # noqa: N802
         if len(request.message_ids) > IDS_MAX:
-            raise Wrong(f"message_ids: at most {IDS_MAX}")
-        ids = [identity(one, "message_ids") for one in request.message_ids]
+            raise RequestError(f"message_ids: at most {IDS_MAX}")
+        ids = [parse_id(one, "message_ids") for one in request.message_ids]
         async with self.engine.transaction() as tx:
-            return FindUnclosedResponse(message_ids=await log.unclosed(tx, ids))
+            return FindOpenResponse(message_ids=await log.find_open(tx, ids))
 
 
-def filters(request: ListEmailsRequest) -> lists.Wanted:
+def email_filter_of(request: ListEmailsRequest) -> lists.EmailFilter:
     if request.status and request.status not in STATUSES:
-        raise Wrong(f"status must be one of {', '.join(sorted(STATUSES))}")
-    return lists.Wanted(
-        after=cursor(request.after, "after"),
-        before=cursor(request.before, "before"),
+        raise RequestError(f"status must be one of {', '.join(sorted(STATUSES))}")
+    return lists.EmailFilter(
+        after=parse_cursor(request.after, "after"),
+        before=parse_cursor(request.before, "before"),
         rank=STATUSES[request.status] if request.status else None,
-        to=words(request.to, "to").lower(),
-        tag=words(request.tag, "tag"),
-        domain=words(request.domain, "domain").lower(),
+        to=check_text(request.to, "to").lower(),
+        tag=check_text(request.tag, "tag"),
+        domain=check_text(request.domain, "domain").lower(),
         test_only=request.test_only,
-        id=identifier(request.id, "email") if request.id else "",
-        since=moment(request, "since"),
-        until=moment(request, "until"),
+        id=parse_resource_id(request.id, "email") if request.id else "",
+        since=time_of(request, "since"),
+        until=time_of(request, "until"),
     )
 
 
-def shown(email_id: str, rank: int, accepted: MessageAccepted | None) -> LoggedEmail:
-    email = LoggedEmail(id=email_id, last_event=LAST_EVENTS[Rank(rank)])
+def to_proto(email_id: str, rank: int, accepted: MessageAccepted | None) -> LoggedEmail:
+    email = LoggedEmail(id=email_id, last_event=LAST_EVENTS[StatusRank(rank)])
     if accepted is not None:
-        envelope = accepted.envelope
+        context = accepted.context
         fields: dict[str, Any] = {"from": getattr(accepted, "from")}
         email = LoggedEmail(
             id=email_id,
-            last_event=LAST_EVENTS[Rank(rank)],
+            last_event=LAST_EVENTS[StatusRank(rank)],
             to=accepted.to,
             subject=accepted.subject,
-            created_at=envelope.accepted_at,
-            scheduled_at=envelope.due_at if is_scheduled(envelope) else None,
+            created_at=context.accepted_at,
+            scheduled_at=context.due_at if is_scheduled(context) else None,
             tags=accepted.tags,
             **fields,
         )
     return email
 
 
-def logged(line: Line, accepted: MessageAccepted | None) -> LoggedEvent:
+def event_to_proto(entry: TimelineEntry, accepted: MessageAccepted | None) -> LoggedEvent:
     data = Struct()
-    data.update(data_of(line.fact, accepted, told=line.told))
+    data.update(data_of(entry.event, accepted, public_seq=entry.public_seq))
     created_at = Timestamp()
-    created_at.FromDatetime(line.at)
-    of_message = bool(line.fact.email_id)
+    created_at.FromDatetime(entry.at)
+    of_message = bool(entry.event.email_id)
     return LoggedEvent(
-        id=public_id(line.position),
-        type=type_of(line.fact, told=line.told > 0 or line.fact.kind > Kind.CLOSED),
-        message_id=line.fact.subject_id if of_message else "",
-        recipient=line.fact.recipient,
-        seq=line.seq,
+        id=public_id(entry.position),
+        type=type_of(
+            entry.event, is_public=entry.public_seq > 0 or entry.event.kind > EventKind.CLOSED
+        ),
+        message_id=entry.event.subject_id if of_message else "",
+        recipient=entry.event.recipient,
+        seq=entry.seq,
         created_at=created_at,
         data=data,
     )

@@ -1,4 +1,4 @@
-"""Webhook endpoints: create, list, show, delete, test, and how their calls went."""
+"""Webhook endpoints: create, list, show, delete, test, and the results of their deliveries."""
 
 import os
 from collections.abc import Callable
@@ -27,47 +27,58 @@ from contracts.events.v1.events_service_pb2 import (
     Webhook,
     WebhookDelivery,
 )
-from kernel.crypto import Secrets
+from kernel.crypto import SecretKeyring
 from kernel.database import Database, Row
 from kernel.ids import uuid7_text
-from kernel.rpc import Context, Wrong, answering
+from kernel.rpc import Context, RequestError, map_errors
 from mail.reachable import Network
-from services.events.api.asking import cursor, identifier, limit, not_found, tenant
-from services.events.domain.calls import public_id
-from services.events.domain.catalogue import EVENT_TYPES
-from services.events.domain.endpoint import Endpoint, problem_of
-from services.events.domain.facts import Kind, of_endpoint
+from services.events.api.requests import (
+    not_found,
+    page_limit,
+    parse_cursor,
+    parse_resource_id,
+    tenant_id_of,
+)
+from services.events.domain.catalog import EVENT_TYPES
+from services.events.domain.endpoint import Endpoint, endpoint_problem
+from services.events.domain.log_event import EventKind, endpoint_log_event
 from services.events.domain.signature import SECRET_BYTES, secret_text
-from services.events.domain.state import Entry
-from services.events.store import log, tasks, webhooks
+from services.events.domain.state import LogEntry
+from services.events.domain.webhook_attempt import public_id
+from services.events.store import deliveries, log, webhooks
 
 ENDPOINTS_MAX = 50
-STATES = {tasks.WAITING: "waiting", tasks.DELIVERED: "delivered", tasks.FAILED: "failed"}
+STATES = {
+    deliveries.WAITING: "waiting",
+    deliveries.DELIVERED: "delivered",
+    deliveries.FAILED: "failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Webhooks:
-    """allowed: private networks that may be called; added: told when there is a task to claim."""
+class WebhookDependencies:
+    """allowed: private networks that may be called; on_delivery_added: called when
+    there is a delivery to claim."""
 
-    secrets: Secrets
+    secrets: SecretKeyring
     allowed: tuple[Network, ...]
-    added: Callable[[], None]
+    on_delivery_added: Callable[[], None]
 
 
 class WebhooksApi:
     api: Database
-    webhooks: Webhooks
+    webhooks: WebhookDependencies
 
-    @answering
+    @map_errors
     async def CreateWebhook(  # noqa: N802
         self, request: CreateWebhookRequest, _: Context
     ) -> CreateWebhookResponse:
         """The only answer, beside GetWebhook, with the secret."""
-        tenant_id = tenant(request)
-        if problem := problem_of(request.url, self.webhooks.allowed):
-            raise Wrong(problem)
+        tenant_id = tenant_id_of(request)
+        if problem := endpoint_problem(request.url, self.webhooks.allowed):
+            raise RequestError(problem)
         if unknown := sorted(set(request.event_types) - EVENT_TYPES):
-            raise Wrong(f"events: {unknown[0]!r} is not a type of event")
+            raise RequestError(f"events: {unknown[0]!r} is not a type of event")
         secret = os.urandom(SECRET_BYTES)
         endpoint = Endpoint(
             uuid7_text(),
@@ -80,77 +91,88 @@ class WebhooksApi:
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             row = await webhooks.insert(tx, endpoint, limit=ENDPOINTS_MAX)
         if row is None:
-            raise Wrong(f"a tenant may have {ENDPOINTS_MAX} webhooks: delete one first")
-        return CreateWebhookResponse(webhook=shown(row, secret=secret_text(secret)))
+            raise RequestError(f"a tenant may have {ENDPOINTS_MAX} webhooks: delete one first")
+        return CreateWebhookResponse(webhook=to_proto(row, secret=secret_text(secret)))
 
-    @answering
+    @map_errors
     async def ListWebhooks(  # noqa: N802
         self, request: ListWebhooksRequest, _: Context
     ) -> ListWebhooksResponse:
-        tenant_id, size = tenant(request), limit(request)
-        after, before = cursor(request.after, "after"), cursor(request.before, "before")
+        tenant_id, size = tenant_id_of(request), page_limit(request)
+        after, before = parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
         async with self.api.transaction(tenant_id=tenant_id) as tx:
-            rows = await webhooks.page(
+            rows = await webhooks.list_endpoints(
                 tx, tenant_id, after=after, before=before, limit=size + 1,
                 test_only=request.test_only,
             )  # fmt: skip
         page = rows[-size:] if before else rows[:size]
         return ListWebhooksResponse(
-            webhooks=[shown(row) for row in page], has_more=len(rows) > size
+            webhooks=[to_proto(row) for row in page], has_more=len(rows) > size
         )
 
-    @answering
+    @map_errors
     async def GetWebhook(self, request: GetWebhookRequest, _: Context) -> GetWebhookResponse:  # noqa: N802
         row = await self._one(request)
         secret = secret_text(self.webhooks.secrets.decrypt(row[-1]))
-        return GetWebhookResponse(webhook=shown(row[:-1], secret=secret))
+        return GetWebhookResponse(webhook=to_proto(row[:-1], secret=secret))
 
-    @answering
+    @map_errors
     async def DeleteWebhook(  # noqa: N802
         self, request: DeleteWebhookRequest, _: Context
     ) -> DeleteWebhookResponse:
         endpoint_id = (await self._one(request))[0]
-        tenant_id = tenant(request)
+        tenant_id = tenant_id_of(request)
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             if not await webhooks.remove(tx, tenant_id, endpoint_id=endpoint_id):
                 raise not_found("webhook")
         return DeleteWebhookResponse(id=endpoint_id)
 
-    @answering
+    @map_errors
     async def TestWebhook(self, request: TestWebhookRequest, _: Context) -> TestWebhookResponse:  # noqa: N802
         """Send a webhook.test, whatever the endpoint's filter says."""
-        tenant_id, endpoint_id = tenant(request), identifier(request.id, "webhook")
+        tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
         row = await self._one(request)
         if not row[3]:
-            raise Wrong("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
+            raise RequestError("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
         event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=tenant_id, reason="test")
-        fact, position = of_endpoint(event, Kind.WEBHOOK_TEST, str(uuid4())), uuid7_text()
+        log_event, position = (
+            endpoint_log_event(event, EventKind.WEBHOOK_TEST, str(uuid4())),
+            uuid7_text(),
+        )
         async with self.api.transaction(tenant_id=tenant_id) as tx:
-            task = tasks.NewTask(
-                endpoint_id, position, fact.event_id, endpoint_id, tenant_id, "webhook.test", None
+            delivery = deliveries.NewDelivery(
+                endpoint_id,
+                position,
+                log_event.event_id,
+                endpoint_id,
+                tenant_id,
+                "webhook.test",
+                None,
             )
-            places = {fact.event_id: position}
-            await log.write(tx, log.Writing([Entry(fact, 1, 1)], places, tasks=[task]))
-            tx.after_commit(self.webhooks.added)
+            places = {log_event.event_id: position}
+            await log.write_batch(
+                tx, log.LogWrite([LogEntry(log_event, 1, 1)], places, deliveries=[delivery])
+            )
+            tx.after_commit(self.webhooks.on_delivery_added)
         return TestWebhookResponse(event_id=public_id(position))
 
-    @answering
+    @map_errors
     async def ListWebhookDeliveries(  # noqa: N802
         self, request: ListWebhookDeliveriesRequest, _: Context
     ) -> ListWebhookDeliveriesResponse:
         """Newest first."""
-        tenant_id, size = tenant(request), limit(request)
+        tenant_id, size = tenant_id_of(request), page_limit(request)
         row = await self._one(request)
         async with self.api.transaction(tenant_id=tenant_id) as tx:
-            rows = await tasks.page(
-                tx, row[0], after=cursor(request.after, "after"), limit=size + 1
+            rows = await deliveries.list_deliveries(
+                tx, row[0], after=parse_cursor(request.after, "after"), limit=size + 1
             )
         return ListWebhookDeliveriesResponse(
-            deliveries=[delivery(one) for one in rows[:size]], has_more=len(rows) > size
+            deliveries=[delivery_to_proto(one) for one in rows[:size]], has_more=len(rows) > size
         )
 
     async def _one(self, request: Any) -> Row:  # noqa: ANN401 - any that names one
-        tenant_id, endpoint_id = tenant(request), identifier(request.id, "webhook")
+        tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
         async with self.api.transaction(tenant_id=tenant_id) as tx:
             row = await webhooks.get(
                 tx, tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
@@ -160,7 +182,7 @@ class WebhooksApi:
         return row
 
 
-def shown(row: Row, *, secret: str = "") -> Webhook:
+def to_proto(row: Row, *, secret: str = "") -> Webhook:
     endpoint_id, url, event_types, enabled, reason, created_at = row
     return Webhook(
         id=endpoint_id,
@@ -173,16 +195,16 @@ def shown(row: Row, *, secret: str = "") -> Webhook:
     )
 
 
-def delivery(row: Row) -> WebhookDelivery:
-    position, name, tries, state, status, error, due_at = row
+def delivery_to_proto(row: Row) -> WebhookDelivery:
+    position, name, attempt_count, state, status, error, due_at = row
     return WebhookDelivery(
         event_id=public_id(position),
         type=name,
-        tries=tries,
+        attempt_count=attempt_count,
         state=STATES[state],
         status=status,
         error=error,
-        due_at=stamp(due_at) if state == tasks.WAITING else None,
+        due_at=stamp(due_at) if state == deliveries.WAITING else None,
     )
 
 

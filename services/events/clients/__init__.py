@@ -13,16 +13,21 @@ from kernel import clock
 from kernel.addresses import Addresses
 from kernel.dial import Dialer, Target, target_of
 from mail.reachable import Network, may_call
-from services.events.clients.connection import KEPT_S, Connection, Disconnected, Reply
-from services.events.domain.schedule import Answer, date_of, retry_after_s
+from services.events.clients.connection import (
+    IDLE_TIMEOUT_S,
+    Connection,
+    Disconnected,
+    HttpResponse,
+)
+from services.events.domain.schedule import EndpointResponse, parse_http_date, retry_after_s
 
 ERROR_MAX = 500
-IDLE_MAX = 10  # kept connections to a host
+IDLE_MAX = 10  # idle connections to a host
 CONSTANT = "User-Agent: OBM-Webhooks/1\r\nAccept: */*\r\nContent-Type: application/json\r\n"
 
 
-class Caller:
-    """POSTs, over kept connections. Build it inside the running loop."""
+class WebhookClient:
+    """POSTs, over idle connections. Build it inside the running loop."""
 
     def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
         permitted = tuple(allowed)
@@ -33,66 +38,66 @@ class Caller:
         self._tidying: asyncio.TimerHandle | None = None
         self._idle: dict[tuple[str, str, int], list[Connection]] = defaultdict(list)
 
-    async def post(self, url: str, body: bytes, *, headers: Mapping[str, str]) -> Answer:
-        """Never raises for what an endpoint does. A kept connection that the endpoint has just
-        closed is no failure of its: the same call is made once more, with the same id."""
+    async def post(self, url: str, body: bytes, *, headers: Mapping[str, str]) -> EndpointResponse:
+        """Never raises for what an endpoint does. A idle connection that the endpoint has just
+        closed is no failure of its: the same request is sent once more, with the same id."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                reply = await self._exchange(target_of(url), request(headers, body))
+                response = await self._exchange(target_of(url), request(headers, body))
         except TimeoutError:
-            return Answer(0, "no answer in time")
+            return EndpointResponse(0, "no response in time")
         except (OSError, ValueError) as error:
-            return Answer(0, printable(f"{type(error).__name__}: {error}"))
-        return answer_of(reply)
+            return EndpointResponse(0, printable(f"{type(error).__name__}: {error}"))
+        return endpoint_response(response)
 
-    async def _exchange(self, target: Target, rest: bytes) -> Reply:
+    async def _exchange(self, target: Target, rest: bytes) -> HttpResponse:
         first = f"POST {target.path} HTTP/1.1\r\nHost: {target.named}\r\n{CONSTANT}"
         data = first.encode() + rest
-        if kept := self._kept(target):
+        if connection := self._take_idle(target):
             try:
-                return await self._ask(kept, target, data=data)
+                return await self._send(connection, target, data=data)
             except Disconnected:
-                if kept.answering:
+                if connection.response_started:
                     raise
-        return await self._ask(await self._dialer.connect(target, Connection), target, data=data)
+        return await self._send(await self._dialer.connect(target, Connection), target, data=data)
 
-    async def _ask(self, connection: Connection, target: Target, *, data: bytes) -> Reply:
+    async def _send(self, connection: Connection, target: Target, *, data: bytes) -> HttpResponse:
         try:
-            reply = await connection.ask(data)
+            response = await connection.send(data)
         except BaseException:
             connection.close()
             raise
-        self._keep(target, connection)
-        return reply
+        self._return_idle(target, connection)
+        return response
 
-    def _kept(self, target: Target) -> Connection | None:
+    def _take_idle(self, target: Target) -> Connection | None:
         idle = self._idle[target.scheme, target.host, target.port]
         while idle:
-            if (connection := idle.pop()).reusable:
+            if (connection := idle.pop()).is_reusable:
                 return connection
             connection.close()
         return None
 
-    def _keep(self, target: Target, connection: Connection) -> None:
-        """For the next call, if there is one soon."""
+    def _return_idle(self, target: Target, connection: Connection) -> None:
+        """For the next request, if there is one soon."""
         idle = self._idle[target.scheme, target.host, target.port]
-        if not connection.reusable or len(idle) >= IDLE_MAX:
+        if not connection.is_reusable or len(idle) >= IDLE_MAX:
             connection.close()
             return
         idle.append(connection)
         if self._tidying is None:
-            self._tidying = asyncio.get_running_loop().call_later(KEPT_S, self._tidy)
+            self._tidying = asyncio.get_running_loop().call_later(IDLE_TIMEOUT_S, self._tidy)
 
     def _tidy(self) -> None:
         self._tidying = None
         for key, idle in list(self._idle.items()):
-            for old in [one for one in idle if not one.reusable]:
+            for old in [one for one in idle if not one.is_reusable]:
                 idle.remove(old)
                 old.close()
             if not idle:
                 del self._idle[key]
         if self._idle:
-            self._tidying = asyncio.get_running_loop().call_later(KEPT_S, self._tidy)
+            self._tidying = asyncio.get_running_loop().call_later(IDLE_TIMEOUT_S, self._tidy)
 
     async def close(self) -> None:
         if self._tidying is not None:
@@ -110,13 +115,13 @@ def request(headers: Mapping[str, str], body: bytes) -> bytes:
     return f"Content-Length: {len(body)}\r\n{''.join(lines)}\r\n".encode() + body
 
 
-def answer_of(reply: Reply) -> Answer:
-    if 200 <= reply.status < 300:
-        return Answer(reply.status)
-    later = reply.retry_after
-    wait_s = retry_after_s(later, now=clock.now(), parsed=date_of(later)) if later else 0.0
-    text = reply.body.decode("utf-8", "replace")
-    return Answer(reply.status, printable(f"HTTP {reply.status} {text}"), wait_s)
+def endpoint_response(response: HttpResponse) -> EndpointResponse:
+    if 200 <= response.status < 300:
+        return EndpointResponse(response.status)
+    later = response.retry_after
+    wait_s = retry_after_s(later, now=clock.now(), parsed=parse_http_date(later)) if later else 0.0
+    text = response.body.decode("utf-8", "replace")
+    return EndpointResponse(response.status, printable(f"HTTP {response.status} {text}"), wait_s)
 
 
 def printable(text: str) -> str:

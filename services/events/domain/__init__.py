@@ -1,1 +1,1 @@
-"""What events decides: what a fact says, how facts become a state, what a tenant is told. Pure."""
+"""The decisions of events: log events, message state, and the events that tenants receive. Pure."""

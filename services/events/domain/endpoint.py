@@ -1,4 +1,4 @@
-"""Webhook endpoints: which events they want, and which addresses may be called."""
+"""Webhook endpoints: the events they subscribe to, and the addresses that may be called."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from mail.reachable import Network, url_problem
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """secret: encrypted. failures: tries since the last success. test: told of test mail alone."""
+    """secret: encrypted. failures: attempts since the last success. test: for test mail alone."""
 
     id: str
     tenant_id: str
@@ -19,12 +19,12 @@ class Endpoint:
     test: bool = False
 
 
-def wants(event_types: Collection[str], name: str) -> bool:
-    """Whether an endpoint is told of events of this type; an empty filter means all."""
+def subscribes_to(event_types: Collection[str], name: str) -> bool:
+    """Whether an endpoint receives events of this type; an empty filter means all."""
     return not event_types or name in event_types
 
 
-def problem_of(url: str, allowed: tuple[Network, ...]) -> str:
+def endpoint_problem(url: str, allowed: tuple[Network, ...]) -> str:
     """Why a URL cannot be an endpoint; empty when it can."""
     problem = url_problem(url, allowed)
     return f"endpoint {problem}" if problem else ""

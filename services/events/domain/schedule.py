@@ -1,10 +1,10 @@
-"""When a webhook is tried again, and when its endpoint is given up."""
+"""When a webhook delivery is attempted again, and when its endpoint is disabled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-# The schedule of the Standard Webhooks specification: the delay before each try, in seconds.
+# The schedule of the Standard Webhooks specification: the delay before each attempt, in seconds.
 # It ends after 75 h 35 min.
 SCHEDULE_S = (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0)
 JITTER = 0.2
@@ -16,39 +16,39 @@ DISABLE_AFTER = timedelta(hours=120)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """status: 0 when there was none. error: why a try failed, empty when it succeeded."""
+class EndpointResponse:
+    """status: 0 when there was none. error: why an attempt failed, empty when it succeeded."""
 
     status: int
     error: str = ""
     retry_after_s: float = 0.0
 
     @property
-    def ok(self) -> bool:
+    def is_success(self) -> bool:
         return not self.error and 200 <= self.status < 300
 
 
-def delay_s(
-    schedule: Sequence[float], tries: int, *, retry_after_s: float, chance: float
+def next_delay_s(
+    schedule: Sequence[float], attempt_count: int, *, retry_after_s: float, chance: float
 ) -> float | None:
-    """Until the next try, after `tries` of them failed; None: there is none.
+    """Delay before the next attempt, after `attempt_count` of them failed; None: there is none.
 
     chance: 0 to 1, for the jitter. A Retry-After only makes it longer, and never past a day.
     """
-    if tries >= len(schedule):
+    if attempt_count >= len(schedule):
         return None
-    jittered = schedule[tries] * (1 + JITTER * (2 * chance - 1))
+    jittered = schedule[attempt_count] * (1 + JITTER * (2 * chance - 1))
     return max(jittered, min(retry_after_s, RETRY_AFTER_MAX_S))
 
 
 def retry_after_s(header: str, *, now: datetime, parsed: datetime | None) -> float:
-    """RFC 9110 §10.2.3: seconds, or a date (parsed: by date_of)."""
+    """RFC 9110 §10.2.3: seconds, or a date (parsed: by parse_http_date)."""
     if header.strip().isascii() and header.strip().isdigit():
         return float(header.strip()[:9])
     return max(0.0, (parsed - now).total_seconds()) if parsed else 0.0
 
 
-def date_of(header: str) -> datetime | None:
+def parse_http_date(header: str) -> datetime | None:
     """RFC 9110 §5.6.7, the form that is still sent; None for any other."""
     try:
         return datetime.strptime(header.strip(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
@@ -56,6 +56,6 @@ def date_of(header: str) -> datetime | None:
         return None
 
 
-def is_given_up(failures: int, failing_for: timedelta) -> bool:
-    """Not one success in so long, and enough tries to know."""
+def should_disable(failures: int, failing_for: timedelta) -> bool:
+    """Not one success in so long, and enough attempts to know."""
     return failures >= DISABLE_FAILURES and failing_for >= DISABLE_AFTER

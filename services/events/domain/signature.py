@@ -16,7 +16,7 @@ def secret_text(secret: bytes) -> str:
 
 
 def headers(secret: bytes, identifier: str, *, timestamp: int, body: bytes) -> dict[str, str]:
-    """timestamp: Unix seconds of this try; the id is the same on every one."""
+    """timestamp: Unix seconds of this attempt; the id is the same on every one."""
     signed = f"{identifier}.{timestamp}.".encode() + body
     signature = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
     return {

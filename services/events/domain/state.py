@@ -1,4 +1,4 @@
-"""How the facts of a message become its state: merged by rank, so that their order is nothing."""
+"""The state of a message: its events in any order, combined by rank."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
@@ -7,94 +7,100 @@ from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, MessageClosed
 from kernel import times
-from services.events.domain.facts import Fact, Kind, Rank
+from services.events.domain.log_event import EventKind, LogEvent, StatusRank
 
-DELAY_TOLD_EVERY = timedelta(hours=4)  # conventions: at the first, then at most one per 4 hours
-ALWAYS_TOLD = frozenset({Kind.CLOSED, Kind.COMPLAINT, Kind.BOUNCE})
-NEVER_TOLD = frozenset({Kind.ATTEMPTED})
-ONCE_PER_EMAIL = frozenset({Kind.ACCEPTED, Kind.ASSIGNED})
-LEAVING = frozenset({Kind.ASSIGNED, Kind.ATTEMPTED})
+# conventions: at the first, then at most one per 4 hours
+DELAY_NOTICE_INTERVAL = timedelta(hours=4)
+ALWAYS_PUBLIC = frozenset({EventKind.CLOSED, EventKind.COMPLAINT, EventKind.BOUNCE})
+NEVER_PUBLIC = frozenset({EventKind.ATTEMPTED})
+ONCE_PER_EMAIL = frozenset({EventKind.ACCEPTED, EventKind.ASSIGNED})
+SENDING_KINDS = frozenset({EventKind.ASSIGNED, EventKind.ATTEMPTED})
 STEP = attrgetter("step")
 
 
-class State(NamedTuple):
-    """A message in the log. seq, told: how many facts are recorded, and were told to its tenant."""
+class MessageState(NamedTuple):
+    """A message in the log. seq: its recorded events; public_seq: those its tenant receives."""
 
     subject_id: str
     tenant_id: str
     email_id: str
     recipient: str
     seq: int = 0
-    told: int = 0
-    rank: int = Rank.UNKNOWN
+    public_seq: int = 0
+    rank: int = StatusRank.UNKNOWN
     closed: int = 0
     closed_at: datetime | None = None
     delayed_at: datetime | None = None
 
 
-class Entry(NamedTuple):
-    """A fact with its numbers; told 0: the tenant is not told."""
+class LogEntry(NamedTuple):
+    """An event with its numbers; public_seq is 0 for an event that its tenant does not receive."""
 
-    fact: Fact
+    event: LogEvent
     seq: int
-    told: int
+    public_seq: int
 
 
-def begin(fact: Fact) -> State:
-    return State(fact.subject_id, fact.tenant_id, fact.email_id, fact.recipient.lower())
+def new_state(log_event: LogEvent) -> MessageState:
+    return MessageState(
+        log_event.subject_id, log_event.tenant_id, log_event.email_id, log_event.recipient.lower()
+    )
 
 
-def record(
-    state: State, facts: Iterable[Fact], *, first: Collection[str], now: datetime
-) -> tuple[State, list[Entry]]:
-    """The state with these facts, which are new, and their entries by cause.
+def apply_events(
+    state: MessageState, log_events: Iterable[LogEvent], *, first: Collection[str], now: datetime
+) -> tuple[MessageState, list[LogEntry]]:
+    """The state after these events, which are new, and their entries in causal order.
 
-    first: ids of the facts that are told once per email, and are the first of theirs.
+    first: ids of the events that are public once per email, and are the first of their email.
     """
-    seq, told, rank = state.seq, state.told, state.rank
+    seq, public_seq, rank = state.seq, state.public_seq, state.rank
     closed, closed_at, delayed_at = state.closed, state.closed_at, state.delayed_at
     entries = []
-    for fact in sorted(facts, key=STEP):
+    for log_event in sorted(log_events, key=STEP):
         seq += 1
-        kind, number = fact.kind, 0
-        if kind not in NEVER_TOLD and is_told(
-            fact, first=first, closed=bool(closed), delayed_at=delayed_at, now=now
+        kind, number = log_event.kind, 0
+        if kind not in NEVER_PUBLIC and is_public(
+            log_event, first=first, closed=bool(closed), delayed_at=delayed_at, now=now
         ):
-            told += 1
-            number = told
-            delayed_at = now if kind == Kind.DELAYED else delayed_at
-        entries.append(Entry(fact, seq, number))
-        rank = merged(rank, fact)
-        if isinstance(fact.event, MessageClosed):
-            closed, closed_at = fact.event.state or CLOSED_STATE_FAILED, _closed_at(fact.event, now)
-    return State(*state[:4], seq, told, rank, closed, closed_at, delayed_at), entries
+            public_seq += 1
+            number = public_seq
+            delayed_at = now if kind == EventKind.DELAYED else delayed_at
+        entries.append(LogEntry(log_event, seq, number))
+        rank = merge_rank(rank, log_event)
+        if isinstance(log_event.payload, MessageClosed):
+            closed, closed_at = (
+                log_event.payload.state or CLOSED_STATE_FAILED,
+                _closed_at(log_event.payload, now),
+            )
+    return MessageState(*state[:4], seq, public_seq, rank, closed, closed_at, delayed_at), entries
 
 
-def merged(rank: int, fact: Fact) -> int:
+def merge_rank(rank: int, log_event: LogEvent) -> int:
     """How far a message has come: the highest wins, but for one that was held and leaves, because
     somebody has released it."""
-    if rank == Rank.HELD and fact.kind in LEAVING:
-        return Rank.SENT
-    return max(rank, fact.rank)
+    if rank == StatusRank.HELD and log_event.kind in SENDING_KINDS:
+        return StatusRank.SENT
+    return max(rank, log_event.rank)
 
 
-def is_told(
-    fact: Fact,
+def is_public(
+    log_event: LogEvent,
     *,
     first: Collection[str],
     closed: bool,
     delayed_at: datetime | None,
     now: datetime,
 ) -> bool:
-    """Whether a tenant hears of it, beside finding it in the timeline."""
-    if fact.kind in ONCE_PER_EMAIL:
-        return fact.event_id in first
-    if fact.kind == Kind.SCREENED:
-        return fact.rank == Rank.HELD
-    if fact.kind == Kind.DELAYED:
-        return not closed and (delayed_at is None or now - delayed_at >= DELAY_TOLD_EVERY)
-    return fact.kind in ALWAYS_TOLD
+    """Whether its tenant receives the event, besides finding it in the timeline."""
+    if log_event.kind in ONCE_PER_EMAIL:
+        return log_event.event_id in first
+    if log_event.kind == EventKind.SCREENED:
+        return log_event.rank == StatusRank.HELD
+    if log_event.kind == EventKind.DELAYED:
+        return not closed and (delayed_at is None or now - delayed_at >= DELAY_NOTICE_INTERVAL)
+    return log_event.kind in ALWAYS_PUBLIC
 
 
 def _closed_at(event: MessageClosed, now: datetime) -> datetime:
-    return times.near(event.closed_at) if event.HasField("closed_at") else now
+    return times.clamp_timestamp(event.closed_at) if event.HasField("closed_at") else now

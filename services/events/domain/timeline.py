@@ -1,4 +1,4 @@
-"""The timeline of an email: its messages' facts by cause, then by time."""
+"""The timeline of an email: its messages' events in causal order, then by time."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,56 +12,56 @@ from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel import times
-from services.events.domain.facts import Fact
+from services.events.domain.log_event import LogEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """at: when it happened, as far as is known; until it is placed, when it was recorded."""
+class TimelineEntry:
+    """at: when it happened, as far as is known; until it is ordered, when it was recorded."""
 
-    fact: Fact
+    event: LogEvent
     position: str
     seq: int
-    told: int
+    public_seq: int
     at: datetime
 
 
-def placed(lines: Iterable[Line]) -> list[Line]:
-    """Oldest first. Facts are recorded in any order and some carry no time of their own; such a
+def order_timeline(entries: Iterable[TimelineEntry]) -> list[TimelineEntry]:
+    """Oldest first. Events are recorded in any order and some carry no time of their own; such a
     one happened before it was recorded, before what it caused, and after its cause."""
-    by_message: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
-        by_message[line.fact.subject_id].append(line)
+    by_message: dict[str, list[TimelineEntry]] = defaultdict(list)
+    for entry in entries:
+        by_message[entry.event.subject_id].append(entry)
     return sorted(
-        (line for some in by_message.values() for line in _timed(some)),
-        key=lambda line: (line.at, line.fact.step, line.position),
+        (entry for some in by_message.values() for entry in _assign_times(some)),
+        key=lambda entry: (entry.at, entry.event.step, entry.position),
     )
 
 
-def _timed(lines: Iterable[Line]) -> list[Line]:
-    ordered = sorted(lines, key=attrgetter("fact.step", "position"), reverse=True)
-    timed: list[Line] = []
+def _assign_times(entries: Iterable[TimelineEntry]) -> list[TimelineEntry]:
+    ordered = sorted(entries, key=attrgetter("event.step", "position"), reverse=True)
+    timed: list[TimelineEntry] = []
     latest: datetime | None = None
-    for line in ordered:
-        at = happened_at(line.fact) or line.at
+    for entry in ordered:
+        at = happened_at(entry.event) or entry.at
         latest = at if latest is None else min(at, latest)
-        timed.append(replace(line, at=latest))
+        timed.append(replace(entry, at=latest))
     return timed
 
 
-def happened_at(fact: Fact) -> datetime | None:
+def happened_at(log_event: LogEvent) -> datetime | None:
     """The time that an event carries, where it does."""
-    event = fact.event
+    event = log_event.payload
     if isinstance(event, MessageAccepted):
-        return _known(event.envelope.accepted_at)
+        return _time_or_none(event.context.accepted_at)
     if isinstance(event, DeliveryAttempted):
-        return _known(event.attempted_at)
+        return _time_or_none(event.attempted_at)
     if isinstance(event, MessageClosed):
-        return _known(event.closed_at)
+        return _time_or_none(event.closed_at)
     if isinstance(event, ComplaintReceived | BounceReceived):
-        return _known(event.received_at)
+        return _time_or_none(event.received_at)
     return None
 
 
-def _known(moment: Timestamp) -> datetime | None:
-    return times.near(moment) if moment.seconds else None
+def _time_or_none(moment: Timestamp) -> datetime | None:
+    return times.clamp_timestamp(moment) if moment.seconds else None

@@ -1,1 +1,1 @@
-"""What events does by itself: webhooks, and forgetting."""
+"""Background loops of events: webhook deliveries, and retention."""

@@ -1,4 +1,4 @@
-"""Webhooks: claim by lease, commit, POST, and write down the result where the claim still holds."""
+"""Webhook deliveries: claim by lease, commit, POST, record the result while the claim holds."""
 
 import asyncio
 import logging
@@ -11,39 +11,42 @@ from uuid import uuid4
 
 from kernel import clock, metrics
 from kernel.addresses import Refused
-from kernel.backoff import Health, patiently
-from kernel.crypto import Secrets
+from kernel.crypto import SecretKeyring
 from kernel.database import Database, Transaction
-from kernel.errors import BadSetting, Unavailable
+from kernel.errors import ConfigError, Unavailable
 from kernel.failpoint import failpoint
+from kernel.health import DependencyHealth
 from kernel.outbox import Outbox
-from services.events.clients import Caller
-from services.events.domain.calls import Call, call_of
+from kernel.retry import retry_while_unavailable
+from services.events.clients import WebhookClient
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import (
     CIRCUIT_FAILURES,
     GONE,
-    Answer,
-    delay_s,
+    EndpointResponse,
+    next_delay_s,
 )
 from services.events.domain.signature import headers
-from services.events.loops.line import WAITING_MAX, Line
-from services.events.loops.results import Results, Tried
-from services.events.store import tasks, told
-from services.events.store.tasks import Claimed, Held, Result
+from services.events.domain.webhook_attempt import WebhookAttempt, webhook_attempt_of
+from services.events.loops.attempt_recorder import AttemptRecorder, WebhookAttemptResult
+from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
+from services.events.store import deliveries, payloads
+from services.events.store.deliveries import ClaimedDelivery, DeliveryClaim, DeliveryUpdate
 
 LOGGED_WITHIN_S = 60.0
 SAFETY_S = 5.0
 STALE_S = 2.0
 DRAIN_S = 5.0
 
-CALLS = {name: metrics.webhooks.labels(name) for name in ("delivered", "refused", "failed")}
+ATTEMPTS = {
+    name: metrics.webhook_attempts.labels(name) for name in ("delivered", "refused", "failed")
+}
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class WebhookConfig:
     schedule_s: Sequence[float]
     concurrency: int
     timeout_s: float
@@ -52,212 +55,229 @@ class Rules:
     lease_s: float
 
 
-class Webhooks:
-    """Of this process. `take` and `room` are for who makes tasks; `run` is the loop."""
+class WebhookDispatcher:
+    """The deliveries of this process. Handlers use `enqueue` and `capacity`; `run` is the loop."""
 
     def __init__(
         self,
         database: Database,
         outbox: Outbox,
         *,
-        caller: Caller,
-        secrets: Secrets,
-        health: Health,
-        rules: Rules,
+        client: WebhookClient,
+        secrets: SecretKeyring,
+        health: DependencyHealth,
+        config: WebhookConfig,
     ) -> None:
         self._database = database
-        self._caller = caller
+        self._client = client
         self._secrets = secrets
         self._health = health
-        self._rules = rules
-        self._known: dict[str, int] = {}  # failures in a row, by the database
-        self._results = Results(
-            database, outbox, health=health, probe_s=rules.probe_s, counted=self._known.update
+        self._config = config
+        self._failures: dict[str, int] = {}  # failures in a row, by the database
+        self._recorder = AttemptRecorder(
+            database,
+            outbox,
+            health=health,
+            probe_s=config.probe_s,
+            on_failures_counted=self._failures.update,
         )
-        self._lines: dict[str, Line] = {}
+        self._queues: dict[str, EndpointQueue] = {}
         self._failed_at_s: dict[str, float] = {}
         self._woken = asyncio.Event()
         self._stopping = False
 
-    def room(self, endpoint: Endpoint) -> int:
-        """How many more calls it may be given now."""
-        self._know(endpoint)
+    def capacity(self, endpoint: Endpoint) -> int:
+        """How many more attempts its queue admits now."""
+        self._cache_failures(endpoint)
         if self._stopping or self._is_broken(endpoint.id):
             return 0
-        line = self._lines.get(endpoint.id)
-        return line.room if line else tasks_max(self._rules)
+        queue = self._queues.get(endpoint.id)
+        return queue.capacity if queue else queue_max(self._config)
 
-    def _rooms(self) -> dict[str, int]:
-        """Of endpoints that are busy, or failed so lately that the database does not know."""
-        rooms = {one: line.room for one, line in self._lines.items()}
-        return rooms | {one: 0 for one in self._results.unwritten if self._is_broken(one)}
+    def _busy_capacities(self) -> dict[str, int]:
+        """The capacity of endpoints that are busy, or have failures not in the database yet."""
+        capacities = {one: queue.capacity for one, queue in self._queues.items()}
+        return capacities | {
+            one: 0 for one in self._recorder.unwritten_failures if self._is_broken(one)
+        }
 
     def _is_broken(self, endpoint_id: str) -> bool:
-        failures = self._known.get(endpoint_id, 0) + self._results.unwritten[endpoint_id]
+        failures = (
+            self._failures.get(endpoint_id, 0) + self._recorder.unwritten_failures[endpoint_id]
+        )
         return failures >= CIRCUIT_FAILURES
 
-    def _know(self, endpoint: Endpoint) -> None:
+    def _cache_failures(self, endpoint: Endpoint) -> None:
         """As just read; but a moment ago the database may not have known of a failure here."""
         if endpoint.failures:
-            self._known[endpoint.id] = endpoint.failures
+            self._failures[endpoint.id] = endpoint.failures
         elif clock.monotonic_s() - self._failed_at_s.get(endpoint.id, 0.0) > STALE_S:
-            self._known.pop(endpoint.id, None)
+            self._failures.pop(endpoint.id, None)
             self._failed_at_s.pop(endpoint.id, None)
 
-    def take(self, calls: Sequence[Call]) -> None:
-        """Calls whose claim is committed. None: there may be tasks to claim."""
-        if not calls:
+    def enqueue(self, attempts: Sequence[WebhookAttempt]) -> None:
+        """Attempts whose claim is committed. None: there may be deliveries to claim."""
+        if not attempts:
             self.wake()
             return
         failpoint("events.webhook.claimed")
-        by_endpoint: dict[str, list[Call]] = defaultdict(list)
-        for call in calls:
-            by_endpoint[call.endpoint.id].append(call)
+        by_endpoint: dict[str, list[WebhookAttempt]] = defaultdict(list)
+        for attempt in attempts:
+            by_endpoint[attempt.endpoint.id].append(attempt)
         for endpoint_id, some in by_endpoint.items():
-            self._line(endpoint_id).add(some)
+            self._queue_of(endpoint_id).enqueue(some)
 
     def wake(self) -> None:
         self._woken.set()
 
-    def _line(self, endpoint_id: str) -> Line:
-        if endpoint_id not in self._lines:
-            keep_s = self._rules.lease_s - self._rules.timeout_s - SAFETY_S
-            self._lines[endpoint_id] = Line(
-                self._try,
-                self._give_back,
-                concurrency=self._rules.concurrency,
-                lease_s=max(1.0, keep_s),
+    def _queue_of(self, endpoint_id: str) -> EndpointQueue:
+        if endpoint_id not in self._queues:
+            usable_s = self._config.lease_s - self._config.timeout_s - SAFETY_S
+            self._queues[endpoint_id] = EndpointQueue(
+                self._attempt,
+                self._release_claims,
+                concurrency=self._config.concurrency,
+                lease_s=max(1.0, usable_s),
             )
-        return self._lines[endpoint_id]
+        return self._queues[endpoint_id]
 
     async def run(self) -> None:
         """A loop: what is due, at once when something was added, else every so often."""
         while True:
-            claimed = await patiently(self._claim, self._health)
-            for one in [one for one, line in self._lines.items() if line.idle]:
-                del self._lines[one]
+            claimed = await retry_while_unavailable(self._claim_due, self._health)
+            for one in [one for one, queue in self._queues.items() if queue.is_idle]:
+                del self._queues[one]
             if not claimed:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._rules.poll_s):
+                    async with asyncio.timeout(self._config.poll_s):
                         await self._woken.wait()
             self._woken.clear()
 
     async def drain(self) -> None:
         self._stopping = True
-        await asyncio.gather(*(line.end() for line in self._lines.values()))
-        await self._results.idle(within_s=DRAIN_S)
+        await asyncio.gather(*(queue.drain() for queue in self._queues.values()))
+        await self._recorder.wait_idle(within_s=DRAIN_S)
 
-    async def _claim(self) -> int:
+    async def _claim_due(self) -> int:
         if self._stopping:
             return 0
         token = str(uuid4())
         async with self._database.transaction() as tx:
-            claimed = await tasks.claim(
+            claimed = await deliveries.claim(
                 tx,
                 token,
-                rooms=self._rooms(),
-                room=tasks_max(self._rules),
-                lease_s=self._rules.lease_s,
+                capacities=self._busy_capacities(),
+                capacity=queue_max(self._config),
+                lease_s=self._config.lease_s,
             )
-            calls = await self._load(tx, claimed, token=token) if claimed else []
-        if calls:
-            self.take(calls)
-        return len(calls)
+            attempts = await self._load_attempts(tx, claimed, token=token) if claimed else []
+        if attempts:
+            self.enqueue(attempts)
+        return len(attempts)
 
-    async def _load(self, tx: Transaction, claimed: Sequence[Claimed], *, token: str) -> list[Call]:
-        entries, accepts = await told.load(
-            tx, [task.event_id for task in claimed], [task.subject_id for task in claimed]
+    async def _load_attempts(
+        self, tx: Transaction, claimed: Sequence[ClaimedDelivery], *, token: str
+    ) -> list[WebhookAttempt]:
+        entries, accepts = await payloads.load_payloads(
+            tx,
+            [delivery.event_id for delivery in claimed],
+            [delivery.subject_id for delivery in claimed],
         )
-        early, calls = [], []
-        for task in claimed:
-            self._know(task.endpoint)
-            entry, accepted = entries.get(task.event_id), accepts.get(task.subject_id)
-            waits = entry is not None and entry.fact.email_id and accepted is None
-            if entry is None or (waits and task.age_s < LOGGED_WITHIN_S):
-                early.append(Held(task.endpoint.id, task.position, token))
+        early, attempts = [], []
+        for delivery in claimed:
+            self._cache_failures(delivery.endpoint)
+            entry, accepted = entries.get(delivery.event_id), accepts.get(delivery.subject_id)
+            is_incomplete = entry is not None and entry.event.email_id and accepted is None
+            if entry is None or (is_incomplete and delivery.age_s < LOGGED_WITHIN_S):
+                early.append(DeliveryClaim(delivery.endpoint.id, delivery.position, token))
                 continue
-            calls.append(
-                call_of(
+            attempts.append(
+                webhook_attempt_of(
                     entry,
                     accepted,
-                    endpoint=task.endpoint,
+                    endpoint=delivery.endpoint,
                     token=token,
-                    position=task.position,
-                    tries=task.tries,
+                    position=delivery.position,
+                    attempt_count=delivery.attempt_count,
                 )
             )
         if early:
-            await tasks.put_back(tx, early, delay_s=1.0)
-        return calls
+            await deliveries.release_claims(tx, early, delay_s=1.0)
+        return attempts
 
-    async def _try(self, call: Call) -> bool:
+    async def _attempt(self, attempt: WebhookAttempt) -> bool:
         """One POST; False when no more should follow for now."""
-        endpoint = call.endpoint
+        endpoint = attempt.endpoint
         try:
             signed = headers(
                 self._secrets.decrypt(endpoint.secret),
-                call.id,
+                attempt.id,
                 timestamp=clock.now_ms() // 1000,
-                body=call.body,
+                body=attempt.body,
             )
-            answer = await self._caller.post(endpoint.url, call.body, headers=signed)
-        except BadSetting as error:
-            answer = Answer(0, str(error))
+            response = await self._client.post(endpoint.url, attempt.body, headers=signed)
+        except ConfigError as error:
+            response = EndpointResponse(0, str(error))
         failpoint("events.webhook.posted")
-        self._count(endpoint, answer)
-        self._results.add(Tried(call, answer, self._result(call, answer)))
-        return answer.ok or not self._is_broken(endpoint.id)
+        self._record_metrics(endpoint, response)
+        self._recorder.add(
+            WebhookAttemptResult(attempt, response, self._update_for(attempt, response))
+        )
+        return response.is_success or not self._is_broken(endpoint.id)
 
-    async def _give_back(self, calls: Sequence[Call]) -> None:
-        """What waited for an endpoint that is not called any more for now."""
-        held = [Held(call.endpoint.id, call.position, call.token) for call in calls]
+    async def _release_claims(self, attempts: Sequence[WebhookAttempt]) -> None:
+        """Release the claims of attempts for an endpoint that is not called for now."""
+        claims = [
+            DeliveryClaim(attempt.endpoint.id, attempt.position, attempt.token)
+            for attempt in attempts
+        ]
         with suppress(Unavailable):  # then their leases end by themselves
             async with self._database.transaction() as tx:
-                await tasks.put_back(tx, held, delay_s=0.0)
+                await deliveries.release_claims(tx, claims, delay_s=0.0)
 
-    def _count(self, endpoint: Endpoint, answer: Answer) -> None:
-        CALLS[outcome_of(answer)].inc()
-        if answer.ok:
-            self._known.pop(endpoint.id, None)
+    def _record_metrics(self, endpoint: Endpoint, response: EndpointResponse) -> None:
+        ATTEMPTS[metric_outcome(response)].inc()
+        if response.is_success:
+            self._failures.pop(endpoint.id, None)
             self._failed_at_s.pop(endpoint.id, None)
             return
         self._failed_at_s[endpoint.id] = clock.monotonic_s()
         logger.info(
             "webhook.failed",
-            extra={"endpoint_id": endpoint.id, "status": answer.status, "error": answer.error},
+            extra={"endpoint_id": endpoint.id, "status": response.status, "error": response.error},
         )
 
-    def _result(self, call: Call, answer: Answer) -> Result:
-        tries = call.tries + 1
-        state, later = tasks.DELIVERED, 0.0
-        if not answer.ok:
-            next_s = delay_s(
-                self._rules.schedule_s,
-                tries,
-                retry_after_s=answer.retry_after_s,
+    def _update_for(self, attempt: WebhookAttempt, response: EndpointResponse) -> DeliveryUpdate:
+        attempt_count = attempt.attempt_count + 1
+        state, later = deliveries.DELIVERED, 0.0
+        if not response.is_success:
+            next_s = next_delay_s(
+                self._config.schedule_s,
+                attempt_count,
+                retry_after_s=response.retry_after_s,
                 chance=random.random(),
             )
-            gone = next_s is None or answer.status == GONE
-            state, later = (tasks.FAILED, 0.0) if gone else (tasks.WAITING, next_s or 0.0)
-        return Result(
-            call.endpoint.id,
-            call.position,
-            call.token,
+            gone = next_s is None or response.status == GONE
+            state, later = (deliveries.FAILED, 0.0) if gone else (deliveries.WAITING, next_s or 0.0)
+        return DeliveryUpdate(
+            attempt.endpoint.id,
+            attempt.position,
+            attempt.token,
             state,
             later,
-            tries,
-            answer.status,
-            answer.error,
+            attempt_count,
+            response.status,
+            response.error,
         )
 
 
-def outcome_of(answer: Answer) -> str:
+def metric_outcome(response: EndpointResponse) -> str:
     """A metric's label."""
-    if answer.ok:
+    if response.is_success:
         return "delivered"
-    return "refused" if answer.error.startswith(Refused.__name__) else "failed"
+    return "refused" if response.error.startswith(Refused.__name__) else "failed"
 
 
-def tasks_max(rules: Rules) -> int:
-    """For an endpoint that nothing waits for: no more than it can be asked within a lease."""
-    return min(WAITING_MAX, rules.concurrency * 50)
+def queue_max(config: WebhookConfig) -> int:
+    """For an idle endpoint: no more than can be attempted within a lease."""
+    return min(QUEUE_MAX, config.concurrency * 50)

@@ -1,22 +1,23 @@
-"""What events keeps by the day, and what it forgets by its age."""
+"""The day partitions of events, and the rows that it deletes by age."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
 
 from kernel.database import Database, Transaction
-from kernel.days import Closed, Days, Rows
-from services.events.domain.days import may_make
+from kernel.days import ClosedDays, DayTable, TablePartitions
+from services.events.domain.days import may_create
 
-STATE = Rows("events.state", ("email_id", "subject_id"), "subject_id", "closed = 0")
-FORGET = (
-    "DELETE FROM events.facts WHERE event_id = ANY(ARRAY(SELECT event_id FROM events.facts"
+STATE = DayTable("events.state", ("email_id", "subject_id"), "subject_id", "closed = 0")
+DELETE_EXPIRED = (
+    "DELETE FROM events.unpartitioned_log WHERE event_id = ANY(ARRAY("
+    "SELECT event_id FROM events.unpartitioned_log"
     " WHERE recorded_at < now() - make_interval(days => %s) LIMIT 1000))",
-    "DELETE FROM events.webhook_tasks WHERE (endpoint_id, position) IN"
-    " (SELECT endpoint_id, position FROM events.webhook_tasks"
+    "DELETE FROM events.webhook_deliveries WHERE (endpoint_id, position) IN"
+    " (SELECT endpoint_id, position FROM events.webhook_deliveries"
     " WHERE created_at < now() - make_interval(days => %s) LIMIT 1000)",
     "DELETE FROM events.webhooks WHERE id = ANY(ARRAY(SELECT id FROM events.webhooks w"
     " WHERE deleted_at < now() - make_interval(days => %s)"
-    " AND NOT EXISTS (SELECT FROM events.webhook_tasks WHERE endpoint_id = w.id)"
+    " AND NOT EXISTS (SELECT FROM events.webhook_deliveries WHERE endpoint_id = w.id)"
     " LIMIT 1000))",
 )
 
@@ -26,17 +27,17 @@ class LogDays:
     day before. So the emails of a day go one day after its messages."""
 
     def __init__(self) -> None:
-        self._messages = Days("events", "log", "state")
-        self._emails = Days("events", "emails", "tags")
+        self._messages = TablePartitions("events", "log", "state")
+        self._emails = TablePartitions("events", "emails", "tags")
 
     async def ensure(self, tx: Transaction, days: Iterable[date], *, today: date) -> set[date]:
         """Make those that are missing and may be made; the others, which were dropped."""
         missing = self._messages.missing(days)
         if not missing:
             return set()
-        gone = {day for day in missing if not may_make(day, today)}
+        gone = {day for day in missing if not may_create(day, today)}
         gone -= set(await self.existing(tx)) if gone else set()
-        wanted = {day for day in missing if may_make(day, today)}
+        wanted = {day for day in missing if may_create(day, today)}
         await self._messages.ensure(tx, wanted)
         await self._emails.ensure(tx, wanted | {day - timedelta(days=1) for day in wanted})
         return gone
@@ -50,10 +51,10 @@ class LogDays:
         return await self._messages.drop(tx, day)
 
 
-def closed_days(database: Database, *, kept_days: int) -> Closed:
-    return Closed(database, STATE, timedelta(days=kept_days))
+def closed_days(database: Database, *, retention_days: int) -> ClosedDays:
+    return ClosedDays(database, STATE, timedelta(days=retention_days))
 
 
-async def forget(tx: Transaction, statement: str, *, kept_days: int) -> int:
-    """Some of what is old, by one of FORGET; how many rows went."""
-    return await tx.execute(statement, (kept_days,))
+async def delete_expired(tx: Transaction, statement: str, *, retention_days: int) -> int:
+    """Some of what is old, by one of DELETE_EXPIRED; how many rows went."""
+    return await tx.execute(statement, (retention_days,))

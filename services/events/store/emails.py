@@ -1,27 +1,27 @@
-"""What is told of an email as a whole, once."""
+"""The rows of emails, and which of them were reported as sent."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kernel.database import Transaction
-from services.events.domain.facts import Fact
+from services.events.domain.log_event import LogEvent
 
 
 @dataclass(frozen=True, slots=True)
-class Email:
-    """An email as it is first heard of. accepted: the id of the fact that tells of it."""
+class NewEmail:
+    """An email with its first message. accepted_event_id: of that message's MessageAccepted."""
 
     tenant_id: str
     email_id: str
     message_id: str
-    accepted: str
+    accepted_event_id: str
     rank: int
     sent: bool
     tags: Sequence[str]
     test: bool
 
 
-async def tag(tx: Transaction, emails: Collection[Email]) -> None:
+async def insert_tags(tx: Transaction, emails: Collection[NewEmail]) -> None:
     """Of emails that are new."""
     rows = sorted((e.tenant_id, tag, e.email_id) for e in emails for tag in e.tags)
     if rows:
@@ -32,14 +32,14 @@ async def tag(tx: Transaction, emails: Collection[Email]) -> None:
         )
 
 
-async def mark_sent(tx: Transaction, assigned: Collection[Fact]) -> set[str]:
-    """Scheduled emails of which the first message leaves: the ids of those not yet told as sent."""
+async def mark_sent(tx: Transaction, assigned: Collection[LogEvent]) -> set[str]:
+    """Mark scheduled emails whose first message leaves; the ids of those not marked before."""
     rows = await tx.rows(
         "UPDATE events.emails SET sent = true WHERE email_id = ANY(%s::uuid[])"
         " AND tenant_id = ANY(%s::uuid[]) AND NOT sent RETURNING email_id::text",
         (
-            sorted({fact.email_id for fact in assigned}),
-            sorted({fact.tenant_id for fact in assigned}),
+            sorted({log_event.email_id for log_event in assigned}),
+            sorted({log_event.tenant_id for log_event in assigned}),
         ),
     )
     return {row[0] for row in rows}

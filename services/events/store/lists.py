@@ -7,16 +7,16 @@ from uuid import UUID
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel.database import Row, Transaction
-from kernel.ids import MAX, NIL, first_of
-from services.events.domain.facts import Kind
-from services.events.domain.timeline import Line
-from services.events.store.told import restored
+from kernel.ids import MAX, NIL, lower_bound_at
+from services.events.domain.log_event import EventKind
+from services.events.domain.timeline import TimelineEntry
+from services.events.store.payloads import log_event_from_row
 
 TIMELINE_MAX = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EmailFilter:
     """Filters of the list. Each one names the index that the walk goes along."""
 
     after: str = ""
@@ -33,22 +33,22 @@ class Wanted:
     def bounds(self) -> tuple[UUID, UUID]:
         """Ids are times: exclusive bounds from cursors and dates."""
         low = [UUID(self.before)] if self.before else []
-        low += [first_of(self.since)] if self.since else []
+        low += [lower_bound_at(self.since)] if self.since else []
         high = [UUID(self.after)] if self.after else []
-        high += [first_of(self.until)] if self.until else []
+        high += [lower_bound_at(self.until)] if self.until else []
         return max(low, default=NIL), min(high, default=MAX)
 
 
-async def emails(
-    tx: Transaction, tenant_id: str, *, wanted: Wanted, limit: int
+async def list_emails(
+    tx: Transaction, tenant_id: str, *, email_filter: EmailFilter, limit: int
 ) -> list[tuple[str, int, MessageAccepted | None]]:
     """Newest first: email id, rank, its accept. With `before` those nearest to it.
 
     The walk is along one index, the narrowest filter's, and looks the others up row by row.
     """
-    low, high = wanted.bounds()
-    source, others = _walk(wanted)
-    order = "ASC" if wanted.before else "DESC"
+    low, high = email_filter.bounds()
+    source, others = _walk(email_filter)
+    order = "ASC" if email_filter.before else "DESC"
     rows = await tx.rows(
         "SELECT DISTINCT ON (walk.email_id) e.email_id::text, e.rank, e.message_id::text"  # noqa: S608
         f" FROM {source} AS walk JOIN events.emails e USING (tenant_id, email_id)"
@@ -61,16 +61,16 @@ async def emails(
             "low": low,
             "high": high,
             "limit": limit,
-            "rank": wanted.rank,
-            "to": wanted.to,
-            "tag": wanted.tag,
-            "domain": wanted.domain,
-            "id": wanted.id or None,
+            "rank": email_filter.rank,
+            "to": email_filter.to,
+            "tag": email_filter.tag,
+            "domain": email_filter.domain,
+            "id": email_filter.id or None,
         },
     )
     found = await accepts(tx, [row[2] for row in rows])
     listed = [(row[0], row[1], found.get(row[2])) for row in rows]
-    return listed[::-1] if wanted.before else listed
+    return listed[::-1] if email_filter.before else listed
 
 
 WALKS = {
@@ -80,19 +80,19 @@ WALKS = {
 }
 
 
-def _walk(wanted: Wanted) -> tuple[str, str]:
+def _walk(email_filter: EmailFilter) -> tuple[str, str]:
     """The table to go along, and the conditions on its rows."""
-    asked = [name for name in WALKS if getattr(wanted, name)]
-    ranked = " AND {}.rank = %(rank)s" if wanted.rank is not None else ""
-    ranked += " AND {}.test" if wanted.test_only else ""
-    ranked += " AND {}.email_id = %(id)s" if wanted.id else ""
-    if not asked:
+    named = [name for name in WALKS if getattr(email_filter, name)]
+    ranked = " AND {}.rank = %(rank)s" if email_filter.rank is not None else ""
+    ranked += " AND {}.test" if email_filter.test_only else ""
+    ranked += " AND {}.email_id = %(id)s" if email_filter.id else ""
+    if not named:
         return "events.emails", ranked.replace("{}", "walk")
-    source, condition = WALKS[asked[0]]
+    source, condition = WALKS[named[0]]
     looked_up = [
         f" AND EXISTS (SELECT FROM {table} AS other WHERE other.tenant_id = e.tenant_id"
         f" AND other.email_id = e.email_id AND other.{one})"
-        for table, one in (WALKS[name] for name in asked[1:])
+        for table, one in (WALKS[name] for name in named[1:])
     ]
     return source, "".join([f" AND walk.{condition}", *looked_up, ranked.replace("{}", "e")])
 
@@ -102,15 +102,15 @@ async def accepts(tx: Transaction, message_ids: Iterable[str]) -> dict[str, Mess
     rows = await tx.rows(
         "SELECT subject_id::text, payload FROM events.log"
         " WHERE subject_id = ANY(%s::uuid[]) AND kind = %s",
-        (list(message_ids), int(Kind.ACCEPTED)),
+        (list(message_ids), int(EventKind.ACCEPTED)),
     )
     return {row[0]: MessageAccepted.FromString(row[1]) for row in rows}
 
 
-COLUMNS = "event_id::text, position::text, kind, seq, told, recorded_at, payload"
+COLUMNS = "event_id::text, position::text, kind, seq, public_seq, recorded_at, payload"
 
 
-async def timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> list[Line]:
+async def timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> list[TimelineEntry]:
     """Everything about an email's messages, in no order."""
     rows = await tx.rows(
         "SELECT subject_id FROM events.state WHERE tenant_id = %s AND email_id = %s",
@@ -118,32 +118,37 @@ async def timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> list[Li
     )
     found = await tx.rows(
         f"SELECT {COLUMNS} FROM events.log WHERE subject_id = ANY(%(subjects)s)"  # noqa: S608
-        f" UNION ALL SELECT {COLUMNS} FROM events.facts WHERE subject_id = ANY(%(subjects)s)"
+        f" UNION ALL SELECT {COLUMNS} FROM events.unpartitioned_log"
+        " WHERE subject_id = ANY(%(subjects)s)"
         " LIMIT %(limit)s",
         {"subjects": [row[0] for row in rows], "limit": TIMELINE_MAX},
     )
-    return lines_of(found)
+    return timeline_entries(found)
 
 
-async def told(tx: Transaction, tenant_id: str, *, after: str, limit: int) -> list[Line]:
-    """What a tenant was told, as it was recorded. The last second waits for transactions that
-    began earlier and commit later: a reader that pages on misses none."""
+async def public_events(
+    tx: Transaction, tenant_id: str, *, after: str, limit: int
+) -> list[TimelineEntry]:
+    """The public events of a tenant, as recorded. Events of the last second are left out, because
+    transactions that began earlier may commit later: a reader that pages on misses none."""
     some = (
-        f"SELECT {COLUMNS} FROM events.{{}} AS line WHERE tenant_id = %(tenant)s AND told > 0"  # noqa: S608
+        f"SELECT {COLUMNS} FROM events.{{}} AS entry"  # noqa: S608
+        " WHERE tenant_id = %(tenant)s AND public_seq > 0"
         " AND position > %(after)s AND recorded_at < now() - interval '1 second'"
-        " ORDER BY line.position LIMIT %(limit)s"
+        " ORDER BY entry.position LIMIT %(limit)s"
     )
     rows = await tx.rows(
-        f"SELECT * FROM (({some.format('log')}) UNION ALL ({some.format('facts')})) AS both_tables"  # noqa: S608
+        f"SELECT * FROM (({some.format('log')}) UNION ALL"  # noqa: S608
+        f" ({some.format('unpartitioned_log')})) AS both_tables"
         " ORDER BY position LIMIT %(limit)s",
         {"tenant": tenant_id, "after": UUID(after) if after else NIL, "limit": limit},
     )
-    return lines_of(rows)
+    return timeline_entries(rows)
 
 
-def lines_of(rows: Sequence[Row]) -> list[Line]:
-    lines = []
+def timeline_entries(rows: Sequence[Row]) -> list[TimelineEntry]:
+    entries = []
     for event_id, position, kind, seq, number, recorded_at, payload in rows:
-        fact = restored(kind, event_id, payload=payload)
-        lines.append(Line(fact, position, seq, number, recorded_at))
-    return lines
+        log_event = log_event_from_row(kind, event_id, payload=payload)
+        entries.append(TimelineEntry(log_event, position, seq, number, recorded_at))
+    return entries

@@ -1,4 +1,4 @@
-"""The log, the state of its messages, and what lists and webhooks need of them.
+"""The log, the state of its messages, and the rows that lists and webhooks need.
 
 A batch costs two statements when all its messages are new, and four when not: a statement costs
 more here than a few of the rows that it carries.
@@ -15,15 +15,15 @@ from kernel.database import Transaction
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint
-from services.events.domain.facts import LOGGED, Fact, Rank
-from services.events.domain.state import Entry, State
-from services.events.store.emails import Email
-from services.events.store.tasks import NewTask
+from services.events.domain.log_event import PARTITIONED_KINDS, LogEvent, StatusRank
+from services.events.domain.state import LogEntry, MessageState
+from services.events.store.deliveries import NewDelivery
+from services.events.store.emails import NewEmail
 
 # Partitions are left out by the first and the last of the ids: by an array they are not.
 # Emails and states that exist are left as they are, but a state is locked until the commit, so
 # that the log can be asked afterwards what it knows.
-OPEN = """
+INSERT_NEW = """
     WITH email AS (
         INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test)
         SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::bool[],
@@ -31,13 +31,13 @@ OPEN = """
         ON CONFLICT DO NOTHING RETURNING email_id
     ), state AS (
         INSERT INTO events.state AS held (subject_id, tenant_id, email_id, recipient, domain,
-            seq, told, rank, closed, closed_at, delayed_at)
-        SELECT id, tenant_id, email_id, recipient, domain, seq, told, rank, closed,
+            seq, public_seq, rank, closed, closed_at, delayed_at)
+        SELECT id, tenant_id, email_id, recipient, domain, seq, public_seq, rank, closed,
             to_timestamp(nullif(closed_at, 0)), to_timestamp(nullif(delayed_at, 0))
         FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::int[],
             %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[])
-            AS v(id, tenant_id, email_id, recipient, domain, seq, told, rank, closed, closed_at,
-                delayed_at)
+            AS v(id, tenant_id, email_id, recipient, domain, seq, public_seq, rank, closed,
+                closed_at, delayed_at)
         ON CONFLICT (email_id, subject_id) DO UPDATE SET seq = held.seq WHERE false
         RETURNING subject_id
     )
@@ -48,8 +48,8 @@ OPEN = """
          WHERE tenant_id = ANY(%s::uuid[]) AND deleted_at IS NULL AND enabled)
 """
 STATES_OF = """
-    SELECT subject_id::text, tenant_id::text, email_id::text, recipient, seq, told, rank, closed,
-        closed_at, delayed_at
+    SELECT subject_id::text, tenant_id::text, email_id::text, recipient, seq, public_seq, rank,
+        closed, closed_at, delayed_at
     FROM events.state
     WHERE subject_id = ANY(%s::uuid[]) AND email_id = ANY(%s::uuid[])
         AND subject_id BETWEEN %s::uuid AND %s::uuid
@@ -58,29 +58,29 @@ REPEATS = """
     SELECT event_id::text FROM events.log
     WHERE subject_id = ANY(%s::uuid[]) AND event_id = ANY(%s::uuid[])
         AND subject_id BETWEEN %s::uuid AND %s::uuid
-    UNION ALL SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[])
+    UNION ALL SELECT event_id::text FROM events.unpartitioned_log WHERE event_id = ANY(%s::uuid[])
 """
 # Payloads travel end to end: an array of them would be spelled out in hexadecimal digits.
 ROWS = """
-        INSERT INTO events.{table} (subject_id, event_id, position, tenant_id, kind, seq, told,
-            payload)
-        SELECT v.subject_id, v.event_id, v.position, v.tenant_id, v.kind, v.seq, v.told,
+        INSERT INTO events.{table} (subject_id, event_id, position, tenant_id, kind, seq,
+            public_seq, payload)
+        SELECT v.subject_id, v.event_id, v.position, v.tenant_id, v.kind, v.seq, v.public_seq,
             substring(%b::bytea FROM v.start FOR v.length)
         FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::int[],
             %s::int[], %s::int[], %s::int[])
-            AS v(subject_id, event_id, position, tenant_id, kind, seq, told, start, length)
+            AS v(subject_id, event_id, position, tenant_id, kind, seq, public_seq, start, length)
 """
 # Whoever inserts into the log holds the lock of the message's state and has asked for repeats under
-# it, so that a conflict would be a bug, and shall fail. Nothing is locked for other facts.
+# it, so that a conflict would be a bug, and shall fail. Nothing is locked for other events.
 INTO_LOG = ROWS.format(table="log")
-INTO_FACTS = ROWS.format(table="facts") + " ON CONFLICT DO NOTHING"
+INTO_UNPARTITIONED_LOG = ROWS.format(table="unpartitioned_log") + " ON CONFLICT DO NOTHING"
 STATES = """
-        UPDATE events.state s SET seq = v.seq, told = v.told, rank = v.rank, closed = v.closed,
-            closed_at = to_timestamp(nullif(v.closed_at, 0)),
+        UPDATE events.state s SET seq = v.seq, public_seq = v.public_seq, rank = v.rank,
+            closed = v.closed, closed_at = to_timestamp(nullif(v.closed_at, 0)),
             delayed_at = to_timestamp(nullif(v.delayed_at, 0))
         FROM unnest(%s::uuid[], %s::uuid[], %s::int[], %s::int[], %s::smallint[],
             %s::smallint[], %s::float8[], %s::float8[])
-            AS v(id, email_id, seq, told, rank, closed, closed_at, delayed_at)
+            AS v(id, email_id, seq, public_seq, rank, closed, closed_at, delayed_at)
         WHERE s.subject_id = v.id AND s.email_id = v.email_id
             AND s.subject_id = ANY(%s::uuid[]) AND s.email_id = ANY(%s::uuid[])
             AND s.subject_id BETWEEN %s::uuid AND %s::uuid
@@ -94,8 +94,8 @@ RANKS = """
             AND (e.rank < v.rank OR e.rank = v.held) IS TRUE
             AND e.email_id BETWEEN %s::uuid AND %s::uuid
 """
-TASKS = """
-        INSERT INTO events.webhook_tasks
+DELIVERIES = """
+        INSERT INTO events.webhook_deliveries
             (endpoint_id, position, event_id, subject_id, tenant_id, type, token, due_at)
         SELECT v.*, now() + make_interval(secs => CASE WHEN token IS NULL THEN 0 ELSE %s END)
         FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[],
@@ -104,8 +104,8 @@ TASKS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """What of a batch is new, by id, and the endpoints of its tenants that are called."""
+class NewRows:
+    """The new emails and messages of a batch, and the enabled endpoints of its tenants."""
 
     emails: set[str]
     states: set[str]
@@ -113,34 +113,39 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
+class LogWrite:
     """All that a batch has to write. positions: by event id. ranks: by (tenant, email); released:
-    those that were held until now. lease_s: of the tasks that are born claimed."""
+    those that were held until now. lease_s: of the deliveries that are
+    inserted claimed."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[LogEntry]
     positions: Mapping[str, str]
-    states: Collection[State] = ()
+    states: Collection[MessageState] = ()
     ranks: Mapping[tuple[str, str], int] = field(default_factory=dict)
     released: Collection[tuple[str, str]] = ()
-    tasks: Sequence[NewTask] = ()
+    deliveries: Sequence[NewDelivery] = ()
     lease_s: float = 0.0
 
 
-async def begin(
-    tx: Transaction, *, emails: Iterable[Email], states: Iterable[State], tenants: Iterable[str]
-) -> Opened:
+async def insert_new(
+    tx: Transaction,
+    *,
+    emails: Iterable[NewEmail],
+    states: Iterable[MessageState],
+    tenants: Iterable[str],
+) -> NewRows:
     """Insert what is new. Sorted, so that replicas do not cross."""
-    begun = sorted(emails, key=attrgetter("email_id"))
+    new_emails_sorted = sorted(emails, key=attrgetter("email_id"))
     ordered = sorted(states, key=attrgetter("subject_id"))
     [(new_emails, new_states, endpoints)] = await tx.rows(
-        OPEN,
+        INSERT_NEW,
         [
-            [e.tenant_id for e in begun],
-            [e.email_id for e in begun],
-            [e.message_id for e in begun],
-            [int(e.rank) for e in begun],
-            [e.sent for e in begun],
-            [e.test for e in begun],
+            [e.tenant_id for e in new_emails_sorted],
+            [e.email_id for e in new_emails_sorted],
+            [e.message_id for e in new_emails_sorted],
+            [int(e.rank) for e in new_emails_sorted],
+            [e.sent for e in new_emails_sorted],
+            [e.test for e in new_emails_sorted],
             [s.subject_id for s in ordered],
             [s.tenant_id for s in ordered],
             [s.email_id for s in ordered],
@@ -150,52 +155,56 @@ async def begin(
             list(tenants),
         ],
     )
-    called = [
+    endpoints_of_tenants = [
         Endpoint(one[0], one[1], one[2], one[3].encode(), *one[4:]) for one in endpoints or ()
     ]
-    return Opened(set(new_emails), set(new_states), called)
+    return NewRows(set(new_emails), set(new_states), endpoints_of_tenants)
 
 
-async def known(tx: Transaction, facts: Sequence[Fact]) -> tuple[list[State], set[str]]:
-    """The states of the facts' messages, and the ids of those facts that are in them already.
+async def load_states(
+    tx: Transaction, log_events: Sequence[LogEvent]
+) -> tuple[list[MessageState], set[str]]:
+    """The states of the events' messages, and the ids of the events that they have already.
 
-    After `begin`, in statements of their own: they see what the locks' owner before us wrote.
+    After `insert_new`, in statements of their own: they see what the locks' owner before us wrote.
     """
-    subjects = sorted({fact.subject_id for fact in facts})
+    subjects = sorted({log_event.subject_id for log_event in log_events})
     between = subjects[0], subjects[-1]
-    emails = sorted({fact.email_id for fact in facts})
+    emails = sorted({log_event.email_id for log_event in log_events})
     states = await tx.rows(STATES_OF, [subjects, emails, *between])
-    logged = [fact.event_id for fact in facts if fact.kind in LOGGED]
-    others = [fact.event_id for fact in facts if fact.kind not in LOGGED]
+    logged = [log_event.event_id for log_event in log_events if log_event.kind in PARTITIONED_KINDS]
+    others = [
+        log_event.event_id for log_event in log_events if log_event.kind not in PARTITIONED_KINDS
+    ]
     repeats = await tx.rows(REPEATS, [subjects, logged, *between, others])
-    return [State(*row) for row in states], {event_id for (event_id,) in repeats}
+    return [MessageState(*row) for row in states], {event_id for (event_id,) in repeats}
 
 
-async def known_facts(tx: Transaction, facts: Iterable[Fact]) -> set[str]:
-    """Those of the facts without a message that are recorded."""
+async def recorded_ids(tx: Transaction, log_events: Iterable[LogEvent]) -> set[str]:
+    """The ids of events without a message that are recorded."""
     rows = await tx.rows(
-        "SELECT event_id::text FROM events.facts WHERE event_id = ANY(%s::uuid[])",
-        ([fact.event_id for fact in facts],),
+        "SELECT event_id::text FROM events.unpartitioned_log WHERE event_id = ANY(%s::uuid[])",
+        ([log_event.event_id for log_event in log_events],),
     )
     return {row[0] for row in rows}
 
 
-def positions_of(entries: Iterable[Entry]) -> dict[str, str]:
+def positions_of(entries: Iterable[LogEntry]) -> dict[str, str]:
     """A place in the order of recording for each, by event id."""
-    return {entry.fact.event_id: uuid7_text() for entry in entries}
+    return {entry.event.event_id: uuid7_text() for entry in entries}
 
 
-async def write(tx: Transaction, writing: Writing) -> None:
+async def write_batch(tx: Transaction, batch: LogWrite) -> None:
     """All of it in one statement."""
-    logged = [entry for entry in writing.entries if entry.fact.kind in LOGGED]
-    others = [entry for entry in writing.entries if entry.fact.kind not in LOGGED]
+    logged = [entry for entry in batch.entries if entry.event.kind in PARTITIONED_KINDS]
+    others = [entry for entry in batch.entries if entry.event.kind not in PARTITIONED_KINDS]
     parts = [
-        (INTO_LOG, _rows(logged, writing.positions)) if logged else None,
-        (INTO_FACTS, _rows(others, writing.positions)) if others else None,
-        (STATES, _states(writing.states)) if writing.states else None,
-        (RANKS, _ranks(writing.ranks, writing.released)) if writing.ranks else None,
-        (TASKS, [writing.lease_s, *map(list, zip(*writing.tasks, strict=True))])
-        if writing.tasks
+        (INTO_LOG, _rows(logged, batch.positions)) if logged else None,
+        (INTO_UNPARTITIONED_LOG, _rows(others, batch.positions)) if others else None,
+        (STATES, _states(batch.states)) if batch.states else None,
+        (RANKS, _ranks(batch.ranks, batch.released)) if batch.ranks else None,
+        (DELIVERIES, [batch.lease_s, *map(list, zip(*batch.deliveries, strict=True))])
+        if batch.deliveries
         else None,
     ]
     needed = [part for part in parts if part]
@@ -207,34 +216,34 @@ async def write(tx: Transaction, writing: Writing) -> None:
     await tx.execute(statement, [value for _, values in needed for value in values])
 
 
-def _rows(entries: Sequence[Entry], positions: Mapping[str, str]) -> list[object]:
-    payloads = [e.fact.event.SerializeToString() for e in entries]
+def _rows(entries: Sequence[LogEntry], positions: Mapping[str, str]) -> list[object]:
+    payloads = [e.event.payload.SerializeToString() for e in entries]
     lengths = [len(payload) for payload in payloads]
     return [
         b"".join(payloads),
-        [e.fact.subject_id for e in entries],
-        [e.fact.event_id for e in entries],
-        [positions[e.fact.event_id] for e in entries],
-        [e.fact.tenant_id for e in entries],
-        [int(e.fact.kind) for e in entries],
+        [e.event.subject_id for e in entries],
+        [e.event.event_id for e in entries],
+        [positions[e.event.event_id] for e in entries],
+        [e.event.tenant_id for e in entries],
+        [int(e.event.kind) for e in entries],
         [e.seq for e in entries],
-        [e.told for e in entries],
+        [e.public_seq for e in entries],
         list(accumulate(lengths[:-1], initial=1)),
         lengths,
     ]
 
 
-def _states(states: Collection[State]) -> list[object]:
+def _states(states: Collection[MessageState]) -> list[object]:
     ordered = sorted(states, key=attrgetter("subject_id"))
     ids = [state.subject_id for state in ordered]
     emails = [state.email_id for state in ordered]
     return [ids, emails, *_changing(ordered), ids, emails, ids[0], ids[-1]]
 
 
-def _changing(states: Sequence[State]) -> list[object]:
+def _changing(states: Sequence[MessageState]) -> list[object]:
     return [
         [s.seq for s in states],
-        [s.told for s in states],
+        [s.public_seq for s in states],
         [int(s.rank) for s in states],
         [s.closed for s in states],
         [_seconds(s.closed_at) for s in states],
@@ -253,11 +262,11 @@ def _ranks(
     ordered = sorted(ranks)
     ids = [email_id for _, email_id in ordered]
     levels = [int(ranks[key]) for key in ordered]
-    held = [int(Rank.HELD) if key in released else -1 for key in ordered]
+    held = [int(StatusRank.HELD) if key in released else -1 for key in ordered]
     return [[tenant for tenant, _ in ordered], ids, levels, held, min(ids), max(ids)]
 
 
-async def unclosed(tx: Transaction, message_ids: Sequence[str]) -> list[str]:
+async def find_open(tx: Transaction, message_ids: Sequence[str]) -> list[str]:
     """Those of the messages that are unknown here, or open: whose close is not in the log."""
     closes = [event_id(MessageClosed(message_id=one)) for one in message_ids]
     rows = await tx.rows(

@@ -8,7 +8,7 @@ from kernel.database import Row, Transaction
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import CIRCUIT_FAILURES
 
-SHOWN = "id::text, url, event_types, enabled, disabled_reason, created_at"
+PUBLIC_COLUMNS = "id::text, url, event_types, enabled, disabled_reason, created_at"
 
 
 async def succeed(tx: Transaction, endpoints: Sequence[str]) -> None:
@@ -22,7 +22,7 @@ async def succeed(tx: Transaction, endpoints: Sequence[str]) -> None:
 async def fail(
     tx: Transaction, failures: Mapping[str, int], *, probe_s: float
 ) -> list[tuple[str, int, timedelta]]:
-    """Count failed tries; from so many in a row on only probes are sent. Per endpoint: failures
+    """Count failed attempts; after that many in a row only probes are sent. Per endpoint: failures
     since its last success, and for how long."""
     ordered = sorted(failures)
     rows = await tx.rows(
@@ -48,11 +48,11 @@ async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[st
 
 
 async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | None:
-    """The row as it is shown; None when the tenant has so many already."""
+    """The public columns of its row; None when the tenant has so many already."""
     rows = await tx.rows(
         "INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret, test)"  # noqa: S608
         " SELECT %s, %s, %s, %s::text[], %s, %s WHERE (SELECT count(*) FROM events.webhooks"
-        f" WHERE tenant_id = %s AND deleted_at IS NULL) < %s RETURNING {SHOWN}",
+        f" WHERE tenant_id = %s AND deleted_at IS NULL) < %s RETURNING {PUBLIC_COLUMNS}",
         (
             endpoint.id,
             endpoint.tenant_id,
@@ -68,23 +68,23 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
 
 
 async def get(tx: Transaction, tenant_id: str, *, endpoint_id: str, test_only: bool) -> Row | None:
-    """As it is shown, and its encrypted secret. test_only: None where it is for live mail."""
+    """Its public columns, and its encrypted secret. test_only: None where it is for live mail."""
     rows = await tx.rows(
-        f"SELECT {SHOWN}, secret FROM events.webhooks"  # noqa: S608
+        f"SELECT {PUBLIC_COLUMNS}, secret FROM events.webhooks"  # noqa: S608
         " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL AND test >= %s",
         (tenant_id, endpoint_id, test_only),
     )
     return rows[0] if rows else None
 
 
-async def page(
+async def list_endpoints(
     tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int, test_only: bool
 ) -> list[Row]:
     """Newest first; after: older than that id, before: newer, the nearest ones. test_only: without
     those for live mail."""
     order = "ASC" if before else "DESC"
     rows = await tx.rows(
-        f"SELECT {SHOWN} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608
+        f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608
         " AND deleted_at IS NULL AND test >= %(test_only)s AND id < %(after)s AND id > %(before)s"
         f" ORDER BY webhooks.id {order} LIMIT %(limit)s",
         {

@@ -1,4 +1,4 @@
-"""Answers in gzip for clients that take it (RFC 9110 §12.5.3)."""
+"""Responses in gzip for clients that take it (RFC 9110 §12.5.3)."""
 
 import gzip
 from collections.abc import MutableMapping
@@ -14,7 +14,7 @@ ENCODED = (b"content-encoding", b"gzip")
 
 
 def compressing(send: Send, accept_encoding: str) -> Send:
-    """Keeps the head of an answer until its body is there: a body in parts goes as it is."""
+    """Buffers the head of a response until its body is there: a body in parts goes as it is."""
     head: MutableMapping[str, Any] | None = None
 
     async def send_on(message: MutableMapping[str, Any]) -> None:
@@ -23,12 +23,12 @@ def compressing(send: Send, accept_encoding: str) -> Send:
             head = message
             return
         if head is not None:
-            kept, head = head, None
+            pending, head = head, None
             if not message.get("more_body") and len(message.get("body", b"")) in OCTETS:
-                kept["headers"] = [*kept["headers"], VARY]
+                pending["headers"] = [*pending["headers"], VARY]
                 if takes_gzip(accept_encoding):
-                    _compress(kept, message)
-            await send(kept)
+                    _compress(pending, message)
+            await send(pending)
         await send(message)
 
     return send_on
@@ -46,5 +46,5 @@ def takes_gzip(accept_encoding: str) -> bool:
 def _compress(head: MutableMapping[str, Any], message: MutableMapping[str, Any]) -> None:
     message["body"] = gzip.compress(message["body"], LEVEL, mtime=0)
     length = (b"content-length", b"%d" % len(message["body"]))
-    kept = [field for field in head["headers"] if field[0] != b"content-length"]
-    head["headers"] = [*kept, length, ENCODED]
+    fields = [field for field in head["headers"] if field[0] != b"content-length"]
+    head["headers"] = [*fields, length, ENCODED]

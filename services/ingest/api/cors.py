@@ -2,8 +2,8 @@
 
 from starlette.middleware.cors import CORSMiddleware
 
-from services.ingest.api.door import App
 from services.ingest.api.http import Receive, Scope, Send
+from services.ingest.api.http_app import App
 
 EXPOSED = [
     "location", "retry-after", "x-request-id", "idempotent-replayed",
@@ -11,13 +11,13 @@ EXPOSED = [
 ]  # fmt: skip
 
 
-def shared(app: App, origins: list[str]) -> App:
+def with_cors(app: App, origins: list[str]) -> App:
     """origins: https://app.example.net, or * for all."""
     if not origins:
         return app
 
     async def in_parts(scope: Scope, receive: Receive, send: Send) -> None:
-        """The fields are added to what is sent: an answer in one piece would go past them."""
+        """The fields are added to what is sent: a response in one piece would bypass them."""
         await app({**scope, "extensions": {}}, receive, send)
 
     return CORSMiddleware(

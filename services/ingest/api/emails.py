@@ -23,189 +23,207 @@ from kernel import clock, times
 from kernel.content import ContentStore
 from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
-from services.ingest.api.gate import Caller, Gate
-from services.ingest.api.resource import Page, known_id
-from services.ingest.clients import STATES_DEADLINE_S, Others
+from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.rest_base import Page, parse_id
+from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.event import timestamp
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
-from services.ingest.domain.schedule import AHEAD_MAX, BadTime, when
-from services.ingest.domain.status import State, last_event
-from services.ingest.store.emails import EmailStore, KeptEmail, KeptMessage
+from services.ingest.domain.schedule import AHEAD_MAX, InvalidTime, parse_time
+from services.ingest.domain.status import RecipientState, last_event
+from services.ingest.store.emails import EmailStore, StoredEmail, StoredMessage
 
 SCHEDULED_CONTENT = "scheduled/"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """An email with what the router says of it, and the log's word for where it stands, empty when
-    it has none. unavailable: who could not be asked."""
+class EmailWithStates:
+    """An email with the router's states of its messages, and its last event in the log, empty when
+    there is none. unavailable: services that did not respond."""
 
-    email: KeptEmail
+    email: StoredEmail
     states: dict[str, MessageState]
     logged: str
     unavailable: list[str]
 
-    def state_of(self, one: KeptMessage) -> MessageState:
-        """Empty when the router does not know it, or could not be asked."""
+    def state_of(self, one: StoredMessage) -> MessageState:
+        """Empty when the router does not know it, or did not respond."""
         return self.states.get(one.message_id, MessageState())
 
     @property
     def last_event(self) -> str:
         found = [(one, self.state_of(one)) for one in self.email.messages]
-        states = [State(state.state or one.closed, state.tries) for one, state in found]
+        states = [
+            RecipientState(state.state or one.closed_state, state.attempt_count)
+            for one, state in found
+        ]
         scheduled = self.email.scheduled_at is not None
         return last_event(states, scheduled=scheduled, logged=self.logged)
 
 
-class Emails:
+class EmailService:
     """Reads and changes of emails, behind REST and gRPC alike."""
 
     def __init__(
-        self, *, gate: Gate, store: EmailStore, content: ContentStore, others: Others,
+        self,
+        *,
+        access: AccessControl,
+        store: EmailStore,
+        content: ContentStore,
+        clients: ServiceClients,
         lifetime: timedelta,
-    ) -> None:  # fmt: skip
-        self._gate = gate
+    ) -> None:
+        self._access = access
         self._store = store
         self._content = content
-        self._others = others
+        self._clients = clients
         self._lifetime = lifetime
 
-    async def find(self, caller: Caller, email_id: str) -> KeptEmail:
+    async def find(self, principal: Principal, email_id: str) -> StoredEmail:
         """Raises Problem: 404 also for another tenant's, and for live mail by a test key."""
-        identifier = known_id(email_id, "the email")
+        identifier = parse_id(email_id, "the email")
         try:
-            found = await self._store.find(caller.tenant_id, identifier)
+            found = await self._store.find(principal.tenant_id, identifier)
         except Unavailable as error:
             raise unavailable(f"{error} is away") from error
-        if found is None or (caller.test and not found.first.envelope.test):
+        if found is None or (principal.test and not found.first.context.test):
             raise not_found("the email")
         return found
 
-    async def get(self, caller: Caller, email_id: str) -> Known:
-        """Our own row, so right after the POST too; with the router's states and the log's word
-        when they answer."""
-        email = await self.find(caller, email_id)
-        states, word = await asyncio.gather(self._states(caller, email), self._word(caller, email))
-        away = [name for name, one in (("router", states), ("events", word)) if one is None]
-        return Known(email, states or {}, word or "", away)
+    async def get(self, principal: Principal, email_id: str) -> EmailWithStates:
+        """From ingest's own row, so right after the POST too; with the router's states and the last
+        event of the log when they respond."""
+        email = await self.find(principal, email_id)
+        states, logged = await asyncio.gather(
+            self._fetch_states(principal, email), self._fetch_last_event(principal, email)
+        )
+        away = [name for name, one in (("router", states), ("events", logged)) if one is None]
+        return EmailWithStates(email, states or {}, logged or "", away)
 
-    async def _states(self, caller: Caller, email: KeptEmail) -> dict[str, MessageState] | None:
+    async def _fetch_states(
+        self, principal: Principal, email: StoredEmail
+    ) -> dict[str, MessageState] | None:
         request = GetStatesRequest(
-            tenant_id=caller.tenant_id, message_ids=[one.message_id for one in email.messages]
+            tenant_id=principal.tenant_id, message_ids=[one.message_id for one in email.messages]
         )
-        router = self._others.router
+        router = self._clients.router
         try:
-            answer = await router.ask(router.stub.GetStates, request, deadline_s=STATES_DEADLINE_S)
+            response = await router.call(
+                router.stub.GetStates, request, deadline_s=STATES_DEADLINE_S
+            )
         except Problem:
             return None
-        return {one.message_id: one for one in answer.states}
+        return {one.message_id: one for one in response.states}
 
-    async def _word(self, caller: Caller, email: KeptEmail) -> str | None:
+    async def _fetch_last_event(self, principal: Principal, email: StoredEmail) -> str | None:
         request = ListEmailsRequest(
-            tenant_id=caller.tenant_id, id=email.first.envelope.email_id, limit=1
+            tenant_id=principal.tenant_id, id=email.first.context.email_id, limit=1
         )
-        events = self._others.events
+        events = self._clients.events
         try:
-            answer = await events.ask(events.stub.ListEmails, request, deadline_s=STATES_DEADLINE_S)
+            response = await events.call(
+                events.stub.ListEmails, request, deadline_s=STATES_DEADLINE_S
+            )
         except Problem:
             return None
-        return answer.emails[0].last_event if answer.emails else ""
+        return response.emails[0].last_event if response.emails else ""
 
-    async def content(self, caller: Caller, email: KeptEmail) -> Content | None:
+    async def content(self, principal: Principal, email: StoredEmail) -> Content | None:
         """The body as it was accepted; None when it has expired or cannot be had now."""
-        envelope = email.first.envelope
+        context = email.first.context
         try:
-            [sealed] = await self._content.get_many([envelope.content_ref])
+            [sealed] = await self._content.get_many([context.content_ref])
             if not isinstance(sealed, bytes):
                 return None
-            associated = f"{envelope.tenant_id}/{envelope.email_id}".encode()
-            return Content.FromString(unseal(self._gate.content_key(caller), sealed, associated))
+            associated = f"{context.tenant_id}/{context.email_id}".encode()
+            return Content.FromString(
+                unseal(self._access.content_key(principal), sealed, associated)
+            )
         except (Unavailable, SealBroken):
             return None
 
-    async def cancel(self, caller: Caller, email_id: str) -> str:
+    async def cancel(self, principal: Principal, email_id: str) -> str:
         """All messages that have not been handed over. Raises Problem 409 when one has."""
-        email = await self.find(caller, email_id)
-        envelopes = [told.envelope for told in self._store.events(email)]
-        router = self._others.router
-        request = CancelRequest(tenant_id=caller.tenant_id, envelopes=envelopes)
-        answer = await router.ask(router.stub.Cancel, request, deadline_s=2.0)
-        _refuse_late(answer.too_late, email, "cancelled")
-        return email.first.envelope.email_id
+        email = await self.find(principal, email_id)
+        contexts = [event.context for event in self._store.events(email)]
+        router = self._clients.router
+        request = CancelRequest(tenant_id=principal.tenant_id, contexts=contexts)
+        response = await router.call(router.stub.Cancel, request, deadline_s=2.0)
+        _raise_if_too_late(response.too_late_ids, email, "canceled")
+        return email.first.context.email_id
 
-    async def reschedule(self, caller: Caller, email_id: str, text: str) -> str:
+    async def reschedule(self, principal: Principal, email_id: str, text: str) -> str:
         """Only what was accepted as scheduled: its body is kept for long enough."""
-        email = await self.find(caller, email_id)
+        email = await self.find(principal, email_id)
         due_at = self._new_time(email, text)
         first = email.first
-        first.envelope.due_at.CopyFrom(timestamp(due_at))
-        first.envelope.expires_at.CopyFrom(timestamp(due_at + self._lifetime))
-        envelopes = [told.envelope for told in self._store.events(email)]
-        router = self._others.router
+        first.context.due_at.CopyFrom(timestamp(due_at))
+        first.context.expires_at.CopyFrom(timestamp(due_at + self._lifetime))
+        contexts = [event.context for event in self._store.events(email)]
+        router = self._clients.router
         request = RescheduleRequest(
-            tenant_id=caller.tenant_id, envelopes=envelopes, due_at=timestamp(due_at)
+            tenant_id=principal.tenant_id, contexts=contexts, due_at=timestamp(due_at)
         )
-        answer = await router.ask(router.stub.Reschedule, request, deadline_s=2.0)
-        _refuse_late(answer.too_late, email, "rescheduled")
-        await self._store.reschedule(caller.tenant_id, first, due_at=due_at)
-        return first.envelope.email_id
+        response = await router.call(router.stub.Reschedule, request, deadline_s=2.0)
+        _raise_if_too_late(response.too_late_ids, email, "rescheduled")
+        await self._store.reschedule(principal.tenant_id, first, due_at=due_at)
+        return first.context.email_id
 
-    def _new_time(self, email: KeptEmail, text: str) -> datetime:
-        envelope = email.first.envelope
-        if email.scheduled_at is None or not envelope.content_ref.startswith(SCHEDULED_CONTENT):
+    def _new_time(self, email: StoredEmail, text: str) -> datetime:
+        context = email.first.context
+        if email.scheduled_at is None or not context.content_ref.startswith(SCHEDULED_CONTENT):
             raise Problem(409, "not_scheduled", detail="the email was not accepted as scheduled")
         now = clock.now()
         try:
-            due_at = when(text, now) or now
-            if due_at - AHEAD_MAX > times.near(envelope.accepted_at):
+            due_at = parse_time(text, now) or now
+            if due_at - AHEAD_MAX > times.clamp_timestamp(context.accepted_at):
                 detail = f"scheduled_at is more than {AHEAD_MAX.days} days after the email was sent"
-                raise BadTime(detail)
-        except BadTime as error:
+                raise InvalidTime(detail)
+        except InvalidTime as error:
             fault = Fault("#/scheduled_at", "invalid_time", str(error))
             raise Problem(422, "validation_error", detail=str(error), faults=[fault]) from None
         return due_at
 
-    async def release(self, caller: Caller, email_id: str) -> list[str]:
+    async def release(self, principal: Principal, email_id: str) -> list[str]:
         """What is held for review goes on. Raises Problem 409 when nothing is."""
-        email = await self.find(caller, email_id)
-        router = self._others.router
+        email = await self.find(principal, email_id)
+        router = self._clients.router
         ids = [one.message_id for one in email.messages]
-        request = ReleaseRequest(tenant_id=caller.tenant_id, message_ids=ids)
-        answer = await router.ask(router.stub.Release, request, deadline_s=2.0)
-        if not answer.released:
+        request = ReleaseRequest(tenant_id=principal.tenant_id, message_ids=ids)
+        response = await router.call(router.stub.Release, request, deadline_s=2.0)
+        if not response.released_ids:
             raise Problem(409, "not_held", detail="the email is not held for review")
-        return list(answer.released)
+        return list(response.released_ids)
 
     async def search(
         self,
-        caller: Caller,
+        principal: Principal,
         page: Page,
         **filters: Any,  # noqa: ANN401 - a protobuf's
     ) -> tuple[list[LoggedEmail], bool]:
         """filters: those of events' ListEmailsRequest."""
-        events = self._others.events
+        events = self._clients.events
         request = ListEmailsRequest(
-            tenant_id=caller.tenant_id, test_only=caller.test,
+            tenant_id=principal.tenant_id, test_only=principal.test,
             limit=page.limit, after=page.after, before=page.before, **filters,
         )  # fmt: skip
-        answer = await events.ask(events.stub.ListEmails, request)
-        return list(answer.emails), answer.has_more
+        response = await events.call(events.stub.ListEmails, request)
+        return list(response.emails), response.has_more
 
     async def events(
-        self, caller: Caller, email_id: str, page: Page
+        self, principal: Principal, email_id: str, page: Page
     ) -> tuple[list[LoggedEvent], bool]:
-        email = await self.find(caller, email_id)
-        events = self._others.events
+        email = await self.find(principal, email_id)
+        events = self._clients.events
         request = ListEventsRequest(
-            tenant_id=caller.tenant_id,
-            email_id=email.first.envelope.email_id,
+            tenant_id=principal.tenant_id,
+            email_id=email.first.context.email_id,
             limit=page.limit, after=page.after,
         )  # fmt: skip
-        answer = await events.ask(events.stub.ListEvents, request)
-        return list(answer.events), answer.has_more
+        response = await events.call(events.stub.ListEvents, request)
+        return list(response.events), response.has_more
 
 
-def _refuse_late(too_late: Any, email: KeptEmail, what: str) -> None:  # noqa: ANN401 - of ids
+def _raise_if_too_late(too_late: Any, email: StoredEmail, what: str) -> None:  # noqa: ANN401 - of ids
     if not too_late:
         return
     late = set(too_late)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from services.ingest.api.gate import Caller, Gate
+from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.http import BODY_BYTES_MAX
 from services.ingest.clients.downloads import Downloads, Failed
 from services.ingest.domain.attachments import SINGLE_ONLY, ByPath, fetched, path_fault
-from services.ingest.domain.draft import Draft
 from services.ingest.domain.problem import Problem, invalid
+from services.ingest.domain.valid_email import ValidEmail
 
 TENANT_SHARE = 4  # of the emails that are fetched for at a time, a tenant has one in so many
 
@@ -21,14 +21,14 @@ class Fetching:
 
     def __init__(
         self,
-        gate: Gate,
+        access: AccessControl,
         downloads: Downloads | None,
         *,
         by_path: ByPath,
         at_once: int,
         timeout_s: float,
     ) -> None:
-        self._gate = gate
+        self._access = access
         self._downloads = downloads
         self._at_once = at_once
         self._timeout_s = timeout_s
@@ -36,25 +36,25 @@ class Fetching:
         self.by_path = by_path
         self.elsewhere = by_path if by_path.refused else replace(by_path, refused=SINGLE_ONLY)
 
-    async def complete(self, caller: Caller, draft: Draft, *, sent: int) -> None:
+    async def complete(self, principal: Principal, email: ValidEmail, *, sent: int) -> None:
         """Fetch what the draft wants. sent: octets of the request, which count as if the files had
         been in it, in base64. Raises Problem."""
-        await self._gate.domain_of(caller, draft.sender.domain)
-        with self._slot(caller.tenant_id):
+        await self._access.domain_of(principal, email.sender.domain)
+        with self._slot(principal.tenant_id):
             if self._downloads is not None:
-                await self._fetch(self._downloads, draft, left=(BODY_BYTES_MAX - sent) // 4 * 3)
+                await self._fetch(self._downloads, email, left=(BODY_BYTES_MAX - sent) // 4 * 3)
 
-    async def _fetch(self, downloads: Downloads, draft: Draft, *, left: int) -> None:
+    async def _fetch(self, downloads: Downloads, email: ValidEmail, *, left: int) -> None:
         index = 0
         try:
             async with asyncio.timeout(self._timeout_s):
-                for index, one in draft.wanted.items():
+                for index, one in email.wanted.items():
                     got = await downloads.get(one.path or "", octets_max=left)
                     left -= len(got.content)
                     file = fetched(
                         one, got.content, content_type=got.content_type, disposition=got.disposition
                     )
-                    draft.content.attachments[index].CopyFrom(file)
+                    email.content.attachments[index].CopyFrom(file)
         except Failed as error:
             raise invalid([path_fault(index, str(error))]) from None
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The gRPC door: the same validator, the same group commit, other words."""
+"""The gRPC API: the validation and the group commit of REST."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,21 +19,21 @@ from kernel import auth, clock, times
 from kernel.crypto import sha256
 from kernel.ids import canonical
 from kernel.telemetry import traceparent_of
-from services.ingest.api.acceptance import Acceptance, Prepared
-from services.ingest.api.door import failed
-from services.ingest.api.emails import Emails
-from services.ingest.api.gate import Caller, Gate, within
-from services.ingest.api.grpc_server import Context, Proxies, read, said
-from services.ingest.api.grpc_views import shown, shown_logged
+from services.ingest.api.acceptance import Acceptance, SealedEmail
+from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.emails import EmailService
+from services.ingest.api.grpc_server import Context, TrustedProxies, metadata_value, read_message
+from services.ingest.api.grpc_views import logged_email_to_proto, to_proto
 from services.ingest.api.http import check_size
+from services.ingest.api.http_app import application_error
 from services.ingest.api.idempotency import Idempotency
-from services.ingest.api.resource import Page, iso
-from services.ingest.api.sending import collect, index_of, own_senders
-from services.ingest.domain.draft import ATTACHMENTS_MAX, Draft, draft
-from services.ingest.domain.email import Attachment, Email
+from services.ingest.api.rest_base import Page, format_time
+from services.ingest.api.sending import check_senders, index_of, validate_batch
+from services.ingest.domain.email import Attachment, SendEmailRequest
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.reserved import Allowed
+from services.ingest.domain.reserved import AllowedDomains
+from services.ingest.domain.valid_email import ATTACHMENTS_MAX, ValidEmail, validate
 
 CODES = {
     401: code_pb2.UNAUTHENTICATED,
@@ -45,38 +45,41 @@ CODES = {
     500: code_pb2.INTERNAL,
     503: code_pb2.UNAVAILABLE,
 }
-NAMED = {
+CODES_BY_NAME = {
     "restricted_api_key": code_pb2.PERMISSION_DENIED,
     "concurrent_idempotent_requests": code_pb2.ABORTED,
 }
 
 logger = logging.getLogger(__name__)
 
-S = TypeVar("S", bound="EmailService")
+S = TypeVar("S", bound="EmailServicer")
 R = TypeVar("R", bound=Message)
 
 
-def answering(
+def authenticated(
     scope: str,
 ) -> Callable[
-    [Callable[[S, Any, Caller, Context], Awaitable[R]]], Callable[[S, Any, Context], Awaitable[R]]
+    [Callable[[S, Any, Principal, Context], Awaitable[R]]],
+    Callable[[S, Any, Context], Awaitable[R]],
 ]:
-    """Who calls is asked before the message is read. A Problem becomes the status of the call."""
+    """Authenticate before the message is read. A Problem becomes the status of the call."""
 
     def decorate(
-        method: Callable[[S, Any, Caller, Context], Awaitable[R]],
+        method: Callable[[S, Any, Principal, Context], Awaitable[R]],
     ) -> Callable[[S, Any, Context], Awaitable[R]]:
         @wraps(method)
         async def wrapped(self: S, _: object, context: Context) -> R:
             try:
-                caller = await self.admit(context, scope)
-                with closing(self.bodies.of(caller.tenant_id)) as held:
-                    return await method(self, await read(context, held), caller, context)
+                principal = await self.authenticate(context, scope)
+                with closing(self.bodies.reserve(principal.tenant_id)) as reservation:
+                    return await method(
+                        self, await read_message(context, reservation), principal, context
+                    )
             except Problem as problem:
                 refusal = problem
             except Exception:
                 logger.exception("request.failed")
-                refusal = failed()
+                refusal = application_error()
             await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
             raise refusal
 
@@ -85,113 +88,117 @@ def answering(
     return decorate
 
 
-class EmailService(EmailServiceServicer):
+class EmailServicer(EmailServiceServicer):
     """contracts.ingest.v1.EmailService."""
 
     def __init__(
         self,
-        gate: Gate,
+        access: AccessControl,
         acceptance: Acceptance,
-        emails: Emails,
+        emails: EmailService,
         *,
-        reserved_allowed: Allowed,
-        proxies: Proxies,
+        reserved_allowed: AllowedDomains,
+        proxies: TrustedProxies,
     ) -> None:
-        self._gate = gate
-        self.bodies = gate.bodies
+        self._access = access
+        self.bodies = access.bodies
         self._acceptance = acceptance
         self._emails = emails
         self._reserved_allowed = reserved_allowed
         self._proxies = proxies
 
-    async def admit(self, context: Context, scope: str) -> Caller:
+    async def authenticate(self, context: Context, scope: str) -> Principal:
         """Raises Problem."""
         client = self._proxies.client_of(context)
-        caller, quota = await self._gate.admit(said(context, "authorization"), client, scope=scope)
-        within(quota)
-        return caller
+        principal, rate_limit = await self._access.authenticate(
+            metadata_value(context, "authorization"), client, scope=scope
+        )
+        enforce_rate_limit(rate_limit)
+        return principal
 
-    @answering(auth.SENDING_ACCESS)
+    @authenticated(auth.SENDING_ACCESS)
     async def SendEmail(  # noqa: N802 - the contract's name
-        self, request: pb.SendEmailRequest, caller: Caller, context: Context
+        self, request: pb.SendEmailRequest, principal: Principal, context: Context
     ) -> pb.SendEmailResponse:
-        answer = await self._acceptance.accept(
-            caller,
-            [self._read(request.email, caller)],
+        result = await self._acceptance.accept(
+            principal,
+            [self._read(request.email, principal)],
             respond=_respond_one,
-            traceparent=traceparent_of(said(context, "traceparent")),
+            traceparent=traceparent_of(metadata_value(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmail", request),
         )
-        response = pb.SendEmailResponse.FromString(answer.response)
-        response.idempotent_replayed = answer.replayed
+        response = pb.SendEmailResponse.FromString(result.response)
+        response.idempotent_replayed = result.replayed
         return response
 
-    @answering(auth.SENDING_ACCESS)
+    @authenticated(auth.SENDING_ACCESS)
     async def SendEmailBatch(  # noqa: N802 - the contract's name
-        self, request: pb.SendEmailBatchRequest, caller: Caller, context: Context
+        self, request: pb.SendEmailBatchRequest, principal: Principal, context: Context
     ) -> pb.SendEmailBatchResponse:
-        valid, faults = collect(
+        valid, faults = validate_batch(
             len(request.emails),
-            lambda at: self._read(request.emails[at], caller),
+            lambda at: self._read(request.emails[at], principal),
             request.permissive,
         )
         if not valid:
             raise invalid(faults)
-        valid, faults = await own_senders(
-            self._gate, caller, valid, faults=faults, permissive=request.permissive
+        valid, faults = await check_senders(
+            self._access, principal, valid, faults=faults, permissive=request.permissive
         )
-        answer = await self._acceptance.accept(
-            caller,
+        result = await self._acceptance.accept(
+            principal,
             valid,
             respond=lambda emails: _respond_batch(emails, faults),
-            traceparent=traceparent_of(said(context, "traceparent")),
+            traceparent=traceparent_of(metadata_value(context, "traceparent")),
             idempotency=_idempotency("grpc SendEmailBatch", request),
         )
-        response = pb.SendEmailBatchResponse.FromString(answer.response)
-        response.idempotent_replayed = answer.replayed
+        response = pb.SendEmailBatchResponse.FromString(result.response)
+        response.idempotent_replayed = result.replayed
         return response
 
-    @answering(auth.FULL_ACCESS)
+    @authenticated(auth.FULL_ACCESS)
     async def GetEmail(  # noqa: N802 - the contract's name
-        self, request: pb.GetEmailRequest, caller: Caller, context: Context
+        self, request: pb.GetEmailRequest, principal: Principal, context: Context
     ) -> pb.GetEmailResponse:
-        return pb.GetEmailResponse(email=shown(await self._emails.get(caller, request.id)))
+        return pb.GetEmailResponse(email=to_proto(await self._emails.get(principal, request.id)))
 
-    @answering(auth.FULL_ACCESS)
+    @authenticated(auth.FULL_ACCESS)
     async def ListEmails(  # noqa: N802 - the contract's name
-        self, request: pb.ListEmailsRequest, caller: Caller, context: Context
+        self, request: pb.ListEmailsRequest, principal: Principal, context: Context
     ) -> pb.ListEmailsResponse:
         size = min(request.page_size or 20, 100)
         page = Page(size, _cursor(request.page_token), "")
         found, has_more = await self._emails.search(
-            caller, page, status=request.status, to=request.to
+            principal, page, status=request.status, to=request.to
         )
         token = found[-1].id if has_more and found else ""
-        return pb.ListEmailsResponse(emails=map(shown_logged, found), next_page_token=token)
+        return pb.ListEmailsResponse(
+            emails=map(logged_email_to_proto, found), next_page_token=token
+        )
 
-    @answering(auth.FULL_ACCESS)
+    @authenticated(auth.FULL_ACCESS)
     async def UpdateEmail(  # noqa: N802 - the contract's name
-        self, request: pb.UpdateEmailRequest, caller: Caller, context: Context
+        self, request: pb.UpdateEmailRequest, principal: Principal, context: Context
     ) -> pb.UpdateEmailResponse:
         if not request.HasField("scheduled_at"):  # read as a time it would mean now
             detail = "the field scheduled_at is missing"
             raise invalid([Fault("#/scheduled_at", "missing_required_field", detail)])
-        moved = await self._emails.reschedule(caller, request.id, _time(request.scheduled_at))
+        moved = await self._emails.reschedule(principal, request.id, _time(request.scheduled_at))
         return pb.UpdateEmailResponse(id=moved)
 
-    @answering(auth.FULL_ACCESS)
+    @authenticated(auth.FULL_ACCESS)
     async def CancelEmail(  # noqa: N802 - the contract's name
-        self, request: pb.CancelEmailRequest, caller: Caller, context: Context
+        self, request: pb.CancelEmailRequest, principal: Principal, context: Context
     ) -> pb.CancelEmailResponse:
-        return pb.CancelEmailResponse(id=await self._emails.cancel(caller, request.id))
+        return pb.CancelEmailResponse(id=await self._emails.cancel(principal, request.id))
 
-    def _read(self, email: pb.Email, caller: Caller) -> Draft:
+    def _read(self, email: pb.Email, principal: Principal) -> ValidEmail:
         check_size(email.ByteSize())
-        test = caller.test
-        return draft(email_of(email), clock.now(), test=test, allowed=self._reserved_allowed)
+        test = principal.test
+        return validate(email_of(email), clock.now(), test=test, allowed=self._reserved_allowed)
 
 
-def email_of(email: pb.Email) -> Email:
+def email_of(email: pb.Email) -> SendEmailRequest:
     """In the words of the REST API, under the same rules. Raises Problem."""
     given = {
         "from": getattr(email, "from"),
@@ -209,7 +216,7 @@ def email_of(email: pb.Email) -> Email:
         "stream": email.stream or None,
     }
     try:
-        converted = msgspec.convert(given, Email)
+        converted = msgspec.convert(given, SendEmailRequest)
         few = email.attachments[: ATTACHMENTS_MAX + 1]  # one too many is enough to be refused
         converted.attachments = [_attachment(one) for one in few]
     except msgspec.ValidationError as error:
@@ -230,7 +237,7 @@ def _attachment(one: StoredAttachment) -> Attachment:
 
 def _time(stamp: Timestamp) -> str:
     try:
-        return iso(times.of(stamp))
+        return format_time(times.from_timestamp(stamp))
     except ValueError as error:
         detail = f"scheduled_at: {error}"
         raise invalid([Fault("#/scheduled_at", "invalid_time", detail)]) from None
@@ -257,13 +264,13 @@ def _idempotency(
     return Idempotency(key, route, sha256(request.SerializeToString(deterministic=True)))
 
 
-def _respond_one(emails: Sequence[Prepared]) -> bytes:
+def _respond_one(emails: Sequence[SealedEmail]) -> bytes:
     [email] = emails
     status = "scheduled" if email.scheduled_at else "queued"
     return pb.SendEmailResponse(id=email.email_id, status=status).SerializeToString()
 
 
-def _respond_batch(emails: Sequence[Prepared], faults: Sequence[Fault]) -> bytes:
+def _respond_batch(emails: Sequence[SealedEmail], faults: Sequence[Fault]) -> bytes:
     errors = [pb.BatchError(index=index_of(fault), message=fault.detail) for fault in faults]
     ids = [email.email_id for email in emails]
     return pb.SendEmailBatchResponse(ids=ids, errors=errors).SerializeToString()
@@ -271,7 +278,7 @@ def _respond_batch(emails: Sequence[Prepared], faults: Sequence[Fault]) -> bytes
 
 def status_of(problem: Problem) -> status_pb2.Status:
     """With google.rpc details: what is wrong where, and when to try again."""
-    code = NAMED.get(problem.name) or CODES.get(problem.status, code_pb2.INVALID_ARGUMENT)
+    code = CODES_BY_NAME.get(problem.name) or CODES.get(problem.status, code_pb2.INVALID_ARGUMENT)
     status = status_pb2.Status(code=code, message=problem.detail)
     info = error_details_pb2.ErrorInfo(reason=problem.name, domain="obm")
     status.details.add().Pack(info)

@@ -27,12 +27,12 @@ from contracts.ingest.v1.email_service_pb2_grpc import (
     add_EmailServiceServicer_to_server,
 )
 from kernel.auth import SENDING_ACCESS
-from kernel.backoff import Health
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
+from kernel.health import DependencyHealth
 from kernel.rpc import IDENTITY_ONLY
-from services.ingest.api.gate import Caller
+from services.ingest.api.access import Principal
 from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
-from services.ingest.domain.bodies import Bodies, Held
+from services.ingest.domain.bodies import BodyMemory, BodyReservation
 from services.ingest.domain.problem import Problem
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -41,7 +41,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 SMALL_BYTES_MAX = 64 * 1024  # of a request that carries no email
 BYTES_MAX = {"SendEmail": BODY_BYTES_MAX, "SendEmailBatch": BATCH_BYTES_MAX}
 READ_S = 300.0  # for a whole message to come in, as by REST
-LOOK_S = 0.125  # a message that is not there at a second look counts as the largest
+CHECK_S = 0.125  # a message that is not there at a second check counts as the largest
 STREAMS_MAX = 100  # of a connection; a client waits with more
 HANDSHAKE_MS = 20_000
 IDLE_MS = 300_000  # a client that has nothing to say connects again
@@ -53,33 +53,33 @@ REFUSED = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-Admit: TypeAlias = Callable[[Context, str], Awaitable[Caller]]
+Authenticate: TypeAlias = Callable[[Context, str], Awaitable[Principal]]
 
 
-class Proxies:
-    """Whose X-Forwarded-For is believed: by the rules of the REST door, which are uvicorn's."""
+class TrustedProxies:
+    """Whose X-Forwarded-For is believed: by the rules of the REST API, which are uvicorn's."""
 
     def __init__(self, trusted: str) -> None:
         self._trusted = _TrustedHosts(trusted or [])
 
     def client_of(self, context: Context) -> str:
-        """The address of who calls; empty where it has none."""
+        """The address of the client; empty where it has none."""
         kind, _, address = unquote(context.peer()).partition(":")
         client = address.rpartition(":")[0].strip("[]") if kind.startswith("ip") else ""
-        told = ", ".join(said_all(context, "x-forwarded-for"))
-        if told and client in self._trusted:
-            return self._trusted.get_trusted_client_address(told)[0] or client
+        forwarded_for = ", ".join(metadata_values(context, "x-forwarded-for"))
+        if forwarded_for and client in self._trusted:
+            return self._trusted.get_trusted_client_address(forwarded_for)[0] or client
         return client
 
 
-def said_all(context: Context, name: str) -> list[str]:
+def metadata_values(context: Context, name: str) -> list[str]:
     """The values of a field of the metadata."""
     return [str(value) for key, value in context.invocation_metadata() or () if key == name]
 
 
-def said(context: Context, name: str) -> str:
+def metadata_value(context: Context, name: str) -> str:
     """The last one; empty when there is none."""
-    return (said_all(context, name) or [""])[-1]
+    return (metadata_values(context, name) or [""])[-1]
 
 
 class Arrived(NamedTuple):
@@ -89,29 +89,29 @@ class Arrived(NamedTuple):
     octets: int
 
 
-async def read(context: Context, held: Held) -> Any:  # noqa: ANN401 - the method's own request
+async def read_message(context: Context, reservation: BodyReservation) -> Any:  # noqa: ANN401 - the method's own request
     """The message of a call. Raises Problem."""
-    arrived = await next_of(context, held)
+    arrived = await next_of(context, reservation)
     if arrived is grpc.aio.EOF:
         raise Problem(400, "validation_error", detail="the call has no message")
-    held.be(arrived.octets)
+    reservation.resize(arrived.octets)
     return arrived.message
 
 
-async def next_of(context: Context, held: Held) -> Any:  # noqa: ANN401 - as it was parsed, or EOF
+async def next_of(context: Context, reservation: BodyReservation) -> Any:  # noqa: ANN401 - as it was parsed, or EOF
     """Raises Problem. How much of a message has come nobody tells us before it is whole."""
     refusal = Problem(408, "request_timeout", detail="the request did not come in time")
     loop = asyncio.get_running_loop()
-    looking = loop.call_later(LOOK_S, lambda: look(again=True))
+    timer = loop.call_later(CHECK_S, lambda: check(again=True))
 
-    def look(*, again: bool) -> None:
+    def check(*, again: bool) -> None:
         """Twice: what came while this loop had no time is read in between."""
-        nonlocal refusal, looking
+        nonlocal refusal, timer
         if again:
-            looking = loop.call_later(LOOK_S, partial(look, again=False))
+            timer = loop.call_later(CHECK_S, partial(check, again=False))
             return
         try:
-            held.be(BATCH_BYTES_MAX)
+            reservation.resize(BATCH_BYTES_MAX)
         except Problem as problem:
             refusal = problem
             patience.reschedule(loop.time())
@@ -122,10 +122,10 @@ async def next_of(context: Context, held: Held) -> Any:  # noqa: ANN401 - as it 
     except TimeoutError:
         raise refusal from None
     finally:
-        looking.cancel()
+        timer.cancel()
 
 
-class _Late(grpc.aio.ServerInterceptor):
+class _DeferredRead(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
@@ -135,10 +135,10 @@ class _Late(grpc.aio.ServerInterceptor):
         if handler is None or handler.unary_unary is None:  # a stream reads when it wants to
             return handler
         octets_max = BYTES_MAX.get(details.method.rpartition("/")[2], SMALL_BYTES_MAX)
-        return late(handler, octets_max)
+        return defer_read(handler, octets_max)
 
 
-def late(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any messages
+def defer_read(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any messages
     """A unary method whose behaviour reads its message itself."""
 
     def parse(octets: bytes) -> Arrived:
@@ -157,29 +157,31 @@ def late(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any mes
 class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has no types
     """grpc.reflection: what there is to call. With a key, like everything that reads a message."""
 
-    def __init__(self, admit: Admit, bodies: Bodies) -> None:
+    def __init__(self, authenticate: Authenticate, bodies: BodyMemory) -> None:
         super().__init__([SERVICE, REFLECTION, HEALTH])
-        self._admit = admit
+        self._authenticate = authenticate
         self._bodies = bodies
 
     async def ServerReflectionInfo(  # noqa: N802 - the contract's name
         self, _: AsyncIterable[Message], context: Context
     ) -> AsyncIterator[Message]:
         try:
-            caller = await self._admit(context, SENDING_ACCESS)
-            with closing(self._bodies.of(caller.tenant_id)) as held:
-                async for answer in super().ServerReflectionInfo(messages(context, held), context):
-                    yield answer
+            principal = await self._authenticate(context, SENDING_ACCESS)
+            with closing(self._bodies.reserve(principal.tenant_id)) as reservation:
+                async for response in super().ServerReflectionInfo(
+                    messages(context, reservation), context
+                ):
+                    yield response
         except Problem as problem:
             code = REFUSED.get(problem.status, grpc.StatusCode.UNAUTHENTICATED)
             await context.abort(code, problem.detail)
 
 
-async def messages(context: Context, held: Held) -> AsyncIterator[Message]:
+async def messages(context: Context, reservation: BodyReservation) -> AsyncIterator[Message]:
     """Of a stream, one at a time. Raises Problem."""
-    while (message := await next_of(context, held)) is not grpc.aio.EOF:
+    while (message := await next_of(context, reservation)) is not grpc.aio.EOF:
         yield message
-        held.be(0)
+        reservation.resize(0)
 
 
 class GrpcServer:
@@ -190,9 +192,9 @@ class GrpcServer:
         service: EmailServiceServicer,
         listen: str,
         *,
-        admit: Admit,
-        bodies: Bodies,
-        health: Health,
+        authenticate: Authenticate,
+        bodies: BodyMemory,
+        health: DependencyHealth,
         connections_max: int,
     ) -> None:
         options = [
@@ -204,14 +206,14 @@ class GrpcServer:
             ("grpc.so_reuseport", 0),
             IDENTITY_ONLY,
         ]
-        self._server = grpc.aio.server(interceptors=[_Late()], options=options)
+        self._server = grpc.aio.server(interceptors=[_DeferredRead()], options=options)
         add_EmailServiceServicer_to_server(service, self._server)
         self._server.add_generic_rpc_handlers((_health_handler(health),))
-        add_ServerReflectionServicer_to_server(Reflection(admit, bodies), self._server)
+        add_ServerReflectionServicer_to_server(Reflection(authenticate, bodies), self._server)
         try:
             self.port = self._server.add_insecure_port(listen)
         except RuntimeError as error:
-            raise BadSetting(f"{listen}: cannot listen there; is the port taken?") from error
+            raise ConfigError(f"{listen}: cannot listen there; is the port taken?") from error
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""
@@ -222,7 +224,7 @@ class GrpcServer:
             await self._server.stop(GRACE_S)
 
 
-def _health_handler(health: Health) -> grpc.GenericRpcHandler:
+def _health_handler(health: DependencyHealth) -> grpc.GenericRpcHandler:
     """grpc.health.v1, without a key. Whatever service is asked about: its name is not read."""
 
     async def check(_: object, __: Context) -> Message:

@@ -1,51 +1,51 @@
-"""Emails as the gRPC API shows them."""
+"""Emails as protobuf messages of the gRPC API."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_service_pb2 import LoggedEmail
 from contracts.ingest.v1.email_service_pb2 import EmailStatus, RecipientStatus
 from contracts.ingest.v1.events_pb2 import RecipientType
-from services.ingest.api.emails import Known
+from services.ingest.api.emails import EmailWithStates
 from services.ingest.domain.event import timestamp
-from services.ingest.store.emails import KeptMessage
+from services.ingest.store.emails import StoredMessage
 
 
-def shown(known: Known) -> EmailStatus:
-    first = known.email.first
-    scheduled = known.email.scheduled_at
+def to_proto(found: EmailWithStates) -> EmailStatus:
+    first = found.email.first
+    scheduled = found.email.scheduled_at
     status = EmailStatus(
-        id=first.envelope.email_id,
+        id=first.context.email_id,
         to=first.to,
         subject=first.subject,
-        created_at=first.envelope.accepted_at,
+        created_at=first.context.accepted_at,
         scheduled_at=timestamp(scheduled) if scheduled else None,
-        last_event=known.last_event,
-        recipients=[_recipient(one, known) for one in known.email.messages],
-        unavailable=known.unavailable,
+        last_event=found.last_event,
+        recipients=[_recipient(one, found) for one in found.email.messages],
+        unavailable=found.unavailable,
     )
     setattr(status, "from", getattr(first, "from"))
     return status
 
 
-def _recipient(one: KeptMessage, known: Known) -> RecipientStatus:
-    state = known.state_of(one)
+def _recipient(one: StoredMessage, found: EmailWithStates) -> RecipientStatus:
+    state = found.state_of(one)
     kind = RecipientType.Name(one.recipient.type)  # type: ignore[arg-type]
     return RecipientStatus(
         message_id=one.message_id,
         recipient=one.recipient.address,
         type=kind.rpartition("_")[2].lower(),
         state=state.state
-        or one.closed
-        or ("unknown" if "router" in known.unavailable else "accepted"),
-        wait_reason=state.wait_reason,
+        or one.closed_state
+        or ("unknown" if "router" in found.unavailable else "accepted"),
+        queued_reason=state.queued_reason,
         due_at=_set(state.due_at),
-        tries=state.tries,
+        attempt_count=state.attempt_count,
         reply=state.reply.text,
         ambiguous=state.ambiguous,
     )
 
 
-def shown_logged(email: LoggedEmail) -> EmailStatus:
+def logged_email_to_proto(email: LoggedEmail) -> EmailStatus:
     status = EmailStatus(
         id=email.id,
         to=email.to,

@@ -1,4 +1,4 @@
-"""What ASGI gives and takes: headers by name, bodies with an end, answers in one piece."""
+"""ASGI requests and responses: headers by name, bounded bodies, responses in one piece."""
 
 import asyncio
 import re
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from kernel.ids import random_octets
 from kernel.telemetry import traceparent_of
-from services.ingest.domain.bodies import Held
+from services.ingest.domain.bodies import BodyReservation
 from services.ingest.domain.problem import Problem
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -18,7 +18,7 @@ BODY_BYTES_MAX = 40 * 1024 * 1024
 BATCH_BYTES_MAX = 50 * 1024 * 1024
 DISCARD_BYTES_MAX = 256 * 1024 * 1024  # read past, so that the client reads its 413
 DISCARD_S = 30.0
-WHOLE = "obm.answer"  # the extension of ASGI that takes an answer in one piece
+SEND_AT_ONCE = "obm.response"  # the extension of ASGI that takes a response in one piece
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,256}")
 
@@ -28,9 +28,9 @@ class Disconnected(Exception):
 
 
 class Request:
-    """A request that came to the door. held: what its body takes, once it is known whose it is."""
+    """An HTTP request. reservation: memory of its body, once its tenant is known."""
 
-    __slots__ = ("_headers", "client", "held", "id", "path", "scope")
+    __slots__ = ("_headers", "client", "id", "path", "reservation", "scope")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -38,7 +38,7 @@ class Request:
         self.path: str = scope["path"]
         self.id = f"req_{random_octets(12).hex()}"
         self.client: str = scope["client"][0] if scope.get("client") else ""
-        self.held: Held | None = None
+        self.reservation: BodyReservation | None = None
 
     def header(self, name: bytes) -> str:
         return self._headers.get(name, b"").decode("latin-1")
@@ -96,8 +96,8 @@ async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTE
 
 def _hold(request: Request, octets: int, bytes_max: int) -> None:
     check_size(octets, bytes_max)
-    if request.held is not None:
-        request.held.be(octets)
+    if request.reservation is not None:
+        request.reservation.resize(octets)
 
 
 def check_size(octets: int, bytes_max: int = BODY_BYTES_MAX) -> None:
@@ -133,7 +133,7 @@ def too_large(bytes_max: int) -> Problem:
     return Problem(413, "message_too_large", detail=detail)
 
 
-async def answer(
+async def send_response(
     send: Send, status: int, body: bytes, *, headers: Iterable[tuple[bytes, bytes]]
 ) -> None:
     fields = [*headers, (b"content-length", b"%d" % len(body))]
@@ -141,10 +141,10 @@ async def answer(
     await send({"type": "http.response.body", "body": body})
 
 
-async def accepted(
+async def send_accepted(
     request: Request, send: Send, body: bytes, *, headers: Sequence[tuple[bytes, bytes]]
 ) -> None:
     """202, in one piece where the server takes that. headers: none of the client's words."""
-    whole = request.scope.get("extensions", {}).get(WHOLE)
+    whole = request.scope.get("extensions", {}).get(SEND_AT_ONCE)
     if whole is None or not whole(202, body, headers=headers):
-        await answer(send, 202, body, headers=headers)
+        await send_response(send, 202, body, headers=headers)

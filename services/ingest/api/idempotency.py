@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from services.ingest.domain.problem import Problem
-from services.ingest.store.acceptance import KeyRow
+from services.ingest.store.acceptance import IdempotencyRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +16,16 @@ class Idempotency:
     fingerprint: bytes
 
 
-class Answer(NamedTuple):
-    """response: the body of the answer, now or when the key was first used."""
+class AcceptResult(NamedTuple):
+    """response: the body of the response, now or when the key was first used."""
 
     response: bytes
     replayed: bool = False
 
 
-def replay(asked: KeyRow, known: KeyRow) -> Answer | Problem:
-    if asked.fingerprint == known.fingerprint:
-        return Answer(known.response, replayed=True)
+def replay(given: IdempotencyRecord, stored: IdempotencyRecord) -> AcceptResult | Problem:
+    if given.fingerprint == stored.fingerprint:
+        return AcceptResult(stored.response, replayed=True)
     return Problem(
         409,
         "invalid_idempotent_request",
@@ -33,7 +33,7 @@ def replay(asked: KeyRow, known: KeyRow) -> Answer | Problem:
     )
 
 
-def concurrent() -> Problem:
+def concurrent_request() -> Problem:
     return Problem(
         409,
         "concurrent_idempotent_requests",

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from services.ingest.api import shapes
-from services.ingest.api.resource import REF, SHAPES
+from services.ingest.api import response_schemas
+from services.ingest.api.rest_base import BODY_SCHEMAS, REF
 from services.ingest.api.sending import BATCH_MAX
-from services.ingest.domain.draft import (
+from services.ingest.domain.valid_email import (
     ATTACHMENTS_MAX,
     HEADER_CHARS_MAX,
     HEADERS_MAX,
@@ -19,7 +19,7 @@ from services.ingest.domain.draft import (
 
 JSON = "application/json"
 ID = "01890000-0000-7000-8000-000000000000"
-MAIL = {
+EXAMPLE_EMAIL = {
     "from": "Shop <hello@shop.example.net>",
     "to": ["delivered@obm-sandbox.net"],
     "subject": "Your order",
@@ -29,72 +29,99 @@ MAIL = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """answer: a shape; None for what is no JSON. example: a body that is taken."""
+    """response: a schema; None for what is not JSON. example: a valid body."""
 
     id: str
-    answer: type | None
+    response: type | None
     example: object = None
     headers: tuple[str, ...] = field(default=())
 
 
 SEND = ("Idempotency-Key", "traceparent")
 OPERATIONS = {
-    "post /v1/emails": Operation("sendEmail", shapes.SentEmail, MAIL, SEND),
-    "post /v1/emails/batch": Operation(
-        "sendEmailBatch", shapes.SentBatch, [MAIL, MAIL], (*SEND, "x-batch-validation")
+    "post /v1/emails": Operation(
+        "sendEmail", response_schemas.SendEmailResponse, EXAMPLE_EMAIL, SEND
     ),
-    "get /v1/emails": Operation("listEmails", shapes.list_of(shapes.EmailListed)),
-    "get /v1/emails/{email_id}": Operation("getEmail", shapes.EmailShown),
+    "post /v1/emails/batch": Operation(
+        "sendEmailBatch",
+        response_schemas.SendBatchResponse,
+        [EXAMPLE_EMAIL, EXAMPLE_EMAIL],
+        (*SEND, "x-batch-validation"),
+    ),
+    "get /v1/emails": Operation(
+        "listEmails", response_schemas.list_of(response_schemas.EmailSummary)
+    ),
+    "get /v1/emails/{email_id}": Operation("getEmail", response_schemas.EmailResponse),
     "patch /v1/emails/{email_id}": Operation(
-        "rescheduleEmail", shapes.EmailChanged, {"scheduled_at": "in 2 hours"}
+        "rescheduleEmail", response_schemas.EmailReference, {"scheduled_at": "in 2 hours"}
     ),
     "get /v1/emails/{email_id}/events": Operation(
-        "listEmailEvents", shapes.list_of(shapes.EventShown)
+        "listEmailEvents", response_schemas.list_of(response_schemas.EventResponse)
     ),
-    "post /v1/emails/{email_id}/cancel": Operation("cancelEmail", shapes.EmailChanged),
-    "post /v1/emails/{email_id}/release": Operation("releaseEmail", shapes.EmailReleased),
+    "post /v1/emails/{email_id}/cancel": Operation("cancelEmail", response_schemas.EmailReference),
+    "post /v1/emails/{email_id}/release": Operation(
+        "releaseEmail", response_schemas.ReleaseEmailResponse
+    ),
     "post /v1/webhooks": Operation(
         "createWebhook",
-        shapes.WebhookShown,
+        response_schemas.WebhookResponse,
         {"endpoint": "https://hooks.example.com/mail", "events": ["email.delivered"]},
     ),
-    "get /v1/webhooks": Operation("listWebhooks", shapes.list_of(shapes.WebhookShown)),
-    "get /v1/webhooks/{webhook_id}": Operation("getWebhook", shapes.WebhookShown),
-    "delete /v1/webhooks/{webhook_id}": Operation("deleteWebhook", shapes.Deleted),
-    "post /v1/webhooks/{webhook_id}/test": Operation("testWebhook", shapes.TestEvent),
+    "get /v1/webhooks": Operation(
+        "listWebhooks", response_schemas.list_of(response_schemas.WebhookResponse)
+    ),
+    "get /v1/webhooks/{webhook_id}": Operation("getWebhook", response_schemas.WebhookResponse),
+    "delete /v1/webhooks/{webhook_id}": Operation("deleteWebhook", response_schemas.DeleteResponse),
+    "post /v1/webhooks/{webhook_id}/test": Operation("testWebhook", response_schemas.TestEvent),
     "get /v1/webhooks/{webhook_id}/deliveries": Operation(
-        "listWebhookDeliveries", shapes.list_of(shapes.DeliveryShown)
+        "listWebhookDeliveries", response_schemas.list_of(response_schemas.WebhookDeliveryResponse)
     ),
     "post /v1/suppressions": Operation(
-        "addSuppression", shapes.SuppressionShown, {"email": "ann@example.net"}
+        "addSuppression", response_schemas.SuppressionResponse, {"email": "ann@example.net"}
     ),
-    "get /v1/suppressions": Operation("listSuppressions", shapes.list_of(shapes.SuppressionShown)),
-    "get /v1/suppressions/{email}": Operation("getSuppression", shapes.SuppressionShown),
-    "delete /v1/suppressions/{email}": Operation("deleteSuppression", shapes.Deleted),
+    "get /v1/suppressions": Operation(
+        "listSuppressions", response_schemas.list_of(response_schemas.SuppressionResponse)
+    ),
+    "get /v1/suppressions/{email}": Operation(
+        "getSuppression", response_schemas.SuppressionResponse
+    ),
+    "delete /v1/suppressions/{email}": Operation(
+        "deleteSuppression", response_schemas.DeleteResponse
+    ),
     "post /v1/suppressions/batch/add": Operation(
-        "addSuppressions", shapes.SuppressionsAdded, {"emails": ["ann@example.net"]}
+        "addSuppressions", response_schemas.AddSuppressionsResponse, {"emails": ["ann@example.net"]}
     ),
     "post /v1/suppressions/batch/remove": Operation(
-        "removeSuppressions", shapes.SuppressionsRemoved, {"emails": ["ann@example.net"]}
+        "removeSuppressions",
+        response_schemas.RemoveSuppressionsResponse,
+        {"emails": ["ann@example.net"]},
     ),
-    "get /v1/lanes": Operation("listLanes", shapes.list_of(shapes.LaneShown)),
-    "post /v1/shield/score": Operation("scoreEmail", shapes.ScoreShown, MAIL),
+    "get /v1/queues": Operation(
+        "listQueues", response_schemas.list_of(response_schemas.QueueResponse)
+    ),
+    "post /v1/shield/score": Operation("scoreEmail", response_schemas.ScoreResponse, EXAMPLE_EMAIL),
     "get /v1/sandbox/messages": Operation(
-        "listSandboxMessages", shapes.list_of(shapes.SandboxMessage)
+        "listSandboxMessages", response_schemas.list_of(response_schemas.SandboxMessage)
     ),
     "get /v1/sandbox/messages/{message_id}": Operation(
-        "getSandboxMessage", shapes.SandboxMessageWhole
+        "getSandboxMessage", response_schemas.RawSandboxMessage
     ),
     "get /v1/sandbox/messages/{message_id}/raw": Operation("getRawSandboxMessage", None),
-    "get /v1/domains": Operation("listDomains", shapes.list_of(shapes.DomainShown)),
-    "get /v1/domains/{domain_id}": Operation("getDomain", shapes.DomainShown),
-    "get /v1/api-keys": Operation("listApiKeys", shapes.list_of(shapes.KeyShown)),
-    "post /v1/api-keys": Operation("createApiKey", shapes.KeyMade, {"name": "shop"}),
-    "delete /v1/api-keys/{key_id}": Operation("deleteApiKey", shapes.Deleted),
+    "get /v1/domains": Operation(
+        "listDomains", response_schemas.list_of(response_schemas.DomainResponse)
+    ),
+    "get /v1/domains/{domain_id}": Operation("getDomain", response_schemas.DomainResponse),
+    "get /v1/api-keys": Operation(
+        "listApiKeys", response_schemas.list_of(response_schemas.ApiKeyResponse)
+    ),
+    "post /v1/api-keys": Operation(
+        "createApiKey", response_schemas.CreatedApiKey, {"name": "shop"}
+    ),
+    "delete /v1/api-keys/{key_id}": Operation("deleteApiKey", response_schemas.DeleteResponse),
 }
 
-EVENT_TYPES = list(shapes.EventType.__args__)  # type: ignore[attr-defined]
-STATUSES = list(shapes.Status.__args__)  # type: ignore[attr-defined]
+EVENT_TYPES = list(response_schemas.EventType.__args__)  # type: ignore[attr-defined]
+STATUSES = list(response_schemas.Status.__args__)  # type: ignore[attr-defined]
 MAILBOX = {
     "type": "string",
     "format": "mailbox",
@@ -102,13 +129,13 @@ MAILBOX = {
     "examples": ["Ann Lee <ann@example.net>"],
 }
 MAILBOXES = {"type": "array", "items": MAILBOX, "maxItems": RECIPIENTS_MAX}
-OTHERS = {"anyOf": [MAILBOX, MAILBOXES, {"type": "null"}], "default": None}
+OPTIONAL_MAILBOXES = {"anyOf": [MAILBOX, MAILBOXES, {"type": "null"}], "default": None}
 ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
 NULL = {"type": "null"}
 CUSTOM_HEADERS = {
     "type": "object",
     "description": "without those that the engine writes: From, Date, Content-…, signatures. A "
-    "Message-ID of your own, <unique@host.example>, is kept, on every recipient's copy",
+    "Message-ID of your own, <unique@host.example>, is bounded, on every recipient's copy",
     "maxProperties": HEADERS_MAX,
     "propertyNames": {"pattern": "^[!-9;-~]{1,76}$"},
     "additionalProperties": {
@@ -133,12 +160,12 @@ BUFFER = {
 }
 # What the engine checks, beyond what the reader of the body does.
 RULES: dict[str, dict[str, Any]] = {
-    "Email": {
+    "SendEmailRequest": {
         "from": MAILBOX,
         "to": {"anyOf": [MAILBOX, {**MAILBOXES, "minItems": 1}]},
-        "cc": OTHERS,
-        "bcc": OTHERS,
-        "reply_to": OTHERS,
+        "cc": OPTIONAL_MAILBOXES,
+        "bcc": OPTIONAL_MAILBOXES,
+        "reply_to": OPTIONAL_MAILBOXES,
         "subject": {"type": "string", "maxLength": 5_000, "pattern": "^[^\\r\\n\\u0000]*$"},
         "headers": {"anyOf": [CUSTOM_HEADERS, NULL], "default": None},
         "metadata": {"anyOf": [METADATA, NULL], "default": None},
@@ -150,10 +177,10 @@ RULES: dict[str, dict[str, Any]] = {
         "content_type": {"anyOf": [{"type": "string", "format": "media-type"}, NULL]},
         "content_id": {"anyOf": [{"type": "string", "format": "content-id"}, NULL]},
     },
-    "Change": {"scheduled_at": {"$ref": "#/components/schemas/Moment"}},
+    "UpdateEmailRequest": {"scheduled_at": {"$ref": "#/components/schemas/Moment"}},
     "NewSuppression": {"email": MAILBOX},
     "Addresses": {"emails": {"type": "array", "items": MAILBOX, "minItems": 1, "maxItems": 500}},
-    "NewKey": {
+    "CreateApiKeyRequest": {
         "domain_id": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}, NULL]},
         "cidrs": {"type": "array", "maxItems": 100, "items": {"type": "string", "format": "cidr"}},
         "expires_at": {"anyOf": [ISO_TIME, NULL]},
@@ -168,7 +195,7 @@ ONE_OF_TWO = [
     {"required": [one], "properties": {one: {"type": "array"}, other: {"type": "null"}}}
     for one, other in (("emails", "ids"), ("ids", "emails"))
 ]
-MOST = {"attachments": ATTACHMENTS_MAX, "tags": PAIRS_MAX}
+ITEMS_MAX = {"attachments": ATTACHMENTS_MAX, "tags": PAIRS_MAX}
 TEXT = {"type": "string", "minLength": 1}
 SOME_BODY = [
     {"required": [name], "properties": {name: TEXT}} for name in ("html", "text")
@@ -209,10 +236,12 @@ def complete(made: dict[str, Any]) -> dict[str, Any]:
     """made: by FastAPI."""
     for name, path, one in operations(made):
         _describe(one, OPERATIONS.get(f"{name} {path}"))
-    answers = [one.answer for one in OPERATIONS.values() if one.answer]
-    _, schemas = msgspec.json.schema_components([*answers, shapes.Problem], ref_template=REF)
+    responses = [one.response for one in OPERATIONS.values() if one.response]
+    _, schemas = msgspec.json.schema_components(
+        [*responses, response_schemas.Problem], ref_template=REF
+    )
     components = made.setdefault("components", {})
-    components["schemas"] = {**tightened(SHAPES), **schemas, "Moment": MOMENT}
+    components["schemas"] = {**with_rules(BODY_SCHEMAS), **schemas, "Moment": MOMENT}
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     made["security"] = [{"key": []}]
     made["servers"] = [{"url": "/", "description": "this installation"}]
@@ -226,60 +255,61 @@ def operations(made: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, An
             yield name, path, one
 
 
-def _describe(one: dict[str, Any], known: Operation | None) -> None:
+def _describe(one: dict[str, Any], operation: Operation | None) -> None:
     for parameter in one.get("parameters", []):
         parameter["schema"] = _parameter(parameter["name"], parameter["schema"])
-    for status, answer in one["responses"].items():
-        answer["headers"] = REQUEST_ID if status[0] == "2" else {**REQUEST_ID, **RETRY}
+    for status, response in one["responses"].items():
+        response["headers"] = REQUEST_ID if status[0] == "2" else {**REQUEST_ID, **RETRY}
         if status[0] != "2":
             problem = {"schema": {"$ref": REF.format(name="Problem")}}
-            answer["content"] = {JSON: problem, "application/problem+json": problem}
-        elif known is not None:
-            answer["content"] = _content(known)
-    if known is None:
+            response["content"] = {JSON: problem, "application/problem+json": problem}
+        elif operation is not None:
+            response["content"] = _content(operation)
+    if operation is None:
         return
-    one["operationId"] = known.id
-    if known.example is not None:
-        one["requestBody"]["content"][JSON]["example"] = known.example
-    if known.id == "sendEmailBatch":
+    one["operationId"] = operation.id
+    if operation.example is not None:
+        one["requestBody"]["content"][JSON]["example"] = operation.example
+    if operation.id == "sendEmailBatch":
         one["requestBody"]["content"][JSON]["schema"] |= {"minItems": 1, "maxItems": BATCH_MAX}
     one.setdefault("parameters", []).extend(
-        {"in": "header", "name": name, "required": False, **HEADERS[name]} for name in known.headers
+        {"in": "header", "name": name, "required": False, **HEADERS[name]}
+        for name in operation.headers
     )
 
 
-def _content(known: Operation) -> dict[str, Any]:
-    if known.answer is None:
+def _content(operation: Operation) -> dict[str, Any]:
+    if operation.response is None:
         return {"message/rfc822": {"schema": {"type": "string"}}}
-    return {JSON: {"schema": {"$ref": REF.format(name=known.answer.__name__)}}}
+    return {JSON: {"schema": {"$ref": REF.format(name=operation.response.__name__)}}}
 
 
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Without FastAPI's titles, and without defaults that mean nothing was said."""
-    kept = {key: value for key, value in schema.items() if key != "title" and value != ""}
+    bounded = {key: value for key, value in schema.items() if key != "title" and value != ""}
     if name.endswith("_id"):
         return {"type": "string", "format": "uuid"}
     if name == "status":
         return {"type": "string", "enum": STATUSES}
-    text = {"pattern": NO_NUL} if kept.get("type") == "string" else {}
-    return {**kept, **PARAMETERS.get(name, text)}
+    text = {"pattern": NO_NUL} if bounded.get("type") == "string" else {}
+    return {**bounded, **PARAMETERS.get(name, text)}
 
 
-def tightened(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The shapes of bodies with the rules that are checked afterwards."""
+def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The schemas of bodies with the rules that are checked afterwards."""
     found = {}
-    for name, shape in bodies.items():
-        properties = {**shape["properties"], **RULES.get(name, {})}
-        found[name] = {**shape, "properties": properties}
-    if email := found.get("Email"):
-        for name, most in MOST.items():
+    for name, schema in bodies.items():
+        properties = {**schema["properties"], **RULES.get(name, {})}
+        found[name] = {**schema, "properties": properties}
+    if email := found.get("SendEmailRequest"):
+        for name, most in ITEMS_MAX.items():
             email["properties"][name] = _bounded(email["properties"][name], maxItems=most)
         email["anyOf"] = SOME_BODY
     if attachment := found.get("Attachment"):
         attachment["required"] = ["content", "filename"]
         del attachment["properties"]["path"]  # by leave of an installation: docs/api.md
-    if which := found.get("Which"):
-        which["oneOf"] = ONE_OF_TWO
+    if selector := found.get("SuppressionSelector"):
+        selector["oneOf"] = ONE_OF_TWO
     return found
 
 

@@ -1,4 +1,4 @@
-"""POST /v1/emails and /v1/emails/batch: bytes in, drafts, accept, bytes out."""
+"""POST /v1/emails and /v1/emails/batch: read, validate, accept, respond."""
 
 import asyncio
 import itertools
@@ -10,18 +10,18 @@ import msgspec
 
 from kernel import clock
 from kernel.crypto import sha256
-from services.ingest.api.acceptance import Acceptance, Prepared
-from services.ingest.api.answers import JSON, Headers, encode
+from services.ingest.api.acceptance import Acceptance, SealedEmail
+from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.fetching import Fetching
-from services.ingest.api.gate import Caller, Gate
 from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of, check_size
-from services.ingest.api.idempotency import Answer, Idempotency
+from services.ingest.api.idempotency import AcceptResult, Idempotency
+from services.ingest.api.responses import JSON, Headers, encode
 from services.ingest.domain.attachments import ByPath
-from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import decode_batch, decode_email
-from services.ingest.domain.pointers import decoded
+from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.reserved import Allowed
+from services.ingest.domain.reserved import AllowedDomains
+from services.ingest.domain.valid_email import ValidEmail, validate
 
 BATCH_MAX = 500
 BATCH_MESSAGES_MAX = 10_000  # recipients of a batch: they are one transaction
@@ -31,122 +31,126 @@ REPLAYED = (b"idempotent-replayed", b"true")
 T = TypeVar("T")
 
 
-class Sending:
+class SendHandler:
     """reserved_allowed: reserved domains that live mail may go to all the same."""
 
     def __init__(
         self,
-        gate: Gate,
+        access: AccessControl,
         acceptance: Acceptance,
         *,
-        reserved_allowed: Allowed,
+        reserved_allowed: AllowedDomains,
         fetching: Fetching,
     ) -> None:
-        self._gate = gate
+        self._access = access
         self._acceptance = acceptance
         self._reserved_allowed = reserved_allowed
         self.fetching = fetching
 
     async def send_one(
-        self, request: Request, caller: Caller, receive: Receive
+        self, request: Request, principal: Principal, receive: Receive
     ) -> tuple[bytes, Headers]:
         """The answer's body and headers. Raises Problem."""
         request.check_json()
         key = request.idempotency_key
         body = await body_of(request, receive)
         by_path = self.fetching.by_path
-        valid = await aside(body, lambda: self.read(body, test=caller.test, by_path=by_path))
-        fetch = partial(self.fetching.complete, caller, valid, sent=len(body))
-        answer = await self._acceptance.accept(
-            caller,
+        valid = await in_thread_if_large(
+            body, lambda: self.read(body, test=principal.test, by_path=by_path)
+        )
+        fetch = partial(self.fetching.complete, principal, valid, sent=len(body))
+        result = await self._acceptance.accept(
+            principal,
             [valid],
             respond=respond_one,
             traceparent=request.traceparent,
-            idempotency=await aside(body, lambda: _idempotency(key, "POST /v1/emails", [body])),
+            idempotency=await in_thread_if_large(
+                body, lambda: _idempotency(key, "POST /v1/emails", [body])
+            ),
             before=fetch if valid.wanted else None,
         )
-        location = b"/v1/emails/" + answer.response[7:43]  # {"id":"…
+        location = b"/v1/emails/" + result.response[7:43]  # {"id":"…
         headers: Headers = [JSON, (b"location", location)]
-        return answer.response, [*headers, REPLAYED] if answer.replayed else headers
+        return result.response, [*headers, REPLAYED] if result.replayed else headers
 
     async def send_batch(
-        self, request: Request, caller: Caller, receive: Receive
+        self, request: Request, principal: Principal, receive: Receive
     ) -> tuple[bytes, Headers]:
         """All of them, or none; with `x-batch-validation: permissive` those that are valid."""
         request.check_json()
         key = request.idempotency_key
         permissive = request.header(b"x-batch-validation").strip().lower() == "permissive"
         body = await body_of(request, receive, BATCH_BYTES_MAX)
-        valid, errors = await aside(
-            body, lambda: self.read_batch(body, test=caller.test, permissive=permissive)
+        valid, errors = await in_thread_if_large(
+            body, lambda: self.read_batch(body, test=principal.test, permissive=permissive)
         )
         route = "POST /v1/emails/batch" + (" permissive" if permissive else "")
-        idempotency = await aside(
-            body, lambda: _idempotency(key, route, decoded(decode_batch, body))
+        idempotency = await in_thread_if_large(
+            body, lambda: _idempotency(key, route, decode_body(decode_batch, body))
         )
-        answer = await self.accept_batch(
-            caller, valid, errors,
+        result = await self.accept_batch(
+            principal, valid, errors,
             request=request, idempotency=idempotency, permissive=permissive,
         )  # fmt: skip
-        return answer.response, [JSON, REPLAYED] if answer.replayed else [JSON]
+        return result.response, [JSON, REPLAYED] if result.replayed else [JSON]
 
     async def accept_batch(
         self,
-        caller: Caller,
-        valid: Sequence[Draft],
+        principal: Principal,
+        valid: Sequence[ValidEmail],
         errors: Sequence[Fault],
         *,
         request: Request,
         idempotency: Idempotency | None,
         permissive: bool,
-    ) -> Answer:
+    ) -> AcceptResult:
         if not valid:
             raise invalid(errors)
-        own, errors = await own_senders(
-            self._gate, caller, valid, faults=errors, permissive=permissive
+        own, errors = await check_senders(
+            self._access, principal, valid, faults=errors, permissive=permissive
         )
         return await self._acceptance.accept(
-            caller,
+            principal,
             own,
             respond=lambda emails: respond_batch(emails, errors),
             traceparent=request.traceparent,
             idempotency=idempotency,
         )
 
-    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> Draft:
+    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> ValidEmail:
         """Raises Problem."""
         by_path = by_path or self.fetching.elsewhere
         check_size(len(body))
-        email = decoded(decode_email, body)
+        email = decode_body(decode_email, body)
         allowed = self._reserved_allowed
-        return draft(email, clock.now(), test=test, allowed=allowed, by_path=by_path)
+        return validate(email, clock.now(), test=test, allowed=allowed, by_path=by_path)
 
     def read_batch(
         self, body: bytes, *, test: bool, permissive: bool
-    ) -> tuple[list[Draft], list[Fault]]:
+    ) -> tuple[list[ValidEmail], list[Fault]]:
         """The valid ones, and what is wrong with the others. Raises Problem."""
-        items = decoded(decode_batch, body)
-        return collect(
+        items = decode_body(decode_batch, body)
+        return validate_batch(
             len(items), lambda index: self.read(bytes(items[index]), test=test), permissive
         )
 
 
-def collect(
-    count: int, read: Callable[[int], Draft], permissive: bool
-) -> tuple[list[Draft], list[Fault]]:
-    """Strict: raises Problem with everything that is wrong. Permissive: says what was left out.
+def validate_batch(
+    count: int, read: Callable[[int], ValidEmail], permissive: bool
+) -> tuple[list[ValidEmail], list[Fault]]:
+    """By default raises Problem with all faults. permissive: returns them instead.
 
     A batch with too many emails or recipients is refused whole.
     """
     if not 1 <= count <= BATCH_MAX:
         raise _too_many(f"a batch has 1 to {BATCH_MAX} emails")
-    valid: list[Draft] = []
+    valid: list[ValidEmail] = []
     faults: list[Fault] = []
     for index in range(count):
         try:
             valid.append(read(index))
         except Problem as problem:
-            faults += at(index, problem)
+            faults += batch_faults(index, problem)
     if faults and not permissive:
         raise invalid(faults)
     if sum(len(one.recipients) for one in valid) > BATCH_MESSAGES_MAX:
@@ -154,7 +158,7 @@ def collect(
     return valid, faults
 
 
-def at(index: int, problem: Problem) -> list[Fault]:
+def batch_faults(index: int, problem: Problem) -> list[Fault]:
     """What is wrong with one email of a batch."""
     found = problem.faults or (Fault("#", problem.name, problem.detail),)
     return [
@@ -162,31 +166,31 @@ def at(index: int, problem: Problem) -> list[Fault]:
     ]
 
 
-async def own_senders(
-    gate: Gate,
-    caller: Caller,
-    valid: Sequence[Draft],
+async def check_senders(
+    access: AccessControl,
+    principal: Principal,
+    valid: Sequence[ValidEmail],
     *,
     faults: Sequence[Fault],
     permissive: bool,
-) -> tuple[list[Draft], list[Fault]]:
-    """Without those that this key may not send from, and what is wrong with all that are left out.
-    Strict, or when none is left: raises Problem. faults: of the emails that are not in `valid`."""
+) -> tuple[list[ValidEmail], list[Fault]]:
+    """The emails whose domain this key may send from, and the faults of all others. Raises Problem
+    unless permissive, or when none is left. faults: of the emails that are not in `valid`."""
     faulty = {index_of(fault) for fault in faults}
     indexes = (index for index in itertools.count() if index not in faulty)
-    own: list[Draft] = []
-    foreign: list[Fault] = []
+    own: list[ValidEmail] = []
+    foreign_faults: list[Fault] = []
     for one, index in zip(valid, indexes, strict=False):
         try:
-            await gate.domain_of(caller, one.sender.domain)
+            await access.domain_of(principal, one.sender.domain)
             own.append(one)
         except Problem as problem:
             if problem.status != 403:
                 raise
-            foreign += at(index, problem)
-    left_out = sorted([*faults, *foreign], key=index_of)
-    if foreign and not (permissive and own):
-        raise Problem(403, foreign[0].code, detail=foreign[0].detail, faults=left_out)
+            foreign_faults += batch_faults(index, problem)
+    left_out = sorted([*faults, *foreign_faults], key=index_of)
+    if foreign_faults and not (permissive and own):
+        raise Problem(403, foreign_faults[0].code, detail=foreign_faults[0].detail, faults=left_out)
     return own, left_out
 
 
@@ -195,17 +199,19 @@ def index_of(fault: Fault) -> int:
     return int(fault.pointer.split("/")[1])
 
 
-def respond_one(emails: Sequence[Prepared]) -> bytes:
+def respond_one(emails: Sequence[SealedEmail]) -> bytes:
     [email] = emails
     status = b"scheduled" if email.scheduled_at else b"queued"
     return b'{"id":"%b","object":"email","status":"%b"}' % (email.email_id.encode(), status)
 
 
-def respond_batch(emails: Sequence[Prepared], errors: Sequence[Fault]) -> bytes:
-    said: dict[str, object] = {"data": [{"id": email.email_id} for email in emails]}
+def respond_batch(emails: Sequence[SealedEmail], errors: Sequence[Fault]) -> bytes:
+    response: dict[str, object] = {"data": [{"id": email.email_id} for email in emails]}
     if errors:
-        said["errors"] = [{"index": index_of(fault), "message": fault.detail} for fault in errors]
-    return encode(said)
+        response["errors"] = [
+            {"index": index_of(fault), "message": fault.detail} for fault in errors
+        ]
+    return encode(response)
 
 
 def _idempotency(
@@ -216,16 +222,16 @@ def _idempotency(
 
 def fingerprint(emails: Sequence[bytes | msgspec.Raw]) -> bytes:
     """SHA-256 of a request whatever the order of its fields and the white space between them."""
-    return sha256(b"\n".join(map(_ordered, emails)))
+    return sha256(b"\n".join(map(_normalized, emails)))
 
 
-def _ordered(email: bytes | msgspec.Raw) -> bytes:
+def _normalized(email: bytes | msgspec.Raw) -> bytes:
     """As an email, with its attachments as they are written. In a batch it may be none."""
     body = bytes(email)
     try:
-        found: object = decoded(decode_email, body)
+        found: object = decode_body(decode_email, body)
     except Problem:
-        found = decoded(msgspec.json.decode, body)
+        found = decode_body(msgspec.json.decode, body)
     return msgspec.json.encode(found, order="deterministic")
 
 
@@ -233,6 +239,6 @@ def _too_many(detail: str) -> Problem:
     return Problem(422, "validation_error", detail=detail, faults=[Fault("#", "too_many", detail)])
 
 
-async def aside(body: bytes, work: Callable[[], T]) -> T:
+async def in_thread_if_large(body: bytes, work: Callable[[], T]) -> T:
     """In a thread when it is long."""
     return work() if len(body) < THREAD_BYTES else await asyncio.to_thread(work)

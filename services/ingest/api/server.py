@@ -16,21 +16,21 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from kernel.errors import BadSetting
-from services.ingest.api.answers import problem_body
-from services.ingest.api.door import App
-from services.ingest.api.http import WHOLE
+from kernel.errors import ConfigError
+from services.ingest.api.http import SEND_AT_ONCE
+from services.ingest.api.http_app import App
+from services.ingest.api.responses import problem_body
 from services.ingest.domain.problem import Problem
 
 HEAD_BYTES_MAX = 64 * 1024  # of request line and header; of what follows a chunked body too
 URL_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
-UNREAD_BYTES_MAX = 1024 * 1024  # of a body that comes after its answer
+UNREAD_BYTES_MAX = 1024 * 1024  # of a body that comes after its response
 HEAD_S = 20.0  # for request line and header, from the first octet or the connection
 REQUEST_S = 300.0  # for all of a request
-UNACKNOWLEDGED_MS = 60_000  # of an answer that the client does not take
+UNACKNOWLEDGED_MS = 60_000  # of a response that the client does not read
 FILES_MAX = 65_536  # a connection is an open file, and shells begin with 1,024
-WORDS = {
+PROBLEMS = {
     400: ("bad_request", "this is not HTTP/1.1 with one Host"),
     501: ("not_implemented", "of the transfer codings there is chunked alone"),
     408: ("request_timeout", "the request did not come in time"),
@@ -41,7 +41,7 @@ WORDS = {
 
 
 class Protocol(HttpToolsProtocol):
-    """Offers to answer in one piece: ASGI's two are two system calls, and wake the client twice.
+    """Offers to respond in one piece: ASGI's two are two system calls, and wake the client twice.
 
     What is no body is counted as it comes in: the parser keeps a field until it is whole.
     """
@@ -64,7 +64,7 @@ class Protocol(HttpToolsProtocol):
         if (sock := transport.get_extra_info("socket")) is not None:
             set_options(sock)
         self._began_s = self.loop.time()
-        self._watch = self.loop.call_later(HEAD_S, self._look)
+        self._watch = self.loop.call_later(HEAD_S, self._check_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
@@ -73,20 +73,20 @@ class Protocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         """The transport closes itself, and says so a turn later."""
-        self._leave()
+        self._disconnect()
 
-    def _leave(self) -> None:
+    def _disconnect(self) -> None:
         """Nothing is written any more: a transport that is closed raises."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         limit_s = REQUEST_S if self._head_done else HEAD_S
         if self._began_s is not None and self.loop.time() - self._began_s >= limit_s:
             self._refuse(408)
         else:
-            self._watch = self.loop.call_later(HEAD_S, self._look)
+            self._watch = self.loop.call_later(HEAD_S, self._check_deadline)
 
     def data_received(self, data: bytes) -> None:
         self._fed += len(data)
@@ -153,10 +153,10 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """A request whose head is read is being answered, or has been: it is only ended."""
         if self._head_done:
-            self._leave()
+            self._disconnect()
             self.transport.abort()
             return
-        name, detail = WORDS[status]
+        name, detail = PROBLEMS[status]
         body = problem_body(Problem(status, name, detail=detail), path="", request_id="")
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n"
         again = b"retry-after: 2\r\n" if status == 503 else b""
@@ -169,11 +169,11 @@ class Protocol(HttpToolsProtocol):
         cycle: RequestResponseCycle,
         app: Any,  # noqa: ANN401 - uvicorn's
     ) -> None:
-        cast(Any, cycle.scope)["extensions"] = {WHOLE: partial(_answer, cycle)}
+        cast(Any, cycle.scope)["extensions"] = {SEND_AT_ONCE: partial(_send_at_once, cycle)}
         super()._start_asgi_task(cycle, app)
 
 
-def _answer(
+def _send_at_once(
     cycle: RequestResponseCycle, status: int, body: bytes, *, headers: Sequence[tuple[bytes, bytes]]
 ) -> bool:
     """What the cycle's `send` does with head and body; False when it has to wait, or is too late.
@@ -252,7 +252,7 @@ def allow_files() -> None:
 
 
 def bind(listen: str) -> socket.socket:
-    """Raises BadSetting when the port is taken."""
+    """Raises ConfigError when the port is taken."""
     host, _, port = listen.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
@@ -261,5 +261,5 @@ def bind(listen: str) -> socket.socket:
         bound.bind((host.strip("[]"), int(port)))
     except (OSError, ValueError) as error:
         bound.close()
-        raise BadSetting(f"cannot listen on {listen}: {error}") from error
+        raise ConfigError(f"cannot listen on {listen}: {error}") from error
     return bound

@@ -1,4 +1,4 @@
-"""The other services, as the public door asks them: by internal RPC, with a deadline."""
+"""Clients of the other services: internal RPC with deadlines."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from kernel.rpc import Away, Peer, Refused
+from kernel.rpc import RpcClient, RpcError, RpcUnavailable
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 
 if TYPE_CHECKING:  # these names exist for type checkers alone
@@ -17,34 +17,34 @@ if TYPE_CHECKING:  # these names exist for type checkers alone
     from contracts.router.v1.router_service_pb2_grpc import RouterServiceAsyncStub
     from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceAsyncStub
 
-DEADLINE_S = 3.0  # of a list that somebody waits for, while the machine is busy
-STATES_DEADLINE_S = 1.0  # of what an answer can do without
+DEADLINE_S = 3.0  # of a list, on a busy machine
+STATES_DEADLINE_S = 1.0  # of parts that a response can omit
 AUDIT_DEADLINE_S = 10.0
 
 Stub = TypeVar("Stub")
 Response = TypeVar("Response", bound=Message)
 
 
-class Asked(Generic[Stub]):
+class ServiceClient(Generic[Stub]):
     """One other service."""
 
-    def __init__(self, peer: Peer, stub: Callable[[grpc.aio.Channel], Stub]) -> None:
+    def __init__(self, peer: RpcClient, stub: Callable[[grpc.aio.Channel], Stub]) -> None:
         self._peer = peer
         self.stub = stub(peer.channel)
 
-    async def ask(
+    async def call(
         self,
         method: Callable[..., Awaitable[Response]],
         request: Message,
         *,
         deadline_s: float = DEADLINE_S,
     ) -> Response:
-        """Its answer. Raises Problem: 503 when it is away, else what it found wrong."""
+        """The response. Raises Problem: 503 if the service is unavailable, else its refusal."""
         try:
-            return await self._peer.ask(method, request, deadline_s=deadline_s)
-        except Away as error:
-            raise unavailable(f"{error} does not answer") from error
-        except Refused as error:
+            return await self._peer.call(method, request, deadline_s=deadline_s)
+        except RpcUnavailable as error:
+            raise unavailable(f"{error} does not respond") from error
+        except RpcError as error:
             raise problem_of(error) from error
 
     async def close(self) -> None:
@@ -52,20 +52,20 @@ class Asked(Generic[Stub]):
 
 
 @dataclass(frozen=True, slots=True)
-class Others:
-    """All that ingest asks."""
+class ServiceClients:
+    """Clients of the services that ingest calls."""
 
-    router: "Asked[RouterServiceAsyncStub]"
-    delivery: "Asked[DeliveryServiceAsyncStub]"
-    events: "Asked[EventsServiceAsyncStub]"
-    shield: "Asked[ShieldServiceAsyncStub]"
+    router: "ServiceClient[RouterServiceAsyncStub]"
+    delivery: "ServiceClient[DeliveryServiceAsyncStub]"
+    events: "ServiceClient[EventsServiceAsyncStub]"
+    shield: "ServiceClient[ShieldServiceAsyncStub]"
 
     async def close(self) -> None:
         for one in (self.router, self.delivery, self.events, self.shield):
             await one.close()
 
 
-def problem_of(error: Refused) -> Problem:
+def problem_of(error: RpcError) -> Problem:
     """Another service's refusal in the words of the public API."""
     detail = error.detail
     if error.code == grpc.StatusCode.NOT_FOUND:

@@ -9,19 +9,19 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
-from mail import message, mime
+from mail import mime, parser
 from mail.reachable import Network, url_problem
-from services.ingest.domain.email import Attachment, Strict
+from services.ingest.domain.email import Attachment, RequestModel
 from services.ingest.domain.problem import Fault
 
-NEITHER = "content is neither base64 nor a list of octets, 0 to 255"
+INVALID_CONTENT = "content is neither base64 nor a list of octets, 0 to 255"
 NOT_ENABLED = "attachments by path are not enabled here: send content"
 SINGLE_ONLY = "attachments by path are fetched for POST /v1/emails alone: send content"
 FILENAME_MAX = 255
 PIECE_OCTETS = 64 * 1024  # of JSON; read whole, numbers take the processor from all for seconds
 
 
-class Buffer(Strict, rename={"kind": "type"}):
+class NodeBuffer(RequestModel, rename={"kind": "type"}):
     """How JSON.stringify writes a Buffer of Node."""
 
     kind: Literal["Buffer"]
@@ -39,11 +39,11 @@ class ByPath:
 NOT_BY_PATH = ByPath()
 
 _text_of = msgspec.json.Decoder(str).decode
-_buffer_of = msgspec.json.Decoder(Buffer).decode
+_buffer_of = msgspec.json.Decoder(NodeBuffer).decode
 _numbers_of = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=255)]]).decode
 
 
-def files(
+def decode_attachments(
     given: Sequence[Attachment], faults: list[Fault], by_path: ByPath = NOT_BY_PATH
 ) -> Iterator[StoredAttachment]:
     """The files, those by path still empty; what is wrong with one is added to the faults."""
@@ -57,7 +57,7 @@ def files(
             file = StoredAttachment(
                 filename=item.filename or "",
                 content_type=item.content_type or mime.type_of(item.filename or ""),
-                content=octets(item.content) if item.path is None else b"",
+                content=decode_content(item.content) if item.path is None else b"",
                 content_id=(item.content_id or "").strip("<>"),
             )
             _check(file)
@@ -125,7 +125,7 @@ def fetched(
 
 def _named(disposition: str) -> str:
     """RFC 6266."""
-    return _shown(message.parameters(disposition)[1].get("filename", ""))
+    return _shown(parser.parameters(disposition)[1].get("filename", ""))
 
 
 def _last(url: str) -> str:
@@ -138,7 +138,7 @@ def _shown(name: str) -> str:
     return "".join(filter(str.isprintable, last))[-FILENAME_MAX:].strip()
 
 
-def octets(content: msgspec.Raw | bytes) -> bytes:
+def decode_content(content: msgspec.Raw | bytes) -> bytes:
     """bytes come from gRPC. Raises ValueError."""
     if isinstance(content, bytes):
         return content
@@ -148,10 +148,10 @@ def octets(content: msgspec.Raw | bytes) -> bytes:
             return _base64(_text_of(json))
         data = json if json[:1] == b"[" else memoryview(_buffer_of(json).data)
         if data[:1] != b"[":
-            raise ValueError(NEITHER)
+            raise ValueError(INVALID_CONTENT)
         return b"".join(map(bytes, map(_numbers_of, _pieces(data[1:-1]))))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise ValueError(NEITHER) from None
+        raise ValueError(INVALID_CONTENT) from None
 
 
 def _base64(text: str) -> bytes:

@@ -1,23 +1,23 @@
-"""What the bodies of requests under way may take of the memory: together, and each tenant's."""
+"""Limits of the memory that bodies of requests in progress use: in all, and per tenant."""
 
 from services.ingest.domain.problem import Problem, unavailable
 
 UNCOUNTED_BYTES = (
     64 * 1024
 )  # an email as most are: served also when there is no room for large ones
-TENANT_PART = 4  # so that no tenant takes the room of all others
+TENANT_PART = 4  # so that one tenant does not use it all
 
 
-class Bodies:
-    """Of one process. octets_max: of all of them; a tenant may have a quarter."""
+class BodyMemory:
+    """Memory of request bodies in a process. octets_max: in all; a tenant may use a quarter."""
 
     def __init__(self, octets_max: int) -> None:
         self._octets_max = octets_max
         self._octets = 0
         self._of: dict[str, int] = {}
 
-    def of(self, tenant_id: str) -> "Held":
-        return Held(self, tenant_id)
+    def reserve(self, tenant_id: str) -> "BodyReservation":
+        return BodyReservation(self, tenant_id)
 
     def check(self, tenant_id: str, more: int) -> None:
         """Raises Problem."""
@@ -38,18 +38,18 @@ class Bodies:
             del self._of[tenant_id]
 
 
-class Held:
-    """By one request. The last word of who made it is `close`."""
+class BodyReservation:
+    """The memory of one request. `close` frees it."""
 
     __slots__ = ("_bodies", "_octets", "_tenant_id")
 
-    def __init__(self, bodies: Bodies, tenant_id: str) -> None:
+    def __init__(self, bodies: BodyMemory, tenant_id: str) -> None:
         self._bodies = bodies
         self._tenant_id = tenant_id
         self._octets = 0
 
-    def be(self, octets: int) -> None:
-        """It has so many octets now. Raises Problem, and is then as it was."""
+    def resize(self, octets: int) -> None:
+        """Set its size. Raises Problem, and then the size stays."""
         counted = octets if octets > UNCOUNTED_BYTES else 0
         more = counted - self._octets
         if not more:
@@ -60,4 +60,4 @@ class Held:
         self._octets = counted
 
     def close(self) -> None:
-        self.be(0)
+        self.resize(0)

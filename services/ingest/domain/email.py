@@ -1,4 +1,4 @@
-"""What can be asked to be sent, in the shapes of the REST API: Resend's, and more."""
+"""Request bodies of the REST API for emails: Resend's fields, and more."""
 
 from typing import Annotated, Literal
 
@@ -9,11 +9,11 @@ Addresses = str | list[str]
 Stream = Literal["transactional", "broadcast"]
 
 
-class Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class RequestModel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """A mistyped `scheduled_at` must not send now."""
 
 
-class Tag(Strict):
+class Tag(RequestModel):
     """A label that lists and webhooks can be filtered by. Python's `$` matches before a last line
     break too, ECMAScript's does not: `$(?!\\n)` is the end to both.
     """
@@ -22,9 +22,9 @@ class Tag(Strict):
     value: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,256}$(?!\n)")] = ""
 
 
-class Attachment(Strict):
-    """A file. content: base64, or the octets as numbers; read by `attachments.octets`. Or path: an
-    https address from which it is fetched.
+class Attachment(RequestModel):
+    """A file. content: base64, or the octets as numbers; read by `attachments.decode_content`.
+    Or path: an https address from which it is fetched.
     """
 
     filename: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
@@ -34,7 +34,7 @@ class Attachment(Strict):
     content_id: Annotated[str, Meta(max_length=200)] | None = None
 
 
-class Email(Strict, rename={"from_": "from"}):
+class SendEmailRequest(RequestModel, rename={"from_": "from"}):
     """An email, to be sent now or at `scheduled_at`."""
 
     from_: str
@@ -54,13 +54,13 @@ class Email(Strict, rename={"from_": "from"}):
     test: bool = False
 
 
-class Change(Strict):
-    """What of a scheduled email may change. resend-python repeats the id here."""
+class UpdateEmailRequest(RequestModel):
+    """Changes to a scheduled email. resend-python repeats the id here."""
 
     scheduled_at: str
     id: str | None = None
 
 
-decode_email = msgspec.json.Decoder(Email).decode
-decode_change = msgspec.json.Decoder(Change).decode
+decode_email = msgspec.json.Decoder(SendEmailRequest).decode
+decode_update = msgspec.json.Decoder(UpdateEmailRequest).decode
 decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode

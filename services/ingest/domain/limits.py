@@ -1,4 +1,4 @@
-"""How often a key may ask: GCRA, with the figures that answers carry."""
+"""The rate limit of a key: GCRA, with the figures that responses carry."""
 
 from math import ceil
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 BURST_S = 1.0
 
 
-class Quota(NamedTuple):
+class RateLimitStatus(NamedTuple):
     """limit: requests per second. retry_after_s: 0 when this request may pass."""
 
     limit: int
@@ -15,7 +15,7 @@ class Quota(NamedTuple):
     retry_after_s: int
 
 
-class Limiter:
+class RateLimiter:
     """Per key and replica: `per_s` requests a second, as many at once (GCRA, ITU-T I.371).
 
     A key whose time has passed stands as one that never came: once a second those are forgotten.
@@ -30,17 +30,19 @@ class Limiter:
     def __len__(self) -> int:
         return len(self._arrivals)
 
-    def take(self, key_id: str, now_s: float) -> Quota:
+    def spend(self, key_id: str, now_s: float) -> RateLimitStatus:
         """now_s: of a clock that is never set back."""
         if now_s >= self._sweep_at_s:
             self._sweep(now_s)
         arrival = max(self._arrivals.get(key_id, 0.0), now_s)
         ahead_s = arrival - now_s
         if ahead_s > BURST_S - self._interval_s + 1e-9:
-            return Quota(self._per_s, 0, 1, max(1, ceil(ahead_s - BURST_S + self._interval_s)))
+            return RateLimitStatus(
+                self._per_s, 0, 1, max(1, ceil(ahead_s - BURST_S + self._interval_s))
+            )
         self._arrivals[key_id] = arrival + self._interval_s
         remaining = int((BURST_S - ahead_s) * self._per_s) - 1
-        return Quota(self._per_s, max(0, remaining), 1, 0)
+        return RateLimitStatus(self._per_s, max(0, remaining), 1, 0)
 
     def _sweep(self, now_s: float) -> None:
         self._sweep_at_s = now_s + BURST_S

@@ -15,13 +15,13 @@ _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 _BOM = b"\xef\xbb\xbf"  # RFC 8259 §8.1: a reader may ignore it
 _SOME_KEY = "..."  # msgspec's word for it
-_KEY_MAX = 80  # characters of a name that are told
-_ECHO_MAX = 400  # what is wrong is told, not sent back whole
+_KEY_MAX = 80  # characters of a name that are reported
+_ECHO_MAX = 400  # the error is reported, the body is not echoed
 
 T = TypeVar("T")
 
 
-def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
+def decode_body(decode: Callable[[bytes], T], body: bytes) -> T:
     """A body in its shape. The only reader of JSON that comes from outside. Raises Problem."""
     body = body.removeprefix(_BOM)
     try:
@@ -29,19 +29,19 @@ def decoded(decode: Callable[[bytes], T], body: bytes) -> T:
     except msgspec.DecodeError as error:
         raise problem_of(error, body) from None
     except UnicodeDecodeError:
-        raise _no_json("it is not UTF-8") from None
+        raise _invalid_json("it is not UTF-8") from None
     except RecursionError:
-        raise _no_json("it is nested too deeply") from None
+        raise _invalid_json("it is nested too deeply") from None
 
 
 def problem_of(error: msgspec.DecodeError, body: bytes | str = b"") -> Problem:
     """400 for what is not JSON, 422 for JSON of another shape. body: in which it is."""
     if not isinstance(error, msgspec.ValidationError):
-        return _no_json(str(error)[:_ECHO_MAX])
+        return _invalid_json(str(error)[:_ECHO_MAX])
     return invalid([fault_of(str(error), body)])
 
 
-def _no_json(why: str) -> Problem:
+def _invalid_json(why: str) -> Problem:
     return Problem(400, "validation_error", detail=f"the body is not valid JSON: {why}")
 
 
@@ -53,17 +53,17 @@ def _named(steps: list[str], body: bytes | str) -> list[str]:
         found = msgspec.json.decode(body)
     except (ValueError, RecursionError):  # what follows may be anything
         return steps
-    within = found.get(steps[0]) if isinstance(found, dict) else None
-    pairs = within.items() if isinstance(within, dict) else ()
-    key = next((key for key, value in pairs if not isinstance(value, str)), _SOME_KEY)
+    value = found.get(steps[0]) if isinstance(found, dict) else None
+    pairs = value.items() if isinstance(value, dict) else ()
+    key = next((key for key, text in pairs if not isinstance(text, str)), _SOME_KEY)
     return [steps[0], key[:_KEY_MAX].replace("~", "~0").replace("/", "~1")]
 
 
-def fault_of(said: str, body: bytes | str = b"") -> Fault:
-    if len(said) > _ECHO_MAX:
-        said = f"{said[: _ECHO_MAX // 2]}…{said[-_ECHO_MAX // 2 :]}"
-    match = _AT.match(said)
-    what, path = (match["what"], match["path"] or "") if match else (said, "")
+def fault_of(text: str, body: bytes | str = b"") -> Fault:
+    if len(text) > _ECHO_MAX:
+        text = f"{text[: _ECHO_MAX // 2]}…{text[-_ECHO_MAX // 2 :]}"
+    match = _AT.match(text)
+    what, path = (match["what"], match["path"] or "") if match else (text, "")
     steps = _named([name or index for name, index in _STEP.findall(path)], body)
     if missing := _MISSING.search(what):
         pointer = "/".join(["#", *steps, missing[1]])

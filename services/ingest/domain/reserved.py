@@ -3,7 +3,7 @@
 from collections.abc import Set
 from typing import TypeAlias
 
-Allowed: TypeAlias = Set[str]
+AllowedDomains: TypeAlias = Set[str]
 
 _TOP = frozenset(
     ("test", "example", "invalid", "localhost", "local", "onion", "alt", "internal", "lan")
@@ -26,6 +26,6 @@ def is_sandbox(domain: str) -> bool:
     return domain == SANDBOX_DOMAIN or domain.endswith(f".{SANDBOX_DOMAIN}")
 
 
-def within(domain: str, allowed: Allowed) -> bool:
+def is_within(domain: str, allowed: AllowedDomains) -> bool:
     """Whether it is one of the allowed domains, or below one."""
     return any(domain == name or domain.endswith(f".{name}") for name in allowed)

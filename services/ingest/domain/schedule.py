@@ -14,23 +14,23 @@ _IN = re.compile(r"in\s+(an?|[0-9]{1,7})\s*([a-z]+?)s?", re.IGNORECASE)
 _DAY = re.compile(
     r"(today|tomorrow)(?:\s+at\s+([0-9]{1,2})(?::([0-9]{2}))?\s*(am|pm)?)?", re.IGNORECASE
 )
-_NEEDED = "give an ISO 8601 time such as 2030-01-31T09:00:00Z, 'in 10 min' or 'tomorrow at 9am'"
-_FAR = f"scheduled_at is more than {AHEAD_MAX.days} days ahead"
+_HINT = "give an ISO 8601 time such as 2030-01-31T09:00:00Z, 'in 10 min' or 'tomorrow at 9am'"
+_TOO_FAR = f"scheduled_at is more than {AHEAD_MAX.days} days ahead"
 
 
-class BadTime(ValueError):
+class InvalidTime(ValueError):
     """Not a time, or one too far away; the message says which."""
 
 
-def when(text: str, now: datetime) -> datetime | None:
+def parse_time(text: str, now: datetime) -> datetime | None:
     """The moment meant; None when that is now or past. Times without a zone are UTC.
 
-    Raises BadTime.
+    Raises InvalidTime.
     """
     given = text.strip()
     moment = _relative(given, now) or _on_a_day(given, now) or _iso(given)
     if moment - now > AHEAD_MAX:
-        raise BadTime(_FAR)
+        raise InvalidTime(_TOO_FAR)
     return moment if moment > now else None
 
 
@@ -41,7 +41,7 @@ def _relative(text: str, now: datetime) -> datetime | None:
         return None
     seconds = unit_s * (1 if match[1].lower() in {"a", "an"} else int(match[1]))
     if seconds > AHEAD_MAX.total_seconds():  # before it is a date: those end with the year 9999
-        raise BadTime(_FAR)
+        raise InvalidTime(_TOO_FAR)
     return now + timedelta(seconds=seconds)
 
 
@@ -59,23 +59,23 @@ def _on_a_day(text: str, now: datetime) -> datetime | None:
 def _clock(match: re.Match[str], text: str) -> time:
     hour, minute, half = int(match[2]), int(match[3] or 0), (match[4] or "").lower()
     if half and not 1 <= hour <= 12:
-        raise _no_time(text)
+        raise _invalid_time(text)
     if half:
         hour = hour % 12 + (12 if half == "pm" else 0)
     try:
         return time(hour, minute)
     except ValueError:
-        raise _no_time(text) from None
+        raise _invalid_time(text) from None
 
 
 def _iso(text: str) -> datetime:
     try:
-        return times.read(text)
-    except times.Outside as error:
-        raise BadTime(f"scheduled_at: {error}; {_NEEDED}; at most 30 days ahead") from None
+        return times.parse(text)
+    except times.TimeOutOfRange as error:
+        raise InvalidTime(f"scheduled_at: {error}; {_HINT}; at most 30 days ahead") from None
     except ValueError:
-        raise _no_time(text) from None
+        raise _invalid_time(text) from None
 
 
-def _no_time(text: str) -> BadTime:
-    return BadTime(f"scheduled_at {text[:60]!r} is not a time: {_NEEDED}")
+def _invalid_time(text: str) -> InvalidTime:
+    return InvalidTime(f"scheduled_at {text[:60]!r} is not a time: {_HINT}")

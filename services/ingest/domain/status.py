@@ -7,38 +7,38 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SCHEDULED, SENT, HELD, DELAYED = "scheduled", "sent", "held", "delivery_delayed"
-CANCELLED, CANCELED = "cancelled", "canceled"  # ours, and Resend's
+QUEUED, CANCELED = "queued", "canceled"
 # How far an email has come; the last of these that is known wins.
-COURSE = (
+PROGRESS = (
     "unknown", "queued", SCHEDULED, SENT, HELD, DELAYED, "delivered", CANCELED, "suppressed",
     "failed", "bounced", "complained",
 )  # fmt: skip
-WORDS = {"assigned": SENT, "held": HELD, CANCELLED: CANCELED}
+LAST_EVENTS = {"assigned": SENT, "held": HELD}
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class RecipientState:
     """Of one recipient. state: the router's word for it; empty when it could not be asked."""
 
     state: str
-    tries: int = 0
+    attempt_count: int = 0
 
 
-def last_event(states: Sequence[State], *, scheduled: bool, logged: str = "") -> str:
+def last_event(states: Sequence[RecipientState], *, scheduled: bool, logged: str = "") -> str:
     """scheduled: it was accepted for later. logged: the word of the log, which knows complaints
     too; empty when it does not know the email yet, or could not be asked."""
-    words = [SCHEDULED if scheduled else SENT, *map(_word, states), logged]
-    return max(words, key=_course)
+    names = [SCHEDULED if scheduled else SENT, *map(_last_event, states), logged]
+    return max(names, key=_rank)
 
 
-def _word(one: State) -> str:
+def _last_event(one: RecipientState) -> str:
     """Empty while nothing has happened that the email's acceptance does not say."""
-    if one.state in WORDS:
-        return WORDS[one.state]
-    if one.state in COURSE:
+    if one.state in LAST_EVENTS:
+        return LAST_EVENTS[one.state]
+    if one.state in PROGRESS and one.state != "queued":
         return one.state
-    return DELAYED if one.tries else ""
+    return DELAYED if one.attempt_count else ""
 
 
-def _course(word: str) -> int:
-    return COURSE.index(word) if word in COURSE else -1
+def _rank(name: str) -> int:
+    return PROGRESS.index(name) if name in PROGRESS else -1

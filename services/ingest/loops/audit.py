@@ -1,4 +1,4 @@
-"""The promise is audited: what stays open, and what the log does not know as closed."""
+"""The audit: every accepted message must close, and the event log must know it."""
 
 import logging
 from collections.abc import Sequence
@@ -8,168 +8,179 @@ from typing import Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
-from contracts.events.v1.events_service_pb2 import FindUnclosedRequest
-from contracts.router.v1.router_service_pb2 import ReconcileRequest, RepeatClosedRequest
+from contracts.events.v1.events_service_pb2 import FindOpenRequest
+from contracts.router.v1.router_service_pb2 import ReconcileRequest, RepublishClosedRequest
 from kernel import clock, metrics, times
-from kernel.backoff import Health
 from kernel.errors import Fenced, Unavailable
+from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.topics import encode
-from services.ingest.clients import AUDIT_DEADLINE_S, Others
+from services.ingest.clients import AUDIT_DEADLINE_S, ServiceClients
 from services.ingest.domain.problem import Problem
-from services.ingest.store.audit import AuditStore, Due, Times
+from services.ingest.store.audit import AuditStore, DueAudit, NextChecks
 
-EXPIRED_FOR = timedelta(hours=1)  # after its end of life the router has closed a message
+EXPIRED_FOR = timedelta(hours=1)  # after it expires the router has closed a message
 
 logger = logging.getLogger(__name__)
 
 
-class Broker(Protocol):
-    async def has_read(self, group: str, event: type[Message], *, before: datetime) -> bool: ...
+class ConsumerProgress(Protocol):
+    async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool: ...
 
 
-Way: TypeAlias = Sequence[tuple[type[Message], str]]  # the events on it, and the groups that read
+Consumers: TypeAlias = Sequence[
+    tuple[type[Message], str]
+]  # event types, each with the group that reads it
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class AuditConsumers:
     """accepted: to the router. closed: to the event log."""
 
-    accepted: Way
-    closed: Way
+    accepted: Consumers
+    closed: Consumers
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """batch: messages per question. again_after: from a look to the next, at least. told_max:
-    messages that are told again in one look. told_before: how long ago what is due now was told
-    last, at least."""
+class AuditConfig:
+    """batch: messages per call. recheck_after: minimum interval between two checks of a message.
+    republish_max: messages that one run may publish again. record_age_min: minimum age of the
+    records of a due message."""
 
     batch: int
-    again_after: timedelta
-    told_max: int
-    told_before: timedelta
+    recheck_after: timedelta
+    republish_max: int
+    record_age_min: timedelta
 
 
 class Audit:
-    """One of the replicas asks; the others watch the lease.
+    """The replica that holds the lease audits.
 
-    What is told again comes on top of the mail of the day, and every record of it has to be read.
-    So it has a budget, comes half as often each time, and waits while those who read the way have
-    not reached what was told before: then nothing is known to be lost.
+    Republished records come on top of new mail, and all of them have to be read. So there is a
+    budget, a message is republished half as often each time, and nothing is republished while
+    the consumers have not reached what was published before: then nothing is known to be lost.
     """
 
-    def __init__(  # noqa: PLR0913 - whom it asks
+    def __init__(  # noqa: PLR0913 - what an audit needs
         self,
         store: AuditStore,
-        others: Others,
-        broker: Broker,
+        clients: ServiceClients,
+        progress: ConsumerProgress,
         *,
-        ways: Ways,
+        consumers: AuditConsumers,
         lease: Lease,
         outbox: Outbox,
-        kafka: Health,
-        patience: Patience,
+        kafka: DependencyHealth,
+        config: AuditConfig,
     ) -> None:
         self._store = store
-        self._others = others
-        self._broker = broker
-        self._ways = ways
+        self._clients = clients
+        self._progress = progress
+        self._consumers = consumers
         self._lease = lease
         self._outbox = outbox
         self._kafka = kafka
-        self._patience = patience
-        self._left = 0  # of the budget, in this look
-        self._has_read: dict[str, bool] = {}  # the ways, in this look
+        self._config = config
+        self._budget = 0  # messages that this run may still republish
+        self._consumed: dict[str, bool] = {}  # by group, in this run
 
-    async def look(self) -> None:
-        """All that is due, in batches. Who does not answer is asked again the next time."""
-        self._left = self._patience.told_max
-        self._has_read = {}
+    async def run_once(self) -> None:
+        """Audit all due messages, in batches. If a service does not respond, the next run does."""
+        self._budget = self._config.republish_max
+        self._consumed = {}
         try:
             while self._lease.fence is not None:
-                due = await self._store.due(self._patience.batch)
+                due = await self._store.due(self._config.batch)
                 await self._reconcile([one for one in due if one.closed_at is None])
                 await self._verify([one for one in due if one.closed_at is not None])
-                if len(due) < self._patience.batch:
+                if len(due) < self._config.batch:
                     return
         except Problem as problem:
             logger.warning("audit.postponed", extra={"reason": problem.detail})
         except Fenced:
             logger.info("another replica audits now")
 
-    async def _reconcile(self, due: Sequence[Due]) -> None:
-        """Open for long: unknown to the router → told again; known → until its end of life."""
+    async def _reconcile(self, due: Sequence[DueAudit]) -> None:
+        """Open for long: unknown to the router → republish; known → check after it expires."""
         if not due:
             return
-        router = self._others.router
-        request = ReconcileRequest(envelopes=[one.accepted.envelope for one in due])
-        answer = await router.ask(router.stub.Reconcile, request, deadline_s=AUDIT_DEADLINE_S)
-        looks: dict[str, datetime | None] = {one.message_id: self._next(one) for one in due}
-        soon = clock.now() + self._patience.again_after
-        for known in answer.known:
-            # Past its end of life it is asked about again soon, until the router has closed it.
-            looks[known.message_id] = max(times.near(known.expires_at) + EXPIRED_FOR, soon)
-        tell_again = set(await self._affordable(answer.tell_again, self._ways.accepted))
-        await self._save(looks, [one for one in due if one.message_id in tell_again])
-        metrics.reconciled.labels("accepted told again").inc(len(tell_again))
-        metrics.reconciled.labels("closed told again").inc(len(answer.closed))
+        router = self._clients.router
+        request = ReconcileRequest(contexts=[one.accepted.context for one in due])
+        response = await router.call(router.stub.Reconcile, request, deadline_s=AUDIT_DEADLINE_S)
+        next_checks: dict[str, datetime | None] = {
+            one.message_id: self._next_check(one) for one in due
+        }
+        soon = clock.now() + self._config.recheck_after
+        for known in response.known:
+            # After it expires it is checked again soon, until the router has closed it.
+            next_checks[known.message_id] = max(
+                times.clamp_timestamp(known.expires_at) + EXPIRED_FOR, soon
+            )
+        republish = set(await self._within_budget(response.republish_ids, self._consumers.accepted))
+        await self._save(next_checks, [one for one in due if one.message_id in republish])
+        metrics.audit_repairs.labels("republish_accepted").inc(len(republish))
+        metrics.audit_repairs.labels("republish_closed").inc(len(response.closed_ids))
 
-    async def _verify(self, due: Sequence[Due]) -> None:
-        """Closed here: the log must know it too, else the router tells it again."""
+    async def _verify(self, due: Sequence[DueAudit]) -> None:
+        """Closed here: if the log does not know it, the router republishes the close."""
         if not due:
             return
-        events, router = self._others.events, self._others.router
-        asking = FindUnclosedRequest(message_ids=[one.message_id for one in due])
-        answer = await events.ask(events.stub.FindUnclosed, asking, deadline_s=AUDIT_DEADLINE_S)
-        unclosed = set(answer.message_ids)
-        if repeated := await self._affordable(sorted(unclosed), self._ways.closed):
-            request = RepeatClosedRequest(message_ids=repeated)
-            await router.ask(router.stub.RepeatClosed, request, deadline_s=AUDIT_DEADLINE_S)
-            metrics.reconciled.labels("closed repeated").inc(len(repeated))
+        events, router = self._clients.events, self._clients.router
+        find_request = FindOpenRequest(message_ids=[one.message_id for one in due])
+        response = await events.call(
+            events.stub.FindOpen, find_request, deadline_s=AUDIT_DEADLINE_S
+        )
+        open_in_log = set(response.message_ids)
+        if republished := await self._within_budget(sorted(open_in_log), self._consumers.closed):
+            request = RepublishClosedRequest(message_ids=republished)
+            await router.call(router.stub.RepublishClosed, request, deadline_s=AUDIT_DEADLINE_S)
+            metrics.audit_repairs.labels("republish_closed_to_log").inc(len(republished))
         await self._save(
-            {o.message_id: self._next(o) if o.message_id in unclosed else None for o in due}
+            {
+                o.message_id: self._next_check(o) if o.message_id in open_in_log else None
+                for o in due
+            }
         )
 
-    def _next(self, due: Due) -> datetime:
-        """The next look at what is still missing."""
+    def _next_check(self, due: DueAudit) -> datetime:
+        """The next check of a message that is still missing."""
         now = clock.now()
-        return now + max(now - due.since, self._patience.again_after)
+        return now + max(now - due.since, self._config.recheck_after)
 
-    async def _affordable(self, missing: Sequence[str], way: Way) -> Sequence[str]:
-        """Those that may be told again in this look."""
-        if not missing or not await self._is_read(way):
+    async def _within_budget(self, missing: Sequence[str], consumers: Consumers) -> Sequence[str]:
+        """The ids that this run may republish."""
+        if not missing or not await self._have_consumed(consumers):
             return ()
-        chosen = missing[: self._left]
-        self._left -= len(chosen)
+        chosen = missing[: self._budget]
+        self._budget -= len(chosen)
         return chosen
 
-    async def _is_read(self, way: Way) -> bool:
-        """Whether what was told before has been read by everybody on the way."""
-        before = clock.now() - self._patience.told_before
-        for event, group in way:
-            if group not in self._has_read:
-                self._has_read[group] = await self._reached(group, event, before)
-            if not self._has_read[group]:
+    async def _have_consumed(self, consumers: Consumers) -> bool:
+        """Whether all consumers have read what was published before."""
+        before = clock.now() - self._config.record_age_min
+        for event, group in consumers:
+            if group not in self._consumed:
+                self._consumed[group] = await self._has_consumed(group, event, before)
+            if not self._consumed[group]:
                 return False
         return True
 
-    async def _reached(self, group: str, event: type[Message], before: datetime) -> bool:
+    async def _has_consumed(self, group: str, event: type[Message], before: datetime) -> bool:
         try:
             _, age_s = await self._outbox.backlog()
-            if age_s > self._patience.told_before.total_seconds():
+            if age_s > self._config.record_age_min.total_seconds():
                 return False  # it is still here
-            return await self._broker.has_read(group, event, before=before)
+            return await self._progress.has_consumed(group, event, before=before)
         except Unavailable as error:
             logger.warning("audit.postponed", extra={"reason": f"{error} is away"})
             return False
 
-    async def _save(self, times: Times, told: Sequence[Due] = ()) -> None:
-        """The next looks, and what is told again, in one transaction; then it is published."""
+    async def _save(self, next_checks: NextChecks, republished: Sequence[DueAudit] = ()) -> None:
+        """Save the next checks and the republished records in one transaction; then publish."""
         now = clock.now()
-        records = [encode(o.accepted, now, o.accepted.envelope.traceparent) for o in told]
+        records = [encode(o.accepted, now, o.accepted.context.traceparent) for o in republished]
         async with self._lease.transaction() as tx:
-            await self._store.put_off(tx, times)
+            await self._store.postpone(tx, next_checks)
             entry = await self._outbox.add(tx, records)
         await self._outbox.publish(entry, self._kafka)

@@ -1,4 +1,4 @@
-"""One publisher tells the directory, in the order of its versions."""
+"""Publishes the directory to Kafka, in the order of its versions."""
 
 import asyncio
 import logging
@@ -10,11 +10,12 @@ from google.protobuf.message import Message
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock
-from kernel.backoff import Health, patiently
 from kernel.errors import Fenced
+from kernel.health import DependencyHealth
 from kernel.lease import Lease
+from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
-from services.ingest.store.directory import Untold
+from services.ingest.store.directory import UnpublishedEntries
 
 KINDS: Sequence[Any] = (Account, Tenant, Domain, ApiKey)
 BATCH = 500
@@ -22,87 +23,87 @@ BATCH = 500
 logger = logging.getLogger(__name__)
 
 
-class Broker(Protocol):
+class RecordPublisher(Protocol):
     async def publish(self, records: Sequence[Outgoing]) -> None: ...
 
-    async def end_of(self, event: type[Message]) -> int: ...
+    async def end_offset(self, event: type[Message]) -> int: ...
 
 
-class Publisher:
-    """Tells everything at the start of its lease, then what changes; and all again when the
-    broker has lost it."""
+class DirectoryPublisher:
+    """Publishes every entry at the start of its lease, then the changes; and all again when the
+    broker has lost them."""
 
     def __init__(
         self,
         lease: Lease,
-        untold: Untold,
-        broker: Broker,
+        unpublished: UnpublishedEntries,
+        broker: RecordPublisher,
         *,
-        health: Health,
+        health: DependencyHealth,
         every_s: float,
         check_every_s: float,
     ) -> None:
         self._lease = lease
-        self._untold = untold
+        self._unpublished = unpublished
         self._broker = broker
         self._health = health
         self._every_s = every_s
         self._check_every_s = check_every_s
-        self._fence: int | None = None  # of the lease under which all was told
-        self._telling = asyncio.Lock()  # what is being told is not missing
+        self._fence: int | None = None  # of the lease under which everything was published
+        self._publishing = asyncio.Lock()  # an entry that is being published is not missing
 
     async def run(self) -> None:
         """A loop."""
         while True:
-            await patiently(self._fenced(self._tell), self._health)
+            await retry_while_unavailable(self._fenced(self._publish_changes), self._health)
             await asyncio.sleep(self._every_s)
 
     async def check(self) -> None:
         """A loop: a broker that was wiped is filled again while everything runs."""
         while True:
             await asyncio.sleep(self._check_every_s)
-            await patiently(self._fenced(self._refill), self._health)
+            await retry_while_unavailable(self._fenced(self._refill), self._health)
 
     def _fenced(self, action: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
             if self._lease.fence is None:
                 return
             try:
-                async with self._telling:
+                async with self._publishing:
                     await action()
             except Fenced:
                 logger.info("the directory has another publisher now")
 
         return attempt
 
-    async def _tell(self) -> None:
+    async def _publish_changes(self) -> None:
         if self._fence != self._lease.fence:
             fence = self._lease.fence
             for kind in KINDS:
                 await self._publish_all(kind)
             self._fence = fence
-        if not await self._untold.any():
+        if not await self._unpublished.exist():
             return
         for kind in KINDS:
-            while entries := await self._untold.next(kind, BATCH):
+            while entries := await self._unpublished.next_batch(kind, BATCH):
                 await self._publish(kind, entries)
 
     async def _refill(self) -> None:
         for kind in KINDS:
-            if await self._broker.end_of(kind) > 0:
+            if await self._broker.end_offset(kind) > 0:
                 continue
             if await self._publish_all(kind):
-                logger.warning("the directory is told again: %s was empty", kind.__name__)
+                logger.warning("the directory is published again: %s was empty", kind.__name__)
 
     async def _publish(self, kind: Any, entries: Sequence[Any]) -> None:  # noqa: ANN401 - any kind
         now = clock.now()
         await self._broker.publish([encode(entry, now) for entry in entries])
-        await self._untold.told(kind, entries)
+        await self._unpublished.mark_published(kind, entries)
 
     async def _publish_all(self, kind: Any) -> int:  # noqa: ANN401
         """Page by page; up to which version."""
         last = 0
-        while entries := await self._untold.page(kind, after=last, count=BATCH):
+        while entries := await self._unpublished.page(kind, after=last, count=BATCH):
             await self._publish(kind, entries)
             last = entries[-1].version
         return last

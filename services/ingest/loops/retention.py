@@ -3,34 +3,39 @@
 import logging
 
 from kernel import clock
-from kernel.backoff import Health
-from kernel.content import AWAY, ContentStore, find
+from kernel.content import CONTENT_STORE, ContentStore, check_mounted
+from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from services.ingest.store.retention import RetentionStore
 
-PARTITIONS = "partitions"  # in Health: without today's, nothing can be accepted
+PARTITIONS = "partitions"  # in DependencyHealth: without today's, nothing can be accepted
 
 logger = logging.getLogger(__name__)
 
 
 class Retention:
     def __init__(
-        self, store: RetentionStore, content: ContentStore, *, lease: Lease, health: Health
+        self,
+        store: RetentionStore,
+        content: ContentStore,
+        *,
+        lease: Lease,
+        health: DependencyHealth,
     ) -> None:
         self._store = store
         self._content = content
         self._lease = lease
         self._health = health
-        health.away |= {PARTITIONS, AWAY}
+        health.unavailable |= {PARTITIONS, CONTENT_STORE}
 
-    async def look(self) -> None:
+    async def run_once(self) -> None:
         """Every replica makes partitions; the owner of the lease removes what has passed."""
         await self._store.prepare()
-        self._health.away.discard(PARTITIONS)
+        self._health.unavailable.discard(PARTITIONS)
         if self._lease.fence is None:
             return
         keys = await self._store.expire_keys()
-        await self._store.expire_stored()
+        await self._store.expire_content_usage()
         days = await self._store.drop_days()
         prefixes = await self._content.expire(clock.now().date())
         if keys or days or prefixes:
@@ -39,7 +44,7 @@ class Retention:
     async def find_content(self) -> None:
         """An empty place becomes the store before the first mail; after that, it is a volume that
         is not mounted. Raises Unavailable."""
-        if not await self._content.mounted() and not await self._store.has_mail():
-            await self._content.initialise()
-        await find(self._content)
-        self._health.away.discard(AWAY)
+        if not await self._content.is_mounted() and not await self._store.has_mail():
+            await self._content.initialize()
+        await check_mounted(self._content)
+        self._health.unavailable.discard(CONTENT_STORE)

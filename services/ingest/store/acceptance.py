@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.database import Database
-from kernel.outbox import ENTRY_BYTES_MAX, Entry, Outbox, Row, packed
+from kernel.outbox import ENTRY_BYTES_MAX, Outbox, OutboxEntry, Row, pack_rows
 
 # Unnested arrays: one plan, one round trip, whatever the size of the group. Ids and numbers travel
 # as one text each, cut here: PostgreSQL reads that faster than Python makes arrays of it. The rows
@@ -34,7 +34,7 @@ WITH new_emails AS (
 _PLAIN = "SELECT id, 0 FROM new_outbox"
 _KEYED = """
 , new_keys AS (
-    INSERT INTO ingest.idempotency AS known
+    INSERT INTO ingest.idempotency AS stored
         (tenant_id, test, route, key, fingerprint, response, expires_at)
     SELECT *, now() + make_interval(secs => %b)
     FROM unnest(%b::text[]::uuid[], %b::boolean[], %b::text[], %b::text[], %b::bytea[],
@@ -42,7 +42,7 @@ _KEYED = """
     ON CONFLICT (tenant_id, test, route, key) DO UPDATE
         SET fingerprint = excluded.fingerprint, response = excluded.response,
             expires_at = excluded.expires_at
-        WHERE known.expires_at < now()
+        WHERE stored.expires_at < now()
     RETURNING 1
 )
 SELECT id, (SELECT count(*) FROM new_keys) FROM new_outbox
@@ -53,18 +53,18 @@ ACCEPT_KEYED = _ACCEPT + _KEYED
 FIND_KEYS = """
 SELECT k.tenant_id, k.test, k.route, k.key, k.fingerprint, k.response
 FROM unnest(%s::uuid[], %s::boolean[], %s::text[], %s::text[])
-    AS asked (tenant_id, test, route, key)
+    AS given (tenant_id, test, route, key)
 JOIN ingest.idempotency AS k USING (tenant_id, test, route, key)
 WHERE k.expires_at > now()
 """
 
 
-class KeyTaken(Exception):
+class IdempotencyConflict(Exception):
     """Another process accepted a request with the same key at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeyName:
+class IdempotencyKey:
     """What an Idempotency-Key is unique in. test: the mode of the API key: one used in test does
     not answer for live mail."""
 
@@ -79,10 +79,10 @@ class KeyName:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRow:
+class IdempotencyRecord:
     """fingerprint: SHA-256 of the request. response: what was answered, as it was answered."""
 
-    name: KeyName
+    name: IdempotencyKey
     fingerprint: bytes
     response: bytes
 
@@ -103,60 +103,74 @@ class EmailRow(NamedTuple):
     messages: Sequence[MessageRow]
 
 
-class Write(NamedTuple):
+class AcceptWrite(NamedTuple):
     """Everything that one group commits. records: they may be made as they are asked for."""
 
-    keys: Sequence[KeyRow]
+    keys: Sequence[IdempotencyRecord]
     emails: Sequence[EmailRow]
     records: Iterable[Outgoing]
 
 
 class AcceptanceStore:
-    """audit_after_s: a message open so long is asked about. key_kept_s: an Idempotency-Key."""
+    """audit_after_s: from accept to the first audit of a message. idempotency_retention_s: of
+    keys."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, *, audit_after_s: float, key_kept_s: float
+        self,
+        database: Database,
+        outbox: Outbox,
+        *,
+        audit_after_s: float,
+        idempotency_retention_s: float,
     ) -> None:
         self._database = database
         self._outbox = outbox
         self._audit_after_s = audit_after_s
-        self._key_kept_s = key_kept_s
+        self._idempotency_retention_s = idempotency_retention_s
 
-    async def find(self, names: Sequence[KeyName]) -> dict[KeyName, KeyRow]:
+    async def find(
+        self, names: Sequence[IdempotencyKey]
+    ) -> dict[IdempotencyKey, IdempotencyRecord]:
         """Those of the keys that a request was accepted with."""
         columns = [list(column) for column in zip(*(name.order for name in names), strict=True)]
         async with self._database.transaction() as tx:
             rows = await tx.rows(FIND_KEYS, columns)
         found = [
-            KeyRow(KeyName(str(tenant_id), test, route, key), bytes(fingerprint), bytes(response))
+            IdempotencyRecord(
+                IdempotencyKey(str(tenant_id), test, route, key),
+                bytes(fingerprint),
+                bytes(response),
+            )
             for tenant_id, test, route, key, fingerprint, response in rows
         ]
         return {row.name: row for row in found}
 
-    async def write(self, write: Write) -> Entry:
-        """One transaction. Raises KeyTaken, and then nothing is written."""
+    async def write(self, write: AcceptWrite) -> OutboxEntry:
+        """One transaction. Raises IdempotencyConflict, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
-        rows = packed(write.records)
-        first, *more = await ahead(rows)
+        rows = pack_rows(write.records)
+        first, *more = await read_ahead(rows)
         params = self._params(keys, write, first)
         if not keys and first.last:
-            entry = Entry()
-            [(number, _)] = await self._database.once(ACCEPT_PLAIN, params)
-            self._outbox.adopt(entry, number, first.records, octets=len(first.data))
+            entry = OutboxEntry()
+            [(number, _)] = await self._database.execute_autocommit(ACCEPT_PLAIN, params)
+            self._outbox.register(entry, number, first.records, octets=len(first.data))
             return entry
         async with self._database.transaction() as tx:
             entry = self._outbox.open(tx)
             [(number, inserted)] = await tx.rows(ACCEPT_KEYED if keys else ACCEPT_PLAIN, params)
             if inserted != len(keys):
-                raise KeyTaken
-            self._outbox.adopt(entry, number, first.records, octets=len(first.data))
+                raise IdempotencyConflict
+            self._outbox.register(entry, number, first.records, octets=len(first.data))
             for row in more:
                 await self._outbox.insert(tx, entry, row)
             async for row in rows:
                 await self._outbox.insert(tx, entry, row)
         return entry
 
-    def _params(self, keys: Sequence[KeyRow], write: Write, first: Row) -> list[object]:
+    def _params(
+        self, keys: Sequence[IdempotencyRecord], write: AcceptWrite, first: Row
+    ) -> list[object]:
         emails = write.emails
         messages = [(email, row) for email in emails for row in email.messages]
         params: list[object] = [
@@ -175,7 +189,7 @@ class AcceptanceStore:
         ]
         if keys:
             params += [
-                self._key_kept_s,
+                self._idempotency_retention_s,
                 [row.name.tenant_id for row in keys],
                 [row.name.test for row in keys],
                 [row.name.route for row in keys],
@@ -186,7 +200,7 @@ class AcceptanceStore:
         return params
 
 
-async def ahead(rows: AsyncIterator[Row]) -> list[Row]:
+async def read_ahead(rows: AsyncIterator[Row]) -> list[Row]:
     """Those that are made before the transaction begins: all, but of a batch that would fill the
     memory. At least one."""
     made: list[Row] = []

@@ -1,4 +1,4 @@
-"""What is promised and not yet kept: open messages, and closed ones the log may not know."""
+"""Messages to audit: open ones, and closed ones that the event log may lack."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from kernel import times
 from kernel.database import Database, Transaction
 from services.ingest.domain import event
-from services.ingest.domain.draft import Recipient
+from services.ingest.domain.valid_email import Recipient
 
 CLOSE = """
 UPDATE ingest.messages AS m SET closed_state = given.state, closed_at = now(),
@@ -23,18 +23,18 @@ SELECT m.message_id, m.closed_at, m.recipient, m.recipient_type, e.accepted
 FROM ingest.messages AS m JOIN ingest.emails AS e USING (email_id)
 WHERE m.audit_at < now() ORDER BY m.audit_at LIMIT %s
 """
-PUT_OFF = """
+POSTPONE = """
 UPDATE ingest.messages AS m SET audit_at = given.audit_at
 FROM unnest(%s::uuid[], %s::timestamptz[]) AS given (id, audit_at)
 WHERE m.message_id = given.id
 """
 
-Times: TypeAlias = Mapping[str, datetime | None]  # message → its next look; None: never again
+NextChecks: TypeAlias = Mapping[str, datetime | None]  # message → its next check; None: never again
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A message that the audit asks about. closed_at: when its terminal state was known here."""
+class DueAudit:
+    """A message that the audit checks. closed_at: when its terminal state was known here."""
 
     message_id: str
     closed_at: datetime | None
@@ -42,8 +42,8 @@ class Due:
 
     @property
     def since(self) -> datetime:
-        """When it was told first, or closed."""
-        return self.closed_at or times.near(self.accepted.envelope.accepted_at)
+        """When it was accepted, or closed."""
+        return self.closed_at or times.clamp_timestamp(self.accepted.context.accepted_at)
 
 
 class AuditStore:
@@ -64,20 +64,20 @@ class AuditStore:
         )
         return {message_id for (message_id,) in rows}
 
-    async def due(self, count: int) -> list[Due]:
+    async def due(self, count: int) -> list[DueAudit]:
         """The first of those whose time has come."""
         async with self._database.transaction() as tx:
             rows = await tx.rows(DUE, (count,))
         return [
-            Due(str(message_id), closed_at, self._rebuilt(message_id, row))
+            DueAudit(str(message_id), closed_at, self._rebuilt(message_id, row))
             for message_id, closed_at, *row in rows
         ]
 
-    async def put_off(self, tx: Transaction, times: Times) -> None:
-        """The next look at each."""
-        given = sorted(times.items(), key=lambda one: one[0])
+    async def postpone(self, tx: Transaction, next_checks: NextChecks) -> None:
+        """Set the next check of each message."""
+        given = sorted(next_checks.items(), key=lambda one: one[0])
         await tx.execute(
-            PUT_OFF, ([UUID(one) for one, _ in given], [moment for _, moment in given])
+            POSTPONE, ([UUID(one) for one, _ in given], [moment for _, moment in given])
         )
 
     def _rebuilt(self, message_id: UUID, row: Sequence[Any]) -> MessageAccepted:

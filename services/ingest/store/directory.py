@@ -10,7 +10,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
 
-Entry: TypeAlias = Account | ApiKey | Domain | Tenant
+DirectoryEntry: TypeAlias = Account | ApiKey | Domain | Tenant
 E = TypeVar("E", Account, ApiKey, Domain, Tenant)
 
 TABLES: Mapping[type[Message], str] = {
@@ -21,11 +21,11 @@ TABLES: Mapping[type[Message], str] = {
 }
 IDS = {Account: "account_id", Tenant: "tenant_id", ApiKey: "key_id", Domain: "domain_id"}
 
-# Whoever saves holds it until the commit, so that versions become visible in their order: a reader
+# Held until the commit, so that versions become visible in their order: a reader
 # who has seen one has seen all before it. That of a sequence alone says nothing about commits.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ingest.directory_version', 0))"
 
-KINDS: Sequence[type[Entry]] = (Tenant, ApiKey, Domain)
+KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain)
 _CHANGED = [
     f"(SELECT {number} AS kind, version, record FROM {TABLES[kind]}"  # noqa: S608 - our own words
     " WHERE version > %(after)s ORDER BY version LIMIT %(count)s)"
@@ -34,7 +34,7 @@ _CHANGED = [
 CHANGES = f"{' UNION ALL '.join(_CHANGED)} ORDER BY version LIMIT %(count)s"
 PAGE = 500
 
-# Asked under the lock, so that of two who add a domain at once the second meets the first.
+# Queried under the lock, so that of two concurrent additions the second finds the first.
 HOLDERS = """
 SELECT account_id::text FROM ingest.domains
 WHERE name = %(name)s AND NOT deleted AND id <> %(id)s
@@ -42,12 +42,12 @@ WHERE name = %(name)s AND NOT deleted AND id <> %(id)s
 """
 
 
-class Taken(Exception):
-    """The domain is there already. elsewhere: another account's."""
+class DomainTaken(Exception):
+    """The domain is there already. by_other_account: another account's."""
 
-    def __init__(self, *, elsewhere: bool) -> None:
+    def __init__(self, *, by_other_account: bool) -> None:
         super().__init__()
-        self.elsewhere = elsewhere
+        self.by_other_account = by_other_account
 
 
 class DirectoryStore:
@@ -55,14 +55,14 @@ class DirectoryStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._listeners: list[Callable[[Entry], None]] = []
+        self._listeners: list[Callable[[DirectoryEntry], None]] = []
 
-    def on_saved(self, listener: Callable[[Entry], None]) -> None:
+    def on_saved(self, listener: Callable[[DirectoryEntry], None]) -> None:
         """Called with each entry that this process has saved."""
         self._listeners.append(listener)
 
-    async def save(self, *entries: Entry) -> None:
-        """Insert or replace, each with a new version, in one transaction. Raises Taken."""
+    async def save(self, *entries: DirectoryEntry) -> None:
+        """Insert or replace, each with a new version, in one transaction. Raises DomainTaken."""
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
             for entry in entries:
@@ -71,22 +71,22 @@ class DirectoryStore:
             for entry in entries:
                 listener(entry)
 
-    async def changes(self, *, after: int, count: int) -> list[Entry]:
+    async def changes(self, *, after: int, count: int) -> list[DirectoryEntry]:
         """Tenants, keys and domains, deleted ones too, by version. Entries are never removed, so
         that a deletion is there for whoever comes late."""
-        rows = await self._database.once(CHANGES, {"after": after, "count": count})
+        rows = await self._database.execute_autocommit(CHANGES, {"after": after, "count": count})
         return [KINDS[kind].FromString(bytes(record)) for kind, _, record in rows]
 
-    async def domains(self, tenant_id: str, account_id: str) -> list[Domain]:
+    async def list_domains(self, tenant_id: str, account_id: str) -> list[Domain]:
         """All that the tenant may send from."""
         where = "NOT deleted AND (tenant_id = %s OR (shared AND account_id = %s)) ORDER BY name"
         return await self._all(Domain, where, (tenant_id, account_id))
 
-    async def named(self, kind: type[E], name: str) -> list[E]:
+    async def find_by_id_or_name(self, kind: type[E], name: str) -> list[E]:
         """Those whose id or name this is."""
         return await self._all(kind, "id::text = %s OR name = %s", (name, name))
 
-    async def every(self, kind: type[E]) -> list[E]:
+    async def list_all(self, kind: type[E]) -> list[E]:
         """By id, read page by page."""
         found: list[E] = []
         last = UUID(int=0)
@@ -96,13 +96,13 @@ class DirectoryStore:
         return found
 
     async def _page(self, kind: type[E], after: UUID) -> list[tuple[UUID, E]]:
-        rows = await self._database.once(
+        rows = await self._database.execute_autocommit(
             f"SELECT id, record FROM {TABLES[kind]} WHERE id > %s ORDER BY id LIMIT {PAGE}",  # noqa: S608
             (after,),
         )
         return [(entry_id, kind.FromString(bytes(record))) for entry_id, record in rows]
 
-    async def of_tenant(self, kind: type[E], tenant_id: str) -> list[E]:
+    async def list_of_tenant(self, kind: type[E], tenant_id: str) -> list[E]:
         return await self._all(kind, "tenant_id = %s ORDER BY id", (tenant_id,))
 
     async def _all(self, kind: type[E], where: str, params: Sequence[Any]) -> list[E]:
@@ -115,9 +115,9 @@ class DirectoryStore:
         return [entry for entry in entries if not entry.deleted]
 
 
-async def _save(tx: Transaction, entry: Entry) -> None:
+async def _save(tx: Transaction, entry: DirectoryEntry) -> None:
     if isinstance(entry, Domain) and not entry.deleted:
-        await _refuse_taken(tx, entry)
+        await _raise_if_taken(tx, entry)
     [(version,)] = await tx.rows("SELECT nextval('ingest.directory_version')")
     entry.version = version
     columns = {**_columns(entry), "version": version, "record": entry.SerializeToString()}
@@ -131,7 +131,7 @@ async def _save(tx: Transaction, entry: Entry) -> None:
     )
 
 
-def _columns(entry: Entry) -> dict[str, object]:
+def _columns(entry: DirectoryEntry) -> dict[str, object]:
     found: dict[str, object] = {"id": getattr(entry, IDS[type(entry)])}
     if isinstance(entry, Account):
         return {**found, "name": entry.name}
@@ -149,46 +149,48 @@ def _columns(entry: Entry) -> dict[str, object]:
     }
 
 
-async def _refuse_taken(tx: Transaction, domain: Domain) -> None:
+async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:
     """One account sends from a domain, and knows it once: shared, or of a tenant."""
     rows = await tx.rows(HOLDERS, _columns(domain))
     if rows:
-        raise Taken(elsewhere=any(holder != domain.account_id for (holder,) in rows))
+        raise DomainTaken(by_other_account=any(holder != domain.account_id for (holder,) in rows))
 
 
-_LOOKS = [f"EXISTS (SELECT FROM {table} WHERE told < version)" for table in TABLES.values()]
-ANY_UNTOLD = f"SELECT {' OR '.join(_LOOKS)}"
+_CHECKS = [
+    f"EXISTS (SELECT FROM {table} WHERE published_version < version)" for table in TABLES.values()
+]
+ANY_UNPUBLISHED = f"SELECT {' OR '.join(_CHECKS)}"
 
 
-class Untold:
-    """What the publisher has to tell. Transactions are fenced: there is one publisher."""
+class UnpublishedEntries:
+    """Entries to publish. Transactions are fenced: there is one publisher."""
 
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database = database
         self._lease = lease
 
-    async def any(self) -> bool:
-        """Whether there is something: a look that locks and writes nothing, as a fence does."""
-        [(found,)] = await self._database.once(ANY_UNTOLD)
+    async def exist(self) -> bool:
+        """Whether there are any: a query without the lock and the write of a fenced transaction."""
+        [(found,)] = await self._database.execute_autocommit(ANY_UNPUBLISHED)
         return bool(found)
 
-    async def next(self, kind: type[E], count: int) -> list[E]:
-        """Entries whose newest version is not told yet, oldest version first."""
-        return await self._read(kind, f"told < version ORDER BY version LIMIT {count}")
+    async def next_batch(self, kind: type[E], count: int) -> list[E]:
+        """Entries whose newest version is not published yet, oldest version first."""
+        return await self._read(kind, f"published_version < version ORDER BY version LIMIT {count}")
 
     async def page(self, kind: type[E], *, after: int, count: int) -> list[E]:
         """All, deleted ones too, by version: for a broker that has lost them."""
         return await self._read(kind, f"version > {after} ORDER BY version LIMIT {count}")
 
-    async def told(self, kind: type[E], entries: Sequence[E]) -> None:
-        """They are acknowledged. An entry that has changed since keeps its newer version untold."""
+    async def mark_published(self, kind: type[E], entries: Sequence[E]) -> None:
+        """Record acknowledged versions. A newer version of an entry stays unpublished."""
         ids = [getattr(entry, IDS[cast(Any, kind)]) for entry in entries]
         versions = [entry.version for entry in entries]
         async with self._lease.transaction() as tx:
             await tx.execute(
-                f"UPDATE {TABLES[kind]} AS e SET told = given.version"  # noqa: S608
+                f"UPDATE {TABLES[kind]} AS e SET published_version = given.version"  # noqa: S608
                 " FROM unnest(%s::uuid[], %s::bigint[]) AS given (id, version)"
-                " WHERE e.id = given.id AND e.told < given.version",
+                " WHERE e.id = given.id AND e.published_version < given.version",
                 (ids, versions),
             )
 

@@ -8,7 +8,7 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import ClosedState
 from kernel.database import Database
 from services.ingest.domain import event
-from services.ingest.domain.draft import Recipient
+from services.ingest.domain.valid_email import Recipient
 
 FIND = "SELECT message_ids, accepted, scheduled_at FROM ingest.emails WHERE email_id = %s"
 FIND_MESSAGES = """
@@ -19,21 +19,21 @@ RESCHEDULE = "UPDATE ingest.emails SET scheduled_at = %s, accepted = %s WHERE em
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMessage:
-    """closed: the terminal state, in lower case; empty while there is none."""
+class StoredMessage:
+    """closed_state: the terminal state, in lower case; empty while there is none."""
 
     message_id: str
     recipient: Recipient
-    closed: str
+    closed_state: str
 
 
 @dataclass(frozen=True, slots=True)
-class KeptEmail:
+class StoredEmail:
     """first: the MessageAccepted of its first message."""
 
     first: MessageAccepted
     scheduled_at: datetime | None
-    messages: Sequence[KeptMessage]
+    messages: Sequence[StoredMessage]
 
 
 class EmailStore:
@@ -43,7 +43,7 @@ class EmailStore:
         self._database = database
         self._return_path_key = return_path_key
 
-    async def find(self, tenant_id: str, email_id: str) -> KeptEmail | None:
+    async def find(self, tenant_id: str, email_id: str) -> StoredEmail | None:
         """None also for another tenant's."""
         async with self._database.transaction(tenant_id=tenant_id) as tx:
             rows = await tx.rows(FIND, (email_id,))
@@ -52,25 +52,25 @@ class EmailStore:
             [(message_ids, accepted, scheduled_at)] = rows
             messages = await tx.rows(FIND_MESSAGES, (message_ids,))
         first = MessageAccepted.FromString(bytes(accepted))
-        kept = [
-            KeptMessage(str(message_id), Recipient(address, kind), _closed(state))
+        stored = [
+            StoredMessage(str(message_id), Recipient(address, kind), _closed_state_name(state))
             for message_id, address, kind, state in messages
         ]
-        return KeptEmail(first, scheduled_at, kept)
+        return StoredEmail(first, scheduled_at, stored)
 
-    def events(self, email: KeptEmail) -> list[MessageAccepted]:
-        """What was told of each of its messages."""
+    def events(self, email: StoredEmail) -> list[MessageAccepted]:
+        """The MessageAccepted of each of its messages."""
         recipients = [(one.message_id, one.recipient) for one in email.messages]
         return list(event.for_recipients(email.first, recipients, self._return_path_key))
 
     async def reschedule(self, tenant_id: str, first: MessageAccepted, *, due_at: datetime) -> None:
         """first: with its new times."""
-        envelope = first.envelope
+        context = first.context
         async with self._database.transaction(tenant_id=tenant_id) as tx:
-            await tx.execute(RESCHEDULE, (due_at, first.SerializeToString(), envelope.email_id))
+            await tx.execute(RESCHEDULE, (due_at, first.SerializeToString(), context.email_id))
 
 
-def _closed(state: int | None) -> str:
+def _closed_state_name(state: int | None) -> str:
     if not state:
         return ""
     return ClosedState.Name(state).removeprefix("CLOSED_STATE_").lower()  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 from kernel import clock
 from kernel.database import Database
-from kernel.days import Closed, Days, Rows, around
+from kernel.days import ClosedDays, DayTable, TablePartitions, around
 
 TABLES = ("emails", "messages")
 DAYS_AHEAD = 3
@@ -14,12 +14,12 @@ EXPIRE_KEYS = """
 DELETE FROM ingest.idempotency WHERE ctid = ANY(ARRAY(
     SELECT ctid FROM ingest.idempotency WHERE expires_at < now() LIMIT %s))
 """
-EXPIRE_STORED = """
-DELETE FROM ingest.stored WHERE ctid = ANY(ARRAY(
-    SELECT ctid FROM ingest.stored
+EXPIRE_CONTENT_USAGE = """
+DELETE FROM ingest.content_usage WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM ingest.content_usage
     WHERE last_day < (now() AT TIME ZONE 'UTC')::date ORDER BY last_day LIMIT %s))
 """
-MESSAGES = Rows(
+MESSAGES = DayTable(
     "ingest.messages",
     ("message_id",),
     "message_id",
@@ -28,13 +28,13 @@ MESSAGES = Rows(
 
 
 class RetentionStore:
-    """kept_days: after its last message has closed, a day's mail is kept so long."""
+    """retention_days: after its last message has closed, how many days its emails are kept."""
 
-    def __init__(self, database: Database, *, kept_days: int) -> None:
+    def __init__(self, database: Database, *, retention_days: int) -> None:
         self._database = database
-        self._kept = timedelta(days=kept_days)
-        self._days = Days("ingest", *TABLES)
-        self._closed = Closed(database, MESSAGES, self._kept)
+        self._retention = timedelta(days=retention_days)
+        self._days = TablePartitions("ingest", *TABLES)
+        self._closed = ClosedDays(database, MESSAGES, self._retention)
 
     async def prepare(self) -> None:
         """The partitions of today and the next days."""
@@ -50,9 +50,9 @@ class RetentionStore:
         """Forget Idempotency-Keys; how many."""
         return await self._expire(EXPIRE_KEYS)
 
-    async def expire_stored(self) -> int:
+    async def expire_content_usage(self) -> int:
         """Forget how much was stored until days that have passed; how many rows."""
-        return await self._expire(EXPIRE_STORED)
+        return await self._expire(EXPIRE_CONTENT_USAGE)
 
     async def _expire(self, statement: str) -> int:
         """Step by step, each committed."""
@@ -68,8 +68,8 @@ class RetentionStore:
         """The days of which every message has been closed for long enough."""
         async with self._database.transaction() as tx:
             there = await self._days.existing(tx)
-        old = [day for day in there if day < clock.now().date() - self._kept]
-        return [day for day in old if await self._closed.over(day) and await self._drop(day)]
+        old = [day for day in there if day < clock.now().date() - self._retention]
+        return [day for day in old if await self._closed.is_expired(day) and await self._drop(day)]
 
     async def _drop(self, day: date) -> bool:
         self._closed.forget(day)

@@ -1,1 +1,1 @@
-"""The RPC door: what the public door and the audit ask of the owner of a message's state."""
+"""router's gRPC API: queries and commands of ingest and of the audit about message states."""

@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from contracts.delivery.v1.delivery_service_pb2 import AttemptRecord
-from contracts.delivery.v1.events_pb2 import OUTCOME_STALE, DeliveryAttempted
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_STALE, DeliveryAttempted
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1 import router_service_pb2 as pb
 from kernel import clock, metrics
-from kernel.backoff import Health
 from kernel.database import Database, Transaction
-from kernel.outbox import Entry, Outbox
-from kernel.rpc import Away, Refused
-from kernel.table import Table
+from kernel.health import DependencyHealth
+from kernel.outbox import Outbox, OutboxEntry
+from kernel.rpc import RpcError, RpcUnavailable
+from kernel.table import ReplicatedTable
 from kernel.topics import encode
-from services.router.clients.journal import Journal
-from services.router.domain.answer import policy_of, settle, told
-from services.router.domain.arrival import arrival
+from services.router.clients.journal import JournalClient
+from services.router.domain.admission import new_message
+from services.router.domain.events import ClosedMessage, message_closed, timestamp
 from services.router.domain.expiry import expire
-from services.router.domain.facts import Final, closed, timestamp
 from services.router.domain.message import CLOSED, State
 from services.router.domain.retry import RetryPolicy
-from services.router.store import answers, closings, requests, suppressions
-from services.router.store.requests import Audited
+from services.router.domain.transitions import decide, event_for, policy_of
+from services.router.store import attempts, closings, requests, suppressions
+from services.router.store.requests import AuditedMessage
 
 DONE = "done"
 
@@ -34,119 +34,128 @@ DONE = "done"
 class Audit:
     engine: Database
     outbox: Outbox
-    journal: Journal
-    tenants: Table[Tenant]
+    journal: JournalClient
+    tenants: ReplicatedTable[Tenant]
     retry: RetryPolicy
-    health: Health
+    health: DependencyHealth
 
     async def reconcile(
-        self, envelopes: Sequence[Envelope], forgotten: Collection[str]
+        self, contexts: Sequence[MessageContext], dropped_ids: Collection[str]
     ) -> pb.ReconcileResponse:
-        """Unknown or only expected: to be told again. Closed: told again from here. Known: until
-        when it may take. Out of time: closed from here.
+        """Republish what is unknown or only expected, and what is closed here. Known messages are
+        returned with their expiry; expired ones are closed here.
 
-        forgotten: ids of days of which nothing is kept; everything of theirs is long closed.
+        dropped_ids: ids of dropped days; everything of theirs is long closed.
         """
-        ids = [envelope.message_id for envelope in envelopes]
+        ids = [context.message_id for context in contexts]
         async with self.engine.transaction() as tx:
             found = await requests.audit(tx, ids)
-        late = [a for a in found.values() if a.expired and a.row.state is State.ASSIGNED]
-        journal = await self._ask(late)
+        overdue_assigned = [
+            a for a in found.values() if a.is_expired and a.row.state is State.ASSIGNED
+        ]
+        journal = await self._query_journal(overdue_assigned)
         response = pb.ReconcileResponse()
         async with self.engine.transaction() as tx:
             entry = await self._repair(
                 tx,
-                envelopes,
+                contexts,
                 found=found,
                 journal=journal,
                 response=response,
-                forgotten=forgotten,
+                dropped_ids=dropped_ids,
             )
-        self.outbox.publish_soon(entry, self.health)
+        self.outbox.publish_in_background(entry, self.health)
         return response
 
-    async def _ask(self, late: Sequence[Audited]) -> dict[str, AttemptRecord] | None:
-        """What the journal knows of them; None when delivery is away."""
-        if not late:
+    async def _query_journal(
+        self, overdue_assigned: Sequence[AuditedMessage]
+    ) -> dict[str, AttemptRecord] | None:
+        """The journal's records of them; None if delivery is unavailable."""
+        if not overdue_assigned:
             return {}
         try:
-            return await self.journal.attempts([(a.row.message_id, a.row.attempt) for a in late])
-        except (Away, Refused):
+            return await self.journal.attempts(
+                [(a.row.message_id, a.row.attempt) for a in overdue_assigned]
+            )
+        except (RpcUnavailable, RpcError):
             return None
 
     async def _repair(
         self,
         tx: Transaction,
-        envelopes: Sequence[Envelope],
+        contexts: Sequence[MessageContext],
         *,
-        found: dict[str, Audited],
+        found: dict[str, AuditedMessage],
         journal: dict[str, AttemptRecord] | None,
         response: pb.ReconcileResponse,
-        forgotten: Collection[str],
-    ) -> Entry:
-        now_s = await requests.now_s(tx)
-        overdue, lost, gone = [], [], []
-        for envelope in envelopes:
-            audited = found.get(envelope.message_id)
-            if audited is None and envelope.message_id in forgotten:
-                whole = envelope.SerializeToString()
-                gone.append(Final.expired(envelope.message_id, whole, closed_s=now_s))
-            elif audited is None and now_s < arrival(envelope, State.FAILED).expires_s:
-                response.tell_again.append(envelope.message_id)
+        dropped_ids: Collection[str],
+    ) -> OutboxEntry:
+        now_s = await requests.database_now_s(tx)
+        overdue, lost, dropped = [], [], []
+        for context in contexts:
+            audited = found.get(context.message_id)
+            if audited is None and context.message_id in dropped_ids:
+                whole = context.SerializeToString()
+                dropped.append(ClosedMessage.expired(context.message_id, whole, closed_s=now_s))
+            elif audited is None and now_s < new_message(context, State.FAILED).expires_s:
+                response.republish_ids.append(context.message_id)
             elif audited is None:
-                lost.append(envelope)
+                lost.append(context)
             elif audited.row.state in CLOSED:
-                response.closed.append(envelope.message_id)
-            elif audited.expired:
+                response.closed_ids.append(context.message_id)
+            elif audited.is_expired:
                 overdue.append(audited)
             elif audited.row.state is State.EXPECTED:
-                response.tell_again.append(envelope.message_id)
+                response.republish_ids.append(context.message_id)
             else:
-                response.known.append(known(audited))
+                response.known.append(known_message(audited))
         events: list[Message] = [
-            closed(final) for final in await closings.final(tx, list(response.closed))
+            message_closed(one) for one in await closings.load_closed(tx, list(response.closed_ids))
         ]
-        events += [closed(final) for final in gone]
+        events += [message_closed(one) for one in dropped]
         events += await self._close_lost(tx, lost)
         events += await self._close_overdue(tx, overdue, journal=journal, response=response)
-        count(response)
+        count_repairs(response)
         now = clock.now()
         return await self.outbox.add(tx, [encode(event, now) for event in events])
 
     @staticmethod
-    async def _close_lost(tx: Transaction, lost: Sequence[Envelope]) -> list[Message]:
-        """Never came here, and now nobody may send them."""
-        arrivals = [arrival(envelope, State.FAILED) for envelope in lost]
-        return [closed(final) for final in await requests.insert_failed(tx, arrivals)]
+    async def _close_lost(tx: Transaction, lost: Sequence[MessageContext]) -> list[Message]:
+        """Messages that router never received and that may no longer be sent."""
+        new_messages = [new_message(context, State.FAILED) for context in lost]
+        return [message_closed(one) for one in await requests.insert_failed(tx, new_messages)]
 
     async def _close_overdue(
         self,
         tx: Transaction,
-        overdue: Sequence[Audited],
+        overdue: Sequence[AuditedMessage],
         *,
         journal: dict[str, AttemptRecord] | None,
         response: pb.ReconcileResponse,
     ) -> list[Message]:
-        """Nobody is sending: out of time. Assigned: by what the journal says came of it."""
+        """Close expired messages; assigned ones by the journal's record."""
         idle = [a.row for a in overdue if a.row.state is not State.ASSIGNED]
-        finals = await closings.close(tx, [expire(row) for row in idle])
+        closed_messages = await closings.close(tx, [expire(row) for row in idle])
         attempted = []
         for audited in (a for a in overdue if a.row.state is State.ASSIGNED):
             outcome = outcome_of(audited, journal)
             if outcome is None:
-                response.known.append(known(audited))
+                response.known.append(known_message(audited))
             else:
                 attempted.append(outcome)
-        return [*(closed(final) for final in finals), *await self._settle(tx, attempted)]
+        return [
+            *(message_closed(one) for one in closed_messages),
+            *await self._apply_attempts(tx, attempted),
+        ]
 
-    async def _settle(
+    async def _apply_attempts(
         self, tx: Transaction, attempted: Sequence[DeliveryAttempted]
     ) -> list[Message]:
         if not attempted:
             return []
-        loaded = await answers.load(tx, attempted)
-        moves = [
-            settle(
+        loaded = await attempts.load_assigned(tx, attempted)
+        transitions = [
+            decide(
                 event,
                 row,
                 now_s=loaded.now_s,
@@ -155,13 +164,16 @@ class Audit:
             for event in attempted
             if (row := loaded.rows.get(event.message_id))
         ]
-        moved = [(move, told(move, row)) for move, row in await answers.save(tx, moves)]
-        await suppressions.count_moves(tx, moved)
-        return [event for _, event in moved if event]
+        applied = [
+            (transition, event_for(transition, row))
+            for transition, row in await attempts.apply_transitions(tx, transitions)
+        ]
+        await suppressions.record_transition_strikes(tx, applied)
+        return [event for _, event in applied if event]
 
 
 def outcome_of(
-    audited: Audited, journal: dict[str, AttemptRecord] | None
+    audited: AuditedMessage, journal: dict[str, AttemptRecord] | None
 ) -> DeliveryAttempted | None:
     """What the journal has recorded. What it does not know never began, and by now would be stale:
     the message waits again, and is closed because it is out of time. None: not known yet."""
@@ -171,19 +183,19 @@ def outcome_of(
     if record is None:
         row = audited.row
         return DeliveryAttempted(
-            message_id=row.message_id, attempt=row.attempt, outcome=OUTCOME_STALE
+            message_id=row.message_id, attempt=row.attempt, outcome=ATTEMPT_OUTCOME_STALE
         )
     return record.attempted if record.stage == DONE else None
 
 
-def known(audited: Audited) -> pb.Known:
+def known_message(audited: AuditedMessage) -> pb.KnownMessage:
     until_s = max(audited.expires_s, audited.now_s)
-    return pb.Known(message_id=audited.row.message_id, expires_at=timestamp(until_s))
+    return pb.KnownMessage(message_id=audited.row.message_id, expires_at=timestamp(until_s))
 
 
-def count(response: pb.ReconcileResponse) -> None:
-    for repair, number in (
-        ("tell_again", len(response.tell_again)),
-        ("closed", len(response.closed)),
+def count_repairs(response: pb.ReconcileResponse) -> None:
+    for action, number in (
+        ("republish", len(response.republish_ids)),
+        ("closed", len(response.closed_ids)),
     ):
-        metrics.reconciled.labels(repair).inc(number)
+        metrics.audit_repairs.labels(action).inc(number)

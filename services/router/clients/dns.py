@@ -20,11 +20,11 @@ from kernel.cache import Cache
 from mail.mx import Mx, NullMxError, before_self, order
 from services.router.domain.routes import (
     Answer,
-    Exchanger,
+    LookupFailed,
+    MxHost,
     NoRoute,
     Route,
     StaticRoutes,
-    Unknown,
     site_name,
 )
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class CachedAnswer:
     """A route serves until stale_s while it is asked about again."""
 
     answer: Answer
@@ -54,8 +54,8 @@ class Heard:
     failures: int = 0
 
 
-class Routes:
-    """Routes by domain: static ones, else those of DNS with their TTL, negative ones too.
+class RouteResolver:
+    """RouteResolver by domain: static ones, else those of DNS with their TTL, negative ones too.
 
     One question per domain at a time, however many wait for it. on_answer is called when one has
     come. own_names: of hosts that are us, and those behind it, would be a loop.
@@ -68,72 +68,74 @@ class Routes:
         *,
         own_names: Callable[[], frozenset[str]],
         on_answer: Callable[[], None],
-        questions_max: int = 100,
+        lookups_max: int = 100,
         shuffle: Callable[[list[Mx]], None] = random.shuffle,
     ) -> None:
         self._resolver = resolver
         self._static = static
         self._own_names = own_names
         self._on_answer = on_answer
-        self._questions_max = questions_max
+        self._lookups_max = lookups_max
         self._shuffle = shuffle
-        self._cache: Cache[Heard] = Cache(self._hear, most=CACHED_MAX)
+        self._cache: Cache[CachedAnswer] = Cache(self._fetch, most=CACHED_MAX)
 
-    def known(self, domain: str) -> Route | None:
+    def cached_route(self, domain: str) -> Route | None:
         """The route as far as it is known; one that grows old is asked for in the background."""
         if route := self._static.get(domain):
             return route
-        cached = self._cache.look(domain)
+        cached = self._cache.peek(domain)
         if cached is None or not isinstance(cached.value.answer, Route):
             return None
         if not cached.fresh:
-            self._ask(domain)
+            self._start_lookup(domain)
         return cached.value.answer if clock.monotonic_s() < cached.value.stale_s else None
 
-    def site(self, domain: str) -> str | None:
-        route = self.known(domain)
+    def cached_site(self, domain: str) -> str | None:
+        route = self.cached_route(domain)
         return None if route is None else route.site
 
-    def answer(self, domain: str, ask: bool = True) -> Answer | None:
+    def lookup(self, domain: str, start: bool = True) -> Answer | None:
         """What DNS says; None while it is being asked, or may not be."""
         if route := self._static.get(domain):
             return route
-        cached = self._cache.look(domain)
+        cached = self._cache.peek(domain)
         if cached is not None and cached.fresh:
             return cached.value.answer
-        if ask:
-            self._ask(domain)
+        if start:
+            self._start_lookup(domain)
         return None
 
     async def close(self) -> None:
         await self._cache.close()
 
-    def _ask(self, domain: str) -> None:
+    def _start_lookup(self, domain: str) -> None:
         """Unless enough are asked about: whoever waits for it comes again with the next answer."""
-        if self._cache.asking < self._questions_max:
+        if self._cache.asking < self._lookups_max:
             self._cache.ask(domain)
 
-    async def _hear(self, domain: str) -> tuple[Heard, float]:
+    async def _fetch(self, domain: str) -> tuple[CachedAnswer, float]:
         try:
             answer, ttl_s = await self._resolve(domain)
         except Exception as error:  # a strange answer must not leave its mail without one
             logger.warning("router.dns", extra={"domain": domain, "error": repr(error)})
-            answer, ttl_s = Unknown(RETRY_MIN_S, repr(error)[:200]), RETRY_MIN_S
+            answer, ttl_s = LookupFailed(RETRY_MIN_S, repr(error)[:200]), RETRY_MIN_S
         asyncio.get_running_loop().call_soon(self._on_answer)  # when it is remembered
         now_s = clock.monotonic_s()
-        if isinstance(answer, Unknown):
-            return self._failed(domain, answer, now_s=now_s)
-        return Heard(answer, now_s + ttl_s + STALE_S), ttl_s
+        if isinstance(answer, LookupFailed):
+            return self._back_off(domain, answer, now_s=now_s)
+        return CachedAnswer(answer, now_s + ttl_s + STALE_S), ttl_s
 
-    def _failed(self, domain: str, answer: Unknown, *, now_s: float) -> tuple[Heard, float]:
+    def _back_off(
+        self, domain: str, answer: LookupFailed, *, now_s: float
+    ) -> tuple[CachedAnswer, float]:
         """A failure waits longer each time; it does not push out a route that still serves."""
-        cached = self._cache.look(domain)
-        before = cached.value if cached else Heard(answer, now_s)
+        cached = self._cache.peek(domain)
+        before = cached.value if cached else CachedAnswer(answer, now_s)
         failures = before.failures + 1
         ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
         if isinstance(before.answer, Route) and now_s < before.stale_s:
-            return Heard(before.answer, before.stale_s, failures), ttl_s
-        return Heard(Unknown(ttl_s, answer.text), now_s, failures), ttl_s
+            return CachedAnswer(before.answer, before.stale_s, failures), ttl_s
+        return CachedAnswer(LookupFailed(ttl_s, answer.text), now_s, failures), ttl_s
 
     async def _resolve(self, domain: str) -> tuple[Answer, float]:
         """The answer, and for how many seconds it holds."""
@@ -142,7 +144,7 @@ class Routes:
         except dns.resolver.NXDOMAIN:
             return NO_DOMAIN, NEGATIVE_TTL_S
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
-            return Unknown(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
+            return LookupFailed(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
         if found.rrset is None:
             return await self._implicit(domain)
         ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
@@ -161,7 +163,7 @@ class Routes:
             return LOOP if len(records) else NO_MX
         site = site_name([record.host for record in records if record.host])
         return Route(
-            site, tuple(Exchanger(mx.host, mx.preference, 0) for mx in ordered[:EXCHANGERS_MAX])
+            site, tuple(MxHost(mx.host, mx.preference, 0) for mx in ordered[:EXCHANGERS_MAX])
         )
 
     async def _implicit(self, domain: str) -> tuple[Answer, float]:
@@ -172,10 +174,10 @@ class Routes:
             except dns.resolver.NXDOMAIN:
                 return NO_DOMAIN, NEGATIVE_TTL_S
             except (dns.exception.DNSException, OSError) as error:
-                return Unknown(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
+                return LookupFailed(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
             if found.rrset is not None:
                 ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
-                return Route(site_name([domain]), (Exchanger(domain, 0, 0),)), ttl_s
+                return Route(site_name([domain]), (MxHost(domain, 0, 0),)), ttl_s
         return NO_MX, NEGATIVE_TTL_S
 
 

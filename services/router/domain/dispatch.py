@@ -1,4 +1,4 @@
-"""What becomes of claimed rows: assigned, suppressed, moved to another lane, or put off."""
+"""Dispatch due messages: assign, suppress, requeue or postpone them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -8,218 +8,252 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from contracts.ingest.v1.events_pb2 import Envelope
-from contracts.router.v1.events_pb2 import DeliveryAssigned, MailExchanger
+from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.address import domain_of, user_of
-from services.router.domain.facts import timestamp
+from services.router.domain.events import timestamp
 from services.router.domain.message import (
-    RESOLVING,
     SANDBOX,
-    Claimed,
-    Closing,
-    Lane,
+    UNRESOLVED,
+    CloseTransition,
+    DueMessage,
+    ScheduledQueue,
     State,
 )
 from services.router.domain.routes import Route
-from services.router.domain.scopes import Egress, Scopes
-from services.router.domain.shaping import Shape
+from services.router.domain.scopes import EgressSource, LimitScopes
+from services.router.domain.shaping import SiteLimits
 
-SANDBOX_EGRESS = Egress(SANDBOX, "", "", "")
-PUT_OFF_S = 1.0  # the egress that a retry stays with has no room
+SANDBOX_SOURCE = EgressSource(SANDBOX, "", "", "")
+STICKY_RETRY_S = 1.0  # the source that a retry stays with has no capacity
 
 
 class Assignment(NamedTuple):
-    """event: whole. stored: the same without its envelope, which the row has."""
+    """event: complete. stored_event: the event without its context, which the row has."""
 
-    row: Claimed
+    row: DueMessage
     egress_id: str
     not_after_s: float
-    stored: bytes
+    stored_event: bytes
     event: DeliveryAssigned
 
 
-class Relaned(NamedTuple):
-    """A waiting row that goes on waiting elsewhere, or later."""
+class Requeue(NamedTuple):
+    """A queued row that moves to another queue, or to a later time."""
 
-    row: Claimed
-    lane: Lane
+    row: DueMessage
+    queue: ScheduledQueue
     due_s: float
     reason: str
 
 
 @dataclass(slots=True)
-class Dispatched:
+class DispatchResult:
     assignments: list[Assignment] = field(default_factory=list)
-    closings: list[Closing] = field(default_factory=list)
-    relaned: list[Relaned] = field(default_factory=list)
+    closings: list[CloseTransition] = field(default_factory=list)
+    requeues: list[Requeue] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What a decision about a row needs.
+class DispatchContext:
+    """Everything that a decision about a row needs.
 
     route_of: the known route of a domain, or None. valid_s: how long an assignment may be used.
     """
 
-    scopes: Scopes
+    scopes: LimitScopes
     route_of: Callable[[str], Route | None]
     sandbox: Route
     ehlo: str
     valid_s: float
 
 
-def dispatch(rows: Iterable[Claimed], desk: Desk, *, now_s: float) -> Dispatched:
-    """Rows are due, and fit the rooms that were shared out. What nobody can read fails alone."""
-    done = Dispatched()
-    tills: dict[str, Till] = {}
-    pools: dict[str, Ways] = {}
+def dispatch(
+    rows: Iterable[DueMessage], dispatch_context: DispatchContext, *, now_s: float
+) -> DispatchResult:
+    """Dispatch due rows that fit the allocated capacities.
+
+    A row whose context cannot be parsed fails by itself.
+    """
+    result = DispatchResult()
+    spends: dict[str, QueueSpend] = {}
+    by_pool: dict[str, SourceCapacities] = {}
     for row in rows:
-        if (till := tills.get(row.lane)) is None:
-            till = tills[row.lane] = Till.of(Lane.of(row.lane), desk, pools, now_s=now_s)
+        if (spend := spends.get(row.queue_id)) is None:
+            spend = spends[row.queue_id] = QueueSpend.of(
+                ScheduledQueue.of(row.queue_id), dispatch_context, by_pool, now_s=now_s
+            )
         try:
-            envelope = Envelope.FromString(row.envelope)
+            context = MessageContext.FromString(row.context)
         except DecodeError:
-            done.closings.append(closing(row, State.FAILED, reason="unreadable"))
+            result.closings.append(close_transition(row, State.FAILED, reason="unreadable"))
             continue
-        if is_suppressed(row, envelope):
-            done.closings.append(closing(row, State.SUPPRESSED, reason="suppressed"))
+        if is_suppressed(row, context):
+            result.closings.append(close_transition(row, State.SUPPRESSED, reason="suppressed"))
             continue
-        send(row, envelope, till=till, done=done, desk=desk, now_s=now_s)
-    settle_up(tills.values(), desk.scopes, now_s=now_s)
-    return done
+        assign_or_requeue(
+            row, context, spend=spend, result=result, dispatch_context=dispatch_context, now_s=now_s
+        )
+    spend_capacity(spends.values(), dispatch_context.scopes, now_s=now_s)
+    return result
 
 
-def is_suppressed(row: Claimed, envelope: Envelope) -> bool:
-    """The list is not for test mail, which has an address that is always on it."""
-    if envelope.test:
-        return user_of(envelope.recipient) == "suppressed"
-    return row.suppressed
+def is_suppressed(row: DueMessage, context: MessageContext) -> bool:
+    """Test mail ignores the suppression list; one test address is always suppressed."""
+    if context.test:
+        return user_of(context.recipient) == "suppressed"
+    return row.is_suppressed
 
 
-def settle_up(tills: Iterable["Till"], scopes: Scopes, *, now_s: float) -> None:
-    """What all lanes took, in one sum for each tenant."""
+def spend_capacity(spends: Iterable["QueueSpend"], scopes: LimitScopes, *, now_s: float) -> None:
+    """Spend what all queues used, in one sum for each tenant."""
     tenants: Counter[str] = Counter()
-    for till in tills:
-        for egress_id, number in till.taken.items():
-            scopes.take_egress(egress_id, till.lane.site, number=number, now_s=now_s)
-            tenants[till.lane.tenant_id] += number
+    for spend in spends:
+        for egress_id, number in spend.spent.items():
+            scopes.spend_source(egress_id, spend.queue.site, number=number, now_s=now_s)
+            tenants[spend.queue.tenant_id] += number
     for tenant_id, number in tenants.items():
-        scopes.take_tenant(tenant_id, number=number, now_s=now_s)
+        scopes.spend_tenant(tenant_id, number=number, now_s=now_s)
 
 
-def send(
-    row: Claimed, envelope: Envelope, *, till: "Till", done: Dispatched, desk: Desk, now_s: float
+def assign_or_requeue(
+    row: DueMessage,
+    context: MessageContext,
+    *,
+    spend: "QueueSpend",
+    result: DispatchResult,
+    dispatch_context: DispatchContext,
+    now_s: float,
 ) -> None:
-    """Assigned, or moved to where it belongs."""
-    lane = till.lane
-    domain = domain_of(envelope.recipient)
-    route = desk.sandbox if envelope.test else desk.route_of(domain)
+    """Assign the row, or move it to the queue of its route."""
+    queue = spend.queue
+    domain = domain_of(context.recipient)
+    route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
     if route is None:
-        asking = lane._replace(site=RESOLVING, domain=domain)
-        done.relaned.append(Relaned(row, asking, now_s, "dns"))
-    elif route.site != lane.site:
-        done.relaned.append(Relaned(row, lane._replace(site=route.site), now_s, ""))
-    elif egress := till.choose(row.egress_id):
-        made = assign(row, envelope, route=route, egress=egress, desk=desk, now_s=now_s)
-        done.assignments.append(made)
+        unresolved = queue._replace(site=UNRESOLVED, domain=domain)
+        result.requeues.append(Requeue(row, unresolved, now_s, "dns"))
+    elif route.site != queue.site:
+        result.requeues.append(Requeue(row, queue._replace(site=route.site), now_s, ""))
+    elif egress := spend.choose_source(row.egress_id):
+        assignment = assign(
+            row, context, route=route, egress=egress, dispatch_context=dispatch_context, now_s=now_s
+        )
+        result.assignments.append(assignment)
     else:
-        done.relaned.append(Relaned(row, lane, now_s + PUT_OFF_S, "egress_window"))
+        result.requeues.append(Requeue(row, queue, now_s + STICKY_RETRY_S, "egress_window"))
 
 
-Ways = list[tuple[Egress, int]]
+SourceCapacities = list[tuple[EgressSource, int]]
 
 
 @dataclass(slots=True)
-class Till:
-    """What one lane takes from its scopes in this tick: reckoned row by row, taken once.
+class QueueSpend:
+    """What one queue spends in this tick: counted row by row, spent once.
 
-    left: what each way out has room for, shared by all lanes of a pool and site; None: without
-    limit (the sandbox).
+    capacities: of each egress source, shared by all queues of a pool and site; None: unlimited
+    (the sandbox).
     """
 
-    lane: Lane
-    left: Ways | None
-    taken: dict[str, int] = field(default_factory=dict)
+    queue: ScheduledQueue
+    capacities: SourceCapacities | None
+    spent: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, lane: Lane, desk: Desk, pools: dict[str, Ways], *, now_s: float) -> "Till":
-        """pools: what is left so far, by the ring of a pool at a site."""
-        if lane.site == SANDBOX:
-            return cls(lane, None)
-        *_, ring = desk.scopes.rings_of(lane)
-        if ring not in pools:
-            pools[ring] = desk.scopes.ways_out(lane, now_s=now_s)
-        return cls(lane, pools[ring])
+    def of(
+        cls,
+        queue: ScheduledQueue,
+        dispatch_context: DispatchContext,
+        by_pool: dict[str, SourceCapacities],
+        *,
+        now_s: float,
+    ) -> "QueueSpend":
+        """by_pool: the capacities that remain, by the scope of a pool at a site."""
+        if queue.site == SANDBOX:
+            return cls(queue, None)
+        *_, pool_scope = dispatch_context.scopes.scopes_of(queue)
+        if pool_scope not in by_pool:
+            by_pool[pool_scope] = dispatch_context.scopes.source_capacities(queue, now_s=now_s)
+        return cls(queue, by_pool[pool_scope])
 
-    def choose(self, sticky: str) -> Egress | None:
-        """The way out of the attempt before while it is healthy, else that with the most room.
+    def choose_source(self, sticky_id: str) -> EgressSource | None:
+        """The source of the previous attempt while it is usable, else the one with most capacity.
 
-        None: there is no room, or not on the one that the message stays with.
+        None if no source has capacity, or the source of the previous attempt has none.
         """
-        if self.left is None:
-            return SANDBOX_EGRESS
-        best = -1
-        for index, (egress, free) in enumerate(self.left):
-            if egress.egress_id == sticky:
-                best = index
+        if self.capacities is None:
+            return SANDBOX_SOURCE
+        chosen = -1
+        for index, (egress, available) in enumerate(self.capacities):
+            if egress.egress_id == sticky_id:
+                chosen = index
                 break
-            if best < 0 or free > self.left[best][1]:
-                best = index
-        if best < 0 or self.left[best][1] <= 0:
+            if chosen < 0 or available > self.capacities[chosen][1]:
+                chosen = index
+        if chosen < 0 or self.capacities[chosen][1] <= 0:
             return None
-        egress, free = self.left[best]
-        self.left[best] = (egress, free - 1)
-        self.taken[egress.egress_id] = self.taken.get(egress.egress_id, 0) + 1
+        egress, available = self.capacities[chosen]
+        self.capacities[chosen] = (egress, available - 1)
+        self.spent[egress.egress_id] = self.spent.get(egress.egress_id, 0) + 1
         return egress
 
 
-def closing(row: Claimed, state: State, *, reason: str) -> Closing:
-    return Closing(
+def close_transition(row: DueMessage, state: State, *, reason: str) -> CloseTransition:
+    return CloseTransition(
         row.message_id,
-        was=State.WAITING,
+        from_state=State.QUEUED,
         attempt=row.attempt,
         state=state,
         reason=reason,
         ambiguous=row.ambiguous,
-        envelope=row.envelope,
+        context=row.context,
     )
 
 
 def assign(
-    row: Claimed, envelope: Envelope, *, route: Route, egress: Egress, desk: Desk, now_s: float
+    row: DueMessage,
+    context: MessageContext,
+    *,
+    route: Route,
+    egress: EgressSource,
+    dispatch_context: DispatchContext,
+    now_s: float,
 ) -> Assignment:
-    not_after_s = max(now_s, min(now_s + desk.valid_s, row.expires_s))
-    shape = desk.scopes.shape_of(route.site)
-    stored = way(egress, route, ehlo=desk.ehlo, shape=shape) + until(not_after_s)
-    event = DeliveryAssigned.FromString(stored)
+    not_after_s = max(now_s, min(now_s + dispatch_context.valid_s, row.expires_s))
+    site_limits = dispatch_context.scopes.site_limits_of(route.site)
+    stored_event = assignment_template(
+        egress, route, ehlo=dispatch_context.ehlo, site_limits=site_limits
+    ) + not_after_field(not_after_s)
+    event = DeliveryAssigned.FromString(stored_event)
     event.message_id = row.message_id
     event.attempt = row.attempt + 1
-    event.tries = row.tries
+    event.attempt_count = row.attempt_count
     event.ambiguous = row.ambiguous
-    event.envelope.CopyFrom(envelope)
-    return Assignment(row, egress.egress_id, not_after_s, stored, event)
+    event.context.CopyFrom(context)
+    return Assignment(row, egress.egress_id, not_after_s, stored_event, event)
 
 
 @lru_cache(maxsize=10_000)
-def way(egress: Egress, route: Route, *, ehlo: str, shape: Shape) -> bytes:
-    """What assignments from one address to one route have in common, serialized."""
+def assignment_template(
+    egress: EgressSource, route: Route, *, ehlo: str, site_limits: SiteLimits
+) -> bytes:
+    """The fields that assignments from one source to one route share, serialized."""
     return DeliveryAssigned(
         egress_id=egress.egress_id,
         site=route.site,
         source_ip=egress.source_ip,
         source_ipv6=egress.source_ipv6,
         ehlo=egress.ehlo or ehlo,
-        exchangers=[
-            MailExchanger(host=host, preference=preference, port=port)
+        mx_hosts=[
+            MxHost(host=host, preference=preference, port=port)
             for host, preference, port in route.exchangers
         ],
-        connections_max=shape.connections_max,
-        messages_per_connection_max=shape.messages_per_connection_max,
+        connections_max=site_limits.connections_max,
+        messages_per_connection_max=site_limits.messages_per_connection_max,
     ).SerializeToString()
 
 
 @lru_cache(maxsize=1)
-def until(not_after_s: float) -> bytes:
-    """The last field of an assignment: bytes behind bytes are one message. The same for a tick,
-    but for messages that end before."""
+def not_after_field(not_after_s: float) -> bytes:
+    """The last field of an assignment, serialized: concatenated bytes are one message. It is the
+    same for a whole tick, except for messages that expire earlier."""
     return DeliveryAssigned(not_after=timestamp(not_after_s)).SerializeToString()

@@ -1,18 +1,18 @@
-"""What becomes of a message whose time is up."""
+"""The terminal state of an expired message."""
 
-from services.router.domain.message import Closing, Open, State
+from services.router.domain.message import CloseTransition, ExpiredMessage, State
 
 
-def expire(row: Open) -> Closing:
-    """Bounced where a receiver had answered, failed where nobody was ever asked."""
-    tried = row.tries > 0 or row.answered
-    return Closing(
+def expire(row: ExpiredMessage) -> CloseTransition:
+    """Bounced if a server had replied, failed if no server was ever reached."""
+    was_attempted = row.attempt_count > 0 or row.has_reply
+    return CloseTransition(
         row.message_id,
-        was=row.state,
+        from_state=row.state,
         attempt=row.attempt,
-        state=State.BOUNCED if tried else State.FAILED,
+        state=State.BOUNCED if was_attempted else State.FAILED,
         reason="expired",
         ambiguous=row.ambiguous,
-        envelope=row.envelope,
-        bounce_class="message_expired" if tried else "",
+        context=row.context,
+        bounce_class="message_expired" if was_attempted else "",
     )

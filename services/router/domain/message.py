@@ -1,4 +1,4 @@
-"""A message's states, and the rows in which doors and head speak of it."""
+"""A message's states, its scheduled queue, and the rows that decisions read and write."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_BOUNCED,
-    CLOSED_STATE_CANCELLED,
+    CLOSED_STATE_CANCELED,
     CLOSED_STATE_DELIVERED,
     CLOSED_STATE_FAILED,
     CLOSED_STATE_SUPPRESSED,
@@ -16,22 +16,22 @@ from contracts.router.v1.events_pb2 import (
 
 CELL = "default"
 SANDBOX = "sandbox"  # site and egress of test mail, and of nothing else
-RESOLVING = "resolving"  # the site of mail whose own is not known yet; a lane per domain
-RESERVED = frozenset((SANDBOX, RESOLVING))
+UNRESOLVED = "unresolved"  # the site of mail whose own is not known yet; a queue per domain
+RESERVED = frozenset((SANDBOX, UNRESOLVED))
 BULK = "bulk"
-SITE_MAX = 200  # a lane is the key of an index
+SITE_MAX = 200  # a queue's id is the key of an index
 
 
 class State(StrEnum):
-    EXPECTED = "expected"  # told of by ingest, not yet screened
-    WAITING = "waiting"
+    EXPECTED = "expected"  # announced by ingest, not yet screened
+    QUEUED = "queued"
     HELD = "held"
     ASSIGNED = "assigned"
     DELIVERED = "delivered"
     BOUNCED = "bounced"
     FAILED = "failed"
     SUPPRESSED = "suppressed"
-    CANCELLED = "cancelled"
+    CANCELED = "canceled"
 
 
 CLOSED: Mapping[State, ClosedState.ValueType] = {
@@ -39,66 +39,66 @@ CLOSED: Mapping[State, ClosedState.ValueType] = {
     State.BOUNCED: CLOSED_STATE_BOUNCED,
     State.FAILED: CLOSED_STATE_FAILED,
     State.SUPPRESSED: CLOSED_STATE_SUPPRESSED,
-    State.CANCELLED: CLOSED_STATE_CANCELLED,
+    State.CANCELED: CLOSED_STATE_CANCELED,
 }
 
 
-class Claimed(NamedTuple):
-    """A waiting row that the owner looks at."""
+class DueMessage(NamedTuple):
+    """A queued row that the scheduler may assign."""
 
     message_id: str
-    lane: str
+    queue_id: str
     due_s: float
     expires_s: float
     attempt: int
-    tries: int
+    attempt_count: int
     egress_id: str  # of the attempt before this one
     ambiguous: bool
-    suppressed: bool
-    envelope: bytes
+    is_suppressed: bool
+    context: bytes
 
 
-class Assigned(NamedTuple):
-    """An assigned row that an answer has come for, as far as a retry depends on it."""
+class AssignedMessage(NamedTuple):
+    """An assigned row with an attempt result, as far as a retry depends on it."""
 
     message_id: str
     attempt: int
-    tries: int
+    attempt_count: int
     expires_s: float
 
 
-class Open(NamedTuple):
-    """A row that is not final, and whose time is up."""
+class ExpiredMessage(NamedTuple):
+    """An open row that has expired."""
 
     message_id: str
     state: State
     attempt: int
-    tries: int
-    answered: bool
+    attempt_count: int
+    has_reply: bool
     ambiguous: bool
     reply: bytes
-    envelope: bytes
+    context: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
-    """A final move, under the guard of what was read."""
+class CloseTransition:
+    """A transition to a terminal state, guarded by the state and the attempt that were read."""
 
     message_id: str
-    was: State
+    from_state: State
     attempt: int
     state: State
     reason: str
     ambiguous: bool
-    envelope: bytes
+    context: bytes
     reply: bytes = b""
     bounce_class: str = ""
 
 
-class Lane(NamedTuple):
-    """A tenant at a site; bulk mail waits beside express mail, not before it.
+class ScheduledQueue(NamedTuple):
+    """The messages of a tenant for a site, by priority; bulk mail waits beside express mail.
 
-    domain: while its site is not known; no domain is called `bulk`, for each has a dot.
+    domain: set while the site is unresolved. No domain is called `bulk`: each contains a dot.
     """
 
     tenant_id: str
@@ -107,12 +107,12 @@ class Lane(NamedTuple):
     domain: str = ""
 
     @property
-    def key(self) -> str:
+    def queue_id(self) -> str:
         parts = (self.tenant_id, self.site, self.domain, BULK if self.bulk else "")
         return "/".join(part for part in parts if part)
 
     @classmethod
-    def of(cls, key: str) -> "Lane":
-        tenant_id, site, *others = key.split("/")
+    def of(cls, queue_id: str) -> "ScheduledQueue":
+        tenant_id, site, *others = queue_id.split("/")
         domain = "/".join(part for part in others if part != BULK)
         return cls(tenant_id, site, BULK in others, domain)

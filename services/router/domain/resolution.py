@@ -1,4 +1,4 @@
-"""What DNS' answer makes of the messages that wait for it."""
+"""The decisions about messages whose DNS lookups have ended."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -6,87 +6,89 @@ from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
 from contracts.delivery.v1.events_pb2 import Reply
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from mail.address import domain_of
-from services.router.domain.dispatch import Relaned
-from services.router.domain.fairness import OpenLane
-from services.router.domain.message import Claimed, Closing, Lane, State
-from services.router.domain.routes import Answer, NoRoute, Route, Unknown
+from services.router.domain.dispatch import Requeue
+from services.router.domain.drr import ActiveQueue
+from services.router.domain.message import CloseTransition, DueMessage, ScheduledQueue, State
+from services.router.domain.routes import Answer, LookupFailed, NoRoute, Route
 
 BAD_DOMAIN = "bad_domain"
 
 
 @dataclass(slots=True)
-class Heard:
-    """What DNS has said of lanes. answers: by lane; None for one that mixes domains. unknown: asked
-    again later, and none of their mail is touched until then."""
+class DnsResults:
+    """DNS answers by queue. answers: None for a queue that mixes domains. failed: looked up again
+    later; their messages are not touched until then."""
 
-    answers: dict[OpenLane, Route | NoRoute | None] = field(default_factory=dict)
-    unknown: dict[OpenLane, Unknown] = field(default_factory=dict)
+    answers: dict[ActiveQueue, Route | NoRoute | None] = field(default_factory=dict)
+    failed: dict[ActiveQueue, LookupFailed] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Resolved:
-    relaned: list[Relaned] = field(default_factory=list)
-    closings: list[Closing] = field(default_factory=list)
+class ResolutionResult:
+    requeues: list[Requeue] = field(default_factory=list)
+    closings: list[CloseTransition] = field(default_factory=list)
 
 
-def hear(
-    lanes: Iterable[OpenLane], answer_of: Callable[[str, bool], Answer | None], *, asked_max: int
-) -> Heard:
-    """answer_of a domain, which is asked about where need be; None: not known yet. asked_max:
-    of one tenant, at a time."""
-    heard, asked = Heard(), Counter[str]()
-    for one in in_turns(lanes):
-        tenant_id, domain = one.lane.tenant_id, one.lane.domain
+def look_up(
+    queues: Iterable[ActiveQueue], lookup: Callable[[str, bool], Answer | None], *, lookups_max: int
+) -> DnsResults:
+    """lookup: of a domain, and whether it may start; None while there is no answer.
+    lookups_max: started for one tenant at a time."""
+    results, started = DnsResults(), Counter[str]()
+    for one in round_robin(queues):
+        tenant_id, domain = one.queue.tenant_id, one.queue.domain
         if not domain:
-            heard.answers[one] = None
+            results.answers[one] = None
             continue
-        match answer_of(domain, asked[tenant_id] < asked_max):
+        match lookup(domain, started[tenant_id] < lookups_max):
             case None:
-                asked[tenant_id] += 1
-            case Unknown() as unknown:
-                heard.unknown[one] = unknown
+                started[tenant_id] += 1
+            case LookupFailed() as unknown:
+                results.failed[one] = unknown
             case Route() | NoRoute() as answer:
-                heard.answers[one] = answer
-    return heard
+                results.answers[one] = answer
+    return results
 
 
-def in_turns(lanes: Iterable[OpenLane]) -> Iterator[OpenLane]:
-    """One of each tenant after the other: questions are few, and nobody gets them all."""
-    by_tenant: dict[str, list[OpenLane]] = defaultdict(list)
-    for one in lanes:
-        by_tenant[one.lane.tenant_id].append(one)
+def round_robin(queues: Iterable[ActiveQueue]) -> Iterator[ActiveQueue]:
+    """One queue of each tenant in turn: lookups are few, and no tenant uses them all."""
+    by_tenant: dict[str, list[ActiveQueue]] = defaultdict(list)
+    for one in queues:
+        by_tenant[one.queue.tenant_id].append(one)
     return (one for one in chain(*zip_longest(*by_tenant.values())) if one)
 
 
-def resolve(rows: Iterable[Claimed], answers: Mapping[str, Route | NoRoute | None]) -> Resolved:
-    """answers: by the key of a lane."""
-    resolved = Resolved()
+def apply_answers(
+    rows: Iterable[DueMessage], answers: Mapping[str, Route | NoRoute | None]
+) -> ResolutionResult:
+    """answers: by queue id."""
+    result = ResolutionResult()
     for row in rows:
-        lane, answer = Lane.of(row.lane), answers[row.lane]
+        queue, answer = ScheduledQueue.of(row.queue_id), answers[row.queue_id]
         if isinstance(answer, NoRoute):
-            resolved.closings.append(unroutable(row, answer))
+            result.closings.append(close_unroutable(row, answer))
         elif answer is not None:
-            there = lane._replace(site=answer.site, domain="")
-            resolved.relaned.append(Relaned(row, there, row.due_s, ""))
+            target = queue._replace(site=answer.site, domain="")
+            result.requeues.append(Requeue(row, target, row.due_s, ""))
         else:
-            domain = domain_of(Envelope.FromString(row.envelope).recipient)
-            resolved.relaned.append(Relaned(row, lane._replace(domain=domain), row.due_s, "dns"))
-    return resolved
+            domain = domain_of(MessageContext.FromString(row.context).recipient)
+            result.requeues.append(Requeue(row, queue._replace(domain=domain), row.due_s, "dns"))
+    return result
 
 
-def unroutable(row: Claimed, answer: NoRoute) -> Closing:
-    """RFC 7505 §4.1 and RFC 3463: the domain refuses for good, and nobody is connected to."""
+def close_unroutable(row: DueMessage, answer: NoRoute) -> CloseTransition:
+    """RFC 7505 §4.1 and RFC 3463: the domain refuses permanently, without a connection."""
     reply = Reply(enhanced=answer.enhanced, text=answer.text, step="dns")
-    return Closing(
+    return CloseTransition(
         row.message_id,
-        was=State.WAITING,
+        from_state=State.QUEUED,
         attempt=row.attempt,
         state=State.BOUNCED,
         reason=answer.reason,
         ambiguous=row.ambiguous,
-        envelope=row.envelope,
+        context=row.context,
         reply=reply.SerializeToString(),
         bounce_class=BAD_DOMAIN,
     )

@@ -20,16 +20,16 @@ class RetryPolicy:
     greylisted_s: float = 300.0
     greylisted_max: int = 48
 
-    def delay_s(self, tries: int, *, message_id: str, attempt: int) -> float:
-        """After the `tries`-th try (1, 2, …)."""
-        base = self.schedule_s[min(tries, len(self.schedule_s)) - 1]
-        return base * spread(message_id, attempt)
+    def delay_s(self, attempt_count: int, *, message_id: str, attempt: int) -> float:
+        """After the `attempt_count`-th try (1, 2, …)."""
+        base = self.schedule_s[min(attempt_count, len(self.schedule_s)) - 1]
+        return base * jitter_factor(message_id, attempt)
 
     def greylisted_delay_s(self, *, message_id: str, attempt: int) -> float:
-        return self.greylisted_s * spread(message_id, attempt)
+        return self.greylisted_s * jitter_factor(message_id, attempt)
 
 
-def spread(message_id: str, attempt: int) -> float:
+def jitter_factor(message_id: str, attempt: int) -> float:
     """±10 %, the same for the same attempt, so that a decision can be repeated."""
     hashed: int = zlib.crc32(f"{message_id}/{attempt}".encode())
     return 1 - JITTER + 2 * JITTER * hashed / 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Where a domain's mail goes, and the file of static routes that take the place of MX lookups."""
+"""Routes of domains, and the file of static routes that replaces MX lookups."""
 
 import tomllib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from mail.mx import site_of
 from services.router.domain.message import RESERVED, SITE_MAX
 
 
-class Exchanger(NamedTuple):
+class MxHost(NamedTuple):
     host: str
     preference: int
     port: int  # 0: 25
@@ -20,7 +20,7 @@ class Route:
     """exchangers: best first."""
 
     site: str
-    exchangers: tuple[Exchanger, ...]
+    exchangers: tuple[MxHost, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,14 @@ class NoRoute:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """Nobody could say (SERVFAIL, timeout): ask again after retry_s."""
+class LookupFailed:
+    """The lookup failed (SERVFAIL, timeout); it may be repeated after retry_s."""
 
     retry_s: float
     text: str
 
 
-Answer: TypeAlias = Route | NoRoute | Unknown
+Answer: TypeAlias = Route | NoRoute | LookupFailed
 
 
 def site_name(hosts: Sequence[str]) -> str:
@@ -58,7 +58,7 @@ class StaticRoutes:
         self._by_pattern: dict[str, Route] = {}
         for number, entry in enumerate(tomllib.loads(text).get("route", []), 1):
             pattern = str(entry.get("domain", "")).lower()
-            exchangers = tuple(parse_exchanger(value) for value in entry.get("exchangers", ()))
+            exchangers = tuple(parse_mx_host(value) for value in entry.get("exchangers", ()))
             if not pattern or not exchangers:
                 raise ValueError(f"route {number} needs a domain and exchangers")
             if pattern in self._by_pattern:
@@ -80,9 +80,9 @@ class StaticRoutes:
         return self._by_pattern.get("*")
 
 
-def parse_exchanger(text: str) -> Exchanger:
+def parse_mx_host(text: str) -> MxHost:
     """`host`, `host:port` or `[v6]:port`."""
     host, _, port = text.rpartition(":") if ":" in text else (text, "", "0")
     if not host or not port.isdigit():
         raise ValueError(f"{text!r} is not host:port")
-    return Exchanger(host.strip("[]"), 0, int(port))
+    return MxHost(host.strip("[]"), 0, int(port))

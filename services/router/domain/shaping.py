@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class SiteLimits:
     """in_flight_max: assignments without an answer. per_second_max: 0 is no limit.
 
     connections_max: at once, from one worker; messages_per_connection_max: then it is closed. Both
@@ -20,35 +20,35 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class ShapeRule:
+class ShapingRule:
     """For sites with exactly these names."""
 
     sites: tuple[str, ...]
-    shape: Shape
+    site_limits: SiteLimits
 
 
 @dataclass(frozen=True, slots=True)
 class Shaping:
-    default: Shape
-    by_site: dict[str, Shape]
+    default: SiteLimits
+    by_site: dict[str, SiteLimits]
 
-    def of(self, site: str) -> Shape:
+    def of(self, site: str) -> SiteLimits:
         return self.by_site.get(site, self.default)
 
 
-def load(text: str, *, default: Shape) -> Shaping:
+def load(text: str, *, default: SiteLimits) -> Shaping:
     """Raises ValueError with what the linter says."""
     rules = parse(text, default=default)
     if problems := lint(rules):
         raise ValueError("; ".join(problems))
-    return Shaping(default, {site: rule.shape for rule in rules for site in rule.sites})
+    return Shaping(default, {site: rule.site_limits for rule in rules for site in rule.sites})
 
 
-def parse(text: str, *, default: Shape) -> tuple[ShapeRule, ...]:
+def parse(text: str, *, default: SiteLimits) -> tuple[ShapingRule, ...]:
     return tuple(
-        ShapeRule(
+        ShapingRule(
             tuple(entry.get("sites", ())),
-            Shape(
+            SiteLimits(
                 entry.get("in_flight_max", default.in_flight_max),
                 entry.get("per_second_max", default.per_second_max),
                 entry.get("connections_max", default.connections_max),
@@ -59,7 +59,7 @@ def parse(text: str, *, default: Shape) -> tuple[ShapeRule, ...]:
     )
 
 
-def lint(rules: Sequence[ShapeRule]) -> list[str]:
+def lint(rules: Sequence[ShapingRule]) -> list[str]:
     """A rule that no site can ever match is an error, and so is one that lets nothing through."""
     problems, seen = [], set[str]()
     for number, rule in enumerate(rules, 1):
@@ -71,8 +71,12 @@ def lint(rules: Sequence[ShapeRule]) -> list[str]:
             if site in seen:
                 problems.append(f"rule {number}: {site} is taken by an earlier rule")
             seen.add(site)
-        shape = rule.shape
-        limits = shape.per_second_max, shape.connections_max, shape.messages_per_connection_max
-        if shape.in_flight_max < 1 or min(limits) < 0:
+        site_limits = rule.site_limits
+        limits = (
+            site_limits.per_second_max,
+            site_limits.connections_max,
+            site_limits.messages_per_connection_max,
+        )
+        if site_limits.in_flight_max < 1 or min(limits) < 0:
             problems.append(f"rule {number} lets nothing through")
     return problems

@@ -1,1 +1,1 @@
-"""Timers and pumps: what router does when nobody calls."""
+"""Timers and background loops of router."""

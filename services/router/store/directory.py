@@ -2,23 +2,23 @@
 
 from collections.abc import Sequence
 
-from contracts.router.v1.directory_pb2 import Egress, Pool
+from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from kernel.database import Transaction
 from services.router.domain.message import CELL
-from services.router.domain.scopes import Egress as WayOut
+from services.router.domain.scopes import EgressSource as RoutingSource
 
 
-async def ways_out(tx: Transaction) -> list[WayOut]:
+async def cell_sources(tx: Transaction) -> list[RoutingSource]:
     """Those of the cell, the paused ones too."""
     rows = await tx.rows(
         "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused"
-        " FROM router.egresses"
+        " FROM router.egress_sources"
         " JOIN router.pools USING (pool_id)"
-        " WHERE cell = %s AND NOT egresses.deleted AND NOT pools.deleted"
+        " WHERE cell = %s AND NOT egress_sources.deleted AND NOT pools.deleted"
         " ORDER BY egress_id",
         (CELL,),
     )
-    return [WayOut(*row) for row in rows]
+    return [RoutingSource(*row) for row in rows]
 
 
 async def all_pools(tx: Transaction) -> list[Pool]:
@@ -31,20 +31,20 @@ async def all_pools(tx: Transaction) -> list[Pool]:
     ]
 
 
-async def all_egresses(tx: Transaction) -> list[Egress]:
+async def all_sources(tx: Transaction) -> list[EgressSource]:
     rows = await tx.rows(
         "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
-        " paused FROM router.egresses ORDER BY egress_id"
+        " paused FROM router.egress_sources ORDER BY egress_id"
     )
-    return [egress(row) for row in rows]
+    return [egress_source(row) for row in rows]
 
 
-def egress(row: Sequence[object]) -> Egress:
+def egress_source(row: Sequence[object]) -> EgressSource:
     names = (
         *("egress_id", "version", "deleted", "pool_id"),
         *("source_ip", "source_ipv6", "ehlo", "paused"),
     )
-    return Egress(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
+    return EgressSource(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
 
 
 async def add_pool(tx: Transaction, pool: Pool) -> bool:
@@ -61,7 +61,7 @@ async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
     """The pool with its next version; None while it has egresses."""
     rows = await tx.rows(
         "UPDATE router.pools p SET version = version + 1, deleted = true WHERE pool_id = %s"
-        " AND NOT EXISTS (SELECT FROM router.egresses e WHERE e.pool_id = p.pool_id"
+        " AND NOT EXISTS (SELECT FROM router.egress_sources e WHERE e.pool_id = p.pool_id"
         " AND NOT e.deleted) RETURNING pool_id::text, version, deleted, name, cell",
         (pool_id,),
     )
@@ -69,10 +69,11 @@ async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
     return Pool(**dict(zip(names, rows[0], strict=True))) if rows else None
 
 
-async def add_egress(tx: Transaction, added: Egress) -> bool:
+async def add_source(tx: Transaction, added: EgressSource) -> bool:
     """False where another egress has one of the addresses."""
     rows = await tx.rows(
-        "INSERT INTO router.egresses (egress_id, version, pool_id, source_ip, source_ipv6, ehlo)"
+        "INSERT INTO router.egress_sources (egress_id, version, pool_id, source_ip, source_ipv6,"
+        " ehlo)"
         " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
         (
             added.egress_id,
@@ -86,32 +87,32 @@ async def add_egress(tx: Transaction, added: Egress) -> bool:
     return bool(rows)
 
 
-async def move_egress(
+async def move_source(
     tx: Transaction, egress_id: str, *, source_ip: str, source_ipv6: str
-) -> Egress | None:
+) -> EgressSource | None:
     """The egress with other addresses and its next version; None where another has one of them."""
     rows = await tx.rows(
-        "UPDATE router.egresses e SET version = version + 1, source_ip = %(ip)s,"
+        "UPDATE router.egress_sources e SET version = version + 1, source_ip = %(ip)s,"
         " source_ipv6 = %(ipv6)s WHERE egress_id = %(id)s AND NOT deleted"
-        " AND NOT EXISTS (SELECT FROM router.egresses o WHERE o.egress_id <> e.egress_id"
+        " AND NOT EXISTS (SELECT FROM router.egress_sources o WHERE o.egress_id <> e.egress_id"
         " AND NOT o.deleted AND (o.source_ip = nullif(%(ip)s, '')"
         " OR o.source_ipv6 = nullif(%(ipv6)s, '')))"
         " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
         " paused",
         {"id": egress_id, "ip": source_ip, "ipv6": source_ipv6},
     )
-    return egress(rows[0]) if rows else None
+    return egress_source(rows[0]) if rows else None
 
 
-async def change_egress(
+async def change_source(
     tx: Transaction, egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
-) -> Egress | None:
+) -> EgressSource | None:
     """The egress with its next version; None where there is none."""
     rows = await tx.rows(
-        "UPDATE router.egresses SET version = version + 1, paused = coalesce(%s, paused),"
+        "UPDATE router.egress_sources SET version = version + 1, paused = coalesce(%s, paused),"
         " deleted = coalesce(%s, deleted) WHERE egress_id = %s AND NOT deleted"
         " RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
         " paused",
         (paused, deleted, egress_id),
     )
-    return egress(rows[0]) if rows else None
+    return egress_source(rows[0]) if rows else None

@@ -1,191 +1,201 @@
-"""What tenants ask for, by the api role: every statement names the tenant, and row-level security
-shows its rows alone. What the audit asks for, by the engine role."""
+"""Queries of tenants, by the api role: every statement names the tenant, and row-level security
+shows its rows alone. Queries of the audit, by the engine role."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from kernel.database import Transaction
-from services.router.domain.arrival import Arrival
-from services.router.domain.facts import Final
-from services.router.domain.message import CELL, SANDBOX, Lane, Open, State
-from services.router.store.lanes import Work, give_work
+from services.router.domain.admission import NewMessage
+from services.router.domain.events import ClosedMessage
+from services.router.domain.message import CELL, SANDBOX, ExpiredMessage, ScheduledQueue, State
+from services.router.store.queues import Activation, activate
 
 STATES = """
 SELECT m.message_id::text, m.state, m.reason, extract(epoch FROM m.due_at)::float8, m.attempt,
-    m.tries, m.ambiguous, coalesce(m.reply, ''), m.lane, m.egress_id, coalesce(l.binding, ''),
-    coalesce(extract(epoch FROM l.release_at)::float8, 0), m.due_at <= now()
-FROM router.messages AS m LEFT JOIN router.lanes AS l ON l.lane = m.lane
+    m.attempt_count, m.ambiguous, coalesce(m.reply, ''), m.queue_id, m.egress_id,
+    coalesce(l.limited_by, ''),
+    coalesce(extract(epoch FROM l.available_at)::float8, 0), m.due_at <= now()
+FROM router.messages AS m LEFT JOIN router.queues AS l ON l.queue_id = m.queue_id
 WHERE m.message_id = ANY(%s::uuid[]) AND m.tenant_id = %s
 """
 
-FINAL = """
+CLOSED_COLUMNS = """
 message_id::text, state, reason, attempt, ambiguous, coalesce(reply, ''), bounce_class,
-extract(epoch FROM closed_at)::float8, envelope
+extract(epoch FROM closed_at)::float8, context
 """
 
-INSERT_FINAL = """
-INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, lane, state, reason,
-    due_at, expires_at, address_hash, test, envelope, closed_at)
-SELECT message_id, tenant_id, email_id, %(cell)s, lane, %(state)s, %(reason)s,
-    to_timestamp(due), to_timestamp(expires), address_hash, test, envelope, now()
-FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(lanes)s::text[],
+INSERT_CLOSED = """
+INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, queue_id, state, reason,
+    due_at, expires_at, address_hash, test, context, closed_at)
+SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, %(state)s, %(reason)s,
+    to_timestamp(due), to_timestamp(expires), address_hash, test, context, now()
+FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
     %(dues)s::float8[], %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[],
-    %(envelopes)s::bytea[])
-    AS a (message_id, tenant_id, email_id, lane, due, expires, address_hash, test, envelope)
+    %(contexts)s::bytea[])
+    AS a (message_id, tenant_id, email_id, queue_id, due, expires, address_hash, test, context)
 ORDER BY message_id
 """
 
-CANCEL = f"""{INSERT_FINAL}
+CANCEL = f"""{INSERT_CLOSED}
 ON CONFLICT (message_id) DO UPDATE
     SET state = excluded.state, reason = excluded.reason, closed_at = now()
-    WHERE held.state IN ('expected', 'waiting', 'held') AND held.tenant_id = excluded.tenant_id
-RETURNING {FINAL}
+    WHERE held.state IN ('expected', 'queued', 'held') AND held.tenant_id = excluded.tenant_id
+RETURNING {CLOSED_COLUMNS}
 """  # noqa: S608 - our own words
 
-FAIL = f"{INSERT_FINAL} ON CONFLICT DO NOTHING RETURNING {FINAL}"
+FAIL = f"{INSERT_CLOSED} ON CONFLICT DO NOTHING RETURNING {CLOSED_COLUMNS}"
 
 RESCHEDULE = """
-INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, lane, state, reason,
-    due_at, expires_at, address_hash, test, envelope)
-SELECT message_id, tenant_id, email_id, %(cell)s, lane, 'expected', '', to_timestamp(%(due)s),
-    to_timestamp(expires), address_hash, test, envelope
-FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(lanes)s::text[],
-    %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[], %(envelopes)s::bytea[])
-    AS a (message_id, tenant_id, email_id, lane, expires, address_hash, test, envelope)
+INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, queue_id, state, reason,
+    due_at, expires_at, address_hash, test, context)
+SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, 'expected', '', to_timestamp(%(due)s),
+    to_timestamp(expires), address_hash, test, context
+FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
+    %(expires)s::float8[], %(hashes)s::bytea[], %(tests)s::bool[], %(contexts)s::bytea[])
+    AS a (message_id, tenant_id, email_id, queue_id, expires, address_hash, test, context)
 ORDER BY message_id
 ON CONFLICT (message_id) DO UPDATE SET due_at = excluded.due_at, expires_at = excluded.expires_at
-    WHERE held.state IN ('expected', 'waiting', 'held') AND held.tenant_id = excluded.tenant_id
-RETURNING message_id::text, state, lane, extract(epoch FROM due_at)::float8
+    WHERE held.state IN ('expected', 'queued', 'held') AND held.tenant_id = excluded.tenant_id
+RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
 """
 
 RELEASE = """
-UPDATE router.messages SET state = 'waiting', reason = '', due_at = greatest(due_at, now())
+UPDATE router.messages SET state = 'queued', reason = '', due_at = greatest(due_at, now())
 WHERE message_id = ANY(%s::uuid[]) AND tenant_id = %s AND state = 'held'
-RETURNING message_id::text, state, lane, extract(epoch FROM due_at)::float8
+RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
 """
 
-LANES = """
-SELECT l.lane, l.site, coalesce(extract(epoch FROM coalesce(l.next_at, l.release_at))::float8, 0),
-    l.binding, (SELECT count(*) FROM (
+QUEUES = """
+SELECT l.queue_id, l.site,
+    coalesce(extract(epoch FROM coalesce(l.next_at, l.available_at))::float8, 0),
+    l.limited_by, (SELECT count(*) FROM (
         SELECT 1 FROM router.messages AS m
-        WHERE m.lane = l.lane AND m.state = 'waiting' LIMIT 10000) AS counted)
-FROM router.lanes AS l
-WHERE l.tenant_id = %s AND l.lane > %s AND (l.site = %s OR NOT %s) ORDER BY l.lane LIMIT %s
+        WHERE m.queue_id = l.queue_id AND m.state = 'queued' LIMIT 10000) AS counted)
+FROM router.queues AS l
+WHERE l.tenant_id = %s AND l.queue_id > %s AND (l.site = %s OR NOT %s) ORDER BY l.queue_id LIMIT %s
 """
 
 AUDIT = """
-SELECT message_id::text, state, attempt, tries, reply IS NOT NULL, ambiguous, coalesce(reply, ''),
-    envelope, extract(epoch FROM expires_at)::float8, expires_at <= now(), tenant_id::text,
+SELECT message_id::text, state, attempt, attempt_count, reply IS NOT NULL, ambiguous,
+    coalesce(reply, ''),
+    context, extract(epoch FROM expires_at)::float8, expires_at <= now(), tenant_id::text,
     extract(epoch FROM now())::float8
 FROM router.messages WHERE message_id = ANY(%s::uuid[])
 """
 
 
-class Seen(NamedTuple):
-    """A row as its tenant may see it, with what its lane waits for."""
+class MessageView(NamedTuple):
+    """A row as its tenant may see it, with the limit of its queue."""
 
     message_id: str
     state: str
     reason: str
     due_s: float
     attempt: int
-    tries: int
+    attempt_count: int
     ambiguous: bool
     reply: bytes
-    lane: str
+    queue_id: str
     egress_id: str
-    binding: str
-    release_s: float
+    limited_by: str
+    available_at_s: float
     is_due: bool
 
 
-class LaneSeen(NamedTuple):
-    lane: str
+class QueueView(NamedTuple):
+    queue_id: str
     site: str
     next_s: float
-    binding: str
-    waiting: int  # counted up to 10,000
+    limited_by: str
+    queued: int  # counted up to 10,000
 
 
-class Audited(NamedTuple):
-    row: Open
+class AuditedMessage(NamedTuple):
+    row: ExpiredMessage
     expires_s: float
-    expired: bool
+    is_expired: bool
     tenant_id: str
     now_s: float
 
 
-async def states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[Seen]:
-    return [Seen._make(row) for row in await tx.rows(STATES, (ids, tenant_id))]
+async def states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[MessageView]:
+    return [MessageView._make(row) for row in await tx.rows(STATES, (ids, tenant_id))]
 
 
-async def cancel(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Final]:
-    """Those that were not on their way yet, now final."""
-    return await finals(tx, CANCEL, arrivals, state=State.CANCELLED, reason="cancelled")
+async def cancel(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
+    """Those that were not assigned yet, now closed."""
+    return await insert_closed(tx, CANCEL, new_messages, state=State.CANCELED, reason="canceled")
 
 
-async def reschedule(tx: Transaction, arrivals: Sequence[Arrival], *, due_s: float) -> list[str]:
-    """Those that were not on their way yet, due at another time."""
-    rows = await tx.rows(RESCHEDULE, {**columns(arrivals), "due": due_s})
-    await give_work(tx, work_of(rows))
+async def reschedule(
+    tx: Transaction, new_messages: Sequence[NewMessage], *, due_s: float
+) -> list[str]:
+    """Those that were not assigned yet, due at another time."""
+    rows = await tx.rows(RESCHEDULE, {**columns(new_messages), "due": due_s})
+    await activate(tx, activations_of(rows))
     return [row[0] for row in rows]
 
 
 async def release(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[str]:
     rows = await tx.rows(RELEASE, (ids, tenant_id))
-    await give_work(tx, work_of(rows))
+    await activate(tx, activations_of(rows))
     return [row[0] for row in rows]
 
 
-def work_of(rows: Sequence[tuple[str, str, str, float]]) -> list[Work]:
-    return [Work(Lane.of(lane), due_s) for _, state, lane, due_s in rows if state == State.WAITING]
+def activations_of(rows: Sequence[tuple[str, str, str, float]]) -> list[Activation]:
+    return [
+        Activation(ScheduledQueue.of(queue_id), due_s)
+        for _, state, queue_id, due_s in rows
+        if state == State.QUEUED
+    ]
 
 
-def columns(arrivals: Sequence[Arrival]) -> dict[str, object]:
+def columns(new_messages: Sequence[NewMessage]) -> dict[str, object]:
     return {
         "cell": CELL,
-        "ids": [a.message_id for a in arrivals],
-        "tenants": [a.tenant_id for a in arrivals],
-        "emails": [a.email_id for a in arrivals],
-        "lanes": [a.lane for a in arrivals],
-        "expires": [a.expires_s for a in arrivals],
-        "hashes": [a.address_hash for a in arrivals],
-        "tests": [a.test for a in arrivals],
-        "envelopes": [a.envelope for a in arrivals],
+        "ids": [a.message_id for a in new_messages],
+        "tenants": [a.tenant_id for a in new_messages],
+        "emails": [a.email_id for a in new_messages],
+        "queue_ids": [a.queue_id for a in new_messages],
+        "expires": [a.expires_s for a in new_messages],
+        "hashes": [a.address_hash for a in new_messages],
+        "tests": [a.test for a in new_messages],
+        "contexts": [a.context for a in new_messages],
     }
 
 
-async def lanes_of(
+async def queue_views(
     tx: Transaction, tenant_id: str, *, after: str, limit: int, test_only: bool
-) -> list[LaneSeen]:
-    rows = await tx.rows(LANES, (tenant_id, after, SANDBOX, test_only, limit))
-    return [LaneSeen._make(row) for row in rows]
+) -> list[QueueView]:
+    rows = await tx.rows(QUEUES, (tenant_id, after, SANDBOX, test_only, limit))
+    return [QueueView._make(row) for row in rows]
 
 
-async def audit(tx: Transaction, ids: Sequence[str]) -> dict[str, Audited]:
+async def audit(tx: Transaction, ids: Sequence[str]) -> dict[str, AuditedMessage]:
     """Rows by id, whatever their state. Engine role."""
     rows = await tx.rows(AUDIT, (ids,))
     return {
-        row[0]: Audited(Open._make((row[0], State(row[1]), *row[2:8])), *row[8:]) for row in rows
+        row[0]: AuditedMessage(ExpiredMessage._make((row[0], State(row[1]), *row[2:8])), *row[8:])
+        for row in rows
     }
 
 
-async def now_s(tx: Transaction) -> float:
+async def database_now_s(tx: Transaction) -> float:
     """The database's clock, as Unix time."""
     [(moment,)] = await tx.rows("SELECT extract(epoch FROM now())::float8")
     return float(moment)
 
 
-async def insert_failed(tx: Transaction, arrivals: Sequence[Arrival]) -> list[Final]:
-    """Messages that never came here and are out of time, now final. Engine role."""
-    if not arrivals:
+async def insert_failed(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
+    """Messages that router never received and that have expired, now closed. Engine role."""
+    if not new_messages:
         return []
-    return await finals(tx, FAIL, arrivals, state=State.FAILED, reason="expired")
+    return await insert_closed(tx, FAIL, new_messages, state=State.FAILED, reason="expired")
 
 
-async def finals(
-    tx: Transaction, sql: str, arrivals: Sequence[Arrival], *, state: State, reason: str
-) -> list[Final]:
-    dues = [a.due_s for a in arrivals]
-    params = {**columns(arrivals), "dues": dues, "state": state.value, "reason": reason}
-    return [Final._make(row) for row in await tx.rows(sql, params)]
+async def insert_closed(
+    tx: Transaction, sql: str, new_messages: Sequence[NewMessage], *, state: State, reason: str
+) -> list[ClosedMessage]:
+    dues = [a.due_s for a in new_messages]
+    params = {**columns(new_messages), "dues": dues, "state": state.value, "reason": reason}
+    return [ClosedMessage._make(row) for row in await tx.rows(sql, params)]

@@ -5,25 +5,25 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import ids
 from kernel.database import Transaction
 from kernel.topics import event_id
-from services.router.domain.answer import Move, Strike, strike, strike_of
-from services.router.domain.arrival import address_hash
-from services.router.domain.facts import Final, closed
+from services.router.domain.admission import address_hash
+from services.router.domain.events import ClosedMessage, message_closed
+from services.router.domain.transitions import Strike, Transition, strike_from, strike_of
 
-STRIKE_SPAN = "interval '30 days'"
+STRIKE_WINDOW = "interval '30 days'"
 
 # A bounce counts once, by its event. The strike that makes it enough suppresses.
-COUNT = f"""
+RECORD_STRIKES = f"""
 WITH struck AS (
     SELECT * FROM unnest(%(events)s::uuid[], %(tenants)s::uuid[], %(hashes)s::bytea[],
-        %(addresses)s::text[], %(kinds)s::text[], %(strikes)s::int[], %(sources)s::text[],
+        %(addresses)s::text[], %(kinds)s::text[], %(thresholds)s::int[], %(sources)s::text[],
         %(ids)s::uuid[], %(origins)s::text[])
-        AS s (event_id, tenant_id, address_hash, address, kind, strikes, source_id, id, origin)
+        AS s (event_id, tenant_id, address_hash, address, kind, threshold, source_id, id, origin)
 ), counted AS (
-    INSERT INTO router.feedback (event_id, tenant_id, address_hash, kind)
+    INSERT INTO router.bounce_strikes (event_id, tenant_id, address_hash, kind)
     SELECT event_id, tenant_id, address_hash, kind FROM struck ORDER BY event_id
     ON CONFLICT DO NOTHING RETURNING event_id
 ), numbered AS (
@@ -34,25 +34,25 @@ WITH struck AS (
 INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
 SELECT DISTINCT ON (tenant_id, address_hash) tenant_id, address_hash, id, address, origin, source_id
 FROM numbered
-WHERE strikes <= nth + (
+WHERE threshold <= nth + (
     SELECT count(*) FROM (
-        SELECT FROM router.feedback AS before WHERE before.tenant_id = numbered.tenant_id
+        SELECT FROM router.bounce_strikes AS before WHERE before.tenant_id = numbered.tenant_id
           AND before.address_hash = numbered.address_hash AND before.kind = numbered.kind
-          AND before.created_at > now() - {STRIKE_SPAN} LIMIT numbered.strikes
+          AND before.created_at > now() - {STRIKE_WINDOW} LIMIT numbered.threshold
     ) AS counted
 )
 ORDER BY tenant_id, address_hash, id
 ON CONFLICT (tenant_id, address_hash) DO NOTHING
 """  # noqa: S608 - our own words
 
-FORGET = f"""
-DELETE FROM router.feedback WHERE event_id = ANY(ARRAY(
-    SELECT event_id FROM router.feedback
-    WHERE created_at < now() - {STRIKE_SPAN} - interval '1 day' LIMIT 1000))
+DELETE_OLD_STRIKES = f"""
+DELETE FROM router.bounce_strikes WHERE event_id = ANY(ARRAY(
+    SELECT event_id FROM router.bounce_strikes
+    WHERE created_at < now() - {STRIKE_WINDOW} - interval '1 day' LIMIT 1000))
 """  # noqa: S608 - our own words
 
 
-async def count(
+async def record_strikes(
     tx: Transaction,
     strikes: Sequence[Strike],
     *,
@@ -63,14 +63,14 @@ async def count(
     """Once per event; suppress where it is enough. events: their ids; ids: of new suppressions."""
     if strikes:
         await tx.execute(
-            COUNT,
+            RECORD_STRIKES,
             {
                 "events": events,
                 "tenants": [s.tenant_id for s in strikes],
                 "hashes": [s.address_hash for s in strikes],
                 "addresses": [s.address for s in strikes],
                 "kinds": [s.kind for s in strikes],
-                "strikes": [s.strikes for s in strikes],
+                "thresholds": [s.suppress_after for s in strikes],
                 "sources": [s.message_id for s in strikes],
                 "ids": ids,
                 "origins": [origin] * len(strikes),
@@ -78,40 +78,48 @@ async def count(
         )
 
 
-async def count_moves(tx: Transaction, moved: Iterable[tuple[Move, Message | None]]) -> None:
-    """Bounces by reply; the event that is told is the one that counts."""
-    struck = [(one, event) for move, event in moved if event and (one := strike(move))]
-    await count(
+async def record_transition_strikes(
+    tx: Transaction, applied: Iterable[tuple[Transition, Message | None]]
+) -> None:
+    """Bounces by reply; the published event is the one that counts."""
+    strikes = [
+        (one, event) for transition, event in applied if event and (one := strike_from(transition))
+    ]
+    await record_strikes(
         tx,
-        [one for one, _ in struck],
-        events=[event_id(event) for _, event in struck],
-        ids=[ids.uuid7_text() for _ in struck],
+        [one for one, _ in strikes],
+        events=[event_id(event) for _, event in strikes],
+        ids=[ids.uuid7_text() for _ in strikes],
         origin="hard_bounce",
     )
 
 
-async def count_finals(tx: Transaction, finals: Sequence[Final]) -> None:
+async def record_closed_strikes(tx: Transaction, closed_messages: Sequence[ClosedMessage]) -> None:
     """Bounces that no reply made (a domain that does not exist)."""
-    struck = [(one, closed(final)) for final in finals if (one := strike_by(final))]
-    await count(
+    strikes = [
+        (one, message_closed(closed_message))
+        for closed_message in closed_messages
+        if (one := strike_from_closed(closed_message))
+    ]
+    await record_strikes(
         tx,
-        [one for one, _ in struck],
-        events=[event_id(event) for _, event in struck],
-        ids=[ids.uuid7_text() for _ in struck],
+        [one for one, _ in strikes],
+        events=[event_id(event) for _, event in strikes],
+        ids=[ids.uuid7_text() for _ in strikes],
         origin="hard_bounce",
     )
 
 
-def strike_by(final: Final) -> Strike | None:
-    envelope = Envelope.FromString(final.envelope)
-    if envelope.test or not final.bounce_class:
+def strike_from_closed(closed_message: ClosedMessage) -> Strike | None:
+    context = MessageContext.FromString(closed_message.context)
+    if context.test or not closed_message.bounce_class:
         return None
     return strike_of(
-        final.bounce_class,
-        tenant_id=envelope.tenant_id,
-        address_hash=address_hash(envelope.recipient),
-        address=envelope.recipient,
-        message_id=final.message_id,
+        closed_message.bounce_class,
+        tenant_id=context.tenant_id,
+        address_hash=address_hash(context.recipient),
+        address=context.recipient,
+        message_id=closed_message.message_id,
     )
 
 
@@ -128,8 +136,8 @@ LIST = """
 SELECT id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
 FROM router.suppressions WHERE tenant_id = %(tenant)s
 """
-WALK = f"{LIST} AND id < %(after)s AND id > %(before)s ORDER BY id"
-OLDER, NEWER = (f"{WALK} {order} LIMIT %(limit)s" for order in ("DESC", "ASC"))
+PAGE = f"{LIST} AND id < %(after)s AND id > %(before)s ORDER BY id"
+OLDER, NEWER = (f"{PAGE} {order} LIMIT %(limit)s" for order in ("DESC", "ASC"))
 # IS TRUE: so that it is no condition for the index by id, where an address is hard to find.
 BY_ADDRESS = f"""{LIST} AND address_hash = %(hash)s
     AND (id < %(after)s) IS TRUE AND (id > %(before)s) IS TRUE"""
@@ -141,7 +149,7 @@ RETURNING id::text, address, origin, source_id, extract(epoch FROM created_at)::
 """
 
 
-class Suppressed(NamedTuple):
+class Suppression(NamedTuple):
     suppression_id: str
     address: str
     origin: str
@@ -151,19 +159,19 @@ class Suppressed(NamedTuple):
 
 async def add(
     tx: Transaction, tenant_id: str, addresses: Sequence[str], *, origin: str
-) -> list[Suppressed]:
+) -> list[Suppression]:
     """All of them as they are now; an address that is there already stays as it is."""
     hashes = [address_hash(address) for address in addresses]
     new_ids = [ids.uuid7_text() for _ in addresses]
     rows = await tx.rows(ADD, (tenant_id, origin, hashes, new_ids, list(addresses)))
-    return [Suppressed._make(row) for row in rows]
+    return [Suppression._make(row) for row in rows]
 
 
 async def find(
     tx: Transaction, tenant_id: str, *, after: str, before: str, address: str, limit: int
-) -> list[Suppressed]:
+) -> list[Suppression]:
     """Newest first, behind the id `after`, or those just before the id `before`."""
-    walk = NEWER if before else OLDER
+    page_sql = NEWER if before else OLDER
     params = {
         "tenant": tenant_id,
         "after": after or ids.MAX,
@@ -171,27 +179,27 @@ async def find(
         "hash": address_hash(address),
         "limit": limit,
     }
-    rows = await tx.rows(BY_ADDRESS if address else walk, params)
-    return [Suppressed._make(row) for row in rows]
+    rows = await tx.rows(BY_ADDRESS if address else page_sql, params)
+    return [Suppression._make(row) for row in rows]
 
 
-async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[Suppressed]:
+async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[Suppression]:
     """By address or by id. The strikes that led there are forgotten with it."""
     hashes = [address_hash(name) for name in names]
-    known = [name for name in names if is_uuid(name)]
-    removed = [Suppressed._make(r) for r in await tx.rows(REMOVE, (tenant_id, hashes, known))]
-    gone = [address_hash(one.address) for one in removed]
+    by_id = [name for name in names if is_uuid(name)]
+    removed = [Suppression._make(r) for r in await tx.rows(REMOVE, (tenant_id, hashes, by_id))]
+    removed_hashes = [address_hash(one.address) for one in removed]
     await tx.execute(
-        "DELETE FROM router.feedback WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])"
+        "DELETE FROM router.bounce_strikes WHERE tenant_id = %s AND address_hash = ANY(%s::bytea[])"
         " AND kind <> 'complaint'",
-        (tenant_id, gone),
+        (tenant_id, removed_hashes),
     )
     return removed
 
 
-async def forget_feedback(tx: Transaction) -> int:
+async def delete_old_strikes(tx: Transaction) -> int:
     """Some of the strikes that no longer count; how many."""
-    return await tx.execute(FORGET)
+    return await tx.execute(DELETE_OLD_STRIKES)
 
 
 def is_uuid(text: str) -> bool:

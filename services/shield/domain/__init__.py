@@ -1,1 +1,1 @@
-"""What shield thinks of a message: rules as data over what can be read from its content. Pure."""
+"""Screening of a message: rules as data over the features of its content. Pure."""

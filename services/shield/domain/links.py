@@ -15,8 +15,8 @@ LABEL_END = re.compile(r"[.-]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Where an address leads: what its scheme and authority tell, in lower case."""
+class LinkTarget:
+    """The target of a URL: its scheme and authority, in lower case."""
 
     host: str  # empty: not a web address
     domain: str  # what was registered: the last two or three labels of host
@@ -27,19 +27,19 @@ class Place:
 
 
 class Link(NamedTuple):
-    """One place that the reader is sent to; all in lower case."""
+    """A link of a message; all in lower case."""
 
     url: str
     shown: str  # the host that the visible text names, if it names one
-    place: Place
+    target: LinkTarget
 
 
 def link(url: str, text: str = "") -> Link:
     """`text` is what the reader sees in place of the address."""
     url = url[:URL_CHARS].lower()
     end = url.find("/", 8)  # behind the host, when the address is of the usual kind
-    place = (known_place(url[:end]) if end > 0 else None) or place_of(url)
-    return Link(url, shown_host(text) if "." in text and len(text) < 200 else "", place)
+    target = (cached_target(url[:end]) if end > 0 else None) or parse_target(url)
+    return Link(url, shown_host(text) if "." in text and len(text) < 200 else "", target)
 
 
 def shown_host(text: str) -> str:
@@ -47,10 +47,10 @@ def shown_host(text: str) -> str:
     return named[1] if named else ""
 
 
-def place_of(url: str) -> Place:
+def parse_target(url: str) -> LinkTarget:
     userinfo, host, _ = authority(url)
-    domain = registered(host)
-    return Place(
+    domain = registered_domain(host)
+    return LinkTarget(
         host=host,
         domain=domain,
         tld=host.rpartition(".")[2],
@@ -61,27 +61,27 @@ def place_of(url: str) -> Place:
 
 
 @lru_cache(maxsize=8192)
-def known_place(origin: str) -> Place | None:
+def cached_target(origin: str) -> LinkTarget | None:
     """Of the beginning of an address; None when that alone does not say where it leads. Kept: mail
     leads to the same hosts again and again, a tenant's own and those of its trackers."""
-    return place_of(origin) if ORIGIN.fullmatch(origin) else None
+    return parse_target(origin) if ORIGIN.fullmatch(origin) else None
 
 
 @lru_cache(maxsize=8192)
-def registered(host: str) -> str:
+def registered_domain(host: str) -> str:
     """`mail.shop.example.co.uk` → `example.co.uk`; an address stays whole. No public suffix list:
     these rules compare hosts of one message, and a miss costs one weak sign."""
     return host if is_ip(host) else mx.registered(host)
 
 
 @lru_cache(maxsize=8192)
-def pieces(host: str) -> frozenset[str]:
+def host_parts(host: str) -> frozenset[str]:
     """What stands between its dots and hyphens."""
     return frozenset(LABEL_END.split(host))
 
 
 @lru_cache(maxsize=8192)
-def belongs(host: str, domains: frozenset[str]) -> bool:
+def is_within(host: str, domains: frozenset[str]) -> bool:
     """Whether the host is one of these domains, or within one."""
     while host:
         if host in domains:

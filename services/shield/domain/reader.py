@@ -1,4 +1,4 @@
-"""What reads messages, in a process that a message may end: bytes in, bytes out."""
+"""The code of the child process that screens messages: bytes in, bytes out."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,38 +10,38 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from services.shield.domain.rulebook import Rulebook, Thresholds, parse
-from services.shield.domain.scoring import Opinion, Scorer, unread
+from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
-ASKED = Struct("<?dd")  # whether to quote, and the tenant's thresholds: hold, block
+REQUEST_HEADER = Struct("<?dd")  # whether to quote, and the tenant's thresholds: hold, block
 
 
-def asked(content: bytes, limits: Thresholds, *, quote: bool = False) -> bytes:
-    """A question to the reader. content: a serialised Content."""
-    return ASKED.pack(quote, limits.hold, limits.block) + content
+def encode_request(content: bytes, limits: Thresholds, *, quote: bool = False) -> bytes:
+    """A request to the reader. content: a serialized Content."""
+    return REQUEST_HEADER.pack(quote, limits.hold, limits.block) + content
 
 
 def start(rules: bytes) -> Callable[[bytes], bytes]:
-    """The reader: questions to ScoreResponses. rules: the text of a rulebook."""
-    return partial(answer, Scorer(parse(rules.decode())))
+    """The handler of the child: requests to ScoreResponses. rules: the text of a rulebook."""
+    return partial(screen, Scorer(parse(rules.decode())))
 
 
-def answer(scorer: Scorer, question: bytes) -> bytes:
-    quote, hold, block = ASKED.unpack_from(question)
+def screen(scorer: Scorer, request: bytes) -> bytes:
+    quote, hold, block = REQUEST_HEADER.unpack_from(request)
     try:
-        content = Content.FromString(question[ASKED.size :])
+        content = Content.FromString(request[REQUEST_HEADER.size :])
     except DecodeError:
-        opinion = unread("content_unreadable", scorer.book, Verdict.VERDICT_HOLD)
+        result = unreadable_result("content_unreadable", scorer.book, Verdict.VERDICT_HOLD)
     else:
-        opinion = scorer.score(content, thresholds=Thresholds(hold, block), quote=quote)
-    return told(opinion, scorer.book).SerializeToString()
+        result = scorer.score(content, thresholds=Thresholds(hold, block), quote=quote)
+    return to_response(result, scorer.book).SerializeToString()
 
 
-def told(opinion: Opinion, book: Rulebook) -> ScoreResponse:
+def to_response(result: ScreeningResult, book: Rulebook) -> ScoreResponse:
     return ScoreResponse(
-        verdict=opinion.verdict,
-        score=opinion.score,
-        reasons=opinion.reasons,
-        hold_score=opinion.thresholds.hold,
-        block_score=opinion.thresholds.block,
+        verdict=result.verdict,
+        score=result.score,
+        reasons=result.reasons,
+        hold_score=result.thresholds.hold,
+        block_score=result.thresholds.block,
         rules_version=book.version,
     )

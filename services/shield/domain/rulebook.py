@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar, Union, get_type_hints
 
-from services.shield.domain.reading import Limits
+from services.shield.domain.features import Limits
 
 Field = Literal["any", "from", "reply-to", "subject", "header", "attachment", "link", "body"]
 FIELDS = ("any", "from", "reply-to", "subject", "header", "attachment", "link", "body")
@@ -24,11 +24,11 @@ class TextRule:
     score: float
     any: tuple[str, ...]
     field: Field = "any"
-    fixed: bool = False  # the score is a decision, not a fit: too few examples to learn from
+    pinned: bool = False  # the score is a decision, not a fit: too few examples to learn from
 
     @property
     def pattern(self) -> str:
-        """For a search of Reading.document, which has a line per field; ^ is the field's start."""
+        """For a search of the document of MessageFeatures: a line per field; ^ is its start."""
         if self.field == "any":
             return "|".join(f"(?:{each})" for each in self.any)
         places = (each[1:] if each.startswith("^") else f".*(?:{each})" for each in self.any)
@@ -44,21 +44,21 @@ class MeasureRule:
     measure: str
     at_least: float
     below: float = float("inf")
-    fixed: bool = False
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class BothRule:
-    """Fires when all of these rules did, and none of those: what is a sign only in company."""
+class MetaRule:
+    """Fires when all of these rules did, and none of those: signs that count only together."""
 
     name: str
     score: float
     all: tuple[str, ...]
     none: tuple[str, ...] = ()
-    fixed: bool = False
+    pinned: bool = False
 
 
-Rule: TypeAlias = Union[TextRule, MeasureRule, BothRule]
+Rule: TypeAlias = Union[TextRule, MeasureRule, MetaRule]
 R = TypeVar("R")
 
 
@@ -77,14 +77,14 @@ class Rulebook:
     credit_max: float  # what good signs can take off together: they are easy to fake
     text: tuple[TextRule, ...]
     measure: tuple[MeasureRule, ...]
-    both: tuple[BothRule, ...]
+    meta: tuple[MetaRule, ...]
     lists: Mapping[str, frozenset[str]] = field(default_factory=dict)
     brands: Mapping[str, frozenset[str]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        return (*self.text, *self.measure, *self.both)
+        return (*self.text, *self.measure, *self.meta)
 
 
 def parse(toml: str) -> Rulebook:
@@ -94,9 +94,9 @@ def parse(toml: str) -> Rulebook:
         version=document["version"],
         thresholds=Thresholds(**document["thresholds"]),
         credit_max=document["credit_max"],
-        text=tuple(rule(TextRule, row) for row in document.get("text", ())),
-        measure=tuple(rule(MeasureRule, row) for row in document.get("measure", ())),
-        both=tuple(rule(BothRule, row) for row in document.get("both", ())),
+        text=tuple(parse_rule(TextRule, row) for row in document.get("text", ())),
+        measure=tuple(parse_rule(MeasureRule, row) for row in document.get("measure", ())),
+        meta=tuple(parse_rule(MetaRule, row) for row in document.get("meta", ())),
         lists={name: frozenset(each) for name, each in document.get("lists", {}).items()},
         brands={name: frozenset(each) for name, each in document.get("brands", {}).items()},
         limits=Limits(**document.get("limits", {})),
@@ -106,7 +106,7 @@ def parse(toml: str) -> Rulebook:
     return book
 
 
-def rule(shape: type[R], row: Mapping[str, Any]) -> R:
+def parse_rule(shape: type[R], row: Mapping[str, Any]) -> R:
     """A rule from its table; lists become tuples. A key that nobody reads is a mistake."""
     known = set(get_type_hints(shape))
     if unknown := row.keys() - known:
@@ -124,22 +124,22 @@ def rule(shape: type[R], row: Mapping[str, Any]) -> R:
 def lint(book: Rulebook) -> list[str]:
     """What is wrong with rules that can be read but not meant."""
     return [
-        *duplicates(each.name for each in book.rules),
-        *idle(book),
-        *wrong_text(book.text),
-        *wrong_measures(book.measure),
-        *wrong_company(book),
-        *wrong_thresholds(book.thresholds),
+        *lint_duplicates(each.name for each in book.rules),
+        *lint_unused(book),
+        *lint_text(book.text),
+        *lint_measures(book.measure),
+        *lint_meta(book),
+        *lint_thresholds(book.thresholds),
     ]
 
 
-def duplicates(names: Iterable[str]) -> list[str]:
+def lint_duplicates(names: Iterable[str]) -> list[str]:
     return [f"{name}: named {times} times" for name, times in Counter(names).items() if times > 1]
 
 
-def idle(book: Rulebook) -> list[str]:
+def lint_unused(book: Rulebook) -> list[str]:
     """Rules that change nothing: no points, and no part in another rule."""
-    parts = {name for each in book.both for name in (*each.all, *each.none)}
+    parts = {name for each in book.meta for name in (*each.all, *each.none)}
     return [
         f"{each.name}: scores 0 and is no part of another rule; remove it"
         for each in book.rules
@@ -147,7 +147,7 @@ def idle(book: Rulebook) -> list[str]:
     ]
 
 
-def wrong_text(rules: Sequence[TextRule]) -> list[str]:
+def lint_text(rules: Sequence[TextRule]) -> list[str]:
     seen = Counter((each.field, pattern) for each in rules for pattern in each.any)
     return [
         *(
@@ -174,7 +174,7 @@ def unreachable(pattern: str) -> bool:
     return any(letter.isupper() for letter in plain) or "  " in pattern or "\\n" in pattern
 
 
-def wrong_measures(rules: Sequence[MeasureRule]) -> list[str]:
+def lint_measures(rules: Sequence[MeasureRule]) -> list[str]:
     return [
         f"{each.name}: below must be above at_least"
         for each in rules
@@ -182,16 +182,16 @@ def wrong_measures(rules: Sequence[MeasureRule]) -> list[str]:
     ]
 
 
-def wrong_company(book: Rulebook) -> list[str]:
+def lint_meta(book: Rulebook) -> list[str]:
     single = {each.name for each in book.text} | {each.name for each in book.measure}
     return [
         f"{each.name}: {name!r} is not a text or measure rule"
-        for each in book.both
+        for each in book.meta
         for name in (*each.all, *each.none)
         if name not in single
     ]
 
 
-def wrong_thresholds(thresholds: Thresholds) -> list[str]:
+def lint_thresholds(thresholds: Thresholds) -> list[str]:
     fine = 0 < thresholds.hold < thresholds.block
     return [] if fine else ["thresholds: hold must be above 0 and block above hold"]

@@ -10,8 +10,8 @@ import re2
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.events_pb2 import Reason, Verdict
-from services.shield.domain.measures import MEASURES, NEEDS, Measure, Need, Terms
-from services.shield.domain.reading import Reading, read
+from services.shield.domain.features import MessageFeatures, extract_features
+from services.shield.domain.measures import MEASURES, NEEDS, Measure, Need, WordLists
 from services.shield.domain.rulebook import MeasureRule, Rulebook, RuleError, Thresholds
 
 # The set's automaton is built as text is read; some hundred rules need a quarter of this.
@@ -21,8 +21,8 @@ REASONS_MAX = 50  # an event stays under 64 KiB whatever the message says
 
 
 @dataclass(frozen=True, slots=True)
-class Opinion:
-    """A score and why; `reasons` with the heaviest first."""
+class ScreeningResult:
+    """Score, verdict and reasons, the heaviest first."""
 
     score: float
     verdict: Verdict.ValueType
@@ -30,10 +30,10 @@ class Opinion:
     thresholds: Thresholds
 
 
-class Look(NamedTuple):
-    """A measure, and the rules that it may fire."""
+class MeasureGroup(NamedTuple):
+    """A measure and the rules that it can fire."""
 
-    take: Measure
+    measure_of: Measure
     least: float  # below it none of them does
     rules: Sequence[MeasureRule]
 
@@ -44,50 +44,52 @@ class Scorer:
     def __init__(self, book: Rulebook) -> None:
         """Raises RuleError for a pattern that RE2 cannot read or a measure that nobody wrote."""
         self.book = book
-        self._set = compiled(book)
+        self._set = compile_patterns(book)
         self._patterns = [re2.compile(rule.pattern) for rule in book.text]
-        self._looks = by_need(by_measure(book.measure))
-        self._both = [(r.name, frozenset(r.all), frozenset(r.none)) for r in book.both]
-        self._terms = Terms(book.lists, book.brands)
+        self._groups = group_by_need(group_by_measure(book.measure))
+        self._meta = [(r.name, frozenset(r.all), frozenset(r.none)) for r in book.meta]
+        self._lists = WordLists(book.lists, book.brands)
         self._scores = {rule.name: rule.score for rule in book.rules}
         self._lightness = {name: -abs(score) for name, score in self._scores.items()}
 
     def score(
         self, content: Content, *, thresholds: Thresholds | None = None, quote: bool = False
-    ) -> Opinion:
+    ) -> ScreeningResult:
         """Never raises on anything that content may hold.
 
         quote: the words that text rules saw, also where the message passes; for what does not pass
         they are always there.
         """
         limits = thresholds or self.book.thresholds
-        reading = read(content, self.book.limits)
-        findings = self.findings(reading)
+        features = extract_features(content, self.book.limits)
+        findings = self.findings(features)
         score = self.total(findings)
         decided = verdict(score, limits)
-        document = reading.document if quote or decided != Verdict.VERDICT_PASS else b""
-        return Opinion(score, decided, self.reasons(findings, document), limits)
+        document = features.document if quote or decided != Verdict.VERDICT_PASS else b""
+        return ScreeningResult(score, decided, self.reasons(findings, document), limits)
 
-    def findings(self, reading: Reading) -> dict[str, str]:
+    def findings(self, features: MessageFeatures) -> dict[str, str]:
         """The rules that fired, each with a detail (text rules get theirs in `reasons`)."""
-        fired = dict.fromkeys(self.spotted(reading.document), "")
-        for need, looks in self._looks:
-            if need(reading, self._terms):
-                self.measure(reading, looks, fired)
+        fired = dict.fromkeys(self.matching_rules(features.document), "")
+        for need, groups in self._groups:
+            if need(features, self._lists):
+                self.measure(features, groups, fired)
         names = fired.keys()
-        together = [r for r, all_, none in self._both if names >= all_ and none.isdisjoint(names)]
+        together = [r for r, all_, none in self._meta if names >= all_ and none.isdisjoint(names)]
         return fired | dict.fromkeys(together, "")
 
-    def measure(self, reading: Reading, looks: Iterable[Look], fired: dict[str, str]) -> None:
-        for take, least, rules in looks:
-            value, detail = take(reading, self._terms)
+    def measure(
+        self, features: MessageFeatures, groups: Iterable[MeasureGroup], fired: dict[str, str]
+    ) -> None:
+        for measure_of, least, rules in groups:
+            value, detail = measure_of(features, self._lists)
             if value < least:
                 continue
             for rule in rules:
                 if rule.at_least <= value < rule.below:
                     fired[rule.name] = detail or f"{value:.3g}"
 
-    def spotted(self, document: bytes) -> list[str]:
+    def matching_rules(self, document: bytes) -> list[str]:
         """The text rules that see something. Where the set runs out of memory, one by one."""
         numbers = self._set.Match(document)
         if not numbers:  # not even the pattern that always matches
@@ -106,8 +108,8 @@ class Scorer:
         return round(points + max(credit, -self.book.credit_max), 3)
 
     def reasons(self, fired: Mapping[str, str], document: bytes) -> tuple[Reason, ...]:
-        telling = [name for name in fired if self._scores[name]]
-        heaviest = sorted(telling, key=self._lightness.__getitem__)[:REASONS_MAX]
+        scored = [name for name in fired if self._scores[name]]
+        heaviest = sorted(scored, key=self._lightness.__getitem__)[:REASONS_MAX]
         quotes = self.quotes(set(heaviest), document) if document else {}
         return tuple(
             Reason(
@@ -132,7 +134,7 @@ class Scorer:
         }
 
 
-def compiled(book: Rulebook) -> "re2.Set":
+def compile_patterns(book: Rulebook) -> "re2.Set":
     options = re2.Options()
     options.max_mem = SET_MEMORY_BYTES
     options.log_errors = False
@@ -147,7 +149,7 @@ def compiled(book: Rulebook) -> "re2.Set":
     return patterns
 
 
-def by_measure(rules: Iterable[MeasureRule]) -> dict[str, list[MeasureRule]]:
+def group_by_measure(rules: Iterable[MeasureRule]) -> dict[str, list[MeasureRule]]:
     """Every measure is taken once, however many rules look at it."""
     grouped: dict[str, list[MeasureRule]] = {}
     for rule in rules:
@@ -157,19 +159,21 @@ def by_measure(rules: Iterable[MeasureRule]) -> dict[str, list[MeasureRule]]:
     return grouped
 
 
-def by_need(measures: Mapping[str, Sequence[MeasureRule]]) -> list[tuple[Need, list[Look]]]:
+def group_by_need(
+    measures: Mapping[str, Sequence[MeasureRule]],
+) -> list[tuple[Need, list[MeasureGroup]]]:
     """The measures in their order, a row of them with what they need; a rule that fires at zero
     needs nothing."""
-    looks = []
+    groups = []
     for name, rules in measures.items():
         least = min(each.at_least for each in rules)
         need = NEEDS.get(name, always) if least > 0 else always
-        looks.append((need, Look(MEASURES[name], least, rules)))
-    rows = groupby(looks, key=itemgetter(0))
-    return [(need, [look for _, look in row]) for need, row in rows]
+        groups.append((need, MeasureGroup(MEASURES[name], least, rules)))
+    rows = groupby(groups, key=itemgetter(0))
+    return [(need, [group for _, group in row]) for need, row in rows]
 
 
-def always(_: Reading, __: Terms) -> bool:
+def always(_: MessageFeatures, __: WordLists) -> bool:
     return True
 
 
@@ -181,14 +185,16 @@ def verdict(score: float, thresholds: Thresholds) -> Verdict.ValueType:
     return Verdict.VERDICT_PASS
 
 
-def of_tenant(hold: float, block: float, default: Thresholds) -> Thresholds:
+def thresholds_of_tenant(hold: float, block: float, default: Thresholds) -> Thresholds:
     """A tenant's own thresholds; 0 stands for the default, and block is never below hold."""
     held = hold or default.hold
     return Thresholds(held, max(block or default.block, held))
 
 
-def unread(rule: str, book: Rulebook, verdict: Verdict.ValueType, *, detail: str = "") -> Opinion:
+def unreadable_result(
+    rule: str, book: Rulebook, verdict: Verdict.ValueType, *, detail: str = ""
+) -> ScreeningResult:
     """A verdict on what cannot be read, with its one reason: it is not sent."""
     limits = book.thresholds
     score = limits.block if verdict == Verdict.VERDICT_BLOCK else limits.hold
-    return Opinion(score, verdict, (Reason(rule=rule, score=score, detail=detail),), limits)
+    return ScreeningResult(score, verdict, (Reason(rule=rule, score=score, detail=detail),), limits)

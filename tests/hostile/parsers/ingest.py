@@ -7,8 +7,8 @@ import msgspec
 
 from kernel import ids, times
 from services.ingest.domain import attachments, email, pointers, schedule
-from services.ingest.domain.draft import draft
 from services.ingest.domain.problem import Problem
+from services.ingest.domain.valid_email import validate
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
@@ -17,7 +17,7 @@ def drafted(**given: object) -> object:
     """A field of an email."""
     whole = {"from": "a@x.example", "to": "b@x.example", "subject": "s", "text": "t", **given}
     try:
-        return draft(msgspec.convert(whole, email.Email), NOW, test=True)
+        return validate(msgspec.convert(whole, email.SendEmailRequest), NOW, test=True)
     except (Problem, msgspec.ValidationError) as error:
         raise ValueError(str(error)) from None
 
@@ -29,16 +29,16 @@ def raw(text: str) -> msgspec.Raw:
 
 def body(text: str) -> object:
     try:
-        return pointers.decoded(email.decode_email, text.encode())
+        return pointers.decode_body(email.decode_email, text.encode())
     except Problem as problem:
         raise ValueError(problem.detail) from None
 
 
 READERS = {
-    "scheduled_at": lambda text: schedule.when(text, NOW),
-    "time": times.read,
+    "scheduled_at": lambda text: schedule.parse_time(text, NOW),
+    "time": times.parse,
     "id": ids.canonical,
-    "octets": lambda text: attachments.octets(raw(text)),
+    "octets": lambda text: attachments.decode_content(raw(text)),
     "body": body,
     "from": lambda text: drafted(**{"from": text}),
     "to": lambda text: drafted(to=text),

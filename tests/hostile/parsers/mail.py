@@ -1,21 +1,33 @@
 """The standards, as far as they read text of strangers."""
 
-from mail import address, bounce, headers, html, links, message, plain, reply, report, verify, words
+from mail import (
+    address,
+    bounce,
+    dkim_verify,
+    encoded_words,
+    headers,
+    html,
+    inbound_report,
+    normalized_text,
+    parser,
+    smtp_reply,
+    tracking,
+)
 
 READERS = {
     "address": address.parse,
     "addresses": lambda text: list(address.split_list(text)),
-    "words": words.decode,
+    "words": encoded_words.decode,
     "custom_field": lambda text: headers.custom_field("X-A", text),
     "subject": lambda text: headers.unstructured("Subject", text),
-    "message": lambda text: list(message.walk(message.read(text.encode()))),
-    "reply": lambda text: reply.parse(text.encode()),
+    "message": lambda text: list(parser.walk(parser.read(text.encode()))),
+    "reply": lambda text: smtp_reply.parse(text.encode()),
     "bounce": lambda text: bounce.classify(550, "", text),
-    "report": lambda text: report.parse(text.encode()),
-    "tags": verify.parse_tags,
+    "report": lambda text: inbound_report.parse(text.encode()),
+    "tags": dkim_verify.parse_tags,
     "html": html.read,
     "html_text": html.to_text,
-    "plain": plain.line,
-    "rewrite_html": lambda text: links.rewrite_html(text, str.upper),
-    "rewrite_text": lambda text: links.rewrite_text(text, str.upper),
+    "plain": normalized_text.line,
+    "rewrite_html": lambda text: tracking.rewrite_html(text, str.upper),
+    "rewrite_text": lambda text: tracking.rewrite_text(text, str.upper),
 }

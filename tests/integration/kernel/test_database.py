@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import psycopg
 import pytest
 
-from kernel.backoff import Health, patiently
 from kernel.database import Database
 from kernel.errors import Overloaded, Unavailable
-from kernel.group import Group
-from tests.support.pair import opened
+from kernel.group_commit import GroupCommit
+from kernel.health import DependencyHealth
+from kernel.retry import retry_while_unavailable
+from tests.support.stack import opened
 
 ARRAYS = [
     ("text", ["a", "", "ü", "a,b", "{}", "null", " x "]),
@@ -36,7 +37,7 @@ def test_an_array_arrives_as_it_was(database_url: str, kind: str, values: list[o
         try:
             query = f"SELECT %s::{kind}[], cardinality(%s::{kind}[])"
             for _ in range(7):  # prepared from the sixth on
-                [(back, count)] = await database.once(query, (values, values))
+                [(back, count)] = await database.execute_autocommit(query, (values, values))
                 assert [str(one) if kind == "uuid" else one for one in back] == values
                 assert count == len(values)
         finally:
@@ -67,8 +68,8 @@ def test_a_statement_that_takes_too_long_is_given_up_while_others_are_answered(
             async with database.transaction() as tx:
                 await tx.rows(SLOW)
         with pytest.raises(Overloaded):
-            await database.once(SLOW)
-        assert await database.answers()
+            await database.execute_autocommit(SLOW)
+        assert await database.is_responsive()
 
     with_database(database_url, story)
 
@@ -88,7 +89,7 @@ def test_a_lock_that_another_holds_is_waited_for(database_url: str) -> None:
         with psycopg.connect(database_url) as other:
             other.execute("SELECT pg_advisory_xact_lock(4711)")
             with pytest.raises(Unavailable):
-                await database.once("SELECT pg_advisory_xact_lock(4711)")
+                await database.execute_autocommit("SELECT pg_advisory_xact_lock(4711)")
 
     with_database(database_url, story)
 
@@ -98,11 +99,11 @@ def test_a_group_commit_goes_on_until_the_database_has_time(database_url: str) -
         tries = iter([30.0, 30.0, 0.0])
 
         async def commit(items: Sequence[int]) -> Sequence[int]:
-            await database.once("SELECT pg_sleep(%s)", (next(tries),))
+            await database.execute_autocommit("SELECT pg_sleep(%s)", (next(tries),))
             return items
 
-        group = Group(commit)
-        assert await patiently(lambda: group.submit(7), Health()) == 7
+        group = GroupCommit(commit)
+        assert await retry_while_unavailable(lambda: group.submit(7), DependencyHealth()) == 7
 
     with_database(database_url, story)
 
@@ -110,7 +111,7 @@ def test_a_group_commit_goes_on_until_the_database_has_time(database_url: str) -
 def test_a_story_that_fails_ends_though_its_pool_was_open(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
-            await database.once("SELECT 1")
+            await database.execute_autocommit("SELECT 1")
             raise EOFError
 
     with pytest.raises(EOFError):

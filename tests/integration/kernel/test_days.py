@@ -8,16 +8,16 @@ from psycopg import Connection
 
 from kernel import days as module
 from kernel.database import Database
-from kernel.days import Closed, Days, bounds
-from services.router.store.partitions import MESSAGES
-from tests.support.pair import FreshDatabase, opened
+from kernel.days import ClosedDays, TablePartitions, bounds
+from services.router.store.day_partitions import MESSAGES
+from tests.support.stack import FreshDatabase, opened
 
 TODAY = datetime.now(UTC).date()
 OLD = TODAY - timedelta(days=20)
 
 INSERT = """
-INSERT INTO router.messages (message_id, tenant_id, email_id, cell, lane, state, due_at, expires_at,
-    address_hash, envelope, closed_at)
+INSERT INTO router.messages (message_id, tenant_id, email_id, cell, queue_id, state, due_at,
+    expires_at, address_hash, context, closed_at)
 SELECT (left(%s, 24) || lpad(n::text, 12, '0'))::uuid, gen_random_uuid(), gen_random_uuid(), 'c',
     'l', 'delivered', now(), now(), '', '', now() - interval '9 days'
 FROM generate_series(1, %s) AS n
@@ -25,7 +25,7 @@ FROM generate_series(1, %s) AS n
 
 
 def of(database: FreshDatabase) -> AbstractAsyncContextManager[Database]:
-    return opened(database.engine("router"))
+    return opened(database.system("router"))
 
 
 def fill(connection: "Connection[tuple[object, ...]]", day: date, *, rows: int) -> None:
@@ -37,20 +37,20 @@ def test_two_replicas_that_drop_a_day_at_once_both_live(database: FreshDatabase)
     async def story() -> None:
         async with of(database) as one, of(database) as other:
             async with one.transaction() as tx:
-                await Days("router", "messages").ensure(tx, [OLD])
+                await TablePartitions("router", "messages").ensure(tx, [OLD])
             looked, begun = asyncio.Event(), asyncio.Event()
 
             async def second() -> bool:
                 async with other.transaction() as tx:
-                    assert OLD in await Days("router", "messages").existing(tx)
+                    assert OLD in await TablePartitions("router", "messages").existing(tx)
                     looked.set()
                     await begun.wait()
-                    return await Days("router", "messages").drop(tx, OLD)
+                    return await TablePartitions("router", "messages").drop(tx, OLD)
 
             task = asyncio.create_task(second())
             await looked.wait()
             async with one.transaction() as tx:
-                assert await Days("router", "messages").drop(tx, OLD)
+                assert await TablePartitions("router", "messages").drop(tx, OLD)
                 begun.set()
                 await waiting_for_a_lock(database)
             assert not await task
@@ -76,26 +76,26 @@ def test_a_day_is_walked_in_pages_and_taken_up_at_its_open_message(
 
     async def story() -> None:
         async with of(database) as engine:
-            closed = Closed(engine, MESSAGES, timedelta(days=8))
+            closed = ClosedDays(engine, MESSAGES, timedelta(days=8))
             with database.connect() as connection:
                 fill(connection, day, rows=rows)
                 connection.execute(
                     "UPDATE router.messages SET closed_at = NULL WHERE message_id = %s", (last,)
                 )
                 connection.commit()
-                assert not await closed.over(day), "its last message is open"
+                assert not await closed.is_expired(day), "its last message is open"
                 connection.execute(
                     "UPDATE router.messages SET closed_at = now() WHERE message_id = %s", (last,)
                 )
                 connection.commit()
-                assert not await closed.over(day), "closed a moment ago"
+                assert not await closed.is_expired(day), "closed a moment ago"
                 connection.execute(
                     "UPDATE router.messages SET closed_at = now() - interval '9 days'"
                     " WHERE message_id = %s",
                     (last,),
                 )
                 connection.commit()
-                assert await Closed(engine, MESSAGES, timedelta(days=8)).over(day)
+                assert await ClosedDays(engine, MESSAGES, timedelta(days=8)).is_expired(day)
 
     asyncio.run(story())
 
@@ -104,7 +104,7 @@ def test_old_days_are_asked_for_again_by_who_has_made_them(database: FreshDataba
     """Another replica may have dropped them since."""
 
     async def story() -> None:
-        days = Days("router", "messages")
+        days = TablePartitions("router", "messages")
         async with of(database) as engine:
             async with engine.transaction() as tx:
                 await days.ensure(tx, [OLD, TODAY])

@@ -1,4 +1,5 @@
-"""The embedded pair as an operator meets it: restarts, crashes, and what it says when it cannot."""
+"""The embedded stack as an operator meets it: restarts, crashes, and what it says when it
+cannot."""
 
 import asyncio
 import os
@@ -28,9 +29,9 @@ from kernel.embedded.postgres import Postgres
 OWNER = """
 import sys, time
 from kernel.embedded import Embedded
-pair = Embedded(sys.argv[1])
-pair.start()
-print(pair.kafka.pid, pair.postgres.pid, flush=True)
+stack = Embedded(sys.argv[1])
+stack.start()
+print(stack.kafka.pid, stack.postgres.pid, flush=True)
 time.sleep(600)
 """
 
@@ -66,22 +67,22 @@ def can_connect(address: str) -> bool:
 def test_pair_keeps_its_data_and_addresses_over_a_restart_and_a_kill_of_everything(
     data: Path,
 ) -> None:
-    with Embedded(data) as pair:
-        addresses = (pair.bootstrap_servers, pair.database_url)
-        cluster = (pair.kafka.data / "meta.properties").read_text()
-        execute(pair.postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
-        asyncio.run(produce(pair.bootstrap_servers, b"kept"))
-        pair.kill()
+    with Embedded(data) as stack:
+        addresses = (stack.bootstrap_servers, stack.database_url)
+        cluster = (stack.kafka.data / "meta.properties").read_text()
+        execute(stack.postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
+        asyncio.run(produce(stack.bootstrap_servers, b"kept"))
+        stack.kill()
         assert not can_connect(addresses[0])
-    with Embedded(data) as pair:
-        assert (pair.bootstrap_servers, pair.database_url) == addresses
-        assert asyncio.run(consume(pair.bootstrap_servers)) == b"kept"
-        assert (pair.kafka.data / "meta.properties").read_text() == cluster
-        assert execute(pair.postgres, "SELECT answer FROM kept") == [(42,)]
-        pair.kafka.wipe()
-        pair.kafka.start()
-        assert pair.bootstrap_servers == addresses[0]
-        assert (pair.kafka.data / "meta.properties").read_text() != cluster
+    with Embedded(data) as stack:
+        assert (stack.bootstrap_servers, stack.database_url) == addresses
+        assert asyncio.run(consume(stack.bootstrap_servers)) == b"kept"
+        assert (stack.kafka.data / "meta.properties").read_text() == cluster
+        assert execute(stack.postgres, "SELECT answer FROM kept") == [(42,)]
+        stack.kafka.wipe()
+        stack.kafka.start()
+        assert stack.bootstrap_servers == addresses[0]
+        assert (stack.kafka.data / "meta.properties").read_text() != cluster
 
 
 async def produce(bootstrap_servers: str, value: bytes) -> None:

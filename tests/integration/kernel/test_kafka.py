@@ -15,19 +15,19 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MESSAGE_CLASS_EXPRESS, MessageClass
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, Priority
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock
-from kernel.backoff import Health
 from kernel.database import Database, Transaction
+from kernel.handler_result import Drop, Emit, HandlerResult
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.outbox import Outbox, outbox_table
-from kernel.outcome import Drop, Emit, Outcome
-from kernel.stream import Stream
-from kernel.table import Table
-from kernel.topics import PARKED, contract_of, encode
+from kernel.processor import StreamProcessor
+from kernel.table import ReplicatedTable
+from kernel.topics import DLQ_SUFFIX, contract_of, encode
 from tests.support.records import all_of
 
 EXPRESS, BULK = contract_of(MessageScreened.DESCRIPTOR).names
@@ -39,7 +39,9 @@ class Dying(Kafka):
     """Hangs where it hurts: the rows of an event are committed, the broker knows nothing yet."""
 
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
-        super().__init__(bootstrap_servers, Health(), prefix=prefix, drain_s=0.1)
+        super().__init__(
+            bootstrap_servers, DependencyHealth(), prefix=prefix, shutdown_timeout_s=0.1
+        )
         self.committed = asyncio.Event()
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
@@ -53,12 +55,12 @@ class Closer:
     """Inserts each message and closes it, once."""
 
     def __init__(self) -> None:
-        self.batches: list[list[MessageClass.ValueType]] = []
+        self.batches: list[list[Priority.ValueType]] = []
 
     async def on_screened(
         self, batch: Sequence[MessageScreened], tx: Transaction
-    ) -> Sequence[Outcome]:
-        self.batches.append([event.message_class for event in batch])
+    ) -> Sequence[HandlerResult]:
+        self.batches.append([event.priority for event in batch])
         ids = [event.message_id for event in batch]
         new = await tx.rows(
             "INSERT INTO closer.messages SELECT unnest(%s::uuid[]) ON CONFLICT DO NOTHING"
@@ -90,10 +92,10 @@ class Bench:
 
     @asynccontextmanager
     async def consumer(self, kafka: Kafka | None = None) -> AsyncIterator[Outbox]:
-        kafka = kafka or Kafka(self.bootstrap_servers, Health(), prefix=self.prefix)
+        kafka = kafka or Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix)
         database = Database(self.url)
         outbox = Outbox(database, SCHEMA, kafka.publish, sweep_after_s=0.5)
-        stream = Stream(
+        stream = StreamProcessor(
             MessageScreened,
             name="closer.screened",
             handler=self.closer.on_screened,
@@ -116,7 +118,7 @@ class Bench:
             await database.close()
 
     async def topics(self) -> None:
-        kafka = Kafka(self.bootstrap_servers, Health(), prefix=self.prefix)
+        kafka = Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix)
         kafka.declare(MessageScreened, MessageClosed, Tenant)
         await kafka.create_topics()
 
@@ -124,7 +126,7 @@ class Bench:
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap_servers) as producer:
             for value in values:
                 raw = value if isinstance(value, bytes) else value.SerializeToString()
-                bulk = isinstance(value, MessageScreened) and value.message_class == BULK_CLASS
+                bulk = isinstance(value, MessageScreened) and value.priority == BULK_CLASS
                 await producer.send(self.prefix + (BULK if bulk else EXPRESS), raw)
 
     @asynccontextmanager
@@ -166,11 +168,11 @@ class Bench:
         return sorted(MessageClosed.FromString(record.value).message_id for record in records)
 
 
-BULK_CLASS = MESSAGE_CLASS_BULK
+BULK_CLASS = PRIORITY_BULK
 
 
-def screened(message_class: "MessageClass.ValueType" = MESSAGE_CLASS_EXPRESS) -> MessageScreened:
-    return MessageScreened(message_id=str(uuid4()), message_class=message_class)
+def screened(priority: "Priority.ValueType" = PRIORITY_EXPRESS) -> MessageScreened:
+    return MessageScreened(message_id=str(uuid4()), priority=priority)
 
 
 @pytest.fixture
@@ -234,7 +236,7 @@ def test_a_crash_between_commit_and_publish_is_swept(bench: Bench) -> None:
     play(bench, story())
 
 
-def test_a_poison_record_is_parked_and_its_neighbours_pass(bench: Bench) -> None:
+def test_a_poison_record_is_dead_lettered_and_its_neighbours_pass(bench: Bench) -> None:
     async def story() -> None:
         one, two = screened(), screened()
         poison = MessageScreened(message_id=f"no uuid {uuid4()}")
@@ -242,8 +244,8 @@ def test_a_poison_record_is_parked_and_its_neighbours_pass(bench: Bench) -> None
         async with bench.consumer():
             await bench.settled()
         assert await bench.closed() == sorted([one.message_id, two.message_id])
-        parked = await bench.records_on(EXPRESS + PARKED)
-        why = {record.value: dict(record.headers)["parked_reason"] for record in parked}
+        dead_letter = await bench.records_on(EXPRESS + DLQ_SUFFIX)
+        why = {record.value: dict(record.headers)["dlq_reason"] for record in dead_letter}
         assert why == {poison.SerializeToString(): b"handler failed", b"\xff": b"undecodable"}
 
     play(bench, story())
@@ -251,14 +253,14 @@ def test_a_poison_record_is_parked_and_its_neighbours_pass(bench: Bench) -> None
 
 def test_a_million_newsletters_do_not_stand_before_a_password_reset(bench: Bench) -> None:
     async def story() -> None:
-        await bench.produce(*(screened(MESSAGE_CLASS_BULK) for _ in range(3000)))
+        await bench.produce(*(screened(PRIORITY_BULK) for _ in range(3000)))
         await bench.produce(*(screened() for _ in range(9000)))
         async with bench.consumer():
             await bench.settled()
         served = [kind for batch in bench.closer.batches for kind in batch]
         assert len(served) == 12000
-        last_express = max(n for n, kind in enumerate(served) if kind == MESSAGE_CLASS_EXPRESS)
-        bulk_before = served[:last_express].count(MESSAGE_CLASS_BULK)
+        last_express = max(n for n, kind in enumerate(served) if kind == PRIORITY_EXPRESS)
+        bulk_before = served[:last_express].count(PRIORITY_BULK)
         assert 0 < bulk_before < 2000  # a tenth of the turns, and the first batch
 
     play(bench, story())
@@ -311,9 +313,9 @@ def test_who_is_stopped_while_joining_leaves_nobody_behind(
 
 def test_a_table_is_replayed_before_it_says_so_and_then_follows(bench: Bench) -> None:
     async def story() -> None:
-        kafka = Kafka(bench.bootstrap_servers, Health(), prefix=bench.prefix)
+        kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
         await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
-        tenants = Table(Tenant, kafka)
+        tenants = ReplicatedTable(Tenant, kafka)
         running = asyncio.create_task(kafka.run())
         await tenants.replayed.wait()
         assert (found := tenants.get("a")) is not None
@@ -342,7 +344,7 @@ def test_a_partition_without_a_leader_keeps_no_other_waiting(
     monkeypatch.setattr(ClusterMetadata, "leader_for_partition", leader)
 
     async def story() -> None:
-        kafka = Kafka(bench.bootstrap_servers, Health(), prefix=bench.prefix)
+        kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
         lost.add(bench.prefix + EXPRESS)
         event = screened()
         stuck = asyncio.create_task(kafka.publish([encode(event, clock.now())]))

@@ -11,14 +11,14 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from kernel.errors import BadSetting, Unavailable
-from kernel.ids import first_of, uuid7
+from kernel.errors import ConfigError, Unavailable
+from kernel.ids import lower_bound_at, uuid7
 from kernel.migrate import migrate, role_password, role_url
-from tests.support.pair import temporary_database
+from tests.support.stack import temporary_database
 
 ENV = 'from kernel.migrate import run_env\n\nrun_env("parcels")\n'
 SPINE = '''
-from kernel.migrate import day_partitioned, grant_api, leases, outbox, sql, tenant_rows
+from kernel.migrate import day_partitioned, grant_tenant, leases, outbox, sql, enforce_tenant_rls
 
 revision, down_revision = "0001", None
 
@@ -33,9 +33,9 @@ def upgrade() -> None:
         CREATE TABLE notes (tenant_id uuid, text text CHECK (text NOT LIKE '%:x'));
     """)
     day_partitioned("parcels", storage="fillfactor=70")
-    tenant_rows("parcels", grant="SELECT")
-    tenant_rows("notes")
-    grant_api("outbox", "INSERT")
+    enforce_tenant_rls("parcels", grant="SELECT")
+    enforce_tenant_rls("notes")
+    grant_tenant("outbox", "INSERT")
 '''
 MORE = """
 from kernel.migrate import sql
@@ -67,19 +67,19 @@ def url(database_url: str, folder: Path) -> Iterator[str]:
         psycopg.connect(database_url, autocommit=True) as owner,
         suppress(psycopg.errors.DependentObjectsStillExist),  # another session's tests
     ):
-        owner.execute("DROP ROLE parcels_api, parcels_engine")
+        owner.execute("DROP ROLE parcels_tenant, parcels_system")
 
 
 @pytest.fixture
-def api(url: str) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
-    with psycopg.connect(role_url(url, "parcels_api")) as connection:
+def tenant(url: str) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
+    with psycopg.connect(role_url(url, "parcels_tenant")) as connection:
         yield connection
         connection.rollback()
 
 
 @pytest.fixture
-def engine(url: str) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
-    with psycopg.connect(role_url(url, "parcels_engine"), autocommit=True) as connection:
+def system(url: str) -> Iterator["psycopg.Connection[tuple[object, ...]]"]:
+    with psycopg.connect(role_url(url, "parcels_system"), autocommit=True) as connection:
         yield connection
 
 
@@ -94,35 +94,39 @@ def note(connection: Connection, tenant: str) -> None:
     connection.execute("INSERT INTO parcels.notes VALUES (%s, 'hello')", (tenant,))
 
 
-def test_api_sees_and_writes_the_rows_of_one_tenant(api: Connection, engine: Connection) -> None:
-    note(engine, OTHER)
-    speak_for(api, MINE)
-    note(api, MINE)
-    assert api.execute("SELECT DISTINCT tenant_id FROM parcels.notes").fetchall() == [(UUID(MINE),)]
+def test_tenant_role_sees_and_writes_the_rows_of_one_tenant(
+    tenant: Connection, system: Connection
+) -> None:
+    note(system, OTHER)
+    speak_for(tenant, MINE)
+    note(tenant, MINE)
+    assert tenant.execute("SELECT DISTINCT tenant_id FROM parcels.notes").fetchall() == [
+        (UUID(MINE),)
+    ]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        note(api, OTHER)
+        note(tenant, OTHER)
 
 
-def test_api_sees_nothing_without_a_tenant(api: Connection, engine: Connection) -> None:
-    note(engine, OTHER)
-    assert api.execute("SELECT * FROM parcels.notes").fetchall() == []
-    speak_for(api, OTHER)
-    assert api.execute("SELECT * FROM parcels.notes").fetchall() != []
-    api.commit()  # a pooled connection goes on to somebody else
-    assert api.execute("SELECT * FROM parcels.notes").fetchall() == []
+def test_tenant_role_sees_nothing_without_a_tenant(tenant: Connection, system: Connection) -> None:
+    note(system, OTHER)
+    assert tenant.execute("SELECT * FROM parcels.notes").fetchall() == []
+    speak_for(tenant, OTHER)
+    assert tenant.execute("SELECT * FROM parcels.notes").fetchall() != []
+    tenant.commit()  # a pooled connection goes on to somebody else
+    assert tenant.execute("SELECT * FROM parcels.notes").fetchall() == []
 
 
-def test_api_may_do_only_what_its_migrations_grant(api: Connection) -> None:
-    speak_for(api, MINE)
-    api.execute("INSERT INTO parcels.outbox (records, messages, due_at) VALUES ('', 1, now())")
+def test_tenant_role_may_do_only_what_its_migrations_grant(tenant: Connection) -> None:
+    speak_for(tenant, MINE)
+    tenant.execute("INSERT INTO parcels.outbox (records, messages, due_at) VALUES ('', 1, now())")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        api.execute("SELECT * FROM parcels.outbox")
-    api.rollback()
+        tenant.execute("SELECT * FROM parcels.outbox")
+    tenant.rollback()
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        api.execute("DELETE FROM parcels.parcels")
+        tenant.execute("DELETE FROM parcels.parcels")
 
 
-def test_engine_owns_nothing(engine: Connection) -> None:
+def test_system_role_owns_nothing(system: Connection) -> None:
     for statement in (
         "DROP TABLE parcels.notes",
         "CREATE TABLE parcels.mine (n int)",
@@ -130,13 +134,13 @@ def test_engine_owns_nothing(engine: Connection) -> None:
         "ALTER TABLE parcels.notes DISABLE ROW LEVEL SECURITY",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            engine.execute(statement)
+            system.execute(statement)
 
 
-def test_ids_made_now_have_a_partition(engine: Connection) -> None:
+def test_ids_made_now_have_a_partition(system: Connection) -> None:
     parcel = uuid7()
-    engine.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (parcel, MINE))
-    row = engine.execute(
+    system.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (parcel, MINE))
+    row = system.execute(
         "SELECT tableoid::regclass::text = 'parcels.parcels'"
         " || to_char(now() AT TIME ZONE 'UTC', '_YYYYMMDD') FROM parcels.parcels"
         " WHERE parcel_id = %s",
@@ -145,34 +149,34 @@ def test_ids_made_now_have_a_partition(engine: Connection) -> None:
     assert row == (True,)
 
 
-def test_engine_makes_and_drops_day_partitions(engine: Connection) -> None:
+def test_system_role_makes_and_drops_day_partitions(system: Connection) -> None:
     made, dropped = "ensure_day_partition", "drop_day_partition"
     for function, answer in ((made, True), (made, False), (dropped, True), (dropped, False)):
-        row = engine.execute(f"SELECT parcels.{function}('parcels', '2026-01-31')".encode())
+        row = system.execute(f"SELECT parcels.{function}('parcels', '2026-01-31')".encode())
         assert row.fetchone() == (answer,)
 
 
-def test_partition_covers_its_utc_day_and_has_the_indexes(engine: Connection) -> None:
-    engine.execute("SELECT parcels.ensure_day_partition('parcels', '2026-01-31')")
-    first = first_of(datetime(2026, 1, 31, tzinfo=UTC))
-    beyond = first_of(datetime(2026, 2, 1, tzinfo=UTC))
+def test_partition_covers_its_utc_day_and_has_the_indexes(system: Connection) -> None:
+    system.execute("SELECT parcels.ensure_day_partition('parcels', '2026-01-31')")
+    first = lower_bound_at(datetime(2026, 1, 31, tzinfo=UTC))
+    beyond = lower_bound_at(datetime(2026, 2, 1, tzinfo=UTC))
     for parcel in (first, UUID(int=beyond.int - 1)):
-        engine.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (parcel, MINE))
+        system.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (parcel, MINE))
     where = "SELECT count(*) FROM pg_indexes WHERE tablename = 'parcels_20260131'"
-    assert engine.execute(where).fetchone() == (2,)
+    assert system.execute(where).fetchone() == (2,)
     with pytest.raises(psycopg.errors.CheckViolation):
-        engine.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (beyond, MINE))
-    engine.execute("SELECT parcels.drop_day_partition('parcels', '2026-01-31')")
+        system.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (beyond, MINE))
+    system.execute("SELECT parcels.drop_day_partition('parcels', '2026-01-31')")
 
 
-def test_young_partition_is_never_dropped(engine: Connection) -> None:
+def test_young_partition_is_never_dropped(system: Connection) -> None:
     with pytest.raises(psycopg.errors.RaiseException, match="younger than 7 days"):
-        engine.execute("SELECT parcels.drop_day_partition('parcels', current_date)")
+        system.execute("SELECT parcels.drop_day_partition('parcels', current_date)")
 
 
-def test_engine_cannot_partition_what_is_not_partitioned(engine: Connection) -> None:
+def test_system_role_cannot_partition_what_is_not_partitioned(system: Connection) -> None:
     with pytest.raises(psycopg.errors.NoDataFound):
-        engine.execute("SELECT parcels.ensure_day_partition('notes', '2026-01-31')")
+        system.execute("SELECT parcels.ensure_day_partition('notes', '2026-01-31')")
 
 
 def test_replicas_that_migrate_at_once_do_it_once(database_url: str, folder: Path) -> None:
@@ -205,12 +209,12 @@ def test_next_revision_is_added_to_what_is_there(url: str, folder: Path) -> None
 
 def test_role_above_row_level_security_is_refused(database_url: str, folder: Path) -> None:
     with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute("CREATE ROLE unlimited_api BYPASSRLS")
+        owner.execute("CREATE ROLE unlimited_tenant BYPASSRLS")
         try:
-            with pytest.raises(BadSetting, match="unlimited_api is above row-level security"):
+            with pytest.raises(ConfigError, match="unlimited_tenant is above row-level security"):
                 migrate(database_url, {"unlimited": folder})
         finally:
-            owner.execute("DROP ROLE unlimited_api")
+            owner.execute("DROP ROLE unlimited_tenant")
 
 
 def test_database_that_is_away_is_unavailable(folder: Path) -> None:
@@ -220,10 +224,10 @@ def test_database_that_is_away_is_unavailable(folder: Path) -> None:
 
 def test_passwords_are_derived_and_differ() -> None:
     url = "postgresql://owner:secret@127.0.0.1/obm"
-    one, two = role_password(url, "parcels_api"), role_password(url, "parcels_engine")
+    one, two = role_password(url, "parcels_tenant"), role_password(url, "parcels_system")
     assert one != two
-    assert one == role_password(url, "parcels_api")
-    assert one != role_password(url, "parcels_api", secret="another")
-    assert sa.make_url(role_url(url, "parcels_api")).password == one
-    with pytest.raises(BadSetting, match="DATABASE_ROLE_SECRET"):
-        role_password("postgresql://owner@127.0.0.1/obm", "parcels_api")
+    assert one == role_password(url, "parcels_tenant")
+    assert one != role_password(url, "parcels_tenant", secret="another")
+    assert sa.make_url(role_url(url, "parcels_tenant")).password == one
+    with pytest.raises(ConfigError, match="DATABASE_ROLE_SECRET"):
+        role_password("postgresql://owner@127.0.0.1/obm", "parcels_tenant")

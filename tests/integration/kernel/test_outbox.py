@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
-from kernel.backoff import Health
 from kernel.database import Database
 from kernel.errors import Unavailable
-from kernel.outbox import ROW_BYTES_MAX, SWEEP_BYTES_MAX, Entry, Outbox, outbox_table
+from kernel.health import DependencyHealth
+from kernel.outbox import ROW_BYTES_MAX, SWEEP_BYTES_MAX, Outbox, OutboxEntry, outbox_table
 
 SCHEMA = "boxes"
 LEADERLESS = "leaderless"
@@ -27,7 +27,7 @@ class Post:
         self.asked, self.answers = asyncio.Event(), asyncio.Event()
         self.answers.set()
         self.database = Database(url)
-        self.health = Health()
+        self.health = DependencyHealth()
         self.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
         self.execute(f"CREATE SCHEMA {SCHEMA}")
         engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
@@ -53,7 +53,7 @@ class Post:
     def replica(self) -> Outbox:
         return Outbox(self.database, SCHEMA, self.send)
 
-    async def write(self, outbox: Outbox, *topics: str) -> Entry:
+    async def write(self, outbox: Outbox, *topics: str) -> OutboxEntry:
         async with self.database.transaction() as tx:
             return await outbox.add(tx, [Outgoing(topic=topic) for topic in topics])
 
@@ -178,7 +178,7 @@ def test_what_one_replica_still_publishes_no_other_sweeps(play: Callable[[Story]
         publishing = asyncio.create_task(slow.publish(entry, post.health))
         await post.asked.wait()
         post.let_time_pass()
-        await slow.hold()
+        await slow.postpone_sweep()
         post.answers.set()  # the other's would be answered at once
         await other.sweep()
         await publishing
@@ -197,7 +197,7 @@ def test_what_one_replica_sweeps_no_other_sweeps(play: Callable[[Story], None]) 
         sweeping = asyncio.create_task(slow.sweep())
         await post.asked.wait()
         post.let_time_pass()
-        await slow.hold()
+        await slow.postpone_sweep()
         post.answers.set()
         await other.sweep()
         await sweeping

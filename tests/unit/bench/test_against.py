@@ -51,9 +51,9 @@ def test_a_revision_that_is_not_there_is_refused_by_its_name() -> None:
 
 
 def test_two_engines_are_not_compared_on_one_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka.example:9092")
+    monkeypatch.setenv("OBM_KAFKA_BOOTSTRAP_SERVERS", "kafka.example:9092")
     monkeypatch.setenv("DATABASE_URL", "postgresql://db.example/obm")
-    with pytest.raises(NotComparable, match="unset KAFKA_BOOTSTRAP_SERVERS"):
+    with pytest.raises(NotComparable, match="unset OBM_KAFKA_BOOTSTRAP_SERVERS"):
         take_pairs("HEAD", turns=1, quick=True)
 
 

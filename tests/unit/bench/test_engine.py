@@ -14,10 +14,14 @@ def test_every_recipient_domain_is_routed_to_its_own_sink() -> None:
 
 
 def test_roles_of_all_services_are_looked_at_for_durability() -> None:
-    settings = {"INGEST_API_DATABASE_URL": "a", "EVENTS_ENGINE_DATABASE_URL": "b", "RPC_TOKEN": "c"}
+    settings = {
+        "INGEST_TENANT_DATABASE_URL": "a",
+        "EVENTS_SYSTEM_DATABASE_URL": "b",
+        "OBM_RPC_TOKEN": "c",
+    }
     assert database_urls(settings) == ["a", "b"]
 
 
 def test_ingest_is_told_its_own_settings_and_the_shared_secrets() -> None:
-    environment = {"INGEST_HTTP_LISTEN": "h:1", "ROUTER_EHLO": "x", "SECRET_KEYS": "k"}
+    environment = {"INGEST_HTTP_LISTEN": "h:1", "ROUTER_EHLO": "x", "OBM_SECRET_KEYS": "k"}
     assert of_ingest(environment) == {"http_listen": "h:1", "secret_keys": "k"}

@@ -20,7 +20,7 @@ def test_figures_are_kept_with_their_commit_their_machine_and_the_versions() -> 
 
 
 def test_of_servers_elsewhere_no_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka.example:9092")
+    monkeypatch.setenv("OBM_KAFKA_BOOTSTRAP_SERVERS", "kafka.example:9092")
     monkeypatch.setenv("DATABASE_URL", "postgresql://db.example/obm")
     assert record.describe_versions()["kafka"] == "elsewhere"
 

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from rich.console import Console
 
 from cli.first_message import FirstMessage
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 
 EVENT = {"id": "evt_1", "type": "email.delivered", "created_at": "now", "data": {}}
 AWAY = (503, {"message": "events does not answer"})
@@ -48,6 +48,6 @@ def test_a_service_that_is_slow_at_first_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_key_of_another_database_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match=r"the API key does not exist .*sandbox\.json") as refused:
+    with pytest.raises(ConfigError, match=r"the API key does not exist .*sandbox\.json") as refused:
         played(tmp_path, [(403, {"message": "the API key does not exist"})])
     assert "\n" not in str(refused.value)

@@ -8,7 +8,7 @@ import typer
 
 from cli.environment import Ports
 from cli.main import COMMANDS, load, with_data_first
-from kernel.errors import BadSetting
+from kernel.errors import ConfigError
 
 HEAVY = ("aiokafka", "grpc", "psycopg", "sqlalchemy", "services", "contracts")
 
@@ -62,14 +62,14 @@ def test_the_environment_says_where_the_engine_listens(monkeypatch: pytest.Monke
     monkeypatch.setenv("INGEST_HTTP_LISTEN", "0.0.0.0:9025")
     monkeypatch.setenv("EVENTS_HEALTH_PORT", "9045")
 
-    ports = Ports.chosen()
+    ports = Ports.choose()
 
     assert (ports.ingest_http, ports.events_health) == (9025, 9045)
     assert ports.sandbox == Ports().sandbox
 
 
 def test_a_port_of_the_command_line_counts_beside_free_ones() -> None:
-    ports = Ports.chosen(http=9025, free=True)
+    ports = Ports.choose(http=9025, free=True)
 
     assert ports.ingest_http == 9025
     assert ports.sandbox != Ports().sandbox
@@ -81,5 +81,5 @@ def test_an_address_without_a_port_is_one_clear_line(
 ) -> None:
     monkeypatch.setenv("INGEST_HTTP_LISTEN", listen)
 
-    with pytest.raises(BadSetting, match="INGEST_HTTP_LISTEN"):
-        Ports.chosen()
+    with pytest.raises(ConfigError, match="INGEST_HTTP_LISTEN"):
+        Ports.choose()

@@ -23,7 +23,7 @@ def test_event_has_a_row_with_its_keys_and_retention() -> None:
 
 
 def test_classes_are_part_of_the_topic_name() -> None:
-    text = described(Topic(name="parcels.sent.v1", classes=["express", "bulk"], compacted=True))
+    text = described(Topic(name="parcels.sent.v1", priorities=["express", "bulk"], compacted=True))
     assert "`parcels.sent.v1.{express,bulk}`" in text
     assert "newest of each key" in text
 

@@ -57,7 +57,7 @@ def test_an_answer_is_asked_for_again_when_its_time_is_over(
         cache = Cache(oracle.ask, most=10)
         assert await cache.get("a") == 1
         now[0] = 60.0
-        old = cache.look("a")
+        old = cache.peek("a")
         assert old
         assert (old.value, old.fresh) == (1, False)
         assert await cache.get("a") == 2
@@ -73,7 +73,7 @@ def test_the_oldest_answer_goes_first_and_no_other() -> None:
             await cache.get(key)
         await cache.ask("a")
         await cache.get("d")
-        assert [key for key in "abcd" if cache.look(key)] == ["a", "c", "d"]
+        assert [key for key in "abcd" if cache.peek(key)] == ["a", "c", "d"]
 
     play(story)
 

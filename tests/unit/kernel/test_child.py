@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from kernel.child import Answer, Bounds, Child, Killed, Raised
+from kernel.child import Child, ChildKilled, ChildLimits, ChildRaised, ChildResult
 from kernel.errors import Unavailable
 
-BOUNDS = Bounds(cpu_s=0.2, memory_bytes=64 << 20)
+BOUNDS = ChildLimits(cpu_s=0.2, memory_bytes=64 << 20)
 FUNCTION = "tests.support.trades:start"
 
 
 def with_child(folder: Path, story: Callable[[Child], Awaitable[None]]) -> None:
     async def told() -> None:
-        child = Child("test", FUNCTION, str(folder).encode(), bounds=BOUNDS)
+        child = Child("test", FUNCTION, str(folder).encode(), limits=BOUNDS)
         try:
             await story(child)
         finally:
@@ -28,8 +28,8 @@ def with_child(folder: Path, story: Callable[[Child], Awaitable[None]]) -> None:
     asyncio.run(told())
 
 
-def answers(folder: Path, *bodies: bytes) -> list[Answer]:
-    found: list[Answer] = []
+def answers(folder: Path, *bodies: bytes) -> list[ChildResult]:
+    found: list[ChildResult] = []
 
     async def story(child: Child) -> None:
         found.extend(await child.work(bodies))
@@ -67,7 +67,7 @@ def test_a_body_that_ends_its_child_is_told_and_its_neighbours_are_answered(
     before, first, after, second, last = answers(tmp_path, *bodies)
 
     assert (before, after, last) == (b"BEFORE", b"AFTER", b"LAST")
-    assert first == second == Killed(reason)
+    assert first == second == ChildKilled(reason)
 
 
 def test_a_body_is_not_blamed_for_one_death_that_may_be_anothers(tmp_path: Path) -> None:
@@ -84,14 +84,14 @@ def test_an_error_is_the_bodys_own_and_the_child_lives_on(tmp_path: Path) -> Non
     async def story(child: Child) -> None:
         await child.ready()
         first = pid_of(child)
-        assert await child.work([b"raise", b"a"]) == [Raised("KeyError(b'nothing')"), b"A"]
+        assert await child.work([b"raise", b"a"]) == [ChildRaised("KeyError(b'nothing')"), b"A"]
         assert pid_of(child) == first
 
     with_child(tmp_path, story)
 
 
 def test_an_answer_that_is_far_too_long_is_not_taken(tmp_path: Path) -> None:
-    assert answers(tmp_path, b"say too much", b"a") == [Killed("crash"), b"A"]
+    assert answers(tmp_path, b"say too much", b"a") == [ChildKilled("crash"), b"A"]
 
 
 def test_a_child_that_died_while_nobody_asked_is_made_again(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_loop_goes_on_while_its_child_works(tmp_path: Path) -> None:
 def test_a_child_that_cannot_start_is_infrastructure_that_is_away() -> None:
     async def story() -> None:
         with pytest.raises(Unavailable):
-            await Child("test", "tests.support.trades:gone", b"", bounds=BOUNDS).work([b"a"])
+            await Child("test", "tests.support.trades:gone", b"", limits=BOUNDS).work([b"a"])
 
     asyncio.run(story())
 
@@ -152,21 +152,21 @@ def test_a_child_has_no_secrets_of_its_parents(tmp_path: Path) -> None:
     async def story(child: Child) -> None:
         await child.ready()
         environment = Path(f"/proc/{pid_of(child)}/environ").read_bytes()
-        assert b"SECRET_KEYS" not in environment
+        assert b"OBM_SECRET_KEYS" not in environment
 
-    os.environ["SECRET_KEYS"] = "ours"
+    os.environ["OBM_SECRET_KEYS"] = "ours"
     try:
         with_child(tmp_path, story)
     finally:
-        del os.environ["SECRET_KEYS"]
+        del os.environ["OBM_SECRET_KEYS"]
 
 
 PARENT = """
 import asyncio
-from kernel.child import Bounds, Child
+from kernel.child import ChildLimits, Child
 
 async def main():
-    child = Child("test", "tests.support.trades:start", b"/tmp", bounds=Bounds(60.0, 64 << 20))
+    child = Child("test", "tests.support.trades:start", b"/tmp", limits=ChildLimits(60.0, 64 << 20))
     await child.ready()
     print(child._life._process.pid, flush=True)
     await child.work([b"spin"])

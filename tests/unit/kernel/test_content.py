@@ -10,16 +10,16 @@ from obstore.store import MemoryStore
 from kernel import clock, content
 from kernel.content import (
     Body,
+    ContentNotFound,
     ContentStore,
     FileStore,
-    Found,
-    Missing,
+    ReadResult,
     RemoteStore,
-    find,
+    check_mounted,
     open_store,
 )
 from kernel.crypto import SealBroken, new_key, seal, unseal
-from kernel.errors import BadSetting, Unavailable
+from kernel.errors import ConfigError, Unavailable
 
 DAY = date(2026, 1, 31)
 
@@ -32,17 +32,17 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ContentStore:
     if request.param == "file":
         return new_file_store(tmp_path)
     store = RemoteStore(MemoryStore())
-    asyncio.run(store.initialise())
+    asyncio.run(store.initialize())
     return store
 
 
 def new_file_store(root: Path) -> FileStore:
     store = FileStore(root)
-    asyncio.run(store.initialise())
+    asyncio.run(store.initialize())
     return store
 
 
-def get(store: ContentStore, *references: str) -> list[Found]:
+def get(store: ContentStore, *references: str) -> list[ReadResult]:
     return asyncio.run(store.get_many(references))
 
 
@@ -64,7 +64,7 @@ def test_bodies_come_back_by_their_references(store: ContentStore) -> None:
 def test_a_reference_that_was_never_given_is_missing(store: ContentStore, reference: str) -> None:
     [found] = asyncio.run(store.get_many([reference]))
 
-    assert isinstance(found, Missing)
+    assert isinstance(found, ContentNotFound)
 
 
 def test_a_reference_past_the_end_of_its_segment_is_missing(store: ContentStore) -> None:
@@ -73,7 +73,7 @@ def test_a_reference_past_the_end_of_its_segment_is_missing(store: ContentStore)
 
     [found] = asyncio.run(store.get_many([longer]))
 
-    assert isinstance(found, Missing)
+    assert isinstance(found, ContentNotFound)
 
 
 def test_a_body_that_is_not_there_before_its_last_day_is_over_may_come_back(
@@ -92,7 +92,7 @@ def test_a_body_that_is_not_there_before_its_last_day_is_over_may_come_back(
 def test_a_body_is_missing_once_its_last_day_is_over(store: ContentStore) -> None:
     [found] = get(store, f"now/{TODAY - timedelta(days=1)}/{'0' * 36}:0:9")
 
-    assert isinstance(found, Missing)
+    assert isinstance(found, ContentNotFound)
 
 
 def test_a_volume_that_is_not_mounted_is_away_for_everybody(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_volume_that_is_not_mounted_is_away_for_everybody(tmp_path: Path) -> N
         get(store, reference)
     with pytest.raises(Unavailable):
         put(FileStore(mount_point), b"would be hidden by the volume", until=TODAY)
-    assert not asyncio.run(store.mounted())
+    assert not asyncio.run(store.is_mounted())
 
     mount_point.rmdir()
     volume.rename(mount_point)
@@ -195,7 +195,7 @@ def test_a_sealed_body_opens_for_its_tenant_and_email_alone() -> None:
 
 
 def test_an_address_of_no_known_kind_is_a_bad_setting() -> None:
-    with pytest.raises(BadSetting, match="CONTENT_STORE_URL"):
+    with pytest.raises(ConfigError, match="OBM_CONTENT_STORE_URL"):
         open_store("carrier-pigeon://loft")
 
 
@@ -208,9 +208,9 @@ def test_a_place_that_becomes_the_store_in_a_moment_is_waited_for(tmp_path: Path
     store = FileStore(tmp_path / "content")
 
     async def story() -> None:
-        finding = asyncio.create_task(find(store))
+        finding = asyncio.create_task(check_mounted(store))
         await asyncio.sleep(0)
-        await store.initialise()
+        await store.initialize()
         await finding
 
     asyncio.run(story())
@@ -221,4 +221,4 @@ def test_a_place_that_does_not_become_the_store_is_away(
 ) -> None:
     monkeypatch.setattr(content, "LOOK_EVERY_S", 0.0)
     with pytest.raises(Unavailable):
-        asyncio.run(find(FileStore(tmp_path / "content")))
+        asyncio.run(check_mounted(FileStore(tmp_path / "content")))

@@ -3,7 +3,7 @@ import pytest
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 
-from kernel.database import is_away, is_overload
+from kernel.database import is_connection_error, is_overload
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from kernel.database import is_away, is_overload
     ],
 )
 def test_what_is_infrastructure_is_told_by_sqlstate(error: Exception, away: bool) -> None:
-    assert is_away(error) is away
+    assert is_connection_error(error) is away
 
 
 @pytest.mark.parametrize(

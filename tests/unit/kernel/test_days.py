@@ -3,16 +3,16 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from kernel.days import bounds, day_of
-from kernel.ids import first_of, uuid7_text
+from kernel.ids import lower_bound_at, uuid7_text
 
 TODAY = date(2026, 11, 23)
 
 
 def test_the_day_of_a_row_is_in_its_id() -> None:
     assert day_of(uuid7_text()) == datetime.now(UTC).date()
-    assert day_of(str(first_of(datetime(2026, 11, 23, tzinfo=UTC)))) == TODAY
+    assert day_of(str(lower_bound_at(datetime(2026, 11, 23, tzinfo=UTC)))) == TODAY
     before = datetime(2026, 11, 23, tzinfo=UTC) - timedelta(milliseconds=1)
-    assert day_of(str(first_of(before))) == date(2026, 11, 22)
+    assert day_of(str(lower_bound_at(before))) == date(2026, 11, 22)
 
 
 def test_an_id_that_is_none_is_refused() -> None:

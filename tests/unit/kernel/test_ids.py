@@ -4,7 +4,7 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 
 from kernel import clock, times
-from kernel.ids import MAX, first_of, named, time_of, uuid7
+from kernel.ids import MAX, lower_bound_at, time_of, uuid5_text, uuid7
 
 
 def test_ids_sort_by_time_even_within_a_millisecond() -> None:
@@ -20,7 +20,11 @@ def test_an_id_tells_when_it_was_made() -> None:
     made = uuid7()
 
     assert abs(time_of(made) - clock.now()) < timedelta(minutes=1)
-    assert first_of(time_of(made)) <= made < first_of(time_of(made) + timedelta(milliseconds=1))
+    assert (
+        lower_bound_at(time_of(made))
+        <= made
+        < lower_bound_at(time_of(made) + timedelta(milliseconds=1))
+    )
 
 
 def test_the_last_of_all_ids_has_a_time() -> None:
@@ -37,4 +41,4 @@ def test_ids_go_on_growing_when_the_clock_is_set_back(monkeypatch: pytest.Monkey
 def test_a_named_id_is_the_uuid5_of_the_standard_library() -> None:
     for number in range(300):  # all sixteen digits where the variant stands
         name = f"a/{number}…"
-        assert named(NAMESPACE_URL.bytes, name) == str(uuid5(NAMESPACE_URL, name))
+        assert uuid5_text(NAMESPACE_URL.bytes, name) == str(uuid5(NAMESPACE_URL, name))

@@ -8,16 +8,16 @@ import pytest
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.shield.v1.events_pb2 import MessageScreened
-from kernel.backoff import Health
+from kernel.handler_result import Drop, HandlerResult
+from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
-from kernel.kafka.emitter import Emitter
-from kernel.kafka.replay import Followed
-from kernel.outcome import Drop, Outcome
-from kernel.stream import Stream
-from kernel.table import Table
+from kernel.kafka.producer import BatchingProducer
+from kernel.kafka.replay import ReplayedTopic
+from kernel.processor import StreamProcessor
+from kernel.table import ReplicatedTable
 
 
-async def on_screened(batch: Sequence[MessageScreened]) -> Sequence[Outcome]:
+async def on_screened(batch: Sequence[MessageScreened]) -> Sequence[HandlerResult]:
     return [Drop("unread") for _ in batch]
 
 
@@ -25,8 +25,10 @@ async def send(_: Sequence[Outgoing]) -> None:
     raise NotImplementedError
 
 
-def stream() -> "Stream[MessageScreened]":
-    return Stream(MessageScreened, name="s", handler=on_screened, health=Health(), send=send)
+def stream() -> "StreamProcessor[MessageScreened]":
+    return StreamProcessor(
+        MessageScreened, name="s", handler=on_screened, health=DependencyHealth(), send=send
+    )
 
 
 class Slow:
@@ -36,10 +38,10 @@ class Slow:
         self.replay, self.reads, self.looks = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
         monkeypatch.setattr("kernel.kafka.HEARTBEAT_EVERY_S", 0)
         monkeypatch.setattr(Kafka, "create_topics", self.nothing)
-        monkeypatch.setattr(Followed, "follow", lambda topic, *_: self.follow(topic.replayed))
+        monkeypatch.setattr(ReplayedTopic, "run", lambda topic, *_: self.follow(topic.replayed))
         monkeypatch.setattr(Kafka, "_read", self.read)
-        monkeypatch.setattr(Emitter, "start", self.nothing)
-        monkeypatch.setattr(Emitter, "cluster", self.look)
+        monkeypatch.setattr(BatchingProducer, "start", self.nothing)
+        monkeypatch.setattr(BatchingProducer, "cluster", self.look)
 
     async def nothing(self) -> None:
         await asyncio.sleep(0)
@@ -61,8 +63,8 @@ def test_no_stream_starts_before_the_tables_are_replayed_and_the_broker_is_watch
 ) -> None:
     async def story() -> None:
         slow = Slow(monkeypatch)
-        kafka = Kafka("nowhere:1", Health())
-        Table(Tenant, kafka)
+        kafka = Kafka("nowhere:1", DependencyHealth())
+        ReplicatedTable(Tenant, kafka)
         kafka.consume(stream(), group="g")
         running = asyncio.create_task(kafka.run())
         for _ in range(20):

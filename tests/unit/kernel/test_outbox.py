@@ -6,10 +6,10 @@ import pytest
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
 from kernel import outbox
-from kernel.backoff import Health
 from kernel.database import Database
 from kernel.errors import Unavailable
-from kernel.outbox import BACKGROUND_BYTES_MAX, ROW_BYTES_MAX, Entry, Outbox, Row, packed
+from kernel.health import DependencyHealth
+from kernel.outbox import BACKGROUND_BYTES_MAX, ROW_BYTES_MAX, Outbox, OutboxEntry, Row, pack_rows
 
 
 class Broker:
@@ -25,11 +25,11 @@ class Broker:
         self.taken += records
 
 
-def accept(box: Outbox, row: int, *, octets: int, health: Health) -> None:
+def accept(box: Outbox, row: int, *, octets: int, health: DependencyHealth) -> None:
     """What a door does that has answered."""
-    entry = Entry()
-    box.adopt(entry, row, [Outgoing(topic=str(row))], octets=octets)
-    box.publish_soon(entry, health)
+    entry = OutboxEntry()
+    box.register(entry, row, [Outgoing(topic=str(row))], octets=octets)
+    box.publish_in_background(entry, health)
 
 
 @pytest.mark.parametrize("octets", [100, 1_000_000])
@@ -38,7 +38,7 @@ def test_a_broker_that_is_away_for_long_does_not_fill_the_memory(octets: int) ->
     room = BACKGROUND_BYTES_MAX // (octets + outbox.ENTRY_BYTES)
 
     async def story() -> None:
-        broker, health = Broker(), Health()
+        broker, health = Broker(), DependencyHealth()
         box = Outbox(cast(Database, None), "ingest", broker.send)
         waiting = asyncio.all_tasks()
         for row in range(room + 50):
@@ -56,16 +56,16 @@ def test_a_broker_that_is_away_for_long_does_not_fill_the_memory(octets: int) ->
 
 
 def test_of_a_transaction_too_large_for_memory_the_rest_is_the_sweeps() -> None:
-    box, entry = Outbox(cast(Database, None), "ingest", Broker().send), Entry()
+    box, entry = Outbox(cast(Database, None), "ingest", Broker().send), OutboxEntry()
     for row in range(100):
-        box.adopt(entry, row, [Outgoing(topic=str(row))], octets=ROW_BYTES_MAX)
+        box.register(entry, row, [Outgoing(topic=str(row))], octets=ROW_BYTES_MAX)
     assert entry.rows == list(range(outbox.ENTRY_BYTES_MAX // ROW_BYTES_MAX))
     assert [record.topic for record in entry.records] == [str(row) for row in entry.rows]
 
 
 def pack(records: Sequence[Outgoing]) -> list[Row]:
     async def story() -> list[Row]:
-        return [row async for row in packed(records)]
+        return [row async for row in pack_rows(records)]
 
     return asyncio.run(story())
 
@@ -106,7 +106,7 @@ def test_who_else_is_there_has_a_turn_while_a_large_batch_is_encoded() -> None:
 
     async def story() -> None:
         other = asyncio.create_task(others())
-        async for _ in packed(encoded()):
+        async for _ in pack_rows(encoded()):
             pass
         await other
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from kernel import clock
-from kernel.pace import Pace
+from kernel.pace import BatchPacer
 
 
 @pytest.fixture
@@ -18,12 +18,12 @@ def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def batches(now_s: list[float], *, per_s: float, for_s: float = 5.0) -> list[int]:
     """The sizes of batches when items come evenly and a batch takes no time."""
-    pace, waiting, sizes = Pace(0.1), 0, []
+    pace, waiting, sizes = BatchPacer(0.1), 0, []
     for _ in range(int(per_s * for_s)):
         now_s[0] += 1 / per_s
         waiting += 1
         if pace.wait_s <= 0:
-            pace.began(waiting)
+            pace.start_batch(waiting)
             sizes.append(waiting)
             waiting = 0
     return sizes
@@ -41,8 +41,8 @@ def test_batches_grow_under_load_to_the_window_and_no_further(now_s: list[float]
 
 
 def test_after_a_large_batch_the_next_item_waits_once(now_s: list[float]) -> None:
-    pace = Pace(0.1)
-    pace.began(10_000)
+    pace = BatchPacer(0.1)
+    pace.start_batch(10_000)
     assert pace.wait_s == pytest.approx(0.1)
     now_s[0] += 0.11
     assert pace.wait_s <= 0
@@ -50,17 +50,17 @@ def test_after_a_large_batch_the_next_item_waits_once(now_s: list[float]) -> Non
 
 @pytest.mark.usefixtures("now_s")
 def test_without_a_window_nobody_waits() -> None:
-    pace = Pace(0.0)
-    pace.began(1000)
+    pace = BatchPacer(0.0)
+    pace.start_batch(1000)
     assert pace.wait_s <= 0
 
 
 @pytest.mark.usefixtures("now_s")
 def test_who_waited_goes_on_in_one_moment_and_who_gave_up_takes_nobody_along() -> None:
     async def story() -> None:
-        pace = Pace(0.01)
-        pace.began(2)
-        turns = [asyncio.create_task(pace.turn()) for _ in range(3)]
+        pace = BatchPacer(0.01)
+        pace.start_batch(2)
+        turns = [asyncio.create_task(pace.wait_turn()) for _ in range(3)]
         await asyncio.sleep(0)
         assert not any(turn.done() for turn in turns)
         turns[0].cancel()

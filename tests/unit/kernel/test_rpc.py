@@ -2,15 +2,15 @@
 
 import pytest
 
-from kernel.errors import BadSetting
-from kernel.rpc import Peer, Server
+from kernel.errors import ConfigError
+from kernel.rpc import RpcClient, RpcServer
 
 
 def test_a_service_without_a_token_does_not_start() -> None:
-    with pytest.raises(BadSetting, match="RPC_TOKEN"):
-        Server("127.0.0.1:0", "")
+    with pytest.raises(ConfigError, match="OBM_RPC_TOKEN"):
+        RpcServer("127.0.0.1:0", "")
 
 
 def test_a_service_does_not_ask_without_a_token() -> None:
-    with pytest.raises(BadSetting, match="RPC_TOKEN"):
-        Peer("router", "127.0.0.1:1", "")
+    with pytest.raises(ConfigError, match="OBM_RPC_TOKEN"):
+        RpcClient("router", "127.0.0.1:1", "")

@@ -8,9 +8,9 @@ from contextlib import suppress
 import pytest
 
 from kernel import service, tasks
-from kernel.backoff import Health
-from kernel.errors import BadSetting, Overloaded
-from kernel.service import Loop, Service, bad_setting, every, run
+from kernel.errors import ConfigError, Overloaded
+from kernel.health import DependencyHealth
+from kernel.service import Loop, Service, first_config_error, run, run_every
 
 
 async def tidied_up() -> None:
@@ -23,7 +23,7 @@ def ended(*loops: Loop) -> None:
     async def story() -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.02, stop.set)
-        one = Service("parcels", loops, tidied_up, Health())
+        one = Service("parcels", loops, tidied_up, DependencyHealth())
         async with asyncio.timeout(5):
             await run([one], stop=stop)
 
@@ -37,7 +37,7 @@ async def hard_of_hearing() -> None:
 
 
 def test_a_loop_that_loses_its_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "HEARD_WITHIN_S", 0.02)
+    monkeypatch.setattr(tasks, "CANCEL_TIMEOUT_S", 0.02)
 
     ended(hard_of_hearing)
 
@@ -47,14 +47,14 @@ def test_a_pump_ends_though_its_action_loses_the_cancellation() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
 
-    ended(lambda: every(60.0, action, Health()))
+    ended(lambda: run_every(60.0, action, DependencyHealth()))
 
 
 def test_a_process_that_hangs_when_it_is_told_to_stop_says_where_and_ends() -> None:
     hanging = """
 import asyncio, os, time
 from kernel import service
-from kernel.backoff import Health
+from kernel.health import DependencyHealth
 
 async def told():
     os.kill(os.getpid(), 15)
@@ -63,7 +63,8 @@ async def hang():
     time.sleep(60)
 
 service.CLOSE_S = 0.1
-asyncio.run(service.run([service.Service("parcels", [told], hang, Health(), drain_s=0.1)]))
+parcels = service.Service("parcels", [told], hang, DependencyHealth(), shutdown_timeout_s=0.1)
+asyncio.run(service.run([parcels]))
 """
     ended = subprocess.run(
         [sys.executable, "-c", hanging], capture_output=True, text=True, timeout=30, check=False
@@ -75,13 +76,13 @@ asyncio.run(service.run([service.Service("parcels", [told], hang, Health(), drai
 
 def test_a_loop_that_fails_ends_the_others_and_is_told() -> None:
     async def bad() -> None:
-        raise BadSetting("PORT: taken")
+        raise ConfigError("PORT: taken")
 
     with pytest.raises(ExceptionGroup) as failed:
         ended(bad, lambda: asyncio.sleep(60))
 
-    assert str(bad_setting(failed.value)) == "PORT: taken"
-    assert bad_setting(ExceptionGroup("other", [ValueError()])) is None
+    assert str(first_config_error(failed.value)) == "PORT: taken"
+    assert first_config_error(ExceptionGroup("other", [ValueError()])) is None
 
 
 def test_a_loop_may_come_to_its_end_before_the_service_does() -> None:
@@ -92,7 +93,7 @@ def test_a_pump_that_asks_too_much_of_the_database_goes_on_and_the_service_is_re
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(service, "OVERLOADED_PAUSE_S", 0.0)
-    health, turns = Health(), 0
+    health, turns = DependencyHealth(), 0
 
     async def purge() -> None:
         nonlocal turns
@@ -103,4 +104,4 @@ def test_a_pump_that_asks_too_much_of_the_database_goes_on_and_the_service_is_re
         raise EOFError
 
     with pytest.raises(EOFError):
-        asyncio.run(every(0.0, purge, health))
+        asyncio.run(run_every(0.0, purge, health))

@@ -2,8 +2,8 @@ import pytest
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from kernel.crypto import Secrets, new_secret_key
-from kernel.errors import BadSetting
+from kernel.crypto import SecretKeyring, new_secret_key
+from kernel.errors import ConfigError
 from kernel.settings import Settings, load
 
 
@@ -18,9 +18,9 @@ class RouterSettings(Settings):
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SECRET_KEYS", "a,b")
+    monkeypatch.setenv("OBM_SECRET_KEYS", "a,b")
     monkeypatch.setenv("ROUTER_LIFETIME_S", "60")
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
+    monkeypatch.setenv("OBM_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
 
     settings = load(RouterSettings, [])
 
@@ -31,18 +31,18 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("SECRET_KEYS", "", "^SECRET_KEYS: empty; .*obm secret"),
+        ("OBM_SECRET_KEYS", "", "^OBM_SECRET_KEYS: empty; .*obm generate-key"),
         ("ROUTER_LIFETIME_S", "soon", "^ROUTER_LIFETIME_S: "),
-        ("LOG_LEVEL", "loud", "^LOG_LEVEL: .*'DEBUG'"),
+        ("OBM_LOG_LEVEL", "loud", "^OBM_LOG_LEVEL: .*'DEBUG'"),
     ],
 )
 def test_a_bad_setting_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
-    monkeypatch.setenv("SECRET_KEYS", "a")
+    monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(BadSetting, match=said) as caught:
+    with pytest.raises(ConfigError, match=said) as caught:
         load(RouterSettings, [])
     assert "\n" not in str(caught.value)
 
@@ -57,36 +57,36 @@ def test_help_names_every_setting_with_its_default_and_meaning(
     assert "router, for a test." in text
     assert "ROUTER_LIFETIME_S [259200.0]" in text
     assert "of a message" in text
-    assert "KAFKA_BOOTSTRAP_SERVERS" in text
+    assert "OBM_KAFKA_BOOTSTRAP_SERVERS" in text
 
 
 def test_an_argument_is_no_way_to_set_anything() -> None:
-    with pytest.raises(BadSetting, match="--help"):
+    with pytest.raises(ConfigError, match="--help"):
         load(RouterSettings, ["--port=1"])
 
 
 def test_secrets_survive_a_rotation_of_their_keys() -> None:
     old, new = new_secret_key(), new_secret_key()
-    token = Secrets([old]).encrypt(b"secret")
+    token = SecretKeyring([old]).encrypt(b"secret")
 
-    assert Secrets([new, old]).decrypt(token) == b"secret"
-    with pytest.raises(BadSetting, match="SECRET_KEYS"):
-        Secrets([new]).decrypt(token)
-    with pytest.raises(BadSetting, match="obm secret"):
-        Secrets(["not a key"])
+    assert SecretKeyring([new, old]).decrypt(token) == b"secret"
+    with pytest.raises(ConfigError, match="OBM_SECRET_KEYS"):
+        SecretKeyring([new]).decrypt(token)
+    with pytest.raises(ConfigError, match="obm generate-key"):
+        SecretKeyring(["not a key"])
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", ":80", "10.0.0.7:80", "router:80"])
 def test_beyond_loopback_nothing_listens_without_tls_unless_it_is_said(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setenv("SECRET_KEYS", "a")
+    monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
 
-    with pytest.raises(BadSetting, match=r"^ROUTER_RPC_LISTEN .*PLAIN_LISTEN=true"):
+    with pytest.raises(ConfigError, match=r"^ROUTER_RPC_LISTEN .*OBM_PLAIN_LISTEN=true"):
         load(RouterSettings, [])
 
-    monkeypatch.setenv("PLAIN_LISTEN", "true")
+    monkeypatch.setenv("OBM_PLAIN_LISTEN", "true")
     assert load(RouterSettings, []).rpc_listen == address
 
 
@@ -94,7 +94,7 @@ def test_beyond_loopback_nothing_listens_without_tls_unless_it_is_said(
     "address", ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "localhost:80", ""]
 )
 def test_loopback_needs_no_word(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setenv("SECRET_KEYS", "a")
+    monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
 
     assert load(RouterSettings, []).rpc_listen == address

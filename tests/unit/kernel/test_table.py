@@ -4,14 +4,14 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from contracts.ingest.v1.directory_pb2 import ApiKey
-from kernel.stream import Record
-from kernel.table import Table
+from kernel.processor import Record
+from kernel.table import ReplicatedTable
 
 
 class FakeBroker:
     """Delivers what a test says."""
 
-    def follow(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
+    def replay(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
         self.on_record = on_record
         return asyncio.Event()
 
@@ -19,9 +19,9 @@ class FakeBroker:
         self.on_record(Record("t", 0, 0, None, entry.SerializeToString()))
 
 
-def table() -> tuple[Table[ApiKey], FakeBroker]:
+def table() -> tuple[ReplicatedTable[ApiKey], FakeBroker]:
     broker = FakeBroker()
-    return Table(ApiKey, broker, index=lambda key: key.secret_sha256), broker
+    return ReplicatedTable(ApiKey, broker, index=lambda key: key.secret_sha256), broker
 
 
 def test_an_older_version_that_comes_late_is_ignored() -> None:
@@ -38,10 +38,10 @@ def test_a_deleted_entry_is_gone_by_id_by_index_and_from_the_list() -> None:
     keys, broker = table()
 
     broker.tell(ApiKey(key_id="k", version=1, secret_sha256=b"s"))
-    assert keys.by(b"s") is not None
+    assert keys.get_by_index(b"s") is not None
     broker.tell(ApiKey(key_id="k", version=2, secret_sha256=b"s", deleted=True))
 
-    assert (keys.get("k"), keys.by(b"s"), keys.values()) == (None, None, [])
+    assert (keys.get("k"), keys.get_by_index(b"s"), keys.values()) == (None, None, [])
 
 
 def test_a_lookup_waits_for_a_record_that_is_still_on_its_way() -> None:

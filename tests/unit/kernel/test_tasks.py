@@ -11,10 +11,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import tasks
 from kernel.errors import Unavailable
-from kernel.group import Group
-from kernel.kafka.emitter import Emitter
-from kernel.kafka.reader import Reader
-from kernel.tasks import end, finish, hold, side_by_side
+from kernel.group_commit import GroupCommit
+from kernel.kafka.consumer import ConsumerWorker
+from kernel.kafka.producer import BatchingProducer
+from kernel.tasks import cancel_and_wait, run_concurrently, run_with_timeout, supervise
 from tests.unit.kernel.test_kafka import stream
 
 MOMENTS = range(40)  # more turns of the loop than any step here takes
@@ -22,7 +22,7 @@ MOMENTS = range(40)  # more turns of the loop than any step here takes
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "HEARD_WITHIN_S", 0.01)
+    monkeypatch.setattr(tasks, "CANCEL_TIMEOUT_S", 0.01)
 
 
 def play(story: Coroutine[Any, Any, None]) -> None:
@@ -48,13 +48,13 @@ async def cancelled_at(moment: int, step: Coroutine[Any, Any, None]) -> "asyncio
     """The step, ended after so many turns of the loop."""
     task = asyncio.create_task(step)
     await turns(moment)
-    await end(task)
+    await cancel_and_wait(task)
     return task
 
 
 def test_one_of_several_that_loses_its_cancellation_is_told_again() -> None:
     async def story() -> None:
-        group = asyncio.create_task(side_by_side([hard_of_hearing(), hard_of_hearing()]))
+        group = asyncio.create_task(run_concurrently([hard_of_hearing(), hard_of_hearing()]))
         await turns(5)
         group.cancel()
         await asyncio.wait([group])
@@ -70,7 +70,7 @@ def test_when_one_of_several_fails_the_others_are_ended() -> None:
 
     async def story() -> None:
         with pytest.raises(ExceptionGroup):
-            await side_by_side([hard_of_hearing(), failing()])
+            await run_concurrently([hard_of_hearing(), failing()])
 
     play(story())
 
@@ -88,7 +88,7 @@ def test_a_held_step_that_is_cancelled_twice_is_not_left_behind() -> None:
             ended.set()
 
     async def story() -> None:
-        task = asyncio.create_task(hold(tidying_up()))
+        task = asyncio.create_task(supervise(tidying_up()))
         await turns(3)
         for _ in range(2):
             task.cancel()
@@ -108,7 +108,7 @@ def test_how_a_held_step_failed_on_its_way_out_is_heard() -> None:
             raise KeyError
 
     async def story() -> None:
-        task = asyncio.create_task(hold(failing()))
+        task = asyncio.create_task(supervise(failing()))
         await turns(3)
         task.cancel()
         with pytest.raises(KeyError):
@@ -118,7 +118,7 @@ def test_how_a_held_step_failed_on_its_way_out_is_heard() -> None:
 
 
 def test_a_step_that_takes_too_long_is_ended_however_hard_of_hearing() -> None:
-    play(finish(hard_of_hearing(), within_s=0.01))
+    play(run_with_timeout(hard_of_hearing(), timeout_s=0.01))
 
 
 class Consumer:
@@ -137,9 +137,9 @@ class Consumer:
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> None:
     async def committing() -> None:
-        reader = Reader(stream(), "g", "", lambda _: None)
+        reader = ConsumerWorker(stream(), "g", "", lambda _: None)
         reader.consumer = cast(AIOKafkaConsumer, Consumer())
-        reader.settled = {TopicPartition("t", 0): 1}
+        reader.processed = {TopicPartition("t", 0): 1}
         while True:
             await reader.commit()
 
@@ -187,8 +187,8 @@ class Producer:
         return self.partitions
 
 
-def emitter() -> Emitter:
-    made = Emitter("", "", "")
+def emitter() -> BatchingProducer:
+    made = BatchingProducer("", "", "")
     made._producer = cast(AIOKafkaProducer, Producer())
     return made
 
@@ -242,13 +242,13 @@ def test_waiting_for_a_group_ends_when_it_is_told_to(moment: int) -> None:
         await turns(5)
         return items
 
-    async def waiting(group: "Group[int, int]") -> None:
+    async def waiting(group: "GroupCommit[int, int]") -> None:
         while True:
-            await group.idle()
+            await group.wait_idle()
             await asyncio.sleep(0)
 
     async def story() -> None:
-        group: Group[int, int] = Group(commit)
+        group: GroupCommit[int, int] = GroupCommit(commit)
         submitted = asyncio.create_task(group.submit(1))
         task = asyncio.create_task(waiting(group))
         await turns(moment)
@@ -266,13 +266,13 @@ def test_members_of_a_group_that_is_ended_are_not_left_waiting() -> None:
         return []
 
     async def story() -> None:
-        group: Group[int, int] = Group(commit)
+        group: GroupCommit[int, int] = GroupCommit(commit)
         members = [asyncio.create_task(group.submit(n)) for n in range(2)]
         await turns(3)
         members.append(asyncio.create_task(group.submit(2)))
         await turns(3)
         assert group._committer is not None
-        await end(group._committer)
+        await cancel_and_wait(group._committer)
         await asyncio.wait(members)
         assert all(member.cancelled() for member in members)
 

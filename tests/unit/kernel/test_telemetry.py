@@ -25,7 +25,9 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 def test_a_stage_is_a_span_of_its_messages_trace_and_the_next_its_child(
     spans: InMemorySpanExporter,
 ) -> None:
-    onward = telemetry.told("router.screened", f"00-{TRACE}-{PARENT}-01".encode(), began_ns=1)
+    onward = telemetry.record_span(
+        "router.screened", f"00-{TRACE}-{PARENT}-01".encode(), began_ns=1
+    )
 
     [span] = spans.get_finished_spans()
     assert (span.name, span.start_time) == ("router.screened", 1)
@@ -37,8 +39,8 @@ def test_a_stage_is_a_span_of_its_messages_trace_and_the_next_its_child(
 def test_what_is_not_sampled_is_passed_on_as_it_came(spans: InMemorySpanExporter) -> None:
     quiet = f"00-{TRACE}-{PARENT}-00".encode()
 
-    assert telemetry.told("router.screened", quiet, began_ns=1) == quiet
-    assert telemetry.told("router.screened", None, began_ns=1) is None
+    assert telemetry.record_span("router.screened", quiet, began_ns=1) == quiet
+    assert telemetry.record_span("router.screened", None, began_ns=1) is None
     assert not spans.get_finished_spans()
 
 
@@ -65,7 +67,7 @@ def test_a_reason_that_repeats_is_told_seldom() -> None:
     def line(level: int, at_s: float) -> logging.LogRecord:
         return logging.makeLogRecord({"levelno": level, "created": at_s})
 
-    seldom = telemetry.Seldom()
+    seldom = telemetry.LogRateLimit()
     lines = [(logging.INFO, 0.0), (logging.WARNING, 1.0), (logging.WARNING, 2.0)]
     told = [seldom.filter(line(level, at_s)) for level, at_s in lines]
     assert told == [False, True, False]

@@ -3,7 +3,7 @@ from uuid import UUID
 
 import pytest
 
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MessageAccepted
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted
 from contracts.options.v1.options_pb2 import Topic
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
 from kernel.topics import EVENT_BYTES_MAX, contract_of, encode, event_id
@@ -49,7 +49,7 @@ def test_an_assignment_is_keyed_by_egress_and_site() -> None:
 
 
 def test_a_class_has_a_topic_of_its_own_and_the_first_is_served_first() -> None:
-    accepted = MessageAccepted(message_id="m", message_class=MESSAGE_CLASS_BULK)
+    accepted = MessageAccepted(message_id="m", priority=PRIORITY_BULK)
 
     assert encode(accepted, NOW).topic == "ingest.message-accepted.v1.bulk"
     assert contract_of(MessageAccepted.DESCRIPTOR).names == [

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mail import report
+from mail import inbound_report
 from mail.headers import unstructured
-from mail.report import Kind
+from mail.inbound_report import Kind
 
 AWAY = (
     b"From: Bob <bob@b.example>\r\n%b\r\nI am away. Call 550 5551234 or write to x@b.example.\r\n"
@@ -28,19 +28,19 @@ NOT_AUTOMATIC = (
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_an_automatic_reply_is_known_by_its_subject(subject: str) -> None:
-    found = report.parse(AWAY % unstructured("Subject", subject))
+    found = inbound_report.parse(AWAY % unstructured("Subject", subject))
     assert (found.kind, found.failures) == (Kind.AUTO_REPLY, ())
 
 
 @pytest.mark.parametrize("subject", NOT_AUTOMATIC)
 def test_a_person_who_writes_of_them_is_no_machine(subject: str) -> None:
-    assert report.parse(AWAY % unstructured("Subject", subject)).kind is Kind.OTHER
+    assert inbound_report.parse(AWAY % unstructured("Subject", subject)).kind is Kind.OTHER
 
 
 def test_what_was_generated_in_reply_is_a_reply_and_else_is_not() -> None:
     generated = b"Subject: Hello\r\nAuto-Submitted: auto-generated\r\n"
-    assert report.parse(AWAY % (generated + b"In-Reply-To: <1@a.example>\r\n")).kind is Kind.AUTO_REPLY  # fmt: skip # noqa: E501
-    assert report.parse(AWAY % generated).kind is Kind.OTHER
+    assert inbound_report.parse(AWAY % (generated + b"In-Reply-To: <1@a.example>\r\n")).kind is Kind.AUTO_REPLY  # fmt: skip # noqa: E501
+    assert inbound_report.parse(AWAY % generated).kind is Kind.OTHER
 
 
 def test_a_receipt_is_no_bounce() -> None:
@@ -51,4 +51,4 @@ def test_a_receipt_is_no_bounce() -> None:
         b"Final-Recipient: rfc822;bob@b.example\r\n"
         b"Disposition: automatic-action/MDN-sent-automatically; deleted\r\n--b--\r\n"
     )
-    assert report.parse(raw).kind is Kind.OTHER
+    assert inbound_report.parse(raw).kind is Kind.OTHER

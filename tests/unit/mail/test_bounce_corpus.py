@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import re2
 
-from mail import bounce, reply
+from mail import bounce, smtp_reply
 
 RULES = tomllib.loads((files("mail") / "bounce_rules.toml").read_text("utf-8"))["rule"]
 SAID = [
@@ -38,7 +38,7 @@ def corpus() -> list[str]:
             found.append(bounce.subject(int(match[1] or 0), match[2] or "", match[3]))
     for line in [*lines("receivers.txt"), *lines("providers.txt")]:
         said = line.split(" ", 2)[2]
-        read = reply.reply(int(said[:3]), "\n".join(line[4:] for line in said.split("|")))
+        read = smtp_reply.reply(int(said[:3]), "\n".join(line[4:] for line in said.split("|")))
         found.append(bounce.subject(read.code, read.enhanced, read.text))
     phrases = [line.partition(" ")[2] for line in lines("refusals.txt")]
     phrases += [

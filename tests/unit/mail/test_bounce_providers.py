@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import bounce, reply
+from mail import bounce, smtp_reply
 
 LINES = Path(__file__).with_name("providers.txt").read_text("utf-8").splitlines()
 CASES = [line.split(" ", 2) for line in LINES if not line.startswith("#")]
@@ -27,7 +27,7 @@ GONE = (
 
 @pytest.mark.parametrize(("name", "command", "said"), CASES)
 def test_what_a_provider_says_has_its_class(name: str, command: str, said: str) -> None:
-    read = reply.reply(int(said[:3]), "\n".join(line[4:] for line in said.split("|")))
+    read = smtp_reply.reply(int(said[:3]), "\n".join(line[4:] for line in said.split("|")))
     assert bounce.classify(read.code, read.enhanced, read.text, command=command).name == name
 
 
@@ -64,6 +64,6 @@ def test_servers_known_to_say_the_wrong_code_are_believed() -> None:
     ],
 )
 def test_a_refusal_that_waiting_will_not_change_ends_the_message(said: str) -> None:
-    read = reply.reply(550, said)
+    read = smtp_reply.reply(550, said)
     verdict = bounce.classify(read.code, read.enhanced, read.text, command="RCPT")
     assert verdict.action in (bounce.Action.GIVE_UP, bounce.Action.SUPPRESS), verdict.name

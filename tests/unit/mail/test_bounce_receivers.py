@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mail import bounce, reply
+from mail import bounce, smtp_reply
 
 LINES = Path(__file__).with_name("receivers.txt").read_text("utf-8").splitlines()
 CASES = [line.split(" ", 2) for line in LINES if not line.startswith("#")]
@@ -13,6 +13,6 @@ CASES = [line.split(" ", 2) for line in LINES if not line.startswith("#")]
 @pytest.mark.parametrize(("fate", "command", "said"), CASES)
 def test_only_who_is_gone_is_suppressed(fate: str, command: str, said: str) -> None:
     text = "\n".join(line[4:] for line in said.split("|"))
-    read = reply.reply(int(said[:3]), text)
+    read = smtp_reply.reply(int(said[:3]), text)
     name = bounce.classify(read.code, read.enhanced, read.text, command=command).name
     assert (name in ("invalid_recipient", "bad_domain")) == (fate == "gone"), name

@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 import zstandard
 
-from mail import report
+from mail import inbound_report
 from mail.bounce import Action
-from mail.report import Failure, Kind, Report
+from mail.inbound_report import Failure, InboundReport, Kind
 
 CORPUS = Path(__file__).parents[4] / "shared/data/mail/bounces_sisimai.jsonl.zst"
 pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="the bounce corpus is not here")
 
 
 @lru_cache(maxsize=1)
-def corpus() -> list[tuple[dict[str, Any], Report]]:
+def corpus() -> list[tuple[dict[str, Any], InboundReport]]:
     with CORPUS.open("rb") as file:
         stream = zstandard.ZstdDecompressor().stream_reader(file)
         rows = [json.loads(line) for line in io.TextIOWrapper(stream, encoding="utf-8")]
-    return [(row, report.parse(row["raw"].encode("latin-1"))) for row in rows]
+    return [(row, inbound_report.parse(row["raw"].encode("latin-1"))) for row in rows]
 
 
-def suppresses(found: Report, index: int) -> bool:
+def suppresses(found: InboundReport, index: int) -> bool:
     if index >= len(found.failures):
         return False
     failure = found.failures[index]

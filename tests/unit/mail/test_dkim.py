@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import canonical
+from mail import dkim_canonicalization
 from mail.address import parse
-from mail.compose import Composed, Email, compose
+from mail.compose import ComposedMessage, Email, compose
 from mail.dkim import Signer, body_hash, chunks, dkim_record, sign_all, zone_text
 from mail.headers import field
 from mail.smtp import normalise
@@ -37,7 +37,7 @@ def verified(raw: bytes) -> list[bool]:
     return [one(0), one(1)]
 
 
-def message(text: str = "Hello\n\nworld  and\tmore \n\n\n") -> Composed:
+def message(text: str = "Hello\n\nworld  and\tmore \n\n\n") -> ComposedMessage:
     email = Email(
         from_=parse("Ann <a@a.example>"),
         to=(parse("b@b.example"),),
@@ -54,7 +54,7 @@ def message(text: str = "Hello\n\nworld  and\tmore \n\n\n") -> Composed:
     return compose(email)
 
 
-def signed(composed: Composed) -> bytes:
+def signed(composed: ComposedMessage) -> bytes:
     return SIGNER.sign(composed.headers, composed.body, NOW) + composed.as_bytes()
 
 
@@ -161,18 +161,21 @@ def slowly(body: bytes) -> bytes:
 
 @given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"  ", b"\r\n\r\n"])).map(b"".join))
 def test_canonicalisation_by_whole_bytes_is_that_of_the_rfc(body: bytes) -> None:
-    assert canonical.relaxed_body(body) == slowly(body)
+    assert dkim_canonicalization.relaxed_body(body) == slowly(body)
 
 
 def test_a_large_body_is_squeezed_as_a_small_one_is() -> None:
     line = b"<td>  a" + b" " * 13 + b"b   </td> \r\n"
     count = (1 << 20) // len(line) + 1
-    assert canonical.relaxed_body(line * count) == canonical.relaxed_body(line) * count
+    assert (
+        dkim_canonicalization.relaxed_body(line * count)
+        == dkim_canonicalization.relaxed_body(line) * count
+    )
 
 
 @given(st.binary(max_size=200).map(normalise))
 def test_simple_canonicalisation_ends_in_one_line_end(body: bytes) -> None:
-    out = canonical.simple_body(body)
+    out = dkim_canonicalization.simple_body(body)
     assert out.endswith(b"\r\n")
     assert not out.endswith(b"\r\n\r\n") or out == b"\r\n"
     assert out.rstrip(b"\r\n") == body.rstrip(b"\r\n")

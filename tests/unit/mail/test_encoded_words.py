@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import headers, words
+from mail import encoded_words, headers
 from mail.address import Mailbox
 from mail.compose import Email, compose
 
@@ -50,8 +50,8 @@ def test_names_and_subjects_come_back_from_readers_of_two_families(name: str, su
 
 @given(NAME, st.integers(60, 75))
 def test_words_of_ordinary_length_stay_whole(text: str, first: int) -> None:
-    found = words.encode(text, first=first)
-    said = [words.decode(word) for word in found]
+    found = encoded_words.encode(text, first=first)
+    said = [encoded_words.decode(word) for word in found]
 
     assert "".join(said) == text
     assert max(map(len, found)) <= 75

@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 from mail import (
     address,
     bounce,
+    dkim_verify,
+    encoded_words,
     headers,
     html,
-    links,
-    message,
+    inbound_report,
     mta_sts,
-    plain,
-    reply,
-    report,
+    normalized_text,
+    parser,
+    smtp_reply,
     tls_rpt,
+    tracking,
     unsubscribe,
     url,
-    verify,
-    words,
 )
 
 N = 40_000
@@ -46,32 +46,34 @@ def _quiet(function: Callable[[str], object]) -> Callable[[str], None]:
 READERS: dict[str, Callable[[str], object]] = {
     "address": address.parse,
     "addresses": lambda text: list(address.split_list(text)),
-    "words": words.decode,
-    "parameters": message.parameters,
-    "message": lambda text: list(message.walk(message.read(text.encode()))),
-    "parts": lambda text: message.split_parts(text.encode(), b"a"),
-    "reply": lambda text: reply.parse(text.encode()),
+    "words": encoded_words.decode,
+    "parameters": parser.parameters,
+    "message": lambda text: list(parser.walk(parser.read(text.encode()))),
+    "parts": lambda text: parser.split_parts(text.encode(), b"a"),
+    "reply": lambda text: smtp_reply.parse(text.encode()),
     "classify": lambda text: bounce.classify(550, "", text),
     "normalise": bounce.normalise,
-    "report": lambda text: report.parse(b"From: MAILER-DAEMON@x.example\n\n" + text.encode()),
-    "status": lambda text: report.parse(
+    "report": lambda text: inbound_report.parse(
+        b"From: MAILER-DAEMON@x.example\n\n" + text.encode()
+    ),
+    "status": lambda text: inbound_report.parse(
         b"Content-Type: message/delivery-status\n\nAction: failed\nDiagnostic-Code: "
         + text.encode()
     ),
-    "tags": verify.parse_tags,
-    "signature": lambda text: verify.read(
+    "tags": dkim_verify.parse_tags,
+    "signature": lambda text: dkim_verify.read(
         f"DKIM-Signature: {text}\n\n{text}".encode()
     ).signatures(),
     "custom": lambda text: headers.custom_field("X-A", text),
     "subject": lambda text: headers.unstructured("Subject", text),
     "html": html.read,
     "html_text": html.to_text,
-    "plain": plain.line,
+    "plain": normalized_text.line,
     "urls": url.urls,
     "authority": url.authority,
-    "rewrite_html": lambda text: links.rewrite_html(text, str.upper),
-    "rewrite_text": lambda text: links.rewrite_text(text, str.upper),
-    "click": lambda text: links.read_click(text, (b"k" * 16,)),
+    "rewrite_html": lambda text: tracking.rewrite_html(text, str.upper),
+    "rewrite_text": lambda text: tracking.rewrite_text(text, str.upper),
+    "click": lambda text: tracking.read_click(text, (b"k" * 16,)),
     "unsubscribe": lambda text: unsubscribe.is_one_click("multipart/form-data; a=b", text.encode()),
     "policy": lambda text: mta_sts.parse(text.encode()),
     "policy_id": lambda text: mta_sts.policy_id((f"v=STSv1; id={text}",)),

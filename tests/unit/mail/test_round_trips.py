@@ -1,4 +1,4 @@
-"""What is composed is read back as it was: by Python's email package, and by `mail.message`."""
+"""What is composed is read back as it was: by Python's email package, and by `mail.parser`."""
 
 import re
 import unicodedata
@@ -11,10 +11,10 @@ from email.utils import parsedate_to_datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import address, headers, message, variant, words
+from mail import address, encoded_words, headers, mail_merge, parser
 from mail.address import Mailbox
 from mail.compose import Attachment, Email, compose
-from mail.message import Entity
+from mail.parser import Entity
 
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,998}\r\n)*\Z")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -63,7 +63,7 @@ def test_addresses_of_a_field_come_back_from_two_parsers(boxes: list[Mailbox]) -
     assert [(squeezed(a.display_name), a.addr_spec) for a in theirs] == [
         (squeezed(name), spec) for name, spec in expected
     ]
-    raw = dict(message.read(line + b"\r\n").fields)["to"].decode()
+    raw = dict(parser.read(line + b"\r\n").fields)["to"].decode()
     ours = [address.parse(part) for part in address.split_list(raw)]
     assert [(b.display_name, b.address) for b in ours] == [(nfc(n), a) for n, a in expected]
 
@@ -79,7 +79,7 @@ def test_folding_only_adds_line_ends(value: str) -> None:
 @given(st.lists(st.from_regex(r"<[!-;=?-~]{1,60}@[a-z]{1,20}>", fullmatch=True), max_size=40))
 def test_message_ids_come_back_whole(ids: list[str]) -> None:
     line = headers.field("References", " ".join(ids))
-    assert dict(message.read(line + b"\r\n").fields)["references"].split() == [
+    assert dict(parser.read(line + b"\r\n").fields)["references"].split() == [
         one.encode() for one in ids
     ]
 
@@ -96,7 +96,7 @@ def test_a_date_comes_back(moment_s: int, zone: timezone) -> None:
 
 @given(st.text(PRINTABLE | st.just(" "), min_size=1, max_size=300))
 def test_encoded_words_are_read_by_python(text: str) -> None:
-    coded = "\r\n ".join(words.encode(text))
+    coded = "\r\n ".join(encoded_words.encode(text))
     assert str(make_header(decode_header(coded.replace("\r\n", "")))) == text
 
 
@@ -143,7 +143,7 @@ def test_a_whole_message_comes_back_from_two_parsers(
         *((item.content_type, item.filename, item.content) for item in (*images, *attached)),
     ]
     assert list(map(python_leaf, leaves(parsed))) == expected
-    read = [part for part in message.walk(message.read(raw)) if not message.parts(part)]
+    read = [part for part in parser.walk(parser.read(raw)) if not parser.parts(part)]
     assert list(map(our_leaf, read)) == expected
 
 
@@ -164,10 +164,10 @@ def our_leaf(part: Entity) -> tuple[str, str, object]:
     return kind, part.filename, content
 
 
-@given(BODY.filter(lambda text: not variant.has_slot(text)), PHRASE)
+@given(BODY.filter(lambda text: not mail_merge.has_slot(text)), PHRASE)
 def test_python_reads_each_recipients_variant(text: str, value: str) -> None:
-    email = Email(from_=Mailbox("", "a", "a.example"), html=f"{text}{variant.slot(0)}{text}")
-    raw = variant.prepare(email).render([value]).as_bytes()
+    email = Email(from_=Mailbox("", "a", "a.example"), html=f"{text}{mail_merge.slot(0)}{text}")
+    raw = mail_merge.prepare(email).render([value]).as_bytes()
     assert WIRE.match(raw)
     assert stdlib(raw).get_content().replace("\r\n", "\n") == lines(f"{text}{value}{text}")
 
@@ -178,8 +178,8 @@ def test_what_python_composes_is_read(subject: str, text: str, item: Attachment)
     theirs["Subject"] = subject
     theirs.set_content(lines(text))
     theirs.add_attachment(item.content, "application", "x-any", filename=item.filename)
-    ours = message.read(theirs.as_bytes())
-    body, attached = message.parts(ours)
+    ours = parser.read(theirs.as_bytes())
+    body, attached = parser.parts(ours)
     assert squeezed(ours.get("subject")) == squeezed(subject)
     assert body.text().replace("\r\n", "\n") == body_of(theirs)
     assert (attached.filename, attached.content()) == (item.filename, item.content)

@@ -8,12 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import address, bounce, headers, message, mime, prose, raw, reply, sevenbit, smtp
+from mail import (
+    address,
+    bounce,
+    bounce_text,
+    downgrade,
+    headers,
+    mime,
+    parser,
+    smtp,
+    smtp_reply,
+    submission,
+)
 from mail.address import AddressError, Mailbox
-from mail.compose import Attachment, Composed, Email, compose
+from mail.compose import Attachment, ComposedMessage, Email, compose
+from mail.downgrade import WireError
 from mail.headers import HeaderError
-from mail.raw import RawError
-from mail.sevenbit import WireError
+from mail.submission import RawError
 
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,998}\r\n)*\Z")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -40,8 +51,8 @@ SHAPES = st.sampled_from(
 )
 
 
-def prepare(data: bytes) -> Composed:
-    return raw.prepare(data, date=NOW, message_id="1@a.example")
+def prepare(data: bytes) -> ComposedMessage:
+    return submission.prepare(data, date=NOW, message_id="1@a.example")
 
 
 @given(FIELDS, st.binary(max_size=80))
@@ -70,7 +81,7 @@ def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
         except RawError:
             continue
         assert smtp.is_normal(out)
-        assert (b"\r\n" + smtp.stuff(out) + b".\r\n").count(b"\r\n.\r\n") == 1
+        assert (b"\r\n" + smtp.dot_stuff(out) + b".\r\n").count(b"\r\n.\r\n") == 1
 
 
 @pytest.mark.parametrize("eight_bit", [True, False])
@@ -80,7 +91,7 @@ def test_any_message_fits_the_wire_or_is_refused(
 ) -> None:
     data = shape.replace(b"%b", re.sub(rb"[\r\n\0]", b"", piece))
     try:
-        out = sevenbit.fit(prepare(b"From: a@a.example\r\n" + data), eight_bit=eight_bit)
+        out = downgrade.downgrade(prepare(b"From: a@a.example\r\n" + data), eight_bit=eight_bit)
     except (WireError, RawError):
         return
     assert WIRE.match(out.as_bytes())
@@ -95,7 +106,7 @@ def test_no_part_of_a_file_injects_a_header(name: str, kind: str, content_id: st
         return
     head = b"".join(part.headers)
     assert WIRE.match(head)
-    names = [field for field, _ in message.read(head + b"\r\n").fields]
+    names = [field for field, _ in parser.read(head + b"\r\n").fields]
     assert names[:3] == ["content-type", "content-transfer-encoding", "content-disposition"]
     assert names[3:] in ([], ["content-id"])
 
@@ -110,7 +121,7 @@ def test_an_attached_message_of_any_bytes_comes_back(content: bytes) -> None:
         )
         whole = compose(email).as_bytes()
         assert WIRE.match(whole)
-        part = message.parts(message.read(whole))[1]
+        part = parser.parts(parser.read(whole))[1]
         if part.get("content-transfer-encoding") == "base64":
             assert part.content() == content
         else:
@@ -197,10 +208,10 @@ def test_a_message_id_is_one_line_or_refused(value: str) -> None:
 def test_a_reply_of_many_lines_is_read_as_it_was_written(code: int, said: list[str]) -> None:
     marks = ["-"] * (len(said) - 1) + [" "]
     wire = "".join(f"{code}{mark}{text}\r\n" for mark, text in zip(marks, said, strict=True))
-    found = reply.parse(wire.encode())
+    found = smtp_reply.parse(wire.encode())
     assert found.code == code
-    assert found == reply.reply(code, "\n".join(said))
-    assert len(found.text) <= reply.MAX_TEXT
+    assert found == smtp_reply.reply(code, "\n".join(said))
+    assert len(found.text) <= smtp_reply.MAX_TEXT
 
 
 @given(st.integers(0, 999), EVIL, EVIL)
@@ -214,6 +225,6 @@ def test_any_refusal_has_a_class_and_a_text_to_count(code: int, enhanced: str, t
 
 @given(EVIL)
 def test_whatever_a_server_said_has_codes_and_a_command_or_none(text: str) -> None:
-    code, enhanced, said = prose.split_codes(f"{text} 550 5.1.1 {text}")
+    code, enhanced, said = bounce_text.split_codes(f"{text} 550 5.1.1 {text}")
     assert code in range(400, 600)
-    assert isinstance(enhanced + said + prose.command(text), str)
+    assert isinstance(enhanced + said + bounce_text.command(text), str)

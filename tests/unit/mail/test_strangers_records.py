@@ -18,23 +18,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import (
-    canonical,
+    bot_hits,
     dkim,
+    dkim_canonicalization,
+    domain_check,
     html,
-    judgement,
-    links,
-    machines,
     mta_sts,
     mx,
     records,
+    signed_token,
     tls_rpt,
     tlsa,
-    token,
+    tracking,
     unsubscribe,
     verp,
 )
-from mail.judgement import Status
-from mail.machines import Hit
+from mail.bot_hits import TrackingHit
+from mail.domain_check import Status
 from mail.mta_sts import Mode, Policy
 from mail.mx import Mx
 from mail.records import Record
@@ -52,12 +52,12 @@ UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 def test_a_seal_opens_for_its_purpose_and_key_alone(
     purpose: bytes, payload: bytes, text: str
 ) -> None:
-    sealed = token.seal(purpose, payload, KEY)
+    sealed = signed_token.sign(purpose, payload, KEY)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", sealed)
-    assert token.unseal(purpose, sealed, (OLD, KEY)) == payload
-    assert token.unseal(purpose, sealed, (OLD,)) is None
-    assert token.unseal(purpose + b"x", sealed, (KEY,)) is None
-    assert token.unseal(purpose, text, (KEY,)) is None
+    assert signed_token.verify(purpose, sealed, (OLD, KEY)) == payload
+    assert signed_token.verify(purpose, sealed, (OLD,)) is None
+    assert signed_token.verify(purpose + b"x", sealed, (KEY,)) is None
+    assert signed_token.verify(purpose, text, (KEY,)) is None
 
 
 @given(st.uuids(), st.uuids(), UNICODE)
@@ -90,20 +90,20 @@ def test_a_return_path_names_its_message(message: UUID, host: str) -> None:
 
 @given(st.uuids(), st.uuids(), EVIL | HOST.map("https://{}/é?a=1".format))
 def test_a_link_leads_where_it_led_and_nowhere_else(tenant: UUID, message: UUID, url: str) -> None:
-    click = links.Click(tenant, message, url)
+    click = tracking.Click(tenant, message, url)
     try:
-        sealed = links.click_token(click, KEY)
+        sealed = tracking.click_token(click, KEY)
     except ValueError:
-        assert not links.is_trackable(url)
+        assert not tracking.is_trackable(url)
         return
-    assert links.read_click(sealed, (KEY,)) == click
-    assert re.fullmatch(r"(?i)https?://[!-~]+", links.location(click))
+    assert tracking.read_click(sealed, (KEY,)) == click
+    assert re.fullmatch(r"(?i)https?://[!-~]+", tracking.location(click))
 
 
 @given(st.text(st.sampled_from("<a href=\"'>htps:/x.é&; \n"), max_size=60), HOST)
 def test_a_rewritten_page_reads_the_same(noise: str, host: str) -> None:
     page = f'<p>{noise}</p><p>x <a href="https://{host}/?a=1&amp;b=2">y</a></p>'
-    same = links.rewrite_html(page, lambda url: url)
+    same = tracking.rewrite_html(page, lambda url: url)
     assert html.read(same).text == html.read(page).text
     assert [link.href for link in html.read(same).links] == [
         link.href for link in html.read(page).links
@@ -128,8 +128,8 @@ FAILURE = st.builds(
 def test_a_report_of_tls_counts_every_failure(
     failures: Sequence[tls_rpt.Failure], successes: int, said: str
 ) -> None:
-    applied = tls_rpt.Applied(tls_rpt.Kind.STS, said, (said,), (said,))
-    day = tls_rpt.Day(applied, successes, tuple(failures))
+    applied = tls_rpt.AppliedPolicy(tls_rpt.Kind.STS, said, (said,), (said,))
+    day = tls_rpt.PolicyResult(applied, successes, tuple(failures))
     reporter = tls_rpt.Reporter(said, said)
     packed = tls_rpt.report([day], reporter, start=NOW, end=NOW, report_id=said)
     told = json.loads(gzip.decompress(packed))["policies"][0]
@@ -160,8 +160,8 @@ def test_the_case_of_a_host_and_its_last_dot_do_not_matter(hosts: list[str]) -> 
 
 @given(EVIL, st.sampled_from(["GET", "HEAD", "POST", ""]), st.floats(0, 10))
 def test_any_hit_is_a_machines_or_may_be_a_persons(agent: str, method: str, after: float) -> None:
-    for kind in (machines.OPEN, machines.CLICK):
-        found = machines.reason(Hit(kind, method, agent, after))
+    for kind in (bot_hits.OPEN, bot_hits.CLICK):
+        found = bot_hits.reason(TrackingHit(kind, method, agent, after))
         assert found is not None or (agent and method != "HEAD")
 
 
@@ -200,10 +200,10 @@ def test_who_publishes_what_is_wanted_may_send(domain: str, other: str) -> None:
         (one.name, one.type): [f"10 {one.value}." if one.type == "MX" else one.value]
         for one in wanted
     }
-    findings = judgement.judge(wanted, published)
+    findings = domain_check.check_records(wanted, published)
     assert {finding.status for finding in findings} == {Status.OK}
-    assert judgement.may_send(findings)
-    assert not judgement.may_send(judgement.judge(wanted, {}))
+    assert domain_check.is_ready_to_send(findings)
+    assert not domain_check.is_ready_to_send(domain_check.check_records(wanted, {}))
 
 
 PIECES = st.lists(st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"a", b"B:", b"\xa0"]))
@@ -212,5 +212,5 @@ PIECES = st.lists(st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"a", b"B:"
 @given(PIECES.map(b"".join))
 def test_a_field_is_canonical_as_dkimpy_makes_it(value: bytes) -> None:
     theirs = dkimpy.canonicalization.Relaxed.canonicalize_headers([(b"X-Any", value + b"\r\n")])
-    ours = canonical.relaxed_header(b"X-Any:" + value + b"\r\n")
+    ours = dkim_canonicalization.relaxed_header(b"X-Any:" + value + b"\r\n")
     assert theirs == [(b"x-any", ours.partition(b":")[2] + b"\r\n")]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import headers, message, mime, raw, sevenbit
+from mail import downgrade, headers, mime, parser, submission
 from mail.address import AddressError, Mailbox
+from mail.downgrade import WireError
 from mail.headers import HeaderError
 from mail.mime import Attachment
-from mail.sevenbit import WireError
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HEAD = "From: a@a.example\r\nDate: x\r\nMessage-ID: <1@a.example>\r\n"
@@ -22,7 +22,9 @@ EVIL = st.text(max_size=40) | st.text(st.sampled_from('ab@.<>"\\ \t\r\n\0:;,é=?
 
 def fitted(field: str) -> bytes:
     data = f"{HEAD}{field}\r\n\r\nx\r\n".encode()
-    out = sevenbit.fit(raw.prepare(data, date=NOW, message_id="1@a.example")).as_bytes()
+    out = downgrade.downgrade(
+        submission.prepare(data, date=NOW, message_id="1@a.example")
+    ).as_bytes()
     assert WIRE.match(out)
     assert out.isascii()
     return out
@@ -39,7 +41,7 @@ def fitted(field: str) -> bytes:
 )
 def test_a_parameter_outside_ascii_is_converted_alone(field: str, key: str, expected: str) -> None:
     out, name = fitted(field), field.partition(":")[0].lower()
-    kind, given_ = message.parameters(message.read(out).get(name))
+    kind, given_ = parser.parameters(parser.read(out).get(name))
     assert kind == field.partition(";")[0].partition(" ")[2]
     assert given_[key] == expected
     theirs = message_from_bytes(out, policy=policy.default)[name]
@@ -87,7 +89,7 @@ def test_a_forged_mailbox_makes_no_second_header(name: str, local: str, domain: 
         line = headers.mailboxes("To", [Mailbox(name, local, domain)])
     except ValueError:
         return
-    assert len(message.read(line + b"\r\n").fields) == 1
+    assert len(parser.read(line + b"\r\n").fields) == 1
     assert WIRE.match(line)
 
 
@@ -100,7 +102,7 @@ def test_a_forged_local_part_is_refused(local: str) -> None:
 def test_a_file_keeps_what_was_said_of_it() -> None:
     kind = 'text/calendar; charset=utf-8; method="REQUEST"; name=other.ics; boundary=x'
     head = b"".join(mime.attachment(Attachment("i.ics", b"x", kind), b"s").headers)
-    read = message.read(head + b"\r\n")
+    read = parser.read(head + b"\r\n")
     assert read.content_type == (
         "text/calendar", {"charset": "utf-8", "method": "REQUEST", "name": "i.ics"}
     )  # fmt: skip
@@ -110,4 +112,6 @@ def test_a_file_keeps_what_was_said_of_it() -> None:
 def test_a_boundary_outside_ascii_is_refused() -> None:
     body = 'Content-Type: multipart/mixed; boundary="ü"\r\n\r\n--ü\r\n\r\né\r\n--ü--\r\n'
     with pytest.raises(WireError, match="boundary"):
-        sevenbit.fit(raw.prepare((HEAD + body).encode(), date=NOW, message_id="1@a.example"))
+        downgrade.downgrade(
+            submission.prepare((HEAD + body).encode(), date=NOW, message_id="1@a.example")
+        )

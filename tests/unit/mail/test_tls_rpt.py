@@ -5,15 +5,18 @@ from datetime import UTC, datetime
 import pytest
 
 from mail import tls_rpt
-from mail.tls_rpt import Applied, Day, Failure, Kind, Reporter, ResultType
+from mail.tls_rpt import AppliedPolicy, Failure, Kind, PolicyResult, Reporter, ResultType
 
 START, END = datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)
 EXPIRED = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "198.51.100.1")
 
 
 def test_equal_failures_are_one_detail_with_a_count() -> None:
-    policy = Applied(Kind.STS, "b.example", ("version: STSv1",), ("mx.b.example",))
-    days = [Day(policy, 5, (EXPIRED, EXPIRED)), Day(Applied(Kind.NONE, "c.example"), 1)]
+    policy = AppliedPolicy(Kind.STS, "b.example", ("version: STSv1",), ("mx.b.example",))
+    days = [
+        PolicyResult(policy, 5, (EXPIRED, EXPIRED)),
+        PolicyResult(AppliedPolicy(Kind.NONE, "c.example"), 1),
+    ]
     reporter = Reporter("Engine", "tls@a.example")
     made = tls_rpt.report(days, reporter, start=START, end=END, report_id="1@a.example")
     told = json.loads(gzip.decompress(made))

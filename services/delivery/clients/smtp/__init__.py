@@ -1,1 +1,1 @@
-"""SMTP as a client: aiosmtplib connects, greets and secures; the dialogue after that is ours."""
+"""SMTP as a client: aiosmtplib connects, greets and secures; the session after that is ours."""

@@ -1,4 +1,4 @@
-"""What the certificates of servers prove. It is told with each attempt, and refuses nobody."""
+"""What the certificates of servers prove. It is recorded with each attempt, and refuses nobody."""
 
 import asyncio
 import ssl

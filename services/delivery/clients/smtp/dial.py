@@ -2,7 +2,7 @@
 
 TLS is opportunistic (RFC 7435): any certificate will do, because the alternative is clear text.
 Whether it proves the name of the host is told.
-Where a server's TLS is broken this is remembered, and told, and the message goes in the clear.
+Where a server's TLS is broken this is remembered and logged, and the message goes in the clear.
 """
 
 import asyncio
@@ -28,27 +28,36 @@ from aiosmtplib.response import SMTPResponse
 
 from kernel import clock, metrics
 from kernel.errors import Unavailable
-from mail import reply
+from mail import smtp_reply
 from services.delivery.clients.smtp.certificates import Certificates, chain_of
-from services.delivery.clients.smtp.dialogue import Dialogue, Offers
+from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.ending import CONNECT, EHLO, GREETING, STARTTLS, Ending, Peer
+from services.delivery.domain.attempt_result import (
+    CONNECT,
+    EHLO,
+    GREETING,
+    STARTTLS,
+    AttemptResult,
+    RemoteServer,
+)
 
 BROKEN_FOR_S = 3600.0
 BROKEN_MAX = 10_000  # hosts that are remembered
-RACE_AFTER_S = 0.25  # RFC 8305 §5
+HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
 IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python names it from 3.12 on
-OUT_OF = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))  # our own want
+EXHAUSTED_ERRNOS = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+)  # our own want
 NO_REPLY = -1  # aiosmtplib's code for what is no reply
 
 logger = logging.getLogger(__name__)
 
 
-At = tuple[str, int]  # an address and a port
+SocketAddress = tuple[str, int]  # an address and a port
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class DialTarget:
     """Where to go: a mail exchanger's name, and an address of it, or one of each version."""
 
     name: str
@@ -56,101 +65,103 @@ class Host:
     ips: tuple[str, ...]
 
     @property
-    def at(self) -> list[At]:
+    def socket_addresses(self) -> list[SocketAddress]:
         return [(ip, self.port) for ip in self.ips]
 
 
-class Unreached(Exception):
-    """No dialogue came about; `ending` says how far it went."""
+class ConnectFailed(Exception):
+    """No session came about; `result` says how far it went."""
 
-    def __init__(self, ending: Ending) -> None:
-        super().__init__(ending.problem)
-        self.ending = ending
+    def __init__(self, result: AttemptResult) -> None:
+        super().__init__(result.problem)
+        self.result = result
 
 
-class BrokenOffers:
+class BrokenFeatures:
     """Hosts whose offer of something does not work, for an hour."""
 
     def __init__(self) -> None:
-        self._until: dict[Host, float] = {}
+        self._until: dict[DialTarget, float] = {}
 
     def __len__(self) -> int:
         return len(self._until)
 
-    def __contains__(self, host: Host) -> bool:
+    def __contains__(self, host: DialTarget) -> bool:
         until_s = self._until.get(host)
         if until_s is not None and until_s <= clock.monotonic_s():
             del self._until[host]
             until_s = None
         return until_s is not None
 
-    def add(self, host: Host) -> None:
+    def add(self, host: DialTarget) -> None:
         self._until.pop(host, None)
         while len(self._until) >= BROKEN_MAX:
             del self._until[next(iter(self._until))]  # the oldest
         self._until[host] = clock.monotonic_s() + BROKEN_FOR_S
 
 
-class Dialler:
+class SmtpDialer:
     """Opens connections. Remembers for an hour whose TLS or DSN does not work."""
 
     def __init__(self, timeouts: Timeouts, certificates: Certificates | None = None) -> None:
         self._timeouts = timeouts
         self._tls = lenient_context()
         self._certificates = certificates or Certificates()
-        self.broken_tls = BrokenOffers()
-        self.broken_dsn = BrokenOffers()
+        self.broken_tls = BrokenFeatures()
+        self.broken_dsn = BrokenFeatures()
 
-    async def dial(self, host: Host, *, sources: Sequence[str], ehlo: str) -> Dialogue:
-        """A dialogue after EHLO, secured where that is offered and works. Raises Unreached."""
+    async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
+        """A session after EHLO, secured where that is offered and works. Raises ConnectFailed."""
         try:
             return await self._dial(host, sources, ehlo=ehlo, tls=host not in self.broken_tls)
-        except Unreached as unreached:
-            if unreached.ending.step != STARTTLS:
+        except ConnectFailed as failure:
+            if failure.result.step != STARTTLS:
                 raise
             logger.warning(
                 "delivery.tls_broken",
-                extra={"mx": host.name, "ip": host.ips[0], "problem": unreached.ending.problem},
+                extra={"mx": host.name, "ip": host.ips[0], "problem": failure.result.problem},
             )
-            if not puts_off(unreached.ending):
+            if not is_temporary(failure.result):
                 self.broken_tls.add(host)
             return await self._dial(host, sources, ehlo=ehlo, tls=False)
 
-    async def _dial(self, host: Host, sources: Sequence[str], *, ehlo: str, tls: bool) -> Dialogue:
-        opening = _Opening(host, self._timeouts)
-        await opening.connect(sources)
+    async def _dial(
+        self, host: DialTarget, sources: Sequence[str], *, ehlo: str, tls: bool
+    ) -> SmtpSession:
+        handshake = _Handshake(host, self._timeouts)
+        await handshake.connect(sources)
         try:
-            await opening.greeting()
-            ehlo = ehlo or literal(opening.peer.local_ip)
-            extensions = await opening.hello(ehlo)
+            await handshake.greeting()
+            ehlo = ehlo or ehlo_literal(handshake.peer.local_ip)
+            extensions = await handshake.hello(ehlo)
             if tls and "starttls" in extensions:
-                await opening.start_tls(self._tls)
-                await opening.prove(self._certificates)
-                extensions = await opening.hello(ehlo)
+                await handshake.start_tls(self._tls)
+                await handshake.prove(self._certificates)
+                extensions = await handshake.hello(ehlo)
         except BaseException:
-            opening.abort()
+            handshake.abort()
             raise
-        metrics.smtp_connections.inc()
-        return Dialogue(
-            opening.transport,
-            peer=opening.peer,
+        metrics.smtp_connections_opened.inc()
+        return SmtpSession(
+            handshake.transport,
+            peer=handshake.peer,
             port=host.port,
-            offers=offers(extensions, but_dsn=host in self.broken_dsn),
+            extensions=parse_extensions(extensions, but_dsn=host in self.broken_dsn),
             timeouts=self._timeouts,
-            refuses_dsn=partial(self._note_dsn, opening.peer, host),
+            refuses_dsn=partial(self._note_dsn, handshake.peer, host),
         )
 
-    def _note_dsn(self, peer: Peer, host: Host) -> None:
+    def _note_dsn(self, peer: RemoteServer, host: DialTarget) -> None:
         logger.warning("delivery.dsn_refused", extra={"mx": peer.mx, "ip": peer.remote_ip})
         self.broken_dsn.add(host)
 
 
-class _Opened(SMTPProtocol):
-    """aiosmtplib's connection and TLS, with our reading of replies: one for the whole dialogue."""
+class _HandshakeProtocol(SMTPProtocol):
+    """aiosmtplib's connection and TLS, with our reading of replies: one for the whole session."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._parser = reply.ReplyParser()
+        self._parser = smtp_reply.ReplyParser()
 
     def data_received(self, data: bytes) -> None:
         waiter = self._response_waiter
@@ -164,19 +175,19 @@ class _Opened(SMTPProtocol):
             self._set_response_exception(waiter, error)
 
 
-class _Opening:
-    """A connection on its way to a dialogue."""
+class _Handshake:
+    """A connection on its way to a session."""
 
-    def __init__(self, host: Host, timeouts: Timeouts) -> None:
+    def __init__(self, host: DialTarget, timeouts: Timeouts) -> None:
         self.host = host
-        self.peer = Peer(mx=host.name, remote_ip=host.ips[0])
+        self.peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
         self._timeouts = timeouts
         self._protocol: SMTPProtocol
 
     @property
     def transport(self) -> asyncio.Transport:
         if self._protocol.transport is None:
-            raise Unreached(self._ending(EHLO, "the connection was closed"))
+            raise ConnectFailed(self._result(EHLO, "the connection was closed"))
         return cast(asyncio.Transport, self._protocol.transport)
 
     def abort(self) -> None:
@@ -188,15 +199,15 @@ class _Opening:
             async with asyncio.timeout(self._timeouts.connect_s):
                 sock = await self._race(sources)
                 transport, self._protocol = await asyncio.get_running_loop().create_connection(
-                    _Opened, sock=sock
+                    _HandshakeProtocol, sock=sock
                 )
         except TimeoutError as error:
-            raise Unreached(self._ending(CONNECT, "no connection in time")) from error
+            raise ConnectFailed(self._result(CONNECT, "no connection in time")) from error
         except OSError as error:
-            if error.errno in OUT_OF:
+            if error.errno in EXHAUSTED_ERRNOS:
                 raise Unavailable(f"room for another connection ({error.strerror})") from error
-            raise Unreached(
-                self._ending(CONNECT, f"no connection: {error.strerror or error}")
+            raise ConnectFailed(
+                self._result(CONNECT, f"no connection: {error.strerror or error}")
             ) from error
         name, peer = (transport.get_extra_info(key) for key in ("sockname", "peername"))
         self.peer = replace(self.peer, local_ip=str(name[0]), remote_ip=str(peer[0]))
@@ -208,28 +219,28 @@ class _Opening:
         return await start_connection(
             targets,
             local_addr_infos=[address_info(source, 0) for source in sources] or None,
-            happy_eyeballs_delay=RACE_AFTER_S,
+            happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S,
             socket_factory=make_socket,
         )
 
     async def greeting(self) -> None:
         try:
-            said = await self._protocol.read_response(timeout=self._timeouts.greeting_s)
+            response = await self._protocol.read_response(timeout=self._timeouts.greeting_s)
         except SMTPException as error:
-            raise Unreached(self._broken(GREETING, error)) from error
-        if said.code != 220:
-            raise Unreached(self._answered(GREETING, said))
+            raise ConnectFailed(self._error_result(GREETING, error)) from error
+        if response.code != 220:
+            raise ConnectFailed(self._reply_result(GREETING, response))
 
     async def hello(self, name: str) -> dict[str, str]:
         """The server's extensions; none when it only knows HELO (§4.1.1.1)."""
-        said = await self._command(EHLO, b"EHLO", name)
-        if said.code >= 500:
-            said = await self._command(EHLO, b"HELO", name)
-            if said.code == 250:
+        response = await self._command(EHLO, b"EHLO", name)
+        if response.code >= 500:
+            response = await self._command(EHLO, b"HELO", name)
+            if response.code == 250:
                 return {}
-        if said.code != 250:
-            raise Unreached(self._answered(EHLO, said))
-        return parse_esmtp_extensions(said.message)[0]
+        if response.code != 250:
+            raise ConnectFailed(self._reply_result(EHLO, response))
+        return parse_esmtp_extensions(response.message)[0]
 
     async def _command(self, step: str, verb: bytes, name: str) -> SMTPResponse:
         try:
@@ -237,7 +248,7 @@ class _Opening:
                 verb, name.encode("ascii"), timeout=self._timeouts.ehlo_s
             )
         except (SMTPException, ValueError) as error:
-            raise Unreached(self._broken(step, error)) from error
+            raise ConnectFailed(self._error_result(step, error)) from error
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """aiosmtplib discards what was sent in the clear behind the answer (RFC 3207 §4.2)."""
@@ -246,7 +257,7 @@ class _Opening:
                 context, server_hostname=self.host.name, timeout=self._timeouts.tls_s
             )
         except (SMTPException, ssl.SSLError, OSError, ValueError) as error:
-            raise Unreached(self._broken(STARTTLS, error)) from error
+            raise ConnectFailed(self._error_result(STARTTLS, error)) from error
         tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
         name, _, _ = tls.cipher() or ("", "", 0)
         certificate = sha256(tls.getpeercert(binary_form=True) or b"").hexdigest()
@@ -258,19 +269,19 @@ class _Opening:
         verified = await certificates.prove(chain_of(tls), self.host.name)
         self.peer = replace(self.peer, verified=verified)
 
-    def _broken(self, step: str, error: Exception) -> Ending:
+    def _error_result(self, step: str, error: Exception) -> AttemptResult:
         if isinstance(error, SMTPResponseException) and error.code >= 200:
-            return self._answered(step, SMTPResponse(error.code, error.message))
+            return self._reply_result(step, SMTPResponse(error.code, error.message))
         if isinstance(error, SMTPReadTimeoutError):
-            return self._ending(step, "no answer in time")
-        return self._ending(step, str(error) or type(error).__name__)
+            return self._result(step, "no answer in time")
+        return self._result(step, str(error) or type(error).__name__)
 
-    def _answered(self, step: str, said: SMTPResponse) -> Ending:
-        answer = reply.reply(said.code, said.message)
-        return Ending(step, answer, peer=self.peer)
+    def _reply_result(self, step: str, response: SMTPResponse) -> AttemptResult:
+        answer = smtp_reply.reply(response.code, response.message)
+        return AttemptResult(step, answer, peer=self.peer)
 
-    def _ending(self, step: str, problem: str) -> Ending:
-        return Ending(step, problem=problem, peer=self.peer)
+    def _result(self, step: str, problem: str) -> AttemptResult:
+        return AttemptResult(step, problem=problem, peer=self.peer)
 
 
 def address_info(ip: str, port: int) -> AddrInfoType:
@@ -289,19 +300,19 @@ def make_socket(info: AddrInfoType) -> socket.socket:
     return made
 
 
-def puts_off(ending: Ending) -> bool:
+def is_temporary(result: AttemptResult) -> bool:
     """Whether the server has no TLS just now (454, RFC 3207 §4): the next time it may have."""
-    return ending.reply is not None and ending.reply.is_transient
+    return result.reply is not None and result.reply.is_transient
 
 
-def literal(ip: str) -> str:
+def ehlo_literal(ip: str) -> str:
     """The EHLO name of a host that has none (§4.1.3)."""
     return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
 
 
-def offers(extensions: dict[str, str], *, but_dsn: bool = False) -> Offers:
+def parse_extensions(extensions: dict[str, str], *, but_dsn: bool = False) -> EhloExtensions:
     size = extensions.get("size")
-    return Offers(
+    return EhloExtensions(
         pipelining="pipelining" in extensions,
         utf8="smtputf8" in extensions,
         eight_bit="8bitmime" in extensions,

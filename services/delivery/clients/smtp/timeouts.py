@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. A short wait for the answer to the dot makes duplicates of slow deliveries."""
+    """Seconds. A short wait for the answer to end of data makes duplicates of slow deliveries."""
 
     connect_s: float = 30.0
     greeting_s: float = 300.0
@@ -13,7 +13,7 @@ class Timeouts:
     tls_s: float = 60.0
     mail_s: float = 300.0
     rcpt_s: float = 300.0
-    data_s: float = 120.0
-    block_s: float = 180.0
-    dot_s: float = 600.0
+    data_init_s: float = 120.0
+    data_xfer_s: float = 180.0
+    data_done_s: float = 600.0
     quit_s: float = 5.0

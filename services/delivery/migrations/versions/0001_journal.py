@@ -1,6 +1,6 @@
 """The journal of attempts, its workers, the sandbox."""
 
-from kernel.migrate import day_partitioned, outbox, sql, tenant_rows
+from kernel.migrate import day_partitioned, enforce_tenant_rls, outbox, sql
 
 revision, down_revision = "0001", None
 
@@ -13,7 +13,7 @@ def upgrade() -> None:
             name text NOT NULL,
             registered_at timestamptz NOT NULL DEFAULT now(),
             expires_at timestamptz NOT NULL,
-            dead boolean NOT NULL DEFAULT false
+            expired boolean NOT NULL DEFAULT false
         );
 
         CREATE TABLE attempts (
@@ -43,12 +43,12 @@ def upgrade() -> None:
             recipient text NOT NULL,
             subject text NOT NULL,
             bytes integer NOT NULL,
-            answer text NOT NULL,
+            reply text NOT NULL,
             received_at timestamptz NOT NULL DEFAULT now(),
             raw bytea NOT NULL
         );
         CREATE INDEX sandbox_by_tenant ON sandbox (tenant_id, id DESC);
     """)
     day_partitioned("attempts", storage="fillfactor=60")
-    tenant_rows("attempts", grant="SELECT")
-    tenant_rows("sandbox", grant="SELECT")
+    enforce_tenant_rls("attempts", grant="SELECT")
+    enforce_tenant_rls("sandbox", grant="SELECT")

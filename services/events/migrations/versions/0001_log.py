@@ -1,10 +1,10 @@
-"""The log, what lists are made of, webhook endpoints and their tasks.
+"""The log, the tables of lists, webhook endpoints and their deliveries.
 
 A message's rows lie in the partition of the day of its id, an email's in that of its own. Nothing
 that changes is in an index of `state`, so that its updates stay in their page.
 """
 
-from kernel.migrate import day_partitioned, outbox, sql, tenant_rows
+from kernel.migrate import day_partitioned, enforce_tenant_rls, outbox, sql
 
 revision, down_revision = "0001", None
 
@@ -14,14 +14,14 @@ LOG = """
         event_id uuid NOT NULL,
         position uuid NOT NULL,            -- UUIDv7 of the recording: the public id, and a cursor
         tenant_id uuid NOT NULL,
-        kind smallint NOT NULL,            -- domain.facts.Kind
+        kind smallint NOT NULL,            -- domain.log_event.EventKind
         seq integer NOT NULL,              -- 1, 2, … per message, without gaps
-        told integer NOT NULL,             -- 1, 2, … per message of what tenants are told; 0: not
+        public_seq integer NOT NULL,       --1, 2, … per message of public events; 0: internal
         recorded_at timestamptz NOT NULL DEFAULT now(),
         payload bytea NOT NULL,            -- the event, as it travelled
         PRIMARY KEY (subject_id, event_id)
     ) PARTITION BY RANGE (subject_id);
-    CREATE INDEX log_told ON log (tenant_id, position) WHERE told > 0;
+    CREATE INDEX log_public ON log (tenant_id, position) WHERE public_seq > 0;
 
     CREATE TABLE state (
         email_id uuid NOT NULL,
@@ -30,12 +30,12 @@ LOG = """
         recipient text NOT NULL,           -- in lower case, for lists
         domain text NOT NULL,
         seq integer NOT NULL,
-        told integer NOT NULL,
-        rank smallint NOT NULL,            -- domain.facts.Rank
+        public_seq integer NOT NULL,
+        rank smallint NOT NULL,            -- domain.log_event.StatusRank
         closed smallint NOT NULL,          -- router's ClosedState; 0: open
         closed_at timestamptz,
-        delayed_at timestamptz,            -- when a delay was last told
-        PRIMARY KEY (email_id, subject_id) -- every fact names both, and a timeline its email
+        delayed_at timestamptz,            -- when a delay was last public
+        PRIMARY KEY (email_id, subject_id) -- every event names both, and a timeline its email
     ) PARTITION BY RANGE (subject_id);
     CREATE INDEX state_recipient ON state (tenant_id, recipient, email_id);
     CREATE INDEX state_domain ON state (tenant_id, domain, email_id);
@@ -43,9 +43,9 @@ LOG = """
     CREATE TABLE emails (
         tenant_id uuid NOT NULL,
         email_id uuid NOT NULL,
-        message_id uuid NOT NULL,          -- whose MessageAccepted tells the rest
+        message_id uuid NOT NULL,          -- whose MessageAccepted has the rest
         rank smallint NOT NULL,
-        sent boolean NOT NULL,             -- email.sent was told
+        sent boolean NOT NULL,             -- email.sent was public
         PRIMARY KEY (tenant_id, email_id)
     ) PARTITION BY RANGE (email_id);
     CREATE INDEX emails_rank ON emails (tenant_id, rank, email_id);
@@ -57,20 +57,21 @@ LOG = """
         PRIMARY KEY (tenant_id, tag, email_id)
     ) PARTITION BY RANGE (email_id);
 
-    CREATE TABLE facts (
+    CREATE TABLE unpartitioned_log (
         event_id uuid PRIMARY KEY,
         subject_id uuid NOT NULL,          -- a message that is closed, or a webhook endpoint
         position uuid NOT NULL,
         tenant_id uuid NOT NULL,
         kind smallint NOT NULL,
         seq integer NOT NULL,
-        told integer NOT NULL,
+        public_seq integer NOT NULL,
         recorded_at timestamptz NOT NULL DEFAULT now(),
         payload bytea NOT NULL
     );
-    CREATE INDEX facts_subject ON facts (subject_id);
-    CREATE INDEX facts_told ON facts (tenant_id, position) WHERE told > 0;
-    CREATE INDEX facts_recorded ON facts (recorded_at);
+    CREATE INDEX unpartitioned_log_subject ON unpartitioned_log (subject_id);
+    CREATE INDEX unpartitioned_log_public ON unpartitioned_log (tenant_id, position)
+        WHERE public_seq > 0;
+    CREATE INDEX unpartitioned_log_recorded ON unpartitioned_log (recorded_at);
 """
 
 WEBHOOKS = """
@@ -86,28 +87,28 @@ WEBHOOKS = """
         deleted_at timestamptz,
         failures integer NOT NULL DEFAULT 0,   -- since the last success
         failing_since timestamptz,
-        probe_at timestamptz               -- when a failing endpoint may be tried again
+        probe_at timestamptz               -- when a failing endpoint may be probed
     );
     CREATE INDEX webhooks_tenant ON webhooks (tenant_id, id) WHERE deleted_at IS NULL;
 
-    CREATE TABLE webhook_tasks (
+    CREATE TABLE webhook_deliveries (
         endpoint_id uuid NOT NULL,
-        position uuid NOT NULL,            -- of its line in the log, of which there is one per fact
+        position uuid NOT NULL,            -- of its log entry, of which there is one per event
         event_id uuid NOT NULL,
         subject_id uuid NOT NULL,
         tenant_id uuid NOT NULL,
         type text NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
-        due_at timestamptz NOT NULL,       -- of the next try; while claimed, of the lease's end
-        token uuid,                        -- of who has claimed it
-        tries smallint NOT NULL DEFAULT 0,
+        due_at timestamptz NOT NULL,       -- of the next attempt; while claimed, of the lease's end
+        token uuid,                        -- of the claim
+        attempt_count smallint NOT NULL DEFAULT 0,
         state smallint NOT NULL DEFAULT 0, -- waiting, delivered, failed
         status smallint NOT NULL DEFAULT 0,
         error text NOT NULL DEFAULT '',
         PRIMARY KEY (endpoint_id, position)
     );
-    CREATE INDEX webhook_tasks_due ON webhook_tasks (endpoint_id, due_at) WHERE state = 0;
-    CREATE INDEX webhook_tasks_created ON webhook_tasks USING brin (created_at);
+    CREATE INDEX webhook_deliveries_due ON webhook_deliveries (endpoint_id, due_at) WHERE state = 0;
+    CREATE INDEX webhook_deliveries_created ON webhook_deliveries USING brin (created_at);
 """
 
 
@@ -120,7 +121,7 @@ def upgrade() -> None:
     day_partitioned("emails", storage="fillfactor=80")
     day_partitioned("tags")
     for table in ("log", "state", "emails", "tags"):
-        tenant_rows(table, grant="SELECT")
-    for table in ("facts", "webhook_tasks"):
-        tenant_rows(table, grant="SELECT, INSERT")
-    tenant_rows("webhooks", grant="SELECT, INSERT, UPDATE")
+        enforce_tenant_rls(table, grant="SELECT")
+    for table in ("unpartitioned_log", "webhook_deliveries"):
+        enforce_tenant_rls(table, grant="SELECT, INSERT")
+    enforce_tenant_rls("webhooks", grant="SELECT, INSERT, UPDATE")

@@ -1,4 +1,4 @@
-"""/v1/api-keys: the keys of the caller's tenant. A key is shown once, when it is made."""
+"""/v1/api-keys: the API keys of a tenant. A key is shown once, when it is made."""
 
 from ipaddress import ip_network
 from operator import attrgetter
@@ -14,29 +14,29 @@ from msgspec import Meta
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from kernel import auth, clock, times
 from kernel.ids import time_of, uuid7_text
-from services.ingest.api.gate import Caller
-from services.ingest.api.resource import (
-    PROBLEMS,
-    Admission,
+from services.ingest.api.access import Principal
+from services.ingest.api.rest_base import (
+    PROBLEM_RESPONSES,
     Page,
-    asked,
-    deleted,
-    iso,
-    known_id,
-    listed,
-    moment,
+    RestAccess,
+    body_schema,
+    deleted_response,
+    format_time,
+    format_timestamp,
+    json_response,
+    list_response,
     new,
     page,
-    part,
-    said,
-    shape,
+    paginate,
+    parse_id,
+    query_or_503,
 )
-from services.ingest.domain.email import Strict
+from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.store.directory import DirectoryStore
 
 
-class NewKey(Strict):
+class CreateApiKeyRequest(RequestModel):
     """test: absent, of the mode of the key that makes it. expires_at, cidrs: absent, as those of
     the key that makes it; never wider."""
 
@@ -49,81 +49,90 @@ class NewKey(Strict):
 
 
 LIFE_MAX_S = 100 * 365 * 86_400
-decode = msgspec.json.Decoder(NewKey).decode
+decode = msgspec.json.Decoder(CreateApiKeyRequest).decode
 
 
-def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
-    router = APIRouter(prefix="/v1/api-keys", tags=["api-keys"], responses=PROBLEMS)
+def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
+    router = APIRouter(prefix="/v1/api-keys", tags=["api-keys"], responses=PROBLEM_RESPONSES)
 
-    @router.post("", status_code=201, openapi_extra=shape(NewKey, "a key"), summary="Make a key")
+    @router.post(
+        "",
+        status_code=201,
+        openapi_extra=body_schema(CreateApiKeyRequest, "a key"),
+        summary="Make a key",
+    )
     async def create(incoming: Incoming) -> Response:
         """`token` is the key: it is stored nowhere, and not shown again."""
-        caller = await admission.caller(incoming)
-        secret, key = await _new(directory, caller, await new(incoming, decode))
-        await asked(directory.save(key))
-        return said({**shown(key), "token": secret}, 201)
+        principal = await access.authenticate(incoming)
+        secret, key = await _new(directory, principal, await new(incoming, decode))
+        await query_or_503(directory.save(key))
+        return json_response({**to_json(key), "token": secret}, 201)
 
     @router.get("", summary="List the keys of this key's tenant")
-    async def list_keys(incoming: Incoming, *, which: Annotated[Page, Depends(page)]) -> Response:
+    async def list_keys(
+        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(page)]
+    ) -> Response:
         """Newest first; for a test key those of test."""
-        caller = await admission.caller(incoming)
-        found = await _seen(directory, caller)
-        some, has_more = part(found, which, id_of=attrgetter("key_id"))
-        return listed(map(shown, some), has_more=has_more)
+        principal = await access.authenticate(incoming)
+        found = await _seen(directory, principal)
+        some, has_more = paginate(found, wanted_page, id_of=attrgetter("key_id"))
+        return list_response(map(to_json, some), has_more=has_more)
 
     @router.delete("/{key_id}", summary="Delete a key")
     async def delete(incoming: Incoming, key_id: str) -> Response:
         """It stops working within a second."""
-        caller = await admission.caller(incoming)
-        identifier = known_id(key_id, "the API key")
-        for key in await _seen(directory, caller):
+        principal = await access.authenticate(incoming)
+        identifier = parse_id(key_id, "the API key")
+        for key in await _seen(directory, principal):
             if key.key_id == identifier:
                 key.deleted = True
-                await asked(directory.save(key))
-                return deleted("api_key", identifier)
+                await query_or_503(directory.save(key))
+                return deleted_response("api_key", identifier)
         raise not_found("the API key")
 
     return router
 
 
-async def _seen(directory: DirectoryStore, caller: Caller) -> list[ApiKey]:
+async def _seen(directory: DirectoryStore, principal: Principal) -> list[ApiKey]:
     """By a test key no live one. Raises Problem."""
-    found = await asked(directory.of_tenant(ApiKey, caller.tenant_id))
-    return [key for key in found if key.test or not caller.test]
+    found = await query_or_503(directory.list_of_tenant(ApiKey, principal.tenant_id))
+    return [key for key in found if key.test or not principal.test]
 
 
-async def _new(directory: DirectoryStore, caller: Caller, new: NewKey) -> tuple[str, ApiKey]:
+async def _new(
+    directory: DirectoryStore, principal: Principal, new: CreateApiKeyRequest
+) -> tuple[str, ApiKey]:
     """Raises Problem."""
-    test = caller.key.test if new.test is None else new.test
-    if caller.key.test and not test:
+    test = principal.key.test if new.test is None else new.test
+    if principal.key.test and not test:
         detail = "a test key makes test keys only"
         raise Problem(403, "restricted_api_key", detail=detail)
-    await _check_domain(directory, caller, new.domain_id or "")
+    await _check_domain(directory, principal, new.domain_id or "")
     secret = auth.make(test=test)
     key = ApiKey(
         key_id=uuid7_text(),
-        tenant_id=caller.tenant_id,
-        account_id=caller.key.account_id,
+        tenant_id=principal.tenant_id,
+        account_id=principal.key.account_id,
         secret_sha256=auth.digest(secret),
         name=new.name,
         test=test,
         scopes=[new.permission],
         domain_id=new.domain_id or "",
-        cidrs=_networks(new.cidrs) or caller.key.cidrs,
-        expires_at=_end(new.expires_at, caller.key),
+        cidrs=_networks(new.cidrs) or principal.key.cidrs,
+        expires_at=_end(new.expires_at, principal.key),
     )
-    _check_networks(caller.key, key)
+    _check_networks(principal.key, key)
     return secret, key
 
 
-async def _check_domain(directory: DirectoryStore, caller: Caller, domain_id: str) -> None:
+async def _check_domain(directory: DirectoryStore, principal: Principal, domain_id: str) -> None:
     """A key cannot make one that may do more than itself. Raises Problem."""
-    if caller.key.domain_id and domain_id != caller.key.domain_id:
+    if principal.key.domain_id and domain_id != principal.key.domain_id:
         detail = "a key that is bound to a domain makes keys for that domain only"
         raise Problem(403, "restricted_api_key", detail=detail)
     if domain_id:
-        account_id = caller.tenant.account_id
-        own = await asked(directory.domains(caller.tenant_id, account_id))
+        account_id = principal.tenant.account_id
+        own = await query_or_503(directory.list_domains(principal.tenant_id, account_id))
         if domain_id not in {one.domain_id for one in own}:
             raise invalid([Fault("#/domain_id", "invalid", "domain_id is not a domain of yours")])
 
@@ -150,19 +159,19 @@ def _end(text: str | None, maker: ApiKey) -> Timestamp | None:
     if text is None:
         return own
     try:
-        seconds = int(times.read(text).timestamp())
+        seconds = int(times.parse(text).timestamp())
     except ValueError as error:
         raise invalid([Fault("#/expires_at", "invalid_time", f"expires_at: {error}")]) from None
     if not 0 < seconds - clock.now().timestamp() <= LIFE_MAX_S:
         detail = "expires_at is not within the next 100 years"
         raise invalid([Fault("#/expires_at", "invalid_time", detail)])
     if own and seconds > own.seconds:
-        detail = f"a key that expires makes none that lasts longer: expires_at after {moment(own)}"
+        detail = f"a key cannot make one that expires after itself: at most {format_timestamp(own)}"
         raise Problem(403, "restricted_api_key", detail=detail)
     return Timestamp(seconds=seconds)
 
 
-def shown(key: ApiKey) -> dict[str, object]:
+def to_json(key: ApiKey) -> dict[str, object]:
     return {
         "object": "api_key",
         "id": key.key_id,
@@ -170,7 +179,7 @@ def shown(key: ApiKey) -> dict[str, object]:
         "permission": next(iter(key.scopes), None),
         "domain_id": key.domain_id or None,
         "cidrs": list(key.cidrs),
-        "expires_at": moment(key.expires_at),
+        "expires_at": format_timestamp(key.expires_at),
         "test": key.test,
-        "created_at": iso(time_of(UUID(key.key_id))),
+        "created_at": format_time(time_of(UUID(key.key_id))),
     }

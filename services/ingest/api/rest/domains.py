@@ -9,56 +9,56 @@ from fastapi import Request as Incoming
 
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.ids import time_of
-from services.ingest.api.resource import (
-    PROBLEMS,
-    Admission,
+from services.ingest.api.rest_base import (
+    PROBLEM_RESPONSES,
     Page,
-    asked,
-    iso,
-    known_id,
-    listed,
+    RestAccess,
+    format_time,
+    json_response,
+    list_response,
     page,
-    part,
-    said,
+    paginate,
+    parse_id,
+    query_or_503,
 )
 from services.ingest.domain.problem import not_found
 from services.ingest.store.directory import DirectoryStore
 
 
-def routes(admission: Admission, directory: DirectoryStore) -> APIRouter:
-    router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEMS)
+def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
+    router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the domains that this key's tenant may send from")
     async def list_domains(
-        incoming: Incoming, *, which: Annotated[Page, Depends(page)]
+        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(page)]
     ) -> Response:
         """Newest first."""
-        caller = await admission.caller(incoming)
-        account_id = caller.tenant.account_id
-        found = await asked(directory.domains(caller.tenant_id, account_id))
-        some, has_more = part(found, which, id_of=attrgetter("domain_id"))
-        return listed(map(shown, some), has_more=has_more)
+        principal = await access.authenticate(incoming)
+        account_id = principal.tenant.account_id
+        found = await query_or_503(directory.list_domains(principal.tenant_id, account_id))
+        some, has_more = paginate(found, wanted_page, id_of=attrgetter("domain_id"))
+        return list_response(map(to_json, some), has_more=has_more)
 
     @router.get("/{domain_id}", summary="One domain")
     async def get(incoming: Incoming, domain_id: str) -> Response:
-        caller = await admission.caller(incoming)
-        identifier = known_id(domain_id, "the domain")
-        account_id = caller.tenant.account_id
-        for one in await asked(directory.domains(caller.tenant_id, account_id)):
+        principal = await access.authenticate(incoming)
+        identifier = parse_id(domain_id, "the domain")
+        account_id = principal.tenant.account_id
+        for one in await query_or_503(directory.list_domains(principal.tenant_id, account_id)):
             if one.domain_id == identifier:
-                return said(shown(one))
+                return json_response(to_json(one))
         raise not_found("the domain")
 
     return router
 
 
-def shown(domain: Domain) -> dict[str, object]:
+def to_json(domain: Domain) -> dict[str, object]:
     return {
         "object": "domain",
         "id": domain.domain_id,
         "name": domain.name,
         "shared": domain.shared,
-        "created_at": iso(time_of(UUID(domain.domain_id))),
+        "created_at": format_time(time_of(UUID(domain.domain_id))),
         "return_path": domain.return_path_host,
         "dkim_selectors": [domain.rsa_selector, domain.ed25519_selector],
     }

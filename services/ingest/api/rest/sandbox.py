@@ -11,61 +11,61 @@ from contracts.delivery.v1.delivery_service_pb2 import (
     ListSandboxMessagesRequest,
     SandboxMessage,
 )
-from services.ingest.api.gate import Caller
-from services.ingest.api.resource import (
-    PROBLEMS,
-    Admission,
+from services.ingest.api.access import Principal
+from services.ingest.api.rest_base import (
+    PROBLEM_RESPONSES,
     Page,
-    known_id,
-    listed,
-    moment,
+    RestAccess,
+    format_timestamp,
+    json_response,
+    list_response,
     page,
-    said,
+    parse_id,
 )
-from services.ingest.clients import Others
+from services.ingest.clients import ServiceClients
 
 
-def routes(admission: Admission, others: Others) -> APIRouter:
-    router = APIRouter(prefix="/v1/sandbox/messages", tags=["sandbox"], responses=PROBLEMS)
-    asked = others.delivery
+def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
+    router = APIRouter(prefix="/v1/sandbox/messages", tags=["sandbox"], responses=PROBLEM_RESPONSES)
+    client = clients.delivery
 
-    async def find(caller: Caller, message_id: str) -> SandboxMessage:
-        known = known_id(message_id, "the sandbox message")
-        request = GetSandboxMessageRequest(tenant_id=caller.tenant_id, id=known)
-        answer = await asked.ask(asked.stub.GetSandboxMessage, request, deadline_s=2.0)
-        return answer.message
+    async def find(principal: Principal, message_id: str) -> SandboxMessage:
+        identifier = parse_id(message_id, "the sandbox message")
+        request = GetSandboxMessageRequest(tenant_id=principal.tenant_id, id=identifier)
+        response = await client.call(client.stub.GetSandboxMessage, request, deadline_s=2.0)
+        return response.message
 
     @router.get("", summary="List what the sandbox received")
     async def list_messages(
         incoming: Incoming,
         *,
-        which: Annotated[Page, Depends(page)],
+        wanted_page: Annotated[Page, Depends(page)],
         recipient: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
-        caller = await admission.caller(incoming)
+        principal = await access.authenticate(incoming)
         request = ListSandboxMessagesRequest(
-            tenant_id=caller.tenant_id, limit=which.limit, after=which.after,
-            before=which.before, recipient=recipient,
+            tenant_id=principal.tenant_id, limit=wanted_page.limit, after=wanted_page.after,
+            before=wanted_page.before, recipient=recipient,
         )  # fmt: skip
-        answer = await asked.ask(asked.stub.ListSandboxMessages, request)
-        return listed(map(shown, answer.messages), has_more=answer.has_more)
+        response = await client.call(client.stub.ListSandboxMessages, request)
+        return list_response(map(to_json, response.messages), has_more=response.has_more)
 
     @router.get("/{message_id}", summary="One message, as it came over SMTP, in base64")
     async def get(incoming: Incoming, message_id: str) -> Response:
-        caller = await admission.caller(incoming)
-        found = await find(caller, message_id)
-        return said({**shown(found), "raw": b64encode(found.raw).decode("ascii")})
+        principal = await access.authenticate(incoming)
+        found = await find(principal, message_id)
+        return json_response({**to_json(found), "raw": b64encode(found.raw).decode("ascii")})
 
     @router.get("/{message_id}/raw", summary="One message, as it came over SMTP")
     async def get_raw(incoming: Incoming, message_id: str) -> Response:
-        caller = await admission.caller(incoming)
-        found = await find(caller, message_id)
+        principal = await access.authenticate(incoming)
+        found = await find(principal, message_id)
         return Response(found.raw, media_type="message/rfc822")
 
     return router
 
 
-def shown(message: SandboxMessage) -> dict[str, object]:
+def to_json(message: SandboxMessage) -> dict[str, object]:
     return {
         "object": "sandbox_message",
         "id": message.id,
@@ -75,6 +75,6 @@ def shown(message: SandboxMessage) -> dict[str, object]:
         "recipient": message.recipient,
         "subject": message.subject,
         "bytes": message.bytes,
-        "answer": message.answer,
-        "received_at": moment(message.received_at),
+        "reply": message.reply,
+        "received_at": format_timestamp(message.received_at),
     }

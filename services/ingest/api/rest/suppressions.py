@@ -15,40 +15,40 @@ from contracts.router.v1.router_service_pb2 import (
 )
 from mail import address
 from mail.address import AddressError
-from services.ingest.api.gate import Caller
-from services.ingest.api.resource import (
-    PROBLEMS,
-    Admission,
+from services.ingest.api.access import Principal
+from services.ingest.api.rest_base import (
+    PROBLEM_RESPONSES,
     Page,
+    RestAccess,
     body,
-    deleted,
-    listed,
-    moment,
+    body_schema,
+    deleted_response,
+    format_timestamp,
+    json_response,
+    list_response,
     page,
-    said,
-    shape,
 )
-from services.ingest.clients import Others
-from services.ingest.domain.email import Strict
+from services.ingest.clients import ServiceClients
+from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, invalid, not_found
 
 Many = Annotated[list[str], Meta(min_length=1, max_length=500)]
 ORIGINS = {"hard_bounce": "bounce"}  # Resend's word
 
 
-class NewSuppression(Strict):
+class NewSuppression(RequestModel):
     """An address that is not to be written to."""
 
     email: str
 
 
-class Addresses(Strict):
+class Addresses(RequestModel):
     """Addresses that are not to be written to."""
 
     emails: Many
 
 
-class Which(Strict):
+class SuppressionSelector(RequestModel):
     """By address or by id."""
 
     emails: Many | None = None
@@ -57,128 +57,132 @@ class Which(Strict):
 
 decode_one = msgspec.json.Decoder(NewSuppression).decode
 decode_many = msgspec.json.Decoder(Addresses).decode
-decode_which = msgspec.json.Decoder(Which).decode
+decode_selector = msgspec.json.Decoder(SuppressionSelector).decode
 
 
 class Suppressions:
-    def __init__(self, others: Others) -> None:
-        self._router = others.router
+    def __init__(self, clients: ServiceClients) -> None:
+        self._router = clients.router
 
-    async def add(self, caller: Caller, emails: list[str], pointer: str) -> list[Suppression]:
+    async def add(self, principal: Principal, emails: list[str], pointer: str) -> list[Suppression]:
         request = AddSuppressionsRequest(
-            tenant_id=caller.tenant_id,
+            tenant_id=principal.tenant_id,
             addresses=canonical(emails, pointer),
             origin="manual",
         )
         stub = self._router.stub
-        answer = await self._router.ask(stub.AddSuppressions, request, deadline_s=2.0)
-        return list(answer.suppressions)
+        response = await self._router.call(stub.AddSuppressions, request, deadline_s=2.0)
+        return list(response.suppressions)
 
-    async def remove(self, caller: Caller, which: list[str]) -> list[Suppression]:
+    async def remove(self, principal: Principal, identifiers: list[str]) -> list[Suppression]:
         request = RemoveSuppressionsRequest(
-            tenant_id=caller.tenant_id, addresses=map(as_added, which)
+            tenant_id=principal.tenant_id, addresses=map(as_added, identifiers)
         )
         stub = self._router.stub
-        answer = await self._router.ask(stub.RemoveSuppressions, request, deadline_s=2.0)
-        return list(answer.removed)
+        response = await self._router.call(stub.RemoveSuppressions, request, deadline_s=2.0)
+        return list(response.removed)
 
     async def list(
-        self, caller: Caller, which: Page, *, email: str = ""
+        self, principal: Principal, wanted_page: Page, *, email: str = ""
     ) -> tuple[list[Suppression], bool]:
         request = ListSuppressionsRequest(
-            tenant_id=caller.tenant_id, limit=which.limit, after=which.after,
-            before=which.before, address=as_added(email),
+            tenant_id=principal.tenant_id, limit=wanted_page.limit, after=wanted_page.after,
+            before=wanted_page.before, address=as_added(email),
         )  # fmt: skip
-        answer = await self._router.ask(self._router.stub.ListSuppressions, request)
-        return list(answer.suppressions), answer.has_more
+        response = await self._router.call(self._router.stub.ListSuppressions, request)
+        return list(response.suppressions), response.has_more
 
 
-def routes(admission: Admission, others: Others) -> APIRouter:
-    router = APIRouter(prefix="/v1/suppressions", tags=["suppressions"], responses=PROBLEMS)
-    suppressions = Suppressions(others)
-    _add_one(router, admission, suppressions)
-    _add_many(router, admission, suppressions)
+def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
+    router = APIRouter(
+        prefix="/v1/suppressions", tags=["suppressions"], responses=PROBLEM_RESPONSES
+    )
+    suppressions = Suppressions(clients)
+    _add_one(router, access, suppressions)
+    _add_many(router, access, suppressions)
     return router
 
 
-def _add_one(router: APIRouter, admission: Admission, suppressions: Suppressions) -> None:
+def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
     @router.post(
         "",
         status_code=201,
-        openapi_extra=shape(NewSuppression, "an address"),
+        openapi_extra=body_schema(NewSuppression, "an address"),
         summary="Suppress an address",
     )
     async def add(incoming: Incoming) -> Response:
         """An address that is suppressed already is no error."""
-        caller = await live(admission, incoming)
+        principal = await live(access, incoming)
         new = await body(incoming, decode_one)
-        [added] = await suppressions.add(caller, [new.email], "#/email")
-        return said(shown(added), 201)
+        [added] = await suppressions.add(principal, [new.email], "#/email")
+        return json_response(to_json(added), 201)
 
     @router.get("", summary="List suppressions")
     async def list_suppressions(
         incoming: Incoming,
         *,
-        which: Annotated[Page, Depends(page)],
+        wanted_page: Annotated[Page, Depends(page)],
         email: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
-        caller = await live(admission, incoming)
-        found, has_more = await suppressions.list(caller, which, email=email)
-        return listed(map(shown, found), has_more=has_more)
+        principal = await live(access, incoming)
+        found, has_more = await suppressions.list(principal, wanted_page, email=email)
+        return list_response(map(to_json, found), has_more=has_more)
 
     @router.get("/{email}", summary="Is this address suppressed?")
     async def get(incoming: Incoming, email: str) -> Response:
-        caller = await live(admission, incoming)
-        found, _ = await suppressions.list(caller, Page(1, "", ""), email=email)
+        principal = await live(access, incoming)
+        found, _ = await suppressions.list(principal, Page(1, "", ""), email=email)
         if not found:
             raise not_found("the suppression")
-        return said(shown(found[0]))
+        return json_response(to_json(found[0]))
 
     @router.delete("/{email}", summary="Write to an address, or that of an id, again")
     async def delete(incoming: Incoming, email: str) -> Response:
-        caller = await live(admission, incoming)
-        removed = await suppressions.remove(caller, [email])
+        principal = await live(access, incoming)
+        removed = await suppressions.remove(principal, [email])
         if not removed:
             raise not_found("the suppression")
-        return deleted("suppression", removed[0].id)
+        return deleted_response("suppression", removed[0].id)
 
 
-def _add_many(router: APIRouter, admission: Admission, suppressions: Suppressions) -> None:
+def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions) -> None:
     @router.post(
         "/batch/add",
         status_code=201,
-        openapi_extra=shape(Addresses, "up to 500 addresses"),
+        openapi_extra=body_schema(Addresses, "up to 500 addresses"),
         summary="Suppress addresses",
     )
     async def add_many(incoming: Incoming) -> Response:
-        caller = await live(admission, incoming)
+        principal = await live(access, incoming)
         new = await body(incoming, decode_many)
-        added = await suppressions.add(caller, new.emails, "#/emails")
-        return said({"data": [{"object": "suppression", "id": one.id} for one in added]}, 201)
+        added = await suppressions.add(principal, new.emails, "#/emails")
+        return json_response(
+            {"data": [{"object": "suppression", "id": one.id} for one in added]}, 201
+        )
 
     @router.post(
         "/batch/remove",
-        openapi_extra=shape(Which, "up to 500 addresses or ids"),
+        openapi_extra=body_schema(SuppressionSelector, "up to 500 addresses or ids"),
         summary="Write to addresses again",
     )
     async def remove_many(incoming: Incoming) -> Response:
-        """Those that were suppressed are in the answer, the others are not."""
-        caller = await live(admission, incoming)
-        which = await body(incoming, decode_which)
+        """The response lists the addresses that were suppressed."""
+        principal = await live(access, incoming)
+        which = await body(incoming, decode_selector)
         given = [*(which.emails or ()), *(which.ids or ())]
         if not given or (which.emails and which.ids):
             raise invalid([Fault("#", "invalid", "give emails or ids, one of them")])
-        removed = await suppressions.remove(caller, given)
-        return said(
+        removed = await suppressions.remove(principal, given)
+        return json_response(
             {"data": [{"object": "suppression", "id": o.id, "deleted": True} for o in removed]}
         )
 
 
-async def live(admission: Admission, incoming: Incoming) -> Caller:
+async def live(access: RestAccess, incoming: Incoming) -> Principal:
     """Test mail neither fills the list nor minds it. Raises Problem."""
-    caller = await admission.caller(incoming)
-    caller.check_live("suppressions")
-    return caller
+    principal = await access.authenticate(incoming)
+    principal.check_live("suppressions")
+    return principal
 
 
 def canonical(emails: list[str], pointer: str) -> list[str]:
@@ -203,12 +207,12 @@ def as_added(text: str) -> str:
         return text
 
 
-def shown(one: Suppression) -> dict[str, object]:
+def to_json(one: Suppression) -> dict[str, object]:
     return {
         "object": "suppression",
         "id": one.id,
         "email": one.address,
         "origin": ORIGINS.get(one.origin, one.origin),
         "source_id": one.source_id or None,
-        "created_at": moment(one.created_at),
+        "created_at": format_timestamp(one.created_at),
     }

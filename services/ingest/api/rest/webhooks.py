@@ -17,29 +17,29 @@ from contracts.events.v1.events_service_pb2 import (
     Webhook,
     WebhookDelivery,
 )
-from services.ingest.api.gate import Caller
-from services.ingest.api.resource import (
-    PROBLEMS,
-    Admission,
+from services.ingest.api.access import Principal
+from services.ingest.api.rest_base import (
+    PROBLEM_RESPONSES,
     Page,
+    RestAccess,
+    body_schema,
     check_no_key,
-    deleted,
-    known_id,
-    listed,
-    moment,
+    deleted_response,
+    format_timestamp,
+    forward_page,
+    json_response,
+    list_response,
     new,
-    onward,
     page,
-    said,
-    shape,
+    parse_id,
 )
-from services.ingest.clients import Others
-from services.ingest.domain.email import Strict
+from services.ingest.clients import ServiceClients
+from services.ingest.domain.email import RequestModel
 
 EventName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+$(?!\n)", max_length=60)]
 
 
-class NewWebhook(Strict):
+class NewWebhook(RequestModel):
     """endpoint: https URL. events: which; empty or absent for all. Made with a test key, it is told
     of test mail alone."""
 
@@ -50,89 +50,87 @@ class NewWebhook(Strict):
 decode = msgspec.json.Decoder(NewWebhook).decode
 
 
-def routes(admission: Admission, others: Others) -> APIRouter:
-    router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=PROBLEMS)
-    _add_one(router, admission, others)
-    _add_lists(router, admission, others)
+def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
+    router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"], responses=PROBLEM_RESPONSES)
+    _add_one(router, access, clients)
+    _add_lists(router, access, clients)
     return router
 
 
-def _add_one(router: APIRouter, admission: Admission, others: Others) -> None:
-    events = others.events
+def _add_one(router: APIRouter, access: RestAccess, clients: ServiceClients) -> None:
+    events = clients.events
 
     @router.post(
-        "", status_code=201, openapi_extra=shape(NewWebhook, "an endpoint"), summary="Add a webhook"
+        "", status_code=201, openapi_extra=body_schema(NewWebhook, "a URL"), summary="Add a webhook"
     )
     async def create(incoming: Incoming) -> Response:
         """Its `signing_secret` verifies what it is sent (Standard Webhooks)."""
-        caller = await admission.caller(incoming)
+        principal = await access.authenticate(incoming)
         asked_for = await new(incoming, decode)
         request = CreateWebhookRequest(
-            tenant_id=caller.tenant_id,
-            url=asked_for.endpoint,
-            event_types=asked_for.events,
-            test=caller.test,
-        )
-        answer = await events.ask(events.stub.CreateWebhook, request, deadline_s=2.0)
-        return said(shown(answer.webhook), 201)
+            tenant_id=principal.tenant_id, test=principal.test,
+            url=asked_for.endpoint, event_types=asked_for.events,
+        )  # fmt: skip
+        response = await events.call(events.stub.CreateWebhook, request, deadline_s=2.0)
+        return json_response(to_json(response.webhook), 201)
 
     @router.get("/{webhook_id}", summary="A webhook with its signing secret")
     async def get(incoming: Incoming, webhook_id: str) -> Response:
-        caller = await admission.caller(incoming)
-        request = GetWebhookRequest(**_which(caller, webhook_id))
-        answer = await events.ask(events.stub.GetWebhook, request)
-        return said(shown(answer.webhook))
+        principal = await access.authenticate(incoming)
+        request = GetWebhookRequest(**_which(principal, webhook_id))
+        response = await events.call(events.stub.GetWebhook, request)
+        return json_response(to_json(response.webhook))
 
     @router.delete("/{webhook_id}", summary="Delete a webhook")
     async def delete(incoming: Incoming, webhook_id: str) -> Response:
-        caller = await admission.caller(incoming)
-        request = DeleteWebhookRequest(**_which(caller, webhook_id))
-        answer = await events.ask(events.stub.DeleteWebhook, request, deadline_s=2.0)
-        return deleted("webhook", answer.id)
+        principal = await access.authenticate(incoming)
+        request = DeleteWebhookRequest(**_which(principal, webhook_id))
+        response = await events.call(events.stub.DeleteWebhook, request, deadline_s=2.0)
+        return deleted_response("webhook", response.id)
 
     @router.post("/{webhook_id}/test", status_code=202, summary="Send webhook.test to it")
     async def test(incoming: Incoming, webhook_id: str) -> Response:
-        caller = await admission.caller(incoming)
+        principal = await access.authenticate(incoming)
         check_no_key(incoming)
-        request = TestWebhookRequest(**_which(caller, webhook_id))
-        answer = await events.ask(events.stub.TestWebhook, request, deadline_s=2.0)
-        return said({"object": "event", "id": answer.event_id}, 202)
+        request = TestWebhookRequest(**_which(principal, webhook_id))
+        response = await events.call(events.stub.TestWebhook, request, deadline_s=2.0)
+        return json_response({"object": "event", "id": response.event_id}, 202)
 
 
-def _add_lists(router: APIRouter, admission: Admission, others: Others) -> None:
-    events = others.events
+def _add_lists(router: APIRouter, access: RestAccess, clients: ServiceClients) -> None:
+    events = clients.events
 
     @router.get("", summary="List webhooks")
     async def list_webhooks(
-        incoming: Incoming, *, which: Annotated[Page, Depends(page)]
+        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(page)]
     ) -> Response:
-        caller = await admission.caller(incoming)
+        principal = await access.authenticate(incoming)
         request = ListWebhooksRequest(
-            tenant_id=caller.tenant_id, test_only=caller.test,
-            limit=which.limit, after=which.after, before=which.before,
+            tenant_id=principal.tenant_id, test_only=principal.test,
+            limit=wanted_page.limit, after=wanted_page.after, before=wanted_page.before,
         )  # fmt: skip
-        answer = await events.ask(events.stub.ListWebhooks, request)
-        return listed(map(shown, answer.webhooks), has_more=answer.has_more)
+        response = await events.call(events.stub.ListWebhooks, request)
+        return list_response(map(to_json, response.webhooks), has_more=response.has_more)
 
     @router.get("/{webhook_id}/deliveries", summary="What it was sent, and what it answered")
     async def deliveries(
-        incoming: Incoming, webhook_id: str, *, which: Annotated[Page, Depends(onward)]
+        incoming: Incoming, webhook_id: str, *, wanted_page: Annotated[Page, Depends(forward_page)]
     ) -> Response:
-        caller = await admission.caller(incoming)
+        principal = await access.authenticate(incoming)
         request = ListWebhookDeliveriesRequest(
-            **_which(caller, webhook_id), limit=which.limit, after=which.after
+            **_which(principal, webhook_id), limit=wanted_page.limit, after=wanted_page.after
         )
-        answer = await events.ask(events.stub.ListWebhookDeliveries, request)
-        return listed(map(shown_delivery, answer.deliveries), has_more=answer.has_more)
+        response = await events.call(events.stub.ListWebhookDeliveries, request)
+        return list_response(map(delivery_to_json, response.deliveries), has_more=response.has_more)
 
 
-def _which(caller: Caller, webhook_id: str) -> dict[str, Any]:
+def _which(principal: Principal, webhook_id: str) -> dict[str, Any]:
     """For a test key no live one. Raises Problem."""
-    identifier = known_id(webhook_id, "the webhook")
-    return {"tenant_id": caller.tenant_id, "id": identifier, "test_only": caller.test}
+    identifier = parse_id(webhook_id, "the webhook")
+    return {"tenant_id": principal.tenant_id, "id": identifier, "test_only": principal.test}
 
 
-def shown(webhook: Webhook) -> dict[str, object]:
+def to_json(webhook: Webhook) -> dict[str, object]:
     """Resend's field names."""
     found: dict[str, object] = {
         "object": "webhook",
@@ -141,20 +139,20 @@ def shown(webhook: Webhook) -> dict[str, object]:
         "events": list(webhook.event_types),
         "status": "enabled" if webhook.enabled else "disabled",
         "disabled_reason": webhook.disabled_reason or None,
-        "created_at": moment(webhook.created_at),
+        "created_at": format_timestamp(webhook.created_at),
     }
     if webhook.signing_secret:
         found["signing_secret"] = webhook.signing_secret
     return found
 
 
-def shown_delivery(delivery: WebhookDelivery) -> dict[str, object]:
+def delivery_to_json(delivery: WebhookDelivery) -> dict[str, object]:
     return {
         "event_id": delivery.event_id,
         "type": delivery.type,
         "state": delivery.state,
-        "tries": delivery.tries,
+        "attempt_count": delivery.attempt_count,
         "status": delivery.status or None,
         "error": delivery.error or None,
-        "due_at": moment(delivery.due_at),
+        "due_at": format_timestamp(delivery.due_at),
     }

@@ -1,27 +1,31 @@
 """Accounts, tenants, keys, domains; idempotency, emails and their messages."""
 
-from kernel.migrate import day_partitioned, leases, outbox, sql, tenant_rows
+from kernel.migrate import day_partitioned, enforce_tenant_rls, leases, outbox, sql
 
 revision, down_revision = "0001", None
 
-# A directory entry is its record, with what it is looked up by beside it. `told` is the version
-# that the publisher has told Kafka; entries where it lags are few, and found by an index.
+# A directory entry is its record, with what it is looked up by beside it. `published_version`
+# is the version that Kafka has acknowledged; entries where it lags are few, and found by an index.
 DIRECTORY = """
     CREATE TABLE accounts (
-        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        id uuid PRIMARY KEY, version bigint NOT NULL,
+        published_version bigint NOT NULL DEFAULT 0,
         name text NOT NULL, record bytea NOT NULL
     );
     CREATE TABLE tenants (
-        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        id uuid PRIMARY KEY, version bigint NOT NULL,
+        published_version bigint NOT NULL DEFAULT 0,
         account_id uuid NOT NULL REFERENCES accounts, name text NOT NULL, record bytea NOT NULL
     );
     CREATE TABLE api_keys (
-        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        id uuid PRIMARY KEY, version bigint NOT NULL,
+        published_version bigint NOT NULL DEFAULT 0,
         tenant_id uuid NOT NULL REFERENCES tenants, secret_sha256 bytea NOT NULL UNIQUE,
         record bytea NOT NULL
     );
     CREATE TABLE domains (
-        id uuid PRIMARY KEY, version bigint NOT NULL, told bigint NOT NULL DEFAULT 0,
+        id uuid PRIMARY KEY, version bigint NOT NULL,
+        published_version bigint NOT NULL DEFAULT 0,
         tenant_id uuid NOT NULL REFERENCES tenants, account_id uuid NOT NULL REFERENCES accounts,
         name text NOT NULL, shared boolean NOT NULL, deleted boolean NOT NULL DEFAULT false,
         record bytea NOT NULL
@@ -32,14 +36,14 @@ DIRECTORY = """
     CREATE INDEX tenants_of_account ON tenants (account_id);
     CREATE INDEX api_keys_of_tenant ON api_keys (tenant_id);
     CREATE SEQUENCE directory_version;
-    CREATE INDEX accounts_untold ON accounts (version) WHERE told < version;
-    CREATE INDEX tenants_untold ON tenants (version) WHERE told < version;
-    CREATE INDEX api_keys_untold ON api_keys (version) WHERE told < version;
-    CREATE INDEX domains_untold ON domains (version) WHERE told < version;
+    CREATE INDEX accounts_unpublished ON accounts (version) WHERE published_version < version;
+    CREATE INDEX tenants_unpublished ON tenants (version) WHERE published_version < version;
+    CREATE INDEX api_keys_unpublished ON api_keys (version) WHERE published_version < version;
+    CREATE INDEX domains_unpublished ON domains (version) WHERE published_version < version;
 """
 
 # `accepted` is the MessageAccepted of an email's first message; those of the others differ in id,
-# recipient and return path only, so all of them can be told again from it.
+# recipient and return path only, so all of them can be rebuilt from it.
 EMAILS = """
     CREATE TABLE idempotency (
         tenant_id uuid, route text, key text, fingerprint bytea NOT NULL,
@@ -67,9 +71,9 @@ def upgrade() -> None:
     sql(EMAILS)
     day_partitioned("emails")
     day_partitioned("messages", storage="fillfactor=80")
-    tenant_rows("idempotency", grant="SELECT")
-    tenant_rows("emails", grant="SELECT, UPDATE")
-    tenant_rows("messages", grant="SELECT")
-    tenant_rows("tenants", column="id", grant="SELECT")
-    tenant_rows("api_keys", grant="SELECT")
-    tenant_rows("domains", grant="SELECT")
+    enforce_tenant_rls("idempotency", grant="SELECT")
+    enforce_tenant_rls("emails", grant="SELECT, UPDATE")
+    enforce_tenant_rls("messages", grant="SELECT")
+    enforce_tenant_rls("tenants", column="id", grant="SELECT")
+    enforce_tenant_rls("api_keys", grant="SELECT")
+    enforce_tenant_rls("domains", grant="SELECT")

@@ -1,4 +1,4 @@
-"""Lanes by tenant: those that wait for DNS, and the pages that a tenant asks for."""
+"""Queues by tenant: those that wait for DNS, and the pages that a tenant lists."""
 
 from kernel.migrate import sql
 
@@ -7,7 +7,7 @@ revision, down_revision = "0003", "0002"
 
 def upgrade() -> None:
     sql("""
-        CREATE INDEX lanes_resolving_tenants ON lanes (cell, tenant_id, next_at)
-            WHERE site = 'resolving' AND next_at IS NOT NULL;
-        CREATE INDEX lanes_listed ON lanes (tenant_id, lane);
+        CREATE INDEX queues_unresolved_by_tenant ON queues (cell, tenant_id, next_at)
+            WHERE site = 'unresolved' AND next_at IS NOT NULL;
+        CREATE INDEX queues_listed ON queues (tenant_id, queue_id);
     """)

@@ -1,4 +1,4 @@
-"""Egresses have an IPv4 and an IPv6 address. No two have the same one, and one has neither."""
+"""Sources have an IPv4 and an IPv6 address. No two have the same one, and one has neither."""
 
 from kernel.migrate import sql
 
@@ -7,14 +7,14 @@ revision, down_revision = "0004", "0003"
 
 def upgrade() -> None:
     sql("""
-        ALTER TABLE egresses ADD COLUMN source_ipv6 text NOT NULL DEFAULT '';
-        UPDATE egresses SET version = version + 1, source_ipv6 = source_ip, source_ip = ''
+        ALTER TABLE egress_sources ADD COLUMN source_ipv6 text NOT NULL DEFAULT '';
+        UPDATE egress_sources SET version = version + 1, source_ipv6 = source_ip, source_ip = ''
             WHERE source_ip LIKE '%:%';
-        DROP INDEX egresses_addresses;
-        CREATE UNIQUE INDEX egresses_addresses ON egresses (source_ip)
+        DROP INDEX egress_sources_by_ip;
+        CREATE UNIQUE INDEX egress_sources_by_ip ON egress_sources (source_ip)
             WHERE NOT deleted AND source_ip <> '';
-        CREATE UNIQUE INDEX egresses_ipv6_addresses ON egresses (source_ipv6)
+        CREATE UNIQUE INDEX egress_sources_by_ipv6 ON egress_sources (source_ipv6)
             WHERE NOT deleted AND source_ipv6 <> '';
-        CREATE UNIQUE INDEX egresses_without_address ON egresses ((true))
+        CREATE UNIQUE INDEX egress_sources_without_address ON egress_sources ((true))
             WHERE NOT deleted AND source_ip = '' AND source_ipv6 = '';
     """)

@@ -5,8 +5,8 @@ from io import BytesIO
 from zipfile import BadZipFile, ZipFile
 
 from contracts.ingest.v1.content_pb2 import Attachment
-from services.shield.domain.measures.finding import NONE, Finding, Measure, Terms, counted
-from services.shield.domain.reading import Reading
+from services.shield.domain.features import MessageFeatures
+from services.shield.domain.measures.finding import NONE, Finding, Measure, WordLists, count_of
 
 ZIP = b"PK\x03\x04"
 PROGRAM = (b"MZ", b"\x7fELF")  # Windows, Linux
@@ -21,58 +21,60 @@ def extension(name: str) -> str:
     return name.lower().rstrip(". ").rpartition(".")[2] if "." in name else ""
 
 
-def attachment_program(reading: Reading, terms: Terms) -> Finding:
+def attachment_program(features: MessageFeatures, lists: WordLists) -> Finding:
     """What runs when it is opened, by name or by its first bytes."""
-    risky = terms.among("programs")
-    return counted(
+    risky = lists.among("programs")
+    return count_of(
         [
             each.filename or each.content_type
-            for each in reading.attachments
+            for each in features.attachments
             if extension(each.filename) in risky or each.content.startswith(PROGRAM)
         ]
     )
 
 
-def attachment_macro(reading: Reading, terms: Terms) -> Finding:
-    return named(reading, terms.among("macro_documents"))
+def attachment_macro(features: MessageFeatures, lists: WordLists) -> Finding:
+    return named(features, lists.among("macro_documents"))
 
 
-def attachment_page(reading: Reading, terms: Terms) -> Finding:
+def attachment_page(features: MessageFeatures, lists: WordLists) -> Finding:
     """An HTML file: a form that no link check sees."""
-    return named(reading, terms.among("pages"))
+    return named(features, lists.among("pages"))
 
 
-def attachment_image(reading: Reading, terms: Terms) -> Finding:
+def attachment_image(features: MessageFeatures, lists: WordLists) -> Finding:
     """An image beside few words."""
-    few = reading.words.count(" ") < 40
-    return named(reading, terms.among("images")) if few else NONE
+    few = features.words.count(" ") < 40
+    return named(features, lists.among("images")) if few else NONE
 
 
-def named(reading: Reading, extensions: frozenset[str]) -> Finding:
-    names = [each.filename for each in reading.attachments]
-    return counted([name for name in names if extension(name) in extensions])
+def named(features: MessageFeatures, extensions: frozenset[str]) -> Finding:
+    names = [each.filename for each in features.attachments]
+    return count_of([name for name in names if extension(name) in extensions])
 
 
-def attachment_double(reading: Reading, terms: Terms) -> Finding:
+def attachment_double(features: MessageFeatures, lists: WordLists) -> Finding:
     """invoice.pdf.exe, or the true end pushed out of sight."""
-    return counted([a.filename for a in reading.attachments if doubled(a.filename, terms)])
+    return count_of(
+        [a.filename for a in features.attachments if has_double_extension(a.filename, lists)]
+    )
 
 
-def doubled(name: str, terms: Terms) -> bool:
+def has_double_extension(name: str, lists: WordLists) -> bool:
     front, _, last = name.lower().rpartition(".")
-    hides = extension(front) in DOCUMENTS and last in terms.among("programs")
+    hides = extension(front) in DOCUMENTS and last in lists.among("programs")
     return hides or bool(SPACES.search(name))
 
 
-def attachment_archived_program(reading: Reading, terms: Terms) -> Finding:
+def attachment_archived_program(features: MessageFeatures, lists: WordLists) -> Finding:
     """A program inside a ZIP file."""
-    return counted(
+    return count_of(
         [
             f"{name} in {each.filename}"
-            for each in reading.attachments
+            for each in features.attachments
             if each.content.startswith(ZIP)
             for name in members(each)
-            if extension(name) in terms.among("programs")
+            if extension(name) in lists.among("programs")
         ]
     )
 
@@ -87,8 +89,8 @@ def members(attachment: Attachment) -> list[str]:
         return []
 
 
-def has_attachments(reading: Reading, _: Terms) -> bool:
-    return bool(reading.attachments)
+def has_attachments(features: MessageFeatures, _: WordLists) -> bool:
+    return bool(features.attachments)
 
 
 MEASURES: dict[str, Measure] = {

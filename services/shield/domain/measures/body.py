@@ -5,8 +5,8 @@ from functools import partial
 
 import re2
 
-from services.shield.domain.measures.finding import NONE, Finding, Measure, Terms
-from services.shield.domain.reading import Reading
+from services.shield.domain.features import MessageFeatures
+from services.shield.domain.measures.finding import NONE, Finding, Measure, WordLists
 
 SAMPLE_CHARS = 3_000  # enough to know how somebody writes
 MARKUP_CHARS = 40_000
@@ -24,36 +24,36 @@ MONEY = {sign: re.compile(rf"{re.escape(sign)} ?\d") for sign in "$£€"}
 QUOTED = re.compile(r"(?m)^ ?>")
 
 
-def html_only(reading: Reading, _: Terms) -> Finding:
-    return Finding(1) if reading.html and not reading.text else NONE
+def html_only(features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(1) if features.html and not features.text else NONE
 
 
-def html_per_word(reading: Reading, _: Terms) -> Finding:
+def html_per_word(features: MessageFeatures, _: WordLists) -> Finding:
     """Characters of markup for each that is read."""
-    return Finding(len(reading.html) / (len(reading.page_text) + 1))
+    return Finding(len(features.html) / (len(features.page_text) + 1))
 
 
-def words(reading: Reading, _: Terms) -> Finding:
-    return Finding(reading.words.count(" ") + bool(reading.words))
+def words(features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(features.words.count(" ") + bool(features.words))
 
 
-def images_per_word(reading: Reading, terms: Terms) -> Finding:
+def images_per_word(features: MessageFeatures, lists: WordLists) -> Finding:
     """Images for each hundred words: text in pictures is text that filters do not read."""
-    images = reading.page.tags.count("img")
-    return Finding(100 * images / (words(reading, terms).value + 1))
+    images = features.page.tags.count("img")
+    return Finding(100 * images / (words(features, lists).value + 1))
 
 
-def capitals(reading: Reading, _: Terms) -> Finding:
+def capitals(features: MessageFeatures, _: WordLists) -> Finding:
     """Words in capitals among all, from twenty words on."""
-    sample = reading.words[: SAMPLE_CHARS // 3]
+    sample = features.words[: SAMPLE_CHARS // 3]
     count = sample.count(" ") + 1
     shouted = sum(map(str.isupper, NOT_LOWER.findall(f" {sample} ")))
     return Finding(shouted / count) if shouted and count >= 20 else NONE
 
 
-def exclamations(reading: Reading, _: Terms) -> Finding:
+def exclamations(features: MessageFeatures, _: WordLists) -> Finding:
     """Exclamation marks for each hundred words."""
-    sample = reading.words[:SAMPLE_CHARS]
+    sample = features.words[:SAMPLE_CHARS]
     return per_hundred(sample.count("!") if "!" in sample else 0, sample)
 
 
@@ -61,57 +61,57 @@ def per_hundred(count: int, sample: str) -> Finding:
     return Finding(100 * count / (sample.count(" ") + 20)) if count else NONE
 
 
-def exclamation_runs(reading: Reading, _: Terms) -> Finding:
-    sample = reading.words[:SAMPLE_CHARS]
+def exclamation_runs(features: MessageFeatures, _: WordLists) -> Finding:
+    sample = features.words[:SAMPLE_CHARS]
     return Finding(sample.count("!!")) if "!" in sample else NONE
 
 
-def money(reading: Reading, _: Terms) -> Finding:
+def money(features: MessageFeatures, _: WordLists) -> Finding:
     """Amounts for each hundred words."""
-    sample = reading.words[:SAMPLE_CHARS]
+    sample = features.words[:SAMPLE_CHARS]
     amounts = [len(each.findall(sample)) for sign, each in MONEY.items() if sign in sample]
     return per_hundred(sum(amounts), sample)
 
 
-def hidden_text(reading: Reading, _: Terms) -> Finding:
-    if not TINY_SIZE.search(reading.markup):
+def hidden_text(features: MessageFeatures, _: WordLists) -> Finding:
+    if not TINY_SIZE.search(features.markup):
         return NONE
-    return Finding(len(TINY.findall(reading.html[:MARKUP_CHARS])))
+    return Finding(len(TINY.findall(features.html[:MARKUP_CHARS])))
 
 
-def pale_text(reading: Reading, _: Terms) -> Finding:
+def pale_text(features: MessageFeatures, _: WordLists) -> Finding:
     """Text in white or nearly: seen by filters, not by readers."""
-    return Finding(len(PALE.findall(reading.html[:MARKUP_CHARS])))
+    return Finding(len(PALE.findall(features.html[:MARKUP_CHARS])))
 
 
-def cut_words(reading: Reading, _: Terms) -> Finding:
+def cut_words(features: MessageFeatures, _: WordLists) -> Finding:
     """Tags and comments in the middle of words."""
-    if not WORD_GOES_ON.search(reading.markup):
+    if not WORD_GOES_ON.search(features.markup):
         return NONE
-    return Finding(len(INSIDE_WORD.findall(reading.html[:MARKUP_CHARS])))
+    return Finding(len(INSIDE_WORD.findall(features.html[:MARKUP_CHARS])))
 
 
-def quoted_lines(reading: Reading, _: Terms) -> Finding:
+def quoted_lines(features: MessageFeatures, _: WordLists) -> Finding:
     """Lines that quote an earlier message."""
-    sample = reading.source[:SAMPLE_CHARS]
+    sample = features.source[:SAMPLE_CHARS]
     return Finding(len(QUOTED.findall(sample))) if ">" in sample else NONE
 
 
-def elements(tag: str, reading: Reading, _: Terms) -> Finding:
-    return Finding(reading.page.tags.count(tag))
+def elements(tag: str, features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(features.page.tags.count(tag))
 
 
-def passwords(reading: Reading, _: Terms) -> Finding:
-    return Finding(reading.page.passwords)
+def passwords(features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(features.page.passwords)
 
 
-def has_html(reading: Reading, _: Terms) -> bool:
-    return bool(reading.html)
+def has_html(features: MessageFeatures, _: WordLists) -> bool:
+    return bool(features.html)
 
 
-def has_elements(reading: Reading, _: Terms) -> bool:
+def has_elements(features: MessageFeatures, _: WordLists) -> bool:
     """Others than links."""
-    return reading.page.tags.count("a") < len(reading.page.tags)
+    return features.page.tags.count("a") < len(features.page.tags)
 
 
 ELEMENTS = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.shield.domain.reading import Reading
+from services.shield.domain.features import MessageFeatures
 
 
 class Finding(NamedTuple):
@@ -15,7 +15,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Terms:
+class WordLists:
     """Names that measures compare with, from `rules.toml`."""
 
     lists: Mapping[str, frozenset[str]]
@@ -25,11 +25,11 @@ class Terms:
         return self.lists.get(name, frozenset())
 
 
-Measure = Callable[[Reading, Terms], Finding]
-Need = Callable[[Reading, Terms], bool]  # without it, a measure is zero
+Measure = Callable[[MessageFeatures, WordLists], Finding]
+Need = Callable[[MessageFeatures, WordLists], bool]  # without it, a measure is zero
 NONE = Finding(0)
 
 
-def counted(seen: list[str]) -> Finding:
+def count_of(seen: list[str]) -> Finding:
     """How many there are, naming the first."""
     return Finding(len(seen), seen[0]) if seen else NONE

@@ -4,9 +4,16 @@ import re
 from functools import lru_cache
 
 from mail.address import domain_of
-from services.shield.domain.links import belongs, pieces, registered
-from services.shield.domain.measures.finding import NONE, Finding, Measure, Need, Terms, counted
-from services.shield.domain.reading import Reading
+from services.shield.domain.features import MessageFeatures
+from services.shield.domain.links import host_parts, is_within, registered_domain
+from services.shield.domain.measures.finding import (
+    NONE,
+    Finding,
+    Measure,
+    Need,
+    WordLists,
+    count_of,
+)
 
 # From where a run begins, so that each is looked at once.
 ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})", re.IGNORECASE)
@@ -22,10 +29,10 @@ def display_name(sender: str) -> str:
     return sender.partition("<")[0].strip(' "')
 
 
-def from_name_is_address(reading: Reading, _: Terms) -> Finding:
+def from_name_is_address(features: MessageFeatures, _: WordLists) -> Finding:
     """The display name shows an address at another domain than the real one."""
-    shown = ADDRESS.search(display_name(reading.sender)) if "<" in reading.sender else None
-    if shown and registered(shown[1].lower()) != registered(reading.sender_domain):
+    shown = ADDRESS.search(display_name(features.sender)) if "<" in features.sender else None
+    if shown and registered_domain(shown[1].lower()) != registered_domain(features.sender_domain):
         return Finding(1, shown[0])
     return NONE
 
@@ -36,83 +43,85 @@ def name_words(sender: str) -> frozenset[str]:
     return frozenset(WORD.findall(display_name(sender).lower()))
 
 
-def from_brand(reading: Reading, terms: Terms) -> Finding:
+def from_brand(features: MessageFeatures, lists: WordLists) -> Finding:
     """The display name is a known brand's, the address is not."""
-    for name in sorted(name_words(reading.sender) & terms.brands.keys()):
-        if not genuine(reading.sender_domain, name, terms):
-            return Finding(1, f"{name} from {reading.sender_domain}")
+    for name in sorted(name_words(features.sender) & lists.brands.keys()):
+        if not is_genuine(features.sender_domain, name, lists):
+            return Finding(1, f"{name} from {features.sender_domain}")
     return NONE
 
 
-def from_brand_host(reading: Reading, terms: Terms) -> Finding:
+def from_brand_host(features: MessageFeatures, lists: WordLists) -> Finding:
     """The sender's host carries a brand's name and is not the brand's: paypal-secure.example."""
-    for name in sorted(pieces(reading.sender_domain) & terms.brands.keys()):
-        if not genuine(reading.sender_domain, name, terms):
-            return Finding(1, reading.sender_domain)
+    for name in sorted(host_parts(features.sender_domain) & lists.brands.keys()):
+        if not is_genuine(features.sender_domain, name, lists):
+            return Finding(1, features.sender_domain)
     return NONE
 
 
-def genuine(host: str, brand: str, terms: Terms) -> bool:
+def is_genuine(host: str, brand: str, lists: WordLists) -> bool:
     """The brand's own domain, or one that is registered under nothing but its name (ebay.it)."""
-    own = registered(host).partition(".")[0] == brand
-    return own or belongs(host, terms.brands[brand])
+    own = registered_domain(host).partition(".")[0] == brand
+    return own or is_within(host, lists.brands[brand])
 
 
-def from_freemail(reading: Reading, terms: Terms) -> Finding:
-    free = reading.sender_domain in terms.among("freemail")
-    return Finding(1, reading.sender_domain) if free else NONE
+def from_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
+    free = features.sender_domain in lists.among("freemail")
+    return Finding(1, features.sender_domain) if free else NONE
 
 
-def reply_to_freemail(reading: Reading, terms: Terms) -> Finding:
+def reply_to_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
     """Answers go to a free mailbox although the sender has a domain."""
-    hosts = [domain_of(each) for each in reading.content.reply_to]
-    free = [each for each in hosts if each in terms.among("freemail")]
-    return Finding(float(bool(free) and reading.sender_domain not in free), free[0] if free else "")
+    hosts = [domain_of(each) for each in features.content.reply_to]
+    free = [each for each in hosts if each in lists.among("freemail")]
+    return Finding(
+        float(bool(free) and features.sender_domain not in free), free[0] if free else ""
+    )
 
 
-def reply_to_elsewhere(reading: Reading, _: Terms) -> Finding:
-    hosts = dict.fromkeys(domain_of(each) for each in reading.content.reply_to)
-    own = registered(reading.sender_domain)
-    others = [each for each in hosts if registered(each) != own]
+def reply_to_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
+    hosts = dict.fromkeys(domain_of(each) for each in features.content.reply_to)
+    own = registered_domain(features.sender_domain)
+    others = [each for each in hosts if registered_domain(each) != own]
     return Finding(len(others), others[0] if others else "")
 
 
-def subject_capitals(reading: Reading, _: Terms) -> Finding:
+def subject_capitals(features: MessageFeatures, _: WordLists) -> Finding:
     """Share of capitals among the letters, from twelve letters on."""
-    letters = sum(map(str.isalpha, reading.subject))
-    capitals = sum(map(str.isupper, reading.subject))
+    letters = sum(map(str.isalpha, features.subject))
+    capitals = sum(map(str.isupper, features.subject))
     return Finding(capitals / letters) if letters >= 12 else NONE
 
 
-def subject_exclamations(reading: Reading, _: Terms) -> Finding:
-    return Finding(reading.subject.count("!"))
+def subject_exclamations(features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(features.subject.count("!"))
 
 
-def subject_spaced_out(reading: Reading, _: Terms) -> Finding:
+def subject_spaced_out(features: MessageFeatures, _: WordLists) -> Finding:
     """V.I.A.G.R.A"""
-    found = SPACED_OUT.search(reading.subject) if SEPARATED.search(reading.subject) else None
+    found = SPACED_OUT.search(features.subject) if SEPARATED.search(features.subject) else None
     return Finding(1, found[0]) if found else NONE
 
 
-def subject_mixed(reading: Reading, _: Terms) -> Finding:
+def subject_mixed(features: MessageFeatures, _: WordLists) -> Finding:
     """Words with a digit or sign inside: v1agra, ca$h."""
-    if not SIGN_IN_WORD.search(reading.subject):
+    if not SIGN_IN_WORD.search(features.subject):
         return NONE
-    return counted(MIXED.findall(reading.subject))
+    return count_of(MIXED.findall(features.subject))
 
 
-def in_thread(reading: Reading, _: Terms) -> Finding:
+def in_thread(features: MessageFeatures, _: WordLists) -> Finding:
     """In-Reply-To or References: an answer within a conversation."""
-    names = {each.name.lower() for each in reading.content.headers}
+    names = {each.name.lower() for each in features.content.headers}
     return Finding(float(not names.isdisjoint({"in-reply-to", "references"})))
 
 
-def has_replies(reading: Reading, _: Terms) -> bool:
-    return bool(reading.content.reply_to)
+def has_replies(features: MessageFeatures, _: WordLists) -> bool:
+    return bool(features.content.reply_to)
 
 
-def has_headers(reading: Reading, _: Terms) -> bool:
-    return bool(reading.content.headers)
+def has_headers(features: MessageFeatures, _: WordLists) -> bool:
+    return bool(features.content.headers)
 
 
 MEASURES: dict[str, Measure] = {

@@ -4,152 +4,156 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 
-from services.shield.domain.links import Link, Place, belongs, pieces, registered
-from services.shield.domain.measures.finding import NONE, Finding, Measure, Terms, counted
-from services.shield.domain.measures.headers import genuine
-from services.shield.domain.reading import Reading
+from services.shield.domain.features import MessageFeatures
+from services.shield.domain.links import Link, LinkTarget, host_parts, is_within, registered_domain
+from services.shield.domain.measures.finding import NONE, Finding, Measure, WordLists, count_of
+from services.shield.domain.measures.headers import is_genuine
 
-PLACES_MAX = 6
+TARGET_DOMAINS_MAX = 6
 NO_NAME = re.compile(r"[^a-z0-9]")
-Places = Mapping[Place, Sequence[Link]]
+Targets = Mapping[LinkTarget, Sequence[Link]]
 
 
 @lru_cache(maxsize=8192)
-def signs(place: Place, terms: Terms) -> frozenset[str]:
-    """The measures to which a link to this place adds. Kept, like the place."""
-    said = {
-        "link_ip": place.ip,
-        "link_punycode": "xn--" in place.host,
-        "link_userinfo": place.userinfo,
-        "link_digits": place.numbered,
-        "link_shortener": place.domain in terms.among("shorteners"),
-        "link_free_hosting": belongs(place.host, terms.among("free_hosting")),
-        "link_risky_tld": place.tld in terms.among("risky_tlds"),
-        "link_bulk_tld": place.tld in terms.among("bulk_tlds"),
-        "link_brand_host": bool(strange_brands(place.host, terms)),
+def signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
+    """The measures to which a link to this place adds. Kept, like the target."""
+    found = {
+        "link_ip": target.ip,
+        "link_punycode": "xn--" in target.host,
+        "link_userinfo": target.userinfo,
+        "link_digits": target.numbered,
+        "link_shortener": target.domain in lists.among("shorteners"),
+        "link_free_hosting": is_within(target.host, lists.among("free_hosting")),
+        "link_risky_tld": target.tld in lists.among("risky_tlds"),
+        "link_bulk_tld": target.tld in lists.among("bulk_tlds"),
+        "link_brand_host": bool(foreign_brands(target.host, lists)),
     }
-    return frozenset(name for name, true in said.items() if true)
+    return frozenset(name for name, true in found.items() if true)
 
 
-def strange_brands(host: str, terms: Terms) -> list[str]:
+def foreign_brands(host: str, lists: WordLists) -> list[str]:
     """The brands whose name it carries without being theirs: paypal.com.login.example."""
-    return [name for name in pieces(host) & terms.brands.keys() if not genuine(host, name, terms)]
+    return [
+        name for name in host_parts(host) & lists.brands.keys() if not is_genuine(host, name, lists)
+    ]
 
 
-def has_signs(reading: Reading, terms: Terms) -> bool:
-    return any(signs(place, terms) for place in reading.places)
+def has_signs(features: MessageFeatures, lists: WordLists) -> bool:
+    return any(signs(target, lists) for target in features.targets)
 
 
-def leading(name: str, places: Places, terms: Terms) -> list[Sequence[Link]]:
+def links_with_sign(name: str, targets: Targets, lists: WordLists) -> list[Sequence[Link]]:
     """The links to places with this sign."""
-    return [links for place, links in places.items() if name in signs(place, terms)]
+    return [links for target, links in targets.items() if name in signs(target, lists)]
 
 
-def urls(name: str, reading: Reading, terms: Terms) -> Finding:
+def urls(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
     """How many links lead to places with this sign, naming the first."""
-    found = leading(name, reading.places, terms)
+    found = links_with_sign(name, features.targets, lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def hosts(name: str, reading: Reading, terms: Terms) -> Finding:
-    """The same of a message that leads to few places."""
-    found = leading(name, few(reading), terms)
-    return Finding(sum(map(len, found)), found[0][0].place.host) if found else NONE
+def hosts(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
+    """The same of a message that leads to few targets."""
+    found = links_with_sign(name, few_targets(features), lists)
+    return Finding(sum(map(len, found)), found[0][0].target.host) if found else NONE
 
 
-def few(reading: Reading) -> Places:
+def few_targets(features: MessageFeatures) -> Targets:
     """The links of a message that leads to few places; a digest links to all kinds of them."""
-    domains = {each.domain for each in reading.places}
-    return reading.places if len(domains) <= PLACES_MAX else {}
+    domains = {each.domain for each in features.targets}
+    return features.targets if len(domains) <= TARGET_DOMAINS_MAX else {}
 
 
-def link_shortener(reading: Reading, terms: Terms) -> Finding:
-    found = leading("link_shortener", few(reading), terms)
+def link_shortener(features: MessageFeatures, lists: WordLists) -> Finding:
+    found = links_with_sign("link_shortener", few_targets(features), lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
-def link_brand_host(reading: Reading, terms: Terms) -> Finding:
+def link_brand_host(features: MessageFeatures, lists: WordLists) -> Finding:
     """Hosts that carry a brand's name and are not the brand's."""
-    unique = dict.fromkeys(each.host for each in reading.places)
-    return counted([host for host in unique for _ in strange_brands(host, terms)])
+    unique = dict.fromkeys(each.host for each in features.targets)
+    return count_of([host for host in unique for _ in foreign_brands(host, lists)])
 
 
-def link_text_elsewhere(reading: Reading, _: Terms) -> Finding:
+def link_text_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
     """Links that show one domain and lead to another, which is not the sender's own either.
 
     Click trackers lead to the sender's domain, or show no address; a lure shows the bank's.
     """
-    own = registered(reading.sender_domain)
-    return counted(
+    own = registered_domain(features.sender_domain)
+    return count_of(
         [
-            f"{each.shown} leads to {each.place.host}"
-            for each in reading.links
-            if each.shown and registered(each.shown) != each.place.domain != own
+            f"{each.shown} leads to {each.target.host}"
+            for each in features.links
+            if each.shown and registered_domain(each.shown) != each.target.domain != own
         ]
     )
 
 
-def link_sender_shown(reading: Reading, _: Terms) -> Finding:
+def link_sender_shown(features: MessageFeatures, _: WordLists) -> Finding:
     """Links that show the sender's own domain and lead elsewhere: the sender is being played."""
-    own = registered(reading.sender_domain)
-    return counted(
+    own = registered_domain(features.sender_domain)
+    return count_of(
         [
-            f"{each.shown} leads to {each.place.host}"
-            for each in reading.links
-            if each.shown and registered(each.shown) == own != each.place.domain
+            f"{each.shown} leads to {each.target.host}"
+            for each in features.links
+            if each.shown and registered_domain(each.shown) == own != each.target.domain
         ]
     )
 
 
-def link_brand_path(reading: Reading, terms: Terms) -> Finding:
-    """Addresses whose path carries a brand's host: http://elsewhere.example/www.paypal.com/login."""
+def link_brand_path(features: MessageFeatures, lists: WordLists) -> Finding:
+    """Addresses whose path carries a brand's host:
+    http://elsewhere.example/www.paypal.com/login."""
     seen = []
-    for url, _, place in reading.links:
+    for url, _, target in features.links:
         path = url.partition("//")[2].partition("/")[2] if ".com" in url else ""
         if ".com" not in path:
             continue
-        names = set(NO_NAME.split(path)) & terms.brands.keys()
+        names = set(NO_NAME.split(path)) & lists.brands.keys()
         if any(
-            f"{name}.com" in path and not belongs(place.host, terms.brands[name]) for name in names
+            f"{name}.com" in path and not is_within(target.host, lists.brands[name])
+            for name in names
         ):
             seen.append(url)
-    return counted(seen)
+    return count_of(seen)
 
 
-def link_domains(reading: Reading, _: Terms) -> Finding:
+def link_domains(features: MessageFeatures, _: WordLists) -> Finding:
     """Different registered domains."""
-    return Finding(len({each.domain for each in reading.places}))
+    return Finding(len({each.domain for each in features.targets}))
 
 
-def link_tlds(reading: Reading, _: Terms) -> Finding:
+def link_tlds(features: MessageFeatures, _: WordLists) -> Finding:
     """Different top level domains."""
-    return Finding(len({each.tld for each in reading.places}))
+    return Finding(len({each.tld for each in features.targets}))
 
 
-def link_foreign(reading: Reading, _: Terms) -> Finding:
+def link_foreign(features: MessageFeatures, _: WordLists) -> Finding:
     """Share of links that lead away from the sender's domain."""
-    own = registered(reading.sender_domain)
-    away = [len(links) for place, links in reading.places.items() if place.domain != own]
-    return Finding(sum(away) / len(reading.links)) if away else NONE
+    own = registered_domain(features.sender_domain)
+    away = [len(links) for target, links in features.targets.items() if target.domain != own]
+    return Finding(sum(away) / len(features.links)) if away else NONE
 
 
-def link_foreign_only(reading: Reading, _: Terms) -> Finding:
+def link_foreign_only(features: MessageFeatures, _: WordLists) -> Finding:
     """Few links and all to one domain, which is not the sender's."""
-    domains = {each.domain for each in reading.places}
-    single = len(domains) == 1 and registered(reading.sender_domain) not in domains
+    domains = {each.domain for each in features.targets}
+    single = len(domains) == 1 and registered_domain(features.sender_domain) not in domains
     return Finding(1, next(iter(domains))) if single else NONE
 
 
-def links(reading: Reading, _: Terms) -> Finding:
-    return Finding(len(reading.links))
+def links(features: MessageFeatures, _: WordLists) -> Finding:
+    return Finding(len(features.links))
 
 
-def has_links(reading: Reading, _: Terms) -> bool:
-    return bool(reading.links)
+def has_links(features: MessageFeatures, _: WordLists) -> bool:
+    return bool(features.links)
 
 
-def has_shown(reading: Reading, _: Terms) -> bool:
-    return any(each.shown for each in reading.links)
+def has_shown(features: MessageFeatures, _: WordLists) -> bool:
+    return any(each.shown for each in features.links)
 
 
 BY_URL = ("link_ip", "link_punycode", "link_userinfo", "link_digits")

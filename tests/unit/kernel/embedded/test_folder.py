@@ -75,6 +75,6 @@ def test_others_see_nothing_of_a_new_data_folder(tmp_path: Path) -> None:
     folder = Folder(data)
     folder.open()
     folder.close()
-    asyncio.run(open_store((data / "content").as_uri()).initialise())
+    asyncio.run(open_store((data / "content").as_uri()).initialize())
     for path in (data, data / "content"):  # they may get through, but neither list nor read
         assert path.stat().st_mode & 0o066 == 0

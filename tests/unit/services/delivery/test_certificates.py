@@ -1,4 +1,4 @@
-"""What is told of a server's certificate when any will do."""
+"""The report on a server's certificate when TLS is opportunistic."""
 
 import asyncio
 import ssl
@@ -11,9 +11,9 @@ from kernel import clock
 from mail import tls_chain
 from services.delivery.clients.smtp import certificates
 from services.delivery.clients.smtp.certificates import Certificates, system_roots
-from services.delivery.clients.smtp.dial import Dialler, Host
+from services.delivery.clients.smtp.dial import DialTarget, SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
-from services.delivery.domain.ending import Peer
+from services.delivery.domain.attempt_result import RemoteServer
 from tests.support.authority import DAY, Certified
 from tests.support.smtp_peer import SmtpPeer, self_signed
 
@@ -22,20 +22,20 @@ ROOT = Certified.root("root")
 GOOD = ROOT.authority("between").server(NAME)
 
 
-def dialled(context: ssl.SSLContext) -> Peer:
-    async def story() -> Peer:
+def dialed(context: ssl.SSLContext) -> RemoteServer:
+    async def story() -> RemoteServer:
         async with SmtpPeer(tls=context) as peer:
-            dialler = Dialler(Timeouts(), Certificates(lambda: [ROOT.der]))
-            host = Host(NAME, peer.port, ("127.0.0.1",))
-            dialogue = await dialler.dial(host, sources=(), ehlo="out.sender.example")
-            dialogue.abort()
-            return dialogue.peer
+            dialer = SmtpDialer(Timeouts(), Certificates(lambda: [ROOT.der]))
+            host = DialTarget(NAME, peer.port, ("127.0.0.1",))
+            session = await dialer.dial(host, sources=(), ehlo="out.sender.example")
+            session.abort()
+            return session.peer
 
     return asyncio.run(story())
 
 
 def test_a_server_that_proves_its_name_is_told_so() -> None:
-    peer = dialled(GOOD.context())
+    peer = dialed(GOOD.context())
     assert peer.tls.startswith("TLS")
     assert peer.verified
 
@@ -52,7 +52,7 @@ def test_a_server_that_proves_its_name_is_told_so() -> None:
 def test_a_server_that_does_not_is_spoken_to_all_the_same(
     made: tuple[str, Callable[[], ssl.SSLContext]],
 ) -> None:
-    peer = dialled(made[1]())
+    peer = dialed(made[1]())
     assert peer.tls.startswith("TLS")
     assert not peer.verified
 

@@ -6,28 +6,28 @@ import warnings
 import pytest
 
 from kernel import clock
-from mail.reply import Reply
+from mail.smtp_reply import Reply
 from services.delivery.clients.smtp.dial import (
     BROKEN_FOR_S,
     BROKEN_MAX,
-    BrokenOffers,
-    Host,
+    BrokenFeatures,
+    DialTarget,
+    is_temporary,
     lenient_context,
-    puts_off,
 )
-from services.delivery.domain.ending import STARTTLS, Ending
+from services.delivery.domain.attempt_result import STARTTLS, AttemptResult
 
 
 def test_a_server_without_tls_for_now_is_not_spoken_to_in_the_clear_for_an_hour() -> None:
-    assert puts_off(Ending(STARTTLS, Reply(454, "4.7.0", "TLS not available")))
-    assert not puts_off(Ending(STARTTLS, Reply(500, "", "what?")))
-    assert not puts_off(Ending(STARTTLS, problem="handshake failed"))
+    assert is_temporary(AttemptResult(STARTTLS, Reply(454, "4.7.0", "TLS not available")))
+    assert not is_temporary(AttemptResult(STARTTLS, Reply(500, "", "what?")))
+    assert not is_temporary(AttemptResult(STARTTLS, problem="handshake failed"))
 
 
 def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
-    broken, host = BrokenOffers(), Host("mx.example", 25, ("192.0.2.1",))
+    broken, host = BrokenFeatures(), DialTarget("mx.example", 25, ("192.0.2.1",))
     broken.add(host)
     assert host in broken
     now[0] += BROKEN_FOR_S
@@ -36,11 +36,11 @@ def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_memory_of_broken_tls_has_an_end() -> None:
-    broken = BrokenOffers()
+    broken = BrokenFeatures()
     for number in range(BROKEN_MAX + 5):
-        broken.add(Host(f"mx{number}.example", 25, ("192.0.2.1",)))
+        broken.add(DialTarget(f"mx{number}.example", 25, ("192.0.2.1",)))
     assert len(broken) == BROKEN_MAX
-    assert Host("mx0.example", 25, ("192.0.2.1",)) not in broken
+    assert DialTarget("mx0.example", 25, ("192.0.2.1",)) not in broken
 
 
 def test_an_old_server_gets_old_tls_rather_than_none() -> None:

@@ -9,7 +9,13 @@ import dns.resolver
 import pytest
 
 from kernel import clock
-from services.delivery.clients.dns import NOTHING_FOR_S, TTL_MAX_S, TTL_MIN_S, Names, NoSuchHost
+from services.delivery.clients.dns import (
+    NEGATIVE_TTL_S,
+    TTL_MAX_S,
+    TTL_MIN_S,
+    CachingResolver,
+    NoSuchHost,
+)
 
 NXDOMAIN = dns.resolver.NXDOMAIN()  # type: ignore[no-untyped-call]
 NO_ANSWER = dns.resolver.NoAnswer()  # type: ignore[no-untyped-call]
@@ -17,15 +23,15 @@ TIMEOUT = dns.resolver.LifetimeTimeout()  # type: ignore[no-untyped-call]
 
 
 class Records:
-    """A zone, and how often it was asked."""
+    """A zone, and how often it was tried."""
 
     def __init__(self, ttl: int, **records: "list[str] | Exception") -> None:
         self.ttl = ttl
         self.records = records
-        self.asked: Counter[str] = Counter()
+        self.tried: Counter[str] = Counter()
 
     async def resolve(self, host: str, kind: str, lifetime: float) -> "Answer":
-        self.asked[kind] += 1
+        self.tried[kind] += 1
         await asyncio.sleep(0)
         if kind not in self.records:
             raise dns.resolver.NoAnswer
@@ -57,11 +63,11 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return moment
 
 
-def names(records: Records) -> Names:
-    return Names(resolver=cast(dns.asyncresolver.Resolver, records))
+def names(records: Records) -> CachingResolver:
+    return CachingResolver(resolver=cast(dns.asyncresolver.Resolver, records))
 
 
-def ask(resolver: Names, host: str = "mx.example") -> list[str]:
+def ask(resolver: CachingResolver, host: str = "mx.example") -> list[str]:
     return [str(address) for address in asyncio.run(resolver.addresses(host))]
 
 
@@ -74,7 +80,7 @@ def test_both_families_are_found(now: list[float]) -> None:
 def test_an_address_is_not_asked_for(literal: str) -> None:
     records = Records(300)
     assert ask(names(records), literal) == ["192.0.2.7"]
-    assert not records.asked
+    assert not records.tried
 
 
 @pytest.mark.parametrize(("ttl", "kept_s"), [(300, 300), (0, TTL_MIN_S), (10 * 86400, TTL_MAX_S)])
@@ -86,10 +92,10 @@ def test_an_answer_is_kept_as_long_as_its_owner_says_within_reason(
     ask(resolver)
     now[0] += kept_s - 1
     ask(resolver)
-    assert records.asked["A"] == 1
+    assert records.tried["A"] == 1
     now[0] += 2
     ask(resolver)
-    assert records.asked["A"] == 2
+    assert records.tried["A"] == 2
 
 
 def test_no_answer_is_believed_for_a_short_while_only(now: list[float]) -> None:
@@ -98,7 +104,7 @@ def test_no_answer_is_believed_for_a_short_while_only(now: list[float]) -> None:
     assert ask(resolver) == []
     records.records["A"] = ["192.0.2.1"]
     assert ask(resolver) == []
-    now[0] += NOTHING_FOR_S + 1
+    now[0] += NEGATIVE_TTL_S + 1
     assert ask(resolver) == ["192.0.2.1"]
 
 
@@ -110,7 +116,7 @@ def test_half_an_answer_is_used_and_asked_for_again_soon(now: list[float], faile
     resolver = names(records)
     assert ask(resolver) == [one for one in whole if one not in both[failed]]
     records.records = both
-    now[0] += NOTHING_FOR_S + 1
+    now[0] += NEGATIVE_TTL_S + 1
     assert ask(resolver) == whole
 
 
@@ -137,4 +143,4 @@ def test_what_many_ask_at_once_is_asked_once(now: list[float]) -> None:
         await asyncio.gather(*(resolver.addresses("mx.example") for _ in range(20)))
 
     asyncio.run(all_at_once())
-    assert records.asked["A"] == 1
+    assert records.tried["A"] == 1

@@ -9,15 +9,15 @@ import pytest
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
-from mail.reply import Reply
-from services.delivery.clients.exchangers import Exchangers, NoConnection
-from services.delivery.clients.smtp.connections import Connections, Limits
-from services.delivery.clients.smtp.pool import LetGo
-from services.delivery.domain.ending import DOT, MAIL, STALE, Ending
-from tests.support.connections import FakeDialogue, FakeNet, World, ask, got, settle, waiters
+from mail.smtp_reply import Reply
+from services.delivery.clients.mx_connector import MxConnector, NoConnection
+from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
+from services.delivery.clients.smtp.pool import AttemptReleased
+from services.delivery.domain.attempt_result import END_OF_DATA, MAIL, STALE, AttemptResult
+from tests.support.connections import FakeNet, FakeSession, World, ask, got, settle, waiters
 
-TAKEN = Ending(DOT, Reply(250, "2.0.0", "ok"))
-CLOSING = Ending(MAIL, Reply(421, "4.7.0", "too many connections"))
+TAKEN = AttemptResult(END_OF_DATA, Reply(250, "2.0.0", "ok"))
+CLOSING = AttemptResult(MAIL, Reply(421, "4.7.0", "too many connections"))
 BUSY = Reply(421, "4.7.0", "too many connections from you")
 
 
@@ -26,16 +26,16 @@ Story = Callable[[World], Awaitable[None]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def run_story(story: Story, **limits: Any) -> None:  # noqa: ANN401 - fields of Limits
+    def run_story(story: Story, **limits: Any) -> None:  # noqa: ANN401 - fields of ConnectionConfig
         async def main() -> None:
             net, now_s = FakeNet(), [1000.0]
             monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
-            exchangers = Exchangers(net, net, allowed=[])
-            given = Limits(20, messages_per_connection_max=500, idle_s=15.0)
-            connections = Connections(exchangers, replace(given, **limits))
+            mx_connector = MxConnector(net, net, allowed=[])
+            given = ConnectionConfig(20, messages_per_connection_max=500, idle_s=15.0)
+            connections = Connections(mx_connector, replace(given, **limits))
             await story(World(net, connections, now_s))
 
-        monkeypatch.setattr("services.delivery.clients.exchangers.may_connect", lambda *_: True)
+        monkeypatch.setattr("services.delivery.clients.mx_connector.may_connect", lambda *_: True)
         asyncio.run(main())
 
     return run_story
@@ -47,7 +47,7 @@ def test_a_connection_that_was_used_serves_the_next_message(run: Callable[..., N
         first = await ask(pool)
         pool.release(first, TAKEN)
         assert await ask(pool) is first
-        assert world.net.dialled == ["1.example"]
+        assert world.net.dialed == ["1.example"]
 
     run(story)
 
@@ -60,7 +60,7 @@ def test_two_connections_at_first_and_one_more_with_each_answer(run: Callable[..
         pool.release(got(tasks)[0], TAKEN)
         await settle()
         assert len(got(tasks)) == 4  # the one that was free, and a third connection
-        assert len(world.net.dialled) == 3
+        assert len(world.net.dialed) == 3
         for task in tasks:
             task.cancel()
 
@@ -111,11 +111,11 @@ def test_a_host_that_is_still_busy_then_puts_all_that_wait_off(run: Callable[...
             world.later(1.0)
             await settle()
         errors = [task.exception() for task in tasks]
-        endings = [error.ending for error in errors if isinstance(error, NoConnection)]
-        assert len(endings) == 5
-        assert {ending.reply for ending in endings} == {BUSY}
-        assert sum(ending.peer.connected for ending in endings) <= 2  # for the others nobody rang
-        assert pool.empty
+        results = [error.result for error in errors if isinstance(error, NoConnection)]
+        assert len(results) == 5
+        assert {result.reply for result in results} == {BUSY}
+        assert sum(result.peer.connected for result in results) <= 2  # for the others nobody rang
+        assert pool.is_empty
 
     run(story)
 
@@ -127,11 +127,11 @@ def test_a_dead_host_is_not_dialled_again_for_the_next_message(run: Callable[...
         for _ in range(3):
             with pytest.raises(NoConnection):
                 await ask(pool)
-        assert world.net.dialled == ["1.example"]
+        assert world.net.dialed == ["1.example"]
         world.later(1.0)
         with pytest.raises(NoConnection):
             await ask(pool)
-        assert len(world.net.dialled) == 2
+        assert len(world.net.dialed) == 2
 
     run(story)
 
@@ -140,7 +140,7 @@ def test_a_dead_host_is_left_alone_twice_as_long_each_time(run: Callable[..., No
     async def story(world: World) -> None:
         world.net.refuses["1.example"] = None
         pool, seconds = world.pool(), 0
-        while len(world.net.dialled) < 6:
+        while len(world.net.dialed) < 6:
             with pytest.raises(NoConnection):
                 await ask(pool)
             world.later(1.0)
@@ -175,7 +175,7 @@ def test_a_better_host_without_an_address_keeps_no_backup_from_being_used_again(
         backup = await ask(pool, "1.example", "2.example")
         pool.release(backup, TAKEN)
         assert await ask(pool, "1.example", "2.example") is backup
-        assert world.net.dialled == ["2.example"]
+        assert world.net.dialed == ["2.example"]
 
     run(story)
 
@@ -185,11 +185,11 @@ def test_who_has_been_asked_is_not_asked_again(run: Callable[..., None]) -> None
         pool = world.pool()
         first = await ask(pool, "1.example", "2.example")
         pool.release(first, TAKEN)
-        asked = frozenset([(first.peer.remote_ip, 25)])
-        second = await ask(pool, "1.example", "2.example", asked=asked)
+        tried = frozenset([(first.peer.remote_ip, 25)])
+        second = await ask(pool, "1.example", "2.example", tried=tried)
         assert second.peer.mx == "2.example"
         with pytest.raises(NoConnection):
-            await ask(pool, "1.example", asked=asked)
+            await ask(pool, "1.example", tried=tried)
 
     run(story)
 
@@ -204,7 +204,7 @@ def test_what_waits_for_too_long_is_stale_and_costs_no_try(run: Callable[..., No
         await settle()
         error = late.exception()
         assert isinstance(error, NoConnection)
-        assert error.ending is STALE
+        assert error.result is STALE
 
     run(story)
 
@@ -216,10 +216,10 @@ def test_a_message_that_holds_a_connection_for_too_long_loses_it(run: Callable[.
         past_its_dot = await ask(pool)
         world.connections.lift_deadline(past_its_dot)
         world.later(599.0)
-        assert cast(FakeDialogue, slow).ended == ""
+        assert cast(FakeSession, slow).ended == ""
         world.later(2.0)
-        assert "600 s" in cast(FakeDialogue, slow).ended
-        assert cast(FakeDialogue, past_its_dot).ended == ""
+        assert "600 s" in cast(FakeSession, slow).ended
+        assert cast(FakeSession, past_its_dot).ended == ""
 
     run(story)
 
@@ -227,13 +227,13 @@ def test_a_message_that_holds_a_connection_for_too_long_loses_it(run: Callable[.
 def test_a_site_says_how_many_messages_a_connection_takes(run: Callable[..., None]) -> None:
     async def story(world: World) -> None:
         pool = world.pool()
-        pool.shape(DeliveryAssigned(messages_per_connection_max=2))
+        pool.apply_limits(DeliveryAssigned(messages_per_connection_max=2))
         first = await ask(pool)
         for used in (1, 2):
-            assert cast(FakeDialogue, first).ended == ""
+            assert cast(FakeSession, first).ended == ""
             first.used = used
             pool.release(first, TAKEN)
-        assert cast(FakeDialogue, first).ended == "quit"
+        assert cast(FakeSession, first).ended == "quit"
         assert await ask(pool) is not first
 
     run(story)
@@ -245,10 +245,10 @@ def test_an_idle_connection_is_closed_in_time(run: Callable[..., None]) -> None:
         idle = await ask(pool)
         pool.release(idle, TAKEN)
         world.later(14.0)
-        assert cast(FakeDialogue, idle).ended == ""
+        assert cast(FakeSession, idle).ended == ""
         world.later(1.0)
-        assert cast(FakeDialogue, idle).ended == "quit"
-        assert pool.empty
+        assert cast(FakeSession, idle).ended == "quit"
+        assert pool.is_empty
 
     run(story)
 
@@ -274,7 +274,7 @@ def test_the_limit_of_the_process_holds_for_all_pools(run: Callable[..., None]) 
         world.later(0.0)
         await settle()
         assert got(late)
-        assert cast(FakeDialogue, held[0]).ended == "quit"
+        assert cast(FakeSession, held[0]).ended == "quit"
 
     run(story, connections_total_max=5)
 
@@ -299,7 +299,7 @@ def test_dials_count_before_anybody_has_greeted(run: Callable[..., None]) -> Non
         world.net.gate = asyncio.Event()
         for number in range(2, 22):
             await waiters(world.pool(f"1.example+{number}.example"), 5, "1.example")
-        assert len(world.net.dialled) == 10
+        assert len(world.net.dialed) == 10
 
     run(story)
 
@@ -313,9 +313,9 @@ def test_at_the_end_nobody_waits_and_nothing_is_open(run: Callable[..., None]) -
         [waiting] = await waiters(pool, 1, "2.example")
         pool.drain()
         await settle()
-        assert isinstance(waiting.exception(), LetGo)
-        assert cast(FakeDialogue, idle).ended == "quit"
-        assert pool.empty
+        assert isinstance(waiting.exception(), AttemptReleased)
+        assert cast(FakeSession, idle).ended == "quit"
+        assert pool.is_empty
         assert world.connections._total == 0
 
     run(story)
@@ -333,12 +333,12 @@ def test_a_message_that_ends_at_any_moment_leaves_no_connection_behind(
         task.cancel()
         await asyncio.wait([task])
         await settle()
-        for dialogue in list(pool._in_use):
-            assert got([task]) == [dialogue]
-            pool.drop(dialogue)
+        for session in list(pool._in_use):
+            assert got([task]) == [session]
+            pool.drop(session)
         pool.drain()
         await settle()
-        assert pool.empty
+        assert pool.is_empty
         assert world.connections._total == 0
 
     run(story)

@@ -1,26 +1,26 @@
 """What becomes of attempts whose worker is gone."""
 
 from contracts.delivery.v1 import events_pb2 as events
-from services.delivery.domain.ending import outcome_of
-from services.delivery.domain.recovery import orphaned, settle
+from services.delivery.domain.attempt_result import outcome_of
+from services.delivery.domain.recovery import decide, decide_orphan
 
 
 def test_what_was_only_begun_is_sent_while_there_is_time() -> None:
-    assert settle("started", left_s=1.0) is None
+    assert decide("started", left_s=1.0) is None
 
 
 def test_what_was_only_begun_is_stale_afterwards() -> None:
-    ending = settle("started", left_s=0.0)
-    assert ending is not None
-    assert outcome_of(ending) == events.OUTCOME_STALE
+    result = decide("started", left_s=0.0)
+    assert result is not None
+    assert outcome_of(result) == events.ATTEMPT_OUTCOME_STALE
 
 
 def test_what_may_have_been_sent_is_ambiguous_however_much_time_is_left() -> None:
-    ending = settle("data_sent", left_s=1000.0)
-    assert ending is not None
-    assert outcome_of(ending) == events.OUTCOME_AMBIGUOUS
+    result = decide("data_sent", left_s=1000.0)
+    assert result is not None
+    assert outcome_of(result) == events.ATTEMPT_OUTCOME_AMBIGUOUS
 
 
 def test_orphans_are_never_sent() -> None:
-    assert outcome_of(orphaned("started")) == events.OUTCOME_STALE
-    assert outcome_of(orphaned("data_sent")) == events.OUTCOME_AMBIGUOUS
+    assert outcome_of(decide_orphan("started")) == events.ATTEMPT_OUTCOME_STALE
+    assert outcome_of(decide_orphan("data_sent")) == events.ATTEMPT_OUTCOME_AMBIGUOUS

@@ -12,13 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel.crypto import seal
 from mail.dkim import Signer, dkim_record
 from mail.smtp import unstuff
-from services.delivery.domain.ending import Ending
-from services.delivery.domain.rendering import TEXT_FROM_MAX, Mail, draft, letter, signed
-from services.delivery.loops.rendering import Job, make_all
+from services.delivery.domain.attempt_result import AttemptResult
+from services.delivery.domain.rendering import (
+    TEXT_FROM_MAX,
+    WireMessage,
+    compose_email,
+    prepare_message,
+    sign_messages,
+)
+from services.delivery.loops.rendering import RenderJob, render_all
 
 RSA, ED = generate_private_key(65537, 2048), Ed25519PrivateKey.generate()
 SIGNER = Signer("sender.example", "r1", RSA, "e1", ED)
@@ -45,28 +51,32 @@ def content(**more: object) -> Content:
     return Content(**(base | more))  # type: ignore[arg-type]
 
 
-def envelope(recipient: str = "hidden@receiver.example") -> Envelope:
-    return Envelope(
+def context(recipient: str = "hidden@receiver.example") -> MessageContext:
+    return MessageContext(
         message_id="0199c0de-0000-7000-8000-000000000001",
         recipient=recipient,
         return_path="bounce+abc@bounces.sender.example",
     )
 
 
-def rendered(made: Content, to: Envelope | None = None) -> Mail:
-    return signed([letter(draft(made), to or envelope(), signer=SIGNER, now=NOW)])[0]
+def rendered(made: Content, to: MessageContext | None = None) -> WireMessage:
+    return sign_messages(
+        [prepare_message(compose_email(made), to or context(), signer=SIGNER, now=NOW)]
+    )[0]
 
 
-def job(made: Content, to: Envelope | None = None, *, email_id: str = "e") -> Job:
+def job(made: Content, to: MessageContext | None = None, *, email_id: str = "e") -> RenderJob:
     """As the store holds it: sealed for the email e of no tenant."""
-    sent = Envelope()
-    sent.CopyFrom(to or envelope())
+    sent = MessageContext()
+    sent.CopyFrom(to or context())
     sent.email_id = email_id
     key = ("", email_id, "")
-    return Job(key, sent, b"k" * 32, SIGNER, seal(b"k" * 32, made.SerializeToString(), b"/e"), None)
+    return RenderJob(
+        key, sent, b"k" * 32, SIGNER, seal(b"k" * 32, made.SerializeToString(), b"/e"), None
+    )
 
 
-def parsed(mail: Mail) -> EmailMessage:
+def parsed(mail: WireMessage) -> EmailMessage:
     message = message_from_bytes(unstuff(mail.wire), policy=policy.default)
     assert isinstance(message, EmailMessage)
     return message
@@ -111,7 +121,7 @@ def test_the_message_id_is_of_the_message_and_the_sending_domain() -> None:
 @pytest.mark.parametrize("name", ["Message-ID", "message-id", "MESSAGE-ID"])
 def test_a_message_id_of_the_senders_own_is_kept_and_signed_on_every_copy(name: str) -> None:
     own = "<order.42@shop.example>"
-    other = envelope("other@receiver.example")
+    other = context("other@receiver.example")
     other.message_id = "0199c0de-0000-7000-8000-000000000002"
     made = content(headers=[Header(name=name, value=own)])
     for mail in (rendered(made), rendered(made, other)):
@@ -136,7 +146,7 @@ def test_the_size_is_that_of_the_message_before_stuffing() -> None:
 
 def test_a_utf8_mailbox_is_marked_as_needing_it() -> None:
     assert not rendered(content()).utf8
-    assert rendered(content(), envelope("zoë@receiver.example")).utf8
+    assert rendered(content(), context("zoë@receiver.example")).utf8
 
 
 def test_attachments_arrive_whole() -> None:
@@ -153,15 +163,15 @@ def test_attachments_arrive_whole() -> None:
 )
 def test_a_sender_that_is_no_address_is_refused_in_words(sender: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        draft(content(**{"from": sender}))
+        compose_email(content(**{"from": sender}))
 
 
 def test_what_is_wrong_with_one_message_is_its_own_end() -> None:
-    lost = Ending(problem="the body is gone from the store")
+    lost = AttemptResult(problem="the body is gone from the store")
     others = job(content(), email_id="another")
-    ends, _ = make_all([job(content(), envelope("nobody")), lost, others, job(content())], NOW)
-    ends += make_all([job(content(**{"from": "nobody"}))], NOW)[0]
-    assert [end.refusal for end in ends if isinstance(end, Ending)] == [
+    ends, _ = render_all([job(content(), context("nobody")), lost, others, job(content())], NOW)
+    ends += render_all([job(content(**{"from": "nobody"}))], NOW)[0]
+    assert [end.refusal for end in ends if isinstance(end, AttemptResult)] == [
         "content_invalid",
         "",
         "content_unavailable",
@@ -171,11 +181,11 @@ def test_what_is_wrong_with_one_message_is_its_own_end() -> None:
 
 
 def test_recipients_of_one_email_share_a_draft() -> None:
-    other = envelope("other@receiver.example")
+    other = context("other@receiver.example")
     other.message_id = "0199c0de-0000-7000-8000-000000000002"
-    mails, drafts = make_all([job(content()), job(content(), other)], NOW)
+    mails, drafts = render_all([job(content()), job(content(), other)], NOW)
     assert mails == [rendered(content()), rendered(content(), other)]
-    assert list(drafts.values()) == [draft(content())]
+    assert list(drafts.values()) == [compose_email(content())]
 
 
 @settings(max_examples=200, deadline=None)
@@ -215,7 +225,7 @@ def test_html_alone_gets_a_text_part_with_the_addresses_of_its_links() -> None:
         (None, '<img src="https://a.example/all.png">'),
         (None, f"<p>{'x' * TEXT_FROM_MAX}</p>"),
     ],
-    ids=["an empty text was asked for", "nothing to read", "too much to read"],
+    ids=["an empty text was tried for", "nothing to read", "too much to read"],
 )
 def test_a_message_is_html_alone_where_there_is_no_text(text: str | None, html: str) -> None:
     assert parsed(rendered(content(text=text, html=html))).get_content_type() == "text/html"

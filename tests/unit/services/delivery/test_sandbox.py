@@ -4,15 +4,15 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail import verp
-from services.delivery.domain.sandbox import message_id_of, scene_of
+from services.delivery.domain.sandbox import message_id_of, scenario_of
 
 
 def assigned(recipient: str, **more: object) -> DeliveryAssigned:
     given = {"attempt": 1} | more
-    return DeliveryAssigned(envelope=Envelope(recipient=recipient), **given)  # type: ignore[arg-type]
+    return DeliveryAssigned(context=MessageContext(recipient=recipient), **given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -31,23 +31,23 @@ def assigned(recipient: str, **more: object) -> DeliveryAssigned:
     ],
 )
 def test_the_answer_to(recipient: str, code: str) -> None:
-    assert scene_of(assigned(recipient)).answer[:3] == code
+    assert scenario_of(assigned(recipient)).reply[:3] == code
 
 
 def test_a_delayed_message_goes_well_at_its_second_attempt() -> None:
-    assert scene_of(assigned("delayed+1@x.example", attempt=2)).answer.startswith("250")
+    assert scenario_of(assigned("delayed+1@x.example", attempt=2)).reply.startswith("250")
 
 
 def test_an_ambiguous_message_is_cut_once_and_then_taken() -> None:
-    assert scene_of(assigned("ambiguous@x.example")).cut
-    assert not scene_of(assigned("ambiguous@x.example", ambiguous=True)).cut
+    assert scenario_of(assigned("ambiguous@x.example")).cuts_connection
+    assert not scenario_of(assigned("ambiguous@x.example", ambiguous=True)).cuts_connection
 
 
 def test_only_complained_complains_and_only_timeout_hangs() -> None:
     names = ("delivered", "bounced", "complained", "delayed", "timeout", "ooto")
-    scenes = {name: scene_of(assigned(f"{name}@x.example")) for name in names}
-    assert [name for name in names if scenes[name].complains] == ["complained"]
-    assert [name for name in names if scenes[name].hangs] == ["timeout"]
+    scenarios = {name: scenario_of(assigned(f"{name}@x.example")) for name in names}
+    assert [name for name in names if scenarios[name].complains] == ["complained"]
+    assert [name for name in names if scenarios[name].hangs] == ["timeout"]
 
 
 def test_the_return_path_names_its_message() -> None:

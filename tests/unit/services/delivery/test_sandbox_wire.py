@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from mail import smtp
-from services.delivery.api.sandbox import Server, until_dot
+from services.delivery.api.sandbox import SandboxServer, read_until_end_of_data
 
 MESSAGES = [
     b"",
@@ -29,7 +29,7 @@ async def read(stream: bytes, *, cut: int, octets_max: int = 1 << 20) -> tuple[b
         reader.feed_eof()
 
     feeding = asyncio.ensure_future(feed())
-    found = await until_dot(reader, octets_max)
+    found = await read_until_end_of_data(reader, octets_max)
     await feeding
     return found, await reader.read()
 
@@ -37,7 +37,7 @@ async def read(stream: bytes, *, cut: int, octets_max: int = 1 << 20) -> tuple[b
 @pytest.mark.parametrize("message", MESSAGES)
 @pytest.mark.parametrize("cut", [1, 2, 3, 1000, 1 << 20])
 def test_a_message_ends_at_its_dot(message: bytes, cut: int) -> None:
-    stream = smtp.stuff(message) + b".\r\nQUIT\r\n"
+    stream = smtp.dot_stuff(message) + b".\r\nQUIT\r\n"
 
     found, rest = asyncio.run(read(stream, cut=cut))
 
@@ -77,4 +77,4 @@ def test_a_million_empty_lines_cost_what_their_octets_do() -> None:
 def test_a_path_is_what_stands_between_its_brackets(
     argument: str, expected: tuple[str | None, str | None]
 ) -> None:
-    assert Server._getaddr(Server.__new__(Server), argument) == expected
+    assert SandboxServer._getaddr(SandboxServer.__new__(SandboxServer), argument) == expected

@@ -3,7 +3,7 @@
 import pytest
 
 from mail.reachable import may_call, networks
-from services.events.domain.endpoint import problem_of, wants
+from services.events.domain.endpoint import endpoint_problem, subscribes_to
 
 LOOPBACK = networks(["127.0.0.0/8"])
 
@@ -119,7 +119,7 @@ def test_an_allowed_network_allows_no_other() -> None:
     ],
 )
 def test_such_an_address_cannot_be_an_endpoint(url: str) -> None:
-    assert problem_of(url, ()).startswith("endpoint ")
+    assert endpoint_problem(url, ()).startswith("endpoint ")
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,10 @@ def test_such_an_address_cannot_be_an_endpoint(url: str) -> None:
     ],
 )
 def test_such_an_address_may_be_an_endpoint(url: str, allowed: tuple) -> None:  # type: ignore[type-arg]
-    assert problem_of(url, allowed) == ""
+    assert endpoint_problem(url, allowed) == ""
 
 
 def test_an_empty_filter_wants_all() -> None:
-    assert wants([], "email.bounced")
-    assert wants(["email.bounced"], "email.bounced")
-    assert not wants(["email.sent"], "email.bounced")
+    assert subscribes_to([], "email.bounced")
+    assert subscribes_to(["email.bounced"], "email.bounced")
+    assert not subscribes_to(["email.sent"], "email.bounced")

@@ -4,11 +4,11 @@ import pytest
 
 from services.events.domain.schedule import (
     SCHEDULE_S,
-    Answer,
-    date_of,
-    delay_s,
-    is_given_up,
+    EndpointResponse,
+    next_delay_s,
+    parse_http_date,
     retry_after_s,
+    should_disable,
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -21,19 +21,19 @@ def test_the_schedule_has_ten_tries_in_75_hours_and_35_minutes() -> None:
 
 @pytest.mark.parametrize(("chance", "expected"), [(0.0, 240.0), (0.5, 300.0), (1.0, 360.0)])
 def test_a_delay_varies_by_a_fifth(chance: float, expected: float) -> None:
-    assert delay_s(SCHEDULE_S, 2, retry_after_s=0, chance=chance) == pytest.approx(expected)
+    assert next_delay_s(SCHEDULE_S, 2, retry_after_s=0, chance=chance) == pytest.approx(expected)
 
 
 def test_after_the_last_try_there_is_none() -> None:
-    assert delay_s(SCHEDULE_S, 9, retry_after_s=0, chance=0.5) == 86400
-    assert delay_s(SCHEDULE_S, 10, retry_after_s=3600, chance=0.5) is None
+    assert next_delay_s(SCHEDULE_S, 9, retry_after_s=0, chance=0.5) == 86400
+    assert next_delay_s(SCHEDULE_S, 10, retry_after_s=3600, chance=0.5) is None
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(3600, 3600), (1, 5), (10**9, 86400)])
 def test_retry_after_makes_it_longer_never_shorter_and_at_most_a_day(
     asked: float, expected: float
 ) -> None:
-    assert delay_s(SCHEDULE_S, 1, retry_after_s=asked, chance=0.5) == expected
+    assert next_delay_s(SCHEDULE_S, 1, retry_after_s=asked, chance=0.5) == expected
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_retry_after_is_read_in_seconds(header: str, expected: float) -> None:
     ],
 )
 def test_retry_after_is_read_as_a_date(header: str, expected: float) -> None:
-    assert retry_after_s(header, now=NOW, parsed=date_of(header)) == expected
+    assert retry_after_s(header, now=NOW, parsed=parse_http_date(header)) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def test_retry_after_is_read_as_a_date(header: str, expected: float) -> None:
 def test_an_endpoint_is_given_up_after_so_long_and_so_many(
     failures: int, hours: int, expected: bool
 ) -> None:
-    assert is_given_up(failures, timedelta(hours=hours)) is expected
+    assert should_disable(failures, timedelta(hours=hours)) is expected
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (204, True), (302, False), (410, False)])
 def test_only_2xx_is_success(status: int, ok: bool) -> None:
-    assert Answer(status).ok is ok
-    assert not Answer(status, "failed").ok
+    assert EndpointResponse(status).is_success is ok
+    assert not EndpointResponse(status, "failed").is_success

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD
-from services.events.domain.facts import Fact, Rank, fact_of
-from services.events.domain.state import Entry, State, begin, record
-from tests.support.facts import ACCEPTED_AT, LATER, NEVER, Told
+from services.events.domain.log_event import LogEvent, StatusRank, log_event_of
+from services.events.domain.state import LogEntry, MessageState, apply_events, new_state
+from tests.support.message_events import ACCEPTED_AT, LATER, NEVER, MessageEvents
 
-MESSAGE = Told()
+MESSAGE = MessageEvents()
 LIFE: list[Message] = [
     MESSAGE.accepted(),
     MESSAGE.screened(),
@@ -27,68 +27,78 @@ LIFE: list[Message] = [
     MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=NEVER),
     MESSAGE.complained(),
 ]
-FACTS = [fact_of(event) for event in LIFE]
+LOG_EVENTS = [log_event_of(event) for event in LIFE]
 
 
-def played(batches: Sequence[Sequence[Fact]]) -> tuple[State, list[Entry]]:
-    state, entries = begin(FACTS[0]), []
+def played(batches: Sequence[Sequence[LogEvent]]) -> tuple[MessageState, list[LogEntry]]:
+    state, entries = new_state(LOG_EVENTS[0]), []
     for batch in batches:
-        state, some = record(state, batch, first={FACTS[0].event_id}, now=ACCEPTED_AT)
+        state, some = apply_events(state, batch, first={LOG_EVENTS[0].event_id}, now=ACCEPTED_AT)
         entries += some
     return state, entries
 
 
-@given(st.permutations(FACTS), st.sets(st.integers(1, len(FACTS) - 1)))
-def test_any_order_in_any_batches_gives_the_same_state(facts: list[Fact], cuts: set[int]) -> None:
+@given(st.permutations(LOG_EVENTS), st.sets(st.integers(1, len(LOG_EVENTS) - 1)))
+def test_any_order_in_any_batches_gives_the_same_state(
+    facts: list[LogEvent], cuts: set[int]
+) -> None:
     bounds = [0, *sorted(cuts), len(facts)]
     batches = [facts[a:b] for a, b in pairwise(bounds)]
 
     state, entries = played(batches)
 
-    whole, _ = played([FACTS])
-    ignored = ("told", "delayed_at")  # a delay that comes after the close is not told
-    assert {n: getattr(state, n) for n in State._fields if n not in ignored} == {
-        n: getattr(whole, n) for n in State._fields if n not in ignored
+    whole, _ = played([LOG_EVENTS])
+    ignored = ("public_seq", "delayed_at")  # a delay that comes after the close is not public_seqs
+    assert {n: getattr(state, n) for n in MessageState._fields if n not in ignored} == {
+        n: getattr(whole, n) for n in MessageState._fields if n not in ignored
     }
-    assert [entry.seq for entry in entries] == list(range(1, len(FACTS) + 1))
-    told = [entry.told for entry in entries if entry.told]
-    assert told == list(range(1, len(told) + 1))
+    assert [entry.seq for entry in entries] == list(range(1, len(LOG_EVENTS) + 1))
+    public_seqs = [entry.public_seq for entry in entries if entry.public_seq]
+    assert public_seqs == list(range(1, len(public_seqs) + 1))
 
 
 def test_held_mail_is_held_until_something_becomes_of_it() -> None:
     screened = MESSAGE.screened()
     screened.verdict = VERDICT_HOLD
-    held = fact_of(screened)
+    held = log_event_of(screened)
 
-    state, entries = record(begin(held), [FACTS[0], held], first=set(), now=ACCEPTED_AT)
-    later, _ = record(state, [fact_of(MESSAGE.closed())], first=set(), now=ACCEPTED_AT)
+    state, entries = apply_events(
+        new_state(held), [LOG_EVENTS[0], held], first=set(), now=ACCEPTED_AT
+    )
+    later, _ = apply_events(state, [log_event_of(MESSAGE.closed())], first=set(), now=ACCEPTED_AT)
 
-    assert (state.rank, entries[-1].told) == (Rank.HELD, 1)
-    assert later.rank == Rank.DELIVERED
+    assert (state.rank, entries[-1].public_seq) == (StatusRank.HELD, 1)
+    assert later.rank == StatusRank.DELIVERED
 
 
 def test_held_mail_that_leaves_was_released() -> None:
     screened = MESSAGE.screened()
     screened.verdict = VERDICT_HOLD
-    held, _ = record(begin(FACTS[0]), [FACTS[0], fact_of(screened)], first=(), now=ACCEPTED_AT)
+    held, _ = apply_events(
+        new_state(LOG_EVENTS[0]), [LOG_EVENTS[0], log_event_of(screened)], first=(), now=ACCEPTED_AT
+    )
 
-    left, _ = record(held, [fact_of(MESSAGE.assigned(1))], first=(), now=ACCEPTED_AT)
-    later, _ = record(left, [fact_of(MESSAGE.delayed(1))], first=(), now=ACCEPTED_AT)
+    left, _ = apply_events(held, [log_event_of(MESSAGE.assigned(1))], first=(), now=ACCEPTED_AT)
+    later, _ = apply_events(left, [log_event_of(MESSAGE.delayed(1))], first=(), now=ACCEPTED_AT)
 
-    assert (held.rank, left.rank, later.rank) == (Rank.HELD, Rank.SENT, Rank.DELAYED)
+    assert (held.rank, left.rank, later.rank) == (
+        StatusRank.HELD,
+        StatusRank.SENT,
+        StatusRank.DELAYED,
+    )
 
 
 def test_a_bounced_message_that_was_complained_about_is_complained() -> None:
-    state, _ = played([FACTS])
+    state, _ = played([LOG_EVENTS])
 
-    assert state.rank == Rank.COMPLAINED
+    assert state.rank == StatusRank.COMPLAINED
     assert state.closed == CLOSED_STATE_BOUNCED
 
 
 def test_a_tenant_hears_of_the_accept_the_delay_the_close_and_the_complaint() -> None:
-    _, entries = played([FACTS])
+    _, entries = played([LOG_EVENTS])
 
-    assert [type(entry.fact.event).__name__ for entry in entries if entry.told] == [
+    assert [type(entry.event.payload).__name__ for entry in entries if entry.public_seq] == [
         "MessageAccepted",
         "MessageDelayed",
         "MessageClosed",
@@ -96,20 +106,20 @@ def test_a_tenant_hears_of_the_accept_the_delay_the_close_and_the_complaint() ->
     ]
 
 
-@pytest.mark.parametrize(("hours", "told"), [(1, 0), (3.9, 0), (4, 2), (30, 2)])
-def test_a_second_delay_is_told_after_four_hours(hours: float, told: int) -> None:
-    state, _ = record(begin(FACTS[0]), [FACTS[4]], first=(), now=ACCEPTED_AT)
+@pytest.mark.parametrize(("hours", "public_seqs"), [(1, 0), (3.9, 0), (4, 2), (30, 2)])
+def test_a_second_delay_is_told_after_four_hours(hours: float, public_seqs: int) -> None:
+    state, _ = apply_events(new_state(LOG_EVENTS[0]), [LOG_EVENTS[4]], first=(), now=ACCEPTED_AT)
     later = ACCEPTED_AT + timedelta(hours=hours)
 
-    _, [entry] = record(state, [fact_of(MESSAGE.delayed(2))], first=(), now=later)
+    _, [entry] = apply_events(state, [log_event_of(MESSAGE.delayed(2))], first=(), now=later)
 
-    assert entry.told == told
+    assert entry.public_seq == public_seqs
 
 
 def test_an_accept_that_is_not_its_emails_first_is_not_told() -> None:
-    _, [entry] = record(begin(FACTS[0]), [FACTS[0]], first=(), now=ACCEPTED_AT)
+    _, [entry] = apply_events(new_state(LOG_EVENTS[0]), [LOG_EVENTS[0]], first=(), now=ACCEPTED_AT)
 
-    assert (entry.seq, entry.told) == (1, 0)
+    assert (entry.seq, entry.public_seq) == (1, 0)
 
 
 def test_a_fact_without_an_email_is_none() -> None:
@@ -117,4 +127,4 @@ def test_a_fact_without_an_email_is_none() -> None:
     event.email_id = ""
 
     with pytest.raises(ValueError, match="email_id"):
-        fact_of(event)
+        log_event_of(event)

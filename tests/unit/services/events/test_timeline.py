@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kernel.ids import uuid7_text
-from services.events.domain.facts import fact_of
-from services.events.domain.timeline import Line, placed
-from tests.support.facts import ACCEPTED_AT, LATER, Told
+from services.events.domain.log_event import log_event_of
+from services.events.domain.timeline import TimelineEntry, order_timeline
+from tests.support.message_events import ACCEPTED_AT, LATER, MessageEvents
 
-MESSAGE = Told()
+MESSAGE = MessageEvents()
 LIFE: list[Message] = [
     MESSAGE.accepted(),
     MESSAGE.screened(),
@@ -27,21 +27,21 @@ LIFE: list[Message] = [
 ]
 
 
-def line(event: Message, *, recorded_s: float = 9000.0) -> Line:
+def line(event: Message, *, recorded_s: float = 9000.0) -> TimelineEntry:
     at = ACCEPTED_AT + timedelta(seconds=recorded_s)
-    return Line(fact_of(event), uuid7_text(), 1, 0, at)
+    return TimelineEntry(log_event_of(event), uuid7_text(), 1, 0, at)
 
 
 @given(st.permutations(LIFE))
 def test_facts_stand_by_cause_whatever_the_order_of_recording(events: list[Message]) -> None:
-    lines = placed(line(event) for event in events)
+    lines = order_timeline(line(event) for event in events)
 
-    assert [one.fact.event for one in lines] == LIFE
+    assert [one.event.payload for one in lines] == LIFE
     assert [one.at for one in lines] == sorted(one.at for one in lines)
 
 
 def test_a_fact_without_a_time_of_its_own_lies_before_what_it_caused() -> None:
-    lines = placed([line(MESSAGE.assigned(1)), line(MESSAGE.attempted(1))])
+    lines = order_timeline([line(MESSAGE.assigned(1)), line(MESSAGE.attempted(1))])
 
     assert lines[0].at <= lines[1].at == ACCEPTED_AT + timedelta(seconds=300)
 
@@ -51,14 +51,16 @@ def test_a_time_that_no_calendar_has_breaks_no_timeline(seconds: int) -> None:
     strange = MESSAGE.attempted(1)
     strange.attempted_at.CopyFrom(Timestamp(seconds=seconds))
 
-    lines = placed([line(MESSAGE.accepted()), line(strange)])
+    lines = order_timeline([line(MESSAGE.accepted()), line(strange)])
 
-    assert [one.fact.kind.name for one in lines] == ["ACCEPTED", "ATTEMPTED"]
+    assert [one.event.kind.name for one in lines] == ["ACCEPTED", "ATTEMPTED"]
 
 
 def test_the_messages_of_an_email_share_one_timeline() -> None:
-    other = Told("bob@example.net", email_id=MESSAGE.email_id)
+    other = MessageEvents("bob@example.net", email_id=MESSAGE.email_id)
 
-    lines = placed([line(MESSAGE.closed()), line(other.accepted()), line(MESSAGE.accepted())])
+    lines = order_timeline(
+        [line(MESSAGE.closed()), line(other.accepted()), line(MESSAGE.accepted())]
+    )
 
-    assert [one.fact.kind.name for one in lines] == ["ACCEPTED", "ACCEPTED", "CLOSED"]
+    assert [one.event.kind.name for one in lines] == ["ACCEPTED", "ACCEPTED", "CLOSED"]

@@ -7,53 +7,53 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 
-from contracts.events.v1.events_service_pb2 import FindUnclosedResponse
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_EXPRESS, MessageAccepted
+from contracts.events.v1.events_service_pb2 import FindOpenResponse
+from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted
 from contracts.router.v1.events_pb2 import MessageClosed
-from contracts.router.v1.router_service_pb2 import ReconcileResponse, RepeatClosedResponse
+from contracts.router.v1.router_service_pb2 import ReconcileResponse, RepublishClosedResponse
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock
 from kernel.errors import Unavailable
-from services.ingest.loops.audit import Audit, Patience, Ways
-from services.ingest.store.audit import Due
+from services.ingest.loops.audit import Audit, AuditConfig, AuditConsumers
+from services.ingest.store.audit import DueAudit
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TEN_MINUTES = timedelta(minutes=10)
 
 
-class Around:
+class Surroundings:
     """Everything that the audit asks. The router knows nothing, the log nothing as closed."""
 
-    def __init__(self, due: Sequence[Due]) -> None:
+    def __init__(self, due: Sequence[DueAudit]) -> None:
         self.open = list(due)
         self.fence, self.stub = 1, self
-        self.Reconcile = self.FindUnclosed = self.RepeatClosed = None
+        self.Reconcile = self.FindOpen = self.RepublishClosed = None
         self.router = self.events = self
         self.behind: set[str] = set()
         self.away = False
         self.waiting_s = 0.0
         self.looked: list[str] = []
         self.times: dict[str, datetime | None] = {}
-        self.told: list[str] = []
-        self.repeated: list[str] = []
+        self.republished: list[str] = []
+        self.closes_republished: list[str] = []
 
-    async def due(self, count: int) -> list[Due]:
+    async def due(self, count: int) -> list[DueAudit]:
         taken, self.open = self.open[:count], self.open[count:]
         return taken
 
-    async def put_off(self, _: object, times: dict[str, datetime | None]) -> None:
+    async def postpone(self, _: object, times: dict[str, datetime | None]) -> None:
         self.times |= times
 
-    async def ask(self, _: object, request: Any, *, deadline_s: float) -> Message:  # noqa: ANN401
+    async def call(self, _: object, request: Any, *, deadline_s: float) -> Message:  # noqa: ANN401
         kind = type(request).__name__
         if kind == "ReconcileRequest":
-            return ReconcileResponse(tell_again=[one.message_id for one in request.envelopes])
-        if kind == "FindUnclosedRequest":
-            return FindUnclosedResponse(message_ids=request.message_ids)
-        self.repeated += request.message_ids
-        return RepeatClosedResponse(repeated_ids=request.message_ids)
+            return ReconcileResponse(republish_ids=[one.message_id for one in request.contexts])
+        if kind == "FindOpenRequest":
+            return FindOpenResponse(message_ids=request.message_ids)
+        self.closes_republished += request.message_ids
+        return RepublishClosedResponse(republished_ids=request.message_ids)
 
-    async def has_read(self, group: str, event: type[Message], *, before: datetime) -> bool:
+    async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool:
         if self.away:
             raise Unavailable("kafka")
         assert before == NOW - TEN_MINUTES
@@ -68,7 +68,7 @@ class Around:
         yield
 
     async def add(self, _: object, records: Sequence[Any]) -> None:
-        self.told += [MessageAccepted.FromString(one.value).message_id for one in records]
+        self.republished += [MessageAccepted.FromString(one.value).message_id for one in records]
 
     async def publish(self, *_: object) -> None:
         pass
@@ -79,89 +79,93 @@ def now(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: NOW)
 
 
-def due(name: str, *, age: timedelta, closed: timedelta | None = None) -> Due:
-    accepted = MessageAccepted(message_id=name, message_class=MESSAGE_CLASS_EXPRESS)
-    accepted.envelope.message_id = name
-    accepted.envelope.accepted_at.FromDatetime(NOW - age)
-    return Due(name, None if closed is None else NOW - closed, accepted)
+def due(name: str, *, age: timedelta, closed: timedelta | None = None) -> DueAudit:
+    accepted = MessageAccepted(message_id=name, priority=PRIORITY_EXPRESS)
+    accepted.context.message_id = name
+    accepted.context.accepted_at.FromDatetime(NOW - age)
+    return DueAudit(name, None if closed is None else NOW - closed, accepted)
 
 
-def look(around: Any, *, told_max: int = 1_000) -> None:  # noqa: ANN401
+def run_audit(surroundings: Any, *, republish_max: int = 1_000) -> None:  # noqa: ANN401
     audit = Audit(
-        around,
-        around,
-        around,
-        ways=Ways(
+        surroundings,
+        surroundings,
+        surroundings,
+        consumers=AuditConsumers(
             [(MessageAccepted, "shield"), (MessageScreened, "router")], [(MessageClosed, "events")]
         ),
-        lease=around,
-        outbox=around,
-        kafka=around,
-        patience=Patience(10, TEN_MINUTES, told_max, TEN_MINUTES),
+        lease=surroundings,
+        outbox=surroundings,
+        kafka=surroundings,
+        config=AuditConfig(10, TEN_MINUTES, republish_max, TEN_MINUTES),
     )
-    asyncio.run(audit.look())
+    asyncio.run(audit.run_once())
 
 
 @pytest.mark.parametrize(("minutes", "next_in"), [(5, 10), (10, 10), (40, 40), (600, 600)])
 def test_a_message_that_stays_unknown_is_asked_about_half_as_often_each_time(
     minutes: int, next_in: int
 ) -> None:
-    around = Around([due("m", age=timedelta(minutes=minutes))])
+    surroundings = Surroundings([due("m", age=timedelta(minutes=minutes))])
 
-    look(around)
+    run_audit(surroundings)
 
-    assert around.told == ["m"]
-    assert around.times == {"m": NOW + timedelta(minutes=next_in)}
+    assert surroundings.republished == ["m"]
+    assert surroundings.times == {"m": NOW + timedelta(minutes=next_in)}
 
 
 def test_a_close_that_stays_unknown_is_repeated_half_as_often_counted_from_the_close() -> None:
     day = timedelta(days=1)
-    around = Around([due("m", age=day, closed=timedelta(minutes=20))])
+    surroundings = Surroundings([due("m", age=day, closed=timedelta(minutes=20))])
 
-    look(around)
+    run_audit(surroundings)
 
-    assert around.repeated == ["m"]
-    assert around.times == {"m": NOW + timedelta(minutes=20)}
+    assert surroundings.closes_republished == ["m"]
+    assert surroundings.times == {"m": NOW + timedelta(minutes=20)}
 
 
 def test_a_look_tells_no_more_than_its_budget_and_the_rest_waits_its_turn() -> None:
-    around = Around([due(f"{n}", age=TEN_MINUTES) for n in range(25)])
+    surroundings = Surroundings([due(f"{n}", age=TEN_MINUTES) for n in range(25)])
 
-    look(around, told_max=12)
+    run_audit(surroundings, republish_max=12)
 
-    assert around.told == [f"{n}" for n in range(12)]
-    assert len(around.times) == 25
-    assert around.looked == ["shield", "router"]  # once in a look
+    assert surroundings.republished == [f"{n}" for n in range(12)]
+    assert len(surroundings.times) == 25
+    assert surroundings.looked == ["shield", "router"]  # once in a run_audit
 
 
 @pytest.mark.parametrize("behind", ["shield", "router"])
 def test_nothing_is_told_again_while_a_reader_on_the_way_is_behind(behind: str) -> None:
-    around = Around([due("m", age=TEN_MINUTES), due("c", age=TEN_MINUTES, closed=TEN_MINUTES)])
-    around.behind = {behind}
+    surroundings = Surroundings(
+        [due("m", age=TEN_MINUTES), due("c", age=TEN_MINUTES, closed=TEN_MINUTES)]
+    )
+    surroundings.behind = {behind}
 
-    look(around)
+    run_audit(surroundings)
 
-    assert (around.told, around.repeated) == ([], ["c"])
-    assert set(around.times) == {"m", "c"}
+    assert (surroundings.republished, surroundings.closes_republished) == ([], ["c"])
+    assert set(surroundings.times) == {"m", "c"}
 
 
 def test_no_close_is_repeated_while_the_log_is_behind() -> None:
-    around = Around([due("m", age=TEN_MINUTES), due("c", age=TEN_MINUTES, closed=TEN_MINUTES)])
-    around.behind = {"events"}
+    surroundings = Surroundings(
+        [due("m", age=TEN_MINUTES), due("c", age=TEN_MINUTES, closed=TEN_MINUTES)]
+    )
+    surroundings.behind = {"events"}
 
-    look(around)
+    run_audit(surroundings)
 
-    assert (around.told, around.repeated) == (["m"], [])
+    assert (surroundings.republished, surroundings.closes_republished) == (["m"], [])
 
 
 @pytest.mark.parametrize(("away", "waiting_s"), [(True, 0.0), (False, 601.0)])
 def test_nothing_is_told_again_while_the_broker_is_away_or_our_own_outbox_is_full(
     away: bool, waiting_s: float
 ) -> None:
-    around = Around([due("m", age=TEN_MINUTES)])
-    around.away, around.waiting_s = away, waiting_s
+    surroundings = Surroundings([due("m", age=TEN_MINUTES)])
+    surroundings.away, surroundings.waiting_s = away, waiting_s
 
-    look(around)
+    run_audit(surroundings)
 
-    assert around.told == []
-    assert set(around.times) == {"m"}
+    assert surroundings.republished == []
+    assert set(surroundings.times) == {"m"}

@@ -3,11 +3,11 @@ from uuid import UUID
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import ApiKey
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_EXPRESS, MessageAccepted, RecipientType
+from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted, RecipientType
 from kernel.topics import EVENT_BYTES_MAX, encode
 from mail import address, verp
 from services.ingest.domain import event
-from services.ingest.domain.draft import Draft, Recipient
+from services.ingest.domain.valid_email import Recipient, ValidEmail
 
 NOW = datetime(2030, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
 KEY = b"k" * 32
@@ -15,36 +15,36 @@ IDS = [f"01890000-0000-7000-8000-00000000000{n}" for n in range(3)]
 
 
 def accepted(content: Content, recipients: tuple[Recipient, ...], **more: str) -> MessageAccepted:
-    draft = Draft(
+    email = ValidEmail(
         sender=address.parse("a@x.net"), recipients=recipients, content=content, tags=more,
         metadata=more, due_at=None, stream="transactional", test=False,
     )  # fmt: skip
     origin = event.Origin(
         ApiKey(key_id="k", tenant_id="t", account_id="c"), "d", "bounce.x.net", KEY, "00-trace"
     )
-    times = event.Times(NOW, NOW, NOW + timedelta(hours=72))
-    ids = event.Ids(IDS[0], IDS[1:])
-    return event.accepted(draft, ids, origin, message_class=MESSAGE_CLASS_EXPRESS, times=times)
+    times = event.MessageTimes(NOW, NOW, NOW + timedelta(hours=72))
+    ids = event.EmailIds(IDS[0], IDS[1:])
+    return event.message_accepted(email, ids, origin, priority=PRIORITY_EXPRESS, times=times)
 
 
 def people(count: int) -> tuple[Recipient, ...]:
     return tuple(Recipient(f"p{n}@y.net", RecipientType.RECIPIENT_TYPE_TO) for n in range(count))
 
 
-def test_all_messages_of_an_email_can_be_told_again_from_the_first() -> None:
+def test_all_messages_of_an_email_can_be_rebuilt_from_the_first() -> None:
     first = accepted(Content(subject="Hi", to=["p0@y.net"]), people(2))
-    first.envelope.content_ref = "now/2030-02-05/x:0:1"
+    first.context.content_ref = "now/2030-02-05/x:0:1"
 
-    told = list(event.for_recipients(first, list(zip(IDS[1:], people(2), strict=True)), KEY))
+    events = list(event.for_recipients(first, list(zip(IDS[1:], people(2), strict=True)), KEY))
 
-    assert told[0] == first
-    assert told[1].message_id == told[1].envelope.message_id == IDS[2]
-    assert told[1].envelope.recipient == "p1@y.net"
-    assert told[1].envelope.content_ref == first.envelope.content_ref
-    for message_id, one in zip(IDS[1:], told, strict=True):
-        assert verp.parse(one.envelope.return_path, keys=(KEY,)) == UUID(message_id)
-        assert one.envelope.return_path.endswith("@bounce.x.net")
-    assert told[1].envelope.accepted_at.ToDatetime(UTC) == NOW
+    assert events[0] == first
+    assert events[1].message_id == events[1].context.message_id == IDS[2]
+    assert events[1].context.recipient == "p1@y.net"
+    assert events[1].context.content_ref == first.context.content_ref
+    for message_id, one in zip(IDS[1:], events, strict=True):
+        assert verp.parse(one.context.return_path, keys=(KEY,)) == UUID(message_id)
+        assert one.context.return_path.endswith("@bounce.x.net")
+    assert events[1].context.accepted_at.ToDatetime(UTC) == NOW
 
 
 def test_the_largest_email_fits_into_an_event() -> None:

@@ -15,20 +15,20 @@ from services.ingest.api.fetching import Fetching
 from services.ingest.api.http import BODY_BYTES_MAX
 from services.ingest.clients.downloads import Failed, File
 from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
-from services.ingest.domain.draft import Draft, draft
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.problem import Problem
+from services.ingest.domain.valid_email import ValidEmail, validate
 
 OPEN = ByPath("", ())
 URL = "https://files.x.net/a%20b/in%C3%A9.pdf?x=1"
 
 
-def read(*attachments: Mapping[str, object], by_path: ByPath = OPEN) -> Draft:
+def read(*attachments: Mapping[str, object], by_path: ByPath = OPEN) -> ValidEmail:
     email = {
         "from": "a@x.net", "to": "b@y.net", "subject": "Hi", "text": "x", "attachments": attachments
     }  # fmt: skip
     decoded = decode_email(json.dumps(email).encode())
-    return draft(decoded, clock.now(), test=True, by_path=by_path)
+    return validate(decoded, clock.now(), test=True, by_path=by_path)
 
 
 def refusal(*attachments: Mapping[str, object], by_path: ByPath = OPEN) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from contracts.ingest.v1 import email_service_pb2 as pb
-from services.ingest.api.grpc_server import Context, Handler, Proxies, late
+from services.ingest.api.grpc_server import Context, Handler, TrustedProxies, defer_read
 from services.ingest.domain.problem import Problem
 
 PROXIES = "10.0.0.0/8, 192.0.2.1"
@@ -36,7 +36,7 @@ def context(peer: str, *forwarded: str) -> Context:
 def test_a_forwarded_address_is_believed_of_a_trusted_proxy_alone(
     trusted: str, peer: str, forwarded: list[str], client: str
 ) -> None:
-    assert Proxies(trusted).client_of(context(peer, *forwarded)) == client
+    assert TrustedProxies(trusted).client_of(context(peer, *forwarded)) == client
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_message_is_measured_before_it_is_parsed(octets: bytes, words: str) ->
     handler: Handler = grpc.unary_unary_rpc_method_handler(
         cast(Any, None), pb.GetEmailRequest.FromString, None
     )
-    parse = cast(Any, late(handler, 100)).request_deserializer
+    parse = cast(Any, defer_read(handler, 100)).request_deserializer
     assert parse(pb.GetEmailRequest(id="a").SerializeToString()).message.id == "a"
     with pytest.raises(Problem, match=words):
         parse(octets)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from services.ingest.domain.email import decode_batch, decode_email
-from services.ingest.domain.pointers import decoded
+from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
 
 DEEP = b"[" * 100_000
@@ -23,17 +23,17 @@ NO_JSON = {
 @pytest.mark.parametrize("name", NO_JSON)
 def test_what_is_no_json_is_a_problem_of_the_client(name: str, decode: object) -> None:
     with pytest.raises(Problem) as refused:
-        decoded(decode, NO_JSON[name])  # type: ignore[arg-type]
+        decode_body(decode, NO_JSON[name])  # type: ignore[arg-type]
 
     assert refused.value.status in (400, 422)
 
 
 def test_a_byte_order_mark_is_passed_over() -> None:
-    assert decoded(msgspec.json.decode, b"\xef\xbb\xbf{}") == {}
+    assert decode_body(msgspec.json.decode, b"\xef\xbb\xbf{}") == {}
 
 
 def test_a_field_that_nobody_knows_is_told_and_not_sent_back_whole() -> None:
     with pytest.raises(Problem) as refused:
-        decoded(decode_email, b'{"' + b"x" * 1_000_000 + b'": 1}')
+        decode_body(decode_email, b'{"' + b"x" * 1_000_000 + b'": 1}')
 
     assert len(str(refused.value)) < 2_000

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from kernel import clock, times
-from tests.support.rest_door import ask
+from tests.support.rest_api import ask
 
 HERE = ["192.0.2.0/24", "2001:db8::/32"]
 
@@ -31,8 +31,8 @@ def make(
     )
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["name"]
+def refused(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["name"]
 
 
 def test_it_ends_with_its_maker_unless_it_is_told_to_end_before() -> None:
@@ -41,14 +41,14 @@ def test_it_ends_with_its_maker_unless_it_is_told_to_end_before() -> None:
     assert make().json()["expires_at"] is None
 
 
-def read(answer: httpx.Response) -> datetime:
-    assert answer.status_code == 201
-    return times.read(answer.json()["expires_at"])
+def read(response: httpx.Response) -> datetime:
+    assert response.status_code == 201
+    return times.parse(response.json()["expires_at"])
 
 
 def test_it_does_not_outlive_its_maker() -> None:
-    answer = make(until=LATER, expires_at=LATEST.isoformat())
-    assert refused(answer) == (403, "restricted_api_key")
+    response = make(until=LATER, expires_at=LATEST.isoformat())
+    assert refused(response) == (403, "restricted_api_key")
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_it_does_not_outlive_its_maker() -> None:
     ["1970-01-01", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-12:00", "3000-01-01", "soon"],
 )
 def test_an_end_that_is_none_is_refused(text: str) -> None:
-    answer = make(expires_at=text)
-    assert refused(answer) == (422, "validation_error")
-    assert answer.json()["errors"][0]["pointer"] == "#/expires_at"
+    response = make(expires_at=text)
+    assert refused(response) == (422, "validation_error")
+    assert response.json()["errors"][0]["pointer"] == "#/expires_at"
 
 
 def test_it_is_used_from_where_its_maker_is_unless_it_is_told_from_less() -> None:
@@ -70,5 +70,5 @@ def test_it_is_used_from_where_its_maker_is_unless_it_is_told_from_less() -> Non
     "cidr", ["0.0.0.0/0", "::/0", "192.0.0.0/16", "198.51.100.1", "::ffff:192.0.2.1"]
 )
 def test_it_is_used_from_nowhere_else(cidr: str) -> None:
-    answer = make(bound=HERE, cidrs=["192.0.2.7", cidr])
-    assert refused(answer) == (403, "restricted_api_key")
+    response = make(bound=HERE, cidrs=["192.0.2.7", cidr])
+    assert refused(response) == (403, "restricted_api_key")

@@ -1,86 +1,86 @@
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, MESSAGE_CLASS_EXPRESS
-from services.ingest.domain.limits import Limiter
-from services.ingest.domain.volume import Volume
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS
+from services.ingest.domain.limits import RateLimiter
+from services.ingest.domain.priority import BulkClassifier
 
 
 def test_a_second_lets_its_requests_through_and_no_more() -> None:
-    limiter = Limiter(10)
+    limiter = RateLimiter(10)
 
-    quotas = [limiter.take("key", 100.0) for _ in range(12)]
+    rate_limits = [limiter.spend("key", 100.0) for _ in range(12)]
 
-    assert [one.remaining for one in quotas] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0]
-    assert [one.retry_after_s for one in quotas] == [0] * 10 + [1, 1]
-    assert limiter.take("key", 100.1).retry_after_s == 0
-    assert limiter.take("key", 100.1).retry_after_s == 1
+    assert [one.remaining for one in rate_limits] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0]
+    assert [one.retry_after_s for one in rate_limits] == [0] * 10 + [1, 1]
+    assert limiter.spend("key", 100.1).retry_after_s == 0
+    assert limiter.spend("key", 100.1).retry_after_s == 1
 
 
 def test_one_key_does_not_use_up_the_limit_of_another() -> None:
-    limiter = Limiter(1)
-    limiter.take("one", 5.0)
+    limiter = RateLimiter(1)
+    limiter.spend("one", 5.0)
 
-    assert limiter.take("one", 5.0).retry_after_s == 1
-    assert limiter.take("two", 5.0).retry_after_s == 0
+    assert limiter.spend("one", 5.0).retry_after_s == 1
+    assert limiter.spend("two", 5.0).retry_after_s == 0
 
 
 def test_over_a_minute_as_many_pass_as_the_rate_says() -> None:
-    limiter = Limiter(5)
+    limiter = RateLimiter(5)
 
-    passed = sum(limiter.take("key", 50 + n / 100).retry_after_s == 0 for n in range(6000))
+    passed = sum(limiter.spend("key", 50 + n / 100).retry_after_s == 0 for n in range(6000))
 
     assert 5 * 60 <= passed <= 5 * 60 + 5
 
 
 def test_a_tenants_messages_become_bulk_after_a_thousand_in_ten_seconds_and_recover() -> None:
-    volume = Volume(1000)
+    classifier = BulkClassifier(1000)
 
     def classify(messages: int, now_s: float, stream: str = "transactional") -> int:
-        return volume.classify("tenant", stream, messages=messages, now_s=now_s)
+        return classifier.classify("tenant", stream, messages=messages, now_s=now_s)
 
-    assert classify(600, 0) == MESSAGE_CLASS_EXPRESS
-    assert classify(400, 5) == MESSAGE_CLASS_EXPRESS
-    assert classify(1, 9) == MESSAGE_CLASS_BULK
-    assert classify(1, 11) == MESSAGE_CLASS_EXPRESS  # the first 600 are forgotten
-    assert volume.classify("other", "transactional", messages=1, now_s=9) == MESSAGE_CLASS_EXPRESS
-    assert classify(1, 40, "broadcast") == MESSAGE_CLASS_BULK
-    assert classify(1, 60) == MESSAGE_CLASS_EXPRESS
+    assert classify(600, 0) == PRIORITY_EXPRESS
+    assert classify(400, 5) == PRIORITY_EXPRESS
+    assert classify(1, 9) == PRIORITY_BULK
+    assert classify(1, 11) == PRIORITY_EXPRESS  # the first 600 are forgotten
+    assert classifier.classify("other", "transactional", messages=1, now_s=9) == PRIORITY_EXPRESS
+    assert classify(1, 40, "broadcast") == PRIORITY_BULK
+    assert classify(1, 60) == PRIORITY_EXPRESS
 
 
 def test_a_key_that_has_not_asked_for_a_while_takes_no_memory() -> None:
-    limiter = Limiter(10)
+    limiter = RateLimiter(10)
 
     for number in range(10_000):
-        limiter.take(f"key {number}", number / 100)
+        limiter.spend(f"key {number}", number / 100)
 
     assert len(limiter) <= 200  # those of the last two seconds
 
 
 def test_a_busy_key_is_not_forgotten_for_the_sake_of_others() -> None:
-    limiter = Limiter(10)
+    limiter = RateLimiter(10)
 
     for tenth in range(100):
         now_s = tenth / 10
-        busy = [limiter.take("busy", now_s) for _ in range(10)]
+        busy = [limiter.spend("busy", now_s) for _ in range(10)]
         for number in range(50):
-            limiter.take(f"{tenth} {number}", now_s)
+            limiter.spend(f"{tenth} {number}", now_s)
 
-    assert sum(quota.retry_after_s == 0 for quota in busy) == 1
+    assert sum(rate_limit.retry_after_s == 0 for rate_limit in busy) == 1
 
 
 def test_a_tenant_that_has_sent_nothing_for_ten_seconds_takes_no_memory() -> None:
-    volume = Volume(1000)
+    classifier = BulkClassifier(1000)
 
     for second in range(10_000):
-        volume.classify(f"tenant {second}", "transactional", messages=1, now_s=second)
+        classifier.classify(f"tenant {second}", "transactional", messages=1, now_s=second)
 
-    assert len(volume) <= 20
+    assert len(classifier) <= 20
 
 
 def test_a_tenant_that_goes_on_is_still_counted_while_others_are_forgotten() -> None:
-    volume = Volume(1000)
+    classifier = BulkClassifier(1000)
 
     for second in range(100):
         for number in range(20):
-            volume.classify(f"{second} {number}", "", messages=1, now_s=second)
-        found = volume.classify("busy", "transactional", messages=101, now_s=second)
+            classifier.classify(f"{second} {number}", "", messages=1, now_s=second)
+        found = classifier.classify("busy", "transactional", messages=101, now_s=second)
 
-    assert found == MESSAGE_CLASS_BULK
+    assert found == PRIORITY_BULK

@@ -5,12 +5,12 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from services.events.domain.catalogue import EVENT_TYPES
-from services.events.domain.facts import Rank
-from services.ingest.api import shapes
+from services.events.domain.catalog import EVENT_TYPES
+from services.events.domain.log_event import StatusRank
+from services.ingest.api import response_schemas
 from services.ingest.api.openapi import OPERATIONS, operations
-from services.ingest.api.shapes import EventType, Status
-from tests.support.rest_door import ask
+from services.ingest.api.response_schemas import EventType, Status
+from tests.support.rest_api import ask
 
 DOCUMENT = ask("GET", "/openapi.json").json()
 EVERY = [(f"{method} {path}", one) for method, path, one in operations(DOCUMENT)]
@@ -25,8 +25,8 @@ def test_every_route_is_described() -> None:
 @pytest.mark.parametrize(("name", "one"), EVERY, ids=[name for name, _ in EVERY])
 def test_an_operation_says_what_it_answers(name: str, one: dict[str, Any]) -> None:
     [good] = [status for status in one["responses"] if status[0] == "2"]
-    for status, answer in one["responses"].items():
-        for media, content in answer["content"].items():
+    for status, response in one["responses"].items():
+        for media, content in response["content"].items():
             schema = resolved(content["schema"])
             if media != "message/rfc822":
                 assert schema["type"] == "object", (name, status)
@@ -58,13 +58,15 @@ def test_no_text_has_a_default_that_means_nothing() -> None:
 
 def test_words_that_another_service_owns_are_its_own() -> None:
     assert set(EventType.__args__) == EVENT_TYPES  # type: ignore[attr-defined]
-    ranks = {rank.name.lower() for rank in Rank} - {"unknown", "delayed"} | {"delivery_delayed"}
+    ranks = {rank.name.lower() for rank in StatusRank} - {"unknown", "delayed"} | {
+        "delivery_delayed"
+    }
     assert set(Status.__args__) == ranks  # type: ignore[attr-defined]
 
 
 def test_an_error_has_the_fields_of_its_shape() -> None:
     said = ask("GET", "/v1/nothing").json()
-    assert said.keys() == set(shapes.Problem.__struct_fields__)
+    assert said.keys() == set(response_schemas.Problem.__struct_fields__)
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:

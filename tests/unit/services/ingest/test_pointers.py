@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from services.ingest.domain.email import decode_email
-from services.ingest.domain.pointers import decoded, problem_of
+from services.ingest.domain.pointers import decode_body, problem_of
 from services.ingest.domain.problem import Problem
 
 BASE = '"from":"a@x.net","to":"b@y.net","subject":"s","text":"t"'
@@ -13,7 +13,7 @@ def test_whatever_follows_a_wrong_header_does_no_harm() -> None:
     for rest in (deep, '"\ud800"', "{"):
         body = f'{{{BASE},"headers":{{"X-B":2}},"x":{rest}'
         with pytest.raises(Problem) as wrong:
-            decoded(decode_email, body.encode("utf-8", "surrogatepass"))
+            decode_body(decode_email, body.encode("utf-8", "surrogatepass"))
         assert wrong.value.status in {400, 422}
 
 

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.ingest.domain.schedule import BadTime, when
+from services.ingest.domain.schedule import InvalidTime, parse_time
 
 NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -22,25 +22,25 @@ NOW = datetime(2030, 1, 31, 12, 0, tzinfo=UTC)
     ],
 )
 def test_times_are_read_as_they_are_written_in_sdks(text: str, seconds: int) -> None:
-    assert when(text, NOW) == NOW + timedelta(seconds=seconds)
+    assert parse_time(text, NOW) == NOW + timedelta(seconds=seconds)
 
 
 def test_a_time_that_has_passed_means_now() -> None:
-    assert when("2030-01-31T11:59:59Z", NOW) is None
-    assert when("in 0 min", NOW) is None
+    assert parse_time("2030-01-31T11:59:59Z", NOW) is None
+    assert parse_time("in 0 min", NOW) is None
 
 
 @pytest.mark.parametrize(
     "text", ["", "soon", "in 1 fortnight", "2030-02-30T00:00:00Z", "0001-01-01T00:00:00+14:00"]
 )
 def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(BadTime, match="ISO 8601"):
-        when(text, NOW)
+    with pytest.raises(InvalidTime, match="ISO 8601"):
+        parse_time(text, NOW)
 
 
 def test_nothing_is_scheduled_for_more_than_thirty_days_ahead() -> None:
-    assert when("in 30 days", NOW) == NOW + timedelta(days=30)
-    with pytest.raises(BadTime, match="30 days"):
-        when("in 31 days", NOW)
-    with pytest.raises(BadTime, match="30 days"):
-        when("9999-12-31T23:59:59Z", NOW)
+    assert parse_time("in 30 days", NOW) == NOW + timedelta(days=30)
+    with pytest.raises(InvalidTime, match="30 days"):
+        parse_time("in 31 days", NOW)
+    with pytest.raises(InvalidTime, match="30 days"):
+        parse_time("9999-12-31T23:59:59Z", NOW)

@@ -14,12 +14,12 @@ from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from services.ingest.api.fetching import Fetching
 from services.ingest.api.http import Request
 from services.ingest.api.rest.shield import routes
-from services.ingest.api.sending import THREAD_BYTES, Sending
+from services.ingest.api.sending import THREAD_BYTES, SendHandler
 from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
-from services.ingest.domain.draft import Draft
+from services.ingest.domain.valid_email import ValidEmail
 
 
-class Reads(Sending):
+class Reads(SendHandler):
     """Notes in which thread."""
 
     def __init__(self) -> None:
@@ -29,12 +29,12 @@ class Reads(Sending):
         )
         self.thread: threading.Thread | None = None
 
-    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> Draft:
+    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> ValidEmail:
         self.thread = threading.current_thread()
         return super().read(body, test=test, by_path=by_path)
 
 
-async def caller(_: object) -> SimpleNamespace:
+async def authenticate(_: object) -> SimpleNamespace:
     return SimpleNamespace(tenant_id="t1", test=False)
 
 
@@ -42,10 +42,10 @@ async def passes(_: object, request: ScoreRequest, *, deadline_s: float) -> Scor
     return ScoreResponse(verdict=Verdict.VERDICT_PASS)
 
 
-def scored(sending: Sending, email: dict[str, object]) -> dict[str, object]:
-    others = SimpleNamespace(shield=SimpleNamespace(stub=SimpleNamespace(Score=None), ask=passes))
-    admission = SimpleNamespace(caller=caller)
-    [route] = routes(cast(Any, admission), sending, cast(Any, others)).routes
+def score(send_handler: SendHandler, email: dict[str, object]) -> dict[str, object]:
+    clients = SimpleNamespace(shield=SimpleNamespace(stub=SimpleNamespace(Score=None), call=passes))
+    access = SimpleNamespace(authenticate=authenticate)
+    [route] = routes(cast(Any, access), send_handler, cast(Any, clients)).routes
     body = json.dumps(email).encode()
     scope: dict[str, Any] = {"type": "http", "path": "/v1/shield/score", "headers": []}
     scope["state"] = {"obm_request": Request(scope)}
@@ -53,17 +53,17 @@ def scored(sending: Sending, email: dict[str, object]) -> dict[str, object]:
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    answer = asyncio.run(cast(Any, route).endpoint(Incoming(scope, receive)))
-    return cast(dict[str, object], json.loads(answer.body))
+    response = asyncio.run(cast(Any, route).endpoint(Incoming(scope, receive)))
+    return cast(dict[str, object], json.loads(response.body))
 
 
-@pytest.mark.parametrize(("size", "aside"), [(10, False), (THREAD_BYTES, True)])
-def test_a_large_email_is_read_in_a_thread(size: int, *, aside: bool) -> None:
-    sending = Reads()
+@pytest.mark.parametrize(("size", "in_thread"), [(10, False), (THREAD_BYTES, True)])
+def test_a_large_email_is_read_in_a_thread(size: int, *, in_thread: bool) -> None:
+    send_handler = Reads()
     email: dict[str, object] = {
         "from": "a@example.com", "to": "b@example.com", "subject": "s", "text": "x" * size,
     }  # fmt: skip
 
-    assert scored(sending, email)["verdict"] == "pass"
+    assert score(send_handler, email)["verdict"] == "pass"
 
-    assert (sending.thread is not threading.main_thread()) is aside
+    assert (send_handler.thread is not threading.main_thread()) is in_thread

@@ -8,17 +8,17 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from services.ingest.api.door import App, Door, refuse
 from services.ingest.api.http import (
     BODY_BYTES_MAX,
     Receive,
     Request,
     Scope,
     Send,
-    accepted,
-    answer,
     body_of,
+    send_accepted,
+    send_response,
 )
+from services.ingest.api.http_app import App, HttpApp, send_problem
 from services.ingest.api.server import HEAD_S, REQUEST_S, Protocol
 from services.ingest.domain.problem import Problem
 
@@ -60,9 +60,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         await body_of(request, receive)
     except Problem as problem:
-        await refuse(request, send, problem, headers=[])
+        await send_problem(request, send, problem, headers=[])
         return
-    await accepted(request, send, BODY, headers=[(b"x-request-id", request.id.encode())])
+    await send_accepted(request, send, BODY, headers=[(b"x-request-id", request.id.encode())])
 
 
 def play(sent: bytes, served: App = app, *, reads: bool = True, stays: bool = True) -> Wire:
@@ -218,11 +218,11 @@ def test_a_request_that_is_never_whole_is_ended(sent: bytes, since_s: float, ans
         protocol, wire = Protocol(config, ServerState(), {}), Wire()
         protocol.connection_made(wire)
         protocol.data_received(sent)
-        protocol._look()
+        protocol._check_deadline()
         assert not wire.closed
         assert protocol._began_s is not None
         protocol._began_s -= since_s
-        protocol._look()
+        protocol._check_deadline()
         assert wire.closed
         assert b"".join(wire.writes).startswith(answer)
         protocol.connection_lost(None)
@@ -256,10 +256,10 @@ def test_a_connection_too_many_is_told_so_and_closed() -> None:
 def test_the_answer_to_head_has_no_body() -> None:
     async def domains(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["method"] == "GET"
-        await answer(send, 200, BODY, headers=[])
+        await send_response(send, 200, BODY, headers=[])
 
     nobody: Any = None
-    [head, *rest] = play(POST.replace(b"POST", b"HEAD"), Door(nobody, nobody, domains)).writes
+    [head, *rest] = play(POST.replace(b"POST", b"HEAD"), HttpApp(nobody, nobody, domains)).writes
     assert b"\r\ncontent-length: 10\r\n" in head
     assert b"".join(rest) == b""
     assert head.endswith(b"\r\n\r\n")

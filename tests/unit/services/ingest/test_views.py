@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.events.v1.events_service_pb2 import LoggedEmail, LoggedEvent
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from services.ingest.api.rest import api_keys
-from services.ingest.api.views import shown_event, shown_logged
+from services.ingest.api.views import event_to_json, logged_email_to_json
 
 KEY_ID = "01890000-0000-7000-8000-000000000000"
 
@@ -16,20 +16,20 @@ def test_numbers_of_an_event_are_whole() -> None:
     data = Struct()
     data.update({"seq": 2, "smtp": {"code": 250}, "to": ["a@x.example"], "share": 0.5})
 
-    shown = shown_event(LoggedEvent(id="evt_1", data=data))
+    text = event_to_json(LoggedEvent(id="evt_1", data=data))
 
-    told = {"seq": 2, "smtp": {"code": 250}, "to": ["a@x.example"], "share": 0.5}
-    assert shown["data"] == told
-    assert isinstance(shown["data"], dict)
-    assert (str(shown["data"]["seq"]), str(shown["data"]["smtp"])) == ("2", "{'code': 250}")
+    expected = {"seq": 2, "smtp": {"code": 250}, "to": ["a@x.example"], "share": 0.5}
+    assert text["data"] == expected
+    assert isinstance(text["data"], dict)
+    assert (str(text["data"]["seq"]), str(text["data"]["smtp"])) == ("2", "{'code': 250}")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "text"),
     [(253402343999, "9999-12-30T23:59:59.000Z"), (-62135600400, "1970-01-01T00:00:00.000Z")],
 )
-def test_one_bad_time_in_the_store_breaks_no_list(seconds: int, shown: str) -> None:
+def test_one_bad_time_in_the_store_breaks_no_list(seconds: int, text: str) -> None:
     stamp = Timestamp(seconds=seconds)
 
-    assert api_keys.shown(ApiKey(key_id=KEY_ID, expires_at=stamp))["expires_at"] == shown
-    assert shown_logged(LoggedEmail(created_at=stamp))["created_at"] == shown
+    assert api_keys.to_json(ApiKey(key_id=KEY_ID, expires_at=stamp))["expires_at"] == text
+    assert logged_email_to_json(LoggedEmail(created_at=stamp))["created_at"] == text

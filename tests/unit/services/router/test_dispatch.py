@@ -1,28 +1,30 @@
-"""What becomes of claimed rows."""
+"""What becomes of due rows."""
 
 from typing import Any
 
 import pytest
 
-from contracts.ingest.v1.events_pb2 import Envelope
+from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from services.router.domain.dispatch import Desk, Dispatched, dispatch
-from services.router.domain.facts import Asked, assigned
-from services.router.domain.message import Claimed, Lane, State
-from services.router.domain.routes import Exchanger, Route
-from services.router.domain.scopes import DEFAULT_POOL, Egress, Scopes, Sender
-from services.router.domain.shaping import Shape, Shaping
+from services.router.domain.dispatch import DispatchContext, DispatchResult, dispatch
+from services.router.domain.events import UnansweredAssignment, delivery_assigned
+from services.router.domain.message import DueMessage, ScheduledQueue, State
+from services.router.domain.routes import MxHost, Route
+from services.router.domain.scopes import DEFAULT_POOL, EgressSource, LimitScopes, TenantRouting
+from services.router.domain.shaping import Shaping, SiteLimits
 
 NOW_S = 1_795_000_000.0
 TENANT = "019ab000-0000-7000-8000-00000000000a"
-ROUTE = Route("site", (Exchanger("mx.site", 10, 0),))
-SANDBOX = Route("sandbox", (Exchanger("127.0.0.1", 0, 8027),))
+ROUTE = Route("site", (MxHost("mx.site", 10, 0),))
+SANDBOX = Route("sandbox", (MxHost("127.0.0.1", 0, 8027),))
 
 
-def desk(*egresses: str, in_flight_max: int = 10, route: Route | None = ROUTE) -> Desk:
-    scopes = Scopes(lambda _: Sender(), Shaping(Shape(in_flight_max), {}))
-    scopes.set_egresses(Egress(one, DEFAULT_POOL, "", "") for one in egresses or ("e1",))
-    return Desk(scopes, lambda _: route, SANDBOX, "mail.test", 120.0)
+def new_context(
+    *egresses: str, in_flight_max: int = 10, route: Route | None = ROUTE
+) -> DispatchContext:
+    scopes = LimitScopes(lambda _: TenantRouting(), Shaping(SiteLimits(in_flight_max), {}))
+    scopes.set_sources(EgressSource(one, DEFAULT_POOL, "", "") for one in egresses or ("e1",))
+    return DispatchContext(scopes, lambda _: route, SANDBOX, "mail.test", 120.0)
 
 
 def row(
@@ -32,131 +34,156 @@ def row(
     test: bool = False,
     to: str = "ann@example.com",
     **extra: Any,  # noqa: ANN401
-) -> Claimed:
-    envelope = Envelope(message_id=f"m{number}", recipient=to, tenant_id=TENANT, test=test)
-    claimed = Claimed(
+) -> DueMessage:
+    context = MessageContext(message_id=f"m{number}", recipient=to, tenant_id=TENANT, test=test)
+    due = DueMessage(
         message_id=f"m{number}",
-        lane=Lane(TENANT, site).key,
+        queue_id=ScheduledQueue(TENANT, site).queue_id,
         due_s=NOW_S - 1,
         expires_s=NOW_S + 3600,
         attempt=0,
-        tries=0,
+        attempt_count=0,
         egress_id="",
         ambiguous=False,
-        suppressed=False,
-        envelope=envelope.SerializeToString(),
+        is_suppressed=False,
+        context=context.SerializeToString(),
     )
-    return claimed._replace(**extra)
+    return due._replace(**extra)
 
 
-def done(*rows: Claimed, at: Desk) -> Dispatched:
-    return dispatch(rows, at, now_s=NOW_S)
+def dispatch_rows(*rows: DueMessage, dispatch_context: DispatchContext) -> DispatchResult:
+    return dispatch(rows, dispatch_context, now_s=NOW_S)
 
 
 def test_an_assignment_carries_the_limits_of_connections_of_its_site() -> None:
-    shape = Shape(400, connections_max=2, messages_per_connection_max=100)
-    at = desk()
-    at.scopes._shaping.by_site["site"] = shape
-    [made] = done(row(), at=at).assignments
-    assert made.event.connections_max == 2
-    assert made.event.messages_per_connection_max == 100
+    site_limits = SiteLimits(400, connections_max=2, messages_per_connection_max=100)
+    dispatch_context = new_context()
+    dispatch_context.scopes._shaping.by_site["site"] = site_limits
+    [assignment] = dispatch_rows(row(), dispatch_context=dispatch_context).assignments
+    assert assignment.event.connections_max == 2
+    assert assignment.event.messages_per_connection_max == 100
 
 
 def test_an_assignment_says_from_where_to_whom_and_until_when() -> None:
-    [made] = done(row(), at=desk()).assignments
-    event = made.event
+    [assignment] = dispatch_rows(row(), dispatch_context=new_context()).assignments
+    event = assignment.event
     assert (event.attempt, event.egress_id, event.site) == (1, "e1", "site")
-    assert (event.ehlo, event.exchangers[0].host) == ("mail.test", "mx.site")
+    assert (event.ehlo, event.mx_hosts[0].host) == ("mail.test", "mx.site")
     assert event.not_after.seconds == NOW_S + 120
 
 
 def test_an_assignment_has_both_addresses_of_its_egress() -> None:
-    at = desk()
-    at.scopes.set_egresses([Egress("e1", DEFAULT_POOL, "192.0.2.1", "out.test", "2001:db8::1")])
-    [made] = done(row(), at=at).assignments
-    assert (made.event.source_ip, made.event.source_ipv6) == ("192.0.2.1", "2001:db8::1")
-    assert made.event.ehlo == "out.test"
+    dispatch_context = new_context()
+    dispatch_context.scopes.set_sources(
+        [EgressSource("e1", DEFAULT_POOL, "192.0.2.1", "out.test", "2001:db8::1")]
+    )
+    [assignment] = dispatch_rows(row(), dispatch_context=dispatch_context).assignments
+    assert (assignment.event.source_ip, assignment.event.source_ipv6) == (
+        "192.0.2.1",
+        "2001:db8::1",
+    )
+    assert assignment.event.ehlo == "out.test"
 
 
-def test_it_can_be_told_again_word_for_word_from_what_its_row_has() -> None:
-    claimed = row(attempt=3, tries=2, ambiguous=True)
-    [made] = done(claimed, at=desk()).assignments
-    again = assigned(Asked("m1", 4, 2, True, made.stored, claimed.envelope))
-    assert again == made.event
+def test_an_assignment_is_republished_byte_for_byte_from_its_row() -> None:
+    due = row(attempt=3, attempt_count=2, ambiguous=True)
+    [assignment] = dispatch_rows(due, dispatch_context=new_context()).assignments
+    again = delivery_assigned(
+        UnansweredAssignment("m1", 4, 2, True, assignment.stored_event, due.context)
+    )
+    assert again == assignment.event
     assert isinstance(again, DeliveryAssigned)
 
 
 def test_an_assignment_is_not_good_for_longer_than_its_message() -> None:
-    [made] = done(row(expires_s=NOW_S + 5), at=desk()).assignments
-    assert made.event.not_after.seconds == NOW_S + 5
+    [assignment] = dispatch_rows(
+        row(expires_s=NOW_S + 5), dispatch_context=new_context()
+    ).assignments
+    assert assignment.event.not_after.seconds == NOW_S + 5
 
 
-def test_a_suppressed_address_ends_before_anybody_is_asked() -> None:
-    result = done(row(suppressed=True), at=desk())
+def test_a_suppressed_address_is_closed_before_an_attempt() -> None:
+    result = dispatch_rows(row(is_suppressed=True), dispatch_context=new_context())
     assert [one.state for one in result.closings] == [State.SUPPRESSED]
     assert not result.assignments
 
 
 def test_the_sandbox_has_an_address_that_is_always_suppressed() -> None:
-    result = done(row(site="sandbox", test=True, to="Suppressed+1@example.com"), at=desk())
+    result = dispatch_rows(
+        row(site="sandbox", test=True, to="Suppressed+1@example.com"),
+        dispatch_context=new_context(),
+    )
     assert [one.state for one in result.closings] == [State.SUPPRESSED]
     assert not result.assignments
-    assert done(row(to="suppressed@example.com"), at=desk()).assignments
+    assert dispatch_rows(
+        row(to="suppressed@example.com"), dispatch_context=new_context()
+    ).assignments
 
 
 def test_test_mail_leaves_by_the_sandbox_whatever_is_full() -> None:
-    at = desk(in_flight_max=0)
-    result = done(row(site="sandbox", test=True, suppressed=True), at=at)
-    assert [(one.egress_id, one.event.exchangers[0].port) for one in result.assignments] == [
+    dispatch_context = new_context(in_flight_max=0)
+    result = dispatch_rows(
+        row(site="sandbox", test=True, is_suppressed=True), dispatch_context=dispatch_context
+    )
+    assert [(one.egress_id, one.event.mx_hosts[0].port) for one in result.assignments] == [
         ("sandbox", 8027)
     ]
 
 
 def test_a_domain_that_moved_takes_its_mail_to_the_new_site() -> None:
-    result = done(row(site="old"), at=desk())
-    assert [(one.lane.site, one.due_s) for one in result.relaned] == [("site", NOW_S)]
+    result = dispatch_rows(row(site="old"), dispatch_context=new_context())
+    assert [(one.queue.site, one.due_s) for one in result.requeues] == [("site", NOW_S)]
 
 
 def test_a_domain_that_is_not_known_any_more_is_asked_for_again() -> None:
-    result = done(row(), at=desk(route=None))
-    assert [(one.lane.site, one.reason) for one in result.relaned] == [("resolving", "dns")]
+    result = dispatch_rows(row(), dispatch_context=new_context(route=None))
+    assert [(one.queue.site, one.reason) for one in result.requeues] == [("unresolved", "dns")]
 
 
 def test_messages_spread_over_the_addresses_of_a_pool() -> None:
-    result = done(*(row(number) for number in range(10)), at=desk("e1", "e2"))
+    result = dispatch_rows(
+        *(row(number) for number in range(10)), dispatch_context=new_context("e1", "e2")
+    )
     assert sorted(one.egress_id for one in result.assignments) == ["e1"] * 5 + ["e2"] * 5
 
 
-def test_lanes_together_take_no_more_than_their_addresses_have() -> None:
-    at = desk("e1", "e2")
-    at.scopes.in_flight.load("e1", "site", 9)
-    at.scopes.in_flight.load("e2", "site", 7)
-    rows = [row(number, lane=Lane(f"tenant{number}", "site").key) for number in range(4)]
-    made = done(*rows, at=at).assignments
-    assert sorted(one.egress_id for one in made) == ["e1", "e2", "e2", "e2"]
+def test_queues_together_take_no_more_than_their_addresses_have() -> None:
+    dispatch_context = new_context("e1", "e2")
+    dispatch_context.scopes.in_flight.load("e1", "site", 9)
+    dispatch_context.scopes.in_flight.load("e2", "site", 7)
+    rows = [
+        row(number, queue_id=ScheduledQueue(f"tenant{number}", "site").queue_id)
+        for number in range(4)
+    ]
+    assignment = dispatch_rows(*rows, dispatch_context=dispatch_context).assignments
+    assert sorted(one.egress_id for one in assignment) == ["e1", "e2", "e2", "e2"]
 
 
 def test_a_retry_stays_with_its_address_and_waits_for_it() -> None:
-    at = desk("e1", "e2", in_flight_max=2)
-    result = done(*(row(number, egress_id="e2") for number in range(3)), at=at)
+    dispatch_context = new_context("e1", "e2", in_flight_max=2)
+    result = dispatch_rows(
+        *(row(number, egress_id="e2") for number in range(3)), dispatch_context=dispatch_context
+    )
     assert [one.egress_id for one in result.assignments] == ["e2", "e2"]
-    assert [(one.reason, one.due_s > NOW_S) for one in result.relaned] == [("egress_window", True)]
+    assert [(one.reason, one.due_s > NOW_S) for one in result.requeues] == [("egress_window", True)]
 
 
 def test_a_retry_whose_address_is_gone_leaves_by_another() -> None:
-    [made] = done(row(egress_id="gone"), at=desk("e1")).assignments
-    assert made.egress_id == "e1"
+    [assignment] = dispatch_rows(
+        row(egress_id="gone"), dispatch_context=new_context("e1")
+    ).assignments
+    assert assignment.egress_id == "e1"
 
 
-def test_what_nobody_can_read_fails_alone() -> None:
-    result = done(row(1), row(2, envelope=b"\xff"), at=desk())
+def test_a_row_that_cannot_be_parsed_fails_alone() -> None:
+    result = dispatch_rows(row(1), row(2, context=b"\xff"), dispatch_context=new_context())
     assert [one.row.message_id for one in result.assignments] == ["m1"]
     assert [(one.message_id, one.reason) for one in result.closings] == [("m2", "unreadable")]
 
 
 @pytest.mark.parametrize("in_flight_max", [1, 3])
 def test_a_window_is_never_overdrawn(in_flight_max: int) -> None:
-    at = desk("e1", "e2", in_flight_max=in_flight_max)
+    dispatch_context = new_context("e1", "e2", in_flight_max=in_flight_max)
     for _ in range(3):
-        done(*(row(number) for number in range(5)), at=at)
-        assert all(count <= in_flight_max for _, count in at.scopes.in_flight)
+        dispatch_rows(*(row(number) for number in range(5)), dispatch_context=dispatch_context)
+        assert all(count <= in_flight_max for _, count in dispatch_context.scopes.in_flight)

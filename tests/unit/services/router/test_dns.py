@@ -11,11 +11,11 @@ import dns.name
 import dns.resolver
 import pytest
 
-from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, Routes
-from services.router.domain.message import Lane
-from services.router.domain.routes import Answer, Exchanger, Route, StaticRoutes, Unknown
-from services.router.domain.scopes import DEFAULT_POOL, Egress, Scopes
-from services.router.domain.shaping import Shape, Shaping
+from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, RouteResolver
+from services.router.domain.message import ScheduledQueue
+from services.router.domain.routes import Answer, LookupFailed, MxHost, Route, StaticRoutes
+from services.router.domain.scopes import DEFAULT_POOL, EgressSource, LimitScopes
+from services.router.domain.shaping import Shaping, SiteLimits
 
 
 @dataclass
@@ -47,8 +47,8 @@ def mx(*records: tuple[int, str]) -> Set:
     )
 
 
-def routes(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> Routes:
-    return Routes(
+def resolver_of(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> RouteResolver:
+    return RouteResolver(
         cast(dns.asyncresolver.Resolver, fake),
         StaticRoutes(),
         own_names=lambda: frozenset({"mail.self.test"}),
@@ -60,10 +60,10 @@ def routes(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> Routes
 def ask(fake: FakeDns, domain: str = "example.com") -> Answer | None:
     async def story() -> Answer | None:
         answered = asyncio.Event()
-        known = routes(fake, answered.set)
-        assert known.answer(domain) is None
+        resolver = resolver_of(fake, answered.set)
+        assert resolver.lookup(domain) is None
         await answered.wait()
-        return known.answer(domain)
+        return resolver.lookup(domain)
 
     return asyncio.run(story())
 
@@ -94,17 +94,17 @@ def test_what_takes_no_mail_is_said_once_and_for_good(
 
 def test_without_mx_the_address_of_the_domain_is_its_exchanger() -> None:
     answer = ask(FakeDns({("example.com", "AAAA"): Set(["::1"])}))
-    assert answer == Route("example.com", (Exchanger("example.com", 0, 0),))
+    assert answer == Route("example.com", (MxHost("example.com", 0, 0),))
 
 
 @pytest.mark.parametrize("error", [dns.resolver.NoNameservers, dns.resolver.LifetimeTimeout])
 def test_a_name_server_that_fails_makes_mail_wait(error: type[Exception]) -> None:
     answer = ask(FakeDns({("example.com", "MX"): error()}))
-    assert isinstance(answer, Unknown)
+    assert isinstance(answer, LookupFailed)
     assert answer.retry_s > 0
 
 
-def test_exchangers_behind_ourselves_are_no_way_out() -> None:
+def test_mx_hosts_behind_ourselves_are_left_out() -> None:
     found = mx((10, "a.test."), (20, "mail.self.test."), (30, "c.test."))
     answer = ask(FakeDns({("example.com", "MX"): found}))
     assert isinstance(answer, Route)
@@ -112,17 +112,22 @@ def test_exchangers_behind_ourselves_are_no_way_out() -> None:
 
 
 def test_the_names_of_all_egresses_are_ourselves() -> None:
-    pools = [Egress("e1", "p", "192.0.2.1", "out1.self.test"), Egress("e2", "p", "", "")]
-    scopes = Scopes(lambda _: None, Shaping(Shape(1), {}))
-    scopes.set_egresses(pools)
-    assert scopes.names == {"out1.self.test", ""}
+    pools = [
+        EgressSource("e1", "p", "192.0.2.1", "out1.self.test"),
+        EgressSource("e2", "p", "", ""),
+    ]
+    scopes = LimitScopes(lambda _: None, Shaping(SiteLimits(1), {}))
+    scopes.set_sources(pools)
+    assert scopes.ehlo_names == {"out1.self.test", ""}
 
 
 def test_the_name_of_a_paused_egress_is_still_ours_and_no_mail_leaves_by_it() -> None:
-    scopes = Scopes(lambda _: None, Shaping(Shape(1), {}))
-    scopes.set_egresses([Egress("e1", DEFAULT_POOL, "192.0.2.1", "out1.self.test", paused=True)])
-    assert scopes.names == {"out1.self.test"}
-    assert scopes.ways_out(Lane("t1", "site"), now_s=0.0) == []
+    scopes = LimitScopes(lambda _: None, Shaping(SiteLimits(1), {}))
+    scopes.set_sources(
+        [EgressSource("e1", DEFAULT_POOL, "192.0.2.1", "out1.self.test", paused=True)]
+    )
+    assert scopes.ehlo_names == {"out1.self.test"}
+    assert scopes.source_capacities(ScheduledQueue("t1", "site"), now_s=0.0) == []
 
 
 def play(story: Callable[[], Awaitable[None]]) -> None:
@@ -135,12 +140,12 @@ def play(story: Callable[[], Awaitable[None]]) -> None:
 def test_only_so_many_domains_are_asked_about_at_a_time() -> None:
     async def story() -> None:
         fake = FakeDns({})
-        known = routes(fake)
+        resolver = resolver_of(fake)
         for number in range(3000):
-            assert known.answer(f"d{number}.example") is None
+            assert resolver.lookup(f"d{number}.example") is None
         await asyncio.sleep(0)
         assert len({name for name, _ in fake.asked}) == 100
-        await known.close()
+        await resolver.close()
 
     play(story)
 
@@ -149,11 +154,11 @@ def test_a_thousand_messages_ask_once() -> None:
     async def story() -> None:
         answered = asyncio.Event()
         fake = FakeDns({("example.com", "MX"): mx((10, "a.mx.test."))})
-        known = routes(fake, answered.set)
+        resolver = resolver_of(fake, answered.set)
         for _ in range(1000):
-            assert known.answer("example.com") is None
+            assert resolver.lookup("example.com") is None
         await answered.wait()
-        assert {known.site("example.com") for _ in range(1000)} == {"mx.test"}
+        assert {resolver.cached_site("example.com") for _ in range(1000)} == {"mx.test"}
         assert fake.asked == [("example.com", "MX")]
 
     play(story)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.router.domain.routes import Exchanger, StaticRoutes, parse_exchanger, site_name
-from services.router.domain.shaping import Shape, lint, load, parse
+from services.router.domain.routes import MxHost, StaticRoutes, parse_mx_host, site_name
+from services.router.domain.shaping import SiteLimits, lint, load, parse
 
-DEFAULT = Shape(400)
+DEFAULT = SiteLimits(400)
 ROUTES = """
 [[route]]
 domain = "*"
@@ -24,7 +24,7 @@ def test_the_most_exact_pattern_wins() -> None:
     routes = StaticRoutes(ROUTES)
     exact = routes.get("one.bench.test")
     assert exact is not None
-    assert exact.exchangers == (Exchanger("::1", 0, 2526),)
+    assert exact.exchangers == (MxHost("::1", 0, 2526),)
     below = routes.get("two.three.bench.test")
     assert below is not None
     assert below.site == "bench"
@@ -37,7 +37,7 @@ def test_without_a_file_nothing_is_routed() -> None:
     assert StaticRoutes().get("example.com") is None
 
 
-@pytest.mark.parametrize("site", ["sandbox", "resolving"])
+@pytest.mark.parametrize("site", ["sandbox", "unresolved"])
 def test_a_site_of_the_engines_own_is_nobodys_route(site: str) -> None:
     text = f'[[route]]\ndomain = "*"\nexchangers = ["mx.example"]\nsite = "{site}"\n'
     with pytest.raises(ValueError, match=site):
@@ -59,12 +59,12 @@ def test_a_wrong_route_is_refused(text: str) -> None:
 
 
 def test_a_host_without_a_port_means_25() -> None:
-    assert parse_exchanger("mx.example.com") == Exchanger("mx.example.com", 0, 0)
+    assert parse_mx_host("mx.example.com") == MxHost("mx.example.com", 0, 0)
 
 
 def test_nobody_elses_site_is_taken_for_the_sandbox() -> None:
     assert site_name(["sandbox"]) != "sandbox"
-    assert site_name(["resolving"]) != "resolving"
+    assert site_name(["unresolved"]) != "unresolved"
 
 
 def test_the_engines_own_shaping_rules_are_clean() -> None:

@@ -8,40 +8,48 @@ import pytest
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Tenant
-from contracts.ingest.v1.events_pb2 import MESSAGE_CLASS_BULK, Envelope, MessageAccepted
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted, MessageContext
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock
-from kernel.child import Answer, Child, Killed, Raised
-from kernel.content import Body, Found, Missing
-from kernel.crypto import Secrets, new_key, new_secret_key, seal
+from kernel.child import Child, ChildKilled, ChildRaised, ChildResult
+from kernel.content import Body, ContentNotFound, ReadResult
+from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.errors import Unavailable
-from kernel.outcome import Emit, Outcome, Park
-from kernel.stream import Record
-from kernel.table import Table
+from kernel.handler_result import DeadLetter, Emit, HandlerResult
+from kernel.processor import Record
+from kernel.table import ReplicatedTable
 from services.shield.handlers import Handlers
-from tests.unit.services.shield.letters import BLOCK, HOLD, PASS, AtHome, letter, reader, scorer
+from tests.unit.services.shield.samples import (
+    BLOCK,
+    HOLD,
+    PASS,
+    InProcessChild,
+    make_content,
+    reader,
+    scorer,
+)
 from tests.unit.services.shield.test_scoring import GTUBE
 
 KEY = new_key()
-SECRETS = Secrets([new_secret_key()])
+SECRETS = SecretKeyring([new_secret_key()])
 
 
 class NoKafka:
-    def follow(self, event: type, on_record: Callable[[Record], None]) -> asyncio.Event:
+    def replay(self, event: type, on_record: Callable[[Record], None]) -> asyncio.Event:
         return asyncio.Event()
 
 
-class Shelf:
+class FakeContentStore:
     """Sealed bodies by reference; counts how often it is asked."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, bytes] = {}
         self.asked: list[list[str]] = []
 
-    async def mounted(self) -> bool:
+    async def is_mounted(self) -> bool:
         return True
 
-    async def initialise(self) -> None:
+    async def initialize(self) -> None:
         raise NotImplementedError
 
     async def free_share(self) -> float:
@@ -50,20 +58,20 @@ class Shelf:
     async def put_many(self, bodies: Sequence[Body]) -> list[str]:
         raise NotImplementedError
 
-    async def get_many(self, references: Sequence[str]) -> list[Found]:
+    async def get_many(self, references: Sequence[str]) -> list[ReadResult]:
         self.asked.append(list(references))
-        return [self.bodies.get(each, Missing(each)) for each in references]
+        return [self.bodies.get(each, ContentNotFound(each)) for each in references]
 
     async def expire(self, today: date) -> list[str]:
         raise NotImplementedError
 
 
-class Desk:
+class Harness:
     """Handlers with one tenant, and a shelf to put its mail on."""
 
     def __init__(self, *, hold_score: float = 0, child: Child | None = None) -> None:
-        self.shelf = Shelf()
-        self.tenants = Table(Tenant, NoKafka())
+        self.content_store = FakeContentStore()
+        self.tenants = ReplicatedTable(Tenant, NoKafka())
         self.tenants.replayed.set()
         self.tenants.put(
             Tenant(
@@ -73,30 +81,30 @@ class Desk:
                 hold_score=hold_score,
             )
         )
-        self.handlers = Handlers(self.shelf, self.tenants, SECRETS, reader(child or AtHome()), 60.0)
+        self.handlers = Handlers(
+            self.content_store, self.tenants, SECRETS, reader(child or InProcessChild()), 60.0
+        )
 
     def accept(self, number: int, content: Content | bytes, *, key: bytes = KEY) -> MessageAccepted:
         body = content if isinstance(content, bytes) else content.SerializeToString()
-        self.shelf.bodies[f"ref{number}"] = seal(key, body, f"t1/e{number}".encode())
+        self.content_store.bodies[f"ref{number}"] = seal(key, body, f"t1/e{number}".encode())
         return accepted(number)
 
-    def screen(self, *events: MessageAccepted) -> list[Outcome]:
+    def screen(self, *events: MessageAccepted) -> list[HandlerResult]:
         return asyncio.run(self.handlers.on_accepted(events))
 
 
 def accepted(number: int, *, tenant_id: str = "t1", recipient: int = 0) -> MessageAccepted:
-    envelope = Envelope(
+    context = MessageContext(
         message_id=f"m{number}.{recipient}",
         email_id=f"e{number}",
         tenant_id=tenant_id,
         content_ref=f"ref{number}",
     )
-    return MessageAccepted(
-        message_id=envelope.message_id, message_class=MESSAGE_CLASS_BULK, envelope=envelope
-    )
+    return MessageAccepted(message_id=context.message_id, priority=PRIORITY_BULK, context=context)
 
 
-def screened(outcome: Outcome) -> MessageScreened:
+def screened(outcome: HandlerResult) -> MessageScreened:
     assert isinstance(outcome, Emit)
     [event] = outcome.events
     assert isinstance(event, MessageScreened)
@@ -106,61 +114,61 @@ def screened(outcome: Outcome) -> MessageScreened:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kernel.table.POLL_S", 0)
-    fetch = Table.fetch
-    monkeypatch.setattr(Table, "fetch", lambda self, ids: fetch(self, ids, within_s=0))
+    fetch = ReplicatedTable.fetch
+    monkeypatch.setattr(ReplicatedTable, "fetch", lambda self, ids: fetch(self, ids, within_s=0))
 
 
 def test_each_message_gets_its_own_verdict_in_order() -> None:
-    desk = Desk()
-    events = [desk.accept(1, letter(text="hello")), desk.accept(2, letter(text=GTUBE))]
+    desk = Harness()
+    events = [desk.accept(1, make_content(text="hello")), desk.accept(2, make_content(text=GTUBE))]
     first, second = [screened(each) for each in desk.screen(*events)]
     assert (first.verdict, second.verdict) == (PASS, BLOCK)
     assert second.reasons[0].rule == "gtube"
 
 
 def test_the_envelope_and_the_class_travel_on() -> None:
-    desk = Desk()
-    event = desk.accept(1, letter(text="hello"))
+    desk = Harness()
+    event = desk.accept(1, make_content(text="hello"))
     [outcome] = desk.screen(event)
-    assert screened(outcome).envelope == event.envelope
-    assert screened(outcome).message_class == MESSAGE_CLASS_BULK
+    assert screened(outcome).context == event.context
+    assert screened(outcome).priority == PRIORITY_BULK
     assert screened(outcome).rules_version == scorer().book.version
 
 
 def test_a_batch_asks_the_store_once_and_once_for_each_email() -> None:
-    desk = Desk()
-    desk.accept(1, letter(text="hello"))
-    desk.accept(2, letter(text="hello"))
+    desk = Harness()
+    desk.accept(1, make_content(text="hello"))
+    desk.accept(2, make_content(text="hello"))
     outcomes = desk.screen(accepted(1), accepted(1, recipient=1), accepted(2))
     assert [screened(each).message_id for each in outcomes] == ["m1.0", "m1.1", "m2.0"]
-    assert desk.shelf.asked == [["ref1", "ref2"]]
+    assert desk.content_store.asked == [["ref1", "ref2"]]
 
 
 def test_a_body_that_is_missing_is_held_and_its_neighbour_passes() -> None:
-    desk = Desk()
-    present = desk.accept(2, letter(text="hello"))
+    desk = Harness()
+    present = desk.accept(2, make_content(text="hello"))
     first, second = [screened(each) for each in desk.screen(accepted(1), present)]
     assert (first.verdict, first.reasons[0].rule) == (HOLD, "content_missing")
     assert second.verdict == PASS
 
 
 def test_a_body_under_another_key_is_held_unread() -> None:
-    desk = Desk()
-    [outcome] = desk.screen(desk.accept(1, letter(text="hello"), key=new_key()))
+    desk = Harness()
+    [outcome] = desk.screen(desk.accept(1, make_content(text="hello"), key=new_key()))
     assert screened(outcome).verdict == HOLD
     assert screened(outcome).reasons[0].rule == "content_unreadable"
 
 
 def test_a_body_that_is_no_content_is_held_unread() -> None:
-    desk = Desk()
+    desk = Harness()
     [outcome] = desk.screen(desk.accept(1, b"\xff\xff\xff"))
     assert screened(outcome).reasons[0].rule == "content_unreadable"
 
 
 def test_mail_of_a_deleted_tenant_is_blocked() -> None:
-    desk = Desk()
+    desk = Harness()
     desk.tenants.put(Tenant(tenant_id="t1", version=2, deleted=True))
-    [outcome] = desk.screen(desk.accept(1, letter(text="hello")))
+    [outcome] = desk.screen(desk.accept(1, make_content(text="hello")))
     assert (screened(outcome).verdict, screened(outcome).reasons[0].rule) == (
         BLOCK,
         "tenant_deleted",
@@ -169,48 +177,50 @@ def test_mail_of_a_deleted_tenant_is_blocked() -> None:
 
 def from_nobody(number: int, *, age_s: float) -> MessageAccepted:
     event = accepted(number, tenant_id="t2")
-    event.envelope.accepted_at.FromDatetime(clock.now() - timedelta(seconds=age_s))
+    event.context.accepted_at.FromDatetime(clock.now() - timedelta(seconds=age_s))
     return event
 
 
 def test_mail_waits_for_the_record_of_its_tenant_and_so_do_its_neighbours() -> None:
-    desk = Desk()
+    desk = Harness()
     with pytest.raises(Unavailable):
-        desk.screen(desk.accept(1, letter(text="hello")), from_nobody(2, age_s=55))
+        desk.screen(desk.accept(1, make_content(text="hello")), from_nobody(2, age_s=55))
 
 
-def test_mail_of_a_tenant_that_never_comes_is_parked_and_its_neighbour_passes() -> None:
-    desk = Desk()
-    first, second = desk.screen(desk.accept(1, letter(text="hello")), from_nobody(2, age_s=65))
+def test_mail_of_a_tenant_that_never_comes_is_dead_lettered_and_its_neighbour_passes() -> None:
+    desk = Harness()
+    first, second = desk.screen(
+        desk.accept(1, make_content(text="hello")), from_nobody(2, age_s=65)
+    )
     assert screened(first).verdict == PASS
-    assert isinstance(second, Park)
+    assert isinstance(second, DeadLetter)
     assert not second.alarming  # the service goes on: it is not the one that is at fault
 
 
 def test_a_key_that_our_secrets_cannot_open_parks_the_message() -> None:
-    desk = Desk()
-    stranger = Secrets([new_secret_key()]).encrypt(KEY)
+    desk = Harness()
+    stranger = SecretKeyring([new_secret_key()]).encrypt(KEY)
     desk.tenants.put(Tenant(tenant_id="t1", version=2, content_key=stranger))
-    [outcome] = desk.screen(desk.accept(1, letter(text="hello")))
-    assert isinstance(outcome, Park)
+    [outcome] = desk.screen(desk.accept(1, make_content(text="hello")))
+    assert isinstance(outcome, DeadLetter)
     assert outcome.alarming
 
 
 def test_a_tenants_own_threshold_decides() -> None:
-    desk = Desk(hold_score=0.4)
-    event = desk.accept(1, letter(text="Please confirm your billing details."))
+    desk = Harness(hold_score=0.4)
+    event = desk.accept(1, make_content(text="Please confirm your billing details."))
     [outcome] = desk.screen(event)
     assert screened(outcome).verdict == HOLD
 
 
-class Fails(AtHome):
+class Fails(InProcessChild):
     """Work that comes to nothing for one of the bodies."""
 
-    def __init__(self, body: int, end: Answer) -> None:
+    def __init__(self, body: int, end: ChildResult) -> None:
         super().__init__()
         self.body, self.end = body, end
 
-    async def work(self, bodies: Sequence[bytes]) -> list[Answer]:
+    async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
         answers = await super().work(bodies)
         answers[self.body] = self.end
         return answers
@@ -218,8 +228,8 @@ class Fails(AtHome):
 
 @pytest.mark.parametrize("reason", ["cpu", "memory", "crash"])
 def test_a_message_that_ends_its_reader_is_held_and_its_neighbours_pass(reason: str) -> None:
-    desk = Desk(child=Fails(1, Killed(reason)))
-    events = [desk.accept(number, letter(text="hello")) for number in range(3)]
+    desk = Harness(child=Fails(1, ChildKilled(reason)))
+    events = [desk.accept(number, make_content(text="hello")) for number in range(3)]
     before, hostile, after = [screened(each) for each in desk.screen(*events)]
     assert (before.verdict, hostile.verdict, after.verdict) == (PASS, HOLD, PASS)
     assert hostile.reasons[0].rule == "content_too_complex"
@@ -227,14 +237,14 @@ def test_a_message_that_ends_its_reader_is_held_and_its_neighbours_pass(reason: 
 
 
 def test_an_answer_that_is_none_holds_its_message() -> None:
-    desk = Desk(child=Fails(0, b"\xff\xff"))
-    [outcome] = desk.screen(desk.accept(0, letter(text="hello")))
+    desk = Harness(child=Fails(0, b"\xff\xff"))
+    [outcome] = desk.screen(desk.accept(0, make_content(text="hello")))
     assert screened(outcome).verdict == HOLD
 
 
 def test_a_mistake_in_the_rules_parks_the_message_that_shows_it() -> None:
-    desk = Desk(child=Fails(0, Raised("ZeroDivisionError()")))
-    first, second = desk.screen(*[desk.accept(n, letter(text="hello")) for n in range(2)])
-    assert isinstance(first, Park)
+    desk = Harness(child=Fails(0, ChildRaised("ZeroDivisionError()")))
+    first, second = desk.screen(*[desk.accept(n, make_content(text="hello")) for n in range(2)])
+    assert isinstance(first, DeadLetter)
     assert "ZeroDivisionError" in first.reason
     assert screened(second).verdict == PASS

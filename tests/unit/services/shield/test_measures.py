@@ -6,8 +6,8 @@ from zipfile import ZipFile
 import pytest
 
 from contracts.ingest.v1.content_pb2 import Attachment
-from services.shield.domain.links import registered
-from tests.unit.services.shield.letters import HOLD, letter, opinion, rules
+from services.shield.domain.links import registered_domain
+from tests.unit.services.shield.samples import HOLD, make_content, rules, screen_content
 
 
 def anchor(href: str, text: str = "here") -> str:
@@ -36,111 +36,124 @@ def zipped(*names: str) -> bytes:
     ],
 )
 def test_the_registered_part_of_a_host(host: str, domain: str) -> None:
-    assert registered(host) == domain
+    assert registered_domain(host) == domain
 
 
 def test_a_link_that_shows_one_bank_and_leads_elsewhere_is_seen() -> None:
-    fired = rules(letter(html=anchor("http://evil.example/x", "https://www.bank.example/login")))
+    fired = rules(
+        make_content(html=anchor("http://evil.example/x", "https://www.bank.example/login"))
+    )
     assert fired["link_text_elsewhere"] == "www.bank.example leads to evil.example"
 
 
 def test_a_link_that_leads_to_the_senders_tracker_is_fine() -> None:
     html = anchor("https://click.acme.example/x1", "www.partner.example")
-    assert "link_text_elsewhere" not in rules(letter(html=html))
+    assert "link_text_elsewhere" not in rules(make_content(html=html))
 
 
 def test_a_link_to_an_address_is_seen() -> None:
-    assert "link_ip" in rules(letter(text="go to http://203.0.113.7/login now"))
+    assert "link_ip" in rules(make_content(text="go to http://203.0.113.7/login now"))
 
 
 def test_a_link_with_a_host_for_a_user_is_seen() -> None:
-    assert "link_userinfo" in rules(letter(html=anchor("http://www.bank.example@203.0.113.7/")))
+    assert "link_userinfo" in rules(
+        make_content(html=anchor("http://www.bank.example@203.0.113.7/"))
+    )
 
 
 def test_a_punycode_host_is_seen() -> None:
-    assert "link_punycode" in rules(letter(html=anchor("https://xn--pypal-4ve.example/")))
+    assert "link_punycode" in rules(make_content(html=anchor("https://xn--pypal-4ve.example/")))
 
 
 def test_a_brand_in_a_strangers_host_is_seen_and_in_its_own_is_not() -> None:
-    stranger = letter(html=anchor("https://paypal.com.login.example/"))
-    own = letter(html=anchor("https://www.paypal.com/invoice/1"))
-    regional = letter(html=anchor("https://www.ebay.it/item"))
+    stranger = make_content(html=anchor("https://paypal.com.login.example/"))
+    own = make_content(html=anchor("https://www.paypal.com/invoice/1"))
+    regional = make_content(html=anchor("https://www.ebay.it/item"))
     assert "link_brand_host" in rules(stranger)
     assert "link_brand_host" not in rules(own) | rules(regional)
 
 
 def test_a_brands_name_over_a_strangers_address_is_seen() -> None:
-    assert "from_brand" in rules(letter(sender="PayPal Service <info@secure-mail.example>"))
-    assert "from_brand" not in rules(letter(sender="PayPal <service@paypal.com>"))
+    assert "from_brand" in rules(make_content(sender="PayPal Service <info@secure-mail.example>"))
+    assert "from_brand" not in rules(make_content(sender="PayPal <service@paypal.com>"))
 
 
 def test_an_address_shown_as_the_name_of_another_is_seen() -> None:
-    assert "from_name_is_address" in rules(letter(sender='"ceo@acme.example" <x@evil.example>'))
+    assert "from_name_is_address" in rules(
+        make_content(sender='"ceo@acme.example" <x@evil.example>')
+    )
 
 
 def test_answers_led_away_to_a_free_mailbox_are_seen() -> None:
-    assert "reply_to_freemail" in rules(letter(reply_to=("ana@gmail.com",)))
+    assert "reply_to_freemail" in rules(make_content(reply_to=("ana@gmail.com",)))
 
 
 def test_a_shortener_counts_in_a_letter_but_not_in_a_digest_of_many_places() -> None:
     many = "".join(anchor(f"https://site{letter_}.example/") for letter_ in "abcdefgh")
-    assert "link_shortener" in rules(letter(html=anchor("https://bit.ly/x")))
-    assert "link_shortener" not in rules(letter(html=many + anchor("https://bit.ly/x")))
+    assert "link_shortener" in rules(make_content(html=anchor("https://bit.ly/x")))
+    assert "link_shortener" not in rules(make_content(html=many + anchor("https://bit.ly/x")))
 
 
 @pytest.mark.parametrize("name", ["setup.exe", "Invoice.PDF.SCR", "run.js", "a.lnk"])
 def test_a_program_is_held_whatever_the_words(name: str) -> None:
-    assert opinion(letter(text="see attached", attachments=(attached(name),))).verdict >= HOLD
+    assert (
+        screen_content(make_content(text="see attached", attachments=(attached(name),))).verdict
+        >= HOLD
+    )
 
 
 def test_a_program_under_another_name_is_known_by_its_first_bytes() -> None:
-    assert "attachment_program" in rules(letter(attachments=(attached("cat.jpg", b"MZ\x90"),)))
+    assert "attachment_program" in rules(
+        make_content(attachments=(attached("cat.jpg", b"MZ\x90"),))
+    )
 
 
 def test_a_double_extension_is_seen() -> None:
-    assert "attachment_double" in rules(letter(attachments=(attached("invoice.pdf.exe"),)))
-    assert "attachment_double" in rules(letter(attachments=(attached("cv.pdf          .scr"),)))
-    assert "attachment_double" not in rules(letter(attachments=(attached("v1.2.notes.pdf"),)))
+    assert "attachment_double" in rules(make_content(attachments=(attached("invoice.pdf.exe"),)))
+    assert "attachment_double" in rules(
+        make_content(attachments=(attached("cv.pdf          .scr"),))
+    )
+    assert "attachment_double" not in rules(make_content(attachments=(attached("v1.2.notes.pdf"),)))
 
 
 def test_a_program_in_a_zip_file_is_seen_and_a_photo_is_not() -> None:
-    program = letter(attachments=(attached("docs.zip", zipped("readme.txt", "x/run.exe")),))
-    photos = letter(attachments=(attached("photos.zip", zipped("1.jpg", "2.jpg")),))
+    program = make_content(attachments=(attached("docs.zip", zipped("readme.txt", "x/run.exe")),))
+    photos = make_content(attachments=(attached("photos.zip", zipped("1.jpg", "2.jpg")),))
     assert rules(program)["attachment_archived_program"] == "x/run.exe in docs.zip"
     assert "attachment_archived_program" not in rules(photos)
 
 
 def test_a_broken_zip_file_is_no_reason_to_fail() -> None:
-    broken = letter(attachments=(attached("a.zip", zipped("a.exe")[:40]),))
+    broken = make_content(attachments=(attached("a.zip", zipped("a.exe")[:40]),))
     assert "attachment_archived_program" not in rules(broken)
 
 
 def test_a_subject_in_capitals_is_seen() -> None:
-    assert "subject_shouting" in rules(letter("READ THIS IMPORTANT MESSAGE"))
-    assert "subject_shouting" not in rules(letter("FYI"))
+    assert "subject_shouting" in rules(make_content("READ THIS IMPORTANT MESSAGE"))
+    assert "subject_shouting" not in rules(make_content("FYI"))
 
 
 def test_text_without_size_is_seen_and_a_preheader_is_not() -> None:
     hidden = f'<div style="font-size:1px;color:#fff">{"filler words " * 30}</div><p>Hello</p>'
     preheader = '<span style="font-size:1px">Your order has shipped</span><p>Hello</p>'
-    assert "hidden_text" in rules(letter(html=hidden))
-    assert "hidden_text" not in rules(letter(html=preheader))
+    assert "hidden_text" in rules(make_content(html=hidden))
+    assert "hidden_text" not in rules(make_content(html=preheader))
 
 
 def test_a_form_that_asks_for_a_password_is_seen() -> None:
     html = '<form action="http://x.example"><input type="Password" name="p"></form>'
-    assert {"forms", "passwords"} <= rules(letter(html=html)).keys()
+    assert {"forms", "passwords"} <= rules(make_content(html=html)).keys()
 
 
 def test_words_cut_by_tags_are_seen() -> None:
-    assert "cut_words" in rules(letter(html="<p>" + "vi<!-- x -->ag<b>ra</b> " * 6 + "</p>"))
+    assert "cut_words" in rules(make_content(html="<p>" + "vi<!-- x -->ag<b>ra</b> " * 6 + "</p>"))
 
 
 def test_a_foreign_letter_among_latin_ones_is_seen() -> None:
-    assert "mixed_scripts" in rules(letter(text="your p\u0430ypal account"))
-    assert "mixed_scripts" not in rules(letter(text="Привет from Berlin, Ελλάδα and Acme"))
+    assert "mixed_scripts" in rules(make_content(text="your p\u0430ypal account"))
+    assert "mixed_scripts" not in rules(make_content(text="Привет from Berlin, Ελλάδα and Acme"))
 
 
 def test_scripts_and_styles_are_not_read_as_words() -> None:
     html = "<style>viagra{}</style><script>'viagra'</script><p>Hello</p>"
-    assert "drug_names" not in rules(letter(html=html))
+    assert "drug_names" not in rules(make_content(html=html))

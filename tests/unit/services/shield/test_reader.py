@@ -5,18 +5,18 @@ from collections.abc import Sequence
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
-from kernel.child import Bounds, Child
+from kernel.child import Child, ChildLimits
 from services.shield.domain import reader as program
-from services.shield.domain.reader import asked
-from tests.unit.services.shield.letters import (
+from services.shield.domain.reader import encode_request
+from tests.unit.services.shield.samples import (
     BLOCK,
     HOLD,
     PASS,
-    letter,
-    opinion,
+    make_content,
     reader,
     rules_text,
     scorer,
+    screen_content,
 )
 from tests.unit.services.shield.test_scoring import GTUBE
 
@@ -24,12 +24,14 @@ from tests.unit.services.shield.test_scoring import GTUBE
 LEFT_OPEN = "<p>" + "".join(f"<i a={number:x}>" for number in range(2000)) + "<p>x" * 9000
 
 
-def read(letters: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreResponse]:
+def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreResponse]:
     async def story() -> list[ScoreResponse]:
-        bounds = Bounds(10.0, memory_mib << 20)
-        child = Child("test", f"{program.__name__}:start", rules_text().encode(), bounds=bounds)
+        bounds = ChildLimits(10.0, memory_mib << 20)
+        child = Child("test", f"{program.__name__}:start", rules_text().encode(), limits=bounds)
         limits = scorer().book.thresholds
-        questions = [asked(each.SerializeToString(), limits, quote=True) for each in letters]
+        questions = [
+            encode_request(each.SerializeToString(), limits, quote=True) for each in contents
+        ]
         try:
             answers = await reader(child).read(questions)
         finally:
@@ -40,16 +42,22 @@ def read(letters: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreResp
 
 
 def test_what_is_read_elsewhere_is_thought_of_as_here() -> None:
-    letters = [letter(text="hello"), letter(text=GTUBE), letter(html="<b>hello</b>")]
-    found = read(letters)
+    contents = [
+        make_content(text="hello"),
+        make_content(text=GTUBE),
+        make_content(html="<b>hello</b>"),
+    ]
+    found = read(contents)
     assert [each.verdict for each in found] == [PASS, BLOCK, PASS]
-    assert [each.score for each in found] == [opinion(each).score for each in letters]
-    assert [tuple(each.reasons) for each in found] == [opinion(each).reasons for each in letters]
+    assert [each.score for each in found] == [screen_content(each).score for each in contents]
+    assert [tuple(each.reasons) for each in found] == [
+        screen_content(each).reasons for each in contents
+    ]
 
 
 def test_a_page_that_takes_too_much_memory_is_held_and_never_passes_half_read() -> None:
-    letters = [letter(text="hello"), letter(html=LEFT_OPEN), letter(text=GTUBE)]
-    before, hostile, after = read(letters, memory_mib=16)
+    contents = [make_content(text="hello"), make_content(html=LEFT_OPEN), make_content(text=GTUBE)]
+    before, hostile, after = read(contents, memory_mib=16)
     assert (before.verdict, hostile.verdict, after.verdict) == (PASS, HOLD, BLOCK)
     assert hostile.reasons[0].rule == "content_too_complex"
     assert "memory" in hostile.reasons[0].detail

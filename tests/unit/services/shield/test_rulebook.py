@@ -71,13 +71,13 @@ def test_a_field_that_no_message_has_is_a_mistake() -> None:
 def test_a_rule_without_points_has_to_be_part_of_another() -> None:
     zero = text_rule().replace("1.0", "0.0")
     assert "win: scores 0" in problems(zero)
-    both = '[[both]]\nname = "b"\nscore = 1.0\nall = ["win"]\n'
-    assert parse(HEAD + zero + both).both
+    meta = '[[meta]]\nname = "b"\nscore = 1.0\nall = ["win"]\n'
+    assert parse(HEAD + zero + meta).meta
 
 
-def test_company_that_does_not_exist_is_a_mistake() -> None:
-    both = '[[both]]\nname = "b"\nscore = 1.0\nall = ["winn"]\n'
-    assert "'winn' is not a text or measure rule" in problems(text_rule() + both)
+def test_a_meta_rule_of_a_rule_that_does_not_exist_is_a_mistake() -> None:
+    meta = '[[meta]]\nname = "b"\nscore = 1.0\nall = ["winn"]\n'
+    assert "'winn' is not a text or measure rule" in problems(text_rule() + meta)
 
 
 def test_a_measure_that_nobody_wrote_is_a_mistake() -> None:

@@ -6,71 +6,81 @@ from hypothesis import strategies as st
 
 from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from services.shield.domain.rulebook import Thresholds
-from services.shield.domain.scoring import of_tenant
-from tests.unit.services.shield.letters import BLOCK, HOLD, PASS, letter, opinion, rules, scorer
+from services.shield.domain.scoring import thresholds_of_tenant
+from tests.unit.services.shield.samples import (
+    BLOCK,
+    HOLD,
+    PASS,
+    make_content,
+    rules,
+    scorer,
+    screen_content,
+)
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 WANTED = {
-    "a hello": letter(text="it works"),
+    "a hello": make_content(text="it works"),
     "an empty message": Content(),
-    "a password reset, HTML only, links elsewhere": letter(
+    "a password reset, HTML only, links elsewhere": make_content(
         "Reset your password",
         html="<p>Hi Ana,</p><p>Somebody asked to reset your password. If that was you:</p>"
         '<p><a href="https://app.acme.io/reset?token=8f3a9c">Reset password</a></p>'
         "<p>The link is valid for 24 hours. If it was not you, ignore this email.</p>",
     ),
-    "a verification of an address": letter(
+    "a verification of an address": make_content(
         "Verify your email address",
         html="<h1>Welcome!</h1><p>Please verify your email to activate your account.</p>"
         '<a href="https://acme.example/verify/abc">Verify email</a>',
     ),
-    "a security notice": letter(
+    "a security notice": make_content(
         "New sign-in to your account",
         text="We noticed a new sign-in to your Acme account from Chrome on Windows. If this was "
         "not you, change your password: https://acme.example/security",
     ),
-    "an invoice with its PDF": letter(
+    "an invoice with its PDF": make_content(
         "Invoice 2026-00381 from Acme",
         text="Dear customer,\nyour invoice over $1,240.00 is attached and due in 14 days.\nThanks!",
         attachments=(Attachment(filename="invoice-381.pdf", content_type="application/pdf"),),
     ),
-    "a failed payment": letter(
+    "a failed payment": make_content(
         "Your payment failed",
         html="<p>We could not charge your card. Update your payment method to keep your "
         'subscription.</p><a href="https://billing.acme.io/update">Update payment method</a>',
     ),
-    "a parcel on its way": letter(
+    "a parcel on its way": make_content(
         "Your order 10293847 has shipped",
         text="Good news! Your package is on its way. Track it: https://track.acme.example/10293847",
     ),
-    "a sale by a shop": letter(
+    "a sale by a shop": make_content(
         "Summer sale: up to 50 % off",
         html="<h1>Summer sale!</h1><p>Save up to 50 % on linen shirts. Free shipping over $50.</p>"
         '<a href="https://acme.example/sale">Shop now</a><p>Offer ends Sunday.</p>'
         '<a href="https://acme.example/unsubscribe">Unsubscribe</a>',
         headers=(Header(name="List-Unsubscribe", value="<https://acme.example/u/1>"),),
     ),
-    "a one-time code": letter("482913 is your code", text="482913 is your Acme code."),
-    "a letter in German": letter(
+    "a one-time code": make_content("482913 is your code", text="482913 is your Acme code."),
+    "a letter in German": make_content(
         "Ihre Bestellung bei Müller & Söhne",
         text="Sehr geehrte Frau Weiß,\nvielen Dank für Ihre Bestellung. Wir liefern am Dienstag.",
     ),
-    "a letter in Russian": letter("Ваш заказ отправлен", text="Здравствуйте! Ваш заказ в пути."),
-    "an answer among colleagues": letter(
+    "a letter in Russian": make_content(
+        "Ваш заказ отправлен", text="Здравствуйте! Ваш заказ в пути."
+    ),
+    "an answer among colleagues": make_content(
         "Re: lunch?",
         text="Sounds good, see you at noon!\n\n> shall we have lunch?\n> the usual place?",
     ),
 }
 
 UNWANTED = {
-    "a pharmacy": letter(
+    "a pharmacy": make_content(
         "Cheap meds online, no prescription!",
         sender="Meds <x93k@yahoo.com>",
         html="<p>Viagra, Cialis and Xanax at the lowest prices. No prescription needed! Order now."
         '</p><a href="http://meds4you.biz/?a=1">Order</a>',
     ),
-    "a dead general's fortune": letter(
+    "a dead general's fortune": make_content(
         "CONFIDENTIAL BUSINESS PROPOSAL",
         sender="Dr. James Okoro <james@africamail.example>",
         reply_to=("okoro_private@yahoo.com",),
@@ -79,7 +89,7 @@ UNWANTED = {
         "company. I seek your assistance as a foreign partner to transfer this fund to your "
         "country. Strictly confidential. Await your urgent reply. God bless.",
     ),
-    "a bank that is none": letter(
+    "a bank that is none": make_content(
         "Your account has been suspended",
         sender="PayPal Security <support@secure-mail.example>",
         html="<p>Dear PayPal customer,</p><p>Your account has been limited after suspicious "
@@ -87,7 +97,7 @@ UNWANTED = {
         'permanently suspended.</p><a href="http://203.0.113.7/paypal.com/login">'
         "https://www.paypal.com/login</a>",
     ),
-    "a pump and dump": letter(
+    "a pump and dump": make_content(
         "This stock will explode",
         text="INVESTOR ALERT! Symbol: XYZQ.PK Current price: $0.12 Target price: $1.50. This "
         "undervalued penny stock is poised to explode!! Get in now. This report contains forward-"
@@ -98,40 +108,42 @@ UNWANTED = {
 
 @pytest.mark.parametrize("content", WANTED.values(), ids=WANTED)
 def test_wanted_mail_passes(content: Content) -> None:
-    said = opinion(content)
+    said = screen_content(content)
     assert said.verdict == PASS, said.reasons
 
 
 @pytest.mark.parametrize("content", UNWANTED.values(), ids=UNWANTED)
 def test_unwanted_mail_does_not_pass(content: Content) -> None:
-    said = opinion(content)
+    said = screen_content(content)
     assert said.verdict in {HOLD, BLOCK}, said.reasons
 
 
-@pytest.mark.parametrize("content", [letter(text=GTUBE), letter(html=f"<p>{GTUBE}</p>")])
+@pytest.mark.parametrize(
+    "content", [make_content(text=GTUBE), make_content(html=f"<p>{GTUBE}</p>")]
+)
 def test_gtube_is_blocked_in_either_part(content: Content) -> None:
-    assert opinion(content).verdict == BLOCK
+    assert screen_content(content).verdict == BLOCK
 
 
 def test_a_message_about_gtube_is_not_gtube() -> None:
-    assert opinion(letter(text="What, I sent you the GTUBE? oops!")).verdict == PASS
+    assert screen_content(make_content(text="What, I sent you the GTUBE? oops!")).verdict == PASS
 
 
 def test_a_reason_says_what_it_saw() -> None:
-    assert rules(letter(text="Please confirm your billing details."))["verify_account"] == (
+    assert rules(make_content(text="Please confirm your billing details."))["verify_account"] == (
         "confirm your billing details"
     )
 
 
 def test_reasons_stand_with_the_heaviest_first() -> None:
-    scores = [abs(each.score) for each in opinion(UNWANTED["a pharmacy"]).reasons]
+    scores = [abs(each.score) for each in screen_content(UNWANTED["a pharmacy"]).reasons]
     assert scores == sorted(scores, reverse=True)
 
 
 def test_letters_in_disguise_are_read_like_the_plain_ones() -> None:
     wide = "".join(chr(ord(each) + 0xFEE0) for each in "viagra")
-    assert "drug_names" in rules(letter(text=f"buy {wide}"))
-    assert "drug_names" in rules(letter(text="buy via\u200bgra"))
+    assert "drug_names" in rules(make_content(text=f"buy {wide}"))
+    assert "drug_names" in rules(make_content(text="buy via\u200bgra"))
 
 
 def test_good_signs_take_off_no_more_than_the_cap() -> None:
@@ -140,22 +152,24 @@ def test_good_signs_take_off_no_more_than_the_cap() -> None:
 
 
 def test_a_tenant_with_thresholds_of_its_own_is_judged_by_them() -> None:
-    strict = of_tenant(0.5, 0.9, scorer().book.thresholds)
-    said = scorer().score(letter(text="Please confirm your billing details."), thresholds=strict)
+    strict = thresholds_of_tenant(0.5, 0.9, scorer().book.thresholds)
+    said = scorer().score(
+        make_content(text="Please confirm your billing details."), thresholds=strict
+    )
     assert said.verdict in {HOLD, BLOCK}
 
 
 def test_a_tenant_without_thresholds_has_the_default_ones() -> None:
     default = Thresholds(5, 10)
-    assert of_tenant(0, 0, default) == default
+    assert thresholds_of_tenant(0, 0, default) == default
 
 
 def test_a_block_below_hold_is_lifted_to_it() -> None:
-    assert of_tenant(12, 0, Thresholds(5, 10)) == Thresholds(12, 12)
+    assert thresholds_of_tenant(12, 0, Thresholds(5, 10)) == Thresholds(12, 12)
 
 
 def test_a_huge_message_is_read_up_to_a_limit() -> None:
-    said = opinion(letter(text="a " * 5_000_000, html="<div>" * 200_000))
+    said = screen_content(make_content(text="a " * 5_000_000, html="<div>" * 200_000))
     assert said.verdict == PASS
 
 
@@ -196,4 +210,4 @@ def test_whatever_strangers_write_gets_a_score(content: Content, sender: str) ->
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=2000))
 def test_bytes_read_as_latin_1_get_a_score(raw: bytes) -> None:
-    assert scorer().score(letter(text=raw.decode("latin-1"), html=raw.decode("latin-1")))
+    assert scorer().score(make_content(text=raw.decode("latin-1"), html=raw.decode("latin-1")))

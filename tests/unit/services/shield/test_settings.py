@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kernel.errors import BadSetting
-from services.shield.app import checked, rules_of
+from kernel.errors import ConfigError
+from services.shield.app import load_rulebook, read_rules
 from services.shield.domain.rulebook import Rulebook
 from services.shield.settings import Settings
 
@@ -17,7 +17,7 @@ def configured(**values: object) -> Settings:
 
 
 def book(settings: Settings) -> Rulebook:
-    return checked(settings, rules_of(settings))
+    return load_rulebook(settings, read_rules(settings))
 
 
 def test_without_settings_the_rules_that_ship_decide() -> None:
@@ -29,12 +29,12 @@ def test_an_operators_threshold_takes_the_place_of_the_rules() -> None:
 
 
 def test_a_rules_file_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match=r"SHIELD_RULES_FILE .*nowhere"):
+    with pytest.raises(ConfigError, match=r"SHIELD_RULES_FILE .*nowhere"):
         book(configured(rules_file=tmp_path / "nowhere.toml"))
 
 
 def test_a_rules_file_with_a_mistake_names_it(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('version = "1"\ncredit_max = 1\n[thresholds]\nhold = 5\nblock = 1\n')
-    with pytest.raises(BadSetting, match="block above hold"):
+    with pytest.raises(ConfigError, match="block above hold"):
         book(configured(rules_file=path))

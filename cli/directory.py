@@ -1,0 +1,257 @@
+"""Writes accounts, tenants, keys and domains, for the commands and the tests."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Any, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cli.environment import load_settings
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from kernel import auth
+from kernel.crypto import SecretKeyring, new_key
+from kernel.database import Database
+from kernel.errors import ConfigError
+from kernel.ids import uuid7_text
+from mail import records
+from mail.address import AddressError, full_domain
+from mail.dkim import dkim_record
+from mail.suffix import is_public_suffix
+from services.ingest.settings import Settings
+from services.ingest.store.directory import DirectoryStore, DomainTaken
+
+N = TypeVar("N", Account, Tenant, Domain, ApiKey)
+NAME_MAX = 200
+RSA_BITS = 2048
+RSA_SELECTOR, ED25519_SELECTOR = "obm-rsa", "obm-ed25519"
+RETURN_PATH_LABEL = "bounce"
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedAccount:
+    """An account with one tenant, one domain and one key, ready to send."""
+
+    account_id: str
+    tenant_id: str
+    domain_id: str
+    api_key: str
+
+
+@asynccontextmanager
+async def open_directory(settings: Settings | None = None) -> AsyncIterator["DirectoryAdmin"]:
+    """With the database and the secrets of the installation. Raises ConfigError."""
+    settings = settings or load_settings(Settings)
+    database = Database(settings.system_database_url, connections_max=1, name="obm")
+    try:
+        yield DirectoryAdmin(DirectoryStore(database), SecretKeyring(settings.secret_keys))
+    finally:
+        await database.close()
+
+
+class DirectoryAdmin:
+    """Writes the directory. The services learn of it within a second."""
+
+    def __init__(self, store: DirectoryStore, secrets: SecretKeyring) -> None:
+        self.store = store
+        self._secrets = secrets
+
+    async def add_account(self, name: str) -> Account:
+        account = Account(account_id=uuid7_text(), name=label(name))
+        await self.store.save(account)
+        return account
+
+    async def add_tenant(self, account: str, name: str, *, chosen: Tenant | None = None) -> Tenant:
+        """account: its id or name. chosen: limits, thresholds, pool, policy."""
+        owner = await self._find_one(Account, account)
+        tenant = Tenant(
+            tenant_id=uuid7_text(),
+            account_id=owner.account_id,
+            name=label(name),
+            content_key=self._secrets.encrypt(new_key()),
+        )
+        tenant.MergeFrom(chosen or Tenant())
+        await self.store.save(tenant)
+        return tenant
+
+    async def change_tenant(self, tenant: str, fields: Mapping[str, Any]) -> Tenant:
+        """tenant: its id or name. fields: those that change."""
+        changed = await self._find_one(Tenant, tenant)
+        for name, value in fields.items():
+            setattr(changed, name, value)
+        await self.store.save(changed)
+        return changed
+
+    async def add_key(
+        self,
+        tenant: str,
+        *,
+        test: bool,
+        name: str = "",
+        scopes: Sequence[str] = (auth.FULL_ACCESS,),
+        domain: str = "",
+        cidrs: Sequence[str] = (),
+        expires_at: Timestamp | None = None,
+    ) -> tuple[str, ApiKey]:
+        """The key itself, shown once, and its record. tenant, domain: id or name."""
+        owner = await self._find_one(Tenant, tenant)
+        domain_id = await self._domain_id(owner, domain) if domain else ""
+        secret = auth.make(test=test)
+        key = ApiKey(
+            key_id=uuid7_text(),
+            tenant_id=owner.tenant_id,
+            account_id=owner.account_id,
+            secret_sha256=auth.digest(secret),
+            name=name,
+            test=test,
+            scopes=scopes,
+            domain_id=domain_id,
+            cidrs=networks(cidrs),
+            expires_at=expires_at,
+        )
+        await self.store.save(key)
+        return secret, key
+
+    async def add_domain(self, name: str, *, tenant: str, shared: bool = False) -> Domain:
+        """With new DKIM keys: RSA of 2048 bits and Ed25519 (RFC 8463). Raises ConfigError."""
+        owner = await self._find_one(Tenant, tenant)
+        ascii_name = domain_name(name)
+        rsa = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+        domain = Domain(
+            domain_id=uuid7_text(),
+            tenant_id=owner.tenant_id,
+            account_id=owner.account_id,
+            shared=shared,
+            name=ascii_name,
+            rsa_selector=RSA_SELECTOR,
+            rsa_private_key=self._encrypted_key(rsa),
+            ed25519_selector=ED25519_SELECTOR,
+            ed25519_private_key=self._encrypted_key(Ed25519PrivateKey.generate()),
+            return_path_host=f"{RETURN_PATH_LABEL}.{ascii_name}",
+        )
+        try:
+            await self.store.save(domain)
+        except DomainTaken as taken:
+            who = "another account's" if taken.by_other_account else "there already"
+            raise ConfigError(f"{ascii_name} is {who}: see `obm domain list`") from taken
+        return domain
+
+    async def delete_key(self, key_id: str) -> None:
+        """Its record stays, as deleted, so that every memory of it learns that it is."""
+        for key in await self.store.list_all(ApiKey):
+            if key.key_id == key_id:
+                key.deleted = True
+                await self.store.save(key)
+                return
+        raise ConfigError(f"there is no key {key_id!r}: see `obm key list`")
+
+    async def remove(self, kind: type[N], identifier: str) -> None:
+        """As deleted its record stays. Raises ConfigError while something belongs to it."""
+        removed = await self._find_one(kind, identifier)
+        if isinstance(removed, Account):
+            await self._raise_if_owner(Tenant, "account_id", removed.account_id)
+        if isinstance(removed, Tenant):
+            await self._raise_if_owner(ApiKey, "tenant_id", removed.tenant_id)
+            await self._raise_if_owner(Domain, "tenant_id", removed.tenant_id)
+        removed.deleted = True
+        await self.store.save(removed)
+
+    async def _raise_if_owner(self, kind: type[N], field: str, owner: str) -> None:
+        if any(getattr(one, field) == owner for one in await self.store.list_all(kind)):
+            what = kind.__name__.lower().removeprefix("api")
+            raise ConfigError(f"a {what} belongs to it: remove that first, see `obm {what} list`")
+
+    async def add_complete_account(self, domain: str, *, test: bool) -> CreatedAccount:
+        """An account, a tenant, a domain and a key at once."""
+        account = await self.add_account(f"account of {domain}")
+        tenant = await self.add_tenant(account.account_id, f"tenant of {domain}")
+        added = await self.add_domain(domain, tenant=tenant.tenant_id)
+        secret, _ = await self.add_key(tenant.tenant_id, test=test)
+        return CreatedAccount(account.account_id, tenant.tenant_id, added.domain_id, secret)
+
+    def records(
+        self, domain: Domain, *, bounce_mx: str, spf_include: str
+    ) -> tuple[records.Record, ...]:
+        """What its owner should publish in DNS."""
+        keys = [
+            (domain.rsa_selector, self._dkim_record(domain.rsa_private_key)),
+            (domain.ed25519_selector, self._dkim_record(domain.ed25519_private_key)),
+        ]
+        return records.wanted(
+            domain.name,
+            dkim=keys,
+            return_path_host=domain.return_path_host,
+            bounce_mx=bounce_mx,
+            spf_include=spf_include,
+        )
+
+    async def _domains(self, owner: Tenant) -> list[Domain]:
+        return await self.store.list_domains(owner.tenant_id, owner.account_id)
+
+    async def _domain_id(self, owner: Tenant, domain: str) -> str:
+        """The id of a domain that the tenant may send from."""
+        for one in await self._domains(owner):
+            if domain in (one.domain_id, one.name):
+                return one.domain_id
+        raise ConfigError(f"{owner.name} may not send from {domain!r}: see `obm domain list`")
+
+    def _encrypted_key(self, key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
+        plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return self._secrets.encrypt(plain)
+
+    def _dkim_record(self, sealed: bytes) -> str:
+        key = load_der_private_key(self._secrets.decrypt(sealed), None)
+        if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+            raise ConfigError("a DKIM key is neither RSA nor Ed25519")
+        return dkim_record(key.public_key())
+
+    async def _find_one(self, kind: type[N], name: str) -> N:
+        found = await self.store.find_by_id_or_name(kind, name)
+        if len(found) != 1:
+            what = kind.__name__.lower()
+            reason = "there is no" if not found else "there is more than one"
+            raise ConfigError(f"{reason} {what} {name!r}: give its id, see `obm {what} list`")
+        return found[0]
+
+
+def label(text: str) -> str:
+    """A name for people. Raises ConfigError."""
+    if not (name := " ".join(text.split())) or len(name) > NAME_MAX or not name.isprintable():
+        raise ConfigError(f"a name has 1 to {NAME_MAX} printable characters")
+    return name
+
+
+def domain_name(text: str) -> str:
+    """What somebody may call their own. Raises ConfigError."""
+    try:
+        name = full_domain(text)
+    except AddressError as error:
+        raise ConfigError(str(error)) from error
+    if is_public_suffix(name):
+        raise ConfigError(f"{name} is a public suffix: add a domain that is registered below it")
+    return name
+
+
+def networks(cidrs: Sequence[str]) -> list[str]:
+    """Raises ConfigError."""
+    try:
+        return [str(ip_network(cidr, strict=False)) for cidr in cidrs]
+    except ValueError as error:
+        raise ConfigError(f"--cidr: {error}") from error
+
+
+async def create_sandbox_key(domain: str) -> str:
+    """A test key of a tenant that may send from the domain; of a new one if there is none."""
+    async with open_directory() as directory:
+        for existing in await directory.store.find_by_id_or_name(Domain, domain):
+            return (await directory.add_key(existing.tenant_id, test=True))[0]
+        return (await directory.add_complete_account(domain, test=True)).api_key

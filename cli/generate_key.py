@@ -1,0 +1,10 @@
+"""`obm generate-key`: a key for OBM_SECRET_KEYS."""
+
+import typer
+
+from kernel.crypto import new_secret_key
+
+
+def generate_key() -> None:
+    """Generate a key for OBM_SECRET_KEYS. Put it first there and keep the old ones after it."""
+    typer.echo(new_secret_key())

@@ -1,0 +1,78 @@
+"""`obm up`, `obm migrate`, `obm database-urls`: the broker and the database of the services."""
+
+import os
+import signal
+import threading
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli.environment import database_urls as urls_of_roles
+from cli.environment import migrate_all, migrations
+from cli.options import DATA, Data
+from kernel.embedded import Embedded, EmbeddedError
+from kernel.errors import ConfigError
+
+WATCH_INTERVAL_S = 0.5
+
+KafkaPort = Annotated[int, typer.Option(help="0: the last run's if free, else any")]
+PostgresPort = Annotated[int, typer.Option(help="0: the last run's if free, else any")]
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def up(data: Data = DATA, kafka_port: KafkaPort = 0, postgres_port: PostgresPort = 0) -> None:
+    """Kafka and PostgreSQL in the foreground, migrated. Ctrl-C ends them; their data stays."""
+    stop = stop_signals()
+    stack = Embedded(data, kafka_port=kafka_port, postgres_port=postgres_port)
+    with console.status("Starting Kafka and PostgreSQL …"):
+        stack.start()
+    try:
+        migrate_all(stack.database_url)
+        console.print(exports(stack.bootstrap_servers, stack.database_url))
+        console.print(f"[dim]# data and logs in {stack.folder.path}; Ctrl-C ends it[/dim]")
+        watch(stack, stop)
+    finally:
+        stack.stop()
+
+
+def migrate() -> None:
+    """Bring schemas and roles of DATABASE_URL, the owner's address, up to date."""
+    migrate_all(owner_url())
+    console.print(f"Up to date: {', '.join(migrations())}")
+
+
+def database_urls() -> None:
+    """Print the database URLs of the services' roles, with passwords."""
+    for name, url in urls_of_roles(owner_url()).items():
+        console.print(f"export {name}={url}", markup=False)
+
+
+def owner_url() -> str:
+    """Raises ConfigError."""
+    if url := os.environ.get("DATABASE_URL"):
+        return url
+    raise ConfigError("DATABASE_URL is not set: it names the owner of the schemas")
+
+
+def exports(bootstrap_servers: str, database_url: str) -> str:
+    """Lines to paste into another shell."""
+    kafka = f"export OBM_KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}"
+    return f"{kafka}\nexport DATABASE_URL={database_url}"
+
+
+def stop_signals() -> threading.Event:
+    """Set by Ctrl-C or SIGTERM, also while still starting."""
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    return stop
+
+
+def watch(stack: Embedded, stop: threading.Event) -> None:
+    """Until stop is set. Raises EmbeddedError when a server ends by itself."""
+    while not stop.wait(WATCH_INTERVAL_S):
+        for server in (stack.kafka, stack.postgres):
+            if not server.running:
+                raise EmbeddedError(f"{server.title} has ended by itself: see {server.log}")

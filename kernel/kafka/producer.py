@@ -1,0 +1,327 @@
+"""Publishing: the one producer of a process, and who waits for what it sends."""
+
+import asyncio
+import zlib
+from collections import defaultdict, deque
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeAlias
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError
+
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from kernel import clock, metrics
+from kernel.errors import Unavailable
+from kernel.kafka.cancellation import finish_despite_cancel
+from kernel.kafka.topics import RECORD_BYTES_MAX
+from kernel.pace import BatchPacer
+from kernel.tasks import cancel_and_wait
+
+BATCH_BYTES_MAX = 512 * 1024
+LINGER_S = 0.08  # a request costs broker and readers as much as twenty records do
+REQUEST_S = 10.0
+CLOSE_S = 5.0
+
+Partition: TypeAlias = tuple[str, int]  # of a topic, without the prefix
+
+
+class PendingSend:
+    """What one caller handed over. left: of its records, that are not acknowledged."""
+
+    __slots__ = ("done", "left", "records")
+
+    def __init__(self, records: Sequence[Outgoing]) -> None:
+        self.records = records
+        self.left = len(records)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def acknowledge(self, records: int) -> None:
+        self.left -= records
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class PartitionRecords(NamedTuple):
+    """Those of a caller's records that go to one partition."""
+
+    sending: PendingSend
+    records: list[Outgoing]
+
+
+class BatchingProducer:
+    """The one producer of a process.
+
+    At most one batch of each partition is on its way, because concurrent `send_batch` calls for
+    a partition wait for each other and run into a timeout that aiokafka counts twice. What is
+    handed over meanwhile is its next batch. Partitions do not wait for one another: one without a
+    leader keeps nobody else's records.
+    """
+
+    def __init__(self, bootstrap_servers: str, client: str, prefix: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._client = client
+        self._prefix = prefix
+        self._producer: AIOKafkaProducer | None = None
+        self._arrived: list[PendingSend] = []
+        self._waiting: defaultdict[Partition, deque[PartitionRecords]] = defaultdict(deque)
+        self._in_flight: set[Partition] = set()
+        self._sender: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._pace = BatchPacer(LINGER_S)
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """By whoever comes first; the others wait for it."""
+        async with self._starting:
+            if self._closed:
+                raise Unavailable("kafka")
+            if self._producer is None:
+                self._producer = await self._new_producer()
+
+    async def _new_producer(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap_servers,
+            client_id=self._client,
+            enable_idempotence=True,
+            acks="all",
+            max_request_size=RECORD_BYTES_MAX,
+            max_batch_size=BATCH_BYTES_MAX,
+            request_timeout_ms=int(REQUEST_S * 1000),
+        )
+        try:
+            await finish_despite_cancel(producer.start())
+        except KafkaError as error:
+            await producer.stop()
+            raise Unavailable("kafka") from error
+        except asyncio.CancelledError:
+            await producer.stop()
+            raise
+        return producer
+
+    async def close(self) -> None:
+        """For good: who publishes later finds nobody."""
+        self._closed = True
+        if self._producer is not None:
+            self._retire(self._producer)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while self._tasks:  # one that ends may wake another
+                    await asyncio.wait(self._tasks)
+        self._fail_all(Unavailable("kafka"))
+        for late in list(self._tasks):
+            await cancel_and_wait(late)
+
+    def _retire(self, producer: AIOKafkaProducer) -> None:
+        """Its sequence numbers are spoilt, and a new one is cheap. What it still has on its way to
+        other partitions comes to its end."""
+        if self._producer is producer:
+            self._producer = None
+            self._spawn(stop(producer))
+
+    def _spawn(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(step)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @property
+    def client(self) -> AIOKafkaClient | None:
+        """Of the producer, for questions; None when there is none."""
+        return self._producer.client if self._producer else None
+
+    async def cluster(self) -> ClusterMetadata | None:
+        """All topics there are; None when the broker is away."""
+        client = self.client
+        if client is None:
+            return None
+        try:
+            if not await client.force_metadata_update():
+                return None
+            return await client.fetch_all_metadata()
+        except KafkaError:
+            return None
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Return when all are acknowledged. Raises Unavailable when one is not; and ValueError for
+        a record that the broker would refuse, which its caller dead-letters."""
+        if not records:
+            return
+        for record in records:
+            if len(record.value) > RECORD_BYTES_MAX:
+                raise ValueError(f"{record.topic}: {len(record.value)} bytes are too many")
+        sending = PendingSend(records)
+        self._arrived.append(sending)
+        self._wake()
+        await sending.done
+
+    def _wake(self) -> None:
+        if self._sender is None and (self._arrived or self._ready()):
+            self._sender = self._spawn(self._drain())
+
+    def _ready(self) -> list[Partition]:
+        return [partition for partition in self._waiting if partition not in self._in_flight]
+
+    async def _drain(self) -> None:
+        try:
+            while self._arrived or self._ready():
+                await self._pace.wait_turn()
+                try:
+                    await self.start()
+                    self._send_ready(self._producer)
+                except Exception as error:
+                    self._fail_all(error)
+        finally:
+            self._sender = None
+
+    def _fail_all(self, error: Exception) -> None:
+        for sending in self._arrived:
+            sending.fail(error)
+        for parts in self._waiting.values():
+            for part in parts:
+                part.sending.fail(error)
+        self._arrived = []
+        self._waiting.clear()
+
+    def _drop_failed(self) -> None:
+        """What callers that failed still have before other partitions: they bring it again, and
+        one of those may not move for long."""
+        for partition, parts in list(self._waiting.items()):
+            if left := [part for part in parts if not part.sending.done.done()]:
+                self._waiting[partition] = deque(left)
+            else:
+                del self._waiting[partition]
+
+    def _send_ready(self, producer: AIOKafkaProducer) -> None:
+        """One batch for each partition that something waits for and nothing is on its way to."""
+        arrived, self._arrived = self._arrived, []
+        partitions: dict[str, int] = {}
+        for sending in arrived:
+            self._sort(producer, sending, partitions)
+        started = 0
+        for partition in self._ready():
+            builder = producer.create_batch()
+            taken = fill(builder, self._waiting[partition])
+            if not self._waiting[partition]:
+                del self._waiting[partition]
+            if taken:
+                started += sum(taken.values())
+                self._in_flight.add(partition)
+                self._spawn(self._deliver(producer, partition, builder=builder, taken=taken))
+        self._pace.start_batch(started)
+
+    def _sort(
+        self, producer: AIOKafkaProducer, sending: PendingSend, partitions: dict[str, int]
+    ) -> None:
+        """Its records to their partitions; when a topic is unknown, it asks about that first.
+
+        partitions: of the topics that were met in this turn.
+        """
+        topics = {record.topic for record in sending.records}
+        for topic in topics - partitions.keys():
+            if known := producer.client.cluster.partitions_for_topic(self._prefix + topic):
+                partitions[topic] = len(known)
+        if unknown := topics - partitions.keys():
+            self._spawn(self._load_metadata(producer, unknown, sending))
+            return
+        for record in sending.records:
+            topic = record.topic
+            parts = self._waiting[topic, zlib.crc32(record.key) % partitions[topic]]
+            if parts and parts[-1].sending is sending:
+                parts[-1].records.append(record)
+            else:
+                parts.append(PartitionRecords(sending, [record]))
+
+    async def _load_metadata(
+        self, producer: AIOKafkaProducer, topics: Iterable[str], sending: PendingSend
+    ) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                for topic in topics:
+                    await producer.partitions_for(self._prefix + topic)
+        except BaseException as cause:
+            sending.fail(unavailable(cause))
+            if not isinstance(cause, KafkaError | TimeoutError):
+                raise
+        else:
+            self._arrived.append(sending)
+            self._wake()
+
+    async def _deliver(
+        self,
+        producer: AIOKafkaProducer,
+        partition: Partition,
+        *,
+        builder: Any,  # noqa: ANN401 - aiokafka has no types
+        taken: Mapping[PendingSend, int],
+    ) -> None:
+        topic, number = partition
+        error: BaseException | None = None
+        try:
+            await (await producer.send_batch(builder, self._prefix + topic, partition=number))
+            metrics.published.inc(sum(taken.values()))
+        except KafkaError as cause:
+            error = unavailable(cause)
+            self._retire(producer)
+        except asyncio.CancelledError as cause:
+            error = unavailable(cause)
+            raise
+        except Exception as cause:  # not the broker's: its callers' to deal with
+            error = cause
+        finally:
+            self._in_flight.discard(partition)
+            for sending, records in taken.items():
+                sending.acknowledge(records) if error is None else sending.fail(error)
+            if error is not None:
+                self._drop_failed()
+            self._wake()
+
+
+async def stop(producer: AIOKafkaProducer) -> None:
+    with suppress(KafkaError):
+        await producer.stop()
+
+
+def unavailable(cause: BaseException) -> Unavailable:
+    error = Unavailable("kafka")
+    error.__cause__ = cause
+    return error
+
+
+def fill(builder: Any, waiting: deque[PartitionRecords]) -> dict[PendingSend, int]:  # noqa: ANN401 - as above
+    """Take records until the batch is full: how many, of whom. Those of callers that have failed
+    elsewhere, or given up, are left out: they come again."""
+    taken: dict[PendingSend, int] = {}
+    while waiting:
+        sending, records = waiting[0]
+        if not sending.done.done():
+            count = append(builder, records)
+            if count:
+                taken[sending] = count
+            if count < len(records):
+                del records[:count]
+                break
+        waiting.popleft()
+    return taken
+
+
+def append(builder: Any, records: Sequence[Outgoing]) -> int:  # noqa: ANN401 - as above
+    """How many went in: a batch takes its first record whatever its size, so one at least."""
+    now_ms = clock.now_ms()
+    for count, record in enumerate(records):
+        appended = builder.append(
+            timestamp=now_ms,
+            key=record.key if record.HasField("key") else None,
+            value=record.value if record.HasField("value") else None,
+            headers=list(record.headers.items()),
+        )
+        if appended is None:
+            return count
+    return len(records)

@@ -1,0 +1,147 @@
+"""Making a message fit the wire: lines of at most 998 octets (RFC 5322 §2.1.1), and 7-bit where the
+peer has no 8BITMIME (RFC 6152 §3), before it is signed (RFC 6376 §5.3).
+
+Only parts that need it are encoded anew (RFC 2045 §6), each alone; all else keeps its octets.
+Multiparts cannot be encoded, only what is in them; a signed part (RFC 1847) is left alone, as any
+change would break its signature: then the message is refused.
+"""
+
+import re
+
+from mail import headers, mime, parser, smtp
+from mail.address import AddressError, parse_list
+from mail.compose import ComposedMessage
+from mail.parser import Entity
+
+MAX_DEPTH = 32
+_HIGH = re.compile(rb"[\x80-\xff]")
+_BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
+_CTE = re.compile(rb"(?i)content-transfer-encoding[ \t]*:")
+_KIND = re.compile(r"[a-z0-9!#$&^_.+-]{1,120}(?:/[a-z0-9!#$&^_.+-]{1,120})?")
+_ADDRESSES = frozenset(
+    (
+        "from", "sender", "reply-to", "to", "cc", "resent-from", "resent-sender", "resent-to",
+        "resent-cc", "disposition-notification-to", "errors-to", "return-receipt-to",
+    )
+)  # fmt: skip
+_ENCODED = frozenset(("quoted-printable", "base64"))
+
+
+class WireError(ValueError):
+    """The message cannot be made to fit; the message says why (5.6.3, conversion required)."""
+
+
+def fits(raw: bytes, *, eight_bit: bool) -> bool:
+    """Whether the octets can go as they are: `eight_bit` when the peer offers 8BITMIME."""
+    return not smtp.has_long_line(raw) and (eight_bit or raw.isascii())
+
+
+def downgrade(composed: ComposedMessage, *, eight_bit: bool = False) -> ComposedMessage:
+    """The message in lines of at most 998, and 7-bit unless `eight_bit`.
+
+    What fits comes back as the same object. Raises WireError.
+    """
+    head = b"".join(composed.headers)
+    if fits(head, eight_bit=eight_bit) and fits(composed.body, eight_bit=eight_bit):
+        return composed
+    fields = tuple(_fit_field(field, eight_bit) for field in composed.headers)
+    if fits(composed.body, eight_bit=eight_bit):
+        return ComposedMessage(fields, composed.body)
+    fields, body = _fit_entity(fields, composed.body, eight_bit=eight_bit, depth=0)
+    return ComposedMessage(fields, body)
+
+
+def _fit_entity(
+    fields: tuple[bytes, ...], body: bytes, *, eight_bit: bool, depth: int
+) -> tuple[tuple[bytes, ...], bytes]:
+    if fits(body, eight_bit=eight_bit):
+        return fields, body
+    entity = Entity(parser.read(b"".join(fields)).fields, body)
+    kind, given = entity.content_type
+    if kind == "multipart/signed":
+        raise WireError("a signed part has long lines or 8-bit data: it cannot be changed")
+    if kind.startswith("multipart/") and given.get("boundary"):
+        if depth >= MAX_DEPTH:
+            raise WireError("the message is nested too deeply")
+        fields = tuple(_drop_encoding(fields))
+        return fields, _fit_parts(body, given["boundary"], eight_bit=eight_bit, depth=depth)
+    if kind.startswith("message/"):
+        raise WireError(f"a {kind} part has long lines or 8-bit data: it must not be encoded")
+    return _encode(fields, entity)
+
+
+def _fit_parts(body: bytes, boundary: str, *, eight_bit: bool, depth: int) -> bytes:
+    """The multipart with each part made to fit; delimiters stay, preamble and epilogue go."""
+    delimiter = boundary.encode("utf-8", "replace")
+    if len(delimiter) > 70 or not delimiter.isascii():
+        raise WireError("a boundary is not ASCII of at most 70 octets (RFC 2046 §5.1.1)")
+    found = parser.split_parts(body, delimiter)
+    if not found:
+        raise WireError("a multipart has no parts between its boundaries")
+    pieces: list[bytes] = []
+    for part in found:
+        head, content = _head(part)
+        fields = tuple(_fit_field(field, eight_bit) for field in head)
+        fields, content = _fit_entity(fields, content, eight_bit=eight_bit, depth=depth + 1)
+        pieces += (b"--", delimiter, b"\r\n", *fields, b"\r\n", content, b"\r\n")
+    return b"".join((*pieces, b"--", delimiter, b"--\r\n"))
+
+
+def _head(part: bytes) -> tuple[list[bytes], bytes]:
+    if part.startswith(b"\r\n"):
+        return [], part[2:]
+    head, gap, content = part.partition(b"\r\n\r\n")
+    fields = [field for field in _BREAK.split(head + b"\r\n") if field.strip()]
+    return fields, content if gap else b""
+
+
+def _encode(fields: tuple[bytes, ...], entity: Entity) -> tuple[tuple[bytes, ...], bytes]:
+    """A leaf in quoted-printable or base64, whichever is shorter for text; else base64."""
+    if entity.get("content-transfer-encoding").strip().lower() in _ENCODED:
+        raise WireError("an encoded part has long lines or 8-bit data: it is broken")
+    kind = entity.content_type[0]
+    if kind.startswith("text/"):
+        encoding, body = mime.encode_text(entity.body.replace(b"\r\n", b"\n"), plain=False)
+    else:
+        encoding, body = b"base64", mime.encode_base64(entity.body)
+    field = b"Content-Transfer-Encoding: %b\r\n" % encoding
+    extra = () if entity.get("mime-version") or entity.get("content-type") else (_PLAIN,)
+    return (*_drop_encoding(fields), *extra, field), body
+
+
+_PLAIN = b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n"
+
+
+def _drop_encoding(fields: tuple[bytes, ...]) -> list[bytes]:
+    return [field for field in fields if not _CTE.match(field)]
+
+
+def _fit_field(field: bytes, eight_bit: bool) -> bytes:
+    """One field: 8-bit text becomes encoded words, a long line is folded where it has spaces."""
+    if fits(field, eight_bit=eight_bit):
+        return field
+    name, _, value = field.partition(b":")
+    shown = name.decode("ascii", "replace").strip()
+    try:
+        fitted = _rewritten(shown, parser.decode_text(headers.unfold(value).strip(b" \t\r\n"), ""))
+    except (headers.HeaderError, AddressError, mime.MimeError) as error:
+        raise WireError(f"the header {shown} does not fit the wire: {error}") from None
+    if not fits(fitted, eight_bit=eight_bit):
+        raise WireError(f"the header {shown} has an address that needs SMTPUTF8")
+    return fitted
+
+
+def _rewritten(shown: str, text: str) -> bytes:
+    """By the syntax of the field: an encoded word never stands where it has no meaning."""
+    name = shown.lower()
+    if name in _ADDRESSES:
+        return headers.mailboxes(shown, parse_list(text))
+    if name == "list-id":
+        return headers.custom_field(shown, text)
+    if name not in ("content-type", "content-disposition"):
+        return headers.field(shown, text)
+    kind, given = parser.parameters(text)
+    known = len(text) <= 8192 and _KIND.fullmatch(kind)
+    if not known or not all(map(mime.PARAMETER_NAME.fullmatch, given)):
+        raise headers.HeaderError("it cannot be read")
+    return mime.parameters(shown, kind, *given.items())

@@ -1,0 +1,319 @@
+"""Reports that come back: delivery status RFC 3464 (in RFC 6522), the many bounces without one,
+complaints RFC 5965 (ARF), and automatic replies RFC 3834, told apart.
+
+A report is written by a stranger: it says what it says, and only the return path's token (verp)
+says which message it may speak of.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mail import bounce, bounce_text, parser
+from mail.parser import Entity
+from mail.smtp_reply import clean
+
+MAX_RECIPIENTS = 100
+MAX_OCTETS = 1 << 20  # what is looked at: the report stands before the message that came back
+
+Fields = tuple[tuple[str, bytes], ...]
+
+
+class Kind(StrEnum):
+    """What a piece of mail to a return path is."""
+
+    BOUNCE = "bounce"
+    DELAY = "delay"
+    DELIVERED = "delivered"
+    COMPLAINT = "complaint"
+    AUTO_REPLY = "auto_reply"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One recipient in a report. `action` as in RFC 3464 §2.3.3; `code` 0 when none is given.
+
+    `command`: the SMTP command that was refused, in upper case, when the report tells.
+    """
+
+    recipient: str
+    action: str
+    status: str
+    code: int
+    diagnostic: str
+    remote_mta: str = ""
+    command: str = ""
+
+    @property
+    def verdict(self) -> bounce.BounceClass:
+        """The class of this failure.
+
+        "User unknown" suppresses when the report says 5.1.y, or that RCPT was refused, or names the
+        address: else a filter may have said it of a recipient who does exist.
+        """
+        found = bounce.classify(self.code, self.status, self.diagnostic, command=self.command)
+        if found.name != "invalid_recipient" or self.command == "RCPT" or self._is_specific:
+            return found
+        return bounce.named("recipient_filter")
+
+    @property
+    def _is_specific(self) -> bool:
+        if self.status.startswith("5.1."):
+            return True
+        said = self.diagnostic.lower()
+        phrases = ("@", "unrouteable address", "not recognized")
+        return self.status == "5.4.1" or any(phrase in said for phrase in phrases)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A feedback report (RFC 5965): `feedback_type` abuse, fraud, virus, not-spam, opt-out …"""
+
+    feedback_type: str
+    source_ip: str
+    original_recipient: str
+    original_mail_from: str
+    user_agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboundReport:
+    """What came back.
+
+    `original_message_id` (without angle brackets) and `original_return_path` are from the header of
+    the message that came back: a report that does not come to the return path names it by them.
+    A Message-ID of the sender's own may be that of several messages.
+    """
+
+    kind: Kind
+    failures: tuple[Failure, ...] = ()
+    complaint: Complaint | None = None
+    original_message_id: str = ""
+    original_return_path: str = ""
+    reporting_mta: str = ""
+    original_envelope_id: str = ""  # the ENVID that we gave (RFC 3461), where the report has it
+
+
+def parse(raw: bytes) -> InboundReport:
+    """What a message to a return path is. Never raises; what is not understood is OTHER."""
+    return _parse(parser.read(raw[:MAX_OCTETS]), depth=0)
+
+
+def _parse(entity: Entity, depth: int) -> InboundReport:
+    inside = list(parser.walk(entity))
+    kinds = {part.content_type[0]: part for part in reversed(inside)}
+    feedback = kinds.get("message/feedback-report")
+    if feedback is not None:
+        return _complaint(feedback, inside)
+    original = _original(inside)
+    silent = _silent_complaint(original)
+    if silent is not None:
+        return silent
+    found = _delivery_status(kinds, entity, inside, original=original)
+    if found.failures:
+        return found
+    if _is_auto_reply(entity):
+        return InboundReport(Kind.AUTO_REPLY, original_message_id=_id(entity, "in-reply-to"))
+    found = _prose(entity, inside)
+    forwarded = kinds.get("message/rfc822")
+    if forwarded is not None and depth < 2 and not any(f.code or f.status for f in found.failures):
+        within = _parse(parser.read(forwarded.content().lstrip()), depth + 1)
+        return within if within.failures else found
+    return found
+
+
+def _delivery_status(
+    kinds: dict[str, Entity], entity: Entity, inside: list[Entity], *, original: Entity
+) -> InboundReport:
+    status = kinds.get("message/delivery-status") or kinds.get("message/global-delivery-status")
+    # Some reporters lose their own boundary, or write the fields into the text.
+    content = status.content() if status is not None else _loose(entity, inside)
+    groups = [fields for block in _groups(content) for fields in _apart(parser.read(block).fields)]
+    explained = bounce_text.text(inside)
+    told = [group for group in groups[: MAX_RECIPIENTS + 1] if _speaks_of_recipient(group)]
+    recipients = [_recipient(dict(reversed(group))) for group in told]
+    failures = [_failure(dict(reversed(group)), explained, recipients) for group in told]
+    about = dict(groups[0]) if groups else {}
+    return InboundReport(
+        _kind_of(failures),
+        tuple(failures[:MAX_RECIPIENTS]),
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
+        reporting_mta=_typed(about.get("reporting-mta", b"")),
+        original_envelope_id=clean(parser.text_of(about.get("original-envelope-id", b""))).strip(),
+    )
+
+
+def _loose(entity: Entity, inside: list[Entity]) -> bytes:
+    if b"inal-" not in entity.body[:65536]:
+        return b""
+    texts = [part.content()[:65536] for part in inside if part.content_type[0] == "text/plain"]
+    for content in (*texts, entity.body[:65536]):
+        if _FINAL.search(content) and _ACTION.search(content):
+            return b"\n\n".join(block for block in _groups(content) if _ACTION.search(block))
+    return b""
+
+
+_FINAL = re.compile(rb"(?im)^(?:final|original)-recipient:")
+_ACTION = re.compile(rb"(?im)^action:")
+
+
+def _speaks_of_recipient(group: Fields) -> bool:
+    return any(name in ("final-recipient", "original-recipient", "action") for name, _ in group)
+
+
+def _groups(content: bytes) -> list[bytes]:
+    return [block for block in re.split(rb"(?:\r?\n[ \t]*){2,}", content.strip()) if block.strip()]
+
+
+def _recipient(group: dict[str, bytes]) -> str:
+    return _typed(group.get("final-recipient") or group.get("original-recipient", b"")).strip("<>")
+
+
+def _apart(fields: Fields) -> list[Fields]:
+    """One group per recipient, where a reporter left out the empty line between two."""
+    starts = [i for i, (name, _) in enumerate(fields) if name == "final-recipient"]
+    if len(starts) < 2:
+        return [fields]
+    stops = [*starts[1:], len(fields)]
+    return [fields[: starts[0]], *(fields[a:b] for a, b in zip(starts, stops, strict=True))]
+
+
+def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> Failure:
+    recipient = _recipient(group)
+    status = _status(parser.text_of(group.get("status", b"")))
+    diagnostic = _typed(group.get("diagnostic-code", b"")) or _supplementary(group)
+    action = parser.text_of(group.get("action", b"")).partition(" ")[0].strip(" ;").lower()
+    alone = len(recipients) == 1
+    told = explained if alone else bounce_text.about(explained, recipient, recipients)
+    code, enhanced, said = bounce_text.split_codes(diagnostic or told, whole=not diagnostic)
+    if status.endswith(".0.0") or not status:
+        status = enhanced or status
+    return Failure(
+        recipient,
+        action or ("delayed" if status.startswith("4") else "failed"),
+        status,
+        code,
+        clean(said),
+        _typed(group.get("remote-mta", b"")),
+        bounce_text.command(diagnostic) or bounce_text.command(explained),
+    )
+
+
+def _typed(value: bytes) -> str:
+    """The part after the type of an RFC 3464 field: `rfc822; a@b` gives `a@b`."""
+    text = parser.text_of(value)
+    kind, semicolon, rest = text.partition(";")
+    return (rest if semicolon and " " not in kind.strip() else text).strip()
+
+
+def _supplementary(group: dict[str, bytes]) -> str:
+    """Exchange's own field, as in `< #5.1.1 smtp;550 5.1.1 User unknown>`."""
+    text = parser.text_of(group.get("x-supplementary-info", b"")).strip("<> ")
+    said = text.partition(";")[2]
+    return (said or text).strip()
+
+
+_STATUS = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
+
+
+def _status(text: str) -> str:
+    match = _STATUS.search(text)
+    return match[0] if match else ""
+
+
+_TAKEN = frozenset(("delivered", "relayed", "expanded", "deliverable"))  # the last is Postfix's
+
+
+def _kind_of(failures: list[Failure]) -> Kind:
+    actions = {failure.action for failure in failures}
+    if "failed" in actions:
+        return Kind.BOUNCE
+    if "delayed" in actions:
+        return Kind.DELAY
+    return Kind.DELIVERED if actions & _TAKEN else Kind.BOUNCE
+
+
+def _complaint(feedback: Entity, inside: list[Entity]) -> InboundReport:
+    given = dict(reversed(parser.read(feedback.content()).fields))
+
+    def field(name: str) -> str:
+        return clean(parser.text_of(given.get(name, b"")))
+
+    original = _original(inside)
+    return InboundReport(
+        Kind.COMPLAINT,
+        complaint=Complaint(
+            field("feedback-type").lower() or "other",
+            field("source-ip"),
+            field("original-rcpt-to").strip("<>"),
+            field("original-mail-from").strip("<>"),
+            field("user-agent"),
+        ),
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
+        reporting_mta=_typed(given.get("reporting-mta", b"")),
+    )
+
+
+def _silent_complaint(original: Entity) -> InboundReport | None:
+    """Microsoft's junk mail reports: no feedback part, but the recipient in the returned header."""
+    recipient = _id(original, "x-hmxmroriginalrecipient")
+    if not recipient:
+        return None
+    return InboundReport(
+        Kind.COMPLAINT,
+        complaint=Complaint("abuse", "", recipient, _id(original, "return-path"), "JMRP"),
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
+    )
+
+
+_RETURNED = ("message/rfc822", "text/rfc822-headers", "message/global", "message/rfc822-headers")
+
+
+def _original(inside: list[Entity]) -> Entity:
+    """The header of the message that came back; empty when none did."""
+    for part in inside:
+        if part.content_type[0] in _RETURNED:
+            found = parser.read(part.content().lstrip())
+            if found.fields:
+                return found
+    return Entity((), b"")
+
+
+def _id(entity: Entity, name: str) -> str:
+    return clean(entity.get(name)).strip("<> ")
+
+
+def _is_auto_reply(entity: Entity) -> bool:
+    """RFC 3834 §5, and the headers that were used before it."""
+    automatic = entity.get("auto-submitted").partition(";")[0].strip().lower()
+    if automatic in ("auto-replied", "auto-notified") or entity.get("x-autoreply"):
+        return not bounce_text.looks_like_bounce(entity)
+    if automatic == "auto-generated" and (entity.get("in-reply-to") or entity.get("references")):
+        return not bounce_text.looks_like_bounce(entity)  # Exchange's word for a reply
+    if entity.get("precedence").strip().lower() == "auto_reply" or entity.get("x-autorespond"):
+        return True
+    return bool(bounce_text.AUTO_SUBJECT.match(entity.get("subject")))
+
+
+def _prose(entity: Entity, inside: list[Entity]) -> InboundReport:
+    """A bounce without a machine-readable part: its text is all there is."""
+    if not bounce_text.looks_like_bounce(entity):
+        return InboundReport(Kind.OTHER)
+    failures = tuple(
+        Failure(recipient, "failed", enhanced, code, clean(said), "", command)
+        for recipient, (code, enhanced, said), command in bounce_text.failures(entity, inside)[
+            :MAX_RECIPIENTS
+        ]
+    )
+    kind = Kind.BOUNCE if failures else Kind.OTHER
+    original = _original(inside)
+    return InboundReport(
+        kind,
+        failures,
+        original_message_id=_id(original, "message-id"),
+        original_return_path=_id(original, "return-path"),
+    )

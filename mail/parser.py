@@ -1,0 +1,224 @@
+"""Reading messages of strangers: RFC 5322 fields, RFC 2045/2046 structure, RFC 2231 parameters.
+
+Nothing here raises on bad input: what is broken is read as far as it makes sense, in bounded depth
+and number. Bytes stay bytes; only what is asked for is decoded.
+"""
+
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from urllib.parse import unquote_to_bytes
+
+from mail import encoded_words
+from mail.headers import unfold
+
+MAX_DEPTH = 32
+MAX_PARTS = 1000
+MAX_HEADER = 1 << 20  # octets of a header that are looked at
+
+_BREAK = re.compile(rb"\r?\n(?![ \t])")
+_MIXED_END = re.compile(rb"\r\n\n|\n\r\n")
+_PARAMETER = re.compile(r""";\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"?|[^;]*)""", re.DOTALL)
+_FIELD_NAME = bytes([*range(33, 58), *range(59, 127)])  # RFC 5322 §2.2
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A message or part: its fields in order as (lower-case name, unfolded value), and its body."""
+
+    fields: tuple[tuple[str, bytes], ...]
+    body: bytes
+
+    def get(self, name: str) -> str:
+        """The first field of that (lower-case) name, unfolded and decoded to text; "" if none."""
+        for key, value in self.fields:
+            if key == name:
+                return text_of(value)
+        return ""
+
+    def get_all(self, name: str) -> list[str]:
+        """Every field of that name."""
+        return [text_of(value) for key, value in self.fields if key == name]
+
+    @cached_property
+    def content_type(self) -> tuple[str, Mapping[str, str]]:
+        """The media type in lower case (RFC 2045 §5.2: text/plain without one) and parameters."""
+        kind, given = parameters(self.get("content-type"))
+        return (kind if kind.count("/") == 1 else "text/plain"), given
+
+    @property
+    def filename(self) -> str:
+        """The name of the file, from Content-Disposition or Content-Type; "" if none."""
+        for name, key in (("content-disposition", "filename"), ("content-type", "name")):
+            value = self.get(name)
+            if value and (found := parameters(value)[1].get(key)):
+                return found
+        return ""
+
+    def content(self) -> bytes:
+        """The body without its transfer encoding."""
+        return decode_body(self.body, self.get("content-transfer-encoding"))
+
+    def text(self) -> str:
+        """The content as text, by its charset or the nearest thing to it."""
+        return decode_text(self.content(), self.content_type[1].get("charset", ""))
+
+
+def read(raw: bytes) -> Entity:
+    """A message or part from its bytes; any line ends."""
+    block, body = split(raw)
+    return Entity(tuple(_fields(block)), body)
+
+
+def split(raw: bytes) -> tuple[bytes, bytes]:
+    """Header block and body. A message that begins with an empty line has no header."""
+    if raw.startswith((b"\r\n", b"\n")):
+        return b"", raw[raw.index(b"\n") + 1 :]
+    crlf, lf = raw.find(b"\r\n\r\n"), raw.find(b"\n\n")
+    if crlf < 0 and lf < 0:
+        return _split_mixed(raw)
+    if lf < 0 or 0 <= crlf < lf:
+        return raw[:crlf], raw[crlf + 4 :]
+    return raw[:lf], raw[lf + 2 :]
+
+
+def _split_mixed(raw: bytes) -> tuple[bytes, bytes]:
+    """The rare message whose empty line mixes line ends."""
+    match = _MIXED_END.search(raw)
+    return (raw[: match.start()], raw[match.end() :]) if match else (raw, b"")
+
+
+def _fields(block: bytes) -> Iterator[tuple[str, bytes]]:
+    for line in _BREAK.split(block[:MAX_HEADER]):
+        name, colon, value = line.partition(b":")
+        name = name.rstrip(b" \t")
+        if colon and name and not name.translate(None, _FIELD_NAME):
+            value = unfold(value) if b"\n" in value else value
+            yield name.decode("ascii").lower(), value.strip(b" \t\r\n")
+
+
+def text_of(value: bytes) -> str:
+    """A field's value as text: encoded words decoded, raw UTF-8 understood, never an error."""
+    if value.isascii() and b"\x1b" not in value:
+        text = value.decode("ascii")
+    else:
+        text = decode_text(value, "")
+    return encoded_words.decode(text) if "=?" in text else text
+
+
+@lru_cache(maxsize=1024)
+def parameters(value: str) -> tuple[str, Mapping[str, str]]:
+    """`a/b; key=value` taken apart (RFC 2045 §5.1, RFC 2231 §3 and §4); keys in lower case."""
+    kind, _, _ = value.partition(";")
+    plain: dict[str, str] = {}
+    pieces: dict[str, list[tuple[int, bool, str]]] = {}
+    for match in _PARAMETER.finditer(value[:8192], len(kind) if len(kind) < 8192 else 8192):
+        key, given = match[1].lower(), match[2].strip()
+        if given.startswith('"'):
+            given = re.sub(r"\\(.)", r"\1", given[1:].removesuffix('"'))
+        if "*" in key:
+            base, _, rest = key.partition("*")
+            number = rest.rstrip("*")
+            order = int(number) if number.isdecimal() and len(number) < 4 else 0
+            pieces.setdefault(base, []).append((order, key.endswith("*"), given))
+        else:
+            plain.setdefault(key, given)
+    plain |= {key: _join(found) for key, found in pieces.items()}
+    return kind.strip().lower(), plain
+
+
+def _join(found: list[tuple[int, bool, str]]) -> str:
+    found.sort(key=lambda piece: piece[0])
+    charset, data = "utf-8", b""
+    for index, (_, coded, given) in enumerate(found):
+        rest = given
+        if coded and index == 0 and given.count("'") >= 2:
+            charset, _, rest = given.split("'", 2)
+        octets = rest.encode("utf-8", "replace")
+        data += unquote_to_bytes(octets) if coded else octets
+    return decode_text(data, charset)
+
+
+def decode_text(data: bytes, charset: str) -> str:
+    """Bytes as text: by `charset` when it is known, else UTF-8, else Latin-1."""
+    if b"\x1b$" in data and charset.lower() in ("", "us-ascii"):
+        charset = "iso-2022-jp"  # 7-bit Japanese that does not say so
+    try:
+        return data.decode(charset or "utf-8", "replace" if charset else "strict")
+    except (LookupError, UnicodeDecodeError, ValueError):
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            return data.decode("latin-1")
+
+
+def decode_body(body: bytes, encoding: str) -> bytes:
+    """A body without its Content-Transfer-Encoding; unknown ones come back as they are."""
+    kind = encoding.partition(";")[0].strip().lower()
+    if kind == "quoted-printable":
+        return binascii.a2b_qp(body)
+    if kind == "base64":
+        try:
+            return binascii.a2b_base64(body)
+        except binascii.Error:
+            usable = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
+            return binascii.a2b_base64(usable[: len(usable) // 4 * 4])
+    return body
+
+
+def parts(entity: Entity) -> list[Entity]:
+    """The children of a multipart; none for anything else."""
+    kind, given = entity.content_type
+    boundary = given.get("boundary", "")
+    if not kind.startswith("multipart/") or not boundary:
+        return []
+    return [read(piece) for piece in split_parts(entity.body, boundary.encode("utf-8", "replace"))]
+
+
+def split_parts(body: bytes, boundary: bytes) -> list[bytes]:
+    """The bytes of each part, between the delimiter lines (RFC 2046 §5.1.1)."""
+    pieces: list[bytes] = []
+    start = -1
+    for at, after, closes in _delimiters(body, b"--" + boundary):
+        if start >= 0:
+            pieces.append(body[start : max(start, _before_break(body, at))])
+        if closes or len(pieces) >= MAX_PARTS:
+            return pieces
+        start = after
+    if start >= 0:
+        pieces.append(body[start:])
+    return pieces
+
+
+def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Where each delimiter line begins and the next line begins, and whether it is the last."""
+    at = body.find(delimiter)
+    while at >= 0:
+        rest = at + len(delimiter)
+        closes = body[rest : rest + 2] == b"--"
+        line_end = body.find(b"\n", rest)
+        line_end = len(body) if line_end < 0 else line_end
+        begins = at == 0 or body[at - 1] == 10
+        # Else it is inside a line, or a longer boundary that begins like this one.
+        if begins and not body[rest + 2 * closes : line_end].strip(b" \t\r"):
+            yield at, min(line_end + 1, len(body)), closes
+        at = body.find(delimiter, line_end)
+
+
+def _before_break(body: bytes, at: int) -> int:
+    """Where the part before the delimiter at `at` ends: the line end is the delimiter's."""
+    at -= 1 if body[at - 1 : at] == b"\n" else 0
+    return at - 1 if body[at - 1 : at] == b"\r" else at
+
+
+def walk(entity: Entity) -> Iterator[Entity]:
+    """The entity and everything in it, depth first; messages in messages are not opened."""
+    stack, count = [(entity, 0)], 0
+    while stack and count < MAX_PARTS:
+        current, depth = stack.pop()
+        count += 1
+        yield current
+        if depth < MAX_DEPTH:
+            stack += [(child, depth + 1) for child in reversed(parts(current))]

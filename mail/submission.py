@@ -1,0 +1,65 @@
+"""Submitted messages as they are: RFC 6409 §8 says what a submission server may mend, and no more.
+
+Line ends are normalised (that decides where the message ends, RFC 5321 §2.3.8), Bcc is taken out, a
+missing Date or Message-ID is added. Everything else passes byte for byte.
+"""
+
+import re
+from datetime import datetime
+
+from mail import headers, smtp
+from mail.compose import ComposedMessage
+
+MAX_HEADER = 256 * 1024  # octets; the largest header that real mail has is a tenth of it
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
+# Bcc may not travel; Return-Path is the receiver's to write (RFC 5321 §4.4).
+_DROPPED = frozenset((b"bcc", b"resent-bcc", b"return-path"))
+_ONCE = (
+    b"from", b"sender", b"reply-to", b"to", b"cc", b"message-id", b"in-reply-to", b"references",
+    b"subject", b"date", b"mime-version", b"content-type", b"content-transfer-encoding",
+)  # fmt: skip
+
+
+class RawError(ValueError):
+    """The bytes are not a message that can be sent; the message says why."""
+
+
+def prepare(raw: bytes, *, date: datetime, message_id: str) -> ComposedMessage:
+    """The message ready to sign. `date` and `message_id` are used where the message has none.
+
+    Raises RawError: no header, a line that is no field, From missing or a field twice.
+    """
+    normal = smtp.normalise(raw)
+    end = 0 if normal.startswith(b"\r\n") else normal.find(b"\r\n\r\n") + 2
+    if end == 1:
+        end = len(normal)
+    if end > MAX_HEADER:
+        raise RawError(f"the header is longer than {MAX_HEADER} octets")
+    fields = [item for item in _BREAK.split(normal[:end]) if item]
+    names = [_name(item, number) for number, item in enumerate(fields, 1)]
+    _check(names)
+    kept = [item for item, name in zip(fields, names, strict=True) if name not in _DROPPED]
+    added = [] if b"date" in names else [headers.date(date)]
+    if b"message-id" not in names:
+        added.append(headers.message_id(message_id))
+    return ComposedMessage((*added, *kept), normal[end + 2 :])
+
+
+def _name(item: bytes, number: int) -> bytes:
+    match = _FIELD.match(item)
+    if match is None:
+        shown = item[:60].decode("utf-8", "replace").strip()
+        raise RawError(f"header field {number} is not `Name: value`: {shown!r}")
+    if not item.partition(b"\r\n")[0] or b"\r\n \r\n" in item or b"\r\n\t\r\n" in item:
+        raise RawError(f"header field {number} has an empty folded line")
+    return match[1].lower()
+
+
+def _check(names: list[bytes]) -> None:
+    if b"from" not in names:
+        raise RawError("the message has no From field")
+    for name in _ONCE:
+        if names.count(name) > 1:
+            shown = name.decode("ascii").title()
+            raise RawError(f"the message has more than one {shown} field (RFC 5322 §3.6)")

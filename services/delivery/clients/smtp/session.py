@@ -1,0 +1,350 @@
+"""The session of one connection after EHLO: RFC 5321 §3.3, pipelined where offered (RFC 2920).
+
+MAIL, RCPT and DATA go out in one write and their replies are read in order. Between the body and
+end of data there is a pause, for the journal.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mail import smtp
+from mail.address import AddressError
+from mail.smtp_reply import Reply, ReplyParser
+from services.delivery.clients.smtp.timeouts import Timeouts
+from services.delivery.domain.attempt_result import (
+    DATA,
+    END_OF_DATA,
+    MAIL,
+    RCPT,
+    AttemptResult,
+    RemoteServer,
+    local_refusal,
+)
+from services.delivery.domain.rendering import WireMessage
+
+RSET = "rset"
+BAD_SEQUENCE = 503  # RFC 5321 §4.2.2
+BAD_PARAMETERS = frozenset((501, 504, 555))  # or what they belong to
+CHUNK = 128 * 1024  # of a body, between two looks at the connection
+REPLIES_MAX = 64  # that nobody asked for
+
+
+_quitting: set["asyncio.Task[None]"] = set()  # a task that nobody holds may be collected
+
+
+class SessionBroken(Exception):
+    """The connection ended, timed out, or the peer did not speak SMTP; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class EhloExtensions:
+    """What the server said it can. size: the most octets of a message, 0 for no limit said."""
+
+    pipelining: bool = False
+    utf8: bool = False
+    eight_bit: bool = False
+    size: int | None = None  # None: SIZE was not offered
+    dsn: bool = False
+
+
+class SmtpSession(asyncio.Protocol):
+    """Takes over a transport. One message at a time: `send_envelope`, `send_body`, `end_data`,
+    `read_final_reply`."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        peer: RemoteServer,
+        port: int,
+        extensions: EhloExtensions,
+        timeouts: Timeouts,
+        refuses_dsn: Callable[[], None] = lambda: None,
+    ) -> None:
+        """refuses_dsn: called when the server does not take the parameters that it offered."""
+        self.peer = peer
+        self.port = port
+        self.extensions = extensions
+        self.used = 0  # messages that were offered here
+        self._timeouts = timeouts
+        self._refuses_dsn = refuses_dsn
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._parser = ReplyParser()
+        self._replies: deque[Reply] = deque()
+        self._problem = ""
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timeout_s = self._deadline_s = 0.0
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._in_transaction = False
+        self._is_idle = True  # no message is in hand, so nothing is to be said
+        transport.set_protocol(self)
+
+    # ── asyncio.Protocol ────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_idle:
+            self._break("the server spoke when nothing was asked")
+            return
+        self._replies += self._parser.feed(data)
+        if self._parser.problem:
+            self._break(self._parser.problem)
+        elif len(self._replies) > REPLIES_MAX:
+            self._break("the server answers what was not asked")
+        elif self._replies:  # a part of one is nothing to wake up for
+            self._wake()
+
+    def eof_received(self) -> bool:
+        self._break("the server closed the connection")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._break(f"the connection was lost: {exc}" if exc else "the connection was closed")
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # ── what a sender does ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_usable(self) -> bool:
+        """Open, and nothing was said that nobody asked for: an idle server says 421 so."""
+        return not (self._problem or self._replies or self._parser.pending)
+
+    async def send_envelope(self, mail: WireMessage) -> AttemptResult | None:
+        """MAIL, RCPT, DATA. None when the server waits for the body; else why it does not."""
+        if (refusal := self._unacceptable(mail)) is not None:
+            return refusal
+        try:
+            commands = self._commands(mail)
+        except AddressError as error:
+            return local_refusal("invalid_recipient", str(error), enhanced="5.6.7", peer=self.peer)
+        self.used += 1
+        self._is_idle = False
+        result = await self._exchange(commands)
+        if result is not None and self.extensions.dsn and doubts_parameters(result):
+            result = await self._send_envelope_without_dsn(mail, result)
+        self._in_transaction = self._is_idle = result is not None
+        return result
+
+    async def _send_envelope_without_dsn(
+        self, mail: WireMessage, refusal: AttemptResult
+    ) -> AttemptResult | None:
+        """The same once more, since no message fails for parameters that it can do without. Who
+        refuses it alike did not mean them."""
+        offered, self.extensions = self.extensions, replace(self.extensions, dsn=False)
+        self._in_transaction = True
+        result = await self._exchange(self._commands(mail))
+        if result == refusal:
+            self.extensions = offered
+        else:
+            self._refuses_dsn()
+        return result
+
+    def _unacceptable(self, mail: WireMessage) -> AttemptResult | None:
+        limit = self.extensions.size
+        if limit and mail.size > limit:
+            problem = f"the message has {mail.size} octets, the server takes {limit}"
+            return local_refusal("message_too_large", problem, enhanced="5.3.4", peer=self.peer)
+        if mail.utf8 and not self.extensions.utf8:
+            problem = "the address or a header needs SMTPUTF8, which the server does not offer"
+            return local_refusal("bad_configuration", problem, enhanced="5.6.7", peer=self.peer)
+        return None
+
+    def _commands(self, mail: WireMessage) -> list[tuple[str, float, bytes]]:
+        size = None if self.extensions.size is None else mail.size
+        times = self._timeouts
+        commands = [
+            (MAIL, times.mail_s, self._mail_from(mail, size)),
+            (RCPT, times.rcpt_s, self._rcpt_to(mail)),
+            (DATA, times.data_init_s, b"DATA\r\n"),
+        ]
+        # What was refused half-way is still open over there.
+        return [(RSET, times.mail_s, b"RSET\r\n"), *commands] if self._in_transaction else commands
+
+    def _mail_from(self, mail: WireMessage, size: int | None) -> bytes:
+        """What needs SMTPUTF8 has headers of eight bits (RFC 6531 §3.6)."""
+        return smtp.mail_from(
+            mail.sender,
+            size=size,
+            eight_bit=mail.utf8 and self.extensions.eight_bit,
+            utf8=mail.utf8,
+            envelope_id=mail.envelope_id if self.extensions.dsn else "",
+        )
+
+    def _rcpt_to(self, mail: WireMessage) -> bytes:
+        return smtp.rcpt_to(mail.recipient, utf8=mail.utf8, dsn=self.extensions.dsn)
+
+    async def _exchange(self, commands: list[tuple[str, float, bytes]]) -> AttemptResult | None:
+        """The first refusal, or None when DATA may be sent."""
+        refusal: AttemptResult | None = None
+        step = MAIL
+        try:
+            if self.extensions.pipelining:
+                self._write(b"".join(command for _, _, command in commands))
+            for step, timeout_s, command in commands:
+                if not self.extensions.pipelining:
+                    self._write(command)
+                reply = await self._reply(timeout_s)
+                if refusal is None:
+                    check_order(step, reply)
+                taken = reply.code == 354 if step == DATA else reply.is_positive
+                if refusal is not None and taken and step == DATA:
+                    self.abort()  # it waits for a body that has no recipient
+                refusal = refusal or (None if taken else AttemptResult(step, reply, peer=self.peer))
+                if refusal and not self.extensions.pipelining:
+                    break
+        except SessionBroken as broken:
+            self.abort()
+            step = MAIL if step == RSET else step
+            return refusal or AttemptResult(step, problem=str(broken), peer=self.peer)
+        return refusal
+
+    async def send_body(self, mail: WireMessage) -> AttemptResult | None:
+        """Everything but end of data. A result when the server did not want to hear it out."""
+        wire = mail.wire
+        try:
+            for start in range(0, len(wire), CHUNK):
+                self._write(wire if len(wire) <= CHUNK else wire[start : start + CHUNK])
+                if not self._writable.is_set():
+                    async with asyncio.timeout(self._timeouts.data_xfer_s):
+                        await self._writable.wait()
+                if self._replies:
+                    break
+        except (SessionBroken, TimeoutError) as error:
+            return self._before_end_of_data(str(error) or "the server stopped reading")
+        return self.interruption()
+
+    def interruption(self) -> AttemptResult | None:
+        """Whether the server has spoken or gone while it was our turn."""
+        if self._replies or self._problem:
+            return self._before_end_of_data(self._problem)
+        return None
+
+    def _before_end_of_data(self, problem: str) -> AttemptResult:
+        reply = self._replies.popleft() if self._replies else None
+        self.abort()
+        if reply is None or reply.is_transient or reply.is_permanent:
+            return AttemptResult(DATA, reply, problem=problem, peer=self.peer)
+        problem = f"the server said {reply.code} before the end of the data"
+        return AttemptResult(DATA, problem=problem, peer=self.peer)
+
+    def end_data(self) -> AttemptResult | None:
+        """End the data (§4.1.1.4). A result when that was not possible: then it was not sent."""
+        if (result := self.interruption()) is not None:
+            return result
+        try:
+            self._write(b".\r\n")
+        except SessionBroken as broken:
+            return self._before_end_of_data(str(broken))
+        return None
+
+    async def read_final_reply(self) -> AttemptResult:
+        """What the server says to end of data."""
+        try:
+            reply = await self._reply(self._timeouts.data_done_s)
+            self._is_idle = True
+            return AttemptResult(END_OF_DATA, reply, peer=self.peer)
+        except SessionBroken as broken:
+            self.abort()
+            return AttemptResult(END_OF_DATA, problem=str(broken), peer=self.peer)
+
+    async def quit(self) -> None:
+        """Say good-bye (§4.1.1.10), and do not insist on an answer."""
+        self._is_idle = False
+        try:
+            self._write(b"QUIT\r\n")
+            await self._reply(self._timeouts.quit_s)
+        except SessionBroken:
+            pass
+        finally:
+            self._transport.close()
+
+    def quit_in_background(self) -> None:
+        """Good-bye in the background."""
+        task = self._loop.create_task(self.quit())
+        _quitting.add(task)
+        task.add_done_callback(_quitting.discard)
+
+    def abort(self, why: str = "we closed the connection") -> None:
+        """Close at once, whatever the server has heard so far."""
+        self._break(why)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────
+
+    def _write(self, data: bytes) -> None:
+        if self._problem or self._transport.is_closing():
+            raise SessionBroken(self._problem or "the connection was closed")
+        self._transport.write(data)
+
+    async def _reply(self, timeout_s: float) -> Reply:
+        if not self._replies:
+            await self._wait(timeout_s)
+        if self._replies:
+            return self._replies.popleft()
+        raise SessionBroken(self._problem)
+
+    async def _wait(self, timeout_s: float) -> None:
+        if self._problem:
+            return
+        self._timeout_s, self._deadline_s = timeout_s, self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._deadline_s:
+            self._set_timer()
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _set_timer(self) -> None:
+        """One for all waits, put off only when it rings too early: most answers come soon."""
+        self._stop_timer()
+        self._timer = self._loop.call_at(self._deadline_s, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waiter.done():
+            return
+        if self._loop.time() < self._deadline_s:
+            self._set_timer()
+        else:
+            self._break(f"no answer in {self._timeout_s:g} s")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _break(self, problem: str) -> None:
+        """Of no use any more, and closed: what still comes is not read."""
+        if not self._problem:
+            self._problem = problem
+            self._transport.abort()
+        self._stop_timer()
+        self._writable.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def doubts_parameters(result: AttemptResult) -> bool:
+    """Whether the server may have refused a command for its parameters (RFC 5321 §4.2.2)."""
+    refused_at = result.step in (MAIL, RCPT)
+    return refused_at and result.reply is not None and result.reply.code in BAD_PARAMETERS
+
+
+def check_order(step: str, reply: Reply) -> None:
+    """Raises SessionBroken for a reply that is about the connection, and not about the message."""
+    if step == RSET and not reply.is_positive:  # what an earlier message has left is still open
+        raise SessionBroken(f"the server refused RSET: {reply}")
+    if reply.code == BAD_SEQUENCE:
+        raise SessionBroken(f"out of step with the server: {reply}")

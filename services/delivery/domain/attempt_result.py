@@ -1,0 +1,147 @@
+"""What the end of a session means: RFC 5321 §4.2.1, §4.5.3.2 and §6.1."""
+
+from dataclasses import dataclass
+
+from contracts.delivery.v1 import events_pb2 as events
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from mail import bounce
+from mail.smtp_reply import Reply, clean
+
+# The steps of a session, in their order.
+CONNECT, GREETING, EHLO, STARTTLS = "connect", "greeting", "ehlo", "starttls"
+MAIL, RCPT, DATA, END_OF_DATA = "mail", "rcpt", "data", "end_of_data"
+
+ENVELOPE_STEPS = frozenset((MAIL, RCPT, DATA))
+SERVICE_CLOSING = 421
+# Said with a 5yz code by some, and over tomorrow all the same: a full mailbox, a rate, a greylist,
+# the number of recipients (RFC 5321 §4.5.3.1.10).
+RETRY_ACTIONS = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteServer:
+    """Who was spoken to. tls: the version, empty for clear text. certificate: its SHA-256 in hex.
+    verified: whether its chain proves the name of the host."""
+
+    mx: str = ""
+    remote_ip: str = ""
+    local_ip: str = ""
+    tls: str = ""
+    cipher: str = ""
+    certificate: str = ""
+    verified: bool = False
+
+    @property
+    def connected(self) -> bool:
+        return bool(self.local_ip)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptResult:
+    """How a session ended, and where.
+
+    reply: what was answered, None when nothing was. problem: our words for that.
+    refusal: the bounce class of what we refuse ourselves, before anything is said.
+    """
+
+    step: str = ""
+    reply: Reply | None = None
+    problem: str = ""
+    peer: RemoteServer = RemoteServer()
+    refusal: str = ""
+    enhanced: str = ""  # of a refusal of our own
+
+
+STALE = AttemptResult(problem="the assignment came too late")
+
+
+def local_refusal(
+    bounce_class: str, problem: str, *, enhanced: str = "", peer: RemoteServer = RemoteServer()
+) -> AttemptResult:
+    """What this message can never do, whoever is asked; bounce_class: a word for it."""
+    return AttemptResult(problem=problem, refusal=bounce_class, enhanced=enhanced, peer=peer)
+
+
+def outcome_of(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
+    """The meaning of a result for its message."""
+    if result is STALE:
+        return events.ATTEMPT_OUTCOME_STALE
+    if result.refusal:
+        return events.ATTEMPT_OUTCOME_PERMANENT
+    if result.step == END_OF_DATA:
+        return _after_end_of_data(result)
+    if result.reply is None or result.step not in ENVELOPE_STEPS:
+        return (
+            events.ATTEMPT_OUTCOME_TEMPORARY
+        )  # a host that will not talk says nothing of the recipient
+    return _refusal(result)
+
+
+def _after_end_of_data(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
+    reply = result.reply
+    if reply is None or 300 <= reply.code < 400:
+        return (
+            events.ATTEMPT_OUTCOME_AMBIGUOUS
+        )  # it may have been taken: only the reply would decide
+    return events.ATTEMPT_OUTCOME_DELIVERED if reply.is_positive else _refusal(result)
+
+
+def _refusal(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
+    """Its class decides, not its code alone."""
+    permanent = result.reply is not None and result.reply.is_permanent
+    ends = permanent and bounce.named(bounce_class_of(result)).action not in RETRY_ACTIONS
+    return events.ATTEMPT_OUTCOME_PERMANENT if ends else events.ATTEMPT_OUTCOME_TEMPORARY
+
+
+def bounce_class_of(result: AttemptResult) -> str:
+    """The class of a refusal, empty where nothing was refused."""
+    if result.refusal:
+        return result.refusal
+    reply = result.reply
+    if reply is None or reply.code < 400:
+        return ""
+    command = "DATA" if result.step == END_OF_DATA else result.step.upper()
+    return bounce.classify(reply.code, reply.enhanced, reply.text, command=command).name
+
+
+def attempted_event(
+    assignment: DeliveryAssigned, result: AttemptResult, *, at_ms: int, duration_ms: int = 0
+) -> events.DeliveryAttempted:
+    """The event about an assignment that came to its end. at_ms: Unix time."""
+    context = assignment.context
+    outcome = outcome_of(result)
+    event = events.DeliveryAttempted(
+        message_id=assignment.message_id,
+        attempt=assignment.attempt,
+        tenant_id=context.tenant_id,
+        email_id=context.email_id,
+        recipient=context.recipient,
+        outcome=outcome,
+        reply=reply_of(result),
+        bounce_class=bounce_class_of(result),
+        connected=result.peer.connected,
+        ambiguous=outcome == events.ATTEMPT_OUTCOME_AMBIGUOUS,
+        egress_id=assignment.egress_id,
+        site=assignment.site,
+        duration_ms=duration_ms,
+        test=context.test,
+    )
+    event.attempted_at.FromMilliseconds(at_ms)
+    return event
+
+
+def reply_of(result: AttemptResult) -> events.Reply:
+    reply, peer = result.reply, result.peer
+    return events.Reply(
+        code=reply.code if reply else 0,
+        enhanced=reply.enhanced if reply else result.enhanced,
+        text=reply.text if reply else clean(result.problem),
+        step=result.step,
+        mx=peer.mx,
+        remote_ip=peer.remote_ip,
+        local_ip=peer.local_ip,
+        tls=peer.tls,
+        tls_cipher=peer.cipher,
+        tls_certificate=peer.certificate,
+        tls_verified=peer.verified,
+    )

@@ -1,0 +1,251 @@
+"""The delivery dispatcher: from an owned attempt to the reply of the receiving server."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel import clock, metrics
+from kernel.errors import Unavailable
+from kernel.failpoint import failpoint
+from kernel.health import DependencyHealth
+from kernel.retry import retry_while_unavailable
+from kernel.telemetry import record_span
+from services.delivery.clients.mx_connector import NoConnection
+from services.delivery.clients.smtp.connections import Connections
+from services.delivery.clients.smtp.dial import SocketAddress
+from services.delivery.clients.smtp.pool import AttemptReleased, ConnectionPool, ReadyQueueKey
+from services.delivery.clients.smtp.session import SmtpSession
+from services.delivery.domain.attempt_result import STALE, AttemptResult, attempted_event
+from services.delivery.domain.host_policy import (
+    SESSIONS_MAX,
+    is_stale_connection,
+    routing_error,
+    should_try_next_host,
+)
+from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
+from services.delivery.domain.rendering import WireMessage
+from services.delivery.loops.committer import Committer, finished_attempt
+from services.delivery.loops.ready_queue import ReadyQueue
+from services.delivery.loops.rendering import Renderer
+from services.delivery.store.journal import AttemptClaim, outcome_name
+
+RETRY_AFTER_S = 1.0  # what the database or the store could not answer
+
+logger = logging.getLogger(__name__)
+
+
+class DeliveryDispatcher:
+    """The ready queues of this process, and its attempts in progress."""
+
+    def __init__(
+        self,
+        committer: Committer,
+        renderer: Renderer,
+        *,
+        connections: Connections,
+        health: DependencyHealth,
+    ) -> None:
+        self._committer = committer
+        self._renderer = renderer
+        self._connections = connections
+        self._health = health
+        self._queues: dict[ReadyQueueKey, ReadyQueue] = {}
+        self._in_progress: dict[AttemptKey, int] = {}
+        self._draining = False
+
+    def is_in_progress(self, key: AttemptKey, epoch: int) -> bool:
+        """Whether this attempt is in memory, under that epoch."""
+        return self._in_progress.get(key) == epoch
+
+    def enqueue(self, batch: Sequence[OwnedAttempt]) -> None:
+        """Enqueue attempts that the journal gives to this worker, unless in progress already."""
+        new = [one for one in batch if not self.is_in_progress(one.key, one.epoch)]
+        if new:
+            failpoint("delivery.started")
+        for attempt in new:
+            self._in_progress[attempt.key] = attempt.epoch
+            self._dispatch(attempt)
+
+    def _dispatch(self, attempt: OwnedAttempt) -> None:
+        if self._draining:
+            self._release(attempt)
+            return
+        name = ready_queue_key(attempt.assignment)
+        if (queue := self._queues.get(name)) is None:
+            queue = self._queues[name] = ReadyQueue(
+                self._process, ConnectionPool(name, self._connections)
+            )
+        queue.pool.apply_limits(attempt.assignment)
+        queue.enqueue(attempt)
+
+    def _release(self, attempt: OwnedAttempt) -> None:
+        if self._in_progress.get(attempt.key) == attempt.epoch:
+            del self._in_progress[attempt.key]
+
+    # ── one message ─────────────────────────────────────────────────────────────────────────────
+
+    async def _process(self, queue: ReadyQueue, attempt: OwnedAttempt) -> None:
+        """To its end; whatever goes wrong is this message's own."""
+        begun_s = clock.monotonic_s()
+        try:
+            result = await self._attempt(queue, attempt)
+            await self._record_result(attempt, result, begun_s=begun_s)
+        except Unavailable as error:
+            logger.warning("delivery.put_off", extra={**log_fields(attempt), "away": str(error)})
+            resumed = replace(attempt, resumed=True)  # only before end of data anything can be away
+            asyncio.get_running_loop().call_later(RETRY_AFTER_S, self._dispatch, resumed)
+            return
+        except AttemptReleased as reason:
+            logger.info("delivery.let_go", extra={**log_fields(attempt), "reason": str(reason)})
+        except Exception:  # the journal has it, so recovery answers for it
+            logger.exception("delivery.failed", extra=log_fields(attempt))
+        self._release(attempt)
+
+    async def _attempt(self, queue: ReadyQueue, attempt: OwnedAttempt) -> AttemptResult:
+        if attempt.until_s < clock.monotonic_s():
+            return STALE
+        if (wrong := routing_error(attempt.assignment)) is not None:
+            return wrong
+        mail = await self._renderer.render(attempt.assignment.context)
+        if isinstance(mail, AttemptResult):
+            return mail
+        return await self._try_hosts(queue, attempt, mail)
+
+    async def _try_hosts(
+        self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage
+    ) -> AttemptResult:
+        """To one host after the other, until one takes it or refuses it (RFC 5321 §5.1)."""
+        tried: set[SocketAddress] = set()
+        last: AttemptResult | None = None
+        while True:
+            try:
+                session = await queue.pool.acquire(
+                    attempt.assignment, tried=tried, until_s=attempt.until_s
+                )
+            except NoConnection as none:
+                return last or none.result
+            used = session.used
+            result = await self._use_session(queue, attempt, mail, session=session)
+            if is_stale_connection(result, used=used):
+                continue  # over another connection: nobody has answered
+            tried.add((session.peer.remote_ip, session.port))
+            if not should_try_next_host(result) or len(tried) >= SESSIONS_MAX:
+                return result
+            last = result
+
+    async def _use_session(
+        self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage, *, session: SmtpSession
+    ) -> AttemptResult:
+        """One session. The connection is kept when the receiver leaves it usable."""
+        try:
+            result = await self._transact(queue, attempt, mail, session=session)
+        except BaseException:
+            queue.pool.drop(session)
+            raise
+        queue.pool.release(session, result)
+        return result
+
+    async def _transact(
+        self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage, *, session: SmtpSession
+    ) -> AttemptResult:
+        if self._draining:
+            raise AttemptReleased("stopping")
+        result = await session.send_envelope(mail) or await session.send_body(mail)
+        if result is not None:
+            return result
+        failpoint("delivery.body_sent")
+        if not await self._committer.data_sent(claim_of(attempt)):
+            raise AttemptReleased("another worker has it")
+        failpoint("delivery.data_sent")
+        if (result := session.end_data()) is not None:
+            return result
+        queue.pool.shared.lift_deadline(session)  # the reply may take 10 minutes
+        asyncio.get_running_loop().call_soon(failpoint, "delivery.end_of_data_sent")  # once sent
+        result = await session.read_final_reply()
+        failpoint("delivery.reply_received")
+        return result
+
+    async def _record_result(
+        self, attempt: OwnedAttempt, result: AttemptResult, *, begun_s: float
+    ) -> None:
+        """Save the outcome, however long the database is away."""
+        took_ms = int((clock.monotonic_s() - begun_s) * 1000)
+        event = attempted_event(
+            attempt.assignment, result, at_ms=clock.now_ms(), duration_ms=took_ms
+        )
+        trace = trace_of(attempt, took_ms=took_ms)
+        done = finished_attempt(claim_of(attempt), event, trace)
+        saved = await retry_while_unavailable(partial(self._committer.finish, done), self._health)
+        logger.info(
+            "delivery.attempted" if saved else "delivery.late_reply",
+            extra={
+                **log_fields(attempt),
+                "outcome": outcome_name(event),
+                "bounce_class": event.bounce_class,
+                "code": event.reply.code,
+                "enhanced": event.reply.enhanced,
+                "step": event.reply.step,
+                "mx": event.reply.mx,
+                "remote_ip": event.reply.remote_ip,
+                "tls": event.reply.tls,
+                "tls_verified": event.reply.tls_verified,
+                "duration_ms": took_ms,
+            },
+        )
+
+    # ── loops and lifecycle ─────────────────────────────────────────────────────────────────────
+
+    async def close_idle(self) -> None:
+        """Close connections that are idle or late, and remove ready queues without connections."""
+        metrics.in_progress.set(len(self._in_progress))
+        self._connections.sweep()
+        for name in [name for name, queue in self._queues.items() if queue.is_idle]:
+            del self._queues[name]
+
+    async def drain(self) -> None:
+        """No new DATA; those past `data_sent` wait for their answer."""
+        self._draining = True
+        for queue in self._queues.values():
+            for attempt in queue.drain():
+                self._release(attempt)
+        for queue in list(self._queues.values()):
+            await queue.wait_done()
+        await self._committer.wait_idle()
+
+    def stop(self) -> None:
+        """What is not at its end by now is for recovery."""
+        self._draining = True
+        for queue in self._queues.values():
+            queue.stop()
+
+
+def ready_queue_key(assignment: DeliveryAssigned) -> ReadyQueueKey:
+    tenant_id = assignment.context.tenant_id if assignment.context.test else ""
+    return ReadyQueueKey(assignment.egress_id, assignment.site, tenant_id)
+
+
+def claim_of(attempt: OwnedAttempt) -> AttemptClaim:
+    return AttemptClaim(attempt.key, attempt.epoch, attempt.resumed)
+
+
+def trace_of(attempt: OwnedAttempt, *, took_ms: int) -> str:
+    """The attempt as a span; the trace context of what follows from it."""
+    given = attempt.assignment.context.traceparent.encode()
+    began_ns = (clock.now_ms() - took_ms) * 1_000_000
+    return (record_span("delivery.attempt", given or None, began_ns=began_ns) or b"").decode()
+
+
+def log_fields(attempt: OwnedAttempt) -> dict[str, object]:
+    """The ids of a message, for the log."""
+    context = attempt.assignment.context
+    return {
+        "message_id": attempt.assignment.message_id,
+        "attempt": attempt.assignment.attempt,
+        "tenant_id": context.tenant_id,
+        "email_id": context.email_id,
+        "egress_id": attempt.assignment.egress_id,
+        "site": attempt.assignment.site,
+    }

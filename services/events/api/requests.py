@@ -1,0 +1,50 @@
+"""What every request has: a tenant, ids, a page."""
+
+from datetime import datetime
+from typing import Any
+
+import grpc
+
+from kernel import times
+from kernel.ids import canonical
+from kernel.rpc import RequestError
+
+LIMIT_DEFAULT = 20
+LIMIT_MAX = 100
+
+
+def not_found(what: str) -> RequestError:
+    """A foreign id and a missing one look the same."""
+    return RequestError(f"{what} not found", grpc.StatusCode.NOT_FOUND)
+
+
+def parse_resource_id(text: str, what: str) -> str:
+    """A UUID in its canonical form; what is none cannot be found."""
+    try:
+        return canonical(text)
+    except ValueError as error:
+        raise not_found(what) from error
+
+
+def parse_cursor(text: str, name: str) -> str:
+    """An id to page from, in its canonical form; empty where there is none."""
+    return parse_resource_id(text.removeprefix("evt_"), name) if text else ""
+
+
+def tenant_id_of(request: Any) -> str:  # noqa: ANN401 - any request
+    return parse_resource_id(request.tenant_id, "tenant_id")
+
+
+def time_of(request: Any, name: str) -> datetime | None:  # noqa: ANN401
+    """A field of the request that is a time; None where it is not set."""
+    try:
+        return times.from_timestamp(getattr(request, name)) if request.HasField(name) else None
+    except ValueError as error:
+        raise RequestError(f"{name}: {error}") from error
+
+
+def page_limit(request: Any) -> int:  # noqa: ANN401
+    wanted = request.limit or LIMIT_DEFAULT
+    if wanted > LIMIT_MAX:
+        raise RequestError(f"limit must be between 1 and {LIMIT_MAX}")
+    return int(wanted)

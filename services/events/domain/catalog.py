@@ -1,0 +1,239 @@
+"""The public events: types with Resend's names, a superset, and the data of each.
+
+An event's data names its own recipient and the To field, and so never another Bcc recipient.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.delivery.v1.events_pb2 import (
+    AttemptOutcome,
+    BounceReceived,
+    ComplaintReceived,
+    DeliveryAttempted,
+    Reply,
+)
+from contracts.events.v1.events_pb2 import WebhookDisabled
+from contracts.ingest.v1.events_pb2 import MessageAccepted, RecipientType
+from contracts.router.v1.events_pb2 import (
+    CLOSED_STATE_BOUNCED,
+    CLOSED_STATE_CANCELED,
+    CLOSED_STATE_DELIVERED,
+    CLOSED_STATE_FAILED,
+    CLOSED_STATE_SUPPRESSED,
+    DeliveryAssigned,
+    MessageClosed,
+    MessageDelayed,
+)
+from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
+from kernel import times
+from mail import bounce
+from services.events.domain.log_event import EventKind, LogEvent, StatusRank
+
+API_VERSION = "2026-11-01"
+EventData: TypeAlias = dict[str, Any]
+
+CLOSED_TYPES = {
+    CLOSED_STATE_DELIVERED: "email.delivered",
+    CLOSED_STATE_BOUNCED: "email.bounced",
+    CLOSED_STATE_FAILED: "email.failed",
+    CLOSED_STATE_SUPPRESSED: "email.suppressed",
+    CLOSED_STATE_CANCELED: "email.canceled",
+}
+INTERNAL_TYPES = {
+    EventKind.ACCEPTED: "message.accepted",
+    EventKind.SCREENED: "message.screened",
+    EventKind.ASSIGNED: "message.assigned",
+    EventKind.ATTEMPTED: "message.attempted",
+    EventKind.DELAYED: "message.delayed",
+}
+PUBLIC_TYPES = {
+    EventKind.SCREENED: "email.held",
+    EventKind.ASSIGNED: "email.sent",
+    EventKind.DELAYED: "email.delivery_delayed",
+    EventKind.COMPLAINT: "email.complained",
+    EventKind.BOUNCE: "email.bounced",
+    EventKind.WEBHOOK_DISABLED: "webhook.disabled",
+    EventKind.WEBHOOK_TEST: "webhook.test",
+}
+# Resend's word, and a sentence for people.
+SUPPRESSED_DATA = {
+    "type": "OnAccountSuppressionList",
+    "reason": "the recipient is on the suppression list",
+}
+RECIPIENT_TYPES = {
+    number: name.rpartition("_")[2].lower() for name, number in RecipientType.items()
+}
+# The types that an endpoint can subscribe to: only those that are emitted, so that no client waits
+# for an event that never comes.
+EVENT_TYPES = frozenset({*CLOSED_TYPES.values(), *PUBLIC_TYPES.values(), "email.scheduled"})
+
+
+def type_of(log_event: LogEvent, *, is_public: bool) -> str:
+    """Its name in the timeline and on webhooks."""
+    if isinstance(log_event.payload, MessageClosed):
+        return CLOSED_TYPES.get(log_event.payload.state, "email.failed")
+    if is_public and log_event.kind == EventKind.ACCEPTED:
+        return "email.scheduled" if log_event.rank == StatusRank.SCHEDULED else "email.sent"
+    return (
+        PUBLIC_TYPES[log_event.kind]
+        if is_public or log_event.kind > EventKind.CLOSED
+        else INTERNAL_TYPES[log_event.kind]
+    )
+
+
+def data_of(log_event: LogEvent, accepted: MessageAccepted | None, *, public_seq: int) -> EventData:
+    """The `data` of an event; accepted: of the same message, None when it is not known."""
+    if isinstance(log_event.payload, WebhookDisabled):
+        return {"webhook_id": log_event.subject_id, "reason": log_event.payload.reason}
+    data = common_data(log_event, accepted)
+    if public_seq:
+        data["seq"] = public_seq
+    data.update(kind_data(log_event))
+    return data
+
+
+def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventData:
+    data: EventData = {
+        "email_id": log_event.email_id,
+        "message_id": log_event.subject_id,
+        "recipient": log_event.recipient,
+    }
+    if accepted is None:
+        return data
+    context = accepted.context
+    data["recipient_type"] = RECIPIENT_TYPES[context.recipient_type]
+    data["from"] = getattr(accepted, "from")
+    data["to"] = list(accepted.to)
+    data["subject"] = accepted.subject
+    data["created_at"] = iso(milliseconds_of(context.accepted_at))
+    data["tags"] = dict(accepted.tags)
+    data["metadata"] = dict(accepted.metadata)
+    data["stream"] = accepted.stream or "transactional"
+    data["test"] = context.test
+    return data
+
+
+def kind_data(log_event: LogEvent) -> EventData:
+    """What only this kind of event has."""
+    event = log_event.payload
+    if isinstance(event, MessageClosed):
+        return closed_data(event)
+    if isinstance(event, MessageAccepted):
+        scheduled = log_event.rank == StatusRank.SCHEDULED
+        return {"scheduled_at": iso(milliseconds_of(event.context.due_at))} if scheduled else {}
+    if isinstance(event, MessageDelayed):
+        later = {"next_attempt_at": iso(milliseconds_of(event.next_attempt_at))}
+        return {"smtp": smtp_data(event.reply, attempt=event.attempt), **later}
+    if isinstance(event, ComplaintReceived):
+        return {"complaint": {"feedback_type": event.feedback_type, "source": event.source}}
+    if isinstance(event, BounceReceived):
+        return {"bounce": bounce_data(event.reply, event.bounce_class, late=True)}
+    return internal_data(event)
+
+
+def internal_data(event: Any) -> EventData:  # noqa: ANN401 - the engine's own events
+    """Of the events that only the timeline shows."""
+    if isinstance(event, MessageScreened):
+        reasons = [{"rule": r.rule, "score": r.score, "detail": r.detail} for r in event.reasons]
+        verdict = Verdict.Name(event.verdict).removeprefix("VERDICT_").lower()
+        return {"screening": {"verdict": verdict, "score": event.score, "reasons": reasons}}
+    if isinstance(event, DeliveryAssigned):
+        sources = {"source_ip": event.source_ip, "source_ipv6": event.source_ipv6}
+        source = {"egress_id": event.egress_id, **sources, "site": event.site}
+        return {"assignment": {"attempt": event.attempt, **source}}
+    if isinstance(event, DeliveryAttempted):
+        outcome = AttemptOutcome.Name(event.outcome).removeprefix("ATTEMPT_OUTCOME_").lower()
+        reply = smtp_data(event.reply, attempt=event.attempt)
+        if event.bounce_class:
+            reply["bounce_class"] = event.bounce_class
+        return {
+            "outcome": outcome,
+            "ambiguous": event.ambiguous,
+            "smtp": {**reply, "duration_ms": event.duration_ms},
+        }
+    return {}
+
+
+def closed_data(event: MessageClosed) -> EventData:
+    smtp = (
+        {"smtp": smtp_data(event.reply, attempt=event.attempt)} if event.HasField("reply") else {}
+    )
+    flag = {"ambiguous": True} if event.ambiguous else {}
+    if event.state == CLOSED_STATE_DELIVERED:
+        return {**smtp, **flag}
+    if event.state == CLOSED_STATE_BOUNCED:
+        name = event.bounce_class or ("message_expired" if event.reason == "expired" else "")
+        return {**smtp, **flag, "bounce": bounce_data(event.reply, name, reason=event.reason)}
+    if event.state == CLOSED_STATE_SUPPRESSED:
+        return {"suppressed": SUPPRESSED_DATA}
+    if event.state == CLOSED_STATE_CANCELED:
+        return {"canceled": {"by": "api"}}
+    code = event.reply.enhanced or (str(event.reply.code) if event.reply.code else event.reason)
+    return {**smtp, **flag, "failed": {"reason": event.reason, "code": code}}
+
+
+def smtp_data(reply: Reply, *, attempt: int) -> EventData:
+    return {
+        "code": reply.code,
+        "enhanced_code": reply.enhanced,
+        "response": reply.text,
+        "step": reply.step,
+        "mx": reply.mx,
+        "remote_ip": reply.remote_ip,
+        "local_ip": reply.local_ip,
+        "tls": reply.tls,
+        "tls_cipher": reply.tls_cipher,
+        "tls_certificate": reply.tls_certificate,
+        "tls_verified": reply.tls_verified,
+        "attempt": attempt,
+    }
+
+
+def bounce_data(reply: Reply, name: str, *, reason: str = "", late: bool = False) -> EventData:
+    """`bounce`: SES's type and subtype, our class, and what the receiver said."""
+    try:
+        verdict = bounce.named(name or "uncategorized")
+    except KeyError:  # of a newer or older delivery
+        verdict = bounce.named("uncategorized")
+    said = " ".join(part for part in (str(reply.code or ""), reply.enhanced, reply.text) if part)
+    return {
+        "type": verdict.ses_type,
+        "subType": verdict.ses_subtype,
+        "class": name or verdict.name,
+        "code": reply.code,
+        "enhanced_code": reply.enhanced,
+        "diagnosticCode": [said] if said else [],
+        "message": reply.text or reason,
+        "async": late,
+    }
+
+
+def webhook_payload(
+    identifier: str, name: str, *, created_at: str, data: Mapping[str, Any]
+) -> bytes:
+    """A webhook's body."""
+    return msgspec.json.encode(
+        {
+            "id": identifier,
+            "type": name,
+            "created_at": created_at,
+            "timestamp": created_at,
+            "api_version": API_VERSION,
+            "data": data,
+        }
+    )
+
+
+def iso(moment_ms: int) -> str:
+    """RFC 3339 in UTC, of Unix milliseconds; out of bounds it is the bound."""
+    seconds, milliseconds = divmod(min(max(moment_ms, 0), times.LAST_MS), 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
+
+
+def milliseconds_of(moment: Timestamp) -> int:
+    return moment.seconds * 1000 + moment.nanos // 1_000_000

@@ -1,0 +1,172 @@
+"""An event with the fields that the log needs."""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeAlias
+
+from google.protobuf.message import Message
+
+from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
+from contracts.events.v1.events_pb2 import WebhookDisabled
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
+from kernel.topics import event_id
+
+STEPS_PER_ATTEMPT = 4
+LAST_STEP = 1 << 30
+
+
+class EventKind(IntEnum):
+    """Stored: numbers stay."""
+
+    ACCEPTED = 1
+    SCREENED = 2
+    ASSIGNED = 3
+    ATTEMPTED = 4
+    DELAYED = 5
+    CLOSED = 6
+    COMPLAINT = 7
+    BOUNCE = 8
+    WEBHOOK_DISABLED = 9
+    WEBHOOK_TEST = 10
+
+
+class StatusRank(IntEnum):
+    """How far a message, or an email, has come. Stored. The highest wins, in whatever order."""
+
+    UNKNOWN = 0
+    QUEUED = 1
+    SCHEDULED = 2
+    SENT = 3
+    HELD = 4
+    DELAYED = 5
+    DELIVERED = 6
+    CANCELED = 7
+    SUPPRESSED = 8
+    FAILED = 9
+    BOUNCED = 10
+    COMPLAINED = 11
+
+
+CLOSED_RANKS = {
+    1: StatusRank.DELIVERED,
+    2: StatusRank.BOUNCED,
+    3: StatusRank.FAILED,
+    4: StatusRank.SUPPRESSED,
+    5: StatusRank.CANCELED,
+}
+PARTITIONED_KINDS = frozenset(
+    {
+        EventKind.ACCEPTED,
+        EventKind.SCREENED,
+        EventKind.ASSIGNED,
+        EventKind.ATTEMPTED,
+        EventKind.DELAYED,
+        EventKind.CLOSED,
+    }
+)  # what comes after a message's close, or is of no message, goes to `unpartitioned_log`
+
+
+class LogEvent(NamedTuple):
+    """subject_id: the message, or a webhook endpoint. email_id and recipient: empty for the latter.
+    step: its place among the events of its message, in causal order."""
+
+    payload: Message
+    kind: EventKind
+    event_id: str
+    subject_id: str
+    tenant_id: str
+    email_id: str
+    recipient: str
+    rank: StatusRank
+    step: int
+
+
+def is_scheduled(context: Any) -> bool:  # noqa: ANN401 - a MessageContext
+    """Accepted for later."""
+    due, accepted = context.due_at, context.accepted_at
+    return bool((due.seconds, due.nanos) > (accepted.seconds, accepted.nanos))
+
+
+def _accepted(event: MessageAccepted) -> tuple[StatusRank, int]:
+    return StatusRank.SCHEDULED if is_scheduled(event.context) else StatusRank.SENT, 0
+
+
+def _screened(event: MessageScreened) -> tuple[StatusRank, int]:
+    return StatusRank.HELD if event.verdict == VERDICT_HOLD else StatusRank.QUEUED, 1
+
+
+def _assigned(event: DeliveryAssigned) -> tuple[StatusRank, int]:
+    return StatusRank.SENT, event.attempt * STEPS_PER_ATTEMPT
+
+
+def _attempted(event: DeliveryAttempted) -> tuple[StatusRank, int]:
+    return StatusRank.SENT, event.attempt * STEPS_PER_ATTEMPT + 1
+
+
+def _delayed(event: MessageDelayed) -> tuple[StatusRank, int]:
+    return StatusRank.DELAYED, event.attempt * STEPS_PER_ATTEMPT + 2
+
+
+def _closed(event: MessageClosed) -> tuple[StatusRank, int]:
+    return CLOSED_RANKS.get(event.state, StatusRank.FAILED), LAST_STEP
+
+
+def _complaint(_: ComplaintReceived) -> tuple[StatusRank, int]:
+    return StatusRank.COMPLAINED, LAST_STEP + 2
+
+
+def _bounce(_: BounceReceived) -> tuple[StatusRank, int]:
+    return StatusRank.BOUNCED, LAST_STEP + 1
+
+
+Placement: TypeAlias = Callable[[Any], tuple[StatusRank, int]]
+MESSAGE_EVENTS: dict[type[Message], tuple[EventKind, Placement]] = {
+    MessageAccepted: (EventKind.ACCEPTED, _accepted),
+    MessageScreened: (EventKind.SCREENED, _screened),
+    DeliveryAssigned: (EventKind.ASSIGNED, _assigned),
+    DeliveryAttempted: (EventKind.ATTEMPTED, _attempted),
+    MessageDelayed: (EventKind.DELAYED, _delayed),
+    MessageClosed: (EventKind.CLOSED, _closed),
+    ComplaintReceived: (EventKind.COMPLAINT, _complaint),
+    BounceReceived: (EventKind.BOUNCE, _bounce),
+}
+WITH_CONTEXT = frozenset({EventKind.ACCEPTED, EventKind.SCREENED, EventKind.ASSIGNED})
+EVENT_CLASSES: dict[EventKind, type[Message]] = {
+    **{kind: event for event, (kind, _) in MESSAGE_EVENTS.items()},
+    EventKind.WEBHOOK_DISABLED: WebhookDisabled,
+    EventKind.WEBHOOK_TEST: WebhookDisabled,  # it has ids alone
+}
+
+
+def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENTS, or a WebhookDisabled
+    """Read an event. Raises ValueError when its identity is incomplete."""
+    identifier = event_id(event)
+    if type(event) is WebhookDisabled:
+        return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
+    kind, placed = MESSAGE_EVENTS[type(event)]
+    who = event.context if kind in WITH_CONTEXT else event
+    email_id = who.email_id
+    if not email_id:
+        raise ValueError(f"a {kind.name.lower()} event without email_id")
+    rank, step = placed(event)
+    subject_id, tenant_id, recipient = event.message_id, who.tenant_id, who.recipient
+    return LogEvent(event, kind, identifier, subject_id, tenant_id, email_id, recipient, rank, step)
+
+
+def endpoint_log_event(event: WebhookDisabled, kind: EventKind, identifier: str) -> LogEvent:
+    return LogEvent(
+        event, kind, identifier, event.endpoint_id, event.tenant_id, "", "", StatusRank.UNKNOWN, 0
+    )
+
+
+def is_test(log_event: LogEvent) -> bool:
+    """Of test mail."""
+    who = log_event.payload.context if log_event.kind in WITH_CONTEXT else log_event.payload  # type: ignore[attr-defined]
+    return bool(getattr(who, "test", False))
+
+
+def decode_payload(kind: int, payload: bytes) -> Message:
+    """The event of a row."""
+    return EVENT_CLASSES[EventKind(kind)].FromString(payload)

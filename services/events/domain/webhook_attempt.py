@@ -1,0 +1,75 @@
+"""One attempt to deliver an event to an endpoint, with its request body."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from services.events.domain.catalog import data_of, iso, type_of, webhook_payload
+from services.events.domain.endpoint import Endpoint
+from services.events.domain.log_event import LogEvent
+from services.events.domain.state import LogEntry
+
+ACCEPTS_MAX = 20_000
+
+
+class WebhookAttempt(NamedTuple):
+    """position: of the event in the log, and so its id, the same on every attempt.
+    attempt_count: attempts before this one."""
+
+    endpoint: Endpoint
+    position: str
+    token: str
+    body: bytes
+    attempt_count: int = 0
+
+    @property
+    def id(self) -> str:
+        """The webhook's."""
+        return public_id(self.position)
+
+
+def webhook_attempt_of(
+    entry: LogEntry,
+    accepted: MessageAccepted | None,
+    *,
+    endpoint: Endpoint,
+    token: str,
+    position: str,
+    attempt_count: int = 0,
+) -> WebhookAttempt:
+    body = webhook_payload(
+        public_id(position),
+        type_of(entry.event, is_public=True),
+        created_at=recorded_at(position),
+        data=data_of(entry.event, accepted, public_seq=entry.public_seq),
+    )
+    return WebhookAttempt(endpoint, position, token, body, attempt_count)
+
+
+def public_id(position: str) -> str:
+    """An event's id for tenants."""
+    return f"evt_{position}"
+
+
+def recorded_at(position: str) -> str:
+    """When it was recorded, from its UUIDv7: RFC 3339."""
+    return iso(int(position[:8] + position[9:13], 16))
+
+
+class AcceptedCache:
+    """The last accepts of tenants with endpoints, so that most attempts do not read the log."""
+
+    def __init__(self, size: int = ACCEPTS_MAX) -> None:
+        self._size = size
+        self._by_message: OrderedDict[str, MessageAccepted] = OrderedDict()
+
+    def add(self, log_events: Iterable[LogEvent]) -> None:
+        for log_event in log_events:
+            if isinstance(log_event.payload, MessageAccepted):
+                self._by_message[log_event.subject_id] = log_event.payload
+        while len(self._by_message) > self._size:
+            self._by_message.popitem(last=False)
+
+    def get(self, log_event: LogEvent) -> MessageAccepted | None:
+        return self._by_message.get(log_event.subject_id)

@@ -1,0 +1,161 @@
+"""Webhook deliveries: one per event and endpoint, claimed by lease."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kernel import ids
+from kernel.database import Row, Transaction
+from services.events.domain.endpoint import Endpoint
+
+WAITING, DELIVERED, FAILED = 0, 1, 2
+
+
+# From endpoint to endpoint by a skip scan over (endpoint_id, due_at): most have nothing due.
+CLAIM = """
+    WITH RECURSIVE waiting AS (
+        (SELECT endpoint_id AS id FROM events.webhook_deliveries
+         WHERE state = 0 AND due_at <= now() ORDER BY endpoint_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT endpoint_id FROM events.webhook_deliveries
+                WHERE state = 0 AND due_at <= now() AND endpoint_id > waiting.id
+                ORDER BY endpoint_id LIMIT 1)
+        FROM waiting WHERE waiting.id IS NOT NULL
+    ), ready AS (
+        SELECT id, coalesce(busy.capacity, %(capacity)s) AS capacity
+        FROM waiting JOIN events.webhooks USING (id)
+        LEFT JOIN unnest(%(busy)s::uuid[], %(capacities)s::int[]) AS busy(id, capacity) USING (id)
+        WHERE enabled AND deleted_at IS NULL AND probe_at IS NULL
+    ), probes AS (
+        SELECT id, 1 AS capacity FROM events.webhooks WHERE id IN (SELECT id FROM waiting)
+            AND enabled AND deleted_at IS NULL AND probe_at <= now() FOR UPDATE SKIP LOCKED
+    ), due AS (
+        SELECT delivery.* FROM (SELECT * FROM ready UNION ALL SELECT * FROM probes) AS endpoint
+        CROSS JOIN LATERAL (
+            SELECT endpoint_id, position FROM events.webhook_deliveries
+            WHERE endpoint_id = endpoint.id AND state = 0 AND due_at <= now()
+            ORDER BY due_at LIMIT endpoint.capacity FOR UPDATE SKIP LOCKED
+        ) AS delivery LIMIT 1000
+    ), probed AS (
+        UPDATE events.webhooks SET probe_at = now() + make_interval(secs => %(lease_s)s)
+        WHERE id IN (SELECT id FROM probes) AND id IN (SELECT endpoint_id FROM due)
+    )
+    UPDATE events.webhook_deliveries t
+    SET token = %(token)s, due_at = now() + make_interval(secs => %(lease_s)s)
+    FROM due JOIN events.webhooks w ON w.id = due.endpoint_id
+    WHERE t.endpoint_id = due.endpoint_id AND t.position = due.position
+    RETURNING t.event_id::text, t.subject_id::text, t.position::text, t.type, t.attempt_count,
+        extract(epoch FROM now() - t.created_at)::float8,
+        w.id::text, w.tenant_id::text, w.url, w.secret, w.event_types, w.failures
+"""
+
+
+class NewDelivery(NamedTuple):
+    """token: of its first claim; None: unclaimed, and due now."""
+
+    endpoint_id: str
+    position: str
+    event_id: str
+    subject_id: str
+    tenant_id: str
+    type: str
+    token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    event_id: str
+    subject_id: str
+    position: str
+    type: str
+    attempt_count: int
+    age_s: float
+    endpoint: Endpoint
+
+
+class DeliveryClaim(NamedTuple):
+    """A claim."""
+
+    endpoint_id: str
+    position: str
+    token: str
+
+
+class DeliveryUpdate(NamedTuple):
+    """The result of an attempt. delay_s: until the next one, if there is one."""
+
+    endpoint_id: str
+    position: str
+    token: str
+    state: int
+    delay_s: float
+    attempt_count: int
+    status: int
+    error: str
+
+
+async def claim(
+    tx: Transaction, token: str, *, capacities: Mapping[str, int], capacity: int, lease_s: float
+) -> list[ClaimedDelivery]:
+    """Claim due deliveries of each endpoint, up to its capacity here; for a failing endpoint one
+    when its probe is due, and no other replica probes meanwhile.
+
+    capacities: of the endpoints that are busy here; capacity: of any other.
+    """
+    rows = await tx.rows(
+        CLAIM,
+        {
+            "capacity": capacity,
+            "busy": list(capacities),
+            "capacities": list(capacities.values()),
+            "token": token,
+            "lease_s": lease_s,
+        },
+    )
+    return [
+        ClaimedDelivery(row[0], row[1], row[2], row[3], row[4], row[5], Endpoint(*row[6:]))
+        for row in rows
+    ]
+
+
+async def record_attempts(tx: Transaction, results: Sequence[DeliveryUpdate]) -> None:
+    """Record results where the claim still holds."""
+    await tx.execute(
+        "UPDATE events.webhook_deliveries t SET state = v.state,"
+        " attempt_count = v.attempt_count, status = v.status,"
+        " error = v.error, token = NULL, due_at = now() + make_interval(secs => v.delay_s)"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::smallint[], %s::float8[],"
+        " %s::smallint[], %s::smallint[], %s::text[])"
+        " AS v(endpoint_id, position, token, state, delay_s, attempt_count, status, error)"
+        " WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position AND t.token = v.token",
+        [list(column) for column in zip(*results, strict=True)],
+    )
+
+
+async def release_claims(
+    tx: Transaction, claims: Sequence[DeliveryClaim], *, delay_s: float
+) -> None:
+    """Free claims, without counting an attempt."""
+    await tx.execute(
+        "UPDATE events.webhook_deliveries t SET token = NULL,"
+        " due_at = now() + make_interval(secs => %s)"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS v(endpoint_id, position, token)"
+        " WHERE t.endpoint_id = v.endpoint_id AND t.position = v.position AND t.token = v.token",
+        [delay_s, *([list(column) for column in zip(*claims, strict=True)])],
+    )
+
+
+async def list_deliveries(
+    tx: Transaction, endpoint_id: str, *, after: str, limit: int
+) -> list[Row]:
+    """The deliveries of an endpoint, newest first; a disabled one has none that are queued."""
+    return await tx.rows(
+        "SELECT t.position::text, t.type, t.attempt_count,"
+        " CASE WHEN t.state = 0 AND NOT w.enabled THEN 2 ELSE t.state END,"
+        " t.status, t.error, t.due_at"
+        " FROM events.webhook_deliveries t JOIN events.webhooks w ON w.id = t.endpoint_id"
+        " WHERE t.endpoint_id = %(endpoint)s"
+        " AND t.position < %(after)s"
+        " ORDER BY t.position DESC LIMIT %(limit)s",
+        {"endpoint": endpoint_id, "after": after or ids.MAX, "limit": limit},
+    )

@@ -1,0 +1,102 @@
+"""Authentication, permissions and rate limits of API keys."""
+
+from typing import NamedTuple
+
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from kernel import auth, clock
+from kernel.auth import Authenticator, AuthError
+from kernel.crypto import SecretKeyring
+from kernel.errors import Unavailable
+from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.limits import RateLimiter, RateLimitStatus
+from services.ingest.domain.problem import Fault, Problem, unavailable
+from services.ingest.store.directory_cache import DirectoryCache
+
+_STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricted_api_key")}
+
+
+class Principal(NamedTuple):
+    """An authenticated API key with its tenant."""
+
+    key: ApiKey
+    tenant: Tenant
+
+    @property
+    def tenant_id(self) -> str:
+        return self.key.tenant_id
+
+    @property
+    def test(self) -> bool:
+        """A test key does not see live mail."""
+        return self.key.test
+
+    def check_live(self, what: str) -> None:
+        """Raises Problem where a test key asks for what only live mail has."""
+        if self.test:
+            detail = f"{what} belong to live mail: use a live key"
+            raise Problem(403, "restricted_api_key", detail=detail)
+
+
+class AccessControl:
+    """Authenticates every request, REST and gRPC alike. bodies: memory of request bodies."""
+
+    def __init__(
+        self,
+        directory: DirectoryCache,
+        limiter: RateLimiter,
+        secrets: SecretKeyring,
+        *,
+        bodies: BodyMemory,
+    ) -> None:
+        self.bodies = bodies
+        self._directory = directory
+        self._limiter = limiter
+        self._secrets = secrets
+        self._authenticator = Authenticator(directory.key, directory.fetch_key)
+
+    async def authenticate(
+        self, authorization: str, client: str, *, scope: str = auth.FULL_ACCESS
+    ) -> tuple[Principal, RateLimitStatus]:
+        """Raises Problem: 401, 403, 503. `enforce_rate_limit` refuses what is too much."""
+        try:
+            key = await self._authenticator.authenticate(
+                authorization, client=client, now=clock.now(), scope=scope
+            )
+            tenant = await self._directory.tenant(key.tenant_id)
+        except AuthError as error:
+            status, name = _STATUSES.get(error.reason, (403, "invalid_api_key"))
+            raise Problem(status, name, detail=error.detail) from None
+        except Unavailable as error:
+            raise unavailable(str(error)) from error
+        if tenant is None:
+            raise Problem(403, "invalid_api_key", detail="the tenant of this API key is closed")
+        return Principal(key, tenant), self._limiter.spend(key.key_id, clock.monotonic_s())
+
+    async def domain_of(self, principal: Principal, name: str) -> Domain:
+        """The From domain, if this key may send from it. Raises Problem."""
+        try:
+            found = await self._directory.domain(
+                principal.tenant_id, principal.tenant.account_id, name=name
+            )
+        except Unavailable as error:
+            raise unavailable(str(error)) from error
+        bound = principal.key.domain_id
+        if found is None or (bound and bound != found.domain_id):
+            detail = f"this API key may not send from {name}: it is not a domain of yours"
+            fault = Fault("#/from", "invalid_from_address", detail)
+            raise Problem(403, "invalid_from_address", detail=detail, faults=[fault])
+        return found
+
+    def content_key(self, principal: Principal) -> bytes:
+        return self._secrets.decrypt(principal.tenant.content_key)
+
+
+def enforce_rate_limit(rate_limit: RateLimitStatus) -> None:
+    """Raises Problem 429 when the request is over the rate limit."""
+    if rate_limit.retry_after_s:
+        raise Problem(
+            429,
+            "rate_limit_exceeded",
+            detail=f"more than {rate_limit.limit} requests in a second: wait, then try again",
+            retry_after_s=rate_limit.retry_after_s,
+        )

@@ -1,0 +1,108 @@
+"""The ASGI application: POST /v1/emails is handled here, every other route by FastAPI."""
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+from kernel import auth, clock, metrics
+from services.ingest.api import responses
+from services.ingest.api.access import AccessControl, enforce_rate_limit
+from services.ingest.api.compression import compressing
+from services.ingest.api.http import (
+    Disconnected,
+    Receive,
+    Request,
+    Scope,
+    Send,
+    send_accepted,
+    send_response,
+)
+from services.ingest.api.sending import SendHandler
+from services.ingest.domain.problem import Problem
+
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+EMAILS = "/v1/emails"
+
+observe = metrics.accept_duration.labels("rest").observe
+logger = logging.getLogger(__name__)
+
+
+class HttpApp:
+    """The ASGI application. Every response is JSON and has a request id."""
+
+    def __init__(self, access: AccessControl, send_handler: SendHandler, rest: App) -> None:
+        self._access = access
+        self._send_handler = send_handler
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        # RFC 9110 §9.3.2: as GET; the listener, which knows better, sends no body.
+        head = scope["method"] == "HEAD"
+        request = Request({**scope, "method": "GET"} if head else scope)
+        post = scope["path"] == EMAILS and scope["method"] == "POST"
+        try:
+            await (self._post_email if post else self._forward)(request, receive, send)
+        finally:
+            if request.reservation is not None:
+                request.reservation.close()
+
+    async def _post_email(self, request: Request, receive: Receive, send: Send) -> None:
+        began = clock.monotonic_s()
+        headers: responses.Headers = [(b"x-request-id", request.id.encode())]
+        try:
+            principal, rate_limit = await self._access.authenticate(
+                request.header(b"authorization"), request.client, scope=auth.SENDING_ACCESS
+            )
+            headers += responses.rate_limit_headers(rate_limit)
+            enforce_rate_limit(rate_limit)
+            request.reservation = self._access.bodies.reserve(principal.tenant_id)
+            body, more = await self._send_handler.send_one(request, principal, receive)
+            await send_accepted(request, send, body, headers=[*headers, *more])
+        except Problem as problem:
+            await send_problem(request, send, problem, headers=headers)
+        except Disconnected:
+            return
+        except Exception:
+            logger.exception("request.failed", extra={"request_id": request.id})
+            await send_problem(request, send, application_error(), headers=headers)
+        observe(clock.monotonic_s() - began)
+
+    async def _forward(self, request: Request, receive: Receive, send: Send) -> None:
+        extra: responses.Headers = [(b"x-request-id", request.id.encode())]
+        request.scope.setdefault("state", {})["obm_request"] = request
+        request.scope["state"]["obm_headers"] = extra
+        began = False
+
+        async def send_more(message: MutableMapping[str, Any]) -> None:
+            nonlocal began
+            if message["type"] == "http.response.start":
+                began = True
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        try:
+            await self._rest(
+                request.scope, receive, compressing(send_more, request.header(b"accept-encoding"))
+            )
+        except Disconnected:
+            return
+        except Exception:
+            logger.exception("request.failed", extra={"request_id": request.id})
+            if not began:
+                await send_problem(request, send, application_error(), headers=extra)
+
+
+def application_error() -> Problem:
+    return Problem(500, "application_error", detail="something broke on our side")
+
+
+async def send_problem(
+    request: Request, send: Send, problem: Problem, *, headers: responses.Headers
+) -> None:
+    body = responses.problem_body(problem, path=request.path, request_id=request.id)
+    more = responses.problem_headers(problem, request.header(b"accept"))
+    if problem.status == 413:
+        more.append((b"connection", b"close"))
+    await send_response(send, problem.status, body, headers=[*headers, *more])

@@ -1,0 +1,49 @@
+"""/v1/queues: what waits, for which site, until when, and what decides that."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from fastapi import Request as Incoming
+
+from contracts.router.v1.router_service_pb2 import ListQueuesRequest, ScheduledQueue
+from services.ingest.api.rest_base import (
+    PROBLEM_RESPONSES,
+    Page,
+    RestAccess,
+    format_timestamp,
+    forward_page,
+    list_response,
+)
+from services.ingest.clients import ServiceClients
+
+
+def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
+    router = APIRouter(prefix="/v1/queues", tags=["queues"], responses=PROBLEM_RESPONSES)
+    client = clients.router
+
+    @router.get("", summary="List scheduled queues with the limit that holds each back")
+    async def list_queues(
+        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(forward_page)]
+    ) -> Response:
+        principal = await access.authenticate(incoming)
+        request = ListQueuesRequest(
+            tenant_id=principal.tenant_id,
+            limit=wanted_page.limit,
+            after=wanted_page.after,
+            test_only=principal.test,
+        )
+        response = await client.call(client.stub.ListQueues, request)
+        return list_response(map(to_json, response.queues), has_more=response.has_more)
+
+    return router
+
+
+def to_json(queue: ScheduledQueue) -> dict[str, object]:
+    return {
+        "object": "queue",
+        "id": queue.id,
+        "site": queue.site,
+        "next_at": format_timestamp(queue.next_at),
+        "limited_by": queue.limited_by or None,
+        "queued": queue.queued,
+    }

@@ -1,0 +1,194 @@
+"""Shared by the REST resources: access, decoded bodies, pages of lists, JSON responses."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+from fastapi import Query, Response
+from fastapi import Request as Incoming
+from fastapi.dependencies.models import Dependant
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kernel import auth, times
+from kernel.errors import Unavailable
+from kernel.ids import canonical
+from services.ingest.api import responses
+from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.http import Request, body_of
+from services.ingest.domain.pointers import decode_body
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+
+T = TypeVar("T")
+Limit: TypeAlias = Annotated[int, Query(ge=1, le=100, description="of the page")]
+Cursor: TypeAlias = Annotated[str, Query(max_length=400, description="an id of the list")]
+
+
+def request_of(incoming: Incoming) -> Request:
+    request: Request = incoming.scope["state"]["obm_request"]
+    return request
+
+
+class RestAccess:
+    """Authenticates requests and adds the rate limit fields to their responses."""
+
+    def __init__(self, access: AccessControl) -> None:
+        self._access = access
+
+    async def authenticate(self, incoming: Incoming, scope: str = auth.FULL_ACCESS) -> Principal:
+        """Raises Problem."""
+        request = request_of(incoming)
+        principal, rate_limit = await self._access.authenticate(
+            request.header(b"authorization"), request.client, scope=scope
+        )
+        incoming.scope["state"]["obm_headers"] += responses.rate_limit_headers(rate_limit)
+        enforce_rate_limit(rate_limit)
+        request.reservation = self._access.bodies.reserve(principal.tenant_id)
+        check_query(incoming)
+        return principal
+
+
+def check_query(incoming: Incoming) -> None:
+    """Check the query parameters: unknown ones, two that exclude each other, NUL. Raises
+    Problem."""
+    if "\0" in incoming.scope["path"] or "\0" in "".join(incoming.query_params.values()):
+        raise invalid([Fault("#", "invalid", "a path and its parameters hold no NUL")])
+    if not incoming.query_params:
+        return
+    if incoming.query_params.get("after") and incoming.query_params.get("before"):
+        raise invalid([Fault("#/query/before", "invalid", "give after or before, not both")])
+    parameters = query_names(incoming.scope["route"].dependant)
+    if unknown := sorted(incoming.query_params.keys() - parameters):
+        name = unknown[0][:80]
+        raise invalid([Fault(f"#/query/{name}", "unknown_field", f"there is no parameter {name}")])
+
+
+def query_names(route: Dependant) -> set[str]:
+    """The parameters of a route, and of what it depends on."""
+    names = {field.alias for field in route.query_params}
+    return names.union(*(query_names(part) for part in route.dependencies))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Of a list: newest first, ids as cursors."""
+
+    limit: int
+    after: str
+    before: str
+
+
+def page(limit: Limit = 20, after: Cursor = "", before: Cursor = "") -> Page:
+    """For routes with Depends."""
+    return Page(limit, after, before)
+
+
+def forward_page(limit: Limit = 20, after: Cursor = "") -> Page:
+    """For lists that are read in one direction alone."""
+    return Page(limit, after, "")
+
+
+def paginate(
+    found: Sequence[T], wanted_page: Page, *, id_of: Callable[[T], str]
+) -> tuple[Sequence[T], bool]:
+    """A page of a list that is held whole, and whether there is more in its direction."""
+    ordered = sorted(found, key=id_of, reverse=True)
+    if wanted_page.before:
+        newer = [one for one in ordered if id_of(one) > wanted_page.before]
+        return newer[-wanted_page.limit :], len(newer) > wanted_page.limit
+    older = [one for one in ordered if not wanted_page.after or id_of(one) < wanted_page.after]
+    return older[: wanted_page.limit], len(older) > wanted_page.limit
+
+
+async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
+    """The body in its shape. Raises Problem."""
+    request = request_of(incoming)
+    request.check_json()
+    return decode_body(decode, await body_of(request, incoming.receive))
+
+
+async def new(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
+    """The body of what is made anew each time. Raises Problem."""
+    check_no_key(incoming)
+    return await body(incoming, decode)
+
+
+def check_no_key(incoming: Incoming) -> None:
+    """Who sends an Idempotency-Key counts on it: better refused than not kept. Raises Problem."""
+    if request_of(incoming).idempotency_key is not None:
+        detail = "this route takes no Idempotency-Key: a repeat would do it once more"
+        raise Problem(400, "invalid_idempotency_key", detail=detail)
+
+
+async def query_or_503(question: Awaitable[T]) -> T:
+    """Await a query of ingest's own database. Raises Problem 503 when it is unavailable."""
+    try:
+        return await question
+    except Unavailable as error:
+        raise unavailable(f"{error} is away") from error
+
+
+def json_response(
+    what: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(
+        responses.encode(what), status, headers=headers and dict(headers),
+        media_type="application/json",
+    )  # fmt: skip
+
+
+def list_response(data: Iterable[object], *, has_more: bool) -> Response:
+    return json_response({"object": "list", "has_more": has_more, "data": list(data)})
+
+
+def deleted_response(kind: str, identifier: str) -> Response:
+    return json_response({"object": kind, "id": identifier, "deleted": True})
+
+
+def parse_id(text: str, what: str) -> str:
+    """A UUID in canonical form. Raises Problem 404 for any other text."""
+    try:
+        return canonical(text)
+    except ValueError:
+        raise not_found(what) from None
+
+
+def format_timestamp(stamp: Timestamp) -> str | None:
+    """RFC 3339 in UTC; None for a time that is not set."""
+    if not stamp.seconds:
+        return None
+    return format_time(times.clamp_timestamp(stamp))
+
+
+def format_time(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time_parameter(text: str, what: str) -> Timestamp | None:
+    """A query parameter. Raises Problem."""
+    if not text:
+        return None
+    try:
+        moment = times.parse(text.replace(" ", "+"))
+    except ValueError as error:
+        fault = Fault(f"#/{what}", "invalid_time", f"{what}: {error}")
+        raise invalid([fault]) from None
+    return Timestamp(seconds=int(moment.timestamp()))
+
+
+def body_schema(kind: Any, description: str) -> dict[str, Any]:  # noqa: ANN401 - any type msgspec knows
+    """For a route's `openapi_extra`: the body that it takes."""
+    [schema], components = msgspec.json.schema_components([kind], ref_template=REF)
+    BODY_SCHEMAS.update(components)
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": True, "description": description, "content": content}}
+
+
+REF = "#/components/schemas/{name}"
+BODY_SCHEMAS: dict[str, Any] = {}  # what the routes' bodies refer to
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "refused: RFC 9457, see `name`"},
+    "5XX": {"description": "nothing was done: try again later"},
+}

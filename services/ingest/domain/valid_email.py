@@ -1,0 +1,259 @@
+"""A valid email: every field of a request, checked and normalized."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
+from contracts.ingest.v1.content_pb2 import Content, Header
+from contracts.ingest.v1.events_pb2 import RecipientType
+from mail import address, headers
+from mail.address import AddressError, Mailbox
+from mail.headers import HeaderError
+from services.ingest.domain.attachments import NOT_BY_PATH, ByPath, decode_attachments
+from services.ingest.domain.email import Addresses, Attachment, SendEmailRequest
+from services.ingest.domain.problem import Fault, invalid
+from services.ingest.domain.reserved import AllowedDomains, is_reserved, is_sandbox, is_within
+from services.ingest.domain.schedule import InvalidTime, parse_time
+
+RECIPIENTS_MAX = 50  # of each field
+ATTACHMENTS_MAX = 100
+HEADERS_MAX = 100
+HEADER_CHARS_MAX = 8_000
+PAIRS_MAX = 75  # tags, metadata
+PAIRS_OCTETS_MAX = 8_000  # an event has room for 64 KiB
+FIELDS = (
+    ("to", RecipientType.RECIPIENT_TYPE_TO),
+    ("cc", RecipientType.RECIPIENT_TYPE_CC),
+    ("bcc", RecipientType.RECIPIENT_TYPE_BCC),
+)
+
+
+class Recipient(NamedTuple):
+    """address: canonical, local@domain."""
+
+    address: str
+    type: int
+
+
+class ValidEmail(NamedTuple):
+    """due_at: None for now. content lacks email_id and date_s: those come with accept; and the
+    octets of `wanted`, attachments by their place: those have to be fetched."""
+
+    sender: Mailbox
+    recipients: tuple[Recipient, ...]
+    content: Content
+    tags: Mapping[str, str]
+    metadata: Mapping[str, str]
+    due_at: datetime | None
+    stream: str
+    test: bool
+    wanted: Mapping[int, Attachment] = MappingProxyType({})
+
+
+def validate(
+    email: SendEmailRequest,
+    now: datetime,
+    *,
+    test: bool,
+    allowed: AllowedDomains = frozenset(),
+    by_path: ByPath = NOT_BY_PATH,
+) -> ValidEmail:
+    """Raises Problem with all that is wrong. test: only the sandbox will see it.
+
+    allowed: reserved domains that are delivered all the same, by routes of one's own.
+    """
+    faults: list[Fault] = []
+    test = test or email.test
+    named = {name: _mailboxes(name, getattr(email, name), faults) for name, _ in FIELDS}
+    reply_to = _mailboxes("reply_to", email.reply_to, faults)
+    sender = _sender(email.from_, faults)
+    if not test:
+        faults += _reserved(named, allowed)
+    content = _content(email, named, faults, reply_to=reply_to, by_path=by_path)
+    tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
+    due_at = _due_at(email.scheduled_at, now, faults)
+    faults += _pairs("tags", tags)
+    faults += _pairs("metadata", email.metadata)
+    faults += _body(email)
+    if faults or sender is None:
+        raise invalid(faults)
+    setattr(content, "from", sender.display)
+    return ValidEmail(
+        sender=sender.mailbox,
+        recipients=_recipients(named),
+        content=content,
+        tags=tags,
+        metadata=email.metadata or {},
+        due_at=due_at,
+        stream=email.stream or "transactional",
+        test=test,
+        wanted={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
+    )
+
+
+def _content(
+    email: SendEmailRequest,
+    named: Mapping[str, list[Mailbox]],
+    faults: list[Fault],
+    *,
+    reply_to: list[Mailbox],
+    by_path: ByPath,
+) -> Content:
+    return Content(
+        to=[address.readable(box) for box in named["to"]],
+        cc=[address.readable(box) for box in named["cc"]],
+        reply_to=[address.readable(box) for box in reply_to],
+        subject=email.subject,
+        html=email.html or "",
+        text=email.text,
+        headers=_headers(email.headers, faults) if email.headers else (),
+        attachments=_attachments(email, faults, by_path) if email.attachments else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FromAddress:
+    """mailbox: canonical. display: as a person reads it."""
+
+    mailbox: Mailbox
+    display: str
+
+
+@lru_cache(maxsize=10_000)  # the same few senders, again and again
+def parse_from(given: str) -> FromAddress:
+    """Raises AddressError."""
+    box = address.parse(given)
+    return FromAddress(address.canonical(box), address.readable(box))
+
+
+def _sender(given: str, faults: list[Fault]) -> FromAddress | None:
+    try:
+        return parse_from(given)
+    except AddressError as error:
+        faults.append(Fault("#/from", "invalid_address", f"from: {error}"))
+        return None
+
+
+def _mailboxes(name: str, given: Addresses | None, faults: list[Fault]) -> list[Mailbox]:
+    if not given:
+        if name == "to":
+            faults.append(Fault("#/to", "missing_required_field", "the field to is empty"))
+        return []
+    single = isinstance(given, str)
+    texts = [given] if isinstance(given, str) else given
+    if len(texts) > RECIPIENTS_MAX:
+        detail = f"{name} has more than {RECIPIENTS_MAX} addresses"
+        faults.append(Fault(f"#/{name}", "too_many_recipients", detail))
+        return []
+    found = []
+    for index, text in enumerate(texts):
+        try:
+            found.append(address.parse(text))
+        except AddressError as error:
+            at, label = (f"#/{name}", name) if single else (f"#/{name}/{index}", f"{name}[{index}]")
+            detail = f"{label} is not a valid address: {error}"
+            faults.append(Fault(at, "invalid_address", detail))
+    return found
+
+
+def _recipients(named: Mapping[str, list[Mailbox]]) -> tuple[Recipient, ...]:
+    """One per address, in the first field that names it."""
+    found: dict[str, Recipient] = {}
+    for name, kind in FIELDS:
+        for mailbox in named[name]:
+            canonical = address.canonical(mailbox).address
+            found.setdefault(canonical, Recipient(canonical, kind))
+    return tuple(found.values())
+
+
+def _reserved(named: Mapping[str, list[Mailbox]], allowed: AllowedDomains) -> Iterator[Fault]:
+    for name, boxes in named.items():
+        for box in boxes:
+            if is_reserved(box.domain) and not is_within(box.domain, allowed):
+                detail = f"{name}: {box.domain} is a reserved domain, no mail can reach it"
+                yield Fault(f"#/{name}", "reserved_domain", detail)
+            elif is_sandbox(box.domain):
+                detail = f"{name}: {box.domain} takes test mail only: use a test key"
+                yield Fault(f"#/{name}", "sandbox_domain", detail)
+
+
+def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
+    if len(given) > HEADERS_MAX:
+        faults.append(Fault("#/headers", "too_many_headers", f"more than {HEADERS_MAX} headers"))
+        return
+    try:
+        headers.check_distinct(given)
+    except HeaderError as error:
+        faults.append(Fault("#/headers", "invalid_header", str(error)))
+    for name, value in given.items():
+        try:
+            if len(value) > HEADER_CHARS_MAX:
+                label = name[:80]
+                raise HeaderError(f"the header {label} has over {HEADER_CHARS_MAX} characters")
+            headers.custom_field(name, value)
+        except HeaderError as error:
+            faults.append(Fault(f"#/headers/{name[:80]}", "invalid_header", str(error)))
+        else:
+            yield Header(name=name, value=value)
+
+
+def _attachments(
+    email: SendEmailRequest, faults: list[Fault], by_path: ByPath
+) -> list[StoredAttachment]:
+    given = email.attachments or ()
+    if len(given) > ATTACHMENTS_MAX:
+        detail = f"more than {ATTACHMENTS_MAX} attachments"
+        faults.append(Fault("#/attachments", "too_many_attachments", detail))
+        return []
+    return list(decode_attachments(given, faults, by_path))
+
+
+def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return parse_time(text, now)
+    except InvalidTime as error:
+        faults.append(Fault("#/scheduled_at", "invalid_time", str(error)))
+        return None
+
+
+def _pairs(name: str, pairs: Mapping[str, str] | None) -> Iterable[Fault]:
+    return _pair_faults(name, pairs) if pairs else ()
+
+
+def _pair_faults(name: str, pairs: Mapping[str, str]) -> Iterator[Fault]:
+    octets = sum(len(text.encode("utf-8", "replace")) for pair in pairs.items() for text in pair)
+    if len(pairs) > PAIRS_MAX or octets > PAIRS_OCTETS_MAX:
+        detail = f"{name} has more than {PAIRS_MAX} entries or {PAIRS_OCTETS_MAX} octets"
+        yield Fault(f"#/{name}", "too_long", detail)
+    if "" in pairs:
+        yield Fault(f"#/{name}", "invalid", f"{name} has an entry without a name")
+
+
+def _body(email: SendEmailRequest) -> list[Fault]:
+    found = []
+    if not (email.html or email.text):
+        detail = "the field html or text is missing"
+        found.append(Fault("#/text", "missing_required_field", detail))
+    for name, text in (("subject", email.subject), ("html", email.html), ("text", email.text)):
+        if text and not text.isascii() and _has_surrogate(text):
+            detail = f"{name} has a lone surrogate: it is not Unicode"
+            found.append(Fault(f"#/{name}", "invalid", detail))
+    subject = email.subject
+    if "\r" in subject or "\n" in subject or "\0" in subject:
+        detail = "subject has a line break or NUL"
+        found.append(Fault("#/subject", "invalid_header", detail))
+    return found
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

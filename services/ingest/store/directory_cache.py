@@ -1,0 +1,134 @@
+"""The directory in memory, as ingest's own database has it: a lookup costs no query."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from kernel import clock
+from kernel.errors import Unavailable
+from kernel.health import DependencyHealth
+from kernel.table import ReplicatedTable
+from services.ingest.store.directory import DirectoryEntry, DirectoryStore
+
+PAGE = 500
+# At most fifty reads a second, however many ask for what does not exist.
+PAUSE_S = 0.02
+WAIT_S = 5.0
+
+E = TypeVar("E", bound=Message)
+
+
+def _of(domain: Domain) -> tuple[str, str]:
+    return (domain.account_id if domain.shared else domain.tenant_id, domain.name)
+
+
+class DirectoryCache:
+    """Follows the versions of the database, with or without the broker.
+
+    every_s: between two reads of what has changed. age_max_s: entries in memory are used for so
+    long after the start of the last complete read; then no key is accepted. A lookup of an
+    unknown entry waits for the next read, which serves all waiting lookups.
+    """
+
+    def __init__(
+        self, store: DirectoryStore, health: DependencyHealth, *, every_s: float, age_max_s: float
+    ) -> None:
+        self._store = store
+        self._health = health
+        self._every_s = every_s
+        self._age_max_s = age_max_s
+        self._tenants = ReplicatedTable(Tenant)
+        self._keys = ReplicatedTable(ApiKey, index=lambda key: key.secret_sha256)
+        self._domains = ReplicatedTable(Domain, index=_of)
+        self._tables: dict[type[Any], ReplicatedTable[Any]] = {
+            Tenant: self._tenants,
+            ApiKey: self._keys,
+            Domain: self._domains,
+        }
+        self._version = 0
+        self._fresh_until_s = clock.monotonic_s() + age_max_s
+        self._read_requested = asyncio.Event()
+        self._next: asyncio.Future[Unavailable | None] = _future()  # the end of the next read
+        health.unavailable.add("directory")
+        store.on_saved(self._put)
+
+    def key(self, secret_sha256: bytes) -> ApiKey | None:
+        """None when it is unknown, or the cache is too old."""
+        return self._keys.get_by_index(secret_sha256) if self._is_fresh else None
+
+    async def fetch_key(self, secret_sha256: bytes) -> ApiKey | None:
+        """As it is now. Raises Unavailable."""
+        await self._wait_for_read()
+        return self._keys.get_by_index(secret_sha256)
+
+    async def tenant(self, tenant_id: str) -> Tenant | None:
+        return await self._find(lambda: self._tenants.get(tenant_id))
+
+    async def domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
+        """The tenant's domain of this name, or one that is shared in its account."""
+        by = self._domains.get_by_index
+        return await self._find(lambda: by((tenant_id, name)) or by((account_id, name)))
+
+    async def run(self) -> None:
+        """A loop: read what has changed, at an interval and when a lookup waits for it."""
+        while True:
+            ended, self._next = self._next, _future()
+            self._read_requested.clear()
+            ended.set_result(await self._try_read())
+            await asyncio.sleep(PAUSE_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._every_s):
+                    await self._read_requested.wait()
+
+    @property
+    def _is_fresh(self) -> bool:
+        return clock.monotonic_s() < self._fresh_until_s
+
+    async def _find(self, lookup: Callable[[], E | None]) -> E | None:
+        """Raises Unavailable."""
+        if self._is_fresh and (found := lookup()):
+            return found
+        await self._wait_for_read()
+        return lookup()
+
+    async def _wait_for_read(self) -> None:
+        """Return when all is known that was committed before this call. Raises Unavailable."""
+        self._read_requested.set()
+        try:
+            async with asyncio.timeout(WAIT_S):
+                error = await asyncio.shield(self._next)
+        except TimeoutError:
+            raise Unavailable("the directory") from None
+        if error is not None:
+            raise Unavailable(str(error)) from error
+
+    async def _try_read(self) -> Unavailable | None:
+        began_s = clock.monotonic_s()
+        try:
+            await self._read()
+        except Unavailable as error:
+            return error
+        self._fresh_until_s = began_s + self._age_max_s
+        self._health.unavailable.discard("directory")
+        return None
+
+    async def _read(self) -> None:
+        """Page by page, to the end."""
+        while changes := await self._store.changes(after=self._version, count=PAGE):
+            for entry in changes:
+                self._put(entry)
+            self._version = changes[-1].version
+            if len(changes) < PAGE:
+                return
+
+    def _put(self, entry: DirectoryEntry) -> None:
+        if table := self._tables.get(type(entry)):
+            table.put(entry)
+
+
+def _future() -> "asyncio.Future[Unavailable | None]":
+    return asyncio.get_running_loop().create_future()

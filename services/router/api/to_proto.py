@@ -1,0 +1,51 @@
+"""Rows as protobuf messages."""
+
+from contracts.delivery.v1.events_pb2 import Reply
+from contracts.router.v1 import router_service_pb2 as pb
+from services.router.domain.events import timestamp
+from services.router.domain.message import State
+from services.router.store.requests import MessageView, QueueView
+from services.router.store.suppressions import Suppression
+
+TRANSIENT = (State.EXPECTED, State.QUEUED, State.HELD)
+
+
+def message_state(row: MessageView) -> pb.MessageState:
+    """queued_reason: the limit of its queue, once its own time has come."""
+    reason, due_s = row.reason, row.due_s
+    if row.state == State.QUEUED and row.is_due and row.limited_by:
+        reason, due_s = row.limited_by, row.available_at_s or row.due_s
+    elif row.state == State.QUEUED and not row.is_due and not reason:
+        reason = "scheduled"
+    return pb.MessageState(
+        message_id=row.message_id,
+        state=row.state,
+        queued_reason=reason if row.state in TRANSIENT else "",
+        due_at=timestamp(due_s),
+        attempt=row.attempt,
+        attempt_count=row.attempt_count,
+        ambiguous=row.ambiguous,
+        reply=Reply.FromString(row.reply) if row.reply else None,
+        queue_id=row.queue_id,
+        egress_id=row.egress_id,
+    )
+
+
+def queue(row: QueueView) -> pb.ScheduledQueue:
+    return pb.ScheduledQueue(
+        id=row.queue_id,
+        site=row.site,
+        next_at=timestamp(row.next_s) if row.next_s else None,
+        limited_by=row.limited_by,
+        queued=row.queued,
+    )
+
+
+def suppression(row: Suppression) -> pb.Suppression:
+    return pb.Suppression(
+        address=row.address,
+        origin=row.origin,
+        created_at=timestamp(row.created_s),
+        source_id=row.source_id,
+        id=row.suppression_id,
+    )

@@ -1,0 +1,105 @@
+"""The first state of a message that was screened."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple
+
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageContext
+from contracts.router.v1.events_pb2 import MessageClosed
+from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, VERDICT_PASS, MessageScreened
+from mail.address import domain_of
+from services.router.domain.events import ClosedMessage, message_closed, unix_s
+from services.router.domain.message import SANDBOX, UNRESOLVED, ScheduledQueue, State
+
+LIFETIME_S = 72 * 3600.0
+ADDRESS_HASH_BYTES = 16
+REASON_MAX = 500
+
+
+class NewMessage(NamedTuple):
+    """A row to insert, or to fill an expected one with."""
+
+    message_id: str
+    tenant_id: str
+    email_id: str
+    queue_id: str
+    site: str
+    state: State
+    reason: str
+    due_s: float
+    expires_s: float
+    address_hash: bytes
+    test: bool
+    context: bytes
+
+
+def address_hash(address: str) -> bytes:
+    """The key of a suppression. Local parts are compared without case: Ann@ and ann@ are one
+    person, and a suppression holds for both."""
+    return sha256(address.lower().encode()).digest()[:ADDRESS_HASH_BYTES]
+
+
+def admit(event: MessageScreened, site_of: Callable[[str], str | None]) -> NewMessage:
+    """site_of: the known site of a domain, or None. An unknown verdict holds the message."""
+    if event.verdict == VERDICT_PASS:
+        return new_message(event.context, State.QUEUED, site_of=site_of)
+    why = ", ".join(reason.rule for reason in event.reasons)[:REASON_MAX]
+    if event.verdict == VERDICT_BLOCK:
+        return new_message(event.context, State.FAILED, reason=f"blocked: {why}".rstrip(": "))
+    return new_message(
+        event.context, State.HELD, reason=f"held: {why}".rstrip(": "), site_of=site_of
+    )
+
+
+def new_message(
+    context: MessageContext,
+    state: State,
+    *,
+    reason: str = "",
+    site_of: Callable[[str], str | None] = lambda _: None,
+) -> NewMessage:
+    queue = queue_of(context, site_of)
+    if state is State.QUEUED and queue.site == UNRESOLVED:
+        reason = "dns"
+    accepted_s = unix_s(context.accepted_at)
+    return NewMessage(
+        message_id=context.message_id,
+        tenant_id=context.tenant_id,
+        email_id=context.email_id,
+        queue_id=queue.queue_id,
+        site=queue.site,
+        state=state,
+        reason=reason,
+        due_s=unix_s(context.due_at) or accepted_s,
+        expires_s=unix_s(context.expires_at) or accepted_s + LIFETIME_S,
+        address_hash=address_hash(context.recipient),
+        test=context.test,
+        context=context.SerializeToString(),
+    )
+
+
+def queue_of(context: MessageContext, site_of: Callable[[str], str | None]) -> ScheduledQueue:
+    """Test mail has its own queue; mail without a known site waits for DNS, by domain."""
+    domain = domain_of(context.recipient)
+    site = SANDBOX if context.test else site_of(domain)
+    bulk = context.priority == PRIORITY_BULK
+    if site:
+        return ScheduledQueue(context.tenant_id, site, bulk)
+    return ScheduledQueue(context.tenant_id, UNRESOLVED, bulk, domain)
+
+
+def closed_on_admission(new_message: NewMessage, closed_s: float) -> MessageClosed:
+    """The event of a message that was blocked on admission."""
+    return message_closed(
+        ClosedMessage(
+            new_message.message_id,
+            new_message.state,
+            new_message.reason,
+            attempt=0,
+            ambiguous=False,
+            reply=b"",
+            bounce_class="",
+            closed_s=closed_s,
+            context=new_message.context,
+        )
+    )

@@ -1,0 +1,214 @@
+"""The transition of a message that follows from an attempt result, row by row of the table."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from contracts.delivery.v1.events_pb2 import (
+    ATTEMPT_OUTCOME_AMBIGUOUS,
+    ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_STALE,
+    DeliveryAttempted,
+)
+from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, Tenant
+from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
+from mail import bounce
+from services.router.domain.admission import address_hash
+from services.router.domain.events import message_delayed, serialize_bounded, timestamp
+from services.router.domain.message import CLOSED, AssignedMessage, State
+from services.router.domain.retry import RetryPolicy
+
+GREYLISTED = "greylisted"
+UNREACHABLE = "unreachable"
+# Steps before the envelope: a failure there does not use up the retry schedule.
+PRE_ENVELOPE_STEPS = frozenset(("connect", "greeting", "ehlo", "starttls"))
+DUE_NOW_S = 0.0  # due at once, whenever it is saved
+
+
+class Strike(NamedTuple):
+    """A bounce that counts towards a suppression; `suppress_after` of them suppress the address."""
+
+    tenant_id: str
+    address_hash: bytes
+    address: str
+    kind: str
+    suppress_after: int
+    message_id: str
+
+
+class Transition(NamedTuple):
+    """The next state of a row that is still assigned, with the event's attempt.
+
+    added_attempts: how many attempts this adds to the attempt count.
+    """
+
+    event: DeliveryAttempted
+    state: State
+    reason: str
+    added_attempts: int
+    due_s: float
+    reply: bytes
+
+
+class AppliedTransition(NamedTuple):
+    """A row after its transition: its event needs the attempt count and the ambiguous flag."""
+
+    message_id: str
+    attempt: int
+    attempt_count: int
+    ambiguous: bool
+    applied_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptPolicy:
+    """ambiguous_fails: the tenant would rather lose a message than send it twice."""
+
+    retry: RetryPolicy
+    ambiguous_fails: bool = False
+
+
+def policy_of(tenant: Tenant | None, retry: RetryPolicy) -> AttemptPolicy:
+    """tenant: None while it is not known."""
+    fails = tenant is not None and tenant.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
+    return AttemptPolicy(retry, ambiguous_fails=fails)
+
+
+def decide_from_event(event: DeliveryAttempted) -> Transition | None:
+    """The transition that the event alone decides; None if it depends on the row."""
+    if event.outcome == ATTEMPT_OUTCOME_DELIVERED:
+        return close(event, State.DELIVERED, reason="")
+    if event.outcome == ATTEMPT_OUTCOME_PERMANENT:
+        return close_refused(event)
+    if event.outcome == ATTEMPT_OUTCOME_STALE:
+        return Transition(
+            event, State.QUEUED, "stale", added_attempts=0, due_s=DUE_NOW_S, reply=b""
+        )
+    return None
+
+
+def decide(
+    event: DeliveryAttempted, row: AssignedMessage, *, now_s: float, policy: AttemptPolicy
+) -> Transition:
+    """event: of exactly this attempt of the row."""
+    if transition := decide_from_event(event):
+        return transition
+    if event.outcome == ATTEMPT_OUTCOME_AMBIGUOUS and policy.ambiguous_fails:
+        return close(event, State.FAILED, reason="ambiguous")
+    if now_s >= row.expires_s:
+        was_attempted = row.attempt_count > 0 or event.reply.step not in PRE_ENVELOPE_STEPS
+        return close(event, State.BOUNCED if was_attempted else State.FAILED, reason="expired")
+    return schedule_retry(event, row, now_s=now_s, policy=policy.retry)
+
+
+def close_refused(event: DeliveryAttempted) -> Transition:
+    """Bounced; failed if no server replied (for example, a private address)."""
+    if event.reply.code == 0 and not event.connected:
+        reason = event.bounce_class or event.reply.text or "undeliverable"
+        return close(event, State.FAILED, reason=reason[:200])
+    return close(event, State.BOUNCED, reason="hard_bounce")
+
+
+def schedule_retry(
+    event: DeliveryAttempted, row: AssignedMessage, *, now_s: float, policy: RetryPolicy
+) -> Transition:
+    """Retry after a temporary or ambiguous outcome. Greylisting does not count as an attempt at
+    first, and neither does a failed connection: the number of failures lengthens that delay."""
+    uncounted = row.attempt - row.attempt_count
+    within_max = uncounted <= policy.greylisted_max
+    if event.reply.step in PRE_ENVELOPE_STEPS:
+        added_attempts, reason = 0, UNREACHABLE
+        delay_s = policy.delay_s(max(uncounted, 1), message_id=row.message_id, attempt=row.attempt)
+    elif event.bounce_class == GREYLISTED and within_max:
+        added_attempts, reason = 0, GREYLISTED
+        delay_s = policy.greylisted_delay_s(message_id=row.message_id, attempt=row.attempt)
+    else:
+        added_attempts = 1
+        delay_s = policy.delay_s(
+            row.attempt_count + 1, message_id=row.message_id, attempt=row.attempt
+        )
+        reason = "ambiguous" if is_ambiguous(event) else "retry"
+    return Transition(
+        event,
+        State.QUEUED,
+        reason,
+        added_attempts=added_attempts,
+        due_s=now_s + delay_s,
+        reply=serialize_bounded(event.reply),
+    )
+
+
+def close(event: DeliveryAttempted, state: State, *, reason: str) -> Transition:
+    return Transition(
+        event,
+        state,
+        reason,
+        added_attempts=1,
+        due_s=DUE_NOW_S,
+        reply=serialize_bounded(event.reply),
+    )
+
+
+def event_for(
+    transition: Transition, applied: AppliedTransition
+) -> MessageClosed | MessageDelayed | None:
+    """MessageClosed; MessageDelayed if a server replied; None for a stale assignment."""
+    event = transition.event
+    if transition.state is not State.QUEUED:
+        return closed_event(transition, applied)
+    if event.outcome == ATTEMPT_OUTCOME_STALE:
+        return None
+    return message_delayed(
+        event,
+        attempt_count=applied.attempt_count,
+        next_s=transition.due_s,
+        ambiguous=applied.ambiguous,
+    )
+
+
+def closed_event(transition: Transition, applied: AppliedTransition) -> MessageClosed:
+    event = transition.event
+    return MessageClosed(
+        message_id=event.message_id,
+        tenant_id=event.tenant_id,
+        email_id=event.email_id,
+        recipient=event.recipient,
+        state=CLOSED[transition.state],
+        reason=transition.reason,
+        reply=event.reply if event.HasField("reply") else None,
+        bounce_class=event.bounce_class,
+        attempt=event.attempt,
+        ambiguous=applied.ambiguous,
+        test=event.test,
+        closed_at=timestamp(applied.applied_at_s),
+    )
+
+
+def strike_from(transition: Transition) -> Strike | None:
+    """By bounce class, never by reply code; never for test mail."""
+    event = transition.event
+    if transition.state is not State.BOUNCED or event.test or not event.bounce_class:
+        return None
+    return strike_of(
+        event.bounce_class,
+        tenant_id=event.tenant_id,
+        address_hash=address_hash(event.recipient),
+        address=event.recipient,
+        message_id=event.message_id,
+    )
+
+
+def strike_of(
+    bounce_class: str, *, tenant_id: str, address_hash: bytes, address: str, message_id: str
+) -> Strike | None:
+    try:
+        suppress_after = bounce.named(bounce_class).suppress_after
+    except KeyError:  # a class of a newer delivery: not known to suppress
+        return None
+    if not suppress_after:
+        return None
+    return Strike(tenant_id, address_hash, address, bounce_class, suppress_after, message_id)
+
+
+def is_ambiguous(event: DeliveryAttempted) -> bool:
+    return event.ambiguous or event.outcome == ATTEMPT_OUTCOME_AMBIGUOUS

@@ -1,0 +1,93 @@
+"""Rare work: day partitions, expired counters and strikes, the egress directory."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import date, timedelta
+
+from contracts.router.v1.directory_pb2 import Pool
+from kernel import clock
+from kernel.database import Database, Transaction
+from kernel.days import around
+from kernel.kafka import Kafka
+from kernel.topics import encode
+from services.router.store import directory, queues, suppressions, usage
+from services.router.store.day_partitions import DayPartitions, closed_days
+
+logger = logging.getLogger(__name__)
+
+
+DeleteStep = Callable[[Transaction], Awaitable[int]]
+
+
+class DayPartitionMaintenance:
+    """Every replica creates the coming days; the scheduler drops the old ones.
+
+    retention_days: how long a day is kept after its last close.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        partitions: DayPartitions,
+        *,
+        ahead_days: int,
+        retention_days: int,
+        is_leader: Callable[[], bool],
+    ) -> None:
+        self._database = database
+        self._partitions = partitions
+        self._ahead_days = ahead_days
+        self._retention = timedelta(days=retention_days)
+        self._closed = closed_days(database, retention_days=retention_days)
+        self._is_leader = is_leader
+
+    async def run_once(self) -> None:
+        days, today = self._partitions.days, clock.now().date()
+        async with self._database.transaction() as tx:
+            await days.ensure(tx, around(today, ahead=self._ahead_days))
+            existing = await days.existing(tx)
+        if not self._is_leader():
+            return
+        for step in (usage.delete_expired, queues.delete_idle, suppressions.delete_old_strikes):
+            await self._repeat(step)
+        for day in existing:
+            if day < today - self._retention and await self._closed.is_expired(day):
+                await self._drop(day)
+
+    async def _repeat(self, step: DeleteStep) -> None:
+        """Delete some rows in a transaction, until none remains."""
+        deleted = 1
+        while deleted:
+            async with self._database.transaction() as tx:
+                deleted = await step(tx)
+
+    async def _drop(self, day: date) -> None:
+        async with self._database.transaction() as tx:
+            await self._partitions.drop(tx, day)
+        self._closed.forget(day)
+        logger.info("router.day_dropped", extra={"day": str(day)})
+
+
+class EgressPublisher:
+    """Publishes pools and sources at the start, and again if a new broker has none."""
+
+    def __init__(
+        self, database: Database, kafka: Kafka, *, end_offset: Callable[[], Awaitable[int]]
+    ) -> None:
+        self._database = database
+        self._kafka = kafka
+        self._end_offset = end_offset
+        self._is_published = False
+
+    async def publish(self) -> None:
+        if self._is_published and await self._end_offset() > 0:
+            return
+        async with self._database.transaction() as tx:
+            entries = [*await directory.all_pools(tx), *await directory.all_sources(tx)]
+        now = clock.now()
+        await self._kafka.publish([encode(entry, now) for entry in entries])
+        self._is_published = True
+
+
+def pools_end_offset(kafka: Kafka) -> Callable[[], Awaitable[int]]:
+    return lambda: kafka.end_offset(Pool)

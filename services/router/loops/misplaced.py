@@ -1,0 +1,44 @@
+"""Queues that are blocked by a scope which no longer applies to them."""
+
+from kernel import clock
+from kernel.database import Transaction
+from kernel.errors import Fenced
+from kernel.lease import Lease
+from services.router.domain.message import ScheduledQueue
+from services.router.domain.scopes import LimitScopes
+from services.router.store import queues
+
+INTERVAL_S = 2.0
+
+
+class MisplacedQueues:
+    """Their tenant moved to another pool: the scope of the old pool would not unblock them, and
+    might never have capacity again. A page of blocked queues is checked at a time, in a cycle."""
+
+    def __init__(self, lease: Lease) -> None:
+        self._lease = lease
+        self._after = queues.FIRST
+        self._checked_at_s = 0.0
+
+    async def unblock(self, scopes: LimitScopes) -> bool:
+        """Check a page every few seconds. True if a queue was unblocked."""
+        if clock.monotonic_s() - self._checked_at_s < INTERVAL_S:
+            return False
+        self._checked_at_s = clock.monotonic_s()
+        try:
+            async with self._lease.transaction() as tx:
+                return await self._unblock_page(tx, scopes)
+        except Fenced:
+            return False
+
+    async def _unblock_page(self, tx: Transaction, scopes: LimitScopes) -> bool:
+        page = await queues.blocked_page(tx, self._after)
+        self._after = page[-1] if len(page) == queues.BLOCKED_PAGE_ROWS else queues.FIRST
+        misplaced_ids = [one.queue_id for one in page if is_misplaced(one, scopes)]
+        if misplaced_ids:
+            await queues.unblock_by_id(tx, misplaced_ids)
+        return bool(misplaced_ids)
+
+
+def is_misplaced(position: queues.BlockedPosition, scopes: LimitScopes) -> bool:
+    return position.blocked_by not in scopes.scopes_of(ScheduledQueue.of(position.queue_id))

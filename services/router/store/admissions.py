@@ -1,0 +1,57 @@
+"""Screened messages become rows."""
+
+from collections.abc import Sequence
+
+from kernel.database import Transaction
+from services.router.domain.admission import NewMessage
+from services.router.domain.message import CELL
+
+# What is expected is filled; its due_at stays, because a client has rescheduled it.
+INSERT = """
+WITH inserted AS (
+    INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, queue_id, state,
+        reason, due_at, expires_at, address_hash, test, context, closed_at)
+    SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, state, reason, to_timestamp(due),
+        to_timestamp(expires), address_hash, test, context,
+        CASE WHEN state = 'failed' THEN now() END
+    FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
+        %(states)s::text[], %(reasons)s::text[], %(dues)s::float8[], %(expires)s::float8[],
+        %(hashes)s::bytea[], %(tests)s::bool[], %(contexts)s::bytea[])
+        AS a (message_id, tenant_id, email_id, queue_id, state, reason, due, expires, address_hash,
+              test, context)
+    ORDER BY message_id
+    ON CONFLICT (message_id) DO UPDATE SET queue_id = excluded.queue_id, state = excluded.state,
+        reason = excluded.reason, context = excluded.context, closed_at = excluded.closed_at
+        WHERE held.state = 'expected' AND held.tenant_id = excluded.tenant_id
+    RETURNING message_id, tenant_id, queue_id, state, due_at
+), activated AS (
+    INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site, next_at)
+    SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at)
+    FROM inserted WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
+    ON CONFLICT (queue_id) DO UPDATE SET version = held.version + 1,
+        next_at = CASE WHEN held.blocked_by = '' THEN least(held.next_at, excluded.next_at) END
+)
+SELECT message_id::text, extract(epoch FROM now())::float8 FROM inserted
+"""
+
+
+async def insert(tx: Transaction, new_messages: Sequence[NewMessage]) -> dict[str, float]:
+    """Those that are new or were expected, with the moment."""
+    rows = await tx.rows(
+        INSERT,
+        {
+            "cell": CELL,
+            "ids": [a.message_id for a in new_messages],
+            "tenants": [a.tenant_id for a in new_messages],
+            "emails": [a.email_id for a in new_messages],
+            "queue_ids": [a.queue_id for a in new_messages],
+            "states": [a.state.value for a in new_messages],
+            "reasons": [a.reason for a in new_messages],
+            "dues": [a.due_s for a in new_messages],
+            "expires": [a.expires_s for a in new_messages],
+            "hashes": [a.address_hash for a in new_messages],
+            "tests": [a.test for a in new_messages],
+            "contexts": [a.context for a in new_messages],
+        },
+    )
+    return dict(rows)

@@ -1,0 +1,103 @@
+"""Select due messages of active queues, and assign or requeue them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from kernel.database import Transaction
+from services.router.domain.dispatch import Assignment, Requeue
+from services.router.domain.message import DueMessage, ScheduledQueue
+from services.router.store.queues import Activation, activate, lock_or_create
+
+# One row more than the quota, of whatever due time: it says when the queue has work next. No row
+# locks: there is one scheduler, and every transition is guarded by what was read here.
+SELECT_DUE = """
+SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
+    extract(epoch FROM m.expires_at)::float8, m.attempt, m.attempt_count, m.egress_id, m.ambiguous,
+    s.address_hash IS NOT NULL, m.context
+FROM unnest(%s::text[], %s::int[]) AS open (queue_id, quota) CROSS JOIN LATERAL (
+    SELECT * FROM router.messages WHERE messages.queue_id = open.queue_id AND state = 'queued'
+    ORDER BY due_at LIMIT open.quota + 1
+) AS m
+LEFT JOIN router.suppressions AS s
+    ON s.tenant_id = m.tenant_id AND s.address_hash = m.address_hash AND NOT m.test
+"""
+
+# `due_at`: a row that was rescheduled a moment ago stays where it is.
+# `state || ''`: found by its key, never by reading the index of all that waits. `first` and `last`:
+# then the statement opens the days of its messages alone.
+ASSIGN = """
+UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, reason = '',
+    egress_id = a.egress_id, assigned_at = now(), not_after = to_timestamp(a.not_after),
+    republish_at = now() + make_interval(secs => %(republish_after_s)s), republish_count = 0,
+    assignment = a.assignment
+FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(egresses)s::text[], %(not_afters)s::float8[],
+    %(assignments)s::bytea[]) AS a (message_id, attempt, egress_id, not_after, assignment)
+WHERE m.message_id = a.message_id AND m.state || '' = 'queued' AND m.attempt = a.attempt
+    AND m.due_at <= now() AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+RETURNING m.message_id::text
+"""
+
+REQUEUE = """
+UPDATE router.messages AS m SET queue_id = r.queue_id, due_at = to_timestamp(r.due),
+    reason = r.reason
+FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::text[])
+    AS r (message_id, attempt, from_queue_id, queue_id, due, reason)
+WHERE m.message_id = r.message_id AND m.state || '' = 'queued' AND m.attempt = r.attempt
+    AND m.queue_id = r.from_queue_id AND m.due_at <= now()
+"""
+
+
+async def select_due(tx: Transaction, quotas: Mapping[str, int]) -> dict[str, list[DueMessage]]:
+    """The first rows of each queue by due time, one more than its quota; with suppressions."""
+    due: dict[str, list[DueMessage]] = {queue_id: [] for queue_id in quotas}
+    if quotas:
+        for row in await tx.rows(SELECT_DUE, (list(quotas), list(quotas.values()))):
+            due[row[1]].append(DueMessage._make(row))
+    for rows in due.values():
+        rows.sort(key=lambda row: row.due_s)
+    return due
+
+
+async def assign(
+    tx: Transaction, assignments: Sequence[Assignment], *, republish_after_s: float
+) -> set[str]:
+    """The ids that were assigned: others were canceled or moved a moment ago."""
+    if not assignments:
+        return set()
+    assignments = sorted(assignments, key=lambda a: a.row.message_id)
+    rows = await tx.rows(
+        ASSIGN,
+        {
+            "republish_after_s": republish_after_s,
+            "ids": [a.row.message_id for a in assignments],
+            "first": assignments[0].row.message_id,
+            "last": assignments[-1].row.message_id,
+            "attempts": [a.row.attempt for a in assignments],
+            "egresses": [a.egress_id for a in assignments],
+            "not_afters": [a.not_after_s for a in assignments],
+            "assignments": [a.stored_event for a in assignments],
+        },
+    )
+    return {message_id for (message_id,) in rows}
+
+
+async def requeue(
+    tx: Transaction, requeues: Sequence[Requeue], *, written: Iterable[ScheduledQueue]
+) -> None:
+    """Move queued rows, and activate their new queues. written: queues that this transaction
+    writes afterwards, so that all are locked in one order."""
+    if not requeues:
+        return
+    requeues = sorted(requeues, key=lambda r: r.row.message_id)
+    await tx.execute(
+        REQUEUE,
+        (
+            [r.row.message_id for r in requeues],
+            [r.row.attempt for r in requeues],
+            [r.row.queue_id for r in requeues],
+            [r.queue.queue_id for r in requeues],
+            [r.due_s for r in requeues],
+            [r.reason for r in requeues],
+        ),
+    )
+    await lock_or_create(tx, {*written, *(r.queue for r in requeues)})
+    await activate(tx, [Activation(r.queue, r.due_s) for r in requeues])

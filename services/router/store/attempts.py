@@ -1,0 +1,153 @@
+"""Apply attempt results to assigned rows, and record the capacity that they free."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from contracts.delivery.v1.events_pb2 import DeliveryAttempted
+from kernel.database import Transaction
+from services.router.domain.message import CELL, AssignedMessage
+from services.router.domain.transitions import AppliedTransition, Transition, is_ambiguous
+
+# `state || ''`: a plan that was made while nothing was assigned would rather read the whole index
+# of what is assigned for every row than find it by its key. `first` and `last`: then a statement
+# opens the days of its messages alone.
+LOAD = """
+SELECT m.message_id::text, m.attempt, m.attempt_count, extract(epoch FROM m.expires_at)::float8,
+    extract(epoch FROM now())::float8
+FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS a (message_id, attempt)
+JOIN router.messages AS m ON m.message_id = a.message_id AND m.attempt = a.attempt
+WHERE m.state || '' = 'assigned' AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+"""
+
+# The rows, work for their queues, and one row of freed capacity for the scheduler, which alone
+# writes counters: [queue_id, egress, moment of assignment, connected, state, how many].
+APPLY = """
+WITH attempted AS (
+    SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(added)s::int[],
+        %(dues)s::float8[], %(reasons)s::text[], %(ambiguous)s::bool[], %(classes)s::text[],
+        %(replies)s::bytea[], %(connected)s::bool[])
+        AS a (message_id, attempt, state, added, due, reason, ambiguous, bounce_class, reply,
+              connected)
+), applied AS (
+    UPDATE router.messages AS m SET state = a.state, attempt_count = m.attempt_count + a.added,
+        due_at = greatest(to_timestamp(a.due), now()), reason = a.reason,
+        ambiguous = m.ambiguous OR a.ambiguous, bounce_class = a.bounce_class,
+        reply = CASE WHEN a.reply = '' THEN m.reply ELSE a.reply END,
+        republish_at = NULL, assignment = NULL,
+        closed_at = CASE WHEN a.state <> 'queued' THEN now() END
+    FROM attempted AS a
+    WHERE m.message_id = a.message_id AND m.state || '' = 'assigned' AND m.attempt = a.attempt
+        AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+    RETURNING m.message_id, m.tenant_id, m.queue_id, m.state, m.due_at, m.egress_id, m.assigned_at,
+        m.attempt, m.attempt_count, m.ambiguous, a.connected
+), activated AS (
+    INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site, next_at)
+    SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at)
+    FROM applied WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
+    ON CONFLICT (queue_id) DO UPDATE SET version = held.version + 1,
+        next_at = CASE WHEN held.blocked_by = '' THEN least(held.next_at, excluded.next_at) END
+), freed AS (
+    INSERT INTO router.freed_capacity (cell, entries)
+    SELECT %(cell)s,
+        jsonb_agg(jsonb_build_array(queue_id, egress_id, assigned_s, connected, state, n))
+    FROM (
+        SELECT queue_id, egress_id, extract(epoch FROM assigned_at)::float8 AS assigned_s,
+            connected, state, count(*) AS n
+        FROM applied GROUP BY 1, 2, 3, 4, 5
+    ) AS freed HAVING count(*) > 0
+)
+SELECT message_id::text, attempt, attempt_count, ambiguous, extract(epoch FROM now())::float8
+FROM applied
+"""
+
+
+class AssignedMessages(NamedTuple):
+    rows: dict[str, AssignedMessage]
+    now_s: float
+
+
+async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) -> AssignedMessages:
+    """The rows that still wait for exactly these attempt results."""
+    ids = [event.message_id for event in events]
+    rows = await tx.rows(
+        LOAD, {"ids": ids, "attempts": [event.attempt for event in events], **id_range(ids)}
+    )
+    return AssignedMessages(
+        {row[0]: AssignedMessage._make(row[:-1]) for row in rows}, rows[0][-1] if rows else 0.0
+    )
+
+
+async def apply_transitions(
+    tx: Transaction, transitions: Sequence[Transition]
+) -> list[tuple[Transition, AppliedTransition]]:
+    """The applied ones; queues are activated and capacity is freed in the same transaction."""
+    if not transitions:
+        return []
+    transitions = sorted(transitions, key=lambda m: m.event.message_id)
+    events = [transition.event for transition in transitions]
+    ids = [event.message_id for event in events]
+    rows = await tx.rows(
+        APPLY,
+        {
+            "ids": ids,
+            **id_range(ids),
+            "attempts": [event.attempt for event in events],
+            "states": [transition.state.value for transition in transitions],
+            "added": [transition.added_attempts for transition in transitions],
+            "dues": [transition.due_s for transition in transitions],
+            "reasons": [transition.reason for transition in transitions],
+            "ambiguous": [is_ambiguous(event) for event in events],
+            "classes": [event.bounce_class for event in events],
+            "replies": [transition.reply for transition in transitions],
+            "connected": [event.connected for event in events],
+            "cell": CELL,
+        },
+    )
+    applied = {(row[0], row[1]): AppliedTransition._make(row) for row in rows}
+    keys = [(event.message_id, event.attempt) for event in events]
+    return [
+        (transition, applied[key])
+        for transition, key in zip(transitions, keys, strict=True)
+        if key in applied
+    ]
+
+
+def id_range(ids: Sequence[str]) -> dict[str, str]:
+    """The first and the last of these ids."""
+    return {"first": min(ids), "last": max(ids)}
+
+
+class FreedCapacity(NamedTuple):
+    """Attempt results of one queue, source, state and time of assignment."""
+
+    queue_id: str
+    egress_id: str
+    assigned_s: float
+    connected: bool
+    state: str
+    number: int
+
+
+# One statement, one snapshot: a result belongs to a row that is still assigned, or is freed.
+TAKE_OVER = """
+WITH freed AS (DELETE FROM router.freed_capacity WHERE cell = %(cell)s RETURNING entries)
+SELECT egress_id, split_part(queue_id, '/', 2), count(*), NULL FROM router.messages
+WHERE cell = %(cell)s AND state = 'assigned' GROUP BY 1, 2
+UNION ALL SELECT '', '', 0, entries FROM freed
+"""
+
+
+class InFlightCount(NamedTuple):
+    """In-flight assignments by egress and site."""
+
+    egress_id: str
+    site: str
+    number: int
+
+
+async def take_over(tx: Transaction) -> tuple[list[InFlightCount], list[FreedCapacity]]:
+    """For a new scheduler: the counts in flight, and the freed capacity not yet applied."""
+    rows = await tx.rows(TAKE_OVER, {"cell": CELL})
+    in_flight = [InFlightCount(*row[:3]) for row in rows if row[3] is None]
+    freed = [FreedCapacity(*entry) for row in rows if row[3] is not None for entry in row[3]]
+    return in_flight, freed

@@ -1,0 +1,40 @@
+"""The days of messages, and those that were dropped for good."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from kernel.database import Database, Transaction
+from kernel.days import ClosedDays, DayTable, TablePartitions, day_of
+
+MESSAGES = DayTable("router.messages", ("message_id",), "message_id", "closed_at IS NULL")
+
+
+class DayPartitions:
+    """Which days there are, as far as this process knows."""
+
+    def __init__(self) -> None:
+        self.days = TablePartitions("router", "messages")
+        self._dropped_days: set[date] = set()
+
+    async def prepare(self, tx: Transaction, message_ids: Iterable[str]) -> set[str]:
+        """Create the missing days. Returns the ids of dropped days: their records are older than
+        everything that can still change."""
+        by_day: dict[date, list[str]] = {}
+        for message_id in message_ids:
+            by_day.setdefault(day_of(message_id), []).append(message_id)
+        if missing := self.days.missing(by_day):
+            rows = await tx.rows("SELECT day FROM router.dropped_days")
+            self._dropped_days = {day for (day,) in rows}
+            await self.days.ensure(tx, missing - self._dropped_days)
+        return {one for day in by_day.keys() & self._dropped_days for one in by_day[day]}
+
+    async def drop(self, tx: Transaction, day: date) -> bool:
+        """Drop a day permanently: it is not created again."""
+        await tx.execute(
+            "INSERT INTO router.dropped_days (day) VALUES (%s) ON CONFLICT DO NOTHING", (day,)
+        )
+        return await self.days.drop(tx, day)
+
+
+def closed_days(database: Database, *, retention_days: int) -> ClosedDays:
+    return ClosedDays(database, MESSAGES, timedelta(days=retention_days))

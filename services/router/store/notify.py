@@ -1,0 +1,69 @@
+"""Notify the cell's scheduler: in this process by a call, in another by NOTIFY."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import psycopg
+
+from kernel.database import SESSION, Transaction, psycopg_url
+from services.router.domain.message import CELL
+
+CHANNEL = f"router_{CELL}"
+RECONNECT_AFTER_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class SchedulerNotifier:
+    """is_leader: this process runs the scheduler. on_work, on_unresolved: called then, after the
+    commit, when queues have work and when mail waits for DNS.
+
+    NOTIFY takes a lock over the whole server at commit, so only other processes use it.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        is_leader: Callable[[], bool],
+        on_work: Callable[[], None],
+        on_unresolved: Callable[[], None],
+    ) -> None:
+        self._url = psycopg_url(url)
+        self._is_leader = is_leader
+        self._on_work = on_work
+        self._on_unresolved = on_unresolved
+
+    async def notify(self, tx: Transaction, *, unresolved: bool = False) -> None:
+        """This transaction creates work for the scheduler. unresolved: for DNS too."""
+        if self._is_leader():
+            tx.after_commit(self._on_work)
+            if unresolved:
+                tx.after_commit(self._on_unresolved)
+        else:
+            await tx.rows("SELECT pg_notify(%s, '')", (CHANNEL,))
+
+    async def run(self) -> None:
+        """A loop: listen to the other processes. What is missed meanwhile, the idle tick finds."""
+        while True:
+            try:
+                await self._listen()
+            except psycopg.Error as error:
+                logger.debug("router.listen: %r", error)
+            await asyncio.sleep(RECONNECT_AFTER_S)
+
+    async def _listen(self) -> None:
+        options = f"-c timezone={SESSION['timezone']}"
+        connection = await psycopg.AsyncConnection.connect(
+            self._url, autocommit=True, connect_timeout=5, options=options
+        )
+        async with connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            self._wake_all()
+            async for _ in connection.notifies():
+                self._wake_all()
+
+    def _wake_all(self) -> None:
+        self._on_work()
+        self._on_unresolved()

@@ -1,0 +1,250 @@
+"""Scheduled queues: activate, block and unblock them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from typing import NamedTuple
+
+from kernel.database import Transaction
+from services.router.domain.drr import ActiveQueue, BlockedQueue
+from services.router.domain.limits import CounterRow
+from services.router.domain.message import CELL, ScheduledQueue
+
+# Only its scope unblocks a blocked queue; until then new work only raises the version.
+ACTIVATE = """
+INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site, next_at)
+SELECT queue_id, tenant_id, %(cell)s, site, to_timestamp(min(due)) FROM
+    unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[])
+    AS work (queue_id, tenant_id, site, due)
+GROUP BY 1, 2, 4 ORDER BY 1
+ON CONFLICT (queue_id) DO UPDATE SET version = held.version + 1,
+    next_at = CASE WHEN held.blocked_by = '' THEN least(held.next_at, excluded.next_at) END
+"""
+
+# If more queues are active than one tick reads, each tenant is read: a skip scan over
+# (cell, tenant_id, next_at), from tenant to tenant that has an active queue.
+ACTIVE_BY_TENANT = """
+WITH RECURSIVE tenants AS (
+    (SELECT tenant_id FROM router.queues
+     WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at <= now()
+     ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT tenant_id FROM router.queues
+            WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at <= now()
+              AND tenant_id > tenants.tenant_id ORDER BY tenant_id LIMIT 1)
+    FROM tenants WHERE tenants.tenant_id IS NOT NULL
+)
+SELECT found.queue_id, found.version FROM tenants CROSS JOIN LATERAL (
+    SELECT queue_id, version, next_at FROM router.queues
+    WHERE cell = %(cell)s AND site <> 'unresolved' AND tenant_id = tenants.tenant_id
+      AND next_at <= now() ORDER BY next_at LIMIT %(each)s
+) AS found
+WHERE tenants.tenant_id IS NOT NULL ORDER BY found.next_at LIMIT %(limit)s
+"""
+EACH_TENANT = 10
+BLOCKED_PAGE_ROWS = 2_000
+
+# Counters commit with the assignments: absolute values, because only the scheduler writes them.
+RECORD_SERVED = """
+WITH counted AS (
+    INSERT INTO router.counters AS held (cell, scope, window_key, value, expires_at)
+    SELECT %(cell)s, scope, window_key, value, to_timestamp(expires_s)
+    FROM unnest(%(scopes)s::text[], %(windows)s::text[], %(values)s::bigint[], %(ends)s::float8[])
+        AS c (scope, window_key, value, expires_s)
+    ON CONFLICT (cell, scope, window_key)
+    DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
+)
+UPDATE router.queues SET next_at = to_timestamp(seen.next_s), served_at = now()
+FROM unnest(%(queue_ids)s::text[], %(versions)s::bigint[], %(nexts)s::float8[])
+    AS seen (queue_id, version, next_s)
+WHERE queues.queue_id = seen.queue_id AND queues.version = seen.version
+"""
+
+BLOCK = """
+UPDATE router.queues SET next_at = NULL, blocked_by = refused.blocked_by, blocked_at = now(),
+    limited_by = refused.limited_by, available_at = to_timestamp(refused.available_at_s)
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
+    AS refused (queue_id, blocked_by, limited_by, available_at_s)
+WHERE queues.queue_id = refused.queue_id
+"""
+
+# Handlers lock queues in the order of their ids, so all do: a deadlock lasts a second.
+UNBLOCK = """
+WITH first AS (
+    SELECT available.blocked_by, unblocked.queue_id
+    FROM unnest(%s::text[], %s::int[]) AS available (blocked_by, counts) CROSS JOIN LATERAL (
+        SELECT queue_id FROM router.queues
+        WHERE cell = %s AND blocked_by = available.blocked_by AND blocked_by <> ''
+        ORDER BY blocked_at LIMIT available.counts
+    ) AS unblocked
+), locked AS (
+    SELECT queue_id FROM router.queues WHERE queue_id IN (SELECT queue_id FROM first)
+    ORDER BY queue_id FOR UPDATE
+)
+UPDATE router.queues SET next_at = now(), blocked_by = '', blocked_at = NULL, limited_by = '',
+    available_at = NULL
+FROM first JOIN locked USING (queue_id)
+WHERE queues.queue_id = first.queue_id RETURNING first.blocked_by
+"""
+
+LOCK = "SELECT FROM router.queues WHERE queue_id = ANY(%s) ORDER BY queue_id FOR UPDATE"
+
+
+# Missing queues are created: two transactions that create the same ones meet in one order too.
+LOCK_OR_CREATE = """
+INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site)
+SELECT queue_id, tenant_id, %(cell)s, site
+FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[])
+    AS a (queue_id, tenant_id, site)
+ORDER BY queue_id ON CONFLICT (queue_id) DO UPDATE SET cell = held.cell
+"""
+
+
+class Activation(NamedTuple):
+    queue: ScheduledQueue
+    due_s: float
+
+
+async def activate(tx: Transaction, activations: Sequence[Activation]) -> None:
+    """Lower the queues' next_at and raise their version, so the scheduler keeps them active."""
+    if not activations:
+        return
+    await tx.execute(
+        ACTIVATE,
+        {
+            "cell": CELL,
+            "queue_ids": [queue.queue_id for queue, _ in activations],
+            "tenants": [queue.tenant_id for queue, _ in activations],
+            "sites": [queue.site for queue, _ in activations],
+            "dues": [due_s for _, due_s in activations],
+        },
+    )
+
+
+async def active_by_tenant(tx: Transaction, *, limit: int) -> list[ActiveQueue]:
+    rows = await tx.rows(ACTIVE_BY_TENANT, {"cell": CELL, "each": EACH_TENANT, "limit": limit})
+    return [ActiveQueue.of(*row) for row in rows]
+
+
+async def record_served(
+    tx: Transaction,
+    served: Sequence[tuple[ActiveQueue, float | None]],
+    *,
+    counters: Sequence[CounterRow],
+) -> None:
+    """When each queue has work next (None: it is empty), unless it was activated meanwhile; and
+    the counters that changed."""
+    if not served and not counters:
+        return
+    served = sorted(served)
+    await tx.execute(
+        RECORD_SERVED,
+        {
+            "cell": CELL,
+            "queue_ids": [queue.queue_id for queue, _ in served],
+            "versions": [queue.version for queue, _ in served],
+            "nexts": [next_s for _, next_s in served],
+            "scopes": [one.scope for one in counters],
+            "windows": [one.window_key for one in counters],
+            "values": [one.value for one in counters],
+            "ends": [one.expires_s for one in counters],
+        },
+    )
+
+
+async def block(tx: Transaction, blocked: Sequence[BlockedQueue]) -> None:
+    blocked = sorted(blocked)
+    if blocked:
+        releases = [queue.capacity.available_at_s for queue in blocked]
+        await tx.execute(
+            BLOCK,
+            (
+                [queue.queue_id for queue in blocked],
+                [queue.scope for queue in blocked],
+                [queue.capacity.limited_by for queue in blocked],
+                [
+                    available_at_s if isfinite(available_at_s) else None
+                    for available_at_s in releases
+                ],
+            ),
+        )
+
+
+async def lock(tx: Transaction, queue_ids: Sequence[str]) -> None:
+    """Lock queues in the order of their ids, before several statements write them."""
+    await tx.rows(LOCK, (list(queue_ids),))
+
+
+async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> None:
+    """As `lock`, for queues that may not exist yet. Rows of messages are locked before any queue,
+    here as everywhere."""
+    listed = list(queues)
+    params = {
+        "cell": CELL,
+        "queue_ids": [queue.queue_id for queue in listed],
+        "tenants": [queue.tenant_id for queue in listed],
+        "sites": [queue.site for queue in listed],
+    }
+    await tx.execute(LOCK_OR_CREATE, params)
+
+
+async def unblock(tx: Transaction, counts: dict[str, int]) -> dict[str, int]:
+    """Unblock the first queues of each scope, up to its count. Returns how many there were."""
+    if not counts:
+        return {}
+    rows = await tx.rows(UNBLOCK, (list(counts), list(counts.values()), CELL))
+    unblocked = dict.fromkeys(counts, 0)
+    for (blocked_by,) in rows:
+        unblocked[blocked_by] += 1
+    return unblocked
+
+
+class BlockedPosition(NamedTuple):
+    """The position of a blocked queue, in the order in which its scope unblocks them."""
+
+    blocked_by: str
+    blocked_at: datetime
+    queue_id: str
+
+
+FIRST = BlockedPosition("", datetime.min.replace(tzinfo=UTC), "")
+
+
+async def blocked_page(tx: Transaction, after: BlockedPosition) -> list[BlockedPosition]:
+    """The next blocked queues."""
+    rows = await tx.rows(
+        "SELECT blocked_by, blocked_at, queue_id FROM router.queues"
+        " WHERE cell = %s AND blocked_by <> ''"
+        " AND (blocked_by, blocked_at, queue_id) > (%s, %s, %s)"
+        " ORDER BY blocked_by, blocked_at, queue_id LIMIT %s",
+        (CELL, *after, BLOCKED_PAGE_ROWS),
+    )
+    return [BlockedPosition(*row) for row in rows]
+
+
+async def unblock_by_id(tx: Transaction, queue_ids: Sequence[str]) -> None:
+    await lock(tx, queue_ids)
+    await tx.execute(
+        "UPDATE router.queues SET next_at = now(), blocked_by = '', blocked_at = NULL,"
+        " limited_by = '', available_at = NULL WHERE queue_id = ANY(%s) AND blocked_by <> ''",
+        (list(queue_ids),),
+    )
+
+
+async def blocking_scopes(tx: Transaction) -> set[str]:
+    """All scopes that block queues."""
+    rows = await tx.rows(
+        "SELECT DISTINCT blocked_by FROM router.queues WHERE cell = %s AND blocked_by <> ''",
+        (CELL,),
+    )
+    return {blocked_by for (blocked_by,) in rows}
+
+
+async def delete_idle(tx: Transaction) -> int:
+    """Delete queues that have been empty for a day; new mail creates them again."""
+    return await tx.execute(
+        "DELETE FROM router.queues WHERE ctid = ANY(ARRAY(SELECT ctid FROM router.queues"
+        " WHERE cell = %s AND next_at IS NULL AND blocked_by = ''"
+        " AND served_at < now() - interval '1 day' LIMIT 1000 FOR UPDATE SKIP LOCKED))",
+        (CELL,),
+    )

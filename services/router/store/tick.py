@@ -1,0 +1,52 @@
+"""The scheduler's first read in every tick, in one statement."""
+
+from typing import NamedTuple
+
+from kernel.database import Transaction
+from services.router.domain.drr import ActiveQueue
+from services.router.domain.message import CELL
+from services.router.store.attempts import FreedCapacity
+from services.router.store.queues import active_by_tenant
+
+SNAPSHOT = """
+WITH drained AS (DELETE FROM router.freed_capacity WHERE cell = %(cell)s RETURNING entries),
+active AS (
+    SELECT queue_id, version, next_at FROM router.queues
+    WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at <= now()
+    ORDER BY next_at LIMIT %(limit)s
+)
+SELECT extract(epoch FROM now())::float8, (
+    SELECT extract(epoch FROM min(next_at))::float8 FROM router.queues
+    WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at > now()
+), NULL::jsonb, NULL::text, NULL::bigint
+UNION ALL SELECT 0, 0, entries, NULL, NULL FROM drained
+UNION ALL SELECT 0, extract(epoch FROM next_at)::float8, NULL, queue_id, version FROM active
+"""
+
+
+class TickSnapshot(NamedTuple):
+    """now_s: the transaction's time by the database's clock, for every decision in it.
+    next_due_s: when the first inactive queue is due."""
+
+    now_s: float
+    next_due_s: float | None
+    freed: list[FreedCapacity]
+    active: list[ActiveQueue]
+
+
+async def read_snapshot(tx: Transaction, *, limit: int) -> TickSnapshot:
+    """Drain the freed capacity, and read the active queues, longest waiting first; if there are
+    many, some of every tenant."""
+    rows = await tx.rows(SNAPSHOT, {"cell": CELL, "limit": limit})
+    [(now_s, next_due_s)] = [row[:2] for row in rows if row[2] is None and row[3] is None]
+    freed = [FreedCapacity(*entry) for row in rows if row[2] for entry in row[2]]
+    active = [
+        ActiveQueue.of(row[3], row[4]) for row in sorted(rows, key=by_time) if row[3] is not None
+    ]
+    if len(active) == limit:
+        active = await active_by_tenant(tx, limit=limit)
+    return TickSnapshot(now_s, next_due_s, freed, active)
+
+
+def by_time(row: tuple[float, float | None, object, str | None, int | None]) -> float:
+    return row[1] or 0.0

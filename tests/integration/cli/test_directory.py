@@ -1,0 +1,252 @@
+"""Accounts, tenants, keys, domains, pools and egresses, as typed into a shell."""
+
+import asyncio
+import os
+import re
+import sys
+from base64 import b64decode
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cli.directory import create_sandbox_key, open_directory
+from cli.main import main
+from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, ApiKey, Domain, Tenant
+from kernel.crypto import new_secret_key
+from mail.dkim_verify import parse_tags
+from tests.support.stack import FreshDatabase
+
+HOST = ("--bounce-mx", "mx.example.com")
+
+
+class Shell:
+    """With DATABASE_URL and OBM_SECRET_KEYS set; in this process: a start of Python takes long."""
+
+    def __init__(self, database: FreshDatabase) -> None:
+        self.database = database
+        self.environment = {"DATABASE_URL": database.url, "OBM_SECRET_KEYS": new_secret_key()}
+
+    def obm(self, *arguments: str) -> str:
+        """What it printed."""
+        code, out, err = typed(*arguments, **self.environment)
+        assert code == 0, err
+        return out.strip()
+
+    def refused(self, *arguments: str) -> str:
+        """The one line that it said instead of doing it."""
+        code, _, err = typed(*arguments, **self.environment)
+        assert code == 1
+        assert err.startswith("obm: ")
+        assert err.count("\n") == 1
+        return err
+
+    def record(self, table: str, identifier: str) -> bytes:
+        with self.database.connect() as owner:
+            query = f"SELECT record FROM ingest.{table} WHERE id = %s"
+            found = owner.execute(query.encode(), (identifier,)).fetchone()
+        assert found
+        return bytes(found[0])  # type: ignore[call-overload,no-any-return]
+
+
+def typed(*arguments: str, **settings: str) -> tuple[int, str, str]:
+    """A command in an environment with these settings and no others of ours: what it exits with,
+    and what it prints."""
+    others = {k: v for k, v in os.environ.items() if not k.endswith("DATABASE_URL")}
+    out, err = StringIO(), StringIO()
+    with (
+        patch.dict(os.environ, {**others, **settings}, clear=True),
+        patch.object(sys, "argv", ["obm", *arguments]),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):
+        main()
+    return int(left.value.code or 0), out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def shell(database: FreshDatabase) -> Shell:
+    return Shell(database)
+
+
+def test_a_customer_is_made_step_by_step(shell: Shell) -> None:
+    account = shell.obm("account", "create", "Acme")
+    assert account in shell.obm("account", "list")
+    tenant = shell.obm("tenant", "create", "shop", "--account", "Acme", "--per-hour", "100")
+    assert tenant in shell.obm("tenant", "list")
+    added = shell.obm("domain", "add", "Shop.Example.net", "--tenant", "shop", *HOST)
+    domain = added.splitlines()[0]
+    assert Domain.FromString(shell.record("domains", domain)).name == "shop.example.net"
+    for mode in ("live", "test"):
+        key = shell.obm("key", "create", "--tenant", "shop", f"--{mode}")
+        assert key.startswith(f"obm_{mode}_")
+    bound = ["--domain", "shop.example.net", "--cidr", "192.0.2.7/24", "--sending-only"]
+    shell.obm("key", "create", "--tenant", tenant, "--test", "--name", "bound", *bound)
+    [line] = [line for line in shell.obm("key", "list").splitlines() if "bound" in line]
+    key_id = next(word for word in line.split() if word.count("-") == 4)
+    record = ApiKey.FromString(shell.record("api_keys", key_id))
+    assert (record.domain_id, list(record.cidrs)) == (domain, ["192.0.2.0/24"])
+    shell.obm("key", "delete", key_id)
+    assert key_id not in shell.obm("key", "list")
+
+
+def test_a_domain_comes_with_the_records_to_publish(shell: Shell) -> None:
+    shell.obm("account", "create", "Records")
+    shell.obm("tenant", "create", "records", "--account", "Records")
+    told = shell.obm("domain", "add", "records.example.net", "--tenant", "records", *HOST)
+    lines = [line for line in told.splitlines() if "_domainkey" in line]
+    rsa, ed25519 = (parse_tags("".join(re.findall('"([^"]*)"', line))) for line in lines)
+    key = load_der_public_key(b64decode(rsa["p"]))
+    assert isinstance(key, RSAPublicKey)
+    assert key.key_size == 2048
+    assert (ed25519["k"], len(b64decode(ed25519["p"]))) == ("ed25519", 32)
+    again = shell.obm("domain", "records", "records.example.net", *HOST)
+    assert told.partition("\n")[2].strip() == again
+
+
+def test_an_egress_has_an_address_of_each_family(shell: Shell) -> None:
+    both = shell.obm("egress", "add", "::1", "127.0.0.8", "--ehlo", "out8.example.net")
+    listed = next(line for line in shell.obm("egress", "list").splitlines() if both in line)
+    assert "127.0.0.8 ::1" in listed
+    assert "one IPv4 and one IPv6" in shell.refused("egress", "add", "127.0.0.8", "127.0.0.7")
+    assert "already" in shell.refused("egress", "add", "127.0.0.6", "::1")
+    assert "already" in shell.refused("egress", "add", "127.0.0.8")
+    shell.obm("egress", "remove", both)
+
+
+def test_an_egress_gets_an_address_of_the_other_family_later(shell: Shell) -> None:
+    egress = shell.obm("egress", "add", "127.0.0.7")
+    other = shell.obm("egress", "add", "127.0.0.6")
+    assert "already" in shell.refused("egress", "move", egress, "127.0.0.6", "::1")
+    shell.obm("egress", "move", egress, "127.0.0.7", "::1")
+    listed = next(line for line in shell.obm("egress", "list").splitlines() if egress in line)
+    assert "127.0.0.7 ::1" in listed
+    assert "no egress" in shell.refused("egress", "move", "7", "127.0.0.5")
+    for one in (egress, other):
+        shell.obm("egress", "remove", one)
+
+
+def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
+    shell.obm("account", "create", "Fussy")
+    pool = shell.obm("pool", "add", "fussy")
+    egress = shell.obm("egress", "add", "127.0.0.9", "--pool", "fussy")
+    assert egress in shell.obm("egress", "list")
+    tenant = shell.obm(
+        "tenant", "create", "fussy", "--account", "Fussy", "--hold-score", "2.5", "--pool", "fussy",
+    )  # fmt: skip
+    shell.obm("tenant", "change", "fussy", "--per-second", "5", "--ambiguous", "fail")
+    record = Tenant.FromString(shell.record("tenants", tenant))
+    assert (record.hold_score, record.pool_id, record.per_second_max) == (2.5, pool, 5)
+    assert record.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
+    shell.obm("tenant", "change", "fussy", "--per-second", "0")
+    assert Tenant.FromString(shell.record("tenants", tenant)).per_second_max == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("tenant create x --account Nobody", "there is no account 'Nobody'"),
+        ("domain add twice.example.net --tenant strict --bounce-mx mx.example.com", ""),
+        ("domain add no..domain --tenant strict --bounce-mx mx.example.com", "is not a valid"),
+        ("domain add com --tenant strict --bounce-mx mx.example.com", "it has no dot"),
+        ("domain add co.uk --tenant strict --bounce-mx mx.example.com", "is a public suffix"),
+        ("domain add localhost --tenant strict --bounce-mx mx.example.com", "it has no dot"),
+        ("domain add 10.0.0.1 --tenant strict --bounce-mx mx.example.com", "ends in a number"),
+        ("domain add ::1 --tenant strict --bounce-mx mx.example.com", "is not a valid"),
+        ("domain add new.example.net --tenant strict", "--bounce-mx"),
+        ("domain add new.example.net --tenant strict --bounce-mx localhost", "look up"),
+        ("account remove Strict", "a tenant belongs to it"),
+        ("egress add 192.0.2.77", "is not an address of this machine"),
+        ("pool remove default", "has egresses"),
+        ("key create --tenant strict --test --cidr 1.2.3", "--cidr"),
+        ("key create --tenant strict --test --domain other.example.net", "may not send from"),
+        ("tenant change strict --pool nowhere", "there is no pool nowhere"),
+        ("egress add localhost", "is not an IP address"),
+        ("egress add ::ffff:127.0.0.1", "is not an address that mail can leave from"),
+        ("egress add fe80::1%lo", "is not an address that mail can leave from"),
+        ("key delete 7", "there is no key '7'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(shell: Shell, command: str, reason: str) -> None:
+    if "Strict" not in shell.obm("account", "list"):
+        shell.obm("account", "create", "Strict")
+        shell.obm("tenant", "create", "strict", "--account", "Strict")
+    if not reason:
+        shell.obm(*command.split())
+        reason = "is there already"
+    assert reason in shell.refused(*command.split())
+
+
+def test_a_domain_of_another_account_is_refused_until_that_has_given_it_up(shell: Shell) -> None:
+    for name in ("Holder", "Wanting"):
+        shell.obm("account", "create", name)
+        shell.obm("tenant", "create", name, "--account", name)
+    add = ("domain", "add", "wanted.example.net", *HOST, "--tenant")
+    held = shell.obm(*add, "Holder").split()[0]
+
+    assert "is another account's" in shell.refused(*add, "Wanting")
+
+    shell.obm("domain", "remove", held)
+    shell.obm(*add, "Wanting")
+
+
+def test_a_demo_whose_credentials_are_lost_gets_another_key(shell: Shell) -> None:
+    with patch.dict(os.environ, shell.environment):
+        first, second = (asyncio.run(create_sandbox_key("demo.example.net")) for _ in range(2))
+    assert first != second
+    assert shell.obm("domain", "list").count(" demo.example.net ") == 1
+
+
+@pytest.mark.parametrize("seconds", [253402343999, -62135600400])
+def test_keys_are_listed_though_one_ends_when_no_calendar_does(shell: Shell, seconds: int) -> None:
+    shell.obm("account", "create", f"Times{seconds}")
+    shell.obm("tenant", "create", f"times{seconds}", "--account", f"Times{seconds}")
+
+    async def keep() -> ApiKey:
+        async with open_directory() as directory:
+            end = Timestamp(seconds=seconds)
+            _, key = await directory.add_key(f"times{seconds}", test=True, expires_at=end)
+            return key
+
+    with patch.dict(os.environ, shell.environment):
+        key = asyncio.run(keep())
+    assert key.key_id in shell.obm("key", "list")
+
+
+def test_what_was_made_can_be_removed_from_the_leaves_up(shell: Shell) -> None:
+    shell.obm("account", "create", "Gone")
+    shell.obm("tenant", "create", "gone", "--account", "Gone")
+    domain = shell.obm("domain", "add", "gone.example.net", "--tenant", "gone", *HOST).split()[0]
+    pool = shell.obm("pool", "add", "gone")
+    assert "a domain belongs to it" in shell.refused("tenant", "remove", "gone")
+
+    shell.obm("domain", "remove", domain)
+    shell.obm("tenant", "remove", "gone")
+    shell.obm("account", "remove", "Gone")
+    shell.obm("pool", "remove", "gone")
+
+    assert Domain.FromString(shell.record("domains", domain)).deleted
+    assert "Gone" not in shell.obm("account", "list")
+    assert pool not in shell.obm("pool", "list")
+
+
+def test_a_key_ends_within_a_hundred_years(shell: Shell) -> None:
+    code, _, err = typed("key", "create", "--tenant", "x", "--test", "--days", "36501")
+    assert (code, "--days" in err) == (2, True)
+
+
+def test_a_name_is_not_empty(shell: Shell) -> None:
+    assert "a name has 1 to" in shell.refused("account", "create", " ")
+    assert "a pool has a name" in shell.refused("pool", "add", "")
+
+
+def test_without_an_engine_they_say_how_to_name_one(tmp_path: Path) -> None:
+    code, _, err = typed(f"--data={tmp_path}", "account", "list")
+    assert code == 1
+    assert err.startswith(f"obm: no engine runs on the data folder {tmp_path}")

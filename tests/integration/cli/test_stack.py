@@ -1,0 +1,57 @@
+"""`obm up` and `obm migrate`, as typed into a shell."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+
+from tests.support.stack import temporary_database
+
+OBM = [sys.executable, "-m", "cli"]
+
+
+def test_up_prints_how_to_reach_the_pair_and_ends_clean_on_ctrl_c(tmp_path: Path) -> None:
+    up = subprocess.Popen([*OBM, "up", "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert up.stdout
+    lines = [up.stdout.readline().strip() for _ in range(2)]
+    exported = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+    assert set(exported) == {"OBM_KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"}
+    with psycopg.connect(exported["DATABASE_URL"]) as owner:
+        assert owner.execute("SELECT 1").fetchone() == (1,)
+    up.send_signal(signal.SIGINT)
+    assert up.wait(30) == 0
+    up.stdout.close()
+    assert "shut down" in (tmp_path / "postgres.log").read_text()
+
+
+def test_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    up = obm("up", "--data", str(tmp_path / "file" / "data"))
+    assert up.returncode == 1
+    assert up.stderr.startswith("obm: The data folder ")
+    assert up.stderr.count("\n") == 1
+
+
+def test_migrate_brings_a_new_database_up_to_date(database_url: str) -> None:
+    with temporary_database(database_url) as url:
+        assert obm("migrate", DATABASE_URL=url).returncode == 0
+
+
+def test_migrate_without_an_address_says_what_is_missing() -> None:
+    migrated = obm("migrate", DATABASE_URL="")
+    assert migrated.returncode == 1
+    assert migrated.stderr.startswith("obm: DATABASE_URL is not set")
+
+
+def obm(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*OBM, *arguments],
+        capture_output=True,
+        check=False,
+        env={**os.environ, **environment},
+        text=True,
+        timeout=60,
+    )

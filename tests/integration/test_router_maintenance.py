@@ -1,0 +1,164 @@
+"""What router does seldom: days come and go, and the journal settles what nobody answered."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.delivery.v1 import delivery_service_pb2 as journal_pb
+from contracts.delivery.v1.delivery_service_pb2_grpc import (
+    DeliveryServiceServicer,
+    add_DeliveryServiceServicer_to_server,
+)
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, DeliveryAttempted
+from contracts.router.v1 import router_service_pb2 as pb
+from contracts.router.v1.events_pb2 import (
+    CLOSED_STATE_DELIVERED,
+    CLOSED_STATE_FAILED,
+    DeliveryAssigned,
+    MessageClosed,
+)
+from kernel.database import Database
+from kernel.ids import lower_bound_at
+from kernel.rpc import RpcServer
+from services.router.loops.maintenance import DayPartitionMaintenance
+from services.router.store.day_partitions import DayPartitions
+from tests.support.router import TOKEN, RouterHarness, attempted, free_port, play, screened, until
+from tests.support.stack import FreshDatabase, opened
+
+
+@pytest.fixture
+def harness(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
+) -> RouterHarness:
+    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+
+
+def id_of(day: datetime, number: int) -> str:
+    hexed = f"{lower_bound_at(day).int | (7 << 76) | (2 << 62) | number:032x}"
+    return "-".join((hexed[:8], hexed[8:12], hexed[12:16], hexed[16:20], hexed[20:]))
+
+
+def test_a_day_goes_when_all_its_mail_is_closed_for_long_and_is_not_made_again(
+    harness: RouterHarness,
+) -> None:
+    async def story() -> None:
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        old = today - timedelta(days=20)
+        one, other = (harness.context(message_id=id_of(old, number)) for number in (1, 2))
+        async with opened(harness.database.system("router")) as engine:
+
+            def new_process() -> DayPartitionMaintenance:
+                return DayPartitionMaintenance(
+                    engine, DayPartitions(), ahead_days=3, retention_days=8, is_leader=lambda: True
+                )
+
+            async with harness.running():
+                await harness.publish(screened(one))
+                [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
+                await new_process().run_once()
+                assert old.date() in await existing(engine), "one of its messages is on its way"
+                await harness.publish(attempted(assigned))
+                await harness.wait_for_state(one.message_id, "delivered")
+                await new_process().run_once()
+                assert old.date() in await existing(engine), "closed a moment ago"
+                with harness.database.connect() as connection:
+                    connection.execute(
+                        "UPDATE router.messages SET closed_at = now() - interval '9 days'"
+                        " WHERE message_id = %s",
+                        (one.message_id,),
+                    )
+                await new_process().run_once()
+                assert old.date() not in await existing(engine)
+            async with harness.running():
+                after = harness.context()
+                await harness.publish(screened(other), screened(after))
+                await harness.wait_for(DeliveryAssigned, after.message_id)
+                assert harness.row(other.message_id) is None
+                assert today.date() + timedelta(days=3) in await existing(engine)
+
+    play(story())
+
+
+async def existing(engine: Database) -> list[object]:
+    async with engine.transaction() as tx:
+        return list(await DayPartitions().days.existing(tx))
+
+
+class JournalOf(DeliveryServiceServicer):
+    """Knows these attempts and no others."""
+
+    def __init__(self, *known: journal_pb.AttemptRecord) -> None:
+        self.known = {record.key.message_id: record for record in known}
+
+    async def GetAttempts(  # noqa: N802
+        self, request: journal_pb.GetAttemptsRequest, context: object
+    ) -> journal_pb.GetAttemptsResponse:
+        found = [self.known[key.message_id] for key in request.keys if key.message_id in self.known]
+        return journal_pb.GetAttemptsResponse(attempts=found)
+
+    async def ListSandboxMessages(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
+        raise NotImplementedError
+
+    async def GetSandboxMessage(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
+        raise NotImplementedError
+
+
+@asynccontextmanager
+async def serving(address: str, servicer: JournalOf) -> AsyncIterator[None]:
+    server = RpcServer(address, TOKEN)
+    add_DeliveryServiceServicer_to_server(servicer, server.grpc)
+    await server.grpc.start()
+    try:
+        yield
+    finally:
+        await server.grpc.stop(0)
+
+
+def test_an_unanswered_assignment_is_closed_by_the_journal(harness: RouterHarness) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    harness.extra = {"delivery_rpc_address": address}
+
+    async def story() -> None:
+        async with harness.running(), harness.rpc() as (call, stub):
+            mail = {name: harness.context() for name in ("done", "never", "sent")}
+            await harness.publish(*(screened(context) for context in mail.values()))
+            made: dict[str, Any] = {}
+            for name, context in mail.items():
+                [made[name]] = await harness.wait_for(DeliveryAssigned, context.message_id)
+            with harness.database.connect() as connection:
+                connection.execute("UPDATE router.messages SET expires_at = now() - interval '1s'")
+            request = pb.ReconcileRequest(contexts=list(mail.values()))
+            away = await call(stub.Reconcile, request)
+            assert len(away.known) == 3, "delivery is away: nobody knows yet"
+            done: DeliveryAttempted = attempted(made["done"], ATTEMPT_OUTCOME_DELIVERED)
+            journal = JournalOf(
+                record(made["done"], "done", done), record(made["sent"], "data_sent")
+            )
+            async with serving(address, journal):
+                answers = list[pb.ReconcileResponse]()
+                await until_async(call, stub, request, answers)
+            assert [one.message_id for one in answers[-1].known] == [mail["sent"].message_id]
+            [delivered] = await harness.wait_for(MessageClosed, mail["done"].message_id)
+            assert delivered.state == CLOSED_STATE_DELIVERED
+            [failed] = await harness.wait_for(MessageClosed, mail["never"].message_id)
+            assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
+            await until(lambda: harness.row(mail["sent"].message_id) == "assigned")
+
+    play(story())
+
+
+async def until_async(call: Any, stub: Any, request: Any, answers: list[Any]) -> None:  # noqa: ANN401
+    """Ask until the channel to the journal is back."""
+    while not answers or len(answers[-1].known) > 1:
+        answers.append(await call(stub.Reconcile, request))
+
+
+def record(
+    assigned: DeliveryAssigned, stage: str, done: DeliveryAttempted | None = None
+) -> journal_pb.AttemptRecord:
+    key = journal_pb.AttemptKey(message_id=assigned.message_id, attempt=assigned.attempt)
+    return journal_pb.AttemptRecord(key=key, stage=stage, attempted=done)

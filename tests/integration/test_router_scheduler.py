@@ -1,0 +1,218 @@
+"""Who is_leader the cell when the broker is is_unavailable for some replicas, or for all."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+
+from contracts.kernel.v1.outbox_pb2 import Outgoing
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from kernel import clock
+from kernel.database import Database, Params, Row, Transaction
+from kernel.errors import Unavailable
+from kernel.health import DependencyHealth
+from kernel.lease import Lease
+from kernel.outbox import Outbox
+from services.router.domain.admission import new_message
+from services.router.domain.dispatch import DispatchContext
+from services.router.domain.limits import HOUR, Capacity, RateLimits
+from services.router.domain.message import State
+from services.router.domain.routes import MxHost, Route
+from services.router.domain.scopes import LimitScopes, TenantRouting
+from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.loops.scheduler import Scheduler, SchedulerConfig
+from services.router.store import admissions
+from services.router.store.day_partitions import DayPartitions
+from tests.support.router import envelope_of, play, until
+from tests.support.stack import FreshDatabase
+
+ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
+
+
+COUNTERS = 12_000
+COUNTED = """
+INSERT INTO router.counters (cell, scope, window_key, value, expires_at)
+SELECT 'default', 'tenant/' || n, 'per_hour/' || %s, 5, now() + interval '1 hour'
+FROM generate_series(1, %s) AS n
+"""
+
+
+class Replica:
+    """Lease, outbox and scheduler of a router, whose broker can fail. published: message ids."""
+
+    def __init__(self, database: FreshDatabase, *, lease_s: float = 0.3) -> None:
+        self.engine = Database(database.system("router"))
+        self.is_unavailable = False
+        self.published: list[str] = []
+        self.routing = TenantRouting()
+        self.scopes = self.dispatch_context().scopes
+        self.lease = Lease(self.engine, "router", "default", lease_s=lease_s, publish_timeout_s=0.1)
+        self.scheduler = Scheduler(
+            self.lease,
+            Outbox(self.engine, "router", self.send),
+            new_dispatch_context=self.dispatch_context,
+            config=SchedulerConfig(20, 100, 0.01, 0.05, 0, 60),
+            on_unresolved=lambda: None,
+            health=DependencyHealth(),
+        )
+
+    def dispatch_context(self) -> DispatchContext:
+        self.scopes = LimitScopes(lambda _: self.routing, Shaping(SiteLimits(100), {}))
+        return DispatchContext(self.scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        if self.is_unavailable:
+            raise Unavailable("kafka")
+        self.published += [DeliveryAssigned.FromString(one.value).message_id for one in records]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(loop()) for loop in (self.lease.maintain, self.scheduler.run)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.lease.release()
+            await self.engine.close()
+
+    async def leaves(self) -> None:
+        await until(lambda: not self.scheduler.is_leader)
+
+    async def admit(self) -> str:
+        """A message that may leave at once."""
+        context = envelope_of("ann@site.test", tenant_id=str(uuid4()))
+        async with self.engine.transaction() as tx:
+            await DayPartitions().prepare(tx, [context.message_id])
+            await admissions.insert(
+                tx, [new_message(context, State.QUEUED, site_of=lambda _: "site")]
+            )
+        return context.message_id
+
+
+def test_a_scheduler_without_the_broker_yields_the_cell_to_one_with_it(
+    database: FreshDatabase,
+) -> None:
+    async def story() -> None:
+        first, second = Replica(database), Replica(database)
+        first.is_unavailable = True
+        async with first.running():
+            await until(lambda: first.scheduler.is_leader)
+            await first.admit()
+            async with second.running():
+                await until(lambda: second.scheduler.is_leader)
+                assert not first.scheduler.is_leader
+                later = await second.admit()
+                await until(lambda: later in second.published)
+
+    play(story())
+
+
+def test_when_the_broker_comes_back_for_all_everything_is_published(
+    database: FreshDatabase,
+) -> None:
+    async def story() -> None:
+        first, second = Replica(database), Replica(database)
+        first.is_unavailable = second.is_unavailable = True
+        async with first.running(), second.running():
+            messages = set()
+            for _ in range(2):  # one for each that becomes the scheduler
+                await until(lambda: first.scheduler.is_leader or second.scheduler.is_leader)
+                messages.add(await first.admit())
+                stuck = first if first.scheduler.is_leader else second
+                await stuck.leaves()
+            assert not first.scheduler.is_leader
+            assert not second.scheduler.is_leader
+            first.is_unavailable = second.is_unavailable = False
+            await until(lambda: messages <= {*first.published, *second.published})
+            await until(lambda: first.scheduler.is_leader or second.scheduler.is_leader)
+
+    play(story())
+
+
+def test_a_new_scheduler_reads_the_counters_in_pages(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, read = clock.now().timestamp(), [0]
+    with database.connect() as connection:
+        connection.execute(COUNTED, (HOUR.bucket(now_s), COUNTERS))
+    rows = Transaction.rows
+
+    async def noted(tx: Transaction, sql: str, params: Params = None) -> list[Row]:
+        found = await rows(tx, sql, params)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(Transaction, "rows", noted)
+
+    async def story() -> None:
+        replica = Replica(database)
+        async with replica.running():
+            message = await replica.admit()
+            await until(lambda: message in replica.published)
+        usage, limits = replica.scopes.usage, RateLimits(per_hour=7)
+        capacities = (
+            usage.capacity(f"tenant/{n + 1}", limits, now_s=now_s) for n in range(COUNTERS)
+        )
+        assert {capacity.available for capacity in capacities} == {2}
+
+    play(story())
+    assert max(read) <= 5_000
+
+
+@pytest.mark.parametrize(
+    "busy", [False, True], ids=["alone", "while scope_keys are woken all the time"]
+)
+def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch, *, busy: bool
+) -> None:
+    async def woken(_: Scheduler) -> bool:
+        return True
+
+    if busy:
+        monkeypatch.setattr(Scheduler, "_unblock_queues", woken)
+
+    def parked() -> bool:
+        with database.connect() as connection:
+            return (
+                connection.execute("SELECT 1 FROM router.queues WHERE blocked_by <> ''").rowcount
+                > 0
+            )
+
+    async def story() -> None:
+        replica = Replica(database)
+        replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
+        async with replica.running():
+            message = await replica.admit()
+            await until(parked)
+            replica.routing = TenantRouting()
+            await until(lambda: message in replica.published)
+
+    play(story())
+
+
+def test_a_blocking_scope_is_checked_once_a_tick(
+    database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, capacity = Counter[str](), LimitScopes.capacity
+
+    def noted(scopes: LimitScopes, scope: str, *, now_s: float) -> Capacity:
+        looks[scope] += 1
+        return capacity(scopes, scope, now_s=now_s)
+
+    async def story() -> None:
+        replica = Replica(database, lease_s=30)
+        replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
+        await replica.lease.try_acquire()
+        await replica.admit()
+        await replica.scheduler.tick()  # parks the queue
+        monkeypatch.setattr(LimitScopes, "capacity", noted)
+        await replica.scheduler.tick()
+        await replica.engine.close()
+
+    play(story())
+    assert set(looks.values()) == {1}

@@ -1,0 +1,50 @@
+"""Customers of an engine under test, made as `obm` makes them."""
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Mapping
+
+from cli.directory import CreatedAccount, open_directory
+from services.ingest.settings import Settings
+
+
+def create_account(
+    environment: Mapping[str, str], domain: str, *, test: bool = False
+) -> CreatedAccount:
+    """An account with a tenant, a domain and a key. environment: of the engine."""
+
+    async def make() -> CreatedAccount:
+        async with open_directory(settings(environment)) as directory:
+            return await directory.add_complete_account(domain, test=test)
+
+    return asyncio.run(make())
+
+
+def change_tenant(environment: Mapping[str, str], tenant: str, **fields: object) -> None:
+    """tenant: its id. fields: those that change."""
+
+    async def change() -> None:
+        async with open_directory(settings(environment)) as directory:
+            await directory.change_tenant(tenant, fields)
+
+    asyncio.run(change())
+
+
+def settings(environment: Mapping[str, str]) -> Settings:
+    return Settings(
+        system_database_url=environment["INGEST_SYSTEM_DATABASE_URL"],
+        tenant_database_url=environment["INGEST_TENANT_DATABASE_URL"],
+        secret_keys=[environment["OBM_SECRET_KEYS"]],
+    )
+
+
+def add_webhook(port: int, key: str, url: str) -> str:
+    """An endpoint for every event; its id."""
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/webhooks",
+        json.dumps({"endpoint": url}).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(json.load(answer)["id"])

@@ -1,0 +1,86 @@
+"""Both gRPC listeners, in a process of their own whose memory can be looked at."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from contracts.events.v1.events_service_pb2_grpc import (
+    EventsServiceServicer,
+    add_EventsServiceServicer_to_server,
+)
+from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
+from kernel.health import DependencyHealth
+from kernel.rpc import RpcServer
+from services.ingest.api.access import Principal
+from services.ingest.api.grpc import EmailServicer
+from services.ingest.api.grpc_server import GrpcServer, TrustedProxies
+from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.limits import RateLimitStatus
+from services.ingest.domain.problem import Problem, not_found
+
+CONNECTIONS_MAX = 20
+BODIES_BYTES_MAX = 256 * 1024 * 1024
+TENANTS = ("one", "another")
+
+
+class Known:
+    """A access that knows the keys of two tenants: each is called what its key is."""
+
+    bodies = BodyMemory(BODIES_BYTES_MAX)
+
+    async def authenticate(
+        self, authorization: str, *_: object, **__: object
+    ) -> tuple[Principal, RateLimitStatus]:
+        if authorization not in TENANTS:
+            raise Problem(401, "missing_api_key", detail="this API key is not known")
+        return Principal(ApiKey(tenant_id=authorization), Tenant()), RateLimitStatus(9, 9, 1, 0)
+
+
+class Empty:
+    """Nothing was sent by anybody."""
+
+    async def get(self, *_: object) -> None:
+        raise not_found("the email")
+
+
+@contextmanager
+def grpc_servers() -> Iterator[tuple[int, int, int]]:
+    """The process's id, the port of the public listener and that of the internal one."""
+    with subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            public, internal = map(int, process.stdout.readline().split())
+            yield process.pid, public, internal
+        finally:
+            process.kill()
+
+
+async def serve() -> None:
+    nothing: Any = None
+    servicer = EmailServicer(
+        cast(Any, Known()),
+        nothing,
+        cast(Any, Empty()),
+        reserved_allowed=frozenset(),
+        proxies=TrustedProxies(""),
+    )
+    public = GrpcServer(
+        servicer,
+        "127.0.0.1:0",
+        authenticate=servicer.authenticate,
+        bodies=servicer.bodies,
+        health=DependencyHealth(),
+        connections_max=CONNECTIONS_MAX,
+    )
+    internal = RpcServer("127.0.0.1:0", "a token")
+    add_EventsServiceServicer_to_server(cast(Any, EventsServiceServicer)(), internal.grpc)
+    serving = asyncio.gather(public.run(), internal.run())
+    print(public.port, internal.port, flush=True)
+    await serving
+
+
+if __name__ == "__main__":
+    asyncio.run(serve())

@@ -1,0 +1,79 @@
+"""The REST API by itself: no database, no broker, and no authentication."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+import httpx
+
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from services.ingest.api.access import Principal
+from services.ingest.api.cors import with_cors
+from services.ingest.api.http import Receive, Request, body_of
+from services.ingest.api.http_app import HttpApp
+from services.ingest.api.rest import RestDependencies, rest
+from services.ingest.api.rest_base import RestAccess
+from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.email import decode_batch
+from services.ingest.domain.limits import RateLimitStatus
+from services.ingest.domain.pointers import decode_body
+
+ID = "01890000-0000-7000-8000-000000000000"
+
+
+class OpenAccess:
+    """Authenticates every request as the key that it is given."""
+
+    bodies = BodyMemory(1024 * 1024 * 1024)
+
+    def __init__(self, key: ApiKey | None) -> None:
+        self._key = key or ApiKey(tenant_id=ID)
+
+    async def authenticate(self, *_: object, **__: object) -> tuple[Principal, RateLimitStatus]:
+        return Principal(self._key, Tenant(account_id=ID)), RateLimitStatus(9, 9, 1, 0)
+
+
+class Domains:
+    """So many that their list is worth compressing."""
+
+    async def list_domains(self, *_: object) -> list[Domain]:
+        return [Domain(domain_id=f"{ID[:-2]}{n:02}", name=f"d{n}.example") for n in range(20)]
+
+    async def save(self, *_: object) -> None:
+        """It is not kept."""
+
+    async def list_of_tenant(self, *_: object) -> list[ApiKey]:
+        raise KeyError("a bug of ours")
+
+
+class SendHandler:
+    async def send_batch(self, request: Request, _: object, receive: Receive) -> tuple[bytes, Any]:
+        decode_body(decode_batch, await body_of(request, receive))
+        raise AssertionError("it was to be refused")
+
+    async def send_one(self, *_: object) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+        raise KeyError("a bug of ours")
+
+
+def ask(
+    method: str, path: str, headers: Mapping[str, str] | None = None, *, origins: str = "",
+    content: bytes | None = None, key: ApiKey | None = None,
+) -> httpx.Response:  # fmt: skip
+    nothing: Any = None
+    access, send_handler = cast(Any, OpenAccess(key)), cast(Any, SendHandler())
+    clients = cast(
+        Any, type("ServiceClients", (), dict.fromkeys(["router", "events", "delivery", "shield"]))
+    )
+    dependencies = RestDependencies(
+        RestAccess(access), send_handler, nothing, clients, cast(Any, Domains())
+    )
+    http_app = with_cors(
+        HttpApp(access, send_handler, rest(dependencies)), [origins] if origins else []
+    )
+
+    async def story() -> httpx.Response:
+        transport = httpx.ASGITransport(cast(Any, http_app))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return await client.request(method, path, headers=headers, content=content)
+
+    return asyncio.run(story())

@@ -1,0 +1,185 @@
+"""Broker and database for tests: those named by the environment, Docker's, or the embedded ones.
+
+Fixtures: `bootstrap_servers` and `database_url` (the owner's) for the session; `topic_prefix` and
+`database` (fresh, all services migrated) for a module, so that modules do not meet.
+"""
+
+import os
+import tempfile
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cli.environment import migrate_all
+from kernel.database import Database
+from kernel.embedded import Embedded
+from kernel.embedded.folder import free_port
+from kernel.migrate import role_url
+
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """`embedded` is None where the servers are somebody else's: then nobody may kill them."""
+
+    bootstrap_servers: str
+    database_url: str
+    embedded: Embedded | None = field(default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class FreshDatabase:
+    """A database of its own with every service's schema, by its addresses."""
+
+    url: str
+
+    def tenant(self, service: str) -> str:
+        return role_url(self.url, f"{service}_tenant")
+
+    def system(self, service: str) -> str:
+        return role_url(self.url, f"{service}_system")
+
+    def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
+        """The owner's look at it, past row-level security."""
+        return psycopg.connect(self.url, autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Kafka and PostgreSQL. It fails where they cannot be had: no test is left out for that."""
+    with ExitStack() as exits:
+        kafka = os.environ.get("OBM_KAFKA_BOOTSTRAP_SERVERS")
+        database = os.environ.get("DATABASE_URL")
+        if kafka and database:
+            yield Stack(kafka, database)
+            return
+        found = exits.enter_context(docker_stack() if docker_answers() else embedded_stack())
+        yield Stack(
+            kafka or found.bootstrap_servers, database or found.database_url, found.embedded
+        )
+
+
+@contextmanager
+def embedded_stack() -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="obm-tests-") as folder, Embedded(folder) as embedded:
+        yield Stack(embedded.bootstrap_servers, embedded.database_url, embedded)
+
+
+def docker_answers() -> bool:
+    if not (os.environ.get("DOCKER_HOST") or DOCKER_SOCKET.exists()):
+        return False
+    import docker
+
+    try:
+        return bool(docker.from_env(timeout=5).ping())
+    except docker.errors.DockerException:
+        return False
+
+
+@contextmanager
+def docker_stack() -> Iterator[Stack]:
+    """The images of compose.yaml."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # testcontainers deprecates parts of itself
+        from testcontainers.core.container import DockerContainer
+        from testcontainers.core.waiting_utils import wait_for_logs
+        from testcontainers.postgres import PostgresContainer
+
+        port = free_port()
+        kafka = DockerContainer("apache/kafka:4.3.1").with_bind_ports(9092, port)
+        for name, value in kafka_environment(port).items():
+            kafka = kafka.with_env(name, value)
+        postgres = PostgresContainer("postgres:18", username="obm", password="obm", dbname="obm")
+        with kafka, postgres:
+            wait_for_logs(kafka, "Kafka Server started", timeout=60)
+            yield Stack(f"127.0.0.1:{port}", postgres.get_connection_url(driver=None))
+
+
+def kafka_environment(port: int) -> dict[str, str]:
+    settings = {
+        "NODE_ID": "1",
+        "PROCESS_ROLES": "broker,controller",
+        "LISTENERS": "BROKER://:9092,CONTROLLER://:9093",
+        "ADVERTISED_LISTENERS": f"BROKER://127.0.0.1:{port}",
+        "LISTENER_SECURITY_PROTOCOL_MAP": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "INTER_BROKER_LISTENER_NAME": "BROKER",
+        "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "AUTO_CREATE_TOPICS_ENABLE": "false",
+        "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+    }
+    return {f"KAFKA_{name}": value for name, value in settings.items()}
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(stack: Stack) -> str:
+    return stack.bootstrap_servers
+
+
+@pytest.fixture(scope="session")
+def database_url(stack: Stack) -> str:
+    """The owner's address of a database that nobody writes to; tests take `database`."""
+    return stack.database_url
+
+
+@pytest.fixture(scope="module")
+def topic_prefix() -> str:
+    """For OBM_KAFKA_TOPIC_PREFIX: a module's topics and groups are its own."""
+    return f"t{uuid.uuid4().hex[:8]}."
+
+
+@pytest.fixture(scope="session")
+def migrated_template(database_url: str) -> Iterator[str]:
+    """Migrated once; its copies cost a tenth of a second."""
+    with temporary_database(database_url) as url:
+        migrate_all(url)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def database(database_url: str, migrated_template: str) -> Iterator[FreshDatabase]:
+    """A migrated database that is this module's alone."""
+    with temporary_database(database_url, template=migrated_template) as url:
+        yield FreshDatabase(url)
+
+
+@contextmanager
+def temporary_database(owner_url: str, *, template: str = "") -> Iterator[str]:
+    """CREATE DATABASE, its address, DROP DATABASE whoever is still connected."""
+    name = f"obm_test_{uuid.uuid4().hex[:12]}"
+    copied = f" TEMPLATE {name_of(template)}" if template else ""
+    with psycopg.connect(owner_url, autocommit=True) as owner:
+        owner.execute(f"CREATE DATABASE {name}{copied}".encode())
+    try:
+        yield owner_url.rpartition("/")[0] + f"/{name}"
+    finally:
+        with psycopg.connect(owner_url, autocommit=True) as owner:
+            owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def name_of(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+@asynccontextmanager
+async def opened(
+    url: str,
+    **settings: Any,  # noqa: ANN401 - Database's own
+) -> AsyncIterator[Database]:
+    """Closed in any case: a loop does not end beside a pool that is open."""
+    database = Database(url, **settings)
+    try:
+        yield database
+    finally:
+        await database.close()

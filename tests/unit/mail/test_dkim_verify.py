@@ -1,0 +1,123 @@
+from datetime import UTC, datetime
+
+import dkim as dkimpy
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import dkim_verify
+from mail.address import parse
+from mail.compose import Email, compose
+from mail.dkim import Signer, dkim_record
+from mail.dkim_verify import Result
+
+RSA = rsa.generate_private_key(65537, 2048)
+ED = ed25519.Ed25519PrivateKey.generate()
+PEM = RSA.private_bytes(
+    serialization.Encoding.PEM,
+    serialization.PrivateFormat.TraditionalOpenSSL,
+    serialization.NoEncryption(),
+)
+SIGNER = Signer("a.example", "r1", RSA, "e1", ED)
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+RECORDS = {
+    "r1._domainkey.a.example": dkim_record(RSA.public_key()),
+    "e1._domainkey.a.example": dkim_record(ED.public_key()),
+}
+EMAIL = Email(
+    from_=parse("Ann <a@a.example>"),
+    to=(parse("b@b.example"),),
+    subject="Hello there",
+    date=NOW,
+    message_id="1@a.example",
+    text="one\n\n two\t three \n\n\n",
+)
+
+
+def signed() -> bytes:
+    composed = compose(EMAIL)
+    return SIGNER.sign(composed.headers, composed.body, NOW) + composed.as_bytes()
+
+
+def verdicts(raw: bytes, records: dict[str, str] | None = None) -> list[Result]:
+    read = dkim_verify.read(raw)
+    known = RECORDS if records is None else records
+    return [
+        dkim_verify.check(read, found, known.get(found.dns_name), now=int(NOW.timestamp())).result
+        for found in read.signatures()
+    ]
+
+
+def test_we_verify_what_we_sign() -> None:
+    assert verdicts(signed()) == [Result.PASS, Result.PASS]
+    assert [s.dns_name for s in dkim_verify.read(signed()).signatures()] == list(RECORDS)
+
+
+@pytest.mark.parametrize(
+    "modes", [(b"relaxed", b"relaxed"), (b"simple", b"simple"), (b"relaxed", b"simple")]
+)
+@given(body=st.text(st.sampled_from("ab \t\n"), max_size=60))
+def test_we_verify_what_dkimpy_signs(modes: tuple[bytes, bytes], body: str) -> None:
+    head = "From: a@a.example\r\nSubject:  odd \r\n\tfold\r\nTo: b@b.example\r\n\r\n"
+    raw = f"{head}{body}\n".encode()
+    raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    header = dkimpy.sign(raw, b"r1", b"a.example", PEM, canonicalize=modes)
+    assert verdicts(header + raw) == [Result.PASS]
+
+
+def test_line_ends_changed_on_the_way_do_no_harm() -> None:
+    assert verdicts(signed().replace(b"\r\n", b"\n")) == [Result.PASS, Result.PASS]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b"two", b"too"),
+        (b"Hello", b"Hallo"),
+        (b"From: Ann", b"From: evil@c.example\r\nFrom: Ann"),
+        (b"Subject:", b"Subject: more\r\nSubject:"),
+    ],
+)
+def test_a_change_is_a_failure(change: tuple[bytes, bytes]) -> None:
+    assert verdicts(signed().replace(*change, 1)) == [Result.FAIL, Result.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("record", "result"),
+    [
+        (None, Result.PERMERROR),
+        ("v=DKIM1; k=rsa; p=", Result.PERMERROR),
+        ("v=DKIM1; k=ed25519; p=AAAA", Result.PERMERROR),
+        ("v=DKIM1; k=rsa; p=AAAA", Result.PERMERROR),
+        ("v=spf1 -all", Result.PERMERROR),
+        (dkim_record(rsa.generate_private_key(65537, 2048).public_key()), Result.FAIL),
+    ],
+)
+def test_a_wrong_record_is_told(record: str | None, result: Result) -> None:
+    records = {"r1._domainkey.a.example": record} if record else {}
+    assert verdicts(signed(), records)[0] is result
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "v=1; a=rsa-sha1; b=x; bh=x; d=a.example; h=from; s=r1",
+        "v=1; a=rsa-sha256; b=x; bh=x; d=a.example; h=to; s=r1",
+        "v=1; a=rsa-sha256; b=x; bh=x; d=a.example; h=from; s=r1; x=5",
+        "v=1; a=rsa-sha256; b=x; bh=x; d=a.example; h=from; s=r1; l=5",
+        "v=1; a=rsa-sha256; b=x; bh=x; d=a.example; h=from; s=r1; i=@b.example",
+        "v=1; a=rsa-sha256; b=x; bh=x; d=a.example; h=from",
+        "v=1; v=1; a=rsa-sha256",
+    ],
+)
+def test_a_signature_that_must_not_count_does_not(tags: str) -> None:
+    raw = f"DKIM-Signature: {tags}\r\nFrom: a@a.example\r\n\r\n".encode()
+    assert verdicts(raw) == [Result.PERMERROR]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_can_be_checked(raw: bytes) -> None:
+    verdicts(b"DKIM-Signature: " + raw + b"\r\n\r\n" + raw)
+    verdicts(raw)

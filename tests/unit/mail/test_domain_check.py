@@ -1,0 +1,143 @@
+import dkim as dkimpy
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import domain_check, records
+from mail.dkim import dkim_record
+from mail.domain_check import Status
+from mail.records import Purpose
+
+RSA = dkim_record(rsa.generate_private_key(65537, 2048).public_key())
+ED = dkim_record(ed25519.Ed25519PrivateKey.generate().public_key())
+KEY = RSA.partition("p=")[2]
+WANTED = records.wanted(
+    "a.example",
+    dkim=[("r1", RSA), ("e1", ED)],
+    return_path_host="b.a.example",
+    bounce_mx="mx.engine.example",
+    spf_include="spf.engine.example",
+    dmarc_report="r@a.example",
+)
+GOOD: dict[tuple[str, str], list[str] | None] = {
+    (r.name, r.type): [f"{r.priority} {r.value}" if r.type == "MX" else r.value] for r in WANTED
+}
+NAMES = {
+    Purpose.SPF: ("b.a.example", "TXT"),
+    Purpose.DKIM: ("r1._domainkey.a.example", "TXT"),
+    Purpose.DMARC: ("_dmarc.a.example", "TXT"),
+    Purpose.RETURN_PATH: ("b.a.example", "MX"),
+}
+
+
+def one(purpose: Purpose, values: list[str] | None) -> domain_check.RecordCheck:
+    findings = domain_check.check_records(WANTED, GOOD | {NAMES[purpose]: values})
+    name = NAMES[purpose]
+    return next(f for f in findings if (f.record.name, f.record.type) == name)
+
+
+def test_a_domain_that_publishes_everything_may_send() -> None:
+    findings = domain_check.check_records(WANTED, GOOD)
+    assert {f.status for f in findings} == {Status.OK}
+    assert domain_check.is_ready_to_send(findings)
+
+
+def test_a_domain_that_publishes_nothing_is_told_what_to_publish() -> None:
+    findings = domain_check.check_records(WANTED, {})
+    assert {f.status for f in findings} == {Status.MISSING}
+    assert all(f.record.value in f.reason for f in findings)
+    assert not domain_check.is_ready_to_send(findings)
+
+
+def test_a_dns_that_fails_is_not_the_domains_fault_and_not_a_yes() -> None:
+    assert one(Purpose.SPF, None).status is Status.UNKNOWN
+    assert not domain_check.is_ready_to_send([one(Purpose.SPF, None)])
+
+
+@pytest.mark.parametrize(
+    ("purpose", "values", "status", "reason"),
+    [
+        (Purpose.SPF, ["v=spf1 -all"], Status.WRONG, "lacks include:spf.engine.example"),
+        (Purpose.SPF, ["v=spf1 -all", "v=spf1 ~all"], Status.WRONG, "only one"),
+        (Purpose.SPF, ["v=spf1 include:spf.engine.example +all"], Status.WRONG, "everybody"),
+        (Purpose.SPF, ["v=spf1 -all include:spf.engine.example"], Status.WRONG, "never read"),
+        (Purpose.SPF, ["v=spf1 include:spf.engine.example"], Status.WEAK, "no end"),
+        (Purpose.SPF, ["v=spf1 include:SPF.engine.example. -all"], Status.OK, ""),
+        (Purpose.SPF, ["v=spf1 +include:spf.engine.example. +all"], Status.WRONG, "everybody"),
+        (Purpose.SPF, ["v=spf1 ~include:spf.engine.example -all"], Status.WRONG, "lacks"),
+        (Purpose.SPF, ["v=spf1 a mx +include:spf.engine.example ~all"], Status.OK, ""),
+        (
+            Purpose.SPF,
+            ["v=spf1 include:spf.engine.example " + "include:x.example " * 10 + "-all"],
+            Status.WRONG,
+            "10 DNS lookups",
+        ),
+        (Purpose.SPF, ["google-site-verification=1"], Status.MISSING, "publish"),
+        (Purpose.DKIM, ["v=DKIM1; k=rsa; p="], Status.WRONG, "revoked"),
+        (Purpose.DKIM, [f"v=DKIM1; k=rsa; p={KEY[:200]}"], Status.WRONG, "cut off"),
+        (Purpose.DKIM, ["v=DKIM1; k=rsa; p=ZZZ"], Status.WRONG, "not ours"),
+        (Purpose.DKIM, ["hello"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=DKIM1; t=y; p={KEY}"], Status.WEAK, "testing"),
+        (Purpose.DKIM, [f"p={KEY[:100]} {KEY[100:]}"], Status.OK, ""),
+        (Purpose.DKIM, ["a", "b"], Status.WRONG, "2 TXT"),
+        (Purpose.DKIM, [f"v=DKIM1 k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=DKIM2; k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=dkim1; k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=DKIM1; k=rsa; p={KEY}; our key"], Status.WRONG, "not a DKIM key"),
+        (Purpose.DKIM, [f"v=DKIM1; k=ed25519; p={KEY}"], Status.WRONG, "something else"),
+        (Purpose.DKIM, [f"v=DKIM1; s=foo; p={KEY}"], Status.WRONG, "something else"),
+        (Purpose.DKIM, [f"v=DKIM1; h=sha1; p={KEY}"], Status.WRONG, "something else"),
+        (Purpose.DKIM, [f"v=DKIM1; h=sha1:sha256; s=email; n=ours; p={KEY};"], Status.OK, ""),
+        (Purpose.DMARC, ["v=dmarc1; p=reject; rua=mailto:a@b"], Status.MISSING, "publish"),
+        (Purpose.DMARC, ["v=DMARC12; p=reject"], Status.MISSING, "publish"),
+        (Purpose.DMARC, ["v=DMARC1; p=none"], Status.WEAK, "no rua"),
+        (Purpose.DMARC, ["v=DMARC1; p=maybe"], Status.WRONG, "none of p=none"),
+        (Purpose.DMARC, ["v=DMARC1; p=none", "v=DMARC1; p=none"], Status.WRONG, "none of them"),
+        (Purpose.DMARC, ["v=DMARC1; p=reject; aspf=s; rua=mailto:a@b"], Status.WEAK, "aspf=s"),
+        (Purpose.DMARC, ["v=DMARC1; p=reject; rua=mailto:a@b.example"], Status.OK, ""),
+        (Purpose.RETURN_PATH, ["10 mx.other.example."], Status.WRONG, "has to be"),
+        (Purpose.RETURN_PATH, ["5 MX.engine.example.", "9 x.example"], Status.WEAK, "are lost"),
+    ],
+)
+def test_each_fault_has_a_reason_to_act_on(
+    purpose: Purpose, values: list[str], status: Status, reason: str
+) -> None:
+    finding = one(purpose, values)
+    assert (finding.status, reason in finding.reason) == (status, True)
+
+
+@given(st.lists(st.text(max_size=80), max_size=3), st.sampled_from(list(Purpose)))
+def test_any_record_can_be_judged(values: list[str], purpose: Purpose) -> None:
+    assert one(purpose, values).status in Status
+    assert one(purpose, [f"v=spf1 {v}" for v in values]).status in Status
+    assert one(purpose, [f"v=DMARC1; {v}" for v in values]).status in Status
+
+
+TAGS = st.fixed_dictionaries(
+    {"p": st.sampled_from([KEY, f"{KEY[:90]} {KEY[90:]}", KEY[:-9], "", ED.partition("p=")[2]])},
+    optional={
+        "v": st.sampled_from(["DKIM1", "DKIM2", "dkim1", "DKIM1 k=rsa", " DKIM1 ", ""]),
+        "k": st.sampled_from(["rsa", "RSA", "ed25519", "dsa"]),
+        "s": st.sampled_from(["*", "email", "foo"]),
+        "n": st.sampled_from(["a note", ""]),
+    },
+)
+SHAPE = st.sampled_from(["; ", ";", " ; ", ";;", "; junk; "])
+
+
+def dkimpy_takes(record: str) -> bool:
+    try:
+        key, *_ = dkimpy.evaluate_pk("r1", record)
+    except (dkimpy.KeyFormatError, ValueError):
+        return False
+    return key is not None
+
+
+@given(TAGS, SHAPE, st.sampled_from(["", ";", "; junk"]))
+def test_a_key_record_is_right_when_a_verifier_takes_it(
+    tags: dict[str, str], between: str, end: str
+) -> None:
+    record = between.join(f"{name}={value}" for name, value in tags.items()) + end
+    takes = dkimpy_takes(record) and tags["p"].replace(" ", "") == KEY
+    assert (one(Purpose.DKIM, [record]).status is Status.OK) == takes

@@ -1,0 +1,23 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail.normalized_text import line, plain
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  a\n\tb\xa0 c ", "a b c"),
+        ("via\u200bgra, via\xadgra", "viagra, viagra"),
+        ("ｖｉａｇｒａ 𝗳𝗿𝗲𝗲 ﬁne", "viagra free fine"),  # noqa: RUF001
+        ("Größe Привет", "Größe Привет"),
+    ],
+)
+def test_text_is_as_its_reader_sees_it(text: str, expected: str) -> None:
+    assert plain(text) == expected
+
+
+@given(st.text() | st.text(alphabet="aA \n\t\x1c\xa0\u200b\u3000éÉ\u03a3\u03c3€ﬁe\u0301İ"))
+def test_a_line_is_plain_and_in_lower_case_whichever_way_it_was_made(text: str) -> None:
+    assert line(text) == (plain(text), plain(text).lower().encode())

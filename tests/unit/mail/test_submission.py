@@ -1,0 +1,64 @@
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mail import smtp, submission
+from mail.submission import RawError
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def prepare(data: bytes) -> bytes:
+    return submission.prepare(data, date=NOW, message_id="1@a.example").as_bytes()
+
+
+FULL = (
+    b"From: a@a.example\r\nTo: b@b.example\r\nDate: Mon, 23 Nov 2026 12:00:00 +0000\r\n"
+    b"Message-ID: <x@a.example>\r\nSubject:  odd\r\n\tfolding \r\n\r\nbody\r\n"
+)
+
+
+def test_a_whole_message_passes_unchanged() -> None:
+    assert prepare(FULL) == FULL
+
+
+def test_bcc_is_taken_out_wherever_it_is_and_however_it_is_written() -> None:
+    data = FULL.replace(
+        b"To:", b"BCC : s1@c.example,\r\n s2@c.example\r\nResent-Bcc: s3@c.example\r\nTo:"
+    )
+    assert prepare(data) == FULL
+
+
+def test_missing_date_and_message_id_are_added() -> None:
+    out = prepare(b"From: a@a.example\n\nhi\n")
+    assert b"Date: Mon, 23 Nov 2026 12:00:00 +0000\r\n" in out
+    assert b"Message-ID: <1@a.example>\r\n" in out
+    assert out.endswith(b"From: a@a.example\r\n\r\nhi\r\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "no From"),
+        (b"\r\nbody", "no From"),
+        (b"To: b@b.example\r\n\r\n", "no From"),
+        (b"From: a@a.example\r\nFrom: c@a.example\r\n\r\n", "more than one From"),
+        (b"From: a@a.example\r\nhello\r\n\r\n", "not `Name: value`"),
+        (b" folded: first\r\nFrom: a@a.example\r\n\r\n", "not `Name: value`"),
+        (b"From: a@a.example\r\n \r\n\r\n", "empty folded line"),
+        (b"From: a@a.example\r\nX: " + b"y" * 300_000, "longer than"),
+    ],
+)
+def test_what_is_no_message_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(RawError, match=reason):
+        prepare(data)
+
+
+@given(st.binary(max_size=300))
+def test_any_body_goes_out_as_one_message_of_whole_lines(body: bytes) -> None:
+    out = prepare(b"From: a@a.example\r\n\r\n" + body)
+    assert re.fullmatch(rb"(?:[^\r\n\0]*\r\n)*", out)
+    assert b"\r\n.\r\n" not in b"\r\n" + smtp.dot_stuff(out)

@@ -1,0 +1,136 @@
+"""What the end of a session means for its message."""
+
+import pytest
+
+from contracts.delivery.v1 import events_pb2 as events
+from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.events_pb2 import DeliveryAssigned
+from mail.smtp_reply import Reply
+from services.delivery.domain.attempt_result import (
+    STALE,
+    AttemptResult,
+    RemoteServer,
+    attempted_event,
+    bounce_class_of,
+    local_refusal,
+    outcome_of,
+)
+
+DELIVERED, PERMANENT = events.ATTEMPT_OUTCOME_DELIVERED, events.ATTEMPT_OUTCOME_PERMANENT
+TEMPORARY, AMBIGUOUS = events.ATTEMPT_OUTCOME_TEMPORARY, events.ATTEMPT_OUTCOME_AMBIGUOUS
+
+MEANINGS = [
+    # step, code, text, outcome
+    ("connect", 0, "", TEMPORARY),
+    ("greeting", 0, "", TEMPORARY),
+    ("greeting", 421, "", TEMPORARY),
+    ("greeting", 554, "no service here", TEMPORARY),
+    ("ehlo", 550, "go away", TEMPORARY),
+    ("ehlo", 421, "", TEMPORARY),
+    ("starttls", 454, "", TEMPORARY),
+    ("mail", 0, "", TEMPORARY),
+    ("mail", 421, "", TEMPORARY),
+    ("mail", 450, "", TEMPORARY),
+    ("mail", 452, "insufficient system storage", TEMPORARY),
+    ("mail", 550, "sender refused", PERMANENT),
+    ("mail", 553, "bad sender", PERMANENT),
+    ("mail", 552, "too large", PERMANENT),
+    ("rcpt", 0, "", TEMPORARY),
+    ("rcpt", 421, "", TEMPORARY),
+    ("rcpt", 450, "mailbox busy", TEMPORARY),
+    ("rcpt", 451, "greylisted", TEMPORARY),
+    ("rcpt", 452, "too many recipients", TEMPORARY),
+    ("rcpt", 550, "no such user", PERMANENT),
+    ("rcpt", 551, "not local", PERMANENT),
+    ("rcpt", 552, "too many recipients", TEMPORARY),
+    ("rcpt", 552, "5.2.2 mailbox full", TEMPORARY),
+    ("rcpt", 450, "5.1.1 user unknown", TEMPORARY),
+    ("rcpt", 553, "bad mailbox name", PERMANENT),
+    ("rcpt", 554, "relay access denied", PERMANENT),
+    ("data", 0, "", TEMPORARY),
+    ("data", 250, "ok?", TEMPORARY),
+    ("data", 421, "", TEMPORARY),
+    ("data", 451, "", TEMPORARY),
+    ("data", 554, "no valid recipients", PERMANENT),
+    ("end_of_data", 0, "", AMBIGUOUS),
+    ("end_of_data", 250, "queued", DELIVERED),
+    ("end_of_data", 251, "will forward", DELIVERED),
+    ("end_of_data", 354, "more", AMBIGUOUS),
+    ("end_of_data", 421, "shutting down", TEMPORARY),
+    ("end_of_data", 451, "local error", TEMPORARY),
+    ("end_of_data", 452, "disk full", TEMPORARY),
+    ("end_of_data", 550, "spam", PERMANENT),
+    ("end_of_data", 552, "too large", PERMANENT),
+    ("end_of_data", 552, "5.2.2 the mailbox is over quota", TEMPORARY),
+    ("end_of_data", 554, "transaction failed", PERMANENT),
+]
+
+
+@pytest.mark.parametrize(("step", "code", "text", "outcome"), MEANINGS)
+def test_the_meaning_of(
+    step: str, code: int, text: str, outcome: "events.AttemptOutcome.ValueType"
+) -> None:
+    reply = Reply(code, "", text) if code else None
+    assert (
+        outcome_of(AttemptResult(step, reply, peer=RemoteServer("mx", "192.0.2.1", "192.0.2.2")))
+        == outcome
+    )
+
+
+def test_what_we_refuse_ourselves_is_permanent_and_has_the_class_we_name() -> None:
+    result = local_refusal("message_too_large", "4 octets, 3 are taken", enhanced="5.3.4")
+    assert outcome_of(result) == PERMANENT
+    event = attempted_event(assignment(), result, at_ms=0)
+    assert event.bounce_class == "message_too_large"
+    assert (event.reply.code, event.reply.enhanced) == (0, "5.3.4")
+    assert not event.connected
+
+
+def test_stale_is_said_without_a_word_about_the_receiver() -> None:
+    event = attempted_event(assignment(), STALE, at_ms=0)
+    assert event.outcome == events.ATTEMPT_OUTCOME_STALE
+    assert not event.connected
+    assert not event.ambiguous
+    assert not event.bounce_class
+
+
+def test_an_unknown_user_at_rcpt_has_the_class_that_suppresses() -> None:
+    assert bounce_class_of(AttemptResult("rcpt", Reply(550, "5.1.1", "User unknown"))) == (
+        "invalid_recipient"
+    )
+
+
+def test_an_unknown_user_after_the_data_is_the_word_of_a_filter() -> None:
+    assert (
+        bounce_class_of(AttemptResult("end_of_data", Reply(550, "", "User unknown")))
+        == "recipient_filter"
+    )
+
+
+def test_the_event_carries_who_was_spoken_to_and_how_long_it_took() -> None:
+    peer = RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.3")
+    result = AttemptResult("end_of_data", Reply(250, "2.0.0", "Ok"), peer=peer)
+    event = attempted_event(assignment(), result, at_ms=1_700_000_000_123, duration_ms=42)
+    assert event.message_id == "m"
+    assert event.attempt == 3
+    assert event.recipient == "a@b.example"
+    assert event.connected
+    assert event.attempted_at.ToMilliseconds() == 1_700_000_000_123
+    assert event.duration_ms == 42
+    assert event.reply == events.Reply(
+        code=250, enhanced="2.0.0", text="Ok", step="end_of_data", mx="mx.example",
+        remote_ip="192.0.2.1", local_ip="192.0.2.2", tls="TLSv1.3",
+    )  # fmt: skip
+
+
+def test_what_goes_wrong_is_told_in_a_bounded_and_printable_text() -> None:
+    event = attempted_event(
+        assignment(), AttemptResult("ehlo", problem="\x1b[0m" + "x" * 5000), at_ms=0
+    )
+    assert len(event.reply.text) <= 1024
+    assert event.reply.text.isprintable()
+
+
+def assignment() -> DeliveryAssigned:
+    context = MessageContext(message_id="m", tenant_id="t", email_id="e", recipient="a@b.example")
+    return DeliveryAssigned(message_id="m", attempt=3, context=context)

@@ -1,0 +1,31 @@
+import asyncio
+from typing import Any
+
+from services.ingest.store.backpressure import BROKER, DISK, Backpressure
+
+
+class Around:
+    """An outbox and a content store as full as they are told to be."""
+
+    waiting, free = 0, 1.0
+
+    async def backlog(self) -> tuple[int, float]:
+        return self.waiting, 0.0
+
+    async def free_share(self) -> float:
+        return self.free
+
+    async def refresh(self) -> None:
+        pass
+
+
+def test_new_mail_is_refused_while_the_disk_is_nearly_full() -> None:
+    around: Any = Around()
+    backpressure = Backpressure(around, around, around, messages_max=10, age_max_s=60, free_min=0.1)
+
+    seen = []
+    for around.waiting, around.free in ((0, 0.2), (0, 0.09), (10, 0.2), (0, 0.2)):
+        asyncio.run(backpressure.run_once())
+        seen.append(backpressure.refusal)
+
+    assert seen == ["", DISK, BROKER, ""]

@@ -1,0 +1,164 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from kernel import clock
+from kernel.errors import Unavailable
+from kernel.health import DependencyHealth
+from services.ingest.store import directory_cache
+from services.ingest.store.directory import DirectoryEntry
+from services.ingest.store.directory_cache import DirectoryCache
+
+
+class Store:
+    """A database with what a test puts there."""
+
+    def __init__(self) -> None:
+        self.entries: list[DirectoryEntry] = []
+        self.reads = 0
+        self.away = False
+        self.saved: Callable[[DirectoryEntry], None] = lambda _: None
+
+    def on_saved(self, listener: Callable[[DirectoryEntry], None]) -> None:
+        self.saved = listener
+
+    def add(self, entry: DirectoryEntry) -> DirectoryEntry:
+        entry.version = len(self.entries) + 1
+        self.entries.append(entry)
+        return entry
+
+    async def changes(self, *, after: int, count: int) -> list[DirectoryEntry]:
+        self.reads += 1
+        await asyncio.sleep(0)
+        if self.away:
+            raise Unavailable("postgresql")
+        return [entry for entry in self.entries if entry.version > after][:count]
+
+
+@asynccontextmanager
+async def following(
+    store: Store, health: DependencyHealth | None = None
+) -> AsyncIterator[DirectoryCache]:
+    """every_s is out of reach: what is read is read because somebody asked."""
+    directory = DirectoryCache(store, health or DependencyHealth(), every_s=3600, age_max_s=30)  # type: ignore[arg-type]
+    loop = asyncio.create_task(directory.run())
+    try:
+        yield directory
+    finally:
+        loop.cancel()
+        with suppress(asyncio.CancelledError):
+            await loop
+
+
+def key(**changes: object) -> ApiKey:
+    return ApiKey(key_id="k", tenant_id="t", secret_sha256=b"secret", **changes)  # type: ignore[arg-type]
+
+
+def test_a_key_that_was_made_elsewhere_a_moment_ago_is_found() -> None:
+    async def story() -> None:
+        store = Store()
+        async with following(store) as directory:
+            assert await directory.fetch_key(b"secret") is None
+            store.add(key())
+            assert directory.key(b"secret") is None
+            assert await directory.fetch_key(b"secret") is not None
+            assert directory.key(b"secret") is not None
+
+    asyncio.run(story())
+
+
+def test_a_thousand_keys_that_do_not_exist_cost_two_reads() -> None:
+    async def story() -> None:
+        store = Store()
+        async with following(store) as directory:
+            guesses = [directory.fetch_key(b"%d" % number) for number in range(1_000)]
+            assert set(await asyncio.gather(*guesses)) == {None}
+            assert store.reads <= 2
+
+    asyncio.run(story())
+
+
+def test_domains_and_tenants_that_do_not_exist_share_their_reads_too() -> None:
+    async def story() -> None:
+        store = Store()
+        async with following(store) as directory:
+            domains = [directory.domain("t", "a", name=f"{n}.example") for n in range(500)]
+            tenants = [directory.tenant(f"{n}") for n in range(500)]
+            assert set(await asyncio.gather(*domains, *tenants)) == {None}
+            assert store.reads <= 2
+
+    asyncio.run(story())
+
+
+def test_a_key_that_is_deleted_here_opens_nothing_from_that_moment() -> None:
+    async def story() -> None:
+        store = Store()
+        store.add(key())
+        async with following(store) as directory:
+            assert await directory.fetch_key(b"secret") is not None
+            store.saved(store.add(key(deleted=True)))
+            assert directory.key(b"secret") is None
+
+    asyncio.run(story())
+
+
+def test_nobody_is_let_in_on_memory_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        store = Store()
+        store.add(key())
+        store.add(Tenant(tenant_id="t"))
+        async with following(store) as directory:
+            assert await directory.fetch_key(b"secret") is not None
+            store.away = True
+            now_s = clock.monotonic_s()
+            monkeypatch.setattr(clock, "monotonic_s", lambda: now_s + 29)
+            assert directory.key(b"secret") is not None
+            assert await directory.tenant("t") is not None
+            monkeypatch.setattr(clock, "monotonic_s", lambda: now_s + 31)
+            assert directory.key(b"secret") is None
+            for answer in (directory.fetch_key(b"secret"), directory.tenant("t")):
+                with pytest.raises(Unavailable, match="postgresql"):
+                    await answer
+            store.away = False
+            assert await directory.fetch_key(b"secret") is not None
+            assert directory.key(b"secret") is not None
+
+    asyncio.run(story())
+
+
+def test_a_replica_is_ready_when_it_has_read_the_whole_directory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(directory_cache, "PAGE", 2)
+
+    async def story() -> None:
+        store, health = Store(), DependencyHealth()
+        for number in range(5):
+            store.add(Tenant(tenant_id=f"{number}"))
+        async with following(store, health) as directory:
+            assert not health.ready
+            assert await directory.tenant("4") is not None
+            assert health.ready
+            assert store.reads == 3
+
+    asyncio.run(story())
+
+
+def test_a_domain_that_was_deleted_does_not_hide_one_of_the_same_name() -> None:
+    async def story() -> None:
+        store = Store()
+        old = Domain(domain_id="old", tenant_id="t", name="a.example")
+        store.add(Domain(domain_id="old", tenant_id="t", name="a.example"))
+        store.add(Domain(domain_id="new", tenant_id="t", name="a.example"))
+        async with following(store) as directory:
+            assert await directory.domain("t", "a", name="a.example") is not None
+            old.deleted = True
+            store.saved(store.add(old))
+            found = await directory.domain("t", "a", name="a.example")
+            assert found is not None
+            assert found.domain_id == "new"
+
+    asyncio.run(story())

@@ -1,0 +1,112 @@
+"""Who is served, and who waits in whose scope."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.router.domain.drr import ActiveQueue, Allocation, allocate
+from services.router.domain.limits import Capacity
+from services.router.domain.message import ScheduledQueue
+
+WIDE = Capacity(10_000)
+
+
+def queues(*keys: str) -> list[ActiveQueue]:
+    return [ActiveQueue.of(key, 1) for key in keys]
+
+
+def allocated(
+    active: list[ActiveQueue],
+    capacities: dict[str, Capacity] | None = None,
+    *,
+    batch_max: int = 100,
+) -> Allocation:
+    capacities = capacities or {}
+    return allocate(
+        active,
+        scopes_of=lambda queue: (f"tenant/{queue.tenant_id}", f"pool/p/{queue.site}"),
+        capacity_of=lambda scope: capacities.get(scope, WIDE),
+        batch_max=batch_max,
+    )
+
+
+def test_a_tenant_with_a_thousand_queues_takes_no_more_than_one_with_a_single_queue() -> None:
+    many = [f"big/site{n}" for n in range(1000)]
+    quotas = allocated(queues(*many, "small/site0"), batch_max=100).quotas
+    assert quotas["small/site0"] == 50
+    assert sum(quotas.values()) == 100
+
+
+def test_bulk_gets_a_tenth_while_express_waits_and_all_when_it_does_not() -> None:
+    quotas = allocated(queues("a/s/bulk", "a/s"), batch_max=110).quotas
+    assert quotas == {"a/s/bulk": 10, "a/s": 100}
+    assert allocated(queues("a/s/bulk"), batch_max=110).quotas == {"a/s/bulk": 110}
+
+
+def test_a_queue_is_blocked_by_a_full_scope() -> None:
+    full = Capacity(0, 60.0, "per_hour")
+    allocation = allocated(queues("a/s", "b/s"), {"tenant/a": full})
+    assert [(queue.queue_id, queue.scope, queue.capacity) for queue in allocation.blocked] == [
+        ("a/s", "tenant/a", full)
+    ]
+    assert set(allocation.quotas) == {"b/s"}
+
+
+def test_of_two_full_scopes_the_one_available_last_limits() -> None:
+    allocation = allocated(
+        queues("a/s"),
+        {"tenant/a": Capacity(0, 60.0, "per_hour"), "pool/p/s": Capacity(0, 5.0, "x")},
+    )
+    assert allocation.blocked[0].scope == "tenant/a"
+
+
+def test_a_queue_without_a_quantum_is_not_blocked() -> None:
+    allocation = allocated(queues("a/s", "a/t"), {"tenant/a": Capacity(1)}, batch_max=100)
+    assert not allocation.blocked
+    assert sum(allocation.quotas.values()) == 1
+
+
+keys = st.lists(
+    st.builds(
+        lambda tenant, site, bulk: ScheduledQueue(tenant, site, bulk).queue_id,
+        st.sampled_from("abcde"),
+        st.sampled_from(["s", "t", "u"]),
+        st.booleans(),
+    ),
+    unique=True,
+    max_size=25,
+)
+capacities = st.dictionaries(
+    st.sampled_from(
+        [f"tenant/{tenant}" for tenant in "abcde"] + [f"pool/p/{site}" for site in "stu"]
+    ),
+    st.integers(0, 60).map(lambda available: Capacity(available, 10.0, "x")),
+)
+
+
+@given(keys=keys, capacities=capacities, batch_max=st.integers(1, 200))
+def test_quotas_fit_every_scope_and_the_batch_together(
+    keys: list[str], capacities: dict[str, Capacity], batch_max: int
+) -> None:
+    allocation = allocated(queues(*keys), capacities, batch_max=batch_max)
+    assert sum(allocation.quotas.values()) <= batch_max
+    used: dict[str, int] = {}
+    for key, quota in allocation.quotas.items():
+        queue = ScheduledQueue.of(key)
+        for scope in (f"tenant/{queue.tenant_id}", f"pool/p/{queue.site}"):
+            used[scope] = used.get(scope, 0) + quota
+    assert all(number <= capacities.get(scope, WIDE).available for scope, number in used.items())
+    blocked = {queue.queue_id for queue in allocation.blocked}
+    assert not blocked & set(allocation.quotas)
+    assert all(capacities[queue.scope].available == 0 for queue in allocation.blocked)
+
+
+@given(keys=keys, batch_max=st.integers(50, 200))
+def test_every_queue_with_capacity_gets_a_quota_in_a_full_round(
+    keys: list[str], batch_max: int
+) -> None:
+    """25 queues at most, quanta of ten: in two hundred and fifty every queue had its turn; tenants
+    come first, so with fewer each tenant has."""
+    quotas = allocated(queues(*keys), batch_max=batch_max).quotas
+    assert {ScheduledQueue.of(key).tenant_id for key in quotas} == {
+        ScheduledQueue.of(key).tenant_id for key in keys
+    }

@@ -1,0 +1,242 @@
+"""The table of answers, row by row."""
+
+from itertools import pairwise
+
+import pytest
+
+from contracts.delivery.v1.events_pb2 import (
+    ATTEMPT_OUTCOME_AMBIGUOUS,
+    ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_STALE,
+    ATTEMPT_OUTCOME_TEMPORARY,
+    AttemptOutcome,
+    DeliveryAttempted,
+    Reply,
+)
+from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED, MessageClosed, MessageDelayed
+from services.router.domain.message import AssignedMessage, State
+from services.router.domain.retry import SCHEDULE_S, RetryPolicy
+from services.router.domain.transitions import (
+    DUE_NOW_S as AT_ONCE,
+)
+from services.router.domain.transitions import (
+    AppliedTransition,
+    AttemptPolicy,
+    Transition,
+    decide,
+    decide_from_event,
+    event_for,
+    is_ambiguous,
+    strike_from,
+)
+
+NOW_S = 1_795_000_000.0
+ID = "019ab000-0000-7000-8000-000000000001"
+POLICY = AttemptPolicy(RetryPolicy())
+
+
+def row(*, attempt_count: int = 0, expires_s: float = NOW_S + 3600) -> AssignedMessage:
+    return AssignedMessage(ID, attempt_count + 1, attempt_count, expires_s)
+
+
+def answer(
+    outcome: "AttemptOutcome.ValueType",
+    *,
+    code: int = 0,
+    bounce_class: str = "",
+    connected: bool = True,
+    test: bool = False,
+    step: str = "",
+) -> DeliveryAttempted:
+    return DeliveryAttempted(
+        message_id=ID,
+        attempt=1,
+        tenant_id="t",
+        recipient="ann@example.com",
+        outcome=outcome,
+        reply=Reply(code=code, text="text", step=step),
+        bounce_class=bounce_class,
+        connected=connected,
+        ambiguous=outcome == ATTEMPT_OUTCOME_AMBIGUOUS,
+        test=test,
+    )
+
+
+def decided(
+    assigned: AssignedMessage, event: DeliveryAttempted, policy: AttemptPolicy = POLICY
+) -> Transition:
+    return decide(event, assigned, now_s=NOW_S, policy=policy)
+
+
+def applied_row(
+    transition: Transition, *, attempt_count: int = 0, ambiguous: bool = False
+) -> AppliedTransition:
+    """The row that had so many attempt_count and such a flag, after the transition."""
+    flagged = ambiguous or is_ambiguous(transition.event)
+    return AppliedTransition(ID, 1, attempt_count + transition.added_attempts, flagged, NOW_S)
+
+
+def test_2xx_after_end_of_data_is_delivered() -> None:
+    transition = decided(row(), answer(ATTEMPT_OUTCOME_DELIVERED, code=250))
+    assert (transition.state, transition.added_attempts) == (State.DELIVERED, 1)
+    assert isinstance(event_for(transition, applied_row(transition)), MessageClosed)
+
+
+def test_a_permanent_refusal_is_bounced_and_its_class_strikes() -> None:
+    transition = decided(
+        row(), answer(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient")
+    )
+    assert transition.state is State.BOUNCED
+    strike = strike_from(transition)
+    assert strike is not None
+    assert strike.suppress_after == 1
+
+
+@pytest.mark.parametrize("bounce_class", ["spam_block", "policy_related", "uncategorized", "new"])
+def test_a_refusal_of_the_sender_does_not_speak_against_the_address(bounce_class: str) -> None:
+    transition = decided(
+        row(), answer(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class=bounce_class)
+    )
+    assert strike_from(transition) is None
+
+
+def test_test_mail_records_no_strike() -> None:
+    event = answer(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient", test=True)
+    assert strike_from(decided(row(), event)) is None
+
+
+def test_a_message_without_a_reply_fails_and_does_not_bounce() -> None:
+    event = answer(ATTEMPT_OUTCOME_PERMANENT, bounce_class="private_address", connected=False)
+    transition = decided(row(), event)
+    assert (transition.state, transition.reason) == (State.FAILED, "private_address")
+
+
+def test_a_temporary_refusal_is_retried_by_the_schedule_and_published() -> None:
+    for attempt_count, wait_s in enumerate([*SCHEDULE_S, SCHEDULE_S[-1]]):
+        late = row(attempt_count=attempt_count, expires_s=NOW_S + 1e6)
+        transition = decided(late, answer(ATTEMPT_OUTCOME_TEMPORARY, code=451))
+        assert (transition.state, transition.added_attempts) == (State.QUEUED, 1)
+        assert 0.9 * wait_s <= transition.due_s - NOW_S <= 1.1 * wait_s
+        delayed = event_for(transition, applied_row(transition, attempt_count=attempt_count))
+        assert isinstance(delayed, MessageDelayed)
+        assert delayed.attempt_count == attempt_count + 1
+
+
+@pytest.mark.parametrize("step", ["connect", "greeting", "ehlo", "starttls"])
+def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
+    event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=421, step=step)
+    for uncounted, wait_s in enumerate(SCHEDULE_S, 1):
+        late = AssignedMessage(ID, 3 + uncounted, 3, NOW_S + 1e6)
+        transition = decided(late, event)
+        assert (transition.state, transition.added_attempts, transition.reason) == (
+            State.QUEUED,
+            0,
+            "unreachable",
+        )
+        assert 0.9 * wait_s <= transition.due_s - NOW_S <= 1.1 * wait_s
+
+
+def test_a_message_to_an_unreached_host_fails_and_does_not_bounce() -> None:
+    event = answer(ATTEMPT_OUTCOME_TEMPORARY, step="connect", connected=False)
+    assert decided(row(expires_s=NOW_S), event).state is State.FAILED
+    assert decided(row(attempt_count=1, expires_s=NOW_S), event).state is State.BOUNCED
+
+
+def test_greylisting_does_not_count_as_an_attempt() -> None:
+    transition = decided(
+        row(attempt_count=2), answer(ATTEMPT_OUTCOME_TEMPORARY, code=451, bounce_class="greylisted")
+    )
+    assert (transition.state, transition.added_attempts, transition.reason) == (
+        State.QUEUED,
+        0,
+        "greylisted",
+    )
+
+
+def test_endless_greylisting_is_retried_by_the_schedule() -> None:
+    late = row()._replace(attempt=50)
+    event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=451, bounce_class="greylisted")
+    event.attempt = late.attempt
+    transition = decided(late, event)
+    assert (transition.state, transition.added_attempts, transition.reason) == (
+        State.QUEUED,
+        1,
+        "retry",
+    )
+
+
+def test_a_stale_assignment_is_due_at_once_and_publishes_nothing() -> None:
+    transition = decided(row(), answer(ATTEMPT_OUTCOME_STALE, connected=False))
+    assert (transition.state, transition.added_attempts, transition.due_s) == (
+        State.QUEUED,
+        0,
+        AT_ONCE,
+    )
+    assert event_for(transition, applied_row(transition)) is None
+
+
+def test_an_ambiguous_attempt_waits_flagged_or_fails_by_the_tenants_choice() -> None:
+    transition = decided(row(), answer(ATTEMPT_OUTCOME_AMBIGUOUS))
+    assert (transition.state, is_ambiguous(transition.event)) == (State.QUEUED, True)
+    cautious = AttemptPolicy(RetryPolicy(), ambiguous_fails=True)
+    transition = decided(row(), answer(ATTEMPT_OUTCOME_AMBIGUOUS), cautious)
+    assert (transition.state, is_ambiguous(transition.event)) == (State.FAILED, True)
+
+
+def test_the_flag_of_an_earlier_attempt_stays() -> None:
+    transition = decided(row(), answer(ATTEMPT_OUTCOME_DELIVERED, code=250))
+    closed = event_for(transition, applied_row(transition, ambiguous=True))
+    assert isinstance(closed, MessageClosed)
+    assert closed.ambiguous
+
+
+def test_an_expired_message_bounces_after_an_attempt() -> None:
+    transition = decided(row(expires_s=NOW_S - 1), answer(ATTEMPT_OUTCOME_TEMPORARY, code=451))
+    assert (transition.state, transition.reason) == (State.BOUNCED, "expired")
+    closed = event_for(transition, applied_row(transition))
+    assert isinstance(closed, MessageClosed)
+    assert closed.state == CLOSED_STATE_BOUNCED
+
+
+@pytest.mark.parametrize(
+    "outcome", [ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_OUTCOME_PERMANENT, ATTEMPT_OUTCOME_STALE]
+)
+def test_a_final_outcome_is_decided_without_the_row(outcome: "AttemptOutcome.ValueType") -> None:
+    event = answer(outcome, code=550)
+    assert decide_from_event(event) == decided(row(attempt_count=3, expires_s=NOW_S - 1), event)
+
+
+@pytest.mark.parametrize("outcome", [ATTEMPT_OUTCOME_TEMPORARY, ATTEMPT_OUTCOME_AMBIGUOUS])
+def test_whether_there_is_another_attempt_only_the_row_says(
+    outcome: "AttemptOutcome.ValueType",
+) -> None:
+    assert decide_from_event(answer(outcome, code=451)) is None
+
+
+def test_the_same_event_leads_to_the_same_decision() -> None:
+    event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=451)
+    assert decided(row(), event) == decided(row(), event)
+
+
+def test_a_server_that_never_accepts_is_tried_by_the_schedule_until_expiry() -> None:
+    """Conventions C1 #14: attempts by the schedule, and one end."""
+    assigned, now_s, attempted_at_s = row(expires_s=NOW_S + 72 * 3600), NOW_S, [NOW_S]
+    while True:
+        event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=451)
+        event.attempt = assigned.attempt
+        transition = decide(event, assigned, now_s=now_s, policy=POLICY)
+        if transition.state is not State.QUEUED or transition.due_s >= assigned.expires_s:
+            break
+        now_s = transition.due_s
+        attempted_at_s.append(now_s)
+        assigned = assigned._replace(
+            attempt=assigned.attempt + 1,
+            attempt_count=assigned.attempt_count + transition.added_attempts,
+        )
+    waits_s = [after - before for before, after in pairwise(attempted_at_s)]
+    expected = [*SCHEDULE_S, *[SCHEDULE_S[-1]] * 100][: len(waits_s)]
+    assert all(
+        0.9 * plan <= wait <= 1.1 * plan for wait, plan in zip(waits_s, expected, strict=True)
+    )
+    assert 20 <= len(attempted_at_s) <= 28

@@ -1,0 +1,71 @@
+"""Sample messages, and a scorer to screen them with."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import services.shield
+from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
+from contracts.shield.v1.events_pb2 import Verdict
+from kernel.child import Child, ChildLimits, ChildResult
+from services.shield.clients import Reader
+from services.shield.domain.reader import screen
+from services.shield.domain.rulebook import parse
+from services.shield.domain.scoring import Scorer, ScreeningResult
+
+PASS, HOLD, BLOCK = Verdict.VERDICT_PASS, Verdict.VERDICT_HOLD, Verdict.VERDICT_BLOCK
+
+
+@cache
+def rules_text() -> str:
+    return Path(services.shield.__file__).with_name("rules.toml").read_text()
+
+
+@cache
+def scorer() -> Scorer:
+    return Scorer(parse(rules_text()))
+
+
+class InProcessChild(Child):
+    """Its work is done in the process of the test."""
+
+    def __init__(self) -> None:
+        super().__init__("test", "", b"", limits=ChildLimits(1, 1))
+
+    async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
+        return [screen(scorer(), body) for body in bodies]
+
+
+def reader(child: Child) -> Reader:
+    return Reader(child, scorer().book)
+
+
+def make_content(
+    subject: str = "Hello",
+    *,
+    text: str = "",
+    html: str = "",
+    sender: str = "Acme <hello@acme.example>",
+    reply_to: tuple[str, ...] = (),
+    headers: tuple[Header, ...] = (),
+    attachments: tuple[Attachment, ...] = (),
+) -> Content:
+    content = Content(
+        subject=subject,
+        text=text,
+        html=html,
+        reply_to=reply_to,
+        headers=headers,
+        attachments=attachments,
+    )
+    setattr(content, "from", sender)
+    return content
+
+
+def screen_content(content: Content) -> ScreeningResult:
+    return scorer().score(content, quote=True)
+
+
+def rules(content: Content) -> dict[str, str]:
+    """The rules that fired, with what they saw."""
+    return {each.rule: each.detail for each in screen_content(content).reasons}

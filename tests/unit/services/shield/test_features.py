@@ -1,0 +1,37 @@
+"""The quick ways to read a message end where the thorough ones do."""
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from services.shield.domain.features import Limits, extract_features
+from services.shield.domain.links import LinkTarget, link, parse_target
+from tests.unit.services.shield.samples import make_content, rules
+
+addresses = st.tuples(
+    st.sampled_from(["http://", "HTTPS://", "//", "https:\\\\", "mailto:", "https:///", ""]),
+    st.text(alphabet="ab.:@/\\?#[]1-é", max_size=30),
+).map("".join)
+
+
+def fields(target: LinkTarget) -> list[object]:
+    return [getattr(target, name) for name in LinkTarget.__slots__]
+
+
+@given(addresses)
+@example("http://[a/b]/c")
+@example("https://user.name@host.example:80/")
+def test_a_place_that_is_known_is_the_one_that_the_whole_address_tells(url: str) -> None:
+    assert fields(link(url).target) == fields(parse_target(url.strip().lower()))
+
+
+def test_a_map_of_links_alone_is_seen() -> None:
+    assert "image_map" in rules(make_content(html='<map><area href="http://a.example/x"></map>'))
+
+
+def test_links_to_one_place_are_kept_together_in_their_order() -> None:
+    text = "http://a.example/1 http://b.example/ http://a.example/2 http://a.example/1"
+    targets = extract_features(make_content(text=text), Limits()).targets
+    assert [(target.host, len(links)) for target, links in targets.items()] == [
+        ("a.example", 2),
+        ("b.example", 1),
+    ]

@@ -14,12 +14,16 @@ from kernel.topics import DLQ_SUFFIX
 MESSAGES_FIELD = 4  # of FileDescriptorProto: paths of comments begin with it
 HEAD = f"""# Topics
 
-Generated from `proto/` by `make proto`. Records are CloudEvents 1.0 in Kafka's binary mode: the
-value is the protobuf message, the headers are `ce_id`, `ce_type`, `ce_source`, `ce_time`,
-`ce_specversion`, `content-type` and W3C `traceparent`. `ce_id` is `uuid5(type, natural key)`: an
-event keeps its id when it is published again. With classes a topic is `<name>.<class>`, the
-first served first. What a consumer of ours could not handle is on `<topic>{DLQ_SUFFIX}`, with the
-reason in its headers.
+Generated from `proto/` by `make proto`. [Read the topics](read-the-topics.md) has an example.
+
+Records are CloudEvents 1.0 in Kafka's binary mode. The value is the protobuf message. The headers
+are `ce_id`, `ce_type`, `ce_source`, `ce_time`, `ce_specversion`, `content-type` and W3C
+`traceparent`. `ce_id` is `uuid5(uuid5(NAMESPACE_URL, ce_type), natural key)`, with the fields of
+the natural key joined by `/`: an event keeps its id when it is published again.
+
+A topic with priorities is two topics, `<name>.express` and `<name>.bulk`; consumers read express
+first. Records that a service cannot process go to `<topic>{DLQ_SUFFIX}`, with the reason in their
+headers.
 
 | topic | event | key | natural key | partitions | retention |
 | --- | --- | --- | --- | --- | --- |

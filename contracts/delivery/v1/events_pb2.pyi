@@ -111,7 +111,7 @@ Global___Reply: _TypeAlias = Reply  # noqa: Y015
 
 @_typing.final
 class DeliveryAttempted(_message.Message):
-    """An assignment came to its end."""
+    """A delivery attempt finished."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -178,7 +178,7 @@ Global___DeliveryAttempted: _TypeAlias = DeliveryAttempted  # noqa: Y015
 
 @_typing.final
 class ComplaintReceived(_message.Message):
-    """The receiver's user said that this is spam (RFC 5965)."""
+    """The recipient reported the message as spam (RFC 5965)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -222,7 +222,7 @@ Global___ComplaintReceived: _TypeAlias = ComplaintReceived  # noqa: Y015
 
 @_typing.final
 class BounceReceived(_message.Message):
-    """A bounce that came as mail, after the message was delivered (RFC 3464)."""
+    """A bounce arrived as mail, after the message was delivered (RFC 3464)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class WebhookDisabled(_message.Message):
-    """An endpoint failed for so long, or said 410, that it is no longer called."""
+    """A webhook endpoint was disabled: it failed for too long, or responded with 410."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -45,7 +45,7 @@ class Account(_message.Message):
     """The directory: compacted topics that every service replays into memory. Records carry a version,
     tables ignore older ones. Secrets are Fernet tokens under the key set of the installation.
 
-    Who pays.
+    A billing customer.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -140,7 +140,7 @@ Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
 
 @_typing.final
 class ApiKey(_message.Message):
-    """A credential of a tenant. The secret itself is stored nowhere."""
+    """A credential of a tenant. The secret itself is not stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

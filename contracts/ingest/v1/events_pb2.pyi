@@ -140,7 +140,7 @@ Global___MessageContext: _TypeAlias = MessageContext  # noqa: Y015
 
 @_typing.final
 class MessageAccepted(_message.Message):
-    """An email to one recipient is durable; from here on it is not lost."""
+    """An email to one recipient is durable. From here on it is not lost."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Pool(_message.Message):
-    """A set of egresses that tenants send through."""
+    """A set of egress sources that tenants send through."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -51,7 +51,7 @@ Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
 class EgressSource(_message.Message):
-    """A way out: an IPv4 and an IPv6 source address, of which one may be missing, with their EHLO name."""
+    """An IPv4 address, an IPv6 address, or one of each, from which mail leaves, with their EHLO name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -54,7 +54,7 @@ Global___ClosedState: _TypeAlias = ClosedState  # noqa: Y015
 
 @_typing.final
 class DeliveryAssigned(_message.Message):
-    """A message may leave: from these addresses, to one of these hosts, until then."""
+    """A message may be attempted until `not_after`: through this egress source, to one of these MX hosts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -153,7 +153,7 @@ Global___MxHost: _TypeAlias = MxHost  # noqa: Y015
 
 @_typing.final
 class MessageDelayed(_message.Message):
-    """The receiver answered, and the message waits for its next try."""
+    """A receiving server refused a message temporarily; it is queued for its next attempt."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -203,7 +203,7 @@ Global___MessageDelayed: _TypeAlias = MessageDelayed  # noqa: Y015
 
 @_typing.final
 class MessageClosed(_message.Message):
-    """A message reached its one terminal state."""
+    """A message reached its terminal state."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -41,7 +41,7 @@ Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class MessageScreened(_message.Message):
-    """A message was read by the filter, which said what it thinks of it."""
+    """A message was screened, with this verdict."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

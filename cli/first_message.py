@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ class FirstMessage:
             "API": f"{self._api}/v1",
             "API reference": f"{self._api}/docs",
             "gRPC": f"127.0.0.1:{ports.ingest_grpc}",
+            "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
             "sandbox messages": f"{self._api}/v1/sandbox/messages",
             "metrics of ingest": f"http://127.0.0.1:{ports.ingest_health}/metrics",
         }.items():

@@ -108,6 +108,7 @@ def test_it_delivers_a_first_message_ends_clean_and_finds_it_again(tmp_path: Pat
         told = read_until(process, LAST_LINE)
         steps = ["email.sent", "message.screened", "message.assigned", "message.attempted"]
         assert all(step in told for step in [*steps, "email.delivered"]), told
+        assert re.search(r"Kafka +127\.0\.0\.1:\d+", told)
         email_id = send(pasted(told))
         assert enrolled(tmp_path, pasted(told)) == "shop.example.net"
         code, rest = end(process)

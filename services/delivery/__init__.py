@@ -1,4 +1,4 @@
-"""delivery: consumes DeliveryAssigned, speaks SMTP to the receiver's mail server and emits what it
-answered as DeliveryAttempted. Before end of data it writes a journal, so that every possible
-duplicate is flagged. It also runs the sandbox, where test mail ends.
+"""delivery consumes DeliveryAssigned, sends the message to the receiving server by SMTP and emits
+the result as DeliveryAttempted. It writes a journal before end of data, so that every possible
+duplicate is flagged. It also runs the sandbox, which captures test mail.
 """

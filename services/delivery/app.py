@@ -48,18 +48,18 @@ from services.delivery.store.workers import WorkerRegistration
 SWEEP_INTERVAL_S = 0.5
 CLOSE_IDLE_INTERVAL_S = 1.0
 MAINTENANCE_INTERVAL_S = 3600.0
-STOP_READING_S = 5.0  # a consumer without its broker may hang
+STOP_CONSUMING_TIMEOUT_S = 5.0  # a consumer without its broker may hang
 STARTING = "start"
-FILES_MAX = 65_536  # open files that a process asks for, where it may
-FILES_OF_OURS = 200  # of those, for Kafka, PostgreSQL, the content store and the doors
-# Rows are found by key, a batch at a time: a plan that fits any batch.
-GENERIC = {"plan_cache_mode": "force_generic_plan", **PLANS}
+FILES_MAX = 65_536  # the most open files to request, if the hard limit allows it
+RESERVED_FILES = 200  # reserved for Kafka, PostgreSQL, the content store and the listeners
+# Statements find rows by key, a batch at a time, so one plan fits every batch.
+SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan", **PLANS}
 
 Tables = tuple[ReplicatedTable[Tenant], ReplicatedTable[Domain]]
 
 
 def create(settings: Settings) -> Service:
-    """Inside the running loop."""
+    """Create the service; call it inside the running event loop."""
     dependencies = Dependencies.of(settings)
     tables = (
         ReplicatedTable(Tenant, dependencies.kafka),
@@ -71,7 +71,7 @@ def create(settings: Settings) -> Service:
 
     async def close() -> None:
         delivery_dispatcher.stop()
-        with suppress(Unavailable):  # its lease ends by itself
+        with suppress(Unavailable):  # then the lease expires by itself
             await dependencies.worker.deregister()
         await dependencies.outbox.drain()
         await dependencies.kafka.close()
@@ -101,16 +101,16 @@ def create(settings: Settings) -> Service:
 
 
 async def drain(dependencies: "Dependencies", delivery_dispatcher: DeliveryDispatcher) -> None:
-    """First nothing new is begun: what this process let go of would wait for another's recovery."""
+    """Stop consuming first: a new attempt would be left to the recovery of another worker."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(STOP_READING_S):
+        async with asyncio.timeout(STOP_CONSUMING_TIMEOUT_S):
             await dependencies.kafka.stop_consuming()
     await delivery_dispatcher.drain()
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What several parts share."""
+    """Objects that several parts of the service share."""
 
     settings: Settings
     health: DependencyHealth
@@ -128,7 +128,7 @@ class Dependencies:
         health = DependencyHealth()
         health.unavailable.add(STARTING)
         kafka = Kafka.of(settings, health, client="delivery")
-        database = Database(settings.system_database_url, name="delivery", session=GENERIC)
+        database = Database(settings.system_database_url, name="delivery", session=SESSION_SETTINGS)
         return cls(
             settings,
             health,
@@ -219,13 +219,16 @@ def create_listeners(dependencies: Dependencies, store: SandboxStore) -> list[Lo
     if not settings.sandbox_listen:
         return [server.run]
     sandbox = Sandbox(
-        dependencies.database, dependencies.outbox, store, hang_s=settings.sandbox_reply_delay_s
+        dependencies.database,
+        dependencies.outbox,
+        store,
+        reply_delay_s=settings.sandbox_reply_delay_s,
     )
     return [server.run, SandboxListener(settings.sandbox_listen, sandbox).run]
 
 
 async def become_ready(dependencies: Dependencies, tables: Tables) -> None:
-    """Not before the directory is replayed and the journal knows this worker."""
+    """Report ready once the directory is replayed and this worker is registered."""
     for table in tables:
         await table.replayed.wait()
     await dependencies.worker.registered.wait()
@@ -236,20 +239,20 @@ def create_connections(settings: Settings) -> Connections:
     config = ConnectionConfig(
         settings.smtp_connections_max,
         settings.smtp_messages_per_connection_max,
-        idle_s=settings.smtp_idle_timeout_s,
-        attempt_s=settings.attempt_timeout_s,
-        patience_s=settings.connection_wait_max_s,
-        connections_total_max=settings.smtp_connections_total_max or spare_files(),
+        idle_timeout_s=settings.smtp_idle_timeout_s,
+        attempt_timeout_s=settings.attempt_timeout_s,
+        wait_max_s=settings.connection_wait_max_s,
+        connections_total_max=settings.smtp_connections_total_max or default_connections_total(),
     )
     return Connections(create_mx_connector(settings), config)
 
 
-def spare_files() -> int:
-    """How many connections the limit of open files allows beside everything else."""
+def default_connections_total() -> int:
+    """The number of connections that the limit of open files allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-    return max(limit - FILES_OF_OURS, limit // 2)
+    return max(limit - RESERVED_FILES, limit // 2)
 
 
 def create_mx_connector(settings: Settings) -> MxConnector:
@@ -264,5 +267,5 @@ def create_mx_connector(settings: Settings) -> MxConnector:
         CachingResolver(nameservers=settings.nameservers or None),
         SmtpDialer(timeouts),
         allowed=[ip_network(network) for network in settings.relay_allowed_networks],
-        opening_s=settings.smtp_session_open_timeout_s,
+        open_timeout_s=settings.smtp_session_open_timeout_s,
     )

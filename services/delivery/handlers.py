@@ -1,4 +1,4 @@
-"""Event handlers: an assignment becomes a row of the journal, then work for the dispatcher."""
+"""Event handlers: write assignments to the journal, then enqueue the attempts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Batch = Mapping[AttemptKey, DeliveryAssigned]
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """enqueue: the delivery dispatcher's."""
+    """enqueue: of the delivery dispatcher."""
 
     journal: Journal
     worker: WorkerRegistration
@@ -32,21 +32,24 @@ class Handlers:
     async def on_assigned(
         self, batch: Sequence[DeliveryAssigned], tx: Transaction
     ) -> list[HandlerResult]:
-        """New ones are begun, late ones answered stale, known ones answered again."""
-        known = {AttemptKey(one.message_id, one.attempt): one for one in batch}
-        kept = await self._kept(known)
+        """Begin new attempts, emit late ones as stale, and emit the results of finished ones
+        again."""
+        by_key = {AttemptKey(one.message_id, one.attempt): one for one in batch}
+        recent = await self._within_retention(by_key)
         epoch = self.worker.epoch
-        begun = await self._begin(tx, kept, epoch=epoch)
-        tx.after_commit(partial(self._send, kept, begun, epoch=epoch, since_s=clock.monotonic_s()))
+        begun = await self._begin(tx, recent, epoch=epoch)
+        enqueue = partial(self._enqueue, recent, begun, epoch=epoch, now_s=clock.monotonic_s())
+        tx.after_commit(enqueue)
         return [
-            result_for(one, begun.get(key), forgotten=key not in kept) for key, one in known.items()
+            result_for(one, begun.get(key), too_old=key not in recent)
+            for key, one in by_key.items()
         ]
 
-    async def _kept(self, batch: Batch) -> Batch:
-        """Without those of days that the journal has forgotten; their partitions exist."""
+    async def _within_retention(self, batch: Batch) -> Batch:
+        """The assignments whose day has a partition in the journal; creates missing partitions."""
         days = {key: day_of(key.message_id) for key in batch}
-        forgotten = await self.days.ensure(days.values())
-        return {key: one for key, one in batch.items() if days[key] not in forgotten}
+        expired = await self.days.ensure(days.values())
+        return {key: one for key, one in batch.items() if days[key] not in expired}
 
     async def _begin(
         self, tx: Transaction, batch: Batch, *, epoch: int
@@ -57,12 +60,12 @@ class Handlers:
             self.worker.invalidate()
             raise Unavailable("the delivery journal's registration") from expired
 
-    def _send(
-        self, batch: Batch, begun: Mapping[AttemptKey, BeginResult], *, epoch: int, since_s: float
+    def _enqueue(
+        self, batch: Batch, begun: Mapping[AttemptKey, BeginResult], *, epoch: int, now_s: float
     ) -> None:
         self.enqueue(
             [
-                OwnedAttempt(key, one, epoch, since_s + begin_result.left_s)
+                OwnedAttempt(key, one, epoch, now_s + begin_result.left_s)
                 for key, one in batch.items()
                 if (begin_result := begun.get(key)) and begin_result.is_ours
             ]
@@ -70,11 +73,11 @@ class Handlers:
 
 
 def result_for(
-    assignment: DeliveryAssigned, begin_result: BeginResult | None, *, forgotten: bool = False
+    assignment: DeliveryAssigned, begin_result: BeginResult | None, *, too_old: bool = False
 ) -> HandlerResult:
     """The handler's result for an assignment."""
-    if forgotten:
-        return Drop("forgotten")
+    if too_old:
+        return Drop("too old")
     if begin_result is None or (begin_result.outcome is None and not begin_result.is_new):
         return Drop("open")  # in progress; its worker will publish the result
     if begin_result.outcome is None:

@@ -1,4 +1,4 @@
-"""Everything an operator can change about delivery."""
+"""Settings of delivery."""
 
 from ipaddress import ip_network
 from typing import Annotated
@@ -10,76 +10,116 @@ from kernel.settings import Settings as Shared
 
 
 class Settings(Shared):
-    """delivery: speaks SMTP to the receivers' mail servers, and runs the sandbox."""
+    """delivery: sends mail by SMTP, and runs the sandbox."""
 
     model_config = SettingsConfigDict(
         env_prefix="DELIVERY_", extra="ignore", populate_by_name=True, validate_default=True
     )
 
     system_database_url: str = Field(
-        "postgresql://delivery_system@127.0.0.1/obm", description="PostgreSQL, as delivery_system"
+        "postgresql://delivery_system@127.0.0.1/obm",
+        description="PostgreSQL URL of the role delivery_system",
     )
     tenant_database_url: str = Field(
-        "postgresql://delivery_tenant@127.0.0.1/obm", description="PostgreSQL, as delivery_tenant"
+        "postgresql://delivery_tenant@127.0.0.1/obm",
+        description="PostgreSQL URL of the role delivery_tenant",
     )
-    rpc_listen: str = Field("127.0.0.1:8032", description="host:port of the internal RPC")
+    rpc_listen: str = Field("127.0.0.1:8032", description="host:port of the internal gRPC server")
     sandbox_listen: str = Field(
-        "127.0.0.1:8027", description="host:port of the sandbox mail server; empty: none here"
+        "127.0.0.1:8027",
+        description="host:port of the sandbox SMTP server; empty disables it in this process",
     )
-    health_port: int | None = Field(None, description="of /live, /ready and /metrics")
+    health_port: int | None = Field(
+        None, description="Port of /live, /ready and /metrics; empty disables it"
+    )
     relay_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="private networks that may be dialed, comma-separated CIDRs: one's own relays",
+        description="Private networks that delivery may connect to, for your own relays;"
+        " comma-separated CIDRs",
     )
     nameservers: Annotated[list[str], NoDecode] = Field(
-        default_factory=list, description="IPs, comma-separated; empty: those of the machine"
+        default_factory=list,
+        description="IP addresses of name servers, comma-separated; empty uses those of the system",
     )
-    linger_s: float = Field(0.15, ge=0, description="assignments are gathered so long, under load")
-    smtp_connections_max: int = Field(20, ge=1, description="at once, per egress and site")
-    smtp_messages_per_connection_max: int = Field(500, ge=1, description="then it is closed")
+    linger_s: float = Field(
+        0.15, ge=0, description="Time that a batch of assignments waits for more, under load"
+    )
+    smtp_connections_max: int = Field(
+        20, ge=1, description="Maximum simultaneous connections per egress source and site"
+    )
+    smtp_messages_per_connection_max: int = Field(
+        500, ge=1, description="Maximum messages per connection; then it is closed"
+    )
     smtp_connections_total_max: int = Field(
-        0, ge=0, description="at once, of this process; 0: what its limit of open files allows"
+        0,
+        ge=0,
+        description="Maximum simultaneous connections of this process;"
+        " 0 uses its limit of open files",
     )
     smtp_session_open_timeout_s: float = Field(
-        120.0, gt=0, description="for a connection, from the first packet to the answer to EHLO"
+        120.0,
+        gt=0,
+        description="Timeout for opening a connection, from the first packet to the reply to EHLO",
     )
     attempt_timeout_s: float = Field(
-        600.0, gt=0, description="for a message that has a connection, up to end of data"
+        600.0,
+        gt=0,
+        description="Timeout for a message, from getting a connection to end of data",
     )
     connection_wait_max_s: float = Field(
-        3.0, ge=0, description="how long messages wait for a host that lets nobody in just now"
+        3.0,
+        ge=0,
+        description="Maximum time that messages wait for a host that accepts no more connections",
     )
     smtp_idle_timeout_s: float = Field(
-        15.0, description="how long a connection without work is kept"
+        15.0, description="Time after which an idle connection is closed"
     )
-    worker_lease_s: float = Field(10.0, description="how long a silent worker counts as alive")
-    recovery_interval_s: float = Field(2.0, description="between two looks for abandoned attempts")
+    worker_lease_s: float = Field(
+        10.0, description="Time after which a worker that does not renew its lease has expired"
+    )
+    recovery_interval_s: float = Field(
+        2.0, description="Interval between searches for abandoned attempts"
+    )
     orphan_after_s: float = Field(
-        60.0, description="past not_after: an open attempt that no memory holds is settled"
+        60.0, description="Time after not_after at which an orphaned attempt is finished"
     )
     journal_retention_days: int = Field(
-        45, ge=8, description="more than scheduling (30) and a message's lifetime together"
+        45,
+        ge=8,
+        description="Retention of the journal; must exceed the 30 days of scheduling plus"
+        " the lifetime of a message",
     )
-    sandbox_retention_days: int = Field(7, ge=1, description="how long captured test mail is kept")
+    sandbox_retention_days: int = Field(7, ge=1, description="Retention of captured test mail")
     sandbox_reply_delay_s: float = Field(
-        5.0, description="how long the sandbox keeps timeout@ waiting"
+        5.0, description="Time that the sandbox lets timeout@ wait before it disconnects"
     )
     shutdown_timeout_s: float = Field(
         60.0,
         ge=0,
-        description="seconds that a stop waits for answers to dots; later ones are ambiguous",
+        description="Maximum time that a stop waits for replies to end of data;"
+        " later ones are ambiguous",
     )
-    smtp_connect_timeout_s: float = Field(30.0, description="timeout: TCP connection")
-    smtp_greeting_timeout_s: float = Field(300.0, description="timeout: 220 (RFC 5321 §4.5.3.2.1)")
-    smtp_ehlo_timeout_s: float = Field(300.0, description="timeout: EHLO")
-    smtp_tls_timeout_s: float = Field(60.0, description="timeout: TLS handshake")
-    smtp_mail_timeout_s: float = Field(300.0, description="timeout: MAIL (§4.5.3.2.2)")
-    smtp_rcpt_timeout_s: float = Field(300.0, description="timeout: RCPT (§4.5.3.2.3)")
-    smtp_data_init_timeout_s: float = Field(120.0, description="timeout: DATA (§4.5.3.2.4)")
+    smtp_connect_timeout_s: float = Field(30.0, description="Timeout for the TCP connection")
+    smtp_greeting_timeout_s: float = Field(
+        300.0, description="Timeout for the greeting (RFC 5321 §4.5.3.2.1)"
+    )
+    smtp_ehlo_timeout_s: float = Field(300.0, description="Timeout for the reply to EHLO")
+    smtp_tls_timeout_s: float = Field(60.0, description="Timeout for the TLS handshake")
+    smtp_mail_timeout_s: float = Field(
+        300.0, description="Timeout for the reply to MAIL (RFC 5321 §4.5.3.2.2)"
+    )
+    smtp_rcpt_timeout_s: float = Field(
+        300.0, description="Timeout for the reply to RCPT (RFC 5321 §4.5.3.2.3)"
+    )
+    smtp_data_init_timeout_s: float = Field(
+        120.0, description="Timeout for the reply to DATA (RFC 5321 §4.5.3.2.4)"
+    )
     smtp_data_xfer_timeout_s: float = Field(
-        180.0, description="timeout: a block of data (§4.5.3.2.5)"
+        180.0, description="Timeout for writing a block of data (RFC 5321 §4.5.3.2.5)"
     )
-    smtp_data_done_timeout_s: float = Field(600.0, description="timeout: end of data (§4.5.3.2.6)")
+    smtp_data_done_timeout_s: float = Field(
+        600.0, description="Timeout for the reply to end of data (RFC 5321 §4.5.3.2.6)"
+    )
 
     @field_validator("relay_allowed_networks", "nameservers", mode="before")
     @classmethod

@@ -28,8 +28,8 @@ from services.events.settings import Settings
 
 SWEEP_INTERVAL_S = 1.0
 DAY_S = 86_400.0
-# Batch statements over day partitions: planning them anew costs more than running them.
-PLANNING = {"plan_cache_mode": "force_generic_plan"}
+# To plan a batch statement over day partitions each time would cost more than to run it.
+SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan"}
 ALL_EVENTS = (
     MessageAccepted,
     MessageScreened,
@@ -44,36 +44,36 @@ ALL_EVENTS = (
 
 
 def create(settings: Settings) -> Service:
-    """Inside the running loop."""
+    """Create the service; call it inside the running event loop."""
     health = DependencyHealth()
     kafka = Kafka.of(settings, health, client="events")
-    engine = Database(settings.system_database_url, name="events-system", session=PLANNING)
-    outbox = Outbox(engine, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
+    system = Database(settings.system_database_url, name="events-system", session=SESSION_SETTINGS)
+    outbox = Outbox(system, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)
     allowed = networks(settings.webhook_allowed_networks)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
     config = webhook_config(settings)
     webhooks = WebhookDispatcher(
-        engine, outbox, client=client, secrets=secrets, health=health, config=config
+        system, outbox, client=client, secrets=secrets, health=health, config=config
     )
-    consume(settings, kafka, engine=engine, outbox=outbox, webhooks=webhooks)
-    api = Database(settings.tenant_database_url, connections_max=4, name="events-tenant")
+    consume(settings, kafka, database=system, outbox=outbox, webhooks=webhooks)
+    tenant = Database(settings.tenant_database_url, connections_max=4, name="events-tenant")
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
     dependencies = WebhookDependencies(secrets, allowed, webhooks.wake)
-    add_EventsServiceServicer_to_server(EventsApi(api, engine, dependencies), server.grpc)
-    retention = Retention(engine, log_days=settings.log_retention_days)
+    add_EventsServiceServicer_to_server(EventsApi(tenant, system, dependencies), server.grpc)
+    retention = Retention(system, log_days=settings.log_retention_days)
     return Service(
         "events",
         [
-            partial(check_roles, (engine, api), health),
+            partial(check_roles, (system, tenant), health),
             kafka.run,
             server.run,
             webhooks.run,
             *(partial(run_every, s, pump, health) for s, pump in outbox.pumps(SWEEP_INTERVAL_S)),
             partial(run_every, DAY_S, retention.run_once, health),
         ],
-        partial(close, webhooks.drain, outbox.drain, kafka.close, client.close, api.close,
-                engine.close),
+        partial(close, webhooks.drain, outbox.drain, kafka.close, client.close, tenant.close,
+                system.close),
         health,
         drain=webhooks.drain,
         shutdown_timeout_s=settings.shutdown_timeout_s,
@@ -86,11 +86,11 @@ def consume(
     settings: Settings,
     kafka: Kafka,
     *,
-    engine: Database,
+    database: Database,
     outbox: Outbox,
     webhooks: WebhookDispatcher,
 ) -> None:
-    """Every event, by one stream."""
+    """Consume every event with one processor."""
     handlers = Handlers(webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s)
     log = StreamProcessor(
         *ALL_EVENTS,
@@ -98,7 +98,7 @@ def consume(
         handler=handlers.on_any,
         health=kafka.health,
         send=kafka.publish,
-        database=engine,
+        database=database,
         outbox=outbox,
         guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),
         linger_s=settings.linger_s,
@@ -107,7 +107,7 @@ def consume(
 
 
 async def close(*parts: Close) -> None:
-    """One after the other, all of them."""
+    """Close the parts one after the other, even if one fails."""
     async with AsyncExitStack() as stack:
         for part in reversed(parts):
             stack.push_async_callback(part)

@@ -44,8 +44,8 @@ LOGGED, REPEAT, TOO_OLD = Emit(), Drop("repeat"), Drop("too old")
 
 @dataclass(frozen=True, slots=True)
 class RecordedBatch:
-    """What a batch adds to messages. changed: states that were there before. released: emails that
-    were held, of those with a new rank."""
+    """The changes that a batch makes. changed: new states of existing messages. released: emails in
+    `ranks` that were held before."""
 
     entries: list[LogEntry]
     changed: list[MessageState]
@@ -55,7 +55,8 @@ class RecordedBatch:
 
 @dataclass(slots=True)
 class Handlers:
-    """capacity: how many attempts the endpoint's queue here still admits; enqueue: starts them."""
+    """capacity: returns how many attempts the endpoint's queue still admits in this process;
+    enqueue: adds attempts to the queues."""
 
     capacity: Callable[[Endpoint], int]
     enqueue: Callable[[Sequence[WebhookAttempt]], None]
@@ -64,7 +65,7 @@ class Handlers:
     days: LogDays = field(default_factory=LogDays)
 
     async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:
-        """Record events by message; events of endpoints, which are few, one by one."""
+        """Record events by message, and the few events of endpoints separately."""
         log_events = [log_event_of(event) for event in batch]
         dropped = await self._dropped_subjects(
             tx, {log_event.subject_id for log_event in log_events if log_event.email_id}
@@ -77,7 +78,7 @@ class Handlers:
         tenants = {log_event.tenant_id for log_event in log_events}
         recorded, endpoints = await record_all(tx, live, tenants=tenants)
         entries = recorded.entries + await new_endpoint_entries(
-            tx, [f for f in log_events if not f.email_id]
+            tx, [log_event for log_event in log_events if not log_event.email_id]
         )
         positions = log.positions_of(entries)
         deliveries, attempts = self._plan_deliveries(entries, endpoints, positions=positions)
@@ -97,7 +98,7 @@ class Handlers:
         return [result_for(log_event, new, dropped) for log_event in log_events]
 
     async def _dropped_subjects(self, tx: Transaction, subjects: Collection[str]) -> set[str]:
-        """Messages whose day has no partition any more; one that may be made is made now."""
+        """Messages whose day partition was dropped; creates missing partitions of other days."""
         day_by_subject = {subject: day_of(subject) for subject in subjects}
         dropped = await self.days.ensure(tx, day_by_subject.values(), today=clock.now().date())
         return {subject for subject, day in day_by_subject.items() if day in dropped}
@@ -109,7 +110,8 @@ class Handlers:
         *,
         positions: Mapping[str, str],
     ) -> tuple[list[NewDelivery], list[WebhookAttempt]]:
-        """A delivery per public event and subscribed endpoint, most of them claimed at once."""
+        """A delivery per public event and subscribed endpoint, claimed if the queue has
+        capacity."""
         by_tenant: dict[str, list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints:
             by_tenant[endpoint.tenant_id].append(endpoint)
@@ -143,7 +145,7 @@ class Handlers:
 
 
 def is_subscribed(endpoint: Endpoint, log_event: LogEvent, name: str) -> bool:
-    """Whether an endpoint receives an event; a test endpoint never receives live mail's."""
+    """Whether an endpoint receives an event; a test endpoint never receives events of live mail."""
     if endpoint.id == log_event.subject_id or (endpoint.test and not is_test(log_event)):
         return False
     return subscribes_to(endpoint.event_types, name)
@@ -166,7 +168,7 @@ def result_for(
 
 
 async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) -> list[LogEntry]:
-    """Entries of endpoints' events that are not recorded yet."""
+    """The entries of endpoint events that are not recorded yet."""
     if not log_events:
         return []
     known = await log.recorded_ids(tx, log_events)
@@ -178,49 +180,51 @@ async def new_endpoint_entries(tx: Transaction, log_events: Sequence[LogEvent]) 
 async def record_all(
     tx: Transaction, log_events: Sequence[LogEvent], *, tenants: Collection[str]
 ) -> tuple[RecordedBatch, Sequence[Endpoint]]:
-    """Begin every message as if it were new: one whose accept is in the batch is
-    new. An existing one is locked thereby, and then read."""
+    """Insert every message as if it were new; most are, if their accept is in the batch. This locks
+    the existing ones, whose states are then read and updated."""
     by_subject: dict[str, list[LogEvent]] = defaultdict(list)
     for log_event in log_events:
         by_subject[log_event.subject_id].append(log_event)
     ranks, now = ranks_of(log_events), clock.now()
     accepted = new_emails(log_events, ranks)
-    leaving = await mark_scheduled_sent(tx, log_events, accepted)
-    first = leaving | {one.accepted_event_id for one in accepted.values()}
+    sent = await mark_scheduled_sent(tx, log_events, accepted)
+    first = sent | {one.accepted_event_id for one in accepted.values()}
     arrived = {one.subject_id for one in log_events if one.kind == EventKind.ACCEPTED}
     arrivals = new_messages({one: by_subject[one] for one in arrived}, first, now=now)
     others = [new_state(some[0]) for one, some in by_subject.items() if one not in arrived]
     states = [*(state for state, _ in arrivals.values()), *others]
     new = await log.insert_new(tx, emails=accepted.values(), states=states, tenants=tenants)
     await emails.insert_tags(tx, [one for one in accepted.values() if one.email_id in new.emails])
-    first = leaving | {accepted[one].accepted_event_id for one in new.emails}
-    # Whose email another message has brought already: inserted as if they were its first.
-    late = {email.message_id for one, email in accepted.items() if one not in new.emails}
-    inserted = new.states & arrived - late
+    first = sent | {accepted[one].accepted_event_id for one in new.emails}
+    # First messages here of emails that exist already: they were inserted as the first of all.
+    not_first = {email.message_id for one, email in accepted.items() if one not in new.emails}
+    inserted = new.states & arrived - not_first
     changed = new_messages({one: by_subject[one] for one in new.states - inserted}, first, now=now)
     released = set()
     if existing := by_subject.keys() - new.states:
         found = [event for one in existing for event in by_subject[one]]
         states, repeats = await log.load_states(tx, found)
         for state in states:
-            fresh = [one for one in by_subject[state.subject_id] if one.event_id not in repeats]
-            if fresh:
+            new_events = [
+                one for one in by_subject[state.subject_id] if one.event_id not in repeats
+            ]
+            if new_events:
                 after, _ = changed[state.subject_id] = apply_events(
-                    state, fresh, first=first, now=now
+                    state, new_events, first=first, now=now
                 )
                 if (state.rank, after.rank) == (StatusRank.HELD, StatusRank.SENT):
                     released.add((state.tenant_id, state.email_id))
-    moved = {subject: arrivals[subject] for subject in inserted} | changed
-    raised = raised_ranks([state for state, _ in moved.values()], new.emails, inserted=ranks)
-    entries = [entry for _, some in moved.values() for entry in some]
-    states_then = [state for state, _ in changed.values()]
-    return RecordedBatch(entries, states_then, raised, released), new.endpoints
+    updates = {subject: arrivals[subject] for subject in inserted} | changed
+    raised = raised_ranks([state for state, _ in updates.values()], new.emails, inserted=ranks)
+    entries = [entry for _, some in updates.values() for entry in some]
+    changed_states = [state for state, _ in changed.values()]
+    return RecordedBatch(entries, changed_states, raised, released), new.endpoints
 
 
 def new_messages(
     by_subject: Mapping[str, Sequence[LogEvent]], first: Collection[str], *, now: datetime
 ) -> dict[str, tuple[MessageState, list[LogEntry]]]:
-    """Messages as if nothing was known of them."""
+    """States and entries of messages as if these were their first events."""
     return {
         subject: apply_events(new_state(log_events[0]), log_events, first=first, now=now)
         for subject, log_events in by_subject.items()
@@ -228,7 +232,7 @@ def new_messages(
 
 
 def ranks_of(log_events: Iterable[LogEvent]) -> dict[str, int]:
-    """How far each email has come, by these events alone: as its message that came furthest."""
+    """The rank of each email by these events alone: the highest rank of its messages."""
     messages: dict[tuple[str, str], int] = defaultdict(int)
     for log_event in sorted(log_events, key=STEP):
         key = log_event.email_id, log_event.subject_id
@@ -242,7 +246,7 @@ def ranks_of(log_events: Iterable[LogEvent]) -> dict[str, int]:
 def raised_ranks(
     states: Iterable[MessageState], new: Collection[str], *, inserted: Mapping[str, int]
 ) -> dict[tuple[str, str], int]:
-    """Ranks that emails may have to be raised to: not those that were just inserted with them."""
+    """The ranks to which emails may be raised, except those that were just inserted with them."""
     ranks: dict[tuple[str, str], int] = defaultdict(int)
     for state in states:
         if state.email_id not in new or state.rank > inserted[state.email_id]:
@@ -252,7 +256,7 @@ def raised_ranks(
 
 
 def new_emails(log_events: Iterable[LogEvent], ranks: Mapping[str, int]) -> dict[str, NewEmail]:
-    """The emails that are accepted here, each with the first of its messages."""
+    """The emails that are accepted in the batch, each with its first message."""
     found: dict[str, NewEmail] = {}
     accepts = [log_event for log_event in log_events if log_event.kind == EventKind.ACCEPTED]
     for log_event in sorted(accepts, key=attrgetter("subject_id")):
@@ -272,21 +276,21 @@ def new_emails(log_events: Iterable[LogEvent], ranks: Mapping[str, int]) -> dict
 
 
 def tags_of(event: MessageAccepted) -> list[str]:
-    """As the list is asked for them: by name, or by name:value."""
+    """The filters that match an email: for each tag its name, and name:value."""
     return [text for name, value in event.tags.items() for text in (name, f"{name}:{value}")]
 
 
 async def mark_scheduled_sent(
     tx: Transaction, log_events: Iterable[LogEvent], accepted: Collection[str]
 ) -> set[str]:
-    """The ids of the assignments by which scheduled emails leave."""
-    leaving: dict[str, LogEvent] = {}
+    """Mark scheduled emails as sent; returns the ids of their first assignments."""
+    first_assigned: dict[str, LogEvent] = {}
     for log_event in log_events:
         if (
             isinstance(log_event.payload, DeliveryAssigned)
             and log_event.email_id not in accepted
             and is_scheduled(log_event.payload.context)
         ):
-            leaving.setdefault(log_event.email_id, log_event)
-    sent = await emails.mark_sent(tx, leaving.values()) if leaving else set()
-    return {leaving[one].event_id for one in sent}
+            first_assigned.setdefault(log_event.email_id, log_event)
+    sent = await emails.mark_sent(tx, first_assigned.values()) if first_assigned else set()
+    return {first_assigned[one].event_id for one in sent}

@@ -1,4 +1,4 @@
-"""Everything an operator can change about events."""
+"""Settings of events."""
 
 from typing import Annotated
 
@@ -18,31 +18,46 @@ class Settings(kernel_settings.Settings):
     )
 
     system_database_url: str = Field(
-        "postgresql://events_system@127.0.0.1/obm", description="handlers and loops"
+        "postgresql://events_system@127.0.0.1/obm",
+        description="PostgreSQL URL of the role events_system",
     )
     tenant_database_url: str = Field(
-        "postgresql://events_tenant@127.0.0.1/obm", description="answers, one tenant at a time"
+        "postgresql://events_tenant@127.0.0.1/obm",
+        description="PostgreSQL URL of the role events_tenant",
     )
-    rpc_listen: str = Field("127.0.0.1:8033", description="for the other services")
-    health_port: int | None = Field(None, description="of /live, /ready and /metrics; empty: none")
-    group: str = Field("events", description="consumer group")
-    linger_s: float = Field(0.2, description="log_events are gathered so long, under load")
+    rpc_listen: str = Field("127.0.0.1:8033", description="host:port of the internal gRPC server")
+    health_port: int | None = Field(
+        None, description="Port of /live, /ready and /metrics; empty disables it"
+    )
+    group: str = Field("events", description="Kafka consumer group")
+    linger_s: float = Field(
+        0.2, description="Time that a batch of events waits for more, under load"
+    )
     webhook_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="private CIDRs that webhooks may call, also without TLS; comma-separated",
+        description="Private networks that webhooks may call, also without TLS;"
+        " comma-separated CIDRs",
     )
     webhook_retry_schedule_s: Annotated[list[float], NoDecode] = Field(
         default_factory=lambda: list(SCHEDULE_S),
-        description="delay before each try of a webhook, in seconds; comma-separated",
+        description="Delays before each attempt of a webhook delivery, in seconds; comma-separated",
     )
-    webhook_timeout_s: float = Field(15.0, description="of one try")
-    webhook_concurrency: int = Field(10, description="tries at one endpoint at a time")
+    webhook_timeout_s: float = Field(15.0, description="Timeout of a webhook attempt")
+    webhook_concurrency: int = Field(
+        10, description="Maximum simultaneous attempts per webhook endpoint"
+    )
     webhook_probe_interval_s: float = Field(
-        60.0, description="from probe to probe of a failing endpoint"
+        60.0, description="Interval between probes of a failing webhook endpoint"
     )
-    webhook_poll_interval_s: float = Field(1.0, description="how often due retries are looked for")
-    webhook_lease_s: float = Field(60.0, description="after which another may take a claimed try")
-    log_retention_days: int = Field(30, description="kept after the last close of a day's messages")
+    webhook_poll_interval_s: float = Field(
+        1.0, description="Interval between searches for due webhook deliveries"
+    )
+    webhook_lease_s: float = Field(
+        60.0, description="Time after which another process may claim a webhook delivery"
+    )
+    log_retention_days: int = Field(
+        30, description="Retention of a day in the log, after its last message was closed"
+    )
 
     @field_validator("webhook_allowed_networks", "webhook_retry_schedule_s", mode="before")
     @classmethod
@@ -59,7 +74,7 @@ class Settings(kernel_settings.Settings):
 
     @field_validator("webhook_retry_schedule_s")
     @classmethod
-    def _named(cls, value: list[float]) -> list[float]:
+    def _is_not_empty(cls, value: list[float]) -> list[float]:
         if not value:
-            raise ValueError("name at least one delay, such as 0")
+            raise ValueError("the schedule is empty. Give at least one delay, for example 0.")
         return value

@@ -28,7 +28,7 @@ from mail.dkim import dkim_record
 from services.delivery.clients.smtp.dial import DialTarget, SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.rendering import WireMessage
-from tests.support.delivery import ED_KEY, RSA_KEY, House, a_content
+from tests.support.delivery import ED_KEY, RSA_KEY, Harness, make_content
 from tests.support.programs import program
 from tests.support.smtp_peer import certificate
 from tests.support.stack import FreshDatabase
@@ -82,28 +82,28 @@ postlog   unix-dgram n - n - 1 postlogd
 
 
 @pytest.fixture(scope="module")
-def house(
+def harness(
     bootstrap_servers: str,
     topic_prefix: str,
     database: FreshDatabase,
     tmp_path_factory: pytest.TempPathFactory,
-) -> House:
+) -> Harness:
     folder: Path = tmp_path_factory.mktemp("delivery")
-    return House(bootstrap_servers, topic_prefix, database, folder)
+    return Harness(bootstrap_servers, topic_prefix, database, folder)
 
 
-def send(house: House, port: int) -> events.DeliveryAttempted:
+def send(harness: Harness, port: int) -> events.DeliveryAttempted:
     """One message with everything in it that servers and clients have mangled."""
 
     async def story() -> events.DeliveryAttempted:
-        content = a_content(
+        content = make_content(
             subject="Grüße aus Köln",
             text=TEXT,
             html="<p>Hello, Zoë</p>\n.\n",
             attachments=[Attachment(filename="Überblick.bin", content=BLOB)],
         )
-        async with house.running() as running:
-            batch = await house.assigned(WHO, at=f"127.0.0.1:{port}", content=content)
+        async with harness.running() as running:
+            batch = await harness.assign(WHO, at=f"127.0.0.1:{port}", content=content)
             return (await running.send(batch))[WHO]
 
     return asyncio.run(story())
@@ -126,19 +126,19 @@ def check(arrived: bytes) -> None:
     assert len(message.get_all("Message-ID", [])) == len(message.get_all("Date", [])) == 1
 
 
-def test_a_message_arrives_whole_at_postfix_over_tls(house: House) -> None:
+def test_a_message_arrives_whole_at_postfix_over_tls(harness: Harness) -> None:
     with postfix() as (port, inbox):
-        answer = send(house, port)
+        answer = send(harness, port)
         assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
         assert answer.reply.tls.startswith("TLS")
         [mail] = awaited(inbox / "new")
         check(mail.read_bytes())
 
 
-def test_postfix_knows_no_such_domain_and_says_so(house: House) -> None:
+def test_postfix_knows_no_such_domain_and_says_so(harness: Harness) -> None:
     async def story(port: int) -> events.DeliveryAttempted:
-        async with house.running() as running:
-            batch = await house.assigned("a@elsewhere.example", at=f"127.0.0.1:{port}")
+        async with harness.running() as running:
+            batch = await harness.assign("a@elsewhere.example", at=f"127.0.0.1:{port}")
             batch[0].context.return_path = "bounce@receiver.example"
             return (await running.send(batch))["a@elsewhere.example"]
 
@@ -169,7 +169,7 @@ def test_postfix_takes_the_parameters_for_reports(who: str) -> None:
         asyncio.run(story(port))
 
 
-def test_a_message_arrives_whole_at_smtp_sink(house: House, tmp_path: Path) -> None:
+def test_a_message_arrives_whole_at_smtp_sink(harness: Harness, tmp_path: Path) -> None:
     command = program("smtp-sink")
     port = free_port()
     template = str(tmp_path / "dump.")
@@ -177,7 +177,7 @@ def test_a_message_arrives_whole_at_smtp_sink(house: House, tmp_path: Path) -> N
     sink = subprocess.Popen([command, *user, "-d", template, f"127.0.0.1:{port}", "10"])
     try:
         await_port(port)
-        assert send(house, port).outcome == events.ATTEMPT_OUTCOME_DELIVERED
+        assert send(harness, port).outcome == events.ATTEMPT_OUTCOME_DELIVERED
         [dump] = awaited(tmp_path)
         check(without_own_fields(dump.read_bytes()))
     finally:

@@ -1,4 +1,4 @@
-"""delivery while the volume with the bodies is not mounted."""
+"""delivery while the content volume is not mounted or lacks a segment."""
 
 import asyncio
 from pathlib import Path
@@ -11,16 +11,16 @@ from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_TEMPORARY,
 )
 from kernel.embedded.folder import free_port
-from tests.support.delivery import House, a_content
+from tests.support.delivery import Harness, make_content
 from tests.support.stack import FreshDatabase
 
 
 @pytest.fixture
-def house(
+def harness(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> House:
+) -> Harness:
     listen = f"127.0.0.1:{free_port()}"
-    return House(
+    return Harness(
         bootstrap_servers,
         topic_prefix,
         database,
@@ -29,54 +29,56 @@ def house(
     )
 
 
-def test_mail_waits_while_the_content_volume_is_not_mounted(house: House) -> None:
-    content, volume = house.folder / "content", house.folder / "volume"
+def test_mail_waits_while_the_content_volume_is_not_mounted(harness: Harness) -> None:
+    content, volume = harness.folder / "content", harness.folder / "volume"
 
-    async def story() -> None:
-        at = house.settings["sandbox_listen"]
-        async with house.running() as running:
-            batch = await house.assigned("in.flight@test.example", at=at, test=True)
+    async def scenario() -> None:
+        at = harness.settings["sandbox_listen"]
+        async with harness.running() as running:
+            batch = await harness.assign("in.flight@test.example", at=at, test=True)
             content.rename(volume)
             content.mkdir()  # the empty mount point
             await running.topics.publish(batch)
             async with asyncio.timeout(20):
                 while running.service.health.ready:
                     await asyncio.sleep(0.05)
-            assert await running.topics.answers(batch, within_s=2.0) == []
+            assert await running.topics.results(batch, within_s=2.0) == []
             content.rmdir()
             volume.rename(content)
-            [answer] = await running.topics.answers(batch)
-            assert answer.outcome == ATTEMPT_OUTCOME_DELIVERED
+            [result] = await running.topics.results(batch)
+            assert result.outcome == ATTEMPT_OUTCOME_DELIVERED
             async with asyncio.timeout(20):
                 while not running.service.health.ready:
                     await asyncio.sleep(0.05)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_one_lost_segment_delays_its_own_mail_alone(house: House) -> None:
-    """Until its last day is over: then the body is gone for good."""
-    at = house.settings["sandbox_listen"]
+def test_a_missing_segment_delays_only_its_own_mail(harness: Harness) -> None:
+    """After the retention of its content has ended, a message fails permanently."""
+    at = harness.settings["sandbox_listen"]
 
-    async def story() -> None:
-        async with house.running() as running:
-            [good] = await house.assigned("good@test.example", at=at, test=True)
-            lost, expired = a_content(), a_content()
-            nowhere = "0" * 36
+    async def scenario() -> None:
+        async with harness.running() as running:
+            [good] = await harness.assign("good@test.example", at=at, test=True)
+            lost, expired = make_content(), make_content()
+            missing_segment = "0" * 36
             day = good.context.content_ref.split("/")[1]
             batch = [
-                house.assignment(name, one, f"now/{until}/{nowhere}:0:9", at=at, test=True)
-                for name, one, until in (
+                harness.create_assignment(
+                    name, one, f"now/{expires_on}/{missing_segment}:0:9", at=at, test=True
+                )
+                for name, one, expires_on in (
                     ("lost@test.example", lost, day),
                     ("expired@test.example", expired, "2020-01-31"),
                 )
             ]
-            answers = await running.send([*batch, good])
-            assert {name: one.outcome for name, one in answers.items()} == {
+            results = await running.send([*batch, good])
+            assert {name: one.outcome for name, one in results.items()} == {
                 "good@test.example": ATTEMPT_OUTCOME_DELIVERED,
                 "lost@test.example": ATTEMPT_OUTCOME_TEMPORARY,
                 "expired@test.example": ATTEMPT_OUTCOME_PERMANENT,
             }
             assert running.service.health.ready
 
-    asyncio.run(story())
+    asyncio.run(scenario())

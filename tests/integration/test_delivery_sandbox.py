@@ -1,4 +1,4 @@
-"""Test mail ends in the sandbox, over real SMTP, and each magic recipient plays its part."""
+"""The sandbox captures test mail over SMTP, and each magic recipient gets its scenario."""
 
 import asyncio
 from dataclasses import replace
@@ -13,24 +13,24 @@ from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from kernel.embedded.folder import free_port
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient, RpcError
-from tests.support.delivery import House
+from tests.support.delivery import Harness
 from tests.support.stack import FreshDatabase
 
 DOMAIN = "test.example"
 
 
 @pytest.fixture(scope="module")
-def house(
+def harness(
     bootstrap_servers: str,
     topic_prefix: str,
     database: FreshDatabase,
     tmp_path_factory: pytest.TempPathFactory,
-) -> House:
+) -> Harness:
     folder: Path = tmp_path_factory.mktemp("delivery")
-    return House(bootstrap_servers, topic_prefix, database, folder)
+    return Harness(bootstrap_servers, topic_prefix, database, folder)
 
 
-def listening(house: House) -> dict[str, Any]:
+def listen_settings(harness: Harness) -> dict[str, Any]:
     return {
         "sandbox_listen": f"127.0.0.1:{free_port()}",
         "rpc_listen": f"127.0.0.1:{free_port()}",
@@ -39,7 +39,7 @@ def listening(house: House) -> dict[str, Any]:
     }
 
 
-def test_every_magic_recipient_plays_its_part(house: House) -> None:
+def test_every_magic_recipient_gets_its_scenario(harness: Harness) -> None:
     expected = {
         "delivered+1": (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
         "anybody": (events.ATTEMPT_OUTCOME_DELIVERED, "end_of_data", ""),
@@ -53,74 +53,74 @@ def test_every_magic_recipient_plays_its_part(house: House) -> None:
         "ambiguous": (events.ATTEMPT_OUTCOME_AMBIGUOUS, "end_of_data", ""),
     }
 
-    async def story() -> None:
-        doors = {**listening(house), "sweep_after_s": 60}
-        async with house.running(**doors) as running:
-            batch = await house.assigned(
-                *(f"{name}@{DOMAIN}" for name in expected), at=doors["sandbox_listen"], test=True
+    async def scenario() -> None:
+        settings = {**listen_settings(harness), "outbox_sweep_after_s": 60}
+        async with harness.running(**settings) as running:
+            batch = await harness.assign(
+                *(f"{name}@{DOMAIN}" for name in expected), at=settings["sandbox_listen"], test=True
             )
-            answers = await running.send(batch)
-            got = {
+            results = await running.send(batch)
+            found_outcomes = {
                 name: (one.outcome, one.reply.step, one.bounce_class)
                 for name in expected
-                if (one := answers[f"{name}@{DOMAIN}"])
+                if (one := results[f"{name}@{DOMAIN}"])
             }
-            assert got == expected
-            assert all(answer.test for answer in answers.values())
-            assert answers[f"ambiguous@{DOMAIN}"].ambiguous
+            assert found_outcomes == expected
+            assert all(result.test for result in results.values())
+            assert results[f"ambiguous@{DOMAIN}"].ambiguous
 
-    asyncio.run(story())
-    with house.database.connect() as owner:
+    asyncio.run(scenario())
+    with harness.database.connect() as owner:
         rows = owner.execute("SELECT count(*) FROM delivery.sandbox").fetchall()
         assert rows == [(9,)]  # all but timeout@
         waiting = owner.execute(
             "SELECT count(*) FROM delivery.outbox"
             " WHERE position('delivery.complaint-received'::bytea IN records) > 0"
         ).fetchall()
-        assert waiting == [(1,)], "it comes after the delivery that it is about"
+        assert waiting == [(1,)], "the complaint is published after the delivery"
 
 
-def test_a_delayed_message_is_taken_on_its_second_attempt(house: House) -> None:
-    async def story() -> None:
-        doors = listening(house)
-        async with house.running(**doors) as running:
-            at = doors["sandbox_listen"]
-            batch = await house.assigned(f"delayed@{DOMAIN}", at=at, test=True, attempt=2)
-            answers = await running.send(batch)
-            assert answers[f"delayed@{DOMAIN}"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
+def test_a_delayed_message_is_accepted_at_its_second_attempt(harness: Harness) -> None:
+    async def scenario() -> None:
+        settings = listen_settings(harness)
+        async with harness.running(**settings) as running:
+            at = settings["sandbox_listen"]
+            batch = await harness.assign(f"delayed@{DOMAIN}", at=at, test=True, attempt=2)
+            results = await running.send(batch)
+            assert results[f"delayed@{DOMAIN}"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None:
-    async def story() -> None:
-        doors = listening(house)
-        async with house.running(**doors) as running:
+def test_a_tenant_can_read_only_its_own_captured_mail(harness: Harness) -> None:
+    async def scenario() -> None:
+        settings = listen_settings(harness)
+        async with harness.running(**settings) as running:
             recipient = f"delivered+{uuid7_text()}@{DOMAIN}"
-            batch = await house.assigned(recipient, at=doors["sandbox_listen"], test=True)
+            batch = await harness.assign(recipient, at=settings["sandbox_listen"], test=True)
             await running.send(batch)
-            peer = RpcClient("delivery", doors["rpc_listen"], "token")
+            peer = RpcClient("delivery", settings["rpc_listen"], "token")
             stub = DeliveryServiceStub(peer.channel)
             listed = await peer.call(
                 stub.ListSandboxMessages,
-                pb.ListSandboxMessagesRequest(tenant_id=house.tenant_id, recipient=recipient),
+                pb.ListSandboxMessagesRequest(tenant_id=harness.tenant_id, recipient=recipient),
             )
             [message] = listed.messages
             assert message.subject == "Good news"
             assert message.message_id == batch[0].message_id
             assert not listed.has_more
-            whole = await peer.call(
+            response = await peer.call(
                 stub.GetSandboxMessage,
-                pb.GetSandboxMessageRequest(tenant_id=house.tenant_id, id=message.id),
+                pb.GetSandboxMessageRequest(tenant_id=harness.tenant_id, id=message.id),
             )
-            assert b"DKIM-Signature" in whole.message.raw
-            with house.database.connect() as owner:
-                [(place,)] = owner.execute(
+            assert b"DKIM-Signature" in response.message.raw
+            with harness.database.connect() as owner:
+                [(position,)] = owner.execute(
                     "SELECT position('DKIM-Signature'::bytea IN raw) FROM delivery.sandbox"
                     " WHERE id = %s",
                     (message.id,),
                 ).fetchall()
-            assert place == 0, "at rest it is sealed"
+            assert position == 0, "captured mail is sealed at rest"
             with pytest.raises(RpcError, match="sandbox message"):
                 await peer.call(
                     stub.GetSandboxMessage,
@@ -128,18 +128,18 @@ def test_a_tenant_reads_its_own_captured_mail_and_no_other(house: House) -> None
                 )
             await peer.close()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_the_journal_says_what_became_of_an_attempt(house: House) -> None:
-    async def story() -> None:
-        doors = listening(house)
-        async with house.running(**doors) as running:
-            at = doors["sandbox_listen"]
-            sent = await house.assigned(f"a@{DOMAIN}", at=at, test=True)
-            late = await house.assigned(f"b@{DOMAIN}", at=at, test=True, in_s=-5)
+def test_the_journal_returns_the_results_of_attempts(harness: Harness) -> None:
+    async def scenario() -> None:
+        settings = listen_settings(harness)
+        async with harness.running(**settings) as running:
+            at = settings["sandbox_listen"]
+            sent = await harness.assign(f"a@{DOMAIN}", at=at, test=True)
+            late = await harness.assign(f"b@{DOMAIN}", at=at, test=True, in_s=-5)
             await running.send([*sent, *late])
-            peer = RpcClient("delivery", doors["rpc_listen"], "token")
+            peer = RpcClient("delivery", settings["rpc_listen"], "token")
             ids = [sent[0].message_id, late[0].message_id, uuid7_text()]
             keys = [pb.AttemptKey(message_id=one, attempt=1) for one in ids]
             stub = DeliveryServiceStub(peer.channel)
@@ -151,25 +151,25 @@ def test_the_journal_says_what_became_of_an_attempt(house: House) -> None:
             assert {one.stage for one in found.attempts} == {"done"}
             await peer.close()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_pages_of_captured_mail_go_both_ways(house: House) -> None:
-    async def story() -> None:
-        doors = listening(house)
-        async with house.running(**doors) as running:
+def test_captured_mail_can_be_paged_in_both_directions(harness: Harness) -> None:
+    async def scenario() -> None:
+        settings = listen_settings(harness)
+        async with harness.running(**settings) as running:
             name = uuid7_text()
-            batch = await house.assigned(
-                *([f"delivered+{name}@{DOMAIN}"] * 5), at=doors["sandbox_listen"], test=True
+            batch = await harness.assign(
+                *([f"delivered+{name}@{DOMAIN}"] * 5), at=settings["sandbox_listen"], test=True
             )
             await running.topics.publish(batch)
-            await running.topics.answers(batch)
-            peer = RpcClient("delivery", doors["rpc_listen"], "token")
+            await running.topics.results(batch)
+            peer = RpcClient("delivery", settings["rpc_listen"], "token")
             stub = DeliveryServiceStub(peer.channel)
 
             async def page(**more: str) -> pb.ListSandboxMessagesResponse:
                 request = pb.ListSandboxMessagesRequest(
-                    tenant_id=house.tenant_id,
+                    tenant_id=harness.tenant_id,
                     limit=2,
                     recipient=f"delivered+{name}@{DOMAIN}",
                     **more,
@@ -185,41 +185,43 @@ def test_pages_of_captured_mail_go_both_ways(house: House) -> None:
             assert [one.id for one in back.messages] == [one.id for one in second.messages]
             await peer.close()
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_test_mail_that_hangs_holds_up_no_other_tenants(house: House) -> None:
-    async def story() -> None:
-        doors = listening(house)
-        async with house.running(
-            **doors | {"sandbox_reply_delay_s": 30.0, "shutdown_timeout_s": 0.1}
+def test_test_mail_that_hangs_does_not_delay_another_tenant(harness: Harness) -> None:
+    async def scenario() -> None:
+        settings = listen_settings(harness)
+        async with harness.running(
+            **settings | {"sandbox_reply_delay_s": 30.0, "shutdown_timeout_s": 0.1}
         ) as running:
-            at = doors["sandbox_listen"]
-            slow = await house.assigned(
+            at = settings["sandbox_listen"]
+            slow = await harness.assign(
                 *(f"timeout+{n}@test.example" for n in range(40)), at=at, test=True, site="sandbox"
             )
-            other = replace(house, tenant_id=uuid7_text(), domain_id=uuid7_text())
+            other = replace(harness, tenant_id=uuid7_text(), domain_id=uuid7_text())
             await running.topics.publish([other.tenant(), other.domain(), *slow])
-            batch = await other.assigned("ann@test.example", at=at, test=True, site="sandbox")
-            answers = await running.send(batch)
-            assert answers["ann@test.example"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
+            batch = await other.assign("ann@test.example", at=at, test=True, site="sandbox")
+            results = await running.send(batch)
+            assert results["ann@test.example"].outcome == events.ATTEMPT_OUTCOME_DELIVERED
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_live_mail_never_enters_the_sandbox_and_test_mail_never_leaves_it(house: House) -> None:
-    async def story() -> None:
-        doors = listening(house)
-        async with house.running(**doors) as running:
-            at = doors["sandbox_listen"]
-            live = await house.assigned("live@test.example", at=at, egress_id="sandbox")
-            outside = await house.assigned("test@test.example", at=at)
+def test_live_mail_never_enters_the_sandbox_and_test_mail_never_leaves_it(
+    harness: Harness,
+) -> None:
+    async def scenario() -> None:
+        settings = listen_settings(harness)
+        async with harness.running(**settings) as running:
+            at = settings["sandbox_listen"]
+            live = await harness.assign("live@test.example", at=at, egress_id="sandbox")
+            outside = await harness.assign("test@test.example", at=at)
             outside[0].context.test = True
-            past_the_guard = await house.assigned("sly@test.example", at=at)
-            answers = await running.send([*live, *outside, *past_the_guard])
-            assert {one.outcome for one in answers.values()} == {events.ATTEMPT_OUTCOME_PERMANENT}
-            assert "test mail only" in answers["live@test.example"].reply.text
-            assert "only go to the sandbox" in answers["test@test.example"].reply.text
-            assert "private_address" in answers["sly@test.example"].reply.text
+            to_the_sandbox_port = await harness.assign("sly@test.example", at=at)
+            results = await running.send([*live, *outside, *to_the_sandbox_port])
+            assert {one.outcome for one in results.values()} == {events.ATTEMPT_OUTCOME_PERMANENT}
+            assert "only test mail" in results["live@test.example"].reply.text
+            assert "must go to the sandbox" in results["test@test.example"].reply.text
+            assert "private address" in results["sly@test.example"].reply.text
 
-    asyncio.run(story())
+    asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""What statements of events read, however many endpoints and emails there are."""
+"""The pages that statements of events read with many endpoints and emails."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,30 +28,30 @@ SELECT %s, id, id, 3, true FROM unnest(%s::uuid[]) AS id
 """
 
 
-def pages(found: object) -> int:
+def pages_read(found: object) -> int:
     plan = cast(list[dict[str, Any]], found)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
 
-def explained(sql: str) -> bytes:
+def explain(sql: str) -> bytes:
     return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}".encode()
 
 
-def test_due_tasks_are_found_without_reading_every_endpoint(database: FreshDatabase) -> None:
+def test_due_deliveries_are_found_without_reading_every_endpoint(database: FreshDatabase) -> None:
     params = {"capacity": 5, "busy": [], "capacities": [], "token": str(uuid4()), "lease_s": 30}
     with database.connect() as connection:
         connection.execute(ENDPOINTS)
         connection.execute(DELIVERIES, [uuid7_text()] * 3)
         connection.execute("ANALYZE events.webhooks, events.webhook_deliveries")
-        [(found,)] = connection.execute(explained(CLAIM), cast(Any, params)).fetchall()
+        [(found,)] = connection.execute(explain(CLAIM), cast(Any, params)).fetchall()
         [(claimed,)] = connection.execute(
             "SELECT count(*) FROM events.webhook_deliveries WHERE token IS NOT NULL"
         ).fetchall()
     assert claimed == 3
-    assert pages(found) < 300
+    assert pages_read(found) < 300
 
 
-def test_a_page_deep_in_the_list_of_emails_reads_no_more_than_the_first(
+def test_a_deep_page_of_emails_reads_no_more_than_the_first(
     database: FreshDatabase,
 ) -> None:
     tenant, ids, read = str(uuid4()), [uuid7_text() for _ in range(20_000)], list[int]()
@@ -60,11 +60,11 @@ def test_a_page_deep_in_the_list_of_emails_reads_no_more_than_the_first(
         connection.execute("ANALYZE events.emails")
 
         async def rows(sql: str, params: Mapping[str, Any] | tuple[Any, ...]) -> list[Any]:
-            [(found,)] = connection.execute(explained(sql), params).fetchall()
-            read.append(pages(found))
+            [(found,)] = connection.execute(explain(sql), params).fetchall()
+            read.append(pages_read(found))
             return []
 
         tx = cast(Transaction, SimpleNamespace(rows=rows))
-        wanted = lists.EmailFilter(after=ids[10_000])
-        asyncio.run(lists.list_emails(tx, tenant, email_filter=wanted, limit=21))
+        email_filter = lists.EmailFilter(after=ids[10_000])
+        asyncio.run(lists.list_emails(tx, tenant, email_filter=email_filter, limit=21))
     assert read[0] < 100

@@ -1,4 +1,4 @@
-"""One try at an endpoint that means no good. On loopback, without a service around it."""
+"""Requests to hostile endpoints, on loopback and without a running service."""
 
 import asyncio
 import ssl
@@ -19,76 +19,76 @@ from kernel import clock
 from mail.reachable import networks
 from services.events.clients import WebhookClient
 from services.events.domain.schedule import EndpointResponse
-from tests.support.receiver import Receiver, receiving, says
+from tests.support.receiver import Receiver, receiving, respond_with
 
 LOOPBACK = networks(["127.0.0.0/8", "::1/128"])
 Scenario = Callable[[WebhookClient, Receiver], Awaitable[None]]
 
 
-def play(scenario: Scenario, *, allowed: tuple = LOOPBACK, timeout_s: float = 1.0) -> None:  # type: ignore[type-arg]
-    async def alone() -> None:
-        caller = WebhookClient(allowed, timeout_s=timeout_s)
+def run_scenario(scenario: Scenario, *, allowed: tuple = LOOPBACK, timeout_s: float = 1.0) -> None:  # type: ignore[type-arg]
+    async def main() -> None:
+        client = WebhookClient(allowed, timeout_s=timeout_s)
         try:
             async with asyncio.timeout(20), receiving() as receiver:
-                await scenario(caller, receiver)
+                await scenario(client, receiver)
         finally:
-            await caller.close()
+            await client.close()
 
-    asyncio.run(alone())
+    asyncio.run(main())
 
 
-async def post(caller: WebhookClient, url: str) -> EndpointResponse:
-    return await caller.post(url, b"{}", headers={"webhook-id": "evt_1"})
+async def post(client: WebhookClient, url: str) -> EndpointResponse:
+    return await client.post(url, b"{}", headers={"webhook-id": "evt_1"})
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_loopback_by_whatever_name_is_not_called(host: str, scheme: str) -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+def test_loopback_is_not_called_by_any_name(host: str, scheme: str) -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         port = receiver.url.rpartition(":")[2]
-        answer = await post(caller, f"{scheme}://{host}:{port}/")
-        assert (answer.status, answer.is_success) == (0, False)
+        response = await post(client, f"{scheme}://{host}:{port}/")
+        assert (response.status, response.is_success) == (0, False)
         assert receiver.received == []
 
-    play(scenario, allowed=())
+    run_scenario(scenario, allowed=())
 
 
 def test_an_allowed_network_is_called_by_name_and_by_address() -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         port = receiver.url.rpartition(":")[2]
         for host in ("localhost", "127.0.0.1"):
-            assert (await post(caller, f"http://{host}:{port}/")).is_success
+            assert (await post(client, f"http://{host}:{port}/")).is_success
         assert receiver.received[0].headers["user-agent"].startswith("OBM-Webhooks")
         assert receiver.received[0].headers["content-type"] == "application/json"
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 def test_a_redirect_is_a_failure_and_is_not_followed() -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         where = {"location": f"{receiver.url}/secret"}
-        receiver.answers["/"] = says(307, headers=where)
-        answer = await post(caller, receiver.url + "/")
-        assert (answer.status, answer.is_success) == (307, False)
+        receiver.behaviors["/"] = respond_with(307, headers=where)
+        response = await post(client, receiver.url + "/")
+        assert (response.status, response.is_success) == (307, False)
         assert receiver.at("/secret") == []
 
-    play(scenario)
+    run_scenario(scenario)
 
 
-def test_no_answer_in_time_is_a_failure() -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+def test_a_timeout_is_a_failure() -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         async def hang(_: web.Request) -> web.Response:
             await asyncio.sleep(10)
             return web.Response()
 
-        receiver.answers["/"] = hang
-        assert (await post(caller, receiver.url + "/")).error == "no response in time"
+        receiver.behaviors["/"] = hang
+        assert (await post(client, receiver.url + "/")).error == "no response in time"
 
-    play(scenario, timeout_s=0.3)
+    run_scenario(scenario, timeout_s=0.3)
 
 
-def test_a_huge_body_is_not_read_to_its_end() -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+def test_a_huge_body_is_not_read_completely() -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         sent = 0
 
         async def flood(request: web.Request) -> web.StreamResponse:
@@ -100,16 +100,16 @@ def test_a_huge_body_is_not_read_to_its_end() -> None:
                 sent += 65_536
             return response
 
-        receiver.answers["/"] = flood
-        assert (await post(caller, receiver.url + "/")).is_success
+        receiver.behaviors["/"] = flood
+        assert (await post(client, receiver.url + "/")).is_success
         await asyncio.sleep(0.1)
         assert sent < 50_000_000
 
-    play(scenario, timeout_s=5)
+    run_scenario(scenario, timeout_s=5)
 
 
-def test_a_body_that_drips_costs_two_seconds_at_most() -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+def test_a_slow_body_is_read_for_at_most_two_seconds() -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         async def drip(request: web.Request) -> web.StreamResponse:
             response = web.StreamResponse()
             await response.prepare(request)
@@ -118,58 +118,59 @@ def test_a_body_that_drips_costs_two_seconds_at_most() -> None:
                 await asyncio.sleep(0.2)
             return response
 
-        receiver.answers["/"] = drip
+        receiver.behaviors["/"] = drip
         began = clock.monotonic_s()
-        assert (await post(caller, receiver.url + "/")).is_success
+        assert (await post(client, receiver.url + "/")).is_success
         assert clock.monotonic_s() - began < 4
 
-    play(scenario, timeout_s=15)
+    run_scenario(scenario, timeout_s=15)
 
 
-def test_retry_after_is_handed_on_and_the_answer_is_bounded() -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+def test_retry_after_is_returned_and_the_error_is_limited() -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         async def busy(_: web.Request) -> web.Response:
             text = "come\x00 later " * 200
             return web.Response(status=429, text=text, headers={"retry-after": "90"})
 
-        receiver.answers["/"] = busy
-        answer = await post(caller, receiver.url + "/")
-        assert answer.retry_after_s == 90
-        assert answer.error.startswith("HTTP 429 come  later")
-        assert len(answer.error) <= 500
+        receiver.behaviors["/"] = busy
+        response = await post(client, receiver.url + "/")
+        assert response.retry_after_s == 90
+        assert response.error.startswith("HTTP 429 come  later")
+        assert len(response.error) <= 500
 
-    play(scenario)
+    run_scenario(scenario)
 
 
-def test_a_kept_connection_that_was_closed_is_no_failure() -> None:
-    async def scenario(caller: WebhookClient, receiver: Receiver) -> None:
+def test_a_closed_idle_connection_is_not_a_failure() -> None:
+    async def scenario(client: WebhookClient, receiver: Receiver) -> None:
         async def close(request: web.Request) -> web.Response:
             assert request.transport is not None
             asyncio.get_running_loop().call_later(0.05, request.transport.close)
             return web.Response()
 
-        receiver.answers["/"] = close
+        receiver.behaviors["/"] = close
         for _ in range(3):
-            assert (await post(caller, receiver.url + "/")).is_success
+            assert (await post(client, receiver.url + "/")).is_success
             await asyncio.sleep(0.1)
 
-    play(scenario)
+    run_scenario(scenario)
 
 
-def test_nobody_there_is_a_failure_that_says_so() -> None:
-    async def scenario(caller: WebhookClient, _: Receiver) -> None:
+def test_a_failed_connection_is_a_failure_with_a_reason() -> None:
+    async def scenario(client: WebhookClient, _: Receiver) -> None:
         for url in ("http://127.0.0.1:1/", "http://nowhere.invalid/", "https://127.0.0.1:1/"):
-            answer = await post(caller, url)
-            assert (answer.status, answer.is_success) == (0, False)
-            assert answer.error
+            response = await post(client, url)
+            assert (response.status, response.is_success) == (0, False)
+            assert response.error
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 @asynccontextmanager
-async def raw(*answers: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server that answers each connection's first request with these bytes, and closes."""
-    left = list(answers)
+async def raw_server(*responses: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A server that replies to the first request of each connection with these bytes, and
+    closes."""
+    left = list(responses)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
@@ -185,7 +186,7 @@ async def raw(*answers: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterat
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"),
+    ("response", "status"),
     [
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
         (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", 200),
@@ -199,13 +200,13 @@ async def raw(*answers: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterat
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", 0),
     ],
 )
-def test_the_status_is_the_answer_whatever_its_form(answer: bytes, status: int) -> None:
-    async def scenario(caller: WebhookClient, _: Receiver) -> None:
-        async with raw(answer) as url:
-            found = await post(caller, url)
+def test_the_status_decides_whatever_the_form_of_the_response(response: bytes, status: int) -> None:
+    async def scenario(client: WebhookClient, _: Receiver) -> None:
+        async with raw_server(response) as url:
+            found = await post(client, url)
             assert (found.status, found.is_success) == (status, 200 <= status < 300)
 
-    play(scenario)
+    run_scenario(scenario)
 
 
 def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
@@ -242,13 +243,13 @@ def certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
 def test_a_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, context = certificate(tmp_path)
 
-    async def scenario(caller: WebhookClient, _: Receiver) -> None:
-        async with raw(b"HTTP/1.1 204 No Content\r\n\r\n", tls=context) as url:
-            answers.append(await post(caller, url))
+    async def scenario(client: WebhookClient, _: Receiver) -> None:
+        async with raw_server(b"HTTP/1.1 204 No Content\r\n\r\n", tls=context) as url:
+            responses.append(await post(client, url))
 
-    answers: list[EndpointResponse] = []
-    play(scenario)
+    responses: list[EndpointResponse] = []
+    run_scenario(scenario)
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    play(scenario)
-    assert "certificate verify failed" in answers[0].error
-    assert answers[1] == EndpointResponse(204)
+    run_scenario(scenario)
+    assert "certificate verify failed" in responses[0].error
+    assert responses[1] == EndpointResponse(204)

@@ -1,4 +1,4 @@
-"""Webhooks on real Kafka and PostgreSQL, to endpoints of all kinds."""
+"""Webhook deliveries on real Kafka and PostgreSQL, to endpoints of all kinds."""
 
 import asyncio
 
@@ -19,14 +19,14 @@ from contracts.events.v1.events_service_pb2 import (
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from kernel.rpc import RpcError
 from services.events.domain.schedule import CIRCUIT_FAILURES
-from tests.support.events import Running, Story, story, until
-from tests.support.message_events import NEVER, MessageEvents
-from tests.support.receiver import receiving, says
+from tests.support.events import Running, ScenarioRunner, run_scenario, until
+from tests.support.message_events import REFUSED, MessageEvents
+from tests.support.receiver import receiving, respond_with
 
-__all__ = ["story"]
+__all__ = ["run_scenario"]
 
 
-async def endpoint(events: Running, message: MessageEvents, url: str, *types: str) -> Webhook:
+async def create_webhook(events: Running, message: MessageEvents, url: str, *types: str) -> Webhook:
     request = CreateWebhookRequest(tenant_id=message.tenant_id, url=url, event_types=types)
     return (await events.call(events.stub.CreateWebhook, request)).webhook
 
@@ -38,16 +38,18 @@ async def deliveries(
     return list((await events.call(events.stub.ListWebhookDeliveries, request)).deliveries)
 
 
-async def shown(events: Running, message: MessageEvents, one: Webhook) -> Webhook:
+async def get_webhook(events: Running, message: MessageEvents, one: Webhook) -> Webhook:
     request = GetWebhookRequest(tenant_id=message.tenant_id, id=one.id)
     return (await events.call(events.stub.GetWebhook, request)).webhook
 
 
-def test_an_endpoint_hears_of_sent_and_delivered_with_valid_signatures(story: Story) -> None:
+def test_an_endpoint_receives_sent_and_delivered_with_valid_signatures(
+    run_scenario: ScenarioRunner,
+) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             message = MessageEvents(tags={"kind": "order"})
-            hook = await endpoint(events, message, receiver.url + "/hook")
+            hook = await create_webhook(events, message, receiver.url + "/hook")
             await events.publish(*message.delivered())
             await until(lambda: len(receiver.received) == 2)
             verifier = Verifier(hook.signing_secret)
@@ -63,33 +65,33 @@ def test_an_endpoint_hears_of_sent_and_delivered_with_valid_signatures(story: St
             assert delivered["tags"] == {"kind": "order"}
             assert sorted(body["data"]["seq"] for body in bodies) == [1, 2]
 
-    story(scenario)
+    run_scenario(scenario)
 
 
-def test_a_repeated_event_is_told_once(story: Story) -> None:
+def test_a_repeated_event_is_delivered_once(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             message, other = MessageEvents(), MessageEvents()
-            await endpoint(events, message, receiver.url, "email.delivered")
+            await create_webhook(events, message, receiver.url, "email.delivered")
             await events.publish(*message.delivered())
-            await events.recorded(message, 5)
+            await events.wait_recorded(message, 5)
             await events.publish(*message.delivered(), *message.delivered(), *other.delivered())
-            await events.recorded(other, 5)
+            await events.wait_recorded(other, 5)
             await until(lambda: len(receiver.received) > 0)
             assert len(receiver.received) == 1
             assert events.count(message) == 5
 
-    story(scenario)
+    run_scenario(scenario)
 
 
-def test_a_failed_try_is_repeated_with_the_same_id(story: Story) -> None:
+def test_a_failed_attempt_is_repeated_with_the_same_id(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            receiver.answers["/"] = says(503, 500, 200)
+            receiver.behaviors["/"] = respond_with(503, 500, 200)
             message = MessageEvents()
-            hook = await endpoint(events, message, receiver.url + "/", "email.bounced")
+            hook = await create_webhook(events, message, receiver.url + "/", "email.bounced")
             await events.publish(
-                message.accepted(), message.closed(CLOSED_STATE_BOUNCED, reply=NEVER)
+                message.accepted(), message.closed(CLOSED_STATE_BOUNCED, reply=REFUSED)
             )
             await until(lambda: len(receiver.received) == 3)
             assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
@@ -102,15 +104,15 @@ def test_a_failed_try_is_repeated_with_the_same_id(story: Story) -> None:
                 await asyncio.sleep(0.02)
             assert (await deliveries(events, message, hook))[0].attempt_count == 3
 
-    story(scenario, webhook_retry_schedule_s=[0, 0.1, 0.1, 0.1])
+    run_scenario(scenario, webhook_retry_schedule_s=[0, 0.1, 0.1, 0.1])
 
 
-def test_tries_end_with_the_schedule(story: Story) -> None:
+def test_attempts_end_with_the_schedule(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            receiver.answers["/"] = says(500)
+            receiver.behaviors["/"] = respond_with(500)
             message = MessageEvents()
-            hook = await endpoint(events, message, receiver.url + "/", "email.delivered")
+            hook = await create_webhook(events, message, receiver.url + "/", "email.delivered")
             await events.publish(*message.delivered())
             await until(lambda: len(receiver.received) == 3)
             while (found := await deliveries(events, message, hook))[0].state != "failed":
@@ -118,43 +120,45 @@ def test_tries_end_with_the_schedule(story: Story) -> None:
             assert (found[0].attempt_count, found[0].status) == (3, 500)
             assert found[0].error.startswith("HTTP 500")
 
-    story(scenario, webhook_retry_schedule_s=[0, 0.05, 0.05])
+    run_scenario(scenario, webhook_retry_schedule_s=[0, 0.05, 0.05])
 
 
-def test_an_endpoint_that_is_gone_is_disabled_and_the_tenant_hears_of_it(story: Story) -> None:
+def test_an_endpoint_that_returns_410_is_disabled_and_the_tenant_is_notified(
+    run_scenario: ScenarioRunner,
+) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            receiver.answers["/gone"] = says(410)
+            receiver.behaviors["/gone"] = respond_with(410)
             message = MessageEvents()
-            gone = await endpoint(events, message, receiver.url + "/gone", "email.delivered")
-            await endpoint(events, message, receiver.url + "/other", "webhook.disabled")
+            gone = await create_webhook(events, message, receiver.url + "/gone", "email.delivered")
+            await create_webhook(events, message, receiver.url + "/other", "webhook.disabled")
             await events.publish(*message.delivered())
             await until(lambda: bool(receiver.at("/other")))
             body = receiver.at("/other")[0].json
             assert body["type"] == "webhook.disabled"
             assert body["data"] == {"webhook_id": gone.id, "reason": "gone"}
-            after = await shown(events, message, gone)
+            after = await get_webhook(events, message, gone)
             assert (after.enabled, after.disabled_reason) == (False, "gone")
 
-    story(scenario)
+    run_scenario(scenario)
 
 
-def test_a_redirect_is_not_followed(story: Story) -> None:
+def test_a_redirect_is_not_followed(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            receiver.answers["/away"] = says(302, headers={"location": "/secret"})
+            receiver.behaviors["/away"] = respond_with(302, headers={"location": "/secret"})
             message = MessageEvents()
-            hook = await endpoint(events, message, receiver.url + "/away", "email.delivered")
+            hook = await create_webhook(events, message, receiver.url + "/away", "email.delivered")
             await events.publish(*message.delivered())
             await until(lambda: len(receiver.at("/away")) == 2)
             while (await deliveries(events, message, hook))[0].state != "failed":
                 await asyncio.sleep(0.02)
             assert receiver.at("/secret") == []
 
-    story(scenario, webhook_retry_schedule_s=[0, 0.05])
+    run_scenario(scenario, webhook_retry_schedule_s=[0, 0.05])
 
 
-def test_an_endpoint_that_hangs_delays_nobody_else(story: Story) -> None:
+def test_an_endpoint_that_hangs_does_not_delay_others(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
 
@@ -162,36 +166,36 @@ def test_an_endpoint_that_hangs_delays_nobody_else(story: Story) -> None:
                 await asyncio.sleep(30)
                 return web.Response()
 
-            receiver.answers["/slow"] = hang
+            receiver.behaviors["/slow"] = hang
             slow = MessageEvents()
-            await endpoint(events, slow, receiver.url + "/slow", "email.delivered")
-            crowd = [MessageEvents(tenant_id=slow.tenant_id) for _ in range(40)]
-            await events.publish(*(event for one in crowd for event in one.delivered()))
+            await create_webhook(events, slow, receiver.url + "/slow", "email.delivered")
+            messages = [MessageEvents(tenant_id=slow.tenant_id) for _ in range(40)]
+            await events.publish(*(event for one in messages for event in one.delivered()))
             await until(lambda: len(receiver.at("/slow")) == 3)
             quick = MessageEvents()
-            await endpoint(events, quick, receiver.url + "/quick", "email.delivered")
+            await create_webhook(events, quick, receiver.url + "/quick", "email.delivered")
             await events.publish(*quick.delivered())
             await until(lambda: bool(receiver.at("/quick")), within_s=3)
-            assert len(receiver.at("/slow")) == 3  # its cap
+            assert len(receiver.at("/slow")) == 3  # its concurrency
 
-    story(scenario, webhook_concurrency=3, webhook_timeout_s=2.0, shutdown_timeout_s=0.1)
+    run_scenario(scenario, webhook_concurrency=3, webhook_timeout_s=2.0, shutdown_timeout_s=0.1)
 
 
-def test_a_dead_endpoint_costs_a_probe_and_recovers(story: Story) -> None:
+def test_a_failing_endpoint_is_probed_and_recovers(run_scenario: ScenarioRunner) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            receiver.answers["/"] = says(*[500] * 16, 200)
+            receiver.behaviors["/"] = respond_with(*[500] * 16, 200)
             tenant = MessageEvents()
-            await endpoint(events, tenant, receiver.url + "/", "email.delivered")
-            crowd = [MessageEvents(tenant_id=tenant.tenant_id) for _ in range(30)]
-            await events.publish(*(event for one in crowd for event in one.delivered()))
+            await create_webhook(events, tenant, receiver.url + "/", "email.delivered")
+            messages = [MessageEvents(tenant_id=tenant.tenant_id) for _ in range(30)]
+            await events.publish(*(event for one in messages for event in one.delivered()))
             await until(lambda: len(receiver.received) >= 5)
             await asyncio.sleep(0.5)
-            # Ten together, four more until the fifth has failed, a probe.
+            # Ten at once, four more until the fifth failure, and a probe.
             assert len(receiver.received) <= 15
             await until(lambda: len({r.headers["webhook-id"] for r in receiver.received}) == 30)
 
-    story(
+    run_scenario(
         scenario,
         webhook_retry_schedule_s=[0] + [0.05] * 20,
         webhook_probe_interval_s=0.8,
@@ -199,26 +203,32 @@ def test_a_dead_endpoint_costs_a_probe_and_recovers(story: Story) -> None:
     )
 
 
-def test_failures_beside_a_success_do_not_silence_an_endpoint(story: Story) -> None:
-    """The database counts none of them: a success outweighs what is written together with it."""
+def test_failures_recorded_with_a_success_do_not_block_an_endpoint(
+    run_scenario: ScenarioRunner,
+) -> None:
+    """The database counts none of them: a success outweighs failures of the same group."""
 
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
-            receiver.answers["/"] = says(200, *[503] * CIRCUIT_FAILURES, 200)
+            receiver.behaviors["/"] = respond_with(200, *[503] * CIRCUIT_FAILURES, 200)
             tenant = MessageEvents()
-            await endpoint(events, tenant, receiver.url + "/", "email.delivered")
-            crowd = [MessageEvents(tenant_id=tenant.tenant_id) for _ in range(1 + CIRCUIT_FAILURES)]
-            await events.publish(*(event for one in crowd for event in one.delivered()))
+            await create_webhook(events, tenant, receiver.url + "/", "email.delivered")
+            messages = [
+                MessageEvents(tenant_id=tenant.tenant_id) for _ in range(1 + CIRCUIT_FAILURES)
+            ]
+            await events.publish(*(event for one in messages for event in one.delivered()))
             await until(lambda: len(receiver.received) == 1 + 2 * CIRCUIT_FAILURES)
 
-    story(scenario, webhook_concurrency=1, webhook_retry_schedule_s=[0, 0.5, 0.5])
+    run_scenario(scenario, webhook_concurrency=1, webhook_retry_schedule_s=[0, 0.5, 0.5])
 
 
-def test_a_test_event_reaches_the_endpoint_whatever_its_filter(story: Story) -> None:
+def test_a_test_event_reaches_the_endpoint_whatever_its_filter(
+    run_scenario: ScenarioRunner,
+) -> None:
     async def scenario(events: Running) -> None:
         async with receiving() as receiver:
             message = MessageEvents()
-            hook = await endpoint(events, message, receiver.url, "email.bounced")
+            hook = await create_webhook(events, message, receiver.url, "email.bounced")
             request = WebhookTest(tenant_id=message.tenant_id, id=hook.id)
             answer = await events.call(events.stub.TestWebhook, request)
             await until(lambda: len(receiver.received) == 1)
@@ -230,4 +240,4 @@ def test_a_test_event_reaches_the_endpoint_whatever_its_filter(story: Story) -> 
                     WebhookTest(tenant_id=MessageEvents().tenant_id, id=hook.id),
                 )
 
-    story(scenario)
+    run_scenario(scenario)

@@ -1,4 +1,4 @@
-"""An authority that certifies mail servers, as it should and as it should not."""
+"""A certificate authority for mail servers, which can also issue invalid certificates."""
 
 import ssl
 import tempfile
@@ -30,7 +30,7 @@ CERTIFIES = x509.KeyUsage(
 
 @dataclass(frozen=True)
 class Certified:
-    """A key and its certificate, with the one that signed it where that is no root."""
+    """A key and its certificate, with the intermediate certificates above it."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
@@ -38,7 +38,7 @@ class Certified:
 
     @classmethod
     def root(cls, name: str) -> Self:
-        """An authority that nobody has certified but itself."""
+        """A self-signed root authority."""
         key = ec.generate_private_key(ec.SECP256R1())
         return cls(key, certificate(name, key, issuer=name, by=key, authority=True))
 
@@ -48,11 +48,11 @@ class Certified:
 
     @property
     def chain(self) -> list[bytes]:
-        """As a server sends it."""
+        """The chain as a server sends it."""
         return [self.der, *(one.public_bytes(Encoding.DER) for one in self.above)]
 
     def authority(self, name: str) -> "Certified":
-        """One below this one."""
+        """An intermediate authority below this one."""
         key = ec.generate_private_key(ec.SECP256R1())
         made = certificate(name, key, issuer=self.name, by=self.key, authority=True)
         return Certified(key, made, (made,))
@@ -72,7 +72,7 @@ class Certified:
         return str(attribute.value)
 
     def context(self) -> ssl.SSLContext:
-        """Of a server that has it."""
+        """The TLS context of a server with this certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         private = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         chain = [one.public_bytes(Encoding.PEM) for one in (self.certificate, *self.above)]

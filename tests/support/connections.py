@@ -1,4 +1,4 @@
-"""A world of mail exchangers in memory, for the pools of connections to them."""
+"""Receiving servers in memory, for tests of connection pools."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -21,7 +21,7 @@ FOREVER_S = 1e12
 
 @dataclass(eq=False)
 class FakeSession:
-    """A connection as far as a pool looks at it."""
+    """The part of a session that a pool uses."""
 
     peer: RemoteServer
     port: int = 25
@@ -39,7 +39,8 @@ class FakeSession:
 
 @dataclass
 class FakeNet:
-    """Hosts at 192.0.2.n, by their names "n.example"; `refuses` says what they say instead."""
+    """Hosts named "n.example" at 198.51.n.1. refuses: hosts that refuse connections, with the
+    reply; None for a host that does not listen."""
 
     refuses: dict[str, Reply | None] = field(default_factory=dict)
     dialed: list[str] = field(default_factory=list)
@@ -56,18 +57,18 @@ class FakeNet:
         if self.gate is not None:
             await self.gate.wait()
         if host.name in self.refuses:
-            said = self.refuses[host.name]
+            reply = self.refuses[host.name]
             peer = RemoteServer(
-                mx=host.name, remote_ip=host.ips[0], local_ip="192.0.2.9" if said else ""
+                mx=host.name, remote_ip=host.ips[0], local_ip="192.0.2.9" if reply else ""
             )
-            problem = "" if said else "no connection: refused"
-            raise ConnectFailed(AttemptResult(GREETING if said else CONNECT, said, problem, peer))
+            problem = "" if reply else "no connection: refused"
+            raise ConnectFailed(AttemptResult(GREETING if reply else CONNECT, reply, problem, peer))
         return cast(SmtpSession, FakeSession(RemoteServer(mx=host.name, remote_ip=host.ips[0])))
 
 
 @dataclass
 class Records:
-    """A name server that knows one host."""
+    """A resolver with the addresses of one host."""
 
     ips: list[str]
 
@@ -75,8 +76,8 @@ class Records:
         return [ip_address(ip) for ip in self.ips]
 
 
-class Anywhere:
-    """As many connections as anybody wants."""
+class UnlimitedSlots:
+    """Allows any number of connections."""
 
     def reserve_slot(self, name: str) -> bool:
         return True
@@ -90,45 +91,47 @@ class World:
     connections: Connections
     now_s: list[float]
 
-    def pool(self, site: str = "site", egress: str = "e1", most: int = 0) -> ConnectionPool:
+    def pool(
+        self, site: str = "site", egress: str = "e1", connections_max: int = 0
+    ) -> ConnectionPool:
         pool = ConnectionPool(ReadyQueueKey(egress, site), self.connections)
-        pool.apply_limits(DeliveryAssigned(connections_max=most))
+        pool.apply_limits(DeliveryAssigned(connections_max=connections_max))
         return pool
 
-    def later(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now_s[0] += seconds
         self.connections.sweep()
 
 
-def to(*hosts: str) -> DeliveryAssigned:
-    """The best first."""
+def assignment_to(*hosts: str) -> DeliveryAssigned:
+    """An assignment to these hosts, best first."""
     return DeliveryAssigned(
         mx_hosts=[MxHost(host=host, preference=n) for n, host in enumerate(hosts)]
     )
 
 
-def ask(
+def acquire(
     pool: ConnectionPool,
     *hosts: str,
     tried: frozenset[SocketAddress] = frozenset(),
     until_s: float = FOREVER_S,
 ) -> Coroutine[Any, Any, SmtpSession]:
-    return pool.acquire(to(*(hosts or ("1.example",))), tried=tried, until_s=until_s)
+    return pool.acquire(assignment_to(*(hosts or ("1.example",))), tried=tried, until_s=until_s)
 
 
-async def settle() -> None:
-    """Let everything run that can."""
+async def run_ready_tasks() -> None:
+    """Run tasks until none is ready."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def waiters(
+async def start_waiters(
     pool: ConnectionPool, number: int, *hosts: str
 ) -> "list[asyncio.Task[SmtpSession]]":
-    tasks = [asyncio.create_task(ask(pool, *hosts)) for _ in range(number)]
-    await settle()
+    tasks = [asyncio.create_task(acquire(pool, *hosts)) for _ in range(number)]
+    await run_ready_tasks()
     return tasks
 
 
-def got(tasks: "list[asyncio.Task[SmtpSession]]") -> list[SmtpSession]:
+def sessions_of(tasks: "list[asyncio.Task[SmtpSession]]") -> list[SmtpSession]:
     return [task.result() for task in tasks if task.done() and task.exception() is None]

@@ -1,9 +1,9 @@
-"""delivery by itself: a tenant with keys, bodies in the store, assignments on the topic, and what
-the service answers to them."""
+"""Runs delivery alone: with a tenant and its keys, stored contents, and assignments on the topic;
+collects the results."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,8 +38,8 @@ ED_KEY = Ed25519PrivateKey.generate()
 
 
 @dataclass(slots=True)
-class House:
-    """Everything around delivery."""
+class Harness:
+    """The environment of delivery: topics, database, content store, and one tenant."""
 
     bootstrap_servers: str
     prefix: str
@@ -73,8 +73,8 @@ class House:
             ed25519_private_key=secrets.encrypt(der(ED_KEY)),
         )
 
-    async def put(self, contents: Sequence[Content]) -> list[str]:
-        """Seal and store; their references."""
+    async def store_contents(self, contents: Sequence[Content]) -> list[str]:
+        """Seal and store contents; returns their references."""
         store = open_store(self.content_url)
         until = datetime.now(UTC).date() + timedelta(days=7)
         sealed = [
@@ -87,7 +87,7 @@ class House:
         ]
         return await store.put_many([Body(one, "now", until) for one in sealed])
 
-    async def assigned(
+    async def assign(
         self,
         *recipients: str,
         at: str = "",
@@ -95,11 +95,13 @@ class House:
         **more: Any,  # noqa: ANN401 - fields of the contract
     ) -> list[DeliveryAssigned]:
         """One email to some recipients, assigned to the hosts `at` (host:port,…)."""
-        content = content or a_content()
-        [reference] = await self.put([content])
-        return [self.assignment(one, content, reference, at=at, **more) for one in recipients]
+        content = content or make_content()
+        [reference] = await self.store_contents([content])
+        return [
+            self.create_assignment(one, content, reference, at=at, **more) for one in recipients
+        ]
 
-    def assignment(
+    def create_assignment(
         self,
         recipient: str,
         content: Content,
@@ -130,7 +132,7 @@ class House:
             site=site or at or "nowhere",
             context=context,
             ehlo="out.sender.example",
-            mx_hosts=[exchanger(host, n) for n, host in enumerate(at.split(",")) if host],
+            mx_hosts=[mx_host(host, n) for n, host in enumerate(at.split(",")) if host],
             **more,
         )
         one.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
@@ -138,23 +140,23 @@ class House:
 
     @asynccontextmanager
     async def running(self, **settings: Any) -> AsyncIterator["Running"]:  # noqa: ANN401
-        """The service on this loop, ready; afterwards ended as by SIGTERM."""
+        """Run the service on this event loop until the block ends; then stop it as SIGTERM does."""
         stop = asyncio.Event()
         await open_store(self.content_url).initialize()
-        made = create(self.configured(**settings))
-        task = asyncio.create_task(service.run([made], stop=stop))
+        created = create(self.create_settings(**settings))
+        task = asyncio.create_task(service.run([created], stop=stop))
         async with self.topics() as topics:
             await topics.publish([self.tenant(), self.domain()])
             async with asyncio.timeout(30):
-                while not made.health.ready and not task.done():
+                while not created.health.ready and not task.done():
                     await asyncio.sleep(0.01)
             try:
-                yield Running(topics, task, made)
+                yield Running(topics, task, created)
             finally:
                 stop.set()
                 await task
 
-    def configured(self, **settings: Any) -> Settings:  # noqa: ANN401
+    def create_settings(self, **settings: Any) -> Settings:  # noqa: ANN401
         return Settings(
             **{
                 "kafka_bootstrap_servers": self.bootstrap_servers,
@@ -189,7 +191,7 @@ class House:
 
 @dataclass(slots=True)
 class Topics:
-    """What is published, and what DeliveryAttempted comes back."""
+    """Publishes events, and collects the DeliveryAttempted events of delivery."""
 
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
@@ -204,24 +206,24 @@ class Topics:
         ]
         await asyncio.gather(*sent)
 
-    async def answers(
+    async def results(
         self, assignments: Sequence[DeliveryAssigned], *, times: int = 1, within_s: float = 20.0
     ) -> list[DeliveryAttempted]:
-        """What came for these, repeats and all, once each was answered so many times."""
+        """All results of these assignments, once each has at least `times` of them."""
         name = self.prefix + contract_of(DeliveryAttempted.DESCRIPTOR).topic.name
         if not self.consumer.subscription():
             self.consumer.subscribe([name])
-        asked = {(one.message_id, one.attempt) for one in assignments}
+        keys = {(one.message_id, one.attempt) for one in assignments}
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not self._complete(asked, times):
+                while not self._is_complete(keys, times):
                     for records in (await self.consumer.getmany(timeout_ms=50)).values():
                         self.seen += [DeliveryAttempted.FromString(one.value) for one in records]
-        return [one for one in self.seen if (one.message_id, one.attempt) in asked]
+        return [one for one in self.seen if (one.message_id, one.attempt) in keys]
 
-    def _complete(self, asked: set[tuple[str, int]], times: int) -> bool:
+    def _is_complete(self, keys: set[tuple[str, int]], times: int) -> bool:
         seen = Counter((one.message_id, one.attempt) for one in self.seen)
-        return all(seen[key] >= times for key in asked)
+        return all(seen[key] >= times for key in keys)
 
 
 @dataclass(slots=True)
@@ -233,14 +235,14 @@ class Running:
     async def send(
         self, assignments: Sequence[DeliveryAssigned], *, within_s: float = 20.0
     ) -> dict[str, DeliveryAttempted]:
-        """Publish, and wait for an answer to each: by recipient."""
+        """Publish assignments, and wait for a result of each; by recipient."""
         await self.topics.publish(assignments)
-        seen = await self.topics.answers(assignments, within_s=within_s)
+        seen = await self.topics.results(assignments, within_s=within_s)
         return {one.recipient: one for one in seen}
 
 
-def a_content(**more: Any) -> Content:  # noqa: ANN401 - fields of the contract
-    given: dict[str, Any] = {
+def make_content(**more: Any) -> Content:  # noqa: ANN401 - fields of the contract
+    defaults: dict[str, Any] = {
         "email_id": str(uuid7()),
         "from": "Sender <news@sender.example>",
         "to": ["friend@receiver.example"],
@@ -250,13 +252,19 @@ def a_content(**more: Any) -> Content:  # noqa: ANN401 - fields of the contract
         "headers": [Header(name="X-Run-Id", value="1")],
         "date_s": int(datetime.now(UTC).timestamp()),
     }
-    return Content(**(given | more))
+    return Content(**(defaults | more))
 
 
-def exchanger(address: str, preference: int = 10) -> MxHost:
+def mx_host(address: str, preference: int = 10) -> MxHost:
     host, _, port = address.rpartition(":")
     return MxHost(host=host, port=int(port), preference=preference)
 
 
 def der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+async def wait_until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.02)

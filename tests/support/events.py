@@ -1,4 +1,4 @@
-"""The events service running in this process, and what a test asks of it."""
+"""Runs the events service in this process, and calls it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -51,13 +51,13 @@ class Running:
         return list((await self.call(self.stub.FindOpen, request)).message_ids)
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """The owner's look at the tables."""
+        """Query the tables as their owner."""
         with self.database.connect() as connection:
             return connection.execute(sql, params).fetchall()
 
-    async def recorded(self, message: MessageEvents, facts: int) -> None:
-        """Wait until so many facts of a message are in the log."""
-        await until(lambda: self.count(message) >= facts)
+    async def wait_recorded(self, message: MessageEvents, count: int) -> None:
+        """Wait until the log has this many events of a message."""
+        await until(lambda: self.count(message) >= count)
 
     def count(self, message: MessageEvents) -> int:
         [(found,)] = self.rows(
@@ -68,14 +68,14 @@ class Running:
         return int(found)
 
 
-async def until(reached: Callable[[], bool], *, within_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
     async with asyncio.timeout(within_s):
-        while not reached():
+        while not condition():
             await asyncio.sleep(0.03)
 
 
-class Story:
-    """Plays a coroutine beside a running service, within a minute."""
+class ScenarioRunner:
+    """Runs a coroutine with a running service, for at most a minute."""
 
     def __init__(self, bootstrap_servers: str, database: FreshDatabase, prefix: str) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -83,28 +83,30 @@ class Story:
         self.prefix = prefix
 
     def __call__(self, scenario: Callable[[Running], Awaitable[None]], **settings: object) -> None:
-        async def alone() -> None:
+        async def main() -> None:
             async with asyncio.timeout(60), self.service(**settings) as events:
                 await scenario(events)
 
-        asyncio.run(alone())
+        asyncio.run(main())
 
     def service(self, **settings: object) -> AbstractAsyncContextManager[Running]:
         return running(self.bootstrap_servers, self.database, prefix=self.prefix, **settings)
 
 
 @pytest.fixture
-def story(bootstrap_servers: str, database: FreshDatabase, topic_prefix: str) -> Story:
-    return Story(bootstrap_servers, database, topic_prefix)
+def run_scenario(
+    bootstrap_servers: str, database: FreshDatabase, topic_prefix: str
+) -> ScenarioRunner:
+    return ScenarioRunner(bootstrap_servers, database, topic_prefix)
 
 
 @asynccontextmanager
 async def running(
     bootstrap_servers: str, database: FreshDatabase, *, prefix: str, **settings: object
 ) -> AsyncIterator[Running]:
-    """The service, until the block ends, and a producer beside it."""
+    """Run the service until the block ends, with a producer for the test."""
     port = free_port()
-    known: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "kafka_bootstrap_servers": bootstrap_servers,
         "kafka_topic_prefix": prefix,
         "secret_keys": [KEY],
@@ -117,7 +119,7 @@ async def running(
         "webhook_poll_interval_s": 0.05,
     }
     stop = asyncio.Event()
-    service = asyncio.create_task(run([create(Settings(**{**known, **settings}))], stop=stop))
+    service = asyncio.create_task(run([create(Settings(**{**defaults, **settings}))], stop=stop))
     kafka = Kafka(
         bootstrap_servers, DependencyHealth(), prefix=prefix, client="test", shutdown_timeout_s=0.1
     )

@@ -1,4 +1,4 @@
-"""The facts of a message's life, as the services tell them."""
+"""The events of a message, as the services emit them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,15 +34,15 @@ from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened
 from kernel.ids import uuid7_text
 
 ACCEPTED_AT = datetime.now(UTC).replace(microsecond=0)
-GOOD = Reply(
+ACCEPTED = Reply(
     code=250, enhanced="2.0.0", text="queued as 1", step="end_of_data", mx="mx.example.net"
 )
-LATER = Reply(code=451, enhanced="4.7.1", text="greylisted", step="rcpt", mx="mx.example.net")
-NEVER = Reply(code=550, enhanced="5.1.1", text="no such user", step="rcpt", mx="mx.example.net")
+DEFERRED = Reply(code=451, enhanced="4.7.1", text="greylisted", step="rcpt", mx="mx.example.net")
+REFUSED = Reply(code=550, enhanced="5.1.1", text="no such user", step="rcpt", mx="mx.example.net")
 
 
 class MessageEvents:
-    """One message; each method is an event about it."""
+    """One message; each method returns an event about it."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class MessageEvents:
             context=self.context,
         )
 
-    def attempted(self, attempt: int = 1, *, reply: Reply = GOOD) -> DeliveryAttempted:
+    def attempted(self, attempt: int = 1, *, reply: Reply = ACCEPTED) -> DeliveryAttempted:
         outcomes = {
             2: ATTEMPT_OUTCOME_DELIVERED,
             4: ATTEMPT_OUTCOME_TEMPORARY,
@@ -130,7 +130,7 @@ class MessageEvents:
             **self.ids,
             attempt=attempt,
             attempt_count=attempt,
-            reply=LATER,
+            reply=DEFERRED,
             next_attempt_at=stamp(ACCEPTED_AT + timedelta(minutes=5)),
         )
 
@@ -138,7 +138,7 @@ class MessageEvents:
         self,
         state: "ClosedState.ValueType" = CLOSED_STATE_DELIVERED,
         *,
-        reply: Reply = GOOD,
+        reply: Reply = ACCEPTED,
         reason: str = "",
     ) -> MessageClosed:
         bounce_class = "invalid_recipient" if state == CLOSED_STATE_BOUNCED else ""
@@ -159,11 +159,11 @@ class MessageEvents:
     def bounced_late(self) -> BounceReceived:
         later = stamp(ACCEPTED_AT + timedelta(seconds=7200))
         return BounceReceived(
-            **self.ids, reply=NEVER, bounce_class="invalid_recipient", received_at=later
+            **self.ids, reply=REFUSED, bounce_class="invalid_recipient", received_at=later
         )
 
     def delivered(self) -> list[Message]:
-        """All of an ordinary life."""
+        """The events of a message that is delivered at the first attempt."""
         return [
             self.accepted(),
             self.screened(),
@@ -174,6 +174,6 @@ class MessageEvents:
 
 
 def stamp(moment: datetime) -> Timestamp:
-    made = Timestamp()
-    made.FromDatetime(moment)
-    return made
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

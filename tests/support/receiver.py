@@ -1,4 +1,4 @@
-"""A webhook endpoint that does what the test says, and remembers what it was sent."""
+"""A scripted webhook endpoint that records the requests it receives."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Behavior = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class Received:
 
 
 class Receiver:
-    """answers: what each path does; any other says 200."""
+    """behaviors: by path; any other path returns 200."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
-        self.answers: dict[str, Behaviour] = {}
+        self.behaviors: dict[str, Behavior] = {}
         self.url = ""
 
     def at(self, path: str) -> list[Received]:
@@ -37,20 +37,20 @@ class Receiver:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.received.append(Received(request.path, headers, await request.read()))
-        if behave := self.answers.get(request.path):
+        if behave := self.behaviors.get(request.path):
             return await behave(request)
         return web.Response()
 
 
-def says(*statuses: int, headers: dict[str, str] | None = None) -> Behaviour:
-    """These answers one after the other, the last for ever."""
+def respond_with(*statuses: int, headers: dict[str, str] | None = None) -> Behavior:
+    """Return these statuses one after the other; the last one for all later requests."""
     left = list(statuses)
 
-    async def answer(_: web.Request) -> web.StreamResponse:
+    async def respond(_: web.Request) -> web.StreamResponse:
         status = left.pop(0) if len(left) > 1 else left[0]
         return web.Response(status=status, headers=headers)
 
-    return answer
+    return respond
 
 
 @asynccontextmanager

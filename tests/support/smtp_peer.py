@@ -1,10 +1,10 @@
-"""A mail server that does as it is told: it records every byte, and can misbehave at any step.
+"""A scripted mail server: it records every byte, and can misbehave at any step.
 
     async with SmtpPeer({"rcpt": b"451 Later", "end_of_data": [Act(close=True), Act()]}) as peer:
         …  # peer.port, peer.messages, peer.commands
 
-A step without an act answers as a good server does. The acts of a list are used one after another,
-the last one for ever.
+A step without an act gets the reply of a working server. The acts of a list are used one after
+another; the last one is used for all later commands.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ OCTETS_MAX = 64 * 1024 * 1024
 EXTENSIONS = ("PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8", "SIZE 41943040", "DSN")
 
 
-SEGMENT_S = 0.05  # between two segments, so that they are two
+SEGMENT_S = 0.05  # between TCP segments, so that they are not merged
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """What to do at a step: wait, say, then hang, close or reset. say: None is the good answer.
+    """The behavior at a step: wait, reply, then hang, close or reset. reply: None for the default.
 
-    pieces: octets to say instead, each in a TCP segment of its own.
+    pieces: the reply in several TCP segments.
     """
 
-    say: bytes | None = None
+    reply: bytes | None = None
     wait_s: float = 0.0
     close: bool = False
     reset: bool = False
@@ -51,7 +51,7 @@ Acts = Mapping[str, "bytes | Act | Sequence[bytes | Act]"]
 
 @dataclass(slots=True)
 class Connection:
-    """What one client did. raw: every byte after TLS, as it came."""
+    """One connection of a client. raw: every received byte, after TLS."""
 
     number: int
     raw: bytearray = field(default_factory=bytearray)
@@ -61,8 +61,8 @@ class Connection:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A message that got its dot. raw: dot-stuffed, up to the dot."""
+class ReceivedMessage:
+    """A message that was received up to end of data. raw: dot-stuffed, without end of data."""
 
     mail_from: str
     rcpt_to: str
@@ -76,7 +76,7 @@ class Taken:
 
 
 class SmtpPeer:
-    """Steps: greeting, ehlo, helo, starttls, rset, mail, rcpt, data, body, dot, quit."""
+    """Steps: greeting, ehlo, helo, starttls, rset, mail, rcpt, data, body, end_of_data, quit."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class SmtpPeer:
     ) -> None:
         self.host = host
         self.connections: list[Connection] = []
-        self.messages: list[Taken] = []
+        self.messages: list[ReceivedMessage] = []
         self._acts = {name: _listed(acts_of) for name, acts_of in (acts or {}).items()}
         self.tls = tls
         self.extensions = [*extensions, *(["STARTTLS"] if tls else [])]
@@ -144,7 +144,7 @@ def _listed(acts: "bytes | Act | Sequence[bytes | Act]") -> list[Act]:
 
 
 class _Ended(Exception):
-    """The script says that the connection is over."""
+    """The script ends the connection."""
 
 
 class _Session:
@@ -170,8 +170,8 @@ class _Session:
             await self.on(command.partition(" ")[0].lower(), command)
 
     async def on(self, verb: str, command: str) -> None:
-        good = {
-            "ehlo": self.hello(),
+        default = {
+            "ehlo": self.ehlo_reply(),
             "helo": b"250 peer.example",
             "mail": b"503 5.5.1 Nested MAIL" if self.mail_from else b"250 2.1.0 Ok",
             "rcpt": b"250 2.1.5 Ok" if self.mail_from else b"503 5.5.1 MAIL first",
@@ -183,20 +183,21 @@ class _Session:
         elif verb == "data":
             await self.data()
         else:
-            self.note(command, taken=await self.do(verb, good.get(verb, b"502 5.5.1 What?")))
+            accepted = await self.do(verb, default.get(verb, b"502 5.5.1 What?"))
+            self.record(command, accepted=accepted)
 
-    def note(self, command: str, *, taken: bool) -> None:
+    def record(self, command: str, *, accepted: bool) -> None:
         verb = command[:4].lower()
         if verb == "quit":
             raise _Ended
         if verb == "rset":
             self.mail_from = self.rcpt_to = ""
-        elif verb == "mail" and taken:
+        elif verb == "mail" and accepted:
             self.mail_from = _path(command)
-        elif verb == "rcpt" and taken:
+        elif verb == "rcpt" and accepted:
             self.rcpt_to = _path(command)
 
-    def hello(self) -> bytes:
+    def ehlo_reply(self) -> bytes:
         extensions = [
             one for one in self.peer.extensions if one != "STARTTLS" or not self.connection.tls
         ]
@@ -212,17 +213,16 @@ class _Session:
         self.connection.tls = True
 
     async def data(self) -> None:
-        good = b"354 Go ahead" if self.rcpt_to else b"554 5.5.1 No valid recipients"
-        said = await self.do("data", good)
-        if not said:
+        default = b"354 Go ahead" if self.rcpt_to else b"554 5.5.1 No valid recipients"
+        if not await self.do("data", default):
             return
         await self.do("body", b"")
         raw = await self.body()
         if raw:
-            taken = Taken(self.mail_from, self.rcpt_to, raw, self.connection.number)
-            self.peer.messages.append(taken)
+            received = ReceivedMessage(self.mail_from, self.rcpt_to, raw, self.connection.number)
+            self.peer.messages.append(received)
         self.mail_from = self.rcpt_to = ""
-        await self.do("end_of_data", b"250 2.0.0 Ok: taken")
+        await self.do("end_of_data", b"250 2.0.0 Ok: accepted")
 
     async def body(self) -> bytes:
         first = await self.read(b"\n")
@@ -236,29 +236,29 @@ class _Session:
         self.connection.raw += data
         return data
 
-    async def do(self, step: str, good: bytes) -> bool:
-        """Act; whether what was said is 2xx or 354."""
+    async def do(self, step: str, default: bytes) -> bool:
+        """Perform the act of a step; returns whether the reply was 2xx or 354."""
         act = self.peer.act(step)
         if act.wait_s:
             await asyncio.sleep(act.wait_s)
-        said = good if act.say is None else act.say
+        reply = default if act.reply is None else act.reply
         for piece in act.pieces:
-            said = b""
+            reply = b""
             self.writer.write(piece)
             await self.writer.drain()
             await asyncio.sleep(SEGMENT_S)
-        if said:
-            self.writer.write(said if said.endswith(b"\n") else said + b"\r\n")
+        if reply:
+            self.writer.write(reply if reply.endswith(b"\n") else reply + b"\r\n")
             await self.writer.drain()
         if act.hang:
-            await self.reader.read()  # until the other side gives up
+            await self.reader.read()  # until the client disconnects
             raise _Ended
         if act.reset:
             self.writer.transport.abort()
             raise _Ended
         if act.close:
             raise _Ended
-        return (b"".join(act.pieces) or said).startswith((b"2", b"354"))
+        return (b"".join(act.pieces) or reply).startswith((b"2", b"354"))
 
 
 def _path(command: str) -> str:
@@ -266,7 +266,7 @@ def _path(command: str) -> str:
 
 
 def self_signed() -> ssl.SSLContext:
-    """A server's context with a certificate that nobody vouches for, and that has expired."""
+    """The context of a server with an expired, self-signed certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pair.pem"
@@ -276,7 +276,7 @@ def self_signed() -> ssl.SSLContext:
 
 
 def certificate() -> bytes:
-    """A key and its certificate, of somebody else and long expired, as PEM."""
+    """A key and its certificate, for another name and expired, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody.else.example")])
     now = datetime.now(UTC)

@@ -658,7 +658,7 @@ class WebhookDelivery(_message.Message):
     type: _builtins.str
     attempt_count: _builtins.int
     state: _builtins.str
-    """waiting, delivered, failed"""
+    """queued, delivered, failed"""
     status: _builtins.int
     """the last HTTP status, 0: none"""
     error: _builtins.str

@@ -1,1 +1,1 @@
-"""The doors of delivery: internal RPC, and the sandbox mail server."""
+"""The listeners of delivery: the internal gRPC server, and the sandbox SMTP server."""

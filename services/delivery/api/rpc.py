@@ -1,4 +1,4 @@
-"""What the other services ask: the journal, and captured test mail."""
+"""The gRPC API for the other services: attempts from the journal, and captured test mail."""
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -25,7 +25,7 @@ Method = Callable[["DeliveryService", Request, Context], Awaitable[Response]]
 
 
 def map_errors(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Errors as their codes."""
+    """Map errors to gRPC status codes."""
 
     @wraps(method)
     async def call(self: "DeliveryService", request: Request, context: Context) -> Response:
@@ -34,13 +34,14 @@ def map_errors(method: Method[Request, Response]) -> Method[Request, Response]:
         except ValueError as error:
             return await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except Unavailable as error:
-            return await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
+            return await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
 
     return call
 
 
 class DeliveryService(DeliveryServiceServicer):
-    """system: for the journal, which spans tenants; tenant: for one tenant's captured mail."""
+    """system: the role for the journal, which spans tenants; tenant: for a tenant's captured
+    mail."""
 
     def __init__(self, system: Database, tenant: Database, sandbox: SandboxStore) -> None:
         self._system = system
@@ -53,7 +54,7 @@ class DeliveryService(DeliveryServiceServicer):
         self, request: pb.GetAttemptsRequest, context: Context
     ) -> pb.GetAttemptsResponse:
         if len(request.keys) > KEYS_MAX:
-            raise ValueError(f"at most {KEYS_MAX} keys")
+            raise ValueError(f"too many keys: {len(request.keys)}. Send at most {KEYS_MAX}.")
         keys = [AttemptKey(canonical(key.message_id), key.attempt) for key in request.keys]
         async with self._system.transaction() as tx:
             return pb.GetAttemptsResponse(attempts=await self._journal.find(tx, keys))
@@ -70,7 +71,7 @@ class DeliveryService(DeliveryServiceServicer):
                 limit=request.limit,
                 after=after,
                 before=before,
-                recipient=words(request.recipient),
+                recipient=without_nul(request.recipient),
             )
         return pb.ListSandboxMessagesResponse(messages=found, has_more=more)
 
@@ -82,12 +83,12 @@ class DeliveryService(DeliveryServiceServicer):
         async with self._tenant.transaction(tenant_id=tenant_id) as tx:
             found = await self._sandbox.get(tx, message_id)
         if found is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "the sandbox message")
+            await context.abort(grpc.StatusCode.NOT_FOUND, "sandbox message not found")
         return pb.GetSandboxMessageResponse(message=found)
 
 
-def words(text: str) -> str:
-    """What the database takes as text. Raises ValueError."""
+def without_nul(text: str) -> str:
+    """The text, if PostgreSQL can store it. Raises ValueError."""
     if "\0" in text:
-        raise ValueError("recipient holds a NUL")
+        raise ValueError("recipient contains a NUL character")
     return text

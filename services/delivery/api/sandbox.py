@@ -1,7 +1,7 @@
-"""The sandbox: a mail server for test mail, and for nothing else.
+"""The sandbox: an SMTP server that captures test mail, and refuses all other mail.
 
-Whose mail it is, the journal says: the return path names the message, and has to be the one that
-its assignment carries. What a tenant may write into headers counts for nothing.
+The journal identifies the message: the return path names it, and must equal the return path of its
+assignment. Headers are not trusted, because tenants write them.
 """
 
 import asyncio
@@ -26,15 +26,15 @@ from services.delivery.domain.sandbox import SandboxScenario, message_id_of, sce
 from services.delivery.store.sandbox import Capture, SandboxStore
 
 OCTETS_MAX = 64 * 1024 * 1024
-NOT_TEST_MAIL = "550 5.7.1 the sandbox takes test mail of this engine only"
-UNAVAILABLE = "451 4.3.0 the sandbox cannot store mail just now"
-TOO_LARGE = f"552 5.3.4 the sandbox takes {OCTETS_MAX} octets"
+NOT_TEST_MAIL = "550 5.7.1 the sandbox accepts only test mail of this installation"
+UNAVAILABLE = "451 4.3.0 the sandbox cannot store mail at the moment"
+TOO_LARGE = f"552 5.3.4 the sandbox accepts at most {OCTETS_MAX} octets"
 _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^<>"])*)>(.*)', re.DOTALL)
 _END = b"\n.\r\n"
 
 
 class Sandbox:
-    """aiosmtpd's handler. Durable before the 250."""
+    """aiosmtpd's handler. A message is durable before the 250 is sent."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class Sandbox:
         outbox: Outbox,
         store: SandboxStore,
         *,
-        hang_s: float,
+        reply_delay_s: float,
     ) -> None:
         self._database = database
         self._outbox = outbox
-        self._hang_s = hang_s
+        self._reply_delay_s = reply_delay_s
         self._store = store
 
     async def handle_RCPT(  # noqa: N802, PLR0917 - aiosmtpd's names and order
@@ -58,7 +58,7 @@ class Sandbox:
         options: list[str],
     ) -> str:
         if envelope.rcpt_tos:
-            return "452 4.5.3 one recipient at a time"
+            return "452 4.5.3 the sandbox accepts one recipient per message"
         try:
             assignment = await self._assignment(str(envelope.mail_from), address)
         except Unavailable:
@@ -66,7 +66,7 @@ class Sandbox:
         if assignment is None:
             return NOT_TEST_MAIL
         if scenario_of(assignment).hangs:
-            await asyncio.sleep(self._hang_s)
+            await asyncio.sleep(self._reply_delay_s)
             abort_connection(server)
             return "421 4.4.2 gone"
         envelope.rcpt_tos.append(address)
@@ -92,15 +92,15 @@ class Sandbox:
         return reply
 
     async def _assignment(self, mail_from: str, recipient: str) -> DeliveryAssigned | None:
-        """The test message that is delivered here, if this is one."""
+        """The assignment of a test message; None for any other mail."""
         if (message_id := message_id_of(mail_from)) is None:
             return None
         async with self._database.transaction() as tx:
             found = await self._store.assignment(tx, message_id)
         if found is None or not found.context.test:
             return None
-        named = (found.context.return_path, found.context.recipient)
-        return found if named == (mail_from, recipient) else None
+        expected = (found.context.return_path, found.context.recipient)
+        return found if expected == (mail_from, recipient) else None
 
     async def _capture(self, capture: Capture, scenario: SandboxScenario) -> None:
         now = clock.now()
@@ -109,12 +109,12 @@ class Sandbox:
         async with self._database.transaction() as tx:
             await self._store.capture(tx, capture)
             entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
-        self._outbox.discard(entry)  # a complaint comes after the message was delivered
+        self._outbox.discard(entry)  # the sweep publishes a complaint, after the delivery
 
 
 class SandboxServer(SMTP):
-    """aiosmtpd, but for two things: a path is what stands between its brackets, as it came, and a
-    message is read by the buffer. By the line, millions of empty ones would be as many objects.
+    """aiosmtpd with two changes: a path is the text between its brackets, unchanged; and a message
+    is read by the buffer, because millions of empty lines would be as many objects.
     """
 
     def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
@@ -137,7 +137,7 @@ class SandboxServer(SMTP):
 
 
 async def read_until_end_of_data(reader: asyncio.StreamReader, octets_max: int) -> bytes | None:
-    """A message as it comes over the wire, without end of data; None when it is too large."""
+    """Read a message as sent, without end of data; None when it is too large."""
     pieces = [await reader.readexactly(1)]
     if pieces[0] == b".":
         pieces.append(await reader.readexactly(2))
@@ -151,14 +151,14 @@ async def read_until_end_of_data(reader: asyncio.StreamReader, octets_max: int) 
             piece = await reader.readexactly(more.consumed)
         size += len(piece)
         if size > octets_max:
-            pieces.clear()  # and go on to its end, where it is refused
+            pieces.clear()  # then read on to the end of data, and refuse it there
         pieces.append(piece)
     pieces[-1] = pieces[-1].removesuffix(b".\r\n")
     return b"".join(pieces) if size <= octets_max else None
 
 
 class SandboxListener:
-    """The sandbox's port, bound at once, so that a port in use is an error at startup."""
+    """The port of the sandbox, bound at once, so that a port in use is an error at startup."""
 
     def __init__(self, address: str, sandbox: Sandbox) -> None:
         host, _, port = address.rpartition(":")
@@ -173,7 +173,7 @@ class SandboxListener:
         return int(self._socket.getsockname()[1])
 
     async def run(self) -> None:
-        """A loop: serve until cancelled."""
+        """Serve until canceled."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(self._session, sock=self._socket)
         try:
@@ -193,12 +193,12 @@ class SandboxListener:
 
 
 def abort_connection(server: SMTP) -> None:
-    """End a connection without a word."""
+    """Close a connection without a reply."""
     cast(asyncio.Transport, server.transport).abort()
 
 
 def complaint(assignment: DeliveryAssigned) -> ComplaintReceived:
-    """What a receiver's feedback loop would have sent (RFC 5965)."""
+    """The complaint that a mailbox provider's feedback loop would report (RFC 5965)."""
     context = assignment.context
     event = ComplaintReceived(
         message_id=context.message_id,

@@ -1,1 +1,1 @@
-"""Other people's machines: name servers and mail servers."""
+"""Clients of name servers and of receiving servers."""

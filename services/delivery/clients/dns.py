@@ -1,4 +1,4 @@
-"""The addresses of mail exchangers, kept as long as their owner says."""
+"""The addresses of MX hosts, cached for the TTL of their records."""
 
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -13,12 +13,12 @@ from mail.reachable import Address
 
 TTL_MIN_S = 30.0
 TTL_MAX_S = 3600.0
-NEGATIVE_TTL_S = 30.0  # how long to believe that there is no answer
+NEGATIVE_TTL_S = 30.0  # how long a missing or incomplete answer is cached
 ENTRIES_MAX = 10_000
 
 
 class NoSuchHost(Exception):
-    """DNS has said for certain that the host does not exist, or has neither A nor AAAA records."""
+    """The host does not exist, or has neither A nor AAAA records, by an answer of DNS."""
 
 
 class Resolver(Protocol):
@@ -28,14 +28,14 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _CachedAddresses:
-    """certain: where there are no addresses, DNS has said so."""
+    """certain: if there are no addresses, DNS has answered so."""
 
     addresses: list[Address]
     certain: bool
 
 
 class CachingResolver:
-    """A and AAAA records, cached; what several ask for at once is asked once."""
+    """A and AAAA records, cached. Simultaneous queries for a host are sent once."""
 
     def __init__(
         self,
@@ -51,7 +51,10 @@ class CachingResolver:
         self._cache: Cache[_CachedAddresses] = Cache(self._query, most=ENTRIES_MAX)
 
     async def addresses(self, host: str) -> list[Address]:
-        """Of a host or an address literal; empty when nobody knows just now. Raises NoSuchHost."""
+        """The addresses of a host or an address literal; empty when DNS does not answer.
+
+        Raises NoSuchHost.
+        """
         if (literal := parse_literal(host)) is not None:
             return [literal]
         cached = await self._cache.get(host)
@@ -74,9 +77,9 @@ class CachingResolver:
                 continue
             found += [ip_address(record.to_text()) for record in answer]
             ttl_s = min(ttl_s, _ttl(answer))
-        # Half an answer is asked for again as soon as none.
-        lasts_s = max(ttl_s, TTL_MIN_S) if found and certain else NEGATIVE_TTL_S
-        return _CachedAddresses(found, certain), lasts_s
+        # An answer for one family alone is cached as briefly as none.
+        lifetime_s = max(ttl_s, TTL_MIN_S) if found and certain else NEGATIVE_TTL_S
+        return _CachedAddresses(found, certain), lifetime_s
 
 
 def _ttl(answer: dns.resolver.Answer) -> float:

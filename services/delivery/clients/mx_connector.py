@@ -1,7 +1,7 @@
-"""The mail exchangers of a message: best first, each at its addresses, never a private one.
+"""Connects to the MX hosts of a message: best first, each at its addresses, never at a private one.
 
-What keeps us from an address is a fact of that address and not of the message in hand: it is
-remembered, and the address is left alone for a while, twice as long each time.
+A connection failure concerns the address, not the message. So it is remembered, and the address is
+not dialed again for a while; the backoff doubles with each failure.
 """
 
 import asyncio
@@ -35,20 +35,20 @@ from services.delivery.domain.host_policy import (
 )
 
 BACKOFF_S, BACKOFF_MAX_S = 1.0, 300.0
-HOSTS_MAX = 10_000  # that are remembered
-NO_SLOT_RETRY_S = 1.0  # until a host may be tried again that has as many connections as it may have
+HOSTS_MAX = 10_000  # hosts with a backoff
+NO_SLOT_RETRY_S = 1.0  # delay before the next try at a host without a free slot
 
 
 class Dialer(Protocol):
-    """What opens connections: clients.smtp.dial.SmtpDialer."""
+    """Opens connections; see clients.smtp.dial.SmtpDialer."""
 
     async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
         """Raises ConnectFailed."""
 
 
 class HostSlots(Protocol):
-    """How many connections a host may have, by its name. A slot that was taken is given back, at
-    the latest when its connection ends."""
+    """Limits the connections per host name. A reserved slot must be freed, at the latest when its
+    connection ends."""
 
     def reserve_slot(self, name: str) -> bool: ...
 
@@ -56,8 +56,8 @@ class HostSlots(Protocol):
 
 
 class NoConnection(Exception):
-    """No host could be reached. retry_at_s: when one may be, on the monotonic clock. busy: one of
-    them is at work, and has no connection to spare just now."""
+    """No host could be reached. retry_at_s: the earliest next try, on the monotonic clock. busy: a
+    host is working, but accepts no more connections now."""
 
     def __init__(
         self, result: AttemptResult, *, retry_at_s: float = inf, busy: bool = False
@@ -70,7 +70,7 @@ class NoConnection(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HostBackoff:
-    """A host that is left alone. result: what it said last."""
+    """The backoff of a host. result: of its last failure."""
 
     failures: int
     until_s: float
@@ -78,8 +78,8 @@ class HostBackoff:
 
 
 class MxConnector:
-    """allowed: private networks that may be dialed all the same. opening_s: for one connection,
-    from the first packet to the answer to EHLO."""
+    """allowed: private networks that may be dialed. open_timeout_s: for one connection, from the
+    first packet to the reply to EHLO."""
 
     def __init__(
         self,
@@ -87,32 +87,34 @@ class MxConnector:
         dialer: Dialer,
         *,
         allowed: Sequence[Network] = (),
-        opening_s: float = 120.0,
+        open_timeout_s: float = 120.0,
     ) -> None:
         self._resolver = resolver
         self._dialer = dialer
         self._allowed = allowed
-        self._opening_s = opening_s
+        self._open_timeout_s = open_timeout_s
         self._backoffs: dict[tuple[str, DialTarget], HostBackoff] = {}
         self._backed_off_hosts: dict[tuple[str, str, int], float] = {}
 
     def is_backed_off(self, egress_id: str, name: str, port: int) -> bool:
-        """Whether no address of that host is dialed just now."""
+        """Whether every address of that host is in backoff."""
         return self._backed_off_hosts.get((egress_id, name, port), 0.0) > clock.monotonic_s()
 
     async def connect(
         self, assignment: DeliveryAssigned, *, tried: AbstractSet[SocketAddress], slots: HostSlots
     ) -> SmtpSession:
-        """A connection to the first host that lets us begin, other than those in `tried`.
-        Raises NoConnection."""
+        """Connect to the first host that accepts a session, except those in `tried`.
+
+        Raises NoConnection.
+        """
         search = _HostSearch()
-        for exchanger in by_preference(assignment.mx_hosts):
+        for mx_host in by_preference(assignment.mx_hosts):
             host_search = _HostSearch()
-            async with _Slot(slots, exchanger.host) as slot:
-                if not slot.taken:
-                    search.record_full(exchanger.host)
+            async with _Slot(slots, mx_host.host) as slot:
+                if not slot.is_reserved:
+                    search.record_full(mx_host.host)
                     continue
-                hosts = await self._hosts(exchanger, assignment, search=search)
+                hosts = await self._hosts(mx_host, assignment, search=search)
                 for host in hosts:
                     if search.dialed >= ADDRESSES_MAX or not tried.isdisjoint(
                         host.socket_addresses
@@ -120,41 +122,39 @@ class MxConnector:
                         continue
                     session = await self._dial(host, assignment, searches=(search, host_search))
                     if session is not None:
-                        slot.keep()
+                        slot.transfer()
                         return session
             retry_at_s = host_search.retry_at_s if hosts else clock.monotonic_s() + NEGATIVE_TTL_S
-            self._back_off_host(assignment.egress_id, exchanger, retry_at_s)
+            self._back_off_host(assignment.egress_id, mx_host, retry_at_s)
         raise search.to_error(len(assignment.mx_hosts))
 
     async def _hosts(
-        self, exchanger: MxHost, assignment: DeliveryAssigned, *, search: "_HostSearch"
+        self, mx_host: MxHost, assignment: DeliveryAssigned, *, search: "_HostSearch"
     ) -> list[DialTarget]:
-        """One at its addresses, those that may be dialed."""
+        """The targets of an MX host: its addresses that may be dialed."""
         try:
-            found = await self._resolver.addresses(exchanger.host)
+            found = await self._resolver.addresses(mx_host.host)
         except NoSuchHost:
-            search.missing.append(exchanger.host)
+            search.nonexistent.append(mx_host.host)
             return []
         test = assignment.context.test
         public = [one for one in found if test or may_connect(one, self._allowed)]
         if private := [str(one) for one in found if one not in public]:
-            search.private = f"private_address: {exchanger.host} is at {', '.join(private[:5])}"
+            search.private = f"{mx_host.host} has a private address: {', '.join(private[:5])}"
         sources = sources_of(assignment)
         pairs = reachable_pairs(public, sources)
         if public and not pairs:
-            search.apart = unreachable_problem(exchanger.host, public, sources)
-        return [
-            DialTarget(exchanger.host, port_of(exchanger), tuple(map(str, pair))) for pair in pairs
-        ]
+            search.unreachable = unreachable_problem(mx_host.host, public, sources)
+        return [DialTarget(mx_host.host, port_of(mx_host), tuple(map(str, pair))) for pair in pairs]
 
     async def _dial(
         self, host: DialTarget, assignment: DeliveryAssigned, *, searches: "tuple[_HostSearch, ...]"
     ) -> SmtpSession | None:
         key = (assignment.egress_id, host)
-        known = self._backoffs.get(key)
-        if known is not None and known.until_s > clock.monotonic_s():
+        backoff = self._backoffs.get(key)
+        if backoff is not None and backoff.until_s > clock.monotonic_s():
             for search in searches:
-                search.record_failure(without_connection(known.result), known.until_s)
+                search.record_failure(without_connection(backoff.result), backoff.until_s)
             return None
         try:
             session = await self._open(host, assignment)
@@ -170,12 +170,12 @@ class MxConnector:
 
     async def _open(self, host: DialTarget, assignment: DeliveryAssigned) -> SmtpSession:
         try:
-            async with asyncio.timeout(self._opening_s):
+            async with asyncio.timeout(self._open_timeout_s):
                 return await self._dialer.dial(
                     host, sources=sources_of(assignment), ehlo=assignment.ehlo
                 )
         except TimeoutError:
-            problem = f"no connection within {self._opening_s:g} s"
+            problem = f"no connection within {self._open_timeout_s:g} s"
             peer = RemoteServer(mx=host.name, remote_ip=host.ips[0])
             raise ConnectFailed(AttemptResult(GREETING, problem=problem, peer=peer)) from None
 
@@ -189,44 +189,47 @@ class MxConnector:
         self._backoffs[key] = HostBackoff(min(failures + 1, 16), until_s, result)
         return until_s
 
-    def _back_off_host(self, egress_id: str, exchanger: MxHost, until_s: float) -> None:
+    def _back_off_host(self, egress_id: str, mx_host: MxHost, until_s: float) -> None:
         if until_s == inf:
-            return  # it had its chance before
+            return  # this message tried it before
         while len(self._backed_off_hosts) >= HOSTS_MAX:
             del self._backed_off_hosts[next(iter(self._backed_off_hosts))]
-        self._backed_off_hosts[egress_id, exchanger.host, port_of(exchanger)] = until_s
+        self._backed_off_hosts[egress_id, mx_host.host, port_of(mx_host)] = until_s
 
 
 class _Slot:
-    """Given back on the way out, unless it is kept for a connection."""
+    """A slot that is freed on exit, unless it was transferred to a connection."""
 
     def __init__(self, slots: HostSlots, name: str) -> None:
-        self._places = slots
+        self._slots = slots
         self._name = name
-        self.taken = False
+        self.is_reserved = False
 
     async def __aenter__(self) -> "_Slot":
-        self.taken = self._places.reserve_slot(self._name)
+        self.is_reserved = self._slots.reserve_slot(self._name)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self.taken:
-            self._places.free_slot(self._name)
+        if self.is_reserved:
+            self._slots.free_slot(self._name)
 
-    def keep(self) -> None:
-        self.taken = False
+    def transfer(self) -> None:
+        self.is_reserved = False
 
 
 @dataclass(slots=True)
 class _HostSearch:
-    """What the search met. A host that spoke counts more than the silence of another."""
+    """The failures of a search. A result with a reply takes precedence over one without.
+
+    private, unreachable: the reason why no address of a host was dialed.
+    """
 
     last: AttemptResult | None = None
     retry_at_s: float = inf
     busy: bool = False
     private: str = ""
-    apart: str = ""  # why none was dialed of a host that has addresses
-    missing: list[str] = field(default_factory=list)
+    unreachable: str = ""
+    nonexistent: list[str] = field(default_factory=list)
     dialed: int = 0
 
     def record_failure(self, result: AttemptResult, retry_at_s: float) -> None:
@@ -236,34 +239,34 @@ class _HostSearch:
         self.retry_at_s = min(self.retry_at_s, retry_at_s)
 
     def record_full(self, name: str) -> None:
-        problem = f"{name} has as many connections as it may have"
+        problem = f"{name} has reached its limit of connections"
         self.record_failure(
             AttemptResult(CONNECT, problem=problem), clock.monotonic_s() + NO_SLOT_RETRY_S
         )
         self.busy = True
 
-    def to_error(self, exchangers: int) -> NoConnection:
+    def to_error(self, mx_hosts: int) -> NoConnection:
         if self.last is not None:
             return NoConnection(self.last, retry_at_s=self.retry_at_s, busy=self.busy)
-        if self.apart:
-            return NoConnection(AttemptResult(CONNECT, problem=self.apart))
+        if self.unreachable:
+            return NoConnection(AttemptResult(CONNECT, problem=self.unreachable))
         if self.private:
             return NoConnection(local_refusal("private_address", self.private, enhanced="5.4.4"))
-        if len(self.missing) == exchangers:
-            problem = f"no mail exchanger exists: {', '.join(self.missing)[:200]}"
+        if len(self.nonexistent) == mx_hosts:
+            problem = f"no MX host exists: {', '.join(self.nonexistent)[:200]}"
             return NoConnection(local_refusal("bad_domain", problem, enhanced="5.4.4"))
-        problem = "no mail exchanger has an address that can be reached"
+        problem = "no MX host has an address that can be reached"
         return NoConnection(AttemptResult(CONNECT, problem=problem))
 
 
-def by_preference(exchangers: Sequence[MxHost]) -> Iterator[MxHost]:
-    """Best first, equals in an order of chance, each time (RFC 5321 §5.1)."""
-    ordered = sorted(exchangers, key=lambda one: one.preference)
+def by_preference(mx_hosts: Sequence[MxHost]) -> Iterator[MxHost]:
+    """Best first; hosts of equal preference in random order (RFC 5321 §5.1)."""
+    ordered = sorted(mx_hosts, key=lambda one: one.preference)
     for _, equals in groupby(ordered, key=lambda one: one.preference):
         group = list(equals)
         yield from random.sample(group, len(group))
 
 
 def without_connection(result: AttemptResult) -> AttemptResult:
-    """The same answer, for a message on whose behalf nothing was connected."""
+    """The same result, for a message for which no connection was made."""
     return replace(result, peer=replace(result.peer, local_ip=""))

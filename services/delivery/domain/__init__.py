@@ -1,1 +1,1 @@
-"""The decisions of delivery; pure."""
+"""The decisions of delivery. Pure."""

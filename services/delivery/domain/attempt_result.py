@@ -1,4 +1,4 @@
-"""What the end of a session means: RFC 5321 §4.2.1, §4.5.3.2 and §6.1."""
+"""Results of attempts, and the outcomes that they mean: RFC 5321 §4.2.1, §4.5.3.2 and §6.1."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,24 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 from mail import bounce
 from mail.smtp_reply import Reply, clean
 
-# The steps of a session, in their order.
+# The steps of a session, in order.
 CONNECT, GREETING, EHLO, STARTTLS = "connect", "greeting", "ehlo", "starttls"
 MAIL, RCPT, DATA, END_OF_DATA = "mail", "rcpt", "data", "end_of_data"
 
 ENVELOPE_STEPS = frozenset((MAIL, RCPT, DATA))
 SERVICE_CLOSING = 421
-# Said with a 5yz code by some, and over tomorrow all the same: a full mailbox, a rate, a greylist,
-# the number of recipients (RFC 5321 §4.5.3.1.10).
+# Some servers send a 5yz code for a condition that passes: a full mailbox, a rate limit, a
+# greylist, too many recipients (RFC 5321 §4.5.3.1.10).
 RETRY_ACTIONS = frozenset((bounce.Action.RETRY, bounce.Action.SLOW_DOWN))
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteServer:
-    """Who was spoken to. tls: the version, empty for clear text. certificate: its SHA-256 in hex.
-    verified: whether its chain proves the name of the host."""
+    """The receiving server of a session.
+
+    tls: the version, empty for clear text. certificate: its SHA-256 in hex. verified: whether the
+    certificate chain is valid for the host name.
+    """
 
     mx: str = ""
     remote_ip: str = ""
@@ -38,10 +41,10 @@ class RemoteServer:
 
 @dataclass(frozen=True, slots=True)
 class AttemptResult:
-    """How a session ended, and where.
+    """The result of an attempt, and the step at which the session ended.
 
-    reply: what was answered, None when nothing was. problem: our words for that.
-    refusal: the bounce class of what we refuse ourselves, before anything is said.
+    reply: None when the server sent none; then problem is the reason. refusal: the bounce class of
+    a message that delivery itself refuses to send. enhanced: the enhanced status code of that.
     """
 
     step: str = ""
@@ -49,21 +52,21 @@ class AttemptResult:
     problem: str = ""
     peer: RemoteServer = RemoteServer()
     refusal: str = ""
-    enhanced: str = ""  # of a refusal of our own
+    enhanced: str = ""
 
 
-STALE = AttemptResult(problem="the assignment came too late")
+STALE = AttemptResult(problem="the assignment arrived too late")
 
 
 def local_refusal(
     bounce_class: str, problem: str, *, enhanced: str = "", peer: RemoteServer = RemoteServer()
 ) -> AttemptResult:
-    """What this message can never do, whoever is asked; bounce_class: a word for it."""
+    """A refusal by delivery itself: no server could accept this message."""
     return AttemptResult(problem=problem, refusal=bounce_class, enhanced=enhanced, peer=peer)
 
 
 def outcome_of(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
-    """The meaning of a result for its message."""
+    """The outcome for the message."""
     if result is STALE:
         return events.ATTEMPT_OUTCOME_STALE
     if result.refusal:
@@ -71,30 +74,28 @@ def outcome_of(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
     if result.step == END_OF_DATA:
         return _after_end_of_data(result)
     if result.reply is None or result.step not in ENVELOPE_STEPS:
-        return (
-            events.ATTEMPT_OUTCOME_TEMPORARY
-        )  # a host that will not talk says nothing of the recipient
+        # A server that refuses the session has not decided about the recipient.
+        return events.ATTEMPT_OUTCOME_TEMPORARY
     return _refusal(result)
 
 
 def _after_end_of_data(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
     reply = result.reply
     if reply is None or 300 <= reply.code < 400:
-        return (
-            events.ATTEMPT_OUTCOME_AMBIGUOUS
-        )  # it may have been taken: only the reply would decide
+        # The server may have accepted the message; only its reply could tell.
+        return events.ATTEMPT_OUTCOME_AMBIGUOUS
     return events.ATTEMPT_OUTCOME_DELIVERED if reply.is_positive else _refusal(result)
 
 
 def _refusal(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
-    """Its class decides, not its code alone."""
+    """The bounce class decides, not the reply code alone."""
     permanent = result.reply is not None and result.reply.is_permanent
     ends = permanent and bounce.named(bounce_class_of(result)).action not in RETRY_ACTIONS
     return events.ATTEMPT_OUTCOME_PERMANENT if ends else events.ATTEMPT_OUTCOME_TEMPORARY
 
 
 def bounce_class_of(result: AttemptResult) -> str:
-    """The class of a refusal, empty where nothing was refused."""
+    """The bounce class of a refusal; empty if nothing was refused."""
     if result.refusal:
         return result.refusal
     reply = result.reply
@@ -107,7 +108,7 @@ def bounce_class_of(result: AttemptResult) -> str:
 def attempted_event(
     assignment: DeliveryAssigned, result: AttemptResult, *, at_ms: int, duration_ms: int = 0
 ) -> events.DeliveryAttempted:
-    """The event about an assignment that came to its end. at_ms: Unix time."""
+    """The event of a finished attempt. at_ms: Unix time."""
     context = assignment.context
     outcome = outcome_of(result)
     event = events.DeliveryAttempted(

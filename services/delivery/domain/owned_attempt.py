@@ -1,4 +1,4 @@
-"""An assignment that is ours to send."""
+"""Attempts that this worker owns."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from contracts.router.v1.events_pb2 import DeliveryAssigned
 
 
 class AttemptKey(NamedTuple):
-    """What names an attempt."""
+    """The identity of an attempt."""
 
     message_id: str
     attempt: int
@@ -15,11 +15,11 @@ class AttemptKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OwnedAttempt:
-    """A row of the journal that this process may send.
+    """An attempt that the journal lets this process make.
 
-    epoch: under which it was begun. until_s: on this machine's monotonic clock, worked out from
-    what the database said was left, so that a wrong wall clock changes nothing. resumed: an
-    earlier run in this process ended before end of data, perhaps with `data_sent` in the journal.
+    epoch: the epoch that began it. until_s: the deadline on the monotonic clock, computed from the
+    remaining time that the database reported, so that a wrong wall clock has no effect. resumed:
+    this process stopped before end of data earlier, perhaps with `data_sent` in the journal.
     """
 
     key: AttemptKey

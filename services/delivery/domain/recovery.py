@@ -1,17 +1,17 @@
-"""What becomes of an attempt whose worker is gone."""
+"""Decides about attempts whose worker has expired."""
 
 from services.delivery.domain.attempt_result import END_OF_DATA, STALE, AttemptResult
 
-GONE = "the worker ended between end of data and its answer"
+WORKER_LOST = "the worker ended between end of data and the reply"
 
 
 def decide(stage: str, *, left_s: float) -> AttemptResult | None:
-    """None: it was never sent, and there is time: send it. Else how it ends."""
+    """The result of an attempt; None if it was not sent and can still be made."""
     if stage == "data_sent":
-        return AttemptResult(END_OF_DATA, problem=GONE)  # ambiguous
+        return AttemptResult(END_OF_DATA, problem=WORKER_LOST)  # ambiguous
     return None if left_s > 0 else STALE
 
 
 def decide_orphan(stage: str) -> AttemptResult:
-    """Ours by the journal, but in no memory, and too late."""
-    return AttemptResult(END_OF_DATA, problem=GONE) if stage == "data_sent" else STALE
+    """The result of an overdue attempt that its worker no longer has in memory."""
+    return AttemptResult(END_OF_DATA, problem=WORKER_LOST) if stage == "data_sent" else STALE

@@ -1,4 +1,4 @@
-"""An email as one of its recipients gets it: composed once, then named and signed per message."""
+"""Renders emails: composed once, then given a Message-ID and signed per message."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from mail.compose import Attachment, Email, compose
 from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
 from mail.html import to_text
 
-TEXT_FROM_MAX = 1_000_000  # characters of html: some 0.1 s
+HTML_TO_TEXT_CHARS_MAX = 1_000_000  # some 0.1 s
 
 
 @dataclass(frozen=True, slots=True)
 class WireMessage:
-    """What goes over the wire for one recipient.
+    """A message to one recipient, as sent.
 
     wire: the message, dot-stuffed, without end of data. size: octets before stuffing (RFC 1870).
-    utf8: it has headers or addresses that only SMTPUTF8 (RFC 6531) can carry. envelope_id: by which
-    reports name it (RFC 3461), the same on every retry.
+    utf8: its headers or addresses need SMTPUTF8 (RFC 6531). envelope_id: identifies it in delivery
+    status notifications (RFC 3461); the same on every attempt.
     """
 
     sender: address.Mailbox | None
@@ -38,8 +38,8 @@ class WireMessage:
 class ComposedEmail:
     """The part that all recipients of an email share.
 
-    wire: all of it, dot-stuffed. size: octets before that. utf8: it has headers that are not
-    ASCII. body_hash: for `bh=`. identified: it has a Message-ID, of the sender's own.
+    wire: headers and body, dot-stuffed. size: octets before stuffing. utf8: it has headers that are
+    not ASCII. body_hash: for `bh=`. has_message_id: the sender gave a Message-ID.
     """
 
     headers: tuple[bytes, ...]
@@ -48,25 +48,26 @@ class ComposedEmail:
     utf8: bool
     body_hash: bytes
     domain: str
-    identified: bool
+    has_message_id: bool
 
 
 @dataclass(frozen=True, slots=True)
 class UnsignedMessage:
-    """The message of one recipient, before it is signed. identity: a field of this copy alone."""
+    """The message to one recipient, before it is signed. message_id_header: empty if the composed
+    email has one."""
 
     composed: ComposedEmail
-    identity: bytes
+    message_id_header: bytes
     recipient: address.Mailbox
     sender: address.Mailbox | None
-    unsigned: PendingSignatures
+    signatures: PendingSignatures
     envelope_id: str
 
 
 def compose_email(content: Content) -> ComposedEmail:
-    """Raises ValueError (of mail) with the reason when it cannot be written."""
+    """Compose an email. Raises ValueError (of mail) with the reason when that is not possible."""
     sender = address.parse(getattr(content, "from"))
-    html = content.html  # each look makes a string anew
+    html = content.html  # each access creates a new string
     composed = compose(
         Email(
             from_=sender,
@@ -89,43 +90,42 @@ def compose_email(content: Content) -> ComposedEmail:
             ),
         )
     )
-    whole = composed.as_bytes()
+    message = composed.as_bytes()
     return ComposedEmail(
         composed.headers,
-        wire=smtp.dot_stuff(whole),
-        size=len(whole),
+        wire=smtp.dot_stuff(message),
+        size=len(message),
         utf8=not all(map(bytes.isascii, composed.headers)),
         body_hash=body_hash(composed.body),
         domain=address.domain(sender),
-        identified=any(header.name.lower() == "message-id" for header in content.headers),
+        has_message_id=any(header.name.lower() == "message-id" for header in content.headers),
     )
 
 
 def _text(content: Content, html: str) -> str | None:
-    """The text part. Where the sender said nothing of one, what the html says; none for a text that
-    was left empty on purpose, and for a page of which nothing or too much is left.
-    """
+    """The text part: the sender's, or else the text of the HTML part. None if the sender gave an
+    empty text, or if the HTML part has no text or is too long."""
     if content.HasField("text") or not html:
         return content.text if content.text or not html else None
-    return (to_text(html, targets=True) if len(html) <= TEXT_FROM_MAX else "") or None
+    return (to_text(html, targets=True) if len(html) <= HTML_TO_TEXT_CHARS_MAX else "") or None
 
 
 def prepare_message(
     composed: ComposedEmail, context: MessageContext, *, signer: Signer, now: datetime
 ) -> UnsignedMessage:
-    """The message of one recipient. Its Message-ID is the same on every retry: the sender's own,
-    which all copies have, or one of this copy alone.
+    """The message to one recipient. Its Message-ID is the same on every attempt: the one that the
+    sender gave, which all recipients get, or a generated one for this recipient.
 
-    Raises ValueError (of mail) when an address of the context is not one.
+    Raises ValueError (of mail) when an address of the context is invalid.
     """
-    own = () if composed.identified else (_message_id(context, composed),)
+    message_id = () if composed.has_message_id else (_message_id(context, composed),)
     return_path = context.return_path
     return UnsignedMessage(
         composed,
-        b"".join(own),
+        b"".join(message_id),
         recipient=address.parse(context.recipient),
         sender=address.parse(return_path) if return_path else None,
-        unsigned=signer.prepare((*own, *composed.headers), composed.body_hash, now),
+        signatures=signer.prepare((*message_id, *composed.headers), composed.body_hash, now),
         envelope_id=context.message_id,
     )
 
@@ -135,18 +135,18 @@ def _message_id(context: MessageContext, composed: ComposedEmail) -> bytes:
 
 
 def sign_messages(messages: Sequence[UnsignedMessage]) -> list[WireMessage]:
-    """Their messages for the wire."""
-    signatures = sign_all([one.unsigned for one in messages])
-    return [_mail(one, signature) for one, signature in zip(messages, signatures, strict=True)]
+    """Sign messages together, which is faster than one by one."""
+    signatures = sign_all([one.signatures for one in messages])
+    return [_wire(one, signature) for one, signature in zip(messages, signatures, strict=True)]
 
 
-def _mail(message: UnsignedMessage, signature: bytes) -> WireMessage:
+def _wire(message: UnsignedMessage, signature: bytes) -> WireMessage:
     composed = message.composed
     return WireMessage(
         message.sender,
         message.recipient,
-        wire=b"".join((signature, message.identity, composed.wire)),
-        size=len(signature) + len(message.identity) + composed.size,
+        wire=b"".join((signature, message.message_id_header, composed.wire)),
+        size=len(signature) + len(message.message_id_header) + composed.size,
         utf8=composed.utf8 or address.needs_smtputf8(message.recipient),
         envelope_id=message.envelope_id,
     )

@@ -1,4 +1,4 @@
-"""What the sandbox does with test mail: the part before the @, up to a +, names the scenario."""
+"""Sandbox scenarios: the local part of the recipient, up to a +, selects one."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,9 @@ from mail.address import user_of
 
 @dataclass(frozen=True, slots=True)
 class SandboxScenario:
-    """reply: to end of data. hangs: at RCPT, then closed. cuts_connection: after end of data,
-    without a reply.
-
-    complains: a complaint follows.
+    """reply: to end of data. hangs: the sandbox does not reply to RCPT, and then disconnects.
+    cuts_connection: it disconnects after end of data, without a reply. complains: a complaint
+    follows the delivery.
     """
 
     reply: str = "250 2.0.0 Ok: captured by the sandbox"
@@ -27,12 +26,12 @@ SCENARIOS = {
     "complained": SandboxScenario(complains=True),
     "timeout": SandboxScenario(hangs=True),
 }
-DELAYED = SandboxScenario("451 4.3.2 <{recipient}>: come again later (simulated)")
+DELAYED = SandboxScenario("451 4.3.2 <{recipient}>: try again later (simulated)")
 AMBIGUOUS = SandboxScenario("", cuts_connection=True)
 
 
 def scenario_of(assignment: DeliveryAssigned) -> SandboxScenario:
-    """What is played for a recipient. Two have an end: delayed@ and ambiguous@ go well at last."""
+    """The scenario of an attempt. delayed@ and ambiguous@ are accepted at a later attempt."""
     user = user_of(assignment.context.recipient)
     if user == "delayed":
         return DELAYED if assignment.attempt == 1 else ACCEPT
@@ -42,6 +41,6 @@ def scenario_of(assignment: DeliveryAssigned) -> SandboxScenario:
 
 
 def message_id_of(return_path: str) -> str | None:
-    """The message that a return path claims to be of. Who asks compares it with the journal's."""
+    """The message id in a return path, unverified: the caller must compare it with the journal."""
     message_id = verp.parse_unverified(return_path)
     return str(message_id) if message_id else None

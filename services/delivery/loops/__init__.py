@@ -1,1 +1,1 @@
-"""Pumps and timers: the sender, the renewal of its epoch, recovery, the sweeps of what is old."""
+"""Background loops of delivery: the dispatcher, recovery, and the maintenance of partitions."""

@@ -1,4 +1,4 @@
-"""The journal by groups: `data_sent` before end of data, the outcome after it, in one statement."""
+"""Group commit to the journal: `data_sent` before end of data, and outcomes after it."""
 
 import asyncio
 from collections import Counter
@@ -15,11 +15,11 @@ from kernel.topics import encode
 from services.delivery.store.journal import AttemptClaim, FinishedAttempt, Journal, outcome_name
 
 GROUP_MAX = 500
-WINDOW_S = 0.02  # a statement costs us and the database as much as ten steps do
+LINGER_S = 0.02  # a statement costs as much as ten of its steps
 
 
 class Committer:
-    """GroupCommit commit by arrival. Every step says whether the row was still ours."""
+    """Commits steps together as they arrive. A step returns False if the row is no longer ours."""
 
     def __init__(
         self,
@@ -36,17 +36,23 @@ class Committer:
         self._health = health
         self._sweep_after_s = sweep_after_s
         self._group: GroupCommit[AttemptClaim | FinishedAttempt, bool] = GroupCommit(
-            self._commit, items_max=GROUP_MAX, bytes_max=ROW_BYTES_MAX, linger_s=WINDOW_S
+            self._commit, items_max=GROUP_MAX, bytes_max=ROW_BYTES_MAX, linger_s=LINGER_S
         )
         self._publishing: set[asyncio.Task[None]] = set()
 
     async def data_sent(self, claim: AttemptClaim) -> bool:
-        """True: durable, and end of data may be sent. Raises Unavailable."""
+        """Record `data_sent`. If True, it is durable, and end of data may be sent.
+
+        Raises Unavailable.
+        """
         return await self._group.submit(claim)
 
-    async def finish(self, done: FinishedAttempt) -> bool:
-        """True: durable, and published. False: another has finished it. Raises Unavailable."""
-        return await self._group.submit(done, size=octets_of(done))
+    async def finish(self, finished: FinishedAttempt) -> bool:
+        """Record the outcome and publish its event. False if another worker has finished it.
+
+        Raises Unavailable.
+        """
+        return await self._group.submit(finished, size=outbox_bytes(finished))
 
     async def wait_idle(self) -> None:
         """Return when everything is committed and published."""
@@ -64,37 +70,37 @@ class Committer:
         failpoint("delivery.outcome.published")
 
     async def _commit(self, items: Sequence[AttemptClaim | FinishedAttempt]) -> list[bool]:
-        moved, row = await self._journal.commit(
+        applied, row = await self._journal.commit(
             self._database, items, sweep_after_s=self._sweep_after_s
         )
         finished = [
             one
-            for one, did in zip(items, moved, strict=True)
-            if did and isinstance(one, FinishedAttempt)
+            for one, is_applied in zip(items, applied, strict=True)
+            if is_applied and isinstance(one, FinishedAttempt)
         ]
         if row is not None:
             failpoint("delivery.outcome.committed")
-            entry, octets = OutboxEntry(), sum(map(octets_of, finished))
+            entry, octets = OutboxEntry(), sum(map(outbox_bytes, finished))
             self._outbox.register(entry, row, [one.record for one in finished], octets=octets)
             self._publish_in_background(entry)
         count_results(finished)
-        return moved
+        return applied
 
 
 def finished_attempt(
     claim: AttemptClaim, event: DeliveryAttempted, traceparent: str
 ) -> FinishedAttempt:
-    """An end with its record, made before the commit."""
+    """A finished attempt with its encoded record, which is made before the commit."""
     return FinishedAttempt(claim, event, encode(event, clock.now(), traceparent))
 
 
-def octets_of(done: FinishedAttempt) -> int:
-    """In the row of the outbox."""
-    return RECORD_BYTES + len(done.record.value)
+def outbox_bytes(finished: FinishedAttempt) -> int:
+    """Its size in the outbox row."""
+    return RECORD_BYTES + len(finished.record.value)
 
 
 def count_results(finished: Sequence[FinishedAttempt]) -> None:
-    for word, times in Counter(outcome_name(one.event) for one in finished).items():
-        metrics.attempted.labels(word).inc(times)
+    for outcome, count in Counter(outcome_name(one.event) for one in finished).items():
+        metrics.attempted.labels(outcome).inc(count)
     if ambiguous := sum(one.event.ambiguous for one in finished):
         metrics.ambiguous.inc(ambiguous)

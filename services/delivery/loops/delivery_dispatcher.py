@@ -32,7 +32,7 @@ from services.delivery.loops.ready_queue import ReadyQueue
 from services.delivery.loops.rendering import Renderer
 from services.delivery.store.journal import AttemptClaim, outcome_name
 
-RETRY_AFTER_S = 1.0  # what the database or the store could not answer
+RETRY_AFTER_S = 1.0  # when the database or the content store is unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class DeliveryDispatcher:
         self._draining = False
 
     def is_in_progress(self, key: AttemptKey, epoch: int) -> bool:
-        """Whether this attempt is in memory, under that epoch."""
+        """Whether this process works on the attempt under that epoch."""
         return self._in_progress.get(key) == epoch
 
     def enqueue(self, batch: Sequence[OwnedAttempt]) -> None:
@@ -88,27 +88,33 @@ class DeliveryDispatcher:
     # ── one message ─────────────────────────────────────────────────────────────────────────────
 
     async def _process(self, queue: ReadyQueue, attempt: OwnedAttempt) -> None:
-        """To its end; whatever goes wrong is this message's own."""
-        begun_s = clock.monotonic_s()
+        """Make one attempt and record its result; an error affects this message alone."""
+        started_s = clock.monotonic_s()
         try:
             result = await self._attempt(queue, attempt)
-            await self._record_result(attempt, result, begun_s=begun_s)
+            await self._record_result(attempt, result, started_s=started_s)
         except Unavailable as error:
-            logger.warning("delivery.put_off", extra={**log_fields(attempt), "away": str(error)})
-            resumed = replace(attempt, resumed=True)  # only before end of data anything can be away
+            logger.warning(
+                "delivery.attempt.postponed",
+                extra={**log_fields(attempt), "unavailable": str(error)},
+            )
+            # Unavailable is raised only before end of data, so the attempt can start again.
+            resumed = replace(attempt, resumed=True)
             asyncio.get_running_loop().call_later(RETRY_AFTER_S, self._dispatch, resumed)
             return
         except AttemptReleased as reason:
-            logger.info("delivery.let_go", extra={**log_fields(attempt), "reason": str(reason)})
-        except Exception:  # the journal has it, so recovery answers for it
+            logger.info(
+                "delivery.attempt.released", extra={**log_fields(attempt), "reason": str(reason)}
+            )
+        except Exception:  # the attempt is open in the journal, so recovery finishes it
             logger.exception("delivery.failed", extra=log_fields(attempt))
         self._release(attempt)
 
     async def _attempt(self, queue: ReadyQueue, attempt: OwnedAttempt) -> AttemptResult:
         if attempt.until_s < clock.monotonic_s():
             return STALE
-        if (wrong := routing_error(attempt.assignment)) is not None:
-            return wrong
+        if (refusal := routing_error(attempt.assignment)) is not None:
+            return refusal
         mail = await self._renderer.render(attempt.assignment.context)
         if isinstance(mail, AttemptResult):
             return mail
@@ -117,7 +123,7 @@ class DeliveryDispatcher:
     async def _try_hosts(
         self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage
     ) -> AttemptResult:
-        """To one host after the other, until one takes it or refuses it (RFC 5321 §5.1)."""
+        """Try one host after the other until one accepts or refuses it (RFC 5321 §5.1)."""
         tried: set[SocketAddress] = set()
         last: AttemptResult | None = None
         while True:
@@ -125,12 +131,12 @@ class DeliveryDispatcher:
                 session = await queue.pool.acquire(
                     attempt.assignment, tried=tried, until_s=attempt.until_s
                 )
-            except NoConnection as none:
-                return last or none.result
+            except NoConnection as error:
+                return last or error.result
             used = session.used
             result = await self._use_session(queue, attempt, mail, session=session)
             if is_stale_connection(result, used=used):
-                continue  # over another connection: nobody has answered
+                continue  # the server has not replied, so try again over another connection
             tried.add((session.peer.remote_ip, session.port))
             if not should_try_next_host(result) or len(tried) >= SESSIONS_MAX:
                 return result
@@ -139,7 +145,8 @@ class DeliveryDispatcher:
     async def _use_session(
         self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage, *, session: SmtpSession
     ) -> AttemptResult:
-        """One session. The connection is kept when the receiver leaves it usable."""
+        """Send over one session. The connection returns to the pool if the server leaves it
+        usable."""
         try:
             result = await self._transact(queue, attempt, mail, session=session)
         except BaseException:
@@ -169,16 +176,18 @@ class DeliveryDispatcher:
         return result
 
     async def _record_result(
-        self, attempt: OwnedAttempt, result: AttemptResult, *, begun_s: float
+        self, attempt: OwnedAttempt, result: AttemptResult, *, started_s: float
     ) -> None:
-        """Save the outcome, however long the database is away."""
-        took_ms = int((clock.monotonic_s() - begun_s) * 1000)
+        """Record the outcome, retrying for as long as the database is unavailable."""
+        duration_ms = int((clock.monotonic_s() - started_s) * 1000)
         event = attempted_event(
-            attempt.assignment, result, at_ms=clock.now_ms(), duration_ms=took_ms
+            attempt.assignment, result, at_ms=clock.now_ms(), duration_ms=duration_ms
         )
-        trace = trace_of(attempt, took_ms=took_ms)
-        done = finished_attempt(claim_of(attempt), event, trace)
-        saved = await retry_while_unavailable(partial(self._committer.finish, done), self._health)
+        trace = trace_of(attempt, duration_ms=duration_ms)
+        finished = finished_attempt(claim_of(attempt), event, trace)
+        saved = await retry_while_unavailable(
+            partial(self._committer.finish, finished), self._health
+        )
         logger.info(
             "delivery.attempted" if saved else "delivery.late_reply",
             extra={
@@ -192,21 +201,22 @@ class DeliveryDispatcher:
                 "remote_ip": event.reply.remote_ip,
                 "tls": event.reply.tls,
                 "tls_verified": event.reply.tls_verified,
-                "duration_ms": took_ms,
+                "duration_ms": duration_ms,
             },
         )
 
     # ── loops and lifecycle ─────────────────────────────────────────────────────────────────────
 
     async def close_idle(self) -> None:
-        """Close connections that are idle or late, and remove ready queues without connections."""
+        """Close connections that are idle or too slow, and remove ready queues without
+        connections."""
         metrics.in_progress.set(len(self._in_progress))
         self._connections.sweep()
         for name in [name for name, queue in self._queues.items() if queue.is_idle]:
             del self._queues[name]
 
     async def drain(self) -> None:
-        """No new DATA; those past `data_sent` wait for their answer."""
+        """Begin no new transaction, and wait for the replies of attempts past `data_sent`."""
         self._draining = True
         for queue in self._queues.values():
             for attempt in queue.drain():
@@ -216,7 +226,7 @@ class DeliveryDispatcher:
         await self._committer.wait_idle()
 
     def stop(self) -> None:
-        """What is not at its end by now is for recovery."""
+        """Cancel the attempts in progress; recovery finishes them."""
         self._draining = True
         for queue in self._queues.values():
             queue.stop()
@@ -231,15 +241,15 @@ def claim_of(attempt: OwnedAttempt) -> AttemptClaim:
     return AttemptClaim(attempt.key, attempt.epoch, attempt.resumed)
 
 
-def trace_of(attempt: OwnedAttempt, *, took_ms: int) -> str:
-    """The attempt as a span; the trace context of what follows from it."""
-    given = attempt.assignment.context.traceparent.encode()
-    began_ns = (clock.now_ms() - took_ms) * 1_000_000
-    return (record_span("delivery.attempt", given or None, began_ns=began_ns) or b"").decode()
+def trace_of(attempt: OwnedAttempt, *, duration_ms: int) -> str:
+    """Record the attempt as a span, and return the trace context for its event."""
+    parent = attempt.assignment.context.traceparent.encode()
+    began_ns = (clock.now_ms() - duration_ms) * 1_000_000
+    return (record_span("delivery.attempt", parent or None, began_ns=began_ns) or b"").decode()
 
 
 def log_fields(attempt: OwnedAttempt) -> dict[str, object]:
-    """The ids of a message, for the log."""
+    """The ids of an attempt, for log lines."""
     context = attempt.assignment.context
     return {
         "message_id": attempt.assignment.message_id,

@@ -1,4 +1,4 @@
-"""Room for tomorrow's attempts, and an end for what is old."""
+"""Creates the journal's day partitions ahead of time, and deletes what is past its retention."""
 
 from kernel.database import Database
 from services.delivery.store import sandbox
@@ -6,7 +6,7 @@ from services.delivery.store.days import JournalDayPartitions
 
 
 class PartitionMaintenance:
-    """A loop's action."""
+    """The action of a loop."""
 
     def __init__(
         self, database: Database, days: JournalDayPartitions, *, sandbox_retention_days: int
@@ -16,10 +16,11 @@ class PartitionMaintenance:
         self._sandbox_retention_days = sandbox_retention_days
 
     async def run_once(self) -> None:
-        """Partitions are made before their day, so that no message waits for one."""
+        """Create partitions before their day, so that no message waits for one; drop expired
+        ones."""
         await self._days.prepare()
         await self._days.drop()
-        gone = 1
-        while gone:
+        deleted = 1
+        while deleted:
             async with self._database.transaction() as tx:
-                gone = await sandbox.expire(tx, retention_days=self._sandbox_retention_days)
+                deleted = await sandbox.expire(tx, retention_days=self._sandbox_retention_days)

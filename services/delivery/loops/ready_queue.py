@@ -1,4 +1,4 @@
-"""Ready queues: one per egress source and site, each with a few tasks that serve it."""
+"""Ready queues: one per egress source and site, each served by a few tasks."""
 
 import asyncio
 from collections import deque
@@ -7,20 +7,20 @@ from collections.abc import Awaitable, Callable
 from services.delivery.clients.smtp.pool import ConnectionPool
 from services.delivery.domain.owned_attempt import OwnedAttempt
 
-WIDEN_AFTER_S = 0.02  # a queue that is still there after that long gets another task
+ADD_TASKS_AFTER_S = 0.02  # a queue that is not empty by then gets more tasks
 
-Serve = Callable[["ReadyQueue", OwnedAttempt], Awaitable[None]]
+ProcessAttempt = Callable[["ReadyQueue", OwnedAttempt], Awaitable[None]]
 
 
 class ReadyQueue:
-    """One egress to one site. As many messages at a time as there may be connections."""
+    """The attempts from one egress source to one site. At most one per allowed connection runs."""
 
-    def __init__(self, serve: Serve, pool: ConnectionPool) -> None:
+    def __init__(self, process: ProcessAttempt, pool: ConnectionPool) -> None:
         self.pool = pool
-        self._serve = serve
+        self._process = process
         self._queued: deque[OwnedAttempt] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._widening: asyncio.TimerHandle | None = None
+        self._add_timer: asyncio.TimerHandle | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -30,40 +30,40 @@ class ReadyQueue:
         self._queued.append(attempt)
         if not self._tasks:
             self._spawn()
-        elif self._widening is None and len(self._tasks) < self.pool.connections_max:
+        elif self._add_timer is None and len(self._tasks) < self.pool.connections_max:
             loop = asyncio.get_running_loop()
-            self._widening = loop.call_later(WIDEN_AFTER_S, self._widen)
+            self._add_timer = loop.call_later(ADD_TASKS_AFTER_S, self._add_tasks)
 
-    def _widen(self) -> None:
-        """Fast receivers are served by few connections, slow ones by as many as are allowed."""
-        self._widening = None
+    def _add_tasks(self) -> None:
+        """Use more connections if the queue is not empty yet: a fast server needs only a few."""
+        self._add_timer = None
         spare = self.pool.connections_max - len(self._tasks)
         for _ in range(min(spare, len(self._queued))):
             self._spawn()
 
     def _spawn(self) -> None:
-        task = asyncio.create_task(self._work())
+        task = asyncio.create_task(self._run())
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_done)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if self._queued and not self._tasks:
             self._spawn()
         if not task.cancelled() and (error := task.exception()) is not None:
             loop = asyncio.get_running_loop()
-            loop.call_exception_handler({"message": "a sender failed", "exception": error})
+            loop.call_exception_handler({"message": "a delivery task failed", "exception": error})
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         while self._queued:
-            await self._serve(self, self._queued.popleft())
+            await self._process(self, self._queued.popleft())
 
     def drain(self) -> list[OwnedAttempt]:
-        """Empty the queue: what has not begun is not begun any more."""
-        left = list(self._queued)
+        """Empty the queue, and return the attempts that had not begun."""
+        removed = list(self._queued)
         self._queued.clear()
         self.pool.drain()
-        return left
+        return removed
 
     async def wait_done(self) -> None:
         """Return when all tasks have ended."""
@@ -71,7 +71,7 @@ class ReadyQueue:
             await asyncio.wait(self._tasks)
 
     def stop(self) -> None:
-        """End its tasks where they are."""
+        """Cancel its tasks."""
         self._queued.clear()
         for task in self._tasks:
             task.cancel()

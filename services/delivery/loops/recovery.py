@@ -1,4 +1,8 @@
-"""What workers leave behind when they end: sent if there is time and it is sure that it was not."""
+"""Recovery of the attempts that expired workers left open.
+
+An attempt is made again if it was certainly not sent and its time is not over; otherwise it is
+finished as stale or ambiguous.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -19,7 +23,7 @@ from services.delivery.store.workers import WorkerRegistration
 
 
 class Recovery:
-    """A loop's action; any number of processes may run it."""
+    """The action of a loop; any number of processes may run it."""
 
     def __init__(
         self,
@@ -42,11 +46,11 @@ class Recovery:
         self._abandoned = AbandonedAttempts()
 
     async def run_once(self) -> None:
-        """Everything that is abandoned just now."""
+        """Take over or finish every attempt that is abandoned now."""
         await self._worker.registered.wait()
         if self._worker.is_steady:
             async with self._database.transaction() as tx:
-                await self._abandoned.expire_workers(tx, but=self._worker.epoch)
+                await self._abandoned.expire_workers(tx, except_epoch=self._worker.epoch)
         while await self._take_over_expired() == ROWS_MAX:
             pass
         await self._finish_orphans()
@@ -54,14 +58,15 @@ class Recovery:
             await self._abandoned.delete_expired_workers(tx)
 
     async def _take_over_expired(self) -> int:
-        """Some rows of the expired: ours from here on, or at their end."""
+        """Take over or finish up to ROWS_MAX attempts of expired workers; returns how many."""
         epoch = self._worker.epoch
         async with self._database.transaction() as tx:
             found = await self._abandoned.of_expired_workers(tx)
             results = [(one, decide(one.stage, left_s=one.left_s)) for one in found]
             mine = [one for one, result in results if result is None]
             await self._take_over(tx, mine, epoch=epoch)
-            entry = await self._end(tx, [(one, end) for one, end in results if end is not None])
+            ended = [(one, result) for one, result in results if result is not None]
+            entry = await self._finish(tx, ended)
         await self._outbox.publish(entry, self._health)
         return len(found)
 
@@ -81,11 +86,11 @@ class Recovery:
         ]
         tx.after_commit(partial(self._delivery_dispatcher.enqueue, started))
 
-    async def _end(
+    async def _finish(
         self, tx: Transaction, ended: Sequence[tuple[AbandonedAttempt, AttemptResult]]
     ) -> OutboxEntry:
         now_ms = clock.now_ms()
-        done = [
+        attempts = [
             finished_attempt(
                 one.claim,
                 attempted_event(one.assignment, result, at_ms=now_ms),
@@ -93,19 +98,19 @@ class Recovery:
             )
             for one, result in ended
         ]
-        finished = await self._journal.finish(tx, done) if done else []
+        finished = await self._journal.finish(tx, attempts) if attempts else []
         tx.after_commit(partial(count_results, finished))
         return await self._outbox.add(tx, [one.record for one in finished])
 
     async def _finish_orphans(self) -> None:
-        """Open under our epoch, long past their time, and in no memory."""
+        """Finish attempts that are open under our epoch and overdue, but not in progress here."""
         epoch = self._worker.epoch
         async with self._database.transaction() as tx:
-            keys = await self._abandoned.overdue(tx, epoch=epoch, after_s=self._orphan_after_s)
-        lost = [key for key in keys if not self._delivery_dispatcher.is_in_progress(key, epoch)]
-        for start in range(0, len(lost), ROWS_MAX):
+            keys = await self._abandoned.find_overdue(tx, epoch=epoch, after_s=self._orphan_after_s)
+        orphans = [key for key in keys if not self._delivery_dispatcher.is_in_progress(key, epoch)]
+        for start in range(0, len(orphans), ROWS_MAX):
             async with self._database.transaction() as tx:
-                part = lost[start : start + ROWS_MAX]
+                part = orphans[start : start + ROWS_MAX]
                 found = await self._abandoned.lock(tx, part, epoch=epoch)
-                entry = await self._end(tx, [(one, decide_orphan(one.stage)) for one in found])
+                entry = await self._finish(tx, [(one, decide_orphan(one.stage)) for one in found])
             await self._outbox.publish(entry, self._health)

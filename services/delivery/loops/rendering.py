@@ -1,4 +1,4 @@
-"""From assignments to bytes: bodies fetched by the batch, composed once, signed together."""
+"""Renders messages: reads content in batches, composes each email once, signs together."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -32,16 +32,15 @@ from services.delivery.domain.rendering import (
     sign_messages,
 )
 
-COMPOSED_MAX = 256  # emails whose body is kept, for their other recipients
-COMPOSED_BYTES_MAX = 256 * 1024  # a larger one is not kept
-LIGHT_BYTES_MAX = 256 * 1024  # a body above this is worth a thread, and goes alone
-RENDER_BYTES_MAX = 4 * 1024 * 1024  # of bodies, in one batch
+COMPOSED_MAX = 256  # emails that are cached, for their other recipients
+COMPOSED_BYTES_MAX = 256 * 1024  # a larger email is not cached
+INLINE_BYTES_MAX = 256 * 1024  # larger content is rendered alone, in a thread
+RENDER_BYTES_MAX = 4 * 1024 * 1024  # of content, in one batch
 SIGNERS_MAX = 10_000
-SLICE = 8  # messages made in one go: some five milliseconds, in which nothing else happens here
+SLICE = 8  # messages rendered before the event loop runs again: some 5 ms
 
-CONTENT_UNAVAILABLE = AttemptResult(
-    problem="the body cannot be had just now"
-)  # its own trouble: a try, like a 4yz
+# A temporary failure of this message alone, such as a 4yz reply.
+CONTENT_UNAVAILABLE = AttemptResult(problem="the content cannot be read at the moment")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,25 +48,25 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class RenderJob:
-    """One message to render. ready: the composed of its email, when it is known already."""
+    """One message to render. composed: its email, if that is composed already."""
 
     key: "_EmailKey"
     context: MessageContext
     content_key: bytes
     signer: Signer
     sealed: bytes
-    ready: ComposedEmail | None
+    composed: ComposedEmail | None
 
 
-# A composed is a tenant's: the reference alone would not say so.
+# The tenant is part of the key: a composed email must never be used for another tenant.
 _EmailKey = tuple[str, str, str]
 _ComposedEmails = dict[_EmailKey, ComposedEmail]
 _Jobs = Sequence[RenderJob | AttemptResult]
-_Made = tuple[list[WireMessage | AttemptResult], _ComposedEmails]
+_Rendered = tuple[list[WireMessage | AttemptResult], _ComposedEmails]
 
 
 class SigningKeys:
-    """Keys of tenants and domains, open_content once."""
+    """The keys of tenants and domains, decrypted from the directory. Signers are cached."""
 
     def __init__(
         self,
@@ -81,8 +80,8 @@ class SigningKeys:
         self._signers: dict[tuple[str, int], Signer] = {}
 
     def check(self, context: MessageContext) -> None:
-        """Raises Unavailable while a record of this message is not known: it may be on its way
-        still. Only what is known to be deleted is gone."""
+        """Raises Unavailable until the directory has records of the tenant and the domain. They may
+        not have arrived yet; a deleted one has a record."""
         if not (
             self._tenants.has_record(context.tenant_id)
             and self._domains.has_record(context.domain_id)
@@ -106,7 +105,8 @@ class SigningKeys:
 
 
 def signer_of(domain: Domain, secrets: SecretKeyring) -> Signer:
-    """Both keys of a domain, loaded. Ours are sound: proving it of an RSA key takes 0.1 s."""
+    """A signer with both keys of a domain. They are not validated: for an RSA key it takes 0.1
+    s."""
     rsa = ed25519 = None
     if domain.rsa_private_key:
         der = secrets.decrypt(domain.rsa_private_key)
@@ -123,74 +123,79 @@ def signer_of(domain: Domain, secrets: SecretKeyring) -> Signer:
 
 
 class Renderer:
-    """Renders by arrival: what is asked for while a batch is made is the next batch.
+    """Renders messages as they arrive: requests during one batch form the next.
 
-    On the loop, not in threads: cryptography keeps the interpreter's lock while a key signs (50.0),
-    and two threads that fight for the lock cost more than they bring. More processors are for more
-    processes.
+    It works on the event loop, not in threads: cryptography (50.0) holds the interpreter lock while
+    it signs, so threads cost more than they gain. Run more processes to use more processors.
     """
 
     def __init__(self, store: ContentStore, signing_keys: SigningKeys) -> None:
         self._store = store
         self._signing_keys = signing_keys
         self._composed_emails: _ComposedEmails = {}
-        self._light: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
+        self._inline: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
             self._render, items_max=64, bytes_max=RENDER_BYTES_MAX
         )
-        self._heavy: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
+        self._threaded: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
             self._render_in_thread, items_max=1
         )
 
     async def render(self, context: MessageContext) -> WireMessage | AttemptResult:
-        """The message, or why there cannot be one. Raises Unavailable when the store is away, or
-        the directory has not come as far as this message."""
+        """Render the message; an AttemptResult is the reason why it cannot be rendered.
+
+        Raises Unavailable when the store is unavailable, or the directory has no record of the
+        tenant or the domain yet.
+        """
         self._signing_keys.check(context)
         size = context.content_bytes
-        group = self._light if size <= LIGHT_BYTES_MAX else self._heavy
+        group = self._inline if size <= INLINE_BYTES_MAX else self._threaded
         return await group.submit(context, size=size)
 
     async def _render(
-        self, envelopes: Sequence[MessageContext]
+        self, contexts: Sequence[MessageContext]
     ) -> list[WireMessage | AttemptResult]:
-        keys = [_key(one) for one in envelopes]
-        ready = {key: self._composed_emails[key] for key in keys if key in self._composed_emails}
-        sealed = await self._bodies([key for key in keys if key not in ready])
-        mails: list[WireMessage | AttemptResult] = []
+        keys = [_email_key(one) for one in contexts]
+        cached = {key: self._composed_emails[key] for key in keys if key in self._composed_emails}
+        sealed = await self._read_contents([key for key in keys if key not in cached])
+        rendered: list[WireMessage | AttemptResult] = []
         for start in range(0, len(keys), SLICE):
-            part = zip(envelopes[start : start + SLICE], keys[start : start + SLICE], strict=True)
-            jobs = [self._job(one, key, sealed.get(key), ready=ready.get(key)) for one, key in part]
-            made, composed_emails = render_all(jobs, clock.now())
-            mails += made
-            ready |= composed_emails
+            part = zip(contexts[start : start + SLICE], keys[start : start + SLICE], strict=True)
+            jobs = [
+                self._create_job(one, key, sealed.get(key), composed=cached.get(key))
+                for one, key in part
+            ]
+            messages, composed_emails = render_all(jobs, clock.now())
+            rendered += messages
+            cached |= composed_emails
             self._cache(composed_emails)
             await asyncio.sleep(0)
-        return mails
+        return rendered
 
     async def _render_in_thread(
-        self, envelopes: Sequence[MessageContext]
+        self, contexts: Sequence[MessageContext]
     ) -> list[WireMessage | AttemptResult]:
-        """Megabytes: most of the work on them leaves the interpreter's lock to others."""
-        keys = [_key(one) for one in envelopes]
-        sealed = await self._bodies(keys)
-        pairs = zip(envelopes, keys, strict=True)
-        jobs = [self._job(one, key, sealed[key], ready=None) for one, key in pairs]
-        mails, _ = await asyncio.to_thread(render_all, jobs, clock.now())
-        return mails
+        """For megabytes: most of the work on them releases the interpreter lock."""
+        keys = [_email_key(one) for one in contexts]
+        sealed = await self._read_contents(keys)
+        pairs = zip(contexts, keys, strict=True)
+        jobs = [self._create_job(one, key, sealed[key], composed=None) for one, key in pairs]
+        rendered, _ = await asyncio.to_thread(render_all, jobs, clock.now())
+        return rendered
 
-    async def _bodies(self, keys: Sequence[_EmailKey]) -> dict[_EmailKey, ReadResult]:
-        wanted = {key: key[-1] for key in keys}
-        if not wanted:
+    async def _read_contents(self, keys: Sequence[_EmailKey]) -> dict[_EmailKey, ReadResult]:
+        refs = {key: key[-1] for key in keys}
+        if not refs:
             return {}
-        found = await self._store.get_many(list(wanted.values()))
-        return dict(zip(wanted, found, strict=True))
+        found = await self._store.get_many(list(refs.values()))
+        return dict(zip(refs, found, strict=True))
 
-    def _job(
+    def _create_job(
         self,
         context: MessageContext,
         key: _EmailKey,
         sealed: ReadResult | None,
         *,
-        ready: ComposedEmail | None,
+        composed: ComposedEmail | None,
     ) -> RenderJob | AttemptResult:
         content_key = self._signing_keys.content_key(context.tenant_id)
         signer = self._signing_keys.signer(context.domain_id)
@@ -199,56 +204,57 @@ class Renderer:
         if signer is None:
             return local_refusal("content_unavailable", "the sending domain no longer exists")
         if isinstance(sealed, ContentNotFound):
-            return local_refusal("content_unavailable", "the body is gone from the store")
+            return local_refusal("content_unavailable", "the content is missing from the store")
         if isinstance(sealed, Unavailable):
             return CONTENT_UNAVAILABLE
-        return RenderJob(key, context, content_key, signer, sealed or b"", ready)
+        return RenderJob(key, context, content_key, signer, sealed or b"", composed)
 
     def _cache(self, composed_emails: _ComposedEmails) -> None:
-        for key, made in composed_emails.items():
-            if len(made.wire) <= COMPOSED_BYTES_MAX:
-                self._composed_emails[key] = made
+        for key, composed in composed_emails.items():
+            if len(composed.wire) <= COMPOSED_BYTES_MAX:
+                self._composed_emails[key] = composed
         while len(self._composed_emails) > COMPOSED_MAX:
             del self._composed_emails[next(iter(self._composed_emails))]
 
 
-def render_all(jobs: _Jobs, now: datetime) -> _Made:
-    """The messages, and the composed_emails that were made for them.
+def render_all(jobs: _Jobs, now: datetime) -> _Rendered:
+    """The messages, and the emails that were composed for them.
 
-    Step by step: a processor does the same thing again faster than something else.
+    Each step runs for all messages before the next, because a processor repeats a step faster than
+    it changes between steps.
     """
-    fresh = {job.key: job for job in jobs if isinstance(job, RenderJob) and job.ready is None}
-    contents = [apply_step(open_content, job) for job in fresh.values()]
-    made = dict(
-        zip(fresh, [apply_step(compose_email, content) for content in contents], strict=True)
+    new = {job.key: job for job in jobs if isinstance(job, RenderJob) and job.composed is None}
+    contents = [apply_step(open_content, job) for job in new.values()]
+    composed = dict(
+        zip(new, [apply_step(compose_email, content) for content in contents], strict=True)
     )
-    messages = [_prepare(job, made, now) for job in jobs]
-    mails = iter(sign_messages([one for one in messages if isinstance(one, UnsignedMessage)]))
+    messages = [_prepare(job, composed, now) for job in jobs]
+    signed = iter(sign_messages([one for one in messages if isinstance(one, UnsignedMessage)]))
     return (
-        [one if isinstance(one, AttemptResult) else next(mails) for one in messages],
-        {key: one for key, one in made.items() if isinstance(one, ComposedEmail)},
+        [one if isinstance(one, AttemptResult) else next(signed) for one in messages],
+        {key: one for key, one in composed.items() if isinstance(one, ComposedEmail)},
     )
 
 
 def _prepare(
     job: RenderJob | AttemptResult,
-    made: Mapping[_EmailKey, ComposedEmail | AttemptResult],
+    composed: Mapping[_EmailKey, ComposedEmail | AttemptResult],
     now: datetime,
 ) -> UnsignedMessage | AttemptResult:
     if isinstance(job, AttemptResult):
         return job
-    written = partial(prepare_message, context=job.context, signer=job.signer, now=now)
-    return apply_step(written, job.ready or made[job.key])
+    prepare = partial(prepare_message, context=job.context, signer=job.signer, now=now)
+    return apply_step(prepare, job.composed or composed[job.key])
 
 
 def apply_step(step: Callable[[T], R], given: T | AttemptResult) -> R | AttemptResult:
-    """The next step of one message; what is wrong with it is its own end."""
+    """Apply the next step to one message; an error becomes the result of that message alone."""
     if isinstance(given, AttemptResult):
         return given
     try:
         return step(given)
     except SealBroken:
-        problem = "the body does not belong to this tenant and email"
+        problem = "the content does not belong to this tenant and email"
         return local_refusal("content_unavailable", problem)
     except (ValueError, DecodeError) as error:
         return local_refusal("content_invalid", str(error))
@@ -261,5 +267,5 @@ def open_content(job: RenderJob) -> Content:
     return Content.FromString(unseal(job.content_key, job.sealed, associated))
 
 
-def _key(context: MessageContext) -> _EmailKey:
+def _email_key(context: MessageContext) -> _EmailKey:
     return context.tenant_id, context.email_id, context.content_ref

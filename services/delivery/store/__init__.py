@@ -1,1 +1,1 @@
-"""Tables and queries of delivery. The only SQL here."""
+"""Tables and queries of delivery: its only SQL."""

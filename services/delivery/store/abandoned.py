@@ -10,12 +10,12 @@ from services.delivery.store.journal import AttemptClaim, EpochExpired
 
 ROWS_MAX = 500
 
-# A worker that renews at this moment wins: its row is looked at again after its commit.
+# A worker that renews at the same time wins: PostgreSQL checks its row again after its commit.
 EXPIRE_WORKERS = """
 UPDATE delivery.workers SET expired = true WHERE NOT expired AND expires_at < now() AND epoch <> %s
 """
 
-# An array, so that the expired are looked up once and not for each attempt that is open.
+# An array, so that expired workers are looked up once, and not for each open attempt.
 OF_EXPIRED_WORKERS = """
 SELECT a.message_id, a.attempt, a.epoch, a.stage, a.assignment,
     extract(epoch FROM a.not_after - now())::float8
@@ -52,7 +52,7 @@ DELETE FROM delivery.workers w WHERE expired AND NOT EXISTS
 
 @dataclass(frozen=True, slots=True)
 class AbandonedAttempt:
-    """An open row, locked. claim: under whose epoch. left_s: until not_after."""
+    """An open row, locked. claim: with the epoch of its worker. left_s: until not_after."""
 
     claim: AttemptClaim
     stage: str
@@ -61,21 +61,23 @@ class AbandonedAttempt:
 
 
 class AbandonedAttempts:
-    """Bound to a transaction by each call."""
+    """Queries for abandoned attempts; each call takes its transaction."""
 
-    async def expire_workers(self, tx: Transaction, *, but: int) -> int:
-        """Workers that have not renewed are expired from here on, and write nothing any more.
+    async def expire_workers(self, tx: Transaction, *, except_epoch: int) -> int:
+        """Expire the workers that have not renewed in time; they can write nothing from then on.
 
-        but: who asks is alive.
+        except_epoch: of the caller, which is alive.
         """
-        return await tx.execute(EXPIRE_WORKERS, (but,))
+        return await tx.execute(EXPIRE_WORKERS, (except_epoch,))
 
     async def of_expired_workers(self, tx: Transaction) -> list[AbandonedAttempt]:
-        """Up to ROWS_MAX of their open rows, locked; those of another's look are left out."""
+        """Lock up to ROWS_MAX of their open rows, and skip those that another recovery locks."""
         return _from_rows(await tx.rows(OF_EXPIRED_WORKERS, (ROWS_MAX,)))
 
-    async def overdue(self, tx: Transaction, *, epoch: int, after_s: float) -> list[AttemptKey]:
-        """Our own open rows, so long past their not_after."""
+    async def find_overdue(
+        self, tx: Transaction, *, epoch: int, after_s: float
+    ) -> list[AttemptKey]:
+        """Open rows of this epoch that are more than after_s past their not_after."""
         rows = await tx.rows(OVERDUE, (epoch, after_s))
         return [AttemptKey(str(message_id), attempt) for message_id, attempt in rows]
 
@@ -87,13 +89,13 @@ class AbandonedAttempts:
         return _from_rows(await tx.rows(BY_KEY, params))
 
     async def take_over(self, tx: Transaction, keys: Sequence[AttemptKey], *, epoch: int) -> None:
-        """Make locked rows ours. Raises EpochExpired when we are expired ourselves."""
+        """Move locked rows to this epoch. Raises EpochExpired if that has expired itself."""
         params = ([key.message_id for key in keys], [key.attempt for key in keys], epoch)
         if await tx.execute(TAKE_OVER, params) < len(keys):
             raise EpochExpired
 
     async def delete_expired_workers(self, tx: Transaction) -> None:
-        """The expired that left nothing open."""
+        """Delete expired workers without open attempts."""
         await tx.execute(DELETE_EXPIRED_WORKERS)
 
 

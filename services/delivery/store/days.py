@@ -1,4 +1,4 @@
-"""The days of the journal: kept by their age, so that dedup outlives every message."""
+"""Day partitions of the journal, dropped by age, so that deduplication outlives every message."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -17,29 +17,29 @@ class JournalDayPartitions:
         self._days = TablePartitions("delivery", "attempts")
 
     async def ensure(self, days: Iterable[date]) -> set[date]:
-        """Make those that are missing, in a transaction of their own. Those that are forgotten: a
-        message of theirs could no longer be recognized as a repeat."""
+        """Create missing partitions, in their own transaction. Returns the days past retention:
+        their partitions are dropped, so a repeated assignment could not be recognized."""
         missing = self._days.missing(days)
         if not missing:
             return set()
         today = clock.now().date()
-        forgotten = {
+        expired = {
             day for day in missing if not timedelta(days=-2) <= today - day < self._retention
         }
-        if wanted := missing - forgotten:
+        if needed := missing - expired:
             async with self._database.transaction() as tx:
-                await self._days.ensure(tx, wanted)
-        return forgotten
+                await self._days.ensure(tx, needed)
+        return expired
 
     async def prepare(self) -> None:
-        """Make those of the days to come."""
+        """Create the partitions of the coming days."""
         await self.ensure(around(clock.now().date(), ahead=AHEAD_DAYS))
 
     async def drop(self) -> None:
-        """Those that are older than any message can be."""
+        """Drop the partitions that are past retention."""
         async with self._database.transaction() as tx:
-            there = await self._days.existing(tx)
-        for day in there:
+            existing = await self._days.existing(tx)
+        for day in existing:
             if clock.now().date() - day > self._retention:
                 async with self._database.transaction() as tx:
                     await self._days.drop(tx, day)

@@ -1,7 +1,7 @@
-"""The journal of attempts: who may send, and whether end of data may have been seen.
+"""The journal of attempts: which worker may send, and whether end of data may have been sent.
 
-Every statement takes a batch. A row moves started → data_sent → done, each step only where the
-epoch is the writer's and the stage is the one it knows.
+Every statement takes a batch. A row moves from started to data_sent to done. Each step applies only
+if the row has the epoch of the writer and the expected stage.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +18,8 @@ from kernel.database import Database, Transaction
 from services.delivery.domain.attempt_result import STALE, attempted_event
 from services.delivery.domain.owned_attempt import AttemptKey
 
-# `started` needs no sync of its own: a row that is lost was not sent, and is asked for again.
+# `started` needs no synchronous commit: the message of a lost row was not sent, and router
+# publishes its assignment again.
 BEGIN = """
 WITH me AS MATERIALIZED (
     SELECT epoch, set_config('synchronous_commit', 'off', true) AS quiet
@@ -51,11 +52,11 @@ FROM delivery.attempts a
 JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id, attempt)
 """
 
-# The steps of a group in one statement, for each statement costs as much as ten rows: with an
-# outcome to `done`, without to `data_sent`. Open is decided by the stage: the outcome would let the
-# planner read all that is open, for each row. The bounds let it leave out the other days, the
-# array keeps it from reading all that lies between them. What is done is never sent again: its
-# assignment, the longer half of the row, goes.
+# The steps of a group in one statement, because a statement costs as much as ten rows. A step with
+# an outcome moves its row to `done`, one without to `data_sent`. The stage decides whether a row is
+# open: with a condition on the outcome, the planner would read all open rows for each step. The
+# bounds exclude the partitions of other days, and the array avoids reading every row between them.
+# A finished message is never sent again, so its assignment, the larger half of the row, is removed.
 STEP = """
 UPDATE delivery.attempts a SET stage = CASE g.outcome WHEN '' THEN 'data_sent' ELSE 'done' END,
     outcome = nullif(g.outcome, ''), ambiguous = g.outcome = 'ambiguous',
@@ -71,8 +72,8 @@ WHERE a.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 RETURNING g.place, g.record
 """
 
-# Messages of an OutgoingBatch, put behind one another, are an OutgoingBatch (protobuf's encoding
-# of a repeated field), so that the outbox publishes what was moved.
+# Concatenated OutgoingBatch messages are an OutgoingBatch (protobuf's encoding of repeated fields),
+# so that the outbox publishes exactly the events of the rows that were moved.
 COMMIT = f"""
 WITH moved AS ({STEP}), published AS (
     INSERT INTO delivery.outbox (records, messages, due_at)
@@ -82,7 +83,7 @@ WITH moved AS ({STEP}), published AS (
 )
 SELECT place, NULL::bigint FROM moved
 UNION ALL SELECT NULL, id FROM published
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants of this module
 
 OUTCOME_NAMES = {
     number: name.removeprefix("ATTEMPT_OUTCOME_").lower() for name, number in AttemptOutcome.items()
@@ -96,15 +97,15 @@ JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id,
 
 
 class EpochExpired(Exception):
-    """The epoch is not alive: whoever holds it registers again."""
+    """The epoch has expired; its worker must register again."""
 
 
 @dataclass(frozen=True, slots=True)
 class BeginResult:
-    """What became of an assignment: its row, as it stands now.
+    """The row of an assignment as it is now.
 
-    new: inserted here. ours: begun under our epoch, here or by a commit whose answer was lost.
-    left_s: until not_after. attempted: the recorded event of a row that was done before.
+    is_new: inserted by this call. is_ours: begun under our epoch, by this call or by a commit whose
+    result was lost. left_s: until not_after. attempted: the recorded event of a finished attempt.
     """
 
     is_new: bool
@@ -116,10 +117,10 @@ class BeginResult:
 
 @dataclass(frozen=True, slots=True)
 class AttemptClaim:
-    """An attempt as its holder names it.
+    """An attempt under the epoch that owns it.
 
-    resumed: its holder has committed `data_sent` before without learning the result, and has not
-    ended the data since: then `data_sent` is its own.
+    resumed: its worker may have committed `data_sent` without learning the result, and has not sent
+    end of data since; so it may record `data_sent` again.
     """
 
     key: AttemptKey
@@ -129,7 +130,7 @@ class AttemptClaim:
 
 @dataclass(frozen=True, slots=True)
 class FinishedAttempt:
-    """An attempt that came to its end; record: its event, to be published."""
+    """A finished attempt; record: its event, to be published."""
 
     claim: AttemptClaim
     event: DeliveryAttempted
@@ -141,23 +142,23 @@ class FinishedAttempt:
 
 
 class Journal:
-    """Bound to a transaction by each call."""
+    """Queries of the journal; each call takes its transaction."""
 
     async def begin(
         self, tx: Transaction, assignments: Mapping[AttemptKey, DeliveryAssigned], *, epoch: int
     ) -> dict[AttemptKey, BeginResult]:
-        """Insert `started`, or `done` where it is too late; what is missing in the answer another
-        transaction has just inserted. Raises EpochExpired."""
-        given = assignments.values()
+        """Insert rows as `started`, or as `done` if their time is over. A row that is missing from
+        the result is being inserted by another transaction. Raises EpochExpired."""
+        values = assignments.values()
         rows = await tx.rows(
             BEGIN,
             {
                 "epoch": epoch,
                 "ids": [key.message_id for key in assignments],
                 "attempts": [key.attempt for key in assignments],
-                "tenants": [one.context.tenant_id for one in given],
-                "until_s": [one.not_after.ToMicroseconds() / 1e6 for one in given],
-                "assignments": [one.SerializeToString() for one in given],
+                "tenants": [one.context.tenant_id for one in values],
+                "until_s": [one.not_after.ToMicroseconds() / 1e6 for one in values],
+                "assignments": [one.SerializeToString() for one in values],
             },
         )
         begun = {
@@ -177,9 +178,9 @@ class Journal:
         ids, attempts = [key.message_id for key in keys], [key.attempt for key in keys]
         return {
             AttemptKey(message_id, attempt): BeginResult(
-                False, mine and outcome is None, outcome, left_s, event
+                False, is_ours and outcome is None, outcome, left_s, event
             )
-            for message_id, attempt, mine, outcome, left_s, event in await tx.rows(
+            for message_id, attempt, is_ours, outcome, left_s, event in await tx.rows(
                 EXISTING, (epoch, ids, attempts)
             )
         }
@@ -191,35 +192,35 @@ class Journal:
         *,
         sweep_after_s: float,
     ) -> tuple[list[bool], int | None]:
-        """Durable when it returns: `data_sent` of some, the end of others, and its outbox row.
+        """Commit `data_sent` of some attempts, the outcomes of others, and their outbox row.
 
-        Which of them moved, and the row. What did not move is no longer ours: its data must not be
-        ended, and its result not be published.
+        Returns which steps were applied, and the id of the row. If a step was not applied, the
+        attempt is no longer ours: its end of data must not be sent, nor its result published.
         """
         places = _ordered(steps)
-        params = _params([steps[place] for place in places]) | {"sweep_after_s": sweep_after_s}
-        moved = [False] * len(steps)
+        params = _step_params([steps[place] for place in places]) | {"sweep_after_s": sweep_after_s}
+        applied = [False] * len(steps)
         outbox_row: int | None = None
         for place, row in await database.execute_autocommit(COMMIT, params):
             if row is None:
-                moved[places[place - 1]] = True
+                applied[places[place - 1]] = True
             else:
                 outbox_row = row
-        return moved, outbox_row
+        return applied, outbox_row
 
     async def finish(
-        self, tx: Transaction, ended: Sequence[FinishedAttempt]
+        self, tx: Transaction, attempts: Sequence[FinishedAttempt]
     ) -> list[FinishedAttempt]:
-        """Those that were still open, under the epoch that is said."""
-        ordered = [ended[place] for place in _ordered(ended)]
-        return [ordered[place - 1] for place, _ in await tx.rows(STEP, _params(ordered))]
+        """Finish attempts; returns those that were still open under the epoch of their claim."""
+        ordered = [attempts[place] for place in _ordered(attempts)]
+        return [ordered[place - 1] for place, _ in await tx.rows(STEP, _step_params(ordered))]
 
     async def find(
         self, tx: Transaction, keys: Sequence[AttemptKey]
     ) -> list[service.AttemptRecord]:
-        """What is known of attempts; those that are unknown are not among them."""
+        """The records of attempts; unknown attempts are left out."""
         params = ([key.message_id for key in keys], [key.attempt for key in keys])
-        return [_record(*row) for row in await tx.rows(FIND_ATTEMPTS, params)]
+        return [_attempt_record(*row) for row in await tx.rows(FIND_ATTEMPTS, params)]
 
 
 def outcome_name(event: DeliveryAttempted) -> str:
@@ -228,34 +229,34 @@ def outcome_name(event: DeliveryAttempted) -> str:
 
 
 def _ordered(steps: Sequence[AttemptClaim | FinishedAttempt]) -> list[int]:
-    """Their places by key: rows are locked in one order by all."""
+    """The indexes of the steps in the order of their keys, in which every writer locks rows."""
     return sorted(range(len(steps)), key=lambda place: steps[place].key)
 
 
-def _params(steps: Sequence[AttemptClaim | FinishedAttempt]) -> dict[str, Any]:
-    """What STEP takes; arrays without NULLs, which are quicker to write."""
-    ends = [one if isinstance(one, FinishedAttempt) else None for one in steps]
-    claim = [one.claim if isinstance(one, FinishedAttempt) else one for one in steps]
-    ids = [one.key.message_id for one in claim]
+def _step_params(steps: Sequence[AttemptClaim | FinishedAttempt]) -> dict[str, Any]:
+    """The parameters of STEP: arrays without NULLs, which are faster to encode."""
+    finished = [one if isinstance(one, FinishedAttempt) else None for one in steps]
+    claims = [one.claim if isinstance(one, FinishedAttempt) else one for one in steps]
+    ids = [one.key.message_id for one in claims]
     return {
         "ids": ids,
         "first": ids[0],
         "last": ids[-1],
-        "attempts": [one.key.attempt for one in claim],
-        "epochs": [one.epoch for one in claim],
-        "resumed": [one.resumed for one in claim],
-        "outcomes": [outcome_name(one.event) if one else "" for one in ends],
-        "events": [one.record.value if one else b"" for one in ends],
-        "records": [_packed(one.record) if one else b"" for one in ends],
+        "attempts": [one.key.attempt for one in claims],
+        "epochs": [one.epoch for one in claims],
+        "resumed": [one.resumed for one in claims],
+        "outcomes": [outcome_name(one.event) if one else "" for one in finished],
+        "events": [one.record.value if one else b"" for one in finished],
+        "records": [_encode_batch(one.record) if one else b"" for one in finished],
     }
 
 
-def _packed(record: Outgoing) -> bytes:
-    """An OutgoingBatch of one."""
+def _encode_batch(record: Outgoing) -> bytes:
+    """An OutgoingBatch of one record."""
     return OutgoingBatch(records=[record]).SerializeToString()
 
 
-def _record(  # noqa: PLR0917 - the columns of FIND_ATTEMPTS
+def _attempt_record(  # noqa: PLR0917 - the columns of FIND_ATTEMPTS
     message_id: UUID,
     attempt: int,
     stage: str,
@@ -267,7 +268,7 @@ def _record(  # noqa: PLR0917 - the columns of FIND_ATTEMPTS
     record = service.AttemptRecord(key=key, stage=stage)
     if event is not None:
         record.attempted.ParseFromString(event)
-    elif stage == "done":  # it came too late: nothing more was written
+    elif stage == "done":  # begun too late: the row has no event
         at_ms = int(started_at.timestamp() * 1000)
         late = DeliveryAssigned.FromString(assignment)
         record.attempted.CopyFrom(attempted_event(late, STALE, at_ms=at_ms))

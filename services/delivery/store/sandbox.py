@@ -1,4 +1,4 @@
-"""Captured test mail. Its bytes are sealed under the tenant's key, as in the content store."""
+"""Captured test mail. Messages are sealed with the tenant's key, as in the content store."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ DELETE FROM delivery.sandbox WHERE id = ANY(ARRAY(
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What came in for a message of ours, and what was answered."""
+    """A test message as it was received, and the reply that was sent."""
 
     assignment: DeliveryAssigned
     subject: str
@@ -47,9 +47,10 @@ ContentKey = Callable[[str], bytes | None]
 
 
 class SandboxStore:
-    """Bound to a transaction by each call: engine's to capture, api's of one tenant to read.
+    """Queries of captured mail; each call takes its transaction: of the system role to capture, of
+    the tenant role to read.
 
-    content_key: of a tenant; None while it is unknown, and when the tenant is gone.
+    content_key: returns a tenant's key; None while it is unknown, and after the tenant was deleted.
     """
 
     def __init__(self, content_key: ContentKey) -> None:
@@ -61,11 +62,11 @@ class SandboxStore:
         return DeliveryAssigned.FromString(rows[0][0]) if rows else None
 
     async def capture(self, tx: Transaction, capture: Capture) -> None:
-        """Raises Unavailable while the tenant's key is unknown."""
+        """Store a message. Raises Unavailable while the tenant's key is unknown."""
         context, capture_id = capture.assignment.context, str(uuid7())
         if (key := self._content_key(context.tenant_id)) is None:
-            raise Unavailable("directory")
-        sealed = seal(key, capture.raw, associated(context.tenant_id, capture_id))
+            raise Unavailable("the directory")
+        sealed = seal(key, capture.raw, associated_data(context.tenant_id, capture_id))
         await tx.execute(
             CAPTURE,
             (
@@ -85,11 +86,11 @@ class SandboxStore:
     async def list(
         self, tx: Transaction, *, limit: int, after: str, before: str, recipient: str
     ) -> tuple[Sequence[SandboxMessage], bool]:
-        """Newest first; after: those that are older than this id, before: the newer ones."""
+        """A page, newest first; after: only older ones than this id; before: only newer ones."""
         limit = min(limit or 20, LIMIT_MAX)
         order = "ASC" if before else "DESC"
         rows = await tx.rows(
-            f"SELECT {COLUMNS} FROM delivery.sandbox"  # noqa: S608 - our own words
+            f"SELECT {COLUMNS} FROM delivery.sandbox"  # noqa: S608 - constants of this module
             " WHERE (%(after)s = '' OR id < nullif(%(after)s, '')::uuid)"
             " AND (%(before)s = '' OR id > nullif(%(before)s, '')::uuid)"
             " AND (%(recipient)s = '' OR lower(recipient) = lower(%(recipient)s))"
@@ -100,7 +101,8 @@ class SandboxStore:
         return (found[::-1] if before else found), len(rows) > limit
 
     async def get(self, tx: Transaction, message_id: str) -> SandboxMessage | None:
-        """One of them, with its bytes; None where its key is gone. Raises SealBroken."""
+        """One message, with its raw bytes; None if there is no such message, or its key no longer
+        exists. Raises SealBroken."""
         rows = await tx.rows(
             f"SELECT {COLUMNS}, raw FROM delivery.sandbox WHERE id = %s::uuid",  # noqa: S608
             (message_id,),
@@ -110,23 +112,23 @@ class SandboxStore:
         message = _message(rows[0])
         if (key := self._content_key(message.tenant_id)) is None:
             return None
-        message.raw = unseal(key, rows[0][-1], associated(message.tenant_id, message.id))
+        message.raw = unseal(key, rows[0][-1], associated_data(message.tenant_id, message.id))
         return message
 
 
 async def expire(tx: Transaction, *, retention_days: int) -> int:
-    """Some of those that are old; how many. A body may have megabytes."""
+    """Delete up to 500 messages that are past retention; returns how many."""
     return await tx.execute(EXPIRE, (retention_days,))
 
 
-def associated(tenant_id: str, capture_id: str) -> bytes:
-    """What a sealed body belongs to: of another tenant or row, it does not open."""
+def associated_data(tenant_id: str, capture_id: str) -> bytes:
+    """The associated data of a sealed message, which binds it to its tenant and row."""
     return f"{tenant_id}/sandbox/{capture_id}".encode()
 
 
 def _message(row: Row) -> SandboxMessage:
     one, tenant, message, email, mail_from, recipient, subject, octets, reply, received = row[:10]
-    made = SandboxMessage(
+    found = SandboxMessage(
         id=str(one),
         tenant_id=str(tenant),
         message_id=str(message),
@@ -138,5 +140,5 @@ def _message(row: Row) -> SandboxMessage:
         reply=reply,
     )
     moment: datetime = received
-    made.received_at.FromDatetime(moment)
-    return made
+    found.received_at.FromDatetime(moment)
+    return found

@@ -1,4 +1,4 @@
-"""Who writes the journal: an epoch per registration, alive while it is renewed."""
+"""Worker registrations: each has an epoch, and may write the journal while it renews its lease."""
 
 import asyncio
 
@@ -7,11 +7,11 @@ from kernel.database import Database
 from kernel.errors import Unavailable
 
 LEASE_S = 10.0
-RENEW_EVERY_S = 3.0
 
 
 class WorkerRegistration:
-    """This process, under its present epoch. One that finds itself expired registers again."""
+    """The registration of this process, with its current epoch. After it expires, it registers
+    again."""
 
     def __init__(self, database: Database, name: str, *, lease_s: float = LEASE_S) -> None:
         self._database = database
@@ -24,26 +24,25 @@ class WorkerRegistration:
 
     @property
     def epoch(self) -> int:
-        """Raises Unavailable until there is one."""
+        """Raises Unavailable until the worker is registered."""
         if self._epoch is None:
             raise Unavailable("the delivery journal's registration")
         return self._epoch
 
     @property
     def is_steady(self) -> bool:
-        """Whether this worker has renewed without a gap for the time of a lease.
+        """Whether this worker has renewed without a gap for the duration of a lease.
 
-        Where the database was away or the machine stood still, every worker looks expired; each has
-        had the time to renew before one that is steady calls it so.
+        After an outage of the database or a pause of the machine, every worker seems expired. Only
+        a steady worker may expire others, and by then each of them has had time to renew.
         """
         return clock.monotonic_s() - self._steady_since_s >= self._lease_s
 
     def invalidate(self) -> None:
-        """It is expired: the next `register_or_renew` registers again."""
+        """Forget an expired epoch; the next `register_or_renew` registers again."""
         self._epoch = None
 
     async def register_or_renew(self) -> None:
-        """Register, or renew."""
         await self._write_registration()
         now_s = clock.monotonic_s()
         if now_s - self._renewed_s > self._lease_s:
@@ -67,7 +66,7 @@ class WorkerRegistration:
         self.registered.set()
 
     async def deregister(self) -> None:
-        """On the way out: what is left open is another's at once."""
+        """Expire this registration at shutdown, so that another worker takes over at once."""
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
             async with self._database.transaction() as tx:

@@ -9,10 +9,10 @@ from services.events.api.webhooks import WebhookDependencies, WebhooksApi
 class EventsApi(EmailsApi, WebhooksApi, EventsServiceServicer):
     """contracts.events.v1.EventsService.
 
-    api: the role that sees one tenant; engine: for what spans tenants.
+    tenant: the role that sees one tenant; system: the role that sees all of them.
     """
 
-    def __init__(self, api: Database, engine: Database, webhooks: WebhookDependencies) -> None:
-        self.api = api
-        self.engine = engine
+    def __init__(self, tenant: Database, system: Database, webhooks: WebhookDependencies) -> None:
+        self.tenant = tenant
+        self.system = system
         self.webhooks = webhooks

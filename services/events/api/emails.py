@@ -1,4 +1,4 @@
-"""Emails, their timelines, and what is not closed."""
+"""Emails, their timelines, and open messages."""
 
 from typing import Any
 
@@ -41,35 +41,36 @@ IDS_MAX = 10_000
 
 
 class EmailsApi:
-    api: Database
-    engine: Database
+    tenant: Database
+    system: Database
 
     @map_errors
     async def ListEmails(self, request: ListEmailsRequest, _: Context) -> ListEmailsResponse:  # noqa: N802
         """Newest first."""
         tenant_id, size = tenant_id_of(request), page_limit(request)
-        wanted_emails = email_filter_of(request)
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
-            rows = await lists.list_emails(
-                tx, tenant_id, email_filter=wanted_emails, limit=size + 1
-            )
-        page = rows[-size:] if wanted_emails.before else rows[:size]
+        email_filter = email_filter_of(request)
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+            rows = await lists.list_emails(tx, tenant_id, email_filter=email_filter, limit=size + 1)
+        page = rows[-size:] if email_filter.before else rows[:size]
         return ListEmailsResponse(
             emails=[to_proto(*row) for row in page], has_more=len(rows) > size
         )
 
     @map_errors
     async def ListEvents(self, request: ListEventsRequest, _: Context) -> ListEventsResponse:  # noqa: N802
-        """All events of an email in causal order, or the public events of a tenant as recorded."""
+        """All events of an email in causal order, or a tenant's public events in recording
+        order."""
         tenant_id, size = tenant_id_of(request), page_limit(request)
         after = parse_cursor(request.after, "after")
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             if request.email_id:
                 email_id = parse_resource_id(request.email_id, "email")
                 rows = order_timeline(await lists.timeline(tx, tenant_id, email_id=email_id))
                 start = next((n for n, row in enumerate(rows, 1) if row.position == after), 0)
                 if after and not start:
-                    raise RequestError("after is not an event of this email")
+                    raise RequestError(
+                        "after is not an event of this email. Use an id of its list."
+                    )
                 rows = rows[start : start + size + 1]
             else:
                 rows = await lists.public_events(tx, tenant_id, after=after, limit=size + 1)
@@ -81,15 +82,17 @@ class EmailsApi:
     @map_errors
     async def FindOpen(self, request: FindOpenRequest, _: Context) -> FindOpenResponse:  # noqa: N802
         if len(request.message_ids) > IDS_MAX:
-            raise RequestError(f"message_ids: at most {IDS_MAX}")
+            raise RequestError(f"too many message_ids. Send at most {IDS_MAX}.")
         ids = [parse_id(one, "message_ids") for one in request.message_ids]
-        async with self.engine.transaction() as tx:
+        async with self.system.transaction() as tx:
             return FindOpenResponse(message_ids=await log.find_open(tx, ids))
 
 
 def email_filter_of(request: ListEmailsRequest) -> lists.EmailFilter:
     if request.status and request.status not in STATUSES:
-        raise RequestError(f"status must be one of {', '.join(sorted(STATUSES))}")
+        raise RequestError(
+            f"unknown status {request.status!r}. Use one of {', '.join(sorted(STATUSES))}."
+        )
     return lists.EmailFilter(
         after=parse_cursor(request.after, "after"),
         before=parse_cursor(request.before, "before"),
@@ -127,13 +130,13 @@ def event_to_proto(entry: TimelineEntry, accepted: MessageAccepted | None) -> Lo
     data.update(data_of(entry.event, accepted, public_seq=entry.public_seq))
     created_at = Timestamp()
     created_at.FromDatetime(entry.at)
-    of_message = bool(entry.event.email_id)
+    has_message = bool(entry.event.email_id)
     return LoggedEvent(
         id=public_id(entry.position),
         type=type_of(
             entry.event, is_public=entry.public_seq > 0 or entry.event.kind > EventKind.CLOSED
         ),
-        message_id=entry.event.subject_id if of_message else "",
+        message_id=entry.event.subject_id if has_message else "",
         recipient=entry.event.recipient,
         seq=entry.seq,
         created_at=created_at,

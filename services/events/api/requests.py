@@ -1,4 +1,4 @@
-"""What every request has: a tenant, ids, a page."""
+"""The common fields of requests: tenant, ids, page."""
 
 from datetime import datetime
 from typing import Any
@@ -14,12 +14,12 @@ LIMIT_MAX = 100
 
 
 def not_found(what: str) -> RequestError:
-    """A foreign id and a missing one look the same."""
+    """The error for an unknown id; an id of another tenant gets the same."""
     return RequestError(f"{what} not found", grpc.StatusCode.NOT_FOUND)
 
 
 def parse_resource_id(text: str, what: str) -> str:
-    """A UUID in its canonical form; what is none cannot be found."""
+    """A UUID in its canonical form; any other text is an unknown id."""
     try:
         return canonical(text)
     except ValueError as error:
@@ -27,7 +27,7 @@ def parse_resource_id(text: str, what: str) -> str:
 
 
 def parse_cursor(text: str, name: str) -> str:
-    """An id to page from, in its canonical form; empty where there is none."""
+    """An id to page from, in its canonical form; empty if not given."""
     return parse_resource_id(text.removeprefix("evt_"), name) if text else ""
 
 
@@ -36,7 +36,7 @@ def tenant_id_of(request: Any) -> str:  # noqa: ANN401 - any request
 
 
 def time_of(request: Any, name: str) -> datetime | None:  # noqa: ANN401
-    """A field of the request that is a time; None where it is not set."""
+    """A time field of the request; None if not set."""
     try:
         return times.from_timestamp(getattr(request, name)) if request.HasField(name) else None
     except ValueError as error:
@@ -44,7 +44,7 @@ def time_of(request: Any, name: str) -> datetime | None:  # noqa: ANN401
 
 
 def page_limit(request: Any) -> int:  # noqa: ANN401
-    wanted = request.limit or LIMIT_DEFAULT
-    if wanted > LIMIT_MAX:
+    limit = int(request.limit or LIMIT_DEFAULT)
+    if limit > LIMIT_MAX:
         raise RequestError(f"limit must be between 1 and {LIMIT_MAX}")
-    return int(wanted)
+    return limit

@@ -49,7 +49,7 @@ from services.events.store import deliveries, log, webhooks
 
 ENDPOINTS_MAX = 50
 STATES = {
-    deliveries.WAITING: "waiting",
+    deliveries.QUEUED: "queued",
     deliveries.DELIVERED: "delivered",
     deliveries.FAILED: "failed",
 }
@@ -57,8 +57,8 @@ STATES = {
 
 @dataclass(frozen=True, slots=True)
 class WebhookDependencies:
-    """allowed: private networks that may be called; on_delivery_added: called when
-    there is a delivery to claim."""
+    """allowed: private networks that may be called; on_delivery_added: called when there is a
+    delivery to claim."""
 
     secrets: SecretKeyring
     allowed: tuple[Network, ...]
@@ -66,19 +66,19 @@ class WebhookDependencies:
 
 
 class WebhooksApi:
-    api: Database
+    tenant: Database
     webhooks: WebhookDependencies
 
     @map_errors
     async def CreateWebhook(  # noqa: N802
         self, request: CreateWebhookRequest, _: Context
     ) -> CreateWebhookResponse:
-        """The only answer, beside GetWebhook, with the secret."""
+        """Create an endpoint. Only this response and that of GetWebhook contain the secret."""
         tenant_id = tenant_id_of(request)
         if problem := endpoint_problem(request.url, self.webhooks.allowed):
             raise RequestError(problem)
         if unknown := sorted(set(request.event_types) - EVENT_TYPES):
-            raise RequestError(f"events: {unknown[0]!r} is not a type of event")
+            raise RequestError(f"events: {unknown[0]!r} is not an event type")
         secret = os.urandom(SECRET_BYTES)
         endpoint = Endpoint(
             uuid7_text(),
@@ -88,10 +88,12 @@ class WebhooksApi:
             list(dict.fromkeys(request.event_types)),
             test=request.test,
         )
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             row = await webhooks.insert(tx, endpoint, limit=ENDPOINTS_MAX)
         if row is None:
-            raise RequestError(f"a tenant may have {ENDPOINTS_MAX} webhooks: delete one first")
+            raise RequestError(
+                f"the tenant has the maximum of {ENDPOINTS_MAX} webhooks. Delete one first."
+            )
         return CreateWebhookResponse(webhook=to_proto(row, secret=secret_text(secret)))
 
     @map_errors
@@ -100,7 +102,7 @@ class WebhooksApi:
     ) -> ListWebhooksResponse:
         tenant_id, size = tenant_id_of(request), page_limit(request)
         after, before = parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             rows = await webhooks.list_endpoints(
                 tx, tenant_id, after=after, before=before, limit=size + 1,
                 test_only=request.test_only,
@@ -112,7 +114,7 @@ class WebhooksApi:
 
     @map_errors
     async def GetWebhook(self, request: GetWebhookRequest, _: Context) -> GetWebhookResponse:  # noqa: N802
-        row = await self._one(request)
+        row = await self._get(request)
         secret = secret_text(self.webhooks.secrets.decrypt(row[-1]))
         return GetWebhookResponse(webhook=to_proto(row[:-1], secret=secret))
 
@@ -120,18 +122,18 @@ class WebhooksApi:
     async def DeleteWebhook(  # noqa: N802
         self, request: DeleteWebhookRequest, _: Context
     ) -> DeleteWebhookResponse:
-        endpoint_id = (await self._one(request))[0]
+        endpoint_id = (await self._get(request))[0]
         tenant_id = tenant_id_of(request)
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             if not await webhooks.remove(tx, tenant_id, endpoint_id=endpoint_id):
                 raise not_found("webhook")
         return DeleteWebhookResponse(id=endpoint_id)
 
     @map_errors
     async def TestWebhook(self, request: TestWebhookRequest, _: Context) -> TestWebhookResponse:  # noqa: N802
-        """Send a webhook.test, whatever the endpoint's filter says."""
+        """Send a webhook.test event, regardless of the endpoint's filter."""
         tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
-        row = await self._one(request)
+        row = await self._get(request)
         if not row[3]:
             raise RequestError("the webhook is disabled", grpc.StatusCode.FAILED_PRECONDITION)
         event = WebhookDisabled(endpoint_id=endpoint_id, tenant_id=tenant_id, reason="test")
@@ -139,7 +141,7 @@ class WebhooksApi:
             endpoint_log_event(event, EventKind.WEBHOOK_TEST, str(uuid4())),
             uuid7_text(),
         )
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             delivery = deliveries.NewDelivery(
                 endpoint_id,
                 position,
@@ -149,9 +151,9 @@ class WebhooksApi:
                 "webhook.test",
                 None,
             )
-            places = {log_event.event_id: position}
+            positions = {log_event.event_id: position}
             await log.write_batch(
-                tx, log.LogWrite([LogEntry(log_event, 1, 1)], places, deliveries=[delivery])
+                tx, log.LogWrite([LogEntry(log_event, 1, 1)], positions, deliveries=[delivery])
             )
             tx.after_commit(self.webhooks.on_delivery_added)
         return TestWebhookResponse(event_id=public_id(position))
@@ -162,8 +164,8 @@ class WebhooksApi:
     ) -> ListWebhookDeliveriesResponse:
         """Newest first."""
         tenant_id, size = tenant_id_of(request), page_limit(request)
-        row = await self._one(request)
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
+        row = await self._get(request)
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             rows = await deliveries.list_deliveries(
                 tx, row[0], after=parse_cursor(request.after, "after"), limit=size + 1
             )
@@ -171,9 +173,9 @@ class WebhooksApi:
             deliveries=[delivery_to_proto(one) for one in rows[:size]], has_more=len(rows) > size
         )
 
-    async def _one(self, request: Any) -> Row:  # noqa: ANN401 - any that names one
+    async def _get(self, request: Any) -> Row:  # noqa: ANN401 - any request with an id
         tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
-        async with self.api.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             row = await webhooks.get(
                 tx, tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
             )
@@ -204,11 +206,11 @@ def delivery_to_proto(row: Row) -> WebhookDelivery:
         state=STATES[state],
         status=status,
         error=error,
-        due_at=stamp(due_at) if state == deliveries.WAITING else None,
+        due_at=stamp(due_at) if state == deliveries.QUEUED else None,
     )
 
 
 def stamp(moment: datetime) -> Timestamp:
-    made = Timestamp()
-    made.FromDatetime(moment)
-    return made
+    timestamp = Timestamp()
+    timestamp.FromDatetime(moment)
+    return timestamp

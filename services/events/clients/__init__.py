@@ -1,8 +1,8 @@
-"""Other people's webhook endpoints. Resolve, filter, and connect to what was filtered.
+"""The client of webhook endpoints: resolves names, filters addresses, connects to what remains.
 
-A client of its own, over llhttp: a webhook is one small POST to a few hosts, over and over, and a
-general client's 0.2 ms for it would be more than everything else that is done for an event. What
-it leaves out (redirects, cookies, proxies, compression) it must not do anyway.
+It is written directly on llhttp: webhooks are many small POSTs to a few hosts, for which a general
+client takes 0.2 ms each, more than all other work for an event. The features that are missing
+(redirects, cookies, proxies, compression) must not be used for webhooks anyway.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from services.events.clients.connection import (
 from services.events.domain.schedule import EndpointResponse, parse_http_date, retry_after_s
 
 ERROR_MAX = 500
-IDLE_MAX = 10  # idle connections to a host
-CONSTANT = "User-Agent: OBM-Webhooks/1\r\nAccept: */*\r\nContent-Type: application/json\r\n"
+IDLE_MAX = 10  # idle connections per host
+HEADERS = "User-Agent: OBM-Webhooks/1\r\nAccept: */*\r\nContent-Type: application/json\r\n"
 
 
 class WebhookClient:
-    """POSTs, over idle connections. Build it inside the running loop."""
+    """Sends POSTs, and reuses connections. Create it inside the running event loop."""
 
     def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
         permitted = tuple(allowed)
@@ -35,12 +35,12 @@ class WebhookClient:
             Addresses(lambda address, plain: may_call(address, permitted, plain=plain))
         )
         self._timeout_s = timeout_s
-        self._tidying: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._idle: dict[tuple[str, str, int], list[Connection]] = defaultdict(list)
 
     async def post(self, url: str, body: bytes, *, headers: Mapping[str, str]) -> EndpointResponse:
-        """Never raises for what an endpoint does. A idle connection that the endpoint has just
-        closed is no failure of its: the same request is sent once more, with the same id."""
+        """Send a POST; never raises for an error of the endpoint. If the endpoint has just closed
+        an idle connection, the same request is sent again over a new one."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._exchange(target_of(url), request(headers, body))
@@ -51,8 +51,8 @@ class WebhookClient:
         return endpoint_response(response)
 
     async def _exchange(self, target: Target, rest: bytes) -> HttpResponse:
-        first = f"POST {target.path} HTTP/1.1\r\nHost: {target.named}\r\n{CONSTANT}"
-        data = first.encode() + rest
+        start = f"POST {target.path} HTTP/1.1\r\nHost: {target.named}\r\n{HEADERS}"
+        data = start.encode() + rest
         if connection := self._take_idle(target):
             try:
                 return await self._send(connection, target, data=data)
@@ -79,29 +79,33 @@ class WebhookClient:
         return None
 
     def _return_idle(self, target: Target, connection: Connection) -> None:
-        """For the next request, if there is one soon."""
+        """Keep the connection for the next request."""
         idle = self._idle[target.scheme, target.host, target.port]
         if not connection.is_reusable or len(idle) >= IDLE_MAX:
             connection.close()
             return
         idle.append(connection)
-        if self._tidying is None:
-            self._tidying = asyncio.get_running_loop().call_later(IDLE_TIMEOUT_S, self._tidy)
+        if self._idle_timer is None:
+            self._set_idle_timer()
 
-    def _tidy(self) -> None:
-        self._tidying = None
+    def _set_idle_timer(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle_timer = loop.call_later(IDLE_TIMEOUT_S, self._close_idle)
+
+    def _close_idle(self) -> None:
+        self._idle_timer = None
         for key, idle in list(self._idle.items()):
-            for old in [one for one in idle if not one.is_reusable]:
-                idle.remove(old)
-                old.close()
+            for connection in [one for one in idle if not one.is_reusable]:
+                idle.remove(connection)
+                connection.close()
             if not idle:
                 del self._idle[key]
         if self._idle:
-            self._tidying = asyncio.get_running_loop().call_later(IDLE_TIMEOUT_S, self._tidy)
+            self._set_idle_timer()
 
     async def close(self) -> None:
-        if self._tidying is not None:
-            self._tidying.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         for idle in self._idle.values():
             for connection in idle:
                 connection.close()
@@ -110,7 +114,7 @@ class WebhookClient:
 
 
 def request(headers: Mapping[str, str], body: bytes) -> bytes:
-    """All of it but the first lines."""
+    """The request without its start line and constant headers."""
     lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
     return f"Content-Length: {len(body)}\r\n{''.join(lines)}\r\n".encode() + body
 
@@ -118,12 +122,13 @@ def request(headers: Mapping[str, str], body: bytes) -> bytes:
 def endpoint_response(response: HttpResponse) -> EndpointResponse:
     if 200 <= response.status < 300:
         return EndpointResponse(response.status)
-    later = response.retry_after
-    wait_s = retry_after_s(later, now=clock.now(), parsed=parse_http_date(later)) if later else 0.0
+    delay_s, header = 0.0, response.retry_after
+    if header:
+        delay_s = retry_after_s(header, now=clock.now(), parsed=parse_http_date(header))
     text = response.body.decode("utf-8", "replace")
-    return EndpointResponse(response.status, printable(f"HTTP {response.status} {text}"), wait_s)
+    return EndpointResponse(response.status, printable(f"HTTP {response.status} {text}"), delay_s)
 
 
 def printable(text: str) -> str:
-    """What others say, bounded before it is stored."""
+    """Text of an endpoint, limited and printable, so that it can be stored."""
     return "".join(c if c.isprintable() else " " for c in text[:ERROR_MAX]).strip()

@@ -21,7 +21,7 @@ class Disconnected(OSError):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """body: its beginning."""
+    """body: the beginning of it."""
 
     status: int
     retry_after: str
@@ -29,10 +29,10 @@ class HttpResponse:
 
 
 class Connection(asyncio.Protocol):
-    """response_started: some of the response has arrived.
+    """response_started: whether part of the response has arrived.
 
-    The status decides. Of the body no more is read than a bound, nor for longer than a
-    moment; a connection with the rest of it is not used again.
+    Only the status matters. The body is read up to BODY_BYTES_MAX and for at most BODY_TIMEOUT_S; a
+    connection with an unread rest is not reused.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._response is None or self._response.done():
-            self.close()  # nobody asked, or enough was said
+            self.close()  # no response is expected, or enough of it was read
             return
         self.response_started = True
         if not self._status:
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status >= 200:  # before it, others may come that mean nothing (RFC 9110 §15.2)
+        if status >= 200:  # interim responses are ignored (RFC 9110 §15.2)
             self._status = status
             loop = asyncio.get_running_loop()
             self._body_timer = loop.call_later(BODY_TIMEOUT_S, self._done)

@@ -1,6 +1,7 @@
-"""The public events: types with Resend's names, a superset, and the data of each.
+"""The public events: their types, a superset of Resend's, and their data.
 
-An event's data names its own recipient and the To field, and so never another Bcc recipient.
+The data of an event has its own recipient and the To field, so it never reveals another Bcc
+recipient.
 """
 
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ PUBLIC_TYPES = {
     EventKind.WEBHOOK_DISABLED: "webhook.disabled",
     EventKind.WEBHOOK_TEST: "webhook.test",
 }
-# Resend's word, and a sentence for people.
+# Resend's type.
 SUPPRESSED_DATA = {
     "type": "OnAccountSuppressionList",
     "reason": "the recipient is on the suppression list",
@@ -69,12 +70,12 @@ RECIPIENT_TYPES = {
     number: name.rpartition("_")[2].lower() for name, number in RecipientType.items()
 }
 # The types that an endpoint can subscribe to: only those that are emitted, so that no client waits
-# for an event that never comes.
+# for an event that never occurs.
 EVENT_TYPES = frozenset({*CLOSED_TYPES.values(), *PUBLIC_TYPES.values(), "email.scheduled"})
 
 
 def type_of(log_event: LogEvent, *, is_public: bool) -> str:
-    """Its name in the timeline and on webhooks."""
+    """The type of an event in the timeline and in webhooks."""
     if isinstance(log_event.payload, MessageClosed):
         return CLOSED_TYPES.get(log_event.payload.state, "email.failed")
     if is_public and log_event.kind == EventKind.ACCEPTED:
@@ -87,7 +88,7 @@ def type_of(log_event: LogEvent, *, is_public: bool) -> str:
 
 
 def data_of(log_event: LogEvent, accepted: MessageAccepted | None, *, public_seq: int) -> EventData:
-    """The `data` of an event; accepted: of the same message, None when it is not known."""
+    """The `data` of an event; accepted: of its message, None if unknown."""
     if isinstance(log_event.payload, WebhookDisabled):
         return {"webhook_id": log_event.subject_id, "reason": log_event.payload.reason}
     data = common_data(log_event, accepted)
@@ -119,7 +120,7 @@ def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventD
 
 
 def kind_data(log_event: LogEvent) -> EventData:
-    """What only this kind of event has."""
+    """The fields that only this kind of event has."""
     event = log_event.payload
     if isinstance(event, MessageClosed):
         return closed_data(event)
@@ -136,8 +137,8 @@ def kind_data(log_event: LogEvent) -> EventData:
     return internal_data(event)
 
 
-def internal_data(event: Any) -> EventData:  # noqa: ANN401 - the engine's own events
-    """Of the events that only the timeline shows."""
+def internal_data(event: Any) -> EventData:  # noqa: ANN401 - one of several events
+    """The fields of events that appear only in timelines."""
     if isinstance(event, MessageScreened):
         reasons = [{"rule": r.rule, "score": r.score, "detail": r.detail} for r in event.reasons]
         verdict = Verdict.Name(event.verdict).removeprefix("VERDICT_").lower()
@@ -195,19 +196,19 @@ def smtp_data(reply: Reply, *, attempt: int) -> EventData:
 
 
 def bounce_data(reply: Reply, name: str, *, reason: str = "", late: bool = False) -> EventData:
-    """`bounce`: SES's type and subtype, our class, and what the receiver said."""
+    """The `bounce` field: SES's type and subtype, our bounce class, and the reply."""
     try:
         verdict = bounce.named(name or "uncategorized")
-    except KeyError:  # of a newer or older delivery
+    except KeyError:  # a class of a newer or older version of delivery
         verdict = bounce.named("uncategorized")
-    said = " ".join(part for part in (str(reply.code or ""), reply.enhanced, reply.text) if part)
+    full = " ".join(part for part in (str(reply.code or ""), reply.enhanced, reply.text) if part)
     return {
         "type": verdict.ses_type,
         "subType": verdict.ses_subtype,
         "class": name or verdict.name,
         "code": reply.code,
         "enhanced_code": reply.enhanced,
-        "diagnosticCode": [said] if said else [],
+        "diagnosticCode": [full] if full else [],
         "message": reply.text or reason,
         "async": late,
     }
@@ -216,7 +217,7 @@ def bounce_data(reply: Reply, name: str, *, reason: str = "", late: bool = False
 def webhook_payload(
     identifier: str, name: str, *, created_at: str, data: Mapping[str, Any]
 ) -> bytes:
-    """A webhook's body."""
+    """The body of a webhook request."""
     return msgspec.json.encode(
         {
             "id": identifier,
@@ -230,7 +231,7 @@ def webhook_payload(
 
 
 def iso(moment_ms: int) -> str:
-    """RFC 3339 in UTC, of Unix milliseconds; out of bounds it is the bound."""
+    """RFC 3339 in UTC, of Unix milliseconds; a time out of range is clamped."""
     seconds, milliseconds = divmod(min(max(moment_ms, 0), times.LAST_MS), 1000)
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"
 

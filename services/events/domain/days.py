@@ -1,11 +1,11 @@
-"""Days of messages, as the log is kept by them."""
+"""The days of messages, by which the log is partitioned."""
 
 from datetime import date, timedelta
 
-# Scheduled at most 30 days ahead, then on its way for 3, then in a topic for 7, and a day of grace.
+# At most 30 days until a scheduled time, 3 for delivery, 7 in a topic, and 1 as a margin.
 WINDOW = timedelta(days=41)
 
 
 def may_create(day: date, today: date) -> bool:
-    """Whether a missing partition was not made yet, rather than dropped."""
+    """Whether a missing partition was not created yet; otherwise it was dropped."""
     return today - WINDOW <= day <= today + timedelta(days=2)

@@ -8,7 +8,8 @@ from mail.reachable import Network, url_problem
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """secret: encrypted. failures: attempts since the last success. test: for test mail alone."""
+    """secret: encrypted. failures: since the last success. test: receives events of test mail
+    only."""
 
     id: str
     tenant_id: str
@@ -25,6 +26,6 @@ def subscribes_to(event_types: Collection[str], name: str) -> bool:
 
 
 def endpoint_problem(url: str, allowed: tuple[Network, ...]) -> str:
-    """Why a URL cannot be an endpoint; empty when it can."""
+    """The reason why a URL cannot be an endpoint; empty if it can."""
     problem = url_problem(url, allowed)
     return f"endpoint {problem}" if problem else ""

@@ -1,4 +1,4 @@
-"""An event with the fields that the log needs."""
+"""Log events: an event with the fields that the log needs."""
 
 from collections.abc import Callable
 from enum import IntEnum
@@ -18,7 +18,7 @@ LAST_STEP = 1 << 30
 
 
 class EventKind(IntEnum):
-    """Stored: numbers stay."""
+    """Stored in the database, so a number never changes."""
 
     ACCEPTED = 1
     SCREENED = 2
@@ -33,7 +33,8 @@ class EventKind(IntEnum):
 
 
 class StatusRank(IntEnum):
-    """How far a message, or an email, has come. Stored. The highest wins, in whatever order."""
+    """The status of a message or an email. Stored in the database. The highest rank wins, in any
+    order of events."""
 
     UNKNOWN = 0
     QUEUED = 1
@@ -56,6 +57,7 @@ CLOSED_RANKS = {
     4: StatusRank.SUPPRESSED,
     5: StatusRank.CANCELED,
 }
+# Events after the close of a message, or without a message, go to `unpartitioned_log`.
 PARTITIONED_KINDS = frozenset(
     {
         EventKind.ACCEPTED,
@@ -65,12 +67,12 @@ PARTITIONED_KINDS = frozenset(
         EventKind.DELAYED,
         EventKind.CLOSED,
     }
-)  # what comes after a message's close, or is of no message, goes to `unpartitioned_log`
+)
 
 
 class LogEvent(NamedTuple):
-    """subject_id: the message, or a webhook endpoint. email_id and recipient: empty for the latter.
-    step: its place among the events of its message, in causal order."""
+    """subject_id: of the message or the webhook endpoint. email_id and recipient: empty for the
+    latter. step: the position among the events of the message, in causal order."""
 
     payload: Message
     kind: EventKind
@@ -84,7 +86,7 @@ class LogEvent(NamedTuple):
 
 
 def is_scheduled(context: Any) -> bool:  # noqa: ANN401 - a MessageContext
-    """Accepted for later."""
+    """Whether the message was accepted for a later time."""
     due, accepted = context.due_at, context.accepted_at
     return bool((due.seconds, due.nanos) > (accepted.seconds, accepted.nanos))
 
@@ -136,22 +138,22 @@ WITH_CONTEXT = frozenset({EventKind.ACCEPTED, EventKind.SCREENED, EventKind.ASSI
 EVENT_CLASSES: dict[EventKind, type[Message]] = {
     **{kind: event for event, (kind, _) in MESSAGE_EVENTS.items()},
     EventKind.WEBHOOK_DISABLED: WebhookDisabled,
-    EventKind.WEBHOOK_TEST: WebhookDisabled,  # it has ids alone
+    EventKind.WEBHOOK_TEST: WebhookDisabled,  # only its ids are used
 }
 
 
 def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENTS, or a WebhookDisabled
-    """Read an event. Raises ValueError when its identity is incomplete."""
+    """The log event of an event. Raises ValueError if its identity is incomplete."""
     identifier = event_id(event)
     if type(event) is WebhookDisabled:
         return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
-    kind, placed = MESSAGE_EVENTS[type(event)]
-    who = event.context if kind in WITH_CONTEXT else event
-    email_id = who.email_id
+    kind, placement = MESSAGE_EVENTS[type(event)]
+    context = event.context if kind in WITH_CONTEXT else event
+    email_id = context.email_id
     if not email_id:
-        raise ValueError(f"a {kind.name.lower()} event without email_id")
-    rank, step = placed(event)
-    subject_id, tenant_id, recipient = event.message_id, who.tenant_id, who.recipient
+        raise ValueError(f"the {kind.name.lower()} event has no email_id")
+    rank, step = placement(event)
+    subject_id, tenant_id, recipient = event.message_id, context.tenant_id, context.recipient
     return LogEvent(event, kind, identifier, subject_id, tenant_id, email_id, recipient, rank, step)
 
 
@@ -162,11 +164,12 @@ def endpoint_log_event(event: WebhookDisabled, kind: EventKind, identifier: str)
 
 
 def is_test(log_event: LogEvent) -> bool:
-    """Of test mail."""
-    who = log_event.payload.context if log_event.kind in WITH_CONTEXT else log_event.payload  # type: ignore[attr-defined]
-    return bool(getattr(who, "test", False))
+    """Whether it is an event of test mail."""
+    event = log_event.payload
+    context = event.context if log_event.kind in WITH_CONTEXT else event  # type: ignore[attr-defined]
+    return bool(getattr(context, "test", False))
 
 
 def decode_payload(kind: int, payload: bytes) -> Message:
-    """The event of a row."""
+    """The event of a stored row."""
     return EVENT_CLASSES[EventKind(kind)].FromString(payload)

@@ -1,4 +1,4 @@
-"""When a webhook delivery is attempted again, and when its endpoint is disabled."""
+"""Retries of webhook deliveries, and the conditions that disable an endpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ DISABLE_AFTER = timedelta(hours=120)
 
 @dataclass(frozen=True, slots=True)
 class EndpointResponse:
-    """status: 0 when there was none. error: why an attempt failed, empty when it succeeded."""
+    """status: 0 without a response. error: the reason of a failure; empty after a success."""
 
     status: int
     error: str = ""
@@ -31,9 +31,10 @@ class EndpointResponse:
 def next_delay_s(
     schedule: Sequence[float], attempt_count: int, *, retry_after_s: float, chance: float
 ) -> float | None:
-    """Delay before the next attempt, after `attempt_count` of them failed; None: there is none.
+    """Delay before the next attempt, after `attempt_count` failed attempts; None if it was the
+    last.
 
-    chance: 0 to 1, for the jitter. A Retry-After only makes it longer, and never past a day.
+    chance: 0 to 1, for the jitter. Retry-After can only increase the delay, to at most a day.
     """
     if attempt_count >= len(schedule):
         return None
@@ -42,14 +43,14 @@ def next_delay_s(
 
 
 def retry_after_s(header: str, *, now: datetime, parsed: datetime | None) -> float:
-    """RFC 9110 §10.2.3: seconds, or a date (parsed: by parse_http_date)."""
+    """Retry-After (RFC 9110 §10.2.3) in seconds; parsed: the date by parse_http_date."""
     if header.strip().isascii() and header.strip().isdigit():
         return float(header.strip()[:9])
     return max(0.0, (parsed - now).total_seconds()) if parsed else 0.0
 
 
 def parse_http_date(header: str) -> datetime | None:
-    """RFC 9110 §5.6.7, the form that is still sent; None for any other."""
+    """A date in the preferred format of RFC 9110 §5.6.7; None for any other."""
     try:
         return datetime.strptime(header.strip(), "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
     except ValueError:
@@ -57,5 +58,5 @@ def parse_http_date(header: str) -> datetime | None:
 
 
 def should_disable(failures: int, failing_for: timedelta) -> bool:
-    """Not one success in so long, and enough attempts to know."""
+    """Whether there were enough failures over a long enough time, without any success."""
     return failures >= DISABLE_FAILURES and failing_for >= DISABLE_AFTER

@@ -7,16 +7,17 @@ import base64
 import hmac
 
 PREFIX = "whsec_"
-SECRET_BYTES = 32  # the specification asks for 24 to 64
+SECRET_BYTES = 32  # the specification requires 24 to 64
 
 
 def secret_text(secret: bytes) -> str:
-    """As a tenant is shown it, and as the libraries take it."""
+    """The secret as tenants see it, and as the libraries accept it."""
     return PREFIX + base64.b64encode(secret).decode()
 
 
 def headers(secret: bytes, identifier: str, *, timestamp: int, body: bytes) -> dict[str, str]:
-    """timestamp: Unix seconds of this attempt; the id is the same on every one."""
+    """The signature headers. timestamp: Unix time of this attempt; identifier: the same on every
+    attempt."""
     signed = f"{identifier}.{timestamp}.".encode() + body
     signature = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
     return {

@@ -9,7 +9,7 @@ from contracts.router.v1.events_pb2 import CLOSED_STATE_FAILED, MessageClosed
 from kernel import times
 from services.events.domain.log_event import EventKind, LogEvent, StatusRank
 
-# conventions: at the first, then at most one per 4 hours
+# A tenant receives the first delay of a message, then at most one per 4 hours.
 DELAY_NOTICE_INTERVAL = timedelta(hours=4)
 ALWAYS_PUBLIC = frozenset({EventKind.CLOSED, EventKind.COMPLAINT, EventKind.BOUNCE})
 NEVER_PUBLIC = frozenset({EventKind.ATTEMPTED})
@@ -77,8 +77,8 @@ def apply_events(
 
 
 def merge_rank(rank: int, log_event: LogEvent) -> int:
-    """How far a message has come: the highest wins, but for one that was held and leaves, because
-    somebody has released it."""
+    """The rank of a message after an event: the highest wins, except that a held message that is
+    sent was released."""
     if rank == StatusRank.HELD and log_event.kind in SENDING_KINDS:
         return StatusRank.SENT
     return max(rank, log_event.rank)
@@ -92,7 +92,7 @@ def is_public(
     delayed_at: datetime | None,
     now: datetime,
 ) -> bool:
-    """Whether its tenant receives the event, besides finding it in the timeline."""
+    """Whether the tenant receives the event; the timeline has every event."""
     if log_event.kind in ONCE_PER_EMAIL:
         return log_event.event_id in first
     if log_event.kind == EventKind.SCREENED:

@@ -1,4 +1,4 @@
-"""The timeline of an email: its messages' events in causal order, then by time."""
+"""The timeline of an email: the events of its messages, by time and in causal order."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from services.events.domain.log_event import LogEvent
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """at: when it happened, as far as is known; until it is ordered, when it was recorded."""
+    """at: when the event occurred, as far as known; before ordering, when it was recorded."""
 
     event: LogEvent
     position: str
@@ -27,8 +27,8 @@ class TimelineEntry:
 
 
 def order_timeline(entries: Iterable[TimelineEntry]) -> list[TimelineEntry]:
-    """Oldest first. Events are recorded in any order and some carry no time of their own; such a
-    one happened before it was recorded, before what it caused, and after its cause."""
+    """Oldest first. Events are recorded in any order, and some have no time of their own: such an
+    event occurred before it was recorded, before its consequences, and after its cause."""
     by_message: dict[str, list[TimelineEntry]] = defaultdict(list)
     for entry in entries:
         by_message[entry.event.subject_id].append(entry)
@@ -43,14 +43,14 @@ def _assign_times(entries: Iterable[TimelineEntry]) -> list[TimelineEntry]:
     timed: list[TimelineEntry] = []
     latest: datetime | None = None
     for entry in ordered:
-        at = happened_at(entry.event) or entry.at
+        at = occurred_at(entry.event) or entry.at
         latest = at if latest is None else min(at, latest)
         timed.append(replace(entry, at=latest))
     return timed
 
 
-def happened_at(log_event: LogEvent) -> datetime | None:
-    """The time that an event carries, where it does."""
+def occurred_at(log_event: LogEvent) -> datetime | None:
+    """The time in an event; None if it has none."""
     event = log_event.payload
     if isinstance(event, MessageAccepted):
         return _time_or_none(event.context.accepted_at)

@@ -14,8 +14,8 @@ ACCEPTS_MAX = 20_000
 
 
 class WebhookAttempt(NamedTuple):
-    """position: of the event in the log, and so its id, the same on every attempt.
-    attempt_count: attempts before this one."""
+    """position: of the event in the log; it is the event's id, the same on every attempt.
+    attempt_count: number of earlier attempts."""
 
     endpoint: Endpoint
     position: str
@@ -25,7 +25,7 @@ class WebhookAttempt(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The webhook's."""
+        """The id of the webhook request."""
         return public_id(self.position)
 
 
@@ -48,17 +48,17 @@ def webhook_attempt_of(
 
 
 def public_id(position: str) -> str:
-    """An event's id for tenants."""
+    """The id of an event for tenants."""
     return f"evt_{position}"
 
 
 def recorded_at(position: str) -> str:
-    """When it was recorded, from its UUIDv7: RFC 3339."""
+    """The time of the recording, from the UUIDv7: RFC 3339."""
     return iso(int(position[:8] + position[9:13], 16))
 
 
 class AcceptedCache:
-    """The last accepts of tenants with endpoints, so that most attempts do not read the log."""
+    """Recent accepts of tenants with endpoints, so that most attempts need not read the log."""
 
     def __init__(self, size: int = ACCEPTS_MAX) -> None:
         self._size = size

@@ -20,7 +20,7 @@ from services.events.domain.webhook_attempt import WebhookAttempt
 from services.events.store import deliveries, webhooks
 from services.events.store.deliveries import DeliveryUpdate
 
-LINGER_S = 0.2  # a crash meanwhile repeats these attempts, with the same ids
+LINGER_S = 0.2  # a crash in this time repeats the attempts, with the same ids
 GROUP_MAX = 500
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class WebhookAttemptResult:
 
 class AttemptRecorder:
     """on_failures_counted: called with the consecutive failures of endpoints that failed.
-    unwritten_failures: since the last success, those that are not in the database yet.
+    unwritten_failures: failures since the last success that are not in the database yet.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class AttemptRecorder:
         self._probe_s = probe_s
         self._on_failures_counted = on_failures_counted
         self.unwritten_failures: Counter[str] = Counter()
-        self._failing: set[str] = set()  # whose failures are in the database
+        self._failing: set[str] = set()  # endpoints with failures in the database
         self._queued: list[WebhookAttemptResult] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -78,19 +78,20 @@ class AttemptRecorder:
                 await asyncio.sleep(LINGER_S)
                 some, self._queued = self._queued[:GROUP_MAX], self._queued[GROUP_MAX:]
                 await self._record(some)
-                # Also when they could not be written: an endpoint must not stay blocked by failures
-                # that no success can clear.
+                # Even if they could not be written: otherwise failures that no success can clear
+                # would block the endpoint.
                 self.unwritten_failures -= failures_of(some)
         finally:
             self._writer = None
 
     async def _record(self, some: Sequence[WebhookAttemptResult]) -> None:
-        """Together, or each alone when that fails; what fails alone comes again."""
+        """Record results together, or one by one if that fails. A result that fails alone is lost,
+        and its attempt is repeated when its lease expires."""
         try:
             entry = await retry_while_unavailable(partial(self._commit, some), self._health)
         except Exception:
             if len(some) == 1:
-                logger.exception("a webhook result is lost", extra={"id": some[0].attempt.id})
+                logger.exception("webhook.result.lost", extra={"id": some[0].attempt.id})
                 return
             for one in some:
                 await self._record([one])
@@ -108,19 +109,21 @@ class AttemptRecorder:
         """Update the endpoints of a group of attempts: one success outweighs its failures."""
         succeeded = {one.attempt.endpoint.id for one in some if one.response.is_success}
         failed = failures_of(some)
-        known = {one.attempt.endpoint.id for one in some if one.attempt.endpoint.failures}
-        if recovered := succeeded & (known | self._failing):
-            await webhooks.succeed(tx, sorted(recovered))
+        failed_before = {one.attempt.endpoint.id for one in some if one.attempt.endpoint.failures}
+        if recovered := succeeded & (failed_before | self._failing):
+            await webhooks.reset_failures(tx, sorted(recovered))
         reasons = {one.attempt.endpoint.id: "gone" for one in some if one.response.status == GONE}
         failing = {one: count for one, count in failed.items() if one not in succeeded}
-        found = await webhooks.fail(tx, failing, probe_s=self._probe_s) if failing else []
-        for endpoint_id, failures, failing_for in found:
+        counted = (
+            await webhooks.count_failures(tx, failing, probe_s=self._probe_s) if failing else []
+        )
+        for endpoint_id, failures, failing_for in counted:
             if should_disable(failures, failing_for):
                 reasons.setdefault(endpoint_id, "failing")
         self._failing = (self._failing - recovered) | failing.keys()
-        if found:
-            now = {endpoint_id: failures for endpoint_id, failures, _ in found}
-            tx.after_commit(lambda: self._on_failures_counted(now))
+        if counted:
+            current = {endpoint_id: failures for endpoint_id, failures, _ in counted}
+            tx.after_commit(lambda: self._on_failures_counted(current))
         disabled = [await self._disable(tx, one, reason) for one, reason in reasons.items()]
         return [record for record in disabled if record is not None]
 
@@ -140,5 +143,5 @@ class AttemptRecorder:
 
 
 def failures_of(some: Sequence[WebhookAttemptResult]) -> Counter[str]:
-    """By endpoint."""
+    """The number of failures by endpoint."""
     return Counter(one.attempt.endpoint.id for one in some if not one.response.is_success)

@@ -1,4 +1,4 @@
-"""The attempts that are queued for one endpoint in this process, with bounded concurrency."""
+"""A queue of attempts for one endpoint in this process, with limited concurrency."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ logger = logging.getLogger(__name__)
 
 
 class EndpointQueue:
-    """A slow endpoint fills only its own queue.
+    """Each endpoint has its own queue, so that a slow one does not delay others.
 
-    attempt: makes one attempt; False when no more should follow for now. release: frees the claims
-    of what is queued then. An attempt that waited until its lease is nearly over is dropped: it is
-    claimed again, here or elsewhere.
+    attempt: makes an attempt; it returns False when no more should follow for now. Then release
+    frees the claims of the queued attempts. An attempt whose lease is nearly over is dropped; its
+    delivery is claimed again later.
     """
 
     def __init__(
@@ -48,34 +48,34 @@ class EndpointQueue:
         deadline_s = clock.monotonic_s() + self._usable_s
         self._queued.extend((deadline_s, attempt) for attempt in attempts)
         for _ in range(min(len(self._queued), self._concurrency - len(self._running))):
-            task = asyncio.create_task(self._work())
+            task = asyncio.create_task(self._run())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         while self._queued:
             deadline_s, attempt = self._queued.popleft()
             if clock.monotonic_s() >= deadline_s:
                 continue
             try:
-                more = await self._attempt(attempt)
-            except asyncio.CancelledError:  # no result of the endpoint
+                can_continue = await self._attempt(attempt)
+            except asyncio.CancelledError:  # there is no result
                 await self._release([attempt])
                 raise
-            except Exception:  # its lease ends, and it is claimed again
-                logger.exception("a webhook attempt failed", extra={"id": attempt.id})
+            except Exception:  # its lease expires, and it is claimed again
+                logger.exception("webhook.attempt.crashed", extra={"id": attempt.id})
                 continue
-            if not more:
+            if not can_continue:
                 await self._release_queued()
 
     async def _release_queued(self) -> None:
-        left = [attempt for _, attempt in self._queued]
+        attempts = [attempt for _, attempt in self._queued]
         self._queued.clear()
-        if left:
-            await self._release(left)
+        if attempts:
+            await self._release(attempts)
 
     async def drain(self) -> None:
-        """Release the queued attempts, and wait for those in progress; when canceled,
-        release those in progress as well."""
+        """Release the queued attempts, and wait for those in progress. If canceled, release those
+        in progress as well."""
         await self._release_queued()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -1,4 +1,5 @@
-"""Retention: the log 30 days after the last close of a day, deliveries and other events by age."""
+"""Retention: drops a day of the log some time after its last close, and deletes other rows by
+age."""
 
 from datetime import timedelta
 
@@ -11,7 +12,7 @@ AHEAD_DAYS = 2
 
 
 class Retention:
-    """Any number of replicas may run a pass at once."""
+    """The action of a loop; any number of replicas may run it at once."""
 
     def __init__(self, database: Database, *, log_days: int) -> None:
         self._database = database
@@ -28,7 +29,7 @@ class Retention:
             if day >= today - timedelta(days=self._log_days) or not await self._closed.is_expired(
                 day
             ):
-                break  # the emails of the day before are gone with a day: one after the other
+                break  # dropping a day drops the emails of the day before, so days go in order
             self._closed.forget(day)
             async with self._database.transaction() as tx:
                 await self._days.drop(tx, day)
@@ -36,7 +37,7 @@ class Retention:
             await self._delete_expired(statement)
 
     async def _delete_expired(self, statement: str) -> None:
-        gone = 1
-        while gone:
+        deleted = 1
+        while deleted:
             async with self._database.transaction() as tx:
-                gone = await days.delete_expired(tx, statement, retention_days=self._log_days)
+                deleted = await days.delete_expired(tx, statement, retention_days=self._log_days)

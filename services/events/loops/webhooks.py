@@ -33,10 +33,10 @@ from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
 from services.events.store import deliveries, payloads
 from services.events.store.deliveries import ClaimedDelivery, DeliveryClaim, DeliveryUpdate
 
-LOGGED_WITHIN_S = 60.0
-SAFETY_S = 5.0
-STALE_S = 2.0
-DRAIN_S = 5.0
+ACCEPT_WAIT_MAX_S = 60.0  # how long an event waits for the accept of its message
+LEASE_MARGIN_S = 5.0
+FAILURES_MIN_AGE_S = 2.0  # a recent failure may not be in the database yet
+DRAIN_TIMEOUT_S = 5.0
 
 ATTEMPTS = {
     name: metrics.webhook_attempts.labels(name) for name in ("delivered", "refused", "failed")
@@ -73,7 +73,7 @@ class WebhookDispatcher:
         self._secrets = secrets
         self._health = health
         self._config = config
-        self._failures: dict[str, int] = {}  # failures in a row, by the database
+        self._failures: dict[str, int] = {}  # consecutive failures in the database
         self._recorder = AttemptRecorder(
             database,
             outbox,
@@ -87,7 +87,7 @@ class WebhookDispatcher:
         self._stopping = False
 
     def capacity(self, endpoint: Endpoint) -> int:
-        """How many more attempts its queue admits now."""
+        """How many more attempts the queue of the endpoint admits now."""
         self._cache_failures(endpoint)
         if self._stopping or self._is_broken(endpoint.id):
             return 0
@@ -95,7 +95,8 @@ class WebhookDispatcher:
         return queue.capacity if queue else queue_max(self._config)
 
     def _busy_capacities(self) -> dict[str, int]:
-        """The capacity of endpoints that are busy, or have failures not in the database yet."""
+        """The capacities of endpoints that are busy, or have failures that are not in the database
+        yet."""
         capacities = {one: queue.capacity for one, queue in self._queues.items()}
         return capacities | {
             one: 0 for one in self._recorder.unwritten_failures if self._is_broken(one)
@@ -108,15 +109,15 @@ class WebhookDispatcher:
         return failures >= CIRCUIT_FAILURES
 
     def _cache_failures(self, endpoint: Endpoint) -> None:
-        """As just read; but a moment ago the database may not have known of a failure here."""
+        """Cache the failures that were just read; a recent failure may be missing from them."""
         if endpoint.failures:
             self._failures[endpoint.id] = endpoint.failures
-        elif clock.monotonic_s() - self._failed_at_s.get(endpoint.id, 0.0) > STALE_S:
+        elif clock.monotonic_s() - self._failed_at_s.get(endpoint.id, 0.0) > FAILURES_MIN_AGE_S:
             self._failures.pop(endpoint.id, None)
             self._failed_at_s.pop(endpoint.id, None)
 
     def enqueue(self, attempts: Sequence[WebhookAttempt]) -> None:
-        """Attempts whose claim is committed. None: there may be deliveries to claim."""
+        """Queue attempts whose claims are committed. If there are none, deliveries may be due."""
         if not attempts:
             self.wake()
             return
@@ -132,7 +133,7 @@ class WebhookDispatcher:
 
     def _queue_of(self, endpoint_id: str) -> EndpointQueue:
         if endpoint_id not in self._queues:
-            usable_s = self._config.lease_s - self._config.timeout_s - SAFETY_S
+            usable_s = self._config.lease_s - self._config.timeout_s - LEASE_MARGIN_S
             self._queues[endpoint_id] = EndpointQueue(
                 self._attempt,
                 self._release_claims,
@@ -142,7 +143,7 @@ class WebhookDispatcher:
         return self._queues[endpoint_id]
 
     async def run(self) -> None:
-        """A loop: what is due, at once when something was added, else every so often."""
+        """Claim due deliveries, at once when some were added, and otherwise at an interval."""
         while True:
             claimed = await retry_while_unavailable(self._claim_due, self._health)
             for one in [one for one, queue in self._queues.items() if queue.is_idle]:
@@ -156,7 +157,7 @@ class WebhookDispatcher:
     async def drain(self) -> None:
         self._stopping = True
         await asyncio.gather(*(queue.drain() for queue in self._queues.values()))
-        await self._recorder.wait_idle(within_s=DRAIN_S)
+        await self._recorder.wait_idle(within_s=DRAIN_TIMEOUT_S)
 
     async def _claim_due(self) -> int:
         if self._stopping:
@@ -183,13 +184,13 @@ class WebhookDispatcher:
             [delivery.event_id for delivery in claimed],
             [delivery.subject_id for delivery in claimed],
         )
-        early, attempts = [], []
+        incomplete, attempts = [], []
         for delivery in claimed:
             self._cache_failures(delivery.endpoint)
             entry, accepted = entries.get(delivery.event_id), accepts.get(delivery.subject_id)
-            is_incomplete = entry is not None and entry.event.email_id and accepted is None
-            if entry is None or (is_incomplete and delivery.age_s < LOGGED_WITHIN_S):
-                early.append(DeliveryClaim(delivery.endpoint.id, delivery.position, token))
+            lacks_accept = entry is not None and entry.event.email_id and accepted is None
+            if entry is None or (lacks_accept and delivery.age_s < ACCEPT_WAIT_MAX_S):
+                incomplete.append(DeliveryClaim(delivery.endpoint.id, delivery.position, token))
                 continue
             attempts.append(
                 webhook_attempt_of(
@@ -201,12 +202,12 @@ class WebhookDispatcher:
                     attempt_count=delivery.attempt_count,
                 )
             )
-        if early:
-            await deliveries.release_claims(tx, early, delay_s=1.0)
+        if incomplete:
+            await deliveries.release_claims(tx, incomplete, delay_s=1.0)
         return attempts
 
     async def _attempt(self, attempt: WebhookAttempt) -> bool:
-        """One POST; False when no more should follow for now."""
+        """Send one POST; returns False when no more should follow for now."""
         endpoint = attempt.endpoint
         try:
             signed = headers(
@@ -226,12 +227,12 @@ class WebhookDispatcher:
         return response.is_success or not self._is_broken(endpoint.id)
 
     async def _release_claims(self, attempts: Sequence[WebhookAttempt]) -> None:
-        """Release the claims of attempts for an endpoint that is not called for now."""
+        """Release the claims of attempts that are not made for now."""
         claims = [
             DeliveryClaim(attempt.endpoint.id, attempt.position, attempt.token)
             for attempt in attempts
         ]
-        with suppress(Unavailable):  # then their leases end by themselves
+        with suppress(Unavailable):  # then their leases expire by themselves
             async with self._database.transaction() as tx:
                 await deliveries.release_claims(tx, claims, delay_s=0.0)
 
@@ -249,7 +250,7 @@ class WebhookDispatcher:
 
     def _update_for(self, attempt: WebhookAttempt, response: EndpointResponse) -> DeliveryUpdate:
         attempt_count = attempt.attempt_count + 1
-        state, later = deliveries.DELIVERED, 0.0
+        state, delay_s = deliveries.DELIVERED, 0.0
         if not response.is_success:
             next_s = next_delay_s(
                 self._config.schedule_s,
@@ -257,14 +258,15 @@ class WebhookDispatcher:
                 retry_after_s=response.retry_after_s,
                 chance=random.random(),
             )
-            gone = next_s is None or response.status == GONE
-            state, later = (deliveries.FAILED, 0.0) if gone else (deliveries.WAITING, next_s or 0.0)
+            state, delay_s = deliveries.QUEUED, next_s or 0.0
+            if next_s is None or response.status == GONE:
+                state, delay_s = deliveries.FAILED, 0.0
         return DeliveryUpdate(
             attempt.endpoint.id,
             attempt.position,
             attempt.token,
             state,
-            later,
+            delay_s,
             attempt_count,
             response.status,
             response.error,
@@ -272,12 +274,12 @@ class WebhookDispatcher:
 
 
 def metric_outcome(response: EndpointResponse) -> str:
-    """A metric's label."""
+    """The label of an attempt in metrics."""
     if response.is_success:
         return "delivered"
     return "refused" if response.error.startswith(Refused.__name__) else "failed"
 
 
 def queue_max(config: WebhookConfig) -> int:
-    """For an idle endpoint: no more than can be attempted within a lease."""
+    """The capacity of an idle endpoint: about as many attempts as fit into a lease."""
     return min(QUEUE_MAX, config.concurrency * 50)

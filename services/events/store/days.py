@@ -1,4 +1,4 @@
-"""The day partitions of events, and the rows that it deletes by age."""
+"""The day partitions of events, and the deletion of other rows by age."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -23,27 +23,29 @@ DELETE_EXPIRED = (
 
 
 class LogDays:
-    """A message's rows are of the day of its id, an email's of that of its own, which may be the
-    day before. So the emails of a day go one day after its messages."""
+    """The rows of a message are in the partition of its id's day, those of an email in that of the
+    email id's day, which may be the day before. So the emails of a day are dropped one day after
+    its messages."""
 
     def __init__(self) -> None:
         self._messages = TablePartitions("events", "log", "state")
         self._emails = TablePartitions("events", "emails", "tags")
 
     async def ensure(self, tx: Transaction, days: Iterable[date], *, today: date) -> set[date]:
-        """Make those that are missing and may be made; the others, which were dropped."""
+        """Create missing partitions of recent days; returns the days whose partitions were
+        dropped."""
         missing = self._messages.missing(days)
         if not missing:
             return set()
-        gone = {day for day in missing if not may_create(day, today)}
-        gone -= set(await self.existing(tx)) if gone else set()
-        wanted = {day for day in missing if may_create(day, today)}
-        await self._messages.ensure(tx, wanted)
-        await self._emails.ensure(tx, wanted | {day - timedelta(days=1) for day in wanted})
-        return gone
+        dropped = {day for day in missing if not may_create(day, today)}
+        dropped -= set(await self.existing(tx)) if dropped else set()
+        new = {day for day in missing if may_create(day, today)}
+        await self._messages.ensure(tx, new)
+        await self._emails.ensure(tx, new | {day - timedelta(days=1) for day in new})
+        return dropped
 
     async def existing(self, tx: Transaction) -> list[date]:
-        """The oldest first."""
+        """Oldest first."""
         return await self._messages.existing(tx)
 
     async def drop(self, tx: Transaction, day: date) -> bool:
@@ -56,5 +58,5 @@ def closed_days(database: Database, *, retention_days: int) -> ClosedDays:
 
 
 async def delete_expired(tx: Transaction, statement: str, *, retention_days: int) -> int:
-    """Some of what is old, by one of DELETE_EXPIRED; how many rows went."""
+    """Delete up to 1000 expired rows by one of DELETE_EXPIRED; returns how many."""
     return await tx.execute(statement, (retention_days,))

@@ -8,10 +8,10 @@ from kernel import ids
 from kernel.database import Row, Transaction
 from services.events.domain.endpoint import Endpoint
 
-WAITING, DELIVERED, FAILED = 0, 1, 2
+QUEUED, DELIVERED, FAILED = 0, 1, 2
 
 
-# From endpoint to endpoint by a skip scan over (endpoint_id, due_at): most have nothing due.
+# A skip scan over (endpoint_id, due_at) goes from endpoint to endpoint: most have nothing due.
 CLAIM = """
     WITH RECURSIVE waiting AS (
         (SELECT endpoint_id AS id FROM events.webhook_deliveries
@@ -51,7 +51,7 @@ CLAIM = """
 
 
 class NewDelivery(NamedTuple):
-    """token: of its first claim; None: unclaimed, and due now."""
+    """token: of the first claim; None for an unclaimed delivery that is due now."""
 
     endpoint_id: str
     position: str
@@ -74,7 +74,7 @@ class ClaimedDelivery:
 
 
 class DeliveryClaim(NamedTuple):
-    """A claim."""
+    """The claim of a delivery, proven by its token."""
 
     endpoint_id: str
     position: str
@@ -82,7 +82,7 @@ class DeliveryClaim(NamedTuple):
 
 
 class DeliveryUpdate(NamedTuple):
-    """The result of an attempt. delay_s: until the next one, if there is one."""
+    """The result of an attempt. delay_s: until the next attempt, if there is one."""
 
     endpoint_id: str
     position: str
@@ -97,10 +97,10 @@ class DeliveryUpdate(NamedTuple):
 async def claim(
     tx: Transaction, token: str, *, capacities: Mapping[str, int], capacity: int, lease_s: float
 ) -> list[ClaimedDelivery]:
-    """Claim due deliveries of each endpoint, up to its capacity here; for a failing endpoint one
-    when its probe is due, and no other replica probes meanwhile.
+    """Claim due deliveries of each endpoint, up to its capacity. A failing endpoint gets one
+    delivery when its probe is due; then no other replica probes it during the lease.
 
-    capacities: of the endpoints that are busy here; capacity: of any other.
+    capacities: of the endpoints that are busy in this process; capacity: of any other.
     """
     rows = await tx.rows(
         CLAIM,
@@ -119,7 +119,7 @@ async def claim(
 
 
 async def record_attempts(tx: Transaction, results: Sequence[DeliveryUpdate]) -> None:
-    """Record results where the claim still holds."""
+    """Record the results of attempts whose claim is still valid."""
     await tx.execute(
         "UPDATE events.webhook_deliveries t SET state = v.state,"
         " attempt_count = v.attempt_count, status = v.status,"
@@ -135,7 +135,7 @@ async def record_attempts(tx: Transaction, results: Sequence[DeliveryUpdate]) ->
 async def release_claims(
     tx: Transaction, claims: Sequence[DeliveryClaim], *, delay_s: float
 ) -> None:
-    """Free claims, without counting an attempt."""
+    """Release claims without counting an attempt."""
     await tx.execute(
         "UPDATE events.webhook_deliveries t SET token = NULL,"
         " due_at = now() + make_interval(secs => %s)"
@@ -148,7 +148,7 @@ async def release_claims(
 async def list_deliveries(
     tx: Transaction, endpoint_id: str, *, after: str, limit: int
 ) -> list[Row]:
-    """The deliveries of an endpoint, newest first; a disabled one has none that are queued."""
+    """The deliveries of an endpoint, newest first; those queued for a disabled one are failed."""
     return await tx.rows(
         "SELECT t.position::text, t.type, t.attempt_count,"
         " CASE WHEN t.state = 0 AND NOT w.enabled THEN 2 ELSE t.state END,"

@@ -1,4 +1,4 @@
-"""The rows of emails, and which of them were reported as sent."""
+"""The rows of emails, and whether email.sent was public."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from services.events.domain.log_event import LogEvent
 
 @dataclass(frozen=True, slots=True)
 class NewEmail:
-    """An email with its first message. accepted_event_id: of that message's MessageAccepted."""
+    """An email with its first message. accepted_event_id: of the MessageAccepted of that
+    message."""
 
     tenant_id: str
     email_id: str
@@ -22,7 +23,7 @@ class NewEmail:
 
 
 async def insert_tags(tx: Transaction, emails: Collection[NewEmail]) -> None:
-    """Of emails that are new."""
+    """Insert the tags of new emails."""
     rows = sorted((e.tenant_id, tag, e.email_id) for e in emails for tag in e.tags)
     if rows:
         await tx.execute(
@@ -33,7 +34,7 @@ async def insert_tags(tx: Transaction, emails: Collection[NewEmail]) -> None:
 
 
 async def mark_sent(tx: Transaction, assigned: Collection[LogEvent]) -> set[str]:
-    """Mark scheduled emails whose first message leaves; the ids of those not marked before."""
+    """Mark scheduled emails at their first assignment; returns the ids of the newly marked."""
     rows = await tx.rows(
         "UPDATE events.emails SET sent = true WHERE email_id = ANY(%s::uuid[])"
         " AND tenant_id = ANY(%s::uuid[]) AND NOT sent RETURNING email_id::text",

@@ -1,4 +1,4 @@
-"""Pages of emails and of events, for the role that sees one tenant."""
+"""Pages of emails and events, for the role that sees one tenant."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ TIMELINE_MAX = 5000
 
 @dataclass(frozen=True, slots=True)
 class EmailFilter:
-    """Filters of the list. Each one names the index that the walk goes along."""
+    """The filters of a list of emails. The narrowest selects the index that is scanned."""
 
     after: str = ""
     before: str = ""
@@ -31,7 +31,7 @@ class EmailFilter:
     until: datetime | None = None
 
     def bounds(self) -> tuple[UUID, UUID]:
-        """Ids are times: exclusive bounds from cursors and dates."""
+        """Exclusive bounds of email ids, which are ordered by time, from cursors and dates."""
         low = [UUID(self.before)] if self.before else []
         low += [lower_bound_at(self.since)] if self.since else []
         high = [UUID(self.after)] if self.after else []
@@ -42,9 +42,9 @@ class EmailFilter:
 async def list_emails(
     tx: Transaction, tenant_id: str, *, email_filter: EmailFilter, limit: int
 ) -> list[tuple[str, int, MessageAccepted | None]]:
-    """Newest first: email id, rank, its accept. With `before` those nearest to it.
+    """Newest first: email id, rank, and accept. With `before`, the nearest newer ones.
 
-    The walk is along one index, the narrowest filter's, and looks the others up row by row.
+    The query scans the index of the narrowest filter, and checks the others row by row.
     """
     low, high = email_filter.bounds()
     source, others = _walk(email_filter)
@@ -81,7 +81,7 @@ WALKS = {
 
 
 def _walk(email_filter: EmailFilter) -> tuple[str, str]:
-    """The table to go along, and the conditions on its rows."""
+    """The table to scan, and the conditions on its rows."""
     named = [name for name in WALKS if getattr(email_filter, name)]
     ranked = " AND {}.rank = %(rank)s" if email_filter.rank is not None else ""
     ranked += " AND {}.test" if email_filter.test_only else ""
@@ -111,7 +111,7 @@ COLUMNS = "event_id::text, position::text, kind, seq, public_seq, recorded_at, p
 
 
 async def timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> list[TimelineEntry]:
-    """Everything about an email's messages, in no order."""
+    """All events of an email's messages, unordered."""
     rows = await tx.rows(
         "SELECT subject_id FROM events.state WHERE tenant_id = %s AND email_id = %s",
         (tenant_id, email_id),
@@ -129,8 +129,9 @@ async def timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> list[Ti
 async def public_events(
     tx: Transaction, tenant_id: str, *, after: str, limit: int
 ) -> list[TimelineEntry]:
-    """The public events of a tenant, as recorded. Events of the last second are left out, because
-    transactions that began earlier may commit later: a reader that pages on misses none."""
+    """The public events of a tenant in recording order. Those of the last second are left out,
+    because a transaction that began earlier may commit later; so a client that pages through them
+    misses none."""
     some = (
         f"SELECT {COLUMNS} FROM events.{{}} AS entry"  # noqa: S608
         " WHERE tenant_id = %(tenant)s AND public_seq > 0"

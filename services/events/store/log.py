@@ -1,7 +1,7 @@
 """The log, the state of its messages, and the rows that lists and webhooks need.
 
-A batch costs two statements when all its messages are new, and four when not: a statement costs
-more here than a few of the rows that it carries.
+A batch takes two statements if all its messages are new, and four otherwise, because a statement
+costs more than a few rows.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ from services.events.domain.state import LogEntry, MessageState
 from services.events.store.deliveries import NewDelivery
 from services.events.store.emails import NewEmail
 
-# Partitions are left out by the first and the last of the ids: by an array they are not.
-# Emails and states that exist are left as they are, but a state is locked until the commit, so
-# that the log can be asked afterwards what it knows.
+# The first and the last id exclude partitions; an array of ids does not.
+# Existing emails and states are not changed, but a state is locked until the commit, so that the
+# events in the log can be read afterwards.
 INSERT_NEW = """
     WITH email AS (
         INSERT INTO events.emails (tenant_id, email_id, message_id, rank, sent, test)
@@ -60,7 +60,7 @@ REPEATS = """
         AND subject_id BETWEEN %s::uuid AND %s::uuid
     UNION ALL SELECT event_id::text FROM events.unpartitioned_log WHERE event_id = ANY(%s::uuid[])
 """
-# Payloads travel end to end: an array of them would be spelled out in hexadecimal digits.
+# Payloads are concatenated: an array of bytea would be sent as hexadecimal text.
 ROWS = """
         INSERT INTO events.{table} (subject_id, event_id, position, tenant_id, kind, seq,
             public_seq, payload)
@@ -70,8 +70,8 @@ ROWS = """
             %s::int[], %s::int[], %s::int[])
             AS v(subject_id, event_id, position, tenant_id, kind, seq, public_seq, start, length)
 """
-# Whoever inserts into the log holds the lock of the message's state and has asked for repeats under
-# it, so that a conflict would be a bug, and shall fail. Nothing is locked for other events.
+# An insert into the log happens under the lock of the message's state, after repeats were removed;
+# so a conflict is a bug and must fail. For other events nothing is locked.
 INTO_LOG = ROWS.format(table="log")
 INTO_UNPARTITIONED_LOG = ROWS.format(table="unpartitioned_log") + " ON CONFLICT DO NOTHING"
 STATES = """
@@ -85,7 +85,7 @@ STATES = """
             AND s.subject_id = ANY(%s::uuid[]) AND s.email_id = ANY(%s::uuid[])
             AND s.subject_id BETWEEN %s::uuid AND %s::uuid
 """
-# IS TRUE: so that it is no condition for the index by rank, where an email is hard to find.
+# IS TRUE keeps the planner from using the index by rank, in which an email is slow to find.
 RANKS = """
         UPDATE events.emails e SET rank = v.rank
         FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[], %s::smallint[])
@@ -114,9 +114,8 @@ class NewRows:
 
 @dataclass(frozen=True, slots=True)
 class LogWrite:
-    """All that a batch has to write. positions: by event id. ranks: by (tenant, email); released:
-    those that were held until now. lease_s: of the deliveries that are
-    inserted claimed."""
+    """The rows that a batch writes. positions: by event id. ranks: by (tenant, email). released:
+    those of ranks that were held before. lease_s: of deliveries that are inserted with a claim."""
 
     entries: Sequence[LogEntry]
     positions: Mapping[str, str]
@@ -134,24 +133,24 @@ async def insert_new(
     states: Iterable[MessageState],
     tenants: Iterable[str],
 ) -> NewRows:
-    """Insert what is new. Sorted, so that replicas do not cross."""
-    new_emails_sorted = sorted(emails, key=attrgetter("email_id"))
+    """Insert new emails and states, sorted so that replicas do not deadlock."""
+    ordered_emails = sorted(emails, key=attrgetter("email_id"))
     ordered = sorted(states, key=attrgetter("subject_id"))
     [(new_emails, new_states, endpoints)] = await tx.rows(
         INSERT_NEW,
         [
-            [e.tenant_id for e in new_emails_sorted],
-            [e.email_id for e in new_emails_sorted],
-            [e.message_id for e in new_emails_sorted],
-            [int(e.rank) for e in new_emails_sorted],
-            [e.sent for e in new_emails_sorted],
-            [e.test for e in new_emails_sorted],
+            [e.tenant_id for e in ordered_emails],
+            [e.email_id for e in ordered_emails],
+            [e.message_id for e in ordered_emails],
+            [int(e.rank) for e in ordered_emails],
+            [e.sent for e in ordered_emails],
+            [e.test for e in ordered_emails],
             [s.subject_id for s in ordered],
             [s.tenant_id for s in ordered],
             [s.email_id for s in ordered],
             [s.recipient for s in ordered],
             [s.recipient.rpartition("@")[2] for s in ordered],
-            *_changing(ordered),
+            *_mutable_columns(ordered),
             list(tenants),
         ],
     )
@@ -164,24 +163,23 @@ async def insert_new(
 async def load_states(
     tx: Transaction, log_events: Sequence[LogEvent]
 ) -> tuple[list[MessageState], set[str]]:
-    """The states of the events' messages, and the ids of the events that they have already.
+    """The states of the messages, and the ids of the events that are recorded already.
 
-    After `insert_new`, in statements of their own: they see what the locks' owner before us wrote.
+    Call it after `insert_new`: only a later statement sees what the previous holder of the locks
+    committed.
     """
     subjects = sorted({log_event.subject_id for log_event in log_events})
-    between = subjects[0], subjects[-1]
+    bounds = subjects[0], subjects[-1]
     emails = sorted({log_event.email_id for log_event in log_events})
-    states = await tx.rows(STATES_OF, [subjects, emails, *between])
-    logged = [log_event.event_id for log_event in log_events if log_event.kind in PARTITIONED_KINDS]
-    others = [
-        log_event.event_id for log_event in log_events if log_event.kind not in PARTITIONED_KINDS
-    ]
-    repeats = await tx.rows(REPEATS, [subjects, logged, *between, others])
+    states = await tx.rows(STATES_OF, [subjects, emails, *bounds])
+    partitioned = [one.event_id for one in log_events if one.kind in PARTITIONED_KINDS]
+    others = [one.event_id for one in log_events if one.kind not in PARTITIONED_KINDS]
+    repeats = await tx.rows(REPEATS, [subjects, partitioned, *bounds, others])
     return [MessageState(*row) for row in states], {event_id for (event_id,) in repeats}
 
 
 async def recorded_ids(tx: Transaction, log_events: Iterable[LogEvent]) -> set[str]:
-    """The ids of events without a message that are recorded."""
+    """The ids of those endpoint events that are recorded already."""
     rows = await tx.rows(
         "SELECT event_id::text FROM events.unpartitioned_log WHERE event_id = ANY(%s::uuid[])",
         ([log_event.event_id for log_event in log_events],),
@@ -190,16 +188,16 @@ async def recorded_ids(tx: Transaction, log_events: Iterable[LogEvent]) -> set[s
 
 
 def positions_of(entries: Iterable[LogEntry]) -> dict[str, str]:
-    """A place in the order of recording for each, by event id."""
+    """New positions in the order of recording, by event id."""
     return {entry.event.event_id: uuid7_text() for entry in entries}
 
 
 async def write_batch(tx: Transaction, batch: LogWrite) -> None:
-    """All of it in one statement."""
-    logged = [entry for entry in batch.entries if entry.event.kind in PARTITIONED_KINDS]
+    """Write everything in one statement."""
+    partitioned = [entry for entry in batch.entries if entry.event.kind in PARTITIONED_KINDS]
     others = [entry for entry in batch.entries if entry.event.kind not in PARTITIONED_KINDS]
     parts = [
-        (INTO_LOG, _rows(logged, batch.positions)) if logged else None,
+        (INTO_LOG, _rows(partitioned, batch.positions)) if partitioned else None,
         (INTO_UNPARTITIONED_LOG, _rows(others, batch.positions)) if others else None,
         (STATES, _states(batch.states)) if batch.states else None,
         (RANKS, _ranks(batch.ranks, batch.released)) if batch.ranks else None,
@@ -237,10 +235,10 @@ def _states(states: Collection[MessageState]) -> list[object]:
     ordered = sorted(states, key=attrgetter("subject_id"))
     ids = [state.subject_id for state in ordered]
     emails = [state.email_id for state in ordered]
-    return [ids, emails, *_changing(ordered), ids, emails, ids[0], ids[-1]]
+    return [ids, emails, *_mutable_columns(ordered), ids, emails, ids[0], ids[-1]]
 
 
-def _changing(states: Sequence[MessageState]) -> list[object]:
+def _mutable_columns(states: Sequence[MessageState]) -> list[object]:
     return [
         [s.seq for s in states],
         [s.public_seq for s in states],
@@ -252,7 +250,7 @@ def _changing(states: Sequence[MessageState]) -> list[object]:
 
 
 def _seconds(moment: datetime | None) -> str:
-    """Unix time for an array without nulls, which psycopg would look at one by one; 0: none."""
+    """Unix time, and 0 for none: psycopg encodes an array without NULLs faster."""
     return repr(moment.timestamp()) if moment else "0"
 
 
@@ -267,7 +265,7 @@ def _ranks(
 
 
 async def find_open(tx: Transaction, message_ids: Sequence[str]) -> list[str]:
-    """Those of the messages that are unknown here, or open: whose close is not in the log."""
+    """The messages that are not closed in the log; this includes unknown ones."""
     closes = [event_id(MessageClosed(message_id=one)) for one in message_ids]
     rows = await tx.rows(
         "SELECT subject_id::text FROM events.log WHERE subject_id = ANY(%s::uuid[])"

@@ -1,4 +1,4 @@
-"""The content of claimed deliveries: their events, and the accepts of their messages."""
+"""The payloads of claimed deliveries: their events, and the accepts of their messages."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from services.events.domain.state import LogEntry
 async def load_payloads(
     tx: Transaction, event_ids: Sequence[str], subjects: Sequence[str]
 ) -> tuple[dict[str, LogEntry], dict[str, MessageAccepted]]:
-    """Entries by event id, accepts by message id: two lookups in the log for any number."""
+    """Entries by event id, and accepts by message id, in one query."""
     rows = await tx.rows(
         "SELECT event_id::text, subject_id::text, kind, seq, public_seq, payload FROM events.log"
         " WHERE subject_id = ANY(%(subjects)s::uuid[])"
@@ -40,7 +40,7 @@ async def load_payloads(
 
 
 def log_event_from_row(kind: int, event_id: str, *, payload: bytes) -> LogEvent:
-    """The log event of a row."""
+    """The log event of a stored row."""
     event = decode_payload(kind, payload)
     if kind in (EventKind.WEBHOOK_DISABLED, EventKind.WEBHOOK_TEST):
         return endpoint_log_event(event, EventKind(kind), event_id)  # type: ignore[arg-type]

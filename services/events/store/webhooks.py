@@ -11,7 +11,7 @@ from services.events.domain.schedule import CIRCUIT_FAILURES
 PUBLIC_COLUMNS = "id::text, url, event_types, enabled, disabled_reason, created_at"
 
 
-async def succeed(tx: Transaction, endpoints: Sequence[str]) -> None:
+async def reset_failures(tx: Transaction, endpoints: Sequence[str]) -> None:
     await tx.execute(
         "UPDATE events.webhooks SET failures = 0, failing_since = NULL, probe_at = NULL"
         " WHERE id = ANY(%s::uuid[]) AND failures > 0",
@@ -19,11 +19,11 @@ async def succeed(tx: Transaction, endpoints: Sequence[str]) -> None:
     )
 
 
-async def fail(
+async def count_failures(
     tx: Transaction, failures: Mapping[str, int], *, probe_s: float
 ) -> list[tuple[str, int, timedelta]]:
-    """Count failed attempts; after that many in a row only probes are sent. Per endpoint: failures
-    since its last success, and for how long."""
+    """Count failed attempts; from CIRCUIT_FAILURES on, only probes are sent. Returns per endpoint
+    the failures since its last success, and the time since the first of them."""
     ordered = sorted(failures)
     rows = await tx.rows(
         "UPDATE events.webhooks w SET failures = w.failures + v.failures,"
@@ -38,7 +38,7 @@ async def fail(
 
 
 async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[str, datetime] | None:
-    """Its tenant and the time; None when it already was."""
+    """Disable an endpoint; returns its tenant and the time, or None if it was disabled already."""
     rows = await tx.rows(
         "UPDATE events.webhooks SET enabled = false, disabled_reason = %s"
         " WHERE id = %s AND enabled RETURNING tenant_id::text, now()",
@@ -48,7 +48,7 @@ async def disable(tx: Transaction, endpoint_id: str, *, reason: str) -> tuple[st
 
 
 async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | None:
-    """The public columns of its row; None when the tenant has so many already."""
+    """Insert an endpoint; returns its public columns, or None if the tenant is at the limit."""
     rows = await tx.rows(
         "INSERT INTO events.webhooks (id, tenant_id, url, event_types, secret, test)"  # noqa: S608
         " SELECT %s, %s, %s, %s::text[], %s, %s WHERE (SELECT count(*) FROM events.webhooks"
@@ -68,7 +68,7 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
 
 
 async def get(tx: Transaction, tenant_id: str, *, endpoint_id: str, test_only: bool) -> Row | None:
-    """Its public columns, and its encrypted secret. test_only: None where it is for live mail."""
+    """The public columns and the encrypted secret. test_only: None if it is for live mail."""
     rows = await tx.rows(
         f"SELECT {PUBLIC_COLUMNS}, secret FROM events.webhooks"  # noqa: S608
         " WHERE tenant_id = %s AND id = %s AND deleted_at IS NULL AND test >= %s",
@@ -80,8 +80,8 @@ async def get(tx: Transaction, tenant_id: str, *, endpoint_id: str, test_only: b
 async def list_endpoints(
     tx: Transaction, tenant_id: str, *, after: str, before: str, limit: int, test_only: bool
 ) -> list[Row]:
-    """Newest first; after: older than that id, before: newer, the nearest ones. test_only: without
-    those for live mail."""
+    """A page, newest first; after: only older ones than this id; before: the nearest newer ones.
+    test_only: without those for live mail."""
     order = "ASC" if before else "DESC"
     rows = await tx.rows(
         f"SELECT {PUBLIC_COLUMNS} FROM events.webhooks WHERE tenant_id = %(tenant)s"  # noqa: S608

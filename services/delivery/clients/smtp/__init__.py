@@ -1,1 +1,1 @@
-"""SMTP as a client: aiosmtplib connects, greets and secures; the session after that is ours."""
+"""The SMTP client: aiosmtplib connects and starts TLS; SmtpSession runs the session after EHLO."""

@@ -1,8 +1,8 @@
-"""From an address to a mail server that has greeted us: RFC 5321 §3.1, RFC 3207.
+"""Opens SMTP connections, up to the reply to EHLO: RFC 5321 §3.1, RFC 3207.
 
-TLS is opportunistic (RFC 7435): any certificate will do, because the alternative is clear text.
-Whether it proves the name of the host is told.
-Where a server's TLS is broken this is remembered and logged, and the message goes in the clear.
+TLS is opportunistic (RFC 7435): any certificate is accepted, because the alternative is clear text.
+Whether the certificate is valid for the host is recorded. If the TLS of a server is broken, this is
+logged and remembered, and messages are sent in clear text.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from aiosmtplib.response import SMTPResponse
 from kernel import clock, metrics
 from kernel.errors import Unavailable
 from mail import smtp_reply
-from services.delivery.clients.smtp.certificates import Certificates, chain_of
+from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
 from services.delivery.clients.smtp.session import EhloExtensions, SmtpSession
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.attempt_result import (
@@ -41,14 +41,13 @@ from services.delivery.domain.attempt_result import (
     RemoteServer,
 )
 
-BROKEN_FOR_S = 3600.0
-BROKEN_MAX = 10_000  # hosts that are remembered
+BROKEN_TTL_S = 3600.0
+BROKEN_MAX = 10_000  # remembered hosts
 HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
 IP_BIND_ADDRESS_NO_PORT = 24  # Linux; Python names it from 3.12 on
-EXHAUSTED_ERRNOS = frozenset(
-    (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-)  # our own want
-NO_REPLY = -1  # aiosmtplib's code for what is no reply
+# This machine lacks resources; the server is not at fault.
+EXHAUSTED_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+NO_REPLY = -1  # aiosmtplib's code for data that is not a reply
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ SocketAddress = tuple[str, int]  # an address and a port
 
 @dataclass(frozen=True, slots=True)
 class DialTarget:
-    """Where to go: a mail exchanger's name, and an address of it, or one of each version."""
+    """An MX host with the addresses to dial: one, or one of each IP version."""
 
     name: str
     port: int
@@ -70,7 +69,7 @@ class DialTarget:
 
 
 class ConnectFailed(Exception):
-    """No session came about; `result` says how far it went."""
+    """No session was opened; `result` has the step that failed."""
 
     def __init__(self, result: AttemptResult) -> None:
         super().__init__(result.problem)
@@ -78,7 +77,7 @@ class ConnectFailed(Exception):
 
 
 class BrokenFeatures:
-    """Hosts whose offer of something does not work, for an hour."""
+    """Hosts that offer an extension which does not work; remembered for an hour."""
 
     def __init__(self) -> None:
         self._until: dict[DialTarget, float] = {}
@@ -97,21 +96,24 @@ class BrokenFeatures:
         self._until.pop(host, None)
         while len(self._until) >= BROKEN_MAX:
             del self._until[next(iter(self._until))]  # the oldest
-        self._until[host] = clock.monotonic_s() + BROKEN_FOR_S
+        self._until[host] = clock.monotonic_s() + BROKEN_TTL_S
 
 
 class SmtpDialer:
-    """Opens connections. Remembers for an hour whose TLS or DSN does not work."""
+    """Opens connections. Remembers for an hour the hosts whose TLS or DSN does not work."""
 
-    def __init__(self, timeouts: Timeouts, certificates: Certificates | None = None) -> None:
+    def __init__(self, timeouts: Timeouts, certificates: CertificateVerifier | None = None) -> None:
         self._timeouts = timeouts
         self._tls = lenient_context()
-        self._certificates = certificates or Certificates()
+        self._certificates = certificates or CertificateVerifier()
         self.broken_tls = BrokenFeatures()
         self.broken_dsn = BrokenFeatures()
 
     async def dial(self, host: DialTarget, *, sources: Sequence[str], ehlo: str) -> SmtpSession:
-        """A session after EHLO, secured where that is offered and works. Raises ConnectFailed."""
+        """Open a session up to EHLO, with TLS if the server offers it and it works.
+
+        Raises ConnectFailed.
+        """
         try:
             return await self._dial(host, sources, ehlo=ehlo, tls=host not in self.broken_tls)
         except ConnectFailed as failure:
@@ -131,13 +133,13 @@ class SmtpDialer:
         handshake = _Handshake(host, self._timeouts)
         await handshake.connect(sources)
         try:
-            await handshake.greeting()
+            await handshake.read_greeting()
             ehlo = ehlo or ehlo_literal(handshake.peer.local_ip)
-            extensions = await handshake.hello(ehlo)
+            extensions = await handshake.send_ehlo(ehlo)
             if tls and "starttls" in extensions:
                 await handshake.start_tls(self._tls)
-                await handshake.prove(self._certificates)
-                extensions = await handshake.hello(ehlo)
+                await handshake.verify_certificate(self._certificates)
+                extensions = await handshake.send_ehlo(ehlo)
         except BaseException:
             handshake.abort()
             raise
@@ -146,18 +148,18 @@ class SmtpDialer:
             handshake.transport,
             peer=handshake.peer,
             port=host.port,
-            extensions=parse_extensions(extensions, but_dsn=host in self.broken_dsn),
+            extensions=parse_extensions(extensions, without_dsn=host in self.broken_dsn),
             timeouts=self._timeouts,
-            refuses_dsn=partial(self._note_dsn, handshake.peer, host),
+            on_dsn_refused=partial(self._on_dsn_refused, handshake.peer, host),
         )
 
-    def _note_dsn(self, peer: RemoteServer, host: DialTarget) -> None:
+    def _on_dsn_refused(self, peer: RemoteServer, host: DialTarget) -> None:
         logger.warning("delivery.dsn_refused", extra={"mx": peer.mx, "ip": peer.remote_ip})
         self.broken_dsn.add(host)
 
 
 class _HandshakeProtocol(SMTPProtocol):
-    """aiosmtplib's connection and TLS, with our reading of replies: one for the whole session."""
+    """aiosmtplib's connection and TLS, with the reply parser that the session uses, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,7 +168,7 @@ class _HandshakeProtocol(SMTPProtocol):
     def data_received(self, data: bytes) -> None:
         waiter = self._response_waiter
         if waiter is None or waiter.done() or not self._response_pending:
-            return  # nobody asked
+            return  # no reply is expected
         if replies := self._parser.feed(data):
             text = b"\n".join(replies[0].lines).decode("utf-8", "surrogateescape")
             waiter.set_result(SMTPResponse(replies[0].code, text))
@@ -176,7 +178,7 @@ class _HandshakeProtocol(SMTPProtocol):
 
 
 class _Handshake:
-    """A connection on its way to a session."""
+    """A connection before it becomes a session."""
 
     def __init__(self, host: DialTarget, timeouts: Timeouts) -> None:
         self.host = host
@@ -205,7 +207,7 @@ class _Handshake:
             raise ConnectFailed(self._result(CONNECT, "no connection in time")) from error
         except OSError as error:
             if error.errno in EXHAUSTED_ERRNOS:
-                raise Unavailable(f"room for another connection ({error.strerror})") from error
+                raise Unavailable(f"a socket for a connection ({error.strerror})") from error
             raise ConnectFailed(
                 self._result(CONNECT, f"no connection: {error.strerror or error}")
             ) from error
@@ -213,8 +215,8 @@ class _Handshake:
         self.peer = replace(self.peer, local_ip=str(name[0]), remote_ip=str(peer[0]))
 
     async def _race(self, sources: Sequence[str]) -> socket.socket:
-        """A connected socket, from the source of its family. IPv6 gets its chance when IPv4 has not
-        answered soon (RFC 8305)."""
+        """Connect a socket from the source address of its family. IPv6 is tried in parallel if IPv4
+        does not connect soon (RFC 8305)."""
         targets = [address_info(ip, self.host.port) for ip in self.host.ips]
         return await start_connection(
             targets,
@@ -223,7 +225,7 @@ class _Handshake:
             socket_factory=make_socket,
         )
 
-    async def greeting(self) -> None:
+    async def read_greeting(self) -> None:
         try:
             response = await self._protocol.read_response(timeout=self._timeouts.greeting_s)
         except SMTPException as error:
@@ -231,8 +233,8 @@ class _Handshake:
         if response.code != 220:
             raise ConnectFailed(self._reply_result(GREETING, response))
 
-    async def hello(self, name: str) -> dict[str, str]:
-        """The server's extensions; none when it only knows HELO (§4.1.1.1)."""
+    async def send_ehlo(self, name: str) -> dict[str, str]:
+        """The extensions of the server; none if it supports only HELO (§4.1.1.1)."""
         response = await self._command(EHLO, b"EHLO", name)
         if response.code >= 500:
             response = await self._command(EHLO, b"HELO", name)
@@ -251,7 +253,7 @@ class _Handshake:
             raise ConnectFailed(self._error_result(step, error)) from error
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
-        """aiosmtplib discards what was sent in the clear behind the answer (RFC 3207 §4.2)."""
+        """Start TLS; aiosmtplib discards data that follows the reply in clear (RFC 3207 §4.2)."""
         try:
             await self._protocol.start_tls(
                 context, server_hostname=self.host.name, timeout=self._timeouts.tls_s
@@ -264,65 +266,65 @@ class _Handshake:
         version = str(tls.version() or "")
         self.peer = replace(self.peer, tls=version, cipher=name, certificate=certificate)
 
-    async def prove(self, certificates: Certificates) -> None:
+    async def verify_certificate(self, certificates: CertificateVerifier) -> None:
         tls: ssl.SSLObject = self.transport.get_extra_info("ssl_object")
-        verified = await certificates.prove(chain_of(tls), self.host.name)
+        verified = await certificates.verify(chain_of(tls), self.host.name)
         self.peer = replace(self.peer, verified=verified)
 
     def _error_result(self, step: str, error: Exception) -> AttemptResult:
         if isinstance(error, SMTPResponseException) and error.code >= 200:
             return self._reply_result(step, SMTPResponse(error.code, error.message))
         if isinstance(error, SMTPReadTimeoutError):
-            return self._result(step, "no answer in time")
+            return self._result(step, "no reply in time")
         return self._result(step, str(error) or type(error).__name__)
 
     def _reply_result(self, step: str, response: SMTPResponse) -> AttemptResult:
-        answer = smtp_reply.reply(response.code, response.message)
-        return AttemptResult(step, answer, peer=self.peer)
+        reply = smtp_reply.reply(response.code, response.message)
+        return AttemptResult(step, reply, peer=self.peer)
 
     def _result(self, step: str, problem: str) -> AttemptResult:
         return AttemptResult(step, problem=problem, peer=self.peer)
 
 
 def address_info(ip: str, port: int) -> AddrInfoType:
-    """An address as getaddrinfo would give it."""
+    """An address as getaddrinfo returns it."""
     if ":" in ip:
         return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port, 0, 0)
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (ip, port)
 
 
 def make_socket(info: AddrInfoType) -> socket.socket:
-    """Its port is chosen when it connects, not when it is bound to a source address: so one
-    address has as many ports as there are receivers, and not 28,000 in all (ip(7))."""
+    """A socket whose port is chosen when it connects, not when it is bound to a source address: so
+    the limit of 28,000 ports applies per destination, and not per source address (ip(7))."""
     family, kind, proto, _, _ = info
-    made = socket.socket(family, kind, proto)
-    made.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-    return made
+    sock = socket.socket(family, kind, proto)
+    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    return sock
 
 
 def is_temporary(result: AttemptResult) -> bool:
-    """Whether the server has no TLS just now (454, RFC 3207 §4): the next time it may have."""
+    """Whether TLS is unavailable only for now (454, RFC 3207 §4)."""
     return result.reply is not None and result.reply.is_transient
 
 
 def ehlo_literal(ip: str) -> str:
-    """The EHLO name of a host that has none (§4.1.3)."""
+    """The EHLO name of a host without a name (§4.1.3)."""
     return f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
 
 
-def parse_extensions(extensions: dict[str, str], *, but_dsn: bool = False) -> EhloExtensions:
+def parse_extensions(extensions: dict[str, str], *, without_dsn: bool = False) -> EhloExtensions:
     size = extensions.get("size")
     return EhloExtensions(
         pipelining="pipelining" in extensions,
         utf8="smtputf8" in extensions,
         eight_bit="8bitmime" in extensions,
         size=None if size is None else (int(size) if size.isascii() and size.isdigit() else 0),
-        dsn="dsn" in extensions and not but_dsn,
+        dsn="dsn" in extensions and not without_dsn,
     )
 
 
 def lenient_context() -> ssl.SSLContext:
-    """Whatever a server has is better than clear text, TLS 1.0 too."""
+    """A context that accepts any TLS, even 1.0, because it is better than clear text."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

@@ -1,7 +1,7 @@
-"""The connections of this process. Messages wait for one; opening one is no message's attempt.
+"""Connection pools. Messages wait for a connection; opening one is not part of an attempt.
 
-A pool has the connections of one egress to one site. How many there may be begins low, grows with
-every answer, and goes down to what is open when a host refuses another.
+A pool has the connections from one egress source to one site. Its limit starts low, grows with
+every reply, and drops to the number of open connections when a host refuses another one.
 """
 
 import asyncio
@@ -22,17 +22,18 @@ from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import SERVICE_CLOSING, STALE, AttemptResult
 from services.delivery.domain.host_policy import is_connection_reusable, port_of
 
-TEST_SHARE = 4  # a tenant gets this part of the sandbox's connections
-FIRST = 2  # connections that a pool may have before anybody has answered
-REFUSED_FOR_S = 1.0  # how long no connection is added after a 421 to a command
+SANDBOX_SHARE_DIVISOR = 4  # a tenant gets this fraction of the connections to the sandbox
+LIMIT_INITIAL = 2  # connections of a pool before the first reply
+NO_GROWTH_AFTER_421_S = 1.0  # after a 421 to a command, the limit does not grow for this long
 
 
 class AttemptReleased(Exception):
-    """The message is not ours to send, or not now: nothing was delivered or recorded."""
+    """This worker gives up an attempt without a result: nothing was sent or recorded."""
 
 
 class ReadyQueueKey(NamedTuple):
-    """Of a pool. tenant_id: of test mail, so that nobody's fills the sandbox; else empty."""
+    """Identifies a ready queue and its pool. tenant_id: set for test mail only, so that one tenant
+    cannot use up the sandbox."""
 
     egress_id: str
     site: str
@@ -41,13 +42,13 @@ class ReadyQueueKey(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """A message without a connection. tried: addresses that had their chance. until_s: later it
-    is too late. not_before_s: before that no connection is opened for it."""
+    """A message that waits for a connection. hosts: with their preferences. tried: addresses that
+    this message has used. until_s: its deadline. not_before_s: when a connection may be opened."""
 
     assignment: DeliveryAssigned
     tried: AbstractSet[SocketAddress]
     until_s: float
-    hosts: dict[tuple[str, int], int]  # with their preferences
+    hosts: dict[tuple[str, int], int]
     found: "asyncio.Future[SmtpSession]"
     opening: bool = False
     not_before_s: float = 0.0
@@ -55,8 +56,10 @@ class Waiter:
 
 @dataclass(eq=False)
 class ConnectionPool:
-    """Of one egress to one site; in the sandbox, of one tenant. messages_max: of a connection, then
-    it is closed. limit: how many connections there may be just now."""
+    """The connections from one egress source to one site; for test mail, of one tenant.
+
+    messages_max: after which a connection is closed. limit: connections that are allowed now.
+    """
 
     name: ReadyQueueKey
     shared: Connections
@@ -67,7 +70,7 @@ class ConnectionPool:
     _in_use: set[SmtpSession] = field(default_factory=set)
     _waiters: dict[Waiter, None] = field(default_factory=dict)
     _opening: "set[asyncio.Task[None]]" = field(default_factory=set)
-    _grows_s: float = 0.0
+    _no_growth_until_s: float = 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -78,23 +81,24 @@ class ConnectionPool:
         return len(self._idle) + len(self._in_use) + len(self._opening)
 
     def apply_limits(self, assignment: DeliveryAssigned) -> None:
-        """As the rules for its site say now; what they leave open is as the process is set up."""
+        """Apply the limits of the shaping rules in an assignment, with defaults from the config."""
         config = self.shared.config
-        most = assignment.connections_max or config.connections_max
-        self.connections_max = max(1, most // TEST_SHARE) if self.name.tenant_id else most
+        allowed = assignment.connections_max or config.connections_max
+        shared = max(1, allowed // SANDBOX_SHARE_DIVISOR)
+        self.connections_max = shared if self.name.tenant_id else allowed
         self.messages_max = (
             assignment.messages_per_connection_max or config.messages_per_connection_max
         )
-        self.limit = min(self.limit or FIRST, self.connections_max)
+        self.limit = min(self.limit or LIMIT_INITIAL, self.connections_max)
 
     # ── for a message ───────────────────────────────────────────────────────────────────────────
 
     async def acquire(
         self, assignment: DeliveryAssigned, *, tried: AbstractSet[SocketAddress], until_s: float
     ) -> SmtpSession:
-        """An idle connection at once, else the next one that is free or opened.
+        """Return an idle connection, or wait for the next one that becomes free or is opened.
 
-        Raises NoConnection, and AttemptReleased when the process ends.
+        Raises NoConnection, and AttemptReleased when the process stops.
         """
         hosts = {(one.host, port_of(one)): one.preference for one in assignment.mx_hosts}
         found: asyncio.Future[SmtpSession] = asyncio.get_running_loop().create_future()
@@ -110,50 +114,51 @@ class ConnectionPool:
                 self.drop(found.result())
             raise
         finally:
-            self._forget(waiter)
+            self._remove_waiter(waiter)
 
     def release(self, session: SmtpSession, result: AttemptResult) -> None:
-        """After a message: for the next one, as long as the server leaves it usable."""
-        spent = session.used >= self.messages_max
+        """Return a connection after a message, for the next one if it can be used again."""
+        is_spent = session.used >= self.messages_max
         if is_connection_reusable(result):
             self._grow()
         elif result.reply is not None and result.reply.code == SERVICE_CLOSING:
-            self._shrink(clock.monotonic_s() + REFUSED_FOR_S, but=1)
-        if is_connection_reusable(result) and session.is_usable and not spent:
+            self._shrink(clock.monotonic_s() + NO_GROWTH_AFTER_421_S, minus=1)
+        if is_connection_reusable(result) and session.is_usable and not is_spent:
             self._in_use.discard(session)
             self._hand_over(session)
         else:
             session.quit_in_background()
-            self._end(session)
+            self._discard(session)
         self._open_more()
 
     def drop(self, session: SmtpSession) -> None:
-        """In the middle of a message."""
+        """Close a connection in the middle of a message."""
         session.abort()
-        self._end(session)
+        self._discard(session)
         self._open_more()
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
 
     def _take_idle(self, waiter: Waiter) -> SmtpSession | None:
-        """The idle connection to the best host, the last used one of these."""
+        """The idle connection to the best host; among several, the last used one."""
         best: SmtpSession | None = None
         for session in reversed(list(self._idle)):
             if not session.is_usable:
                 self.close(session)
             elif self._is_suitable(session, waiter):
-                order = waiter.hosts[_at(session)]
-                if best is None or order < waiter.hosts[_at(best)]:
+                order = waiter.hosts[_host_port_of(session)]
+                if best is None or order < waiter.hosts[_host_port_of(best)]:
                     best = session
         if best is not None:
             self._use(best)
         return best
 
     def _is_suitable(self, session: SmtpSession, waiter: Waiter) -> bool:
-        """A backup does not win over a better host for being open already."""
-        if not reaches(session, waiter):
+        """Whether the session reaches a host of the message, and no better host can be dialed. An
+        open connection to a backup must not take precedence over a better host."""
+        if not can_serve(session, waiter):
             return False
-        order, egress_id = waiter.hosts[_at(session)], waiter.assignment.egress_id
+        order, egress_id = waiter.hosts[_host_port_of(session)], waiter.assignment.egress_id
         return not any(
             better < order and not self.shared.mx_connector.is_backed_off(egress_id, *at)
             for at, better in waiter.hosts.items()
@@ -165,47 +170,47 @@ class ConnectionPool:
         self.shared.mark_in_use(session)
 
     def _hand_over(self, session: SmtpSession, opened_for: Waiter | None = None) -> None:
-        """To the message that has waited longest, else it is idle."""
+        """Give a connection to the message that has waited longest; if none waits, it is idle."""
         self.shared.untrack(session)
         for waiter in self._waiters:
-            suits = waiter is opened_for or self._is_suitable(session, waiter)
-            if suits and not waiter.found.done():
-                self._forget(waiter)
+            is_suitable = waiter is opened_for or self._is_suitable(session, waiter)
+            if is_suitable and not waiter.found.done():
+                self._remove_waiter(waiter)
                 self._use(session)
                 waiter.found.set_result(session)
                 return
         self._idle[session] = None
         self.shared.mark_idle(session, self)
 
-    def _end(self, session: SmtpSession) -> None:
+    def _discard(self, session: SmtpSession) -> None:
         self._in_use.discard(session)
         self._idle.pop(session, None)
         self.shared.untrack(session)
         self.free_slot(session.peer.mx)
-        self._ended()
+        self._on_connection_freed()
 
-    def _ended(self) -> None:
-        """There is room for one more, here or elsewhere."""
+    def _on_connection_freed(self) -> None:
+        """Free a connection of the process, and let another pool use it."""
         self.shared.free()
         for pool in list(self.shared.waiting_pools)[:1]:
             if pool is not self:
                 asyncio.get_running_loop().call_soon(pool.sweep, clock.monotonic_s())
 
     def _grow(self) -> None:
-        if self.limit < self.connections_max and clock.monotonic_s() >= self._grows_s:
+        if self.limit < self.connections_max and clock.monotonic_s() >= self._no_growth_until_s:
             self.limit += 1
 
-    def _shrink(self, until_s: float, *, but: int = 0) -> None:
-        self.limit = max(1, len(self._idle) + len(self._in_use) - but)
-        self._grows_s = until_s
+    def _shrink(self, until_s: float, *, minus: int = 0) -> None:
+        self.limit = max(1, len(self._idle) + len(self._in_use) - minus)
+        self._no_growth_until_s = until_s
 
     def _refuse(self, waiter: Waiter, error: BaseException) -> None:
-        self._forget(waiter)
+        self._remove_waiter(waiter)
         if not waiter.found.done():
             waiter.found.set_exception(error)
-            waiter.found.exception()  # it counts as heard when the message does not wait any more
+            waiter.found.exception()  # mark it as retrieved: the message may no longer wait
 
-    def _forget(self, waiter: Waiter) -> None:
+    def _remove_waiter(self, waiter: Waiter) -> None:
         self._waiters.pop(waiter, None)
         if not self._waiters:
             self.shared.waiting_pools.pop(self, None)
@@ -221,15 +226,16 @@ class ConnectionPool:
                 self._opening.add(task)
 
     def _reserve(self, waiter: Waiter) -> bool:
-        """Whether there is room for another. An idle one that is of no use to this message makes
-        some, unless one that is of use will be free."""
-        if self._size >= self.limit and not self._serves(waiter):
+        """Reserve a connection for a message; False at a limit. At the limit of the pool, an idle
+        connection to another host is closed, unless a connection that the message can use is
+        busy."""
+        if self._size >= self.limit and not self._has_busy_session_for(waiter):
             for session in list(self._idle)[:1]:
                 self.close(session)
         return self._size < self.limit and self.shared.reserve()
 
-    def _serves(self, waiter: Waiter) -> bool:
-        return any(reaches(session, waiter) for session in self._in_use)
+    def _has_busy_session_for(self, waiter: Waiter) -> bool:
+        return any(can_serve(session, waiter) for session in self._in_use)
 
     async def _open(self, waiter: Waiter) -> None:
         task = asyncio.current_task()
@@ -241,7 +247,7 @@ class ConnectionPool:
         except BaseException as error:
             done()
             waiter.opening = False
-            self._ended()
+            self._on_connection_freed()
             self._on_open_failed(waiter, error)
             if not isinstance(error, Exception):
                 raise
@@ -252,14 +258,19 @@ class ConnectionPool:
         self._open_more()
 
     def _on_open_failed(self, waiter: Waiter, error: BaseException) -> None:
-        """While another connection serves, messages wait for that; else for the host, a while."""
+        """Keep the message waiting if a connection in use can serve it, or if the host is busy and
+        may be tried again soon; otherwise refuse it and all that wait for the same hosts."""
         if not isinstance(error, NoConnection):
             self._refuse(waiter, error)
             return
         self._shrink(error.retry_at_s)
         now_s = clock.monotonic_s()
-        soon = error.busy and error.retry_at_s - now_s <= self.shared.config.patience_s
-        if error.retry_at_s < inf and not waiter.tried and (soon or self._serves(waiter)):
+        soon = error.busy and error.retry_at_s - now_s <= self.shared.config.wait_max_s
+        if (
+            error.retry_at_s < inf
+            and not waiter.tried
+            and (soon or self._has_busy_session_for(waiter))
+        ):
             waiter.not_before_s = error.retry_at_s
             return
         self._refuse(waiter, error)
@@ -268,36 +279,36 @@ class ConnectionPool:
             self._refuse(other, NoConnection(result, retry_at_s=error.retry_at_s, busy=error.busy))
 
     def _waiters_for_same_hosts(self, waiter: Waiter) -> Iterator[Waiter]:
-        """Those that wait for the same hosts."""
+        """The other messages that wait for the same hosts."""
         for other in self._waiters:
             if other is not waiter and other.hosts == waiter.hosts and not other.opening:
                 yield other
 
     def reserve_slot(self, name: str) -> bool:
-        return not mx.is_mixed(self.name.site) or self.shared.reserve_guest(
+        return not mx.is_mixed(self.name.site) or self.shared.reserve_mixed(
             self.name.egress_id, name
         )
 
     def free_slot(self, name: str) -> None:
         if mx.is_mixed(self.name.site):
-            self.shared.free_guest(self.name.egress_id, name)
+            self.shared.free_mixed(self.name.egress_id, name)
 
     # ── the clock ───────────────────────────────────────────────────────────────────────────────
 
     def sweep(self, now_s: float) -> None:
-        """Put off what has waited too long, and open what may be opened now."""
+        """Expire messages that have waited too long, and open the connections that are due."""
         for waiter in list(self._waiters):
             if now_s >= waiter.until_s:
                 self._refuse(waiter, NoConnection(STALE))
         self._open_more()
 
     def close(self, session: SmtpSession) -> None:
-        """An idle one, with a good-bye where it is still open."""
+        """Close an idle connection with QUIT."""
         session.quit_in_background()
-        self._end(session)
+        self._discard(session)
 
     def drain(self) -> None:
-        """Nothing is begun any more."""
+        """Release all waiting messages, and close idle connections."""
         for waiter in list(self._waiters):
             self._refuse(waiter, AttemptReleased("stopping"))
         for task in self._opening:
@@ -306,12 +317,13 @@ class ConnectionPool:
             self.close(session)
 
 
-def _at(session: SmtpSession) -> tuple[str, int]:
+def _host_port_of(session: SmtpSession) -> tuple[str, int]:
     return session.peer.mx, session.port
 
 
-def reaches(session: SmtpSession, waiter: Waiter) -> bool:
-    """Whether it is to one of the hosts of a message, and one that has not had its chance."""
+def can_serve(session: SmtpSession, waiter: Waiter) -> bool:
+    """Whether it is a connection to a host of the message, at an address not tried yet."""
     return (
-        _at(session) in waiter.hosts and (session.peer.remote_ip, session.port) not in waiter.tried
+        _host_port_of(session) in waiter.hosts
+        and (session.peer.remote_ip, session.port) not in waiter.tried
     )

@@ -1,7 +1,7 @@
-"""The session of one connection after EHLO: RFC 5321 §3.3, pipelined where offered (RFC 2920).
+"""An SMTP session after EHLO: RFC 5321 §3.3, pipelined if the server offers it (RFC 2920).
 
-MAIL, RCPT and DATA go out in one write and their replies are read in order. Between the body and
-end of data there is a pause, for the journal.
+MAIL, RCPT and DATA are sent in one write, and their replies are read in order. The caller writes
+the journal between the body and end of data.
 """
 
 import asyncio
@@ -26,32 +26,32 @@ from services.delivery.domain.rendering import WireMessage
 
 RSET = "rset"
 BAD_SEQUENCE = 503  # RFC 5321 §4.2.2
-BAD_PARAMETERS = frozenset((501, 504, 555))  # or what they belong to
-CHUNK = 128 * 1024  # of a body, between two looks at the connection
-REPLIES_MAX = 64  # that nobody asked for
+PARAMETERS_REFUSED = frozenset((501, 504, 555))  # or the command itself
+CHUNK_BYTES = 128 * 1024  # of a body, between checks of the connection
+REPLIES_MAX = 64  # unread replies
 
 
-_quitting: set["asyncio.Task[None]"] = set()  # a task that nobody holds may be collected
+_quitting: set["asyncio.Task[None]"] = set()  # asyncio itself holds tasks only weakly
 
 
 class SessionBroken(Exception):
-    """The connection ended, timed out, or the peer did not speak SMTP; says which."""
+    """The connection ended or timed out, or the server did not speak SMTP; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class EhloExtensions:
-    """What the server said it can. size: the most octets of a message, 0 for no limit said."""
+    """Offered extensions. size: maximum octets; 0: no limit; None: SIZE was not offered."""
 
     pipelining: bool = False
     utf8: bool = False
     eight_bit: bool = False
-    size: int | None = None  # None: SIZE was not offered
+    size: int | None = None
     dsn: bool = False
 
 
 class SmtpSession(asyncio.Protocol):
-    """Takes over a transport. One message at a time: `send_envelope`, `send_body`, `end_data`,
-    `read_final_reply`."""
+    """Takes over a transport. For one message at a time, call `send_envelope`, `send_body`,
+    `end_data` and `read_final_reply`."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class SmtpSession(asyncio.Protocol):
         port: int,
         extensions: EhloExtensions,
         timeouts: Timeouts,
-        refuses_dsn: Callable[[], None] = lambda: None,
+        on_dsn_refused: Callable[[], None] = lambda: None,
     ) -> None:
-        """refuses_dsn: called when the server does not take the parameters that it offered."""
+        """on_dsn_refused: called when the server refuses the DSN parameters that it offered."""
         self.peer = peer
         self.port = port
         self.extensions = extensions
-        self.used = 0  # messages that were offered here
+        self.used = 0  # messages begun in this session
         self._timeouts = timeouts
-        self._refuses_dsn = refuses_dsn
+        self._on_dsn_refused = on_dsn_refused
         self._transport = transport
         self._loop = asyncio.get_running_loop()
         self._parser = ReplyParser()
@@ -81,21 +81,21 @@ class SmtpSession(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._in_transaction = False
-        self._is_idle = True  # no message is in hand, so nothing is to be said
+        self._is_idle = True  # no message in progress, so no reply is expected
         transport.set_protocol(self)
 
     # ── asyncio.Protocol ────────────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
         if self._is_idle:
-            self._break("the server spoke when nothing was asked")
+            self._break("the server sent data without a command")
             return
         self._replies += self._parser.feed(data)
         if self._parser.problem:
             self._break(self._parser.problem)
         elif len(self._replies) > REPLIES_MAX:
-            self._break("the server answers what was not asked")
-        elif self._replies:  # a part of one is nothing to wake up for
+            self._break("the server sent replies without commands")
+        elif self._replies:  # only a complete reply wakes the waiter
             self._wake()
 
     def eof_received(self) -> bool:
@@ -111,16 +111,16 @@ class SmtpSession(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    # ── what a sender does ──────────────────────────────────────────────────────────────────────
+    # ── commands ────────────────────────────────────────────────────────────────────────────────
 
     @property
     def is_usable(self) -> bool:
-        """Open, and nothing was said that nobody asked for: an idle server says 421 so."""
+        """Whether it is open without unexpected data, such as the 421 of a server that closes."""
         return not (self._problem or self._replies or self._parser.pending)
 
     async def send_envelope(self, mail: WireMessage) -> AttemptResult | None:
-        """MAIL, RCPT, DATA. None when the server waits for the body; else why it does not."""
-        if (refusal := self._unacceptable(mail)) is not None:
+        """Send MAIL, RCPT and DATA. None if the server waits for the body, or else the refusal."""
+        if (refusal := self._check_extensions(mail)) is not None:
             return refusal
         try:
             commands = self._commands(mail)
@@ -129,7 +129,7 @@ class SmtpSession(asyncio.Protocol):
         self.used += 1
         self._is_idle = False
         result = await self._exchange(commands)
-        if result is not None and self.extensions.dsn and doubts_parameters(result):
+        if result is not None and self.extensions.dsn and may_refuse_parameters(result):
             result = await self._send_envelope_without_dsn(mail, result)
         self._in_transaction = self._is_idle = result is not None
         return result
@@ -137,21 +137,21 @@ class SmtpSession(asyncio.Protocol):
     async def _send_envelope_without_dsn(
         self, mail: WireMessage, refusal: AttemptResult
     ) -> AttemptResult | None:
-        """The same once more, since no message fails for parameters that it can do without. Who
-        refuses it alike did not mean them."""
+        """Repeat the envelope without DSN, since no message must fail for optional parameters. If
+        the server refuses it in the same way, the parameters were not the reason."""
         offered, self.extensions = self.extensions, replace(self.extensions, dsn=False)
         self._in_transaction = True
         result = await self._exchange(self._commands(mail))
         if result == refusal:
             self.extensions = offered
         else:
-            self._refuses_dsn()
+            self._on_dsn_refused()
         return result
 
-    def _unacceptable(self, mail: WireMessage) -> AttemptResult | None:
+    def _check_extensions(self, mail: WireMessage) -> AttemptResult | None:
         limit = self.extensions.size
         if limit and mail.size > limit:
-            problem = f"the message has {mail.size} octets, the server takes {limit}"
+            problem = f"the message has {mail.size} octets, but the server accepts at most {limit}"
             return local_refusal("message_too_large", problem, enhanced="5.3.4", peer=self.peer)
         if mail.utf8 and not self.extensions.utf8:
             problem = "the address or a header needs SMTPUTF8, which the server does not offer"
@@ -166,11 +166,11 @@ class SmtpSession(asyncio.Protocol):
             (RCPT, times.rcpt_s, self._rcpt_to(mail)),
             (DATA, times.data_init_s, b"DATA\r\n"),
         ]
-        # What was refused half-way is still open over there.
+        # A refused transaction is still open on the server.
         return [(RSET, times.mail_s, b"RSET\r\n"), *commands] if self._in_transaction else commands
 
     def _mail_from(self, mail: WireMessage, size: int | None) -> bytes:
-        """What needs SMTPUTF8 has headers of eight bits (RFC 6531 §3.6)."""
+        """MAIL FROM; a message that needs SMTPUTF8 also needs 8BITMIME (RFC 6531 §3.6)."""
         return smtp.mail_from(
             mail.sender,
             size=size,
@@ -183,7 +183,7 @@ class SmtpSession(asyncio.Protocol):
         return smtp.rcpt_to(mail.recipient, utf8=mail.utf8, dsn=self.extensions.dsn)
 
     async def _exchange(self, commands: list[tuple[str, float, bytes]]) -> AttemptResult | None:
-        """The first refusal, or None when DATA may be sent."""
+        """The first refusal, or None when the body may be sent."""
         refusal: AttemptResult | None = None
         step = MAIL
         try:
@@ -195,10 +195,11 @@ class SmtpSession(asyncio.Protocol):
                 reply = await self._reply(timeout_s)
                 if refusal is None:
                     check_order(step, reply)
-                taken = reply.code == 354 if step == DATA else reply.is_positive
-                if refusal is not None and taken and step == DATA:
-                    self.abort()  # it waits for a body that has no recipient
-                refusal = refusal or (None if taken else AttemptResult(step, reply, peer=self.peer))
+                accepted = reply.code == 354 if step == DATA else reply.is_positive
+                if refusal is not None and accepted and step == DATA:
+                    self.abort()  # the server waits for a body without a recipient
+                refused = None if accepted else AttemptResult(step, reply, peer=self.peer)
+                refusal = refusal or refused
                 if refusal and not self.extensions.pipelining:
                     break
         except SessionBroken as broken:
@@ -208,11 +209,11 @@ class SmtpSession(asyncio.Protocol):
         return refusal
 
     async def send_body(self, mail: WireMessage) -> AttemptResult | None:
-        """Everything but end of data. A result when the server did not want to hear it out."""
+        """Send the message without end of data. A result if the server interrupted it."""
         wire = mail.wire
         try:
-            for start in range(0, len(wire), CHUNK):
-                self._write(wire if len(wire) <= CHUNK else wire[start : start + CHUNK])
+            for start in range(0, len(wire), CHUNK_BYTES):
+                self._write(wire if len(wire) <= CHUNK_BYTES else wire[start : start + CHUNK_BYTES])
                 if not self._writable.is_set():
                     async with asyncio.timeout(self._timeouts.data_xfer_s):
                         await self._writable.wait()
@@ -223,7 +224,7 @@ class SmtpSession(asyncio.Protocol):
         return self.interruption()
 
     def interruption(self) -> AttemptResult | None:
-        """Whether the server has spoken or gone while it was our turn."""
+        """The result if the server has replied or disconnected before end of data."""
         if self._replies or self._problem:
             return self._before_end_of_data(self._problem)
         return None
@@ -233,11 +234,11 @@ class SmtpSession(asyncio.Protocol):
         self.abort()
         if reply is None or reply.is_transient or reply.is_permanent:
             return AttemptResult(DATA, reply, problem=problem, peer=self.peer)
-        problem = f"the server said {reply.code} before the end of the data"
+        problem = f"the server replied {reply.code} before end of data"
         return AttemptResult(DATA, problem=problem, peer=self.peer)
 
     def end_data(self) -> AttemptResult | None:
-        """End the data (§4.1.1.4). A result when that was not possible: then it was not sent."""
+        """Send end of data (§4.1.1.4). A result if that was not possible; then it was not sent."""
         if (result := self.interruption()) is not None:
             return result
         try:
@@ -247,7 +248,7 @@ class SmtpSession(asyncio.Protocol):
         return None
 
     async def read_final_reply(self) -> AttemptResult:
-        """What the server says to end of data."""
+        """The reply to end of data."""
         try:
             reply = await self._reply(self._timeouts.data_done_s)
             self._is_idle = True
@@ -257,7 +258,7 @@ class SmtpSession(asyncio.Protocol):
             return AttemptResult(END_OF_DATA, problem=str(broken), peer=self.peer)
 
     async def quit(self) -> None:
-        """Say good-bye (§4.1.1.10), and do not insist on an answer."""
+        """Send QUIT (§4.1.1.10), and wait only briefly for the reply."""
         self._is_idle = False
         try:
             self._write(b"QUIT\r\n")
@@ -268,13 +269,12 @@ class SmtpSession(asyncio.Protocol):
             self._transport.close()
 
     def quit_in_background(self) -> None:
-        """Good-bye in the background."""
         task = self._loop.create_task(self.quit())
         _quitting.add(task)
         task.add_done_callback(_quitting.discard)
 
     def abort(self, why: str = "we closed the connection") -> None:
-        """Close at once, whatever the server has heard so far."""
+        """Close the connection at once."""
         self._break(why)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────
@@ -304,7 +304,7 @@ class SmtpSession(asyncio.Protocol):
             self._waiter = None
 
     def _set_timer(self) -> None:
-        """One for all waits, put off only when it rings too early: most answers come soon."""
+        """Set the timer that all waits share; it is set again only if it fires too early."""
         self._stop_timer()
         self._timer = self._loop.call_at(self._deadline_s, self._on_timer)
 
@@ -315,7 +315,7 @@ class SmtpSession(asyncio.Protocol):
         if self._loop.time() < self._deadline_s:
             self._set_timer()
         else:
-            self._break(f"no answer in {self._timeout_s:g} s")
+            self._break(f"no reply within {self._timeout_s:g} s")
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -323,7 +323,7 @@ class SmtpSession(asyncio.Protocol):
             self._timer = None
 
     def _break(self, problem: str) -> None:
-        """Of no use any more, and closed: what still comes is not read."""
+        """Mark the session as broken, and close the connection."""
         if not self._problem:
             self._problem = problem
             self._transport.abort()
@@ -336,15 +336,15 @@ class SmtpSession(asyncio.Protocol):
             self._waiter.set_result(None)
 
 
-def doubts_parameters(result: AttemptResult) -> bool:
+def may_refuse_parameters(result: AttemptResult) -> bool:
     """Whether the server may have refused a command for its parameters (RFC 5321 §4.2.2)."""
     refused_at = result.step in (MAIL, RCPT)
-    return refused_at and result.reply is not None and result.reply.code in BAD_PARAMETERS
+    return refused_at and result.reply is not None and result.reply.code in PARAMETERS_REFUSED
 
 
 def check_order(step: str, reply: Reply) -> None:
-    """Raises SessionBroken for a reply that is about the connection, and not about the message."""
-    if step == RSET and not reply.is_positive:  # what an earlier message has left is still open
+    """Raises SessionBroken for a reply that concerns the connection, and not the message."""
+    if step == RSET and not reply.is_positive:  # the transaction of an earlier message is open
         raise SessionBroken(f"the server refused RSET: {reply}")
     if reply.code == BAD_SEQUENCE:
-        raise SessionBroken(f"out of step with the server: {reply}")
+        raise SessionBroken(f"the server reported a bad sequence of commands: {reply}")

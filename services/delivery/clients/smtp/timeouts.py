@@ -1,11 +1,11 @@
-"""How long to wait for a mail server: RFC 5321 §4.5.3.2."""
+"""Timeouts of an SMTP session: RFC 5321 §4.5.3.2."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. A short wait for the answer to end of data makes duplicates of slow deliveries."""
+    """In seconds. A short data_done_s causes duplicates at servers that reply slowly."""
 
     connect_s: float = 30.0
     greeting_s: float = 300.0

@@ -22,16 +22,16 @@ def upgrade() -> None:
             tenant_id uuid NOT NULL,
             epoch bigint NOT NULL,
             stage text NOT NULL DEFAULT 'started' CHECK (stage IN ('started', 'data_sent', 'done')),
-            outcome text,          -- set when done, and only then
+            outcome text,          -- set when done
             ambiguous boolean NOT NULL DEFAULT false,
             not_after timestamptz NOT NULL,
             started_at timestamptz NOT NULL DEFAULT now(),
             assignment bytea NOT NULL,
-            attempted bytea,       -- the event, reply and all
+            attempted bytea,       -- the event, with the reply
             PRIMARY KEY (message_id, attempt)
         ) PARTITION BY RANGE (message_id);
 
-        -- On outcome, not on stage: the step from started to data_sent stays a heap-only update.
+        -- On outcome, not on stage, so that the step to data_sent is a heap-only update.
         CREATE INDEX attempts_open ON attempts (epoch, not_after) WHERE outcome IS NULL;
 
         CREATE TABLE sandbox (

@@ -1,7 +1,7 @@
 """The log, the tables of lists, webhook endpoints and their deliveries.
 
-A message's rows lie in the partition of the day of its id, an email's in that of its own. Nothing
-that changes is in an index of `state`, so that its updates stay in their page.
+The rows of a message are in the partition of its id's day, those of an email in that of the email
+id's day. No index of `state` has a column that changes, so that its updates are heap-only.
 """
 
 from kernel.migrate import day_partitioned, enforce_tenant_rls, outbox, sql
@@ -12,13 +12,13 @@ LOG = """
     CREATE TABLE log (
         subject_id uuid NOT NULL,          -- the message
         event_id uuid NOT NULL,
-        position uuid NOT NULL,            -- UUIDv7 of the recording: the public id, and a cursor
+        position uuid NOT NULL,            -- UUIDv7 of the recording; public id and cursor
         tenant_id uuid NOT NULL,
         kind smallint NOT NULL,            -- domain.log_event.EventKind
         seq integer NOT NULL,              -- 1, 2, … per message, without gaps
-        public_seq integer NOT NULL,       --1, 2, … per message of public events; 0: internal
+        public_seq integer NOT NULL,       -- 1, 2, … per message of public events; 0: internal
         recorded_at timestamptz NOT NULL DEFAULT now(),
-        payload bytea NOT NULL,            -- the event, as it travelled
+        payload bytea NOT NULL,            -- the encoded event
         PRIMARY KEY (subject_id, event_id)
     ) PARTITION BY RANGE (subject_id);
     CREATE INDEX log_public ON log (tenant_id, position) WHERE public_seq > 0;
@@ -35,7 +35,7 @@ LOG = """
         closed smallint NOT NULL,          -- router's ClosedState; 0: open
         closed_at timestamptz,
         delayed_at timestamptz,            -- when a delay was last public
-        PRIMARY KEY (email_id, subject_id) -- every event names both, and a timeline its email
+        PRIMARY KEY (email_id, subject_id) -- events have both ids, a timeline that of the email
     ) PARTITION BY RANGE (subject_id);
     CREATE INDEX state_recipient ON state (tenant_id, recipient, email_id);
     CREATE INDEX state_domain ON state (tenant_id, domain, email_id);
@@ -43,7 +43,7 @@ LOG = """
     CREATE TABLE emails (
         tenant_id uuid NOT NULL,
         email_id uuid NOT NULL,
-        message_id uuid NOT NULL,          -- whose MessageAccepted has the rest
+        message_id uuid NOT NULL,          -- the message whose MessageAccepted is listed
         rank smallint NOT NULL,
         sent boolean NOT NULL,             -- email.sent was public
         PRIMARY KEY (tenant_id, email_id)
@@ -93,16 +93,16 @@ WEBHOOKS = """
 
     CREATE TABLE webhook_deliveries (
         endpoint_id uuid NOT NULL,
-        position uuid NOT NULL,            -- of its log entry, of which there is one per event
+        position uuid NOT NULL,            -- of the log entry
         event_id uuid NOT NULL,
         subject_id uuid NOT NULL,
         tenant_id uuid NOT NULL,
         type text NOT NULL,
         created_at timestamptz NOT NULL DEFAULT now(),
-        due_at timestamptz NOT NULL,       -- of the next attempt; while claimed, of the lease's end
+        due_at timestamptz NOT NULL,       -- next attempt; while claimed, the end of the lease
         token uuid,                        -- of the claim
         attempt_count smallint NOT NULL DEFAULT 0,
-        state smallint NOT NULL DEFAULT 0, -- waiting, delivered, failed
+        state smallint NOT NULL DEFAULT 0, -- queued, delivered, failed
         status smallint NOT NULL DEFAULT 0,
         error text NOT NULL DEFAULT '',
         PRIMARY KEY (endpoint_id, position)
@@ -117,7 +117,7 @@ def upgrade() -> None:
     sql(LOG)
     sql(WEBHOOKS)
     day_partitioned("log")
-    day_partitioned("state", storage="fillfactor=50")  # most rows are updated once, and together
+    day_partitioned("state", storage="fillfactor=50")  # most rows are updated once
     day_partitioned("emails", storage="fillfactor=80")
     day_partitioned("tags")
     for table in ("log", "state", "emails", "tags"):

@@ -1,4 +1,4 @@
-"""Emails and webhook endpoints know whether they are of test mail: test keys see no others."""
+"""Mark emails and webhook endpoints of test mail: test keys see only these."""
 
 from kernel.migrate import sql
 

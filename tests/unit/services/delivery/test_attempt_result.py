@@ -1,4 +1,4 @@
-"""What the end of a session means for its message."""
+"""Results of attempts, their outcomes and events."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from services.delivery.domain.attempt_result import (
 DELIVERED, PERMANENT = events.ATTEMPT_OUTCOME_DELIVERED, events.ATTEMPT_OUTCOME_PERMANENT
 TEMPORARY, AMBIGUOUS = events.ATTEMPT_OUTCOME_TEMPORARY, events.ATTEMPT_OUTCOME_AMBIGUOUS
 
-MEANINGS = [
+OUTCOMES = [
     # step, code, text, outcome
     ("connect", 0, "", TEMPORARY),
     ("greeting", 0, "", TEMPORARY),
@@ -66,8 +66,8 @@ MEANINGS = [
 ]
 
 
-@pytest.mark.parametrize(("step", "code", "text", "outcome"), MEANINGS)
-def test_the_meaning_of(
+@pytest.mark.parametrize(("step", "code", "text", "outcome"), OUTCOMES)
+def test_the_outcome_of_a_reply_at_a_step(
     step: str, code: int, text: str, outcome: "events.AttemptOutcome.ValueType"
 ) -> None:
     reply = Reply(code, "", text) if code else None
@@ -77,8 +77,8 @@ def test_the_meaning_of(
     )
 
 
-def test_what_we_refuse_ourselves_is_permanent_and_has_the_class_we_name() -> None:
-    result = local_refusal("message_too_large", "4 octets, 3 are taken", enhanced="5.3.4")
+def test_a_local_refusal_is_permanent_and_has_its_own_bounce_class() -> None:
+    result = local_refusal("message_too_large", "4 octets, but 3 are allowed", enhanced="5.3.4")
     assert outcome_of(result) == PERMANENT
     event = attempted_event(assignment(), result, at_ms=0)
     assert event.bounce_class == "message_too_large"
@@ -86,7 +86,7 @@ def test_what_we_refuse_ourselves_is_permanent_and_has_the_class_we_name() -> No
     assert not event.connected
 
 
-def test_stale_is_said_without_a_word_about_the_receiver() -> None:
+def test_a_stale_event_says_nothing_about_the_receiving_server() -> None:
     event = attempted_event(assignment(), STALE, at_ms=0)
     assert event.outcome == events.ATTEMPT_OUTCOME_STALE
     assert not event.connected
@@ -100,14 +100,14 @@ def test_an_unknown_user_at_rcpt_has_the_class_that_suppresses() -> None:
     )
 
 
-def test_an_unknown_user_after_the_data_is_the_word_of_a_filter() -> None:
+def test_an_unknown_user_after_the_data_is_classified_as_a_filter() -> None:
     assert (
         bounce_class_of(AttemptResult("end_of_data", Reply(550, "", "User unknown")))
         == "recipient_filter"
     )
 
 
-def test_the_event_carries_who_was_spoken_to_and_how_long_it_took() -> None:
+def test_the_event_has_the_receiving_server_and_the_duration() -> None:
     peer = RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.3")
     result = AttemptResult("end_of_data", Reply(250, "2.0.0", "Ok"), peer=peer)
     event = attempted_event(assignment(), result, at_ms=1_700_000_000_123, duration_ms=42)
@@ -123,7 +123,7 @@ def test_the_event_carries_who_was_spoken_to_and_how_long_it_took() -> None:
     )  # fmt: skip
 
 
-def test_what_goes_wrong_is_told_in_a_bounded_and_printable_text() -> None:
+def test_a_problem_is_reported_as_bounded_printable_text() -> None:
     event = attempted_event(
         assignment(), AttemptResult("ehlo", problem="\x1b[0m" + "x" * 5000), at_ms=0
     )

@@ -1,4 +1,4 @@
-"""The report on a server's certificate when TLS is opportunistic."""
+"""Verification of server certificates under opportunistic TLS."""
 
 import asyncio
 import ssl
@@ -10,7 +10,7 @@ import pytest
 from kernel import clock
 from mail import tls_chain
 from services.delivery.clients.smtp import certificates
-from services.delivery.clients.smtp.certificates import Certificates, system_roots
+from services.delivery.clients.smtp.certificates import CertificateVerifier, system_roots
 from services.delivery.clients.smtp.dial import DialTarget, SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.attempt_result import RemoteServer
@@ -22,108 +22,111 @@ ROOT = Certified.root("root")
 GOOD = ROOT.authority("between").server(NAME)
 
 
-def dialed(context: ssl.SSLContext) -> RemoteServer:
-    async def story() -> RemoteServer:
+def connected_server(context: ssl.SSLContext) -> RemoteServer:
+    async def scenario() -> RemoteServer:
         async with SmtpPeer(tls=context) as peer:
-            dialer = SmtpDialer(Timeouts(), Certificates(lambda: [ROOT.der]))
+            dialer = SmtpDialer(Timeouts(), CertificateVerifier(lambda: [ROOT.der]))
             host = DialTarget(NAME, peer.port, ("127.0.0.1",))
             session = await dialer.dial(host, sources=(), ehlo="out.sender.example")
             session.abort()
             return session.peer
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
-def test_a_server_that_proves_its_name_is_told_so() -> None:
-    peer = dialed(GOOD.context())
+def test_a_valid_certificate_is_recorded_as_verified() -> None:
+    peer = connected_server(GOOD.context())
     assert peer.tls.startswith("TLS")
     assert peer.verified
 
 
 @pytest.mark.parametrize(
-    "made",
+    "verifier",
     {
         "another name": lambda: ROOT.server("mx2.receiver.example").context(),
         "expired": lambda: ROOT.server(NAME, since=-3 * DAY, until=-DAY).context(),
-        "somebody of whom nobody knows": self_signed,
+        "self-signed": self_signed,
     }.items(),
     ids=lambda item: item[0],
 )
-def test_a_server_that_does_not_is_spoken_to_all_the_same(
-    made: tuple[str, Callable[[], ssl.SSLContext]],
+def test_a_server_with_an_invalid_certificate_still_gets_tls(
+    verifier: tuple[str, Callable[[], ssl.SSLContext]],
 ) -> None:
-    peer = dialed(made[1]())
+    peer = connected_server(verifier[1]())
     assert peer.tls.startswith("TLS")
     assert not peer.verified
 
 
-Story = Callable[[Certificates], Awaitable[None]]
+Scenario = Callable[[CertificateVerifier], Awaitable[None]]
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names that certificates were looked at for."""
-    seen: list[str] = []
+def verified_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The host names that chains were verified for."""
+    names: list[str] = []
     proves = tls_chain.proves
 
-    def look(chain: list[bytes], name: str, **more: Any) -> bool:  # noqa: ANN401
-        seen.append(name)
+    def record(chain: list[bytes], name: str, **more: Any) -> bool:  # noqa: ANN401
+        names.append(name)
         return proves(chain, name, **more)
 
-    monkeypatch.setattr(tls_chain, "proves", look)
-    return seen
+    monkeypatch.setattr(tls_chain, "proves", record)
+    return names
 
 
-def test_a_chain_is_looked_at_once_for_each_host(looks: list[str]) -> None:
-    async def story() -> None:
-        made = Certificates(lambda: [ROOT.der])
-        assert await asyncio.gather(*(made.prove(GOOD.chain, NAME) for _ in range(9))) == [True] * 9
-        assert await made.prove(GOOD.chain, NAME)
-        assert not await made.prove(GOOD.chain, "mx2.receiver.example")
+def test_a_chain_is_verified_once_per_host(verified_names: list[str]) -> None:
+    async def scenario() -> None:
+        verifier = CertificateVerifier(lambda: [ROOT.der])
+        assert (
+            await asyncio.gather(*(verifier.verify(GOOD.chain, NAME) for _ in range(9)))
+            == [True] * 9
+        )
+        assert await verifier.verify(GOOD.chain, NAME)
+        assert not await verifier.verify(GOOD.chain, "mx2.receiver.example")
 
-    asyncio.run(story())
-    assert sorted(looks) == [NAME, "mx2.receiver.example"]
+    asyncio.run(scenario())
+    assert sorted(verified_names) == [NAME, "mx2.receiver.example"]
 
 
-def test_what_was_found_holds_for_an_hour(
-    looks: list[str], monkeypatch: pytest.MonkeyPatch
+def test_a_result_is_cached_for_an_hour(
+    verified_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
 
-    async def story() -> None:
-        made = Certificates(lambda: [ROOT.der])
-        for later_s in (0.0, certificates.HOLDS_S - 1, 1.0):
+    async def scenario() -> None:
+        verifier = CertificateVerifier(lambda: [ROOT.der])
+        for later_s in (0.0, certificates.CACHE_TTL_S - 1, 1.0):
             now_s[0] += later_s
-            await made.prove(GOOD.chain, NAME)
+            await verifier.verify(GOOD.chain, NAME)
 
-    asyncio.run(story())
-    assert len(looks) == 2
+    asyncio.run(scenario())
+    assert len(verified_names) == 2
 
 
-def test_the_memory_of_chains_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_cached_results_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certificates, "CHAINS_MAX", 3)
 
-    async def story() -> None:
-        made = Certificates(lambda: [ROOT.der])
+    async def scenario() -> None:
+        verifier = CertificateVerifier(lambda: [ROOT.der])
         for number in range(5):
-            await made.prove(GOOD.chain, f"mx{number}.receiver.example")
-        assert len(made._known) == 3
+            await verifier.verify(GOOD.chain, f"mx{number}.receiver.example")
+        assert len(verifier._cache) == 3
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_who_gives_up_takes_nobodys_answer_along() -> None:
-    async def story() -> None:
-        made = Certificates(lambda: [ROOT.der])
-        first, second = (asyncio.create_task(made.prove(GOOD.chain, NAME)) for _ in range(2))
+def test_a_canceled_caller_does_not_cancel_the_verification_for_others() -> None:
+    async def scenario() -> None:
+        verifier = CertificateVerifier(lambda: [ROOT.der])
+        first, second = (asyncio.create_task(verifier.verify(GOOD.chain, NAME)) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert await second
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
-def test_the_authorities_of_the_machine_can_be_read() -> None:
+def test_the_certificate_authorities_of_the_machine_can_be_read() -> None:
     roots = system_roots()
     assert tls_chain.store(roots) is not None or not roots

@@ -1,4 +1,4 @@
-"""Whose TLS or DSN is believed to be broken, and for how long."""
+"""Hosts whose TLS or DSN is remembered as broken."""
 
 import ssl
 import warnings
@@ -8,8 +8,8 @@ import pytest
 from kernel import clock
 from mail.smtp_reply import Reply
 from services.delivery.clients.smtp.dial import (
-    BROKEN_FOR_S,
     BROKEN_MAX,
+    BROKEN_TTL_S,
     BrokenFeatures,
     DialTarget,
     is_temporary,
@@ -18,7 +18,7 @@ from services.delivery.clients.smtp.dial import (
 from services.delivery.domain.attempt_result import STARTTLS, AttemptResult
 
 
-def test_a_server_without_tls_for_now_is_not_spoken_to_in_the_clear_for_an_hour() -> None:
+def test_temporarily_unavailable_tls_is_not_remembered_as_broken() -> None:
     assert is_temporary(AttemptResult(STARTTLS, Reply(454, "4.7.0", "TLS not available")))
     assert not is_temporary(AttemptResult(STARTTLS, Reply(500, "", "what?")))
     assert not is_temporary(AttemptResult(STARTTLS, problem="handshake failed"))
@@ -30,12 +30,12 @@ def test_broken_tls_is_forgotten_after_an_hour(monkeypatch: pytest.MonkeyPatch) 
     broken, host = BrokenFeatures(), DialTarget("mx.example", 25, ("192.0.2.1",))
     broken.add(host)
     assert host in broken
-    now[0] += BROKEN_FOR_S
+    now[0] += BROKEN_TTL_S
     assert host not in broken
     assert not broken
 
 
-def test_the_memory_of_broken_tls_has_an_end() -> None:
+def test_the_number_of_remembered_hosts_is_bounded() -> None:
     broken = BrokenFeatures()
     for number in range(BROKEN_MAX + 5):
         broken.add(DialTarget(f"mx{number}.example", 25, ("192.0.2.1",)))

@@ -1,4 +1,4 @@
-"""The addresses of mail exchangers, from a resolver that answers as told."""
+"""The caching resolver, over a fake resolver."""
 
 import asyncio
 from collections import Counter
@@ -23,15 +23,15 @@ TIMEOUT = dns.resolver.LifetimeTimeout()  # type: ignore[no-untyped-call]
 
 
 class Records:
-    """A zone, and how often it was tried."""
+    """The records of a host, and the queries for them."""
 
     def __init__(self, ttl: int, **records: "list[str] | Exception") -> None:
         self.ttl = ttl
         self.records = records
-        self.tried: Counter[str] = Counter()
+        self.queries: Counter[str] = Counter()
 
     async def resolve(self, host: str, kind: str, lifetime: float) -> "Answer":
-        self.tried[kind] += 1
+        self.queries[kind] += 1
         await asyncio.sleep(0)
         if kind not in self.records:
             raise dns.resolver.NoAnswer
@@ -57,90 +57,92 @@ class Text(str):
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The clock, to be set."""
+    """The monotonic clock, which the test sets."""
     moment = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: moment[0])
     return moment
 
 
-def names(records: Records) -> CachingResolver:
+def resolver_for(records: Records) -> CachingResolver:
     return CachingResolver(resolver=cast(dns.asyncresolver.Resolver, records))
 
 
-def ask(resolver: CachingResolver, host: str = "mx.example") -> list[str]:
+def lookup(resolver: CachingResolver, host: str = "mx.example") -> list[str]:
     return [str(address) for address in asyncio.run(resolver.addresses(host))]
 
 
 def test_both_families_are_found(now: list[float]) -> None:
     records = Records(300, A=["192.0.2.1", "192.0.2.2"], AAAA=["2001:db8::1"])
-    assert ask(names(records)) == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+    assert lookup(resolver_for(records)) == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
 
 
 @pytest.mark.parametrize("literal", ["192.0.2.7", "[192.0.2.7]"])
-def test_an_address_is_not_asked_for(literal: str) -> None:
+def test_an_address_literal_is_not_queried(literal: str) -> None:
     records = Records(300)
-    assert ask(names(records), literal) == ["192.0.2.7"]
-    assert not records.tried
+    assert lookup(resolver_for(records), literal) == ["192.0.2.7"]
+    assert not records.queries
 
 
-@pytest.mark.parametrize(("ttl", "kept_s"), [(300, 300), (0, TTL_MIN_S), (10 * 86400, TTL_MAX_S)])
-def test_an_answer_is_kept_as_long_as_its_owner_says_within_reason(
-    now: list[float], ttl: int, kept_s: float
+@pytest.mark.parametrize(("ttl", "cached_s"), [(300, 300), (0, TTL_MIN_S), (10 * 86400, TTL_MAX_S)])
+def test_an_answer_is_cached_for_its_ttl_within_bounds(
+    now: list[float], ttl: int, cached_s: float
 ) -> None:
     records = Records(ttl, A=["192.0.2.1"])
-    resolver = names(records)
-    ask(resolver)
-    now[0] += kept_s - 1
-    ask(resolver)
-    assert records.tried["A"] == 1
+    resolver = resolver_for(records)
+    lookup(resolver)
+    now[0] += cached_s - 1
+    lookup(resolver)
+    assert records.queries["A"] == 1
     now[0] += 2
-    ask(resolver)
-    assert records.tried["A"] == 2
+    lookup(resolver)
+    assert records.queries["A"] == 2
 
 
-def test_no_answer_is_believed_for_a_short_while_only(now: list[float]) -> None:
+def test_a_missing_answer_is_cached_only_briefly(now: list[float]) -> None:
     records = Records(300, A=TIMEOUT)
-    resolver = names(records)
-    assert ask(resolver) == []
+    resolver = resolver_for(records)
+    assert lookup(resolver) == []
     records.records["A"] = ["192.0.2.1"]
-    assert ask(resolver) == []
+    assert lookup(resolver) == []
     now[0] += NEGATIVE_TTL_S + 1
-    assert ask(resolver) == ["192.0.2.1"]
+    assert lookup(resolver) == ["192.0.2.1"]
 
 
 @pytest.mark.parametrize("failed", ["A", "AAAA"])
-def test_half_an_answer_is_used_and_asked_for_again_soon(now: list[float], failed: str) -> None:
+def test_an_answer_for_one_family_is_used_and_cached_only_briefly(
+    now: list[float], failed: str
+) -> None:
     both: dict[str, Any] = {"A": ["192.0.2.1"], "AAAA": ["2001:db8::1"]}
-    whole = [address for addresses in both.values() for address in addresses]
+    both_addresses = [address for addresses in both.values() for address in addresses]
     records = Records(3600, **both | {failed: TIMEOUT})
-    resolver = names(records)
-    assert ask(resolver) == [one for one in whole if one not in both[failed]]
+    resolver = resolver_for(records)
+    assert lookup(resolver) == [one for one in both_addresses if one not in both[failed]]
     records.records = both
     now[0] += NEGATIVE_TTL_S + 1
-    assert ask(resolver) == whole
+    assert lookup(resolver) == both_addresses
 
 
 @pytest.mark.parametrize("answer", [NXDOMAIN, NO_ANSWER])
-def test_a_host_of_which_dns_says_that_it_is_not_does_not_exist(
+def test_a_host_without_any_address_record_does_not_exist(
     now: list[float], answer: Exception
 ) -> None:
-    resolver = names(Records(300, A=answer, AAAA=answer))
+    resolver = resolver_for(Records(300, A=answer, AAAA=answer))
     for _ in range(2):
         with pytest.raises(NoSuchHost):
-            ask(resolver)
+            lookup(resolver)
 
 
-def test_a_host_that_may_have_another_address_may_exist(now: list[float]) -> None:
+def test_a_host_may_exist_if_the_query_for_one_family_fails(now: list[float]) -> None:
     records = Records(300, A=NO_ANSWER, AAAA=TIMEOUT)
-    assert ask(names(records)) == []
+    assert lookup(resolver_for(records)) == []
 
 
-def test_what_many_ask_at_once_is_asked_once(now: list[float]) -> None:
+def test_simultaneous_lookups_of_a_host_send_one_query(now: list[float]) -> None:
     records = Records(300, A=["192.0.2.1"])
-    resolver = names(records)
+    resolver = resolver_for(records)
 
     async def all_at_once() -> None:
         await asyncio.gather(*(resolver.addresses("mx.example") for _ in range(20)))
 
     asyncio.run(all_at_once())
-    assert records.tried["A"] == 1
+    assert records.queries["A"] == 1

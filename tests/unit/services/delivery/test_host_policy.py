@@ -1,4 +1,4 @@
-"""Whom to ask next, and which addresses are nobody's business."""
+"""Which hosts and addresses an attempt may try."""
 
 from ipaddress import ip_address
 
@@ -20,48 +20,48 @@ from services.delivery.domain.host_policy import (
 
 
 @pytest.mark.parametrize("step", ["connect", "greeting", "ehlo", "starttls"])
-def test_a_host_that_does_not_let_us_begin_is_passed_over(step: str) -> None:
+def test_the_next_host_is_tried_if_a_host_refuses_the_session(step: str) -> None:
     assert should_try_next_host(AttemptResult(step, Reply(554, "", "no")))
     assert should_try_next_host(AttemptResult(step))
 
 
 @pytest.mark.parametrize("step", ["mail", "rcpt"])
-def test_a_host_that_hangs_up_or_puts_us_off_is_passed_over(step: str) -> None:
+def test_the_next_host_is_tried_if_a_host_disconnects_or_defers(step: str) -> None:
     assert should_try_next_host(AttemptResult(step, Reply(451, "", "later")))
     assert should_try_next_host(AttemptResult(step, Reply(421, "", "bye")))
     assert should_try_next_host(AttemptResult(step))
 
 
 @pytest.mark.parametrize("step", ["mail", "rcpt"])
-def test_a_refusal_for_good_is_the_last_word(step: str) -> None:
+def test_a_permanent_refusal_is_final(step: str) -> None:
     assert not should_try_next_host(AttemptResult(step, Reply(550, "5.1.1", "no such user")))
 
 
 @pytest.mark.parametrize("step", ["data", "end_of_data"])
-def test_what_is_said_once_the_message_is_under_way_is_the_last_word(step: str) -> None:
+def test_a_reply_from_data_on_is_final(step: str) -> None:
     assert not should_try_next_host(AttemptResult(step, Reply(451, "", "later")))
     assert not should_try_next_host(AttemptResult(step))
 
 
-def test_what_we_refuse_ourselves_no_other_host_is_asked() -> None:
+def test_no_other_host_is_tried_after_a_local_refusal() -> None:
     assert not should_try_next_host(local_refusal("message_too_large", "too large"))
 
 
 @pytest.mark.parametrize("reply", [None, Reply(421, "4.4.2", "idle")])
-def test_a_kept_connection_that_died_unnoticed_is_no_failure(reply: Reply | None) -> None:
+def test_an_idle_connection_that_the_server_closed_is_stale(reply: Reply | None) -> None:
     assert is_stale_connection(AttemptResult("mail", reply), used=1)
 
 
-def test_a_new_connection_that_dies_is_one() -> None:
+def test_a_new_connection_that_breaks_is_not_stale() -> None:
     assert not is_stale_connection(AttemptResult("mail"), used=0)
 
 
 @pytest.mark.parametrize("step", ["rcpt", "data", "end_of_data"])
-def test_a_connection_that_dies_later_did_not_die_idle(step: str) -> None:
+def test_a_connection_that_breaks_after_mail_is_not_stale(step: str) -> None:
     assert not is_stale_connection(AttemptResult(step), used=3)
 
 
-def test_a_connection_outlives_refusals_but_not_a_good_bye() -> None:
+def test_a_connection_is_reusable_after_a_refusal_but_not_after_421() -> None:
     assert is_connection_reusable(AttemptResult("rcpt", Reply(550, "", "no")))
     assert is_connection_reusable(AttemptResult("end_of_data", Reply(250, "", "ok")))
     assert not is_connection_reusable(AttemptResult("end_of_data", Reply(421, "", "bye")))
@@ -86,24 +86,24 @@ def test_an_assignment_names_one_source_of_each_family_or_none() -> None:
     assert sources_of(pair) == ("127.0.0.1", "::1")
 
 
-def test_without_a_source_address_both_families_race_in_pairs() -> None:
+def test_without_a_source_address_the_families_are_paired() -> None:
     v6, v4, other = (ip_address(ip) for ip in ("2606:4700::1111", "8.8.8.8", "8.8.4.4"))
     assert reachable_pairs([v6, v4, other], []) == [(v4, v6), (other,)]
 
 
-def test_no_port_means_25() -> None:
+def test_the_default_port_is_25() -> None:
     assert port_of(MxHost(host="mx.example")) == 25
     assert port_of(MxHost(host="mx.example", port=2525)) == 2525
 
 
 @pytest.mark.parametrize(
-    ("test", "egress_id", "fine"),
+    ("test", "egress_id", "is_allowed"),
     [(True, "sandbox", True), (False, "e", True), (True, "e", False), (False, "sandbox", False)],
 )
-def test_test_mail_and_the_sandbox_belong_together(
-    *, test: bool, egress_id: str, fine: bool
+def test_only_test_mail_goes_to_the_sandbox(
+    *, test: bool, egress_id: str, is_allowed: bool
 ) -> None:
     one = DeliveryAssigned(
         context=MessageContext(test=test), egress_id=egress_id, mx_hosts=[MxHost(host="mx")]
     )
-    assert (routing_error(one) is None) == fine
+    assert (routing_error(one) is None) == is_allowed

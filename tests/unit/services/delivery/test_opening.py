@@ -1,4 +1,4 @@
-"""How long each step of opening a connection may take, and all of them; and who is tried first."""
+"""Timeouts of opening a connection, and the order of MX hosts."""
 
 import asyncio
 from dataclasses import replace
@@ -12,17 +12,19 @@ from services.delivery.clients.smtp import dial
 from services.delivery.clients.smtp.dial import ConnectFailed, DialTarget, SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.attempt_result import CONNECT, EHLO, GREETING, AttemptResult
-from tests.support.connections import Anywhere, Records
+from tests.support.connections import Records, UnlimitedSlots
 from tests.support.smtp_peer import Act, Acts, SmtpPeer, self_signed
 
 SHORT_S = 0.05
-HANG = Act(say=b"", hang=True)
+HANG = Act(reply=b"", hang=True)
 
 
-def dialed(acts: Acts, *, times: Timeouts, tls: bool = False) -> AttemptResult | dict[str, str]:
-    """Why nobody was reached, else how the peer was spoken to."""
+def dial_result(
+    acts: Acts, *, times: Timeouts, tls: bool = False
+) -> AttemptResult | dict[str, str]:
+    """The failure, or the TLS version of the session."""
 
-    async def story() -> AttemptResult | dict[str, str]:
+    async def scenario() -> AttemptResult | dict[str, str]:
         async with SmtpPeer(acts, tls=self_signed() if tls else None) as peer, asyncio.timeout(30):
             dialer = SmtpDialer(times)
             host = DialTarget("mx.example", peer.port, ("127.0.0.1",))
@@ -33,16 +35,18 @@ def dialed(acts: Acts, *, times: Timeouts, tls: bool = False) -> AttemptResult |
             session.abort()
             return {"tls": session.peer.tls}
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
-def test_a_host_that_does_not_answer_at_all_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_does_not_accept_the_connection_times_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def never(*_: object, **__: object) -> NoReturn:
         await asyncio.Event().wait()
         raise AssertionError
 
     monkeypatch.setattr(dial, "start_connection", never)
-    result = dialed({}, times=Timeouts(connect_s=SHORT_S))
+    result = dial_result({}, times=Timeouts(connect_s=SHORT_S))
     assert isinstance(result, AttemptResult)
     assert (result.step, result.problem) == (CONNECT, "no connection in time")
     assert not result.peer.connected
@@ -52,36 +56,36 @@ def test_a_host_that_does_not_answer_at_all_is_given_up(monkeypatch: pytest.Monk
     ("step", "at", "setting"),
     [(GREETING, "greeting", "greeting_s"), (EHLO, "ehlo", "ehlo_s"), (EHLO, "helo", "ehlo_s")],
 )
-def test_a_server_that_falls_silent_is_given_up(step: str, at: str, setting: str) -> None:
+def test_a_server_that_stops_replying_times_out(step: str, at: str, setting: str) -> None:
     acts: dict[str, Act] = {"ehlo": Act(b"502 What?"), at: HANG}
-    result = dialed(acts, times=replace(Timeouts(), **{setting: SHORT_S}))
+    result = dial_result(acts, times=replace(Timeouts(), **{setting: SHORT_S}))
     assert isinstance(result, AttemptResult)
-    assert (result.step, result.problem) == (step, "no answer in time")
+    assert (result.step, result.problem) == (step, "no reply in time")
 
 
-def test_a_server_that_falls_silent_in_the_handshake_is_spoken_to_in_the_clear() -> None:
+def test_a_server_that_hangs_in_the_tls_handshake_gets_mail_in_clear_text() -> None:
     acts = {"starttls": [Act(b"220 Go", hang=True), Act()]}
-    assert dialed(acts, tls=True, times=Timeouts(tls_s=SHORT_S)) == {"tls": ""}
+    assert dial_result(acts, tls=True, times=Timeouts(tls_s=SHORT_S)) == {"tls": ""}
 
 
-def test_a_server_that_takes_its_time_at_each_step_is_given_up_as_a_whole() -> None:
-    async def story() -> AttemptResult:
+def test_a_server_that_is_slow_at_each_step_exceeds_the_total_timeout() -> None:
+    async def scenario() -> AttemptResult:
         acts = {"greeting": Act(wait_s=0.2), "ehlo": HANG}
         async with SmtpPeer(acts) as peer, asyncio.timeout(30):
             mx_connector = MxConnector(
-                Records(["127.0.0.1"]), SmtpDialer(Timeouts()), opening_s=0.3
+                Records(["127.0.0.1"]), SmtpDialer(Timeouts()), open_timeout_s=0.3
             )
-            to = [MxHost(host="mx.example", port=peer.port)]
-            one = DeliveryAssigned(mx_hosts=to)
+            mx_hosts = [MxHost(host="mx.example", port=peer.port)]
+            one = DeliveryAssigned(mx_hosts=mx_hosts)
             one.context.test = True  # which may go to a private address
             with pytest.raises(NoConnection) as error:
-                await mx_connector.connect(one, tried=set(), slots=Anywhere())
+                await mx_connector.connect(one, tried=set(), slots=UnlimitedSlots())
             return error.value.result
 
-    assert asyncio.run(story()).problem == "no connection within 0.3 s"
+    assert asyncio.run(scenario()).problem == "no connection within 0.3 s"
 
 
-def test_equals_are_asked_in_another_order_each_time_and_after_better_ones() -> None:
+def test_hosts_of_equal_preference_are_tried_in_random_order_after_better_ones() -> None:
     equals = [MxHost(host=f"mx{n}.example", preference=10) for n in range(6)]
     best = MxHost(host="best.example", preference=5)
     orders = {tuple(one.host for one in by_preference([*equals, best])) for _ in range(50)}

@@ -1,4 +1,4 @@
-"""A message as one recipient gets it."""
+"""Rendering a message for one recipient."""
 
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -18,7 +18,7 @@ from mail.dkim import Signer, dkim_record
 from mail.smtp import unstuff
 from services.delivery.domain.attempt_result import AttemptResult
 from services.delivery.domain.rendering import (
-    TEXT_FROM_MAX,
+    HTML_TO_TEXT_CHARS_MAX,
     WireMessage,
     compose_email,
     prepare_message,
@@ -59,38 +59,40 @@ def context(recipient: str = "hidden@receiver.example") -> MessageContext:
     )
 
 
-def rendered(made: Content, to: MessageContext | None = None) -> WireMessage:
+def render(mail_content: Content, to: MessageContext | None = None) -> WireMessage:
     return sign_messages(
-        [prepare_message(compose_email(made), to or context(), signer=SIGNER, now=NOW)]
+        [prepare_message(compose_email(mail_content), to or context(), signer=SIGNER, now=NOW)]
     )[0]
 
 
-def job(made: Content, to: MessageContext | None = None, *, email_id: str = "e") -> RenderJob:
-    """As the store holds it: sealed for the email e of no tenant."""
+def create_job(
+    mail_content: Content, to: MessageContext | None = None, *, email_id: str = "e"
+) -> RenderJob:
+    """A job with the content as stored: sealed for the email e of the empty tenant."""
     sent = MessageContext()
     sent.CopyFrom(to or context())
     sent.email_id = email_id
     key = ("", email_id, "")
     return RenderJob(
-        key, sent, b"k" * 32, SIGNER, seal(b"k" * 32, made.SerializeToString(), b"/e"), None
+        key, sent, b"k" * 32, SIGNER, seal(b"k" * 32, mail_content.SerializeToString(), b"/e"), None
     )
 
 
-def parsed(mail: WireMessage) -> EmailMessage:
+def parse(mail: WireMessage) -> EmailMessage:
     message = message_from_bytes(unstuff(mail.wire), policy=policy.default)
     assert isinstance(message, EmailMessage)
     return message
 
 
-def test_both_signatures_verify_elsewhere() -> None:
-    message = unstuff(rendered(content()).wire)
+def test_both_signatures_verify_with_another_implementation() -> None:
+    message = unstuff(render(content()).wire)
     for index in range(2):
         verifier = dkim.DKIM(message)
         assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
 
 
-def test_the_message_says_what_was_asked_for() -> None:
-    message = parsed(rendered(content()))
+def test_the_message_has_the_fields_of_the_request() -> None:
+    message = parse(render(content()))
     assert message["From"] == "Zoë Sender <news@sender.example>"
     assert message["To"] == "a@receiver.example, b@receiver.example"
     assert message["Cc"] == "c@receiver.example"
@@ -103,29 +105,29 @@ def test_the_message_says_what_was_asked_for() -> None:
     assert body.get_content().splitlines() == ["Hello", ".", "Bye"]
 
 
-def test_a_hidden_recipient_is_nowhere_in_the_message() -> None:
-    assert b"hidden@" not in rendered(content()).wire
+def test_a_bcc_recipient_does_not_appear_in_the_message() -> None:
+    assert b"hidden@" not in render(content()).wire
 
 
-def test_date_from_and_message_id_are_there_exactly_once() -> None:
-    message = parsed(rendered(content()))
+def test_required_headers_appear_exactly_once() -> None:
+    message = parse(render(content()))
     for name in ("Date", "From", "Message-ID", "MIME-Version", "Subject"):
         assert len(message.get_all(name, [])) == 1
 
 
-def test_the_message_id_is_of_the_message_and_the_sending_domain() -> None:
-    message = parsed(rendered(content()))
+def test_the_message_id_has_the_id_of_the_message_and_the_sending_domain() -> None:
+    message = parse(render(content()))
     assert message["Message-ID"] == "<0199c0de-0000-7000-8000-000000000001@sender.example>"
 
 
 @pytest.mark.parametrize("name", ["Message-ID", "message-id", "MESSAGE-ID"])
-def test_a_message_id_of_the_senders_own_is_kept_and_signed_on_every_copy(name: str) -> None:
+def test_a_message_id_given_by_the_sender_is_kept_and_signed_in_every_message(name: str) -> None:
     own = "<order.42@shop.example>"
     other = context("other@receiver.example")
     other.message_id = "0199c0de-0000-7000-8000-000000000002"
-    made = content(headers=[Header(name=name, value=own)])
-    for mail in (rendered(made), rendered(made, other)):
-        message = parsed(mail)
+    mail_content = content(headers=[Header(name=name, value=own)])
+    for mail in (render(mail_content), render(mail_content, other)):
+        message = parse(mail)
         assert message.get_all("Message-ID") == [own]
         assert mail.size == len(unstuff(mail.wire))
         for index, field in enumerate(message.get_all("DKIM-Signature", [])):
@@ -135,24 +137,24 @@ def test_a_message_id_of_the_senders_own_is_kept_and_signed_on_every_copy(name: 
 
 
 def test_a_retry_renders_the_same_message_but_for_its_signature_time() -> None:
-    assert rendered(content()) == rendered(content())
+    assert render(content()) == render(content())
 
 
 def test_the_size_is_that_of_the_message_before_stuffing() -> None:
-    mail = rendered(content())
+    mail = render(content())
     assert mail.size == len(unstuff(mail.wire))
     assert mail.wire.count(b"\r\n..\r\n") == 1
 
 
 def test_a_utf8_mailbox_is_marked_as_needing_it() -> None:
-    assert not rendered(content()).utf8
-    assert rendered(content(), context("zoë@receiver.example")).utf8
+    assert not render(content()).utf8
+    assert render(content(), context("zoë@receiver.example")).utf8
 
 
-def test_attachments_arrive_whole() -> None:
+def test_attachments_arrive_unchanged() -> None:
     blob = bytes(range(256)) * 50
-    made = content(attachments=[Attachment(filename="ä.bin", content=blob)])
-    [part] = parsed(rendered(made)).iter_attachments()
+    mail_content = content(attachments=[Attachment(filename="ä.bin", content=blob)])
+    [part] = parse(render(mail_content)).iter_attachments()
     assert isinstance(part, EmailMessage)
     assert part.get_filename() == "ä.bin"
     assert part.get_content() == blob
@@ -161,38 +163,40 @@ def test_attachments_arrive_whole() -> None:
 @pytest.mark.parametrize(
     "sender", ["", "nobody", "a@b@c.example", "x@y.example\r\nBcc: z@z.example"]
 )
-def test_a_sender_that_is_no_address_is_refused_in_words(sender: str) -> None:
+def test_an_invalid_sender_is_refused_with_a_reason(sender: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         compose_email(content(**{"from": sender}))
 
 
-def test_what_is_wrong_with_one_message_is_its_own_end() -> None:
-    lost = AttemptResult(problem="the body is gone from the store")
-    others = job(content(), email_id="another")
-    ends, _ = render_all([job(content(), context("nobody")), lost, others, job(content())], NOW)
-    ends += render_all([job(content(**{"from": "nobody"}))], NOW)[0]
-    assert [end.refusal for end in ends if isinstance(end, AttemptResult)] == [
+def test_an_error_in_one_message_does_not_affect_the_others() -> None:
+    lost = AttemptResult(problem="the content is missing from the store")
+    others = create_job(content(), email_id="another")
+    results, _ = render_all(
+        [create_job(content(), context("nobody")), lost, others, create_job(content())], NOW
+    )
+    results += render_all([create_job(content(**{"from": "nobody"}))], NOW)[0]
+    assert [result.refusal for result in results if isinstance(result, AttemptResult)] == [
         "content_invalid",
         "",
         "content_unavailable",
         "content_invalid",
     ]
-    assert ends[3] == rendered(content())
+    assert results[3] == render(content())
 
 
-def test_recipients_of_one_email_share_a_draft() -> None:
+def test_recipients_of_one_email_share_a_composed_email() -> None:
     other = context("other@receiver.example")
     other.message_id = "0199c0de-0000-7000-8000-000000000002"
-    mails, drafts = render_all([job(content()), job(content(), other)], NOW)
-    assert mails == [rendered(content()), rendered(content(), other)]
-    assert list(drafts.values()) == [compose_email(content())]
+    mails, composed = render_all([create_job(content()), create_job(content(), other)], NOW)
+    assert mails == [render(content()), render(content(), other)]
+    assert list(composed.values()) == [compose_email(content())]
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300), st.text(max_size=300))
-def test_whatever_is_written_no_line_ends_the_data_early(text: str, html: str) -> None:
+def test_no_content_ends_the_data_early(text: str, html: str) -> None:
     try:
-        wire = rendered(content(text=text.encode("utf-8", "ignore").decode(), html=html)).wire
+        wire = render(content(text=text.encode("utf-8", "ignore").decode(), html=html)).wire
     except ValueError:
         return
     assert wire.endswith(b"\r\n")
@@ -204,8 +208,8 @@ def test_whatever_is_written_no_line_ends_the_data_early(text: str, html: str) -
 PAGE = '<p>Dear Ann,</p><p>see <a href="https://a.example/x?a=1&amp;b=2">your order</a> &gt; 9</p>'
 
 
-def test_html_alone_gets_a_text_part_with_the_addresses_of_its_links() -> None:
-    message = parsed(rendered(content(text=None, html=PAGE)))
+def test_html_alone_gets_a_text_part_with_the_urls_of_its_links() -> None:
+    message = parse(render(content(text=None, html=PAGE)))
     assert message.get_content_type() == "multipart/alternative"
     plain, page = message.iter_parts()
     assert isinstance(plain, EmailMessage)
@@ -223,15 +227,15 @@ def test_html_alone_gets_a_text_part_with_the_addresses_of_its_links() -> None:
     [
         ("", PAGE),
         (None, '<img src="https://a.example/all.png">'),
-        (None, f"<p>{'x' * TEXT_FROM_MAX}</p>"),
+        (None, f"<p>{'x' * HTML_TO_TEXT_CHARS_MAX}</p>"),
     ],
-    ids=["an empty text was tried for", "nothing to read", "too much to read"],
+    ids=["an empty text was requested", "no text in the page", "a page that is too long"],
 )
-def test_a_message_is_html_alone_where_there_is_no_text(text: str | None, html: str) -> None:
-    assert parsed(rendered(content(text=text, html=html))).get_content_type() == "text/html"
+def test_a_message_without_usable_text_has_only_an_html_part(text: str | None, html: str) -> None:
+    assert parse(render(content(text=text, html=html))).get_content_type() == "text/html"
 
 
-def test_a_text_that_was_given_is_sent_as_it_is() -> None:
-    body = parsed(rendered(content(text="My own words", html=PAGE))).get_body(("plain",))
+def test_a_given_text_is_sent_unchanged() -> None:
+    body = parse(render(content(text="My own words", html=PAGE))).get_body(("plain",))
     assert body is not None
     assert body.get_content().strip() == "My own words"

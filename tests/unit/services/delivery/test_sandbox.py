@@ -1,4 +1,4 @@
-"""What the sandbox plays for whom."""
+"""Sandbox scenarios by recipient."""
 
 from uuid import uuid4
 
@@ -11,8 +11,8 @@ from services.delivery.domain.sandbox import message_id_of, scenario_of
 
 
 def assigned(recipient: str, **more: object) -> DeliveryAssigned:
-    given = {"attempt": 1} | more
-    return DeliveryAssigned(context=MessageContext(recipient=recipient), **given)  # type: ignore[arg-type]
+    fields = {"attempt": 1} | more
+    return DeliveryAssigned(context=MessageContext(recipient=recipient), **fields)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -30,15 +30,15 @@ def assigned(recipient: str, **more: object) -> DeliveryAssigned:
         ("bouncedtoo@x.example", "250"),
     ],
 )
-def test_the_answer_to(recipient: str, code: str) -> None:
+def test_the_reply_depends_on_the_recipient(recipient: str, code: str) -> None:
     assert scenario_of(assigned(recipient)).reply[:3] == code
 
 
-def test_a_delayed_message_goes_well_at_its_second_attempt() -> None:
+def test_a_delayed_message_is_accepted_at_its_second_attempt() -> None:
     assert scenario_of(assigned("delayed+1@x.example", attempt=2)).reply.startswith("250")
 
 
-def test_an_ambiguous_message_is_cut_once_and_then_taken() -> None:
+def test_an_ambiguous_message_is_disconnected_once_and_then_accepted() -> None:
     assert scenario_of(assigned("ambiguous@x.example")).cuts_connection
     assert not scenario_of(assigned("ambiguous@x.example", ambiguous=True)).cuts_connection
 
@@ -60,5 +60,5 @@ def test_the_return_path_names_its_message() -> None:
     "path",
     ["", "a@b", "bounce+short@b", f"bounce+{'!' * 50}@b", f"bounce+{' ' * 50}@b"],
 )
-def test_any_other_return_path_names_none(path: str) -> None:
+def test_an_invalid_return_path_names_no_message(path: str) -> None:
     assert message_id_of(path) is None

@@ -1,4 +1,4 @@
-"""What the sandbox reads from the wire, however it is cut."""
+"""Reading messages from the wire in the sandbox, in pieces of any size."""
 
 import asyncio
 import tracemalloc
@@ -18,13 +18,15 @@ MESSAGES = [
 ]
 
 
-async def read(stream: bytes, *, cut: int, octets_max: int = 1 << 20) -> tuple[bytes | None, bytes]:
-    """The message, and what stays in the stream behind it."""
+async def read(
+    stream: bytes, *, piece_size: int, octets_max: int = 1 << 20
+) -> tuple[bytes | None, bytes]:
+    """The message, and the rest of the stream."""
     reader = asyncio.StreamReader(limit=1001)
 
     async def feed() -> None:
-        for start in range(0, len(stream), cut):
-            reader.feed_data(stream[start : start + cut])
+        for start in range(0, len(stream), piece_size):
+            reader.feed_data(stream[start : start + piece_size])
             await asyncio.sleep(0)
         reader.feed_eof()
 
@@ -35,27 +37,27 @@ async def read(stream: bytes, *, cut: int, octets_max: int = 1 << 20) -> tuple[b
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-@pytest.mark.parametrize("cut", [1, 2, 3, 1000, 1 << 20])
-def test_a_message_ends_at_its_dot(message: bytes, cut: int) -> None:
+@pytest.mark.parametrize("piece_size", [1, 2, 3, 1000, 1 << 20])
+def test_a_message_ends_at_end_of_data(message: bytes, piece_size: int) -> None:
     stream = smtp.dot_stuff(message) + b".\r\nQUIT\r\n"
 
-    found, rest = asyncio.run(read(stream, cut=cut))
+    found, rest = asyncio.run(read(stream, piece_size=piece_size))
 
     assert found is not None
     assert smtp.unstuff(found) == message
     assert rest == b"QUIT\r\n"
 
 
-def test_a_message_that_is_too_large_is_read_to_its_end_and_not_kept() -> None:
+def test_a_message_that_is_too_large_is_read_to_the_end_and_discarded() -> None:
     stream = b"x" * 3000 + b"\r\n.\r\nQUIT\r\n"
-    assert asyncio.run(read(stream, cut=100, octets_max=2000)) == (None, b"QUIT\r\n")
+    assert asyncio.run(read(stream, piece_size=100, octets_max=2000)) == (None, b"QUIT\r\n")
 
 
-def test_a_million_empty_lines_cost_what_their_octets_do() -> None:
+def test_memory_for_a_million_empty_lines_is_proportional_to_their_octets() -> None:
     stream = b"\r\n" * 1_000_000 + b".\r\n"
     tracemalloc.start()
     try:
-        found, _ = asyncio.run(read(stream, cut=65_536, octets_max=1 << 22))
+        found, _ = asyncio.run(read(stream, piece_size=65_536, octets_max=1 << 22))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -74,7 +76,7 @@ def test_a_million_empty_lines_cost_what_their_octets_do() -> None:
         ("<a@x.example", (None, None)),
     ],
 )
-def test_a_path_is_what_stands_between_its_brackets(
+def test_a_path_is_the_text_between_its_brackets(
     argument: str, expected: tuple[str | None, str | None]
 ) -> None:
     assert SandboxServer._getaddr(SandboxServer.__new__(SandboxServer), argument) == expected

@@ -1,4 +1,4 @@
-"""The public events: types and data, as Resend's users know them."""
+"""The public events: types and data, compatible with Resend."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import log_event_of
 from services.events.domain.state import LogEntry
 from services.events.domain.webhook_attempt import recorded_at, webhook_attempt_of
-from tests.support.message_events import LATER, NEVER, MessageEvents
+from tests.support.message_events import DEFERRED, REFUSED, MessageEvents
 
 MESSAGE = MessageEvents(tags={"kind": "order"})
 POSITION = "019ab000-0000-7000-8000-000000000000"
@@ -30,39 +30,42 @@ def data(event: Any) -> dict[str, Any]:  # noqa: ANN401
     return data_of(log_event_of(event), MESSAGE.accepted(), public_seq=2)
 
 
-def test_every_event_names_its_email_and_its_own_recipient() -> None:
-    found = data(MESSAGE.closed())
+def test_every_event_has_its_email_and_its_own_recipient() -> None:
+    event_data = data(MESSAGE.closed())
 
-    assert found["email_id"] == MESSAGE.email_id
-    assert found["message_id"] == MESSAGE.message_id
-    assert (found["recipient"], found["recipient_type"]) == ("ann@example.net", "to")
-    assert (found["from"], found["to"]) == ("Shop <shop@example.com>", ["ann@example.net"])
-    assert (found["subject"], found["stream"]) == ("Your order", "transactional")
-    assert (found["tags"], found["metadata"]) == ({"kind": "order"}, {"order": "17"})
-    assert found["seq"] == 2
-    assert found["created_at"].endswith("Z")
-    assert found["smtp"]["enhanced_code"] == "2.0.0"
+    assert event_data["email_id"] == MESSAGE.email_id
+    assert event_data["message_id"] == MESSAGE.message_id
+    assert (event_data["recipient"], event_data["recipient_type"]) == ("ann@example.net", "to")
+    assert (event_data["from"], event_data["to"]) == (
+        "Shop <shop@example.com>",
+        ["ann@example.net"],
+    )
+    assert (event_data["subject"], event_data["stream"]) == ("Your order", "transactional")
+    assert (event_data["tags"], event_data["metadata"]) == ({"kind": "order"}, {"order": "17"})
+    assert event_data["seq"] == 2
+    assert event_data["created_at"].endswith("Z")
+    assert event_data["smtp"]["enhanced_code"] == "2.0.0"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "found"),
+    ("seconds", "expected"),
     [(253402343999, "9999-12-30T23:59:59.000Z"), (-62135600400, "1970-01-01T00:00:00.000Z")],
 )
-def test_a_time_that_no_calendar_has_keeps_no_webhook_back(seconds: int, found: str) -> None:
+def test_an_out_of_range_time_is_clamped(seconds: int, expected: str) -> None:
     strange = MESSAGE.delayed()
     strange.next_attempt_at.CopyFrom(Timestamp(seconds=seconds))
 
-    assert data(strange)["next_attempt_at"] == found
+    assert data(strange)["next_attempt_at"] == expected
 
 
-def test_a_blind_copy_is_told_of_itself_alone() -> None:
+def test_events_of_a_bcc_recipient_appear_only_in_its_own_data() -> None:
     hidden = MessageEvents("boss@example.org", email_id=MESSAGE.email_id)
     accepted = hidden.accepted()
     accepted.context.recipient_type = RECIPIENT_TYPE_BCC
 
-    found = data_of(log_event_of(hidden.closed()), accepted, public_seq=1)
+    event_data = data_of(log_event_of(hidden.closed()), accepted, public_seq=1)
 
-    assert (found["recipient"], found["recipient_type"]) == ("boss@example.org", "bcc")
+    assert (event_data["recipient"], event_data["recipient_type"]) == ("boss@example.org", "bcc")
     assert "boss@example.org" not in json.dumps(data(MESSAGE.closed()))
 
 
@@ -75,18 +78,18 @@ def test_a_blind_copy_is_told_of_itself_alone() -> None:
         (CLOSED_STATE_CANCELED, "email.canceled", "canceled"),
     ],
 )
-def test_each_end_has_its_type_and_its_reason(
+def test_each_terminal_state_has_its_type_and_reason(
     state: "ClosedState.ValueType", name: str, key: str
 ) -> None:
-    event = MESSAGE.closed(state, reply=NEVER, reason="hard_bounce")
+    event = MESSAGE.closed(state, reply=REFUSED, reason="hard_bounce")
 
     assert type_of(log_event_of(event), is_public=True) == name
     assert key in data(event)
     assert name in EVENT_TYPES
 
 
-def test_a_bounce_has_its_classes_and_what_was_said() -> None:
-    bounce = data(MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=NEVER))["bounce"]
+def test_a_bounce_has_its_classes_and_the_reply() -> None:
+    bounce = data(MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=REFUSED))["bounce"]
 
     assert bounce == {
         "type": "Permanent",
@@ -100,34 +103,34 @@ def test_a_bounce_has_its_classes_and_what_was_said() -> None:
     }
 
 
-def test_a_message_out_of_time_bounces_as_expired() -> None:
-    event = MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=LATER, reason="expired")
+def test_an_expired_message_bounces_with_message_expired() -> None:
+    event = MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=DEFERRED, reason="expired")
     event.bounce_class = ""
 
     assert data(event)["bounce"]["class"] == "message_expired"
 
 
-def test_a_bounce_that_comes_as_mail_says_so() -> None:
+def test_a_bounce_report_is_marked_as_asynchronous() -> None:
     assert type_of(log_event_of(MESSAGE.bounced_late()), is_public=True) == "email.bounced"
     assert data(MESSAGE.bounced_late())["bounce"]["async"] is True
 
 
-def test_a_bounce_class_of_a_newer_delivery_is_told_as_it_is() -> None:
-    event = MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=NEVER)
+def test_an_unknown_bounce_class_is_passed_on_unchanged() -> None:
+    event = MESSAGE.closed(CLOSED_STATE_BOUNCED, reply=REFUSED)
     event.bounce_class = "invented_tomorrow"
 
     assert data(event)["bounce"]["class"] == "invented_tomorrow"
 
 
-def test_a_delay_names_the_next_attempt() -> None:
-    found = data(MESSAGE.delayed())
+def test_a_delay_has_the_time_of_the_next_attempt() -> None:
+    event_data = data(MESSAGE.delayed())
 
     assert type_of(log_event_of(MESSAGE.delayed()), is_public=True) == "email.delivery_delayed"
-    assert found["smtp"]["code"] == 451
-    assert found["next_attempt_at"].endswith("Z")
+    assert event_data["smtp"]["code"] == 451
+    assert event_data["next_attempt_at"].endswith("Z")
 
 
-def test_mail_for_later_is_scheduled_and_then_sent() -> None:
+def test_scheduled_mail_is_scheduled_and_then_sent() -> None:
     later = MessageEvents(scheduled_s=3600)
 
     assert type_of(log_event_of(later.accepted()), is_public=True) == "email.scheduled"
@@ -136,7 +139,7 @@ def test_mail_for_later_is_scheduled_and_then_sent() -> None:
     assert type_of(log_event_of(MESSAGE.accepted()), is_public=True) == "email.sent"
 
 
-def test_mail_that_is_held_for_review_is_told_with_its_reasons() -> None:
+def test_held_mail_has_the_reasons() -> None:
     held = MESSAGE.screened()
     held.verdict = VERDICT_HOLD
     held.reasons.add(rule="LURE", score=4.5, detail="a link that hides where it goes")
@@ -150,14 +153,14 @@ def test_mail_that_is_held_for_review_is_told_with_its_reasons() -> None:
 
 
 @pytest.mark.parametrize("test", [True, False])
-def test_test_mail_says_that_it_is(test: bool) -> None:
+def test_events_of_test_mail_are_marked(test: bool) -> None:
     accepted = MESSAGE.accepted()
     accepted.context.test = test
 
     assert data_of(log_event_of(MESSAGE.closed()), accepted, public_seq=1)["test"] is test
 
 
-def test_only_types_that_are_emitted_may_be_asked_for() -> None:
+def test_only_emitted_types_can_be_subscribed_to() -> None:
     emitted = {
         *CLOSED_TYPES.values(),
         *(
@@ -170,7 +173,7 @@ def test_only_types_that_are_emitted_may_be_asked_for() -> None:
     assert not EVENT_TYPES & {"email.opened", "email.received", "contact.created"}
 
 
-def test_the_engines_own_facts_keep_their_own_names() -> None:
+def test_internal_events_have_their_own_types() -> None:
     events = MESSAGE.accepted(), MESSAGE.screened(), MESSAGE.assigned(), MESSAGE.attempted()
 
     assert [type_of(log_event_of(event), is_public=False) for event in events] == [
@@ -184,16 +187,16 @@ def test_the_engines_own_facts_keep_their_own_names() -> None:
     assert data(MESSAGE.assigned())["assignment"]["attempt"] == 1
 
 
-def test_the_body_of_a_webhook_carries_the_id_of_its_header() -> None:
+def test_the_body_of_a_webhook_has_the_id_of_its_header() -> None:
     entry = LogEntry(log_event_of(MESSAGE.closed()), 5, 2)
     endpoint = Endpoint("e", MESSAGE.tenant_id, "https://example.com", b"")
 
-    call = webhook_attempt_of(
+    webhook_attempt = webhook_attempt_of(
         entry, MESSAGE.accepted(), endpoint=endpoint, token="t", position=POSITION
     )
 
-    body = json.loads(call.body)
-    assert (body["id"], body["type"]) == (call.id, "email.delivered")
-    assert call.id == f"evt_{POSITION}"
+    body = json.loads(webhook_attempt.body)
+    assert (body["id"], body["type"]) == (webhook_attempt.id, "email.delivered")
+    assert webhook_attempt.id == f"evt_{POSITION}"
     assert body["timestamp"] == body["created_at"] == recorded_at(POSITION)
-    assert len(call.body) < 20_000
+    assert len(webhook_attempt.body) < 20_000

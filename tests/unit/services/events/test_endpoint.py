@@ -1,4 +1,4 @@
-"""Which addresses may be called: the special-purpose ranges, and ways to disguise them."""
+"""The addresses that webhooks may call: special-purpose ranges, and ways to disguise them."""
 
 import pytest
 
@@ -84,18 +84,18 @@ def test_a_private_address_is_never_called(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_is_called_with_tls_alone(address: str) -> None:
+def test_a_public_address_is_called_only_with_tls(address: str) -> None:
     assert may_call(address, (), plain=False)
     assert not may_call(address, (), plain=True)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
-def test_an_allowed_network_is_called_even_in_clear(address: str) -> None:
+def test_an_allowed_network_is_called_even_without_tls(address: str) -> None:
     assert may_call(address, LOOPBACK, plain=True)
     assert may_call(address, LOOPBACK, plain=False)
 
 
-def test_an_allowed_network_allows_no_other() -> None:
+def test_an_allowed_network_does_not_allow_another() -> None:
     assert not may_call("10.0.0.1", LOOPBACK, plain=False)
 
 
@@ -118,7 +118,7 @@ def test_an_allowed_network_allows_no_other() -> None:
         "",
     ],
 )
-def test_such_an_address_cannot_be_an_endpoint(url: str) -> None:
+def test_an_invalid_url_cannot_be_an_endpoint(url: str) -> None:
     assert endpoint_problem(url, ()).startswith("endpoint ")
 
 
@@ -131,11 +131,11 @@ def test_such_an_address_cannot_be_an_endpoint(url: str) -> None:
         ("http://localhost:8080/hook", LOOPBACK),
     ],
 )
-def test_such_an_address_may_be_an_endpoint(url: str, allowed: tuple) -> None:  # type: ignore[type-arg]
+def test_a_valid_url_can_be_an_endpoint(url: str, allowed: tuple) -> None:  # type: ignore[type-arg]
     assert endpoint_problem(url, allowed) == ""
 
 
-def test_an_empty_filter_wants_all() -> None:
+def test_an_empty_filter_subscribes_to_all_events() -> None:
     assert subscribes_to([], "email.bounced")
     assert subscribes_to(["email.bounced"], "email.bounced")
     assert not subscribes_to(["email.sent"], "email.bounced")

@@ -1,4 +1,4 @@
-"""The calls that wait for one endpoint."""
+"""The queue of attempts for one endpoint."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,107 +12,109 @@ from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
 ENDPOINT = Endpoint("e", "t", "https://example.com", b"")
 
 
-def calls(count: int) -> list[WebhookAttempt]:
+def create_attempts(count: int) -> list[WebhookAttempt]:
     return [WebhookAttempt(ENDPOINT, str(n), "token", b"{}") for n in range(count)]
 
 
-class Endpoints:
-    """fails_at: from which try on it fails."""
+class FakeEndpoint:
+    """Records attempts. fails_at: number of the first attempt after which no more should follow."""
 
     def __init__(self, fails_at: int = 10**9, *, raises: bool = False) -> None:
         self.fails_at = fails_at
         self.raises = raises
-        self.tried: list[str] = []
-        self.returned: list[str] = []
-        self.under_way = self.most = 0
+        self.attempted: list[str] = []
+        self.released: list[str] = []
+        self.running = self.running_max = 0
 
-    async def call(self, call: WebhookAttempt) -> bool:
-        self.tried.append(call.position)
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+    async def attempt(self, attempt: WebhookAttempt) -> bool:
+        self.attempted.append(attempt.position)
+        self.running += 1
+        self.running_max = max(self.running_max, self.running)
         await asyncio.sleep(0)
-        self.under_way -= 1
+        self.running -= 1
         if self.raises:
             raise RuntimeError("a bug")
-        return len(self.tried) < self.fails_at
+        return len(self.attempted) < self.fails_at
 
-    async def give_back(self, some: Sequence[WebhookAttempt]) -> None:
-        self.returned += [call.position for call in some]
+    async def release(self, some: Sequence[WebhookAttempt]) -> None:
+        self.released += [attempt.position for attempt in some]
 
-    def line(self, *, lease_s: float = 60.0) -> EndpointQueue:
-        return EndpointQueue(self.call, self.give_back, concurrency=3, lease_s=lease_s)
+    def queue(self, *, lease_s: float = 60.0) -> EndpointQueue:
+        return EndpointQueue(self.attempt, self.release, concurrency=3, lease_s=lease_s)
 
 
-async def played(line: EndpointQueue, count: int) -> None:
-    line.enqueue(calls(count))
-    while not line.is_idle:
+async def run_queue(queue: EndpointQueue, count: int) -> None:
+    queue.enqueue(create_attempts(count))
+    while not queue.is_idle:
         await asyncio.sleep(0)
 
 
-def test_all_are_called_a_few_at_a_time() -> None:
-    endpoints = Endpoints()
+def test_all_attempts_are_made_with_limited_concurrency() -> None:
+    endpoint = FakeEndpoint()
 
-    asyncio.run(played(endpoints.line(), 20))
+    asyncio.run(run_queue(endpoint.queue(), 20))
 
-    assert sorted(endpoints.tried, key=int) == [str(n) for n in range(20)]
-    assert endpoints.most == 3
-
-
-def test_after_a_failure_too_many_the_rest_is_given_back() -> None:
-    endpoints = Endpoints(fails_at=5)
-
-    asyncio.run(played(endpoints.line(), 20))
-
-    assert len(endpoints.tried) + len(endpoints.returned) == 20
-    assert len(endpoints.tried) < 10
+    assert sorted(endpoint.attempted, key=int) == [str(n) for n in range(20)]
+    assert endpoint.running_max == 3
 
 
-def test_a_call_whose_lease_is_over_is_not_made() -> None:
-    endpoints = Endpoints()
+def test_queued_attempts_are_released_when_no_more_should_follow() -> None:
+    endpoint = FakeEndpoint(fails_at=5)
 
-    asyncio.run(played(endpoints.line(lease_s=-1.0), 4))
+    asyncio.run(run_queue(endpoint.queue(), 20))
 
-    assert endpoints.tried == []
-
-
-def test_a_bug_in_one_call_does_not_stop_the_line(caplog: pytest.LogCaptureFixture) -> None:
-    endpoints = Endpoints(raises=True)
-
-    asyncio.run(played(endpoints.line(), 7))
-
-    assert len(endpoints.tried) == 7
-    assert "a webhook attempt failed" in caplog.text
+    assert len(endpoint.attempted) + len(endpoint.released) == 20
+    assert len(endpoint.attempted) < 10
 
 
-def test_a_line_has_room_for_so_many() -> None:
-    async def alone() -> None:
-        line = Endpoints().line()
-        assert line.capacity == QUEUE_MAX
-        line.enqueue(calls(10))
-        assert line.capacity < QUEUE_MAX
-        await line.drain()
-        assert line.is_idle
+def test_an_attempt_whose_lease_is_over_is_not_made() -> None:
+    endpoint = FakeEndpoint()
 
-    asyncio.run(alone())
+    asyncio.run(run_queue(endpoint.queue(lease_s=-1.0), 4))
+
+    assert endpoint.attempted == []
 
 
-def test_a_call_that_nobody_has_the_time_to_wait_for_is_given_back() -> None:
-    endpoints = Endpoints()
+def test_an_exception_in_one_attempt_does_not_stop_the_queue(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    endpoint = FakeEndpoint(raises=True)
 
-    async def story() -> None:
+    asyncio.run(run_queue(endpoint.queue(), 7))
+
+    assert len(endpoint.attempted) == 7
+    assert "webhook.attempt.crashed" in caplog.text
+
+
+def test_the_capacity_of_a_queue_shrinks_with_its_attempts() -> None:
+    async def main() -> None:
+        queue = FakeEndpoint().queue()
+        assert queue.capacity == QUEUE_MAX
+        queue.enqueue(create_attempts(10))
+        assert queue.capacity < QUEUE_MAX
+        await queue.drain()
+        assert queue.is_idle
+
+    asyncio.run(main())
+
+
+def test_attempts_are_released_when_the_drain_times_out() -> None:
+    endpoint = FakeEndpoint()
+
+    async def scenario() -> None:
         never = asyncio.Event()
 
-        async def call(_: WebhookAttempt) -> bool:
+        async def attempt(_: WebhookAttempt) -> bool:
             return await never.wait()
 
-        line = EndpointQueue(call, endpoints.give_back, concurrency=3, lease_s=60.0)
-        line.enqueue(calls(5))
+        queue = EndpointQueue(attempt, endpoint.release, concurrency=3, lease_s=60.0)
+        queue.enqueue(create_attempts(5))
         await asyncio.sleep(0)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
-                await line.drain()
-        assert line.is_idle
+                await queue.drain()
+        assert queue.is_idle
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
-    assert sorted(endpoints.returned) == [str(n) for n in range(5)]
+    assert sorted(endpoint.released) == [str(n) for n in range(5)]

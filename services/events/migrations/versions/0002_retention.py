@@ -1,4 +1,4 @@
-"""Days are vacuumed before much is dead."""
+"""Vacuum day partitions early."""
 
 from kernel.migrate import VACUUM_SOON, day_storage
 

@@ -75,13 +75,15 @@ class JournalHarness:
 
 
 def assign(*, in_s: float = 60.0, days_ago: int = 0) -> DeliveryAssigned:
-    made = DeliveryAssigned(message_id=uuid7_text(), attempt=1)
+    assignment = DeliveryAssigned(message_id=uuid7_text(), attempt=1)
     if days_ago:
-        ms = int(made.message_id.replace("-", "")[:12], 16) - days_ago * 24 * 3600 * 1000
-        made.message_id = f"{ms:012x}"[:8] + "-" + f"{ms:012x}"[8:] + made.message_id[13:]
-    made.context.tenant_id = uuid7_text()
-    made.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
-    return made
+        ms = int(assignment.message_id.replace("-", "")[:12], 16) - days_ago * 24 * 3600 * 1000
+        assignment.message_id = (
+            f"{ms:012x}"[:8] + "-" + f"{ms:012x}"[8:] + assignment.message_id[13:]
+        )
+    assignment.context.tenant_id = uuid7_text()
+    assignment.not_after.FromDatetime(datetime.now(UTC) + timedelta(seconds=in_s))
+    return assignment
 
 
 def key(one: DeliveryAssigned) -> AttemptKey:
@@ -164,7 +166,7 @@ def test_a_finished_attempt_is_never_changed(run_scenario: RunScenario) -> None:
         one = assign()
         await harness.begin(one)
         await harness.commit(harness.finished(one))
-        kept = harness.row(one)
+        finished_row = harness.row(one)
         late: list[AttemptClaim | FinishedAttempt] = [
             harness.finished(one, STALE),
             harness.claim(one),
@@ -172,7 +174,7 @@ def test_a_finished_attempt_is_never_changed(run_scenario: RunScenario) -> None:
         ]
         for step in late:
             assert await harness.commit(step) == ([False], None)
-        assert harness.row(one) == kept
+        assert harness.row(one) == finished_row
 
     run_scenario(scenario)
 

@@ -55,22 +55,22 @@ def test_the_timeline_of_a_delivered_message_is_in_causal_order(
         message = MessageEvents()
         await events.publish(*reversed(message.delivered()))
         await events.wait_recorded(message, 5)
-        answer = await timeline(events, message)
-        assert [event.type for event in answer.events] == [
+        response = await timeline(events, message)
+        assert [event.type for event in response.events] == [
             "email.sent",
             "message.screened",
             "message.assigned",
             "message.attempted",
             "email.delivered",
         ]
-        assert sorted(event.seq for event in answer.events) == [1, 2, 3, 4, 5]
-        attempt = MessageToDict(answer.events[3])
+        assert sorted(event.seq for event in response.events) == [1, 2, 3, 4, 5]
+        attempt = MessageToDict(response.events[3])
         assert attempt["data"]["smtp"]["response"] == "queued as 1"
         assert await events.find_open(message) == []
         first = await timeline(events, message, limit=2)
         rest = await timeline(events, message, limit=100, after=first.events[-1].id)
         assert (first.has_more, rest.has_more) == (True, False)
-        assert [*first.events, *rest.events] == list(answer.events)
+        assert [*first.events, *rest.events] == list(response.events)
 
     run_scenario(scenario)
 
@@ -225,9 +225,9 @@ def test_a_tenant_can_page_through_its_public_events(run_scenario: ScenarioRunne
         found, after = [], ""
         while True:
             request = ListEventsRequest(tenant_id=tenant, limit=4, after=after)
-            answer = await events.call(events.stub.ListEvents, request)
-            found += list(answer.events)
-            if not answer.has_more:
+            response = await events.call(events.stub.ListEvents, request)
+            found += list(response.events)
+            if not response.has_more:
                 break
             after = found[-1].id
         assert len({event.id for event in found}) == len(found) == 9

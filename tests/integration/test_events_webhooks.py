@@ -230,10 +230,10 @@ def test_a_test_event_reaches_the_endpoint_whatever_its_filter(
             message = MessageEvents()
             hook = await create_webhook(events, message, receiver.url, "email.bounced")
             request = WebhookTest(tenant_id=message.tenant_id, id=hook.id)
-            answer = await events.call(events.stub.TestWebhook, request)
+            response = await events.call(events.stub.TestWebhook, request)
             await until(lambda: len(receiver.received) == 1)
             body = receiver.received[0].json
-            assert (body["id"], body["type"]) == (answer.event_id, "webhook.test")
+            assert (body["id"], body["type"]) == (response.event_id, "webhook.test")
             with pytest.raises(RpcError, match="webhook not found"):
                 await events.call(
                     events.stub.TestWebhook,

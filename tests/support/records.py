@@ -1,10 +1,10 @@
-"""What is on a topic, as a consumer from outside sees it."""
+"""Reads the records of a topic."""
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 
 async def all_of(topic: str, bootstrap_servers: str) -> list[ConsumerRecord]:
-    """From the beginning to what is the end now."""
+    """All records from the beginning to the current end."""
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
     )

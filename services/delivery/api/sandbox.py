@@ -68,7 +68,7 @@ class Sandbox:
         if scenario_of(assignment).hangs:
             await asyncio.sleep(self._reply_delay_s)
             abort_connection(server)
-            return "421 4.4.2 gone"
+            return "421 4.4.2 closing connection"
         envelope.rcpt_tos.append(address)
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 Ok"
@@ -88,7 +88,7 @@ class Sandbox:
             return UNAVAILABLE
         if scenario.cuts_connection:
             abort_connection(server)
-            return "421 4.4.2 gone"
+            return "421 4.4.2 closing connection"
         return reply
 
     async def _assignment(self, mail_from: str, recipient: str) -> DeliveryAssigned | None:

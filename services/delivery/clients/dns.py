@@ -18,7 +18,7 @@ ENTRIES_MAX = 10_000
 
 
 class NoSuchHost(Exception):
-    """The host does not exist, or has neither A nor AAAA records, by an answer of DNS."""
+    """DNS has answered that the host does not exist, or has neither A nor AAAA records."""
 
 
 class Resolver(Protocol):

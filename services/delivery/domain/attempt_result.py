@@ -82,7 +82,7 @@ def outcome_of(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
 def _after_end_of_data(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
     reply = result.reply
     if reply is None or 300 <= reply.code < 400:
-        # The server may have accepted the message; only its reply could tell.
+        # The server may have accepted the message; only its reply would show that.
         return events.ATTEMPT_OUTCOME_AMBIGUOUS
     return events.ATTEMPT_OUTCOME_DELIVERED if reply.is_positive else _refusal(result)
 

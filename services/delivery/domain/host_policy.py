@@ -1,4 +1,4 @@
-"""Which hosts and addresses an attempt may try, and in which order: RFC 5321 §5.1."""
+"""The choice of hosts and addresses for an attempt: RFC 5321 §5.1."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address

@@ -107,7 +107,7 @@ class DeliveryDispatcher:
                 "delivery.attempt.released", extra={**log_fields(attempt), "reason": str(reason)}
             )
         except Exception:  # the attempt is open in the journal, so recovery finishes it
-            logger.exception("delivery.failed", extra=log_fields(attempt))
+            logger.exception("delivery.attempt.crashed", extra=log_fields(attempt))
         self._release(attempt)
 
     async def _attempt(self, queue: ReadyQueue, attempt: OwnedAttempt) -> AttemptResult:

@@ -174,7 +174,8 @@ class Renderer:
     async def _render_in_thread(
         self, contexts: Sequence[MessageContext]
     ) -> list[WireMessage | AttemptResult]:
-        """For megabytes: most of the work on them releases the interpreter lock."""
+        """Render large content in a thread: most of the work on it releases the interpreter
+        lock."""
         keys = [_email_key(one) for one in contexts]
         sealed = await self._read_contents(keys)
         pairs = zip(contexts, keys, strict=True)

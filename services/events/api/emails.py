@@ -69,7 +69,7 @@ class EmailsApi:
                 start = next((n for n, row in enumerate(rows, 1) if row.position == after), 0)
                 if after and not start:
                     raise RequestError(
-                        "after is not an event of this email. Use an id of its list."
+                        "after is not an event of this email. Use the id of one of its events."
                     )
                 rows = rows[start : start + size + 1]
             else:

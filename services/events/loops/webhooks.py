@@ -244,7 +244,7 @@ class WebhookDispatcher:
             return
         self._failed_at_s[endpoint.id] = clock.monotonic_s()
         logger.info(
-            "webhook.failed",
+            "webhook.attempt.failed",
             extra={"endpoint_id": endpoint.id, "status": response.status, "error": response.error},
         )
 

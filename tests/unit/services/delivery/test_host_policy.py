@@ -1,4 +1,4 @@
-"""Which hosts and addresses an attempt may try."""
+"""The choice of hosts and addresses for an attempt."""
 
 from ipaddress import ip_address
 

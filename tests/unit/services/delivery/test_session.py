@@ -253,13 +253,13 @@ def test_a_server_that_sends_data_between_messages_is_disconnected(sent: bytes) 
 
 
 @pytest.mark.parametrize(
-    "answer", [b"503 5.5.2 bad sequence\r\n", b"502 what?\r\n", b"421 bye\r\n"]
+    "rset_reply", [b"503 5.5.2 bad sequence\r\n", b"502 what?\r\n", b"421 bye\r\n"]
 )
-def test_a_refused_rset_is_not_taken_for_the_next_messages_reply(answer: bytes) -> None:
+def test_a_refused_rset_is_not_taken_for_the_next_messages_reply(rset_reply: bytes) -> None:
     async def scenario(session: SmtpSession) -> None:
         refused = b"250 Ok\r\n550 5.1.1 no\r\n503 no\r\n"
         await result_of(session, [refused], [])
-        result = await result_of(session, [answer + ACCEPTED], [])
+        result = await result_of(session, [rset_reply + ACCEPTED], [])
         assert result.reply is None
         assert is_stale_connection(result, used=1)
 

@@ -32,8 +32,7 @@ class Handlers:
     async def on_assigned(
         self, batch: Sequence[DeliveryAssigned], tx: Transaction
     ) -> list[HandlerResult]:
-        """Begin new attempts, emit late ones as stale, and emit the results of finished ones
-        again."""
+        """Begin new attempts, and emit results of late and of finished ones."""
         by_key = {AttemptKey(one.message_id, one.attempt): one for one in batch}
         recent = await self._within_retention(by_key)
         epoch = self.worker.epoch

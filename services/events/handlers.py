@@ -110,8 +110,7 @@ class Handlers:
         *,
         positions: Mapping[str, str],
     ) -> tuple[list[NewDelivery], list[WebhookAttempt]]:
-        """A delivery per public event and subscribed endpoint, claimed if the queue has
-        capacity."""
+        """A delivery per public event and endpoint, claimed if the queue has capacity."""
         by_tenant: dict[str, list[Endpoint]] = defaultdict(list)
         for endpoint in endpoints:
             by_tenant[endpoint.tenant_id].append(endpoint)

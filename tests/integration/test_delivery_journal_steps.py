@@ -74,7 +74,7 @@ class JournalHarness:
         return [one.value for one in OutgoingBatch.FromString(records).records]
 
 
-def assign(*, in_s: float = 60.0, days_ago: int = 0) -> DeliveryAssigned:
+def make_assignment(*, in_s: float = 60.0, days_ago: int = 0) -> DeliveryAssigned:
     assignment = DeliveryAssigned(message_id=uuid7_text(), attempt=1)
     if days_ago:
         ms = int(assignment.message_id.replace("-", "")[:12], 16) - days_ago * 24 * 3600 * 1000
@@ -112,10 +112,7 @@ RunScenario = Callable[[Scenario], None]
 
 def test_a_group_applies_each_step_and_publishes_only_outcomes(run_scenario: RunScenario) -> None:
     async def scenario(harness: JournalHarness) -> None:
-        sent, ended = (
-            assign(),
-            assign(days_ago=1),
-        )  # in the partitions of two days
+        sent, ended = make_assignment(), make_assignment(days_ago=1)  # in two day partitions
         assert await harness.begin(sent, ended)
         end = harness.finished(ended)
         applied, row = await harness.commit(harness.claim(sent), end)
@@ -134,7 +131,7 @@ def test_a_step_of_another_epoch_is_not_applied_and_affects_no_other_step(
     run_scenario: RunScenario,
 ) -> None:
     async def scenario(harness: JournalHarness) -> None:
-        mine, received = assign(), assign()
+        mine, received = make_assignment(), make_assignment()
         await harness.begin(mine, received)
         applied, row = await harness.commit(
             harness.claim(received, other_epoch=True), harness.claim(mine)
@@ -152,7 +149,7 @@ def test_a_step_is_applied_once_unless_a_resumed_attempt_repeats_it(
     run_scenario: RunScenario,
 ) -> None:
     async def scenario(harness: JournalHarness) -> None:
-        one = assign()
+        one = make_assignment()
         await harness.begin(one)
         assert await harness.commit(harness.claim(one)) == ([True], None)
         assert await harness.commit(harness.claim(one)) == ([False], None)
@@ -163,7 +160,7 @@ def test_a_step_is_applied_once_unless_a_resumed_attempt_repeats_it(
 
 def test_a_finished_attempt_is_never_changed(run_scenario: RunScenario) -> None:
     async def scenario(harness: JournalHarness) -> None:
-        one = assign()
+        one = make_assignment()
         await harness.begin(one)
         await harness.commit(harness.finished(one))
         finished_row = harness.row(one)
@@ -182,16 +179,16 @@ def test_a_finished_attempt_is_never_changed(run_scenario: RunScenario) -> None:
 def test_a_repeated_begin_reports_the_existing_rows(run_scenario: RunScenario) -> None:
     async def scenario(harness: JournalHarness) -> None:
         begun, sent, ended, late = (
-            assign(),
-            assign(),
-            assign(),
-            assign(in_s=-5),
+            make_assignment(),
+            make_assignment(),
+            make_assignment(),
+            make_assignment(in_s=-5),
         )
         first = await harness.begin(begun, sent, ended, late)
         assert [one.is_new and one.is_ours for one in first if one] == [True, True, True, False]
         end = harness.finished(ended)
         await harness.commit(harness.claim(sent), end)
-        new = assign()
+        new = make_assignment()
         again = [one for one in await harness.begin(new, begun, sent, ended, late) if one]
         assert [one.is_new for one in again] == [True, False, False, False, False]
         assert [one.is_ours for one in again] == [True, True, False, False, False]
@@ -204,7 +201,7 @@ def test_a_repeated_begin_reports_the_existing_rows(run_scenario: RunScenario) -
 
 def test_an_expired_worker_cannot_begin_attempts(run_scenario: RunScenario) -> None:
     async def scenario(harness: JournalHarness) -> None:
-        one = assign()
+        one = make_assignment()
         with harness.rows.connect() as owner:
             owner.execute("UPDATE delivery.workers SET expired = true")
         with pytest.raises(EpochExpired):

@@ -44,8 +44,7 @@ PLAIN = [one for one in EXTENSIONS if one != "PIPELINING"]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """acts: the behavior of the server. The rest: the expected result, and the number of received
-    messages."""
+    """acts: the behavior of the server. The rest: the expected result and its messages."""
 
     acts: Acts
     outcome: "events.AttemptOutcome.ValueType"

@@ -168,8 +168,7 @@ def test_a_failed_connection_is_a_failure_with_a_reason() -> None:
 
 @asynccontextmanager
 async def raw_server(*responses: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server that replies to the first request of each connection with these bytes, and
-    closes."""
+    """A server that sends these bytes to the first request of a connection, and closes."""
     left = list(responses)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -40,8 +40,7 @@ def map_errors(method: Method[Request, Response]) -> Method[Request, Response]:
 
 
 class DeliveryService(DeliveryServiceServicer):
-    """system: the role for the journal, which spans tenants; tenant: for a tenant's captured
-    mail."""
+    """system: the role for the journal of all tenants; tenant: for the captured mail of one."""
 
     def __init__(self, system: Database, tenant: Database, sandbox: SandboxStore) -> None:
         self._system = system

@@ -145,8 +145,7 @@ class DeliveryDispatcher:
     async def _use_session(
         self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage, *, session: SmtpSession
     ) -> AttemptResult:
-        """Send over one session. The connection returns to the pool if the server leaves it
-        usable."""
+        """Send over one session, and return its connection to the pool if it is usable."""
         try:
             result = await self._transact(queue, attempt, mail, session=session)
         except BaseException:
@@ -208,8 +207,7 @@ class DeliveryDispatcher:
     # ── loops and lifecycle ─────────────────────────────────────────────────────────────────────
 
     async def close_idle(self) -> None:
-        """Close connections that are idle or too slow, and remove ready queues without
-        connections."""
+        """Close idle and slow connections, and remove ready queues without connections."""
         metrics.in_progress.set(len(self._in_progress))
         self._connections.sweep()
         for name in [name for name, queue in self._queues.items() if queue.is_idle]:

@@ -16,8 +16,7 @@ class PartitionMaintenance:
         self._sandbox_retention_days = sandbox_retention_days
 
     async def run_once(self) -> None:
-        """Create partitions before their day, so that no message waits for one; drop expired
-        ones."""
+        """Create partitions before their day, so that no message waits; drop expired ones."""
         await self._days.prepare()
         await self._days.drop()
         deleted = 1

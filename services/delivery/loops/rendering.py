@@ -105,8 +105,7 @@ class SigningKeys:
 
 
 def signer_of(domain: Domain, secrets: SecretKeyring) -> Signer:
-    """A signer with both keys of a domain. They are not validated: for an RSA key it takes 0.1
-    s."""
+    """A signer with both keys of a domain, unvalidated: that takes 0.1 s for an RSA key."""
     rsa = ed25519 = None
     if domain.rsa_private_key:
         der = secrets.decrypt(domain.rsa_private_key)
@@ -174,8 +173,7 @@ class Renderer:
     async def _render_in_thread(
         self, contexts: Sequence[MessageContext]
     ) -> list[WireMessage | AttemptResult]:
-        """Render large content in a thread: most of the work on it releases the interpreter
-        lock."""
+        """Render in a thread: most work on large content releases the interpreter lock."""
         keys = [_email_key(one) for one in contexts]
         sealed = await self._read_contents(keys)
         pairs = zip(contexts, keys, strict=True)

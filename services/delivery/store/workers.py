@@ -10,8 +10,7 @@ LEASE_S = 10.0
 
 
 class WorkerRegistration:
-    """The registration of this process, with its current epoch. After it expires, it registers
-    again."""
+    """The registration of this process; it registers again after its epoch has expired."""
 
     def __init__(self, database: Database, name: str, *, lease_s: float = LEASE_S) -> None:
         self._database = database

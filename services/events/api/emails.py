@@ -58,8 +58,7 @@ class EmailsApi:
 
     @map_errors
     async def ListEvents(self, request: ListEventsRequest, _: Context) -> ListEventsResponse:  # noqa: N802
-        """All events of an email in causal order, or a tenant's public events in recording
-        order."""
+        """The events of an email in causal order, or the public events of a tenant."""
         tenant_id, size = tenant_id_of(request), page_limit(request)
         after = parse_cursor(request.after, "after")
         async with self.tenant.transaction(tenant_id=tenant_id) as tx:

@@ -8,8 +8,7 @@ from mail.reachable import Network, url_problem
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """secret: encrypted. failures: since the last success. test: receives events of test mail
-    only."""
+    """secret: encrypted. failures: since the last success. test: for test mail only."""
 
     id: str
     tenant_id: str

@@ -16,8 +16,7 @@ def secret_text(secret: bytes) -> str:
 
 
 def headers(secret: bytes, identifier: str, *, timestamp: int, body: bytes) -> dict[str, str]:
-    """The signature headers. timestamp: Unix time of this attempt; identifier: the same on every
-    attempt."""
+    """The signature headers. timestamp: Unix time of the attempt; identifier: of the event."""
     signed = f"{identifier}.{timestamp}.".encode() + body
     signature = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()
     return {

@@ -95,8 +95,7 @@ class WebhookDispatcher:
         return queue.capacity if queue else queue_max(self._config)
 
     def _busy_capacities(self) -> dict[str, int]:
-        """The capacities of endpoints that are busy, or have failures that are not in the database
-        yet."""
+        """The capacities of endpoints that are busy or have unwritten failures."""
         capacities = {one: queue.capacity for one, queue in self._queues.items()}
         return capacities | {
             one: 0 for one in self._recorder.unwritten_failures if self._is_broken(one)

@@ -32,8 +32,7 @@ class LogDays:
         self._emails = TablePartitions("events", "emails", "tags")
 
     async def ensure(self, tx: Transaction, days: Iterable[date], *, today: date) -> set[date]:
-        """Create missing partitions of recent days; returns the days whose partitions were
-        dropped."""
+        """Create missing partitions of recent days; returns the days that were dropped."""
         missing = self._messages.missing(days)
         if not missing:
             return set()

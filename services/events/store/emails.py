@@ -9,8 +9,7 @@ from services.events.domain.log_event import LogEvent
 
 @dataclass(frozen=True, slots=True)
 class NewEmail:
-    """An email with its first message. accepted_event_id: of the MessageAccepted of that
-    message."""
+    """An email with its first message. accepted_event_id: of its MessageAccepted."""
 
     tenant_id: str
     email_id: str

@@ -169,9 +169,8 @@ def test_an_open_backup_connection_does_not_replace_a_better_host(run: Callable[
         backup = await acquire(pool, "1.example", "2.example")
         assert backup.peer.mx == "2.example"
         pool.release(backup, ACCEPTED)
-        assert (
-            await acquire(pool, "1.example", "2.example") is backup
-        )  # the best host is in backoff
+        # The best host is in backoff.
+        assert await acquire(pool, "1.example", "2.example") is backup
         pool.release(backup, ACCEPTED)
         del world.net.refuses["1.example"]
         world.now_s[0] += 2

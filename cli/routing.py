@@ -46,7 +46,7 @@ class RoutingAdmin:
     async def remove_pool(self, pool: str) -> None:
         """pool: id or name. Raises ConfigError."""
         async with self.database.transaction() as tx:
-            found = find(await directory.all_pools(tx), pool)
+            found = find(await directory.load_pools(tx), pool)
             removed = await directory.remove_pool(tx, found.pool_id)
             if removed is None:
                 raise ConfigError(f"pool {pool} has egresses: see `obm egress list`")
@@ -59,7 +59,7 @@ class RoutingAdmin:
             egress_id=uuid7_text(), version=1, source_ip=ipv4, source_ipv6=ipv6, ehlo=host(ehlo)
         )
         async with self.database.transaction() as tx:
-            added.pool_id = find(await directory.all_pools(tx), pool).pool_id
+            added.pool_id = find(await directory.load_pools(tx), pool).pool_id
             if not await directory.add_source(tx, added):
                 raise ConfigError(f"there is an egress with {said(ipv4, ipv6)} already")
             await self._publish(tx, added)
@@ -93,14 +93,14 @@ class RoutingAdmin:
 
     async def pools(self) -> list[Pool]:
         async with self.database.transaction() as tx:
-            return [pool for pool in await directory.all_pools(tx) if not pool.deleted]
+            return [pool for pool in await directory.load_pools(tx) if not pool.deleted]
 
     async def egresses(self) -> list[EgressSource]:
         async with self.database.transaction() as tx:
             return await self._egresses(tx)
 
     async def _egresses(self, tx: Transaction) -> list[EgressSource]:
-        return [one for one in await directory.all_sources(tx) if not one.deleted]
+        return [one for one in await directory.load_sources(tx) if not one.deleted]
 
     async def _publish(self, tx: Transaction, record: Message) -> None:
         await self.outbox.add(tx, [encode(record, clock.now())])

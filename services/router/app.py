@@ -30,7 +30,7 @@ from services.router.domain.message import CELL, SANDBOX
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.routes import Route, StaticRoutes, parse_mx_host
 from services.router.domain.scopes import DEFAULT_POOL, LimitScopes, TenantRouting
-from services.router.domain.shaping import Shaping, SiteLimits, load
+from services.router.domain.shaping import Shaping, SiteLimits, load_shaping
 from services.router.handlers import Handlers
 from services.router.loops.maintenance import (
     DayPartitionMaintenance,
@@ -50,21 +50,26 @@ SCHEMA = "router"
 
 
 class Infrastructure:
-    """Broker, database and what stands on them alone."""
+    """Broker and database, and the components that need nothing else."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = DependencyHealth()
         self.kafka = Kafka.of(settings, self.health, client="router")
-        self.engine = Database(settings.system_database_url, name="router_system", session=PLANS)
-        self.api = Database(
+        self.system_database = Database(
+            settings.system_database_url, name="router_system", session=PLANS
+        )
+        self.tenant_database = Database(
             settings.tenant_database_url, name="router_tenant", connections_max=4, session=PLANS
         )
         self.outbox = Outbox(
-            self.engine, SCHEMA, self.kafka.publish, sweep_after_s=settings.outbox_sweep_after_s
+            self.system_database,
+            SCHEMA,
+            self.kafka.publish,
+            sweep_after_s=settings.outbox_sweep_after_s,
         )
         self.lease = Lease(
-            self.engine,
+            self.system_database,
             SCHEMA,
             CELL,
             lease_s=settings.lease_s,
@@ -79,21 +84,21 @@ class Infrastructure:
 
 
 class Dependencies(Infrastructure):
-    """Everything that is shared between the doors of one router process."""
+    """Objects that handlers, API and loops of one router process share."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.ehlo = settings.ehlo or socket.getfqdn()
-        self.shaping = shaping(settings)
-        self.sandbox = sandbox(settings)
+        self.shaping = read_shaping(settings)
+        self.sandbox = sandbox_route(settings)
         self.routes = RouteResolver(
-            resolver(settings),
-            static_routes(settings),
+            create_resolver(settings),
+            read_static_routes(settings),
             own_names=self.own_names,
             on_answer=self.on_dns_answer,
             lookups_max=settings.dns_lookups_max,
         )
-        self.scheduler = scheduler(self)
+        self.scheduler = create_scheduler(self)
         self.route_resolution = RouteResolution(
             self.lease,
             self.outbox,
@@ -111,17 +116,15 @@ class Dependencies(Infrastructure):
         )
 
     def own_names(self) -> frozenset[str]:
-        """Of this engine: mail for them would come back."""
+        """Host names of this engine: mail to an MX host with such a name would loop."""
         return frozenset(name.lower() for name in (self.ehlo, *self.scheduler.ehlo_names) if name)
 
     def on_dns_answer(self) -> None:
-        """By DNS, or mail waits for it."""
+        """Wake route resolution: DNS has answered, or messages wait for DNS."""
         self.route_resolution.wake()
 
     def routing_of(self, tenant_id: str) -> TenantRouting | None:
-        """None while the tenant's record is on its way, however long; a tenant that is gone
-        has no limits.
-        """
+        """None until the tenant's record has arrived. A deleted tenant has no limits."""
         tenant = self.tenants.get(tenant_id)
         if tenant is None:
             return TenantRouting() if self.tenants.was_deleted(tenant_id) else None
@@ -134,8 +137,8 @@ class Dependencies(Infrastructure):
         await self.outbox.drain()
         await self.lease.release()
         await self.kafka.close()
-        await self.api.close()
-        await self.engine.close()
+        await self.tenant_database.close()
+        await self.system_database.close()
 
 
 def create(settings: Settings) -> Service:
@@ -143,19 +146,19 @@ def create(settings: Settings) -> Service:
     deps = Dependencies(settings)
     consume(deps)
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
-    add_RouterServiceServicer_to_server(service(deps), server.grpc)
+    add_RouterServiceServicer_to_server(create_servicer(deps), server.grpc)
     deps.health.unavailable.add("directory")
     return Service(
         "router",
         loops=[
-            partial(check_roles, (deps.engine, deps.api), deps.health),
+            partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             deps.kafka.run,
             deps.lease.maintain,
             deps.notifier.run,
             deps.route_resolution.run,
             partial(run_scheduler, deps),
             server.run,
-            *maintenance_loops(deps),
+            *create_maintenance_loops(deps),
         ],
         close=deps.close,
         health=deps.health,
@@ -166,17 +169,17 @@ def create(settings: Settings) -> Service:
 
 
 async def run_scheduler(deps: Dependencies) -> None:
-    """A loop: the scheduler's, once the tenants are known."""
-    await deps.api.open()  # so that the first question finds a connection
+    """Run the scheduler once the tenants are known."""
+    await deps.tenant_database.open()  # so that the first request finds a connection
     await deps.tenants.replayed.wait()
     deps.health.unavailable.discard("directory")
     await deps.scheduler.run()
 
 
-def maintenance_loops(deps: Dependencies) -> list[Loop]:
+def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
     settings, health = deps.settings, deps.health
     maintenance = DayPartitionMaintenance(
-        deps.engine,
+        deps.system_database,
         deps.partitions,
         ahead_days=settings.days_ahead,
         retention_days=settings.closed_retention_days,
@@ -190,7 +193,7 @@ def maintenance_loops(deps: Dependencies) -> list[Loop]:
         settings.republish_backoff_max_s,
     )
     egress_publisher = EgressPublisher(
-        deps.engine, deps.kafka, end_offset=pools_end_offset(deps.kafka)
+        deps.system_database, deps.kafka, end_offset=pools_end_offset(deps.kafka)
     )
 
     async def publish_sources() -> None:
@@ -210,12 +213,12 @@ def maintenance_loops(deps: Dependencies) -> list[Loop]:
 
 def consume(deps: Dependencies) -> None:
     settings = deps.settings
-    handlers = handlers_of(deps)
+    handlers = create_handlers(deps)
     stream = partial(
         StreamProcessor,
         health=deps.health,
         send=deps.kafka.publish,
-        database=deps.engine,
+        database=deps.system_database,
         outbox=deps.outbox,
     )
     guard = partial(DeadLetterGuard, ratio_max=settings.dead_letter_ratio_max)
@@ -246,7 +249,7 @@ def consume(deps: Dependencies) -> None:
     deps.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, EgressSource)
 
 
-def handlers_of(deps: Dependencies) -> Handlers:
+def create_handlers(deps: Dependencies) -> Handlers:
     return Handlers(
         tenants=deps.tenants,
         site_of=deps.routes.cached_site,
@@ -257,7 +260,7 @@ def handlers_of(deps: Dependencies) -> Handlers:
     )
 
 
-def scheduler(deps: Dependencies) -> Scheduler:
+def create_scheduler(deps: Dependencies) -> Scheduler:
     settings = deps.settings
 
     def new_dispatch_context() -> DispatchContext:
@@ -287,10 +290,10 @@ def scheduler(deps: Dependencies) -> Scheduler:
     )
 
 
-def service(deps: Dependencies) -> RouterService:
+def create_servicer(deps: Dependencies) -> RouterService:
     return RouterService(
-        engine=deps.engine,
-        api=deps.api,
+        system_database=deps.system_database,
+        tenant_database=deps.tenant_database,
         outbox=deps.outbox,
         health=deps.health,
         journal=deps.journal,
@@ -301,19 +304,19 @@ def service(deps: Dependencies) -> RouterService:
     )
 
 
-def shaping(settings: Settings) -> Shaping:
+def read_shaping(settings: Settings) -> Shaping:
     default = SiteLimits(settings.in_flight_max, settings.site_per_second_max)
     try:
         if settings.shaping_file:
             text = Path(settings.shaping_file).read_text("utf-8")
         else:
             text = (files("services.router") / "shaping.toml").read_text("utf-8")
-        return load(text, default=default)
+        return load_shaping(text, default=default)
     except (OSError, ValueError) as error:
         raise ConfigError(f"ROUTER_SHAPING_FILE: {error}") from error
 
 
-def static_routes(settings: Settings) -> StaticRoutes:
+def read_static_routes(settings: Settings) -> StaticRoutes:
     if not settings.routes_file:
         return StaticRoutes()
     try:
@@ -322,14 +325,14 @@ def static_routes(settings: Settings) -> StaticRoutes:
         raise ConfigError(f"ROUTER_ROUTES_FILE: {error}") from error
 
 
-def sandbox(settings: Settings) -> Route:
+def sandbox_route(settings: Settings) -> Route:
     try:
         return Route(SANDBOX, (parse_mx_host(settings.sandbox_address),))
     except ValueError as error:
         raise ConfigError(f"ROUTER_SANDBOX_ADDRESS: {error}") from error
 
 
-def resolver(settings: Settings) -> Resolver:
+def create_resolver(settings: Settings) -> Resolver:
     try:
         return system_resolver(settings.nameservers, timeout_s=settings.dns_timeout_s)
     except ValueError as error:

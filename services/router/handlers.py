@@ -36,7 +36,7 @@ from services.router.store.notify import SchedulerNotifier
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """site_of: the known site of a domain. notifier: notifies the scheduler of work.
+    """site_of: the known site of a domain. notifier: wakes the scheduler when there is work.
     on_capacity_freed: called when the scheduler of this process may have capacity again."""
 
     tenants: ReplicatedTable[Tenant]
@@ -75,7 +75,7 @@ class Handlers:
     async def on_attempted(
         self, batch: Sequence[DeliveryAttempted], tx: Transaction
     ) -> list[HandlerResult]:
-        """Apply an attempt result to its assigned row; any other result changes nothing."""
+        """Apply attempt results to their assigned rows; other results change nothing."""
         applied = await attempts.apply_transitions(tx, await self._transitions(batch, tx))
         events = {
             transition.event.message_id: event_for(transition, row) for transition, row in applied
@@ -98,7 +98,8 @@ class Handlers:
     async def _transitions(
         self, batch: Sequence[DeliveryAttempted], tx: Transaction
     ) -> list[Transition]:
-        """Most results decide alone; otherwise the row's attempt count and expiry are loaded."""
+        """Most results decide the transition alone; for the others, the attempt count and expiry of
+        the row are loaded."""
         decided = [decide_from_event(event) for event in batch]
         undecided = [
             event for event, transition in zip(batch, decided, strict=True) if transition is None
@@ -121,22 +122,22 @@ class Handlers:
     async def on_feedback(
         self, batch: Sequence[BounceReceived | ComplaintReceived], tx: Transaction
     ) -> list[HandlerResult]:
-        """Count bounces and complaints that arrive as mail once, never for test mail."""
+        """Count each bounce and complaint that arrives as mail once; ignore test mail."""
         strikes = [(event, strike) for event in batch if (strike := strike_from_feedback(event))]
         for origin in ("complaint", "hard_bounce"):
-            some = [pair for pair in strikes if origin_of(pair[0]) == origin]
+            selected = [pair for pair in strikes if origin_of(pair[0]) == origin]
             await suppressions.record_strikes(
                 tx,
-                [strike for _, strike in some],
-                events=[event_id(event) for event, _ in some],
-                ids=[ids.uuid7_text() for _ in some],
+                [strike for _, strike in selected],
+                events=[event_id(event) for event, _ in selected],
+                ids=[ids.uuid7_text() for _ in selected],
                 origin=origin,
             )
         return [Emit() for _ in batch]
 
 
 def result_of(state: State | None, event: MessageClosed | MessageDelayed | None) -> HandlerResult:
-    """state: of the row after this attempt result, if it was applied."""
+    """state: of the row after this attempt result; None if the result was not applied."""
     if state is None:
         return Drop("repeat")
     if state is not State.QUEUED:

@@ -20,74 +20,108 @@ class Settings(Shared):
     )
 
     system_database_url: str = Field(
-        "postgresql://router_system@127.0.0.1/obm", description="role of handlers and loops"
+        "postgresql://router_system@127.0.0.1/obm",
+        description="PostgreSQL URL with the role of handlers and loops",
     )
     tenant_database_url: str = Field(
-        "postgresql://router_tenant@127.0.0.1/obm", description="role of what tenants ask for"
+        "postgresql://router_tenant@127.0.0.1/obm",
+        description="PostgreSQL URL with the role of tenants' requests, under row-level security",
     )
-    health_port: int | None = Field(None, description="of /live, /ready, /metrics; none: no port")
-    rpc_listen: str = Field("127.0.0.1:8031", description="where the other services ask router")
+    health_port: int | None = Field(
+        None, description="Port of /live, /ready and /metrics; none disables it"
+    )
+    rpc_listen: str = Field("127.0.0.1:8031", description="Address on which router serves RPC")
     delivery_rpc_address: str = Field(
-        "127.0.0.1:8032", validation_alias="DELIVERY_RPC_ADDRESS", description="delivery's journal"
+        "127.0.0.1:8032",
+        validation_alias="DELIVERY_RPC_ADDRESS",
+        description="RPC address of delivery, which serves the journal",
     )
-    sandbox_address: str = Field("127.0.0.1:8027", description="where test mail goes")
-    ehlo: str = Field("", description="name of egresses without one; empty: the machine's name")
-    routes_file: str = Field("", description="TOML of static routes that take the place of MX")
-    shaping_file: str = Field("", description="TOML of rules per site; empty: the engine's own")
-    nameservers: Names = Field((), description="ip or ip:port, …; empty: the machine's")
-    dns_lookups_max: int = Field(100, gt=0, description="domains asked about at a time")
-    dns_timeout_s: float = Field(10.0, gt=0, description="for one question, all its tries")
+    sandbox_address: str = Field(
+        "127.0.0.1:8027", description="SMTP address of the sandbox, which receives test mail"
+    )
+    ehlo: str = Field(
+        "", description="EHLO name of egress sources without one; empty: the host's name"
+    )
+    routes_file: str = Field(
+        "", description="TOML file of static routes, which replace MX lookups; empty: none"
+    )
+    shaping_file: str = Field(
+        "", description="TOML file of shaping rules; empty: the rules of the engine"
+    )
+    nameservers: Names = Field(
+        (), description="Name servers, ip or ip:port, comma-separated; empty: those of the host"
+    )
+    dns_lookups_max: int = Field(
+        100, gt=0, description="Maximum domains looked up at the same time"
+    )
+    dns_timeout_s: float = Field(
+        10.0, gt=0, description="Timeout of one DNS query, including its retries"
+    )
     retry_schedule_s: Floats = Field(
-        SCHEDULE_S, description="seconds to wait after each try, comma-separated; the last repeats"
+        SCHEDULE_S,
+        description="Delays after the first, second, … attempt, comma-separated; the last repeats",
     )
-    greylisted_retry_s: float = Field(300.0, gt=0, description="to wait after a greylisting")
+    greylisted_retry_s: float = Field(
+        300.0, gt=0, description="Delay of the retry after a greylisted attempt"
+    )
     greylisted_max: int = Field(
-        48, ge=0, description="greylistings of a message after which they count as tries"
+        48, ge=0, description="Maximum greylisted attempts that do not use up the retry schedule"
     )
     in_flight_max: int = Field(
-        400, gt=0, description="assignments without an answer, per egress and site"
+        400,
+        gt=0,
+        description="Maximum assignments without an attempt result, per egress source and site",
     )
     site_per_second_max: int = Field(
-        0, ge=0, description="assignments per second, per egress and site; 0: no limit"
+        0,
+        ge=0,
+        description="Maximum assignments per second, per egress source and site; 0: no limit",
     )
     assignment_valid_s: float = Field(
-        120.0, gt=0, description="an assignment that starts later is stale"
+        120.0, gt=0, description="Time in which an assigned attempt must start; later it is stale"
     )
     republish_after_s: float = Field(
-        60.0, gt=0, description="an assignment without an answer is told again; then twice as long"
+        60.0,
+        gt=0,
+        description="Delay before an assignment without a result is published again; it doubles",
     )
     republish_backoff_max_s: float = Field(
-        3600.0, gt=0, description="the longest time between two such"
+        3600.0, gt=0, description="Maximum delay before such an assignment is published again"
     )
-    republish_interval_s: float = Field(5.0, gt=0, description="how often these are looked for")
+    republish_interval_s: float = Field(
+        5.0, gt=0, description="Interval between searches for such assignments"
+    )
     publish_timeout_s: float = Field(
         30.0,
         gt=0,
-        description="an owner that cannot publish for so long leaves its cell to another replica",
+        description="Time after which a scheduler that cannot publish yields to another replica",
     )
-    tick_messages_max: int = Field(500, gt=0, description="messages assigned in one tick")
-    tick_queues_max: int = Field(1000, gt=0, description="lanes looked at in one tick")
+    tick_messages_max: int = Field(500, gt=0, description="Maximum messages assigned in one tick")
+    tick_queues_max: int = Field(1000, gt=0, description="Maximum queues read in one tick")
     tick_interval_s: float = Field(
-        0.15, ge=0, description="from tick to tick under load; otherwise a sixth of it"
+        0.15, ge=0, description="Interval between ticks under load; a sixth of it under low load"
     )
     tick_idle_interval_s: float = Field(
-        1.0, gt=0, description="from tick to tick while there is none"
+        1.0, gt=0, description="Maximum interval between ticks without work"
     )
     expire_interval_s: float = Field(
-        1.0, gt=0, description="how often what is out of time is closed"
+        1.0, gt=0, description="Interval between searches for expired messages"
     )
-    # A batch of these wakes the owner. Longer than the gap between ticks: then none of them waits.
+    # A batch wakes the scheduler. It lingers longer than the interval between ticks, so that the
+    # scheduler never has to wait for the end of a tick.
     screened_linger_s: float = Field(
-        0.2, ge=0, description="under load, screened messages are gathered so long"
+        0.2, ge=0, description="Maximum linger of a batch of screened messages under load"
     )
     attempted_linger_s: float = Field(
-        0.2, ge=0, description="under load, answers are gathered so long"
+        0.2, ge=0, description="Maximum linger of a batch of attempt results under load"
     )
     partitions_interval_s: float = Field(
-        3600.0, gt=0, description="how often days are made, dropped"
+        3600.0, gt=0, description="Interval between runs that create and drop day partitions"
     )
-    days_ahead: int = Field(3, ge=1, description="partitions made in advance")
-    closed_retention_days: int = Field(8, ge=8, description="after the last close of a day")
+    days_ahead: int = Field(3, ge=1, description="Day partitions created in advance")
+    closed_retention_days: int = Field(
+        8, ge=8, description="Retention of a day partition after its last message closed"
+    )
 
     @field_validator("retry_schedule_s", mode="before")
     @classmethod
@@ -98,7 +132,7 @@ class Settings(Shared):
     @classmethod
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or min(value) <= 0:
-            raise ValueError("needs at least one wait, longer than 0 s")
+            raise ValueError("invalid retry schedule. Give at least one delay, each above 0 s.")
         return value
 
     @field_validator("nameservers", mode="before")

@@ -88,7 +88,7 @@ async def existing(engine: Database) -> list[object]:
         return list(await DayPartitions().days.existing(tx))
 
 
-class JournalOf(DeliveryServiceServicer):
+class FakeJournal(DeliveryServiceServicer):
     """Knows these attempts and no others."""
 
     def __init__(self, *known: journal_pb.AttemptRecord) -> None:
@@ -108,7 +108,7 @@ class JournalOf(DeliveryServiceServicer):
 
 
 @asynccontextmanager
-async def serving(address: str, servicer: JournalOf) -> AsyncIterator[None]:
+async def serving(address: str, servicer: FakeJournal) -> AsyncIterator[None]:
     server = RpcServer(address, TOKEN)
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     await server.grpc.start()
@@ -135,7 +135,7 @@ def test_an_unanswered_assignment_is_closed_by_the_journal(harness: RouterHarnes
             away = await call(stub.Reconcile, request)
             assert len(away.known) == 3, "delivery is away: nobody knows yet"
             done: DeliveryAttempted = attempted(made["done"], ATTEMPT_OUTCOME_DELIVERED)
-            journal = JournalOf(
+            journal = FakeJournal(
                 record(made["done"], "done", done), record(made["sent"], "data_sent")
             )
             async with serving(address, journal):

@@ -26,7 +26,7 @@ from services.router.domain.shaping import Shaping, SiteLimits
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import admissions
 from services.router.store.day_partitions import DayPartitions
-from tests.support.router import envelope_of, play, until
+from tests.support.router import context_of, play, until
 from tests.support.stack import FreshDatabase
 
 ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
@@ -85,7 +85,7 @@ class Replica:
 
     async def admit(self) -> str:
         """A message that may leave at once."""
-        context = envelope_of("ann@site.test", tenant_id=str(uuid4()))
+        context = context_of("ann@site.test", tenant_id=str(uuid4()))
         async with self.engine.transaction() as tx:
             await DayPartitions().prepare(tx, [context.message_id])
             await admissions.insert(

@@ -97,7 +97,7 @@ class RouterHarness:
             partitions=partitions,
             tenants=cast(ReplicatedTable[Tenant], SimpleNamespace(get=lambda _: None)),
             retry=retry,
-            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=nothing)),
+            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=do_nothing)),
         )
 
     def _build_streams(self, retry: RetryPolicy, partitions: DayPartitions) -> None:
@@ -106,7 +106,7 @@ class RouterHarness:
             site_of=lambda _: "site",
             retry=retry,
             partitions=partitions,
-            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=nothing)),
+            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=do_nothing)),
             on_capacity_freed=lambda: None,
         )
         common: dict[str, Any] = {
@@ -140,7 +140,7 @@ class RouterHarness:
         await self.api.close()
 
 
-async def nothing(_: object, *, unresolved: bool = False) -> None:
+async def do_nothing(_: object, *, unresolved: bool = False) -> None:
     """Nobody sleeps here."""
 
 
@@ -166,7 +166,7 @@ def contexts(tenant_id: str, count: int, *, life_s: float) -> list[MessageContex
     ]
 
 
-def answers(harness: RouterHarness) -> list[DeliveryAttempted]:
+def random_attempts(harness: RouterHarness) -> list[DeliveryAttempted]:
     """To any assignment ever made, some of them twice and long past."""
     made = harness.events(DeliveryAssigned)
     chosen = harness.dealer.choices(made, k=min(len(made), 25)) if made else []
@@ -195,7 +195,7 @@ async def step(harness: RouterHarness, mail: Sequence[MessageContext], tenant_id
             batch = [screened(one, dealer.choice(verdicts)) for one in some]
             await harness.screened.handle([record(event) for event in batch])
         case 2:
-            await harness.attempted.handle([record(event) for event in answers(harness)])
+            await harness.attempted.handle([record(event) for event in random_attempts(harness)])
         case 3:
             ids = [one.message_id for one in some]
             request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=ids)

@@ -154,7 +154,7 @@ class RouterHarness:
         return kafka
 
     def context(self, recipient: str = "ann@x.site-a.test", **extra: object) -> MessageContext:
-        return envelope_of(recipient, **{"tenant_id": self.tenant_id, **extra})
+        return context_of(recipient, **{"tenant_id": self.tenant_id, **extra})
 
     async def wait_for(self, kind: type[E_], message_id: str, count: int = 1) -> list[E_]:
         """Wait until router has told so many events of this kind about a message."""
@@ -185,7 +185,7 @@ class RouterHarness:
         await until(lambda: self.row(message_id) == expected)
 
 
-def envelope_of(recipient: str, **extra: object) -> MessageContext:
+def context_of(recipient: str, **extra: object) -> MessageContext:
     now_s = clock.now().timestamp()
     given: dict[str, Any] = {
         "message_id": uuid7_text(),

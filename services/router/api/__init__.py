@@ -1,1 +1,1 @@
-"""router's gRPC API: queries and commands of ingest and of the audit about message states."""
+"""gRPC API of router: queries and commands about message states, for ingest and its audit."""

@@ -1,4 +1,4 @@
-"""The audit of messages that stay open for long: what ingest knows, compared with what is here."""
+"""The audit of messages that stay open for long: compares ingest's messages with router's rows."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ DONE = "done"
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    engine: Database
+    database: Database
     outbox: Outbox
     journal: JournalClient
     tenants: ReplicatedTable[Tenant]
@@ -42,20 +42,20 @@ class Audit:
     async def reconcile(
         self, contexts: Sequence[MessageContext], dropped_ids: Collection[str]
     ) -> pb.ReconcileResponse:
-        """Republish what is unknown or only expected, and what is closed here. Known messages are
-        returned with their expiry; expired ones are closed here.
+        """Ask ingest to republish unknown and expected messages, publish closed ones again, and
+        close expired ones. Other messages are returned with their expiry.
 
-        dropped_ids: ids of dropped days; everything of theirs is long closed.
+        dropped_ids: ids of messages whose day was dropped; they closed long ago.
         """
         ids = [context.message_id for context in contexts]
-        async with self.engine.transaction() as tx:
-            found = await requests.audit(tx, ids)
+        async with self.database.transaction() as tx:
+            found = await requests.load_audited(tx, ids)
         overdue_assigned = [
             a for a in found.values() if a.is_expired and a.row.state is State.ASSIGNED
         ]
         journal = await self._query_journal(overdue_assigned)
         response = pb.ReconcileResponse()
-        async with self.engine.transaction() as tx:
+        async with self.database.transaction() as tx:
             entry = await self._repair(
                 tx,
                 contexts,
@@ -70,11 +70,11 @@ class Audit:
     async def _query_journal(
         self, overdue_assigned: Sequence[AuditedMessage]
     ) -> dict[str, AttemptRecord] | None:
-        """The journal's records of them; None if delivery is unavailable."""
+        """The journal's records of these messages; None if delivery is unavailable."""
         if not overdue_assigned:
             return {}
         try:
-            return await self.journal.attempts(
+            return await self.journal.get_attempts(
                 [(a.row.message_id, a.row.attempt) for a in overdue_assigned]
             )
         except (RpcUnavailable, RpcError):
@@ -90,13 +90,15 @@ class Audit:
         response: pb.ReconcileResponse,
         dropped_ids: Collection[str],
     ) -> OutboxEntry:
-        now_s = await requests.database_now_s(tx)
+        now_s = await requests.read_database_now_s(tx)
         overdue, lost, dropped = [], [], []
         for context in contexts:
             audited = found.get(context.message_id)
             if audited is None and context.message_id in dropped_ids:
-                whole = context.SerializeToString()
-                dropped.append(ClosedMessage.expired(context.message_id, whole, closed_s=now_s))
+                serialized = context.SerializeToString()
+                dropped.append(
+                    ClosedMessage.expired(context.message_id, serialized, closed_s=now_s)
+                )
             elif audited is None and now_s < new_message(context, State.FAILED).expires_s:
                 response.republish_ids.append(context.message_id)
             elif audited is None:
@@ -121,7 +123,7 @@ class Audit:
 
     @staticmethod
     async def _close_lost(tx: Transaction, lost: Sequence[MessageContext]) -> list[Message]:
-        """Messages that router never received and that may no longer be sent."""
+        """Close expired messages that router never received."""
         new_messages = [new_message(context, State.FAILED) for context in lost]
         return [message_closed(one) for one in await requests.insert_failed(tx, new_messages)]
 
@@ -138,7 +140,7 @@ class Audit:
         closed_messages = await closings.close(tx, [expire(row) for row in idle])
         attempted = []
         for audited in (a for a in overdue if a.row.state is State.ASSIGNED):
-            outcome = outcome_of(audited, journal)
+            outcome = attempt_result_of(audited, journal)
             if outcome is None:
                 response.known.append(known_message(audited))
             else:
@@ -172,11 +174,14 @@ class Audit:
         return [event for _, event in applied if event]
 
 
-def outcome_of(
+def attempt_result_of(
     audited: AuditedMessage, journal: dict[str, AttemptRecord] | None
 ) -> DeliveryAttempted | None:
-    """What the journal has recorded. What it does not know never began, and by now would be stale:
-    the message waits again, and is closed because it is out of time. None: not known yet."""
+    """The result of the attempt from the journal; None while it is not known.
+
+    An attempt that the journal does not know never started, and by now would be stale. Its message
+    is queued again, and closed because it has expired.
+    """
     if journal is None:
         return None
     record = journal.get(audited.row.message_id)

@@ -1,4 +1,4 @@
-"""RouterService: each method opens its transaction, queries, and responds."""
+"""RouterService: each method opens a transaction, queries, and responds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +32,10 @@ PAGE_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class RouterService(RouterServiceServicer):
-    """api: the role under row-level security, for what is asked in the name of a tenant."""
+    """tenant_database: its role is under row-level security; it serves the requests of tenants."""
 
-    engine: Database
-    api: Database
+    system_database: Database
+    tenant_database: Database
     outbox: Outbox
     health: DependencyHealth
     journal: JournalClient
@@ -45,28 +45,30 @@ class RouterService(RouterServiceServicer):
     notifier: SchedulerNotifier
 
     @map_errors
-    async def GetStates(  # noqa: N802 - gRPC's names
+    async def GetStates(  # noqa: N802 - a name of the contract
         self, request: pb.GetStatesRequest, _: Context
     ) -> pb.GetStatesResponse:
-        ids = uuids(request.message_ids)
-        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
-            views = await requests.states(tx, request.tenant_id, ids)
+        ids = parse_ids(request.message_ids)
+        async with self.tenant_database.transaction(
+            tenant_id=parse_tenant_id(request.tenant_id)
+        ) as tx:
+            views = await requests.load_states(tx, request.tenant_id, ids)
         return pb.GetStatesResponse(states=[to_proto.message_state(row) for row in views])
 
     @map_errors
-    async def Cancel(  # noqa: N802 - gRPC's names
+    async def Cancel(  # noqa: N802 - a name of the contract
         self, request: pb.CancelRequest, _: Context
     ) -> pb.CancelResponse:
         new_messages = [new_message(context, State.CANCELED) for context in request.contexts]
-        check_owner(request.tenant_id, [a.tenant_id for a in new_messages])
-        ids = uuids([a.message_id for a in new_messages])
+        check_tenant(request.tenant_id, [a.tenant_id for a in new_messages])
+        ids = parse_ids([a.message_id for a in new_messages])
         await self._prepare(ids)
-        async with self.api.transaction(tenant_id=request.tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=request.tenant_id) as tx:
             closed_messages = await requests.cancel(tx, new_messages)
             entry = await self._add_to_outbox(
                 tx, [message_closed(closed_message) for closed_message in closed_messages]
             )
-            views = await requests.states(tx, request.tenant_id, ids)
+            views = await requests.load_states(tx, request.tenant_id, ids)
         self.outbox.publish_in_background(entry, self.health)
         canceled = {row.message_id for row in views if row.state == State.CANCELED}
         return pb.CancelResponse(
@@ -75,14 +77,14 @@ class RouterService(RouterServiceServicer):
         )
 
     @map_errors
-    async def Reschedule(  # noqa: N802 - gRPC's names
+    async def Reschedule(  # noqa: N802 - a name of the contract
         self, request: pb.RescheduleRequest, _: Context
     ) -> pb.RescheduleResponse:
         new_messages = [new_message(context, State.EXPECTED) for context in request.contexts]
-        check_owner(request.tenant_id, [a.tenant_id for a in new_messages])
-        ids = uuids([a.message_id for a in new_messages])
+        check_tenant(request.tenant_id, [a.tenant_id for a in new_messages])
+        ids = parse_ids([a.message_id for a in new_messages])
         await self._prepare(ids)
-        async with self.api.transaction(tenant_id=request.tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=request.tenant_id) as tx:
             rescheduled = await requests.reschedule(tx, new_messages, due_s=unix_s(request.due_at))
             await self.notifier.notify(tx, unresolved=True)
         return pb.RescheduleResponse(
@@ -91,11 +93,13 @@ class RouterService(RouterServiceServicer):
         )
 
     @map_errors
-    async def Release(  # noqa: N802 - gRPC's names
+    async def Release(  # noqa: N802 - a name of the contract
         self, request: pb.ReleaseRequest, _: Context
     ) -> pb.ReleaseResponse:
-        ids = uuids(request.message_ids)
-        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+        ids = parse_ids(request.message_ids)
+        async with self.tenant_database.transaction(
+            tenant_id=parse_tenant_id(request.tenant_id)
+        ) as tx:
             released = await requests.release(tx, request.tenant_id, ids)
             await self.notifier.notify(tx, unresolved=True)
         return pb.ReleaseResponse(
@@ -103,12 +107,14 @@ class RouterService(RouterServiceServicer):
         )
 
     @map_errors
-    async def ListQueues(  # noqa: N802 - gRPC's names
+    async def ListQueues(  # noqa: N802 - a name of the contract
         self, request: pb.ListQueuesRequest, _: Context
     ) -> pb.ListQueuesResponse:
         limit = page_size(request.limit)
-        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
-            found = await requests.queue_views(
+        async with self.tenant_database.transaction(
+            tenant_id=parse_tenant_id(request.tenant_id)
+        ) as tx:
+            found = await requests.load_queue_views(
                 tx,
                 request.tenant_id,
                 after=check_text(request.after, "after"),
@@ -120,13 +126,15 @@ class RouterService(RouterServiceServicer):
         )
 
     @map_errors
-    async def ListSuppressions(  # noqa: N802 - gRPC's names
+    async def ListSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.ListSuppressionsRequest, _: Context
     ) -> pb.ListSuppressionsResponse:
         limit = page_size(request.limit)
-        uuids([cursor for cursor in (request.after, request.before) if cursor])
-        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
-            found = await suppressions.find(
+        parse_ids([cursor for cursor in (request.after, request.before) if cursor])
+        async with self.tenant_database.transaction(
+            tenant_id=parse_tenant_id(request.tenant_id)
+        ) as tx:
+            found = await suppressions.list_page(
                 tx,
                 request.tenant_id,
                 after=request.after,
@@ -141,10 +149,12 @@ class RouterService(RouterServiceServicer):
         )
 
     @map_errors
-    async def AddSuppressions(  # noqa: N802 - gRPC's names
+    async def AddSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.AddSuppressionsRequest, _: Context
     ) -> pb.AddSuppressionsResponse:
-        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+        async with self.tenant_database.transaction(
+            tenant_id=parse_tenant_id(request.tenant_id)
+        ) as tx:
             rows = await suppressions.add(
                 tx,
                 request.tenant_id,
@@ -154,27 +164,31 @@ class RouterService(RouterServiceServicer):
         return pb.AddSuppressionsResponse(suppressions=[to_proto.suppression(row) for row in rows])
 
     @map_errors
-    async def RemoveSuppressions(  # noqa: N802 - gRPC's names
+    async def RemoveSuppressions(  # noqa: N802 - a name of the contract
         self, request: pb.RemoveSuppressionsRequest, _: Context
     ) -> pb.RemoveSuppressionsResponse:
-        async with self.api.transaction(tenant_id=tenant(request.tenant_id)) as tx:
+        async with self.tenant_database.transaction(
+            tenant_id=parse_tenant_id(request.tenant_id)
+        ) as tx:
             rows = await suppressions.remove(tx, request.tenant_id, request.addresses[:IDS_MAX])
         return pb.RemoveSuppressionsResponse(removed=[to_proto.suppression(row) for row in rows])
 
     @map_errors
-    async def Reconcile(  # noqa: N802 - gRPC's names
+    async def Reconcile(  # noqa: N802 - a name of the contract
         self, request: pb.ReconcileRequest, _: Context
     ) -> pb.ReconcileResponse:
-        dropped_ids = await self._prepare(uuids([e.message_id for e in request.contexts]))
-        audit = Audit(self.engine, self.outbox, self.journal, self.tenants, self.retry, self.health)
+        dropped_ids = await self._prepare(parse_ids([e.message_id for e in request.contexts]))
+        audit = Audit(
+            self.system_database, self.outbox, self.journal, self.tenants, self.retry, self.health
+        )
         return await audit.reconcile(request.contexts, dropped_ids)
 
     @map_errors
-    async def RepublishClosed(  # noqa: N802 - gRPC's names
+    async def RepublishClosed(  # noqa: N802 - a name of the contract
         self, request: pb.RepublishClosedRequest, _: Context
     ) -> pb.RepublishClosedResponse:
-        async with self.engine.transaction() as tx:
-            closed_messages = await closings.load_closed(tx, uuids(request.message_ids))
+        async with self.system_database.transaction() as tx:
+            closed_messages = await closings.load_closed(tx, parse_ids(request.message_ids))
             entry = await self._add_to_outbox(
                 tx, [message_closed(closed_message) for closed_message in closed_messages]
             )
@@ -188,29 +202,29 @@ class RouterService(RouterServiceServicer):
         return await self.outbox.add(tx, [encode(event, now) for event in events])
 
     async def _prepare(self, ids: Sequence[str]) -> set[str]:
-        """The days of these messages: a canceled one may be the first of its day. The ids of days
-        that are dropped_ids."""
+        """Create the day partitions of these messages: a canceled one may be the first of its day.
+        Returns the ids whose day was dropped."""
         try:
-            async with self.engine.transaction() as tx:
+            async with self.system_database.transaction() as tx:
                 return await self.partitions.prepare(tx, ids)
-        except ValueError as error:  # an id of no day
+        except ValueError as error:  # the id is not a UUIDv7, so it has no day
             raise RequestError(str(error)) from error
 
 
-def uuids(texts: Sequence[str]) -> list[str]:
+def parse_ids(texts: Sequence[str]) -> list[str]:
     if len(texts) > IDS_MAX:
-        raise RequestError(f"at most {IDS_MAX} ids in one request")
+        raise RequestError(f"too many ids ({len(texts)}). Send at most {IDS_MAX} in one request.")
     return [parse_id(text, repr(text[:50])) for text in texts]
 
 
-def tenant(text: str) -> str:
+def parse_tenant_id(text: str) -> str:
     return parse_id(text, "tenant_id")
 
 
-def check_owner(tenant_id: str, tenants: Sequence[str]) -> None:
-    tenant(tenant_id)
+def check_tenant(tenant_id: str, tenants: Sequence[str]) -> None:
+    parse_tenant_id(tenant_id)
     if any(one != tenant_id for one in tenants):
-        raise RequestError("an context is another tenant's")
+        raise RequestError("a context belongs to another tenant. Send contexts of tenant_id only.")
 
 
 def page_size(limit: int) -> int:

@@ -1,4 +1,4 @@
-"""Rows as protobuf messages."""
+"""Convert rows to protobuf messages."""
 
 from contracts.delivery.v1.events_pb2 import Reply
 from contracts.router.v1 import router_service_pb2 as pb
@@ -11,7 +11,7 @@ TRANSIENT = (State.EXPECTED, State.QUEUED, State.HELD)
 
 
 def message_state(row: MessageView) -> pb.MessageState:
-    """queued_reason: the limit of its queue, once its own time has come."""
+    """queued_reason: the limit of the queue, once the message is due."""
     reason, due_s = row.reason, row.due_s
     if row.state == State.QUEUED and row.is_due and row.limited_by:
         reason, due_s = row.limited_by, row.available_at_s or row.due_s

@@ -1,1 +1,1 @@
-"""Other people's machines: name servers, and delivery's journal."""
+"""Clients of name servers, and of the journal of delivery."""

@@ -1,4 +1,4 @@
-"""Where a domain's mail goes, asked of DNS and remembered: RFC 5321 §5.1, RFC 7505."""
+"""Routes of domains from DNS, with a cache: RFC 5321 §5.1, RFC 7505."""
 
 import asyncio
 import logging
@@ -33,21 +33,21 @@ Resolver: TypeAlias = dns.asyncresolver.Resolver
 TTL_MIN_S, TTL_MAX_S = 30.0, 24 * 3600.0
 NEGATIVE_TTL_S = 300.0
 RETRY_MIN_S, RETRY_MAX_S = 5.0, 300.0
-STALE_S = 600.0  # an old route serves a little longer while it is asked again
+STALE_S = 600.0  # an expired route is still used while it is looked up again
 CACHED_MAX = 200_000
-EXCHANGERS_MAX = 10  # more are never reached in an attempt
+MX_HOSTS_MAX = 10  # an attempt never reaches more
 
-NULL_MX = NoRoute("null_mx", "5.1.10", "the domain takes no mail (null MX)")
+NULL_MX = NoRoute("null_mx", "5.1.10", "the domain accepts no mail (null MX)")
 NO_DOMAIN = NoRoute("no_domain", "5.1.2", "the domain does not exist")
 NO_MX = NoRoute("no_mx", "5.1.2", "the domain has neither MX nor address records")
-LOOP = NoRoute("mail_loop", "5.4.6", "the best MX of the domain is this machine")
+MAIL_LOOP = NoRoute("mail_loop", "5.4.6", "the best MX of the domain is this engine")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """A route serves until stale_s while it is asked about again."""
+    """stale_s: an expired route is used until then while it is looked up again."""
 
     answer: Answer
     stale_s: float
@@ -55,10 +55,11 @@ class CachedAnswer:
 
 
 class RouteResolver:
-    """RouteResolver by domain: static ones, else those of DNS with their TTL, negative ones too.
+    """Resolves the route of a domain: a static route, or one from DNS, cached for its TTL. Negative
+    answers are cached too.
 
-    One question per domain at a time, however many wait for it. on_answer is called when one has
-    come. own_names: of hosts that are us, and those behind it, would be a loop.
+    There is one lookup per domain at a time, however many messages wait for it. on_answer is called
+    after each lookup. own_names: MX hosts of this engine; they and less preferred ones would loop.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class RouteResolver:
         self._cache: Cache[CachedAnswer] = Cache(self._fetch, most=CACHED_MAX)
 
     def cached_route(self, domain: str) -> Route | None:
-        """The route as far as it is known; one that grows old is asked for in the background."""
+        """The cached route, or None. An expired one is looked up again in the background."""
         if route := self._static.get(domain):
             return route
         cached = self._cache.peek(domain)
@@ -95,7 +96,7 @@ class RouteResolver:
         return None if route is None else route.site
 
     def lookup(self, domain: str, start: bool = True) -> Answer | None:
-        """What DNS says; None while it is being asked, or may not be."""
+        """The answer of DNS; None until there is one. start: a lookup may start."""
         if route := self._static.get(domain):
             return route
         cached = self._cache.peek(domain)
@@ -109,17 +110,17 @@ class RouteResolver:
         await self._cache.close()
 
     def _start_lookup(self, domain: str) -> None:
-        """Unless enough are asked about: whoever waits for it comes again with the next answer."""
+        """Start a lookup unless lookups_max are in progress; callers try again after any answer."""
         if self._cache.asking < self._lookups_max:
             self._cache.ask(domain)
 
     async def _fetch(self, domain: str) -> tuple[CachedAnswer, float]:
         try:
             answer, ttl_s = await self._resolve(domain)
-        except Exception as error:  # a strange answer must not leave its mail without one
-            logger.warning("router.dns", extra={"domain": domain, "error": repr(error)})
+        except Exception as error:  # mail must be retried after an answer that breaks the parser
+            logger.warning("router.dns.failed", extra={"domain": domain, "error": repr(error)})
             answer, ttl_s = LookupFailed(RETRY_MIN_S, repr(error)[:200]), RETRY_MIN_S
-        asyncio.get_running_loop().call_soon(self._on_answer)  # when it is remembered
+        asyncio.get_running_loop().call_soon(self._on_answer)  # after the answer is cached
         now_s = clock.monotonic_s()
         if isinstance(answer, LookupFailed):
             return self._back_off(domain, answer, now_s=now_s)
@@ -128,17 +129,17 @@ class RouteResolver:
     def _back_off(
         self, domain: str, answer: LookupFailed, *, now_s: float
     ) -> tuple[CachedAnswer, float]:
-        """A failure waits longer each time; it does not push out a route that still serves."""
+        """Double the delay after each failure. A failure does not replace a usable route."""
         cached = self._cache.peek(domain)
-        before = cached.value if cached else CachedAnswer(answer, now_s)
-        failures = before.failures + 1
+        previous = cached.value if cached else CachedAnswer(answer, now_s)
+        failures = previous.failures + 1
         ttl_s = min(RETRY_MIN_S * 2 ** (failures - 1), RETRY_MAX_S)
-        if isinstance(before.answer, Route) and now_s < before.stale_s:
-            return CachedAnswer(before.answer, before.stale_s, failures), ttl_s
+        if isinstance(previous.answer, Route) and now_s < previous.stale_s:
+            return CachedAnswer(previous.answer, previous.stale_s, failures), ttl_s
         return CachedAnswer(LookupFailed(ttl_s, answer.text), now_s, failures), ttl_s
 
     async def _resolve(self, domain: str) -> tuple[Answer, float]:
-        """The answer, and for how many seconds it holds."""
+        """The answer and its TTL in seconds."""
         try:
             found = await self._resolver.resolve(domain, "MX", raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
@@ -146,13 +147,13 @@ class RouteResolver:
         except (dns.exception.DNSException, OSError, UnicodeError) as error:
             return LookupFailed(RETRY_MIN_S, str(error)[:200]), RETRY_MIN_S
         if found.rrset is None:
-            return await self._implicit(domain)
+            return await self._resolve_implicit_mx(domain)
         ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
         records = [Mx(mx.preference, mx.exchange.to_text().rstrip(".")) for mx in found.rrset]
-        return self._route(records), ttl_s
+        return self._route_from_mx(records), ttl_s
 
-    def _route(self, records: list[Mx]) -> Route | NoRoute:
-        if not any(mx.host for mx in records):  # RFC 7505 §3: one, but it means the same twice
+    def _route_from_mx(self, records: list[Mx]) -> Route | NoRoute:
+        if not any(mx.host for mx in records):  # RFC 7505 §3 has one record; several mean the same
             return NULL_MX
         try:
             ordered = order(records, self._shuffle)
@@ -160,14 +161,15 @@ class RouteResolver:
             return NULL_MX
         ordered = before_self(ordered, self._own_names())
         if not ordered:
-            return LOOP if len(records) else NO_MX
+            return MAIL_LOOP if len(records) else NO_MX
         site = site_name([record.host for record in records if record.host])
         return Route(
-            site, tuple(MxHost(mx.host, mx.preference, 0) for mx in ordered[:EXCHANGERS_MAX])
+            site, tuple(MxHost(mx.host, mx.preference, 0) for mx in ordered[:MX_HOSTS_MAX])
         )
 
-    async def _implicit(self, domain: str) -> tuple[Answer, float]:
-        """No MX: the domain itself, where it has an address (RFC 5321 §5.1)."""
+    async def _resolve_implicit_mx(self, domain: str) -> tuple[Answer, float]:
+        """Without MX records, the domain itself is the MX host if it has an address (RFC 5321
+        §5.1)."""
         for kind in ("A", "AAAA"):
             try:
                 found = await self._resolver.resolve(domain, kind, raise_on_no_answer=False)
@@ -184,19 +186,19 @@ class RouteResolver:
 def system_resolver(
     nameservers: tuple[str, ...], *, timeout_s: float
 ) -> dns.asyncresolver.Resolver:
-    """The machine's resolver, or the given `ip` or `ip:port` ones."""
+    """A resolver with the given name servers (`ip` or `ip:port`), or with those of the host."""
     try:
         resolver = dns.asyncresolver.Resolver(configure=not nameservers)
     except dns.resolver.NoResolverConfiguration:
         resolver = dns.asyncresolver.Resolver(configure=False)
         resolver.nameservers = ["127.0.0.1"]
     if nameservers:
-        resolver.nameservers = [name_server(text) for text in nameservers]
+        resolver.nameservers = [parse_name_server(text) for text in nameservers]
     resolver.lifetime = timeout_s
     return resolver
 
 
-def name_server(text: str) -> dns.nameserver.Nameserver:
+def parse_name_server(text: str) -> dns.nameserver.Nameserver:
     """`ip`, `ip:port` or `[ip]:port`. Raises ValueError."""
     host, _, port = text.rpartition(":") if "]:" in text or text.count(":") == 1 else (text, "", "")
     return dns.nameserver.Do53Nameserver(str(ip_address(host.strip("[]"))), int(port or 53))

@@ -1,1 +1,1 @@
-"""What router decides. Pure: no I/O, no clock, no randomness. Times are Unix seconds."""
+"""The decisions of router. Pure: no I/O, no clock, no randomness. Times are Unix seconds."""

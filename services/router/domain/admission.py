@@ -1,4 +1,4 @@
-"""The first state of a message that was screened."""
+"""The first state of a screened message."""
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -17,7 +17,7 @@ REASON_MAX = 500
 
 
 class NewMessage(NamedTuple):
-    """A row to insert, or to fill an expected one with."""
+    """A row to insert, or the values for a row in state `expected`."""
 
     message_id: str
     tenant_id: str
@@ -34,20 +34,20 @@ class NewMessage(NamedTuple):
 
 
 def address_hash(address: str) -> bytes:
-    """The key of a suppression. Local parts are compared without case: Ann@ and ann@ are one
-    person, and a suppression holds for both."""
+    """The key of a suppression. Case is ignored, in local parts too: a suppression of ann@ also
+    covers Ann@."""
     return sha256(address.lower().encode()).digest()[:ADDRESS_HASH_BYTES]
 
 
 def admit(event: MessageScreened, site_of: Callable[[str], str | None]) -> NewMessage:
-    """site_of: the known site of a domain, or None. An unknown verdict holds the message."""
+    """site_of: the known site of a domain, or None. A message with an unknown verdict is held."""
     if event.verdict == VERDICT_PASS:
         return new_message(event.context, State.QUEUED, site_of=site_of)
-    why = ", ".join(reason.rule for reason in event.reasons)[:REASON_MAX]
+    rules = ", ".join(reason.rule for reason in event.reasons)[:REASON_MAX]
     if event.verdict == VERDICT_BLOCK:
-        return new_message(event.context, State.FAILED, reason=f"blocked: {why}".rstrip(": "))
+        return new_message(event.context, State.FAILED, reason=f"blocked: {rules}".rstrip(": "))
     return new_message(
-        event.context, State.HELD, reason=f"held: {why}".rstrip(": "), site_of=site_of
+        event.context, State.HELD, reason=f"held: {rules}".rstrip(": "), site_of=site_of
     )
 
 
@@ -79,7 +79,8 @@ def new_message(
 
 
 def queue_of(context: MessageContext, site_of: Callable[[str], str | None]) -> ScheduledQueue:
-    """Test mail has its own queue; mail without a known site waits for DNS, by domain."""
+    """Test mail has its own queue; a message without a known site waits for DNS in the queue of its
+    domain."""
     domain = domain_of(context.recipient)
     site = SANDBOX if context.test else site_of(domain)
     bulk = context.priority == PRIORITY_BULK

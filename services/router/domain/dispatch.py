@@ -25,11 +25,11 @@ from services.router.domain.scopes import EgressSource, LimitScopes
 from services.router.domain.shaping import SiteLimits
 
 SANDBOX_SOURCE = EgressSource(SANDBOX, "", "", "")
-STICKY_RETRY_S = 1.0  # the source that a retry stays with has no capacity
+STICKY_RETRY_S = 1.0  # delay of a retry whose source has no capacity
 
 
 class Assignment(NamedTuple):
-    """event: complete. stored_event: the event without its context, which the row has."""
+    """stored_event: the event without its context, which the row already has."""
 
     row: DueMessage
     egress_id: str
@@ -56,9 +56,9 @@ class DispatchResult:
 
 @dataclass(frozen=True, slots=True)
 class DispatchContext:
-    """Everything that a decision about a row needs.
+    """The inputs of every dispatch decision, besides the row.
 
-    route_of: the known route of a domain, or None. valid_s: how long an assignment may be used.
+    route_of: the known route of a domain, or None. valid_s: time from an assignment to `not_after`.
     """
 
     scopes: LimitScopes
@@ -71,10 +71,8 @@ class DispatchContext:
 def dispatch(
     rows: Iterable[DueMessage], dispatch_context: DispatchContext, *, now_s: float
 ) -> DispatchResult:
-    """Dispatch due rows that fit the allocated capacities.
-
-    A row whose context cannot be parsed fails by itself.
-    """
+    """Dispatch due rows that fit the allocated capacities. If the context of a row cannot be
+    parsed, only that row fails."""
     result = DispatchResult()
     spends: dict[str, QueueSpend] = {}
     by_pool: dict[str, SourceCapacities] = {}
@@ -99,14 +97,14 @@ def dispatch(
 
 
 def is_suppressed(row: DueMessage, context: MessageContext) -> bool:
-    """Test mail ignores the suppression list; one test address is always suppressed."""
+    """Test mail ignores the suppression list; one test address always counts as suppressed."""
     if context.test:
         return user_of(context.recipient) == "suppressed"
     return row.is_suppressed
 
 
 def spend_capacity(spends: Iterable["QueueSpend"], scopes: LimitScopes, *, now_s: float) -> None:
-    """Spend what all queues used, in one sum for each tenant."""
+    """Spend the capacity that all queues used, summed per tenant."""
     tenants: Counter[str] = Counter()
     for spend in spends:
         for egress_id, number in spend.spent.items():
@@ -148,7 +146,7 @@ SourceCapacities = list[tuple[EgressSource, int]]
 
 @dataclass(slots=True)
 class QueueSpend:
-    """What one queue spends in this tick: counted row by row, spent once.
+    """The capacity that one queue uses in this tick: counted row by row, spent once.
 
     capacities: of each egress source, shared by all queues of a pool and site; None: unlimited
     (the sandbox).
@@ -176,9 +174,8 @@ class QueueSpend:
         return cls(queue, by_pool[pool_scope])
 
     def choose_source(self, sticky_id: str) -> EgressSource | None:
-        """The source of the previous attempt while it is usable, else the one with most capacity.
-
-        None if no source has capacity, or the source of the previous attempt has none.
+        """The source of the previous attempt if it is still in the pool, else the source with the
+        most capacity. None if the chosen source has no capacity.
         """
         if self.capacities is None:
             return SANDBOX_SOURCE
@@ -245,7 +242,7 @@ def assignment_template(
         ehlo=egress.ehlo or ehlo,
         mx_hosts=[
             MxHost(host=host, preference=preference, port=port)
-            for host, preference, port in route.exchangers
+            for host, preference, port in route.mx_hosts
         ],
         connections_max=site_limits.connections_max,
         messages_per_connection_max=site_limits.messages_per_connection_max,
@@ -254,6 +251,6 @@ def assignment_template(
 
 @lru_cache(maxsize=1)
 def not_after_field(not_after_s: float) -> bytes:
-    """The last field of an assignment, serialized: concatenated bytes are one message. It is the
-    same for a whole tick, except for messages that expire earlier."""
+    """The last field of an assignment, serialized; concatenated protobuf bytes parse as one
+    message. It is the same for all messages of a tick, except those that expire earlier."""
     return DeliveryAssigned(not_after=timestamp(not_after_s)).SerializeToString()

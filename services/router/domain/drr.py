@@ -1,7 +1,8 @@
-"""Fair shares: deficit round robin, so that one tenant's million cannot delay another's one.
+"""Fair allocation by deficit round robin: a million messages of one tenant do not delay one message
+of another.
 
-Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round Robin" (SIGCOMM 1995), twice:
-over the tenants, and within a tenant over its queues. A message costs one.
+Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round Robin" (SIGCOMM 1995), applied
+twice: over the tenants, and within a tenant over its queues. A message costs one.
 """
 
 from collections import deque
@@ -13,7 +14,7 @@ from services.router.domain.limits import Capacity, tightest
 from services.router.domain.message import ScheduledQueue
 
 EXPRESS_QUANTUM = 10
-BULK_QUANTUM = 1  # a tenth
+BULK_QUANTUM = 1  # a tenth of an express quantum
 
 
 class ActiveQueue(NamedTuple):
@@ -27,7 +28,7 @@ class ActiveQueue(NamedTuple):
 
 
 class BlockedQueue(NamedTuple):
-    """A queue that a shared scope limits: it stays blocked until that scope has capacity."""
+    """A queue that stays blocked until the scope that limits it has capacity."""
 
     queue_id: str
     scope: str
@@ -36,7 +37,7 @@ class BlockedQueue(NamedTuple):
 
 @dataclass(slots=True)
 class Allocation:
-    """Quotas: how many rows of each queue may leave; and the queues that are blocked."""
+    """quotas: messages granted to each queue, by queue id."""
 
     quotas: dict[str, int] = field(default_factory=dict)
     blocked: list[BlockedQueue] = field(default_factory=list)
@@ -49,7 +50,7 @@ def allocate(
     capacity_of: Callable[[str], Capacity],
     batch_max: int,
 ) -> Allocation:
-    """Allocate quotas that fit all scopes together. Queues come in the order in which they wait."""
+    """Allocate quotas that fit all scopes together. queues: the longest waiting comes first."""
     allocation = Allocation()
     capacities: dict[str, Capacity] = {}
     by_tenant: dict[str, deque[tuple[ActiveQueue, Sequence[str]]]] = {}
@@ -72,7 +73,7 @@ def allocate(
 def limiting_scope(
     scope_keys: Iterable[str], capacities: dict[str, Capacity]
 ) -> tuple[str, Capacity] | None:
-    """The exhausted scope that is available last; None if all have capacity."""
+    """The exhausted scope that has capacity again last; None if all have capacity."""
     exhausted = {
         scope: capacities[scope] for scope in scope_keys if capacities[scope].available <= 0
     }
@@ -91,7 +92,7 @@ def deficit_round_robin(
     *,
     batch_max: int,
 ) -> None:
-    """Grant quanta in turn, until the batch is full or no queue can use more."""
+    """Grant one quantum at a time, until the batch is full or no queue can use more."""
     while tenants and batch_max > 0:
         queues = tenants.popleft()
         queue, scope_keys = queues.popleft()

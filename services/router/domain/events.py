@@ -1,4 +1,4 @@
-"""The events that router publishes, made from rows."""
+"""The events of router, created from rows."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from services.router.domain.message import CLOSED, State
 
 
 class ClosedMessage(NamedTuple):
-    """A closed row; its event can be published again at any time."""
+    """A closed row. Its MessageClosed can be published again at any time."""
 
     message_id: str
     state: str
@@ -30,12 +30,12 @@ class ClosedMessage(NamedTuple):
 
     @classmethod
     def expired(cls, message_id: str, context: bytes, *, closed_s: float) -> "ClosedMessage":
-        """For a message without a row, whose day was dropped."""
+        """An expired message without a row, because its day partition was dropped."""
         return cls(message_id, "failed", "expired", 0, False, b"", "", closed_s, context)
 
 
 def timestamp(unix_s: float) -> Timestamp:
-    """To the microsecond, like the database."""
+    """A timestamp with microseconds, like the database."""
     whole, micros = divmod(round(unix_s * 1e6), 1_000_000)
     return Timestamp(seconds=whole, nanos=micros * 1000)
 
@@ -65,7 +65,7 @@ def message_closed(row: ClosedMessage) -> MessageClosed:
 
 
 def parse_or_empty(context: bytes) -> MessageContext:
-    """Empty if it cannot be parsed: the event of such a message only says that it closed."""
+    """The context, or an empty one if it cannot be parsed: the message can still be closed."""
     try:
         return MessageContext.FromString(context)
     except DecodeError:
@@ -90,7 +90,7 @@ def message_delayed(
 
 
 class UnansweredAssignment(NamedTuple):
-    """An assigned row; its event can be published again at any time."""
+    """An assigned row. Its DeliveryAssigned can be published again at any time."""
 
     message_id: str
     attempt: int
@@ -101,7 +101,7 @@ class UnansweredAssignment(NamedTuple):
 
 
 def delivery_assigned(row: UnansweredAssignment) -> DeliveryAssigned:
-    """The same bytes each time: the assignment is stored with the row."""
+    """The event, with the same bytes each time, because the assignment is stored with the row."""
     event = DeliveryAssigned.FromString(row.assignment)
     event.message_id = row.message_id
     event.attempt = row.attempt
@@ -112,12 +112,12 @@ def delivery_assigned(row: UnansweredAssignment) -> DeliveryAssigned:
 
 
 def traceparent_of(event: Message) -> str:
-    """The trace of the request that the message came with."""
+    """The trace context of the request that accepted the message."""
     return event.context.traceparent if isinstance(event, DeliveryAssigned) else ""
 
 
 def serialize_bounded(reply: Reply) -> bytes:
-    """A reply for a row; its text is bounded again, because it came from outside."""
+    """A reply for a row. Its text is truncated here too, because it comes from another process."""
     if len(reply.text) > 1024:
         reply.text = reply.text[:1024]
     return reply.SerializeToString()

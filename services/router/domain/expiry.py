@@ -4,7 +4,7 @@ from services.router.domain.message import CloseTransition, ExpiredMessage, Stat
 
 
 def expire(row: ExpiredMessage) -> CloseTransition:
-    """Bounced if a server had replied, failed if no server was ever reached."""
+    """Bounced if a server has replied, failed if no server was ever reached."""
     was_attempted = row.attempt_count > 0 or row.has_reply
     return CloseTransition(
         row.message_id,

@@ -1,7 +1,7 @@
-"""How many messages may leave: rates as GCRA, limits as rolling windows, and messages in flight.
+"""Limits: rates (GCRA), rolling windows per hour and day, and messages in flight.
 
-The state is mutable on purpose: the scheduler keeps it in memory, saves the changes in the
-transaction that assigns, and reads everything again after a transaction has failed.
+The state is mutable: the scheduler holds it in memory, saves the changes in the transaction that
+assigns, and reads all of it again after a transaction has failed.
 """
 
 from collections.abc import Iterator
@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from math import ceil, floor, inf
 from typing import NamedTuple
 
-TICKS_PER_S = 12  # about how often the scheduler runs: a burst of one would send no faster
+TICKS_PER_S = 12  # of the scheduler, roughly; with a burst of 1 no rate could exceed it
 MICROS_PER_S = 1_000_000
 
 
 class Capacity(NamedTuple):
-    """How many may leave now; if none, when one may. limited_by: the limit that decides."""
+    """available: messages that are admitted now. available_at_s: if none, when one is admitted.
+    limited_by: the limit that decides."""
 
     available: int
     available_at_s: float = 0.0
@@ -25,7 +26,7 @@ UNLIMITED = Capacity(1_000_000_000)
 
 
 def tightest(*capacities: Capacity) -> Capacity:
-    """The smallest capacity; of exhausted ones, the one that is available last."""
+    """The smallest capacity; if some are exhausted, the one that has capacity again last."""
     exhausted = [capacity for capacity in capacities if capacity.available <= 0]
     if exhausted:
         return max(exhausted, key=lambda capacity: capacity.available_at_s)
@@ -34,11 +35,10 @@ def tightest(*capacities: Capacity) -> Capacity:
 
 @dataclass(slots=True)
 class GcraLimiter:
-    """At most a number per second, in every rolling second: GCRA (ITU-T I.371).
+    """A maximum per second that holds in every rolling second: GCRA (ITU-T I.371).
 
-    A bucket with burst b and interval T lets b + (1 s / T) - 1 through in the worst second. So
-    the burst is taken out of the rate: T = 1 / (max - b + 1). In whole microseconds, as in the
-    row.
+    With burst b and interval T, GCRA admits up to b + (1 s / T) - 1 in a second. To stay within the
+    rate, T = 1 / (rate - b + 1). Times are whole microseconds, as in the row.
     """
 
     tat_us: int = 0  # theoretical arrival time
@@ -57,8 +57,8 @@ class GcraLimiter:
             self.tat_us = max(self.tat_us, round(now_s * MICROS_PER_S)) + number * interval_us
 
     def refund(self, number: int, per_second: int, *, spent_at_s: float) -> None:
-        """Refund only what the current burst still counts: older capacity has lapsed, and would let
-        twice as many through now."""
+        """Refund only capacity that the current burst still counts. Older capacity has lapsed; a
+        refund of it would exceed the rate now."""
         burst, interval_us = gcra_parameters(per_second)
         spent_at_us = round(spent_at_s * MICROS_PER_S)
         if spent_at_us >= self.tat_us - burst * interval_us:
@@ -66,14 +66,15 @@ class GcraLimiter:
 
 
 def gcra_parameters(per_second: int) -> tuple[int, int]:
-    """(burst, interval in microseconds) of a rate."""
+    """Burst and interval, in microseconds, of a rate."""
     burst = max(1, ceil(per_second / TICKS_PER_S))
     return burst, ceil(MICROS_PER_S / (per_second - burst + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class RollingWindow:
-    """A rolling window in buckets; the oldest counts whole, so no window exceeds the limit."""
+    """A rolling window in buckets. The oldest bucket counts in full, so that no window exceeds the
+    limit."""
 
     name: str
     width_s: int
@@ -90,7 +91,7 @@ class RollingWindow:
         return (bucket + 1) * self.bucket_s + float(self.width_s)
 
 
-COUNTERS_MIN = 10_000
+COUNTERS_MIN = 10_000  # with fewer counters, idle ones are not dropped
 HOUR = RollingWindow("per_hour", 3600, 300)
 DAY = RollingWindow("per_day", 86400, 3600)
 WINDOWS = {window.name: window for window in (HOUR, DAY)}
@@ -98,7 +99,7 @@ WINDOWS = {window.name: window for window in (HOUR, DAY)}
 
 @dataclass(slots=True)
 class WindowCounter:
-    """The messages that left in the last window."""
+    """The messages that were assigned in the last window, by bucket."""
 
     window: RollingWindow
     buckets: dict[int, int] = field(default_factory=dict)
@@ -143,7 +144,7 @@ class WindowCounter:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    """Of a tenant, or of a source at a site; 0: unlimited."""
+    """Limits of a tenant, or of an egress source at a site; 0: unlimited."""
 
     per_second: int = 0
     per_hour: int = 0
@@ -154,7 +155,7 @@ NO_LIMITS = RateLimits()
 
 
 class CounterRow(NamedTuple):
-    """A counter as it is stored: an absolute value, because only the scheduler writes it."""
+    """A counter as stored: an absolute value, because only the scheduler writes it."""
 
     scope: str
     window_key: str
@@ -191,7 +192,8 @@ class Usage:
         return tightest(*capacities)
 
     def spend(self, scope: str, count: int, *, limits: RateLimits, now_s: float) -> None:
-        """Spend under all limits. Windows count without a limit too: one may be set later."""
+        """Spend under all limits. Windows count even without a limit, because one may be set
+        later."""
         if len(self._counters) > self._counters_max:
             self._drop_idle(now_s)
         if limits.per_second:
@@ -203,7 +205,7 @@ class Usage:
             self._record(scope, counter, counter.spend(count, now_s=now_s))
 
     def refund(self, scope: str, count: int, *, limits: RateLimits, spent_at_s: float) -> None:
-        """Undo a spend: no connection was made."""
+        """Undo a spend for attempts that made no connection."""
         if limits.per_second and (rate := self._rates.get(scope)):
             rate.refund(count, limits.per_second, spent_at_s=spent_at_s)
             self._record_rate(scope, rate)
@@ -214,12 +216,12 @@ class Usage:
                 self._record(scope, counter, bucket)
 
     def drain_changes(self) -> list[CounterRow]:
-        """The counters to save, once each."""
+        """The counters that have changed since the last call."""
         changed, self._changed = list(self._changed.values()), {}
         return changed
 
     def _drop_idle(self, now_s: float) -> None:
-        """Drop the scopes that used nothing lately, whenever the number of counters has doubled."""
+        """Drop scopes without recent usage. Called when the number of counters has doubled."""
         counts, rates = self._counters.items(), self._rates.items()
         self._counters = {
             key: counter for key, counter in counts if not counter.drop_expired(now_s)
@@ -246,7 +248,8 @@ class Usage:
 
 
 class InFlight:
-    """Assignments without an attempt result, per egress source and site. Only results free them."""
+    """Assignments without an attempt result, per egress source and site. Only a result frees
+    one."""
 
     def __init__(self) -> None:
         self._count: dict[tuple[str, str], int] = {}

@@ -1,4 +1,4 @@
-"""A message's states, its scheduled queue, and the rows that decisions read and write."""
+"""States of a message, its scheduled queue, and the rows that decisions read and write."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from contracts.router.v1.events_pb2 import (
 )
 
 CELL = "default"
-SANDBOX = "sandbox"  # site and egress of test mail, and of nothing else
-UNRESOLVED = "unresolved"  # the site of mail whose own is not known yet; a queue per domain
+SANDBOX = "sandbox"  # site and egress source of test mail only
+UNRESOLVED = "unresolved"  # site of messages whose site is not known yet; one queue per domain
 RESERVED = frozenset((SANDBOX, UNRESOLVED))
 BULK = "bulk"
-SITE_MAX = 200  # a queue's id is the key of an index
+SITE_MAX = 200  # characters; a queue id is the key of an index
 
 
 class State(StrEnum):
@@ -52,14 +52,14 @@ class DueMessage(NamedTuple):
     expires_s: float
     attempt: int
     attempt_count: int
-    egress_id: str  # of the attempt before this one
+    egress_id: str  # of the previous attempt
     ambiguous: bool
     is_suppressed: bool
     context: bytes
 
 
 class AssignedMessage(NamedTuple):
-    """An assigned row with an attempt result, as far as a retry depends on it."""
+    """The fields of an assigned row on which the transition after its attempt depends."""
 
     message_id: str
     attempt: int
@@ -96,9 +96,9 @@ class CloseTransition:
 
 
 class ScheduledQueue(NamedTuple):
-    """The messages of a tenant for a site, by priority; bulk mail waits beside express mail.
+    """The queued messages of a tenant, site and priority.
 
-    domain: set while the site is unresolved. No domain is called `bulk`: each contains a dot.
+    domain: set while the site is unresolved. No domain is named `bulk`: each contains a dot.
     """
 
     tenant_id: str

@@ -1,4 +1,4 @@
-"""The decisions about messages whose DNS lookups have ended."""
+"""Decisions about messages after their DNS lookups."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,8 +18,8 @@ BAD_DOMAIN = "bad_domain"
 
 @dataclass(slots=True)
 class DnsResults:
-    """DNS answers by queue. answers: None for a queue that mixes domains. failed: looked up again
-    later; their messages are not touched until then."""
+    """DNS answers by queue. answers: None for a queue that mixes domains. failed: queues that are
+    looked up again later; until then their messages do not change."""
 
     answers: dict[ActiveQueue, Route | NoRoute | None] = field(default_factory=dict)
     failed: dict[ActiveQueue, LookupFailed] = field(default_factory=dict)
@@ -34,8 +34,8 @@ class ResolutionResult:
 def look_up(
     queues: Iterable[ActiveQueue], lookup: Callable[[str, bool], Answer | None], *, lookups_max: int
 ) -> DnsResults:
-    """lookup: of a domain, and whether it may start; None while there is no answer.
-    lookups_max: started for one tenant at a time."""
+    """lookup: takes a domain, and whether a DNS lookup may start; None while there is no answer.
+    lookups_max: lookups that one tenant may have in progress."""
     results, started = DnsResults(), Counter[str]()
     for one in round_robin(queues):
         tenant_id, domain = one.queue.tenant_id, one.queue.domain
@@ -45,15 +45,15 @@ def look_up(
         match lookup(domain, started[tenant_id] < lookups_max):
             case None:
                 started[tenant_id] += 1
-            case LookupFailed() as unknown:
-                results.failed[one] = unknown
+            case LookupFailed() as failure:
+                results.failed[one] = failure
             case Route() | NoRoute() as answer:
                 results.answers[one] = answer
     return results
 
 
 def round_robin(queues: Iterable[ActiveQueue]) -> Iterator[ActiveQueue]:
-    """One queue of each tenant in turn: lookups are few, and no tenant uses them all."""
+    """One queue of each tenant in turn, so that no tenant uses all the lookups."""
     by_tenant: dict[str, list[ActiveQueue]] = defaultdict(list)
     for one in queues:
         by_tenant[one.queue.tenant_id].append(one)
@@ -79,7 +79,7 @@ def apply_answers(
 
 
 def close_unroutable(row: DueMessage, answer: NoRoute) -> CloseTransition:
-    """RFC 7505 §4.1 and RFC 3463: the domain refuses permanently, without a connection."""
+    """Bounce without a connection (RFC 7505 §4.1), with the enhanced code of the reason."""
     reply = Reply(enhanced=answer.enhanced, text=answer.text, step="dns")
     return CloseTransition(
         row.message_id,

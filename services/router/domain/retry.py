@@ -1,5 +1,5 @@
-"""When a message is tried again. Schedule: 1, 5, 15, 30 min, 1, 2, 4 h … (architecture: RFC 5321
-§4.5.4.1 asks for at least 30 min in the long run and a life of days)."""
+"""The delay before a retry: 1, 5, 15, 30 min, 1, 2, 4 h, … RFC 5321 §4.5.4.1 recommends at least
+30 min in the long run, and to give up only after days."""
 
 import zlib
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ JITTER = 0.1
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """schedule_s: the wait after the first, second, … try; the last one repeats.
+    """schedule_s: the delay after the first, second, … attempt; the last one repeats.
 
-    greylisted_s: the wait after a greylisting, which is no try, unless there
-    were greylisted_max attempts without one: who greylists for ever is retried like any other.
+    greylisted_s: the delay after a greylisted attempt. It does not use up the schedule, until there
+    were greylisted_max such attempts: endless greylisting is retried by the schedule.
     """
 
     schedule_s: tuple[float, ...] = SCHEDULE_S
@@ -21,7 +21,7 @@ class RetryPolicy:
     greylisted_max: int = 48
 
     def delay_s(self, attempt_count: int, *, message_id: str, attempt: int) -> float:
-        """After the `attempt_count`-th try (1, 2, …)."""
+        """The delay after the attempt with this attempt count (1, 2, …)."""
         base = self.schedule_s[min(attempt_count, len(self.schedule_s)) - 1]
         return base * jitter_factor(message_id, attempt)
 
@@ -30,6 +30,6 @@ class RetryPolicy:
 
 
 def jitter_factor(message_id: str, attempt: int) -> float:
-    """±10 %, the same for the same attempt, so that a decision can be repeated."""
+    """±10 %. It is the same for the same attempt, so that a decision can be repeated."""
     hashed: int = zlib.crc32(f"{message_id}/{attempt}".encode())
     return 1 - JITTER + 2 * JITTER * hashed / 0xFFFFFFFF

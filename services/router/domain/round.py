@@ -1,4 +1,4 @@
-"""The state of queues after a tick: active, empty, due later, or blocked."""
+"""The next state of each queue after a tick: active, empty, due later, or blocked."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,27 +9,28 @@ from services.router.domain.drr import ActiveQueue, BlockedQueue, limiting_scope
 from services.router.domain.message import DueMessage
 from services.router.domain.scopes import LimitScopes
 
-# To deactivate a queue and to activate it again costs as much as four reads; 12 happen a second.
+# Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
+# second.
 LINGER_S = 0.3
 TRACKED_MAX = 10_000
 
 
 class QueueRemainder(NamedTuple):
-    """What remains in a queue: when its next row is due. was_served: a row has left it."""
+    """due_s: when the next row of a queue is due; None: it is empty. was_served: a row has left."""
 
     was_served: bool
     due_s: float | None
 
 
 class LingerTracker:
-    """Queues that receive messages again and again. They stay active for a moment while empty,
-    because their next message is about to come."""
+    """Tracks queues that receive messages again and again. Such a queue stays active for LINGER_S
+    while it is empty, because its next message is probably near."""
 
     def __init__(self) -> None:
         self._served_at_s: dict[str, float] = {}
 
     def should_linger(self, queue_id: str, *, was_served: bool, now_s: float) -> bool:
-        """For a queue that is empty now. was_served: it was not empty a moment ago."""
+        """True if a queue that is empty now should stay active. was_served: it had a due row."""
         lingers = now_s - self._served_at_s.get(queue_id, 0.0) <= LINGER_S
         if was_served:
             self._served_at_s[queue_id] = now_s
@@ -42,7 +43,7 @@ class LingerTracker:
 
 @dataclass(slots=True)
 class Round:
-    """served: queues with the time of their next work (None: empty), to be saved.
+    """served: queues to save, with the time of their next work (None: empty).
     next_due_s: when the first of the queues that were read is due again."""
 
     served: list[tuple[ActiveQueue, float | None]] = field(default_factory=list)
@@ -55,14 +56,14 @@ def finish_round(
     remainders: Mapping[str, QueueRemainder],
     *,
     blocked: Sequence[BlockedQueue],
-    blocked_by: Callable[[ActiveQueue], BlockedQueue | None],
+    as_blocked: Callable[[ActiveQueue], BlockedQueue | None],
     linger: LingerTracker,
     now_s: float,
 ) -> Round:
-    """remainders: of the queues that were served. blocked: those that were blocked before.
+    """remainders: of the queues that were served. blocked: queues that the allocation blocked.
 
-    A queue that was not served stays as it is, and comes first the next time, because all others
-    go behind it. If all were served, a queue that stays active needs no new place.
+    A queue that was not served does not change, and comes first in the next tick, because all
+    others move behind it. If all were served, a queue that stays active is not moved.
     """
     all_served = len(remainders) + len(blocked) == len(active)
     finished = Round(blocked=[*blocked], next_due_s=inf if all_served else now_s)
@@ -75,7 +76,7 @@ def finish_round(
         elif due_s > now_s:
             next_s, lingers = due_s, False
             finished.next_due_s = min(finished.next_due_s, due_s)
-        elif blocking := blocked_by(queue):
+        elif blocking := as_blocked(queue):
             finished.blocked.append(blocking)
             continue
         else:
@@ -87,18 +88,20 @@ def finish_round(
 
 
 def due_rows(rows: Sequence[DueMessage], quota: int, now_s: float) -> Sequence[DueMessage]:
-    """The due rows, at most as many as the quota. They are in order."""
+    """The due rows within the quota, in order."""
     granted = rows[:quota]
     return [row for row in granted if row.due_s <= now_s]
 
 
 def remainder_of(rows: Sequence[DueMessage], assigned: int) -> QueueRemainder:
-    """assigned: how many rows, from the first, have left the queue."""
+    """assigned: number of rows, from the first, that have left the queue."""
     return QueueRemainder(assigned > 0, rows[assigned].due_s if len(rows) > assigned else None)
 
 
-def blocked_by(queue: ActiveQueue, *, scopes: LimitScopes, now_s: float) -> BlockedQueue | None:
-    """The scope that limits a queue with more to send."""
+def block_if_limited(
+    queue: ActiveQueue, *, scopes: LimitScopes, now_s: float
+) -> BlockedQueue | None:
+    """The queue as blocked, if a scope without capacity limits it."""
     keys = scopes.scopes_of(queue.queue)
     limiting = limiting_scope(keys, {key: scopes.capacity(key, now_s=now_s) for key in keys})
     return BlockedQueue(queue.queue_id, *limiting) if limiting else None

@@ -12,20 +12,20 @@ from services.router.domain.message import RESERVED, SITE_MAX
 class MxHost(NamedTuple):
     host: str
     preference: int
-    port: int  # 0: 25
+    port: int  # 0 means 25
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """exchangers: best first."""
+    """mx_hosts: best first."""
 
     site: str
-    exchangers: tuple[MxHost, ...]
+    mx_hosts: tuple[MxHost, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NoRoute:
-    """The domain takes no mail, for good: why, for machines, as RFC 3463 code, and for people."""
+    """The domain permanently accepts no mail. enhanced: RFC 3463 code. text: for people."""
 
     reason: str
     enhanced: str
@@ -34,7 +34,7 @@ class NoRoute:
 
 @dataclass(frozen=True, slots=True)
 class LookupFailed:
-    """The lookup failed (SERVFAIL, timeout); it may be repeated after retry_s."""
+    """The lookup failed (SERVFAIL, timeout). It may be repeated after retry_s."""
 
     retry_s: float
     text: str
@@ -44,29 +44,29 @@ Answer: TypeAlias = Route | NoRoute | LookupFailed
 
 
 def site_name(hosts: Sequence[str]) -> str:
-    """The site of an MX set; never one of our own names, and short enough for a key."""
+    """The site name of an MX set, never a reserved name, and short enough for a key."""
     site = site_of(hosts)[:SITE_MAX].replace("/", "_")
     return f"{site}." if site in RESERVED else site
 
 
 class StaticRoutes:
     """`[[route]] domain = "example.com" | "*.example.com" | "*"`, `exchangers = ["host:port"]`,
-    and optionally `site`. The most exact pattern wins, the order in the file does not matter."""
+    and optionally `site`. The most specific pattern wins, in any order."""
 
     def __init__(self, text: str = "") -> None:
-        """Raises ValueError with the entry that is wrong."""
+        """Raises ValueError, which names the invalid entry."""
         self._by_pattern: dict[str, Route] = {}
         for number, entry in enumerate(tomllib.loads(text).get("route", []), 1):
             pattern = str(entry.get("domain", "")).lower()
-            exchangers = tuple(parse_mx_host(value) for value in entry.get("exchangers", ()))
-            if not pattern or not exchangers:
-                raise ValueError(f"route {number} needs a domain and exchangers")
+            mx_hosts = tuple(parse_mx_host(value) for value in entry.get("exchangers", ()))
+            if not pattern or not mx_hosts:
+                raise ValueError(f"route {number} is incomplete. Set `domain` and `exchangers`.")
             if pattern in self._by_pattern:
-                raise ValueError(f"route {number}: {pattern} is there twice")
-            site = entry.get("site") or site_name([exchanger.host for exchanger in exchangers])
+                raise ValueError(f"route {number}: duplicate domain {pattern!r}. Keep one entry.")
+            site = entry.get("site") or site_name([mx_host.host for mx_host in mx_hosts])
             if site in RESERVED:
-                raise ValueError(f"route {number}: the site {site} is the engine's own")
-            self._by_pattern[pattern] = Route(str(site)[:SITE_MAX].replace("/", "_"), exchangers)
+                raise ValueError(f"route {number}: site {site!r} is reserved. Use another name.")
+            self._by_pattern[pattern] = Route(str(site)[:SITE_MAX].replace("/", "_"), mx_hosts)
 
     def get(self, domain: str) -> Route | None:
         if not self._by_pattern:
@@ -81,8 +81,8 @@ class StaticRoutes:
 
 
 def parse_mx_host(text: str) -> MxHost:
-    """`host`, `host:port` or `[v6]:port`."""
+    """`host`, `host:port` or `[ipv6]:port`. Raises ValueError."""
     host, _, port = text.rpartition(":") if ":" in text else (text, "", "0")
     if not host or not port.isdigit():
-        raise ValueError(f"{text!r} is not host:port")
+        raise ValueError(f"invalid MX host {text!r}. Use host, host:port or [ipv6]:port.")
     return MxHost(host.strip("[]"), 0, int(port))

@@ -1,4 +1,4 @@
-"""The limit scopes that a message must pass: its tenant, and its pool's sources at a site."""
+"""The limit scopes of a message: its tenant, and the egress sources of its pool at its site."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from services.router.domain.limits import (
 from services.router.domain.message import SANDBOX, ScheduledQueue
 from services.router.domain.shaping import Shaping, SiteLimits
 
-UNKNOWN_TENANT_RETRY_S = 0.2  # a message can be faster than the record of its tenant
+UNKNOWN_TENANT_RETRY_S = 0.2  # a message can arrive before the record of its tenant
 DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"
 
 
 @dataclass(frozen=True, slots=True)
 class EgressSource:
-    """A source address. An empty source_ip is the default route of the machine."""
+    """A source IP with its EHLO name. If source_ip is empty, the host's default route is used."""
 
     egress_id: str
     pool_id: str
@@ -33,17 +33,16 @@ class EgressSource:
 
 @dataclass(frozen=True, slots=True)
 class TenantRouting:
-    """What routing needs to know of a tenant."""
+    """The fields of a tenant that routing uses."""
 
     limits: RateLimits = NO_LIMITS
     pool_id: str = DEFAULT_POOL
 
 
 class LimitScopes:
-    """Capacities of tenants and of egress sources at sites.
+    """Capacities of tenants and of egress sources at sites. The state is mutable.
 
-    routing_of: the routing of a tenant by id, None while its record is not known.
-    The state is mutable, like its usage and in_flight.
+    routing_of: the routing of a tenant by id; None until its record has arrived.
     """
 
     def __init__(self, routing_of: Callable[[str], TenantRouting | None], shaping: Shaping) -> None:
@@ -52,7 +51,7 @@ class LimitScopes:
         self._find_routing = routing_of
         self._shaping = shaping
         self._pools: dict[str, list[EgressSource]] = {}
-        self.ehlo_names: frozenset[str] = frozenset()  # that sources say in EHLO
+        self.ehlo_names: frozenset[str] = frozenset()
 
     def site_limits_of(self, site: str) -> SiteLimits:
         return self._shaping.of(site)
@@ -61,7 +60,8 @@ class LimitScopes:
         return self._find_routing(tenant_id) or TenantRouting()
 
     def set_sources(self, egresses: Iterable[EgressSource]) -> None:
-        """All there are. Paused ones are not used, and their names are ours all the same."""
+        """Set all sources of the cell. Paused ones are not used, but their EHLO names still count
+        as names of this engine."""
         self._pools = {}
         egresses = list(egresses)
         self.ehlo_names = frozenset(egress.ehlo for egress in egresses)
@@ -113,12 +113,12 @@ class LimitScopes:
         return [(e, self._source_capacity(e, queue.site, now_s=now_s).available) for e in egresses]
 
     def spend_tenant(self, tenant_id: str, *, number: int, now_s: float) -> None:
-        """Count messages of a tenant."""
+        """Count messages against the limits of a tenant."""
         limits = self._routing_of(tenant_id).limits
         self.usage.spend(f"tenant/{tenant_id}", number, limits=limits, now_s=now_s)
 
     def spend_source(self, egress_id: str, site: str, *, number: int, now_s: float) -> None:
-        """Count messages from this source to this site."""
+        """Count messages against the limits of a source at a site."""
         if per_second := self._shaping.of(site).per_second_max:
             limits = RateLimits(per_second=per_second)
             self.usage.spend(f"egress/{egress_id}/{site}", number, limits=limits, now_s=now_s)
@@ -127,7 +127,7 @@ class LimitScopes:
     def refund(
         self, queue: ScheduledQueue, egress_id: str, *, count: int, spent_at_s: float
     ) -> None:
-        """Undo a spend: no connection was made."""
+        """Undo a spend for attempts that made no connection."""
         scope = f"tenant/{queue.tenant_id}"
         limits = self._routing_of(queue.tenant_id).limits
         self.usage.refund(scope, count, limits=limits, spent_at_s=spent_at_s)

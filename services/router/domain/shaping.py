@@ -1,4 +1,5 @@
-"""Shaping rules: what an address of ours may do at a site. Data (shaping.toml), with a linter."""
+"""Shaping rules: limits of an egress source at given sites. They are data (shaping.toml), with a
+linter."""
 
 import tomllib
 from collections.abc import Sequence
@@ -7,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SiteLimits:
-    """in_flight_max: assignments without an answer. per_second_max: 0 is no limit.
+    """in_flight_max: assignments without an attempt result. per_second_max: 0 means no limit.
 
-    connections_max: at once, from one worker; messages_per_connection_max: then it is closed. Both
-    0 where delivery's own are to hold.
+    connections_max: open connections of one worker. messages_per_connection_max: messages after
+    which a connection is closed. If one is 0, delivery's setting applies.
     """
 
     in_flight_max: int
@@ -21,7 +22,7 @@ class SiteLimits:
 
 @dataclass(frozen=True, slots=True)
 class ShapingRule:
-    """For sites with exactly these names."""
+    """Limits for sites with exactly these names."""
 
     sites: tuple[str, ...]
     site_limits: SiteLimits
@@ -36,15 +37,15 @@ class Shaping:
         return self.by_site.get(site, self.default)
 
 
-def load(text: str, *, default: SiteLimits) -> Shaping:
-    """Raises ValueError with what the linter says."""
-    rules = parse(text, default=default)
-    if problems := lint(rules):
+def load_shaping(text: str, *, default: SiteLimits) -> Shaping:
+    """Raises ValueError with all problems that the linter has found."""
+    rules = parse_rules(text, default=default)
+    if problems := lint_rules(rules):
         raise ValueError("; ".join(problems))
     return Shaping(default, {site: rule.site_limits for rule in rules for site in rule.sites})
 
 
-def parse(text: str, *, default: SiteLimits) -> tuple[ShapingRule, ...]:
+def parse_rules(text: str, *, default: SiteLimits) -> tuple[ShapingRule, ...]:
     return tuple(
         ShapingRule(
             tuple(entry.get("sites", ())),
@@ -59,17 +60,17 @@ def parse(text: str, *, default: SiteLimits) -> tuple[ShapingRule, ...]:
     )
 
 
-def lint(rules: Sequence[ShapingRule]) -> list[str]:
-    """A rule that no site can ever match is an error, and so is one that lets nothing through."""
+def lint_rules(rules: Sequence[ShapingRule]) -> list[str]:
+    """Reports rules that no site can match, and rules that admit no message."""
     problems, seen = [], set[str]()
     for number, rule in enumerate(rules, 1):
         if not rule.sites:
-            problems.append(f"rule {number} names no site, so it matches nothing")
+            problems.append(f"rule {number} names no site. List at least one in `sites`.")
         for site in rule.sites:
             if site != site.lower().strip(".") or not site or "/" in site:
-                problems.append(f"rule {number}: {site!r} is not the name of a site")
+                problems.append(f"rule {number}: invalid site name {site!r}. Use lower case.")
             if site in seen:
-                problems.append(f"rule {number}: {site} is taken by an earlier rule")
+                problems.append(f"rule {number}: site {site!r} has an earlier rule. Merge them.")
             seen.add(site)
         site_limits = rule.site_limits
         limits = (
@@ -78,5 +79,8 @@ def lint(rules: Sequence[ShapingRule]) -> list[str]:
             site_limits.messages_per_connection_max,
         )
         if site_limits.in_flight_max < 1 or min(limits) < 0:
-            problems.append(f"rule {number} lets nothing through")
+            problems.append(
+                f"rule {number}: invalid limits. Set in_flight_max to at least 1, and"
+                " the others to at least 0."
+            )
     return problems

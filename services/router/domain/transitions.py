@@ -1,4 +1,4 @@
-"""The transition of a message that follows from an attempt result, row by row of the table."""
+"""The transition of a message that follows from an attempt result."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,11 +22,11 @@ GREYLISTED = "greylisted"
 UNREACHABLE = "unreachable"
 # Steps before the envelope: a failure there does not use up the retry schedule.
 PRE_ENVELOPE_STEPS = frozenset(("connect", "greeting", "ehlo", "starttls"))
-DUE_NOW_S = 0.0  # due at once, whenever it is saved
+DUE_NOW_S = 0.0  # due at the moment when the transition is saved
 
 
 class Strike(NamedTuple):
-    """A bounce that counts towards a suppression; `suppress_after` of them suppress the address."""
+    """A bounce that counts towards a suppression. suppress_after: strikes that suppress."""
 
     tenant_id: str
     address_hash: bytes
@@ -37,9 +37,9 @@ class Strike(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """The next state of a row that is still assigned, with the event's attempt.
+    """The next state of a row that is still assigned with the attempt of the event.
 
-    added_attempts: how many attempts this adds to the attempt count.
+    added_attempts: added to the attempt count.
     """
 
     event: DeliveryAttempted
@@ -51,7 +51,7 @@ class Transition(NamedTuple):
 
 
 class AppliedTransition(NamedTuple):
-    """A row after its transition: its event needs the attempt count and the ambiguous flag."""
+    """The fields of a row after its transition that its event needs."""
 
     message_id: str
     attempt: int
@@ -62,14 +62,14 @@ class AppliedTransition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AttemptPolicy:
-    """ambiguous_fails: the tenant would rather lose a message than send it twice."""
+    """ambiguous_fails: an ambiguous attempt fails the message instead of risking a duplicate."""
 
     retry: RetryPolicy
     ambiguous_fails: bool = False
 
 
 def policy_of(tenant: Tenant | None, retry: RetryPolicy) -> AttemptPolicy:
-    """tenant: None while it is not known."""
+    """tenant: None until its record has arrived."""
     fails = tenant is not None and tenant.ambiguous_policy == AMBIGUOUS_POLICY_FAIL
     return AttemptPolicy(retry, ambiguous_fails=fails)
 
@@ -90,7 +90,7 @@ def decide_from_event(event: DeliveryAttempted) -> Transition | None:
 def decide(
     event: DeliveryAttempted, row: AssignedMessage, *, now_s: float, policy: AttemptPolicy
 ) -> Transition:
-    """event: of exactly this attempt of the row."""
+    """event: the result of the row's current attempt."""
     if transition := decide_from_event(event):
         return transition
     if event.outcome == ATTEMPT_OUTCOME_AMBIGUOUS and policy.ambiguous_fails:
@@ -102,7 +102,7 @@ def decide(
 
 
 def close_refused(event: DeliveryAttempted) -> Transition:
-    """Bounced; failed if no server replied (for example, a private address)."""
+    """Bounced; failed if there was no connection (for example, to a private address)."""
     if event.reply.code == 0 and not event.connected:
         reason = event.bounce_class or event.reply.text or "undeliverable"
         return close(event, State.FAILED, reason=reason[:200])
@@ -112,8 +112,9 @@ def close_refused(event: DeliveryAttempted) -> Transition:
 def schedule_retry(
     event: DeliveryAttempted, row: AssignedMessage, *, now_s: float, policy: RetryPolicy
 ) -> Transition:
-    """Retry after a temporary or ambiguous outcome. Greylisting does not count as an attempt at
-    first, and neither does a failed connection: the number of failures lengthens that delay."""
+    """Retry after a temporary or ambiguous outcome. A failed connection does not use up the retry
+    schedule, and neither do the first greylisted attempts; the delay after a failed connection
+    grows with the number of attempts that did not count."""
     uncounted = row.attempt - row.attempt_count
     within_max = uncounted <= policy.greylisted_max
     if event.reply.step in PRE_ENVELOPE_STEPS:
@@ -152,7 +153,7 @@ def close(event: DeliveryAttempted, state: State, *, reason: str) -> Transition:
 def event_for(
     transition: Transition, applied: AppliedTransition
 ) -> MessageClosed | MessageDelayed | None:
-    """MessageClosed; MessageDelayed if a server replied; None for a stale assignment."""
+    """MessageClosed or MessageDelayed; None for a stale assignment."""
     event = transition.event
     if transition.state is not State.QUEUED:
         return closed_event(transition, applied)
@@ -185,7 +186,7 @@ def closed_event(transition: Transition, applied: AppliedTransition) -> MessageC
 
 
 def strike_from(transition: Transition) -> Strike | None:
-    """By bounce class, never by reply code; never for test mail."""
+    """The strike of a bounce, by bounce class and never by reply code. Test mail has none."""
     event = transition.event
     if transition.state is not State.BOUNCED or event.test or not event.bounce_class:
         return None
@@ -203,7 +204,7 @@ def strike_of(
 ) -> Strike | None:
     try:
         suppress_after = bounce.named(bounce_class).suppress_after
-    except KeyError:  # a class of a newer delivery: not known to suppress
+    except KeyError:  # a bounce class of a newer delivery, which does not suppress here
         return None
     if not suppress_after:
         return None

@@ -1,4 +1,4 @@
-"""Rare work: day partitions, expired counters and strikes, the egress directory."""
+"""Periodic maintenance: day partitions, expired counters and strikes, the egress directory."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,6 @@ from services.router.store import directory, queues, suppressions, usage
 from services.router.store.day_partitions import DayPartitions, closed_days
 
 logger = logging.getLogger(__name__)
-
 
 DeleteStep = Callable[[Transaction], Awaitable[int]]
 
@@ -69,7 +68,7 @@ class DayPartitionMaintenance:
 
 
 class EgressPublisher:
-    """Publishes pools and sources at the start, and again if a new broker has none."""
+    """Publishes pools and egress sources at the start, and again when their topic is empty."""
 
     def __init__(
         self, database: Database, kafka: Kafka, *, end_offset: Callable[[], Awaitable[int]]
@@ -83,7 +82,7 @@ class EgressPublisher:
         if self._is_published and await self._end_offset() > 0:
             return
         async with self._database.transaction() as tx:
-            entries = [*await directory.all_pools(tx), *await directory.all_sources(tx)]
+            entries = [*await directory.load_pools(tx), *await directory.load_sources(tx)]
         now = clock.now()
         await self._kafka.publish([encode(entry, now) for entry in entries])
         self._is_published = True

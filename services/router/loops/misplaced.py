@@ -12,12 +12,12 @@ INTERVAL_S = 2.0
 
 
 class MisplacedQueues:
-    """Their tenant moved to another pool: the scope of the old pool would not unblock them, and
-    might never have capacity again. A page of blocked queues is checked at a time, in a cycle."""
+    """When a tenant moves to another pool, its queues may stay blocked by a scope of the old pool,
+    which might never have capacity again. Blocked queues are checked page by page, in a cycle."""
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
-        self._after = queues.FIRST
+        self._after = queues.FIRST_POSITION
         self._checked_at_s = 0.0
 
     async def unblock(self, scopes: LimitScopes) -> bool:
@@ -32,8 +32,8 @@ class MisplacedQueues:
             return False
 
     async def _unblock_page(self, tx: Transaction, scopes: LimitScopes) -> bool:
-        page = await queues.blocked_page(tx, self._after)
-        self._after = page[-1] if len(page) == queues.BLOCKED_PAGE_ROWS else queues.FIRST
+        page = await queues.read_blocked_page(tx, self._after)
+        self._after = page[-1] if len(page) == queues.BLOCKED_PAGE_ROWS else queues.FIRST_POSITION
         misplaced_ids = [one.queue_id for one in page if is_misplaced(one, scopes)]
         if misplaced_ids:
             await queues.unblock_by_id(tx, misplaced_ids)

@@ -17,7 +17,7 @@ BATCH_MAX = 500
 
 @dataclass(frozen=True, slots=True)
 class AssignmentRepublisher:
-    """after_s: the first wait, which doubles each time, up to backoff_max_s."""
+    """after_s: the first delay; it doubles each time, up to backoff_max_s."""
 
     lease: Lease
     outbox: Outbox
@@ -26,7 +26,7 @@ class AssignmentRepublisher:
     backoff_max_s: float
 
     async def run_once(self) -> None:
-        """Republish all that are due, in batches."""
+        """Republish all assignments that are due, in batches."""
         while self.lease.fence is not None and await self._republish_batch() == BATCH_MAX:
             pass
 

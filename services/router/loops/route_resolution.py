@@ -1,4 +1,4 @@
-"""Messages without a known site wait in a queue of their tenant and domain for DNS."""
+"""Route resolution: messages without a known site wait for DNS in a queue per tenant and domain."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -38,26 +38,26 @@ class RouteResolution:
         self._health = health
         self._idle_interval_s = idle_interval_s
         self._lookups_max = lookups_max
-        self._woken = asyncio.Event()
+        self._wake_event = asyncio.Event()
 
     def wake(self) -> None:
-        """Run now: mail without a site has come, or DNS has answered."""
-        self._woken.set()
+        """Run now: messages without a site have arrived, or DNS has answered."""
+        self._wake_event.set()
 
     async def run(self) -> None:
         while True:
-            self._woken.clear()
+            self._wake_event.clear()
             more = await retry_while_unavailable(self._run_once, self._health)
             if more:
                 continue
             try:
                 async with asyncio.timeout(self._idle_interval_s):
-                    await self._woken.wait()
+                    await self._wake_event.wait()
             except TimeoutError:
                 pass
 
     async def _run_once(self) -> bool:
-        """True if there may be more to do at once."""
+        """True if there may be more work at once."""
         if self._lease.fence is None:
             return False
         try:
@@ -85,7 +85,7 @@ class RouteResolution:
                 await unresolved.record_lookups(tx, next_lookups(results))
                 now = clock.now()
                 entry = await self._outbox.add(
-                    tx, [encode(message_closed(f), now) for f in closed_messages]
+                    tx, [encode(message_closed(one), now) for one in closed_messages]
                 )
         except Fenced:
             return False
@@ -97,7 +97,7 @@ class RouteResolution:
 
 
 def next_lookups(results: DnsResults) -> Iterator[unresolved.NextLookup]:
-    """When each queue is looked up again."""
+    """The next lookup of each queue."""
     for one in results.answers:
         yield unresolved.NextLookup(one)
     for one, failure in results.failed.items():

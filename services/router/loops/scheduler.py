@@ -29,7 +29,7 @@ from services.router.domain.message import SANDBOX, UNRESOLVED, ScheduledQueue
 from services.router.domain.round import (
     LingerTracker,
     Round,
-    blocked_by,
+    block_if_limited,
     due_rows,
     finish_round,
     remainder_of,
@@ -42,12 +42,13 @@ from services.router.store.tick import read_snapshot
 SOURCES_INTERVAL_S = 2.0
 EXPIRED_MAX = 500
 UNBLOCKED_MAX = 200
-BUSY_EVENTS_MIN = 16  # events in a tick: from here on fewer ticks with more in each cost less
+BUSY_EVENTS_MIN = 16  # events in a tick; from here on, fewer ticks with more events cost less
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """messages_max, queues_max: per tick. interval_s: between ticks; idle_…: without work."""
+    """messages_max, queues_max: per tick. interval_s: between ticks; idle_interval_s: the same
+    without work."""
 
     messages_max: int
     queues_max: int
@@ -65,7 +66,7 @@ class TickResult(NamedTuple):
 class Scheduler:
     """One per process; only the lease holder runs.
 
-    new_dispatch_context: creates scopes without usage, and what else a decision needs.
+    new_dispatch_context: creates scopes without usage, and the other inputs of a decision.
     on_unresolved: called when messages wait for DNS.
     """
 
@@ -86,8 +87,8 @@ class Scheduler:
         self._config = config
         self._health = health
         self._wake_event = asyncio.Event()
-        self._context: DispatchContext | None = None  # None: to be read from the database
-        self._fence: int | None = None  # with which it was read
+        self._context: DispatchContext | None = None  # None: it must be read from the database
+        self._fence: int | None = None  # the fence with which the context was read
         self._blocking_scopes: set[str] = set()
         self._capacities: dict[str, Capacity] = {}  # of blocking scopes after the last tick
         self._linger = LingerTracker()
@@ -103,7 +104,7 @@ class Scheduler:
 
     @property
     def ehlo_names(self) -> frozenset[str]:
-        """The EHLO names of the egress sources, as far as they are read."""
+        """The EHLO names of the egress sources; none until they are read."""
         return self._context.scopes.ehlo_names if self._context else frozenset()
 
     def wake(self) -> None:
@@ -116,7 +117,7 @@ class Scheduler:
             self._wake_event.set()
 
     async def run(self) -> None:
-        """A loop: tick when there is something to do."""
+        """Tick whenever there is work."""
         while True:
             wait_s = await retry_while_unavailable(self.tick, self._health)
             is_busy = self._last_event_count >= BUSY_EVENTS_MIN
@@ -149,14 +150,14 @@ class Scheduler:
             self._context = None
             return self._config.idle_interval_s
         except BaseException:
-            self._context = None  # what memory took, the database did not
+            self._context = None  # memory counts capacity as spent that the database did not save
             raise
         failpoint("router.tick.committed")
         with self._lease.publishing():
             await self._outbox.publish(entry, self._health)
         failpoint("router.tick.published")
         unblocked = await self._unblock_queues()
-        unblocked |= await self._unblock_misplaced()  # also while others are unblocked all the time
+        unblocked |= await self._unblock_misplaced()  # even if others are unblocked in every tick
         return 0.0 if unblocked else result.next_s
 
     async def _decide(self, tx: Transaction, context: DispatchContext) -> TickResult:
@@ -176,14 +177,14 @@ class Scheduler:
     async def _load_counters(self) -> DispatchContext:
         """A context with the counters of the previous scheduler.
 
-        The counters are read in pages, each in its own transaction: a process that reads a million
-        rows in one is taken for one that stopped inside it. Only the scheduler writes counters.
+        They are read in pages, each in its own transaction: while a process parses a million rows,
+        its transaction would exceed idle_in_transaction_session_timeout.
         """
         context = self._new_context()
         after: usage.CounterKey | None = usage.FIRST_KEY
         while after is not None:
             async with self._lease.transaction() as tx:
-                counters, after = await usage.counters_page(tx, after)
+                counters, after = await usage.read_counters_page(tx, after)
             for counter in counters:
                 context.scopes.usage.load(counter)
         return context
@@ -196,13 +197,13 @@ class Scheduler:
         for egress_id, site, count in in_flight:
             context.scopes.in_flight.load(egress_id, site, count)
         self._refund(freed, context.scopes)  # their rows are no longer assigned
-        self._blocking_scopes = await queues.blocking_scopes(tx)
+        self._blocking_scopes = await queues.read_blocking_scopes(tx)
         self._sources_read_at_s = 0.0
         self._context = context
 
     async def _read_sources(self, tx: Transaction, context: DispatchContext) -> None:
         if clock.monotonic_s() - self._sources_read_at_s > SOURCES_INTERVAL_S:
-            context.scopes.set_sources(await directory.cell_sources(tx))
+            context.scopes.set_sources(await directory.load_cell_sources(tx))
             self._sources_read_at_s = clock.monotonic_s()
 
     def _free_capacity(self, freed: Sequence[attempts.FreedCapacity], scopes: LimitScopes) -> None:
@@ -226,10 +227,10 @@ class Scheduler:
         return closed_events(await closings.close(tx, [expire(row) for row in rows]))
 
     async def _unblock_queues(self) -> bool:
-        """Unblock as many queues as their scopes have capacity. True if any scope had capacity.
+        """Unblock as many queues as their scopes have capacity for. True if any scope had capacity.
 
-        In a transaction of its own: with queues of two statements locked, it could deadlock with a
-        handler.
+        This takes its own transaction: one that locks queues in two statements could deadlock with
+        a handler.
         """
         if self._context is None or not self._blocking_scopes:
             return False
@@ -277,7 +278,7 @@ class Scheduler:
             active,
             {key: remainder_of(rows, len(ready[key])) for key, rows in due.items()},
             blocked=allocation.blocked,
-            blocked_by=partial(blocked_by, scopes=scopes, now_s=now_s),
+            as_blocked=partial(block_if_limited, scopes=scopes, now_s=now_s),
             linger=self._linger,
             now_s=now_s,
         )
@@ -286,7 +287,7 @@ class Scheduler:
         await assignments.requeue(tx, result.requeues, written=written)
         await self._save_round(tx, finished, scopes)
         if result.requeues:
-            self._next_due_s = now_s  # they have work elsewhere
+            self._next_due_s = now_s  # their new queues have work
             if any(one.queue.site == UNRESOLVED for one in result.requeues):
                 tx.after_commit(self._on_unresolved)
         return events
@@ -294,7 +295,7 @@ class Scheduler:
     async def _save(
         self, tx: Transaction, result: DispatchResult, *, scopes: LimitScopes, now_s: float
     ) -> list[Message]:
-        """Save guarded transitions; refund the assignments that were not saved."""
+        """Save guarded transitions, and refund the assignments that were not saved."""
         assigned = await assignments.assign(
             tx, result.assignments, republish_after_s=self._config.republish_after_s
         )
@@ -312,17 +313,16 @@ class Scheduler:
 
     async def _save_round(self, tx: Transaction, finished: Round, scopes: LimitScopes) -> None:
         if finished.blocked:
-            keys = [queue.queue_id for queue, _ in finished.served] + [
-                queue.queue_id for queue in finished.blocked
-            ]
-            await queues.lock(tx, keys)
+            served_ids = [queue.queue_id for queue, _ in finished.served]
+            await queues.lock(tx, served_ids + [queue.queue_id for queue in finished.blocked])
         await queues.record_served(tx, finished.served, counters=scopes.usage.drain_changes())
         await queues.block(tx, finished.blocked)
         self._blocking_scopes |= {queue.scope for queue in finished.blocked}
         self._next_due_s = finished.next_due_s
 
     def _wait_s(self, scopes: LimitScopes, next_due_s: float | None, *, now_s: float) -> float:
-        """Seconds until a queue is due or a scope has capacity; work may wake the loop earlier."""
+        """Seconds until a queue is due or a scope has capacity. New work may wake the loop
+        earlier."""
         candidates_s = [self._next_due_s, inf if next_due_s is None else next_due_s]
         self._capacities = {key: scopes.capacity(key, now_s=now_s) for key in self._blocking_scopes}
         capacities = self._capacities.values()

@@ -1,2 +1,2 @@
-"""Tables and queries of router. The only package here that speaks SQL: arrays in, rows out, a
-statement per batch. Times are Unix seconds on this side, timestamptz on the other."""
+"""Tables and queries of router, the only package of it with SQL: arrays in, rows out, one statement
+per batch. Times are Unix seconds in Python and timestamptz in PostgreSQL."""

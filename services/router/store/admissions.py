@@ -1,4 +1,4 @@
-"""Screened messages become rows."""
+"""Insert screened messages."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from kernel.database import Transaction
 from services.router.domain.admission import NewMessage
 from services.router.domain.message import CELL
 
-# What is expected is filled; its due_at stays, because a client has rescheduled it.
+# An expected row is filled, but keeps its due_at, because a client has rescheduled it.
 INSERT = """
 WITH inserted AS (
-    INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, queue_id, state,
+    INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
         reason, due_at, expires_at, address_hash, test, context, closed_at)
     SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, state, reason, to_timestamp(due),
         to_timestamp(expires), address_hash, test, context,
@@ -22,21 +22,21 @@ WITH inserted AS (
     ORDER BY message_id
     ON CONFLICT (message_id) DO UPDATE SET queue_id = excluded.queue_id, state = excluded.state,
         reason = excluded.reason, context = excluded.context, closed_at = excluded.closed_at
-        WHERE held.state = 'expected' AND held.tenant_id = excluded.tenant_id
+        WHERE stored.state = 'expected' AND stored.tenant_id = excluded.tenant_id
     RETURNING message_id, tenant_id, queue_id, state, due_at
 ), activated AS (
-    INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site, next_at)
+    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at)
     SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at)
     FROM inserted WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
-    ON CONFLICT (queue_id) DO UPDATE SET version = held.version + 1,
-        next_at = CASE WHEN held.blocked_by = '' THEN least(held.next_at, excluded.next_at) END
+    ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
+        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END
 )
 SELECT message_id::text, extract(epoch FROM now())::float8 FROM inserted
 """
 
 
 async def insert(tx: Transaction, new_messages: Sequence[NewMessage]) -> dict[str, float]:
-    """Those that are new or were expected, with the moment."""
+    """Insert the new messages and fill the expected ones. Returns their ids, with the time."""
     rows = await tx.rows(
         INSERT,
         {

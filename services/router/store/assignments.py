@@ -7,8 +7,8 @@ from services.router.domain.dispatch import Assignment, Requeue
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.store.queues import Activation, activate, lock_or_create
 
-# One row more than the quota, of whatever due time: it says when the queue has work next. No row
-# locks: there is one scheduler, and every transition is guarded by what was read here.
+# One row more than the quota, with any due time: it tells when the queue has work next. Rows are
+# not locked, because there is one scheduler and every transition is guarded by the state read here.
 SELECT_DUE = """
 SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
     extract(epoch FROM m.expires_at)::float8, m.attempt, m.attempt_count, m.egress_id, m.ambiguous,
@@ -21,9 +21,9 @@ LEFT JOIN router.suppressions AS s
     ON s.tenant_id = m.tenant_id AND s.address_hash = m.address_hash AND NOT m.test
 """
 
-# `due_at`: a row that was rescheduled a moment ago stays where it is.
-# `state || ''`: found by its key, never by reading the index of all that waits. `first` and `last`:
-# then the statement opens the days of its messages alone.
+# `due_at`: a row that was rescheduled since it was read is not assigned.
+# `state || ''`: makes the plan find rows by key instead of reading the index of all queued rows.
+# `first` and `last`: the statement opens only the day partitions of its messages.
 ASSIGN = """
 UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, reason = '',
     egress_id = a.egress_id, assigned_at = now(), not_after = to_timestamp(a.not_after),
@@ -47,7 +47,7 @@ WHERE m.message_id = r.message_id AND m.state || '' = 'queued' AND m.attempt = r
 
 
 async def select_due(tx: Transaction, quotas: Mapping[str, int]) -> dict[str, list[DueMessage]]:
-    """The first rows of each queue by due time, one more than its quota; with suppressions."""
+    """The first rows of each queue by due time, one more than its quota."""
     due: dict[str, list[DueMessage]] = {queue_id: [] for queue_id in quotas}
     if quotas:
         for row in await tx.rows(SELECT_DUE, (list(quotas), list(quotas.values()))):
@@ -60,7 +60,7 @@ async def select_due(tx: Transaction, quotas: Mapping[str, int]) -> dict[str, li
 async def assign(
     tx: Transaction, assignments: Sequence[Assignment], *, republish_after_s: float
 ) -> set[str]:
-    """The ids that were assigned: others were canceled or moved a moment ago."""
+    """Returns the assigned ids; the other messages were canceled or moved since they were read."""
     if not assignments:
         return set()
     assignments = sorted(assignments, key=lambda a: a.row.message_id)
@@ -83,8 +83,8 @@ async def assign(
 async def requeue(
     tx: Transaction, requeues: Sequence[Requeue], *, written: Iterable[ScheduledQueue]
 ) -> None:
-    """Move queued rows, and activate their new queues. written: queues that this transaction
-    writes afterwards, so that all are locked in one order."""
+    """Move queued rows, and activate their new queues. written: queues that this transaction writes
+    later; they are locked here, so that all queues are locked in one order."""
     if not requeues:
         return
     requeues = sorted(requeues, key=lambda r: r.row.message_id)

@@ -8,9 +8,9 @@ from kernel.database import Transaction
 from services.router.domain.message import CELL, AssignedMessage
 from services.router.domain.transitions import AppliedTransition, Transition, is_ambiguous
 
-# `state || ''`: a plan that was made while nothing was assigned would rather read the whole index
-# of what is assigned for every row than find it by its key. `first` and `last`: then a statement
-# opens the days of its messages alone.
+# `state || ''`: a plan made while nothing was assigned would read the index of all assigned rows
+# for every row instead of finding it by key. `first` and `last`: the statement opens only the day
+# partitions of its messages.
 LOAD = """
 SELECT m.message_id::text, m.attempt, m.attempt_count, extract(epoch FROM m.expires_at)::float8,
     extract(epoch FROM now())::float8
@@ -19,8 +19,8 @@ JOIN router.messages AS m ON m.message_id = a.message_id AND m.attempt = a.attem
 WHERE m.state || '' = 'assigned' AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """
 
-# The rows, work for their queues, and one row of freed capacity for the scheduler, which alone
-# writes counters: [queue_id, egress, moment of assignment, connected, state, how many].
+# Updates the rows, activates their queues, and adds one row of freed capacity for the scheduler,
+# the only writer of counters: [queue_id, egress_id, assigned_s, connected, state, count].
 APPLY = """
 WITH attempted AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(added)s::int[],
@@ -41,11 +41,11 @@ WITH attempted AS (
     RETURNING m.message_id, m.tenant_id, m.queue_id, m.state, m.due_at, m.egress_id, m.assigned_at,
         m.attempt, m.attempt_count, m.ambiguous, a.connected
 ), activated AS (
-    INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site, next_at)
+    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at)
     SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at)
     FROM applied WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
-    ON CONFLICT (queue_id) DO UPDATE SET version = held.version + 1,
-        next_at = CASE WHEN held.blocked_by = '' THEN least(held.next_at, excluded.next_at) END
+    ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
+        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END
 ), freed AS (
     INSERT INTO router.freed_capacity (cell, entries)
     SELECT %(cell)s,
@@ -67,7 +67,7 @@ class AssignedMessages(NamedTuple):
 
 
 async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) -> AssignedMessages:
-    """The rows that still wait for exactly these attempt results."""
+    """The rows that are still assigned with the attempts of these events."""
     ids = [event.message_id for event in events]
     rows = await tx.rows(
         LOAD, {"ids": ids, "attempts": [event.attempt for event in events], **id_range(ids)}
@@ -80,10 +80,10 @@ async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) ->
 async def apply_transitions(
     tx: Transaction, transitions: Sequence[Transition]
 ) -> list[tuple[Transition, AppliedTransition]]:
-    """The applied ones; queues are activated and capacity is freed in the same transaction."""
+    """Returns the applied transitions. The same statement activates queues and frees capacity."""
     if not transitions:
         return []
-    transitions = sorted(transitions, key=lambda m: m.event.message_id)
+    transitions = sorted(transitions, key=lambda one: one.event.message_id)
     events = [transition.event for transition in transitions]
     ids = [event.message_id for event in events]
     rows = await tx.rows(
@@ -118,7 +118,7 @@ def id_range(ids: Sequence[str]) -> dict[str, str]:
 
 
 class FreedCapacity(NamedTuple):
-    """Attempt results of one queue, source, state and time of assignment."""
+    """Number of attempt results of one queue, source, state and time of assignment."""
 
     queue_id: str
     egress_id: str
@@ -128,7 +128,7 @@ class FreedCapacity(NamedTuple):
     number: int
 
 
-# One statement, one snapshot: a result belongs to a row that is still assigned, or is freed.
+# One statement sees one snapshot: capacity is counted as in flight or as freed, never as both.
 TAKE_OVER = """
 WITH freed AS (DELETE FROM router.freed_capacity WHERE cell = %(cell)s RETURNING entries)
 SELECT egress_id, split_part(queue_id, '/', 2), count(*), NULL FROM router.messages
@@ -138,7 +138,7 @@ UNION ALL SELECT '', '', 0, entries FROM freed
 
 
 class InFlightCount(NamedTuple):
-    """In-flight assignments by egress and site."""
+    """Number of assignments in flight from one egress source to one site."""
 
     egress_id: str
     site: str
@@ -146,7 +146,7 @@ class InFlightCount(NamedTuple):
 
 
 async def take_over(tx: Transaction) -> tuple[list[InFlightCount], list[FreedCapacity]]:
-    """For a new scheduler: the counts in flight, and the freed capacity not yet applied."""
+    """Read the assignments in flight, and drain the freed capacity, for a new scheduler."""
     rows = await tx.rows(TAKE_OVER, {"cell": CELL})
     in_flight = [InFlightCount(*row[:3]) for row in rows if row[3] is None]
     freed = [FreedCapacity(*entry) for row in rows if row[3] is not None for entry in row[3]]

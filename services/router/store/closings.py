@@ -32,8 +32,8 @@ SELECT message_id::text, state, reason, attempt, ambiguous, coalesce(reply, ''),
 FROM router.messages WHERE message_id = ANY(%s::uuid[]) AND closed_at IS NOT NULL
 """
 
-# A row that is locked is being answered right now: waiting for it, behind others that its answer
-# waits for, would be a deadlock.
+# Another transaction that holds a row is applying its attempt result. Waiting for it could be a
+# deadlock, because it may wait for rows that are locked here.
 REPUBLISH = """
 UPDATE router.messages AS m SET republish_count = m.republish_count + 1,
     republish_at = now() + make_interval(
@@ -47,7 +47,7 @@ RETURNING m.message_id::text, m.attempt, m.attempt_count, m.ambiguous, m.assignm
 
 
 async def close(tx: Transaction, closings: Sequence[CloseTransition]) -> list[ClosedMessage]:
-    """Those that still were in the state that was read, now closed."""
+    """Close the messages that are still in the state that was read. Returns the closed ones."""
     if not closings:
         return []
     closings = sorted(closings, key=lambda c: c.message_id)
@@ -79,6 +79,6 @@ async def load_closed(tx: Transaction, ids: Sequence[str]) -> list[ClosedMessage
 async def republish_due(
     tx: Transaction, *, after_s: float, backoff_max_s: float, rows: int
 ) -> list[UnansweredAssignment]:
-    """Assigned rows without a result in time; the wait for the next doubles."""
+    """Select assigned rows that had no result in time, and double their delay."""
     params = {"cell": CELL, "after_s": after_s, "backoff_max_s": backoff_max_s, "rows": rows}
     return [UnansweredAssignment._make(row) for row in await tx.rows(REPUBLISH, params)]

@@ -1,4 +1,4 @@
-"""The days of messages, and those that were dropped for good."""
+"""Day partitions of messages, and the record of dropped days."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -10,15 +10,15 @@ MESSAGES = DayTable("router.messages", ("message_id",), "message_id", "closed_at
 
 
 class DayPartitions:
-    """Which days there are, as far as this process knows."""
+    """The day partitions that this process knows."""
 
     def __init__(self) -> None:
         self.days = TablePartitions("router", "messages")
         self._dropped_days: set[date] = set()
 
     async def prepare(self, tx: Transaction, message_ids: Iterable[str]) -> set[str]:
-        """Create the missing days. Returns the ids of dropped days: their records are older than
-        everything that can still change."""
+        """Create the missing days. Returns the ids whose day was dropped: such messages closed long
+        ago, and nothing about them can still change."""
         by_day: dict[date, list[str]] = {}
         for message_id in message_ids:
             by_day.setdefault(day_of(message_id), []).append(message_id)
@@ -29,7 +29,7 @@ class DayPartitions:
         return {one for day in by_day.keys() & self._dropped_days for one in by_day[day]}
 
     async def drop(self, tx: Transaction, day: date) -> bool:
-        """Drop a day permanently: it is not created again."""
+        """Drop a day permanently; it is not created again."""
         await tx.execute(
             "INSERT INTO router.dropped_days (day) VALUES (%s) ON CONFLICT DO NOTHING", (day,)
         )

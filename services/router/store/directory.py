@@ -1,4 +1,4 @@
-"""Pools and egresses."""
+"""Egress pools and egress sources."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,8 @@ from services.router.domain.message import CELL
 from services.router.domain.scopes import EgressSource as RoutingSource
 
 
-async def cell_sources(tx: Transaction) -> list[RoutingSource]:
-    """Those of the cell, the paused ones too."""
+async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:
+    """The sources of the cell, including paused ones."""
     rows = await tx.rows(
         "SELECT egress_id::text, pool_id::text, source_ip, ehlo, source_ipv6, paused"
         " FROM router.egress_sources"
@@ -21,7 +21,7 @@ async def cell_sources(tx: Transaction) -> list[RoutingSource]:
     return [RoutingSource(*row) for row in rows]
 
 
-async def all_pools(tx: Transaction) -> list[Pool]:
+async def load_pools(tx: Transaction) -> list[Pool]:
     rows = await tx.rows(
         "SELECT pool_id::text, version, deleted, name, cell FROM router.pools ORDER BY pool_id"
     )
@@ -31,15 +31,15 @@ async def all_pools(tx: Transaction) -> list[Pool]:
     ]
 
 
-async def all_sources(tx: Transaction) -> list[EgressSource]:
+async def load_sources(tx: Transaction) -> list[EgressSource]:
     rows = await tx.rows(
         "SELECT egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo,"
         " paused FROM router.egress_sources ORDER BY egress_id"
     )
-    return [egress_source(row) for row in rows]
+    return [source_from_row(row) for row in rows]
 
 
-def egress_source(row: Sequence[object]) -> EgressSource:
+def source_from_row(row: Sequence[object]) -> EgressSource:
     names = (
         *("egress_id", "version", "deleted", "pool_id"),
         *("source_ip", "source_ipv6", "ehlo", "paused"),
@@ -48,7 +48,7 @@ def egress_source(row: Sequence[object]) -> EgressSource:
 
 
 async def add_pool(tx: Transaction, pool: Pool) -> bool:
-    """False where the name is taken."""
+    """False if another pool has the name."""
     rows = await tx.rows(
         "INSERT INTO router.pools (pool_id, version, name, cell) VALUES (%s, %s, %s, %s)"
         " ON CONFLICT DO NOTHING RETURNING 1",
@@ -58,7 +58,7 @@ async def add_pool(tx: Transaction, pool: Pool) -> bool:
 
 
 async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
-    """The pool with its next version; None while it has egresses."""
+    """The deleted pool with its next version; None if it still has sources."""
     rows = await tx.rows(
         "UPDATE router.pools p SET version = version + 1, deleted = true WHERE pool_id = %s"
         " AND NOT EXISTS (SELECT FROM router.egress_sources e WHERE e.pool_id = p.pool_id"
@@ -70,7 +70,7 @@ async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
 
 
 async def add_source(tx: Transaction, added: EgressSource) -> bool:
-    """False where another egress has one of the addresses."""
+    """False if another source has one of the addresses."""
     rows = await tx.rows(
         "INSERT INTO router.egress_sources (egress_id, version, pool_id, source_ip, source_ipv6,"
         " ehlo)"
@@ -90,7 +90,8 @@ async def add_source(tx: Transaction, added: EgressSource) -> bool:
 async def move_source(
     tx: Transaction, egress_id: str, *, source_ip: str, source_ipv6: str
 ) -> EgressSource | None:
-    """The egress with other addresses and its next version; None where another has one of them."""
+    """The source with its new addresses and its next version; None if another source has one of
+    them."""
     rows = await tx.rows(
         "UPDATE router.egress_sources e SET version = version + 1, source_ip = %(ip)s,"
         " source_ipv6 = %(ipv6)s WHERE egress_id = %(id)s AND NOT deleted"
@@ -101,13 +102,13 @@ async def move_source(
         " paused",
         {"id": egress_id, "ip": source_ip, "ipv6": source_ipv6},
     )
-    return egress_source(rows[0]) if rows else None
+    return source_from_row(rows[0]) if rows else None
 
 
 async def change_source(
     tx: Transaction, egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
 ) -> EgressSource | None:
-    """The egress with its next version; None where there is none."""
+    """The changed source with its next version; None if it does not exist."""
     rows = await tx.rows(
         "UPDATE router.egress_sources SET version = version + 1, paused = coalesce(%s, paused),"
         " deleted = coalesce(%s, deleted) WHERE egress_id = %s AND NOT deleted"
@@ -115,4 +116,4 @@ async def change_source(
         " paused",
         (paused, deleted, egress_id),
     )
-    return egress_source(rows[0]) if rows else None
+    return source_from_row(rows[0]) if rows else None

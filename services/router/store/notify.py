@@ -1,4 +1,4 @@
-"""Notify the cell's scheduler: in this process by a call, in another by NOTIFY."""
+"""Notify the scheduler of the cell: in this process by a call, in another process by NOTIFY."""
 
 import asyncio
 import logging
@@ -16,10 +16,10 @@ logger = logging.getLogger(__name__)
 
 
 class SchedulerNotifier:
-    """is_leader: this process runs the scheduler. on_work, on_unresolved: called then, after the
-    commit, when queues have work and when mail waits for DNS.
+    """is_leader: True if this process runs the scheduler. on_work is called after the commit when
+    queues have work, on_unresolved when messages wait for DNS.
 
-    NOTIFY takes a lock over the whole server at commit, so only other processes use it.
+    NOTIFY takes a server-wide lock at commit, so it is used only between processes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class SchedulerNotifier:
         self._on_unresolved = on_unresolved
 
     async def notify(self, tx: Transaction, *, unresolved: bool = False) -> None:
-        """This transaction creates work for the scheduler. unresolved: for DNS too."""
+        """Notify the scheduler when this transaction commits. unresolved: messages wait for DNS."""
         if self._is_leader():
             tx.after_commit(self._on_work)
             if unresolved:
@@ -45,12 +45,12 @@ class SchedulerNotifier:
             await tx.rows("SELECT pg_notify(%s, '')", (CHANNEL,))
 
     async def run(self) -> None:
-        """A loop: listen to the other processes. What is missed meanwhile, the idle tick finds."""
+        """Listen to the other processes. An idle tick finds the work of lost notifications."""
         while True:
             try:
                 await self._listen()
             except psycopg.Error as error:
-                logger.debug("router.listen: %r", error)
+                logger.debug("router.listen.failed: %r", error)
             await asyncio.sleep(RECONNECT_AFTER_S)
 
     async def _listen(self) -> None:

@@ -10,19 +10,19 @@ from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.limits import CounterRow
 from services.router.domain.message import CELL, ScheduledQueue
 
-# Only its scope unblocks a blocked queue; until then new work only raises the version.
+# A blocked queue is unblocked only by its scope; until then new work only raises the version.
 ACTIVATE = """
-INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site, next_at)
+INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at)
 SELECT queue_id, tenant_id, %(cell)s, site, to_timestamp(min(due)) FROM
     unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[])
     AS work (queue_id, tenant_id, site, due)
 GROUP BY 1, 2, 4 ORDER BY 1
-ON CONFLICT (queue_id) DO UPDATE SET version = held.version + 1,
-    next_at = CASE WHEN held.blocked_by = '' THEN least(held.next_at, excluded.next_at) END
+ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
+    next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END
 """
 
-# If more queues are active than one tick reads, each tenant is read: a skip scan over
-# (cell, tenant_id, next_at), from tenant to tenant that has an active queue.
+# If more queues are active than one tick reads, some of each tenant are read: a skip scan over
+# (cell, tenant_id, next_at), from one tenant with an active queue to the next.
 ACTIVE_BY_TENANT = """
 WITH RECURSIVE tenants AS (
     (SELECT tenant_id FROM router.queues
@@ -41,13 +41,13 @@ SELECT found.queue_id, found.version FROM tenants CROSS JOIN LATERAL (
 ) AS found
 WHERE tenants.tenant_id IS NOT NULL ORDER BY found.next_at LIMIT %(limit)s
 """
-EACH_TENANT = 10
+QUEUES_PER_TENANT = 10
 BLOCKED_PAGE_ROWS = 2_000
 
-# Counters commit with the assignments: absolute values, because only the scheduler writes them.
+# Counters commit with the assignments. They are absolute, because only the scheduler writes them.
 RECORD_SERVED = """
 WITH counted AS (
-    INSERT INTO router.counters AS held (cell, scope, window_key, value, expires_at)
+    INSERT INTO router.counters AS stored (cell, scope, window_key, value, expires_at)
     SELECT %(cell)s, scope, window_key, value, to_timestamp(expires_s)
     FROM unnest(%(scopes)s::text[], %(windows)s::text[], %(values)s::bigint[], %(ends)s::float8[])
         AS c (scope, window_key, value, expires_s)
@@ -68,7 +68,7 @@ FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
 WHERE queues.queue_id = refused.queue_id
 """
 
-# Handlers lock queues in the order of their ids, so all do: a deadlock lasts a second.
+# Handlers lock queues in the order of their ids, so every statement does, to avoid deadlocks.
 UNBLOCK = """
 WITH first AS (
     SELECT available.blocked_by, unblocked.queue_id
@@ -89,14 +89,13 @@ WHERE queues.queue_id = first.queue_id RETURNING first.blocked_by
 
 LOCK = "SELECT FROM router.queues WHERE queue_id = ANY(%s) ORDER BY queue_id FOR UPDATE"
 
-
-# Missing queues are created: two transactions that create the same ones meet in one order too.
+# Missing queues are created, in the order of their ids too: two transactions may create the same.
 LOCK_OR_CREATE = """
-INSERT INTO router.queues AS held (queue_id, tenant_id, cell, site)
+INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site)
 SELECT queue_id, tenant_id, %(cell)s, site
 FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[])
     AS a (queue_id, tenant_id, site)
-ORDER BY queue_id ON CONFLICT (queue_id) DO UPDATE SET cell = held.cell
+ORDER BY queue_id ON CONFLICT (queue_id) DO UPDATE SET cell = stored.cell
 """
 
 
@@ -106,7 +105,8 @@ class Activation(NamedTuple):
 
 
 async def activate(tx: Transaction, activations: Sequence[Activation]) -> None:
-    """Lower the queues' next_at and raise their version, so the scheduler keeps them active."""
+    """Lower the next_at of the queues and raise their version, so that they become or stay
+    active."""
     if not activations:
         return
     await tx.execute(
@@ -121,8 +121,10 @@ async def activate(tx: Transaction, activations: Sequence[Activation]) -> None:
     )
 
 
-async def active_by_tenant(tx: Transaction, *, limit: int) -> list[ActiveQueue]:
-    rows = await tx.rows(ACTIVE_BY_TENANT, {"cell": CELL, "each": EACH_TENANT, "limit": limit})
+async def select_active_by_tenant(tx: Transaction, *, limit: int) -> list[ActiveQueue]:
+    rows = await tx.rows(
+        ACTIVE_BY_TENANT, {"cell": CELL, "each": QUEUES_PER_TENANT, "limit": limit}
+    )
     return [ActiveQueue.of(*row) for row in rows]
 
 
@@ -132,8 +134,8 @@ async def record_served(
     *,
     counters: Sequence[CounterRow],
 ) -> None:
-    """When each queue has work next (None: it is empty), unless it was activated meanwhile; and
-    the counters that changed."""
+    """Record when each queue has work next (None: it is empty), unless it was activated since it
+    was read, and save the changed counters."""
     if not served and not counters:
         return
     served = sorted(served)
@@ -155,17 +157,14 @@ async def record_served(
 async def block(tx: Transaction, blocked: Sequence[BlockedQueue]) -> None:
     blocked = sorted(blocked)
     if blocked:
-        releases = [queue.capacity.available_at_s for queue in blocked]
+        available_at = [queue.capacity.available_at_s for queue in blocked]
         await tx.execute(
             BLOCK,
             (
                 [queue.queue_id for queue in blocked],
                 [queue.scope for queue in blocked],
                 [queue.capacity.limited_by for queue in blocked],
-                [
-                    available_at_s if isfinite(available_at_s) else None
-                    for available_at_s in releases
-                ],
+                [moment_s if isfinite(moment_s) else None for moment_s in available_at],
             ),
         )
 
@@ -176,8 +175,8 @@ async def lock(tx: Transaction, queue_ids: Sequence[str]) -> None:
 
 
 async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> None:
-    """As `lock`, for queues that may not exist yet. Rows of messages are locked before any queue,
-    here as everywhere."""
+    """Like `lock`, for queues that may not exist yet. Every transaction locks rows of messages
+    before queues."""
     listed = list(queues)
     params = {
         "cell": CELL,
@@ -189,7 +188,7 @@ async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> N
 
 
 async def unblock(tx: Transaction, counts: dict[str, int]) -> dict[str, int]:
-    """Unblock the first queues of each scope, up to its count. Returns how many there were."""
+    """Unblock the first queues of each scope, up to its count. Returns the number of each scope."""
     if not counts:
         return {}
     rows = await tx.rows(UNBLOCK, (list(counts), list(counts.values()), CELL))
@@ -200,18 +199,18 @@ async def unblock(tx: Transaction, counts: dict[str, int]) -> dict[str, int]:
 
 
 class BlockedPosition(NamedTuple):
-    """The position of a blocked queue, in the order in which its scope unblocks them."""
+    """The position of a blocked queue in the order in which its scope unblocks queues."""
 
     blocked_by: str
     blocked_at: datetime
     queue_id: str
 
 
-FIRST = BlockedPosition("", datetime.min.replace(tzinfo=UTC), "")
+FIRST_POSITION = BlockedPosition("", datetime.min.replace(tzinfo=UTC), "")
 
 
-async def blocked_page(tx: Transaction, after: BlockedPosition) -> list[BlockedPosition]:
-    """The next blocked queues."""
+async def read_blocked_page(tx: Transaction, after: BlockedPosition) -> list[BlockedPosition]:
+    """The next blocked queues after a position."""
     rows = await tx.rows(
         "SELECT blocked_by, blocked_at, queue_id FROM router.queues"
         " WHERE cell = %s AND blocked_by <> ''"
@@ -231,8 +230,8 @@ async def unblock_by_id(tx: Transaction, queue_ids: Sequence[str]) -> None:
     )
 
 
-async def blocking_scopes(tx: Transaction) -> set[str]:
-    """All scopes that block queues."""
+async def read_blocking_scopes(tx: Transaction) -> set[str]:
+    """The scopes that block queues."""
     rows = await tx.rows(
         "SELECT DISTINCT blocked_by FROM router.queues WHERE cell = %s AND blocked_by <> ''",
         (CELL,),

@@ -1,5 +1,5 @@
-"""Queries of tenants, by the api role: every statement names the tenant, and row-level security
-shows its rows alone. Queries of the audit, by the engine role."""
+"""Queries of tenants, with the tenant role: every statement names the tenant, and row-level
+security shows only its rows. Queries of the audit, with the system role."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,9 +13,9 @@ from services.router.store.queues import Activation, activate
 STATES = """
 SELECT m.message_id::text, m.state, m.reason, extract(epoch FROM m.due_at)::float8, m.attempt,
     m.attempt_count, m.ambiguous, coalesce(m.reply, ''), m.queue_id, m.egress_id,
-    coalesce(l.limited_by, ''),
-    coalesce(extract(epoch FROM l.available_at)::float8, 0), m.due_at <= now()
-FROM router.messages AS m LEFT JOIN router.queues AS l ON l.queue_id = m.queue_id
+    coalesce(q.limited_by, ''),
+    coalesce(extract(epoch FROM q.available_at)::float8, 0), m.due_at <= now()
+FROM router.messages AS m LEFT JOIN router.queues AS q ON q.queue_id = m.queue_id
 WHERE m.message_id = ANY(%s::uuid[]) AND m.tenant_id = %s
 """
 
@@ -25,8 +25,8 @@ extract(epoch FROM closed_at)::float8, context
 """
 
 INSERT_CLOSED = """
-INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, queue_id, state, reason,
-    due_at, expires_at, address_hash, test, context, closed_at)
+INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
+    reason, due_at, expires_at, address_hash, test, context, closed_at)
 SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, %(state)s, %(reason)s,
     to_timestamp(due), to_timestamp(expires), address_hash, test, context, now()
 FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
@@ -39,15 +39,15 @@ ORDER BY message_id
 CANCEL = f"""{INSERT_CLOSED}
 ON CONFLICT (message_id) DO UPDATE
     SET state = excluded.state, reason = excluded.reason, closed_at = now()
-    WHERE held.state IN ('expected', 'queued', 'held') AND held.tenant_id = excluded.tenant_id
+    WHERE stored.state IN ('expected', 'queued', 'held') AND stored.tenant_id = excluded.tenant_id
 RETURNING {CLOSED_COLUMNS}
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants only
 
 FAIL = f"{INSERT_CLOSED} ON CONFLICT DO NOTHING RETURNING {CLOSED_COLUMNS}"
 
 RESCHEDULE = """
-INSERT INTO router.messages AS held (message_id, tenant_id, email_id, cell, queue_id, state, reason,
-    due_at, expires_at, address_hash, test, context)
+INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
+    reason, due_at, expires_at, address_hash, test, context)
 SELECT message_id, tenant_id, email_id, %(cell)s, queue_id, 'expected', '', to_timestamp(%(due)s),
     to_timestamp(expires), address_hash, test, context
 FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_ids)s::text[],
@@ -55,7 +55,7 @@ FROM unnest(%(ids)s::uuid[], %(tenants)s::uuid[], %(emails)s::uuid[], %(queue_id
     AS a (message_id, tenant_id, email_id, queue_id, expires, address_hash, test, context)
 ORDER BY message_id
 ON CONFLICT (message_id) DO UPDATE SET due_at = excluded.due_at, expires_at = excluded.expires_at
-    WHERE held.state IN ('expected', 'queued', 'held') AND held.tenant_id = excluded.tenant_id
+    WHERE stored.state IN ('expected', 'queued', 'held') AND stored.tenant_id = excluded.tenant_id
 RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
 """
 
@@ -66,13 +66,13 @@ RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
 """
 
 QUEUES = """
-SELECT l.queue_id, l.site,
-    coalesce(extract(epoch FROM coalesce(l.next_at, l.available_at))::float8, 0),
-    l.limited_by, (SELECT count(*) FROM (
+SELECT q.queue_id, q.site,
+    coalesce(extract(epoch FROM coalesce(q.next_at, q.available_at))::float8, 0),
+    q.limited_by, (SELECT count(*) FROM (
         SELECT 1 FROM router.messages AS m
-        WHERE m.queue_id = l.queue_id AND m.state = 'queued' LIMIT 10000) AS counted)
-FROM router.queues AS l
-WHERE l.tenant_id = %s AND l.queue_id > %s AND (l.site = %s OR NOT %s) ORDER BY l.queue_id LIMIT %s
+        WHERE m.queue_id = q.queue_id AND m.state = 'queued' LIMIT 10000) AS counted)
+FROM router.queues AS q
+WHERE q.tenant_id = %s AND q.queue_id > %s AND (q.site = %s OR NOT %s) ORDER BY q.queue_id LIMIT %s
 """
 
 AUDIT = """
@@ -85,7 +85,7 @@ FROM router.messages WHERE message_id = ANY(%s::uuid[])
 
 
 class MessageView(NamedTuple):
-    """A row as its tenant may see it, with the limit of its queue."""
+    """The fields of a message that its tenant may see, with the limit of its queue."""
 
     message_id: str
     state: str
@@ -118,20 +118,20 @@ class AuditedMessage(NamedTuple):
     now_s: float
 
 
-async def states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[MessageView]:
+async def load_states(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[MessageView]:
     return [MessageView._make(row) for row in await tx.rows(STATES, (ids, tenant_id))]
 
 
 async def cancel(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
-    """Those that were not assigned yet, now closed."""
+    """Cancel the messages that are not assigned yet. Returns the closed ones."""
     return await insert_closed(tx, CANCEL, new_messages, state=State.CANCELED, reason="canceled")
 
 
 async def reschedule(
     tx: Transaction, new_messages: Sequence[NewMessage], *, due_s: float
 ) -> list[str]:
-    """Those that were not assigned yet, due at another time."""
-    rows = await tx.rows(RESCHEDULE, {**columns(new_messages), "due": due_s})
+    """Change the due time of messages that are not assigned yet. Returns their ids."""
+    rows = await tx.rows(RESCHEDULE, {**insert_params(new_messages), "due": due_s})
     await activate(tx, activations_of(rows))
     return [row[0] for row in rows]
 
@@ -150,7 +150,7 @@ def activations_of(rows: Sequence[tuple[str, str, str, float]]) -> list[Activati
     ]
 
 
-def columns(new_messages: Sequence[NewMessage]) -> dict[str, object]:
+def insert_params(new_messages: Sequence[NewMessage]) -> dict[str, object]:
     return {
         "cell": CELL,
         "ids": [a.message_id for a in new_messages],
@@ -164,15 +164,15 @@ def columns(new_messages: Sequence[NewMessage]) -> dict[str, object]:
     }
 
 
-async def queue_views(
+async def load_queue_views(
     tx: Transaction, tenant_id: str, *, after: str, limit: int, test_only: bool
 ) -> list[QueueView]:
     rows = await tx.rows(QUEUES, (tenant_id, after, SANDBOX, test_only, limit))
     return [QueueView._make(row) for row in rows]
 
 
-async def audit(tx: Transaction, ids: Sequence[str]) -> dict[str, AuditedMessage]:
-    """Rows by id, whatever their state. Engine role."""
+async def load_audited(tx: Transaction, ids: Sequence[str]) -> dict[str, AuditedMessage]:
+    """Rows in any state, by id. System role."""
     rows = await tx.rows(AUDIT, (ids,))
     return {
         row[0]: AuditedMessage(ExpiredMessage._make((row[0], State(row[1]), *row[2:8])), *row[8:])
@@ -180,14 +180,14 @@ async def audit(tx: Transaction, ids: Sequence[str]) -> dict[str, AuditedMessage
     }
 
 
-async def database_now_s(tx: Transaction) -> float:
-    """The database's clock, as Unix time."""
+async def read_database_now_s(tx: Transaction) -> float:
+    """The time of the database's clock, as Unix time."""
     [(moment,)] = await tx.rows("SELECT extract(epoch FROM now())::float8")
     return float(moment)
 
 
 async def insert_failed(tx: Transaction, new_messages: Sequence[NewMessage]) -> list[ClosedMessage]:
-    """Messages that router never received and that have expired, now closed. Engine role."""
+    """Insert expired messages that router never received, as failed. System role."""
     if not new_messages:
         return []
     return await insert_closed(tx, FAIL, new_messages, state=State.FAILED, reason="expired")
@@ -197,5 +197,5 @@ async def insert_closed(
     tx: Transaction, sql: str, new_messages: Sequence[NewMessage], *, state: State, reason: str
 ) -> list[ClosedMessage]:
     dues = [a.due_s for a in new_messages]
-    params = {**columns(new_messages), "dues": dues, "state": state.value, "reason": reason}
+    params = {**insert_params(new_messages), "dues": dues, "state": state.value, "reason": reason}
     return [ClosedMessage._make(row) for row in await tx.rows(sql, params)]

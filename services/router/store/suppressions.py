@@ -1,4 +1,4 @@
-"""Addresses that a tenant must not send to, and the strikes that led there."""
+"""Suppressions: addresses that a tenant must not send to; and the strikes that led to them."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from services.router.domain.transitions import Strike, Transition, strike_from, 
 
 STRIKE_WINDOW = "interval '30 days'"
 
-# A bounce counts once, by its event. The strike that makes it enough suppresses.
+# A bounce counts once, by its event id. The strike that reaches the threshold suppresses.
 RECORD_STRIKES = f"""
 WITH struck AS (
     SELECT * FROM unnest(%(events)s::uuid[], %(tenants)s::uuid[], %(hashes)s::bytea[],
@@ -43,13 +43,13 @@ WHERE threshold <= nth + (
 )
 ORDER BY tenant_id, address_hash, id
 ON CONFLICT (tenant_id, address_hash) DO NOTHING
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants only
 
 DELETE_OLD_STRIKES = f"""
 DELETE FROM router.bounce_strikes WHERE event_id = ANY(ARRAY(
     SELECT event_id FROM router.bounce_strikes
     WHERE created_at < now() - {STRIKE_WINDOW} - interval '1 day' LIMIT 1000))
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - constants only
 
 
 async def record_strikes(
@@ -60,7 +60,10 @@ async def record_strikes(
     ids: Sequence[str],
     origin: str,
 ) -> None:
-    """Once per event; suppress where it is enough. events: their ids; ids: of new suppressions."""
+    """Count each event once, and suppress addresses that reach their threshold.
+
+    events: event ids. ids: ids of new suppressions.
+    """
     if strikes:
         await tx.execute(
             RECORD_STRIKES,
@@ -81,7 +84,7 @@ async def record_strikes(
 async def record_transition_strikes(
     tx: Transaction, applied: Iterable[tuple[Transition, Message | None]]
 ) -> None:
-    """Bounces by reply; the published event is the one that counts."""
+    """Count bounces after an attempt, once per published event."""
     strikes = [
         (one, event) for transition, event in applied if event and (one := strike_from(transition))
     ]
@@ -95,7 +98,7 @@ async def record_transition_strikes(
 
 
 async def record_closed_strikes(tx: Transaction, closed_messages: Sequence[ClosedMessage]) -> None:
-    """Bounces that no reply made (a domain that does not exist)."""
+    """Count bounces without an attempt (for example, a domain that does not exist)."""
     strikes = [
         (one, message_closed(closed_message))
         for closed_message in closed_messages
@@ -124,11 +127,11 @@ def strike_from_closed(closed_message: ClosedMessage) -> Strike | None:
 
 
 ADD = """
-INSERT INTO router.suppressions AS held (tenant_id, address_hash, id, address, origin, source_id)
+INSERT INTO router.suppressions AS stored (tenant_id, address_hash, id, address, origin, source_id)
 SELECT DISTINCT ON (address_hash) %s::uuid, address_hash, id, address, %s, ''
 FROM unnest(%s::bytea[], %s::uuid[], %s::text[]) AS a (address_hash, id, address)
 ORDER BY address_hash
-ON CONFLICT (tenant_id, address_hash) DO UPDATE SET address = held.address
+ON CONFLICT (tenant_id, address_hash) DO UPDATE SET address = stored.address
 RETURNING id::text, address, origin, source_id, extract(epoch FROM created_at)::float8
 """
 
@@ -138,7 +141,7 @@ FROM router.suppressions WHERE tenant_id = %(tenant)s
 """
 PAGE = f"{LIST} AND id < %(after)s AND id > %(before)s ORDER BY id"
 OLDER, NEWER = (f"{PAGE} {order} LIMIT %(limit)s" for order in ("DESC", "ASC"))
-# IS TRUE: so that it is no condition for the index by id, where an address is hard to find.
+# IS TRUE prevents the use of the index by id, in which an address is slow to find.
 BY_ADDRESS = f"""{LIST} AND address_hash = %(hash)s
     AND (id < %(after)s) IS TRUE AND (id > %(before)s) IS TRUE"""
 
@@ -160,17 +163,17 @@ class Suppression(NamedTuple):
 async def add(
     tx: Transaction, tenant_id: str, addresses: Sequence[str], *, origin: str
 ) -> list[Suppression]:
-    """All of them as they are now; an address that is there already stays as it is."""
+    """Add addresses; existing suppressions do not change. Returns the suppressions of all."""
     hashes = [address_hash(address) for address in addresses]
     new_ids = [ids.uuid7_text() for _ in addresses]
     rows = await tx.rows(ADD, (tenant_id, origin, hashes, new_ids, list(addresses)))
     return [Suppression._make(row) for row in rows]
 
 
-async def find(
+async def list_page(
     tx: Transaction, tenant_id: str, *, after: str, before: str, address: str, limit: int
 ) -> list[Suppression]:
-    """Newest first, behind the id `after`, or those just before the id `before`."""
+    """A page, newest first: older than the id `after`, or newer than the id `before`."""
     page_sql = NEWER if before else OLDER
     params = {
         "tenant": tenant_id,
@@ -184,7 +187,7 @@ async def find(
 
 
 async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[Suppression]:
-    """By address or by id. The strikes that led there are forgotten with it."""
+    """Remove suppressions by address or id, and the strikes that led to them."""
     hashes = [address_hash(name) for name in names]
     by_id = [name for name in names if is_uuid(name)]
     removed = [Suppression._make(r) for r in await tx.rows(REMOVE, (tenant_id, hashes, by_id))]
@@ -198,7 +201,7 @@ async def remove(tx: Transaction, tenant_id: str, names: Sequence[str]) -> list[
 
 
 async def delete_old_strikes(tx: Transaction) -> int:
-    """Some of the strikes that no longer count; how many."""
+    """Delete a batch of strikes that no longer count. Returns their number."""
     return await tx.execute(DELETE_OLD_STRIKES)
 
 

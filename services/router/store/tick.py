@@ -1,4 +1,4 @@
-"""The scheduler's first read in every tick, in one statement."""
+"""The first read of the scheduler in each tick, in one statement."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from kernel.database import Transaction
 from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import CELL
 from services.router.store.attempts import FreedCapacity
-from services.router.store.queues import active_by_tenant
+from services.router.store.queues import select_active_by_tenant
 
 SNAPSHOT = """
 WITH drained AS (DELETE FROM router.freed_capacity WHERE cell = %(cell)s RETURNING entries),
@@ -25,7 +25,7 @@ UNION ALL SELECT 0, extract(epoch FROM next_at)::float8, NULL, queue_id, version
 
 
 class TickSnapshot(NamedTuple):
-    """now_s: the transaction's time by the database's clock, for every decision in it.
+    """now_s: start of the transaction by the database's clock, used by all decisions of the tick.
     next_due_s: when the first inactive queue is due."""
 
     now_s: float
@@ -35,8 +35,8 @@ class TickSnapshot(NamedTuple):
 
 
 async def read_snapshot(tx: Transaction, *, limit: int) -> TickSnapshot:
-    """Drain the freed capacity, and read the active queues, longest waiting first; if there are
-    many, some of every tenant."""
+    """Drain the freed capacity, and read the active queues, the longest waiting first. If there are
+    more than the limit, read some of each tenant."""
     rows = await tx.rows(SNAPSHOT, {"cell": CELL, "limit": limit})
     [(now_s, next_due_s)] = [row[:2] for row in rows if row[2] is None and row[3] is None]
     freed = [FreedCapacity(*entry) for row in rows if row[2] for entry in row[2]]
@@ -44,7 +44,7 @@ async def read_snapshot(tx: Transaction, *, limit: int) -> TickSnapshot:
         ActiveQueue.of(row[3], row[4]) for row in sorted(rows, key=by_time) if row[3] is not None
     ]
     if len(active) == limit:
-        active = await active_by_tenant(tx, limit=limit)
+        active = await select_active_by_tenant(tx, limit=limit)
     return TickSnapshot(now_s, next_due_s, freed, active)
 
 

@@ -16,8 +16,8 @@ SELECT queue_id, version FROM router.queues
 WHERE cell = %s AND site = 'unresolved' AND next_at <= now() ORDER BY next_at LIMIT %s
 """
 
-# Where more are open, the first of every tenant, then the second of every: a skip scan over
-# (cell, tenant_id, next_at), from tenant to tenant.
+# If more queues are due, the first of each tenant come first, then the second of each: a skip scan
+# over (cell, tenant_id, next_at), from tenant to tenant.
 SELECT_DUE_BY_TENANT = """
 WITH RECURSIVE tenants AS (
     (SELECT tenant_id FROM router.queues
@@ -38,7 +38,7 @@ SELECT found.queue_id, found.version FROM seen CROSS JOIN LATERAL (
 ) AS found
 ORDER BY found.nth LIMIT %(limit)s
 """
-EACH_TENANT = 200
+QUEUES_PER_TENANT = 200
 
 SELECT_DUE_MESSAGES = """
 SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
@@ -62,7 +62,7 @@ FROM unnest(%s::text[], %s::bigint[], %s::text[], %s::float8[])
 WHERE queues.queue_id = seen.queue_id AND queues.version = seen.version
 """
 
-# A day has more domains than tenants and sites: empty queues are deleted at once.
+# Queues of domains are many more than queues of sites, so empty ones are deleted at once.
 DELETE_EMPTY = """
 DELETE FROM router.queues
 WHERE queue_id = ANY(%s) AND site = 'unresolved' AND next_at IS NULL AND blocked_by = ''
@@ -70,7 +70,7 @@ WHERE queue_id = ANY(%s) AND site = 'unresolved' AND next_at IS NULL AND blocked
 
 
 class NextLookup(NamedTuple):
-    """retry_after_s: from now, when DNS is queried again; None: when its mail is due."""
+    """retry_after_s: delay until DNS is queried again; None: when the next message is due."""
 
     queue: ActiveQueue
     retry_after_s: float | None = None
@@ -78,10 +78,10 @@ class NextLookup(NamedTuple):
 
 
 async def select_due_queues(tx: Transaction) -> list[ActiveQueue]:
-    """Queues that are due; if there are many, some of every tenant."""
+    """Queues that are due; if there are many, some of each tenant."""
     rows = await tx.rows(SELECT_DUE, (CELL, QUEUES_MAX))
     if len(rows) == QUEUES_MAX:
-        params = {"cell": CELL, "each": EACH_TENANT, "limit": QUEUES_MAX}
+        params = {"cell": CELL, "each": QUEUES_PER_TENANT, "limit": QUEUES_MAX}
         rows = await tx.rows(SELECT_DUE_BY_TENANT, params)
     return [ActiveQueue.of(*row) for row in rows]
 
@@ -89,7 +89,7 @@ async def select_due_queues(tx: Transaction) -> list[ActiveQueue]:
 async def select_due_messages(
     tx: Transaction, queue_ids: Sequence[str], *, per_queue_max: int
 ) -> list[DueMessage]:
-    """Due messages of these queues."""
+    """Due messages of these queues, at most per_queue_max of each."""
     if not queue_ids:
         return []
     rows = await tx.rows(SELECT_DUE_MESSAGES, (list(queue_ids), per_queue_max))
@@ -97,7 +97,7 @@ async def select_due_messages(
 
 
 async def record_lookups(tx: Transaction, next_lookups: Iterable[NextLookup]) -> None:
-    """When each queue has work next, unless it was activated meanwhile."""
+    """Record when each queue has work next, unless it was activated since it was read."""
     queues = list(next_lookups)
     queue_ids = [one.queue.queue_id for one in queues]
     await lock(tx, queue_ids)

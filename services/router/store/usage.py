@@ -1,20 +1,20 @@
-"""The scheduler's counters."""
+"""Counters of the scheduler."""
 
 from kernel.database import Transaction
 from services.router.domain.limits import CounterRow
 from services.router.domain.message import CELL
 
-DELETE_BATCH_ROWS = 1_000  # of what is deleted in one transaction
+DELETE_BATCH_ROWS = 1_000  # deleted in one transaction
 PAGE_ROWS = 5_000
 
 CounterKey = tuple[str, str]
 FIRST_KEY: CounterKey = ("", "")
 
 
-async def counters_page(
+async def read_counters_page(
     tx: Transaction, after: CounterKey
 ) -> tuple[list[CounterRow], CounterKey | None]:
-    """The next counters, and where the page after them begins; None after the last."""
+    """The next counters, and the key after which the next page begins; None after the last."""
     rows = await tx.rows(
         "SELECT scope, window_key, value, extract(epoch FROM expires_at)::float8,"
         " expires_at > now() FROM router.counters"
@@ -26,7 +26,7 @@ async def counters_page(
 
 
 async def delete_expired(tx: Transaction) -> int:
-    """Some of the windows that no longer count; how many."""
+    """Delete a batch of counters that no longer count. Returns their number."""
     return await tx.execute(
         "DELETE FROM router.counters WHERE ctid = ANY(ARRAY(SELECT ctid FROM router.counters"
         " WHERE cell = %s AND expires_at < now() LIMIT %s))",

@@ -13,10 +13,10 @@ CREATE TABLE messages (
     cell text NOT NULL,
     queue_id text NOT NULL,
     state text NOT NULL,
-    reason text NOT NULL DEFAULT '',       -- why it waits, or why it was closed
+    reason text NOT NULL DEFAULT '',       -- of its queued, held or terminal state
     due_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
-    attempt integer NOT NULL DEFAULT 0,    -- the serial of assignments
+    attempt integer NOT NULL DEFAULT 0,    -- number of the last assignment
     attempt_count integer NOT NULL DEFAULT 0, -- attempts that use up the retry schedule
     egress_id text NOT NULL DEFAULT '',
     assigned_at timestamptz,
@@ -30,7 +30,7 @@ CREATE TABLE messages (
     reply bytea,                           -- the last contracts.delivery.v1.Reply
     bounce_class text NOT NULL DEFAULT '',
     closed_at timestamptz,                 -- set exactly when the state is terminal
-    context bytea NOT NULL                -- contracts.ingest.v1.Envelope
+    context bytea NOT NULL                 -- contracts.ingest.v1.MessageContext
 ) PARTITION BY RANGE (message_id);
 CREATE INDEX messages_queued ON messages (queue_id, due_at) WHERE state = 'queued';
 CREATE INDEX messages_assigned ON messages (cell, republish_at) WHERE state = 'assigned';
@@ -48,7 +48,7 @@ CREATE TABLE queues (
     version bigint NOT NULL DEFAULT 1,     -- raised when work is added
     blocked_by text NOT NULL DEFAULT '',   -- the scope without capacity, which will unblock it
     blocked_at timestamptz,
-    available_at timestamptz,              -- when the scope has capacity, as far as known
+    available_at timestamptz,              -- when the scope has capacity; NULL: not known
     limited_by text NOT NULL DEFAULT '',
     served_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);

@@ -1,4 +1,4 @@
-"""Rows past their retention are found by an index; days are vacuumed early."""
+"""Indexes of rows past their retention; earlier vacuum of day partitions."""
 
 from kernel.migrate import VACUUM_SOON, day_storage, sql
 

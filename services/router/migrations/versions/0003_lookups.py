@@ -1,4 +1,4 @@
-"""Queues by tenant: those that wait for DNS, and the pages that a tenant lists."""
+"""Indexes of queues by tenant: queues that wait for DNS, and the pages of a list."""
 
 from kernel.migrate import sql
 

@@ -1,4 +1,5 @@
-"""Sources have an IPv4 and an IPv6 address. No two have the same one, and one has neither."""
+"""Egress sources have an IPv4 and an IPv6 address. Addresses are unique, and at most one source has
+no address."""
 
 from kernel.migrate import sql
 

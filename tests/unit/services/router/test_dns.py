@@ -11,7 +11,7 @@ import dns.name
 import dns.resolver
 import pytest
 
-from services.router.clients.dns import LOOP, NO_DOMAIN, NO_MX, NULL_MX, RouteResolver
+from services.router.clients.dns import MAIL_LOOP, NO_DOMAIN, NO_MX, NULL_MX, RouteResolver
 from services.router.domain.message import ScheduledQueue
 from services.router.domain.routes import Answer, LookupFailed, MxHost, Route, StaticRoutes
 from services.router.domain.scopes import DEFAULT_POOL, EgressSource, LimitScopes
@@ -57,7 +57,7 @@ def resolver_of(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> R
     )
 
 
-def ask(fake: FakeDns, domain: str = "example.com") -> Answer | None:
+def look_up(fake: FakeDns, domain: str = "example.com") -> Answer | None:
     async def story() -> Answer | None:
         answered = asyncio.Event()
         resolver = resolver_of(fake, answered.set)
@@ -70,10 +70,10 @@ def ask(fake: FakeDns, domain: str = "example.com") -> Answer | None:
 
 def test_exchangers_come_by_preference_and_equals_are_shuffled() -> None:
     found = mx((20, "b.mx.test."), (10, "a.mx.test."), (10, "c.mx.test."))
-    answer = ask(FakeDns({("example.com", "MX"): found}))
+    answer = look_up(FakeDns({("example.com", "MX"): found}))
     assert isinstance(answer, Route)
     assert answer.site == "mx.test"
-    assert [one.host for one in answer.exchangers] == ["c.mx.test", "a.mx.test", "b.mx.test"]
+    assert [one.host for one in answer.mx_hosts] == ["c.mx.test", "a.mx.test", "b.mx.test"]
 
 
 @pytest.mark.parametrize(
@@ -83,32 +83,32 @@ def test_exchangers_come_by_preference_and_equals_are_shuffled() -> None:
         ({("example.com", "MX"): mx((0, "."), (10, "."))}, NULL_MX),
         ({}, NO_DOMAIN),
         ({("example.com", "TXT"): Set()}, NO_MX),
-        ({("example.com", "MX"): mx((10, "mail.self.test."))}, LOOP),
+        ({("example.com", "MX"): mx((10, "mail.self.test."))}, MAIL_LOOP),
     ],
 )
 def test_what_takes_no_mail_is_said_once_and_for_good(
     records: dict[tuple[str, str], Any], answer: Answer
 ) -> None:
-    assert ask(FakeDns(records)) == answer
+    assert look_up(FakeDns(records)) == answer
 
 
 def test_without_mx_the_address_of_the_domain_is_its_exchanger() -> None:
-    answer = ask(FakeDns({("example.com", "AAAA"): Set(["::1"])}))
+    answer = look_up(FakeDns({("example.com", "AAAA"): Set(["::1"])}))
     assert answer == Route("example.com", (MxHost("example.com", 0, 0),))
 
 
 @pytest.mark.parametrize("error", [dns.resolver.NoNameservers, dns.resolver.LifetimeTimeout])
 def test_a_name_server_that_fails_makes_mail_wait(error: type[Exception]) -> None:
-    answer = ask(FakeDns({("example.com", "MX"): error()}))
+    answer = look_up(FakeDns({("example.com", "MX"): error()}))
     assert isinstance(answer, LookupFailed)
     assert answer.retry_s > 0
 
 
 def test_mx_hosts_behind_ourselves_are_left_out() -> None:
     found = mx((10, "a.test."), (20, "mail.self.test."), (30, "c.test."))
-    answer = ask(FakeDns({("example.com", "MX"): found}))
+    answer = look_up(FakeDns({("example.com", "MX"): found}))
     assert isinstance(answer, Route)
-    assert [one.host for one in answer.exchangers] == ["a.test"]
+    assert [one.host for one in answer.mx_hosts] == ["a.test"]
 
 
 def test_the_names_of_all_egresses_are_ourselves() -> None:

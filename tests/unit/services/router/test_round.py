@@ -25,7 +25,7 @@ def queue(site: str = "site") -> ActiveQueue:
     return ActiveQueue.of(f"{TENANT}/{site}", 1)
 
 
-def ended(
+def finished_round(
     remainders: dict[ActiveQueue, QueueRemainder | None],
     *,
     linger: LingerTracker | None = None,
@@ -37,31 +37,31 @@ def ended(
         list(remainders),
         {queue.queue_id: rest for queue, rest in remainders.items() if rest},
         blocked=[],
-        blocked_by=blocked_by,
+        as_blocked=blocked_by,
         linger=linger or LingerTracker(),
         now_s=at_s,
     )
 
 
 def test_an_empty_queue_is_deactivated() -> None:
-    finished = ended({queue(): EMPTY})
+    finished = finished_round({queue(): EMPTY})
     assert finished.served == [(queue(), None)]
     assert finished.next_due_s == inf
 
 
 def test_a_queue_with_later_work_is_due_then() -> None:
-    finished = ended({queue(): LATER})
+    finished = finished_round({queue(): LATER})
     assert finished.served == [(queue(), NOW_S + 60)]
     assert finished.next_due_s == NOW_S + 60
 
 
 def test_a_queue_with_more_to_send_stays_active_and_is_due_at_once() -> None:
-    finished = ended({queue(): MORE})
+    finished = finished_round({queue(): MORE})
     assert (finished.served, finished.next_due_s) == ([], NOW_S)
 
 
 def test_a_queue_that_was_not_served_comes_first_in_the_next_round() -> None:
-    finished = ended({queue("a"): MORE, queue("b"): EMPTY, queue("c"): None})
+    finished = finished_round({queue("a"): MORE, queue("b"): EMPTY, queue("c"): None})
     assert finished.served == [(queue("a"), NOW_S), (queue("b"), None)]
     assert finished.next_due_s == NOW_S
 
@@ -70,20 +70,20 @@ def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:
     def blocked_by(one: ActiveQueue) -> BlockedQueue:
         return BlockedQueue(one.queue_id, "pool", Capacity(0))
 
-    finished = ended({queue("a"): MORE, queue("b"): LATER}, blocked_by=blocked_by)
+    finished = finished_round({queue("a"): MORE, queue("b"): LATER}, blocked_by=blocked_by)
     assert [one.queue_id for one in finished.blocked] == [queue("a").queue_id]
     assert finished.served == [(queue("b"), NOW_S + 60)]
 
 
 def test_a_queue_that_receives_again_and_again_lingers() -> None:
     linger = LingerTracker()
-    assert ended({queue(): EMPTY}, linger=linger).served
+    assert finished_round({queue(): EMPTY}, linger=linger).served
     again_s = NOW_S + LINGER_S / 2
-    finished = ended({queue(): EMPTY}, linger=linger, at_s=again_s)
+    finished = finished_round({queue(): EMPTY}, linger=linger, at_s=again_s)
     assert (finished.served, finished.next_due_s) == ([], again_s + LINGER_S)
     idle = QueueRemainder(was_served=False, due_s=None)
-    assert not ended({queue(): idle}, linger=linger, at_s=again_s + LINGER_S / 2).served
-    assert ended({queue(): idle}, linger=linger, at_s=again_s + LINGER_S * 1.1).served == [
+    assert not finished_round({queue(): idle}, linger=linger, at_s=again_s + LINGER_S / 2).served
+    assert finished_round({queue(): idle}, linger=linger, at_s=again_s + LINGER_S * 1.1).served == [
         (queue(), None)
     ]
 
@@ -91,7 +91,7 @@ def test_a_queue_that_receives_again_and_again_lingers() -> None:
 def test_a_queue_with_a_message_now_and_then_does_not_linger() -> None:
     linger = LingerTracker()
     for number in range(5):
-        assert ended({queue(): EMPTY}, linger=linger, at_s=NOW_S + number).served == [
+        assert finished_round({queue(): EMPTY}, linger=linger, at_s=NOW_S + number).served == [
             (queue(), None)
         ]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from services.router.domain.routes import MxHost, StaticRoutes, parse_mx_host, site_name
-from services.router.domain.shaping import SiteLimits, lint, load, parse
+from services.router.domain.shaping import SiteLimits, lint_rules, load_shaping, parse_rules
 
 DEFAULT = SiteLimits(400)
 ROUTES = """
@@ -24,7 +24,7 @@ def test_the_most_exact_pattern_wins() -> None:
     routes = StaticRoutes(ROUTES)
     exact = routes.get("one.bench.test")
     assert exact is not None
-    assert exact.exchangers == (MxHost("::1", 0, 2526),)
+    assert exact.mx_hosts == (MxHost("::1", 0, 2526),)
     below = routes.get("two.three.bench.test")
     assert below is not None
     assert below.site == "bench"
@@ -71,8 +71,8 @@ def test_the_engines_own_shaping_rules_are_clean() -> None:
     from importlib.resources import files
 
     text = (files("services.router") / "shaping.toml").read_text("utf-8")
-    assert load(text, default=DEFAULT).of("free").in_flight_max < DEFAULT.in_flight_max
-    assert load(text, default=DEFAULT).of("anything") == DEFAULT
+    assert load_shaping(text, default=DEFAULT).of("free").in_flight_max < DEFAULT.in_flight_max
+    assert load_shaping(text, default=DEFAULT).of("anything") == DEFAULT
 
 
 def test_the_linter_names_rules_that_match_nothing() -> None:
@@ -85,10 +85,10 @@ def test_the_linter_names_rules_that_match_nothing() -> None:
     [[rule]]
     sites = []
     """
-    problems = "\n".join(lint(parse(text, default=DEFAULT)))
-    assert "a is taken by an earlier rule" in problems
-    assert "'B.' is not the name of a site" in problems
-    assert "rule 2 lets nothing through" in problems
+    problems = "\n".join(lint_rules(parse_rules(text, default=DEFAULT)))
+    assert "site 'a' has an earlier rule" in problems
+    assert "invalid site name 'B.'" in problems
+    assert "rule 2: invalid limits" in problems
     assert "rule 3 names no site" in problems
     with pytest.raises(ValueError, match="rule 3"):
-        load(text, default=DEFAULT)
+        load_shaping(text, default=DEFAULT)

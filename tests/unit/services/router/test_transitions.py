@@ -40,7 +40,7 @@ def row(*, attempt_count: int = 0, expires_s: float = NOW_S + 3600) -> AssignedM
     return AssignedMessage(ID, attempt_count + 1, attempt_count, expires_s)
 
 
-def answer(
+def attempt_result(
     outcome: "AttemptOutcome.ValueType",
     *,
     code: int = 0,
@@ -78,14 +78,14 @@ def applied_row(
 
 
 def test_2xx_after_end_of_data_is_delivered() -> None:
-    transition = decided(row(), answer(ATTEMPT_OUTCOME_DELIVERED, code=250))
+    transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_DELIVERED, code=250))
     assert (transition.state, transition.added_attempts) == (State.DELIVERED, 1)
     assert isinstance(event_for(transition, applied_row(transition)), MessageClosed)
 
 
 def test_a_permanent_refusal_is_bounced_and_its_class_strikes() -> None:
     transition = decided(
-        row(), answer(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient")
+        row(), attempt_result(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient")
     )
     assert transition.state is State.BOUNCED
     strike = strike_from(transition)
@@ -96,18 +96,22 @@ def test_a_permanent_refusal_is_bounced_and_its_class_strikes() -> None:
 @pytest.mark.parametrize("bounce_class", ["spam_block", "policy_related", "uncategorized", "new"])
 def test_a_refusal_of_the_sender_does_not_speak_against_the_address(bounce_class: str) -> None:
     transition = decided(
-        row(), answer(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class=bounce_class)
+        row(), attempt_result(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class=bounce_class)
     )
     assert strike_from(transition) is None
 
 
 def test_test_mail_records_no_strike() -> None:
-    event = answer(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient", test=True)
+    event = attempt_result(
+        ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient", test=True
+    )
     assert strike_from(decided(row(), event)) is None
 
 
 def test_a_message_without_a_reply_fails_and_does_not_bounce() -> None:
-    event = answer(ATTEMPT_OUTCOME_PERMANENT, bounce_class="private_address", connected=False)
+    event = attempt_result(
+        ATTEMPT_OUTCOME_PERMANENT, bounce_class="private_address", connected=False
+    )
     transition = decided(row(), event)
     assert (transition.state, transition.reason) == (State.FAILED, "private_address")
 
@@ -115,7 +119,7 @@ def test_a_message_without_a_reply_fails_and_does_not_bounce() -> None:
 def test_a_temporary_refusal_is_retried_by_the_schedule_and_published() -> None:
     for attempt_count, wait_s in enumerate([*SCHEDULE_S, SCHEDULE_S[-1]]):
         late = row(attempt_count=attempt_count, expires_s=NOW_S + 1e6)
-        transition = decided(late, answer(ATTEMPT_OUTCOME_TEMPORARY, code=451))
+        transition = decided(late, attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451))
         assert (transition.state, transition.added_attempts) == (State.QUEUED, 1)
         assert 0.9 * wait_s <= transition.due_s - NOW_S <= 1.1 * wait_s
         delayed = event_for(transition, applied_row(transition, attempt_count=attempt_count))
@@ -125,7 +129,7 @@ def test_a_temporary_refusal_is_retried_by_the_schedule_and_published() -> None:
 
 @pytest.mark.parametrize("step", ["connect", "greeting", "ehlo", "starttls"])
 def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
-    event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=421, step=step)
+    event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=421, step=step)
     for uncounted, wait_s in enumerate(SCHEDULE_S, 1):
         late = AssignedMessage(ID, 3 + uncounted, 3, NOW_S + 1e6)
         transition = decided(late, event)
@@ -138,14 +142,15 @@ def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
 
 
 def test_a_message_to_an_unreached_host_fails_and_does_not_bounce() -> None:
-    event = answer(ATTEMPT_OUTCOME_TEMPORARY, step="connect", connected=False)
+    event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="connect", connected=False)
     assert decided(row(expires_s=NOW_S), event).state is State.FAILED
     assert decided(row(attempt_count=1, expires_s=NOW_S), event).state is State.BOUNCED
 
 
 def test_greylisting_does_not_count_as_an_attempt() -> None:
     transition = decided(
-        row(attempt_count=2), answer(ATTEMPT_OUTCOME_TEMPORARY, code=451, bounce_class="greylisted")
+        row(attempt_count=2),
+        attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451, bounce_class="greylisted"),
     )
     assert (transition.state, transition.added_attempts, transition.reason) == (
         State.QUEUED,
@@ -156,7 +161,7 @@ def test_greylisting_does_not_count_as_an_attempt() -> None:
 
 def test_endless_greylisting_is_retried_by_the_schedule() -> None:
     late = row()._replace(attempt=50)
-    event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=451, bounce_class="greylisted")
+    event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451, bounce_class="greylisted")
     event.attempt = late.attempt
     transition = decided(late, event)
     assert (transition.state, transition.added_attempts, transition.reason) == (
@@ -167,7 +172,7 @@ def test_endless_greylisting_is_retried_by_the_schedule() -> None:
 
 
 def test_a_stale_assignment_is_due_at_once_and_publishes_nothing() -> None:
-    transition = decided(row(), answer(ATTEMPT_OUTCOME_STALE, connected=False))
+    transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_STALE, connected=False))
     assert (transition.state, transition.added_attempts, transition.due_s) == (
         State.QUEUED,
         0,
@@ -177,22 +182,24 @@ def test_a_stale_assignment_is_due_at_once_and_publishes_nothing() -> None:
 
 
 def test_an_ambiguous_attempt_waits_flagged_or_fails_by_the_tenants_choice() -> None:
-    transition = decided(row(), answer(ATTEMPT_OUTCOME_AMBIGUOUS))
+    transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_AMBIGUOUS))
     assert (transition.state, is_ambiguous(transition.event)) == (State.QUEUED, True)
     cautious = AttemptPolicy(RetryPolicy(), ambiguous_fails=True)
-    transition = decided(row(), answer(ATTEMPT_OUTCOME_AMBIGUOUS), cautious)
+    transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_AMBIGUOUS), cautious)
     assert (transition.state, is_ambiguous(transition.event)) == (State.FAILED, True)
 
 
 def test_the_flag_of_an_earlier_attempt_stays() -> None:
-    transition = decided(row(), answer(ATTEMPT_OUTCOME_DELIVERED, code=250))
+    transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_DELIVERED, code=250))
     closed = event_for(transition, applied_row(transition, ambiguous=True))
     assert isinstance(closed, MessageClosed)
     assert closed.ambiguous
 
 
 def test_an_expired_message_bounces_after_an_attempt() -> None:
-    transition = decided(row(expires_s=NOW_S - 1), answer(ATTEMPT_OUTCOME_TEMPORARY, code=451))
+    transition = decided(
+        row(expires_s=NOW_S - 1), attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451)
+    )
     assert (transition.state, transition.reason) == (State.BOUNCED, "expired")
     closed = event_for(transition, applied_row(transition))
     assert isinstance(closed, MessageClosed)
@@ -203,7 +210,7 @@ def test_an_expired_message_bounces_after_an_attempt() -> None:
     "outcome", [ATTEMPT_OUTCOME_DELIVERED, ATTEMPT_OUTCOME_PERMANENT, ATTEMPT_OUTCOME_STALE]
 )
 def test_a_final_outcome_is_decided_without_the_row(outcome: "AttemptOutcome.ValueType") -> None:
-    event = answer(outcome, code=550)
+    event = attempt_result(outcome, code=550)
     assert decide_from_event(event) == decided(row(attempt_count=3, expires_s=NOW_S - 1), event)
 
 
@@ -211,11 +218,11 @@ def test_a_final_outcome_is_decided_without_the_row(outcome: "AttemptOutcome.Val
 def test_whether_there_is_another_attempt_only_the_row_says(
     outcome: "AttemptOutcome.ValueType",
 ) -> None:
-    assert decide_from_event(answer(outcome, code=451)) is None
+    assert decide_from_event(attempt_result(outcome, code=451)) is None
 
 
 def test_the_same_event_leads_to_the_same_decision() -> None:
-    event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=451)
+    event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451)
     assert decided(row(), event) == decided(row(), event)
 
 
@@ -223,7 +230,7 @@ def test_a_server_that_never_accepts_is_tried_by_the_schedule_until_expiry() -> 
     """Conventions C1 #14: attempts by the schedule, and one end."""
     assigned, now_s, attempted_at_s = row(expires_s=NOW_S + 72 * 3600), NOW_S, [NOW_S]
     while True:
-        event = answer(ATTEMPT_OUTCOME_TEMPORARY, code=451)
+        event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451)
         event.attempt = assigned.attempt
         transition = decide(event, assigned, now_s=now_s, policy=POLICY)
         if transition.state is not State.QUEUED or transition.due_s >= assigned.expires_s:

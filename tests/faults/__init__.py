@@ -1,1 +1,1 @@
-"""Kill, pause, wipe and poison the engine under load; an oracle counts what became of the mail."""
+"""Fault scenarios: kill, pause and poison the engine under load; an oracle counts the messages."""

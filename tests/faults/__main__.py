@@ -1,4 +1,5 @@
-"""`python -m tests.faults`: every fault in full numbers, and the seeded bugs to be caught."""
+"""`python -m tests.faults`: all fault scenarios in full, and the seeded bugs that they must
+catch."""
 
 import json
 import re
@@ -10,9 +11,8 @@ import typer
 from rich.console import Console
 
 from tests.faults import bugs as seeded
-from tests.faults.run import Result, examine
-from tests.faults.scenarios import SCENARIOS
-from tests.faults.scenarios import quick as quickly
+from tests.faults.run import Result, run_scenario
+from tests.faults.scenarios import SCENARIOS, quick_scenarios
 
 console = Console(highlight=False)
 app = typer.Typer(add_completion=False)
@@ -22,67 +22,75 @@ app = typer.Typer(add_completion=False)
 def main(
     *,
     scenario: Annotated[
-        list[str] | None, typer.Option(help="its name or how it begins, repeated; default: all")
+        list[str] | None,
+        typer.Option(help="Name of a scenario or its beginning; may be repeated. Default: all"),
     ] = None,
-    quick: Annotated[bool, typer.Option(help="each once")] = False,
-    times: Annotated[int, typer.Option(help="how often each; 0: as it says itself")] = 0,
-    bugs: Annotated[bool, typer.Option(help="the seeded bugs too")] = True,
-    seed: Annotated[int, typer.Option(help="of every choice of moment")] = 1,
-    keep: Annotated[Path | None, typer.Option(help="keep every log in this folder")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write results here")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="name the scenarios")] = False,
+    quick: Annotated[bool, typer.Option(help="Run each fault once")] = False,
+    times: Annotated[
+        int, typer.Option(help="Repetitions of each fault; 0: the number of the scenario")
+    ] = 0,
+    bugs: Annotated[bool, typer.Option(help="Run the seeded bugs too")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of all random delays")] = 1,
+    logs: Annotated[Path | None, typer.Option(help="Folder that receives all logs")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File that receives the results")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the scenarios and exit")] = False,
 ) -> None:
-    """Kill, pause, wipe and poison the engine under load, and count what became of the mail."""
+    """Kill, pause and poison the engine under load, and count its messages."""
     if list_:
         console.print("\n".join(SCENARIOS))
         return
-    known = quickly() if quick else SCENARIOS
-    chosen = [one for name, one in known.items() if wanted(name, scenario)]
-    if not chosen:
-        raise typer.BadParameter(f"no scenario {scenario}; --list names them")
+    scenarios = quick_scenarios() if quick else SCENARIOS
+    selected = [one for name, one in scenarios.items() if is_selected(name, scenario)]
+    if not selected:
+        raise typer.BadParameter(
+            f"unknown scenario {scenario}. Run with --list to see their names."
+        )
     results = []
-    for number, one in enumerate(chosen, 1):
-        console.print(f"[dim]{number}/{len(chosen)} {one.name} …[/dim]")
-        folder = keep / re.sub("[^a-z0-9._]+", "-", one.name) if keep else None
-        asked = replace(one, times=times) if times else one
-        result = examine(asked, seed=seed, folder=folder)
-        tell(result)
+    for number, one in enumerate(selected, 1):
+        console.print(f"[dim]{number}/{len(selected)} {one.name} …[/dim]")
+        folder = logs / re.sub("[^a-z0-9._]+", "-", one.name) if logs else None
+        result = run_scenario(replace(one, times=times) if times else one, seed=seed, folder=folder)
+        print_result(result)
         results.append(result)
-    missed = [] if scenario or not bugs else [bug for bug in seeded.BUGS if not caught(bug)]
+    missed = [] if scenario or not bugs else [bug for bug in seeded.BUGS if not check_bug(bug)]
     if json_file:
-        json_file.write_text(json.dumps([report(result) for result in results], indent=1))
+        json_file.write_text(json.dumps([to_json(result) for result in results], indent=1))
     failed = [result.scenario for result in results if not result.passed]
     console.print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     if failed or missed:
         raise typer.Exit(1)
 
 
-def wanted(name: str, asked: list[str] | None) -> bool:
-    return not asked or any(name.startswith(prefix) for prefix in asked)
+def is_selected(name: str, prefixes: list[str] | None) -> bool:
+    return not prefixes or any(name.startswith(prefix) for prefix in prefixes)
 
 
-def tell(result: Result) -> None:
-    console.print(result.line(), style="" if result.passed else "red")
-    for problem in result.verdict.problems[:10]:
+def print_result(result: Result) -> None:
+    console.print(result.summary(), style="" if result.passed else "red")
+    for problem in result.report.problems[:10]:
         console.print(f"       {problem}", style="red")
 
 
-def caught(bug: "seeded.Bug") -> bool:
-    found = seeded.is_caught(bug)
-    console.print(f"{'caught' if found else 'MISSED'} {bug.name}", style="" if found else "red")
-    return found
+def check_bug(bug: "seeded.Bug") -> bool:
+    is_caught = seeded.is_caught(bug)
+    console.print(
+        f"{'caught' if is_caught else 'MISSED'} {bug.name}", style="" if is_caught else "red"
+    )
+    return is_caught
 
 
-def report(result: Result) -> dict[str, object]:
+def to_json(result: Result) -> dict[str, object]:
     return {
         "scenario": result.scenario,
         "passed": result.passed,
         "faults": result.faults,
-        "messages": result.verdict.messages,
-        "copies": result.verdict.copies,
-        "flagged": result.verdict.flagged,
+        "messages": result.report.messages,
+        "copies": result.report.copies,
+        "flagged": result.report.flagged,
         "flags_possible": result.flags_allowed,
-        "problems": result.verdict.problems,
+        "problems": result.report.problems,
         "seconds": round(result.seconds, 1),
     }
 

@@ -1,4 +1,4 @@
-"""What can happen to Kafka: each acts on a world under load."""
+"""Faults of Kafka and its records, injected into a world under load."""
 
 import asyncio
 import random
@@ -10,9 +10,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from tests.faults.world import World
 from tests.support.records import all_of
 
-OFFSETS_BACK = 10_000
+REWIND_RECORDS = 10_000
 POISON_EVERY_S = 2.0
-TOLD_AGAIN = 300
+REPEATED_MAX = 300
 PIPELINE = (
     "ingest.message-accepted.v1.express",
     "shield.message-screened.v1.express",
@@ -29,13 +29,13 @@ def kill_kafka(world: World, times: int) -> None:
         world.stack.kafka.start()
 
 
-def offsets_back(world: World, times: int) -> None:
-    """Every group reads its last 10,000 records of every partition again."""
+def rewind_offsets(world: World, times: int) -> None:
+    """Every group consumes the last 10,000 records of every partition again."""
     for _ in range(times):
         for process in world.processes.all()[::-1]:
             process.terminate()
-        world.note_data_sent()
-        asyncio.run(set_offsets_back(world.stack.bootstrap_servers))
+        world.record_data_sent()
+        asyncio.run(rewind_group_offsets(world.stack.bootstrap_servers))
         world.faults += 1
         for process in world.processes.all():
             process.start()
@@ -44,7 +44,7 @@ def offsets_back(world: World, times: int) -> None:
         time.sleep(3)
 
 
-async def set_offsets_back(bootstrap_servers: str) -> None:
+async def rewind_group_offsets(bootstrap_servers: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
@@ -58,24 +58,24 @@ async def set_offsets_back(bootstrap_servers: str) -> None:
         )
         async with consumer:
             consumer.assign(list(offsets))
-            back = {tp: max(0, at.offset - OFFSETS_BACK) for tp, at in offsets.items()}
-            if back:
-                await consumer.commit(back)
+            rewound = {tp: max(0, at.offset - REWIND_RECORDS) for tp, at in offsets.items()}
+            if rewound:
+                await consumer.commit(rewound)
 
 
-def kafka_away(world: World, times: int) -> None:
-    """No broker for long; accepts go on."""
+def stop_kafka(world: World, times: int) -> None:
+    """The broker is down for long; accepts must continue."""
     before = len(world.client.accepted)
     world.kill_kafka()
     time.sleep(10 * times)
     if len(world.client.accepted) <= before:
-        raise AssertionError("nothing was accepted while Kafka was away")
+        raise AssertionError("no message was accepted while Kafka was down")
     world.stack.kafka.start()
-    world.note_data_sent()
+    world.record_data_sent()
 
 
-def kafka_wiped(world: World, times: int) -> None:
-    """The broker's disk is lost, PostgreSQL is kept: the audit brings everything to its end."""
+def wipe_kafka(world: World, times: int) -> None:
+    """The broker loses its disk, PostgreSQL does not: the audit must close every message."""
     for turn in range(times):
         world.pause(turn)
         world.kill_kafka()
@@ -84,21 +84,21 @@ def kafka_wiped(world: World, times: int) -> None:
         time.sleep(5)
 
 
-def told_again(world: World, times: int) -> None:
-    """Records come once more, long after those that followed, as from a late sweep of an outbox."""
+def repeat_records(world: World, times: int) -> None:
+    """Records arrive again, long after their successors, as from a late sweep of an outbox."""
     for turn in range(times):
         world.pause(turn)
-        asyncio.run(tell_again(world.stack.bootstrap_servers, random.Random(turn)))
+        asyncio.run(republish_sample(world.stack.bootstrap_servers, random.Random(turn)))
         world.faults += 1
         time.sleep(3)
 
 
-async def tell_again(bootstrap_servers: str, chance: random.Random) -> None:
-    """Of each topic some, in any order, in the partitions where they were."""
+async def republish_sample(bootstrap_servers: str, chance: random.Random) -> None:
+    """Publish some records of each topic again, in random order, in their partitions."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
         for topic in PIPELINE:
             records = await all_of(topic, bootstrap_servers)
-            for old in chance.sample(records, min(TOLD_AGAIN, len(records))):
+            for old in chance.sample(records, min(REPEATED_MAX, len(records))):
                 await producer.send(
                     topic, old.value, key=old.key, partition=old.partition, headers=[*old.headers]
                 )
@@ -106,14 +106,14 @@ async def tell_again(bootstrap_servers: str, chance: random.Random) -> None:
 
 
 def poison(world: World, times: int) -> None:
-    """Records that nobody can read, among good ones, on every topic of the pipeline."""
+    """Publish records that cannot be decoded, among good ones, to every topic of the pipeline."""
     asyncio.run(produce_poison(world.stack.bootstrap_servers, times))
     world.faults += times
     time.sleep(3)
 
 
 async def produce_poison(bootstrap_servers: str, times: int) -> None:
-    """So slowly that good records are many more: the dead-letter guard is for when they are not."""
+    """Publish slowly, so that good records are far more: otherwise the dead-letter guard stops."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap_servers) as producer:
         for number in range(times):
             for topic in PIPELINE:

@@ -1,7 +1,7 @@
-"""Seeded bugs: an oracle that misses one is not to be trusted.
+"""Seeded bugs: an oracle that misses one of them cannot be trusted.
 
-Each is a patch beside this file. It is applied to a copy of the tree, and the scenarios that should
-catch it are run there; their failing is what is wanted.
+Each bug is a patch in the folder `bugs`. It is applied to a copy of the tree, and the scenario that
+must catch it runs there and is expected to fail.
 """
 
 import json
@@ -15,62 +15,66 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATCHES = Path(__file__).with_name("bugs")
-GIVE_UP_S = 900
-DRAIN_S = "45"  # what a bug has lost does not come however long one waits
-TIMES = 6  # a kill hits a bug only when there is work in hand
-LEFT_OUT = (".venv", ".git", "data", "node_modules", "__pycache__", ".mypy_cache", "build")
+RUN_TIMEOUT_S = 900
+DRAIN_S = "45"  # messages that a bug has lost never close, so a longer wait is useless
+TIMES = 6  # a kill shows a bug only while there is work in progress
+EXCLUDED = (".venv", ".git", "data", "node_modules", "__pycache__", ".mypy_cache", "build")
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """name: of the patch. scenario: that it is seen in. sign: what the oracle then says, so that a
-    run that fails for another reason is no catch."""
+    """name: of the patch. scenario: the one that must catch it. expected_problem: text of the
+    problem that the oracle reports; a run that fails for another reason does not catch the bug."""
 
     name: str
     scenario: str
-    sign: str
+    expected_problem: str
 
     @property
     def patch(self) -> Path:
         return PATCHES / f"{self.name}.patch"
 
 
-TWICE = "copies, 0 flagged"
-AT_THE_DOT = "die at router.tick.published, delivery.end_of_data_sent"
+UNFLAGGED_COPIES = "copies, 0 flagged"
+CRASH_AT_END_OF_DATA = "crash at router.tick.published, delivery.end_of_data_sent"
 BUGS = (
-    Bug("offset_committed_first", "die at ingest.content_synced", "lost"),
-    Bug("outbox_row_dropped", "die at router.attempted.committed", "closed []"),
-    Bug("outbox_never_swept", "die at router.attempted.committed", "closed []"),
-    Bug("content_not_kept", "die at ingest.accept.committed", "lost"),
-    Bug("idempotency_forgotten", "die at ingest.accept.committed", TWICE),
-    Bug("state_moved_without_guard", "told again", TWICE),
-    Bug("no_fence", "capped", "left under a cap"),
-    Bug("no_epoch_in_journal", "successor at delivery.body_sent", TWICE),
-    Bug("journal_after_the_dot", AT_THE_DOT, TWICE),
-    Bug("ambiguity_forgotten", AT_THE_DOT, TWICE),
-    Bug("webhook_id_changes", "die at ingest.closed.committed", "by more than one id"),
+    Bug("offset_committed_early", "crash at ingest.content_synced", "lost"),
+    Bug("outbox_row_not_written", "crash at router.attempted.committed", "closed []"),
+    Bug("outbox_not_swept", "crash at router.attempted.committed", "closed []"),
+    Bug("content_written_late", "crash at ingest.accept.committed", "lost"),
+    Bug("idempotency_key_ignored", "crash at ingest.accept.committed", UNFLAGGED_COPIES),
+    Bug("transition_without_guard", "repeat records", UNFLAGGED_COPIES),
+    Bug("lease_without_fence", "daily limit at failover", "sent with a daily limit"),
+    Bug("journal_without_epoch", "failover at delivery.body_sent", UNFLAGGED_COPIES),
+    Bug("journal_after_end_of_data", CRASH_AT_END_OF_DATA, UNFLAGGED_COPIES),
+    Bug("ambiguous_flag_dropped", CRASH_AT_END_OF_DATA, UNFLAGGED_COPIES),
+    Bug("webhook_id_changes", "crash at ingest.closed.committed", "have several ids"),
 )
 
 
 def is_caught(bug: Bug, *, times: int = TIMES) -> bool:
-    """Whether the faults see it. Raises when the patch does not fit the code any more."""
+    """True if the scenario catches the bug. Raises CalledProcessError if the patch does not
+    apply."""
     with tempfile.TemporaryDirectory(prefix="obm-bug-") as folder:
         tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*EXCLUDED))
         apply = ["git", "apply", "-C1", str(bug.patch)]
         subprocess.run(apply, cwd=tree, check=True)
-        return any(bug.sign in problem for problem in problems_in(tree, bug.scenario, times))
+        return any(
+            bug.expected_problem in problem for problem in problems_in(tree, bug.scenario, times)
+        )
 
 
 def problems_in(tree: Path, scenario: str, times: int) -> list[str]:
-    """What the oracle says of a scenario in a tree. Raises CalledProcessError when it is silent."""
+    """The problems that the oracle reports in a tree. Raises CalledProcessError without a
+    report."""
     report = tree / "report.json"
-    asked = ["--no-bugs", f"--times={times}", "--scenario", scenario, "--json", str(report)]
-    command = [sys.executable, "-m", "tests.faults", *asked]
+    options = ["--no-bugs", f"--times={times}", "--scenario", scenario, "--json", str(report)]
+    command = [sys.executable, "-m", "tests.faults", *options]
     environment = {**os.environ, "PYTHONPATH": str(tree), "OBM_FAULTS_DRAIN_S": DRAIN_S}
-    done = subprocess.run(
-        command, cwd=tree, env=environment, timeout=GIVE_UP_S, capture_output=True, check=False
+    completed = subprocess.run(
+        command, cwd=tree, env=environment, timeout=RUN_TIMEOUT_S, capture_output=True, check=False
     )
     if not report.exists():
-        done.check_returncode()
+        completed.check_returncode()
     return [problem for one in json.loads(report.read_text()) for problem in one["problems"]]

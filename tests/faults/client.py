@@ -1,4 +1,4 @@
-"""A client that never loses count: it repeats a request under its key until it is answered."""
+"""A client that repeats a request with its idempotency key until it has a response."""
 
 import http.client
 import json
@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass, field
 
 TIMEOUT_S = 10.0
-AGAIN_AFTER_S = 0.2
-DEFERRED_EVERY = 8  # so many are refused once for now, and taken at the second try
+RETRY_AFTER_S = 0.2
+DEFER_EVERY = 8  # the sink defers every 8th message once
 
 
 @dataclass
 class Client:
-    """accepted: recipient to email id, for each 202. Everything else was never promised."""
+    """accepted: email id by recipient, for each 202; other messages need not be delivered."""
 
     port: int
     key: str
@@ -40,7 +40,7 @@ class Client:
             worker.start()
 
     def stop(self) -> None:
-        """No new message; those begun are repeated until they are answered."""
+        """Send no new message; started requests are repeated until they have a response."""
         self._stop.set()
         for worker in self._workers:
             worker.join()
@@ -55,9 +55,9 @@ class Client:
         self.start()
 
     def burst(self, key: str, sender: str, number: int) -> list[str]:
-        """So many at once, from another customer; their recipients."""
+        """Send a number of messages at once, from another account. Returns their recipients."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        recipients = [self._next(deferred_every=0) for _ in range(number)]
+        recipients = [self._next_recipient(defer_every=0) for _ in range(number)]
         for recipient in recipients:
             self._send(connection, recipient, key=key, sender=sender)
         connection.close()
@@ -65,17 +65,17 @@ class Client:
 
     def _work(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        pause_s = self.threads / self.rate_per_s
+        interval_s = self.threads / self.rate_per_s
         while not self._stop.is_set():
-            began = time.monotonic()
-            self._send(connection, self._next(), key=self.key, sender=self.sender)
-            self._stop.wait(max(0.0, pause_s - (time.monotonic() - began)))
+            started_s = time.monotonic()
+            self._send(connection, self._next_recipient(), key=self.key, sender=self.sender)
+            self._stop.wait(max(0.0, interval_s - (time.monotonic() - started_s)))
         connection.close()
 
-    def _next(self, *, deferred_every: int = DEFERRED_EVERY) -> str:
+    def _next_recipient(self, *, defer_every: int = DEFER_EVERY) -> str:
         with self._lock:
             self._serial += 1
-            deferred = "defer1+" if deferred_every and not self._serial % deferred_every else ""
+            deferred = "defer1+" if defer_every and not self._serial % defer_every else ""
             return f"{deferred}u{self._serial}@site{self._serial % 4}.obm-faults.net"
 
     def _send(
@@ -97,16 +97,16 @@ class Client:
         while True:
             try:
                 connection.request("POST", "/v1/emails", body, headers)
-                answer = connection.getresponse()
-                said = answer.read()
+                response = connection.getresponse()
+                content = response.read()
             except (OSError, http.client.HTTPException):
                 connection.close()
-                time.sleep(AGAIN_AFTER_S)
+                time.sleep(RETRY_AFTER_S)
                 continue
-            if answer.status == 202:
-                self.accepted[recipient] = json.loads(said)["id"]
+            if response.status == 202:
+                self.accepted[recipient] = json.loads(content)["id"]
                 return
-            if answer.status < 500 and answer.status not in {409, 429}:
-                self.refused[recipient] = answer.status
+            if response.status < 500 and response.status not in {409, 429}:
+                self.refused[recipient] = response.status
                 return
-            time.sleep(AGAIN_AFTER_S)
+            time.sleep(RETRY_AFTER_S)

@@ -1,5 +1,5 @@
-"""What must be true afterwards, whatever happened: read from four logs that know nothing of each
-other: the client's, the sink's, the engine's event log and the webhooks."""
+"""The oracle: checks what must be true after any fault, from four independent logs: those of the
+client, the sink, the engine's events and the webhook receiver."""
 
 import json
 from collections import Counter
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from contracts.router.v1.events_pb2 import CLOSED_STATE_DELIVERED, MessageClosed
 from services.events.domain.log_event import EventKind
-from tests.faults.world import World, lines
+from tests.faults.world import World, read_json_lines
 
 EVENTS_SQL = (
     b"SELECT kind, payload FROM events.log"
@@ -18,16 +18,16 @@ EVENTS_SQL = (
 TERMINAL = {
     "email.delivered", "email.bounced", "email.failed", "email.suppressed", "email.canceled",
 }  # fmt: skip
-DELAYED = "email.delivery_delayed"  # may be told more than once
+DELAYED = "email.delivery_delayed"  # a message may have several such events
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """By recipient, of which each message has its own.
+class Observations:
+    """Observations by recipient; each message has its own recipient.
 
-    accepted: promised by a 202. refused: answered with an error. copies: at the sink.
-    closed: MessageClosed in the log, by state. flagged: ambiguous attempts in the log.
-    told: ids of webhooks, each with its type.
+    accepted: the response was 202. refused: the response was an error. copies: at the sink.
+    closed: states of MessageClosed in the log. flagged: ambiguous attempts in the log.
+    webhooks: ids and types of received webhooks.
     """
 
     accepted: frozenset[str]
@@ -35,60 +35,60 @@ class Evidence:
     copies: Mapping[str, int]
     closed: Mapping[str, list[int]]
     flagged: Mapping[str, int]
-    told: Mapping[str, set[tuple[str, str]]]
+    webhooks: Mapping[str, set[tuple[str, str]]]
     flags_allowed: int
     open_rows: int = 0
 
 
 @dataclass
-class Verdict:
+class Report:
     problems: list[str] = field(default_factory=list)
     messages: int = 0
     copies: int = 0
     flagged: int = 0
 
-    def expect(self, true: bool, problem: str) -> None:
-        if not true:
+    def expect(self, condition: bool, problem: str) -> None:
+        if not condition:
             self.problems.append(problem)
 
 
-def judge(evidence: Evidence) -> Verdict:
-    """With a healthy sink: every accepted message delivered, once, or once more per flag."""
-    verdict = Verdict(
-        messages=len(evidence.accepted),
-        copies=sum(evidence.copies.values()),
-        flagged=sum(evidence.flagged.values()),
+def check(observations: Observations) -> Report:
+    """The sink is healthy: every accepted message must be delivered once, or once more per flag."""
+    report = Report(
+        messages=len(observations.accepted),
+        copies=sum(observations.copies.values()),
+        flagged=sum(observations.flagged.values()),
     )
-    for recipient in sorted(evidence.accepted):
-        _judge_one(recipient, evidence, verdict)
-    strangers = evidence.copies.keys() - evidence.accepted
-    verdict.expect(not strangers, f"sent without a promise: {sorted(strangers)[:5]}")
-    verdict.expect(
-        verdict.flagged <= evidence.flags_allowed,
-        f"{verdict.flagged} attempts are called ambiguous, {evidence.flags_allowed} could be",
+    for recipient in sorted(observations.accepted):
+        _check_message(recipient, observations, report)
+    unexpected = observations.copies.keys() - observations.accepted
+    report.expect(not unexpected, f"sent but never accepted: {sorted(unexpected)[:5]}")
+    report.expect(
+        report.flagged <= observations.flags_allowed,
+        f"{report.flagged} attempts are ambiguous, {observations.flags_allowed} may be",
     )
-    verdict.expect(evidence.open_rows == 0, f"{evidence.open_rows} messages are still open")
-    return verdict
+    report.expect(observations.open_rows == 0, f"{observations.open_rows} messages are still open")
+    return report
 
 
-def _judge_one(recipient: str, evidence: Evidence, verdict: Verdict) -> None:
-    copies = evidence.copies.get(recipient, 0)
-    flagged = evidence.flagged.get(recipient, 0)
-    closed = evidence.closed.get(recipient, [])
-    told = evidence.told.get(recipient, set())
-    verdict.expect(copies >= 1, f"{recipient}: lost")
-    verdict.expect(copies <= 1 + flagged, f"{recipient}: {copies} copies, {flagged} flagged")
-    verdict.expect(closed == [CLOSED_STATE_DELIVERED], f"{recipient}: closed {closed}")
-    kinds = Counter(kind for _, kind in told)
-    verdict.expect(
+def _check_message(recipient: str, observations: Observations, report: Report) -> None:
+    copies = observations.copies.get(recipient, 0)
+    flagged = observations.flagged.get(recipient, 0)
+    closed = observations.closed.get(recipient, [])
+    webhooks = observations.webhooks.get(recipient, set())
+    report.expect(copies >= 1, f"{recipient}: lost")
+    report.expect(copies <= 1 + flagged, f"{recipient}: {copies} copies, {flagged} flagged")
+    report.expect(closed == [CLOSED_STATE_DELIVERED], f"{recipient}: closed {closed}")
+    kinds = Counter(kind for _, kind in webhooks)
+    report.expect(
         [kind for kind in kinds if kind in TERMINAL] == ["email.delivered"],
-        f"{recipient}: webhooks told {sorted(told)}",
+        f"{recipient}: webhooks received {sorted(webhooks)}",
     )
-    again = [kind for kind, ids in kinds.items() if ids > 1 and kind != DELAYED]
-    verdict.expect(not again, f"{recipient}: webhooks told {again} by more than one id")
+    repeated = [kind for kind, ids in kinds.items() if ids > 1 and kind != DELAYED]
+    report.expect(not repeated, f"{recipient}: webhooks {repeated} have several ids")
 
 
-def collect(world: World) -> Evidence:
+def collect(world: World) -> Observations:
     closed: dict[str, list[int]] = {}
     flagged: Counter[str] = Counter()
     with world.database() as connection:
@@ -100,24 +100,26 @@ def collect(world: World) -> Evidence:
             elif kind == EventKind.ATTEMPTED:
                 attempt = DeliveryAttempted.FromString(bytes(payload))
                 flagged[attempt.recipient] += attempt.ambiguous
-    copies = Counter(str(line["recipient"]) for line in lines(world.folder / "sink.jsonl"))
-    return Evidence(
+    copies = Counter(
+        str(line["recipient"]) for line in read_json_lines(world.folder / "sink.jsonl")
+    )
+    return Observations(
         accepted=frozenset(world.client.accepted),
         refused=frozenset(world.client.refused),
         copies=copies,
         closed=closed,
         flagged=flagged,
-        told=told_by_webhooks(world),
-        flags_allowed=world.at_data_sent,
+        webhooks=read_webhooks(world),
+        flags_allowed=world.data_sent_count,
         open_rows=world.count("SELECT count(*) FROM ingest.messages WHERE closed_state IS NULL"),
     )
 
 
-def told_by_webhooks(world: World) -> dict[str, set[tuple[str, str]]]:
-    told: dict[str, set[tuple[str, str]]] = {}
-    for line in lines(world.folder / "webhooks.jsonl"):
+def read_webhooks(world: World) -> dict[str, set[tuple[str, str]]]:
+    webhooks: dict[str, set[tuple[str, str]]] = {}
+    for line in read_json_lines(world.folder / "webhooks.jsonl"):
         body = json.loads(str(line["body"]))
         data = body["data"]
         recipient = data.get("recipient") or data["to"][0]
-        told.setdefault(recipient, set()).add((str(line["webhook_id"]), body["type"]))
-    return told
+        webhooks.setdefault(recipient, set()).add((str(line["webhook_id"]), body["type"]))
+    return webhooks

@@ -1,4 +1,4 @@
-"""One scenario from an empty folder to a verdict."""
+"""Runs one scenario, from an empty folder to a report."""
 
 import tempfile
 import time
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.faults.oracle import Verdict, collect, judge
+from tests.faults.oracle import Report, check, collect
 from tests.faults.scenarios import Scenario
-from tests.faults.world import World, world
+from tests.faults.world import World, start_world
 
 WARM_UP_S = 1.0
 
@@ -16,52 +16,53 @@ WARM_UP_S = 1.0
 @dataclass(frozen=True, slots=True)
 class Result:
     scenario: str
-    verdict: Verdict
+    report: Report
     faults: int
     flags_allowed: int
     seconds: float
 
     @property
     def passed(self) -> bool:
-        return not self.verdict.problems
+        return not self.report.problems
 
-    def line(self) -> str:
-        verdict = self.verdict
+    def summary(self) -> str:
+        report = self.report
         return (
             f"{'ok  ' if self.passed else 'FAIL'} {self.scenario}: {self.faults} faults,"
-            f" {verdict.messages} messages, {verdict.copies} copies, {verdict.flagged} flagged"
+            f" {report.messages} messages, {report.copies} copies, {report.flagged} flagged"
             f" of {self.flags_allowed} possible, {self.seconds:.0f} s"
         )
 
 
-def examine(scenario: Scenario, *, seed: int, folder: Path | None = None) -> Result:
-    """folder: kept, with every log, for who wants to look; otherwise temporary."""
+def run_scenario(scenario: Scenario, *, seed: int, folder: Path | None = None) -> Result:
+    """folder: receives data and logs, and is not deleted; None: a temporary folder."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        return _examine(scenario, folder, seed)
+        return _run_in_folder(scenario, folder, seed)
     with tempfile.TemporaryDirectory(prefix="obm-faults-") as temporary:
-        return _examine(scenario, Path(temporary), seed)
+        return _run_in_folder(scenario, Path(temporary), seed)
 
 
-def _examine(scenario: Scenario, folder: Path, seed: int) -> Result:
+def _run_in_folder(scenario: Scenario, folder: Path, seed: int) -> Result:
     load = scenario.rate_per_s
-    with world(folder, seed=seed, rate_per_s=load, audited=scenario.audited) as there:
-        return judged(there, scenario)
+    with start_world(folder, seed=seed, rate_per_s=load, audited=scenario.audited) as world:
+        return run_in_world(world, scenario)
 
 
-def judged(there: World, scenario: Scenario) -> Result:
-    """Act on a world that is running, let it come to rest, and ask the oracle."""
-    began = time.monotonic()
+def run_in_world(world: World, scenario: Scenario) -> Result:
+    """Inject faults into a running world, wait until it has recovered, and check it."""
+    started_s = time.monotonic()
     time.sleep(WARM_UP_S)
     problems = []
-    for step in (partial(scenario.act, there, scenario.times), there.revive, there.drain):
+    inject = partial(scenario.inject_fault, world, scenario.times)
+    for step in (inject, world.recover, world.drain):
         try:
             step()
         except (AssertionError, RuntimeError) as error:
             problems.append(str(error))
-    there.client.stop()
-    verdict = judge(collect(there))
-    verdict.problems[:0] = problems
+    world.client.stop()
+    report = check(collect(world))
+    report.problems[:0] = problems
     return Result(
-        scenario.name, verdict, there.faults, there.at_data_sent, time.monotonic() - began
+        scenario.name, report, world.faults, world.data_sent_count, time.monotonic() - started_s
     )

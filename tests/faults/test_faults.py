@@ -1,6 +1,6 @@
-"""Every fault once, in one world; after each the oracle looks at everything since the beginning.
+"""Every fault once, in one world; after each, the oracle checks all messages since the start.
 
-`make faults` does the same in full numbers, each scenario in a world of its own.
+`make faults` runs the same scenarios in full, each in its own world.
 """
 
 import ast
@@ -12,43 +12,43 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bugs import BUGS, Bug
-from tests.faults.oracle import Evidence, judge
-from tests.faults.points import POINTS
-from tests.faults.run import judged
-from tests.faults.scenarios import quick
-from tests.faults.world import World, world
+from tests.faults.failpoints import FAILPOINTS
+from tests.faults.oracle import Observations, check
+from tests.faults.run import run_in_world
+from tests.faults.scenarios import quick_scenarios
+from tests.faults.world import World, start_world
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_PER_S = 30.0
-# Passed only when something else is asked for than a message to a healthy receiver; the services'
-# own integration tests kill there.
-OTHERWISE = {"router.republish.committed"}
-SCENARIOS = quick()
+# A message to a healthy receiving server does not pass these; integration tests of the services
+# kill there.
+NOT_IN_SCENARIOS = {"router.republish.committed"}
+SCENARIOS = quick_scenarios()
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("faults")
-    with world(folder, seed=7, rate_per_s=RATE_PER_S, audited=True) as engine:
-        yield engine
+    with start_world(folder, seed=7, rate_per_s=RATE_PER_S, audited=True) as running:
+        yield running
 
 
-@pytest.mark.timeout(600)  # a slow machine drains for long
+@pytest.mark.timeout(600)  # draining is slow on a busy machine
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_message_is_delivered_once_and_flagged_if_not(there: World, name: str) -> None:
-    if there.client.stopped:
-        there.client.resume()
+def test_every_message_is_delivered_once_and_every_copy_is_flagged(world: World, name: str) -> None:
+    if world.client.stopped:
+        world.client.resume()
 
-    result = judged(there, SCENARIOS[name])
+    result = run_in_world(world, SCENARIOS[name])
 
-    assert not result.verdict.problems, result.line()
-
-
-def test_every_failpoint_in_the_code_is_passed_by_a_scenario() -> None:
-    assert named_in(ROOT / "services") - OTHERWISE <= set(POINTS)
+    assert not result.report.problems, result.summary()
 
 
-def named_in(folder: Path) -> set[str]:
+def test_a_scenario_passes_every_failpoint_in_the_code() -> None:
+    assert failpoints_in(ROOT / "services") - NOT_IN_SCENARIOS <= set(FAILPOINTS)
+
+
+def failpoints_in(folder: Path) -> set[str]:
     calls = (
         node
         for path in folder.rglob("*.py")
@@ -64,47 +64,47 @@ def named_in(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=attrgetter("name"))
-def test_a_seeded_bug_still_fits_the_code(bug: Bug) -> None:
-    fits = ["git", "apply", "-C1", "--check", str(bug.patch)]
+def test_the_patch_of_a_seeded_bug_applies(bug: Bug) -> None:
+    apply = ["git", "apply", "-C1", "--check", str(bug.patch)]
 
-    assert subprocess.run(fits, cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run(apply, cwd=ROOT, check=False).returncode == 0
 
 
-def evidence(**changes: object) -> Evidence:
-    """One message, delivered once, everybody told."""
-    sound: dict[str, object] = {
+def observations(**changes: object) -> Observations:
+    """One message, delivered once, with its webhook."""
+    correct: dict[str, object] = {
         "accepted": frozenset({"a"}),
         "refused": frozenset(),
         "copies": {"a": 1},
         "closed": {"a": [1]},
         "flagged": {},
-        "told": {"a": {("evt_1", "email.delivered")}},
+        "webhooks": {"a": {("evt_1", "email.delivered")}},
         "flags_allowed": 0,
     }
-    return Evidence(**{**sound, **changes})  # type: ignore[arg-type]
+    return Observations(**{**correct, **changes})  # type: ignore[arg-type]
 
 
-def test_the_oracle_is_content_with_what_is_sound() -> None:
-    assert judge(evidence()).problems == []
-    assert judge(evidence(copies={"a": 2}, flagged={"a": 1}, flags_allowed=1)).problems == []
+def test_the_oracle_reports_no_problem_if_all_copies_are_flagged() -> None:
+    assert check(observations()).problems == []
+    assert check(observations(copies={"a": 2}, flagged={"a": 1}, flags_allowed=1)).problems == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"copies": {}}, "lost"),
         ({"copies": {"a": 2}}, "2 copies, 0 flagged"),
         ({"closed": {}}, "closed []"),
         ({"closed": {"a": [1, 2]}}, "closed [1, 2]"),
         ({"closed": {"a": [2]}}, "closed [2]"),
-        ({"told": {}}, "webhooks told"),
-        ({"told": {"a": {("1", "email.delivered"), ("2", "email.delivered")}}}, "webhooks told"),
-        ({"copies": {"a": 1, "b": 1}}, "without a promise"),
-        ({"flagged": {"a": 1}}, "called ambiguous"),
+        ({"webhooks": {}}, "webhooks received"),
+        ({"webhooks": {"a": {("1", "email.delivered"), ("2", "email.delivered")}}}, "several ids"),
+        ({"copies": {"a": 1, "b": 1}}, "never accepted"),
+        ({"flagged": {"a": 1}}, "are ambiguous"),
         ({"open_rows": 1}, "still open"),
     ],
 )
-def test_the_oracle_names_what_is_wrong(changes: dict[str, object], said: str) -> None:
-    problems = judge(evidence(**changes)).problems
+def test_the_oracle_reports_what_is_wrong(changes: dict[str, object], expected: str) -> None:
+    problems = check(observations(**changes)).problems
 
-    assert any(said in problem for problem in problems), problems
+    assert any(expected in problem for problem in problems), problems

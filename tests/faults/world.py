@@ -1,4 +1,4 @@
-"""An engine of five processes under load, what it talks to, and what all of them wrote down."""
+"""An engine of five processes under load, with its servers, clients, receivers and their logs."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from tests.support.accounts import add_webhook, create_account
 
 SITES = 4
 SENDER_DOMAIN = "faults.obm-sender.net"
-# Patient, because the machine may be busy; a seeded bug that loses mail is waited for less long.
-DRAIN_WITHIN_S = float(os.environ.get("OBM_FAULTS_DRAIN_S", "240"))
+# Long, because the machine may be busy; shorter for seeded bugs that lose messages.
+DRAIN_TIMEOUT_S = float(os.environ.get("OBM_FAULTS_DRAIN_S", "240"))
 POLL_S = 0.25
 
-# Patience is measured in seconds here, not in minutes: the same code, other settings.
-IMPATIENT = {
+# Timeouts of seconds instead of minutes: the same code with other settings.
+SHORT_TIMEOUTS = {
     "OBM_KAFKA_PARTITIONS_MAX": "12",
     "OBM_KAFKA_SESSION_TIMEOUT_S": "2",
     "OBM_OUTBOX_SWEEP_AFTER_S": "1",
@@ -47,8 +47,8 @@ IMPATIENT = {
     "OBM_LOG_FORMAT": "json",
 }
 
-# Only who has lost the broker's disk needs the audit; elsewhere it would hide a loss.
-AUDITED = {
+# The audit runs only in scenarios that lose the broker's disk; in others it would hide a loss.
+AUDIT_INTERVALS = {
     "INGEST_AUDIT_INTERVAL_S": "2",
     "INGEST_AUDIT_OPEN_AFTER_S": "20",
     "INGEST_AUDIT_CLOSED_AFTER_S": "20",
@@ -58,7 +58,7 @@ AUDITED = {
 
 @dataclass
 class World:
-    """folder: everything is in it. flags: attempts that may rightly be called ambiguous."""
+    """folder: contains all data and logs. data_sent_count: attempts that may be ambiguous."""
 
     folder: Path
     stack: Embedded
@@ -68,7 +68,7 @@ class World:
     webhook_url: str
     client: Client
     seed: int = 0
-    at_data_sent: int = 0
+    data_sent_count: int = 0
     faults: int = 0
 
     def database(self) -> "psycopg.Connection[tuple[object, ...]]":
@@ -79,40 +79,40 @@ class World:
             row = connection.execute(query.encode()).fetchone()
         return int(str(row[0])) if row else 0
 
-    def note_data_sent(self) -> None:
-        """A sender has just died or frozen: what stands at data_sent may be called ambiguous."""
-        self.at_data_sent += self.count(
+    def record_data_sent(self) -> None:
+        """Delivery has just died or frozen: attempts in stage data_sent may become ambiguous."""
+        self.data_sent_count += self.count(
             "SELECT count(*) FROM delivery.attempts WHERE stage = 'data_sent'"
         )
 
-    def fell(self, name: str) -> None:
+    def record_fault(self, name: str) -> None:
         """A service has just died or frozen."""
         self.faults += 1
         if name == "delivery":
-            self.note_data_sent()
+            self.record_data_sent()
 
     def kill(self, name: str) -> None:
         self.processes[name].kill()
-        self.fell(name)
+        self.record_fault(name)
 
-    def moment_s(self, turn: int) -> float:
-        """It differs from turn to turn, and is the same for the same seed."""
+    def random_delay_s(self, turn: int) -> float:
+        """A delay that differs from turn to turn, and is the same for the same seed."""
         return random.Random(f"{self.seed} {turn}").uniform(0.3, 2.0)
 
     def pause(self, turn: int) -> None:
-        time.sleep(self.moment_s(turn))
+        time.sleep(self.random_delay_s(turn))
 
     def kill_kafka(self) -> None:
         self.stack.kafka.kill()
         self.faults += 1
 
     def kill_postgres(self) -> None:
-        self.note_data_sent()
+        self.record_data_sent()
         self.stack.postgres.kill()
         self.faults += 1
 
-    def revive(self) -> None:
-        """Everything runs again, whatever a scenario has left behind."""
+    def recover(self) -> None:
+        """Start or resume every server and process that a scenario has stopped."""
         for server in (self.stack.kafka, self.stack.postgres):
             if not server.running:
                 server.start()
@@ -124,16 +124,16 @@ class World:
             process.await_ready()
 
     def drain(self) -> None:
-        """Stop the load and wait until every accepted message is closed in the event log."""
+        """Stop the load and wait until all messages are closed in the log and all webhooks sent."""
         self.client.stop()
-        wait_until(self.all_closed, DRAIN_WITHIN_S, "accepted messages are still open")
-        wait_until(self.all_told, DRAIN_WITHIN_S, "webhooks are still waiting")
+        wait_until(self.all_closed, DRAIN_TIMEOUT_S, "accepted messages are still open")
+        wait_until(self.all_webhooks_delivered, DRAIN_TIMEOUT_S, "webhooks are still queued")
 
     def all_closed(self) -> bool:
         open_now = self.count("SELECT count(*) FROM ingest.messages WHERE closed_state IS NULL")
         return open_now == 0 and len(self.client.accepted) <= self.count(CLOSED_IN_LOG)
 
-    def all_told(self) -> bool:
+    def all_webhooks_delivered(self) -> bool:
         return self.count("SELECT count(*) FROM events.webhook_deliveries WHERE state = 0") == 0
 
 
@@ -142,17 +142,19 @@ CLOSED_IN_LOG = (
 )
 
 
-def wait_until(done: Callable[[], bool], within_s: float, complaint: str) -> None:
-    deadline = time.monotonic() + within_s
-    while not done():
-        if time.monotonic() > deadline:
-            raise AssertionError(complaint)
+def wait_until(condition: Callable[[], bool], timeout_s: float, problem: str) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise AssertionError(problem)
         time.sleep(POLL_S)
 
 
 @contextmanager
-def world(folder: Path, *, seed: int, rate_per_s: float, audited: bool = False) -> Iterator[World]:
-    """Start everything and a steady load; end everything."""
+def start_world(
+    folder: Path, *, seed: int, rate_per_s: float, audited: bool = False
+) -> Iterator[World]:
+    """Start servers, processes and a steady load; stop them at the end."""
     with ExitStack() as stack:
         servers = stack.enter_context(Embedded(folder / "stack"))
         sites = stack.enter_context(sink([f"--sites={SITES}", f"--log={folder / 'sink.jsonl'}"]))
@@ -168,8 +170,8 @@ def world(folder: Path, *, seed: int, rate_per_s: float, audited: bool = False) 
                 database_url=servers.database_url,
                 ports=ports,
             ),
-            **IMPATIENT,
-            **(AUDITED if audited else {}),
+            **SHORT_TIMEOUTS,
+            **(AUDIT_INTERVALS if audited else {}),
             "ROUTER_ROUTES_FILE": str(routes),
             "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
             "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
@@ -204,8 +206,10 @@ def domain(number: int) -> str:
     return f"site{number % SITES}.obm-faults.net"
 
 
-def lines(path: Path) -> list[dict[str, object]]:
-    """A log of JSON lines; the last may be half written."""
+def read_json_lines(path: Path) -> list[dict[str, object]]:
+    """The entries of a log of JSON lines; the last line may be incomplete."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return [
+        json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")
+    ]

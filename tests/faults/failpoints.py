@@ -1,6 +1,6 @@
-"""The failpoints that load passes: every boundary in the life of a message."""
+"""The failpoints that a message passes on its way through the services."""
 
-POINTS = (
+FAILPOINTS = (
     "ingest.content_synced",
     "ingest.accept.committed",
     "ingest.outbox.published",
@@ -30,9 +30,10 @@ POINTS = (
     "events.webhook.posted",
 )
 
-# Where a process that stops and wakes up late would do the most harm: inside a transaction, and
-# between the journal and the dot. Who freezes must not starve who is to freeze beside it.
-FREEZING_ROUNDS = (
+# Failpoints at which a process that freezes and resumes late could do the most harm: inside a
+# transaction, and between the journal and end of data. Processes freeze together only if the first
+# frozen one does not keep the second from reaching its failpoint.
+FREEZE_ROUNDS = (
     ("delivery.assigned.in_transaction", "events.log.in_transaction"),
     ("router.tick.in_transaction",),
     ("router.screened.in_transaction",),

@@ -1,4 +1,4 @@
-"""Every service is told to stop under load, again and again, and each time it has ended in time."""
+"""Stops services under load, again and again; each must exit in time."""
 
 import signal
 import time
@@ -9,7 +9,7 @@ from subprocess import TimeoutExpired
 from cli.processes import Process
 from tests.faults.world import World
 
-LAST_LINES = 10  # of the log of one that is late
+LAST_LINES_MAX = 10  # of the log of a process that exits late
 
 
 def stop_together(world: World, times: int) -> None:
@@ -19,7 +19,7 @@ def stop_together(world: World, times: int) -> None:
 
 
 def stop_in_turn(world: World, times: int) -> None:
-    """While the others go on."""
+    """Stop one service at a time, while the others run."""
     for turn in range(times):
         for process in world.processes.all():
             world.pause(turn)
@@ -27,36 +27,36 @@ def stop_in_turn(world: World, times: int) -> None:
 
 
 def stop(world: World, processes: Sequence[Process]) -> None:
-    """SIGTERM, the end, and a new start. It is no fault: nothing may be called ambiguous."""
+    """Send SIGTERM, wait for the exit, and start again. No attempt may become ambiguous."""
     for process in processes:
         process.signal(signal.SIGTERM)
-    told_at_s = time.monotonic()
+    stop_requested_at_s = time.monotonic()
     for process in processes:
-        await_end(process, told_at_s)
+        await_exit(process, stop_requested_at_s)
     for process in processes:
         process.start()
     for process in processes:
         process.await_ready()
 
 
-def await_end(process: Process, told_at_s: float) -> None:
-    """Each within the time that its own settings promise. told_at_s: of time.monotonic."""
-    late_at_s = told_at_s + process.exit_within_s
+def await_exit(process: Process, stop_requested_at_s: float) -> None:
+    """Wait as long as the settings of the service allow. stop_requested_at_s: time.monotonic()."""
+    late_at_s = stop_requested_at_s + process.exit_within_s
     try:
         code = process.wait(max(0.1, late_at_s - time.monotonic()))
     except TimeoutExpired:
         process.kill()
-        took_s = time.monotonic() - told_at_s
+        took_s = time.monotonic() - stop_requested_at_s
         raise AssertionError(
-            f"{process.name} has not ended in {took_s:.1f} s; {last_lines(process.log)}"
+            f"{process.name} has not exited in {took_s:.1f} s; {last_lines(process.log)}"
         ) from None
     if code:
-        took_s = time.monotonic() - told_at_s
+        took_s = time.monotonic() - stop_requested_at_s
         raise AssertionError(
-            f"{process.name} ended with {code} after {took_s:.1f} s; {last_lines(process.log)}"
+            f"{process.name} exited with {code} after {took_s:.1f} s; {last_lines(process.log)}"
         )
 
 
 def last_lines(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    lines = log.read_text(errors="replace").splitlines()[-LAST_LINES_MAX:]
     return "\n  ".join([f"{log} ends with:", *lines])

@@ -1,4 +1,4 @@
-"""What is away for a while, or late: it comes, and then everything goes on."""
+"""Faults of dependencies that are slow or unavailable for a while, and then recover."""
 
 import time
 
@@ -8,11 +8,11 @@ from psycopg import sql
 from cli.environment import SERVICES
 from tests.faults.world import World
 
-FOLLOWERS = ("shield", "router", "delivery")
+REPLAYING_SERVICES = ("shield", "router", "delivery")
 REPLAY_S = 15.0
-REPLY_S = 0.4  # that Kafka takes for a reply
+RESPONSE_S = 0.4  # time that Kafka takes for a response
 BETWEEN_S = 0.1
-GIVEN_UP_S = 3.0  # longer than a statement waits for a lock
+LOCK_HELD_S = 3.0  # longer than a statement waits for a lock
 CANCEL_EVERY_S = 0.005
 
 TABLES = b"""
@@ -25,11 +25,11 @@ WHERE state = 'active' AND (usename LIKE '%_system' OR usename LIKE '%_tenant')
 """
 
 
-def late_directory(world: World, times: int) -> None:
-    """Whoever follows the directory starts anew, and knows nobody's tenant for long: as where there
-    are a hundred thousand domains."""
+def slow_directory(world: World, times: int) -> None:
+    """Restart the services that replay the directory, with a slow replay, as with a hundred
+    thousand domains: for a while they know no tenant."""
     for _ in range(times):
-        processes = [world.processes[name] for name in FOLLOWERS]
+        processes = [world.processes[name] for name in REPLAYING_SERVICES]
         for process in processes:
             process.terminate()
         for process in processes:
@@ -38,48 +38,48 @@ def late_directory(world: World, times: int) -> None:
             process.await_ready()
 
 
-def no_content(world: World, times: int) -> None:
-    """The content store is not mounted for a while, with mail in flight."""
-    content, away = world.folder / "content", world.folder / "content-away"
+def content_store_outage(world: World, times: int) -> None:
+    """The content store is not mounted for a while, with messages in flight."""
+    content, unmounted = world.folder / "content", world.folder / "content-unmounted"
     for turn in range(times):
         world.pause(turn)
-        content.rename(away)
+        content.rename(unmounted)
         time.sleep(4)
         if content.exists():
-            raise AssertionError("a store that is away was made anew")
-        away.rename(content)
+            raise AssertionError("a content store that is not mounted was created again")
+        unmounted.rename(content)
         time.sleep(2)
 
 
 def slow_kafka(world: World, times: int) -> None:
-    """Each reply takes its time."""
+    """Each response of Kafka is slow."""
     until_s = time.monotonic() + 4 * times
     while time.monotonic() < until_s:
         world.stack.kafka.pause()
-        time.sleep(REPLY_S)
+        time.sleep(RESPONSE_S)
         world.stack.kafka.resume()
         time.sleep(BETWEEN_S)
 
 
-def no_locks(world: World, times: int) -> None:
-    """Every statement of every loop and handler waits for a lock in vain."""
+def lock_timeouts(world: World, times: int) -> None:
+    """Every statement of every loop and handler exceeds its lock_timeout."""
     for turn in range(times):
         world.pause(turn)
-        lock(world)
+        lock_all_tables(world)
 
 
-def lock(world: World) -> None:
-    """All tables; whoever holds one of them meanwhile is waited for."""
+def lock_all_tables(world: World) -> None:
+    """Lock all tables for LOCK_HELD_S, after waiting for their present holders."""
     with psycopg.connect(world.stack.database_url) as owner:
         found = owner.execute(TABLES, ([*SERVICES],)).fetchall()
         tables = sql.SQL(", ").join(sql.Identifier(str(s), str(t)) for s, t in found)
         owner.execute(sql.SQL("SET deadlock_timeout = '1min'"))
         owner.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
-        time.sleep(GIVEN_UP_S)
+        time.sleep(LOCK_HELD_S)
 
 
-def no_statements(world: World, times: int) -> None:
-    """The database gives up on whatever statement is under way."""
+def cancel_statements(world: World, times: int) -> None:
+    """PostgreSQL cancels the statements that are running, again and again."""
     until_s = time.monotonic() + 3 * times
     with world.database() as owner:
         while time.monotonic() < until_s:

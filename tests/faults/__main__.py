@@ -3,6 +3,7 @@ catch."""
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from tests.faults import bugs as seeded
 from tests.faults.run import Result, run_scenario
-from tests.faults.scenarios import SCENARIOS, quick_scenarios
+from tests.faults.scenarios import SCENARIOS, Scenario, quick_scenarios
 
 console = Console(highlight=False)
 app = typer.Typer(add_completion=False)
@@ -41,12 +42,7 @@ def main(
     if list_:
         console.print("\n".join(SCENARIOS))
         return
-    scenarios = quick_scenarios() if quick else SCENARIOS
-    selected = [one for name, one in scenarios.items() if is_selected(name, scenario)]
-    if not selected:
-        raise typer.BadParameter(
-            f"unknown scenario {scenario}. Run with --list to see their names."
-        )
+    selected = select(quick_scenarios() if quick else SCENARIOS, scenario)
     results = []
     for number, one in enumerate(selected, 1):
         console.print(f"[dim]{number}/{len(selected)} {one.name} …[/dim]")
@@ -63,8 +59,15 @@ def main(
         raise typer.Exit(1)
 
 
-def is_selected(name: str, prefixes: list[str] | None) -> bool:
-    return not prefixes or any(name.startswith(prefix) for prefix in prefixes)
+def select(scenarios: Mapping[str, Scenario], prefixes: list[str] | None) -> list[Scenario]:
+    """The scenarios whose names begin with one of the prefixes; all without a prefix."""
+    starts = tuple(prefixes or [""])
+    selected = [one for name, one in scenarios.items() if name.startswith(starts)]
+    if not selected:
+        raise typer.BadParameter(
+            f"unknown scenario {prefixes}. Run with --list to see their names."
+        )
+    return selected
 
 
 def print_result(result: Result) -> None:

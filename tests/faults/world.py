@@ -210,6 +210,4 @@ def read_json_lines(path: Path) -> list[dict[str, object]]:
     """The entries of a log of JSON lines; the last line may be incomplete."""
     if not path.exists():
         return []
-    return [
-        json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")
-    ]
+    return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]

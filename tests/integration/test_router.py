@@ -1,4 +1,4 @@
-"""router on real Kafka and PostgreSQL: from screened to closed."""
+"""router on real Kafka and PostgreSQL: messages from screened to closed."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_a_passed_message_is_assigned_delivered_and_closed(harness: RouterHarnes
     play(story())
 
 
-def test_a_blocked_message_fails_and_says_why(harness: RouterHarness) -> None:
+def test_a_blocked_message_fails_with_the_rule_as_its_reason(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running():
             context = harness.context()
@@ -112,7 +112,9 @@ def test_a_refused_message_is_delayed_and_retried_from_the_same_source(
     play(story())
 
 
-def test_an_ambiguous_attempt_is_retried_and_flagged_to_the_end(harness: RouterHarness) -> None:
+def test_an_ambiguous_attempt_is_retried_and_its_message_stays_flagged(
+    harness: RouterHarness,
+) -> None:
     harness.extra = {"retry_schedule_s": (0.2,)}
 
     async def story() -> None:
@@ -184,7 +186,7 @@ def test_a_hard_bounce_suppresses_the_next_message_of_its_tenant_alone(
     play(story())
 
 
-def test_test_mail_goes_to_the_sandbox_and_suppresses_nobody(harness: RouterHarness) -> None:
+def test_test_mail_is_assigned_to_the_sandbox_and_never_suppresses(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running():
             closed = await bounce(harness, "bounced@example.com", test=True)
@@ -220,7 +222,7 @@ def test_a_complaint_suppresses_its_recipient(harness: RouterHarness) -> None:
     play(story())
 
 
-def test_two_bounces_that_come_together_count_as_two(harness: RouterHarness) -> None:
+def test_two_bounces_in_one_batch_count_as_two_strikes(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running():
             bounces = [
@@ -277,7 +279,7 @@ def test_an_unanswered_assignment_is_republished_byte_for_byte(harness: RouterHa
     play(story())
 
 
-def test_a_message_whose_day_has_no_partition_makes_it(harness: RouterHarness) -> None:
+def test_the_partition_of_a_message_from_an_earlier_day_is_created(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running():
             long_ago = "018f0000" + harness.context().message_id[8:]
@@ -288,7 +290,9 @@ def test_a_message_whose_day_has_no_partition_makes_it(harness: RouterHarness) -
     play(story())
 
 
-def test_a_poisoned_record_is_dead_lettered_and_its_neighbours_pass(harness: RouterHarness) -> None:
+def test_an_invalid_record_is_dead_lettered_and_its_neighbors_are_assigned(
+    harness: RouterHarness,
+) -> None:
     async def story() -> None:
         async with harness.running():
             one, two = harness.context(), harness.context()

@@ -1,4 +1,4 @@
-"""What limits a message: limits, windows, names that cannot be resolved, and owners that change."""
+"""Messages wait for limits, windows, DNS and a new scheduler."""
 
 import asyncio
 from pathlib import Path
@@ -31,7 +31,9 @@ def assigned_of(harness: RouterHarness) -> list[DeliveryAssigned]:
     ]
 
 
-def test_an_hourly_limit_blocks_the_rest_and_says_until_when(harness: RouterHarness) -> None:
+def test_an_hourly_limit_blocks_the_queue_and_tells_when_it_has_capacity(
+    harness: RouterHarness,
+) -> None:
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
             await harness.publish(Tenant(tenant_id=harness.tenant_id, version=2, per_hour_max=5))
@@ -78,7 +80,9 @@ def test_a_full_window_assigns_one_for_every_attempt_result(harness: RouterHarne
     play(story())
 
 
-def test_a_successor_knows_what_its_predecessor_has_in_flight(harness: RouterHarness) -> None:
+def test_a_new_scheduler_counts_the_messages_in_flight_of_the_previous_one(
+    harness: RouterHarness,
+) -> None:
     harness.extra = {"in_flight_max": 3}
 
     async def story() -> None:
@@ -97,7 +101,7 @@ def test_a_successor_knows_what_its_predecessor_has_in_flight(harness: RouterHar
     play(story())
 
 
-def test_mail_waits_while_names_cannot_be_resolved(harness: RouterHarness) -> None:
+def test_a_message_waits_while_its_domain_cannot_be_resolved(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
             context = harness.context("ann@no-name-server.test")
@@ -116,7 +120,7 @@ def test_mail_waits_while_names_cannot_be_resolved(harness: RouterHarness) -> No
     play(story())
 
 
-def test_of_two_routers_one_assigns_and_the_other_takes_over(harness: RouterHarness) -> None:
+def test_two_replicas_assign_every_message_once(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running():
             second = RouterHarness(
@@ -153,18 +157,18 @@ def test_more_active_queues_than_one_tick_reads_are_all_served(harness: RouterHa
     play(story())
 
 
-def test_a_rate_of_a_tenant_is_kept_second_by_second(harness: RouterHarness) -> None:
+def test_the_rate_of_a_tenant_holds_in_every_second(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.publish(Tenant(tenant_id=harness.tenant_id, version=2, per_second_max=10))
             await asyncio.sleep(0.5)
             await harness.publish(*(screened(harness.context()) for _ in range(30)))
             await until(lambda: len(assigned_of(harness)) == 30)
-            good_until = sorted(
+            not_after_s = sorted(
                 event.not_after.seconds + event.not_after.nanos / 1e9
                 for event in assigned_of(harness)
             )
-            tenth_after = zip(good_until, good_until[10:], strict=False)
+            tenth_after = zip(not_after_s, not_after_s[10:], strict=False)
             assert all(later - earlier >= 0.999 for earlier, later in tenth_after)
 
     play(story())

@@ -1,4 +1,4 @@
-"""Who writes queues while others do: everybody takes them in the order of their keys."""
+"""Concurrent writers of queues and messages: no deadlocks, because all lock in one order."""
 
 import asyncio
 from uuid import uuid4
@@ -12,7 +12,7 @@ from services.router.store import assignments, closings, unresolved
 from services.router.store.queues import Activation, activate
 from tests.support.stack import FreshDatabase, opened
 
-BLOCKED = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> %s"
+WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> %s"
 ROW = """
 INSERT INTO router.messages (message_id, tenant_id, email_id, cell, queue_id, state, due_at,
     expires_at, address_hash, context)
@@ -24,14 +24,16 @@ UPDATE router.messages SET state = 'assigned', republish_at = now() - interval '
     assignment = '', assigned_at = now()
 WHERE message_id = ANY(%s::uuid[])
 """
-ANSWERED = "SELECT 1 FROM router.messages WHERE message_id = %s FOR UPDATE"
+LOCK_ROW = "SELECT 1 FROM router.messages WHERE message_id = %s FOR UPDATE"
 
 
-def test_a_handler_and_route_resolution_meet_at_two_queues(database: FreshDatabase) -> None:
+def test_a_handler_and_route_resolution_write_the_same_queues_without_a_deadlock(
+    database: FreshDatabase,
+) -> None:
     tenants = sorted(str(uuid4()) for _ in range(2))
     first, second = (ScheduledQueue(tenant, "unresolved") for tenant in tenants)
 
-    async def settle(scheduler: Database) -> None:
+    async def record_lookups(scheduler: Database) -> None:
         async with scheduler.transaction() as tx:
             queues = [ActiveQueue(queue.queue_id, 1, queue) for queue in (second, first)]
             await unresolved.record_lookups(tx, map(unresolved.NextLookup, queues))
@@ -42,20 +44,20 @@ def test_a_handler_and_route_resolution_meet_at_two_queues(database: FreshDataba
                 await activate(tx, [Activation(first, 1.0), Activation(second, 1.0)])
             async with handler.transaction() as tx:
                 await activate(tx, [Activation(first, 1.0)])
-                settling = asyncio.create_task(settle(scheduler))
-                while not await tx.rows(BLOCKED, (tx.connection.info.backend_pid,)):
+                recording = asyncio.create_task(record_lookups(scheduler))
+                while not await tx.rows(WAITING, (tx.connection.info.backend_pid,)):
                     await asyncio.sleep(0)
                 await activate(tx, [Activation(second, 1.0)])
-            await settling
+            await recording
 
     asyncio.run(story())
 
 
 def test_the_republisher_skips_rows_that_are_being_updated(database: FreshDatabase) -> None:
-    """Both would take the other's rows: the one by the time of asking, the other by their ids."""
+    """Otherwise they could deadlock: one locks rows by republish_at, the other by id."""
     ids = [uuid7_text() for _ in range(3)]
 
-    async def asked(scheduler: Database) -> list[str]:
+    async def republished(scheduler: Database) -> list[str]:
         async with scheduler.transaction() as tx:
             await tx.execute("SET LOCAL lock_timeout = '2s'")
             found = await closings.republish_due(tx, after_s=60, backoff_max_s=60, rows=10)
@@ -68,14 +70,16 @@ def test_the_republisher_skips_rows_that_are_being_updated(database: FreshDataba
                     await tx.execute(ROW, (one, str(uuid4()), one, "queue_id"))
                 await tx.execute(ASSIGNED, (ids,))
             async with handler.transaction() as tx:
-                await tx.rows(ANSWERED, (ids[1],))
-                assert sorted(await asked(scheduler)) == [ids[0], ids[2]]
-            assert await asked(scheduler) == [ids[1]]
+                await tx.rows(LOCK_ROW, (ids[1],))
+                assert sorted(await republished(scheduler)) == [ids[0], ids[2]]
+            assert await republished(scheduler) == [ids[1]]
 
     asyncio.run(story())
 
 
-def test_mail_that_was_rescheduled_a_moment_ago_keeps_its_new_time(database: FreshDatabase) -> None:
+def test_a_message_rescheduled_after_it_was_read_keeps_its_new_time(
+    database: FreshDatabase,
+) -> None:
     tenant, message_id = str(uuid4()), uuid7_text()
     queue = ScheduledQueue(tenant, "unresolved")
     read = DueMessage(message_id, queue.queue_id, 1.0, 2.0, 0, 0, "", False, False, b"")
@@ -84,8 +88,8 @@ def test_mail_that_was_rescheduled_a_moment_ago_keeps_its_new_time(database: Fre
         async with opened(database.url) as scheduler:
             async with scheduler.transaction() as tx:
                 await tx.execute(ROW, (message_id, tenant, message_id, queue.queue_id))
-                applied = Requeue(read, ScheduledQueue(tenant, "site"), 1.0, "")
-                await assignments.requeue(tx, [applied], written=[])
+                requeue = Requeue(read, ScheduledQueue(tenant, "site"), 1.0, "")
+                await assignments.requeue(tx, [requeue], written=[])
                 rows = await tx.rows(
                     "SELECT queue_id, due_at > now() FROM router.messages WHERE message_id = %s",
                     (message_id,),

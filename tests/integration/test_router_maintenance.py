@@ -1,4 +1,4 @@
-"""What router does seldom: days come and go, and the journal settles what nobody answered."""
+"""Maintenance of router: day partitions, and assignments that the journal closes."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,7 +42,7 @@ def id_of(day: datetime, number: int) -> str:
     return "-".join((hexed[:8], hexed[8:12], hexed[12:16], hexed[16:20], hexed[20:]))
 
 
-def test_a_day_goes_when_all_its_mail_is_closed_for_long_and_is_not_made_again(
+def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
     harness: RouterHarness,
 ) -> None:
     async def story() -> None:
@@ -60,7 +60,7 @@ def test_a_day_goes_when_all_its_mail_is_closed_for_long_and_is_not_made_again(
                 await harness.publish(screened(one))
                 [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
                 await new_process().run_once()
-                assert old.date() in await existing(engine), "one of its messages is on its way"
+                assert old.date() in await existing(engine), "one of its messages is open"
                 await harness.publish(attempted(assigned))
                 await harness.wait_for_state(one.message_id, "delivered")
                 await new_process().run_once()
@@ -89,16 +89,16 @@ async def existing(engine: Database) -> list[object]:
 
 
 class FakeJournal(DeliveryServiceServicer):
-    """Knows these attempts and no others."""
+    """A journal with these attempts."""
 
-    def __init__(self, *known: journal_pb.AttemptRecord) -> None:
-        self.known = {record.key.message_id: record for record in known}
+    def __init__(self, *records: journal_pb.AttemptRecord) -> None:
+        self.records = {record.key.message_id: record for record in records}
 
     async def GetAttempts(  # noqa: N802
         self, request: journal_pb.GetAttemptsRequest, context: object
     ) -> journal_pb.GetAttemptsResponse:
-        found = [self.known[key.message_id] for key in request.keys if key.message_id in self.known]
-        return journal_pb.GetAttemptsResponse(attempts=found)
+        ids = [key.message_id for key in request.keys if key.message_id in self.records]
+        return journal_pb.GetAttemptsResponse(attempts=[self.records[one] for one in ids])
 
     async def ListSandboxMessages(self, request: object, context: object) -> Any:  # noqa: ANN401, N802
         raise NotImplementedError
@@ -124,37 +124,38 @@ def test_an_unanswered_assignment_is_closed_by_the_journal(harness: RouterHarnes
 
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
-            mail = {name: harness.context() for name in ("done", "never", "sent")}
+            mail = {name: harness.context() for name in ("done", "unknown", "sent")}
             await harness.publish(*(screened(context) for context in mail.values()))
-            made: dict[str, Any] = {}
+            assigned: dict[str, Any] = {}
             for name, context in mail.items():
-                [made[name]] = await harness.wait_for(DeliveryAssigned, context.message_id)
+                [assigned[name]] = await harness.wait_for(DeliveryAssigned, context.message_id)
             with harness.database.connect() as connection:
                 connection.execute("UPDATE router.messages SET expires_at = now() - interval '1s'")
             request = pb.ReconcileRequest(contexts=list(mail.values()))
-            away = await call(stub.Reconcile, request)
-            assert len(away.known) == 3, "delivery is away: nobody knows yet"
-            done: DeliveryAttempted = attempted(made["done"], ATTEMPT_OUTCOME_DELIVERED)
+            response = await call(stub.Reconcile, request)
+            assert len(response.known) == 3, "delivery is unavailable, so no result is known"
+            done: DeliveryAttempted = attempted(assigned["done"], ATTEMPT_OUTCOME_DELIVERED)
             journal = FakeJournal(
-                record(made["done"], "done", done), record(made["sent"], "data_sent")
+                record(assigned["done"], "done", done), record(assigned["sent"], "data_sent")
             )
             async with serving(address, journal):
-                answers = list[pb.ReconcileResponse]()
-                await until_async(call, stub, request, answers)
-            assert [one.message_id for one in answers[-1].known] == [mail["sent"].message_id]
+                response = await reconcile_with_journal(call, stub, request)
+            assert [one.message_id for one in response.known] == [mail["sent"].message_id]
             [delivered] = await harness.wait_for(MessageClosed, mail["done"].message_id)
             assert delivered.state == CLOSED_STATE_DELIVERED
-            [failed] = await harness.wait_for(MessageClosed, mail["never"].message_id)
+            [failed] = await harness.wait_for(MessageClosed, mail["unknown"].message_id)
             assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
             await until(lambda: harness.row(mail["sent"].message_id) == "assigned")
 
     play(story())
 
 
-async def until_async(call: Any, stub: Any, request: Any, answers: list[Any]) -> None:  # noqa: ANN401
-    """Ask until the channel to the journal is back."""
-    while not answers or len(answers[-1].known) > 1:
-        answers.append(await call(stub.Reconcile, request))
+async def reconcile_with_journal(call: Any, stub: Any, request: Any) -> pb.ReconcileResponse:  # noqa: ANN401
+    """Reconcile again until the channel to the journal is connected."""
+    while True:
+        response: pb.ReconcileResponse = await call(stub.Reconcile, request)
+        if len(response.known) <= 1:
+            return response
 
 
 def record(

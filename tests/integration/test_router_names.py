@@ -1,4 +1,4 @@
-"""Where mail goes by DNS: asked of a real name server on loopback."""
+"""Routes from DNS, with a real name server on loopback."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,7 +35,7 @@ def harness(
     return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_domains_of_one_provider_share_a_site_and_names_are_asked_once(
+def test_domains_of_one_provider_share_a_site_and_each_domain_is_looked_up_once(
     harness: RouterHarness,
 ) -> None:
     async def story() -> None:
@@ -49,7 +49,7 @@ def test_domains_of_one_provider_share_a_site_and_names_are_asked_once(
                 for one in mail:
                     [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
                     assert assigned.site == last.site == "provider.test"
-                    hosts = [exchanger.host for exchanger in assigned.mx_hosts]
+                    hosts = [mx_host.host for mx_host in assigned.mx_hosts]
                     assert hosts == ["mx1.provider.test", "mx2.provider.test"]
                 assert server.asked.count("shop.test") == 1
 
@@ -64,7 +64,7 @@ def test_domains_of_one_provider_share_a_site_and_names_are_asked_once(
         ("nothing.test", "no_mx", "5.1.2"),
     ],
 )
-def test_a_domain_without_mail_bounces_at_once_without_a_connection(
+def test_a_message_to_a_domain_without_mail_bounces_without_a_connection(
     harness: RouterHarness, domain: str, reason: str, enhanced: str
 ) -> None:
     async def story() -> None:
@@ -81,7 +81,7 @@ def test_a_domain_without_mail_bounces_at_once_without_a_connection(
     play(story())
 
 
-def test_the_third_bounce_of_a_bad_domain_suppresses_its_address(harness: RouterHarness) -> None:
+def test_the_third_bounce_of_an_unroutable_address_suppresses_it(harness: RouterHarness) -> None:
     async def story() -> None:
         async with name_server(RECORDS) as (_, address):
             harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
@@ -107,7 +107,7 @@ async def suppressed_addresses(harness: RouterHarness) -> list[str]:
     return [str(address) for (address,) in rows]
 
 
-def test_without_mx_mail_goes_to_the_domain_and_a_broken_server_makes_it_wait(
+def test_a_domain_without_mx_is_its_own_host_and_a_failed_lookup_makes_mail_wait(
     harness: RouterHarness,
 ) -> None:
     async def story() -> None:
@@ -133,7 +133,7 @@ def test_without_mx_mail_goes_to_the_domain_and_a_broken_server_makes_it_wait(
 
 
 def limited_by(harness: RouterHarness, message_id: str) -> str:
-    """What the message's queue waits for."""
+    """The limit that the queue of a message waits for."""
     with harness.database.connect() as connection:
         [(found,)] = connection.execute(
             "SELECT limited_by FROM router.queues JOIN router.messages USING (queue_id)"
@@ -143,9 +143,9 @@ def limited_by(harness: RouterHarness, message_id: str) -> str:
     return str(found)
 
 
-def test_silent_name_servers_delay_no_other_mail(harness: RouterHarness) -> None:
-    """A thousand messages to one such name, and one tenant with more such names than may be asked
-    about at a time."""
+def test_name_servers_that_do_not_answer_delay_no_other_mail(harness: RouterHarness) -> None:
+    """A thousand messages to one silent domain, and a tenant with more silent domains than may be
+    looked up at the same time."""
     silent = {f"s{n}.test": SILENT for n in range(20)}
 
     async def story() -> None:

@@ -1,5 +1,5 @@
-"""What the hot statements of router read: ranges of indexes, however much waits, and the day of
-their messages alone."""
+"""Plans of router's frequent statements: they read index ranges, with any number of queued rows,
+and only the day partitions of their messages."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -43,7 +43,7 @@ SELECT id || '/s1', id, 'default', 's1', now() + interval '1 hour'
 FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 5000)) AS tenants
 """
 
-FILL_RESOLVING = """
+FILL_UNRESOLVED = """
 INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)
 SELECT id || '/unresolved/d' || n, id, 'default', 'unresolved',
     now() + CASE WHEN n = 1 THEN '-1 s' ELSE '1 min' END::interval
@@ -65,12 +65,12 @@ def ids() -> list[str]:
 
 @pytest.fixture(scope="module")
 def connection(database: FreshDatabase, ids: list[str]) -> Iterator[Connection]:
-    """Twenty thousand messages in one queue, and two thousand queues, one of them open."""
+    """Twenty thousand messages in one queue, and two thousand queues, one of them active."""
     with database.connect() as one:
         one.execute(FILL, (TENANT, f"{TENANT}/s1", ids))
         one.execute(FILL_QUEUES, (TENANT, TENANT, QUEUES))
         one.execute(FILL_LATER)
-        one.execute(FILL_RESOLVING)
+        one.execute(FILL_UNRESOLVED)
         one.execute(FILL_SUPPRESSIONS, (TENANT, ids[:5000]))
         for setting, value in PLANS.items():
             one.execute(f"SET {setting} = {value}".encode())
@@ -78,7 +78,7 @@ def connection(database: FreshDatabase, ids: list[str]) -> Iterator[Connection]:
 
 
 def plan(connection: Connection, sql: str, params: object) -> Plan:
-    """As it ran; and nothing has changed."""
+    """The plan of a statement that was executed and rolled back."""
     with connection.transaction(force_rollback=True):
         explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}".encode()
         [(found,)] = connection.execute(explain, cast(Any, params)).fetchall()
@@ -96,7 +96,7 @@ def pages(tree: Plan) -> int:
 
 
 def days(tree: Plan) -> set[str]:
-    """The partitions of messages that it opens."""
+    """The partitions of messages that a plan opens."""
     names = {str(node.get("Relation Name", "")) for node in nodes(tree)}
     return {name for name in names if name.startswith("messages_")}
 
@@ -116,24 +116,24 @@ def test_reading_every_tenant_skips_those_with_later_mail(
     assert pages(plan(connection, ACTIVE_BY_TENANT, params)) < 500
 
 
-def test_no_expired_row_is_found_without_reading_queued_ones(connection: Connection) -> None:
+def test_a_search_for_expired_rows_reads_no_others(connection: Connection) -> None:
     assert pages(plan(connection, SELECT_EXPIRED, ("default", 500))) < 50
 
 
-def test_no_unanswered_row_is_found_without_reading_queued_ones(connection: Connection) -> None:
+def test_a_search_for_unanswered_assignments_reads_no_other_rows(connection: Connection) -> None:
     params = {"cell": "default", "after_s": 60, "backoff_max_s": 3600, "rows": 500}
     assert pages(plan(connection, REPUBLISH, params)) < 50
 
 
-def test_a_page_of_queues_reads_its_tenant_alone(connection: Connection) -> None:
-    behind = "ffffffff-ffff-7fff-bfff-ffffffffffff"
-    assert pages(plan(connection, QUEUE_VIEWS, (behind, "", "sandbox", False, 101))) < 10
+def test_a_page_of_queues_reads_only_its_tenant(connection: Connection) -> None:
+    last_tenant = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+    assert pages(plan(connection, QUEUE_VIEWS, (last_tenant, "", "sandbox", False, 101))) < 10
     assert (
         pages(plan(connection, QUEUE_VIEWS, (TENANT, f"{TENANT}/s5", "sandbox", False, 11))) < 100
     )
 
 
-def test_what_waits_for_dns_is_found_by_what_is_due(connection: Connection) -> None:
+def test_due_messages_that_wait_for_dns_are_found_by_index(connection: Connection) -> None:
     assert pages(plan(connection, SELECT_DUE, ("default", 10))) < 50
     params = {"cell": "default", "each": 5, "limit": 10}
     assert pages(plan(connection, SELECT_DUE_BY_TENANT, params)) < 500
@@ -164,7 +164,9 @@ def test_rows_are_found_by_their_keys(connection: Connection, ids: list[str]) ->
         assert pages(plan(connection, sql, params)) < 500, sql
 
 
-def test_rows_move_by_their_keys_in_their_own_day(connection: Connection, ids: list[str]) -> None:
+def test_transitions_find_rows_by_key_in_one_day_partition(
+    connection: Connection, ids: list[str]
+) -> None:
     some = ids[100:110]
     ten: dict[str, object] = {"ids": some, "attempts": [0] * 10, **id_range(some)}
     assigned: dict[str, object] = {"egresses": ["e"] * 10, "not_afters": [0.0] * 10}
@@ -176,17 +178,17 @@ def test_rows_move_by_their_keys_in_their_own_day(connection: Connection, ids: l
     }
     applied |= {"dues": [0.0] * 10, "reasons": [""] * 10, "ambiguous": [False] * 10}
     applied |= {"classes": [""] * 10, "replies": [b""] * 10, "connected": [True] * 10}
-    for sql, params, most in (
+    for sql, params, pages_max in (
         (LOAD, ten, 150),
         (APPLY, ten | applied, 150),
         (ASSIGN, ten | assigned, 400),
     ):
         found = plan(connection, sql, params)
-        assert pages(found) < most
+        assert pages(found) < pages_max
         assert len(days(found)) == 1
 
 
-def test_work_for_an_active_queue_updates_no_index(connection: Connection) -> None:
+def test_activating_an_active_queue_updates_no_index(connection: Connection) -> None:
     count = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = %s::regclass"
     connection.execute("VACUUM router.queues")
     work = {"cell": "default", "queue_ids": [f"{TENANT}/s7"], "tenants": [TENANT], "sites": ["s7"]}

@@ -1,4 +1,4 @@
-"""router's RPC on real PostgreSQL: what tenants and the audit call of it."""
+"""router's RPCs on real PostgreSQL: the requests of tenants and of the audit."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +34,7 @@ def later(seconds: float) -> Timestamp:
     return timestamp(clock.now().timestamp() + seconds)
 
 
-def test_a_held_message_waits_for_its_release(harness: RouterHarness) -> None:
+def test_a_held_message_is_assigned_after_its_release(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
             context = harness.context()
@@ -56,22 +56,24 @@ def test_a_held_message_waits_for_its_release(harness: RouterHarness) -> None:
     play(story())
 
 
-def test_unassigned_messages_can_be_canceled_and_the_rest_is_listed(harness: RouterHarness) -> None:
+def test_unassigned_messages_are_canceled_and_the_others_listed_as_too_late(
+    harness: RouterHarness,
+) -> None:
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
-            waiting, unknown = harness.context(due_at=later(600)), harness.context()
-            gone = harness.context()
-            await harness.publish(screened(waiting), screened(gone))
-            await harness.wait_for(DeliveryAssigned, gone.message_id)
-            await harness.wait_for_state(waiting.message_id, "queued")
+            scheduled, unknown = harness.context(due_at=later(600)), harness.context()
+            assigned = harness.context()
+            await harness.publish(screened(scheduled), screened(assigned))
+            await harness.wait_for(DeliveryAssigned, assigned.message_id)
+            await harness.wait_for_state(scheduled.message_id, "queued")
             request = pb.CancelRequest(
-                tenant_id=harness.tenant_id, contexts=[waiting, unknown, gone]
+                tenant_id=harness.tenant_id, contexts=[scheduled, unknown, assigned]
             )
             for _ in range(2):
                 response = await call(stub.Cancel, request)
-                assert set(response.canceled_ids) == {waiting.message_id, unknown.message_id}
-                assert list(response.too_late_ids) == [gone.message_id]
-            for one in (waiting, unknown):
+                assert set(response.canceled_ids) == {scheduled.message_id, unknown.message_id}
+                assert list(response.too_late_ids) == [assigned.message_id]
+            for one in (scheduled, unknown):
                 [closed] = await harness.wait_for(MessageClosed, one.message_id)
                 assert closed.state == CLOSED_STATE_CANCELED
             await harness.publish(screened(unknown))
@@ -83,7 +85,7 @@ def test_unassigned_messages_can_be_canceled_and_the_rest_is_listed(harness: Rou
     play(story())
 
 
-def test_a_reschedule_may_come_before_the_message(harness: RouterHarness) -> None:
+def test_a_message_can_be_rescheduled_before_router_receives_it(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
             context = harness.context(due_at=later(0))
@@ -111,8 +113,8 @@ def test_a_reschedule_may_come_before_the_message(harness: RouterHarness) -> Non
     play(story())
 
 
-def test_a_postponed_message_expires_as_much_later(harness: RouterHarness) -> None:
-    """Else it would be out of time before it is due."""
+def test_a_postponed_message_also_expires_later(harness: RouterHarness) -> None:
+    """Otherwise it would expire before it is due."""
 
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
@@ -139,7 +141,7 @@ def test_a_postponed_message_expires_as_much_later(harness: RouterHarness) -> No
     play(story())
 
 
-def test_another_tenant_sees_and_moves_nothing(harness: RouterHarness) -> None:
+def test_a_tenant_cannot_see_or_change_the_messages_of_another(harness: RouterHarness) -> None:
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
             context = harness.context(due_at=later(600))
@@ -151,10 +153,10 @@ def test_another_tenant_sees_and_moves_nothing(harness: RouterHarness) -> None:
             released = await call(stub.Release, pb.ReleaseRequest(tenant_id=other, message_ids=ids))
             assert list(released.not_held_ids) == ids
             context.tenant_id = other
-            cancelled = await call(
+            canceled = await call(
                 stub.Cancel, pb.CancelRequest(tenant_id=other, contexts=[context])
             )
-            assert list(cancelled.too_late_ids) == ids
+            assert list(canceled.too_late_ids) == ids
             assert harness.row(context.message_id) == "queued"
 
     play(story())
@@ -194,7 +196,9 @@ def test_suppressions_are_added_listed_and_removed(harness: RouterHarness) -> No
     play(story())
 
 
-def test_the_audit_republishes_and_closes(harness: RouterHarness) -> None:
+def test_the_audit_republishes_unknown_messages_and_closes_expired_ones(
+    harness: RouterHarness,
+) -> None:
     async def story() -> None:
         async with harness.running(), harness.rpc() as (call, stub):
             unknown, lost = harness.context(), harness.context(expires_at=later(-5))

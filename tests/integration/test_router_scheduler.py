@@ -1,4 +1,4 @@
-"""Who is_leader the cell when the broker is is_unavailable for some replicas, or for all."""
+"""Which replica schedules when the broker is unavailable for some replicas, or for all."""
 
 import asyncio
 from collections import Counter
@@ -31,9 +31,8 @@ from tests.support.stack import FreshDatabase
 
 ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
 
-
 COUNTERS = 12_000
-COUNTED = """
+INSERT_COUNTERS = """
 INSERT INTO router.counters (cell, scope, window_key, value, expires_at)
 SELECT 'default', 'tenant/' || n, 'per_hour/' || %s, 5, now() + interval '1 hour'
 FROM generate_series(1, %s) AS n
@@ -41,7 +40,8 @@ FROM generate_series(1, %s) AS n
 
 
 class Replica:
-    """Lease, outbox and scheduler of a router, whose broker can fail. published: message ids."""
+    """Lease, outbox and scheduler of one replica, with a broker that can fail. published: message
+    ids."""
 
     def __init__(self, database: FreshDatabase, *, lease_s: float = 0.3) -> None:
         self.engine = Database(database.system("router"))
@@ -80,11 +80,11 @@ class Replica:
             await self.lease.release()
             await self.engine.close()
 
-    async def leaves(self) -> None:
+    async def wait_until_follower(self) -> None:
         await until(lambda: not self.scheduler.is_leader)
 
     async def admit(self) -> str:
-        """A message that may leave at once."""
+        """Insert a message that is due now. Returns its id."""
         context = context_of("ann@site.test", tenant_id=str(uuid4()))
         async with self.engine.transaction() as tx:
             await DayPartitions().prepare(tx, [context.message_id])
@@ -112,7 +112,7 @@ def test_a_scheduler_without_the_broker_yields_the_cell_to_one_with_it(
     play(story())
 
 
-def test_when_the_broker_comes_back_for_all_everything_is_published(
+def test_everything_is_published_when_the_broker_is_available_again(
     database: FreshDatabase,
 ) -> None:
     async def story() -> None:
@@ -124,7 +124,7 @@ def test_when_the_broker_comes_back_for_all_everything_is_published(
                 await until(lambda: first.scheduler.is_leader or second.scheduler.is_leader)
                 messages.add(await first.admit())
                 stuck = first if first.scheduler.is_leader else second
-                await stuck.leaves()
+                await stuck.wait_until_follower()
             assert not first.scheduler.is_leader
             assert not second.scheduler.is_leader
             first.is_unavailable = second.is_unavailable = False
@@ -137,17 +137,17 @@ def test_when_the_broker_comes_back_for_all_everything_is_published(
 def test_a_new_scheduler_reads_the_counters_in_pages(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now_s, read = clock.now().timestamp(), [0]
+    now_s, page_sizes = clock.now().timestamp(), [0]
     with database.connect() as connection:
-        connection.execute(COUNTED, (HOUR.bucket(now_s), COUNTERS))
+        connection.execute(INSERT_COUNTERS, (HOUR.bucket(now_s), COUNTERS))
     rows = Transaction.rows
 
-    async def noted(tx: Transaction, sql: str, params: Params = None) -> list[Row]:
+    async def record_size(tx: Transaction, sql: str, params: Params = None) -> list[Row]:
         found = await rows(tx, sql, params)
-        read.append(len(found))
+        page_sizes.append(len(found))
         return found
 
-    monkeypatch.setattr(Transaction, "rows", noted)
+    monkeypatch.setattr(Transaction, "rows", record_size)
 
     async def story() -> None:
         replica = Replica(database)
@@ -161,22 +161,22 @@ def test_a_new_scheduler_reads_the_counters_in_pages(
         assert {capacity.available for capacity in capacities} == {2}
 
     play(story())
-    assert max(read) <= 5_000
+    assert max(page_sizes) <= 5_000
 
 
 @pytest.mark.parametrize(
-    "busy", [False, True], ids=["alone", "while scope_keys are woken all the time"]
+    "busy", [False, True], ids=["idle", "while queues are unblocked in every tick"]
 )
-def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(
+def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch, *, busy: bool
 ) -> None:
-    async def woken(_: Scheduler) -> bool:
+    async def always_unblock(_: Scheduler) -> bool:
         return True
 
     if busy:
-        monkeypatch.setattr(Scheduler, "_unblock_queues", woken)
+        monkeypatch.setattr(Scheduler, "_unblock_queues", always_unblock)
 
-    def parked() -> bool:
+    def is_blocked() -> bool:
         with database.connect() as connection:
             return (
                 connection.execute("SELECT 1 FROM router.queues WHERE blocked_by <> ''").rowcount
@@ -188,7 +188,7 @@ def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(
         replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
         async with replica.running():
             message = await replica.admit()
-            await until(parked)
+            await until(is_blocked)
             replica.routing = TenantRouting()
             await until(lambda: message in replica.published)
 
@@ -198,10 +198,10 @@ def test_mail_of_a_tenant_that_moves_to_another_pool_leaves_by_it(
 def test_a_blocking_scope_is_checked_once_a_tick(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, capacity = Counter[str](), LimitScopes.capacity
+    calls, capacity = Counter[str](), LimitScopes.capacity
 
-    def noted(scopes: LimitScopes, scope: str, *, now_s: float) -> Capacity:
-        looks[scope] += 1
+    def count_call(scopes: LimitScopes, scope: str, *, now_s: float) -> Capacity:
+        calls[scope] += 1
         return capacity(scopes, scope, now_s=now_s)
 
     async def story() -> None:
@@ -209,10 +209,10 @@ def test_a_blocking_scope_is_checked_once_a_tick(
         replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
         await replica.lease.try_acquire()
         await replica.admit()
-        await replica.scheduler.tick()  # parks the queue
-        monkeypatch.setattr(LimitScopes, "capacity", noted)
+        await replica.scheduler.tick()  # blocks the queue
+        monkeypatch.setattr(LimitScopes, "capacity", count_call)
         await replica.scheduler.tick()
         await replica.engine.close()
 
     play(story())
-    assert set(looks.values()) == {1}
+    assert set(calls.values()) == {1}

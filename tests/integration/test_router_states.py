@@ -1,5 +1,5 @@
-"""One terminal state, whatever comes in which order and how often: the handlers, the tick and the
-requests against real PostgreSQL, with the broker replaced by a shuffled pack of records."""
+"""Every message reaches one terminal state, with records and requests in random order and repeated:
+handlers, ticks and requests on real PostgreSQL, with a broker that is replaced by random choice."""
 
 import asyncio
 import random
@@ -68,10 +68,10 @@ IN_FLIGHT_MAX = 7
 
 
 class RouterHarness:
-    """router without a broker: what it tells is kept, what it hears is dealt by a dealer."""
+    """router without a broker: its events are recorded, and its records are chosen at random."""
 
-    def __init__(self, database: FreshDatabase, dealer: random.Random) -> None:
-        self.dealer = dealer
+    def __init__(self, database: FreshDatabase, rng: random.Random) -> None:
+        self.rng = rng
         self.published: list[Outgoing] = []
         self.engine = Database(database.system("router"))
         self.api = Database(database.tenant("router"))
@@ -141,7 +141,7 @@ class RouterHarness:
 
 
 async def do_nothing(_: object, *, unresolved: bool = False) -> None:
-    """Nobody sleeps here."""
+    """There is no scheduler to notify."""
 
 
 def record(event: Message) -> Record:
@@ -167,16 +167,16 @@ def contexts(tenant_id: str, count: int, *, life_s: float) -> list[MessageContex
 
 
 def random_attempts(harness: RouterHarness) -> list[DeliveryAttempted]:
-    """To any assignment ever made, some of them twice and long past."""
-    made = harness.events(DeliveryAssigned)
-    chosen = harness.dealer.choices(made, k=min(len(made), 25)) if made else []
+    """Results of random assignments, including repeated and outdated ones."""
+    assigned = harness.events(DeliveryAssigned)
+    chosen = harness.rng.choices(assigned, k=min(len(assigned), 25)) if assigned else []
     return [
         DeliveryAttempted(
             message_id=one.message_id,
             attempt=one.attempt,
             tenant_id=one.context.tenant_id,
             recipient=one.context.recipient,
-            outcome=(outcome := harness.dealer.choice(OUTCOMES)),
+            outcome=(outcome := harness.rng.choice(OUTCOMES)),
             reply=Reply(code=0 if outcome == ATTEMPT_OUTCOME_STALE else 450),
             connected=outcome != ATTEMPT_OUTCOME_STALE,
             ambiguous=outcome == ATTEMPT_OUTCOME_AMBIGUOUS,
@@ -186,13 +186,13 @@ def random_attempts(harness: RouterHarness) -> list[DeliveryAttempted]:
 
 
 async def step(harness: RouterHarness, mail: Sequence[MessageContext], tenant_id: str) -> None:
-    """Something that may happen, at random."""
-    dealer = harness.dealer
-    some = dealer.sample(mail, 8)
-    match dealer.randrange(6):
+    """One random batch, request or tick."""
+    rng = harness.rng
+    some = rng.sample(mail, 8)
+    match rng.randrange(6):
         case 0 | 1:
             verdicts = (VERDICT_PASS, VERDICT_PASS, VERDICT_HOLD, VERDICT_BLOCK)
-            batch = [screened(one, dealer.choice(verdicts)) for one in some]
+            batch = [screened(one, rng.choice(verdicts)) for one in some]
             await harness.screened.handle([record(event) for event in batch])
         case 2:
             await harness.attempted.handle([record(event) for event in random_attempts(harness)])
@@ -208,7 +208,7 @@ async def step(harness: RouterHarness, mail: Sequence[MessageContext], tenant_id
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_message_ends_once_and_only_once(database: FreshDatabase, seed: int) -> None:
+def test_every_message_closes_exactly_once(database: FreshDatabase, seed: int) -> None:
     async def story() -> None:
         tenant_id = str(uuid4())
         harness = RouterHarness(database, random.Random(seed))
@@ -219,8 +219,8 @@ def test_every_message_ends_once_and_only_once(database: FreshDatabase, seed: in
             check_windows(database, tenant_id)
         await finish(harness, mail, tenant_id, database)
         await harness.close()
-        ends = Counter(one.message_id for one in harness.events(MessageClosed))
-        assert ends == Counter({one.message_id: 1 for one in mail})
+        closed = Counter(one.message_id for one in harness.events(MessageClosed))
+        assert closed == Counter({one.message_id: 1 for one in mail})
 
     play(story())
 
@@ -237,7 +237,7 @@ def check_windows(database: FreshDatabase, tenant_id: str) -> None:
 async def finish(
     harness: RouterHarness, mail: Sequence[MessageContext], tenant_id: str, database: FreshDatabase
 ) -> None:
-    """Everything is screened, released and, when assigned, delivered."""
+    """Screen, release and deliver all messages."""
     await harness.screened.handle([record(screened(one)) for one in mail])
     request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=[one.message_id for one in mail])
     await harness.service.Release(request, cast(Any, None))

@@ -1,4 +1,5 @@
-"""router by itself: screened messages and answers on the topics, and what it tells."""
+"""Runs router alone: tests publish screened messages and attempt results, and receive its
+events."""
 
 import asyncio
 import socket
@@ -57,7 +58,7 @@ E_ = TypeVar("E_", bound=Message)
 
 @dataclass
 class RouterHarness:
-    """Everything around router. told: its events, in the order in which they came."""
+    """router with its topics, database and directory. events: its events, in order of arrival."""
 
     bootstrap_servers: str
     prefix: str
@@ -92,7 +93,7 @@ class RouterHarness:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["RouterHarness"]:
-        """router, a listener to all that it tells, and this harness's tenant in the directory."""
+        """Run router, and a consumer of its events, with the harness's tenant in the directory."""
         await self.publish(Tenant(tenant_id=self.tenant_id, version=1))
         stop = asyncio.Event()
         async with self.listening():
@@ -157,7 +158,7 @@ class RouterHarness:
         return context_of(recipient, **{"tenant_id": self.tenant_id, **extra})
 
     async def wait_for(self, kind: type[E_], message_id: str, count: int = 1) -> list[E_]:
-        """Wait until router has told so many events of this kind about a message."""
+        """Wait until router has published this many events of a type about a message."""
         await until(lambda: len(self.received(kind, message_id)) >= count)
         return self.received(kind, message_id)
 
@@ -167,12 +168,13 @@ class RouterHarness:
 
     @asynccontextmanager
     async def rpc(self) -> AsyncIterator[tuple[Any, RouterServiceStub]]:
-        """A way to ask, patient with a busy machine; and what can be asked."""
-        peer = RpcClient("router", self.rpc_address, TOKEN)
+        """A function that calls an RPC, with a deadline for busy machines, and the stub of
+        router."""
+        client = RpcClient("router", self.rpc_address, TOKEN)
         try:
-            yield partial(peer.call, deadline_s=10.0), RouterServiceStub(peer.channel)
+            yield partial(client.call, deadline_s=10.0), RouterServiceStub(client.channel)
         finally:
-            await peer.close()
+            await client.close()
 
     def row(self, message_id: str, columns: str = "state") -> object:
         with self.database.connect() as connection:
@@ -239,9 +241,9 @@ def attempted(
     return DeliveryAttempted(**{**given, **extra})
 
 
-async def until(true: Callable[[], object], within_s: float = WITHIN_S) -> None:
+async def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> None:
     async with asyncio.timeout(within_s):
-        while not true():
+        while not condition():
             await asyncio.sleep(0.03)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of due rows."""
+"""Due rows are assigned, suppressed, requeued or postponed."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def dispatch_rows(*rows: DueMessage, dispatch_context: DispatchContext) -> Dispa
     return dispatch(rows, dispatch_context, now_s=NOW_S)
 
 
-def test_an_assignment_carries_the_limits_of_connections_of_its_site() -> None:
+def test_an_assignment_carries_the_connection_limits_of_its_site() -> None:
     site_limits = SiteLimits(400, connections_max=2, messages_per_connection_max=100)
     dispatch_context = new_context()
     dispatch_context.scopes._shaping.by_site["site"] = site_limits
@@ -64,7 +64,7 @@ def test_an_assignment_carries_the_limits_of_connections_of_its_site() -> None:
     assert assignment.event.messages_per_connection_max == 100
 
 
-def test_an_assignment_says_from_where_to_whom_and_until_when() -> None:
+def test_an_assignment_has_a_source_mx_hosts_and_a_deadline() -> None:
     [assignment] = dispatch_rows(row(), dispatch_context=new_context()).assignments
     event = assignment.event
     assert (event.attempt, event.egress_id, event.site) == (1, "e1", "site")
@@ -72,7 +72,7 @@ def test_an_assignment_says_from_where_to_whom_and_until_when() -> None:
     assert event.not_after.seconds == NOW_S + 120
 
 
-def test_an_assignment_has_both_addresses_of_its_egress() -> None:
+def test_an_assignment_has_both_addresses_of_its_egress_source() -> None:
     dispatch_context = new_context()
     dispatch_context.scopes.set_sources(
         [EgressSource("e1", DEFAULT_POOL, "192.0.2.1", "out.test", "2001:db8::1")]
@@ -95,7 +95,7 @@ def test_an_assignment_is_republished_byte_for_byte_from_its_row() -> None:
     assert isinstance(again, DeliveryAssigned)
 
 
-def test_an_assignment_is_not_good_for_longer_than_its_message() -> None:
+def test_an_assignment_is_not_valid_after_its_message_expires() -> None:
     [assignment] = dispatch_rows(
         row(expires_s=NOW_S + 5), dispatch_context=new_context()
     ).assignments
@@ -108,7 +108,7 @@ def test_a_suppressed_address_is_closed_before_an_attempt() -> None:
     assert not result.assignments
 
 
-def test_the_sandbox_has_an_address_that_is_always_suppressed() -> None:
+def test_one_address_of_test_mail_is_always_suppressed() -> None:
     result = dispatch_rows(
         row(site="sandbox", test=True, to="Suppressed+1@example.com"),
         dispatch_context=new_context(),
@@ -120,7 +120,7 @@ def test_the_sandbox_has_an_address_that_is_always_suppressed() -> None:
     ).assignments
 
 
-def test_test_mail_leaves_by_the_sandbox_whatever_is_full() -> None:
+def test_test_mail_is_assigned_to_the_sandbox_without_limits() -> None:
     dispatch_context = new_context(in_flight_max=0)
     result = dispatch_rows(
         row(site="sandbox", test=True, is_suppressed=True), dispatch_context=dispatch_context
@@ -130,24 +130,24 @@ def test_test_mail_leaves_by_the_sandbox_whatever_is_full() -> None:
     ]
 
 
-def test_a_domain_that_moved_takes_its_mail_to_the_new_site() -> None:
+def test_a_message_moves_to_the_new_site_of_its_domain() -> None:
     result = dispatch_rows(row(site="old"), dispatch_context=new_context())
     assert [(one.queue.site, one.due_s) for one in result.requeues] == [("site", NOW_S)]
 
 
-def test_a_domain_that_is_not_known_any_more_is_asked_for_again() -> None:
+def test_a_domain_without_a_cached_route_is_looked_up_again() -> None:
     result = dispatch_rows(row(), dispatch_context=new_context(route=None))
     assert [(one.queue.site, one.reason) for one in result.requeues] == [("unresolved", "dns")]
 
 
-def test_messages_spread_over_the_addresses_of_a_pool() -> None:
+def test_messages_are_spread_over_the_sources_of_a_pool() -> None:
     result = dispatch_rows(
         *(row(number) for number in range(10)), dispatch_context=new_context("e1", "e2")
     )
     assert sorted(one.egress_id for one in result.assignments) == ["e1"] * 5 + ["e2"] * 5
 
 
-def test_queues_together_take_no_more_than_their_addresses_have() -> None:
+def test_queues_together_use_no_more_than_the_capacity_of_their_sources() -> None:
     dispatch_context = new_context("e1", "e2")
     dispatch_context.scopes.in_flight.load("e1", "site", 9)
     dispatch_context.scopes.in_flight.load("e2", "site", 7)
@@ -159,7 +159,7 @@ def test_queues_together_take_no_more_than_their_addresses_have() -> None:
     assert sorted(one.egress_id for one in assignment) == ["e1", "e2", "e2", "e2"]
 
 
-def test_a_retry_stays_with_its_address_and_waits_for_it() -> None:
+def test_a_retry_uses_the_same_source_and_waits_for_its_capacity() -> None:
     dispatch_context = new_context("e1", "e2", in_flight_max=2)
     result = dispatch_rows(
         *(row(number, egress_id="e2") for number in range(3)), dispatch_context=dispatch_context
@@ -168,7 +168,7 @@ def test_a_retry_stays_with_its_address_and_waits_for_it() -> None:
     assert [(one.reason, one.due_s > NOW_S) for one in result.requeues] == [("egress_window", True)]
 
 
-def test_a_retry_whose_address_is_gone_leaves_by_another() -> None:
+def test_a_retry_whose_source_was_deleted_uses_another() -> None:
     [assignment] = dispatch_rows(
         row(egress_id="gone"), dispatch_context=new_context("e1")
     ).assignments
@@ -182,7 +182,7 @@ def test_a_row_that_cannot_be_parsed_fails_alone() -> None:
 
 
 @pytest.mark.parametrize("in_flight_max", [1, 3])
-def test_a_window_is_never_overdrawn(in_flight_max: int) -> None:
+def test_messages_in_flight_never_exceed_the_limit(in_flight_max: int) -> None:
     dispatch_context = new_context("e1", "e2", in_flight_max=in_flight_max)
     for _ in range(3):
         dispatch_rows(*(row(number) for number in range(5)), dispatch_context=dispatch_context)

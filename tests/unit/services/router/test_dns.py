@@ -1,4 +1,4 @@
-"""Where mail goes, by what name servers say: RFC 5321 §5.1, RFC 7505."""
+"""Routes of domains from DNS answers: RFC 5321 §5.1, RFC 7505."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,15 +20,15 @@ from services.router.domain.shaping import Shaping, SiteLimits
 
 @dataclass
 class FakeDns:
-    """records: by (name, type); a missing name does not exist, a missing type has no answer."""
+    """records: by (name, type). A missing name does not exist; a missing type has no answer."""
 
     records: dict[tuple[str, str], Any]
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    queries: list[tuple[str, str]] = field(default_factory=list)
 
     async def resolve(self, name: str, kind: str, *, raise_on_no_answer: bool = True) -> Any:  # noqa: ANN401
-        self.asked.append((name, kind))
+        self.queries.append((name, kind))
         await asyncio.sleep(0)
-        if not any(known == name for known, _ in self.records):
+        if not any(existing == name for existing, _ in self.records):
             raise dns.resolver.NXDOMAIN
         found = self.records.get((name, kind))
         if isinstance(found, Exception):
@@ -36,23 +36,23 @@ class FakeDns:
         return SimpleNamespace(rrset=found)
 
 
-class Set(list[Any]):
+class RecordSet(list[Any]):
     ttl = 300
 
 
-def mx(*records: tuple[int, str]) -> Set:
-    return Set(
+def mx(*records: tuple[int, str]) -> RecordSet:
+    return RecordSet(
         SimpleNamespace(preference=preference, exchange=dns.name.from_text(host))
         for preference, host in records
     )
 
 
-def resolver_of(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> RouteResolver:
+def create_resolver(fake: FakeDns, on_answer: Callable[[], None] = lambda: None) -> RouteResolver:
     return RouteResolver(
         cast(dns.asyncresolver.Resolver, fake),
         StaticRoutes(),
         own_names=lambda: frozenset({"mail.self.test"}),
-        on_answer=answered,
+        on_answer=on_answer,
         shuffle=lambda records: records.reverse(),
     )
 
@@ -60,7 +60,7 @@ def resolver_of(fake: FakeDns, answered: Callable[[], None] = lambda: None) -> R
 def look_up(fake: FakeDns, domain: str = "example.com") -> Answer | None:
     async def story() -> Answer | None:
         answered = asyncio.Event()
-        resolver = resolver_of(fake, answered.set)
+        resolver = create_resolver(fake, answered.set)
         assert resolver.lookup(domain) is None
         await answered.wait()
         return resolver.lookup(domain)
@@ -68,7 +68,7 @@ def look_up(fake: FakeDns, domain: str = "example.com") -> Answer | None:
     return asyncio.run(story())
 
 
-def test_exchangers_come_by_preference_and_equals_are_shuffled() -> None:
+def test_mx_hosts_are_sorted_by_preference_and_equal_ones_shuffled() -> None:
     found = mx((20, "b.mx.test."), (10, "a.mx.test."), (10, "c.mx.test."))
     answer = look_up(FakeDns({("example.com", "MX"): found}))
     assert isinstance(answer, Route)
@@ -82,46 +82,46 @@ def test_exchangers_come_by_preference_and_equals_are_shuffled() -> None:
         ({("example.com", "MX"): mx((0, "."))}, NULL_MX),
         ({("example.com", "MX"): mx((0, "."), (10, "."))}, NULL_MX),
         ({}, NO_DOMAIN),
-        ({("example.com", "TXT"): Set()}, NO_MX),
+        ({("example.com", "TXT"): RecordSet()}, NO_MX),
         ({("example.com", "MX"): mx((10, "mail.self.test."))}, MAIL_LOOP),
     ],
 )
-def test_what_takes_no_mail_is_said_once_and_for_good(
+def test_a_domain_that_accepts_no_mail_has_no_route(
     records: dict[tuple[str, str], Any], answer: Answer
 ) -> None:
     assert look_up(FakeDns(records)) == answer
 
 
-def test_without_mx_the_address_of_the_domain_is_its_exchanger() -> None:
-    answer = look_up(FakeDns({("example.com", "AAAA"): Set(["::1"])}))
+def test_a_domain_without_mx_records_is_its_own_mx_host() -> None:
+    answer = look_up(FakeDns({("example.com", "AAAA"): RecordSet(["::1"])}))
     assert answer == Route("example.com", (MxHost("example.com", 0, 0),))
 
 
 @pytest.mark.parametrize("error", [dns.resolver.NoNameservers, dns.resolver.LifetimeTimeout])
-def test_a_name_server_that_fails_makes_mail_wait(error: type[Exception]) -> None:
+def test_a_failed_lookup_is_retried_later(error: type[Exception]) -> None:
     answer = look_up(FakeDns({("example.com", "MX"): error()}))
     assert isinstance(answer, LookupFailed)
     assert answer.retry_s > 0
 
 
-def test_mx_hosts_behind_ourselves_are_left_out() -> None:
+def test_mx_hosts_less_preferred_than_our_own_are_left_out() -> None:
     found = mx((10, "a.test."), (20, "mail.self.test."), (30, "c.test."))
     answer = look_up(FakeDns({("example.com", "MX"): found}))
     assert isinstance(answer, Route)
     assert [one.host for one in answer.mx_hosts] == ["a.test"]
 
 
-def test_the_names_of_all_egresses_are_ourselves() -> None:
-    pools = [
+def test_the_ehlo_names_of_all_egress_sources_are_our_own() -> None:
+    sources = [
         EgressSource("e1", "p", "192.0.2.1", "out1.self.test"),
         EgressSource("e2", "p", "", ""),
     ]
     scopes = LimitScopes(lambda _: None, Shaping(SiteLimits(1), {}))
-    scopes.set_sources(pools)
+    scopes.set_sources(sources)
     assert scopes.ehlo_names == {"out1.self.test", ""}
 
 
-def test_the_name_of_a_paused_egress_is_still_ours_and_no_mail_leaves_by_it() -> None:
+def test_a_paused_egress_source_sends_no_mail_and_its_ehlo_name_is_still_our_own() -> None:
     scopes = LimitScopes(lambda _: None, Shaping(SiteLimits(1), {}))
     scopes.set_sources(
         [EgressSource("e1", DEFAULT_POOL, "192.0.2.1", "out1.self.test", paused=True)]
@@ -137,28 +137,28 @@ def play(story: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_only_so_many_domains_are_asked_about_at_a_time() -> None:
+def test_concurrent_lookups_are_bounded() -> None:
     async def story() -> None:
         fake = FakeDns({})
-        resolver = resolver_of(fake)
+        resolver = create_resolver(fake)
         for number in range(3000):
             assert resolver.lookup(f"d{number}.example") is None
         await asyncio.sleep(0)
-        assert len({name for name, _ in fake.asked}) == 100
+        assert len({name for name, _ in fake.queries}) == 100
         await resolver.close()
 
     play(story)
 
 
-def test_a_thousand_messages_ask_once() -> None:
+def test_a_thousand_messages_to_one_domain_cause_one_lookup() -> None:
     async def story() -> None:
         answered = asyncio.Event()
         fake = FakeDns({("example.com", "MX"): mx((10, "a.mx.test."))})
-        resolver = resolver_of(fake, answered.set)
+        resolver = create_resolver(fake, answered.set)
         for _ in range(1000):
             assert resolver.lookup("example.com") is None
         await answered.wait()
         assert {resolver.cached_site("example.com") for _ in range(1000)} == {"mx.test"}
-        assert fake.asked == [("example.com", "MX")]
+        assert fake.queries == [("example.com", "MX")]
 
     play(story)

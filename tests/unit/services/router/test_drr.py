@@ -1,4 +1,4 @@
-"""Who is served, and who waits in whose scope."""
+"""Allocation is fair between tenants and fits every limit scope."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,29 +29,29 @@ def allocated(
     )
 
 
-def test_a_tenant_with_a_thousand_queues_takes_no_more_than_one_with_a_single_queue() -> None:
+def test_a_tenant_with_a_thousand_queues_gets_no_more_than_one_with_a_single_queue() -> None:
     many = [f"big/site{n}" for n in range(1000)]
     quotas = allocated(queues(*many, "small/site0"), batch_max=100).quotas
     assert quotas["small/site0"] == 50
     assert sum(quotas.values()) == 100
 
 
-def test_bulk_gets_a_tenth_while_express_waits_and_all_when_it_does_not() -> None:
+def test_bulk_gets_a_tenth_of_express_and_everything_without_express() -> None:
     quotas = allocated(queues("a/s/bulk", "a/s"), batch_max=110).quotas
     assert quotas == {"a/s/bulk": 10, "a/s": 100}
     assert allocated(queues("a/s/bulk"), batch_max=110).quotas == {"a/s/bulk": 110}
 
 
-def test_a_queue_is_blocked_by_a_full_scope() -> None:
-    full = Capacity(0, 60.0, "per_hour")
-    allocation = allocated(queues("a/s", "b/s"), {"tenant/a": full})
+def test_a_queue_is_blocked_by_an_exhausted_scope() -> None:
+    exhausted = Capacity(0, 60.0, "per_hour")
+    allocation = allocated(queues("a/s", "b/s"), {"tenant/a": exhausted})
     assert [(queue.queue_id, queue.scope, queue.capacity) for queue in allocation.blocked] == [
-        ("a/s", "tenant/a", full)
+        ("a/s", "tenant/a", exhausted)
     ]
     assert set(allocation.quotas) == {"b/s"}
 
 
-def test_of_two_full_scopes_the_one_available_last_limits() -> None:
+def test_a_queue_is_blocked_by_the_exhausted_scope_that_is_available_last() -> None:
     allocation = allocated(
         queues("a/s"),
         {"tenant/a": Capacity(0, 60.0, "per_hour"), "pool/p/s": Capacity(0, 5.0, "x")},
@@ -101,11 +101,10 @@ def test_quotas_fit_every_scope_and_the_batch_together(
 
 
 @given(keys=keys, batch_max=st.integers(50, 200))
-def test_every_queue_with_capacity_gets_a_quota_in_a_full_round(
+def test_every_tenant_with_capacity_gets_a_quota_in_a_full_round(
     keys: list[str], batch_max: int
 ) -> None:
-    """25 queues at most, quanta of ten: in two hundred and fifty every queue had its turn; tenants
-    come first, so with fewer each tenant has."""
+    """Five tenants with quanta of at most 10: a batch of 50 has room for one quantum of each."""
     quotas = allocated(queues(*keys), batch_max=batch_max).quotas
     assert {ScheduledQueue.of(key).tenant_id for key in quotas} == {
         ScheduledQueue.of(key).tenant_id for key in keys

@@ -1,4 +1,4 @@
-"""RateLimits hold in every window, however it is cut."""
+"""Limits hold in every rolling window."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -23,14 +23,14 @@ from services.router.domain.limits import (
 START_S = 1_795_000_000.0
 
 
-def most_in_any(window_s: float, leaving_s: Sequence[float]) -> int:
-    """Of moments in order, how many fall into the fullest half-open window of this width."""
-    most = first = 0
-    for last, moment in enumerate(leaving_s):
-        while leaving_s[first] <= moment - window_s:
+def max_in_window(window_s: float, sent_s: Sequence[float]) -> int:
+    """The maximum number of these times, which are in order, in any half-open window."""
+    maximum = first = 0
+    for last, moment_s in enumerate(sent_s):
+        while sent_s[first] <= moment_s - window_s:
             first += 1
-        most = max(most, last - first + 1)
-    return most
+        maximum = max(maximum, last - first + 1)
+    return maximum
 
 
 gaps = st.lists(st.floats(0.001, 0.4), min_size=1, max_size=120)
@@ -40,16 +40,16 @@ gaps = st.lists(st.floats(0.001, 0.4), min_size=1, max_size=120)
 def test_no_rolling_second_has_more_than_the_rate(
     per_second: int, gaps: list[float], wanted: int
 ) -> None:
-    rate, left = GcraLimiter(), list[float]()
+    rate, sent_s = GcraLimiter(), list[float]()
     for now_s in accumulate(gaps, initial=START_S):
-        taken = min(rate.capacity(per_second, now_s=now_s).available, wanted)
-        rate.spend(taken, per_second, now_s=now_s)
-        left += [now_s] * taken
-    assert most_in_any(1.0 - 1e-6, left) <= per_second
+        spent = min(rate.capacity(per_second, now_s=now_s).available, wanted)
+        rate.spend(spent, per_second, now_s=now_s)
+        sent_s += [now_s] * spent
+    assert max_in_window(1.0 - 1e-6, sent_s) <= per_second
 
 
 @given(per_second=st.integers(1, 300))
-def test_a_rate_that_is_spent_often_grants_nearly_all_of_itself(per_second: int) -> None:
+def test_a_rate_that_is_spent_often_grants_at_least_nine_tenths(per_second: int) -> None:
     rate, total, now_s = GcraLimiter(), 0, START_S
     while now_s < START_S + 20:
         available = rate.capacity(per_second, now_s=now_s).available
@@ -60,9 +60,7 @@ def test_a_rate_that_is_spent_often_grants_nearly_all_of_itself(per_second: int)
 
 
 @given(per_second=st.integers(1, 300), now_s=st.floats(START_S, START_S + 5))
-def test_what_is_refused_is_let_through_at_the_moment_that_was_named(
-    per_second: int, now_s: float
-) -> None:
+def test_an_exhausted_rate_has_capacity_when_it_says_so(per_second: int, now_s: float) -> None:
     rate = GcraLimiter()
     available = rate.capacity(per_second, now_s=now_s).available
     rate.spend(available, per_second, now_s=now_s)
@@ -78,17 +76,17 @@ minutes = st.lists(st.tuples(st.floats(1, 3000), st.integers(1, 60)), min_size=1
 def test_no_rolling_hour_has_more_than_the_limit(
     limit: int, steps: list[tuple[float, int]]
 ) -> None:
-    counter, left, now_s = WindowCounter(HOUR), list[float](), START_S
+    counter, sent_s, now_s = WindowCounter(HOUR), list[float](), START_S
     for interval_s, wanted in steps:
         now_s += interval_s
-        taken = min(counter.capacity(limit, now_s=now_s).available, wanted)
-        counter.spend(taken, now_s=now_s)
-        left += [now_s] * taken
-    assert most_in_any(3600.0, left) <= limit
+        spent = min(counter.capacity(limit, now_s=now_s).available, wanted)
+        counter.spend(spent, now_s=now_s)
+        sent_s += [now_s] * spent
+    assert max_in_window(3600.0, sent_s) <= limit
 
 
 @given(limit=st.integers(1, 50), steps=minutes)
-def test_a_full_hour_names_the_moment_when_one_may_leave(
+def test_an_exhausted_hour_has_capacity_when_it_says_so(
     limit: int, steps: list[tuple[float, int]]
 ) -> None:
     counter, now_s = WindowCounter(HOUR), START_S
@@ -101,7 +99,7 @@ def test_a_full_hour_names_the_moment_when_one_may_leave(
     assert counter.capacity(limit, now_s=exhausted.available_at_s).available >= 1
 
 
-def test_the_limiting_scope_is_the_one_available_last() -> None:
+def test_the_limit_that_is_available_last_decides() -> None:
     usage, limits = Usage(), RateLimits(per_second=5, per_hour=5, per_day=5)
     usage.spend("tenant/a", 5, limits=limits, now_s=START_S)
     assert usage.capacity("tenant/a", limits, now_s=START_S).limited_by == "per_day"
@@ -118,21 +116,21 @@ def test_a_spend_without_a_connection_is_refunded() -> None:
 
 @settings(max_examples=50)
 @given(steps=minutes)
-def test_counters_that_are_saved_and_read_again_say_the_same(
+def test_counters_that_are_saved_and_loaded_give_the_same_capacity(
     steps: list[tuple[float, int]],
 ) -> None:
     limits = RateLimits(per_second=50, per_hour=200, per_day=900)
     usage, saved, now_s = Usage(), dict[tuple[str, str], CounterRow](), START_S
     for interval_s, wanted in steps:
         now_s += interval_s
-        taken = min(usage.capacity("tenant/a", limits, now_s=now_s).available, wanted)
-        usage.spend("tenant/a", taken, limits=limits, now_s=now_s)
+        spent = min(usage.capacity("tenant/a", limits, now_s=now_s).available, wanted)
+        usage.spend("tenant/a", spent, limits=limits, now_s=now_s)
         saved |= {(one.scope, one.window_key): one for one in usage.drain_changes()}
-    again = Usage()
+    loaded = Usage()
     for one in saved.values():
         if one.expires_s > now_s:
-            again.load(one)
-    assert again.capacity("tenant/a", limits, now_s=now_s) == usage.capacity(
+            loaded.load(one)
+    assert loaded.capacity("tenant/a", limits, now_s=now_s) == usage.capacity(
         "tenant/a", limits, now_s=now_s
     )
 
@@ -143,18 +141,18 @@ def test_a_bucket_counts_until_its_last_second_has_left_the_window() -> None:
 
 
 def test_late_refunds_do_not_raise_a_rate() -> None:
-    """Each gives back what was taken two minutes ago."""
-    usage, limits, left = Usage(), RateLimits(per_second=12), list[float]()
+    """Each refunds a message that was spent two minutes ago."""
+    usage, limits, sent_s = Usage(), RateLimits(per_second=12), list[float]()
     for now_s in (START_S + tick * 0.025 for tick in range(40)):
         usage.refund("tenant/a", 1, limits=limits, spent_at_s=START_S - 120)
         if usage.capacity("tenant/a", limits, now_s=now_s).available:
             usage.spend("tenant/a", 1, limits=limits, now_s=now_s)
-            left.append(now_s)
-    assert len(left) <= 12
+            sent_s.append(now_s)
+    assert len(sent_s) <= 12
 
 
 @given(per_second=st.integers(1, 300))
-def test_a_rate_is_refunded_what_was_not_sent(per_second: int) -> None:
+def test_a_refund_restores_the_capacity_of_a_rate(per_second: int) -> None:
     rate = GcraLimiter()
     available = rate.capacity(per_second, now_s=START_S).available
     rate.spend(available, per_second, now_s=START_S)
@@ -163,17 +161,17 @@ def test_a_rate_is_refunded_what_was_not_sent(per_second: int) -> None:
         rate.refund(1, per_second, spent_at_s=START_S)
 
 
-def test_counters_without_a_limit_are_kept_as_long_as_a_limit_needs() -> None:
+def test_counters_without_a_limit_keep_the_buckets_of_one_window() -> None:
     usage = Usage()
     for minute in range(0, 3 * 24 * 60, 5):
         usage.spend("tenant/a", 1, limits=NO_LIMITS, now_s=START_S + minute * 60)
-    kept = {span: len(counter.buckets) for (_, span), counter in usage._counters.items()}
-    assert kept == {"per_hour": 13, "per_day": 25}
+    buckets = {window: len(counter.buckets) for (_, window), counter in usage._counters.items()}
+    assert buckets == {"per_hour": 13, "per_day": 25}
 
 
-def test_tenants_that_fell_silent_are_forgotten() -> None:
+def test_counters_of_idle_tenants_are_dropped() -> None:
     usage, limits = Usage(), RateLimits(per_second=5)
-    for number in range(COUNTERS_MIN // 2 + 1):  # two counts of each
+    for number in range(COUNTERS_MIN // 2 + 1):  # two counters per tenant
         usage.spend(f"tenant/{number}", 1, limits=limits, now_s=START_S)
     usage.spend("tenant/new", 1, limits=limits, now_s=START_S + 3 * 86400)
     assert {scope for scope, _ in usage._counters} == {"tenant/new"}

@@ -1,4 +1,4 @@
-"""Mail that waits for DNS: whose domains are asked about, and in what order."""
+"""Messages that wait for DNS: which domains are looked up, and in which order."""
 
 from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import ScheduledQueue
@@ -7,11 +7,11 @@ from services.router.domain.routes import Answer, LookupFailed, Route
 
 
 def queues(tenant: str, *domains: str) -> list[ActiveQueue]:
-    made = [ScheduledQueue(tenant, "unresolved", domain=domain) for domain in domains]
-    return [ActiveQueue(queue.queue_id, 1, queue) for queue in made]
+    scheduled = [ScheduledQueue(tenant, "unresolved", domain=domain) for domain in domains]
+    return [ActiveQueue(queue.queue_id, 1, queue) for queue in scheduled]
 
 
-def test_the_id_of_a_queue_has_its_domain() -> None:
+def test_the_id_of_a_queue_contains_its_domain() -> None:
     for bulk in (False, True):
         queue = ScheduledQueue("t", "unresolved", bulk, "example.com")
         assert ScheduledQueue.of(queue.queue_id) == queue
@@ -19,25 +19,25 @@ def test_the_id_of_a_queue_has_its_domain() -> None:
 
 
 def test_tenants_alternate_and_none_starts_more_lookups_than_its_share() -> None:
-    asked: list[str] = []
+    started: list[str] = []
 
-    def nothing_yet(domain: str, ask: bool) -> Answer | None:
-        if ask:
-            asked.append(domain)
+    def start_lookup(domain: str, start: bool) -> Answer | None:
+        if start:
+            started.append(domain)
         return None
 
     many = queues("a", *(f"a{n}.test" for n in range(10)))
-    look_up(many + queues("b", "b.test"), nothing_yet, lookups_max=3)
-    assert asked == ["a0.test", "b.test", "a1.test", "a2.test"]
+    look_up(many + queues("b", "b.test"), start_lookup, lookups_max=3)
+    assert started == ["a0.test", "b.test", "a1.test", "a2.test"]
 
 
-def test_known_answers_are_used_while_other_lookups_run() -> None:
-    known: dict[str, Answer] = {
+def test_cached_answers_are_used_while_other_lookups_run() -> None:
+    cached: dict[str, Answer] = {
         "good.test": Route("site", ()),
         "dead.test": LookupFailed(5.0, "down"),
     }
-    dead = queues("a", *(f"d{n}.test" for n in range(10)))
+    running = queues("a", *(f"d{n}.test" for n in range(10)))
     good, down = queues("a", "good.test", "dead.test")
-    results = look_up([*dead, good, down], lambda domain, _: known.get(domain), lookups_max=1)
-    assert results.answers == {good: known["good.test"]}
-    assert results.failed == {down: known["dead.test"]}
+    results = look_up([*running, good, down], lambda domain, _: cached.get(domain), lookups_max=1)
+    assert results.answers == {good: cached["good.test"]}
+    assert results.failed == {down: cached["dead.test"]}

@@ -1,4 +1,4 @@
-"""What becomes of open queues after a tick."""
+"""The next state of active queues after a tick."""
 
 from collections.abc import Callable
 from math import inf
@@ -32,10 +32,10 @@ def finished_round(
     at_s: float = NOW_S,
     blocked_by: Callable[[ActiveQueue], BlockedQueue | None] = lambda _: None,
 ) -> Round:
-    """None: its finished did not come."""
+    """remainders: None for a queue that was not served."""
     return finish_round(
         list(remainders),
-        {queue.queue_id: rest for queue, rest in remainders.items() if rest},
+        {queue.queue_id: remainder for queue, remainder in remainders.items() if remainder},
         blocked=[],
         as_blocked=blocked_by,
         linger=linger or LingerTracker(),
@@ -49,7 +49,7 @@ def test_an_empty_queue_is_deactivated() -> None:
     assert finished.next_due_s == inf
 
 
-def test_a_queue_with_later_work_is_due_then() -> None:
+def test_a_queue_whose_next_message_is_due_later_is_due_then() -> None:
     finished = finished_round({queue(): LATER})
     assert finished.served == [(queue(), NOW_S + 60)]
     assert finished.next_due_s == NOW_S + 60
@@ -75,7 +75,7 @@ def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:
     assert finished.served == [(queue("b"), NOW_S + 60)]
 
 
-def test_a_queue_that_receives_again_and_again_lingers() -> None:
+def test_a_queue_that_often_receives_messages_stays_active_while_it_is_empty() -> None:
     linger = LingerTracker()
     assert finished_round({queue(): EMPTY}, linger=linger).served
     again_s = NOW_S + LINGER_S / 2
@@ -88,7 +88,7 @@ def test_a_queue_that_receives_again_and_again_lingers() -> None:
     ]
 
 
-def test_a_queue_with_a_message_now_and_then_does_not_linger() -> None:
+def test_a_queue_that_rarely_receives_messages_is_deactivated_when_it_is_empty() -> None:
     linger = LingerTracker()
     for number in range(5):
         assert finished_round({queue(): EMPTY}, linger=linger, at_s=NOW_S + number).served == [
@@ -96,7 +96,7 @@ def test_a_queue_with_a_message_now_and_then_does_not_linger() -> None:
         ]
 
 
-def test_tracked_queues_are_bounded() -> None:
+def test_the_number_of_tracked_queues_is_bounded() -> None:
     linger = LingerTracker()
     for number in range(TRACKED_MAX + 1):
         linger.should_linger(str(number), was_served=True, now_s=NOW_S)

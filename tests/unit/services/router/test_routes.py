@@ -1,4 +1,4 @@
-"""Static routes, sites and shaping rules."""
+"""Static routes, site names and shaping rules."""
 
 import pytest
 
@@ -20,7 +20,7 @@ exchangers = ["[::1]:2526"]
 """
 
 
-def test_the_most_exact_pattern_wins() -> None:
+def test_the_most_specific_pattern_wins() -> None:
     routes = StaticRoutes(ROUTES)
     exact = routes.get("one.bench.test")
     assert exact is not None
@@ -33,12 +33,12 @@ def test_the_most_exact_pattern_wins() -> None:
     assert other.site == "127.0.0.9"
 
 
-def test_without_a_file_nothing_is_routed() -> None:
+def test_without_a_routes_file_there_is_no_static_route() -> None:
     assert StaticRoutes().get("example.com") is None
 
 
 @pytest.mark.parametrize("site", ["sandbox", "unresolved"])
-def test_a_site_of_the_engines_own_is_nobodys_route(site: str) -> None:
+def test_a_static_route_with_a_reserved_site_is_refused(site: str) -> None:
     text = f'[[route]]\ndomain = "*"\nexchangers = ["mx.example"]\nsite = "{site}"\n'
     with pytest.raises(ValueError, match=site):
         StaticRoutes(text)
@@ -53,21 +53,21 @@ def test_a_site_of_the_engines_own_is_nobodys_route(site: str) -> None:
         '[[route]]\ndomain = "a"\nexchangers = ["a:1"]\n' * 2,
     ],
 )
-def test_a_wrong_route_is_refused(text: str) -> None:
+def test_an_invalid_route_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"route|host:port"):
         StaticRoutes(text)
 
 
-def test_a_host_without_a_port_means_25() -> None:
+def test_an_mx_host_without_a_port_has_the_default_port() -> None:
     assert parse_mx_host("mx.example.com") == MxHost("mx.example.com", 0, 0)
 
 
-def test_nobody_elses_site_is_taken_for_the_sandbox() -> None:
+def test_an_mx_set_never_gets_a_reserved_site_name() -> None:
     assert site_name(["sandbox"]) != "sandbox"
     assert site_name(["unresolved"]) != "unresolved"
 
 
-def test_the_engines_own_shaping_rules_are_clean() -> None:
+def test_the_default_shaping_rules_are_valid() -> None:
     from importlib.resources import files
 
     text = (files("services.router") / "shaping.toml").read_text("utf-8")
@@ -75,7 +75,7 @@ def test_the_engines_own_shaping_rules_are_clean() -> None:
     assert load_shaping(text, default=DEFAULT).of("anything") == DEFAULT
 
 
-def test_the_linter_names_rules_that_match_nothing() -> None:
+def test_the_linter_reports_invalid_shaping_rules() -> None:
     text = """
     [[rule]]
     sites = ["a"]

@@ -1,4 +1,4 @@
-"""The table of answers, row by row."""
+"""The transition that each attempt result leads to."""
 
 from itertools import pairwise
 
@@ -18,9 +18,7 @@ from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED, MessageClosed, 
 from services.router.domain.message import AssignedMessage, State
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
 from services.router.domain.transitions import (
-    DUE_NOW_S as AT_ONCE,
-)
-from services.router.domain.transitions import (
+    DUE_NOW_S,
     AppliedTransition,
     AttemptPolicy,
     Transition,
@@ -72,7 +70,7 @@ def decided(
 def applied_row(
     transition: Transition, *, attempt_count: int = 0, ambiguous: bool = False
 ) -> AppliedTransition:
-    """The row that had so many attempt_count and such a flag, after the transition."""
+    """The row after the transition. attempt_count, ambiguous: of the row before it."""
     flagged = ambiguous or is_ambiguous(transition.event)
     return AppliedTransition(ID, 1, attempt_count + transition.added_attempts, flagged, NOW_S)
 
@@ -83,7 +81,7 @@ def test_2xx_after_end_of_data_is_delivered() -> None:
     assert isinstance(event_for(transition, applied_row(transition)), MessageClosed)
 
 
-def test_a_permanent_refusal_is_bounced_and_its_class_strikes() -> None:
+def test_a_permanent_refusal_bounces_and_counts_as_a_strike() -> None:
     transition = decided(
         row(), attempt_result(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class="invalid_recipient")
     )
@@ -94,7 +92,7 @@ def test_a_permanent_refusal_is_bounced_and_its_class_strikes() -> None:
 
 
 @pytest.mark.parametrize("bounce_class", ["spam_block", "policy_related", "uncategorized", "new"])
-def test_a_refusal_of_the_sender_does_not_speak_against_the_address(bounce_class: str) -> None:
+def test_a_refusal_of_the_sender_is_no_strike_against_the_address(bounce_class: str) -> None:
     transition = decided(
         row(), attempt_result(ATTEMPT_OUTCOME_PERMANENT, code=550, bounce_class=bounce_class)
     )
@@ -108,7 +106,7 @@ def test_test_mail_records_no_strike() -> None:
     assert strike_from(decided(row(), event)) is None
 
 
-def test_a_message_without_a_reply_fails_and_does_not_bounce() -> None:
+def test_a_message_refused_without_a_connection_fails_and_does_not_bounce() -> None:
     event = attempt_result(
         ATTEMPT_OUTCOME_PERMANENT, bounce_class="private_address", connected=False
     )
@@ -141,7 +139,7 @@ def test_a_failed_connection_does_not_count_as_an_attempt(step: str) -> None:
         assert 0.9 * wait_s <= transition.due_s - NOW_S <= 1.1 * wait_s
 
 
-def test_a_message_to_an_unreached_host_fails_and_does_not_bounce() -> None:
+def test_an_expired_message_to_an_unreachable_host_fails_and_does_not_bounce() -> None:
     event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, step="connect", connected=False)
     assert decided(row(expires_s=NOW_S), event).state is State.FAILED
     assert decided(row(attempt_count=1, expires_s=NOW_S), event).state is State.BOUNCED
@@ -176,12 +174,12 @@ def test_a_stale_assignment_is_due_at_once_and_publishes_nothing() -> None:
     assert (transition.state, transition.added_attempts, transition.due_s) == (
         State.QUEUED,
         0,
-        AT_ONCE,
+        DUE_NOW_S,
     )
     assert event_for(transition, applied_row(transition)) is None
 
 
-def test_an_ambiguous_attempt_waits_flagged_or_fails_by_the_tenants_choice() -> None:
+def test_an_ambiguous_attempt_is_retried_or_fails_by_the_tenants_policy() -> None:
     transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_AMBIGUOUS))
     assert (transition.state, is_ambiguous(transition.event)) == (State.QUEUED, True)
     cautious = AttemptPolicy(RetryPolicy(), ambiguous_fails=True)
@@ -189,7 +187,7 @@ def test_an_ambiguous_attempt_waits_flagged_or_fails_by_the_tenants_choice() -> 
     assert (transition.state, is_ambiguous(transition.event)) == (State.FAILED, True)
 
 
-def test_the_flag_of_an_earlier_attempt_stays() -> None:
+def test_a_message_stays_ambiguous_after_a_later_attempt() -> None:
     transition = decided(row(), attempt_result(ATTEMPT_OUTCOME_DELIVERED, code=250))
     closed = event_for(transition, applied_row(transition, ambiguous=True))
     assert isinstance(closed, MessageClosed)
@@ -215,7 +213,7 @@ def test_a_final_outcome_is_decided_without_the_row(outcome: "AttemptOutcome.Val
 
 
 @pytest.mark.parametrize("outcome", [ATTEMPT_OUTCOME_TEMPORARY, ATTEMPT_OUTCOME_AMBIGUOUS])
-def test_whether_there_is_another_attempt_only_the_row_says(
+def test_a_retry_is_decided_only_with_the_row(
     outcome: "AttemptOutcome.ValueType",
 ) -> None:
     assert decide_from_event(attempt_result(outcome, code=451)) is None
@@ -227,7 +225,7 @@ def test_the_same_event_leads_to_the_same_decision() -> None:
 
 
 def test_a_server_that_never_accepts_is_tried_by_the_schedule_until_expiry() -> None:
-    """Conventions C1 #14: attempts by the schedule, and one end."""
+    """The attempts follow the schedule, and the message ends once."""
     assigned, now_s, attempted_at_s = row(expires_s=NOW_S + 72 * 3600), NOW_S, [NOW_S]
     while True:
         event = attempt_result(ATTEMPT_OUTCOME_TEMPORARY, code=451)

@@ -111,7 +111,7 @@ def for_loopback(root: Path, routes: Routes) -> dict[str, str]:
 
 def routes_toml(routes: Routes) -> str:
     return "\n".join(
-        f'[[route]]\ndomain = "{domain}"\nexchangers = ["{address}:{port}"]\n'
+        f'[[route]]\ndomain = "{domain}"\nmx_hosts = ["{address}:{port}"]\n'
         for domain, (address, port) in routes.items()
     )
 

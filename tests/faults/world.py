@@ -195,7 +195,7 @@ def routes_file(folder: Path, sites: Started) -> Path:
     path = folder / "routes.toml"
     path.write_text(
         "\n".join(
-            f'[[route]]\ndomain = "{domain(number)}"\nexchangers = ["{address}:{sites.port}"]\n'
+            f'[[route]]\ndomain = "{domain(number)}"\nmx_hosts = ["{address}:{sites.port}"]\n'
             for number, address in enumerate(sites.addresses)
         )
     )

@@ -70,12 +70,12 @@ def test_a_full_window_assigns_one_for_every_attempt_result(harness: RouterHarne
             await until(lambda: len(assigned_of(harness)) == 2)
             await asyncio.sleep(0.4)
             assert len(assigned_of(harness)) == 2
-            answered = 0
-            while answered < 6:
-                for event in assigned_of(harness)[answered:]:
+            completed = 0
+            while completed < 6:
+                for event in assigned_of(harness)[completed:]:
                     await harness.publish(attempted(event))
-                    answered += 1
-                await until(lambda done=answered: len(assigned_of(harness)) == min(6, done + 2))  # type: ignore[misc]
+                    completed += 1
+                await until(lambda done=completed: len(assigned_of(harness)) == min(6, done + 2))  # type: ignore[misc]
 
     play(story())
 

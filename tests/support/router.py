@@ -44,11 +44,11 @@ TOKEN = "shared"
 ROUTES = """
 [[route]]
 domain = "*.site-a.test"
-exchangers = ["127.0.0.5:2525"]
+mx_hosts = ["127.0.0.5:2525"]
 site = "site-a"
 [[route]]
 domain = "site-b.test"
-exchangers = ["127.0.0.6:2525", "127.0.0.7:2525"]
+mx_hosts = ["127.0.0.6:2525", "127.0.0.7:2525"]
 site = "site-b"
 """
 WITHIN_S = 40.0

@@ -50,7 +50,7 @@ def site_name(hosts: Sequence[str]) -> str:
 
 
 class StaticRoutes:
-    """`[[route]] domain = "example.com" | "*.example.com" | "*"`, `exchangers = ["host:port"]`,
+    """`[[route]] domain = "example.com" | "*.example.com" | "*"`, `mx_hosts = ["host:port"]`,
     and optionally `site`. The most specific pattern wins, in any order."""
 
     def __init__(self, text: str = "") -> None:
@@ -58,9 +58,9 @@ class StaticRoutes:
         self._by_pattern: dict[str, Route] = {}
         for number, entry in enumerate(tomllib.loads(text).get("route", []), 1):
             pattern = str(entry.get("domain", "")).lower()
-            mx_hosts = tuple(parse_mx_host(value) for value in entry.get("exchangers", ()))
+            mx_hosts = tuple(parse_mx_host(value) for value in entry.get("mx_hosts", ()))
             if not pattern or not mx_hosts:
-                raise ValueError(f"route {number} is incomplete. Set `domain` and `exchangers`.")
+                raise ValueError(f"route {number} is incomplete. Set `domain` and `mx_hosts`.")
             if pattern in self._by_pattern:
                 raise ValueError(f"route {number}: duplicate domain {pattern!r}. Keep one entry.")
             site = entry.get("site") or site_name([mx_host.host for mx_host in mx_hosts])

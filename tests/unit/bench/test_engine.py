@@ -8,8 +8,8 @@ from bench.engine import database_urls, of_ingest, routes_toml
 def test_every_recipient_domain_is_routed_to_its_own_sink() -> None:
     text = routes_toml({"a.bench.test": ("127.0.77.1", 2525), "b.bench.test": ("127.0.77.2", 25)})
     assert tomllib.loads(text)["route"] == [
-        {"domain": "a.bench.test", "exchangers": ["127.0.77.1:2525"]},
-        {"domain": "b.bench.test", "exchangers": ["127.0.77.2:25"]},
+        {"domain": "a.bench.test", "mx_hosts": ["127.0.77.1:2525"]},
+        {"domain": "b.bench.test", "mx_hosts": ["127.0.77.2:25"]},
     ]
 
 

@@ -9,14 +9,14 @@ DEFAULT = SiteLimits(400)
 ROUTES = """
 [[route]]
 domain = "*"
-exchangers = ["127.0.0.9:25"]
+mx_hosts = ["127.0.0.9:25"]
 [[route]]
 domain = "*.bench.test"
-exchangers = ["127.0.0.5:2525", "127.0.0.6:2525"]
+mx_hosts = ["127.0.0.5:2525", "127.0.0.6:2525"]
 site = "bench"
 [[route]]
 domain = "one.bench.test"
-exchangers = ["[::1]:2526"]
+mx_hosts = ["[::1]:2526"]
 """
 
 
@@ -39,7 +39,7 @@ def test_without_a_routes_file_there_is_no_static_route() -> None:
 
 @pytest.mark.parametrize("site", ["sandbox", "unresolved"])
 def test_a_static_route_with_a_reserved_site_is_refused(site: str) -> None:
-    text = f'[[route]]\ndomain = "*"\nexchangers = ["mx.example"]\nsite = "{site}"\n'
+    text = f'[[route]]\ndomain = "*"\nmx_hosts = ["mx.example"]\nsite = "{site}"\n'
     with pytest.raises(ValueError, match=site):
         StaticRoutes(text)
 
@@ -48,9 +48,9 @@ def test_a_static_route_with_a_reserved_site_is_refused(site: str) -> None:
     "text",
     [
         '[[route]]\ndomain = "a.test"',
-        '[[route]]\nexchangers = ["a:25"]',
-        '[[route]]\ndomain = "a.test"\nexchangers = ["a:b"]',
-        '[[route]]\ndomain = "a"\nexchangers = ["a:1"]\n' * 2,
+        '[[route]]\nmx_hosts = ["a:25"]',
+        '[[route]]\ndomain = "a.test"\nmx_hosts = ["a:b"]',
+        '[[route]]\ndomain = "a"\nmx_hosts = ["a:1"]\n' * 2,
     ],
 )
 def test_an_invalid_route_is_refused(text: str) -> None:

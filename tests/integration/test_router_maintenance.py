@@ -49,22 +49,26 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         old = today - timedelta(days=20)
         one, other = (harness.context(message_id=id_of(old, number)) for number in (1, 2))
-        async with opened(harness.database.system("router")) as engine:
+        async with opened(harness.database.system("router")) as system_database:
 
             def new_process() -> DayPartitionMaintenance:
                 return DayPartitionMaintenance(
-                    engine, DayPartitions(), ahead_days=3, retention_days=8, is_leader=lambda: True
+                    system_database,
+                    DayPartitions(),
+                    ahead_days=3,
+                    retention_days=8,
+                    is_leader=lambda: True,
                 )
 
             async with harness.running():
                 await harness.publish(screened(one))
                 [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
                 await new_process().run_once()
-                assert old.date() in await existing(engine), "one of its messages is open"
+                assert old.date() in await existing(system_database), "one of its messages is open"
                 await harness.publish(attempted(assigned))
                 await harness.wait_for_state(one.message_id, "delivered")
                 await new_process().run_once()
-                assert old.date() in await existing(engine), "closed a moment ago"
+                assert old.date() in await existing(system_database), "closed a moment ago"
                 with harness.database.connect() as connection:
                     connection.execute(
                         "UPDATE router.messages SET closed_at = now() - interval '9 days'"
@@ -72,19 +76,19 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
                         (one.message_id,),
                     )
                 await new_process().run_once()
-                assert old.date() not in await existing(engine)
+                assert old.date() not in await existing(system_database)
             async with harness.running():
                 after = harness.context()
                 await harness.publish(screened(other), screened(after))
                 await harness.wait_for(DeliveryAssigned, after.message_id)
                 assert harness.row(other.message_id) is None
-                assert today.date() + timedelta(days=3) in await existing(engine)
+                assert today.date() + timedelta(days=3) in await existing(system_database)
 
     play(story())
 
 
-async def existing(engine: Database) -> list[object]:
-    async with engine.transaction() as tx:
+async def existing(system_database: Database) -> list[object]:
+    async with system_database.transaction() as tx:
         return list(await DayPartitions().days.existing(tx))
 
 

@@ -44,15 +44,17 @@ class Replica:
     ids."""
 
     def __init__(self, database: FreshDatabase, *, lease_s: float = 0.3) -> None:
-        self.engine = Database(database.system("router"))
+        self.system_database = Database(database.system("router"))
         self.is_unavailable = False
         self.published: list[str] = []
         self.routing = TenantRouting()
         self.scopes = self.dispatch_context().scopes
-        self.lease = Lease(self.engine, "router", "default", lease_s=lease_s, publish_timeout_s=0.1)
+        self.lease = Lease(
+            self.system_database, "router", "default", lease_s=lease_s, publish_timeout_s=0.1
+        )
         self.scheduler = Scheduler(
             self.lease,
-            Outbox(self.engine, "router", self.send),
+            Outbox(self.system_database, "router", self.send),
             new_dispatch_context=self.dispatch_context,
             config=SchedulerConfig(20, 100, 0.01, 0.05, 0, 60),
             on_unresolved=lambda: None,
@@ -78,7 +80,7 @@ class Replica:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.lease.release()
-            await self.engine.close()
+            await self.system_database.close()
 
     async def wait_until_follower(self) -> None:
         await until(lambda: not self.scheduler.is_leader)
@@ -86,7 +88,7 @@ class Replica:
     async def admit(self) -> str:
         """Insert a message that is due now. Returns its id."""
         context = context_of("ann@site.test", tenant_id=str(uuid4()))
-        async with self.engine.transaction() as tx:
+        async with self.system_database.transaction() as tx:
             await DayPartitions().prepare(tx, [context.message_id])
             await admissions.insert(
                 tx, [new_message(context, State.QUEUED, site_of=lambda _: "site")]
@@ -212,7 +214,7 @@ def test_a_blocking_scope_is_checked_once_a_tick(
         await replica.scheduler.tick()  # blocks the queue
         monkeypatch.setattr(LimitScopes, "capacity", count_call)
         await replica.scheduler.tick()
-        await replica.engine.close()
+        await replica.system_database.close()
 
     play(story())
     assert set(calls.values()) == {1}

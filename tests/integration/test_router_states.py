@@ -67,17 +67,17 @@ OUTCOMES = [
 IN_FLIGHT_MAX = 7
 
 
-class RouterHarness:
+class BrokerlessRouter:
     """router without a broker: its events are recorded, and its records are chosen at random."""
 
     def __init__(self, database: FreshDatabase, rng: random.Random) -> None:
         self.rng = rng
         self.published: list[Outgoing] = []
-        self.engine = Database(database.system("router"))
-        self.api = Database(database.tenant("router"))
+        self.system_database = Database(database.system("router"))
+        self.tenant_database = Database(database.tenant("router"))
         self.health = DependencyHealth()
-        self.outbox = Outbox(self.engine, "router", self.publish)
-        self.lease = Lease(self.engine, "router", "default", lease_s=600)
+        self.outbox = Outbox(self.system_database, "router", self.publish)
+        self.lease = Lease(self.system_database, "router", "default", lease_s=600)
         retry, partitions = RetryPolicy((0.001,), 0.001), DayPartitions()
         self.scheduler = Scheduler(
             self.lease,
@@ -87,10 +87,10 @@ class RouterHarness:
             on_unresolved=lambda: None,
             health=self.health,
         )
-        self._build_streams(retry, partitions)
+        self._create_processors(retry, partitions)
         self.service = RouterService(
-            self.engine,
-            self.api,
+            self.system_database,
+            self.tenant_database,
             self.outbox,
             self.health,
             journal=cast(Any, None),
@@ -100,7 +100,7 @@ class RouterHarness:
             notifier=cast(SchedulerNotifier, SimpleNamespace(notify=do_nothing)),
         )
 
-    def _build_streams(self, retry: RetryPolicy, partitions: DayPartitions) -> None:
+    def _create_processors(self, retry: RetryPolicy, partitions: DayPartitions) -> None:
         handlers = Handlers(
             tenants=cast(ReplicatedTable[Tenant], SimpleNamespace(get=lambda _: None)),
             site_of=lambda _: "site",
@@ -112,7 +112,7 @@ class RouterHarness:
         common: dict[str, Any] = {
             "health": self.health,
             "send": self.publish,
-            "database": self.engine,
+            "database": self.system_database,
             "outbox": self.outbox,
         }
         self.screened: Any = StreamProcessor(
@@ -136,8 +136,8 @@ class RouterHarness:
     async def close(self) -> None:
         await self.outbox.drain()
         await self.lease.release()
-        await self.engine.close()
-        await self.api.close()
+        await self.system_database.close()
+        await self.tenant_database.close()
 
 
 async def do_nothing(_: object, *, unresolved: bool = False) -> None:
@@ -166,17 +166,17 @@ def contexts(tenant_id: str, count: int, *, life_s: float) -> list[MessageContex
     ]
 
 
-def random_attempts(harness: RouterHarness) -> list[DeliveryAttempted]:
+def random_attempts(router: BrokerlessRouter) -> list[DeliveryAttempted]:
     """Results of random assignments, including repeated and outdated ones."""
-    assigned = harness.events(DeliveryAssigned)
-    chosen = harness.rng.choices(assigned, k=min(len(assigned), 25)) if assigned else []
+    assigned = router.events(DeliveryAssigned)
+    chosen = router.rng.choices(assigned, k=min(len(assigned), 25)) if assigned else []
     return [
         DeliveryAttempted(
             message_id=one.message_id,
             attempt=one.attempt,
             tenant_id=one.context.tenant_id,
             recipient=one.context.recipient,
-            outcome=(outcome := harness.rng.choice(OUTCOMES)),
+            outcome=(outcome := router.rng.choice(OUTCOMES)),
             reply=Reply(code=0 if outcome == ATTEMPT_OUTCOME_STALE else 450),
             connected=outcome != ATTEMPT_OUTCOME_STALE,
             ambiguous=outcome == ATTEMPT_OUTCOME_AMBIGUOUS,
@@ -185,41 +185,41 @@ def random_attempts(harness: RouterHarness) -> list[DeliveryAttempted]:
     ]
 
 
-async def step(harness: RouterHarness, mail: Sequence[MessageContext], tenant_id: str) -> None:
+async def step(router: BrokerlessRouter, mail: Sequence[MessageContext], tenant_id: str) -> None:
     """One random batch, request or tick."""
-    rng = harness.rng
+    rng = router.rng
     some = rng.sample(mail, 8)
     match rng.randrange(6):
         case 0 | 1:
             verdicts = (VERDICT_PASS, VERDICT_PASS, VERDICT_HOLD, VERDICT_BLOCK)
             batch = [screened(one, rng.choice(verdicts)) for one in some]
-            await harness.screened.handle([record(event) for event in batch])
+            await router.screened.handle([record(event) for event in batch])
         case 2:
-            await harness.attempted.handle([record(event) for event in random_attempts(harness)])
+            await router.attempted.handle([record(event) for event in random_attempts(router)])
         case 3:
             ids = [one.message_id for one in some]
             request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=ids)
-            await harness.service.Release(request, cast(Any, None))
+            await router.service.Release(request, cast(Any, None))
         case 4:
             cancel = pb.CancelRequest(tenant_id=tenant_id, contexts=some[:1])
-            await harness.service.Cancel(cancel, cast(Any, None))
+            await router.service.Cancel(cancel, cast(Any, None))
         case _:
-            await asyncio.gather(harness.scheduler.tick(), harness.attempted.handle([]))
+            await asyncio.gather(router.scheduler.tick(), router.attempted.handle([]))
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_message_closes_exactly_once(database: FreshDatabase, seed: int) -> None:
     async def story() -> None:
         tenant_id = str(uuid4())
-        harness = RouterHarness(database, random.Random(seed))
-        assert await harness.lease.try_acquire()
+        router = BrokerlessRouter(database, random.Random(seed))
+        assert await router.lease.try_acquire()
         mail = contexts(tenant_id, 40, life_s=3600)
         for _ in range(120):
-            await step(harness, mail, tenant_id)
+            await step(router, mail, tenant_id)
             check_windows(database, tenant_id)
-        await finish(harness, mail, tenant_id, database)
-        await harness.close()
-        closed = Counter(one.message_id for one in harness.events(MessageClosed))
+        await finish(router, mail, tenant_id, database)
+        await router.close()
+        closed = Counter(one.message_id for one in router.events(MessageClosed))
         assert closed == Counter({one.message_id: 1 for one in mail})
 
     play(story())
@@ -235,14 +235,17 @@ def check_windows(database: FreshDatabase, tenant_id: str) -> None:
 
 
 async def finish(
-    harness: RouterHarness, mail: Sequence[MessageContext], tenant_id: str, database: FreshDatabase
+    router: BrokerlessRouter,
+    mail: Sequence[MessageContext],
+    tenant_id: str,
+    database: FreshDatabase,
 ) -> None:
     """Screen, release and deliver all messages."""
-    await harness.screened.handle([record(screened(one)) for one in mail])
+    await router.screened.handle([record(screened(one)) for one in mail])
     request = pb.ReleaseRequest(tenant_id=tenant_id, message_ids=[one.message_id for one in mail])
-    await harness.service.Release(request, cast(Any, None))
+    await router.service.Release(request, cast(Any, None))
     for _ in range(100):
-        await harness.scheduler.tick()
+        await router.scheduler.tick()
         await asyncio.sleep(0.002)
         delivered = [
             DeliveryAttempted(
@@ -252,9 +255,9 @@ async def finish(
                 outcome=ATTEMPT_OUTCOME_DELIVERED,
                 connected=True,
             )
-            for one in harness.events(DeliveryAssigned)
+            for one in router.events(DeliveryAssigned)
         ]
-        await harness.attempted.handle([record(event) for event in delivered])
+        await router.attempted.handle([record(event) for event in delivered])
         with database.connect() as connection:
             query = (
                 "SELECT count(*) FROM router.messages WHERE closed_at IS NULL AND tenant_id = %s"

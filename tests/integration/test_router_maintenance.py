@@ -49,11 +49,11 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
         today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         old = today - timedelta(days=20)
         one, other = (harness.context(message_id=id_of(old, number)) for number in (1, 2))
-        async with opened(harness.database.system("router")) as system_database:
+        async with opened(harness.database.system("router")) as database:
 
             def new_process() -> DayPartitionMaintenance:
                 return DayPartitionMaintenance(
-                    system_database,
+                    database,
                     DayPartitions(),
                     ahead_days=3,
                     retention_days=8,
@@ -64,11 +64,11 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
                 await harness.publish(screened(one))
                 [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
                 await new_process().run_once()
-                assert old.date() in await existing(system_database), "one of its messages is open"
+                assert old.date() in await existing(database), "one of its messages is open"
                 await harness.publish(attempted(assigned))
                 await harness.wait_for_state(one.message_id, "delivered")
                 await new_process().run_once()
-                assert old.date() in await existing(system_database), "closed a moment ago"
+                assert old.date() in await existing(database), "closed a moment ago"
                 with harness.database.connect() as connection:
                     connection.execute(
                         "UPDATE router.messages SET closed_at = now() - interval '9 days'"
@@ -76,19 +76,19 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
                         (one.message_id,),
                     )
                 await new_process().run_once()
-                assert old.date() not in await existing(system_database)
+                assert old.date() not in await existing(database)
             async with harness.running():
                 after = harness.context()
                 await harness.publish(screened(other), screened(after))
                 await harness.wait_for(DeliveryAssigned, after.message_id)
                 assert harness.row(other.message_id) is None
-                assert today.date() + timedelta(days=3) in await existing(system_database)
+                assert today.date() + timedelta(days=3) in await existing(database)
 
     play(story())
 
 
-async def existing(system_database: Database) -> list[object]:
-    async with system_database.transaction() as tx:
+async def existing(database: Database) -> list[object]:
+    async with database.transaction() as tx:
         return list(await DayPartitions().days.existing(tx))
 
 

@@ -50,24 +50,14 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
         old = today - timedelta(days=20)
         one, other = (harness.context(message_id=id_of(old, number)) for number in (1, 2))
         async with opened(harness.database.system("router")) as database:
-
-            def new_process() -> DayPartitionMaintenance:
-                return DayPartitionMaintenance(
-                    database,
-                    DayPartitions(),
-                    ahead_days=3,
-                    retention_days=8,
-                    is_leader=lambda: True,
-                )
-
             async with harness.running():
                 await harness.publish(screened(one))
                 [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
-                await new_process().run_once()
+                await maintenance_of(database).run_once()
                 assert old.date() in await existing(database), "one of its messages is open"
                 await harness.publish(attempted(assigned))
                 await harness.wait_for_state(one.message_id, "delivered")
-                await new_process().run_once()
+                await maintenance_of(database).run_once()
                 assert old.date() in await existing(database), "closed a moment ago"
                 with harness.database.connect() as connection:
                     connection.execute(
@@ -75,7 +65,7 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
                         " WHERE message_id = %s",
                         (one.message_id,),
                     )
-                await new_process().run_once()
+                await maintenance_of(database).run_once()
                 assert old.date() not in await existing(database)
             async with harness.running():
                 after = harness.context()
@@ -85,6 +75,13 @@ def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
                 assert today.date() + timedelta(days=3) in await existing(database)
 
     play(story())
+
+
+def maintenance_of(database: Database) -> DayPartitionMaintenance:
+    """The maintenance of a new process."""
+    return DayPartitionMaintenance(
+        database, DayPartitions(), ahead_days=3, retention_days=8, is_leader=lambda: True
+    )
 
 
 async def existing(database: Database) -> list[object]:

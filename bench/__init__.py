@@ -1,1 +1,2 @@
-"""Loads, peers and recorded results: what the engine can carry, beside what others can."""
+"""Loads, peers and recorded results: the throughput of the engine compared with other mail
+servers."""

@@ -1,4 +1,4 @@
-"""`python -m bench`: engine and peers carry the same messages to the same sink, in turns."""
+"""`python -m bench`: the engine and its peers send the same messages to the same sink, in turns."""
 
 import signal
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bench import commits, comparison, profiling, record
-from bench.against import KEPT_IN, NotComparable, take_pairs
+from bench.against import RESULTS_VARIABLE, NotComparable, take_pairs
 from bench.commits import GitFailed
 from bench.contestant import Contestant
 from bench.durable import NotDurable
@@ -26,7 +26,7 @@ from bench.turns import FULL, QUICK, Track, Turn, engine_turn, peer_turn, profil
 from cli.environment import SERVICES
 from kernel.embedded import EmbeddedError
 
-SAMPLE_EVERY = 97  # a prime, so that the sample walks over all sites and texts
+SAMPLE_EVERY = 97  # a prime number, so that the sample covers all sites and texts
 PROFILE_S = 20
 Start = Callable[[Path, Routes], AbstractContextManager[Contestant]]
 PEERS: dict[str, Start] = {"postfix": postfix, "postfix-rspamd": postfix_rspamd}
@@ -39,22 +39,29 @@ def main(  # noqa: PLR0913 - an option for each
     *,
     peer: Annotated[list[str] | None, typer.Option(help=f"{' or '.join(PEERS)}, repeated")] = None,
     turns: Annotated[int, typer.Option(min=1, help="turns of each contestant")] = 3,
-    quick: Annotated[bool, typer.Option(help="seconds instead of minutes, to try it")] = False,
-    engine: Annotated[bool, typer.Option(help="measure the engine, or the peers alone")] = True,
-    profile: Annotated[list[str] | None, typer.Option(help="sample this service, repeated")] = None,
+    quick: Annotated[bool, typer.Option(help="measure seconds instead of minutes")] = False,
+    engine: Annotated[bool, typer.Option(help="measure the engine; without it only peers")] = True,
+    profile: Annotated[
+        list[str] | None, typer.Option(help="profile this service, repeated")
+    ] = None,
     against: Annotated[
-        str, typer.Option(metavar="REV", help="measure this commit too, in turns")
+        str, typer.Option(metavar="REV", help="compare with this commit, in turns")
     ] = "",
-    json_file: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="write the figures to this file")
+    ] = None,
     results: Annotated[
-        Path, typer.Option(envvar=KEPT_IN, help="keep them here", show_default="bench/results")
+        Path,
+        typer.Option(
+            envvar=RESULTS_VARIABLE, help="folder for results", show_default="bench/results"
+        ),
     ] = record.RESULTS,
 ) -> None:
     """Measure the engine and its peers in turns, and print the medians."""
     check_names(peer or [], PEERS)
     check_names(profile or [], SERVICES)
     if against and (peer or profile or not engine):
-        raise typer.BadParameter("--against compares engines: without --peer and --profile")
+        raise typer.BadParameter("--against compares engines. Use it without --peer and --profile.")
     document = record.describe_origin()
     try:
         if against:
@@ -68,23 +75,23 @@ def main(  # noqa: PLR0913 - an option for each
     console.print(f"\nOne RSA-2048 signature on this machine: {document['signature_ms']} ms")
     if json_file:
         record.write(document, json_file)
-    console.print(f"kept: {record.keep(document, results)}")
+    console.print(f"results: {record.save(document, results)}")
 
 
 def check_names(given: Sequence[str], known: "Sequence[str] | dict[str, Start]") -> None:
     for name in given:
         if name not in known:
-            raise typer.BadParameter(f"there is no {name!r}, only {', '.join(known)}")
+            raise typer.BadParameter(f"unknown {name!r}, use {', '.join(known)}")
 
 
 def measure(
     order: Sequence[str], *, turns: int, quick: bool, profile: Sequence[str]
 ) -> dict[str, object]:
-    """Every contestant once per turn, so that a slow hour of the machine is everybody's."""
+    """Measure every contestant once per turn, so that a slow phase of the machine affects all."""
     found: dict[str, list[Turn]] = {name: [] for name in order}
     signature_ms = time_rsa_2048()
-    with sink([f"--sample-every={SAMPLE_EVERY}"]) as started, progress(console) as tell:
-        track = Track(started, QUICK if quick else FULL, tell)
+    with sink([f"--sample-every={SAMPLE_EVERY}"]) as started, progress(console) as report_progress:
+        track = Track(started, QUICK if quick else FULL, report_progress)
         for number in range(turns):
             for name in order:
                 turn = take_turn(track, name, profile if number == turns - 1 else [])
@@ -96,18 +103,18 @@ def measure(
 
 
 def measure_against(revision: str, *, turns: int, quick: bool) -> dict[str, object]:
-    """This tree and a commit in turns, each by its own bench."""
+    """Measure this tree and another commit in turns, each with its own bench."""
     old = commits.find(revision)
     signature_ms = time_rsa_2048()
     pairs = take_pairs(old, turns=turns, quick=quick)
     comparison.show(pairs, console)
-    told = {"against": old, "quick": quick, "signature_ms": signature_ms}
-    return told | comparison.as_json(pairs)
+    document = {"against": old, "quick": quick, "signature_ms": signature_ms}
+    return document | comparison.as_json(pairs)
 
 
 def take_turn(track: Track, name: str, profile: Sequence[str]) -> Turn:
-    """One contestant from its start to its end, in a folder of its own."""
-    track.tell(f"{name}: starting", 0, 1)
+    """Start, measure and stop one contestant, in a folder of its own."""
+    track.report_progress(f"{name}: starting", 0, 1)
     with folder_of(name) as root, START[name](root, track.routes) as contestant:
         if name != ENGINE:
             return peer_turn(track, contestant)
@@ -118,7 +125,7 @@ def take_turn(track: Track, name: str, profile: Sequence[str]) -> Turn:
 
 
 def take_profile(track: Track, contestant: Contestant, names: Sequence[str]) -> None:
-    """Under a load of its own, after what was measured."""
+    """Profile under a separate load, after the measurement."""
     pids = {name: contestant.processes[name] for name in names}
     samplers = profiling.start(pids, PROFILE_S)
     profile_turn(track, contestant, PROFILE_S)
@@ -127,6 +134,6 @@ def take_profile(track: Track, contestant: Contestant, names: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    for signum in (signal.SIGINT, signal.SIGTERM):  # both clean up, in the background too
+    for signum in (signal.SIGINT, signal.SIGTERM):  # both clean up, also in the background
         signal.signal(signum, signal.default_int_handler)
     app()

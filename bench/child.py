@@ -1,4 +1,4 @@
-"""Processes of the bench's own: each tells where it listens in its first line, as JSON."""
+"""Child processes of the bench: each prints its address as JSON in its first line."""
 
 import json
 import subprocess
@@ -17,18 +17,18 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 @dataclass(frozen=True, slots=True)
 class Child:
     pid: int
-    told: dict[str, Json]
+    ready: dict[str, Json]
 
 
 @contextmanager
 def child(module: str, arguments: Sequence[str] = ()) -> Iterator[Child]:
-    """`python -m module`, from its ready line to the end of the block."""
+    """Run `python -m module` from its first line to the end of the block."""
     process = spawn(module, arguments)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{module} did not start: its own message is above")
+            raise RuntimeError(f"{module} did not start, see its output above")
         yield Child(process.pid, json.loads(line))
     finally:
         end(process)
@@ -46,7 +46,7 @@ def spawn(
 
 
 def end(process: "subprocess.Popen[bytes]", within_s: float = END_WITHIN_S) -> None:
-    """SIGTERM, and SIGKILL to what does not listen."""
+    """SIGTERM, then SIGKILL if the process does not exit."""
     process.terminate()
     try:
         process.wait(within_s)

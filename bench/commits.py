@@ -1,4 +1,4 @@
-"""The repository's commits: which one runs, what differs from it, and a tree of another."""
+"""Commits of the repository: the current one, local changes, and worktrees of others."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.child import ROOT
 
-# What a measured process may read; profiles and results are what the bench itself writes.
+# Files that affect a measurement; not the profiles and results that the bench writes.
 CODE = (
     "bench",
     "cli",
@@ -22,11 +22,11 @@ CODE = (
 
 
 class GitFailed(RuntimeError):
-    """What git said, or that it knows no such commit."""
+    """An error of git, or an unknown commit."""
 
 
 def git(*arguments: str, root: Path = ROOT) -> str:
-    """What git prints. Raises GitFailed, also where git is not installed."""
+    """The output of git. Raises GitFailed, also if git is not installed."""
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
@@ -39,7 +39,7 @@ def git(*arguments: str, root: Path = ROOT) -> str:
 
 
 def head() -> str:
-    """The full hash of the commit that is checked out; empty outside a repository."""
+    """The hash of the checked out commit; empty outside of a repository."""
     try:
         return git("rev-parse", "HEAD")
     except GitFailed:
@@ -47,12 +47,12 @@ def head() -> str:
 
 
 def changed() -> bool:
-    """Whether code differs from that commit."""
+    """True if code differs from that commit."""
     return bool(head() and git("status", "--porcelain", "--", *CODE))
 
 
 def find(revision: str, root: Path = ROOT) -> str:
-    """The full hash of a branch, a tag or an abbreviation. Raises GitFailed."""
+    """The hash of a branch, a tag or an abbreviation. Raises GitFailed."""
     wanted = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     try:
         return git("rev-parse", *wanted, root=root).splitlines()[-1]
@@ -62,11 +62,11 @@ def find(revision: str, root: Path = ROOT) -> str:
 
 @contextmanager
 def tree_of(commit: str, folder: Path, root: Path = ROOT) -> Iterator[Path]:
-    """A worktree of its own at `folder`, gone afterwards whatever happens."""
+    """A worktree of the commit at `folder`, removed at the end of the block."""
     try:
         git("worktree", "add", "--quiet", "--detach", str(folder), commit, root=root)
         yield folder
     finally:
-        with suppress(GitFailed):  # it may not have been made
+        with suppress(GitFailed):  # it may not exist
             git("worktree", "remove", "--force", "--force", str(folder), root=root)
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Two commits beside each other: their figures by name, and the ratio of each pair of turns."""
+"""Compare the figures of two commits by name, with the ratio of each pair of turns."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One turn of each, as their own benches tell it: what `--json` writes."""
+    """One turn of each side, as its bench writes it with `--json`."""
 
     new: Mapping[str, Json]
     old: Mapping[str, Json]
@@ -27,7 +27,7 @@ class Row:
     figure: str
     new: float  # medians over the turns
     old: float
-    ratios: tuple[float | None, ...]  # new / old pair by pair; None where old is 0
+    ratios: tuple[float | None, ...]  # new / old of each pair; None if old is 0
 
     @property
     def median(self) -> float | None:
@@ -36,25 +36,25 @@ class Row:
 
 
 def in_turn(number: int, sides: Sequence[T]) -> list[T]:
-    """Who runs first and who second in this pair: A B, B A, A B …"""
+    """The order of the sides in this pair: A B, B A, A B …"""
     return list(sides if number % 2 == 0 else reversed(sides))
 
 
-def figures(told: Mapping[str, Json]) -> dict[str, float]:
-    """The numbers of a run, by names such as `cpu_ms_per_message router`."""
-    return dict(pair for name in COMPARED for pair in numbers(name, told.get(name)))
+def figures(result: Mapping[str, Json]) -> dict[str, float]:
+    """The figures of a run, with names such as `cpu_ms_per_message router`."""
+    return dict(pair for name in COMPARED for pair in numbers(name, result.get(name)))
 
 
-def numbers(name: str, told: Json) -> Iterator[tuple[str, float]]:
-    if isinstance(told, dict):
-        for part, value in told.items():
+def numbers(name: str, result: Json) -> Iterator[tuple[str, float]]:
+    if isinstance(result, dict):
+        for part, value in result.items():
             yield from numbers(f"{name} {part}", value)
-    elif isinstance(told, int | float):
-        yield name, float(told)
+    elif isinstance(result, int | float):
+        yield name, float(result)
 
 
 def compare(pairs: Sequence[Pair]) -> list[Row]:
-    """A row for each figure that every turn of both has."""
+    """A row for each figure that is in all turns of both sides."""
     new, old = [figures(pair.new) for pair in pairs], [figures(pair.old) for pair in pairs]
     names = [name for name in new[0] if all(name in turn for turn in (*new, *old))]
     return [compare_one(name, [t[name] for t in new], [t[name] for t in old]) for name in names]
@@ -75,7 +75,7 @@ def as_json(pairs: Sequence[Pair]) -> dict[str, object]:
 
 
 def show(pairs: Sequence[Pair], console: Console) -> None:
-    title = "New beside old: medians of both, new / old pair by pair, and the median of these"
+    title = "Medians of new and old, new / old of each pair, and its median"
     columns = ("", "new", "old", "new / old", "median")
     print_table(console, title, columns=columns, rows=map(cells, compare(pairs)))
 

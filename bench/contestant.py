@@ -1,4 +1,4 @@
-"""Who is measured: an address, processes to account for, and the DNS records of its keys."""
+"""A measured server: its address, its processes, and the DNS records of its DKIM keys."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ class Contestant:
     name: str
     protocol: str  # http | smtp
     port: int
-    processes: Mapping[str, int]  # name → pid at the root of its tree
+    processes: Mapping[str, int]  # name → pid at the root of its process tree
     dns: Mapping[str, str] = field(default_factory=dict)  # name of a DKIM record → its text
     key: str = ""  # API key
     connections: int = 20

@@ -1,4 +1,4 @@
-"""CPU time by process, from /proc: a tree counts its living and its reaped members."""
+"""CPU time of process trees, from /proc, including exited children."""
 
 import os
 from collections.abc import Mapping
@@ -9,12 +9,12 @@ STAT = Path("/proc/stat")
 
 
 def tree_seconds(root: int) -> float:
-    """User and system seconds of `root` and all below it; what ended counts with who reaped it."""
+    """User and system seconds of a process tree; an exited process counts with its parent."""
     return sum(own_ticks(stat) for stat in tree(root)) / TICKS_PER_S
 
 
 def tree(root: int) -> list[str]:
-    """The stat lines of a process and its descendants; none when it is gone."""
+    """The stat lines of a process and its descendants; none if it has exited."""
     children: dict[int, list[int]] = {}
     stats: dict[int, str] = {}
     for entry in os.scandir("/proc"):
@@ -38,7 +38,7 @@ def read_stat(pid: int) -> str:
 
 
 def fields(stat: str) -> list[str]:
-    """proc(5), from the third field on: the second may hold blanks and brackets."""
+    """The fields of proc(5) from the third on: the second may contain blanks and brackets."""
     return stat.rpartition(")")[2].split()
 
 
@@ -52,7 +52,7 @@ def own_ticks(stat: str) -> int:
 
 
 def busy_seconds(stat: str = "") -> float:
-    """What all processors of this machine have worked: not idle, not waiting for a disk."""
+    """CPU time of all processors of this machine, without idle and I/O wait."""
     line = (stat or STAT.read_text()).split("\n", 1)[0]
     user, nice, system, _idle, _wait, irq, softirq, *_ = (int(x) for x in line.split()[1:])
     return (user + nice + system + irq + softirq) / TICKS_PER_S

@@ -1,4 +1,4 @@
-"""Figures without durability are no figures: the bench refuses a database that does not sync."""
+"""Refuse databases without durable commits: their figures would not be comparable."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ MUST_NOT_BE_OFF = ("fsync", "synchronous_commit", "full_page_writes")
 
 
 class NotDurable(RuntimeError):
-    """A setting that would let an accepted message be lost when the power goes."""
+    """A setting allows accepted messages to be lost in a power failure."""
 
 
 def require_durable(urls: Sequence[str]) -> None:
-    """Look at what each of these connections would run with; raises NotDurable."""
+    """Check the settings in effect on each of these connections. Raises NotDurable."""
     for url in urls:
         with psycopg.connect(url, autocommit=True) as connection:
             user = connection.info.user
@@ -24,6 +24,6 @@ def require_durable(urls: Sequence[str]) -> None:
 def refuse_if_off(name: str, user: str, *, value: str) -> None:
     if value == "off":
         raise NotDurable(
-            f"{name} is off for {user}: the bench measures durable sends only. "
-            f"Set {name} = on in PostgreSQL and run again"
+            f"{name} is off for {user}, but the bench measures durable sends only. "
+            f"Set {name} = on in PostgreSQL and run again."
         )

@@ -1,4 +1,4 @@
-"""A folder for what a run writes."""
+"""The folder of a run."""
 
 import shutil
 import tempfile
@@ -11,7 +11,7 @@ from bench.printing import console
 
 @contextmanager
 def folder_of(name: str) -> Iterator[Path]:
-    """A folder that the peers' own users can enter; it stays, with its logs, after a failure."""
+    """A folder that the peers' users can access; after a failure it is kept, with its logs."""
     root = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
     root.chmod(0o755)
     failed = False
@@ -19,8 +19,8 @@ def folder_of(name: str) -> Iterator[Path]:
         yield root
     except Exception:
         failed = True
-        console.print(f"what {name} wrote is in {root}")
+        console.print(f"the files of {name} are in {root}")
         raise
     finally:
-        if not failed:  # Ctrl-C is no failure
+        if not failed:  # Ctrl-C is not a failure
             shutil.rmtree(root, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""The mail library beside its oracles, on one core: `make bench-mail`, `ARGS="--json FILE"`.
+"""Compare the mail library with reference implementations on one core: `make bench-mail`,
+`ARGS="--json FILE"`.
 
-Contestants take turns, and the best turn of each counts: what the code costs, and not what the
-machine's other guests do. Ratios only mean something within one run.
+Contestants take turns, and the best turn of each counts, which excludes the noise of other guests
+on the machine. Ratios are meaningful only within one run.
 """
 
 import argparse
@@ -34,7 +35,7 @@ HTML = (
     ' href="https://shop.example/orders/1234">your order</a> left our house.</td>\n  </tr>\n'
     "</table>\n"
 ) * 30
-LONGER = 1.3  # the signed message is to be 10 KB on the wire
+LONGER = 1.3  # makes the signed message 10 KB on the wire
 
 GMAIL = (
     b"550-5.1.1 The email account that you tried to reach does not exist. Please try\r\n"
@@ -114,14 +115,14 @@ def stdlib_compose() -> bytes:
 
 
 def microseconds(contestants: Mapping[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Each contestant's best time per call. A turn is some milliseconds."""
+    """The best time per call of each contestant. A turn takes some milliseconds."""
     for function in contestants.values():
-        function()  # what is built once is built
+        function()  # builds what is built once
     calls = {name: max(1, int(0.01 / timeit(f, number=2))) for name, f in contestants.items()}
     best = dict.fromkeys(contestants, float("inf"))
     for _ in range(turns):
         for name, function in contestants.items():
-            function()  # the caches are this contestant's again
+            function()  # fills the CPU caches for this contestant
             best[name] = min(best[name], timeit(function, number=calls[name]) / calls[name] * 1e6)
     return best
 
@@ -135,10 +136,10 @@ def measure_compose(turns: int) -> dict[str, float]:
 
 
 def measure_sign(turns: int) -> dict[str, float]:
-    """Ours beside the two bare signatures, dkimpy beside one.
+    """Compare our signing with the two bare signatures, and dkimpy's with one.
 
-    dkimpy's arithmetic is its own, in Python: `overhead_ratio` takes it for a part of what dkimpy
-    costs, `overhead_ratio_same_signature` takes dkimpy's own arithmetic for its bare signature.
+    dkimpy computes signatures in Python: `overhead_ratio` counts that as overhead,
+    `overhead_ratio_same_signature` does not.
     """
     rsa_key = rsa.generate_private_key(65537, 2048)
     ed_key = ed25519.Ed25519PrivateKey.generate()
@@ -189,10 +190,10 @@ def measure_reading(turns: int) -> dict[str, float]:
 
 
 def measure_large() -> dict[str, float]:
-    """A message of 40 MB: time per MB beside one of 4 MB, and memory per octet of the message."""
+    """A message of 40 MB: time per MB compared with one of 4 MB, and memory per octet."""
     times = {}
     for size in (4, 40):
-        content = bytes(range(256)) * (size * 2900)  # base64 makes 4/3 of it, plus line ends
+        content = bytes(range(256)) * (size * 2900)  # base64 adds a third, and line ends
         given = Email(
             from_=address.parse("a@a.example"),
             text="x",

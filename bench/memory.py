@@ -1,4 +1,4 @@
-"""Memory by process, from /proc: what a tree holds, shared pages counted once."""
+"""Memory of process trees, from /proc; shared pages count once."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +9,13 @@ KB_PER_MB = 1024
 
 
 def tree_mb(root: int, name: str = "Pss") -> float:
-    """Proportional set size of a process and all below it (proc(5), smaps_rollup)."""
+    """Proportional set size of a process tree (proc(5), smaps_rollup)."""
     pids = (stat.split(" ", 1)[0] for stat in tree(root))
     return round(sum(kilobytes(read(f"{pid}/smaps_rollup"), name) for pid in pids) / KB_PER_MB, 1)
 
 
 def peak_mb(root: int) -> float:
-    """The most that the process itself ever had resident."""
+    """Peak resident memory of the process itself."""
     return round(kilobytes(read(f"{root}/status"), "VmHWM") / KB_PER_MB, 1)
 
 
@@ -27,7 +27,7 @@ def read(name: str) -> str:
 
 
 def kilobytes(text: str, name: str) -> int:
-    """A line `name: 123 kB`; 0 without one."""
+    """The value of a line `name: 123 kB`; 0 without one."""
     line = next((line for line in text.splitlines() if line.startswith(f"{name}:")), "")
     return int(line.split()[1]) if line else 0
 

@@ -1,6 +1,7 @@
-"""The 10 KB order confirmation that every contestant delivers, a little different each time.
+"""The 10 KB order confirmation that every contestant delivers, in variants.
 
-Built once as bytes around one token, so that a message costs its load generator one `join`.
+Each variant is built once and split at a token, so that a message costs the load generator one
+`join`.
 """
 
 import json
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 
-RESERVED = "bench.test"  # for loopback alone (RFC 6761 §6.2)
+RESERVED = "bench.test"  # for loopback only (RFC 6761 §6.2)
 SENDER_DOMAIN = f"sender.{RESERVED}"
 SENDER = f"orders@{SENDER_DOMAIN}"
-TOKEN = "0XSERIALX0"  # as wide as a serial, so that lengths stay true
+TOKEN = "0XSERIALX0"  # as long as a serial, so that lengths do not change
 VARIANTS_PER_SITE = 2
-ITEMS = 13  # brings html and text together to about 10 KB
+ITEMS = 13  # makes html and text about 10 KB together
 WORDS = (
     "walnut linen cotton copper ceramic oak slate canvas wool leather bamboo glass enamel felt "
     "lamp chair shelf kettle blanket notebook planter mirror basket tray cushion clock bowl vase"
@@ -25,7 +26,7 @@ CITIES = ("Lyon", "Gdańsk", "Porto", "Malmö", "Leeds", "Graz", "Turku", "Gent"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One text, cut at its token: as a JSON body for the API, and as MIME for SMTP."""
+    """A variant, split at its token: as a JSON body for the API, and as MIME for SMTP."""
 
     domain: str
     json_pieces: tuple[bytes, ...]
@@ -46,7 +47,7 @@ def spell(serial: int) -> bytes:
 
 
 def sites(count: int) -> list[str]:
-    """The recipient domains, one site each, and each as long as the others."""
+    """The recipient domains, one site each, all of the same length."""
     return [f"inbox{number:02d}.{RESERVED}" for number in range(count)]
 
 
@@ -73,7 +74,7 @@ def variant(domain: str, dice: random.Random) -> Variant:
 
 
 def mime(recipient: str, subject: str, *, text: str, html: str) -> bytes:
-    """What a client of a relay would hand in: multipart/alternative, ready for DATA."""
+    """A message as a client submits it to a relay: multipart/alternative, ready for DATA."""
     message = EmailMessage(policy=SMTP)
     message["From"] = f"Sender Store <{SENDER}>"
     message["To"] = recipient

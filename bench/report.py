@@ -1,4 +1,4 @@
-"""What the turns say: medians, ratios, the table for people and the JSON for machines."""
+"""The report of a run: medians and ratios, as tables for people and JSON for programs."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,11 +37,11 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         peers = {name: {"delivered_per_s": self.per_second(name)} for name in self.peers}
-        told: dict[str, object] = {}
+        summary: dict[str, object] = {}
         if ENGINE in self.turns:
             turns = self.turns[ENGINE]
             first = medians([turn.first_attempt_ms for turn in turns])
-            told = {
+            summary = {
                 "delivered_per_s": self.per_second(ENGINE),
                 "accept_ms": medians([turn.steady_accept_ms for turn in turns]),
                 "first_attempt_ms": {name: first[name] for name in ("p50", "p99") if name in first},
@@ -53,7 +53,7 @@ class Report:
                 },
             }
         every = {name: [asdict(turn) for turn in turns] for name, turns in self.turns.items()}
-        return told | {
+        return summary | {
             "signature_ms": self.signature_ms,
             "peers": peers,
             "ratios": self.ratios(),
@@ -62,7 +62,7 @@ class Report:
 
 
 def medians(rows: Sequence[Mapping[str, float]]) -> Summary:
-    """Name by name, over the rows that have it."""
+    """The median of each name, over the rows that have it."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {
         name: round(statistics.median(row[name] for row in rows if name in row), 3)
@@ -71,8 +71,8 @@ def medians(rows: Sequence[Mapping[str, float]]) -> Summary:
 
 
 def show(report: Report, console: Console) -> None:
-    title = "Delivered, messages a second at the sink"
-    columns: tuple[str, ...] = ("", "median", "turns", "engine to it")
+    title = "Messages per second delivered to the sink"
+    columns: tuple[str, ...] = ("", "median", "turns", "engine / peer")
     print_table(console, title, columns=columns, rows=speeds(report))
     title = "Messages, and a sample of their signatures"
     columns = ("", "accepted", "at sink", "twice", "signed, valid")

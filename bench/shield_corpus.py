@@ -1,7 +1,7 @@
-"""Labelled mail as shield sees it: `*.jsonl.zst` of outbound messages, read into Content.
+"""Read a corpus of labelled mail (`*.jsonl.zst`) into Content.
 
-A line is `{id, label, sub, split, raw}`; `raw.encode("latin-1")` is the message (see the README
-beside the files). Nothing of it is kept here: callers name the folder.
+A line is `{id, label, sub, split, raw}`; `raw.encode("latin-1")` is the message (see the README of
+the corpus). The corpus is not part of this repository: callers pass its folder.
 """
 
 import io
@@ -19,7 +19,7 @@ from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 
 BAD = frozenset({"spam", "phish"})
 MAIL = BAD | {"ham"}
-# What a client never hands in: the engine writes these itself.
+# Clients never send these fields: the engine writes them.
 OURS = frozenset({"from", "to", "cc", "bcc", "subject", "reply-to", "date", "message-id"})
 EVALUATION_ONLY = "phishing_pot"
 
@@ -29,7 +29,7 @@ class Sample:
     id: str
     label: str
     file: str
-    split: str  # train, test, or - where the file is not split
+    split: str  # train, test, or - if the file is not split
     content: Content
 
     @property
@@ -56,7 +56,7 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
 
 
 def content(raw: bytes) -> Content:
-    """The fields that a customer would have posted to make this message."""
+    """The fields that a client would have sent to make this message."""
     message = message_from_bytes(raw, policy=policy.compat32)
     parsed = Content(subject=field(message, "Subject"))
     setattr(parsed, "from", field(message, "From"))
@@ -86,11 +86,11 @@ def add(parsed: Content, part: Message) -> None:
 
 
 def field(message: Message, name: str) -> str:
-    """An unfolded header with its encoded words (RFC 2047) read."""
+    """An unfolded header field with decoded encoded-words (RFC 2047)."""
     value = str(message[name] or "")
     try:
         pieces = decode_header(value)
-    except ValueError:  # base64 that is none
+    except ValueError:  # invalid base64
         pieces = [(value, None)]
     words = (p if isinstance(p, str) else decoded(p, c) for p, c in pieces)
     return " ".join("".join(words).split())
@@ -99,10 +99,10 @@ def field(message: Message, name: str) -> str:
 def decoded(body: bytes, charset: str | None) -> str:
     try:
         return clean(body.decode(charset or "utf-8", "replace"))
-    except LookupError:  # a charset that nobody knows
+    except LookupError:  # unknown charset
         return clean(body.decode("latin-1"))
 
 
 def clean(text: str) -> str:
-    """Without lone surrogates, which protobuf strings cannot carry."""
+    """Replace lone surrogates, which protobuf strings cannot contain."""
     return text.encode("utf-8", "replace").decode("utf-8")

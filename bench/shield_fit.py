@@ -1,12 +1,13 @@
-"""`python -m bench.shield_fit FOLDER [--write]`: fit the scores in rules.toml on labelled mail.
+"""`python -m bench.shield_fit FOLDER [--write]`: fit the scores in rules.toml to labelled mail.
 
-Logistic regression over which rules fired, on the training split alone. Three things keep it
-honest. Good mail stands beside copies of itself as an API client would post it: HTML without its
-text part, without the fields that a mail program adds, from another domain than its links; else
-those would mean spam, as they do in a corpus whose good mail is twenty years old. No rule may hold
-a message by itself: each kind of rule has a cap. And what is `pinned` stays as it was set by hand.
+Logistic regression over the rules that match, on the training split only. Three measures prevent
+overfitting. Good mail is accompanied by copies as an API client would send them: HTML without its
+text part, without the fields that a mail program adds, from another domain than its links;
+otherwise these would indicate spam, as they do in a corpus whose good mail is twenty years old. No
+single rule may hold a message: each kind of rule has a maximum score. And `pinned` scores are not
+fit_scores.
 
-Prints what the scores then catch and cost, by file and split; with --write puts them in place.
+Prints the results of the scores by file and split; with --write saves the scores.
 """
 
 import argparse
@@ -27,23 +28,23 @@ from services.shield.domain.scoring import Scorer
 RULES = Path(__file__).parents[1] / "services/shield/rules.toml"
 Floats = npt.NDArray[np.float64]
 
-CAPS = {TextRule: 2.4, MetaRule: 1.8}  # points; any two text rules alone stay below hold
+CAPS = {TextRule: 2.4, MetaRule: 1.8}  # maximum scores; any two text rules together stay below hold
 MEASURE_CAP = 1.2
 CREDIT = -1.5
 POINTS_PER_LOGIT = 0.8
 RIDGE = 2.0
 GOOD_WEIGHT = 2.0
-MODERN_WEIGHT = 6.0  # there are few of them, and they are what customers send
+MODERN_WEIGHT = 6.0  # they are few, but typical of customers
 PHISH_WEIGHT = 4.0
 COPY_WEIGHT = 0.5
 STEPS = 600
-FALSE_SHARE = 0.005  # of the good mail of the training split: half of what is allowed
+FALSE_SHARE = 0.005  # share of good training mail that may be held: half of what is allowed
 MODERN = ("modern_newsletters", "templates_ham")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One row per message: which rules fired, and what it is."""
+    """One row per message: the rules that match, its label and weight."""
 
     fired: Floats
     bad: npt.NDArray[np.bool_]
@@ -51,7 +52,7 @@ class Table:
 
 
 def copies(sample: Sample) -> Iterator[Sample]:
-    """A good message as other clients would have posted it."""
+    """A good message as other clients would have sent it."""
     if sample.bad:
         return
     if sample.file in MODERN:
@@ -96,7 +97,7 @@ def table(scorer: Scorer, rows: Iterable[tuple[Sample, bool]]) -> Table:
 
 
 def bounds(rules: Sequence[Rule]) -> tuple[Floats, Floats]:
-    """Between which points each score may lie; a pinned one is not fitted."""
+    """Minimum and maximum of each score; a pinned score has no range."""
     low, high = np.zeros(len(rules)), np.zeros(len(rules))
     for number, rule in enumerate(rules):
         cap = CAPS.get(type(rule), MEASURE_CAP)
@@ -107,8 +108,8 @@ def bounds(rules: Sequence[Rule]) -> tuple[Floats, Floats]:
     return low, high
 
 
-def fitted(data: Table, rules: Sequence[Rule], middle: float) -> Floats:
-    """Points per rule, so that a message with `middle` points is as likely bad as good.
+def fit_scores(data: Table, rules: Sequence[Rule], middle: float) -> Floats:
+    """Scores with which a message of `middle` points is equally likely good or bad.
 
     Projected gradient with Nesterov's momentum: the problem is convex and small.
     """
@@ -127,20 +128,20 @@ def fitted(data: Table, rules: Sequence[Rule], middle: float) -> Floats:
 
 
 def search(data: Table, book: Rulebook) -> Floats:
-    """The points with which FALSE_SHARE of the good messages reach hold."""
+    """The scores with which FALSE_SHARE of the good messages are held."""
     low, high = 0.5, 2 * book.thresholds.hold
     points = np.zeros(len(book.rules))
     good = ~data.bad
     for _ in range(9):
         middle = (low + high) / 2
-        points = fitted(data, book.rules, middle)
+        points = fit_scores(data, book.rules, middle)
         share = np.average(data.fired[good] @ points >= book.thresholds.hold)
         low, high = (middle, high) if share < FALSE_SHARE else (low, middle)
     return points
 
 
-def written(toml: str, scores: dict[str, float]) -> str:
-    """The same file with these scores; comments and order stay."""
+def with_scores(toml: str, scores: dict[str, float]) -> str:
+    """The file with these scores; comments and order are unchanged."""
     for name, score in scores.items():
         pattern = rf'(name = "{re.escape(name)}"\nscore = )[-0-9.]+'
         toml = re.sub(pattern, rf"\g<1>{score}", toml)
@@ -148,7 +149,7 @@ def written(toml: str, scores: dict[str, float]) -> str:
 
 
 def report(scorer: Scorer, everything: Sequence[Sample]) -> list[str]:
-    """held and blocked, in per cent, by file, label and split."""
+    """Held and blocked messages in percent, by file, label and split."""
     groups: dict[tuple[str, str, str], list[float]] = {}
     for sample in everything:
         score = scorer.score(sample.content).score
@@ -168,8 +169,10 @@ def report(scorer: Scorer, everything: Sequence[Sample]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--write", action="store_true", help="put the scores into rules.toml")
-    parser.add_argument("--report", action="store_true", help="only say what today's scores do")
+    parser.add_argument("--write", action="store_true", help="save the scores in rules.toml")
+    parser.add_argument(
+        "--report", action="store_true", help="only report the results of the current scores"
+    )
     arguments = parser.parse_args()
     book = parse(RULES.read_text())
     everything = list(samples(arguments.folder))
@@ -189,10 +192,10 @@ def fit(book: Rulebook, everything: Sequence[Sample], *, write: bool) -> Ruleboo
     }
     for name, score in sorted(scores.items(), key=lambda each: -each[1]):
         print(f"{name:28}{score:6.2f}")
-    toml = written(RULES.read_text(), scores)
+    toml = with_scores(RULES.read_text(), scores)
     if write:
         RULES.write_text(toml)
-    return parse(toml)  # names the rules that turned out to be idle
+    return parse(toml)  # raises for rules that have become unused
 
 
 if __name__ == "__main__":

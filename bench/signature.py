@@ -1,4 +1,4 @@
-"""DKIM in the bench: what one RSA-2048 signature costs here, and whether a sample verifies."""
+"""DKIM in the bench: the cost of an RSA-2048 signature, and whether sampled messages verify."""
 
 import statistics
 import time
@@ -13,7 +13,7 @@ SIGNATURE = b"dkim-signature:"
 
 
 def time_rsa_2048() -> float:
-    """Median ms of one RSA-2048 signature with SHA-256: the yardstick of this machine."""
+    """Median time in ms of one RSA-2048 signature with SHA-256: the speed of this machine."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     digest = b"\0" * 32
     costs = []
@@ -25,7 +25,7 @@ def time_rsa_2048() -> float:
 
 
 def count_valid(messages: Sequence[bytes], dns: Mapping[str, str]) -> int:
-    """How many carry a signature, all of whose signatures verify against these records."""
+    """The number of signed messages whose signatures all verify against these records."""
     return sum(is_valid(message, dns) for message in messages)
 
 

@@ -1,4 +1,4 @@
-"""One turn of one contestant: load runs, the sink counts and times, /proc says what it cost."""
+"""One turn of one contestant: run loads, count at the sink, and measure with /proc."""
 
 import itertools
 import json
@@ -12,28 +12,28 @@ from bench.child import Json, end, spawn
 from bench.contestant import Contestant
 from bench.load.latency import Summary, summary
 from bench.messages import sites
-from bench.printing import Tell
+from bench.printing import ReportProgress
 from bench.signature import count_valid
 from bench.sink.client import Started
 
-LOOK_EVERY_S = 0.2
+POLL_S = 0.2
 STALLED_AFTER_S = 30.0
 SERIALS_PER_PHASE = 10_000_000
-SETTLE_S = 1.0  # for copies that nobody waits for
+LATE_COPIES_S = 1.0  # wait for late copies
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much is measured. The closed loop goes on until both count and seconds are reached."""
+    """The size of a measurement. The closed loop ends when both count and seconds are reached."""
 
     seconds: float
     count: int
     warmup: int
-    idle_count: int  # at idle_rate, for the time to the first attempt
-    rate_count: int  # at rate, for the time to accept
+    idle_count: int  # at idle_rate, to measure the time to the first attempt
+    rate_count: int  # at rate, to measure the accept latency
     idle_rate: float = 10.0
     rate: float = 100.0
-    backlog: int = 2000  # accepted but undelivered: the load waits beyond
+    backlog: int = 2000  # maximum number of accepted but undelivered messages
 
 
 FULL = Scale(seconds=60, count=20_000, warmup=3000, idle_count=300, rate_count=3000)
@@ -47,14 +47,14 @@ class Turn:
     accept_ms: Summary  # under full load
     cpu_ms: dict[str, float]  # per message, by process
     accepted: int
-    delivered: int  # recipients that the sink knows
+    delivered: int  # recipients counted by the sink
     duplicates: int
     outcomes: dict[str, int]
     sampled: int
     verified: int
     rest_mb: Summary = field(default_factory=dict)  # before any load, by process
     load_mb: Summary = field(default_factory=dict)  # after the full load
-    peak_mb: Summary = field(default_factory=dict)  # the most of the process itself, ever
+    peak_mb: Summary = field(default_factory=dict)  # peak of each process itself
     steady_accept_ms: Summary = field(default_factory=dict)  # at `Scale.rate`
     first_attempt_ms: Summary = field(default_factory=dict)
 
@@ -63,12 +63,12 @@ class Turn:
 class Track:
     sink: Started
     scale: Scale
-    tell: Tell
+    report_progress: ReportProgress
     serials: Iterator[int] = field(default_factory=lambda: itertools.count(step=SERIALS_PER_PHASE))
 
     @property
     def routes(self) -> dict[str, tuple[str, int]]:
-        """Recipient domain → where its mail goes: one address of the sink for each site."""
+        """Recipient domain → address and port of its site at the sink."""
         addresses = self.sink.addresses
         return {
             domain: (address, self.sink.port)
@@ -94,7 +94,7 @@ def peer_turn(track: Track, contestant: Contestant) -> Turn:
 
 
 def engine_turn(track: Track, contestant: Contestant) -> Turn:
-    """The same, after how fast it answers and sends when there is room."""
+    """Like peer_turn, after measuring latencies at low rates."""
     rest = memory.snapshot(contestant.processes)
     warm_up(track, contestant)
     first = first_attempts(track, contestant)
@@ -104,7 +104,7 @@ def engine_turn(track: Track, contestant: Contestant) -> Turn:
 
 
 def profile_turn(track: Track, contestant: Contestant, seconds: int) -> None:
-    """Full load for so long, beside no measurement: for a profiler to look at."""
+    """Full load for the given time without a measurement, for a profiler."""
     run(track, contestant, Load("profile", 0, seconds=seconds))
 
 
@@ -113,7 +113,7 @@ def warm_up(track: Track, contestant: Contestant) -> None:
 
 
 def full_load(track: Track, contestant: Contestant) -> Turn:
-    """As much as the contestant takes, all of it delivered, from the first to the last message."""
+    """The maximum throughput, from the first to the last delivered message."""
     processes = dict(contestant.processes) | {"sink": track.sink.pid}
     busy_before, before = cpu.busy_seconds(), cpu.snapshot(processes)
     result = run(track, contestant, Load("full load", track.scale.count, track.scale.seconds))
@@ -141,14 +141,14 @@ def full_load(track: Track, contestant: Contestant) -> Turn:
 
 
 def steady_accept(track: Track, contestant: Contestant) -> Summary:
-    """Accept latency at a fixed rate, each from when its request was due."""
+    """Accept latency at a fixed rate, from the time when each request was due."""
     scale = track.scale
     result = run(track, contestant, Load("steady", scale.rate_count, rate=scale.rate))
     return cast(Summary, result["accept_ms"])
 
 
 def first_attempts(track: Track, contestant: Contestant) -> Summary:
-    """From the API's answer to the first RCPT at the sink, nearly idle."""
+    """Time from the API response to the first RCPT at the sink, nearly idle."""
     scale = track.scale
     load = Load("idle", scale.idle_count, rate=scale.idle_rate, keep_times=True)
     accepted_at = cast(dict[str, float], run(track, contestant, load)["accepted_at"])
@@ -162,7 +162,7 @@ def first_attempts(track: Track, contestant: Contestant) -> Summary:
 
 
 def run(track: Track, contestant: Contestant, load: Load) -> dict[str, Json]:
-    """Run one load from an empty sink, until all that was accepted has arrived."""
+    """Reset the sink, run one load, and wait until all accepted messages have arrived."""
     track.sink.sink.reset()
     result: dict[str, Json] = {}
     process = spawn("bench.load", arguments(track, contestant, load))
@@ -172,11 +172,13 @@ def run(track: Track, contestant: Contestant, load: Load) -> dict[str, Json]:
             result = json.loads(line)
             if "result" not in result:
                 sent, delivered = int(str(result["sent"])), int(str(result["delivered"]))
-                track.tell(f"{contestant.name}: {load.phase}", delivered, max(sent, load.count))
+                track.report_progress(
+                    f"{contestant.name}: {load.phase}", delivered, max(sent, load.count)
+                )
     finally:
         end(process)
     if "result" not in result:
-        raise RuntimeError(f"the load on {contestant.name} broke off: its message is above")
+        raise RuntimeError(f"the load on {contestant.name} failed, see its output above")
     drain(track, contestant, accepted=int(str(result["accepted"])))
     return result
 
@@ -199,13 +201,13 @@ def arguments(track: Track, contestant: Contestant, load: Load) -> list[str]:
 
 
 def drain(track: Track, contestant: Contestant, *, accepted: int) -> None:
-    """Wait until all has arrived, or until nothing more does."""
+    """Wait until all messages have arrived, or until no more arrive."""
     sink, last, moved_at = track.sink.sink, -1, time.monotonic()
-    while (taken := int(str(sink.ask("taken")["messages"]))) < accepted:
-        if taken != last:
-            last, moved_at = taken, time.monotonic()
+    while (received := int(str(sink.query("received")["messages"]))) < accepted:
+        if received != last:
+            last, moved_at = received, time.monotonic()
         elif time.monotonic() - moved_at > STALLED_AFTER_S:
             return
-        track.tell(f"{contestant.name}: draining", taken, accepted)
-        time.sleep(LOOK_EVERY_S)
-    time.sleep(SETTLE_S)
+        track.report_progress(f"{contestant.name}: draining", received, accepted)
+        time.sleep(POLL_S)
+    time.sleep(LATE_COPIES_S)

@@ -1,1 +1,1 @@
-"""`obm`: the command line, a file per noun."""
+"""`obm`: the command line, one file per noun."""

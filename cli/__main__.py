@@ -1,4 +1,4 @@
-"""`python -m cli` is `obm`."""
+"""`python -m cli` runs `obm`."""
 
 from cli.main import main
 

@@ -15,7 +15,7 @@ app = noun("Accounts: billing customers.")
 
 @app.command()
 def create(name: str) -> None:
-    """Create an account; its id is printed.
+    """Create an account and print its id.
 
     \b
     obm account create Acme
@@ -29,8 +29,8 @@ def create(name: str) -> None:
 
 
 @app.command()
-def remove(account: Annotated[str, typer.Argument(help="id or name")]) -> None:
-    """Remove an account that has no tenants any more."""
+def remove(account: Annotated[str, typer.Argument(help="Id or name")]) -> None:
+    """Remove an account without tenants."""
 
     async def work() -> None:
         async with open_directory() as directory:
@@ -41,7 +41,7 @@ def remove(account: Annotated[str, typer.Argument(help="id or name")]) -> None:
 
 @app.command("list")
 def list_accounts() -> None:
-    """All accounts."""
+    """List the accounts."""
 
     async def work() -> list[Account]:
         async with open_directory() as directory:

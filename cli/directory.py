@@ -1,4 +1,4 @@
-"""Writes accounts, tenants, keys and domains, for the commands and the tests."""
+"""Writes accounts, tenants, keys and domains, for commands and tests."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +28,7 @@ from mail.address import AddressError, full_domain
 from mail.dkim import dkim_record
 from mail.suffix import is_public_suffix
 from services.ingest.settings import Settings
-from services.ingest.store.directory import DirectoryStore, DomainTaken
+from services.ingest.store.directory import DirectoryStore, DomainConflict
 
 N = TypeVar("N", Account, Tenant, Domain, ApiKey)
 NAME_MAX = 200
@@ -49,7 +49,8 @@ class CreatedAccount:
 
 @asynccontextmanager
 async def open_directory(settings: Settings | None = None) -> AsyncIterator["DirectoryAdmin"]:
-    """With the database and the secrets of the installation. Raises ConfigError."""
+    """Open the directory with the database and the secrets of the installation. Raises
+    ConfigError."""
     settings = settings or load_settings(Settings)
     database = Database(settings.system_database_url, connections_max=1, name="obm")
     try:
@@ -59,7 +60,7 @@ async def open_directory(settings: Settings | None = None) -> AsyncIterator["Dir
 
 
 class DirectoryAdmin:
-    """Writes the directory. The services learn of it within a second."""
+    """Writes the directory. The services apply the changes within a second."""
 
     def __init__(self, store: DirectoryStore, secrets: SecretKeyring) -> None:
         self.store = store
@@ -84,7 +85,7 @@ class DirectoryAdmin:
         return tenant
 
     async def change_tenant(self, tenant: str, fields: Mapping[str, Any]) -> Tenant:
-        """tenant: its id or name. fields: those that change."""
+        """tenant: its id or name. fields: new values by name."""
         changed = await self._find_one(Tenant, tenant)
         for name, value in fields.items():
             setattr(changed, name, value)
@@ -102,7 +103,8 @@ class DirectoryAdmin:
         cidrs: Sequence[str] = (),
         expires_at: Timestamp | None = None,
     ) -> tuple[str, ApiKey]:
-        """The key itself, shown once, and its record. tenant, domain: id or name."""
+        """Returns the secret key, which is not stored, and its record. tenant, domain: id or
+        name."""
         owner = await self._find_one(Tenant, tenant)
         domain_id = await self._domain_id(owner, domain) if domain else ""
         secret = auth.make(test=test)
@@ -122,7 +124,7 @@ class DirectoryAdmin:
         return secret, key
 
     async def add_domain(self, name: str, *, tenant: str, shared: bool = False) -> Domain:
-        """With new DKIM keys: RSA of 2048 bits and Ed25519 (RFC 8463). Raises ConfigError."""
+        """Add a domain with new DKIM keys: RSA-2048 and Ed25519 (RFC 8463). Raises ConfigError."""
         owner = await self._find_one(Tenant, tenant)
         ascii_name = domain_name(name)
         rsa = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
@@ -140,22 +142,22 @@ class DirectoryAdmin:
         )
         try:
             await self.store.save(domain)
-        except DomainTaken as taken:
-            who = "another account's" if taken.by_other_account else "there already"
-            raise ConfigError(f"{ascii_name} is {who}: see `obm domain list`") from taken
+        except DomainConflict as taken:
+            reason = "belongs to another account" if taken.by_other_account else "exists already"
+            raise ConfigError(f"{ascii_name} {reason}. See `obm domain list`.") from taken
         return domain
 
     async def delete_key(self, key_id: str) -> None:
-        """Its record stays, as deleted, so that every memory of it learns that it is."""
+        """The record stays, marked as deleted, so that all caches are updated."""
         for key in await self.store.list_all(ApiKey):
             if key.key_id == key_id:
                 key.deleted = True
                 await self.store.save(key)
                 return
-        raise ConfigError(f"there is no key {key_id!r}: see `obm key list`")
+        raise ConfigError(f"There is no key {key_id!r}. See `obm key list`.")
 
     async def remove(self, kind: type[N], identifier: str) -> None:
-        """As deleted its record stays. Raises ConfigError while something belongs to it."""
+        """The record stays, marked as deleted. Raises ConfigError if other entries belong to it."""
         removed = await self._find_one(kind, identifier)
         if isinstance(removed, Account):
             await self._raise_if_owner(Tenant, "account_id", removed.account_id)
@@ -168,10 +170,10 @@ class DirectoryAdmin:
     async def _raise_if_owner(self, kind: type[N], field: str, owner: str) -> None:
         if any(getattr(one, field) == owner for one in await self.store.list_all(kind)):
             what = kind.__name__.lower().removeprefix("api")
-            raise ConfigError(f"a {what} belongs to it: remove that first, see `obm {what} list`")
+            raise ConfigError(f"A {what} belongs to it. Remove it first, see `obm {what} list`.")
 
     async def add_complete_account(self, domain: str, *, test: bool) -> CreatedAccount:
-        """An account, a tenant, a domain and a key at once."""
+        """Add an account with a tenant, a domain and a key."""
         account = await self.add_account(f"account of {domain}")
         tenant = await self.add_tenant(account.account_id, f"tenant of {domain}")
         added = await self.add_domain(domain, tenant=tenant.tenant_id)
@@ -181,7 +183,7 @@ class DirectoryAdmin:
     def records(
         self, domain: Domain, *, bounce_mx: str, spf_include: str
     ) -> tuple[records.Record, ...]:
-        """What its owner should publish in DNS."""
+        """The DNS records that the domain's owner should publish."""
         keys = [
             (domain.rsa_selector, self._dkim_record(domain.rsa_private_key)),
             (domain.ed25519_selector, self._dkim_record(domain.ed25519_private_key)),
@@ -198,11 +200,11 @@ class DirectoryAdmin:
         return await self.store.list_domains(owner.tenant_id, owner.account_id)
 
     async def _domain_id(self, owner: Tenant, domain: str) -> str:
-        """The id of a domain that the tenant may send from."""
+        """The id of a domain that the tenant can send from."""
         for one in await self._domains(owner):
             if domain in (one.domain_id, one.name):
                 return one.domain_id
-        raise ConfigError(f"{owner.name} may not send from {domain!r}: see `obm domain list`")
+        raise ConfigError(f"{owner.name} cannot send from {domain!r}. See `obm domain list`.")
 
     def _encrypted_key(self, key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
         plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
@@ -211,33 +213,33 @@ class DirectoryAdmin:
     def _dkim_record(self, sealed: bytes) -> str:
         key = load_der_private_key(self._secrets.decrypt(sealed), None)
         if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
-            raise ConfigError("a DKIM key is neither RSA nor Ed25519")
+            raise ConfigError("A DKIM key is neither RSA nor Ed25519.")
         return dkim_record(key.public_key())
 
     async def _find_one(self, kind: type[N], name: str) -> N:
         found = await self.store.find_by_id_or_name(kind, name)
         if len(found) != 1:
             what = kind.__name__.lower()
-            reason = "there is no" if not found else "there is more than one"
-            raise ConfigError(f"{reason} {what} {name!r}: give its id, see `obm {what} list`")
+            problem = "There is no" if not found else "There is more than one"
+            raise ConfigError(f"{problem} {what} {name!r}. Use its id, see `obm {what} list`.")
         return found[0]
 
 
 def label(text: str) -> str:
-    """A name for people. Raises ConfigError."""
+    """Normalize a display name. Raises ConfigError."""
     if not (name := " ".join(text.split())) or len(name) > NAME_MAX or not name.isprintable():
-        raise ConfigError(f"a name has 1 to {NAME_MAX} printable characters")
+        raise ConfigError(f"A name must have 1 to {NAME_MAX} printable characters.")
     return name
 
 
 def domain_name(text: str) -> str:
-    """What somebody may call their own. Raises ConfigError."""
+    """Check the name of a sending domain. Raises ConfigError."""
     try:
         name = full_domain(text)
     except AddressError as error:
         raise ConfigError(str(error)) from error
     if is_public_suffix(name):
-        raise ConfigError(f"{name} is a public suffix: add a domain that is registered below it")
+        raise ConfigError(f"{name} is a public suffix. Add a registered domain below it.")
     return name
 
 
@@ -246,11 +248,11 @@ def networks(cidrs: Sequence[str]) -> list[str]:
     try:
         return [str(ip_network(cidr, strict=False)) for cidr in cidrs]
     except ValueError as error:
-        raise ConfigError(f"--cidr: {error}") from error
+        raise ConfigError(f"Invalid --cidr: {error}.") from error
 
 
 async def create_sandbox_key(domain: str) -> str:
-    """A test key of a tenant that may send from the domain; of a new one if there is none."""
+    """A test key of the tenant that owns the domain; of a new tenant if there is none."""
     async with open_directory() as directory:
         for existing in await directory.store.find_by_id_or_name(Domain, domain):
             return (await directory.add_key(existing.tenant_id, test=True))[0]

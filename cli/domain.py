@@ -1,4 +1,4 @@
-"""`obm domain`: what tenants may send from, and what its owner publishes in DNS."""
+"""`obm domain`: domains that tenants send from, and their DNS records."""
 
 import asyncio
 import os
@@ -19,13 +19,16 @@ app = noun("Sending domains.")
 
 BounceMx = Annotated[
     str,
-    typer.Option(envvar="OBM_BOUNCE_MX", help="host that takes bounces, such as mx.example.com"),
+    typer.Option(
+        envvar="OBM_BOUNCE_MX", help="Host that receives bounces, for example mx.example.com"
+    ),
 ]
 SpfInclude = Annotated[
     str,
     typer.Option(
         envvar="OBM_SPF_INCLUDE",
-        help="name whose SPF record lists our addresses; default: _spf. before the host above",
+        help="Name whose SPF record lists the source addresses; default: _spf. before "
+        "the bounce host",
     ),
 ]
 
@@ -34,12 +37,14 @@ SpfInclude = Annotated[
 def add(
     name: str,
     *,
-    tenant: Annotated[str, typer.Option(help="id or name")],
-    shared: Annotated[bool, typer.Option(help="every tenant of the account may use it")] = False,
+    tenant: Annotated[str, typer.Option(help="Id or name")],
+    shared: Annotated[
+        bool, typer.Option(help="Allow all tenants of the account to use it")
+    ] = False,
     bounce_mx: BounceMx = "",
     spf_include: SpfInclude = "",
 ) -> None:
-    """Add a domain with new DKIM keys, RSA-2048 and Ed25519; print what to publish.
+    """Add a domain with new DKIM keys (RSA-2048 and Ed25519) and print its DNS records.
 
     \b
     obm domain add shop.example.net --tenant shop --bounce-mx mx.example.com
@@ -58,7 +63,7 @@ def add(
 
 @app.command("records")
 def list_records(name: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude = "") -> None:
-    """What the owner of a domain (its id or name) publishes in DNS."""
+    """Print the DNS records of a domain, given by id or name."""
     hosts = published_hosts(bounce_mx, spf_include)
 
     async def work() -> list[tuple[Domain, Sequence[Record]]]:
@@ -68,14 +73,14 @@ def list_records(name: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude
 
     found = asyncio.run(work())
     if not found:
-        raise ConfigError(f"there is no domain {name!r}: see `obm domain list`")
+        raise ConfigError(f"There is no domain {name!r}. See `obm domain list`.")
     for domain, records in found:
         print_records(domain.name, records)
 
 
 @app.command("list")
 def list_domains() -> None:
-    """All domains."""
+    """List the domains."""
 
     async def work() -> list[Domain]:
         async with open_directory() as directory:
@@ -92,7 +97,7 @@ def list_domains() -> None:
 
 @app.command()
 def remove(domain_id: str) -> None:
-    """Nothing is sent from it any more; mail that waits fails."""
+    """Remove a domain. Nothing is sent from it any more; its queued mail fails."""
 
     async def work() -> None:
         async with open_directory() as directory:
@@ -103,24 +108,25 @@ def remove(domain_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Our own names in what customers publish."""
+    """Hosts of this installation that the DNS records of customers refer to."""
 
     bounce_mx: str
     spf_include: str
 
 
 def published_hosts(bounce_mx: str, spf_include: str) -> Hosts:
-    """Asked before anything is made, for what is published stays. Raises ConfigError."""
+    """Checked before the domain is added, because published records are hard to change. Raises
+    ConfigError."""
     host = bounce_mx or os.environ.get("ROUTER_EHLO", "")
     if not host:
         raise ConfigError(
-            "name the host that customers are to publish: --bounce-mx mx.example.com (or "
-            "OBM_BOUNCE_MX), or set ROUTER_EHLO"
+            "No host for the DNS records. Use --bounce-mx mx.example.com (or "
+            "OBM_BOUNCE_MX), or set ROUTER_EHLO."
         )
     hosts = Hosts(host, spf_include or f"_spf.{host}")
     for name in (hosts.bounce_mx, hosts.spf_include):
         if "." not in name.removeprefix("_spf.").strip("."):
-            raise ConfigError(f"{name!r} is not a name that others can look up")
+            raise ConfigError(f"{name!r} is not a public host name.")
     return hosts
 
 

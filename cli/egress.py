@@ -1,4 +1,4 @@
-"""`obm egress`: the source addresses that mail leaves from, with their names."""
+"""`obm egress`: egress sources, the addresses that mail is sent from, with their EHLO names."""
 
 import asyncio
 from typing import Annotated
@@ -12,32 +12,36 @@ from contracts.router.v1.directory_pb2 import EgressSource
 
 Addresses = Annotated[
     list[str],
-    typer.Argument(help="of this machine: an IPv4 address, an IPv6 address, or one of each"),
+    typer.Argument(help="Of this machine: an IPv4 address, an IPv6 address, or one of each"),
 ]
-Elsewhere = Annotated[bool, typer.Option(help="they are another machine's, where delivery runs")]
+Elsewhere = Annotated[
+    bool, typer.Option(help="Accept addresses of another machine, where delivery runs")
+]
 
-app = noun("Egresses: source addresses with their EHLO names.")
+app = noun("Egress sources: source addresses with their EHLO names.")
 
 
 @app.command()
 def add(
     addresses: Addresses,
     *,
-    pool: Annotated[str, typer.Option(help="id or name")] = "default",
-    ehlo: Annotated[str, typer.Option(help="their name in DNS; empty: ROUTER_EHLO")] = "",
+    pool: Annotated[str, typer.Option(help="Id or name")] = "default",
+    ehlo: Annotated[
+        str, typer.Option(help="Host name of the addresses; ROUTER_EHLO if empty")
+    ] = "",
     elsewhere: Elsewhere = False,
 ) -> None:
-    """Add a way out to a pool; its id is printed. The router uses it within seconds.
+    """Add an egress source to a pool and print its id. The router uses it within seconds.
 
-    With one address of each family mail reaches every host, from the address of the host's family.
-    With one alone, hosts that only have addresses of the other family are not tried. The EHLO name
-    has to lead to both addresses, and both back to it.
+    With one address of each family, mail reaches every host. With a single address, hosts without
+    an address of its family cannot be reached. The EHLO name must resolve to the addresses, and
+    they to the name.
 
     \b
     obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
     obm egress add 192.0.2.11 --ehlo out2.example.com
     """
-    given = checked(addresses, elsewhere=elsewhere)
+    given = normalized(addresses, elsewhere=elsewhere)
 
     async def work() -> EgressSource:
         async with open_routing() as routing:
@@ -53,12 +57,12 @@ def move(
     *,
     elsewhere: Elsewhere = False,
 ) -> None:
-    """Give it other addresses: its id, its pool and its name stay.
+    """Change the addresses of an egress source. It keeps its id, pool and name.
 
     \b
     obm egress move 019ab000-0000-7000-8000-00000000000a 192.0.2.10 2001:db8::10
     """
-    given = checked(addresses, elsewhere=elsewhere)
+    given = normalized(addresses, elsewhere=elsewhere)
 
     async def work() -> None:
         async with open_routing() as routing:
@@ -67,7 +71,7 @@ def move(
     asyncio.run(work())
 
 
-def checked(addresses: list[str], *, elsewhere: bool) -> list[str]:
+def normalized(addresses: list[str], *, elsewhere: bool) -> list[str]:
     """Raises ConfigError."""
     given = [one for one in pair(addresses) if one]
     if not elsewhere:
@@ -78,19 +82,19 @@ def checked(addresses: list[str], *, elsewhere: bool) -> list[str]:
 
 @app.command()
 def pause(egress_id: str) -> None:
-    """No new message leaves from it; its retries go elsewhere."""
+    """Stop sending new messages from a source; retries use other sources."""
     change(egress_id, paused=True)
 
 
 @app.command()
 def resume(egress_id: str) -> None:
-    """It may be used again."""
+    """Use a paused source again."""
     change(egress_id, paused=False)
 
 
 @app.command()
 def remove(egress_id: str) -> None:
-    """It is gone for good."""
+    """Remove a source permanently."""
     change(egress_id, deleted=True)
 
 
@@ -104,7 +108,7 @@ def change(egress_id: str, *, paused: bool | None = None, deleted: bool | None =
 
 @app.command("list")
 def list_egresses() -> None:
-    """All egresses."""
+    """List the egress sources."""
 
     async def work() -> list[EgressSource]:
         async with open_routing() as routing:

@@ -1,4 +1,4 @@
-"""The settings of an installation under one data folder: secrets, addresses, ports."""
+"""The settings of an installation with one data folder: secrets, addresses, ports."""
 
 import json
 import os
@@ -16,21 +16,21 @@ from kernel.errors import ConfigError
 from kernel.migrate import migrate, role_urls
 from kernel.settings import Settings, load
 
-# One replica of each service has no use for more, and each costs broker and readers a batch of its
-# own. Of topics that are there already, it changes nothing.
+# More partitions do not help a single replica of each service, and each one costs a batch of its
+# own. The partitions of existing topics do not change.
 PARTITIONS_MAX = "4"
-# Nobody is far away: whoever comes back after a crash waits for this long.
+# Short, because the network is local: a consumer that crashed waits for this time.
 SESSION_S = "6"
 SERVICES = ("ingest", "shield", "router", "delivery", "events")
 SECRETS = "secrets.json"
-POSTMASTER_PORT = 3  # the line of postmaster.pid
+POSTMASTER_PORT = 3  # the line of postmaster.pid with the port
 
 S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the services listen on loopback."""
+    """Ports of the services on loopback."""
 
     ingest_http: int = 8025
     ingest_grpc: int = 8026
@@ -47,9 +47,8 @@ class Ports:
 
     @classmethod
     def choose(cls, *, http: int | None = None, free: bool = False) -> "Ports":
-        """What the command line says, then what the environment does, then free or usual ones.
-
-        Raises ConfigError."""
+        """The command line comes first, then the environment, then free or default ports. Raises
+        ConfigError."""
         ports = cls.find_free() if free else cls()
         named = {
             field: port_of(os.environ[name], name)
@@ -60,15 +59,14 @@ class Ports:
 
     @classmethod
     def find_free(cls) -> "Ports":
-        """Ports that nobody uses at this moment, and that no connection is given by the system
-        before they are listened on."""
+        """Free ports outside the range that the system assigns to outgoing connections."""
         found: set[int] = set()
         while len(found) < len(fields(cls)):
             found.add(free_port())
         return cls(*found)
 
 
-# The settings that say where something listens.
+# The settings of listeners, by port.
 SETTINGS = {
     "ingest_http": "INGEST_HTTP_LISTEN",
     "ingest_grpc": "INGEST_GRPC_LISTEN",
@@ -79,16 +77,18 @@ SETTINGS = {
 
 
 def port_of(listen: str, setting: str) -> int:
-    """Of host:port, or of a port alone. Raises ConfigError."""
+    """The port of host:port, or of a port alone. Raises ConfigError."""
     port = listen.rpartition(":")[2]
     if not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"{setting} {listen!r}: give host:port, such as 127.0.0.1:8025")
+        raise ConfigError(
+            f"Invalid {setting} {listen!r}. Use host:port, for example 127.0.0.1:8025."
+        )
     return int(port)
 
 
 @dataclass(frozen=True, slots=True)
 class InstallationSecrets:
-    """The secrets of this installation; generated once, stored beside its data."""
+    """The secrets of this installation; generated once, stored with its data."""
 
     secret_key: str
     rpc_token: str
@@ -106,7 +106,7 @@ class InstallationSecrets:
 def environment(
     folder: Path, *, kafka_bootstrap_servers: str, database_url: str, ports: Ports
 ) -> dict[str, str]:
-    """The settings of all five services, by the names of their environment variables."""
+    """The settings of all five services, by environment variable."""
     own = InstallationSecrets.of(folder)
     return {
         "OBM_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
@@ -121,30 +121,30 @@ def environment(
 
 
 def load_settings(settings: type[S]) -> S:
-    """For commands: the settings of a service, from the environment; else, beside a running
-    `obm run`, from what its data folder says. Raises ConfigError."""
+    """The settings of a service for a command: from the environment, or else from the data folder
+    of a running `obm run`. Raises ConfigError."""
     if not any(name.endswith("_SYSTEM_DATABASE_URL") for name in os.environ):
         os.environ.update({**installed_settings(), **os.environ})
     return load(settings, [])
 
 
 def installed_settings() -> dict[str, str]:
-    """Secrets and addresses of what DATABASE_URL names, or the data folder. Raises ConfigError."""
+    """Secrets and database URLs, by DATABASE_URL or from the data folder. Raises ConfigError."""
     if url := os.environ.get("DATABASE_URL"):
         return database_urls(url)
     folder = Path(os.environ.get("OBM_DATA", DATA))
     if not (url := running_database_url(folder)):
         raise ConfigError(
-            f"no engine runs on the data folder {folder}: start it with `obm run`, name its folder "
-            "with --data, or set DATABASE_URL and OBM_SECRET_KEYS"
+            f"No engine runs on the data folder {folder}. Start it with `obm run`, "
+            "choose its folder with --data, or set DATABASE_URL and OBM_SECRET_KEYS."
         )
-    if not (folder / SECRETS).exists():  # `obm up`: the secrets are somebody else's
+    if not (folder / SECRETS).exists():  # `obm up`: the services have their secrets from elsewhere
         return database_urls(url)
     return {"OBM_SECRET_KEYS": InstallationSecrets.of(folder).secret_key, **database_urls(url)}
 
 
 def running_database_url(folder: Path) -> str:
-    """The owner's address of the PostgreSQL that runs on a data folder; empty when none does."""
+    """The owner's URL of the PostgreSQL that runs on a data folder; empty if none runs."""
     postgres = Embedded(folder).postgres
     try:
         lines = (postgres.data / "postmaster.pid").read_text().splitlines()
@@ -155,13 +155,13 @@ def running_database_url(folder: Path) -> str:
 
 
 def database_urls(database_url: str) -> dict[str, str]:
-    """The addresses of the services' database_urls, by the names of their settings."""
+    """The database URLs of the services, by environment variable."""
     with_schema = [name for name in SERVICES if name != "shield"]
     return role_urls(database_url, with_schema, secret=database_role_secret())
 
 
 def database_role_secret() -> str:
-    """What their passwords come from; empty: the owner's password."""
+    """The secret that role passwords are derived from; empty: derived from the owner's password."""
     return os.environ.get("DATABASE_ROLE_SECRET", "")
 
 
@@ -185,7 +185,7 @@ def listen_addresses(ports: Ports) -> dict[str, str]:
 
 
 def migrations() -> dict[str, Path]:
-    """The services that have a schema, and where its history is."""
+    """The migration folders of the services that have a schema."""
     root = Path(next(iter(services.__path__)))
     folders = {name: root / name / "migrations" for name in SERVICES}
     return {name: folder for name, folder in folders.items() if folder.is_dir()}

@@ -31,11 +31,11 @@ EMAIL = {
 
 
 class NotDelivered(Exception):
-    """The engine runs, but its first message does not arrive."""
+    """The engine runs, but its first message was not delivered."""
 
 
 class FirstMessage:
-    """api: the root of the HTTP API. The test key stays in the data folder, for the next run."""
+    """api: the root of the HTTP API. The test key is stored in the data folder for later runs."""
 
     def __init__(self, api: str, data: Path, console: Console) -> None:
         self._api = api
@@ -44,7 +44,7 @@ class FirstMessage:
         self._key = ""
 
     async def introduce(self) -> None:
-        """An account with a test key: made at the first run, found at the next."""
+        """Load the test key, or create an account with one on the first run."""
         if self._credentials.exists():
             self._key = json.loads(self._credentials.read_text())["api_key"]
             return
@@ -58,7 +58,7 @@ class FirstMessage:
             found = (await self._request(http, "GET", "/v1/emails?limit=1"))["data"]
             if found:
                 self._console.print(
-                    f"found the messages of earlier runs, the last [b]{found[0]['id']}[/b]"
+                    f"found messages of earlier runs, the last one is [b]{found[0]['id']}[/b]"
                 )
             began = time.monotonic()
             sent = await self._request(http, "POST", "/v1/emails", body=EMAIL)
@@ -81,14 +81,14 @@ class FirstMessage:
                 return
             await asyncio.sleep(POLL_S)
         raise NotDelivered(
-            f"the first message was not delivered within {DELIVERED_WITHIN_S:.0f} s; see above"
+            f"The first message was not delivered within {DELIVERED_WITHIN_S:.0f} s. "
+            "See the events above."
         )
 
     async def _request(
         self, http: aiohttp.ClientSession, method: str, path: str, *, body: object = None
     ) -> dict[str, Any]:
-        """The response, after retries while a service is still starting. Raises
-        ConfigError for a refusal."""
+        """The response, with retries while services are starting. Raises ConfigError if refused."""
         until = time.monotonic() + DELIVERED_WITHIN_S
         while True:
             async with http.request(method, path, json=body) as response:
@@ -97,12 +97,12 @@ class FirstMessage:
                 return content
             if response.status != SERVICE_UNAVAILABLE or time.monotonic() > until:
                 raise ConfigError(
-                    f"the first message was refused: {content['message']} (its key is kept in "
-                    f"{self._credentials}; without that file another one is made)"
+                    f"The first message was refused: {content['message']} Its key is stored "
+                    f"in {self._credentials}; delete that file to create a new key."
                 )
             await asyncio.sleep(POLL_S)
 
-    def show_addresses(self, ports: Ports) -> None:
+    def print_addresses(self, ports: Ports) -> None:
         for what, where in {
             "API": f"{self._api}/v1",
             "API reference": f"{self._api}/docs",
@@ -118,7 +118,7 @@ class FirstMessage:
             'curl -s "$OBM_API_URL/emails" -H "Authorization: Bearer $OBM_API_KEY" '
             "-H 'Content-Type: application/json' "
             f'-d \'{{"from": "me@{SENDER_DOMAIN}", "to": "delivered@obm-sandbox.net", '
-            '"subject": "Hi", "text": "Hello"}\'\n\nCtrl-C ends it.',
+            '"subject": "Hi", "text": "Hello"}\'\n\nPress Ctrl-C to stop.',
             soft_wrap=True,
         )
 

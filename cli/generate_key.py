@@ -1,4 +1,4 @@
-"""`obm generate-key`: a key for OBM_SECRET_KEYS."""
+"""`obm generate-key`: generate a key for OBM_SECRET_KEYS."""
 
 import typer
 
@@ -6,5 +6,5 @@ from kernel.crypto import new_secret_key
 
 
 def generate_key() -> None:
-    """Generate a key for OBM_SECRET_KEYS. Put it first there and keep the old ones after it."""
+    """Generate a key for OBM_SECRET_KEYS. Put it first there, before the old keys."""
     typer.echo(new_secret_key())

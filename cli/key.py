@@ -1,4 +1,4 @@
-"""`obm key`: API keys, each of one tenant."""
+"""`obm key`: the API keys of tenants."""
 
 import asyncio
 from typing import Annotated
@@ -21,15 +21,24 @@ DAYS_MAX = 36_500
 @app.command()
 def create(
     *,
-    tenant: Annotated[str, typer.Option(help="id or name")],
-    test: Annotated[bool, typer.Option("--test/--live", help="test mail goes to the sandbox")],
-    name: Annotated[str, typer.Option(help="for people")] = "",
-    sending_only: Annotated[bool, typer.Option(help="may send, and nothing else")] = False,
-    domain: Annotated[str, typer.Option(help="the one it may send from: id or name")] = "",
-    cidr: Annotated[list[str] | None, typer.Option(help="may be used from here alone")] = None,
-    days: Annotated[int, typer.Option(min=0, max=DAYS_MAX, help="until it expires; 0: never")] = 0,
+    tenant: Annotated[str, typer.Option(help="Id or name")],
+    test: Annotated[
+        bool, typer.Option("--test/--live", help="Mail of test keys goes to the sandbox")
+    ],
+    name: Annotated[str, typer.Option(help="Display name")] = "",
+    sending_only: Annotated[bool, typer.Option(help="Allow sending only")] = False,
+    domain: Annotated[
+        str, typer.Option(help="Only domain that the key can send from, by id or name")
+    ] = "",
+    cidr: Annotated[
+        list[str] | None,
+        typer.Option(help="CIDR range that the key can be used from; can be repeated"),
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=0, max=DAYS_MAX, help="Days until the key expires; 0: never")
+    ] = 0,
 ) -> None:
-    """Create a key. It is shown once, and stored nowhere.
+    """Create a key and print it. It is not stored and cannot be retrieved later.
 
     \b
     obm key create --tenant shop --test --name "continuous integration" --days 90
@@ -67,7 +76,7 @@ def delete(key_id: str) -> None:
 
 @app.command("list")
 def list_keys() -> None:
-    """All keys, without their secrets."""
+    """List the keys, without their secrets."""
 
     async def work() -> list[ApiKey]:
         async with open_directory() as directory:

@@ -1,4 +1,4 @@
-"""`obm`: composes the nouns; each lives in a module of its own, read when it is asked for."""
+"""`obm`: the commands, one module each, imported on demand."""
 
 import os
 import sys
@@ -12,48 +12,48 @@ from typer.core import TyperGroup
 from cli.options import DATA, Data
 from kernel.errors import ConfigError, EmbeddedError, Unavailable
 
-# Their help texts: importing all modules would take seconds.
+# The help texts are repeated here because importing all modules would take seconds.
 COMMANDS = {
     "run": "Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.",
-    "up": "Kafka and PostgreSQL in the foreground, migrated.",
-    "migrate": "Bring schemas and roles of DATABASE_URL, the owner's address, up to date.",
+    "up": "Run Kafka and PostgreSQL in the foreground, migrated.",
+    "migrate": "Update the schemas and roles of DATABASE_URL, the URL of their owner.",
     "database-urls": "Print the database URLs of the services' roles, with passwords.",
     "generate-key": "Generate a key for OBM_SECRET_KEYS.",
     "account": "Accounts: billing customers.",
     "tenant": "Tenants: isolated sending units.",
     "key": "API keys.",
     "domain": "Sending domains.",
-    "pool": "Pools: sets of source addresses.",
-    "egress": "Egresses: source addresses with their EHLO names.",
+    "pool": "Pools: sets of egress sources.",
+    "egress": "Egress sources: source addresses with their EHLO names.",
 }
 IN_STACK = ("up", "migrate", "database-urls")
 EPILOG = """Examples:
 
 \b
-  obm run                                    the whole engine, data in ./data
+  obm run                                    run the whole engine, data in ./data
   obm account create Acme
   obm tenant create shop --account Acme
-  obm key create --tenant shop --test        a key that sends to the sandbox
-  obm --data /srv/obm account list           of the engine on that data folder
+  obm key create --tenant shop --test        create a key that sends to the sandbox
+  obm --data /srv/obm account list           use the installation in that folder
 """
 
 
 class LazyGroup(TyperGroup):
-    """Imports the module of a command when it is called, and lists them without."""
+    """Lists the commands without their modules, and imports a module when its command is called."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - of click
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - a type of click
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - of click
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - a type of click
         return load(cmd_name) if cmd_name in COMMANDS else None
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - of click
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - a type of click
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
 def load(name: str) -> Any:  # noqa: ANN401 - click's own types, which typer keeps to itself
-    """A noun with its verbs, or a command that stands alone."""
+    """The command group of a noun, or a single command."""
     attribute = name.replace("-", "_")
     module: Any = import_module("cli.stack" if name in IN_STACK else f"cli.{attribute}")
     if hasattr(module, "app"):
@@ -80,7 +80,7 @@ def global_options(data: Data = DATA) -> None:
 
 
 def main() -> None:
-    """The console command. What an operator can put right is one line, not a traceback."""
+    """The console command. Errors that an operator can fix are one line, without a traceback."""
     try:
         app(with_data_first(sys.argv[1:]))
     except (ConfigError, EmbeddedError) as error:
@@ -89,20 +89,20 @@ def main() -> None:
         fail(database_unavailable(error), error)
 
 
-def with_data_first(words: Sequence[str]) -> list[str]:
-    """`--data` means the same wherever it stands."""
+def with_data_first(arguments: Sequence[str]) -> list[str]:
+    """Move `--data` to the front, so that it works in any position."""
     first: list[str] = []
     rest: list[str] = []
-    for word, before in zip(words, ["", *words], strict=False):
-        named = word == "--data" or word.startswith("--data=") or before == "--data"
-        (first if named else rest).append(word)
+    for argument, previous in zip(arguments, ["", *arguments], strict=False):
+        is_data = argument == "--data" or argument.startswith("--data=") or previous == "--data"
+        (first if is_data else rest).append(argument)
     return first + rest
 
 
 def database_unavailable(error: Unavailable) -> str:
     if "DATABASE_URL" in os.environ:
-        return f"the database that DATABASE_URL names does not respond ({error})"
-    return f"{error} does not respond: is the engine running?"
+        return f"The database at DATABASE_URL is unavailable ({error})."
+    return f"{error} is unavailable. Check that the engine is running."
 
 
 def fail(line: str, error: Exception) -> NoReturn:

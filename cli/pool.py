@@ -1,4 +1,4 @@
-"""`obm pool`: sets of egresses that tenants send through."""
+"""`obm pool`: egress pools, the sets of egress sources that tenants send through."""
 
 import asyncio
 from typing import Annotated
@@ -10,12 +10,12 @@ from cli.printing import console, id_column, print_table
 from cli.routing import open_routing
 from contracts.router.v1.directory_pb2 import Pool
 
-app = noun("Pools: sets of source addresses.")
+app = noun("Pools: sets of egress sources.")
 
 
 @app.command()
 def add(name: str) -> None:
-    """Add a pool; its id is printed.
+    """Add a pool and print its id.
 
     \b
     obm pool add marketing
@@ -29,8 +29,8 @@ def add(name: str) -> None:
 
 
 @app.command()
-def remove(pool: Annotated[str, typer.Argument(help="id or name")]) -> None:
-    """Remove a pool that has no egresses any more."""
+def remove(pool: Annotated[str, typer.Argument(help="Id or name")]) -> None:
+    """Remove a pool without egress sources."""
 
     async def work() -> None:
         async with open_routing() as routing:
@@ -41,7 +41,7 @@ def remove(pool: Annotated[str, typer.Argument(help="id or name")]) -> None:
 
 @app.command("list")
 def list_pools() -> None:
-    """All pools."""
+    """List the pools."""
 
     async def work() -> list[Pool]:
         async with open_routing() as routing:

@@ -1,7 +1,6 @@
-"""How commands print: ids whole, since one that is cut off cannot be pasted; names as text.
+"""Print tables. Ids are never truncated, so that they can be copied; names are printed as text.
 
-Names come from customers, who may make API keys themselves: what a terminal obeys is shown escaped,
-and square brackets are no markup.
+Names come from customers: control characters are escaped, and square brackets are not markup.
 """
 
 import unicodedata
@@ -12,8 +11,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 PIPED_COLUMNS = 200
-# Controls, formats (those that turn the direction of text among them), halves of characters, ends
-# of lines. What Python does not know yet is printed: it may be an emoji.
+# Controls, formats (such as text direction), surrogates, line ends. Unassigned characters are
+# printed: a newer Unicode version may define them as emoji.
 ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 _terminal = Console()

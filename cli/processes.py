@@ -1,4 +1,4 @@
-"""The five services as processes of their own: started, watched and ended here."""
+"""The five services as processes: start, watch and stop them."""
 
 import os
 import signal
@@ -16,12 +16,12 @@ from kernel.service import exit_within_s
 from kernel.settings import env_name
 
 READY_WITHIN_S = 60.0
-EXIT_S = 5.0  # for a signal to be seen and an interpreter to be gone, on a busy machine
+EXIT_S = 5.0  # for a signal to arrive and an interpreter to exit, on a busy machine
 POLL_S = 0.05
 
 
 class Process:
-    """One service. Every signal that a test or an operator may want to send has a word."""
+    """A process of one service."""
 
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Process:
 
     @property
     def exit_within_s(self) -> float:
-        """From a SIGTERM to the end, at most: by the service's own settings."""
+        """Maximum time from SIGTERM to the exit, by the service's own settings."""
         settings = import_module(f"services.{self.name}.settings").Settings
         field = settings.model_fields["shutdown_timeout_s"]
         value = {**os.environ, **self.environment}.get(
@@ -50,7 +50,7 @@ class Process:
         return exit_within_s(float(field.default if value is None else value)) + EXIT_S
 
     def start(self, **extra: str) -> None:
-        """extra: environment of this run alone."""
+        """extra: environment variables of this run only."""
         self.log.parent.mkdir(0o700, parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._popen = subprocess.Popen(  # noqa: S603 - our own module
@@ -66,7 +66,7 @@ class Process:
             self._popen.send_signal(signum)
 
     def kill(self) -> None:
-        """kill -9, and wait for it."""
+        """Kill the process and wait for its end."""
         self.signal(signal.SIGKILL)
         self.wait()
 
@@ -77,7 +77,7 @@ class Process:
         self.signal(signal.SIGCONT)
 
     def terminate(self) -> None:
-        """Let it drain; kill it when it does not come to an end."""
+        """Let the service drain; kill it if it does not exit in time."""
         if not self.running:
             return
         self.signal(signal.SIGTERM)
@@ -110,7 +110,7 @@ class Process:
 
 
 class Processes:
-    """All five, by name: `processes["router"].kill()`."""
+    """The processes of all five services, by name: `processes["router"].kill()`."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
         self._by_name = {
@@ -130,7 +130,7 @@ class Processes:
             process.await_ready()
 
     def stop(self) -> None:
-        """In the order of the pipeline, so that nothing is waited for in vain."""
+        """Stop in the order of the pipeline, so that no service waits for one that has stopped."""
         for process in self._by_name.values():
             process.resume()
             process.signal(signal.SIGTERM)

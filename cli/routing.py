@@ -1,4 +1,4 @@
-"""Writes pools and egress sources, for router and its topics."""
+"""Writes pools and egress sources, which router publishes."""
 
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +25,8 @@ CELL = "default"
 
 
 async def leave_to_router(_: Sequence[Message]) -> None:
-    """A running router sweeps what was added here; one that starts tells everything."""
+    """Publish nothing: a running router sweeps the outbox, and a starting one publishes
+    everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,11 @@ class RoutingAdmin:
 
     async def add_pool(self, name: str) -> Pool:
         if not name.strip():
-            raise ConfigError("a pool has a name")
+            raise ConfigError("A pool must have a name.")
         pool = Pool(pool_id=uuid7_text(), version=1, name=name, cell=CELL)
         async with self.database.transaction() as tx:
             if not await directory.add_pool(tx, pool):
-                raise ConfigError(f"there is a pool {name} already")
+                raise ConfigError(f"There is a pool {name} already.")
             await self._publish(tx, pool)
         return pool
 
@@ -49,11 +50,13 @@ class RoutingAdmin:
             found = find(await directory.load_pools(tx), pool)
             removed = await directory.remove_pool(tx, found.pool_id)
             if removed is None:
-                raise ConfigError(f"pool {pool} has egresses: see `obm egress list`")
+                raise ConfigError(
+                    f"Pool {pool} has egress sources. Remove them first, see `obm egress list`."
+                )
             await self._publish(tx, removed)
 
     async def add_source(self, *, pool: str, addresses: Sequence[str], ehlo: str) -> EgressSource:
-        """pool: id or name. addresses: one of each family at most; none: the machine chooses."""
+        """pool: id or name. addresses: at most one of each family; none lets the system choose."""
         ipv4, ipv6 = pair(addresses)
         added = EgressSource(
             egress_id=uuid7_text(), version=1, source_ip=ipv4, source_ipv6=ipv6, ehlo=host(ehlo)
@@ -61,19 +64,19 @@ class RoutingAdmin:
         async with self.database.transaction() as tx:
             added.pool_id = find(await directory.load_pools(tx), pool).pool_id
             if not await directory.add_source(tx, added):
-                raise ConfigError(f"there is an egress with {said(ipv4, ipv6)} already")
+                raise ConfigError(f"There is an egress source with {joined(ipv4, ipv6)} already.")
             await self._publish(tx, added)
         return added
 
     async def move_source(self, egress_id: str, addresses: Sequence[str]) -> EgressSource:
-        """To other addresses, at least one. Raises ConfigError."""
+        """Change the addresses; at least one is required. Raises ConfigError."""
         ipv4, ipv6 = pair(addresses)
         async with self.database.transaction() as tx:
             if not any(one.egress_id == egress_id for one in await self._egresses(tx)):
-                raise ConfigError(f"there is no egress {egress_id}: see `obm egress list`")
+                raise ConfigError(f"There is no egress source {egress_id}. See `obm egress list`.")
             moved = await directory.move_source(tx, egress_id, source_ip=ipv4, source_ipv6=ipv6)
             if moved is None:
-                raise ConfigError(f"there is an egress with {said(ipv4, ipv6)} already")
+                raise ConfigError(f"There is an egress source with {joined(ipv4, ipv6)} already.")
             await self._publish(tx, moved)
         return moved
 
@@ -87,7 +90,7 @@ class RoutingAdmin:
                     tx, egress_id, paused=paused, deleted=deleted
                 )
             if changed is None:
-                raise ConfigError(f"there is no egress {egress_id}: see `obm egress list`")
+                raise ConfigError(f"There is no egress source {egress_id}. See `obm egress list`.")
             await self._publish(tx, changed)
         return changed
 
@@ -108,7 +111,7 @@ class RoutingAdmin:
 
 @asynccontextmanager
 async def open_routing(settings: Settings | None = None) -> AsyncIterator[RoutingAdmin]:
-    """With the database of the installation. Raises ConfigError."""
+    """Open the routing tables in the database of the installation. Raises ConfigError."""
     settings = settings or load_settings(Settings)
     database = Database(settings.system_database_url, connections_max=1, name="obm")
     send: Send = leave_to_router
@@ -118,48 +121,51 @@ async def open_routing(settings: Settings | None = None) -> AsyncIterator[Routin
         await database.close()
 
 
-def find(pools: Sequence[Pool], wanted: str) -> Pool:
+def find(pools: Sequence[Pool], name: str) -> Pool:
     for pool in pools:
-        if wanted in (pool.pool_id, pool.name) and not pool.deleted:
+        if name in (pool.pool_id, pool.name) and not pool.deleted:
             return pool
-    raise ConfigError(f"there is no pool {wanted}: see `obm pool list`")
+    raise ConfigError(f"There is no pool {name}. See `obm pool list`.")
 
 
 def pair(addresses: Sequence[str]) -> tuple[str, str]:
-    """The IPv4 and the IPv6 address, empty where there is none. Raises ConfigError."""
+    """The IPv4 and the IPv6 address, each empty if absent. Raises ConfigError."""
     found = [address(one) for one in addresses if one]
     ipv4 = [one for one in found if ":" not in one]
     ipv6 = [one for one in found if ":" in one]
     if len(ipv4) > 1 or len(ipv6) > 1:
-        raise ConfigError("an egress has one IPv4 and one IPv6 address: add another egress")
+        raise ConfigError(
+            "An egress source has at most one IPv4 and one IPv6 address. Add another source."
+        )
     return "".join(ipv4), "".join(ipv6)
 
 
-def said(*addresses: str) -> str:
+def joined(*addresses: str) -> str:
     return " or ".join(filter(None, addresses)) or "no address"
 
 
 def address(text: str) -> str:
-    """An address of IPv4 that is written as one of IPv6 is none of either. Raises ConfigError."""
+    """Normalize an IP address; IPv4-mapped and scoped IPv6 addresses are refused. Raises
+    ConfigError."""
     try:
         found = ip_address(text)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is not an IP address") from error
+        raise ConfigError(f"{text!r} is not an IP address.") from error
     if isinstance(found, IPv6Address) and (found.ipv4_mapped or found.scope_id):
-        raise ConfigError(f"{text!r} is not an address that mail can leave from")
+        raise ConfigError(f"{text!r} cannot be used as a source address.")
     return str(found)
 
 
 def check_local(source_ip: str) -> None:
-    """Raises ConfigError where nothing can leave from it: then no mail would."""
+    """Raises ConfigError if this machine cannot send from the address."""
     family = socket.AF_INET6 if ":" in source_ip else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((source_ip, 0))
     except OSError as error:
         raise ConfigError(
-            f"{source_ip} is not an address of this machine ({error.strerror}); if delivery "
-            "runs on another that has it, say --elsewhere"
+            f"{source_ip} is not an address of this machine ({error.strerror}). If "
+            "delivery runs on another machine, add --elsewhere."
         ) from error
 
 

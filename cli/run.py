@@ -1,4 +1,4 @@
-"""`obm run`: all services in this process, beside their own Kafka and PostgreSQL."""
+"""`obm run`: all services in one process, with embedded Kafka and PostgreSQL."""
 
 import asyncio
 import os
@@ -32,15 +32,15 @@ def run(
     *,
     data: Data = DATA,
     port: Annotated[
-        int | None, typer.Option(help="of the HTTP API", show_default=str(Ports().ingest_http))
+        int | None, typer.Option(help="Port of the HTTP API", show_default=str(Ports().ingest_http))
     ] = None,
-    free_ports: Annotated[bool, typer.Option(help="any ports that are free")] = False,
-    quiet: Annotated[bool, typer.Option(help="send no first message")] = False,
+    free_ports: Annotated[bool, typer.Option(help="Use any free ports")] = False,
+    quiet: Annotated[bool, typer.Option(help="Do not send the first message")] = False,
 ) -> None:
     """Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.
 
-    OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, when set, name others. Every setting of the
-    services (python -m services.router --help) may be set in the environment too.
+    Set OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL to use other servers. All settings of the
+    services (python -m services.router --help) can be set in the environment.
     """
     os.environ.setdefault("OBM_LOG_FORMAT", "console")
     os.environ.setdefault("OBM_LOG_LEVEL", "WARNING")
@@ -48,7 +48,7 @@ def run(
         os.environ.pop("INGEST_HTTP_LISTEN", None)
     try:
         ports = Ports.choose(http=port, free=free_ports)
-        refuse_taken(ports)
+        check_ports_free(ports)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(data, ports, quiet=quiet))
     except (EmbeddedError, ConfigError, NotDelivered, Unavailable) as error:
@@ -88,21 +88,21 @@ async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
             if introduction.done():
                 await introduction
                 await asyncio.wait([engine, stopped], return_when=asyncio.FIRST_COMPLETED)
-        finally:  # after a failure or a stop, in order: the engine first, then its stack
+        finally:  # after a failure or a stop: first the engine, then its stack
             stop.set()
             introduction.cancel()
             console.print("stopping …")
             await engine
-    console.print("stopped; everything is kept in", str(data))
+    console.print("stopped; all data is in", str(data))
 
 
 async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
-    """The addresses of Kafka and PostgreSQL: given ones, or our own, started."""
+    """Bootstrap servers and database URL: from the environment, or of an embedded stack."""
     given = os.environ.get("OBM_KAFKA_BOOTSTRAP_SERVERS"), os.environ.get("DATABASE_URL")
     if given[0] and given[1]:
         return given[0], given[1]
     if given[0] or given[1]:
-        raise ConfigError("set both OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, or neither")
+        raise ConfigError("Set both OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL, or neither.")
     console.print("starting Kafka and PostgreSQL …")
     embedded = await stack.enter_async_context(Embedded(data))
     return embedded.bootstrap_servers, embedded.database_url
@@ -111,21 +111,23 @@ async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
 async def _introduce(services: list[Service], data: Path, ports: Ports, *, quiet: bool) -> None:
     console.print("starting the services …")
     waited_s = 0.0
-    while away := {s.name: sorted(s.health.unavailable) for s in services if not s.health.ready}:
+    while unavailable := {
+        s.name: sorted(s.health.unavailable) for s in services if not s.health.ready
+    }:
         await asyncio.sleep(READY_POLL_S)
         waited_s += READY_POLL_S
         if waited_s >= PROGRESS_INTERVAL_S:
             waited_s = 0.0
-            console.print("  still waiting for", away)
+            console.print("  still waiting for", unavailable)
     first = FirstMessage(f"http://127.0.0.1:{ports.ingest_http}", data, console)
     await first.introduce()
     if not quiet:
         await first.send()
-    first.show_addresses(ports)
+    first.print_addresses(ports)
 
 
-def refuse_taken(ports: Ports) -> None:
-    """One clear line now, rather than a traceback from the middle of a start."""
+def check_ports_free(ports: Ports) -> None:
+    """Check the ports before anything starts. Raises ConfigError."""
     for name, port in asdict(ports).items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,6 +135,6 @@ def refuse_taken(ports: Ports) -> None:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 raise ConfigError(
-                    f"port {port} ({name.replace('_', ' ')}) is taken: end what listens there, "
-                    "or say --free-ports"
+                    f"Port {port} ({name.replace('_', ' ')}) is in use. Stop the process that "
+                    "listens there, or use --free-ports."
                 ) from error

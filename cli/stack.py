@@ -1,4 +1,4 @@
-"""`obm up`, `obm migrate`, `obm database-urls`: the broker and the database of the services."""
+"""`obm up`, `obm migrate`, `obm database-urls`: Kafka and PostgreSQL without the services."""
 
 import os
 import signal
@@ -16,14 +16,18 @@ from kernel.errors import ConfigError
 
 WATCH_INTERVAL_S = 0.5
 
-KafkaPort = Annotated[int, typer.Option(help="0: the last run's if free, else any")]
-PostgresPort = Annotated[int, typer.Option(help="0: the last run's if free, else any")]
+KafkaPort = Annotated[
+    int, typer.Option(help="Port of Kafka; 0: that of the last run if free, else any")
+]
+PostgresPort = Annotated[
+    int, typer.Option(help="Port of PostgreSQL; 0: that of the last run if free, else any")
+]
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 def up(data: Data = DATA, kafka_port: KafkaPort = 0, postgres_port: PostgresPort = 0) -> None:
-    """Kafka and PostgreSQL in the foreground, migrated. Ctrl-C ends them; their data stays."""
+    """Run Kafka and PostgreSQL in the foreground, migrated. Ctrl-C stops them; their data stays."""
     stop = stop_signals()
     stack = Embedded(data, kafka_port=kafka_port, postgres_port=postgres_port)
     with console.status("Starting Kafka and PostgreSQL …"):
@@ -31,14 +35,14 @@ def up(data: Data = DATA, kafka_port: KafkaPort = 0, postgres_port: PostgresPort
     try:
         migrate_all(stack.database_url)
         console.print(exports(stack.bootstrap_servers, stack.database_url))
-        console.print(f"[dim]# data and logs in {stack.folder.path}; Ctrl-C ends it[/dim]")
+        console.print(f"[dim]# data and logs in {stack.folder.path}; Ctrl-C stops it[/dim]")
         watch(stack, stop)
     finally:
         stack.stop()
 
 
 def migrate() -> None:
-    """Bring schemas and roles of DATABASE_URL, the owner's address, up to date."""
+    """Update the schemas and roles of DATABASE_URL, the URL of their owner."""
     migrate_all(owner_url())
     console.print(f"Up to date: {', '.join(migrations())}")
 
@@ -53,17 +57,17 @@ def owner_url() -> str:
     """Raises ConfigError."""
     if url := os.environ.get("DATABASE_URL"):
         return url
-    raise ConfigError("DATABASE_URL is not set: it names the owner of the schemas")
+    raise ConfigError("DATABASE_URL is not set. Set it to the URL of the schemas' owner.")
 
 
 def exports(bootstrap_servers: str, database_url: str) -> str:
-    """Lines to paste into another shell."""
+    """Shell commands for the environment of the services."""
     kafka = f"export OBM_KAFKA_BOOTSTRAP_SERVERS={bootstrap_servers}"
     return f"{kafka}\nexport DATABASE_URL={database_url}"
 
 
 def stop_signals() -> threading.Event:
-    """Set by Ctrl-C or SIGTERM, also while still starting."""
+    """An event that SIGINT and SIGTERM set, also during the start."""
     stop = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stop.set())
@@ -71,8 +75,8 @@ def stop_signals() -> threading.Event:
 
 
 def watch(stack: Embedded, stop: threading.Event) -> None:
-    """Until stop is set. Raises EmbeddedError when a server ends by itself."""
+    """Wait until stop is set. Raises EmbeddedError if a server exits."""
     while not stop.wait(WATCH_INTERVAL_S):
         for server in (stack.kafka, stack.postgres):
             if not server.running:
-                raise EmbeddedError(f"{server.title} has ended by itself: see {server.log}")
+                raise EmbeddedError(f"{server.title} has exited. See {server.log}.")

@@ -24,12 +24,14 @@ class AmbiguousPolicy(StrEnum):
     FAIL = "fail"
 
 
-Limit = Annotated[int | None, typer.Option(min=0, help="maximum messages; 0: no limit")]
-Score = Annotated[float | None, typer.Option(min=0, help="of shield; 0: its default")]
-PoolOption = Annotated[str | None, typer.Option(help="id or name: whose addresses it sends from")]
+Limit = Annotated[
+    int | None, typer.Option(min=0, help="Maximum number of messages; 0 disables the limit")
+]
+Score = Annotated[float | None, typer.Option(min=0, help="Threshold of shield; 0 uses its default")]
+PoolOption = Annotated[str | None, typer.Option(help="Pool that it sends through, by id or name")]
 Policy = Annotated[
     AmbiguousPolicy | None,
-    typer.Option(help="policy for ambiguous attempts: retry, or fail the message"),
+    typer.Option(help="Policy for ambiguous attempts: retry, or fail the message"),
 ]
 
 
@@ -37,7 +39,7 @@ Policy = Annotated[
 def create(  # noqa: PLR0913 - an option for each
     name: str,
     *,
-    account: Annotated[str, typer.Option(help="id or name")],
+    account: Annotated[str, typer.Option(help="Id or name")],
     per_second: Limit = None,
     per_hour: Limit = None,
     per_day: Limit = None,
@@ -46,7 +48,7 @@ def create(  # noqa: PLR0913 - an option for each
     pool: PoolOption = None,
     ambiguous: Policy = None,
 ) -> None:
-    """Create a tenant with a content key of its own; its id is printed.
+    """Create a tenant with its own content key and print its id.
 
     \b
     obm tenant create shop --account Acme --per-hour 5000
@@ -63,7 +65,7 @@ def create(  # noqa: PLR0913 - an option for each
 
 @app.command()
 def change(  # noqa: PLR0913 - an option for each
-    tenant: Annotated[str, typer.Argument(help="id or name")],
+    tenant: Annotated[str, typer.Argument(help="Id or name")],
     *,
     per_second: Limit = None,
     per_hour: Limit = None,
@@ -73,7 +75,7 @@ def change(  # noqa: PLR0913 - an option for each
     pool: PoolOption = None,
     ambiguous: Policy = None,
 ) -> None:
-    """Change what is named, and nothing else. The services learn of it within a second."""
+    """Change the given options of a tenant. The services apply them within a second."""
 
     async def work() -> None:
         limits = (per_second, per_hour, per_day)
@@ -91,7 +93,7 @@ async def fields(
     pool: str | None,
     ambiguous: AmbiguousPolicy | None,
 ) -> Mapping[str, Any]:
-    """What was given, by the names of the contract. Raises ConfigError."""
+    """The given options as fields of a Tenant. Raises ConfigError."""
     policy = ambiguous and AmbiguousPolicyValue.Value(f"AMBIGUOUS_POLICY_{ambiguous.name}")
     named = {
         **dict(zip(("per_second_max", "per_hour_max", "per_day_max"), limits, strict=True)),
@@ -108,8 +110,8 @@ async def pool_id(pool: str) -> str:
 
 
 @app.command()
-def remove(tenant: Annotated[str, typer.Argument(help="id or name")]) -> None:
-    """Remove a tenant that has no keys and domains any more; its mail that waits fails."""
+def remove(tenant: Annotated[str, typer.Argument(help="Id or name")]) -> None:
+    """Remove a tenant without keys and domains; its queued mail fails."""
 
     async def work() -> None:
         async with open_directory() as directory:
@@ -120,7 +122,7 @@ def remove(tenant: Annotated[str, typer.Argument(help="id or name")]) -> None:
 
 @app.command("list")
 def list_tenants() -> None:
-    """All tenants."""
+    """List the tenants."""
 
     async def work() -> list[Tenant]:
         async with open_directory() as directory:

@@ -1,6 +1,6 @@
-"""Load generators, a process of their own: one message per request, over HTTP or SMTP.
+"""Load generators in a process of their own: one message per request, over HTTP or SMTP.
 
-Closed loop keeps every connection busy; open loop sends on a fixed schedule and counts a late
-answer from when its request was due, so that a stall cannot hide the requests it kept waiting
+The closed loop keeps every connection busy. The open loop sends on a fixed schedule and measures
+latency from the time when a request was due, so that a stall cannot hide the requests it delayed
 (coordinated omission).
 """

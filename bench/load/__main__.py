@@ -1,6 +1,6 @@
-"""`python -m bench.load http|smtp`: runs one load and ends.
+"""`python -m bench.load http|smtp`: run one load and exit.
 
-Standard output carries JSON lines: progress twice a second, and the result as the last.
+Standard output has JSON lines: progress twice a second, and finally the result.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from bench.load.http import HttpConnection, head
 from bench.load.smtp import SmtpConnection
 from bench.messages import Variant, sites, variants
 
-LOOK_EVERY_S = 0.05
-TELL_EVERY_S = 0.5
+POLL_S = 0.05
+PROGRESS_INTERVAL_S = 0.5
 RECONNECT_AFTER_S = 0.2
 STALLED_AFTER_S = 30.0
 
@@ -31,13 +31,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--key", default="", help="API key")
     parser.add_argument("--sites", type=int, default=24)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--count", type=int, default=1000, help="messages, at least")
-    parser.add_argument("--seconds", type=float, default=0.0, help="at least so long")
-    parser.add_argument("--rate", type=float, default=0.0, help="open loop, per second")
+    parser.add_argument("--count", type=int, default=1000, help="minimum number of messages")
+    parser.add_argument("--seconds", type=float, default=0.0, help="minimum duration")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0.0,
+        help="messages per second in the open loop; 0 is the closed loop",
+    )
     parser.add_argument("--first-serial", type=int, default=0)
-    parser.add_argument("--backlog", type=int, default=0, help="accepted but undelivered at most")
-    parser.add_argument("--sink-control", type=int, default=0, help="to know what was delivered")
-    parser.add_argument("--keep-times", action="store_true", help="tell when each was accepted")
+    parser.add_argument(
+        "--backlog", type=int, default=0, help="maximum number of accepted but undelivered messages"
+    )
+    parser.add_argument(
+        "--sink-control",
+        type=int,
+        default=0,
+        help="control port of the sink, to count delivered messages",
+    )
+    parser.add_argument(
+        "--keep-times", action="store_true", help="include the time when each message was accepted"
+    )
     return parser.parse_args()
 
 
@@ -54,7 +68,7 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
     await connect(driver, texts, options)
     cpu_before = time.process_time()
     driver.begin()
-    watchers = [asyncio.create_task(tell(driver))]
+    watchers = [asyncio.create_task(print_progress(driver))]
     watchers.append(asyncio.create_task(watch_sink(driver, options.sink_control)))
     if plan.rate:
         watchers.append(asyncio.create_task(driver.tick()))
@@ -86,14 +100,14 @@ async def connect(driver: Driver, texts: list[Variant], options: argparse.Namesp
     tasks: set[asyncio.Task[None]] = set()
     driver.reconnect = lambda: tasks.add(loop.create_task(reconnect()))
     while len(driver.idle) < options.connections:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_S)
 
 
-async def tell(driver: Driver) -> None:
-    """Say how far it is, and end a run in which nothing moves any more."""
+async def print_progress(driver: Driver) -> None:
+    """Print progress, and end a run that makes no progress."""
     last, moved_at = (0, 0, 0), time.monotonic()
     while True:
-        await asyncio.sleep(TELL_EVERY_S)
+        await asyncio.sleep(PROGRESS_INTERVAL_S)
         now = (driver.sent, driver.outcomes.total(), driver.delivered)
         if now != last:
             last, moved_at = now, time.monotonic()
@@ -103,14 +117,15 @@ async def tell(driver: Driver) -> None:
 
 
 async def watch_sink(driver: Driver, control: int) -> None:
-    """Follow what the sink has taken; without a sink, all that was accepted counts."""
+    """Follow the sink's count of messages; without a sink all accepted messages count as
+    delivered."""
     if not control:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_S)
             driver.wake(driver.sent)
     reader, writer = await asyncio.open_connection("127.0.0.1", control)
     while True:
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(POLL_S)
         writer.write(b'{"command": "taken"}\n')
         driver.wake(json.loads(await reader.readline())["messages"])
 

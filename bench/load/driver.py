@@ -1,4 +1,5 @@
-"""Who sends when: a closed loop, or an open one with a fixed rate. Knows no protocol."""
+"""Schedules sends: a closed loop, or an open loop with a fixed rate. Independent of the
+protocol."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -9,29 +10,29 @@ from dataclasses import dataclass, field
 from bench.load.latency import Latencies
 
 Clock = Callable[[], float]
-REFUSED_PAUSE_S = 0.05  # a refusal is not an invitation to spin
+REFUSED_PAUSE_S = 0.05  # pause of a connection after a refusal
 
 
 class Connection(ABC):
-    """One connection to the contestant; carries one message at a time."""
+    """One connection to the contestant; it carries one message at a time."""
 
     @abstractmethod
     def send(self, serial: int) -> None:
-        """Start to send; ends in `driver.done` with this connection."""
+        """Start sending; the end is reported by `driver.done` with this connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    count: int  # send at least so many
-    seconds: float = 0.0  # and at least for so long
-    rate: float = 0.0  # per second, open loop; 0 is the closed loop
-    backlog: int = 0  # accepted and not delivered at most; 0 does not look
+    count: int  # minimum number of messages
+    seconds: float = 0.0  # minimum duration
+    rate: float = 0.0  # messages per second in the open loop; 0 is the closed loop
+    backlog: int = 0  # maximum number of accepted but undelivered messages; 0 disables the limit
     first_serial: int = 0
 
 
 @dataclass(slots=True)
 class Driver:
-    """Hands serials to idle connections and notes when each was due, answered and how."""
+    """Assigns serials to idle connections, and records when each was due and its outcome."""
 
     plan: Plan
     clock: Clock
@@ -40,7 +41,8 @@ class Driver:
     outcomes: Counter[str] = field(default_factory=Counter)
     accepted_at: dict[int, float] = field(default_factory=dict)
     idle: deque[Connection] = field(default_factory=deque)
-    waiting: deque[tuple[int, float]] = field(default_factory=deque)  # due, no connection free
+    # due messages without a free connection
+    waiting: deque[tuple[int, float]] = field(default_factory=deque)
     due: dict[Connection, tuple[int, float]] = field(default_factory=dict)
     delivered: int = 0
     sent: int = 0
@@ -54,7 +56,7 @@ class Driver:
         return self.outcomes["accepted"]
 
     def join(self, connection: Connection) -> None:
-        """A connection is ready for its next message."""
+        """Send the next message on this connection, or mark it idle."""
         if self.waiting:
             self.start(connection, *self.waiting.popleft())
         elif self.plan.rate or not self.may_send():
@@ -64,7 +66,7 @@ class Driver:
             self.start(connection, self.next_serial(), self.clock())
 
     def begin(self) -> None:
-        """Start the clock, once the connections stand."""
+        """Start the clock after all connections are open."""
         self.running = True
         self.started_at = self.clock()
         self.wake(0)
@@ -90,7 +92,7 @@ class Driver:
         connection.send(serial)
 
     def done(self, connection: Connection, outcome: str) -> None:
-        """The answer to what this connection carried: `accepted`, or the reason why not."""
+        """Record the outcome of a message: `accepted`, or the reason of the refusal."""
         serial, due = self.due.pop(connection)
         now = self.clock()
         self.outcomes[outcome] += 1
@@ -102,7 +104,7 @@ class Driver:
             self.later(REFUSED_PAUSE_S, lambda: self.join(connection))
 
     def lost(self, connection: Connection) -> None:
-        """A connection is gone, perhaps with a message under way; another takes its place."""
+        """Replace a lost connection; its message, if any, counts as lost."""
         if connection in self.due:
             del self.due[connection]
             self.outcomes["lost"] += 1
@@ -113,7 +115,7 @@ class Driver:
             self.reconnect()
 
     def wake(self, delivered: int) -> None:
-        """More was delivered: let connections go on that waited for it."""
+        """Update the delivered count and restart connections that waited for it."""
         self.delivered = delivered
         while self.idle and not self.plan.rate and self.may_send():
             self.join(self.idle.popleft())
@@ -124,7 +126,7 @@ class Driver:
             self.ended.set()
 
     async def tick(self) -> None:
-        """The open loop: everything is due at its time, whether or not somebody is free."""
+        """The open loop: each message is due at its time, even if no connection is free."""
         plan = self.plan
         while not self.satisfied():
             at = self.started_at + self.sent / plan.rate

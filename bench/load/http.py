@@ -1,4 +1,4 @@
-"""`POST /v1/emails` over kept connections: HTTP/1.1 as bare as it gets (RFC 9112)."""
+"""`POST /v1/emails` over persistent connections: minimal HTTP/1.1 (RFC 9112)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class HttpConnection(asyncio.Protocol, Connection):
 
 
 def head(host: str, path: str, key: str) -> bytes:
-    """The request's head, with one %d for the length of its body."""
+    """The request header, with %d for the length of the body."""
     lines = [
         f"POST {path} HTTP/1.1",
         f"Host: {host}",
@@ -51,7 +51,7 @@ def head(host: str, path: str, key: str) -> bytes:
 
 
 def response_end(buffer: bytes) -> int:
-    """Where the response at the start of `buffer` ends, 0 while it is not whole."""
+    """The end of the response at the start of `buffer`; 0 if it is incomplete."""
     at = buffer.find(HEAD_END)
     if at < 0:
         return 0

@@ -1,4 +1,4 @@
-"""Latencies, in seconds as they come, summed up in milliseconds."""
+"""Collects latencies in seconds and summarizes them in milliseconds."""
 
 import math
 from array import array
@@ -32,7 +32,7 @@ def summary(samples: Sequence[float]) -> Summary:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Nearest rank: the smallest sample that at least `percent` of all do not exceed."""
+    """Nearest rank: the smallest sample that at least `percent` of all samples do not exceed."""
     rank = max(1, math.ceil(percent / 100 * len(ordered)))
     return ordered[rank - 1]
 

@@ -1,4 +1,4 @@
-"""The same messages by SMTP, for the peers: kept connections, commands pipelined (RFC 2920)."""
+"""The same messages over SMTP, for the peers: persistent connections, pipelining (RFC 2920)."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ REPLIES_TO_ENVELOPE = 3  # MAIL, RCPT, DATA
 
 
 class SmtpConnection(asyncio.Protocol, Connection):
-    """Two round trips per message: envelope and DATA in one write, then the body with its dot."""
+    """Two round trips per message: envelope and DATA in one write, then the body with end of
+    data."""
 
     def __init__(self, driver: Driver, variants: Sequence[Variant]) -> None:
         self.driver = driver

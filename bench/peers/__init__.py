@@ -1,1 +1,1 @@
-"""Other people's mail servers, well configured, given the same messages for the same sink."""
+"""Other mail servers, well configured, which send the same messages to the same sink."""

@@ -1,6 +1,6 @@
-"""A private Debian Postfix, relaying to the sink: its own configuration, queue and port.
+"""A private Debian Postfix that relays to the sink, with its own configuration, queue and port.
 
-Nothing of /etc/postfix is read. Queue files are synced before the 250 as Postfix always does.
+/etc/postfix is not read. Postfix syncs queue files before the 250, as always.
 """
 
 import grp
@@ -89,13 +89,13 @@ tlsmgr    unix  - - n 1000? 1 tlsmgr
 postlog   unix-dgram n - n - 1 postlogd
 """
 
-# Tried on two cores with 24 sites: from 2 to 20 connections a site make no difference that shows.
+# On two cores with 24 sites, 2 to 20 connections per site make no measurable difference.
 SITE_CONCURRENCY = 5
 
 
 @contextmanager
 def postfix(root: Path, routes: Routes, milter_port: int = 0) -> Iterator[Contestant]:
-    """A running Postfix under `root`, which its user must be able to reach."""
+    """A running Postfix under `root`, which must be accessible to its user."""
     command = require("postfix", "postfix")
     require_root("Postfix")
     port = free_port()
@@ -117,7 +117,7 @@ def run(command: list[str]) -> None:
 
 
 def prepare(root: Path, routes: Routes, *, port: int, milter_port: int) -> None:
-    """Write the configuration and make the folders that Postfix wants to find."""
+    """Write the configuration and create the folders that Postfix expects."""
     for name in ("config", "queue", "data"):
         (root / name).mkdir(parents=True)
     owner, group = pwd.getpwnam("postfix").pw_uid, grp.getgrnam("postfix").gr_gid
@@ -139,5 +139,5 @@ def transport(routes: Routes) -> str:
 
 
 def cached(routes: Routes) -> str:
-    """Destinations whose connections are always kept: next hops, without brackets and port."""
+    """Destinations with cached connections: next hops, without brackets and port."""
     return "".join(f"{address} yes\n" for address, _ in routes.values())

@@ -1,6 +1,6 @@
-"""A private rspamd as Postfix's milter: its stock rules scan, its dkim_signing signs RSA-2048.
+"""A private rspamd as Postfix's milter: its stock rules scan, its dkim_signing signs with RSA-2048.
 
-Everything that would ask the network is off, for a loopback bench would only time out on it.
+Everything that uses the network is off, because it would time out in a loopback bench.
 """
 
 import pwd
@@ -20,13 +20,13 @@ from bench.peers.start import Routes, answers, await_true, free_port, require, r
 
 USER = "_rspamd"
 SELECTOR = "bench"
-# Each would ask DNS, a feed or Redis for every message.
+# Each would query DNS, a feed or Redis for every message.
 ON_NETWORK = (
     "antivirus arc asn bimi dcc dkim dmarc elastic external_services fuzzy_check greylist "
     "history_redis hfilter mx_check neural p0f phishing ratelimit rbl replies reputation spf surbl "
     "url_redirector clickhouse bayes_expiry aws_s3 rspamd_update"
 )
-PROXIES = 2  # one for each core; each scans itself
+PROXIES = 2  # one per core; each scans by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def rspamd(root: Path) -> Iterator[Milter]:
 
 
 def prepare(root: Path, port: int) -> str:
-    """Write the local configuration and a fresh signing key; the key's DNS record."""
+    """Write the local configuration and a new signing key. Returns the key's DNS record."""
     local = root / "config/local.d"
     for folder in (local, root / "config/override.d", root / "data", root / "keys"):
         folder.mkdir(parents=True)
@@ -100,13 +100,13 @@ def files(port: int, key_path: Path) -> dict[str, str]:
             f'bind_socket = "127.0.0.1:{port}";\nmilter = yes;\ncount = {PROXIES};\n'
             'upstream "local" { default = yes; self_scan = yes; }\n'
         ),
-        # A resolver that refuses at once: what asks in spite of all does not wait.
+        # A resolver that refuses at once, so that remaining queries do not wait.
         "options.inc": (
             'filters = "chartable,dkim,regexp";\n'
             'dns { nameserver = ["127.0.0.1:9"]; timeout = 0.1s; retransmits = 1; }\n'
         ),
         "logging.inc": 'level = "warning";\n',
-        # The verdict is computed and written into the message; nothing is refused for it.
+        # The verdict is computed and added to the message, but nothing is refused.
         "actions.conf": "reject = null;\nadd_header = null;\ngreylist = null;\n",
         "milter_headers.conf": 'use = ["x-spamd-result", "authentication-results"];\n',
         "dkim_signing.conf": (

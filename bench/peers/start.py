@@ -1,4 +1,4 @@
-"""What it takes to start somebody else's server: its program, root, a port that answers."""
+"""Helpers to start other mail servers."""
 
 import os
 import shutil
@@ -7,24 +7,28 @@ import time
 from collections.abc import Callable, Mapping
 
 Routes = Mapping[str, tuple[str, int]]  # recipient domain → address and port of its sink
-READY_WITHIN_S = 90.0  # rspamd compiles its patterns first, beside whatever else runs
+READY_WITHIN_S = 90.0  # rspamd compiles its patterns first
 
 
 class NotInstalled(RuntimeError):
-    """A peer, or something that it needs, is missing on this machine."""
+    """A peer or one of its dependencies is missing on this machine."""
 
 
 def require(program: str, package: str) -> str:
-    """The path of `program`; says what to install when it is not there."""
+    """The path of `program`. Raises NotInstalled."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if not found:
-        raise NotInstalled(f"{program} is not installed: `apt-get install {package}` and run again")
+        raise NotInstalled(
+            f"{program} is not installed. Run `apt-get install {package}` and try again."
+        )
     return found
 
 
 def require_root(what: str) -> None:
     if os.geteuid() != 0:
-        raise NotInstalled(f"{what} starts as root only: run the bench as root, or leave it out")
+        raise NotInstalled(
+            f"{what} can be started by root only. Run the bench as root, or without this peer."
+        )
 
 
 def free_port() -> int:
@@ -46,5 +50,5 @@ def await_true(what: str, ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + READY_WITHIN_S
     while not ready():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not happen within {READY_WITHIN_S:.0f} s")
+            raise RuntimeError(f"{what}: not reached within {READY_WITHIN_S:.0f} s")
         time.sleep(0.1)

@@ -1,6 +1,6 @@
-"""A mail server that takes everything, fast, and can say afterwards exactly what it took.
+"""A fast mail server that accepts everything and reports exactly what it received.
 
-The same sink stands behind the engine, its peers and the fault oracle. It counts by recipient and
-Message-ID, keeps whole messages as a sample, writes a line per message on request, and misbehaves
-on demand when the local part of a recipient asks for it.
+The same sink serves the engine, its peers and the fault tests. It counts by recipient and
+Message-ID, samples messages, logs a line per message on request, and misbehaves if the local part
+of a recipient asks for it.
 """

@@ -1,4 +1,4 @@
-"""Start a sink in a process of its own, and ask it what it took."""
+"""Start a sink in a process of its own, and query what it received."""
 
 import base64
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bench.child import child
 from bench.sink.script import Action
 
-ANSWER_WITHIN_S = 30.0
+RESPONSE_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,52 +22,52 @@ class Stats:
     recipients: int
     octets: int
     connections: int
-    first_at: float  # monotonic clock of this machine, seconds
+    first_at: float  # monotonic clock of this machine, in seconds
     last_at: float
 
     @property
     def per_second(self) -> float:
-        """Messages over the time between the first and the last of them."""
+        """Messages per second between the first and the last message."""
         span = self.last_at - self.first_at
         return (self.messages - 1) / span if span > 0 else 0.0
 
 
 class Sink:
-    """A running sink, by its control door."""
+    """A running sink, through its control port."""
 
     def __init__(self, control: int) -> None:
         self.control = control
-        self.connection = socket.create_connection(("127.0.0.1", control), ANSWER_WITHIN_S)
+        self.connection = socket.create_connection(("127.0.0.1", control), RESPONSE_TIMEOUT_S)
         self.reader = self.connection.makefile("rb")
 
-    def ask(self, command: str, **more: str) -> dict[str, object]:
+    def query(self, command: str, **more: str) -> dict[str, object]:
         self.connection.sendall(json.dumps({"command": command} | more).encode() + b"\n")
-        answer: dict[str, object] = json.loads(self.reader.readline())
-        return answer
+        response: dict[str, object] = json.loads(self.reader.readline())
+        return response
 
     def stats(self) -> Stats:
-        return Stats(**self.ask("stats"))  # type: ignore[arg-type]
+        return Stats(**self.query("stats"))  # type: ignore[arg-type]
 
     def reset(self) -> None:
-        self.ask("reset")
+        self.query("reset")
 
     def script(self, scope: str, action: Action) -> None:
-        """Answer so for one domain, or `*` for all, until set to `accept`."""
-        self.ask("script", scope=scope, action=action)
+        """Set the action for one domain, or `*` for all; `accept` resets it."""
+        self.query("script", scope=scope, action=action)
 
     def sample(self) -> list[bytes]:
-        """Whole messages, without dot-stuffing."""
-        found = self.ask("sample")["messages"]
+        """Sampled messages, without dot-stuffing."""
+        found = self.query("sample")["messages"]
         assert isinstance(found, list)
         return [base64.b64decode(message) for message in found]
 
     def attempted(self) -> dict[str, float]:
-        """When each recipient was first named in a RCPT, on the monotonic clock."""
-        return {name: float(str(at)) for name, at in self.ask("attempted").items()}
+        """Time of the first RCPT for each recipient, on the monotonic clock."""
+        return {name: float(str(at)) for name, at in self.query("attempted").items()}
 
     def copies(self) -> dict[tuple[str, str], int]:
-        """How often each (recipient, Message-ID) was taken."""
-        found = self.ask("copies")["copies"]
+        """The number of copies received per (recipient, Message-ID)."""
+        found = self.query("copies")["copies"]
         assert isinstance(found, list)
         return {(recipient, message_id): count for recipient, message_id, count in found}
 
@@ -86,11 +86,11 @@ class Started:
 
 @contextmanager
 def sink(arguments: Sequence[str] = ()) -> Iterator[Started]:
-    """A sink of its own, with the options of `python -m bench.sink`, ended on the way out."""
+    """A sink with the options of `python -m bench.sink`, stopped at the end of the block."""
     with child("bench.sink", arguments) as process:
-        told = process.told
-        assert isinstance(told["addresses"], list)
-        door = Sink(int(str(told["control"])))
-        addresses = [str(address) for address in told["addresses"]]
-        yield Started(door, process.pid, int(str(told["port"])), addresses)
-        door.close()
+        ready = process.ready
+        assert isinstance(ready["addresses"], list)
+        client = Sink(int(str(ready["control"])))
+        addresses = [str(address) for address in ready["addresses"]]
+        yield Started(client, process.pid, int(str(ready["port"])), addresses)
+        client.close()

@@ -1,4 +1,4 @@
-"""The sink's second door: one JSON command per line, one JSON answer per line."""
+"""The control port of the sink: one JSON command per line, one JSON response per line."""
 
 import asyncio
 import base64
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from bench.sink.script import Action, Script
 from bench.sink.tally import Tally
 
-Answer = dict[str, object]
-LINE_MAX = 1 << 26  # a sample of whole messages is long
+Response = dict[str, object]
+LINE_MAX = 1 << 26  # a sample of messages is long
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Control:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while line := await reader.readline():
-            writer.write(json.dumps(self.answer(json.loads(line))).encode() + b"\n")
+            writer.write(json.dumps(self.handle(json.loads(line))).encode() + b"\n")
             await writer.drain()
         writer.close()
 
-    def answer(self, asked: dict[str, str]) -> Answer:
-        commands: dict[str, Callable[[dict[str, str]], Answer]] = {
+    def handle(self, request: dict[str, str]) -> Response:
+        commands: dict[str, Callable[[dict[str, str]], Response]] = {
             "stats": lambda _: dict(self.tally.stats()),
             "taken": lambda _: {"messages": self.tally.messages},  # cheap enough to poll
             "reset": self.reset,
@@ -40,13 +40,13 @@ class Control:
             },
             "script": self.set_script,
         }
-        command = commands.get(asked.get("command", ""))
-        return command(asked) if command else {"error": f"commands are {', '.join(commands)}"}
+        command = commands.get(request.get("command", ""))
+        return command(request) if command else {"error": f"commands are {', '.join(commands)}"}
 
-    def reset(self, asked: dict[str, str]) -> Answer:
+    def reset(self, request: dict[str, str]) -> Response:
         self.tally.reset()
         return {"reset": True}
 
-    def set_script(self, asked: dict[str, str]) -> Answer:
-        self.script.rule(asked["scope"], Action(asked["action"]))
+    def set_script(self, request: dict[str, str]) -> Response:
+        self.script.rule(request["scope"], Action(request["action"]))
         return {"rules": {scope: str(action) for scope, action in self.script.rules.items()}}

@@ -1,7 +1,7 @@
-"""One SMTP connection of the sink (RFC 5321, PIPELINING of RFC 2920): bytes in, bytes out.
+"""One SMTP connection of the sink (RFC 5321, RFC 2920).
 
-The data of a whole read is worked off at once and answered in one write, so a pipelined message
-costs two wake-ups.
+All data of a read is processed at once and answered in one write, so that a pipelined message costs
+two wake-ups.
 """
 
 import asyncio
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from typing import cast
 
 from bench.sink.script import AT_RCPT, TAKES_MESSAGE, Action, Script
-from bench.sink.tally import Taken, Tally
+from bench.sink.tally import ReceivedMessage, Tally
 
 END = b"\r\n.\r\n"
-LINE_MAX = 4096  # well above the 512 of RFC 5321 §4.5.3.1.4; longer is no SMTP
+LINE_MAX = 4096  # well above the 512 of RFC 5321 §4.5.3.1.4
 GREETING = b"220 sink.example ESMTP\r\n"
 OK = b"250 2.0.0 Ok\r\n"
 RCPT_REPLIES = {
     Action.DEFER: b"451 4.7.1 Greylisted, come again\r\n",
     Action.BOUNCE: b"550 5.1.1 No such user here\r\n",
 }
-DOT_REPLIES = {
+DATA_REPLIES = {
     Action.ACCEPT: b"250 2.0.0 Ok: taken\r\n",
     Action.DEFER_DATA: b"451 4.3.0 Try again later\r\n",
     Action.BOUNCE_DATA: b"554 5.7.1 Message refused\r\n",
@@ -28,8 +28,8 @@ DOT_REPLIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """What all connections share."""
+class SinkContext:
+    """Objects shared by all connections."""
 
     tally: Tally
     script: Script
@@ -46,39 +46,39 @@ class House:
 
 
 class Session(asyncio.Protocol):
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, context: SinkContext) -> None:
+        self.context = context
         self.buffer = bytearray()
-        self.searched = 0  # of the buffer, for the end of data
+        self.searched = 0  # position of the search for end of data
         self.in_data = False
-        self.deaf = False  # hangs, or is closed: nothing is read any more
+        self.is_closed = False  # true if the session hangs or is closed
         self.out: list[bytes] = []
         self.number = 0
-        self.forget()
+        self.reset_transaction()
 
-    def forget(self) -> None:
+    def reset_transaction(self) -> None:
         self.sender = ""
         self.recipients: list[str] = []
-        self.after_dot = Action.ACCEPT
+        self.after_data = Action.ACCEPT
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.house.tally.connections += 1
-        self.number = self.house.tally.connections
+        self.context.tally.connections += 1
+        self.number = self.context.tally.connections
         self.transport.write(GREETING)
 
     def data_received(self, data: bytes) -> None:
-        if self.deaf:
+        if self.is_closed:
             return
         self.buffer += data
-        while not self.deaf and (self.end_data() if self.in_data else self.end_line()):
+        while not self.is_closed and (self.end_data() if self.in_data else self.end_line()):
             pass
         if self.out:
             self.transport.write(b"".join(self.out))
             self.out.clear()
 
     def end_line(self) -> bool:
-        """Take one command from the buffer; False when there is no whole one."""
+        """Process one command; False if the buffer has no complete line."""
         end = self.buffer.find(b"\n")
         if end < 0:
             if len(self.buffer) > LINE_MAX:
@@ -97,39 +97,39 @@ class Session(asyncio.Protocol):
             act(self, line)
 
     def on_hello(self, line: bytes) -> None:
-        self.forget()
+        self.reset_transaction()
         extended = line[:4].upper() == b"EHLO"
-        self.out.append(self.house.ehlo if extended else b"250 sink.example\r\n")
+        self.out.append(self.context.ehlo if extended else b"250 sink.example\r\n")
 
     def on_mail(self, line: bytes) -> None:
-        self.forget()
+        self.reset_transaction()
         self.sender = path(line)
         self.out.append(OK)
 
     def on_rcpt(self, line: bytes) -> None:
         recipient = path(line)
-        house = self.house
-        house.tally.attempted.setdefault(recipient, house.clock())
-        action = house.script.action(recipient)
+        context = self.context
+        context.tally.attempted.setdefault(recipient, context.clock())
+        action = context.script.action(recipient)
         if action in AT_RCPT:
-            house.script.spend(recipient)
+            context.script.spend(recipient)
             self.refuse(action)
             return
-        if self.after_dot is Action.ACCEPT:
-            self.after_dot = action
+        if self.after_data is Action.ACCEPT:
+            self.after_data = action
         self.recipients.append(recipient)
         self.out.append(OK)
 
     def refuse(self, action: Action) -> None:
         if action is Action.HANG_RCPT:
-            self.deaf = True
+            self.is_closed = True
         else:
             self.out.append(RCPT_REPLIES[action])
 
     def on_data(self, line: bytes) -> None:
         if not self.recipients:
             self.out.append(b"503 5.5.1 No recipient\r\n")
-        elif self.after_dot is Action.CUT_DATA:
+        elif self.after_data is Action.CUT_DATA:
             self.spend()
             self.hang_up()
         else:
@@ -138,7 +138,7 @@ class Session(asyncio.Protocol):
             self.out.append(b"354 Go ahead\r\n")
 
     def end_data(self) -> bool:
-        """Take one message from the buffer; False when its dot has not come."""
+        """Process one message; False if the buffer has no end of data."""
         if self.buffer.startswith(b".\r\n"):
             raw, rest = b"", 3
         else:
@@ -153,26 +153,28 @@ class Session(asyncio.Protocol):
         return True
 
     def take(self, raw: bytes) -> None:
-        action, house = self.after_dot, self.house
+        action, context = self.after_data, self.context
         if action in TAKES_MESSAGE:
-            house.tally.take(
-                Taken(self.sender, self.recipients, raw, self.number, house.clock(), action)
+            context.tally.take(
+                ReceivedMessage(
+                    self.sender, self.recipients, raw, self.number, context.clock(), action
+                )
             )
         self.spend()
         if action is Action.HANG:
-            self.deaf = True
+            self.is_closed = True
         elif action is Action.CUT:
             self.hang_up()
         else:
-            self.out.append(DOT_REPLIES[action])
-        self.forget()
+            self.out.append(DATA_REPLIES[action])
+        self.reset_transaction()
 
     def spend(self) -> None:
         for recipient in self.recipients:
-            self.house.script.spend(recipient)
+            self.context.script.spend(recipient)
 
     def on_reset(self, line: bytes) -> None:
-        self.forget()
+        self.reset_transaction()
         self.out.append(OK)
 
     def on_noop(self, line: bytes) -> None:
@@ -182,8 +184,8 @@ class Session(asyncio.Protocol):
         self.hang_up(b"221 2.0.0 Bye\r\n")
 
     def hang_up(self, last: bytes = b"") -> None:
-        """Close; answers that are due before go out, a cut after the dot has none."""
-        self.deaf = True
+        """Close after the pending replies; a cut after end of data has none."""
+        self.is_closed = True
         if last:
             self.out.append(last)
         if self.out:

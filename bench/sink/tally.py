@@ -1,4 +1,4 @@
-"""What the sink has taken: counts, times, a sample, and a line per message when asked for."""
+"""Messages that the sink has received: counts, times, a sample, and optionally a log."""
 
 import hashlib
 import json
@@ -10,8 +10,8 @@ SAMPLE_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """One message as it came: `raw` is what was on the wire, its dots still stuffed."""
+class ReceivedMessage:
+    """A message as received. raw: as on the wire, with dot-stuffing."""
 
     sender: str
     recipients: Sequence[str]
@@ -25,9 +25,9 @@ class Taken:
 class Tally:
     log_path: str = ""
     run_header: str = "X-Run-Id"
-    sample_every: int = 0  # keep every n-th whole message; 0 keeps none
+    sample_every: int = 0  # sample every n-th message; 0 samples none
     copies: dict[tuple[str, str], int] = field(default_factory=dict)
-    attempted: dict[str, float] = field(default_factory=dict)  # first RCPT of each recipient
+    attempted: dict[str, float] = field(default_factory=dict)  # time of the first RCPT by recipient
     sample: list[bytes] = field(default_factory=list)
     messages: int = 0
     deliveries: int = 0
@@ -43,45 +43,45 @@ class Tally:
             self.log = os.open(self.log_path, flags, 0o644)
 
     def reset(self) -> None:
-        """Forget all counts; the log goes on, for it belongs to the run and not to a phase."""
+        """Reset the counts; the log continues, because it belongs to the whole run."""
         self.copies.clear()
         self.attempted.clear()
         self.sample.clear()
         self.messages = self.deliveries = self.octets = self.connections = 0
         self.first_at = self.last_at = 0.0
 
-    def take(self, taken: Taken) -> None:
-        message_id = header(taken.raw, b"message-id")
-        for recipient in taken.recipients:
+    def take(self, message: ReceivedMessage) -> None:
+        message_id = header(message.raw, b"message-id")
+        for recipient in message.recipients:
             key = (recipient, message_id)
             self.copies[key] = self.copies.get(key, 0) + 1
         if self.sample_every and self.messages % self.sample_every == 0:
-            self.keep(taken.raw)
+            self._add_sample(message.raw)
         self.messages += 1
-        self.deliveries += len(taken.recipients)
-        self.octets += len(taken.raw)
-        self.first_at = self.first_at or taken.at
-        self.last_at = taken.at
+        self.deliveries += len(message.recipients)
+        self.octets += len(message.raw)
+        self.first_at = self.first_at or message.at
+        self.last_at = message.at
         if self.log >= 0:
-            os.write(self.log, self.lines(taken, message_id))
+            os.write(self.log, self.lines(message, message_id))
 
-    def keep(self, raw: bytes) -> None:
+    def _add_sample(self, raw: bytes) -> None:
         if len(self.sample) < SAMPLE_MAX:
             self.sample.append(unstuff(raw))
 
-    def lines(self, taken: Taken, message_id: str) -> bytes:
-        """One JSON line per recipient; a message is in the log before it is answered."""
-        body = taken.raw.partition(b"\r\n\r\n")[2]
+    def lines(self, message: ReceivedMessage, message_id: str) -> bytes:
+        """One JSON line per recipient; a message is logged before the reply."""
+        body = message.raw.partition(b"\r\n\r\n")[2]
         rest = {
             "message_id": message_id,
-            "run": header(taken.raw, self.run_header.lower().encode()),
-            "connection": taken.connection,
-            "at": taken.at,
-            "answer": taken.answer,
-            "sender": taken.sender,
+            "run": header(message.raw, self.run_header.lower().encode()),
+            "connection": message.connection,
+            "at": message.at,
+            "answer": message.answer,
+            "sender": message.sender,
             "body_sha256": hashlib.sha256(unstuff(body)).hexdigest(),
         }
-        rows = ({"recipient": recipient} | rest for recipient in taken.recipients)
+        rows = ({"recipient": recipient} | rest for recipient in message.recipients)
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
     def stats(self) -> dict[str, float | int]:

@@ -28,7 +28,7 @@ from services.ingest.api.acceptance import Acceptance, RetentionConfig
 from services.ingest.api.access import AccessControl
 from services.ingest.api.cors import with_cors
 from services.ingest.api.emails import EmailService
-from services.ingest.api.fetching import Fetching
+from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc import EmailServicer
 from services.ingest.api.grpc_server import GrpcServer, TrustedProxies
 from services.ingest.api.http_app import HttpApp
@@ -38,7 +38,7 @@ from services.ingest.api.sending import SendHandler
 from services.ingest.api.server import HttpServer
 from services.ingest.clients import ServiceClient, ServiceClients
 from services.ingest.clients.downloads import Downloads
-from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
+from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter
 from services.ingest.domain.priority import BulkClassifier
@@ -56,14 +56,14 @@ from services.ingest.store.directory_cache import DirectoryCache
 from services.ingest.store.emails import EmailStore
 from services.ingest.store.retention import RetentionStore
 
-CLOSED_LINGER_S = 0.2  # a close may be late
+CLOSED_LINGER_S = 0.2  # a close event is not urgent
 RETENTION_INTERVAL_S = 3600.0
-ROUTER_GROUP = "router-screened"  # the router's consumer of MessageScreened
+ROUTER_GROUP = "router-screened"  # consumer group of the router for MessageScreened
 
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Shared by all parts of ingest. kafka_health is apart: without the broker ingest is ready."""
+    """Shared by all parts. kafka_health is separate: ingest is ready without the broker."""
 
     health: DependencyHealth
     kafka_health: DependencyHealth
@@ -90,7 +90,7 @@ class Dependencies:
 
 
 def create(settings: Settings) -> Service:
-    """Inside the running loop. Raises ConfigError."""
+    """Must be called inside the running loop. Raises ConfigError."""
     deps = open_dependencies(settings)
     backpressure = open_backpressure(settings, deps)
     directory = DirectoryStore(deps.engine)
@@ -137,8 +137,8 @@ def open_apis(
         lifetime=timedelta(hours=settings.message_lifetime_hours),
     )
     allowed = frozenset(filter(None, settings.allowed_reserved_domains.split(",")))
-    fetching = open_fetching(settings, deps, access)
-    send_handler = SendHandler(access, acceptance, reserved_allowed=allowed, fetching=fetching)
+    fetcher = open_fetcher(settings, deps, access)
+    send_handler = SendHandler(access, acceptance, reserved_allowed=allowed, fetcher=fetcher)
     rest_deps = RestDependencies(RestAccess(access), send_handler, emails, deps.clients, directory)
     http_app = HttpApp(access, send_handler, rest(rest_deps))
     origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
@@ -161,13 +161,15 @@ def open_apis(
     return [http.run, grpc.run]
 
 
-def open_fetching(settings: Settings, deps: Dependencies, access: AccessControl) -> Fetching:
-    on = ByPath("", networks(settings.attachment_fetch_allowed_networks))
-    return Fetching(
+def open_fetcher(
+    settings: Settings, deps: Dependencies, access: AccessControl
+) -> AttachmentFetcher:
+    on = FetchPolicy("", networks(settings.attachment_fetch_allowed_networks))
+    return AttachmentFetcher(
         access,
         deps.downloads,
-        by_path=on if settings.attachment_fetch else NOT_BY_PATH,
-        at_once=settings.attachment_fetches_max,
+        fetch_policy=on if settings.attachment_fetch else FETCH_DISABLED,
+        emails_max=settings.attachment_fetches_max,
         timeout_s=settings.attachment_fetch_timeout_s,
     )
 
@@ -189,6 +191,7 @@ def open_dependencies(settings: Settings) -> Dependencies:
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     engine = database(settings.system_database_url, name="ingest")
+    allowed = networks(settings.attachment_fetch_allowed_networks)
     return Dependencies(
         health=DependencyHealth(),
         kafka_health=kafka_health,
@@ -200,11 +203,7 @@ def open_dependencies(settings: Settings) -> Dependencies:
         secrets=SecretKeyring(settings.secret_keys),
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
         clients=open_clients(settings),
-        downloads=(
-            Downloads(networks(settings.attachment_fetch_allowed_networks))
-            if settings.attachment_fetch
-            else None
-        ),
+        downloads=Downloads(allowed) if settings.attachment_fetch else None,
         lease=Lease(engine, "ingest", "owner", lease_s=settings.lease_s),
     )
 
@@ -248,7 +247,7 @@ def open_acceptance(
 
 
 def loops(settings: Settings, deps: Dependencies, backpressure: Backpressure) -> list[Loop]:
-    """Timers and pumps, and the consumer of closed messages."""
+    """Timers, pumps, and the consumer of MessageClosed."""
     audits = AuditStore(
         deps.engine,
         closed_after_s=settings.audit_closed_after_s,

@@ -1,4 +1,4 @@
-"""Kafka in: MessageClosed ends what the audit watches."""
+"""Kafka consumer: MessageClosed ends the audit of a message."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ class Handlers:
     async def on_closed(
         self, batch: Sequence[MessageClosed], tx: Transaction
     ) -> list[HandlerResult]:
-        """The terminal state beside the promise. A message that is gone here needs nothing."""
+        """Record the terminal states. A message that is no longer stored needs nothing."""
         moved = await self._store.close(tx, [(event.message_id, event.state) for event in batch])
         return [
             Drop("closed" if event.message_id in moved else "repeat or unknown") for event in batch

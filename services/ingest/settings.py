@@ -1,4 +1,4 @@
-"""Everything an operator of ingest can change."""
+"""Settings of ingest."""
 
 from typing import Annotated
 
@@ -16,124 +16,192 @@ class Settings(SharedSettings):
         env_prefix="INGEST_", extra="ignore", populate_by_name=True, validate_default=True
     )
 
-    system_database_url: str = Field(..., description="PostgreSQL as ingest_system")
-    tenant_database_url: str = Field(..., description="PostgreSQL as ingest_tenant")
-    health_port: int | None = Field(None, description="of /live, /ready and /metrics")
-    http_listen: str = Field("127.0.0.1:8025", description="host:port of the REST API")
-    grpc_listen: str = Field("127.0.0.1:8026", description="host:port of the gRPC API")
+    system_database_url: str = Field(
+        ..., description="URL of the PostgreSQL database, with the role ingest_system"
+    )
+    tenant_database_url: str = Field(
+        ..., description="URL of the PostgreSQL database, with the role ingest_tenant"
+    )
+    health_port: int | None = Field(None, description="Port of /live, /ready and /metrics")
+    http_listen: str = Field("127.0.0.1:8025", description="Address of the REST API, host:port")
+    grpc_listen: str = Field("127.0.0.1:8026", description="Address of the gRPC API, host:port")
     http_connections_max: int = Field(
-        2_000, ge=1, description="connections of REST clients; others get 503"
+        2_000, ge=1, description="Maximum number of REST connections; further ones get 503"
     )
     grpc_connections_max: int = Field(
-        500, ge=1, description="connections of gRPC clients; others are closed"
+        500, ge=1, description="Maximum number of gRPC connections; further ones are closed"
     )
     trusted_proxies: str = Field(
-        "", description="addresses whose X-Forwarded-For is believed, comma-separated"
+        "", description="Addresses of proxies whose X-Forwarded-For is trusted, comma-separated"
     )
     cors_origins: str = Field(
         "",
-        description="sites whose scripts may call the REST API, comma-separated: "
-        "https://app.example.net, or * for all; empty: none",
+        description="Origins whose scripts can call the REST API, comma-separated: "
+        "https://app.example.net, or * for all; none if empty",
     )
     allowed_reserved_domains: str = Field(
-        "", description="reserved domains that routes of yours serve, comma-separated: bench.test"
+        "",
+        description="Reserved domains that this installation delivers to, comma-separated: "
+        "bench.test",
     )
     attachment_fetch: bool = Field(
-        False, description="whether attachments may be given by path, an https address"
+        False, description="Allow attachments given by path, an https URL"
     )
     attachment_fetch_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="private CIDRs that attachments may come from, also without TLS; "
-        "comma-separated",
+        description="Private CIDR ranges that attachments can be fetched from, also without "
+        "TLS; comma-separated",
     )
     attachment_fetch_timeout_s: float = Field(
-        15.0, gt=0, description="for all attachments of an email that are given by path; in seconds"
+        15.0, gt=0, description="Timeout in seconds for fetching all attachments of an email"
     )
     attachment_fetches_max: int = Field(
-        16, ge=1, description="emails whose attachments are fetched at a time; a tenant: a quarter"
+        16,
+        ge=1,
+        description="Maximum number of emails whose attachments are fetched at a time; a "
+        "quarter of it per tenant",
     )
     router_rpc_address: str = Field(
         "127.0.0.1:8031",
         validation_alias="ROUTER_RPC_ADDRESS",
-        description="router, for states, lanes, suppressions",
+        description="Address of router's RPC server, host:port",
     )
     delivery_rpc_address: str = Field(
         "127.0.0.1:8032",
         validation_alias="DELIVERY_RPC_ADDRESS",
-        description="delivery, for what the sandbox took",
+        description="Address of delivery's RPC server, host:port",
     )
     events_rpc_address: str = Field(
         "127.0.0.1:8033",
         validation_alias="EVENTS_RPC_ADDRESS",
-        description="events, for lists, timelines, webhooks",
+        description="Address of the RPC server of events, host:port",
     )
     shield_rpc_address: str = Field(
-        "127.0.0.1:8034", validation_alias="SHIELD_RPC_ADDRESS", description="shield, for scores"
+        "127.0.0.1:8034",
+        validation_alias="SHIELD_RPC_ADDRESS",
+        description="Address of shield's RPC server, host:port",
     )
 
     message_lifetime_hours: int = Field(
-        72, ge=1, le=240, description="of a message, from when it is due"
+        72,
+        ge=1,
+        le=240,
+        description="Lifetime of a message in hours, from its due time; at most 240",
     )
     content_retention_margin_days: int = Field(
-        2, ge=1, description="bodies outlive their messages by this"
+        2, ge=1, description="Days that content is retained after the lifetime of its messages"
     )
     email_retention_days: int = Field(
-        30, ge=8, description="emails are kept after their last close"
+        30,
+        ge=8,
+        description="Days that emails are retained after their last message has closed; at least 8",
     )
     idempotency_retention_hours: int = Field(
-        72, ge=24, description="an Idempotency-Key is remembered"
+        72, ge=24, description="Hours that an Idempotency-Key is retained; at least 24"
     )
-    key_rate_limit_per_s: int = Field(5_000, ge=1, description="of a key, at each replica")
+    key_rate_limit_per_s: int = Field(
+        5_000, ge=1, description="Maximum number of requests per second of an API key, per replica"
+    )
     bodies_mb_max: int = Field(
         1_024,
         ge=256,
-        description="MB that the bodies of requests under way have together, a quarter of it those "
-        "of a tenant; others get 503, or 429",
+        description="Maximum memory in MB for the bodies of requests in progress, a quarter "
+        "of it per tenant; further requests get 503, or 429 for the tenant",
     )
-    bulk_threshold: int = Field(1_000, ge=1, description="messages of a tenant in 10 s; then bulk")
+    bulk_threshold: int = Field(
+        1_000,
+        ge=1,
+        description="Messages of a tenant within 10 s above which further ones get bulk priority",
+    )
     outbox_messages_max: int = Field(
-        1_000_000, ge=1, description="events that may wait for Kafka; then 503"
+        1_000_000,
+        ge=1,
+        description="Maximum number of events waiting for Kafka; above it requests get 503",
     )
-    outbox_age_max_s: float = Field(3_600, gt=0, description="the oldest may wait; then 503")
+    outbox_age_max_s: float = Field(
+        3_600,
+        gt=0,
+        description="Maximum age in seconds of an event waiting for Kafka; above it requests "
+        "get 503",
+    )
     content_disk_free_ratio_min: float = Field(
-        0.1, ge=0, lt=1, description="share of a file:// content store's disk; with less free, 503"
+        0.1,
+        ge=0,
+        lt=1,
+        description="Minimum free share of the disk of a file:// content store, 0 to 1; "
+        "below it requests get 503",
     )
     tenant_content_gb_max: float = Field(
-        500, ge=0, description="GB of content that is kept for a tenant; then 429; 0: no limit"
+        500,
+        ge=0,
+        description="Maximum content in GB stored for a tenant; above it requests get 429; 0 "
+        "disables the limit",
     )
-    outbox_check_interval_s: float = Field(5.0, gt=0, description="interval of these looks")
+    outbox_check_interval_s: float = Field(
+        5.0,
+        gt=0,
+        description="Interval in seconds between checks of the outbox, the disk and the "
+        "stored content",
+    )
 
-    audit_interval_s: float = Field(10.0, gt=0, description="interval of the audit")
-    audit_open_after_s: float = Field(600, gt=0, description="open so long: reconciled")
+    audit_interval_s: float = Field(
+        10.0, gt=0, description="Interval in seconds between audit runs"
+    )
+    audit_open_after_s: float = Field(
+        600,
+        gt=0,
+        description="Seconds that a message is open before the audit reconciles it with router",
+    )
     audit_closed_after_s: float = Field(
-        600, gt=0, description="closed so long: looked up in events"
+        600,
+        gt=0,
+        description="Seconds that a message is closed before the audit looks it up in the "
+        "event log",
     )
     audit_repeat_after_s: float = Field(
-        600, gt=0, description="until the next look at a repair, at least: it doubles each time"
+        600,
+        gt=0,
+        description="Minimum interval in seconds between two repairs of a message; it "
+        "doubles with each repair",
     )
     audit_republished_per_s_max: float = Field(
-        200, gt=0, description="messages that the audit tells again in a second, beside new mail"
+        200,
+        gt=0,
+        description="Maximum number of messages per second that the audit publishes again",
     )
     shield_group: str = Field(
-        "shield", validation_alias="SHIELD_GROUP", description="shield's consumer group"
+        "shield", validation_alias="SHIELD_GROUP", description="Consumer group of shield"
     )
     events_group: str = Field(
-        "events", validation_alias="EVENTS_GROUP", description="consumer group of events"
+        "events", validation_alias="EVENTS_GROUP", description="Consumer group of events"
     )
-    audit_batch: int = Field(500, ge=1, le=500, description="messages per question")
+    audit_batch: int = Field(
+        500, ge=1, le=500, description="Maximum number of messages per audit call, at most 500"
+    )
     directory_read_interval_s: float = Field(
-        0.5, gt=0, description="between reads of changed keys, tenants and domains; in seconds"
+        0.5,
+        gt=0,
+        description="Interval in seconds between reads of changed keys, tenants and domains",
     )
     directory_age_max_s: float = Field(
-        30.0, gt=0, description="since the last such read; in seconds; then no key is let in: 503"
+        30.0,
+        gt=0,
+        description="Maximum age in seconds of the directory in memory; above it no key is "
+        "accepted (503)",
     )
     directory_publish_interval_s: float = Field(
-        0.5, gt=0, description="between looks for changed entries"
+        0.5,
+        gt=0,
+        description="Interval in seconds between publications of changed directory entries",
     )
     directory_check_interval_s: float = Field(
-        10.0, gt=0, description="between looks whether the broker lost the directory"
+        10.0,
+        gt=0,
+        description="Interval in seconds between checks that Kafka still has the directory",
     )
-    database_connections_max: int = Field(8, ge=2, description="to PostgreSQL, per role")
+    database_connections_max: int = Field(
+        8, ge=2, description="Maximum number of PostgreSQL connections per role"
+    )
 
     @field_validator("attachment_fetch_allowed_networks", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""The gRPC API: a dry run of the filter."""
+"""The RPC server: a dry run of screening."""
 
 from dataclasses import dataclass
 
@@ -18,9 +18,9 @@ from services.shield.domain.scoring import thresholds_of_tenant
 
 @dataclass(frozen=True, slots=True)
 class ShieldApi(ShieldServiceServicer):
-    """Nothing is stored, nothing is sent. A tenant that is not known has the default thresholds.
+    """Nothing is stored or sent. An unknown tenant has the default thresholds.
 
-    reader: apart from the one of the consumer, which no dry run delays.
+    reader: not that of the consumer, so that dry runs do not delay it.
     """
 
     reader: Reader
@@ -36,7 +36,7 @@ class ShieldApi(ShieldServiceServicer):
         try:
             [response] = await self.reader.read([encoded])
         except Unavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
         if isinstance(response, ChildRaised):
             await context.abort(grpc.StatusCode.INTERNAL, "scoring failed")
         return response

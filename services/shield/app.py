@@ -1,4 +1,4 @@
-"""Composition root: the only place where shield is wired together."""
+"""Composition root of shield."""
 
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,8 @@ DIRECTORY = "directory"
 
 
 def create(settings: Settings) -> Service:
-    """Inside the running loop. Raises ConfigError for wrong rules, before anything is opened."""
+    """Must be called inside the running loop. Raises ConfigError for invalid rules, before anything
+    is opened."""
     rules = read_rules(settings)
     book = load_rulebook(settings, rules)
     stream, dry_runs = (
@@ -103,7 +104,7 @@ def open_child(settings: Settings, name: str, rules: str) -> Child:
 
 
 def read_rules(settings: Settings) -> str:
-    """Of the installation. Raises ConfigError."""
+    """Raises ConfigError."""
     try:
         return settings.rules_file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -111,7 +112,7 @@ def read_rules(settings: Settings) -> str:
 
 
 def load_rulebook(settings: Settings, rules: str) -> Rulebook:
-    """With the operator's thresholds, and sure to compile. Raises ConfigError."""
+    """The compiled rules with the operator's thresholds. Raises ConfigError."""
     try:
         return with_thresholds(Scorer(parse(rules)).book, settings)
     except (TOMLDecodeError, RuleError, KeyError, TypeError) as error:

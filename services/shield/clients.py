@@ -1,4 +1,4 @@
-"""The client of the child process that reads messages: a hostile message may crash it."""
+"""Client of the child process that screens messages: a hostile message can crash it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,35 +13,36 @@ from services.shield.domain.rulebook import Rulebook
 from services.shield.domain.scoring import unreadable_result
 
 DETAILS = {
-    CPU: "to read it takes too much processor time",
-    MEMORY: "to read it takes too much memory",
-    CRASH: "it ends the process that reads it",
+    CPU: "reading the content takes too much CPU time",
+    MEMORY: "reading the content takes too much memory",
+    CRASH: "reading the content crashes the reader",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Screens messages in a child process: requests (`domain.reader`) to responses."""
+    """Screens messages in a child process; the requests are those of `domain.reader`."""
 
     child: Child
     book: Rulebook
 
     async def read(self, requests: Sequence[bytes]) -> list[ScoreResponse | ChildRaised]:
-        """One for each, in order. Raised is a mistake in the rules' code. Raises Unavailable."""
-        return [self.parse_answer(each) for each in await self.child.work(requests)]
+        """One result per request, in order; ChildRaised is a bug in the rules' code. Raises
+        Unavailable."""
+        return [self.parse_response(each) for each in await self.child.work(requests)]
 
-    def parse_answer(self, answer: ChildResult) -> ScoreResponse | ChildRaised:
-        if isinstance(answer, ChildRaised):
-            return answer
-        if isinstance(answer, ChildKilled):
-            return self.held_result(answer.reason)
+    def parse_response(self, response: ChildResult) -> ScoreResponse | ChildRaised:
+        if isinstance(response, ChildRaised):
+            return response
+        if isinstance(response, ChildKilled):
+            return self.held_result(response.reason)
         try:
-            return ScoreResponse.FromString(answer)
+            return ScoreResponse.FromString(response)
         except DecodeError:
             return self.held_result(CRASH)
 
     def held_result(self, why: str) -> ScoreResponse:
-        """Held and not blocked: only hold can be taken back."""
+        """Hold instead of block, because only a hold can be reversed."""
         hold, detail = Verdict.VERDICT_HOLD, DETAILS[why]
         return to_response(
             unreadable_result("content_too_complex", self.book, hold, detail=detail), self.book

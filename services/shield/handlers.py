@@ -1,4 +1,4 @@
-"""Kafka in: decrypt the content, screen it, emit the verdict."""
+"""Kafka consumer: decrypt the content, screen it, emit the verdict."""
 
 import asyncio
 import logging
@@ -21,15 +21,15 @@ from services.shield.clients import Reader
 from services.shield.domain.reader import encode_request, to_response
 from services.shield.domain.scoring import thresholds_of_tenant, unreadable_result
 
-MESSAGES_PER_TURN = 16  # are decrypted before other tasks run
+MESSAGES_PER_TURN = 16  # decrypted before other tasks run
 
 VERDICT_NAMES = {number: name.removeprefix("VERDICT_").lower() for name, number in Verdict.items()}
 SCREENED_COUNTERS = {
     number: metrics.screened.labels(word) for number, word in VERDICT_NAMES.items() if number
 }
 
-TENANT_UNKNOWN = DeadLetter("the record of its tenant has not come", alarming=False)
-CONTENT_KEY_MISSING = DeadLetter("the content key of its tenant cannot be opened")
+TENANT_UNKNOWN = DeadLetter("the tenant is unknown", alarming=False)
+CONTENT_KEY_MISSING = DeadLetter("the content key of the tenant cannot be decrypted")
 
 Screening: TypeAlias = ScoreResponse | ChildRaised | DeadLetter
 logger = logging.getLogger(__name__)
@@ -44,10 +44,10 @@ class Handlers:
     tenant_within_s: float
 
     async def on_accepted(self, batch: Sequence[MessageAccepted]) -> list[HandlerResult]:
-        """One read of the store; recipients of one email share its score."""
+        """Read the contents in one call; the recipients of an email share its score."""
         contexts = {event.context.content_ref: event.context for event in batch}
         tenants = await self.tenants.fetch({each.tenant_id for each in contexts.values()})
-        if any(map(self.is_early, contexts.values())):
+        if any(map(self.is_tenant_pending, contexts.values())):
             raise Unavailable("the directory")
         sealed = await self.content.get_many(list(contexts))
         requests: dict[str, bytes] = {}
@@ -63,23 +63,23 @@ class Handlers:
                 await asyncio.sleep(0)
         responses = await self.reader.read(list(requests.values()))
         screenings.update(zip(requests, responses, strict=True))
-        return [self.outcome_for(event, screenings[event.context.content_ref]) for event in batch]
+        return [self.result_for(event, screenings[event.context.content_ref]) for event in batch]
 
-    def is_early(self, context: MessageContext) -> bool:
-        """Whether the record of its tenant may be on its way still. One that does not come must not
-        hold up those behind it for ever: their messages are dead-lettered alone, and ingest's audit
-        offers them again."""
+    def is_tenant_pending(self, context: MessageContext) -> bool:
+        """True if the record of its tenant may still arrive. A record that never arrives must not
+        delay other messages: after the time limit only its own messages are dead-lettered, and
+        ingest's audit publishes them again."""
         age_s = clock.now().timestamp() - context.accepted_at.ToMilliseconds() / 1000
         return age_s < self.tenant_within_s and not self.tenants.has_record(context.tenant_id)
 
     def request_for(
         self, tenant: Tenant | None, context: MessageContext, body: ReadResult
     ) -> bytes | ScoreResponse | DeadLetter:
-        """A request to the reader, or the result when none is needed.
+        """A request to the reader, or the result if none is needed.
 
-        While the store is away everybody waits. What cannot be read although the store is there
-        is held alone, and not blocked: only hold can be taken back. Held mail expires.
-        With its tenant deleted, though, so is the key, and nobody is left to review it: blocked.
+        While the content store is unavailable all messages wait. A single content that cannot be
+        read is held, not blocked, because only a hold can be reversed; held mail expires. If the
+        tenant was deleted, so was the key, and no one can review the message: it is blocked.
         """
         if tenant is None and self.tenants.was_deleted(context.tenant_id):
             return self.unreadable("tenant_deleted", Verdict.VERDICT_BLOCK)
@@ -92,7 +92,7 @@ class Handlers:
         except SealBroken:
             return self.unreadable("content_unreadable", Verdict.VERDICT_HOLD)
         except ConfigError:
-            logger.exception("shield.no_key", extra={"tenant_id": tenant.tenant_id})
+            logger.exception("shield.content_key.missing", extra={"tenant_id": tenant.tenant_id})
             return CONTENT_KEY_MISSING
         thresholds = self.reader.book.thresholds
         return encode_request(
@@ -103,14 +103,15 @@ class Handlers:
         return to_response(unreadable_result(rule, self.reader.book, verdict), self.reader.book)
 
     def decrypt(self, tenant: Tenant, context: MessageContext, body: bytes) -> bytes:
-        """Raises SealBroken, or ConfigError when the key itself cannot be opened."""
+        """Raises SealBroken, or ConfigError if the tenant's key cannot be decrypted."""
         key = self.secrets.decrypt(tenant.content_key)
         return unseal(key, body, f"{context.tenant_id}/{context.email_id}".encode())
 
-    def outcome_for(self, event: MessageAccepted, screening: Screening) -> HandlerResult:
-        """A message whose key cannot be opened is dead-lettered alone: ingest's audit offers it
-        again, and where many are, our secrets are at fault and the guard stops the service before
-        harm is done. So is one that the rules' code fails on: there the fault is ours."""
+    def result_for(self, event: MessageAccepted, screening: Screening) -> HandlerResult:
+        """A message whose key cannot be decrypted is dead-lettered alone, and ingest's audit
+        publishes it again; if there are many, our secrets are wrong, and the guard stops the
+        service. A message is also dead-lettered if the rules' code fails on it, which is our bug.
+        """
         if isinstance(screening, DeadLetter):
             return screening
         if isinstance(screening, ChildRaised):
@@ -131,7 +132,7 @@ class Handlers:
 
 
 def log(event: MessageAccepted, screening: ScoreResponse) -> None:
-    """Rules, never what they saw: content does not go into logs."""
+    """Log the rules without their details, because content must not be logged."""
     level = logging.DEBUG if screening.verdict == Verdict.VERDICT_PASS else logging.INFO
     if logger.isEnabledFor(level):
         logger.log(

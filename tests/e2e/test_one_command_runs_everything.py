@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-LAST_LINE = "Ctrl-C ends it."
+LAST_LINE = "Press Ctrl-C to stop."
 OWN_SERVERS = ("OBM_KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL")
 
 
@@ -117,7 +117,7 @@ def test_it_delivers_a_first_message_ends_clean_and_finds_it_again(tmp_path: Pat
 
     with obm_run(tmp_path, "--free-ports") as process:
         again = read_until(process, LAST_LINE)
-        assert f"found the messages of earlier runs, the last {email_id}" in again
+        assert f"found messages of earlier runs, the last one is {email_id}" in again
         assert pasted(again)["OBM_API_KEY"] == pasted(told)["OBM_API_KEY"]
         assert end(process)[0] == 0
 
@@ -131,7 +131,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
             told, _ = process.communicate(timeout=60)
 
     assert process.returncode == 2
-    assert f"port {port} (ingest http) is taken" in " ".join(told.split())
+    assert f"Port {port} (ingest http) is in use" in " ".join(told.split())
     assert "Traceback" not in told
 
 

@@ -181,7 +181,7 @@ def start_world(
         processes = Processes(settings, folder)
         stack.callback(processes.stop)
         processes.start()
-        webhook_url = f"http://127.0.0.1:{webhooks.told['port']}/"
+        webhook_url = f"http://127.0.0.1:{webhooks.ready['port']}/"
         add_webhook(ports.ingest_http, customer.api_key, webhook_url)
         client = Client(
             ports.ingest_http, customer.api_key, f"orders@{SENDER_DOMAIN}", rate_per_s, seed

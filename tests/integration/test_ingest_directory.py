@@ -10,7 +10,7 @@ from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from kernel.database import PLANS
 from kernel.health import DependencyHealth
-from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainTaken
+from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainConflict
 from services.ingest.store.directory_cache import DirectoryCache
 from tests.support.ingest import IngestHarness, email, play, until
 from tests.support.stack import FreshDatabase, opened
@@ -94,7 +94,7 @@ def test_of_two_accounts_that_add_one_domain_at_once_the_second_is_refused(
                 await until(lambda: waiting(database, 2))
             said = await asyncio.gather(*adding, return_exceptions=True)
             [refused] = [one for one in said if one is not None]
-            assert isinstance(refused, DomainTaken)
+            assert isinstance(refused, DomainConflict)
             assert refused.by_other_account
             assert len(await store.find_by_id_or_name(Domain, RACED)) == 1
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mail.reachable import networks
-from services.ingest.clients.downloads import Downloads, Failed, File
+from services.ingest.clients.downloads import DownloadedFile, DownloadFailed, Downloads
 from tests.integration.test_events_webhook_client import certificate
 from tests.support.ingest import IngestHarness
 from tests.support.stack import FreshDatabase
@@ -42,7 +42,7 @@ async def serving(
         yield server.sockets[0].getsockname()[1], asked
 
 
-async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> File:  # noqa: ANN401
+async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> DownloadedFile:  # noqa: ANN401
     downloads = Downloads(allowed)
     try:
         async with asyncio.timeout(10):
@@ -51,8 +51,8 @@ async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> F
         await downloads.close()
 
 
-def fetched(answer: bytes | Serve, **more: Any) -> File:  # noqa: ANN401
-    async def story() -> File:
+def fetched_file(answer: bytes | Serve, **more: Any) -> DownloadedFile:  # noqa: ANN401
+    async def story() -> DownloadedFile:
         async with serving(answer) as (port, asked):
             file = await get(f"http://127.0.0.1:{port}/a%20b.pdf?x=1", **more)
             [request] = asked
@@ -74,14 +74,16 @@ def fetched(answer: bytes | Serve, **more: Any) -> File:  # noqa: ANN401
 )
 def test_a_file_comes_whole_with_what_is_said_of_it(body: bytes) -> None:
     said = b'Content-Type: text/plain\r\nContent-Disposition: attachment; filename="a"\r\n'
-    assert fetched(OK + said + body) == File(b"hello", "text/plain", 'attachment; filename="a"')
-    assert fetched(b"HTTP/1.1 103 Early Hints\r\nContent-Type: x\r\n\r\n" + OK + body).content
+    assert fetched_file(OK + said + body) == DownloadedFile(
+        b"hello", "text/plain", 'attachment; filename="a"'
+    )
+    assert fetched_file(b"HTTP/1.1 103 Early Hints\r\nContent-Type: x\r\n\r\n" + OK + body).content
 
 
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n", "302: redirects are not"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n", "302. Redirects are not"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "answers 404$"),
         (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx", "answers 206"),
         (OK + b"Content-Length: 99999999999999999999\r\n\r\nx", "larger than the 1000|not HTTP"),
@@ -89,17 +91,17 @@ def test_a_file_comes_whole_with_what_is_said_of_it(body: bytes) -> None:
         (OK + b"\r\n" + b"x" * 1001, "larger than the 1000"),
         (OK + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", "compressed"),
         (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "compressed"),
-        (OK + b"Content-Length: 9\r\n\r\ncut off", "closed before all"),
-        (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\ncut", "closed before all"),
+        (OK + b"Content-Length: 9\r\n\r\ncut off", "closed before the end"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\ncut", "closed before the end"),
         (OK + b"X: " + b"x" * 200_000, "too long|not HTTP"),
         (b"SSH-2.0-OpenSSH_9.9\r\n", "not HTTP"),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "HTTP"),
-        (b"", "closed before all"),
+        (b"", "closed before the end"),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_no_file_says_why(answer: bytes, why: str) -> None:
-    with pytest.raises(Failed, match=why):
-        fetched(answer)
+    with pytest.raises(DownloadFailed, match=why):
+        fetched_file(answer)
 
 
 def test_a_body_without_end_is_given_up_at_the_bound() -> None:
@@ -109,8 +111,8 @@ def test_a_body_without_end_is_given_up_at_the_bound() -> None:
             writer.write(b"x" * 65_536)
             await writer.drain()
 
-    with pytest.raises(Failed, match="larger than the 100000 octets"):
-        fetched(flood, octets_max=100_000)
+    with pytest.raises(DownloadFailed, match="larger than the 100000 octets"):
+        fetched_file(flood, octets_max=100_000)
 
 
 def test_a_connection_is_closed_when_whoever_asked_gives_up() -> None:
@@ -144,7 +146,7 @@ def test_a_connection_is_closed_when_whoever_asked_gives_up() -> None:
 def test_a_private_address_by_whatever_name_is_not_asked(scheme: str, host: str) -> None:
     async def story() -> None:
         async with serving(OK + b"\r\n") as (port, asked):
-            with pytest.raises(Failed, match="cannot be reached"):
+            with pytest.raises(DownloadFailed, match="cannot be reached"):
                 await get(f"{scheme}://{host}:{port}/", allowed=())
             assert asked == []
 
@@ -157,7 +159,7 @@ def test_a_certificate_must_be_of_the_host(tmp_path: Path, monkeypatch: pytest.M
 
     async def story() -> None:
         async with serving(OK + b"\r\nhello", tls=context) as (port, asked):
-            with pytest.raises(Failed, match="certificate"):
+            with pytest.raises(DownloadFailed, match="certificate"):
                 await get(f"https://localhost:{port}/")
             assert (await get(f"https://127.0.0.1:{port}/")).content == b"hello"
             assert len(asked) == 1
@@ -179,9 +181,9 @@ def test_a_repeat_fetches_nothing_and_a_file_that_is_missing_accepts_nothing(
             serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as (nowhere, _),
         ):
             key = {"Idempotency-Key": "invoice-42"}
-            by_path = [{"path": f"http://127.0.0.1:{port}/invoice.pdf"}]
-            first = await harness.send(attachments=by_path, http_headers=key)
-            again = await harness.send(attachments=by_path, http_headers=key)
+            fetch_policy = [{"path": f"http://127.0.0.1:{port}/invoice.pdf"}]
+            first = await harness.send(attachments=fetch_policy, http_headers=key)
+            again = await harness.send(attachments=fetch_policy, http_headers=key)
             assert (first.status, again.status, again.json) == (202, 202, first.json)
             assert again.headers["idempotent-replayed"] == "true"
             other = [{"path": f"http://127.0.0.1:{port}/other.pdf"}]
@@ -191,7 +193,7 @@ def test_a_repeat_fetches_nothing_and_a_file_that_is_missing_accepts_nothing(
             missing = [{"path": f"http://127.0.0.1:{nowhere}/"}]
             refused = await harness.send(attachments=missing, http_headers={"Idempotency-Key": "b"})
             assert (refused.status, refused.json["name"]) == (422, "invalid_attachment")
-            assert refused.json["message"] == "attachments[0].path: it answers 404"
+            assert refused.json["message"] == "attachments[0].path: The server returned 404."
             [accepted] = await harness.accepted(first.json["id"])
             assert accepted.context.content_bytes > 0
 

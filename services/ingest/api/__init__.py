@@ -1,1 +1,1 @@
-"""The public API: REST and gRPC, a file per resource."""
+"""The public API: REST and gRPC, one file per resource."""

@@ -1,4 +1,5 @@
-"""Accept: content on disk, then one transaction for all waiting requests, then 202."""
+"""Accept emails: store the content, commit all waiting requests in one transaction, respond with
+202."""
 
 import asyncio
 import logging
@@ -39,14 +40,15 @@ from services.ingest.store.acceptance import (
 )
 from services.ingest.store.backpressure import Backpressure
 
-LARGE_BYTES = 256 * 1024  # a body larger than this does not slow down its neighbours
+LARGE_BYTES = 256 * 1024  # a larger body is committed alone, so that it does not delay others
 GROUP_BYTES_MAX = 8 * 1024 * 1024
 GROUP_ITEMS_MAX = 200
-# Below this rate requests do not wait; no group waits longer than LINGER_MAX_S.
+# Below this rate requests do not linger; no group lingers longer than LINGER_MAX_S.
 BUSY_PER_S = 300.0
 LINGER_MAX_S = 0.024
 # A request that arrives during a commit starts a second group instead of waiting for the first.
 COMMIT_GROUPS = 2
+NOT_ACCEPTED = "The service is temporarily unavailable; nothing was accepted."
 
 logger = logging.getLogger(__name__)
 count = metrics.accepted.labels("api").inc
@@ -54,19 +56,20 @@ count = metrics.accepted.labels("api").inc
 
 @dataclass(frozen=True, slots=True)
 class RetentionConfig:
-    """message: from when it is due. margin: bodies outlive their messages by this."""
+    """message: lifetime of a message from its due time. margin: time that content outlives it."""
 
     message: timedelta
     margin: timedelta
 
     def retention_of(self, accepted: datetime, *, scheduled: bool) -> tuple[str, date]:
-        """The class of a body and its last day; what is scheduled may be put off once more."""
+        """The retention class and the last day of the content. A scheduled email can be
+        rescheduled, which extends it by up to AHEAD_MAX."""
         end = accepted + self.message + self.margin + (AHEAD_MAX if scheduled else timedelta())
         return ("scheduled" if scheduled else "now"), end.date()
 
 
 class SealedEmail(NamedTuple):
-    """An email ready to be written: sealed, with its ids."""
+    """An encrypted email with its ids, ready to be committed."""
 
     body: Body
     first: MessageAccepted
@@ -79,12 +82,12 @@ class SealedEmail(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Octets that are written: the body once, the event for each recipient."""
+        """Octets to write: the body once, and one event per recipient."""
         return len(self.body.sealed) + len(self.recipients) * (RECORD_BYTES + self.first.ByteSize())
 
 
 class Submission(NamedTuple):
-    """What one request wants written."""
+    """The emails of one request, its response and its idempotency record."""
 
     emails: Sequence[SealedEmail]
     response: bytes
@@ -96,9 +99,9 @@ Respond = Callable[[Sequence[SealedEmail]], bytes]
 
 
 class Acceptance:
-    """The one way in, behind every door. GroupCommit commit by arrival."""
+    """Accepts emails for REST and gRPC. Requests are committed in groups, in order of arrival."""
 
-    def __init__(  # noqa: PLR0913 - what accepting consists of
+    def __init__(  # noqa: PLR0913 - the parts of acceptance
         self,
         *,
         access: AccessControl,
@@ -144,7 +147,7 @@ class Acceptance:
     ) -> AcceptResult:
         """Return when the emails are durable. Raises Problem, and then nothing was accepted.
 
-        before: work that completes the valid, for a request that is no repeat.
+        before: work that completes the emails; skipped if the request is a repeat.
         """
         self._backpressure.check(principal.tenant_id)
         if idempotency is None:
@@ -160,10 +163,8 @@ class Acceptance:
         self._in_flight.add(name)
         try:
             if before is not None:
-                if known := await self._repeated(
-                    IdempotencyRecord(name, idempotency.fingerprint, b"")
-                ):
-                    return known
+                if repeated := await self._find_repeated(record):
+                    return repeated
                 await before()
             return await self._submit(
                 principal, valid, respond=respond, traceparent=traceparent, key=record
@@ -171,12 +172,12 @@ class Acceptance:
         finally:
             self._in_flight.discard(name)
 
-    async def _repeated(self, key: IdempotencyRecord) -> AcceptResult | None:
-        """The answer to what was asked before. Raises Problem."""
+    async def _find_repeated(self, key: IdempotencyRecord) -> AcceptResult | None:
+        """The response to the first request with this key, if there was one. Raises Problem."""
         try:
             found = (await self._store.find([key.name])).get(key.name)
         except Unavailable as error:
-            raise unavailable(f"{error} is away: nothing was accepted") from error
+            raise unavailable(NOT_ACCEPTED) from error
         result = replay(key, found) if found is not None else None
         if isinstance(result, Problem):
             raise result
@@ -197,11 +198,12 @@ class Acceptance:
         traceparent: str,
         key: IdempotencyRecord | None = None,
     ) -> AcceptResult:
-        await self._pace.wait_turn()  # before the work: done for one after the other, it costs less
+        # Waiting before the work saves CPU time: the work of a whole batch then runs in one go.
+        await self._pace.wait_turn()
         emails: list[SealedEmail] = []
         for email in valid:
             if emails:
-                await asyncio.sleep(0)  # a batch is long work: others have their turn
+                await asyncio.sleep(0)  # let other requests run between the emails of a batch
             emails.append(await self._prepare(principal, email, traceparent))
         response = respond(emails)
         if key is not None:
@@ -211,7 +213,7 @@ class Acceptance:
         try:
             result = await self._choose_group().submit(submission, size=size)
         except Unavailable as error:
-            raise unavailable(f"{error} is away: nothing was accepted") from error
+            raise unavailable(NOT_ACCEPTED) from error
         except IdempotencyConflict:
             raise concurrent_request() from None
         if isinstance(result, Problem):
@@ -219,7 +221,7 @@ class Acceptance:
         return result
 
     def _choose_group(self) -> GroupCommit[Submission, AcceptResult | Problem]:
-        """The deepest one with waiting requests, so that groups are large; else an idle one."""
+        """The deepest group with waiting requests, which keeps groups large; else an idle one."""
         by_depth = {group.depth: group for group in reversed(self._commit_groups)}
         deepest = max(by_depth)
         return by_depth[deepest] if deepest > 1 else by_depth[min(by_depth)]
@@ -278,7 +280,7 @@ class Acceptance:
         return [result or AcceptResult(one.response) for one, result in pairs]
 
     async def _find_replays(self, group: Sequence[Submission]) -> dict[int, AcceptResult | Problem]:
-        """Results of repeated requests, by index in the group."""
+        """Results of repeated requests, by their index in the group."""
         keyed = {index: one.key for index, one in enumerate(group) if one.key is not None}
         if not keyed:
             return {}
@@ -308,7 +310,7 @@ class Acceptance:
         logger.info("emails.accepted", extra={"emails": ids, "messages": messages})
 
     def _records(self, one: Submission) -> Iterable[Outgoing]:
-        """Its events, in the trace of its request."""
+        """The events of a submission, in the trace of its request."""
         now = clock.now()
         for email in one.emails:
             accepted_at = email.first.context.accepted_at
@@ -327,8 +329,3 @@ def _email_row(email: SealedEmail) -> EmailRow:
         scheduled_at=email.scheduled_at,
         messages=[MessageRow(one, to.address, to.type) for one, to in email.recipients],
     )
-
-
-def _message_rows(email: SealedEmail) -> Iterable[MessageRow]:
-    for message_id, recipient in email.recipients:
-        yield MessageRow(message_id, recipient.address, recipient.type)

@@ -27,18 +27,18 @@ class Principal(NamedTuple):
 
     @property
     def test(self) -> bool:
-        """A test key does not see live mail."""
+        """A test key has no access to live mail."""
         return self.key.test
 
     def check_live(self, what: str) -> None:
-        """Raises Problem where a test key asks for what only live mail has."""
+        """Raises Problem if this is a test key, because only live mail has `what`."""
         if self.test:
-            detail = f"{what} belong to live mail: use a live key"
+            detail = f"A test key has no {what}. Use a live key."
             raise Problem(403, "restricted_api_key", detail=detail)
 
 
 class AccessControl:
-    """Authenticates every request, REST and gRPC alike. bodies: memory of request bodies."""
+    """Authenticates every REST and gRPC request. bodies: memory of request bodies."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class AccessControl:
     async def authenticate(
         self, authorization: str, client: str, *, scope: str = auth.FULL_ACCESS
     ) -> tuple[Principal, RateLimitStatus]:
-        """Raises Problem: 401, 403, 503. `enforce_rate_limit` refuses what is too much."""
+        """Raises Problem 401, 403 or 503. `enforce_rate_limit` refuses requests over the limit."""
         try:
             key = await self._authenticator.authenticate(
                 authorization, client=client, now=clock.now(), scope=scope
@@ -67,22 +67,25 @@ class AccessControl:
             status, name = _STATUSES.get(error.reason, (403, "invalid_api_key"))
             raise Problem(status, name, detail=error.detail) from None
         except Unavailable as error:
-            raise unavailable(str(error)) from error
+            raise unavailable() from error
         if tenant is None:
-            raise Problem(403, "invalid_api_key", detail="the tenant of this API key is closed")
+            raise Problem(403, "invalid_api_key", detail="The tenant of this API key is closed.")
         return Principal(key, tenant), self._limiter.spend(key.key_id, clock.monotonic_s())
 
     async def domain_of(self, principal: Principal, name: str) -> Domain:
-        """The From domain, if this key may send from it. Raises Problem."""
+        """Return the domain of a From address if this key can send from it. Raises Problem."""
         try:
             found = await self._directory.domain(
                 principal.tenant_id, principal.tenant.account_id, name=name
             )
         except Unavailable as error:
-            raise unavailable(str(error)) from error
+            raise unavailable() from error
         bound = principal.key.domain_id
         if found is None or (bound and bound != found.domain_id):
-            detail = f"this API key may not send from {name}: it is not a domain of yours"
+            detail = (
+                f"This API key cannot send from {name}: it is not one of your domains. "
+                "Add the domain."
+            )
             fault = Fault("#/from", "invalid_from_address", detail)
             raise Problem(403, "invalid_from_address", detail=detail, faults=[fault])
         return found
@@ -97,6 +100,6 @@ def enforce_rate_limit(rate_limit: RateLimitStatus) -> None:
         raise Problem(
             429,
             "rate_limit_exceeded",
-            detail=f"more than {rate_limit.limit} requests in a second: wait, then try again",
+            detail=f"More than {rate_limit.limit} requests in a second. Wait, then retry.",
             retry_after_s=rate_limit.retry_after_s,
         )

@@ -1,4 +1,4 @@
-"""Responses in gzip for clients that take it (RFC 9110 §12.5.3)."""
+"""Responses compressed with gzip for clients that accept it (RFC 9110 §12.5.3)."""
 
 import gzip
 from collections.abc import MutableMapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from services.ingest.api.http import Send
 
-# Less would hardly become smaller; more would keep every other request waiting.
+# A smaller body gains nothing; a larger one would block the event loop.
 OCTETS = range(1024, 512 * 1024)
 LEVEL = 4
 VARY = (b"vary", b"accept-encoding")
@@ -14,7 +14,8 @@ ENCODED = (b"content-encoding", b"gzip")
 
 
 def compressing(send: Send, accept_encoding: str) -> Send:
-    """Buffers the head of a response until its body is there: a body in parts goes as it is."""
+    """Delay the response headers until the body is complete; a body in several parts is not
+    compressed."""
     head: MutableMapping[str, Any] | None = None
 
     async def send_on(message: MutableMapping[str, Any]) -> None:
@@ -35,7 +36,7 @@ def compressing(send: Send, accept_encoding: str) -> Send:
 
 
 def takes_gzip(accept_encoding: str) -> bool:
-    """Whether a client names gzip, or everything, and not with a quality of nothing."""
+    """True if the client names gzip or * with a quality above 0."""
     for item in accept_encoding.lower().split(","):
         name, _, quality = item.replace(" ", "").partition(";")
         if name in {"gzip", "*"}:

@@ -1,4 +1,4 @@
-"""Scripts of other sites (CORS, the Fetch standard): none may call but those that are named."""
+"""CORS (the Fetch standard): only scripts of the configured origins can call the API."""
 
 from starlette.middleware.cors import CORSMiddleware
 
@@ -12,12 +12,13 @@ EXPOSED = [
 
 
 def with_cors(app: App, origins: list[str]) -> App:
-    """origins: https://app.example.net, or * for all."""
+    """origins: for example https://app.example.net, or * for all."""
     if not origins:
         return app
 
     async def in_parts(scope: Scope, receive: Receive, send: Send) -> None:
-        """The fields are added to what is sent: a response in one piece would bypass them."""
+        """Disable the response extension: it would bypass the middleware, which adds the CORS
+        fields."""
         await app({**scope, "extensions": {}}, receive, send)
 
     return CORSMiddleware(

@@ -1,4 +1,4 @@
-"""/v1/emails, but for the hot POST."""
+"""Reads and changes of emails: /v1/emails except for POST."""
 
 import asyncio
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ SCHEDULED_CONTENT = "scheduled/"
 
 @dataclass(frozen=True, slots=True)
 class EmailWithStates:
-    """An email with the router's states of its messages, and its last event in the log, empty when
-    there is none. unavailable: services that did not respond."""
+    """An email with the router's states of its messages and its last event in the log (empty if
+    there is none). unavailable: services that did not respond."""
 
     email: StoredEmail
     states: dict[str, MessageState]
@@ -46,7 +46,7 @@ class EmailWithStates:
     unavailable: list[str]
 
     def state_of(self, one: StoredMessage) -> MessageState:
-        """Empty when the router does not know it, or did not respond."""
+        """Empty if the router does not have the message or did not respond."""
         return self.states.get(one.message_id, MessageState())
 
     @property
@@ -61,7 +61,7 @@ class EmailWithStates:
 
 
 class EmailService:
-    """Reads and changes of emails, behind REST and gRPC alike."""
+    """Reads and changes emails for REST and gRPC."""
 
     def __init__(
         self,
@@ -79,25 +79,25 @@ class EmailService:
         self._lifetime = lifetime
 
     async def find(self, principal: Principal, email_id: str) -> StoredEmail:
-        """Raises Problem: 404 also for another tenant's, and for live mail by a test key."""
+        """Raises Problem 404, also for an email of another tenant, or a live one and a test key."""
         identifier = parse_id(email_id, "the email")
         try:
             found = await self._store.find(principal.tenant_id, identifier)
         except Unavailable as error:
-            raise unavailable(f"{error} is away") from error
+            raise unavailable() from error
         if found is None or (principal.test and not found.first.context.test):
             raise not_found("the email")
         return found
 
     async def get(self, principal: Principal, email_id: str) -> EmailWithStates:
-        """From ingest's own row, so right after the POST too; with the router's states and the last
-        event of the log when they respond."""
+        """The email from ingest's own database, so that it is there right after the POST, with the
+        router's states and the last event of the log if those services respond."""
         email = await self.find(principal, email_id)
         states, logged = await asyncio.gather(
             self._fetch_states(principal, email), self._fetch_last_event(principal, email)
         )
-        away = [name for name, one in (("router", states), ("events", logged)) if one is None]
-        return EmailWithStates(email, states or {}, logged or "", away)
+        missing = [name for name, one in (("router", states), ("events", logged)) if one is None]
+        return EmailWithStates(email, states or {}, logged or "", missing)
 
     async def _fetch_states(
         self, principal: Principal, email: StoredEmail
@@ -128,7 +128,7 @@ class EmailService:
         return response.emails[0].last_event if response.emails else ""
 
     async def content(self, principal: Principal, email: StoredEmail) -> Content | None:
-        """The body as it was accepted; None when it has expired or cannot be had now."""
+        """The content as accepted; None if it has expired or cannot be read now."""
         context = email.first.context
         try:
             [sealed] = await self._content.get_many([context.content_ref])
@@ -142,17 +142,19 @@ class EmailService:
             return None
 
     async def cancel(self, principal: Principal, email_id: str) -> str:
-        """All messages that have not been handed over. Raises Problem 409 when one has."""
+        """Cancel all messages whose delivery has not started. Raises Problem 409 if one has
+        started."""
         email = await self.find(principal, email_id)
         contexts = [event.context for event in self._store.events(email)]
         router = self._clients.router
         request = CancelRequest(tenant_id=principal.tenant_id, contexts=contexts)
         response = await router.call(router.stub.Cancel, request, deadline_s=2.0)
-        _raise_if_too_late(response.too_late_ids, email, "canceled")
+        _raise_if_too_late(response.too_late_ids, email, "cancel")
         return email.first.context.email_id
 
     async def reschedule(self, principal: Principal, email_id: str, text: str) -> str:
-        """Only what was accepted as scheduled: its body is kept for long enough."""
+        """Raises Problem 409 unless the email was scheduled: only then is its content retained long
+        enough."""
         email = await self.find(principal, email_id)
         due_at = self._new_time(email, text)
         first = email.first
@@ -164,19 +166,21 @@ class EmailService:
             tenant_id=principal.tenant_id, contexts=contexts, due_at=timestamp(due_at)
         )
         response = await router.call(router.stub.Reschedule, request, deadline_s=2.0)
-        _raise_if_too_late(response.too_late_ids, email, "rescheduled")
+        _raise_if_too_late(response.too_late_ids, email, "reschedule")
         await self._store.reschedule(principal.tenant_id, first, due_at=due_at)
         return first.context.email_id
 
     def _new_time(self, email: StoredEmail, text: str) -> datetime:
         context = email.first.context
         if email.scheduled_at is None or not context.content_ref.startswith(SCHEDULED_CONTENT):
-            raise Problem(409, "not_scheduled", detail="the email was not accepted as scheduled")
+            raise Problem(409, "not_scheduled", detail="The email was not scheduled.")
         now = clock.now()
         try:
             due_at = parse_time(text, now) or now
             if due_at - AHEAD_MAX > times.clamp_timestamp(context.accepted_at):
-                detail = f"scheduled_at is more than {AHEAD_MAX.days} days after the email was sent"
+                detail = (
+                    f"scheduled_at is more than {AHEAD_MAX.days} days after the email was accepted."
+                )
                 raise InvalidTime(detail)
         except InvalidTime as error:
             fault = Fault("#/scheduled_at", "invalid_time", str(error))
@@ -184,14 +188,14 @@ class EmailService:
         return due_at
 
     async def release(self, principal: Principal, email_id: str) -> list[str]:
-        """What is held for review goes on. Raises Problem 409 when nothing is."""
+        """Release messages that are held for review. Raises Problem 409 if none is."""
         email = await self.find(principal, email_id)
         router = self._clients.router
         ids = [one.message_id for one in email.messages]
         request = ReleaseRequest(tenant_id=principal.tenant_id, message_ids=ids)
         response = await router.call(router.stub.Release, request, deadline_s=2.0)
         if not response.released_ids:
-            raise Problem(409, "not_held", detail="the email is not held for review")
+            raise Problem(409, "not_held", detail="The email is not held for review.")
         return list(response.released_ids)
 
     async def search(
@@ -200,7 +204,7 @@ class EmailService:
         page: Page,
         **filters: Any,  # noqa: ANN401 - a protobuf's
     ) -> tuple[list[LoggedEmail], bool]:
-        """filters: those of events' ListEmailsRequest."""
+        """filters: fields of ListEmailsRequest of events."""
         events = self._clients.events
         request = ListEmailsRequest(
             tenant_id=principal.tenant_id, test_only=principal.test,
@@ -223,10 +227,10 @@ class EmailService:
         return list(response.events), response.has_more
 
 
-def _raise_if_too_late(too_late: Any, email: StoredEmail, what: str) -> None:  # noqa: ANN401 - of ids
+def _raise_if_too_late(too_late: Any, email: StoredEmail, action: str) -> None:  # noqa: ANN401 - a protobuf list of ids
     if not too_late:
         return
     late = set(too_late)
     names = ", ".join(one.recipient.address for one in email.messages if one.message_id in late)
-    detail = f"it is too late: not {what} for {names}"
+    detail = f"Cannot {action}: delivery has started for {names}."
     raise Problem(409, "not_scheduled", detail=detail)

@@ -1,4 +1,4 @@
-"""The gRPC API: the validation and the group commit of REST."""
+"""The gRPC API, with the validation and the group commit of the REST API."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -180,8 +180,9 @@ class EmailServicer(EmailServiceServicer):
     async def UpdateEmail(  # noqa: N802 - the contract's name
         self, request: pb.UpdateEmailRequest, principal: Principal, context: Context
     ) -> pb.UpdateEmailResponse:
-        if not request.HasField("scheduled_at"):  # read as a time it would mean now
-            detail = "the field scheduled_at is missing"
+        # an unset timestamp would be read as a time in the past
+        if not request.HasField("scheduled_at"):
+            detail = "The field scheduled_at is missing."
             raise invalid([Fault("#/scheduled_at", "missing_required_field", detail)])
         moved = await self._emails.reschedule(principal, request.id, _time(request.scheduled_at))
         return pb.UpdateEmailResponse(id=moved)
@@ -199,7 +200,7 @@ class EmailServicer(EmailServiceServicer):
 
 
 def email_of(email: pb.Email) -> SendEmailRequest:
-    """In the words of the REST API, under the same rules. Raises Problem."""
+    """Convert to the request of the REST API, so that the same rules apply. Raises Problem."""
     given = {
         "from": getattr(email, "from"),
         "to": list(email.to),
@@ -217,7 +218,8 @@ def email_of(email: pb.Email) -> SendEmailRequest:
     }
     try:
         converted = msgspec.convert(given, SendEmailRequest)
-        few = email.attachments[: ATTACHMENTS_MAX + 1]  # one too many is enough to be refused
+        # one more than allowed, so that validation refuses it
+        few = email.attachments[: ATTACHMENTS_MAX + 1]
         converted.attachments = [_attachment(one) for one in few]
     except msgspec.ValidationError as error:
         raise problem_of(error) from None
@@ -239,7 +241,7 @@ def _time(stamp: Timestamp) -> str:
     try:
         return format_time(times.from_timestamp(stamp))
     except ValueError as error:
-        detail = f"scheduled_at: {error}"
+        detail = f"Invalid scheduled_at: {error}."
         raise invalid([Fault("#/scheduled_at", "invalid_time", detail)]) from None
 
 
@@ -248,7 +250,7 @@ def _cursor(token: str) -> str:
     try:
         return canonical(token) if token else ""
     except ValueError:
-        detail = "page_token is not the next_page_token of a list"
+        detail = "Invalid page_token. Use the next_page_token of a list."
         raise invalid([Fault("#/page_token", "invalid", detail)]) from None
 
 
@@ -259,7 +261,7 @@ def _idempotency(
     if not key:
         return None
     if len(key) > 256 or not key.isascii() or not key.isprintable():
-        detail = "an idempotency_key has 1 to 256 printable ASCII characters"
+        detail = "Invalid idempotency_key. Use 1 to 256 printable ASCII characters."
         raise Problem(400, "invalid_idempotency_key", detail=detail)
     return Idempotency(key, route, sha256(request.SerializeToString(deterministic=True)))
 
@@ -277,7 +279,7 @@ def _respond_batch(emails: Sequence[SealedEmail], faults: Sequence[Fault]) -> by
 
 
 def status_of(problem: Problem) -> status_pb2.Status:
-    """With google.rpc details: what is wrong where, and when to try again."""
+    """A status with google.rpc details: the faults, and when to retry."""
     code = CODES_BY_NAME.get(problem.name) or CODES.get(problem.status, code_pb2.INVALID_ARGUMENT)
     status = status_pb2.Status(code=code, message=problem.detail)
     info = error_details_pb2.ErrorInfo(reason=problem.name, domain="obm")

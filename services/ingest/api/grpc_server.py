@@ -1,9 +1,8 @@
-"""The gRPC listener. A call is looked at before its message is read, and what is read is bounded.
+"""The gRPC listener: it authenticates a call before it reads the message, and bounds its size.
 
-grpc.aio reads, and decompresses, the message of a unary method before the method runs. Here every
-method is served as one whose request is a stream: it reads its one message when it wants it. Until
-then a client can send no more than the window of its stream, 64 KB.
-"""
+grpc.aio reads and decompresses the message of a unary method before the method runs. Here every
+method is served as one with a request stream, and reads its single message itself. Until then a
+client can send no more than the flow control window of its stream, 64 KB."""
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -38,13 +37,13 @@ from services.ingest.domain.problem import Problem
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
-SMALL_BYTES_MAX = 64 * 1024  # of a request that carries no email
+SMALL_BYTES_MAX = 64 * 1024  # for requests without an email
 BYTES_MAX = {"SendEmail": BODY_BYTES_MAX, "SendEmailBatch": BATCH_BYTES_MAX}
-READ_S = 300.0  # for a whole message to come in, as by REST
-CHECK_S = 0.125  # a message that is not there at a second check counts as the largest
-STREAMS_MAX = 100  # of a connection; a client waits with more
+READ_S = 300.0  # timeout for reading a whole message, as in REST
+CHECK_S = 0.125  # a message that is incomplete at the second check counts as the largest
+STREAMS_MAX = 100  # per connection; the client queues further calls
 HANDSHAKE_MS = 20_000
-IDLE_MS = 300_000  # a client that has nothing to say connects again
+IDLE_MS = 300_000  # an idle client must reconnect
 GRACE_S = 5.0
 HEALTH = "grpc.health.v1.Health"
 SERVICE = DESCRIPTOR.services_by_name["EmailService"].full_name
@@ -57,13 +56,13 @@ Authenticate: TypeAlias = Callable[[Context, str], Awaitable[Principal]]
 
 
 class TrustedProxies:
-    """Whose X-Forwarded-For is believed: by the rules of the REST API, which are uvicorn's."""
+    """The proxies whose X-Forwarded-For is trusted, by uvicorn's rules, as in the REST API."""
 
     def __init__(self, trusted: str) -> None:
         self._trusted = _TrustedHosts(trusted or [])
 
     def client_of(self, context: Context) -> str:
-        """The address of the client; empty where it has none."""
+        """The client's address; empty if it has none."""
         kind, _, address = unquote(context.peer()).partition(":")
         client = address.rpartition(":")[0].strip("[]") if kind.startswith("ip") else ""
         forwarded_for = ", ".join(metadata_values(context, "x-forwarded-for"))
@@ -73,51 +72,52 @@ class TrustedProxies:
 
 
 def metadata_values(context: Context, name: str) -> list[str]:
-    """The values of a field of the metadata."""
+    """All values of a metadata field."""
     return [str(value) for key, value in context.invocation_metadata() or () if key == name]
 
 
 def metadata_value(context: Context, name: str) -> str:
-    """The last one; empty when there is none."""
+    """The last value of a metadata field; empty if there is none."""
     return (metadata_values(context, name) or [""])[-1]
 
 
-class Arrived(NamedTuple):
-    """A message, and its octets on the wire."""
+class ReceivedMessage(NamedTuple):
+    """A message and its size on the wire."""
 
     message: Message
     octets: int
 
 
 async def read_message(context: Context, reservation: BodyReservation) -> Any:  # noqa: ANN401 - the method's own request
-    """The message of a call. Raises Problem."""
-    arrived = await next_of(context, reservation)
-    if arrived is grpc.aio.EOF:
-        raise Problem(400, "validation_error", detail="the call has no message")
-    reservation.resize(arrived.octets)
-    return arrived.message
+    """Read the message of a unary call. Raises Problem."""
+    received = await read_next(context, reservation)
+    if received is grpc.aio.EOF:
+        raise Problem(400, "validation_error", detail="The call has no message.")
+    reservation.resize(received.octets)
+    return received.message
 
 
-async def next_of(context: Context, reservation: BodyReservation) -> Any:  # noqa: ANN401 - as it was parsed, or EOF
-    """Raises Problem. How much of a message has come nobody tells us before it is whole."""
-    refusal = Problem(408, "request_timeout", detail="the request did not come in time")
+async def read_next(context: Context, reservation: BodyReservation) -> Any:  # noqa: ANN401 - a parsed message, or EOF
+    """Read the next message, or EOF. Raises Problem. gRPC does not report how much of a message has
+    arrived until it is complete."""
+    refusal = Problem(408, "request_timeout", detail="The request did not arrive in time.")
     loop = asyncio.get_running_loop()
-    timer = loop.call_later(CHECK_S, lambda: check(again=True))
+    timer = loop.call_later(CHECK_S, lambda: check(first=True))
 
-    def check(*, again: bool) -> None:
-        """Twice: what came while this loop had no time is read in between."""
+    def check(*, first: bool) -> None:
+        """Check twice, so that data that arrived while the loop was busy is read in between."""
         nonlocal refusal, timer
-        if again:
-            timer = loop.call_later(CHECK_S, partial(check, again=False))
+        if first:
+            timer = loop.call_later(CHECK_S, partial(check, first=False))
             return
         try:
             reservation.resize(BATCH_BYTES_MAX)
         except Problem as problem:
             refusal = problem
-            patience.reschedule(loop.time())
+            deadline.reschedule(loop.time())
 
     try:
-        async with asyncio.timeout(READ_S) as patience:
+        async with asyncio.timeout(READ_S) as deadline:
             return await context.read()
     except TimeoutError:
         raise refusal from None
@@ -132,21 +132,22 @@ class _DeferredRead(grpc.aio.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> Any:  # noqa: ANN401 - grpc's own handler types
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:  # a stream reads when it wants to
+        # a streaming method reads its messages itself
+        if handler is None or handler.unary_unary is None:
             return handler
         octets_max = BYTES_MAX.get(details.method.rpartition("/")[2], SMALL_BYTES_MAX)
         return defer_read(handler, octets_max)
 
 
 def defer_read(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of any messages
-    """A unary method whose behaviour reads its message itself."""
+    """Convert a unary method to one that reads its message itself."""
 
-    def parse(octets: bytes) -> Arrived:
+    def parse(octets: bytes) -> ReceivedMessage:
         check_size(len(octets), octets_max)
         try:
-            return Arrived(handler.request_deserializer(octets), len(octets))
+            return ReceivedMessage(handler.request_deserializer(octets), len(octets))
         except DecodeError:
-            detail = "the message is not of this method"
+            detail = "The message does not parse as the request of this method."
             raise Problem(400, "validation_error", detail=detail) from None
 
     return grpc.stream_unary_rpc_method_handler(
@@ -155,7 +156,7 @@ def defer_read(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of a
 
 
 class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has no types
-    """grpc.reflection: what there is to call. With a key, like everything that reads a message."""
+    """grpc.reflection. It requires a key, like every method that reads a message."""
 
     def __init__(self, authenticate: Authenticate, bodies: BodyMemory) -> None:
         super().__init__([SERVICE, REFLECTION, HEALTH])
@@ -178,14 +179,14 @@ class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has
 
 
 async def messages(context: Context, reservation: BodyReservation) -> AsyncIterator[Message]:
-    """Of a stream, one at a time. Raises Problem."""
-    while (message := await next_of(context, reservation)) is not grpc.aio.EOF:
+    """Iterate over the messages of a stream. Raises Problem."""
+    while (message := await read_next(context, reservation)) is not grpc.aio.EOF:
         yield message
         reservation.resize(0)
 
 
 class GrpcServer:
-    """listen: host:port; port 0 takes any that is free, see `port`."""
+    """listen: host:port; port 0 picks a free port, see `port`."""
 
     def __init__(
         self,
@@ -213,7 +214,7 @@ class GrpcServer:
         try:
             self.port = self._server.add_insecure_port(listen)
         except RuntimeError as error:
-            raise ConfigError(f"{listen}: cannot listen there; is the port taken?") from error
+            raise ConfigError(f"Cannot listen on {listen}. Check that the port is free.") from error
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""
@@ -225,7 +226,7 @@ class GrpcServer:
 
 
 def _health_handler(health: DependencyHealth) -> grpc.GenericRpcHandler:
-    """grpc.health.v1, without a key. Whatever service is asked about: its name is not read."""
+    """grpc.health.v1, without a key. The service name of the request is ignored."""
 
     async def check(_: object, __: Context) -> Message:
         serving = HealthCheckResponse.SERVING if health.ready else HealthCheckResponse.NOT_SERVING

@@ -1,4 +1,4 @@
-"""ASGI requests and responses: headers by name, bounded bodies, responses in one piece."""
+"""ASGI requests and responses: headers by name, bounded bodies, responses in one write."""
 
 import asyncio
 import re
@@ -16,19 +16,20 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY_BYTES_MAX = 40 * 1024 * 1024
 BATCH_BYTES_MAX = 50 * 1024 * 1024
-DISCARD_BYTES_MAX = 256 * 1024 * 1024  # read past, so that the client reads its 413
+# a refused body is read up to this size, so that the client reads its 413
+DISCARD_BYTES_MAX = 256 * 1024 * 1024
 DISCARD_S = 30.0
-SEND_AT_ONCE = "obm.response"  # the extension of ASGI that takes a response in one piece
+RESPONSE_EXTENSION = "obm.response"  # the ASGI extension that sends a response in one write
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,256}")
 
 
 class Disconnected(Exception):
-    """The client has gone before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
 class Request:
-    """An HTTP request. reservation: memory of its body, once its tenant is known."""
+    """An HTTP request. reservation: memory of its body, once the tenant is known."""
 
     __slots__ = ("_headers", "client", "id", "path", "reservation", "scope")
 
@@ -54,24 +55,24 @@ class Request:
             return None
         key = self.header(b"idempotency-key")
         if not _IDEMPOTENCY_KEY.fullmatch(key):
-            detail = "an Idempotency-Key has 1 to 256 printable ASCII characters"
+            detail = "Invalid Idempotency-Key. Use 1 to 256 printable ASCII characters."
             raise Problem(400, "invalid_idempotency_key", detail=detail)
         return key
 
     def check_json(self) -> None:
-        """Raises Problem for a body that says it is something else."""
+        """Raises Problem if the body is declared as anything but plain JSON."""
         if self.header(b"content-encoding").strip().lower() not in {"", "identity"}:
-            detail = "send the body as it is, without Content-Encoding"
+            detail = "The body has a Content-Encoding. Send it without one."
             raise Problem(415, "unsupported_content_encoding", detail=detail)
         kind = self._headers.get(b"content-type", b"application/json")
         if kind.partition(b";")[0].strip().lower() != b"application/json":
-            detail = "send the body as application/json"
+            detail = "The body is not declared as JSON. Send it as application/json."
             raise Problem(415, "unsupported_media_type", detail=detail)
 
 
 async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTES_MAX) -> bytes:
-    """The whole body. Raises Problem 413, or 429 and 503 when too much is under way already;
-    having kept none of what was too much."""
+    """Read the whole body. Raises Problem 413 if it is too large, and 429 or 503 if the requests in
+    progress use too much memory; the part already read is then freed."""
     declared = request.header(b"content-length")
     if declared.isdigit() and int(declared) > bytes_max:
         if b"100-continue" not in request.header(b"expect").encode():
@@ -85,7 +86,7 @@ async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTE
         total += len(chunks[-1])
         more = message.get("more_body", False)
         try:
-            _hold(request, total, bytes_max)
+            _reserve(request, total, bytes_max)
         except Problem:
             chunks.clear()
             if more:
@@ -94,14 +95,14 @@ async def body_of(request: Request, receive: Receive, bytes_max: int = BODY_BYTE
     return b"".join(chunks)
 
 
-def _hold(request: Request, octets: int, bytes_max: int) -> None:
+def _reserve(request: Request, octets: int, bytes_max: int) -> None:
     check_size(octets, bytes_max)
     if request.reservation is not None:
         request.reservation.resize(octets)
 
 
 def check_size(octets: int, bytes_max: int = BODY_BYTES_MAX) -> None:
-    """An email's own limit holds in a batch, and by gRPC, too. Raises Problem."""
+    """The limit of one email; it holds in a batch and over gRPC too. Raises Problem."""
     if octets > bytes_max:
         raise too_large(bytes_max)
 
@@ -114,7 +115,8 @@ async def _chunk(receive: Receive) -> MutableMapping[str, Any]:
 
 
 async def _discard(receive: Receive) -> None:
-    """A client that is still sending would not read the answer, and see a broken pipe."""
+    """Read the rest of a body: a client that is still sending would see a broken pipe instead of
+    the response."""
     left = DISCARD_BYTES_MAX
     try:
         async with asyncio.timeout(DISCARD_S):
@@ -129,7 +131,7 @@ async def _discard(receive: Receive) -> None:
 
 def too_large(bytes_max: int) -> Problem:
     mega = bytes_max // 1024 // 1024
-    detail = f"the request is larger than {f'{mega} MB' if mega else f'{bytes_max // 1024} KB'}"
+    detail = f"The request is larger than {f'{mega} MB' if mega else f'{bytes_max // 1024} KB'}."
     return Problem(413, "message_too_large", detail=detail)
 
 
@@ -144,7 +146,7 @@ async def send_response(
 async def send_accepted(
     request: Request, send: Send, body: bytes, *, headers: Sequence[tuple[bytes, bytes]]
 ) -> None:
-    """202, in one piece where the server takes that. headers: none of the client's words."""
-    whole = request.scope.get("extensions", {}).get(SEND_AT_ONCE)
-    if whole is None or not whole(202, body, headers=headers):
+    """Send 202, in one write if the server supports it. headers: none from the client."""
+    respond = request.scope.get("extensions", {}).get(RESPONSE_EXTENSION)
+    if respond is None or not respond(202, body, headers=headers):
         await send_response(send, 202, body, headers=headers)

@@ -38,7 +38,7 @@ class HttpApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        # RFC 9110 §9.3.2: as GET; the listener, which knows better, sends no body.
+        # RFC 9110 §9.3.2: handled as GET; the HTTP server sends no body.
         head = scope["method"] == "HEAD"
         request = Request({**scope, "method": "GET"} if head else scope)
         post = scope["path"] == EMAILS and scope["method"] == "POST"
@@ -95,7 +95,9 @@ class HttpApp:
 
 
 def application_error() -> Problem:
-    return Problem(500, "application_error", detail="something broke on our side")
+    return Problem(
+        500, "application_error", detail="An internal error occurred. Retry the request."
+    )
 
 
 async def send_problem(

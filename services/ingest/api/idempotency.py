@@ -1,4 +1,4 @@
-"""A request with an Idempotency-Key: what it is known by, and what its repeat is answered."""
+"""Repeated requests: idempotency keys, and the responses that repeats receive."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +9,8 @@ from services.ingest.store.acceptance import IdempotencyRecord
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """key: what the client sent. route: method and path, or RPC. fingerprint: of the request."""
+    """key: sent by the client. route: method and path, or RPC name. fingerprint: hash of the
+    request."""
 
     key: str
     route: str
@@ -17,7 +18,7 @@ class Idempotency:
 
 
 class AcceptResult(NamedTuple):
-    """response: the body of the response, now or when the key was first used."""
+    """response: the body, new or stored when the key was first used."""
 
     response: bytes
     replayed: bool = False
@@ -29,7 +30,7 @@ def replay(given: IdempotencyRecord, stored: IdempotencyRecord) -> AcceptResult 
     return Problem(
         409,
         "invalid_idempotent_request",
-        detail="this Idempotency-Key was used with another request: use a new key",
+        detail="This Idempotency-Key was used with a different request. Use a new key.",
     )
 
 
@@ -37,6 +38,6 @@ def concurrent_request() -> Problem:
     return Problem(
         409,
         "concurrent_idempotent_requests",
-        detail="a request with this Idempotency-Key is being handled: try again",
+        detail="A request with this Idempotency-Key is in progress. Retry the request.",
         retry_after_s=1,
     )

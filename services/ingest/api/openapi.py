@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with what it cannot see of routes that read and write octets."""
+"""The OpenAPI document: FastAPI's, completed for routes that read and write raw bodies."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ EXAMPLE_EMAIL = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """response: a schema; None for what is not JSON. example: a valid body."""
+    """response: a schema; None if the response is not JSON. example: a valid request body."""
 
     id: str
     response: type | None
@@ -134,8 +134,9 @@ ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|
 NULL = {"type": "null"}
 CUSTOM_HEADERS = {
     "type": "object",
-    "description": "without those that the engine writes: From, Date, Content-…, signatures. A "
-    "Message-ID of your own, <unique@host.example>, is bounded, on every recipient's copy",
+    "description": "Custom headers, except those that the engine writes: From, Date, "
+"Content-…, signatures. A Message-ID of your own, <unique@host.example>, "
+"must be short; every recipient's message has it",
     "maxProperties": HEADERS_MAX,
     "propertyNames": {"pattern": "^[!-9;-~]{1,76}$"},
     "additionalProperties": {
@@ -153,12 +154,12 @@ BASE64 = {"type": "string", "format": "base64", "contentEncoding": "base64"}
 OCTETS = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}}
 BUFFER = {
     "type": "object",
-    "description": "how JSON.stringify writes a Buffer of Node",
+    "description": "A Node Buffer as JSON.stringify writes it",
     "required": ["type", "data"],
     "additionalProperties": False,
     "properties": {"type": {"enum": ["Buffer"]}, "data": OCTETS},
 }
-# What the engine checks, beyond what the reader of the body does.
+# Rules that the engine checks after it has decoded the body.
 RULES: dict[str, dict[str, Any]] = {
     "SendEmailRequest": {
         "from": MAILBOX,
@@ -199,25 +200,27 @@ ITEMS_MAX = {"attachments": ATTACHMENTS_MAX, "tags": PAIRS_MAX}
 TEXT = {"type": "string", "minLength": 1}
 SOME_BODY = [
     {"required": [name], "properties": {name: TEXT}} for name in ("html", "text")
-]  # one of them at least
+]  # at least one of them
 MOMENT = {
     "type": "string",
     "format": "moment",
-    "description": "ISO 8601 (UTC without an offset), or `in 10 min`; at most 30 days ahead. A time"
-    " that has passed means now: the email leaves at once, and its `status` is `queued`",
+    "description": "ISO 8601 (UTC without an offset), or `in 10 min`; at most 30 days "
+    "ahead. The email is sent at once if the time has passed; its `status` "
+    "is then `queued`",
     "examples": ["in 10 min", "tomorrow at 9am"],
 }
 HEADERS: dict[str, dict[str, Any]] = {
     "Idempotency-Key": {
-        "description": "the same request with it is accepted once, and answered as it first was",
+        "description": "A repeated request with the same key is accepted once and gets the "
+        "first response",
         "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,254}[!-~])?$", "maxLength": 256},
     },
     "traceparent": {
-        "description": "W3C trace context; stays with the email to its last event",
+        "description": "W3C trace context; all events of the email carry it",
         "schema": {"type": "string"},
     },
     "x-batch-validation": {
-        "description": "`permissive`: those that are valid are accepted; else all or none",
+        "description": "`permissive`: accept the valid emails; otherwise all or none",
         "schema": {"type": "string", "examples": ["strict", "permissive"]},
     },
 }
@@ -228,12 +231,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "before": {"type": "string", "format": "cursor"},
     "email": {"type": "string", "format": "mailbox"},
 }
-REQUEST_ID = {"X-Request-Id": {"description": "of this request", "schema": {"type": "string"}}}
+REQUEST_ID = {"X-Request-Id": {"description": "Id of this request", "schema": {"type": "string"}}}
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
 def complete(made: dict[str, Any]) -> dict[str, Any]:
-    """made: by FastAPI."""
+    """made: the document that FastAPI generated."""
     for name, path, one in operations(made):
         _describe(one, OPERATIONS.get(f"{name} {path}"))
     responses = [one.response for one in OPERATIONS.values() if one.response]
@@ -244,7 +247,7 @@ def complete(made: dict[str, Any]) -> dict[str, Any]:
     components["schemas"] = {**with_rules(BODY_SCHEMAS), **schemas, "Moment": MOMENT}
     components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     made["security"] = [{"key": []}]
-    made["servers"] = [{"url": "/", "description": "this installation"}]
+    made["servers"] = [{"url": "/", "description": "This installation"}]
     whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(made))
     return whole
 
@@ -285,7 +288,7 @@ def _content(operation: Operation) -> dict[str, Any]:
 
 
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Without FastAPI's titles, and without defaults that mean nothing was said."""
+    """Remove FastAPI's titles, and empty defaults."""
     bounded = {key: value for key, value in schema.items() if key != "title" and value != ""}
     if name.endswith("_id"):
         return {"type": "string", "format": "uuid"}
@@ -296,7 +299,7 @@ def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The schemas of bodies with the rules that are checked afterwards."""
+    """The schemas of bodies, with the rules that are checked after decoding."""
     found = {}
     for name, schema in bodies.items():
         properties = {**schema["properties"], **RULES.get(name, {})}
@@ -307,13 +310,13 @@ def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         email["anyOf"] = SOME_BODY
     if attachment := found.get("Attachment"):
         attachment["required"] = ["content", "filename"]
-        del attachment["properties"]["path"]  # by leave of an installation: docs/api.md
+        del attachment["properties"]["path"]  # depends on the installation: docs/api.md
     if selector := found.get("SuppressionSelector"):
         selector["oneOf"] = ONE_OF_TWO
     return found
 
 
 def _bounded(schema: dict[str, Any], **limits: int) -> dict[str, Any]:
-    """The first of the alternatives is the one that holds something."""
+    """Only the first alternative is an array."""
     first, *rest = schema["anyOf"]
     return {**schema, "anyOf": [{**first, **limits}, *rest]}

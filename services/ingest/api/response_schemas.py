@@ -1,4 +1,4 @@
-"""Schemas of the responses of the REST API, for its OpenAPI document."""
+"""Schemas of the REST API's responses, for its OpenAPI document."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ Queued = Literal["queued", "scheduled"]
 
 
 class Fault(Struct):
-    """One thing wrong. pointer: where in the body (RFC 6901)."""
+    """One error in the request. pointer: its place in the body (RFC 6901)."""
 
     pointer: str
     code: str
@@ -27,7 +27,7 @@ class Fault(Struct):
 
 
 class Problem(Struct):
-    """A refusal (RFC 9457). `name` is for programs, `detail` for people."""
+    """An error (RFC 9457). `name` is for programs, `detail` for people."""
 
     type: str
     title: str
@@ -42,7 +42,7 @@ class Problem(Struct):
 
 
 class SendEmailResponse(Struct):
-    """Durable: it will be sent, whatever happens here."""
+    """The email is accepted and durable."""
 
     id: Id
     object: Literal["email"]
@@ -50,20 +50,20 @@ class SendEmailResponse(Struct):
 
 
 class EmailId(Struct):
-    """Of one email of a batch."""
+    """The id of one email of a batch."""
 
     id: Id
 
 
 class BatchError(Struct):
-    """Why an email of a permissive batch was left out."""
+    """The reason why an email of a permissive batch was not accepted."""
 
     index: int
     message: str
 
 
 class SendBatchResponse(Struct):
-    """data: in the order of the request, without those that errors names."""
+    """data: in the order of the request, without the emails in errors."""
 
     data: list[EmailId]
     errors: list[BatchError] | UnsetType = UNSET
@@ -77,7 +77,7 @@ class TagResponse(Struct):
 
 
 class Reply(Struct):
-    """What the receiver's server said last; what is empty is left out."""
+    """The last reply of the receiving server, without empty fields."""
 
     code: int | UnsetType = UNSET
     enhanced: str | UnsetType = UNSET
@@ -93,7 +93,7 @@ class Reply(Struct):
 
 
 class RecipientResponse(Struct):
-    """One message: where it is, and what it waits for until when."""
+    """One message: its state, and the reason and end of its wait."""
 
     message_id: Id
     recipient: str
@@ -109,7 +109,7 @@ class RecipientResponse(Struct):
 
 
 class EmailResponse(Struct, rename={"from_": "from"}):
-    """An email with its recipients. unavailable: services that could not be asked just now."""
+    """An email with its recipients. unavailable: services that did not respond."""
 
     object: Literal["email"]
     id: Id
@@ -133,7 +133,7 @@ class EmailResponse(Struct, rename={"from_": "from"}):
 
 
 class EmailSummary(Struct, rename={"from_": "from"}):
-    """An email of a list."""
+    """An email in a list."""
 
     object: Literal["email"]
     id: Id
@@ -147,14 +147,14 @@ class EmailSummary(Struct, rename={"from_": "from"}):
 
 
 class EmailReference(Struct):
-    """Which email was changed."""
+    """The id of the changed email."""
 
     object: Literal["email"]
     id: Id
 
 
 class ReleaseEmailResponse(Struct):
-    """released: the messages that go on."""
+    """released: ids of the released messages."""
 
     object: Literal["email"]
     id: Id
@@ -162,7 +162,7 @@ class ReleaseEmailResponse(Struct):
 
 
 class EventResponse(Struct):
-    """What happened to an email, with the data of its webhook."""
+    """An event of an email, with the data of its webhook."""
 
     id: str
     type: str
@@ -174,7 +174,7 @@ class EventResponse(Struct):
 
 
 class WebhookResponse(Struct):
-    """An endpoint. signing_secret: when it is made, and when it is asked for alone."""
+    """A webhook endpoint. signing_secret: in the responses to create and get only."""
 
     object: Literal["webhook"]
     id: Id
@@ -187,7 +187,7 @@ class WebhookResponse(Struct):
 
 
 class WebhookDeliveryResponse(Struct):
-    """A call of an endpoint, tried once or more often."""
+    """The delivery of one event to one endpoint."""
 
     event_id: str
     type: str
@@ -199,14 +199,14 @@ class WebhookDeliveryResponse(Struct):
 
 
 class TestEvent(Struct):
-    """The event that is on its way to the endpoint."""
+    """The test event; its delivery is in progress."""
 
     object: Literal["event"]
     id: str
 
 
 class SuppressionResponse(Struct):
-    """An address that is not written to, and why."""
+    """A suppressed address with the reason."""
 
     object: Literal["suppression"]
     id: Id
@@ -217,32 +217,33 @@ class SuppressionResponse(Struct):
 
 
 class SuppressionReference(Struct):
-    """An address that is not written to from now on, or was before."""
+    """A suppressed address."""
 
     object: Literal["suppression"]
     id: Id
 
 
 class RemovedSuppression(SuppressionReference):
-    """An address that is written to again."""
+    """An address that is no longer suppressed."""
 
     deleted: bool
 
 
 class AddSuppressionsResponse(Struct):
-    """In the order of the request."""
+    """The suppressions, in the order of the request."""
 
     data: list[SuppressionReference]
 
 
 class RemoveSuppressionsResponse(Struct):
-    """Those that were suppressed."""
+    """The addresses that were suppressed."""
 
     data: list[RemovedSuppression]
 
 
 class QueueResponse(Struct):
-    """What waits for a site, until when, and the limit that decides that."""
+    """A scheduled queue: its site, the number of queued messages, the limit that blocks it and the
+    time when it continues."""
 
     object: Literal["queue"]
     id: str
@@ -253,7 +254,7 @@ class QueueResponse(Struct):
 
 
 class Reason(Struct):
-    """A rule of the filter that applies."""
+    """A shield rule that matched."""
 
     rule: str
     score: float
@@ -261,7 +262,7 @@ class Reason(Struct):
 
 
 class ScoreResponse(Struct):
-    """What the filter would say."""
+    """The verdict, score and matching rules of an email."""
 
     object: Literal["score"]
     verdict: str
@@ -273,7 +274,7 @@ class ScoreResponse(Struct):
 
 
 class SandboxMessage(Struct):
-    """A message as the sandbox's mail server took it."""
+    """A message that the sandbox received."""
 
     object: Literal["sandbox_message"]
     id: Id
@@ -288,13 +289,13 @@ class SandboxMessage(Struct):
 
 
 class RawSandboxMessage(SandboxMessage):
-    """raw: what came over SMTP, in base64."""
+    """raw: the message as received over SMTP, in base64."""
 
     raw: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 
 
 class DomainResponse(Struct):
-    """What may be sent from."""
+    """A domain that the tenant can send from."""
 
     object: Literal["domain"]
     id: Id
@@ -306,7 +307,7 @@ class DomainResponse(Struct):
 
 
 class ApiKeyResponse(Struct):
-    """A key, without its secret."""
+    """An API key without its secret."""
 
     object: Literal["api_key"]
     id: Id
@@ -320,13 +321,13 @@ class ApiKeyResponse(Struct):
 
 
 class CreatedApiKey(ApiKeyResponse):
-    """token: the key itself, shown this once."""
+    """token: the secret key; no other response contains it."""
 
     token: str
 
 
 class DeleteResponse(Struct):
-    """What is no longer there."""
+    """The id of the deleted object."""
 
     object: str
     id: Id
@@ -334,7 +335,7 @@ class DeleteResponse(Struct):
 
 
 def list_of(kind: type) -> type:
-    """has_more: whether `after` the last id there is more."""
+    """has_more: true if the list continues after its last id."""
     name = kind.__name__.removesuffix("Response")
     fields: list[Any] = [("object", Literal["list"]), ("has_more", bool), ("data", list[kind])]  # type: ignore[valid-type]
     return defstruct(f"{name}List", fields)

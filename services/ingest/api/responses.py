@@ -1,4 +1,4 @@
-"""Responses as bytes: one error body satisfies RFC 9457 and Resend's clients."""
+"""Response bodies and headers. The error body satisfies RFC 9457 and Resend's clients."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -49,7 +49,7 @@ def problem_headers(problem: Problem, accept: str) -> Headers:
 
 
 def rate_limit_headers(rate_limit: RateLimitStatus) -> Sequence[tuple[bytes, bytes]]:
-    """Resend's trio, and those of draft-ietf-httpapi-ratelimit-headers-11."""
+    """Resend's three fields, and those of draft-ietf-httpapi-ratelimit-headers-11."""
     limit, remaining, reset = (
         b"%d" % rate_limit.limit,
         b"%d" % rate_limit.remaining,

@@ -21,8 +21,10 @@ from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
 
 T = TypeVar("T")
-Limit: TypeAlias = Annotated[int, Query(ge=1, le=100, description="of the page")]
-Cursor: TypeAlias = Annotated[str, Query(max_length=400, description="an id of the list")]
+Limit: TypeAlias = Annotated[
+    int, Query(ge=1, le=100, description="Maximum number of items on the page, 1 to 100")
+]
+Cursor: TypeAlias = Annotated[str, Query(max_length=400, description="Id of an item of the list")]
 
 
 def request_of(incoming: Incoming) -> Request:
@@ -50,29 +52,36 @@ class RestAccess:
 
 
 def check_query(incoming: Incoming) -> None:
-    """Check the query parameters: unknown ones, two that exclude each other, NUL. Raises
-    Problem."""
+    """Refuse NUL, unknown parameters, and parameters that exclude each other. Raises Problem."""
     if "\0" in incoming.scope["path"] or "\0" in "".join(incoming.query_params.values()):
-        raise invalid([Fault("#", "invalid", "a path and its parameters hold no NUL")])
+        raise invalid([Fault("#", "invalid", "The path or a parameter contains NUL.")])
     if not incoming.query_params:
         return
     if incoming.query_params.get("after") and incoming.query_params.get("before"):
-        raise invalid([Fault("#/query/before", "invalid", "give after or before, not both")])
+        raise invalid(
+            [
+                Fault(
+                    "#/query/before",
+                    "invalid",
+                    "The request has both after and before. Use one of them.",
+                )
+            ]
+        )
     parameters = query_names(incoming.scope["route"].dependant)
     if unknown := sorted(incoming.query_params.keys() - parameters):
         name = unknown[0][:80]
-        raise invalid([Fault(f"#/query/{name}", "unknown_field", f"there is no parameter {name}")])
+        raise invalid([Fault(f"#/query/{name}", "unknown_field", f"Unknown parameter {name}.")])
 
 
 def query_names(route: Dependant) -> set[str]:
-    """The parameters of a route, and of what it depends on."""
+    """The parameters of a route and of its dependencies."""
     names = {field.alias for field in route.query_params}
     return names.union(*(query_names(part) for part in route.dependencies))
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Of a list: newest first, ids as cursors."""
+    """A page of a list: newest first, with ids as cursors."""
 
     limit: int
     after: str
@@ -80,60 +89,63 @@ class Page:
 
 
 def page(limit: Limit = 20, after: Cursor = "", before: Cursor = "") -> Page:
-    """For routes with Depends."""
+    """A dependency for routes."""
     return Page(limit, after, before)
 
 
 def forward_page(limit: Limit = 20, after: Cursor = "") -> Page:
-    """For lists that are read in one direction alone."""
+    """A dependency for lists that can be read in one direction only."""
     return Page(limit, after, "")
 
 
 def paginate(
-    found: Sequence[T], wanted_page: Page, *, id_of: Callable[[T], str]
+    found: Sequence[T], requested_page: Page, *, id_of: Callable[[T], str]
 ) -> tuple[Sequence[T], bool]:
-    """A page of a list that is held whole, and whether there is more in its direction."""
+    """A page of a list in memory, and whether more follows in its direction."""
     ordered = sorted(found, key=id_of, reverse=True)
-    if wanted_page.before:
-        newer = [one for one in ordered if id_of(one) > wanted_page.before]
-        return newer[-wanted_page.limit :], len(newer) > wanted_page.limit
-    older = [one for one in ordered if not wanted_page.after or id_of(one) < wanted_page.after]
-    return older[: wanted_page.limit], len(older) > wanted_page.limit
+    if requested_page.before:
+        newer = [one for one in ordered if id_of(one) > requested_page.before]
+        return newer[-requested_page.limit :], len(newer) > requested_page.limit
+    older = [
+        one for one in ordered if not requested_page.after or id_of(one) < requested_page.after
+    ]
+    return older[: requested_page.limit], len(older) > requested_page.limit
 
 
 async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
-    """The body in its shape. Raises Problem."""
+    """Decode the body. Raises Problem."""
     request = request_of(incoming)
     request.check_json()
     return decode_body(decode, await body_of(request, incoming.receive))
 
 
 async def new(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
-    """The body of what is made anew each time. Raises Problem."""
+    """Decode the body of a create request without idempotency. Raises Problem."""
     check_no_key(incoming)
     return await body(incoming, decode)
 
 
 def check_no_key(incoming: Incoming) -> None:
-    """Who sends an Idempotency-Key counts on it: better refused than not kept. Raises Problem."""
+    """Refuse an Idempotency-Key on routes that do not support it: the client would rely on it.
+    Raises Problem."""
     if request_of(incoming).idempotency_key is not None:
-        detail = "this route takes no Idempotency-Key: a repeat would do it once more"
+        detail = "This route does not support Idempotency-Key. Send the request without it."
         raise Problem(400, "invalid_idempotency_key", detail=detail)
 
 
-async def query_or_503(question: Awaitable[T]) -> T:
+async def query_or_503(query: Awaitable[T]) -> T:
     """Await a query of ingest's own database. Raises Problem 503 when it is unavailable."""
     try:
-        return await question
+        return await query
     except Unavailable as error:
-        raise unavailable(f"{error} is away") from error
+        raise unavailable() from error
 
 
 def json_response(
-    what: object, status: int = 200, headers: Mapping[str, str] | None = None
+    value: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     return Response(
-        responses.encode(what), status, headers=headers and dict(headers),
+        responses.encode(value), status, headers=headers and dict(headers),
         media_type="application/json",
     )  # fmt: skip
 
@@ -165,20 +177,20 @@ def format_time(when: datetime) -> str:
     return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def parse_time_parameter(text: str, what: str) -> Timestamp | None:
-    """A query parameter. Raises Problem."""
+def parse_time_parameter(text: str, name: str) -> Timestamp | None:
+    """Parse a time in a query parameter. Raises Problem."""
     if not text:
         return None
     try:
         moment = times.parse(text.replace(" ", "+"))
     except ValueError as error:
-        fault = Fault(f"#/{what}", "invalid_time", f"{what}: {error}")
+        fault = Fault(f"#/{name}", "invalid_time", f"Invalid {name}: {error}.")
         raise invalid([fault]) from None
     return Timestamp(seconds=int(moment.timestamp()))
 
 
 def body_schema(kind: Any, description: str) -> dict[str, Any]:  # noqa: ANN401 - any type msgspec knows
-    """For a route's `openapi_extra`: the body that it takes."""
+    """The request body of a route, for `openapi_extra`."""
     [schema], components = msgspec.json.schema_components([kind], ref_template=REF)
     BODY_SCHEMAS.update(components)
     content = {"application/json": {"schema": schema}}
@@ -186,9 +198,9 @@ def body_schema(kind: Any, description: str) -> dict[str, Any]:  # noqa: ANN401 
 
 
 REF = "#/components/schemas/{name}"
-BODY_SCHEMAS: dict[str, Any] = {}  # what the routes' bodies refer to
+BODY_SCHEMAS: dict[str, Any] = {}  # schemas that the routes' bodies refer to
 
 PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "refused: RFC 9457, see `name`"},
-    "5XX": {"description": "nothing was done: try again later"},
+    "4XX": {"description": "Refused (RFC 9457), see `name`"},
+    "5XX": {"description": "Failed without effect; retry later"},
 }

@@ -1,4 +1,4 @@
-"""POST /v1/emails and /v1/emails/batch: read, validate, accept, respond."""
+"""POST /v1/emails and /v1/emails/batch: decode, validate, accept, respond."""
 
 import asyncio
 import itertools
@@ -12,11 +12,11 @@ from kernel import clock
 from kernel.crypto import sha256
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.fetching import Fetching
+from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of, check_size
 from services.ingest.api.idempotency import AcceptResult, Idempotency
 from services.ingest.api.responses import JSON, Headers, encode
-from services.ingest.domain.attachments import ByPath
+from services.ingest.domain.attachments import FetchPolicy
 from services.ingest.domain.email import decode_batch, decode_email
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid
@@ -24,15 +24,15 @@ from services.ingest.domain.reserved import AllowedDomains
 from services.ingest.domain.valid_email import ValidEmail, validate
 
 BATCH_MAX = 500
-BATCH_MESSAGES_MAX = 10_000  # recipients of a batch: they are one transaction
-THREAD_BYTES = 512 * 1024  # decoding more than this would keep everybody waiting
+BATCH_MESSAGES_MAX = 10_000  # recipients of a batch, because they are one transaction
+THREAD_BYTES = 512 * 1024  # decoding more than this would block the event loop
 REPLAYED = (b"idempotent-replayed", b"true")
 
 T = TypeVar("T")
 
 
 class SendHandler:
-    """reserved_allowed: reserved domains that live mail may go to all the same."""
+    """reserved_allowed: reserved domains that accept live mail here."""
 
     def __init__(
         self,
@@ -40,25 +40,25 @@ class SendHandler:
         acceptance: Acceptance,
         *,
         reserved_allowed: AllowedDomains,
-        fetching: Fetching,
+        fetcher: AttachmentFetcher,
     ) -> None:
         self._access = access
         self._acceptance = acceptance
         self._reserved_allowed = reserved_allowed
-        self.fetching = fetching
+        self.fetcher = fetcher
 
     async def send_one(
         self, request: Request, principal: Principal, receive: Receive
     ) -> tuple[bytes, Headers]:
-        """The answer's body and headers. Raises Problem."""
+        """Return the response's body and headers. Raises Problem."""
         request.check_json()
         key = request.idempotency_key
         body = await body_of(request, receive)
-        by_path = self.fetching.by_path
+        fetch_policy = self.fetcher.fetch_policy
         valid = await in_thread_if_large(
-            body, lambda: self.read(body, test=principal.test, by_path=by_path)
+            body, lambda: self.read(body, test=principal.test, fetch_policy=fetch_policy)
         )
-        fetch = partial(self.fetching.complete, principal, valid, sent=len(body))
+        fetch = partial(self.fetcher.complete, principal, valid, sent=len(body))
         result = await self._acceptance.accept(
             principal,
             [valid],
@@ -67,7 +67,7 @@ class SendHandler:
             idempotency=await in_thread_if_large(
                 body, lambda: _idempotency(key, "POST /v1/emails", [body])
             ),
-            before=fetch if valid.wanted else None,
+            before=fetch if valid.to_fetch else None,
         )
         location = b"/v1/emails/" + result.response[7:43]  # {"id":"…
         headers: Headers = [JSON, (b"location", location)]
@@ -76,7 +76,7 @@ class SendHandler:
     async def send_batch(
         self, request: Request, principal: Principal, receive: Receive
     ) -> tuple[bytes, Headers]:
-        """All of them, or none; with `x-batch-validation: permissive` those that are valid."""
+        """All emails are accepted or none; with `x-batch-validation: permissive` all valid ones."""
         request.check_json()
         key = request.idempotency_key
         permissive = request.header(b"x-batch-validation").strip().lower() == "permissive"
@@ -117,18 +117,20 @@ class SendHandler:
             idempotency=idempotency,
         )
 
-    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> ValidEmail:
+    def read(
+        self, body: bytes, *, test: bool, fetch_policy: FetchPolicy | None = None
+    ) -> ValidEmail:
         """Raises Problem."""
-        by_path = by_path or self.fetching.elsewhere
+        fetch_policy = fetch_policy or self.fetcher.refused_policy
         check_size(len(body))
         email = decode_body(decode_email, body)
         allowed = self._reserved_allowed
-        return validate(email, clock.now(), test=test, allowed=allowed, by_path=by_path)
+        return validate(email, clock.now(), test=test, allowed=allowed, fetch_policy=fetch_policy)
 
     def read_batch(
         self, body: bytes, *, test: bool, permissive: bool
     ) -> tuple[list[ValidEmail], list[Fault]]:
-        """The valid ones, and what is wrong with the others. Raises Problem."""
+        """The valid emails, and the faults of the others. Raises Problem."""
         items = decode_body(decode_batch, body)
         return validate_batch(
             len(items), lambda index: self.read(bytes(items[index]), test=test), permissive
@@ -138,12 +140,10 @@ class SendHandler:
 def validate_batch(
     count: int, read: Callable[[int], ValidEmail], permissive: bool
 ) -> tuple[list[ValidEmail], list[Fault]]:
-    """By default raises Problem with all faults. permissive: returns them instead.
-
-    A batch with too many emails or recipients is refused whole.
-    """
+    """Raises Problem with all faults, unless permissive, which returns them. A batch with too many
+    emails or recipients is refused as a whole."""
     if not 1 <= count <= BATCH_MAX:
-        raise _too_many(f"a batch has 1 to {BATCH_MAX} emails")
+        raise _too_many(f"A batch must have 1 to {BATCH_MAX} emails.")
     valid: list[ValidEmail] = []
     faults: list[Fault] = []
     for index in range(count):
@@ -154,12 +154,12 @@ def validate_batch(
     if faults and not permissive:
         raise invalid(faults)
     if sum(len(one.recipients) for one in valid) > BATCH_MESSAGES_MAX:
-        raise _too_many(f"the emails of a batch have at most {BATCH_MESSAGES_MAX} recipients")
+        raise _too_many(f"The batch has more than {BATCH_MESSAGES_MAX} recipients. Split it.")
     return valid, faults
 
 
 def batch_faults(index: int, problem: Problem) -> list[Fault]:
-    """What is wrong with one email of a batch."""
+    """The faults of one email of a batch."""
     found = problem.faults or (Fault("#", problem.name, problem.detail),)
     return [
         Fault(f"#/{index}{one.pointer[1:]}", one.code, f"[{index}] {one.detail}") for one in found
@@ -174,8 +174,9 @@ async def check_senders(
     faults: Sequence[Fault],
     permissive: bool,
 ) -> tuple[list[ValidEmail], list[Fault]]:
-    """The emails whose domain this key may send from, and the faults of all others. Raises Problem
-    unless permissive, or when none is left. faults: of the emails that are not in `valid`."""
+    """The emails whose domain this key can send from, and all faults of the others. Raises Problem
+    unless permissive, or if no email is left. faults: those of the emails that are not in `valid`.
+    """
     faulty = {index_of(fault) for fault in faults}
     indexes = (index for index in itertools.count() if index not in faulty)
     own: list[ValidEmail] = []
@@ -195,7 +196,7 @@ async def check_senders(
 
 
 def index_of(fault: Fault) -> int:
-    """Of its email in a batch."""
+    """The index of the fault's email in the batch."""
     return int(fault.pointer.split("/")[1])
 
 
@@ -221,12 +222,13 @@ def _idempotency(
 
 
 def fingerprint(emails: Sequence[bytes | msgspec.Raw]) -> bytes:
-    """SHA-256 of a request whatever the order of its fields and the white space between them."""
+    """SHA-256 of a request, independent of field order and white space."""
     return sha256(b"\n".join(map(_normalized, emails)))
 
 
 def _normalized(email: bytes | msgspec.Raw) -> bytes:
-    """As an email, with its attachments as they are written. In a batch it may be none."""
+    """The decoded email with its attachments as they were sent. An invalid email of a batch is kept
+    as its JSON."""
     body = bytes(email)
     try:
         found: object = decode_body(decode_email, body)
@@ -240,5 +242,5 @@ def _too_many(detail: str) -> Problem:
 
 
 async def in_thread_if_large(body: bytes, work: Callable[[], T]) -> T:
-    """In a thread when it is long."""
+    """Run the work in a thread if the body is large."""
     return work() if len(body) < THREAD_BYTES else await asyncio.to_thread(work)

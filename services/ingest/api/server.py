@@ -1,4 +1,4 @@
-"""uvicorn inside the service's loop; signals stay the kernel's."""
+"""uvicorn inside the service's event loop; the kernel handles signals."""
 
 import asyncio
 import logging
@@ -17,43 +17,47 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from kernel.errors import ConfigError
-from services.ingest.api.http import SEND_AT_ONCE
+from services.ingest.api.http import RESPONSE_EXTENSION
 from services.ingest.api.http_app import App
 from services.ingest.api.responses import problem_body
 from services.ingest.domain.problem import Problem
 
-HEAD_BYTES_MAX = 64 * 1024  # of request line and header; of what follows a chunked body too
+HEAD_BYTES_MAX = 64 * 1024  # request line and header, or the trailer of a chunked body
 URL_BYTES_MAX = 8 * 1024
 HEADERS_MAX = 100
-UNREAD_BYTES_MAX = 1024 * 1024  # of a body that comes after its response
-HEAD_S = 20.0  # for request line and header, from the first octet or the connection
-REQUEST_S = 300.0  # for all of a request
-UNACKNOWLEDGED_MS = 60_000  # of a response that the client does not read
-FILES_MAX = 65_536  # a connection is an open file, and shells begin with 1,024
+UNREAD_BYTES_MAX = 1024 * 1024  # of a body that arrives after its response
+HEAD_S = 20.0  # timeout for request line and header, from the connection or the first octet
+REQUEST_S = 300.0  # timeout for a whole request
+UNACKNOWLEDGED_MS = 60_000  # timeout for a client that does not read its response
+FILES_MAX = 65_536  # each connection is an open file, and shells start with a limit of 1,024
 PROBLEMS = {
-    400: ("bad_request", "this is not HTTP/1.1 with one Host"),
-    501: ("not_implemented", "of the transfer codings there is chunked alone"),
-    408: ("request_timeout", "the request did not come in time"),
-    503: ("service_unavailable", "too many connections: try again"),
-    414: ("uri_too_long", f"the URL is longer than {URL_BYTES_MAX} octets"),
-    431: ("header_too_large", f"more than {HEADERS_MAX} fields or {HEAD_BYTES_MAX} octets"),
+    400: ("bad_request", "The request is not HTTP/1.1 with one Host field."),
+    501: ("not_implemented", "Unsupported transfer coding. Use chunked."),
+    408: ("request_timeout", "The request did not arrive in time."),
+    503: ("service_unavailable", "Too many connections. Retry the request."),
+    414: ("uri_too_long", f"The URL is longer than {URL_BYTES_MAX} octets."),
+    431: (
+        "header_too_large",
+        f"The header has more than {HEADERS_MAX} fields or {HEAD_BYTES_MAX} octets.",
+    ),
 }
 
 
 class Protocol(HttpToolsProtocol):
-    """Offers to respond in one piece: ASGI's two are two system calls, and wake the client twice.
+    """uvicorn's protocol with limits, and with an extension that sends a response in one write:
+    ASGI's two messages cost two system calls and wake the client twice.
 
-    What is no body is counted as it comes in: the parser keeps a field until it is whole.
-    """
+    Octets outside of bodies are counted as they arrive, because the parser buffers a field until it
+    is complete."""
 
     connections_max = 2_000
-    url = b"/"  # before the first request, which may have empty lines before it
-    _status = 400  # of the refusal, when the parser stops
-    _fed = 0  # octets since the parser last had a whole head or some body
+    url = b"/"  # before the first request, which empty lines may precede
+    _status = 400  # status of the refusal when the parser stops
+    _head_bytes = 0  # octets since the parser last completed a header or read body data
     _unread = 0
     _head_done = False
-    _began_s: float | None = None  # of a request that is not all there
-    _watch: asyncio.TimerHandle | None = None
+    _began_s: float | None = None  # start of an incomplete request
+    _deadline_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if len(self.connections) >= self.connections_max:
@@ -64,19 +68,19 @@ class Protocol(HttpToolsProtocol):
         if (sock := transport.get_extra_info("socket")) is not None:
             set_options(sock)
         self._began_s = self.loop.time()
-        self._watch = self.loop.call_later(HEAD_S, self._check_deadline)
+        self._deadline_timer = self.loop.call_later(HEAD_S, self._check_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
-        """The transport closes itself, and says so a turn later."""
+        """The transport closes itself and reports that in the next iteration of the loop."""
         self._disconnect()
 
     def _disconnect(self) -> None:
-        """Nothing is written any more: a transport that is closed raises."""
+        """Stop writing: a closed transport raises."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -86,14 +90,14 @@ class Protocol(HttpToolsProtocol):
         if self._began_s is not None and self.loop.time() - self._began_s >= limit_s:
             self._refuse(408)
         else:
-            self._watch = self.loop.call_later(HEAD_S, self._check_deadline)
+            self._deadline_timer = self.loop.call_later(HEAD_S, self._check_deadline)
 
     def data_received(self, data: bytes) -> None:
-        self._fed += len(data)
+        self._head_bytes += len(data)
         if self._began_s is None:
             self._began_s = self.loop.time()
         super().data_received(data)
-        if self._fed > HEAD_BYTES_MAX and not self.transport.is_closing():
+        if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
             self._refuse(431 if self.url else 414)
 
     def on_message_begin(self) -> None:
@@ -115,11 +119,11 @@ class Protocol(HttpToolsProtocol):
         if sum([len(name) + len(value) for name, value in self.headers]) > HEAD_BYTES_MAX:
             self._stop(431)
         self._check_head()
-        self._head_done, self._fed = True, 0
+        self._head_done, self._head_bytes = True, 0
         super().on_headers_complete()
 
     def _check_head(self) -> None:
-        """One Host (RFC 9112 §3.2), and a body whose end we can tell (§6.1)."""
+        """Require one Host (RFC 9112 §3.2) and a body of known length (§6.1)."""
         names = [name for name, _ in self.headers]
         current = self.parser.get_http_version() == "1.1"
         if (hosts := names.count(b"host")) > 1 or (current and not hosts):
@@ -127,12 +131,12 @@ class Protocol(HttpToolsProtocol):
         if b"transfer-encoding" in names:
             if not current:
                 self._stop(400)
-            told = [value for name, value in self.headers if name == b"transfer-encoding"]
-            if b",".join(told).strip().lower() != b"chunked":
+            codings = [value for name, value in self.headers if name == b"transfer-encoding"]
+            if b",".join(codings).strip().lower() != b"chunked":
                 self._stop(501)
 
     def on_body(self, body: bytes) -> None:
-        self._fed = 0
+        self._head_bytes = 0
         if self.cycle.response_complete:
             self._unread += len(body)
             if self._unread > UNREAD_BYTES_MAX:
@@ -140,7 +144,7 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._fed, self._began_s = 0, None
+        self._head_bytes, self._began_s = 0, None
         super().on_message_complete()
 
     def _stop(self, status: int) -> None:
@@ -151,7 +155,8 @@ class Protocol(HttpToolsProtocol):
         self._refuse(self._status)
 
     def _refuse(self, status: int) -> None:
-        """A request whose head is read is being answered, or has been: it is only ended."""
+        """Refuse with a response, unless the response of this request may have started; then only
+        abort."""
         if self._head_done:
             self._disconnect()
             self.transport.abort()
@@ -159,8 +164,8 @@ class Protocol(HttpToolsProtocol):
         name, detail = PROBLEMS[status]
         body = problem_body(Problem(status, name, detail=detail), path="", request_id="")
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n"
-        again = b"retry-after: 2\r\n" if status == 503 else b""
-        parts = (STATUS_LINE[status], head % len(body), again, b"\r\n", body)
+        retry_after = b"retry-after: 2\r\n" if status == 503 else b""
+        parts = (STATUS_LINE[status], head % len(body), retry_after, b"\r\n", body)
         self.transport.write(b"".join(parts))
         self.transport.close()
 
@@ -169,17 +174,15 @@ class Protocol(HttpToolsProtocol):
         cycle: RequestResponseCycle,
         app: Any,  # noqa: ANN401 - uvicorn's
     ) -> None:
-        cast(Any, cycle.scope)["extensions"] = {SEND_AT_ONCE: partial(_send_at_once, cycle)}
+        cast(Any, cycle.scope)["extensions"] = {RESPONSE_EXTENSION: partial(_send_response, cycle)}
         super()._start_asgi_task(cycle, app)
 
 
-def _send_at_once(
+def _send_response(
     cycle: RequestResponseCycle, status: int, body: bytes, *, headers: Sequence[tuple[bytes, bytes]]
 ) -> bool:
-    """What the cycle's `send` does with head and body; False when it has to wait, or is too late.
-
-    headers: our own words, not looked at again.
-    """
+    """Do what the cycle's `send` does with headers and body. False if it would have to wait, or is
+    too late. headers: trusted, they are not validated again."""
     if cycle.disconnected or cycle.flow.write_paused:
         return False
     cycle.response_started = cycle.response_complete = True
@@ -201,12 +204,12 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """listen: host:port; port 0 takes any that is free, see `port`."""
+    """listen: host:port; port 0 picks a free port, see `port`."""
 
     def __init__(
         self, app: App, listen: str, *, trusted_proxies: str = "", connections_max: int
     ) -> None:
-        allow_files()
+        raise_open_files_limit()
         self._server = _Server(
             uvicorn.Config(
                 cast(Any, app),
@@ -222,12 +225,13 @@ class HttpServer:
                 timeout_graceful_shutdown=5,
             )
         )
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # starts and ends are ours
+        # the service logs its own start and end
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         self._socket = bind(listen)
         self.port: int = self._socket.getsockname()[1]
 
     async def run(self) -> None:
-        """A loop: serve until cancelled, then let what is open end."""
+        """A loop: serve until cancelled, then finish the open requests."""
         serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
         try:
             await asyncio.shield(serving)
@@ -237,18 +241,18 @@ class HttpServer:
 
 
 def set_options(sock: socket.socket) -> None:
-    """Plain asyncio sets TCP_NODELAY only for sockets that were made with a protocol number."""
+    """asyncio sets TCP_NODELAY only on sockets that were created with a protocol number."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
 
 
-def allow_files() -> None:
-    """As many as the system grants."""
+def raise_open_files_limit() -> None:
+    """Raise the limit of open files to what the system grants."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:
-        most = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+        limit = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
 
 
 def bind(listen: str) -> socket.socket:

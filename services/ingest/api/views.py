@@ -12,7 +12,7 @@ from services.ingest.store.emails import StoredMessage
 
 
 def to_json(found: EmailWithStates, content: Content | None) -> dict[str, object]:
-    """GET /v1/emails/{id}: Resend's fields, and each recipient."""
+    """GET /v1/emails/{id}: Resend's fields, and the state of each recipient."""
     email, first = found.email, found.email.first
     by_type = {
         kind: [one.recipient.address for one in email.messages if one.recipient.type == kind]
@@ -93,7 +93,7 @@ def event_to_json(event: LoggedEvent) -> dict[str, object]:
 
 
 def with_whole_numbers(value: object) -> object:
-    """The numbers of a protobuf Struct are all floats: a reply's code is 250, not 250.0."""
+    """Numbers of a protobuf Struct are floats; the code of a reply must be 250, not 250.0."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):

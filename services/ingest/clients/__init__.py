@@ -11,14 +11,14 @@ from google.protobuf.message import Message
 from kernel.rpc import RpcClient, RpcError, RpcUnavailable
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 
-if TYPE_CHECKING:  # these names exist for type checkers alone
+if TYPE_CHECKING:  # these names exist for type checkers only
     from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceAsyncStub
     from contracts.events.v1.events_service_pb2_grpc import EventsServiceAsyncStub
     from contracts.router.v1.router_service_pb2_grpc import RouterServiceAsyncStub
     from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceAsyncStub
 
-DEADLINE_S = 3.0  # of a list, on a busy machine
-STATES_DEADLINE_S = 1.0  # of parts that a response can omit
+DEADLINE_S = 3.0  # for a list, on a busy machine
+STATES_DEADLINE_S = 1.0  # for data that a response can omit
 AUDIT_DEADLINE_S = 10.0
 
 Stub = TypeVar("Stub")
@@ -39,11 +39,11 @@ class ServiceClient(Generic[Stub]):
         *,
         deadline_s: float = DEADLINE_S,
     ) -> Response:
-        """The response. Raises Problem: 503 if the service is unavailable, else its refusal."""
+        """Raises Problem: 503 if the service is unavailable, or its refusal."""
         try:
             return await self._peer.call(method, request, deadline_s=deadline_s)
         except RpcUnavailable as error:
-            raise unavailable(f"{error} does not respond") from error
+            raise unavailable(f"The {error} service is unavailable.") from error
         except RpcError as error:
             raise problem_of(error) from error
 
@@ -66,7 +66,7 @@ class ServiceClients:
 
 
 def problem_of(error: RpcError) -> Problem:
-    """Another service's refusal in the words of the public API."""
+    """Convert a refusal of another service to an error of the public API."""
     detail = error.detail
     if error.code == grpc.StatusCode.NOT_FOUND:
         return not_found(detail.removesuffix(" not found") or "it")
@@ -75,4 +75,6 @@ def problem_of(error: RpcError) -> Problem:
         return Problem(422, "validation_error", detail=detail, faults=[fault])
     if error.code in {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ABORTED}:
         return Problem(409, "conflict", detail=detail)
-    return Problem(500, "application_error", detail="something broke on our side")
+    return Problem(
+        500, "application_error", detail="An internal error occurred. Retry the request."
+    )

@@ -1,1 +1,1 @@
-"""What ingest decides: is it valid, may this key send it, is it express or bulk."""
+"""Decisions of ingest: validation, permissions, priority."""

@@ -1,4 +1,4 @@
-"""Attachments as clients send them: base64, numbers, or Node's Buffer."""
+"""Attachments in the forms that clients send: base64, lists of numbers, Node's Buffer."""
 
 import binascii
 from collections.abc import Iterator, Sequence
@@ -14,29 +14,30 @@ from mail.reachable import Network, url_problem
 from services.ingest.domain.email import Attachment, RequestModel
 from services.ingest.domain.problem import Fault
 
-INVALID_CONTENT = "content is neither base64 nor a list of octets, 0 to 255"
-NOT_ENABLED = "attachments by path are not enabled here: send content"
-SINGLE_ONLY = "attachments by path are fetched for POST /v1/emails alone: send content"
+INVALID_CONTENT = "content is neither base64 nor a list of numbers from 0 to 255"
+NOT_ENABLED = "Attachments by path are not enabled. Send content."
+SINGLE_ONLY = "Attachments by path are supported by POST /v1/emails only. Send content."
 FILENAME_MAX = 255
-PIECE_OCTETS = 64 * 1024  # of JSON; read whole, numbers take the processor from all for seconds
+# of JSON; decoding all numbers at once would block other threads for seconds
+PIECE_OCTETS = 64 * 1024
 
 
 class NodeBuffer(RequestModel, rename={"kind": "type"}):
-    """How JSON.stringify writes a Buffer of Node."""
+    """A Node Buffer as JSON.stringify writes it."""
 
     kind: Literal["Buffer"]
     data: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
-class ByPath:
-    """What may be fetched. refused: why nothing is. allowed: networks besides public ones."""
+class FetchPolicy:
+    """refused: the reason if fetching is disabled. allowed: networks besides public ones."""
 
     refused: str = NOT_ENABLED
     allowed: tuple[Network, ...] = ()
 
 
-NOT_BY_PATH = ByPath()
+FETCH_DISABLED = FetchPolicy()
 
 _text_of = msgspec.json.Decoder(str).decode
 _buffer_of = msgspec.json.Decoder(NodeBuffer).decode
@@ -44,16 +45,16 @@ _numbers_of = msgspec.json.Decoder(list[Annotated[int, msgspec.Meta(ge=0, le=255
 
 
 def decode_attachments(
-    given: Sequence[Attachment], faults: list[Fault], by_path: ByPath = NOT_BY_PATH
+    given: Sequence[Attachment], faults: list[Fault], fetch_policy: FetchPolicy = FETCH_DISABLED
 ) -> Iterator[StoredAttachment]:
-    """The files, those by path still empty; what is wrong with one is added to the faults."""
+    """The files; those given by path are still empty. Errors are added to faults."""
     for index, item in enumerate(given):
         if found := list(_missing(index, item)):
             faults += found
             continue
         try:
             if item.path is not None:
-                _check_path(item, by_path)
+                _check_path(item, fetch_policy)
             file = StoredAttachment(
                 filename=item.filename or "",
                 content_type=item.content_type or mime.type_of(item.filename or ""),
@@ -61,7 +62,7 @@ def decode_attachments(
                 content_id=(item.content_id or "").strip("<>"),
             )
             _check(file)
-        except BadPath as error:
+        except InvalidPath as error:
             faults.append(path_fault(index, str(error)))
         except ValueError as error:
             detail = f"attachments[{index}] ({(item.filename or '')[:80]}): {error}"
@@ -70,8 +71,8 @@ def decode_attachments(
             yield file
 
 
-class BadPath(ValueError):
-    """An attachment cannot be fetched."""
+class InvalidPath(ValueError):
+    """An attachment cannot be fetched from its path."""
 
 
 def path_fault(index: int, why: str) -> Fault:
@@ -83,29 +84,29 @@ def _missing(index: int, item: Attachment) -> Iterator[Fault]:
     there = {"filename": bool(item.filename), "content": not _is_unset(item.content)}
     for name in there if item.path is None else ():
         if not there[name]:
-            detail = f"the field {name} is missing"
+            detail = f"The field {name} is missing."
             yield Fault(f"#/attachments/{index}/{name}", "missing_required_field", detail)
 
 
 def _is_unset(content: msgspec.Raw | bytes) -> bool:
-    """No JSON at all; no octets, which come by gRPC, are a file."""
+    """True if the JSON has no such field. Empty bytes, which come over gRPC, are a file."""
     return isinstance(content, msgspec.Raw) and not memoryview(content).nbytes
 
 
-def _check_path(item: Attachment, by_path: ByPath) -> None:
-    """Raises BadPath."""
-    if by_path.refused:
-        raise BadPath(by_path.refused)
+def _check_path(item: Attachment, fetch_policy: FetchPolicy) -> None:
+    """Raises InvalidPath."""
+    if fetch_policy.refused:
+        raise InvalidPath(fetch_policy.refused)
     if not _is_unset(item.content):
-        raise BadPath("give content or path, not both")
-    if problem := url_problem(item.path or "", by_path.allowed):
-        raise BadPath(problem)
+        raise InvalidPath("The attachment has both content and path. Send one of them.")
+    if problem := url_problem(item.path or "", fetch_policy.allowed):
+        raise InvalidPath(problem)
 
 
-def fetched(
+def fetched_file(
     given: Attachment, content: bytes, *, content_type: str, disposition: str
 ) -> StoredAttachment:
-    """The file of a path. What the request does not say of it, its server says, and its URL."""
+    """The file of a path. The request, then the response, then the URL give its name and type."""
     filename = given.filename or _named(disposition) or _last(given.path or "") or "attachment"
     named = mime.type_of(filename)
     for kind in (given.content_type or content_type or named, named):
@@ -124,7 +125,7 @@ def fetched(
 
 
 def _named(disposition: str) -> str:
-    """RFC 6266."""
+    """The filename of a Content-Disposition (RFC 6266)."""
     return _shown(parser.parameters(disposition)[1].get("filename", ""))
 
 
@@ -133,13 +134,13 @@ def _last(url: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """Without folders, and what is no character of a name."""
+    """The name without folders and unprintable characters."""
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(filter(str.isprintable, last))[-FILENAME_MAX:].strip()
 
 
 def decode_content(content: msgspec.Raw | bytes) -> bytes:
-    """bytes come from gRPC. Raises ValueError."""
+    """content: bytes from gRPC, JSON from REST. Raises ValueError."""
     if isinstance(content, bytes):
         return content
     json = memoryview(content)
@@ -162,7 +163,7 @@ def _base64(text: str) -> bytes:
 
 
 def _pieces(numbers: memoryview) -> Iterator[bytes]:
-    """A long list as short ones. numbers: valid JSON, without the brackets."""
+    """Split a long list. numbers: valid JSON without the brackets."""
     while len(numbers) > PIECE_OCTETS:
         end = bytes(numbers[:PIECE_OCTETS]).rfind(b",")
         if end < 0:
@@ -173,7 +174,7 @@ def _pieces(numbers: memoryview) -> Iterator[bytes]:
 
 
 def _check(file: StoredAttachment) -> None:
-    """What composing would refuse later is refused now."""
+    """Raises ValueError if composing the message would fail later."""
     mime.attachment(
         mime.Attachment(file.filename, b"", file.content_type, file.content_id or None), b"x"
     )

@@ -1,15 +1,13 @@
-"""Limits of the memory that bodies of requests in progress use: in all, and per tenant."""
+"""Limits of the memory for bodies of requests in progress: in total, and per tenant."""
 
 from services.ingest.domain.problem import Problem, unavailable
 
-UNCOUNTED_BYTES = (
-    64 * 1024
-)  # an email as most are: served also when there is no room for large ones
-TENANT_PART = 4  # so that one tenant does not use it all
+UNCOUNTED_BYTES = 64 * 1024  # small emails are also served when large ones are refused
+TENANT_PART = 4  # so that one tenant does not use all of it
 
 
 class BodyMemory:
-    """Memory of request bodies in a process. octets_max: in all; a tenant may use a quarter."""
+    """Memory of request bodies in a process. octets_max: in total; a quarter of it per tenant."""
 
     def __init__(self, octets_max: int) -> None:
         self._octets_max = octets_max
@@ -22,12 +20,12 @@ class BodyMemory:
     def check(self, tenant_id: str, more: int) -> None:
         """Raises Problem."""
         if self._octets + more > self._octets_max:
-            raise unavailable("too many large requests are under way")
+            raise unavailable("Too many large requests are in progress.")
         if self._of.get(tenant_id, 0) + more > self._octets_max // TENANT_PART:
             raise Problem(
                 429,
                 "rate_limit_exceeded",
-                detail="too many of your large requests are under way: wait, then try again",
+                detail="Too many of your large requests are in progress. Wait, then retry.",
                 retry_after_s=1,
             )
 
@@ -49,7 +47,7 @@ class BodyReservation:
         self._octets = 0
 
     def resize(self, octets: int) -> None:
-        """Set its size. Raises Problem, and then the size stays."""
+        """Set the size. Raises Problem, and then the size is unchanged."""
         counted = octets if octets > UNCOUNTED_BYTES else 0
         more = counted - self._octets
         if not more:

@@ -10,22 +10,20 @@ Stream = Literal["transactional", "broadcast"]
 
 
 class RequestModel(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """A mistyped `scheduled_at` must not send now."""
+    """Unknown fields are refused: a mistyped `scheduled_at` must not send the email at once."""
 
 
 class Tag(RequestModel):
-    """A label that lists and webhooks can be filtered by. Python's `$` matches before a last line
-    break too, ECMAScript's does not: `$(?!\\n)` is the end to both.
-    """
+    """A label to filter lists and webhooks by. In Python `$` also matches before a final line
+    break, in ECMAScript it does not: `$(?!\n)` is the end of the text in both."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,256}$(?!\n)")]
     value: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,256}$(?!\n)")] = ""
 
 
 class Attachment(RequestModel):
-    """A file. content: base64, or the octets as numbers; read by `attachments.decode_content`.
-    Or path: an https address from which it is fetched.
-    """
+    """A file. content: base64, or numbers, decoded by `attachments.decode_content`. Alternatively
+    path: an https URL to fetch it from."""
 
     filename: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
     path: str | None = None
@@ -35,7 +33,7 @@ class Attachment(RequestModel):
 
 
 class SendEmailRequest(RequestModel, rename={"from_": "from"}):
-    """An email, to be sent now or at `scheduled_at`."""
+    """An email to send now or at `scheduled_at`."""
 
     from_: str
     to: Addresses
@@ -55,7 +53,7 @@ class SendEmailRequest(RequestModel, rename={"from_": "from"}):
 
 
 class UpdateEmailRequest(RequestModel):
-    """Changes to a scheduled email. resend-python repeats the id here."""
+    """Changes to a scheduled email. id: resend-python repeats it here."""
 
     scheduled_at: str
     id: str | None = None

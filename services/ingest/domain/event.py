@@ -1,4 +1,4 @@
-"""MessageAccepted, built from a valid email; and rebuilt from the stored one."""
+"""Build MessageAccepted from a valid email, and rebuild it from the stored one."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -13,7 +13,7 @@ from mail import address, verp
 from services.ingest.domain.valid_email import Recipient, ValidEmail
 
 SUBJECT_CHARS_MAX = 998
-TO_CHARS_MAX = 16_000  # beyond, display names are left out: an event has room for 64 KiB
+TO_CHARS_MAX = 16_000  # display names are omitted above this limit: an event has at most 64 KiB
 FROM_CHARS_MAX = 2_000
 
 
@@ -43,7 +43,7 @@ class Origin(NamedTuple):
 def message_accepted(
     email: ValidEmail, ids: EmailIds, origin: Origin, *, priority: int, times: MessageTimes
 ) -> MessageAccepted:
-    """The event of the first message. Where its body is, is added when that is known."""
+    """The event of the first message. Its content reference is added later."""
     content = email.content
     to = list(content.to)
     if sum(map(len, to)) > TO_CHARS_MAX:
@@ -69,7 +69,7 @@ def message_accepted(
 def _fill(
     event: MessageAccepted, email: ValidEmail, origin: Origin, *, ids: EmailIds, times: MessageTimes
 ) -> None:
-    """The context in its place: one that is made apart is copied once more."""
+    """Fill the context in place, which saves a copy."""
     context = event.context
     first = email.recipients[0]
     context.message_id = ids.message_ids[0]
@@ -96,7 +96,8 @@ def return_path(message_id: str, origin: Origin) -> str:
 def for_recipients(
     first: MessageAccepted, recipients: Sequence[tuple[str, Recipient]], return_path_key: bytes
 ) -> Iterator[MessageAccepted]:
-    """The events of all messages of an email (id and recipient) from that of its first one."""
+    """The events of all messages of an email, derived from that of the first. recipients: with
+    message ids."""
     host = first.context.return_path.rpartition("@")[2]
     for message_id, recipient in recipients:
         if message_id == first.message_id:
@@ -119,6 +120,6 @@ def timestamp(moment: datetime) -> Timestamp:
 
 
 def _set(stamp: Timestamp, moment: datetime) -> None:
-    """Faster than FromDatetime, which counts in days."""
+    """Faster than FromDatetime, which computes with days."""
     stamp.seconds = int(moment.timestamp())
     stamp.nanos = moment.microsecond * 1000

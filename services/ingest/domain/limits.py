@@ -1,4 +1,4 @@
-"""The rate limit of a key: GCRA, with the figures that responses carry."""
+"""The rate limit of an API key (GCRA), with the figures for the response headers."""
 
 from math import ceil
 from typing import NamedTuple
@@ -7,7 +7,7 @@ BURST_S = 1.0
 
 
 class RateLimitStatus(NamedTuple):
-    """limit: requests per second. retry_after_s: 0 when this request may pass."""
+    """limit: requests per second. retry_after_s: 0 if the request is within the limit."""
 
     limit: int
     remaining: int
@@ -16,22 +16,24 @@ class RateLimitStatus(NamedTuple):
 
 
 class RateLimiter:
-    """Per key and replica: `per_s` requests a second, as many at once (GCRA, ITU-T I.371).
+    """Per key and replica: `per_s` requests a second, with a burst of the same size (GCRA, ITU-T
+    I.371).
 
-    A key whose time has passed stands as one that never came: once a second those are forgotten.
+    A key whose theoretical arrival time has passed has no state; such keys are removed once a
+    second.
     """
 
     def __init__(self, per_s: int) -> None:
         self._per_s = per_s
         self._interval_s = 1 / per_s
-        self._arrivals: dict[str, float] = {}  # the theoretical arrival time of each key
+        self._arrivals: dict[str, float] = {}  # theoretical arrival time by key
         self._sweep_at_s = 0.0
 
     def __len__(self) -> int:
         return len(self._arrivals)
 
     def spend(self, key_id: str, now_s: float) -> RateLimitStatus:
-        """now_s: of a clock that is never set back."""
+        """now_s: monotonic time."""
         if now_s >= self._sweep_at_s:
             self._sweep(now_s)
         arrival = max(self._arrivals.get(key_id, 0.0), now_s)

@@ -1,4 +1,4 @@
-"""msgspec's words about a wrong body, as faults with JSON pointers (RFC 6901)."""
+"""Convert msgspec's decoding errors to faults with JSON pointers (RFC 6901)."""
 
 import re
 from collections.abc import Callable
@@ -13,16 +13,16 @@ _MISSING = re.compile(r"missing required field `(.+)`")
 _UNKNOWN = re.compile(r"unknown field `(.+)`")
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
-_BOM = b"\xef\xbb\xbf"  # RFC 8259 §8.1: a reader may ignore it
-_SOME_KEY = "..."  # msgspec's word for it
-_KEY_MAX = 80  # characters of a name that are reported
-_ECHO_MAX = 400  # the error is reported, the body is not echoed
+_BOM = b"\xef\xbb\xbf"  # RFC 8259 §8.1: a parser may ignore it
+_SOME_KEY = "..."  # msgspec's placeholder for a map key
+_KEY_MAX = 80  # maximum length in characters of a reported name
+_ECHO_MAX = 400  # maximum length of a reported error, so that the body is not echoed
 
 T = TypeVar("T")
 
 
 def decode_body(decode: Callable[[bytes], T], body: bytes) -> T:
-    """A body in its shape. The only reader of JSON that comes from outside. Raises Problem."""
+    """Decode a body. All JSON from clients is decoded here. Raises Problem."""
     body = body.removeprefix(_BOM)
     try:
         return decode(body)
@@ -35,23 +35,25 @@ def decode_body(decode: Callable[[bytes], T], body: bytes) -> T:
 
 
 def problem_of(error: msgspec.DecodeError, body: bytes | str = b"") -> Problem:
-    """400 for what is not JSON, 422 for JSON of another shape. body: in which it is."""
+    """400 if the body is not JSON, 422 if it is JSON of another shape. body: the one with the
+    error."""
     if not isinstance(error, msgspec.ValidationError):
         return _invalid_json(str(error)[:_ECHO_MAX])
     return invalid([fault_of(str(error), body)])
 
 
 def _invalid_json(why: str) -> Problem:
-    return Problem(400, "validation_error", detail=f"the body is not valid JSON: {why}")
+    return Problem(400, "validation_error", detail=f"The body is not valid JSON: {why}.")
 
 
 def _named(steps: list[str], body: bytes | str) -> list[str]:
-    """msgspec does not say which value of a map is wrong: the first that is no text."""
+    """Replace the placeholder by the first key whose value is not text: msgspec does not name
+    it."""
     if steps[-1:] != [_SOME_KEY] or len(steps) != 2:
         return steps
     try:
         found = msgspec.json.decode(body)
-    except (ValueError, RecursionError):  # what follows may be anything
+    except (ValueError, RecursionError):  # the rest of the body may be invalid
         return steps
     value = found.get(steps[0]) if isinstance(found, dict) else None
     pairs = value.items() if isinstance(value, dict) else ()
@@ -67,9 +69,9 @@ def fault_of(text: str, body: bytes | str = b"") -> Fault:
     steps = _named([name or index for name, index in _STEP.findall(path)], body)
     if missing := _MISSING.search(what):
         pointer = "/".join(["#", *steps, missing[1]])
-        return Fault(pointer, "missing_required_field", f"the field {missing[1]} is missing")
+        return Fault(pointer, "missing_required_field", f"The field {missing[1]} is missing.")
     if unknown := _UNKNOWN.search(what):
         pointer = "/".join(["#", *steps, unknown[1]])
-        return Fault(pointer, "unknown_field", f"there is no field {unknown[1]}")
+        return Fault(pointer, "unknown_field", f"Unknown field {unknown[1]}.")
     where = ".".join(steps)
     return Fault("/".join(["#", *steps]), "invalid", f"{where}: {what}" if where else what)

@@ -1,4 +1,4 @@
-"""Express or bulk: a million newsletters do not stand before a password reset."""
+"""Choose express or bulk priority, so that newsletters do not delay password resets."""
 
 from collections import deque
 
@@ -8,8 +8,8 @@ WINDOW_S = 10.0
 
 
 class BulkClassifier:
-    """Counts the messages of each tenant over ten seconds, by the second; as often, those that
-    have sent nothing in that time are forgotten."""
+    """Counts the messages of each tenant per second over ten seconds. Tenants without messages in
+    that time are removed."""
 
     def __init__(self, bulk_threshold: int) -> None:
         self._bulk_threshold = bulk_threshold
@@ -21,7 +21,7 @@ class BulkClassifier:
         return len(self._counts)
 
     def classify(self, tenant_id: str, stream: str, *, messages: int, now_s: float) -> int:
-        """The class of so many messages more. now_s: of a clock that is never set back."""
+        """The priority of the given number of new messages. now_s: monotonic time."""
         if now_s >= self._sweep_at_s:
             self._sweep(now_s)
         counts = self._counts.setdefault(tenant_id, deque())

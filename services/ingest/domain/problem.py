@@ -1,4 +1,4 @@
-"""What a request did wrong, in words that its sender can act on."""
+"""Errors of a request. Each text says what is wrong, then what to do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong. pointer: where in the body (RFC 6901), empty for the whole."""
+    """One error. pointer: its place in the body (RFC 6901), empty for the whole body."""
 
     pointer: str
     code: str
@@ -14,7 +14,7 @@ class Fault:
 
 
 class Problem(Exception):
-    """A refusal: HTTP status, a name for machines, a detail for people (RFC 9457)."""
+    """A refusal: HTTP status, a name for programs, a detail for people (RFC 9457)."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Problem(Exception):
 
 
 def invalid(faults: Sequence[Fault]) -> Problem:
-    """422: what is wrong first is said first."""
+    """422 with the name and detail of the first fault."""
     first = faults[0]
     missing = first.code == "missing_required_field"
     name = first.code if missing or first.code == "invalid_attachment" else "validation_error"
@@ -42,7 +42,7 @@ def invalid(faults: Sequence[Fault]) -> Problem:
 
 
 def not_found(what: str) -> Problem:
-    """Of another tenant, or of nobody: the same words."""
+    """404, the same for objects of other tenants and for objects that do not exist."""
     return Problem(404, "not_found", detail=f"{what} not found")
 
 
@@ -50,16 +50,17 @@ def storage_full() -> Problem:
     return Problem(
         429,
         "storage_quota_exceeded",
-        detail="this tenant has as much mail stored as it may: nothing was accepted; room comes "
-        "back each day, as bodies are kept until some days after their mail has ended",
+        detail="The stored content of this tenant has reached its limit; nothing was "
+        "accepted. Capacity is freed every day, as content expires some days "
+        "after its messages have closed. Retry later.",
         retry_after_s=3600,
     )
 
 
-def unavailable(what: str) -> Problem:
+def unavailable(reason: str = "The service is temporarily unavailable.") -> Problem:
     return Problem(
         503,
         "service_unavailable",
-        detail=f"{what}: try again",
+        detail=f"{reason} Retry the request.",
         retry_after_s=2,
     )

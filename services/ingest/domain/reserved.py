@@ -1,4 +1,4 @@
-"""Domains that no mail can reach: RFC 2606, RFC 6761, RFC 7686, RFC 8375, RFC 9476."""
+"""Domains that cannot receive mail: RFC 2606, RFC 6761, RFC 7686, RFC 8375, RFC 9476."""
 
 from collections.abc import Set
 from typing import TypeAlias
@@ -13,7 +13,7 @@ _NAMES = ("example.com", "example.net", "example.org", "home.arpa")
 
 
 def is_reserved(domain: str) -> bool:
-    """domain: lower case."""
+    """domain: in lower case."""
     if domain.rpartition(".")[2] in _TOP:
         return True
     return domain.endswith(_NAMES) and any(
@@ -22,10 +22,10 @@ def is_reserved(domain: str) -> bool:
 
 
 def is_sandbox(domain: str) -> bool:
-    """Whether only test mail may go there."""
+    """True if the domain accepts test mail only."""
     return domain == SANDBOX_DOMAIN or domain.endswith(f".{SANDBOX_DOMAIN}")
 
 
 def is_within(domain: str, allowed: AllowedDomains) -> bool:
-    """Whether it is one of the allowed domains, or below one."""
+    """True if the domain is one of the allowed ones or a subdomain of one."""
     return any(domain == name or domain.endswith(f".{name}") for name in allowed)

@@ -1,4 +1,4 @@
-"""When an email is to leave: ISO 8601, or the few words that people type into Resend's SDKs."""
+"""Parse scheduled_at: ISO 8601, or the phrases that Resend's SDKs accept."""
 
 import re
 from datetime import UTC, datetime, time, timedelta
@@ -14,19 +14,19 @@ _IN = re.compile(r"in\s+(an?|[0-9]{1,7})\s*([a-z]+?)s?", re.IGNORECASE)
 _DAY = re.compile(
     r"(today|tomorrow)(?:\s+at\s+([0-9]{1,2})(?::([0-9]{2}))?\s*(am|pm)?)?", re.IGNORECASE
 )
-_HINT = "give an ISO 8601 time such as 2030-01-31T09:00:00Z, 'in 10 min' or 'tomorrow at 9am'"
-_TOO_FAR = f"scheduled_at is more than {AHEAD_MAX.days} days ahead"
+_HINT = (
+    "Use an ISO 8601 time, for example 2030-01-31T09:00:00Z, or 'in 10 min' or 'tomorrow at 9am'."
+)
+_TOO_FAR = f"scheduled_at is more than {AHEAD_MAX.days} days ahead."
 
 
 class InvalidTime(ValueError):
-    """Not a time, or one too far away; the message says which."""
+    """The text is not a time, or the time is too far ahead; the message says which."""
 
 
 def parse_time(text: str, now: datetime) -> datetime | None:
-    """The moment meant; None when that is now or past. Times without a zone are UTC.
-
-    Raises InvalidTime.
-    """
+    """The time, or None if it is not in the future. Times without a zone are UTC. Raises
+    InvalidTime."""
     given = text.strip()
     moment = _relative(given, now) or _on_a_day(given, now) or _iso(given)
     if moment - now > AHEAD_MAX:
@@ -40,13 +40,14 @@ def _relative(text: str, now: datetime) -> datetime | None:
     if match is None or unit_s is None:
         return None
     seconds = unit_s * (1 if match[1].lower() in {"a", "an"} else int(match[1]))
-    if seconds > AHEAD_MAX.total_seconds():  # before it is a date: those end with the year 9999
+    # checked before the addition: dates end with the year 9999
+    if seconds > AHEAD_MAX.total_seconds():
         raise InvalidTime(_TOO_FAR)
     return now + timedelta(seconds=seconds)
 
 
 def _on_a_day(text: str, now: datetime) -> datetime | None:
-    """`tomorrow` is this time of the day, `tomorrow at 9am` and `today at 17:30` are in UTC."""
+    """`tomorrow` is the current time of day; `tomorrow at 9am` and `today at 17:30` are in UTC."""
     match = _DAY.fullmatch(text)
     if match is None:
         return None
@@ -72,10 +73,13 @@ def _iso(text: str) -> datetime:
     try:
         return times.parse(text)
     except times.TimeOutOfRange as error:
-        raise InvalidTime(f"scheduled_at: {error}; {_HINT}; at most 30 days ahead") from None
+        raise InvalidTime(
+            f"Invalid scheduled_at {text[:60]!r}: {error}. "
+            f"Use an ISO 8601 time at most {AHEAD_MAX.days} days ahead."
+        ) from None
     except ValueError:
         raise _invalid_time(text) from None
 
 
 def _invalid_time(text: str) -> InvalidTime:
-    return InvalidTime(f"scheduled_at {text[:60]!r} is not a time: {_HINT}")
+    return InvalidTime(f"Invalid scheduled_at {text[:60]!r}. {_HINT}")

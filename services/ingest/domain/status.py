@@ -1,6 +1,6 @@
-"""Where an email stands, in the one word that Resend's clients know, from all its recipients.
+"""The status of an email, in the terms of Resend's clients, from the states of its recipients.
 
-The same word is in lists, where events has worked it out: the furthest that any recipient has come.
+Lists show the same status, computed by events: the furthest one that any recipient has reached.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 SCHEDULED, SENT, HELD, DELAYED = "scheduled", "sent", "held", "delivery_delayed"
 QUEUED, CANCELED = "queued", "canceled"
-# How far an email has come; the last of these that is known wins.
+# In order of progress; the last known one wins.
 PROGRESS = (
     "unknown", "queued", SCHEDULED, SENT, HELD, DELAYED, "delivered", CANCELED, "suppressed",
     "failed", "bounced", "complained",
@@ -18,21 +18,21 @@ LAST_EVENTS = {"assigned": SENT, "held": HELD}
 
 @dataclass(frozen=True, slots=True)
 class RecipientState:
-    """Of one recipient. state: the router's word for it; empty when it could not be asked."""
+    """The state of one recipient. state: the router's; empty if the router did not respond."""
 
     state: str
     attempt_count: int = 0
 
 
 def last_event(states: Sequence[RecipientState], *, scheduled: bool, logged: str = "") -> str:
-    """scheduled: it was accepted for later. logged: the word of the log, which knows complaints
-    too; empty when it does not know the email yet, or could not be asked."""
+    """scheduled: accepted with a later due time. logged: the last event in the log, which also has
+    complaints; empty if the log lacks the email or did not respond."""
     names = [SCHEDULED if scheduled else SENT, *map(_last_event, states), logged]
     return max(names, key=_rank)
 
 
 def _last_event(one: RecipientState) -> str:
-    """Empty while nothing has happened that the email's acceptance does not say."""
+    """Empty if nothing has happened since the email was accepted."""
     if one.state in LAST_EVENTS:
         return LAST_EVENTS[one.state]
     if one.state in PROGRESS and one.state != "queued":

@@ -13,18 +13,18 @@ from contracts.ingest.v1.events_pb2 import RecipientType
 from mail import address, headers
 from mail.address import AddressError, Mailbox
 from mail.headers import HeaderError
-from services.ingest.domain.attachments import NOT_BY_PATH, ByPath, decode_attachments
+from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy, decode_attachments
 from services.ingest.domain.email import Addresses, Attachment, SendEmailRequest
 from services.ingest.domain.problem import Fault, invalid
 from services.ingest.domain.reserved import AllowedDomains, is_reserved, is_sandbox, is_within
 from services.ingest.domain.schedule import InvalidTime, parse_time
 
-RECIPIENTS_MAX = 50  # of each field
+RECIPIENTS_MAX = 50  # per field
 ATTACHMENTS_MAX = 100
 HEADERS_MAX = 100
 HEADER_CHARS_MAX = 8_000
-PAIRS_MAX = 75  # tags, metadata
-PAIRS_OCTETS_MAX = 8_000  # an event has room for 64 KiB
+PAIRS_MAX = 75  # for tags and metadata each
+PAIRS_OCTETS_MAX = 8_000  # an event has at most 64 KiB
 FIELDS = (
     ("to", RecipientType.RECIPIENT_TYPE_TO),
     ("cc", RecipientType.RECIPIENT_TYPE_CC),
@@ -40,8 +40,8 @@ class Recipient(NamedTuple):
 
 
 class ValidEmail(NamedTuple):
-    """due_at: None for now. content lacks email_id and date_s: those come with accept; and the
-    octets of `wanted`, attachments by their place: those have to be fetched."""
+    """due_at: None for now. content: without email_id and date_s, which acceptance sets, and
+    without the octets of attachments that must be fetched, which `to_fetch` lists by index."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -51,7 +51,7 @@ class ValidEmail(NamedTuple):
     due_at: datetime | None
     stream: str
     test: bool
-    wanted: Mapping[int, Attachment] = MappingProxyType({})
+    to_fetch: Mapping[int, Attachment] = MappingProxyType({})
 
 
 def validate(
@@ -60,12 +60,10 @@ def validate(
     *,
     test: bool,
     allowed: AllowedDomains = frozenset(),
-    by_path: ByPath = NOT_BY_PATH,
+    fetch_policy: FetchPolicy = FETCH_DISABLED,
 ) -> ValidEmail:
-    """Raises Problem with all that is wrong. test: only the sandbox will see it.
-
-    allowed: reserved domains that are delivered all the same, by routes of one's own.
-    """
+    """Raises Problem with all faults. test: send to the sandbox only. allowed: reserved domains
+    that this installation delivers to."""
     faults: list[Fault] = []
     test = test or email.test
     named = {name: _mailboxes(name, getattr(email, name), faults) for name, _ in FIELDS}
@@ -73,7 +71,7 @@ def validate(
     sender = _sender(email.from_, faults)
     if not test:
         faults += _reserved(named, allowed)
-    content = _content(email, named, faults, reply_to=reply_to, by_path=by_path)
+    content = _content(email, named, faults, reply_to=reply_to, fetch_policy=fetch_policy)
     tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
     due_at = _due_at(email.scheduled_at, now, faults)
     faults += _pairs("tags", tags)
@@ -91,7 +89,7 @@ def validate(
         due_at=due_at,
         stream=email.stream or "transactional",
         test=test,
-        wanted={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
+        to_fetch={i: one for i, one in enumerate(email.attachments or ()) if one.path is not None},
     )
 
 
@@ -101,7 +99,7 @@ def _content(
     faults: list[Fault],
     *,
     reply_to: list[Mailbox],
-    by_path: ByPath,
+    fetch_policy: FetchPolicy,
 ) -> Content:
     return Content(
         to=[address.readable(box) for box in named["to"]],
@@ -111,19 +109,19 @@ def _content(
         html=email.html or "",
         text=email.text,
         headers=_headers(email.headers, faults) if email.headers else (),
-        attachments=_attachments(email, faults, by_path) if email.attachments else (),
+        attachments=_attachments(email, faults, fetch_policy) if email.attachments else (),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class FromAddress:
-    """mailbox: canonical. display: as a person reads it."""
+    """mailbox: canonical. display: in readable form."""
 
     mailbox: Mailbox
     display: str
 
 
-@lru_cache(maxsize=10_000)  # the same few senders, again and again
+@lru_cache(maxsize=10_000)  # tenants send from few addresses
 def parse_from(given: str) -> FromAddress:
     """Raises AddressError."""
     box = address.parse(given)
@@ -134,19 +132,19 @@ def _sender(given: str, faults: list[Fault]) -> FromAddress | None:
     try:
         return parse_from(given)
     except AddressError as error:
-        faults.append(Fault("#/from", "invalid_address", f"from: {error}"))
+        faults.append(Fault("#/from", "invalid_address", f"Invalid from: {error}"))
         return None
 
 
 def _mailboxes(name: str, given: Addresses | None, faults: list[Fault]) -> list[Mailbox]:
     if not given:
         if name == "to":
-            faults.append(Fault("#/to", "missing_required_field", "the field to is empty"))
+            faults.append(Fault("#/to", "missing_required_field", "The field to is empty."))
         return []
     single = isinstance(given, str)
     texts = [given] if isinstance(given, str) else given
     if len(texts) > RECIPIENTS_MAX:
-        detail = f"{name} has more than {RECIPIENTS_MAX} addresses"
+        detail = f"{name} has more than {RECIPIENTS_MAX} addresses. Send several emails."
         faults.append(Fault(f"#/{name}", "too_many_recipients", detail))
         return []
     found = []
@@ -155,13 +153,13 @@ def _mailboxes(name: str, given: Addresses | None, faults: list[Fault]) -> list[
             found.append(address.parse(text))
         except AddressError as error:
             at, label = (f"#/{name}", name) if single else (f"#/{name}/{index}", f"{name}[{index}]")
-            detail = f"{label} is not a valid address: {error}"
+            detail = f"Invalid address in {label}: {error}"
             faults.append(Fault(at, "invalid_address", detail))
     return found
 
 
 def _recipients(named: Mapping[str, list[Mailbox]]) -> tuple[Recipient, ...]:
-    """One per address, in the first field that names it."""
+    """One per address, with the type of the first field that contains it."""
     found: dict[str, Recipient] = {}
     for name, kind in FIELDS:
         for mailbox in named[name]:
@@ -174,16 +172,21 @@ def _reserved(named: Mapping[str, list[Mailbox]], allowed: AllowedDomains) -> It
     for name, boxes in named.items():
         for box in boxes:
             if is_reserved(box.domain) and not is_within(box.domain, allowed):
-                detail = f"{name}: {box.domain} is a reserved domain, no mail can reach it"
+                detail = (
+                    f"{name}: {box.domain} is a reserved domain that cannot receive mail. Use "
+                    "a test key to test."
+                )
                 yield Fault(f"#/{name}", "reserved_domain", detail)
             elif is_sandbox(box.domain):
-                detail = f"{name}: {box.domain} takes test mail only: use a test key"
+                detail = f"{name}: {box.domain} accepts test mail only. Use a test key."
                 yield Fault(f"#/{name}", "sandbox_domain", detail)
 
 
 def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
     if len(given) > HEADERS_MAX:
-        faults.append(Fault("#/headers", "too_many_headers", f"more than {HEADERS_MAX} headers"))
+        faults.append(
+            Fault("#/headers", "too_many_headers", f"headers has more than {HEADERS_MAX} fields.")
+        )
         return
     try:
         headers.check_distinct(given)
@@ -193,7 +196,9 @@ def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
         try:
             if len(value) > HEADER_CHARS_MAX:
                 label = name[:80]
-                raise HeaderError(f"the header {label} has over {HEADER_CHARS_MAX} characters")
+                raise HeaderError(
+                    f"The header {label} has more than {HEADER_CHARS_MAX} characters."
+                )
             headers.custom_field(name, value)
         except HeaderError as error:
             faults.append(Fault(f"#/headers/{name[:80]}", "invalid_header", str(error)))
@@ -202,14 +207,14 @@ def _headers(given: Mapping[str, str], faults: list[Fault]) -> Iterator[Header]:
 
 
 def _attachments(
-    email: SendEmailRequest, faults: list[Fault], by_path: ByPath
+    email: SendEmailRequest, faults: list[Fault], fetch_policy: FetchPolicy
 ) -> list[StoredAttachment]:
     given = email.attachments or ()
     if len(given) > ATTACHMENTS_MAX:
-        detail = f"more than {ATTACHMENTS_MAX} attachments"
+        detail = f"The email has more than {ATTACHMENTS_MAX} attachments."
         faults.append(Fault("#/attachments", "too_many_attachments", detail))
         return []
-    return list(decode_attachments(given, faults, by_path))
+    return list(decode_attachments(given, faults, fetch_policy))
 
 
 def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:
@@ -229,24 +234,24 @@ def _pairs(name: str, pairs: Mapping[str, str] | None) -> Iterable[Fault]:
 def _pair_faults(name: str, pairs: Mapping[str, str]) -> Iterator[Fault]:
     octets = sum(len(text.encode("utf-8", "replace")) for pair in pairs.items() for text in pair)
     if len(pairs) > PAIRS_MAX or octets > PAIRS_OCTETS_MAX:
-        detail = f"{name} has more than {PAIRS_MAX} entries or {PAIRS_OCTETS_MAX} octets"
+        detail = f"{name} has more than {PAIRS_MAX} entries or {PAIRS_OCTETS_MAX} octets."
         yield Fault(f"#/{name}", "too_long", detail)
     if "" in pairs:
-        yield Fault(f"#/{name}", "invalid", f"{name} has an entry without a name")
+        yield Fault(f"#/{name}", "invalid", f"{name} has an entry without a name.")
 
 
 def _body(email: SendEmailRequest) -> list[Fault]:
     found = []
     if not (email.html or email.text):
-        detail = "the field html or text is missing"
+        detail = "The fields html and text are missing. Send at least one of them."
         found.append(Fault("#/text", "missing_required_field", detail))
     for name, text in (("subject", email.subject), ("html", email.html), ("text", email.text)):
         if text and not text.isascii() and _has_surrogate(text):
-            detail = f"{name} has a lone surrogate: it is not Unicode"
+            detail = f"{name} has a lone surrogate. Send valid Unicode."
             found.append(Fault(f"#/{name}", "invalid", detail))
     subject = email.subject
     if "\r" in subject or "\n" in subject or "\0" in subject:
-        detail = "subject has a line break or NUL"
+        detail = "subject has a line break or NUL. Remove it."
         found.append(Fault("#/subject", "invalid_header", detail))
     return found
 

@@ -20,7 +20,7 @@ from services.ingest.clients import AUDIT_DEADLINE_S, ServiceClients
 from services.ingest.domain.problem import Problem
 from services.ingest.store.audit import AuditStore, DueAudit, NextChecks
 
-EXPIRED_FOR = timedelta(hours=1)  # after it expires the router has closed a message
+EXPIRED_FOR = timedelta(hours=1)  # the router closes messages within this time after they expire
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,12 @@ class ConsumerProgress(Protocol):
 
 Consumers: TypeAlias = Sequence[
     tuple[type[Message], str]
-]  # event types, each with the group that reads it
+]  # event types, each with its consumer group
 
 
 @dataclass(frozen=True, slots=True)
 class AuditConsumers:
-    """accepted: to the router. closed: to the event log."""
+    """accepted: consumers on the way to router. closed: consumers on the way to the event log."""
 
     accepted: Consumers
     closed: Consumers
@@ -55,11 +55,11 @@ class AuditConfig:
 
 
 class Audit:
-    """The replica that holds the lease audits.
+    """The lease holder audits all messages.
 
-    Republished records come on top of new mail, and all of them have to be read. So there is a
-    budget, a message is republished half as often each time, and nothing is republished while
-    the consumers have not reached what was published before: then nothing is known to be lost.
+    Republished records add to the load of new mail. So there is a budget, the interval between two
+    repairs of a message doubles, and nothing is republished while the consumers lag behind the
+    earlier records: a message is not known to be lost then.
     """
 
     def __init__(  # noqa: PLR0913 - what an audit needs
@@ -82,11 +82,12 @@ class Audit:
         self._outbox = outbox
         self._kafka = kafka
         self._config = config
-        self._budget = 0  # messages that this run may still republish
-        self._consumed: dict[str, bool] = {}  # by group, in this run
+        self._budget = 0  # messages that this run can still republish
+        self._consumed: dict[str, bool] = {}  # by consumer group, in this run
 
     async def run_once(self) -> None:
-        """Audit all due messages, in batches. If a service does not respond, the next run does."""
+        """Audit all due messages in batches. If a service does not respond, the next run
+        continues."""
         self._budget = self._config.republish_max
         self._consumed = {}
         try:
@@ -99,10 +100,11 @@ class Audit:
         except Problem as problem:
             logger.warning("audit.postponed", extra={"reason": problem.detail})
         except Fenced:
-            logger.info("another replica audits now")
+            logger.info("audit.lease_lost")
 
     async def _reconcile(self, due: Sequence[DueAudit]) -> None:
-        """Open for long: unknown to the router → republish; known → check after it expires."""
+        """Open messages: republish those that the router lacks; check the others after they
+        expire."""
         if not due:
             return
         router = self._clients.router
@@ -113,7 +115,7 @@ class Audit:
         }
         soon = clock.now() + self._config.recheck_after
         for known in response.known:
-            # After it expires it is checked again soon, until the router has closed it.
+            # Checked again soon after it expires, until the router has closed it.
             next_checks[known.message_id] = max(
                 times.clamp_timestamp(known.expires_at) + EXPIRED_FOR, soon
             )
@@ -123,7 +125,7 @@ class Audit:
         metrics.audit_repairs.labels("republish_closed").inc(len(response.closed_ids))
 
     async def _verify(self, due: Sequence[DueAudit]) -> None:
-        """Closed here: if the log does not know it, the router republishes the close."""
+        """Closed messages: if the event log lacks the close, the router publishes it again."""
         if not due:
             return
         events, router = self._clients.events, self._clients.router
@@ -157,7 +159,7 @@ class Audit:
         return chosen
 
     async def _have_consumed(self, consumers: Consumers) -> bool:
-        """Whether all consumers have read what was published before."""
+        """True if all consumers have read the records published before."""
         before = clock.now() - self._config.record_age_min
         for event, group in consumers:
             if group not in self._consumed:
@@ -170,10 +172,10 @@ class Audit:
         try:
             _, age_s = await self._outbox.backlog()
             if age_s > self._config.record_age_min.total_seconds():
-                return False  # it is still here
+                return False  # records are still in the outbox
             return await self._progress.has_consumed(group, event, before=before)
         except Unavailable as error:
-            logger.warning("audit.postponed", extra={"reason": f"{error} is away"})
+            logger.warning("audit.postponed", extra={"reason": f"{error} is unavailable"})
             return False
 
     async def _save(self, next_checks: NextChecks, republished: Sequence[DueAudit] = ()) -> None:

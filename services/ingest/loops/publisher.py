@@ -30,7 +30,7 @@ class RecordPublisher(Protocol):
 
 
 class DirectoryPublisher:
-    """Publishes every entry at the start of its lease, then the changes; and all again when the
+    """Publishes all entries when it acquires the lease, then the changes; and all again if the
     broker has lost them."""
 
     def __init__(
@@ -49,17 +49,18 @@ class DirectoryPublisher:
         self._health = health
         self._every_s = every_s
         self._check_every_s = check_every_s
-        self._fence: int | None = None  # of the lease under which everything was published
-        self._publishing = asyncio.Lock()  # an entry that is being published is not missing
+        self._fence: int | None = None  # of the lease under which all entries were published
+        # so that the check does not mistake an entry in progress for a missing one
+        self._publishing = asyncio.Lock()
 
     async def run(self) -> None:
-        """A loop."""
+        """A loop: publish the changes."""
         while True:
             await retry_while_unavailable(self._fenced(self._publish_changes), self._health)
             await asyncio.sleep(self._every_s)
 
     async def check(self) -> None:
-        """A loop: a broker that was wiped is filled again while everything runs."""
+        """A loop: fill a broker that was wiped."""
         while True:
             await asyncio.sleep(self._check_every_s)
             await retry_while_unavailable(self._fenced(self._refill), self._health)
@@ -72,7 +73,7 @@ class DirectoryPublisher:
                 async with self._publishing:
                     await action()
             except Fenced:
-                logger.info("the directory has another publisher now")
+                logger.info("directory.publisher_changed")
 
         return attempt
 
@@ -93,7 +94,7 @@ class DirectoryPublisher:
             if await self._broker.end_offset(kind) > 0:
                 continue
             if await self._publish_all(kind):
-                logger.warning("the directory is published again: %s was empty", kind.__name__)
+                logger.warning("directory.republished: topic of %s was empty", kind.__name__)
 
     async def _publish(self, kind: Any, entries: Sequence[Any]) -> None:  # noqa: ANN401 - any kind
         now = clock.now()
@@ -101,7 +102,7 @@ class DirectoryPublisher:
         await self._unpublished.mark_published(kind, entries)
 
     async def _publish_all(self, kind: Any) -> int:  # noqa: ANN401
-        """Page by page; up to which version."""
+        """Publish all entries page by page. Returns the last version."""
         last = 0
         while entries := await self._unpublished.page(kind, after=last, count=BATCH):
             await self._publish(kind, entries)

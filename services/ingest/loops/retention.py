@@ -1,4 +1,4 @@
-"""Room for the days to come, and an end for those that are long past."""
+"""Timer of retention: creates day partitions and removes expired data."""
 
 import logging
 
@@ -8,7 +8,7 @@ from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from services.ingest.store.retention import RetentionStore
 
-PARTITIONS = "partitions"  # in DependencyHealth: without today's, nothing can be accepted
+PARTITIONS = "partitions"  # in DependencyHealth: without today's partition nothing can be accepted
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Retention:
         health.unavailable |= {PARTITIONS, CONTENT_STORE}
 
     async def run_once(self) -> None:
-        """Every replica makes partitions; the owner of the lease removes what has passed."""
+        """Every replica creates partitions; the lease holder removes expired data."""
         await self._store.prepare()
         self._health.unavailable.discard(PARTITIONS)
         if self._lease.fence is None:
@@ -42,8 +42,8 @@ class Retention:
             logger.info("retention.done", extra={"keys": keys, "days": days, "content": prefixes})
 
     async def find_content(self) -> None:
-        """An empty place becomes the store before the first mail; after that, it is a volume that
-        is not mounted. Raises Unavailable."""
+        """Initialize an empty content store, unless there is mail already: then its volume is not
+        mounted. Raises Unavailable."""
         if not await self._content.is_mounted() and not await self._store.has_mail():
             await self._content.initialize()
         await check_mounted(self._content)

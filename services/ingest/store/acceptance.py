@@ -1,5 +1,5 @@
-"""A group of accepted requests in one statement: keys, emails, messages, one outbox row; what is
-more than a row follows in the same transaction."""
+"""Writes a group of accepted requests in one statement: keys, emails, messages, one outbox row.
+Further outbox rows follow in the same transaction."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.database import Database
 from kernel.outbox import ENTRY_BYTES_MAX, Outbox, OutboxEntry, Row, pack_rows
 
-# Unnested arrays: one plan, one round trip, whatever the size of the group. Ids and numbers travel
-# as one text each, cut here: PostgreSQL reads that faster than Python makes arrays of it. The rows
-# of keys are sorted by the caller, so that two groups never wait for each other crosswise.
+# Unnested arrays give one plan and one round trip for any group size. Ids and numbers are sent as
+# one text each and split here: PostgreSQL parses that faster than Python builds arrays. The caller
+# sorts the rows of keys, so that two groups cannot deadlock.
 _ACCEPT = """
 WITH new_emails AS (
     INSERT INTO ingest.emails (email_id, tenant_id, message_ids, accepted, scheduled_at)
@@ -60,13 +60,13 @@ WHERE k.expires_at > now()
 
 
 class IdempotencyConflict(Exception):
-    """Another process accepted a request with the same key at the same moment."""
+    """Another process accepted a request with the same key at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """What an Idempotency-Key is unique in. test: the mode of the API key: one used in test does
-    not answer for live mail."""
+    """Identifies an Idempotency-Key. test: the mode of the API key; test and live requests do not
+    share keys."""
 
     tenant_id: str
     test: bool
@@ -80,7 +80,7 @@ class IdempotencyKey:
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """fingerprint: SHA-256 of the request. response: what was answered, as it was answered."""
+    """fingerprint: SHA-256 of the request. response: the body of the first response."""
 
     name: IdempotencyKey
     fingerprint: bytes
@@ -104,7 +104,7 @@ class EmailRow(NamedTuple):
 
 
 class AcceptWrite(NamedTuple):
-    """Everything that one group commits. records: they may be made as they are asked for."""
+    """Everything that one group commits. records: encoded lazily."""
 
     keys: Sequence[IdempotencyRecord]
     emails: Sequence[EmailRow]
@@ -112,8 +112,7 @@ class AcceptWrite(NamedTuple):
 
 
 class AcceptanceStore:
-    """audit_after_s: from accept to the first audit of a message. idempotency_retention_s: of
-    keys."""
+    """audit_after_s: time from acceptance to the first audit of a message."""
 
     def __init__(
         self,
@@ -131,7 +130,7 @@ class AcceptanceStore:
     async def find(
         self, names: Sequence[IdempotencyKey]
     ) -> dict[IdempotencyKey, IdempotencyRecord]:
-        """Those of the keys that a request was accepted with."""
+        """The stored records of these keys."""
         columns = [list(column) for column in zip(*(name.order for name in names), strict=True)]
         async with self._database.transaction() as tx:
             rows = await tx.rows(FIND_KEYS, columns)
@@ -146,7 +145,7 @@ class AcceptanceStore:
         return {row.name: row for row in found}
 
     async def write(self, write: AcceptWrite) -> OutboxEntry:
-        """One transaction. Raises IdempotencyConflict, and then nothing is written."""
+        """Write in one transaction. Raises IdempotencyConflict, and then nothing is written."""
         keys = sorted(write.keys, key=lambda row: row.name.order)
         rows = pack_rows(write.records)
         first, *more = await read_ahead(rows)
@@ -201,8 +200,8 @@ class AcceptanceStore:
 
 
 async def read_ahead(rows: AsyncIterator[Row]) -> list[Row]:
-    """Those that are made before the transaction begins: all, but of a batch that would fill the
-    memory. At least one."""
+    """The rows to encode before the transaction starts: all, but only the first if a batch is too
+    large for memory."""
     made: list[Row] = []
     async for row in rows:
         made.append(row)

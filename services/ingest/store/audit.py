@@ -29,12 +29,12 @@ FROM unnest(%s::uuid[], %s::timestamptz[]) AS given (id, audit_at)
 WHERE m.message_id = given.id
 """
 
-NextChecks: TypeAlias = Mapping[str, datetime | None]  # message → its next check; None: never again
+NextChecks: TypeAlias = Mapping[str, datetime | None]  # next check by message id; None: never
 
 
 @dataclass(frozen=True, slots=True)
 class DueAudit:
-    """A message that the audit checks. closed_at: when its terminal state was known here."""
+    """A message due for audit. closed_at: when ingest recorded its terminal state."""
 
     message_id: str
     closed_at: datetime | None
@@ -42,12 +42,12 @@ class DueAudit:
 
     @property
     def since(self) -> datetime:
-        """When it was accepted, or closed."""
+        """When the message was accepted or closed."""
         return self.closed_at or times.clamp_timestamp(self.accepted.context.accepted_at)
 
 
 class AuditStore:
-    """closed_after_s: what closed so long ago is looked up in the event log."""
+    """closed_after_s: time after which a closed message is looked up in the event log."""
 
     def __init__(
         self, database: Database, *, closed_after_s: float, return_path_key: bytes
@@ -57,7 +57,7 @@ class AuditStore:
         self._return_path_key = return_path_key
 
     async def close(self, tx: Transaction, states: Sequence[tuple[str, int]]) -> set[str]:
-        """Those that were open until now."""
+        """Record terminal states. Returns the ids of the messages that were open."""
         given = sorted(states)
         rows = await tx.rows(
             CLOSE, (self._closed_after_s, [one for one, _ in given], [state for _, state in given])
@@ -65,7 +65,7 @@ class AuditStore:
         return {message_id for (message_id,) in rows}
 
     async def due(self, count: int) -> list[DueAudit]:
-        """The first of those whose time has come."""
+        """The messages that are due for audit, earliest first."""
         async with self._database.transaction() as tx:
             rows = await tx.rows(DUE, (count,))
         return [

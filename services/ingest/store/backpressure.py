@@ -1,5 +1,4 @@
-"""Backpressure: limits of the outbox while Kafka is unavailable, of the disk, and of the content of
-a tenant."""
+"""Limits of the outbox while Kafka is unavailable, of the disk, and of each tenant's content."""
 
 from contextlib import suppress
 
@@ -9,15 +8,15 @@ from kernel.outbox import Outbox
 from services.ingest.domain.problem import storage_full, unavailable
 from services.ingest.store.content_usage import ContentUsage
 
-BROKER = "too much mail waits for the broker"
-DISK = "the disk of the content store is nearly full"
+BROKER = "Too many messages are waiting for Kafka; nothing was accepted."
+DISK = "The disk of the content store is nearly full; nothing was accepted."
 
 
 class Backpressure:
-    """refusal: why requests get 503 now; empty: they are accepted.
+    """refusal: why requests get 503 now; empty if they are accepted.
 
-    messages_max, age_max_s: of what waits for the broker. free_min: share of the content store's
-    disk that stays free for mail that was accepted before.
+    messages_max, age_max_s: limits of the outbox. free_min: share of the content store's disk that
+    must stay free.
     """
 
     def __init__(
@@ -41,12 +40,12 @@ class Backpressure:
     def check(self, tenant_id: str) -> None:
         """Raises Problem: 503 for all tenants, 429 for a tenant that stores too much."""
         if self.refusal:
-            raise unavailable(f"{self.refusal}: nothing was accepted")
+            raise unavailable(self.refusal)
         if self._usage.is_full(tenant_id):
             raise storage_full()
 
     def add_accepted(self, tenant_id: str, body: Body) -> None:
-        """A body has been accepted."""
+        """Count a body that was accepted."""
         self._usage.add(tenant_id, body)
 
     async def flush(self) -> None:
@@ -55,7 +54,7 @@ class Backpressure:
             await self._usage.refresh()
 
     async def run_once(self) -> None:
-        """One pass of the timer: no request waits for it."""
+        """One pass of the timer, outside of requests."""
         await self._usage.refresh()
         messages, age_s = await self._outbox.backlog()
         if messages >= self._messages_max or age_s >= self._age_max_s:

@@ -1,4 +1,4 @@
-"""How much content is kept for each tenant, so that one does not fill the store for all."""
+"""The stored content of each tenant, so that one tenant cannot fill the store."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,14 +22,16 @@ WHERE tenant_id = ANY(%s::text[]::uuid[]) AND last_day >= (now() AT TIME ZONE 'U
 GROUP BY tenant_id HAVING sum(octets) >= %s
 """
 
-TenantDay: TypeAlias = tuple[str, date]  # of a tenant: the last one of some of its bodies
+TenantDay: TypeAlias = tuple[str, date]  # tenant id, and the last day of the counted bodies
 
 
 class ContentUsage:
-    """Counts in memory what is accepted, and adds it to the database at each refresh: accepting
-    costs no query. What is accepted between two refreshes may exceed the limit; a crash loses it.
+    """Counts accepted bodies in memory and adds them to the database at each refresh, so that
+    accepting costs no query. The limit can be exceeded between two refreshes; a crash loses the
+    counts since the last one.
 
-    octets_max: of a tenant's sealed bodies whose last day has not passed. 0: any number.
+    octets_max: maximum size of a tenant's sealed bodies that have not expired; 0 disables the
+    limit.
     """
 
     def __init__(self, database: Database, *, octets_max: int) -> None:
@@ -45,7 +47,7 @@ class ContentUsage:
         self._new[tenant_id, body.expires_on] += len(body.sealed)
 
     async def refresh(self) -> None:
-        """Save what is new; find who is full, of those who have sent or were so before."""
+        """Save the new counts, and update which tenants have reached the limit."""
         days = sorted(self._new)
         for page in _pages(days):
             await self._save(page)

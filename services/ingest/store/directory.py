@@ -1,4 +1,4 @@
-"""The directory as its owner keeps it: an entry is its record, with what it is looked up by."""
+"""The tables of the directory: each entry is its protobuf record, with columns for lookups."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
@@ -21,8 +21,8 @@ TABLES: Mapping[type[Message], str] = {
 }
 IDS = {Account: "account_id", Tenant: "tenant_id", ApiKey: "key_id", Domain: "domain_id"}
 
-# Held until the commit, so that versions become visible in their order: a reader
-# who has seen one has seen all before it. That of a sequence alone says nothing about commits.
+# Held until the commit, so that versions become visible in order: a reader that has seen one has
+# seen all earlier ones. A sequence alone does not guarantee that.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ingest.directory_version', 0))"
 
 KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain)
@@ -34,7 +34,7 @@ _CHANGED = [
 CHANGES = f"{' UNION ALL '.join(_CHANGED)} ORDER BY version LIMIT %(count)s"
 PAGE = 500
 
-# Queried under the lock, so that of two concurrent additions the second finds the first.
+# Queried under the lock, so that the second of two concurrent additions finds the first.
 HOLDERS = """
 SELECT account_id::text FROM ingest.domains
 WHERE name = %(name)s AND NOT deleted AND id <> %(id)s
@@ -42,8 +42,8 @@ WHERE name = %(name)s AND NOT deleted AND id <> %(id)s
 """
 
 
-class DomainTaken(Exception):
-    """The domain is there already. by_other_account: another account's."""
+class DomainConflict(Exception):
+    """The domain exists already. by_other_account: in another account."""
 
     def __init__(self, *, by_other_account: bool) -> None:
         super().__init__()
@@ -51,18 +51,18 @@ class DomainTaken(Exception):
 
 
 class DirectoryStore:
-    """`obm` and the API write; the directory in memory follows."""
+    """Reads and writes the directory for `obm` and the API; DirectoryCache follows its versions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._listeners: list[Callable[[DirectoryEntry], None]] = []
 
     def on_saved(self, listener: Callable[[DirectoryEntry], None]) -> None:
-        """Called with each entry that this process has saved."""
+        """Register a listener for each entry that this process saves."""
         self._listeners.append(listener)
 
     async def save(self, *entries: DirectoryEntry) -> None:
-        """Insert or replace, each with a new version, in one transaction. Raises DomainTaken."""
+        """Insert or replace, each with a new version, in one transaction. Raises DomainConflict."""
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
             for entry in entries:
@@ -72,22 +72,22 @@ class DirectoryStore:
                 listener(entry)
 
     async def changes(self, *, after: int, count: int) -> list[DirectoryEntry]:
-        """Tenants, keys and domains, deleted ones too, by version. Entries are never removed, so
-        that a deletion is there for whoever comes late."""
+        """Changed tenants, keys and domains by version. Deleted entries stay in the table, so that
+        every reader sees the deletion."""
         rows = await self._database.execute_autocommit(CHANGES, {"after": after, "count": count})
         return [KINDS[kind].FromString(bytes(record)) for kind, _, record in rows]
 
     async def list_domains(self, tenant_id: str, account_id: str) -> list[Domain]:
-        """All that the tenant may send from."""
+        """All domains that the tenant can send from."""
         where = "NOT deleted AND (tenant_id = %s OR (shared AND account_id = %s)) ORDER BY name"
         return await self._all(Domain, where, (tenant_id, account_id))
 
     async def find_by_id_or_name(self, kind: type[E], name: str) -> list[E]:
-        """Those whose id or name this is."""
+        """The entries with this id or name."""
         return await self._all(kind, "id::text = %s OR name = %s", (name, name))
 
     async def list_all(self, kind: type[E]) -> list[E]:
-        """By id, read page by page."""
+        """All entries, by id."""
         found: list[E] = []
         last = UUID(int=0)
         while page := await self._page(kind, last):
@@ -150,10 +150,12 @@ def _columns(entry: DirectoryEntry) -> dict[str, object]:
 
 
 async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:
-    """One account sends from a domain, and knows it once: shared, or of a tenant."""
+    """A domain belongs to one account, and is there either shared or of one tenant."""
     rows = await tx.rows(HOLDERS, _columns(domain))
     if rows:
-        raise DomainTaken(by_other_account=any(holder != domain.account_id for (holder,) in rows))
+        raise DomainConflict(
+            by_other_account=any(holder != domain.account_id for (holder,) in rows)
+        )
 
 
 _CHECKS = [
@@ -163,14 +165,15 @@ ANY_UNPUBLISHED = f"SELECT {' OR '.join(_CHECKS)}"
 
 
 class UnpublishedEntries:
-    """Entries to publish. Transactions are fenced: there is one publisher."""
+    """Directory entries to publish. Transactions are fenced, so that there is one publisher."""
 
     def __init__(self, database: Database, lease: Lease) -> None:
         self._database = database
         self._lease = lease
 
     async def exist(self) -> bool:
-        """Whether there are any: a query without the lock and the write of a fenced transaction."""
+        """True if there are any. A plain query avoids the lock and the write of a fenced
+        transaction."""
         [(found,)] = await self._database.execute_autocommit(ANY_UNPUBLISHED)
         return bool(found)
 
@@ -179,7 +182,7 @@ class UnpublishedEntries:
         return await self._read(kind, f"published_version < version ORDER BY version LIMIT {count}")
 
     async def page(self, kind: type[E], *, after: int, count: int) -> list[E]:
-        """All, deleted ones too, by version: for a broker that has lost them."""
+        """All entries by version, including deleted ones: for a broker that has lost them."""
         return await self._read(kind, f"version > {after} ORDER BY version LIMIT {count}")
 
     async def mark_published(self, kind: type[E], entries: Sequence[E]) -> None:

@@ -1,4 +1,4 @@
-"""The directory in memory, as ingest's own database has it: a lookup costs no query."""
+"""The directory in memory, read from ingest's database: a lookup costs no query."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from kernel.table import ReplicatedTable
 from services.ingest.store.directory import DirectoryEntry, DirectoryStore
 
 PAGE = 500
-# At most fifty reads a second, however many ask for what does not exist.
+# Limits reads to fifty a second, however many unknown entries are looked up.
 PAUSE_S = 0.02
 WAIT_S = 5.0
 
@@ -27,11 +27,11 @@ def _of(domain: Domain) -> tuple[str, str]:
 
 
 class DirectoryCache:
-    """Follows the versions of the database, with or without the broker.
+    """Reads the changes of the database by version; the broker is not involved.
 
-    every_s: between two reads of what has changed. age_max_s: entries in memory are used for so
-    long after the start of the last complete read; then no key is accepted. A lookup of an
-    unknown entry waits for the next read, which serves all waiting lookups.
+    every_s: interval between two reads of changes. age_max_s: maximum age of the last complete
+    read; above it no key is accepted. A lookup of an unknown entry waits for the next read, which
+    serves all waiting lookups.
     """
 
     def __init__(
@@ -52,16 +52,17 @@ class DirectoryCache:
         self._version = 0
         self._fresh_until_s = clock.monotonic_s() + age_max_s
         self._read_requested = asyncio.Event()
-        self._next: asyncio.Future[Unavailable | None] = _future()  # the end of the next read
+        # resolved when the next read ends
+        self._next: asyncio.Future[Unavailable | None] = _future()
         health.unavailable.add("directory")
         store.on_saved(self._put)
 
     def key(self, secret_sha256: bytes) -> ApiKey | None:
-        """None when it is unknown, or the cache is too old."""
+        """None if the key is unknown or the cache is too old."""
         return self._keys.get_by_index(secret_sha256) if self._is_fresh else None
 
     async def fetch_key(self, secret_sha256: bytes) -> ApiKey | None:
-        """As it is now. Raises Unavailable."""
+        """Look up a key after a new read. Raises Unavailable."""
         await self._wait_for_read()
         return self._keys.get_by_index(secret_sha256)
 
@@ -69,12 +70,12 @@ class DirectoryCache:
         return await self._find(lambda: self._tenants.get(tenant_id))
 
     async def domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
-        """The tenant's domain of this name, or one that is shared in its account."""
+        """The tenant's domain of this name, or the shared domain of its account."""
         by = self._domains.get_by_index
         return await self._find(lambda: by((tenant_id, name)) or by((account_id, name)))
 
     async def run(self) -> None:
-        """A loop: read what has changed, at an interval and when a lookup waits for it."""
+        """A loop: read the changes at an interval, and whenever a lookup waits."""
         while True:
             ended, self._next = self._next, _future()
             self._read_requested.clear()
@@ -96,7 +97,7 @@ class DirectoryCache:
         return lookup()
 
     async def _wait_for_read(self) -> None:
-        """Return when all is known that was committed before this call. Raises Unavailable."""
+        """Return when everything committed before this call has been read. Raises Unavailable."""
         self._read_requested.set()
         try:
             async with asyncio.timeout(WAIT_S):
@@ -117,7 +118,7 @@ class DirectoryCache:
         return None
 
     async def _read(self) -> None:
-        """Page by page, to the end."""
+        """Read all changes, page by page."""
         while changes := await self._store.changes(after=self._version, count=PAGE):
             for entry in changes:
                 self._put(entry)

@@ -1,4 +1,4 @@
-"""Emails as they were accepted, of one tenant: row-level security sees to that."""
+"""Accepted emails of one tenant; row-level security separates the tenants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ RESCHEDULE = "UPDATE ingest.emails SET scheduled_at = %s, accepted = %s WHERE em
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """closed_state: the terminal state, in lower case; empty while there is none."""
+    """closed_state: the terminal state, in lower case; empty while the message is open."""
 
     message_id: str
     recipient: Recipient
@@ -37,14 +37,14 @@ class StoredEmail:
 
 
 class EmailStore:
-    """database: with the api role."""
+    """database: with the tenant role."""
 
     def __init__(self, database: Database, *, return_path_key: bytes) -> None:
         self._database = database
         self._return_path_key = return_path_key
 
     async def find(self, tenant_id: str, email_id: str) -> StoredEmail | None:
-        """None also for another tenant's."""
+        """None if it does not exist or belongs to another tenant."""
         async with self._database.transaction(tenant_id=tenant_id) as tx:
             rows = await tx.rows(FIND, (email_id,))
             if not rows:
@@ -64,7 +64,7 @@ class EmailStore:
         return list(event.for_recipients(email.first, recipients, self._return_path_key))
 
     async def reschedule(self, tenant_id: str, first: MessageAccepted, *, due_at: datetime) -> None:
-        """first: with its new times."""
+        """first: with the new times."""
         context = first.context
         async with self._database.transaction(tenant_id=tenant_id) as tx:
             await tx.execute(RESCHEDULE, (due_at, first.SerializeToString(), context.email_id))

@@ -1,4 +1,4 @@
-"""Day partitions come and go; what has expired is deleted in small steps."""
+"""Creates and drops day partitions, and deletes expired rows in small steps."""
 
 from datetime import date, timedelta
 
@@ -28,7 +28,7 @@ MESSAGES = DayTable(
 
 
 class RetentionStore:
-    """retention_days: after its last message has closed, how many days its emails are kept."""
+    """retention_days: days that emails are retained after their last message has closed."""
 
     def __init__(self, database: Database, *, retention_days: int) -> None:
         self._database = database
@@ -37,7 +37,7 @@ class RetentionStore:
         self._closed = ClosedDays(database, MESSAGES, self._retention)
 
     async def prepare(self) -> None:
-        """The partitions of today and the next days."""
+        """Create the partitions of today and the next days."""
         async with self._database.transaction() as tx:
             await self._days.ensure(tx, around(clock.now().date(), ahead=DAYS_AHEAD))
 
@@ -47,15 +47,15 @@ class RetentionStore:
         return bool(found)
 
     async def expire_keys(self) -> int:
-        """Forget Idempotency-Keys; how many."""
+        """Delete expired idempotency keys. Returns their number."""
         return await self._expire(EXPIRE_KEYS)
 
     async def expire_content_usage(self) -> int:
-        """Forget how much was stored until days that have passed; how many rows."""
+        """Delete the counts of expired content. Returns the number of rows."""
         return await self._expire(EXPIRE_CONTENT_USAGE)
 
     async def _expire(self, statement: str) -> int:
-        """Step by step, each committed."""
+        """Delete in steps, each in its own transaction."""
         total = 0
         while True:
             async with self._database.transaction() as tx:
@@ -65,7 +65,7 @@ class RetentionStore:
                 return total
 
     async def drop_days(self) -> list[date]:
-        """The days of which every message has been closed for long enough."""
+        """Drop the days whose messages have all been closed for the retention time."""
         async with self._database.transaction() as tx:
             there = await self._days.existing(tx)
         old = [day for day in there if day < clock.now().date() - self._retention]

@@ -1,1 +1,1 @@
-"""Screening of a message: rules as data over the features of its content. Pure."""
+"""Screening of a message by rules over the features of its content. Pure."""

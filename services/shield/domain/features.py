@@ -1,6 +1,7 @@
-"""Content, read once: the lines that text rules look at, and the counts that measures need.
+"""Extract features from a content: the lines that text rules search, and the counts that measures
+need.
 
-Work is bounded whatever the size of the message: `Limits` says how much is read.
+`Limits` bounds the work for messages of any size.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,35 +27,33 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class MessageFeatures:
-    """One message as the rules see it."""
+    """A message as the rules see it."""
 
     content: Content
     sender: str  # the From field
     sender_domain: str
     subject: str
-    source: str  # the text part, as much of it as is read
-    text: str  # and in one line
-    html: str  # the HTML part, as much of it as is read
-    markup: bytes  # and in UTF-8
+    source: str  # the text part, up to the limit
+    text: str  # the text part in one line
+    html: str  # the HTML part, up to the limit
+    markup: bytes  # the HTML part in UTF-8
     page: mail_html.Page
-    page_text: str  # what is written in it, in one line
+    page_text: str  # the visible text of the HTML part, in one line
     words: str  # the longer of the two bodies, in one line
-    links: Sequence[Link]  # of both parts, the first of each address
-    targets: Mapping[
-        LinkTarget, Sequence[Link]
-    ]  # the same by where they lead, in the order of the first
+    links: Sequence[Link]  # of both parts, the first for each URL
+    targets: Mapping[LinkTarget, Sequence[Link]]  # links by target, in order of first occurrence
     attachments: Sequence[Attachment]
-    document: bytes  # all of it in lower case, a line per field: what text rules search
+    document: bytes  # all fields in lower case, one line per field: the text that rules search
 
 
 def extract_features(content: Content, limits: Limits) -> MessageFeatures:
     sender = getattr(content, "from")[:FIELD_CHARS]
-    source = content.text[: limits.text_chars]  # a copy each time it is asked for
+    source = content.text[: limits.text_chars]  # copied once, because each access makes a copy
     html = content.html[: limits.html_chars]
     markup = html.encode()
     page = mail_html.read(markup, links=limits.links) if html else mail_html.Page()
     attachments = content.attachments[: limits.attachments]
-    links = unique([*web(page.links), *map(link, urls(source)[: limits.links])])
+    links = unique([*with_host(page.links), *map(link, urls(source)[: limits.links])])
     text, lower_text = line(source)
     page_text, lower_page = line(page.text) if html else ("", b"")
     lines = [
@@ -82,7 +81,7 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
 
 
 def fields(content: Content, attachments: Sequence[Attachment], links: Sequence[Link]) -> list[str]:
-    """A line for each but the bodies."""
+    """A line for each field except the bodies."""
     return [
         f"from: {short(getattr(content, 'from'))}",
         *[f"reply-to: {short(mailbox)}" for mailbox in content.reply_to[:5]],
@@ -97,8 +96,8 @@ def short(text: str) -> str:
     return plain(text[:FIELD_CHARS])
 
 
-def web(links: Iterable[mail_html.Link]) -> list[Link]:
-    """Those that lead to a host."""
+def with_host(links: Iterable[mail_html.Link]) -> list[Link]:
+    """The links that have a host."""
     found = [link(href, text) for href, text in links]
     return [each for each in found if each.target.host]
 

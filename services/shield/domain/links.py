@@ -1,4 +1,4 @@
-"""Hosts of links, and whose they are."""
+"""Links, their hosts and registered domains."""
 
 import re
 from dataclasses import dataclass
@@ -9,40 +9,40 @@ from mail import mx
 from mail.url import authority, is_ip
 
 SHOWN_HOST = re.compile(r"^(?:https?://)?((?:[a-z0-9-]+\.)+[a-z]{2,24})(?:[:/?#].*)?$")
-ORIGIN = re.compile(r"https?://[^/\\?#\[]+")  # one that needs no second look
+ORIGIN = re.compile(r"https?://[^/\\?#\[]+")  # an origin in the usual form
 URL_CHARS = 2000
 LABEL_END = re.compile(r"[.-]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinkTarget:
-    """The target of a URL: its scheme and authority, in lower case."""
+    """The origin of a URL (scheme and authority), in lower case."""
 
     host: str  # empty: not a web address
-    domain: str  # what was registered: the last two or three labels of host
+    domain: str  # registered domain: the last two or three labels of host
     tld: str
-    userinfo: bool  # reads like a host: http://bank.example@elsewhere.example/
-    ip: bool  # an address, no name
-    numbered: bool  # three digits in a name (and not in an address): shop4829.example
+    userinfo: bool  # looks like a host: http://bank.example@attacker.example/
+    ip: bool  # an IP address instead of a name
+    numbered: bool  # a name with at least three digits: shop4829.example
 
 
 class Link(NamedTuple):
-    """A link of a message; all in lower case."""
+    """A link of a message, in lower case."""
 
     url: str
-    shown: str  # the host that the visible text names, if it names one
+    text_host: str  # host named by the visible text, empty if there is none
     target: LinkTarget
 
 
 def link(url: str, text: str = "") -> Link:
-    """`text` is what the reader sees in place of the address."""
+    """text: the visible text of the link."""
     url = url[:URL_CHARS].lower()
-    end = url.find("/", 8)  # behind the host, when the address is of the usual kind
+    end = url.find("/", 8)  # after the host of a URL in the usual form
     target = (cached_target(url[:end]) if end > 0 else None) or parse_target(url)
-    return Link(url, shown_host(text) if "." in text and len(text) < 200 else "", target)
+    return Link(url, host_in_text(text) if "." in text and len(text) < 200 else "", target)
 
 
-def shown_host(text: str) -> str:
+def host_in_text(text: str) -> str:
     named = SHOWN_HOST.match(text.strip().lower())
     return named[1] if named else ""
 
@@ -62,27 +62,27 @@ def parse_target(url: str) -> LinkTarget:
 
 @lru_cache(maxsize=8192)
 def cached_target(origin: str) -> LinkTarget | None:
-    """Of the beginning of an address; None when that alone does not say where it leads. Kept: mail
-    leads to the same hosts again and again, a tenant's own and those of its trackers."""
+    """The target of a URL up to its path; None if that part does not determine the target. Cached,
+    because mail links to few hosts: the tenant's own and those of trackers."""
     return parse_target(origin) if ORIGIN.fullmatch(origin) else None
 
 
 @lru_cache(maxsize=8192)
 def registered_domain(host: str) -> str:
-    """`mail.shop.example.co.uk` → `example.co.uk`; an address stays whole. No public suffix list:
-    these rules compare hosts of one message, and a miss costs one weak sign."""
+    """`mail.shop.example.co.uk` → `example.co.uk`; IP addresses are unchanged. Without a public
+    suffix list: the rules compare hosts of one message, and an error costs one weak sign."""
     return host if is_ip(host) else mx.registered(host)
 
 
 @lru_cache(maxsize=8192)
 def host_parts(host: str) -> frozenset[str]:
-    """What stands between its dots and hyphens."""
+    """The parts of a host between dots and hyphens."""
     return frozenset(LABEL_END.split(host))
 
 
 @lru_cache(maxsize=8192)
 def is_within(host: str, domains: frozenset[str]) -> bool:
-    """Whether the host is one of these domains, or within one."""
+    """True if the host is one of these domains or a subdomain of one."""
     while host:
         if host in domains:
             return True

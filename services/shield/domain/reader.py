@@ -1,4 +1,4 @@
-"""The code of the child process that screens messages: bytes in, bytes out."""
+"""The code of the child process that screens messages: bytes to bytes."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,16 +12,16 @@ from contracts.shield.v1.shield_service_pb2 import ScoreResponse
 from services.shield.domain.rulebook import Rulebook, Thresholds, parse
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
-REQUEST_HEADER = Struct("<?dd")  # whether to quote, and the tenant's thresholds: hold, block
+REQUEST_HEADER = Struct("<?dd")  # quote flag; the tenant's thresholds: hold, block
 
 
 def encode_request(content: bytes, limits: Thresholds, *, quote: bool = False) -> bytes:
-    """A request to the reader. content: a serialized Content."""
+    """Encode a request to the reader. content: a serialized Content."""
     return REQUEST_HEADER.pack(quote, limits.hold, limits.block) + content
 
 
 def start(rules: bytes) -> Callable[[bytes], bytes]:
-    """The handler of the child: requests to ScoreResponses. rules: the text of a rulebook."""
+    """The handler of the child, from requests to ScoreResponses. rules: TOML."""
     return partial(screen, Scorer(parse(rules.decode())))
 
 

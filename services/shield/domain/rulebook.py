@@ -1,4 +1,4 @@
-"""The rules as data: what `rules.toml` may say, read into values, with every mistake named."""
+"""Parse and check `rules.toml`."""
 
 import tomllib
 from collections import Counter
@@ -13,22 +13,23 @@ FIELDS = ("any", "from", "reply-to", "subject", "header", "attachment", "link", 
 
 
 class RuleError(ValueError):
-    """A rule that cannot be read; the text says which and what to do."""
+    """An invalid rule; the text names the rule and the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextRule:
-    """Fires when one of the patterns (RE2, lower case) is found in the field."""
+    """Matches if one of the patterns (RE2, lower case) is found in the field."""
 
     name: str
     score: float
     any: tuple[str, ...]
     field: Field = "any"
-    pinned: bool = False  # the score is a decision, not a fit: too few examples to learn from
+    pinned: bool = False  # a chosen score, not a fitted one: there are too few examples
 
     @property
     def pattern(self) -> str:
-        """For a search of the document of MessageFeatures: a line per field; ^ is its start."""
+        """A pattern for the document of MessageFeatures, which has a line per field; ^ is the start
+        of a field."""
         if self.field == "any":
             return "|".join(f"(?:{each})" for each in self.any)
         places = (each[1:] if each.startswith("^") else f".*(?:{each})" for each in self.any)
@@ -37,7 +38,7 @@ class TextRule:
 
 @dataclass(frozen=True, slots=True)
 class MeasureRule:
-    """Fires when at_least ≤ measure(message) < below."""
+    """Matches if at_least ≤ measure(message) < below."""
 
     name: str
     score: float
@@ -49,7 +50,7 @@ class MeasureRule:
 
 @dataclass(frozen=True, slots=True)
 class MetaRule:
-    """Fires when all of these rules did, and none of those: signs that count only together."""
+    """Matches if all rules of `all` and none of `none` have matched."""
 
     name: str
     score: float
@@ -64,7 +65,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From `hold` on a message waits for a human, from `block` on it fails."""
+    """Scores from which a message is held or blocked."""
 
     hold: float
     block: float
@@ -74,7 +75,7 @@ class Thresholds:
 class Rulebook:
     version: str
     thresholds: Thresholds
-    credit_max: float  # what good signs can take off together: they are easy to fake
+    credit_max: float  # maximum total of negative scores, because good signs are easy to fake
     text: tuple[TextRule, ...]
     measure: tuple[MeasureRule, ...]
     meta: tuple[MetaRule, ...]
@@ -107,11 +108,11 @@ def parse(toml: str) -> Rulebook:
 
 
 def parse_rule(shape: type[R], row: Mapping[str, Any]) -> R:
-    """A rule from its table; lists become tuples. A key that nobody reads is a mistake."""
+    """Build a rule from its table; lists become tuples. Unknown keys are refused."""
     known = set(get_type_hints(shape))
     if unknown := row.keys() - known:
         raise RuleError(
-            f"{row.get('name', '?')}: unknown {sorted(unknown)}; known: {sorted(known)}"
+            f"{row.get('name', '?')}: unknown keys {sorted(unknown)}; use {sorted(known)}"
         )
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in row.items()}
     made: Callable[..., R] = shape
@@ -122,7 +123,7 @@ def parse_rule(shape: type[R], row: Mapping[str, Any]) -> R:
 
 
 def lint(book: Rulebook) -> list[str]:
-    """What is wrong with rules that can be read but not meant."""
+    """Errors in rules that parse but make no sense."""
     return [
         *lint_duplicates(each.name for each in book.rules),
         *lint_unused(book),
@@ -134,14 +135,18 @@ def lint(book: Rulebook) -> list[str]:
 
 
 def lint_duplicates(names: Iterable[str]) -> list[str]:
-    return [f"{name}: named {times} times" for name, times in Counter(names).items() if times > 1]
+    return [
+        f"{name}: {times} rules have this name"
+        for name, times in Counter(names).items()
+        if times > 1
+    ]
 
 
 def lint_unused(book: Rulebook) -> list[str]:
-    """Rules that change nothing: no points, and no part in another rule."""
+    """Rules without effect: no score, and not part of another rule."""
     parts = {name for each in book.meta for name in (*each.all, *each.none)}
     return [
-        f"{each.name}: scores 0 and is no part of another rule; remove it"
+        f"{each.name}: scores 0 and is not part of another rule; remove it"
         for each in book.rules
         if not each.score and each.name not in parts
     ]
@@ -151,23 +156,23 @@ def lint_text(rules: Sequence[TextRule]) -> list[str]:
     seen = Counter((each.field, pattern) for each in rules for pattern in each.any)
     return [
         *(
-            f"{each.name}: field {each.field!r} is none of {FIELDS}"
+            f"{each.name}: unknown field {each.field!r}; use one of {FIELDS}"
             for each in rules
             if each.field not in FIELDS
         ),
-        *(f"{each.name}: no patterns" for each in rules if not each.any),
+        *(f"{each.name}: has no patterns" for each in rules if not each.any),
         *(
-            f"{each.name}: {pattern!r} can never match: the text is in lower case, in one line"
+            f"{each.name}: {pattern!r} can never match; the text is one line in lower case"
             for each in rules
             for pattern in each.any
             if unreachable(pattern)
         ),
-        *(f"{pattern!r} stands {times} times" for (_, pattern), times in seen.items() if times > 1),
+        *(f"{pattern!r} occurs {times} times" for (_, pattern), times in seen.items() if times > 1),
     ]
 
 
 def unreachable(pattern: str) -> bool:
-    """Capitals outside of escapes such as \\S and \\B, a double space, or a newline."""
+    r"""True for capitals outside of escapes such as \S and \B, a double space, or a newline."""
     plain = "".join(
         piece[1:] if number else piece for number, piece in enumerate(pattern.split("\\"))
     )

@@ -1,4 +1,4 @@
-"""From content to score, reasons and verdict."""
+"""Compute score, reasons and verdict of a content."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from services.shield.domain.features import MessageFeatures, extract_features
 from services.shield.domain.measures import MEASURES, NEEDS, Measure, Need, WordLists
 from services.shield.domain.rulebook import MeasureRule, Rulebook, RuleError, Thresholds
 
-# The set's automaton is built as text is read; some hundred rules need a quarter of this.
+# Memory of the set's automaton, built as text is read; some hundred rules need a quarter of it.
 SET_MEMORY_BYTES = 64 << 20
 DETAIL_CHARS = 120
-REASONS_MAX = 50  # an event stays under 64 KiB whatever the message says
+REASONS_MAX = 50  # keeps an event under 64 KiB for any message
 
 
 @dataclass(frozen=True, slots=True)
 class ScreeningResult:
-    """Score, verdict and reasons, the heaviest first."""
+    """Score, verdict and reasons, in descending order of weight."""
 
     score: float
     verdict: Verdict.ValueType
@@ -31,18 +31,18 @@ class ScreeningResult:
 
 
 class MeasureGroup(NamedTuple):
-    """A measure and the rules that it can fire."""
+    """A measure with the rules that use it."""
 
     measure_of: Measure
-    least: float  # below it none of them does
+    least: float  # no rule matches below it
     rules: Sequence[MeasureRule]
 
 
 class Scorer:
-    """The rulebook, compiled. Safe to share; keep one per process."""
+    """The compiled rulebook. Thread-safe; one per process is enough."""
 
     def __init__(self, book: Rulebook) -> None:
-        """Raises RuleError for a pattern that RE2 cannot read or a measure that nobody wrote."""
+        """Raises RuleError for an invalid RE2 pattern or an unknown measure."""
         self.book = book
         self._set = compile_patterns(book)
         self._patterns = [re2.compile(rule.pattern) for rule in book.text]
@@ -55,10 +55,10 @@ class Scorer:
     def score(
         self, content: Content, *, thresholds: Thresholds | None = None, quote: bool = False
     ) -> ScreeningResult:
-        """Never raises on anything that content may hold.
+        """Never raises, whatever the content is.
 
-        quote: the words that text rules saw, also where the message passes; for what does not pass
-        they are always there.
+        quote: add the matched words of text rules also if the message passes; otherwise they are
+        added only if it does not.
         """
         limits = thresholds or self.book.thresholds
         features = extract_features(content, self.book.limits)
@@ -69,7 +69,7 @@ class Scorer:
         return ScreeningResult(score, decided, self.reasons(findings, document), limits)
 
     def findings(self, features: MessageFeatures) -> dict[str, str]:
-        """The rules that fired, each with a detail (text rules get theirs in `reasons`)."""
+        """The rules that matched, each with a detail (that of text rules is added in `reasons`)."""
         fired = dict.fromkeys(self.matching_rules(features.document), "")
         for need, groups in self._groups:
             if need(features, self._lists):
@@ -90,9 +90,10 @@ class Scorer:
                     fired[rule.name] = detail or f"{value:.3g}"
 
     def matching_rules(self, document: bytes) -> list[str]:
-        """The text rules that see something. Where the set runs out of memory, one by one."""
+        """The matching text rules. If the set runs out of memory, the patterns are tried one by
+        one."""
         numbers = self._set.Match(document)
-        if not numbers:  # not even the pattern that always matches
+        if not numbers:  # then the pattern that always matches is missing too
             numbers = [n for n, each in enumerate(self._patterns) if each.search(document)]
         text = self.book.text
         return [text[number].name for number in numbers if number < len(text)]
@@ -121,7 +122,8 @@ class Scorer:
         )
 
     def quotes(self, names: set[str], document: bytes) -> dict[str, str]:
-        """The words that text rules saw: the set says that, the pattern says where."""
+        """The matched words of text rules: the set knows only which rules match, the pattern finds
+        where."""
         found = {
             rule.name: pattern.search(document)
             for rule, pattern in zip(self.book.text, self._patterns, strict=True)
@@ -144,17 +146,19 @@ def compile_patterns(book: Rulebook) -> "re2.Set":
             patterns.Add(rule.pattern)
         except re2.error as error:
             raise RuleError(f"{rule.name}: {error}: {rule.pattern}") from error
-    patterns.Add("")  # always matches: a set says nothing both of no match and of no memory
+    patterns.Add("")  # always matches: a set returns nothing both for no match and for no memory
     patterns.Compile()
     return patterns
 
 
 def group_by_measure(rules: Iterable[MeasureRule]) -> dict[str, list[MeasureRule]]:
-    """Every measure is taken once, however many rules look at it."""
+    """Group the rules, so that each measure is computed once."""
     grouped: dict[str, list[MeasureRule]] = {}
     for rule in rules:
         if rule.measure not in MEASURES:
-            raise RuleError(f"{rule.name}: measure {rule.measure!r} is none of {sorted(MEASURES)}")
+            raise RuleError(
+                f"{rule.name}: unknown measure {rule.measure!r}; use one of {sorted(MEASURES)}"
+            )
         grouped.setdefault(rule.measure, []).append(rule)
     return grouped
 
@@ -162,8 +166,7 @@ def group_by_measure(rules: Iterable[MeasureRule]) -> dict[str, list[MeasureRule
 def group_by_need(
     measures: Mapping[str, Sequence[MeasureRule]],
 ) -> list[tuple[Need, list[MeasureGroup]]]:
-    """The measures in their order, a row of them with what they need; a rule that fires at zero
-    needs nothing."""
+    """Group consecutive measures with the same need; a rule that matches at zero needs nothing."""
     groups = []
     for name, rules in measures.items():
         least = min(each.at_least for each in rules)
@@ -186,7 +189,7 @@ def verdict(score: float, thresholds: Thresholds) -> Verdict.ValueType:
 
 
 def thresholds_of_tenant(hold: float, block: float, default: Thresholds) -> Thresholds:
-    """A tenant's own thresholds; 0 stands for the default, and block is never below hold."""
+    """A tenant's thresholds; 0 uses the default, and block is at least hold."""
     held = hold or default.hold
     return Thresholds(held, max(block or default.block, held))
 
@@ -194,7 +197,7 @@ def thresholds_of_tenant(hold: float, block: float, default: Thresholds) -> Thre
 def unreadable_result(
     rule: str, book: Rulebook, verdict: Verdict.ValueType, *, detail: str = ""
 ) -> ScreeningResult:
-    """A verdict on what cannot be read, with its one reason: it is not sent."""
+    """The result for a message that cannot be read, with its one reason."""
     limits = book.thresholds
     score = limits.block if verdict == Verdict.VERDICT_BLOCK else limits.hold
     return ScreeningResult(score, verdict, (Reason(rule=rule, score=score, detail=detail),), limits)

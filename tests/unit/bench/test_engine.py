@@ -2,7 +2,7 @@
 
 import tomllib
 
-from bench.engine import database_urls, of_ingest, routes_toml
+from bench.engine import database_urls, ingest_settings, routes_toml
 
 
 def test_every_recipient_domain_is_routed_to_its_own_sink() -> None:
@@ -24,4 +24,4 @@ def test_roles_of_all_services_are_looked_at_for_durability() -> None:
 
 def test_ingest_is_told_its_own_settings_and_the_shared_secrets() -> None:
     environment = {"INGEST_HTTP_LISTEN": "h:1", "ROUTER_EHLO": "x", "OBM_SECRET_KEYS": "k"}
-    assert of_ingest(environment) == {"http_listen": "h:1", "secret_keys": "k"}
+    assert ingest_settings(environment) == {"http_listen": "h:1", "secret_keys": "k"}

@@ -14,18 +14,18 @@ def pipe() -> tuple[Console, io.StringIO]:
 
 def test_a_pipe_gets_a_line_for_each_phase_that_begins() -> None:
     console, written = pipe()
-    with progress(console) as tell:
+    with progress(console) as report_progress:
         for done in range(3):
-            tell("engine: warm-up", done, 3)
-        tell("engine: full load", 0, 9)
+            report_progress("engine: warm-up", done, 3)
+        report_progress("engine: full load", 0, 9)
     assert written.getvalue() == "engine: warm-up\nengine: full load\n"
 
 
 def test_a_terminal_gets_a_live_line_that_is_gone_afterwards() -> None:
     written = io.StringIO()
     console = Console(file=written, width=80, force_terminal=True, force_interactive=True)
-    with progress(console) as tell:
-        tell("engine: warm-up", 1, 3)
+    with progress(console) as report_progress:
+        report_progress("engine: warm-up", 1, 3)
     assert "engine: warm-up" in written.getvalue()
     assert written.getvalue().endswith("\x1b[2K")
 

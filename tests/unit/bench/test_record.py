@@ -41,6 +41,6 @@ def test_a_file_is_named_after_commit_and_time(
     tmp_path: Path, more: dict[str, object], name: str
 ) -> None:
     document = {"commit": "0123456789abcdef", "time": "2026-11-27T20:30:00+00:00"} | more
-    path = record.keep(document, tmp_path / "results")
+    path = record.save(document, tmp_path / "results")
     assert path.name == name
     assert json.loads(path.read_text()) == document

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from bench.sink.script import Action, Script
-from bench.sink.session import House, Session
+from bench.sink.session import Session, SinkContext
 from bench.sink.tally import Tally
 
 MESSAGE = b"Message-ID: <1@x>\r\nX-Run-Id: seven\r\n\r\nHello\r\n"
@@ -35,7 +35,9 @@ class Client:
         self.tally = Tally(sample_every=1)
         self.script = Script()
         self.wire = Wire()
-        self.session = Session(House(self.tally, self.script, lambda: 5.0, House.hello(0)))
+        self.session = Session(
+            SinkContext(self.tally, self.script, lambda: 5.0, SinkContext.hello(0))
+        )
         self.session.connection_made(self.wire)
         self.say(b"EHLO me\r\n")
 

@@ -4,14 +4,14 @@ import hashlib
 import json
 from pathlib import Path
 
-from bench.sink.tally import Taken, Tally, header
+from bench.sink.tally import ReceivedMessage, Tally, header
 
 
 def test_the_log_has_a_line_per_recipient_before_anything_is_answered(tmp_path: Path) -> None:
     tally = Tally(log_path=str(tmp_path / "log"))
     tally.open_log()
     raw = b"Message-ID: <1@x>\r\nx-run-id: seven\r\n\r\n..dot\r\n"
-    tally.take(Taken("a@x", ["b@y", "c@y"], raw, 3, 9.5, "cut"))
+    tally.take(ReceivedMessage("a@x", ["b@y", "c@y"], raw, 3, 9.5, "cut"))
     rows = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert [row.pop("recipient") for row in rows] == ["b@y", "c@y"]
     assert rows[0] == {
@@ -36,7 +36,7 @@ def test_a_header_of_the_body_is_not_one_of_the_message() -> None:
 
 def test_the_first_attempt_of_a_phase_is_forgotten_with_the_phase() -> None:
     tally = Tally()
-    tally.take(Taken("a@x", ["b@y"], b"\r\n\r\n", 1, 2.0, "accept"))
+    tally.take(ReceivedMessage("a@x", ["b@y"], b"\r\n\r\n", 1, 2.0, "accept"))
     tally.attempted["b@y"] = 1.0
     tally.reset()
     assert tally.stats()["messages"] == 0

@@ -1,4 +1,4 @@
-"""REST, but for the hot POST: FastAPI, a file per resource, and the OpenAPI document of it all."""
+"""REST, except for POST /v1/emails: FastAPI, one file per resource, and the OpenAPI document."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +34,10 @@ from services.ingest.store.directory import DirectoryStore
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PROBLEM_NAMES = {404: "not_found", 405: "method_not_allowed", 413: "message_too_large"}
-ABOUT = """Send email, see where it is, and why it waits.
+ABOUT = """Send email and follow its delivery.
 
 Authenticate with `Authorization: Bearer <key>`. Errors are RFC 9457 problem details with a `name`.
-Both sends take an `Idempotency-Key`."""
+Both send routes accept an `Idempotency-Key`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def rest(dependencies: RestDependencies) -> FastAPI:
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """OpenAPI, with the shapes of what msgspec reads and writes."""
+    """OpenAPI, with the schemas of the bodies that msgspec decodes and encodes."""
     if not app.openapi_schema:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
@@ -97,7 +97,7 @@ async def problem_response(incoming: Incoming, problem: Exception) -> Response:
 
 
 async def invalid_query(incoming: Incoming, error: Exception) -> Response:
-    """FastAPI's error about a parameter, as a Problem."""
+    """Convert FastAPI's parameter error to a Problem."""
     if not isinstance(error, RequestValidationError):
         raise error
     faults = [
@@ -113,7 +113,7 @@ def _describe(error: dict[str, Any]) -> str:
 
 
 async def route_not_found(incoming: Incoming, error: Exception) -> Response:
-    """No such route, or not with this method."""
+    """Handle unknown routes and methods, and a disconnected client."""
     if not isinstance(error, HTTPException):
         raise error
     if isinstance(error.__cause__, Disconnected):
@@ -130,7 +130,7 @@ async def route_not_found(incoming: Incoming, error: Exception) -> Response:
 
 
 def allowed_methods(incoming: Incoming) -> list[str]:
-    """Those that the path takes (RFC 9110 §15.5.6)."""
+    """The methods that the path accepts (RFC 9110 §15.5.6)."""
     routes = incoming.app.routes
     taken = {
         method

@@ -1,4 +1,4 @@
-"""/v1/api-keys: the API keys of a tenant. A key is shown once, when it is made."""
+"""/v1/api-keys: the API keys of a tenant. Only the response to create contains the secret."""
 
 from ipaddress import ip_network
 from operator import attrgetter
@@ -37,8 +37,8 @@ from services.ingest.store.directory import DirectoryStore
 
 
 class CreateApiKeyRequest(RequestModel):
-    """test: absent, of the mode of the key that makes it. expires_at, cidrs: absent, as those of
-    the key that makes it; never wider."""
+    """test: defaults to the mode of the creating key. expires_at, cidrs: default to those of the
+    creating key, and cannot exceed them."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
     permission: Literal["full_access", "sending_access"] = "full_access"
@@ -59,31 +59,31 @@ def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
         "",
         status_code=201,
         openapi_extra=body_schema(CreateApiKeyRequest, "a key"),
-        summary="Make a key",
+        summary="Create a key",
     )
     async def create(incoming: Incoming) -> Response:
-        """`token` is the key: it is stored nowhere, and not shown again."""
+        """`token` is the key. It is not stored and cannot be retrieved later."""
         principal = await access.authenticate(incoming)
-        secret, key = await _new(directory, principal, await new(incoming, decode))
+        secret, key = await _create_key(directory, principal, await new(incoming, decode))
         await query_or_503(directory.save(key))
         return json_response({**to_json(key), "token": secret}, 201)
 
     @router.get("", summary="List the keys of this key's tenant")
     async def list_keys(
-        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(page)]
+        incoming: Incoming, *, requested_page: Annotated[Page, Depends(page)]
     ) -> Response:
-        """Newest first; for a test key those of test."""
+        """Newest first. A test key lists test keys only."""
         principal = await access.authenticate(incoming)
-        found = await _seen(directory, principal)
-        some, has_more = paginate(found, wanted_page, id_of=attrgetter("key_id"))
+        found = await _list_visible(directory, principal)
+        some, has_more = paginate(found, requested_page, id_of=attrgetter("key_id"))
         return list_response(map(to_json, some), has_more=has_more)
 
     @router.delete("/{key_id}", summary="Delete a key")
     async def delete(incoming: Incoming, key_id: str) -> Response:
-        """It stops working within a second."""
+        """The key stops working within a second."""
         principal = await access.authenticate(incoming)
         identifier = parse_id(key_id, "the API key")
-        for key in await _seen(directory, principal):
+        for key in await _list_visible(directory, principal):
             if key.key_id == identifier:
                 key.deleted = True
                 await query_or_503(directory.save(key))
@@ -93,19 +93,19 @@ def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
     return router
 
 
-async def _seen(directory: DirectoryStore, principal: Principal) -> list[ApiKey]:
-    """By a test key no live one. Raises Problem."""
+async def _list_visible(directory: DirectoryStore, principal: Principal) -> list[ApiKey]:
+    """A test key has no access to live keys. Raises Problem."""
     found = await query_or_503(directory.list_of_tenant(ApiKey, principal.tenant_id))
     return [key for key in found if key.test or not principal.test]
 
 
-async def _new(
+async def _create_key(
     directory: DirectoryStore, principal: Principal, new: CreateApiKeyRequest
 ) -> tuple[str, ApiKey]:
     """Raises Problem."""
     test = principal.key.test if new.test is None else new.test
     if principal.key.test and not test:
-        detail = "a test key makes test keys only"
+        detail = "A test key cannot create live keys."
         raise Problem(403, "restricted_api_key", detail=detail)
     await _check_domain(directory, principal, new.domain_id or "")
     secret = auth.make(test=test)
@@ -119,54 +119,58 @@ async def _new(
         scopes=[new.permission],
         domain_id=new.domain_id or "",
         cidrs=_networks(new.cidrs) or principal.key.cidrs,
-        expires_at=_end(new.expires_at, principal.key),
+        expires_at=_expiry(new.expires_at, principal.key),
     )
     _check_networks(principal.key, key)
     return secret, key
 
 
 async def _check_domain(directory: DirectoryStore, principal: Principal, domain_id: str) -> None:
-    """A key cannot make one that may do more than itself. Raises Problem."""
+    """A key cannot create a key with more permissions than its own. Raises Problem."""
     if principal.key.domain_id and domain_id != principal.key.domain_id:
-        detail = "a key that is bound to a domain makes keys for that domain only"
+        detail = "This key is restricted to one domain and can create keys for that domain only."
         raise Problem(403, "restricted_api_key", detail=detail)
     if domain_id:
         account_id = principal.tenant.account_id
         own = await query_or_503(directory.list_domains(principal.tenant_id, account_id))
         if domain_id not in {one.domain_id for one in own}:
-            raise invalid([Fault("#/domain_id", "invalid", "domain_id is not a domain of yours")])
+            raise invalid(
+                [Fault("#/domain_id", "invalid", "domain_id is not one of your domains.")]
+            )
 
 
 def _networks(cidrs: list[str]) -> list[str]:
     try:
         return [str(ip_network(cidr, strict=False)) for cidr in cidrs]
     except ValueError as error:
-        raise invalid([Fault("#/cidrs", "invalid", f"cidrs: {error}")]) from None
+        raise invalid([Fault("#/cidrs", "invalid", f"Invalid cidrs: {error}.")]) from None
 
 
-def _check_networks(maker: ApiKey, made: ApiKey) -> None:
-    """Raises Problem when a key of some networks makes one of others."""
-    own = [ip_network(cidr) for cidr in maker.cidrs]
-    for cidr in own and map(ip_network, made.cidrs):
+def _check_networks(creator: ApiKey, key: ApiKey) -> None:
+    """Raises Problem if the new key has networks outside those of the creating key."""
+    own = [ip_network(cidr) for cidr in creator.cidrs]
+    for cidr in own and map(ip_network, key.cidrs):
         if not any(cidr.version == one.version and cidr.subnet_of(one) for one in own):  # type: ignore[arg-type]
-            detail = f"a key that is bound to networks makes keys within those only: not {cidr}"
+            detail = f"This key is restricted to CIDR ranges. {cidr} is outside them."
             raise Problem(403, "restricted_api_key", detail=detail)
 
 
-def _end(text: str | None, maker: ApiKey) -> Timestamp | None:
-    """Not after the end of the key that makes it, which is the default. Raises Problem."""
-    own = maker.expires_at if maker.HasField("expires_at") else None
+def _expiry(text: str | None, creator: ApiKey) -> Timestamp | None:
+    """The expiry, by default and at most that of the creating key. Raises Problem."""
+    own = creator.expires_at if creator.HasField("expires_at") else None
     if text is None:
         return own
     try:
         seconds = int(times.parse(text).timestamp())
     except ValueError as error:
-        raise invalid([Fault("#/expires_at", "invalid_time", f"expires_at: {error}")]) from None
+        raise invalid(
+            [Fault("#/expires_at", "invalid_time", f"Invalid expires_at: {error}.")]
+        ) from None
     if not 0 < seconds - clock.now().timestamp() <= LIFE_MAX_S:
-        detail = "expires_at is not within the next 100 years"
+        detail = "expires_at is not within the next 100 years."
         raise invalid([Fault("#/expires_at", "invalid_time", detail)])
     if own and seconds > own.seconds:
-        detail = f"a key cannot make one that expires after itself: at most {format_timestamp(own)}"
+        detail = f"The new key would expire after this one. Use at most {format_timestamp(own)}."
         raise Problem(403, "restricted_api_key", detail=detail)
     return Timestamp(seconds=seconds)
 

@@ -1,4 +1,4 @@
-"""/v1/domains: what a tenant may send from."""
+"""/v1/domains: the domains that a tenant can send from."""
 
 from operator import attrgetter
 from typing import Annotated
@@ -28,18 +28,18 @@ from services.ingest.store.directory import DirectoryStore
 def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
     router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEM_RESPONSES)
 
-    @router.get("", summary="List the domains that this key's tenant may send from")
+    @router.get("", summary="List the domains that this key's tenant can send from")
     async def list_domains(
-        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(page)]
+        incoming: Incoming, *, requested_page: Annotated[Page, Depends(page)]
     ) -> Response:
         """Newest first."""
         principal = await access.authenticate(incoming)
         account_id = principal.tenant.account_id
         found = await query_or_503(directory.list_domains(principal.tenant_id, account_id))
-        some, has_more = paginate(found, wanted_page, id_of=attrgetter("domain_id"))
+        some, has_more = paginate(found, requested_page, id_of=attrgetter("domain_id"))
         return list_response(map(to_json, some), has_more=has_more)
 
-    @router.get("/{domain_id}", summary="One domain")
+    @router.get("/{domain_id}", summary="Get a domain")
     async def get(incoming: Incoming, domain_id: str) -> Response:
         principal = await access.authenticate(incoming)
         identifier = parse_id(domain_id, "the domain")

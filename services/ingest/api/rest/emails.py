@@ -1,4 +1,4 @@
-"""/v1/emails: batch, list, get, timeline, reschedule, cancel, release."""
+"""/v1/emails: send, batch, list, get, timeline, reschedule, cancel, release."""
 
 from typing import Annotated, Any
 
@@ -44,8 +44,8 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
         summary="Send an email",
     )
     async def send(incoming: Incoming) -> Response:
-        """202 when it is durable. With `scheduled_at` it leaves then, 30 days ahead at most; at
-        once when that has passed."""
+        """The email is durable when 202 is returned. With `scheduled_at`, at most 30 days ahead, it
+        is sent at that time, or at once if that time has passed."""
         principal = await access.authenticate(incoming, auth.SENDING_ACCESS)
         request = request_of(incoming)
         content, fields = await send_handler.send_one(request, principal, incoming.receive)
@@ -54,11 +54,11 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
     @router.post(
         "/batch",
         status_code=202,
-        openapi_extra=body_schema(list[SendEmailRequest], "up to 500 emails"),
+        openapi_extra=body_schema(list[SendEmailRequest], "Up to 500 emails"),
         summary="Send many emails",
     )
     async def send_batch(incoming: Incoming) -> Response:
-        """All or none; with `x-batch-validation: permissive` those that are valid."""
+        """All emails are accepted or none; with `x-batch-validation: permissive` all valid ones."""
         principal = await access.authenticate(incoming, auth.SENDING_ACCESS)
         request = request_of(incoming)
         content, fields = await send_handler.send_batch(request, principal, incoming.receive)
@@ -70,7 +70,7 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
     async def list_emails(  # noqa: PLR0913 - the filters that there are
         incoming: Incoming,
         *,
-        wanted_page: Annotated[Page, Depends(page)],
+        requested_page: Annotated[Page, Depends(page)],
         status: Filter = "",
         to: Filter = "",
         tag: Filter = "",
@@ -78,40 +78,41 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
         since: Filter = "",
         until: Filter = "",
     ) -> Response:
-        """Newest first. tag: name or name:value. domain: of a recipient."""
+        """Newest first. tag: name or name:value. domain: domain of a recipient."""
         principal = await access.authenticate(incoming)
         filters: dict[str, Any] = {"status": status, "to": to, "tag": tag, "domain": domain}
         times = {
             "since": parse_time_parameter(since, "since"),
             "until": parse_time_parameter(until, "until"),
         }
-        found, has_more = await emails.search(principal, wanted_page, **filters, **times)
+        found, has_more = await emails.search(principal, requested_page, **filters, **times)
         return list_response(map(views.logged_email_to_json, found), has_more=has_more)
 
-    @router.get("/{email_id}", summary="Where is it, and why does it wait?")
+    @router.get("/{email_id}", summary="Get an email")
     async def get_email(incoming: Incoming, email_id: str) -> Response:
-        """Our own row, with each recipient's state from the router when it answers."""
+        """The email with the state of each recipient, and the reason why it is queued."""
         principal = await access.authenticate(incoming)
         email = await emails.get(principal, email_id)
         return json_response(views.to_json(email, await emails.content(principal, email.email)))
 
-    @router.get("/{email_id}/events", summary="Its timeline, with the receivers' replies")
+    @router.get("/{email_id}/events", summary="Get the timeline of an email")
     async def list_events(
-        incoming: Incoming, email_id: str, *, wanted_page: Annotated[Page, Depends(forward_page)]
+        incoming: Incoming, email_id: str, *, requested_page: Annotated[Page, Depends(forward_page)]
     ) -> Response:
         principal = await access.authenticate(incoming)
-        found, has_more = await emails.events(principal, email_id, wanted_page)
+        found, has_more = await emails.events(principal, email_id, requested_page)
         return list_response(map(views.event_to_json, found), has_more=has_more)
 
 
 def _add_changing(router: APIRouter, access: RestAccess, emails: EmailService) -> None:
     @router.patch(
         "/{email_id}",
-        openapi_extra=body_schema(UpdateEmailRequest, "the new time"),
-        summary="Move a scheduled email",
+        openapi_extra=body_schema(UpdateEmailRequest, "The new time"),
+        summary="Reschedule an email",
     )
     async def reschedule(incoming: Incoming, email_id: str) -> Response:
-        """409 `not_scheduled` once dispatch has begun. To a time that has passed: it leaves now."""
+        """409 `not_scheduled` if delivery has started. A time that has passed sends the email at
+        once."""
         principal = await access.authenticate(incoming)
         change = await body(incoming, decode_update)
         moved = await emails.reschedule(principal, email_id, change.scheduled_at)
@@ -119,7 +120,7 @@ def _add_changing(router: APIRouter, access: RestAccess, emails: EmailService) -
 
     @router.post("/{email_id}/cancel", summary="Cancel an email")
     async def cancel(incoming: Incoming, email_id: str) -> Response:
-        """Canceling again has no effect; 409 `not_scheduled` when it has been handed over."""
+        """Canceling again has no effect; 409 `not_scheduled` if delivery has started."""
         principal = await access.authenticate(incoming)
         return json_response({"object": "email", "id": await emails.cancel(principal, email_id)})
 

@@ -1,4 +1,4 @@
-"""/v1/queues: what waits, for which site, until when, and what decides that."""
+"""/v1/queues: scheduled queues, with the limit that blocks each and the time when it continues."""
 
 from typing import Annotated
 
@@ -21,15 +21,15 @@ def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
     router = APIRouter(prefix="/v1/queues", tags=["queues"], responses=PROBLEM_RESPONSES)
     client = clients.router
 
-    @router.get("", summary="List scheduled queues with the limit that holds each back")
+    @router.get("", summary="List scheduled queues")
     async def list_queues(
-        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(forward_page)]
+        incoming: Incoming, *, requested_page: Annotated[Page, Depends(forward_page)]
     ) -> Response:
         principal = await access.authenticate(incoming)
         request = ListQueuesRequest(
             tenant_id=principal.tenant_id,
-            limit=wanted_page.limit,
-            after=wanted_page.after,
+            limit=requested_page.limit,
+            after=requested_page.after,
             test_only=principal.test,
         )
         response = await client.call(client.stub.ListQueues, request)

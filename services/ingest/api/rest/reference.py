@@ -1,4 +1,4 @@
-"""/docs: the reference, to read and to try. Its scripts are files of our own."""
+"""/docs: the interactive API reference. Its scripts are served from this process."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""/v1/sandbox/messages: what test keys have sent, as the sandbox's mail server took it."""
+"""/v1/sandbox/messages: mail sent with test keys, as the sandbox received it."""
 
 from base64 import b64encode
 from typing import Annotated
@@ -35,28 +35,28 @@ def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
         response = await client.call(client.stub.GetSandboxMessage, request, deadline_s=2.0)
         return response.message
 
-    @router.get("", summary="List what the sandbox received")
+    @router.get("", summary="List the messages that the sandbox received")
     async def list_messages(
         incoming: Incoming,
         *,
-        wanted_page: Annotated[Page, Depends(page)],
+        requested_page: Annotated[Page, Depends(page)],
         recipient: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
         principal = await access.authenticate(incoming)
         request = ListSandboxMessagesRequest(
-            tenant_id=principal.tenant_id, limit=wanted_page.limit, after=wanted_page.after,
-            before=wanted_page.before, recipient=recipient,
+            tenant_id=principal.tenant_id, limit=requested_page.limit, after=requested_page.after,
+            before=requested_page.before, recipient=recipient,
         )  # fmt: skip
         response = await client.call(client.stub.ListSandboxMessages, request)
         return list_response(map(to_json, response.messages), has_more=response.has_more)
 
-    @router.get("/{message_id}", summary="One message, as it came over SMTP, in base64")
+    @router.get("/{message_id}", summary="Get a message, with its raw form in base64")
     async def get(incoming: Incoming, message_id: str) -> Response:
         principal = await access.authenticate(incoming)
         found = await find(principal, message_id)
         return json_response({**to_json(found), "raw": b64encode(found.raw).decode("ascii")})
 
-    @router.get("/{message_id}/raw", summary="One message, as it came over SMTP")
+    @router.get("/{message_id}/raw", summary="Get a message as received over SMTP")
     async def get_raw(incoming: Incoming, message_id: str) -> Response:
         principal = await access.authenticate(incoming)
         found = await find(principal, message_id)

@@ -1,4 +1,4 @@
-"""/v1/shield/score: what the filter would say. A dry run: nothing is stored, nothing is sent."""
+"""/v1/shield/score: the score that shield would give an email. Nothing is stored or sent."""
 
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
@@ -18,7 +18,7 @@ from services.ingest.api.sending import SendHandler, in_thread_if_large
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import SendEmailRequest
 
-DEADLINE_S = 2.0  # a large email takes its time
+DEADLINE_S = 2.0  # a large email takes longer
 
 
 def routes(access: RestAccess, send_handler: SendHandler, clients: ServiceClients) -> APIRouter:

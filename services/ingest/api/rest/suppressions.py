@@ -1,4 +1,4 @@
-"""/v1/suppressions: addresses that are not written to; the router owns them."""
+"""/v1/suppressions: suppressed addresses. The router owns them."""
 
 from typing import Annotated
 
@@ -33,23 +33,23 @@ from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, invalid, not_found
 
 Many = Annotated[list[str], Meta(min_length=1, max_length=500)]
-ORIGINS = {"hard_bounce": "bounce"}  # Resend's word
+ORIGINS = {"hard_bounce": "bounce"}  # Resend's term
 
 
 class NewSuppression(RequestModel):
-    """An address that is not to be written to."""
+    """An address to suppress."""
 
     email: str
 
 
 class Addresses(RequestModel):
-    """Addresses that are not to be written to."""
+    """Addresses to suppress."""
 
     emails: Many
 
 
 class SuppressionSelector(RequestModel):
-    """By address or by id."""
+    """Suppressions, by address or by id."""
 
     emails: Many | None = None
     ids: Many | None = None
@@ -76,18 +76,18 @@ class Suppressions:
 
     async def remove(self, principal: Principal, identifiers: list[str]) -> list[Suppression]:
         request = RemoveSuppressionsRequest(
-            tenant_id=principal.tenant_id, addresses=map(as_added, identifiers)
+            tenant_id=principal.tenant_id, addresses=map(canonical_or_same, identifiers)
         )
         stub = self._router.stub
         response = await self._router.call(stub.RemoveSuppressions, request, deadline_s=2.0)
         return list(response.removed)
 
     async def list(
-        self, principal: Principal, wanted_page: Page, *, email: str = ""
+        self, principal: Principal, requested_page: Page, *, email: str = ""
     ) -> tuple[list[Suppression], bool]:
         request = ListSuppressionsRequest(
-            tenant_id=principal.tenant_id, limit=wanted_page.limit, after=wanted_page.after,
-            before=wanted_page.before, address=as_added(email),
+            tenant_id=principal.tenant_id, limit=requested_page.limit, after=requested_page.after,
+            before=requested_page.before, address=canonical_or_same(email),
         )  # fmt: skip
         response = await self._router.call(self._router.stub.ListSuppressions, request)
         return list(response.suppressions), response.has_more
@@ -111,8 +111,8 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
         summary="Suppress an address",
     )
     async def add(incoming: Incoming) -> Response:
-        """An address that is suppressed already is no error."""
-        principal = await live(access, incoming)
+        """Suppressing an address again has no effect."""
+        principal = await authenticate_live(access, incoming)
         new = await body(incoming, decode_one)
         [added] = await suppressions.add(principal, [new.email], "#/email")
         return json_response(to_json(added), 201)
@@ -121,24 +121,24 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
     async def list_suppressions(
         incoming: Incoming,
         *,
-        wanted_page: Annotated[Page, Depends(page)],
+        requested_page: Annotated[Page, Depends(page)],
         email: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
-        principal = await live(access, incoming)
-        found, has_more = await suppressions.list(principal, wanted_page, email=email)
+        principal = await authenticate_live(access, incoming)
+        found, has_more = await suppressions.list(principal, requested_page, email=email)
         return list_response(map(to_json, found), has_more=has_more)
 
-    @router.get("/{email}", summary="Is this address suppressed?")
+    @router.get("/{email}", summary="Get the suppression of an address")
     async def get(incoming: Incoming, email: str) -> Response:
-        principal = await live(access, incoming)
+        principal = await authenticate_live(access, incoming)
         found, _ = await suppressions.list(principal, Page(1, "", ""), email=email)
         if not found:
             raise not_found("the suppression")
         return json_response(to_json(found[0]))
 
-    @router.delete("/{email}", summary="Write to an address, or that of an id, again")
+    @router.delete("/{email}", summary="Remove a suppression, by address or id")
     async def delete(incoming: Incoming, email: str) -> Response:
-        principal = await live(access, incoming)
+        principal = await authenticate_live(access, incoming)
         removed = await suppressions.remove(principal, [email])
         if not removed:
             raise not_found("the suppression")
@@ -149,11 +149,11 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions)
     @router.post(
         "/batch/add",
         status_code=201,
-        openapi_extra=body_schema(Addresses, "up to 500 addresses"),
+        openapi_extra=body_schema(Addresses, "Up to 500 addresses"),
         summary="Suppress addresses",
     )
     async def add_many(incoming: Incoming) -> Response:
-        principal = await live(access, incoming)
+        principal = await authenticate_live(access, incoming)
         new = await body(incoming, decode_many)
         added = await suppressions.add(principal, new.emails, "#/emails")
         return json_response(
@@ -162,24 +162,32 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions)
 
     @router.post(
         "/batch/remove",
-        openapi_extra=body_schema(SuppressionSelector, "up to 500 addresses or ids"),
-        summary="Write to addresses again",
+        openapi_extra=body_schema(SuppressionSelector, "Up to 500 addresses or ids"),
+        summary="Remove suppressions",
     )
     async def remove_many(incoming: Incoming) -> Response:
         """The response lists the addresses that were suppressed."""
-        principal = await live(access, incoming)
+        principal = await authenticate_live(access, incoming)
         which = await body(incoming, decode_selector)
         given = [*(which.emails or ()), *(which.ids or ())]
         if not given or (which.emails and which.ids):
-            raise invalid([Fault("#", "invalid", "give emails or ids, one of them")])
+            raise invalid(
+                [
+                    Fault(
+                        "#",
+                        "invalid",
+                        "The request has neither emails nor ids, or both. Use one of them.",
+                    )
+                ]
+            )
         removed = await suppressions.remove(principal, given)
         return json_response(
             {"data": [{"object": "suppression", "id": o.id, "deleted": True} for o in removed]}
         )
 
 
-async def live(access: RestAccess, incoming: Incoming) -> Principal:
-    """Test mail neither fills the list nor minds it. Raises Problem."""
+async def authenticate_live(access: RestAccess, incoming: Incoming) -> Principal:
+    """Suppressions exist for live mail only. Raises Problem."""
     principal = await access.authenticate(incoming)
     principal.check_live("suppressions")
     return principal
@@ -193,14 +201,14 @@ def canonical(emails: list[str], pointer: str) -> list[str]:
             found.append(address.canonical(address.parse(text)).address)
         except AddressError as error:
             at = pointer if pointer == "#/email" else f"{pointer}/{index}"
-            faults.append(Fault(at, "invalid_address", f"{text[:80]}: {error}"))
+            faults.append(Fault(at, "invalid_address", f"Invalid address {text[:80]}: {error}."))
     if faults:
         raise invalid(faults)
     return found
 
 
-def as_added(text: str) -> str:
-    """An address as it was spelled when it was added; what is none, an id perhaps, as it is."""
+def canonical_or_same(text: str) -> str:
+    """The canonical form of an address; other texts, such as ids, unchanged."""
     try:
         return address.canonical(address.parse(text)).address if "@" in text else text
     except AddressError:

@@ -1,4 +1,4 @@
-"""/v1/webhooks: endpoints that are told what happens; events owns them."""
+"""/v1/webhooks: endpoints that receive events. The events service owns them."""
 
 from typing import Annotated, Any
 
@@ -40,8 +40,8 @@ EventName = Annotated[str, Meta(pattern=r"^[a-z_]+\.[a-z_]+$(?!\n)", max_length=
 
 
 class NewWebhook(RequestModel):
-    """endpoint: https URL. events: which; empty or absent for all. Made with a test key, it is told
-    of test mail alone."""
+    """endpoint: https URL. events: event types; all if empty or absent. An endpoint created with a
+    test key receives events of test mail only."""
 
     endpoint: Annotated[str, Meta(min_length=1, max_length=2000)]
     events: Annotated[list[EventName], Meta(max_length=100)] = msgspec.field(default_factory=list)
@@ -64,35 +64,35 @@ def _add_one(router: APIRouter, access: RestAccess, clients: ServiceClients) -> 
         "", status_code=201, openapi_extra=body_schema(NewWebhook, "a URL"), summary="Add a webhook"
     )
     async def create(incoming: Incoming) -> Response:
-        """Its `signing_secret` verifies what it is sent (Standard Webhooks)."""
+        """`signing_secret` verifies the requests that the endpoint receives (Standard Webhooks)."""
         principal = await access.authenticate(incoming)
-        asked_for = await new(incoming, decode)
+        given = await new(incoming, decode)
         request = CreateWebhookRequest(
             tenant_id=principal.tenant_id, test=principal.test,
-            url=asked_for.endpoint, event_types=asked_for.events,
+            url=given.endpoint, event_types=given.events,
         )  # fmt: skip
         response = await events.call(events.stub.CreateWebhook, request, deadline_s=2.0)
         return json_response(to_json(response.webhook), 201)
 
-    @router.get("/{webhook_id}", summary="A webhook with its signing secret")
+    @router.get("/{webhook_id}", summary="Get a webhook with its signing secret")
     async def get(incoming: Incoming, webhook_id: str) -> Response:
         principal = await access.authenticate(incoming)
-        request = GetWebhookRequest(**_which(principal, webhook_id))
+        request = GetWebhookRequest(**_selector(principal, webhook_id))
         response = await events.call(events.stub.GetWebhook, request)
         return json_response(to_json(response.webhook))
 
     @router.delete("/{webhook_id}", summary="Delete a webhook")
     async def delete(incoming: Incoming, webhook_id: str) -> Response:
         principal = await access.authenticate(incoming)
-        request = DeleteWebhookRequest(**_which(principal, webhook_id))
+        request = DeleteWebhookRequest(**_selector(principal, webhook_id))
         response = await events.call(events.stub.DeleteWebhook, request, deadline_s=2.0)
         return deleted_response("webhook", response.id)
 
-    @router.post("/{webhook_id}/test", status_code=202, summary="Send webhook.test to it")
+    @router.post("/{webhook_id}/test", status_code=202, summary="Send webhook.test to an endpoint")
     async def test(incoming: Incoming, webhook_id: str) -> Response:
         principal = await access.authenticate(incoming)
         check_no_key(incoming)
-        request = TestWebhookRequest(**_which(principal, webhook_id))
+        request = TestWebhookRequest(**_selector(principal, webhook_id))
         response = await events.call(events.stub.TestWebhook, request, deadline_s=2.0)
         return json_response({"object": "event", "id": response.event_id}, 202)
 
@@ -102,36 +102,41 @@ def _add_lists(router: APIRouter, access: RestAccess, clients: ServiceClients) -
 
     @router.get("", summary="List webhooks")
     async def list_webhooks(
-        incoming: Incoming, *, wanted_page: Annotated[Page, Depends(page)]
+        incoming: Incoming, *, requested_page: Annotated[Page, Depends(page)]
     ) -> Response:
         principal = await access.authenticate(incoming)
         request = ListWebhooksRequest(
             tenant_id=principal.tenant_id, test_only=principal.test,
-            limit=wanted_page.limit, after=wanted_page.after, before=wanted_page.before,
+            limit=requested_page.limit, after=requested_page.after, before=requested_page.before,
         )  # fmt: skip
         response = await events.call(events.stub.ListWebhooks, request)
         return list_response(map(to_json, response.webhooks), has_more=response.has_more)
 
-    @router.get("/{webhook_id}/deliveries", summary="What it was sent, and what it answered")
+    @router.get("/{webhook_id}/deliveries", summary="List the deliveries of a webhook")
     async def deliveries(
-        incoming: Incoming, webhook_id: str, *, wanted_page: Annotated[Page, Depends(forward_page)]
+        incoming: Incoming,
+        webhook_id: str,
+        *,
+        requested_page: Annotated[Page, Depends(forward_page)],
     ) -> Response:
         principal = await access.authenticate(incoming)
         request = ListWebhookDeliveriesRequest(
-            **_which(principal, webhook_id), limit=wanted_page.limit, after=wanted_page.after
+            **_selector(principal, webhook_id),
+            limit=requested_page.limit,
+            after=requested_page.after,
         )
         response = await events.call(events.stub.ListWebhookDeliveries, request)
         return list_response(map(delivery_to_json, response.deliveries), has_more=response.has_more)
 
 
-def _which(principal: Principal, webhook_id: str) -> dict[str, Any]:
-    """For a test key no live one. Raises Problem."""
+def _selector(principal: Principal, webhook_id: str) -> dict[str, Any]:
+    """A test key has no access to live webhooks. Raises Problem."""
     identifier = parse_id(webhook_id, "the webhook")
     return {"tenant_id": principal.tenant_id, "id": identifier, "test_only": principal.test}
 
 
 def to_json(webhook: Webhook) -> dict[str, object]:
-    """Resend's field names."""
+    """With Resend's field names."""
     found: dict[str, object] = {
         "object": "webhook",
         "id": webhook.id,

@@ -4,8 +4,8 @@ from kernel.migrate import day_partitioned, enforce_tenant_rls, leases, outbox, 
 
 revision, down_revision = "0001", None
 
-# A directory entry is its record, with what it is looked up by beside it. `published_version`
-# is the version that Kafka has acknowledged; entries where it lags are few, and found by an index.
+# A directory entry is its protobuf record, with columns for lookups. `published_version` is the
+# version that Kafka has acknowledged; an index finds the few entries where it lags.
 DIRECTORY = """
     CREATE TABLE accounts (
         id uuid PRIMARY KEY, version bigint NOT NULL,

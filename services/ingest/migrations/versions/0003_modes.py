@@ -1,4 +1,4 @@
-"""An Idempotency-Key belongs to test or to live mail."""
+"""Separate the idempotency keys of test and live mail."""
 
 from kernel.migrate import sql
 

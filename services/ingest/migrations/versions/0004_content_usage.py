@@ -1,4 +1,4 @@
-"""How much content is kept for each tenant, by the last day of the bodies."""
+"""Size of the stored content by tenant and last day of the bodies."""
 
 from kernel.migrate import sql
 

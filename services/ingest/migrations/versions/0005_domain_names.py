@@ -1,4 +1,4 @@
-"""Who holds a sending domain is looked up by its name."""
+"""An index to look up domains by name."""
 
 from kernel.migrate import sql
 

@@ -1,4 +1,4 @@
-"""What can be counted about a message. `rules.toml` names them and says how much is too much."""
+"""Measures of a message. `rules.toml` refers to them by name, with thresholds."""
 
 from services.shield.domain.measures import attachments, body, headers, links
 from services.shield.domain.measures.finding import Finding, Measure, Need, WordLists

@@ -1,4 +1,4 @@
-"""Attachments by type and name; their bytes only where a name could lie."""
+"""Measures of attachments by type and name; by content only where a name can be wrong."""
 
 import re
 from io import BytesIO
@@ -22,7 +22,7 @@ def extension(name: str) -> str:
 
 
 def attachment_program(features: MessageFeatures, lists: WordLists) -> Finding:
-    """What runs when it is opened, by name or by its first bytes."""
+    """Executable files, by name or by their first bytes."""
     risky = lists.among("programs")
     return count_of(
         [
@@ -34,27 +34,27 @@ def attachment_program(features: MessageFeatures, lists: WordLists) -> Finding:
 
 
 def attachment_macro(features: MessageFeatures, lists: WordLists) -> Finding:
-    return named(features, lists.among("macro_documents"))
+    return with_extension(features, lists.among("macro_documents"))
 
 
 def attachment_page(features: MessageFeatures, lists: WordLists) -> Finding:
-    """An HTML file: a form that no link check sees."""
-    return named(features, lists.among("pages"))
+    """HTML files: a form that no link measure sees."""
+    return with_extension(features, lists.among("pages"))
 
 
 def attachment_image(features: MessageFeatures, lists: WordLists) -> Finding:
-    """An image beside few words."""
+    """An image with few words."""
     few = features.words.count(" ") < 40
-    return named(features, lists.among("images")) if few else NONE
+    return with_extension(features, lists.among("images")) if few else NONE
 
 
-def named(features: MessageFeatures, extensions: frozenset[str]) -> Finding:
+def with_extension(features: MessageFeatures, extensions: frozenset[str]) -> Finding:
     names = [each.filename for each in features.attachments]
     return count_of([name for name in names if extension(name) in extensions])
 
 
 def attachment_double(features: MessageFeatures, lists: WordLists) -> Finding:
-    """invoice.pdf.exe, or the true end pushed out of sight."""
+    """A double extension such as invoice.pdf.exe, or an extension behind many spaces."""
     return count_of(
         [a.filename for a in features.attachments if has_double_extension(a.filename, lists)]
     )
@@ -80,7 +80,7 @@ def attachment_archived_program(features: MessageFeatures, lists: WordLists) -> 
 
 
 def members(attachment: Attachment) -> list[str]:
-    """The names in a ZIP file; of a broken or a large one, none."""
+    """The names in a ZIP file; none if it is broken or large."""
     if len(attachment.content) > ARCHIVE_BYTES_MAX:
         return []
     try:

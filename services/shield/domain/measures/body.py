@@ -1,4 +1,4 @@
-"""How a message is written, whatever it says."""
+"""Measures of how a message is written, independent of its topic."""
 
 import re
 from functools import partial
@@ -8,17 +8,17 @@ import re2
 from services.shield.domain.features import MessageFeatures
 from services.shield.domain.measures.finding import NONE, Finding, Measure, WordLists
 
-SAMPLE_CHARS = 3_000  # enough to know how somebody writes
+SAMPLE_CHARS = 3_000  # enough to judge the style
 MARKUP_CHARS = 40_000
 NOT_LOWER = re.compile(r" ([^a-z ]{4,})(?= )")  # words that may be in capitals
-# Text that is there for filters only: it has no size, and more of it than a preheader.
-TINY_SIZE = re2.compile(r"font-size: ?[01](?:px|pt|%)?[;\"']")  # to look for first
+# Text for filters only: it has no size, and is longer than a preheader.
+TINY_SIZE = re2.compile(r"font-size: ?[01](?:px|pt|%)?[;\"']")  # a cheap first search
 TINY = re.compile(r"font-size: ?[01](?:px|pt|%)?[;\"'][^<>]{0,200}>[^<>]{200}")
 PALE = re.compile(
     r"<font[^>]{1,80}color\s*=\s*[\"']?#?(?:f[c-f]f[c-f]f[c-f]|white)\b", re.IGNORECASE
 )
-WORD_GOES_ON = re2.compile(r">[a-z]")  # behind a tag; rare enough to look for first
-# The literal < comes first, and what must stand before it after: searching stays a memchr.
+WORD_GOES_ON = re2.compile(r">[a-z]")  # after a tag; rare enough for a cheap first search
+# The literal < comes first and the lookbehind after it, so that the search is a memchr.
 INSIDE_WORD = re.compile(r"<(?<=[a-z]<)(?:!--[^<>]{0,60}--|/?[a-z]{1,12}[^<>]{0,20})>(?=[a-z])")
 MONEY = {sign: re.compile(rf"{re.escape(sign)} ?\d") for sign in "$£€"}
 QUOTED = re.compile(r"(?m)^ ?>")
@@ -29,7 +29,7 @@ def html_only(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def html_per_word(features: MessageFeatures, _: WordLists) -> Finding:
-    """Characters of markup for each that is read."""
+    """Characters of markup per character of visible text."""
     return Finding(len(features.html) / (len(features.page_text) + 1))
 
 
@@ -38,13 +38,13 @@ def words(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def images_per_word(features: MessageFeatures, lists: WordLists) -> Finding:
-    """Images for each hundred words: text in pictures is text that filters do not read."""
+    """Images per hundred words: filters cannot read text in pictures."""
     images = features.page.tags.count("img")
     return Finding(100 * images / (words(features, lists).value + 1))
 
 
 def capitals(features: MessageFeatures, _: WordLists) -> Finding:
-    """Words in capitals among all, from twenty words on."""
+    """Share of words in capitals, from twenty words on."""
     sample = features.words[: SAMPLE_CHARS // 3]
     count = sample.count(" ") + 1
     shouted = sum(map(str.isupper, NOT_LOWER.findall(f" {sample} ")))
@@ -52,7 +52,7 @@ def capitals(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def exclamations(features: MessageFeatures, _: WordLists) -> Finding:
-    """Exclamation marks for each hundred words."""
+    """Exclamation marks per hundred words."""
     sample = features.words[:SAMPLE_CHARS]
     return per_hundred(sample.count("!") if "!" in sample else 0, sample)
 
@@ -67,7 +67,7 @@ def exclamation_runs(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def money(features: MessageFeatures, _: WordLists) -> Finding:
-    """Amounts for each hundred words."""
+    """Amounts of money per hundred words."""
     sample = features.words[:SAMPLE_CHARS]
     amounts = [len(each.findall(sample)) for sign, each in MONEY.items() if sign in sample]
     return per_hundred(sum(amounts), sample)
@@ -80,12 +80,12 @@ def hidden_text(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def pale_text(features: MessageFeatures, _: WordLists) -> Finding:
-    """Text in white or nearly: seen by filters, not by readers."""
+    """Text in white or nearly white, which only filters read."""
     return Finding(len(PALE.findall(features.html[:MARKUP_CHARS])))
 
 
 def cut_words(features: MessageFeatures, _: WordLists) -> Finding:
-    """Tags and comments in the middle of words."""
+    """Tags and comments inside words."""
     if not WORD_GOES_ON.search(features.markup):
         return NONE
     return Finding(len(INSIDE_WORD.findall(features.html[:MARKUP_CHARS])))
@@ -110,7 +110,7 @@ def has_html(features: MessageFeatures, _: WordLists) -> bool:
 
 
 def has_elements(features: MessageFeatures, _: WordLists) -> bool:
-    """Others than links."""
+    """True if there are elements other than links."""
     return features.page.tags.count("a") < len(features.page.tags)
 
 

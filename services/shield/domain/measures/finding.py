@@ -1,4 +1,4 @@
-"""The shape of a measure."""
+"""The types of measures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from services.shield.domain.features import MessageFeatures
 
 
 class Finding(NamedTuple):
-    """How much, and what was seen."""
+    """The value of a measure, with the text that it found."""
 
     value: float
     detail: str = ""
@@ -19,17 +19,17 @@ class WordLists:
     """Names that measures compare with, from `rules.toml`."""
 
     lists: Mapping[str, frozenset[str]]
-    brands: Mapping[str, frozenset[str]]  # name → the domains it sends from and links to
+    brands: Mapping[str, frozenset[str]]  # name → the domains that it sends from and links to
 
     def among(self, name: str) -> frozenset[str]:
         return self.lists.get(name, frozenset())
 
 
 Measure = Callable[[MessageFeatures, WordLists], Finding]
-Need = Callable[[MessageFeatures, WordLists], bool]  # without it, a measure is zero
+Need = Callable[[MessageFeatures, WordLists], bool]  # if it is false, the measure is zero
 NONE = Finding(0)
 
 
 def count_of(seen: list[str]) -> Finding:
-    """How many there are, naming the first."""
+    """The number of findings, with the first as detail."""
     return Finding(len(seen), seen[0]) if seen else NONE

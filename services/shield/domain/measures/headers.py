@@ -1,4 +1,4 @@
-"""From, Reply-To, Subject and the other fields."""
+"""Measures of From, Reply-To, Subject and the other header fields."""
 
 import re
 from functools import lru_cache
@@ -15,10 +15,10 @@ from services.shield.domain.measures.finding import (
     count_of,
 )
 
-# From where a run begins, so that each is looked at once.
+# Matches only from the start of a run, so that each run is scanned once.
 ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@((?:[\w-]+\.)+[a-z]{2,})", re.IGNORECASE)
 WORD = re.compile(r"[a-z0-9]+")
-# Each after what it takes, which is quicker to look for.
+# Each expensive pattern has a cheap one that must match first.
 SEPARATED = re.compile(r"[ ._*-]\w[ ._*-]\w[ ._*-]\w[ ._*-]")
 SPACED_OUT = re.compile(r"(?:\b\w[ ._*-]){4,}\w\b")
 SIGN_IN_WORD = re.compile(r"[0-9@$!|][a-z]", re.IGNORECASE)
@@ -30,21 +30,21 @@ def display_name(sender: str) -> str:
 
 
 def from_name_is_address(features: MessageFeatures, _: WordLists) -> Finding:
-    """The display name shows an address at another domain than the real one."""
-    shown = ADDRESS.search(display_name(features.sender)) if "<" in features.sender else None
-    if shown and registered_domain(shown[1].lower()) != registered_domain(features.sender_domain):
-        return Finding(1, shown[0])
+    """The display name contains an address of another domain than the real one."""
+    found = ADDRESS.search(display_name(features.sender)) if "<" in features.sender else None
+    if found and registered_domain(found[1].lower()) != registered_domain(features.sender_domain):
+        return Finding(1, found[0])
     return NONE
 
 
 @lru_cache(maxsize=8192)
 def name_words(sender: str) -> frozenset[str]:
-    """Of the display name. Kept: a tenant writes under few names."""
+    """The words of the display name. Cached, because a tenant uses few names."""
     return frozenset(WORD.findall(display_name(sender).lower()))
 
 
 def from_brand(features: MessageFeatures, lists: WordLists) -> Finding:
-    """The display name is a known brand's, the address is not."""
+    """The display name is that of a known brand, but the address is not."""
     for name in sorted(name_words(features.sender) & lists.brands.keys()):
         if not is_genuine(features.sender_domain, name, lists):
             return Finding(1, f"{name} from {features.sender_domain}")
@@ -52,7 +52,7 @@ def from_brand(features: MessageFeatures, lists: WordLists) -> Finding:
 
 
 def from_brand_host(features: MessageFeatures, lists: WordLists) -> Finding:
-    """The sender's host carries a brand's name and is not the brand's: paypal-secure.example."""
+    """The sender's host contains a brand's name but is not the brand's: paypal-secure.example."""
     for name in sorted(host_parts(features.sender_domain) & lists.brands.keys()):
         if not is_genuine(features.sender_domain, name, lists):
             return Finding(1, features.sender_domain)
@@ -60,7 +60,7 @@ def from_brand_host(features: MessageFeatures, lists: WordLists) -> Finding:
 
 
 def is_genuine(host: str, brand: str, lists: WordLists) -> bool:
-    """The brand's own domain, or one that is registered under nothing but its name (ebay.it)."""
+    """True for the brand's own domains, and for a domain named only after it (ebay.it)."""
     own = registered_domain(host).partition(".")[0] == brand
     return own or is_within(host, lists.brands[brand])
 
@@ -71,7 +71,7 @@ def from_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
 
 
 def reply_to_freemail(features: MessageFeatures, lists: WordLists) -> Finding:
-    """Answers go to a free mailbox although the sender has a domain."""
+    """Replies go to a free mailbox although the sender has a domain."""
     hosts = [domain_of(each) for each in features.content.reply_to]
     free = [each for each in hosts if each in lists.among("freemail")]
     return Finding(
@@ -98,7 +98,7 @@ def subject_exclamations(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def subject_spaced_out(features: MessageFeatures, _: WordLists) -> Finding:
-    """V.I.A.G.R.A"""
+    """For example V.I.A.G.R.A"""
     found = SPACED_OUT.search(features.subject) if SEPARATED.search(features.subject) else None
     return Finding(1, found[0]) if found else NONE
 
@@ -111,7 +111,7 @@ def subject_mixed(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def in_thread(features: MessageFeatures, _: WordLists) -> Finding:
-    """In-Reply-To or References: an answer within a conversation."""
+    """In-Reply-To or References is present: a reply within a conversation."""
     names = {each.name.lower() for each in features.content.headers}
     return Finding(float(not names.isdisjoint({"in-reply-to", "references"})))
 

@@ -1,4 +1,4 @@
-"""Where a message sends its reader."""
+"""Measures of the links in a message."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Targets = Mapping[LinkTarget, Sequence[Link]]
 
 @lru_cache(maxsize=8192)
 def signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
-    """The measures to which a link to this place adds. Kept, like the target."""
+    """The measures that a link to this target adds to. Cached, like the target."""
     found = {
         "link_ip": target.ip,
         "link_punycode": "xn--" in target.host,
@@ -32,7 +32,7 @@ def signs(target: LinkTarget, lists: WordLists) -> frozenset[str]:
 
 
 def foreign_brands(host: str, lists: WordLists) -> list[str]:
-    """The brands whose name it carries without being theirs: paypal.com.login.example."""
+    """The brands that a host names without being theirs: paypal.com.login.example."""
     return [
         name for name in host_parts(host) & lists.brands.keys() if not is_genuine(host, name, lists)
     ]
@@ -43,24 +43,25 @@ def has_signs(features: MessageFeatures, lists: WordLists) -> bool:
 
 
 def links_with_sign(name: str, targets: Targets, lists: WordLists) -> list[Sequence[Link]]:
-    """The links to places with this sign."""
+    """The links whose target has this sign."""
     return [links for target, links in targets.items() if name in signs(target, lists)]
 
 
 def urls(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
-    """How many links lead to places with this sign, naming the first."""
+    """The number of links whose target has this sign, with the first URL."""
     found = links_with_sign(name, features.targets, lists)
     return Finding(sum(map(len, found)), found[0][0].url) if found else NONE
 
 
 def hosts(name: str, features: MessageFeatures, lists: WordLists) -> Finding:
-    """The same of a message that leads to few targets."""
+    """The number of links whose target has this sign, with the first host, if there are few
+    targets."""
     found = links_with_sign(name, few_targets(features), lists)
     return Finding(sum(map(len, found)), found[0][0].target.host) if found else NONE
 
 
 def few_targets(features: MessageFeatures) -> Targets:
-    """The links of a message that leads to few places; a digest links to all kinds of them."""
+    """The links of a message with few target domains; a digest has many."""
     domains = {each.domain for each in features.targets}
     return features.targets if len(domains) <= TARGET_DOMAINS_MAX else {}
 
@@ -71,41 +72,42 @@ def link_shortener(features: MessageFeatures, lists: WordLists) -> Finding:
 
 
 def link_brand_host(features: MessageFeatures, lists: WordLists) -> Finding:
-    """Hosts that carry a brand's name and are not the brand's."""
+    """Hosts that contain a brand's name but are not the brand's."""
     unique = dict.fromkeys(each.host for each in features.targets)
     return count_of([host for host in unique for _ in foreign_brands(host, lists)])
 
 
 def link_text_elsewhere(features: MessageFeatures, _: WordLists) -> Finding:
-    """Links that show one domain and lead to another, which is not the sender's own either.
+    """Links whose text names one domain and that lead to another, which is not the sender's own.
 
-    Click trackers lead to the sender's domain, or show no address; a lure shows the bank's.
+    Click trackers lead to the sender's domain, or have no address as text; phishing names the
+    bank's.
     """
     own = registered_domain(features.sender_domain)
     return count_of(
         [
-            f"{each.shown} leads to {each.target.host}"
+            f"{each.text_host} leads to {each.target.host}"
             for each in features.links
-            if each.shown and registered_domain(each.shown) != each.target.domain != own
+            if each.text_host and registered_domain(each.text_host) != each.target.domain != own
         ]
     )
 
 
 def link_sender_shown(features: MessageFeatures, _: WordLists) -> Finding:
-    """Links that show the sender's own domain and lead elsewhere: the sender is being played."""
+    """Links whose text names the sender's own domain but that lead elsewhere: the sender is being
+    impersonated."""
     own = registered_domain(features.sender_domain)
     return count_of(
         [
-            f"{each.shown} leads to {each.target.host}"
+            f"{each.text_host} leads to {each.target.host}"
             for each in features.links
-            if each.shown and registered_domain(each.shown) == own != each.target.domain
+            if each.text_host and registered_domain(each.text_host) == own != each.target.domain
         ]
     )
 
 
 def link_brand_path(features: MessageFeatures, lists: WordLists) -> Finding:
-    """Addresses whose path carries a brand's host:
-    http://elsewhere.example/www.paypal.com/login."""
+    """URLs whose path contains a brand's host: http://attacker.example/www.paypal.com/login."""
     seen = []
     for url, _, target in features.links:
         path = url.partition("//")[2].partition("/")[2] if ".com" in url else ""
@@ -121,12 +123,12 @@ def link_brand_path(features: MessageFeatures, lists: WordLists) -> Finding:
 
 
 def link_domains(features: MessageFeatures, _: WordLists) -> Finding:
-    """Different registered domains."""
+    """Number of different registered domains."""
     return Finding(len({each.domain for each in features.targets}))
 
 
 def link_tlds(features: MessageFeatures, _: WordLists) -> Finding:
-    """Different top level domains."""
+    """Number of different top-level domains."""
     return Finding(len({each.tld for each in features.targets}))
 
 
@@ -138,7 +140,7 @@ def link_foreign(features: MessageFeatures, _: WordLists) -> Finding:
 
 
 def link_foreign_only(features: MessageFeatures, _: WordLists) -> Finding:
-    """Few links and all to one domain, which is not the sender's."""
+    """Few links, all to one domain that is not the sender's."""
     domains = {each.domain for each in features.targets}
     single = len(domains) == 1 and registered_domain(features.sender_domain) not in domains
     return Finding(1, next(iter(domains))) if single else NONE
@@ -152,8 +154,8 @@ def has_links(features: MessageFeatures, _: WordLists) -> bool:
     return bool(features.links)
 
 
-def has_shown(features: MessageFeatures, _: WordLists) -> bool:
-    return any(each.shown for each in features.links)
+def has_text_host(features: MessageFeatures, _: WordLists) -> bool:
+    return any(each.text_host for each in features.links)
 
 
 BY_URL = ("link_ip", "link_punycode", "link_userinfo", "link_digits")
@@ -164,16 +166,16 @@ OF_SIGNS: dict[str, Measure] = {
     **{name: partial(urls, name) for name in BY_URL},
     **{name: partial(hosts, name) for name in BY_HOST},
 }
-OF_SHOWN: dict[str, Measure] = {
+OF_TEXT_HOSTS: dict[str, Measure] = {
     each.__name__: each for each in (link_text_elsewhere, link_sender_shown)
 }
 OF_LINKS: dict[str, Measure] = {
     each.__name__: each
     for each in (link_brand_path, link_domains, link_tlds, link_foreign, link_foreign_only, links)
 }
-MEASURES = OF_SIGNS | OF_SHOWN | OF_LINKS
+MEASURES = OF_SIGNS | OF_TEXT_HOSTS | OF_LINKS
 NEEDS = (
     dict.fromkeys(OF_SIGNS, has_signs)
-    | dict.fromkeys(OF_SHOWN, has_shown)
+    | dict.fromkeys(OF_TEXT_HOSTS, has_text_host)
     | dict.fromkeys(OF_LINKS, has_links)
 )

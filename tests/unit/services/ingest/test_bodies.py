@@ -86,9 +86,9 @@ def test_a_message_that_is_there_counts_as_what_it_is() -> None:
     async def story() -> None:
         bodies = BodyMemory(ROOM)
         reservation = bodies.reserve("a")
-        arrived = grpc_server.Arrived(cast(Any, "message"), 2 * MEGA)
+        arrived = grpc_server.ReceivedMessage(cast(Any, "message"), 2 * MEGA)
 
-        async def there() -> grpc_server.Arrived:
+        async def there() -> grpc_server.ReceivedMessage:
             return arrived
 
         assert (

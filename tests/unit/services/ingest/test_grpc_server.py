@@ -40,7 +40,7 @@ def test_a_forwarded_address_is_believed_of_a_trusted_proxy_alone(
 
 
 @pytest.mark.parametrize(
-    ("octets", "words"), [(b"x" * 101, "larger than"), (b"\xff\xff", "not of this method")]
+    ("octets", "words"), [(b"x" * 101, "larger than"), (b"\xff\xff", "does not parse")]
 )
 def test_a_message_is_measured_before_it_is_parsed(octets: bytes, words: str) -> None:
     handler: Handler = grpc.unary_unary_rpc_method_handler(

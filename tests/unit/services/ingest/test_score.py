@@ -11,11 +11,11 @@ from fastapi import Request as Incoming
 
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
-from services.ingest.api.fetching import Fetching
+from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import Request
 from services.ingest.api.rest.shield import routes
 from services.ingest.api.sending import THREAD_BYTES, SendHandler
-from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
+from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.valid_email import ValidEmail
 
 
@@ -23,15 +23,19 @@ class Reads(SendHandler):
     """Notes in which thread."""
 
     def __init__(self) -> None:
-        fetching = Fetching(cast(Any, None), None, by_path=NOT_BY_PATH, at_once=1, timeout_s=1.0)
+        fetcher = AttachmentFetcher(
+            cast(Any, None), None, fetch_policy=FETCH_DISABLED, emails_max=1, timeout_s=1.0
+        )
         super().__init__(
-            cast(Any, None), cast(Any, None), reserved_allowed=frozenset(), fetching=fetching
+            cast(Any, None), cast(Any, None), reserved_allowed=frozenset(), fetcher=fetcher
         )
         self.thread: threading.Thread | None = None
 
-    def read(self, body: bytes, *, test: bool, by_path: ByPath | None = None) -> ValidEmail:
+    def read(
+        self, body: bytes, *, test: bool, fetch_policy: FetchPolicy | None = None
+    ) -> ValidEmail:
         self.thread = threading.current_thread()
-        return super().read(body, test=test, by_path=by_path)
+        return super().read(body, test=test, fetch_policy=fetch_policy)
 
 
 async def authenticate(_: object) -> SimpleNamespace:

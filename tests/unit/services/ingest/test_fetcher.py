@@ -11,38 +11,40 @@ import pytest
 
 from kernel import clock
 from mail.reachable import networks
-from services.ingest.api.fetching import Fetching
+from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BODY_BYTES_MAX
-from services.ingest.clients.downloads import Failed, File
-from services.ingest.domain.attachments import NOT_BY_PATH, ByPath
+from services.ingest.clients.downloads import DownloadedFile, DownloadFailed
+from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.valid_email import ValidEmail, validate
 
-OPEN = ByPath("", ())
+OPEN = FetchPolicy("", ())
 URL = "https://files.x.net/a%20b/in%C3%A9.pdf?x=1"
 
 
-def read(*attachments: Mapping[str, object], by_path: ByPath = OPEN) -> ValidEmail:
+def read(*attachments: Mapping[str, object], fetch_policy: FetchPolicy = OPEN) -> ValidEmail:
     email = {
         "from": "a@x.net", "to": "b@y.net", "subject": "Hi", "text": "x", "attachments": attachments
     }  # fmt: skip
     decoded = decode_email(json.dumps(email).encode())
-    return validate(decoded, clock.now(), test=True, by_path=by_path)
+    return validate(decoded, clock.now(), test=True, fetch_policy=fetch_policy)
 
 
-def refusal(*attachments: Mapping[str, object], by_path: ByPath = OPEN) -> tuple[str, str, str]:
+def refusal(
+    *attachments: Mapping[str, object], fetch_policy: FetchPolicy = OPEN
+) -> tuple[str, str, str]:
     with pytest.raises(Problem) as refused:
-        read(*attachments, by_path=by_path)
+        read(*attachments, fetch_policy=fetch_policy)
     [fault] = refused.value.faults
     return fault.pointer, fault.code, fault.detail
 
 
 def test_where_it_is_not_enabled_the_answer_says_what_to_do() -> None:
-    assert refusal({"path": URL}, by_path=NOT_BY_PATH) == (
+    assert refusal({"path": URL}, fetch_policy=FETCH_DISABLED) == (
         "#/attachments/0/path",
         "invalid_attachment",
-        "attachments[0].path: attachments by path are not enabled here: send content",
+        "attachments[0].path: Attachments by path are not enabled. Send content.",
     )
 
 
@@ -64,13 +66,13 @@ def test_such_an_address_is_refused_before_anything_is_asked(url: str) -> None:
 
 
 def test_an_allowed_network_may_be_asked_in_clear() -> None:
-    allowed = ByPath("", networks(["127.0.0.0/8"]))
-    assert read({"path": "http://127.0.0.1:80/a"}, by_path=allowed).wanted
+    allowed = FetchPolicy("", networks(["127.0.0.0/8"]))
+    assert read({"path": "http://127.0.0.1:80/a"}, fetch_policy=allowed).to_fetch
 
 
 def test_content_or_path_and_a_name_for_content() -> None:
     both = {"path": URL, "filename": "a", "content": "eA=="}
-    assert refusal(both)[2].endswith("give content or path, not both")
+    assert refusal(both)[2].endswith("has both content and path. Send one of them.")
     assert refusal({"content": "eA=="})[:2] == (
         "#/attachments/0/filename", "missing_required_field",
     )  # fmt: skip
@@ -81,9 +83,9 @@ def test_content_or_path_and_a_name_for_content() -> None:
 class Files:
     """Stands in for the client: what each get does."""
 
-    answer: Callable[[str, int], Awaitable[File]]
+    answer: Callable[[str, int], Awaitable[DownloadedFile]]
 
-    async def get(self, url: str, *, octets_max: int) -> File:
+    async def get(self, url: str, *, octets_max: int) -> DownloadedFile:
         return await self.answer(url, octets_max)
 
 
@@ -91,21 +93,26 @@ async def own(*_: object) -> None:
     """The From domain is the caller's."""
 
 
-def fetching(answer: Callable[[str, int], Awaitable[File]], **more: Any) -> Fetching:  # noqa: ANN401
-    given: dict[str, Any] = {"by_path": OPEN, "at_once": 8, "timeout_s": 30.0} | more
-    return Fetching(cast(Any, SimpleNamespace(domain_of=own)), cast(Any, Files(answer)), **given)
+def fetcher(
+    answer: Callable[[str, int], Awaitable[DownloadedFile]],
+    **more: Any,  # noqa: ANN401 - parameters of any type
+) -> AttachmentFetcher:
+    given: dict[str, Any] = {"fetch_policy": OPEN, "emails_max": 8, "timeout_s": 30.0} | more
+    return AttachmentFetcher(
+        cast(Any, SimpleNamespace(domain_of=own)), cast(Any, Files(answer)), **given
+    )
 
 
 def caller(tenant_id: str = "t1") -> Any:  # noqa: ANN401
     return SimpleNamespace(tenant_id=tenant_id)
 
 
-def completed(file: File, **asked: object) -> tuple[str, str, bytes, str]:
-    async def answer(url: str, octets_max: int) -> File:
+def completed(file: DownloadedFile, **asked: object) -> tuple[str, str, bytes, str]:
+    async def answer(url: str, octets_max: int) -> DownloadedFile:
         return file
 
     made = read({"filename": "first", "content": "eA=="}, {"path": URL, **asked})
-    asyncio.run(fetching(answer).complete(caller(), made, sent=0))
+    asyncio.run(fetcher(answer).complete(caller(), made, sent=0))
     first, one = made.content.attachments
     assert (first.filename, first.content) == ("first", b"x")
     return one.filename, one.content_type, one.content, one.content_id
@@ -114,16 +121,21 @@ def completed(file: File, **asked: object) -> tuple[str, str, bytes, str]:
 @pytest.mark.parametrize(
     ("file", "asked", "filename", "content_type"),
     [
-        (File(b"%", "", ""), {}, "iné.pdf", "application/pdf"),
-        (File(b"%", "image/png; q=1", 'attachment; filename="../x.png"'), {}, "x.png", "image/png"),
-        (File(b"%", "multipart/mixed", ""), {}, "iné.pdf", "application/pdf"),
-        (File(b"%", "no type", ""), {}, "iné.pdf", "application/pdf"),
-        (File(b"%", "a/b", 'x; filename="y"'), {"filename": "z.txt"}, "z.txt", "a/b"),
-        (File(b"%", "a/b", ""), {"content_type": "text/csv"}, "iné.pdf", "text/csv"),
+        (DownloadedFile(b"%", "", ""), {}, "iné.pdf", "application/pdf"),
+        (
+            DownloadedFile(b"%", "image/png; q=1", 'attachment; filename="../x.png"'),
+            {},
+            "x.png",
+            "image/png",
+        ),
+        (DownloadedFile(b"%", "multipart/mixed", ""), {}, "iné.pdf", "application/pdf"),
+        (DownloadedFile(b"%", "no type", ""), {}, "iné.pdf", "application/pdf"),
+        (DownloadedFile(b"%", "a/b", 'x; filename="y"'), {"filename": "z.txt"}, "z.txt", "a/b"),
+        (DownloadedFile(b"%", "a/b", ""), {"content_type": "text/csv"}, "iné.pdf", "text/csv"),
     ],
 )
 def test_what_the_request_leaves_open_the_server_and_the_url_say(
-    file: File, asked: dict[str, object], filename: str, content_type: str
+    file: DownloadedFile, asked: dict[str, object], filename: str, content_type: str
 ) -> None:
     found = completed(file, content_id="<one>", **asked)
     assert found[0] == filename
@@ -134,53 +146,53 @@ def test_what_the_request_leaves_open_the_server_and_the_url_say(
 def test_files_have_what_the_request_leaves_and_one_that_fails_is_named() -> None:
     room: list[int] = []
 
-    async def answer(url: str, octets_max: int) -> File:
+    async def answer(url: str, octets_max: int) -> DownloadedFile:
         room.append(octets_max)
         if len(room) == 2:
-            raise Failed("it answers 404")
-        return File(b"x" * 1000, "", "")
+            raise DownloadFailed("The server returned 404.")
+        return DownloadedFile(b"x" * 1000, "", "")
 
     made = read({"path": URL}, {"path": URL})
     with pytest.raises(Problem) as refused:
-        asyncio.run(fetching(answer).complete(caller(), made, sent=1024 * 1024))
+        asyncio.run(fetcher(answer).complete(caller(), made, sent=1024 * 1024))
     left = (BODY_BYTES_MAX - 1024 * 1024) // 4 * 3
     assert room == [left, left - 1000]
     assert (refused.value.status, refused.value.name) == (422, "invalid_attachment")
-    assert refused.value.detail == "attachments[1].path: it answers 404"
+    assert refused.value.detail == "attachments[1].path: The server returned 404."
 
 
 def test_a_file_that_does_not_come_in_time_is_a_refusal() -> None:
-    async def answer(url: str, octets_max: int) -> File:
+    async def answer(url: str, octets_max: int) -> DownloadedFile:
         await asyncio.Event().wait()
         raise AssertionError
 
-    with pytest.raises(Problem, match=r"attachments\[0\].path: it had not come after 0.01 s"):
-        asyncio.run(
-            fetching(answer, timeout_s=0.01).complete(caller(), read({"path": URL}), sent=0)
-        )
+    with pytest.raises(
+        Problem, match=r"attachments\[0\].path: The server did not send it within 0.01 s"
+    ):
+        asyncio.run(fetcher(answer, timeout_s=0.01).complete(caller(), read({"path": URL}), sent=0))
 
 
 def test_a_tenant_has_a_quarter_of_what_is_fetched_at_a_time() -> None:
     async def story() -> None:
         come = asyncio.Event()
 
-        async def answer(url: str, octets_max: int) -> File:
+        async def answer(url: str, octets_max: int) -> DownloadedFile:
             await come.wait()
-            return File(b"x", "", "")
+            return DownloadedFile(b"x", "", "")
 
-        one = fetching(answer, at_once=8)
+        one = fetcher(answer, emails_max=8)
 
         def complete(tenant_id: str) -> Coroutine[Any, Any, None]:
             return one.complete(caller(tenant_id), read({"path": URL}), sent=0)
 
         waiting = [asyncio.create_task(complete(f"t{n // 2}")) for n in range(4)]
         await asyncio.sleep(0)
-        with pytest.raises(Problem, match="too many attachments") as refused:
+        with pytest.raises(Problem, match="Too many attachments") as refused:
             await complete("t0")
         assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
         waiting += [asyncio.create_task(complete(f"t{n}")) for n in range(2, 6)]
         await asyncio.sleep(0)
-        with pytest.raises(Problem, match="too many attachments"):
+        with pytest.raises(Problem, match="Too many attachments"):
             await complete("t9")
         come.set()
         await asyncio.gather(*waiting)

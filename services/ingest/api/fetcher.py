@@ -1,4 +1,4 @@
-"""Attachments by path: fetched before an email is accepted, so many at a time."""
+"""Fetch attachments given by path before their email is accepted, with bounded concurrency."""
 
 import asyncio
 from collections import Counter
@@ -8,37 +8,39 @@ from dataclasses import replace
 
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.http import BODY_BYTES_MAX
-from services.ingest.clients.downloads import Downloads, Failed
-from services.ingest.domain.attachments import SINGLE_ONLY, ByPath, fetched, path_fault
+from services.ingest.clients.downloads import DownloadFailed, Downloads
+from services.ingest.domain.attachments import SINGLE_ONLY, FetchPolicy, fetched_file, path_fault
 from services.ingest.domain.problem import Problem, invalid
 from services.ingest.domain.valid_email import ValidEmail
 
-TENANT_SHARE = 4  # of the emails that are fetched for at a time, a tenant has one in so many
+TENANT_SHARE = 4  # a tenant can use a quarter of the concurrent fetches
 
 
-class Fetching:
-    """downloads: None where nothing is fetched. at_once: emails whose files are under way."""
+class AttachmentFetcher:
+    """downloads: None if fetching is disabled. emails_max: limit of concurrent fetches."""
 
     def __init__(
         self,
         access: AccessControl,
         downloads: Downloads | None,
         *,
-        by_path: ByPath,
-        at_once: int,
+        fetch_policy: FetchPolicy,
+        emails_max: int,
         timeout_s: float,
     ) -> None:
         self._access = access
         self._downloads = downloads
-        self._at_once = at_once
+        self._emails_max = emails_max
         self._timeout_s = timeout_s
-        self._under_way: Counter[str] = Counter()
-        self.by_path = by_path
-        self.elsewhere = by_path if by_path.refused else replace(by_path, refused=SINGLE_ONLY)
+        self._in_progress: Counter[str] = Counter()
+        self.fetch_policy = fetch_policy
+        self.refused_policy = (
+            fetch_policy if fetch_policy.refused else replace(fetch_policy, refused=SINGLE_ONLY)
+        )
 
     async def complete(self, principal: Principal, email: ValidEmail, *, sent: int) -> None:
-        """Fetch what the draft wants. sent: octets of the request, which count as if the files had
-        been in it, in base64. Raises Problem."""
+        """Fetch the attachments given by path. sent: size of the request in octets; the files count
+        towards the request limit as if they had been sent in base64. Raises Problem."""
         await self._access.domain_of(principal, email.sender.domain)
         with self._slot(principal.tenant_id):
             if self._downloads is not None:
@@ -48,29 +50,30 @@ class Fetching:
         index = 0
         try:
             async with asyncio.timeout(self._timeout_s):
-                for index, one in email.wanted.items():
+                for index, one in email.to_fetch.items():
                     got = await downloads.get(one.path or "", octets_max=left)
                     left -= len(got.content)
-                    file = fetched(
+                    file = fetched_file(
                         one, got.content, content_type=got.content_type, disposition=got.disposition
                     )
                     email.content.attachments[index].CopyFrom(file)
-        except Failed as error:
+        except DownloadFailed as error:
             raise invalid([path_fault(index, str(error))]) from None
         except TimeoutError:
-            why = f"it had not come after {self._timeout_s:g} s"
+            why = f"The server did not send it within {self._timeout_s:g} s."
             raise invalid([path_fault(index, why)]) from None
 
     @contextmanager
     def _slot(self, tenant_id: str) -> Iterator[None]:
-        """Raises Problem when there is none: a request that waits keeps its body in memory."""
-        share = max(1, self._at_once // TENANT_SHARE)
-        if self._under_way.total() >= self._at_once or self._under_way[tenant_id] >= share:
-            detail = "too many attachments are being fetched just now: try again"
+        """Raises Problem if there is no free slot; a waiting request would occupy memory with its
+        body."""
+        share = max(1, self._emails_max // TENANT_SHARE)
+        if self._in_progress.total() >= self._emails_max or self._in_progress[tenant_id] >= share:
+            detail = "Too many attachments are being fetched. Retry the request."
             raise Problem(429, "rate_limit_exceeded", detail=detail, retry_after_s=1)
-        self._under_way[tenant_id] += 1
+        self._in_progress[tenant_id] += 1
         try:
             yield
         finally:
-            self._under_way[tenant_id] -= 1
-            self._under_way += Counter()  # those that have none are forgotten
+            self._in_progress[tenant_id] -= 1
+            self._in_progress += Counter()  # drops the tenants whose count is zero

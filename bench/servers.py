@@ -1,4 +1,4 @@
-"""Kafka and PostgreSQL for a run: the embedded ones under its folder, or those that are named."""
+"""Kafka and PostgreSQL for a run: an embedded stack, or servers from the environment."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -13,20 +13,21 @@ from kernel.embedded import Embedded
 class Servers:
     bootstrap_servers: str
     database_url: str
-    processes: Mapping[str, int]  # whose CPU time can be told: not that of servers elsewhere
+    # processes whose CPU time can be measured: none of external servers
+    processes: Mapping[str, int]
 
 
 @contextmanager
 def servers(folder: Path) -> Iterator[Servers]:
-    """OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL when both are set, else an embedded stack."""
-    if all(named()):
-        yield Servers(*named(), {})
+    """OBM_KAFKA_BOOTSTRAP_SERVERS and DATABASE_URL if both are set, else an embedded stack."""
+    if all(external_servers()):
+        yield Servers(*external_servers(), {})
         return
     with Embedded(folder) as stack:
         pids = {"kafka": stack.kafka.pid, "postgresql": stack.postgres.pid}
         yield Servers(stack.bootstrap_servers, stack.database_url, pids)
 
 
-def named() -> tuple[str, str]:
-    """The servers that the environment names, empty where it names none."""
+def external_servers() -> tuple[str, str]:
+    """The servers that the environment names; empty if it names none."""
     return os.environ.get("OBM_KAFKA_BOOTSTRAP_SERVERS", ""), os.environ.get("DATABASE_URL", "")

@@ -1,4 +1,4 @@
-"""A message to somebody else's mail server arrives whole, and dkimpy verifies both signatures.
+"""A message arrives unchanged at other mail servers, and dkimpy verifies both signatures.
 
 With Debian's Postfix (over STARTTLS, into a Maildir) and with its smtp-sink.
 """
@@ -93,7 +93,7 @@ def harness(
 
 
 def send(harness: Harness, port: int) -> events.DeliveryAttempted:
-    """One message with everything in it that servers and clients have mangled."""
+    """Send a message with everything that servers and clients tend to mangle."""
 
     async def story() -> events.DeliveryAttempted:
         content = make_content(
@@ -110,7 +110,7 @@ def send(harness: Harness, port: int) -> events.DeliveryAttempted:
 
 
 def check(arrived: bytes) -> None:
-    """arrived: the message with LF as line end, below fields of the server's own."""
+    """arrived: the message with LF line ends, below fields added by the server."""
     wire = arrived.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     for index in range(2):
         assert dkim.DKIM(wire).verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
@@ -126,16 +126,16 @@ def check(arrived: bytes) -> None:
     assert len(message.get_all("Message-ID", [])) == len(message.get_all("Date", [])) == 1
 
 
-def test_a_message_arrives_whole_at_postfix_over_tls(harness: Harness) -> None:
+def test_a_message_arrives_unchanged_at_postfix_over_tls(harness: Harness) -> None:
     with postfix() as (port, inbox):
-        answer = send(harness, port)
-        assert answer.outcome == events.ATTEMPT_OUTCOME_DELIVERED
-        assert answer.reply.tls.startswith("TLS")
-        [mail] = awaited(inbox / "new")
+        attempt = send(harness, port)
+        assert attempt.outcome == events.ATTEMPT_OUTCOME_DELIVERED
+        assert attempt.reply.tls.startswith("TLS")
+        [mail] = wait_for_files(inbox / "new")
         check(mail.read_bytes())
 
 
-def test_postfix_knows_no_such_domain_and_says_so(harness: Harness) -> None:
+def test_an_unknown_domain_is_refused_by_postfix(harness: Harness) -> None:
     async def story(port: int) -> events.DeliveryAttempted:
         async with harness.running() as running:
             batch = await harness.assign("a@elsewhere.example", at=f"127.0.0.1:{port}")
@@ -143,9 +143,9 @@ def test_postfix_knows_no_such_domain_and_says_so(harness: Harness) -> None:
             return (await running.send(batch))["a@elsewhere.example"]
 
     with postfix(relay="reject_unauth_destination") as (port, _):
-        answer = asyncio.run(story(port))
-        assert answer.outcome == events.ATTEMPT_OUTCOME_PERMANENT
-        assert (answer.reply.step, answer.bounce_class) == ("rcpt", "relay_denied")
+        attempt = asyncio.run(story(port))
+        assert attempt.outcome == events.ATTEMPT_OUTCOME_PERMANENT
+        assert (attempt.reply.step, attempt.bounce_class) == ("rcpt", "relay_denied")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_postfix_knows_no_such_domain_and_says_so(harness: Harness) -> None:
     ["ann", "ann+x=y", '"ann b"', "jür+gen", "x" * 64],
     ids=["a", "plus", "quoted", "utf8", "x"],
 )
-def test_postfix_takes_the_parameters_for_reports(who: str) -> None:
+def test_postfix_accepts_the_dsn_parameters(who: str) -> None:
     async def story(port: int) -> None:
         host = DialTarget("mx.receiver.example", port, ("127.0.0.1",))
         session = await SmtpDialer(Timeouts()).dial(host, sources=(), ehlo="out.sender.example")
@@ -162,14 +162,14 @@ def test_postfix_takes_the_parameters_for_reports(who: str) -> None:
         utf8 = address.needs_smtputf8(to)
         mail = WireMessage(None, to, wire=b"Hi\r\n", size=4, utf8=utf8, envelope_id="019ab000-0000")
         assert await session.send_envelope(mail) is None
-        assert session.extensions.dsn  # which a refusal ends
+        assert session.extensions.dsn  # closed after a refusal
         session.abort()
 
     with postfix() as (port, _):
         asyncio.run(story(port))
 
 
-def test_a_message_arrives_whole_at_smtp_sink(harness: Harness, tmp_path: Path) -> None:
+def test_a_message_arrives_unchanged_at_smtp_sink(harness: Harness, tmp_path: Path) -> None:
     command = program("smtp-sink")
     port = free_port()
     template = str(tmp_path / "dump.")
@@ -178,7 +178,7 @@ def test_a_message_arrives_whole_at_smtp_sink(harness: Harness, tmp_path: Path) 
     try:
         await_port(port)
         assert send(harness, port).outcome == events.ATTEMPT_OUTCOME_DELIVERED
-        [dump] = awaited(tmp_path)
+        [dump] = wait_for_files(tmp_path)
         check(without_own_fields(dump.read_bytes()))
     finally:
         sink.terminate()
@@ -186,17 +186,17 @@ def test_a_message_arrives_whole_at_smtp_sink(harness: Harness, tmp_path: Path) 
 
 
 def without_own_fields(dump: bytes) -> bytes:
-    """smtp-sink writes the session as X-… fields, and a Received field, on top."""
+    """smtp-sink adds X-… fields for the session, and a Received field."""
     return dump[dump.index(b"DKIM-Signature:") :].rstrip(b"\n") + b"\n"
 
 
 @contextmanager
 def postfix(*, relay: str = "permit_mynetworks, reject") -> Iterator[tuple[int, Path]]:
-    """A Postfix with nothing of /etc/postfix: its port, and the Maildir of everybody."""
+    """A Postfix independent of /etc/postfix: its port, and the Maildir of all recipients."""
     command = program("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix only starts as root")
-    # Not below pytest's folder: Postfix's own users have to get there.
+    # Outside of pytest's folder, which Postfix's users cannot access.
     with (
         tempfile.TemporaryDirectory(prefix="obm-postfix-") as folder,
         started(command, Path(folder), relay=relay) as found,
@@ -240,8 +240,8 @@ def await_port(port: int) -> None:
     pytest.fail(f"nobody listens on port {port}")
 
 
-def awaited(folder: Path) -> list[Path]:
-    """The files of a folder, once there are some."""
+def wait_for_files(folder: Path) -> list[Path]:
+    """The files of a folder, once it has some."""
     until = time.monotonic() + 20
     while not (folder.is_dir() and any(folder.iterdir())) and time.monotonic() < until:
         time.sleep(0.05)

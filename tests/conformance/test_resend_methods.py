@@ -1,4 +1,4 @@
-"""Which methods of the official `resend` package are answered is what the page of the API says."""
+"""The working methods of the official `resend` package are those listed in docs/api.md."""
 
 import inspect
 import re
@@ -13,22 +13,22 @@ import resend
 
 from kernel import clock
 from services.events.domain.signature import SECRET_BYTES, headers, secret_text
-from tests.support.rest_api import ID, ask
+from tests.support.rest_api import ID, call_api
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 SECRET = bytes(range(SECRET_BYTES))
 NAMES = ("id", "name", "email_id", "contact_id", "webhook_id", "audience_id", "ids")
 
 
-class Anything(dict[str, str]):
-    """Parameters with whatever is looked for in them."""
+class AnyParameters(dict[str, str]):
+    """Parameters with any key."""
 
     def __missing__(self, name: str) -> str:
         return ID
 
 
-class Asked:
-    """In place of the package's HTTP client: what it would have asked for."""
+class RequestRecorder:
+    """Replaces the package's HTTP client; records the request."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
@@ -39,8 +39,8 @@ class Asked:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
-    recording = Asked()
+def recorder(monkeypatch: pytest.MonkeyPatch) -> RequestRecorder:
+    recording = RequestRecorder()
     monkeypatch.setattr(resend, "default_http_client", recording)
     monkeypatch.setattr(resend, "api_key", "re_1")
     monkeypatch.setattr(resend, "api_url", "http://x/v1")
@@ -55,9 +55,9 @@ def methods(owner: Any, name: str) -> Iterator[tuple[str, Callable[..., object]]
 
 
 def call(method: Callable[..., object]) -> None:
-    """With something for all that it has to be given."""
+    """Call a method with a value for each required parameter."""
     given = {
-        name: Anything.fromkeys(NAMES, ID) if name == "params" else ID
+        name: AnyParameters.fromkeys(NAMES, ID) if name == "params" else ID
         for name, parameter in inspect.signature(method).parameters.items()
         if parameter.default is inspect.Parameter.empty
     }
@@ -66,8 +66,9 @@ def call(method: Callable[..., object]) -> None:
         method(**given)
 
 
-def answered(document: Any, method: str, path: str) -> bool:  # noqa: ANN401 - JSON
-    """By a route of ours. An id is an id: `/emails/metrics` is no email."""
+def is_routed(document: Any, method: str, path: str) -> bool:  # noqa: ANN401 - JSON
+    """True if a route of the API matches. An id must be a UUID: `/emails/metrics` is not an
+    email."""
     for template, operations in document["paths"].items():
         pattern = re.sub(r"\{\w+_id\}", ID, template)
         if method in operations and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", pattern), path):
@@ -75,37 +76,37 @@ def answered(document: Any, method: str, path: str) -> bool:  # noqa: ANN401 - J
     return False
 
 
-def said_to_work() -> set[str]:
-    """Of the table: the class, then its methods."""
+def documented_methods() -> set[str]:
+    """The methods in the table, by class."""
     [table] = re.findall(r"(?m)^\| class \|.*\n\| --- .*\n((?:\|.*\n)+)", PAGE.read_text())
     rows = (row.split("|")[1:3] for row in table.splitlines())
     return {f"{owner.strip()}.{one}" for owner, some in rows for one in re.findall(r"\w+", some)}
 
 
-def test_the_methods_that_work_are_those_of_the_table(asked: Asked) -> None:
-    document = ask("GET", "/openapi.json").json()
+def test_the_working_methods_are_those_of_the_table(recorder: RequestRecorder) -> None:
+    document = call_api("GET", "/openapi.json").json()
     work = set()
     for title, kind in vars(resend).items():
         if not inspect.isclass(kind) or "exceptions" in kind.__module__:
             continue
         for name, method in methods(kind, title):
-            asked.seen.clear()
+            recorder.seen.clear()
             try:
                 call(method)
             except (KeyError, ValueError, AttributeError, TypeError):
-                assert not asked.seen, name  # it wants what only other services have
-            if asked.seen and all(answered(document, *one) for one in asked.seen):
+                assert not recorder.seen, name  # it requires other services
+            if recorder.seen and all(is_routed(document, *one) for one in recorder.seen):
                 work.add(name)
-    assert work == said_to_work()
+    assert work == documented_methods()
 
 
-def test_its_check_of_webhooks_takes_our_signatures() -> None:
+def test_the_client_verifies_our_webhook_signatures() -> None:
     body = b'{"type":"email.delivered"}'
     signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000, body=body)
     given = {name: signed[f"webhook-{name}"] for name in ("id", "timestamp", "signature")}
-    told: Any = {"payload": body.decode(), "headers": given}
-    good: Any = {**told, "webhook_secret": secret_text(SECRET)}
-    bad: Any = {**told, "webhook_secret": secret_text(SECRET[::-1])}
+    parameters: Any = {"payload": body.decode(), "headers": given}
+    good: Any = {**parameters, "webhook_secret": secret_text(SECRET)}
+    bad: Any = {**parameters, "webhook_secret": secret_text(SECRET[::-1])}
 
     resend.Webhooks.verify(good)
     with pytest.raises(ValueError, match="signature"):

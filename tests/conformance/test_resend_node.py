@@ -10,18 +10,18 @@ from tests.support.npm import node
 SCRIPT = Path(__file__).with_name("resend.mjs")
 
 
-def test_it_sends_batches_retrieves_moves_and_cancels(engine: Engine) -> None:
+def test_the_client_sends_batches_retrieves_reschedules_and_cancels(engine: Engine) -> None:
     settings = {"KEY": engine.customer.api_key, "URL_V1": engine.url, "DOMAIN": DOMAIN}
     ran = node(SCRIPT, env={**os.environ, **settings})
 
     assert ran.returncode == 0, ran.stderr
-    said = json.loads(ran.stdout)
+    results = json.loads(ran.stdout)
     done = ("sent", "batch", "got", "scheduled", "moved", "cancelled")
-    assert {name: said[name]["error"] for name in done} == dict.fromkeys(done)
-    sent = said["sent"]["data"]["id"]
-    assert said["got"]["data"]["id"] == sent
-    assert said["got"]["data"]["html"] == "<p>Hi</p>"
-    assert len({one["id"] for one in said["batch"]["data"]["data"]}) == 2
-    assert said["cancelled"]["data"]["id"] == said["scheduled"]["data"]["id"]
-    assert said["again"]["error"]["name"] == "invalid_idempotent_request"
-    assert said["refused"]["error"]["name"] == "validation_error"
+    assert {name: results[name]["error"] for name in done} == dict.fromkeys(done)
+    sent = results["sent"]["data"]["id"]
+    assert results["got"]["data"]["id"] == sent
+    assert results["got"]["data"]["html"] == "<p>Hi</p>"
+    assert len({one["id"] for one in results["batch"]["data"]["data"]}) == 2
+    assert results["cancelled"]["data"]["id"] == results["scheduled"]["data"]["id"]
+    assert results["again"]["error"]["name"] == "invalid_idempotent_request"
+    assert results["refused"]["error"]["name"] == "validation_error"

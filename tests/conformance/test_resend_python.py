@@ -59,7 +59,7 @@ def test_an_email_is_sent_delivered_and_retrieved() -> None:
     assert got["tags"] == [{"name": "kind", "value": "order"}]
 
 
-def test_a_batch_is_sent_and_its_mistakes_are_named() -> None:
+def test_a_batch_is_sent_and_its_errors_are_reported() -> None:
     sent = resend.Batch.send([params(), params(subject="Two")])
     permissive = resend.Batch.send(
         [params(), params(to="nobody")], {"batch_validation": "permissive"}
@@ -78,7 +78,7 @@ def test_a_repeated_key_sends_once() -> None:
     assert first["id"] == second["id"]
 
 
-def test_a_scheduled_email_is_moved_and_cancelled() -> None:
+def test_a_scheduled_email_is_rescheduled_and_canceled() -> None:
     sent = resend.Emails.send(params(scheduled_at="in 20 min"))
     moved = resend.Emails.update({"id": sent["id"], "scheduled_at": "in 30 min"})
     got = resend.Emails.get(sent["id"])
@@ -89,7 +89,7 @@ def test_a_scheduled_email_is_moved_and_cancelled() -> None:
     wait(lambda: resend.Emails.get(sent["id"])["last_event"] == "canceled")
 
 
-def test_mistakes_raise_the_errors_that_the_client_knows() -> None:
+def test_errors_raise_the_exceptions_of_the_client() -> None:
     with pytest.raises(MissingRequiredFieldsError):
         resend.Emails.send({"from": FROM, "subject": "Hi", "html": "x"})  # type: ignore[typeddict-item]
     with pytest.raises(ValidationError):
@@ -99,8 +99,8 @@ def test_mistakes_raise_the_errors_that_the_client_knows() -> None:
     assert missing.value.code == 404
 
 
-def test_suppressions_answer_in_its_shapes(engine: Engine) -> None:
-    """They are of live mail."""
+def test_suppressions_have_the_clients_types(engine: Engine) -> None:
+    """Suppressions exist for live mail only."""
     customer = create_account(engine.environment, "live.obm-sandbox.net", test=False)
     resend.api_key = customer.api_key
     added = resend.Suppressions.add({"email": "gone@x.example"})
@@ -108,7 +108,7 @@ def test_suppressions_answer_in_its_shapes(engine: Engine) -> None:
     assert resend.Suppressions.remove("gone@x.example")["deleted"] is True
 
 
-def test_webhooks_answer_in_its_shapes() -> None:
+def test_webhooks_have_the_clients_types() -> None:
     hook = resend.Webhooks.create(
         {"endpoint": "https://hooks.example.com/x", "events": ["email.delivered"]}
     )

@@ -1,7 +1,7 @@
-"""A key for tests, in the hands of whoever may read a CI's variables, is none for what is live.
+"""A test key, which many people can read in a CI, gives no access to live objects.
 
-The routes come from the OpenAPI document: a new one that takes an id of a kind that is not known
-here fails until it is.
+The routes come from the OpenAPI document: a new route with an unknown kind of id fails the test
+until it is added here.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from tests.support.engine import Engine
 
 DOMAIN = "both.obm-sandbox.net"
 MISSING = "01890000-0000-7000-8000-000000000000"
-ADDRESS = "ceo@customer-of-both.net"
-SHARED = frozenset({"domain_id"})  # by both kinds of mail
+ADDRESS = "ceo@account-of-both.net"
+SHARED = frozenset({"domain_id"})  # used by both kinds of mail
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
-    """Two keys of one tenant, and what the live one has."""
+class KeyPair:
+    """A test and a live key of one tenant, and the objects of the live key."""
 
     live: httpx.Client
     test: httpx.Client
@@ -33,9 +33,9 @@ def client(engine: Engine, key: str) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def both(engine: Engine) -> Iterator[Both]:
-    customer = create_account(engine.environment, DOMAIN, test=False)
-    with client(engine, customer.api_key) as live:
+def both(engine: Engine) -> Iterator[KeyPair]:
+    account = create_account(engine.environment, DOMAIN, test=False)
+    with client(engine, account.api_key) as live:
         made = live.post("/api-keys", json={"name": "CI", "test": True}).json()
         email = {
             "from": f"a@{DOMAIN}", "to": ADDRESS, "subject": "Live", "text": "secret",
@@ -49,58 +49,58 @@ def both(engine: Engine) -> Iterator[Both]:
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
         ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]
         with client(engine, made["token"]) as test:
-            yield Both(live, test, ids)
+            yield KeyPair(live, test, ids)
 
 
-def test_no_route_shows_or_changes_what_is_live(both: Both) -> None:
+def test_no_route_reads_or_changes_live_objects(both: KeyPair) -> None:
     document = both.test.get(str(both.test.base_url.join("/openapi.json"))).json()
-    asked = 0
+    checked = 0
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             names = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
             if not names or names <= SHARED:
                 continue
             assert names <= both.ids.keys(), f"whose id is {names} of {path}?"
-            said = both.test.request(
+            response = both.test.request(
                 method,
                 both.test.base_url.join(path.format(**{name: both.ids[name] for name in names})),
                 json={"scheduled_at": "in 1 hour"} if method == "patch" else None,
             )
-            assert said.status_code in {403, 404}, f"{method} {path}: {said.text}"
-            assert "secret" not in said.text
-            asked += 1
-    assert asked >= 13
-    unharmed(both)
+            assert response.status_code in {403, 404}, f"{method} {path}: {response.text}"
+            assert "secret" not in response.text
+            checked += 1
+    assert checked >= 13
+    check_unchanged(both)
 
 
 @pytest.mark.parametrize("path", ["/emails", "/webhooks", "/queues", "/sandbox/messages"])
-def test_lists_are_empty_where_all_is_live(both: Both, path: str) -> None:
+def test_lists_omit_live_objects(both: KeyPair, path: str) -> None:
     assert both.live.get(path).status_code == 200
     assert both.test.get(path).json()["data"] == []
 
 
-def test_keys_are_listed_of_test_alone(both: Both) -> None:
+def test_only_test_keys_are_listed(both: KeyPair) -> None:
     assert {one["test"] for one in both.test.get("/api-keys").json()["data"]} == {True}
     assert {one["test"] for one in both.live.get("/api-keys").json()["data"]} == {True, False}
 
 
-def test_an_address_is_not_suppressed_for_live_mail(both: Both) -> None:
+def test_a_test_key_cannot_suppress_an_address(both: KeyPair) -> None:
     for path, body in (
-        ("/suppressions", {"email": "other@customer-of-both.net"}),
-        ("/suppressions/batch/add", {"emails": ["other@customer-of-both.net"]}),
+        ("/suppressions", {"email": "other@account-of-both.net"}),
+        ("/suppressions/batch/add", {"emails": ["other@account-of-both.net"]}),
         ("/suppressions/batch/remove", {"emails": [ADDRESS]}),
     ):
         assert both.test.post(path, json=body).status_code == 403
-    assert both.live.get("/suppressions/other@customer-of-both.net").status_code == 404
-    unharmed(both)
+    assert both.live.get("/suppressions/other@account-of-both.net").status_code == 404
+    check_unchanged(both)
 
 
-def test_a_test_key_makes_no_live_one(both: Both) -> None:
-    said = both.test.post("/api-keys", json={"name": "more", "test": False})
-    assert said.status_code == 403
+def test_a_test_key_cannot_create_a_live_key(both: KeyPair) -> None:
+    response = both.test.post("/api-keys", json={"name": "more", "test": False})
+    assert response.status_code == 403
 
 
-def test_what_is_of_test_is_there_for_both(both: Both) -> None:
+def test_test_objects_are_visible_to_both_keys(both: KeyPair) -> None:
     email = {
         "from": f"a@{DOMAIN}", "to": "delivered@obm-sandbox.net", "subject": "Test", "text": "x",
         "scheduled_at": "in 20 days",
@@ -114,14 +114,14 @@ def test_what_is_of_test_is_there_for_both(both: Both) -> None:
     assert both.test.post(f"/emails/{sent}/cancel").status_code == 200
 
 
-def test_live_mail_does_not_go_to_the_sandbox(both: Both) -> None:
+def test_live_mail_is_not_sent_to_the_sandbox(both: KeyPair) -> None:
     email = {"from": f"a@{DOMAIN}", "to": "delivered@obm-sandbox.net", "subject": "x", "text": "x"}
-    said = both.live.post("/emails", json=email)
-    assert said.status_code == 422
-    assert said.json()["errors"][0]["code"] == "sandbox_domain"
+    response = both.live.post("/emails", json=email)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["code"] == "sandbox_domain"
 
 
-def unharmed(both: Both) -> None:
+def check_unchanged(both: KeyPair) -> None:
     for path in (
         f"/emails/{both.ids['email_id']}", f"/webhooks/{both.ids['webhook_id']}",
         f"/suppressions/{ADDRESS}",

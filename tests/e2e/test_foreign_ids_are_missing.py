@@ -1,7 +1,7 @@
-"""Nothing of a tenant reaches another: on every REST route and RPC, a foreign id is a missing one.
+"""Tenants are isolated: on every REST route and RPC an id of another tenant is not found.
 
-The routes come from the OpenAPI document, the RPCs from the services' descriptors: a new one that
-takes an id of a kind that is not known here fails until it is.
+The routes come from the OpenAPI document, the RPCs from the services' descriptors: a new one with
+an unknown kind of id fails the test until it is added here.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ ASKED_FOR = {"tenant_id", "email_id", "message_ids", "id"}
 
 
 def internal_services() -> Iterator[tuple[str, ServiceDescriptor]]:
-    """Every service of the contracts but the public one, with the setting of its address."""
+    """Every internal service of the contracts, with the setting of its address."""
     for module in pkgutil.walk_packages(contracts.__path__, "contracts."):
         if module.name.endswith("_service_pb2"):
             owner = module.name.split(".")[1].upper()
@@ -47,8 +47,8 @@ def internal_services() -> Iterator[tuple[str, ServiceDescriptor]]:
 
 
 @dataclass
-class Owned:
-    """What the owner has, by the names that routes and requests give it."""
+class OwnedObjects:
+    """The owner's objects, by the names of routes and requests."""
 
     http: httpx.Client
     tenant_id: str
@@ -60,10 +60,10 @@ def client(engine: Engine, key: str) -> httpx.Client:
 
 
 @pytest.fixture(scope="module")
-def owner(engine: Engine) -> Iterator[Owned]:
-    customer = create_account(engine.environment, "owner.obm-sandbox.net", test=False)
-    with client(engine, customer.api_key) as http:
-        owned = Owned(http, customer.tenant_id)
+def owner(engine: Engine) -> Iterator[OwnedObjects]:
+    account = create_account(engine.environment, "owner.obm-sandbox.net", test=False)
+    with client(engine, account.api_key) as http:
+        owned = OwnedObjects(http, account.tenant_id)
         email = {
             "from": "a@owner.obm-sandbox.net", "to": "delivered@obm-sandbox.net",
             "subject": "Mine", "text": "x", "test": True,
@@ -89,54 +89,54 @@ def wait_for_capture(http: httpx.Client) -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def stranger(engine: Engine) -> Iterator[Owned]:
-    customer = create_account(engine.environment, "stranger.obm-sandbox.net", test=False)
-    with client(engine, customer.api_key) as http:
-        http.headers["X-Key"] = customer.api_key
-        yield Owned(http, customer.tenant_id)
+def other(engine: Engine) -> Iterator[OwnedObjects]:
+    account = create_account(engine.environment, "other.obm-sandbox.net", test=False)
+    with client(engine, account.api_key) as http:
+        http.headers["X-Key"] = account.api_key
+        yield OwnedObjects(http, account.tenant_id)
 
 
-def test_on_every_route_a_foreign_id_gets_the_answer_of_a_missing_one(
-    owner: Owned, stranger: Owned
+def test_every_route_treats_a_foreign_id_as_missing(
+    owner: OwnedObjects, other: OwnedObjects
 ) -> None:
-    document = stranger.http.get(str(stranger.http.base_url.join("/openapi.json"))).json()
-    asked = 0
+    document = other.http.get(str(other.http.base_url.join("/openapi.json"))).json()
+    checked = 0
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             names = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"]
             if not names:
                 continue
             assert set(names) <= owner.ids.keys(), f"whose id is {names} of {path}?"
-            foreign = ask(stranger.http, method, path, {name: owner.ids[name] for name in names})
+            foreign = ask(other.http, method, path, {name: owner.ids[name] for name in names})
             missing = ask(
-                stranger.http, method, path,
+                other.http, method, path,
                 {name: "none@owner.example" if "email" in name and "_id" not in name else MISSING
                  for name in names},
             )  # fmt: skip
             assert foreign.status_code == missing.status_code == 404, f"{method} {path}"
             assert without_names(foreign.json()) == without_names(missing.json())
-            asked += 1
-    assert asked >= 15
-    unharmed(owner)
+            checked += 1
+    assert checked >= 15
+    check_unchanged(owner)
 
 
-def test_behind_a_foreign_cursor_a_list_is_as_empty_as_ever(owner: Owned, stranger: Owned) -> None:
-    document = stranger.http.get(str(stranger.http.base_url.join("/openapi.json"))).json()
-    asked = 0
+def test_a_foreign_cursor_reveals_nothing(owner: OwnedObjects, other: OwnedObjects) -> None:
+    document = other.http.get(str(other.http.base_url.join("/openapi.json"))).json()
+    checked = 0
     for path, operations in document["paths"].items():
-        known = {one["name"] for one in operations.get("get", {}).get("parameters", ())}
-        if "{" in path or not known & set(CURSORS):
+        parameters = {one["name"] for one in operations.get("get", {}).get("parameters", ())}
+        if "{" in path or not parameters & set(CURSORS):
             continue
-        own_things = path in {"/v1/domains", "/v1/api-keys"}  # of the stranger
-        for cursor in sorted(known & set(CURSORS)):
+        own_things = path in {"/v1/domains", "/v1/api-keys"}  # of the other tenant
+        for cursor in sorted(parameters & set(CURSORS)):
             for own in (owner.ids["email_id"], owner.ids["webhook_id"], owner.ids["message_id"]):
-                url = stranger.http.base_url.join(path)
-                said = stranger.http.get(url, params={cursor: own})
-                assert said.status_code == 200, f"{path} {said.text}"
+                url = other.http.base_url.join(path)
+                response = other.http.get(url, params={cursor: own})
+                assert response.status_code == 200, f"{path} {response.text}"
                 if not own_things:
-                    assert said.json()["data"] == [], path
-                asked += 1
-    assert asked >= 20
+                    assert response.json()["data"] == [], path
+                checked += 1
+    assert checked >= 20
 
 
 def ask(http: httpx.Client, method: str, path: str, ids: dict[str, str]) -> httpx.Response:
@@ -145,11 +145,11 @@ def ask(http: httpx.Client, method: str, path: str, ids: dict[str, str]) -> http
     return http.request(method, url, json=body)
 
 
-def without_names(said: dict[str, Any]) -> dict[str, Any]:
-    return {name: one for name, one in said.items() if name not in {"instance", "request_id"}}
+def without_names(response: dict[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in response.items() if name not in {"instance", "request_id"}}
 
 
-def unharmed(owner: Owned) -> None:
+def check_unchanged(owner: OwnedObjects) -> None:
     for path in (
         f"/emails/{owner.ids['email_id']}", f"/webhooks/{owner.ids['webhook_id']}",
         f"/suppressions/{SUPPRESSED}", f"/sandbox/messages/{owner.ids['message_id']}",
@@ -157,12 +157,12 @@ def unharmed(owner: Owned) -> None:
         assert owner.http.get(path).status_code == 200
 
 
-def test_on_every_public_rpc_a_foreign_id_is_not_found(
-    engine: Engine, owner: Owned, stranger: Owned
+def test_every_public_rpc_treats_a_foreign_id_as_missing(
+    engine: Engine, owner: OwnedObjects, other: OwnedObjects
 ) -> None:
-    key = stranger.http.headers["X-Key"]
+    key = other.http.headers["X-Key"]
     metadata = (("authorization", f"Bearer {key}"),)
-    asked = 0
+    checked = 0
     for method in PUBLIC.methods:
         if "id" not in method.input_type.fields_by_name:
             continue
@@ -173,50 +173,51 @@ def test_on_every_public_rpc_a_foreign_id_is_not_found(
         with pytest.raises(grpc.RpcError) as refused:
             asyncio.run(call(address, PUBLIC, method, request, metadata))
         assert refused.value.code() == grpc.StatusCode.NOT_FOUND, method.name
-        asked += 1
-    assert asked >= 3
+        checked += 1
+    assert checked >= 3
 
 
-def test_no_internal_rpc_shows_or_changes_what_is_another_tenants(
-    engine: Engine, owner: Owned, stranger: Owned
+def test_no_internal_rpc_reads_or_changes_another_tenants_objects(
+    engine: Engine, owner: OwnedObjects, other: OwnedObjects
 ) -> None:
     metadata = ((TOKEN_HEADER, engine.environment["OBM_RPC_TOKEN"]),)
-    asked = 0
+    checked = 0
     for address_name, service in internal_services():
         for method in service.methods:
-            # Envelopes carry their own tenant: only ingest makes them, from rows of the caller.
+            # A message context carries its own tenant: only ingest builds them, from rows of the
+            # caller.
             fields = method.input_type.fields_by_name
-            if "tenant_id" not in fields or "envelopes" in fields:
+            if "tenant_id" not in fields or "contexts" in fields:
                 continue
             missing = dict.fromkeys(owner.ids, MISSING)
-            for request, other in zip(
-                requests(method, owner.ids, stranger),
-                requests(method, missing, stranger),
+            for request, unknown in zip(
+                requests(method, owner.ids, other),
+                requests(method, missing, other),
                 strict=True,
             ):
                 address = engine.environment[address_name]
-                foreign = asyncio.run(said_by(address, service, method, request, metadata))
-                none = asyncio.run(said_by(address, service, method, other, metadata))
-                for own in owner.ids.values():  # what was asked for may be named in the answer
+                foreign = asyncio.run(response_text(address, service, method, request, metadata))
+                none = asyncio.run(response_text(address, service, method, unknown, metadata))
+                for own in owner.ids.values():  # a response may repeat the request
                     if own in str(request):
                         foreign = foreign.replace(own, MISSING)
                 assert foreign == none, method.name
                 for secret in (owner.tenant_id, *owner.ids.values()):
                     assert secret not in foreign, f"{method.name} shows {secret}"
-                asked += 1
-    assert asked >= 12
-    unharmed(owner)
+                checked += 1
+    assert checked >= 12
+    check_unchanged(owner)
 
 
 def requests(
-    method: MethodDescriptor, ids: Mapping[str, str], stranger: Owned
+    method: MethodDescriptor, ids: Mapping[str, str], other: OwnedObjects
 ) -> Iterator[Message]:
-    """The request in the stranger's name, with these ids wherever one fits."""
+    """Requests in the name of the other tenant, with the owner's ids wherever they fit."""
     kinds = GetMessageClass(method.input_type)
     fields = method.input_type.fields_by_name
     unknown = {name for name in fields if NAMES_ONE.search(name)} - ASKED_FOR
     assert not unknown, f"whose id is {unknown} of {method.name}?"
-    given: dict[str, Any] = {"tenant_id": stranger.tenant_id}
+    given: dict[str, Any] = {"tenant_id": other.tenant_id}
     if "message_ids" in fields:
         given["message_ids"] = [ids["engine_message_id"]]
     if "email_id" in fields:
@@ -235,14 +236,14 @@ def requests(
         yield kinds(**given, id=ids[name])
 
 
-async def said_by(
+async def response_text(
     address: str,
     service: ServiceDescriptor,
     method: MethodDescriptor,
     request: Message,
     metadata: tuple[tuple[str, str], ...],
 ) -> str:
-    """The answer as text, or the refusal."""
+    """The response as text, or the refusal."""
     try:
         return str(await call(address, service, method, request, metadata))
     except grpc.aio.AioRpcError as error:
@@ -259,10 +260,10 @@ async def call(
     metadata: tuple[tuple[str, str], ...],
 ) -> Message:
     async with grpc.aio.insecure_channel(address) as channel:
-        ask_it: Any = channel.unary_unary(
+        call: Any = channel.unary_unary(
             f"/{service.full_name}/{method.name}",
             request_serializer=lambda one: one.SerializeToString(),
             response_deserializer=GetMessageClass(method.output_type).FromString,
         )
-        answer: Message = await ask_it(request, metadata=metadata, timeout=10)
-        return answer
+        response: Message = await call(request, metadata=metadata, timeout=10)
+        return response

@@ -1,4 +1,4 @@
-"""`obm run`, as a newcomer meets it."""
+"""`obm run` on a new machine."""
 
 import json
 import os
@@ -53,12 +53,12 @@ def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, rest
 
 
-def pasted(told: str) -> dict[str, str]:
-    """What another shell knows after pasting the two lines."""
-    return dict(re.findall(r"export (OBM_API_\w+)=(\S+)", told))
+def exported_variables(output: str) -> dict[str, str]:
+    """The environment of a shell after pasting the two lines."""
+    return dict(re.findall(r"export (OBM_API_\w+)=(\S+)", output))
 
 
-def ask(shell: dict[str, str], path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
+def request(shell: dict[str, str], path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(
         shell["OBM_API_URL"] + path,
         json.dumps(body).encode() if body else None,
@@ -67,27 +67,27 @@ def ask(shell: dict[str, str], path: str, body: dict[str, str] | None = None) ->
             "Content-Type": "application/json",
         },
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        said: dict[str, Any] = json.load(answer)
-        return said
+    with urllib.request.urlopen(request, timeout=10) as response:
+        content: dict[str, Any] = json.load(response)
+        return content
 
 
 def send(shell: dict[str, str]) -> str:
-    """The curl that was printed; returns when the email is in the log."""
+    """Run the printed curl command; returns when the email is in the log."""
     email = {
         "from": "me@hello.obm-sandbox.net",
         "to": "delivered@obm-sandbox.net",
         "subject": "Hi",
         "text": "Hello",
     }
-    email_id = str(ask(shell, "/emails", email)["id"])
-    while email_id not in str(ask(shell, "/emails?limit=5")):
+    email_id = str(request(shell, "/emails", email)["id"])
+    while email_id not in str(request(shell, "/emails?limit=5")):
         time.sleep(0.1)
     return email_id
 
 
-def enrolled(data: Path, shell: dict[str, str]) -> str:
-    """What a customer may send from, who is made in another shell while the engine runs."""
+def add_domain(data: Path, shell: dict[str, str]) -> str:
+    """Add a domain in another shell while the engine runs. Returns the domains."""
 
     def obm(*arguments: str) -> str:
         environment = {k: v for k, v in os.environ.items() if k not in OWN_SERVERS}
@@ -98,48 +98,50 @@ def enrolled(data: Path, shell: dict[str, str]) -> str:
     obm("tenant", "create", "shop", "--account", "Acme")
     obm("domain", "add", "shop.example.net", "--tenant", "shop", "--bounce-mx", "mx.example.com")
     key = obm("key", "create", "--tenant", "shop", "--live")
-    [domain] = ask({**shell, "OBM_API_KEY": key}, "/domains")["data"]
+    [domain] = request({**shell, "OBM_API_KEY": key}, "/domains")["data"]
     return str(domain["name"])
 
 
 @pytest.mark.timeout(240)
-def test_it_delivers_a_first_message_ends_clean_and_finds_it_again(tmp_path: Path) -> None:
+def test_obm_run_delivers_a_first_message_and_finds_it_after_a_restart(tmp_path: Path) -> None:
     with obm_run(tmp_path, "--free-ports") as process:
-        told = read_until(process, LAST_LINE)
+        output = read_until(process, LAST_LINE)
         steps = ["email.sent", "message.screened", "message.assigned", "message.attempted"]
-        assert all(step in told for step in [*steps, "email.delivered"]), told
-        assert re.search(r"Kafka +127\.0\.0\.1:\d+", told)
-        email_id = send(pasted(told))
-        assert enrolled(tmp_path, pasted(told)) == "shop.example.net"
+        assert all(step in output for step in [*steps, "email.delivered"]), output
+        assert re.search(r"Kafka +127\.0\.0\.1:\d+", output)
+        email_id = send(exported_variables(output))
+        assert add_domain(tmp_path, exported_variables(output)) == "shop.example.net"
         code, rest = end(process)
         assert code == 0, rest
-        assert "Traceback" not in told + rest, told + rest
+        assert "Traceback" not in output + rest, output + rest
 
     with obm_run(tmp_path, "--free-ports") as process:
         again = read_until(process, LAST_LINE)
         assert f"found messages of earlier runs, the last one is {email_id}" in again
-        assert pasted(again)["OBM_API_KEY"] == pasted(told)["OBM_API_KEY"]
+        assert exported_variables(again)["OBM_API_KEY"] == exported_variables(output)["OBM_API_KEY"]
         assert end(process)[0] == 0
 
 
-def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_a_one_line_error(tmp_path: Path) -> None:
     with socket.socket() as occupant:
         occupant.bind(("127.0.0.1", 0))
         occupant.listen()
         port = occupant.getsockname()[1]
         with obm_run(tmp_path, f"--port={port}") as process:
-            told, _ = process.communicate(timeout=60)
+            output, _ = process.communicate(timeout=60)
 
     assert process.returncode == 2
-    assert f"Port {port} (ingest http) is in use" in " ".join(told.split())
-    assert "Traceback" not in told
+    assert f"Port {port} (ingest http) is in use" in " ".join(output.split())
+    assert "Traceback" not in output
 
 
-def test_a_bad_setting_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_setting_is_a_one_line_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROUTER_TICK_MESSAGES_MAX", "many")
     with obm_run(tmp_path, "--free-ports") as process:
-        told, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 2
-    assert "tick_messages_max" in told.lower()
-    assert "Traceback" not in told
+    assert "tick_messages_max" in output.lower()
+    assert "Traceback" not in output

@@ -1,7 +1,7 @@
-"""Hostile input: one corpus that every door and every parser meets.
+"""Hostile input: one corpus for all listeners and parsers.
 
-`corpus/` is what strangers send, a file per kind; `parsers/` is what reads it, a file per part of
-the engine. A new file in either is found by itself.
+`corpus/` has the inputs, a file per kind; `parsers/` has the parsers, a file per part of the
+engine. New files in either are found automatically.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from tests.hostile import corpus, parsers
 Reader = Callable[[str], object]
 
 
-def gathered(package: ModuleType, name: str) -> dict[str, object]:
+def collect(package: ModuleType, name: str) -> dict[str, object]:
     """All entries of the dictionaries of this name in the modules of a package."""
     found: dict[str, object] = {}
     for one in sorted(pkgutil.iter_modules(package.__path__), key=lambda one: one.name):
@@ -24,6 +24,6 @@ def gathered(package: ModuleType, name: str) -> dict[str, object]:
     return found
 
 
-TEXTS: dict[str, str] = gathered(corpus, "TEXTS")  # type: ignore[assignment]
-BODIES: dict[str, bytes] = gathered(corpus, "BODIES")  # type: ignore[assignment]
-READERS: dict[str, Reader] = gathered(parsers, "READERS")  # type: ignore[assignment]
+TEXTS: dict[str, str] = collect(corpus, "TEXTS")  # type: ignore[assignment]
+BODIES: dict[str, bytes] = collect(corpus, "BODIES")  # type: ignore[assignment]
+READERS: dict[str, Reader] = collect(parsers, "READERS")  # type: ignore[assignment]

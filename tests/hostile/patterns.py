@@ -1,4 +1,4 @@
-"""Every regular expression of the project, and text that is made to be slow for it."""
+"""All regular expressions of the project, with texts that make bad ones slow."""
 
 import ast
 import importlib
@@ -15,25 +15,25 @@ import kernel
 import mail
 import services
 
-# Python has no public parser of its patterns.
+# Python has no public parser for its patterns.
 ops: Any = importlib.import_module("re._constants")
 _parser: Any = importlib.import_module("re._parser")
 ROOT = Path(__file__).parents[2]
-MANY = 20  # a repeat of fewer cannot take long
+MANY = 20  # fewer repetitions cannot take long
 METHODS = ("search", "match", "fullmatch", "sub", "subn", "split", "findall", "finditer")
 CHARS = "a1 .@-_<>\"'\\/=:;,?!()[]{}\r\n\t%&#$*+^`|~Zz0\u00e9\u0378\u2028\x00"
 REPEATS = (ops.MAX_REPEAT, ops.MIN_REPEAT, ops.POSSESSIVE_REPEAT)
 
 
-class Use(NamedTuple):
-    """A pattern, and how it looks at a text."""
+class PatternUse(NamedTuple):
+    """A pattern and the method that applies it."""
 
     name: str
     pattern: "re.Pattern[Any]"
     method: str
 
-    def look(self, text: str) -> None:
-        """All of what the method does."""
+    def apply(self, text: str) -> None:
+        """Apply the pattern to the whole text."""
         subject: Any = text
         if isinstance(self.pattern.pattern, bytes):
             subject = text.encode("latin-1", "replace")
@@ -56,24 +56,26 @@ def modules() -> list[ModuleType]:
 
 
 @cache
-def uses() -> dict[str, Use]:
-    found = [use for module in modules() for use in (*kept_in(module), *written_in(module))]
+def uses() -> dict[str, PatternUse]:
+    found = [
+        use for module in modules() for use in (*module_patterns(module), *inline_patterns(module))
+    ]
     return {f"{use.name}.{use.method}": use for use in found}
 
 
-def kept_in(module: ModuleType) -> Iterator[Use]:
-    """Patterns that the module has a name for."""
+def module_patterns(module: ModuleType) -> Iterator[PatternUse]:
+    """Patterns that are module variables."""
     for name, value in vars(module).items():
         found = list(patterns_of(value))
         if not found or imported(module, name):
             continue
         for pattern, bound in found:
-            for method in bound or called().get(name) or METHODS[:1]:
-                yield Use(f"{module.__name__}.{name}", pattern, method)
+            for method in bound or called_methods().get(name) or METHODS[:1]:
+                yield PatternUse(f"{module.__name__}.{name}", pattern, method)
 
 
 def patterns_of(value: object) -> Iterator[tuple["re.Pattern[Any]", list[str]]]:
-    """With the method, where it is a method that is kept."""
+    """The patterns of a value, with the method if the value is a bound method."""
     if isinstance(value, re.Pattern):
         yield value, []
     elif isinstance(owner := getattr(value, "__self__", None), re.Pattern):
@@ -102,8 +104,8 @@ def imported(module: ModuleType, name: str) -> bool:
 
 
 @cache
-def called() -> dict[str, list[str]]:
-    """The methods that are called on each name, in whichever module."""
+def called_methods() -> dict[str, list[str]]:
+    """The methods that are called on each name, in any module."""
     call = re.compile(rf"\b(\w+)(?:\[\w+\])?\.({'|'.join(METHODS)})\(")
     found: dict[str, list[str]] = {}
     for name, method in sorted(
@@ -113,29 +115,29 @@ def called() -> dict[str, list[str]]:
     return found
 
 
-def written_in(module: ModuleType) -> Iterator[Use]:
-    """Patterns that stand where they are used: `re.sub(r"…", …)`."""
+def inline_patterns(module: ModuleType) -> Iterator[PatternUse]:
+    """Patterns written in calls: `re.sub(r"…", …)`."""
     for call in calls_of_re(module):
         text, method = call.args[0], getattr(call.func, "attr", "")
         if isinstance(text, ast.Constant) and method in METHODS:
             name = f"{module.__name__}:{call.lineno}"
-            yield Use(name, re.compile(text.value), method)
+            yield PatternUse(name, re.compile(text.value), method)
 
 
 def calls_of_re(module: ModuleType) -> Iterator[ast.Call]:
     for node in ast.walk(ast.parse(source_of(module))):
-        called = node.func if isinstance(node, ast.Call) else None
-        if isinstance(node, ast.Call) and isinstance(called, ast.Attribute):
-            of = getattr(called.value, "id", "")
-            yield from [node] * (of == "re" and called.attr in METHODS)
+        called_methods = node.func if isinstance(node, ast.Call) else None
+        if isinstance(node, ast.Call) and isinstance(called_methods, ast.Attribute):
+            of = getattr(called_methods.value, "id", "")
+            yield from [node] * (of == "re" and called_methods.attr in METHODS)
 
 
 def attacks(pattern: "re.Pattern[Any]") -> Iterator[Callable[[int], str]]:
-    """Texts of a length to choose: what the pattern's own repeats take, again and again, behind
-    what leads to them, and then something that fits nowhere."""
+    """Functions that make attack texts of a given length: the prefix of a repetition of the
+    pattern, many repetitions, then text that does not match."""
     text = pattern.pattern
     tree = _parser.parse(text.decode("latin-1") if isinstance(text, bytes) else text, pattern.flags)
-    found = {*combined(repeats(tree, "")), *((piece, piece) for piece in pieces(tree))}
+    found = {*combinations(repeats(tree, "")), *((piece, piece) for piece in pieces(tree))}
     for before, piece in sorted(found):
         yield partial(repeated, before, piece)
         yield partial(repeated, "", before + piece)
@@ -145,8 +147,8 @@ def repeated(before: str, piece: str, length: int) -> str:
     return before + piece * (length // len(piece)) + "\x00"
 
 
-def combined(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Each alone, and one with another."""
+def combinations(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Each item alone, and all pairs."""
     known = sorted(set(found))
     yield from known
     for (before, one), (_, other) in product(known[:12], repeat=2):
@@ -154,7 +156,7 @@ def combined(found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def repeats(tree: Any, before: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - re's own
-    """What leads to each repeat, and what it repeats, with each of its alternatives."""
+    """The prefix of each repetition, and the texts that it repeats, with all alternatives."""
     for op, value in tree:
         if op in REPEATS:
             _, most, body = value
@@ -178,7 +180,7 @@ def inside(op: Any, value: Any) -> list[Any]:  # noqa: ANN401
 
 
 def pieces(tree: Any) -> set[str]:  # noqa: ANN401
-    """Texts that it matches: each alternative, the ends of each class."""
+    """Texts that match: each alternative, the first and last character of each class."""
     found = {sample(tree, last=last) for last in (False, True)}
     for op, value in tree:
         if op is ops.BRANCH:
@@ -227,7 +229,7 @@ CATEGORIES = {
 
 
 def first_of(members: Any) -> str:  # noqa: ANN401
-    """Of a class that has none of the usual."""
+    """For a class without any usual character."""
     for op, value in members:
         if op is ops.LITERAL:
             return chr(value)

@@ -1,4 +1,4 @@
-"""No caller can make a gRPC listener keep more than its part, and who has no key nothing at all."""
+"""The memory that a client of a gRPC listener can occupy is bounded, and zero without a key."""
 
 import asyncio
 from pathlib import Path
@@ -12,10 +12,10 @@ from contracts.ingest.v1 import email_service_pb2 as pb
 from tests.support.grpc_servers import CONNECTIONS_MAX, grpc_servers
 from tests.support.half_sent import HalfSent
 
-TEXT = pb.Email(text="\0" * (48 * 1024 * 1024))  # 48 KB when it is compressed
+TEXT = pb.Email(text="\0" * (48 * 1024 * 1024))  # 48 KB compressed
 LARGE = pb.SendEmailRequest(email=TEXT).SerializeToString()
 CALLS = 4
-GROWTH_MAX = 100 * 1024 * 1024  # of 576 MB that are sent
+GROWTH_MAX = 100 * 1024 * 1024  # of 576 MB sent
 SEND = "/contracts.ingest.v1.EmailService/SendEmail"
 GET = "/contracts.ingest.v1.EmailService/GetEmail"
 ID = pb.GetEmailRequest(id="01890000-0000-7000-8000-000000000000").SerializeToString()
@@ -54,14 +54,14 @@ def test_connections_beyond_the_limit_are_closed() -> None:
         asyncio.run(story(public))
 
 
-def test_calls_that_are_half_sent_take_no_more_than_a_part_of_the_memory() -> None:
+def test_half_sent_calls_take_a_bounded_part_of_the_memory() -> None:
     async def story(port: int) -> None:
         attacker = HalfSent(*await asyncio.open_connection("127.0.0.1", port))
         listening = asyncio.create_task(attacker.listen())
         try:
             async with asyncio.timeout(60):
                 await attacker.call(SEND, "one", calls=16, declared=50_000_000, sent=32_000_000)
-                while len(attacker.ended) < 15:  # a quarter of all has room for one
+                while len(attacker.ended) < 15:  # a quarter of the memory has room for one
                     await asyncio.sleep(0.05)
             assert await served(port, "another") == grpc.StatusCode.NOT_FOUND
             assert await served(port, "one") == grpc.StatusCode.NOT_FOUND
@@ -80,7 +80,7 @@ async def served(port: int, key: str) -> grpc.StatusCode:
 
 
 async def attack(port: int, method: str, compression: grpc.Compression) -> set[grpc.StatusCode]:
-    """So many calls at a time, each on a connection of its own. What they are answered."""
+    """Send this many calls at once, each on its own connection. Returns the responses."""
 
     async def one() -> grpc.StatusCode:
         async with grpc.aio.insecure_channel(
@@ -94,15 +94,15 @@ async def attack(port: int, method: str, compression: grpc.Compression) -> set[g
 async def call(
     channel: grpc.aio.Channel, method: str, message: bytes, *, key: str = ""
 ) -> grpc.StatusCode:
-    shown = [("authorization", key)] if key else []
+    metadata = [("authorization", key)] if key else []
     try:
-        await cast(Any, channel.unary_unary(method))(message, timeout=20, metadata=shown)
+        await cast(Any, channel.unary_unary(method))(message, timeout=20, metadata=metadata)
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK
 
 
 def peak(pid: int) -> int:
-    """The most memory that the process has ever held, in octets."""
+    """Peak memory of the process, in octets."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024

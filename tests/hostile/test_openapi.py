@@ -1,7 +1,7 @@
-"""The OpenAPI document is what the API does: its examples are taken, its answers have its shapes.
+"""The API conforms to its OpenAPI document: examples are accepted, responses match their schemas.
 
-schemathesis makes requests that the document allows, and some that it does not: the former are
-taken, the latter refused, and no answer is one that is not described.
+schemathesis generates valid and invalid requests: the former must be accepted, the latter refused,
+and every response must be described.
 """
 
 from base64 import b64encode
@@ -24,11 +24,11 @@ from schemathesis.specs.openapi.checks import (
 from services.ingest.api.openapi import EXAMPLE_EMAIL, JSON, operations
 from tests.support.accounts import create_account
 from tests.support.engine import Engine
-from tests.support.rest_api import ask
+from tests.support.rest_api import call_api
 
 Authorized: TypeAlias = Callable[[str], dict[str, str]]
 
-DOMAIN = "shop.example.net"  # of the document's examples
+DOMAIN = "shop.example.net"  # among the document's examples
 EXAMPLES = 4
 
 name = st.from_regex(r"[a-z][a-z0-9]{0,11}", fullmatch=True)
@@ -50,7 +50,7 @@ schemathesis.openapi.format("base64", st.binary().map(lambda octets: b64encode(o
 
 @schemathesis.hook
 def map_body(_: object, body: object) -> object:
-    """To JSON Schema 41.0 is an integer; readers of typed fields do not think so."""
+    """In JSON Schema 41.0 is an integer, but typed decoders refuse it."""
     if isinstance(body, float) and body.is_integer():
         return int(body)
     if isinstance(body, dict):
@@ -60,13 +60,13 @@ def map_body(_: object, body: object) -> object:
 
 @pytest.fixture(scope="module")
 def authorized(engine: Engine) -> Authorized:
-    """The key that a path is for: the suppressions of live mail are shown to a live key alone."""
+    """The key for a path: suppressions require a live key."""
     test = create_account(engine.environment, DOMAIN, test=True).api_key
     live = create_account(engine.environment, "live.example.net").api_key
     return lambda path: {"Authorization": f"Bearer {live if 'suppressions' in path else test}"}
 
 
-document = schemathesis.openapi.from_dict(ask("GET", "/openapi.json").json())
+document = schemathesis.openapi.from_dict(call_api("GET", "/openapi.json").json())
 document.config.checks.negative_data_rejection.expected_statuses += ["413", "414", "431"]
 
 
@@ -79,7 +79,7 @@ document.config.checks.negative_data_rejection.expected_statuses += ["413", "414
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_api_does_what_its_document_says(
+def test_the_api_conforms_to_its_document(
     case: Case[Any], engine: Engine, authorized: Authorized
 ) -> None:
     case.call_and_validate(
@@ -91,20 +91,20 @@ def test_the_api_does_what_its_document_says(
 
 
 def beyond(case: Case[Any]) -> Iterator[Any]:
-    """What a document cannot say: that one parameter excludes another, whose a domain is, what
-    time it is, and that `batch` is no id."""
+    """Constraints that the document cannot express: exclusive parameters, the owner of a domain,
+    the current time, and `batch` not being an id."""
     query, body = case.query or {}, case.body if isinstance(case.body, dict) else {}
     both = query.get("after") and query.get("before")
     if both or body.get("domain_id") or body.get("expires_at"):
         yield positive_data_acceptance
     if "" in query.values():
-        yield negative_data_rejection  # an empty parameter is none
+        yield negative_data_rejection  # an empty parameter counts as absent
     if case.operation.path == "/v1/emails/batch":
         yield from (unsupported_method, allow_header_conformance)
 
 
-def test_every_example_of_the_document_is_taken(engine: Engine, authorized: Authorized) -> None:
-    """In the order of the document, so what one makes another finds."""
+def test_every_example_of_the_document_is_accepted(engine: Engine, authorized: Authorized) -> None:
+    """In the order of the document, so that objects exist before they are used."""
     with httpx.Client(base_url=engine.url.removesuffix("/v1")) as http:
         scheduled = {**EXAMPLE_EMAIL, "scheduled_at": "in 1 hour"}
         sent = http.post("/v1/emails", json=scheduled, headers=authorized("/v1/emails"))
@@ -112,8 +112,8 @@ def test_every_example_of_the_document_is_taken(engine: Engine, authorized: Auth
             body = one.get("requestBody", {}).get("content", {JSON: {}})[JSON]
             if "example" in body:
                 url = path.replace("{email_id}", sent.json()["id"])
-                answer = http.request(
+                response = http.request(
                     method.upper(), url, json=body["example"], headers=authorized(path)
                 )
-                assert str(answer.status_code) in one["responses"], answer.text
-                document[path][method.upper()].validate_response(answer)
+                assert str(response.status_code) in one["responses"], response.text
+                document[path][method.upper()].validate_response(response)

@@ -1,4 +1,4 @@
-"""Whatever it is given, a parser reads it or says what is wrong with it."""
+"""A parser accepts any input or refuses it with its own error."""
 
 from collections.abc import Callable
 
@@ -12,23 +12,23 @@ from tests.hostile import BODIES, READERS, TEXTS
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", READERS)
-def test_hostile_text_is_read_or_refused(name: str) -> None:
+def test_hostile_text_is_parsed_or_refused(name: str) -> None:
     failed = {}
     for label, text in TEXTS.items():
         try:
             READERS[name](text)
-        except UnicodeError as error:  # a ValueError too, but Python's and not ours
+        except UnicodeError as error:  # a ValueError too, but of Python
             failed[label] = repr(error)[:200]
         except ValueError:
             continue
-        except Exception as error:  # all of them are told at once
+        except Exception as error:  # all failures are reported at once
             failed[label] = repr(error)[:200]
     assert failed == {}
 
 
 @pytest.mark.parametrize("name", BODIES)
 @pytest.mark.parametrize("decode", [decode_email, decode_batch], ids=["email", "batch"])
-def test_a_hostile_body_is_read_or_is_the_clients_error(
+def test_a_hostile_body_is_parsed_or_a_client_error(
     name: str, decode: Callable[[bytes], object]
 ) -> None:
     problem = problem_of(decode, BODIES[name])

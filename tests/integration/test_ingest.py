@@ -1,4 +1,4 @@
-"""ingest on real Kafka and PostgreSQL: from the request to the event, and back."""
+"""ingest on real Kafka and PostgreSQL, from request to event."""
 
 import asyncio
 from pathlib import Path
@@ -24,27 +24,27 @@ def harness(
     return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_an_accepted_email_is_sealed_kept_and_told(harness: IngestHarness) -> None:
+def test_an_accepted_email_is_encrypted_stored_and_published(harness: IngestHarness) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.sign_up()
-            answer = await harness.send(
+            response = await harness.send(
                 to=["a@one.example", "Bé <b@two.example>"], bcc="c@three.example",
                 tags=[{"name": "kind", "value": "order"}], metadata={"order": "17"},
                 attachments=[{"filename": "bill.txt", "content": "MTcg4oKs"}],
             )  # fmt: skip
-            assert answer.status == 202
-            assert answer.json["status"] == "queued"
-            assert answer.headers["location"] == f"/v1/emails/{answer.json['id']}"
-            told = await harness.accepted(answer.json["id"], 3)
-            contexts = [one.context for one in told]
+            assert response.status == 202
+            assert response.json["status"] == "queued"
+            assert response.headers["location"] == f"/v1/emails/{response.json['id']}"
+            accepted = await harness.accepted(response.json["id"], 3)
+            contexts = [one.context for one in accepted]
             assert {one.recipient for one in contexts} == {
                 "a@one.example", "b@two.example", "c@three.example"
             }  # fmt: skip
             assert all(one.test and one.tenant_id == harness.tenant_id for one in contexts)
-            assert list(told[0].to) == ["a@one.example", "Bé <b@two.example>"]
-            assert dict(told[0].tags) == {"kind": "order"}
-            content = await _content(harness, told[0])
+            assert list(accepted[0].to) == ["a@one.example", "Bé <b@two.example>"]
+            assert dict(accepted[0].tags) == {"kind": "order"}
+            content = await _content(harness, accepted[0])
             assert content.attachments[0].content == "17 €".encode()
             assert content.subject == "Your order"
             key = derived_key(harness.secret_key, "return path")
@@ -55,8 +55,8 @@ def test_an_accepted_email_is_sealed_kept_and_told(harness: IngestHarness) -> No
     play(story())
 
 
-async def _content(harness: IngestHarness, told: MessageAccepted) -> Content:
-    context = told.context
+async def _content(harness: IngestHarness, accepted: MessageAccepted) -> Content:
+    context = accepted.context
     [tenant] = [
         one for one in await harness.read_events(Tenant, 99) if one.tenant_id == context.tenant_id
     ]
@@ -69,7 +69,7 @@ async def _content(harness: IngestHarness, told: MessageAccepted) -> Content:
     return Content.FromString(plain)
 
 
-def test_an_email_can_be_read_right_after_it_was_sent_while_the_router_is_away(
+def test_an_email_can_be_read_right_after_the_post_while_router_is_unavailable(
     harness: IngestHarness,
 ) -> None:
     async def story() -> None:
@@ -91,20 +91,20 @@ def test_an_email_can_be_read_right_after_it_was_sent_while_the_router_is_away(
     play(story())
 
 
-def test_an_email_of_another_tenant_is_as_missing_as_one_that_never_was(
+def test_an_email_of_another_tenant_is_not_found(
     harness: IngestHarness,
 ) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.sign_up()
             sent = await harness.send()
-            stranger = await harness.sign_up(domain="stranger.obm-sandbox.net")
+            other_key = await harness.sign_up(domain="other.obm-sandbox.net")
             for path in ("", "/events"):
                 foreign = await harness.request(
-                    "GET", f"/v1/emails/{sent.json['id']}{path}", key=stranger
+                    "GET", f"/v1/emails/{sent.json['id']}{path}", key=other_key
                 )
                 missing = await harness.request(
-                    "GET", f"/v1/emails/01890000-0000-7000-8000-000000000000{path}", key=stranger
+                    "GET", f"/v1/emails/01890000-0000-7000-8000-000000000000{path}", key=other_key
                 )
                 assert foreign.status == missing.status == 404
                 assert foreign.json["detail"] == missing.json["detail"]
@@ -112,7 +112,9 @@ def test_an_email_of_another_tenant_is_as_missing_as_one_that_never_was(
     play(story())
 
 
-def test_a_key_repeats_the_answer_and_refuses_another_request(harness: IngestHarness) -> None:
+def test_an_idempotency_key_replays_the_response_and_refuses_another_request(
+    harness: IngestHarness,
+) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.sign_up()
@@ -132,7 +134,7 @@ def test_a_key_repeats_the_answer_and_refuses_another_request(harness: IngestHar
     play(story())
 
 
-def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(
+def test_a_thousand_requests_with_one_idempotency_key_at_two_replicas_make_one_message(
     harness: IngestHarness,
 ) -> None:
     async def story() -> None:
@@ -140,7 +142,7 @@ def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(
         async with harness.running(second):
             await harness.sign_up()
             ports = [harness.ports.ingest_http, second.ingest_http]
-            answers = await asyncio.gather(
+            responses = await asyncio.gather(
                 *(
                     harness.request(
                         "POST", "/v1/emails", email(), port=ports[n % 2],
@@ -149,10 +151,10 @@ def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(
                     for n in range(1000)
                 )
             )  # fmt: skip
-            assert {one.status for one in answers} <= {202, 409}
-            ids = {one.json["id"] for one in answers if one.status == 202}
+            assert {one.status for one in responses} <= {202, 409}
+            ids = {one.json["id"] for one in responses if one.status == 202}
             assert len(ids) == 1
-            names = {one.json["name"] for one in answers if one.status == 409}
+            names = {one.json["name"] for one in responses if one.status == 409}
             assert names <= {"concurrent_idempotent_requests"}
         with harness.database.connect() as connection:
             row = connection.execute(
@@ -163,7 +165,7 @@ def test_a_thousand_requests_with_one_key_at_two_replicas_make_one_message(
     play(story())
 
 
-def test_what_may_not_be_sent_is_refused_with_a_name_and_a_place(harness: IngestHarness) -> None:
+def test_an_invalid_email_is_refused_with_a_name_and_a_pointer(harness: IngestHarness) -> None:
     cases: list[tuple[dict[str, Any], int, str, str]] = [
         ({"to": None}, 422, "missing_required_field", "#/to"),
         ({"schedule_at": "tomorrow"}, 422, "validation_error", "#/schedule_at"),
@@ -184,11 +186,11 @@ def test_what_may_not_be_sent_is_refused_with_a_name_and_a_place(harness: Ingest
         async with harness.running():
             await harness.sign_up()
             for changes, status, name, pointer in cases:
-                answer = await harness.send(**changes)
-                assert (answer.status, answer.json.get("name")) == (status, name), changes
-                assert answer.json["errors"][0]["pointer"] == pointer
-                assert answer.json["status"] == answer.json["statusCode"] == status
-                assert answer.json["request_id"] == answer.headers["x-request-id"]
+                response = await harness.send(**changes)
+                assert (response.status, response.json.get("name")) == (status, name), changes
+                assert response.json["errors"][0]["pointer"] == pointer
+                assert response.json["status"] == response.json["statusCode"] == status
+                assert response.json["request_id"] == response.headers["x-request-id"]
 
     play(story())
 
@@ -206,7 +208,7 @@ def test_live_mail_to_a_reserved_domain_is_refused_unless_a_route_serves_it(
     play(story())
 
 
-def test_keys_open_only_their_own_doors(harness: IngestHarness) -> None:
+def test_keys_are_limited_to_their_permissions(harness: IngestHarness) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.sign_up()
@@ -214,14 +216,14 @@ def test_keys_open_only_their_own_doors(harness: IngestHarness) -> None:
                 sending, record = await directory.add_key(
                     harness.tenant_id, test=True, scopes=["sending_access"]
                 )
-                away, _ = await directory.add_key(
+                restricted, _ = await directory.add_key(
                     harness.tenant_id, test=True, cidrs=["192.0.2.0/24"]
                 )
             assert (await harness.request("POST", "/v1/emails", email(), key=sending)).status == 202
             refused = await harness.request("GET", "/v1/emails", key=sending)
             assert (refused.status, refused.json["name"]) == (401, "restricted_api_key")
-            elsewhere = await harness.request("POST", "/v1/emails", email(), key=away)
-            assert (elsewhere.status, elsewhere.json["name"]) == (403, "invalid_api_key")
+            refused = await harness.request("POST", "/v1/emails", email(), key=restricted)
+            assert (refused.status, refused.json["name"]) == (403, "invalid_api_key")
             nobody = await harness.request("POST", "/v1/emails", email(), key="obm_live_none")
             assert (nobody.status, nobody.json["name"]) == (403, "invalid_api_key")
             async with harness.directory() as directory:
@@ -236,7 +238,7 @@ def test_keys_open_only_their_own_doors(harness: IngestHarness) -> None:
     play(story())
 
 
-def test_the_directory_is_told_with_secrets_that_only_the_services_can_open(
+def test_the_published_directory_has_encrypted_secrets(
     harness: IngestHarness,
 ) -> None:
     async def story() -> None:
@@ -244,11 +246,11 @@ def test_the_directory_is_told_with_secrets_that_only_the_services_can_open(
             await harness.sign_up()
             await harness.send()
 
-            async def told() -> bool:
+            async def accepted() -> bool:
                 keys = await harness.read_events(ApiKey, 99)
                 return any(one.tenant_id == harness.tenant_id for one in keys)
 
-            await until(told)
+            await until(accepted)
             [domain] = [
                 one
                 for one in await harness.read_events(Domain, 99)
@@ -269,36 +271,36 @@ def test_the_messages_of_a_busy_tenant_become_bulk(harness: IngestHarness) -> No
             batch = [email() for _ in range(3)]
             assert (await harness.request("POST", "/v1/emails/batch", batch)).status == 202
             sent = await harness.send()
-            [told] = await harness.accepted(sent.json["id"])
-            assert told.priority == PRIORITY_BULK
-            assert told.context.recipient_type == RecipientType.RECIPIENT_TYPE_TO
+            [accepted] = await harness.accepted(sent.json["id"])
+            assert accepted.priority == PRIORITY_BULK
+            assert accepted.context.recipient_type == RecipientType.RECIPIENT_TYPE_TO
 
     play(story())
 
 
-def test_a_request_that_is_too_large_gets_a_clear_answer(harness: IngestHarness) -> None:
+def test_a_too_large_request_gets_413(harness: IngestHarness) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.sign_up()
-            answer = await harness.send(text="x" * (41 * 1024 * 1024))
-            assert (answer.status, answer.json["name"]) == (413, "message_too_large")
+            response = await harness.send(text="x" * (41 * 1024 * 1024))
+            assert (response.status, response.json["name"]) == (413, "message_too_large")
             assert (await harness.send()).status == 202
 
     play(story())
 
 
-def test_every_answer_is_json_with_the_figures_of_the_limit(harness: IngestHarness) -> None:
+def test_every_response_is_json_with_rate_limit_fields(harness: IngestHarness) -> None:
     async def story() -> None:
         harness.extra = {"key_rate_limit_per_s": 2}
         async with harness.running():
             await harness.sign_up()
-            answers = [await harness.request("GET", "/v1/domains") for _ in range(4)]
-            assert [one.status for one in answers][:2] == [200, 200]
-            limited = answers[-1]
+            responses = [await harness.request("GET", "/v1/domains") for _ in range(4)]
+            assert [one.status for one in responses][:2] == [200, 200]
+            limited = responses[-1]
             assert (limited.status, limited.json["name"]) == (429, "rate_limit_exceeded")
             assert limited.headers["retry-after"] == "1"
-            assert answers[0].headers["ratelimit-limit"] == "2"
-            assert answers[0].headers["ratelimit-policy"] == '"default";q=2;w=1'
+            assert responses[0].headers["ratelimit-limit"] == "2"
+            assert responses[0].headers["ratelimit-policy"] == '"default";q=2;w=1'
             gone = await harness.request("GET", "/v1/nothing")
             assert (gone.status, gone.json["name"]) == (404, "not_found")
             wrong = await harness.request("PUT", "/v1/emails")
@@ -311,7 +313,7 @@ def test_every_answer_is_json_with_the_figures_of_the_limit(harness: IngestHarne
     play(story())
 
 
-def test_a_tenant_makes_and_ends_keys_of_its_own(harness: IngestHarness) -> None:
+def test_a_tenant_creates_and_deletes_its_own_keys(harness: IngestHarness) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.sign_up()

@@ -1,4 +1,4 @@
-"""The promise is audited: lost records on a message's path are found and told again."""
+"""The audit finds records lost on a message's path and publishes them again."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ IMPATIENT = {"audit_open_after_s": 0.2, "audit_closed_after_s": 0.2, "audit_repe
 
 
 class Router(RouterServiceServicer):
-    """Says what the test wants, and remembers what it was asked."""
+    """Returns configured responses, and records requests."""
 
     def __init__(self) -> None:
         self.knows: set[str] = set()
@@ -47,16 +47,16 @@ class Router(RouterServiceServicer):
         self.rescheduled: list[RescheduleRequest] = []
 
     async def Reconcile(self, request: ReconcileRequest, _: object) -> ReconcileResponse:  # noqa: N802
-        answer = ReconcileResponse()
+        response = ReconcileResponse()
         for context in request.contexts:
             self.reconciled.append(context.message_id)
             if context.message_id in self.knows:
-                answer.known.append(
+                response.known.append(
                     KnownMessage(message_id=context.message_id, expires_at=context.expires_at)
                 )
             else:
-                answer.republish_ids.append(context.message_id)
-        return answer
+                response.republish_ids.append(context.message_id)
+        return response
 
     async def RepublishClosed(  # noqa: N802
         self, request: RepublishClosedRequest, _: object
@@ -85,16 +85,16 @@ class Router(RouterServiceServicer):
 
 
 class Events(EventsServiceServicer):
-    """Knows as closed what the test puts into `closed`."""
+    """Reports the messages in `closed` as closed."""
 
     def __init__(self) -> None:
         self.closed: set[str] = set()
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     async def FindOpen(  # noqa: N802
         self, request: FindOpenRequest, context: object
     ) -> FindOpenResponse:
-        self.asked += request.message_ids
+        self.requested += request.message_ids
         open_in_log = [one for one in request.message_ids if one not in self.closed]
         return FindOpenResponse(message_ids=open_in_log)
 
@@ -104,12 +104,12 @@ class Events(EventsServiceServicer):
 
 @pytest.fixture
 def router() -> Router:
-    return Router()  # type: ignore[abstract]  # the rest is not asked
+    return Router()  # type: ignore[abstract]  # the rest is not requested
 
 
 @pytest.fixture
 def events() -> Events:
-    return Events()  # type: ignore[abstract]  # the rest is not asked
+    return Events()  # type: ignore[abstract]  # the rest is not requested
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def harness(
     )
 
 
-def test_a_message_that_the_router_does_not_know_is_told_again_as_it_was(
+def test_a_message_that_router_lacks_is_republished_unchanged(
     harness: IngestHarness, router: Router
 ) -> None:
     async def story() -> None:
@@ -136,18 +136,18 @@ def test_a_message_that_the_router_does_not_know_is_told_again_as_it_was(
             sent = await harness.send(to=["a@x.example", "b@x.example"])
             await harness.accepted(sent.json["id"], 2)
             async with harness.reader("shield", MessageAccepted):
-                told = await harness.accepted(sent.json["id"], 4)  # two messages, told twice
-            first, again = told_twice(told)
+                accepted = await harness.accepted(
+                    sent.json["id"], 4
+                )  # two messages, published twice
+            first, again = in_both_copies(accepted)
             assert first == again
             assert event_id(first[0]) == event_id(again[0])
 
     play(story())
 
 
-def test_what_the_readers_have_not_reached_is_not_told_again(
-    harness: IngestHarness, router: Router
-) -> None:
-    """However often the audit looks while shield stands still, nothing comes on top."""
+def test_nothing_is_republished_while_consumers_lag(harness: IngestHarness, router: Router) -> None:
+    """Even if the audit runs often while shield is stopped, no record is added."""
 
     async def story() -> None:
         harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.2}
@@ -155,46 +155,46 @@ def test_what_the_readers_have_not_reached_is_not_told_again(
             await harness.sign_up()
             sent = [(await harness.send()).json["id"] for _ in range(5)]
 
-            async def told() -> list[str]:
-                """All records there are of these five."""
+            async def published() -> list[str]:
+                """All records of these five messages."""
                 found = await harness.read_events(MessageAccepted, 1_000)
                 return [one.message_id for one in found if one.context.email_id in sent]
 
-            async def all_told() -> bool:
-                return len(await told()) >= 5
+            async def all_accepted() -> bool:
+                return len(await published()) >= 5
 
-            await until(all_told)
-            ids = await told()
+            await until(all_accepted)
+            ids = await published()
             assert len(ids) == 5
 
             async def asked_three_times() -> bool:
                 return all(router.reconciled.count(one) >= 3 for one in ids)
 
             await until(asked_three_times)
-            assert sorted(await told()) == sorted(ids)
+            assert sorted(await published()) == sorted(ids)
 
             async def told_again() -> bool:
-                return len(await told()) > 5
+                return len(await published()) > 5
 
-            # What other tests have left open is told again as well: a reader must go on reading.
+            # Open messages of other tests are republished too, so the consumer must continue.
             async with harness.reader("shield", MessageAccepted):
                 await until(told_again)
-            assert set(await told()) == set(ids)
+            assert set(await published()) == set(ids)
 
     play(story())
 
 
-def told_twice(
-    told: list[MessageAccepted],
+def in_both_copies(
+    accepted: list[MessageAccepted],
 ) -> tuple[list[MessageAccepted], list[MessageAccepted]]:
     by_id: dict[str, list[MessageAccepted]] = {}
-    for one in told:
+    for one in accepted:
         by_id.setdefault(one.message_id, []).append(one)
     assert [len(both) for both in by_id.values()] == [2, 2]
     return [both[0] for both in by_id.values()], [both[1] for both in by_id.values()]
 
 
-def test_a_message_that_the_router_knows_is_asked_about_after_its_end_of_life(
+def test_a_message_that_router_has_is_checked_again_after_it_expires(
     harness: IngestHarness, router: Router
 ) -> None:
     async def story() -> None:
@@ -202,11 +202,13 @@ def test_a_message_that_the_router_knows_is_asked_about_after_its_end_of_life(
         async with harness.running():
             await harness.sign_up()
             sent = await harness.send()
-            [told] = await harness.accepted(sent.json["id"])
-            router.knows.add(told.message_id)
+            [accepted] = await harness.accepted(sent.json["id"])
+            router.knows.add(accepted.message_id)
 
             async def put_off() -> bool:
-                return told.message_id in router.reconciled and waits_days(harness, told.message_id)
+                return accepted.message_id in router.reconciled and waits_days(
+                    harness, accepted.message_id
+                )
 
             await until(put_off)
 
@@ -223,7 +225,7 @@ def waits_days(harness: IngestHarness, message_id: str) -> bool:
     return row == (True,)
 
 
-def test_a_close_that_the_log_does_not_know_is_told_again_until_it_does(
+def test_a_close_that_the_event_log_lacks_is_republished_until_it_has_it(
     harness: IngestHarness, router: Router, events: Events
 ) -> None:
     async def story() -> None:
@@ -231,44 +233,44 @@ def test_a_close_that_the_log_does_not_know_is_told_again_until_it_does(
         async with harness.running():
             await harness.sign_up()
             sent = await harness.send()
-            [told] = await harness.accepted(sent.json["id"])
+            [accepted] = await harness.accepted(sent.json["id"])
             closed = MessageClosed(
-                message_id=told.message_id,
-                tenant_id=told.context.tenant_id,
-                email_id=told.context.email_id,
+                message_id=accepted.message_id,
+                tenant_id=accepted.context.tenant_id,
+                email_id=accepted.context.email_id,
                 state=CLOSED_STATE_DELIVERED,
             )
             await harness.publish(closed)
 
             async def repeated() -> bool:
-                return told.message_id in router.repeated
+                return accepted.message_id in router.repeated
 
             async with harness.reader("events", MessageClosed):
                 await until(repeated)
-            events.closed.add(told.message_id)
+            events.closed.add(accepted.message_id)
 
             async def settled() -> bool:
                 with harness.database.connect() as connection:
                     row = connection.execute(
                         "SELECT closed_state, audit_at FROM ingest.messages WHERE message_id = %s",
-                        (told.message_id,),
+                        (accepted.message_id,),
                     ).fetchone()
                 return row == (CLOSED_STATE_DELIVERED, None)
 
             await until(settled)
-            assert told.message_id not in router.reconciled
+            assert accepted.message_id not in router.reconciled
 
     play(story())
 
 
-def test_the_state_and_the_wait_of_a_message_come_from_the_router(harness: IngestHarness) -> None:
+def test_state_and_queued_reason_come_from_router(harness: IngestHarness) -> None:
     async def story() -> None:
         async with harness.running():
             await harness.sign_up()
             sent = await harness.send()
             got = await harness.request("GET", f"/v1/emails/{sent.json['id']}")
             assert got.json["unavailable"] == []
-            assert got.json["last_event"] == "complained"  # the log has heard of that
+            assert got.json["last_event"] == "complained"  # the event log has it now
             [recipient] = got.json["recipients"]
             assert (recipient["state"], recipient["attempt_count"]) == ("queued", 1)
             assert recipient["queued_reason"] == "tenant per hour"
@@ -276,7 +278,7 @@ def test_the_state_and_the_wait_of_a_message_come_from_the_router(harness: Inges
     play(story())
 
 
-def test_a_scheduled_email_moves_with_its_end_of_life_and_no_other_does(
+def test_rescheduling_moves_the_expiry_and_works_for_scheduled_emails_only(
     harness: IngestHarness, router: Router
 ) -> None:
     async def story() -> None:
@@ -311,7 +313,7 @@ def sent_at(created_at: str) -> str:
     return moved.isoformat()
 
 
-def test_an_email_that_was_handed_over_is_not_cancelled(
+def test_an_email_whose_delivery_has_started_is_not_canceled(
     harness: IngestHarness, router: Router
 ) -> None:
     async def story() -> None:
@@ -319,7 +321,7 @@ def test_an_email_that_was_handed_over_is_not_cancelled(
             await harness.sign_up()
             sent = await harness.send()
             path = f"/v1/emails/{sent.json['id']}/cancel"
-            # resend-node says that it sends JSON, and sends nothing
+            # resend-node declares JSON but sends no body
             done = await harness.request("POST", path, headers={"Content-Type": "application/json"})
             assert (done.status, done.json["id"]) == (200, sent.json["id"])
             router.too_late = True

@@ -1,4 +1,4 @@
-"""Keys, tenants and domains follow the database, with or without the broker."""
+"""Replicas follow keys, tenants and domains in the database, with or without the broker."""
 
 import asyncio
 from pathlib import Path
@@ -33,7 +33,7 @@ def harness(
     )
 
 
-def test_without_kafka_a_deleted_key_opens_no_replica(harness: IngestHarness) -> None:
+def test_without_kafka_a_deleted_key_is_refused_by_all_replicas(harness: IngestHarness) -> None:
     async def story() -> None:
         other = Ports.find_free()
         async with harness.running(other):
@@ -69,18 +69,18 @@ def test_without_kafka_nothing_is_sent_from_a_deleted_domain(harness: IngestHarn
                 await directory.store.save(domain)
 
             async def refused() -> bool:
-                answer = await harness.send()
-                return answer.status == 403 and answer.json["name"] == "invalid_from_address"
+                response = await harness.send()
+                return response.status == 403 and response.json["name"] == "invalid_from_address"
 
             await until(refused)
 
     play(story())
 
 
-def test_of_two_accounts_that_add_one_domain_at_once_the_second_is_refused(
+def test_a_domain_added_by_two_accounts_at_once_belongs_to_the_first(
     harness: IngestHarness, database: FreshDatabase
 ) -> None:
-    """Both are ready to save; neither sees the other."""
+    """Both transactions are ready to save; neither sees the other."""
 
     async def story() -> None:
         async with harness.directory() as directory:
@@ -92,8 +92,8 @@ def test_of_two_accounts_that_add_one_domain_at_once_the_second_is_refused(
                 held.execute(LOCK.encode())
                 adding = [asyncio.create_task(store.save(raced(one))) for one in tenants]
                 await until(lambda: waiting(database, 2))
-            said = await asyncio.gather(*adding, return_exceptions=True)
-            [refused] = [one for one in said if one is not None]
+            outcomes = await asyncio.gather(*adding, return_exceptions=True)
+            [refused] = [one for one in outcomes if one is not None]
             assert isinstance(refused, DomainConflict)
             assert refused.by_other_account
             assert len(await store.find_by_id_or_name(Domain, RACED)) == 1
@@ -110,10 +110,10 @@ def raced(tenant: Tenant) -> Domain:
     )
 
 
-def test_a_change_is_not_passed_over_when_a_later_one_is_committed_first(
+def test_no_change_is_missed_if_a_later_one_is_committed_first(
     harness: IngestHarness, database: FreshDatabase
 ) -> None:
-    """The first transaction has its version, and waits; the second would overtake it."""
+    """The first transaction has its version and waits; the second could overtake it."""
 
     async def story() -> None:
         await harness.sign_up()
@@ -138,7 +138,7 @@ def test_a_change_is_not_passed_over_when_a_later_one_is_committed_first(
                     return late.done() or await waiting(database, 2)
 
                 await until(late_has_come_as_far_as_it_can)
-                await directory.tenant("unknown")  # reads what there is
+                await directory.tenant("unknown")  # reads all committed changes
             await asyncio.gather(early, late)
             assert await directory.tenant(second.tenant_id) is not None
             assert await directory.tenant(first.tenant_id) is None
@@ -149,7 +149,7 @@ def test_a_change_is_not_passed_over_when_a_later_one_is_committed_first(
 
 
 async def waiting(database: FreshDatabase, count: int) -> bool:
-    """Whether so many transactions wait for a lock."""
+    """True if this many transactions wait for a lock."""
     with database.connect() as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -158,7 +158,7 @@ async def waiting(database: FreshDatabase, count: int) -> bool:
     return row == (count,)
 
 
-def test_a_read_of_what_has_changed_touches_a_page_by_its_index(database: FreshDatabase) -> None:
+def test_changes_are_read_by_index(database: FreshDatabase) -> None:
     async def story() -> None:
         async with opened(database.system("ingest"), session=PLANS) as engine:
             async with engine.transaction() as tx:
@@ -171,7 +171,7 @@ def test_a_read_of_what_has_changed_touches_a_page_by_its_index(database: FreshD
     asyncio.run(story())
 
 
-def test_who_holds_a_domain_is_found_by_its_name(database: FreshDatabase) -> None:
+def test_domains_are_found_by_index_on_their_name(database: FreshDatabase) -> None:
     async def story() -> None:
         async with opened(database.system("ingest"), session=PLANS) as engine:
             someone = dict.fromkeys(("id", "tenant_id", "account_id"), str(uuid4()))

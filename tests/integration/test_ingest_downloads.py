@@ -1,4 +1,4 @@
-"""Attachments by path, from servers that mean no good, and at the door of ingest."""
+"""Attachments by path: hostile servers, and the API."""
 
 import asyncio
 import ssl
@@ -22,24 +22,24 @@ Serve = Callable[[asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 @asynccontextmanager
 async def serving(
-    answer: bytes | Serve, *, tls: ssl.SSLContext | None = None
+    response: bytes | Serve, *, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server's port, and the requests that it got."""
-    asked: list[bytes] = []
+    """A server's port, and the requests that it received."""
+    requests: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            asked.append(await reader.readuntil(b"\r\n\r\n"))
-            if isinstance(answer, bytes):
-                writer.write(answer)
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            if isinstance(response, bytes):
+                writer.write(response)
                 await writer.drain()
             else:
-                await answer(writer)
+                await response(writer)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     async with server:
-        yield server.sockets[0].getsockname()[1], asked
+        yield server.sockets[0].getsockname()[1], requests
 
 
 async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> DownloadedFile:  # noqa: ANN401
@@ -51,11 +51,11 @@ async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> D
         await downloads.close()
 
 
-def fetched_file(answer: bytes | Serve, **more: Any) -> DownloadedFile:  # noqa: ANN401
+def fetched_file(response: bytes | Serve, **more: Any) -> DownloadedFile:  # noqa: ANN401
     async def story() -> DownloadedFile:
-        async with serving(answer) as (port, asked):
+        async with serving(response) as (port, requests):
             file = await get(f"http://127.0.0.1:{port}/a%20b.pdf?x=1", **more)
-            [request] = asked
+            [request] = requests
             assert request.startswith(b"GET /a%20b.pdf?x=1 HTTP/1.1\r\nHost: 127.0.0.1:")
             assert b"\r\nAccept-Encoding: identity\r\n" in request
             return file
@@ -72,20 +72,20 @@ def fetched_file(answer: bytes | Serve, **more: Any) -> DownloadedFile:  # noqa:
         b"Content-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello and more",
     ],
 )
-def test_a_file_comes_whole_with_what_is_said_of_it(body: bytes) -> None:
-    said = b'Content-Type: text/plain\r\nContent-Disposition: attachment; filename="a"\r\n'
-    assert fetched_file(OK + said + body) == DownloadedFile(
+def test_a_file_is_downloaded_with_its_type_and_disposition(body: bytes) -> None:
+    fields = b'Content-Type: text/plain\r\nContent-Disposition: attachment; filename="a"\r\n'
+    assert fetched_file(OK + fields + body) == DownloadedFile(
         b"hello", "text/plain", 'attachment; filename="a"'
     )
     assert fetched_file(b"HTTP/1.1 103 Early Hints\r\nContent-Type: x\r\n\r\n" + OK + body).content
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    ("response", "why"),
     [
         (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\r\n\r\n", "302. Redirects are not"),
-        (b"HTTP/1.1 404 Not Found\r\n\r\n", "answers 404$"),
-        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx", "answers 206"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "returned 404.$"),
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx", "returned 206"),
         (OK + b"Content-Length: 99999999999999999999\r\n\r\nx", "larger than the 1000|not HTTP"),
         (OK + b"Content-Length: 1001\r\n\r\nx", "larger than the 1000"),
         (OK + b"\r\n" + b"x" * 1001, "larger than the 1000"),
@@ -99,12 +99,12 @@ def test_a_file_comes_whole_with_what_is_said_of_it(body: bytes) -> None:
         (b"", "closed before the end"),
     ],
 )  # fmt: skip
-def test_an_answer_that_is_no_file_says_why(answer: bytes, why: str) -> None:
+def test_an_unusable_response_is_refused_with_a_reason(response: bytes, why: str) -> None:
     with pytest.raises(DownloadFailed, match=why):
-        fetched_file(answer)
+        fetched_file(response)
 
 
-def test_a_body_without_end_is_given_up_at_the_bound() -> None:
+def test_an_endless_body_is_aborted_at_the_limit() -> None:
     async def flood(writer: asyncio.StreamWriter) -> None:
         writer.write(OK + b"\r\n")
         while True:
@@ -115,7 +115,7 @@ def test_a_body_without_end_is_given_up_at_the_bound() -> None:
         fetched_file(flood, octets_max=100_000)
 
 
-def test_a_connection_is_closed_when_whoever_asked_gives_up() -> None:
+def test_the_connection_is_closed_when_the_download_is_canceled() -> None:
     async def story() -> None:
         gone = asyncio.Event()
 
@@ -128,9 +128,9 @@ def test_a_connection_is_closed_when_whoever_asked_gives_up() -> None:
                     await asyncio.sleep(0)
             gone.set()
 
-        async with serving(drip) as (port, asked):
+        async with serving(drip) as (port, requests):
             task = asyncio.create_task(get(f"http://127.0.0.1:{port}/", octets_max=10**9))
-            while not asked:
+            while not requests:
                 await asyncio.sleep(0)
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -143,31 +143,33 @@ def test_a_connection_is_closed_when_whoever_asked_gives_up() -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "[::1]"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_private_address_by_whatever_name_is_not_asked(scheme: str, host: str) -> None:
+def test_a_private_address_is_refused_under_any_name(scheme: str, host: str) -> None:
     async def story() -> None:
-        async with serving(OK + b"\r\n") as (port, asked):
+        async with serving(OK + b"\r\n") as (port, requests):
             with pytest.raises(DownloadFailed, match="cannot be reached"):
                 await get(f"{scheme}://{host}:{port}/", allowed=())
-            assert asked == []
+            assert requests == []
 
     asyncio.run(story())
 
 
-def test_a_certificate_must_be_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_certificate_must_match_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, context = certificate(tmp_path)  # of 127.0.0.1
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
 
     async def story() -> None:
-        async with serving(OK + b"\r\nhello", tls=context) as (port, asked):
+        async with serving(OK + b"\r\nhello", tls=context) as (port, requests):
             with pytest.raises(DownloadFailed, match="certificate"):
                 await get(f"https://localhost:{port}/")
             assert (await get(f"https://127.0.0.1:{port}/")).content == b"hello"
-            assert len(asked) == 1
+            assert len(requests) == 1
 
     asyncio.run(story())
 
 
-def test_a_repeat_fetches_nothing_and_a_file_that_is_missing_accepts_nothing(
+def test_a_repeat_fetches_nothing_and_a_missing_file_refuses_the_email(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
 ) -> None:
     extra = {"attachment_fetch": True, "attachment_fetch_allowed_networks": ["127.0.0.0/8"]}
@@ -177,7 +179,7 @@ def test_a_repeat_fetches_nothing_and_a_file_that_is_missing_accepts_nothing(
         await harness.sign_up()
         async with (
             harness.running(),
-            serving(OK + b"\r\n%PDF") as (port, asked),
+            serving(OK + b"\r\n%PDF") as (port, requests),
             serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as (nowhere, _),
         ):
             key = {"Idempotency-Key": "invoice-42"}
@@ -188,7 +190,7 @@ def test_a_repeat_fetches_nothing_and_a_file_that_is_missing_accepts_nothing(
             assert again.headers["idempotent-replayed"] == "true"
             other = [{"path": f"http://127.0.0.1:{port}/other.pdf"}]
             assert (await harness.send(attachments=other, http_headers=key)).status == 409
-            assert len(asked) == 1
+            assert len(requests) == 1
 
             missing = [{"path": f"http://127.0.0.1:{nowhere}/"}]
             refused = await harness.send(attachments=missing, http_headers={"Idempotency-Key": "b"})

@@ -1,4 +1,4 @@
-"""Test mail and live mail of one tenant do not answer for one another."""
+"""Test and live requests of one tenant do not share idempotency keys."""
 
 from pathlib import Path
 
@@ -15,7 +15,9 @@ def harness(
     return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_a_key_used_in_test_does_not_answer_for_live_mail(harness: IngestHarness) -> None:
+def test_an_idempotency_key_of_a_test_request_does_not_replay_for_live_mail(
+    harness: IngestHarness,
+) -> None:
     async def story() -> None:
         async with harness.running():
             live = await harness.sign_up(test=False)

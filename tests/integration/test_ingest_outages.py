@@ -1,4 +1,4 @@
-"""ingest without its broker, with a broker that lost everything, and as days go by."""
+"""ingest without its broker, with an empty broker, and over days."""
 
 import asyncio
 from datetime import timedelta
@@ -30,7 +30,7 @@ def harness(
     return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_told_when_it_is_back(
+def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_published_later(
     harness: IngestHarness,
 ) -> None:
     async def story() -> None:
@@ -44,13 +44,13 @@ def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_told_when_i
             await harness.sign_up()
 
             async def full() -> bool:
-                answer = await harness.send()
-                if answer.status == 202:
-                    sent.append(answer.json["id"])
+                response = await harness.send()
+                if response.status == 202:
+                    sent.append(response.json["id"])
                 else:
-                    assert (answer.status, answer.json["name"]) == (503, "service_unavailable")
-                    assert answer.headers["retry-after"]
-                return answer.status == 503
+                    assert (response.status, response.json["name"]) == (503, "service_unavailable")
+                    assert response.headers["retry-after"]
+                return response.status == 503
 
             await until(full)
         assert len(sent) >= 3
@@ -63,8 +63,8 @@ def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_told_when_i
     play(story())
 
 
-def test_the_largest_batch_waits_for_the_broker_in_small_rows(harness: IngestHarness) -> None:
-    """More than memory keeps of one transaction, with and without an Idempotency-Key."""
+def test_the_largest_batch_is_split_into_small_outbox_rows(harness: IngestHarness) -> None:
+    """A batch larger than one transaction keeps in memory, with and without an Idempotency-Key."""
 
     async def story() -> None:
         harness.extra = {"kafka_bootstrap_servers": f"127.0.0.1:{Ports.find_free().sandbox}"}
@@ -73,8 +73,8 @@ def test_the_largest_batch_waits_for_the_broker_in_small_rows(harness: IngestHar
         async with harness.running():
             await harness.sign_up()
             for headers in ({}, {"Idempotency-Key": "large"}):
-                answer = await harness.request("POST", "/v1/emails/batch", large, headers=headers)
-                assert answer.status == 202
+                response = await harness.request("POST", "/v1/emails/batch", large, headers=headers)
+                assert response.status == 202
             with harness.database.connect() as owner:
                 found = owner.execute("SELECT octet_length(records), messages FROM ingest.outbox")
                 rows: list[Any] = found.fetchall()
@@ -84,19 +84,19 @@ def test_the_largest_batch_waits_for_the_broker_in_small_rows(harness: IngestHar
         harness.extra = {}
         async with harness.running():
 
-            async def told() -> bool:
+            async def is_published() -> bool:
                 with harness.database.connect() as owner:
                     return owner.execute("SELECT FROM ingest.outbox").fetchone() is None
 
-            await until(told)
-            all_told = await harness.read_events(MessageAccepted, 6_000)
-        mine = [one for one in all_told if one.context.tenant_id == harness.tenant_id]
+            await until(is_published)
+            all_accepted = await harness.read_events(MessageAccepted, 6_000)
+        mine = [one for one in all_accepted if one.context.tenant_id == harness.tenant_id]
         assert len({one.message_id for one in mine}) == 5_000
 
     play(story())
 
 
-def test_a_broker_that_lost_the_directory_is_told_it_again(harness: IngestHarness) -> None:
+def test_the_directory_is_republished_to_a_broker_that_lost_it(harness: IngestHarness) -> None:
     async def story() -> None:
         harness.extra = {"directory_check_interval_s": 0.5}
         async with harness.running():
@@ -115,14 +115,14 @@ def test_a_broker_that_lost_the_directory_is_told_it_again(harness: IngestHarnes
 
 
 async def complete(harness: IngestHarness) -> bool:
-    """Whether the harness's customer is in all four topics."""
+    """True if the harness's account is in all four topics."""
     tenants, keys = await harness.read_events(Tenant, 99), await harness.read_events(ApiKey, 99)
     domains, accounts = await harness.read_events(Domain, 99), await harness.read_events(Account, 1)
-    told = [{one.tenant_id for one in some} for some in (tenants, keys, domains)]
-    return bool(accounts) and all(harness.tenant_id in ids for ids in told)
+    is_published = [{one.tenant_id for one in some} for some in (tenants, keys, domains)]
+    return bool(accounts) and all(harness.tenant_id in ids for ids in is_published)
 
 
-def test_a_day_goes_when_its_last_message_has_been_closed_for_long_enough(
+def test_a_day_is_dropped_after_its_last_message_has_been_closed_for_the_retention_time(
     database: FreshDatabase,
 ) -> None:
     today = clock.now().date()

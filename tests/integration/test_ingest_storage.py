@@ -1,4 +1,4 @@
-"""One tenant does not fill the content store for all."""
+"""One tenant cannot fill the content store for all."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def harness(
     return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_a_tenant_with_too_much_stored_is_refused_until_its_bodies_have_gone(
+def test_a_tenant_over_its_storage_limit_is_refused_until_content_expires(
     harness: IngestHarness,
 ) -> None:
     async def story() -> None:
@@ -26,11 +26,11 @@ def test_a_tenant_with_too_much_stored_is_refused_until_its_bodies_have_gone(
             await harness.sign_up()
 
             async def full() -> bool:
-                answer = await harness.send(text="x" * 600)
-                if answer.status == 429:
-                    assert answer.json["name"] == "storage_quota_exceeded"
-                    assert answer.headers["retry-after"]
-                return answer.status == 429
+                response = await harness.send(text="x" * 600)
+                if response.status == 429:
+                    assert response.json["name"] == "storage_quota_exceeded"
+                    assert response.headers["retry-after"]
+                return response.status == 429
 
             await until(full)
             mine = harness.key
@@ -47,7 +47,9 @@ def test_a_tenant_with_too_much_stored_is_refused_until_its_bodies_have_gone(
             await until(free)
         with harness.database.connect() as connection:
             assert connection.execute(EXPIRE_CONTENT_USAGE, (10,)).rowcount > 0
-            kept = connection.execute("SELECT tenant_id::text FROM ingest.content_usage").fetchall()
-        assert (harness.tenant_id,) in kept  # what was sent last is counted on the way out
+            stored = connection.execute(
+                "SELECT tenant_id::text FROM ingest.content_usage"
+            ).fetchall()
+        assert (harness.tenant_id,) in stored  # the latest requests are counted at shutdown
 
     play(story())

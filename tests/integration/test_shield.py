@@ -1,4 +1,4 @@
-"""shield on real Kafka: what ingest accepted comes out screened, and a dry run stores nothing."""
+"""shield on real Kafka: accepted messages are screened, and a dry run stores nothing."""
 
 import asyncio
 import socket
@@ -42,8 +42,8 @@ SCREENED = contract_of(MessageScreened.DESCRIPTOR).names
 ACCEPTED = contract_of(MessageAccepted.DESCRIPTOR).names
 
 
-class Post:
-    """An installation of which only shield runs; the test is ingest before it and router after."""
+class ShieldHarness:
+    """An installation that runs shield only; the test takes the roles of ingest and router."""
 
     def __init__(self, bootstrap_servers: str, prefix: str, folder: Path) -> None:
         self.settings = Settings(
@@ -132,8 +132,8 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def post(bootstrap_servers: str, tmp_path: Path) -> Post:
-    return Post(bootstrap_servers, f"s{uuid4().hex[:8]}.", tmp_path)
+def post(bootstrap_servers: str, tmp_path: Path) -> ShieldHarness:
+    return ShieldHarness(bootstrap_servers, f"s{uuid4().hex[:8]}.", tmp_path)
 
 
 def within(seconds: float, story: Coroutine[Any, Any, None]) -> None:
@@ -144,7 +144,7 @@ def within(seconds: float, story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(timed())
 
 
-def test_accepted_mail_comes_out_screened_in_its_class(post: Post) -> None:
+def test_accepted_mail_is_screened_in_its_priority(post: ShieldHarness) -> None:
     async def story() -> None:
         good = await post.accepted("Lunch at noon?")
         bad = await post.accepted(GTUBE, PRIORITY_BULK)
@@ -160,7 +160,9 @@ def test_accepted_mail_comes_out_screened_in_its_class(post: Post) -> None:
     within(60, story())
 
 
-def test_a_lost_body_holds_its_message_and_a_poisoned_record_is_dead_lettered(post: Post) -> None:
+def test_a_missing_content_holds_its_message_and_a_poisoned_record_is_dead_lettered(
+    post: ShieldHarness,
+) -> None:
     async def story() -> None:
         good, lost = await post.accepted("Lunch?"), await post.accepted("Lunch?")
         lost.context.content_ref = good.context.content_ref.replace(":0:", ":7:")
@@ -181,7 +183,7 @@ def test_a_lost_body_holds_its_message_and_a_poisoned_record_is_dead_lettered(po
     within(60, story())
 
 
-async def poison(post: Post) -> None:
+async def poison(post: ShieldHarness) -> None:
     kafka = post.kafka()
     record = encode(await post.accepted("x"), clock.now(), None)
     record.value = b"\xff\xff"
@@ -189,7 +191,7 @@ async def poison(post: Post) -> None:
     await kafka.close()
 
 
-def test_a_message_may_be_faster_than_the_record_of_its_tenant(post: Post) -> None:
+def test_a_message_can_arrive_before_the_record_of_its_tenant(post: ShieldHarness) -> None:
     async def story() -> None:
         early = await post.accepted("Lunch at noon?")
         await post.publish(early)
@@ -202,33 +204,33 @@ def test_a_message_may_be_faster_than_the_record_of_its_tenant(post: Post) -> No
     within(60, story())
 
 
-def test_a_dry_run_answers_with_score_reasons_and_thresholds(post: Post) -> None:
+def test_a_dry_run_returns_score_reasons_and_thresholds(post: ShieldHarness) -> None:
     async def story() -> None:
         post.tenant.hold_score = 3.5
         await post.publish(post.tenant)
         async with post.running():
-            while (answer := await patient(post)) is None or answer.hold_score != 3.5:
+            while (response := await call_if_ready(post)) is None or response.hold_score != 3.5:
                 await asyncio.sleep(0.1)
-        assert answer.verdict == Verdict.VERDICT_BLOCK
-        assert answer.score > answer.block_score > answer.hold_score
-        assert answer.reasons[0].rule == "gtube"
-        assert answer.rules_version
+        assert response.verdict == Verdict.VERDICT_BLOCK
+        assert response.score > response.block_score > response.hold_score
+        assert response.reasons[0].rule == "gtube"
+        assert response.rules_version
 
     within(60, story())
 
 
-async def patient(post: Post) -> ScoreResponse | None:
-    """None while the server is not there yet."""
+async def call_if_ready(post: ShieldHarness) -> ScoreResponse | None:
+    """None while the server is not available yet."""
     with suppress(Exception):
         return await post.score(Content(text=GTUBE))
     return None
 
 
-def test_a_dry_run_without_the_installations_token_is_refused(post: Post) -> None:
+def test_a_dry_run_without_the_rpc_token_is_refused(post: ShieldHarness) -> None:
     async def story() -> None:
         await post.publish(post.tenant)
         async with post.running():
-            while await patient(post) is None:
+            while await call_if_ready(post) is None:
                 await asyncio.sleep(0.1)
             with pytest.raises(RpcError, match="OBM_RPC_TOKEN"):
                 await post.score(Content(), token="another")

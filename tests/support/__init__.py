@@ -1,1 +1,1 @@
-"""What tests share: broker and database, npm."""
+"""Shared by tests: broker and database, harnesses of services, npm."""

@@ -1,4 +1,4 @@
-"""Customers of an engine under test, made as `obm` makes them."""
+"""Accounts of an engine under test, created as `obm` does."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from services.ingest.settings import Settings
 def create_account(
     environment: Mapping[str, str], domain: str, *, test: bool = False
 ) -> CreatedAccount:
-    """An account with a tenant, a domain and a key. environment: of the engine."""
+    """Create an account with a tenant, a domain and a key. environment: of the engine."""
 
     async def make() -> CreatedAccount:
         async with open_directory(settings(environment)) as directory:
@@ -22,7 +22,7 @@ def create_account(
 
 
 def change_tenant(environment: Mapping[str, str], tenant: str, **fields: object) -> None:
-    """tenant: its id. fields: those that change."""
+    """tenant: its id. fields: new values by name."""
 
     async def change() -> None:
         async with open_directory(settings(environment)) as directory:
@@ -40,11 +40,11 @@ def settings(environment: Mapping[str, str]) -> Settings:
 
 
 def add_webhook(port: int, key: str, url: str) -> str:
-    """An endpoint for every event; its id."""
+    """Add a webhook endpoint for all events. Returns its id."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/v1/webhooks",
         json.dumps({"endpoint": url}).encode(),
         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return str(json.load(answer)["id"])
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return str(json.load(response)["id"])

@@ -1,4 +1,4 @@
-"""The whole engine, five processes, as other people's clients meet it."""
+"""The whole engine, five processes, for clients of the public API."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ DOMAIN = "shop.obm-sandbox.net"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """customer: with a test key, who may send from DOMAIN."""
+    """customer: an account with a test key and the domain DOMAIN."""
 
     environment: Mapping[str, str]
     ports: Ports
@@ -28,7 +28,7 @@ class Engine:
 
     @property
     def url(self) -> str:
-        """What an SDK calls its base URL."""
+        """The base URL for SDKs."""
         return f"http://127.0.0.1:{self.ports.ingest_http}/v1"
 
 
@@ -40,7 +40,7 @@ def engine_of(
     database: FreshDatabase,
     settings: Mapping[str, str],
 ) -> Iterator[Engine]:
-    """settings: more of the environment, or other values."""
+    """settings: additional or changed environment variables."""
     ports = Ports.find_free()
     known = {
         **environment(
@@ -67,7 +67,7 @@ def engine(
     migrated_template: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Engine]:
-    """One for all clients: it takes its time to start."""
+    """One engine for all clients, because it takes long to start."""
     with (
         temporary_database(database_url, template=migrated_template) as url,
         engine_of(

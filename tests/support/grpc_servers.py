@@ -1,4 +1,4 @@
-"""Both gRPC listeners, in a process of their own whose memory can be looked at."""
+"""Both gRPC listeners in a process of their own, to measure its memory."""
 
 import asyncio
 import subprocess
@@ -26,8 +26,8 @@ BODIES_BYTES_MAX = 256 * 1024 * 1024
 TENANTS = ("one", "another")
 
 
-class Known:
-    """A access that knows the keys of two tenants: each is called what its key is."""
+class FakeAccessControl:
+    """Access control with the keys of two tenants; each tenant is named after its key."""
 
     bodies = BodyMemory(BODIES_BYTES_MAX)
 
@@ -39,8 +39,8 @@ class Known:
         return Principal(ApiKey(tenant_id=authorization), Tenant()), RateLimitStatus(9, 9, 1, 0)
 
 
-class Empty:
-    """Nothing was sent by anybody."""
+class EmptyEmailStore:
+    """A store without emails."""
 
     async def get(self, *_: object) -> None:
         raise not_found("the email")
@@ -48,7 +48,7 @@ class Empty:
 
 @contextmanager
 def grpc_servers() -> Iterator[tuple[int, int, int]]:
-    """The process's id, the port of the public listener and that of the internal one."""
+    """The id of the process, and the ports of the public and the internal listener."""
     with subprocess.Popen([sys.executable, "-m", __name__], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         try:
@@ -61,9 +61,9 @@ def grpc_servers() -> Iterator[tuple[int, int, int]]:
 async def serve() -> None:
     nothing: Any = None
     servicer = EmailServicer(
-        cast(Any, Known()),
+        cast(Any, FakeAccessControl()),
         nothing,
-        cast(Any, Empty()),
+        cast(Any, EmptyEmailStore()),
         reserved_allowed=frozenset(),
         proxies=TrustedProxies(""),
     )

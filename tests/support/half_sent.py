@@ -1,4 +1,4 @@
-"""Calls of gRPC whose messages never come whole: as much HTTP/2 as it takes (RFC 9113)."""
+"""gRPC calls whose messages never arrive completely: a minimal HTTP/2 client (RFC 9113)."""
 
 import asyncio
 from collections import defaultdict
@@ -6,7 +6,7 @@ from collections import defaultdict
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RESET, SETTINGS, PING, WINDOW = 0, 1, 3, 4, 6, 8
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
-INITIAL_WINDOW = 4  # of the settings
+INITIAL_WINDOW = 4  # from the SETTINGS frame
 FRAME_BYTES = 16_384
 
 
@@ -16,7 +16,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def literal(name: str, value: str) -> bytes:
-    """A field, without Huffman and without a table (RFC 7541 §6.2.2)."""
+    """A header field without Huffman coding and indexing (RFC 7541 §6.2.2)."""
     return b"\0" + b"".join(bytes([len(text)]) + text.encode() for text in (name, value))
 
 
@@ -34,8 +34,8 @@ class HalfSent:
     async def call(
         self, path: str, authorization: str, *, calls: int, declared: int, sent: int
     ) -> None:
-        """So many calls, of each so many octets of its message; until they have left, or those
-        that still may leave wait for the server."""
+        """Start this many calls, and send this many octets of each message. Returns when all are
+        sent or wait for the flow control window."""
         fields = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "x",
                   "content-type": "application/grpc", "te": "trailers",
                   "authorization": authorization}  # fmt: skip
@@ -68,7 +68,7 @@ class HalfSent:
         self._windows[stream] -= len(octets)
 
     async def listen(self) -> None:
-        """Until the server closes the connection."""
+        """Read until the server closes the connection."""
         while True:
             head = await self._reader.readexactly(9)
             kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")

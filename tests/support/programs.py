@@ -9,7 +9,7 @@ SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def program(name: str) -> str:
-    """Its path. Where it is missing the test is left out and says so; with CI set it fails."""
+    """The path of a program. If it is missing, the test is skipped; with CI set it fails."""
     if path := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SBIN}"):
         return path
     if os.environ.get("CI", "").lower() in {"1", "true"}:

@@ -1,4 +1,4 @@
-"""The REST API by itself: no database, no broker, and no authentication."""
+"""The REST API alone, without database, broker and authentication."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ ID = "01890000-0000-7000-8000-000000000000"
 
 
 class OpenAccess:
-    """Authenticates every request as the key that it is given."""
+    """Authenticates every request as the given key."""
 
     bodies = BodyMemory(1024 * 1024 * 1024)
 
@@ -34,13 +34,13 @@ class OpenAccess:
 
 
 class Domains:
-    """So many that their list is worth compressing."""
+    """Enough domains to make compressing their list worthwhile."""
 
     async def list_domains(self, *_: object) -> list[Domain]:
         return [Domain(domain_id=f"{ID[:-2]}{n:02}", name=f"d{n}.example") for n in range(20)]
 
     async def save(self, *_: object) -> None:
-        """It is not kept."""
+        """Discard the entry."""
 
     async def list_of_tenant(self, *_: object) -> list[ApiKey]:
         raise KeyError("a bug of ours")
@@ -55,7 +55,7 @@ class SendHandler:
         raise KeyError("a bug of ours")
 
 
-def ask(
+def call_api(
     method: str, path: str, headers: Mapping[str, str] | None = None, *, origins: str = "",
     content: bytes | None = None, key: ApiKey | None = None,
 ) -> httpx.Response:  # fmt: skip

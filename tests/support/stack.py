@@ -1,7 +1,7 @@
-"""Broker and database for tests: those named by the environment, Docker's, or the embedded ones.
+"""Broker and database for tests: from the environment, from Docker, or embedded.
 
 Fixtures: `bootstrap_servers` and `database_url` (the owner's) for the session; `topic_prefix` and
-`database` (fresh, all services migrated) for a module, so that modules do not meet.
+`database` (new, with all services migrated) for a module, so that modules are isolated.
 """
 
 import os
@@ -28,7 +28,7 @@ DOCKER_SOCKET = Path("/var/run/docker.sock")
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """`embedded` is None where the servers are somebody else's: then nobody may kill them."""
+    """`embedded` is None for external servers, which tests must not stop."""
 
     bootstrap_servers: str
     database_url: str
@@ -37,7 +37,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class FreshDatabase:
-    """A database of its own with every service's schema, by its addresses."""
+    """A new database with the schemas of all services."""
 
     url: str
 
@@ -48,13 +48,13 @@ class FreshDatabase:
         return role_url(self.url, f"{service}_system")
 
     def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
-        """The owner's look at it, past row-level security."""
+        """Connect as the owner, which bypasses row-level security."""
         return psycopg.connect(self.url, autocommit=True)
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
-    """Kafka and PostgreSQL. It fails where they cannot be had: no test is left out for that."""
+    """Kafka and PostgreSQL. A failure to start them fails the tests; none is skipped."""
     with ExitStack() as exits:
         kafka = os.environ.get("OBM_KAFKA_BOOTSTRAP_SERVERS")
         database = os.environ.get("DATABASE_URL")
@@ -88,7 +88,7 @@ def docker_answers() -> bool:
 def docker_stack() -> Iterator[Stack]:
     """The images of compose.yaml."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # testcontainers deprecates parts of itself
+        warnings.simplefilter("ignore")  # deprecated by testcontainers itself
         from testcontainers.core.container import DockerContainer
         from testcontainers.core.waiting_utils import wait_for_logs
         from testcontainers.postgres import PostgresContainer
@@ -129,19 +129,19 @@ def bootstrap_servers(stack: Stack) -> str:
 
 @pytest.fixture(scope="session")
 def database_url(stack: Stack) -> str:
-    """The owner's address of a database that nobody writes to; tests take `database`."""
+    """The owner's URL of a database that must not be written to; tests use `database`."""
     return stack.database_url
 
 
 @pytest.fixture(scope="module")
 def topic_prefix() -> str:
-    """For OBM_KAFKA_TOPIC_PREFIX: a module's topics and groups are its own."""
+    """For OBM_KAFKA_TOPIC_PREFIX: each module has its own topics and groups."""
     return f"t{uuid.uuid4().hex[:8]}."
 
 
 @pytest.fixture(scope="session")
 def migrated_template(database_url: str) -> Iterator[str]:
-    """Migrated once; its copies cost a tenth of a second."""
+    """Migrated once; copies are fast."""
     with temporary_database(database_url) as url:
         migrate_all(url)
         yield url
@@ -149,14 +149,14 @@ def migrated_template(database_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def database(database_url: str, migrated_template: str) -> Iterator[FreshDatabase]:
-    """A migrated database that is this module's alone."""
+    """A migrated database for one module."""
     with temporary_database(database_url, template=migrated_template) as url:
         yield FreshDatabase(url)
 
 
 @contextmanager
 def temporary_database(owner_url: str, *, template: str = "") -> Iterator[str]:
-    """CREATE DATABASE, its address, DROP DATABASE whoever is still connected."""
+    """Create a database and drop it at the end, with all its connections."""
     name = f"obm_test_{uuid.uuid4().hex[:12]}"
     copied = f" TEMPLATE {name_of(template)}" if template else ""
     with psycopg.connect(owner_url, autocommit=True) as owner:
@@ -177,7 +177,7 @@ async def opened(
     url: str,
     **settings: Any,  # noqa: ANN401 - Database's own
 ) -> AsyncIterator[Database]:
-    """Closed in any case: a loop does not end beside a pool that is open."""
+    """A database closed in any case: a loop must not end with an open pool."""
     database = Database(url, **settings)
     try:
         yield database

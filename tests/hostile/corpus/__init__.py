@@ -1,1 +1,1 @@
-"""What strangers send: TEXTS (str) and BODIES (bytes), by name, a file per kind."""
+"""Hostile inputs: TEXTS (str) and BODIES (bytes) by name, one file per kind."""

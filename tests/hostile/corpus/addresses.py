@@ -1,4 +1,4 @@
-"""Text where an address is expected."""
+"""Hostile text in place of an address."""
 
 TEXTS = {
     "labels": "a@" + "1." * 20_000,

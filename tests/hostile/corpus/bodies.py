@@ -1,4 +1,4 @@
-"""Bytes where JSON is expected."""
+"""Hostile bytes in place of JSON."""
 
 DEEP = 100_000
 

@@ -1,4 +1,4 @@
-"""Text where an id is expected."""
+"""Hostile text in place of an id."""
 
 ID = "01890000-0000-7000-8000-000000000000"
 TEXTS = {

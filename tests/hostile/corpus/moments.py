@@ -1,4 +1,4 @@
-"""Text where a time is expected."""
+"""Hostile text in place of a time."""
 
 TEXTS = {
     "first_year": "0001-01-01",

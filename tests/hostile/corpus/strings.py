@@ -1,6 +1,6 @@
-"""Text of any field.
+"""Hostile text for any field.
 
-Lone surrogates are among the bodies: no reader of JSON or protobuf lets them further.
+Lone surrogates are among the bodies, because no JSON or protobuf parser accepts them.
 """
 
 TEXTS = {

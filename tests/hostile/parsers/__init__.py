@@ -1,1 +1,1 @@
-"""What reads it: READERS, by name. Each returns, or raises a ValueError of its own."""
+"""Parsers under test: READERS by name. Each returns, or raises its own ValueError."""

@@ -1,4 +1,4 @@
-"""What ingest reads from its callers."""
+"""Parsers of ingest that read requests."""
 
 import json
 from datetime import UTC, datetime
@@ -13,8 +13,8 @@ from services.ingest.domain.valid_email import validate
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
-def drafted(**given: object) -> object:
-    """A field of an email."""
+def parse_field(**given: object) -> object:
+    """Parse a field of an email."""
     whole = {"from": "a@x.example", "to": "b@x.example", "subject": "s", "text": "t", **given}
     try:
         return validate(msgspec.convert(whole, email.SendEmailRequest), NOW, test=True)
@@ -22,8 +22,8 @@ def drafted(**given: object) -> object:
         raise ValueError(str(error)) from None
 
 
-def raw(text: str) -> msgspec.Raw:
-    """As it stands in a body."""
+def as_json(text: str) -> msgspec.Raw:
+    """The text as JSON in a body."""
     return msgspec.Raw(json.dumps(text).encode())
 
 
@@ -38,27 +38,27 @@ READERS = {
     "scheduled_at": lambda text: schedule.parse_time(text, NOW),
     "time": times.parse,
     "id": ids.canonical,
-    "octets": lambda text: attachments.decode_content(raw(text)),
+    "octets": lambda text: attachments.decode_content(as_json(text)),
     "body": body,
-    "from": lambda text: drafted(**{"from": text}),
-    "to": lambda text: drafted(to=text),
-    "cc": lambda text: drafted(cc=[text]),
-    "reply_to": lambda text: drafted(reply_to=text),
-    "subject": lambda text: drafted(subject=text),
-    "html": lambda text: drafted(html=text),
-    "text": lambda text: drafted(text=text),
-    "header": lambda text: drafted(headers={"X-A": text}),
-    "header_name": lambda text: drafted(headers={text: "a"}),
-    "tag_name": lambda text: drafted(tags=[{"name": text}]),
-    "tag_value": lambda text: drafted(tags=[{"name": "a", "value": text}]),
-    "metadata": lambda text: drafted(metadata={"a": text}),
-    "metadata_name": lambda text: drafted(metadata={text: "a"}),
-    "filename": lambda text: drafted(attachments=[{"filename": text, "content": raw("")}]),
-    "content": lambda text: drafted(attachments=[{"filename": "a", "content": raw(text)}]),
-    "content_type": lambda text: drafted(
-        attachments=[{"filename": "a", "content": raw(""), "content_type": text}]
+    "from": lambda text: parse_field(**{"from": text}),
+    "to": lambda text: parse_field(to=text),
+    "cc": lambda text: parse_field(cc=[text]),
+    "reply_to": lambda text: parse_field(reply_to=text),
+    "subject": lambda text: parse_field(subject=text),
+    "html": lambda text: parse_field(html=text),
+    "text": lambda text: parse_field(text=text),
+    "header": lambda text: parse_field(headers={"X-A": text}),
+    "header_name": lambda text: parse_field(headers={text: "a"}),
+    "tag_name": lambda text: parse_field(tags=[{"name": text}]),
+    "tag_value": lambda text: parse_field(tags=[{"name": "a", "value": text}]),
+    "metadata": lambda text: parse_field(metadata={"a": text}),
+    "metadata_name": lambda text: parse_field(metadata={text: "a"}),
+    "filename": lambda text: parse_field(attachments=[{"filename": text, "content": as_json("")}]),
+    "content": lambda text: parse_field(attachments=[{"filename": "a", "content": as_json(text)}]),
+    "content_type": lambda text: parse_field(
+        attachments=[{"filename": "a", "content": as_json(""), "content_type": text}]
     ),
-    "content_id": lambda text: drafted(
-        attachments=[{"filename": "a", "content": raw(""), "content_id": text}]
+    "content_id": lambda text: parse_field(
+        attachments=[{"filename": "a", "content": as_json(""), "content_id": text}]
     ),
 }

@@ -1,4 +1,4 @@
-"""The standards, as far as they read text of strangers."""
+"""Parsers of the mail standards that read text from the network."""
 
 from mail import (
     address,

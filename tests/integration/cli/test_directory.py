@@ -1,4 +1,4 @@
-"""Accounts, tenants, keys, domains, pools and egresses, as typed into a shell."""
+"""Accounts, tenants, keys, domains, pools and egress sources in a shell."""
 
 import asyncio
 import os
@@ -26,21 +26,22 @@ HOST = ("--bounce-mx", "mx.example.com")
 
 
 class Shell:
-    """With DATABASE_URL and OBM_SECRET_KEYS set; in this process: a start of Python takes long."""
+    """Runs `obm` in this process, with DATABASE_URL and OBM_SECRET_KEYS: starting Python takes
+    long."""
 
     def __init__(self, database: FreshDatabase) -> None:
         self.database = database
         self.environment = {"DATABASE_URL": database.url, "OBM_SECRET_KEYS": new_secret_key()}
 
     def obm(self, *arguments: str) -> str:
-        """What it printed."""
-        code, out, err = typed(*arguments, **self.environment)
+        """The output of a command that succeeds."""
+        code, out, err = run_obm(*arguments, **self.environment)
         assert code == 0, err
         return out.strip()
 
     def refused(self, *arguments: str) -> str:
-        """The one line that it said instead of doing it."""
-        code, _, err = typed(*arguments, **self.environment)
+        """The error line of a command that fails."""
+        code, _, err = run_obm(*arguments, **self.environment)
         assert code == 1
         assert err.startswith("obm: ")
         assert err.count("\n") == 1
@@ -54,9 +55,8 @@ class Shell:
         return bytes(found[0])  # type: ignore[call-overload,no-any-return]
 
 
-def typed(*arguments: str, **settings: str) -> tuple[int, str, str]:
-    """A command in an environment with these settings and no others of ours: what it exits with,
-    and what it prints."""
+def run_obm(*arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Run a command with these settings only. Returns its exit code and its output."""
     others = {k: v for k, v in os.environ.items() if not k.endswith("DATABASE_URL")}
     out, err = StringIO(), StringIO()
     with (
@@ -75,7 +75,7 @@ def shell(database: FreshDatabase) -> Shell:
     return Shell(database)
 
 
-def test_a_customer_is_made_step_by_step(shell: Shell) -> None:
+def test_account_tenant_domain_and_key_are_created_step_by_step(shell: Shell) -> None:
     account = shell.obm("account", "create", "Acme")
     assert account in shell.obm("account", "list")
     tenant = shell.obm("tenant", "create", "shop", "--account", "Acme", "--per-hour", "100")
@@ -96,21 +96,21 @@ def test_a_customer_is_made_step_by_step(shell: Shell) -> None:
     assert key_id not in shell.obm("key", "list")
 
 
-def test_a_domain_comes_with_the_records_to_publish(shell: Shell) -> None:
+def test_adding_a_domain_prints_its_dns_records(shell: Shell) -> None:
     shell.obm("account", "create", "Records")
     shell.obm("tenant", "create", "records", "--account", "Records")
-    told = shell.obm("domain", "add", "records.example.net", "--tenant", "records", *HOST)
-    lines = [line for line in told.splitlines() if "_domainkey" in line]
+    output = shell.obm("domain", "add", "records.example.net", "--tenant", "records", *HOST)
+    lines = [line for line in output.splitlines() if "_domainkey" in line]
     rsa, ed25519 = (parse_tags("".join(re.findall('"([^"]*)"', line))) for line in lines)
     key = load_der_public_key(b64decode(rsa["p"]))
     assert isinstance(key, RSAPublicKey)
     assert key.key_size == 2048
     assert (ed25519["k"], len(b64decode(ed25519["p"]))) == ("ed25519", 32)
     again = shell.obm("domain", "records", "records.example.net", *HOST)
-    assert told.partition("\n")[2].strip() == again
+    assert output.partition("\n")[2].strip() == again
 
 
-def test_an_egress_has_an_address_of_each_family(shell: Shell) -> None:
+def test_an_egress_source_has_at_most_one_address_per_family(shell: Shell) -> None:
     both = shell.obm("egress", "add", "::1", "127.0.0.8", "--ehlo", "out8.example.net")
     listed = next(line for line in shell.obm("egress", "list").splitlines() if both in line)
     assert "127.0.0.8 ::1" in listed
@@ -120,7 +120,7 @@ def test_an_egress_has_an_address_of_each_family(shell: Shell) -> None:
     shell.obm("egress", "remove", both)
 
 
-def test_an_egress_gets_an_address_of_the_other_family_later(shell: Shell) -> None:
+def test_an_egress_source_can_be_moved_to_addresses_of_both_families(shell: Shell) -> None:
     egress = shell.obm("egress", "add", "127.0.0.7")
     other = shell.obm("egress", "add", "127.0.0.6")
     assert "already" in shell.refused("egress", "move", egress, "127.0.0.6", "::1")
@@ -132,7 +132,7 @@ def test_an_egress_gets_an_address_of_the_other_family_later(shell: Shell) -> No
         shell.obm("egress", "remove", one)
 
 
-def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
+def test_a_tenant_has_thresholds_limits_a_pool_and_a_policy(shell: Shell) -> None:
     shell.obm("account", "create", "Fussy")
     pool = shell.obm("pool", "add", "fussy")
     egress = shell.obm("egress", "add", "127.0.0.9", "--pool", "fussy")
@@ -176,7 +176,7 @@ def test_a_tenant_has_thresholds_caps_a_pool_and_a_policy(shell: Shell) -> None:
         ("key delete 7", "There is no key '7'"),
     ],
 )
-def test_what_cannot_be_done_is_one_clear_line(shell: Shell, command: str, reason: str) -> None:
+def test_an_error_is_one_line_with_the_reason(shell: Shell, command: str, reason: str) -> None:
     if "Strict" not in shell.obm("account", "list"):
         shell.obm("account", "create", "Strict")
         shell.obm("tenant", "create", "strict", "--account", "Strict")
@@ -186,7 +186,7 @@ def test_what_cannot_be_done_is_one_clear_line(shell: Shell, command: str, reaso
     assert reason in shell.refused(*command.split())
 
 
-def test_a_domain_of_another_account_is_refused_until_that_has_given_it_up(shell: Shell) -> None:
+def test_a_domain_of_another_account_is_refused_until_it_is_removed(shell: Shell) -> None:
     for name in ("Holder", "Wanting"):
         shell.obm("account", "create", name)
         shell.obm("tenant", "create", name, "--account", name)
@@ -199,7 +199,7 @@ def test_a_domain_of_another_account_is_refused_until_that_has_given_it_up(shell
     shell.obm(*add, "Wanting")
 
 
-def test_a_demo_whose_credentials_are_lost_gets_another_key(shell: Shell) -> None:
+def test_a_sandbox_key_can_be_created_again(shell: Shell) -> None:
     with patch.dict(os.environ, shell.environment):
         first, second = (asyncio.run(create_sandbox_key("demo.example.net")) for _ in range(2))
     assert first != second
@@ -207,22 +207,22 @@ def test_a_demo_whose_credentials_are_lost_gets_another_key(shell: Shell) -> Non
 
 
 @pytest.mark.parametrize("seconds", [253402343999, -62135600400])
-def test_keys_are_listed_though_one_ends_when_no_calendar_does(shell: Shell, seconds: int) -> None:
+def test_keys_are_listed_although_one_expires_out_of_range(shell: Shell, seconds: int) -> None:
     shell.obm("account", "create", f"Times{seconds}")
     shell.obm("tenant", "create", f"times{seconds}", "--account", f"Times{seconds}")
 
-    async def keep() -> ApiKey:
+    async def add() -> ApiKey:
         async with open_directory() as directory:
             end = Timestamp(seconds=seconds)
             _, key = await directory.add_key(f"times{seconds}", test=True, expires_at=end)
             return key
 
     with patch.dict(os.environ, shell.environment):
-        key = asyncio.run(keep())
+        key = asyncio.run(add())
     assert key.key_id in shell.obm("key", "list")
 
 
-def test_what_was_made_can_be_removed_from_the_leaves_up(shell: Shell) -> None:
+def test_entries_can_be_removed_after_those_that_belong_to_them(shell: Shell) -> None:
     shell.obm("account", "create", "Gone")
     shell.obm("tenant", "create", "gone", "--account", "Gone")
     domain = shell.obm("domain", "add", "gone.example.net", "--tenant", "gone", *HOST).split()[0]
@@ -239,17 +239,17 @@ def test_what_was_made_can_be_removed_from_the_leaves_up(shell: Shell) -> None:
     assert pool not in shell.obm("pool", "list")
 
 
-def test_a_key_ends_within_a_hundred_years(shell: Shell) -> None:
-    code, _, err = typed("key", "create", "--tenant", "x", "--test", "--days", "36501")
+def test_a_key_expires_within_a_hundred_years(shell: Shell) -> None:
+    code, _, err = run_obm("key", "create", "--tenant", "x", "--test", "--days", "36501")
     assert (code, "--days" in err) == (2, True)
 
 
-def test_a_name_is_not_empty(shell: Shell) -> None:
+def test_an_empty_name_is_refused(shell: Shell) -> None:
     assert "A name must have 1 to" in shell.refused("account", "create", " ")
     assert "A pool must have a name" in shell.refused("pool", "add", "")
 
 
-def test_without_an_engine_they_say_how_to_name_one(tmp_path: Path) -> None:
-    code, _, err = typed(f"--data={tmp_path}", "account", "list")
+def test_without_a_running_engine_the_error_has_a_hint(tmp_path: Path) -> None:
+    code, _, err = run_obm(f"--data={tmp_path}", "account", "list")
     assert code == 1
     assert err.startswith(f"obm: No engine runs on the data folder {tmp_path}")

@@ -1,4 +1,4 @@
-"""`obm up` and `obm migrate`, as typed into a shell."""
+"""`obm up` and `obm migrate` in a shell."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.support.stack import temporary_database
 OBM = [sys.executable, "-m", "cli"]
 
 
-def test_up_prints_how_to_reach_the_pair_and_ends_clean_on_ctrl_c(tmp_path: Path) -> None:
+def test_up_prints_the_environment_and_stops_cleanly_on_ctrl_c(tmp_path: Path) -> None:
     up = subprocess.Popen([*OBM, "up", "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert up.stdout
     lines = [up.stdout.readline().strip() for _ in range(2)]
@@ -27,7 +27,7 @@ def test_up_prints_how_to_reach_the_pair_and_ends_clean_on_ctrl_c(tmp_path: Path
     assert "shut down" in (tmp_path / "postgres.log").read_text()
 
 
-def test_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     up = obm("up", "--data", str(tmp_path / "file" / "data"))
     assert up.returncode == 1
@@ -40,7 +40,7 @@ def test_migrate_brings_a_new_database_up_to_date(database_url: str) -> None:
         assert obm("migrate", DATABASE_URL=url).returncode == 0
 
 
-def test_migrate_without_an_address_says_what_is_missing() -> None:
+def test_migrate_without_database_url_is_a_config_error() -> None:
     migrated = obm("migrate", DATABASE_URL="")
     assert migrated.returncode == 1
     assert migrated.stderr.startswith("obm: DATABASE_URL is not set")

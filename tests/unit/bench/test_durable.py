@@ -1,11 +1,11 @@
-"""The bench measures nothing that a power cut would undo."""
+"""The bench refuses settings that could lose data in a power failure."""
 
 import pytest
 
 from bench.durable import NotDurable, refuse_if_off
 
 
-def test_a_database_without_sync_is_refused_with_what_to_do() -> None:
+def test_a_database_without_sync_is_refused_with_a_hint() -> None:
     with pytest.raises(NotDurable, match="synchronous_commit is off for router_system"):
         refuse_if_off("synchronous_commit", "router_system", value="off")
 

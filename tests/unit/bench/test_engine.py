@@ -1,4 +1,4 @@
-"""How the bench's engine is told where mail may go, and nothing that would save it work."""
+"""The settings of the bench's engine."""
 
 import tomllib
 
@@ -13,7 +13,7 @@ def test_every_recipient_domain_is_routed_to_its_own_sink() -> None:
     ]
 
 
-def test_roles_of_all_services_are_looked_at_for_durability() -> None:
+def test_the_roles_of_all_services_are_checked_for_durability() -> None:
     settings = {
         "INGEST_TENANT_DATABASE_URL": "a",
         "EVENTS_SYSTEM_DATABASE_URL": "b",
@@ -22,6 +22,6 @@ def test_roles_of_all_services_are_looked_at_for_durability() -> None:
     assert database_urls(settings) == ["a", "b"]
 
 
-def test_ingest_is_told_its_own_settings_and_the_shared_secrets() -> None:
+def test_ingest_gets_its_own_settings_and_the_shared_secrets() -> None:
     environment = {"INGEST_HTTP_LISTEN": "h:1", "ROUTER_EHLO": "x", "OBM_SECRET_KEYS": "k"}
     assert ingest_settings(environment) == {"http_listen": "h:1", "secret_keys": "k"}

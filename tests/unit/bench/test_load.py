@@ -1,4 +1,4 @@
-"""The load's loops and latencies, on a clock that is told."""
+"""Loops and latencies of the load, with a fake clock."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ from bench.load.http import head, response_end
 from bench.load.latency import percentile, summary
 
 
-class Slow(Connection):
-    """Answers when told."""
+class FakeConnection(Connection):
+    """Responds on request."""
 
     def __init__(self) -> None:
         self.carried: list[int] = []
@@ -26,8 +26,8 @@ class Bench:
         self.driver = Driver(plan, lambda: self.now, lambda _, act: self.held.append(act))
 
 
-def test_closed_loop_sends_the_next_when_the_last_is_answered() -> None:
-    bench, line = Bench(Plan(count=2)), Slow()
+def test_the_closed_loop_sends_after_each_response() -> None:
+    bench, line = Bench(Plan(count=2)), FakeConnection()
     bench.driver.join(line)
     assert line.carried == []
     bench.driver.begin()
@@ -39,8 +39,8 @@ def test_closed_loop_sends_the_next_when_the_last_is_answered() -> None:
     assert bench.driver.latencies.summary()["mean"] == pytest.approx(125)
 
 
-def test_load_stops_while_too_much_is_undelivered() -> None:
-    bench, line = Bench(Plan(count=10, backlog=1)), Slow()
+def test_the_load_pauses_at_the_backlog_limit() -> None:
+    bench, line = Bench(Plan(count=10, backlog=1)), FakeConnection()
     bench.driver.join(line)
     bench.driver.begin()
     bench.driver.done(line, "accepted")
@@ -49,8 +49,8 @@ def test_load_stops_while_too_much_is_undelivered() -> None:
     assert line.carried == [0, 1]
 
 
-def test_what_was_refused_is_not_waited_for_at_the_sink() -> None:
-    bench, line = Bench(Plan(count=10, backlog=1)), Slow()
+def test_refused_messages_are_not_expected_at_the_sink() -> None:
+    bench, line = Bench(Plan(count=10, backlog=1)), FakeConnection()
     bench.driver.join(line)
     bench.driver.begin()
     bench.driver.done(line, "status 503")
@@ -59,8 +59,8 @@ def test_what_was_refused_is_not_waited_for_at_the_sink() -> None:
     assert line.carried == [0, 1]
 
 
-def test_a_request_that_waited_for_a_connection_is_timed_from_when_it_was_due() -> None:
-    bench, line = Bench(Plan(count=1, rate=100)), Slow()
+def test_latency_is_measured_from_the_due_time() -> None:
+    bench, line = Bench(Plan(count=1, rate=100)), FakeConnection()
     bench.driver.begin()
     bench.driver.waiting.append((7, 0.0))
     bench.now = 0.5
@@ -70,8 +70,8 @@ def test_a_request_that_waited_for_a_connection_is_timed_from_when_it_was_due() 
     assert bench.driver.latencies.summary()["p50"] == pytest.approx(600)
 
 
-def test_a_lost_connection_is_replaced_and_its_message_counted_as_lost() -> None:
-    bench, line = Bench(Plan(count=10)), Slow()
+def test_a_lost_connection_is_replaced_and_its_message_counts_as_lost() -> None:
+    bench, line = Bench(Plan(count=10)), FakeConnection()
     replaced: list[bool] = []
     bench.driver.reconnect = lambda: replaced.append(True)
     bench.driver.join(line)
@@ -97,11 +97,11 @@ def test_percentiles_are_samples_by_nearest_rank() -> None:
         b"HTTP/1.1 204 No Content\r\n\r\n",
     ],
 )
-def test_a_response_ends_where_its_framing_says(response: bytes) -> None:
+def test_the_end_of_a_response_follows_its_framing(response: bytes) -> None:
     assert response_end(response) == len(response)
     assert response_end(response[:-1]) == 0
 
 
-def test_the_head_of_a_request_takes_the_length_of_its_body() -> None:
+def test_the_request_header_has_the_length_of_the_body() -> None:
     sent = head("h:1", "/v1/emails", "k") % 12
     assert b"\r\nContent-Length: 12\r\n\r\n" in sent

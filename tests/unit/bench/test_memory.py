@@ -1,4 +1,4 @@
-"""Memory by process, from /proc."""
+"""Memory of processes, from /proc."""
 
 import os
 import sys
@@ -6,17 +6,17 @@ import sys
 from bench import memory
 
 
-def test_a_process_of_this_machine_has_some() -> None:
+def test_a_running_process_has_memory() -> None:
     held = memory.tree_mb(os.getpid())
     assert 5 < held < 10_000
     assert memory.peak_mb(os.getpid()) > 5
 
 
-def test_what_is_gone_has_none() -> None:
+def test_an_exited_process_has_no_memory() -> None:
     assert memory.tree_mb(sys.maxsize) == 0
     assert memory.peak_mb(sys.maxsize) == 0
 
 
-def test_a_line_of_kilobytes_is_read() -> None:
+def test_a_line_in_kilobytes_is_parsed() -> None:
     assert memory.kilobytes("Rss: 12 kB\nPss:    2048 kB\n", "Pss") == 2048
     assert memory.kilobytes("", "Pss") == 0

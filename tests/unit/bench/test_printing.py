@@ -1,4 +1,4 @@
-"""How far the bench is, and its tables, for who does not look at a terminal."""
+"""Progress and tables of the bench without a terminal."""
 
 import io
 
@@ -12,7 +12,7 @@ def pipe() -> tuple[Console, io.StringIO]:
     return Console(file=written, width=80, soft_wrap=True), written
 
 
-def test_a_pipe_gets_a_line_for_each_phase_that_begins() -> None:
+def test_a_pipe_gets_a_line_per_phase() -> None:
     console, written = pipe()
     with progress(console) as report_progress:
         for done in range(3):
@@ -21,7 +21,7 @@ def test_a_pipe_gets_a_line_for_each_phase_that_begins() -> None:
     assert written.getvalue() == "engine: warm-up\nengine: full load\n"
 
 
-def test_a_terminal_gets_a_live_line_that_is_gone_afterwards() -> None:
+def test_a_terminal_gets_a_transient_progress_line() -> None:
     written = io.StringIO()
     console = Console(file=written, width=80, force_terminal=True, force_interactive=True)
     with progress(console) as report_progress:
@@ -30,7 +30,7 @@ def test_a_terminal_gets_a_live_line_that_is_gone_afterwards() -> None:
     assert written.getvalue().endswith("\x1b[2K")
 
 
-def test_a_name_longer_than_the_line_goes_on_in_the_next() -> None:
+def test_a_long_name_wraps() -> None:
     console, written = pipe()
     print_table(console, "T", columns=("", "a"), rows=[("x" * 100, "1")])
     assert written.getvalue().count("x") == 100

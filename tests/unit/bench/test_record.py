@@ -1,4 +1,4 @@
-"""What is kept of a run."""
+"""The recorded results of a run."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from bench import commits, record
 
 
-def test_figures_are_kept_with_their_commit_their_machine_and_the_versions() -> None:
+def test_results_have_the_commit_the_machine_and_the_versions() -> None:
     origin = record.describe_origin()
     assert origin["commit"] == commits.head()
     assert isinstance(origin["dirty"], bool)
@@ -19,7 +19,7 @@ def test_figures_are_kept_with_their_commit_their_machine_and_the_versions() -> 
     assert origin.keys() == {"commit", "dirty", "time", "machine", "versions"}
 
 
-def test_of_servers_elsewhere_no_version_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_external_servers_have_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OBM_KAFKA_BOOTSTRAP_SERVERS", "kafka.example:9092")
     monkeypatch.setenv("DATABASE_URL", "postgresql://db.example/obm")
     assert record.describe_versions()["kafka"] == "elsewhere"

@@ -1,4 +1,4 @@
-"""Figures of several turns become one report."""
+"""The report over several turns."""
 
 import io
 from dataclasses import asdict, replace
@@ -35,8 +35,8 @@ NAMES = ("engine", "postfix", "postfix-rspamd")
 PROCESSES = ("ingest", "delivery", "webhook receiver", "rest of the machine")
 
 
-def shown(turns: int) -> str:
-    """What a pipe is given of a long run with all peers."""
+def printed_report(turns: int) -> str:
+    """The output of a long run with all peers, in a pipe."""
     long = dict.fromkeys(PROCESSES, 1234.5)
     found = {
         name: [
@@ -50,8 +50,8 @@ def shown(turns: int) -> str:
     return pipe.getvalue()
 
 
-def test_tables_are_whole_in_80_columns_and_in_a_pipe() -> None:
-    text = shown(turns=5)
+def test_tables_fit_in_80_columns_and_in_a_pipe() -> None:
+    text = printed_report(turns=5)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert "\x1b" not in text
@@ -59,8 +59,8 @@ def test_tables_are_whole_in_80_columns_and_in_a_pipe() -> None:
         assert whole in text
 
 
-def test_more_turns_than_a_line_holds_take_another_line() -> None:
-    text = shown(turns=25)
+def test_many_turns_wrap() -> None:
+    text = printed_report(turns=25)
     assert max(map(len, text.splitlines())) <= 80
     assert text.split().count("1600") == len(NAMES) * (25 + 1)
 
@@ -70,9 +70,9 @@ def test_the_json_names_medians_of_turns_and_ratios_to_peers() -> None:
         "engine": [turn("engine", rate) for rate in (400, 900, 500)],
         "postfix-rspamd": [turn("postfix-rspamd", 200)],
     }
-    told = Report(turns, 0.3).as_json()
-    assert told.pop("turns") == {name: list(map(asdict, each)) for name, each in turns.items()}
-    assert told == {
+    document = Report(turns, 0.3).as_json()
+    assert document.pop("turns") == {name: list(map(asdict, each)) for name, each in turns.items()}
+    assert document == {
         "delivered_per_s": 500,
         "accept_ms": {"mean": 2.0, "p50": 1.5, "p99": 11.0},
         "first_attempt_ms": {"p50": 10.0, "p99": 30.0},
@@ -88,35 +88,35 @@ def test_the_json_names_medians_of_turns_and_ratios_to_peers() -> None:
     }
 
 
-def test_peers_alone_have_no_ratio() -> None:
-    told = Report({"postfix": [turn("postfix", 600)]}, 0.3).as_json()
-    assert told["peers"] == {"postfix": {"delivered_per_s": 600}}
-    assert told["ratios"] == {}
-    assert "delivered_per_s" not in told
+def test_peers_without_the_engine_have_no_ratio() -> None:
+    document = Report({"postfix": [turn("postfix", 600)]}, 0.3).as_json()
+    assert document["peers"] == {"postfix": {"delivered_per_s": 600}}
+    assert document["ratios"] == {}
+    assert "delivered_per_s" not in document
 
 
 def test_a_measure_that_one_turn_lacks_is_the_median_of_the_others() -> None:
     assert medians([{"p50": 1.0}, {}, {"p50": 3.0}]) == {"p50": 2.0}
 
 
-def test_a_process_whose_name_has_brackets_and_blanks_is_read_right() -> None:
+def test_a_process_name_with_brackets_and_blanks_is_parsed() -> None:
     stat = "71 (a) (b c) S 17 71 71 0 -1 4194560 1 2 3 4 100 20 3 4 20 0 1"
     assert parent(stat) == 17
     assert own_ticks(stat) == 127
 
 
-def test_waiting_for_a_disk_is_not_work() -> None:
+def test_io_wait_is_not_cpu_time() -> None:
     assert busy_seconds("cpu  100 0 100 5000 700 0 100 0 0 0\ncpu0 …") > 0
     idle, waits = "cpu  0 0 0 5000 0 0 0 0 0 0", "cpu  0 0 0 0 700 0 0 0 0 0"
     assert busy_seconds(idle) == busy_seconds(waits) == 0
 
 
-def test_cpu_is_told_per_message() -> None:
+def test_cpu_is_reported_per_message() -> None:
     assert milliseconds_each({"a": 1.0}, {"a": 3.0}, 1000) == {"a": 2.0}
     assert milliseconds_each({"a": 1.0}, {"a": 3.0}, 0) == {}
 
 
-def test_a_profile_lists_own_and_whole_time_by_function() -> None:
+def test_a_profile_lists_own_and_total_time_by_function() -> None:
     raw = "main (a.py:1);work (b.py:7) 3\nmain (a.py:2);work (b.py:9) 1\nmain (a.py:3) 4\n"
     text = digest(raw, "router")
     assert "router: 8 samples" in text

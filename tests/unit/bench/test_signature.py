@@ -1,4 +1,4 @@
-"""A sample counts as signed only if all of its signatures verify."""
+"""A sampled message counts as signed only if all of its signatures verify."""
 
 import dkim
 from cryptography.hazmat.primitives import serialization
@@ -25,7 +25,7 @@ def signed() -> bytes:
     return signature + MAIL
 
 
-def test_signed_changed_and_unsigned_mail_are_told_apart() -> None:
+def test_only_valid_signatures_count() -> None:
     mail = signed()
     assert count_valid([mail], DNS) == 1
     assert count_valid([mail.replace(b"Text", b"Tex7")], DNS) == 0
@@ -33,7 +33,7 @@ def test_signed_changed_and_unsigned_mail_are_told_apart() -> None:
     assert count_valid([MAIL], DNS) == 0
 
 
-def test_one_bad_signature_among_two_spoils_the_message() -> None:
+def test_one_invalid_signature_of_two_makes_the_message_invalid() -> None:
     mail = signed()
     assert count_valid([mail, signed()], DNS) == 2
     forged = mail.partition(b"From:")[0].replace(b"d=x.example", b"d=z.example")

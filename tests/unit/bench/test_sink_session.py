@@ -68,7 +68,7 @@ def test_a_message_in_single_bytes_is_the_same_message(client: Client) -> None:
     assert client.tally.sample == [MESSAGE]
 
 
-def test_stuffed_dots_come_out_single_and_do_not_end_the_message(client: Client) -> None:
+def test_dot_stuffing_is_removed_and_does_not_end_the_message(client: Client) -> None:
     client.deliver(b"b@y", b"..first\r\n\r\n..\r\n...two\r\n")
     assert client.tally.sample == [b".first\r\n\r\n.\r\n..two\r\n"]
 
@@ -94,37 +94,37 @@ def test_defer_twice_then_accept(client: Client) -> None:
     assert replies == [b"451", b"451", b"250"]
 
 
-def test_bounce_after_the_dot_counts_no_message(client: Client) -> None:
+def test_bounce_after_end_of_data_counts_no_message(client: Client) -> None:
     assert client.deliver(b"bouncedata+x@y")[-1] == b"554"
     assert client.tally.messages == 0
 
 
-def test_cut_keeps_the_message_and_says_nothing(client: Client) -> None:
+def test_cut_counts_the_message_and_sends_no_reply(client: Client) -> None:
     assert client.deliver(b"cut1+x@y") == [b"250", b"250", b"354"]
     assert client.wire.closed
     assert client.tally.messages == 1
 
 
-def test_cut_at_data_keeps_nothing_but_answers_what_came_before(client: Client) -> None:
+def test_cut_at_data_counts_nothing_but_sends_pending_replies(client: Client) -> None:
     assert client.say(ENVELOPE % b"cutdata+x@y") == [b"250", b"250"]
     assert client.wire.closed
     assert client.tally.messages == 0
 
 
-def test_hang_takes_the_message_and_leaves_the_line_open(client: Client) -> None:
+def test_hang_counts_the_message_and_keeps_the_connection_open(client: Client) -> None:
     client.deliver(b"hang+x@y")
     assert client.say(b"NOOP\r\n") == []
     assert not client.wire.closed
     assert client.tally.messages == 1
 
 
-def test_a_rule_for_a_domain_goes_before_the_local_part(client: Client) -> None:
+def test_a_rule_for_a_domain_overrides_the_local_part(client: Client) -> None:
     client.script.rule("y", Action.DEFER)
     assert client.say(b"RCPT TO:<b@y>\r\n") == [b"451"]
     client.script.rule("*", Action.ACCEPT)
     assert client.say(b"RCPT TO:<b@y>\r\n") == [b"250"]
 
 
-def test_an_endless_line_is_hung_up_on(client: Client) -> None:
+def test_an_endless_line_closes_the_connection(client: Client) -> None:
     assert client.say(b"x" * 5000) == [b"500"]
     assert client.wire.closed

@@ -1,4 +1,4 @@
-"""What the sink writes down of a message."""
+"""The log and the counts of the sink."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.sink.tally import ReceivedMessage, Tally, header
 
 
-def test_the_log_has_a_line_per_recipient_before_anything_is_answered(tmp_path: Path) -> None:
+def test_the_log_has_a_line_per_recipient_before_the_reply(tmp_path: Path) -> None:
     tally = Tally(log_path=str(tmp_path / "log"))
     tally.open_log()
     raw = b"Message-ID: <1@x>\r\nx-run-id: seven\r\n\r\n..dot\r\n"
@@ -25,16 +25,16 @@ def test_the_log_has_a_line_per_recipient_before_anything_is_answered(tmp_path: 
     }
 
 
-def test_a_folded_header_is_read_whole() -> None:
+def test_a_folded_header_is_unfolded() -> None:
     raw = b"Subject: x\r\nMessage-ID:\r\n <long@x>\r\nTo: b\r\n\r\nMessage-ID: <body@x>\r\n"
     assert header(raw, b"message-id") == "<long@x>"
 
 
-def test_a_header_of_the_body_is_not_one_of_the_message() -> None:
+def test_a_header_in_the_body_is_ignored() -> None:
     assert header(b"Subject: x\r\n\r\nMessage-ID: <body@x>\r\n", b"message-id") == ""
 
 
-def test_the_first_attempt_of_a_phase_is_forgotten_with_the_phase() -> None:
+def test_reset_clears_the_first_attempts() -> None:
     tally = Tally()
     tally.take(ReceivedMessage("a@x", ["b@y"], b"\r\n\r\n", 1, 2.0, "accept"))
     tally.attempted["b@y"] = 1.0

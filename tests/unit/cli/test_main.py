@@ -1,4 +1,4 @@
-"""`obm` itself: what its help says, how it starts, and where options may stand."""
+"""`obm` itself: help, start, position of options."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from kernel.errors import ConfigError
 HEAVY = ("aiokafka", "grpc", "psycopg", "sqlalchemy", "services", "contracts")
 
 
-def test_the_help_is_printed_without_reading_the_engine() -> None:
+def test_help_is_printed_without_heavy_imports() -> None:
     code = (
         "import sys; from cli.main import main\n"
         "sys.argv = ['obm', '--help']\n"
@@ -28,7 +28,7 @@ def test_the_help_is_printed_without_reading_the_engine() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_says_of_itself_what_the_help_says_of_it(name: str) -> None:
+def test_the_help_of_a_command_starts_like_its_line_in_obm_help(name: str) -> None:
     command = load(name)
     about = (command.help or "").partition("\n\n")[0].replace("\n", " ")
 
@@ -36,7 +36,7 @@ def test_every_command_says_of_itself_what_the_help_says_of_it(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["account", "tenant", "key", "domain", "pool", "egress"])
-def test_what_makes_something_shows_an_example(name: str) -> None:
+def test_create_commands_have_an_example(name: str) -> None:
     group = load(name)
     assert isinstance(group, typer.core.TyperGroup)
     [making] = [group.commands[verb] for verb in ("create", "add") if verb in group.commands]
@@ -54,11 +54,11 @@ def test_what_makes_something_shows_an_example(name: str) -> None:
         (["account", "list"], ["account", "list"]),
     ],
 )
-def test_the_data_folder_may_be_named_before_and_after(words: list[str], first: list[str]) -> None:
+def test_data_can_stand_before_and_after_the_command(words: list[str], first: list[str]) -> None:
     assert with_data_first(words) == first
 
 
-def test_the_environment_says_where_the_engine_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_the_listen_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_HTTP_LISTEN", "0.0.0.0:9025")
     monkeypatch.setenv("EVENTS_HEALTH_PORT", "9045")
 
@@ -68,7 +68,7 @@ def test_the_environment_says_where_the_engine_listens(monkeypatch: pytest.Monke
     assert ports.sandbox == Ports().sandbox
 
 
-def test_a_port_of_the_command_line_counts_beside_free_ones() -> None:
+def test_a_port_of_the_command_line_overrides_free_ports() -> None:
     ports = Ports.choose(http=9025, free=True)
 
     assert ports.ingest_http == 9025
@@ -76,7 +76,7 @@ def test_a_port_of_the_command_line_counts_beside_free_ones() -> None:
 
 
 @pytest.mark.parametrize("listen", ["here", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000"])
-def test_an_address_without_a_port_is_one_clear_line(
+def test_an_address_without_a_port_is_a_config_error(
     listen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INGEST_HTTP_LISTEN", listen)

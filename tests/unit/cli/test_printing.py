@@ -1,4 +1,4 @@
-"""Tables of things that customers named."""
+"""Tables with names that customers chose."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_a_key_whose_name_looks_like_markup_does_not_break_the_list(name: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
+    ("name", "escaped"),
     [
         ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
         ("\x1b[2Jcleared", r"\x1b[2Jcleared"),
@@ -27,5 +27,5 @@ def test_a_key_whose_name_looks_like_markup_does_not_break_the_list(name: str) -
         ("Zoë 漢字 🩷", "Zoë 漢字 🩷"),
     ],
 )
-def test_a_name_cannot_steer_the_terminal_of_who_lists_it(name: str, shown: str) -> None:
-    assert shown in printed(name)
+def test_control_characters_in_a_name_are_escaped(name: str, escaped: str) -> None:
+    assert escaped in printed(name)

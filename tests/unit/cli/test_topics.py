@@ -22,13 +22,13 @@ def test_event_has_a_row_with_its_keys_and_retention() -> None:
     assert row in described(topic).splitlines()
 
 
-def test_classes_are_part_of_the_topic_name() -> None:
+def test_priorities_are_part_of_the_topic_name() -> None:
     text = described(Topic(name="parcels.sent.v1", priorities=["express", "bulk"], compacted=True))
     assert "`parcels.sent.v1.{express,bulk}`" in text
     assert "newest of each key" in text
 
 
-def test_comment_of_the_contract_is_the_meaning() -> None:
+def test_the_description_is_the_comment_of_the_contract() -> None:
     assert "**ParcelSent** It left the house." in described(
         Topic(name="parcels.sent.v1"), " It left\n the house.\n"
     )

@@ -21,8 +21,8 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TEN_MINUTES = timedelta(minutes=10)
 
 
-class Surroundings:
-    """Everything that the audit asks. The router knows nothing, the log nothing as closed."""
+class FakeDependencies:
+    """The dependencies of the audit. The router knows no message, the log no close."""
 
     def __init__(self, due: Sequence[DueAudit]) -> None:
         self.open = list(due)
@@ -30,9 +30,9 @@ class Surroundings:
         self.Reconcile = self.FindOpen = self.RepublishClosed = None
         self.router = self.events = self
         self.behind: set[str] = set()
-        self.away = False
+        self.unavailable = False
         self.waiting_s = 0.0
-        self.looked: list[str] = []
+        self.checked: list[str] = []
         self.times: dict[str, datetime | None] = {}
         self.republished: list[str] = []
         self.closes_republished: list[str] = []
@@ -54,10 +54,10 @@ class Surroundings:
         return RepublishClosedResponse(republished_ids=request.message_ids)
 
     async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool:
-        if self.away:
+        if self.unavailable:
             raise Unavailable("kafka")
         assert before == NOW - TEN_MINUTES
-        self.looked.append(group)
+        self.checked.append(group)
         return group not in self.behind
 
     async def backlog(self) -> tuple[int, float]:
@@ -86,86 +86,86 @@ def due(name: str, *, age: timedelta, closed: timedelta | None = None) -> DueAud
     return DueAudit(name, None if closed is None else NOW - closed, accepted)
 
 
-def run_audit(surroundings: Any, *, republish_max: int = 1_000) -> None:  # noqa: ANN401
+def run_audit(dependencies: Any, *, republish_max: int = 1_000) -> None:  # noqa: ANN401
     audit = Audit(
-        surroundings,
-        surroundings,
-        surroundings,
+        dependencies,
+        dependencies,
+        dependencies,
         consumers=AuditConsumers(
             [(MessageAccepted, "shield"), (MessageScreened, "router")], [(MessageClosed, "events")]
         ),
-        lease=surroundings,
-        outbox=surroundings,
-        kafka=surroundings,
+        lease=dependencies,
+        outbox=dependencies,
+        kafka=dependencies,
         config=AuditConfig(10, TEN_MINUTES, republish_max, TEN_MINUTES),
     )
     asyncio.run(audit.run_once())
 
 
 @pytest.mark.parametrize(("minutes", "next_in"), [(5, 10), (10, 10), (40, 40), (600, 600)])
-def test_a_message_that_stays_unknown_is_asked_about_half_as_often_each_time(
+def test_the_interval_between_repairs_of_an_unknown_message_doubles(
     minutes: int, next_in: int
 ) -> None:
-    surroundings = Surroundings([due("m", age=timedelta(minutes=minutes))])
+    dependencies = FakeDependencies([due("m", age=timedelta(minutes=minutes))])
 
-    run_audit(surroundings)
+    run_audit(dependencies)
 
-    assert surroundings.republished == ["m"]
-    assert surroundings.times == {"m": NOW + timedelta(minutes=next_in)}
+    assert dependencies.republished == ["m"]
+    assert dependencies.times == {"m": NOW + timedelta(minutes=next_in)}
 
 
-def test_a_close_that_stays_unknown_is_repeated_half_as_often_counted_from_the_close() -> None:
+def test_the_interval_between_repairs_of_an_unknown_close_doubles_from_the_close() -> None:
     day = timedelta(days=1)
-    surroundings = Surroundings([due("m", age=day, closed=timedelta(minutes=20))])
+    dependencies = FakeDependencies([due("m", age=day, closed=timedelta(minutes=20))])
 
-    run_audit(surroundings)
+    run_audit(dependencies)
 
-    assert surroundings.closes_republished == ["m"]
-    assert surroundings.times == {"m": NOW + timedelta(minutes=20)}
+    assert dependencies.closes_republished == ["m"]
+    assert dependencies.times == {"m": NOW + timedelta(minutes=20)}
 
 
-def test_a_look_tells_no_more_than_its_budget_and_the_rest_waits_its_turn() -> None:
-    surroundings = Surroundings([due(f"{n}", age=TEN_MINUTES) for n in range(25)])
+def test_a_run_republishes_at_most_its_budget_and_the_rest_waits() -> None:
+    dependencies = FakeDependencies([due(f"{n}", age=TEN_MINUTES) for n in range(25)])
 
-    run_audit(surroundings, republish_max=12)
+    run_audit(dependencies, republish_max=12)
 
-    assert surroundings.republished == [f"{n}" for n in range(12)]
-    assert len(surroundings.times) == 25
-    assert surroundings.looked == ["shield", "router"]  # once in a run_audit
+    assert dependencies.republished == [f"{n}" for n in range(12)]
+    assert len(dependencies.times) == 25
+    assert dependencies.checked == ["shield", "router"]  # once per run_audit
 
 
 @pytest.mark.parametrize("behind", ["shield", "router"])
-def test_nothing_is_told_again_while_a_reader_on_the_way_is_behind(behind: str) -> None:
-    surroundings = Surroundings(
+def test_nothing_is_republished_while_a_consumer_lags(behind: str) -> None:
+    dependencies = FakeDependencies(
         [due("m", age=TEN_MINUTES), due("c", age=TEN_MINUTES, closed=TEN_MINUTES)]
     )
-    surroundings.behind = {behind}
+    dependencies.behind = {behind}
 
-    run_audit(surroundings)
+    run_audit(dependencies)
 
-    assert (surroundings.republished, surroundings.closes_republished) == ([], ["c"])
-    assert set(surroundings.times) == {"m", "c"}
+    assert (dependencies.republished, dependencies.closes_republished) == ([], ["c"])
+    assert set(dependencies.times) == {"m", "c"}
 
 
-def test_no_close_is_repeated_while_the_log_is_behind() -> None:
-    surroundings = Surroundings(
+def test_no_close_is_republished_while_the_event_log_lags() -> None:
+    dependencies = FakeDependencies(
         [due("m", age=TEN_MINUTES), due("c", age=TEN_MINUTES, closed=TEN_MINUTES)]
     )
-    surroundings.behind = {"events"}
+    dependencies.behind = {"events"}
 
-    run_audit(surroundings)
+    run_audit(dependencies)
 
-    assert (surroundings.republished, surroundings.closes_republished) == (["m"], [])
+    assert (dependencies.republished, dependencies.closes_republished) == (["m"], [])
 
 
-@pytest.mark.parametrize(("away", "waiting_s"), [(True, 0.0), (False, 601.0)])
-def test_nothing_is_told_again_while_the_broker_is_away_or_our_own_outbox_is_full(
-    away: bool, waiting_s: float
+@pytest.mark.parametrize(("unavailable", "waiting_s"), [(True, 0.0), (False, 601.0)])
+def test_nothing_is_republished_while_kafka_is_unavailable_or_the_outbox_is_full(
+    unavailable: bool, waiting_s: float
 ) -> None:
-    surroundings = Surroundings([due("m", age=TEN_MINUTES)])
-    surroundings.away, surroundings.waiting_s = away, waiting_s
+    dependencies = FakeDependencies([due("m", age=TEN_MINUTES)])
+    dependencies.unavailable, dependencies.waiting_s = unavailable, waiting_s
 
-    run_audit(surroundings)
+    run_audit(dependencies)
 
-    assert surroundings.republished == []
-    assert set(surroundings.times) == {"m"}
+    assert dependencies.republished == []
+    assert set(dependencies.times) == {"m"}

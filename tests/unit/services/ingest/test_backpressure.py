@@ -4,8 +4,8 @@ from typing import Any
 from services.ingest.store.backpressure import BROKER, DISK, Backpressure
 
 
-class Around:
-    """An outbox and a content store as full as they are told to be."""
+class FakeDependencies:
+    """An outbox and a content store with a configurable load."""
 
     waiting, free = 0, 1.0
 
@@ -20,7 +20,7 @@ class Around:
 
 
 def test_new_mail_is_refused_while_the_disk_is_nearly_full() -> None:
-    around: Any = Around()
+    around: Any = FakeDependencies()
     backpressure = Backpressure(around, around, around, messages_max=10, age_max_s=60, free_min=0.1)
 
     seen = []

@@ -1,4 +1,4 @@
-"""One caller's large requests leave room for those of others, and for small ones always."""
+"""Large requests of one tenant leave memory for those of others, and always for small ones."""
 
 import asyncio
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ def refusal(bodies: BodyMemory, tenant_id: str, octets: int) -> tuple[int, int |
     return refused.value.status, refused.value.retry_after_s
 
 
-def test_a_tenant_may_have_a_quarter_of_the_room() -> None:
+def test_a_tenant_can_use_a_quarter_of_the_memory() -> None:
     bodies = BodyMemory(ROOM)
     first = bodies.reserve("a")
     first.resize(MEGA)
@@ -34,7 +34,7 @@ def test_a_tenant_may_have_a_quarter_of_the_room() -> None:
     bodies.reserve("a").resize(2 * MEGA)
 
 
-def test_what_all_have_together_is_bounded() -> None:
+def test_the_memory_of_all_tenants_is_bounded() -> None:
     bodies = BodyMemory(ROOM)
     for tenant_id in "abcd":
         bodies.reserve(tenant_id).resize(2 * MEGA)
@@ -42,7 +42,7 @@ def test_what_all_have_together_is_bounded() -> None:
     bodies.reserve("e").resize(UNCOUNTED_BYTES)
 
 
-def test_a_request_that_found_no_room_leaves_what_was_there() -> None:
+def test_a_refused_request_does_not_change_the_count() -> None:
     bodies = BodyMemory(ROOM)
     with pytest.raises(Problem):
         bodies.reserve("a").resize(3 * MEGA)
@@ -50,7 +50,7 @@ def test_a_request_that_found_no_room_leaves_what_was_there() -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/webhooks", "/v1/emails/batch"])
-def test_a_body_for_which_there_is_no_room_is_refused_until_there_is(
+def test_a_body_is_refused_until_there_is_memory_for_it(
     monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     bodies = BodyMemory(ROOM)
@@ -58,14 +58,14 @@ def test_a_body_for_which_there_is_no_room_is_refused_until_there_is(
     other = bodies.reserve(rest_api.ID)
     other.resize(2 * MEGA)
     body = b" " * MEGA
-    answer = rest_api.ask("POST", path, content=body)
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+    response = rest_api.call_api("POST", path, content=body)
+    assert (response.status_code, response.headers["retry-after"]) == (429, "1")
     other.close()
-    assert rest_api.ask("POST", path, content=body).status_code == 400
-    bodies.reserve(rest_api.ID).resize(2 * MEGA)  # nothing is left of it
+    assert rest_api.call_api("POST", path, content=body).status_code == 400
+    bodies.reserve(rest_api.ID).resize(2 * MEGA)  # all memory is freed
 
 
-def test_a_message_that_does_not_come_counts_as_the_largest(
+def test_a_message_that_does_not_arrive_counts_as_the_largest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(grpc_server, "CHECK_S", 0.0)
@@ -82,7 +82,7 @@ def test_a_message_that_does_not_come_counts_as_the_largest(
     assert asyncio.run(story()) == 429
 
 
-def test_a_message_that_is_there_counts_as_what_it_is() -> None:
+def test_a_message_that_has_arrived_counts_with_its_size() -> None:
     async def story() -> None:
         bodies = BodyMemory(ROOM)
         reservation = bodies.reserve("a")

@@ -12,15 +12,15 @@ TODAY = date(2026, 1, 1)
 
 
 class Database:
-    """Takes what is added, or is away."""
+    """Records inserted rows, or is unavailable."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.unavailable = False
         self.added: list[int] = []
         self.rows: list[int] = []
 
     async def execute_autocommit(self, sql: str, params: Any) -> list[Any]:  # noqa: ANN401
-        if self.away:
+        if self.unavailable:
             raise Unavailable("postgresql")
         if sql == ADD:
             self.rows.append(len(params[0]))
@@ -28,16 +28,16 @@ class Database:
         return []
 
 
-def test_what_could_not_be_saved_is_saved_by_a_later_look() -> None:
+def test_counts_that_could_not_be_saved_are_saved_by_the_next_refresh() -> None:
     database: Any = Database()
     usage = ContentUsage(database, octets_max=100)
     usage.add("t", Body(b"12345", "now", TODAY))
 
-    database.away = True
+    database.unavailable = True
     with pytest.raises(Unavailable):
         asyncio.run(usage.refresh())
     usage.add("t", Body(b"67", "now", TODAY))
-    database.away = False
+    database.unavailable = False
     asyncio.run(usage.refresh())
     asyncio.run(usage.refresh())
 

@@ -14,12 +14,12 @@ from services.ingest.store.directory_cache import DirectoryCache
 
 
 class Store:
-    """A database with what a test puts there."""
+    """A database with the entries of a test."""
 
     def __init__(self) -> None:
         self.entries: list[DirectoryEntry] = []
         self.reads = 0
-        self.away = False
+        self.unavailable = False
         self.saved: Callable[[DirectoryEntry], None] = lambda _: None
 
     def on_saved(self, listener: Callable[[DirectoryEntry], None]) -> None:
@@ -33,16 +33,16 @@ class Store:
     async def changes(self, *, after: int, count: int) -> list[DirectoryEntry]:
         self.reads += 1
         await asyncio.sleep(0)
-        if self.away:
+        if self.unavailable:
             raise Unavailable("postgresql")
         return [entry for entry in self.entries if entry.version > after][:count]
 
 
 @asynccontextmanager
-async def following(
+async def running_cache(
     store: Store, health: DependencyHealth | None = None
 ) -> AsyncIterator[DirectoryCache]:
-    """every_s is out of reach: what is read is read because somebody asked."""
+    """every_s is very long, so that all reads are requested by lookups."""
     directory = DirectoryCache(store, health or DependencyHealth(), every_s=3600, age_max_s=30)  # type: ignore[arg-type]
     loop = asyncio.create_task(directory.run())
     try:
@@ -57,10 +57,10 @@ def key(**changes: object) -> ApiKey:
     return ApiKey(key_id="k", tenant_id="t", secret_sha256=b"secret", **changes)  # type: ignore[arg-type]
 
 
-def test_a_key_that_was_made_elsewhere_a_moment_ago_is_found() -> None:
+def test_a_key_just_created_by_another_process_is_found() -> None:
     async def story() -> None:
         store = Store()
-        async with following(store) as directory:
+        async with running_cache(store) as directory:
             assert await directory.fetch_key(b"secret") is None
             store.add(key())
             assert directory.key(b"secret") is None
@@ -70,10 +70,10 @@ def test_a_key_that_was_made_elsewhere_a_moment_ago_is_found() -> None:
     asyncio.run(story())
 
 
-def test_a_thousand_keys_that_do_not_exist_cost_two_reads() -> None:
+def test_a_thousand_lookups_of_unknown_keys_cost_two_reads() -> None:
     async def story() -> None:
         store = Store()
-        async with following(store) as directory:
+        async with running_cache(store) as directory:
             guesses = [directory.fetch_key(b"%d" % number) for number in range(1_000)]
             assert set(await asyncio.gather(*guesses)) == {None}
             assert store.reads <= 2
@@ -81,10 +81,10 @@ def test_a_thousand_keys_that_do_not_exist_cost_two_reads() -> None:
     asyncio.run(story())
 
 
-def test_domains_and_tenants_that_do_not_exist_share_their_reads_too() -> None:
+def test_lookups_of_unknown_domains_and_tenants_share_reads() -> None:
     async def story() -> None:
         store = Store()
-        async with following(store) as directory:
+        async with running_cache(store) as directory:
             domains = [directory.domain("t", "a", name=f"{n}.example") for n in range(500)]
             tenants = [directory.tenant(f"{n}") for n in range(500)]
             assert set(await asyncio.gather(*domains, *tenants)) == {None}
@@ -93,11 +93,11 @@ def test_domains_and_tenants_that_do_not_exist_share_their_reads_too() -> None:
     asyncio.run(story())
 
 
-def test_a_key_that_is_deleted_here_opens_nothing_from_that_moment() -> None:
+def test_a_key_deleted_by_this_process_is_refused_at_once() -> None:
     async def story() -> None:
         store = Store()
         store.add(key())
-        async with following(store) as directory:
+        async with running_cache(store) as directory:
             assert await directory.fetch_key(b"secret") is not None
             store.saved(store.add(key(deleted=True)))
             assert directory.key(b"secret") is None
@@ -105,31 +105,31 @@ def test_a_key_that_is_deleted_here_opens_nothing_from_that_moment() -> None:
     asyncio.run(story())
 
 
-def test_nobody_is_let_in_on_memory_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_is_accepted_while_the_cache_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> None:
         store = Store()
         store.add(key())
         store.add(Tenant(tenant_id="t"))
-        async with following(store) as directory:
+        async with running_cache(store) as directory:
             assert await directory.fetch_key(b"secret") is not None
-            store.away = True
+            store.unavailable = True
             now_s = clock.monotonic_s()
             monkeypatch.setattr(clock, "monotonic_s", lambda: now_s + 29)
             assert directory.key(b"secret") is not None
             assert await directory.tenant("t") is not None
             monkeypatch.setattr(clock, "monotonic_s", lambda: now_s + 31)
             assert directory.key(b"secret") is None
-            for answer in (directory.fetch_key(b"secret"), directory.tenant("t")):
+            for lookup in (directory.fetch_key(b"secret"), directory.tenant("t")):
                 with pytest.raises(Unavailable, match="postgresql"):
-                    await answer
-            store.away = False
+                    await lookup
+            store.unavailable = False
             assert await directory.fetch_key(b"secret") is not None
             assert directory.key(b"secret") is not None
 
     asyncio.run(story())
 
 
-def test_a_replica_is_ready_when_it_has_read_the_whole_directory(
+def test_a_replica_is_ready_after_it_has_read_the_directory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(directory_cache, "PAGE", 2)
@@ -138,7 +138,7 @@ def test_a_replica_is_ready_when_it_has_read_the_whole_directory(
         store, health = Store(), DependencyHealth()
         for number in range(5):
             store.add(Tenant(tenant_id=f"{number}"))
-        async with following(store, health) as directory:
+        async with running_cache(store, health) as directory:
             assert not health.ready
             assert await directory.tenant("4") is not None
             assert health.ready
@@ -147,13 +147,13 @@ def test_a_replica_is_ready_when_it_has_read_the_whole_directory(
     asyncio.run(story())
 
 
-def test_a_domain_that_was_deleted_does_not_hide_one_of_the_same_name() -> None:
+def test_a_deleted_domain_does_not_hide_one_of_the_same_name() -> None:
     async def story() -> None:
         store = Store()
         old = Domain(domain_id="old", tenant_id="t", name="a.example")
         store.add(Domain(domain_id="old", tenant_id="t", name="a.example"))
         store.add(Domain(domain_id="new", tenant_id="t", name="a.example"))
-        async with following(store) as directory:
+        async with running_cache(store) as directory:
             assert await directory.domain("t", "a", name="a.example") is not None
             old.deleted = True
             store.saved(store.add(old))

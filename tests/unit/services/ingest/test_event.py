@@ -47,7 +47,7 @@ def test_all_messages_of_an_email_can_be_rebuilt_from_the_first() -> None:
     assert events[1].context.accepted_at.ToDatetime(UTC) == NOW
 
 
-def test_the_largest_email_fits_into_an_event() -> None:
+def test_the_event_of_the_largest_email_is_small_enough() -> None:
     name = '"' + "n" * 950 + '"'
     content = Content(
         subject="ü" * 5_000,

@@ -1,4 +1,4 @@
-"""Attachments by path: which are asked for, what they become, and how many at a time."""
+"""Attachments by path: validation, names and types, concurrency."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ def refusal(
     return fault.pointer, fault.code, fault.detail
 
 
-def test_where_it_is_not_enabled_the_answer_says_what_to_do() -> None:
+def test_a_path_is_refused_where_fetching_is_disabled() -> None:
     assert refusal({"path": URL}, fetch_policy=FETCH_DISABLED) == (
         "#/attachments/0/path",
         "invalid_attachment",
@@ -58,19 +58,19 @@ def test_where_it_is_not_enabled_the_answer_says_what_to_do() -> None:
         "https://x.net/\r\nX: y", "gopher://x.net/", "https://[::ffff:10.0.0.1]/", "x" * 3000,
     ],
 )  # fmt: skip
-def test_such_an_address_is_refused_before_anything_is_asked(url: str) -> None:
+def test_an_unsafe_url_is_refused_without_a_request(url: str) -> None:
     content = {"filename": "a", "content": "eA=="}
     pointer, code, detail = refusal(content, {"path": url})
     assert (pointer, code) == ("#/attachments/1/path", "invalid_attachment")
     assert detail.startswith("attachments[1].path: ")
 
 
-def test_an_allowed_network_may_be_asked_in_clear() -> None:
+def test_an_allowed_network_can_be_fetched_from_without_tls() -> None:
     allowed = FetchPolicy("", networks(["127.0.0.0/8"]))
     assert read({"path": "http://127.0.0.1:80/a"}, fetch_policy=allowed).to_fetch
 
 
-def test_content_or_path_and_a_name_for_content() -> None:
+def test_an_attachment_has_either_content_with_a_filename_or_a_path() -> None:
     both = {"path": URL, "filename": "a", "content": "eA=="}
     assert refusal(both)[2].endswith("has both content and path. Send one of them.")
     assert refusal({"content": "eA=="})[:2] == (
@@ -81,25 +81,25 @@ def test_content_or_path_and_a_name_for_content() -> None:
 
 @dataclass
 class Files:
-    """Stands in for the client: what each get does."""
+    """Replaces the download client."""
 
-    answer: Callable[[str, int], Awaitable[DownloadedFile]]
+    download: Callable[[str, int], Awaitable[DownloadedFile]]
 
     async def get(self, url: str, *, octets_max: int) -> DownloadedFile:
-        return await self.answer(url, octets_max)
+        return await self.download(url, octets_max)
 
 
 async def own(*_: object) -> None:
-    """The From domain is the caller's."""
+    """Every From domain belongs to the caller."""
 
 
 def fetcher(
-    answer: Callable[[str, int], Awaitable[DownloadedFile]],
+    download: Callable[[str, int], Awaitable[DownloadedFile]],
     **more: Any,  # noqa: ANN401 - parameters of any type
 ) -> AttachmentFetcher:
     given: dict[str, Any] = {"fetch_policy": OPEN, "emails_max": 8, "timeout_s": 30.0} | more
     return AttachmentFetcher(
-        cast(Any, SimpleNamespace(domain_of=own)), cast(Any, Files(answer)), **given
+        cast(Any, SimpleNamespace(domain_of=own)), cast(Any, Files(download)), **given
     )
 
 
@@ -107,19 +107,19 @@ def caller(tenant_id: str = "t1") -> Any:  # noqa: ANN401
     return SimpleNamespace(tenant_id=tenant_id)
 
 
-def completed(file: DownloadedFile, **asked: object) -> tuple[str, str, bytes, str]:
-    async def answer(url: str, octets_max: int) -> DownloadedFile:
+def completed(file: DownloadedFile, **fields: object) -> tuple[str, str, bytes, str]:
+    async def download(url: str, octets_max: int) -> DownloadedFile:
         return file
 
-    made = read({"filename": "first", "content": "eA=="}, {"path": URL, **asked})
-    asyncio.run(fetcher(answer).complete(caller(), made, sent=0))
+    made = read({"filename": "first", "content": "eA=="}, {"path": URL, **fields})
+    asyncio.run(fetcher(download).complete(caller(), made, sent=0))
     first, one = made.content.attachments
     assert (first.filename, first.content) == ("first", b"x")
     return one.filename, one.content_type, one.content, one.content_id
 
 
 @pytest.mark.parametrize(
-    ("file", "asked", "filename", "content_type"),
+    ("file", "fields", "filename", "content_type"),
     [
         (DownloadedFile(b"%", "", ""), {}, "iné.pdf", "application/pdf"),
         (
@@ -134,19 +134,19 @@ def completed(file: DownloadedFile, **asked: object) -> tuple[str, str, bytes, s
         (DownloadedFile(b"%", "a/b", ""), {"content_type": "text/csv"}, "iné.pdf", "text/csv"),
     ],
 )
-def test_what_the_request_leaves_open_the_server_and_the_url_say(
-    file: DownloadedFile, asked: dict[str, object], filename: str, content_type: str
+def test_name_and_type_come_from_the_response_or_the_url_if_the_request_lacks_them(
+    file: DownloadedFile, fields: dict[str, object], filename: str, content_type: str
 ) -> None:
-    found = completed(file, content_id="<one>", **asked)
+    found = completed(file, content_id="<one>", **fields)
     assert found[0] == filename
     assert found[1].partition(";")[0] == content_type
     assert found[2:] == (b"%", "one")
 
 
-def test_files_have_what_the_request_leaves_and_one_that_fails_is_named() -> None:
+def test_files_count_towards_the_request_limit_and_a_failing_one_is_named() -> None:
     room: list[int] = []
 
-    async def answer(url: str, octets_max: int) -> DownloadedFile:
+    async def download(url: str, octets_max: int) -> DownloadedFile:
         room.append(octets_max)
         if len(room) == 2:
             raise DownloadFailed("The server returned 404.")
@@ -154,33 +154,35 @@ def test_files_have_what_the_request_leaves_and_one_that_fails_is_named() -> Non
 
     made = read({"path": URL}, {"path": URL})
     with pytest.raises(Problem) as refused:
-        asyncio.run(fetcher(answer).complete(caller(), made, sent=1024 * 1024))
+        asyncio.run(fetcher(download).complete(caller(), made, sent=1024 * 1024))
     left = (BODY_BYTES_MAX - 1024 * 1024) // 4 * 3
     assert room == [left, left - 1000]
     assert (refused.value.status, refused.value.name) == (422, "invalid_attachment")
     assert refused.value.detail == "attachments[1].path: The server returned 404."
 
 
-def test_a_file_that_does_not_come_in_time_is_a_refusal() -> None:
-    async def answer(url: str, octets_max: int) -> DownloadedFile:
+def test_a_fetch_that_takes_too_long_is_refused() -> None:
+    async def download(url: str, octets_max: int) -> DownloadedFile:
         await asyncio.Event().wait()
         raise AssertionError
 
     with pytest.raises(
         Problem, match=r"attachments\[0\].path: The server did not send it within 0.01 s"
     ):
-        asyncio.run(fetcher(answer, timeout_s=0.01).complete(caller(), read({"path": URL}), sent=0))
+        asyncio.run(
+            fetcher(download, timeout_s=0.01).complete(caller(), read({"path": URL}), sent=0)
+        )
 
 
-def test_a_tenant_has_a_quarter_of_what_is_fetched_at_a_time() -> None:
+def test_a_tenant_can_use_a_quarter_of_the_concurrent_fetches() -> None:
     async def story() -> None:
         come = asyncio.Event()
 
-        async def answer(url: str, octets_max: int) -> DownloadedFile:
+        async def download(url: str, octets_max: int) -> DownloadedFile:
             await come.wait()
             return DownloadedFile(b"x", "", "")
 
-        one = fetcher(answer, emails_max=8)
+        one = fetcher(download, emails_max=8)
 
         def complete(tenant_id: str) -> Coroutine[Any, Any, None]:
             return one.complete(caller(tenant_id), read({"path": URL}), sent=0)

@@ -1,4 +1,4 @@
-"""A repeated request is known whatever its client does to the order of its fields."""
+"""The fingerprint recognizes a repeated request."""
 
 import json
 import tracemalloc
@@ -15,7 +15,7 @@ def of(*emails: object, **style: int) -> bytes:
     return fingerprint([msgspec.Raw(json.dumps(email, **style).encode()) for email in emails])  # type: ignore[arg-type]
 
 
-def test_the_same_request_written_otherwise_is_the_same() -> None:
+def test_field_order_and_white_space_do_not_change_the_fingerprint() -> None:
     mail = {**MAIL, "metadata": {"a": "1", "b": "2"}}
     turned = dict(reversed({**mail, "metadata": {"b": "2", "a": "1"}}.items()))
     assert of(mail) == of(turned) == of(turned, indent=2)
@@ -30,21 +30,21 @@ def test_the_same_request_written_otherwise_is_the_same() -> None:
         {"attachments": [{"filename": "a", "content": [1, 2]}]},
     ],
 )
-def test_another_request_is_another(change: dict[str, object]) -> None:
+def test_another_request_has_another_fingerprint(change: dict[str, object]) -> None:
     assert of({**MAIL, **change}) != of(MAIL)
 
 
-def test_another_attachment_is_another_request() -> None:
+def test_another_attachment_changes_the_fingerprint() -> None:
     files = [[{"filename": "a", "content": content}] for content in ([1, 2], [1, 3], "AQI=")]
     assert len({of({**MAIL, "attachments": one}) for one in files}) == 3
 
 
-def test_what_is_no_email_has_a_place_in_a_batch() -> None:
+def test_an_invalid_email_of_a_batch_is_part_of_the_fingerprint() -> None:
     assert of(MAIL, {"to": 5}) != of({"to": 5}, MAIL)
     assert of(MAIL, {"to": 5, "x": 1}) == of(MAIL, {"x": 1, "to": 5})
 
 
-def test_octets_as_numbers_are_not_read_once_more() -> None:
+def test_attachments_are_not_decoded_for_the_fingerprint() -> None:
     octets = bytes(range(256)) * 4096
     body = json.dumps({**MAIL, "attachments": [{"filename": "a", "content": list(octets)}]})
     tracemalloc.start()

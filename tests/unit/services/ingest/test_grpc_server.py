@@ -1,4 +1,4 @@
-"""Who calls by gRPC, and what of its message is read."""
+"""The client of a gRPC call, and the limits of its message."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,7 +33,7 @@ def context(peer: str, *forwarded: str) -> Context:
         ("", "unix:", [], ""),
     ],
 )
-def test_a_forwarded_address_is_believed_of_a_trusted_proxy_alone(
+def test_a_forwarded_address_is_trusted_only_from_a_trusted_proxy(
     trusted: str, peer: str, forwarded: list[str], client: str
 ) -> None:
     assert TrustedProxies(trusted).client_of(context(peer, *forwarded)) == client
@@ -42,7 +42,7 @@ def test_a_forwarded_address_is_believed_of_a_trusted_proxy_alone(
 @pytest.mark.parametrize(
     ("octets", "words"), [(b"x" * 101, "larger than"), (b"\xff\xff", "does not parse")]
 )
-def test_a_message_is_measured_before_it_is_parsed(octets: bytes, words: str) -> None:
+def test_the_size_of_a_message_is_checked_before_it_is_parsed(octets: bytes, words: str) -> None:
     handler: Handler = grpc.unary_unary_rpc_method_handler(
         cast(Any, None), pb.GetEmailRequest.FromString, None
     )

@@ -1,4 +1,4 @@
-"""Bodies that no client means to send: each a problem with words, none an error of ours."""
+"""Malformed bodies are client errors, never internal ones."""
 
 import msgspec
 import pytest
@@ -21,18 +21,18 @@ NO_JSON = {
 
 @pytest.mark.parametrize("decode", [decode_email, decode_batch, msgspec.json.decode])
 @pytest.mark.parametrize("name", NO_JSON)
-def test_what_is_no_json_is_a_problem_of_the_client(name: str, decode: object) -> None:
+def test_an_invalid_body_is_a_client_error(name: str, decode: object) -> None:
     with pytest.raises(Problem) as refused:
         decode_body(decode, NO_JSON[name])  # type: ignore[arg-type]
 
     assert refused.value.status in (400, 422)
 
 
-def test_a_byte_order_mark_is_passed_over() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert decode_body(msgspec.json.decode, b"\xef\xbb\xbf{}") == {}
 
 
-def test_a_field_that_nobody_knows_is_told_and_not_sent_back_whole() -> None:
+def test_an_unknown_field_is_named_without_echoing_a_long_name() -> None:
     with pytest.raises(Problem) as refused:
         decode_body(decode_email, b'{"' + b"x" * 1_000_000 + b'": 1}')
 

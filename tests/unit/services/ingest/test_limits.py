@@ -3,7 +3,7 @@ from services.ingest.domain.limits import RateLimiter
 from services.ingest.domain.priority import BulkClassifier
 
 
-def test_a_second_lets_its_requests_through_and_no_more() -> None:
+def test_requests_over_the_rate_limit_are_refused() -> None:
     limiter = RateLimiter(10)
 
     rate_limits = [limiter.spend("key", 100.0) for _ in range(12)]
@@ -22,7 +22,7 @@ def test_one_key_does_not_use_up_the_limit_of_another() -> None:
     assert limiter.spend("two", 5.0).retry_after_s == 0
 
 
-def test_over_a_minute_as_many_pass_as_the_rate_says() -> None:
+def test_over_a_minute_the_rate_is_exact() -> None:
     limiter = RateLimiter(5)
 
     passed = sum(limiter.spend("key", 50 + n / 100).retry_after_s == 0 for n in range(6000))
@@ -39,13 +39,13 @@ def test_a_tenants_messages_become_bulk_after_a_thousand_in_ten_seconds_and_reco
     assert classify(600, 0) == PRIORITY_EXPRESS
     assert classify(400, 5) == PRIORITY_EXPRESS
     assert classify(1, 9) == PRIORITY_BULK
-    assert classify(1, 11) == PRIORITY_EXPRESS  # the first 600 are forgotten
+    assert classify(1, 11) == PRIORITY_EXPRESS  # the first 600 have been removed
     assert classifier.classify("other", "transactional", messages=1, now_s=9) == PRIORITY_EXPRESS
     assert classify(1, 40, "broadcast") == PRIORITY_BULK
     assert classify(1, 60) == PRIORITY_EXPRESS
 
 
-def test_a_key_that_has_not_asked_for_a_while_takes_no_memory() -> None:
+def test_an_idle_key_takes_no_memory() -> None:
     limiter = RateLimiter(10)
 
     for number in range(10_000):
@@ -54,7 +54,7 @@ def test_a_key_that_has_not_asked_for_a_while_takes_no_memory() -> None:
     assert len(limiter) <= 200  # those of the last two seconds
 
 
-def test_a_busy_key_is_not_forgotten_for_the_sake_of_others() -> None:
+def test_sweeping_idle_keys_keeps_busy_ones() -> None:
     limiter = RateLimiter(10)
 
     for tenth in range(100):
@@ -66,7 +66,7 @@ def test_a_busy_key_is_not_forgotten_for_the_sake_of_others() -> None:
     assert sum(rate_limit.retry_after_s == 0 for rate_limit in busy) == 1
 
 
-def test_a_tenant_that_has_sent_nothing_for_ten_seconds_takes_no_memory() -> None:
+def test_an_idle_tenant_takes_no_memory() -> None:
     classifier = BulkClassifier(1000)
 
     for second in range(10_000):
@@ -75,7 +75,7 @@ def test_a_tenant_that_has_sent_nothing_for_ten_seconds_takes_no_memory() -> Non
     assert len(classifier) <= 20
 
 
-def test_a_tenant_that_goes_on_is_still_counted_while_others_are_forgotten() -> None:
+def test_sweeping_idle_tenants_keeps_busy_ones() -> None:
     classifier = BulkClassifier(1000)
 
     for second in range(100):

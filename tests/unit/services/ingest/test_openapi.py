@@ -1,4 +1,4 @@
-"""The OpenAPI document says enough to generate a typed client from it."""
+"""The OpenAPI document is complete enough to generate a typed client."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from services.events.domain.log_event import StatusRank
 from services.ingest.api import response_schemas
 from services.ingest.api.openapi import OPERATIONS, operations
 from services.ingest.api.response_schemas import EventType, Status
-from tests.support.rest_api import ask
+from tests.support.rest_api import call_api
 
-DOCUMENT = ask("GET", "/openapi.json").json()
+DOCUMENT = call_api("GET", "/openapi.json").json()
 EVERY = [(f"{method} {path}", one) for method, path, one in operations(DOCUMENT)]
 
 
@@ -23,7 +23,7 @@ def test_every_route_is_described() -> None:
 
 
 @pytest.mark.parametrize(("name", "one"), EVERY, ids=[name for name, _ in EVERY])
-def test_an_operation_says_what_it_answers(name: str, one: dict[str, Any]) -> None:
+def test_an_operation_describes_its_response(name: str, one: dict[str, Any]) -> None:
     [good] = [status for status in one["responses"] if status[0] == "2"]
     for status, response in one["responses"].items():
         for media, content in response["content"].items():
@@ -38,25 +38,25 @@ def test_an_operation_says_what_it_answers(name: str, one: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     "name", [name for name, known in OPERATIONS.items() if known.example is not None]
 )
-def test_an_example_is_of_its_shape(name: str) -> None:
+def test_an_example_matches_its_schema(name: str) -> None:
     one = dict(EVERY)[name]
     content = one["requestBody"]["content"]["application/json"]
     schema = {**content["schema"], "components": DOCUMENT["components"]}
     jsonschema_rs.validate(schema, content["example"])
 
 
-def test_both_sends_take_an_idempotency_key() -> None:
+def test_both_send_routes_accept_an_idempotency_key() -> None:
     for name in ("post /v1/emails", "post /v1/emails/batch"):
         named = [(p["in"], p["name"]) for p in dict(EVERY)[name]["parameters"]]
         assert ("header", "Idempotency-Key") in named
 
 
-def test_no_text_has_a_default_that_means_nothing() -> None:
+def test_no_parameter_has_an_empty_default() -> None:
     for _, one in EVERY:
         assert [p for p in one.get("parameters", []) if p["schema"].get("default") == ""] == []
 
 
-def test_words_that_another_service_owns_are_its_own() -> None:
+def test_enumerations_match_those_of_other_services() -> None:
     assert set(EventType.__args__) == EVENT_TYPES  # type: ignore[attr-defined]
     ranks = {rank.name.lower() for rank in StatusRank} - {"unknown", "delayed"} | {
         "delivery_delayed"
@@ -64,9 +64,9 @@ def test_words_that_another_service_owns_are_its_own() -> None:
     assert set(Status.__args__) == ranks  # type: ignore[attr-defined]
 
 
-def test_an_error_has_the_fields_of_its_shape() -> None:
-    said = ask("GET", "/v1/nothing").json()
-    assert said.keys() == set(response_schemas.Problem.__struct_fields__)
+def test_an_error_has_the_fields_of_its_schema() -> None:
+    problem = call_api("GET", "/v1/nothing").json()
+    assert problem.keys() == set(response_schemas.Problem.__struct_fields__)
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:

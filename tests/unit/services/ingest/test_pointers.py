@@ -8,7 +8,7 @@ from services.ingest.domain.problem import Problem
 BASE = '"from":"a@x.net","to":"b@y.net","subject":"s","text":"t"'
 
 
-def test_whatever_follows_a_wrong_header_does_no_harm() -> None:
+def test_garbage_after_a_wrong_header_is_a_client_error() -> None:
     deep = "[" * 100_000
     for rest in (deep, '"\ud800"', "{"):
         body = f'{{{BASE},"headers":{{"X-B":2}},"x":{rest}'
@@ -32,7 +32,7 @@ def test_whatever_follows_a_wrong_header_does_no_harm() -> None:
         (f'{{{BASE},"metadata":{{"a":null}}}}', 422, "validation_error", "#/metadata/a"),
     ],
 )
-def test_a_wrong_body_is_told_with_its_place(
+def test_an_error_in_the_body_has_a_json_pointer(
     body: str, status: int, name: str, pointer: str
 ) -> None:
     with pytest.raises(msgspec.DecodeError) as wrong:

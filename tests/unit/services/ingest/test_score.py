@@ -1,4 +1,4 @@
-"""A dry run of the filter: a large email is read beside the loop, as one to send is."""
+"""A dry run of shield decodes large emails in a thread."""
 
 import asyncio
 import json
@@ -19,8 +19,8 @@ from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.valid_email import ValidEmail
 
 
-class Reads(SendHandler):
-    """Notes in which thread."""
+class ThreadRecorder(SendHandler):
+    """Records the thread of each call."""
 
     def __init__(self) -> None:
         fetcher = AttachmentFetcher(
@@ -62,8 +62,8 @@ def score(send_handler: SendHandler, email: dict[str, object]) -> dict[str, obje
 
 
 @pytest.mark.parametrize(("size", "in_thread"), [(10, False), (THREAD_BYTES, True)])
-def test_a_large_email_is_read_in_a_thread(size: int, *, in_thread: bool) -> None:
-    send_handler = Reads()
+def test_a_large_email_is_decoded_in_a_thread(size: int, *, in_thread: bool) -> None:
+    send_handler = ThreadRecorder()
     email: dict[str, object] = {
         "from": "a@example.com", "to": "b@example.com", "subject": "s", "text": "x" * size,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""One word for an email, the same whoever is asked."""
+"""The status of an email from router and from the event log."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from services.ingest.domain.status import PROGRESS, RecipientState, last_event
     [
         ([], "sent"),
         ([RecipientState("")], "sent"),
-        ([RecipientState("queued")], "sent"),  # for DNS, say
+        ([RecipientState("queued")], "sent"),  # for example waiting for DNS
         ([RecipientState("held")], "held"),
         ([RecipientState("assigned")], "sent"),
         ([RecipientState("queued", 1)], "delivery_delayed"),
@@ -22,28 +22,28 @@ from services.ingest.domain.status import PROGRESS, RecipientState, last_event
         ([RecipientState("delivered"), RecipientState("assigned")], "delivered"),
     ],
 )
-def test_an_email_stands_where_its_furthest_recipient_does(
+def test_an_email_has_the_status_of_its_furthest_recipient(
     states: list[RecipientState], word: str
 ) -> None:
     assert last_event(states, scheduled=False) == word
 
 
-def test_what_was_accepted_for_later_is_scheduled_until_it_leaves() -> None:
+def test_a_scheduled_email_is_scheduled_until_it_is_sent() -> None:
     assert last_event([RecipientState("expected")], scheduled=True) == "scheduled"
     assert last_event([RecipientState("queued")], scheduled=True) == "scheduled"
     assert last_event([RecipientState("assigned")], scheduled=True) == "sent"
 
 
-def test_a_complaint_is_known_from_the_log() -> None:
+def test_a_complaint_is_read_from_the_log() -> None:
     assert (
         last_event([RecipientState("delivered")], scheduled=False, logged="complained")
         == "complained"
     )
 
 
-def test_a_log_that_is_late_holds_nothing_back() -> None:
+def test_a_lagging_log_does_not_delay_the_status() -> None:
     assert last_event([RecipientState("delivered")], scheduled=False, logged="sent") == "delivered"
 
 
-def test_lists_and_single_emails_speak_of_the_same_course() -> None:
+def test_lists_and_single_emails_have_the_same_statuses() -> None:
     assert [LAST_EVENTS[rank] for rank in sorted(StatusRank)] == list(PROGRESS)

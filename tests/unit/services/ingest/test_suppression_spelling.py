@@ -1,4 +1,4 @@
-"""What was added under one spelling is found under another."""
+"""A suppression is found under other spellings of its address."""
 
 import pytest
 
@@ -15,10 +15,10 @@ from services.ingest.api.rest.suppressions import canonical, canonical_or_same
         "A@B.Example",
     ],
 )
-def test_an_address_is_looked_for_as_it_was_added(text: str) -> None:
+def test_an_address_is_looked_up_in_canonical_form(text: str) -> None:
     assert [canonical_or_same(text)] == canonical([text], "#/email")
 
 
 @pytest.mark.parametrize("text", ["", "019ab000-0000-7000-8000-000000000000", "@", "a@"])
-def test_what_is_no_address_is_looked_for_as_it_is(text: str) -> None:
+def test_a_text_that_is_not_an_address_is_looked_up_unchanged(text: str) -> None:
     assert canonical_or_same(text) == text

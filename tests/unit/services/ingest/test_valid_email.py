@@ -28,7 +28,7 @@ def faults_of(**changes: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - JSON
     return [(fault.pointer, fault.code) for fault in refused.value.faults]
 
 
-def test_an_address_is_a_recipient_once_in_the_first_field_that_names_it() -> None:
+def test_a_repeated_address_is_one_recipient_of_its_first_field() -> None:
     made = read(to=["b@y.net", "B <b@Y.net>"], cc=["b@y.net", "c@y.net"], bcc="d@bücher.de")
 
     assert [(one.address, one.type) for one in made.recipients] == [
@@ -40,7 +40,7 @@ def test_an_address_is_a_recipient_once_in_the_first_field_that_names_it() -> No
     assert not any("bücher" in text for text in (*made.content.to, *made.content.cc))
 
 
-def test_everything_that_is_wrong_is_said_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     assert faults_of(**{"from": "nobody"}, to=["ok@y.net", "x", "z@"], scheduled_at="soon") == [
         ("#/to/1", "invalid_address"),
         ("#/to/2", "invalid_address"),
@@ -70,7 +70,7 @@ def test_headers_that_the_engine_writes_and_injections_are_refused() -> None:
 @pytest.mark.parametrize(
     "content", ["AP8K", [0, 255, 10], {"type": "Buffer", "data": [0, 255, 10]}]
 )
-def test_attachments_come_as_the_clients_send_them(content: object) -> None:
+def test_attachments_are_accepted_in_the_forms_of_clients(content: object) -> None:
     made = read(attachments=[{"filename": "a.bin", "content": content, "content_id": "<logo>"}])
 
     [file] = made.content.attachments
@@ -85,13 +85,13 @@ def test_attachments_come_as_the_clients_send_them(content: object) -> None:
      {"type": "Buffer", "data": [1], "x": 1}, [0] * 40_000 + ["a,b"], [0] * 40_000 + [[1, 2]]],
     ids=lambda content: str(content)[-20:],
 )  # fmt: skip
-def test_what_is_neither_base64_nor_octets_is_refused(content: object) -> None:
+def test_attachment_content_that_is_neither_base64_nor_octets_is_refused(content: object) -> None:
     file = {"filename": "a", "content": content}
     assert faults_of(attachments=[file]) == [("#/attachments/0", "invalid_attachment")]
 
 
-def test_octets_as_numbers_may_be_as_many_as_the_request_holds_and_cost_little_more() -> None:
-    """resend-python sends a file as the list of its octets."""
+def test_content_as_numbers_is_limited_by_the_request_only_and_cheap() -> None:
+    """resend-python sends a file as a list of octets."""
     octets = bytes(range(256)) * (2 * 1024 * 4)
     body = b'{"filename": "a.bin", "content": %b}' % json.dumps(list(octets)).encode()
     file = msgspec.json.decode(body, type=Attachment)
@@ -104,14 +104,14 @@ def test_octets_as_numbers_may_be_as_many_as_the_request_holds_and_cost_little_m
     assert peak < 5 * len(octets)
 
 
-def test_white_space_makes_no_long_list_of_a_short_one() -> None:
+def test_white_space_does_not_make_a_short_list_expensive() -> None:
     faults: list[Fault] = []
     spaced = b'{"filename": "a", "content": [1,%b2]}' % (b" " * 70_000)
     assert list(decode_attachments([msgspec.json.decode(spaced, type=Attachment)], faults)) == []
     assert [one.code for one in faults] == ["invalid_attachment"]
 
 
-def test_an_attachment_that_cannot_be_composed_is_refused_now() -> None:
+def test_an_attachment_that_cannot_be_composed_is_refused_at_acceptance() -> None:
     for wrong in (
         {"content": "%"}, {"content_type": "none"}, {"filename": "a\nb"}, {"content_id": "a b"},
     ):  # fmt: skip
@@ -119,7 +119,7 @@ def test_an_attachment_that_cannot_be_composed_is_refused_now() -> None:
         assert faults_of(attachments=[file]) == [("#/attachments/0", "invalid_attachment")]
 
 
-def test_live_mail_cannot_go_where_no_mail_arrives_and_test_mail_can() -> None:
+def test_reserved_domains_are_refused_for_live_mail_only() -> None:
     for domain in ("example.com", "mail.example.org", "x.test", "host.local", "a.localhost"):
         assert faults_of(to=f"a@{domain}") == [("#/to", "reserved_domain")]
         assert read(to=f"a@{domain}", test=True).test
@@ -127,7 +127,7 @@ def test_live_mail_cannot_go_where_no_mail_arrives_and_test_mail_can() -> None:
     assert read(to="a@example.community").recipients
 
 
-def test_tags_and_metadata_leave_room_in_the_event() -> None:
+def test_tags_and_metadata_fit_in_the_event() -> None:
     assert faults_of(metadata={"a": "ü" * 4001}) == [("#/metadata", "too_long")]
     assert faults_of(metadata={"": "a"}) == [("#/metadata", "invalid")]
     tags = [{"name": f"n{index}"} for index in range(76)]
@@ -138,14 +138,14 @@ def test_tags_and_metadata_leave_room_in_the_event() -> None:
     "given",
     ["a@x.net", "Bob <a@x.net>", '"B, ob" <a@x.net>', "Bé <a@bü.de>", '"Bé \\" ü" <a@x.net>'],
 )
-def test_a_mailbox_is_written_as_people_read_it_and_read_back_the_same(given: str) -> None:
+def test_a_mailbox_is_stored_in_readable_form_and_parses_to_the_same(given: str) -> None:
     box = address.parse(given)
 
     assert address.canonical(address.parse(address.readable(box))) == address.canonical(box)
     assert "=?" not in address.readable(box)
 
 
-def test_what_is_counted_has_a_bound_that_is_looked_at_first() -> None:
+def test_counts_are_checked_before_their_items() -> None:
     files = [{"filename": "a", "content": "?"}] * 101
     assert faults_of(attachments=files) == [("#/attachments", "too_many_attachments")]
     assert faults_of(headers={f"X-{n}": "a" for n in range(101)}) == [
@@ -159,6 +159,6 @@ def test_what_is_counted_has_a_bound_that_is_looked_at_first() -> None:
 
 
 @pytest.mark.parametrize("tag", [{"name": "a\n"}, {"name": "a", "value": "b\n"}, {"name": ""}])
-def test_a_tag_has_no_line_break_at_its_end(tag: dict[str, str]) -> None:
+def test_a_tag_with_a_final_line_break_is_refused(tag: dict[str, str]) -> None:
     with pytest.raises(msgspec.ValidationError):
         read(tags=[tag])

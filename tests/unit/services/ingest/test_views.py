@@ -1,4 +1,4 @@
-"""Emails and events as the REST API shows them."""
+"""Emails and events as JSON of the REST API."""
 
 import pytest
 from google.protobuf.struct_pb2 import Struct
@@ -12,7 +12,7 @@ from services.ingest.api.views import event_to_json, logged_email_to_json
 KEY_ID = "01890000-0000-7000-8000-000000000000"
 
 
-def test_numbers_of_an_event_are_whole() -> None:
+def test_whole_numbers_of_an_event_are_integers() -> None:
     data = Struct()
     data.update({"seq": 2, "smtp": {"code": 250}, "to": ["a@x.example"], "share": 0.5})
 
@@ -28,7 +28,7 @@ def test_numbers_of_an_event_are_whole() -> None:
     ("seconds", "text"),
     [(253402343999, "9999-12-30T23:59:59.000Z"), (-62135600400, "1970-01-01T00:00:00.000Z")],
 )
-def test_one_bad_time_in_the_store_breaks_no_list(seconds: int, text: str) -> None:
+def test_one_invalid_stored_time_does_not_break_a_list(seconds: int, text: str) -> None:
     stamp = Timestamp(seconds=seconds)
 
     assert api_keys.to_json(ApiKey(key_id=KEY_ID, expires_at=stamp))["expires_at"] == text

@@ -27,7 +27,7 @@ def scorer() -> Scorer:
 
 
 class InProcessChild(Child):
-    """Its work is done in the process of the test."""
+    """Runs the work in the process of the test."""
 
     def __init__(self) -> None:
         super().__init__("test", "", b"", limits=ChildLimits(1, 1))
@@ -67,5 +67,5 @@ def screen_content(content: Content) -> ScreeningResult:
 
 
 def rules(content: Content) -> dict[str, str]:
-    """The rules that fired, with what they saw."""
+    """The rules that matched, with their details."""
     return {each.rule: each.detail for each in screen_content(content).reasons}

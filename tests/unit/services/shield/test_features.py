@@ -1,4 +1,4 @@
-"""The quick ways to read a message end where the thorough ones do."""
+"""Fast paths of the parsers give the same result as the slow ones."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -20,15 +20,15 @@ def fields(target: LinkTarget) -> list[object]:
 @given(addresses)
 @example("http://[a/b]/c")
 @example("https://user.name@host.example:80/")
-def test_a_place_that_is_known_is_the_one_that_the_whole_address_tells(url: str) -> None:
+def test_a_cached_target_equals_that_of_the_whole_url(url: str) -> None:
     assert fields(link(url).target) == fields(parse_target(url.strip().lower()))
 
 
-def test_a_map_of_links_alone_is_seen() -> None:
+def test_links_of_an_image_map_are_found() -> None:
     assert "image_map" in rules(make_content(html='<map><area href="http://a.example/x"></map>'))
 
 
-def test_links_to_one_place_are_kept_together_in_their_order() -> None:
+def test_links_are_grouped_by_target_in_order() -> None:
     text = "http://a.example/1 http://b.example/ http://a.example/2 http://a.example/1"
     targets = extract_features(make_content(text=text), Limits()).targets
     assert [(target.host, len(links)) for target, links in targets.items()] == [

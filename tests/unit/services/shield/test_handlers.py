@@ -1,4 +1,4 @@
-"""A message accepted is a message screened, whatever is found at its reference."""
+"""Each accepted message is screened, whatever its content."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -40,11 +40,11 @@ class NoKafka:
 
 
 class FakeContentStore:
-    """Sealed bodies by reference; counts how often it is asked."""
+    """Sealed bodies by reference; counts the reads."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, bytes] = {}
-        self.asked: list[list[str]] = []
+        self.reads: list[list[str]] = []
 
     async def is_mounted(self) -> bool:
         return True
@@ -59,7 +59,7 @@ class FakeContentStore:
         raise NotImplementedError
 
     async def get_many(self, references: Sequence[str]) -> list[ReadResult]:
-        self.asked.append(list(references))
+        self.reads.append(list(references))
         return [self.bodies.get(each, ContentNotFound(each)) for each in references]
 
     async def expire(self, today: date) -> list[str]:
@@ -67,7 +67,7 @@ class FakeContentStore:
 
 
 class Harness:
-    """Handlers with one tenant, and a shelf to put its mail on."""
+    """Handlers with one tenant and a content store."""
 
     def __init__(self, *, hold_score: float = 0, child: Child | None = None) -> None:
         self.content_store = FakeContentStore()
@@ -119,56 +119,59 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_message_gets_its_own_verdict_in_order() -> None:
-    desk = Harness()
-    events = [desk.accept(1, make_content(text="hello")), desk.accept(2, make_content(text=GTUBE))]
-    first, second = [screened(each) for each in desk.screen(*events)]
+    harness = Harness()
+    events = [
+        harness.accept(1, make_content(text="hello")),
+        harness.accept(2, make_content(text=GTUBE)),
+    ]
+    first, second = [screened(each) for each in harness.screen(*events)]
     assert (first.verdict, second.verdict) == (PASS, BLOCK)
     assert second.reasons[0].rule == "gtube"
 
 
-def test_the_envelope_and_the_class_travel_on() -> None:
-    desk = Harness()
-    event = desk.accept(1, make_content(text="hello"))
-    [outcome] = desk.screen(event)
+def test_context_and_priority_are_forwarded() -> None:
+    harness = Harness()
+    event = harness.accept(1, make_content(text="hello"))
+    [outcome] = harness.screen(event)
     assert screened(outcome).context == event.context
     assert screened(outcome).priority == PRIORITY_BULK
     assert screened(outcome).rules_version == scorer().book.version
 
 
-def test_a_batch_asks_the_store_once_and_once_for_each_email() -> None:
-    desk = Harness()
-    desk.accept(1, make_content(text="hello"))
-    desk.accept(2, make_content(text="hello"))
-    outcomes = desk.screen(accepted(1), accepted(1, recipient=1), accepted(2))
+def test_a_batch_reads_the_store_once_and_each_content_once() -> None:
+    harness = Harness()
+    harness.accept(1, make_content(text="hello"))
+    harness.accept(2, make_content(text="hello"))
+    outcomes = harness.screen(accepted(1), accepted(1, recipient=1), accepted(2))
     assert [screened(each).message_id for each in outcomes] == ["m1.0", "m1.1", "m2.0"]
-    assert desk.content_store.asked == [["ref1", "ref2"]]
+    assert harness.content_store.reads == [["ref1", "ref2"]]
 
 
-def test_a_body_that_is_missing_is_held_and_its_neighbour_passes() -> None:
-    desk = Harness()
-    present = desk.accept(2, make_content(text="hello"))
-    first, second = [screened(each) for each in desk.screen(accepted(1), present)]
+def test_a_missing_content_is_held_and_the_rest_of_the_batch_passes() -> None:
+    harness = Harness()
+    present = harness.accept(2, make_content(text="hello"))
+    first, second = [screened(each) for each in harness.screen(accepted(1), present)]
     assert (first.verdict, first.reasons[0].rule) == (HOLD, "content_missing")
     assert second.verdict == PASS
 
 
-def test_a_body_under_another_key_is_held_unread() -> None:
-    desk = Harness()
-    [outcome] = desk.screen(desk.accept(1, make_content(text="hello"), key=new_key()))
+def test_a_content_under_another_key_is_held() -> None:
+    harness = Harness()
+    [outcome] = harness.screen(harness.accept(1, make_content(text="hello"), key=new_key()))
     assert screened(outcome).verdict == HOLD
     assert screened(outcome).reasons[0].rule == "content_unreadable"
 
 
-def test_a_body_that_is_no_content_is_held_unread() -> None:
-    desk = Harness()
-    [outcome] = desk.screen(desk.accept(1, b"\xff\xff\xff"))
+def test_an_invalid_content_is_held() -> None:
+    harness = Harness()
+    [outcome] = harness.screen(harness.accept(1, b"\xff\xff\xff"))
     assert screened(outcome).reasons[0].rule == "content_unreadable"
 
 
 def test_mail_of_a_deleted_tenant_is_blocked() -> None:
-    desk = Harness()
-    desk.tenants.put(Tenant(tenant_id="t1", version=2, deleted=True))
-    [outcome] = desk.screen(desk.accept(1, make_content(text="hello")))
+    harness = Harness()
+    harness.tenants.put(Tenant(tenant_id="t1", version=2, deleted=True))
+    [outcome] = harness.screen(harness.accept(1, make_content(text="hello")))
     assert (screened(outcome).verdict, screened(outcome).reasons[0].rule) == (
         BLOCK,
         "tenant_deleted",
@@ -181,70 +184,72 @@ def from_nobody(number: int, *, age_s: float) -> MessageAccepted:
     return event
 
 
-def test_mail_waits_for_the_record_of_its_tenant_and_so_do_its_neighbours() -> None:
-    desk = Harness()
+def test_a_batch_waits_for_the_record_of_a_tenant() -> None:
+    harness = Harness()
     with pytest.raises(Unavailable):
-        desk.screen(desk.accept(1, make_content(text="hello")), from_nobody(2, age_s=55))
+        harness.screen(harness.accept(1, make_content(text="hello")), from_nobody(2, age_s=55))
 
 
-def test_mail_of_a_tenant_that_never_comes_is_dead_lettered_and_its_neighbour_passes() -> None:
-    desk = Harness()
-    first, second = desk.screen(
-        desk.accept(1, make_content(text="hello")), from_nobody(2, age_s=65)
+def test_mail_of_an_unknown_tenant_is_dead_lettered_after_the_wait() -> None:
+    harness = Harness()
+    first, second = harness.screen(
+        harness.accept(1, make_content(text="hello")), from_nobody(2, age_s=65)
     )
     assert screened(first).verdict == PASS
     assert isinstance(second, DeadLetter)
-    assert not second.alarming  # the service goes on: it is not the one that is at fault
+    assert not second.alarming  # the service continues: the message is at fault
 
 
-def test_a_key_that_our_secrets_cannot_open_parks_the_message() -> None:
-    desk = Harness()
+def test_a_content_key_that_cannot_be_decrypted_dead_letters_the_message() -> None:
+    harness = Harness()
     stranger = SecretKeyring([new_secret_key()]).encrypt(KEY)
-    desk.tenants.put(Tenant(tenant_id="t1", version=2, content_key=stranger))
-    [outcome] = desk.screen(desk.accept(1, make_content(text="hello")))
+    harness.tenants.put(Tenant(tenant_id="t1", version=2, content_key=stranger))
+    [outcome] = harness.screen(harness.accept(1, make_content(text="hello")))
     assert isinstance(outcome, DeadLetter)
     assert outcome.alarming
 
 
 def test_a_tenants_own_threshold_decides() -> None:
-    desk = Harness(hold_score=0.4)
-    event = desk.accept(1, make_content(text="Please confirm your billing details."))
-    [outcome] = desk.screen(event)
+    harness = Harness(hold_score=0.4)
+    event = harness.accept(1, make_content(text="Please confirm your billing details."))
+    [outcome] = harness.screen(event)
     assert screened(outcome).verdict == HOLD
 
 
 class Fails(InProcessChild):
-    """Work that comes to nothing for one of the bodies."""
+    """Work that fails for one of the bodies."""
 
     def __init__(self, body: int, end: ChildResult) -> None:
         super().__init__()
         self.body, self.end = body, end
 
     async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
-        answers = await super().work(bodies)
-        answers[self.body] = self.end
-        return answers
+        results = await super().work(bodies)
+        results[self.body] = self.end
+        return results
 
 
 @pytest.mark.parametrize("reason", ["cpu", "memory", "crash"])
-def test_a_message_that_ends_its_reader_is_held_and_its_neighbours_pass(reason: str) -> None:
-    desk = Harness(child=Fails(1, ChildKilled(reason)))
-    events = [desk.accept(number, make_content(text="hello")) for number in range(3)]
-    before, hostile, after = [screened(each) for each in desk.screen(*events)]
+def test_a_message_that_crashes_the_reader_is_held_and_the_rest_passes(reason: str) -> None:
+    harness = Harness(child=Fails(1, ChildKilled(reason)))
+    events = [harness.accept(number, make_content(text="hello")) for number in range(3)]
+    before, hostile, after = [screened(each) for each in harness.screen(*events)]
     assert (before.verdict, hostile.verdict, after.verdict) == (PASS, HOLD, PASS)
     assert hostile.reasons[0].rule == "content_too_complex"
     assert hostile.reasons[0].detail
 
 
-def test_an_answer_that_is_none_holds_its_message() -> None:
-    desk = Harness(child=Fails(0, b"\xff\xff"))
-    [outcome] = desk.screen(desk.accept(0, make_content(text="hello")))
+def test_an_invalid_response_of_the_reader_holds_its_message() -> None:
+    harness = Harness(child=Fails(0, b"\xff\xff"))
+    [outcome] = harness.screen(harness.accept(0, make_content(text="hello")))
     assert screened(outcome).verdict == HOLD
 
 
-def test_a_mistake_in_the_rules_parks_the_message_that_shows_it() -> None:
-    desk = Harness(child=Fails(0, ChildRaised("ZeroDivisionError()")))
-    first, second = desk.screen(*[desk.accept(n, make_content(text="hello")) for n in range(2)])
+def test_a_bug_in_the_rules_dead_letters_the_message() -> None:
+    harness = Harness(child=Fails(0, ChildRaised("ZeroDivisionError()")))
+    first, second = harness.screen(
+        *[harness.accept(n, make_content(text="hello")) for n in range(2)]
+    )
     assert isinstance(first, DeadLetter)
     assert "ZeroDivisionError" in first.reason
     assert screened(second).verdict == PASS

@@ -1,4 +1,5 @@
-"""Messages are read in a process that one of them may end; the others never notice."""
+"""Messages are read in a child process, which one of them can crash without affecting the
+others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from tests.unit.services.shield.samples import (
 )
 from tests.unit.services.shield.test_scoring import GTUBE
 
-# What is left of such a page when its tree is bounded takes some 60 MiB.
+# The bounded tree of such a page takes some 60 MiB.
 LEFT_OPEN = "<p>" + "".join(f"<i a={number:x}>" for number in range(2000)) + "<p>x" * 9000
 
 
@@ -29,19 +30,19 @@ def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreRes
         bounds = ChildLimits(10.0, memory_mib << 20)
         child = Child("test", f"{program.__name__}:start", rules_text().encode(), limits=bounds)
         limits = scorer().book.thresholds
-        questions = [
+        requests = [
             encode_request(each.SerializeToString(), limits, quote=True) for each in contents
         ]
         try:
-            answers = await reader(child).read(questions)
+            results = await reader(child).read(requests)
         finally:
             await child.close()
-        return [each for each in answers if isinstance(each, ScoreResponse)]
+        return [each for each in results if isinstance(each, ScoreResponse)]
 
     return asyncio.run(story())
 
 
-def test_what_is_read_elsewhere_is_thought_of_as_here() -> None:
+def test_the_child_process_gives_the_same_result() -> None:
     contents = [
         make_content(text="hello"),
         make_content(text=GTUBE),
@@ -55,7 +56,7 @@ def test_what_is_read_elsewhere_is_thought_of_as_here() -> None:
     ]
 
 
-def test_a_page_that_takes_too_much_memory_is_held_and_never_passes_half_read() -> None:
+def test_a_page_that_takes_too_much_memory_is_held() -> None:
     contents = [make_content(text="hello"), make_content(html=LEFT_OPEN), make_content(text=GTUBE)]
     before, hostile, after = read(contents, memory_mib=16)
     assert (before.verdict, hostile.verdict, after.verdict) == (PASS, HOLD, BLOCK)

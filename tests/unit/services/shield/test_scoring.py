@@ -1,4 +1,4 @@
-"""What customers send must leave; what harms receivers must not. By example."""
+"""Examples of mail that must pass and of mail that must not."""
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +24,7 @@ WANTED = {
     "an empty message": Content(),
     "a password reset, HTML only, links elsewhere": make_content(
         "Reset your password",
-        html="<p>Hi Ana,</p><p>Somebody asked to reset your password. If that was you:</p>"
+        html="<p>Hi Ana,</p><p>Somebody reads to reset your password. If that was you:</p>"
         '<p><a href="https://app.acme.io/reset?token=8f3a9c">Reset password</a></p>'
         "<p>The link is valid for 24 hours. If it was not you, ignore this email.</p>",
     ),
@@ -129,29 +129,29 @@ def test_a_message_about_gtube_is_not_gtube() -> None:
     assert screen_content(make_content(text="What, I sent you the GTUBE? oops!")).verdict == PASS
 
 
-def test_a_reason_says_what_it_saw() -> None:
+def test_a_reason_quotes_the_matched_text() -> None:
     assert rules(make_content(text="Please confirm your billing details."))["verify_account"] == (
         "confirm your billing details"
     )
 
 
-def test_reasons_stand_with_the_heaviest_first() -> None:
+def test_reasons_are_ordered_by_weight() -> None:
     scores = [abs(each.score) for each in screen_content(UNWANTED["a pharmacy"]).reasons]
     assert scores == sorted(scores, reverse=True)
 
 
-def test_letters_in_disguise_are_read_like_the_plain_ones() -> None:
+def test_disguised_letters_match_like_plain_ones() -> None:
     wide = "".join(chr(ord(each) + 0xFEE0) for each in "viagra")
     assert "drug_names" in rules(make_content(text=f"buy {wide}"))
     assert "drug_names" in rules(make_content(text="buy via\u200bgra"))
 
 
-def test_good_signs_take_off_no_more_than_the_cap() -> None:
+def test_negative_scores_are_capped() -> None:
     signs = ["in_thread", "in_thread_text", "quoted_lines"]
     assert scorer().total(signs) == -scorer().book.credit_max
 
 
-def test_a_tenant_with_thresholds_of_its_own_is_judged_by_them() -> None:
+def test_a_tenant_can_have_its_own_thresholds() -> None:
     strict = thresholds_of_tenant(0.5, 0.9, scorer().book.thresholds)
     said = scorer().score(
         make_content(text="Please confirm your billing details."), thresholds=strict
@@ -164,7 +164,7 @@ def test_a_tenant_without_thresholds_has_the_default_ones() -> None:
     assert thresholds_of_tenant(0, 0, default) == default
 
 
-def test_a_block_below_hold_is_lifted_to_it() -> None:
+def test_a_block_threshold_below_hold_is_raised_to_hold() -> None:
     assert thresholds_of_tenant(12, 0, Thresholds(5, 10)) == Thresholds(12, 12)
 
 
@@ -199,7 +199,7 @@ markup = st.lists(
     ),
     st.text(),
 )
-def test_whatever_strangers_write_gets_a_score(content: Content, sender: str) -> None:
+def test_any_text_gets_a_score(content: Content, sender: str) -> None:
     setattr(content, "from", sender)
     said = scorer().score(content, quote=True)
     assert said.verdict in {PASS, HOLD, BLOCK}
@@ -209,5 +209,5 @@ def test_whatever_strangers_write_gets_a_score(content: Content, sender: str) ->
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=2000))
-def test_bytes_read_as_latin_1_get_a_score(raw: bytes) -> None:
+def test_any_bytes_get_a_score(raw: bytes) -> None:
     assert scorer().score(make_content(text=raw.decode("latin-1"), html=raw.decode("latin-1")))

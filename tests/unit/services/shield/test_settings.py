@@ -1,4 +1,4 @@
-"""What an operator can change, and what happens when it is wrong."""
+"""Settings of shield, and errors in them."""
 
 from pathlib import Path
 
@@ -20,20 +20,20 @@ def book(settings: Settings) -> Rulebook:
     return load_rulebook(settings, read_rules(settings))
 
 
-def test_without_settings_the_rules_that_ship_decide() -> None:
+def test_the_default_thresholds_are_those_of_the_shipped_rules() -> None:
     assert book(configured()).thresholds.hold == 5
 
 
-def test_an_operators_threshold_takes_the_place_of_the_rules() -> None:
+def test_an_operators_threshold_overrides_that_of_the_rules() -> None:
     assert book(configured(hold_score=7.5)).thresholds.hold == 7.5
 
 
-def test_a_rules_file_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_missing_rules_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"SHIELD_RULES_FILE .*nowhere"):
         book(configured(rules_file=tmp_path / "nowhere.toml"))
 
 
-def test_a_rules_file_with_a_mistake_names_it(tmp_path: Path) -> None:
+def test_an_invalid_rules_file_is_a_config_error(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
     path.write_text('version = "1"\ncredit_max = 1\n[thresholds]\nhold = 5\nblock = 1\n')
     with pytest.raises(ConfigError, match="block above hold"):

@@ -29,7 +29,7 @@ def create(name: str) -> None:
 
 
 @app.command()
-def remove(account: Annotated[str, typer.Argument(help="Id or name")]) -> None:
+def remove(account: Annotated[str, typer.Argument(help="Account, by id or name")]) -> None:
     """Remove an account without tenants."""
 
     async def work() -> None:

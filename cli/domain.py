@@ -37,7 +37,7 @@ SpfInclude = Annotated[
 def add(
     name: str,
     *,
-    tenant: Annotated[str, typer.Option(help="Id or name")],
+    tenant: Annotated[str, typer.Option(help="Tenant, by id or name")],
     shared: Annotated[
         bool, typer.Option(help="Allow all tenants of the account to use it")
     ] = False,

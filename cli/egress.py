@@ -14,7 +14,7 @@ Addresses = Annotated[
     list[str],
     typer.Argument(help="Of this machine: an IPv4 address, an IPv6 address, or one of each"),
 ]
-Elsewhere = Annotated[
+Remote = Annotated[
     bool, typer.Option(help="Accept addresses of another machine, where delivery runs")
 ]
 
@@ -25,11 +25,11 @@ app = noun("Egress sources: source addresses with their EHLO names.")
 def add(
     addresses: Addresses,
     *,
-    pool: Annotated[str, typer.Option(help="Id or name")] = "default",
+    pool: Annotated[str, typer.Option(help="Pool, by id or name")] = "default",
     ehlo: Annotated[
-        str, typer.Option(help="Host name of the addresses; ROUTER_EHLO if empty")
+        str, typer.Option(help="EHLO name of the addresses; ROUTER_EHLO if empty")
     ] = "",
-    elsewhere: Elsewhere = False,
+    remote: Remote = False,
 ) -> None:
     """Add an egress source to a pool and print its id. The router uses it within seconds.
 
@@ -41,7 +41,7 @@ def add(
     obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
     obm egress add 192.0.2.11 --ehlo out2.example.com
     """
-    given = normalized(addresses, elsewhere=elsewhere)
+    given = normalized(addresses, remote=remote)
 
     async def work() -> EgressSource:
         async with open_routing() as routing:
@@ -55,14 +55,14 @@ def move(
     egress_id: str,
     addresses: Addresses,
     *,
-    elsewhere: Elsewhere = False,
+    remote: Remote = False,
 ) -> None:
     """Change the addresses of an egress source. It keeps its id, pool and name.
 
     \b
     obm egress move 019ab000-0000-7000-8000-00000000000a 192.0.2.10 2001:db8::10
     """
-    given = normalized(addresses, elsewhere=elsewhere)
+    given = normalized(addresses, remote=remote)
 
     async def work() -> None:
         async with open_routing() as routing:
@@ -71,10 +71,10 @@ def move(
     asyncio.run(work())
 
 
-def normalized(addresses: list[str], *, elsewhere: bool) -> list[str]:
+def normalized(addresses: list[str], *, remote: bool) -> list[str]:
     """Raises ConfigError."""
     given = [one for one in pair(addresses) if one]
-    if not elsewhere:
+    if not remote:
         for one in given:
             check_local(one)
     return given

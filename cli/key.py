@@ -21,7 +21,7 @@ DAYS_MAX = 36_500
 @app.command()
 def create(
     *,
-    tenant: Annotated[str, typer.Option(help="Id or name")],
+    tenant: Annotated[str, typer.Option(help="Tenant, by id or name")],
     test: Annotated[
         bool, typer.Option("--test/--live", help="Mail of test keys goes to the sandbox")
     ],

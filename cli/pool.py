@@ -29,7 +29,7 @@ def add(name: str) -> None:
 
 
 @app.command()
-def remove(pool: Annotated[str, typer.Argument(help="Id or name")]) -> None:
+def remove(pool: Annotated[str, typer.Argument(help="Pool, by id or name")]) -> None:
     """Remove a pool without egress sources."""
 
     async def work() -> None:

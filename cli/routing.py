@@ -165,7 +165,7 @@ def check_local(source_ip: str) -> None:
     except OSError as error:
         raise ConfigError(
             f"{source_ip} is not an address of this machine ({error.strerror}). If "
-            "delivery runs on another machine, add --elsewhere."
+            "delivery runs on another machine, add --remote."
         ) from error
 
 

@@ -25,7 +25,8 @@ class AmbiguousPolicy(StrEnum):
 
 
 Limit = Annotated[
-    int | None, typer.Option(min=0, help="Maximum number of messages; 0 disables the limit")
+    int | None,
+    typer.Option(min=0, help="Maximum number of messages in this period; 0 disables the limit"),
 ]
 Score = Annotated[float | None, typer.Option(min=0, help="Threshold of shield; 0 uses its default")]
 PoolOption = Annotated[str | None, typer.Option(help="Pool that it sends through, by id or name")]
@@ -39,7 +40,7 @@ Policy = Annotated[
 def create(  # noqa: PLR0913 - an option for each
     name: str,
     *,
-    account: Annotated[str, typer.Option(help="Id or name")],
+    account: Annotated[str, typer.Option(help="Account, by id or name")],
     per_second: Limit = None,
     per_hour: Limit = None,
     per_day: Limit = None,
@@ -65,7 +66,7 @@ def create(  # noqa: PLR0913 - an option for each
 
 @app.command()
 def change(  # noqa: PLR0913 - an option for each
-    tenant: Annotated[str, typer.Argument(help="Id or name")],
+    tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")],
     *,
     per_second: Limit = None,
     per_hour: Limit = None,
@@ -110,7 +111,7 @@ async def pool_id(pool: str) -> str:
 
 
 @app.command()
-def remove(tenant: Annotated[str, typer.Argument(help="Id or name")]) -> None:
+def remove(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")]) -> None:
     """Remove a tenant without keys and domains; its queued mail fails."""
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-// The official `resend` package from npm, unchanged: what it was answered, as one JSON object.
+// The official `resend` package from npm, unchanged: prints its results as one JSON object.
 import { Resend } from "resend";
 
 const resend = new Resend(process.env.KEY, { baseUrl: process.env.URL_V1 });
@@ -12,7 +12,7 @@ const email = (changes = {}) => ({
 
 const sent = await resend.emails.send(
   email({
-    replyTo: "answers@x.example",
+    replyTo: "replies@x.example",
     attachments: [{ filename: "a.bin", content: Buffer.from([0, 255, 10]) }],
   }),
   { idempotencyKey: "order-18" },
@@ -22,6 +22,6 @@ const batch = await resend.batch.send([email(), email({ subject: "Two" })]);
 const got = await resend.emails.get(sent.data?.id);
 const scheduled = await resend.emails.send(email({ scheduledAt: "in 20 min" }));
 const moved = await resend.emails.update({ id: scheduled.data?.id, scheduledAt: "in 30 min" });
-const cancelled = await resend.emails.cancel(scheduled.data?.id);
+const canceled = await resend.emails.cancel(scheduled.data?.id);
 const refused = await resend.emails.send(email({ to: "nobody" }));
-console.log(JSON.stringify({ sent, again, batch, got, scheduled, moved, cancelled, refused }));
+console.log(JSON.stringify({ sent, again, batch, got, scheduled, moved, canceled, refused }));

@@ -16,12 +16,12 @@ def test_the_client_sends_batches_retrieves_reschedules_and_cancels(engine: Engi
 
     assert ran.returncode == 0, ran.stderr
     results = json.loads(ran.stdout)
-    done = ("sent", "batch", "got", "scheduled", "moved", "cancelled")
+    done = ("sent", "batch", "got", "scheduled", "moved", "canceled")
     assert {name: results[name]["error"] for name in done} == dict.fromkeys(done)
     sent = results["sent"]["data"]["id"]
     assert results["got"]["data"]["id"] == sent
     assert results["got"]["data"]["html"] == "<p>Hi</p>"
     assert len({one["id"] for one in results["batch"]["data"]["data"]}) == 2
-    assert results["cancelled"]["data"]["id"] == results["scheduled"]["data"]["id"]
+    assert results["canceled"]["data"]["id"] == results["scheduled"]["data"]["id"]
     assert results["again"]["error"]["name"] == "invalid_idempotent_request"
     assert results["refused"]["error"]["name"] == "validation_error"

@@ -82,9 +82,9 @@ def test_a_scheduled_email_is_rescheduled_and_canceled() -> None:
     sent = resend.Emails.send(params(scheduled_at="in 20 min"))
     moved = resend.Emails.update({"id": sent["id"], "scheduled_at": "in 30 min"})
     got = resend.Emails.get(sent["id"])
-    cancelled = resend.Emails.cancel(sent["id"])
+    canceled = resend.Emails.cancel(sent["id"])
 
-    assert moved["id"] == cancelled["id"] == sent["id"]
+    assert moved["id"] == canceled["id"] == sent["id"]
     assert got["last_event"] == "scheduled"
     wait(lambda: resend.Emails.get(sent["id"])["last_event"] == "canceled")
 

@@ -22,7 +22,7 @@ from bench.printing import console, progress
 from bench.report import ENGINE, Report, show
 from bench.signature import time_rsa_2048
 from bench.sink.client import sink
-from bench.turns import FULL, QUICK, Track, Turn, engine_turn, peer_turn, profile_turn
+from bench.turns import FULL, QUICK, Turn, TurnContext, engine_turn, peer_turn, profile_turn
 from cli.environment import SERVICES
 from kernel.embedded import EmbeddedError
 
@@ -91,10 +91,10 @@ def measure(
     found: dict[str, list[Turn]] = {name: [] for name in order}
     signature_ms = time_rsa_2048()
     with sink([f"--sample-every={SAMPLE_EVERY}"]) as started, progress(console) as report_progress:
-        track = Track(started, QUICK if quick else FULL, report_progress)
+        context = TurnContext(started, QUICK if quick else FULL, report_progress)
         for number in range(turns):
             for name in order:
-                turn = take_turn(track, name, profile if number == turns - 1 else [])
+                turn = take_turn(context, name, profile if number == turns - 1 else [])
                 found[name].append(turn)
                 console.print(f"turn {number + 1}, {name}: {turn.delivered_per_s:.0f} msg/s")
     report = Report(found, signature_ms)
@@ -112,23 +112,23 @@ def measure_against(revision: str, *, turns: int, quick: bool) -> dict[str, obje
     return document | comparison.as_json(pairs)
 
 
-def take_turn(track: Track, name: str, profile: Sequence[str]) -> Turn:
+def take_turn(context: TurnContext, name: str, profile: Sequence[str]) -> Turn:
     """Start, measure and stop one contestant, in a folder of its own."""
-    track.report_progress(f"{name}: starting", 0, 1)
-    with folder_of(name) as root, START[name](root, track.routes) as contestant:
+    context.report_progress(f"{name}: starting", 0, 1)
+    with folder_of(name) as root, START[name](root, context.routes) as contestant:
         if name != ENGINE:
-            return peer_turn(track, contestant)
-        turn = engine_turn(track, contestant)
+            return peer_turn(context, contestant)
+        turn = engine_turn(context, contestant)
         if profile:
-            take_profile(track, contestant, profile)
+            take_profile(context, contestant, profile)
         return turn
 
 
-def take_profile(track: Track, contestant: Contestant, names: Sequence[str]) -> None:
+def take_profile(context: TurnContext, contestant: Contestant, names: Sequence[str]) -> None:
     """Profile under a separate load, after the measurement."""
     pids = {name: contestant.processes[name] for name in names}
     samplers = profiling.start(pids, PROFILE_S)
-    profile_turn(track, contestant, PROFILE_S)
+    profile_turn(context, contestant, PROFILE_S)
     for path in profiling.finish(samplers):
         console.print(f"profile: {path}")
 

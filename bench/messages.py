@@ -33,16 +33,16 @@ class Variant:
     mime_pieces: tuple[bytes, ...]
 
     def json(self, serial: int) -> bytes:
-        return spell(serial).join(self.json_pieces)
+        return serial_bytes(serial).join(self.json_pieces)
 
     def mime(self, serial: int) -> bytes:
-        return spell(serial).join(self.mime_pieces)
+        return serial_bytes(serial).join(self.mime_pieces)
 
     def recipient(self, serial: int) -> str:
         return f"customer.{serial:010d}@{self.domain}"
 
 
-def spell(serial: int) -> bytes:
+def serial_bytes(serial: int) -> bytes:
     return b"%010d" % serial
 
 

@@ -75,7 +75,7 @@ def show(report: Report, console: Console) -> None:
     columns: tuple[str, ...] = ("", "median", "turns", "engine / peer")
     print_table(console, title, columns=columns, rows=speeds(report))
     title = "Messages, and a sample of their signatures"
-    columns = ("", "accepted", "at sink", "twice", "signed, valid")
+    columns = ("", "accepted", "at sink", "twice", "signature_cell, valid")
     print_table(console, title, columns=columns, rows=counts(report))
     if ENGINE in report.turns:
         title = "Latency of the engine, ms, medians over the turns"
@@ -96,10 +96,14 @@ def speeds(report: Report) -> Rows:
 def counts(report: Report) -> Rows:
     for name, turns in report.turns.items():
         numbers = [(turn.accepted, turn.delivered, turn.duplicates) for turn in turns]
-        yield name, *(str(sum(column)) for column in zip(*numbers, strict=True)), signed(turns)
+        yield (
+            name,
+            *(str(sum(column)) for column in zip(*numbers, strict=True)),
+            signature_cell(turns),
+        )
 
 
-def signed(turns: Sequence[Turn]) -> str:
+def signature_cell(turns: Sequence[Turn]) -> str:
     sampled = sum(turn.sampled for turn in turns)
     verified = sum(turn.verified for turn in turns)
     return f"{verified} of {sampled}" if sampled else "unsigned"

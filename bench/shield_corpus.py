@@ -78,7 +78,7 @@ def add(parsed: Content, part: Message) -> None:
     body = payload if isinstance(payload, bytes) else b""
     if kind in {"text/plain", "text/html"} and not name:
         slot = kind.removeprefix("text/").replace("plain", "text")
-        setattr(parsed, slot, getattr(parsed, slot) + decoded(body, part.get_content_charset()))
+        setattr(parsed, slot, getattr(parsed, slot) + decode_text(body, part.get_content_charset()))
     else:
         parsed.attachments.append(
             Attachment(filename=clean(name or ""), content_type=clean(kind), content=body)
@@ -86,17 +86,17 @@ def add(parsed: Content, part: Message) -> None:
 
 
 def field(message: Message, name: str) -> str:
-    """An unfolded header field with decoded encoded-words (RFC 2047)."""
+    """An unfolded header field, with its encoded-words (RFC 2047) decoded."""
     value = str(message[name] or "")
     try:
         pieces = decode_header(value)
     except ValueError:  # invalid base64
         pieces = [(value, None)]
-    words = (p if isinstance(p, str) else decoded(p, c) for p, c in pieces)
+    words = (p if isinstance(p, str) else decode_text(p, c) for p, c in pieces)
     return " ".join("".join(words).split())
 
 
-def decoded(body: bytes, charset: str | None) -> str:
+def decode_text(body: bytes, charset: str | None) -> str:
     try:
         return clean(body.decode(charset or "utf-8", "replace"))
     except LookupError:  # unknown charset

@@ -14,7 +14,7 @@ from bench.load.latency import Summary, summary
 from bench.messages import sites
 from bench.printing import ReportProgress
 from bench.signature import count_valid
-from bench.sink.client import Started
+from bench.sink.client import RunningSink
 
 POLL_S = 0.2
 STALLED_AFTER_S = 30.0
@@ -60,8 +60,8 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
-    sink: Started
+class TurnContext:
+    sink: RunningSink
     scale: Scale
     report_progress: ReportProgress
     serials: Iterator[int] = field(default_factory=lambda: itertools.count(step=SERIALS_PER_PHASE))
@@ -87,43 +87,43 @@ class Load:
     keep_times: bool = False
 
 
-def peer_turn(track: Track, contestant: Contestant) -> Turn:
+def peer_turn(context: TurnContext, contestant: Contestant) -> Turn:
     rest = memory.snapshot(contestant.processes)
-    warm_up(track, contestant)
-    return replace(full_load(track, contestant), rest_mb=rest)
+    warm_up(context, contestant)
+    return replace(full_load(context, contestant), rest_mb=rest)
 
 
-def engine_turn(track: Track, contestant: Contestant) -> Turn:
+def engine_turn(context: TurnContext, contestant: Contestant) -> Turn:
     """Like peer_turn, after measuring latencies at low rates."""
     rest = memory.snapshot(contestant.processes)
-    warm_up(track, contestant)
-    first = first_attempts(track, contestant)
-    steady = steady_accept(track, contestant)
-    turn = full_load(track, contestant)
+    warm_up(context, contestant)
+    first = first_attempts(context, contestant)
+    steady = steady_accept(context, contestant)
+    turn = full_load(context, contestant)
     return replace(turn, first_attempt_ms=first, steady_accept_ms=steady, rest_mb=rest)
 
 
-def profile_turn(track: Track, contestant: Contestant, seconds: int) -> None:
+def profile_turn(context: TurnContext, contestant: Contestant, seconds: int) -> None:
     """Full load for the given time without a measurement, for a profiler."""
-    run(track, contestant, Load("profile", 0, seconds=seconds))
+    run(context, contestant, Load("profile", 0, seconds=seconds))
 
 
-def warm_up(track: Track, contestant: Contestant) -> None:
-    run(track, contestant, Load("warm-up", track.scale.warmup))
+def warm_up(context: TurnContext, contestant: Contestant) -> None:
+    run(context, contestant, Load("warm-up", context.scale.warmup))
 
 
-def full_load(track: Track, contestant: Contestant) -> Turn:
+def full_load(context: TurnContext, contestant: Contestant) -> Turn:
     """The maximum throughput, from the first to the last delivered message."""
-    processes = dict(contestant.processes) | {"sink": track.sink.pid}
+    processes = dict(contestant.processes) | {"sink": context.sink.pid}
     busy_before, before = cpu.busy_seconds(), cpu.snapshot(processes)
-    result = run(track, contestant, Load("full load", track.scale.count, track.scale.seconds))
+    result = run(context, contestant, Load("full load", context.scale.count, context.scale.seconds))
     after, busy = cpu.snapshot(processes), cpu.busy_seconds() - busy_before
     accepted = int(str(result["accepted"]))
     load = float(str(result["cpu_seconds"]))
     spent = cpu.milliseconds_each(before | {"load": 0.0}, after | {"load": load}, accepted)
     everything = cpu.milliseconds_each({"all": 0.0}, {"all": busy}, accepted)
     rest = max(0.0, everything.get("all", 0.0) - sum(spent.values()))
-    sample, stats = track.sink.sink.sample(), track.sink.sink.stats()
+    sample, stats = context.sink.sink.sample(), context.sink.sink.stats()
     return Turn(
         contestant.name,
         delivered_per_s=round(stats.per_second, 1),
@@ -140,19 +140,19 @@ def full_load(track: Track, contestant: Contestant) -> Turn:
     )
 
 
-def steady_accept(track: Track, contestant: Contestant) -> Summary:
+def steady_accept(context: TurnContext, contestant: Contestant) -> Summary:
     """Accept latency at a fixed rate, from the time when each request was due."""
-    scale = track.scale
-    result = run(track, contestant, Load("steady", scale.rate_count, rate=scale.rate))
+    scale = context.scale
+    result = run(context, contestant, Load("steady", scale.rate_count, rate=scale.rate))
     return cast(Summary, result["accept_ms"])
 
 
-def first_attempts(track: Track, contestant: Contestant) -> Summary:
+def first_attempts(context: TurnContext, contestant: Contestant) -> Summary:
     """Time from the API response to the first RCPT at the sink, nearly idle."""
-    scale = track.scale
+    scale = context.scale
     load = Load("idle", scale.idle_count, rate=scale.idle_rate, keep_times=True)
-    accepted_at = cast(dict[str, float], run(track, contestant, load)["accepted_at"])
-    attempted_at = track.sink.sink.attempted()
+    accepted_at = cast(dict[str, float], run(context, contestant, load)["accepted_at"])
+    attempted_at = context.sink.sink.attempted()
     waits = [
         max(0.0, attempted_at[recipient] - at)
         for recipient, at in accepted_at.items()
@@ -161,53 +161,53 @@ def first_attempts(track: Track, contestant: Contestant) -> Summary:
     return summary(waits)
 
 
-def run(track: Track, contestant: Contestant, load: Load) -> dict[str, Json]:
+def run(context: TurnContext, contestant: Contestant, load: Load) -> dict[str, Json]:
     """Reset the sink, run one load, and wait until all accepted messages have arrived."""
-    track.sink.sink.reset()
+    context.sink.sink.reset()
     result: dict[str, Json] = {}
-    process = spawn("bench.load", arguments(track, contestant, load))
+    process = spawn("bench.load", arguments(context, contestant, load))
     assert process.stdout is not None
     try:
         for line in process.stdout:
             result = json.loads(line)
             if "result" not in result:
                 sent, delivered = int(str(result["sent"])), int(str(result["delivered"]))
-                track.report_progress(
+                context.report_progress(
                     f"{contestant.name}: {load.phase}", delivered, max(sent, load.count)
                 )
     finally:
         end(process)
     if "result" not in result:
         raise RuntimeError(f"the load on {contestant.name} failed, see its output above")
-    drain(track, contestant, accepted=int(str(result["accepted"])))
+    drain(context, contestant, accepted=int(str(result["accepted"])))
     return result
 
 
-def arguments(track: Track, contestant: Contestant, load: Load) -> list[str]:
+def arguments(context: TurnContext, contestant: Contestant, load: Load) -> list[str]:
     options = {
         "port": contestant.port,
         "key": contestant.key,
         "connections": contestant.connections,
-        "sites": len(track.sink.addresses),
+        "sites": len(context.sink.addresses),
         "count": load.count,
         "seconds": load.seconds,
         "rate": load.rate,
-        "first-serial": next(track.serials),
-        "backlog": 0 if load.rate else track.scale.backlog,
-        "sink-control": track.sink.sink.control,
+        "first-serial": next(context.serials),
+        "backlog": 0 if load.rate else context.scale.backlog,
+        "sink-control": context.sink.sink.control,
     }
     flags = [f"--{name}={value}" for name, value in options.items() if value != ""]
     return [contestant.protocol, *flags, *(["--keep-times"] if load.keep_times else [])]
 
 
-def drain(track: Track, contestant: Contestant, *, accepted: int) -> None:
+def drain(context: TurnContext, contestant: Contestant, *, accepted: int) -> None:
     """Wait until all messages have arrived, or until no more arrive."""
-    sink, last, moved_at = track.sink.sink, -1, time.monotonic()
+    sink, last, moved_at = context.sink.sink, -1, time.monotonic()
     while (received := int(str(sink.query("received")["messages"]))) < accepted:
         if received != last:
             last, moved_at = received, time.monotonic()
         elif time.monotonic() - moved_at > STALLED_AFTER_S:
             return
-        track.report_progress(f"{contestant.name}: draining", received, accepted)
+        context.report_progress(f"{contestant.name}: draining", received, accepted)
         time.sleep(POLL_S)
     time.sleep(LATE_COPIES_S)

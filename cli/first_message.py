@@ -43,7 +43,7 @@ class FirstMessage:
         self._console = console
         self._key = ""
 
-    async def introduce(self) -> None:
+    async def load_or_create_key(self) -> None:
         """Load the test key, or create an account with one on the first run."""
         if self._credentials.exists():
             self._key = json.loads(self._credentials.read_text())["api_key"]

@@ -81,16 +81,16 @@ async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
         telemetry.start("obm", load(Settings, []))
         services = create_all()
         engine = asyncio.create_task(run_services(services, stop=stop))
-        introduction = asyncio.create_task(_introduce(services, data, ports, quiet=quiet))
+        first_message = asyncio.create_task(_send_first_message(services, data, ports, quiet=quiet))
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([engine, introduction, stopped], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([engine, first_message, stopped], return_when=asyncio.FIRST_COMPLETED)
         try:
-            if introduction.done():
-                await introduction
+            if first_message.done():
+                await first_message
                 await asyncio.wait([engine, stopped], return_when=asyncio.FIRST_COMPLETED)
         finally:  # after a failure or a stop: first the engine, then its stack
             stop.set()
-            introduction.cancel()
+            first_message.cancel()
             console.print("stopping …")
             await engine
     console.print("stopped; all data is in", str(data))
@@ -108,7 +108,9 @@ async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
     return embedded.bootstrap_servers, embedded.database_url
 
 
-async def _introduce(services: list[Service], data: Path, ports: Ports, *, quiet: bool) -> None:
+async def _send_first_message(
+    services: list[Service], data: Path, ports: Ports, *, quiet: bool
+) -> None:
     console.print("starting the services …")
     waited_s = 0.0
     while unavailable := {
@@ -120,7 +122,7 @@ async def _introduce(services: list[Service], data: Path, ports: Ports, *, quiet
             waited_s = 0.0
             console.print("  still waiting for", unavailable)
     first = FirstMessage(f"http://127.0.0.1:{ports.ingest_http}", data, console)
-    await first.introduce()
+    await first.load_or_create_key()
     if not quiet:
         await first.send()
     first.print_addresses(ports)

@@ -59,7 +59,7 @@ class Driver:
         """Send the next message on this connection, or mark it idle."""
         if self.waiting:
             self.start(connection, *self.waiting.popleft())
-        elif self.plan.rate or not self.may_send():
+        elif self.plan.rate or not self.can_send():
             self.idle.append(connection)
             self.end_when_done()
         else:
@@ -71,14 +71,14 @@ class Driver:
         self.started_at = self.clock()
         self.wake(0)
 
-    def may_send(self) -> bool:
+    def can_send(self) -> bool:
         if not self.running:
             return False
         undelivered = self.accepted + len(self.due) - self.delivered
         room = not self.plan.backlog or undelivered < self.plan.backlog
-        return room and not self.satisfied()
+        return room and not self.is_complete()
 
-    def satisfied(self) -> bool:
+    def is_complete(self) -> bool:
         plan = self.plan
         long_enough = self.clock() - self.started_at >= plan.seconds
         return self.running and self.sent >= plan.count and long_enough
@@ -117,18 +117,18 @@ class Driver:
     def wake(self, delivered: int) -> None:
         """Update the delivered count and restart connections that waited for it."""
         self.delivered = delivered
-        while self.idle and not self.plan.rate and self.may_send():
+        while self.idle and not self.plan.rate and self.can_send():
             self.join(self.idle.popleft())
         self.end_when_done()
 
     def end_when_done(self) -> None:
-        if not self.due and not self.waiting and self.satisfied():
+        if not self.due and not self.waiting and self.is_complete():
             self.ended.set()
 
     async def tick(self) -> None:
         """The open loop: each message is due at its time, even if no connection is free."""
         plan = self.plan
-        while not self.satisfied():
+        while not self.is_complete():
             at = self.started_at + self.sent / plan.rate
             await asyncio.sleep(max(0.0, at - self.clock()))
             serial = self.next_serial()

@@ -130,7 +130,7 @@ def prepare(root: Path, routes: Routes, *, port: int, milter_port: int) -> None:
     )
     (config / "master.cf").write_text(MASTER.format(port=port))
     (config / "transport").write_text(transport(routes))
-    (config / "cached").write_text(cached(routes))
+    (config / "cached").write_text(cached_destinations(routes))
 
 
 def transport(routes: Routes) -> str:
@@ -138,6 +138,6 @@ def transport(routes: Routes) -> str:
     return "\n".join(lines) + "\n"
 
 
-def cached(routes: Routes) -> str:
+def cached_destinations(routes: Routes) -> str:
     """Destinations with cached connections: next hops, without brackets and port."""
     return "".join(f"{address} yes\n" for address, _ in routes.values())

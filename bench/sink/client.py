@@ -77,7 +77,7 @@ class Sink:
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class RunningSink:
     sink: Sink
     pid: int
     port: int
@@ -85,12 +85,12 @@ class Started:
 
 
 @contextmanager
-def sink(arguments: Sequence[str] = ()) -> Iterator[Started]:
+def sink(arguments: Sequence[str] = ()) -> Iterator[RunningSink]:
     """A sink with the options of `python -m bench.sink`, stopped at the end of the block."""
     with child("bench.sink", arguments) as process:
         ready = process.ready
         assert isinstance(ready["addresses"], list)
         client = Sink(int(str(ready["control"])))
         addresses = [str(address) for address in ready["addresses"]]
-        yield Started(client, process.pid, int(str(ready["port"])), addresses)
+        yield RunningSink(client, process.pid, int(str(ready["port"])), addresses)
         client.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 
 from bench.child import child
-from bench.sink.client import Started, sink
+from bench.sink.client import RunningSink, sink
 from cli.environment import Ports, environment, migrate_all
 from cli.processes import Processes
 from kernel.embedded import Embedded
@@ -64,7 +64,7 @@ class World:
     stack: Embedded
     processes: Processes
     environment: Mapping[str, str]
-    sink: Started
+    sink: RunningSink
     webhook_url: str
     client: Client
     seed: int = 0
@@ -191,7 +191,7 @@ def start_world(
         yield World(folder, servers, processes, settings, sites, webhook_url, client, seed)
 
 
-def routes_file(folder: Path, sites: Started) -> Path:
+def routes_file(folder: Path, sites: RunningSink) -> Path:
     path = folder / "routes.toml"
     path.write_text(
         "\n".join(

@@ -167,18 +167,18 @@ def test_nothing_is_republished_while_consumers_lag(harness: IngestHarness, rout
             ids = await published()
             assert len(ids) == 5
 
-            async def asked_three_times() -> bool:
+            async def called_three_times() -> bool:
                 return all(router.reconciled.count(one) >= 3 for one in ids)
 
-            await until(asked_three_times)
+            await until(called_three_times)
             assert sorted(await published()) == sorted(ids)
 
-            async def told_again() -> bool:
+            async def is_republished() -> bool:
                 return len(await published()) > 5
 
             # Open messages of other tests are republished too, so the consumer must continue.
             async with harness.reader("shield", MessageAccepted):
-                await until(told_again)
+                await until(is_republished)
             assert set(await published()) == set(ids)
 
     play(story())

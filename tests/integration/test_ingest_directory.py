@@ -134,10 +134,10 @@ def test_no_change_is_missed_if_a_later_one_is_committed_first(
                 second = Tenant(tenant_id=str(uuid4()), account_id=first.account_id)
                 late = asyncio.create_task(elsewhere.save(second))
 
-                async def late_has_come_as_far_as_it_can() -> bool:
+                async def late_transaction_waits() -> bool:
                     return late.done() or await waiting(database, 2)
 
-                await until(late_has_come_as_far_as_it_can)
+                await until(late_transaction_waits)
                 await directory.tenant("unknown")  # reads all committed changes
             await asyncio.gather(early, late)
             assert await directory.tenant(second.tenant_id) is not None

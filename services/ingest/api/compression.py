@@ -13,7 +13,7 @@ VARY = (b"vary", b"accept-encoding")
 ENCODED = (b"content-encoding", b"gzip")
 
 
-def compressing(send: Send, accept_encoding: str) -> Send:
+def compress_responses(send: Send, accept_encoding: str) -> Send:
     """Delay the response headers until the body is complete; a body in several parts is not
     compressed."""
     head: MutableMapping[str, Any] | None = None

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from kernel import auth, clock, metrics
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, enforce_rate_limit
-from services.ingest.api.compression import compressing
+from services.ingest.api.compression import compress_responses
 from services.ingest.api.http import (
     Disconnected,
     Receive,
@@ -84,7 +84,9 @@ class HttpApp:
 
         try:
             await self._rest(
-                request.scope, receive, compressing(send_more, request.header(b"accept-encoding"))
+                request.scope,
+                receive,
+                compress_responses(send_more, request.header(b"accept-encoding")),
             )
         except Disconnected:
             return

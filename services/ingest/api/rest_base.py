@@ -119,7 +119,7 @@ async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
     return decode_body(decode, await body_of(request, incoming.receive))
 
 
-async def new(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
+async def creation_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
     """Decode the body of a create request without idempotency. Raises Problem."""
     check_no_key(incoming)
     return await body(incoming, decode)

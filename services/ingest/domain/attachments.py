@@ -107,7 +107,12 @@ def fetched_file(
     given: Attachment, content: bytes, *, content_type: str, disposition: str
 ) -> StoredAttachment:
     """The file of a path. The request, then the response, then the URL give its name and type."""
-    filename = given.filename or _named(disposition) or _last(given.path or "") or "attachment"
+    filename = (
+        given.filename
+        or _name_in_disposition(disposition)
+        or _name_in_url(given.path or "")
+        or "attachment"
+    )
     named = mime.type_of(filename)
     for kind in (given.content_type or content_type or named, named):
         file = StoredAttachment(
@@ -124,16 +129,16 @@ def fetched_file(
     return file
 
 
-def _named(disposition: str) -> str:
+def _name_in_disposition(disposition: str) -> str:
     """The filename of a Content-Disposition (RFC 6266)."""
-    return _shown(parser.parameters(disposition)[1].get("filename", ""))
+    return _base_name(parser.parameters(disposition)[1].get("filename", ""))
 
 
-def _last(url: str) -> str:
-    return _shown(unquote(urlsplit(url).path))
+def _name_in_url(url: str) -> str:
+    return _base_name(unquote(urlsplit(url).path))
 
 
-def _shown(name: str) -> str:
+def _base_name(name: str) -> str:
     """The name without folders and unprintable characters."""
     last = name.replace("\\", "/").rpartition("/")[2]
     return "".join(filter(str.isprintable, last))[-FILENAME_MAX:].strip()

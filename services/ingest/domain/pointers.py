@@ -46,7 +46,7 @@ def _invalid_json(why: str) -> Problem:
     return Problem(400, "validation_error", detail=f"The body is not valid JSON: {why}.")
 
 
-def _named(steps: list[str], body: bytes | str) -> list[str]:
+def _with_map_key(steps: list[str], body: bytes | str) -> list[str]:
     """Replace the placeholder by the first key whose value is not text: msgspec does not name
     it."""
     if steps[-1:] != [_SOME_KEY] or len(steps) != 2:
@@ -66,7 +66,7 @@ def fault_of(text: str, body: bytes | str = b"") -> Fault:
         text = f"{text[: _ECHO_MAX // 2]}…{text[-_ECHO_MAX // 2 :]}"
     match = _AT.match(text)
     what, path = (match["what"], match["path"] or "") if match else (text, "")
-    steps = _named([name or index for name, index in _STEP.findall(path)], body)
+    steps = _with_map_key([name or index for name, index in _STEP.findall(path)], body)
     if missing := _MISSING.search(what):
         pointer = "/".join(["#", *steps, missing[1]])
         return Fault(pointer, "missing_required_field", f"The field {missing[1]} is missing.")

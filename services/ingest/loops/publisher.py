@@ -63,7 +63,7 @@ class DirectoryPublisher:
         """A loop: fill a broker that was wiped."""
         while True:
             await asyncio.sleep(self._check_every_s)
-            await retry_while_unavailable(self._fenced(self._refill), self._health)
+            await retry_while_unavailable(self._fenced(self._republish_lost), self._health)
 
     def _fenced(self, action: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         async def attempt() -> None:
@@ -89,7 +89,7 @@ class DirectoryPublisher:
             while entries := await self._unpublished.next_batch(kind, BATCH):
                 await self._publish(kind, entries)
 
-    async def _refill(self) -> None:
+    async def _republish_lost(self) -> None:
         for kind in KINDS:
             if await self._broker.end_offset(kind) > 0:
                 continue

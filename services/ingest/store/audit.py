@@ -69,7 +69,7 @@ class AuditStore:
         async with self._database.transaction() as tx:
             rows = await tx.rows(DUE, (count,))
         return [
-            DueAudit(str(message_id), closed_at, self._rebuilt(message_id, row))
+            DueAudit(str(message_id), closed_at, self._rebuild(message_id, row))
             for message_id, closed_at, *row in rows
         ]
 
@@ -80,7 +80,7 @@ class AuditStore:
             POSTPONE, ([UUID(one) for one, _ in given], [moment for _, moment in given])
         )
 
-    def _rebuilt(self, message_id: UUID, row: Sequence[Any]) -> MessageAccepted:
+    def _rebuild(self, message_id: UUID, row: Sequence[Any]) -> MessageAccepted:
         address, kind, accepted = row
         recipients = [(str(message_id), Recipient(address, kind))]
         first = MessageAccepted.FromString(bytes(accepted))

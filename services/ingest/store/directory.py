@@ -80,11 +80,11 @@ class DirectoryStore:
     async def list_domains(self, tenant_id: str, account_id: str) -> list[Domain]:
         """All domains that the tenant can send from."""
         where = "NOT deleted AND (tenant_id = %s OR (shared AND account_id = %s)) ORDER BY name"
-        return await self._all(Domain, where, (tenant_id, account_id))
+        return await self._select(Domain, where, (tenant_id, account_id))
 
     async def find_by_id_or_name(self, kind: type[E], name: str) -> list[E]:
         """The entries with this id or name."""
-        return await self._all(kind, "id::text = %s OR name = %s", (name, name))
+        return await self._select(kind, "id::text = %s OR name = %s", (name, name))
 
     async def list_all(self, kind: type[E]) -> list[E]:
         """All entries, by id."""
@@ -103,9 +103,9 @@ class DirectoryStore:
         return [(entry_id, kind.FromString(bytes(record))) for entry_id, record in rows]
 
     async def list_of_tenant(self, kind: type[E], tenant_id: str) -> list[E]:
-        return await self._all(kind, "tenant_id = %s ORDER BY id", (tenant_id,))
+        return await self._select(kind, "tenant_id = %s ORDER BY id", (tenant_id,))
 
-    async def _all(self, kind: type[E], where: str, params: Sequence[Any]) -> list[E]:
+    async def _select(self, kind: type[E], where: str, params: Sequence[Any]) -> list[E]:
         async with self._database.transaction() as tx:
             rows = await tx.rows(
                 f"SELECT record FROM {TABLES[kind]} WHERE {where}",  # noqa: S608 - our own words

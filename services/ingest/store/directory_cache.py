@@ -22,7 +22,7 @@ WAIT_S = 5.0
 E = TypeVar("E", bound=Message)
 
 
-def _of(domain: Domain) -> tuple[str, str]:
+def _domain_key(domain: Domain) -> tuple[str, str]:
     return (domain.account_id if domain.shared else domain.tenant_id, domain.name)
 
 
@@ -43,7 +43,7 @@ class DirectoryCache:
         self._age_max_s = age_max_s
         self._tenants = ReplicatedTable(Tenant)
         self._keys = ReplicatedTable(ApiKey, index=lambda key: key.secret_sha256)
-        self._domains = ReplicatedTable(Domain, index=_of)
+        self._domains = ReplicatedTable(Domain, index=_domain_key)
         self._tables: dict[type[Any], ReplicatedTable[Any]] = {
             Tenant: self._tenants,
             ApiKey: self._keys,

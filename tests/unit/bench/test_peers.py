@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.peers.postfix import cached, transport
+from bench.peers.postfix import cached_destinations, transport
 from bench.peers.rspamd import files
 from bench.peers.start import NotInstalled, require
 
@@ -18,7 +18,7 @@ def test_every_domain_is_routed_to_its_site() -> None:
 
 
 def test_connections_to_each_next_hop_are_cached() -> None:
-    assert cached(ROUTES) == "127.0.77.1 yes\n127.0.77.2 yes\n"
+    assert cached_destinations(ROUTES) == "127.0.77.1 yes\n127.0.77.2 yes\n"
 
 
 def test_rspamd_signs_without_network_queries(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ MESSAGE = b"Message-ID: <1@x>\r\nX-Run-Id: seven\r\n\r\nHello\r\n"
 ENVELOPE = b"MAIL FROM:<a@x>\r\nRCPT TO:<%b>\r\nDATA\r\n"
 
 
-class Wire(asyncio.Transport):
+class FakeTransport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
@@ -34,7 +34,7 @@ class Client:
     def __init__(self) -> None:
         self.tally = Tally(sample_every=1)
         self.script = Script()
-        self.wire = Wire()
+        self.wire = FakeTransport()
         self.session = Session(
             SinkContext(self.tally, self.script, lambda: 5.0, SinkContext.hello(0))
         )

@@ -35,7 +35,7 @@ def output_for(tmp_path: Path, responses: Sequence[tuple[int, dict[str, Any]]]) 
         app.router.add_route("*", "/{path:.*}", respond)
         async with TestServer(app) as server:
             first = FirstMessage(str(server.make_url("")), tmp_path, Console(file=output))
-            await first.introduce()
+            await first.load_or_create_key()
             await first.send()
 
     (tmp_path / "sandbox.json").write_text(json.dumps({"api_key": "obm_test_x"}))

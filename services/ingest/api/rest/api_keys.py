@@ -20,12 +20,12 @@ from services.ingest.api.rest_base import (
     Page,
     RestAccess,
     body_schema,
+    creation_body,
     deleted_response,
     format_time,
     format_timestamp,
     json_response,
     list_response,
-    new,
     page,
     paginate,
     parse_id,
@@ -64,7 +64,7 @@ def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
     async def create(incoming: Incoming) -> Response:
         """`token` is the key. It is not stored and cannot be retrieved later."""
         principal = await access.authenticate(incoming)
-        secret, key = await _create_key(directory, principal, await new(incoming, decode))
+        secret, key = await _create_key(directory, principal, await creation_body(incoming, decode))
         await query_or_503(directory.save(key))
         return json_response({**to_json(key), "token": secret}, 201)
 

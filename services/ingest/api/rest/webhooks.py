@@ -24,12 +24,12 @@ from services.ingest.api.rest_base import (
     RestAccess,
     body_schema,
     check_no_key,
+    creation_body,
     deleted_response,
     format_timestamp,
     forward_page,
     json_response,
     list_response,
-    new,
     page,
     parse_id,
 )
@@ -66,7 +66,7 @@ def _add_one(router: APIRouter, access: RestAccess, clients: ServiceClients) -> 
     async def create(incoming: Incoming) -> Response:
         """`signing_secret` verifies the requests that the endpoint receives (Standard Webhooks)."""
         principal = await access.authenticate(incoming)
-        given = await new(incoming, decode)
+        given = await creation_body(incoming, decode)
         request = CreateWebhookRequest(
             tenant_id=principal.tenant_id, test=principal.test,
             url=given.endpoint, event_types=given.events,

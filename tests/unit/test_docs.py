@@ -13,7 +13,7 @@ from cli.environment import SERVICES
 from kernel import metrics
 from kernel.settings import env_name
 from tests.support.pages import ELLIPSIS, PAGES, ROOT, Block, read_blocks
-from tests.support.rest_api import ask
+from tests.support.rest_api import call_api
 
 SETTING = re.compile(
     r"(?<![\w…])(?:OBM|INGEST|SHIELD|ROUTER|DELIVERY|EVENTS|OTEL)_[A-Z0-9_]*[A-Z0-9]\b(?!_)"
@@ -81,7 +81,7 @@ BODIES = [block for page in PAGES for block in read_blocks(page) if BODY.match(b
 @pytest.mark.parametrize("block", BODIES, ids=str)
 def test_bodies_are_those_of_the_api(block: Block) -> None:
     [(kind, operation)] = BODY.findall(block.comment)
-    document = ask("GET", "/openapi.json").json()
+    document = call_api("GET", "/openapi.json").json()
     schema = {
         **body_schema(document, kind, operation),
         "components": exact(document["components"], partial=kind == "response"),

@@ -51,7 +51,7 @@ def test_domains_of_one_provider_share_a_site_and_each_domain_is_looked_up_once(
                     assert assigned.site == last.site == "provider.test"
                     hosts = [mx_host.host for mx_host in assigned.mx_hosts]
                     assert hosts == ["mx1.provider.test", "mx2.provider.test"]
-                assert server.asked.count("shop.test") == 1
+                assert server.queried_names.count("shop.test") == 1
 
     play(story())
 

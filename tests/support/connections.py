@@ -38,7 +38,7 @@ class FakeSession:
 
 
 @dataclass
-class FakeNet:
+class FakeNetwork:
     """Hosts named "n.example" at 198.51.n.1. refuses: hosts that refuse connections, with the
     reply; None for a host that does not listen."""
 
@@ -86,8 +86,8 @@ class UnlimitedSlots:
 
 
 @dataclass
-class World:
-    net: FakeNet
+class PoolEnvironment:
+    network: FakeNetwork
     connections: Connections
     now_s: list[float]
 

@@ -1,4 +1,4 @@
-"""A name server on loopback that says what a test wants."""
+"""A scripted name server on loopback."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -16,13 +16,13 @@ SILENT = "SILENT"
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """records: `{"example.com": {"MX": ["10 mx.example.com."]}}`; a name that is missing does not
-    exist; one that is SERVFAIL is not answered properly, one that
-    is SILENT not at all. asked: names, as often as they were."""
+    """records: `{"example.com": {"MX": ["10 mx.example.com."]}}`. A missing name does not exist,
+    the value SERVFAIL gets that response code, and SILENT gets no response. queried_names: one
+    entry per query."""
 
     def __init__(self, records: Mapping[str, Mapping[str, list[str]] | str]) -> None:
         self.records = records
-        self.asked: list[str] = []
+        self.queried_names: list[str] = []
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -32,16 +32,16 @@ class NameServer(asyncio.DatagramProtocol):
         query = dns.message.from_wire(data)
         [question] = query.question
         name = question.name.to_text(omit_final_dot=True).lower()
-        self.asked.append(name)
+        self.queried_names.append(name)
         response = dns.message.make_response(query)
-        known = self.records.get(name)
-        if known == SILENT:
+        records = self.records.get(name)
+        if records == SILENT:
             return
-        if known is None:
+        if records is None:
             response.set_rcode(dns.rcode.NXDOMAIN)
-        elif isinstance(known, str):
+        elif isinstance(records, str):
             response.set_rcode(dns.rcode.SERVFAIL)
-        elif found := known.get(dns.rdatatype.to_text(question.rdtype)):
+        elif found := records.get(dns.rdatatype.to_text(question.rdtype)):
             rrset = dns.rrset.from_text_list(question.name, 300, "IN", question.rdtype, found)
             response.answer.append(rrset)
         assert self._transport is not None

@@ -115,13 +115,13 @@ class DeliveryDispatcher:
             return STALE
         if (refusal := routing_error(attempt.assignment)) is not None:
             return refusal
-        mail = await self._renderer.render(attempt.assignment.context)
-        if isinstance(mail, AttemptResult):
-            return mail
-        return await self._try_hosts(queue, attempt, mail)
+        message = await self._renderer.render(attempt.assignment.context)
+        if isinstance(message, AttemptResult):
+            return message
+        return await self._try_hosts(queue, attempt, message)
 
     async def _try_hosts(
-        self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage
+        self, queue: ReadyQueue, attempt: OwnedAttempt, message: WireMessage
     ) -> AttemptResult:
         """Try one host after the other until one accepts or refuses it (RFC 5321 §5.1)."""
         tried: set[SocketAddress] = set()
@@ -134,7 +134,7 @@ class DeliveryDispatcher:
             except NoConnection as error:
                 return last or error.result
             used = session.used
-            result = await self._use_session(queue, attempt, mail, session=session)
+            result = await self._use_session(queue, attempt, message, session=session)
             if is_stale_connection(result, used=used):
                 continue  # the server has not replied, so try again over another connection
             tried.add((session.peer.remote_ip, session.port))
@@ -143,11 +143,16 @@ class DeliveryDispatcher:
             last = result
 
     async def _use_session(
-        self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage, *, session: SmtpSession
+        self,
+        queue: ReadyQueue,
+        attempt: OwnedAttempt,
+        message: WireMessage,
+        *,
+        session: SmtpSession,
     ) -> AttemptResult:
         """Send over one session, and return its connection to the pool if it is usable."""
         try:
-            result = await self._transact(queue, attempt, mail, session=session)
+            result = await self._transact(queue, attempt, message, session=session)
         except BaseException:
             queue.pool.drop(session)
             raise
@@ -155,11 +160,16 @@ class DeliveryDispatcher:
         return result
 
     async def _transact(
-        self, queue: ReadyQueue, attempt: OwnedAttempt, mail: WireMessage, *, session: SmtpSession
+        self,
+        queue: ReadyQueue,
+        attempt: OwnedAttempt,
+        message: WireMessage,
+        *,
+        session: SmtpSession,
     ) -> AttemptResult:
         if self._draining:
             raise AttemptReleased("stopping")
-        result = await session.send_envelope(mail) or await session.send_body(mail)
+        result = await session.send_envelope(message) or await session.send_body(message)
         if result is not None:
             return result
         failpoint("delivery.body_sent")

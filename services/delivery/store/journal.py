@@ -35,7 +35,7 @@ WITH me AS MATERIALIZED (
         FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(tenants)s::uuid[],
             %(until_s)s::float8[], %(assignments)b::bytea[])
             AS g (message_id, attempt, tenant_id, until_s, assignment)
-    ) AS given
+    ) AS batch
     ORDER BY message_id, attempt
     ON CONFLICT DO NOTHING
     RETURNING message_id, attempt, outcome, not_after
@@ -75,13 +75,13 @@ RETURNING g.place, g.record
 # Concatenated OutgoingBatch messages are an OutgoingBatch (protobuf's encoding of repeated fields),
 # so that the outbox publishes exactly the events of the rows that were moved.
 COMMIT = f"""
-WITH moved AS ({STEP}), published AS (
+WITH applied AS ({STEP}), published AS (
     INSERT INTO delivery.outbox (records, messages, due_at)
     SELECT string_agg(record, ''::bytea), count(*), now() + make_interval(secs => %(sweep_after_s)s)
-    FROM moved WHERE record <> '' HAVING count(*) > 0
+    FROM applied WHERE record <> '' HAVING count(*) > 0
     RETURNING id
 )
-SELECT place, NULL::bigint FROM moved
+SELECT place, NULL::bigint FROM applied
 UNION ALL SELECT NULL, id FROM published
 """  # noqa: S608 - constants of this module
 

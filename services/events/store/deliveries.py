@@ -13,21 +13,21 @@ QUEUED, DELIVERED, FAILED = 0, 1, 2
 
 # A skip scan over (endpoint_id, due_at) goes from endpoint to endpoint: most have nothing due.
 CLAIM = """
-    WITH RECURSIVE waiting AS (
+    WITH RECURSIVE due_endpoints AS (
         (SELECT endpoint_id AS id FROM events.webhook_deliveries
          WHERE state = 0 AND due_at <= now() ORDER BY endpoint_id LIMIT 1)
         UNION ALL
         SELECT (SELECT endpoint_id FROM events.webhook_deliveries
-                WHERE state = 0 AND due_at <= now() AND endpoint_id > waiting.id
+                WHERE state = 0 AND due_at <= now() AND endpoint_id > due_endpoints.id
                 ORDER BY endpoint_id LIMIT 1)
-        FROM waiting WHERE waiting.id IS NOT NULL
+        FROM due_endpoints WHERE due_endpoints.id IS NOT NULL
     ), ready AS (
         SELECT id, coalesce(busy.capacity, %(capacity)s) AS capacity
-        FROM waiting JOIN events.webhooks USING (id)
+        FROM due_endpoints JOIN events.webhooks USING (id)
         LEFT JOIN unnest(%(busy)s::uuid[], %(capacities)s::int[]) AS busy(id, capacity) USING (id)
         WHERE enabled AND deleted_at IS NULL AND probe_at IS NULL
     ), probes AS (
-        SELECT id, 1 AS capacity FROM events.webhooks WHERE id IN (SELECT id FROM waiting)
+        SELECT id, 1 AS capacity FROM events.webhooks WHERE id IN (SELECT id FROM due_endpoints)
             AND enabled AND deleted_at IS NULL AND probe_at <= now() FOR UPDATE SKIP LOCKED
     ), due AS (
         SELECT delivery.* FROM (SELECT * FROM ready UNION ALL SELECT * FROM probes) AS endpoint

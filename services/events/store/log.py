@@ -30,7 +30,7 @@ INSERT_NEW = """
             %s::bool[])
         ON CONFLICT DO NOTHING RETURNING email_id
     ), state AS (
-        INSERT INTO events.state AS held (subject_id, tenant_id, email_id, recipient, domain,
+        INSERT INTO events.state AS existing (subject_id, tenant_id, email_id, recipient, domain,
             seq, public_seq, rank, closed, closed_at, delayed_at)
         SELECT id, tenant_id, email_id, recipient, domain, seq, public_seq, rank, closed,
             to_timestamp(nullif(closed_at, 0)), to_timestamp(nullif(delayed_at, 0))
@@ -38,7 +38,7 @@ INSERT_NEW = """
             %s::int[], %s::smallint[], %s::smallint[], %s::float8[], %s::float8[])
             AS v(id, tenant_id, email_id, recipient, domain, seq, public_seq, rank, closed,
                 closed_at, delayed_at)
-        ON CONFLICT (email_id, subject_id) DO UPDATE SET seq = held.seq WHERE false
+        ON CONFLICT (email_id, subject_id) DO UPDATE SET seq = existing.seq WHERE false
         RETURNING subject_id
     )
     SELECT ARRAY(SELECT email_id::text FROM email), ARRAY(SELECT subject_id::text FROM state),

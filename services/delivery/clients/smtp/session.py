@@ -118,69 +118,69 @@ class SmtpSession(asyncio.Protocol):
         """Whether it is open without unexpected data, such as the 421 of a server that closes."""
         return not (self._problem or self._replies or self._parser.pending)
 
-    async def send_envelope(self, mail: WireMessage) -> AttemptResult | None:
+    async def send_envelope(self, message: WireMessage) -> AttemptResult | None:
         """Send MAIL, RCPT and DATA. None if the server waits for the body, or else the refusal."""
-        if (refusal := self._check_extensions(mail)) is not None:
+        if (refusal := self._check_extensions(message)) is not None:
             return refusal
         try:
-            commands = self._commands(mail)
+            commands = self._commands(message)
         except AddressError as error:
             return local_refusal("invalid_recipient", str(error), enhanced="5.6.7", peer=self.peer)
         self.used += 1
         self._is_idle = False
         result = await self._exchange(commands)
         if result is not None and self.extensions.dsn and may_refuse_parameters(result):
-            result = await self._send_envelope_without_dsn(mail, result)
+            result = await self._send_envelope_without_dsn(message, result)
         self._in_transaction = self._is_idle = result is not None
         return result
 
     async def _send_envelope_without_dsn(
-        self, mail: WireMessage, refusal: AttemptResult
+        self, message: WireMessage, refusal: AttemptResult
     ) -> AttemptResult | None:
         """Repeat the envelope without DSN, since no message must fail for optional parameters. If
         the server refuses it in the same way, the parameters were not the reason."""
         offered, self.extensions = self.extensions, replace(self.extensions, dsn=False)
         self._in_transaction = True
-        result = await self._exchange(self._commands(mail))
+        result = await self._exchange(self._commands(message))
         if result == refusal:
             self.extensions = offered
         else:
             self._on_dsn_refused()
         return result
 
-    def _check_extensions(self, mail: WireMessage) -> AttemptResult | None:
+    def _check_extensions(self, message: WireMessage) -> AttemptResult | None:
         limit = self.extensions.size
-        if limit and mail.size > limit:
-            problem = f"the message has {mail.size} octets, but the server accepts at most {limit}"
+        if limit and message.size > limit:
+            problem = f"the message has {message.size} octets; the server accepts {limit}"
             return local_refusal("message_too_large", problem, enhanced="5.3.4", peer=self.peer)
-        if mail.utf8 and not self.extensions.utf8:
+        if message.utf8 and not self.extensions.utf8:
             problem = "the address or a header needs SMTPUTF8, which the server does not offer"
             return local_refusal("bad_configuration", problem, enhanced="5.6.7", peer=self.peer)
         return None
 
-    def _commands(self, mail: WireMessage) -> list[tuple[str, float, bytes]]:
-        size = None if self.extensions.size is None else mail.size
+    def _commands(self, message: WireMessage) -> list[tuple[str, float, bytes]]:
+        size = None if self.extensions.size is None else message.size
         times = self._timeouts
         commands = [
-            (MAIL, times.mail_s, self._mail_from(mail, size)),
-            (RCPT, times.rcpt_s, self._rcpt_to(mail)),
+            (MAIL, times.mail_s, self._mail_from(message, size)),
+            (RCPT, times.rcpt_s, self._rcpt_to(message)),
             (DATA, times.data_init_s, b"DATA\r\n"),
         ]
         # A refused transaction is still open on the server.
         return [(RSET, times.mail_s, b"RSET\r\n"), *commands] if self._in_transaction else commands
 
-    def _mail_from(self, mail: WireMessage, size: int | None) -> bytes:
+    def _mail_from(self, message: WireMessage, size: int | None) -> bytes:
         """MAIL FROM; a message that needs SMTPUTF8 also needs 8BITMIME (RFC 6531 §3.6)."""
         return smtp.mail_from(
-            mail.sender,
+            message.sender,
             size=size,
-            eight_bit=mail.utf8 and self.extensions.eight_bit,
-            utf8=mail.utf8,
-            envelope_id=mail.envelope_id if self.extensions.dsn else "",
+            eight_bit=message.utf8 and self.extensions.eight_bit,
+            utf8=message.utf8,
+            envelope_id=message.envelope_id if self.extensions.dsn else "",
         )
 
-    def _rcpt_to(self, mail: WireMessage) -> bytes:
-        return smtp.rcpt_to(mail.recipient, utf8=mail.utf8, dsn=self.extensions.dsn)
+    def _rcpt_to(self, message: WireMessage) -> bytes:
+        return smtp.rcpt_to(message.recipient, utf8=message.utf8, dsn=self.extensions.dsn)
 
     async def _exchange(self, commands: list[tuple[str, float, bytes]]) -> AttemptResult | None:
         """The first refusal, or None when the body may be sent."""
@@ -208,9 +208,9 @@ class SmtpSession(asyncio.Protocol):
             return refusal or AttemptResult(step, problem=str(broken), peer=self.peer)
         return refusal
 
-    async def send_body(self, mail: WireMessage) -> AttemptResult | None:
+    async def send_body(self, message: WireMessage) -> AttemptResult | None:
         """Send the message without end of data. A result if the server interrupted it."""
-        wire = mail.wire
+        wire = message.wire
         try:
             for start in range(0, len(wire), CHUNK_BYTES):
                 self._write(wire if len(wire) <= CHUNK_BYTES else wire[start : start + CHUNK_BYTES])

@@ -15,9 +15,9 @@ from services.delivery.clients.smtp.connections import ConnectionConfig, Connect
 from services.delivery.clients.smtp.pool import AttemptReleased
 from services.delivery.domain.attempt_result import END_OF_DATA, MAIL, STALE, AttemptResult
 from tests.support.connections import (
-    FakeNet,
+    FakeNetwork,
     FakeSession,
-    World,
+    PoolEnvironment,
     acquire,
     run_ready_tasks,
     sessions_of,
@@ -29,19 +29,19 @@ CLOSING = AttemptResult(MAIL, Reply(421, "4.7.0", "too many connections"))
 BUSY = Reply(421, "4.7.0", "too many connections from you")
 
 
-Scenario = Callable[[World], Awaitable[None]]
+Scenario = Callable[[PoolEnvironment], Awaitable[None]]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def run_scenario(scenario: Scenario, **limits: Any) -> None:  # noqa: ANN401 - fields of ConnectionConfig
         async def main() -> None:
-            net, now_s = FakeNet(), [1000.0]
+            network, now_s = FakeNetwork(), [1000.0]
             monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
-            mx_connector = MxConnector(net, net, allowed=[])
+            mx_connector = MxConnector(network, network, allowed=[])
             config = ConnectionConfig(20, messages_per_connection_max=500, idle_timeout_s=15.0)
             connections = Connections(mx_connector, replace(config, **limits))
-            await scenario(World(net, connections, now_s))
+            await scenario(PoolEnvironment(network, connections, now_s))
 
         monkeypatch.setattr("services.delivery.clients.mx_connector.may_connect", lambda *_: True)
         asyncio.run(main())
@@ -50,12 +50,12 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_a_connection_is_reused_for_the_next_message(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         first = await acquire(pool)
         pool.release(first, ACCEPTED)
         assert await acquire(pool) is first
-        assert world.net.dialed == ["1.example"]
+        assert environment.network.dialed == ["1.example"]
 
     run(scenario)
 
@@ -63,14 +63,14 @@ def test_a_connection_is_reused_for_the_next_message(run: Callable[..., None]) -
 def test_a_pool_starts_with_two_connections_and_adds_one_per_reply(
     run: Callable[..., None],
 ) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         tasks = await start_waiters(pool, 10)
         assert len(sessions_of(tasks)) == 2
         pool.release(sessions_of(tasks)[0], ACCEPTED)
         await run_ready_tasks()
         assert len(sessions_of(tasks)) == 4  # the connection that was free, and a third one
-        assert len(world.net.dialed) == 3
+        assert len(environment.network.dialed) == 3
         for task in tasks:
             task.cancel()
 
@@ -80,11 +80,11 @@ def test_a_pool_starts_with_two_connections_and_adds_one_per_reply(
 def test_a_pool_refused_its_sixth_connection_continues_with_five(run: Callable[..., None]) -> None:
     """No message is deferred because of the server's limit of connections."""
 
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         pool.limit = 5
         tasks = await start_waiters(pool, 200)
-        world.net.refuses["1.example"] = BUSY
+        environment.network.refuses["1.example"] = BUSY
         pool.limit = 20
         served = 0
         while busy := [one for one in sessions_of(tasks) if one in pool._in_use]:
@@ -99,13 +99,13 @@ def test_a_pool_refused_its_sixth_connection_continues_with_five(run: Callable[.
 
 
 def test_messages_wait_briefly_for_a_busy_host(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        world.net.refuses["1.example"] = BUSY
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        environment.network.refuses["1.example"] = BUSY
+        pool = environment.pool()
         [task] = await start_waiters(pool, 1)
         assert not task.done()
-        del world.net.refuses["1.example"]
-        world.advance(1.0)
+        del environment.network.refuses["1.example"]
+        environment.advance(1.0)
         await run_ready_tasks()
         assert sessions_of([task])
 
@@ -113,12 +113,12 @@ def test_messages_wait_briefly_for_a_busy_host(run: Callable[..., None]) -> None
 
 
 def test_waiting_messages_are_deferred_if_the_host_stays_busy(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        world.net.refuses["1.example"] = BUSY
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        environment.network.refuses["1.example"] = BUSY
+        pool = environment.pool()
         tasks = await start_waiters(pool, 5)
         for _ in range(8):
-            world.advance(1.0)
+            environment.advance(1.0)
             await run_ready_tasks()
         errors = [task.exception() for task in tasks]
         results = [error.result for error in errors if isinstance(error, NoConnection)]
@@ -133,29 +133,29 @@ def test_waiting_messages_are_deferred_if_the_host_stays_busy(run: Callable[...,
 def test_an_unreachable_host_is_not_dialed_again_for_the_next_message(
     run: Callable[..., None],
 ) -> None:
-    async def scenario(world: World) -> None:
-        world.net.refuses["1.example"] = None
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        environment.network.refuses["1.example"] = None
+        pool = environment.pool()
         for _ in range(3):
             with pytest.raises(NoConnection):
                 await acquire(pool)
-        assert world.net.dialed == ["1.example"]
-        world.advance(1.0)
+        assert environment.network.dialed == ["1.example"]
+        environment.advance(1.0)
         with pytest.raises(NoConnection):
             await acquire(pool)
-        assert len(world.net.dialed) == 2
+        assert len(environment.network.dialed) == 2
 
     run(scenario)
 
 
 def test_the_backoff_of_an_unreachable_host_doubles(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        world.net.refuses["1.example"] = None
-        pool, seconds = world.pool(), 0
-        while len(world.net.dialed) < 6:
+    async def scenario(environment: PoolEnvironment) -> None:
+        environment.network.refuses["1.example"] = None
+        pool, seconds = environment.pool(), 0
+        while len(environment.network.dialed) < 6:
             with pytest.raises(NoConnection):
                 await acquire(pool)
-            world.advance(1.0)
+            environment.advance(1.0)
             seconds += 1
         assert 16 <= seconds <= 40  # 1 + 2 + 4 + 8 + 16, at most a quarter less
 
@@ -163,17 +163,17 @@ def test_the_backoff_of_an_unreachable_host_doubles(run: Callable[..., None]) ->
 
 
 def test_an_open_backup_connection_does_not_replace_a_better_host(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
-        world.net.refuses["1.example"] = None
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
+        environment.network.refuses["1.example"] = None
         backup = await acquire(pool, "1.example", "2.example")
         assert backup.peer.mx == "2.example"
         pool.release(backup, ACCEPTED)
         # The best host is in backoff.
         assert await acquire(pool, "1.example", "2.example") is backup
         pool.release(backup, ACCEPTED)
-        del world.net.refuses["1.example"]
-        world.now_s[0] += 2
+        del environment.network.refuses["1.example"]
+        environment.now_s[0] += 2
         assert (await acquire(pool, "1.example", "2.example")).peer.mx == "1.example"
 
     run(scenario)
@@ -182,20 +182,20 @@ def test_an_open_backup_connection_does_not_replace_a_better_host(run: Callable[
 def test_a_backup_connection_is_reused_if_the_better_host_has_no_address(
     run: Callable[..., None],
 ) -> None:
-    async def scenario(world: World) -> None:
-        world.net.missing = frozenset(["1.example"])
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        environment.network.missing = frozenset(["1.example"])
+        pool = environment.pool()
         backup = await acquire(pool, "1.example", "2.example")
         pool.release(backup, ACCEPTED)
         assert await acquire(pool, "1.example", "2.example") is backup
-        assert world.net.dialed == ["2.example"]
+        assert environment.network.dialed == ["2.example"]
 
     run(scenario)
 
 
 def test_a_host_that_a_message_has_tried_is_not_used_again(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         first = await acquire(pool, "1.example", "2.example")
         pool.release(first, ACCEPTED)
         tried = frozenset([(first.peer.remote_ip, 25)])
@@ -208,12 +208,12 @@ def test_a_host_that_a_message_has_tried_is_not_used_again(run: Callable[..., No
 
 
 def test_a_message_that_waits_too_long_for_a_connection_is_stale(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool(connections_max=1)
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool(connections_max=1)
         await acquire(pool)
         late = asyncio.create_task(acquire(pool, until_s=1010.0))
         await run_ready_tasks()
-        world.advance(11.0)
+        environment.advance(11.0)
         await run_ready_tasks()
         error = late.exception()
         assert isinstance(error, NoConnection)
@@ -223,14 +223,14 @@ def test_a_message_that_waits_too_long_for_a_connection_is_stale(run: Callable[.
 
 
 def test_a_message_loses_its_connection_after_the_attempt_timeout(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         slow = await acquire(pool)
         past_end_of_data = await acquire(pool)
-        world.connections.lift_deadline(past_end_of_data)
-        world.advance(599.0)
+        environment.connections.lift_deadline(past_end_of_data)
+        environment.advance(599.0)
         assert cast(FakeSession, slow).ended == ""
-        world.advance(2.0)
+        environment.advance(2.0)
         assert "600 s" in cast(FakeSession, slow).ended
         assert cast(FakeSession, past_end_of_data).ended == ""
 
@@ -238,8 +238,8 @@ def test_a_message_loses_its_connection_after_the_attempt_timeout(run: Callable[
 
 
 def test_a_connection_is_closed_after_the_sites_limit_of_messages(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         pool.apply_limits(DeliveryAssigned(messages_per_connection_max=2))
         first = await acquire(pool)
         for used in (1, 2):
@@ -253,13 +253,13 @@ def test_a_connection_is_closed_after_the_sites_limit_of_messages(run: Callable[
 
 
 def test_an_idle_connection_is_closed_after_the_idle_timeout(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         idle = await acquire(pool)
         pool.release(idle, ACCEPTED)
-        world.advance(14.0)
+        environment.advance(14.0)
         assert cast(FakeSession, idle).ended == ""
-        world.advance(1.0)
+        environment.advance(1.0)
         assert cast(FakeSession, idle).ended == "quit"
         assert pool.is_empty
 
@@ -267,8 +267,8 @@ def test_an_idle_connection_is_closed_after_the_idle_timeout(run: Callable[..., 
 
 
 def test_a_421_to_a_command_lowers_the_limit_by_one(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         pool.limit = 8
         tasks = await start_waiters(pool, 8)
         pool.release(sessions_of(tasks)[0], CLOSING)
@@ -278,13 +278,13 @@ def test_a_421_to_a_command_lowers_the_limit_by_one(run: Callable[..., None]) ->
 
 
 def test_the_limit_of_the_process_holds_for_all_pools(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        hanging = [world.pool(f"site{n}", connections_max=2) for n in range(5)]
+    async def scenario(environment: PoolEnvironment) -> None:
+        hanging = [environment.pool(f"site{n}", connections_max=2) for n in range(5)]
         held = [await acquire(pool) for pool in hanging]
-        late = await start_waiters(world.pool("late"), 1)
+        late = await start_waiters(environment.pool("late"), 1)
         assert not late[0].done()
         hanging[0].release(held[0], ACCEPTED)  # idle now, so it is closed for the waiting message
-        world.advance(0.0)
+        environment.advance(0.0)
         await run_ready_tasks()
         assert sessions_of(late)
         assert cast(FakeSession, held[0]).ended == "quit"
@@ -295,24 +295,24 @@ def test_the_limit_of_the_process_holds_for_all_pools(run: Callable[..., None]) 
 def test_mixed_mx_sets_together_get_half_of_a_hosts_connections(run: Callable[..., None]) -> None:
     """A domain may list any host in its MX records."""
 
-    async def scenario(world: World) -> None:
+    async def scenario(environment: PoolEnvironment) -> None:
         tasks = []
         for number in range(2, 12):
-            mixed = world.pool(f"1.example+{number}.example")
+            mixed = environment.pool(f"1.example+{number}.example")
             tasks += await start_waiters(mixed, 5, "1.example")
         assert len(sessions_of(tasks)) == 10
-        assert len(sessions_of(await start_waiters(world.pool("1.example"), 2))) == 2
+        assert len(sessions_of(await start_waiters(environment.pool("1.example"), 2))) == 2
         assert not [task for task in tasks if task.done() and task.exception()]
 
     run(scenario)
 
 
 def test_connections_count_while_they_are_being_opened(run: Callable[..., None]) -> None:
-    async def scenario(world: World) -> None:
-        world.net.gate = asyncio.Event()
+    async def scenario(environment: PoolEnvironment) -> None:
+        environment.network.gate = asyncio.Event()
         for number in range(2, 22):
-            await start_waiters(world.pool(f"1.example+{number}.example"), 5, "1.example")
-        assert len(world.net.dialed) == 10
+            await start_waiters(environment.pool(f"1.example+{number}.example"), 5, "1.example")
+        assert len(environment.network.dialed) == 10
 
     run(scenario)
 
@@ -320,18 +320,18 @@ def test_connections_count_while_they_are_being_opened(run: Callable[..., None])
 def test_draining_a_pool_releases_waiting_messages_and_closes_connections(
     run: Callable[..., None],
 ) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool(connections_max=1)
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool(connections_max=1)
         idle = await acquire(pool)
         pool.release(idle, ACCEPTED)
-        world.net.gate = asyncio.Event()
+        environment.network.gate = asyncio.Event()
         [waiting] = await start_waiters(pool, 1, "2.example")
         pool.drain()
         await run_ready_tasks()
         assert isinstance(waiting.exception(), AttemptReleased)
         assert cast(FakeSession, idle).ended == "quit"
         assert pool.is_empty
-        assert world.connections._total == 0
+        assert environment.connections._total == 0
 
     run(scenario)
 
@@ -340,8 +340,8 @@ def test_draining_a_pool_releases_waiting_messages_and_closes_connections(
 def test_canceling_a_message_at_any_moment_leaves_no_connection_open(
     run: Callable[..., None], when: int
 ) -> None:
-    async def scenario(world: World) -> None:
-        pool = world.pool()
+    async def scenario(environment: PoolEnvironment) -> None:
+        pool = environment.pool()
         task = asyncio.create_task(acquire(pool))
         for _ in range(when):
             await asyncio.sleep(0)
@@ -354,6 +354,6 @@ def test_canceling_a_message_at_any_moment_leaves_no_connection_open(
         pool.drain()
         await run_ready_tasks()
         assert pool.is_empty
-        assert world.connections._total == 0
+        assert environment.connections._total == 0
 
     run(scenario)

@@ -61,7 +61,7 @@ class Lease:
             try:
                 await (self.release() if self._stalled_publishes else self.try_acquire())
             except Unavailable as error:
-                logger.warning("lease %s: %s is away", self.name, error)
+                logger.warning("lease %s: %s is unavailable", self.name, error)
             await asyncio.sleep(self._lease_s * RENEW_INTERVAL_S / LEASE_S)
 
     async def try_acquire(self) -> bool:

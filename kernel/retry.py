@@ -35,7 +35,7 @@ async def retry_while_unavailable(
         except Unavailable as error:
             if str(error) not in met:
                 why = f": {error.__cause__!r}" if error.__cause__ else ""
-                logger.warning("%s is away%s", error, why)
+                logger.warning("%s is unavailable%s", error, why)
             met.add(str(error))
             health.unavailable |= met
             await asyncio.sleep(next(delays))

@@ -154,7 +154,7 @@ def map_errors(
         except RequestError as error:
             await context.abort(error.code, str(error))
         except Unavailable as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is away")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"{error} is unavailable")
 
     return mapped
 

@@ -68,8 +68,8 @@ class Dependencies:
     health: DependencyHealth
     kafka_health: DependencyHealth
     kafka: Kafka
-    engine: Database
-    api: Database
+    system_database: Database
+    tenant_database: Database
     outbox: Outbox
     content: ContentStore
     secrets: SecretKeyring
@@ -85,15 +85,15 @@ class Dependencies:
         await self.clients.close()
         if self.downloads is not None:
             await self.downloads.close()
-        await self.api.close()
-        await self.engine.close()
+        await self.tenant_database.close()
+        await self.system_database.close()
 
 
 def create(settings: Settings) -> Service:
     """Must be called inside the running loop. Raises ConfigError."""
     deps = open_dependencies(settings)
     backpressure = open_backpressure(settings, deps)
-    directory = DirectoryStore(deps.engine)
+    directory = DirectoryStore(deps.system_database)
     directory_cache = DirectoryCache(
         directory,
         deps.health,
@@ -107,7 +107,7 @@ def create(settings: Settings) -> Service:
     return Service(
         name="ingest",
         loops=[
-            partial(check_roles, (deps.engine, deps.api), deps.health),
+            partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             *open_apis(settings, deps, access=access, acceptance=acceptance, directory=directory),
             directory_cache.run,
             *loops(settings, deps, backpressure),
@@ -131,7 +131,7 @@ def open_apis(
 ) -> list[Loop]:
     emails = EmailService(
         access=access,
-        store=EmailStore(deps.api, return_path_key=deps.return_path_key),
+        store=EmailStore(deps.tenant_database, return_path_key=deps.return_path_key),
         content=deps.content,
         clients=deps.clients,
         lifetime=timedelta(hours=settings.message_lifetime_hours),
@@ -178,7 +178,7 @@ def open_backpressure(settings: Settings, deps: Dependencies) -> Backpressure:
     return Backpressure(
         deps.outbox,
         deps.content,
-        ContentUsage(deps.engine, octets_max=int(settings.tenant_content_gb_max * 1e9)),
+        ContentUsage(deps.system_database, octets_max=int(settings.tenant_content_gb_max * 1e9)),
         messages_max=settings.outbox_messages_max,
         age_max_s=settings.outbox_age_max_s,
         free_min=settings.content_disk_free_ratio_min,
@@ -187,7 +187,7 @@ def open_backpressure(settings: Settings, deps: Dependencies) -> Backpressure:
 
 def open_dependencies(settings: Settings) -> Dependencies:
     kafka_health = DependencyHealth()
-    kafka = Kafka.of(settings, kafka_health, client="ingest")
+    kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     engine = database(settings.system_database_url, name="ingest")
@@ -196,9 +196,9 @@ def open_dependencies(settings: Settings) -> Dependencies:
         health=DependencyHealth(),
         kafka_health=kafka_health,
         kafka=kafka,
-        engine=engine,
-        api=database(settings.tenant_database_url, name="ingest tenant"),
-        outbox=Outbox(engine, "ingest", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
+        system_database=system,
+        tenant_database=database(settings.tenant_database_url, name="ingest tenant"),
+        outbox=Outbox(system, "ingest", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
         content=open_store(settings.content_store_url),
         secrets=SecretKeyring(settings.secret_keys),
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
@@ -224,7 +224,7 @@ def open_acceptance(
     settings: Settings, deps: Dependencies, *, access: AccessControl, backpressure: Backpressure
 ) -> Acceptance:
     store = AcceptanceStore(
-        deps.engine,
+        deps.system_database,
         deps.outbox,
         audit_after_s=settings.audit_open_after_s,
         idempotency_retention_s=settings.idempotency_retention_hours * 3600,
@@ -249,7 +249,7 @@ def open_acceptance(
 def loops(settings: Settings, deps: Dependencies, backpressure: Backpressure) -> list[Loop]:
     """Timers, pumps, and the consumer of MessageClosed."""
     audits = AuditStore(
-        deps.engine,
+        deps.system_database,
         closed_after_s=settings.audit_closed_after_s,
         return_path_key=deps.return_path_key,
     )
@@ -257,14 +257,14 @@ def loops(settings: Settings, deps: Dependencies, backpressure: Backpressure) ->
     audit = open_audit(settings, deps, audits)
     publisher = DirectoryPublisher(
         deps.lease,
-        UnpublishedEntries(deps.engine, deps.lease),
+        UnpublishedEntries(deps.system_database, deps.lease),
         deps.kafka,
         health=deps.kafka_health,
         every_s=settings.directory_publish_interval_s,
         check_every_s=settings.directory_check_interval_s,
     )
     retention = Retention(
-        RetentionStore(deps.engine, retention_days=settings.email_retention_days),
+        RetentionStore(deps.system_database, retention_days=settings.email_retention_days),
         deps.content,
         lease=deps.lease,
         health=deps.health,
@@ -324,7 +324,7 @@ def consume_closed(settings: Settings, deps: Dependencies, handlers: Handlers) -
         handler=handlers.on_closed,
         health=deps.kafka_health,
         send=deps.kafka.publish,
-        database=deps.engine,
+        database=deps.system_database,
         outbox=deps.outbox,
         guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),
         linger_s=CLOSED_LINGER_S,

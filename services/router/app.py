@@ -55,7 +55,7 @@ class Infrastructure:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = DependencyHealth()
-        self.kafka = Kafka.of(settings, self.health, client="router")
+        self.kafka = Kafka.from_settings(settings, self.health, client="router")
         self.system_database = Database(
             settings.system_database_url, name="router_system", session=PLANS
         )

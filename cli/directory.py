@@ -107,7 +107,7 @@ class DirectoryAdmin:
         name."""
         owner = await self._find_one(Tenant, tenant)
         domain_id = await self._domain_id(owner, domain) if domain else ""
-        secret = auth.make(test=test)
+        secret = auth.generate_key(test=test)
         key = ApiKey(
             key_id=uuid7_text(),
             tenant_id=owner.tenant_id,

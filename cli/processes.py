@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from cli.environment import SERVICES
-from kernel.service import exit_within_s
+from kernel.service import exit_timeout_s
 from kernel.settings import env_name
 
 READY_WITHIN_S = 60.0
@@ -47,7 +47,7 @@ class Process:
         value = {**os.environ, **self.environment}.get(
             env_name(settings, "shutdown_timeout_s", field)
         )
-        return exit_within_s(float(field.default if value is None else value)) + EXIT_S
+        return exit_timeout_s(float(field.default if value is None else value)) + EXIT_S
 
     def start(self, **extra: str) -> None:
         """extra: environment variables of this run only."""
@@ -82,7 +82,7 @@ class Process:
             return
         self.signal(signal.SIGTERM)
         try:
-            self.wait(self.exit_within_s)
+            self.wait(self.exit_timeout_s)
         except subprocess.TimeoutExpired:
             self.kill()
 

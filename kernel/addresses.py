@@ -1,7 +1,7 @@
-"""Names to addresses that may be called.
+"""Resolve host names to addresses that a policy allows.
 
-Without threads: those that getaddrinfo needs are few, and names that resolve slowly, which any
-customer can register, would hold them all.
+Resolution uses no threads: getaddrinfo's pool is small, and any customer can register names that
+resolve slowly and would occupy it.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,43 +14,47 @@ import dns.exception
 
 from kernel.cache import Cache
 
-MayCall: TypeAlias = Callable[[str, bool], bool]
-"""Whether an address may be called, without TLS (True) or with it."""
+AddressPolicy: TypeAlias = Callable[[str, bool], bool]
+"""Takes an address and whether the connection is without TLS; returns whether it is allowed."""
 
 TTL_S = 30.0
 NAMES_MAX = 4096
-LOOKUP_S = 5.0
+LOOKUP_TIMEOUT_S = 5.0
 HOSTS = Path("/etc/hosts")
 
 
-class Refused(OSError):
-    """The address may not be called."""
+class AddressRefused(OSError):
+    """The policy allows none of the host's addresses."""
 
 
-class Addresses:
-    """What it answers is what is connected to: no second lookup, so no rebinding."""
+class AddressResolver:
+    """Callers connect to the addresses returned here, without a second lookup: this prevents DNS
+    rebinding."""
 
     def __init__(
         self,
-        may_call: MayCall,
+        is_allowed: AddressPolicy,
         *,
         resolver: dns.asyncresolver.Resolver | None = None,
         hosts: Path = HOSTS,
     ) -> None:
-        self._may_call = may_call
+        self._is_allowed = is_allowed
         self._resolver = resolver or dns.asyncresolver.Resolver()
         self._hosts = read_hosts(hosts)
-        self._found: Cache[list[str]] = Cache(self._ask, most=NAMES_MAX)
+        self._cache: Cache[list[str]] = Cache(self._query, entries_max=NAMES_MAX)
 
-    async def of(self, host: str, *, plain: bool) -> list[str]:
-        """plain: without TLS, which needs an allowed address. Raises Refused, or OSError."""
-        found = await self._resolved(host)
-        good = [one for one in found if self._may_call(one, plain)]
-        if found and not good:
-            raise Refused("the address is private")
-        return good
+    async def resolve(self, host: str, *, plain: bool) -> list[str]:
+        """The allowed addresses of a host. plain: the connection is without TLS.
 
-    async def _resolved(self, host: str) -> list[str]:
+        Raises AddressRefused or OSError.
+        """
+        found = await self._look_up(host)
+        allowed = [address for address in found if self._is_allowed(address, plain)]
+        if found and not allowed:
+            raise AddressRefused("the address is private")
+        return allowed
+
+    async def _look_up(self, host: str) -> list[str]:
         try:
             ip_address(host.partition("%")[0])
         except ValueError:
@@ -58,22 +62,22 @@ class Addresses:
         else:
             return [host]
         name = host.lower().rstrip(".")
-        listed = self._hosts.get(name)
-        return await self._found.get(name) if listed is None else listed
+        from_hosts = self._hosts.get(name)
+        return await self._cache.get(name) if from_hosts is None else from_hosts
 
-    async def _ask(self, name: str) -> tuple[list[str], float]:
+    async def _query(self, name: str) -> tuple[list[str], float]:
         try:
-            answers = await self._resolver.resolve_name(name, lifetime=LOOKUP_S)
+            answers = await self._resolver.resolve_name(name, lifetime=LOOKUP_TIMEOUT_S)
         except dns.exception.DNSException as error:
             raise OSError(f"{name}: {error}") from error
         return list(dict.fromkeys(answers.addresses())), TTL_S
 
     async def close(self) -> None:
-        await self._found.close()
+        await self._cache.close()
 
 
 def read_hosts(path: Path) -> Mapping[str, list[str]]:
-    """The names that this machine knows without DNS (hosts(5)); none when there is no such file."""
+    """The names in a hosts(5) file and their addresses; empty when the file is missing."""
     try:
         lines: Iterable[str] = path.read_text("utf-8", "replace").splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""Credentials: making and reading keys, and whether one may do what is asked.
+"""API keys: generation, parsing and authorization.
 
 A key is `<brand>_<live|test>_<random><crc>`: 30 characters of base62, then six of its CRC-32, so
-that scanners for leaked secrets find ours and a mistyped one costs no lookup. Only its SHA-256 is
-stored anywhere.
+that secret scanners recognize our keys and a mistyped key needs no lookup. Only the SHA-256 of a
+key is stored.
 """
 
 import re
@@ -38,7 +38,7 @@ class AuthError(Exception):
 
 
 class Credential(Protocol):
-    """What is stored about a key."""
+    """The stored properties of a key."""
 
     @property
     def test(self) -> bool: ...
@@ -55,8 +55,8 @@ class Credential(Protocol):
 C = TypeVar("C", bound=Credential)
 
 
-def make(*, test: bool, brand: str = BRAND) -> str:
-    """A new key. It is shown once: store its `digest`."""
+def generate_key(*, test: bool, brand: str = BRAND) -> str:
+    """A new key. Show it once and store only its `digest`."""
     body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARS))
     prefix = f"{brand}_{'test' if test else 'live'}_{body}"
     return prefix + checksum(prefix)
@@ -76,7 +76,7 @@ def digest(key: str) -> bytes:
     """SHA-256 of a well-formed key. Raises AuthError for anything else."""
     match = _KEY.fullmatch(key)
     if match is None or checksum(key[:-CRC_CHARS]) != match[4]:
-        raise AuthError("invalid", "the API key is not one of ours: it is incomplete or mistyped")
+        raise AuthError("invalid", "the API key is malformed. Check that it was copied completely.")
     return sha256(key)
 
 
@@ -84,14 +84,16 @@ def bearer(authorization: str) -> str:
     """The key in `Authorization: Bearer <key>`. Raises AuthError."""
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
-        raise AuthError("missing", "send your API key in the header Authorization: Bearer <key>")
+        raise AuthError(
+            "missing", "the API key is missing. Send it in the header Authorization: Bearer <key>"
+        )
     return key.strip()
 
 
 def authorize(credential: Credential, *, client: str, now_s: float, scope: str) -> None:
-    """Raises AuthError, with the first reason in this order: expiry, network, scope.
+    """Raises AuthError for the first check that fails: existence, expiry, network, scope.
 
-    client: the caller's IP address. scope: what the route needs; full_access may do all.
+    client: the caller's IP address. scope: required by the route; full_access includes every scope.
     """
     if credential.deleted:
         raise AuthError("invalid", "the API key does not exist")
@@ -99,9 +101,9 @@ def authorize(credential: Credential, *, client: str, now_s: float, scope: str) 
     if expiry and expiry <= now_s:
         raise AuthError("expired", "the API key has expired")
     if credential.cidrs and not _within(client, tuple(credential.cidrs)):
-        raise AuthError("ip_not_allowed", "the API key may not be used from this address")
+        raise AuthError("ip_not_allowed", f"the API key cannot be used from {client}")
     if scope not in credential.scopes and FULL_ACCESS not in credential.scopes:
-        raise AuthError("restricted", f"the API key lacks the scope {scope}")
+        raise AuthError("restricted", f"the API key does not have the scope {scope}")
 
 
 def _within(client: str, cidrs: tuple[str, ...]) -> bool:
@@ -119,8 +121,7 @@ def _networks(cidrs: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 class Authenticator(Generic[C]):
-    """cached: finds a credential in memory by digest. fetch: queries the owner's database on a
-    miss."""
+    """cached: find a credential in memory by digest. fetch: query the database on a miss."""
 
     def __init__(
         self, cached: Callable[[bytes], C | None], fetch: Callable[[bytes], Awaitable[C | None]]

@@ -1,4 +1,4 @@
-"""Answers that hold for a while: bounded, and what several ask for at once is asked once."""
+"""A bounded cache with a TTL per entry. Concurrent callers of one key share one fetch."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,57 +13,59 @@ V = TypeVar("V")
 @dataclass(frozen=True, slots=True)
 class Cached(Generic[V]):
     value: V
-    until_s: float
+    expires_at_s: float
 
     @property
-    def fresh(self) -> bool:
-        return clock.monotonic_s() < self.until_s
+    def is_fresh(self) -> bool:
+        return clock.monotonic_s() < self.expires_at_s
 
 
 class Cache(Generic[V]):
-    """ask: the answer for a key, and for how many seconds it holds; where it raises, nothing is
-    remembered. most: of the answers; beyond it the oldest goes."""
+    """fetch: returns the value for a key and its TTL in seconds; if it raises, nothing is cached.
+    entries_max: beyond it the oldest entry is evicted."""
 
-    def __init__(self, ask: Callable[[str], Awaitable[tuple[V, float]]], *, most: int) -> None:
-        self._ask = ask
-        self._most = most
-        self._known: dict[str, Cached[V]] = {}
-        self._asking: dict[str, asyncio.Task[V]] = {}
+    def __init__(
+        self, fetch: Callable[[str], Awaitable[tuple[V, float]]], *, entries_max: int
+    ) -> None:
+        self._fetch = fetch
+        self._entries_max = entries_max
+        self._entries: dict[str, Cached[V]] = {}
+        self._fetches: dict[str, asyncio.Task[V]] = {}
 
     def peek(self, key: str) -> Cached[V] | None:
-        """What is known, be it old. Nobody is asked."""
-        return self._known.get(key)
+        """The cached entry, even if it has expired; starts no fetch."""
+        return self._entries.get(key)
 
     @property
-    def asking(self) -> int:
-        """How many questions are open."""
-        return len(self._asking)
+    def fetching(self) -> int:
+        """Number of fetches in progress."""
+        return len(self._fetches)
 
-    def ask(self, key: str) -> "asyncio.Task[V]":
-        """The question, which goes on when one of those who wait for it gives up."""
-        if (task := self._asking.get(key)) is None:
-            task = self._asking[key] = asyncio.create_task(self._learn(key))
-            task.add_done_callback(lambda done: self._answered(key, done))
+    def refresh(self, key: str) -> "asyncio.Task[V]":
+        """The task that fetches the key. It continues if one of its waiters is cancelled."""
+        if (task := self._fetches.get(key)) is None:
+            task = self._fetches[key] = asyncio.create_task(self._fetch_and_store(key))
+            task.add_done_callback(lambda done: self._on_fetched(key, done))
         return task
 
     async def get(self, key: str) -> V:
-        known = self._known.get(key)
-        return known.value if known and known.fresh else await asyncio.shield(self.ask(key))
+        entry = self._entries.get(key)
+        return entry.value if entry and entry.is_fresh else await asyncio.shield(self.refresh(key))
 
     async def close(self) -> None:
-        for task in list(self._asking.values()):
+        for task in list(self._fetches.values()):
             task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        await asyncio.gather(*self._fetches.values(), return_exceptions=True)
 
-    async def _learn(self, key: str) -> V:
-        value, holds_s = await self._ask(key)
-        self._known.pop(key, None)  # behind all that were asked before it
-        while len(self._known) >= self._most:
-            del self._known[next(iter(self._known))]
-        self._known[key] = Cached(value, clock.monotonic_s() + holds_s)
+    async def _fetch_and_store(self, key: str) -> V:
+        value, ttl_s = await self._fetch(key)
+        self._entries.pop(key, None)  # so that it becomes the newest
+        while len(self._entries) >= self._entries_max:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = Cached(value, clock.monotonic_s() + ttl_s)
         return value
 
-    def _answered(self, key: str, task: "asyncio.Task[V]") -> None:
-        self._asking.pop(key, None)
+    def _on_fetched(self, key: str, task: "asyncio.Task[V]") -> None:
+        self._fetches.pop(key, None)
         if not task.cancelled():
-            task.exception()  # whoever still waits is told
+            task.exception()  # mark it as retrieved; waiters still receive it

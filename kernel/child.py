@@ -1,7 +1,7 @@
-"""Work on strangers' bytes, in a process that may be killed for what they do to it.
+"""Process untrusted bytes in a child process that can be killed.
 
-A parser that is led astray takes processor or memory until the system ends it, and with it
-everything else in its process. A child takes a body with it, and not its parent's connections.
+A parser that hostile input leads astray uses CPU or memory until the system kills its process. In
+a child this costs one body, not the connections of the parent.
 """
 
 import asyncio
@@ -22,26 +22,26 @@ from kernel.worker import MEMORY_EXIT, RAISED, REQUEST_FRAME, RESULT_FRAME
 
 CPU, MEMORY, CRASH = "cpu", "memory", "crash"
 REASONS = {-signal.SIGPROF: CPU, MEMORY_EXIT: MEMORY}
-DEATHS_MAX = 2  # of children, over one body alone
-SILENCE_TIMEOUT_S = 60.0  # on a machine that is busy; its processor time is bounded far below
-ANSWER_BYTES_MAX = 1 << 20
+DEATHS_MAX = 2  # of children that worked on one body alone
+SILENCE_TIMEOUT_S = 60.0  # generous for a busy machine; the CPU limit is far lower
+RESULT_BYTES_MAX = 1 << 20
 CHUNK_BYTES = 1 << 18
 GROUP_MAX, GROUP_BYTES_MAX = 64, 1 << 19
-INHERITED = ("PATH", "LD_LIBRARY_PATH")  # of the environment, which has secrets in it
+INHERITED = ("PATH", "LD_LIBRARY_PATH")  # environment variables; the others may hold secrets
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ChildKilled:
-    """The work on this body ends who does it: cpu, memory (more than is allowed), or crash."""
+    """Work on this body kills the child. reason: cpu or memory (limit exceeded), or crash."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ChildRaised:
-    """The work raised this; who does it is well."""
+    """The work raised this error; the child is unharmed."""
 
     error: str
 
@@ -51,99 +51,100 @@ ChildResult: TypeAlias = Union[bytes, ChildKilled, ChildRaised]
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """Of the work on one body."""
+    """Limits for the work on one body."""
 
     cpu_s: float
     memory_bytes: int
 
 
 class ChildEnded(Exception):
-    """The child says no more."""
+    """The child ended, or stopped responding."""
 
 
 class Child:
-    """One process, made when it is needed and again when it has ended.
+    """One process, started on demand and started again after it ends.
 
-    name: for logs and metrics. function: `module:name`, given `setup` in the child, returns the
-    work, bytes to bytes. Use it in the thread of a loop that lives as long as the child should.
+    name: for logs and metrics. function: `module:name`; the child calls it with `setup`, and it
+    returns the work, a function from bytes to bytes. The thread that starts the child must live as
+    long as the child, because the kernel kills the child when that thread ends.
     """
 
     def __init__(self, name: str, function: str, setup: bytes, *, limits: ChildLimits) -> None:
         self._name = name
         self._arguments = [function, os.getpid(), limits.cpu_s, limits.memory_bytes]
         self._setup = setup
-        self._life: _Process | None = None
-        self._turn = asyncio.Lock()
+        self._process: _Process | None = None
+        self._lock = asyncio.Lock()
 
     async def ready(self) -> None:
-        """Return when it is. Raises Unavailable."""
-        async with self._turn:
-            await self._alive()
+        """Start the process if there is none. Raises Unavailable."""
+        async with self._lock:
+            await self._ensure_process()
 
     async def work(self, bodies: Sequence[bytes]) -> list[ChildResult]:
-        """An answer for each, in order. Who ends the child is left out, and the rest goes on.
-        Raises Unavailable when no child can be made."""
-        answers: list[ChildResult] = []
-        async with self._turn:
-            while await self._send_and_collect(groups(bodies[len(answers) :]), answers) is not None:
-                for body in groups(bodies[len(answers) :])[0]:  # it was one of these
-                    answers.append(await self._run_alone(body))  # noqa: PERF401 - all or none is wrong
-        return answers
+        """One result per body, in order. A body that kills the child gets ChildKilled, and work on
+        the others continues. Raises Unavailable if no child can be started."""
+        results: list[ChildResult] = []
+        async with self._lock:
+            while await self._send_and_collect(groups(bodies[len(results) :]), results) is not None:
+                for body in groups(bodies[len(results) :])[0]:  # one of these killed the child
+                    results.append(await self._run_alone(body))  # noqa: PERF401 - all or none is wrong
+        return results
 
     async def close(self) -> None:
         await self._end()
 
     async def _run_alone(self, body: bytes) -> ChildResult:
-        """Its processor time is nobody else's doing, nor is the memory of a child that has done
-        nothing else. Anything else may have come from elsewhere, once."""
-        answers: list[ChildResult] = []
+        """The result of one body. CPU time is measured per body, and memory of a fresh child is
+        this body's alone, so one death is proof. Any other death may have another cause: retry."""
+        results: list[ChildResult] = []
         reason = ""
         for _ in range(DEATHS_MAX):
-            fresh = self._life is None
-            if (ended := await self._send_and_collect([[body]], answers)) is None:
-                return answers[0]
+            fresh = self._process is None
+            if (ended := await self._send_and_collect([[body]], results)) is None:
+                return results[0]
             reason = ended
             if reason == CPU or (reason == MEMORY and fresh):
                 break
         return ChildKilled(reason)
 
     async def _send_and_collect(
-        self, groups: Sequence[Sequence[bytes]], answers: list[ChildResult]
+        self, groups: Sequence[Sequence[bytes]], results: list[ChildResult]
     ) -> str | None:
-        """Until all are answered, or until the child ends: then why. What it was working on is of
-        the group of the first without an answer."""
-        life = await self._alive()
-        asked = len(answers) + sum(map(len, groups))
-        sending = asyncio.create_task(life.send(groups))
+        """Append the results of all groups; if the child ends first, return the reason. The body it
+        worked on is in the group of the first body without a result."""
+        process = await self._ensure_process()
+        expected = len(results) + sum(map(len, groups))
+        sending = asyncio.create_task(process.send(groups))
         try:
-            while len(answers) < asked:
-                answers += await life.answers(most=asked - len(answers))
+            while len(results) < expected:
+                results += await process.read_results(count_max=expected - len(results))
         except ChildEnded:
             return await self._record_end()
         except BaseException:
-            await self._end()  # it would answer to who asks next
+            await self._end()  # its late results would reach the next caller
             raise
         finally:
             sending.cancel()
             await asyncio.wait([sending])
         return None
 
-    async def _alive(self) -> "_Process":
-        if self._life is None:
-            self._life = await _Process.begin(self._arguments)
+    async def _ensure_process(self) -> "_Process":
+        if self._process is None:
+            self._process = await _Process.start(self._arguments)
             try:
-                await self._life.send([[self._setup]])
-                await self._life.answers(most=1)
+                await self._process.send([[self._setup]])
+                await self._process.read_results(count_max=1)
             except ChildEnded as error:
                 await self._record_end()
                 raise Unavailable(f"a child of {self._name}") from error
             except BaseException:
                 await self._end()
                 raise
-        return self._life
+        return self._process
 
     async def _record_end(self) -> str:
-        """Returns why it has ended."""
+        """Reap the child, count and log its end; return the reason."""
         code = await self._end()
         reason = REASONS.get(code, CRASH)
         metrics.children_ended.labels(self._name, reason).inc()
@@ -151,8 +152,8 @@ class Child:
         return reason
 
     async def _end(self) -> int:
-        life, self._life = self._life, None
-        return await life.end() if life else 0
+        process, self._process = self._process, None
+        return await process.end() if process else 0
 
 
 class _Process:
@@ -164,13 +165,13 @@ class _Process:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self._process = process
+        self.popen = process
         self._reader = reader
         self._writer = writer
-        self._came = b""
+        self._received = b""
 
     @classmethod
-    async def begin(cls, arguments: Sequence[object]) -> "_Process":
+    async def start(cls, arguments: Sequence[object]) -> "_Process":
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -185,28 +186,28 @@ class _Process:
         return cls(process, *await asyncio.open_unix_connection(sock=ours))
 
     async def send(self, groups: Sequence[Sequence[bytes]]) -> None:
-        with suppress(ConnectionError):  # who reads the answers hears of it
+        with suppress(ConnectionError):  # read_results reports the end
             for group in groups:
                 last = len(group) - 1
                 framed = [REQUEST_FRAME.pack(len(b), n == last) + b for n, b in enumerate(group)]
                 self._writer.writelines(framed)
                 await self._writer.drain()
 
-    async def answers(self, *, most: int) -> list[ChildResult]:
-        """Those that come next, one or more. Raises ChildEnded."""
+    async def read_results(self, *, count_max: int) -> list[ChildResult]:
+        """The next results, at least one. Raises ChildEnded."""
         found: list[ChildResult] = []
         while not found:
-            self._came += await self._more()
+            self._received += await self._read_chunk()
             at = 0
-            while (end := self._end_of_answer(at)) is not None:
-                found.append(self._answer(at, end))
+            while (end := self._result_end(at)) is not None:
+                found.append(self._parse_result(at, end))
                 at = end
-            self._came = self._came[at:]
-        if len(found) > most:
+            self._received = self._received[at:]
+        if len(found) > count_max:
             raise ChildEnded
         return found
 
-    async def _more(self) -> bytes:
+    async def _read_chunk(self) -> bytes:
         try:
             async with asyncio.timeout(SILENCE_TIMEOUT_S):
                 chunk = await self._reader.read(CHUNK_BYTES)
@@ -216,30 +217,30 @@ class _Process:
             raise ChildEnded
         return chunk
 
-    def _end_of_answer(self, at: int) -> int | None:
-        """None: it has not come whole."""
-        if len(self._came) < at + RESULT_FRAME.size:
+    def _result_end(self, at: int) -> int | None:
+        """Offset behind the result at `at`; None while it is incomplete."""
+        if len(self._received) < at + RESULT_FRAME.size:
             return None
-        length, _ = RESULT_FRAME.unpack_from(self._came, at)
-        if length > ANSWER_BYTES_MAX:
+        length, _ = RESULT_FRAME.unpack_from(self._received, at)
+        if length > RESULT_BYTES_MAX:
             raise ChildEnded
         end: int = at + RESULT_FRAME.size + length
-        return end if end <= len(self._came) else None
+        return end if end <= len(self._received) else None
 
-    def _answer(self, at: int, end: int) -> ChildResult:
-        _, kind = RESULT_FRAME.unpack_from(self._came, at)
-        body = self._came[at + RESULT_FRAME.size : end]
+    def _parse_result(self, at: int, end: int) -> ChildResult:
+        _, kind = RESULT_FRAME.unpack_from(self._received, at)
+        body = self._received[at + RESULT_FRAME.size : end]
         return ChildRaised(body.decode(errors="replace")) if kind == RAISED else body
 
     async def end(self) -> int:
-        """The code that it ended with; it may have been before."""
+        """Kill it if it still runs; return its exit code."""
         self._writer.close()
-        self._process.kill()
-        return await asyncio.to_thread(self._process.wait)
+        self.popen.kill()
+        return await asyncio.to_thread(self.popen.wait)
 
 
 def groups(bodies: Sequence[bytes]) -> list[Sequence[bytes]]:
-    """As they are passed on: a message to another process costs more than many a body's work."""
+    """Split bodies into groups: one message to a child costs more than the work on many a body."""
     found: list[Sequence[bytes]] = []
     start = size = 0
     for at, body in enumerate(bodies):
@@ -251,5 +252,5 @@ def groups(bodies: Sequence[bytes]) -> list[Sequence[bytes]]:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

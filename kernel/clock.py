@@ -1,4 +1,4 @@
-"""The only reader of the machine's clock. Decisions take the database's `now()` instead."""
+"""The only module that reads the machine's clock. Decisions use the database's `now()` instead."""
 
 import time
 from datetime import UTC, datetime
@@ -14,5 +14,5 @@ def now_ms() -> int:
 
 
 def monotonic_s() -> float:
-    """For durations: never set back."""
+    """For durations; never goes backwards."""
     return time.monotonic()

@@ -1,4 +1,4 @@
-"""Keys: bodies sealed under a tenant's key, secrets encrypted at rest, hashes of keys."""
+"""Encryption of bodies under a tenant's key, encryption of secrets at rest, and keyed hashes."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ KEY_BYTES = 32
 
 
 class SealBroken(Exception):
-    """A sealed body does not belong to this tenant and email, or was damaged."""
+    """The sealed body is damaged, or belongs to another tenant or email."""
 
 
 def new_key() -> bytes:
@@ -25,7 +25,7 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
-_cipher = lru_cache(maxsize=1024)(AESGCM)  # of tenants: made anew, it costs as much as it does
+_cipher = lru_cache(maxsize=1024)(AESGCM)  # creating a cipher costs as much as using it
 
 
 def seal(key: bytes, body: bytes, associated: bytes) -> bytes:
@@ -35,7 +35,7 @@ def seal(key: bytes, body: bytes, associated: bytes) -> bytes:
 
 
 def unseal(key: bytes, sealed: bytes, associated: bytes) -> bytes:
-    """Raises SealBroken for any other key or associated data: a wrong reference shows nothing."""
+    """Raises SealBroken if key or associated data differ: a wrong reference reveals nothing."""
     try:
         return _cipher(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
     except (InvalidTag, ValueError) as error:
@@ -47,12 +47,12 @@ def sha256(text: str | bytes) -> bytes:
 
 
 def keyed_hash(key: bytes, text: str) -> bytes:
-    """HMAC-SHA-256: a name for an address that only the holder of the key can recognise."""
+    """HMAC-SHA-256: identifies an address only to a holder of the key."""
     return hmac.digest(key, text.encode(), "sha256")
 
 
 def derived_key(secret: str, purpose: str) -> bytes:
-    """A key for one purpose, from one of OBM_SECRET_KEYS: services that know those agree on it.
+    """A key for one purpose, derived from a key of OBM_SECRET_KEYS; equal in all services.
 
     Purposes: "return path" (mail.verp).
     """
@@ -62,7 +62,7 @@ def derived_key(secret: str, purpose: str) -> bytes:
 class SecretKeyring:
     """Encryption at rest under a rotating set of Fernet keys: the first encrypts, all decrypt.
 
-    Decrypted values are kept: directory records repeat the same few tokens.
+    Decrypted values are cached, because directory records repeat the same few tokens.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -70,8 +70,8 @@ class SecretKeyring:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError as error:
             raise ConfigError(
-                "OBM_SECRET_KEYS must be a comma-separated list of Fernet keys; make one with "
-                "`obm generate-key`"
+                "OBM_SECRET_KEYS must be a comma-separated list of Fernet keys. Generate one with "
+                "`obm generate-key`."
             ) from error
         self._opened: dict[bytes, bytes] = {}
 
@@ -79,13 +79,13 @@ class SecretKeyring:
         return self._fernet.encrypt(secret)
 
     def decrypt(self, token: bytes) -> bytes:
-        """Raises ConfigError when none of the keys made this token."""
+        """Raises ConfigError if none of the keys encrypted this token."""
         if (secret := self._opened.get(token)) is None:
             try:
                 secret = self._fernet.decrypt(token)
             except InvalidToken as error:
                 raise ConfigError(
-                    "OBM_SECRET_KEYS lacks the key that encrypted a secret"
+                    "OBM_SECRET_KEYS lacks the key that encrypted a stored secret. Add that key."
                 ) from error
             self._opened[token] = secret
         return secret

@@ -29,28 +29,28 @@ from kernel.retry import retry_while_unavailable
 Params: TypeAlias = Sequence[Any] | dict[str, Any] | None
 Row: TypeAlias = tuple[Any, ...]
 
-STATEMENT_S = 10.0  # longer than any statement takes that touches a bounded number of rows
+STATEMENT_TIMEOUT_S = 10.0  # ample for every statement that touches a bounded number of rows
 
-# A process that is stopped inside a transaction must not stop its successor.
+# A process that is stopped inside a transaction must not block its successor.
 SESSION = {
     "idle_in_transaction_session_timeout": "2s",
     "lock_timeout": "2s",
     "timezone": "UTC",
 }
-# For services whose every statement has its index: a plan is made once and kept, perhaps while the
-# tables were empty; then a sequential scan looks cheap, and is kept for ten million rows.
+# For services whose statements all have an index. PostgreSQL may plan a prepared statement once
+# while the tables are empty, choose a sequential scan, and keep that plan for ten million rows.
 PLANS = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
 
-# SQLSTATEs that no single record can cause. Codes, because psycopg's classes mislead: 25P03 (idle
-# in transaction) and 25006 (standby) are InternalError, while 54000 (a value too long for its
-# index) is OperationalError: retried for ever, one record would close its partition. Whatever ends
-# the session (FATAL: shutdown, too many connections, a pooler's complaint) is not a record's
-# either; a protocol violation that does not is: it is a value that cannot be read.
+# SQLSTATEs that no single record can cause. psycopg's classes mislead here: 25P03 (idle in
+# transaction) and 25006 (standby) are InternalError, while 54000 (a value too long for its index)
+# is OperationalError, and retrying it for ever would block its partition. No record causes an error
+# that ends the session either (FATAL: shutdown, too many connections, a pooler's error). A protocol
+# violation that leaves the session open is caused by a record: its value cannot be read.
 CONNECTION_SQLSTATES = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57014", "57P0", "58")
 VIOLATION = "08P01"
-# Out of memory and of a configured limit: everybody is short of it, or one statement wants it all.
+# Out of memory, or beyond a configured limit: because of the load, or of this one statement.
 OVERLOADED = ("53200", "53400")
-TIMED_OUT = "57014"  # and an administrator's cancel, which comes before the time is over
+TIMED_OUT = "57014"  # also an administrator's cancel, which comes before the timeout
 
 ROLE_BYPASSES_RLS = """
 SELECT rolname, rolsuper OR rolbypassrls OR EXISTS (
@@ -67,16 +67,16 @@ _ARRAY, _LENGTH = struct.Struct("!5i"), struct.Struct("!i")
 
 
 def kind_of(values: list[Any]) -> type | None:
-    """The type of all of them, if they have one."""
+    """The type that all values share, or None."""
     kinds = set(map(type, values))
     return kinds.pop() if len(kinds) == 1 else None
 
 
 class FastListDumper(ListDumper):
-    """Arrays of one plain type in one go: psycopg looks at them element by element, which is most
-    of what a batch statement costs. Whatever is not that plain is left to psycopg."""
+    """Dump an array of one plain type at once. psycopg inspects it element by element, which is
+    most of the cost of a batch statement; it still dumps every other list."""
 
-    def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:  # noqa: A002 - its name there
+    def get_key(self, obj: list[Any], format: PyFormat) -> DumperKey:  # noqa: A002 - psycopg's name
         kind = kind_of(obj)
         if kind is bytes:
             return (self.cls, bytes)
@@ -98,7 +98,7 @@ class FastListDumper(ListDumper):
 
 
 class BytesListDumper(BaseListDumper):
-    """bytea[] as PostgreSQL sends it itself: half of the hexadecimal text, and no reading."""
+    """bytea[] in binary format: half as long as the hexadecimal text, and nothing to parse."""
 
     format = Format.BINARY
     oid = BYTEA_ARRAY
@@ -114,7 +114,7 @@ psycopg.adapters.register_dumper(list, FastListDumper)
 
 
 class Transaction:
-    """What a handler sees of the database: statements, and what to do once they are over."""
+    """An open transaction: statements, and callbacks for after its end."""
 
     __slots__ = ("_after_commit", "_after_rollback", "_began_s", "connection")
 
@@ -125,32 +125,32 @@ class Transaction:
         self._after_rollback: list[Callable[[], None]] = []
 
     async def rows(self, sql: str, params: Params = None) -> list[Row]:
-        """Execute SQL text with %s or %(name)s placeholders; all rows of its answer."""
+        """Execute SQL text with %s or %(name)s placeholders; return all rows."""
         self._began_s = clock.monotonic_s()
         cursor = await self.connection.execute(_trusted(sql), params)
         return await cursor.fetchall() if cursor.description else []
 
     async def execute(self, sql: str, params: Params = None) -> int:
-        """Execute SQL text; how many rows it touched."""
+        """Execute SQL text; return the number of rows affected."""
         self._began_s = clock.monotonic_s()
         return (await self.connection.execute(_trusted(sql), params)).rowcount
 
     @property
     def statement_s(self) -> float:
-        """How long ago the last statement began."""
+        """Seconds since the last statement began."""
         return clock.monotonic_s() - self._began_s
 
     async def run(self, statement: sa.Executable) -> list[Row]:
-        """Execute a SQLAlchemy Core statement; all rows of its answer."""
+        """Execute a SQLAlchemy Core statement; return all rows."""
         sql, params = _compiled(statement)
         return await self.rows(sql, params)
 
     def after_commit(self, callback: Callable[[], None]) -> None:
-        """Called once the commit is certain, whatever becomes of the offsets. It must not raise."""
+        """Call back once the commit is certain. The callback must not raise."""
         self._after_commit.append(callback)
 
     def after_rollback(self, callback: Callable[[], None]) -> None:
-        """Called when the commit is not certain: rolled back, or its answer was lost."""
+        """Call back if the commit is not certain: rolled back, or the response was lost."""
         self._after_rollback.append(callback)
 
     def run_callbacks(self, *, committed: bool) -> None:
@@ -159,7 +159,7 @@ class Transaction:
 
 
 def _trusted(sql: str) -> LiteralString:
-    """Statements come from stores, never from outside; values travel as parameters."""
+    """Statements come from our stores, never from input; values are parameters."""
     return cast(Any, sql)  # type: ignore[no-any-return]
 
 
@@ -171,10 +171,10 @@ def _compiled(statement: sa.Executable) -> tuple[str, dict[str, Any]]:
 
 
 class Database:
-    """A pool with one role. Open it inside the running loop: `await database.open()`.
+    """A connection pool with one role. Open it inside the running loop: `await database.open()`.
 
-    Raises Unavailable from `transaction` when PostgreSQL is away, Overloaded when it gave up on a
-    statement; every other error is the caller's own.
+    `transaction` raises Unavailable if PostgreSQL is unavailable and Overloaded if it aborted a
+    statement for lack of time or memory; every other error is the caller's.
     """
 
     def __init__(
@@ -184,11 +184,11 @@ class Database:
         connections_max: int = 8,
         name: str = "obm",
         session: Mapping[str, str] = MappingProxyType({}),
-        statement_s: float = STATEMENT_S,
+        statement_s: float = STATEMENT_TIMEOUT_S,
     ) -> None:
-        """session: parameters of its connections besides SESSION, the planner's say.
+        """session: session parameters besides SESSION, for example the planner's.
 
-        statement_s: no statement takes longer.
+        statement_s: statement timeout.
         """
         self._statement_s = statement_s
         timeout = {"statement_timeout": f"{int(statement_s * 1000)}ms"}
@@ -207,14 +207,14 @@ class Database:
         self._opened = False
 
     async def open(self) -> None:
-        """Connections are made in the background: a database that is away does not fail this."""
+        """Open connections in the background, so an unavailable database does not fail this."""
         if not self._opened:
             self._opened = True
             await self._pool.open(wait=False)
 
     @asynccontextmanager
     async def transaction(self, *, tenant_id: str | None = None) -> AsyncIterator[Transaction]:
-        """One transaction; with a tenant_id, row-level security shows its rows alone."""
+        """One transaction; with a tenant_id, row-level security shows only that tenant's rows."""
         tx: Transaction | None = None
         await self.open()
         try:
@@ -232,16 +232,16 @@ class Database:
         tx.run_callbacks(committed=True)
 
     async def execute_autocommit(self, sql: str, params: Params = None) -> list[Row]:
-        """One statement that is a transaction of its own: one trip instead of three.
+        """Execute one statement as its own transaction: one round trip instead of three.
 
-        For group commits; with the roles that row-level security does not bind.
+        For group commits, with roles that row-level security does not bind.
         """
         tx: Transaction | None = None
         await self.open()
         try:
             async with self._pool.connection() as connection:
                 tx = Transaction(connection)
-                await connection.set_autocommit(True)  # says nothing to the server
+                await connection.set_autocommit(True)  # sends nothing to the server
                 try:
                     return await tx.rows(sql, params)
                 finally:
@@ -251,7 +251,7 @@ class Database:
             raise self._map_error(error, tx) from error
 
     async def is_responsive(self) -> bool:
-        """Whether others are served while a statement is not."""
+        """Whether the database executes a trivial statement."""
         try:
             await self.execute_autocommit("SELECT 1")
         except Unavailable:
@@ -259,20 +259,20 @@ class Database:
         return True
 
     def _map_error(self, error: Exception, tx: Transaction | None) -> Exception:
-        """The error that the caller sees."""
+        """The error to raise to the caller."""
         in_time = tx is None or tx.statement_s < self._statement_s
         if is_overload(error, in_time=in_time):
             return Overloaded("postgresql")
         return Unavailable("postgresql") if is_connection_error(error) else error
 
     async def check_role(self) -> None:
-        """Raises ConfigError for a role that row-level security would not hold back."""
+        """Raises ConfigError if the role bypasses row-level security."""
         async with self.transaction() as tx:
-            [(role, above)] = await tx.rows(ROLE_BYPASSES_RLS)
-        if above:
+            [(role, bypasses)] = await tx.rows(ROLE_BYPASSES_RLS)
+        if bypasses:
             raise ConfigError(
-                f"the role {role} is a superuser's or owns tables, and so above row-level "
-                "security: see `obm database-urls`"
+                f"the role {role} bypasses row-level security: it is a superuser, has BYPASSRLS "
+                "or owns tables. Use the roles that `obm database-urls` prints."
             )
 
     async def close(self) -> None:
@@ -281,19 +281,19 @@ class Database:
 
 
 async def check_roles(databases: Sequence[Database], health: DependencyHealth) -> None:
-    """A loop that ends, once they could be asked. Raises ConfigError."""
+    """A loop that ends once every role has been checked. Raises ConfigError."""
     for database in databases:
         await retry_while_unavailable(database.check_role, health)
 
 
 @lru_cache(maxsize=16)
 def psycopg_url(url: str) -> str:
-    """libpq's spelling of an address that may carry SQLAlchemy's driver name."""
+    """The URL in libpq's form, without SQLAlchemy's driver name."""
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 def is_connection_error(error: BaseException) -> bool:
-    """Whether everybody fails, or only this statement."""
+    """Whether the error concerns every statement, not only this one."""
     if not isinstance(error, psycopg.Error) or isinstance(error, PoolTimeout | TooManyRequests):
         return True
     if error.sqlstate:
@@ -305,8 +305,9 @@ def is_connection_error(error: BaseException) -> bool:
 
 
 def is_overload(error: BaseException, *, in_time: bool) -> bool:
-    """Whether the database gave up on this statement. in_time: before its time was over; PostgreSQL
-    says whether somebody cancelled it in words alone, and in its operator's language."""
+    """Whether the database aborted this statement for lack of time or memory. in_time: it ended
+    before the timeout, so an administrator cancelled it: PostgreSQL distinguishes the two only in
+    the message text, which is localized."""
     if not isinstance(error, psycopg.Error) or not error.sqlstate:
         return False
     return error.sqlstate in OVERLOADED or (error.sqlstate == TIMED_OUT and not in_time)

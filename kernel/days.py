@@ -1,7 +1,7 @@
-"""Day partitions: made when they are missing, dropped when all that is in them is long over.
+"""Day partitions: created when missing, dropped when everything in them is past retention.
 
-The functions in PostgreSQL are kernel.migrate's. Any number of replicas may make and drop days at
-the same moment: whoever comes second finds it done.
+The functions in PostgreSQL come from kernel.migrate. Replicas can create and drop the same day
+concurrently; the second call has no effect.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,15 @@ from kernel.database import Database, Transaction
 
 DAY_MS = 86_400_000
 EPOCH = date(1970, 1, 1)
-YOUNG = timedelta(days=6)  # PostgreSQL refuses to drop a day before its seventh
+DROP_AGE_MIN = timedelta(days=6)  # PostgreSQL refuses to drop a day before its seventh
 PAGE_ROWS = 1_000
 
 
 class TablePartitions:
-    """The days of a service's tables, which come and go together.
+    """The day partitions of a service's tables, which are created and dropped together.
 
-    What is known to be there needs no question. Only young days are kept in mind: any other may
-    be dropped by another replica at any time.
+    Days that are known to exist need no query. Only recent days are remembered, because another
+    replica can drop an older one at any time.
     """
 
     def __init__(self, schema: LiteralString, *tables: str) -> None:
@@ -33,23 +33,23 @@ class TablePartitions:
         self._existing: set[date] = set()
 
     def missing(self, days: Iterable[date]) -> set[date]:
-        """Those that have to be made, or asked for."""
+        """The days that are not known to exist."""
         return set(days) - self._existing
 
     async def ensure(self, tx: Transaction, days: Iterable[date]) -> None:
-        """Make those that are missing."""
+        """Create the partitions that are missing."""
         wanted = self.missing(days)
         if not wanted:
             return
         await tx.rows(
-            f"SELECT {self._schema}.ensure_day_partition(parent, day)"  # noqa: S608 - our own words
+            f"SELECT {self._schema}.ensure_day_partition(parent, day)"  # noqa: S608 - our own names
             " FROM unnest(%s::date[]) AS day, unnest(%s::text[]) AS parent ORDER BY day, parent",
             (sorted(wanted), self._tables),
         )
         tx.after_commit(lambda: self._remember(wanted))
 
     async def existing(self, tx: Transaction) -> list[date]:
-        """Those that all tables have, the oldest first."""
+        """The days that all tables have, oldest first."""
         rows = await tx.rows(
             f"SELECT day FROM unnest(%s::text[]) AS parent,"  # noqa: S608
             f" {self._schema}.day_partitions(parent) AS day"
@@ -59,7 +59,7 @@ class TablePartitions:
         return [day for (day,) in rows]
 
     async def drop(self, tx: Transaction, day: date) -> bool:
-        """Whether it was there until now, in any table."""
+        """Drop a day from all tables; return whether any table had it."""
         self._existing.discard(day)
         rows = await tx.rows(
             f"SELECT {self._schema}.drop_day_partition(parent, %s)"  # noqa: S608
@@ -69,14 +69,14 @@ class TablePartitions:
         return any(dropped for (dropped,) in rows)
 
     def _remember(self, days: Iterable[date]) -> None:
-        oldest = clock.now().date() - YOUNG
+        oldest = clock.now().date() - DROP_AGE_MIN
         self._existing = {day for day in self._existing | set(days) if day > oldest}
 
 
 @dataclass(frozen=True, slots=True)
 class DayTable:
-    """What a day consists of. key: its primary key, the walk's order. day_key: the column by which
-    it is partitioned. is_open: an expression. There is a column closed_at."""
+    """A partitioned table with a column closed_at. key: its primary key, the order of the scan.
+    day_key: the partition key. is_open: an SQL expression."""
 
     table: LiteralString
     key: Sequence[str]
@@ -95,59 +95,60 @@ class DayTable:
 
 
 @dataclass(slots=True)
-class _Walk:
-    """Through a day. place: everything up to here is closed; last: the latest close so far."""
+class _Scan:
+    """The scan of a day. position: rows up to here are closed. last: the latest closed_at so
+    far."""
 
-    place: Sequence[UUID]
+    position: Sequence[UUID]
     last: datetime | None = None
     ended: bool = False
 
 
 @dataclass(slots=True)
 class ClosedDays:
-    """Which days have been closed for long enough.
+    """Finds the days whose rows have all been closed for the retention time.
 
-    A day may have millions of rows and one that is open for weeks. It is walked in pages, each a
-    transaction of its own; at a row that is open the walk stops, and is taken up there the next
-    time. A day that is closed is left alone until its time has come, and walked once more then.
+    A day may have millions of rows and one that stays open for weeks. It is scanned in pages, each
+    in its own transaction. At an open row the scan stops; the next scan resumes there. A day that
+    is closed is scanned once more when its retention ends.
     """
 
     database: Database
     rows: DayTable
     retention: timedelta
-    _walks: dict[date, _Walk] = field(default_factory=dict)
+    _scans: dict[date, _Scan] = field(default_factory=dict)
 
     async def is_expired(self, day: date) -> bool:
-        """Whether all of it has been closed for so long."""
-        walk = self._walks.get(day)
-        if walk and walk.ended:
-            if not self._is_past_retention(walk):
+        """Whether all rows of the day have been closed for the retention time."""
+        scan = self._scans.get(day)
+        if scan and scan.ended:
+            if not self._is_past_retention(scan):
                 return False
-            walk = None
-        if walk is None:
-            walk = self._walks[day] = _Walk([UUID(int=0)] * len(self.rows.key))
-        while not walk.ended:
-            if not await self._step(walk, day):
+            scan = None
+        if scan is None:
+            scan = self._scans[day] = _Scan([UUID(int=0)] * len(self.rows.key))
+        while not scan.ended:
+            if not await self._step(scan, day):
                 return False
-        return self._is_past_retention(walk)
+        return self._is_past_retention(scan)
 
     def forget(self, day: date) -> None:
-        self._walks.pop(day, None)
+        self._scans.pop(day, None)
 
-    def _is_past_retention(self, walk: _Walk) -> bool:
-        return walk.last is None or walk.last < clock.now() - self.retention
+    def _is_past_retention(self, scan: _Scan) -> bool:
+        return scan.last is None or scan.last < clock.now() - self.retention
 
-    async def _step(self, walk: _Walk, day: date) -> bool:
-        """One page further; False at a row that is open."""
+    async def _step(self, scan: _Scan, day: date) -> bool:
+        """Scan one page; False if it has an open row."""
         async with self.database.transaction() as tx:
-            found: list[Any] = await tx.rows(self.rows.page, (*bounds(day), *walk.place))
+            found: list[Any] = await tx.rows(self.rows.page, (*bounds(day), *scan.position))
         for is_open, closed_at, *place in found:
             if is_open:
                 return False
-            walk.place = place
+            scan.position = place
             if closed_at:
-                walk.last = max(walk.last or closed_at, closed_at)
-        walk.ended = len(found) < PAGE_ROWS
+                scan.last = max(scan.last or closed_at, closed_at)
+        scan.ended = len(found) < PAGE_ROWS
         return True
 
 
@@ -158,18 +159,18 @@ def day_of(message_id: str) -> date:
 
 @lru_cache(maxsize=64)
 def date_of(days: int) -> date:
-    """So many days after 1970. Raises ValueError for a day that nothing can be of yet."""
+    """The date so many days after 1970-01-01. Raises ValueError for a date in the future."""
     if days > clock.now_ms() // DAY_MS + 2:
-        raise ValueError(f"nothing is of {days} days after 1970")
+        raise ValueError(f"day {days} after 1970-01-01 is in the future")
     return EPOCH + timedelta(days=days)
 
 
-def around(today: date, *, ahead: int) -> list[date]:
-    """Yesterday, today and the days ahead: clocks differ."""
+def days_to_create(today: date, *, ahead: int) -> list[date]:
+    """Yesterday (clocks differ), today and the days ahead."""
     return [today + timedelta(days=n) for n in range(-1, ahead + 1)]
 
 
 def bounds(day: date) -> tuple[UUID, UUID]:
-    """The first id of a day, and that of the next."""
+    """The lower bounds of the ids of a day and of the next day."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return ids.lower_bound_at(start), ids.lower_bound_at(start + timedelta(days=1))

@@ -1,4 +1,4 @@
-"""Connections to web addresses of strangers: resolve, filter, connect to what was filtered."""
+"""Connect to URLs that customers choose: resolve, filter, connect to an allowed address."""
 
 import asyncio
 import ssl
@@ -9,46 +9,46 @@ from typing import TypeVar
 
 from yarl import URL
 
-from kernel.addresses import Addresses
+from kernel.addresses import AddressResolver
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What there is to know of a URL. named: for the Host field. path: with its query."""
+    """The parts of a URL. authority: the value of the Host field. path: with its query."""
 
     scheme: str
     host: str
     port: int
-    named: str
+    authority: str
     path: str
 
 
 @lru_cache(maxsize=1024)
 def target_of(url: str) -> Target:
-    """Raises ValueError for what is no web address."""
+    """Raises ValueError unless it is an http(s) URL."""
     parts = URL(url)
     if parts.scheme not in ("http", "https") or not parts.raw_host or parts.port is None:
         raise ValueError("not an http(s) URL")
     host = f"[{parts.raw_host}]" if ":" in parts.raw_host else parts.raw_host
-    named = host if parts.is_default_port() else f"{host}:{parts.port}"
-    return Target(parts.scheme, parts.raw_host, parts.port, named, parts.raw_path_qs)
+    authority = host if parts.is_default_port() else f"{host}:{parts.port}"
+    return Target(parts.scheme, parts.raw_host, parts.port, authority, parts.raw_path_qs)
 
 
 class Dialer:
     """Build it inside the running loop."""
 
-    def __init__(self, addresses: Addresses) -> None:
+    def __init__(self, addresses: AddressResolver) -> None:
         self._addresses = addresses
         self._tls = ssl.create_default_context()
         self._tls.set_alpn_protocols(["http/1.1"])
 
     async def connect(self, target: Target, protocol: Callable[[], P]) -> P:
-        """To one of the addresses that were filtered, in their order. Raises OSError."""
+        """Connect to the first allowed address that responds. Raises OSError."""
         plain = target.scheme == "http"
         failed = OSError("the host has no address")
-        for address in await self._addresses.of(target.host, plain=plain):
+        for address in await self._addresses.resolve(target.host, plain=plain):
             try:
                 _, connection = await asyncio.get_running_loop().create_connection(
                     protocol,

@@ -1,26 +1,27 @@
-"""Errors are classified once, as types, at the edge where they are met."""
+"""Errors are classified once, as types, at the edge where they occur."""
 
 
 class Unavailable(Exception):
-    """Broker, database or store is away. Everybody fails, so no record is to blame."""
+    """Broker, database or content store is unavailable, so no record is to blame. The text names
+    it."""
 
 
 class Overloaded(Unavailable):
-    """A statement was given up. The database may be slow for everybody, or the statement asks too
-    much of it: when that repeats while others are answered, it is the work's own fault."""
+    """The database aborted a statement for lack of time or memory. Either the database is slow, or
+    the statement is too large: if it fails again while others succeed, the statement is."""
 
 
 class DeadLetterLimitExceeded(Exception):
-    """So many records cannot all be wrong: the fault is ours, and the service stops."""
+    """Too many records were dead-lettered: this points to a bug, so the service stops."""
 
 
 class ConfigError(Exception):
-    """What the operator has to change, in one line."""
+    """One line for the operator: what must be changed."""
 
 
 class EmbeddedError(Exception):
-    """The embedded servers cannot start or go on; the message is one line for the operator."""
+    """An embedded server cannot start or continue; the message is one line for the operator."""
 
 
 class Fenced(Exception):
-    """The lease is another's now: whatever was about to be written must not be."""
+    """Another process holds the lease now, so this one must not write."""

@@ -1,9 +1,9 @@
-"""Named places where a process can be made to die or freeze, so that tests can prove that it may.
+"""Named places where tests kill, stop or delay a process to prove that it recovers.
 
-`OBM_FAILPOINTS="router.tick.committed=kill@3,delivery.body_sent=stop"`: at the third pass kill -9
-itself, at the first pass SIGSTOP itself. A pass costs one dict lookup when nothing is set. With
-`OBM_FAILPOINT_LOG=FILE` each action appends `name pid` first, so that the one who watches knows.
-`kafka.replay=wait@15`: whatever comes there waits for 15 seconds, and everything else goes on.
+`OBM_FAILPOINTS="router.tick.committed=kill@3,delivery.body_sent=stop"`: at the third pass the
+process sends itself SIGKILL, at the first pass SIGSTOP. `kafka.replay=wait@15`: each task that
+passes waits for 15 seconds. Without the variable a pass costs one check. With
+`OBM_FAILPOINT_LOG=FILE` the process first appends `name pid`, so that the test can see it.
 """
 
 import asyncio
@@ -27,18 +27,18 @@ _waits_s: dict[str, float] = {}
 def _parse(text: str) -> None:
     for entry in filter(None, text.split(",")):
         name, _, action = entry.partition("=")
-        verb, _, number = action.partition("@")
-        if verb == WAIT:
+        kind, _, number = action.partition("@")
+        if kind == WAIT:
             _waits_s[name] = float(number)
         else:
-            _armed[name] = _Armed(ACTIONS[verb], int(number or 1))
+            _armed[name] = _Armed(ACTIONS[kind], int(number or 1))
 
 
 _parse(os.environ.get("OBM_FAILPOINTS", ""))
 
 
 def failpoint(name: str) -> None:
-    """A place with a name. Nothing happens, unless this process was started to die here."""
+    """A named place. Nothing happens unless this process was started with an action for it."""
     if _armed and (armed := _armed.get(name)):
         armed.passes_left -= 1
         if armed.passes_left == 0:
@@ -47,7 +47,7 @@ def failpoint(name: str) -> None:
 
 
 async def waitpoint(name: str) -> None:
-    """A place with a name, where a process may have been started to be late."""
+    """A named place. It delays the caller if this process was started with a wait for it."""
     if _waits_s and (wait_s := _waits_s.get(name)):
         await asyncio.sleep(wait_s)
 

@@ -1,4 +1,4 @@
-"""GroupCommit commit by arrival: start at once, and what arrives meanwhile is the next group."""
+"""Group commit: a commit starts at once, and items that arrive meanwhile form the next group."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,11 +20,11 @@ class _QueuedItem(NamedTuple):
 class GroupCommit(Generic[T, R]):
     """Items that are committed together share one transaction, one fsync.
 
-    commit: takes the items of a group, returns one result per item, in order. It raises when the
-        group as a whole failed: then its members are tried alone, so that only the culprit sees
-        the error. When infrastructure is away all of them do, at once.
-    items_max, bytes_max: the bounds of a group. An item larger than alone_bytes goes alone.
-    linger_s: under load, from the start of a group to that of the next.
+    commit: takes the items of a group, returns one result per item, in order. If it raises, each
+        item is committed alone, so that only the faulty item gets the error; if it raises
+        Unavailable, all items get the error at once.
+    items_max, bytes_max: limits of a group. An item larger than alone_bytes is committed alone.
+    linger_s: maximum time under load from the start of a group to the start of the next.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class GroupCommit(Generic[T, R]):
 
     @property
     def depth(self) -> int:
-        """0: idle. Else one for the group that is being committed, and what waits behind it."""
+        """0 when idle; otherwise 1 for the group being committed, plus the queued items."""
         return 0 if self._committer is None else 1 + len(self._queued)
 
     async def submit(self, item: T, *, size: int = 0) -> R:
-        """Return when the group with this item is durable; raises what its commit raised."""
+        """Return the item's result when its group is durable; raises what the commit raised."""
         done: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._queued.append(_QueuedItem(item, size, done))
-        if self._committer is None:  # busy from here on, not from when the task starts
+        if self._committer is None:  # busy from now, not from the start of the task
             self._committer = asyncio.create_task(self._drain())
         return await done  # type: ignore[return-value]
 
     async def wait_idle(self) -> None:
-        """Return when nothing waits any more."""
+        """Return when no item is queued or being committed."""
         while self._committer is not None:
             await asyncio.wait([self._committer])
 
@@ -68,21 +68,21 @@ class GroupCommit(Generic[T, R]):
             while self._queued:
                 if len(self._queued) < self._items_max:
                     await self._pace.wait_turn()
-                group = self._take()
+                group = self._next_group()
                 self._pace.start_batch(len(group))
                 await self._commit_group(group)
         finally:
             self._committer = None
             left, self._queued = self._queued, []
-            for queued in (*group, *left):  # there are none, unless we were ended
+            for queued in (*group, *left):  # empty unless this task was cancelled
                 queued.done.cancel()
 
-    def _take(self) -> list[_QueuedItem]:
+    def _next_group(self) -> list[_QueuedItem]:
         total = 0
         for count, queued in enumerate(self._queued):
             total += queued.size
-            crowded = count >= self._items_max or total > self._bytes_max
-            if count and (crowded or queued.size > self._alone_bytes):
+            is_full = count >= self._items_max or total > self._bytes_max
+            if count and (is_full or queued.size > self._alone_bytes):
                 break
             if queued.size > self._alone_bytes:
                 count = 1  # noqa: PLW2901 - alone

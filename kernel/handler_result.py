@@ -1,6 +1,7 @@
-"""What a handler says should happen to one message. Values: something else does it.
+"""What a handler decides about one message, as values; the processor carries them out.
 
-There is no Retry. Waiting is a row with `due_at`, and infrastructure errors are raised.
+There is no Retry: a handler delays work by writing a row with `due_at`, and raises infrastructure
+errors.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from google.protobuf.message import Message
 
 @dataclass(frozen=True, slots=True, init=False)
 class Emit:
-    """Publish events when the transaction has committed; each knows its own topic and key."""
+    """Publish events after the transaction has committed; their contracts give topic and key."""
 
     events: tuple[Message, ...]
 
@@ -21,16 +22,16 @@ class Emit:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Nothing to do. The reason becomes a metric label."""
+    """Do nothing. The reason becomes a metric label."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Nothing can be done: move the record to its dead-letter topic, for a human.
+    """The record cannot be handled: move it to its dead-letter topic.
 
-    alarming: counts for the guard, which stops the service when many records fail.
+    alarming: count it for the guard, which stops the service if many records fail.
     """
 
     reason: str

@@ -1,8 +1,8 @@
-"""Readiness of a service, by the health of what it depends on."""
+"""Readiness of a service, derived from its dependencies."""
 
 
 class DependencyHealth:
-    """The dependencies that are unavailable now. Ready means that none is."""
+    """The set of unavailable dependencies; the service is ready while it is empty."""
 
     def __init__(self) -> None:
         self.unavailable: set[str] = set()

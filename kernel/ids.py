@@ -1,4 +1,4 @@
-"""UUIDv7 (RFC 9562 §5.7): ids that sort by time: cursors, and the key of day partitions."""
+"""UUIDv7 (RFC 9562 §5.7): ids that sort by time, used as cursors and as keys of day partitions."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ _VARIANTS = {f"{digit:x}": f"{digit & 0b11 | 0b1000:x}" for digit in range(16)}
 _RANDOM_BITS = 62
 _DRAWN_OCTETS = 4096  # a system call for each id costs more than the id
 _WRITTEN = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-NIL, MAX = UUID(int=0), UUID(int=2**128 - 1)  # RFC 9562 §5.9, §5.10: before and behind all others
+NIL, MAX = UUID(int=0), UUID(int=2**128 - 1)  # RFC 9562 §5.9, §5.10: sort first and last
 _last_ms = 0
 _counter = 0
 _drawn = b""
@@ -21,8 +21,8 @@ _used = 0
 
 
 def random_octets(count: int) -> bytes:
-    """The operating system's, drawn in advance: for ids; keys and nonces are drawn one by one."""
-    global _drawn, _used  # noqa: PLW0603 - one store per process
+    """Random octets of the operating system, drawn in advance. For ids, not for keys or nonces."""
+    global _drawn, _used  # noqa: PLW0603 - one buffer per process
     if _used + count > len(_drawn):
         _drawn, _used = os.urandom(_DRAWN_OCTETS), 0
     _used += count
@@ -30,7 +30,7 @@ def random_octets(count: int) -> bytes:
 
 
 def forget_drawn() -> None:
-    """A child that was forked would draw what its parent draws."""
+    """Discard the buffer after a fork, or the child would draw the same octets as its parent."""
     global _drawn, _used
     _drawn, _used = b"", 0
 
@@ -62,29 +62,31 @@ def _next_uuid7() -> int:
 
 
 def uuid5_text(namespace: bytes, name: str) -> str:
-    """The text of the uuid5 (RFC 9562 §5.5) in a namespace's 16 bytes, at a tenth of the standard
-    library's cost: every record's identity is one, in every service that meets it."""
+    """The text of a UUIDv5 (RFC 9562 §5.5); namespace: 16 bytes. A tenth of the standard library's
+    cost, which matters because every service computes one for every record."""
     digits = hashlib.sha1(namespace + name.encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANTS[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def canonical(text: str) -> str:
-    """A UUID that came from outside, in lower case (RFC 9562 §4). Raises ValueError.
+    """A UUID from input, in lower case (RFC 9562 §4). Raises ValueError.
 
-    `uuid.UUID` takes braces, `urn:uuid:` and hyphens anywhere: other readers of ids do not.
+    Only the hyphenated form is valid; `uuid.UUID` also accepts braces, `urn:uuid:` and stray
+    hyphens.
     """
     if not _WRITTEN.fullmatch(text):
-        raise ValueError(f"{text[:50]!r} is not an id")
+        raise ValueError(f"{text[:50]!r} is not a UUID")
     return text.lower()
 
 
 def time_of(identifier: UUID) -> datetime:
-    """When a UUIDv7 was made, to the millisecond; its 48 bits go beyond the last datetime."""
+    """Creation time of a UUIDv7, to the millisecond; capped, since 48 bits exceed the last
+    datetime."""
     milliseconds = min(identifier.int >> 80, times.LAST_MS)
     return times.FIRST + timedelta(milliseconds=milliseconds)
 
 
 def lower_bound_at(moment: datetime) -> UUID:
-    """The lower bound of the ids made at or after a moment; no real id equals it."""
+    """The lower bound of the ids created at or after a moment; no real id equals it."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)

@@ -1,4 +1,4 @@
-"""One owner at a time: a lease row with a fence (Kleppmann, "How to do distributed locking")."""
+"""A lease row with a fence: one owner at a time (Kleppmann, "How to do distributed locking")."""
 
 import asyncio
 import logging
@@ -32,9 +32,8 @@ def leases_table(metadata: sa.MetaData) -> sa.Table:
 class Lease:
     """Holds one name of a service's leases table, renews it, and fences every transaction.
 
-    fence: grows with every change of owner; None while the lease is another's. publish_timeout_s:
-    an owner that cannot tell for so long what it has decided leaves the lease to others until it
-    can.
+    fence: increases with every change of owner; None while another process holds the lease.
+    publish_timeout_s: an owner whose publish takes longer releases the lease until it succeeds.
     """
 
     def __init__(
@@ -53,19 +52,21 @@ class Lease:
         self._table = f"{schema}.leases"
         self._lease_s = lease_s
         self._publish_timeout_s = publish_timeout_s
-        self._stalled_publishes = 0  # blocks of `publishing` that take too long
+        self._stalled_publishes = 0  # `publishing` blocks past the timeout
 
     async def maintain(self) -> None:
-        """A loop: take the lease when it is free, and renew it in time."""
+        """A loop: acquire the lease when it is free, and renew it in time."""
         while True:
             try:
                 await (self.release() if self._stalled_publishes else self.try_acquire())
             except Unavailable as error:
-                logger.warning("lease %s: %s is unavailable", self.name, error)
+                logger.warning(
+                    "lease.not_renewed", extra={"lease": self.name, "unavailable": str(error)}
+                )
             await asyncio.sleep(self._lease_s * RENEW_INTERVAL_S / LEASE_S)
 
     async def try_acquire(self) -> bool:
-        """Take or renew. A renewal keeps the fence, a change of owner raises it."""
+        """Acquire or renew. A renewal keeps the fence; a change of owner increments it."""
         async with self._database.transaction() as tx:
             rows = await tx.rows(
                 f"INSERT INTO {self._table} AS held (name, owner, fence, expires_at)"  # noqa: S608
@@ -80,12 +81,12 @@ class Lease:
             )
         fence = rows[0][0] if rows else None
         if fence != self.fence:
-            logger.info("lease %s: fence %s", self.name, fence)
+            logger.info("lease.fence.changed", extra={"lease": self.name, "fence": fence})
         self.fence = fence
         return fence is not None
 
     async def assert_held(self, tx: Transaction) -> None:
-        """First statement of an owner's transaction. Raises Fenced when the lease is lost."""
+        """The first statement of an owner's transaction. Raises Fenced if the lease is lost."""
         held = await tx.rows(
             f"SELECT 1 FROM {self._table} WHERE name = %s AND owner = %s AND fence = %s"  # noqa: S608
             " AND expires_at > now() FOR SHARE",
@@ -97,23 +98,26 @@ class Lease:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
-        """A fenced transaction: a process that wakes up late writes nothing."""
+        """A fenced transaction: a process that resumes after losing the lease writes nothing."""
         async with self._database.transaction() as tx:
             await self.assert_held(tx)
             yield tx
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
-        """Around what an owner does with the broker: another replica may reach it."""
+        """Wraps an owner's publishing: after the timeout the lease goes to a replica that may
+        succeed."""
         late = False
 
-        def give_up() -> None:
+        def yield_lease() -> None:
             nonlocal late
             late = True
             self._stalled_publishes += 1
-            logger.warning("lease %s: left to others, nothing can be told", self.name)
+            logger.warning(
+                "lease.released", extra={"lease": self.name, "reason": "publishing stalled"}
+            )
 
-        timer = asyncio.get_running_loop().call_later(self._publish_timeout_s, give_up)
+        timer = asyncio.get_running_loop().call_later(self._publish_timeout_s, yield_lease)
         try:
             yield
         finally:
@@ -121,10 +125,10 @@ class Lease:
             self._stalled_publishes -= late
 
     async def release(self) -> None:
-        """Let a successor begin at once."""
+        """Expire the lease, so that a successor can acquire it at once."""
         if self.fence is None:
             return
-        with suppress(Unavailable):  # then it expires by itself
+        with suppress(Unavailable):  # the lease then expires by itself
             async with self._database.transaction() as tx:
                 await tx.execute(
                     f"UPDATE {self._table} SET expires_at = now()"  # noqa: S608

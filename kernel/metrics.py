@@ -1,4 +1,4 @@
-"""Every metric of the engine, with its meaning. A name that is not here does not exist."""
+"""Every metric of the engine, with its meaning."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -11,7 +11,7 @@ consumed = Counter(
 )
 skipped = Counter(
     "obm_consumer_records_skipped",
-    "Records without consequence, by consumer and reason (repeat, stale, …).",
+    "Records that required no action, by consumer and reason (repeat, stale, …).",
     ["consumer", "reason"],
     registry=registry,
 )
@@ -24,7 +24,7 @@ dead_lettered = Counter(
 published = Counter("obm_producer_records", "Records acknowledged by Kafka.", registry=registry)
 lag = Gauge(
     "obm_consumer_lag_records",
-    "Records between the offset and the end, by consumer.",
+    "Records between the committed offset and the end of the topic, by consumer.",
     ["consumer"],
     registry=registry,
 )
@@ -47,27 +47,35 @@ screened = Counter(
 )
 children_ended = Counter(
     "obm_children_ended",
-    "Processes that ended over a message, by their work and reason (cpu, memory, crash).",
+    "Child processes that died on a message, by child and reason (cpu, memory, crash).",
     ["child", "reason"],
     registry=registry,
 )
-assigned = Counter("obm_messages_assigned", "Assignments made.", registry=registry)
-closed = Counter("obm_messages_closed", "Terminal states, by state.", ["state"], registry=registry)
+assigned = Counter("obm_messages_assigned", "Assignments.", registry=registry)
+closed = Counter(
+    "obm_messages_closed",
+    "Messages that reached a terminal state, by state.",
+    ["state"],
+    registry=registry,
+)
 attempted = Counter(
-    "obm_delivery_attempts", "Attempts that ended, by outcome.", ["outcome"], registry=registry
+    "obm_delivery_attempts",
+    "Finished delivery attempts, by outcome.",
+    ["outcome"],
+    registry=registry,
 )
 ambiguous = Counter(
     "obm_delivery_attempts_ambiguous",
-    "Attempts that broke off after end of data.",
+    "Delivery attempts whose connection broke after end of data, before the reply.",
     registry=registry,
 )
 in_progress = Gauge(
     "obm_delivery_attempts_in_progress",
-    "Attempts under way in this process.",
+    "Delivery attempts in progress in this process.",
     registry=registry,
 )
 smtp_connections_opened = Counter(
-    "obm_smtp_connections_opened", "Connections opened.", registry=registry
+    "obm_smtp_connections_opened", "SMTP connections opened.", registry=registry
 )
 audit_repairs = Counter(
     "obm_audit_repairs",
@@ -77,12 +85,12 @@ audit_repairs = Counter(
 )
 webhook_attempts = Counter(
     "obm_webhook_attempts",
-    "Webhook attempts, by outcome (delivered, failed, refused).",
+    "Webhook delivery attempts, by outcome (delivered, failed, refused).",
     ["outcome"],
     registry=registry,
 )
 
 
 def render() -> bytes:
-    """The Prometheus text format."""
+    """All metrics in the Prometheus text format."""
     return generate_latest(registry)

@@ -26,24 +26,26 @@ and `versions/0001_spine.py`, `0002_….py`, …, each:
             CREATE TABLE suppressions (tenant_id uuid, address_hash bytea, PRIMARY KEY (…));
         ''')
         day_partitioned("messages", storage="fillfactor=70")
-        enforce_tenant_rls("messages", grant="SELECT")   # and what the tenant role may do
+        enforce_tenant_rls("messages", grant="SELECT")   # rights of the tenant role
         enforce_tenant_rls("suppressions")               # SELECT, INSERT, UPDATE, DELETE
         grant_tenant("outbox", "INSERT")                 # a table without tenant_id
 
-`sql` runs with the service's schema as search_path, so names need no prefix, and takes any number
-of statements; `%` and `:` mean themselves. No downgrades: migrations expand, then contract.
+`sql` runs with the service's schema as search_path, so names need no prefix; it takes any number
+of statements, and `%` and `:` are literal. There are no downgrades: migrations expand, then
+contract.
 
-Roles. `<service>_system` may read and write every row of its schema and calls (SECURITY DEFINER of
-the owner, so it needs no rights on tables) in the schema:
+Roles. `<service>_system` may read and write every row of its schema, and call these functions of
+the schema (SECURITY DEFINER of the owner, so the role needs no DDL rights):
 
-    ensure_day_partition('messages', DATE '2026-01-31') → boolean: made now
+    ensure_day_partition('messages', DATE '2026-01-31') → boolean: created now
     drop_day_partition('messages', DATE '2026-01-31')   → boolean: dropped; error if < 7 days old
-    day_partitions('messages')                          → the days there are
+    day_partitions('messages')                          → the existing days
 
-`<service>_tenant` may do what `enforce_tenant_rls` and `grant_tenant` say, and sees the rows whose
-tenant_id is `SET LOCAL app.tenant_id`; none without it. Days are UTC days of UUIDv7 keys.
+`<service>_tenant` has the rights that `enforce_tenant_rls` and `grant_tenant` grant. It sees only
+rows whose tenant_id equals `SET LOCAL app.tenant_id`; without that, none. Days are UTC days of
+UUIDv7 keys.
 
-`migrate(url, folders)` brings everything up to date; any number of processes may call it at once.
+`migrate(url, folders)` brings everything up to date; processes may call it concurrently.
 """
 
 import hashlib
@@ -64,15 +66,15 @@ from kernel.errors import ConfigError, Unavailable
 from kernel.lease import leases_table
 from kernel.outbox import outbox_table
 
-# A day's rows change while its mail is on its way. By PostgreSQL's default a fifth of them may be
-# dead before a vacuum, and whoever looks for the next row in an index steps over all of these.
+# A day's rows are updated while its messages are open. By PostgreSQL's default a fifth of them may
+# be dead before a vacuum, and index scans for the next row step over all of these.
 VACUUM_SOON = "autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=2000"
 ROLES = ("system", "tenant")
 TENANT_DEFAULT = "SELECT, INSERT, UPDATE, DELETE"
-LOCK_TIMEOUT = "15s"  # behind a waiting ALTER TABLE everybody waits: rather fail, and be run again
+LOCK_TIMEOUT = "15s"  # every query queues behind a waiting ALTER TABLE, so fail early
 ROLE_TRIES = 20  # roles are cluster-wide: another database may be migrated at the same moment
 ROLE_RACES = ("XX000", "23505", "42710", "40001")
-PARTITIONS_AT_FIRST = range(-1, 3)  # days around the migration; loops make the others
+INITIAL_PARTITIONS = range(-1, 3)  # days around the migration; loops create the others
 
 FUNCTIONS = """
 CREATE OR REPLACE FUNCTION {schema}.day_bound(day date) RETURNS uuid LANGUAGE sql IMMUTABLE
@@ -137,18 +139,18 @@ GRANT {grant} ON {table} TO {schema}_tenant;
 """
 
 
-# ── for migrations ──────────────────────────────────────────────────────────────────────────────
+# ── called by migrations ─────────────────────────────────────────────────────────────────────────
 
 
 def run_env(service: str) -> None:
-    """All of a service's env.py. Its schema is the search_path."""
+    """The whole content of a service's env.py. Its schema is the search_path."""
     connection = context.config.attributes["connection"]
     context.configure(connection=connection, version_table_schema=service)
     context.run_migrations()
 
 
 def sql(statements: str) -> None:
-    """Execute SQL text as it is; names without a schema are the service's own."""
+    """Execute SQL text verbatim; names without a schema are in the service's schema."""
     op.get_bind().connection.driver_connection.execute(statements)  # type: ignore[union-attr]
 
 
@@ -161,16 +163,16 @@ def leases() -> None:
 
 
 def day_partitioned(table: str, *, storage: str = "") -> None:
-    """Partitions of a table that is PARTITION BY RANGE (a UUIDv7); storage: their options."""
+    """Create the partitions of a table PARTITION BY RANGE (a UUIDv7). storage: their options."""
     if storage:
         day_storage(table, storage)
-    days = f"generate_series({PARTITIONS_AT_FIRST.start}, {PARTITIONS_AT_FIRST.stop - 1}) AS n"
+    days = f"generate_series({INITIAL_PARTITIONS.start}, {INITIAL_PARTITIONS.stop - 1}) AS n"
     today = "(now() AT TIME ZONE 'UTC')::date"
     sql(f"SELECT ensure_day_partition('{table}', {today} + n) FROM {days}")  # noqa: S608
 
 
 def day_storage(table: str, storage: str) -> None:
-    """Other options for partitions, those that are there and those to come."""
+    """Change the storage options of existing and future partitions."""
     sql(f"COMMENT ON TABLE {table} IS 'WITH ({storage})'")
     sql(f"""
         DO $$ DECLARE part regclass; BEGIN
@@ -178,18 +180,18 @@ def day_storage(table: str, storage: str) -> None:
                 EXECUTE format('ALTER TABLE %s SET ({storage})', part);
             END LOOP;
         END $$
-    """)  # noqa: S608 - of a migration
+    """)  # noqa: S608 - from a migration
 
 
 def enforce_tenant_rls(
     table: str, *, column: str = "tenant_id", grant: str = TENANT_DEFAULT
 ) -> None:
-    """Forced row-level security: the tenant role sees one tenant's rows, system all."""
+    """Force row-level security: the tenant role sees one tenant's rows, the system role all."""
     sql(TENANT_RLS.format(table=table, column=column, grant=grant, schema=schema()))
 
 
 def grant_tenant(table: str, rights: str) -> None:
-    """Grant the tenant role rights on a table without tenants."""
+    """Grant the tenant role rights on a table without tenant_id."""
     sql(f"GRANT {rights} ON {table} TO {schema()}_tenant")
 
 
@@ -197,13 +199,14 @@ def schema() -> str:
     return str(op.get_context().version_table_schema)
 
 
-# ── for those who run them ──────────────────────────────────────────────────────────────────────
+# ── running migrations ────────────────────────────────────────────────────────────────────────
 
 
 def migrate(url: str, folders: Mapping[str, Path], *, secret: str = "") -> None:
-    """Schemas, roles, grants and tables of each service (name → its migrations/), up to date.
+    """Bring schemas, roles, grants and tables of each service up to date.
 
-    url: the owner's. Raises Unavailable, ConfigError, or what a migration raises.
+    url: of the owner. folders: service name → its migrations/. Raises Unavailable, ConfigError, or
+    the error of a migration.
     """
     engine = sa.create_engine(sqlalchemy_url(url), poolclass=sa.NullPool)
     try:
@@ -218,7 +221,7 @@ def migrate(url: str, folders: Mapping[str, Path], *, secret: str = "") -> None:
 
 
 def upgrade_service(connection: sa.Connection, service: str, folder: Path) -> None:
-    """In one transaction, under a lock: whoever comes second finds it done."""
+    """Upgrade in one transaction, under a lock; a concurrent second call finds nothing to do."""
     execute(connection, f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
     execute(connection, f"SELECT pg_advisory_xact_lock(hashtextextended('migrate {service}', 0))")
     execute(connection, f"CREATE SCHEMA IF NOT EXISTS {service}")
@@ -242,7 +245,8 @@ def grants(service: str) -> str:
 
 
 def ensure_roles(url: str, service: str, *, secret: str = "") -> None:
-    """`<service>_tenant` and `<service>_system`: they log in, and own nothing."""
+    """Create or update `<service>_tenant` and `<service>_system`, which can log in and own
+    nothing."""
     with psycopg.connect(libpq_url(url), autocommit=True) as connection:
         for kind in ROLES:
             role = f"{service}_{kind}"
@@ -256,7 +260,10 @@ def ensure_role(
     for last in [False] * ROLE_TRIES + [True]:
         found = connection.execute(query, (role,)).fetchone()
         if found and found[0]:
-            raise ConfigError(f"the role {role} is above row-level security: take its rights away")
+            raise ConfigError(
+                f"the role {role} bypasses row-level security. Run "
+                f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS."
+            )
         verb = compose.SQL("ALTER" if found else "CREATE")
         statement = compose.SQL("{} ROLE {} LOGIN PASSWORD {}")
         try:
@@ -270,7 +277,7 @@ def ensure_role(
 
 
 def role_urls(url: str, services: Sequence[str], *, secret: str = "") -> dict[str, str]:
-    """The services' addresses by the names of their settings: ROUTER_TENANT_DATABASE_URL, …"""
+    """The services' database URLs by setting name: ROUTER_TENANT_DATABASE_URL, …"""
     return {
         f"{service}_{kind}_database_url".upper(): role_url(url, f"{service}_{kind}", secret=secret)
         for service in services
@@ -279,30 +286,30 @@ def role_urls(url: str, services: Sequence[str], *, secret: str = "") -> dict[st
 
 
 def role_url(url: str, role: str, *, secret: str = "") -> str:
-    """The owner's address, but for another role."""
-    named = sa.make_url(libpq_url(url)).set(
+    """The owner's URL with another role and its password."""
+    for_role = sa.make_url(libpq_url(url)).set(
         username=role, password=role_password(url, role, secret=secret)
     )
-    return named.render_as_string(hide_password=False)
+    return for_role.render_as_string(hide_password=False)
 
 
 def role_password(url: str, role: str, *, secret: str = "") -> str:
-    """Derived, so that nobody has to store it: from a secret, else from the owner's password.
+    """Derived from a secret, else from the owner's password, so that it need not be stored.
 
-    Raises ConfigError where there is neither.
+    Raises ConfigError if there is neither.
     """
     secret = secret or sa.make_url(libpq_url(url)).password or ""
     if not secret:
         raise ConfigError(
-            "DATABASE_URL has no password to derive the services' passwords from: "
-            "set DATABASE_ROLE_SECRET"
+            "DATABASE_URL has no password to derive the services' passwords from. "
+            "Set DATABASE_ROLE_SECRET."
         )
-    return hmac.digest(stretched(secret), role.encode(), "sha256").hex()
+    return hmac.digest(stretch_key(secret), role.encode(), "sha256").hex()
 
 
 @lru_cache(maxsize=8)
-def stretched(secret: str) -> bytes:
-    """A service knows its own password; guessing the owner's from it shall be slow."""
+def stretch_key(secret: str) -> bytes:
+    """A slow key derivation: a service must not guess the owner's password from its own."""
     return hashlib.scrypt(secret.encode(), salt=b"database roles", n=1 << 14, r=8, p=1)
 
 

@@ -1,4 +1,4 @@
-"""Events wait here, from the commit until the broker has acknowledged them."""
+"""The outbox: holds events from the commit until the broker acknowledges them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -19,20 +19,21 @@ from kernel.retry import retry_while_unavailable
 
 Send: TypeAlias = Callable[[Sequence[Outgoing]], Awaitable[None]]  # returns when acknowledged
 
-# Octets are those of rows; in memory a record of a kilobyte takes two and a half.
+# Sizes are those of rows; in memory a record of 1 KB takes 2.5 KB.
 ROW_BYTES_MAX = 1_000_000
-RECORD_BYTES = 500  # of a record, besides its value: key and headers
-ENTRY_BYTES = 16 * 1024  # a task, its futures and its rows, however short
+RECORD_BYTES = 500  # key and headers of a record
+ENTRY_BYTES = 16 * 1024  # minimum for a task, its futures and its rows
 ENTRY_BYTES_MAX = 16 * 1024 * 1024  # of one transaction, published from memory
-BACKGROUND_BYTES_MAX = 32 * 1024 * 1024  # published from memory behind answers that were given
+BACKGROUND_BYTES_MAX = 32 * 1024 * 1024  # published from memory after the response
 SWEEP_BYTES_MAX = 4 * 1024 * 1024
 SWEEP_ROWS_MAX = 1_000
-STEP = 100  # records that are made and packed in one go, some 5 ms
-POSTPONE_FACTOR = 6  # times the age at which rows are swept
+STEP = 100  # records packed at a time, about 5 ms
+POSTPONE_FACTOR = 6  # times sweep_after_s
 
 
 class Row(NamedTuple):
-    """data: an OutgoingBatch of the records. last: of its transaction."""
+    """data: an OutgoingBatch of the records. last: whether it is the last row of its
+    transaction."""
 
     data: bytes
     records: Sequence[Outgoing]
@@ -41,7 +42,7 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class OutboxEntry:
-    """Those events of one transaction that are published from memory, and their rows."""
+    """The events of one transaction that are published from memory, and their rows."""
 
     records: list[Outgoing] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -61,7 +62,7 @@ def outbox_table(metadata: sa.MetaData) -> sa.Table:
 
 
 class Outbox:
-    """One per service and process. `name` is the schema whose table it is."""
+    """One per service and process. schema: of the table."""
 
     def __init__(
         self, database: Database, schema: str, send: Send, *, sweep_after_s: float = 5.0
@@ -77,18 +78,18 @@ class Outbox:
         self._background_bytes = 0
 
     def pumps(self, sweep_every_s: float) -> list[tuple[float, Callable[[], Awaitable[None]]]]:
-        """What a service does every so many seconds; apart, as a sweep may wait for the broker."""
+        """(interval, action) pairs for the service to run; separate, because a sweep may block."""
         return [(sweep_every_s, self.sweep), (self._sweep_after_s / 3, self.postpone_sweep)]
 
     async def add(self, tx: Transaction, records: Iterable[Outgoing]) -> OutboxEntry:
-        """Everything that this transaction has to tell. From here on its caller publishes it."""
+        """Write the transaction's records; the caller publishes the entry after the commit."""
         entry = self.open(tx)
         async for row in pack_rows(records):
             await self.insert(tx, entry, row)
         return entry
 
     def open(self, tx: Transaction) -> OutboxEntry:
-        """The entry of a transaction; when that fails, its rows are the sweep's, if there are."""
+        """Create the entry of a transaction. If it fails, the sweep handles any rows."""
         entry = OutboxEntry()
         tx.after_rollback(partial(self.discard, entry))
         return entry
@@ -102,14 +103,14 @@ class Outbox:
         self.register(entry, number, row.records, octets=len(row.data))
 
     def insert_params(self, row: Row) -> tuple[bytes, int, float]:
-        """For stores that write a row with a statement of their own: records, messages, and how
-        many seconds from now it is due."""
+        """For stores that insert a row with their own statement: records, messages, and in how
+        many seconds the row is due."""
         return row.data, len(row.records), self._sweep_after_s
 
     def register(
         self, entry: OutboxEntry, number: int, records: Sequence[Outgoing], *, octets: int
     ) -> None:
-        """A row that is written. More than memory has room for is the sweep's from the start."""
+        """Add a written row to the entry; beyond ENTRY_BYTES_MAX the row is left to the sweep."""
         if entry.size + octets > ENTRY_BYTES_MAX:
             return
         entry.rows.append(number)
@@ -118,11 +119,11 @@ class Outbox:
         self._publishing.add(number)
 
     def discard(self, entry: OutboxEntry) -> None:
-        """To the sweep, some seconds later, should its rows be there."""
+        """Leave the entry's rows, if any, to the sweep."""
         self._publishing.difference_update(entry.rows)
 
     async def publish(self, entry: OutboxEntry, health: DependencyHealth) -> None:
-        """Publish from memory; rows that are not acknowledged in the end are left to the sweep."""
+        """Publish from memory. Rows that are never acknowledged are left to the sweep."""
         if not entry.records:
             return
         failpoint(f"{self._schema}.outbox.committed")
@@ -134,8 +135,8 @@ class Outbox:
         failpoint(f"{self._schema}.outbox.published")
 
     def publish_in_background(self, entry: OutboxEntry, health: DependencyHealth) -> None:
-        """For doors that answer before the broker has: publish in the background. A
-        broker that is away for long must not fill the memory: the sweep finds the rows."""
+        """Publish after the response. Beyond BACKGROUND_BYTES_MAX the rows are left to the sweep,
+        so that a long outage of the broker does not fill the memory."""
         if not entry.records:
             return
         if self._background_bytes + entry.size > BACKGROUND_BYTES_MAX:
@@ -151,7 +152,7 @@ class Outbox:
         self._background.discard(task)
 
     async def sweep(self) -> None:
-        """Delete what is acknowledged, in groups; publish what a crash has left behind."""
+        """Delete acknowledged rows in batches; publish rows that a crash left."""
         await self.flush()
         while claimed := await self._claim():
             sends = [self._publish_claimed(row, data) for row, data in claimed]
@@ -161,7 +162,7 @@ class Outbox:
                 raise failed[0]
 
     async def _publish_claimed(self, row: int, data: bytes) -> None:
-        """By itself, though they travel together: one that cannot be told keeps no other."""
+        """Publish one row; a row that cannot be published does not hold back the others."""
         try:
             await self._send(OutgoingBatch.FromString(data).records)
             self._acknowledged.add(row)
@@ -169,8 +170,8 @@ class Outbox:
             self._publishing.discard(row)
 
     async def postpone_sweep(self) -> None:
-        """Put off what is still being published here, so that no other replica sweeps it
-        meanwhile. Few rows in good times: most are acknowledged long before."""
+        """Postpone rows that are still being published here, so that no other replica sweeps them.
+        Usually few: most rows are acknowledged long before they are due."""
         if not self._publishing:
             return
         async with self._database.transaction() as tx:
@@ -194,7 +195,7 @@ class Outbox:
             self._acknowledged.difference_update(acknowledged)
 
     async def backlog(self) -> tuple[int, float]:
-        """How many events wait here, and since how many seconds the oldest does."""
+        """Number of events in the outbox, and the age of the oldest in seconds."""
         async with self._database.transaction() as tx:
             [(messages, age_s)] = await tx.rows(
                 "SELECT coalesce(sum(messages), 0)::bigint,"  # noqa: S608
@@ -204,15 +205,15 @@ class Outbox:
         return messages, age_s
 
     async def drain(self) -> None:
-        """On the way out: what is in flight, then the rows that are acknowledged."""
+        """At shutdown: wait for publishes in progress, then delete acknowledged rows."""
         if self._background:
             await asyncio.wait(self._background, timeout=5)
-        with suppress(Unavailable):  # without the database the rows stay: they are told again
+        with suppress(Unavailable):  # the rows stay and are published again
             await self.flush()
 
     async def _claim(self) -> list[tuple[int, bytes]]:
-        """As much as memory has room for, and one row at least. They are put off, so that no other
-        replica takes them while we publish."""
+        """Claim due rows up to SWEEP_BYTES_MAX, at least one. They are postponed, so that no other
+        replica claims them meanwhile."""
         ours = self._publishing | self._acknowledged
         async with self._database.transaction() as tx:
             rows = await tx.rows(
@@ -230,26 +231,26 @@ class Outbox:
 
 
 async def pack_rows(records: Iterable[Outgoing]) -> AsyncIterator[Row]:
-    """Rows of bounded size. The records may be made as they are asked for: after every step others
-    have their turn, for ten thousand recipients take the better part of a second."""
-    size, parts, some = 0, list[bytes](), list[Outgoing]()
+    """Rows of bounded size. `records` may be a generator; after every STEP records other tasks run,
+    because ten thousand recipients take most of a second."""
+    size, parts, packed = 0, list[bytes](), list[Outgoing]()
     left = iter(records)
     while step := list(islice(left, STEP)):
-        for part, its in split_to_rows(step):
-            if some and size + len(part) > ROW_BYTES_MAX:
-                yield Row(b"".join(parts), some, last=False)
-                size, parts, some = 0, [], []
+        for part, part_records in split_to_rows(step):
+            if packed and size + len(part) > ROW_BYTES_MAX:
+                yield Row(b"".join(parts), packed, last=False)
+                size, parts, packed = 0, [], []
             size += len(part)
             parts.append(part)
-            some += its
+            packed += part_records
         if len(step) == STEP:
             await asyncio.sleep(0)
-    if some:
-        yield Row(b"".join(parts), some)  # of a repeated field, behind one another: one message
+    if packed:
+        yield Row(b"".join(parts), packed)  # concatenated messages merge their repeated fields
 
 
 def split_to_rows(records: Sequence[Outgoing]) -> Iterator[tuple[bytes, Sequence[Outgoing]]]:
-    """Halved until each fits into a row."""
+    """Split records in halves until each part fits into a row."""
     data = OutgoingBatch(records=records).SerializeToString()
     if len(data) <= ROW_BYTES_MAX or len(records) == 1:
         yield data, records

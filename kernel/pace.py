@@ -1,4 +1,4 @@
-"""When the next batch begins: at once while little comes, after a window under load."""
+"""Decides when the next batch starts: at once under light load, after a delay under load."""
 
 import asyncio
 
@@ -6,13 +6,13 @@ from kernel import clock
 
 
 class BatchPacer:
-    """A batch costs broker, database and this process as much as some twenty items: a batch of ten
-    costs little more than a batch of one.
+    """Spaces batches under load. A batch costs broker, database and this process as much as some
+    twenty items, so a batch of ten costs little more than a batch of one.
 
-    linger_s: from the start of a batch to the start of the next, at most. busy_per_s: so many items
-    in a second are the least that wait for each other. Each item of a batch puts the next one off
-    by the time that one item has at that rate: above it batches grow until they are linger_s apart,
-    below they shrink again, and who comes alone waits for nobody.
+    linger_s: maximum time from the start of a batch to the start of the next. busy_per_s: rate in
+    items per second from which batches linger. Each item of a batch delays the next batch by
+    1/busy_per_s: above that rate batches grow until they start linger_s apart, below it they shrink
+    again, and a single item does not wait.
     """
 
     __slots__ = ("_gap_s", "_linger_s", "_next_s", "_opening")
@@ -24,16 +24,16 @@ class BatchPacer:
         self._opening: asyncio.Event | None = None
 
     def start_batch(self, items: int) -> None:
-        """A batch of so many has started."""
+        """Record that a batch has started."""
         self._next_s = clock.monotonic_s() + min(items * self._gap_s, self._linger_s)
 
     @property
     def wait_s(self) -> float:
-        """How long until the next batch may start; 0 or less: now."""
+        """Seconds until the next batch may start; 0 or less: now."""
         return self._next_s - clock.monotonic_s()
 
     async def wait_turn(self) -> None:
-        """Return when the next batch may start, for all who wait in one moment."""
+        """Return when the next batch may start; all waiters return together."""
         if self._opening is None:
             if (wait_s := self.wait_s) <= 0:
                 return

@@ -1,4 +1,4 @@
-"""Batch in, outcomes out: the loop around every handler, whatever the broker."""
+"""The loop around every handler: a batch of records in, results out. It knows no broker."""
 
 import logging
 import time
@@ -25,8 +25,8 @@ Handler: TypeAlias = Callable[[Sequence[M], Transaction], Awaitable[Sequence[Han
 StatelessHandler: TypeAlias = Callable[[Sequence[M]], Awaitable[Sequence[HandlerResult]]]
 Bytes: TypeAlias = Callable[[M], int]
 
-BATCH_BYTES_MAX = 64 * 1024 * 1024  # of referenced bodies, in one transaction
-OVERLOADS_MAX = 3  # while others are answered: then it is the batch that asks too much
+BATCH_BYTES_MAX = 64 * 1024 * 1024  # of referenced bodies in one transaction
+OVERLOADS_MAX = 3  # with a responsive database; then the batch is too large
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ Batch: TypeAlias = Sequence[tuple[Record, M]]
 
 
 class DeadLetterGuard:
-    """Dead-lettering is for single records. If many fail, stop before all of them have."""
+    """Dead-lettering is for single records: the guard stops the service if many records fail."""
 
     def __init__(self, *, ratio_max: float = 0.1, window: int = 1000) -> None:
         self._dead_letters_max = ratio_max * window
@@ -62,17 +62,18 @@ class DeadLetterRecord(NamedTuple):
 
 
 class BatchTooLarge(Exception):
-    """The database gives up on this batch alone, time and again."""
+    """The database repeatedly aborts this batch while it executes other statements."""
 
 
 class StreamProcessor(Generic[M]):
-    """One kind of event or several, their handler, and everything that may go wrong around it.
+    """Runs a handler on events of one or several types: decoding, transaction, retries, outbox and
+    dead letters.
 
-    With a database and an outbox, a batch is one transaction; without, the handler has no rows
-    and what it emits is acknowledged before the offsets move.
+    With a database and an outbox, a batch is one transaction. Without them the handler is
+    stateless, and its events are acknowledged before the offsets are committed.
     """
 
-    def __init__(  # noqa: PLR0913 - each a part of the loop
+    def __init__(  # noqa: PLR0913 - one per part of the loop
         self,
         *events: type[M],
         name: str,
@@ -87,7 +88,7 @@ class StreamProcessor(Generic[M]):
     ) -> None:
         self.events = events
         self.name = name
-        self.linger_s = linger_s  # under load, from the start of a batch to that of the next
+        self.linger_s = linger_s  # maximum time between the starts of batches under load
         self._handler: Callable[..., Awaitable[Sequence[HandlerResult]]] = handler
         self._health = health
         self._send = send
@@ -100,7 +101,7 @@ class StreamProcessor(Generic[M]):
         }
 
     async def handle(self, records: Sequence[Record]) -> None:
-        """Process a batch. When this returns, and only then, its offsets may be committed."""
+        """Process a batch. Its offsets may be committed only after this returns."""
         batch, undecodable = self._decode(records)
         dead_letters = list(undecodable)
         for part in self._slices(batch):
@@ -112,10 +113,10 @@ class StreamProcessor(Generic[M]):
             )
             metrics.dead_lettered.labels(self.name).inc(len(dead_letters))
         metrics.consumed.labels(self.name).inc(len(records))
-        failpoint(f"{self.name}.settled")
+        failpoint(f"{self.name}.processed")
 
     def _decode(self, records: Iterable[Record]) -> tuple[Batch[M], list[DeadLetterRecord]]:
-        """Messages, one per event id, and what cannot be one."""
+        """The messages, one per event id, and dead letters for undecodable records."""
         found: dict[str, tuple[Record, M]] = {}
         undecodable: list[DeadLetterRecord] = []
         for record in records:
@@ -127,7 +128,7 @@ class StreamProcessor(Generic[M]):
         return list(found.values()), undecodable
 
     def _slices(self, batch: Batch[M]) -> Iterable[Batch[M]]:
-        """Slices whose referenced bodies fit into memory together."""
+        """Split the batch so that the referenced bodies of a slice fit into memory together."""
         start, total = 0, 0
         for index, (_, message) in enumerate(batch):
             size = self._referenced_bytes(message)
@@ -141,8 +142,9 @@ class StreamProcessor(Generic[M]):
     async def _process_bisecting(
         self, batch: Batch[M], *, again: bool = False
     ) -> list[DeadLetterRecord]:
-        """Halve on a bug until its record is alone; return its dead letters. again: a half of
-        what asked too much of the database; only a record alone is then given more than one try."""
+        """Process a batch; bisect it on a bug until the faulty record is alone. Return the dead
+        letters. again: half of a batch that was too large for the database; it gets one attempt,
+        and only a single record gets more."""
         if not batch:
             return []
         tries = 1 if again and len(batch) > 1 else OVERLOADS_MAX
@@ -150,9 +152,7 @@ class StreamProcessor(Generic[M]):
             entry, dead_letters = await self._decide_with_retry(batch, tries=tries)
         except Exception as error:
             if len(batch) == 1:
-                logger.exception(
-                    "a record is moved to its dead-letter topic", extra={"stream": self.name}
-                )
+                logger.exception("record.dead_lettered", extra={"consumer": self.name})
                 return [DeadLetterRecord(dead_letter(batch[0][0], "handler failed", error))]
             again = isinstance(error, BatchTooLarge)
             middle = len(batch) // 2
@@ -166,7 +166,7 @@ class StreamProcessor(Generic[M]):
     async def _decide_with_retry(
         self, batch: Batch[M], *, tries: int
     ) -> tuple[OutboxEntry, list[DeadLetterRecord]]:
-        """However long infrastructure is away. Raises what is the batch's own."""
+        """Retry while infrastructure is unavailable. Raises errors that the batch causes."""
         overloads = 0
 
         async def attempt() -> tuple[OutboxEntry, list[DeadLetterRecord]]:
@@ -182,38 +182,39 @@ class StreamProcessor(Generic[M]):
         return await retry_while_unavailable(attempt, self._health)
 
     async def _decide(self, batch: Batch[M]) -> tuple[OutboxEntry, list[DeadLetterRecord]]:
-        """One transaction: rows, and the events about them, commit together or not at all."""
+        """Run the handler in one transaction: rows and their events commit together or not at
+        all."""
         messages = [message for _, message in batch]
         began_ns = time.time_ns()
         if self._database is None or self._outbox is None:
-            outcomes = await self._handler(messages)
-            events, dead_letters = self._outgoing(batch, outcomes, began_ns)
+            results = await self._handler(messages)
+            events, dead_letters = self._outgoing(batch, results, began_ns)
             return OutboxEntry(events), dead_letters
         async with self._database.transaction() as tx:
-            outcomes = await self._handler(messages, tx)
-            events, dead_letters = self._outgoing(batch, outcomes, began_ns)
+            results = await self._handler(messages, tx)
+            events, dead_letters = self._outgoing(batch, results, began_ns)
             entry = await self._outbox.add(tx, events)
             failpoint(f"{self.name}.in_transaction")
         failpoint(f"{self.name}.committed")
         return entry, dead_letters
 
     def _outgoing(
-        self, batch: Batch[M], outcomes: Sequence[HandlerResult], began_ns: int
+        self, batch: Batch[M], results: Sequence[HandlerResult], began_ns: int
     ) -> tuple[list[Outgoing], list[DeadLetterRecord]]:
         events: list[Outgoing] = []
         dead_letters: list[DeadLetterRecord] = []
         dropped: Counter[str] = Counter()
         now = clock.now()
-        for (record, _), outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Emit):
+        for (record, _), result in zip(batch, results, strict=True):
+            if isinstance(result, Emit):
                 trace = telemetry.record_span(self.name, traceparent_of(record), began_ns=began_ns)
-                events += [encode(event, now, trace) for event in outcome.events]
-            elif isinstance(outcome, DeadLetter):
+                events += [encode(event, now, trace) for event in result.events]
+            elif isinstance(result, DeadLetter):
                 dead_letters.append(
-                    DeadLetterRecord(dead_letter(record, outcome.reason), outcome.alarming)
+                    DeadLetterRecord(dead_letter(record, result.reason), result.alarming)
                 )
-            elif isinstance(outcome, Drop):
-                dropped[outcome.reason] += 1
+            elif isinstance(result, Drop):
+                dropped[result.reason] += 1
         for reason, count in dropped.items():
             metrics.skipped.labels(self.name, reason).inc(count)
         return events, dead_letters
@@ -230,9 +231,9 @@ def traceparent_of(record: Record) -> bytes | None:
 
 
 def dead_letter(record: Record, reason: str, error: BaseException | None = None) -> Outgoing:
-    """The record as it came; in its headers why, and from where.
+    """The record unchanged, with the reason and its origin in headers.
 
-    It needs no outbox: the offset has not moved, so after a crash it is moved again.
+    It needs no outbox: its offset is not committed yet, so after a crash it is dead-lettered again.
     """
     why = {
         "dlq_reason": reason,

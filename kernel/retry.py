@@ -1,4 +1,5 @@
-"""How to wait for infrastructure: without limit, capped, with jitter, and not ready meanwhile."""
+"""Retry while infrastructure is unavailable: without limit, with capped delays and jitter. The
+service is not ready meanwhile."""
 
 import asyncio
 import logging
@@ -12,7 +13,7 @@ from kernel.health import DependencyHealth
 
 T = TypeVar("T")
 RAMP_S = (0.1, 0.2, 0.5, 1.0)
-CAP_S = 2.0  # a pipeline that stands still costs more than a question every two seconds
+CAP_S = 2.0  # a stalled pipeline costs more than an attempt every two seconds
 
 logger = logging.getLogger(__name__)
 
@@ -21,29 +22,30 @@ async def retry_while_unavailable(
     attempt: Callable[[], Awaitable[T]],
     health: DependencyHealth,
     *,
-    but: type[Unavailable] | tuple[()] = (),
+    reraise: type[Unavailable] | tuple[()] = (),
 ) -> T:
-    """Repeat while infrastructure is away. Every other error is the caller's, and so is `but`."""
+    """Repeat the attempt while it raises Unavailable. `reraise` and all other errors go to the
+    caller."""
     delays = delays_s()
-    met: set[str] = set()
+    unavailable: set[str] = set()
     while True:
         try:
             result = await attempt()
-        except but:
-            health.unavailable -= met
+        except reraise:
+            health.unavailable -= unavailable
             raise
         except Unavailable as error:
-            if str(error) not in met:
+            if str(error) not in unavailable:
                 why = f": {error.__cause__!r}" if error.__cause__ else ""
                 logger.warning("%s is unavailable%s", error, why)
-            met.add(str(error))
-            health.unavailable |= met
+            unavailable.add(str(error))
+            health.unavailable |= unavailable
             await asyncio.sleep(next(delays))
         else:
-            health.unavailable -= met
+            health.unavailable -= unavailable
             return result
 
 
 def delays_s() -> Iterator[float]:
-    """Jitter, so that a database that comes back does not meet all replicas in one moment."""
+    """Delays with jitter, so that replicas do not all reconnect to a recovered database at once."""
     return (random.uniform(0.5, 1) * delay for delay in chain(RAMP_S, repeat(CAP_S)))

@@ -1,4 +1,4 @@
-"""Internal gRPC: what one service asks another, with a deadline, and without waiting for ever."""
+"""Internal gRPC between services; every call has a deadline."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
@@ -22,7 +22,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 DEADLINE_S = 0.2
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 TOKEN_HEADER = "x-obm-token"  # noqa: S105 - the name of the header
-# What is compressed is refused before it is read: 48 KB would become 50 MB.
+# Compressed messages are rejected before they are read: 48 KB could expand to 50 MB.
 IDENTITY_ONLY = ("grpc.compression_enabled_algorithms_bitset", 1)
 OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
@@ -39,11 +39,11 @@ UNAVAILABLE_CODES = {
 
 
 class RpcUnavailable(Exception):
-    """The other service did not answer in time. The caller says what it could not ask."""
+    """The other service did not respond in time. The text names the service."""
 
 
 class RpcError(Exception):
-    """The other service answered with an error of the caller's: its code and words."""
+    """The other service rejected the request, with this code and detail."""
 
     def __init__(self, code: grpc.StatusCode, detail: str) -> None:
         super().__init__(detail)
@@ -52,13 +52,13 @@ class RpcError(Exception):
 
 
 def check_token(token: str) -> None:
-    """Who serves refuses those without one, and who asks would be refused. Raises ConfigError."""
+    """Raises ConfigError for an empty token, which no server accepts."""
     if not token:
-        raise ConfigError("OBM_RPC_TOKEN is empty: give all services the same long secret")
+        raise ConfigError("OBM_RPC_TOKEN is empty. Set the same long secret for all services.")
 
 
 class RpcClient:
-    """A channel to another service. `await peer.ask(Stub.Method, request)`."""
+    """A channel to another service: `await client.call(stub.Method, request)`."""
 
     def __init__(self, name: str, address: str, token: str) -> None:
         check_token(token)
@@ -73,7 +73,7 @@ class RpcClient:
         *,
         deadline_s: float = DEADLINE_S,
     ) -> Response:
-        """method: of a stub made on `peer.channel`. Raises RpcUnavailable or RpcError."""
+        """method: of a stub on `client.channel`. Raises RpcUnavailable or RpcError."""
         try:
             return await method(request, timeout=deadline_s, metadata=self._metadata)
         except grpc.aio.AioRpcError as error:
@@ -86,9 +86,9 @@ class RpcClient:
 
 
 class RpcServer:
-    """Serves RPC to the other services, which show the token of the installation.
+    """Serves RPCs to the other services, which authenticate with the installation's token.
 
-    register: `add_XServicer_to_server(servicer, server.grpc)` is the caller's.
+    The caller registers its servicer: `add_XServicer_to_server(servicer, server.grpc)`.
     """
 
     def __init__(self, address: str, token: str, *, grace_s: float = 1.0) -> None:
@@ -100,7 +100,9 @@ class RpcServer:
         try:
             self.port = self.grpc.add_insecure_port(address)
         except RuntimeError as error:
-            raise ConfigError(f"{address}: cannot listen there; is the port taken?") from error
+            raise ConfigError(
+                f"cannot listen on {address}. Check that the port is free."
+            ) from error
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""
@@ -116,9 +118,13 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
         self._token = token
 
         async def refuse(_: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "wrong OBM_RPC_TOKEN")
+            await context.abort(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "wrong OBM_RPC_TOKEN: it must be the same for all services",
+            )
 
-        # A stream is read by who serves it: of a unary call grpc would read the message first.
+        # A handler with a request stream is called before grpc reads the message; a unary one
+        # after.
         self._refuse: Any = grpc.stream_unary_rpc_method_handler(cast(Any, refuse))
 
     async def intercept_service(
@@ -132,7 +138,7 @@ class _TokenInterceptor(grpc.aio.ServerInterceptor):
 
 
 class RequestError(Exception):
-    """The request cannot be answered: its code and words go to the caller."""
+    """The request is invalid: code and detail go to the caller."""
 
     def __init__(
         self, detail: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT
@@ -144,8 +150,7 @@ class RequestError(Exception):
 def map_errors(
     method: Callable[[S, Q, Context], Awaitable[R]],
 ) -> Callable[[S, Q, Context], Awaitable[R]]:
-    """A method of the servicer that raises RequestError for what the caller did, and whatever for
-    us."""
+    """Map RequestError and Unavailable, raised by a servicer's method, to gRPC status codes."""
 
     @wraps(method)
     async def mapped(self: S, request: Q, context: Context) -> R:
@@ -160,15 +165,15 @@ def map_errors(
 
 
 def parse_id(text: str, name: str) -> str:
-    """An id in its canonical form."""
+    """An id in its canonical form. Raises RequestError."""
     try:
         return canonical(text)
     except ValueError as error:
-        raise RequestError(f"{name} is not an id") from error
+        raise RequestError(f"{name} is not a UUID") from error
 
 
 def check_text(text: str, name: str) -> str:
-    """What the database takes as text."""
+    """Text that PostgreSQL can store. Raises RequestError."""
     if "\0" in text:
-        raise RequestError(f"{name} holds a NUL")
+        raise RequestError(f"{name} contains a NUL character")
     return text

@@ -1,4 +1,4 @@
-"""A service is a name and the loops it runs, until it is told to stop or one of them fails."""
+"""A service runs its loops until it is stopped or one of them fails."""
 
 import asyncio
 import faulthandler
@@ -27,17 +27,17 @@ S = TypeVar("S", bound=Settings)
 logger = logging.getLogger(__name__)
 Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
-CLOSE_S = 15.0  # to end the loops and close, after the drain; what is left then, a start finds
-OVERLOADED_PAUSE_S = 10.0  # as long as the statement took that was given up
-NICE = 5  # a third of the weight; nothing where there is room
+CLOSE_TIMEOUT_S = 15.0  # to cancel the loops and close, after the drain
+OVERLOADED_PAUSE_S = 10.0  # as long as the statement that was aborted
+NICE = 5  # a third of the CPU weight; no effect on an idle machine
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """name: of the service. loops: run until cancelled. close: after all loops have ended.
+    """loops: run until cancelled. close: called after all loops have ended.
 
-    drain: called first when told to stop, while everything still runs: no new work, let what
-    runs come to its end. It is given shutdown_timeout_s.
+    drain: called first at a stop, while the loops still run: accept no new work and finish the work
+    in progress, within shutdown_timeout_s.
     """
 
     name: str
@@ -53,37 +53,37 @@ class Service:
 def start(
     name: str, settings: type[S], create: Callable[[S], Service], *, low_priority: bool = False
 ) -> None:
-    """All of a service's `__main__`. What an operator can put right is told in one line.
+    """The whole of a service's `__main__`. Prints a ConfigError as one line.
 
-    low_priority: yields the processors to services that answer requests.
+    low_priority: yield the CPU to services that respond to requests.
     """
     try:
-        known = load(settings)
+        loaded = load(settings)
         if low_priority:
             os.nice(NICE)
-        telemetry.start(name, known)
+        telemetry.start(name, loaded)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(create, known))
+            runner.run(_serve(create, loaded))
     except ConfigError as error:
-        _refuse(error)
-    except BaseExceptionGroup as group:  # of the loops that ran
+        _exit_with(error)
+    except BaseExceptionGroup as group:  # from the loops
         if (bad := first_config_error(group)) is None:
             raise
-        _refuse(bad)
+        _exit_with(bad)
 
 
 async def _serve(create: Callable[[S], Service], settings: S) -> None:
-    """What a service is made of wants a running loop."""
+    """Create and run the service inside the loop, which its clients require."""
     await run([create(settings)])
 
 
-def _refuse(error: BaseException) -> NoReturn:
+def _exit_with(error: BaseException) -> NoReturn:
     sys.stderr.write(f"{error}\n")
     raise SystemExit(2) from error
 
 
 def first_config_error(group: BaseExceptionGroup) -> ConfigError | None:
-    """One that is among what loops ended with."""
+    """A ConfigError of the group, at any depth."""
     found: BaseException | None = group.subgroup(ConfigError)
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
@@ -91,12 +91,12 @@ def first_config_error(group: BaseExceptionGroup) -> ConfigError | None:
 
 
 async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
-    """Run one service in production, all five in one process. Any failure stops all, loudly.
+    """Run services in one process until the stop event is set; if a loop fails, stop all and raise.
 
-    Stops on SIGINT and SIGTERM, or when the event is set. Without one the process is ours, and has
-    ended in time: a stop that hangs says where, and is over.
+    stop: without it SIGINT and SIGTERM stop the services, and a shutdown that hangs dumps its
+    threads and exits the process after the timeout.
     """
-    end = partial(end_in_time, services) if stop is None else None
+    on_stop = partial(exit_after_timeout, services) if stop is None else None
     stop = stop or stop_on_signals()
     tune_gc()
     tune_malloc()
@@ -105,10 +105,10 @@ async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None)
             loops = [loop for service in services for loop in service.loops]
             loops += [partial(serve_health, service) for service in services]
             tasks = [group.create_task(supervise(loop())) for loop in loops]
-            group.create_task(_end(services, stop, tasks, told=end))
+            group.create_task(_stop(services, stop, tasks, on_stop=on_stop))
     finally:
         await asyncio.gather(
-            *(run_with_timeout(one.close(), timeout_s=CLOSE_S) for one in services)
+            *(run_with_timeout(one.close(), timeout_s=CLOSE_TIMEOUT_S) for one in services)
         )
 
 
@@ -119,27 +119,27 @@ def stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def exit_within_s(shutdown_timeout_s: float) -> float:
-    """From the signal to the end of a process, at most: who kills it then kills one that hangs."""
-    return shutdown_timeout_s + CLOSE_S
+def exit_timeout_s(shutdown_timeout_s: float) -> float:
+    """Maximum time from the signal to the exit of a process."""
+    return shutdown_timeout_s + CLOSE_TIMEOUT_S
 
 
-def end_in_time(services: Sequence[Service]) -> None:
-    """Should the process still be there then, it writes where each thread stands, and exits."""
-    timeout_s = exit_within_s(max(service.shutdown_timeout_s for service in services))
+def exit_after_timeout(services: Sequence[Service]) -> None:
+    """If the process is still running after the timeout, dump the stack of each thread and exit."""
+    timeout_s = exit_timeout_s(max(service.shutdown_timeout_s for service in services))
     faulthandler.dump_traceback_later(timeout_s, exit=True)
 
 
-async def _end(
+async def _stop(
     services: Sequence[Service],
     stop: asyncio.Event,
     tasks: Sequence["asyncio.Task[None]"],
     *,
-    told: Callable[[], None] | None,
+    on_stop: Callable[[], None] | None,
 ) -> None:
     await stop.wait()
-    if told is not None:
-        told()
+    if on_stop is not None:
+        on_stop()
     await asyncio.gather(*(_drain(service) for service in services))
     for task in tasks:
         task.cancel()
@@ -154,22 +154,23 @@ async def _drain(service: Service) -> None:
 async def run_every(
     interval_s: float, action: Callable[[], Awaitable[None]], health: DependencyHealth
 ) -> None:
-    """A pump: repeat, and wait while infrastructure is away. When the database gives up on what it
-    asks for, that is its own trouble: the service stays ready."""
+    """A pump: repeat the action and retry while infrastructure is unavailable. If the database
+    aborts one of its statements, only this action pauses: the service stays ready."""
     task = asyncio.current_task()
     while True:
         try:
-            await retry_while_unavailable(action, health, but=Overloaded)
+            await retry_while_unavailable(action, health, reraise=Overloaded)
         except Overloaded as error:
-            logger.warning("a pump asks too much of the database: %r", error.__cause__)
+            logger.warning("pump.overloaded_database", extra={"error": repr(error.__cause__)})
             await asyncio.sleep(OVERLOADED_PAUSE_S)
         if task is not None and task.cancelling():
-            raise asyncio.CancelledError  # the action has lost it, see kernel.tasks
+            raise asyncio.CancelledError  # the action swallowed it, see kernel.tasks
         await asyncio.sleep(interval_s)
 
 
 async def serve_health(service: Service) -> None:
-    """/live, /ready (503 with what is unavailable) and /metrics, on a port of their own."""
+    """Serve /live, /ready (503 with the unavailable dependencies) and /metrics on their own
+    port."""
     if service.health_port is None:
         return
     runner = web.AppRunner(_health_app(service.health), access_log=None)

@@ -1,4 +1,4 @@
-"""What every service can be told, from the environment; `--help` prints it with its defaults."""
+"""Settings of all services, from environment variables; `--help` prints them with defaults."""
 
 import sys
 from ipaddress import ip_address
@@ -16,76 +16,93 @@ Level = Annotated[
 
 
 class Settings(BaseSettings):
-    """Shared by all services. A service's own class sets `env_prefix`, so that its field `port`
-    is `ROUTER_PORT`; the shared ones keep the names given here, with the prefix or without."""
+    """Settings shared by all services. A service's own class sets `env_prefix`, so that its field
+    `port` is `ROUTER_PORT`; a field with a validation_alias is named by that alone."""
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, validate_default=True)
 
     kafka_bootstrap_servers: str = Field(
-        "127.0.0.1:9092", validation_alias="OBM_KAFKA_BOOTSTRAP_SERVERS", description="host:port,…"
+        "127.0.0.1:9092",
+        validation_alias="OBM_KAFKA_BOOTSTRAP_SERVERS",
+        description="Kafka brokers: host:port,…",
     )
     kafka_topic_prefix: str = Field(
-        "", validation_alias="OBM_KAFKA_TOPIC_PREFIX", description="of every topic and group"
+        "",
+        validation_alias="OBM_KAFKA_TOPIC_PREFIX",
+        description="Prefix of every topic and consumer group",
     )
     kafka_partitions_max: int = Field(
         12,
         validation_alias="OBM_KAFKA_PARTITIONS_MAX",
         ge=1,
-        description="of a topic when it is made: no more replicas of a service than these can work",
+        description="Maximum partitions of a new topic; more replicas than that stay idle",
     )
     kafka_session_timeout_s: float = Field(
         10.0,
         validation_alias="OBM_KAFKA_SESSION_TIMEOUT_S",
         ge=1,
-        description="after so long a silence a replica's partitions are another's",
+        description="Consumer session timeout; a silent replica then loses its partitions",
     )
     content_store_url: str = Field(
         "file:///var/lib/obm/content",
         validation_alias="OBM_CONTENT_STORE_URL",
-        description="file://, s3://, gs:// or az://",
+        description="URL of the content store: file://, s3://, gs:// or az://",
     )
     secret_keys: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         validation_alias="OBM_SECRET_KEYS",
-        description="Fernet keys, comma-separated: the first encrypts, all decrypt",
+        description="Comma-separated Fernet keys: the first encrypts, all decrypt",
     )
     rpc_token: str = Field(
-        "", validation_alias="OBM_RPC_TOKEN", description="what the services show one another"
+        "",
+        validation_alias="OBM_RPC_TOKEN",
+        description="Shared secret that authenticates RPC between services",
     )
     plain_listen: bool = Field(
         False,
         validation_alias="OBM_PLAIN_LISTEN",
-        description="whether …_LISTEN may name other addresses than loopback: nothing here speaks "
-        "TLS, so who can listen in there reads keys and mail",
+        description="Allow …_LISTEN addresses other than loopback; these listeners use no TLS, so "
+        "keys and mail can be read on that network",
     )
-    log_level: Level = Field("INFO", validation_alias="OBM_LOG_LEVEL", description="DEBUG … ERROR")
+    log_level: Level = Field(
+        "INFO",
+        validation_alias="OBM_LOG_LEVEL",
+        description="Minimum log level: DEBUG, INFO, WARNING, ERROR or CRITICAL",
+    )
     log_format: Literal["json", "console"] = Field(
-        "json", validation_alias="OBM_LOG_FORMAT", description="json or console"
+        "json", validation_alias="OBM_LOG_FORMAT", description="Log format: json or console"
     )
     otlp_endpoint: str = Field(
         "",
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="where traces go; empty: nowhere",
+        description="OTLP endpoint for traces; empty disables tracing",
     )
     trace_ratio: float = Field(
-        0.01, validation_alias="OTEL_TRACES_SAMPLER_ARG", description="share of requests traced"
+        0.01,
+        validation_alias="OTEL_TRACES_SAMPLER_ARG",
+        description="Ratio of requests that are traced",
     )
     health_host: str = Field(
-        "127.0.0.1", validation_alias="OBM_HEALTH_HOST", description="of /live, /ready and /metrics"
+        "127.0.0.1",
+        validation_alias="OBM_HEALTH_HOST",
+        description="Address that serves /live, /ready and /metrics",
     )
     shutdown_timeout_s: float = Field(
-        10.0, ge=0, description="seconds that a service which is told to stop waits for what runs"
+        10.0, ge=0, description="Maximum time at shutdown to finish work in progress"
     )
     lease_s: float = Field(
-        10.0, validation_alias="OBM_LEASE_S", description="how long a silent owner counts as alive"
+        10.0,
+        validation_alias="OBM_LEASE_S",
+        description="Duration of a lease; another replica takes over when it is not renewed",
     )
     outbox_sweep_after_s: float = Field(
         5.0,
         validation_alias="OBM_OUTBOX_SWEEP_AFTER_S",
-        description="age of an abandoned outbox row",
+        description="Age from which an unpublished outbox row is published again",
     )
     dead_letter_ratio_max: float = Field(
-        0.1, description="of the last 1,000 records; above it the service stops"
+        0.1,
+        description="Maximum ratio of dead letters in 1,000 records; beyond it the service stops",
     )
 
     @field_validator("secret_keys", mode="before")
@@ -97,7 +114,7 @@ class Settings(BaseSettings):
     @classmethod
     def _not_empty(cls, keys: list[str]) -> list[str]:
         if not keys:
-            raise ValueError("empty; make a key with `obm generate-key`")
+            raise ValueError("must not be empty. Generate a key with `obm generate-key`.")
         return keys
 
     @model_validator(mode="after")
@@ -110,7 +127,7 @@ class Settings(BaseSettings):
 
 
 def _check_loopback(variable: str, address: str) -> None:
-    """address: host:port; empty: nothing listens. Raises ValueError."""
+    """address: host:port; empty disables the listener. Raises ValueError."""
     host = address.rpartition(":")[0].strip("[]")
     try:
         loopback = host == "localhost" or ip_address(host).is_loopback
@@ -118,8 +135,8 @@ def _check_loopback(variable: str, address: str) -> None:
         loopback = False
     if address and not loopback:
         raise ValueError(
-            f"{variable} {address}: beyond loopback, without TLS; keep it on 127.0.0.1 behind a "
-            "proxy that speaks TLS, or say OBM_PLAIN_LISTEN=true where nobody can listen in"
+            f"{variable} {address} is not a loopback address, and the listener uses no TLS. Use "
+            "127.0.0.1 behind a TLS proxy, or set OBM_PLAIN_LISTEN=true on a trusted network."
         )
 
 
@@ -127,14 +144,15 @@ S = TypeVar("S", bound=Settings)
 
 
 def load(settings: type[S], argv: list[str] | None = None) -> S:
-    """Read the environment, or print what can be set and leave. Raises ConfigError, in one line."""
+    """Read the settings from the environment; with --help print them and exit. Raises
+    ConfigError."""
     argv = sys.argv[1:] if argv is None else argv
     if "--help" in argv or "-h" in argv:
         sys.stdout.write(describe(settings))
         raise SystemExit(0)
     if argv:
         raise ConfigError(
-            f"unknown argument {argv[0]!r}: settings come from the environment, see --help"
+            f"unknown argument {argv[0]!r}. Settings are environment variables, see --help."
         )
     try:
         return settings()
@@ -148,7 +166,7 @@ def load(settings: type[S], argv: list[str] | None = None) -> S:
 
 
 def describe(settings: type[Settings]) -> str:
-    """A line per setting: name, default, meaning."""
+    """The text of --help: name, default and description of each setting."""
     lines = [f"{(settings.__doc__ or '').strip()}\n", "Settings, from the environment:\n"]
     for name, field in settings.model_fields.items():
         variable = env_name(settings, name, field)

@@ -1,4 +1,4 @@
-"""Entries in memory by their versions, so that a lookup costs no query on the hot path."""
+"""Replicated tables: compacted topics held in memory, so that a lookup needs no query."""
 
 import asyncio
 from collections.abc import Callable, Hashable, Iterable
@@ -13,7 +13,7 @@ POLL_S = 0.05
 
 
 class TopicReplayer(Protocol):
-    """What a table needs of the broker: kernel.kafka.Kafka has it."""
+    """The part of the broker that a table needs; kernel.kafka.Kafka implements it."""
 
     def replay(
         self, event: type[Message], on_record: Callable[[Record], None]
@@ -26,10 +26,10 @@ V = TypeVar("V", bound=Message)
 class ReplicatedTable(Generic[V]):
     """The newest version of every entry, by id.
 
-    An entry is a message with `version` and `deleted`; its id is its key field. Older versions
-    and repeats are ignored, so the order of the topic does not matter. `index` names a second way
-    in: `table.get_by_index(value)`. kafka: replays the entry's compacted topic; without it the
-    table holds what is `put`.
+    An entry is a message with `version` and `deleted`; its id is its key field. Older versions and
+    repeats are ignored, so the order of the topic does not matter. kafka: replays the entry's
+    compacted topic; without it the table holds only what is `put`. index: the value of an entry
+    that `get_by_index` finds it by.
     """
 
     def __init__(
@@ -48,20 +48,20 @@ class ReplicatedTable(Generic[V]):
         self.replayed = kafka.replay(event, self._on_record) if kafka else asyncio.Event()
 
     def get(self, entry_id: str) -> V | None:
-        """The entry, or None when it is unknown or deleted."""
+        """The entry, or None if it is unknown or deleted."""
         entry = self._entries.get(entry_id)
         return None if entry is None or self._deleted(entry) else entry
 
     def get_by_index(self, value: Hashable) -> V | None:
-        """The entry whose index has this value, or None."""
+        """The entry with this index value, or None."""
         return self.get(self._index.get(value, ""))
 
     def has_record(self, entry_id: str) -> bool:
-        """Whether its record has arrived, be it that of its deletion."""
+        """Whether a record of the entry has arrived, even one of its deletion."""
         return entry_id in self._entries
 
     def was_deleted(self, entry_id: str) -> bool:
-        """Known to be gone; of an entry that has not arrived yet, False."""
+        """Whether the entry is known to be deleted; False if no record has arrived yet."""
         entry = self._entries.get(entry_id)
         return entry is not None and self._deleted(entry)
 
@@ -69,8 +69,8 @@ class ReplicatedTable(Generic[V]):
         return [entry for entry in self._entries.values() if not self._deleted(entry)]
 
     async def fetch(self, ids: Iterable[str], *, within_s: float = 5.0) -> dict[str, V]:
-        """Those of the entries that exist. Waits for what may still be on its way to this table:
-        a message can be faster than the record of its tenant."""
+        """The existing entries among these ids. Waits for missing records up to within_s, because a
+        message can arrive before the record of its tenant."""
         wanted = set(ids)
         deadline = asyncio.get_running_loop().time() + within_s
         while missing := wanted - self._entries.keys():
@@ -81,7 +81,7 @@ class ReplicatedTable(Generic[V]):
         return {entry_id: entry for entry_id, entry in present if entry is not None}
 
     def put(self, entry: V) -> None:
-        """Apply an entry, from the topic or from the owner's own database."""
+        """Apply an entry from the topic or from the owner's database."""
         entry_id = str(getattr(entry, self._id_field))
         known = self._entries.get(entry_id)
         if known is not None and self._version(known) >= self._version(entry):
@@ -93,7 +93,7 @@ class ReplicatedTable(Generic[V]):
             listener(entry)
 
     def _reindex(self, index_of: Callable[[V], Hashable], known: V | None, entry: V) -> None:
-        """A deleted entry is found by no value, so that it does not hide one that has its name."""
+        """Update the index. Deleted entries are left out, so that they do not hide a successor."""
         entry_id = str(getattr(entry, self._id_field))
         if known is not None and self._index.get(index_of(known)) == entry_id:
             del self._index[index_of(known)]
@@ -101,7 +101,7 @@ class ReplicatedTable(Generic[V]):
             self._index[index_of(entry)] = entry_id
 
     def on_change(self, listener: Callable[[V], None]) -> None:
-        """Called with each new version."""
+        """Register a listener that is called with each new version."""
         self._listeners.append(listener)
 
     def _on_record(self, record: Record) -> None:

@@ -1,7 +1,7 @@
-"""Tasks that end: each has an owner who ends it, and who hears when it fails.
+"""Structured tasks: the owner of a task cancels it and gets its errors.
 
-A cancellation can get lost on its way: before Python 3.12, asyncio.wait_for loses one that comes
-just as it is done, and so do libraries that use it. And a TaskGroup passes only its first one on.
+A cancellation can be lost: before Python 3.12, asyncio.wait_for swallows one that arrives as it
+finishes, and so do libraries that use it. A TaskGroup passes on only the first one.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-CANCEL_TIMEOUT_S = 10.0  # longer than any loop takes to tidy up
+CANCEL_TIMEOUT_S = 10.0  # longer than the cleanup of any loop
 
 
 async def supervise(step: Coroutine[Any, Any, T], *, cancel_timeout_s: float | None = None) -> T:
-    """Await a step as a task of its own; when cancelled, cancel it until it has ended."""
+    """Await a step in its own task; when cancelled, cancel the step until it has ended."""
     task = asyncio.create_task(step)
     try:
         await asyncio.wait([task])
     except asyncio.CancelledError:
         await cancel_and_wait(task, cancel_timeout_s=cancel_timeout_s)
         if not task.cancelled():
-            task.result()  # how it failed is worth more than that it was cancelled
+            task.result()  # its error takes precedence over the cancellation
         raise
     return task.result()
 
@@ -30,8 +30,8 @@ async def supervise(step: Coroutine[Any, Any, T], *, cancel_timeout_s: float | N
 async def cancel_and_wait(
     task: "asyncio.Task[Any]", *, cancel_timeout_s: float | None = None
 ) -> None:
-    """Cancel it, again when that is not heard in time, and return when it has ended. Whoever
-    cancels us meanwhile is told afterwards."""
+    """Cancel the task, repeatedly if it does not end in time, and return when it has ended. If the
+    caller is cancelled meanwhile, CancelledError is raised afterwards."""
     cancelled = False
     while not task.done():
         task.cancel()
@@ -46,14 +46,15 @@ async def cancel_and_wait(
 async def run_concurrently(
     steps: Iterable[Coroutine[Any, Any, None]], *, cancel_timeout_s: float | None = None
 ) -> None:
-    """Until all have ended; when one fails, or we are cancelled, the others are ended."""
+    """Run until all steps have ended; if one fails or the caller is cancelled, cancel the
+    others."""
     async with asyncio.TaskGroup() as group:
         for step in steps:
             group.create_task(supervise(step, cancel_timeout_s=cancel_timeout_s))
 
 
 async def run_with_timeout(step: Coroutine[Any, Any, Any], *, timeout_s: float) -> None:
-    """Give a step its time, and end it then."""
+    """Await a step; cancel it at the timeout."""
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await supervise(step)

@@ -1,4 +1,4 @@
-"""Logs, one wide structured line per unit of work, and traces that go through Kafka's headers."""
+"""Structured logs, one wide line per unit of work, and traces carried in Kafka headers."""
 
 import logging
 import random
@@ -20,7 +20,7 @@ from kernel.settings import Settings
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _propagator = TraceContextTextMapPropagator()
 _tracer: trace.Tracer | None = None
-_share = 0.0
+_ratio = 0.0
 
 SAMPLED = b"-01"
 LOG_INTERVAL_S = 30.0
@@ -31,31 +31,31 @@ def start(service: str, settings: Settings) -> None:
     """Once per process, before anything else."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service) if settings.log_format == "json" else Console())
-    # Looked up for every line otherwise, and in none of ours.
+    # No log line of ours has these fields, and each line would collect them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for noisy in ("faststream", "asyncio", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    # Why there is no connection, a wrong password say; but not at every try.
+    # Log why there is no connection, for example a wrong password, but not for every attempt.
     logging.getLogger("psycopg.pool").addFilter(LogRateLimit())
-    # To aiokafka a topic that is not there yet, and each try at a broker that is away, is an error;
-    # what matters of that is told by kernel.retry and the heartbeat, once.
+    # aiokafka logs an error for a missing topic and for each attempt to reach an unavailable
+    # broker. kernel.retry and the heartbeat log these once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     if settings.otlp_endpoint:
         _start_tracing(service, settings)
 
 
 def _start_tracing(service: str, settings: Settings) -> None:
-    global _tracer, _share  # noqa: PLW0603 - one provider per process
-    # A tenth of what a service imports, and only for who exports.
+    global _tracer, _ratio  # noqa: PLW0603 - one provider per process
+    # A tenth of a service's imports, needed only when traces are exported.
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )
 
-    _share = settings.trace_ratio
+    _ratio = settings.trace_ratio
     provider = TracerProvider(
         resource=Resource.create({"service.name": f"obm-{service}"}),
-        sampler=ParentBased(ALWAYS_ON),  # the share is drawn where a trace begins
+        sampler=ParentBased(ALWAYS_ON),  # sampled where a trace begins
     )
     exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=True)
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -63,10 +63,10 @@ def _start_tracing(service: str, settings: Settings) -> None:
 
 
 def record_span(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes | None:
-    """Record what was done for one message as a span of its trace, from began_ns (Unix time) until
-    now; the traceparent of what follows from it.
+    """Record a span of a message's trace, from began_ns (Unix time) until now; return the
+    traceparent for the events that follow.
 
-    Costs a comparison for what is not sampled, and while no exporter is set.
+    Costs one comparison if the trace is not sampled or no exporter is set.
     """
     if _tracer is None or traceparent is None or not traceparent.endswith(SAMPLED):
         return traceparent
@@ -79,19 +79,19 @@ def record_span(name: str, traceparent: bytes | None, *, began_ns: int) -> bytes
 
 
 def traceparent_of(given: str) -> str:
-    """W3C Trace Context of a request: what it brought, else a new one."""
+    """The W3C Trace Context of a request: the given one if valid, else a new one."""
     return given if _TRACEPARENT.fullmatch(given) else new_traceparent()
 
 
 def new_traceparent() -> str:
-    """W3C Trace Context for a request that brought none; sampled for the share that is set."""
-    sampled = _tracer is not None and random.random() < _share
+    """A W3C Trace Context for a request without one, sampled at the configured ratio."""
+    sampled = _tracer is not None and random.random() < _ratio
     octets = random_octets(24).hex()
     return f"00-{octets[:32]}-{octets[32:]}-{'01' if sampled else '00'}"
 
 
 class LogRateLimit(logging.Filter):
-    """Lets a line pass when none has for LOG_INTERVAL_S."""
+    """Passes at most one warning per LOG_INTERVAL_S."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class JsonLines(logging.Formatter):
 
 
 class Console(logging.Formatter):
-    """The same for a person's eyes."""
+    """The same as readable text."""
 
     def format(self, record: logging.LogRecord) -> str:
         extra = " ".join(f"{name}={value}" for name, value in _extra(record).items())

@@ -1,12 +1,12 @@
-"""Times as strangers write them, ISO 8601 and RFC 3339, within bounds that every part can hold."""
+"""Times from input (ISO 8601, RFC 3339), within bounds that every component can represent."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-# Ids hold milliseconds since 1970, protobuf and JavaScript end with the year 9999. A day is left at
-# the end for those who show a time in another zone.
+# Ids count milliseconds from 1970; protobuf and JavaScript end with the year 9999. The last day is
+# excluded, so that a time can be shown in any zone.
 FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 LAST = datetime(9999, 12, 30, 23, 59, 59, tzinfo=UTC)
 LAST_MS = int(LAST.timestamp()) * 1000
@@ -16,11 +16,11 @@ _ZULU = re.compile("[zZ]$")
 
 
 class TimeOutOfRange(ValueError):
-    """A time, but not one that is to be calculated with."""
+    """A valid time outside the supported range."""
 
 
 def parse(text: str) -> datetime:
-    """The moment, in UTC; without a zone it is UTC. Raises ValueError."""
+    """The moment in UTC, which is also the default zone. Raises ValueError."""
     if len(text) > CHARS_MAX or not text.isascii():
         raise ValueError("it is not an ISO 8601 time")
     try:
@@ -31,7 +31,7 @@ def parse(text: str) -> datetime:
 
 
 def check_range(moment: datetime) -> datetime:
-    """In UTC. Raises ValueError for what is out of bounds, before anybody calculates with it."""
+    """The moment in UTC. Raises TimeOutOfRange."""
     try:
         aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
@@ -42,7 +42,7 @@ def check_range(moment: datetime) -> datetime:
 
 
 def from_timestamp(stamp: Timestamp) -> datetime:
-    """The moment of a protobuf, in UTC. Raises ValueError."""
+    """The moment of a protobuf timestamp in UTC. Raises ValueError."""
     inside = FIRST.timestamp() <= stamp.seconds <= LAST.timestamp()
     if not inside or not 0 <= stamp.nanos < 1_000_000_000:
         raise TimeOutOfRange(_OUTSIDE)
@@ -50,8 +50,8 @@ def from_timestamp(stamp: Timestamp) -> datetime:
 
 
 def clamp_timestamp(stamp: Timestamp) -> datetime:
-    """The moment of a protobuf that is stored already, so that one bad one does not break a list of
-    good ones: out of bounds it is the bound. In UTC."""
+    """The moment of a stored protobuf timestamp in UTC, clamped to the supported range, so that one
+    bad value does not break a list."""
     seconds = min(max(stamp.seconds, 0), LAST_MS // 1000)
     microseconds = min(max(stamp.nanos // 1000, 0), 999_999)
     return FIRST + timedelta(seconds=seconds, microseconds=microseconds)

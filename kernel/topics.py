@@ -1,4 +1,4 @@
-"""Where an event travels and what identifies it, read from its contract."""
+"""Topic, partition key and identity of an event, read from its contract."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,7 +21,7 @@ TRACEPARENT = "traceparent"
 
 
 class Contract:
-    """The (topic) option of one event, prepared for the hot path."""
+    """The (topic) option of one event type, prepared for the hot path."""
 
     def __init__(self, event: Descriptor) -> None:
         topic = event.GetOptions().Extensions[options_pb2.topic]
@@ -40,10 +40,10 @@ class Contract:
         self._namespace = uuid5(NAMESPACE_URL, event.full_name).bytes
         self._natural_key = [attrgetter(name) for name in topic.natural_key]
         self._key = [attrgetter(name) for name in topic.key]
-        self._class = self._classes(event)
+        self._by_priority = self._topics_by_priority(event)
 
-    def _classes(self, event: Descriptor) -> dict[int, str]:
-        """Enum number to topic: the value of the class field ends with the name of its class."""
+    def _topics_by_priority(self, event: Descriptor) -> dict[int, str]:
+        """Priority enum number → topic; the enum value's name ends with the priority."""
         if not self.topic.priorities:
             return {}
         values = cast(Any, event.fields_by_name[self.topic.priority_field].enum_type).values
@@ -52,13 +52,13 @@ class Contract:
 
     @property
     def names(self) -> Sequence[str]:
-        """The topics of this event, the first served first."""
-        return list(self._class.values()) or [self.topic.name]
+        """The topics of this event, in the order of their priority."""
+        return list(self._by_priority.values()) or [self.topic.name]
 
     def name_for(self, event: Message) -> str:
-        if not self._class:
+        if not self._by_priority:
             return self.topic.name
-        return self._class[getattr(event, self.topic.priority_field)]
+        return self._by_priority[getattr(event, self.topic.priority_field)]
 
     def key_for(self, event: Message) -> bytes:
         return "/".join([str(get(event)) for get in self._key]).encode()
@@ -76,22 +76,24 @@ def contract_of(event: Descriptor) -> Contract:
 
 
 def event_id(event: Message) -> str:
-    """uuid5(type, natural key): the same fact has the same id, however often it is told.
+    """uuid5(type, natural key): an event keeps its id when it is published again.
 
-    Proto3 reads an empty record, and many a foreign one, as a message without fields: such a
-    one has no identity and is refused with ValueError.
+    Proto3 parses an empty record, and many a foreign one, as a message without fields; it has no
+    identity. Raises ValueError.
     """
     return contract_of(event.DESCRIPTOR).id_for(event)
 
 
 def encode(event: Message, time: datetime, traceparent: str | bytes | None = None) -> Outgoing:
-    """A record in CloudEvents 1.0 binary mode. Raises before the commit, or never."""
+    """A record in CloudEvents 1.0 binary mode. Raises ValueError if the event is too large."""
     contract = contract_of(event.DESCRIPTOR)
     value = event.SerializeToString()
     if len(value) > EVENT_BYTES_MAX:
-        raise ValueError(f"{contract.topic.name}: {len(value)} bytes are too many for an event")
+        raise ValueError(
+            f"{contract.topic.name}: {len(value)} bytes exceed the maximum of {EVENT_BYTES_MAX}"
+        )
     record = Outgoing()
-    record.CopyFrom(contract.record)  # a map is filled by a loop of Python's
+    record.CopyFrom(contract.record)  # faster than filling a map in Python
     record.topic, record.key, record.value = (
         contract.name_for(event),
         contract.key_for(event),

@@ -1,12 +1,12 @@
-"""The program of a child (see `kernel.child`): it answers one body after the other, within limits.
+"""The program of a child process (see `kernel.child`): processes bodies one by one, within limits.
 
 `python -m kernel.worker FUNCTION PARENT CPU_S MEMORY_BYTES`, with a socket as its input:
 
-    in     length, last, bytes    for FUNCTION, `module:name`, which returns the work; then bodies
-    out    length, kind, bytes    an empty one when it is ready; then an answer for each, in order
+    in     length, last, bytes    first the setup for FUNCTION (`module:name`), then bodies
+    out    length, kind, bytes    first an empty one (ready), then one result per body, in order
 
-Bodies come in groups, up to one that is called the last; a group's answers go out together.
-It has no secrets of its parent's, and both sides send bytes, never anything that could run code.
+Bodies arrive in groups; `last` marks the last body of a group, whose results are sent together.
+The child has none of its parent's secrets, and both sides send bytes only, never code.
 """
 
 import ctypes
@@ -33,37 +33,39 @@ MEMORY_EXIT = 70
 PR_SET_PDEATHSIG = 1
 ERROR_CHARS = 500
 BUFFER_BYTES = 1 << 16
-# What is not allocated leaves no trace in the peak, and C libraries go on without it. So the system
-# refuses at twice the bound: no single allocation on the way there is as large as the bound.
+# A refused allocation does not show in the peak, and C libraries may continue without it. So the
+# system refuses only at twice the limit, a distance that no single allocation covers.
 REFUSED_AT = 2
 
 
 def main() -> None:
     function, parent, cpu_s, memory_bytes = sys.argv[1:]
-    die_with(int(parent))
+    die_with_parent(int(parent))
     with socket.socket(fileno=0) as out, out.makefile("rb", buffering=0) as raw:
         bodies = io.BufferedReader(raw, BUFFER_BYTES)
         setup, _ = read_next(bodies)
         work = load(function)(setup)
-        limit_kib = peak_kib() + bound_memory(int(memory_bytes)) // 1024
+        limit_kib = peak_kib() + limit_memory(int(memory_bytes)) // 1024
         tune_gc()
         tune_malloc()
         out.sendall(RESULT_FRAME.pack(0, DONE))
         while True:
-            answers = process_group(work, bodies, cpu_s=float(cpu_s))
-            if most_ever_kib() > limit_kib and peak_kib() > limit_kib:
+            results = process_group(work, bodies, cpu_s=float(cpu_s))
+            if rusage_peak_kib() > limit_kib and peak_kib() > limit_kib:
                 os._exit(MEMORY_EXIT)
-            out.sendall(answers)
+            out.sendall(results)
 
 
-def die_with(parent: int) -> None:
-    """The parent decides when this ends, whatever a terminal or a supervisor sends to all."""
+def die_with_parent(parent: int) -> None:
+    """Ignore signals of a terminal or supervisor; the kernel kills this process with its parent."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        Path("/proc/self/oom_score_adj").write_text("500")  # rather this than its parent
-    if os.getppid() != parent:  # it died before we asked
+        Path("/proc/self/oom_score_adj").write_text(
+            "500"
+        )  # the OOM killer prefers it to the parent
+    if os.getppid() != parent:  # the parent died first
         os._exit(1)
 
 
@@ -73,38 +75,38 @@ def load(function: str) -> Callable[[bytes], Work]:
     return found
 
 
-def bound_memory(most: int) -> int:
+def limit_memory(bytes_max: int) -> int:
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text().split()[0])
-        refused_at = pages * resource.getpagesize() + REFUSED_AT * most
+        refused_at = pages * resource.getpagesize() + REFUSED_AT * bytes_max
         resource.setrlimit(resource.RLIMIT_AS, (refused_at, refused_at))
-    return most
+    return bytes_max
 
 
 def process_group(work: Work, bodies: BinaryIO, *, cpu_s: float) -> bytes:
-    """A body that takes more than its share of the processor ends the process (SIGPROF), wherever
-    it is. The clock runs while this process works, not while it waits."""
-    answers = []
+    """Process one group of bodies. SIGPROF kills the process when a body exceeds its CPU time, in
+    which waiting does not count."""
+    results = []
     last = False
     while not last:
         signal.setitimer(signal.ITIMER_PROF, cpu_s)
         body, last = read_next(bodies)
-        answers.append(process_one(work, body))
-    return b"".join(answers)
+        results.append(process_one(work, body))
+    return b"".join(results)
 
 
 def process_one(work: Work, body: bytes) -> bytes:
     try:
-        answer, kind = work(body), DONE
+        result, kind = work(body), DONE
     except MemoryError:
         os._exit(MEMORY_EXIT)
     except Exception as error:
-        answer, kind = repr(error)[:ERROR_CHARS].encode(errors="replace"), RAISED
-    return RESULT_FRAME.pack(len(answer), kind) + answer
+        result, kind = repr(error)[:ERROR_CHARS].encode(errors="replace"), RAISED
+    return RESULT_FRAME.pack(len(result), kind) + result
 
 
 def read_next(bodies: BinaryIO) -> tuple[bytes, bool]:
-    """And whether it is the last of its group. Ends with the parent, who hangs up."""
+    """The next body, and whether it is the last of its group. Exits when the parent hangs up."""
     head = bodies.read(REQUEST_FRAME.size)
     if len(head) < REQUEST_FRAME.size:
         sys.exit()
@@ -115,16 +117,16 @@ def read_next(bodies: BinaryIO) -> tuple[bytes, bool]:
     return body, last
 
 
-def most_ever_kib() -> int:
-    """Cheap to ask, but it may have the parent's in it, from before the exec."""
+def rusage_peak_kib() -> int:
+    """Cheap, but may include the parent's peak from before the exec."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most // 1024 if sys.platform == "darwin" else most
 
 
 def peak_kib() -> int:
-    """The most memory that this program has had, resident."""
+    """Peak resident memory of this program."""
     if sys.platform != "linux":
-        return most_ever_kib()
+        return rusage_peak_kib()
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0])
 

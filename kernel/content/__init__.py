@@ -1,21 +1,21 @@
 """The content store: sealed bodies by reference, batch-first.
 
-`put_many` writes one packed segment and is durable when it returns: on file:// an append to this
-process's open segment and one fdatasync, elsewhere one object. A reference is
-`<prefix>/<segment>:<offset>:<bytes>`; the prefix is named by the day until which it is kept, and
-goes as a whole when that day has passed. References are never counted.
+`put_many` writes one segment and is durable when it returns: on file:// it appends to this
+process's open segment and calls fdatasync once, elsewhere it writes one object. A reference is
+`<prefix>/<segment>:<offset>:<bytes>`. The prefix contains the last day of retention and is deleted
+as a whole after it; there is no reference counting.
 
-`get_many` answers each reference by itself:
+`get_many` returns for each reference:
 
 * the body;
-* `ContentNotFound`: its last day has passed, or no store ever made this reference. That is final;
-* `Unavailable`: its last day has not passed and the store is there, but the body is not: a segment
-  was lost, or is not visible yet on a shared file system. It concerns this body alone: its
-  neighbours are answered, and whoever asked tries this one again later.
+* `ContentNotFound`: its last day has passed, or no store created this reference. This is final;
+* `Unavailable`: its last day has not passed and the store is available, but the body is missing: a
+  segment was lost, or is not visible yet on a shared file system. This concerns only this body;
+  retry it later.
 
-It raises `Unavailable` when the store as a whole is away, as an object store that does not answer
-or a volume that is not mounted. The latter is told by a marker, which `initialize` writes before
-the first body: an empty folder without it is a mount point, not a store.
+`get_many` raises `Unavailable` if the whole store is unavailable: an object store that does not
+respond, or a volume that is not mounted. `initialize` writes a marker before the first body, so an
+empty folder without it is recognized as a mount point, not a store.
 """
 
 import asyncio
@@ -46,29 +46,29 @@ __all__ = (
     "open_store",
 )
 MOUNT_CHECK_INTERVAL_S = 5.0
-LOOKS, LOOK_EVERY_S = 50, 0.1
+MOUNT_POLLS, MOUNT_POLL_S = 50, 0.1
 
 
 class ContentStore(Protocol):
     async def is_mounted(self) -> bool:
-        """Whether this is the store, and not the place where it ought to be."""
+        """Whether the store is there, not just its empty mount point."""
 
     async def initialize(self) -> None:
-        """Make an empty place a store."""
+        """Write the marker that makes an empty place a store."""
 
-    async def free_share(self) -> float:
-        """Of its space, 0 to 1."""
+    async def free_ratio(self) -> float:
+        """Ratio of free space, 0 to 1."""
 
     async def put_many(self, bodies: Sequence[Body]) -> list[str]: ...
 
     async def get_many(self, references: Sequence[str]) -> list[ReadResult]: ...
 
     async def expire(self, today: date) -> list[str]:
-        """Remove the prefixes whose day has passed; their names."""
+        """Remove the prefixes whose last day has passed; return their names."""
 
 
 def open_store(url: str) -> ContentStore:
-    """file:///path, or whatever obstore knows: s3://bucket/…, gs://…, az://…"""
+    """url: file:///path, or an object store: s3://bucket/…, gs://…, az://… Raises ConfigError."""
     parts = urlsplit(url)
     if parts.scheme == "file":
         return FileStore(Path(unquote(parts.path)))
@@ -79,10 +79,10 @@ def open_store(url: str) -> ContentStore:
 
 
 async def check_mounted(store: ContentStore) -> None:
-    """What a pump does, so that a service is not ready without it. Raises Unavailable; not before
-    who starts beside us has had the time to make an empty place the store."""
-    for _ in range(LOOKS):
+    """Raises Unavailable if the store is not mounted, so that a service is not ready without it.
+    Waits first, because another process may be initializing the store."""
+    for _ in range(MOUNT_POLLS):
         if await store.is_mounted():
             return
-        await asyncio.sleep(LOOK_EVERY_S)
+        await asyncio.sleep(MOUNT_POLL_S)
     raise Unavailable(CONTENT_STORE) from FileNotFoundError(f"{MARKER}: is its volume mounted?")

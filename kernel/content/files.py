@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class FileStore:
-    """Segments on a local disk. One writer per prefix and process; readers anywhere."""
+    """Segments on a local disk. Each process writes its own segments; any process reads all."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -38,7 +38,7 @@ class FileStore:
         return await asyncio.to_thread(self._is_mounted)
 
     def _is_mounted(self) -> bool:
-        """By its marker, or by mail from before there was one."""
+        """Recognizes the marker, or content that is older than the marker."""
         return (self._root / MARKER).exists() or (self._root / "now").exists()
 
     async def initialize(self) -> None:
@@ -52,19 +52,19 @@ class FileStore:
         except OSError as error:
             raise Unavailable(CONTENT_STORE) from error
 
-    async def free_share(self) -> float:
-        """As any user sees it, without what is set aside for root; 1 while it is away."""
-        return await asyncio.to_thread(self._free_share)
+    async def free_ratio(self) -> float:
+        """Free space without root's reserve; 1 while the disk is unavailable."""
+        return await asyncio.to_thread(self._free_ratio)
 
-    def _free_share(self) -> float:
+    def _free_ratio(self) -> float:
         try:
             disk = os.statvfs(self._root)
         except OSError:
-            return 1.0  # whoever puts something into it will hear of it
+            return 1.0  # the next write reports it
         return disk.f_bavail / max(disk.f_blocks, 1)
 
     async def put_many(self, bodies: Sequence[Body]) -> list[str]:
-        """One fdatasync per prefix. Raises Unavailable when the disk does not take it."""
+        """Write with one fdatasync per prefix. Raises Unavailable if the write fails."""
         async with self._writing:
             return await asyncio.to_thread(self._put_many, bodies)
 
@@ -79,9 +79,8 @@ class FileStore:
                 for index, reference in zip(indexes, written, strict=True):
                     references[index] = reference
         except OSError as error:
-            self._close_segments(
-                list(self._open)
-            )  # after a failed fsync nothing is known about the pages
+            # After a failed fsync the state of the pages is unknown.
+            self._close_segments(list(self._open))
             raise Unavailable(CONTENT_STORE) from error
         return references
 
@@ -103,8 +102,8 @@ class FileStore:
         return await asyncio.to_thread(self._get_many, references)
 
     def _get_many(self, references: Sequence[str]) -> list[ReadResult]:
-        """A segment is opened for the batch: a descriptor that is kept for the next one might be
-        closed, and be another file's, while a second thread is about to read it."""
+        """Segments are opened per batch: a cached descriptor could be closed, and reused for
+        another file, while a second thread is about to read it."""
         found: dict[str, ReadResult] = {}
         segments: dict[str, list[Reference]] = defaultdict(list)
         for text in references:
@@ -116,10 +115,10 @@ class FileStore:
                 segments[reference.path].append(reference)
         for path, wanted in segments.items():
             found |= self._read(path, wanted)
-        answers = [found[text] for text in references]
-        if any_unavailable(answers) and not self._is_mounted():
+        results = [found[text] for text in references]
+        if any_unavailable(results) and not self._is_mounted():
             raise Unavailable(CONTENT_STORE) from FileNotFoundError(self._root / MARKER)
-        return answers
+        return results
 
     def _read(self, path: str, wanted: Sequence[Reference]) -> dict[str, ReadResult]:
         try:
@@ -154,7 +153,7 @@ def _read_body(descriptor: int, reference: Reference) -> ReadResult:
 
 
 def _remove(folder: Path) -> bool:
-    """With its segments; what somebody else has put there is left, and named in the log."""
+    """Remove a folder with its segments; other content is left in place and logged."""
     try:
         for segment in folder.iterdir():
             segment.unlink(missing_ok=True)
@@ -166,7 +165,7 @@ def _remove(folder: Path) -> bool:
 
 
 class _Segment:
-    """An append-only file that only this process writes."""
+    """An append-only file with this process as its only writer."""
 
     def __init__(self, root: Path, prefix: str) -> None:
         self.path = f"{prefix}/{uuid4()}"
@@ -174,7 +173,11 @@ class _Segment:
         folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._descriptor = os.open(root / self.path, flags, 0o600)
-        for parent in (folder, folder.parent, root):  # a name is durable when its folder is
+        for parent in (
+            folder,
+            folder.parent,
+            root,
+        ):  # a new name is durable when its folder is synced
             _sync_folder(parent)
         self.size = 0
 

@@ -1,4 +1,4 @@
-"""What a reference names, and what a store answers to it."""
+"""References to bodies, and the results of reading them."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class ContentNotFound(Exception):
-    """No body at this reference, for good: it has expired, or there never was one."""
+    """The body has expired or never existed; this is final."""
 
 
 ReadResult: TypeAlias = bytes | ContentNotFound | Unavailable
@@ -27,7 +27,7 @@ ReadResult: TypeAlias = bytes | ContentNotFound | Unavailable
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """sealed: the bytes. retention_class: now or scheduled. expires_on: its last day."""
+    """retention_class: now or scheduled. expires_on: the last day."""
 
     sealed: bytes
     retention_class: str
@@ -48,26 +48,26 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """Raises ContentNotFound for anything that this store has not made."""
+        """Raises ContentNotFound for a text that is not a reference."""
         match = REFERENCE.fullmatch(text)
         if not match or (expires_on := parse_day(match[2])) is None:
             raise ContentNotFound(text[:100])
         return cls(text, match[1], expires_on, int(match[3]), int(match[4]))
 
     def absence_error(self) -> "ContentNotFound | Unavailable":
-        """What it means that the store does not have it."""
+        """The error for a body that the store does not have."""
         if self.expires_on < clock.now().date():
             return ContentNotFound(self.text)
         logger.warning("content.absent", extra={"reference": self.text})
         return Unavailable(CONTENT_STORE)
 
 
-def any_unavailable(answers: Iterable[ReadResult]) -> bool:
-    return any(isinstance(answer, Unavailable) for answer in answers)
+def any_unavailable(results: Iterable[ReadResult]) -> bool:
+    return any(isinstance(result, Unavailable) for result in results)
 
 
 def is_expired(prefix: str, today: date) -> bool:
-    """Whether this is a prefix of ours (now/2026-01-31) whose day is over."""
+    """Whether this is a prefix of the store (now/2026-01-31) whose day has passed."""
     day = parse_day(prefix.rpartition("/")[2])
     return day is not None and day < today
 

@@ -30,7 +30,7 @@ class RemoteStore:
         self._store = store
 
     async def is_mounted(self) -> bool:
-        """By its marker, or by mail from before there was one."""
+        """Recognizes the marker, or content that is older than the marker."""
         try:
             await obstore.head_async(self._store, MARKER)
         except FileNotFoundError:
@@ -45,11 +45,11 @@ class RemoteStore:
         except (FileNotFoundError, StoreError) as error:
             raise Unavailable(CONTENT_STORE) from error
 
-    async def free_share(self) -> float:
-        return 1.0  # it has no end
+    async def free_ratio(self) -> float:
+        return 1.0  # no limit
 
     async def put_many(self, bodies: Sequence[Body]) -> list[str]:
-        """Durable when the store has answered. Raises Unavailable when it does not."""
+        """Return when the store has confirmed every object. Raises Unavailable."""
         references: list[str] = [""] * len(bodies)
         segments: dict[str, bytearray] = {}
         paths: dict[str, str] = {}
@@ -70,10 +70,10 @@ class RemoteStore:
         return references
 
     async def get_many(self, references: Sequence[str]) -> list[ReadResult]:
-        answers = list(await asyncio.gather(*(self._get(text) for text in references)))
-        if any_unavailable(answers) and not await self.is_mounted():
+        results = list(await asyncio.gather(*(self._get(text) for text in references)))
+        if any_unavailable(results) and not await self.is_mounted():
             raise Unavailable(CONTENT_STORE) from FileNotFoundError(MARKER)
-        return answers
+        return results
 
     async def _get(self, text: str) -> ReadResult:
         try:
@@ -93,7 +93,7 @@ class RemoteStore:
         return bytes(data) if len(data) == at.length else at.absence_error()
 
     async def expire(self, today: date) -> list[str]:
-        """By the names of the days: segments are listed only where their day has passed."""
+        """Find expired days by name; segments are listed only for those."""
         days = [day for kind in await self._folders("") for day in await self._folders(kind)]
         gone = [day for day in days if is_expired(day, today)]
         for day in gone:

@@ -7,9 +7,9 @@
         stack.postgres.kill(); stack.postgres.start()
         stack.kafka.wipe(); stack.kafka.start()  # an empty broker beside a full database
 
-Data survives a restart and a kill -9 of everything; ports are free ones that stay with the folder.
-The servers die with the process that started them. All methods block (2 to 6 s for a start): call
-them from a thread where a loop is running. What can go wrong is an EmbeddedError of one line.
+Data survives a restart and a kill -9 of everything; the folder remembers its ports. The servers die
+with the process that started them. All methods block (2 to 6 s for a start), so call them from a
+thread if a loop is running. Failures are EmbeddedErrors of one line.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ __all__ = ["Embedded", "EmbeddedError"]
 
 
 class Embedded:
-    """The embedded stack. Ports: 0 takes those of the folder's last run if free, else any free
-    ones."""
+    """The embedded stack. A port of 0 is the port of the folder's last run if free, else any free
+    port."""
 
     def __init__(
         self, data_dir: Path | str, *, kafka_port: int = 0, postgres_port: int = 0
@@ -51,7 +51,7 @@ class Embedded:
         return self.kafka.running and self.postgres.running
 
     def start(self) -> None:
-        """Both at once; if one fails, neither is left."""
+        """Start both servers in parallel; if one fails, kill both."""
         try:
             self.folder.open()
             self.postgres.forget_owner()
@@ -73,7 +73,7 @@ class Embedded:
             stop.result()
 
     def kill(self) -> None:
-        """kill -9 of both, as when the power goes."""
+        """kill -9 of both, as at a power loss."""
         self.kafka.kill()
         self.postgres.kill()
         self.folder.close()

@@ -1,5 +1,5 @@
-"""`python -m kernel.embedded` fetches what the embedded stack needs, so that its first start is
-offline."""
+"""`python -m kernel.embedded` downloads the jars of the embedded stack, so that its first start
+works offline."""
 
 import sys
 
@@ -9,4 +9,4 @@ from kernel.errors import EmbeddedError
 try:
     classpath()
 except EmbeddedError as error:
-    sys.stderr.write(f"{error}\n")  # no failure: brokers by address do without
+    sys.stderr.write(f"{error}\n")  # not fatal: an external broker needs no jars

@@ -1,4 +1,4 @@
-"""What can go wrong with the embedded stack, each in one line that says what to do."""
+"""Errors of the embedded stack, each one line that says what to do."""
 
 from pathlib import Path
 
@@ -11,24 +11,24 @@ PORT_TAKEN = ("Address already in use", "could not bind")
 def port_taken(name: str, port: int) -> EmbeddedError:
     return EmbeddedError(
         f"{name} cannot listen on 127.0.0.1:{port}: the port is taken. "
-        "Stop the program that uses it, or choose another port (0 takes a free one)."
+        "Stop the program that uses it, or choose another port (0 chooses a free one)."
     )
 
 
 def disk_full(folder: Path) -> EmbeddedError:
-    return EmbeddedError(f"No space left for {folder}: free some, or choose another data folder.")
+    return EmbeddedError(f"No space left for {folder}. Free some, or choose another data folder.")
 
 
 def explain(name: str, port: int, log: Path, *, since: int = 0) -> EmbeddedError:
-    """The reason a server ended, from what it wrote to its log after the offset `since`."""
+    """Why a server ended, from its log after the offset `since`."""
     text = read_from(log, since)
     if any(sign in text for sign in DISK_FULL):
         return disk_full(log.parent)
     if any(sign in text for sign in PORT_TAKEN):
         return port_taken(name, port)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "FATAL" in line or "ERROR" in line or "Exception" in line]
-    last = (telling or lines or ["it wrote nothing"])[-1 if not telling else 0]
+    errors = [line for line in lines if "FATAL" in line or "ERROR" in line or "Exception" in line]
+    last = (errors or lines or ["it wrote nothing"])[-1 if not errors else 0]
     return EmbeddedError(f"{name} did not start: {last[:300]} (more in {log})")
 
 

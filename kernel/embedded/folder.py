@@ -1,7 +1,7 @@
-"""The data folder: one owner at a time, ports that stay, nothing half-written.
+"""The data folder: one owner at a time, stable ports, atomic writes.
 
 The lock is an flock that the servers inherit: it is free when the owner and the last process that
-could write to the data are gone, however they went.
+could write to the data have ended, however they ended.
 """
 
 import fcntl
@@ -20,11 +20,9 @@ import psutil
 from kernel.embedded.errors import disk_full, port_taken
 from kernel.errors import EmbeddedError
 
-FREE_MIN_BYTES = (
-    256 << 20
-)  # WAL, a checkpoint and a few segments; below it the first write may fail
+FREE_MIN_BYTES = 256 << 20  # WAL, a checkpoint and a few segments; with less a write may fail
 ORPHANS_TIMEOUT_S = 15.0
-CLOCK_STEP_S = 5.0  # start times are told by the clock on the wall
+CLOCK_STEP_S = 5.0  # start times depend on the system clock
 # Below the ephemeral range: a client that retries a closed ephemeral port on loopback may get it
 # as its own source port, connect to itself and keep the server from coming back.
 PORTS = range(18000, 32000)
@@ -37,10 +35,10 @@ class Folder:
         self._writing = threading.Lock()  # both servers start at once
 
     def open(self) -> None:
-        """Take the folder. Errors: in use, not writable, disk full, a comma in its path."""
-        if "," in str(self.path):  # to Kafka, `log.dirs` is then a list
+        """Lock the folder. Errors: in use, not writable, disk full, a comma in its path."""
+        if "," in str(self.path):  # Kafka would read `log.dirs` as a list
             raise EmbeddedError(
-                f"Choose a data folder without a comma: Kafka cannot use {self.path}."
+                f"Kafka cannot use {self.path}. Choose a data folder without a comma in its path."
             )
         try:
             make_folder(self.path)
@@ -68,8 +66,8 @@ class Folder:
         owner = self.recall("owner")
         if owner and alive(owner):
             raise EmbeddedError(
-                f"The data folder {self.path} is in use by process {owner[0]}: "
-                "stop it, or choose another data folder."
+                f"The data folder {self.path} is in use by process {owner[0]}. "
+                "Stop it, or choose another data folder."
             )
         self._end_orphans()
 
@@ -81,13 +79,13 @@ class Folder:
         return True
 
     def _end_orphans(self) -> None:
-        """The owner was killed: its servers are ending, or (without Linux) have to be ended."""
+        """After the owner was killed: wait for its servers to end, or (without Linux) kill them."""
         deadline = time.monotonic() + ORPHANS_TIMEOUT_S
         while not self._try_lock():
             if time.monotonic() > deadline:
                 raise EmbeddedError(
-                    f"The data folder {self.path} is still in use by servers of an earlier run: "
-                    "end them, or choose another data folder."
+                    f"The data folder {self.path} is still in use by servers of an earlier run. "
+                    "Stop them, or choose another data folder."
                 )
             for name in ("kafka", "postgres"):
                 left = self.recall(name)
@@ -111,19 +109,19 @@ class Folder:
             return {}
         return state if isinstance(state, dict) else {}
 
-    def port(self, name: str, wanted: int) -> int:
-        """The wanted port; for 0 that of the last run if it is free, else any free one."""
-        if wanted:
-            if not is_free(wanted):
-                raise port_taken(name, wanted)
-            return wanted
+    def port(self, name: str, requested: int) -> int:
+        """The requested port; for 0 that of the last run if it is free, else any free port."""
+        if requested:
+            if not is_free(requested):
+                raise port_taken(name, requested)
+            return requested
         last = self.recall(f"port.{name}")
         port = int(last[0]) if last and is_free(int(last[0])) else free_port()
         self.remember(f"port.{name}", [port])
         return port
 
     def build(self, name: str, make: Callable[[Path], None]) -> Path:
-        """`<folder>/<name>`, made once: an unfinished one has another name and is made anew."""
+        """`<folder>/<name>`, created once; an unfinished one has another name and is recreated."""
         target, unfinished = self.path / name, self.path / f"{name}.unfinished"
         if not target.exists():
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -134,12 +132,13 @@ class Folder:
 
 
 def make_folder(path: Path) -> None:
-    """Ours alone. Root's PostgreSQL runs as another user, who has to get through to its own."""
+    """A private folder. For root, PostgreSQL runs as another user, which must reach its
+    subfolder."""
     path.mkdir(0o700 if os.geteuid() else 0o711, parents=True, exist_ok=True)
 
 
 def identity(pid: int) -> list[float]:
-    """A process for ever: the number comes again, number and start time do not."""
+    """A unique identity of a process: pids are reused, so it includes the start time."""
     return [pid, psutil.Process(pid).create_time()]
 
 
@@ -156,7 +155,9 @@ def free_port() -> int:
     for port in random.sample(PORTS, 200):
         if is_free(port):
             return port
-    raise EmbeddedError(f"No free port between {PORTS.start} and {PORTS.stop} on 127.0.0.1.")
+    raise EmbeddedError(
+        f"No free port between {PORTS.start} and {PORTS.stop} on 127.0.0.1. Free one."
+    )
 
 
 def is_free(port: int) -> bool:

@@ -1,6 +1,7 @@
-"""Apache Kafka's jars: resolved once with jgo, then fetched and checked against the lock.
+"""Apache Kafka's jars: resolved once with jgo, then downloaded and checked against the lock.
 
-`make lock` writes the lock anew; `python -m kernel.embedded` fetches them ahead of the first start.
+`make lock` rewrites the lock; `python -m kernel.embedded` downloads the jars before the first
+start.
 """
 
 import errno
@@ -17,7 +18,7 @@ from kernel.embedded.errors import disk_full
 from kernel.errors import EmbeddedError
 
 LOCK = Path(__file__).with_name("kafka.lock.toml")
-# The second, raw (!) so that its own dependency management does not rule, makes Kafka log.
+# The second makes Kafka log; raw (!), so that its own dependency management is ignored.
 ENDPOINT = "org.apache.kafka:kafka_2.13:4.3.1+org.apache.logging.log4j:log4j-slf4j-impl:2.25.4!"
 DOWNLOADS = 8
 
@@ -35,7 +36,7 @@ class Jar:
 
 
 def classpath(cache: Path | None = None) -> str:
-    """Every jar of the lock, in its order, each with the hash that the lock names."""
+    """The class path of all jars in the lock, in order; each jar has the locked hash."""
     folder = (cache or cache_folder()) / "jars"
     jars = locked()
     with ThreadPoolExecutor(DOWNLOADS) as pool:
@@ -69,8 +70,8 @@ def provide(jar: Jar, folder: Path) -> Path:
 
 
 def fetch(jar: Jar, path: Path) -> None:
-    """Download beside the target, check, then move: nobody ever sees half a jar."""
-    from jgo.maven import MavenContext  # noqa: PLC0415 - half a second, needed once
+    """Download beside the target, check, then move: no reader sees a partial jar."""
+    from jgo.maven import MavenContext  # noqa: PLC0415 - a slow import, needed once
 
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         component = MavenContext(repo_cache=Path(scratch), timeout=60)
@@ -80,7 +81,7 @@ def fetch(jar: Jar, path: Path) -> None:
         except RuntimeError as error:
             raise unreachable(jar, error) from error
         if (got := digest(found)) != jar.sha256:
-            raise EmbeddedError(f"{jar.name} has SHA-256 {got}, but the lock says {jar.sha256}.")
+            raise EmbeddedError(f"{jar.name} has SHA-256 {got}; the lock requires {jar.sha256}.")
         found.replace(path)
 
 
@@ -88,7 +89,7 @@ def unreachable(jar: Jar, error: Exception) -> EmbeddedError:
     why = str(error).split("\n", 1)[0][:200] or type(error).__name__
     return EmbeddedError(
         f"Kafka's {jar.group}:{jar.artifact}:{jar.version} is not in {cache_folder()} and cannot "
-        f"be downloaded ({why}): check the network and its proxy settings, and start again."
+        f"be downloaded ({why}). Check the network and its proxy settings, then start again."
     )
 
 
@@ -98,7 +99,7 @@ def digest(path: Path) -> str:
 
 
 def write_lock() -> None:
-    """Resolve ENDPOINT and pin what it needs: versions and hashes, no addresses."""
+    """Resolve ENDPOINT and pin its dependencies: versions and hashes, no addresses."""
     from jgo.env import EnvironmentBuilder  # noqa: PLC0415 - for maintainers
     from jgo.maven import MavenContext  # noqa: PLC0415
 

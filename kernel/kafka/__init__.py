@@ -1,4 +1,4 @@
-"""The stream on Kafka. The only package that imports FastStream or aiokafka."""
+"""Stream processors on Kafka. The only package that imports FastStream or aiokafka."""
 
 import asyncio
 import logging
@@ -32,12 +32,12 @@ from kernel.settings import Settings
 from kernel.tasks import run_concurrently, supervise
 from kernel.topics import contract_of
 
-POLL_TIMEOUT_MS = 20  # FastStream waits twice this on an empty poll
-POLL_INTERVAL_MAX_MS = 2**31 - 1  # partitions are kept while we wait for a database
-COMMIT_EVERY_S = 1.0
-STOP_TIMEOUT_S = 5.0  # with a broker that does not answer, when there is no more to do
-HEARTBEAT_EVERY_S = 5.0
-UNASSIGNED_CHECKS = 3  # heartbeats; a rebalance is over by then
+POLL_TIMEOUT_MS = 20  # FastStream waits twice as long on an empty poll
+POLL_INTERVAL_MAX_MS = 2**31 - 1  # keep the partitions while waiting for a database
+COMMIT_INTERVAL_S = 1.0
+STOP_TIMEOUT_S = 5.0  # for a broker that does not respond
+HEARTBEAT_INTERVAL_S = 5.0
+UNASSIGNED_CHECKS = 3  # heartbeats; longer than a rebalance
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +46,8 @@ class Kafka:
     """The broker of one service. Build it inside a running loop: aiokafka's clients bind to it.
 
     prefix: of every topic and group, so that several installations can share a broker.
-    partitions_max: of the topics that are made here.
-    session_s: of a member; when it is silent for longer, its partitions are another's.
+    partitions_max: for topics that are created here.
+    session_s: session timeout of a consumer; a silent one then loses its partitions.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class Kafka:
         self._bootstrap_servers = bootstrap_servers
         self._partitions_max = partitions_max
         self._client = client
-        self._drain_s = shutdown_timeout_s
+        self._shutdown_timeout_s = shutdown_timeout_s
         self._session_ms = int(session_s * 1000)
         self._producer = BatchingProducer(bootstrap_servers, client, prefix)
         self._topics: dict[str, Topic] = {}
-        self._streams: dict[str, StreamProcessor[Message]] = {}  # by their groups
-        self._workers: list[ConsumerWorker] = []  # that are at work
-        self._ended = asyncio.get_running_loop().create_future()  # their work
+        self._streams: dict[str, StreamProcessor[Message]] = {}  # by group
+        self._workers: list[ConsumerWorker] = []  # running
+        self._ended = asyncio.get_running_loop().create_future()  # of the running workers
         self._consuming = True
-        self._idle = asyncio.Event()  # no worker is at work
+        self._idle = asyncio.Event()  # no worker is running
         self._idle.set()
         self._replayers: list[partial[Any]] = []
-        self._replays: list[asyncio.Event] = []  # set when what is followed is known
+        self._replays: list[asyncio.Event] = []  # set when a topic is replayed to its end
 
     @classmethod
-    def of(cls, settings: Settings, health: DependencyHealth, *, client: str) -> "Kafka":
-        """As a service is set up. client: its name."""
+    def from_settings(cls, settings: Settings, health: DependencyHealth, *, client: str) -> "Kafka":
+        """The broker as configured. client: name of the service."""
         return cls(
             settings.kafka_bootstrap_servers,
             health,
@@ -93,18 +93,19 @@ class Kafka:
         )
 
     def declare(self, *events: type[Message]) -> None:
-        """Name the events that are consumed or emitted here, so that their topics exist."""
+        """Register events that are consumed or emitted here, so that their topics are created."""
         for contract in (contract_of(event.DESCRIPTOR) for event in events):
             for name in contract.names:
                 self._topics[self.prefix + name] = contract.topic
 
     def consume(self, stream: StreamProcessor[M], *, group: str) -> None:
-        """Each event of the stream, the first class first. Offsets follow once a second."""
+        """Consume the events of a processor, express before bulk. Offsets are committed every
+        second."""
         self.declare(*stream.events)
         self._streams[self.prefix + group] = cast(StreamProcessor[Message], stream)
 
     def replay(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
-        """Replay a compacted topic and go on reading; the event is set at its first end."""
+        """Replay a compacted topic and keep reading; the event is set at the topic's first end."""
         self.declare(event)
         replayed = asyncio.Event()
         name = contract_of(event.DESCRIPTOR).topic.name
@@ -114,32 +115,33 @@ class Kafka:
         return replayed
 
     async def run(self) -> None:
-        """Consume until cancelled, or until something fails that nobody can settle."""
+        """Consume until cancelled or until a processor fails."""
         await retry_while_unavailable(self.create_topics, self.health)
         await retry_while_unavailable(self._producer.start, self.health)
         replays = [replay() for replay in self._replayers]
         await run_concurrently(
             [*replays, self._heartbeat(), self._commit_offsets(), self._consume()],
-            cancel_timeout_s=self._drain_s + 2 * STOP_TIMEOUT_S,
+            cancel_timeout_s=self._shutdown_timeout_s + 2 * STOP_TIMEOUT_S,
         )
 
     async def _consume(self) -> None:
-        """Until a worker fails. They are made anew when partitions stay unread. Not before all that
-        is followed is known: a handler could not tell what is unknown yet from what is gone."""
+        """Consume until a worker fails; restart the workers if partitions stay unassigned. Starts
+        after all replays, because before that a handler cannot distinguish missing entries from
+        deleted ones."""
         for replayed in self._replays:
             await replayed.wait()
         while self._consuming:
-            await self._read()
+            await self._consume_until_ended()
         await asyncio.Event().wait()
 
     async def stop_consuming(self) -> None:
-        """Take no more records, and return when none is being handled; all else goes on."""
+        """Stop consuming and return when no record is being processed; publishing continues."""
         self._consuming = False
         if not self._ended.done():
             self._ended.set_result(None)
         await self._idle.wait()
 
-    async def _read(self) -> None:
+    async def _consume_until_ended(self) -> None:
         self._ended = asyncio.get_running_loop().create_future()
         self._idle.clear()
         broker = self._new_broker()
@@ -164,7 +166,7 @@ class Kafka:
             consumer_only=True,
             apply_types=False,
             allow_auto_create_topics=False,
-            graceful_timeout=self._drain_s,
+            graceful_timeout=self._shutdown_timeout_s,
             logger=logging.getLogger("faststream"),
             log_level=logging.DEBUG,
         )
@@ -189,17 +191,17 @@ class Kafka:
         return worker
 
     async def _stop(self, broker: KafkaBroker) -> None:
-        """Drain: what is being handled may still publish. A consumer that hangs is left behind."""
+        """Drain: batches in progress may still publish. A consumer that hangs is abandoned."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._drain_s + STOP_TIMEOUT_S):
+            async with asyncio.timeout(self._shutdown_timeout_s + STOP_TIMEOUT_S):
                 await supervise(broker.stop())
 
     async def close(self) -> None:
-        """After everything that publishes has ended."""
+        """Close the producer; call it after everything that publishes has ended."""
         await self._producer.close()
 
     async def publish(self, records: Sequence[Outgoing]) -> None:
-        """Return when every record is acknowledged by all replicas in sync."""
+        """Return when all in-sync replicas have acknowledged every record."""
         await self._producer.send(records)
 
     async def create_topics(self) -> None:
@@ -209,7 +211,7 @@ class Kafka:
         await finish_despite_cancel(step)
 
     async def end_offset(self, event: type[Message]) -> int:
-        """The end offset of the first partition of an event's topic; 0 when it is empty."""
+        """The end offset of the first partition of an event's topic; 0 if it is empty."""
         name = self.prefix + contract_of(event.DESCRIPTOR).topic.name
         consumer = self._consumer()
         try:
@@ -222,7 +224,8 @@ class Kafka:
         return sum(ends.values())
 
     async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool:
-        """Whether a group has settled all events of a kind that were told before a moment."""
+        """Whether a group has processed all events of a type that were published before a
+        moment."""
         names = [self.prefix + name for name in contract_of(event.DESCRIPTOR).names]
         consumer = self._consumer()
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers)
@@ -257,11 +260,11 @@ class Kafka:
             self._ended.set_exception(error)
 
     async def _heartbeat(self) -> None:
-        """A consumer never says by itself that its broker is away, nor that its topics are, nor
-        that it is left out."""
+        """Check the broker, the topics and the assignments: a consumer reports none of these when
+        they are lost."""
         checks = 0
         while True:
-            await asyncio.sleep(HEARTBEAT_EVERY_S)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
             cluster = await self._producer.cluster()
             if cluster is None:
                 self.health.unavailable.add("kafka")
@@ -271,31 +274,34 @@ class Kafka:
             idle = await self._unassigned_topics(cluster)
             checks = checks + 1 if idle else 0
             if checks >= UNASSIGNED_CHECKS and not self._ended.done():
-                logger.warning("nobody reads all of %s: workers are made anew", ", ".join(idle))
+                logger.warning("kafka.partitions.unassigned", extra={"topics": idle})
                 checks = 0
                 self._ended.set_result(None)
 
     async def _create_missing_topics(self, cluster: ClusterMetadata) -> None:
         if missing := self._topics.keys() - cluster.topics():
-            logger.warning("topics are missing and are made: %s", ", ".join(sorted(missing)))
+            logger.warning("kafka.topics.missing", extra={"topics": sorted(missing)})
             with suppress(Unavailable):
                 await self.create_topics()
 
     async def _unassigned_topics(self, cluster: ClusterMetadata) -> list[str]:
-        """Topics with a partition that no member of our groups reads. When a topic comes back in
-        the middle of a rebalance, aiokafka may take the assignment without it for the last word."""
+        """Topics with a partition that no member of our groups is assigned. If a topic reappears
+        during a rebalance, aiokafka may settle on an assignment without it."""
         client = self._producer.client
         if client is None:
             return []
-        groups = {worker.group: partitions_of(worker.names, cluster) for worker in self._workers}
+        partitions = {
+            worker.group: partitions_of(worker.names, cluster) for worker in self._workers
+        }
         found = [
-            await unassigned_partitions(client, group, wanted) for group, wanted in groups.items()
+            await unassigned_partitions(client, group, expected)
+            for group, expected in partitions.items()
         ]
         return sorted({tp.topic for some in found for tp in some})
 
     async def _commit_offsets(self) -> None:
         while True:
-            await asyncio.sleep(COMMIT_EVERY_S)
+            await asyncio.sleep(COMMIT_INTERVAL_S)
             for worker in self._workers:
                 await worker.commit()
 
@@ -308,5 +314,5 @@ async def start(broker: KafkaBroker) -> None:
 
 
 async def keep_raw(batch: KafkaMessage) -> KafkaMessage:
-    """Skip FastStream's guessing at JSON, record by record; the stream decodes."""
+    """Skip FastStream's attempt to parse each record as JSON; the processor decodes."""
     return batch

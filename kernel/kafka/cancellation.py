@@ -1,4 +1,4 @@
-"""Steps that are not to be cancelled in their middle."""
+"""Steps that must finish despite a cancellation."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 async def finish_despite_cancel(step: Coroutine[Any, Any, T]) -> T:
-    """Await a step; when cancelled meanwhile, let it come to its end first.
+    """Await a step; if cancelled meanwhile, wait for its end before raising.
 
-    aiokafka forgets the connection that it is making when it is cancelled.
+    aiokafka leaks the connection that it is opening when it is cancelled.
     """
     task = asyncio.create_task(step)
     try:

@@ -1,4 +1,4 @@
-"""Consuming: what one consumer has processed, and whose turn it is."""
+"""Consuming: processed offsets and priorities of one consumer."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from kernel.processor import Record, StreamProcessor
 from kernel.topics import contract_of
 
 BATCH_RECORDS_MAX = 500
-COMMIT_S = 5.0
+COMMIT_TIMEOUT_S = 5.0
 BULK_SHARE = 10  # while express has a backlog, every tenth batch is bulk's
 
 logger = logging.getLogger(__name__)
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
-    """What one consumer has processed, and whose turn it is."""
+    """Runs a processor on the batches of one consumer; tracks processed offsets and priorities."""
 
     stream: StreamProcessor[Message]
     group: str
     prefix: str
     fail: Callable[[BaseException], None]
-    names: list[str] = field(init=False)  # of the topics, the first class first
+    names: list[str] = field(init=False)  # of the topics, express first
     consumer: AIOKafkaConsumer | None = None
     batches: int = 0
     ended: bool = False
@@ -47,21 +47,21 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         ]
 
     async def on_batch(self, batch: KafkaMessage) -> None:
-        # FastStream swallows what a handler raises, SystemExit too, and polls on; a later
-        # commit would then skip the batch. So remember the error, and touch nothing more.
+        # FastStream swallows every error of a handler, even SystemExit, and polls again; a later
+        # commit would then skip the batch. So record the error, and process nothing more.
         if self.ended:
             return
         raws = cast(Sequence[ConsumerRecord], batch.raw_message)
         self.consumer = cast(AIOKafkaConsumer, batch.consumer)
         self.pace.start_batch(len(raws))
-        gathers = self.stream.linger_s > 0 and len(raws) < BATCH_RECORDS_MAX
-        if gathers:  # before anything is awaited: the next fetch then brings all that came, where
-            # one on the heels of the last would bring the first record that comes
+        lingers = self.stream.linger_s > 0 and len(raws) < BATCH_RECORDS_MAX
+        if lingers:  # before the first await: a fetch now would return with the next single record,
+            # while a fetch after the pause returns all that arrived
             self.consumer.pause(*self.consumer.assignment())
         try:
             await self.stream.handle([record_of(raw, self.prefix) for raw in raws])
             self.processed.update(next_offsets(raws))
-            if gathers:
+            if lingers:
                 await self.pace.wait_turn()
                 self.consumer.resume(*self.consumer.assignment())
             await self._prioritize(self.consumer)
@@ -74,10 +74,10 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         return len(self.names) > 1 and len(self.stream.events) == 1
 
     async def _prioritize(self, consumer: AIOKafkaConsumer) -> None:
-        """Express first, and bulk a tenth: only who surely has records may make others wait.
+        """Express first, and a tenth of the batches from bulk while express has a backlog.
 
-        A paused partition is resumed after the next batch, and that batch is certain to come:
-        the partitions that are not paused are known to have records.
+        Partitions are paused only if the others are known to have records: then the next batch is
+        certain to come, and it resumes them.
         """
         if not self._prioritizes:
             return
@@ -96,7 +96,7 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _backlog(
         self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]
     ) -> bool:
-        """Whether records are known to wait: the end is known once a partition was fetched."""
+        """Whether records are known to be waiting; the end is known after the first fetch."""
         for tp in partitions:
             end = consumer.highwater(tp)
             if end is not None and end > await consumer.position(tp):
@@ -104,20 +104,22 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
         return False
 
     async def commit(self) -> None:
-        """Exactly what was processed, never the consumer's position."""
+        """Commit the processed offsets, never the consumer's position."""
         if self.consumer is None or not self.processed:
             return
-        mine = self.consumer.assignment()
-        offsets = {tp: offset for tp, offset in self.processed.items() if tp in mine}
+        assigned = self.consumer.assignment()
+        offsets = {tp: offset for tp, offset in self.processed.items() if tp in assigned}
         metrics.lag.labels(self.stream.name).set(self._lag(self.consumer, offsets))
         try:
             if offsets:
-                async with asyncio.timeout(COMMIT_S):
+                async with asyncio.timeout(COMMIT_TIMEOUT_S):
                     await self.consumer.commit(offsets)
         except (CommitFailedError, IllegalStateError):
-            logger.warning("partitions moved during the batch; their new owner repeats it")
+            logger.warning(
+                "kafka.commit.fenced"
+            )  # the new owner of the partitions repeats the batch
         except (KafkaError, TimeoutError) as error:
-            logger.warning("offsets wait for kafka: %r", error)
+            logger.warning("kafka.commit.failed", extra={"error": repr(error)})
 
     @staticmethod
     def _lag(consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, int]) -> int:
@@ -129,11 +131,11 @@ class ConsumerWorker(ConsumerRebalanceListener):  # type: ignore[misc]
             self.processed.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self.processed.clear()  # where they begin is what the group has committed
+        self.processed.clear()  # they start at the group's committed offsets
 
 
 def next_offsets(raws: Iterable[ConsumerRecord]) -> dict[TopicPartition, int]:
-    """Exactly the records of this batch, never the consumer's position."""
+    """The offset after the last record of each partition in this batch."""
     return {TopicPartition(raw.topic, raw.partition): raw.offset + 1 for raw in raws}
 
 

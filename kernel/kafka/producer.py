@@ -1,4 +1,4 @@
-"""Publishing: the one producer of a process, and who waits for what it sends."""
+"""Publishing: the one producer of a process, and the callers that wait for acknowledgements."""
 
 import asyncio
 import zlib
@@ -21,26 +21,26 @@ from kernel.pace import BatchPacer
 from kernel.tasks import cancel_and_wait
 
 BATCH_BYTES_MAX = 512 * 1024
-LINGER_S = 0.08  # a request costs broker and readers as much as twenty records do
-REQUEST_S = 10.0
-CLOSE_S = 5.0
+LINGER_S = 0.08  # a request costs broker and consumers as much as twenty records
+REQUEST_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 5.0
 
-Partition: TypeAlias = tuple[str, int]  # of a topic, without the prefix
+Partition: TypeAlias = tuple[str, int]  # topic without the prefix, and number
 
 
 class PendingSend:
-    """What one caller handed over. left: of its records, that are not acknowledged."""
+    """The records of one caller. unacknowledged: how many of them are."""
 
-    __slots__ = ("done", "left", "records")
+    __slots__ = ("done", "records", "unacknowledged")
 
     def __init__(self, records: Sequence[Outgoing]) -> None:
         self.records = records
-        self.left = len(records)
+        self.unacknowledged = len(records)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def acknowledge(self, records: int) -> None:
-        self.left -= records
-        if not self.left and not self.done.done():
+        self.unacknowledged -= records
+        if not self.unacknowledged and not self.done.done():
             self.done.set_result(None)
 
     def fail(self, error: BaseException) -> None:
@@ -49,7 +49,7 @@ class PendingSend:
 
 
 class PartitionRecords(NamedTuple):
-    """Those of a caller's records that go to one partition."""
+    """The records of a caller for one partition."""
 
     sending: PendingSend
     records: list[Outgoing]
@@ -58,10 +58,10 @@ class PartitionRecords(NamedTuple):
 class BatchingProducer:
     """The one producer of a process.
 
-    At most one batch of each partition is on its way, because concurrent `send_batch` calls for
-    a partition wait for each other and run into a timeout that aiokafka counts twice. What is
-    handed over meanwhile is its next batch. Partitions do not wait for one another: one without a
-    leader keeps nobody else's records.
+    At most one batch per partition is in flight, because concurrent `send_batch` calls for a
+    partition wait for each other and run into a timeout that aiokafka counts twice. Records that
+    arrive meanwhile form the next batch. Partitions do not wait for each other: one without a
+    leader delays no other.
     """
 
     def __init__(self, bootstrap_servers: str, client: str, prefix: str) -> None:
@@ -69,7 +69,7 @@ class BatchingProducer:
         self._client = client
         self._prefix = prefix
         self._producer: AIOKafkaProducer | None = None
-        self._arrived: list[PendingSend] = []
+        self._new_sends: list[PendingSend] = []
         self._waiting: defaultdict[Partition, deque[PartitionRecords]] = defaultdict(deque)
         self._in_flight: set[Partition] = set()
         self._sender: asyncio.Task[None] | None = None
@@ -79,7 +79,7 @@ class BatchingProducer:
         self._starting = asyncio.Lock()
 
     async def start(self) -> None:
-        """By whoever comes first; the others wait for it."""
+        """Start the producer; concurrent callers wait for the first."""
         async with self._starting:
             if self._closed:
                 raise Unavailable("kafka")
@@ -94,7 +94,7 @@ class BatchingProducer:
             acks="all",
             max_request_size=RECORD_BYTES_MAX,
             max_batch_size=BATCH_BYTES_MAX,
-            request_timeout_ms=int(REQUEST_S * 1000),
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
         )
         try:
             await finish_despite_cancel(producer.start())
@@ -107,21 +107,21 @@ class BatchingProducer:
         return producer
 
     async def close(self) -> None:
-        """For good: who publishes later finds nobody."""
+        """Close for good: later sends raise Unavailable."""
         self._closed = True
         if self._producer is not None:
             self._retire(self._producer)
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                while self._tasks:  # one that ends may wake another
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                while self._tasks:  # a task that ends may start another
                     await asyncio.wait(self._tasks)
         self._fail_all(Unavailable("kafka"))
         for late in list(self._tasks):
             await cancel_and_wait(late)
 
     def _retire(self, producer: AIOKafkaProducer) -> None:
-        """Its sequence numbers are spoilt, and a new one is cheap. What it still has on its way to
-        other partitions comes to its end."""
+        """Replace a producer after an error, which breaks its sequence numbers. Its batches in
+        flight to other partitions still finish."""
         if self._producer is producer:
             self._producer = None
             self._spawn(stop(producer))
@@ -134,11 +134,11 @@ class BatchingProducer:
 
     @property
     def client(self) -> AIOKafkaClient | None:
-        """Of the producer, for questions; None when there is none."""
+        """The producer's client, for metadata requests; None without a producer."""
         return self._producer.client if self._producer else None
 
     async def cluster(self) -> ClusterMetadata | None:
-        """All topics there are; None when the broker is away."""
+        """Metadata of all topics; None if the broker is unavailable."""
         client = self.client
         if client is None:
             return None
@@ -150,20 +150,20 @@ class BatchingProducer:
             return None
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        """Return when all are acknowledged. Raises Unavailable when one is not; and ValueError for
-        a record that the broker would refuse, which its caller dead-letters."""
+        """Return when all records are acknowledged. Raises Unavailable if one is not, and
+        ValueError for a record that the broker would reject as too large."""
         if not records:
             return
         for record in records:
-            if len(record.value) > RECORD_BYTES_MAX:
-                raise ValueError(f"{record.topic}: {len(record.value)} bytes are too many")
+            if (size := len(record.value)) > RECORD_BYTES_MAX:
+                raise ValueError(f"{record.topic}: {size} bytes exceed {RECORD_BYTES_MAX}")
         sending = PendingSend(records)
-        self._arrived.append(sending)
+        self._new_sends.append(sending)
         self._wake()
         await sending.done
 
     def _wake(self) -> None:
-        if self._sender is None and (self._arrived or self._ready()):
+        if self._sender is None and (self._new_sends or self._ready()):
             self._sender = self._spawn(self._drain())
 
     def _ready(self) -> list[Partition]:
@@ -171,7 +171,7 @@ class BatchingProducer:
 
     async def _drain(self) -> None:
         try:
-            while self._arrived or self._ready():
+            while self._new_sends or self._ready():
                 await self._pace.wait_turn()
                 try:
                     await self.start()
@@ -182,17 +182,17 @@ class BatchingProducer:
             self._sender = None
 
     def _fail_all(self, error: Exception) -> None:
-        for sending in self._arrived:
+        for sending in self._new_sends:
             sending.fail(error)
         for parts in self._waiting.values():
             for part in parts:
                 part.sending.fail(error)
-        self._arrived = []
+        self._new_sends = []
         self._waiting.clear()
 
     def _drop_failed(self) -> None:
-        """What callers that failed still have before other partitions: they bring it again, and
-        one of those may not move for long."""
+        """Remove queued records of failed callers, which send them again; other partitions might
+        block for long with them."""
         for partition, parts in list(self._waiting.items()):
             if left := [part for part in parts if not part.sending.done.done()]:
                 self._waiting[partition] = deque(left)
@@ -200,11 +200,11 @@ class BatchingProducer:
                 del self._waiting[partition]
 
     def _send_ready(self, producer: AIOKafkaProducer) -> None:
-        """One batch for each partition that something waits for and nothing is on its way to."""
-        arrived, self._arrived = self._arrived, []
+        """Send one batch to each partition that has records and no batch in flight."""
+        new_sends, self._new_sends = self._new_sends, []
         partitions: dict[str, int] = {}
-        for sending in arrived:
-            self._sort(producer, sending, partitions)
+        for sending in new_sends:
+            self._assign_partitions(producer, sending, partitions)
         started = 0
         for partition in self._ready():
             builder = producer.create_batch()
@@ -217,17 +217,17 @@ class BatchingProducer:
                 self._spawn(self._deliver(producer, partition, builder=builder, taken=taken))
         self._pace.start_batch(started)
 
-    def _sort(
+    def _assign_partitions(
         self, producer: AIOKafkaProducer, sending: PendingSend, partitions: dict[str, int]
     ) -> None:
-        """Its records to their partitions; when a topic is unknown, it asks about that first.
+        """Queue a caller's records by partition; if a topic is unknown, load its metadata first.
 
-        partitions: of the topics that were met in this turn.
+        partitions: number of partitions per topic, shared by the callers of this pass.
         """
         topics = {record.topic for record in sending.records}
         for topic in topics - partitions.keys():
-            if known := producer.client.cluster.partitions_for_topic(self._prefix + topic):
-                partitions[topic] = len(known)
+            if found := producer.client.cluster.partitions_for_topic(self._prefix + topic):
+                partitions[topic] = len(found)
         if unknown := topics - partitions.keys():
             self._spawn(self._load_metadata(producer, unknown, sending))
             return
@@ -243,7 +243,7 @@ class BatchingProducer:
         self, producer: AIOKafkaProducer, topics: Iterable[str], sending: PendingSend
     ) -> None:
         try:
-            async with asyncio.timeout(REQUEST_S):
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 for topic in topics:
                     await producer.partitions_for(self._prefix + topic)
         except BaseException as cause:
@@ -251,7 +251,7 @@ class BatchingProducer:
             if not isinstance(cause, KafkaError | TimeoutError):
                 raise
         else:
-            self._arrived.append(sending)
+            self._new_sends.append(sending)
             self._wake()
 
     async def _deliver(
@@ -273,7 +273,7 @@ class BatchingProducer:
         except asyncio.CancelledError as cause:
             error = unavailable(cause)
             raise
-        except Exception as cause:  # not the broker's: its callers' to deal with
+        except Exception as cause:  # not the broker's error: the callers handle it
             error = cause
         finally:
             self._in_flight.discard(partition)
@@ -296,8 +296,8 @@ def unavailable(cause: BaseException) -> Unavailable:
 
 
 def fill(builder: Any, waiting: deque[PartitionRecords]) -> dict[PendingSend, int]:  # noqa: ANN401 - as above
-    """Take records until the batch is full: how many, of whom. Those of callers that have failed
-    elsewhere, or given up, are left out: they come again."""
+    """Add records until the batch is full; return the number per caller. Records of callers that
+    failed or were cancelled are skipped: they are sent again."""
     taken: dict[PendingSend, int] = {}
     while waiting:
         sending, records = waiting[0]
@@ -313,7 +313,7 @@ def fill(builder: Any, waiting: deque[PartitionRecords]) -> dict[PendingSend, in
 
 
 def append(builder: Any, records: Sequence[Outgoing]) -> int:  # noqa: ANN401 - as above
-    """How many went in: a batch takes its first record whatever its size, so one at least."""
+    """Add records; return how many fit. At least one does: a batch accepts any first record."""
     now_ms = clock.now_ms()
     for count, record in enumerate(records):
         appended = builder.append(

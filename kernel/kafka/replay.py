@@ -1,4 +1,4 @@
-"""Compacted topics: read from their beginning, and on."""
+"""Replay of compacted topics: from the beginning, then continuously."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from kernel.retry import retry_while_unavailable
 
 @dataclass(frozen=True, slots=True)
 class ReplayedTopic:
-    """A topic of one partition. replayed: set at its first end. prefix: of the topic's name."""
+    """A topic with one partition. replayed: set at its first end. prefix: of the topic's name."""
 
     topic: str
     prefix: str
@@ -28,7 +28,7 @@ class ReplayedTopic:
     async def run(
         self, new_consumer: Callable[[], AIOKafkaConsumer], health: DependencyHealth
     ) -> None:
-        """Until cancelled; from the beginning again when the broker was away."""
+        """Read until cancelled; after an outage of the broker, start again from the beginning."""
 
         async def attempt() -> None:
             consumer = new_consumer()

@@ -1,4 +1,4 @@
-"""Topics are made from the contracts, and made again when they are gone."""
+"""Creation of topics from the contracts."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ DEAD_LETTER_RETENTION_MS = str(30 * 24 * 3600 * 1000)
 async def create_topics(
     bootstrap_servers: str, topics: Mapping[str, Topic], *, partitions_max: int
 ) -> None:
-    """Make those that are missing, and their dead-letter topics."""
+    """Create the missing topics and their dead-letter topics."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     try:
         await admin.start()
@@ -30,7 +30,7 @@ async def create_topics(
             )
         ]
         response = await admin.create_topics([topic for topic in new if topic.name not in existing])
-        for name, code, *_ in response.topic_errors:  # aiokafka raises nothing here
+        for name, code, *_ in response.topic_errors:  # aiokafka raises no error here
             if code and for_code(code) is not TopicAlreadyExistsError:
                 raise for_code(code)(name)
     except KafkaError as error:
@@ -46,14 +46,14 @@ def new_topics(name: str, topic: Topic, partitions: int, *, brokers: int) -> lis
         "min.insync.replicas": str(max(1, replicas - 1)),
         "unclean.leader.election.enable": "false",
     }
-    kept = {"retention.ms": str(topic.retention.ToMilliseconds())}
+    retention = {"retention.ms": str(topic.retention.ToMilliseconds())}
     if topic.compacted:
-        kept = {"cleanup.policy": "compact"}
+        retention = {"cleanup.policy": "compact"}
     dead_letter = {
         "retention.ms": DEAD_LETTER_RETENTION_MS,
         "max.message.bytes": str(RECORD_BYTES_MAX),
     }
     return [
-        NewTopic(name, partitions, replicas, topic_configs=durable | kept),
+        NewTopic(name, partitions, replicas, topic_configs=durable | retention),
         NewTopic(name + DLQ_SUFFIX, 1, replicas, topic_configs=durable | dead_letter),
     ]

@@ -127,7 +127,7 @@ class Dependencies:
     def of(cls, settings: Settings) -> "Dependencies":
         health = DependencyHealth()
         health.unavailable.add(STARTING)
-        kafka = Kafka.of(settings, health, client="delivery")
+        kafka = Kafka.from_settings(settings, health, client="delivery")
         database = Database(settings.system_database_url, name="delivery", session=SESSION_SETTINGS)
         return cls(
             settings,

@@ -46,7 +46,7 @@ ALL_EVENTS = (
 def create(settings: Settings) -> Service:
     """Create the service; call it inside the running event loop."""
     health = DependencyHealth()
-    kafka = Kafka.of(settings, health, client="events")
+    kafka = Kafka.from_settings(settings, health, client="events")
     system = Database(settings.system_database_url, name="events-system", session=SESSION_SETTINGS)
     outbox = Outbox(system, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)

@@ -39,7 +39,7 @@ def create(settings: Settings) -> Service:
         Reader(open_child(settings, f"shield.{use}", rules), book) for use in ("stream", "dry_runs")
     )
     health = DependencyHealth()
-    kafka = Kafka.of(settings, health, client="shield")
+    kafka = Kafka.from_settings(settings, health, client="shield")
     tenants = ReplicatedTable(Tenant, kafka)
     content = open_store(settings.content_store_url)
     handlers = Handlers(

@@ -39,7 +39,7 @@ def test_the_owner_of_the_tables_is_not_a_role_to_run_with(
 ) -> None:
     settings[f"ROUTER_{role.upper()}_DATABASE_URL"] = database.url
 
-    assert "above row-level security" in refused("router", settings)
+    assert "bypasses row-level security" in refused("router", settings)
 
 
 @pytest.mark.parametrize("name", ["INGEST_GRPC_LISTEN", "INGEST_HTTP_LISTEN", "INGEST_HEALTH_PORT"])

@@ -48,7 +48,7 @@ class CachingResolver:
         if nameservers is not None:
             self._resolver.nameservers = nameservers
         self._timeout_s = timeout_s
-        self._cache: Cache[_CachedAddresses] = Cache(self._query, most=ENTRIES_MAX)
+        self._cache: Cache[_CachedAddresses] = Cache(self._query, entries_max=ENTRIES_MAX)
 
     async def addresses(self, host: str) -> list[Address]:
         """The addresses of a host or an address literal; empty when DNS does not answer.

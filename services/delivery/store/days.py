@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 from kernel import clock
 from kernel.database import Database
-from kernel.days import TablePartitions, around
+from kernel.days import TablePartitions, days_to_create
 
 AHEAD_DAYS = 2
 
@@ -33,7 +33,7 @@ class JournalDayPartitions:
 
     async def prepare(self) -> None:
         """Create the partitions of the coming days."""
-        await self.ensure(around(clock.now().date(), ahead=AHEAD_DAYS))
+        await self.ensure(days_to_create(clock.now().date(), ahead=AHEAD_DAYS))
 
     async def drop(self) -> None:
         """Drop the partitions that are past retention."""

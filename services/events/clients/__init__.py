@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from kernel import clock
-from kernel.addresses import Addresses
+from kernel.addresses import AddressResolver
 from kernel.dial import Dialer, Target, target_of
-from mail.reachable import Network, may_call
+from mail.reachable import Network, is_allowed_target
 from services.events.clients.connection import (
     IDLE_TIMEOUT_S,
     Connection,
@@ -32,7 +32,7 @@ class WebhookClient:
     def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
         permitted = tuple(allowed)
         self._dialer = Dialer(
-            Addresses(lambda address, plain: may_call(address, permitted, plain=plain))
+            AddressResolver(lambda address, plain: is_allowed_target(address, permitted, plain=plain))
         )
         self._timeout_s = timeout_s
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -51,7 +51,7 @@ class WebhookClient:
         return endpoint_response(response)
 
     async def _exchange(self, target: Target, rest: bytes) -> HttpResponse:
-        start = f"POST {target.path} HTTP/1.1\r\nHost: {target.named}\r\n{HEADERS}"
+        start = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{HEADERS}"
         data = start.encode() + rest
         if connection := self._take_idle(target):
             try:

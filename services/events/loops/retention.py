@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from kernel import clock
 from kernel.database import Database
-from kernel.days import around
+from kernel.days import days_to_create
 from services.events.store import days
 
 AHEAD_DAYS = 2
@@ -23,7 +23,7 @@ class Retention:
     async def run_once(self) -> None:
         today = clock.now().date()
         async with self._database.transaction() as tx:
-            await self._days.ensure(tx, around(today, ahead=AHEAD_DAYS), today=today)
+            await self._days.ensure(tx, days_to_create(today, ahead=AHEAD_DAYS), today=today)
             existing = await self._days.existing(tx)
         for day in existing:
             if day >= today - timedelta(days=self._log_days) or not await self._closed.is_expired(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from kernel import clock, metrics
-from kernel.addresses import Refused
+from kernel.addresses import AddressRefused
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, Transaction
 from kernel.errors import ConfigError, Unavailable
@@ -276,7 +276,7 @@ def metric_outcome(response: EndpointResponse) -> str:
     """The label of an attempt in metrics."""
     if response.is_success:
         return "delivered"
-    return "refused" if response.error.startswith(Refused.__name__) else "failed"
+    return "refused" if response.error.startswith(AddressRefused.__name__) else "failed"
 
 
 def queue_max(config: WebhookConfig) -> int:

@@ -7,9 +7,9 @@ from typing import cast
 
 import httptools
 
-from kernel.addresses import Addresses
+from kernel.addresses import AddressResolver
 from kernel.dial import Dialer, Target, target_of
-from mail.reachable import Network, may_call
+from mail.reachable import Network, is_allowed_target
 
 HEAD_OCTETS_MAX = 64 * 1024
 REQUEST_HEADERS = "User-Agent: OBM-Attachments/1\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
@@ -36,7 +36,7 @@ class Downloads:
     def __init__(self, allowed: Sequence[Network]) -> None:
         permitted = tuple(allowed)
         self._dialer = Dialer(
-            Addresses(lambda address, plain: may_call(address, permitted, plain=plain))
+            AddressResolver(lambda address, plain: is_allowed_target(address, permitted, plain=plain))
         )
 
     async def get(self, url: str, *, octets_max: int) -> DownloadedFile:
@@ -69,7 +69,7 @@ class Download(asyncio.Protocol):
         """Raises DownloadFailed."""
         if self._transport is None:
             raise DownloadFailed("The connection was closed.")
-        request = f"GET {target.path} HTTP/1.1\r\nHost: {target.named}\r\n{REQUEST_HEADERS}"
+        request = f"GET {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{REQUEST_HEADERS}"
         self._transport.write(f"{request}Connection: close\r\n\r\n".encode())
         try:
             return await self._done

@@ -59,7 +59,7 @@ class Backpressure:
         messages, age_s = await self._outbox.backlog()
         if messages >= self._messages_max or age_s >= self._age_max_s:
             self.refusal = BROKER
-        elif await self._content.free_share() < self._free_min:
+        elif await self._content.free_ratio() < self._free_min:
             self.refusal = DISK
         else:
             self.refusal = ""

@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 from kernel import clock
 from kernel.database import Database
-from kernel.days import ClosedDays, DayTable, TablePartitions, around
+from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
 
 TABLES = ("emails", "messages")
 DAYS_AHEAD = 3
@@ -39,7 +39,7 @@ class RetentionStore:
     async def prepare(self) -> None:
         """Create the partitions of today and the next days."""
         async with self._database.transaction() as tx:
-            await self._days.ensure(tx, around(clock.now().date(), ahead=DAYS_AHEAD))
+            await self._days.ensure(tx, days_to_create(clock.now().date(), ahead=DAYS_AHEAD))
 
     async def has_mail(self) -> bool:
         async with self._database.transaction() as tx:

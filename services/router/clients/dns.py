@@ -78,7 +78,7 @@ class RouteResolver:
         self._on_answer = on_answer
         self._lookups_max = lookups_max
         self._shuffle = shuffle
-        self._cache: Cache[CachedAnswer] = Cache(self._fetch, most=CACHED_MAX)
+        self._cache: Cache[CachedAnswer] = Cache(self._fetch, entries_max=CACHED_MAX)
 
     def cached_route(self, domain: str) -> Route | None:
         """The cached route, or None. An expired one is looked up again in the background."""
@@ -87,7 +87,7 @@ class RouteResolver:
         cached = self._cache.peek(domain)
         if cached is None or not isinstance(cached.value.answer, Route):
             return None
-        if not cached.fresh:
+        if not cached.is_fresh:
             self._start_lookup(domain)
         return cached.value.answer if clock.monotonic_s() < cached.value.stale_s else None
 
@@ -100,7 +100,7 @@ class RouteResolver:
         if route := self._static.get(domain):
             return route
         cached = self._cache.peek(domain)
-        if cached is not None and cached.fresh:
+        if cached is not None and cached.is_fresh:
             return cached.value.answer
         if start:
             self._start_lookup(domain)

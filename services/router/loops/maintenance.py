@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from contracts.router.v1.directory_pb2 import Pool
 from kernel import clock
 from kernel.database import Database, Transaction
-from kernel.days import around
+from kernel.days import days_to_create
 from kernel.kafka import Kafka
 from kernel.topics import encode
 from services.router.store import directory, queues, suppressions, usage
@@ -43,7 +43,7 @@ class DayPartitionMaintenance:
     async def run_once(self) -> None:
         days, today = self._partitions.days, clock.now().date()
         async with self._database.transaction() as tx:
-            await days.ensure(tx, around(today, ahead=self._ahead_days))
+            await days.ensure(tx, days_to_create(today, ahead=self._ahead_days))
             existing = await days.existing(tx)
         if not self._is_leader():
             return

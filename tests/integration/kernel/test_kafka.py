@@ -153,7 +153,7 @@ class Bench:
         finally:
             await admin.close()
 
-    async def settled(self) -> None:
+    async def all_processed(self) -> None:
         """Wait until the group has committed everything there is."""
         async with self.offsets() as consumer:
             ends = await consumer.end_offsets(consumer.assignment())
@@ -194,7 +194,7 @@ def test_what_was_sent_before_the_first_join_is_consumed(bench: Bench) -> None:
         events = [screened() for _ in range(20)]
         await bench.produce(*events)
         async with bench.consumer():
-            await bench.settled()
+            await bench.all_processed()
         assert await bench.closed() == sorted(event.message_id for event in events)
 
     play(bench, story())
@@ -205,11 +205,11 @@ def test_offsets_set_back_change_nothing_and_publish_nothing(bench: Bench) -> No
         events = [screened() for _ in range(20)]
         await bench.produce(*events)
         async with bench.consumer():
-            await bench.settled()
+            await bench.all_processed()
         async with bench.offsets() as consumer:
             await consumer.commit(dict.fromkeys(consumer.assignment(), 0))
         async with bench.consumer() as outbox:
-            await bench.settled()
+            await bench.all_processed()
             await outbox.sweep()
             assert await outbox.backlog() == (0, 0.0)
         assert len(await bench.closed()) == 20
@@ -230,7 +230,7 @@ def test_a_crash_between_commit_and_publish_is_swept(bench: Bench) -> None:
             while not await bench.closed():
                 await outbox.sweep()
                 await asyncio.sleep(0.05)
-            await bench.settled()
+            await bench.all_processed()
         assert await bench.closed() == [event.message_id]
 
     play(bench, story())
@@ -242,7 +242,7 @@ def test_a_poison_record_is_dead_lettered_and_its_neighbours_pass(bench: Bench) 
         poison = MessageScreened(message_id=f"no uuid {uuid4()}")
         await bench.produce(one, poison, b"\xff", two)
         async with bench.consumer():
-            await bench.settled()
+            await bench.all_processed()
         assert await bench.closed() == sorted([one.message_id, two.message_id])
         dead_letter = await bench.records_on(EXPRESS + DLQ_SUFFIX)
         why = {record.value: dict(record.headers)["dlq_reason"] for record in dead_letter}
@@ -256,7 +256,7 @@ def test_a_million_newsletters_do_not_stand_before_a_password_reset(bench: Bench
         await bench.produce(*(screened(PRIORITY_BULK) for _ in range(3000)))
         await bench.produce(*(screened() for _ in range(9000)))
         async with bench.consumer():
-            await bench.settled()
+            await bench.all_processed()
         served = [kind for batch in bench.closer.batches for kind in batch]
         assert len(served) == 12000
         last_express = max(n for n, kind in enumerate(served) if kind == PRIORITY_EXPRESS)
@@ -270,7 +270,7 @@ def test_a_partition_that_nobody_reads_gets_a_reader(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when topics come back in the middle of a rebalance: nothing is assigned, for good."""
-    monkeypatch.setattr("kernel.kafka.HEARTBEAT_EVERY_S", 0.3)
+    monkeypatch.setattr("kernel.kafka.HEARTBEAT_INTERVAL_S", 0.3)
     real = RoundRobinPartitionAssignor.assign
     gone = ClusterMetadata()
     clusters = [gone]
@@ -283,7 +283,7 @@ def test_a_partition_that_nobody_reads_gets_a_reader(
     async def story() -> None:
         await bench.produce(*(screened() for _ in range(20)))
         async with bench.consumer():
-            await bench.settled()
+            await bench.all_processed()
         assert not clusters
         assert len(await bench.closed()) == 20
 

@@ -211,7 +211,7 @@ def test_role_above_row_level_security_is_refused(database_url: str, folder: Pat
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("CREATE ROLE unlimited_tenant BYPASSRLS")
         try:
-            with pytest.raises(ConfigError, match="unlimited_tenant is above row-level security"):
+            with pytest.raises(ConfigError, match="unlimited_tenant bypasses row-level security"):
                 migrate(database_url, {"unlimited": folder})
         finally:
             owner.execute("DROP ROLE unlimited_tenant")

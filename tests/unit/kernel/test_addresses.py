@@ -9,7 +9,7 @@ from typing import Any, ParamSpec
 import dns.exception
 import pytest
 
-from kernel.addresses import Addresses, Refused
+from kernel.addresses import AddressRefused, AddressResolver
 
 P = ParamSpec("P")
 
@@ -51,19 +51,19 @@ def is_shared(address: str, plain: bool) -> bool:
     return not address.startswith("10.6.")
 
 
-def addresses(resolver: Resolver, hosts: Path = Path("/nowhere")) -> Addresses:
-    return Addresses(is_shared, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
+def addresses(resolver: Resolver, hosts: Path = Path("/nowhere")) -> AddressResolver:
+    return AddressResolver(is_shared, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
 
 
 @alone
 async def test_names_that_resolve_slowly_do_not_keep_a_good_one_waiting() -> None:
     resolver = Resolver()
     found = addresses(resolver)
-    slow = [asyncio.create_task(found.of(f"slow{n}.example", plain=False)) for n in range(50)]
+    slow = [asyncio.create_task(found.resolve(f"slow{n}.example", plain=False)) for n in range(50)]
     while len(resolver.asked) < 50:
         await asyncio.sleep(0)
 
-    assert await found.of("good.example", plain=False) == ["8.8.8.8"]
+    assert await found.resolve("good.example", plain=False) == ["8.8.8.8"]
     assert not any(task.done() for task in slow)
 
     resolver.let_go.set()
@@ -74,14 +74,14 @@ async def test_names_that_resolve_slowly_do_not_keep_a_good_one_waiting() -> Non
 async def test_a_name_is_asked_once_for_all_who_wait_and_survives_who_gives_up() -> None:
     resolver = Resolver()
     found = addresses(resolver)
-    first, second = (asyncio.create_task(found.of("slow.example", plain=False)) for _ in "12")
+    first, second = (asyncio.create_task(found.resolve("slow.example", plain=False)) for _ in "12")
     while not resolver.asked:
         await asyncio.sleep(0)
     first.cancel()
     resolver.let_go.set()
 
     assert await second == ["8.8.8.8"]
-    assert await found.of("SLOW.example.", plain=False) == ["8.8.8.8"]
+    assert await found.resolve("SLOW.example.", plain=False) == ["8.8.8.8"]
     assert resolver.asked == ["slow.example"]
 
 
@@ -91,7 +91,7 @@ async def test_a_name_without_an_answer_is_an_os_error_and_asked_again() -> None
     found = addresses(resolver)
     for _ in range(2):
         with pytest.raises(OSError, match=r"missing\.example"):
-            await found.of("missing.example", plain=False)
+            await found.resolve("missing.example", plain=False)
 
     assert len(resolver.asked) == 2
 
@@ -104,10 +104,10 @@ async def test_a_name_leads_to_the_addresses_that_may_be_called_alone(plain: boo
             return Found(["10.6.0.1", "8.8.8.8"] if name == "both.example" else ["10.6.0.1"])
 
     found = addresses(Both())
-    assert await found.of("both.example", plain=plain) == ["8.8.8.8"]
+    assert await found.resolve("both.example", plain=plain) == ["8.8.8.8"]
     for host in ("private.example", "10.6.0.1"):
-        with pytest.raises(Refused):
-            await found.of(host, plain=plain)
+        with pytest.raises(AddressRefused):
+            await found.resolve(host, plain=plain)
 
 
 @alone
@@ -115,8 +115,8 @@ async def test_the_hosts_file_is_asked_before_dns(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("# local\n10.1.2.3 Hooks.internal hooks # ours\n::1 hooks\n")
     resolver = Resolver()
-    found = Addresses(lambda address, plain: plain, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
+    found = AddressResolver(lambda address, plain: plain, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
 
-    assert await found.of("hooks.internal", plain=True) == ["10.1.2.3"]
-    assert await found.of("hooks", plain=True) == ["10.1.2.3", "::1"]
+    assert await found.resolve("hooks.internal", plain=True) == ["10.1.2.3"]
+    assert await found.resolve("hooks", plain=True) == ["10.1.2.3", "::1"]
     assert resolver.asked == []

@@ -30,12 +30,12 @@ def reason_of(stored: Stored, *, client: str = "192.0.2.1", scope: str = "sendin
 
 
 def test_a_new_key_says_what_it_is_for_and_is_known_by_its_hash() -> None:
-    live, test = auth.make(test=False), auth.make(test=True)
+    live, test = auth.generate_key(test=False), auth.generate_key(test=True)
 
     assert live.startswith("obm_live_")
     assert test.startswith("obm_test_")
     assert auth.digest(live) == sha256(live)
-    assert live != auth.make(test=False)
+    assert live != auth.generate_key(test=False)
 
 
 @given(st.integers(0, 44), st.sampled_from(auth.ALPHABET))
@@ -75,7 +75,7 @@ def test_an_expired_a_distant_and_a_narrow_key_are_told_apart() -> None:
 
 
 def test_a_key_works_the_moment_it_exists() -> None:
-    key = auth.make(test=False)
+    key = auth.generate_key(test=False)
     asked: list[bytes] = []
 
     async def fetch(digest: bytes) -> Stored | None:
@@ -91,5 +91,5 @@ def test_a_key_works_the_moment_it_exists() -> None:
 
     assert asyncio.run(check(key)) == Stored()
     with pytest.raises(AuthError):
-        asyncio.run(check(auth.make(test=False)))
+        asyncio.run(check(auth.generate_key(test=False)))
     assert len(asked) == 2

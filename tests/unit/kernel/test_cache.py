@@ -34,7 +34,7 @@ def play(story: Callable[[Oracle], Awaitable[None]]) -> None:
 
 def test_what_several_ask_for_is_asked_once_and_outlives_one_that_gives_up() -> None:
     async def story(oracle: Oracle) -> None:
-        cache = Cache(oracle.ask, most=10)
+        cache = Cache(oracle.ask, entries_max=10)
         waiting = [asyncio.create_task(cache.get("a")) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
@@ -54,12 +54,12 @@ def test_an_answer_is_asked_for_again_when_its_time_is_over(
 
     async def story(oracle: Oracle) -> None:
         oracle.may.set()
-        cache = Cache(oracle.ask, most=10)
+        cache = Cache(oracle.ask, entries_max=10)
         assert await cache.get("a") == 1
         now[0] = 60.0
         old = cache.peek("a")
         assert old
-        assert (old.value, old.fresh) == (1, False)
+        assert (old.value, old.is_fresh) == (1, False)
         assert await cache.get("a") == 2
 
     play(story)
@@ -68,10 +68,10 @@ def test_an_answer_is_asked_for_again_when_its_time_is_over(
 def test_the_oldest_answer_goes_first_and_no_other() -> None:
     async def story(oracle: Oracle) -> None:
         oracle.may.set()
-        cache = Cache(oracle.ask, most=3)
+        cache = Cache(oracle.ask, entries_max=3)
         for key in ("a", "b", "c"):
             await cache.get(key)
-        await cache.ask("a")
+        await cache.refresh("a")
         await cache.get("d")
         assert [key for key in "abcd" if cache.peek(key)] == ["a", "c", "d"]
 
@@ -82,7 +82,7 @@ def test_a_failure_is_for_those_who_wait_and_is_not_remembered() -> None:
     async def story(oracle: Oracle) -> None:
         oracle.away = True
         oracle.may.set()
-        cache = Cache(oracle.ask, most=3)
+        cache = Cache(oracle.ask, entries_max=3)
         with pytest.raises(OSError, match="away"):
             await cache.get("a")
         oracle.away = False
@@ -93,12 +93,12 @@ def test_a_failure_is_for_those_who_wait_and_is_not_remembered() -> None:
 
 def test_closing_ends_all_questions() -> None:
     async def story(oracle: Oracle) -> None:
-        cache = Cache(oracle.ask, most=3)
-        task = cache.ask("a")
+        cache = Cache(oracle.ask, entries_max=3)
+        task = cache.refresh("a")
         await asyncio.sleep(0)
-        assert cache.asking == 1
+        assert cache.fetching == 1
         await cache.close()
         assert task.cancelled()
-        assert cache.asking == 0
+        assert cache.fetching == 0
 
     play(story)

@@ -39,8 +39,8 @@ def answers(folder: Path, *bodies: bytes) -> list[ChildResult]:
 
 
 def pid_of(child: Child) -> int:
-    assert child._life is not None
-    return child._life._process.pid
+    assert child._process is not None
+    return child._process.popen.pid
 
 
 def test_every_body_is_answered_in_its_order(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ from kernel.child import ChildLimits, Child
 async def main():
     child = Child("test", "tests.support.trades:start", b"/tmp", limits=ChildLimits(60.0, 64 << 20))
     await child.ready()
-    print(child._life._process.pid, flush=True)
+    print(child._process.popen.pid, flush=True)
     await child.work([b"spin"])
 
 asyncio.run(main())

@@ -200,7 +200,7 @@ def test_an_address_of_no_known_kind_is_a_bad_setting() -> None:
 
 
 def test_a_store_tells_how_much_of_its_space_is_free(store: ContentStore) -> None:
-    assert 0 < asyncio.run(store.free_share()) <= 1
+    assert 0 < asyncio.run(store.free_ratio()) <= 1
 
 
 def test_a_place_that_becomes_the_store_in_a_moment_is_waited_for(tmp_path: Path) -> None:
@@ -219,6 +219,6 @@ def test_a_place_that_becomes_the_store_in_a_moment_is_waited_for(tmp_path: Path
 def test_a_place_that_does_not_become_the_store_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr(content, "MOUNT_POLL_S", 0.0)
     with pytest.raises(Unavailable):
         asyncio.run(check_mounted(FileStore(tmp_path / "content")))

@@ -36,10 +36,10 @@ class Slow:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.replay, self.reads, self.looks = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
-        monkeypatch.setattr("kernel.kafka.HEARTBEAT_EVERY_S", 0)
+        monkeypatch.setattr("kernel.kafka.HEARTBEAT_INTERVAL_S", 0)
         monkeypatch.setattr(Kafka, "create_topics", self.nothing)
         monkeypatch.setattr(ReplayedTopic, "run", lambda topic, *_: self.follow(topic.replayed))
-        monkeypatch.setattr(Kafka, "_read", self.read)
+        monkeypatch.setattr(Kafka, "_consume_until_ended", self.read)
         monkeypatch.setattr(BatchingProducer, "start", self.nothing)
         monkeypatch.setattr(BatchingProducer, "cluster", self.look)
 

@@ -62,7 +62,7 @@ async def told():
 async def hang():
     time.sleep(60)
 
-service.CLOSE_S = 0.1
+service.CLOSE_TIMEOUT_S = 0.1
 parcels = service.Service("parcels", [told], hang, DependencyHealth(), shutdown_timeout_s=0.1)
 asyncio.run(service.run([parcels]))
 """

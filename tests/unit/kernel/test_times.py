@@ -87,5 +87,5 @@ def test_an_id_has_one_spelling() -> None:
     ],
 )
 def test_another_spelling_of_an_id_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match="is not an id"):
+    with pytest.raises(ValueError, match="is not a UUID"):
         canonical(text)

@@ -108,7 +108,7 @@ async def _create_key(
         detail = "A test key cannot create live keys."
         raise Problem(403, "restricted_api_key", detail=detail)
     await _check_domain(directory, principal, new.domain_id or "")
-    secret = auth.make(test=test)
+    secret = auth.generate_key(test=test)
     key = ApiKey(
         key_id=uuid7_text(),
         tenant_id=principal.tenant_id,

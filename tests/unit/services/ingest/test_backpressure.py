@@ -12,7 +12,7 @@ class FakeDependencies:
     async def backlog(self) -> tuple[int, float]:
         return self.waiting, 0.0
 
-    async def free_share(self) -> float:
+    async def free_ratio(self) -> float:
         return self.free
 
     async def refresh(self) -> None:

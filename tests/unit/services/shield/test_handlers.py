@@ -52,7 +52,7 @@ class FakeContentStore:
     async def initialize(self) -> None:
         raise NotImplementedError
 
-    async def free_share(self) -> float:
+    async def free_ratio(self) -> float:
         return 1.0
 
     async def put_many(self, bodies: Sequence[Body]) -> list[str]:

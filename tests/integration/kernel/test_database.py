@@ -1,4 +1,4 @@
-"""Arrays travel as they are, and who is to blame for a statement that does not come to its end."""
+"""Arrays are passed unchanged, and aborted statements are classified."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -50,17 +50,17 @@ SLOW = "SELECT pg_sleep(30)"
 
 
 def with_database(url: str, story: Callable[[Database], Awaitable[None]]) -> None:
-    async def told() -> None:
+    async def run() -> None:
         database = Database(url, statement_s=0.3)
         try:
             await story(database)
         finally:
             await database.close()
 
-    asyncio.run(told())
+    asyncio.run(run())
 
 
-def test_a_statement_that_takes_too_long_is_given_up_while_others_are_answered(
+def test_a_statement_timeout_is_an_overload(
     database_url: str,
 ) -> None:
     async def story(database: Database) -> None:
@@ -74,7 +74,7 @@ def test_a_statement_that_takes_too_long_is_given_up_while_others_are_answered(
     with_database(database_url, story)
 
 
-def test_a_statement_that_an_administrator_cancels_is_tried_again(database_url: str) -> None:
+def test_a_statement_that_an_administrator_cancels_is_retried(database_url: str) -> None:
     async def story(database: Database) -> None:
         with pytest.raises(Unavailable) as raised:
             async with database.transaction() as tx:
@@ -84,7 +84,7 @@ def test_a_statement_that_an_administrator_cancels_is_tried_again(database_url: 
     with_database(database_url, story)
 
 
-def test_a_lock_that_another_holds_is_waited_for(database_url: str) -> None:
+def test_a_lock_timeout_is_retried(database_url: str) -> None:
     async def story(database: Database) -> None:
         with psycopg.connect(database_url) as other:
             other.execute("SELECT pg_advisory_xact_lock(4711)")
@@ -94,7 +94,7 @@ def test_a_lock_that_another_holds_is_waited_for(database_url: str) -> None:
     with_database(database_url, story)
 
 
-def test_a_group_commit_goes_on_until_the_database_has_time(database_url: str) -> None:
+def test_a_group_commit_retries_until_the_statement_succeeds(database_url: str) -> None:
     async def story(database: Database) -> None:
         tries = iter([30.0, 30.0, 0.0])
 
@@ -108,7 +108,7 @@ def test_a_group_commit_goes_on_until_the_database_has_time(database_url: str) -
     with_database(database_url, story)
 
 
-def test_a_story_that_fails_ends_though_its_pool_was_open(database_url: str) -> None:
+def test_a_failed_test_closes_its_pool(database_url: str) -> None:
     async def story() -> None:
         async with opened(database_url) as database:
             await database.execute_autocommit("SELECT 1")

@@ -1,4 +1,4 @@
-"""Day partitions while several replicas make and drop them. On real PostgreSQL."""
+"""Day partitions that several replicas create and drop. On real PostgreSQL."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -24,7 +24,7 @@ FROM generate_series(1, %s) AS n
 """
 
 
-def of(database: FreshDatabase) -> AbstractAsyncContextManager[Database]:
+def open_router_database(database: FreshDatabase) -> AbstractAsyncContextManager[Database]:
     return opened(database.system("router"))
 
 
@@ -33,32 +33,32 @@ def fill(connection: "Connection[tuple[object, ...]]", day: date, *, rows: int) 
     connection.execute(INSERT, (str(bounds(day)[0]), rows))
 
 
-def test_two_replicas_that_drop_a_day_at_once_both_live(database: FreshDatabase) -> None:
+def test_two_replicas_can_drop_a_day_concurrently(database: FreshDatabase) -> None:
     async def story() -> None:
-        async with of(database) as one, of(database) as other:
+        async with open_router_database(database) as one, open_router_database(database) as other:
             async with one.transaction() as tx:
                 await TablePartitions("router", "messages").ensure(tx, [OLD])
-            looked, begun = asyncio.Event(), asyncio.Event()
+            has_listed, has_dropped = asyncio.Event(), asyncio.Event()
 
             async def second() -> bool:
                 async with other.transaction() as tx:
                     assert OLD in await TablePartitions("router", "messages").existing(tx)
-                    looked.set()
-                    await begun.wait()
+                    has_listed.set()
+                    await has_dropped.wait()
                     return await TablePartitions("router", "messages").drop(tx, OLD)
 
             task = asyncio.create_task(second())
-            await looked.wait()
+            await has_listed.wait()
             async with one.transaction() as tx:
                 assert await TablePartitions("router", "messages").drop(tx, OLD)
-                begun.set()
-                await waiting_for_a_lock(database)
+                has_dropped.set()
+                await wait_for_blocked_lock(database)
             assert not await task
 
     asyncio.run(story())
 
 
-async def waiting_for_a_lock(database: FreshDatabase) -> None:
+async def wait_for_blocked_lock(database: FreshDatabase) -> None:
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
     async with asyncio.timeout(10):
         while True:
@@ -68,15 +68,15 @@ async def waiting_for_a_lock(database: FreshDatabase) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_day_is_walked_in_pages_and_taken_up_at_its_open_message(
+def test_a_day_is_scanned_in_pages_and_the_scan_resumes_at_the_open_message(
     database: FreshDatabase,
 ) -> None:
     day, rows = OLD - timedelta(days=1), 2 * module.PAGE_ROWS + 10
     last = f"{str(bounds(day)[0])[:24]}{rows:012d}"
 
     async def story() -> None:
-        async with of(database) as engine:
-            closed = ClosedDays(engine, MESSAGES, timedelta(days=8))
+        async with open_router_database(database) as system:
+            closed = ClosedDays(system, MESSAGES, timedelta(days=8))
             with database.connect() as connection:
                 fill(connection, day, rows=rows)
                 connection.execute(
@@ -95,18 +95,20 @@ def test_a_day_is_walked_in_pages_and_taken_up_at_its_open_message(
                     (last,),
                 )
                 connection.commit()
-                assert await ClosedDays(engine, MESSAGES, timedelta(days=8)).is_expired(day)
+                assert await ClosedDays(system, MESSAGES, timedelta(days=8)).is_expired(day)
 
     asyncio.run(story())
 
 
-def test_old_days_are_asked_for_again_by_who_has_made_them(database: FreshDatabase) -> None:
-    """Another replica may have dropped them since."""
+def test_old_days_are_checked_again_by_the_replica_that_created_them(
+    database: FreshDatabase,
+) -> None:
+    """Another replica may have dropped them meanwhile."""
 
     async def story() -> None:
         days = TablePartitions("router", "messages")
-        async with of(database) as engine:
-            async with engine.transaction() as tx:
+        async with open_router_database(database) as system:
+            async with system.transaction() as tx:
                 await days.ensure(tx, [OLD, TODAY])
             assert days.missing([OLD, TODAY]) == {OLD}
 

@@ -1,5 +1,4 @@
-"""The embedded stack as an operator meets it: restarts, crashes, and what it says when it
-cannot."""
+"""The embedded stack: restarts, crashes, and its errors."""
 
 import asyncio
 import os
@@ -64,7 +63,7 @@ def can_connect(address: str) -> bool:
         return client.connect_ex((host, int(port))) == 0
 
 
-def test_pair_keeps_its_data_and_addresses_over_a_restart_and_a_kill_of_everything(
+def test_data_and_addresses_survive_a_restart_and_a_kill_of_everything(
     data: Path,
 ) -> None:
     with Embedded(data) as stack:
@@ -104,7 +103,7 @@ async def consume(bootstrap_servers: str) -> bytes:
         return bytes(record.value)
 
 
-def test_servers_die_with_their_owner_and_the_folder_is_free_at_once(data: Path) -> None:
+def test_servers_die_with_their_owner_and_the_folder_is_free(data: Path) -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER, str(data)], stdout=subprocess.PIPE)
     assert owner.stdout
     pids = [int(pid) for pid in owner.stdout.readline().split()]
@@ -115,7 +114,7 @@ def test_servers_die_with_their_owner_and_the_folder_is_free_at_once(data: Path)
     owner.wait()
     owner.stdout.close()
     folder = Folder(data)
-    folder.open()  # waits for the last of them
+    folder.open()  # waits until the last server has ended
     assert not any(map(is_alive, pids))
     folder.close()
 
@@ -132,7 +131,7 @@ def test_durability_is_never_traded_for_speed(postgres: Postgres) -> None:
         assert execute(postgres, f"SHOW {setting}") == [("on",)]
 
 
-def test_killed_postgres_comes_back_on_its_port_with_what_was_committed(postgres: Postgres) -> None:
+def test_a_killed_postgres_restarts_on_its_port_with_committed_rows(postgres: Postgres) -> None:
     execute(postgres, "CREATE TABLE kept AS SELECT 1 AS n")
     port = postgres.port
     with psycopg.connect(postgres.database_url) as open_session:
@@ -144,7 +143,7 @@ def test_killed_postgres_comes_back_on_its_port_with_what_was_committed(postgres
     assert execute(postgres, "SELECT n FROM kept") == [(1,)]
 
 
-def test_paused_postgres_answers_nobody_and_goes_on(postgres: Postgres) -> None:
+def test_a_paused_postgres_does_not_respond_and_resumes(postgres: Postgres) -> None:
     postgres.pause()
     with socket.create_connection(("127.0.0.1", postgres.port)) as client:
         client.settimeout(0.3)
@@ -156,7 +155,7 @@ def test_paused_postgres_answers_nobody_and_goes_on(postgres: Postgres) -> None:
         assert client.recv(1) == b"N"
 
 
-def test_unfinished_initdb_is_done_again(data: Path) -> None:
+def test_an_unfinished_initdb_is_repeated(data: Path) -> None:
     unfinished = data / "postgres.unfinished"
     unfinished.mkdir(parents=True)
     (unfinished / "PG_VERSION").write_text("18\n")
@@ -172,14 +171,14 @@ def test_unfinished_initdb_is_done_again(data: Path) -> None:
         folder.close()
 
 
-def test_lost_password_file_is_replaced(postgres: Postgres) -> None:
+def test_a_lost_password_file_is_replaced(postgres: Postgres) -> None:
     postgres.stop()
     (postgres.folder.path / "postgres.password").unlink()
     postgres.start()
     assert execute(postgres, "SELECT 1") == [(1,)]
 
 
-def test_taken_port_is_named(data: Path) -> None:
+def test_a_taken_port_is_reported(data: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):
         folder = Folder(data)
@@ -189,7 +188,7 @@ def test_taken_port_is_named(data: Path) -> None:
         folder.close()
 
 
-def test_missing_jar_without_a_network_is_explained(
+def test_a_missing_jar_without_a_network_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
@@ -197,7 +196,7 @@ def test_missing_jar_without_a_network_is_explained(
         provide(locked()[0], tmp_path)
 
 
-def test_jar_that_is_not_the_locked_one_is_refused(
+def test_a_jar_with_another_hash_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jar, served = Jar("org.slf4j", "slf4j-api", "1.7.36", "0" * 64), tmp_path / "served"
@@ -206,7 +205,7 @@ def test_jar_that_is_not_the_locked_one_is_refused(
     with mirror(served) as url:
         monkeypatch.setattr("jgo.maven._core.DEFAULT_REMOTE_REPOS", {"central": url})
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        with pytest.raises(EmbeddedError, match=r"has SHA-256 .*, but the lock says 000"):
+        with pytest.raises(EmbeddedError, match=r"has SHA-256 .*; the lock requires 000"):
             provide(jar, tmp_path / "jars")
     assert not (tmp_path / "jars" / jar.name).exists()
 
@@ -220,7 +219,7 @@ def mirror(folder: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def test_owner_that_lives_is_waited_for_by_nobody(data: Path) -> None:
+def test_a_second_owner_does_not_wait_for_a_running_one(data: Path) -> None:
     folder = Folder(data)
     folder.open()
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""The loop on real Kafka and PostgreSQL: a small consumer that closes every screened message."""
+"""The consume loop on real Kafka and PostgreSQL, with a consumer that closes every message."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -35,8 +35,8 @@ CLOSED = contract_of(MessageClosed.DESCRIPTOR).topic.name
 SCHEMA = "closer"
 
 
-class Dying(Kafka):
-    """Hangs where it hurts: the rows of an event are committed, the broker knows nothing yet."""
+class CrashesBeforePublish(Kafka):
+    """Hangs after the commit of an event's rows, before the event is published."""
 
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
         super().__init__(
@@ -67,15 +67,15 @@ class Closer:
             " RETURNING id::text",
             (ids,),
         )
-        moved = {row[0] for row in new}
+        inserted = {row[0] for row in new}
         return [
-            Emit(MessageClosed(message_id=message_id)) if message_id in moved else Drop("repeat")
+            Emit(MessageClosed(message_id=message_id)) if message_id in inserted else Drop("repeat")
             for message_id in ids
         ]
 
 
 class Bench:
-    """What a story needs: a broker with its own topics, and a database with one table."""
+    """A broker with its own topics, and a database with one table."""
 
     def __init__(self, bootstrap_servers: str, url: str) -> None:
         self.bootstrap_servers = bootstrap_servers
@@ -131,7 +131,7 @@ class Bench:
 
     @asynccontextmanager
     async def offsets(self) -> AsyncIterator[AIOKafkaConsumer]:
-        """A look at the group from outside: assigned, not joined."""
+        """A consumer that reads the group's offsets without joining it."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap_servers,
             group_id=self.prefix + "closer",
@@ -144,17 +144,17 @@ class Bench:
             yield consumer
 
     async def members(self) -> list[Any]:
-        """Of the group, as the broker knows them."""
+        """The members of the group, from the broker."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
         await admin.start()
         try:
-            [answer] = await admin.describe_consumer_groups([self.prefix + "closer"])
-            return list(answer.groups[0][5])
+            [response] = await admin.describe_consumer_groups([self.prefix + "closer"])
+            return list(response.groups[0][5])
         finally:
             await admin.close()
 
     async def all_processed(self) -> None:
-        """Wait until the group has committed everything there is."""
+        """Wait until the group has committed all records."""
         async with self.offsets() as consumer:
             ends = await consumer.end_offsets(consumer.assignment())
             while any([(await consumer.committed(tp) or 0) < end for tp, end in ends.items()]):
@@ -189,7 +189,7 @@ def play(bench: Bench, story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(prepared())
 
 
-def test_what_was_sent_before_the_first_join_is_consumed(bench: Bench) -> None:
+def test_records_sent_before_the_first_join_are_consumed(bench: Bench) -> None:
     async def story() -> None:
         events = [screened() for _ in range(20)]
         await bench.produce(*events)
@@ -200,7 +200,7 @@ def test_what_was_sent_before_the_first_join_is_consumed(bench: Bench) -> None:
     play(bench, story())
 
 
-def test_offsets_set_back_change_nothing_and_publish_nothing(bench: Bench) -> None:
+def test_records_that_are_consumed_again_change_and_publish_nothing(bench: Bench) -> None:
     async def story() -> None:
         events = [screened() for _ in range(20)]
         await bench.produce(*events)
@@ -218,13 +218,13 @@ def test_offsets_set_back_change_nothing_and_publish_nothing(bench: Bench) -> No
     play(bench, story())
 
 
-def test_a_crash_between_commit_and_publish_is_swept(bench: Bench) -> None:
+def test_events_of_a_crash_between_commit_and_publish_are_swept(bench: Bench) -> None:
     async def story() -> None:
         event = screened()
-        dying = Dying(bench.bootstrap_servers, bench.prefix)
+        crashing = CrashesBeforePublish(bench.bootstrap_servers, bench.prefix)
         await bench.produce(event)
-        async with bench.consumer(dying):
-            await dying.committed.wait()
+        async with bench.consumer(crashing):
+            await crashing.committed.wait()
         assert await bench.closed() == []
         async with bench.consumer() as outbox:
             while not await bench.closed():
@@ -236,7 +236,7 @@ def test_a_crash_between_commit_and_publish_is_swept(bench: Bench) -> None:
     play(bench, story())
 
 
-def test_a_poison_record_is_dead_lettered_and_its_neighbours_pass(bench: Bench) -> None:
+def test_a_poison_record_is_dead_lettered_and_the_others_are_processed(bench: Bench) -> None:
     async def story() -> None:
         one, two = screened(), screened()
         poison = MessageScreened(message_id=f"no uuid {uuid4()}")
@@ -251,25 +251,25 @@ def test_a_poison_record_is_dead_lettered_and_its_neighbours_pass(bench: Bench) 
     play(bench, story())
 
 
-def test_a_million_newsletters_do_not_stand_before_a_password_reset(bench: Bench) -> None:
+def test_a_bulk_backlog_does_not_delay_an_express_message(bench: Bench) -> None:
     async def story() -> None:
         await bench.produce(*(screened(PRIORITY_BULK) for _ in range(3000)))
         await bench.produce(*(screened() for _ in range(9000)))
         async with bench.consumer():
             await bench.all_processed()
-        served = [kind for batch in bench.closer.batches for kind in batch]
-        assert len(served) == 12000
-        last_express = max(n for n, kind in enumerate(served) if kind == PRIORITY_EXPRESS)
-        bulk_before = served[:last_express].count(PRIORITY_BULK)
-        assert 0 < bulk_before < 2000  # a tenth of the turns, and the first batch
+        processed = [kind for batch in bench.closer.batches for kind in batch]
+        assert len(processed) == 12000
+        last_express = max(n for n, kind in enumerate(processed) if kind == PRIORITY_EXPRESS)
+        bulk_before = processed[:last_express].count(PRIORITY_BULK)
+        assert 0 < bulk_before < 2000  # a tenth of the batches, and the first batch
 
     play(bench, story())
 
 
-def test_a_partition_that_nobody_reads_gets_a_reader(
+def test_an_unassigned_partition_is_assigned_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when topics come back in the middle of a rebalance: nothing is assigned, for good."""
+    """When topics reappear during a rebalance, aiokafka can leave everything unassigned."""
     monkeypatch.setattr("kernel.kafka.HEARTBEAT_INTERVAL_S", 0.3)
     real = RoundRobinPartitionAssignor.assign
     gone = ClusterMetadata()
@@ -290,10 +290,10 @@ def test_a_partition_that_nobody_reads_gets_a_reader(
     play(bench, story())
 
 
-def test_who_is_stopped_while_joining_leaves_nobody_behind(
+def test_a_consumer_stopped_while_joining_leaves_no_member_in_the_group(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A member that is left behind keeps its partitions until its session ends."""
+    """A leaked member would keep its partitions until its session timeout."""
     started = asyncio.Event()
     real = AIOKafkaConsumer.start
 
@@ -311,7 +311,7 @@ def test_who_is_stopped_while_joining_leaves_nobody_behind(
     play(bench, story())
 
 
-def test_a_table_is_replayed_before_it_says_so_and_then_follows(bench: Bench) -> None:
+def test_a_table_is_replayed_and_then_receives_new_records(bench: Bench) -> None:
     async def story() -> None:
         kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
         await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
@@ -331,10 +331,10 @@ def test_a_table_is_replayed_before_it_says_so_and_then_follows(bench: Bench) ->
     play(bench, story())
 
 
-def test_a_partition_without_a_leader_keeps_no_other_waiting(
+def test_a_partition_without_a_leader_delays_no_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As while a broker is away that alone has the replicas of one."""
+    """As when the only broker with replicas of a partition is unavailable."""
     real = ClusterMetadata.leader_for_partition
     lost: set[str] = set()
 

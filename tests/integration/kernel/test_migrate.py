@@ -1,4 +1,4 @@
-"""Migrations as a service and its operator meet them: roles, row-level security, partitions."""
+"""Migrations: roles, row-level security, partitions."""
 
 import threading
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def url(database_url: str, folder: Path) -> Iterator[str]:
         yield url
     with (
         psycopg.connect(database_url, autocommit=True) as owner,
-        suppress(psycopg.errors.DependentObjectsStillExist),  # another session's tests
+        suppress(psycopg.errors.DependentObjectsStillExist),  # other tests run in parallel
     ):
         owner.execute("DROP ROLE parcels_tenant, parcels_system")
 
@@ -112,7 +112,7 @@ def test_tenant_role_sees_nothing_without_a_tenant(tenant: Connection, system: C
     assert tenant.execute("SELECT * FROM parcels.notes").fetchall() == []
     speak_for(tenant, OTHER)
     assert tenant.execute("SELECT * FROM parcels.notes").fetchall() != []
-    tenant.commit()  # a pooled connection goes on to somebody else
+    tenant.commit()  # a pooled connection is reused for another tenant
     assert tenant.execute("SELECT * FROM parcels.notes").fetchall() == []
 
 
@@ -137,7 +137,7 @@ def test_system_role_owns_nothing(system: Connection) -> None:
             system.execute(statement)
 
 
-def test_ids_made_now_have_a_partition(system: Connection) -> None:
+def test_current_ids_have_a_partition(system: Connection) -> None:
     parcel = uuid7()
     system.execute("INSERT INTO parcels.parcels VALUES (%s, %s)", (parcel, MINE))
     row = system.execute(
@@ -149,7 +149,7 @@ def test_ids_made_now_have_a_partition(system: Connection) -> None:
     assert row == (True,)
 
 
-def test_system_role_makes_and_drops_day_partitions(system: Connection) -> None:
+def test_system_role_creates_and_drops_day_partitions(system: Connection) -> None:
     made, dropped = "ensure_day_partition", "drop_day_partition"
     for function, answer in ((made, True), (made, False), (dropped, True), (dropped, False)):
         row = system.execute(f"SELECT parcels.{function}('parcels', '2026-01-31')".encode())
@@ -174,12 +174,12 @@ def test_young_partition_is_never_dropped(system: Connection) -> None:
         system.execute("SELECT parcels.drop_day_partition('parcels', current_date)")
 
 
-def test_system_role_cannot_partition_what_is_not_partitioned(system: Connection) -> None:
+def test_system_role_cannot_partition_other_tables(system: Connection) -> None:
     with pytest.raises(psycopg.errors.NoDataFound):
         system.execute("SELECT parcels.ensure_day_partition('notes', '2026-01-31')")
 
 
-def test_replicas_that_migrate_at_once_do_it_once(database_url: str, folder: Path) -> None:
+def test_concurrent_migrations_run_once(database_url: str, folder: Path) -> None:
     failures: list[BaseException] = []
 
     def replica(url: str) -> None:
@@ -200,14 +200,16 @@ def test_replicas_that_migrate_at_once_do_it_once(database_url: str, folder: Pat
     assert versions == [("0001",)]
 
 
-def test_next_revision_is_added_to_what_is_there(url: str, folder: Path) -> None:
+def test_the_next_revision_keeps_existing_data(url: str, folder: Path) -> None:
     (folder / "versions" / "0002_pinned.py").write_text(MORE)
     migrate(url, {"parcels": folder})
     with psycopg.connect(url) as owner:
         assert owner.execute("SELECT pinned FROM parcels.notes LIMIT 0").fetchall() == []
 
 
-def test_role_above_row_level_security_is_refused(database_url: str, folder: Path) -> None:
+def test_a_role_that_bypasses_row_level_security_is_rejected(
+    database_url: str, folder: Path
+) -> None:
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("CREATE ROLE unlimited_tenant BYPASSRLS")
         try:
@@ -217,7 +219,7 @@ def test_role_above_row_level_security_is_refused(database_url: str, folder: Pat
             owner.execute("DROP ROLE unlimited_tenant")
 
 
-def test_database_that_is_away_is_unavailable(folder: Path) -> None:
+def test_an_unreachable_database_is_unavailable(folder: Path) -> None:
     with pytest.raises(Unavailable):
         migrate("postgresql://postgres:secret@127.0.0.1:1/obm", {"parcels": folder})
 

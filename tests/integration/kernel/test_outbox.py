@@ -1,4 +1,4 @@
-"""The outbox on a real database, with a broker that is pretended."""
+"""The outbox on a real database, with a fake broker."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,15 +17,15 @@ SCHEMA = "boxes"
 LEADERLESS = "leaderless"
 
 
-class Post:
-    """One database, replicas with an outbox each, and what the broker was told, in order."""
+class OutboxBench:
+    """One database, replicas with an outbox each, and the topics published, in order."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.told: list[str] = []
-        self.asked_bytes = 0
-        self.asked, self.answers = asyncio.Event(), asyncio.Event()
-        self.answers.set()
+        self.published: list[str] = []
+        self.sent_bytes = 0
+        self.send_started, self.acknowledges = asyncio.Event(), asyncio.Event()
+        self.acknowledges.set()
         self.database = Database(url)
         self.health = DependencyHealth()
         self.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
@@ -38,16 +38,16 @@ class Post:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(sql.encode())
 
-    def rows(self) -> list[int]:
-        """How long each is."""
+    def row_sizes(self) -> list[int]:
+        """The size of each row in bytes."""
         with psycopg.connect(self.url) as connection:
             found = connection.execute(
                 f"SELECT octet_length(records) FROM {SCHEMA}.outbox ORDER BY id".encode()
             )
             return [octets for (octets,) in found]
 
-    def let_time_pass(self) -> None:
-        """All rows are due, unless somebody puts them off."""
+    def make_rows_due(self) -> None:
+        """Make all rows due for the sweep, as after some time."""
         self.execute(f"UPDATE {SCHEMA}.outbox SET due_at = now() - interval '1 s'")
 
     def replica(self) -> Outbox:
@@ -57,166 +57,174 @@ class Post:
         async with self.database.transaction() as tx:
             return await outbox.add(tx, [Outgoing(topic=topic) for topic in topics])
 
-    async def fail(self, outbox: Outbox, *, answer_lost: bool) -> None:
-        """A transaction that is rolled back, or was committed without its process knowing."""
+    async def fail(self, outbox: Outbox, *, response_lost: bool) -> None:
+        """A transaction that is rolled back, or committed while the response is lost."""
         async with self.database.transaction() as tx:
             await outbox.add(tx, [Outgoing(topic="a")])
-            if answer_lost:
+            if response_lost:
                 await tx.connection.commit()
             raise ConnectionError
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        self.asked_bytes += sum(len(record.value) for record in records)
-        self.asked.set()
-        await self.answers.wait()
+        self.sent_bytes += sum(len(record.value) for record in records)
+        self.send_started.set()
+        await self.acknowledges.wait()
         if records[0].topic == LEADERLESS:
             raise Unavailable("kafka")
-        self.told += [record.topic for record in records]
+        self.published += [record.topic for record in records]
 
 
-Story = Callable[[Post], Awaitable[None]]
+Story = Callable[[OutboxBench], Awaitable[None]]
 
 
 @pytest.fixture
 def play(database_url: str) -> Callable[[Story], None]:
     async def played(story: Story) -> None:
-        post = Post(database_url)
+        bench = OutboxBench(database_url)
         try:
             async with asyncio.timeout(60):
-                await story(post)
+                await story(bench)
         finally:
-            await post.database.close()
+            await bench.database.close()
 
     return lambda story: asyncio.run(played(story))
 
 
-def test_what_was_rolled_back_is_told_by_nobody(play: Callable[[Story], None]) -> None:
-    async def story(post: Post) -> None:
-        outbox = post.replica()
+def test_rolled_back_events_are_not_published(play: Callable[[Story], None]) -> None:
+    async def story(bench: OutboxBench) -> None:
+        outbox = bench.replica()
         with pytest.raises(ConnectionError):
-            await post.fail(outbox, answer_lost=False)
+            await bench.fail(outbox, response_lost=False)
         await outbox.sweep()
-        assert (post.told, post.rows()) == ([], [])
+        assert (bench.published, bench.row_sizes()) == ([], [])
 
     play(story)
 
 
-def test_a_commit_whose_answer_is_lost_is_told_by_the_sweep(play: Callable[[Story], None]) -> None:
-    async def story(post: Post) -> None:
-        outbox = post.replica()
-        with pytest.raises(ConnectionError):
-            await post.fail(outbox, answer_lost=True)
-        post.let_time_pass()
-        await outbox.sweep()
-        assert (post.told, post.rows()) == (["a"], [])
-
-    play(story)
-
-
-def test_a_row_that_is_not_told_in_the_end_is_left_to_the_sweep(
+def test_events_of_a_commit_with_a_lost_response_are_published_by_the_sweep(
     play: Callable[[Story], None],
 ) -> None:
-    async def story(post: Post) -> None:
-        outbox = post.replica()
-        entry = await post.write(outbox, "a")
-        post.answers.clear()
-        publishing = asyncio.create_task(outbox.publish(entry, post.health))
-        await post.asked.wait()
+    async def story(bench: OutboxBench) -> None:
+        outbox = bench.replica()
+        with pytest.raises(ConnectionError):
+            await bench.fail(outbox, response_lost=True)
+        bench.make_rows_due()
+        await outbox.sweep()
+        assert (bench.published, bench.row_sizes()) == (["a"], [])
+
+    play(story)
+
+
+def test_a_row_that_is_not_acknowledged_is_left_to_the_sweep(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(bench: OutboxBench) -> None:
+        outbox = bench.replica()
+        entry = await bench.write(outbox, "a")
+        bench.acknowledges.clear()
+        publishing = asyncio.create_task(outbox.publish(entry, bench.health))
+        await bench.send_started.wait()
         publishing.cancel()
         await asyncio.wait([publishing])
-        post.answers.set()
-        post.let_time_pass()
+        bench.acknowledges.set()
+        bench.make_rows_due()
         await outbox.sweep()
-        assert (post.told, post.rows()) == (["a"], [])
+        assert (bench.published, bench.row_sizes()) == (["a"], [])
 
     play(story)
 
 
 def test_a_large_transaction_becomes_rows_of_bounded_size(play: Callable[[Story], None]) -> None:
-    async def story(post: Post) -> None:
-        outbox = post.replica()
-        async with post.database.transaction() as tx:
-            entry = await outbox.add(tx, letters(3_000, octets=1_000))
-        rows = post.rows()
+    async def story(bench: OutboxBench) -> None:
+        outbox = bench.replica()
+        async with bench.database.transaction() as tx:
+            entry = await outbox.add(tx, new_records(3_000, octets=1_000))
+        rows = bench.row_sizes()
         assert len(rows) == 4
         assert max(rows) <= ROW_BYTES_MAX
         assert (await outbox.backlog())[0] == 3_000
-        await outbox.publish(entry, post.health)
+        await outbox.publish(entry, bench.health)
         await outbox.sweep()
-        assert (len(post.told), post.rows()) == (3_000, [])
+        assert (len(bench.published), bench.row_sizes()) == (3_000, [])
 
     play(story)
 
 
-def test_a_sweep_takes_no_more_than_memory_has_room_for(play: Callable[[Story], None]) -> None:
-    """After an outage: as many as there are, in turns that are bounded by their octets."""
+def test_a_sweep_is_bounded_in_memory(play: Callable[[Story], None]) -> None:
+    """After an outage all rows are published, in batches that are bounded in size."""
 
-    async def story(post: Post) -> None:
-        gone = post.replica()
-        async with post.database.transaction() as tx:
-            await gone.add(tx, letters(150, octets=64 * 1024))
-        await post.write(gone, "last")
-        post.let_time_pass()
-        post.answers.clear()
-        sweeping = asyncio.create_task(post.replica().sweep())
-        await post.asked.wait()
-        assert SWEEP_BYTES_MAX - ROW_BYTES_MAX < post.asked_bytes <= SWEEP_BYTES_MAX + ROW_BYTES_MAX
-        post.answers.set()
+    async def story(bench: OutboxBench) -> None:
+        gone = bench.replica()
+        async with bench.database.transaction() as tx:
+            await gone.add(tx, new_records(150, octets=64 * 1024))
+        await bench.write(gone, "last")
+        bench.make_rows_due()
+        bench.acknowledges.clear()
+        sweeping = asyncio.create_task(bench.replica().sweep())
+        await bench.send_started.wait()
+        assert SWEEP_BYTES_MAX - ROW_BYTES_MAX < bench.sent_bytes <= SWEEP_BYTES_MAX + ROW_BYTES_MAX
+        bench.acknowledges.set()
         await sweeping
-        assert (len(post.told), post.told[-1], post.rows()) == (151, "last", [])
+        assert (len(bench.published), bench.published[-1], bench.row_sizes()) == (151, "last", [])
 
     play(story)
 
 
-def test_what_one_replica_still_publishes_no_other_sweeps(play: Callable[[Story], None]) -> None:
-    """The broker takes longer to acknowledge than rows are left alone."""
+def test_rows_that_one_replica_publishes_are_not_swept_by_another(
+    play: Callable[[Story], None],
+) -> None:
+    """The broker takes longer to acknowledge than sweep_after_s."""
 
-    async def story(post: Post) -> None:
-        slow, other = post.replica(), post.replica()
-        entry = await post.write(slow, "a")
-        post.answers.clear()
-        publishing = asyncio.create_task(slow.publish(entry, post.health))
-        await post.asked.wait()
-        post.let_time_pass()
+    async def story(bench: OutboxBench) -> None:
+        slow, other = bench.replica(), bench.replica()
+        entry = await bench.write(slow, "a")
+        bench.acknowledges.clear()
+        publishing = asyncio.create_task(slow.publish(entry, bench.health))
+        await bench.send_started.wait()
+        bench.make_rows_due()
         await slow.postpone_sweep()
-        post.answers.set()  # the other's would be answered at once
+        bench.acknowledges.set()  # a send of the other replica would be acknowledged at once
         await other.sweep()
         await publishing
         await slow.sweep()
-        assert (post.told, post.rows()) == (["a"], [])
+        assert (bench.published, bench.row_sizes()) == (["a"], [])
 
     play(story)
 
 
-def test_what_one_replica_sweeps_no_other_sweeps(play: Callable[[Story], None]) -> None:
-    async def story(post: Post) -> None:
-        slow, other = post.replica(), post.replica()
-        await post.write(post.replica(), "a")
-        post.let_time_pass()
-        post.answers.clear()
+def test_rows_that_one_replica_sweeps_are_not_swept_by_another(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(bench: OutboxBench) -> None:
+        slow, other = bench.replica(), bench.replica()
+        await bench.write(bench.replica(), "a")
+        bench.make_rows_due()
+        bench.acknowledges.clear()
         sweeping = asyncio.create_task(slow.sweep())
-        await post.asked.wait()
-        post.let_time_pass()
+        await bench.send_started.wait()
+        bench.make_rows_due()
         await slow.postpone_sweep()
-        post.answers.set()
+        bench.acknowledges.set()
         await other.sweep()
         await sweeping
-        assert (post.told, post.rows()) == (["a"], [])
+        assert (bench.published, bench.row_sizes()) == (["a"], [])
 
     play(story)
 
 
-def test_a_row_that_cannot_be_told_keeps_no_other_from_it(play: Callable[[Story], None]) -> None:
-    async def story(post: Post) -> None:
+def test_a_row_that_cannot_be_published_does_not_hold_back_others(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(bench: OutboxBench) -> None:
         for topic in ("a", LEADERLESS, "b"):
-            await post.write(post.replica(), topic)
-        post.let_time_pass()
+            await bench.write(bench.replica(), topic)
+        bench.make_rows_due()
         with pytest.raises(Unavailable):
-            await post.replica().sweep()
-        assert (sorted(post.told), len(post.rows())) == (["a", "b"], 1)
+            await bench.replica().sweep()
+        assert (sorted(bench.published), len(bench.row_sizes())) == (["a", "b"], 1)
 
     play(story)
 
 
-def letters(count: int, *, octets: int) -> list[Outgoing]:
+def new_records(count: int, *, octets: int) -> list[Outgoing]:
     return [Outgoing(topic="t", value=b"x" * octets) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""Names to addresses: without threads, once per name, and what is known without DNS."""
+"""Resolution of host names: without threads, one query per name, and the hosts file."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -14,7 +14,7 @@ from kernel.addresses import AddressRefused, AddressResolver
 P = ParamSpec("P")
 
 
-def alone(story: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+def run_async(story: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     @wraps(story)
     def test(*args: P.args, **kwargs: P.kwargs) -> None:
         asyncio.run(story(*args, **kwargs))
@@ -22,7 +22,7 @@ def alone(story: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     return test
 
 
-class Found:
+class Answer:
     def __init__(self, addresses: Sequence[str]) -> None:
         self._addresses = addresses
 
@@ -31,20 +31,20 @@ class Found:
 
 
 class Resolver:
-    """Answers; names that begin with `slow` only when they are let go."""
+    """Answers queries; names that begin with `slow` only after `released` is set."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.let_go = asyncio.Event()
+        self.queries: list[str] = []
+        self.released = asyncio.Event()
 
-    async def resolve_name(self, name: str, *, lifetime: float) -> Found:
-        self.asked.append(name)
+    async def resolve_name(self, name: str, *, lifetime: float) -> Answer:
+        self.queries.append(name)
         if name.startswith("slow"):
             async with asyncio.timeout(lifetime):
-                await self.let_go.wait()
+                await self.released.wait()
         if name.startswith("missing"):
             raise dns.exception.DNSException(name)  # type: ignore[no-untyped-call]
-        return Found(["8.8.8.8"])
+        return Answer(["8.8.8.8"])
 
 
 def is_shared(address: str, plain: bool) -> bool:
@@ -55,68 +55,73 @@ def addresses(resolver: Resolver, hosts: Path = Path("/nowhere")) -> AddressReso
     return AddressResolver(is_shared, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
 
 
-@alone
-async def test_names_that_resolve_slowly_do_not_keep_a_good_one_waiting() -> None:
+@run_async
+async def test_slow_names_do_not_delay_others() -> None:
     resolver = Resolver()
-    found = addresses(resolver)
-    slow = [asyncio.create_task(found.resolve(f"slow{n}.example", plain=False)) for n in range(50)]
-    while len(resolver.asked) < 50:
+    addresses_of = addresses(resolver)
+    slow = [
+        asyncio.create_task(addresses_of.resolve(f"slow{n}.example", plain=False))
+        for n in range(50)
+    ]
+    while len(resolver.queries) < 50:
         await asyncio.sleep(0)
 
-    assert await found.resolve("good.example", plain=False) == ["8.8.8.8"]
+    assert await addresses_of.resolve("good.example", plain=False) == ["8.8.8.8"]
     assert not any(task.done() for task in slow)
 
-    resolver.let_go.set()
+    resolver.released.set()
     assert await asyncio.gather(*slow) == [["8.8.8.8"]] * 50
 
 
-@alone
-async def test_a_name_is_asked_once_for_all_who_wait_and_survives_who_gives_up() -> None:
+@run_async
+async def test_concurrent_lookups_share_one_query_that_survives_a_cancelled_caller() -> None:
     resolver = Resolver()
-    found = addresses(resolver)
-    first, second = (asyncio.create_task(found.resolve("slow.example", plain=False)) for _ in "12")
-    while not resolver.asked:
+    addresses_of = addresses(resolver)
+    first, second = (
+        asyncio.create_task(addresses_of.resolve("slow.example", plain=False)) for _ in "12"
+    )
+    while not resolver.queries:
         await asyncio.sleep(0)
     first.cancel()
-    resolver.let_go.set()
+    resolver.released.set()
 
     assert await second == ["8.8.8.8"]
-    assert await found.resolve("SLOW.example.", plain=False) == ["8.8.8.8"]
-    assert resolver.asked == ["slow.example"]
+    assert await addresses_of.resolve("SLOW.example.", plain=False) == ["8.8.8.8"]
+    assert resolver.queries == ["slow.example"]
 
 
-@alone
-async def test_a_name_without_an_answer_is_an_os_error_and_asked_again() -> None:
+@run_async
+async def test_a_failed_lookup_is_an_os_error_and_is_not_cached() -> None:
     resolver = Resolver()
-    found = addresses(resolver)
+    addresses_of = addresses(resolver)
     for _ in range(2):
         with pytest.raises(OSError, match=r"missing\.example"):
-            await found.resolve("missing.example", plain=False)
+            await addresses_of.resolve("missing.example", plain=False)
 
-    assert len(resolver.asked) == 2
+    assert len(resolver.queries) == 2
 
 
-@alone
+@run_async
 @pytest.mark.parametrize("plain", [False, True])
-async def test_a_name_leads_to_the_addresses_that_may_be_called_alone(plain: bool) -> None:
+async def test_a_name_resolves_to_its_allowed_addresses_only(plain: bool) -> None:
     class Both(Resolver):
-        async def resolve_name(self, name: str, *, lifetime: float) -> Found:
-            return Found(["10.6.0.1", "8.8.8.8"] if name == "both.example" else ["10.6.0.1"])
+        async def resolve_name(self, name: str, *, lifetime: float) -> Answer:
+            return Answer(["10.6.0.1", "8.8.8.8"] if name == "both.example" else ["10.6.0.1"])
 
-    found = addresses(Both())
-    assert await found.resolve("both.example", plain=plain) == ["8.8.8.8"]
+    addresses_of = addresses(Both())
+    assert await addresses_of.resolve("both.example", plain=plain) == ["8.8.8.8"]
     for host in ("private.example", "10.6.0.1"):
         with pytest.raises(AddressRefused):
-            await found.resolve(host, plain=plain)
+            await addresses_of.resolve(host, plain=plain)
 
 
-@alone
-async def test_the_hosts_file_is_asked_before_dns(tmp_path: Path) -> None:
+@run_async
+async def test_the_hosts_file_takes_precedence_over_dns(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("# local\n10.1.2.3 Hooks.internal hooks # ours\n::1 hooks\n")
     resolver = Resolver()
-    found = AddressResolver(lambda address, plain: plain, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
+    addresses_of = AddressResolver(lambda address, plain: plain, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
 
-    assert await found.resolve("hooks.internal", plain=True) == ["10.1.2.3"]
-    assert await found.resolve("hooks", plain=True) == ["10.1.2.3", "::1"]
-    assert resolver.asked == []
+    assert await addresses_of.resolve("hooks.internal", plain=True) == ["10.1.2.3"]
+    assert await addresses_of.resolve("hooks", plain=True) == ["10.1.2.3", "::1"]
+    assert resolver.queries == []

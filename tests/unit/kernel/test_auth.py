@@ -29,7 +29,7 @@ def reason_of(stored: Stored, *, client: str = "192.0.2.1", scope: str = "sendin
     return denied.value.reason
 
 
-def test_a_new_key_says_what_it_is_for_and_is_known_by_its_hash() -> None:
+def test_a_new_key_names_its_mode_and_has_a_digest() -> None:
     live, test = auth.generate_key(test=False), auth.generate_key(test=True)
 
     assert live.startswith("obm_live_")
@@ -39,7 +39,7 @@ def test_a_new_key_says_what_it_is_for_and_is_known_by_its_hash() -> None:
 
 
 @given(st.integers(0, 44), st.sampled_from(auth.ALPHABET))
-def test_a_mistyped_key_is_refused_without_a_lookup(position: int, character: str) -> None:
+def test_a_mistyped_key_is_rejected_without_a_lookup(position: int, character: str) -> None:
     key = "obm_live_012345678901234567890123456789"
     key += auth.checksum(key)
     changed = key[:position] + character + key[position + 1 :]
@@ -51,7 +51,7 @@ def test_a_mistyped_key_is_refused_without_a_lookup(position: int, character: st
     assert denied.value.reason == "invalid"
 
 
-def test_a_request_without_a_bearer_key_is_told_how_to_send_one() -> None:
+def test_a_request_without_a_bearer_key_gets_instructions() -> None:
     for header in ("", "Bearer", "Bearer ", "Basic abc"):
         with pytest.raises(AuthError) as denied:
             auth.bearer(header)
@@ -59,7 +59,7 @@ def test_a_request_without_a_bearer_key_is_told_how_to_send_one() -> None:
     assert auth.bearer("bearer abc") == "abc"
 
 
-def test_an_expired_a_distant_and_a_narrow_key_are_told_apart() -> None:
+def test_expired_address_and_scope_errors_have_different_reasons() -> None:
     past, future = (Timestamp(seconds=int(NOW.timestamp()) + at) for at in (0, 1))
 
     assert reason_of(Stored(deleted=True)) == "invalid"
@@ -74,7 +74,7 @@ def test_an_expired_a_distant_and_a_narrow_key_are_told_apart() -> None:
         auth.authorize(narrow, client=client, now_s=NOW.timestamp(), scope="sending_access")
 
 
-def test_a_key_works_the_moment_it_exists() -> None:
+def test_a_key_works_as_soon_as_it_is_created() -> None:
     key = auth.generate_key(test=False)
     asked: list[bytes] = []
 

@@ -1,4 +1,4 @@
-"""Answers that hold for a while."""
+"""A cache with a TTL and shared fetches."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,52 +9,52 @@ from kernel import clock
 from kernel.cache import Cache
 
 
-class Oracle:
-    """Answers with how often it was asked; waits for `may` to be set."""
+class Source:
+    """Returns the number of fetches so far, once `released` is set."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.may = asyncio.Event()
-        self.away = False
+        self.queries: list[str] = []
+        self.released = asyncio.Event()
+        self.is_unavailable = False
 
-    async def ask(self, key: str) -> tuple[int, float]:
-        self.asked.append(key)
-        await self.may.wait()
-        if self.away:
-            raise OSError("away")
-        return len(self.asked), 60.0
+    async def fetch(self, key: str) -> tuple[int, float]:
+        self.queries.append(key)
+        await self.released.wait()
+        if self.is_unavailable:
+            raise OSError("unavailable")
+        return len(self.queries), 60.0
 
 
-def play(story: Callable[[Oracle], Awaitable[None]]) -> None:
+def play(story: Callable[[Source], Awaitable[None]]) -> None:
     async def run() -> None:
-        await story(Oracle())
+        await story(Source())
 
     asyncio.run(run())
 
 
-def test_what_several_ask_for_is_asked_once_and_outlives_one_that_gives_up() -> None:
-    async def story(oracle: Oracle) -> None:
-        cache = Cache(oracle.ask, entries_max=10)
+def test_concurrent_callers_share_one_fetch_that_survives_a_cancelled_one() -> None:
+    async def story(source: Source) -> None:
+        cache = Cache(source.fetch, entries_max=10)
         waiting = [asyncio.create_task(cache.get("a")) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
-        oracle.may.set()
+        source.released.set()
         assert await asyncio.gather(*waiting[1:]) == [1, 1]
         assert await cache.get("a") == 1
-        assert oracle.asked == ["a"]
+        assert source.queries == ["a"]
 
     play(story)
 
 
-def test_an_answer_is_asked_for_again_when_its_time_is_over(
+def test_an_expired_value_is_fetched_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
 
-    async def story(oracle: Oracle) -> None:
-        oracle.may.set()
-        cache = Cache(oracle.ask, entries_max=10)
+    async def story(source: Source) -> None:
+        source.released.set()
+        cache = Cache(source.fetch, entries_max=10)
         assert await cache.get("a") == 1
         now[0] = 60.0
         old = cache.peek("a")
@@ -65,10 +65,10 @@ def test_an_answer_is_asked_for_again_when_its_time_is_over(
     play(story)
 
 
-def test_the_oldest_answer_goes_first_and_no_other() -> None:
-    async def story(oracle: Oracle) -> None:
-        oracle.may.set()
-        cache = Cache(oracle.ask, entries_max=3)
+def test_the_oldest_entry_is_evicted_first() -> None:
+    async def story(source: Source) -> None:
+        source.released.set()
+        cache = Cache(source.fetch, entries_max=3)
         for key in ("a", "b", "c"):
             await cache.get(key)
         await cache.refresh("a")
@@ -78,22 +78,22 @@ def test_the_oldest_answer_goes_first_and_no_other() -> None:
     play(story)
 
 
-def test_a_failure_is_for_those_who_wait_and_is_not_remembered() -> None:
-    async def story(oracle: Oracle) -> None:
-        oracle.away = True
-        oracle.may.set()
-        cache = Cache(oracle.ask, entries_max=3)
-        with pytest.raises(OSError, match="away"):
+def test_a_failure_reaches_all_waiters_and_is_not_cached() -> None:
+    async def story(source: Source) -> None:
+        source.is_unavailable = True
+        source.released.set()
+        cache = Cache(source.fetch, entries_max=3)
+        with pytest.raises(OSError, match="unavailable"):
             await cache.get("a")
-        oracle.away = False
+        source.is_unavailable = False
         assert await cache.get("a") == 2
 
     play(story)
 
 
-def test_closing_ends_all_questions() -> None:
-    async def story(oracle: Oracle) -> None:
-        cache = Cache(oracle.ask, entries_max=3)
+def test_closing_cancels_all_fetches() -> None:
+    async def story(source: Source) -> None:
+        cache = Cache(source.fetch, entries_max=3)
         task = cache.refresh("a")
         await asyncio.sleep(0)
         assert cache.fetching == 1

@@ -1,4 +1,4 @@
-"""A child does dangerous work: whatever a body does to it, the others get their answer."""
+"""A child process isolates dangerous work: the other bodies have results whatever one body does."""
 
 import asyncio
 import os
@@ -13,22 +13,22 @@ import pytest
 from kernel.child import Child, ChildKilled, ChildLimits, ChildRaised, ChildResult
 from kernel.errors import Unavailable
 
-BOUNDS = ChildLimits(cpu_s=0.2, memory_bytes=64 << 20)
+LIMITS = ChildLimits(cpu_s=0.2, memory_bytes=64 << 20)
 FUNCTION = "tests.support.trades:start"
 
 
 def with_child(folder: Path, story: Callable[[Child], Awaitable[None]]) -> None:
-    async def told() -> None:
-        child = Child("test", FUNCTION, str(folder).encode(), limits=BOUNDS)
+    async def run() -> None:
+        child = Child("test", FUNCTION, str(folder).encode(), limits=LIMITS)
         try:
             await story(child)
         finally:
             await child.close()
 
-    asyncio.run(told())
+    asyncio.run(run())
 
 
-def answers(folder: Path, *bodies: bytes) -> list[ChildResult]:
+def results(folder: Path, *bodies: bytes) -> list[ChildResult]:
     found: list[ChildResult] = []
 
     async def story(child: Child) -> None:
@@ -43,44 +43,44 @@ def pid_of(child: Child) -> int:
     return child._process.popen.pid
 
 
-def test_every_body_is_answered_in_its_order(tmp_path: Path) -> None:
+def test_results_come_in_the_order_of_the_bodies(tmp_path: Path) -> None:
     bodies = [b"one %d" % number for number in range(1000)]
 
-    assert answers(tmp_path, *bodies) == [body.upper() for body in bodies]
+    assert results(tmp_path, *bodies) == [body.upper() for body in bodies]
 
 
-def test_empty_and_large_bodies_are_answered(tmp_path: Path) -> None:
+def test_empty_and_large_bodies_have_results(tmp_path: Path) -> None:
     bodies = [b"", b"a" * 900_000, b"", b"b" * 900_000]
 
-    assert answers(tmp_path, *bodies) == [body.upper() for body in bodies]
+    assert results(tmp_path, *bodies) == [body.upper() for body in bodies]
 
 
 @pytest.mark.parametrize(
     ("deed", "reason"),
     [("spin", "cpu"), ("eat", "memory"), ("eat too much", "memory"), ("crash", "crash")],
 )
-def test_a_body_that_ends_its_child_is_told_and_its_neighbours_are_answered(
+def test_a_body_that_kills_its_child_is_reported_and_the_others_have_results(
     tmp_path: Path, deed: str, reason: str
 ) -> None:
     bodies = [b"before", deed.encode(), b"after", deed.encode() + b" #2", b"last"]
 
-    before, first, after, second, last = answers(tmp_path, *bodies)
+    before, first, after, second, last = results(tmp_path, *bodies)
 
     assert (before, after, last) == (b"BEFORE", b"AFTER", b"LAST")
     assert first == second == ChildKilled(reason)
 
 
-def test_a_body_is_not_blamed_for_one_death_that_may_be_anothers(tmp_path: Path) -> None:
-    assert answers(tmp_path, b"a", b"crash once", b"b") == [b"A", b"CRASH ONCE", b"B"]
+def test_a_body_is_not_blamed_for_a_death_with_another_possible_cause(tmp_path: Path) -> None:
+    assert results(tmp_path, b"a", b"crash once", b"b") == [b"A", b"CRASH ONCE", b"B"]
 
 
-def test_a_body_is_not_blamed_for_what_others_have_left_in_memory(tmp_path: Path) -> None:
+def test_a_body_is_not_blamed_for_memory_that_others_used(tmp_path: Path) -> None:
     bodies = [b"hoard #%d" % number for number in range(6)]
 
-    assert answers(tmp_path, *bodies) == [body.upper() for body in bodies]
+    assert results(tmp_path, *bodies) == [body.upper() for body in bodies]
 
 
-def test_an_error_is_the_bodys_own_and_the_child_lives_on(tmp_path: Path) -> None:
+def test_an_error_concerns_one_body_and_the_child_survives(tmp_path: Path) -> None:
     async def story(child: Child) -> None:
         await child.ready()
         first = pid_of(child)
@@ -90,11 +90,11 @@ def test_an_error_is_the_bodys_own_and_the_child_lives_on(tmp_path: Path) -> Non
     with_child(tmp_path, story)
 
 
-def test_an_answer_that_is_far_too_long_is_not_taken(tmp_path: Path) -> None:
-    assert answers(tmp_path, b"say too much", b"a") == [ChildKilled("crash"), b"A"]
+def test_a_result_beyond_the_maximum_ends_the_child(tmp_path: Path) -> None:
+    assert results(tmp_path, b"say too much", b"a") == [ChildKilled("crash"), b"A"]
 
 
-def test_a_child_that_died_while_nobody_asked_is_made_again(tmp_path: Path) -> None:
+def test_a_child_that_died_while_idle_is_started_again(tmp_path: Path) -> None:
     async def story(child: Child) -> None:
         await child.ready()
         os.kill(pid_of(child), signal.SIGKILL)
@@ -103,31 +103,31 @@ def test_a_child_that_died_while_nobody_asked_is_made_again(tmp_path: Path) -> N
     with_child(tmp_path, story)
 
 
-def test_a_child_that_is_killed_in_the_middle_of_a_batch_costs_no_answer(tmp_path: Path) -> None:
+def test_a_child_killed_during_a_batch_costs_no_result(tmp_path: Path) -> None:
     bodies = [b"%d " % number + b"x" * 10_000 for number in range(2000)]
 
     async def story(child: Child) -> None:
         await child.ready()
         working = asyncio.create_task(child.work(bodies))
-        await asyncio.sleep(0)  # it has begun to send
+        await asyncio.sleep(0)  # sending has started
         os.kill(pid_of(child), signal.SIGKILL)
         assert await working == [body.upper() for body in bodies]
 
     with_child(tmp_path, story)
 
 
-def test_who_asks_next_does_not_get_the_answer_to_a_question_given_up(tmp_path: Path) -> None:
+def test_the_result_of_a_cancelled_call_does_not_reach_the_next_caller(tmp_path: Path) -> None:
     async def story(child: Child) -> None:
         await child.ready()
-        given_up = asyncio.create_task(child.work([b"spin"]))
+        cancelled = asyncio.create_task(child.work([b"spin"]))
         await asyncio.sleep(0)
-        given_up.cancel()
+        cancelled.cancel()
         assert await child.work([b"a"]) == [b"A"]
 
     with_child(tmp_path, story)
 
 
-def test_a_loop_goes_on_while_its_child_works(tmp_path: Path) -> None:
+def test_the_event_loop_runs_while_the_child_works(tmp_path: Path) -> None:
     async def story(child: Child) -> None:
         await child.ready()
         turns = 0
@@ -140,15 +140,15 @@ def test_a_loop_goes_on_while_its_child_works(tmp_path: Path) -> None:
     with_child(tmp_path, story)
 
 
-def test_a_child_that_cannot_start_is_infrastructure_that_is_away() -> None:
+def test_a_child_that_cannot_start_is_unavailable() -> None:
     async def story() -> None:
         with pytest.raises(Unavailable):
-            await Child("test", "tests.support.trades:gone", b"", limits=BOUNDS).work([b"a"])
+            await Child("test", "tests.support.trades:gone", b"", limits=LIMITS).work([b"a"])
 
     asyncio.run(story())
 
 
-def test_a_child_has_no_secrets_of_its_parents(tmp_path: Path) -> None:
+def test_a_child_does_not_inherit_secrets(tmp_path: Path) -> None:
     async def story(child: Child) -> None:
         await child.ready()
         environment = Path(f"/proc/{pid_of(child)}/environ").read_bytes()
@@ -175,7 +175,7 @@ asyncio.run(main())
 """
 
 
-def test_a_child_at_work_does_not_survive_its_parent() -> None:
+def test_a_working_child_dies_with_its_parent() -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())

@@ -61,13 +61,15 @@ def test_bodies_come_back_by_their_references(store: ContentStore) -> None:
     "reference",
     ["", "../../etc/passwd:0:9", "now/2026-01-31/x:0:1", f"now/2026-01-31/{'0' * 36}:0:9"],
 )
-def test_a_reference_that_was_never_given_is_missing(store: ContentStore, reference: str) -> None:
+def test_a_reference_that_the_store_did_not_create_is_not_found(
+    store: ContentStore, reference: str
+) -> None:
     [found] = asyncio.run(store.get_many([reference]))
 
     assert isinstance(found, ContentNotFound)
 
 
-def test_a_reference_past_the_end_of_its_segment_is_missing(store: ContentStore) -> None:
+def test_a_reference_past_the_end_of_its_segment_is_not_found(store: ContentStore) -> None:
     [reference] = put(store, b"body")
     longer = reference.rpartition(":")[0] + ":99"
 
@@ -76,7 +78,7 @@ def test_a_reference_past_the_end_of_its_segment_is_missing(store: ContentStore)
     assert isinstance(found, ContentNotFound)
 
 
-def test_a_body_that_is_not_there_before_its_last_day_is_over_may_come_back(
+def test_a_missing_body_before_its_last_day_has_passed_is_unavailable(
     store: ContentStore,
 ) -> None:
     lost = f"now/{TODAY}/{'0' * 36}:0:9"
@@ -89,13 +91,13 @@ def test_a_body_that_is_not_there_before_its_last_day_is_over_may_come_back(
     assert isinstance(found[2], Unavailable)
 
 
-def test_a_body_is_missing_once_its_last_day_is_over(store: ContentStore) -> None:
+def test_a_body_past_its_last_day_is_not_found(store: ContentStore) -> None:
     [found] = get(store, f"now/{TODAY - timedelta(days=1)}/{'0' * 36}:0:9")
 
     assert isinstance(found, ContentNotFound)
 
 
-def test_a_volume_that_is_not_mounted_is_away_for_everybody(tmp_path: Path) -> None:
+def test_a_volume_that_is_not_mounted_makes_the_store_unavailable(tmp_path: Path) -> None:
     volume, mount_point = tmp_path / "volume", tmp_path / "content"
     store = new_file_store(mount_point)
     [reference] = put(store, b"body", until=TODAY)
@@ -113,17 +115,17 @@ def test_a_volume_that_is_not_mounted_is_away_for_everybody(tmp_path: Path) -> N
     assert get(store, reference) == [b"body"]
 
 
-def test_a_bucket_that_is_not_the_store_is_away_for_everybody() -> None:
+def test_a_bucket_without_the_marker_makes_the_store_unavailable() -> None:
     store = RemoteStore(MemoryStore())
 
     with pytest.raises(Unavailable):
         get(store, f"now/{TODAY}/{'0' * 36}:0:9")
 
 
-def test_a_segment_that_one_batch_reads_is_not_closed_by_another(
+def test_a_batch_does_not_close_a_segment_that_another_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second batch, with more segments than are kept open, runs just before the first reads."""
+    """A second batch, with many segments, runs just before the first reads."""
     store = new_file_store(tmp_path)
     [body] = put(store, b"the first", until=TODAY)
     others = [put(store, b"a stranger", until=TODAY + timedelta(days=n))[0] for n in range(1, 80)]
@@ -138,7 +140,7 @@ def test_a_segment_that_one_batch_reads_is_not_closed_by_another(
     assert get(store, body) == [b"the first"]
 
 
-def test_what_others_have_put_into_a_bucket_is_left_alone() -> None:
+def test_foreign_objects_in_a_bucket_are_not_removed() -> None:
     bucket = MemoryStore()
     store: Any = RemoteStore(bucket)
     for name in ("readme", "a/b", "2020-01-01", f"now/{DAY}/notes"):
@@ -150,7 +152,7 @@ def test_what_others_have_put_into_a_bucket_is_left_alone() -> None:
     assert left == {"readme", "a/b", "2020-01-01", f"now/{DAY}/notes"}
 
 
-def test_what_others_have_put_into_the_folder_is_left_alone(tmp_path: Path) -> None:
+def test_foreign_files_in_the_folder_are_not_removed(tmp_path: Path) -> None:
     store = new_file_store(tmp_path)
     (tmp_path / "now" / "2020-01-02" / "a folder").mkdir(parents=True)
     (tmp_path / "now" / "2020-01-03").touch()
@@ -159,7 +161,7 @@ def test_what_others_have_put_into_the_folder_is_left_alone(tmp_path: Path) -> N
     assert asyncio.run(store.expire(TODAY)) == [f"now/{DAY}"]
 
 
-def test_a_prefix_goes_when_its_day_has_passed_and_not_before(store: ContentStore) -> None:
+def test_a_prefix_expires_after_its_last_day(store: ContentStore) -> None:
     old, new = (
         put(store, b"old")[0],
         put(store, b"new", kept="scheduled", until=date(2026, 3, 1))[0],
@@ -172,7 +174,7 @@ def test_a_prefix_goes_when_its_day_has_passed_and_not_before(store: ContentStor
     assert old.startswith("now/2026-01-31/")
 
 
-def test_each_process_writes_segments_of_its_own(tmp_path: Path) -> None:
+def test_each_process_writes_its_own_segments(tmp_path: Path) -> None:
     one, two = new_file_store(tmp_path), FileStore(tmp_path)
 
     [first], [second] = put(one, b"one"), put(two, b"two")
@@ -181,7 +183,7 @@ def test_each_process_writes_segments_of_its_own(tmp_path: Path) -> None:
     assert asyncio.run(one.get_many([first, second])) == [b"one", b"two"]
 
 
-def test_a_sealed_body_opens_for_its_tenant_and_email_alone() -> None:
+def test_a_sealed_body_opens_only_for_its_tenant_and_email() -> None:
     key = new_key()
     sealed = seal(key, b"body", b"tenant/email")
 
@@ -194,17 +196,17 @@ def test_a_sealed_body_opens_for_its_tenant_and_email_alone() -> None:
         unseal(key, sealed[:5], b"tenant/email")
 
 
-def test_an_address_of_no_known_kind_is_a_bad_setting() -> None:
+def test_an_unsupported_store_url_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match="OBM_CONTENT_STORE_URL"):
         open_store("carrier-pigeon://loft")
 
 
-def test_a_store_tells_how_much_of_its_space_is_free(store: ContentStore) -> None:
+def test_a_store_reports_its_free_ratio(store: ContentStore) -> None:
     assert 0 < asyncio.run(store.free_ratio()) <= 1
 
 
-def test_a_place_that_becomes_the_store_in_a_moment_is_waited_for(tmp_path: Path) -> None:
-    """At the first start, who reads it may look before who makes it has done so."""
+def test_a_mount_check_waits_for_a_store_that_is_being_initialized(tmp_path: Path) -> None:
+    """At the first start, a reader may check the store before the writer has initialized it."""
     store = FileStore(tmp_path / "content")
 
     async def story() -> None:
@@ -216,7 +218,7 @@ def test_a_place_that_becomes_the_store_in_a_moment_is_waited_for(tmp_path: Path
     asyncio.run(story())
 
 
-def test_a_place_that_does_not_become_the_store_is_away(
+def test_a_place_that_is_never_initialized_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(content, "MOUNT_POLL_S", 0.0)

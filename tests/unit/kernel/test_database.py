@@ -17,7 +17,7 @@ from kernel.database import is_connection_error, is_overload
         (errors.ProgramLimitExceeded(), False),  # a value too long, an OperationalError
         (errors.UniqueViolation(), False),
         (errors.QueryCanceled(), True),  # our own timeout, or an administrator's cancel
-        (errors.InFailedSqlTransaction(), False),  # somebody caught what he should not have
+        (errors.InFailedSqlTransaction(), False),  # a bug: an error was swallowed
         (errors.ProtocolViolation(), False),  # a value that cannot be read
         (errors.TransactionTimeout(), True),
         (errors.IdleSessionTimeout(), True),
@@ -27,7 +27,7 @@ from kernel.database import is_connection_error, is_overload
         (PoolTimeout(), True),
     ],
 )
-def test_what_is_infrastructure_is_told_by_sqlstate(error: Exception, away: bool) -> None:
+def test_connection_errors_are_recognized_by_sqlstate(error: Exception, away: bool) -> None:
     assert is_connection_error(error) is away
 
 
@@ -41,7 +41,7 @@ def test_what_is_infrastructure_is_told_by_sqlstate(error: Exception, away: bool
         (psycopg.OperationalError("connection refused"), False, False),
     ],
 )
-def test_a_statement_that_was_given_up_is_told_from_one_that_somebody_cancelled(
+def test_a_statement_timeout_is_distinguished_from_an_administrators_cancel(
     error: Exception, in_time: bool, overload: bool
 ) -> None:
     assert is_overload(error, in_time=in_time) is overload

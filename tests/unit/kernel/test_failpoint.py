@@ -27,14 +27,14 @@ def run(tmp_path: Path, failpoints: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, told.read_text()
 
 
-def test_a_process_dies_at_the_named_place_at_the_named_pass(tmp_path: Path) -> None:
+def test_a_process_dies_at_the_named_failpoint_and_pass(tmp_path: Path) -> None:
     code, printed, told = run(tmp_path, "other=kill,a.place=kill@2")
 
     assert (code, printed.split()) == (-signal.SIGKILL, ["0"])
     assert told.startswith("a.place ")
 
 
-def test_whoever_comes_to_a_place_to_wait_at_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waitpoint_delays_its_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -50,5 +50,5 @@ def test_whoever_comes_to_a_place_to_wait_at_is_late(monkeypatch: pytest.MonkeyP
     assert waited == [15.0]
 
 
-def test_without_a_word_nothing_happens(tmp_path: Path) -> None:
+def test_without_the_variable_nothing_happens(tmp_path: Path) -> None:
     assert run(tmp_path, "")[:2] == (0, "0\n1\n2\n")

@@ -8,7 +8,7 @@ from kernel.group_commit import GroupCommit
 
 
 class Committer:
-    """Doubles numbers; refuses 13; is away for 99."""
+    """Doubles numbers; fails on 13; is unavailable for 99."""
 
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
@@ -30,7 +30,7 @@ async def submit_all(
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_what_arrives_during_a_commit_is_the_next_group() -> None:
+def test_items_that_arrive_during_a_commit_form_the_next_group() -> None:
     async def story() -> None:
         committer = Committer()
         group = GroupCommit(committer.commit)
@@ -44,7 +44,7 @@ def test_what_arrives_during_a_commit_is_the_next_group() -> None:
     asyncio.run(story())
 
 
-def test_only_the_culprit_of_a_failed_group_sees_the_error() -> None:
+def test_only_the_faulty_item_of_a_group_gets_the_error() -> None:
     committer = Committer()
 
     results = asyncio.run(submit_all(GroupCommit(committer.commit), [1, 13, 3]))
@@ -54,7 +54,7 @@ def test_only_the_culprit_of_a_failed_group_sees_the_error() -> None:
     assert committer.groups == [[1, 13, 3], [1], [13], [3]]
 
 
-def test_when_infrastructure_is_away_all_of_a_group_hear_it_at_once() -> None:
+def test_when_infrastructure_is_unavailable_all_items_of_a_group_get_the_error() -> None:
     committer = Committer()
 
     results = asyncio.run(submit_all(GroupCommit(committer.commit), [1, 99]))
@@ -64,24 +64,24 @@ def test_when_infrastructure_is_away_all_of_a_group_hear_it_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "groups"),
+    ("limits", "groups"),
     [
         ({"items_max": 2}, [[5, 6], [7, 8], [9]]),
         ({"bytes_max": 13}, [[5, 6], [7], [8], [9]]),
         ({"alone_bytes": 7}, [[5, 6, 7], [8], [9]]),
     ],
 )
-def test_groups_are_bounded_and_a_large_item_goes_alone(
-    bounds: dict[str, int], groups: list[list[int]]
+def test_groups_are_bounded_and_a_large_item_is_committed_alone(
+    limits: dict[str, int], groups: list[list[int]]
 ) -> None:
     committer = Committer()
 
-    asyncio.run(submit_all(GroupCommit(committer.commit, **bounds), [5, 6, 7, 8, 9]))
+    asyncio.run(submit_all(GroupCommit(committer.commit, **limits), [5, 6, 7, 8, 9]))
 
     assert committer.groups == groups
 
 
-def test_idle_returns_when_everything_is_committed() -> None:
+def test_wait_idle_returns_when_everything_is_committed() -> None:
     async def story() -> None:
         committer = Committer()
         group = GroupCommit(committer.commit)
@@ -93,7 +93,7 @@ def test_idle_returns_when_everything_is_committed() -> None:
     asyncio.run(story())
 
 
-def test_under_load_a_group_waits_for_company() -> None:
+def test_groups_linger_under_load() -> None:
     async def story() -> None:
         committer = Committer()
         group = GroupCommit(committer.commit, items_max=3, linger_s=0.05)

@@ -16,7 +16,7 @@ def test_ids_sort_by_time_even_within_a_millisecond() -> None:
     assert {i.variant for i in ids} == {"specified in RFC 4122"}
 
 
-def test_an_id_tells_when_it_was_made() -> None:
+def test_an_id_contains_its_creation_time() -> None:
     made = uuid7()
 
     assert abs(time_of(made) - clock.now()) < timedelta(minutes=1)
@@ -27,18 +27,18 @@ def test_an_id_tells_when_it_was_made() -> None:
     )
 
 
-def test_the_last_of_all_ids_has_a_time() -> None:
+def test_the_greatest_id_has_a_time() -> None:
     assert time_of(MAX) == times.LAST
 
 
-def test_ids_go_on_growing_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_keep_increasing_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     before = uuid7()
     monkeypatch.setattr(clock, "now_ms", lambda: 0)
 
     assert uuid7() > before
 
 
-def test_a_named_id_is_the_uuid5_of_the_standard_library() -> None:
-    for number in range(300):  # all sixteen digits where the variant stands
+def test_uuid5_text_matches_the_standard_library() -> None:
+    for number in range(300):  # all sixteen digits at the variant's position
         name = f"a/{number}…"
         assert uuid5_text(NAMESPACE_URL.bytes, name) == str(uuid5(NAMESPACE_URL, name))

@@ -1,4 +1,4 @@
-"""The loop on Kafka, without one."""
+"""The consume loop, without a broker."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,48 +31,54 @@ def stream() -> "StreamProcessor[MessageScreened]":
     )
 
 
-class Slow:
-    """A broker that takes its time to replay, and is otherwise well."""
+class SlowBroker:
+    """A healthy broker whose replay takes long."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.replay, self.reads, self.looks = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
+        self.replay, self.consuming, self.heartbeats = (
+            asyncio.Event(),
+            asyncio.Event(),
+            asyncio.Semaphore(0),
+        )
         monkeypatch.setattr("kernel.kafka.HEARTBEAT_INTERVAL_S", 0)
         monkeypatch.setattr(Kafka, "create_topics", self.nothing)
-        monkeypatch.setattr(ReplayedTopic, "run", lambda topic, *_: self.follow(topic.replayed))
-        monkeypatch.setattr(Kafka, "_consume_until_ended", self.read)
+        monkeypatch.setattr(
+            ReplayedTopic, "run", lambda topic, *_: self.finish_replay(topic.replayed)
+        )
+        monkeypatch.setattr(Kafka, "_consume_until_ended", self.consume)
         monkeypatch.setattr(BatchingProducer, "start", self.nothing)
-        monkeypatch.setattr(BatchingProducer, "cluster", self.look)
+        monkeypatch.setattr(BatchingProducer, "cluster", self.heartbeat)
 
     async def nothing(self) -> None:
         await asyncio.sleep(0)
 
-    async def follow(self, replayed: asyncio.Event) -> None:
+    async def finish_replay(self, replayed: asyncio.Event) -> None:
         await self.replay.wait()
         replayed.set()
 
-    async def read(self) -> None:
-        self.reads.set()
+    async def consume(self) -> None:
+        self.consuming.set()
         await asyncio.Event().wait()
 
-    async def look(self) -> None:
-        self.looks.release()
+    async def heartbeat(self) -> None:
+        self.heartbeats.release()
 
 
-def test_no_stream_starts_before_the_tables_are_replayed_and_the_broker_is_watched_meanwhile(
+def test_consumption_starts_after_the_replays_while_the_heartbeat_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def story() -> None:
-        slow = Slow(monkeypatch)
+        broker = SlowBroker(monkeypatch)
         kafka = Kafka("nowhere:1", DependencyHealth())
         ReplicatedTable(Tenant, kafka)
         kafka.consume(stream(), group="g")
         running = asyncio.create_task(kafka.run())
         for _ in range(20):
-            await slow.looks.acquire()
-        assert not slow.reads.is_set()
+            await broker.heartbeats.acquire()
+        assert not broker.consuming.is_set()
 
-        slow.replay.set()
-        await slow.reads.wait()
+        broker.replay.set()
+        await broker.consuming.wait()
 
         running.cancel()
         await asyncio.wait([running])

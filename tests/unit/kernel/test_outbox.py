@@ -13,49 +13,53 @@ from kernel.outbox import BACKGROUND_BYTES_MAX, ROW_BYTES_MAX, Outbox, OutboxEnt
 
 
 class Broker:
-    """Takes records unless it is away."""
+    """Accepts records once it is available."""
 
     def __init__(self) -> None:
-        self.away = True
-        self.taken: list[Outgoing] = []
+        self.is_unavailable = True
+        self.received: list[Outgoing] = []
 
     async def send(self, records: Sequence[Outgoing]) -> None:
-        if self.away:
+        if self.is_unavailable:
             raise Unavailable("kafka")
-        self.taken += records
+        self.received += records
 
 
-def accept(box: Outbox, row: int, *, octets: int, health: DependencyHealth) -> None:
-    """What a door does that has answered."""
+def publish_after_response(box: Outbox, row: int, *, octets: int, health: DependencyHealth) -> None:
+    """Publish as an API does after its response."""
     entry = OutboxEntry()
     box.register(entry, row, [Outgoing(topic=str(row))], octets=octets)
     box.publish_in_background(entry, health)
 
 
 @pytest.mark.parametrize("octets", [100, 1_000_000])
-def test_a_broker_that_is_away_for_long_does_not_fill_the_memory(octets: int) -> None:
-    """Large entries are few, and small ones are not without number either."""
-    room = BACKGROUND_BYTES_MAX // (octets + outbox.ENTRY_BYTES)
+def test_a_long_outage_of_the_broker_does_not_fill_the_memory(octets: int) -> None:
+    """The number of entries is bounded, whether they are large or small."""
+    entries_max = BACKGROUND_BYTES_MAX // (octets + outbox.ENTRY_BYTES)
 
     async def story() -> None:
         broker, health = Broker(), DependencyHealth()
         box = Outbox(cast(Database, None), "ingest", broker.send)
         waiting = asyncio.all_tasks()
-        for row in range(room + 50):
-            accept(box, row, octets=octets, health=health)
-        assert len(asyncio.all_tasks() - waiting) == room
-        broker.away = False
-        while len(broker.taken) < room:  # the others are the sweep's
+        for row in range(entries_max + 50):
+            publish_after_response(box, row, octets=octets, health=health)
+        assert len(asyncio.all_tasks() - waiting) == entries_max
+        broker.is_unavailable = False
+        while len(broker.received) < entries_max:  # the others are left to the sweep
             await asyncio.sleep(0.01)
-        assert {record.topic for record in broker.taken} == {str(row) for row in range(room)}
-        accept(box, room, octets=octets, health=health)  # there is room again
-        while len(broker.taken) == room:
+        assert {record.topic for record in broker.received} == {
+            str(row) for row in range(entries_max)
+        }
+        publish_after_response(
+            box, entries_max, octets=octets, health=health
+        )  # there is capacity again
+        while len(broker.received) == entries_max:
             await asyncio.sleep(0)
 
     asyncio.run(story())
 
 
-def test_of_a_transaction_too_large_for_memory_the_rest_is_the_sweeps() -> None:
+def test_rows_beyond_the_memory_limit_are_left_to_the_sweep() -> None:
     box, entry = Outbox(cast(Database, None), "ingest", Broker().send), OutboxEntry()
     for row in range(100):
         box.register(entry, row, [Outgoing(topic=str(row))], octets=ROW_BYTES_MAX)
@@ -73,7 +77,7 @@ def pack(records: Sequence[Outgoing]) -> list[Row]:
 @pytest.mark.parametrize(
     ("count", "octets"), [(10_000, 900), (300, 64 * 1024), (3, 2_000_000), (7, 10), (100, 9_980)]
 )
-def test_rows_are_bounded_and_lose_nothing(count: int, octets: int) -> None:
+def test_rows_are_bounded_and_complete(count: int, octets: int) -> None:
     records = [Outgoing(topic=str(number), value=b"x" * octets) for number in range(count)]
 
     rows = pack(records)
@@ -85,11 +89,11 @@ def test_rows_are_bounded_and_lose_nothing(count: int, octets: int) -> None:
     assert [r for row in rows for r in OutgoingBatch.FromString(row.data).records] == records
 
 
-def test_nothing_is_packed_into_no_row() -> None:
+def test_no_records_give_no_row() -> None:
     assert pack([]) == []
 
 
-def test_who_else_is_there_has_a_turn_while_a_large_batch_is_encoded() -> None:
+def test_other_tasks_run_while_a_large_batch_is_encoded() -> None:
     turns: list[int] = []
     made = 0
 

@@ -1,4 +1,4 @@
-"""Batches keep a distance that grows with them."""
+"""The delay between batches grows with their size."""
 
 import asyncio
 
@@ -10,14 +10,14 @@ from kernel.pace import BatchPacer
 
 @pytest.fixture
 def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, in one place."""
-    told = [100.0]
-    monkeypatch.setattr(clock, "monotonic_s", lambda: told[0])
-    return told
+    """The current time, which a test can change."""
+    now = [100.0]
+    monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
+    return now
 
 
 def batches(now_s: list[float], *, per_s: float, for_s: float = 5.0) -> list[int]:
-    """The sizes of batches when items come evenly and a batch takes no time."""
+    """The sizes of batches if items arrive evenly and a batch takes no time."""
     pace, waiting, sizes = BatchPacer(0.1), 0, []
     for _ in range(int(per_s * for_s)):
         now_s[0] += 1 / per_s
@@ -29,11 +29,11 @@ def batches(now_s: list[float], *, per_s: float, for_s: float = 5.0) -> list[int
     return sizes
 
 
-def test_nobody_waits_while_little_comes(now_s: list[float]) -> None:
+def test_items_do_not_wait_under_light_load(now_s: list[float]) -> None:
     assert set(batches(now_s, per_s=190)) == {1}
 
 
-def test_batches_grow_under_load_to_the_window_and_no_further(now_s: list[float]) -> None:
+def test_batches_grow_under_load_until_they_are_linger_s_apart(now_s: list[float]) -> None:
     sizes = batches(now_s, per_s=500)
 
     assert sizes[:2] == [1, 3]
@@ -49,14 +49,14 @@ def test_after_a_large_batch_the_next_item_waits_once(now_s: list[float]) -> Non
 
 
 @pytest.mark.usefixtures("now_s")
-def test_without_a_window_nobody_waits() -> None:
+def test_without_linger_items_do_not_wait() -> None:
     pace = BatchPacer(0.0)
     pace.start_batch(1000)
     assert pace.wait_s <= 0
 
 
 @pytest.mark.usefixtures("now_s")
-def test_who_waited_goes_on_in_one_moment_and_who_gave_up_takes_nobody_along() -> None:
+def test_waiters_continue_together_and_a_cancelled_one_does_not_affect_the_others() -> None:
     async def story() -> None:
         pace = BatchPacer(0.01)
         pace.start_batch(2)

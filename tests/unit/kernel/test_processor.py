@@ -58,7 +58,7 @@ class FakeOutbox(Outbox):
 
 
 class Closer:
-    """Closes every message, but fails on `culprit`, which is how a bug looks."""
+    """Closes every message, but fails on `culprit`, as with a bug."""
 
     def __init__(self, culprit: str = "") -> None:
         self.culprit = culprit
@@ -102,7 +102,7 @@ def handle(
     return outbox
 
 
-def test_a_bug_parks_its_record_and_no_other() -> None:
+def test_a_bug_dead_letters_only_its_record() -> None:
     closer = Closer(culprit="m5")
 
     outbox = handle([record(n) for n in range(8)], closer.on_screened)
@@ -130,7 +130,7 @@ def test_a_repeat_inside_the_batch_is_handled_once() -> None:
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"", None, b"\x7a\x01x"])
-def test_what_is_not_the_event_is_dead_lettered_unread(value: bytes | None) -> None:
+def test_an_undecodable_record_is_dead_lettered(value: bytes | None) -> None:
     closer = Closer()
 
     outbox = handle([Record(TOPIC, 0, 0, None, value), record(1)], closer.on_screened)
@@ -140,7 +140,7 @@ def test_what_is_not_the_event_is_dead_lettered_unread(value: bytes | None) -> N
     assert closer.batches == [["m1"]]
 
 
-def test_records_that_park_without_alarm_stop_nobody() -> None:
+def test_dead_letters_without_alarm_do_not_stop_the_service() -> None:
     async def on_screened(
         batch: Sequence[MessageScreened], tx: Transaction
     ) -> Sequence[HandlerResult]:
@@ -153,7 +153,7 @@ def test_records_that_park_without_alarm_stop_nobody() -> None:
     assert len(outbox.on(TOPIC + ".dlq")) == 10
 
 
-def test_when_many_records_park_the_service_stops_before_they_have() -> None:
+def test_many_dead_letters_stop_the_service() -> None:
     async def on_screened(
         batch: Sequence[MessageScreened], tx: Transaction
     ) -> Sequence[HandlerResult]:
@@ -166,7 +166,7 @@ def test_when_many_records_park_the_service_stops_before_they_have() -> None:
         handle([record(2)], on_screened, guard=guard)
 
 
-def test_while_the_database_is_away_nothing_is_dead_lettered_and_the_service_is_not_ready(
+def test_while_the_database_is_unavailable_nothing_is_dead_lettered_and_the_service_is_not_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(retry, "delays_s", lambda: repeat(0.0))
@@ -188,7 +188,7 @@ def test_while_the_database_is_away_nothing_is_dead_lettered_and_the_service_is_
     assert not outbox.published
 
 
-def test_bodies_that_do_not_fit_into_memory_together_are_handled_apart() -> None:
+def test_bodies_that_do_not_fit_into_memory_together_are_handled_separately() -> None:
     closer = Closer()
     large = BATCH_BYTES_MAX // 2 + 1
 
@@ -197,7 +197,7 @@ def test_bodies_that_do_not_fit_into_memory_together_are_handled_apart() -> None
     assert closer.batches == [["m0"], ["m1"], ["m2"]]
 
 
-def test_an_event_inherits_the_trace_of_the_record_it_answers() -> None:
+def test_an_event_inherits_the_trace_of_its_record() -> None:
     traced = record(0)._replace(headers=[("traceparent", b"00-a-b-01")])
 
     outbox = handle([traced], Closer().on_screened)
@@ -206,7 +206,7 @@ def test_an_event_inherits_the_trace_of_the_record_it_answers() -> None:
     assert closed.headers["traceparent"] == b"00-a-b-01"
 
 
-def test_a_handler_without_rows_sends_before_the_batch_is_settled() -> None:
+def test_a_stateless_handlers_events_are_acknowledged_before_the_batch_is_processed() -> None:
     sent: list[Outgoing] = []
 
     async def on_screened(batch: Sequence[MessageScreened]) -> Sequence[HandlerResult]:
@@ -224,7 +224,7 @@ def test_a_handler_without_rows_sends_before_the_batch_is_settled() -> None:
 
 
 class Overloading:
-    """Asks too much of the database with `culprit`; the first times with everything."""
+    """Overloads the database with `culprit`, and the first `times` with every batch."""
 
     def __init__(self, culprit: str = "", *, times: int = 0) -> None:
         self.culprit = culprit
@@ -252,7 +252,7 @@ def test_a_statement_timeout_that_passes_neither_halves_nor_dead_letters(
     assert not outbox.published
 
 
-def test_a_record_that_alone_asks_too_much_of_the_database_is_dead_lettered_alone(
+def test_a_record_that_overloads_the_database_is_dead_lettered_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(retry, "delays_s", lambda: repeat(0.0))
@@ -265,15 +265,15 @@ def test_a_record_that_alone_asks_too_much_of_the_database_is_dead_lettered_alon
     assert slow.batches == [8] * OVERLOADS_MAX + [4, 4, 2, 1] + [1] * OVERLOADS_MAX + [2]
 
 
-def test_while_the_database_answers_nobody_a_timeout_is_no_records_fault(
+def test_a_timeout_of_an_unresponsive_database_dead_letters_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(retry, "delays_s", lambda: repeat(0.0))
 
-    async def answers(_: FakeDatabase) -> bool:
+    async def is_unresponsive(_: FakeDatabase) -> bool:
         return False
 
-    monkeypatch.setattr(FakeDatabase, "is_responsive", answers)
+    monkeypatch.setattr(FakeDatabase, "is_responsive", is_unresponsive)
     slow = Overloading(times=50)
 
     outbox = handle([record(n) for n in range(8)], slow.on_screened)

@@ -1,4 +1,4 @@
-"""The token that services show one another."""
+"""The token that authenticates services."""
 
 import pytest
 
@@ -11,6 +11,6 @@ def test_a_service_without_a_token_does_not_start() -> None:
         RpcServer("127.0.0.1:0", "")
 
 
-def test_a_service_does_not_ask_without_a_token() -> None:
+def test_a_client_does_not_start_without_a_token() -> None:
     with pytest.raises(ConfigError, match="OBM_RPC_TOKEN"):
         RpcClient("router", "127.0.0.1:1", "")

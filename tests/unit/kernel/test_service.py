@@ -1,4 +1,4 @@
-"""How a service ends."""
+"""Stopping a service."""
 
 import asyncio
 import subprocess
@@ -13,33 +13,35 @@ from kernel.health import DependencyHealth
 from kernel.service import Loop, Service, first_config_error, run, run_every
 
 
-async def tidied_up() -> None:
+async def nothing_to_close() -> None:
     """Nothing to close."""
 
 
-def ended(*loops: Loop) -> None:
-    """A service with these loops, told to stop at once; fails when it does not in 5 s."""
+def run_until_stopped(*loops: Loop) -> None:
+    """Run a service with these loops and stop it at once; fail if it takes 5 s."""
 
     async def story() -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.02, stop.set)
-        one = Service("parcels", loops, tidied_up, DependencyHealth())
+        one = Service("parcels", loops, nothing_to_close, DependencyHealth())
         async with asyncio.timeout(5):
             await run([one], stop=stop)
 
     asyncio.run(story())
 
 
-async def hard_of_hearing() -> None:
+async def swallows_first_cancellation() -> None:
     with suppress(asyncio.CancelledError):
         await asyncio.sleep(60)
     await asyncio.sleep(60)
 
 
-def test_a_loop_that_loses_its_cancellation_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_loses_its_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(tasks, "CANCEL_TIMEOUT_S", 0.02)
 
-    ended(hard_of_hearing)
+    run_until_stopped(swallows_first_cancellation)
 
 
 def test_a_pump_ends_though_its_action_loses_the_cancellation() -> None:
@@ -47,23 +49,24 @@ def test_a_pump_ends_though_its_action_loses_the_cancellation() -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(60)
 
-    ended(lambda: run_every(60.0, action, DependencyHealth()))
+    run_until_stopped(lambda: run_every(60.0, action, DependencyHealth()))
 
 
-def test_a_process_that_hangs_when_it_is_told_to_stop_says_where_and_ends() -> None:
+def test_a_process_that_hangs_at_shutdown_dumps_its_stack_and_exits() -> None:
     hanging = """
 import asyncio, os, time
 from kernel import service
 from kernel.health import DependencyHealth
 
-async def told():
+async def send_sigterm():
     os.kill(os.getpid(), 15)
 
 async def hang():
     time.sleep(60)
 
 service.CLOSE_TIMEOUT_S = 0.1
-parcels = service.Service("parcels", [told], hang, DependencyHealth(), shutdown_timeout_s=0.1)
+loops = [send_sigterm]
+parcels = service.Service("parcels", loops, hang, DependencyHealth(), shutdown_timeout_s=0.1)
 asyncio.run(service.run([parcels]))
 """
     ended = subprocess.run(
@@ -74,22 +77,22 @@ asyncio.run(service.run([parcels]))
     assert "in hang" in ended.stderr
 
 
-def test_a_loop_that_fails_ends_the_others_and_is_told() -> None:
+def test_a_loop_that_fails_stops_the_others_and_its_error_is_raised() -> None:
     async def bad() -> None:
         raise ConfigError("PORT: taken")
 
     with pytest.raises(ExceptionGroup) as failed:
-        ended(bad, lambda: asyncio.sleep(60))
+        run_until_stopped(bad, lambda: asyncio.sleep(60))
 
     assert str(first_config_error(failed.value)) == "PORT: taken"
     assert first_config_error(ExceptionGroup("other", [ValueError()])) is None
 
 
-def test_a_loop_may_come_to_its_end_before_the_service_does() -> None:
-    ended(tidied_up, lambda: asyncio.sleep(60))
+def test_a_loop_can_end_before_the_service() -> None:
+    run_until_stopped(nothing_to_close, lambda: asyncio.sleep(60))
 
 
-def test_a_pump_that_asks_too_much_of_the_database_goes_on_and_the_service_is_ready(
+def test_a_pump_that_overloads_the_database_continues_and_the_service_stays_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(service, "OVERLOADED_PAUSE_S", 0.0)

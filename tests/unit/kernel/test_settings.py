@@ -8,7 +8,7 @@ from kernel.settings import Settings, load
 
 
 class RouterSettings(Settings):
-    """router, for a test."""
+    """Settings of router, for a test."""
 
     model_config = SettingsConfigDict(
         env_prefix="ROUTER_", extra="ignore", populate_by_name=True, validate_default=True
@@ -29,25 +29,25 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
-        ("OBM_SECRET_KEYS", "", "^OBM_SECRET_KEYS: empty; .*obm generate-key"),
+        ("OBM_SECRET_KEYS", "", "^OBM_SECRET_KEYS: must not be empty. .*obm generate-key"),
         ("ROUTER_LIFETIME_S", "soon", "^ROUTER_LIFETIME_S: "),
         ("OBM_LOG_LEVEL", "loud", "^OBM_LOG_LEVEL: .*'DEBUG'"),
     ],
 )
-def test_a_bad_setting_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+def test_an_invalid_setting_is_reported_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         load(RouterSettings, [])
     assert "\n" not in str(caught.value)
 
 
-def test_help_names_every_setting_with_its_default_and_meaning(
+def test_help_lists_every_setting_with_default_and_description(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
@@ -60,7 +60,7 @@ def test_help_names_every_setting_with_its_default_and_meaning(
     assert "OBM_KAFKA_BOOTSTRAP_SERVERS" in text
 
 
-def test_an_argument_is_no_way_to_set_anything() -> None:
+def test_an_argument_is_rejected() -> None:
     with pytest.raises(ConfigError, match="--help"):
         load(RouterSettings, ["--port=1"])
 
@@ -77,7 +77,7 @@ def test_secrets_survive_a_rotation_of_their_keys() -> None:
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", ":80", "10.0.0.7:80", "router:80"])
-def test_beyond_loopback_nothing_listens_without_tls_unless_it_is_said(
+def test_listening_beyond_loopback_must_be_allowed(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setenv("OBM_SECRET_KEYS", "a")
@@ -93,7 +93,9 @@ def test_beyond_loopback_nothing_listens_without_tls_unless_it_is_said(
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:80", "127.9.9.9:80", "[::1]:80", "localhost:80", ""]
 )
-def test_loopback_needs_no_word(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_listening_on_loopback_is_always_allowed(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
 

@@ -9,13 +9,13 @@ from kernel.table import ReplicatedTable
 
 
 class FakeBroker:
-    """Delivers what a test says."""
+    """Delivers the records that a test publishes."""
 
     def replay(self, event: type[Message], on_record: Callable[[Record], None]) -> asyncio.Event:
         self.on_record = on_record
         return asyncio.Event()
 
-    def tell(self, entry: Message) -> None:
+    def publish(self, entry: Message) -> None:
         self.on_record(Record("t", 0, 0, None, entry.SerializeToString()))
 
 
@@ -27,44 +27,44 @@ def table() -> tuple[ReplicatedTable[ApiKey], FakeBroker]:
 def test_an_older_version_that_comes_late_is_ignored() -> None:
     keys, broker = table()
 
-    broker.tell(ApiKey(key_id="k", version=2, name="new"))
-    broker.tell(ApiKey(key_id="k", version=1, name="old"))
+    broker.publish(ApiKey(key_id="k", version=2, name="new"))
+    broker.publish(ApiKey(key_id="k", version=1, name="old"))
 
     assert (entry := keys.get("k")) is not None
     assert entry.name == "new"
 
 
-def test_a_deleted_entry_is_gone_by_id_by_index_and_from_the_list() -> None:
+def test_a_deleted_entry_is_not_found_by_id_by_index_or_in_the_list() -> None:
     keys, broker = table()
 
-    broker.tell(ApiKey(key_id="k", version=1, secret_sha256=b"s"))
+    broker.publish(ApiKey(key_id="k", version=1, secret_sha256=b"s"))
     assert keys.get_by_index(b"s") is not None
-    broker.tell(ApiKey(key_id="k", version=2, secret_sha256=b"s", deleted=True))
+    broker.publish(ApiKey(key_id="k", version=2, secret_sha256=b"s", deleted=True))
 
     assert (keys.get("k"), keys.get_by_index(b"s"), keys.values()) == (None, None, [])
 
 
-def test_a_lookup_waits_for_a_record_that_is_still_on_its_way() -> None:
+def test_a_fetch_waits_for_a_record_that_has_not_arrived() -> None:
     async def story() -> None:
         keys, broker = table()
-        asyncio.get_running_loop().call_later(0.01, broker.tell, ApiKey(key_id="k", version=1))
+        asyncio.get_running_loop().call_later(0.01, broker.publish, ApiKey(key_id="k", version=1))
         assert set(await keys.fetch(["k"], within_s=5)) == {"k"}
 
     asyncio.run(story())
 
 
-def test_what_never_comes_does_not_exist() -> None:
+def test_an_entry_that_never_arrives_does_not_exist() -> None:
     keys, _ = table()
 
     assert asyncio.run(keys.fetch(["k"], within_s=0.01)) == {}
 
 
-def test_who_listens_hears_each_new_version_once() -> None:
+def test_a_listener_gets_each_new_version_once() -> None:
     keys, broker = table()
     heard: list[int] = []
     keys.on_change(lambda key: heard.append(key.version))
 
     for version in (1, 1, 3, 2):
-        broker.tell(ApiKey(key_id="k", version=version))
+        broker.publish(ApiKey(key_id="k", version=version))
 
     assert heard == [1, 3]

@@ -1,4 +1,4 @@
-"""Whoever is told to end has ended, wherever it is at that moment."""
+"""A cancelled task ends, at whatever point of its work the cancellation arrives."""
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
@@ -17,11 +17,11 @@ from kernel.kafka.producer import BatchingProducer
 from kernel.tasks import cancel_and_wait, run_concurrently, run_with_timeout, supervise
 from tests.unit.kernel.test_kafka import stream
 
-MOMENTS = range(40)  # more turns of the loop than any step here takes
+MOMENTS = range(40)  # more iterations of the loop than any step here takes
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_cancel_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "CANCEL_TIMEOUT_S", 0.01)
 
 
@@ -33,7 +33,7 @@ def play(story: Coroutine[Any, Any, None]) -> None:
     asyncio.run(timed())
 
 
-async def hard_of_hearing() -> None:
+async def swallows_first_cancellation() -> None:
     with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
     await asyncio.Event().wait()
@@ -45,16 +45,18 @@ async def turns(number: int) -> None:
 
 
 async def cancelled_at(moment: int, step: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
-    """The step, ended after so many turns of the loop."""
+    """Start the step and cancel it after this many iterations of the loop."""
     task = asyncio.create_task(step)
     await turns(moment)
     await cancel_and_wait(task)
     return task
 
 
-def test_one_of_several_that_loses_its_cancellation_is_told_again() -> None:
+def test_a_step_that_loses_its_cancellation_is_cancelled_again() -> None:
     async def story() -> None:
-        group = asyncio.create_task(run_concurrently([hard_of_hearing(), hard_of_hearing()]))
+        group = asyncio.create_task(
+            run_concurrently([swallows_first_cancellation(), swallows_first_cancellation()])
+        )
         await turns(5)
         group.cancel()
         await asyncio.wait([group])
@@ -63,22 +65,22 @@ def test_one_of_several_that_loses_its_cancellation_is_told_again() -> None:
     play(story())
 
 
-def test_when_one_of_several_fails_the_others_are_ended() -> None:
+def test_when_a_step_fails_the_others_are_cancelled() -> None:
     async def failing() -> None:
         await turns(3)
         raise KeyError
 
     async def story() -> None:
         with pytest.raises(ExceptionGroup):
-            await run_concurrently([hard_of_hearing(), failing()])
+            await run_concurrently([swallows_first_cancellation(), failing()])
 
     play(story())
 
 
-def test_a_held_step_that_is_cancelled_twice_is_not_left_behind() -> None:
+def test_a_supervised_step_that_is_cancelled_twice_is_not_leaked() -> None:
     ended = asyncio.Event()
 
-    async def tidying_up() -> None:
+    async def slow_cleanup() -> None:
         try:
             await asyncio.Event().wait()
         finally:
@@ -88,7 +90,7 @@ def test_a_held_step_that_is_cancelled_twice_is_not_left_behind() -> None:
             ended.set()
 
     async def story() -> None:
-        task = asyncio.create_task(supervise(tidying_up()))
+        task = asyncio.create_task(supervise(slow_cleanup()))
         await turns(3)
         for _ in range(2):
             task.cancel()
@@ -100,7 +102,7 @@ def test_a_held_step_that_is_cancelled_twice_is_not_left_behind() -> None:
     play(story())
 
 
-def test_how_a_held_step_failed_on_its_way_out_is_heard() -> None:
+def test_an_error_during_the_cancellation_of_a_step_is_raised() -> None:
     async def failing() -> None:
         try:
             await asyncio.Event().wait()
@@ -117,12 +119,12 @@ def test_how_a_held_step_failed_on_its_way_out_is_heard() -> None:
     play(story())
 
 
-def test_a_step_that_takes_too_long_is_ended_however_hard_of_hearing() -> None:
-    play(run_with_timeout(hard_of_hearing(), timeout_s=0.01))
+def test_a_step_past_its_timeout_ends_even_if_it_loses_a_cancellation() -> None:
+    play(run_with_timeout(swallows_first_cancellation(), timeout_s=0.01))
 
 
 class Consumer:
-    """Answers a commit after a few turns."""
+    """Commits in a few iterations of the loop."""
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition("t", 0)}
@@ -136,15 +138,15 @@ class Consumer:
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> None:
-    async def committing() -> None:
-        reader = ConsumerWorker(stream(), "g", "", lambda _: None)
-        reader.consumer = cast(AIOKafkaConsumer, Consumer())
-        reader.processed = {TopicPartition("t", 0): 1}
+    async def commit_repeatedly() -> None:
+        worker = ConsumerWorker(stream(), "g", "", lambda _: None)
+        worker.consumer = cast(AIOKafkaConsumer, Consumer())
+        worker.processed = {TopicPartition("t", 0): 1}
         while True:
-            await reader.commit()
+            await worker.commit()
 
     async def story() -> None:
-        task = asyncio.create_task(committing())
+        task = asyncio.create_task(commit_repeatedly())
         await turns(moment)
         task.cancel()
         await turns(2 * len(MOMENTS))
@@ -154,7 +156,7 @@ def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> None:
 
 
 class Producer:
-    """Acknowledges after a few turns; ends after a few more."""
+    """Acknowledges after a few iterations of the loop; stops after a few more."""
 
     def create_batch(self) -> "Producer":
         return self
@@ -187,49 +189,49 @@ class Producer:
         return self.partitions
 
 
-def emitter() -> BatchingProducer:
-    made = BatchingProducer("", "", "")
-    made._producer = cast(AIOKafkaProducer, Producer())
-    return made
+def new_producer() -> BatchingProducer:
+    producer = BatchingProducer("", "", "")
+    producer._producer = cast(AIOKafkaProducer, Producer())
+    return producer
 
 
 RECORDS = [Outgoing(topic="t", key=b"k", value=b"v")]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_who_publishes_is_answered_at_whatever_moment_the_emitter_ends(moment: int) -> None:
+def test_a_send_ends_whenever_the_producer_is_closed(moment: int) -> None:
     async def story() -> None:
-        made = emitter()
-        sends = [asyncio.create_task(made.send(RECORDS)) for _ in range(3)]
+        producer = new_producer()
+        sends = [asyncio.create_task(producer.send(RECORDS)) for _ in range(3)]
         await turns(moment)
-        late = asyncio.create_task(made.send(RECORDS))
-        await made.close()
-        answers = await asyncio.gather(*sends, late, return_exceptions=True)
-        assert {type(answer) for answer in answers} <= {type(None), Unavailable}
-        assert made._sender is None
+        late = asyncio.create_task(producer.send(RECORDS))
+        await producer.close()
+        results = await asyncio.gather(*sends, late, return_exceptions=True)
+        assert {type(result) for result in results} <= {type(None), Unavailable}
+        assert producer._sender is None
 
     play(story())
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_one_who_gives_up_publishing_leaves_the_others_their_answer(moment: int) -> None:
+def test_a_cancelled_send_does_not_affect_the_others(moment: int) -> None:
     async def story() -> None:
-        made = emitter()
-        other = asyncio.create_task(made.send(RECORDS))
-        await cancelled_at(moment, made.send(RECORDS))
+        producer = new_producer()
+        other = asyncio.create_task(producer.send(RECORDS))
+        await cancelled_at(moment, producer.send(RECORDS))
         await other
-        await made.close()
+        await producer.close()
 
     play(story())
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_the_end_of_an_emitter_may_be_cut_short(moment: int) -> None:
+def test_closing_a_producer_can_be_cancelled(moment: int) -> None:
     async def story() -> None:
-        made = emitter()
-        sending = asyncio.create_task(made.send(RECORDS))
+        producer = new_producer()
+        sending = asyncio.create_task(producer.send(RECORDS))
         await turns(2)
-        await cancelled_at(moment, made.close())
+        await cancelled_at(moment, producer.close())
         with suppress(Unavailable):
             await sending
 
@@ -237,7 +239,7 @@ def test_the_end_of_an_emitter_may_be_cut_short(moment: int) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_waiting_for_a_group_ends_when_it_is_told_to(moment: int) -> None:
+def test_waiting_for_a_group_commit_can_be_cancelled(moment: int) -> None:
     async def commit(items: Sequence[int]) -> Sequence[int]:
         await turns(5)
         return items
@@ -260,7 +262,7 @@ def test_waiting_for_a_group_ends_when_it_is_told_to(moment: int) -> None:
     play(story())
 
 
-def test_members_of_a_group_that_is_ended_are_not_left_waiting() -> None:
+def test_items_of_a_cancelled_group_do_not_wait_for_ever() -> None:
     async def commit(_: Sequence[int]) -> Sequence[int]:
         await asyncio.Event().wait()
         return []

@@ -22,7 +22,7 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     return exporter
 
 
-def test_a_stage_is_a_span_of_its_messages_trace_and_the_next_its_child(
+def test_each_stage_is_a_span_and_the_parent_of_the_next(
     spans: InMemorySpanExporter,
 ) -> None:
     onward = telemetry.record_span(
@@ -36,7 +36,7 @@ def test_a_stage_is_a_span_of_its_messages_trace_and_the_next_its_child(
     assert onward == f"00-{TRACE}-{span.context.span_id:016x}-01".encode()
 
 
-def test_what_is_not_sampled_is_passed_on_as_it_came(spans: InMemorySpanExporter) -> None:
+def test_an_unsampled_trace_is_passed_on_unchanged(spans: InMemorySpanExporter) -> None:
     quiet = f"00-{TRACE}-{PARENT}-00".encode()
 
     assert telemetry.record_span("router.screened", quiet, began_ns=1) == quiet
@@ -44,7 +44,7 @@ def test_what_is_not_sampled_is_passed_on_as_it_came(spans: InMemorySpanExporter
     assert not spans.get_finished_spans()
 
 
-def test_a_new_trace_is_sampled_only_when_someone_collects(spans: InMemorySpanExporter) -> None:
+def test_a_new_trace_is_sampled_only_with_a_collector(spans: InMemorySpanExporter) -> None:
     assert telemetry.new_traceparent().endswith("-01")
 
 
@@ -52,7 +52,7 @@ def test_without_a_collector_nothing_is_sampled() -> None:
     assert telemetry.new_traceparent().endswith("-00")
 
 
-def test_a_log_line_is_one_json_object_with_everything_about_it() -> None:
+def test_a_log_line_is_one_json_object_with_its_extra_fields() -> None:
     record = logging.LogRecord("delivery", logging.INFO, "", 0, "delivery.attempted", None, None)
     record.message_id = "m"
 
@@ -63,7 +63,7 @@ def test_a_log_line_is_one_json_object_with_everything_about_it() -> None:
     }.items()  # fmt: skip
 
 
-def test_a_reason_that_repeats_is_told_seldom() -> None:
+def test_a_repeated_warning_is_logged_at_intervals() -> None:
     def line(level: int, at_s: float) -> logging.LogRecord:
         return logging.makeLogRecord({"levelno": level, "created": at_s})
 

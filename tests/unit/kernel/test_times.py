@@ -1,4 +1,4 @@
-"""Times of strangers are read within bounds, before anybody calculates with them."""
+"""Times from input are checked against the supported range."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -35,7 +35,7 @@ def test_a_time_is_read_in_utc(text: str) -> None:
         "9999-12-31T23:59:59+23:59",
     ],
 )
-def test_a_time_that_nobody_can_calculate_with_is_refused(text: str) -> None:
+def test_a_time_out_of_range_is_rejected(text: str) -> None:
     with pytest.raises(times.TimeOutOfRange):
         times.parse(text)
 
@@ -43,13 +43,13 @@ def test_a_time_that_nobody_can_calculate_with_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "soon", "2030-13-01", "2030-01-31T25:00Z", "x" * 10_000, "\0"]
 )
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="ISO 8601"):
         times.parse(text)
 
 
 @pytest.mark.parametrize("seconds", [-1, 253_402_300_800, 2**62])
-def test_a_protobuf_out_of_bounds_is_refused(seconds: int) -> None:
+def test_a_timestamp_out_of_range_is_rejected(seconds: int) -> None:
     with pytest.raises(times.TimeOutOfRange):
         times.from_timestamp(Timestamp(seconds=seconds))
 
@@ -57,11 +57,11 @@ def test_a_protobuf_out_of_bounds_is_refused(seconds: int) -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(253402343999, times.LAST), (-62135600400, times.FIRST)]
 )
-def test_a_stored_time_out_of_bounds_is_shown_as_the_bound(seconds: int, shown: datetime) -> None:
+def test_a_stored_time_out_of_range_is_clamped(seconds: int, shown: datetime) -> None:
     assert times.clamp_timestamp(Timestamp(seconds=seconds)) == shown
 
 
-def test_a_stored_time_within_bounds_is_itself() -> None:
+def test_a_stored_time_within_range_is_unchanged() -> None:
     good = Timestamp(seconds=1_700_000_000, nanos=5_000)
     assert times.clamp_timestamp(good) == times.from_timestamp(good)
     assert times.clamp_timestamp(Timestamp(seconds=1, nanos=-1)) == times.FIRST + timedelta(
@@ -86,6 +86,6 @@ def test_an_id_has_one_spelling() -> None:
         "x" * 100_000,
     ],
 )
-def test_another_spelling_of_an_id_is_none(text: str) -> None:
+def test_other_spellings_of_an_id_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not a UUID"):
         canonical(text)

@@ -29,7 +29,7 @@ def test_a_record_is_a_cloud_event_in_binary_mode() -> None:
     }
 
 
-def test_the_same_fact_has_the_same_id_however_often_it_is_told() -> None:
+def test_an_event_keeps_its_id_when_it_is_published_again() -> None:
     once = event_id(DeliveryAssigned(message_id="m", attempt=1, site="a"))
 
     assert once == event_id(DeliveryAssigned(message_id="m", attempt=1, site="b"))
@@ -37,7 +37,7 @@ def test_the_same_fact_has_the_same_id_however_often_it_is_told() -> None:
     assert str(UUID(once)) == once
 
 
-def test_an_event_without_its_natural_key_is_refused() -> None:
+def test_an_event_without_its_natural_key_is_rejected() -> None:
     with pytest.raises(ValueError, match="natural key"):
         event_id(DeliveryAssigned(message_id="m"))
 
@@ -48,7 +48,7 @@ def test_an_assignment_is_keyed_by_egress_and_site() -> None:
     assert encode(assigned, NOW).key == b"e/s"
 
 
-def test_a_class_has_a_topic_of_its_own_and_the_first_is_served_first() -> None:
+def test_each_priority_has_its_own_topic_in_order() -> None:
     accepted = MessageAccepted(message_id="m", priority=PRIORITY_BULK)
 
     assert encode(accepted, NOW).topic == "ingest.message-accepted.v1.bulk"
@@ -58,11 +58,11 @@ def test_a_class_has_a_topic_of_its_own_and_the_first_is_served_first() -> None:
     ]
 
 
-def test_a_body_does_not_fit_into_an_event() -> None:
+def test_an_event_with_a_body_is_too_large() -> None:
     with pytest.raises(ValueError, match="exceed the maximum"):
         encode(MessageClosed(message_id="m", reason="x" * EVENT_BYTES_MAX), NOW)
 
 
-def test_a_message_without_a_topic_is_no_event() -> None:
+def test_a_message_without_a_topic_is_not_an_event() -> None:
     with pytest.raises(TypeError, match="topic"):
         contract_of(Topic.DESCRIPTOR)

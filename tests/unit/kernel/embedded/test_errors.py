@@ -1,4 +1,4 @@
-"""What an operator reads when a server does not start."""
+"""The error for an operator when a server does not start."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from kernel.embedded.errors import explain
         ("", "it wrote nothing"),
     ],
 )
-def test_reason_is_found_in_the_log(tmp_path: Path, wrote: str, reads: str) -> None:
+def test_the_reason_is_found_in_the_log(tmp_path: Path, wrote: str, reads: str) -> None:
     log = tmp_path / "server.log"
     log.write_text("ERROR of an earlier run\n" + wrote)
     error = explain("Server", 1234, log, since=len("ERROR of an earlier run\n"))

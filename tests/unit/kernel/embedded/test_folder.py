@@ -1,4 +1,4 @@
-"""The data folder: one owner, nothing half-made, a state that survives."""
+"""The data folder: one owner, atomic writes, durable state."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from kernel.embedded import EmbeddedError
 from kernel.embedded.folder import Folder, alive, identity
 
 
-def test_second_owner_is_told_who_has_it(tmp_path: Path) -> None:
+def test_a_second_owner_is_rejected_with_the_pid_of_the_first(tmp_path: Path) -> None:
     first, second = Folder(tmp_path), Folder(tmp_path)
     first.open()
     with pytest.raises(EmbeddedError, match=f"in use by process {os.getpid()}"):
@@ -21,7 +21,7 @@ def test_second_owner_is_told_who_has_it(tmp_path: Path) -> None:
     second.close()
 
 
-def test_full_disk_is_told_before_anything_is_written(
+def test_a_full_disk_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kernel.embedded.folder.FREE_MIN_BYTES", 1 << 62)
@@ -29,13 +29,13 @@ def test_full_disk_is_told_before_anything_is_written(
         Folder(tmp_path).open()
 
 
-def test_a_path_that_kafka_would_cut_in_two_is_refused(tmp_path: Path) -> None:
+def test_a_path_with_a_comma_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedError, match="without a comma"):
         Folder(tmp_path / "one,two").open()
     assert not (tmp_path / "one,two").exists()
 
 
-def test_what_was_not_finished_is_made_again(tmp_path: Path) -> None:
+def test_an_unfinished_folder_is_rebuilt(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
 
     def fail(path: Path) -> None:
@@ -50,13 +50,13 @@ def test_what_was_not_finished_is_made_again(tmp_path: Path) -> None:
     assert list((tmp_path / "kafka").iterdir()) == []
 
 
-def test_what_was_finished_is_kept(tmp_path: Path) -> None:
+def test_a_finished_folder_is_kept(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.build("kafka", Path.mkdir)
     folder.build("kafka", lambda _: pytest.fail("made twice"))
 
 
-def test_half_written_state_is_no_state(tmp_path: Path) -> None:
+def test_a_partial_state_file_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "embedded.json").write_text('{"owner": [1')
     folder = Folder(tmp_path)
     assert folder.recall("owner") is None
@@ -64,17 +64,17 @@ def test_half_written_state_is_no_state(tmp_path: Path) -> None:
     assert folder.recall("owner") == [1, 2.0]
 
 
-def test_number_of_a_dead_process_taken_by_another_is_not_it() -> None:
+def test_a_reused_pid_is_not_the_old_process() -> None:
     pid, started = identity(os.getpid())
     assert alive([pid, started])
     assert not alive([pid, started - 60])
 
 
-def test_others_see_nothing_of_a_new_data_folder(tmp_path: Path) -> None:
+def test_other_users_cannot_read_a_new_data_folder(tmp_path: Path) -> None:
     data = tmp_path / "data"
     folder = Folder(data)
     folder.open()
     folder.close()
     asyncio.run(open_store((data / "content").as_uri()).initialize())
-    for path in (data, data / "content"):  # they may get through, but neither list nor read
+    for path in (data, data / "content"):  # other users can traverse it, but neither list nor read
         assert path.stat().st_mode & 0o066 == 0

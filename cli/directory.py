@@ -188,7 +188,7 @@ class DirectoryAdmin:
             (domain.rsa_selector, self._dkim_record(domain.rsa_private_key)),
             (domain.ed25519_selector, self._dkim_record(domain.ed25519_private_key)),
         ]
-        return records.wanted(
+        return records.expected_records(
             domain.name,
             dkim=keys,
             return_path_host=domain.return_path_host,

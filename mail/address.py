@@ -1,8 +1,8 @@
 """Mailbox addresses: RFC 5321 §4.1.2, RFC 5322 §3.4, RFC 6531 §3.3, IDNA (RFC 5891, UTS 46).
 
-What is accepted is what can be mailed: one mailbox with a fully qualified domain. Groups, source
-routes, address literals, comments and control characters are refused, each with a reason that
-can be shown to whoever typed the address.
+Only deliverable addresses are accepted: one mailbox with a fully qualified domain. Groups, source
+routes, address literals, comments and control characters are rejected, each with a reason that can
+be shown to the user who entered the address.
 """
 
 import re
@@ -18,7 +18,7 @@ _SPECIALS = frozenset('()<>[]:;@\\,."')  # RFC 5322 §3.2.3: a phrase with these
 
 
 class AddressError(ValueError):
-    """The text is not one mailable address; the message says why."""
+    """The text is not one deliverable address; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +46,23 @@ _NAMED = re.compile(rf"([{_ATEXT}.]+(?: [{_ATEXT}.]+)*) <{_USUAL}>").fullmatch
 _DOT_ATOM = re.compile(rf"[{_ATEXT}\u0080-\U0010ffff]+(?:\.[{_ATEXT}\u0080-\U0010ffff]+)*")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _DOMAIN = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
-# What stands in a header without a risk, whoever made the mailbox.
+# An addr-spec that is safe in a header, wherever the mailbox comes from.
 _UTF8 = r"\u00a1-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
 _QUOTED_SAFELY = r'"(?:[^"\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|\\[ -~])*"'
 _WRITABLE = re.compile(rf"(?:[{_ATEXT}.{_UTF8}]+|{_QUOTED_SAFELY})@[A-Za-z0-9.-]+").fullmatch
 _PHRASE_SAFE = re.compile(rf"[{_ATEXT}]+(?:[ ][{_ATEXT}]+)*")
 _BAD_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-# What no name for people has, be it somebody's or a file's: controls, ends of lines, halves of
-# pairs, and the overrides and isolates of direction (UAX #9), which turn what follows around.
+# Characters that no display name or file name needs: controls, line ends, surrogates, and the
+# directional overrides and isolates (UAX #9), which reorder the text that follows.
 HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 # Joiners spell names in Indic scripts, Persian and emoji.
 _JOINERS = frozenset("\u200c\u200d")
-# Japanese carriers gave out addresses with dots at the end or in a row, and their people keep them.
+# Japanese carriers assigned addresses with trailing or consecutive dots, which are still in use.
 _DOTTED = frozenset(("docomo.ne.jp", "ezweb.ne.jp", "au.com"))
-_SYMBOLS = frozenset(("So", "Sk"))  # emoji, and what colours them
+_SYMBOLS = frozenset(("So", "Sk"))  # emoji and their modifiers
 _MAX_ADDRESS = 254  # RFC 5321 §4.5.3.1.3: 256 with the angle brackets
 _MAX_DOMAIN = 253
-_MAX_QUOTED = 500  # a longer name goes into encoded words, which can be folded anywhere
+_MAX_QUOTED = 500  # longer names become encoded words, which can be folded anywhere
 _NEEDED = "an address looks like name@example.com"
 
 
@@ -71,7 +71,7 @@ def parse(text: str) -> Mailbox:
 
     Raises AddressError with the reason.
     """
-    if len(text) > _MAX_ADDRESS or "--" in text or "=?" in text:  # before any pattern looks at it
+    if len(text) > _MAX_ADDRESS or "--" in text or "=?" in text:  # before any pattern is tried
         return _parse_slowly(text)
     match = _NAMED(text) if text.endswith(">") else _PLAIN(text)
     if match is None:
@@ -100,8 +100,8 @@ def _parse_slowly(text: str) -> Mailbox:
 
 
 def _refuse_hidden(phrase: str) -> None:
-    """A name for people may have any character of any Unicode version, marks of direction too, but
-    none that ends a line or turns what follows it around."""
+    """A display name can have any Unicode character, including directional marks, except line ends
+    and characters that reorder the text that follows."""
     if match := HIDDEN.search(phrase):
         code = ord(match[0])
         raise AddressError(f"control character U+{code:04X} is not allowed in an address")
@@ -126,11 +126,13 @@ def _split_angle(text: str) -> tuple[str, str]:
     elif '"' in phrase:
         raise AddressError("the display name has an unbalanced quote")
     elif ":" in phrase or "," in phrase or ";" in phrase or "<" in phrase:
-        raise AddressError("one address is expected here: quote a name that contains , : ; or <")
+        raise AddressError(
+            "more than one address. Give one, and quote a name that contains , : ; or <"
+        )
     else:
         display = phrase
     display = unicodedata.normalize("NFC", encoded_words.decode(display))
-    _refuse_hidden(display)  # an encoded word may have hidden it
+    _refuse_hidden(display)  # decoding may have revealed one
     return " ".join(display.split()), text[start + 1 : -1].strip(" ")
 
 
@@ -152,7 +154,7 @@ def _split_addr_spec(text: str) -> tuple[str, str]:
     if "@" in domain_part:
         raise AddressError("there is more than one @")
     if ":" in local or domain_part.endswith(";"):
-        raise AddressError("groups are not accepted: give one address")
+        raise AddressError("groups are not accepted. Give one address.")
     return local, domain_part
 
 
@@ -165,13 +167,13 @@ def _check_local(local: str, *, dotted: bool) -> str:
     if local.startswith('"'):
         inner = _unquote(local)
         if _DOT_ATOM.fullmatch(inner):
-            return inner  # RFC 5321 §4.1.2: the plain form is preferred where it suffices
+            return inner  # RFC 5321 §4.1.2 prefers the unquoted form
         return _quote(inner)
     if _DOT_ATOM.fullmatch(local) and not _has_space(local):
         return local
     if local.startswith(".") or local.endswith(".") or ".." in local:
         if dotted and _DOT_ATOM.fullmatch(local.replace(".", "")):
-            return _quote(local)  # the only form in which RFC 5321 has them
+            return _quote(local)  # the only form that RFC 5321 allows
         raise AddressError("the part before the @ has a dot at its start or end, or two in a row")
     bad = next((c for c in local if not _DOT_ATOM.fullmatch(c) and c != "."), " ")
     raise AddressError(f"character {bad!r} is not allowed before the @")
@@ -190,15 +192,15 @@ def _check_domain(text: str) -> str:
     if not text:
         raise AddressError("there is nothing after the @")
     if text.startswith("["):
-        raise AddressError("an address literal is not accepted: give a domain name")
+        raise AddressError("an address literal is not accepted. Give a domain name.")
     lowered = unicodedata.normalize("NFC", text).lower()
     ascii_domain = full_domain(lowered)
     return lowered if not lowered.isascii() else ascii_domain
 
 
 def full_domain(text: str) -> str:
-    """A domain that mail can come from, as `to_ascii` gives it: none of this machine's own, and no
-    IP address. Raises AddressError.
+    """A fully qualified domain name in the form of `to_ascii`; not a single label, not an IP
+    address. Raises AddressError.
     """
     ascii_domain = to_ascii(text)
     if "." not in ascii_domain:
@@ -211,7 +213,7 @@ def full_domain(text: str) -> str:
 def to_ascii(domain_name: str) -> str:
     """The domain in A-labels and lower case (IDNA 2008 with UTS 46 mapping; emoji as in browsers).
 
-    Raises AddressError for what is not a host name in DNS.
+    Raises AddressError if it is not a valid host name.
     """
     lowered = domain_name.lower()
     if not lowered.isascii():
@@ -236,7 +238,8 @@ def _a_labels(name: str) -> str:
 
 
 def _label_of_symbols(label: str) -> str:
-    """The A-label of one with emoji: IDNA 2008 has none, UTS 46 and the registries that sell do."""
+    """The A-label of a label with emoji, which IDNA 2008 excludes but UTS 46 and registries
+    allow."""
     if label.isascii():
         return label
     rest = "".join(char for char in label if unicodedata.category(char) not in _SYMBOLS)
@@ -253,35 +256,37 @@ def _check_a_labels(lowered: str) -> None:
             except (idna.IDNAError, UnicodeError) as error:
                 raise AddressError(f"{label!r} is not a valid IDNA label: {error}") from None
             if not good:
-                raise AddressError(f"{label!r} is not a valid IDNA label: it is spelled otherwise")
+                raise AddressError(
+                    f"{label!r} is not a valid IDNA label: it is not in canonical form"
+                )
 
 
 def domain(mailbox: Mailbox) -> str:
-    """The domain to look up: A-labels, lower case."""
+    """The domain for DNS: A-labels, lower case."""
     name = mailbox.domain
     return name if name.isascii() else to_ascii(name)
 
 
 def user_of(text: str) -> str:
-    """Of `User+detail@domain` the user (RFC 5233 §1.1), in lower case."""
+    """The user of `User+detail@domain` (RFC 5233 §1.1), in lower case."""
     return text.partition("@")[0].partition("+")[0].lower()
 
 
 def canonical(mailbox: Mailbox) -> Mailbox:
-    """The same mailbox with the domain as A-labels; the local part is the receiver's business."""
+    """The same mailbox with the domain as A-labels; the local part is unchanged."""
     name = domain(mailbox)
     return mailbox if name == mailbox.domain else Mailbox(mailbox.display_name, mailbox.local, name)
 
 
 def needs_smtputf8(mailbox: Mailbox) -> bool:
-    """Whether only a server that offers SMTPUTF8 (RFC 6531) can take this address."""
+    """Whether this address requires a server with SMTPUTF8 (RFC 6531)."""
     return not mailbox.local.isascii()
 
 
 def format_mailbox(mailbox: Mailbox) -> str:
-    """The mailbox for a header; ASCII but for a UTF-8 local part, and without line breaks.
+    """The mailbox for a header: ASCII except for a UTF-8 local part, without line breaks.
 
-    The domain is written as A-labels: no encoded word ever stands inside an addr-spec.
+    The domain is written as A-labels, since an addr-spec must not contain encoded words.
     """
     addr_spec = f"{mailbox.local}@{domain(mailbox)}"
     if not _WRITABLE(addr_spec):
@@ -293,7 +298,7 @@ def format_mailbox(mailbox: Mailbox) -> str:
 
 
 def readable(mailbox: Mailbox) -> str:
-    """The mailbox as a person reads it and as `parse` takes it: a name in Unicode (RFC 6532)."""
+    """The mailbox for display, with a Unicode name (RFC 6532); `parse` accepts it."""
     name = mailbox.display_name
     if name.isascii() and "=?" not in name:
         return format_mailbox(mailbox)
@@ -307,16 +312,16 @@ def _format_phrase(name: str) -> str:
             raise AddressError("the display name has a control character")
         return name if _PHRASE_SAFE.fullmatch(name) else _quote(name)
     _refuse_hidden(name)
-    return " ".join(encoded_words.encode(name, first=60))  # room for the name of the field
+    return " ".join(encoded_words.encode(name, first=60))  # leaves space for the field name
 
 
 def parse_list(text: str) -> tuple[Mailbox, ...]:
-    """The mailboxes of an address-list (To, Cc), groups refused. Raises AddressError."""
+    """The mailboxes of an address-list (To, Cc) without groups. Raises AddressError."""
     return tuple(parse(part) for part in split_list(text) if part)
 
 
 def split_list(text: str) -> Iterator[str]:
-    """Cut an address list at its commas: not at those in quotes or angle brackets."""
+    """Split an address list at its commas, except commas in quotes or angle brackets."""
     depth_quote = depth_angle = False
     escaped, start = False, 0
     for index, char in enumerate(text):
@@ -337,7 +342,7 @@ def split_list(text: str) -> Iterator[str]:
 
 
 def domain_of(text: str) -> str:
-    """What stands behind the last @ of a mailbox, display name or not, in lower case. Unchecked:
-    for looking at what strangers wrote, where `parse` would refuse.
+    """The text after the last @ of a mailbox, in lower case, unchecked. For analysis of input that
+    `parse` would reject.
     """
     return text.rpartition("@")[2].strip(" <>\"'\t").lower()

@@ -1,6 +1,7 @@
-"""Hits that no person made: prefetching proxies, link scanners, robots (RFC 9110 §10.1.5, §9.3.2).
+"""Hits by machines: prefetching proxies, link scanners, robots (RFC 9110 §10.1.5, §9.3.2).
 
-The rules are data (machines.toml). A machine's hit is kept as an event and left out of the figures.
+The rules are data (machines.toml). A machine's hit is stored as an event but not counted in the
+statistics.
 """
 
 import tomllib
@@ -19,8 +20,8 @@ OPEN, CLICK = "open", "click"
 class TrackingHit:
     """One request for a pixel or a link.
 
-    `after_s`: seconds since the delivery, None when unknown. `links_within_1s`: distinct links of
-    the message that were followed within one second, this one among them.
+    `after_s`: seconds since the delivery, None if unknown. `links_within_1s`: distinct links of the
+    message that were followed within one second, including this one.
     """
 
     kind: str
@@ -33,7 +34,7 @@ class TrackingHit:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Holds when everything that is not None holds."""
+    """A rule matches a hit if all its conditions that are not None match."""
 
     reason: str
     kind: str | None
@@ -45,9 +46,9 @@ class Rule:
     example: str | None
 
     def holds(self, hit: TrackingHit) -> bool:
-        """Whether the hit is what this rule describes."""
+        """Whether the rule matches the hit."""
         soon = self.within_s is None or (hit.after_s is not None and hit.after_s < self.within_s)
-        agent = self.user_agent is None or self.user_agent.search(_legible(hit.user_agent))
+        agent = self.user_agent is None or self.user_agent.search(_searchable(hit.user_agent))
         return (
             self.kind in (None, hit.kind)
             and self.method in (None, hit.method.upper())
@@ -58,7 +59,7 @@ class Rule:
         )
 
 
-def _legible(user_agent: str) -> str:
+def _searchable(user_agent: str) -> str:
     return user_agent[:500].lower().encode("utf-8", "replace").decode("utf-8")
 
 
@@ -87,20 +88,28 @@ def _default() -> tuple[Rule, ...]:
 
 
 def reason(hit: TrackingHit) -> str | None:
-    """Why a hit is a machine's, or None when it may be a person's."""
+    """Why a hit is classified as a machine's, or None if it may be a person's."""
     return next((rule.reason for rule in _default() if rule.holds(hit)), None)
 
 
 def lint(rules: Sequence[Rule]) -> list[str]:
-    """What is wrong: a rule without conditions, or whose example does not come to it first."""
+    """Problems of the rules: no condition, or an example that another rule matches first."""
     problems = []
     for index, rule in enumerate(rules):
-        named = (rule.method, rule.user_agent, rule.within_s, rule.links_within_1s, rule.honeypot)
-        if not any(named):
-            problems.append(f"{rule.reason}: names no condition, so it takes everything")
+        conditions = (
+            rule.method,
+            rule.user_agent,
+            rule.within_s,
+            rule.links_within_1s,
+            rule.honeypot,
+        )
+        if not any(conditions):
+            problems.append(f"{rule.reason}: has no condition, so it matches everything")
         if rule.user_agent is not None:
             hit = TrackingHit(rule.kind or OPEN, "GET", rule.example or "")
             first = next((i for i, other in enumerate(rules) if other.holds(hit)), None)
             if first != index:
-                problems.append(f"{rule.reason}: its example {rule.example!r} does not reach it")
+                problems.append(
+                    f"{rule.reason}: its example {rule.example!r} does not match this rule first"
+                )
     return problems

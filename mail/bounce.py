@@ -1,12 +1,12 @@
-"""Bounce classes: what a refusal means and what to do about it. RFC 3463, RFC 5248.
+"""Bounce classes: the meaning of a refusal and the action it requires. RFC 3463, RFC 5248.
 
-Rules are data (bounce_rules.toml), tried in their order; the first that matches names the class,
-and the class decides the action. A code alone never suppresses an address: 550 is said to spam, to
-unknown users and to full disks alike. Nor do words alone that an enhanced code contradicts: `5.7.1
-user does not exist` is a policy that speaks carelessly, or a filter that does not like the sender,
-as often as it is true, and a suppression is not noticed. Such a message bounces and the address
-stays; only servers that are known to say it of missing addresses are believed.
-What no rule knows is `uncategorized` and never suppressed.
+Rules are data (bounce_rules.toml), tried in order. The first match gives the class, and the class
+decides the action. A code alone never suppresses an address: servers reply 550 to spam, to unknown
+users and for full disks. Text alone does not suppress either if the enhanced code contradicts it:
+`5.7.1 user does not exist` often comes from a policy or from a filter that rejects the sender, and
+a wrong suppression goes unnoticed. Such a message bounces without a suppression, except from
+servers that are known to reply this for missing addresses.
+A refusal that no rule matches is `uncategorized` and never suppresses.
 """
 
 import re
@@ -21,25 +21,25 @@ from typing import Any
 import re2
 
 _ADDRESS = re.compile(r"<?[^\s<>@\[(:;,]{1,64}@[^\s<>@,;:\])]{1,255}>?")
-_QUOTED = re.compile(r"\bhost \S{1,255} said: ")  # a relay that tells what it was told
-MAX_TEXT = 2048  # characters looked at
+_QUOTED = re.compile(r"\bhost \S{1,255} said: ")  # a relay that quotes another server
+MAX_TEXT = 2048  # characters that are examined
 
 
 class Action(StrEnum):
-    """What the engine does after such a reply."""
+    """The engine's action after a refusal of this class."""
 
-    SUPPRESS = "suppress"  # the address or its domain does not exist: give up, and count a strike
-    RETRY = "retry"  # later, by the retry schedule
-    SLOW_DOWN = "slow_down"  # later, and slower to this site
-    GIVE_UP = "give_up"  # this message will not arrive; the address may be good
+    SUPPRESS = "suppress"  # address or domain does not exist: give up, count a strike
+    RETRY = "retry"  # retry by the retry schedule
+    SLOW_DOWN = "slow_down"  # retry, and slow down for this site
+    GIVE_UP = "give_up"  # fail this message; the address may be valid
 
 
 @dataclass(frozen=True, slots=True)
 class BounceClass:
-    """The verdict on one reply. `name` is ours (snake_case of KumoMTA's); the others, the market's.
+    """The class of a refusal. `name` is KumoMTA's in snake_case; the other names are those of SES
+    and SparkPost.
 
-    `suppress_after`: how many such bounces suppress the address (0: none ever do). SES's type and
-    subtype and SparkPost's number are those that their users know.
+    `suppress_after`: number of such bounces that suppress the address; 0 disables suppression.
     """
 
     name: str
@@ -54,21 +54,21 @@ class BounceClass:
 class Rule:
     """`pattern` (RE2) is searched in `<code> <enhanced> <text in lower case>`.
 
-    `example` is a text that it must match: the linter proves the rule with it. `unless`: the SMTP
-    command to which it does not apply. `whatever_code`: said by servers whose enhanced code is
-    known to be wrong, so that it contradicts nothing.
+    `example`: a text that the pattern must match; the linter checks it. `unless`: SMTP command to
+    which the rule does not apply. `any_code`: ignore the enhanced code, because these servers are
+    known to send a wrong one.
     """
 
     name: str
     pattern: str
     example: str
     unless: str = ""
-    whatever_code: bool = False
+    any_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Classes by name, and rules in the order in which they are tried."""
+    """Classes by name, and rules in order."""
 
     classes: dict[str, BounceClass]
     rules: tuple[Rule, ...]
@@ -84,7 +84,7 @@ def load_rules(text: str) -> RuleSet:
             _confined(pattern, r.get("when", "")),
             example,
             r.get("unless", ""),
-            r.get("whatever_code", False),
+            r.get("any_code", False),
         )
         for r in data["rule"]
         for pattern, example in r["patterns"].items()
@@ -103,7 +103,8 @@ _WHEN = {
 
 
 def _confined(pattern: str, when: str) -> str:
-    """The pattern for the text alone, behind a code of that kind; `^` is the text's beginning."""
+    """The pattern, restricted to codes of a kind and applied to the text; `^` is the text's
+    start."""
     if not when:
         return pattern
     branches = [f"(?:{b[1:]})" if b.startswith("^") else f".*(?:{b})" for b in _branches(pattern)]
@@ -111,7 +112,7 @@ def _confined(pattern: str, when: str) -> str:
 
 
 def _branches(pattern: str) -> list[str]:
-    """The alternatives of a pattern at its top level, so that each may have its own `^`."""
+    """The top-level alternatives of a pattern, because each can have its own `^`."""
     found, depth, start, index = [], 0, 0, 0
     while index < len(pattern):
         char = pattern[index]
@@ -130,7 +131,7 @@ def _class(name: str, entry: Mapping[str, Any]) -> BounceClass:
 
 
 class Classifier:
-    """The rules compiled into one automaton: a reply is read once, however many rules there are."""
+    """The rules, compiled into one automaton that reads a reply once."""
 
     __slots__ = ("_classes", "_rules", "_set")
 
@@ -147,42 +148,43 @@ class Classifier:
         self._classes = ruleset.classes
 
     def matches(self, code: int, enhanced: str, text: str) -> list[int]:
-        """The rules that match, in their order."""
+        """Indexes of the matching rules, in order."""
         given = subject(code, enhanced, text).encode("utf-8", "replace")
         found: list[int] | None = self._set.Match(given)
         return sorted(found) if found else []
 
     def classify(self, code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:
-        """The class of the first rule that matches, applies, and is not contradicted."""
+        """The class of the first matching rule that applies and that the code does not
+        contradict."""
         for index in self.matches(code, enhanced, text):
             rule = self._rules[index]
-            verdict = self._classes[rule.name]
+            bounce_class = self._classes[rule.name]
             if rule.unless and rule.unless == command:
                 continue
-            if not verdict.suppress_after or rule.whatever_code or _may_be_gone(code, enhanced):
-                return verdict
+            if not bounce_class.suppress_after or rule.any_code or _may_not_exist(code, enhanced):
+                return bounce_class
         permanent = code >= 500 or (not code and not enhanced.startswith("4"))
         return self._classes["uncategorized" if permanent else "transient_failure"]
 
 
-# Codes behind which an address or a domain may be gone (RFC 3463 §3): nothing said (X.0, X.2.0,
-# X.3.0, X.5.0), an address that is not the sender's (X.1 but 7 and 8), a mailbox that is disabled
-# (X.2.1), a host without mail (X.3.2), no route or, at Exchange Online, no such recipient (X.4.0,
-# 1, 4, 310), an account that is disabled (X.7.13, RFC 5248).
-_GONE = re.compile(
+# Enhanced codes that allow for a missing address or domain (RFC 3463 §3): undefined (X.0, X.2.0,
+# X.3.0, X.5.0), an address other than the sender's (X.1 except 7 and 8), a disabled mailbox
+# (X.2.1), a host that accepts no mail (X.3.2), no route or, at Exchange Online, no such recipient
+# (X.4.0, 1, 4, 310), a disabled account (X.7.13, RFC 5248).
+_NONEXISTENT = re.compile(
     r"(?:5\.(?:0\.\d+|1\.(?![78]$)\d+|2\.[01]|3\.[02]|4\.(?:[014]|310)|5\.0|7\.13))?"
 )
 
 
-def _may_be_gone(code: int, enhanced: str) -> bool:
-    """Whether the codes leave room for words that say so: permanent, and of nothing else."""
-    return not 400 <= code < 500 and _GONE.fullmatch(enhanced) is not None
+def _may_not_exist(code: int, enhanced: str) -> bool:
+    """Whether the codes allow for a missing address or domain."""
+    return not 400 <= code < 500 and _NONEXISTENT.fullmatch(enhanced) is not None
 
 
 def subject(code: int, enhanced: str, text: str) -> str:
-    """What the patterns see: `550 5.1.1 the text in lower case`.
+    """The text that patterns are matched against: `550 5.1.1 the text in lower case`.
 
-    `-` stands for a missing part and `@` for an address: a name is not a reason.
+    `-` replaces a missing code and `@` every address.
     """
     if "@" in text:
         text = _ADDRESS.sub("@", text[:MAX_TEXT])
@@ -194,55 +196,58 @@ def subject(code: int, enhanced: str, text: str) -> str:
 
 @lru_cache(maxsize=1)
 def default() -> Classifier:
-    """The classifier with the rules beside this module."""
+    """The classifier with the built-in rules."""
     return Classifier(load_rules((files("mail") / "bounce_rules.toml").read_text("utf-8")))
 
 
 def classify(code: int, enhanced: str, text: str, *, command: str = "") -> BounceClass:
-    """What a refusal means.
+    """The class of a refusal.
 
-    `code`: 400 to 599, or 0 when a report does not say. `enhanced`: like "5.1.1", or "". `text`: as
-    received, without them. `command`: the SMTP command that was refused, when it is known: before
-    RCPT nothing can be said of the recipient; after the data, "unknown user" is as often said by a
-    filter that does not like the sender. Neither suppresses.
+    `code`: 400 to 599, or 0 if a report has none. `enhanced`: like "5.1.1", or "". `text`: as
+    received, without the codes. `command`: the SMTP command that was refused, if known. A refusal
+    before RCPT cannot concern the recipient, and "unknown user" after DATA often comes from a
+    filter that rejects the sender; neither suppresses.
     """
-    verdict = default().classify(code, enhanced, text, command=command)
-    if verdict.suppress_after and command in _BEFORE_RCPT:
-        return verdict if _is_of_host(verdict, command) else named("invalid_sender")
-    if command in _OF_CONNECTION and verdict.name == "spam_content":
-        return named("spam_block")  # there was no content yet
-    if command == "DATA" and verdict.name == "invalid_recipient" and "5.1." not in enhanced:
-        return named("recipient_filter")
-    return verdict
+    bounce_class = default().classify(code, enhanced, text, command=command)
+    if bounce_class.suppress_after and command in _BEFORE_RCPT:
+        return (
+            bounce_class
+            if _concerns_host(bounce_class, command)
+            else class_by_name("invalid_sender")
+        )
+    if command in _OF_CONNECTION and bounce_class.name == "spam_content":
+        return class_by_name("spam_block")  # there was no content yet
+    if command == "DATA" and bounce_class.name == "invalid_recipient" and "5.1." not in enhanced:
+        return class_by_name("recipient_filter")
+    return bounce_class
 
 
-# As delivery and reports name them.
+# Names that delivery and reports use.
 _OF_CONNECTION = frozenset(("CONN", "CONNECT", "GREETING", "EHLO", "HELO", "STARTTLS"))
 _BEFORE_RCPT = _OF_CONNECTION | {"MAIL"}
 
 
-def _is_of_host(verdict: BounceClass, command: str) -> bool:
-    """A host may greet with the news that it takes no mail at all (RFC 7504)."""
-    return verdict.name == "bad_domain" and command != "MAIL"
+def _concerns_host(bounce_class: BounceClass, command: str) -> bool:
+    """A host can reject all mail in its greeting (RFC 7504)."""
+    return bounce_class.name == "bad_domain" and command != "MAIL"
 
 
-def named(name: str) -> BounceClass:
-    """A class by its name, for outcomes that are no reply: `bad_domain`, `message_expired` …"""
+def class_by_name(name: str) -> BounceClass:
+    """A class by name, also for outcomes without a reply: `bad_domain`, `message_expired` …"""
     return default()._classes[name]
 
 
 def lint(ruleset: RuleSet, corpus: Iterable[tuple[int, str, str]] = ()) -> list[str]:
-    """What is wrong with the rules: one that its own example does not reach, or one never first.
-
-    A rule whose example an earlier rule of another class takes is shadowed. With a corpus of
-    (code, enhanced, text), rules without an example are proved by it.
+    """Problems of the rules: an example that its rule does not match, or that an earlier rule
+    shadows. Rules without an example must be the first match of an entry of the corpus of
+    (code, enhanced, text).
     """
     classifier = Classifier(ruleset)
     problems = []
     reached = {min(found) for entry in corpus if (found := classifier.matches(*entry))}
     for index, rule in enumerate(ruleset.rules):
         if rule.example:
-            problems += _prove(classifier, ruleset.rules, index)
+            problems += _check_example(classifier, ruleset.rules, index)
         elif index not in reached:
             problems.append(f"{rule.name}: {rule.pattern!r} matches nothing in the corpus")
     return problems
@@ -251,7 +256,7 @@ def lint(ruleset: RuleSet, corpus: Iterable[tuple[int, str, str]] = ()) -> list[
 _EXAMPLE = re.compile(r"(?:(\d{3}) )?(?:(\d\.\d+\.\d+) )?(.*)", re.DOTALL)
 
 
-def _prove(classifier: Classifier, rules: Sequence[Rule], index: int) -> list[str]:
+def _check_example(classifier: Classifier, rules: Sequence[Rule], index: int) -> list[str]:
     rule = rules[index]
     match = _EXAMPLE.fullmatch(rule.example)
     code, enhanced, text = match.groups() if match else ("", "", rule.example)
@@ -271,8 +276,9 @@ _ID = re.compile(r"\b(?=[\w.-]*\d)[\w.-]{9,}\b")
 _NUMBER = re.compile(r"\b\d{4,}\b")
 
 
-def normalise(text: str) -> str:
-    """The text with addresses, IPs, links, ids and long numbers replaced, so that equals count."""
+def normalize_diagnostic(text: str) -> str:
+    """The text with addresses, IPs, URLs, ids and long numbers replaced, to group equal
+    refusals."""
     text = text[:MAX_TEXT]
     for pattern, name in (
         (_URL, "<url>"),

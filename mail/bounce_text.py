@@ -1,7 +1,7 @@
-"""Bounces in words: the many without an RFC 3464 part, or with one that says too little.
+"""Bounces in free text: those without an RFC 3464 part, or with one that lacks details.
 
-Their one structure: some sentences, a recipient, what the server said, then the message that came
-back. The message is cut off; the rest is read recipient by recipient.
+They share a structure: an introduction, a recipient, the server's reply, then the returned message.
+The returned message is removed; the rest is read recipient by recipient.
 """
 
 import re
@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from mail import html
 from mail.parser import Entity, decode_text, parts, read
 
-MAX_TEXT = 32768  # characters of explanation that are looked at
+MAX_TEXT = 32768  # characters of explanation that are examined
 
-Said = tuple[int, str, str]
+Diagnostic = tuple[int, str, str]
 """SMTP code or 0, enhanced code or "", and the text."""
 
 AUTO_SUBJECT = re.compile(
@@ -37,7 +37,7 @@ _BOUNCE_SUBJECT = re.compile(
     r"|could ?n[o']t (?:be )?(?:deliver|sent?)|nondeliverable|rejected|bounce|mail delivery",
     re.IGNORECASE,
 )
-# What separates the explanation from the message that came back.
+# The line that separates the explanation from the returned message.
 _RETURNED = re.compile(
     r"^(?:[ \t]{0,9}[-=_*]{2,80}[^\n]{0,80}?(?:message|mail|header|copy|original|below)[^\n]{0,120}"
     r"|[ \t]{0,9}(?:message|your (?:original )?(?:message|mail)|original (?:message|mail)"
@@ -73,12 +73,12 @@ _COMMAND = re.compile(
     r"|sender( was rejected)|(after i sent the message)|my name( was rejected)"
     r"|(after initial connection)"
 )
-# One of these is in whatever the pattern matches: looking for them costs less.
+# Every match of the pattern contains one of these; finding them is cheaper.
 _HINTS = ("in reply to", "after ", "[rcpt", "[mail", "[data", ">>> ", " was rejected")
 
 
 def text(inside: Sequence[Entity]) -> str:
-    """The explanation of a report: its first text, without the message that came back."""
+    """The explanation of a report: its first text, without the returned message."""
     for part in inside:
         kind = part.content_type[0]
         if kind in ("text/plain", "text/html"):
@@ -88,11 +88,11 @@ def text(inside: Sequence[Entity]) -> str:
             found = _cut(found.replace("\r\n", "\n").replace("\r", "\n"))
             if found.strip():
                 return found[:MAX_TEXT]
-    return _unparted(inside)
+    return _text_without_boundary(inside)
 
 
-def _unparted(inside: Sequence[Entity]) -> str:
-    """The text of a multipart whose boundary was lost: all of it, delimiters and all."""
+def _text_without_boundary(inside: Sequence[Entity]) -> str:
+    """The whole content of a multipart whose boundary was lost, including delimiters."""
     lost = (p for p in inside if p.content_type[0].startswith("multipart/") and not parts(p))
     whole = next(lost, Entity((), b"")).body[: MAX_TEXT * 2]
     return _cut(decode_text(whole, "").replace("\r\n", "\n"))[:MAX_TEXT]
@@ -101,15 +101,15 @@ def _unparted(inside: Sequence[Entity]) -> str:
 def _cut(found: str) -> str:
     for match in _RETURNED.finditer(found):
         before = found[: match.start()]
-        said = "@" in before or len(before) > 200
-        # A heading such as "----- Transcript of session follows" begins the explanation.
-        if said and before.strip() and not _HEADING.search(match[0].partition(":")[0]):
+        is_explained = "@" in before or len(before) > 200
+        # A heading such as "----- Transcript of session follows" starts the explanation.
+        if is_explained and before.strip() and not _HEADING.search(match[0].partition(":")[0]):
             return before
     return found
 
 
 def looks_like_bounce(entity: Entity) -> bool:
-    """Whether a message is a bounce by its header: who wrote it and what about."""
+    """Whether the sender and subject in a message's header are those of a bounce."""
     if entity.get("x-failed-recipients") or _DAEMON.search(entity.get("from")):
         return True
     by_machine = bool(_BOUNCE_FROM.search(entity.get("from"))) or entity.get("return-path") == "<>"
@@ -120,10 +120,11 @@ def looks_like_bounce(entity: Entity) -> bool:
     )
 
 
-def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Said, str]]:
-    """(recipient, what was said, refused command) for each recipient that the words name.
+def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Diagnostic, str]]:
+    """(recipient, diagnostic, refused command) for each recipient that the text names.
 
-    A bounce that names nobody has one failure with an empty recipient: the return path knows.
+    A bounce that names no recipient has one failure with an empty recipient; the return path
+    identifies it.
     """
     explained = text(inside)
     transcript = _transcript(explained)
@@ -132,15 +133,15 @@ def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Said, 
     recipients = _recipients(entity, explained)
     if len(recipients) < 2:
         recipient = recipients[0] if recipients else _returned_to(entity, inside)
-        said = _of_one(explained, recipient)
+        said = _single_diagnostic(explained, recipient)
         return [(recipient, said, command(explained))] if explained else []
-    told = [(one, about(explained, one, recipients)) for one in recipients]
-    return [(one, split_codes(said), command(said)) for one, said in told]
+    diagnostics = [(one, text_about(explained, one, recipients)) for one in recipients]
+    return [(one, split_codes(said), command(said)) for one, said in diagnostics]
 
 
-def _transcript(explained: str) -> list[tuple[str, Said, str]]:
-    """Sendmail's: `550 <recipient>... what`, with the server's `<<<` line before it."""
-    found: dict[str, tuple[str, Said, str]] = {}
+def _transcript(explained: str) -> list[tuple[str, Diagnostic, str]]:
+    """Sendmail's transcript: `550 <recipient>... reason`, after the server's `<<<` line."""
+    found: dict[str, tuple[str, Diagnostic, str]] = {}
     for match in _SENDMAIL.finditer(explained):
         lines = explained[: match.start()].rstrip("\n").split("\n")[-2:]
         said = f"{lines[-1]} {match[0]}" if lines[-1].startswith("<<<") else match[0]
@@ -156,23 +157,23 @@ def _recipients(entity: Entity, explained: str) -> list[str]:
     own = {a.lower() for a in _ADDRESS.findall(entity.get("to") + " " + entity.get("from"))}
     found = [a for a in _unique(_ADDRESS.findall(explained)) if a.lower() not in own]
     others = [a for a in found if not a.lower().startswith(_CONTACTS)] or found
-    named = [a for a in others if _named(explained, a)]
+    named = [a for a in others if _begins_line(explained, a)]
     return (named or others)[:100]
 
 
 def _unique(addresses: Iterable[str]) -> list[str]:
-    """Without repeats, whatever their case; the last spelling's place, for what follows it."""
+    """The addresses without repeats (ignoring case), each with its last spelling."""
     return list({a.rstrip(".").lower(): a.rstrip(".") for a in addresses}.values())
 
 
-def _named(explained: str, recipient: str) -> bool:
-    """Whether the recipient begins a line, as it does where a report speaks of it."""
+def _begins_line(explained: str, recipient: str) -> bool:
+    """Whether the recipient begins a line, which is where reports name it."""
     start = r"(?mi)^(?!>>>)[^\w\n]{0,40}(?:to|recipients?|rcpt to|addresse?e?s?)?\W{0,40}"
     return re.search(start + re.escape(recipient), explained) is not None
 
 
 def _returned_to(entity: Entity, inside: Iterable[Entity]) -> str:
-    """Who the message that came back was for, when only its own header tells."""
+    """The recipient of the returned message, from its header."""
     found = _ADDRESS.search(entity.get("x-original-to"))
     if found is None:
         for part in inside:
@@ -181,25 +182,25 @@ def _returned_to(entity: Entity, inside: Iterable[Entity]) -> str:
     return found[0] if found else ""
 
 
-def _of_one(explained: str, recipient: str) -> Said:
-    """What is said of the only recipient: after its name, or before it when no code is there."""
-    said = split_codes(_after(explained, recipient))
+def _single_diagnostic(explained: str, recipient: str) -> Diagnostic:
+    """The diagnostic of the only recipient: after its name, or before it if no code follows."""
+    said = split_codes(_text_after(explained, recipient))
     whole = split_codes(explained)
     return whole if not (said[0] or said[1]) and (whole[0] or whole[1]) else said
 
 
-def _after(explained: str, recipient: str) -> str:
-    """All after the greeting, which ends where the recipient is first named, when it says much."""
+def _text_after(explained: str, recipient: str) -> str:
+    """The text after the recipient's first mention, if long enough; else the whole text."""
     at = explained.find(recipient)
     line = explained.rfind("\n", 0, at) + 1 if at >= 0 else 0
     if len(explained[:line].strip()) > 40 and explained[line:at].strip().lower() == "to:":
-        return explained[:line]  # the header of the message that came back: all was said before
+        return explained[:line]  # the header of the returned message
     rest = explained[at + len(recipient) :] if at >= 0 else ""
     return rest if len(rest.strip(" \n>:.,)")) > 16 else explained
 
 
-def about(explained: str, recipient: str, recipients: Iterable[str]) -> str:
-    """What a report with several recipients says of one: from its name to another's name."""
+def text_about(explained: str, recipient: str, recipients: Iterable[str]) -> str:
+    """The part of a report about one recipient: from its name to the name of another."""
     at = explained.find(recipient) if recipient else -1
     if at < 0:
         return explained
@@ -208,29 +209,30 @@ def about(explained: str, recipient: str, recipients: Iterable[str]) -> str:
     return rest[: min((end for end in ends if end > 0), default=len(rest))]
 
 
-def split_codes(said: str, *, whole: bool = False) -> Said:
-    """SMTP code, enhanced code and text of what a server said, wherever in the words they stand.
+def split_codes(text: str, *, whole: bool = False) -> Diagnostic:
+    """SMTP code, enhanced code and text of a server's reply anywhere in the text.
 
-    The text begins with the code, or is `whole`: some reporters say the reason before it.
+    The returned text begins with the code. With `whole` it is the whole text, because some
+    reporters put the reason before the code.
     """
     start = 0
-    quoted = [match.end() for match in _SAID.finditer(said)]
+    quoted = [match.end() for match in _SAID.finditer(text)]
     match = None
     for position in quoted:
-        match = _CODE.search(said, position, position + 64)
+        match = _CODE.search(text, position, position + 64)
         if match:
             break
-    match = match or _CODE.search(said)
-    status = _STATUS.search(said)
+    match = match or _CODE.search(text)
+    status = _STATUS.search(text)
     enhanced = (match[2] if match else None) or (status[1] if status else "")
     code = int(match[1]) if match else 0
-    if match and not whole and len(said) - match.end() > 12:
+    if match and not whole and len(text) - match.end() > 12:
         start = match.start()
-    return code, enhanced, " ".join(said[start:].split())
+    return code, enhanced, " ".join(text[start:].split())
 
 
 def command(said: str) -> str:
-    """The SMTP command that was refused: RCPT, MAIL, DATA …, or "" when the words do not tell."""
+    """The SMTP command that was refused: RCPT, MAIL, DATA …, or "" if unknown."""
     lowered = said.lower()
     hints = [at for hint in _HINTS if (at := lowered.find(hint)) >= 0]
     match = _COMMAND.search(lowered, min(hints)) if hints else None

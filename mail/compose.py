@@ -1,8 +1,8 @@
 """Composing a message from its parts: RFC 5322, RFC 2045 to 2047, RFC 2183, 2231, 2387, 2392.
 
-The body is 7-bit, so that no server has to convert it after it is signed (RFC 6376 §5.3): text as
-it is when it is plain and narrow, else quoted-printable or base64, whichever is shorter. Date and
-Message-ID come from the caller; Bcc has no field here and so cannot reach the wire.
+The body is 7-bit, so that no server must convert it after it is signed (RFC 6376 §5.3). ASCII text
+with short lines is not encoded; other text becomes quoted-printable or base64, whichever is
+shorter. Date and Message-ID come from the caller. There is no field for Bcc, so it cannot be sent.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,16 +18,16 @@ from mail.mime import Attachment, Part
 __all__ = ["Attachment", "ComposedMessage", "Email", "HeaderError", "compose", "custom_headers"]
 
 TextPart = Callable[[str, str], Part]
-"""Subtype and text to a part."""
+"""Builds a part from a subtype and text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """What to compose. At least one of `text` and `html` is usual; neither makes an empty text.
+    """The parts of a message. Without `text` and `html` the text is empty.
 
-    `headers` are the customer's own: names that the engine writes are refused. Reply-To may be
-    given there too; `reply_to` wins. So may Message-ID; it wins over `message_id`.
-    `message_id` and `date` may be left to `ComposedMessage.with_headers`, per recipient.
+    `headers`: the customer's; names that the engine writes are rejected. They can contain Reply-To
+    (`reply_to` takes precedence) and Message-ID (which takes precedence over `message_id`).
+    `message_id` and `date` can be added later per recipient by `ComposedMessage.with_headers`.
     """
 
     from_: Mailbox
@@ -45,13 +45,13 @@ class Email:
 
 @dataclass(frozen=True, slots=True)
 class ComposedMessage:
-    """A message: header fields, each folded and with its CRLF, and the body, CRLF throughout."""
+    """A message: folded header fields, each with its CRLF, and the body with CRLF line ends."""
 
     headers: tuple[bytes, ...]
     body: bytes
 
     def with_headers(self, *fields: bytes) -> "ComposedMessage":
-        """The same body under more fields (from `headers.field` and its kin), put on top."""
+        """The message with more fields (made by `mail.headers`) on top."""
         return ComposedMessage((*fields, *self.headers), self.body)
 
     def as_bytes(self) -> bytes:
@@ -60,20 +60,20 @@ class ComposedMessage:
 
     @property
     def size(self) -> int:
-        """Octets on the wire before dot-stuffing: what SIZE= declares (RFC 1870)."""
+        """Octets before dot-stuffing, as SIZE= declares them (RFC 1870)."""
         return sum(map(len, self.headers)) + 2 + len(self.body)
 
 
 def compose(email: Email, *, eight_bit: bool = False) -> ComposedMessage:
-    """The message as bytes, 7-bit unless asked otherwise.
+    """The message, in 7 bits unless `eight_bit`.
 
-    Raises HeaderError, AddressError or MimeError with the reason.
+    Raises HeaderError, AddressError or MimeError.
     """
     return compose_with(email, mime.eight_bit_text if eight_bit else mime.text)
 
 
 def compose_with(email: Email, text_part: TextPart) -> ComposedMessage:
-    """`compose` with another maker of the text parts: what `variant` needs."""
+    """`compose` with another builder of text parts, for `mail_merge`."""
     fields = _address_fields(email)
     fields.append(headers.unstructured("Subject", email.subject))
     if email.message_id is not None and "message-id" not in map(str.lower, email.headers):
@@ -87,8 +87,8 @@ def compose_with(email: Email, text_part: TextPart) -> ComposedMessage:
 
 
 def custom_headers(given: Mapping[str, str]) -> list[bytes]:
-    """The customer's headers as fields. Raises HeaderError: a name reserved or there twice, a line
-    break, NUL.
+    """The customer's headers as fields. Raises HeaderError for a reserved or repeated name, a line
+    break or NUL.
     """
     headers.check_distinct(given)
     return [headers.custom_field(name, value) for name, value in given.items()]
@@ -107,7 +107,7 @@ def _address_fields(email: Email) -> list[bytes]:
 
 
 def _structure(email: Email, seed: bytes, text_part: TextPart) -> Part:
-    """The tree: mixed(alternative(text, related(html, inline images)), attachments)."""
+    """The MIME tree: mixed(alternative(text, related(html, inline images)), attachments)."""
     boundary = blake2b(seed, digest_size=12).hexdigest().encode("ascii")
     with_html = email.html is not None
     inline = [a for a in email.attachments if a.content_id and with_html]

@@ -1,8 +1,8 @@
 """DKIM signing: RFC 6376, RFC 8301 (RSA-SHA256 only, keys of 2048 bits), RFC 8463 (Ed25519).
 
-Both signatures are made in one pass over the body, relaxed/relaxed, without `l=`. The fields that a
-reader sees or a client acts on are oversigned (§8.15): named once more in `h=` than they occur, so
-that a second Subject, From or To added on the way breaks the signature.
+Both signatures share one pass over the body; relaxed/relaxed, without `l=`. The fields that a
+client displays or acts on are oversigned (§8.15): listed once more in `h=` than they occur, so that
+a second Subject, From or To added in transit breaks the signature.
 """
 
 from base64 import b64encode
@@ -23,12 +23,12 @@ from mail import dkim_canonicalization
 _PADDING = PKCS1v15()
 _PREHASHED = Prehashed(SHA256())
 
-# Signed once more than they occur, also when they do not occur at all.
+# Oversigned, even if they do not occur.
 OVERSIGNED = (
     b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"mime-version",
     b"content-type", b"list-unsubscribe", b"list-unsubscribe-post",
 )  # fmt: skip
-# Signed, and oversigned, when they occur: a mailing list may add the other List-*.
+# Oversigned if they occur; a mailing list can add the other List-*.
 IF_PRESENT = (
     b"sender", b"in-reply-to", b"references", b"content-transfer-encoding", b"content-id",
     b"content-description", b"list-id", b"list-help", b"list-subscribe", b"list-post",
@@ -37,12 +37,12 @@ IF_PRESENT = (
 _NAMED = frozenset(OVERSIGNED + IF_PRESENT)
 _FOLD = b"\r\n\t"
 _B_LINE = 72
-_OWN = b"DKIM-Signature: "
+_FIELD_START = b"DKIM-Signature: "
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureInput:
-    """A signature that only lacks the key's work: the field up to its `b=`, and what to sign."""
+    """The input of one signature: the field up to its `b=`, and the digest to sign."""
 
     start: bytes
     digest: bytes
@@ -50,7 +50,7 @@ class SignatureInput:
 
 @dataclass(frozen=True, slots=True)
 class PendingSignatures:
-    """What the keys of a domain are to sign for one message."""
+    """The inputs that the keys of a domain must sign for one message."""
 
     signer: "Signer"
     rsa: SignatureInput | None
@@ -59,9 +59,9 @@ class PendingSignatures:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The keys of one domain. Give both for two signatures, or one of them.
+    """The keys of one domain: RSA, Ed25519 or both, for one or two signatures.
 
-    Keys are loaded objects. Signing with RSA releases the interpreter's lock: call from threads.
+    Keys are loaded objects. Signing with RSA releases the GIL, so threads can sign in parallel.
     """
 
     domain: str
@@ -84,30 +84,31 @@ class Signer:
     def sign(self, headers: Sequence[bytes], body: bytes, now: datetime) -> bytes:
         """The DKIM-Signature fields to put on top of the message, each with its CRLF.
 
-        `headers`: the fields, each whole (folded or not) with its CRLF, as in
-        `ComposedMessage.headers`. `body`: with CRLF line ends, before dot-stuffing. `now`: aware;
-        becomes `t=`.
+        `headers`: complete fields (folded or not), each with its CRLF, as in
+        `ComposedMessage.headers`. `body`: with CRLF line ends, before dot-stuffing. `now`:
+        timezone-aware; becomes `t=`.
         """
         return sign_all([self.prepare(headers, body_hash(body), now)])[0]
 
     def prepare(self, headers: Sequence[bytes], hashed: bytes, now: datetime) -> PendingSignatures:
-        """The same up to the signing itself; `hashed`: the `body_hash`, shared by recipients."""
-        names, signed = self._signed(headers)
+        """Prepare the signatures without signing. `hashed`: the `body_hash`, shared by
+        recipients."""
+        names, signed = self._signed_fields(headers)
         stamp = b"t=%d;%bbh=%b;%bh=%b;" % (int(now.timestamp()), _FOLD, hashed, _FOLD, names)
         rsa = ed = None
         if self.rsa_key is not None and self.rsa_selector is not None:
-            rsa = _hashed(self._start(b"rsa-sha256", self.rsa_selector, stamp), signed)
+            rsa = _signature_input(self._start(b"rsa-sha256", self.rsa_selector, stamp), signed)
         if self.ed_key is not None and self.ed_selector is not None:
-            ed = _hashed(self._start(b"ed25519-sha256", self.ed_selector, stamp), signed)
+            ed = _signature_input(self._start(b"ed25519-sha256", self.ed_selector, stamp), signed)
         return PendingSignatures(self, rsa, ed)
 
     def _start(self, algorithm: bytes, selector: str, stamp: bytes) -> bytes:
-        return _OWN + b"v=1; a=%b; c=relaxed/relaxed;%bd=%b; s=%b; %b%bb=" % (
+        return _FIELD_START + b"v=1; a=%b; c=relaxed/relaxed;%bd=%b; s=%b; %b%bb=" % (
             algorithm, _FOLD, self.domain.encode("ascii"), selector.encode("ascii"), stamp, _FOLD,
         )  # fmt: skip
 
-    def _signed(self, headers: Sequence[bytes]) -> tuple[bytes, bytes]:
-        """The value of `h=` and the canonical fields it names, in its order."""
+    def _signed_fields(self, headers: Sequence[bytes]) -> tuple[bytes, bytes]:
+        """The value of `h=`, and the canonical fields in its order."""
         cuts = [item.index(b":") for item in headers]
         found = [item[:cut].rstrip(b" \t").lower() for item, cut in zip(headers, cuts, strict=True)]
         shape = tuple([name if name in _NAMED else b"" for name in found])
@@ -117,7 +118,8 @@ class Signer:
         return names, b"".join(lines)
 
     def _remember(self, shape: tuple[bytes, ...]) -> tuple[bytes, tuple[int, ...]]:
-        """`h=` and the places of its fields; a domain's messages have few different shapes."""
+        """Compute and cache `h=` and the positions of its fields; there are few shapes per
+        domain."""
         if len(self._lists) >= 256:
             self._lists.clear()
         chosen = [*OVERSIGNED, *(name for name in IF_PRESENT if name in shape)]
@@ -125,14 +127,14 @@ class Signer:
         last_first = range(len(shape) - 1, -1, -1)  # §5.4.2
         order = tuple(at for name in chosen for at in last_first if shape[at] == name)
         listed = self._lists[shape] = b":".join(_folded(names)), order
-        return listed  # another thread may clear the rest
+        return listed  # not read again: another thread may clear the cache
 
 
 def sign_all(messages: Sequence[PendingSignatures]) -> list[bytes]:
-    """What `Signer.sign` returns, for each.
+    """The DKIM-Signature fields of each message, as `Signer.sign` returns them.
 
-    Kind by kind: a processor does the same thing again faster than something else. RSA on top:
-    some verifiers look at the first signature only.
+    All RSA signatures are computed before all Ed25519 ones, which suits the CPU's caches. RSA comes
+    first in the header, because some verifiers check only the first signature.
     """
     rsa = [_sign_rsa(one) for one in messages]
     ed = [_sign_ed(one) for one in messages]
@@ -154,12 +156,12 @@ def _sign_ed(message: PendingSignatures) -> bytes:
 
 
 def body_hash(body: bytes) -> bytes:
-    """`bh=` of a body (§3.7): what signing it for the next recipient need not do again."""
+    """`bh=` of a body (§3.7); compute it once for all recipients."""
     return b64encode(sha256(dkim_canonicalization.relaxed_body(body)).digest())
 
 
 def _folded(names: Sequence[bytes]) -> Iterator[bytes]:
-    """The names with a line break before one that would pass column 72."""
+    """The names, with a line break before a name that would exceed column 72."""
     column = 3
     for name in names:
         column += len(name) + 1
@@ -170,9 +172,9 @@ def _folded(names: Sequence[bytes]) -> Iterator[bytes]:
             yield name
 
 
-def _hashed(start: bytes, signed: bytes) -> SignatureInput:
-    """The hash that is signed: the named fields, then this one with an empty `b=` (§3.7)."""
-    value = start[len(_OWN) :].replace(_FOLD, b" ")
+def _signature_input(start: bytes, signed: bytes) -> SignatureInput:
+    """The signed hash: of the listed fields, then of this field with an empty `b=` (§3.7)."""
+    value = start[len(_FIELD_START) :].replace(_FOLD, b" ")
     return SignatureInput(start, sha256(signed + b"dkim-signature:" + value).digest())
 
 
@@ -185,7 +187,7 @@ def _finish(start: bytes, signature: bytes) -> bytes:
 def dkim_record(public_key: RSAPublicKey | Ed25519PublicKey) -> str:
     """The TXT value for `<selector>._domainkey.<domain>` (§3.6.1, RFC 8463 §4), unquoted.
 
-    May be longer than the 255 octets of one character-string: see `chunks`.
+    It can exceed the 255 octets of one character-string: see `chunks`.
     """
     if isinstance(public_key, RSAPublicKey):
         der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -200,6 +202,6 @@ def chunks(value: str) -> tuple[str, ...]:
 
 
 def zone_text(value: str) -> str:
-    """A TXT value as a zone file or a DNS panel takes it: quoted strings of at most 255 octets."""
+    """A TXT value for a zone file or DNS panel: quoted strings of at most 255 octets."""
     quoted = (chunk.replace("\\", "\\\\").replace('"', '\\"') for chunk in chunks(value))
     return " ".join(f'"{chunk}"' for chunk in quoted)

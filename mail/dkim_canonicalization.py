@@ -1,7 +1,7 @@
-"""DKIM canonicalisation, relaxed and simple: RFC 6376 §3.4, on whole bytes.
+"""DKIM canonicalization, relaxed and simple: RFC 6376 §3.4, on whole byte strings.
 
-No line is looked at alone. Most bodies are in canonical form but for the lines at their end, and
-searching a body for what would have to change costs less than changing it.
+No line is handled separately. Most bodies are already canonical except for trailing lines, and
+searching for deviations costs less than rewriting the body.
 """
 
 import re
@@ -12,7 +12,7 @@ _LARGE = 1 << 20
 
 
 def relaxed_body(body: bytes) -> bytes:
-    """§3.4.4. Line ends must be CRLF; bytes that are canonical come back as the same object."""
+    """§3.4.4. Line ends must be CRLF. Returns the same object if the body is canonical."""
     if b"\t" in body:
         body = body.replace(b"\t", b" ")
     body = _squeeze(body)
@@ -24,10 +24,10 @@ def relaxed_body(body: bytes) -> bytes:
 
 
 def _squeeze(body: bytes) -> bytes:
-    """Runs of spaces to one.
+    """Reduce runs of spaces to one.
 
-    The expression sees a body once, but holds all that is between two runs: not for a large one.
-    There each pass makes a run at least half as long: indents cost two.
+    The regular expression needs one pass but copies every piece between runs, which costs too much
+    memory for a large body. There each pass at least halves the runs; indents need two passes.
     """
     if len(body) < _LARGE:
         return _SPACES.sub(b" ", body)
@@ -45,7 +45,7 @@ def simple_body(body: bytes) -> bytes:
     if not body.endswith(b"\r\n\r\n"):
         return body
     end = len(body.rstrip(b"\r\n"))
-    # rstrip may take a bare CR or LF that belongs to the text: put back what is not CRLF.
+    # rstrip may remove a bare CR or LF that belongs to the text: restore what is not CRLF.
     tail = body[end:]
     while tail.endswith(b"\r\n\r\n"):
         tail = tail[: _half(tail)]
@@ -53,7 +53,7 @@ def simple_body(body: bytes) -> bytes:
 
 
 def _half(tail: bytes) -> int:
-    """Where the run of CRLF at the end of `tail` starts, plus one CRLF."""
+    """Offset after the first CRLF of the run of CRLFs at the end of `tail`."""
     start = len(tail)
     while start >= 2 and tail[start - 2 : start] == b"\r\n":
         start -= 2
@@ -67,7 +67,7 @@ def relaxed_header(field: bytes) -> bytes:
 
 
 def relaxed_value(value: bytes) -> bytes:
-    """The value of a field unfolded, its white space squeezed."""
+    """The value of a field, unfolded, with runs of white space reduced to one space."""
     if b"\x0b" in value or b"\x0c" in value or b"\r" in value.replace(b"\r\n", b""):
         # split() would take these for white space, which RFC 5234 does not.
         return _WSP.sub(b" ", value.replace(b"\r\n", b"")).strip(b" ")

@@ -1,7 +1,7 @@
 """Verifying DKIM: RFC 6376 §6, RFC 8301, RFC 8463, sans-I/O.
 
-`signatures` says what a message carries and which DNS name each needs; `check` takes the TXT record
-that was found there. Looking up and deciding what to trust are the caller's.
+`Message.signatures` returns a message's signatures with the DNS names of their keys; `check` takes
+the TXT record at that name. The caller does the lookup and decides which domains to trust.
 """
 
 import re
@@ -25,14 +25,14 @@ MAX_SIGNATURES = 10
 _TAG_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _TAG = r"\s*[A-Za-z][A-Za-z0-9_]*\s*=[^;]*"
 _TAG_LIST = re.compile(rf"{_TAG}(?:;{_TAG})*;?\s*")
-# The tag is the first or behind a semicolon: a folded value may end in `b=` too.
+# The tag is the first or follows a semicolon: a folded value can end in `b=` too.
 _EMPTY_B = re.compile(rb"((?:;|\A[^:;]*:)\s*b\s*=)[^;]*")
 _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
 _SPACE = re.compile(r"\s+")
 
 
 class Result(StrEnum):
-    """RFC 8601 §2.7.1."""
+    """Results of RFC 8601 §2.7.1."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
@@ -42,8 +42,8 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The outcome for one signature, with a reason for whoever has to mend it."""
+class VerificationResult:
+    """The result for one signature; `reason` explains a failure."""
 
     result: Result
     reason: str = ""
@@ -51,7 +51,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One DKIM-Signature: its tags, and its place among the fields of the message."""
+    """One DKIM-Signature: its tags, and its index among the fields of the message."""
 
     tags: dict[str, str]
     index: int
@@ -63,13 +63,13 @@ class Signature:
 
     @property
     def dns_name(self) -> str:
-        """Where the key's TXT record is."""
+        """The name of the key's TXT record."""
         return f"{self.tags.get('s', '')}._domainkey.{self.domain}"
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message taken apart once for all its signatures; line ends made CRLF."""
+    """A message, parsed once for all its signatures, with CRLF line ends."""
 
     fields: tuple[bytes, ...]
     body: bytes
@@ -80,8 +80,8 @@ class Message:
 
 
 def read(raw: bytes) -> Message:
-    """A message as it arrived."""
-    normal = smtp.normalise(raw)
+    """Parse a message as received."""
+    normal = smtp.normalize_line_endings(raw)
     head, body = parser.split(normal)
     fields = _BREAK.split(head + b"\r\n") if head else []
     return Message(tuple(field for field in fields if field), body)
@@ -95,7 +95,7 @@ def _signatures(fields: tuple[bytes, ...]) -> Iterator[Signature]:
 
 
 def parse_tags(value: str) -> dict[str, str]:
-    """A tag list (RFC 6376 §3.2); a name given twice makes the list empty, as it is invalid."""
+    """A tag list (RFC 6376 §3.2); empty if a name is repeated, which is invalid."""
     found: dict[str, str] = {}
     for part in value.split(";"):
         name, equals, given = part.partition("=")
@@ -107,27 +107,29 @@ def parse_tags(value: str) -> dict[str, str]:
     return found
 
 
-def check(given: Message, signature: Signature, record: str | None, *, now: int) -> Verdict:
-    """The verdict on one signature.
+def check(
+    given: Message, signature: Signature, record: str | None, *, now: int
+) -> VerificationResult:
+    """The result for one signature.
 
-    `record`: the TXT value at `signature.dns_name`, or None when there is none. `now`: in Unix
+    `record`: the TXT value at `signature.dns_name`, or None if there is none. `now`: in Unix
     seconds, for `x=`.
     """
     problem = _problem(signature.tags, now)
     if problem:
-        return Verdict(Result.PERMERROR, problem)
+        return VerificationResult(Result.PERMERROR, problem)
     if record is None:
-        return Verdict(Result.PERMERROR, f"no key at {signature.dns_name}")
+        return VerificationResult(Result.PERMERROR, f"no key at {signature.dns_name}")
     key = _key(record, signature.tags["a"].partition("-")[0])
     if isinstance(key, str):
-        return Verdict(Result.PERMERROR, key)
+        return VerificationResult(Result.PERMERROR, key)
     body_mode = signature.tags.get("c", "simple/simple").partition("/")[2] or "simple"
     if _body_hash(given.body, body_mode) != _bytes(signature.tags["bh"]):
-        return Verdict(Result.FAIL, "the body was changed after it was signed")
+        return VerificationResult(Result.FAIL, "the body was changed after it was signed")
     digest = sha256(_signed(given, signature)).digest()
     if not _verifies(key, _bytes(signature.tags["b"]), digest):
-        return Verdict(Result.FAIL, "a signed header was changed or added after signing")
-    return Verdict(Result.PASS)
+        return VerificationResult(Result.FAIL, "a signed header was changed or added after signing")
+    return VerificationResult(Result.PASS)
 
 
 def _problem(tags: dict[str, str], now: int) -> str:
@@ -142,8 +144,8 @@ def _problem(tags: dict[str, str], now: int) -> str:
         "From is not signed": "from" not in names,
         "i= is not under d=": not f".{identity}".endswith(f".{tags['d'].lower()}"),
         "it has expired": tags.get("x", "").isdecimal() and int(tags["x"]) < now,
-        "a part of the body only is signed (l=)": "l" in tags,
-        "its canonicalisation is unknown": tags.get("c", "simple") not in _MODES,
+        "only part of the body is signed (l=)": "l" in tags,
+        "its canonicalization is unknown": tags.get("c", "simple") not in _MODES,
         "its query method is unknown": "dns/txt" not in tags.get("q", "dns/txt"),
     }
     return next((text for text, wrong in problems.items() if wrong), "")
@@ -155,7 +157,8 @@ _MODES = frozenset(
 
 
 def key_problem(record: str, kind: str) -> str:
-    """Why no verifier uses the key in a TXT record for signatures of a kind; empty when they do.
+    """Why verifiers reject the key in a TXT record for signatures of a kind; empty if they accept
+    it.
 
     kind: "rsa" or "ed25519".
     """
@@ -164,14 +167,14 @@ def key_problem(record: str, kind: str) -> str:
 
 
 def _key(record: str, kind: str) -> RSAPublicKey | Ed25519PublicKey | str:
-    """The public key in a record, or what is wrong with it."""
+    """The public key in a record, or the problem with it."""
     tags = parse_tags(record)
     if not _TAG_LIST.fullmatch(record) or tags.get("v", "DKIM1") != "DKIM1" or "p" not in tags:
         return "the record is not a DKIM key"
     if not tags["p"]:
         return "the key was revoked"
     if tags.get("k", "rsa") != kind or not _allows(tags):
-        return "the key is for something else"
+        return "the key is for another algorithm or service"
     try:
         raw = _bytes(tags["p"])
         key = (
@@ -180,12 +183,10 @@ def _key(record: str, kind: str) -> RSAPublicKey | Ed25519PublicKey | str:
             else load_der_public_key(raw)
         )
     except ValueError:
-        return "the key in the record is broken"
+        return "the key in the record cannot be decoded"
     if kind == "rsa" and not (isinstance(key, RSAPublicKey) and key.key_size >= 1024):
         return "the key is not RSA of 1024 bits or more (RFC 8301)"
-    return (
-        key if isinstance(key, RSAPublicKey | Ed25519PublicKey) else "the key is of no known kind"
-    )
+    return key if isinstance(key, RSAPublicKey | Ed25519PublicKey) else "the key type is unknown"
 
 
 def _allows(tags: dict[str, str]) -> bool:
@@ -211,7 +212,7 @@ def _body_hash(body: bytes, mode: str) -> bytes:
 
 
 def _signed(given: Message, signature: Signature) -> bytes:
-    """What the header hash is over: the fields of `h=` from the bottom up, then the signature."""
+    """The input of the header hash: the fields of `h=` from the bottom up, then the signature."""
     mode = signature.tags.get("c", "simple").partition("/")[0]
     unused: dict[bytes, list[bytes]] = {}
     for field in given.fields:

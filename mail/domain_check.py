@@ -1,6 +1,6 @@
 """What a domain publishes against what it should: SPF RFC 7208, DKIM RFC 6376, DMARC RFC 9989.
 
-One finding per wanted record, with a reason that a person can act on. Looking up is the caller's;
+One check per expected record, with a reason that a person can act on. Looking up is the caller's;
 what could not be looked up is told as such and is nobody's fault.
 """
 
@@ -45,32 +45,32 @@ class RecordCheck:
     found: tuple[str, ...] = ()
 
 
-Judgement = tuple[Status, str]
-_FINE: Judgement = (Status.OK, "")
+Assessment = tuple[Status, str]
+_OK: Assessment = (Status.OK, "")
 
 
-def check_records(wanted: Sequence[Record], published: Published) -> tuple[RecordCheck, ...]:
-    """A finding for each wanted record, in their order."""
-    return tuple(_finding(record, published) for record in wanted)
+def check_records(expected: Sequence[Record], published: Published) -> tuple[RecordCheck, ...]:
+    """A check for each expected record, in their order."""
+    return tuple(_check_record(record, published) for record in expected)
 
 
-def is_ready_to_send(findings: Sequence[RecordCheck]) -> bool:
+def is_ready_to_send(checks: Sequence[RecordCheck]) -> bool:
     """Whether all that is required is there; a DNS that does not answer is not yet a yes."""
     good = (Status.OK, Status.WEAK)
-    return all(finding.status in good for finding in findings if finding.record.required)
+    return all(check.status in good for check in checks if check.record.required)
 
 
-def _finding(record: Record, published: Published) -> RecordCheck:
+def _check_record(record: Record, published: Published) -> RecordCheck:
     values = published.get((record.name, record.type), ())
     if values is None:
         return RecordCheck(
             record, Status.UNKNOWN, f"DNS did not answer for {record.name}: try again"
         )
-    status, reason = _JUDGES[record.purpose](record, values)
+    status, reason = _CHECKS[record.purpose](record, values)
     return RecordCheck(record, status, reason, tuple(values))
 
 
-def _spf(record: Record, values: Sequence[str]) -> Judgement:
+def _spf(record: Record, values: Sequence[str]) -> Assessment:
     found = [v for v in values if v.lower() == "v=spf1" or v.lower().startswith("v=spf1 ")]
     if not found:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
@@ -78,27 +78,27 @@ def _spf(record: Record, values: Sequence[str]) -> Judgement:
         return Status.WRONG, f"{record.name} has {len(found)} SPF records: only one may exist"
     # A plus is the default, and so is the dot at the end of a domain (RFC 7208 §4.6.2, §7.1).
     terms = [term.lstrip("+").rstrip(".") for term in found[0].lower().split()]
-    wanted = next(term for term in record.value.split() if term.startswith("include:"))
-    wanted = wanted.lower().rstrip(".")
-    if wanted not in terms:
-        return Status.WRONG, f"the SPF record of {record.name} lacks {wanted}"
-    return _spf_ending(found[0].lower(), terms, wanted)
+    expected = next(term for term in record.value.split() if term.startswith("include:"))
+    expected = expected.lower().rstrip(".")
+    if expected not in terms:
+        return Status.WRONG, f"the SPF record of {record.name} lacks {expected}"
+    return _spf_ending(found[0].lower(), terms, expected)
 
 
-def _spf_ending(text: str, terms: list[str], wanted: str) -> Judgement:
+def _spf_ending(text: str, terms: list[str], expected: str) -> Assessment:
     if terms[-1] == "all":
         return Status.WRONG, "the SPF record ends in +all, which allows everybody: use -all"
     closing = next((i for i, term in enumerate(terms) if term.lstrip("?~-") == "all"), len(terms))
-    if closing < terms.index(wanted):
-        return Status.WRONG, f"{wanted} stands behind `all` and is never read: move it before"
+    if closing < terms.index(expected):
+        return Status.WRONG, f"{expected} stands behind `all` and is never read: move it before"
     if len(_LOOKUPS.findall(text)) > 10:
         return Status.WRONG, "the SPF record needs more than 10 DNS lookups, which makes it void"
     if closing == len(terms) and "redirect=" not in text:
         return Status.WEAK, "the SPF record has no end: add -all"
-    return _FINE
+    return _OK
 
 
-def _dkim(record: Record, values: Sequence[str]) -> Judgement:
+def _dkim(record: Record, values: Sequence[str]) -> Assessment:
     if not values:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(values) > 1:
@@ -106,21 +106,21 @@ def _dkim(record: Record, values: Sequence[str]) -> Judgement:
     return _dkim_key(record, values[0])
 
 
-def _dkim_key(record: Record, value: str) -> Judgement:
+def _dkim_key(record: Record, value: str) -> Assessment:
     """Ours, and one that a verifier takes: which it does not say by looking like ours."""
-    wanted, found = parse_tags(record.value), parse_tags(value)
+    expected, found = parse_tags(record.value), parse_tags(value)
     key = re.sub(r"\s", "", found.get("p", ""))
-    if key and key != wanted["p"]:
-        cut = " (it is cut off: DNS panels cut at 255)" if wanted["p"].startswith(key) else ""
+    if key and key != expected["p"]:
+        cut = " (it is cut off: DNS panels cut at 255)" if expected["p"].startswith(key) else ""
         return Status.WRONG, f"the key at {record.name} is not ours{cut}: publish {record.value}"
-    if problem := key_problem(value, wanted.get("k", "rsa")):
+    if problem := key_problem(value, expected.get("k", "rsa")):
         return Status.WRONG, f"of no use at {record.name}, {problem}: publish {record.value}"
     if "y" in found.get("t", "").split(":"):
         return Status.WEAK, f"the key at {record.name} says t=y, testing: receivers may ignore it"
-    return _FINE
+    return _OK
 
 
-def _dmarc(record: Record, values: Sequence[str]) -> Judgement:
+def _dmarc(record: Record, values: Sequence[str]) -> Assessment:
     found = [value for value in values if _DMARC.match(value)]
     if not found:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
@@ -134,10 +134,10 @@ def _dmarc(record: Record, values: Sequence[str]) -> Judgement:
         return Status.WEAK, "aspf=s: our return path is under your domain, so only DKIM aligns"
     if "rua" not in tags:
         return Status.WEAK, "the DMARC record has no rua=, so no reports arrive"
-    return _FINE
+    return _OK
 
 
-def _return_path(record: Record, values: Sequence[str]) -> Judgement:
+def _return_path(record: Record, values: Sequence[str]) -> Assessment:
     hosts = [value.split()[-1].lower().rstrip(".") for value in values if value.split()]
     if not hosts:
         return (
@@ -148,10 +148,10 @@ def _return_path(record: Record, values: Sequence[str]) -> Judgement:
         return Status.WRONG, f"the MX of {record.name} is {hosts[0]}: it has to be {record.value}"
     if len(set(hosts)) > 1:
         return Status.WEAK, f"{record.name} has other MX hosts too: bounces to them are lost"
-    return _FINE
+    return _OK
 
 
-_JUDGES: Mapping[Purpose, Callable[[Record, Sequence[str]], Judgement]] = {
+_CHECKS: Mapping[Purpose, Callable[[Record, Sequence[str]], Assessment]] = {
     Purpose.SPF: _spf,
     Purpose.DKIM: _dkim,
     Purpose.DMARC: _dmarc,

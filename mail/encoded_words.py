@@ -13,7 +13,7 @@ _Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _Q = tuple(chr(b) if b in _Q_SAFE else "_" if b == 0x20 else f"={b:02X}" for b in range(256))
 _Q_ONE = bytes([*_Q_SAFE, 0x20])  # octets that take one character
 _PREFIX = len("=?utf-8?q??=")  # 12
-_ROOM = 75 - _PREFIX
+_PAYLOAD_MAX = 75 - _PREFIX
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PIECE = re.compile(r"[^ ]+ *| +")  # a word of the text with the spaces behind it
 
@@ -27,11 +27,13 @@ def encode(text: str, *, first: int = 75) -> list[str]:
     name (Python's before 3.12) do not tear a word.
     """
     data = text.encode("utf-8")
-    room = max(min(first, 75), 24) - _PREFIX
+    first_max = max(min(first, 75), 24) - _PREFIX
     if _q_length(data) <= _b_length(data):
-        return [f"=?utf-8?q?{_q(chunk)}?=" for chunk in _cut(text, _q_length, (room, _ROOM))]
-    rooms = room // 4 * 3, _ROOM // 4 * 3  # 45 octets make 60 characters
-    return [f"=?utf-8?b?{_b(chunk)}?=" for chunk in _cut(text, len, rooms)]
+        return [
+            f"=?utf-8?q?{_q(chunk)}?=" for chunk in _cut(text, _q_length, (first_max, _PAYLOAD_MAX))
+        ]
+    limits = first_max // 4 * 3, _PAYLOAD_MAX // 4 * 3  # 45 octets make 60 characters
+    return [f"=?utf-8?b?{_b(chunk)}?=" for chunk in _cut(text, len, limits)]
 
 
 def _q_length(data: bytes) -> int:
@@ -50,9 +52,9 @@ def _b(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
-def _cut(text: str, cost: Callable[[bytes], int], rooms: tuple[int, int]) -> list[bytes]:
-    """The octets of each encoded word. rooms: what the first may cost, and what others may."""
-    left, whole = rooms
+def _cut(text: str, cost: Callable[[bytes], int], limits: tuple[int, int]) -> list[bytes]:
+    """The octets of each encoded word. limits: what the first may cost, and what others may."""
+    left, whole = limits
     data = text.encode("utf-8")
     if cost(data) <= left:
         return [data]

@@ -138,7 +138,7 @@ def _fold_ascii(name: str, value: str) -> bytes:
         if len(piece) > MAX_LINE:
             return _unfoldable(name, value)
         # A name alone on its line is legal but not loved: the first word stays with it.
-        if len(current) + len(piece) > LINE and not _keeps_company(current, piece, name):
+        if len(current) + len(piece) > LINE and not _stays_with_name(current, piece, name):
             lines.append(current)
             current = piece
         else:
@@ -147,7 +147,7 @@ def _fold_ascii(name: str, value: str) -> bytes:
     return "\r\n".join(lines).encode("ascii") + b"\r\n"
 
 
-def _keeps_company(current: str, piece: str, name: str) -> bool:
+def _stays_with_name(current: str, piece: str, name: str) -> bool:
     return len(current) == len(name) + 1 and len(current) + len(piece) <= MAX_LINE
 
 

@@ -14,7 +14,7 @@ from selectolax.lexbor import LexborCSSSelector, LexborHTMLParser, LexborNode
 
 MAX_LINKS = 1000
 _ELEMENTS = "a,area,img,form,input,iframe,body script,body style"
-_UNSEEN = ["script", "style", "title"]
+_INVISIBLE = ["script", "style", "title"]
 _LEFT_OPEN_MAX = 5000
 _DEEP_BYTES = 20_000
 _NODES_MAX = 400_000  # of a tree, some 150 octets each
@@ -26,16 +26,16 @@ _FORMAT = re.compile(rb"<(/?)(?i:%b)(?=[\t\n\f\r />])" % b"|".join(_FORMATS))
 # Lower case, and one blank for whatever may stand behind a tag's name.
 _FLAT = bytes.maketrans(bytes(range(65, 91)) + b"\t\n\f\r/>", bytes(range(97, 123)) + b"      ")
 # What is never closed goes to the end, as in browsers.
-_UNREAD = re.compile(
+_IGNORED = re.compile(
     r"<!--(?:-?>|.*?--!?>|.*)"
     r"|<(script|style|title)(?=[ />])(?:.*?</\1(?=[ />])[^>]*>?|.*)"
     r"|<[!?][^>]*>?",
     re.IGNORECASE,
 )
 # A tag to its end: quoted values may hold >. Nothing is looked at twice.
-_GIVEN = r"""(?:[^>"']++|(?:(?<==)|(?<== ))(?:"[^"]*+"|'[^']*+')|["'])*+"""
-_TAG = re.compile(rf"<(/?[a-zA-Z][^ />]*+){_GIVEN}>?")
-_LINK = re.compile(rf"<(/?)[aA](?=[ />])({_GIVEN})>?")
+_ATTRIBUTES = r"""(?:[^>"']++|(?:(?<==)|(?<== ))(?:"[^"]*+"|'[^']*+')|["'])*+"""
+_TAG = re.compile(rf"<(/?[a-zA-Z][^ />]*+){_ATTRIBUTES}>?")
+_LINK = re.compile(rf"<(/?)[aA](?=[ />])({_ATTRIBUTES})>?")
 _BLOCKS = frozenset(
     (
         "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "div",
@@ -44,11 +44,11 @@ _BLOCKS = frozenset(
         "section", "table", "tbody", "tfoot", "thead", "tr", "ul",
     )
 )  # fmt: skip
-_SHOWN = dict.fromkeys([*_BLOCKS, *[f"/{name}" for name in _BLOCKS]], "\n")
-_SHOWN |= dict.fromkeys(("td", "th", "/td", "/th"), " ")
+_RENDERED = dict.fromkeys([*_BLOCKS, *[f"/{name}" for name in _BLOCKS]], "\n")
+_RENDERED |= dict.fromkeys(("td", "th", "/td", "/th"), " ")
 _HREF = re.compile(r"""(?:^|[ /"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^ "'>]+))""", re.IGNORECASE)
-_LEADS_OUT = re.compile("(?:https?|mailto|tel):", re.IGNORECASE)
-_SAID_TWICE = re.compile(r"(?<!\S)(\S++) <(?:mailto:|tel:)?\1>")
+_EXTERNAL = re.compile("(?:https?|mailto|tel):", re.IGNORECASE)
+_REPEATED_TARGET = re.compile(r"(?<!\S)(\S++) <(?:mailto:|tel:)?\1>")
 # One for all pages: to make one takes longer than to use it. It holds nothing between two finds.
 _SELECTOR: LexborCSSSelector = LexborCSSSelector()  # type: ignore[no-untyped-call]
 
@@ -84,7 +84,7 @@ def read(html: str | bytes, *, links: int = MAX_LINKS) -> Page:
     found = _links(anchors[:links])
     passwords = sum(_kind(node) == "password" for node in nodes if node.tag == "input")
     if "style" in tags or "script" in tags:  # three searches more
-        tree.strip_tags(_UNSEEN)
+        tree.strip_tags(_INVISIBLE)
     text = tree.body.text(separator=" ", skip_empty=True) if tree.body else ""
     return Page(text, found, tags, passwords)
 
@@ -97,33 +97,33 @@ def to_text(html: str, *, targets: bool = False) -> str:
     Without a tree, which strangers' pages can make slow: the markup is cut out, in a time that
     grows with the length alone.
     """
-    html = _UNREAD.sub("", " ".join(html.split()))
+    html = _IGNORED.sub("", " ".join(html.split()))
     if targets:
         html = _with_targets(html)
     pieces = _TAG.split(html)
-    pieces[1::2] = [_SHOWN.get(name.lower(), "") for name in pieces[1::2]]
+    pieces[1::2] = [_RENDERED.get(name.lower(), "") for name in pieces[1::2]]
     lines = [" ".join(line.split()) for line in unescape("".join(pieces)).split("\n")]
     text = "\n".join([line for line in lines if line])
-    return _SAID_TWICE.sub(r"\1", text) if targets else text
+    return _REPEATED_TARGET.sub(r"\1", text) if targets else text
 
 
 def _with_targets(html: str) -> str:
     """Where a link leads goes before what ends it."""
     target = ""
 
-    def told(mark: re.Match[str]) -> str:
+    def insert_target(mark: re.Match[str]) -> str:
         nonlocal target
         left, target = target, "" if mark[1] else _target(mark[2])
         return f" &lt;{left}&gt;{mark[0]}" if left else mark[0]
 
-    return _LINK.sub(told, html)
+    return _LINK.sub(insert_target, html)
 
 
 def _target(given: str) -> str:
     """Where a link with these attributes leads, out of the page; empty when it does not."""
     found = _HREF.search(given)
     href = "".join(found.groups("")).strip() if found else ""
-    return href if _LEADS_OUT.match(href) else ""
+    return href if _EXTERNAL.match(href) else ""
 
 
 def _bounded(markup: bytes) -> bytes:

@@ -46,7 +46,7 @@ class Failure:
     command: str = ""
 
     @property
-    def verdict(self) -> bounce.BounceClass:
+    def bounce_class(self) -> bounce.BounceClass:
         """The class of this failure.
 
         "User unknown" suppresses when the report says 5.1.y, or that RCPT was refused, or names the
@@ -55,7 +55,7 @@ class Failure:
         found = bounce.classify(self.code, self.status, self.diagnostic, command=self.command)
         if found.name != "invalid_recipient" or self.command == "RCPT" or self._is_specific:
             return found
-        return bounce.named("recipient_filter")
+        return bounce.class_by_name("recipient_filter")
 
     @property
     def _is_specific(self) -> bool:
@@ -107,15 +107,15 @@ def _parse(entity: Entity, depth: int) -> InboundReport:
     if feedback is not None:
         return _complaint(feedback, inside)
     original = _original(inside)
-    silent = _silent_complaint(original)
-    if silent is not None:
-        return silent
+    jmrp = _jmrp_complaint(original)
+    if jmrp is not None:
+        return jmrp
     found = _delivery_status(kinds, entity, inside, original=original)
     if found.failures:
         return found
     if _is_auto_reply(entity):
         return InboundReport(Kind.AUTO_REPLY, original_message_id=_id(entity, "in-reply-to"))
-    found = _prose(entity, inside)
+    found = _text_bounce(entity, inside)
     forwarded = kinds.get("message/rfc822")
     if forwarded is not None and depth < 2 and not any(f.code or f.status for f in found.failures):
         within = _parse(parser.read(forwarded.content().lstrip()), depth + 1)
@@ -128,24 +128,30 @@ def _delivery_status(
 ) -> InboundReport:
     status = kinds.get("message/delivery-status") or kinds.get("message/global-delivery-status")
     # Some reporters lose their own boundary, or write the fields into the text.
-    content = status.content() if status is not None else _loose(entity, inside)
-    groups = [fields for block in _groups(content) for fields in _apart(parser.read(block).fields)]
+    content = status.content() if status is not None else _fields_in_text(entity, inside)
+    groups = [
+        fields
+        for block in _groups(content)
+        for fields in _split_by_recipient(parser.read(block).fields)
+    ]
     explained = bounce_text.text(inside)
-    told = [group for group in groups[: MAX_RECIPIENTS + 1] if _speaks_of_recipient(group)]
-    recipients = [_recipient(dict(reversed(group))) for group in told]
-    failures = [_failure(dict(reversed(group)), explained, recipients) for group in told]
+    recipient_groups = [group for group in groups[: MAX_RECIPIENTS + 1] if _names_recipient(group)]
+    recipients = [_recipient(dict(reversed(group))) for group in recipient_groups]
+    failures = [
+        _failure(dict(reversed(group)), explained, recipients) for group in recipient_groups
+    ]
     about = dict(groups[0]) if groups else {}
     return InboundReport(
         _kind_of(failures),
         tuple(failures[:MAX_RECIPIENTS]),
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
-        reporting_mta=_typed(about.get("reporting-mta", b"")),
+        reporting_mta=_without_type(about.get("reporting-mta", b"")),
         original_envelope_id=clean(parser.text_of(about.get("original-envelope-id", b""))).strip(),
     )
 
 
-def _loose(entity: Entity, inside: list[Entity]) -> bytes:
+def _fields_in_text(entity: Entity, inside: list[Entity]) -> bytes:
     if b"inal-" not in entity.body[:65536]:
         return b""
     texts = [part.content()[:65536] for part in inside if part.content_type[0] == "text/plain"]
@@ -159,7 +165,7 @@ _FINAL = re.compile(rb"(?im)^(?:final|original)-recipient:")
 _ACTION = re.compile(rb"(?im)^action:")
 
 
-def _speaks_of_recipient(group: Fields) -> bool:
+def _names_recipient(group: Fields) -> bool:
     return any(name in ("final-recipient", "original-recipient", "action") for name, _ in group)
 
 
@@ -168,10 +174,12 @@ def _groups(content: bytes) -> list[bytes]:
 
 
 def _recipient(group: dict[str, bytes]) -> str:
-    return _typed(group.get("final-recipient") or group.get("original-recipient", b"")).strip("<>")
+    return _without_type(
+        group.get("final-recipient") or group.get("original-recipient", b"")
+    ).strip("<>")
 
 
-def _apart(fields: Fields) -> list[Fields]:
+def _split_by_recipient(fields: Fields) -> list[Fields]:
     """One group per recipient, where a reporter left out the empty line between two."""
     starts = [i for i, (name, _) in enumerate(fields) if name == "final-recipient"]
     if len(starts) < 2:
@@ -183,11 +191,11 @@ def _apart(fields: Fields) -> list[Fields]:
 def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> Failure:
     recipient = _recipient(group)
     status = _status(parser.text_of(group.get("status", b"")))
-    diagnostic = _typed(group.get("diagnostic-code", b"")) or _supplementary(group)
+    diagnostic = _without_type(group.get("diagnostic-code", b"")) or _supplementary(group)
     action = parser.text_of(group.get("action", b"")).partition(" ")[0].strip(" ;").lower()
     alone = len(recipients) == 1
-    told = explained if alone else bounce_text.about(explained, recipient, recipients)
-    code, enhanced, said = bounce_text.split_codes(diagnostic or told, whole=not diagnostic)
+    own_text = explained if alone else bounce_text.text_about(explained, recipient, recipients)
+    code, enhanced, said = bounce_text.split_codes(diagnostic or own_text, whole=not diagnostic)
     if status.endswith(".0.0") or not status:
         status = enhanced or status
     return Failure(
@@ -196,12 +204,12 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
         status,
         code,
         clean(said),
-        _typed(group.get("remote-mta", b"")),
+        _without_type(group.get("remote-mta", b"")),
         bounce_text.command(diagnostic) or bounce_text.command(explained),
     )
 
 
-def _typed(value: bytes) -> str:
+def _without_type(value: bytes) -> str:
     """The part after the type of an RFC 3464 field: `rfc822; a@b` gives `a@b`."""
     text = parser.text_of(value)
     kind, semicolon, rest = text.partition(";")
@@ -223,7 +231,9 @@ def _status(text: str) -> str:
     return match[0] if match else ""
 
 
-_TAKEN = frozenset(("delivered", "relayed", "expanded", "deliverable"))  # the last is Postfix's
+_SUCCESS_ACTIONS = frozenset(
+    ("delivered", "relayed", "expanded", "deliverable")
+)  # the last is Postfix's
 
 
 def _kind_of(failures: list[Failure]) -> Kind:
@@ -232,7 +242,7 @@ def _kind_of(failures: list[Failure]) -> Kind:
         return Kind.BOUNCE
     if "delayed" in actions:
         return Kind.DELAY
-    return Kind.DELIVERED if actions & _TAKEN else Kind.BOUNCE
+    return Kind.DELIVERED if actions & _SUCCESS_ACTIONS else Kind.BOUNCE
 
 
 def _complaint(feedback: Entity, inside: list[Entity]) -> InboundReport:
@@ -253,11 +263,11 @@ def _complaint(feedback: Entity, inside: list[Entity]) -> InboundReport:
         ),
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
-        reporting_mta=_typed(given.get("reporting-mta", b"")),
+        reporting_mta=_without_type(given.get("reporting-mta", b"")),
     )
 
 
-def _silent_complaint(original: Entity) -> InboundReport | None:
+def _jmrp_complaint(original: Entity) -> InboundReport | None:
     """Microsoft's junk mail reports: no feedback part, but the recipient in the returned header."""
     recipient = _id(original, "x-hmxmroriginalrecipient")
     if not recipient:
@@ -299,7 +309,7 @@ def _is_auto_reply(entity: Entity) -> bool:
     return bool(bounce_text.AUTO_SUBJECT.match(entity.get("subject")))
 
 
-def _prose(entity: Entity, inside: list[Entity]) -> InboundReport:
+def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
     """A bounce without a machine-readable part: its text is all there is."""
     if not bounce_text.looks_like_bounce(entity):
         return InboundReport(Kind.OTHER)

@@ -73,7 +73,7 @@ def _text_part(subtype: str, content: str) -> Part:
     for fixed, mark in zip(pieces[::2], [*pieces[1::2], ""], strict=True):
         body += mime.encode_quoted_printable(mime.utf8_lines(fixed)) if fixed else b""
         if mark:
-            body = mime.end_softly(body) + b"\0%d\0" % (ord(mark) - _FIRST)
+            body = mime.end_with_soft_break(body) + b"\0%d\0" % (ord(mark) - _FIRST)
     return Part(mime.text_fields(subtype, b"utf-8", b"quoted-printable"), body)
 
 
@@ -81,4 +81,8 @@ def _encode(value: str) -> bytes:
     """A value between two soft line breaks, itself ended by one."""
     if "\n" in value or "\r" in value:
         raise MimeError("the value of a slot holds a line break")
-    return mime.end_softly(mime.encode_quoted_printable(value.encode("utf-8"))) if value else b""
+    return (
+        mime.end_with_soft_break(mime.encode_quoted_printable(value.encode("utf-8")))
+        if value
+        else b""
+    )

@@ -142,12 +142,12 @@ def _quoted_printable(data: bytes) -> list[bytes]:
             coded = re.sub(rb"(?m)^From ", b"=46rom=\n ", coded)  # may not make a line longer
         coded = coded.replace(b"\n", b"\r\n")
         cut_inside = stop < len(data) and data[stop - 1] != 10
-        pieces.append(end_softly(coded) if cut_inside else coded)
+        pieces.append(end_with_soft_break(coded) if cut_inside else coded)
         start = stop
     return pieces
 
 
-def end_softly(coded: bytes) -> bytes:
+def end_with_soft_break(coded: bytes) -> bytes:
     """Quoted-printable with a soft line break after it, its last line cut in two to make room."""
     start = coded.rfind(b"\n") + 1
     if len(coded) - start > _QP_LINE:
@@ -179,7 +179,9 @@ def attachment(item: Attachment, seed: bytes) -> Part:
     encoding, body = _encode_file(kind, item.content, seed)
     disposition = "inline" if item.content_id else "attachment"
     fields = [
-        parameters("Content-Type", kind, *_kept(item.content_type), ("name", item.filename)),
+        parameters(
+            "Content-Type", kind, *_custom_parameters(item.content_type), ("name", item.filename)
+        ),
         b"Content-Transfer-Encoding: %b\r\n" % encoding,
         parameters("Content-Disposition", disposition, ("filename", item.filename)),
     ]
@@ -191,23 +193,25 @@ def attachment(item: Attachment, seed: bytes) -> Part:
     return Part(tuple(fields), body)
 
 
-def _kept(content_type: str) -> list[tuple[str, str]]:
+def _custom_parameters(content_type: str) -> list[tuple[str, str]]:
     """What the customer says of the file: `charset` of a text, `method` of an invitation …"""
     if ";" not in content_type:
         return []
     given = parser.parameters(content_type)[1].items()
     own = ("name", "boundary")
-    return [(key, said) for key, said in given if key not in own and PARAMETER_NAME.fullmatch(key)]
+    return [
+        (key, value) for key, value in given if key not in own and PARAMETER_NAME.fullmatch(key)
+    ]
 
 
 def _encode_file(kind: str, content: bytes, seed: bytes) -> tuple[bytes, bytes]:
-    if kind in {"message/rfc822", "message/global"} and _goes_bare(content, seed):
+    if kind in {"message/rfc822", "message/global"} and _needs_no_encoding(content, seed):
         lines = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         return b"7bit", lines if lines.endswith(b"\r\n") else lines + b"\r\n"
     return b"base64", encode_base64(content)
 
 
-def _goes_bare(content: bytes, seed: bytes) -> bool:
+def _needs_no_encoding(content: bytes, seed: bytes) -> bool:
     """A message in a message must not be encoded (RFC 2046 §5.2.1) when it can do without."""
     return (
         len(content) <= _PLAIN_LIMIT

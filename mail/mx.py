@@ -93,7 +93,7 @@ def _site_of(names: frozenset[str]) -> str:
     [provider, *others] = {_provider(name, by_suffix) for name in names}
     if provider is not None and not others:
         return provider
-    parts = {registered(name, public) for name in names}
+    parts = {registered_domain(name, public) for name in names}
     domains = "+".join(sorted(part if "." in part else f"{part}." for part in parts))
     if len(domains) > SITE_MAX:  # what is cut off still tells sets apart
         digest = sha256(domains.encode()).hexdigest()[:16]
@@ -122,7 +122,7 @@ _REGISTRY_LABELS = frozenset(
 )
 
 
-def registered(host: str, public: frozenset[str] = frozenset()) -> str:
+def registered_domain(host: str, public: frozenset[str] = frozenset()) -> str:
     """The registered domain, as far as `public` (second-level registries) knows: an estimate.
 
     `mx1.example.co.uk` gives `example.co.uk`; what looks like a registry under a country counts as
@@ -131,8 +131,8 @@ def registered(host: str, public: frozenset[str] = frozenset()) -> str:
     labels = host.split(".")
     if len(labels) <= 2 or host.replace(".", "").isdigit() or ":" in host:
         return host
-    looks_public = labels[-2] in _REGISTRY_LABELS and len(labels[-1]) == 2
-    keep = 3 if looks_public or ".".join(labels[-2:]) in public else 2
+    is_like_registry = labels[-2] in _REGISTRY_LABELS and len(labels[-1]) == 2
+    keep = 3 if is_like_registry or ".".join(labels[-2:]) in public else 2
     return ".".join(labels[-keep:])
 
 

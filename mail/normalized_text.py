@@ -16,7 +16,7 @@ _ODD = re.compile(f"[{_INVISIBLE}{_SPACES}]")
 _COMMON = bytes(each for each in range(128) if chr(each) not in _SPACES)
 
 
-def plain(text: str) -> str:
+def normalize(text: str) -> str:
     """The text in one line, prepared."""
     text = " ".join(text.split())
     if not text.isascii():
@@ -26,14 +26,14 @@ def plain(text: str) -> str:
     return text
 
 
-def line(text: str) -> tuple[str, bytes]:
+def normalize_and_lower(text: str) -> tuple[str, bytes]:
     """A long text, plain, and the same in lower case and UTF-8. By way of bytes, which are quicker
     to cut and to change, where there is nothing odd and no capital among the letters beyond ASCII.
     """
     encoded = text.encode()
     letters = encoded.translate(None, _COMMON).decode()
     if _ODD.search(letters) or letters != letters.lower():
-        text = plain(text)
+        text = normalize(text)
         return text, text.lower().encode()
     encoded = b" ".join(encoded.split())
     cut = encoded.decode()

@@ -32,7 +32,7 @@ SPECIAL = tuple(
 ISATAP = frozenset((0x00005EFE, 0x02005EFE))
 
 
-def unwrapped(address: Address) -> Address:
+def unwrap_ipv4(address: Address) -> Address:
     """The IPv4 address that a mapped or NAT64 address stands for; others as they are."""
     if isinstance(address, IPv6Address):
         if address in NAT64:
@@ -49,7 +49,7 @@ def is_within(address: Address, among: Iterable[Network]) -> bool:
 @lru_cache(maxsize=4096)
 def is_public(address: Address) -> bool:
     """Whether an address is on the public internet."""
-    address = unwrapped(address)
+    address = unwrap_ipv4(address)
     if isinstance(address, IPv6Address):
         tunnelled = (int(address) >> 32) & 0xFFFFFFFF in ISATAP
         if tunnelled or address not in GLOBAL_UNICAST or address.scope_id:
@@ -59,12 +59,12 @@ def is_public(address: Address) -> bool:
 
 def may_connect(address: Address, allowed: Iterable[Network]) -> bool:
     """Whether it is public, or an operator allows its network."""
-    return is_within(unwrapped(address), allowed) or is_public(address)
+    return is_within(unwrap_ipv4(address), allowed) or is_public(address)
 
 
 def canonical(text: str) -> Address:
     """An address; one of IPv4 in IPv6's clothes (RFC 4291 §2.5.5.2) as what it is."""
-    return unwrapped(ip_address(text.partition("%")[0]))
+    return unwrap_ipv4(ip_address(text.partition("%")[0]))
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -73,7 +73,7 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
 
 @lru_cache(maxsize=4096)
-def may_call(text: str, allowed: tuple[Network, ...], *, plain: bool) -> bool:
+def is_allowed_target(text: str, allowed: tuple[Network, ...], *, plain: bool) -> bool:
     """Whether a resolved address may be connected to. plain: without TLS, only if it is allowed."""
     address = canonical(text)
     if is_within(address, allowed):
@@ -104,4 +104,4 @@ def _literal_problem(host: str, allowed: tuple[Network, ...], *, plain: bool) ->
         canonical(host)
     except ValueError:
         return ""  # a name: what it resolves to is looked at on every connection
-    return "" if may_call(host, allowed, plain=plain) else "must not be a private address"
+    return "" if is_allowed_target(host, allowed, plain=plain) else "must not be a private address"

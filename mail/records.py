@@ -39,7 +39,7 @@ class Record:
         return f"{self.name}. IN {self.type} {value}"
 
 
-def wanted(
+def expected_records(
     domain: str,
     *,
     dkim: Sequence[tuple[str, str]],

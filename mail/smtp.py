@@ -16,7 +16,7 @@ _XTEXT = re.compile(rb"[^!-*,-<>-~]")
 _UTF8_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")  # RFC 6533 §3: nor a backslash
 
 
-def normalise(raw: bytes) -> bytes:
+def normalize_line_endings(raw: bytes) -> bytes:
     """`raw` with CRLF for every CR, LF and CRLF, without NUL, ending in CRLF.
 
     A NUL goes first, so that `CR NUL LF` is one line end and not two. Bytes that are in order
@@ -29,7 +29,7 @@ def normalise(raw: bytes) -> bytes:
     return raw if not raw or raw.endswith(b"\r\n") else raw + b"\r\n"
 
 
-def is_normal(raw: bytes) -> bool:
+def is_normalized(raw: bytes) -> bool:
     """Whether every CR is followed by LF, every LF follows a CR, there is no NUL, CRLF ends it."""
     return raw.endswith(b"\r\n") and b"\0" not in raw and _is_paired(raw)
 
@@ -61,14 +61,14 @@ def dot_stuff(body: bytes) -> bytes:
 
     Raises ValueError when the line ends are not in order: stuffing would not be safe then.
     """
-    if body and not is_normal(body):
+    if body and not is_normalized(body):
         raise ValueError("normalise the message before it is dot-stuffed")
     if body.rfind(b"\r\n.") >= 0:  # `in` takes twice as long
         body = body.replace(b"\r\n.", b"\r\n..")
     return b"." + body if body.startswith(b".") else body
 
 
-def unstuff(wire: bytes) -> bytes:
+def dot_unstuff(wire: bytes) -> bytes:
     """The inverse of `stuff`: one leading dot less on every line that has one."""
     if b"\r\n." in wire:
         wire = wire.replace(b"\r\n.", b"\r\n")

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 MAX_TEXT = 1024  # characters kept; RFC 5321 §4.5.3.1.5 allows 512 octets a line
 MAX_LINE = 4096  # octets looked at in one line: eight times what a server may send
-MAX_KEPT = 16_384  # octets of text that are kept until its end; EHLO's extensions are among them
+MAX_TEXT_OCTETS = (
+    16_384  # octets of text that are kept until its end; EHLO's extensions are among them
+)
 MAX_LINES = 512  # lines of one reply; more is an attack, not an answer
 MAX_OCTETS = 512 * MAX_LINES  # of one reply, however long its lines are
 
@@ -64,7 +66,7 @@ def reply(code: int, message: str | bytes = b"") -> Reply:
     if isinstance(message, str):
         message = message.encode("utf-8", "surrogatepass")
     lines = message[: MAX_LINE * 8].split(b"\n", MAX_LINES)[:MAX_LINES]
-    return _make(code, [line[:MAX_LINE] for line in lines])
+    return _new_reply(code, [line[:MAX_LINE] for line in lines])
 
 
 def parse(raw: bytes) -> Reply:
@@ -82,14 +84,14 @@ def parse(raw: bytes) -> Reply:
 class ReplyParser:
     """Bytes in, replies out, however they are cut. Holds at most one line and one reply's text."""
 
-    __slots__ = ("_code", "_count", "_kept", "_lines", "_octets", "_rest", "problem")
+    __slots__ = ("_code", "_count", "_lines", "_octets", "_rest", "_text_octets", "problem")
 
     def __init__(self) -> None:
         self.problem = ""  # why nothing that follows can be a reply
         self._rest = b""
         self._code = 0
         self._count = 0
-        self._kept = 0
+        self._text_octets = 0
         self._octets = 0  # since the last reply
         self._lines: list[bytes] = []
 
@@ -106,7 +108,7 @@ class ReplyParser:
         for line in lines:
             if self.problem:
                 break
-            done = self._take(line[:MAX_LINE].rstrip(b"\r"))
+            done = self._add_line(line[:MAX_LINE].rstrip(b"\r"))
             if done is not None:
                 replies.append(done)
         self._octets = len(rest) if replies else self._octets + len(data)
@@ -114,7 +116,7 @@ class ReplyParser:
             self.problem = f"more than {MAX_OCTETS} octets without the end of a reply"
         return replies
 
-    def _take(self, line: bytes) -> Reply | None:
+    def _add_line(self, line: bytes) -> Reply | None:
         self._count += 1
         if self._count > MAX_LINES:
             self.problem = f"more than {MAX_LINES} lines without the end of a reply"
@@ -122,30 +124,30 @@ class ReplyParser:
         match = _LINE.fullmatch(line)
         if match is None:
             if self._code and line.strip():
-                self._keep(line)
+                self._append_text(line)
             return None
         if int(match[1]) != self._code:
-            self._code, self._kept = int(match[1]), 0
+            self._code, self._text_octets = int(match[1]), 0
             self._lines = []
-        self._keep(match[3] or b"")
+        self._append_text(match[3] or b"")
         if match[2] == b"-":
             return None
-        done = _make(self._code, self._lines)
-        self._code = self._count = self._kept = 0
+        done = _new_reply(self._code, self._lines)
+        self._code = self._count = self._text_octets = 0
         self._lines = []
         return done
 
-    def _keep(self, text: bytes) -> None:
-        if self._kept < MAX_KEPT:
+    def _append_text(self, text: bytes) -> None:
+        if self._text_octets < MAX_TEXT_OCTETS:
             self._lines.append(text)
-            self._kept += len(text)
+            self._text_octets += len(text)
 
 
 def _quote(raw: bytes) -> str:
     return repr(raw[:80].decode("utf-8", "replace"))
 
 
-def _make(code: int, lines: list[bytes]) -> Reply:
+def _new_reply(code: int, lines: list[bytes]) -> Reply:
     enhanced, texts = "", []
     for line in lines:
         text = clean(line)
@@ -156,10 +158,10 @@ def _make(code: int, lines: list[bytes]) -> Reply:
         if text:
             texts.append(text)
     joined = " ".join(texts)[:MAX_TEXT]
-    return Reply(code, enhanced or _buried(code, joined), joined, tuple(lines))
+    return Reply(code, enhanced or _embedded_enhanced(code, joined), joined, tuple(lines))
 
 
-def _buried(code: int, text: str) -> str:
+def _embedded_enhanced(code: int, text: str) -> str:
     """An enhanced code inside the text, as in `Message rejected (#5.1.1)`, of the reply's class."""
     match = _ANYWHERE.search(text, 0, 300) if "." in text else None
     return match[0] if match is not None and match[1] == str(code)[0] else ""

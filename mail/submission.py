@@ -21,7 +21,7 @@ _ONCE = (
 )  # fmt: skip
 
 
-class RawError(ValueError):
+class SubmissionError(ValueError):
     """The bytes are not a message that can be sent; the message says why."""
 
 
@@ -30,36 +30,36 @@ def prepare(raw: bytes, *, date: datetime, message_id: str) -> ComposedMessage:
 
     Raises RawError: no header, a line that is no field, From missing or a field twice.
     """
-    normal = smtp.normalise(raw)
+    normal = smtp.normalize_line_endings(raw)
     end = 0 if normal.startswith(b"\r\n") else normal.find(b"\r\n\r\n") + 2
     if end == 1:
         end = len(normal)
     if end > MAX_HEADER:
-        raise RawError(f"the header is longer than {MAX_HEADER} octets")
+        raise SubmissionError(f"the header is longer than {MAX_HEADER} octets")
     fields = [item for item in _BREAK.split(normal[:end]) if item]
     names = [_name(item, number) for number, item in enumerate(fields, 1)]
     _check(names)
-    kept = [item for item, name in zip(fields, names, strict=True) if name not in _DROPPED]
+    remaining = [item for item, name in zip(fields, names, strict=True) if name not in _DROPPED]
     added = [] if b"date" in names else [headers.date(date)]
     if b"message-id" not in names:
         added.append(headers.message_id(message_id))
-    return ComposedMessage((*added, *kept), normal[end + 2 :])
+    return ComposedMessage((*added, *remaining), normal[end + 2 :])
 
 
 def _name(item: bytes, number: int) -> bytes:
     match = _FIELD.match(item)
     if match is None:
         shown = item[:60].decode("utf-8", "replace").strip()
-        raise RawError(f"header field {number} is not `Name: value`: {shown!r}")
+        raise SubmissionError(f"header field {number} is not `Name: value`: {shown!r}")
     if not item.partition(b"\r\n")[0] or b"\r\n \r\n" in item or b"\r\n\t\r\n" in item:
-        raise RawError(f"header field {number} has an empty folded line")
+        raise SubmissionError(f"header field {number} has an empty folded line")
     return match[1].lower()
 
 
 def _check(names: list[bytes]) -> None:
     if b"from" not in names:
-        raise RawError("the message has no From field")
+        raise SubmissionError("the message has no From field")
     for name in _ONCE:
         if names.count(name) > 1:
             shown = name.decode("ascii").title()
-            raise RawError(f"the message has more than one {shown} field (RFC 5322 §3.6)")
+            raise SubmissionError(f"the message has more than one {shown} field (RFC 5322 §3.6)")

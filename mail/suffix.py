@@ -9,11 +9,11 @@ from publicsuffixlist import PublicSuffixList
 
 
 @lru_cache(maxsize=1)  # reading it takes 0.2 s
-def _known() -> PublicSuffixList:
+def _suffix_list() -> PublicSuffixList:
     """The part of ICANN. Suffixes of the other are names of companies, which send mail too."""
     return PublicSuffixList(only_icann=True)
 
 
 def is_public_suffix(domain: str) -> bool:
     """domain: A-labels, lower case."""
-    return _known().is_public(domain)
+    return _suffix_list().is_public(domain)

@@ -33,7 +33,9 @@ def store(roots: Sequence[bytes]) -> Store | None:
     return Store(found) if found else None
 
 
-def proves(chain: Sequence[bytes], name: str, *, trusted: Store | None, now: datetime) -> bool:
+def is_valid_chain(
+    chain: Sequence[bytes], name: str, *, trusted: Store | None, now: datetime
+) -> bool:
     """chain: as DER, the server's own certificate first. name: a host's, or an address."""
     if trusted is None or not 0 < len(chain) <= CERTIFICATES_MAX:
         return False

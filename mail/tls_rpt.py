@@ -1,4 +1,5 @@
-"""TLS reporting: RFC 8460. What went wrong and right with TLS to a domain, told it once a day."""
+"""TLS reporting: RFC 8460. What went wrong and right with TLS to a domain, policy it once a
+result."""
 
 import gzip
 import json
@@ -50,7 +51,7 @@ class AppliedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What one failed session told."""
+    """What one failed session policy."""
 
     result: ResultType
     sending_ip: str
@@ -104,7 +105,7 @@ def _is_destination(uri: str) -> bool:
 
 
 def report(
-    days: Iterable[PolicyResult],
+    results: Iterable[PolicyResult],
     reporter: Reporter,
     *,
     start: datetime,
@@ -117,7 +118,7 @@ def report(
         "date-range": {"start-datetime": _time(start), "end-datetime": _time(end)},
         "contact-info": reporter.contact,
         "report-id": report_id,
-        "policies": [_policy(day) for day in days],
+        "policies": [_policy(result) for result in results],
     }
     return gzip.compress(json.dumps(body, ensure_ascii=False).encode("utf-8"), mtime=0)
 
@@ -132,18 +133,21 @@ def _time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _policy(day: PolicyResult) -> dict[str, object]:
-    told: dict[str, object] = {"policy-type": day.policy.kind, "policy-domain": day.policy.domain}
-    if day.policy.lines:
-        told["policy-string"] = list(day.policy.lines)
-    if day.policy.mx:
-        told["mx-host"] = list(day.policy.mx)
-    counted = Counter(day.failures)
+def _policy(result: PolicyResult) -> dict[str, object]:
+    policy: dict[str, object] = {
+        "policy-type": result.policy.kind,
+        "policy-domain": result.policy.domain,
+    }
+    if result.policy.lines:
+        policy["policy-string"] = list(result.policy.lines)
+    if result.policy.mx:
+        policy["mx-host"] = list(result.policy.mx)
+    counted = Counter(result.failures)
     entry: dict[str, object] = {
-        "policy": told,
+        "policy": policy,
         "summary": {
-            "total-successful-session-count": day.successes,
-            "total-failure-session-count": len(day.failures),
+            "total-successful-session-count": result.successes,
+            "total-failure-session-count": len(result.failures),
         },
     }
     if counted:

@@ -43,7 +43,7 @@ def record_name(host: str, port: int = 25) -> str:
     return f"_{port}._tcp.{host}"
 
 
-def usable(records: Sequence[Tlsa]) -> list[Tlsa]:
+def usable_records(records: Sequence[Tlsa]) -> list[Tlsa]:
     """Those that count. None left of some: TLS is required, unauthenticated (§2.2)."""
     return [record for record in records if record.is_usable]
 
@@ -62,19 +62,19 @@ def matches(
     """
     if not chain:
         return False
-    for record in usable(records):
-        if record.usage == END_ENTITY and _is(record, chain[0]):
+    for record in usable_records(records):
+        if record.usage == END_ENTITY and _matches(record, chain[0]):
             return True
         if (
             record.usage == TRUST_ANCHOR
-            and _anchored(record, chain, now)
+            and _is_anchored(record, chain, now)
             and _is_for(chain[0], names)
         ):
             return True
     return False
 
 
-def _is(record: Tlsa, certificate: x509.Certificate) -> bool:
+def _matches(record: Tlsa, certificate: x509.Certificate) -> bool:
     if record.selector == 0:
         data = certificate.public_bytes(Encoding.DER)
     else:
@@ -85,7 +85,7 @@ def _is(record: Tlsa, certificate: x509.Certificate) -> bool:
     return data == record.data
 
 
-def _anchored(record: Tlsa, chain: Sequence[x509.Certificate], now: datetime) -> bool:
+def _is_anchored(record: Tlsa, chain: Sequence[x509.Certificate], now: datetime) -> bool:
     """Whether some issuer in the chain is the anchor and each below it was issued by the next.
 
     All of them must be in their time, and those between must be authorities (RFC 5280 §6.1.4):
@@ -96,7 +96,7 @@ def _anchored(record: Tlsa, chain: Sequence[x509.Certificate], now: datetime) ->
     for index, issuer in enumerate(chain[1:], 1):
         if not (_issued(chain[index - 1], issuer) and _is_in_time(issuer, now)):
             return False
-        if _is(record, issuer):
+        if _matches(record, issuer):
             return True
         if not _is_authority(issuer):
             return False

@@ -44,7 +44,7 @@ def fields(url: str, mailto: str | None = None, *, one_click: bool = True) -> tu
     return (line, headers.field("List-Unsubscribe-Post", ONE_CLICK)) if one_click else (line,)
 
 
-def make(subscription: Subscription, key: bytes) -> str:
+def sign(subscription: Subscription, key: bytes) -> str:
     """The token for the URL. `key`: at least 16 secret octets."""
     return signed_token.sign(
         _PURPOSE,
@@ -55,7 +55,7 @@ def make(subscription: Subscription, key: bytes) -> str:
     )
 
 
-def read(text: str, keys: Iterable[bytes]) -> Subscription | None:
+def verify(text: str, keys: Iterable[bytes]) -> Subscription | None:
     """What a token stands for; None for a forged one, to be answered like a missing page."""
     payload = signed_token.verify(_PURPOSE, text, keys)
     if payload is None or len(payload) < 32:
@@ -74,7 +74,7 @@ def is_one_click(content_type: str, body: bytes) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         head = b"Content-Type: " + content_type.encode("latin-1", "replace").replace(b"\n", b" ")
-        return any(_says_so(part) for part in _form(head, body))
+        return any(_is_one_click_part(part) for part in _form(head, body))
     given = parse_qsl(body.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
     return ("List-Unsubscribe", "One-Click") in given
 
@@ -84,6 +84,6 @@ def _form(head: bytes, body: bytes) -> list[parser.Entity]:
     return parser.parts(whole)
 
 
-def _says_so(part: parser.Entity) -> bool:
+def _is_one_click_part(part: parser.Entity) -> bool:
     _, given = parser.parameters(part.get("content-disposition"))
     return given.get("name") == "List-Unsubscribe" and part.body.strip() == b"One-Click"

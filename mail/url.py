@@ -28,7 +28,7 @@ class Authority(NamedTuple):
     port: str = ""
 
 
-def urls(text: str) -> list[str]:
+def find_urls(text: str) -> list[str]:
     """The http addresses in a text, in their order."""
     found = _URL.finditer(text) if "://" in text else ()
     return [text[_scheme(text, each.start()) : each.end()] for each in found]

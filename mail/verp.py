@@ -19,7 +19,7 @@ _MAC_OCTETS = 9  # 72 bits
 _TOKEN_OCTETS = 16 + _MAC_OCTETS
 
 
-def make(message_id: UUID, host: str, *, key: bytes, prefix: str = PREFIX) -> Mailbox:
+def return_path(message_id: UUID, host: str, *, key: bytes, prefix: str = PREFIX) -> Mailbox:
     """The return path of a message. `key`: at least 16 secret octets; `host` has our MX."""
     token = message_id.bytes + _mac(message_id, key)
     return Mailbox("", f"{prefix}+{token.hex()}", host)

@@ -122,7 +122,9 @@ class Harness:
             recipient=recipient,
             content_ref=reference,
             content_bytes=content.ByteSize(),
-            return_path=verp.make(UUID(message_id), "bounces.sender.example", key=VERP_KEY).address,
+            return_path=verp.return_path(
+                UUID(message_id), "bounces.sender.example", key=VERP_KEY
+            ).address,
             test=test,
         )
         more.setdefault("attempt", 1)

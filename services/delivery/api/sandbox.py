@@ -130,7 +130,7 @@ class SandboxServer(SMTP):
         wire = await read_until_end_of_data(self._reader, OCTETS_MAX)
         reply: str = TOO_LARGE
         if wire is not None:
-            self.envelope.content = smtp.unstuff(wire)
+            self.envelope.content = smtp.dot_unstuff(wire)
             reply = await self._call_handler_hook("DATA")
         self._set_post_data_state()  # type: ignore[no-untyped-call]
         await self.push(reply)

@@ -90,7 +90,7 @@ def _after_end_of_data(result: AttemptResult) -> "events.AttemptOutcome.ValueTyp
 def _refusal(result: AttemptResult) -> "events.AttemptOutcome.ValueType":
     """The bounce class decides, not the reply code alone."""
     permanent = result.reply is not None and result.reply.is_permanent
-    ends = permanent and bounce.named(bounce_class_of(result)).action not in RETRY_ACTIONS
+    ends = permanent and bounce.class_by_name(bounce_class_of(result)).action not in RETRY_ACTIONS
     return events.ATTEMPT_OUTCOME_PERMANENT if ends else events.ATTEMPT_OUTCOME_TEMPORARY
 
 

@@ -198,9 +198,9 @@ def smtp_data(reply: Reply, *, attempt: int) -> EventData:
 def bounce_data(reply: Reply, name: str, *, reason: str = "", late: bool = False) -> EventData:
     """The `bounce` field: SES's type and subtype, our bounce class, and the reply."""
     try:
-        verdict = bounce.named(name or "uncategorized")
+        verdict = bounce.class_by_name(name or "uncategorized")
     except KeyError:  # a class of a newer or older version of delivery
-        verdict = bounce.named("uncategorized")
+        verdict = bounce.class_by_name("uncategorized")
     full = " ".join(part for part in (str(reply.code or ""), reply.enhanced, reply.text) if part)
     return {
         "type": verdict.ses_type,

@@ -90,7 +90,7 @@ def _fill(
 
 def return_path(message_id: str, origin: Origin) -> str:
     host, key = origin.return_path_host, origin.return_path_key
-    return verp.make(UUID(message_id), host, key=key).address
+    return verp.return_path(UUID(message_id), host, key=key).address
 
 
 def for_recipients(
@@ -108,7 +108,7 @@ def for_recipients(
         event.message_id = event.context.message_id = message_id
         event.context.recipient = recipient.address
         event.context.recipient_type = recipient.type  # type: ignore[assignment]
-        path = verp.make(UUID(message_id), host, key=return_path_key)
+        path = verp.return_path(UUID(message_id), host, key=return_path_key)
         event.context.return_path = path.address
         yield event
 

@@ -203,7 +203,7 @@ def strike_of(
     bounce_class: str, *, tenant_id: str, address_hash: bytes, address: str, message_id: str
 ) -> Strike | None:
     try:
-        suppress_after = bounce.named(bounce_class).suppress_after
+        suppress_after = bounce.class_by_name(bounce_class).suppress_after
     except KeyError:  # a bounce class of a newer delivery, which does not suppress here
         return None
     if not suppress_after:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from contracts.ingest.v1.content_pb2 import Attachment, Content
 from mail import html as mail_html
 from mail.address import domain_of
-from mail.normalized_text import line, plain
-from mail.url import urls
+from mail.normalized_text import normalize, normalize_and_lower
+from mail.url import find_urls
 from services.shield.domain.links import Link, LinkTarget, link
 
 FIELD_CHARS = 998  # RFC 5322 §2.1.1
@@ -93,7 +93,7 @@ def fields(content: Content, attachments: Sequence[Attachment], links: Sequence[
 
 
 def short(text: str) -> str:
-    return plain(text[:FIELD_CHARS])
+    return normalize(text[:FIELD_CHARS])
 
 
 def with_host(links: Iterable[mail_html.Link]) -> list[Link]:

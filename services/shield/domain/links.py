@@ -71,7 +71,7 @@ def cached_target(origin: str) -> LinkTarget | None:
 def registered_domain(host: str) -> str:
     """`mail.shop.example.co.uk` → `example.co.uk`; IP addresses are unchanged. Without a public
     suffix list: the rules compare hosts of one message, and an error costs one weak sign."""
-    return host if is_ip(host) else mx.registered(host)
+    return host if is_ip(host) else mx.registered_domain(host)
 
 
 @lru_cache(maxsize=8192)

@@ -27,7 +27,7 @@ READERS = {
     "tags": dkim_verify.parse_tags,
     "html": html.read,
     "html_text": html.to_text,
-    "plain": normalized_text.line,
+    "plain": normalized_text.normalize_and_lower,
     "rewrite_html": lambda text: tracking.rewrite_html(text, str.upper),
     "rewrite_text": lambda text: tracking.rewrite_text(text, str.upper),
 }

@@ -156,7 +156,7 @@ def test_only_three_classes_ever_suppress() -> None:
 
 
 def test_ses_and_sparkpost_users_find_their_own_words() -> None:
-    verdict = bounce.named("invalid_recipient")
+    verdict = bounce.class_by_name("invalid_recipient")
     assert (verdict.ses_type, verdict.ses_subtype, verdict.sparkpost) == (
         "Permanent",
         "General",
@@ -165,10 +165,10 @@ def test_ses_and_sparkpost_users_find_their_own_words() -> None:
 
 
 def test_equal_refusals_count_as_one_text() -> None:
-    one = bounce.normalise(
+    one = bounce.normalize_diagnostic(
         "550 <a@b.example> blocked 192.0.2.1 see https://x.example/?id=1 q9Ab3dE5f7"
     )
-    two = bounce.normalise(
+    two = bounce.normalize_diagnostic(
         "550 <c@d.example> blocked 192.0.2.77 see https://x.example/?id=2 z1Yx3wV5u8"
     )
     assert one == two == "550 <address> blocked <ip> see <url> <id>"

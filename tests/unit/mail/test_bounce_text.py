@@ -110,12 +110,12 @@ TWO = f"""{TO}Subject: Returned mail
 def test_one_recipient_and_what_was_said(raw: str, code: int, status: str, name: str) -> None:
     (failure,) = inbound_report.parse(raw.encode()).failures
     assert (failure.recipient, failure.code, failure.status) == ("u@b.example", code, status)
-    assert failure.verdict.name == name
+    assert failure.bounce_class.name == name
 
 
 def test_each_recipient_of_a_transcript_has_its_own_failure() -> None:
     failures = inbound_report.parse(TWO.encode()).failures
-    assert [(f.recipient, f.verdict.name) for f in failures] == [
+    assert [(f.recipient, f.bounce_class.name) for f in failures] == [
         ("u@b.example", "invalid_recipient"),
         ("v@b.example", "quota_issues"),
     ]

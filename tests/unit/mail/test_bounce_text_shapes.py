@@ -13,7 +13,7 @@ def test_what_is_said_before_the_returned_header_is_read() -> None:
         b"Original Message:\nFrom: Ann <a@a.example>\nTo: 0001@b.example\nSubject: hello\n"
     )
     assert [f.recipient for f in found.failures] == ["0001@b.example"]
-    assert found.failures[0].verdict.name == "invalid_recipient"
+    assert found.failures[0].bounce_class.name == "invalid_recipient"
 
 
 def test_a_recipient_named_in_the_first_line_is_followed_by_the_reason() -> None:

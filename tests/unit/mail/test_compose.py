@@ -210,7 +210,7 @@ def test_an_attached_message_is_not_encoded() -> None:
 def test_whatever_is_attached_as_a_message_lines_end_in_crlf(content: bytes) -> None:
     item = Attachment("mail.eml", content, "message/rfc822")
     composed = compose(email(text="outer", attachments=(item,)))
-    assert smtp.normalise(composed.body) is composed.body
+    assert smtp.normalize_line_endings(composed.body) is composed.body
 
 
 @pytest.mark.parametrize(

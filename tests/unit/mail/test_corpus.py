@@ -32,7 +32,7 @@ def suppresses(found: InboundReport, index: int) -> bool:
     if index >= len(found.failures):
         return False
     failure = found.failures[index]
-    return failure.action == "failed" and failure.verdict.action is Action.SUPPRESS
+    return failure.action == "failed" and failure.bounce_class.action is Action.SUPPRESS
 
 
 def test_suppression_is_precise_and_finds_most() -> None:

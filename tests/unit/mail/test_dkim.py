@@ -12,7 +12,7 @@ from mail.address import parse
 from mail.compose import ComposedMessage, Email, compose
 from mail.dkim import Signer, body_hash, chunks, dkim_record, sign_all, zone_text
 from mail.headers import field
-from mail.smtp import normalise
+from mail.smtp import normalize_line_endings
 
 RSA = rsa.generate_private_key(65537, 2048)
 ED = ed25519.Ed25519PrivateKey.generate()
@@ -173,7 +173,7 @@ def test_a_large_body_is_squeezed_as_a_small_one_is() -> None:
     )
 
 
-@given(st.binary(max_size=200).map(normalise))
+@given(st.binary(max_size=200).map(normalize_line_endings))
 def test_simple_canonicalisation_ends_in_one_line_end(body: bytes) -> None:
     out = dkim_canonicalization.simple_body(body)
     assert out.endswith(b"\r\n")

@@ -52,7 +52,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "parts": lambda text: parser.split_parts(text.encode(), b"a"),
     "reply": lambda text: smtp_reply.parse(text.encode()),
     "classify": lambda text: bounce.classify(550, "", text),
-    "normalise": bounce.normalise,
+    "normalise": bounce.normalize_diagnostic,
     "report": lambda text: inbound_report.parse(
         b"From: MAILER-DAEMON@x.example\n\n" + text.encode()
     ),
@@ -68,8 +68,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "subject": lambda text: headers.unstructured("Subject", text),
     "html": html.read,
     "html_text": html.to_text,
-    "plain": normalized_text.line,
-    "urls": url.urls,
+    "plain": normalized_text.normalize_and_lower,
+    "urls": url.find_urls,
     "authority": url.authority,
     "rewrite_html": lambda text: tracking.rewrite_html(text, str.upper),
     "rewrite_text": lambda text: tracking.rewrite_text(text, str.upper),

@@ -85,7 +85,7 @@ def test_a_delivery_status_names_recipient_status_and_diagnostic() -> None:
     assert (failure.recipient, failure.status, failure.code) == ("u@b.example", "5.1.1", 550)
     assert failure.command == "RCPT"
     assert failure.diagnostic.endswith("rejected: User unknown")
-    assert failure.verdict.name == "invalid_recipient"
+    assert failure.bounce_class.name == "invalid_recipient"
 
 
 def test_a_reason_that_stands_in_exchanges_own_field_alone_is_read() -> None:
@@ -98,7 +98,7 @@ def test_a_reason_that_stands_in_exchanges_own_field_alone_is_read() -> None:
 
     assert (failure.code, failure.status) == (550, "5.1.1")
     assert failure.diagnostic.endswith("User unknown")
-    assert failure.verdict.name == "invalid_recipient"
+    assert failure.bounce_class.name == "invalid_recipient"
 
 
 def test_a_delay_is_not_a_failure() -> None:
@@ -176,7 +176,7 @@ To: other@d.example
     (failure,) = inbound_report.parse(raw).failures
     assert failure.recipient == "u@c.example"
     assert (failure.code, failure.status) == (550, "5.1.1")
-    assert failure.verdict.name == "invalid_recipient"
+    assert failure.bounce_class.name == "invalid_recipient"
 
 
 def test_a_bounce_whose_boundary_is_wrong_is_read_all_the_same() -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail.normalized_text import line, plain
+from mail.normalized_text import normalize, normalize_and_lower
 
 
 @pytest.mark.parametrize(
@@ -15,9 +15,9 @@ from mail.normalized_text import line, plain
     ],
 )
 def test_text_is_as_its_reader_sees_it(text: str, expected: str) -> None:
-    assert plain(text) == expected
+    assert normalize(text) == expected
 
 
 @given(st.text() | st.text(alphabet="aA \n\t\x1c\xa0\u200b\u3000éÉ\u03a3\u03c3€ﬁe\u0301İ"))
 def test_a_line_is_plain_and_in_lower_case_whichever_way_it_was_made(text: str) -> None:
-    assert line(text) == (plain(text), plain(text).lower().encode())
+    assert normalize_and_lower(text) == (normalize(text), normalize(text).lower().encode())

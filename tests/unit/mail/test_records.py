@@ -3,7 +3,7 @@ from mail.records import Purpose
 
 
 def test_a_domain_publishes_keys_return_path_and_dmarc() -> None:
-    wanted = records.wanted(
+    wanted = records.expected_records(
         "a.example",
         dkim=[("r1", "v=DKIM1; k=rsa; p=" + "A" * 400), ("e1", "v=DKIM1; k=ed25519; p=BB")],
         return_path_host="bounce.a.example",

@@ -15,23 +15,23 @@ SMUGGLING = [
 
 @given(st.binary(max_size=400))
 def test_any_bytes_become_lines_that_end_in_crlf(raw: bytes) -> None:
-    normal = smtp.normalise(raw)
+    normal = smtp.normalize_line_endings(raw)
     assert WIRE.match(normal)
     assert b"\0" not in normal
-    assert smtp.normalise(normal) is normal
+    assert smtp.normalize_line_endings(normal) is normal
 
 
 @given(st.lists(st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"\0", b"a", b" "])).map(b"".join))
 def test_end_of_data_is_never_inside_a_stuffed_message(raw: bytes) -> None:
-    wire = smtp.dot_stuff(smtp.normalise(raw))
+    wire = smtp.dot_stuff(smtp.normalize_line_endings(raw))
     assert b"\r\n.\r\n" not in b"\r\n" + wire
-    assert smtp.unstuff(wire) == smtp.normalise(raw)
+    assert smtp.dot_unstuff(wire) == smtp.normalize_line_endings(raw)
 
 
 @pytest.mark.parametrize("trick", SMUGGLING)
 def test_a_smuggled_end_of_data_stays_inside_the_message(trick: bytes) -> None:
     raw = b"From: a@b.example\r\n\r\nhello" + trick + b"MAIL FROM:<evil@x.example>\r\n"
-    wire = smtp.dot_stuff(smtp.normalise(raw)) + b".\r\n"
+    wire = smtp.dot_stuff(smtp.normalize_line_endings(raw)) + b".\r\n"
     assert (b"\r\n" + wire).count(b"\r\n.\r\n") == 1
     assert wire.endswith(b"\r\n.\r\n")
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", wire)
@@ -40,7 +40,7 @@ def test_a_smuggled_end_of_data_stays_inside_the_message(trick: bytes) -> None:
 @pytest.mark.parametrize("line", [b".", b"..", b".a", b"a."])
 def test_a_line_with_dots_arrives_as_it_was(line: bytes) -> None:
     body = b"x\r\n" + line + b"\r\ny\r\n"
-    assert smtp.unstuff(smtp.dot_stuff(body)) == body
+    assert smtp.dot_unstuff(smtp.dot_stuff(body)) == body
 
 
 def test_stuffing_refuses_a_bare_line_feed() -> None:

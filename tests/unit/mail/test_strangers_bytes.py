@@ -24,7 +24,7 @@ from mail.address import AddressError, Mailbox
 from mail.compose import Attachment, ComposedMessage, Email, compose
 from mail.downgrade import WireError
 from mail.headers import HeaderError
-from mail.submission import RawError
+from mail.submission import SubmissionError
 
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,998}\r\n)*\Z")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -66,7 +66,7 @@ def test_a_submitted_message_keeps_all_but_what_may_not_travel(
     out = prepare(b"From: a@a.example\r\n" + b"".join(given_) + b"\r\n" + body)
     kept = [line for line in given_ if not re.match(rb"(?i)(resent-)?bcc|return-path", line)]
     assert list(out.headers[2:]) == [b"From: a@a.example\r\n", *kept]
-    assert out.body == smtp.normalise(body)
+    assert out.body == smtp.normalize_line_endings(body)
     assert re.fullmatch(rb"(?:[^\r\n\0]*\r\n)*", out.as_bytes())
     parsed = message_from_bytes(out.as_bytes(), policy=policy.compat32)
     assert len(parsed.keys()) == len(out.headers)
@@ -78,9 +78,9 @@ def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     for whole in (data, b"From: a@a.example\r\n" + data):
         try:
             out = prepare(whole).as_bytes()
-        except RawError:
+        except SubmissionError:
             continue
-        assert smtp.is_normal(out)
+        assert smtp.is_normalized(out)
         assert (b"\r\n" + smtp.dot_stuff(out) + b".\r\n").count(b"\r\n.\r\n") == 1
 
 
@@ -92,7 +92,7 @@ def test_any_message_fits_the_wire_or_is_refused(
     data = shape.replace(b"%b", re.sub(rb"[\r\n\0]", b"", piece))
     try:
         out = downgrade.downgrade(prepare(b"From: a@a.example\r\n" + data), eight_bit=eight_bit)
-    except (WireError, RawError):
+    except (WireError, SubmissionError):
         return
     assert WIRE.match(out.as_bytes())
     assert eight_bit or out.as_bytes().isascii()
@@ -125,7 +125,10 @@ def test_an_attached_message_of_any_bytes_comes_back(content: bytes) -> None:
         if part.get("content-transfer-encoding") == "base64":
             assert part.content() == content
         else:
-            assert smtp.normalise(part.body).strip() == smtp.normalise(content).strip()
+            assert (
+                smtp.normalize_line_endings(part.body).strip()
+                == smtp.normalize_line_endings(content).strip()
+            )
 
 
 @given(EVIL, EVIL, EVIL)
@@ -218,7 +221,7 @@ def test_a_reply_of_many_lines_is_read_as_it_was_written(code: int, said: list[s
 def test_any_refusal_has_a_class_and_a_text_to_count(code: int, enhanced: str, text: str) -> None:
     for command in ("", "MAIL", "RCPT", "DATA"):
         assert bounce.classify(code, enhanced, text, command=command).name
-    counted = bounce.normalise(text)
+    counted = bounce.normalize_diagnostic(text)
     assert len(counted) <= 512
     assert counted == " ".join(counted.split())
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import smtp, submission
-from mail.submission import RawError
+from mail.submission import SubmissionError
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def test_missing_date_and_message_id_are_added() -> None:
     ],
 )
 def test_what_is_no_message_is_refused(data: bytes, reason: str) -> None:
-    with pytest.raises(RawError, match=reason):
+    with pytest.raises(SubmissionError, match=reason):
         prepare(data)
 
 

@@ -19,7 +19,7 @@ TRUSTED = tls_chain.store([ROOT.der])
 
 def proves(chain: list[bytes], name: str = NAME, *, later: timedelta = timedelta()) -> bool:
     now = datetime.now(UTC) + later
-    return tls_chain.proves(chain, name, trusted=TRUSTED, now=now)
+    return tls_chain.is_valid_chain(chain, name, trusted=TRUSTED, now=now)
 
 
 def test_a_certificate_of_a_trusted_authority_proves_the_names_in_it() -> None:
@@ -68,7 +68,7 @@ def test_no_certificate_is_for_what_is_not_a_name(name: str) -> None:
 
 def test_without_authorities_nothing_is_proved() -> None:
     now = datetime.now(UTC)
-    assert not tls_chain.proves(GOOD.chain, NAME, trusted=tls_chain.store([]), now=now)
+    assert not tls_chain.is_valid_chain(GOOD.chain, NAME, trusted=tls_chain.store([]), now=now)
 
 
 @given(st.integers(0, len(GOOD.der) - 1), st.binary(max_size=4))

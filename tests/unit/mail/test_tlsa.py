@@ -92,7 +92,7 @@ def test_under_an_anchor_the_dates_count_and_an_end_entitys_do_not() -> None:
     [Tlsa(1, 1, 1, b"x" * 32), Tlsa(3, 2, 1, b"x" * 32), Tlsa(3, 1, 9, b"x"), Tlsa(3, 1, 1, b"x")],
 )
 def test_what_smtp_cannot_use_does_not_count(record: Tlsa) -> None:
-    assert tlsa.usable([record]) == []
+    assert tlsa.usable_records([record]) == []
 
 
 def test_the_name_is_that_of_the_port() -> None:

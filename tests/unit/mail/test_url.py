@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mail.url import authority, is_ip, urls
+from mail.url import authority, find_urls, is_ip
 
 URL = re.compile(r"https?://[^\s<>\"')\]]+", re.IGNORECASE)
 ADDRESSES = st.tuples(
@@ -16,7 +16,7 @@ ADDRESSES = st.tuples(
 @given(st.text() | st.lists(ADDRESSES | st.text()).map(" ".join))
 @example("shttp://a.example xHTTPS://b.example http:// https://https://c.example")
 def test_addresses_in_a_text_are_those_that_a_plain_search_finds(text: str) -> None:
-    assert urls(text) == URL.findall(text)
+    assert find_urls(text) == URL.findall(text)
 
 
 @pytest.mark.parametrize(

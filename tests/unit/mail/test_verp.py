@@ -11,20 +11,20 @@ ONE = UUID("018f0000-0000-7000-8000-000000000001")
 
 
 def test_a_bounce_names_its_message() -> None:
-    box = verp.make(ONE, "b.a.example", key=OLD)
+    box = verp.return_path(ONE, "b.a.example", key=OLD)
     assert box == address.parse(box.address)
     assert verp.parse(box.address.upper(), keys=(OLD,)) == ONE
 
 
 def test_after_a_rotation_old_return_paths_still_count() -> None:
-    box = verp.make(ONE, "b.a.example", key=OLD)
+    box = verp.return_path(ONE, "b.a.example", key=OLD)
     assert verp.parse(box.local, keys=(NEW, OLD)) == ONE
     assert verp.parse(box.local, keys=(NEW,)) is None
 
 
 @given(st.integers(0, 49), st.sampled_from("0123456789abcdef"))
 def test_a_forged_token_names_nothing(position: int, letter: str) -> None:
-    prefix, _, token = verp.make(ONE, "b.a.example", key=OLD).local.rpartition("+")
+    prefix, _, token = verp.return_path(ONE, "b.a.example", key=OLD).local.rpartition("+")
     forged = token[:position] + letter + token[position + 1 :]
     expected = ONE if forged == token else None
     assert verp.parse(f"{prefix}+{forged}", keys=(OLD,)) == expected
@@ -37,9 +37,11 @@ def test_any_other_local_part_names_nothing(local: str) -> None:
 
 def test_another_messages_token_is_another() -> None:
     other = uuid5(ONE, "x")
-    assert verp.make(other, "h.example", key=OLD) != verp.make(ONE, "h.example", key=OLD)
+    assert verp.return_path(other, "h.example", key=OLD) != verp.return_path(
+        ONE, "h.example", key=OLD
+    )
 
 
 def test_a_short_key_is_refused() -> None:
     with pytest.raises(ValueError, match="16 octets"):
-        verp.make(ONE, "h.example", key=b"short")
+        verp.return_path(ONE, "h.example", key=b"short")

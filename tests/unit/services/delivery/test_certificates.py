@@ -64,7 +64,7 @@ Scenario = Callable[[CertificateVerifier], Awaitable[None]]
 def verified_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The host names that chains were verified for."""
     names: list[str] = []
-    proves = tls_chain.proves
+    proves = tls_chain.is_valid_chain
 
     def record(chain: list[bytes], name: str, **more: Any) -> bool:  # noqa: ANN401
         names.append(name)

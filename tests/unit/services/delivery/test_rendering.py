@@ -15,7 +15,7 @@ from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel.crypto import seal
 from mail.dkim import Signer, dkim_record
-from mail.smtp import unstuff
+from mail.smtp import dot_unstuff
 from services.delivery.domain.attempt_result import AttemptResult
 from services.delivery.domain.rendering import (
     HTML_TO_TEXT_CHARS_MAX,
@@ -129,10 +129,10 @@ def test_a_message_id_given_by_the_sender_is_kept_and_signed_in_every_message(na
     for mail in (render(mail_content), render(mail_content, other)):
         message = parse(mail)
         assert message.get_all("Message-ID") == [own]
-        assert mail.size == len(unstuff(mail.wire))
+        assert mail.size == len(dot_unstuff(mail.wire))
         for index, field in enumerate(message.get_all("DKIM-Signature", [])):
             assert "message-id" in field.lower()
-            verifier = dkim.DKIM(unstuff(mail.wire))
+            verifier = dkim.DKIM(dot_unstuff(mail.wire))
             assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
 
 

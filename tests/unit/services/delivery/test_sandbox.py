@@ -52,7 +52,7 @@ def test_only_complained_complains_and_only_timeout_hangs() -> None:
 
 def test_the_return_path_names_its_message() -> None:
     message_id = uuid4()
-    path = verp.make(message_id, "bounces.example", key=b"sixteen octets..").address
+    path = verp.return_path(message_id, "bounces.example", key=b"sixteen octets..").address
     assert message_id_of(path) == str(message_id)
 
 

@@ -44,7 +44,7 @@ def test_a_message_ends_at_end_of_data(message: bytes, piece_size: int) -> None:
     found, rest = asyncio.run(read(stream, piece_size=piece_size))
 
     assert found is not None
-    assert smtp.unstuff(found) == message
+    assert smtp.dot_unstuff(found) == message
     assert rest == b"QUIT\r\n"
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mail.reachable import may_call, networks
+from mail.reachable import is_allowed_target, networks
 from services.events.domain.endpoint import endpoint_problem, subscribes_to
 
 LOOPBACK = networks(["127.0.0.0/8"])
@@ -79,24 +79,24 @@ PUBLIC = [
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_a_private_address_is_never_called(address: str) -> None:
-    assert not may_call(address, (), plain=False)
-    assert not may_call(address, (), plain=True)
+    assert not is_allowed_target(address, (), plain=False)
+    assert not is_allowed_target(address, (), plain=True)
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_is_called_only_with_tls(address: str) -> None:
-    assert may_call(address, (), plain=False)
-    assert not may_call(address, (), plain=True)
+    assert is_allowed_target(address, (), plain=False)
+    assert not is_allowed_target(address, (), plain=True)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
 def test_an_allowed_network_is_called_even_without_tls(address: str) -> None:
-    assert may_call(address, LOOPBACK, plain=True)
-    assert may_call(address, LOOPBACK, plain=False)
+    assert is_allowed_target(address, LOOPBACK, plain=True)
+    assert is_allowed_target(address, LOOPBACK, plain=False)
 
 
 def test_an_allowed_network_does_not_allow_another() -> None:
-    assert not may_call("10.0.0.1", LOOPBACK, plain=False)
+    assert not is_allowed_target("10.0.0.1", LOOPBACK, plain=False)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""What a domain publishes against what it should: SPF RFC 7208, DKIM RFC 6376, DMARC RFC 9989.
+"""Checks the DNS records of a sending domain: SPF RFC 7208, DKIM RFC 6376, DMARC RFC 9989.
 
-One check per expected record, with a reason that a person can act on. Looking up is the caller's;
-what could not be looked up is told as such and is nobody's fault.
+One check per expected record, with a reason that says what to do. The caller does the lookups; a
+failed lookup has its own status.
 """
 
 import re
@@ -13,7 +13,7 @@ from mail.dkim_verify import key_problem, parse_tags
 from mail.records import Purpose, Record
 
 Published = Mapping[tuple[str, str], Sequence[str] | None]
-"""(name, type) to the values found: none when there is no such record, None when DNS failed.
+"""(name, type) to the values found: empty if there is no such record, None if the lookup failed.
 
 MX values look like `10 mx.example.com`; TXT values are joined and unquoted.
 """
@@ -26,18 +26,18 @@ _POLICIES = frozenset(("none", "quarantine", "reject"))
 
 
 class Status(StrEnum):
-    """How good a record is."""
+    """The result of a check."""
 
     OK = "ok"
-    WEAK = "weak"  # works, and could be better
+    WEAK = "weak"  # works, but should be improved
     MISSING = "missing"
     WRONG = "wrong"
-    UNKNOWN = "unknown"  # DNS did not answer
+    UNKNOWN = "unknown"  # the lookup failed
 
 
 @dataclass(frozen=True, slots=True)
 class RecordCheck:
-    """The judgement of one record. `reason` says what to do; empty when all is well."""
+    """The check of one record. `reason` says what to do; empty if the record is correct."""
 
     record: Record
     status: Status
@@ -50,12 +50,12 @@ _OK: Assessment = (Status.OK, "")
 
 
 def check_records(expected: Sequence[Record], published: Published) -> tuple[RecordCheck, ...]:
-    """A check for each expected record, in their order."""
+    """Check each expected record, in order."""
     return tuple(_check_record(record, published) for record in expected)
 
 
 def is_ready_to_send(checks: Sequence[RecordCheck]) -> bool:
-    """Whether all that is required is there; a DNS that does not answer is not yet a yes."""
+    """Whether all required records are published; a failed lookup counts as missing."""
     good = (Status.OK, Status.WEAK)
     return all(check.status in good for check in checks if check.record.required)
 
@@ -64,7 +64,7 @@ def _check_record(record: Record, published: Published) -> RecordCheck:
     values = published.get((record.name, record.type), ())
     if values is None:
         return RecordCheck(
-            record, Status.UNKNOWN, f"DNS did not answer for {record.name}: try again"
+            record, Status.UNKNOWN, f"DNS lookup of {record.name} failed. Try again."
         )
     status, reason = _CHECKS[record.purpose](record, values)
     return RecordCheck(record, status, reason, tuple(values))
@@ -75,8 +75,8 @@ def _spf(record: Record, values: Sequence[str]) -> Assessment:
     if not found:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(found) > 1:
-        return Status.WRONG, f"{record.name} has {len(found)} SPF records: only one may exist"
-    # A plus is the default, and so is the dot at the end of a domain (RFC 7208 §4.6.2, §7.1).
+        return Status.WRONG, f"{record.name} has {len(found)} SPF records. Keep only one."
+    # A plus and the trailing dot of a domain are optional (RFC 7208 §4.6.2, §7.1).
     terms = [term.lstrip("+").rstrip(".") for term in found[0].lower().split()]
     expected = next(term for term in record.value.split() if term.startswith("include:"))
     expected = expected.lower().rstrip(".")
@@ -87,14 +87,14 @@ def _spf(record: Record, values: Sequence[str]) -> Assessment:
 
 def _spf_ending(text: str, terms: list[str], expected: str) -> Assessment:
     if terms[-1] == "all":
-        return Status.WRONG, "the SPF record ends in +all, which allows everybody: use -all"
+        return Status.WRONG, "the SPF record ends in +all, which allows every host: use -all"
     closing = next((i for i, term in enumerate(terms) if term.lstrip("?~-") == "all"), len(terms))
     if closing < terms.index(expected):
-        return Status.WRONG, f"{expected} stands behind `all` and is never read: move it before"
+        return Status.WRONG, f"{expected} follows `all` and is never evaluated: move it before"
     if len(_LOOKUPS.findall(text)) > 10:
-        return Status.WRONG, "the SPF record needs more than 10 DNS lookups, which makes it void"
+        return Status.WRONG, "the SPF record needs more than 10 DNS lookups, which makes it invalid"
     if closing == len(terms) and "redirect=" not in text:
-        return Status.WEAK, "the SPF record has no end: add -all"
+        return Status.WEAK, "the SPF record does not end in `all`: add -all"
     return _OK
 
 
@@ -102,21 +102,31 @@ def _dkim(record: Record, values: Sequence[str]) -> Assessment:
     if not values:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(values) > 1:
-        return Status.WRONG, f"{record.name} has {len(values)} TXT records: keep only the key"
+        return Status.WRONG, f"{record.name} has {len(values)} TXT records. Keep only the key."
     return _dkim_key(record, values[0])
 
 
 def _dkim_key(record: Record, value: str) -> Assessment:
-    """Ours, and one that a verifier takes: which it does not say by looking like ours."""
+    """Check that the key is ours and that verifiers accept the record."""
     expected, found = parse_tags(record.value), parse_tags(value)
     key = re.sub(r"\s", "", found.get("p", ""))
     if key and key != expected["p"]:
-        cut = " (it is cut off: DNS panels cut at 255)" if expected["p"].startswith(key) else ""
+        cut = (
+            " (it is truncated; some DNS panels cut at 255)"
+            if expected["p"].startswith(key)
+            else ""
+        )
         return Status.WRONG, f"the key at {record.name} is not ours{cut}: publish {record.value}"
     if problem := key_problem(value, expected.get("k", "rsa")):
-        return Status.WRONG, f"of no use at {record.name}, {problem}: publish {record.value}"
+        return (
+            Status.WRONG,
+            f"the key at {record.name} is unusable: {problem}. Publish {record.value}",
+        )
     if "y" in found.get("t", "").split(":"):
-        return Status.WEAK, f"the key at {record.name} says t=y, testing: receivers may ignore it"
+        return (
+            Status.WEAK,
+            f"the key at {record.name} has t=y (testing), so receivers may ignore it",
+        )
     return _OK
 
 
@@ -125,11 +135,14 @@ def _dmarc(record: Record, values: Sequence[str]) -> Assessment:
     if not found:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(found) > 1:
-        return Status.WRONG, f"{record.name} has {len(found)} DMARC records: none of them counts"
+        return (
+            Status.WRONG,
+            f"{record.name} has {len(found)} DMARC records, so receivers ignore all of them",
+        )
     tags = parse_tags(found[0])
     policy = tags.get("p", "none").lower()
     if not tags or policy not in _POLICIES:
-        return Status.WRONG, "the DMARC policy is none of p=none, p=quarantine and p=reject"
+        return Status.WRONG, "the DMARC policy is not p=none, p=quarantine or p=reject"
     if tags.get("aspf", "r") == "s":
         return Status.WEAK, "aspf=s: our return path is under your domain, so only DKIM aligns"
     if "rua" not in tags:
@@ -145,9 +158,9 @@ def _return_path(record: Record, values: Sequence[str]) -> Assessment:
             f"publish an MX record at {record.name}: {record.priority} {record.value}",
         )
     if record.value.lower().rstrip(".") not in hosts:
-        return Status.WRONG, f"the MX of {record.name} is {hosts[0]}: it has to be {record.value}"
+        return Status.WRONG, f"the MX of {record.name} is {hosts[0]}. It must be {record.value}."
     if len(set(hosts)) > 1:
-        return Status.WEAK, f"{record.name} has other MX hosts too: bounces to them are lost"
+        return Status.WEAK, f"{record.name} has other MX hosts too. Bounces to them are lost."
     return _OK
 
 

@@ -1,9 +1,9 @@
-"""Making a message fit the wire: lines of at most 998 octets (RFC 5322 §2.1.1), and 7-bit where the
-peer has no 8BITMIME (RFC 6152 §3), before it is signed (RFC 6376 §5.3).
+"""Converts a message for transmission: lines of at most 998 octets (RFC 5322 §2.1.1), and 7-bit if
+the server does not offer 8BITMIME (RFC 6152 §3), before it is signed (RFC 6376 §5.3).
 
-Only parts that need it are encoded anew (RFC 2045 §6), each alone; all else keeps its octets.
-Multiparts cannot be encoded, only what is in them; a signed part (RFC 1847) is left alone, as any
-change would break its signature: then the message is refused.
+Only parts that need it are re-encoded (RFC 2045 §6), each separately; everything else is unchanged.
+Multiparts cannot be encoded, only their parts. A signed part (RFC 1847) that needs a change makes
+the message undeliverable, because any change would break its signature.
 """
 
 import re
@@ -28,7 +28,7 @@ _ENCODED = frozenset(("quoted-printable", "base64"))
 
 
 class WireError(ValueError):
-    """The message cannot be made to fit; the message says why (5.6.3, conversion required)."""
+    """The message cannot be converted; the text says why (5.6.3, conversion required)."""
 
 
 def fits(raw: bytes, *, eight_bit: bool) -> bool:
@@ -37,9 +37,9 @@ def fits(raw: bytes, *, eight_bit: bool) -> bool:
 
 
 def downgrade(composed: ComposedMessage, *, eight_bit: bool = False) -> ComposedMessage:
-    """The message in lines of at most 998, and 7-bit unless `eight_bit`.
+    """The message in lines of at most 998 octets, and 7-bit unless `eight_bit`.
 
-    What fits comes back as the same object. Raises WireError.
+    Returns the same object if nothing must change. Raises WireError.
     """
     head = b"".join(composed.headers)
     if fits(head, eight_bit=eight_bit) and fits(composed.body, eight_bit=eight_bit):
@@ -59,19 +59,19 @@ def _fit_entity(
     entity = Entity(parser.read(b"".join(fields)).fields, body)
     kind, given = entity.content_type
     if kind == "multipart/signed":
-        raise WireError("a signed part has long lines or 8-bit data: it cannot be changed")
+        raise WireError("a signed part has long lines or 8-bit data and cannot be changed")
     if kind.startswith("multipart/") and given.get("boundary"):
         if depth >= MAX_DEPTH:
             raise WireError("the message is nested too deeply")
         fields = tuple(_drop_encoding(fields))
         return fields, _fit_parts(body, given["boundary"], eight_bit=eight_bit, depth=depth)
     if kind.startswith("message/"):
-        raise WireError(f"a {kind} part has long lines or 8-bit data: it must not be encoded")
+        raise WireError(f"a {kind} part has long lines or 8-bit data and must not be encoded")
     return _encode(fields, entity)
 
 
 def _fit_parts(body: bytes, boundary: str, *, eight_bit: bool, depth: int) -> bytes:
-    """The multipart with each part made to fit; delimiters stay, preamble and epilogue go."""
+    """The multipart with each part converted; preamble and epilogue are dropped."""
     delimiter = boundary.encode("utf-8", "replace")
     if len(delimiter) > 70 or not delimiter.isascii():
         raise WireError("a boundary is not ASCII of at most 70 octets (RFC 2046 §5.1.1)")
@@ -96,9 +96,10 @@ def _head(part: bytes) -> tuple[list[bytes], bytes]:
 
 
 def _encode(fields: tuple[bytes, ...], entity: Entity) -> tuple[tuple[bytes, ...], bytes]:
-    """A leaf in quoted-printable or base64, whichever is shorter for text; else base64."""
+    """A leaf part, re-encoded: text in quoted-printable or base64, whichever is shorter; else
+    base64."""
     if entity.get("content-transfer-encoding").strip().lower() in _ENCODED:
-        raise WireError("an encoded part has long lines or 8-bit data: it is broken")
+        raise WireError("an encoded part is broken: it has long lines or 8-bit data")
     kind = entity.content_type[0]
     if kind.startswith("text/"):
         encoding, body = mime.encode_text(entity.body.replace(b"\r\n", b"\n"), plain=False)
@@ -117,7 +118,7 @@ def _drop_encoding(fields: tuple[bytes, ...]) -> list[bytes]:
 
 
 def _fit_field(field: bytes, eight_bit: bool) -> bytes:
-    """One field: 8-bit text becomes encoded words, a long line is folded where it has spaces."""
+    """Convert one field: 8-bit text becomes encoded words, a long line is folded at spaces."""
     if fits(field, eight_bit=eight_bit):
         return field
     name, _, value = field.partition(b":")
@@ -125,14 +126,14 @@ def _fit_field(field: bytes, eight_bit: bool) -> bytes:
     try:
         fitted = _rewritten(shown, parser.decode_text(headers.unfold(value).strip(b" \t\r\n"), ""))
     except (headers.HeaderError, AddressError, mime.MimeError) as error:
-        raise WireError(f"the header {shown} does not fit the wire: {error}") from None
+        raise WireError(f"the header {shown} cannot be converted: {error}") from None
     if not fits(fitted, eight_bit=eight_bit):
         raise WireError(f"the header {shown} has an address that needs SMTPUTF8")
     return fitted
 
 
 def _rewritten(shown: str, text: str) -> bytes:
-    """By the syntax of the field: an encoded word never stands where it has no meaning."""
+    """The field, rewritten by its syntax: encoded words only where they are allowed."""
     name = shown.lower()
     if name in _ADDRESSES:
         return headers.mailboxes(shown, parse_list(text))
@@ -143,5 +144,5 @@ def _rewritten(shown: str, text: str) -> bytes:
     kind, given = parser.parameters(text)
     known = len(text) <= 8192 and _KIND.fullmatch(kind)
     if not known or not all(map(mime.PARAMETER_NAME.fullmatch, given)):
-        raise headers.HeaderError("it cannot be read")
+        raise headers.HeaderError("its syntax is invalid")
     return mime.parameters(shown, kind, *given.items())

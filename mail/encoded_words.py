@@ -15,16 +15,16 @@ _Q_ONE = bytes([*_Q_SAFE, 0x20])  # octets that take one character
 _PREFIX = len("=?utf-8?q??=")  # 12
 _PAYLOAD_MAX = 75 - _PREFIX
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_PIECE = re.compile(r"[^ ]+ *| +")  # a word of the text with the spaces behind it
+_PIECE = re.compile(r"[^ ]+ *| +")  # a word of the text and the spaces after it
 
 
 def encode(text: str, *, first: int = 75) -> list[str]:
     """`text` as encoded words of at most 75 octets, to be joined by folding white space.
 
-    `first`: octets that the first may have, beside the name of its field (no less than 24). Q or B,
-    whichever is shorter: mostly-Latin text stays legible, the rest stays small. Cut behind a space
-    where a word of the text fits: readers that show the white space between two encoded words of a
-    name (Python's before 3.12) do not tear a word.
+    `first`: maximum octets of the first, after the field name (at least 24). Uses Q or B, whichever
+    is shorter: mostly-Latin text stays legible, other text short. Splits after a space if a word of
+    the text fits, so that readers that show the white space between two encoded words (Python
+    before 3.12) do not split a word.
     """
     data = text.encode("utf-8")
     first_max = max(min(first, 75), 24) - _PREFIX
@@ -53,7 +53,7 @@ def _b(data: bytes) -> str:
 
 
 def _cut(text: str, cost: Callable[[bytes], int], limits: tuple[int, int]) -> list[bytes]:
-    """The octets of each encoded word. limits: what the first may cost, and what others may."""
+    """The octets of each encoded word. limits: maximum cost of the first, and of the others."""
     left, whole = limits
     data = text.encode("utf-8")
     if cost(data) <= left:
@@ -73,10 +73,10 @@ def _cut(text: str, cost: Callable[[bytes], int], limits: tuple[int, int]) -> li
 
 
 def decode(text: str) -> str:
-    """Every encoded word in `text` replaced by what it says; a broken word stays as it is.
+    """Decode every encoded word in `text`; a broken word is left unchanged.
 
-    White space between two words belongs to neither (RFC 2047 §6.2). Control characters that hide
-    in a word become spaces: a decoded header never carries a line break.
+    White space between two words is dropped (RFC 2047 §6.2). Control characters in a word become
+    spaces, so a decoded header never contains a line break.
     """
     if "=?" not in text:
         return text
@@ -88,7 +88,7 @@ _ADJACENT = re.compile(r"=\?([A-Za-z0-9_.:+*-]+)\?([qQ])\?([^?\s]*)\?==\?\1\?[qQ
 
 
 def _merge_split(text: str) -> str:
-    """Join neighbouring Q words of one charset: some senders cut inside a character."""
+    """Join adjacent Q words of one charset, because some senders split inside a character."""
     while True:
         merged, count = _ADJACENT.subn(r"=?\1?\2?\3\4?=", text)
         if not count:

@@ -1,8 +1,8 @@
 """Header fields: RFC 5322 §2.2 and §3.6, RFC 2047 for what is not ASCII.
 
-`field` is the only maker of a header line: a name and a value go in, and what comes out cannot
-hold a second header. Folding puts a line break before white space that is already there and nowhere
-else, so unfolding gives back the value exactly.
+Only `field` builds a header line from a name and a value, and its result cannot contain a second
+header. Folding inserts line breaks only before existing white space, so unfolding restores the
+value exactly.
 """
 
 import re
@@ -17,18 +17,18 @@ MAX_LINE = 998  # RFC 5322 §2.1.1, without CRLF
 
 
 class HeaderError(ValueError):
-    """A header cannot be written as asked; the message says which and why."""
+    """A header cannot be written; the message says which and why."""
 
 
 _NAME = re.compile(r"[!-9;-~]{1,76}")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0080-\u009f\u2028\u2029\ud800-\udfff]")
 _HARMLESS = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1f\x7f\u0080-\u009f\u2028\u2029]")
 _ID = re.compile(r"<?([!-;=?A-~]+@[!-;=?-~]+?)>?")  # the first @ ends the left part
-ID_MAX = 900  # of a Message-ID, which cannot be folded
+ID_MAX = 900  # octets of a Message-ID, which cannot be folded
 _DOT_ATOM = r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*"
 _MSG_ID = re.compile(rf"<{_DOT_ATOM}@(?:{_DOT_ATOM}|\[[!-Z^-~]*\])>", re.ASCII)
-# The engine writes these itself, from fields of their own, or they are for those who relay and
-# receive: what they found (RFC 8601, 7208, 8617, BIMI), and where they had the mail before.
+# The engine writes these itself, or they are reserved for relays and receivers: their results
+# (RFC 8601, 7208, 8617, BIMI), and trace information.
 _RESERVED = frozenset(
     (
         "from", "to", "cc", "bcc", "subject", "date", "sender", "return-path", "received",
@@ -38,7 +38,7 @@ _RESERVED = frozenset(
     )
 )  # fmt: skip
 _RESERVED_PREFIXES = ("arc-", "resent-", "content-")
-# Their syntax has no room for encoded words, and a msg-id is one piece (RFC 5322 §3.6.4).
+# Their syntax does not allow encoded words, and a msg-id cannot be split (RFC 5322 §3.6.4).
 _STRUCTURED = frozenset(
     (
         "references", "in-reply-to", "list-unsubscribe", "list-unsubscribe-post", "list-help",
@@ -52,7 +52,7 @@ _STRUCTURED = frozenset(
 
 
 def check_name(name: str) -> str:
-    """The name, when a customer may set that header. Raises HeaderError."""
+    """Return the name if a customer can set that header. Raises HeaderError."""
     if not _NAME.fullmatch(name):
         raise HeaderError(f"{name[:80]!r} is not a header name")
     lowered = name.lower()
@@ -62,8 +62,8 @@ def check_name(name: str) -> str:
 
 
 def check_distinct(names: Iterable[str]) -> None:
-    """Raises HeaderError when a name is there twice, in whatever case: most fields may be in a
-    message once (RFC 5322 §3.6), and of two Reply-To each reader takes another.
+    """Raises HeaderError for a repeated name, ignoring case: most fields must be unique (RFC 5322
+    §3.6), and readers disagree which of two Reply-To counts.
     """
     seen: set[str] = set()
     for name in names:
@@ -84,11 +84,11 @@ def custom_field(name: str, value: str) -> bytes:
     try:
         return mailboxes("Reply-To", parse_list(value))
     except AddressError as error:
-        raise HeaderError(f"the header Reply-To holds no addresses: {error}") from None
+        raise HeaderError(f"the header Reply-To is not a list of addresses: {error}") from None
 
 
 def _list_id(value: str) -> str:
-    """`phrase <id>` (RFC 2919) with the phrase, and nothing else, in encoded words."""
+    """`phrase <id>` (RFC 2919) with only the phrase in encoded words."""
     phrase, bracket, rest = value.rpartition("<")
     if not bracket or phrase.isascii() or _CONTROL.search(value):
         return value
@@ -98,8 +98,8 @@ def _list_id(value: str) -> str:
 def field(name: str, value: str) -> bytes:
     """`name: value` as one folded field with its CRLF. Raises HeaderError.
 
-    ASCII values pass as they are; in an unstructured field the rest becomes encoded words, in a
-    structured one it is refused.
+    ASCII values are unchanged. Other values become encoded words in an unstructured field and are
+    rejected in a structured one.
     """
     if not _NAME.fullmatch(name):
         raise HeaderError(f"{name[:80]!r} is not a header name")
@@ -116,9 +116,9 @@ def field(name: str, value: str) -> bytes:
 
 
 def unstructured(name: str, text: str) -> bytes:
-    """A field of human text such as Subject: shown as given, even when it looks encoded.
+    """A text field such as Subject: displayed as given, even if it looks encoded.
 
-    Control characters that end no line become spaces; those that do are refused as in `field`.
+    Control characters become spaces, except line ends, which are rejected as in `field`.
     """
     if not text.isprintable():
         text = _HARMLESS.sub(" ", text)
@@ -127,7 +127,7 @@ def unstructured(name: str, text: str) -> bytes:
     return field(name, text)
 
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # whatever the locale
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # independent of the locale
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _PIECE = re.compile(r"[ \t]*[^ \t]+")
 
@@ -137,7 +137,7 @@ def _fold_ascii(name: str, value: str) -> bytes:
     for piece in _PIECE.findall(" " + value):
         if len(piece) > MAX_LINE:
             return _unfoldable(name, value)
-        # A name alone on its line is legal but not loved: the first word stays with it.
+        # A field name alone on its line is legal but discouraged, so the first word stays with it.
         if len(current) + len(piece) > LINE and not _stays_with_name(current, piece, name):
             lines.append(current)
             current = piece
@@ -158,7 +158,7 @@ def _unfoldable(name: str, value: str) -> bytes:
 
 
 def _fold_words(name: str, value: str) -> bytes:
-    """The value as encoded words, the first on the line of the name: a line must not be empty."""
+    """The value as encoded words, the first on the line of the field name."""
     text, length = f"{name}:", len(name) + 1
     for index, word in enumerate(encoded_words.encode(value, first=LINE - length - 1)):
         if index and length + 1 + len(word) > LINE:
@@ -170,7 +170,7 @@ def _fold_words(name: str, value: str) -> bytes:
 
 
 def mailboxes(name: str, boxes: Iterable[Mailbox]) -> bytes:
-    """An address-list field, folded between and inside mailboxes at spaces."""
+    """An address-list field, folded at spaces."""
     value = ", ".join([format_mailbox(box) for box in boxes])
     if len(name) + len(value) + 2 <= LINE:
         return f"{name}: {value}\r\n".encode()
@@ -188,7 +188,7 @@ def mailboxes(name: str, boxes: Iterable[Mailbox]) -> bytes:
 def date(moment: datetime) -> bytes:
     """The Date field (RFC 5322 §3.3). `moment` must be aware; raises HeaderError otherwise."""
     if moment.tzinfo is None:
-        raise HeaderError("Date needs a time zone")
+        raise HeaderError("Date has no time zone")
     day = f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]}"
     time = f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}"
     zone = "+0000" if moment.tzinfo is UTC else f"{moment:%z}"
@@ -199,16 +199,16 @@ def message_id(value: str) -> bytes:
     """The Message-ID field from `id@host`, with or without angle brackets. Raises HeaderError."""
     match = _ID.fullmatch(value)
     if match is None or len(value) > ID_MAX:
-        raise HeaderError(f"{value[:80]!r} is not a message id like unique@host.example")
+        raise HeaderError(f"{value[:80]!r} is not a message id, for example unique@host.example")
     return b"Message-ID: <%b>\r\n" % match[1].encode("ascii")
 
 
 def _own_message_id(value: str) -> bytes:
-    """A customer's, which is kept as it is: a msg-id of RFC 5322 §3.6.4, none of its old forms."""
+    """A customer's Message-ID, unchanged: a msg-id of RFC 5322 §3.6.4 without obsolete forms."""
     if not _MSG_ID.fullmatch(value) or len(value) > ID_MAX:
         raise HeaderError(
-            f"the header Message-ID is not of the form <unique@host.example>, "
-            f"{ID_MAX} characters at most"
+            "the header Message-ID is not of the form <unique@host.example> with at most "
+            f"{ID_MAX} characters"
         )
     return b"Message-ID: %b\r\n" % value.encode("ascii")
 
@@ -217,5 +217,5 @@ _UNFOLD = re.compile(rb"\r?\n(?=[ \t])")
 
 
 def unfold(value: bytes) -> bytes:
-    """The value of a field on one line: line breaks before white space go, the space stays."""
+    """The value of a field on one line: removes line breaks before white space."""
     return _UNFOLD.sub(b"", value)

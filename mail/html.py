@@ -1,6 +1,6 @@
-"""What a reader sees of an HTML body: its text, links and fields. HTML as in RFC 2854's successors.
+"""Text, links and form fields of an HTML body. HTML as in RFC 2854's successors.
 
-One parse (lexbor) gives all, in a time that is bounded; scripts, styles and titles are not text.
+One parse (lexbor) in bounded time; scripts, styles and titles are not text.
 """
 
 import re
@@ -17,22 +17,22 @@ _ELEMENTS = "a,area,img,form,input,iframe,body script,body style"
 _INVISIBLE = ["script", "style", "title"]
 _LEFT_OPEN_MAX = 5000
 _DEEP_BYTES = 20_000
-_NODES_MAX = 400_000  # of a tree, some 150 octets each
+_NODES_MAX = 400_000  # of a tree, about 150 octets each
 _TAG_NAME = re.compile(rb"</?[A-Za-z][^\t\n\f\r />]*")
-# Formatting elements but links, which end one another.
+# Formatting elements except links, which close each other.
 _FORMATS = b"big code em font i nobr small strike strong b s tt u".split()
 _OPENING = [b"<%b " % name for name in _FORMATS]
 _FORMAT = re.compile(rb"<(/?)(?i:%b)(?=[\t\n\f\r />])" % b"|".join(_FORMATS))
-# Lower case, and one blank for whatever may stand behind a tag's name.
+# Lower case, and a space for every character that can end a tag name.
 _FLAT = bytes.maketrans(bytes(range(65, 91)) + b"\t\n\f\r/>", bytes(range(97, 123)) + b"      ")
-# What is never closed goes to the end, as in browsers.
+# Unclosed constructs extend to the end, as in browsers.
 _IGNORED = re.compile(
     r"<!--(?:-?>|.*?--!?>|.*)"
     r"|<(script|style|title)(?=[ />])(?:.*?</\1(?=[ />])[^>]*>?|.*)"
     r"|<[!?][^>]*>?",
     re.IGNORECASE,
 )
-# A tag to its end: quoted values may hold >. Nothing is looked at twice.
+# A tag to its end: quoted values can contain >. No backtracking.
 _ATTRIBUTES = r"""(?:[^>"']++|(?:(?<==)|(?<== ))(?:"[^"]*+"|'[^']*+')|["'])*+"""
 _TAG = re.compile(rf"<(/?[a-zA-Z][^ />]*+){_ATTRIBUTES}>?")
 _LINK = re.compile(rf"<(/?)[aA](?=[ />])({_ATTRIBUTES})>?")
@@ -49,12 +49,12 @@ _RENDERED |= dict.fromkeys(("td", "th", "/td", "/th"), " ")
 _HREF = re.compile(r"""(?:^|[ /"'])href ?= ?(?:"([^"]*)"|'([^']*)'|([^ "'>]+))""", re.IGNORECASE)
 _EXTERNAL = re.compile("(?:https?|mailto|tel):", re.IGNORECASE)
 _REPEATED_TARGET = re.compile(r"(?<!\S)(\S++) <(?:mailto:|tel:)?\1>")
-# One for all pages: to make one takes longer than to use it. It holds nothing between two finds.
+# Shared by all pages: creating one takes longer than using it, and it has no state.
 _SELECTOR: LexborCSSSelector = LexborCSSSelector()  # type: ignore[no-untyped-call]
 
 
 class Link(NamedTuple):
-    """A link: where it goes and the words on it, both as written."""
+    """A link: its target and text, as written."""
 
     href: str
     text: str
@@ -62,19 +62,19 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """An HTML body as its reader sees it."""
+    """The content of an HTML body."""
 
     text: str = ""
     links: Sequence[Link] = ()
     tags: Sequence[str] = ()  # of each link, image, form, input, frame, script and style, in order
-    passwords: int = 0  # fields that ask for one
+    passwords: int = 0  # number of password fields
 
 
 def read(html: str | bytes, *, links: int = MAX_LINKS) -> Page:
-    """Text, links and elements of a body; bytes are UTF-8. Of links, so many at most.
+    """Text, links and elements of a body; bytes are UTF-8. links: maximum number of links.
 
-    The text is for searching: a blank stands between any two runs of it, be they parts of one word,
-    and a title outside of the head may be among them.
+    The text is for searching: a space separates any two text nodes, even within a word, and a title
+    outside of the head can be included.
     """
     markup = html if isinstance(html, bytes) else html.encode("utf-8", "ignore")
     tree = LexborHTMLParser(_bounded(markup))
@@ -83,19 +83,18 @@ def read(html: str | bytes, *, links: int = MAX_LINKS) -> Page:
     anchors = [n for n, tag in zip(nodes, tags, strict=True) if tag in {"a", "area"}]
     found = _links(anchors[:links])
     passwords = sum(_kind(node) == "password" for node in nodes if node.tag == "input")
-    if "style" in tags or "script" in tags:  # three searches more
+    if "style" in tags or "script" in tags:  # it costs three more searches
         tree.strip_tags(_INVISIBLE)
     text = tree.body.text(separator=" ", skip_empty=True) if tree.body else ""
     return Page(text, found, tags, passwords)
 
 
 def to_text(html: str, *, targets: bool = False) -> str:
-    """The text alone, blocks on lines of their own: a plain part for an HTML-only message.
+    """The text, one line per block, as the plain part of an HTML-only message.
 
-    targets: behind its words, where each link leads, in angle brackets (RFC 3986, appendix C).
+    targets: add each link's target after its text, in angle brackets (RFC 3986, appendix C).
 
-    Without a tree, which strangers' pages can make slow: the markup is cut out, in a time that
-    grows with the length alone.
+    Builds no tree, which hostile pages can make slow: the markup is removed in linear time.
     """
     html = _IGNORED.sub("", " ".join(html.split()))
     if targets:
@@ -108,7 +107,7 @@ def to_text(html: str, *, targets: bool = False) -> str:
 
 
 def _with_targets(html: str) -> str:
-    """Where a link leads goes before what ends it."""
+    """Insert the target of each link before the tag that ends it."""
     target = ""
 
     def insert_target(mark: re.Match[str]) -> str:
@@ -120,23 +119,23 @@ def _with_targets(html: str) -> str:
 
 
 def _target(given: str) -> str:
-    """Where a link with these attributes leads, out of the page; empty when it does not."""
+    """The external target of a link with these attributes; empty if it has none."""
     found = _HREF.search(given)
     href = "".join(found.groups("")).strip() if found else ""
     return href if _EXTERNAL.match(href) else ""
 
 
 def _bounded(markup: bytes) -> bytes:
-    """The page such that its tree is of bounded size and depth.
+    """The page, changed if needed so that its tree has bounded size and depth.
 
-    A formatting element that is left open is opened again in every paragraph that follows (HTML
-    §13.2.4.3), so n of them and m paragraphs make n·m nodes. Which end tags count is known to a
-    parser only (not those in comments, attributes or other cells). So where there are many, they
-    become elements that nobody opens again; of links, one at most is open (§13.2.6.4.7).
+    An unclosed formatting element is reopened in every following paragraph (HTML §13.2.4.3), so n
+    of them and m paragraphs make n·m nodes. Only a parser knows which end tags count (not those in
+    comments, attributes or other cells). So if there are many, they are replaced by elements that
+    are not reopened; at most one link is open at a time (§13.2.6.4.7).
     """
     tags = markup.count(b"<")
     if tags >= _LEFT_OPEN_MAX and len(markup) > _DEEP_BYTES and _left_open(markup) > _LEFT_OPEN_MAX:
-        return markup[:_DEEP_BYTES]  # the time to parse grows with the square of the depth
+        return markup[:_DEEP_BYTES]  # parse time is quadratic in the depth
     if tags * (tags - markup.count(b"</")) <= _NODES_MAX:
         return markup
     flat = markup.translate(_FLAT)
@@ -146,7 +145,7 @@ def _bounded(markup: bytes) -> bytes:
 
 
 def _left_open(markup: bytes) -> int:
-    """How many elements no end tag of their own name closes."""
+    """Number of elements without an end tag of their name."""
     names = Counter(name.lower() for name in _TAG_NAME.findall(markup))
     return sum(
         max(0, count - names[b"</" + name[1:]])
@@ -156,7 +155,7 @@ def _left_open(markup: bytes) -> int:
 
 
 def _links(anchors: Sequence[LexborNode]) -> list[Link]:
-    """Those that lead out of the page."""
+    """The links that lead to another page."""
     targets = [(node.attrs.get("href") or "").strip() for node in anchors]
     return [
         Link(href, node.text_lexbor())

@@ -1,8 +1,7 @@
-"""Reports that come back: delivery status RFC 3464 (in RFC 6522), the many bounces without one,
-complaints RFC 5965 (ARF), and automatic replies RFC 3834, told apart.
+"""Classifies mail to the return path: delivery status RFC 3464 (in RFC 6522), bounces without one,
+complaints RFC 5965 (ARF), and automatic replies RFC 3834.
 
-A report is written by a stranger: it says what it says, and only the return path's token (verp)
-says which message it may speak of.
+Reports are untrusted: only the return path's token (verp) identifies the message they concern.
 """
 
 import re
@@ -14,13 +13,13 @@ from mail.parser import Entity
 from mail.smtp_reply import clean
 
 MAX_RECIPIENTS = 100
-MAX_OCTETS = 1 << 20  # what is looked at: the report stands before the message that came back
+MAX_OCTETS = 1 << 20  # octets examined: the report precedes the returned message
 
 Fields = tuple[tuple[str, bytes], ...]
 
 
 class Kind(StrEnum):
-    """What a piece of mail to a return path is."""
+    """The kinds of mail to a return path."""
 
     BOUNCE = "bounce"
     DELAY = "delay"
@@ -32,9 +31,9 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One recipient in a report. `action` as in RFC 3464 §2.3.3; `code` 0 when none is given.
+    """One recipient in a report. `action` as in RFC 3464 §2.3.3; `code`: 0 if none is given.
 
-    `command`: the SMTP command that was refused, in upper case, when the report tells.
+    `command`: the SMTP command that was refused, in upper case; empty if unknown.
     """
 
     recipient: str
@@ -49,8 +48,8 @@ class Failure:
     def bounce_class(self) -> bounce.BounceClass:
         """The class of this failure.
 
-        "User unknown" suppresses when the report says 5.1.y, or that RCPT was refused, or names the
-        address: else a filter may have said it of a recipient who does exist.
+        "User unknown" suppresses only if the report has 5.1.y, says that RCPT was refused, or names
+        the address. Otherwise a filter may have replied this for an existing recipient.
         """
         found = bounce.classify(self.code, self.status, self.diagnostic, command=self.command)
         if found.name != "invalid_recipient" or self.command == "RCPT" or self._is_specific:
@@ -79,11 +78,11 @@ class Complaint:
 
 @dataclass(frozen=True, slots=True)
 class InboundReport:
-    """What came back.
+    """A parsed report.
 
     `original_message_id` (without angle brackets) and `original_return_path` are from the header of
-    the message that came back: a report that does not come to the return path names it by them.
-    A Message-ID of the sender's own may be that of several messages.
+    the returned message; they identify it if the report was not sent to the return path. A
+    Message-ID that the sender chose can belong to several messages.
     """
 
     kind: Kind
@@ -92,11 +91,11 @@ class InboundReport:
     original_message_id: str = ""
     original_return_path: str = ""
     reporting_mta: str = ""
-    original_envelope_id: str = ""  # the ENVID that we gave (RFC 3461), where the report has it
+    original_envelope_id: str = ""  # the ENVID that we sent (RFC 3461), if the report repeats it
 
 
 def parse(raw: bytes) -> InboundReport:
-    """What a message to a return path is. Never raises; what is not understood is OTHER."""
+    """Classify a message to a return path. Never raises; unrecognized mail is OTHER."""
     return _parse(parser.read(raw[:MAX_OCTETS]), depth=0)
 
 
@@ -127,7 +126,7 @@ def _delivery_status(
     kinds: dict[str, Entity], entity: Entity, inside: list[Entity], *, original: Entity
 ) -> InboundReport:
     status = kinds.get("message/delivery-status") or kinds.get("message/global-delivery-status")
-    # Some reporters lose their own boundary, or write the fields into the text.
+    # Some reporters break their own boundary, or write the fields into the text.
     content = status.content() if status is not None else _fields_in_text(entity, inside)
     groups = [
         fields
@@ -180,7 +179,7 @@ def _recipient(group: dict[str, bytes]) -> str:
 
 
 def _split_by_recipient(fields: Fields) -> list[Fields]:
-    """One group per recipient, where a reporter left out the empty line between two."""
+    """One group per recipient, even if a reporter omits the empty line between two."""
     starts = [i for i, (name, _) in enumerate(fields) if name == "final-recipient"]
     if len(starts) < 2:
         return [fields]
@@ -268,7 +267,8 @@ def _complaint(feedback: Entity, inside: list[Entity]) -> InboundReport:
 
 
 def _jmrp_complaint(original: Entity) -> InboundReport | None:
-    """Microsoft's junk mail reports: no feedback part, but the recipient in the returned header."""
+    """Microsoft's junk mail report (JMRP): no feedback part, but the recipient in the returned
+    header."""
     recipient = _id(original, "x-hmxmroriginalrecipient")
     if not recipient:
         return None
@@ -284,7 +284,7 @@ _RETURNED = ("message/rfc822", "text/rfc822-headers", "message/global", "message
 
 
 def _original(inside: list[Entity]) -> Entity:
-    """The header of the message that came back; empty when none did."""
+    """The header of the returned message; empty if there is none."""
     for part in inside:
         if part.content_type[0] in _RETURNED:
             found = parser.read(part.content().lstrip())
@@ -298,19 +298,19 @@ def _id(entity: Entity, name: str) -> str:
 
 
 def _is_auto_reply(entity: Entity) -> bool:
-    """RFC 3834 §5, and the headers that were used before it."""
+    """Whether it is an automatic reply, by RFC 3834 §5 or by older headers."""
     automatic = entity.get("auto-submitted").partition(";")[0].strip().lower()
     if automatic in ("auto-replied", "auto-notified") or entity.get("x-autoreply"):
         return not bounce_text.looks_like_bounce(entity)
     if automatic == "auto-generated" and (entity.get("in-reply-to") or entity.get("references")):
-        return not bounce_text.looks_like_bounce(entity)  # Exchange's word for a reply
+        return not bounce_text.looks_like_bounce(entity)  # Exchange uses it for replies
     if entity.get("precedence").strip().lower() == "auto_reply" or entity.get("x-autorespond"):
         return True
     return bool(bounce_text.AUTO_SUBJECT.match(entity.get("subject")))
 
 
 def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
-    """A bounce without a machine-readable part: its text is all there is."""
+    """A bounce without a machine-readable part, by its text."""
     if not bounce_text.looks_like_bounce(entity):
         return InboundReport(Kind.OTHER)
     failures = tuple(

@@ -1,8 +1,8 @@
-"""One message for many recipients, each a little different: RFC 2045 §6.7, RFC 5322.
+"""Mail merge: one message for many recipients with small differences. RFC 2045 §6.7, RFC 5322.
 
-What differs (a pixel, tokens in links) is marked in the text by slots. Everything else is encoded
-once: a slot stands between two soft line breaks of quoted-printable, so that a recipient costs the
-encoding of what is put in, and one join.
+Slots in the text mark the differences (a pixel, tokens in links). Everything else is encoded once:
+a slot stands between two soft line breaks of quoted-printable, so each recipient costs only the
+encoding of its values and one join.
 """
 
 import re
@@ -14,27 +14,27 @@ from mail.compose import ComposedMessage, Email, compose_with
 from mail.mime import MimeError, Part
 
 MAX_SLOTS = 4096
-_FIRST = 0xF0000  # a private plane: no text that people write is there
+_FIRST = 0xF0000  # a private-use plane, which real text does not use
 _SLOT = re.compile(f"([{chr(_FIRST)}-{chr(_FIRST + MAX_SLOTS - 1)}])")
-# NUL is never in a composed body, so it can mark a place in one.
+# A composed body never contains NUL, so NUL can mark a slot.
 _MARK = re.compile(rb"\0(\d+)\0")
 
 
 def slot(number: int) -> str:
-    """The mark for what `render` gets as its `number`-th value. Raises ValueError above 4,095."""
+    """The mark for the `number`-th value of `render`. Raises ValueError above 4,095."""
     if not 0 <= number < MAX_SLOTS:
         raise ValueError(f"a message has at most {MAX_SLOTS} slots")
     return chr(_FIRST + number)
 
 
 def has_slot(text: str) -> bool:
-    """Whether text already holds a mark: such text of a customer's cannot be given slots."""
+    """Whether text already contains a mark; then a customer's text cannot get slots."""
     return _SLOT.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class MergeTemplate:
-    """A message with slots: fixed octets, and between them the numbers of the slots."""
+    """A message with slots: the fixed octets, and the slot numbers between them."""
 
     headers: tuple[bytes, ...]
     fixed: tuple[bytes, ...]
@@ -43,7 +43,7 @@ class MergeTemplate:
     def render(self, values: Sequence[str], *fields: bytes) -> ComposedMessage:
         """The message for one recipient: `values` for the slots, `fields` on top of the header.
 
-        Values hold no line break: they are what stands inside a line.
+        Values must not contain line breaks.
         """
         coded = [_encode(value) for value in values]
         pieces = [self.fixed[0]]
@@ -53,9 +53,9 @@ class MergeTemplate:
 
 
 def prepare(email: Email) -> MergeTemplate:
-    """The email, whose text and html may hold slots, encoded once.
+    """Encode an email whose text and html can contain slots.
 
-    Raises what `compose` raises, and MimeError when a slot is in the subject.
+    Raises the errors of `compose`, and MimeError for a slot in the subject.
     """
     if has_slot(email.subject):
         raise MimeError("a slot cannot be in a header")
@@ -65,7 +65,7 @@ def prepare(email: Email) -> MergeTemplate:
 
 
 def _text_part(subtype: str, content: str) -> Part:
-    """The part with marks for slots, in quoted-printable: base64 cannot be cut where one likes."""
+    """A text part; with slots in quoted-printable, because base64 cannot be split anywhere."""
     if not has_slot(content):
         return mime.text(subtype, content)
     pieces = _SLOT.split(content if content.endswith("\n") else content + "\n")
@@ -78,9 +78,9 @@ def _text_part(subtype: str, content: str) -> Part:
 
 
 def _encode(value: str) -> bytes:
-    """A value between two soft line breaks, itself ended by one."""
+    """A value, encoded and ended by a soft line break."""
     if "\n" in value or "\r" in value:
-        raise MimeError("the value of a slot holds a line break")
+        raise MimeError("the value of a slot contains a line break")
     return (
         mime.end_with_soft_break(mime.encode_quoted_printable(value.encode("utf-8")))
         if value

@@ -1,50 +1,50 @@
 """MIME parts: RFC 2045 (encodings), RFC 2046 (multipart), RFC 2183 and 2231 (names of files).
 
-Every function works on whole bytes: the standard library's encoders in C see a part once. A
-boundary begins with `=_`, which neither quoted-printable nor base64 can produce, and text that
-contains `=_` is never sent unencoded, so no part can end another.
+Every function works on whole byte strings with the standard library's C encoders. A boundary begins
+with `=_`, which neither quoted-printable nor base64 can produce, and text that contains `=_` is
+always encoded, so no part can contain the boundary.
 """
 
 import binascii
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from mimetypes import MimeTypes  # noqa: TID251 - here it is asked
+from mimetypes import MimeTypes  # noqa: TID251 - the only user
 
 from mail import headers, parser
 from mail.address import HIDDEN
 
-# Python's own table, whatever the machine has besides.
+# Python's own table, independent of the machine's files.
 _TYPES = MimeTypes(filenames=())
 TYPE_UNKNOWN = "application/octet-stream"
 
 _SAFE = bytes([9, 10, *range(32, 127)])
 _ASCII = bytes(range(128))
 _HIGH = bytes(range(128, 256))
-_NARROW = 78  # RFC 5322 §2.1.1: what a line should not exceed
-_LINE_MAX = 998  # §2.1.1 too: what it must not exceed
-_CHUNK = 57 * 16384  # raw octets that become whole lines of base64, a megabyte at a time
-_PLAIN_LIMIT = 1 << 20  # looking at each line of more than this costs more than encoding it
+_NARROW = 78  # RFC 5322 §2.1.1: recommended maximum
+_LINE_MAX = 998  # §2.1.1: maximum
+_CHUNK = 57 * 16384  # raw octets that make whole lines of base64, about a megabyte
+_PLAIN_LIMIT = 1 << 20  # beyond it, checking each line costs more than encoding
 _QP_LINE = 75  # octets before the `=` of a soft line break
 SOFT_BREAK = b"=\r\n"
 _TOKEN = re.compile(r"[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+")
 _FILENAME_SAFE = re.compile(r"[A-Za-z0-9 !#$&()+,\-./:;<>@\[\]^_{|}~]{0,60}")
-_QUOTABLE = re.compile(r"[ !#-\[\]-~]{0,70}")  # a boundary may have 70 (RFC 2046 §5.1.1)
+_QUOTABLE = re.compile(r"[ !#-\[\]-~]{0,70}")  # a boundary has at most 70 (RFC 2046 §5.1.1)
 PARAMETER_NAME = re.compile(r"[a-z0-9!#$&^_.+-]{1,40}")
 _PERCENT_SAFE = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$&+-.^_`{|}~"
 )
-_NEXT = ";\r\n "  # the next parameter on a line of its own
+_NEXT = ";\r\n "  # each parameter on its own line
 _CONTENT_ID = re.compile(r"<?([!-;=?-~]{1,200})>?")
 
 
 class MimeError(ValueError):
-    """A part cannot be written as asked; the message says which and why."""
+    """A part cannot be written; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file. With `content_id` it is an image for the html (`<img src="cid:…">`), inline."""
+    """A file. With `content_id` it is an inline image for the html (`<img src="cid:…">`)."""
 
     filename: str
     content: bytes
@@ -54,28 +54,28 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One entity: the Content-… fields, each with CRLF, and the encoded body, ending in CRLF."""
+    """One entity: the Content-… fields, each with CRLF, and the encoded body with a final CRLF."""
 
     headers: tuple[bytes, ...]
     body: bytes
 
 
 def type_of(filename: str) -> str:
-    """The media type that a file's name says (RFC 6838); of octets where it says none."""
+    """The media type by a file's name (RFC 6838); application/octet-stream if unknown."""
     found, encoding = _TYPES.guess_type(filename[-255:].replace(":", "_"))
     return TYPE_UNKNOWN if encoding or not found else found
 
 
 def text(subtype: str, content: str) -> Part:
-    """A text part in UTF-8 (US-ASCII where that says the same), 7-bit on the wire."""
+    """A 7-bit text part, labelled US-ASCII if possible, else UTF-8."""
     charset = b"us-ascii" if content.isascii() else b"utf-8"
     encoding, body = encode_text(utf8_lines(content, closed=True))
     return Part(text_fields(subtype, charset, encoding), body)
 
 
 def eight_bit_text(subtype: str, content: str) -> Part:
-    """The same in eight bits, where lines and characters allow it (RFC 6152: who receives offers
-    8BITMIME). Who does not know the receiver writes 7-bit."""
+    """A text part in 8 bits if lines and characters allow it. Only for servers that offer 8BITMIME
+    (RFC 6152)."""
     data = utf8_lines(content, closed=True)
     odd = data.translate(None, _SAFE).translate(None, _HIGH)
     if content.isascii() or odd or not _is_plain(data, _LINE_MAX):
@@ -84,11 +84,11 @@ def eight_bit_text(subtype: str, content: str) -> Part:
 
 
 def utf8_lines(content: str, *, closed: bool = False) -> bytes:
-    """The text in UTF-8, LF line ends, `closed` by one. Raises MimeError for a lone surrogate."""
+    """The text in UTF-8 with LF line ends; `closed`: with a final one. Raises MimeError."""
     try:
         data = content.encode("utf-8")
     except UnicodeEncodeError:
-        raise MimeError("the text has a lone surrogate: it is not Unicode") from None
+        raise MimeError("the text is not valid Unicode: it has a lone surrogate") from None
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return data if not closed or data.endswith(b"\n") else data + b"\n"
@@ -103,25 +103,25 @@ def text_fields(subtype: str, charset: bytes, encoding: bytes) -> tuple[bytes, b
 
 
 def encode_text(data: bytes, *, plain: bool = True) -> tuple[bytes, bytes]:
-    """The encoding's name and the encoded text with CRLF, from text with LF line ends.
+    """The name of the encoding and the encoded text with CRLF, from text with LF line ends.
 
-    `plain`: text that needs no encoding may go without.
+    `plain`: leave text unencoded if possible.
     """
     odd = data.translate(None, _SAFE)
     if plain and not odd and _is_plain(data):
         return b"7bit", data.replace(b"\n", b"\r\n")
     high = len(odd.translate(None, _ASCII))
-    if 3 * high > len(data):  # each takes two octets more in QP; base64 takes a third of all
+    if 3 * high > len(data):  # QP adds two octets for each; base64 a third of the total
         return b"base64", encode_base64(data.replace(b"\n", b"\r\n"))
     pieces = _quoted_printable(data)
-    del data  # with a large text, what is encoded need not be held while it is joined
+    del data  # frees a large text before the join
     return b"quoted-printable", b"".join(pieces)
 
 
 def _is_plain(data: bytes, line_max: int = _NARROW) -> bool:
     if len(data) > _PLAIN_LIMIT or max(map(len, data.split(b"\n"))) > line_max or b"=_" in data:
         return False
-    # mbox writers put > before "From ", which would break the signature; a trailing blank may go.
+    # mbox writers put > before "From ", and trailing spaces can be lost: both break the signature.
     return b" \n" not in data and b"\nFrom " not in data and data[:5] != b"From "
 
 
@@ -131,7 +131,7 @@ def encode_quoted_printable(data: bytes) -> bytes:
 
 
 def _quoted_printable(data: bytes) -> list[bytes]:
-    """The encoded text, a megabyte of lines at a time; a line without end gets soft breaks."""
+    """The encoded text in pieces of about a megabyte; an endless line gets soft breaks."""
     pieces, start = [], 0
     while start < len(data):
         stop = start + _CHUNK
@@ -139,7 +139,7 @@ def _quoted_printable(data: bytes) -> list[bytes]:
             stop = data.rfind(b"\n", start, stop) + 1 or stop
         coded = binascii.b2a_qp(data[start:stop], istext=True)
         if coded.rfind(b"\nFrom ") >= 0 or coded.startswith(b"From "):  # `in` takes twice as long
-            coded = re.sub(rb"(?m)^From ", b"=46rom=\n ", coded)  # may not make a line longer
+            coded = re.sub(rb"(?m)^From ", b"=46rom=\n ", coded)  # must not make a line longer
         coded = coded.replace(b"\n", b"\r\n")
         cut_inside = stop < len(data) and data[stop - 1] != 10
         pieces.append(end_with_soft_break(coded) if cut_inside else coded)
@@ -148,18 +148,18 @@ def _quoted_printable(data: bytes) -> list[bytes]:
 
 
 def end_with_soft_break(coded: bytes) -> bytes:
-    """Quoted-printable with a soft line break after it, its last line cut in two to make room."""
+    """Append a soft line break to quoted-printable text, splitting the last line if it is full."""
     start = coded.rfind(b"\n") + 1
     if len(coded) - start > _QP_LINE:
         cut = start + _QP_LINE - 3
-        equals = coded.rfind(b"=", cut - 2, cut)  # an octet's three characters stay together
+        equals = coded.rfind(b"=", cut - 2, cut)  # do not split an encoded octet
         cut = cut if equals < 0 else equals
         coded = coded[:cut] + SOFT_BREAK + coded[cut:]
     return coded + SOFT_BREAK
 
 
 def encode_base64(data: bytes) -> bytes:
-    """RFC 2045 §6.8: lines of 76 with CRLF, in chunks: little more than the result is held."""
+    """RFC 2045 §6.8: lines of 76 with CRLF, encoded in chunks to save memory."""
     pieces = []
     view = memoryview(data)
     for start in range(0, len(data), _CHUNK):
@@ -170,7 +170,7 @@ def encode_base64(data: bytes) -> bytes:
 
 
 def attachment(item: Attachment, seed: bytes) -> Part:
-    """The part of a file. Raises MimeError for a content type or id that is none."""
+    """The part of a file. Raises MimeError for an invalid content type or id."""
     kind = item.content_type.partition(";")[0].strip().lower() or "application/octet-stream"
     if not _TOKEN.fullmatch(kind):
         raise MimeError(f"{item.content_type[:80]!r} is not a content type")
@@ -194,7 +194,7 @@ def attachment(item: Attachment, seed: bytes) -> Part:
 
 
 def _custom_parameters(content_type: str) -> list[tuple[str, str]]:
-    """What the customer says of the file: `charset` of a text, `method` of an invitation …"""
+    """The customer's parameters: `charset` of a text, `method` of an invitation …"""
     if ";" not in content_type:
         return []
     given = parser.parameters(content_type)[1].items()
@@ -212,7 +212,7 @@ def _encode_file(kind: str, content: bytes, seed: bytes) -> tuple[bytes, bytes]:
 
 
 def _needs_no_encoding(content: bytes, seed: bytes) -> bool:
-    """A message in a message must not be encoded (RFC 2046 §5.2.1) when it can do without."""
+    """Whether an attached message can stay unencoded, as RFC 2046 §5.2.1 requires."""
     return (
         len(content) <= _PLAIN_LIMIT
         and seed not in content
@@ -223,9 +223,9 @@ def _needs_no_encoding(content: bytes, seed: bytes) -> bool:
 
 
 def multipart(subtype: str, parts: Sequence[Part], seed: bytes) -> Part:
-    """`parts` in one. `seed` makes the boundary: letters and digits, different at each level.
+    """A multipart of `parts`. `seed`: letters and digits for the boundary, unique per level.
 
-    The line end before a delimiter belongs to it (RFC 2046 §5.1.1): text keeps its own last one.
+    The line end before a delimiter belongs to it (RFC 2046 §5.1.1), so text keeps its final one.
     """
     boundary = b"=_" + seed
     pieces: list[bytes] = []
@@ -240,7 +240,7 @@ def multipart(subtype: str, parts: Sequence[Part], seed: bytes) -> Part:
 
 
 def parameters(name: str, value: str, *given: tuple[str, str]) -> bytes:
-    """`name: value; key="text"` folded; non-ASCII or long text in RFC 2231 pieces."""
+    """`name: value; key="text"`, folded; non-ASCII or long text in RFC 2231 sections."""
     pieces = [value]
     for key, text_given in given:
         if text_given:
@@ -254,8 +254,8 @@ def _parameter(key: str, shown: str) -> list[str]:
 
 
 def _clean_filename(given: str) -> str:
-    """Raises MimeError for control characters: a name is shown and saved by the reader, and
-    `photo<U+202E>gpj.exe` is shown as `photoexe.jpg`.
+    """The name. Raises MimeError for control characters: a mail client would display
+    `photo<U+202E>gpj.exe` as `photoexe.jpg`.
     """
     if len(given) > 255:
         raise MimeError("a file name or parameter is longer than 255 characters")

@@ -85,7 +85,12 @@ def test_a_dns_that_fails_is_not_the_domains_fault_and_not_a_yes() -> None:
         (Purpose.DKIM, [f"v=DKIM2; k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
         (Purpose.DKIM, [f"v=dkim1; k=rsa; p={KEY}"], Status.WRONG, "not a DKIM key"),
         (Purpose.DKIM, [f"v=DKIM1; k=rsa; p={KEY}; our key"], Status.WRONG, "not a DKIM key"),
-        (Purpose.DKIM, [f"v=DKIM1; k=ed25519; p={KEY}"], Status.WRONG, "another algorithm or service"),
+        (
+            Purpose.DKIM,
+            [f"v=DKIM1; k=ed25519; p={KEY}"],
+            Status.WRONG,
+            "another algorithm or service",
+        ),
         (Purpose.DKIM, [f"v=DKIM1; s=foo; p={KEY}"], Status.WRONG, "another algorithm or service"),
         (Purpose.DKIM, [f"v=DKIM1; h=sha1; p={KEY}"], Status.WRONG, "another algorithm or service"),
         (Purpose.DKIM, [f"v=DKIM1; h=sha1:sha256; s=email; n=ours; p={KEY};"], Status.OK, ""),

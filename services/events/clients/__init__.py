@@ -32,7 +32,9 @@ class WebhookClient:
     def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
         permitted = tuple(allowed)
         self._dialer = Dialer(
-            AddressResolver(lambda address, plain: is_allowed_target(address, permitted, plain=plain))
+            AddressResolver(
+                lambda address, plain: is_allowed_target(address, permitted, plain=plain)
+            )
         )
         self._timeout_s = timeout_s
         self._idle_timer: asyncio.TimerHandle | None = None

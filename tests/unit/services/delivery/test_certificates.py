@@ -64,13 +64,13 @@ Scenario = Callable[[CertificateVerifier], Awaitable[None]]
 def verified_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The host names that chains were verified for."""
     names: list[str] = []
-    proves = tls_chain.is_valid_chain
+    real = tls_chain.is_valid_chain
 
     def record(chain: list[bytes], name: str, **more: Any) -> bool:  # noqa: ANN401
         names.append(name)
-        return proves(chain, name, **more)
+        return real(chain, name, **more)
 
-    monkeypatch.setattr(tls_chain, "proves", record)
+    monkeypatch.setattr(tls_chain, "is_valid_chain", record)
     return names
 
 

@@ -79,13 +79,13 @@ def create_job(
 
 
 def parse(mail: WireMessage) -> EmailMessage:
-    message = message_from_bytes(unstuff(mail.wire), policy=policy.default)
+    message = message_from_bytes(dot_unstuff(mail.wire), policy=policy.default)
     assert isinstance(message, EmailMessage)
     return message
 
 
 def test_both_signatures_verify_with_another_implementation() -> None:
-    message = unstuff(render(content()).wire)
+    message = dot_unstuff(render(content()).wire)
     for index in range(2):
         verifier = dkim.DKIM(message)
         assert verifier.verify(idx=index, dnsfunc=lambda name, timeout=5: RECORDS[name])
@@ -142,7 +142,7 @@ def test_a_retry_renders_the_same_message_but_for_its_signature_time() -> None:
 
 def test_the_size_is_that_of_the_message_before_stuffing() -> None:
     mail = render(content())
-    assert mail.size == len(unstuff(mail.wire))
+    assert mail.size == len(dot_unstuff(mail.wire))
     assert mail.wire.count(b"\r\n..\r\n") == 1
 
 

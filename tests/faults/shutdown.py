@@ -41,7 +41,7 @@ def stop(world: World, processes: Sequence[Process]) -> None:
 
 def await_exit(process: Process, stop_requested_at_s: float) -> None:
     """Wait as long as the settings of the service allow. stop_requested_at_s: time.monotonic()."""
-    late_at_s = stop_requested_at_s + process.exit_within_s
+    late_at_s = stop_requested_at_s + process.exit_timeout_s
     try:
         code = process.wait(max(0.1, late_at_s - time.monotonic()))
     except TimeoutExpired:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from cli.processes import EXIT_S, Process
-from kernel.service import CLOSE_S
+from kernel.service import CLOSE_TIMEOUT_S
 from tests.faults.shutdown import await_exit
 
 
 class ImpatientProcess(Process):
-    exit_within_s = 0.1
+    exit_timeout_s = 0.1
 
 
 def start(folder: Path, *command: str, kind: type[Process] = Process) -> Process:
@@ -57,4 +57,7 @@ def test_a_service_that_exits_in_time_is_not_reported(tmp_path: Path) -> None:
 def test_the_time_to_stop_is_the_shutdown_timeout_of_the_service(
     name: str, environment: dict[str, str], shutdown_timeout_s: float
 ) -> None:
-    assert Process(name, environment, Path()).exit_within_s == shutdown_timeout_s + CLOSE_S + EXIT_S
+    assert (
+        Process(name, environment, Path()).exit_timeout_s
+        == shutdown_timeout_s + CLOSE_TIMEOUT_S + EXIT_S
+    )

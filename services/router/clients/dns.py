@@ -111,8 +111,8 @@ class RouteResolver:
 
     def _start_lookup(self, domain: str) -> None:
         """Start a lookup unless lookups_max are in progress; callers try again after any answer."""
-        if self._cache.asking < self._lookups_max:
-            self._cache.ask(domain)
+        if self._cache.fetching < self._lookups_max:
+            self._cache.refresh(domain)
 
     async def _fetch(self, domain: str) -> tuple[CachedAnswer, float]:
         try:

@@ -98,7 +98,12 @@ def test_a_dns_that_fails_is_not_the_domains_fault_and_not_a_yes() -> None:
         (Purpose.DMARC, ["v=DMARC12; p=reject"], Status.MISSING, "publish"),
         (Purpose.DMARC, ["v=DMARC1; p=none"], Status.WEAK, "no rua"),
         (Purpose.DMARC, ["v=DMARC1; p=maybe"], Status.WRONG, "is not p=none"),
-        (Purpose.DMARC, ["v=DMARC1; p=none", "v=DMARC1; p=none"], Status.WRONG, "ignore all of them"),
+        (
+            Purpose.DMARC,
+            ["v=DMARC1; p=none", "v=DMARC1; p=none"],
+            Status.WRONG,
+            "ignore all of them",
+        ),
         (Purpose.DMARC, ["v=DMARC1; p=reject; aspf=s; rua=mailto:a@b"], Status.WEAK, "aspf=s"),
         (Purpose.DMARC, ["v=DMARC1; p=reject; rua=mailto:a@b.example"], Status.OK, ""),
         (Purpose.RETURN_PATH, ["10 mx.other.example."], Status.WRONG, "It must be"),

@@ -40,7 +40,7 @@ class Process:
         return self._popen is not None and self._popen.poll() is None
 
     @property
-    def exit_within_s(self) -> float:
+    def exit_timeout_s(self) -> float:
         """Maximum time from SIGTERM to the exit, by the service's own settings."""
         settings = import_module(f"services.{self.name}.settings").Settings
         field = settings.model_fields["shutdown_timeout_s"]

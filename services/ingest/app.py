@@ -190,7 +190,7 @@ def open_dependencies(settings: Settings) -> Dependencies:
     kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
     kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
-    engine = database(settings.system_database_url, name="ingest")
+    system = database(settings.system_database_url, name="ingest")
     allowed = networks(settings.attachment_fetch_allowed_networks)
     return Dependencies(
         health=DependencyHealth(),
@@ -204,7 +204,7 @@ def open_dependencies(settings: Settings) -> Dependencies:
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
         clients=open_clients(settings),
         downloads=Downloads(allowed) if settings.attachment_fetch else None,
-        lease=Lease(engine, "ingest", "owner", lease_s=settings.lease_s),
+        lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
     )
 
 

@@ -36,7 +36,9 @@ class Downloads:
     def __init__(self, allowed: Sequence[Network]) -> None:
         permitted = tuple(allowed)
         self._dialer = Dialer(
-            AddressResolver(lambda address, plain: is_allowed_target(address, permitted, plain=plain))
+            AddressResolver(
+                lambda address, plain: is_allowed_target(address, permitted, plain=plain)
+            )
         )
 
     async def get(self, url: str, *, octets_max: int) -> DownloadedFile:

@@ -53,9 +53,9 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
     markup = html.encode()
     page = mail_html.read(markup, links=limits.links) if html else mail_html.Page()
     attachments = content.attachments[: limits.attachments]
-    links = unique([*with_host(page.links), *map(link, urls(source)[: limits.links])])
-    text, lower_text = line(source)
-    page_text, lower_page = line(page.text) if html else ("", b"")
+    links = unique([*with_host(page.links), *map(link, find_urls(source)[: limits.links])])
+    text, lower_text = normalize_and_lower(source)
+    page_text, lower_page = normalize_and_lower(page.text) if html else ("", b"")
     lines = [
         "\n".join(fields(content, attachments, links)).lower().encode(),
         b"body: " + lower_text,

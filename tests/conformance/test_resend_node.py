@@ -11,7 +11,7 @@ SCRIPT = Path(__file__).with_name("resend.mjs")
 
 
 def test_the_client_sends_batches_retrieves_reschedules_and_cancels(engine: Engine) -> None:
-    settings = {"KEY": engine.customer.api_key, "URL_V1": engine.url, "DOMAIN": DOMAIN}
+    settings = {"KEY": engine.account.api_key, "URL_V1": engine.url, "DOMAIN": DOMAIN}
     ran = node(SCRIPT, env={**os.environ, **settings})
 
     assert ran.returncode == 0, ran.stderr

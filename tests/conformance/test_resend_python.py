@@ -18,7 +18,7 @@ WITHIN_S = 60.0
 @pytest.fixture(autouse=True)
 def _client(engine: Engine) -> Iterator[None]:
     before = resend.api_url, resend.api_key
-    resend.api_url, resend.api_key = engine.url, engine.customer.api_key
+    resend.api_url, resend.api_key = engine.url, engine.account.api_key
     yield
     resend.api_url, resend.api_key = before
 
@@ -101,8 +101,8 @@ def test_errors_raise_the_exceptions_of_the_client() -> None:
 
 def test_suppressions_have_the_clients_types(engine: Engine) -> None:
     """Suppressions exist for live mail only."""
-    customer = create_account(engine.environment, "live.obm-sandbox.net", test=False)
-    resend.api_key = customer.api_key
+    account = create_account(engine.environment, "live.obm-sandbox.net", test=False)
+    resend.api_key = account.api_key
     added = resend.Suppressions.add({"email": "gone@x.example"})
     assert resend.Suppressions.get("gone@x.example")["id"] == added["id"]
     assert resend.Suppressions.remove("gone@x.example")["deleted"] is True

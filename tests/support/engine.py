@@ -19,12 +19,12 @@ DOMAIN = "shop.obm-sandbox.net"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """customer: an account with a test key and the domain DOMAIN."""
+    """account: an account with a test key and the domain DOMAIN."""
 
     environment: Mapping[str, str]
     ports: Ports
     processes: Processes
-    customer: CreatedAccount
+    account: CreatedAccount
 
     @property
     def url(self) -> str:
@@ -51,11 +51,11 @@ def engine_of(
         ),
         **settings,
     }
-    customer = create_account(known, DOMAIN, test=True)
+    account = create_account(known, DOMAIN, test=True)
     processes = Processes(known, folder)
     try:
         processes.start()
-        yield Engine(known, ports, processes, customer)
+        yield Engine(known, ports, processes, account)
     finally:
         processes.stop()
 

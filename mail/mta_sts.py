@@ -1,7 +1,7 @@
-"""MTA-STS: RFC 8461. Whether a domain wants its mail over verified TLS only, and to which hosts.
+"""MTA-STS: RFC 8461. A domain's policy that mail requires verified TLS, and its MX hosts.
 
-The record says that there is a policy and when it changed; the policy is fetched over https (by the
-caller: no redirects, `text/plain`, at most 64 KB, §3.3) and kept for its `max_age`.
+The TXT record announces the policy and its changes. The caller fetches the policy over https (no
+redirects, `text/plain`, at most 64 KB, §3.3) and caches it for `max_age`.
 """
 
 import re
@@ -9,34 +9,34 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MAX_POLICY = 65536  # octets (§3.2 suggests limits)
-MAX_AGE = 31_557_600  # seconds, one year: what `max_age` may be at most (§3.2)
+MAX_AGE = 31_557_600  # seconds, one year: the maximum of `max_age` (§3.2)
 _VERSION = re.compile(r"v=STSv1\s*;")
 _ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _HOST = re.compile(r"(?:\*\.)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{1,63}")
 
 
 class Mode(StrEnum):
-    """What to do with an MX that does not pass (§5)."""
+    """How to treat an MX host that fails validation (§5)."""
 
-    ENFORCE = "enforce"  # never deliver to it
-    TESTING = "testing"  # deliver, and tell by TLS-RPT
-    NONE = "none"  # as if there were no policy
+    ENFORCE = "enforce"  # do not deliver to it
+    TESTING = "testing"  # deliver, and report by TLS-RPT
+    NONE = "none"  # as without a policy
 
 
 class PolicyError(ValueError):
-    """The policy cannot be used; the message says why. The one that is cached stays in force."""
+    """The policy is invalid; the message says why. A cached policy stays in force."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy. `mx`: patterns in lower case; `max_age_s`: how long it may be kept."""
+    """A policy. `mx`: patterns in lower case. `max_age_s`: maximum time to cache it."""
 
     mode: Mode
     mx: tuple[str, ...]
     max_age_s: int
 
     def allows(self, host: str) -> bool:
-        """Whether mail may go to this MX host (§4.1): a wildcard stands for exactly one label."""
+        """Whether the policy allows this MX host (§4.1); a wildcard matches exactly one label."""
         name = host.lower().rstrip(".")
         parent = name.partition(".")[2]
         return any(
@@ -45,26 +45,26 @@ class Policy:
         )
 
     def lines(self) -> tuple[str, ...]:
-        """The policy as TLS-RPT repeats it (RFC 8460 §4.4)."""
+        """The policy's lines for TLS-RPT (RFC 8460 §4.4)."""
         hosts = (f"mx: {pattern}" for pattern in self.mx)
         return ("version: STSv1", f"mode: {self.mode}", *hosts, f"max_age: {self.max_age_s}")
 
 
 def record_name(domain: str) -> str:
-    """Where the TXT record is."""
+    """The name of the TXT record."""
     return f"_mta-sts.{domain}"
 
 
 def policy_url(domain: str) -> str:
-    """Where the policy is; the certificate must be good for that host (§3.3)."""
+    """The policy's URL; the certificate must be valid for its host (§3.3)."""
     return f"https://mta-sts.{domain}/.well-known/mta-sts.txt"
 
 
 def policy_id(records: tuple[str, ...]) -> str | None:
-    """The id of the domain's policy from its TXT records; None: no policy, or an ambiguous one.
+    """The id of the domain's policy from its TXT records; None if there is no policy.
 
-    §3.1: records that do not begin with `v=STSv1;` do not count; two that do count as none. The id
-    may stand before or behind what we do not know.
+    §3.1: records that do not begin with `v=STSv1;` are ignored, and two that do count as none. The
+    id can stand before or after unknown fields.
     """
     found = [text for text in records if _VERSION.match(text)]
     if len(found) != 1:
@@ -85,7 +85,7 @@ def parse(body: bytes) -> Policy:
         if key == "mx":
             hosts.append(value.lower().rstrip("."))
         elif colon:
-            given.setdefault(key, value)  # of a field given twice, the first counts
+            given.setdefault(key, value)  # the first of repeated fields counts
     return _policy(given, hosts)
 
 
@@ -94,7 +94,7 @@ def _policy(given: dict[str, str], hosts: list[str]) -> Policy:
         raise PolicyError("the policy is not `version: STSv1`")
     if given.get("mode") not in set(Mode):
         raise PolicyError(
-            f"the policy's mode {given.get('mode')!r} is none of enforce, testing, none"
+            f"the policy's mode {given.get('mode')!r} is not enforce, testing or none"
         )
     age = given.get("max_age", "")
     if not re.fullmatch(r"[0-9]{1,10}", age):
@@ -102,5 +102,5 @@ def _policy(given: dict[str, str], hosts: list[str]) -> Policy:
     mode = Mode(given["mode"])
     wrong = [host for host in hosts if not _HOST.fullmatch(host)]
     if wrong or (not hosts and mode is not Mode.NONE):
-        raise PolicyError(f"{wrong[0]!r} is no mx host" if wrong else "the policy names no mx")
+        raise PolicyError(f"{wrong[0]!r} is not an MX host" if wrong else "the policy has no mx")
     return Policy(mode, tuple(hosts), min(int(age), MAX_AGE))

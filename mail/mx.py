@@ -1,7 +1,7 @@
-"""Where a domain's mail goes: RFC 5321 §5.1, null MX RFC 7505, and the site behind an MX set.
+"""The route of a domain's mail: RFC 5321 §5.1, null MX RFC 7505, and the site behind an MX set.
 
-A *site* is the receiver's infrastructure. Limits and reputation are kept per site, so everything
-that one provider hosts must have one name, whatever the domain. The rules are data: sites.toml.
+A *site* is the mail servers of one mailbox provider. Limits and reputation apply per site, so all
+domains that one provider hosts must have the same site. The rules are data: sites.toml.
 """
 
 import tomllib
@@ -12,30 +12,30 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import NamedTuple
 
-SITE_MAX = 200  # of a site's name: it is part of keys
+SITE_MAX = 200  # characters of a site's name, which is part of keys
 
 
 class Mx(NamedTuple):
-    """One MX record: `host` without the dot at its end."""
+    """One MX record: `host` without the trailing dot."""
 
     preference: int
     host: str
 
 
 class NullMxError(ValueError):
-    """The domain says that it takes no mail (RFC 7505): 5.1.10, nothing is to be tried."""
+    """The domain accepts no mail (RFC 7505): fail with 5.1.10 without an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteRule:
-    """One provider: hosts that end in one of the suffixes are its servers."""
+    """One provider: hosts with one of the suffixes are its servers."""
 
     site: str
     suffixes: tuple[str, ...]
 
 
 def load_rules(text: str) -> tuple[SiteRule, ...]:
-    """The rules of a sites.toml, in order. Raises ValueError where `lint` would complain."""
+    """The rules of a sites.toml, in order. Raises ValueError if `lint` finds a problem."""
     data = tomllib.loads(text)
     rules = tuple(SiteRule(entry["site"], tuple(entry["suffixes"])) for entry in data["rule"])
     problems = lint(rules)
@@ -45,11 +45,11 @@ def load_rules(text: str) -> tuple[SiteRule, ...]:
 
 
 def lint(rules: Sequence[SiteRule]) -> list[str]:
-    """What is wrong: names used twice, suffixes that an earlier rule always takes, odd forms."""
+    """Problems of the rules: repeated names, shadowed suffixes, invalid forms."""
     problems, seen = [], dict[str, str]()
     for rule in rules:
         if "." in rule.site or "+" in rule.site:
-            problems.append(f"{rule.site}: reads like a domain, which a stranger can have")
+            problems.append(f"{rule.site}: looks like a domain, which anyone can register")
         if not rule.suffixes:
             problems.append(f"{rule.site}: has no suffix, so it matches nothing")
         for suffix in rule.suffixes:
@@ -57,7 +57,7 @@ def lint(rules: Sequence[SiteRule]) -> list[str]:
                 problems.append(f"{rule.site}: {suffix!r} is not a lower-case domain suffix")
             for earlier, owner in seen.items():
                 if suffix == earlier or suffix.endswith(f".{earlier}"):
-                    problems.append(f"{rule.site}: {suffix} is always taken by {owner} ({earlier})")
+                    problems.append(f"{rule.site}: {suffix} is shadowed by {owner} ({earlier})")
             seen[suffix] = rule.site
     names = [rule.site for rule in rules]
     problems += [f"{n}: named twice" for n in sorted({n for n in names if names.count(n) > 1})]
@@ -74,16 +74,16 @@ def _suffixes() -> tuple[dict[str, str], frozenset[str]]:
 
 
 def site_of(mx_hosts: Iterable[str]) -> str:
-    """The site of a whole MX set, by its hosts in any order.
+    """The site of an MX set; the order of the hosts does not matter.
 
-    A provider's name only where every host is its own: whoever publishes an MX set may name other
-    people's hosts in it, and must not get at their limits and reputation by that. A mixed set is
-    named by all of its registered domains. Those have a dot, and providers' names have none, so
-    that no set can take a provider's name. An empty set has no site: ValueError.
+    It is a provider's name only if every host belongs to that provider: a domain owner can list
+    other providers' hosts and must not affect their limits and reputation. A mixed set is named
+    by all its registered domains. They contain a dot and providers' names do not, so no set can
+    get a provider's name. Raises ValueError for an empty set.
     """
     names = frozenset(host.lower().rstrip(".") for host in mx_hosts)
     if not names:
-        raise ValueError("no MX hosts, no site: give the domain itself when it has only addresses")
+        raise ValueError("an empty MX set has no site. Pass the domain if it has only addresses.")
     return _site_of(names)
 
 
@@ -95,14 +95,14 @@ def _site_of(names: frozenset[str]) -> str:
         return provider
     parts = {registered_domain(name, public) for name in names}
     domains = "+".join(sorted(part if "." in part else f"{part}." for part in parts))
-    if len(domains) > SITE_MAX:  # what is cut off still tells sets apart
+    if len(domains) > SITE_MAX:  # the digest keeps truncated names unique
         digest = sha256(domains.encode()).hexdigest()[:16]
         domains = f"{domains[: SITE_MAX - 17]}+{digest}"
     return domains
 
 
 def is_mixed(site: str) -> bool:
-    """Whether a site of `site_of` has hosts of several organisations."""
+    """Whether a site of `site_of` has hosts of several organizations."""
     return "+" in site
 
 
@@ -116,17 +116,18 @@ def _provider(host: str, by_suffix: Mapping[str, str]) -> str | None:
     return None
 
 
-# co.uk, com.br, ne.jp, …: where a country sells names one label deeper.
+# co.uk, com.br, ne.jp, …: second-level registries of countries.
 _REGISTRY_LABELS = frozenset(
     ("ac", "co", "com", "edu", "go", "gob", "gov", "ne", "net", "or", "org")
 )
 
 
 def registered_domain(host: str, public: frozenset[str] = frozenset()) -> str:
-    """The registered domain, as far as `public` (second-level registries) knows: an estimate.
+    """An estimate of the registered domain; `public`: known second-level registries.
 
-    `mx1.example.co.uk` gives `example.co.uk`; what looks like a registry under a country counts as
-    one. Too long a name only means a site of its own, too short a one would mix strangers.
+    `mx1.example.co.uk` gives `example.co.uk`: a label that looks like a registry under a country
+    counts as one. Too long a result only creates a separate site; too short a result would merge
+    unrelated domains.
     """
     labels = host.split(".")
     if len(labels) <= 2 or host.replace(".", "").isdigit() or ":" in host:
@@ -137,27 +138,27 @@ def registered_domain(host: str, public: frozenset[str] = frozenset()) -> str:
 
 
 def check_null(records: Sequence[Mx]) -> None:
-    """Raises NullMxError when the domain takes no mail: one MX, and its host is the root."""
+    """Raises NullMxError if the domain accepts no mail: a single MX whose host is the root."""
     if len(records) == 1 and records[0].host.rstrip(".") == "":
-        raise NullMxError("the domain takes no mail: its MX is null (RFC 7505)")
+        raise NullMxError("the domain accepts no mail: it has a null MX (RFC 7505)")
 
 
 def order(records: Sequence[Mx], shuffle: Callable[[list[Mx]], None]) -> list[Mx]:
-    """The records in the order to try, equals shuffled by `shuffle` (§5.1), roots left out.
+    """The records in the order to try, equal ones shuffled (§5.1), without root hosts.
 
-    `shuffle` shuffles a list in place, as `random.Random.shuffle` does. Raises NullMxError.
+    `shuffle`: shuffles a list in place, like `random.Random.shuffle`. Raises NullMxError.
     """
     check_null(records)
     usable = [record for record in records if record.host.rstrip(".")]
     shuffle(usable)
-    usable.sort(key=lambda record: record.preference)  # stable, so equals stay shuffled
+    usable.sort(key=lambda record: record.preference)  # stable, so equal records stay shuffled
     return usable
 
 
 def before_self(records: Sequence[Mx], own_names: frozenset[str]) -> list[Mx]:
-    """The records that are better than ourselves: the rest would be a loop (§5.1).
+    """The records preferred over our own: the others would cause a loop (§5.1).
 
-    `own_names` in lower case; all records when none of them is us.
+    `own_names`: in lower case. Returns all records if none is our own.
     """
     own = [r.preference for r in records if r.host.lower().rstrip(".") in own_names]
     return [r for r in records if not own or r.preference < min(own)]

@@ -1,7 +1,7 @@
-"""Reading messages of strangers: RFC 5322 fields, RFC 2045/2046 structure, RFC 2231 parameters.
+"""Parses untrusted messages: RFC 5322 fields, RFC 2045/2046 structure, RFC 2231 parameters.
 
-Nothing here raises on bad input: what is broken is read as far as it makes sense, in bounded depth
-and number. Bytes stay bytes; only what is asked for is decoded.
+Nothing here raises on malformed input: it is parsed as far as possible, with bounded depth and
+number of parts. Content is decoded only on request.
 """
 
 import binascii
@@ -16,7 +16,7 @@ from mail.headers import unfold
 
 MAX_DEPTH = 32
 MAX_PARTS = 1000
-MAX_HEADER = 1 << 20  # octets of a header that are looked at
+MAX_HEADER = 1 << 20  # octets of a header that are parsed
 
 _BREAK = re.compile(rb"\r?\n(?![ \t])")
 _MIXED_END = re.compile(rb"\r\n\n|\n\r\n")
@@ -32,25 +32,26 @@ class Entity:
     body: bytes
 
     def get(self, name: str) -> str:
-        """The first field of that (lower-case) name, unfolded and decoded to text; "" if none."""
+        """The first field with this (lower-case) name, unfolded and decoded; "" if there is
+        none."""
         for key, value in self.fields:
             if key == name:
                 return text_of(value)
         return ""
 
     def get_all(self, name: str) -> list[str]:
-        """Every field of that name."""
+        """Every field with this name."""
         return [text_of(value) for key, value in self.fields if key == name]
 
     @cached_property
     def content_type(self) -> tuple[str, Mapping[str, str]]:
-        """The media type in lower case (RFC 2045 §5.2: text/plain without one) and parameters."""
+        """The media type in lower case (default text/plain, RFC 2045 §5.2) and its parameters."""
         kind, given = parameters(self.get("content-type"))
         return (kind if kind.count("/") == 1 else "text/plain"), given
 
     @property
     def filename(self) -> str:
-        """The name of the file, from Content-Disposition or Content-Type; "" if none."""
+        """The file name from Content-Disposition or Content-Type; "" if there is none."""
         for name, key in (("content-disposition", "filename"), ("content-type", "name")):
             value = self.get(name)
             if value and (found := parameters(value)[1].get(key)):
@@ -62,12 +63,12 @@ class Entity:
         return decode_body(self.body, self.get("content-transfer-encoding"))
 
     def text(self) -> str:
-        """The content as text, by its charset or the nearest thing to it."""
+        """The content as text, by its charset or the best guess."""
         return decode_text(self.content(), self.content_type[1].get("charset", ""))
 
 
 def read(raw: bytes) -> Entity:
-    """A message or part from its bytes; any line ends."""
+    """Parse a message or part; any line ends."""
     block, body = split(raw)
     return Entity(tuple(_fields(block)), body)
 
@@ -85,7 +86,7 @@ def split(raw: bytes) -> tuple[bytes, bytes]:
 
 
 def _split_mixed(raw: bytes) -> tuple[bytes, bytes]:
-    """The rare message whose empty line mixes line ends."""
+    """Split a message whose empty line mixes line ends, which is rare."""
     match = _MIXED_END.search(raw)
     return (raw[: match.start()], raw[match.end() :]) if match else (raw, b"")
 
@@ -100,7 +101,7 @@ def _fields(block: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def text_of(value: bytes) -> str:
-    """A field's value as text: encoded words decoded, raw UTF-8 understood, never an error."""
+    """A field's value as text: decodes encoded words and raw UTF-8, never fails."""
     if value.isascii() and b"\x1b" not in value:
         text = value.decode("ascii")
     else:
@@ -110,7 +111,7 @@ def text_of(value: bytes) -> str:
 
 @lru_cache(maxsize=1024)
 def parameters(value: str) -> tuple[str, Mapping[str, str]]:
-    """`a/b; key=value` taken apart (RFC 2045 §5.1, RFC 2231 §3 and §4); keys in lower case."""
+    """Parse `a/b; key=value` (RFC 2045 §5.1, RFC 2231 §3 and §4); keys in lower case."""
     kind, _, _ = value.partition(";")
     plain: dict[str, str] = {}
     pieces: dict[str, list[tuple[int, bool, str]]] = {}
@@ -142,9 +143,9 @@ def _join(found: list[tuple[int, bool, str]]) -> str:
 
 
 def decode_text(data: bytes, charset: str) -> str:
-    """Bytes as text: by `charset` when it is known, else UTF-8, else Latin-1."""
+    """Decode bytes by `charset` if it is known, else as UTF-8, else as Latin-1."""
     if b"\x1b$" in data and charset.lower() in ("", "us-ascii"):
-        charset = "iso-2022-jp"  # 7-bit Japanese that does not say so
+        charset = "iso-2022-jp"  # unlabelled 7-bit Japanese
     try:
         return data.decode(charset or "utf-8", "replace" if charset else "strict")
     except (LookupError, UnicodeDecodeError, ValueError):
@@ -155,7 +156,7 @@ def decode_text(data: bytes, charset: str) -> str:
 
 
 def decode_body(body: bytes, encoding: str) -> bytes:
-    """A body without its Content-Transfer-Encoding; unknown ones come back as they are."""
+    """Decode a body's Content-Transfer-Encoding; unknown encodings return it unchanged."""
     kind = encoding.partition(";")[0].strip().lower()
     if kind == "quoted-printable":
         return binascii.a2b_qp(body)
@@ -169,7 +170,7 @@ def decode_body(body: bytes, encoding: str) -> bytes:
 
 
 def parts(entity: Entity) -> list[Entity]:
-    """The children of a multipart; none for anything else."""
+    """The parts of a multipart; empty for other types."""
     kind, given = entity.content_type
     boundary = given.get("boundary", "")
     if not kind.startswith("multipart/") or not boundary:
@@ -193,7 +194,7 @@ def split_parts(body: bytes, boundary: bytes) -> list[bytes]:
 
 
 def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Where each delimiter line begins and the next line begins, and whether it is the last."""
+    """For each delimiter line: its start, the start of the next line, whether it is the last."""
     at = body.find(delimiter)
     while at >= 0:
         rest = at + len(delimiter)
@@ -201,20 +202,20 @@ def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bool]
         line_end = body.find(b"\n", rest)
         line_end = len(body) if line_end < 0 else line_end
         begins = at == 0 or body[at - 1] == 10
-        # Else it is inside a line, or a longer boundary that begins like this one.
+        # Otherwise it is inside a line, or a longer boundary with this prefix.
         if begins and not body[rest + 2 * closes : line_end].strip(b" \t\r"):
             yield at, min(line_end + 1, len(body)), closes
         at = body.find(delimiter, line_end)
 
 
 def _before_break(body: bytes, at: int) -> int:
-    """Where the part before the delimiter at `at` ends: the line end is the delimiter's."""
+    """End of the part before the delimiter at `at`; the line end belongs to the delimiter."""
     at -= 1 if body[at - 1 : at] == b"\n" else 0
     return at - 1 if body[at - 1 : at] == b"\r" else at
 
 
 def walk(entity: Entity) -> Iterator[Entity]:
-    """The entity and everything in it, depth first; messages in messages are not opened."""
+    """The entity and all nested parts, depth first; attached messages are not parsed."""
     stack, count = [(entity, 0)], 0
     while stack and count < MAX_PARTS:
         current, depth = stack.pop()

@@ -1,9 +1,9 @@
-"""Addresses that may be connected to on a stranger's word: RFC 6890, RFC 8190.
+"""Addresses that customers' URLs can connect to: RFC 6890, RFC 8190.
 
-Default deny: of IPv6 only what is allocated as global unicast (2000::/3, RFC 4291 §2.4), not the
-ranges of IANA's special-purpose registries, and nothing that carries an IPv4 address to elsewhere.
-Two kinds are judged by the IPv4 address inside: mapped ones (::ffff:0:0/96), which are IPv4, and
-those of the well-known NAT64 prefix (RFC 6052), which DNS64 hands out for public hosts.
+Default deny: IPv6 only from global unicast (2000::/3, RFC 4291 §2.4), no ranges of IANA's
+special-purpose registries, and no tunnels to IPv4 addresses. Two kinds are checked by the IPv4
+address inside: mapped addresses (::ffff:0:0/96), which are IPv4, and those of the well-known NAT64
+prefix (RFC 6052), which DNS64 returns for public hosts.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ ISATAP = frozenset((0x00005EFE, 0x02005EFE))
 
 
 def unwrap_ipv4(address: Address) -> Address:
-    """The IPv4 address that a mapped or NAT64 address stands for; others as they are."""
+    """The IPv4 address inside a mapped or NAT64 address; other addresses unchanged."""
     if isinstance(address, IPv6Address):
         if address in NAT64:
             return IPv4Address(int(address) & 0xFFFFFFFF)
@@ -42,7 +42,7 @@ def unwrap_ipv4(address: Address) -> Address:
 
 
 def is_within(address: Address, among: Iterable[Network]) -> bool:
-    """Whether one of the networks has the address."""
+    """Whether the address is in one of the networks."""
     return any(address.version == net.version and address in net for net in among)
 
 
@@ -58,23 +58,24 @@ def is_public(address: Address) -> bool:
 
 
 def may_connect(address: Address, allowed: Iterable[Network]) -> bool:
-    """Whether it is public, or an operator allows its network."""
+    """Whether the address is public, or in a network that the operator allows."""
     return is_within(unwrap_ipv4(address), allowed) or is_public(address)
 
 
 def canonical(text: str) -> Address:
-    """An address; one of IPv4 in IPv6's clothes (RFC 4291 §2.5.5.2) as what it is."""
+    """Parse an address; an IPv4-mapped one (RFC 4291 §2.5.5.2) becomes IPv4."""
     return unwrap_ipv4(ip_address(text.partition("%")[0]))
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """An allow-list. Raises ValueError for what is not in CIDR form."""
+    """Parse an allow-list. Raises ValueError for text that is not a CIDR range."""
     return tuple(ip_network(text.strip()) for text in texts)
 
 
 @lru_cache(maxsize=4096)
 def is_allowed_target(text: str, allowed: tuple[Network, ...], *, plain: bool) -> bool:
-    """Whether a resolved address may be connected to. plain: without TLS, only if it is allowed."""
+    """Whether a connection to a resolved address is allowed. plain: without TLS; then only
+    addresses in `allowed` are."""
     address = canonical(text)
     if is_within(address, allowed):
         return True
@@ -82,7 +83,7 @@ def is_allowed_target(text: str, allowed: tuple[Network, ...], *, plain: bool) -
 
 
 def url_problem(url: str, allowed: tuple[Network, ...]) -> str:
-    """Why a stranger's URL (RFC 3986) cannot be called; empty when it can."""
+    """Why a customer's URL (RFC 3986) is rejected; empty if it is valid."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -93,7 +94,7 @@ def url_problem(url: str, allowed: tuple[Network, ...]) -> str:
     if parts.scheme not in ("https", "http") or not host:
         return "must be an https:// address"
     if parts.username is not None or parts.password is not None:
-        return "must not carry a user name or password"
+        return "must not contain a user name or password"
     if parts.scheme == "http" and not allowed:
         return "must be an https:// address"
     return _literal_problem(host, allowed, plain=parts.scheme == "http")
@@ -103,5 +104,5 @@ def _literal_problem(host: str, allowed: tuple[Network, ...], *, plain: bool) ->
     try:
         canonical(host)
     except ValueError:
-        return ""  # a name: what it resolves to is looked at on every connection
+        return ""  # a host name: its addresses are checked on every connection
     return "" if is_allowed_target(host, allowed, plain=plain) else "must not be a private address"

@@ -10,7 +10,7 @@ from mail.dkim import zone_text
 
 
 class Purpose(StrEnum):
-    """What a record is for."""
+    """The purpose of a record."""
 
     SPF = "spf"
     DKIM = "dkim"
@@ -20,7 +20,7 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record to publish. `value` unquoted; `priority` for MX; `required` to send at all."""
+    """One record to publish. `value`: unquoted. `priority`: for MX. `required`: to send mail."""
 
     purpose: Purpose
     name: str
@@ -31,7 +31,7 @@ class Record:
 
     @property
     def zone_line(self) -> str:
-        """The record as a line of a zone file; long texts in strings of at most 255 octets."""
+        """The record as a line of a zone file; long text in strings of at most 255 octets."""
         if self.type == "TXT":
             value = zone_text(self.value)
         else:
@@ -48,12 +48,12 @@ def expected_records(
     spf_include: str,
     dmarc_report: str | None = None,
 ) -> tuple[Record, ...]:
-    """What `domain` should publish.
+    """The records that `domain` should publish.
 
-    `dkim`: (selector, value of the record) for each key. `return_path_host`: the host of our
-    return path, under the domain so that SPF aligns (RFC 9989 §4.4: relaxed); its mail comes to
-    `bounce_mx`. `spf_include`: the host whose SPF names our source addresses. `dmarc_report`: an
-    address for aggregate reports. The domain itself needs no SPF of ours: bounces do not go there.
+    `dkim`: (selector, record value) for each key. `return_path_host`: the host of our return path,
+    a subdomain so that SPF aligns (RFC 9989 §4.4: relaxed); `bounce_mx` receives its mail.
+    `spf_include`: the host whose SPF record lists our source addresses. `dmarc_report`: an address
+    for aggregate reports. The domain itself needs no SPF record, because it is not in the envelope.
     """
     keys = tuple(
         Record(Purpose.DKIM, f"{selector}._domainkey.{domain}", "TXT", value)

@@ -1,7 +1,7 @@
 """Signed tokens for addresses and URLs: HMAC-SHA256 (RFC 2104) in base64url (RFC 4648 §5).
 
-A token says what was put in and for which purpose; whoever has no key can make none and change
-none. The content is readable: put nothing secret in.
+A token contains its payload and is bound to a purpose; without the key it cannot be created or
+changed. The payload is readable, so it must not contain secrets.
 """
 
 import hmac
@@ -14,15 +14,15 @@ MAX_TOKEN = 8192
 
 
 def sign(purpose: bytes, payload: bytes, key: bytes) -> str:
-    """A token of `payload`, good for `purpose` only. `key`: at least 16 secret octets."""
+    """A token for `payload`, valid only for `purpose`. `key`: at least 16 secret octets."""
     coded = urlsafe_b64encode(_mac(purpose, payload, key) + payload)
     return coded.rstrip(b"=").decode("ascii")
 
 
 def verify(purpose: bytes, token: str, keys: Iterable[bytes]) -> bytes | None:
-    """The payload, or None when no key made this token for this purpose.
+    """The payload, or None if no key signed this token for this purpose.
 
-    A token has one spelling: another that decodes to the same octets is refused.
+    Other base64 spellings of the same octets are rejected.
     """
     if len(token) > MAX_TOKEN or not token.isascii():
         return None

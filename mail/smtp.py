@@ -1,7 +1,7 @@
-"""What goes over the wire in SMTP: RFC 5321, with RFC 1870, 2920, 3461, 6152, 6531 parameters.
+"""SMTP commands and data: RFC 5321, with parameters of RFC 1870, 2920, 3461, 6152 and 6531.
 
-Line ends are made CRLF before anything else looks at them: what another server could take for an
-end of data (CVE-2023-51764, -51765, -51766) does not survive `normalise`.
+Line ends are normalized to CRLF first: no sequence that another server could interpret as end of
+data (CVE-2023-51764, -51765, -51766) passes `normalize_line_endings`.
 """
 
 import re
@@ -9,8 +9,8 @@ import re
 from mail.address import AddressError, Mailbox, canonical, needs_smtputf8
 
 MAX_LINE = 998  # RFC 5322 §2.1.1
-MAX_COMMAND = 512  # octets with CRLF (§4.5.3.1.4); RFC 3461 allows more, not every server does
-MAX_ENVID = 100  # octets as they are sent: RFC 3461 §4.4
+MAX_COMMAND = 512  # octets with CRLF (§4.5.3.1.4); RFC 3461 allows more, but not every server
+MAX_ENVID = 100  # octets as encoded: RFC 3461 §4.4
 _FORBIDDEN = re.compile(rb"[\x00-\x20<>\x7f]")
 _XTEXT = re.compile(rb"[^!-*,-<>-~]")
 _UTF8_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")  # RFC 6533 §3: nor a backslash
@@ -19,8 +19,8 @@ _UTF8_XTEXT = re.compile(r"[^!-*,-<>-\[\]-~]")  # RFC 6533 §3: nor a backslash
 def normalize_line_endings(raw: bytes) -> bytes:
     """`raw` with CRLF for every CR, LF and CRLF, without NUL, ending in CRLF.
 
-    A NUL goes first, so that `CR NUL LF` is one line end and not two. Bytes that are in order
-    come back as the same object.
+    NULs are removed first, so that `CR NUL LF` is one line end and not two. Returns the same object
+    if nothing must change.
     """
     if b"\0" in raw:
         raw = raw.replace(b"\0", b"")
@@ -30,14 +30,14 @@ def normalize_line_endings(raw: bytes) -> bytes:
 
 
 def is_normalized(raw: bytes) -> bool:
-    """Whether every CR is followed by LF, every LF follows a CR, there is no NUL, CRLF ends it."""
+    """Whether the message has only CRLF line ends, no NUL, and ends in CRLF."""
     return raw.endswith(b"\r\n") and b"\0" not in raw and _is_paired(raw)
 
 
 def _is_paired(raw: bytes) -> bool:
     """Whether every CR is followed by LF, and every LF follows a CR.
 
-    Single octets are replaced more than twice as fast as pairs of them are counted.
+    Replacing single octets is more than twice as fast as counting pairs.
     """
     return raw == raw.replace(b"\r", b"").replace(b"\n", b"\r\n")
 
@@ -45,7 +45,7 @@ def _is_paired(raw: bytes) -> bool:
 def has_long_line(raw: bytes, limit: int = MAX_LINE) -> bool:
     """Whether a line is longer than `limit` octets (CRLF not counted); CRLF line ends assumed.
 
-    Jumps from line end to line end, as far as `limit` allows: a message costs size/limit steps.
+    Jumps to the last line end within `limit` each time, so it needs about size/limit steps.
     """
     start, end = 0, len(raw)
     while end - start > limit:
@@ -59,17 +59,17 @@ def has_long_line(raw: bytes, limit: int = MAX_LINE) -> bool:
 def dot_stuff(body: bytes) -> bytes:
     """`body` with every leading dot doubled (§4.5.2); CRLF line ends required.
 
-    Raises ValueError when the line ends are not in order: stuffing would not be safe then.
+    Raises ValueError for other line ends, with which dot-stuffing would be unsafe.
     """
     if body and not is_normalized(body):
-        raise ValueError("normalise the message before it is dot-stuffed")
+        raise ValueError("the line ends are not normalized")
     if body.rfind(b"\r\n.") >= 0:  # `in` takes twice as long
         body = body.replace(b"\r\n.", b"\r\n..")
     return b"." + body if body.startswith(b".") else body
 
 
 def dot_unstuff(wire: bytes) -> bytes:
-    """The inverse of `stuff`: one leading dot less on every line that has one."""
+    """The inverse of `dot_stuff`: removes one leading dot from each line that has one."""
     if b"\r\n." in wire:
         wire = wire.replace(b"\r\n.", b"\r\n")
     return wire[1:] if wire.startswith(b".") else wire
@@ -85,9 +85,9 @@ def mail_from(
 ) -> bytes:
     """`MAIL FROM:<…>` with its parameters and CRLF; None is the null reverse path.
 
-    `size` in octets, `eight_bit`, `utf8`, `envelope_id` only when the server offered SIZE,
-    8BITMIME, SMTPUTF8, DSN: then reports name that id and bring back the header alone.
-    Raises AddressError when the address needs SMTPUTF8 and may not use it.
+    Pass `size` (octets), `eight_bit`, `utf8` and `envelope_id` only if the server offers SIZE,
+    8BITMIME, SMTPUTF8 and DSN. With `envelope_id`, reports contain that id and return only headers.
+    Raises AddressError if the address needs SMTPUTF8 and `utf8` is False.
     """
     parts = [b"MAIL FROM:<%b>" % _path(mailbox, utf8)]
     if size is not None:
@@ -105,8 +105,8 @@ def mail_from(
 def rcpt_to(mailbox: Mailbox, *, utf8: bool = False, dsn: bool = False) -> bytes:
     """`RCPT TO:<…>` with CRLF. Raises AddressError (5.6.7) as `mail_from` does.
 
-    `dsn` where the server offered it: reports of failures and delays, not of success, that name
-    the address as it is here, unless the command would be too long for that.
+    `dsn`: the server offers DSN; requests reports of failures and delays, not of success. They
+    repeat the address as given here (ORCPT), unless the command would be too long.
     """
     path = _path(mailbox, utf8)
     if not dsn:
@@ -118,8 +118,8 @@ def rcpt_to(mailbox: Mailbox, *, utf8: bool = False, dsn: bool = False) -> bytes
 
 
 def _original(path: bytes) -> bytes:
-    """An address with its type (RFC 3461 §4.2); beyond ASCII in the form that is ASCII on the wire
-    (utf-8-addr-xtext, RFC 6533 §3)."""
+    """An address with its type (RFC 3461 §4.2); non-ASCII addresses as utf-8-addr-xtext, which is
+    ASCII (RFC 6533 §3)."""
     if path.isascii():
         return b"rfc822;" + xtext(path)
     escaped = _UTF8_XTEXT.sub(lambda m: f"\\x{{{ord(m[0]):02X}}}", path.decode("utf-8"))
@@ -127,9 +127,9 @@ def _original(path: bytes) -> bytes:
 
 
 def ehlo(name: str) -> bytes:
-    """`EHLO name` with CRLF. Raises ValueError for what is not a host name or literal."""
+    """`EHLO name` with CRLF. Raises ValueError unless it is a host name or address literal."""
     if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{1,255}", name):
-        raise ValueError(f"{name[:80]!r} cannot be an EHLO name")
+        raise ValueError(f"{name[:80]!r} is not a valid EHLO name")
     return b"EHLO %b\r\n" % name.encode("ascii")
 
 
@@ -139,7 +139,7 @@ def _path(mailbox: Mailbox | None, utf8: bool) -> bytes:
     if needs_smtputf8(mailbox) and not utf8:
         raise AddressError("the address needs SMTPUTF8, which the server does not offer (5.6.7)")
     path = canonical(mailbox).address.encode("utf-8")
-    # A quoted local part may hold spaces and brackets; nothing else may.
+    # Only a quoted local part can contain spaces and brackets.
     bare = re.sub(rb'^"(?:[^"\\\x00-\x1f\x7f]|\\[ -~])*"', b"", path)
     if _FORBIDDEN.search(bare):
         raise AddressError("the address has a character that cannot be in an SMTP path")

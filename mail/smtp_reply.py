@@ -1,21 +1,19 @@
 """SMTP replies: RFC 5321 §4.2, enhanced status codes RFC 2034 and RFC 3463 (registry: RFC 5248).
 
-A server may send anything. What is kept is bounded and printable: at most 1,024 characters of text;
-a reply without an end is told as such and never grows the memory. A reply ends with the line of its
-last code, `NNN SP`, however TCP has cut it (§4.2.1); lines that are empty or have no code before
-and after a reply are skipped, as Postfix does.
+Replies are untrusted. The stored text is printable and at most 1,024 characters; an endless reply
+is reported as a problem and uses bounded memory. A reply ends with the line that has its code and a
+space (`NNN SP`, §4.2.1), independent of TCP segments. Lines between replies that are empty or have
+no code are skipped, as in Postfix.
 """
 
 import re
 from dataclasses import dataclass, field
 
-MAX_TEXT = 1024  # characters kept; RFC 5321 §4.5.3.1.5 allows 512 octets a line
-MAX_LINE = 4096  # octets looked at in one line: eight times what a server may send
-MAX_TEXT_OCTETS = (
-    16_384  # octets of text that are kept until its end; EHLO's extensions are among them
-)
-MAX_LINES = 512  # lines of one reply; more is an attack, not an answer
-MAX_OCTETS = 512 * MAX_LINES  # of one reply, however long its lines are
+MAX_TEXT = 1024  # characters stored; RFC 5321 §4.5.3.1.5 allows 512 octets per line
+MAX_LINE = 4096  # octets parsed of one line: eight times the standard's limit
+MAX_TEXT_OCTETS = 16_384  # octets of text buffered for one reply, including EHLO's extensions
+MAX_LINES = 512  # lines of one reply; more are an attack
+MAX_OCTETS = 512 * MAX_LINES  # octets of one reply
 
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)[ \t:;,.-]*")
@@ -24,14 +22,14 @@ _ANYWHERE = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
 
 
 class ReplyError(ValueError):
-    """What the server sent is not an SMTP reply; the message quotes its beginning."""
+    """The data is not an SMTP reply; the message quotes its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One reply. `code` 200 to 599; `enhanced` like "5.1.1" or ""; `text` without either.
 
-    lines: what stands behind the code of each line, as it came, for those of EHLO.
+    lines: the raw text after the code of each line, for EHLO's extensions.
     """
 
     code: int
@@ -41,17 +39,17 @@ class Reply:
 
     @property
     def is_positive(self) -> bool:
-        """2yz: done."""
+        """2yz: success."""
         return self.code < 300
 
     @property
     def is_transient(self) -> bool:
-        """4yz: may work later."""
+        """4yz: a retry may succeed."""
         return 400 <= self.code < 500
 
     @property
     def is_permanent(self) -> bool:
-        """5yz: will not work as it is."""
+        """5yz: a retry will not succeed."""
         return self.code >= 500
 
     def __str__(self) -> str:
@@ -59,9 +57,9 @@ class Reply:
 
 
 def reply(code: int, message: str | bytes = b"") -> Reply:
-    """A reply from a code and the text after it, lines joined by LF or CRLF.
+    """A reply from a code and its text, with lines joined by LF or CRLF.
 
-    For SMTP clients that take the code off each line themselves.
+    For SMTP clients that remove the code from each line themselves.
     """
     if isinstance(message, str):
         message = message.encode("utf-8", "surrogatepass")
@@ -70,24 +68,24 @@ def reply(code: int, message: str | bytes = b"") -> Reply:
 
 
 def parse(raw: bytes) -> Reply:
-    """One whole reply of one or more lines. Raises ReplyError.
+    """One complete reply of one or more lines. Raises ReplyError.
 
-    Lines without a code inside a reply are kept as text: servers that break their lines by hand do
-    that. Where codes differ, the last line decides, and its text is what is told.
+    Lines without a code inside a reply are part of its text, because some servers wrap lines that
+    way. If codes differ, the code and text of the last line count.
     """
     replies = ReplyParser().feed(raw if raw.endswith(b"\n") else raw + b"\n")
     if not replies:
-        raise ReplyError(f"not a whole SMTP reply: {_quote(raw)}")
+        raise ReplyError(f"not a complete SMTP reply: {_quote(raw)}")
     return replies[0]
 
 
 class ReplyParser:
-    """Bytes in, replies out, however they are cut. Holds at most one line and one reply's text."""
+    """Parses a byte stream into replies. Buffers at most one line and one reply's text."""
 
     __slots__ = ("_code", "_count", "_lines", "_octets", "_rest", "_text_octets", "problem")
 
     def __init__(self) -> None:
-        self.problem = ""  # why nothing that follows can be a reply
+        self.problem = ""  # why parsing has stopped
         self._rest = b""
         self._code = 0
         self._count = 0
@@ -97,13 +95,13 @@ class ReplyParser:
 
     @property
     def pending(self) -> bool:
-        """Whether a reply has begun that has not ended (for what STARTTLS must discard)."""
+        """Whether an incomplete reply is buffered, which STARTTLS must discard."""
         return bool(self._rest or self._code or self.problem)
 
     def feed(self, data: bytes) -> list[Reply]:
-        """The replies that `data` completes; those that came before a `problem` count."""
+        """The replies that `data` completes, up to a `problem`."""
         *lines, rest = (self._rest + data).split(b"\n")
-        self._rest = rest[:MAX_LINE]  # the rest of an endless line is dropped as it comes
+        self._rest = rest[:MAX_LINE]  # drop the rest of an endless line
         replies: list[Reply] = []
         for line in lines:
             if self.problem:
@@ -162,13 +160,13 @@ def _new_reply(code: int, lines: list[bytes]) -> Reply:
 
 
 def _embedded_enhanced(code: int, text: str) -> str:
-    """An enhanced code inside the text, as in `Message rejected (#5.1.1)`, of the reply's class."""
+    """An enhanced code inside the text, as in `Message rejected (#5.1.1)`, if its class matches."""
     match = _ANYWHERE.search(text, 0, 300) if "." in text else None
     return match[0] if match is not None and match[1] == str(code)[0] else ""
 
 
 def clean(raw: bytes | str) -> str:
-    """Text of a stranger made safe to keep: printable, single-spaced, not longer than MAX_TEXT."""
+    """Untrusted text made safe to store: printable, single spaces, at most MAX_TEXT characters."""
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
     text = text[: MAX_TEXT * 2]
     if not (text.isascii() and text.isprintable()):

@@ -1,7 +1,7 @@
-"""Submitted messages as they are: RFC 6409 §8 says what a submission server may mend, and no more.
+"""Prepares submitted messages with only the changes that RFC 6409 §8 allows.
 
-Line ends are normalised (that decides where the message ends, RFC 5321 §2.3.8), Bcc is taken out, a
-missing Date or Message-ID is added. Everything else passes byte for byte.
+Line ends are normalized (they determine where the message ends, RFC 5321 §2.3.8), Bcc is removed,
+and a missing Date or Message-ID is added. Everything else is unchanged.
 """
 
 import re
@@ -10,10 +10,10 @@ from datetime import datetime
 from mail import headers, smtp
 from mail.compose import ComposedMessage
 
-MAX_HEADER = 256 * 1024  # octets; the largest header that real mail has is a tenth of it
+MAX_HEADER = 256 * 1024  # octets; ten times the largest header of real mail
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
-# Bcc may not travel; Return-Path is the receiver's to write (RFC 5321 §4.4).
+# Bcc must not be sent, and the receiver writes Return-Path (RFC 5321 §4.4).
 _DROPPED = frozenset((b"bcc", b"resent-bcc", b"return-path"))
 _ONCE = (
     b"from", b"sender", b"reply-to", b"to", b"cc", b"message-id", b"in-reply-to", b"references",
@@ -22,13 +22,13 @@ _ONCE = (
 
 
 class SubmissionError(ValueError):
-    """The bytes are not a message that can be sent; the message says why."""
+    """The message cannot be sent; the text says why."""
 
 
 def prepare(raw: bytes, *, date: datetime, message_id: str) -> ComposedMessage:
-    """The message ready to sign. `date` and `message_id` are used where the message has none.
+    """The message, ready to sign. `date` and `message_id` are used if the message has none.
 
-    Raises RawError: no header, a line that is no field, From missing or a field twice.
+    Raises SubmissionError: no header, a malformed field, no From, or a repeated field.
     """
     normal = smtp.normalize_line_endings(raw)
     end = 0 if normal.startswith(b"\r\n") else normal.find(b"\r\n\r\n") + 2

@@ -1,4 +1,4 @@
-"""Whether a server's certificates prove its name: RFC 5280 §6, RFC 9525, as browsers judge it."""
+"""Validation of a server's certificate chain: RFC 5280 §6, RFC 9525, as in browsers."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-CERTIFICATES_MAX = 10  # of a chain that is looked at
+CERTIFICATES_MAX = 10  # of a chain
 
-# What a stranger's certificate makes the parser raise, the last where warnings are errors.
+# Errors of the parser for malformed certificates; the last if warnings are errors.
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -26,9 +26,9 @@ _UNREADABLE = (
 
 
 def store(roots: Sequence[bytes]) -> Store | None:
-    """Of the authorities that are trusted, as DER; None without any."""
+    """A store of trusted authorities, given as DER; None if there are none."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the serial numbers of some old authorities
+        warnings.simplefilter("ignore")  # some old authorities have nonstandard serial numbers
         found = list(_read(roots))
     return Store(found) if found else None
 
@@ -36,7 +36,8 @@ def store(roots: Sequence[bytes]) -> Store | None:
 def is_valid_chain(
     chain: Sequence[bytes], name: str, *, trusted: Store | None, now: datetime
 ) -> bool:
-    """chain: as DER, the server's own certificate first. name: a host's, or an address."""
+    """Whether a chain is valid for a name. chain: as DER, the server's certificate first. name: a
+    host name or an address."""
     if trusted is None or not 0 < len(chain) <= CERTIFICATES_MAX:
         return False
     try:

@@ -1,5 +1,4 @@
-"""TLS reporting: RFC 8460. What went wrong and right with TLS to a domain, policy it once a
-result."""
+"""TLS reporting: RFC 8460. A daily report of TLS successes and failures to a domain."""
 
 import gzip
 import json
@@ -16,7 +15,7 @@ _URI = re.compile(r"(?:mailto:[^\s,;!]+|https://[^\s,;!]+)")
 
 
 class Kind(StrEnum):
-    """What kind of policy was applied (§4.4)."""
+    """The kind of policy that was applied (§4.4)."""
 
     STS = "sts"
     TLSA = "tlsa"
@@ -41,7 +40,7 @@ class ResultType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AppliedPolicy:
-    """The policy that sessions were held to: `lines` as published, `mx` the hosts it names."""
+    """The policy applied to sessions. `lines`: as published. `mx`: its hosts."""
 
     kind: Kind
     domain: str
@@ -51,7 +50,7 @@ class AppliedPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What one failed session policy."""
+    """One failed session."""
 
     result: ResultType
     sending_ip: str
@@ -62,7 +61,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class PolicyResult:
-    """The sessions under one policy within the time of the report."""
+    """The sessions under one policy in the period of the report."""
 
     policy: AppliedPolicy
     successes: int
@@ -71,19 +70,19 @@ class PolicyResult:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Who reports: the organisation, and where it can be asked."""
+    """The reporting organization and its contact address."""
 
     organization: str
     contact: str
 
 
 def record_name(domain: str) -> str:
-    """Where the TXT record is."""
+    """The name of the TXT record."""
     return f"_smtp._tls.{domain}"
 
 
 def destinations(records: Iterable[str]) -> tuple[str, ...]:
-    """The `rua` addresses of a domain (§3); none without exactly one good record."""
+    """The `rua` addresses of a domain (§3); empty without exactly one valid record."""
     found = [text for text in records if re.match(r"v=TLSRPTv1\s*;", text)]
     if len(found) != 1:
         return ()
@@ -112,7 +111,7 @@ def report(
     end: datetime,
     report_id: str,
 ) -> bytes:
-    """The report as gzipped JSON (§4.4, §5.3). The times are aware and in UTC."""
+    """The report as gzipped JSON (§4.4, §5.3). Times must be timezone-aware, in UTC."""
     body = {
         "organization-name": reporter.organization,
         "date-range": {"start-datetime": _time(start), "end-datetime": _time(end)},

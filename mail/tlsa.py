@@ -1,6 +1,6 @@
-"""DANE for SMTP: RFC 7672, TLSA records RFC 6698. Counts only when DNSSEC proved the answer.
+"""DANE for SMTP: RFC 7672, TLSA records RFC 6698. Valid only for answers authenticated by DNSSEC.
 
-Used by a sender: certificate usages 2 (trust anchor) and 3 (end entity). Usages 0 and 1 are not for
+Senders use certificate usages 2 (trust anchor) and 3 (end entity). Usages 0 and 1 do not apply to
 SMTP (RFC 7672 §3.1.3) and make a record unusable.
 """
 
@@ -14,12 +14,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 TRUST_ANCHOR, END_ENTITY = 2, 3
-_LENGTHS = {0: 0, 1: 32, 2: 64}  # octets of the data by matching type; 0: the whole thing
+_LENGTHS = {0: 0, 1: 32, 2: 64}  # octets of the data by matching type; 0: any length
 
 
 @dataclass(frozen=True, slots=True)
 class Tlsa:
-    """One TLSA record; `data` as octets."""
+    """One TLSA record."""
 
     usage: int
     selector: int
@@ -28,7 +28,7 @@ class Tlsa:
 
     @property
     def is_usable(self) -> bool:
-        """Whether an SMTP client can make sense of it (RFC 7672 §3.1)."""
+        """Whether an SMTP client can use it (RFC 7672 §3.1)."""
         return (
             self.usage in (TRUST_ANCHOR, END_ENTITY)
             and self.selector in (0, 1)
@@ -39,12 +39,13 @@ class Tlsa:
 
 
 def record_name(host: str, port: int = 25) -> str:
-    """Where the records of an MX host are; `host` after following a secure CNAME (§2.2.2)."""
+    """The name of an MX host's records; `host`: after following a secure CNAME (§2.2.2)."""
     return f"_{port}._tcp.{host}"
 
 
 def usable_records(records: Sequence[Tlsa]) -> list[Tlsa]:
-    """Those that count. None left of some: TLS is required, unauthenticated (§2.2)."""
+    """The usable records. If records exist but none is usable, TLS is required without
+    authentication (§2.2)."""
     return [record for record in records if record.is_usable]
 
 
@@ -55,10 +56,11 @@ def matches(
     *,
     now: datetime,
 ) -> bool:
-    """Whether the server proved itself: `chain` as it was sent, its own certificate first.
+    """Whether a record authenticates the server. `chain`: as sent, its own certificate first.
 
-    `names`: what a certificate under a trust anchor may be for (the MX host, and the domain): DNS
-    names in lower case. With usage 3 neither names nor dates are looked at (§3.1.1). `now`: aware.
+    `names`: DNS names in lower case that a certificate under a trust anchor can have (the MX host
+    and the domain). With usage 3 neither names nor dates are checked (§3.1.1). `now`:
+    timezone-aware.
     """
     if not chain:
         return False
@@ -86,10 +88,10 @@ def _matches(record: Tlsa, certificate: x509.Certificate) -> bool:
 
 
 def _is_anchored(record: Tlsa, chain: Sequence[x509.Certificate], now: datetime) -> bool:
-    """Whether some issuer in the chain is the anchor and each below it was issued by the next.
+    """Whether an issuer in the chain is the anchor and each certificate was issued by the next.
 
-    All of them must be in their time, and those between must be authorities (RFC 5280 §6.1.4):
-    else whoever has some certificate under the anchor could issue more.
+    All must be in their validity period, and intermediate ones must be CAs (RFC 5280 §6.1.4):
+    otherwise the owner of any certificate under the anchor could issue more.
     """
     if not _is_in_time(chain[0], now):
         return False
@@ -133,7 +135,7 @@ def _is_for(certificate: x509.Certificate, names: Sequence[str]) -> bool:
 
 
 def _covers(pattern: str, name: str) -> bool:
-    """RFC 6125 §6.4.3: a wildcard is the whole first label."""
+    """RFC 6125 §6.4.3: a wildcard must be the whole first label."""
     if pattern.startswith("*."):
         return name.partition(".")[2] == pattern[2:]
     return pattern == name

@@ -1,8 +1,7 @@
-"""Links that tell when they are followed, and the pixel that tells of opens: RFC 3986, RFC 2854.
+"""Click tracking links and the open tracking pixel: RFC 3986, RFC 2854.
 
-The HTML is not rebuilt: only the address inside `href` changes, every other octet stays. A tracking
-link holds its target and an HMAC over tenant, message and target, so it leads nowhere but where it
-was made to lead: no open redirect.
+The HTML is not rebuilt: only the URL inside `href` changes. A tracking link contains its target and
+an HMAC over tenant, message and target, so it is not an open redirect.
 """
 
 import re
@@ -30,7 +29,7 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\u0080-\u009f\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A followed link: whose, of which message, and where it leads."""
+    """A followed link of a message, with its target."""
 
     tenant_id: UUID
     message_id: UUID
@@ -39,14 +38,14 @@ class Click:
 
 @dataclass(frozen=True, slots=True)
 class PixelOpen:
-    """A fetched pixel."""
+    """A fetched pixel of a message."""
 
     tenant_id: UUID
     message_id: UUID
 
 
 def is_trackable(url: str) -> bool:
-    """Whether a link may be followed by way of us: http or https, with a host, without oddities."""
+    """Whether a link can be tracked: http or https, with a host, without control characters."""
     if len(url) > MAX_URL or _FORBIDDEN.search(url):
         return False
     try:
@@ -57,9 +56,9 @@ def is_trackable(url: str) -> bool:
 
 
 def rewrite_html(html: str, replace: Callable[[str], str]) -> str:
-    """The HTML with `replace(url)` for the address of every trackable link.
+    """The HTML with `replace(url)` in place of the URL of every trackable link.
 
-    A link with `data-notrack` or `data-track="off"` keeps its address.
+    A link with `data-notrack` or `data-track="off"` is unchanged.
     """
     pieces: list[str] = []
     done = 0
@@ -69,9 +68,9 @@ def rewrite_html(html: str, replace: Callable[[str], str]) -> str:
         rest = _REST.match(html, start.end())
         end = rest.end() if rest else len(html)
         if html[end : end + 1] == "<":
-            continue  # not a tag that ends
+            continue  # an unclosed tag
         if html[end : end + 1] != ">":
-            break  # a quote without its partner: all that follows is inside it
+            break  # an unclosed quote: the rest is inside it
         pieces += (html[done : start.end()], _rewrite_tag(html[start.end() : end], replace))
         done = end
     pieces.append(html[done:])
@@ -99,7 +98,7 @@ def _value(attribute: re.Match[str] | None) -> str:
 
 
 def rewrite_text(text: str, replace: Callable[[str], str]) -> str:
-    """The text with `replace(url)` for every web address in it; punctuation behind it stays."""
+    """The text with `replace(url)` in place of every URL; trailing punctuation is kept."""
 
     def swap(match: re.Match[str]) -> str:
         url = match[0].rstrip(_TRAILING)
@@ -111,7 +110,7 @@ def rewrite_text(text: str, replace: Callable[[str], str]) -> str:
 
 
 def add_pixel(html: str, url: str) -> str:
-    """The HTML with an invisible image at its end, inside the body when it has one."""
+    """The HTML with an invisible image at its end, inside the body if there is one."""
     image = f'<img src="{escape(url)}" width="1" height="1" alt="" style="display:none">'
     ends = list(_BODY_END.finditer(html))
     if not ends:
@@ -120,15 +119,15 @@ def add_pixel(html: str, url: str) -> str:
 
 
 def click_token(click: Click, key: bytes) -> str:
-    """The token of a link. Raises ValueError for a target that may not be followed."""
+    """The token of a link. Raises ValueError for a target that cannot be tracked."""
     if not is_trackable(click.url):
-        raise ValueError(f"{click.url[:80]!r} is not a web address")
+        raise ValueError(f"{click.url[:80]!r} is not an http(s) URL")
     payload = click.tenant_id.bytes + click.message_id.bytes + click.url.encode("utf-8")
     return signed_token.sign(_CLICK, payload, key)
 
 
 def read_click(text: str, keys: Iterable[bytes]) -> Click | None:
-    """Where a token leads; None for a forged one, to be answered like a missing page."""
+    """The click that a token stands for; None if it is forged: respond 404."""
     payload = signed_token.verify(_CLICK, text, keys)
     if payload is None or len(payload) < 33:
         return None
@@ -139,7 +138,7 @@ def read_click(text: str, keys: Iterable[bytes]) -> Click | None:
 
 
 def location(click: Click) -> str:
-    """The Location of the redirect: the target with what is not ASCII percent-encoded."""
+    """The Location of the redirect: the target with non-ASCII characters percent-encoded."""
     return "".join(c if c.isascii() else _percent(c) for c in click.url)
 
 
@@ -153,7 +152,7 @@ def open_token(opened: PixelOpen, key: bytes) -> str:
 
 
 def read_open(text: str, keys: Iterable[bytes]) -> PixelOpen | None:
-    """Whose pixel a token is; None for a forged one."""
+    """The open that a token stands for; None if it is forged."""
     payload = signed_token.verify(_OPEN, text, keys)
     if payload is None or len(payload) != 32:
         return None

@@ -1,7 +1,7 @@
 """Unsubscribing: List-Unsubscribe (RFC 2369) and one click (RFC 8058).
 
-The POST of a mail client carries no cookie and no login: its URL is all there is, so it holds a
-signed token. A GET must change nothing: scanners follow every link.
+A mail client's POST has no cookie and no login, so its URL contains a signed token. A GET must not
+change anything, because scanners follow every link.
 """
 
 import re
@@ -20,7 +20,7 @@ ONE_CLICK = "List-Unsubscribe=One-Click"
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """Who leaves what: the message that was sent, its tenant, and the list ("" for all mail)."""
+    """The subscription to end: the message, its tenant, and the list ("" for all mail)."""
 
     tenant_id: UUID
     message_id: UUID
@@ -28,17 +28,19 @@ class Subscription:
 
 
 def fields(url: str, mailto: str | None = None, *, one_click: bool = True) -> tuple[bytes, ...]:
-    """List-Unsubscribe and, for one click, List-Unsubscribe-Post; both have to be DKIM-signed.
+    """List-Unsubscribe and, for one click, List-Unsubscribe-Post; both must be DKIM-signed.
 
-    Raises HeaderError: the URL is not https (RFC 8058 §3.1) or holds what a URI cannot.
+    Raises HeaderError if the URL is not https (RFC 8058 §3.1) or has characters invalid in a URI.
     """
     if not _URL.fullmatch(url):
-        raise headers.HeaderError(f"{url[:80]!r} cannot be in List-Unsubscribe: it needs https")
+        raise headers.HeaderError(f"{url[:80]!r} is not a valid https URL for List-Unsubscribe")
     targets = [f"<{url}>"]
     if mailto is not None:
         address = mailto if mailto.startswith("mailto:") else f"mailto:{mailto}"
         if not _MAILTO.fullmatch(address):
-            raise headers.HeaderError(f"{mailto[:80]!r} cannot be in List-Unsubscribe")
+            raise headers.HeaderError(
+                f"{mailto[:80]!r} is not a valid mailto URL for List-Unsubscribe"
+            )
         targets.append(f"<{address}>")
     line = headers.field("List-Unsubscribe", ", ".join(targets))
     return (line, headers.field("List-Unsubscribe-Post", ONE_CLICK)) if one_click else (line,)
@@ -56,7 +58,7 @@ def sign(subscription: Subscription, key: bytes) -> str:
 
 
 def verify(text: str, keys: Iterable[bytes]) -> Subscription | None:
-    """What a token stands for; None for a forged one, to be answered like a missing page."""
+    """The subscription that a token stands for; None if it is forged: respond 404."""
     payload = signed_token.verify(_PURPOSE, text, keys)
     if payload is None or len(payload) < 32:
         return None
@@ -68,7 +70,7 @@ def verify(text: str, keys: Iterable[bytes]) -> Subscription | None:
 
 
 def is_one_click(content_type: str, body: bytes) -> bool:
-    """Whether a POST says `List-Unsubscribe=One-Click`, url-encoded or as a form (§3.2)."""
+    """Whether a POST contains `List-Unsubscribe=One-Click`, url-encoded or as form data (§3.2)."""
     if len(body) > 65536:
         return False
     kind = content_type.partition(";")[0].strip().lower()

@@ -1,15 +1,14 @@
-"""Web addresses in text and where they lead: RFC 3986, read as browsers do.
+"""URLs in text and their hosts: RFC 3986, parsed as browsers do.
 
-For looking at addresses that strangers wrote; what may be followed by way of us is for
-`mail.tracking` to say.
+For analysis of untrusted URLs; `mail.tracking` decides which links are tracked.
 """
 
 import re
 from typing import NamedTuple
 
-# The literal : comes first, and what must stand before it after: searching stays a memchr.
+# The literal : comes first and lookbehinds check the scheme, so that searching is a memchr.
 _URL = re.compile(r":(?:(?<=https:)|(?<=http:))//[^\s<>\"')\]]+", re.IGNORECASE)
-# Browsers take a backslash for a slash, and any number of either. The last @ ends the userinfo.
+# Browsers accept backslashes and any number of slashes. The last @ ends the userinfo.
 _AUTHORITY = re.compile(
     r"(?:[hH][tT]{2}[pP][sS]?:)?[/\\]{2,}(?:([^/\\?#]*)@)?(\[[^\]]*\]|[^/\\?#:]*)(?::(\d*))?"
 )
@@ -21,7 +20,7 @@ _IP = re.compile(
 
 
 class Authority(NamedTuple):
-    """Whom an address asks (§3.2), as written. No host: it is not a web address."""
+    """The authority of a URL (§3.2), as written. An empty host: it is not an http(s) URL."""
 
     userinfo: str = ""
     host: str = ""
@@ -29,18 +28,18 @@ class Authority(NamedTuple):
 
 
 def find_urls(text: str) -> list[str]:
-    """The http addresses in a text, in their order."""
+    """The http(s) URLs in a text, in order."""
     found = _URL.finditer(text) if "://" in text else ()
     return [text[_scheme(text, each.start()) : each.end()] for each in found]
 
 
 def _scheme(text: str, colon: int) -> int:
-    """Where the http or https before this colon begins."""
+    """Offset of the http or https before this colon."""
     return colon - (4 if text[colon - 1] in "pP" else 5)
 
 
 def authority(url: str) -> Authority:
-    """Of an http address, with or without its scheme."""
+    """The authority of an http(s) URL, with or without its scheme."""
     if not (found := _AUTHORITY.match(url)):
         return Authority()
     userinfo, host, port = found.groups("")
@@ -48,5 +47,5 @@ def authority(url: str) -> Authority:
 
 
 def is_ip(host: str) -> bool:
-    """Whether a host is an address and no name (§3.2.2): in brackets, dotted, or in one number."""
+    """Whether a host is an IP address (§3.2.2): in brackets, dotted, or one number."""
     return bool(_IP.match(host))

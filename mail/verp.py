@@ -1,11 +1,11 @@
-"""The return path: VERP (variable envelope return path) with a keyed token, in the manner of BATV.
+"""The return path: VERP (variable envelope return path) with a keyed token, similar to BATV.
 
-`bounce+<token>@host`, the token being the message id and a truncated HMAC-SHA256 over it. A bounce
-for a message that was never sent, or for another's, cannot be made up: RFC 5321 §4.5.5 sends
-reports to the reverse path, RFC 3461 §6 allows it to name the message.
+`bounce+<token>@host`; the token is the message id and a truncated HMAC-SHA256 of it, so bounces
+cannot be forged for other messages. Reports are sent to the reverse path (RFC 5321 §4.5.5), which
+can identify the message (RFC 3461 §6).
 
-The token is in hexadecimal digits: local parts are case-sensitive (RFC 5321 §2.4), but not every
-server knows. With the prefix it stays below the 64 octets of a local part (§4.5.3.1.1).
+The token is hexadecimal, because some servers ignore that local parts are case-sensitive (RFC 5321
+§2.4). With the prefix it fits into the 64 octets of a local part (§4.5.3.1.1).
 """
 
 import hmac
@@ -20,16 +20,16 @@ _TOKEN_OCTETS = 16 + _MAC_OCTETS
 
 
 def return_path(message_id: UUID, host: str, *, key: bytes, prefix: str = PREFIX) -> Mailbox:
-    """The return path of a message. `key`: at least 16 secret octets; `host` has our MX."""
+    """The return path of a message. `key`: at least 16 secret octets. `host`: with our MX."""
     token = message_id.bytes + _mac(message_id, key)
     return Mailbox("", f"{prefix}+{token.hex()}", host)
 
 
 def parse(local: str, *, keys: tuple[bytes, ...], prefix: str = PREFIX) -> UUID | None:
-    """The message that a recipient of a report names; None when no key made that token.
+    """The message id in the recipient of a report; None if no key signed the token.
 
-    `keys`: the current one and those before it, so that a rotation loses no bounce. In a whole
-    address the part from the @ on is ignored.
+    `keys`: the current key and earlier ones, so that a rotation loses no bounces. The part from the
+    @ on is ignored.
     """
     if (message_id := parse_unverified(local, prefix=prefix)) is None:
         return None
@@ -39,14 +39,14 @@ def parse(local: str, *, keys: tuple[bytes, ...], prefix: str = PREFIX) -> UUID 
 
 
 def parse_unverified(local: str, *, prefix: str = PREFIX) -> UUID | None:
-    """The message that a return path names, whoever made it up: for who knows better."""
+    """The message id in a return path, without verification: for callers that verify otherwise."""
     given, plus, _ = local.partition("@")[0].lower().rpartition("+")
     raw = _raw(local)
     return UUID(bytes=raw[:16]) if plus and given == prefix and raw else None
 
 
 def _raw(local: str) -> bytes:
-    """The octets of a token; none where there is no token."""
+    """The octets of a token; empty if there is none."""
     token = local.partition("@")[0].rpartition("+")[2]
     try:
         raw = bytes.fromhex(token)

@@ -71,7 +71,7 @@ class GetAttemptsResponse(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptRecord]:
-        """those that are unknown are not among them"""
+        """without unknown attempts"""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class AttemptRecord(_message.Message):
     def key(self) -> Global___AttemptKey: ...
     @_builtins.property
     def attempted(self) -> _events_pb2.DeliveryAttempted:
-        """when done"""
+        """set when done"""
 
     def __init__(
         self,
@@ -134,14 +134,14 @@ class SandboxMessage(_message.Message):
     id: _builtins.str
     tenant_id: _builtins.str
     message_id: _builtins.str
-    """the engine's, from the return path"""
+    """from the return path"""
     email_id: _builtins.str
     mail_from: _builtins.str
     recipient: _builtins.str
     subject: _builtins.str
     bytes: _builtins.int
     reply: _builtins.str
-    """what the sandbox replied to the dot"""
+    """the sandbox's reply to end of data"""
     raw: _builtins.bytes
     """only in GetSandboxMessage"""
     @_builtins.property

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeliveryServiceStub:
-    """Internal: the journal, for the audit; the sandbox, for the public door.
+    """Internal: the journal, for the audit; the sandbox, for ingest.
     """
 
     def __init__(self, channel):
@@ -53,11 +53,11 @@ class DeliveryServiceStub:
 
 
 class DeliveryServiceServicer:
-    """Internal: the journal, for the audit; the sandbox, for the public door.
+    """Internal: the journal, for the audit; the sandbox, for ingest.
     """
 
     def GetAttempts(self, request, context):
-        """What the journal knows of assignments that were never answered.
+        """Returns the journal's records of assignments without a result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +102,7 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeliveryService:
-    """Internal: the journal, for the audit; the sandbox, for the public door.
+    """Internal: the journal, for the audit; the sandbox, for ingest.
     """
 
     @staticmethod

@@ -27,29 +27,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DeliveryServiceStub:
-    """Internal: the journal, for the audit; the sandbox, for the public door."""
+    """Internal: the journal, for the audit; the sandbox, for ingest."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DeliveryServiceAsyncStub: ...
     GetAttempts: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetAttemptsRequest, _delivery_service_pb2.GetAttemptsResponse]
-    """What the journal knows of assignments that were never answered."""
+    """Returns the journal's records of assignments without a result."""
     ListSandboxMessages: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSandboxMessagesRequest, _delivery_service_pb2.ListSandboxMessagesResponse]
     GetSandboxMessage: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.GetSandboxMessageRequest, _delivery_service_pb2.GetSandboxMessageResponse]
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
-    """Internal: the journal, for the audit; the sandbox, for the public door."""
+    """Internal: the journal, for the audit; the sandbox, for ingest."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAttempts: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetAttemptsRequest, _delivery_service_pb2.GetAttemptsResponse]  # type: ignore[assignment]
-    """What the journal knows of assignments that were never answered."""
+    """Returns the journal's records of assignments without a result."""
     ListSandboxMessages: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListSandboxMessagesRequest, _delivery_service_pb2.ListSandboxMessagesResponse]  # type: ignore[assignment]
     GetSandboxMessage: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.GetSandboxMessageRequest, _delivery_service_pb2.GetSandboxMessageResponse]  # type: ignore[assignment]
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: the journal, for the audit; the sandbox, for the public door."""
+    """Internal: the journal, for the audit; the sandbox, for ingest."""
 
     @_abc_1.abstractmethod
     def GetAttempts(
@@ -57,7 +57,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.GetAttemptsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.GetAttemptsResponse, _abc.Awaitable[_delivery_service_pb2.GetAttemptsResponse]]:
-        """What the journal knows of assignments that were never answered."""
+        """Returns the journal's records of assignments without a result."""
 
     @_abc_1.abstractmethod
     def ListSandboxMessages(

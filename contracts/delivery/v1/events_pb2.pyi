@@ -26,34 +26,34 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     DESCRIPTOR: _descriptor.EnumDescriptor
     ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
     ATTEMPT_OUTCOME_DELIVERED: _AttemptOutcome.ValueType  # 1
-    """2xx after the dot"""
+    """2xx after end of data"""
     ATTEMPT_OUTCOME_PERMANENT: _AttemptOutcome.ValueType  # 2
-    """refused for good"""
+    """refused permanently"""
     ATTEMPT_OUTCOME_TEMPORARY: _AttemptOutcome.ValueType  # 3
-    """refused for now, or nobody to talk to"""
+    """refused temporarily, or no connection"""
     ATTEMPT_OUTCOME_STALE: _AttemptOutcome.ValueType  # 4
-    """the assignment came too late: nothing was said"""
+    """started after not_after: nothing was sent"""
     ATTEMPT_OUTCOME_AMBIGUOUS: _AttemptOutcome.ValueType  # 5
-    """the dot may have been seen, its answer was not"""
+    """connection broke after end of data, before the reply"""
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper): ...
 
 ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
 ATTEMPT_OUTCOME_DELIVERED: AttemptOutcome.ValueType  # 1
-"""2xx after the dot"""
+"""2xx after end of data"""
 ATTEMPT_OUTCOME_PERMANENT: AttemptOutcome.ValueType  # 2
-"""refused for good"""
+"""refused permanently"""
 ATTEMPT_OUTCOME_TEMPORARY: AttemptOutcome.ValueType  # 3
-"""refused for now, or nobody to talk to"""
+"""refused temporarily, or no connection"""
 ATTEMPT_OUTCOME_STALE: AttemptOutcome.ValueType  # 4
-"""the assignment came too late: nothing was said"""
+"""started after not_after: nothing was sent"""
 ATTEMPT_OUTCOME_AMBIGUOUS: AttemptOutcome.ValueType  # 5
-"""the dot may have been seen, its answer was not"""
+"""connection broke after end of data, before the reply"""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 @_typing.final
 class Reply(_message.Message):
-    """What the receiver said, bounded before it is stored."""
+    """The reply of a receiving server, bounded in size."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -69,9 +69,9 @@ class Reply(_message.Message):
     TLS_CERTIFICATE_FIELD_NUMBER: _builtins.int
     TLS_VERIFIED_FIELD_NUMBER: _builtins.int
     code: _builtins.int
-    """0: nobody answered"""
+    """0: no reply"""
     enhanced: _builtins.str
-    """RFC 3463, empty when absent"""
+    """RFC 3463; empty if absent"""
     text: _builtins.str
     """at most 1,024 characters, no control characters"""
     step: _builtins.str
@@ -80,12 +80,12 @@ class Reply(_message.Message):
     remote_ip: _builtins.str
     local_ip: _builtins.str
     tls: _builtins.str
-    """the version, empty for clear text"""
+    """version; empty for clear text"""
     tls_cipher: _builtins.str
     tls_certificate: _builtins.str
-    """SHA-256 of the server's certificate in hex"""
+    """SHA-256 of the server's certificate, in hex"""
     tls_verified: _builtins.bool
-    """its chain leads to an authority that we trust and proves the name `mx`"""
+    """its chain leads to a trusted authority and is valid for `mx`"""
     def __init__(
         self,
         *,
@@ -137,9 +137,9 @@ class DeliveryAttempted(_message.Message):
     recipient: _builtins.str
     outcome: Global___AttemptOutcome.ValueType
     bounce_class: _builtins.str
-    """of mail.bounce, empty unless refused"""
+    """of mail.bounce; empty unless refused"""
     connected: _builtins.bool
-    """false: no limit was used up"""
+    """false: no capacity was used"""
     ambiguous: _builtins.bool
     egress_id: _builtins.str
     site: _builtins.str

@@ -48,9 +48,9 @@ class ListEmailsRequest(_message.Message):
     domain: _builtins.str
     """of the recipient"""
     test_only: _builtins.bool
-    """what is live is not there: who asks has a test key"""
+    """only test mail, for test keys"""
     id: _builtins.str
-    """that one alone"""
+    """only this email"""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -145,7 +145,7 @@ class LoggedEmail(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """unset: it was for now"""
+        """unset: not scheduled"""
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
@@ -178,7 +178,7 @@ class ListEventsRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     email_id: _builtins.str
-    """empty: of the whole tenant"""
+    """empty: all of the tenant"""
     limit: _builtins.int
     after: _builtins.str
     """an event id"""
@@ -236,7 +236,7 @@ class LoggedEvent(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     type: _builtins.str
-    """email.sent, email.delivered, …, and the engine's own: message.screened, …"""
+    """email.sent, email.delivered, …, and internal: message.screened, …"""
     message_id: _builtins.str
     recipient: _builtins.str
     seq: _builtins.int
@@ -321,7 +321,7 @@ class Webhook(_message.Message):
     enabled: _builtins.bool
     disabled_reason: _builtins.str
     signing_secret: _builtins.str
-    """only when created, or asked for by id"""
+    """only on creation and in requests by id"""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """empty: all"""
@@ -358,7 +358,7 @@ class CreateWebhookRequest(_message.Message):
     tenant_id: _builtins.str
     url: _builtins.str
     test: _builtins.bool
-    """it is told of test mail alone"""
+    """receives events of test mail only"""
     @_builtins.property
     def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -411,7 +411,7 @@ class ListWebhooksRequest(_message.Message):
     after: _builtins.str
     before: _builtins.str
     test_only: _builtins.bool
-    """what is live is not there: who asks has a test key"""
+    """only test mail, for test keys"""
     def __init__(
         self,
         *,
@@ -462,7 +462,7 @@ class GetWebhookRequest(_message.Message):
     tenant_id: _builtins.str
     id: _builtins.str
     test_only: _builtins.bool
-    """what is live is not there: who asks has a test key"""
+    """only test mail, for test keys"""
     def __init__(
         self,
         *,
@@ -508,7 +508,7 @@ class DeleteWebhookRequest(_message.Message):
     tenant_id: _builtins.str
     id: _builtins.str
     test_only: _builtins.bool
-    """what is live is not there: who asks has a test key"""
+    """only test mail, for test keys"""
     def __init__(
         self,
         *,
@@ -553,7 +553,7 @@ class TestWebhookRequest(_message.Message):
     tenant_id: _builtins.str
     id: _builtins.str
     test_only: _builtins.bool
-    """what is live is not there: who asks has a test key"""
+    """only test mail, for test keys"""
     def __init__(
         self,
         *,
@@ -602,7 +602,7 @@ class ListWebhookDeliveriesRequest(_message.Message):
     limit: _builtins.int
     after: _builtins.str
     test_only: _builtins.bool
-    """what is live is not there: who asks has a test key"""
+    """only test mail, for test keys"""
     def __init__(
         self,
         *,
@@ -660,7 +660,7 @@ class WebhookDelivery(_message.Message):
     state: _builtins.str
     """queued, delivered, failed"""
     status: _builtins.int
-    """the last HTTP status, 0: none"""
+    """last HTTP status; 0: no response"""
     error: _builtins.str
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EventsServiceStub:
-    """Internal: what the public door asks the log.
+    """Internal: the event log and webhook endpoints, for ingest.
     """
 
     def __init__(self, channel):
@@ -83,7 +83,7 @@ class EventsServiceStub:
 
 
 class EventsServiceServicer:
-    """Internal: what the public door asks the log.
+    """Internal: the event log and webhook endpoints, for ingest.
     """
 
     def ListEmails(self, request, context):
@@ -99,7 +99,7 @@ class EventsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FindOpen(self, request, context):
-        """Which of these messages are not closed in the log.
+        """Returns the messages that are not closed in the log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,7 +198,7 @@ def add_EventsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EventsService:
-    """Internal: what the public door asks the log.
+    """Internal: the event log and webhook endpoints, for ingest.
     """
 
     @staticmethod

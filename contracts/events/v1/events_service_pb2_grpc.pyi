@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EventsServiceStub:
-    """Internal: what the public door asks the log."""
+    """Internal: the event log and webhook endpoints, for ingest."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,7 +36,7 @@ class EventsServiceStub:
     ListEmails: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEmailsRequest, _events_service_pb2.ListEmailsResponse]
     ListEvents: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]
     FindOpen: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.FindOpenRequest, _events_service_pb2.FindOpenResponse]
-    """Which of these messages are not closed in the log."""
+    """Returns the messages that are not closed in the log."""
     CreateWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]
     GetWebhook: _grpc.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRequest, _events_service_pb2.GetWebhookResponse]
@@ -46,13 +46,13 @@ class EventsServiceStub:
 
 @_typing.type_check_only
 class EventsServiceAsyncStub(EventsServiceStub):
-    """Internal: what the public door asks the log."""
+    """Internal: the event log and webhook endpoints, for ingest."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEmails: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEmailsRequest, _events_service_pb2.ListEmailsResponse]  # type: ignore[assignment]
     ListEvents: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListEventsRequest, _events_service_pb2.ListEventsResponse]  # type: ignore[assignment]
     FindOpen: _aio.UnaryUnaryMultiCallable[_events_service_pb2.FindOpenRequest, _events_service_pb2.FindOpenResponse]  # type: ignore[assignment]
-    """Which of these messages are not closed in the log."""
+    """Returns the messages that are not closed in the log."""
     CreateWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.CreateWebhookRequest, _events_service_pb2.CreateWebhookResponse]  # type: ignore[assignment]
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhooksRequest, _events_service_pb2.ListWebhooksResponse]  # type: ignore[assignment]
     GetWebhook: _aio.UnaryUnaryMultiCallable[_events_service_pb2.GetWebhookRequest, _events_service_pb2.GetWebhookResponse]  # type: ignore[assignment]
@@ -61,7 +61,7 @@ class EventsServiceAsyncStub(EventsServiceStub):
     ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_events_service_pb2.ListWebhookDeliveriesRequest, _events_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
 
 class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: what the public door asks the log."""
+    """Internal: the event log and webhook endpoints, for ingest."""
 
     @_abc_1.abstractmethod
     def ListEmails(
@@ -83,7 +83,7 @@ class EventsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _events_service_pb2.FindOpenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_events_service_pb2.FindOpenResponse, _abc.Awaitable[_events_service_pb2.FindOpenResponse]]:
-        """Which of these messages are not closed in the log."""
+        """Returns the messages that are not closed in the log."""
 
     @_abc_1.abstractmethod
     def CreateWebhook(

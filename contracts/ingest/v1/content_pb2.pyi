@@ -20,8 +20,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Content(_message.Message):
-    """The body that content_ref names, sealed under the tenant's key with tenant and email as
-    associated data. It is rendered per recipient when it leaves.
+    """The content at content_ref, encrypted under the tenant's key with tenant and email as associated
+    data. Delivery renders it per recipient.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -41,7 +41,7 @@ class Content(_message.Message):
     subject: _builtins.str
     html: _builtins.str
     text: _builtins.str
-    """unset: made from html where it is rendered; empty: html alone"""
+    """unset: generated from html when rendered; empty: html only"""
     date_s: _builtins.int
     """Unix time of accept: the Date field, the same on every retry"""
     @_builtins.property
@@ -112,7 +112,7 @@ class Attachment(_message.Message):
     content_type: _builtins.str
     content: _builtins.bytes
     content_id: _builtins.str
-    """set: an inline part that html names by cid"""
+    """set: inline part that html references by cid"""
     def __init__(
         self,
         *,

@@ -32,7 +32,7 @@ class _AmbiguousPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ambig
     AMBIGUOUS_POLICY_FAIL: _AmbiguousPolicy.ValueType  # 2
 
 class AmbiguousPolicy(_AmbiguousPolicy, metaclass=_AmbiguousPolicyEnumTypeWrapper):
-    """What happens to a message whose attempt ended between the final dot and its answer."""
+    """Policy for ambiguous attempts: those that ended after end of data and before the reply."""
 
 AMBIGUOUS_POLICY_UNSPECIFIED: AmbiguousPolicy.ValueType  # 0
 """retry"""
@@ -106,11 +106,11 @@ class Tenant(_message.Message):
     content_key: _builtins.bytes
     """encrypted: 32 bytes for AES-256-GCM over its bodies"""
     per_second_max: _builtins.int
-    """0: no cap"""
+    """0: no limit"""
     per_hour_max: _builtins.int
     per_day_max: _builtins.int
     hold_score: _builtins.float
-    """0: the default of shield"""
+    """0: shield's default"""
     block_score: _builtins.float
     ambiguous_policy: Global___AmbiguousPolicy.ValueType
     def __init__(
@@ -173,7 +173,7 @@ class ApiKey(_message.Message):
 
     @_builtins.property
     def cidrs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """empty: from anywhere"""
+        """empty: any address"""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
@@ -227,7 +227,7 @@ class Domain(_message.Message):
     tenant_id: _builtins.str
     account_id: _builtins.str
     shared: _builtins.bool
-    """every tenant of its account may use it"""
+    """every tenant of the account can use it"""
     name: _builtins.str
     """A-label, lower case"""
     rsa_selector: _builtins.str
@@ -237,7 +237,7 @@ class Domain(_message.Message):
     ed25519_private_key: _builtins.bytes
     """encrypted PKCS #8 DER"""
     return_path_host: _builtins.str
-    """the host of the envelope sender, aligned with name"""
+    """host of the envelope sender, aligned with name"""
     def __init__(
         self,
         *,

@@ -101,7 +101,7 @@ class Email(_message.Message):
     subject: _builtins.str
     html: _builtins.str
     text: _builtins.str
-    """unset: made from html; set and empty: html alone"""
+    """unset: generated from html; empty: html only"""
     stream: _builtins.str
     """transactional (default) or broadcast"""
     @_builtins.property
@@ -114,7 +114,7 @@ class Email(_message.Message):
     def reply_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """a Message-ID among them is kept, on every copy"""
+        """a Message-ID is kept, in the messages of all recipients"""
 
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Attachment]: ...
@@ -124,7 +124,7 @@ class Email(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
     def scheduled_at(self) -> _timestamp_pb2.Timestamp:
-        """unset or past: now"""
+        """unset or past: send now"""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class SendEmailBatchRequest(_message.Message):
     PERMISSIVE_FIELD_NUMBER: _builtins.int
     idempotency_key: _builtins.str
     permissive: _builtins.bool
-    """accept the good ones, name the others"""
+    """accept the valid emails, report the others as errors"""
     @_builtins.property
     def emails(self) -> _containers.RepeatedCompositeFieldContainer[Global___Email]:
         """at most 500"""
@@ -345,7 +345,7 @@ class EmailStatus(_message.Message):
     def recipients(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecipientStatus]: ...
     @_builtins.property
     def unavailable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """the services that could not be asked just now"""
+        """services that did not respond"""
 
     def __init__(
         self,
@@ -386,14 +386,14 @@ class RecipientStatus(_message.Message):
     """to, cc, bcc"""
     state: _builtins.str
     queued_reason: _builtins.str
-    """what it waits for, while it does"""
+    """why it is queued"""
     attempt_count: _builtins.int
     reply: _builtins.str
-    """the last answer of the receiver"""
+    """last reply of the receiving server"""
     ambiguous: _builtins.bool
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp:
-        """and until when"""
+        """next attempt, while queued"""
 
     def __init__(
         self,
@@ -426,7 +426,7 @@ class ListEmailsRequest(_message.Message):
     TO_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     page_token: _builtins.str
-    """an email id: what follows it"""
+    """email id after which the page starts"""
     status: _builtins.str
     to: _builtins.str
     def __init__(

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class EmailServiceStub:
-    """The public gRPC gateway. Authenticate with metadata `authorization: Bearer <key>`.
-    Same validator and same transaction as REST.
+    """The public gRPC API. Authenticate with metadata `authorization: Bearer <key>`.
+    Validation and acceptance are the same as in REST.
     """
 
     def __init__(self, channel):
@@ -69,8 +69,8 @@ class EmailServiceStub:
 
 
 class EmailServiceServicer:
-    """The public gRPC gateway. Authenticate with metadata `authorization: Bearer <key>`.
-    Same validator and same transaction as REST.
+    """The public gRPC API. Authenticate with metadata `authorization: Bearer <key>`.
+    Validation and acceptance are the same as in REST.
     """
 
     def SendEmail(self, request, context):
@@ -151,8 +151,8 @@ def add_EmailServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmailService:
-    """The public gRPC gateway. Authenticate with metadata `authorization: Bearer <key>`.
-    Same validator and same transaction as REST.
+    """The public gRPC API. Authenticate with metadata `authorization: Bearer <key>`.
+    Validation and acceptance are the same as in REST.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EmailServiceStub:
-    """The public gRPC gateway. Authenticate with metadata `authorization: Bearer <key>`.
-    Same validator and same transaction as REST.
+    """The public gRPC API. Authenticate with metadata `authorization: Bearer <key>`.
+    Validation and acceptance are the same as in REST.
     """
 
     @_typing.overload
@@ -44,8 +44,8 @@ class EmailServiceStub:
 
 @_typing.type_check_only
 class EmailServiceAsyncStub(EmailServiceStub):
-    """The public gRPC gateway. Authenticate with metadata `authorization: Bearer <key>`.
-    Same validator and same transaction as REST.
+    """The public gRPC API. Authenticate with metadata `authorization: Bearer <key>`.
+    Validation and acceptance are the same as in REST.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -57,8 +57,8 @@ class EmailServiceAsyncStub(EmailServiceStub):
     CancelEmail: _aio.UnaryUnaryMultiCallable[_email_service_pb2.CancelEmailRequest, _email_service_pb2.CancelEmailResponse]  # type: ignore[assignment]
 
 class EmailServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The public gRPC gateway. Authenticate with metadata `authorization: Bearer <key>`.
-    Same validator and same transaction as REST.
+    """The public gRPC API. Authenticate with metadata `authorization: Bearer <key>`.
+    Validation and acceptance are the same as in REST.
     """
 
     @_abc_1.abstractmethod

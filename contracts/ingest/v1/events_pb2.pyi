@@ -59,7 +59,7 @@ Global___RecipientType: _TypeAlias = RecipientType  # noqa: Y015
 
 @_typing.final
 class MessageContext(_message.Message):
-    """What every stage after accept needs to know of a message; its body travels by reference."""
+    """Metadata of a message that travels with its events; the content travels by reference."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -82,10 +82,10 @@ class MessageContext(_message.Message):
     message_id: _builtins.str
     """UUIDv7: one email to one recipient"""
     email_id: _builtins.str
-    """UUIDv7: what one request asked for"""
+    """UUIDv7: the email of one request"""
     tenant_id: _builtins.str
     domain_id: _builtins.str
-    """the From domain: whose DKIM keys sign"""
+    """the From domain, whose DKIM keys sign"""
     recipient: _builtins.str
     """local@domain, domain in lower case and A-label form"""
     recipient_type: Global___RecipientType.ValueType
@@ -93,22 +93,22 @@ class MessageContext(_message.Message):
     content_ref: _builtins.str
     content_bytes: _builtins.int
     test: _builtins.bool
-    """goes to the sandbox and nowhere else"""
+    """delivered only to the sandbox"""
     sender: _builtins.str
-    """the address in From, for the log and for scoring"""
+    """address in From, for the log and scoring"""
     traceparent: _builtins.str
-    """W3C trace context of the request, carried to the last event"""
+    """W3C trace context of the request"""
     return_path: _builtins.str
-    """the envelope sender, with a keyed token (VERP)"""
+    """envelope sender with a keyed token (VERP)"""
     @_builtins.property
     def accepted_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp:
-        """accepted_at, or when it is scheduled for"""
+        """accepted_at, or the scheduled time"""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """the end of its lifetime"""
+        """end of the message's lifetime"""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class MessageAccepted(_message.Message):
     priority: Global___Priority.ValueType
     api_key_id: _builtins.str
     subject: _builtins.str
-    """the first 998 characters"""
+    """first 998 characters"""
     account_id: _builtins.str
     stream: _builtins.str
     """transactional or broadcast"""
@@ -207,7 +207,7 @@ class MessageAccepted(_message.Message):
     def context(self) -> Global___MessageContext: ...
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """the To field; never Bcc"""
+        """To, without Bcc"""
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Outgoing(_message.Message):
-    """A record ready for the broker."""
+    """A Kafka record to publish."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -78,7 +78,7 @@ Global___Outgoing: _TypeAlias = Outgoing  # noqa: Y015
 
 @_typing.final
 class OutgoingBatch(_message.Message):
-    """What one outbox row holds: everything that one transaction has to tell."""
+    """The content of one outbox row: records of one transaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Topic(_message.Message):
-    """Where an event travels and what identifies it. Nobody types a topic name in code."""
+    """The topic, partition key and identity of an event; code takes topic names only from here."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -38,22 +38,22 @@ class Topic(_message.Message):
     name: _builtins.str
     partitions: _builtins.int
     compacted: _builtins.bool
-    """keep the newest record of every key, for ever"""
+    """keep the newest record of every key for ever"""
     priority_field: _builtins.str
-    """the enum field that names the class"""
+    """the enum field with the priority"""
     @_builtins.property
     def key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """the fields that choose the partition, joined by "/" """
+        """fields of the partition key, joined by "/" """
 
     @_builtins.property
     def natural_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """the fields that make the event id"""
+        """fields of the event id"""
 
     @_builtins.property
     def retention(self) -> _duration_pb2.Duration: ...
     @_builtins.property
     def priorities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """with classes the topic is <name>.<class>, the first is served first"""
+        """one topic <name>.<priority> each; the first is served first"""
 
     def __init__(
         self,

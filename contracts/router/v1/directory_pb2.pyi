@@ -51,7 +51,7 @@ Global___Pool: _TypeAlias = Pool  # noqa: Y015
 
 @_typing.final
 class EgressSource(_message.Message):
-    """An IPv4 address, an IPv6 address, or one of each, from which mail leaves, with their EHLO name."""
+    """A source of mail: an IPv4 address, an IPv6 address or one of each, with their EHLO name."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,7 +68,7 @@ class EgressSource(_message.Message):
     deleted: _builtins.bool
     pool_id: _builtins.str
     source_ip: _builtins.str
-    """IPv4; empty, as source_ipv6 is: whatever the machine chooses"""
+    """IPv4; if both are empty, the operating system chooses"""
     ehlo: _builtins.str
     paused: _builtins.bool
     source_ipv6: _builtins.str

@@ -30,11 +30,11 @@ class _ClosedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClosedSta
     DESCRIPTOR: _descriptor.EnumDescriptor
     CLOSED_STATE_UNSPECIFIED: _ClosedState.ValueType  # 0
     CLOSED_STATE_DELIVERED: _ClosedState.ValueType  # 1
-    """2xx after the dot"""
+    """2xx after end of data"""
     CLOSED_STATE_BOUNCED: _ClosedState.ValueType  # 2
-    """refused for good, or out of time after a try"""
+    """refused permanently, or expired after an attempt"""
     CLOSED_STATE_FAILED: _ClosedState.ValueType  # 3
-    """blocked, or out of time without a try"""
+    """blocked, or expired without an attempt"""
     CLOSED_STATE_SUPPRESSED: _ClosedState.ValueType  # 4
     CLOSED_STATE_CANCELED: _ClosedState.ValueType  # 5
 
@@ -43,11 +43,11 @@ class ClosedState(_ClosedState, metaclass=_ClosedStateEnumTypeWrapper):
 
 CLOSED_STATE_UNSPECIFIED: ClosedState.ValueType  # 0
 CLOSED_STATE_DELIVERED: ClosedState.ValueType  # 1
-"""2xx after the dot"""
+"""2xx after end of data"""
 CLOSED_STATE_BOUNCED: ClosedState.ValueType  # 2
-"""refused for good, or out of time after a try"""
+"""refused permanently, or expired after an attempt"""
 CLOSED_STATE_FAILED: ClosedState.ValueType  # 3
-"""blocked, or out of time without a try"""
+"""blocked, or expired without an attempt"""
 CLOSED_STATE_SUPPRESSED: ClosedState.ValueType  # 4
 CLOSED_STATE_CANCELED: ClosedState.ValueType  # 5
 Global___ClosedState: _TypeAlias = ClosedState  # noqa: Y015
@@ -74,20 +74,20 @@ class DeliveryAssigned(_message.Message):
     SOURCE_IPV6_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
-    """1, 2, …: the serial of assignments"""
+    """1, 2, …: number of the assignment"""
     egress_id: _builtins.str
     site: _builtins.str
     source_ip: _builtins.str
-    """IPv4; empty, as source_ipv6 is: whatever the machine chooses"""
+    """IPv4; if both are empty, the operating system chooses"""
     ehlo: _builtins.str
     attempt_count: _builtins.int
-    """answered attempts before this one"""
+    """earlier attempts that count for the retry schedule"""
     ambiguous: _builtins.bool
     """an earlier attempt may have delivered it"""
     connections_max: _builtins.int
-    """at once, to the site; 0: as the worker is set up"""
+    """concurrent connections to the site; 0: the worker's setting"""
     messages_per_connection_max: _builtins.int
-    """0: as the worker is set up"""
+    """0: the worker's setting"""
     source_ipv6: _builtins.str
     @_builtins.property
     def context(self) -> _events_pb2.MessageContext: ...
@@ -225,15 +225,15 @@ class MessageClosed(_message.Message):
     recipient: _builtins.str
     state: Global___ClosedState.ValueType
     reason: _builtins.str
-    """a word for machines: hard_bounce, expired, blocked, no_mx, …"""
+    """machine-readable: hard_bounce, expired, blocked, no_mx, …"""
     bounce_class: _builtins.str
     attempt: _builtins.int
     ambiguous: _builtins.bool
-    """one copy more may have arrived, per flagged attempt"""
+    """each flagged attempt may have delivered another copy"""
     test: _builtins.bool
     @_builtins.property
     def reply(self) -> _events_pb2_1.Reply:
-        """the answer that decided, if one did"""
+        """the decisive reply, if any"""
 
     @_builtins.property
     def closed_at(self) -> _timestamp_pb2.Timestamp: ...

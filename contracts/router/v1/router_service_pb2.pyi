@@ -52,13 +52,13 @@ class ReconcileResponse(_message.Message):
     CLOSED_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def republish_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """unknown here, or only expected: MessageAccepted again"""
+        """unknown or only expected here: publish MessageAccepted again"""
 
     @_builtins.property
     def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownMessage]: ...
     @_builtins.property
     def closed_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """MessageClosed is told again by router"""
+        """router publishes MessageClosed again"""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ Global___MessageState: _TypeAlias = MessageState  # noqa: Y015
 
 @_typing.final
 class CancelRequest(_message.Message):
-    """A group of messages of one email; all of them move, or those that cannot are named."""
+    """Messages of one email. Those that cannot be canceled are in too_late_ids."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -263,7 +263,7 @@ class CancelResponse(_message.Message):
     TOO_LATE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def canceled_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """now, or already before"""
+        """by this call or earlier"""
 
     @_builtins.property
     def too_late_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
@@ -391,7 +391,7 @@ class ListQueuesRequest(_message.Message):
     limit: _builtins.int
     after: _builtins.str
     test_only: _builtins.bool
-    """those of test mail"""
+    """only queues of test mail"""
     def __init__(
         self,
         *,
@@ -443,7 +443,7 @@ class ScheduledQueue(_message.Message):
     id: _builtins.str
     site: _builtins.str
     limited_by: _builtins.str
-    """the constraint that decides when"""
+    """the limit that delays the queue"""
     queued: _builtins.int
     @_builtins.property
     def next_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -513,7 +513,7 @@ class ListSuppressionsRequest(_message.Message):
     """a suppression id"""
     before: _builtins.str
     address: _builtins.str
-    """exactly this one"""
+    """exact match"""
     def __init__(
         self,
         *,

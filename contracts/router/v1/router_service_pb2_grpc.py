@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RouterServiceStub:
-    """Internal: what the public door asks the owner of a message's state.
+    """Internal: states of messages, queues and suppressions, for ingest.
     """
 
     def __init__(self, channel):
@@ -88,19 +88,20 @@ class RouterServiceStub:
 
 
 class RouterServiceServicer:
-    """Internal: what the public door asks the owner of a message's state.
+    """Internal: states of messages, queues and suppressions, for ingest.
     """
 
     def Reconcile(self, request, context):
-        """What ingest believes open for long. The answer says which messages router does not know (to be
-        told again) and until when the others may take; what is closed is told again by router itself.
+        """Takes messages that are open for long in ingest. Returns the messages unknown to router, for
+        which ingest publishes MessageAccepted again, and the expiry of the others. Router publishes
+        MessageClosed again for closed messages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepublishClosed(self, request, context):
-        """Tells MessageClosed again for messages that are closed here but not in the event log.
+        """Publishes MessageClosed again for messages that are closed here but not in the event log.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -216,7 +217,7 @@ def add_RouterServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RouterService:
-    """Internal: what the public door asks the owner of a message's state.
+    """Internal: states of messages, queues and suppressions, for ingest.
     """
 
     @staticmethod

@@ -27,18 +27,19 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RouterServiceStub:
-    """Internal: what the public door asks the owner of a message's state."""
+    """Internal: states of messages, queues and suppressions, for ingest."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RouterServiceAsyncStub: ...
     Reconcile: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ReconcileRequest, _router_service_pb2.ReconcileResponse]
-    """What ingest believes open for long. The answer says which messages router does not know (to be
-    told again) and until when the others may take; what is closed is told again by router itself.
+    """Takes messages that are open for long in ingest. Returns the messages unknown to router, for
+    which ingest publishes MessageAccepted again, and the expiry of the others. Router publishes
+    MessageClosed again for closed messages.
     """
     RepublishClosed: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RepublishClosedRequest, _router_service_pb2.RepublishClosedResponse]
-    """Tells MessageClosed again for messages that are closed here but not in the event log."""
+    """Publishes MessageClosed again for messages that are closed here but not in the event log."""
     GetStates: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.GetStatesRequest, _router_service_pb2.GetStatesResponse]
     Cancel: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]
     Reschedule: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]
@@ -50,15 +51,16 @@ class RouterServiceStub:
 
 @_typing.type_check_only
 class RouterServiceAsyncStub(RouterServiceStub):
-    """Internal: what the public door asks the owner of a message's state."""
+    """Internal: states of messages, queues and suppressions, for ingest."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Reconcile: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReconcileRequest, _router_service_pb2.ReconcileResponse]  # type: ignore[assignment]
-    """What ingest believes open for long. The answer says which messages router does not know (to be
-    told again) and until when the others may take; what is closed is told again by router itself.
+    """Takes messages that are open for long in ingest. Returns the messages unknown to router, for
+    which ingest publishes MessageAccepted again, and the expiry of the others. Router publishes
+    MessageClosed again for closed messages.
     """
     RepublishClosed: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RepublishClosedRequest, _router_service_pb2.RepublishClosedResponse]  # type: ignore[assignment]
-    """Tells MessageClosed again for messages that are closed here but not in the event log."""
+    """Publishes MessageClosed again for messages that are closed here but not in the event log."""
     GetStates: _aio.UnaryUnaryMultiCallable[_router_service_pb2.GetStatesRequest, _router_service_pb2.GetStatesResponse]  # type: ignore[assignment]
     Cancel: _aio.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]  # type: ignore[assignment]
     Reschedule: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]  # type: ignore[assignment]
@@ -69,7 +71,7 @@ class RouterServiceAsyncStub(RouterServiceStub):
     RemoveSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RemoveSuppressionsRequest, _router_service_pb2.RemoveSuppressionsResponse]  # type: ignore[assignment]
 
 class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: what the public door asks the owner of a message's state."""
+    """Internal: states of messages, queues and suppressions, for ingest."""
 
     @_abc_1.abstractmethod
     def Reconcile(
@@ -77,8 +79,9 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_service_pb2.ReconcileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.ReconcileResponse, _abc.Awaitable[_router_service_pb2.ReconcileResponse]]:
-        """What ingest believes open for long. The answer says which messages router does not know (to be
-        told again) and until when the others may take; what is closed is told again by router itself.
+        """Takes messages that are open for long in ingest. Returns the messages unknown to router, for
+        which ingest publishes MessageAccepted again, and the expiry of the others. Router publishes
+        MessageClosed again for closed messages.
         """
 
     @_abc_1.abstractmethod
@@ -87,7 +90,7 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_service_pb2.RepublishClosedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.RepublishClosedResponse, _abc.Awaitable[_router_service_pb2.RepublishClosedResponse]]:
-        """Tells MessageClosed again for messages that are closed here but not in the event log."""
+        """Publishes MessageClosed again for messages that are closed here but not in the event log."""
 
     @_abc_1.abstractmethod
     def GetStates(

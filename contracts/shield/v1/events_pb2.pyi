@@ -82,7 +82,7 @@ Global___MessageScreened: _TypeAlias = MessageScreened  # noqa: Y015
 
 @_typing.final
 class Reason(_message.Message):
-    """Why a score is what it is."""
+    """A rule that contributed to the score."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ShieldServiceStub:
-    """Internal: what the public door asks shield.
+    """Internal: screening without sending, for ingest.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class ShieldServiceStub:
 
 
 class ShieldServiceServicer:
-    """Internal: what the public door asks shield.
+    """Internal: screening without sending, for ingest.
     """
 
     def Score(self, request, context):
-        """A dry run: nothing is stored, nothing is sent.
+        """Scores a message without storing or sending it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_ShieldServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ShieldService:
-    """Internal: what the public door asks shield.
+    """Internal: screening without sending, for ingest.
     """
 
     @staticmethod

@@ -27,25 +27,25 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ShieldServiceStub:
-    """Internal: what the public door asks shield."""
+    """Internal: screening without sending, for ingest."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ShieldServiceAsyncStub: ...
     Score: _grpc.UnaryUnaryMultiCallable[_shield_service_pb2.ScoreRequest, _shield_service_pb2.ScoreResponse]
-    """A dry run: nothing is stored, nothing is sent."""
+    """Scores a message without storing or sending it."""
 
 @_typing.type_check_only
 class ShieldServiceAsyncStub(ShieldServiceStub):
-    """Internal: what the public door asks shield."""
+    """Internal: screening without sending, for ingest."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Score: _aio.UnaryUnaryMultiCallable[_shield_service_pb2.ScoreRequest, _shield_service_pb2.ScoreResponse]  # type: ignore[assignment]
-    """A dry run: nothing is stored, nothing is sent."""
+    """Scores a message without storing or sending it."""
 
 class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Internal: what the public door asks shield."""
+    """Internal: screening without sending, for ingest."""
 
     @_abc_1.abstractmethod
     def Score(
@@ -53,6 +53,6 @@ class ShieldServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _shield_service_pb2.ScoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_shield_service_pb2.ScoreResponse, _abc.Awaitable[_shield_service_pb2.ScoreResponse]]:
-        """A dry run: nothing is stored, nothing is sent."""
+        """Scores a message without storing or sending it."""
 
 def add_ShieldServiceServicer_to_server(servicer: ShieldServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,4 +1,4 @@
-"""Automatic replies in the languages and headers of those who send them: no bounces."""
+"""Automatic replies in several languages and headers are not bounces."""
 
 import pytest
 
@@ -27,23 +27,23 @@ NOT_AUTOMATIC = (
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_an_automatic_reply_is_known_by_its_subject(subject: str) -> None:
+def test_an_automatic_reply_is_recognized_by_its_subject(subject: str) -> None:
     found = inbound_report.parse(AWAY % unstructured("Subject", subject))
     assert (found.kind, found.failures) == (Kind.AUTO_REPLY, ())
 
 
 @pytest.mark.parametrize("subject", NOT_AUTOMATIC)
-def test_a_person_who_writes_of_them_is_no_machine(subject: str) -> None:
+def test_a_person_who_mentions_automatic_replies_is_not_one(subject: str) -> None:
     assert inbound_report.parse(AWAY % unstructured("Subject", subject)).kind is Kind.OTHER
 
 
-def test_what_was_generated_in_reply_is_a_reply_and_else_is_not() -> None:
+def test_a_generated_message_is_a_reply_only_with_a_reference() -> None:
     generated = b"Subject: Hello\r\nAuto-Submitted: auto-generated\r\n"
     assert inbound_report.parse(AWAY % (generated + b"In-Reply-To: <1@a.example>\r\n")).kind is Kind.AUTO_REPLY  # fmt: skip # noqa: E501
     assert inbound_report.parse(AWAY % generated).kind is Kind.OTHER
 
 
-def test_a_receipt_is_no_bounce() -> None:
+def test_a_receipt_is_not_a_bounce() -> None:
     raw = (
         b"From: bob@b.example\r\nSubject: Not read: Hello\r\nContent-Type: multipart/report;"
         b" report-type=disposition-notification; boundary=b\r\n\r\n--b\r\n\r\ndeleted\r\n--b\r\n"

@@ -8,12 +8,12 @@ from mail.bot_hits import CLICK, OPEN, TrackingHit
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15"
 
 
-def test_every_rule_is_reached_by_its_example() -> None:
+def test_every_rule_matches_its_example() -> None:
     text = (files("mail") / "machines.toml").read_text("utf-8")
     assert bot_hits.lint(bot_hits.load_rules(text)) == []
 
 
-def test_the_linter_sees_empty_and_shadowed_rules() -> None:
+def test_the_linter_reports_empty_and_shadowed_rules() -> None:
     rules = bot_hits.load_rules(
         "[[rule]]\nreason='a'\n[[rule]]\nreason='b'\nuser_agent='x'\nexample='y'\n"
     )
@@ -35,5 +35,7 @@ def test_the_linter_sees_empty_and_shadowed_rules() -> None:
         (TrackingHit(OPEN, "GET", SAFARI, 0.5), None),
     ],
 )
-def test_machines_are_told_from_people(hit: TrackingHit, reason: str | None) -> None:
+def test_hits_of_machines_are_distinguished_from_those_of_people(
+    hit: TrackingHit, reason: str | None
+) -> None:
     assert bot_hits.reason(hit) == reason

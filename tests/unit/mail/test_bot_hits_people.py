@@ -1,4 +1,4 @@
-"""Programs that people read their mail with, as they name themselves: none is a machine."""
+"""User agents of mail clients: none is a machine."""
 
 import pytest
 
@@ -26,6 +26,6 @@ PEOPLE = (
 
 
 @pytest.mark.parametrize("agent", PEOPLE)
-def test_a_persons_program_is_no_machine(agent: str) -> None:
+def test_a_mail_client_is_not_a_machine(agent: str) -> None:
     for kind in (bot_hits.OPEN, bot_hits.CLICK):
         assert bot_hits.reason(TrackingHit(kind, "GET", agent, after_s=60.0)) is None

@@ -14,7 +14,7 @@ def test_every_rule_matches_its_example_and_none_is_shadowed() -> None:
     assert bounce.lint(bounce.load_rules(RULES)) == []
 
 
-def test_the_linter_sees_a_shadowed_rule_and_a_useless_one() -> None:
+def test_the_linter_reports_shadowed_and_unused_rules() -> None:
     ruleset = bounce.load_rules(RULES)
     shadowed = bounce.Rule("spam_content", "user unknown", "550 5.1.1 user unknown")
     useless = bounce.Rule("spam_content", "never said", "")
@@ -113,7 +113,7 @@ def test_the_linter_sees_a_shadowed_rule_and_a_useless_one() -> None:
         (451, "", "", "transient_failure"),
     ],
 )
-def test_what_providers_say_has_the_right_class(
+def test_replies_of_providers_have_the_right_class(
     code: int, enhanced: str, text: str, name: str
 ) -> None:
     assert bounce.classify(code, enhanced, text).name == name
@@ -135,18 +135,18 @@ def test_a_name_inside_an_address_is_not_a_reason() -> None:
     assert bounce.classify(550, "", said).action is not Action.SUPPRESS
 
 
-def test_unknown_user_after_the_data_is_a_filter_speaking() -> None:
+def test_unknown_user_after_data_comes_from_a_filter() -> None:
     assert bounce.classify(550, "", "Unknown user x", command="DATA").name == "recipient_filter"
     assert bounce.classify(550, "5.1.1", "Unknown user x", command="DATA").suppress_after == 1
     assert bounce.classify(550, "5.2.1", "User unknown").name == "recipient_filter"
     assert bounce.classify(550, "5.2.1", "User unknown", command="RCPT").name == "invalid_recipient"
 
 
-def test_octets_that_are_no_text_are_classified_all_the_same() -> None:
+def test_octets_that_are_not_text_are_classified() -> None:
     assert bounce.classify(550, "", "user \udcff unknown \ud800").name == "invalid_recipient"
 
 
-def test_only_three_classes_ever_suppress() -> None:
+def test_only_three_classes_suppress() -> None:
     classes = bounce.load_rules(RULES).classes.values()
     assert {c.name: c.suppress_after for c in classes if c.suppress_after} == {
         "invalid_recipient": 1,
@@ -155,7 +155,7 @@ def test_only_three_classes_ever_suppress() -> None:
     }
 
 
-def test_ses_and_sparkpost_users_find_their_own_words() -> None:
+def test_classes_map_to_those_of_ses_and_sparkpost() -> None:
     verdict = bounce.class_by_name("invalid_recipient")
     assert (verdict.ses_type, verdict.ses_subtype, verdict.sparkpost) == (
         "Permanent",
@@ -164,7 +164,7 @@ def test_ses_and_sparkpost_users_find_their_own_words() -> None:
     )
 
 
-def test_equal_refusals_count_as_one_text() -> None:
+def test_equal_refusals_normalize_to_one_text() -> None:
     one = bounce.normalize_diagnostic(
         "550 <a@b.example> blocked 192.0.2.1 see https://x.example/?id=1 q9Ab3dE5f7"
     )
@@ -174,7 +174,7 @@ def test_equal_refusals_count_as_one_text() -> None:
     assert one == two == "550 <address> blocked <ip> see <url> <id>"
 
 
-def test_a_rule_of_an_unknown_class_is_an_error() -> None:
+def test_a_rule_with_an_unknown_class_is_an_error() -> None:
     with pytest.raises(ValueError, match="unknown class"):
         bounce.load_rules(RULES + "\n[[rule]]\nclass = 'x'\n[rule.patterns]\n'a' = 'a'\n")
 
@@ -202,7 +202,7 @@ def test_a_rule_of_an_unknown_class_is_an_error() -> None:
         ),
     ],
 )
-def test_what_is_not_allowed_is_told_from_who_is_not_there(
+def test_a_policy_refusal_is_distinguished_from_an_unknown_recipient(
     code: int, enhanced: str, text: str, name: str
 ) -> None:
     verdict = bounce.classify(code, enhanced, text, command="RCPT")

@@ -1,4 +1,4 @@
-"""Every alternative of every rule is said by somebody in the tests: none is there for nothing."""
+"""Every alternative of every rule matches a reply in the tests, so none is unused."""
 
 import tomllib
 from importlib.resources import files
@@ -12,7 +12,7 @@ from mail import bounce, smtp_reply
 RULES = tomllib.loads((files("mail") / "bounce_rules.toml").read_text("utf-8"))["rule"]
 SAID = [
     line.split(" ", 3)
-    for line in Path(__file__).with_name("said.txt").read_text("utf-8").splitlines()
+    for line in Path(__file__).with_name("replies.txt").read_text("utf-8").splitlines()
     if not line.startswith("#")
 ]
 ALTERNATIVES = [
@@ -29,7 +29,7 @@ def lines(name: str) -> list[str]:
 
 
 def corpus() -> list[str]:
-    """What the classifier sees of all that is said in the tests, and of the rules' examples."""
+    """All replies of the tests and examples of the rules, as the classifier's input."""
     found = [bounce.subject(int(code), e.strip("-"), text) for _, code, e, text in SAID]
     for rule in RULES:
         for example in rule["patterns"].values():
@@ -58,11 +58,11 @@ CORPUS = corpus()
 
 
 @pytest.mark.parametrize(("name", "pattern"), ALTERNATIVES)
-def test_an_alternative_matches_something_that_is_said(name: str, pattern: str) -> None:
+def test_every_alternative_matches_a_known_reply(name: str, pattern: str) -> None:
     compiled = re2.compile(pattern)
     assert any(compiled.search(said) for said in CORPUS)
 
 
 @pytest.mark.parametrize(("name", "code", "enhanced", "text"), SAID)
-def test_what_is_said_has_its_class(name: str, code: str, enhanced: str, text: str) -> None:
+def test_known_replies_have_their_class(name: str, code: str, enhanced: str, text: str) -> None:
     assert bounce.classify(int(code), enhanced.strip("-"), text).name == name

@@ -1,4 +1,4 @@
-"""What mail servers and mailbox providers say of senders, content and space: no address is gone."""
+"""Replies of mail servers about senders, content and space do not suppress an address."""
 
 import pytest
 
@@ -248,7 +248,7 @@ GONE = ("invalid_recipient", "bad_domain")
 
 
 @pytest.mark.parametrize("said", NOT_THE_RECIPIENT)
-def test_a_refusal_of_something_else_never_suppresses(said: str) -> None:
+def test_a_refusal_for_another_reason_never_suppresses(said: str) -> None:
     for command in ("", "MAIL", "RCPT", "DATA"):
         assert bounce.classify(550, "", said, command=command).name not in GONE
         assert bounce.classify(550, "5.7.1", said, command=command).name not in GONE

@@ -1,4 +1,4 @@
-"""What providers say has the class that a person would give it, and who is gone is agreed upon."""
+"""Replies of providers have the class that a person assigned to them."""
 
 from pathlib import Path
 
@@ -26,29 +26,29 @@ GONE = (
 
 
 @pytest.mark.parametrize(("name", "command", "said"), CASES)
-def test_what_a_provider_says_has_its_class(name: str, command: str, said: str) -> None:
+def test_a_providers_reply_has_its_class(name: str, command: str, said: str) -> None:
     read = smtp_reply.reply(int(said[:3]), "\n".join(line[4:] for line in said.split("|")))
     assert bounce.classify(read.code, read.enhanced, read.text, command=command).name == name
 
 
 @given(st.sampled_from(GONE), st.sampled_from(OTHER_MATTERS), st.sampled_from(["RCPT", "DATA", ""]))
-def test_words_that_the_enhanced_code_contradicts_suppress_nobody(
+def test_text_that_contradicts_the_enhanced_code_does_not_suppress(
     words: str, enhanced: str, command: str
 ) -> None:
     assert not bounce.classify(550, enhanced, words, command=command).suppress_after
 
 
 @given(st.sampled_from(GONE), st.sampled_from(["", "5.0.0", "5.1.1", "5.1.0", "5.2.1", "5.3.0"]))
-def test_words_with_which_the_enhanced_code_agrees_do(words: str, enhanced: str) -> None:
+def test_text_that_agrees_with_the_enhanced_code_suppresses(words: str, enhanced: str) -> None:
     assert bounce.classify(550, enhanced, words, command="RCPT").suppress_after
 
 
 @given(st.sampled_from(GONE), st.integers(400, 499), st.sampled_from(["", "4.2.1", "5.1.1"]))
-def test_what_is_said_for_now_suppresses_nobody(words: str, code: int, enhanced: str) -> None:
+def test_a_temporary_reply_does_not_suppress(words: str, code: int, enhanced: str) -> None:
     assert not bounce.classify(code, enhanced, words, command="RCPT").suppress_after
 
 
-def test_servers_known_to_say_the_wrong_code_are_believed() -> None:
+def test_servers_known_to_send_a_wrong_code_are_trusted() -> None:
     for said in ("No such user!", "sorry, no mailbox here by that name"):
         assert bounce.classify(550, "5.7.1", said, command="RCPT").name == "invalid_recipient"
 
@@ -63,7 +63,7 @@ def test_servers_known_to_say_the_wrong_code_are_believed() -> None:
         "Rejected by header-based Anti-Spoofing policy: ann@x.example",
     ],
 )
-def test_a_refusal_that_waiting_will_not_change_ends_the_message(said: str) -> None:
+def test_a_lasting_refusal_fails_the_message(said: str) -> None:
     read = smtp_reply.reply(550, said)
     verdict = bounce.classify(read.code, read.enhanced, read.text, command="RCPT")
     assert verdict.action in (bounce.Action.GIVE_UP, bounce.Action.SUPPRESS), verdict.name

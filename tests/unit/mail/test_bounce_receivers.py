@@ -1,4 +1,4 @@
-"""What large receivers and filters answer, in their own shape, and whether it ends an address."""
+"""Replies of large providers and filters, and whether they suppress the address."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ CASES = [line.split(" ", 2) for line in LINES if not line.startswith("#")]
 
 
 @pytest.mark.parametrize(("fate", "command", "said"), CASES)
-def test_only_who_is_gone_is_suppressed(fate: str, command: str, said: str) -> None:
+def test_only_missing_recipients_are_suppressed(fate: str, command: str, said: str) -> None:
     text = "\n".join(line[4:] for line in said.split("|"))
     read = smtp_reply.reply(int(said[:3]), text)
     name = bounce.classify(read.code, read.enhanced, read.text, command=command).name

@@ -1,4 +1,4 @@
-"""How mail servers and mailbox providers say that a recipient does not exist."""
+"""Replies of mail servers and mailbox providers for recipients that do not exist."""
 
 import pytest
 

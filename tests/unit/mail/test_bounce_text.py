@@ -1,4 +1,4 @@
-"""Bounces in the words of servers that send no machine-readable part."""
+"""Bounces in free text, from servers that send no machine-readable part."""
 
 import pytest
 
@@ -107,7 +107,9 @@ TWO = f"""{TO}Subject: Returned mail
         (GMAIL, 550, "5.1.1", "invalid_recipient"),
     ],
 )
-def test_one_recipient_and_what_was_said(raw: str, code: int, status: str, name: str) -> None:
+def test_a_bounce_for_one_recipient_has_its_diagnostic(
+    raw: str, code: int, status: str, name: str
+) -> None:
     (failure,) = inbound_report.parse(raw.encode()).failures
     assert (failure.recipient, failure.code, failure.status) == ("u@b.example", code, status)
     assert failure.bounce_class.name == name

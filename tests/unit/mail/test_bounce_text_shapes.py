@@ -1,4 +1,4 @@
-"""Bounces in words whose shape is broken or backwards."""
+"""Bounces in free text with a broken or reversed structure."""
 
 from mail import inbound_report
 from mail.inbound_report import Kind
@@ -6,7 +6,7 @@ from mail.inbound_report import Kind
 HEAD = b"Return-Path: <>\nFrom: postmaster@mx.b.example\nSubject: Undeliverable Message\n"
 
 
-def test_what_is_said_before_the_returned_header_is_read() -> None:
+def test_the_diagnostic_before_the_returned_header_is_read() -> None:
     found = inbound_report.parse(
         HEAD
         + b"\nMessage could not be delivered to mobile.\nError: No valid recipients for this\n\n"
@@ -24,7 +24,7 @@ def test_a_recipient_named_in_the_first_line_is_followed_by_the_reason() -> None
     assert found.failures[0].status == "5.1.1"
 
 
-def test_a_multipart_whose_boundary_was_lost_is_read_all_the_same() -> None:
+def test_a_multipart_with_a_lost_boundary_is_read() -> None:
     found = inbound_report.parse(
         HEAD + b'Content-Type: multipart/alternative;\nboundary="x"\n\n'
         b"--x\nContent-Type: text/plain\n\n550 5.1.1 <u@b.example> no such user\n--x--\n"

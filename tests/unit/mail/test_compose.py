@@ -39,7 +39,7 @@ def stdlib(raw: bytes) -> EmailMessage:
 
 
 def lines(text: str) -> str:
-    """What mail makes of text: LF line ends, one at the end."""
+    """The text after transmission: LF line ends, one at the end."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text if text.endswith("\n") else text + "\n"
 
@@ -57,7 +57,7 @@ BODY = st.text(st.characters(exclude_categories=["Cs"]), max_size=400) | st.text
 
 
 @given(BODY, BODY)
-def test_any_text_and_html_come_back_in_two_parsers(text: str, html: str) -> None:
+def test_any_text_and_html_round_trip_in_two_parsers(text: str, html: str) -> None:
     raw = compose(email(text=text, html=html)).as_bytes()
     assert WIRE.match(raw)
     assert raw.isascii()
@@ -72,7 +72,7 @@ def test_any_text_and_html_come_back_in_two_parsers(text: str, html: str) -> Non
     st.binary(max_size=600),
     st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), max_size=80),
 )
-def test_any_file_with_any_name_comes_back(content: bytes, name: str) -> None:
+def test_any_file_with_any_name_round_trips(content: bytes, name: str) -> None:
     raw = compose(email(text="x", attachments=(Attachment(name, content),))).as_bytes()
     assert WIRE.match(raw)
     found = parser.parts(parser.read(raw))[1]
@@ -84,7 +84,7 @@ def test_any_file_with_any_name_comes_back(content: bytes, name: str) -> None:
         assert attached.get_filename() == name
 
 
-def test_text_html_inline_image_and_file_nest_as_they_should() -> None:
+def test_text_html_inline_image_and_file_are_nested_correctly() -> None:
     raw = compose(
         email(
             text="plain",
@@ -111,14 +111,14 @@ def test_text_html_inline_image_and_file_nest_as_they_should() -> None:
     assert image.get_payload(decode=True) == PNG
 
 
-def test_bcc_has_no_way_in() -> None:
+def test_bcc_cannot_be_composed() -> None:
     raw = compose(email(text="x")).as_bytes()
     assert b"bcc" not in raw.lower()
     with pytest.raises(HeaderError):
         compose(email(text="x", headers={"Bcc": "secret@c.example"}))
 
 
-def test_plain_narrow_text_is_left_readable() -> None:
+def test_ascii_text_with_short_lines_is_not_encoded() -> None:
     part = compose(email(text="hello\nworld"))
     assert b"Content-Transfer-Encoding: 7bit\r\n" in part.headers
     assert part.body == b"hello\r\nworld\r\n"
@@ -135,14 +135,14 @@ def test_plain_narrow_text_is_left_readable() -> None:
         ("--=_abc--\n", b"quoted-printable"),
     ],
 )
-def test_the_encoding_is_chosen_by_the_text(text: str, encoding: bytes) -> None:
+def test_the_encoding_depends_on_the_text(text: str, encoding: bytes) -> None:
     composed = compose(email(text=text))
     assert b"Content-Transfer-Encoding: %b\r\n" % encoding in composed.headers
     assert max(map(len, composed.body.split(b"\r\n"))) <= 76
     assert b"\nFrom " not in b"\n" + composed.body
 
 
-def test_a_two_megabyte_line_is_sent_in_short_ones() -> None:
+def test_a_two_megabyte_line_is_split() -> None:
     composed = compose(email(html="<p>" + "x" * 2_000_000))
     assert not smtp.has_long_line(composed.as_bytes())
 
@@ -171,7 +171,7 @@ def test_many_recipients_are_folded_and_stay_addresses() -> None:
     assert {a.domain for a in to.addresses} == {"xn--exmple-cua.de"}
 
 
-def test_reply_to_is_written_once_wherever_it_was_given() -> None:
+def test_reply_to_is_written_once() -> None:
     given = {"Reply-To": "Ünal <u@c.example>, v@c.example"}
     raw = compose(email(text="x", headers=given)).as_bytes()
     assert [a.addr_spec for a in stdlib(raw)["reply-to"].addresses] == [
@@ -185,13 +185,13 @@ def test_reply_to_is_written_once_wherever_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("name", ["Reply-To", "References", "X-Tag"])
-def test_a_header_given_in_two_spellings_is_refused(name: str) -> None:
+def test_a_repeated_header_in_another_case_is_rejected(name: str) -> None:
     twice = {name: "a@b.example", name.lower(): "c@d.example"}
     with pytest.raises(HeaderError, match="given twice"):
         compose(email(text="x", headers=twice))
 
 
-def test_an_endless_name_does_not_make_an_endless_line() -> None:
+def test_an_endless_name_is_folded() -> None:
     raw = compose(email(to=(Mailbox("n" * 1900, "b", "b.example"),), text="x")).as_bytes()
     assert not smtp.has_long_line(raw, 76)
     assert parser.read(raw).get("to") == "n" * 1900 + " <b@b.example>"
@@ -207,7 +207,7 @@ def test_an_attached_message_is_not_encoded() -> None:
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"=_"])).map(b"".join))
-def test_whatever_is_attached_as_a_message_lines_end_in_crlf(content: bytes) -> None:
+def test_an_attached_message_has_crlf_line_ends(content: bytes) -> None:
     item = Attachment("mail.eml", content, "message/rfc822")
     composed = compose(email(text="outer", attachments=(item,)))
     assert smtp.normalize_line_endings(composed.body) is composed.body

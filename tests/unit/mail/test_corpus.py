@@ -1,6 +1,6 @@
-"""Bounces and reports that were really sent, with another classifier's verdict on each.
+"""Real bounces and reports, each with the result of another classifier.
 
-The corpus lies beside the repository and is no part of it; without it these tests are left out.
+The corpus is stored outside the repository; without it these tests are skipped.
 """
 
 import io
@@ -35,7 +35,7 @@ def suppresses(found: InboundReport, index: int) -> bool:
     return failure.action == "failed" and failure.bounce_class.action is Action.SUPPRESS
 
 
-def test_suppression_is_precise_and_finds_most() -> None:
+def test_suppression_is_precise_and_mostly_complete() -> None:
     pairs = [
         (suppresses(found, index), expected["hard"])
         for row, found in corpus()

@@ -26,7 +26,7 @@ def dns(name: bytes, timeout: int = 5) -> bytes:
 
 
 def verified(raw: bytes) -> list[bool]:
-    """dkimpy's verdict on both signatures."""
+    """dkimpy's results for both signatures."""
 
     def one(index: int) -> bool:
         try:
@@ -63,7 +63,7 @@ def test_another_implementation_verifies_both_signatures() -> None:
 
 
 @given(st.text(st.sampled_from("ab \t\r\n.é="), max_size=120))
-def test_whatever_the_text_both_signatures_hold(text: str) -> None:
+def test_both_signatures_verify_for_any_text(text: str) -> None:
     assert verified(signed(message(text))) == [True, True]
 
 
@@ -73,7 +73,7 @@ def test_a_header_added_afterwards_breaks_the_signature(name: bytes) -> None:
     assert verified(name + b": evil@c.example\r\n" + raw) == [False, False]
 
 
-def test_white_space_refolded_on_the_way_does_no_harm() -> None:
+def test_refolded_white_space_does_not_break_the_signature() -> None:
     raw = signed(message())
     head, _, body = raw.partition(b"\r\n\r\n")
     head = head.replace(b"; ", b";\r\n   ").replace(b"Subject: ", b"Subject:   ")
@@ -81,12 +81,12 @@ def test_white_space_refolded_on_the_way_does_no_harm() -> None:
     assert verified(head + b"\r\n\r\n" + body) == [True, True]
 
 
-def test_one_changed_letter_breaks_it() -> None:
+def test_one_changed_letter_breaks_the_signature() -> None:
     raw = signed(message())
     assert verified(raw.replace(b"Hello", b"Hallo", 1)) == [False, False]
 
 
-def test_one_click_unsubscribe_is_covered_by_both() -> None:
+def test_one_click_unsubscribe_is_covered_by_both_signatures() -> None:
     sign = SIGNER.sign(message().headers, message().body, NOW)
     named = [re.sub(rb"\s", b"", h) for h in re.findall(rb"\th=([^;]*);", sign.lower())]
     assert len(named) == 2
@@ -102,7 +102,7 @@ def test_signature_lines_are_short_and_no_length_is_given() -> None:
     assert b"t=%d;" % NOW.timestamp() in sign
 
 
-def test_a_key_of_one_kind_gives_one_signature() -> None:
+def test_one_key_gives_one_signature() -> None:
     composed = message()
     for signer in (
         Signer("a.example", rsa_selector="r1", rsa_key=RSA),
@@ -142,7 +142,7 @@ def test_the_last_of_equal_fields_is_signed_first() -> None:
     assert verified(signed(composed)) == [True, True]
 
 
-def test_the_record_is_cut_for_dns() -> None:
+def test_the_record_is_split_for_dns() -> None:
     value = dkim_record(RSA.public_key())
     assert value.startswith("v=DKIM1; k=rsa; p=")
     assert "".join(chunks(value)) == value
@@ -152,7 +152,7 @@ def test_the_record_is_cut_for_dns() -> None:
 
 
 def slowly(body: bytes) -> bytes:
-    """RFC 6376 §3.4.4, line by line as it is written."""
+    """RFC 6376 §3.4.4, implemented line by line."""
     lines = [re.sub(rb"[ \t]+", b" ", line).rstrip(b" ") for line in body.split(b"\r\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -160,11 +160,11 @@ def slowly(body: bytes) -> bytes:
 
 
 @given(st.lists(st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"  ", b"\r\n\r\n"])).map(b"".join))
-def test_canonicalisation_by_whole_bytes_is_that_of_the_rfc(body: bytes) -> None:
+def test_canonicalization_of_whole_bytes_matches_the_rfc(body: bytes) -> None:
     assert dkim_canonicalization.relaxed_body(body) == slowly(body)
 
 
-def test_a_large_body_is_squeezed_as_a_small_one_is() -> None:
+def test_large_and_small_bodies_are_canonicalized_equally() -> None:
     line = b"<td>  a" + b" " * 13 + b"b   </td> \r\n"
     count = (1 << 20) // len(line) + 1
     assert (
@@ -174,14 +174,14 @@ def test_a_large_body_is_squeezed_as_a_small_one_is() -> None:
 
 
 @given(st.binary(max_size=200).map(normalize_line_endings))
-def test_simple_canonicalisation_ends_in_one_line_end(body: bytes) -> None:
+def test_simple_canonicalization_ends_in_one_line_end(body: bytes) -> None:
     out = dkim_canonicalization.simple_body(body)
     assert out.endswith(b"\r\n")
     assert not out.endswith(b"\r\n\r\n") or out == b"\r\n"
     assert out.rstrip(b"\r\n") == body.rstrip(b"\r\n")
 
 
-def test_a_long_subject_folded_by_us_verifies() -> None:
+def test_a_folded_long_subject_verifies() -> None:
     composed = message().with_headers(
         field("X-Long", "word " * 60), field("References", "<a@b> " * 30)
     )

@@ -50,7 +50,7 @@ def verdicts(raw: bytes, records: dict[str, str] | None = None) -> list[Result]:
     ]
 
 
-def test_we_verify_what_we_sign() -> None:
+def test_our_signatures_verify() -> None:
     assert verdicts(signed()) == [Result.PASS, Result.PASS]
     assert [s.dns_name for s in dkim_verify.read(signed()).signatures()] == list(RECORDS)
 
@@ -59,7 +59,7 @@ def test_we_verify_what_we_sign() -> None:
     "modes", [(b"relaxed", b"relaxed"), (b"simple", b"simple"), (b"relaxed", b"simple")]
 )
 @given(body=st.text(st.sampled_from("ab \t\n"), max_size=60))
-def test_we_verify_what_dkimpy_signs(modes: tuple[bytes, bytes], body: str) -> None:
+def test_signatures_of_dkimpy_verify(modes: tuple[bytes, bytes], body: str) -> None:
     head = "From: a@a.example\r\nSubject:  odd \r\n\tfold\r\nTo: b@b.example\r\n\r\n"
     raw = f"{head}{body}\n".encode()
     raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -67,7 +67,7 @@ def test_we_verify_what_dkimpy_signs(modes: tuple[bytes, bytes], body: str) -> N
     assert verdicts(header + raw) == [Result.PASS]
 
 
-def test_line_ends_changed_on_the_way_do_no_harm() -> None:
+def test_changed_line_ends_do_not_break_a_signature() -> None:
     assert verdicts(signed().replace(b"\r\n", b"\n")) == [Result.PASS, Result.PASS]
 
 
@@ -80,7 +80,7 @@ def test_line_ends_changed_on_the_way_do_no_harm() -> None:
         (b"Subject:", b"Subject: more\r\nSubject:"),
     ],
 )
-def test_a_change_is_a_failure(change: tuple[bytes, bytes]) -> None:
+def test_a_changed_message_fails(change: tuple[bytes, bytes]) -> None:
     assert verdicts(signed().replace(*change, 1)) == [Result.FAIL, Result.FAIL]
 
 
@@ -95,7 +95,7 @@ def test_a_change_is_a_failure(change: tuple[bytes, bytes]) -> None:
         (dkim_record(rsa.generate_private_key(65537, 2048).public_key()), Result.FAIL),
     ],
 )
-def test_a_wrong_record_is_told(record: str | None, result: Result) -> None:
+def test_a_wrong_record_is_reported(record: str | None, result: Result) -> None:
     records = {"r1._domainkey.a.example": record} if record else {}
     assert verdicts(signed(), records)[0] is result
 
@@ -112,12 +112,12 @@ def test_a_wrong_record_is_told(record: str | None, result: Result) -> None:
         "v=1; v=1; a=rsa-sha256",
     ],
 )
-def test_a_signature_that_must_not_count_does_not(tags: str) -> None:
+def test_an_invalid_signature_does_not_pass(tags: str) -> None:
     raw = f"DKIM-Signature: {tags}\r\nFrom: a@a.example\r\n\r\n".encode()
     assert verdicts(raw) == [Result.PERMERROR]
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_can_be_checked(raw: bytes) -> None:
+def test_any_bytes_can_be_verified(raw: bytes) -> None:
     verdicts(b"DKIM-Signature: " + raw + b"\r\n\r\n" + raw)
     verdicts(raw)

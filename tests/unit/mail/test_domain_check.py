@@ -37,20 +37,20 @@ def one(purpose: Purpose, values: list[str] | None) -> domain_check.RecordCheck:
     return next(f for f in checks if (f.record.name, f.record.type) == name)
 
 
-def test_a_domain_that_publishes_everything_may_send() -> None:
+def test_a_domain_with_all_records_is_ready_to_send() -> None:
     checks = domain_check.check_records(WANTED, GOOD)
     assert {f.status for f in checks} == {Status.OK}
     assert domain_check.is_ready_to_send(checks)
 
 
-def test_a_domain_that_publishes_nothing_is_told_what_to_publish() -> None:
+def test_the_checks_of_a_domain_without_records_list_them() -> None:
     checks = domain_check.check_records(WANTED, {})
     assert {f.status for f in checks} == {Status.MISSING}
     assert all(f.record.value in f.reason for f in checks)
     assert not domain_check.is_ready_to_send(checks)
 
 
-def test_a_dns_that_fails_is_not_the_domains_fault_and_not_a_yes() -> None:
+def test_a_failed_lookup_is_unknown_and_not_ready_to_send() -> None:
     assert one(Purpose.SPF, None).status is Status.UNKNOWN
     assert not domain_check.is_ready_to_send([one(Purpose.SPF, None)])
 
@@ -110,7 +110,7 @@ def test_a_dns_that_fails_is_not_the_domains_fault_and_not_a_yes() -> None:
         (Purpose.RETURN_PATH, ["5 MX.engine.example.", "9 x.example"], Status.WEAK, "are lost"),
     ],
 )
-def test_each_fault_has_a_reason_to_act_on(
+def test_each_problem_has_a_reason(
     purpose: Purpose, values: list[str], status: Status, reason: str
 ) -> None:
     finding = one(purpose, values)
@@ -118,7 +118,7 @@ def test_each_fault_has_a_reason_to_act_on(
 
 
 @given(st.lists(st.text(max_size=80), max_size=3), st.sampled_from(list(Purpose)))
-def test_any_record_can_be_judged(values: list[str], purpose: Purpose) -> None:
+def test_any_record_can_be_checked(values: list[str], purpose: Purpose) -> None:
     assert one(purpose, values).status in Status
     assert one(purpose, [f"v=spf1 {v}" for v in values]).status in Status
     assert one(purpose, [f"v=DMARC1; {v}" for v in values]).status in Status
@@ -145,7 +145,7 @@ def dkimpy_takes(record: str) -> bool:
 
 
 @given(TAGS, SHAPE, st.sampled_from(["", ";", "; junk"]))
-def test_a_key_record_is_right_when_a_verifier_takes_it(
+def test_a_key_record_is_ok_if_a_verifier_accepts_it(
     tags: dict[str, str], between: str, end: str
 ) -> None:
     record = between.join(f"{name}={value}" for name, value in tags.items()) + end

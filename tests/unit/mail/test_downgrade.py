@@ -26,7 +26,7 @@ def prepare(data: bytes) -> ComposedMessage:
     return submission.prepare(data, date=NOW, message_id="1@a.example")
 
 
-def test_what_fits_is_not_touched() -> None:
+def test_a_message_that_fits_is_unchanged() -> None:
     composed = prepare(HEAD + b"\r\nplain\r\n")
     assert downgrade.downgrade(composed) is composed
     high = prepare(HEAD + b"\r\ngr\xc3\xbcn\r\n")
@@ -34,7 +34,7 @@ def test_what_fits_is_not_touched() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=100))
-def test_8_bit_text_becomes_7_bit_and_says_the_same(text: str) -> None:
+def test_8_bit_text_becomes_7_bit_without_loss(text: str) -> None:
     head = HEAD + b"Content-Type: text/plain; charset=utf-8\r\n\r\n"
     composed = prepare(head + text.encode() + b"\xc3\xbc" + b"x" * 2000)
     out = downgrade.downgrade(composed)
@@ -50,7 +50,7 @@ def test_a_two_megabyte_line_is_encoded() -> None:
     assert parser.read(out.as_bytes()).content().rstrip() == b"y" * 2_000_000
 
 
-def test_only_the_parts_that_need_it_change() -> None:
+def test_only_parts_that_need_it_change() -> None:
     out = downgrade.downgrade(prepare(HEAD + NESTED % ("grün und gut".encode(), b"\x80" * 40)))
     assert WIRE.match(out.as_bytes())
     assert out.as_bytes().isascii()
@@ -75,7 +75,7 @@ def test_only_the_parts_that_need_it_change() -> None:
         ("X-Note: " + "word " * 400, ("word " * 400).strip()),
     ],
 )
-def test_a_header_is_made_to_fit(field: str, expected: str) -> None:
+def test_a_header_is_converted(field: str, expected: str) -> None:
     out = downgrade.downgrade(prepare(HEAD + field.encode() + b"\r\n\r\nx\r\n"))
     assert WIRE.match(out.as_bytes())
     assert out.as_bytes().isascii()
@@ -94,13 +94,13 @@ def test_a_header_is_made_to_fit(field: str, expected: str) -> None:
         b"References: <" + b"x" * 1200 + b"@a.example>\r\n\r\n",
     ],
 )
-def test_what_cannot_be_changed_is_refused(data: bytes) -> None:
+def test_a_message_that_cannot_be_converted_is_rejected(data: bytes) -> None:
     with pytest.raises(WireError):
         downgrade.downgrade(prepare(HEAD + data))
 
 
 @given(st.binary(max_size=300))
-def test_any_message_fits_or_is_refused(data: bytes) -> None:
+def test_any_message_is_converted_or_rejected(data: bytes) -> None:
     composed = prepare(HEAD + b"\r\n" + data)
     out = downgrade.downgrade(composed)
     assert WIRE.match(out.as_bytes())

@@ -1,4 +1,4 @@
-"""Names and subjects outside ASCII, as readers of several families show them."""
+"""Non-ASCII names and subjects, as several mail clients display them."""
 
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
@@ -28,7 +28,7 @@ def composed(name: str, subject: str) -> bytes:
 
 
 @given(NAME)
-def test_a_name_is_never_torn_inside_a_word(name: str) -> None:
+def test_a_name_is_not_split_inside_a_word(name: str) -> None:
     """Python before 3.12 shows the white space between the encoded words of a name."""
     read = message_from_bytes(composed(name, "s"), policy=policy.default)["from"]
 
@@ -37,7 +37,7 @@ def test_a_name_is_never_torn_inside_a_word(name: str) -> None:
 
 
 @given(TEXT, TEXT)
-def test_names_and_subjects_come_back_from_readers_of_two_families(name: str, subject: str) -> None:
+def test_names_and_subjects_round_trip_in_two_parsers(name: str, subject: str) -> None:
     raw = composed(name, subject)
     python = message_from_bytes(raw)
     rust = fast_mail_parser.parse_email(raw)
@@ -49,7 +49,7 @@ def test_names_and_subjects_come_back_from_readers_of_two_families(name: str, su
 
 
 @given(NAME, st.integers(60, 75))
-def test_words_of_ordinary_length_stay_whole(text: str, first: int) -> None:
+def test_words_of_ordinary_length_are_not_split(text: str, first: int) -> None:
     found = encoded_words.encode(text, first=first)
     said = [encoded_words.decode(word) for word in found]
 
@@ -62,6 +62,6 @@ def test_words_of_ordinary_length_stay_whole(text: str, first: int) -> None:
 @pytest.mark.parametrize(
     "text", ["größer " * 60, "x" * 3000 + "ü", "日本語" * 200, "ü" + " " * 300]
 )
-def test_whatever_is_encoded_is_folded_into_short_lines(text: str) -> None:
+def test_encoded_text_is_folded_into_short_lines(text: str) -> None:
     for line in headers.unstructured("Subject", text).split(b"\r\n"):
         assert len(line) <= 76

@@ -11,27 +11,27 @@ BODY = """<html><head><title>t</title><style>p{}</style></head><body>
 <img src="cid:1"><form></form><script>alert(1)</script></body></html>"""
 
 
-def test_a_reader_sees_text_links_and_images() -> None:
+def test_text_links_and_images_are_read() -> None:
     page = html.read(BODY)
     assert " ".join(page.text.split()) == "Hello wor ld & co Line two Click me up"
     assert page.links == [Link("https://x.example/z", "Click  me")]
     assert page.tags == ["a", "a", "img", "form", "script"]
 
 
-def test_words_stay_whole_and_blocks_stand_on_lines_of_their_own() -> None:
+def test_words_stay_whole_and_blocks_are_lines() -> None:
     assert html.to_text(BODY) == "Hello world & co\nLine\ntwo Click me\nup"
 
 
-def test_a_title_is_not_shown_wherever_it_stands() -> None:
+def test_a_title_is_not_text() -> None:
     assert html.to_text("<p>Hello</p><title>t</title>") == "Hello"
 
 
-def test_what_stands_there_for_readers_without_scripts_is_read() -> None:
+def test_noscript_content_is_read() -> None:
     assert html.to_text("<noscript>Hello</noscript>") == "Hello"
 
 
 @pytest.mark.parametrize("tag", ["a", "area"])
-def test_elements_are_told_by_their_tags(tag: str) -> None:
+def test_elements_are_listed_by_tag(tag: str) -> None:
     body = f'<{tag} href="http://a.example/x"></{tag}><img src=x><form><input type=PASSWORD></form>'
     page = html.read(body)
     assert page.tags == [tag, "img", "form", "input"]
@@ -39,24 +39,24 @@ def test_elements_are_told_by_their_tags(tag: str) -> None:
     assert page.passwords == 1
 
 
-def test_links_are_read_up_to_a_limit_and_told_all() -> None:
+def test_links_are_limited_and_tags_are_not() -> None:
     page = html.read('<a href="x">y</a>' * 9, links=3)
     assert (len(page.links), len(page.tags)) == (3, 9)
 
 
-def test_a_page_of_elements_that_nobody_closes_is_read_at_its_beginning() -> None:
+def test_a_page_of_unclosed_elements_is_read_partially() -> None:
     page = html.read("<p>first</p>" + "<div>é" * 50_000 + "last")
     assert "first" in page.text
     assert "last" not in page.text
 
 
-def test_text_and_its_octets_read_alike() -> None:
+def test_text_and_its_octets_give_the_same_page() -> None:
     assert html.read(BODY.encode()) == html.read(BODY)
     assert html.read("").text == ""
 
 
 @given(st.text(max_size=200))
-def test_any_text_can_be_read(body: str) -> None:
+def test_any_html_can_be_read(body: str) -> None:
     assert html.read(f"<p>{body}") == html.read(f"<p>{body}".encode())
 
 
@@ -72,7 +72,7 @@ def test_any_text_can_be_read(body: str) -> None:
         ('<a href="#top">up</a> <a href="javascript:x()">on</a> <a name="href=x">x</a>', "up on x"),
     ],
 )
-def test_a_text_part_says_where_links_lead(body: str, text: str) -> None:
+def test_a_text_part_contains_the_targets_of_links(body: str, text: str) -> None:
     assert html.to_text(body, targets=True) == text
 
 
@@ -89,7 +89,7 @@ def test_a_text_part_says_where_links_lead(body: str, text: str) -> None:
         ("<scripted>seen</scripted><titles>too</titles>", "seentoo"),
     ],
 )
-def test_a_text_part_holds_what_a_browser_shows(body: str, text: str) -> None:
+def test_a_text_part_contains_what_a_browser_displays(body: str, text: str) -> None:
     assert html.to_text(body) == text
 
 
@@ -110,8 +110,8 @@ def test_a_text_part_holds_what_a_browser_shows(body: str, text: str) -> None:
         "&",
     ],
 )
-def test_a_text_part_of_a_megabyte_takes_a_moment(piece: str) -> None:
-    """A tree would look at each of the attributes of an element for each of them."""
+def test_a_text_part_of_a_megabyte_takes_bounded_time(piece: str) -> None:
+    """Building a tree would be quadratic in the attributes of an element."""
     many = "".join(map(piece.format, range(1_000_000 // len(piece))))
     html.to_text(many, targets=True)
     html.to_text(f"<p {many}>", targets=True)

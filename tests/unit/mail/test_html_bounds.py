@@ -1,4 +1,4 @@
-"""Pages whose tree is far larger, or deeper, than their text: what is read of them is bounded."""
+"""Pages whose tree is far larger or deeper than their text are read in bounded memory."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ PEAK_MAX_KIB = 200 << 10  # the parser ends quietly where it gets no more memory
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_page_that_grows_is_read_in_bounded_memory(name: str) -> None:
+def test_a_page_with_a_huge_tree_is_read_in_bounded_memory(name: str) -> None:
     code = (
         "import resource, sys\n"
         "from mail import html\n"
@@ -49,7 +49,7 @@ def test_a_page_that_grows_is_read_in_bounded_memory(name: str) -> None:
     assert int(done.stdout) < PEAK_MAX_KIB
 
 
-def test_an_honest_page_is_read_to_its_end() -> None:
+def test_an_ordinary_page_is_read_completely() -> None:
     row = "<tr><td><b>Sum</b> <a href='https://example.com/'><i>see</i></a></td></tr>"
     page = html.read(f"<table>{row * 800}</table><p>The end</p>")
 
@@ -57,7 +57,7 @@ def test_an_honest_page_is_read_to_its_end() -> None:
     assert len(page.links) == 800
 
 
-def test_sloppy_markup_is_read_to_its_end() -> None:
+def test_malformed_markup_is_read_completely() -> None:
     page = html.read("<p><b>never closed</p>" + "<p>x</p>" * 900 + "<p>The end</p>")
 
     assert page.text.endswith("The end")

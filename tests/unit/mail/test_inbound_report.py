@@ -70,13 +70,13 @@ body
 """
 
 
-def test_a_report_names_the_message_as_its_envelope_did() -> None:
+def test_a_report_contains_the_envelope_id() -> None:
     named = DSN.replace(b"Reporting-MTA", b"Original-Envelope-Id: 019ab000-0000\nReporting-MTA")
     assert inbound_report.parse(named).original_envelope_id == "019ab000-0000"
     assert inbound_report.parse(DSN).original_envelope_id == ""
 
 
-def test_a_delivery_status_names_recipient_status_and_diagnostic() -> None:
+def test_a_delivery_status_has_recipient_status_and_diagnostic() -> None:
     found = inbound_report.parse(DSN)
     assert found.kind is Kind.BOUNCE
     assert found.original_message_id == "42@a.example"
@@ -88,7 +88,7 @@ def test_a_delivery_status_names_recipient_status_and_diagnostic() -> None:
     assert failure.bounce_class.name == "invalid_recipient"
 
 
-def test_a_reason_that_stands_in_exchanges_own_field_alone_is_read() -> None:
+def test_a_reason_in_exchanges_own_field_is_read() -> None:
     head, _, tail = DSN.partition(b"Status: 5.1.1")
     rest = tail.partition(b"User unknown\n")[2]
     said = b"Status: 5.0.0\nX-Supplementary-Info: < #5.1.1 smtp;550 5.1.1 User unknown>\n"
@@ -106,7 +106,7 @@ def test_a_delay_is_not_a_failure() -> None:
     assert inbound_report.parse(delayed).kind is Kind.DELAY
 
 
-def test_a_complaint_says_who_and_about_what() -> None:
+def test_a_complaint_has_recipient_and_type() -> None:
     found = inbound_report.parse(ARF.replace(b"\n", b"\r\n"))
     assert found.kind is Kind.COMPLAINT
     assert found.complaint is not None
@@ -141,14 +141,14 @@ body
     "header",
     [b"Auto-Submitted: auto-replied", b"Subject: Out of office: Re: x", b"X-Autoreply: yes"],
 )
-def test_an_automatic_reply_is_told_apart(header: bytes) -> None:
+def test_an_automatic_reply_is_recognized(header: bytes) -> None:
     found = inbound_report.parse(
         b"From: u@b.example\r\n" + header + b"\r\n\r\nI am away until Monday.\r\n"
     )
     assert found.kind is Kind.AUTO_REPLY
 
 
-def test_a_person_who_answers_is_no_bounce() -> None:
+def test_a_persons_reply_is_not_a_bounce() -> None:
     found = inbound_report.parse(
         b"From: u@b.example\r\nSubject: Re: hello\r\n\r\nuser unknown, 550 5.1.1\r\n"
     )
@@ -156,7 +156,7 @@ def test_a_person_who_answers_is_no_bounce() -> None:
     assert found.failures == ()
 
 
-def test_a_bounce_in_words_is_understood() -> None:
+def test_a_bounce_in_free_text_is_parsed() -> None:
     raw = b"""From: MAILER-DAEMON@mx.b.example
 To: bounce@a.example
 Subject: failure notice
@@ -179,7 +179,7 @@ To: other@d.example
     assert failure.bounce_class.name == "invalid_recipient"
 
 
-def test_a_bounce_whose_boundary_is_wrong_is_read_all_the_same() -> None:
+def test_a_bounce_with_a_wrong_boundary_is_read() -> None:
     found = inbound_report.parse(DSN.replace(b'boundary="xx"', b'boundary="yy"'))
     assert [f.recipient for f in found.failures] == ["u@b.example"]
 
@@ -194,13 +194,13 @@ def test_a_report_about_thousands_is_bounded() -> None:
 
 
 @given(st.binary(max_size=500))
-def test_any_bytes_are_some_kind_of_mail(raw: bytes) -> None:
+def test_any_bytes_are_classified(raw: bytes) -> None:
     assert inbound_report.parse(raw).kind in Kind
     inbound_report.parse(DSN.replace(b"User unknown", raw).replace(b"text/plain", b"text/html"))
     inbound_report.parse(DSN.replace(b"Status: 5.1.1", b"Status: " + raw))
 
 
-def test_deep_nesting_ends() -> None:
+def test_deep_nesting_is_bounded() -> None:
     raw = b"From: MAILER-DAEMON@x.example\n"
     body = b"".join(
         b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1000)
@@ -211,7 +211,7 @@ def test_deep_nesting_ends() -> None:
 @pytest.mark.parametrize(
     "evil", [b"-" * 60000, b"a" * 60000, b"@." * 30000, b"<" * 60000, b"5" * 60000]
 )
-def test_hostile_text_costs_no_time(evil: bytes) -> None:
+def test_a_hostile_report_is_parsed_in_bounded_time(evil: bytes) -> None:
     raw = (
         b"From: MAILER-DAEMON@x.example\nSubject: "
         + evil

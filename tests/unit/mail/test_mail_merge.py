@@ -22,7 +22,7 @@ def email(text: str | None = None, html: str | None = None, subject: str = "x") 
 
 
 @given(TEXT, VALUE, TEXT, VALUE, TEXT)
-def test_each_recipient_reads_their_own_values(a: str, v: str, b: str, w: str, c: str) -> None:
+def test_each_recipient_gets_their_own_values(a: str, v: str, b: str, w: str, c: str) -> None:
     marked = f"{a}{mail_merge.slot(0)}{b}{mail_merge.slot(1)}{c}{mail_merge.slot(0)}"
     composed = mail_merge.prepare(email(text="same for all", html=marked)).render([v, w])
     assert WIRE.match(composed.body)
@@ -31,14 +31,14 @@ def test_each_recipient_reads_their_own_values(a: str, v: str, b: str, w: str, c
     assert parts[1].text().replace("\r\n", "\n") == f"{a}{v}{b}{w}{c}{v}\n"
 
 
-def test_recipients_share_what_does_not_differ() -> None:
+def test_recipients_share_the_fixed_parts() -> None:
     prepared = mail_merge.prepare(email(html="<p>é</p>" * 500 + mail_merge.slot(3)))
     composed = prepared.render(["", "", "", "https://t.example/o/1"], message_id("1@a.example"))
     assert composed.headers[0] == b"Message-ID: <1@a.example>\r\n"
     assert b"https://t.example/o/1=\r\n" in composed.body
 
 
-def test_a_message_without_slots_is_composed_as_ever() -> None:
+def test_a_message_without_slots_is_composed_as_usual() -> None:
     prepared = mail_merge.prepare(email(text="plain"))
     assert prepared.order == ()
     assert prepared.render([]).body == b"plain\r\n"

@@ -1,4 +1,4 @@
-"""The names of files: what they say, and what they must not show."""
+"""File names: their media types, and characters that they must not contain."""
 
 import pytest
 
@@ -19,12 +19,12 @@ from mail.mime import Attachment, MimeError, attachment, type_of
         ("a" * 100_000 + ".pdf", "application/pdf"),
     ],
 )
-def test_the_name_of_a_file_says_its_type(filename: str, expected: str) -> None:
+def test_the_type_of_a_file_follows_from_its_name(filename: str, expected: str) -> None:
     assert type_of(filename) == expected
 
 
 @pytest.mark.parametrize("hidden", ["\u202e", "\u2066", "\u202a", "\u2029", "\x85", "\ufeff", "\n"])
-def test_a_file_cannot_be_shown_under_another_type(hidden: str) -> None:
+def test_a_file_name_cannot_disguise_its_type(hidden: str) -> None:
     with pytest.raises(MimeError, match="control character"):
         attachment(Attachment(f"photo{hidden}gpj.exe", b"x"), b"s")
 
@@ -32,5 +32,5 @@ def test_a_file_cannot_be_shown_under_another_type(hidden: str) -> None:
 @pytest.mark.parametrize(
     "name", ["\u05d7\u05e9\u05d1\u05d5\u05df\u200f.pdf", "🩷.png", "नि\u200dम.txt"]
 )
-def test_a_file_may_be_named_in_any_script(name: str) -> None:
+def test_a_file_name_can_be_in_any_script(name: str) -> None:
     assert attachment(Attachment(name, b"x"), b"s").headers

@@ -9,7 +9,7 @@ HEAD = b"version: STSv1\r\nmode: enforce\r\n"
 GOOD = HEAD + b"mx: mail.b.example\r\nmx: *.b.example\r\nmax_age: 86400\r\n"
 
 
-def test_a_policy_names_mode_hosts_and_age() -> None:
+def test_a_policy_has_mode_hosts_and_age() -> None:
     policy = mta_sts.parse(GOOD)
     assert policy == Policy(Mode.ENFORCE, ("mail.b.example", "*.b.example"), 86400)
     assert mta_sts.parse("\n".join(policy.lines()).encode()) == policy
@@ -36,17 +36,17 @@ def test_a_wildcard_is_one_label(host: str, allowed: bool) -> None:
         (GOOD.replace(b"STSv1", b"STSv2"), "version"),
         (GOOD.replace(b"enforce", b"maybe"), "mode"),
         (GOOD.replace(b"86400", b"-1"), "max_age"),
-        (GOOD.replace(b"mx:", b"nx:"), "names no mx"),
-        (GOOD.replace(b"*.b", b"*.*"), "no mx host"),
+        (GOOD.replace(b"mx:", b"nx:"), "has no mx"),
+        (GOOD.replace(b"*.b", b"*.*"), "not an MX host"),
         (GOOD + b"x" * 70_000, "longer"),
     ],
 )
-def test_a_policy_that_cannot_be_used_is_told(body: bytes, reason: str) -> None:
+def test_an_invalid_policy_is_rejected_with_a_reason(body: bytes, reason: str) -> None:
     with pytest.raises(PolicyError, match=reason):
         mta_sts.parse(body)
 
 
-def test_a_policy_is_never_kept_longer_than_a_year() -> None:
+def test_a_policy_is_cached_for_at_most_a_year() -> None:
     assert mta_sts.parse(GOOD.replace(b"86400", b"9999999999")).max_age_s == mta_sts.MAX_AGE
 
 
@@ -64,9 +64,7 @@ def test_a_policy_is_never_kept_longer_than_a_year() -> None:
         ((), None),
     ],
 )
-def test_the_record_tells_when_the_policy_changed(
-    records: tuple[str, ...], found: str | None
-) -> None:
+def test_the_record_contains_the_policy_id(records: tuple[str, ...], found: str | None) -> None:
     assert mta_sts.policy_id(records) == found
 
 
@@ -79,6 +77,6 @@ def test_any_bytes_are_a_policy_or_an_error(body: bytes) -> None:
     assert 0 <= policy.max_age_s <= mta_sts.MAX_AGE
 
 
-def test_names_and_addresses_are_those_of_the_rfc() -> None:
+def test_record_name_and_url_follow_the_rfc() -> None:
     assert mta_sts.record_name("b.example") == "_mta-sts.b.example"
     assert mta_sts.policy_url("b.example") == "https://mta-sts.b.example/.well-known/mta-sts.txt"

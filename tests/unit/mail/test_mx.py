@@ -42,34 +42,34 @@ def test_domains_of_one_provider_are_one_site(hosts: list[str], site: str) -> No
         [*(f"mx.{'a' * 60}{n}.example" for n in range(9)), "aspmx.l.google.com"],
     ],
 )
-def test_nobody_gets_into_a_providers_site_by_naming_its_hosts(hosts: list[str]) -> None:
+def test_listing_a_providers_hosts_does_not_give_its_site(hosts: list[str]) -> None:
     rules = mx.load_rules((files("mail") / "sites.toml").read_text("utf-8"))
     site = mx.site_of(hosts)
     assert not {rule.site for rule in rules} & set(site.split("+"))
     assert len(site) <= 200
 
 
-def test_long_mixed_sets_have_sites_of_their_own() -> None:
+def test_long_mixed_sets_have_distinct_sites() -> None:
     hosts = [f"mx.{'a' * 60}{n}.example" for n in range(9)]
     assert mx.site_of(hosts) != mx.site_of([*hosts, "mx.z.example"])
 
 
-def test_the_linter_refuses_a_name_that_a_stranger_can_have() -> None:
+def test_the_linter_reports_a_site_name_that_is_a_domain() -> None:
     [problem] = mx.lint([mx.SiteRule("big.example", ("x.example",))])
     assert problem.startswith("big.example")
 
 
-def test_no_hosts_are_no_site() -> None:
+def test_an_empty_mx_set_has_no_site() -> None:
     with pytest.raises(ValueError, match="no MX hosts"):
         mx.site_of([])
 
 
-def test_the_rules_are_in_order() -> None:
+def test_the_rules_have_no_problems() -> None:
     text = (files("mail") / "sites.toml").read_text("utf-8")
     assert len(mx.load_rules(text)) > 50
 
 
-def test_the_linter_sees_what_can_never_match() -> None:
+def test_the_linter_reports_rules_that_never_match() -> None:
     problems = mx.lint(
         [
             mx.SiteRule("a", ("x.example",)),
@@ -90,13 +90,13 @@ def test_equal_preferences_are_shuffled_and_others_are_not() -> None:
     }
 
 
-def test_a_null_mx_takes_no_mail() -> None:
+def test_a_null_mx_accepts_no_mail() -> None:
     with pytest.raises(mx.NullMxError):
         mx.order([Mx(0, ".")], lambda _: None)
     assert mx.order([Mx(0, "."), Mx(10, "a.example")], lambda _: None) == [Mx(10, "a.example")]
 
 
-def test_ourselves_among_the_mx_ends_the_list() -> None:
+def test_our_own_mx_ends_the_list() -> None:
     records = [Mx(10, "a.example"), Mx(20, "US.example."), Mx(20, "b.example"), Mx(30, "c.example")]
     assert mx.before_self(records, frozenset({"us.example"})) == [Mx(10, "a.example")]
     assert mx.before_self(records, frozenset({"x.example"})) == records

@@ -14,10 +14,10 @@ from mail.normalized_text import normalize, normalize_and_lower
         ("Größe Привет", "Größe Привет"),
     ],
 )
-def test_text_is_as_its_reader_sees_it(text: str, expected: str) -> None:
+def test_text_is_normalized_as_a_reader_perceives_it(text: str, expected: str) -> None:
     assert normalize(text) == expected
 
 
 @given(st.text() | st.text(alphabet="aA \n\t\x1c\xa0\u200b\u3000éÉ\u03a3\u03c3€ﬁe\u0301İ"))
-def test_a_line_is_plain_and_in_lower_case_whichever_way_it_was_made(text: str) -> None:
+def test_the_fast_and_slow_paths_normalize_equally(text: str) -> None:
     assert normalize_and_lower(text) == (normalize(text), normalize(text).lower().encode())

@@ -34,12 +34,12 @@ def test_parameters_are_read_as_rfc_2231_writes_them(value: str, key: str, expec
         ("plain", "plain"),
     ],
 )
-def test_encoded_words_are_read_and_never_make_a_line(text: str, expected: str) -> None:
+def test_encoded_words_are_decoded_without_line_breaks(text: str, expected: str) -> None:
     assert " ".join(encoded_words.decode(text).split()) == expected
 
 
 @given(st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=200))
-def test_encoded_words_come_back(text: str) -> None:
+def test_encoded_words_round_trip(text: str) -> None:
     coded = encoded_words.encode(text)
     assert all(len(word) <= 75 for word in coded)
     assert encoded_words.decode("\r\n ".join(coded).replace("\r\n", "")) == text
@@ -62,5 +62,5 @@ def test_a_part_ends_before_the_line_end_of_its_delimiter() -> None:
     assert [p.body for p in parser.parts(parser.read(raw))] == [b"one", b"two\r\n"]
 
 
-def test_japanese_that_does_not_say_so_is_read() -> None:
+def test_unlabelled_japanese_is_decoded() -> None:
     assert parser.decode_text("日本".encode("iso-2022-jp"), "") == "日本"

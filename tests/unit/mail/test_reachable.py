@@ -1,4 +1,4 @@
-"""Which addresses are public: the special-purpose ranges, and ways to disguise them."""
+"""Public addresses, special-purpose ranges, and ways to disguise them."""
 
 from ipaddress import ip_address, ip_network
 
@@ -34,11 +34,11 @@ def test_a_special_address_is_not_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_a_public_address_may_be_connected_to(address: str) -> None:
+def test_a_connection_to_a_public_address_is_allowed(address: str) -> None:
     assert may_connect(ip_address(address), [])
 
 
-def test_the_operator_allows_a_network_and_nothing_beside_it() -> None:
+def test_the_operator_allows_one_network_only() -> None:
     allowed = [ip_network("10.1.0.0/16"), ip_network("fd00::/8")]
     assert may_connect(ip_address("10.1.2.3"), allowed)
     assert may_connect(ip_address("::ffff:10.1.2.3"), allowed)

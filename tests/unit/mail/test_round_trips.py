@@ -1,4 +1,4 @@
-"""What is composed is read back as it was: by Python's email package, and by `mail.parser`."""
+"""Composed messages round-trip in Python's email package and in `mail.parser`."""
 
 import re
 import unicodedata
@@ -45,7 +45,7 @@ def nfc(name: str) -> str:
 
 
 def squeezed(name: str) -> str:
-    """Python shows, and counts on, the space between two encoded words (RFC 2047 §6.2 drops it)."""
+    """Python keeps the space between two encoded words, which RFC 2047 §6.2 drops."""
     return name.replace(" ", "")
 
 
@@ -55,7 +55,7 @@ def lines(text: str) -> str:
 
 
 @given(st.lists(BOX, min_size=1, max_size=6))
-def test_addresses_of_a_field_come_back_from_two_parsers(boxes: list[Mailbox]) -> None:
+def test_addresses_of_a_field_round_trip_in_two_parsers(boxes: list[Mailbox]) -> None:
     line = headers.mailboxes("To", boxes)
     assert WIRE.match(line)
     expected = [(box.display_name, box.address) for box in boxes]
@@ -77,7 +77,7 @@ def test_folding_only_adds_line_ends(value: str) -> None:
 
 
 @given(st.lists(st.from_regex(r"<[!-;=?-~]{1,60}@[a-z]{1,20}>", fullmatch=True), max_size=40))
-def test_message_ids_come_back_whole(ids: list[str]) -> None:
+def test_message_ids_round_trip(ids: list[str]) -> None:
     line = headers.field("References", " ".join(ids))
     assert dict(parser.read(line + b"\r\n").fields)["references"].split() == [
         one.encode() for one in ids
@@ -88,14 +88,14 @@ def test_message_ids_come_back_whole(ids: list[str]) -> None:
     st.integers(86_400, 2**35),
     st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 )
-def test_a_date_comes_back(moment_s: int, zone: timezone) -> None:
+def test_a_date_round_trips(moment_s: int, zone: timezone) -> None:
     aware = datetime.fromtimestamp(moment_s, zone)
     line = headers.date(aware)
     assert parsedate_to_datetime(line.partition(b": ")[2].decode()) == aware
 
 
 @given(st.text(PRINTABLE | st.just(" "), min_size=1, max_size=300))
-def test_encoded_words_are_read_by_python(text: str) -> None:
+def test_encoded_words_are_decoded_by_python(text: str) -> None:
     coded = "\r\n ".join(encoded_words.encode(text))
     assert str(make_header(decode_header(coded.replace("\r\n", "")))) == text
 
@@ -107,7 +107,7 @@ def test_encoded_words_are_read_by_python(text: str) -> None:
     st.tuples(BODY, BODY),
     st.tuples(st.lists(IMAGE, max_size=2), st.lists(FILE, max_size=2)),
 )
-def test_a_whole_message_comes_back_from_two_parsers(
+def test_a_whole_message_round_trips_in_two_parsers(
     to: list[Mailbox],
     cc: list[Mailbox],
     subject: str,
@@ -165,7 +165,7 @@ def our_leaf(part: Entity) -> tuple[str, str, object]:
 
 
 @given(BODY.filter(lambda text: not mail_merge.has_slot(text)), PHRASE)
-def test_python_reads_each_recipients_variant(text: str, value: str) -> None:
+def test_python_parses_each_recipients_message(text: str, value: str) -> None:
     email = Email(from_=Mailbox("", "a", "a.example"), html=f"{text}{mail_merge.slot(0)}{text}")
     raw = mail_merge.prepare(email).render([value]).as_bytes()
     assert WIRE.match(raw)
@@ -173,7 +173,7 @@ def test_python_reads_each_recipients_variant(text: str, value: str) -> None:
 
 
 @given(PHRASE, BODY, FILE)
-def test_what_python_composes_is_read(subject: str, text: str, item: Attachment) -> None:
+def test_messages_composed_by_python_are_parsed(subject: str, text: str, item: Attachment) -> None:
     theirs = EmailMessage(policy=policy.SMTP.clone(cte_type="7bit"))
     theirs["Subject"] = subject
     theirs.set_content(lines(text))
@@ -186,7 +186,7 @@ def test_what_python_composes_is_read(subject: str, text: str, item: Attachment)
 
 
 def body_of(theirs: EmailMessage) -> str:
-    """As Python itself reads it after the wire: it makes line ends of more than CR and LF."""
+    """The body as Python parses it: it treats more characters than CR and LF as line ends."""
     first = leaves(stdlib(theirs.as_bytes()))[0].get_content()
     assert isinstance(first, str)
     return first.replace("\r\n", "\n")

@@ -38,12 +38,12 @@ def test_a_smuggled_end_of_data_stays_inside_the_message(trick: bytes) -> None:
 
 
 @pytest.mark.parametrize("line", [b".", b"..", b".a", b"a."])
-def test_a_line_with_dots_arrives_as_it_was(line: bytes) -> None:
+def test_a_line_with_dots_arrives_unchanged(line: bytes) -> None:
     body = b"x\r\n" + line + b"\r\ny\r\n"
     assert smtp.dot_unstuff(smtp.dot_stuff(body)) == body
 
 
-def test_stuffing_refuses_a_bare_line_feed() -> None:
+def test_dot_stuffing_rejects_a_bare_line_feed() -> None:
     with pytest.raises(ValueError, match="normalise"):
         smtp.dot_stuff(b"a\n.\r\n")
 
@@ -62,7 +62,7 @@ def test_mail_from_carries_what_the_server_offered() -> None:
     assert smtp.mail_from(None) == b"MAIL FROM:<>\r\n"
 
 
-def test_a_utf8_address_goes_only_to_a_server_that_takes_it() -> None:
+def test_a_utf8_address_requires_smtputf8() -> None:
     box = address.parse("jürgen@b.example")
     with pytest.raises(address.AddressError, match=r"5\.6\.7"):
         smtp.rcpt_to(box)
@@ -82,11 +82,11 @@ def test_an_ehlo_name_is_one_word() -> None:
         smtp.ehlo("a\r\nQUIT")
 
 
-def test_xtext_hides_what_a_parameter_may_not_hold() -> None:
+def test_xtext_encodes_characters_invalid_in_a_parameter() -> None:
     assert smtp.xtext("a+b=c ü".encode()) == b"a+2Bb+3Dc+20+C3+BC"
 
 
-def test_where_reports_are_offered_they_name_the_message_and_bring_its_header_alone() -> None:
+def test_with_dsn_reports_contain_the_envelope_id_and_headers_only() -> None:
     box = address.parse("bounce@a.example")
     name = "019ab000-0000-7000-8000-00000000000a"
     assert smtp.mail_from(box, size=9, envelope_id=name) == (
@@ -97,7 +97,7 @@ def test_where_reports_are_offered_they_name_the_message_and_bring_its_header_al
     )
 
 
-def test_failures_and_delays_are_reported_by_the_address_that_was_given() -> None:
+def test_failures_and_delays_are_reported_with_the_original_address() -> None:
     assert smtp.rcpt_to(address.parse("ann+x=y@b.example"), dsn=True) == (
         b"RCPT TO:<ann+x=y@b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;ann+2Bx+3Dy@b.example\r\n"
     )
@@ -106,12 +106,12 @@ def test_failures_and_delays_are_reported_by_the_address_that_was_given() -> Non
     )
 
 
-def test_an_address_beyond_ascii_is_ascii_in_its_parameter() -> None:
+def test_a_non_ascii_address_is_encoded_in_orcpt() -> None:
     line = smtp.rcpt_to(address.parse("jür+gen@b.example"), utf8=True, dsn=True)
     assert line.endswith(rb" ORCPT=utf-8;j\x{FC}r\x{2B}gen@b.example" + b"\r\n")
 
 
-def test_a_command_that_would_be_too_long_goes_without_the_address_in_its_parameter() -> None:
+def test_a_command_that_would_be_too_long_has_no_orcpt() -> None:
     domain = ".".join(["d" * 60] * 3)
     short, long = (address.parse(f"{local}@{domain}") for local in ("a", "+" * 64))
     assert b" ORCPT=" in smtp.rcpt_to(short, dsn=True)

@@ -39,26 +39,26 @@ def test_a_reply_is_code_enhanced_code_and_text(raw: bytes, expected: Reply) -> 
     assert smtp_reply.parse(raw) == expected
 
 
-def test_the_enhanced_code_is_taken_off_every_line() -> None:
+def test_the_enhanced_code_is_removed_from_every_line() -> None:
     parsed = smtp_reply.parse(GMAIL)
     assert (parsed.code, parsed.enhanced) == (550, "5.1.1")
     assert "5.1.1" not in parsed.text
     assert parsed.text.endswith("unnecessary spaces. gsmtp")
 
 
-def test_a_line_broken_by_hand_stays_part_of_the_reply() -> None:
+def test_a_line_without_a_code_is_part_of_the_reply() -> None:
     assert smtp_reply.parse(b"550-no\r\nthanks\r\n550 bye\r\n").text == "no thanks bye"
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b"hello\r\n", b"99 x\r\n", b"600 x\r\n", b"250-more\r\n", b"\xff"]
 )
-def test_what_is_no_reply_is_told(raw: bytes) -> None:
+def test_invalid_replies_are_rejected(raw: bytes) -> None:
     with pytest.raises(ReplyError):
         smtp_reply.parse(raw)
 
 
-def test_replies_are_found_however_the_bytes_are_cut() -> None:
+def test_replies_do_not_depend_on_segmentation() -> None:
     raw = b"250-a\r\n250 b\r\n550 5.1.1 c\r\n"
     parser, found = ReplyParser(), []
     for octet in raw:
@@ -74,14 +74,14 @@ def test_an_endless_line_does_not_grow_the_memory() -> None:
     assert len(parser._rest) <= smtp_reply.MAX_LINE
 
 
-def test_an_endless_reply_is_cut_off() -> None:
+def test_an_endless_reply_is_a_problem() -> None:
     parser = ReplyParser()
     assert parser.feed(b"250-again\r\n" * 1000) == []
     assert "lines" in parser.problem
 
 
 @pytest.mark.parametrize("flood", [b"\r\n", b"no code\r\n", b"250-again\r\n"])
-def test_a_reply_that_came_before_a_flood_counts(flood: bytes) -> None:
+def test_a_reply_before_a_flood_counts(flood: bytes) -> None:
     parser = ReplyParser()
     assert parser.feed(b"250 ok\r\n" + flood * 1000) == [Reply(250, "", "ok")]
     assert parser.problem
@@ -97,9 +97,7 @@ def test_a_reply_that_came_before_a_flood_counts(flood: bytes) -> None:
     ),
     st.data(),
 )
-def test_any_cut_of_any_lines_gives_the_same_replies(
-    lines: list[bytes], data: st.DataObject
-) -> None:
+def test_any_segmentation_gives_the_same_replies(lines: list[bytes], data: st.DataObject) -> None:
     raw = b"".join(lines)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=6)))
     bounds = [0, *cuts, len(raw)]
@@ -111,11 +109,11 @@ def test_any_cut_of_any_lines_gives_the_same_replies(
     assert len(found) == sum(line[3:4] != b"-" for line in lines if line[:1].isdigit())
 
 
-def test_the_text_that_is_kept_is_bounded() -> None:
+def test_the_stored_text_is_bounded() -> None:
     assert len(smtp_reply.parse(b"550 " + b"y" * 4000 + b"\r\n").text) == smtp_reply.MAX_TEXT
 
 
-def test_a_client_that_splits_codes_off_gets_the_same_reply() -> None:
+def test_a_reply_from_separate_code_and_text_is_equal() -> None:
     assert smtp_reply.reply(450, "4.2.1 busy\nlater") == Reply(450, "4.2.1", "busy later")
     assert str(smtp_reply.reply(450, "4.2.1 busy")) == "450 4.2.1 busy"
 
@@ -130,7 +128,7 @@ def test_any_bytes_give_clean_bounded_replies_or_an_error(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"2" * 65536, b"220-" + b"x" * 65000, b"x" * 6000 + b"\r\n"])
-def test_a_reply_without_an_end_is_given_up_on_by_its_octets(piece: bytes) -> None:
+def test_a_reply_without_an_end_is_bounded_in_octets(piece: bytes) -> None:
     parser, heard = ReplyParser(), 0
     while not parser.problem:
         parser.feed(piece)
@@ -138,7 +136,7 @@ def test_a_reply_without_an_end_is_given_up_on_by_its_octets(piece: bytes) -> No
     assert heard <= MAX_OCTETS + len(piece)
 
 
-def test_many_replies_one_after_the_other_are_no_endless_one() -> None:
+def test_many_consecutive_replies_are_not_an_endless_one() -> None:
     parser, line = ReplyParser(), b"250 " + b"x" * 500 + b"\r\n"
     for _ in range(3 * MAX_OCTETS // len(line)):
         assert len(parser.feed(line)) == 1

@@ -1,4 +1,4 @@
-"""Folding and converting never corrupt a field that has a syntax; a value never makes another."""
+"""Folding and conversion never corrupt a structured field, and no value injects another."""
 
 import re
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ def fitted(field: str) -> bytes:
         ('Content-Type: multipart/mixed; boundary="=_a?=\'b"; x="é"', "boundary", "=_a?='b"),
     ],
 )
-def test_a_parameter_outside_ascii_is_converted_alone(field: str, key: str, expected: str) -> None:
+def test_only_a_non_ascii_parameter_is_converted(field: str, key: str, expected: str) -> None:
     out, name = fitted(field), field.partition(":")[0].lower()
     kind, given_ = parser.parameters(parser.read(out).get(name))
     assert kind == field.partition(";")[0].partition(" ")[2]
@@ -48,7 +48,7 @@ def test_a_parameter_outside_ascii_is_converted_alone(field: str, key: str, expe
     assert theirs.params[key] == expected
 
 
-def test_a_long_list_of_addresses_is_folded_between_them() -> None:
+def test_a_long_address_list_is_folded_between_addresses() -> None:
     many = [f"user{n}@example.com" for n in range(200)]
     out = fitted("Cc: " + ",".join(many))
     parsed = message_from_bytes(out, policy=policy.default)
@@ -68,12 +68,12 @@ def test_a_long_list_of_addresses_is_folded_between_them() -> None:
         "Authentication-Results: ü",
     ],
 )
-def test_what_has_no_other_form_is_refused(field: str) -> None:
+def test_a_field_that_cannot_be_converted_is_rejected(field: str) -> None:
     with pytest.raises(WireError):
         fitted(field)
 
 
-def test_the_phrase_of_a_list_id_is_encoded_and_its_id_is_not() -> None:
+def test_only_the_phrase_of_a_list_id_is_encoded() -> None:
     for out in (fitted("List-Id: Größe <l.a.example>"),
                 headers.custom_field("List-Id", "Größe <l.a.example>")):  # fmt: skip
         assert b"?= <l.a.example>\r\n" in out
@@ -84,7 +84,7 @@ def test_the_phrase_of_a_list_id_is_encoded_and_its_id_is_not() -> None:
 
 
 @given(EVIL, EVIL, EVIL)
-def test_a_forged_mailbox_makes_no_second_header(name: str, local: str, domain: str) -> None:
+def test_a_forged_mailbox_cannot_inject_a_header(name: str, local: str, domain: str) -> None:
     try:
         line = headers.mailboxes("To", [Mailbox(name, local, domain)])
     except ValueError:
@@ -94,12 +94,12 @@ def test_a_forged_mailbox_makes_no_second_header(name: str, local: str, domain: 
 
 
 @pytest.mark.parametrize("local", ["a\r\nBcc: x", "a>, <b", "a b", 'a"b', "", '"a\x00"', "a\x85b"])
-def test_a_forged_local_part_is_refused(local: str) -> None:
+def test_a_forged_local_part_is_rejected(local: str) -> None:
     with pytest.raises(AddressError, match="cannot be in a header"):
         headers.mailboxes("To", [Mailbox("", local, "b.example")])
 
 
-def test_a_file_keeps_what_was_said_of_it() -> None:
+def test_a_file_keeps_its_parameters() -> None:
     kind = 'text/calendar; charset=utf-8; method="REQUEST"; name=other.ics; boundary=x'
     head = b"".join(mime.attachment(Attachment("i.ics", b"x", kind), b"s").headers)
     read = parser.read(head + b"\r\n")
@@ -109,7 +109,7 @@ def test_a_file_keeps_what_was_said_of_it() -> None:
     assert read.filename == "i.ics"
 
 
-def test_a_boundary_outside_ascii_is_refused() -> None:
+def test_a_non_ascii_boundary_is_rejected() -> None:
     body = 'Content-Type: multipart/mixed; boundary="ü"\r\n\r\n--ü\r\n\r\né\r\n--ü--\r\n'
     with pytest.raises(WireError, match="boundary"):
         downgrade.downgrade(

@@ -21,11 +21,11 @@ FULL = (
 )
 
 
-def test_a_whole_message_passes_unchanged() -> None:
+def test_a_complete_message_is_unchanged() -> None:
     assert prepare(FULL) == FULL
 
 
-def test_bcc_is_taken_out_wherever_it_is_and_however_it_is_written() -> None:
+def test_bcc_is_removed_in_any_position_and_case() -> None:
     data = FULL.replace(
         b"To:", b"BCC : s1@c.example,\r\n s2@c.example\r\nResent-Bcc: s3@c.example\r\nTo:"
     )
@@ -52,13 +52,13 @@ def test_missing_date_and_message_id_are_added() -> None:
         (b"From: a@a.example\r\nX: " + b"y" * 300_000, "longer than"),
     ],
 )
-def test_what_is_no_message_is_refused(data: bytes, reason: str) -> None:
+def test_an_invalid_message_is_rejected(data: bytes, reason: str) -> None:
     with pytest.raises(SubmissionError, match=reason):
         prepare(data)
 
 
 @given(st.binary(max_size=300))
-def test_any_body_goes_out_as_one_message_of_whole_lines(body: bytes) -> None:
+def test_any_body_is_one_message_with_complete_lines(body: bytes) -> None:
     out = prepare(b"From: a@a.example\r\n\r\n" + body)
     assert re.fullmatch(rb"(?:[^\r\n\0]*\r\n)*", out)
     assert b"\r\n.\r\n" not in b"\r\n" + smtp.dot_stuff(out)

@@ -1,4 +1,4 @@
-"""A name that anybody registers below is nobody's own."""
+"""Public suffixes."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from mail.suffix import is_public_suffix
 @pytest.mark.parametrize(
     "domain", ["com", "co.uk", "com.au", "gov.br", "xn--p1ai", "xn--55qx5d.cn", "anything.ck", "zz"]
 )
-def test_below_a_public_suffix_strangers_register_names(domain: str) -> None:
+def test_a_registry_suffix_is_a_public_suffix(domain: str) -> None:
     assert is_public_suffix(domain)
 
 
 @pytest.mark.parametrize(
     "domain", ["example.com", "shop.example.co.uk", "xn--d1acufc.xn--p1ai", "www.ck", "github.io"]
 )
-def test_a_registered_name_is_somebodys(domain: str) -> None:
+def test_a_registered_name_is_not_a_public_suffix(domain: str) -> None:
     assert not is_public_suffix(domain)

@@ -1,4 +1,4 @@
-"""Which chains of certificates prove the name of a mail server."""
+"""Certificate chains that are valid for the name of a mail server."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,14 +22,14 @@ def proves(chain: list[bytes], name: str = NAME, *, later: timedelta = timedelta
     return tls_chain.is_valid_chain(chain, name, trusted=TRUSTED, now=now)
 
 
-def test_a_certificate_of_a_trusted_authority_proves_the_names_in_it() -> None:
+def test_a_certificate_of_a_trusted_authority_is_valid_for_its_names() -> None:
     assert proves(GOOD.chain)
     assert proves(GOOD.chain, "MX1.Receiver.Example.")
     assert proves(ROOT.server("*.receiver.example").chain)
     assert proves(ROOT.server("192.0.2.1").chain, "192.0.2.1")
 
 
-def test_an_authority_between_counts_when_the_server_sends_it() -> None:
+def test_an_intermediate_authority_counts_if_the_server_sends_it() -> None:
     made = BETWEEN.server(NAME)
     assert proves(made.chain)
     assert not proves(made.chain[:1])
@@ -52,27 +52,27 @@ def test_an_authority_between_counts_when_the_server_sends_it() -> None:
     }.items(),
     ids=lambda item: item[0],
 )
-def test_what_proves_nothing(chain: tuple[str, list[bytes]]) -> None:
+def test_invalid_chains_are_rejected(chain: tuple[str, list[bytes]]) -> None:
     assert not proves(chain[1])
 
 
-def test_a_certificate_proves_nothing_beyond_its_time() -> None:
+def test_an_expired_certificate_is_rejected() -> None:
     assert proves(GOOD.chain, later=29 * DAY)
     assert not proves(GOOD.chain, later=31 * DAY)
 
 
 @pytest.mark.parametrize("name", ["", "mx_1.receiver.example", "zoë.example", "a..b", "x" * 300])
-def test_no_certificate_is_for_what_is_not_a_name(name: str) -> None:
+def test_an_invalid_name_has_no_valid_certificate(name: str) -> None:
     assert not proves(GOOD.chain, name)
 
 
-def test_without_authorities_nothing_is_proved() -> None:
+def test_without_authorities_no_chain_is_valid() -> None:
     now = datetime.now(UTC)
     assert not tls_chain.is_valid_chain(GOOD.chain, NAME, trusted=tls_chain.store([]), now=now)
 
 
 @given(st.integers(0, len(GOOD.der) - 1), st.binary(max_size=4))
-def test_any_octets_of_a_stranger_are_a_no_and_no_error(at: int, octets: bytes) -> None:
+def test_malformed_certificates_are_rejected_without_an_error(at: int, octets: bytes) -> None:
     spoilt = GOOD.der[:at] + octets + GOOD.der[at + len(octets) :]
     assert proves([spoilt]) == (spoilt == GOOD.der)
     assert not proves([GOOD.der[:at]])

@@ -11,7 +11,7 @@ START, END = datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=U
 EXPIRED = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "198.51.100.1")
 
 
-def test_equal_failures_are_one_detail_with_a_count() -> None:
+def test_equal_failures_are_one_entry_with_a_count() -> None:
     policy = AppliedPolicy(Kind.STS, "b.example", ("version: STSv1",), ("mx.b.example",))
     days = [
         PolicyResult(policy, 5, (EXPIRED, EXPIRED)),
@@ -54,11 +54,13 @@ def test_equal_failures_are_one_detail_with_a_count() -> None:
         ([], ()),
     ],
 )
-def test_reports_go_where_the_record_says(records: list[str], found: tuple[str, ...]) -> None:
+def test_reports_go_to_the_destinations_in_the_record(
+    records: list[str], found: tuple[str, ...]
+) -> None:
     assert tls_rpt.destinations(records) == found
 
 
-def test_the_attachment_is_named_as_the_rfc_asks() -> None:
+def test_the_attachment_name_follows_the_rfc() -> None:
     assert tls_rpt.filename("a.example", "b.example", start=START, end=END) == (
         "a.example!b.example!1795305600!1795392000.json.gz"
     )

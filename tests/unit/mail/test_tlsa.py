@@ -63,7 +63,7 @@ def test_an_end_entity_needs_no_name() -> None:
     )
 
 
-def test_under_an_anchor_the_name_counts() -> None:
+def test_a_trust_anchor_requires_the_name() -> None:
     assert tlsa.matches([ANCHOR], CHAIN, ["x.c.example"], now=NOW)
     assert not tlsa.matches([ANCHOR], CHAIN, ["y.x.c.example"], now=NOW)
     assert not tlsa.matches([ANCHOR], CHAIN, ["other.example"], now=NOW)
@@ -76,12 +76,12 @@ def test_a_certificate_that_the_anchor_did_not_issue_does_not_match() -> None:
     assert not tlsa.matches([ANCHOR], (), ["mx.b.example"], now=NOW)
 
 
-def test_a_customer_of_the_anchor_cannot_issue_for_others() -> None:
+def test_a_certificate_that_is_not_a_ca_cannot_issue_others() -> None:
     forged = certificate("forged", OTHER_KEY, "leaf", LEAF_KEY, "mx.evil.example")
     assert not tlsa.matches([ANCHOR], (forged, LEAF, CA), ["mx.evil.example"], now=NOW)
 
 
-def test_under_an_anchor_the_dates_count_and_an_end_entitys_do_not() -> None:
+def test_validity_dates_count_only_under_a_trust_anchor() -> None:
     later = NOW + timedelta(days=2)
     assert not tlsa.matches([ANCHOR], CHAIN, ["mx.b.example"], now=later)
     assert tlsa.matches([Tlsa(3, 1, 1, sha256(LEAF_SPKI).digest())], CHAIN, [], now=later)
@@ -91,9 +91,9 @@ def test_under_an_anchor_the_dates_count_and_an_end_entitys_do_not() -> None:
     "record",
     [Tlsa(1, 1, 1, b"x" * 32), Tlsa(3, 2, 1, b"x" * 32), Tlsa(3, 1, 9, b"x"), Tlsa(3, 1, 1, b"x")],
 )
-def test_what_smtp_cannot_use_does_not_count(record: Tlsa) -> None:
+def test_unusable_records_are_ignored(record: Tlsa) -> None:
     assert tlsa.usable_records([record]) == []
 
 
-def test_the_name_is_that_of_the_port() -> None:
+def test_the_record_name_contains_the_port() -> None:
     assert tlsa.record_name("mx.b.example") == "_25._tcp.mx.b.example"

@@ -42,11 +42,11 @@ def test_only_the_address_of_a_link_changes(html: str, expected: str | None) -> 
 
 
 @given(st.text(st.sampled_from("<a href=\"'>htps:/x.é \n")))
-def test_any_html_keeps_what_is_not_a_link(html: str) -> None:
+def test_any_html_is_unchanged_except_links(html: str) -> None:
     assert tracking.rewrite_html(html, lambda url: url).count("<") == html.count("<")
 
 
-def test_a_page_of_quotes_costs_no_time() -> None:
+def test_a_page_of_quotes_is_parsed_in_bounded_time() -> None:
     tracking.rewrite_html('<a "' * 5000 + "<a " + "x='" * 5000, marked)
     tracking.rewrite_html("<a href=" * 10000, marked)
 
@@ -60,18 +60,18 @@ def test_a_page_of_quotes_costs_no_time() -> None:
         ("no link: x.example, mailto:a@b.example", "no link: x.example, mailto:a@b.example"),
     ],
 )
-def test_links_in_text_leave_the_punctuation(text: str, expected: str) -> None:
+def test_links_in_text_exclude_trailing_punctuation(text: str, expected: str) -> None:
     assert tracking.rewrite_text(text, marked) == expected
 
 
-def test_the_pixel_stands_at_the_end_of_the_body() -> None:
+def test_the_pixel_is_at_the_end_of_the_body() -> None:
     assert tracking.add_pixel("<body>x</body>", "https://t.example/o?a=1&b").startswith(
         '<body>x<img src="https://t.example/o?a=1&amp;b"'
     )
     assert tracking.add_pixel("x", "https://t.example/o").endswith(">")
 
 
-def test_a_token_leads_where_it_was_made_to() -> None:
+def test_a_token_leads_to_its_target() -> None:
     text = tracking.click_token(CLICK, KEY)
     assert tracking.read_click(text, (KEY,)) == CLICK
     assert tracking.location(CLICK) == CLICK.url
@@ -91,7 +91,7 @@ def test_a_bad_target_is_never_signed(url: str) -> None:
 
 
 @given(st.integers(0, 10_000), st.sampled_from("ABCDEFabcdef0123456789-_="))
-def test_a_mutated_token_leads_nowhere(position: int, letter: str) -> None:
+def test_a_changed_click_token_is_invalid(position: int, letter: str) -> None:
     text = tracking.click_token(CLICK, KEY)
     position %= len(text)
     changed = text[:position] + letter + text[position + 1 :]

@@ -23,19 +23,19 @@ def test_both_headers_are_written() -> None:
 @pytest.mark.parametrize(
     "url", ["http://a.example/", "https://a.example/>, <x", "https://a\r\nX: y", ""]
 )
-def test_only_a_clean_https_address_will_do(url: str) -> None:
+def test_only_a_valid_https_url_is_accepted(url: str) -> None:
     with pytest.raises(HeaderError):
         unsubscribe.fields(url)
 
 
-def test_a_token_says_who_leaves_what_also_after_a_rotation() -> None:
+def test_a_token_identifies_its_subscription_after_a_key_rotation() -> None:
     text = unsubscribe.sign(LEAVES, OLD)
     assert unsubscribe.verify(text, (KEY, OLD)) == LEAVES
     assert unsubscribe.verify(text, (KEY,)) is None
 
 
 @given(st.integers(0, 200), st.sampled_from("ABCabc019-_"))
-def test_a_changed_token_is_nobodys(position: int, letter: str) -> None:
+def test_a_changed_unsubscribe_token_is_invalid(position: int, letter: str) -> None:
     text = unsubscribe.sign(LEAVES, KEY)
     position %= len(text)
     changed = text[:position] + letter + text[position + 1 :]
@@ -43,11 +43,11 @@ def test_a_changed_token_is_nobodys(position: int, letter: str) -> None:
 
 
 @given(st.text(max_size=100))
-def test_any_text_is_no_token(text: str) -> None:
+def test_arbitrary_text_is_not_a_token(text: str) -> None:
     assert unsubscribe.verify(text, (KEY,)) is None
 
 
-def test_a_token_for_one_purpose_is_none_for_another() -> None:
+def test_a_token_is_valid_for_one_purpose_only() -> None:
     text = signed_token.sign(b"open", b"x" * 40, KEY)
     assert signed_token.verify(b"open", text, (KEY,)) == b"x" * 40
     assert unsubscribe.verify(text, (KEY,)) is None
@@ -72,5 +72,7 @@ FORM = PART + b"One-Click\r\n--xx--\r\n"
         ("application/x-www-form-urlencoded", b"a" * 70_000, False),
     ],
 )
-def test_a_one_click_post_is_known_in_both_encodings(kind: str, body: bytes, leaves: bool) -> None:
+def test_a_one_click_post_is_recognized_in_both_encodings(
+    kind: str, body: bytes, leaves: bool
+) -> None:
     assert unsubscribe.is_one_click(kind, body) is leaves

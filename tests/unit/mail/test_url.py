@@ -15,7 +15,7 @@ ADDRESSES = st.tuples(
 
 @given(st.text() | st.lists(ADDRESSES | st.text()).map(" ".join))
 @example("shttp://a.example xHTTPS://b.example http:// https://https://c.example")
-def test_addresses_in_a_text_are_those_that_a_plain_search_finds(text: str) -> None:
+def test_find_urls_matches_a_simple_search(text: str) -> None:
     assert find_urls(text) == URL.findall(text)
 
 
@@ -36,17 +36,15 @@ def test_addresses_in_a_text_are_those_that_a_plain_search_finds(text: str) -> N
         ("#top", ("", "", "")),
     ],
 )
-def test_the_host_of_a_link_is_the_one_that_browsers_go_to(
-    url: str, expected: tuple[str, str, str]
-) -> None:
+def test_the_host_of_a_link_is_that_of_browsers(url: str, expected: tuple[str, str, str]) -> None:
     assert authority(url) == expected
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "3405803783", "0xCB007107", "[2001:db8::1]"])
-def test_an_address_for_a_host_is_known_in_each_of_its_spellings(host: str) -> None:
+def test_an_ip_address_is_recognized_in_each_spelling(host: str) -> None:
     assert is_ip(host)
 
 
 @pytest.mark.parametrize("host", ["", "a.example", "203.0.113.7.a.example", "0xa.example", "12"])
-def test_a_name_is_no_address(host: str) -> None:
+def test_a_host_name_is_not_an_ip_address(host: str) -> None:
     assert not is_ip(host)

@@ -1,4 +1,4 @@
-"""Whatever strangers give, what leaves is one message of whole lines, one field, one command."""
+"""Untrusted input cannot inject a message, a field or a command."""
 
 import re
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ def prepare(data: bytes) -> ComposedMessage:
 
 
 @given(FIELDS, st.binary(max_size=80))
-def test_a_submitted_message_keeps_all_but_what_may_not_travel(
+def test_a_submitted_message_loses_only_reserved_fields(
     fields: list[tuple[str, list[str]]], body: bytes
 ) -> None:
     given_ = [
@@ -74,7 +74,7 @@ def test_a_submitted_message_keeps_all_but_what_may_not_travel(
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
+def test_any_bytes_are_a_message_or_rejected(data: bytes) -> None:
     for whole in (data, b"From: a@a.example\r\n" + data):
         try:
             out = prepare(whole).as_bytes()
@@ -86,7 +86,7 @@ def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("eight_bit", [True, False])
 @given(SHAPES, st.binary(max_size=30) | st.sampled_from([b"y" * 1200, b"\xc3\xbc" * 600]))
-def test_any_message_fits_the_wire_or_is_refused(
+def test_any_submitted_message_is_converted_or_rejected(
     eight_bit: bool, shape: bytes, piece: bytes
 ) -> None:
     data = shape.replace(b"%b", re.sub(rb"[\r\n\0]", b"", piece))
@@ -112,7 +112,7 @@ def test_no_part_of_a_file_injects_a_header(name: str, kind: str, content_id: st
 
 
 @given(st.binary(max_size=300))
-def test_an_attached_message_of_any_bytes_comes_back(content: bytes) -> None:
+def test_an_attached_message_of_any_bytes_round_trips(content: bytes) -> None:
     for kind in ("message/rfc822", "text/html", "application/any"):
         email = Email(
             from_=Mailbox("", "a", "a.example"),
@@ -132,7 +132,7 @@ def test_an_attached_message_of_any_bytes_comes_back(content: bytes) -> None:
 
 
 @given(EVIL, EVIL, EVIL)
-def test_a_forged_mailbox_makes_no_second_command(name: str, local: str, domain: str) -> None:
+def test_a_forged_mailbox_cannot_inject_a_command(name: str, local: str, domain: str) -> None:
     box = Mailbox(name, local, domain)
     for command in (smtp.mail_from, smtp.rcpt_to):
         try:
@@ -143,7 +143,7 @@ def test_a_forged_mailbox_makes_no_second_command(name: str, local: str, domain:
 
 
 @given(EVIL)
-def test_any_greeting_name_is_one_word_or_refused(name: str) -> None:
+def test_any_ehlo_name_is_one_word_or_rejected(name: str) -> None:
     try:
         assert re.fullmatch(rb"EHLO [^ \r\n\0]+\r\n", smtp.ehlo(name))
     except ValueError:
@@ -151,7 +151,7 @@ def test_any_greeting_name_is_one_word_or_refused(name: str) -> None:
 
 
 @given(EVIL)
-def test_an_encoded_parameter_is_printable_and_says_the_same(value: str) -> None:
+def test_an_encoded_parameter_is_printable_and_lossless(value: str) -> None:
     try:
         given = value.encode()
     except UnicodeEncodeError:
@@ -160,13 +160,13 @@ def test_an_encoded_parameter_is_printable_and_says_the_same(value: str) -> None
 
 
 def decoded(coded: bytes) -> bytes:
-    """From xtext (RFC 3461 §4), read as strictly as it is written there."""
+    """Decode xtext (RFC 3461 §4) strictly."""
     assert re.fullmatch(rb"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*", coded)
     return re.sub(rb"\+([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), coded)
 
 
 def decoded_utf8(coded: bytes) -> bytes:
-    """From utf-8-addr-xtext (RFC 6533 §3)."""
+    """Decode utf-8-addr-xtext (RFC 6533 §3)."""
     assert re.fullmatch(rb"(?:[!-*,-<>-\[\]-~]|\\x\{[1-9A-F][0-9A-F]{1,5}\})*", coded)
     points = re.sub(rb"\\x\{([0-9A-F]+)\}", lambda m: chr(int(m[1], 16)).encode(), coded)
     assert b"\\x{" not in points
@@ -174,7 +174,7 @@ def decoded_utf8(coded: bytes) -> bytes:
 
 
 @given(EVIL, EVIL)
-def test_a_parameter_names_the_address_of_its_command(local: str, domain: str) -> None:
+def test_orcpt_contains_the_address_of_its_command(local: str, domain: str) -> None:
     box = Mailbox("", local, domain)
     try:
         line = smtp.rcpt_to(box, utf8=True, dsn=True)
@@ -189,7 +189,7 @@ def test_a_parameter_names_the_address_of_its_command(local: str, domain: str) -
 
 
 @given(EVIL)
-def test_any_list_is_cut_into_addresses_or_refused(text: str) -> None:
+def test_any_list_is_split_into_addresses_or_rejected(text: str) -> None:
     assert all(part in text for part in address.split_list(text))
     for call in (address.parse_list, address.to_ascii):
         try:
@@ -199,7 +199,7 @@ def test_any_list_is_cut_into_addresses_or_refused(text: str) -> None:
 
 
 @given(EVIL)
-def test_a_message_id_is_one_line_or_refused(value: str) -> None:
+def test_a_message_id_is_one_line_or_rejected(value: str) -> None:
     try:
         line = headers.message_id(value)
     except HeaderError:
@@ -208,7 +208,7 @@ def test_a_message_id_is_one_line_or_refused(value: str) -> None:
 
 
 @given(st.integers(400, 599), st.lists(SAID, min_size=1, max_size=5))
-def test_a_reply_of_many_lines_is_read_as_it_was_written(code: int, said: list[str]) -> None:
+def test_a_multiline_reply_is_parsed_unchanged(code: int, said: list[str]) -> None:
     marks = ["-"] * (len(said) - 1) + [" "]
     wire = "".join(f"{code}{mark}{text}\r\n" for mark, text in zip(marks, said, strict=True))
     found = smtp_reply.parse(wire.encode())
@@ -218,7 +218,7 @@ def test_a_reply_of_many_lines_is_read_as_it_was_written(code: int, said: list[s
 
 
 @given(st.integers(0, 999), EVIL, EVIL)
-def test_any_refusal_has_a_class_and_a_text_to_count(code: int, enhanced: str, text: str) -> None:
+def test_any_refusal_has_a_class_and_a_normalized_text(code: int, enhanced: str, text: str) -> None:
     for command in ("", "MAIL", "RCPT", "DATA"):
         assert bounce.classify(code, enhanced, text, command=command).name
     counted = bounce.normalize_diagnostic(text)
@@ -227,7 +227,7 @@ def test_any_refusal_has_a_class_and_a_text_to_count(code: int, enhanced: str, t
 
 
 @given(EVIL)
-def test_whatever_a_server_said_has_codes_and_a_command_or_none(text: str) -> None:
+def test_any_text_has_codes_and_a_command_or_none(text: str) -> None:
     code, enhanced, said = bounce_text.split_codes(f"{text} 550 5.1.1 {text}")
     assert code in range(400, 600)
     assert isinstance(enhanced + said + bounce_text.command(text), str)

@@ -1,4 +1,4 @@
-"""Tokens, policies, records and rules: what is written is read back, what is not is refused."""
+"""Tokens, policies, records and rules round-trip, and other input is rejected."""
 
 import gzip
 import json
@@ -49,7 +49,7 @@ UNICODE = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
 
 @given(st.binary(min_size=1, max_size=20), st.binary(max_size=200), EVIL)
-def test_a_seal_opens_for_its_purpose_and_key_alone(
+def test_a_token_verifies_only_for_its_purpose_and_key(
     purpose: bytes, payload: bytes, text: str
 ) -> None:
     sealed = signed_token.sign(purpose, payload, KEY)
@@ -61,7 +61,7 @@ def test_a_seal_opens_for_its_purpose_and_key_alone(
 
 
 @given(st.uuids(), st.uuids(), UNICODE)
-def test_whoever_leaves_a_list_is_known_by_the_token(
+def test_an_unsubscribe_token_identifies_the_subscription(
     tenant: UUID, message: UUID, name: str
 ) -> None:
     leaver = Subscription(tenant, message, name)
@@ -69,7 +69,7 @@ def test_whoever_leaves_a_list_is_known_by_the_token(
 
 
 @given(EVIL, EVIL)
-def test_no_target_makes_a_second_header(url: str, mailto: str) -> None:
+def test_no_unsubscribe_target_can_inject_a_header(url: str, mailto: str) -> None:
     for given_url in (url, f"https://x.example/{url}"):
         try:
             lines = unsubscribe.fields(given_url, mailto or None)
@@ -80,7 +80,7 @@ def test_no_target_makes_a_second_header(url: str, mailto: str) -> None:
 
 
 @given(st.uuids(), HOST)
-def test_a_return_path_names_its_message(message: UUID, host: str) -> None:
+def test_a_return_path_contains_its_message_id(message: UUID, host: str) -> None:
     made = verp.return_path(message, host, key=KEY)
     assert verp.parse(made.address, keys=(OLD, KEY)) == message
     assert verp.parse(made.local.upper(), keys=(KEY,)) == message
@@ -89,7 +89,7 @@ def test_a_return_path_names_its_message(message: UUID, host: str) -> None:
 
 
 @given(st.uuids(), st.uuids(), EVIL | HOST.map("https://{}/é?a=1".format))
-def test_a_link_leads_where_it_led_and_nowhere_else(tenant: UUID, message: UUID, url: str) -> None:
+def test_a_tracking_link_leads_only_to_its_target(tenant: UUID, message: UUID, url: str) -> None:
     click = tracking.Click(tenant, message, url)
     try:
         sealed = tracking.click_token(click, KEY)
@@ -101,7 +101,7 @@ def test_a_link_leads_where_it_led_and_nowhere_else(tenant: UUID, message: UUID,
 
 
 @given(st.text(st.sampled_from("<a href=\"'>htps:/x.é&; \n"), max_size=60), HOST)
-def test_a_rewritten_page_reads_the_same(noise: str, host: str) -> None:
+def test_a_rewritten_page_has_the_same_text(noise: str, host: str) -> None:
     page = f'<p>{noise}</p><p>x <a href="https://{host}/?a=1&amp;b=2">y</a></p>'
     same = tracking.rewrite_html(page, lambda url: url)
     assert html.read(same).text == html.read(page).text
@@ -111,7 +111,7 @@ def test_a_rewritten_page_reads_the_same(noise: str, host: str) -> None:
 
 
 @given(st.sampled_from(Mode), st.lists(HOST, min_size=1, max_size=5), st.integers(0, 31_557_600))
-def test_a_policy_comes_back(mode: Mode, hosts: list[str], age: int) -> None:
+def test_a_policy_round_trips(mode: Mode, hosts: list[str], age: int) -> None:
     wild = [f"*.{host}" if index % 2 else host for index, host in enumerate(hosts)]
     policy = Policy(mode, tuple(wild), age)
     assert mta_sts.parse("\r\n".join(policy.lines()).encode()) == policy
@@ -125,7 +125,7 @@ FAILURE = st.builds(
 
 
 @given(st.lists(FAILURE, max_size=6), st.integers(0, 10**9), UNICODE)
-def test_a_report_of_tls_counts_every_failure(
+def test_a_tls_report_counts_every_failure(
     failures: Sequence[tls_rpt.Failure], successes: int, said: str
 ) -> None:
     applied = tls_rpt.AppliedPolicy(tls_rpt.Kind.STS, said, (said,), (said,))
@@ -139,7 +139,7 @@ def test_a_report_of_tls_counts_every_failure(
 
 
 @given(st.lists(st.builds(Mx, st.integers(0, 9), HOST), max_size=12), st.integers())
-def test_mail_exchangers_are_ordered_and_none_is_lost(given_: list[Mx], seed: int) -> None:
+def test_mx_records_are_ordered_and_complete(given_: list[Mx], seed: int) -> None:
     ordered = mx.order(given_, Random(seed).shuffle)
     assert sorted(ordered) == sorted(given_)
     assert [one.preference for one in ordered] == sorted(one.preference for one in given_)
@@ -159,21 +159,21 @@ def test_the_case_of_a_host_and_its_last_dot_do_not_matter(hosts: list[str]) -> 
 
 
 @given(EVIL, st.sampled_from(["GET", "HEAD", "POST", ""]), st.floats(0, 10))
-def test_any_hit_is_a_machines_or_may_be_a_persons(agent: str, method: str, after: float) -> None:
+def test_any_hit_is_classified(agent: str, method: str, after: float) -> None:
     for kind in (bot_hits.OPEN, bot_hits.CLICK):
         found = bot_hits.reason(TrackingHit(kind, method, agent, after))
         assert found is not None or (agent and method != "HEAD")
 
 
 @given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255), st.binary(max_size=80))
-def test_any_tlsa_record_is_judged(usage: int, selector: int, matching: int, data: bytes) -> None:
+def test_any_tlsa_record_is_checked(usage: int, selector: int, matching: int, data: bytes) -> None:
     record = tlsa.Tlsa(usage, selector, matching, data)
     assert tlsa.usable_records([record]) in ([], [record])
     assert not record.is_usable or usage in (2, 3)
 
 
 @given(HOST, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=700))
-def test_a_zone_line_says_the_same_to_dnspython(name: str, value: str) -> None:
+def test_dnspython_parses_a_zone_line_equally(name: str, value: str) -> None:
     line = Record(records.Purpose.DKIM, name, "TXT", value).zone_line
     assert "".join(dkim.chunks(value)) == value
     text = line.removeprefix(f"{name}. IN TXT ")
@@ -187,7 +187,7 @@ DKIM_KEY = dkim.dkim_record(rsa.generate_private_key(65537, 2048).public_key())
 
 
 @given(HOST, HOST)
-def test_who_publishes_what_is_wanted_may_send(domain: str, other: str) -> None:
+def test_a_domain_with_the_expected_records_is_ready_to_send(domain: str, other: str) -> None:
     wanted = records.expected_records(
         domain,
         dkim=[("s", DKIM_KEY)],
@@ -210,7 +210,7 @@ PIECES = st.lists(st.sampled_from([b" ", b"\t", b"\r\n ", b"\r\n\t", b"a", b"B:"
 
 
 @given(PIECES.map(b"".join))
-def test_a_field_is_canonical_as_dkimpy_makes_it(value: bytes) -> None:
+def test_a_field_is_canonicalized_as_by_dkimpy(value: bytes) -> None:
     theirs = dkimpy.canonicalization.Relaxed.canonicalize_headers([(b"X-Any", value + b"\r\n")])
     ours = dkim_canonicalization.relaxed_header(b"X-Any:" + value + b"\r\n")
     assert theirs == [(b"x-any", ours.partition(b":")[2] + b"\r\n")]

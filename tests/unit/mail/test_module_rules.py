@@ -1,4 +1,4 @@
-"""What `mail/` promises of itself: standards named, values frozen, nothing from outside."""
+"""The rules of `mail/`: modules name their RFC, values are frozen, no outside dependencies."""
 
 import ast
 import dataclasses
@@ -45,7 +45,7 @@ def test_every_value_is_frozen(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
-def test_nothing_comes_from_outside(path: Path) -> None:
+def test_mail_imports_no_io_clock_or_randomness(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert not NOT_PURE & {alias.name.partition(".")[0] for alias in node.names}
@@ -59,7 +59,7 @@ def test_nothing_comes_from_outside(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
-def test_every_public_function_says_what_it_does(path: Path) -> None:
+def test_every_public_function_has_a_docstring(path: Path) -> None:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), node.name

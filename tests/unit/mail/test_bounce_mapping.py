@@ -1,4 +1,4 @@
-"""The words and numbers of others: those that they have, and none that we made up."""
+"""The classes of SES and SparkPost that ours map to exist."""
 
 import tomllib
 from importlib.resources import files
@@ -13,20 +13,20 @@ SES = {
 SPARKPOST = {1, 10, 20, 21, 22, 23, 24, 25, 30, 40, 50, 51, 52, 53, 54, 60, 70, 80, 90, 100}
 
 
-def test_every_class_has_words_and_a_number_of_the_market() -> None:
+def test_every_class_has_an_ses_and_sparkpost_class() -> None:
     for name in CLASSES:
         found = bounce.class_by_name(name)
         assert f"{found.ses_type}/{found.ses_subtype}" in SES
         assert found.sparkpost in SPARKPOST
 
 
-def test_what_suppresses_is_permanent_to_others_too() -> None:
+def test_suppressing_classes_are_permanent_at_ses_and_sparkpost() -> None:
     hard = {name for name in CLASSES if bounce.class_by_name(name).ses_type == "Permanent"}
     assert hard == {name for name in CLASSES if bounce.class_by_name(name).suppress_after}
     assert hard == {name for name in CLASSES if bounce.class_by_name(name).sparkpost == 10}
 
 
-def test_every_class_is_reached_by_a_rule_or_named_by_the_engine() -> None:
+def test_every_class_has_a_rule_or_is_used_by_the_engine() -> None:
     reached = {rule.name for rule in bounce.default()._rules}
     named = {"uncategorized", "transient_failure", "challenge_response", "subscribe", "unsubscribe"}
     assert set(CLASSES) - reached <= named

@@ -44,7 +44,7 @@ def test_a_line_with_dots_arrives_unchanged(line: bytes) -> None:
 
 
 def test_dot_stuffing_rejects_a_bare_line_feed() -> None:
-    with pytest.raises(ValueError, match="normalise"):
+    with pytest.raises(ValueError, match="not normalized"):
         smtp.dot_stuff(b"a\n.\r\n")
 
 

@@ -1,4 +1,4 @@
-"""What a handler decides about one message, as values; the processor carries them out.
+"""A handler's decisions about a message, as values; the processor carries them out.
 
 There is no Retry: a handler delays work by writing a row with `due_at`, and raises infrastructure
 errors.

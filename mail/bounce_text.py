@@ -63,7 +63,7 @@ _SENDMAIL = re.compile(
     r"^[45]\d\d (?:[245]\.\d+\.\d+ )?(<?[^\s<>@]{1,64}@[^\s<>]{1,255}>?)\.\.\. [^\n]*", re.MULTILINE
 )
 _CONTACTS = ("postmaster@", "mailer-daemon@", "abuse@", "support@")
-_SAID = re.compile(
+_REPLY_MARK = re.compile(
     r"<<<|said:|responded:|response was:?|returned was:|reply was|answered:|error:", re.IGNORECASE
 )
 _STATUS = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?![\d.])")
@@ -133,10 +133,10 @@ def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Diagno
     recipients = _recipients(entity, explained)
     if len(recipients) < 2:
         recipient = recipients[0] if recipients else _returned_to(entity, inside)
-        said = _single_diagnostic(explained, recipient)
-        return [(recipient, said, command(explained))] if explained else []
+        diagnostic = _single_diagnostic(explained, recipient)
+        return [(recipient, diagnostic, command(explained))] if explained else []
     diagnostics = [(one, text_about(explained, one, recipients)) for one in recipients]
-    return [(one, split_codes(said), command(said)) for one, said in diagnostics]
+    return [(one, split_codes(diagnostic), command(diagnostic)) for one, diagnostic in diagnostics]
 
 
 def _transcript(explained: str) -> list[tuple[str, Diagnostic, str]]:
@@ -144,9 +144,9 @@ def _transcript(explained: str) -> list[tuple[str, Diagnostic, str]]:
     found: dict[str, tuple[str, Diagnostic, str]] = {}
     for match in _SENDMAIL.finditer(explained):
         lines = explained[: match.start()].rstrip("\n").split("\n")[-2:]
-        said = f"{lines[-1]} {match[0]}" if lines[-1].startswith("<<<") else match[0]
+        diagnostic = f"{lines[-1]} {match[0]}" if lines[-1].startswith("<<<") else match[0]
         name = match[1].strip("<>")
-        found.setdefault(name, (name, split_codes(said), command("\n".join(lines))))
+        found.setdefault(name, (name, split_codes(diagnostic), command("\n".join(lines))))
     return list(found.values())
 
 
@@ -184,9 +184,9 @@ def _returned_to(entity: Entity, inside: Iterable[Entity]) -> str:
 
 def _single_diagnostic(explained: str, recipient: str) -> Diagnostic:
     """The diagnostic of the only recipient: after its name, or before it if no code follows."""
-    said = split_codes(_text_after(explained, recipient))
+    diagnostic = split_codes(_text_after(explained, recipient))
     whole = split_codes(explained)
-    return whole if not (said[0] or said[1]) and (whole[0] or whole[1]) else said
+    return whole if not (diagnostic[0] or diagnostic[1]) and (whole[0] or whole[1]) else diagnostic
 
 
 def _text_after(explained: str, recipient: str) -> str:
@@ -216,7 +216,7 @@ def split_codes(text: str, *, whole: bool = False) -> Diagnostic:
     reporters put the reason before the code.
     """
     start = 0
-    quoted = [match.end() for match in _SAID.finditer(text)]
+    quoted = [match.end() for match in _REPLY_MARK.finditer(text)]
     match = None
     for position in quoted:
         match = _CODE.search(text, position, position + 64)
@@ -231,9 +231,9 @@ def split_codes(text: str, *, whole: bool = False) -> Diagnostic:
     return code, enhanced, " ".join(text[start:].split())
 
 
-def command(said: str) -> str:
+def command(diagnostic: str) -> str:
     """The SMTP command that was refused: RCPT, MAIL, DATA …, or "" if unknown."""
-    lowered = said.lower()
+    lowered = diagnostic.lower()
     hints = [at for hint in _HINTS if (at := lowered.find(hint)) >= 0]
     match = _COMMAND.search(lowered, min(hints)) if hints else None
     if match is None:

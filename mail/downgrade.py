@@ -32,7 +32,7 @@ class WireError(ValueError):
 
 
 def fits(raw: bytes, *, eight_bit: bool) -> bool:
-    """Whether the octets can go as they are: `eight_bit` when the peer offers 8BITMIME."""
+    """Whether the octets can be sent unchanged. eight_bit: the server offers 8BITMIME."""
     return not smtp.has_long_line(raw) and (eight_bit or raw.isascii())
 
 

@@ -60,9 +60,9 @@ class Failure:
     def _is_specific(self) -> bool:
         if self.status.startswith("5.1."):
             return True
-        said = self.diagnostic.lower()
+        lowered = self.diagnostic.lower()
         phrases = ("@", "unrouteable address", "not recognized")
-        return self.status == "5.4.1" or any(phrase in said for phrase in phrases)
+        return self.status == "5.4.1" or any(phrase in lowered for phrase in phrases)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,9 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
     action = parser.text_of(group.get("action", b"")).partition(" ")[0].strip(" ;").lower()
     alone = len(recipients) == 1
     own_text = explained if alone else bounce_text.text_about(explained, recipient, recipients)
-    code, enhanced, said = bounce_text.split_codes(diagnostic or own_text, whole=not diagnostic)
+    code, enhanced, reply_text = bounce_text.split_codes(
+        diagnostic or own_text, whole=not diagnostic
+    )
     if status.endswith(".0.0") or not status:
         status = enhanced or status
     return Failure(
@@ -202,7 +204,7 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
         action or ("delayed" if status.startswith("4") else "failed"),
         status,
         code,
-        clean(said),
+        clean(reply_text),
         _without_type(group.get("remote-mta", b"")),
         bounce_text.command(diagnostic) or bounce_text.command(explained),
     )
@@ -218,8 +220,8 @@ def _without_type(value: bytes) -> str:
 def _supplementary(group: dict[str, bytes]) -> str:
     """Exchange's own field, as in `< #5.1.1 smtp;550 5.1.1 User unknown>`."""
     text = parser.text_of(group.get("x-supplementary-info", b"")).strip("<> ")
-    said = text.partition(";")[2]
-    return (said or text).strip()
+    info = text.partition(";")[2]
+    return (info or text).strip()
 
 
 _STATUS = re.compile(r"\b[245]\.\d{1,3}\.\d{1,3}\b")
@@ -314,10 +316,10 @@ def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
     if not bounce_text.looks_like_bounce(entity):
         return InboundReport(Kind.OTHER)
     failures = tuple(
-        Failure(recipient, "failed", enhanced, code, clean(said), "", command)
-        for recipient, (code, enhanced, said), command in bounce_text.failures(entity, inside)[
-            :MAX_RECIPIENTS
-        ]
+        Failure(recipient, "failed", enhanced, code, clean(reply_text), "", command)
+        for recipient, (code, enhanced, reply_text), command in bounce_text.failures(
+            entity, inside
+        )[:MAX_RECIPIENTS]
     )
     kind = Kind.BOUNCE if failures else Kind.OTHER
     original = _original(inside)

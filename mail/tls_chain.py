@@ -50,7 +50,7 @@ def is_valid_chain(
 
 
 def _read(certificates: Sequence[bytes]) -> Iterator[x509.Certificate]:
-    """Those that can be read: a chain may do without the others."""
+    """The readable certificates; a chain can be valid without the others."""
     for one in certificates:
         with suppress(*_UNREADABLE):
             yield x509.load_der_x509_certificate(one)

@@ -28,7 +28,7 @@ from tests.support.rest_api import call_api
 
 Authorized: TypeAlias = Callable[[str], dict[str, str]]
 
-DOMAIN = "shop.example.net"  # among the document's examples
+DOMAIN = "store.example.net"  # among the document's examples
 EXAMPLES = 4
 
 name = st.from_regex(r"[a-z][a-z0-9]{0,11}", fullmatch=True)

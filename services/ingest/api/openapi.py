@@ -20,7 +20,7 @@ from services.ingest.domain.valid_email import (
 JSON = "application/json"
 ID = "01890000-0000-7000-8000-000000000000"
 EXAMPLE_EMAIL = {
-    "from": "Shop <hello@shop.example.net>",
+    "from": "Shop <hello@store.example.net>",
     "to": ["delivered@obm-sandbox.net"],
     "subject": "Your order",
     "text": "It is on its way.",

@@ -178,23 +178,21 @@ def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
     if busy:
         monkeypatch.setattr(Scheduler, "_unblock_queues", always_unblock)
 
-    def is_blocked() -> bool:
-        with database.connect() as connection:
-            return (
-                connection.execute("SELECT 1 FROM router.queues WHERE blocked_by <> ''").rowcount
-                > 0
-            )
-
     async def story() -> None:
         replica = Replica(database)
         replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
         async with replica.running():
             message = await replica.admit()
-            await until(is_blocked)
+            await until(lambda: has_blocked_queue(database))
             replica.routing = TenantRouting()
             await until(lambda: message in replica.published)
 
     play(story())
+
+
+def has_blocked_queue(database: FreshDatabase) -> bool:
+    with database.connect() as connection:
+        return connection.execute("SELECT FROM router.queues WHERE blocked_by <> ''").rowcount > 0
 
 
 def test_a_blocking_scope_is_checked_once_a_tick(
@@ -211,7 +209,8 @@ def test_a_blocking_scope_is_checked_once_a_tick(
         replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
         await replica.lease.try_acquire()
         await replica.admit()
-        await replica.scheduler.tick()  # blocks the queue
+        while not has_blocked_queue(database):  # not in the first tick if that came too early
+            await replica.scheduler.tick()
         monkeypatch.setattr(LimitScopes, "capacity", count_call)
         await replica.scheduler.tick()
         await replica.system_database.close()

@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     """Settings shared by all services. A service's own class sets `env_prefix`, so that its field
     `port` is `ROUTER_PORT`; a field with a validation_alias is named by that alone."""
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, validate_default=True)
+    model_config = SettingsConfigDict(extra="forbid", populate_by_name=True, validate_default=True)
 
     kafka_bootstrap_servers: str = Field(
         "127.0.0.1:9092",

@@ -13,7 +13,7 @@ class Settings(Shared):
     """delivery: sends mail by SMTP, and runs the sandbox."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DELIVERY_", extra="ignore", populate_by_name=True, validate_default=True
+        env_prefix="DELIVERY_", extra="forbid", populate_by_name=True, validate_default=True
     )
 
     system_database_url: str = Field(

@@ -14,7 +14,7 @@ class Settings(kernel_settings.Settings):
     """events: the log, lists and webhooks."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EVENTS_", extra="ignore", populate_by_name=True, validate_default=True
+        env_prefix="EVENTS_", extra="forbid", populate_by_name=True, validate_default=True
     )
 
     system_database_url: str = Field(

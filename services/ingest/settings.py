@@ -13,7 +13,7 @@ class Settings(SharedSettings):
     """ingest: the public API."""
 
     model_config = SettingsConfigDict(
-        env_prefix="INGEST_", extra="ignore", populate_by_name=True, validate_default=True
+        env_prefix="INGEST_", extra="forbid", populate_by_name=True, validate_default=True
     )
 
     system_database_url: str = Field(

@@ -16,7 +16,7 @@ class Settings(Shared):
     """router: from which address, to which hosts, and when a message may leave."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ROUTER_", extra="ignore", populate_by_name=True, validate_default=True
+        env_prefix="ROUTER_", extra="forbid", populate_by_name=True, validate_default=True
     )
 
     system_database_url: str = Field(

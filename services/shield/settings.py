@@ -12,7 +12,7 @@ class Settings(Shared):
     """shield screens every message: pass, hold or block."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SHIELD_", extra="ignore", populate_by_name=True, validate_default=True
+        env_prefix="SHIELD_", extra="forbid", populate_by_name=True, validate_default=True
     )
 
     group: str = Field("shield", description="Consumer group")

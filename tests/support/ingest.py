@@ -85,7 +85,7 @@ class IngestHarness:
             "events_rpc_address": at(self.ports.events_rpc),
             "delivery_rpc_address": at(self.ports.delivery_rpc),
             "shield_rpc_address": at(self.ports.shield_rpc),
-            "sweep_after_s": 0.5,
+            "outbox_sweep_after_s": 0.5,
             "directory_publish_interval_s": 0.1,
             "directory_check_interval_s": 0.5,
             "audit_interval_s": 0.2,

@@ -1,5 +1,5 @@
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from kernel.crypto import SecretKeyring, new_secret_key
@@ -11,7 +11,7 @@ class RouterSettings(Settings):
     """Settings of router, for a test."""
 
     model_config = SettingsConfigDict(
-        env_prefix="ROUTER_", extra="ignore", populate_by_name=True, validate_default=True
+        env_prefix="ROUTER_", extra="forbid", populate_by_name=True, validate_default=True
     )
     lifetime_s: float = Field(259200.0, description="of a message")
     rpc_listen: str = Field("127.0.0.1:8031", description="where the other services ask")
@@ -26,6 +26,11 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert settings.secret_keys == ["a", "b"]
     assert (settings.lifetime_s, settings.kafka_bootstrap_servers) == (60.0, "kafka:9092")
+
+
+def test_a_setting_of_an_unknown_name_is_refused() -> None:
+    with pytest.raises(ValidationError, match="lifetime_h"):
+        RouterSettings(secret_keys=["a"], lifetime_h=1)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,41 @@ def written(path: Path) -> list[str]:
     ]
 
 
+def test_names_avoid_the_words_that_the_glossary_rules_out() -> None:
+    ruled_out = words_ruled_out()
+    assert len(ruled_out) > 20
+    names = ((path, name) for path in sources(*ROOMS, "bench") for name in defined(path))
+    found = [f"{path.relative_to(ROOT)}: {name}" for path, name in names if ruled_out & words(name)]
+    assert found == []
+
+
+def words_ruled_out() -> set[str]:
+    table = (ROOT / "docs/glossary.md").read_text().rpartition("| --- | --- |")[2]
+    return {
+        word for row in re.findall(r"^\| ([a-z, ]+) \|", table, re.M) for word in row.split(", ")
+    }
+
+
+def defined(path: Path) -> Iterator[str]:
+    """The names that a module defines, and its own."""
+    yield path.stem
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                yield name
+            case ast.AsyncFunctionDef(name=name) | ast.arg(arg=name):
+                yield name
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name
+            case _:
+                pass
+
+
+def words(name: str) -> set[str]:
+    """In lower case: of `SendEmail`, `send_email` and `SEND_EMAIL` the same."""
+    return {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
+
+
 def test_the_repository_speaks_of_itself_alone() -> None:
     """No addresses of package registries in the locks: machines are told by their own settings."""
     locks = [*(ROOT / "requirements").glob("*.txt"), ROOT / "kernel/embedded/kafka.lock.toml"]

@@ -33,8 +33,8 @@ def refused(service: str, settings: dict[str, str]) -> str:
     return ran.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("role", ["engine", "api"])
-def test_the_owner_of_the_tables_is_not_a_role_to_run_with(
+@pytest.mark.parametrize("role", ["system", "tenant"])
+def test_a_service_refuses_to_run_as_the_owner_of_the_tables(
     settings: dict[str, str], database: FreshDatabase, role: str
 ) -> None:
     settings[f"ROUTER_{role.upper()}_DATABASE_URL"] = database.url
@@ -43,7 +43,7 @@ def test_the_owner_of_the_tables_is_not_a_role_to_run_with(
 
 
 @pytest.mark.parametrize("name", ["INGEST_GRPC_LISTEN", "INGEST_HTTP_LISTEN", "INGEST_HEALTH_PORT"])
-def test_a_port_that_is_taken_is_named(settings: dict[str, str], name: str) -> None:
+def test_a_taken_port_is_reported(settings: dict[str, str], name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupant:
         port = str(occupant.getsockname()[1])
         settings[name] = port if name.endswith("PORT") else f"127.0.0.1:{port}"

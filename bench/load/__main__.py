@@ -126,7 +126,7 @@ async def watch_sink(driver: Driver, control: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", control)
     while True:
         await asyncio.sleep(POLL_S)
-        writer.write(b'{"command": "taken"}\n')
+        writer.write(b'{"command": "received"}\n')
         driver.wake(json.loads(await reader.readline())["messages"])
 
 

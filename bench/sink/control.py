@@ -15,7 +15,7 @@ LINE_MAX = 1 << 26  # a sample of messages is long
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Commands: stats, taken, reset, sample, attempted, copies, script {scope, action}."""
+    """Commands: stats, received, reset, sample, attempted, copies, script {scope, action}."""
 
     tally: Tally
     script: Script
@@ -29,7 +29,7 @@ class Control:
     def handle(self, request: dict[str, str]) -> Response:
         commands: dict[str, Callable[[dict[str, str]], Response]] = {
             "stats": lambda _: dict(self.tally.stats()),
-            "taken": lambda _: {"messages": self.tally.messages},  # cheap enough to poll
+            "received": lambda _: {"messages": self.tally.messages},  # cheap enough to poll
             "reset": self.reset,
             "sample": lambda _: {
                 "messages": [base64.b64encode(raw).decode() for raw in self.tally.sample]

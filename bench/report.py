@@ -75,7 +75,7 @@ def show(report: Report, console: Console) -> None:
     columns: tuple[str, ...] = ("", "median", "turns", "engine / peer")
     print_table(console, title, columns=columns, rows=speeds(report))
     title = "Messages, and a sample of their signatures"
-    columns = ("", "accepted", "at sink", "twice", "signature_cell, valid")
+    columns = ("", "accepted", "at sink", "twice", "signed, valid")
     print_table(console, title, columns=columns, rows=counts(report))
     if ENGINE in report.turns:
         title = "Latency of the engine, ms, medians over the turns"

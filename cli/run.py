@@ -32,7 +32,10 @@ def run(
     *,
     data: Data = DATA,
     port: Annotated[
-        int | None, typer.Option(help="Port of the HTTP API", show_default=str(Ports().ingest_http))
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Port of the HTTP API", show_default=str(Ports().ingest_http)
+        ),
     ] = None,
     free_ports: Annotated[bool, typer.Option(help="Use any free ports")] = False,
     quiet: Annotated[bool, typer.Option(help="Do not send the first message")] = False,

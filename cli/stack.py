@@ -17,10 +17,14 @@ from kernel.errors import ConfigError
 WATCH_INTERVAL_S = 0.5
 
 KafkaPort = Annotated[
-    int, typer.Option(help="Port of Kafka; 0: that of the last run if free, else any")
+    int,
+    typer.Option(min=0, max=65535, help="Port of Kafka; 0: that of the last run if free, else any"),
 ]
 PostgresPort = Annotated[
-    int, typer.Option(help="Port of PostgreSQL; 0: that of the last run if free, else any")
+    int,
+    typer.Option(
+        min=0, max=65535, help="Port of PostgreSQL; 0: that of the last run if free, else any"
+    ),
 ]
 
 console = Console(highlight=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from kernel.errors import ConfigError
 
+PORT_MAX = 65_535
 Level = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(str.upper)
 ]
@@ -87,6 +88,12 @@ class Settings(BaseSettings):
         validation_alias="OBM_HEALTH_HOST",
         description="Address that serves /live, /ready and /metrics",
     )
+    health_port: int | None = Field(
+        None,
+        ge=0,
+        le=PORT_MAX,
+        description="Port of /live, /ready and /metrics; unset disables the server",
+    )
     shutdown_timeout_s: float = Field(
         10.0, ge=0, description="Maximum time at shutdown to finish work in progress"
     )
@@ -118,16 +125,26 @@ class Settings(BaseSettings):
         return keys
 
     @model_validator(mode="after")
-    def _plain_on_loopback(self) -> "Settings":
+    def _check_listens(self) -> "Settings":
         for name, field in type(self).model_fields.items():
             address = getattr(self, name)
-            if name.endswith("_listen") and isinstance(address, str) and not self.plain_listen:
-                _check_loopback(env_name(type(self), name, field), address)
+            if name.endswith("_listen") and isinstance(address, str) and address:
+                variable = env_name(type(self), name, field)
+                _check_port(variable, address)
+                if not self.plain_listen:
+                    _check_loopback(variable, address)
         return self
 
 
+def _check_port(variable: str, address: str) -> None:
+    """address: host:port. Raises ValueError."""
+    port = address.rpartition(":")[2]
+    if not (port.isascii() and port.isdecimal() and int(port[:6]) <= PORT_MAX):
+        raise ValueError(f"{variable} {address} names no port. Use host:port, as 127.0.0.1:8025.")
+
+
 def _check_loopback(variable: str, address: str) -> None:
-    """address: host:port; empty disables the listener. Raises ValueError."""
+    """address: host:port. Raises ValueError."""
     host = address.rpartition(":")[0].strip("[]")
     try:
         loopback = host == "localhost" or ip_address(host).is_loopback

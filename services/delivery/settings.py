@@ -29,9 +29,6 @@ class Settings(Shared):
         "127.0.0.1:8027",
         description="host:port of the sandbox SMTP server; empty disables it in this process",
     )
-    health_port: int | None = Field(
-        None, description="Port of /live, /ready and /metrics; empty disables it"
-    )
     relay_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Private networks that delivery may connect to, for your own relays;"

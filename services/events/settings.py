@@ -26,9 +26,6 @@ class Settings(kernel_settings.Settings):
         description="PostgreSQL URL of the role events_tenant",
     )
     rpc_listen: str = Field("127.0.0.1:8033", description="host:port of the internal gRPC server")
-    health_port: int | None = Field(
-        None, description="Port of /live, /ready and /metrics; empty disables it"
-    )
     group: str = Field("events", description="Kafka consumer group")
     linger_s: float = Field(
         0.2, description="Time that a batch of events waits for more, under load"

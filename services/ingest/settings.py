@@ -22,7 +22,6 @@ class Settings(SharedSettings):
     tenant_database_url: str = Field(
         ..., description="URL of the PostgreSQL database, with the role ingest_tenant"
     )
-    health_port: int | None = Field(None, description="Port of /live, /ready and /metrics")
     http_listen: str = Field("127.0.0.1:8025", description="Address of the REST API, host:port")
     grpc_listen: str = Field("127.0.0.1:8026", description="Address of the gRPC API, host:port")
     http_connections_max: int = Field(

@@ -27,9 +27,6 @@ class Settings(Shared):
         "postgresql://router_tenant@127.0.0.1/obm",
         description="PostgreSQL URL with the role of tenants' requests, under row-level security",
     )
-    health_port: int | None = Field(
-        None, description="Port of /live, /ready and /metrics; none disables it"
-    )
     rpc_listen: str = Field("127.0.0.1:8031", description="Address on which router serves RPC")
     delivery_rpc_address: str = Field(
         "127.0.0.1:8032",

@@ -20,9 +20,6 @@ class Settings(Shared):
         0.15, ge=0, description="Maximum time in seconds that a batch lingers under load"
     )
     rpc_listen: str = Field("127.0.0.1:8034", description="Address of the RPC server, host:port")
-    health_port: int | None = Field(
-        None, description="Port of /live, /ready and /metrics; none if unset"
-    )
     rules_file: Path = Field(
         Path(__file__).with_name("rules.toml"),
         description="File with the rules, their scores and the default thresholds",

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from cli.environment import Ports
 from cli.main import COMMANDS, load, with_data_first
+from cli.run import run
+from cli.stack import up
 from kernel.errors import ConfigError
 
 HEAVY = ("aiokafka", "grpc", "psycopg", "sqlalchemy", "services", "contracts")
@@ -83,3 +87,17 @@ def test_an_address_without_a_port_is_a_config_error(
 
     with pytest.raises(ConfigError, match="INGEST_HTTP_LISTEN"):
         Ports.choose()
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(run, "--port"), (up, "--kafka-port"), (up, "--postgres-port")]
+)
+@pytest.mark.parametrize("port", ["99999", "-1"])
+def test_a_port_out_of_range_is_named(command: Callable[..., None], option: str, port: str) -> None:
+    app = typer.Typer()
+    app.command()(command)
+
+    result = CliRunner().invoke(app, [option, port])
+
+    assert result.exit_code == 2
+    assert option in result.output

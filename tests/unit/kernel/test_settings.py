@@ -105,3 +105,24 @@ def test_listening_on_loopback_is_always_allowed(
     monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
 
     assert load(RouterSettings, []).rpc_listen == address
+
+
+@pytest.mark.parametrize("address", ["router", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999"])
+def test_an_address_to_listen_on_needs_a_port(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("OBM_SECRET_KEYS", "a")
+    monkeypatch.setenv("OBM_PLAIN_LISTEN", "true")
+    monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
+
+    with pytest.raises(ConfigError, match=r"^ROUTER_RPC_LISTEN .*Use host:port"):
+        load(RouterSettings, [])
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_the_health_port_is_a_port(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("OBM_SECRET_KEYS", "a")
+    monkeypatch.setenv("ROUTER_HEALTH_PORT", port)
+
+    with pytest.raises(ConfigError, match=r"^ROUTER_HEALTH_PORT: "):
+        load(RouterSettings, [])

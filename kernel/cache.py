@@ -22,10 +22,11 @@ class Cached(Generic[V]):
 
 class Cache(Generic[V]):
     """fetch: returns the value for a key and its TTL in seconds; if it raises, nothing is cached.
+    It receives the key and the arguments of the `get` or `refresh` that started it.
     entries_max: beyond it the oldest entry is evicted."""
 
     def __init__(
-        self, fetch: Callable[[str], Awaitable[tuple[V, float]]], *, entries_max: int
+        self, fetch: Callable[..., Awaitable[tuple[V, float]]], *, entries_max: int
     ) -> None:
         self._fetch = fetch
         self._entries_max = entries_max
@@ -41,24 +42,26 @@ class Cache(Generic[V]):
         """Number of fetches in progress."""
         return len(self._fetches)
 
-    def refresh(self, key: str) -> "asyncio.Task[V]":
+    def refresh(self, key: str, *arguments: object) -> "asyncio.Task[V]":
         """The task that fetches the key. It continues if one of its waiters is cancelled."""
         if (task := self._fetches.get(key)) is None:
-            task = self._fetches[key] = asyncio.create_task(self._fetch_and_store(key))
+            task = self._fetches[key] = asyncio.create_task(self._fetch_and_store(key, arguments))
             task.add_done_callback(lambda done: self._on_fetched(key, done))
         return task
 
-    async def get(self, key: str) -> V:
+    async def get(self, key: str, *arguments: object) -> V:
         entry = self._entries.get(key)
-        return entry.value if entry and entry.is_fresh else await asyncio.shield(self.refresh(key))
+        if entry is not None and entry.is_fresh:
+            return entry.value
+        return await asyncio.shield(self.refresh(key, *arguments))
 
     async def close(self) -> None:
         for task in list(self._fetches.values()):
             task.cancel()
         await asyncio.gather(*self._fetches.values(), return_exceptions=True)
 
-    async def _fetch_and_store(self, key: str) -> V:
-        value, ttl_s = await self._fetch(key)
+    async def _fetch_and_store(self, key: str, arguments: tuple[object, ...]) -> V:
+        value, ttl_s = await self._fetch(key, *arguments)
         self._entries.pop(key, None)  # so that it becomes the newest
         while len(self._entries) >= self._entries_max:
             del self._entries[next(iter(self._entries))]

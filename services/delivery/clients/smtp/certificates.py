@@ -9,6 +9,7 @@ from hashlib import sha256
 from cryptography.x509.verification import Store
 
 from kernel import clock
+from kernel.cache import Cache
 from mail import tls_chain
 
 CHAINS_MAX = 10_000  # cached results
@@ -26,22 +27,15 @@ class CertificateVerifier:
     def __init__(self, roots: Callable[[], Sequence[bytes]] = system_roots) -> None:
         self._roots = roots
         self._trusted: list[Store | None] = []  # loaded with the first certificate
-        self._cache: dict[tuple[str, bytes], tuple[asyncio.Task[bool], float]] = {}
+        self._cache: Cache[bool] = Cache(self._fetch, entries_max=CHAINS_MAX)
 
     async def verify(self, chain: Sequence[bytes], name: str) -> bool:
         """Whether the chain is trusted and valid for the host name."""
-        key = name, sha256(b"".join(chain)).digest()
-        task, until_s = self._cache.get(key, (None, 0.0))
-        if task is None or until_s <= clock.monotonic_s():
-            task = asyncio.create_task(asyncio.to_thread(self._verify, chain, name))
-            self._add(key, task)
-        return task.result() if task.done() else await asyncio.shield(task)
+        key = f"{sha256(b''.join(chain)).hexdigest()} {name}"
+        return await self._cache.get(key, chain, name)
 
-    def _add(self, key: tuple[str, bytes], task: "asyncio.Task[bool]") -> None:
-        self._cache.pop(key, None)
-        while len(self._cache) >= CHAINS_MAX:
-            del self._cache[next(iter(self._cache))]  # the oldest
-        self._cache[key] = task, clock.monotonic_s() + CACHE_TTL_S
+    async def _fetch(self, _: str, chain: Sequence[bytes], name: str) -> tuple[bool, float]:
+        return await asyncio.to_thread(self._verify, chain, name), CACHE_TTL_S
 
     def _verify(self, chain: Sequence[bytes], name: str) -> bool:
         if not self._trusted:

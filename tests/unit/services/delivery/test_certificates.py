@@ -104,14 +104,34 @@ def test_a_result_is_cached_for_an_hour(
     assert len(verified_names) == 2
 
 
-def test_the_number_of_cached_results_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_cached_results_is_bounded(
+    verified_names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(certificates, "CHAINS_MAX", 3)
 
     async def scenario() -> None:
         verifier = CertificateVerifier(lambda: [ROOT.der])
-        for number in range(5):
+        for number in (1, 2, 3, 4, 4, 2, 1):
             await verifier.verify(GOOD.chain, f"mx{number}.receiver.example")
-        assert len(verifier._cache) == 3
+
+    asyncio.run(scenario())
+    assert [name[2] for name in verified_names] == ["1", "2", "3", "4", "1"]
+
+
+def test_a_failure_to_verify_is_not_cached() -> None:
+    roots: list[list[bytes]] = [[ROOT.der]]
+
+    def read_once_it_works() -> list[bytes]:
+        if len(roots) == 1:
+            roots.append([])
+            raise OSError("the machine has no file left")
+        return roots[0]
+
+    async def scenario() -> None:
+        verifier = CertificateVerifier(read_once_it_works)
+        with pytest.raises(OSError, match="no file left"):
+            await verifier.verify(GOOD.chain, NAME)
+        assert await verifier.verify(GOOD.chain, NAME)
 
     asyncio.run(scenario())
 

@@ -18,7 +18,7 @@ from kernel.handler_result import DeadLetter, Drop, Emit, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.retry import retry_while_unavailable
-from kernel.topics import DLQ_SUFFIX, TRACEPARENT, contract_of, encode
+from kernel.topics import DLQ_SUFFIX, TRACEPARENT, Contract, contract_of, encode
 
 M = TypeVar("M", bound=Message)
 Handler: TypeAlias = Callable[[Sequence[M], Transaction], Awaitable[Sequence[HandlerResult]]]
@@ -116,13 +116,15 @@ class StreamProcessor(Generic[M]):
         failpoint(f"{self.name}.processed")
 
     def _decode(self, records: Iterable[Record]) -> tuple[Batch[M], list[DeadLetterRecord]]:
-        """The messages, one per event id, and dead letters for undecodable records."""
-        found: dict[str, tuple[Record, M]] = {}
+        """The messages, one per event, and dead letters for undecodable records."""
+        found: dict[tuple[Contract, str], tuple[Record, M]] = {}
         undecodable: list[DeadLetterRecord] = []
         for record in records:
             try:
                 message = self._types[record.topic].FromString(record.value or b"")
-                found.setdefault(contract_of(message.DESCRIPTOR).id_for(message), (record, message))
+                contract = contract_of(message.DESCRIPTOR)
+                key = contract, contract.natural_key_for(message)  # the id is a hash of these two
+                found.setdefault(key, (record, message))
             except (DecodeError, ValueError) as error:
                 undecodable.append(DeadLetterRecord(dead_letter(record, "undecodable", error)))
         return list(found.values()), undecodable
@@ -227,7 +229,10 @@ class StreamProcessor(Generic[M]):
 
 
 def traceparent_of(record: Record) -> bytes | None:
-    return next((value for name, value in record.headers if name == TRACEPARENT), None)
+    for name, value in record.headers:
+        if name == TRACEPARENT:
+            return value
+    return None
 
 
 def dead_letter(record: Record, reason: str, error: BaseException | None = None) -> Outgoing:

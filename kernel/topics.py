@@ -63,11 +63,15 @@ class Contract:
     def key_for(self, event: Message) -> bytes:
         return "/".join([str(get(event)) for get in self._key]).encode()
 
-    def id_for(self, event: Message) -> str:
+    def natural_key_for(self, event: Message) -> str:
+        """Identifies an event among those of its type. Raises ValueError if it is incomplete."""
         values = [get(event) for get in self._natural_key]
         if not all(values):
             raise ValueError("the natural key is incomplete")
-        return uuid5_text(self._namespace, "/".join(map(str, values)))
+        return "/".join(map(str, values))
+
+    def id_for(self, event: Message) -> str:
+        return uuid5_text(self._namespace, self.natural_key_for(event))
 
 
 @cache

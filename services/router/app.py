@@ -177,7 +177,7 @@ async def run_scheduler(deps: Dependencies) -> None:
 
 
 def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
-    settings, health = deps.settings, deps.health
+    settings, health, kafka = deps.settings, deps.health, deps.kafka
     maintenance = DayPartitionMaintenance(
         deps.system_database,
         deps.partitions,
@@ -189,16 +189,15 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         deps.lease,
         deps.outbox,
         health,
+        kafka,
         settings.republish_after_s,
         settings.republish_backoff_max_s,
     )
-    egress_publisher = EgressPublisher(
-        deps.system_database, deps.kafka, end_offset=pools_end_offset(deps.kafka)
-    )
+    egresses = EgressPublisher(deps.system_database, kafka, end_offset=pools_end_offset(kafka))
 
     async def publish_sources() -> None:
         await deps.tenants.replayed.wait()
-        await egress_publisher.publish()
+        await egresses.publish()
 
     return [
         *(

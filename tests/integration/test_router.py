@@ -273,8 +273,30 @@ def test_an_unanswered_assignment_is_republished_byte_for_byte(harness: RouterHa
         async with harness.running():
             context = harness.context()
             await harness.publish(screened(context))
-            first, second = (await harness.wait_for(DeliveryAssigned, context.message_id, 2))[:2]
-            assert first == second
+            async with harness.delivery_consuming():
+                assignments = await harness.wait_for(DeliveryAssigned, context.message_id, 2)
+            assert assignments[0] == assignments[1]
+
+    play(story())
+
+
+def test_nothing_is_republished_while_delivery_lags_behind_the_assignments(
+    harness: RouterHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each copy would make delivery lag more, until every assignment is stale when it is read."""
+    harness.extra = {"republish_after_s": 0.3, "republish_interval_s": 0.1}
+    caplog.set_level("INFO", logger="services.router.loops.republisher")
+
+    async def story() -> None:
+        async with harness.running():
+            context = harness.context()
+            await harness.publish(screened(context))
+            await harness.wait_for(DeliveryAssigned, context.message_id)
+            await until(lambda: "republish.postponed" in caplog.text)
+            assert len(await harness.wait_for(DeliveryAssigned, context.message_id)) == 1
+
+            async with harness.delivery_consuming():
+                await harness.wait_for(DeliveryAssigned, context.message_id, 2)
 
     play(story())
 

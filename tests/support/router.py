@@ -129,6 +129,31 @@ class RouterHarness:
                 await task
             await consumer.stop()
 
+    @asynccontextmanager
+    async def delivery_consuming(self) -> AsyncIterator[None]:
+        """Consume assignments in delivery's group, without any result."""
+        consumer = AIOKafkaConsumer(
+            self.prefix + contract_of(DeliveryAssigned.DESCRIPTOR).topic.name,
+            group_id=f"{self.prefix}delivery",
+            bootstrap_servers=self.bootstrap_servers,
+            auto_offset_reset="earliest",
+            auto_commit_interval_ms=100,
+        )
+        await consumer.start()
+
+        async def consume() -> None:
+            async for _ in consumer:
+                pass
+
+        task = asyncio.create_task(consume())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await consumer.stop()
+
     async def create_topics(self) -> None:
         kafka = self._kafka()
         await kafka.create_topics()

@@ -1,7 +1,14 @@
 """Publish assignments without an attempt result again: the same event, with the same id."""
 
+import logging
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
 
+from google.protobuf.message import Message
+
+from contracts.delivery.v1.events_pb2 import DeliveryAttempted
+from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel import clock
 from kernel.errors import Fenced
 from kernel.failpoint import failpoint
@@ -13,22 +20,56 @@ from services.router.domain.events import delivery_assigned
 from services.router.store import closings
 
 BATCH_MAX = 500
+# An assignment and its result pass these consumer groups.
+CONSUMERS: tuple[tuple[str, type[Message]], ...] = (
+    ("delivery", DeliveryAssigned),
+    ("router-attempted", DeliveryAttempted),
+)
+
+logger = logging.getLogger(__name__)
+
+
+class ConsumerProgress(Protocol):
+    async def has_consumed(self, group: str, event: type[Message], *, before: datetime) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
 class AssignmentRepublisher:
-    """after_s: the first delay; it doubles each time, up to backoff_max_s."""
+    """after_s: the first delay; it doubles each time, up to backoff_max_s.
+
+    Nothing is republished while delivery or router lags behind the earlier records: no assignment
+    is known to be lost then, and each copy, with a copy of its result, would add to the lag until
+    all assignments are stale when they are read.
+    """
 
     lease: Lease
     outbox: Outbox
     health: DependencyHealth
+    progress: ConsumerProgress
     after_s: float
     backoff_max_s: float
 
     async def run_once(self) -> None:
         """Republish all assignments that are due, in batches."""
+        if self.lease.fence is None or not await self._any_due() or not await self._have_consumed():
+            return
         while self.lease.fence is not None and await self._republish_batch() == BATCH_MAX:
             pass
+
+    async def _any_due(self) -> bool:
+        try:
+            async with self.lease.transaction() as tx:
+                return await closings.any_republish_due(tx)
+        except Fenced:
+            return False
+
+    async def _have_consumed(self) -> bool:
+        before = clock.now() - timedelta(seconds=self.after_s)
+        for group, event in CONSUMERS:
+            if not await self.progress.has_consumed(group, event, before=before):
+                logger.info("republish.postponed", extra={"lagging_group": group})
+                return False
+        return True
 
     async def _republish_batch(self) -> int:
         try:

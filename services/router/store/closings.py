@@ -82,3 +82,12 @@ async def republish_due(
     """Select assigned rows that had no result in time, and double their delay."""
     params = {"cell": CELL, "after_s": after_s, "backoff_max_s": backoff_max_s, "rows": rows}
     return [UnansweredAssignment._make(row) for row in await tx.rows(REPUBLISH, params)]
+
+
+async def any_republish_due(tx: Transaction) -> bool:
+    rows = await tx.rows(
+        "SELECT 1 FROM router.messages WHERE cell = %s AND state = 'assigned'"
+        " AND republish_at <= now() LIMIT 1",
+        (CELL,),
+    )
+    return bool(rows)

@@ -33,7 +33,7 @@ def start(service: str, settings: Settings) -> None:
     handler.setFormatter(JsonLines(service) if settings.log_format == "json" else Console())
     # No log line of ours has these fields, and each line would collect them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None  # type: ignore[attr-defined]  # nor does one name its caller
+    logging._srcfile = None  # nor does one name its caller
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for noisy in ("faststream", "asyncio", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

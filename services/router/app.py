@@ -24,12 +24,19 @@ from kernel.table import ReplicatedTable
 from services.router.api.service import RouterService
 from services.router.clients.dns import Resolver, RouteResolver, system_resolver
 from services.router.clients.journal import JournalClient
+from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchContext
-from services.router.domain.limits import RateLimits
+from services.router.domain.limits import Limits
 from services.router.domain.message import CELL, SANDBOX
+from services.router.domain.policies import (
+    DEFAULT_POOL,
+    CombinedPolicies,
+    ShapingPolicies,
+    TenantPolicies,
+    TenantRouting,
+)
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.routes import Route, StaticRoutes, parse_mx_host
-from services.router.domain.scopes import DEFAULT_POOL, LimitScopes, TenantRouting
 from services.router.domain.shaping import Shaping, SiteLimits, load_shaping
 from services.router.handlers import Handlers
 from services.router.loops.maintenance import (
@@ -113,7 +120,9 @@ class Dependencies(Infrastructure):
             is_leader=lambda: self.scheduler.is_leader,
             on_work=self.scheduler.wake,
             on_unresolved=self.route_resolution.wake,
+            on_results=self.scheduler.on_results,
         )
+        self.tenants.on_change(lambda tenant: self.scheduler.on_tenant_changed(tenant.tenant_id))
 
     def own_names(self) -> frozenset[str]:
         """Host names of this engine: mail to an MX host with such a name would loop."""
@@ -128,8 +137,16 @@ class Dependencies(Infrastructure):
         tenant = self.tenants.get(tenant_id)
         if tenant is None:
             return TenantRouting() if self.tenants.was_deleted(tenant_id) else None
-        limits = RateLimits(tenant.per_second_max, tenant.per_hour_max, tenant.per_day_max)
+        limits = Limits(
+            per_second=tenant.per_second_max,
+            per_hour=tenant.per_hour_max,
+            per_day=tenant.per_day_max,
+        )
         return TenantRouting(limits, tenant.pool_id or DEFAULT_POOL)
+
+    def pool_of(self, tenant_id: str) -> str:
+        routing = self.routing_of(tenant_id)
+        return routing.pool_id if routing else DEFAULT_POOL
 
     async def close(self) -> None:
         await self.routes.close()
@@ -255,24 +272,25 @@ def create_handlers(deps: Dependencies) -> Handlers:
         retry=deps.retry,
         partitions=deps.partitions,
         notifier=deps.notifier,
-        on_capacity_freed=deps.scheduler.on_capacity_freed,
     )
 
 
 def create_scheduler(deps: Dependencies) -> Scheduler:
     settings = deps.settings
 
-    def new_dispatch_context() -> DispatchContext:
-        return DispatchContext(
-            LimitScopes(deps.routing_of, deps.shaping),
+    def new_cell() -> Cell:
+        policies = (TenantPolicies(deps.routing_of), ShapingPolicies(deps.shaping))
+        context = DispatchContext(
             route_of=deps.routes.cached_route,
+            pool_of=deps.pool_of,
+            shaping=deps.shaping,
             sandbox=deps.sandbox,
             ehlo=deps.ehlo,
             valid_s=settings.assignment_valid_s,
         )
+        return Cell(CombinedPolicies(policies), context, messages_max=settings.tick_messages_max)
 
     config = SchedulerConfig(
-        messages_max=settings.tick_messages_max,
         queues_max=settings.tick_queues_max,
         interval_s=settings.tick_interval_s,
         idle_interval_s=settings.tick_idle_interval_s,
@@ -282,7 +300,7 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
     return Scheduler(
         deps.lease,
         deps.outbox,
-        new_dispatch_context=new_dispatch_context,
+        new_cell=new_cell,
         config=config,
         on_unresolved=deps.on_dns_answer,
         health=deps.health,

@@ -10,6 +10,7 @@ from contracts.delivery.v1.events_pb2 import (
 )
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.events_pb2 import MessageClosed, MessageDelayed
+from contracts.router.v1.results_pb2 import Results
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import ids, metrics
 from kernel.database import Transaction
@@ -18,6 +19,7 @@ from kernel.table import ReplicatedTable
 from kernel.topics import event_id
 from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
 from services.router.domain.message import UNRESOLVED, State
+from services.router.domain.results import attempt_results, mail_result
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import (
     DUE_NOW_S,
@@ -29,22 +31,20 @@ from services.router.domain.transitions import (
     policy_of,
     strike_of,
 )
-from services.router.store import admissions, attempts, suppressions
+from services.router.store import admissions, attempts, results, suppressions
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """site_of: the known site of a domain. notifier: wakes the scheduler when there is work.
-    on_capacity_freed: called when the scheduler of this process may have capacity again."""
+    """site_of: the known site of a domain. notifier: wakes the scheduler when there is work."""
 
     tenants: ReplicatedTable[Tenant]
     site_of: Callable[[str], str | None]
     retry: RetryPolicy
     partitions: DayPartitions
     notifier: SchedulerNotifier
-    on_capacity_freed: Callable[[], None]
 
     async def on_screened(
         self, batch: Sequence[MessageScreened], tx: Transaction
@@ -88,7 +88,11 @@ class Handlers:
             for transition, _ in applied
         ):
             await self.notifier.notify(tx)
-        tx.after_commit(self.on_capacity_freed)
+        if applied:
+            await results.append(
+                tx, attempt_results((transition.event, row) for transition, row in applied)
+            )
+            await self.notifier.notify_results(tx)
         states = {(row.message_id, row.attempt): transition.state for transition, row in applied}
         return [
             result_of(states.get((event.message_id, event.attempt)), events.get(event.message_id))
@@ -124,16 +128,31 @@ class Handlers:
     ) -> list[HandlerResult]:
         """Count each bounce and complaint that arrives as mail once; ignore test mail."""
         strikes = [(event, strike) for event in batch if (strike := strike_from_feedback(event))]
+        counted: list[BounceReceived | ComplaintReceived] = []
         for origin in ("complaint", "hard_bounce"):
             selected = [pair for pair in strikes if origin_of(pair[0]) == origin]
-            await suppressions.record_strikes(
+            events = {event_id(event): event for event, _ in selected}
+            new = await suppressions.record_strikes(
                 tx,
                 [strike for _, strike in selected],
-                events=[event_id(event) for event, _ in selected],
+                events=list(events),
                 ids=[ids.uuid7_text() for _ in selected],
                 origin=origin,
             )
+            counted += [event for one, event in events.items() if one in new]
+        await self._append_feedback(tx, counted)
         return [Emit() for _ in batch]
+
+    @staticmethod
+    async def _append_feedback(
+        tx: Transaction, counted: Sequence[BounceReceived | ComplaintReceived]
+    ) -> None:
+        """Report to the scheduler from which egress source each message was sent."""
+        if counted:
+            sent = await results.load_sent_from(tx, [event.message_id for event in counted])
+            known = [event for event in counted if event.message_id in sent]
+            reported = [mail_result(event, sent[event.message_id]) for event in known]
+            await results.append(tx, Results(results=reported))
 
 
 def result_of(state: State | None, event: MessageClosed | MessageDelayed | None) -> HandlerResult:

@@ -52,8 +52,8 @@ def test_an_hourly_limit_blocks_the_queue_and_tells_when_it_has_capacity(
             now_s = clock.now().timestamp()
             assert all(now_s < s.due_at.seconds < now_s + 4000 for s in seen.states), seen
             queues = await call(stub.ListQueues, pb.ListQueuesRequest(tenant_id=harness.tenant_id))
-            assert [(queue.limited_by, queue.queued) for queue in queues.queues] == [
-                ("per_hour", 7)
+            assert [(q.limited_by, q.limit_scope, q.queued) for q in queues.queues] == [
+                ("per_hour", "tenant", 7)
             ]
             await harness.publish(Tenant(tenant_id=harness.tenant_id, version=3))
             await until(lambda: len(assigned_of(harness)) == 12)
@@ -78,6 +78,24 @@ def test_a_full_window_assigns_one_for_every_attempt_result(harness: RouterHarne
                 await until(lambda done=completed: len(assigned_of(harness)) == min(6, done + 2))  # type: ignore[misc]
 
     play(story())
+
+
+def test_results_on_another_replica_wake_the_scheduler(harness: RouterHarness) -> None:
+    """It would otherwise look again after the idle interval."""
+    harness.extra = {"in_flight_max": 1, "tick_idle_interval_s": 30.0}
+
+    async def story() -> None:
+        second = RouterHarness(
+            harness.bootstrap_servers, harness.prefix, harness.database, harness.folder,
+            extra=harness.extra, tenant_id=harness.tenant_id,
+        )  # fmt: skip
+        async with harness.running(), second.running():
+            await harness.publish(*(screened(harness.context("a@site-b.test")) for _ in range(24)))
+            for done in range(24):
+                await until(lambda done=done: len(assigned_of(harness)) == done + 1)  # type: ignore[misc]
+                await harness.publish(attempted(assigned_of(harness)[done]))
+
+    play(story(), within_s=25)
 
 
 def test_a_new_scheduler_counts_the_messages_in_flight_of_the_previous_one(

@@ -14,7 +14,7 @@ from services.router.store.assignments import ASSIGN, REQUEUE
 from services.router.store.assignments import SELECT_DUE as SELECT_DUE_ROWS
 from services.router.store.attempts import APPLY, LOAD, id_range
 from services.router.store.closings import CLOSE, REPUBLISH, SELECT_CLOSED, SELECT_EXPIRED
-from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT
+from services.router.store.queues import ACTIVATE, ACTIVE_BY_TENANT, WAKE
 from services.router.store.requests import AUDIT, RELEASE, STATES
 from services.router.store.requests import QUEUES as QUEUE_VIEWS
 from services.router.store.suppressions import BY_ADDRESS, OLDER, REMOVE
@@ -32,15 +32,15 @@ SELECT id, %s, id, 'default', %s, 'queued', now() - interval '1 min', now() + in
     '', '' FROM unnest(%s::uuid[]) AS id
 """
 FILL_QUEUES = """
-INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)
-SELECT %s || '/s' || n, %s, 'default', 's' || n, CASE WHEN n = 7 THEN now() END
+INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at, active)
+SELECT %s || '/s' || n, %s, 'default', 's' || n, CASE WHEN n = 7 THEN now() END, n = 7
 FROM generate_series(1, %s) AS n
 """
 
 FILL_LATER = """
 INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)
 SELECT id || '/s1', id, 'default', 's1', now() + interval '1 hour'
-FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 5000)) AS tenants
+FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 50000)) AS tenants
 """
 
 FILL_UNRESOLVED = """
@@ -112,8 +112,14 @@ def test_the_snapshot_reads_active_queues_alone(connection: Connection) -> None:
 def test_reading_every_tenant_skips_those_with_later_mail(
     connection: Connection,
 ) -> None:
-    params = {"cell": "default", "each": 10, "limit": 1000}
-    assert pages(plan(connection, ACTIVE_BY_TENANT, params)) < 500
+    params = {"cell": "default", "each": 10, "limit": 1000, "after": str(NIL)}
+    assert pages(plan(connection, ACTIVE_BY_TENANT, params)) < 50
+
+
+def test_waking_queues_reads_those_alone(connection: Connection) -> None:
+    params: dict[str, object] = {"cell": "default", "scopes": ["tenant/a"], "counts": [10]}
+    params |= {"tenants": [], "limit": 1000}
+    assert pages(plan(connection, WAKE, params)) < 50
 
 
 def test_a_search_for_expired_rows_reads_no_others(connection: Connection) -> None:
@@ -177,7 +183,7 @@ def test_transitions_find_rows_by_key_in_one_day_partition(
         "cell": "default",
     }
     applied |= {"dues": [0.0] * 10, "reasons": [""] * 10, "ambiguous": [False] * 10}
-    applied |= {"classes": [""] * 10, "replies": [b""] * 10, "connected": [True] * 10}
+    applied |= {"classes": [""] * 10, "replies": [b""] * 10, "stays": [True] * 10}
     for sql, params, pages_max in (
         (LOAD, ten, 150),
         (APPLY, ten | applied, 150),

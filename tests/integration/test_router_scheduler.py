@@ -1,7 +1,6 @@
 """Which replica schedules when the broker is unavailable for some replicas, or for all."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -17,15 +16,18 @@ from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from services.router.domain.admission import new_message
-from services.router.domain.dispatch import DispatchContext
-from services.router.domain.limits import HOUR, Capacity, RateLimits
+from services.router.domain.cell import Cell
+from services.router.domain.events import timestamp
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.limits import HOUR, Limits
 from services.router.domain.message import State
+from services.router.domain.policies import TenantRouting
 from services.router.domain.routes import MxHost, Route
-from services.router.domain.scopes import LimitScopes, TenantRouting
-from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.domain.shaping import SiteLimits
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import admissions
 from services.router.store.day_partitions import DayPartitions
+from tests.support.memory_cell import create_cell
 from tests.support.router import context_of, play, until
 from tests.support.stack import FreshDatabase
 
@@ -48,22 +50,27 @@ class Replica:
         self.is_unavailable = False
         self.published: list[str] = []
         self.routing = TenantRouting()
-        self.scopes = self.dispatch_context().scopes
+        self.cell = self.new_cell()
         self.lease = Lease(
             self.system_database, "router", "default", lease_s=lease_s, publish_timeout_s=0.1
         )
         self.scheduler = Scheduler(
             self.lease,
             Outbox(self.system_database, "router", self.send),
-            new_dispatch_context=self.dispatch_context,
-            config=SchedulerConfig(20, 100, 0.01, 0.05, 0, 60),
+            new_cell=self.new_cell,
+            config=SchedulerConfig(100, 0.01, 0.05, 0, 60),
             on_unresolved=lambda: None,
             health=DependencyHealth(),
         )
 
-    def dispatch_context(self) -> DispatchContext:
-        self.scopes = LimitScopes(lambda _: self.routing, Shaping(SiteLimits(100), {}))
-        return DispatchContext(self.scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
+    def new_cell(self) -> Cell:
+        self.cell = create_cell(
+            lambda _: self.routing,
+            site_limits=SiteLimits(100),
+            route_of=lambda _: ROUTE,
+            messages_max=20,
+        )
+        return self.cell
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         if self.is_unavailable:
@@ -85,9 +92,10 @@ class Replica:
     async def wait_until_follower(self) -> None:
         await until(lambda: not self.scheduler.is_leader)
 
-    async def admit(self) -> str:
-        """Insert a message that is due now. Returns its id."""
-        context = context_of("ann@site.test", tenant_id=str(uuid4()))
+    async def admit(self, *, in_s: float = 0.0) -> str:
+        """Insert a message that is due then. Returns its id."""
+        due_at = timestamp(clock.now().timestamp() + in_s)
+        context = context_of("ann@site.test", tenant_id=str(uuid4()), due_at=due_at)
         async with self.system_database.transaction() as tx:
             await DayPartitions().prepare(tx, [context.message_id])
             await admissions.insert(
@@ -156,10 +164,10 @@ def test_a_new_scheduler_reads_the_counters_in_pages(
         async with replica.running():
             message = await replica.admit()
             await until(lambda: message in replica.published)
-        usage, limits = replica.scopes.usage, RateLimits(per_hour=7)
-        capacities = (
-            usage.capacity(f"tenant/{n + 1}", limits, now_s=now_s) for n in range(COUNTERS)
-        )
+        replica.routing = TenantRouting(Limits(per_hour=7))
+        scopes = (Scope(ScopeKind.TENANT, str(n + 1)) for n in range(COUNTERS))
+        ledger = replica.cell.scopes.ledger
+        capacities = (ledger.capacity(scope, now_s=now_s) for scope in scopes)
         assert {capacity.available for capacity in capacities} == {2}
 
     play(story())
@@ -167,16 +175,16 @@ def test_a_new_scheduler_reads_the_counters_in_pages(
 
 
 @pytest.mark.parametrize(
-    "busy", [False, True], ids=["idle", "while queues are unblocked in every tick"]
+    "busy", [False, True], ids=["idle", "while queues are woken in every tick"]
 )
 def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch, *, busy: bool
 ) -> None:
-    async def always_unblock(_: Scheduler) -> bool:
+    async def always_wake(*_: object) -> bool:
         return True
 
     if busy:
-        monkeypatch.setattr(Scheduler, "_unblock_queues", always_unblock)
+        monkeypatch.setattr(Scheduler, "_wake_queues", always_wake)
 
     async def story() -> None:
         replica = Replica(database)
@@ -195,25 +203,36 @@ def has_blocked_queue(database: FreshDatabase) -> bool:
         return connection.execute("SELECT FROM router.queues WHERE blocked_by <> ''").rowcount > 0
 
 
-def test_a_blocking_scope_is_checked_once_a_tick(
+def test_queues_of_a_tenant_that_moves_to_another_pool_are_woken_by_its_record(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, capacity = Counter[str](), LimitScopes.capacity
+    async def never(*_: object) -> bool:
+        return False
 
-    def count_call(scopes: LimitScopes, scope: str, *, now_s: float) -> Capacity:
-        calls[scope] += 1
-        return capacity(scopes, scope, now_s=now_s)
+    monkeypatch.setattr(Scheduler, "_unblock_misplaced", never)
 
     async def story() -> None:
-        replica = Replica(database, lease_s=30)
+        replica = Replica(database)
         replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
-        await replica.lease.try_acquire()
-        await replica.admit()
-        while not has_blocked_queue(database):  # not in the first tick if that came too early
-            await replica.scheduler.tick()
-        monkeypatch.setattr(LimitScopes, "capacity", count_call)
-        await replica.scheduler.tick()
-        await replica.system_database.close()
+        async with replica.running():
+            message = await replica.admit()
+            await until(lambda: has_blocked_queue(database))
+            replica.routing = TenantRouting()
+            with database.connect() as connection:
+                [(tenant_id,)] = connection.execute(
+                    "SELECT tenant_id::text FROM router.messages WHERE message_id = %s", (message,)
+                ).fetchall()
+            replica.scheduler.on_tenant_changed(str(tenant_id))
+            await until(lambda: message in replica.published)
 
     play(story())
-    assert set(calls.values()) == {1}
+
+
+def test_a_message_that_becomes_due_later_is_assigned_then(database: FreshDatabase) -> None:
+    async def story() -> None:
+        replica = Replica(database)
+        async with replica.running():
+            message = await replica.admit(in_s=0.5)
+            await until(lambda: message in replica.published)
+
+    play(story())

@@ -42,16 +42,17 @@ from kernel.processor import Record, StreamProcessor
 from kernel.table import ReplicatedTable
 from kernel.topics import contract_of, encode
 from services.router.api.service import RouterService
-from services.router.domain.dispatch import DispatchContext
+from services.router.domain.cell import Cell
 from services.router.domain.events import timestamp
+from services.router.domain.policies import TenantRouting
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.routes import MxHost, Route
-from services.router.domain.scopes import LimitScopes, TenantRouting
-from services.router.domain.shaping import Shaping, SiteLimits
+from services.router.domain.shaping import SiteLimits
 from services.router.handlers import Handlers
 from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
+from tests.support.memory_cell import create_cell
 from tests.support.router import play, screened
 from tests.support.stack import FreshDatabase
 
@@ -82,8 +83,8 @@ class BrokerlessRouter:
         self.scheduler = Scheduler(
             self.lease,
             self.outbox,
-            new_dispatch_context=self.dispatch_context,
-            config=SchedulerConfig(20, 100, 0, 0, 0, 60),
+            new_cell=self.new_cell,
+            config=SchedulerConfig(100, 0, 0, 0, 60),
             on_unresolved=lambda: None,
             health=self.health,
         )
@@ -106,8 +107,9 @@ class BrokerlessRouter:
             site_of=lambda _: "site",
             retry=retry,
             partitions=partitions,
-            notifier=cast(SchedulerNotifier, SimpleNamespace(notify=do_nothing)),
-            on_capacity_freed=lambda: None,
+            notifier=cast(
+                SchedulerNotifier, SimpleNamespace(notify=do_nothing, notify_results=do_nothing)
+            ),
         )
         common: dict[str, Any] = {
             "health": self.health,
@@ -125,9 +127,13 @@ class BrokerlessRouter:
     async def publish(self, records: Sequence[Outgoing]) -> None:
         self.published += records
 
-    def dispatch_context(self) -> DispatchContext:
-        scopes = LimitScopes(lambda _: TenantRouting(), Shaping(SiteLimits(IN_FLIGHT_MAX), {}))
-        return DispatchContext(scopes, lambda _: ROUTE, ROUTE, "mail.test", 60)
+    def new_cell(self) -> Cell:
+        return create_cell(
+            lambda _: TenantRouting(),
+            site_limits=SiteLimits(IN_FLIGHT_MAX),
+            route_of=lambda _: ROUTE,
+            messages_max=20,
+        )
 
     def events(self, kind: type[Message]) -> list[Any]:
         topic = contract_of(kind.DESCRIPTOR).topic.name

@@ -440,11 +440,17 @@ class ScheduledQueue(_message.Message):
     NEXT_AT_FIELD_NUMBER: _builtins.int
     LIMITED_BY_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
+    LIMIT_SCOPE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     site: _builtins.str
     limited_by: _builtins.str
     """the limit that delays the queue"""
     queued: _builtins.int
+    limit_scope: _builtins.str
+    """what the limit counts: its kind, such as tenant or egress_site"""
+    priority: _builtins.str
+    """urgent, normal or bulk"""
     @_builtins.property
     def next_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -455,10 +461,12 @@ class ScheduledQueue(_message.Message):
         next_at: _timestamp_pb2.Timestamp | None = ...,
         limited_by: _builtins.str = ...,
         queued: _builtins.int = ...,
+        limit_scope: _builtins.str = ...,
+        priority: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_at", b"next_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "limited_by", b"limited_by", "next_at", b"next_at", "queued", b"queued", "site", b"site"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "limit_scope", b"limit_scope", "limited_by", b"limited_by", "next_at", b"next_at", "priority", b"priority", "queued", b"queued", "site", b"site"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,8 @@
 from contracts.delivery.v1.events_pb2 import Reply
 from contracts.router.v1 import router_service_pb2 as pb
 from services.router.domain.events import timestamp
-from services.router.domain.message import State
+from services.router.domain.message import ScheduledQueue, State
+from services.router.domain.reasons import WaitReason
 from services.router.store.requests import MessageView, QueueView
 from services.router.store.suppressions import Suppression
 
@@ -16,7 +17,7 @@ def message_state(row: MessageView) -> pb.MessageState:
     if row.state == State.QUEUED and row.is_due and row.limited_by:
         reason, due_s = row.limited_by, row.available_at_s or row.due_s
     elif row.state == State.QUEUED and not row.is_due and not reason:
-        reason = "scheduled"
+        reason = WaitReason.SCHEDULED
     return pb.MessageState(
         message_id=row.message_id,
         state=row.state,
@@ -38,6 +39,8 @@ def queue(row: QueueView) -> pb.ScheduledQueue:
         next_at=timestamp(row.next_s) if row.next_s else None,
         limited_by=row.limited_by,
         queued=row.queued,
+        limit_scope=row.limit_scope,
+        priority=ScheduledQueue.of(row.queue_id).priority.name.lower(),
     )
 
 

@@ -9,7 +9,14 @@ from contracts.router.v1.events_pb2 import MessageClosed
 from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, VERDICT_PASS, MessageScreened
 from mail.address import domain_of
 from services.router.domain.events import ClosedMessage, message_closed, unix_s
-from services.router.domain.message import SANDBOX, UNRESOLVED, ScheduledQueue, State
+from services.router.domain.message import (
+    SANDBOX,
+    UNRESOLVED,
+    Priority,
+    ScheduledQueue,
+    State,
+)
+from services.router.domain.reasons import WaitReason
 
 LIFETIME_S = 72 * 3600.0
 ADDRESS_HASH_BYTES = 16
@@ -60,7 +67,7 @@ def new_message(
 ) -> NewMessage:
     queue = queue_of(context, site_of)
     if state is State.QUEUED and queue.site == UNRESOLVED:
-        reason = "dns"
+        reason = WaitReason.DNS.value
     accepted_s = unix_s(context.accepted_at)
     return NewMessage(
         message_id=context.message_id,
@@ -83,10 +90,10 @@ def queue_of(context: MessageContext, site_of: Callable[[str], str | None]) -> S
     domain."""
     domain = domain_of(context.recipient)
     site = SANDBOX if context.test else site_of(domain)
-    bulk = context.priority == PRIORITY_BULK
+    priority = Priority.BULK if context.priority == PRIORITY_BULK else Priority.NORMAL
     if site:
-        return ScheduledQueue(context.tenant_id, site, bulk)
-    return ScheduledQueue(context.tenant_id, UNRESOLVED, bulk, domain)
+        return ScheduledQueue(context.tenant_id, site, priority)
+    return ScheduledQueue(context.tenant_id, UNRESOLVED, priority, domain)
 
 
 def closed_on_admission(new_message: NewMessage, closed_s: float) -> MessageClosed:

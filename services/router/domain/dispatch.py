@@ -1,7 +1,6 @@
-"""Dispatch due messages: assign, suppress, requeue or postpone them."""
+"""Decisions about due messages: assign, suppress, requeue or leave them in their queue."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,21 +10,19 @@ from google.protobuf.message import DecodeError
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from mail.address import domain_of, user_of
+from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
+from services.router.domain.limits import Limits
 from services.router.domain.message import (
-    SANDBOX,
     UNRESOLVED,
     CloseTransition,
     DueMessage,
     ScheduledQueue,
     State,
 )
+from services.router.domain.reasons import WaitReason
 from services.router.domain.routes import Route
-from services.router.domain.scopes import EgressSource, LimitScopes
-from services.router.domain.shaping import SiteLimits
-
-SANDBOX_SOURCE = EgressSource(SANDBOX, "", "", "")
-STICKY_RETRY_S = 1.0  # delay of a retry whose source has no capacity
+from services.router.domain.shaping import Shaping, SiteLimits
 
 
 class Assignment(NamedTuple):
@@ -39,7 +36,7 @@ class Assignment(NamedTuple):
 
 
 class Requeue(NamedTuple):
-    """A queued row that moves to another queue, or to a later time."""
+    """A queued row that moves to another queue."""
 
     row: DueMessage
     queue: ScheduledQueue
@@ -47,53 +44,73 @@ class Requeue(NamedTuple):
     reason: str
 
 
+class QueueRemainder(NamedTuple):
+    """due_s: when the next row of a queue is due; None: it is empty. was_served: a row has left."""
+
+    was_served: bool
+    due_s: float | None
+
+
 @dataclass(slots=True)
 class DispatchResult:
+    """remainders: of the queues whose rows were read, by queue id."""
+
     assignments: list[Assignment] = field(default_factory=list)
     closings: list[CloseTransition] = field(default_factory=list)
     requeues: list[Requeue] = field(default_factory=list)
+    remainders: dict[str, QueueRemainder] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class DispatchContext:
     """The inputs of every dispatch decision, besides the row.
 
-    route_of: the known route of a domain, or None. valid_s: time from an assignment to `not_after`.
+    route_of: the known route of a domain, or None. pool_of: the pool of a tenant.
+    valid_s: time from an assignment to `not_after`.
     """
 
-    scopes: LimitScopes
     route_of: Callable[[str], Route | None]
+    pool_of: Callable[[str], str]
+    shaping: Shaping
     sandbox: Route
     ehlo: str
     valid_s: float
 
 
-def dispatch(
-    rows: Iterable[DueMessage], dispatch_context: DispatchContext, *, now_s: float
-) -> DispatchResult:
-    """Dispatch due rows that fit the allocated capacities. If the context of a row cannot be
-    parsed, only that row fails."""
-    result = DispatchResult()
-    spends: dict[str, QueueSpend] = {}
-    by_pool: dict[str, SourceCapacities] = {}
-    for row in rows:
-        if (spend := spends.get(row.queue_id)) is None:
-            spend = spends[row.queue_id] = QueueSpend.of(
-                ScheduledQueue.of(row.queue_id), dispatch_context, by_pool, now_s=now_s
-            )
-        try:
-            context = MessageContext.FromString(row.context)
-        except DecodeError:
-            result.closings.append(close_transition(row, State.FAILED, reason="unreadable"))
-            continue
-        if is_suppressed(row, context):
-            result.closings.append(close_transition(row, State.SUPPRESSED, reason="suppressed"))
-            continue
-        assign_or_requeue(
-            row, context, spend=spend, result=result, dispatch_context=dispatch_context, now_s=now_s
-        )
-    spend_capacity(spends.values(), dispatch_context.scopes, now_s=now_s)
-    return result
+class ReadyMessage(NamedTuple):
+    """A due row that may be assigned."""
+
+    row: DueMessage
+    context: MessageContext
+    route: Route
+
+
+def prepare(
+    row: DueMessage,
+    queue: ScheduledQueue,
+    *,
+    dispatch_context: DispatchContext,
+    departed: bool,
+    now_s: float,
+) -> ReadyMessage | CloseTransition | Requeue:
+    """Decide all that needs no capacity. If the context of a row cannot be parsed, only that row
+    fails. departed: the egress source of the queue is no longer used."""
+    try:
+        context = MessageContext.FromString(row.context)
+    except DecodeError:
+        return close_transition(row, State.FAILED, reason="unreadable")
+    if is_suppressed(row, context):
+        return close_transition(row, State.SUPPRESSED, reason="suppressed")
+    domain = domain_of(context.recipient)
+    route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
+    if departed:
+        queue = queue._replace(egress_id="")
+    if route is None:
+        unresolved = queue._replace(site=UNRESOLVED, domain=domain)
+        return Requeue(row, unresolved, now_s, WaitReason.DNS.value)
+    if departed or route.site != queue.site:
+        return Requeue(row, queue._replace(site=route.site), now_s, "")
+    return ReadyMessage(row, context, route)
 
 
 def is_suppressed(row: DueMessage, context: MessageContext) -> bool:
@@ -101,97 +118,6 @@ def is_suppressed(row: DueMessage, context: MessageContext) -> bool:
     if context.test:
         return user_of(context.recipient) == "suppressed"
     return row.is_suppressed
-
-
-def spend_capacity(spends: Iterable["QueueSpend"], scopes: LimitScopes, *, now_s: float) -> None:
-    """Spend the capacity that all queues used, summed per tenant."""
-    tenants: Counter[str] = Counter()
-    for spend in spends:
-        for egress_id, number in spend.spent.items():
-            scopes.spend_source(egress_id, spend.queue.site, number=number, now_s=now_s)
-            tenants[spend.queue.tenant_id] += number
-    for tenant_id, number in tenants.items():
-        scopes.spend_tenant(tenant_id, number=number, now_s=now_s)
-
-
-def assign_or_requeue(
-    row: DueMessage,
-    context: MessageContext,
-    *,
-    spend: "QueueSpend",
-    result: DispatchResult,
-    dispatch_context: DispatchContext,
-    now_s: float,
-) -> None:
-    """Assign the row, or move it to the queue of its route."""
-    queue = spend.queue
-    domain = domain_of(context.recipient)
-    route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
-    if route is None:
-        unresolved = queue._replace(site=UNRESOLVED, domain=domain)
-        result.requeues.append(Requeue(row, unresolved, now_s, "dns"))
-    elif route.site != queue.site:
-        result.requeues.append(Requeue(row, queue._replace(site=route.site), now_s, ""))
-    elif egress := spend.choose_source(row.egress_id):
-        assignment = assign(
-            row, context, route=route, egress=egress, dispatch_context=dispatch_context, now_s=now_s
-        )
-        result.assignments.append(assignment)
-    else:
-        result.requeues.append(Requeue(row, queue, now_s + STICKY_RETRY_S, "egress_window"))
-
-
-SourceCapacities = list[tuple[EgressSource, int]]
-
-
-@dataclass(slots=True)
-class QueueSpend:
-    """The capacity that one queue uses in this tick: counted row by row, spent once.
-
-    capacities: of each egress source, shared by all queues of a pool and site; None: unlimited
-    (the sandbox).
-    """
-
-    queue: ScheduledQueue
-    capacities: SourceCapacities | None
-    spent: dict[str, int] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        queue: ScheduledQueue,
-        dispatch_context: DispatchContext,
-        by_pool: dict[str, SourceCapacities],
-        *,
-        now_s: float,
-    ) -> "QueueSpend":
-        """by_pool: the capacities that remain, by the scope of a pool at a site."""
-        if queue.site == SANDBOX:
-            return cls(queue, None)
-        *_, pool_scope = dispatch_context.scopes.scopes_of(queue)
-        if pool_scope not in by_pool:
-            by_pool[pool_scope] = dispatch_context.scopes.source_capacities(queue, now_s=now_s)
-        return cls(queue, by_pool[pool_scope])
-
-    def choose_source(self, sticky_id: str) -> EgressSource | None:
-        """The source of the previous attempt if it is still in the pool, else the source with the
-        most capacity. None if the chosen source has no capacity.
-        """
-        if self.capacities is None:
-            return SANDBOX_SOURCE
-        chosen = -1
-        for index, (egress, available) in enumerate(self.capacities):
-            if egress.egress_id == sticky_id:
-                chosen = index
-                break
-            if chosen < 0 or available > self.capacities[chosen][1]:
-                chosen = index
-        if chosen < 0 or self.capacities[chosen][1] <= 0:
-            return None
-        egress, available = self.capacities[chosen]
-        self.capacities[chosen] = (egress, available - 1)
-        self.spent[egress.egress_id] = self.spent.get(egress.egress_id, 0) + 1
-        return egress
 
 
 def close_transition(row: DueMessage, state: State, *, reason: str) -> CloseTransition:
@@ -207,18 +133,22 @@ def close_transition(row: DueMessage, state: State, *, reason: str) -> CloseTran
 
 
 def assign(
-    row: DueMessage,
-    context: MessageContext,
-    *,
-    route: Route,
+    ready: ReadyMessage,
     egress: EgressSource,
+    *,
     dispatch_context: DispatchContext,
+    limits: Limits,
     now_s: float,
 ) -> Assignment:
+    """limits: of the egress source at the site."""
+    row, context, route = ready
     not_after_s = max(now_s, min(now_s + dispatch_context.valid_s, row.expires_s))
-    site_limits = dispatch_context.scopes.site_limits_of(route.site)
     stored_event = assignment_template(
-        egress, route, ehlo=dispatch_context.ehlo, site_limits=site_limits
+        egress,
+        route,
+        ehlo=dispatch_context.ehlo,
+        site_limits=dispatch_context.shaping.of(route.site),
+        per_second_max=pace_of(limits),
     ) + not_after_field(not_after_s)
     event = DeliveryAssigned.FromString(stored_event)
     event.message_id = row.message_id
@@ -229,9 +159,20 @@ def assign(
     return Assignment(row, egress.egress_id, not_after_s, stored_event, event)
 
 
+def pace_of(limits: Limits) -> float:
+    """Messages per second that delivery may send; 0: no limit."""
+    rates = (limits.per_second, limits.per_minute / 60)
+    return min((rate for rate in rates if rate), default=0.0)
+
+
 @lru_cache(maxsize=10_000)
 def assignment_template(
-    egress: EgressSource, route: Route, *, ehlo: str, site_limits: SiteLimits
+    egress: EgressSource,
+    route: Route,
+    *,
+    ehlo: str,
+    site_limits: SiteLimits,
+    per_second_max: float,
 ) -> bytes:
     """The fields that assignments from one source to one route share, serialized."""
     return DeliveryAssigned(
@@ -246,6 +187,7 @@ def assignment_template(
         ],
         connections_max=site_limits.connections_max,
         messages_per_connection_max=site_limits.messages_per_connection_max,
+        per_second_max=per_second_max,
     ).SerializeToString()
 
 

@@ -1,16 +1,36 @@
-"""Limits: rates (GCRA), rolling windows per hour and day, and messages in flight.
+"""Limits: rates (GCRA), windows per hour and day, and messages in flight.
 
 The state is mutable: the scheduler holds it in memory, saves the changes in the transaction that
 assigns, and reads all of it again after a transaction has failed.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil, floor, inf
 from typing import NamedTuple
 
+from services.router.domain.reasons import WaitReason
+
 TICKS_PER_S = 12  # of the scheduler, roughly; with a burst of 1 no rate could exceed it
 MICROS_PER_S = 1_000_000
+IDLE_US = -(10**18)  # a theoretical arrival time long ago
+
+
+class Limits(NamedTuple):
+    """The limits of a scope; 0: no limit.
+
+    fixed_windows: hours and days begin on the clock of utc_offset_s; otherwise they are rolling.
+    """
+
+    per_second: int = 0
+    per_minute: int = 0
+    per_hour: int = 0
+    per_day: int = 0
+    in_flight_max: int = 0
+    fixed_windows: bool = False
+    utc_offset_s: int = 0
+
+
+NO_LIMITS = Limits()
 
 
 class Capacity(NamedTuple):
@@ -33,47 +53,62 @@ def tightest(*capacities: Capacity) -> Capacity:
     return min(capacities, key=lambda capacity: capacity.available)
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A maximum that holds in every rolling period."""
+
+    name: str
+    period_s: int
+
+    def parameters(self, limit: int) -> tuple[int, int]:
+        """Burst and interval, in microseconds.
+
+        With burst b and interval T, GCRA admits up to b + (period / T) - 1 in a period. To stay
+        within the limit, T = period / (limit - b + 1).
+        """
+        burst = max(1, ceil(limit / (TICKS_PER_S * self.period_s)))
+        return burst, ceil(self.period_s * MICROS_PER_S / (limit - burst + 1))
+
+
+SECOND = Rate(WaitReason.PER_SECOND.value, 1)
+MINUTE = Rate(WaitReason.PER_MINUTE.value, 60)
+RATES = {rate.name: rate for rate in (SECOND, MINUTE)}
+
+
 @dataclass(slots=True)
 class GcraLimiter:
-    """A maximum per second that holds in every rolling second: GCRA (ITU-T I.371).
+    """A rate: GCRA (ITU-T I.371). Times are whole microseconds, as in the row."""
 
-    With burst b and interval T, GCRA admits up to b + (1 s / T) - 1 in a second. To stay within the
-    rate, T = 1 / (rate - b + 1). Times are whole microseconds, as in the row.
-    """
+    rate: Rate
+    tat_us: int = IDLE_US  # theoretical arrival time
+    spent_at_us: int = IDLE_US  # when it was spent last
 
-    tat_us: int = 0  # theoretical arrival time
-
-    def capacity(self, per_second: int, *, now_s: float) -> Capacity:
-        burst, interval_us = gcra_parameters(per_second)
+    def capacity(self, limit: int, *, now_s: float) -> Capacity:
+        burst, interval_us = self.rate.parameters(limit)
         backlog_us = max(self.tat_us - round(now_s * MICROS_PER_S), 0)
         available = (burst * interval_us - backlog_us) // interval_us
         if available >= 1:
-            return Capacity(available, limited_by="per_second")
-        return Capacity(0, (self.tat_us - (burst - 1) * interval_us) / MICROS_PER_S, "per_second")
+            return Capacity(available, limited_by=self.rate.name)
+        return Capacity(0, (self.tat_us - (burst - 1) * interval_us) / MICROS_PER_S, self.rate.name)
 
-    def spend(self, number: int, per_second: int, *, now_s: float) -> None:
-        if number:
-            _, interval_us = gcra_parameters(per_second)
-            self.tat_us = max(self.tat_us, round(now_s * MICROS_PER_S)) + number * interval_us
+    def spend(self, number: int, limit: int, *, now_s: float) -> None:
+        _, interval_us = self.rate.parameters(limit)
+        self.spent_at_us = round(now_s * MICROS_PER_S)
+        self.tat_us = max(self.tat_us, self.spent_at_us) + number * interval_us
 
-    def refund(self, number: int, per_second: int, *, spent_at_s: float) -> None:
-        """Refund only capacity that the current burst still counts. Older capacity has lapsed; a
-        refund of it would exceed the rate now."""
-        burst, interval_us = gcra_parameters(per_second)
-        spent_at_us = round(spent_at_s * MICROS_PER_S)
-        if spent_at_us >= self.tat_us - burst * interval_us:
-            self.tat_us = max(self.tat_us - number * interval_us, spent_at_us)
-
-
-def gcra_parameters(per_second: int) -> tuple[int, int]:
-    """Burst and interval, in microseconds, of a rate."""
-    burst = max(1, ceil(per_second / TICKS_PER_S))
-    return burst, ceil(MICROS_PER_S / (per_second - burst + 1))
+    def refund(self, number: int, limit: int, *, spent_at_s: float) -> bool:
+        """Refund only what was spent last. Once more has been spent, how much of the earlier still
+        counts is unknown, and a refund could exceed the rate; it lapses soon in any case."""
+        if round(spent_at_s * MICROS_PER_S) != self.spent_at_us:
+            return False
+        _, interval_us = self.rate.parameters(limit)
+        self.tat_us = max(self.tat_us - number * interval_us, self.spent_at_us)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
-class RollingWindow:
-    """A rolling window in buckets. The oldest bucket counts in full, so that no window exceeds the
+class Window:
+    """A window in buckets. The oldest bucket counts in full, so that no window exceeds the
     limit."""
 
     name: str
@@ -84,16 +119,20 @@ class RollingWindow:
         return floor(at_s / self.bucket_s)
 
     def oldest_bucket(self, now_s: float) -> int:
+        """The first bucket of the rolling window, which no fixed window precedes."""
         return floor((now_s - self.width_s) / self.bucket_s)
 
     def expires_at_s(self, bucket: int) -> float:
         """When a bucket no longer counts."""
         return (bucket + 1) * self.bucket_s + float(self.width_s)
 
+    def fixed_start_s(self, now_s: float, utc_offset_s: int) -> float:
+        """When the current fixed window began."""
+        return floor((now_s + utc_offset_s) / self.width_s) * float(self.width_s) - utc_offset_s
 
-COUNTERS_MIN = 10_000  # with fewer counters, idle ones are not dropped
-HOUR = RollingWindow("per_hour", 3600, 300)
-DAY = RollingWindow("per_day", 86400, 3600)
+
+HOUR = Window(WaitReason.PER_HOUR.value, 3600, 300)
+DAY = Window(WaitReason.PER_DAY.value, 86400, 3600)
 WINDOWS = {window.name: window for window in (HOUR, DAY)}
 
 
@@ -101,7 +140,7 @@ WINDOWS = {window.name: window for window in (HOUR, DAY)}
 class WindowCounter:
     """The messages that were assigned in the last window, by bucket."""
 
-    window: RollingWindow
+    window: Window
     buckets: dict[int, int] = field(default_factory=dict)
 
     def drop_expired(self, now_s: float) -> bool:
@@ -111,12 +150,22 @@ class WindowCounter:
             del self.buckets[bucket]
         return not self.buckets
 
-    def capacity(self, limit: int, *, now_s: float) -> Capacity:
+    def capacity(self, limit: int, limits: Limits, *, now_s: float) -> Capacity:
         self.drop_expired(now_s)
+        if limits.fixed_windows:
+            return self._fixed_capacity(limit, limits.utc_offset_s, now_s=now_s)
         used = sum(self.buckets.values())
         if used < limit:
             return Capacity(limit - used, limited_by=self.window.name)
         return Capacity(0, self._available_at_s(limit, used), self.window.name)
+
+    def _fixed_capacity(self, limit: int, utc_offset_s: int, *, now_s: float) -> Capacity:
+        start_s = self.window.fixed_start_s(now_s, utc_offset_s)
+        first = self.window.bucket(start_s)
+        used = sum(count for bucket, count in self.buckets.items() if bucket >= first)
+        if used < limit:
+            return Capacity(limit - used, limited_by=self.window.name)
+        return Capacity(0, start_s + self.window.width_s, self.window.name)
 
     def _available_at_s(self, limit: int, used: int) -> float:
         for bucket in sorted(self.buckets):
@@ -140,135 +189,3 @@ class WindowCounter:
             return None
         self.buckets[bucket] = max(0, self.buckets[bucket] - count)
         return bucket
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    """Limits of a tenant, or of an egress source at a site; 0: unlimited."""
-
-    per_second: int = 0
-    per_hour: int = 0
-    per_day: int = 0
-
-
-NO_LIMITS = RateLimits()
-
-
-class CounterRow(NamedTuple):
-    """A counter as stored: an absolute value, because only the scheduler writes it."""
-
-    scope: str
-    window_key: str
-    value: int
-    expires_s: float
-
-
-class Usage:
-    """The usage of each scope. Scopes are tenants, and sources at sites that have a rate limit."""
-
-    def __init__(self) -> None:
-        self._rates: dict[str, GcraLimiter] = {}
-        self._counters: dict[tuple[str, str], WindowCounter] = {}
-        self._changed: dict[tuple[str, str], CounterRow] = {}
-        self._counters_max = COUNTERS_MIN  # counters, before idle ones are dropped
-
-    def load(self, row: CounterRow) -> None:
-        if row.window_key == "rate":
-            self._rates[row.scope] = GcraLimiter(row.value)
-            return
-        name, _, bucket = row.window_key.partition("/")
-        self._counter(row.scope, WINDOWS[name]).buckets[int(bucket)] = row.value
-
-    def capacity(self, scope: str, limits: RateLimits, *, now_s: float) -> Capacity:
-        """The capacity under all limits."""
-        capacities = [UNLIMITED]
-        if limits.per_second:
-            rate = self._rates.setdefault(scope, GcraLimiter())
-            capacities.append(rate.capacity(limits.per_second, now_s=now_s))
-        if limits.per_hour:
-            capacities.append(self._counter(scope, HOUR).capacity(limits.per_hour, now_s=now_s))
-        if limits.per_day:
-            capacities.append(self._counter(scope, DAY).capacity(limits.per_day, now_s=now_s))
-        return tightest(*capacities)
-
-    def spend(self, scope: str, count: int, *, limits: RateLimits, now_s: float) -> None:
-        """Spend under all limits. Windows count even without a limit, because one may be set
-        later."""
-        if len(self._counters) > self._counters_max:
-            self._drop_idle(now_s)
-        if limits.per_second:
-            rate = self._rates.setdefault(scope, GcraLimiter())
-            rate.spend(count, limits.per_second, now_s=now_s)
-            self._record_rate(scope, rate)
-        for window in WINDOWS.values():
-            counter = self._counter(scope, window)
-            self._record(scope, counter, counter.spend(count, now_s=now_s))
-
-    def refund(self, scope: str, count: int, *, limits: RateLimits, spent_at_s: float) -> None:
-        """Undo a spend for attempts that made no connection."""
-        if limits.per_second and (rate := self._rates.get(scope)):
-            rate.refund(count, limits.per_second, spent_at_s=spent_at_s)
-            self._record_rate(scope, rate)
-        for window in WINDOWS.values():
-            counter = self._counter(scope, window)
-            bucket = counter.refund(count, spent_at_s=spent_at_s)
-            if bucket is not None:
-                self._record(scope, counter, bucket)
-
-    def drain_changes(self) -> list[CounterRow]:
-        """The counters that have changed since the last call."""
-        changed, self._changed = list(self._changed.values()), {}
-        return changed
-
-    def _drop_idle(self, now_s: float) -> None:
-        """Drop scopes without recent usage. Called when the number of counters has doubled."""
-        counts, rates = self._counters.items(), self._rates.items()
-        self._counters = {
-            key: counter for key, counter in counts if not counter.drop_expired(now_s)
-        }
-        self._rates = {scope: rate for scope, rate in rates if rate.tat_us > now_s * MICROS_PER_S}
-        self._counters_max = max(COUNTERS_MIN, 2 * len(self._counters))
-
-    def _counter(self, scope: str, window: RollingWindow) -> WindowCounter:
-        counter = self._counters.get((scope, window.name))
-        if counter is None:
-            counter = self._counters[scope, window.name] = WindowCounter(window)
-        return counter
-
-    def _record(self, scope: str, counter: WindowCounter, bucket: int) -> None:
-        window_key = f"{counter.window.name}/{bucket}"
-        expires_s = counter.window.expires_at_s(bucket)
-        self._changed[scope, window_key] = CounterRow(
-            scope, window_key, counter.buckets[bucket], expires_s
-        )
-
-    def _record_rate(self, scope: str, rate: GcraLimiter) -> None:
-        row = CounterRow(scope, "rate", rate.tat_us, rate.tat_us / MICROS_PER_S + 60)
-        self._changed[scope, "rate"] = row
-
-
-class InFlight:
-    """Assignments without an attempt result, per egress source and site. Only a result frees
-    one."""
-
-    def __init__(self) -> None:
-        self._count: dict[tuple[str, str], int] = {}
-
-    def load(self, egress_id: str, site: str, count: int) -> None:
-        self._count[egress_id, site] = count
-
-    def count(self, egress_id: str, site: str) -> int:
-        return self._count.get((egress_id, site), 0)
-
-    def add(self, egress_id: str, site: str, count: int = 1) -> None:
-        self._count[egress_id, site] = self.count(egress_id, site) + count
-
-    def free(self, egress_id: str, site: str, count: int) -> None:
-        remaining = self.count(egress_id, site) - count
-        if remaining > 0:
-            self._count[egress_id, site] = remaining
-        else:
-            self._count.pop((egress_id, site), None)
-
-    def __iter__(self) -> Iterator[tuple[tuple[str, str], int]]:
-        return iter(self._count.items())

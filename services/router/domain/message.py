@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import (
@@ -18,7 +18,6 @@ CELL = "default"
 SANDBOX = "sandbox"  # site and egress source of test mail only
 UNRESOLVED = "unresolved"  # site of messages whose site is not known yet; one queue per domain
 RESERVED = frozenset((SANDBOX, UNRESOLVED))
-BULK = "bulk"
 SITE_MAX = 200  # characters; a queue id is the key of an index
 
 
@@ -95,24 +94,42 @@ class CloseTransition:
     bounce_class: str = ""
 
 
+class Priority(IntEnum):
+    """The value is the weight of a queue among the queues of its tenant."""
+
+    BULK = 1
+    NORMAL = 10
+    URGENT = 100
+
+
+SUFFIXES = {Priority.BULK: "bulk", Priority.NORMAL: "", Priority.URGENT: "urgent"}
+PRIORITIES = {suffix: priority for priority, suffix in SUFFIXES.items()}
+
+
 class ScheduledQueue(NamedTuple):
     """The queued messages of a tenant, site and priority.
 
-    domain: set while the site is unresolved. No domain is named `bulk`: each contains a dot.
+    egress_id: set for messages that stay with an egress source; empty if any source of the pool
+    may send them. domain: set while the site is unresolved. No domain is named like a priority:
+    each contains a dot.
     """
 
     tenant_id: str
     site: str
-    bulk: bool = False
+    priority: Priority = Priority.NORMAL
     domain: str = ""
+    egress_id: str = ""
 
     @property
     def queue_id(self) -> str:
-        parts = (self.tenant_id, self.site, self.domain, BULK if self.bulk else "")
+        site = f"{self.site}@{self.egress_id}" if self.egress_id else self.site
+        parts = (self.tenant_id, site, self.domain, SUFFIXES[self.priority])
         return "/".join(part for part in parts if part)
 
     @classmethod
     def of(cls, queue_id: str) -> "ScheduledQueue":
         tenant_id, site, *others = queue_id.split("/")
-        domain = "/".join(part for part in others if part != BULK)
-        return cls(tenant_id, site, BULK in others, domain)
+        site, _, egress_id = site.partition("@")
+        priority = PRIORITIES.get(others[-1] if others else "", Priority.NORMAL)
+        domain = "/".join(part for part in others if part not in PRIORITIES)
+        return cls(tenant_id, site, priority, domain, egress_id)

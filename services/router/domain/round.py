@@ -3,23 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
 
-from services.router.domain.drr import ActiveQueue, BlockedQueue, limiting_scope
-from services.router.domain.message import DueMessage
-from services.router.domain.scopes import LimitScopes
+from services.router.domain.dispatch import QueueRemainder
+from services.router.domain.drr import ActiveQueue, BlockedQueue
 
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
 # second.
 LINGER_S = 0.3
 TRACKED_MAX = 10_000
-
-
-class QueueRemainder(NamedTuple):
-    """due_s: when the next row of a queue is due; None: it is empty. was_served: a row has left."""
-
-    was_served: bool
-    due_s: float | None
 
 
 class LingerTracker:
@@ -85,23 +76,3 @@ def finish_round(
         if not (lingers and all_served):
             finished.served.append((queue, next_s))
     return finished
-
-
-def due_rows(rows: Sequence[DueMessage], quota: int, now_s: float) -> Sequence[DueMessage]:
-    """The due rows within the quota, in order."""
-    granted = rows[:quota]
-    return [row for row in granted if row.due_s <= now_s]
-
-
-def remainder_of(rows: Sequence[DueMessage], assigned: int) -> QueueRemainder:
-    """assigned: number of rows, from the first, that have left the queue."""
-    return QueueRemainder(assigned > 0, rows[assigned].due_s if len(rows) > assigned else None)
-
-
-def block_if_limited(
-    queue: ActiveQueue, *, scopes: LimitScopes, now_s: float
-) -> BlockedQueue | None:
-    """The queue as blocked, if a scope without capacity limits it."""
-    keys = scopes.scopes_of(queue.queue)
-    limiting = limiting_scope(keys, {key: scopes.capacity(key, now_s=now_s) for key in keys})
-    return BlockedQueue(queue.queue_id, *limiting) if limiting else None

@@ -45,8 +45,13 @@ Answer: TypeAlias = Route | NoRoute | LookupFailed
 
 def site_name(hosts: Sequence[str]) -> str:
     """The site name of an MX set, never a reserved name, and short enough for a key."""
-    site = site_of(hosts)[:SITE_MAX].replace("/", "_")
+    site = key_safe(site_of(hosts))
     return f"{site}." if site in RESERVED else site
+
+
+def key_safe(site: str) -> str:
+    """A site name without the characters that separate the parts of a queue id."""
+    return site[:SITE_MAX].replace("/", "_").replace("@", "_")
 
 
 class StaticRoutes:
@@ -66,7 +71,7 @@ class StaticRoutes:
             site = entry.get("site") or site_name([mx_host.host for mx_host in mx_hosts])
             if site in RESERVED:
                 raise ValueError(f"route {number}: site {site!r} is reserved. Use another name.")
-            self._by_pattern[pattern] = Route(str(site)[:SITE_MAX].replace("/", "_"), mx_hosts)
+            self._by_pattern[pattern] = Route(key_safe(str(site)), mx_hosts)
 
     def get(self, domain: str) -> Route | None:
         if not self._by_pattern:

@@ -16,10 +16,10 @@ from mail import bounce
 from services.router.domain.admission import address_hash
 from services.router.domain.events import message_delayed, serialize_bounded, timestamp
 from services.router.domain.message import CLOSED, AssignedMessage, State
+from services.router.domain.reasons import WaitReason
 from services.router.domain.retry import RetryPolicy
 
-GREYLISTED = "greylisted"
-UNREACHABLE = "unreachable"
+GREYLISTED = "greylisted"  # a bounce class
 # Steps before the envelope: a failure there does not use up the retry schedule.
 PRE_ENVELOPE_STEPS = frozenset(("connect", "greeting", "ehlo", "starttls"))
 DUE_NOW_S = 0.0  # due at the moment when the transition is saved
@@ -58,6 +58,9 @@ class AppliedTransition(NamedTuple):
     attempt_count: int
     ambiguous: bool
     applied_at_s: float
+    queue_id: str
+    egress_id: str
+    assigned_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def decide_from_event(event: DeliveryAttempted) -> Transition | None:
         return close_refused(event)
     if event.outcome == ATTEMPT_OUTCOME_STALE:
         return Transition(
-            event, State.QUEUED, "stale", added_attempts=0, due_s=DUE_NOW_S, reply=b""
+            event, State.QUEUED, WaitReason.STALE, added_attempts=0, due_s=DUE_NOW_S, reply=b""
         )
     return None
 
@@ -118,17 +121,17 @@ def schedule_retry(
     uncounted = row.attempt - row.attempt_count
     within_max = uncounted <= policy.greylisted_max
     if event.reply.step in PRE_ENVELOPE_STEPS:
-        added_attempts, reason = 0, UNREACHABLE
+        added_attempts, reason = 0, WaitReason.UNREACHABLE
         delay_s = policy.delay_s(max(uncounted, 1), message_id=row.message_id, attempt=row.attempt)
     elif event.bounce_class == GREYLISTED and within_max:
-        added_attempts, reason = 0, GREYLISTED
+        added_attempts, reason = 0, WaitReason.GREYLISTED
         delay_s = policy.greylisted_delay_s(message_id=row.message_id, attempt=row.attempt)
     else:
         added_attempts = 1
         delay_s = policy.delay_s(
             row.attempt_count + 1, message_id=row.message_id, attempt=row.attempt
         )
-        reason = "ambiguous" if is_ambiguous(event) else "retry"
+        reason = WaitReason.AMBIGUOUS if is_ambiguous(event) else WaitReason.RETRY
     return Transition(
         event,
         State.QUEUED,
@@ -209,6 +212,12 @@ def strike_of(
     if not suppress_after:
         return None
     return Strike(tenant_id, address_hash, address, bounce_class, suppress_after, message_id)
+
+
+def stays_with_source(event: DeliveryAttempted) -> bool:
+    """Whether the next attempt must use the same egress source: the site knows it now, and a
+    greylisting server accepts the message from no other."""
+    return event.connected and not event.test
 
 
 def is_ambiguous(event: DeliveryAttempted) -> bool:

@@ -4,8 +4,8 @@ from kernel import clock
 from kernel.database import Transaction
 from kernel.errors import Fenced
 from kernel.lease import Lease
+from services.router.domain.cell import Cell
 from services.router.domain.message import ScheduledQueue
-from services.router.domain.scopes import LimitScopes
 from services.router.store import queues
 
 INTERVAL_S = 2.0
@@ -20,25 +20,26 @@ class MisplacedQueues:
         self._after = queues.FIRST_POSITION
         self._checked_at_s = 0.0
 
-    async def unblock(self, scopes: LimitScopes) -> bool:
+    async def unblock(self, cell: Cell) -> bool:
         """Check a page every few seconds. True if a queue was unblocked."""
         if clock.monotonic_s() - self._checked_at_s < INTERVAL_S:
             return False
         self._checked_at_s = clock.monotonic_s()
         try:
             async with self._lease.transaction() as tx:
-                return await self._unblock_page(tx, scopes)
+                return await self._unblock_page(tx, cell)
         except Fenced:
             return False
 
-    async def _unblock_page(self, tx: Transaction, scopes: LimitScopes) -> bool:
+    async def _unblock_page(self, tx: Transaction, cell: Cell) -> bool:
         page = await queues.read_blocked_page(tx, self._after)
         self._after = page[-1] if len(page) == queues.BLOCKED_PAGE_ROWS else queues.FIRST_POSITION
-        misplaced_ids = [one.queue_id for one in page if is_misplaced(one, scopes)]
+        misplaced_ids = [one.queue_id for one in page if is_misplaced(one, cell)]
         if misplaced_ids:
             await queues.unblock_by_id(tx, misplaced_ids)
         return bool(misplaced_ids)
 
 
-def is_misplaced(position: queues.BlockedPosition, scopes: LimitScopes) -> bool:
-    return position.blocked_by not in scopes.scopes_of(ScheduledQueue.of(position.queue_id))
+def is_misplaced(position: queues.BlockedPosition, cell: Cell) -> bool:
+    path = cell.scopes.path_of(ScheduledQueue.of(position.queue_id))
+    return all(scope.key != position.blocked_by for scope in path)

@@ -25,11 +25,13 @@ WITH inserted AS (
         WHERE stored.state = 'expected' AND stored.tenant_id = excluded.tenant_id
     RETURNING message_id, tenant_id, queue_id, state, due_at
 ), activated AS (
-    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at)
-    SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at)
+    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active)
+    SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at),
+        min(due_at) <= now()
     FROM inserted WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
     ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
-        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END
+        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END,
+        active = stored.blocked_by = '' AND (stored.active OR excluded.active)
 )
 SELECT message_id::text, extract(epoch FROM now())::float8 FROM inserted
 """

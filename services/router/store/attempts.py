@@ -1,4 +1,4 @@
-"""Apply attempt results to assigned rows, and record the capacity that they free."""
+"""Apply attempt results to assigned rows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +6,12 @@ from typing import NamedTuple
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel.database import Transaction
 from services.router.domain.message import CELL, AssignedMessage
-from services.router.domain.transitions import AppliedTransition, Transition, is_ambiguous
+from services.router.domain.transitions import (
+    AppliedTransition,
+    Transition,
+    is_ambiguous,
+    stays_with_source,
+)
 
 # `state || ''`: a plan made while nothing was assigned would read the index of all assigned rows
 # for every row instead of finding it by key. `first` and `last`: the statement opens only the day
@@ -19,44 +24,39 @@ JOIN router.messages AS m ON m.message_id = a.message_id AND m.attempt = a.attem
 WHERE m.state || '' = 'assigned' AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
 """
 
-# Updates the rows, activates their queues, and adds one row of freed capacity for the scheduler,
-# the only writer of counters: [queue_id, egress_id, assigned_s, connected, state, count].
+# Updates the rows, and activates their queues. A message that stays with its egress source moves to
+# the queue of that source.
 APPLY = """
 WITH attempted AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(added)s::int[],
         %(dues)s::float8[], %(reasons)s::text[], %(ambiguous)s::bool[], %(classes)s::text[],
-        %(replies)s::bytea[], %(connected)s::bool[])
-        AS a (message_id, attempt, state, added, due, reason, ambiguous, bounce_class, reply,
-              connected)
+        %(replies)s::bytea[], %(stays)s::bool[])
+        AS a (message_id, attempt, state, added, due, reason, ambiguous, bounce_class, reply, stays)
 ), applied AS (
     UPDATE router.messages AS m SET state = a.state, attempt_count = m.attempt_count + a.added,
         due_at = greatest(to_timestamp(a.due), now()), reason = a.reason,
         ambiguous = m.ambiguous OR a.ambiguous, bounce_class = a.bounce_class,
         reply = CASE WHEN a.reply = '' THEN m.reply ELSE a.reply END,
         republish_at = NULL, assignment = NULL,
-        closed_at = CASE WHEN a.state <> 'queued' THEN now() END
+        closed_at = CASE WHEN a.state <> 'queued' THEN now() END,
+        queue_id = CASE WHEN a.state = 'queued' AND a.stays THEN regexp_replace(
+            m.queue_id, '^([^/]+/[^/@]+)(@[^/]+)?', '\\1@' || m.egress_id) ELSE m.queue_id END
     FROM attempted AS a
     WHERE m.message_id = a.message_id AND m.state || '' = 'assigned' AND m.attempt = a.attempt
         AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
     RETURNING m.message_id, m.tenant_id, m.queue_id, m.state, m.due_at, m.egress_id, m.assigned_at,
-        m.attempt, m.attempt_count, m.ambiguous, a.connected
+        m.attempt, m.attempt_count, m.ambiguous
 ), activated AS (
-    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at)
-    SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at)
+    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active)
+    SELECT queue_id, tenant_id, %(cell)s, split_part(split_part(queue_id, '/', 2), '@', 1),
+        min(due_at), min(due_at) <= now()
     FROM applied WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
     ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
-        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END
-), freed AS (
-    INSERT INTO router.freed_capacity (cell, entries)
-    SELECT %(cell)s,
-        jsonb_agg(jsonb_build_array(queue_id, egress_id, assigned_s, connected, state, n))
-    FROM (
-        SELECT queue_id, egress_id, extract(epoch FROM assigned_at)::float8 AS assigned_s,
-            connected, state, count(*) AS n
-        FROM applied GROUP BY 1, 2, 3, 4, 5
-    ) AS freed HAVING count(*) > 0
+        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END,
+        active = stored.blocked_by = '' AND (stored.active OR excluded.active)
 )
-SELECT message_id::text, attempt, attempt_count, ambiguous, extract(epoch FROM now())::float8
+SELECT message_id::text, attempt, attempt_count, ambiguous, extract(epoch FROM now())::float8,
+    queue_id, egress_id, extract(epoch FROM assigned_at)::float8
 FROM applied
 """
 
@@ -80,7 +80,7 @@ async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) ->
 async def apply_transitions(
     tx: Transaction, transitions: Sequence[Transition]
 ) -> list[tuple[Transition, AppliedTransition]]:
-    """Returns the applied transitions. The same statement activates queues and frees capacity."""
+    """Returns the applied transitions. The same statement activates queues."""
     if not transitions:
         return []
     transitions = sorted(transitions, key=lambda one: one.event.message_id)
@@ -95,11 +95,11 @@ async def apply_transitions(
             "states": [transition.state.value for transition in transitions],
             "added": [transition.added_attempts for transition in transitions],
             "dues": [transition.due_s for transition in transitions],
-            "reasons": [transition.reason for transition in transitions],
+            "reasons": [str(transition.reason) for transition in transitions],
             "ambiguous": [is_ambiguous(event) for event in events],
             "classes": [event.bounce_class for event in events],
             "replies": [transition.reply for transition in transitions],
-            "connected": [event.connected for event in events],
+            "stays": [stays_with_source(event) for event in events],
             "cell": CELL,
         },
     )
@@ -115,39 +115,3 @@ async def apply_transitions(
 def id_range(ids: Sequence[str]) -> dict[str, str]:
     """The first and the last of these ids."""
     return {"first": min(ids), "last": max(ids)}
-
-
-class FreedCapacity(NamedTuple):
-    """Number of attempt results of one queue, source, state and time of assignment."""
-
-    queue_id: str
-    egress_id: str
-    assigned_s: float
-    connected: bool
-    state: str
-    number: int
-
-
-# One statement sees one snapshot: capacity is counted as in flight or as freed, never as both.
-TAKE_OVER = """
-WITH freed AS (DELETE FROM router.freed_capacity WHERE cell = %(cell)s RETURNING entries)
-SELECT egress_id, split_part(queue_id, '/', 2), count(*), NULL FROM router.messages
-WHERE cell = %(cell)s AND state = 'assigned' GROUP BY 1, 2
-UNION ALL SELECT '', '', 0, entries FROM freed
-"""
-
-
-class InFlightCount(NamedTuple):
-    """Number of assignments in flight from one egress source to one site."""
-
-    egress_id: str
-    site: str
-    number: int
-
-
-async def take_over(tx: Transaction) -> tuple[list[InFlightCount], list[FreedCapacity]]:
-    """Read the assignments in flight, and drain the freed capacity, for a new scheduler."""
-    rows = await tx.rows(TAKE_OVER, {"cell": CELL})
-    in_flight = [InFlightCount(*row[:3]) for row in rows if row[3] is None]
-    freed = [FreedCapacity(*entry) for row in rows if row[3] is not None for entry in row[3]]
-    return in_flight, freed

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from kernel.database import Transaction
+from services.router.domain.egress import EgressSource as RoutingSource
 from services.router.domain.message import CELL
-from services.router.domain.scopes import EgressSource as RoutingSource
 
 
 async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:

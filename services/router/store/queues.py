@@ -1,48 +1,60 @@
 """Scheduled queues: activate, block and unblock them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from typing import NamedTuple
 
+from kernel import ids
 from kernel.database import Transaction
+from services.router.domain.cell import Wakes
 from services.router.domain.drr import ActiveQueue, BlockedQueue
-from services.router.domain.limits import CounterRow
+from services.router.domain.ledger import CounterRow, Scope
 from services.router.domain.message import CELL, ScheduledQueue
 
-# A blocked queue is unblocked only by its scope; until then new work only raises the version.
+# A queue is active when it has work now. A blocked queue is unblocked only by its scope; until then
+# new work only raises the version.
 ACTIVATE = """
-INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at)
-SELECT queue_id, tenant_id, %(cell)s, site, to_timestamp(min(due)) FROM
-    unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[])
+INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active)
+SELECT queue_id, tenant_id, %(cell)s, site, to_timestamp(min(due)), to_timestamp(min(due)) <= now()
+FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[])
     AS work (queue_id, tenant_id, site, due)
 GROUP BY 1, 2, 4 ORDER BY 1
 ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
-    next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END
+    next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END,
+    active = stored.blocked_by = '' AND (stored.active OR excluded.active)
 """
 
 # If more queues are active than one tick reads, some of each tenant are read: a skip scan over
-# (cell, tenant_id, next_at), from one tenant with an active queue to the next.
+# (cell, tenant_id, next_at), from one tenant with an active queue to the next. It begins after the
+# last tenant of the previous tick, so that it reads a bounded number of tenants.
 ACTIVE_BY_TENANT = """
 WITH RECURSIVE tenants AS (
     (SELECT tenant_id FROM router.queues
-     WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at <= now()
+     WHERE cell = %(cell)s AND site <> 'unresolved' AND active AND tenant_id > %(after)s
      ORDER BY tenant_id LIMIT 1)
     UNION ALL
     SELECT (SELECT tenant_id FROM router.queues
-            WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at <= now()
+            WHERE cell = %(cell)s AND site <> 'unresolved' AND active
               AND tenant_id > tenants.tenant_id ORDER BY tenant_id LIMIT 1)
     FROM tenants WHERE tenants.tenant_id IS NOT NULL
+), seen AS (
+    SELECT tenant_id FROM tenants WHERE tenant_id IS NOT NULL LIMIT %(limit)s
 )
-SELECT found.queue_id, found.version FROM tenants CROSS JOIN LATERAL (
-    SELECT queue_id, version, next_at FROM router.queues
-    WHERE cell = %(cell)s AND site <> 'unresolved' AND tenant_id = tenants.tenant_id
-      AND next_at <= now() ORDER BY next_at LIMIT %(each)s
+SELECT found.queue_id, found.version FROM seen CROSS JOIN LATERAL (
+    SELECT queue_id, version, next_at, row_number() OVER (ORDER BY next_at) AS nth FROM (
+        SELECT queue_id, version, next_at FROM router.queues
+        WHERE cell = %(cell)s AND site <> 'unresolved' AND tenant_id = seen.tenant_id
+          AND active ORDER BY next_at LIMIT %(each)s
+    ) AS oldest
 ) AS found
-WHERE tenants.tenant_id IS NOT NULL ORDER BY found.next_at LIMIT %(limit)s
+ORDER BY found.nth, found.next_at LIMIT %(limit)s
 """
 QUEUES_PER_TENANT = 10
+FIRST_TENANT = str(ids.NIL)
 BLOCKED_PAGE_ROWS = 2_000
+WOKEN_MAX = 1_000  # queues of changed tenants, and queues that become due, in one tick
 
 # Counters commit with the assignments. They are absolute, because only the scheduler writes them.
 RECORD_SERVED = """
@@ -54,37 +66,51 @@ WITH counted AS (
     ON CONFLICT (cell, scope, window_key)
     DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
 )
-UPDATE router.queues SET next_at = to_timestamp(seen.next_s), served_at = now()
+UPDATE router.queues SET next_at = to_timestamp(seen.next_s), served_at = now(),
+    active = coalesce(to_timestamp(seen.next_s) <= now() + interval '1 ms', false)
 FROM unnest(%(queue_ids)s::text[], %(versions)s::bigint[], %(nexts)s::float8[])
     AS seen (queue_id, version, next_s)
 WHERE queues.queue_id = seen.queue_id AND queues.version = seen.version
 """
 
 BLOCK = """
-UPDATE router.queues SET next_at = NULL, blocked_by = refused.blocked_by, blocked_at = now(),
-    limited_by = refused.limited_by, available_at = to_timestamp(refused.available_at_s)
+UPDATE router.queues SET next_at = NULL, active = false, blocked_by = refused.blocked_by,
+    blocked_at = now(), limited_by = refused.limited_by,
+    available_at = to_timestamp(refused.available_at_s)
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
     AS refused (queue_id, blocked_by, limited_by, available_at_s)
 WHERE queues.queue_id = refused.queue_id
 """
 
 # Handlers lock queues in the order of their ids, so every statement does, to avoid deadlocks.
-UNBLOCK = """
+WAKE = """
 WITH first AS (
     SELECT available.blocked_by, unblocked.queue_id
-    FROM unnest(%s::text[], %s::int[]) AS available (blocked_by, counts) CROSS JOIN LATERAL (
+    FROM unnest(%(scopes)s::text[], %(counts)s::int[]) AS available (blocked_by, counts)
+    CROSS JOIN LATERAL (
         SELECT queue_id FROM router.queues
-        WHERE cell = %s AND blocked_by = available.blocked_by AND blocked_by <> ''
+        WHERE cell = %(cell)s AND blocked_by = available.blocked_by AND blocked_by <> ''
         ORDER BY blocked_at LIMIT available.counts
     ) AS unblocked
+    UNION ALL (
+        SELECT '', queue_id FROM router.queues
+        WHERE tenant_id = ANY(%(tenants)s::uuid[]) AND cell = %(cell)s AND blocked_by <> ''
+        LIMIT %(limit)s
+    )
+    UNION ALL (
+        SELECT '', queue_id FROM router.queues
+        WHERE cell = %(cell)s AND site <> 'unresolved' AND NOT active AND next_at <= now()
+        ORDER BY next_at LIMIT %(limit)s
+    )
 ), locked AS (
     SELECT queue_id FROM router.queues WHERE queue_id IN (SELECT queue_id FROM first)
     ORDER BY queue_id FOR UPDATE
 )
-UPDATE router.queues SET next_at = now(), blocked_by = '', blocked_at = NULL, limited_by = '',
-    available_at = NULL
-FROM first JOIN locked USING (queue_id)
-WHERE queues.queue_id = first.queue_id RETURNING first.blocked_by
+UPDATE router.queues SET next_at = coalesce(next_at, now()), active = true, blocked_by = '',
+    blocked_at = NULL, limited_by = '', available_at = NULL
+FROM (SELECT max(blocked_by) AS blocked_by, queue_id FROM first GROUP BY 2) AS woken
+JOIN locked USING (queue_id)
+WHERE queues.queue_id = woken.queue_id RETURNING woken.blocked_by
 """
 
 LOCK = "SELECT FROM router.queues WHERE queue_id = ANY(%s) ORDER BY queue_id FOR UPDATE"
@@ -121,10 +147,12 @@ async def activate(tx: Transaction, activations: Sequence[Activation]) -> None:
     )
 
 
-async def select_active_by_tenant(tx: Transaction, *, limit: int) -> list[ActiveQueue]:
-    rows = await tx.rows(
-        ACTIVE_BY_TENANT, {"cell": CELL, "each": QUEUES_PER_TENANT, "limit": limit}
-    )
+async def select_active_by_tenant(tx: Transaction, *, after: str, limit: int) -> list[ActiveQueue]:
+    """Active queues of the tenants after this one; of the first tenants again after the last."""
+    params = {"cell": CELL, "each": QUEUES_PER_TENANT, "limit": limit, "after": after}
+    rows = await tx.rows(ACTIVE_BY_TENANT, params)
+    if not rows and after != FIRST_TENANT:
+        rows = await tx.rows(ACTIVE_BY_TENANT, params | {"after": FIRST_TENANT})
     return [ActiveQueue.of(*row) for row in rows]
 
 
@@ -162,7 +190,7 @@ async def block(tx: Transaction, blocked: Sequence[BlockedQueue]) -> None:
             BLOCK,
             (
                 [queue.queue_id for queue in blocked],
-                [queue.scope for queue in blocked],
+                [queue.scope.key for queue in blocked],
                 [queue.capacity.limited_by for queue in blocked],
                 [moment_s if isfinite(moment_s) else None for moment_s in available_at],
             ),
@@ -187,15 +215,21 @@ async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> N
     await tx.execute(LOCK_OR_CREATE, params)
 
 
-async def unblock(tx: Transaction, counts: dict[str, int]) -> dict[str, int]:
-    """Unblock the first queues of each scope, up to its count. Returns the number of each scope."""
-    if not counts:
-        return {}
-    rows = await tx.rows(UNBLOCK, (list(counts), list(counts.values()), CELL))
-    unblocked = dict.fromkeys(counts, 0)
-    for (blocked_by,) in rows:
-        unblocked[blocked_by] += 1
-    return unblocked
+async def wake(tx: Transaction, wakes: Wakes) -> dict[Scope, int]:
+    """Unblock the first queues of each scope, up to its count, and those of changed tenants, and
+    activate the queues that have become due. Returns the number of each scope."""
+    rows = await tx.rows(
+        WAKE,
+        {
+            "cell": CELL,
+            "scopes": [scope.key for scope in wakes.counts],
+            "counts": list(wakes.counts.values()),
+            "tenants": list(wakes.tenants),
+            "limit": WOKEN_MAX,
+        },
+    )
+    found = Counter(blocked_by for (blocked_by,) in rows)
+    return {scope: found[scope.key] for scope in wakes.counts}
 
 
 class BlockedPosition(NamedTuple):
@@ -224,19 +258,26 @@ async def read_blocked_page(tx: Transaction, after: BlockedPosition) -> list[Blo
 async def unblock_by_id(tx: Transaction, queue_ids: Sequence[str]) -> None:
     await lock(tx, queue_ids)
     await tx.execute(
-        "UPDATE router.queues SET next_at = now(), blocked_by = '', blocked_at = NULL,"
-        " limited_by = '', available_at = NULL WHERE queue_id = ANY(%s) AND blocked_by <> ''",
+        "UPDATE router.queues SET next_at = now(), active = true, blocked_by = '',"
+        " blocked_at = NULL, limited_by = '', available_at = NULL"
+        " WHERE queue_id = ANY(%s) AND blocked_by <> ''",
         (list(queue_ids),),
     )
 
 
-async def read_blocking_scopes(tx: Transaction) -> set[str]:
-    """The scopes that block queues."""
+async def read_blocking_scopes(tx: Transaction, after: str) -> list[str]:
+    """The next keys of scopes that block queues: a page of a skip scan."""
     rows = await tx.rows(
-        "SELECT DISTINCT blocked_by FROM router.queues WHERE cell = %s AND blocked_by <> ''",
-        (CELL,),
+        "WITH RECURSIVE scopes AS ("
+        " (SELECT blocked_by FROM router.queues WHERE cell = %(cell)s AND blocked_by <> ''"
+        "  AND blocked_by > %(after)s ORDER BY blocked_by LIMIT 1)"
+        " UNION ALL SELECT (SELECT blocked_by FROM router.queues WHERE cell = %(cell)s"
+        "  AND blocked_by <> '' AND blocked_by > scopes.blocked_by ORDER BY blocked_by LIMIT 1)"
+        " FROM scopes WHERE scopes.blocked_by IS NOT NULL"
+        ") SELECT blocked_by FROM scopes WHERE blocked_by IS NOT NULL LIMIT %(limit)s",
+        {"cell": CELL, "after": after, "limit": BLOCKED_PAGE_ROWS},
     )
-    return {blocked_by for (blocked_by,) in rows}
+    return [blocked_by for (blocked_by,) in rows]
 
 
 async def delete_idle(tx: Transaction) -> int:

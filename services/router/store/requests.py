@@ -68,7 +68,7 @@ RETURNING message_id::text, state, queue_id, extract(epoch FROM due_at)::float8
 QUEUES = """
 SELECT q.queue_id, q.site,
     coalesce(extract(epoch FROM coalesce(q.next_at, q.available_at))::float8, 0),
-    q.limited_by, (SELECT count(*) FROM (
+    q.limited_by, split_part(q.blocked_by, '/', 1), (SELECT count(*) FROM (
         SELECT 1 FROM router.messages AS m
         WHERE m.queue_id = q.queue_id AND m.state = 'queued' LIMIT 10000) AS counted)
 FROM router.queues AS q
@@ -107,6 +107,7 @@ class QueueView(NamedTuple):
     site: str
     next_s: float
     limited_by: str
+    limit_scope: str  # the kind of the scope that blocks it
     queued: int  # counted up to 10,000
 
 

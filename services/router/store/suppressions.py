@@ -30,7 +30,7 @@ WITH struck AS (
     SELECT struck.*, row_number() OVER (
         PARTITION BY tenant_id, address_hash, kind ORDER BY event_id) AS nth
     FROM struck JOIN counted USING (event_id)
-)
+), suppressed AS (
 INSERT INTO router.suppressions (tenant_id, address_hash, id, address, origin, source_id)
 SELECT DISTINCT ON (tenant_id, address_hash) tenant_id, address_hash, id, address, origin, source_id
 FROM numbered
@@ -43,6 +43,8 @@ WHERE threshold <= nth + (
 )
 ORDER BY tenant_id, address_hash, id
 ON CONFLICT (tenant_id, address_hash) DO NOTHING
+)
+SELECT event_id::text FROM counted
 """  # noqa: S608 - constants only
 
 DELETE_OLD_STRIKES = f"""
@@ -59,26 +61,29 @@ async def record_strikes(
     events: Sequence[str],
     ids: Sequence[str],
     origin: str,
-) -> None:
-    """Count each event once, and suppress addresses that reach their threshold.
+) -> set[str]:
+    """Count each event once, and suppress addresses that reach their threshold. Returns the events
+    that had not been counted.
 
     events: event ids. ids: ids of new suppressions.
     """
-    if strikes:
-        await tx.execute(
-            RECORD_STRIKES,
-            {
-                "events": events,
-                "tenants": [s.tenant_id for s in strikes],
-                "hashes": [s.address_hash for s in strikes],
-                "addresses": [s.address for s in strikes],
-                "kinds": [s.kind for s in strikes],
-                "thresholds": [s.suppress_after for s in strikes],
-                "sources": [s.message_id for s in strikes],
-                "ids": ids,
-                "origins": [origin] * len(strikes),
-            },
-        )
+    if not strikes:
+        return set()
+    rows = await tx.rows(
+        RECORD_STRIKES,
+        {
+            "events": events,
+            "tenants": [s.tenant_id for s in strikes],
+            "hashes": [s.address_hash for s in strikes],
+            "addresses": [s.address for s in strikes],
+            "kinds": [s.kind for s in strikes],
+            "thresholds": [s.suppress_after for s in strikes],
+            "sources": [s.message_id for s in strikes],
+            "ids": ids,
+            "origins": [origin] * len(strikes),
+        },
+    )
+    return {event for (event,) in rows}
 
 
 async def record_transition_strikes(

@@ -2,23 +2,24 @@
 
 from typing import NamedTuple
 
+from contracts.router.v1.results_pb2 import Result
 from kernel.database import Transaction
 from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import CELL
-from services.router.store.attempts import FreedCapacity
 from services.router.store.queues import select_active_by_tenant
+from services.router.store.results import parse
 
 SNAPSHOT = """
-WITH drained AS (DELETE FROM router.freed_capacity WHERE cell = %(cell)s RETURNING entries),
+WITH drained AS (DELETE FROM router.results WHERE cell = %(cell)s RETURNING entries),
 active AS (
     SELECT queue_id, version, next_at FROM router.queues
-    WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at <= now()
+    WHERE cell = %(cell)s AND site <> 'unresolved' AND active
     ORDER BY next_at LIMIT %(limit)s
 )
 SELECT extract(epoch FROM now())::float8, (
     SELECT extract(epoch FROM min(next_at))::float8 FROM router.queues
-    WHERE cell = %(cell)s AND site <> 'unresolved' AND next_at > now()
-), NULL::jsonb, NULL::text, NULL::bigint
+    WHERE cell = %(cell)s AND site <> 'unresolved' AND NOT active AND next_at IS NOT NULL
+), NULL::bytea, NULL::text, NULL::bigint
 UNION ALL SELECT 0, 0, entries, NULL, NULL FROM drained
 UNION ALL SELECT 0, extract(epoch FROM next_at)::float8, NULL, queue_id, version FROM active
 """
@@ -30,22 +31,22 @@ class TickSnapshot(NamedTuple):
 
     now_s: float
     next_due_s: float | None
-    freed: list[FreedCapacity]
+    results: list[Result]
     active: list[ActiveQueue]
 
 
-async def read_snapshot(tx: Transaction, *, limit: int) -> TickSnapshot:
-    """Drain the freed capacity, and read the active queues, the longest waiting first. If there are
-    more than the limit, read some of each tenant."""
+async def read_snapshot(tx: Transaction, *, limit: int, after_tenant: str) -> TickSnapshot:
+    """Drain the results, and read the active queues, the longest waiting first. If there are more
+    than the limit, read some of each tenant after the given one."""
     rows = await tx.rows(SNAPSHOT, {"cell": CELL, "limit": limit})
     [(now_s, next_due_s)] = [row[:2] for row in rows if row[2] is None and row[3] is None]
-    freed = [FreedCapacity(*entry) for row in rows if row[2] for entry in row[2]]
+    results = parse(row[2] for row in rows if row[2] is not None)
     active = [
         ActiveQueue.of(row[3], row[4]) for row in sorted(rows, key=by_time) if row[3] is not None
     ]
     if len(active) == limit:
-        active = await select_active_by_tenant(tx, limit=limit)
-    return TickSnapshot(now_s, next_due_s, freed, active)
+        active = await select_active_by_tenant(tx, after=after_tenant, limit=limit)
+    return TickSnapshot(now_s, next_due_s, results, active)
 
 
 def by_time(row: tuple[float, float | None, object, str | None, int | None]) -> float:

@@ -1,7 +1,7 @@
 """Counters of the scheduler."""
 
 from kernel.database import Transaction
-from services.router.domain.limits import CounterRow
+from services.router.domain.ledger import CounterRow
 from services.router.domain.message import CELL
 
 DELETE_BATCH_ROWS = 1_000  # deleted in one transaction

@@ -12,10 +12,8 @@ import dns.resolver
 import pytest
 
 from services.router.clients.dns import MAIL_LOOP, NO_DOMAIN, NO_MX, NULL_MX, RouteResolver
-from services.router.domain.message import ScheduledQueue
+from services.router.domain.egress import EgressSource, EgressSources
 from services.router.domain.routes import Answer, LookupFailed, MxHost, Route, StaticRoutes
-from services.router.domain.scopes import DEFAULT_POOL, EgressSource, LimitScopes
-from services.router.domain.shaping import Shaping, SiteLimits
 
 
 @dataclass
@@ -116,18 +114,17 @@ def test_the_ehlo_names_of_all_egress_sources_are_our_own() -> None:
         EgressSource("e1", "p", "192.0.2.1", "out1.self.test"),
         EgressSource("e2", "p", "", ""),
     ]
-    scopes = LimitScopes(lambda _: None, Shaping(SiteLimits(1), {}))
-    scopes.set_sources(sources)
-    assert scopes.ehlo_names == {"out1.self.test", ""}
+    known = EgressSources()
+    known.replace(sources)
+    assert known.ehlo_names == {"out1.self.test", ""}
 
 
 def test_a_paused_egress_source_sends_no_mail_and_its_ehlo_name_is_still_our_own() -> None:
-    scopes = LimitScopes(lambda _: None, Shaping(SiteLimits(1), {}))
-    scopes.set_sources(
-        [EgressSource("e1", DEFAULT_POOL, "192.0.2.1", "out1.self.test", paused=True)]
-    )
-    assert scopes.ehlo_names == {"out1.self.test"}
-    assert scopes.source_capacities(ScheduledQueue("t1", "site"), now_s=0.0) == []
+    known = EgressSources()
+    known.replace([EgressSource("e1", "p", "192.0.2.1", "out1.self.test", paused=True)])
+    assert known.ehlo_names == {"out1.self.test"}
+    assert known.get("e1") is None
+    assert not known.rotation("p", "site").available
 
 
 def play(story: Callable[[], Awaitable[None]]) -> None:

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.domain.drr import ActiveQueue, Allocation, allocate
+from services.router.domain.ledger import Path, Scope, ScopeKind
 from services.router.domain.limits import Capacity
-from services.router.domain.message import ScheduledQueue
+from services.router.domain.message import Priority, ScheduledQueue
 
 WIDE = Capacity(10_000)
 
@@ -14,16 +15,28 @@ def queues(*keys: str) -> list[ActiveQueue]:
     return [ActiveQueue.of(key, 1) for key in keys]
 
 
+def tenant(name: str) -> Scope:
+    return Scope(ScopeKind.TENANT, name)
+
+
+def pool_site(site: str) -> Scope:
+    return Scope(ScopeKind.POOL_SITE, f"p/{site}")
+
+
+def path_of(queue: ScheduledQueue) -> Path:
+    return tenant(queue.tenant_id), pool_site(queue.site)
+
+
 def allocated(
     active: list[ActiveQueue],
-    capacities: dict[str, Capacity] | None = None,
+    capacities: dict[Scope, Capacity] | None = None,
     *,
     batch_max: int = 100,
 ) -> Allocation:
     capacities = capacities or {}
     return allocate(
         active,
-        scopes_of=lambda queue: (f"tenant/{queue.tenant_id}", f"pool/p/{queue.site}"),
+        path_of=path_of,
         capacity_of=lambda scope: capacities.get(scope, WIDE),
         batch_max=batch_max,
     )
@@ -42,11 +55,22 @@ def test_bulk_gets_a_tenth_of_express_and_everything_without_express() -> None:
     assert allocated(queues("a/s/bulk"), batch_max=110).quotas == {"a/s/bulk": 110}
 
 
+def test_urgent_mail_leaves_before_the_rest_of_its_tenant_and_never_before_another_tenant() -> None:
+    quotas = allocated(queues("a/s/urgent", "a/s", "b/s"), batch_max=120).quotas
+    assert quotas == {"a/s/urgent": 100, "b/s": 10, "a/s": 10}
+
+
+def test_tenants_share_the_last_places_of_a_site() -> None:
+    many = [f"t{n}/s" for n in range(4)]
+    quotas = allocated(queues(*many), {pool_site("s"): Capacity(4)}).quotas
+    assert quotas == dict.fromkeys(many, 1)
+
+
 def test_a_queue_is_blocked_by_an_exhausted_scope() -> None:
     exhausted = Capacity(0, 60.0, "per_hour")
-    allocation = allocated(queues("a/s", "b/s"), {"tenant/a": exhausted})
+    allocation = allocated(queues("a/s", "b/s"), {tenant("a"): exhausted})
     assert [(queue.queue_id, queue.scope, queue.capacity) for queue in allocation.blocked] == [
-        ("a/s", "tenant/a", exhausted)
+        ("a/s", tenant("a"), exhausted)
     ]
     assert set(allocation.quotas) == {"b/s"}
 
@@ -54,45 +78,42 @@ def test_a_queue_is_blocked_by_an_exhausted_scope() -> None:
 def test_a_queue_is_blocked_by_the_exhausted_scope_that_is_available_last() -> None:
     allocation = allocated(
         queues("a/s"),
-        {"tenant/a": Capacity(0, 60.0, "per_hour"), "pool/p/s": Capacity(0, 5.0, "x")},
+        {tenant("a"): Capacity(0, 60.0, "per_hour"), pool_site("s"): Capacity(0, 5.0, "x")},
     )
-    assert allocation.blocked[0].scope == "tenant/a"
+    assert allocation.blocked[0].scope == tenant("a")
 
 
 def test_a_queue_without_a_quantum_is_not_blocked() -> None:
-    allocation = allocated(queues("a/s", "a/t"), {"tenant/a": Capacity(1)}, batch_max=100)
+    allocation = allocated(queues("a/s", "a/t"), {tenant("a"): Capacity(1)}, batch_max=100)
     assert not allocation.blocked
     assert sum(allocation.quotas.values()) == 1
 
 
 keys = st.lists(
     st.builds(
-        lambda tenant, site, bulk: ScheduledQueue(tenant, site, bulk).queue_id,
+        lambda tenant, site, priority: ScheduledQueue(tenant, site, priority).queue_id,
         st.sampled_from("abcde"),
         st.sampled_from(["s", "t", "u"]),
-        st.booleans(),
+        st.sampled_from(Priority),
     ),
     unique=True,
     max_size=25,
 )
 capacities = st.dictionaries(
-    st.sampled_from(
-        [f"tenant/{tenant}" for tenant in "abcde"] + [f"pool/p/{site}" for site in "stu"]
-    ),
+    st.sampled_from([*map(tenant, "abcde"), *map(pool_site, "stu")]),
     st.integers(0, 60).map(lambda available: Capacity(available, 10.0, "x")),
 )
 
 
 @given(keys=keys, capacities=capacities, batch_max=st.integers(1, 200))
 def test_quotas_fit_every_scope_and_the_batch_together(
-    keys: list[str], capacities: dict[str, Capacity], batch_max: int
+    keys: list[str], capacities: dict[Scope, Capacity], batch_max: int
 ) -> None:
     allocation = allocated(queues(*keys), capacities, batch_max=batch_max)
     assert sum(allocation.quotas.values()) <= batch_max
-    used: dict[str, int] = {}
+    used: dict[Scope, int] = {}
     for key, quota in allocation.quotas.items():
-        queue = ScheduledQueue.of(key)
-        for scope in (f"tenant/{queue.tenant_id}", f"pool/p/{queue.site}"):
+        for scope in path_of(ScheduledQueue.of(key)):
             used[scope] = used.get(scope, 0) + quota
     assert all(number <= capacities.get(scope, WIDE).available for scope, number in used.items())
     blocked = {queue.queue_id for queue in allocation.blocked}
@@ -100,11 +121,11 @@ def test_quotas_fit_every_scope_and_the_batch_together(
     assert all(capacities[queue.scope].available == 0 for queue in allocation.blocked)
 
 
-@given(keys=keys, batch_max=st.integers(50, 200))
+@given(keys=keys, batch_max=st.integers(500, 900))
 def test_every_tenant_with_capacity_gets_a_quota_in_a_full_round(
     keys: list[str], batch_max: int
 ) -> None:
-    """Five tenants with quanta of at most 10: a batch of 50 has room for one quantum of each."""
+    """Five tenants with quanta of at most 100: a batch of 500 has room for one quantum of each."""
     quotas = allocated(queues(*keys), batch_max=batch_max).quotas
     assert {ScheduledQueue.of(key).tenant_id for key in quotas} == {
         ScheduledQueue.of(key).tenant_id for key in keys

@@ -1,21 +1,23 @@
 """Limits hold in every rolling window."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.router.domain.limits import (
-    COUNTERS_MIN,
     DAY,
     HOUR,
+    MINUTE,
     NO_LIMITS,
+    SECOND,
     Capacity,
-    CounterRow,
     GcraLimiter,
-    RateLimits,
-    Usage,
+    Limits,
+    Rate,
     WindowCounter,
     tightest,
 )
@@ -36,21 +38,22 @@ def max_in_window(window_s: float, sent_s: Sequence[float]) -> int:
 gaps = st.lists(st.floats(0.001, 0.4), min_size=1, max_size=120)
 
 
-@given(per_second=st.integers(1, 300), gaps=gaps, wanted=st.integers(1, 400))
-def test_no_rolling_second_has_more_than_the_rate(
-    per_second: int, gaps: list[float], wanted: int
+@pytest.mark.parametrize("rate", [SECOND, MINUTE])
+@given(limit=st.integers(1, 300), gaps=gaps, wanted=st.integers(1, 400))
+def test_no_rolling_period_has_more_than_the_rate(
+    rate: Rate, limit: int, gaps: list[float], wanted: int
 ) -> None:
-    rate, sent_s = GcraLimiter(), list[float]()
-    for now_s in accumulate(gaps, initial=START_S):
-        spent = min(rate.capacity(per_second, now_s=now_s).available, wanted)
-        rate.spend(spent, per_second, now_s=now_s)
+    limiter, sent_s = GcraLimiter(rate), list[float]()
+    for now_s in accumulate((gap * rate.period_s for gap in gaps), initial=START_S):
+        spent = min(limiter.capacity(limit, now_s=now_s).available, wanted)
+        limiter.spend(spent, limit, now_s=now_s)
         sent_s += [now_s] * spent
-    assert max_in_window(1.0 - 1e-6, sent_s) <= per_second
+    assert max_in_window(rate.period_s - 1e-6, sent_s) <= limit
 
 
 @given(per_second=st.integers(1, 300))
 def test_a_rate_that_is_spent_often_grants_at_least_nine_tenths(per_second: int) -> None:
-    rate, total, now_s = GcraLimiter(), 0, START_S
+    rate, total, now_s = GcraLimiter(SECOND), 0, START_S
     while now_s < START_S + 20:
         available = rate.capacity(per_second, now_s=now_s).available
         rate.spend(available, per_second, now_s=now_s)
@@ -61,7 +64,7 @@ def test_a_rate_that_is_spent_often_grants_at_least_nine_tenths(per_second: int)
 
 @given(per_second=st.integers(1, 300), now_s=st.floats(START_S, START_S + 5))
 def test_an_exhausted_rate_has_capacity_when_it_says_so(per_second: int, now_s: float) -> None:
-    rate = GcraLimiter()
+    rate = GcraLimiter(SECOND)
     available = rate.capacity(per_second, now_s=now_s).available
     rate.spend(available, per_second, now_s=now_s)
     exhausted = rate.capacity(per_second, now_s=now_s)
@@ -79,7 +82,7 @@ def test_no_rolling_hour_has_more_than_the_limit(
     counter, sent_s, now_s = WindowCounter(HOUR), list[float](), START_S
     for interval_s, wanted in steps:
         now_s += interval_s
-        spent = min(counter.capacity(limit, now_s=now_s).available, wanted)
+        spent = min(counter.capacity(limit, NO_LIMITS, now_s=now_s).available, wanted)
         counter.spend(spent, now_s=now_s)
         sent_s += [now_s] * spent
     assert max_in_window(3600.0, sent_s) <= limit
@@ -92,47 +95,44 @@ def test_an_exhausted_hour_has_capacity_when_it_says_so(
     counter, now_s = WindowCounter(HOUR), START_S
     for interval_s, _ in steps:
         now_s += interval_s
-        counter.spend(max(0, counter.capacity(limit, now_s=now_s).available), now_s=now_s)
-    exhausted = counter.capacity(limit, now_s=now_s)
+        counter.spend(
+            max(0, counter.capacity(limit, NO_LIMITS, now_s=now_s).available), now_s=now_s
+        )
+    exhausted = counter.capacity(limit, NO_LIMITS, now_s=now_s)
     assert exhausted.available == 0
     assert exhausted.available_at_s > now_s
-    assert counter.capacity(limit, now_s=exhausted.available_at_s).available >= 1
+    assert counter.capacity(limit, NO_LIMITS, now_s=exhausted.available_at_s).available >= 1
+
+
+@given(limit=st.integers(1, 100), steps=minutes, quarters=st.integers(-48, 56))
+def test_no_fixed_hour_has_more_than_the_limit(
+    limit: int, steps: list[tuple[float, int]], quarters: int
+) -> None:
+    limits = Limits(fixed_windows=True, utc_offset_s=quarters * 900)
+    counter, now_s = WindowCounter(HOUR), START_S
+    by_hour = Counter[int]()
+    for interval_s, wanted in steps:
+        now_s += interval_s
+        spent = min(counter.capacity(limit, limits, now_s=now_s).available, wanted)
+        counter.spend(spent, now_s=now_s)
+        by_hour[int((now_s + limits.utc_offset_s) // 3600)] += spent
+    assert max(by_hour.values()) <= limit
+
+
+def test_a_fixed_day_begins_at_midnight_in_the_time_zone_of_the_tenant() -> None:
+    """14:00 UTC is 19:30 in India, and its day ends at 18:30 UTC."""
+    limits, noon_s = Limits(fixed_windows=True, utc_offset_s=19_800), START_S // 86400 * 86400
+    counter = WindowCounter(DAY)
+    counter.spend(5, now_s=noon_s + 14 * 3600)
+    exhausted = counter.capacity(5, limits, now_s=noon_s + 14 * 3600)
+    assert (exhausted.available, exhausted.available_at_s) == (0, noon_s + 18.5 * 3600)
+    assert counter.capacity(5, limits, now_s=noon_s + 19 * 3600).available == 5
 
 
 def test_the_limit_that_is_available_last_decides() -> None:
-    usage, limits = Usage(), RateLimits(per_second=5, per_hour=5, per_day=5)
-    usage.spend("tenant/a", 5, limits=limits, now_s=START_S)
-    assert usage.capacity("tenant/a", limits, now_s=START_S).limited_by == "per_day"
+    early, late = Capacity(0, 60.0, "per_hour"), Capacity(0, 90.0, "per_day")
+    assert tightest(Capacity(3), early, late) == late
     assert tightest(Capacity(3, limited_by="a"), Capacity(2, limited_by="b")).limited_by == "b"
-
-
-def test_a_spend_without_a_connection_is_refunded() -> None:
-    usage, limits = Usage(), RateLimits(per_hour=10)
-    usage.spend("tenant/a", 10, limits=limits, now_s=START_S)
-    assert usage.capacity("tenant/a", limits, now_s=START_S + 700).available == 0
-    usage.refund("tenant/a", 4, limits=limits, spent_at_s=START_S)
-    assert usage.capacity("tenant/a", limits, now_s=START_S + 700).available == 4
-
-
-@settings(max_examples=50)
-@given(steps=minutes)
-def test_counters_that_are_saved_and_loaded_give_the_same_capacity(
-    steps: list[tuple[float, int]],
-) -> None:
-    limits = RateLimits(per_second=50, per_hour=200, per_day=900)
-    usage, saved, now_s = Usage(), dict[tuple[str, str], CounterRow](), START_S
-    for interval_s, wanted in steps:
-        now_s += interval_s
-        spent = min(usage.capacity("tenant/a", limits, now_s=now_s).available, wanted)
-        usage.spend("tenant/a", spent, limits=limits, now_s=now_s)
-        saved |= {(one.scope, one.window_key): one for one in usage.drain_changes()}
-    loaded = Usage()
-    for one in saved.values():
-        if one.expires_s > now_s:
-            loaded.load(one)
-    assert loaded.capacity("tenant/a", limits, now_s=now_s) == usage.capacity(
-        "tenant/a", limits, now_s=now_s
-    )
 
 
 def test_a_bucket_counts_until_its_last_second_has_left_the_window() -> None:
@@ -142,18 +142,37 @@ def test_a_bucket_counts_until_its_last_second_has_left_the_window() -> None:
 
 def test_late_refunds_do_not_raise_a_rate() -> None:
     """Each refunds a message that was spent two minutes ago."""
-    usage, limits, sent_s = Usage(), RateLimits(per_second=12), list[float]()
+    rate, sent_s = GcraLimiter(SECOND), list[float]()
     for now_s in (START_S + tick * 0.025 for tick in range(40)):
-        usage.refund("tenant/a", 1, limits=limits, spent_at_s=START_S - 120)
-        if usage.capacity("tenant/a", limits, now_s=now_s).available:
-            usage.spend("tenant/a", 1, limits=limits, now_s=now_s)
+        rate.refund(1, 12, spent_at_s=START_S - 120)
+        if rate.capacity(12, now_s=now_s).available:
+            rate.spend(1, 12, now_s=now_s)
             sent_s.append(now_s)
     assert len(sent_s) <= 12
 
 
+@given(per_second=st.integers(1, 300), gaps=gaps, refunded=st.lists(st.integers(0, 30)))
+def test_refunds_never_let_a_second_exceed_the_rate(
+    per_second: int, gaps: list[float], refunded: list[int]
+) -> None:
+    """Refunded messages were not sent, and do not count."""
+    rate, sent_s = GcraLimiter(SECOND), list[float]()
+    spends: list[tuple[float, int]] = []
+    for step, now_s in enumerate(accumulate(gaps, initial=START_S)):
+        spent = rate.capacity(per_second, now_s=now_s).available
+        rate.spend(spent, per_second, now_s=now_s)
+        spends.append((now_s, spent))
+        ago = refunded[step % len(refunded)] if refunded else 0
+        at_s, number = spends.pop(-1 - ago) if ago < len(spends) else (now_s, 0)
+        rate.refund(number, per_second, spent_at_s=at_s)
+    for at_s, number in spends:
+        sent_s += [at_s] * number
+    assert max_in_window(1.0 - 1e-6, sent_s) <= per_second
+
+
 @given(per_second=st.integers(1, 300))
 def test_a_refund_restores_the_capacity_of_a_rate(per_second: int) -> None:
-    rate = GcraLimiter()
+    rate = GcraLimiter(SECOND)
     available = rate.capacity(per_second, now_s=START_S).available
     rate.spend(available, per_second, now_s=START_S)
     for number in range(available):
@@ -161,18 +180,9 @@ def test_a_refund_restores_the_capacity_of_a_rate(per_second: int) -> None:
         rate.refund(1, per_second, spent_at_s=START_S)
 
 
-def test_counters_without_a_limit_keep_the_buckets_of_one_window() -> None:
-    usage = Usage()
+def test_a_counter_keeps_the_buckets_of_one_window() -> None:
+    hours, days = WindowCounter(HOUR), WindowCounter(DAY)
     for minute in range(0, 3 * 24 * 60, 5):
-        usage.spend("tenant/a", 1, limits=NO_LIMITS, now_s=START_S + minute * 60)
-    buckets = {window: len(counter.buckets) for (_, window), counter in usage._counters.items()}
-    assert buckets == {"per_hour": 13, "per_day": 25}
-
-
-def test_counters_of_idle_tenants_are_dropped() -> None:
-    usage, limits = Usage(), RateLimits(per_second=5)
-    for number in range(COUNTERS_MIN // 2 + 1):  # two counters per tenant
-        usage.spend(f"tenant/{number}", 1, limits=limits, now_s=START_S)
-    usage.spend("tenant/new", 1, limits=limits, now_s=START_S + 3 * 86400)
-    assert {scope for scope, _ in usage._counters} == {"tenant/new"}
-    assert set(usage._rates) == {"tenant/new"}
+        for counter in (hours, days):
+            counter.spend(1, now_s=START_S + minute * 60)
+    assert (len(hours.buckets), len(days.buckets)) == (13, 25)

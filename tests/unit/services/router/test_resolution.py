@@ -11,13 +11,6 @@ def queues(tenant: str, *domains: str) -> list[ActiveQueue]:
     return [ActiveQueue(queue.queue_id, 1, queue) for queue in scheduled]
 
 
-def test_the_id_of_a_queue_contains_its_domain() -> None:
-    for bulk in (False, True):
-        queue = ScheduledQueue("t", "unresolved", bulk, "example.com")
-        assert ScheduledQueue.of(queue.queue_id) == queue
-    assert ScheduledQueue.of("t/unresolved/bulk") == ScheduledQueue("t", "unresolved", bulk=True)
-
-
 def test_tenants_alternate_and_none_starts_more_lookups_than_its_share() -> None:
     started: list[str] = []
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from math import inf
 
+from services.router.domain.dispatch import QueueRemainder
 from services.router.domain.drr import ActiveQueue, BlockedQueue
+from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Capacity
 from services.router.domain.round import (
     LINGER_S,
     TRACKED_MAX,
     LingerTracker,
-    QueueRemainder,
     Round,
     finish_round,
 )
@@ -68,7 +69,7 @@ def test_a_queue_that_was_not_served_comes_first_in_the_next_round() -> None:
 
 def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:
     def blocked_by(one: ActiveQueue) -> BlockedQueue:
-        return BlockedQueue(one.queue_id, "pool", Capacity(0))
+        return BlockedQueue(one.queue_id, Scope(ScopeKind.POOL, "pool"), Capacity(0))
 
     finished = finished_round({queue("a"): MORE, queue("b"): LATER}, blocked_by=blocked_by)
     assert [one.queue_id for one in finished.blocked] == [queue("a").queue_id]

@@ -72,7 +72,12 @@ def applied_row(
 ) -> AppliedTransition:
     """The row after the transition. attempt_count, ambiguous: of the row before it."""
     flagged = ambiguous or is_ambiguous(transition.event)
-    return AppliedTransition(ID, 1, attempt_count + transition.added_attempts, flagged, NOW_S)
+    return AppliedTransition(
+        *(ID, 1, attempt_count + transition.added_attempts, flagged, NOW_S),
+        queue_id="tenant/site",
+        egress_id="e1",
+        assigned_s=NOW_S - 1,
+    )
 
 
 def test_2xx_after_end_of_data_is_delivered() -> None:

@@ -1,0 +1,261 @@
+"""A cell: the decisions of one scheduler. No clock and no I/O: the scheduler, simulations and tests
+run it alike.
+
+In each tick: `apply` the results, `plan` the quotas of the active queues, `dispatch` the rows that
+were read for them, `cancel` what could not be saved, `finish` the round, and save the `changes`.
+After the commit, `scopes_to_wake` names the scopes whose blocked queues can be unblocked.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+
+from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
+from services.router.domain.dispatch import (
+    Assignment,
+    DispatchContext,
+    DispatchResult,
+    QueueRemainder,
+    ReadyMessage,
+    Requeue,
+    assign,
+    prepare,
+)
+from services.router.domain.drr import (
+    ActiveQueue,
+    Allocation,
+    BlockedQueue,
+    allocate,
+    limiting_scope,
+)
+from services.router.domain.egress import EgressSource
+from services.router.domain.events import unix_s
+from services.router.domain.ledger import CounterRow, Path, Policies, Scope
+from services.router.domain.message import DueMessage, ScheduledQueue
+from services.router.domain.results import InFlight
+from services.router.domain.round import LingerTracker, Round, finish_round
+from services.router.domain.scopes import LimitScopes, site_scope
+from services.router.domain.waiting import WaitingScopes
+
+WOKEN_MAX = 200  # queues of one scope that are unblocked at a time
+CHECKED_MAX = 500  # scopes that are checked in one tick
+
+
+@dataclass(slots=True)
+class Wakes:
+    """What to unblock. counts: queues of each scope. tenants: whose pool or limits changed."""
+
+    counts: dict[Scope, int] = field(default_factory=dict)
+    tenants: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.tenants)
+
+
+class Cell:
+    """messages_max: assigned in one tick."""
+
+    def __init__(
+        self, policies: Policies, context: DispatchContext, *, messages_max: int = 500
+    ) -> None:
+        self.scopes = LimitScopes(policies, context.pool_of)
+        self.waiting = WaitingScopes()
+        self._context = context
+        self._messages_max = messages_max
+        self._linger = LingerTracker()
+        self._changed_tenants: set[str] = set()
+        self._next_due_s = inf
+
+    # ── the state of the previous scheduler, and changes of the directory ───────────────────────
+
+    def load(self, counters: Iterable[CounterRow]) -> None:
+        for counter in counters:
+            self.scopes.ledger.load(counter)
+
+    def load_in_flight(self, in_flight: Iterable[InFlight]) -> None:
+        for one in in_flight:
+            path = self.scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
+            self.scopes.ledger.load_in_flight(path, one.number)
+
+    def load_waiting(self, scopes: Iterable[Scope], *, now_s: float) -> None:
+        """The scopes that block queues."""
+        for scope in scopes:
+            self.waiting.add(scope, now_s, now_s=now_s)
+
+    def replace_sources(self, sources: Iterable[EgressSource], *, now_s: float) -> None:
+        if self.scopes.sources.replace(sources):
+            self.waiting.check_all(now_s)
+
+    def on_tenant_changed(self, tenant_id: str) -> None:
+        """Its limits or its pool may have changed."""
+        if self.waiting:
+            self._changed_tenants.add(tenant_id)
+
+    def on_policies_changed(self, *, now_s: float) -> None:
+        """Limits may have been raised, or suspensions lifted."""
+        self.scopes.sources.forget_capacities()
+        self.waiting.check_all(now_s)
+
+    # ── one tick ────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, results: Iterable[Result], *, now_s: float) -> None:
+        for one in results:
+            if one.kind != RESULT_KIND_ATTEMPT:
+                continue
+            queue = ScheduledQueue.of(one.queue_id)
+            path = self.scopes.booking_path(queue, one.egress_id)
+            self.scopes.ledger.release(path, one.count)
+            self._refund(one, path, now_s=now_s)
+            pool_site = self.scopes.sources.restore(one.egress_id, queue.site)
+            for scope in (*path, pool_site) if pool_site else path:
+                self.waiting.check_now(scope, now_s=now_s)
+
+    def apply_before_load(self, results: Iterable[Result], *, now_s: float) -> None:
+        """Like apply, for results that the number of messages in flight does not include."""
+        for one in results:
+            path = self.scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
+            self._refund(one, path, now_s=now_s)
+
+    def _refund(self, result: Result, path: Path, *, now_s: float) -> None:
+        if not result.connected:
+            assigned_s = unix_s(result.assigned_at)
+            self.scopes.ledger.refund(path, result.count, spent_at_s=assigned_s, now_s=now_s)
+
+    def plan(self, active: Sequence[ActiveQueue], *, now_s: float) -> Allocation:
+        """Quotas that fit all scopes."""
+        return allocate(
+            active,
+            path_of=self.scopes.path_of,
+            capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self._messages_max),
+            batch_max=self._messages_max,
+        )
+
+    def dispatch(
+        self, due: Mapping[str, Sequence[DueMessage]], quotas: Mapping[str, int], *, now_s: float
+    ) -> DispatchResult:
+        """Dispatch the due rows within the quota of each queue. due: the first rows of each, one
+        more than its quota."""
+        result = DispatchResult()
+        for queue_id, rows in due.items():
+            queue = ScheduledQueue.of(queue_id)
+            granted = [row for row in rows[: quotas[queue_id]] if row.due_s <= now_s]
+            ready = self._prepare(queue, granted, result, now_s=now_s)
+            left = self._assign(queue, ready, result, now_s=now_s)
+            later = (
+                left[0].row if left else rows[len(granted)] if len(rows) > len(granted) else None
+            )
+            result.remainders[queue_id] = QueueRemainder(
+                len(granted) > len(left), later.due_s if later else None
+            )
+        return result
+
+    def _prepare(
+        self,
+        queue: ScheduledQueue,
+        rows: Iterable[DueMessage],
+        result: DispatchResult,
+        *,
+        now_s: float,
+    ) -> list[ReadyMessage]:
+        ready: list[ReadyMessage] = []
+        departed = self.scopes.has_departed(queue)
+        for row in rows:
+            decision = prepare(
+                row, queue, dispatch_context=self._context, departed=departed, now_s=now_s
+            )
+            if isinstance(decision, ReadyMessage):
+                ready.append(decision)
+            elif isinstance(decision, Requeue):
+                result.requeues.append(decision)
+                self._next_due_s = now_s  # its new queue has work
+            else:
+                result.closings.append(decision)
+        return ready
+
+    def _assign(
+        self,
+        queue: ScheduledQueue,
+        ready: list[ReadyMessage],
+        result: DispatchResult,
+        *,
+        now_s: float,
+    ) -> list[ReadyMessage]:
+        """Assign as many as have capacity. Returns the others."""
+        for source, count in self.scopes.book(queue, len(ready), now_s=now_s):
+            chosen, ready = ready[:count], ready[count:]
+            scope = site_scope(queue, source.egress_id)
+            limits = self.scopes.ledger.limits_of(scope, now_s=now_s)
+            result.assignments += (
+                assign(one, source, dispatch_context=self._context, limits=limits, now_s=now_s)
+                for one in chosen
+            )
+        return ready
+
+    def cancel(self, assignments: Iterable[Assignment], *, now_s: float) -> None:
+        """Undo the reservations of assignments that were not saved."""
+        for one in assignments:
+            queue = ScheduledQueue.of(one.row.queue_id)
+            self.scopes.ledger.cancel(
+                self.scopes.booking_path(queue, one.egress_id), 1, now_s=now_s
+            )
+            self.scopes.sources.restore(one.egress_id, queue.site)
+
+    def finish(
+        self,
+        active: Sequence[ActiveQueue],
+        allocation: Allocation,
+        result: DispatchResult,
+        *,
+        now_s: float,
+    ) -> Round:
+        """The next state of each active queue."""
+        finished = finish_round(
+            active,
+            result.remainders,
+            blocked=allocation.blocked,
+            as_blocked=partial(self.as_blocked, now_s=now_s),
+            linger=self._linger,
+            now_s=now_s,
+        )
+        for one in finished.blocked:
+            self.waiting.add(one.scope, one.capacity.available_at_s, now_s=now_s)
+        self._next_due_s = now_s if result.requeues else finished.next_due_s
+        return finished
+
+    def as_blocked(self, queue: ActiveQueue, *, now_s: float) -> BlockedQueue | None:
+        """The queue as blocked, if a scope without capacity limits it."""
+        path = self.scopes.path_of(queue.queue)
+        capacities = {scope: self.scopes.capacity(scope, now_s=now_s, wanted=1) for scope in path}
+        limiting = limiting_scope(path, capacities)
+        return BlockedQueue(queue.queue_id, *limiting) if limiting else None
+
+    def changes(self) -> list[CounterRow]:
+        """The counters to save with the assignments."""
+        return self.scopes.ledger.drain_changes()
+
+    # ── after a tick ────────────────────────────────────────────────────────────────────────────
+
+    def scopes_to_wake(self, *, now_s: float) -> Wakes:
+        """k free places unblock k queues."""
+        wakes = Wakes(tenants=self._changed_tenants)
+        self._changed_tenants = set()
+        for scope in self.waiting.pop_due(now_s, limit=CHECKED_MAX):
+            capacity = self.scopes.capacity(scope, now_s=now_s, wanted=WOKEN_MAX)
+            if capacity.available > 0:
+                wakes.counts[scope] = min(capacity.available, WOKEN_MAX)
+            else:
+                self.waiting.add(scope, capacity.available_at_s, now_s=now_s)
+        return wakes
+
+    def woken(self, wakes: Wakes, unblocked: Mapping[Scope, int], *, now_s: float) -> None:
+        """unblocked: queues of each scope that were unblocked. If there were as many as wanted,
+        there may be more, which the next tick decides."""
+        for scope, count in wakes.counts.items():
+            if unblocked.get(scope, 0) >= count:
+                self.waiting.add(scope, now_s, now_s=now_s)
+
+    def next_s(self) -> float:
+        """When there is something to do; new work may arrive earlier."""
+        waiting_s = self.waiting.next_s()
+        return min(self._next_due_s, inf if waiting_s is None else waiting_s)

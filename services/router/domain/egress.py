@@ -1,0 +1,139 @@
+"""Egress sources, and which of them has capacity at a site."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from math import inf
+
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.limits import Capacity
+from services.router.domain.message import SANDBOX
+from services.router.domain.reasons import WaitReason
+
+RECHECK_S = 5.0  # an exhausted source is checked again, even if nothing has announced capacity
+ROTATIONS_SOURCES_MAX = 200_000  # sources in all rotations; the least recently used are dropped
+
+CapacityOf = Callable[["EgressSource"], Capacity]
+
+
+@dataclass(frozen=True, slots=True)
+class EgressSource:
+    """A source IP with its EHLO name. If source_ip is empty, the host's default route is used."""
+
+    egress_id: str
+    pool_id: str
+    source_ip: str
+    ehlo: str
+    source_ipv6: str = ""
+    paused: bool = False
+
+
+SANDBOX_SOURCE = EgressSource(SANDBOX, "", "", "")
+
+
+@dataclass(slots=True)
+class Rotation:
+    """The sources of a pool at one site: those with capacity in turn, and the exhausted ones until
+    they are released. An exhausted source costs nothing meanwhile."""
+
+    available: deque[EgressSource]
+    exhausted: dict[str, tuple[EgressSource, Capacity]] = field(default_factory=dict)
+    _releases: list[tuple[float, str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, sources: Sequence[EgressSource]) -> "Rotation":
+        return cls(deque(sources))
+
+    @property
+    def size(self) -> int:
+        return len(self.available) + len(self.exhausted)
+
+    def restore_due(self, now_s: float) -> None:
+        while self._releases and self._releases[0][0] <= now_s:
+            self.restore(heappop(self._releases)[1])
+
+    def restore(self, egress_id: str) -> None:
+        """The source may have capacity again."""
+        if found := self.exhausted.pop(egress_id, None):
+            self.available.append(found[0])
+
+    def exhaust(self, source: EgressSource, capacity: Capacity, *, now_s: float) -> None:
+        """Set the first available source aside until its capacity is released."""
+        self.available.popleft()
+        self.exhausted[source.egress_id] = (source, capacity)
+        release_s = min(capacity.available_at_s, now_s + RECHECK_S)
+        heappush(self._releases, (release_s, source.egress_id))
+
+    def capacity(self, capacity_of: CapacityOf, *, wanted: int, now_s: float) -> Capacity:
+        """The sum of the sources, which stops at the number wanted. If none has capacity, the one
+        that has it first."""
+        self.restore_due(now_s)
+        total = 0
+        for _ in range(len(self.available)):
+            source = self.available[0]
+            capacity = capacity_of(source)
+            if capacity.available <= 0:
+                self.exhaust(source, capacity, now_s=now_s)
+                continue
+            total += capacity.available
+            self.available.rotate(-1)
+            if total >= wanted:
+                break
+        if total:
+            return Capacity(total)
+        capacities = [capacity for _, capacity in self.exhausted.values()]
+        none = Capacity(0, inf, WaitReason.NO_EGRESS.value)
+        return min(capacities, key=lambda one: one.available_at_s, default=none)
+
+
+class EgressSources:
+    """All sources of a cell, by pool. Paused ones are not used, but their EHLO names still count as
+    names of this engine."""
+
+    def __init__(self) -> None:
+        self.ehlo_names: frozenset[str] = frozenset()
+        self._by_id: dict[str, EgressSource] = {}
+        self._by_pool: dict[str, list[EgressSource]] = {}
+        self._rotations: OrderedDict[tuple[str, str], Rotation] = OrderedDict()
+        self._size = 0
+
+    def replace(self, sources: Iterable[EgressSource]) -> bool:
+        """True if any source has changed."""
+        listed = list(sources)
+        self.ehlo_names = frozenset(one.ehlo for one in listed)
+        by_id = {one.egress_id: one for one in listed if not one.paused}
+        if by_id == self._by_id:
+            return False
+        self._by_id, self._by_pool = by_id, {}
+        for one in by_id.values():
+            self._by_pool.setdefault(one.pool_id, []).append(one)
+        self.forget_capacities()
+        return True
+
+    def get(self, egress_id: str) -> EgressSource | None:
+        """None for a paused source, too."""
+        return self._by_id.get(egress_id)
+
+    def rotation(self, pool_id: str, site: str) -> Rotation:
+        key = (pool_id, site)
+        if (rotation := self._rotations.get(key)) is None:
+            rotation = self._rotations[key] = Rotation.of(self._by_pool.get(pool_id, ()))
+            self._size += rotation.size
+            while self._size > ROTATIONS_SOURCES_MAX and len(self._rotations) > 1:
+                self._size -= self._rotations.popitem(last=False)[1].size
+        self._rotations.move_to_end(key)
+        return rotation
+
+    def restore(self, egress_id: str, site: str) -> Scope | None:
+        """A source may have capacity at a site again. Returns the scope of its pool there."""
+        if (source := self._by_id.get(egress_id)) is None:
+            return None
+        if rotation := self._rotations.get((source.pool_id, site)):
+            rotation.restore(egress_id)
+        return Scope(ScopeKind.POOL_SITE, f"{source.pool_id}/{site}")
+
+    def forget_capacities(self) -> None:
+        """Limits have changed: any source may have capacity again."""
+        self._rotations.clear()
+        self._size = 0

@@ -1,0 +1,275 @@
+"""The ledger: what every limit scope has used and reserved. Pure; the state is mutable."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import NamedTuple, Protocol
+
+from services.router.domain.limits import (
+    DAY,
+    HOUR,
+    MICROS_PER_S,
+    MINUTE,
+    NO_LIMITS,
+    RATES,
+    SECOND,
+    UNLIMITED,
+    WINDOWS,
+    Capacity,
+    GcraLimiter,
+    Limits,
+    WindowCounter,
+    tightest,
+)
+from services.router.domain.reasons import WaitReason
+
+ACCOUNTS_MIN = 10_000  # with fewer accounts, idle ones are not dropped
+RATE_KEPT_S = 60.0  # a stored rate outlives its last message by this long
+
+
+class ScopeKind(StrEnum):
+    """What a limit counts, from small to large.
+
+    warmup: an egress source at all sites. egress_site: one at a site. pool_site: not a limit, but
+    the choice among the sources of a pool at a site; it has capacity when any of them has.
+    """
+
+    TENANT = "tenant"
+    POOL = "pool"
+    POOL_SITE = "pool_site"
+    WARMUP = "warmup"
+    EGRESS_SITE = "egress_site"
+    SITE = "site"
+    ENGINE = "engine"
+
+
+class Scope(NamedTuple):
+    kind: ScopeKind
+    scope_id: str
+
+    @property
+    def key(self) -> str:
+        """As stored in rows."""
+        return f"{self.kind}/{self.scope_id}"
+
+    @classmethod
+    def of(cls, key: str) -> "Scope | None":
+        """None for a kind that this version does not know."""
+        kind, _, scope_id = key.partition("/")
+        return cls(ScopeKind(kind), scope_id) if kind in KINDS else None
+
+
+KINDS = frozenset(kind.value for kind in ScopeKind)
+COUNTED_WITHOUT_LIMIT = frozenset((ScopeKind.TENANT,))  # because one may be set later
+# A tenant may move to another pool while its messages are in flight.
+WITHOUT_IN_FLIGHT = frozenset((ScopeKind.POOL, ScopeKind.POOL_SITE))
+Path = Sequence[Scope]
+
+
+class Suspension(NamedTuple):
+    """until_s: inf if only a change ends it."""
+
+    until_s: float
+    reason: WaitReason = WaitReason.SUSPENDED
+
+
+class Policies(Protocol):
+    """Where limits come from: tenants, shaping rules, warmup, overrides, reputation."""
+
+    def limits_of(self, scope: Scope, now_s: float) -> Limits: ...
+
+    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None: ...
+
+
+class CounterRow(NamedTuple):
+    """A counter as stored: an absolute value, because only the scheduler writes it."""
+
+    scope: str
+    window_key: str
+    value: int
+    expires_s: float
+
+
+@dataclass(slots=True)
+class Account:
+    """The usage of one scope."""
+
+    in_flight: int = 0
+    rates: dict[str, GcraLimiter] = field(default_factory=dict)
+    windows: dict[str, WindowCounter] = field(default_factory=dict)
+
+    def rate(self, name: str) -> GcraLimiter:
+        if (limiter := self.rates.get(name)) is None:
+            limiter = self.rates[name] = GcraLimiter(RATES[name])
+        return limiter
+
+    def window(self, name: str) -> WindowCounter:
+        if (counter := self.windows.get(name)) is None:
+            counter = self.windows[name] = WindowCounter(WINDOWS[name])
+        return counter
+
+    def capacity(self, limits: Limits, *, now_s: float) -> Capacity:
+        capacities = [UNLIMITED]
+        for rate, limit in rate_limits(limits):
+            capacities.append(self.rate(rate).capacity(limit, now_s=now_s))
+        for window, limit in window_limits(limits):
+            capacities.append(self.window(window).capacity(limit, limits, now_s=now_s))
+        if limits.in_flight_max:
+            free = max(limits.in_flight_max - self.in_flight, 0)
+            capacities.append(Capacity(free, inf, WaitReason.IN_FLIGHT.value))
+        return tightest(*capacities)
+
+    def is_idle(self, now_s: float) -> bool:
+        """Whether dropping it changes nothing."""
+        busy = any(limiter.tat_us > now_s * MICROS_PER_S for limiter in self.rates.values())
+        counts = [counter for counter in self.windows.values() if not counter.drop_expired(now_s)]
+        return not (self.in_flight or busy or counts)
+
+
+def rate_limits(limits: Limits) -> Iterable[tuple[str, int]]:
+    if limits.per_second:
+        yield SECOND.name, limits.per_second
+    if limits.per_minute:
+        yield MINUTE.name, limits.per_minute
+
+
+def window_limits(limits: Limits) -> Iterable[tuple[str, int]]:
+    if limits.per_hour:
+        yield HOUR.name, limits.per_hour
+    if limits.per_day:
+        yield DAY.name, limits.per_day
+
+
+class Ledger:
+    """Books messages against all scopes of a path at once."""
+
+    def __init__(self, policies: Policies) -> None:
+        self._policies = policies
+        self._accounts: dict[Scope, Account] = {}
+        self._changed: dict[tuple[str, str], CounterRow] = {}
+        self._accounts_max = ACCOUNTS_MIN  # before idle ones are dropped
+        self._known_at_s = -inf  # the moment of the cached policies
+        self._known: dict[Scope, tuple[Limits, Suspension | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def load(self, row: CounterRow) -> None:
+        if (scope := Scope.of(row.scope)) is None:
+            return
+        name, _, bucket = row.window_key.partition("/")
+        if name in RATES:
+            self._account(scope).rate(name).tat_us = row.value
+        elif name in WINDOWS:
+            self._account(scope).window(name).buckets[int(bucket)] = row.value
+
+    def load_in_flight(self, path: Path, count: int) -> None:
+        for scope in path:
+            if scope.kind not in WITHOUT_IN_FLIGHT:
+                self._account(scope).in_flight += count
+
+    def in_flight(self, scope: Scope) -> int:
+        account = self._accounts.get(scope)
+        return account.in_flight if account else 0
+
+    def limits_of(self, scope: Scope, *, now_s: float) -> Limits:
+        return self._policy(scope, now_s)[0]
+
+    def capacity(self, scope: Scope, *, now_s: float) -> Capacity:
+        limits, suspension = self._policy(scope, now_s)
+        if suspension is not None:
+            return Capacity(0, suspension.until_s, suspension.reason.value)
+        if limits == NO_LIMITS:
+            return UNLIMITED
+        return self._account(scope).capacity(limits, now_s=now_s)
+
+    def path_capacity(self, path: Path, *, now_s: float) -> Capacity:
+        return tightest(UNLIMITED, *(self.capacity(scope, now_s=now_s) for scope in path))
+
+    def reserve(self, path: Path, count: int, *, now_s: float, partial: bool = False) -> int:
+        """Book messages against every scope, all or nothing; with partial, as many as all scopes
+        admit. Returns the number booked."""
+        fitting = min(count, self.path_capacity(path, now_s=now_s).available)
+        if fitting <= 0 or (fitting < count and not partial):
+            return 0
+        if len(self._accounts) > self._accounts_max:
+            self._drop_idle(now_s)
+        for scope in path:
+            self._spend(scope, fitting, now_s=now_s)
+        return fitting
+
+    def cancel(self, path: Path, count: int, *, now_s: float) -> None:
+        """Undo a reservation of this moment: its assignment was not saved."""
+        self.release(path, count)
+        self.refund(path, count, spent_at_s=now_s, now_s=now_s)
+
+    def release(self, path: Path, count: int) -> None:
+        """Messages are no longer in flight: their attempts have results."""
+        for scope in path:
+            if account := self._accounts.get(scope):
+                account.in_flight = max(0, account.in_flight - count)
+
+    def refund(self, path: Path, count: int, *, spent_at_s: float, now_s: float) -> None:
+        """Undo the use of rates and windows, by when it was spent: no connection was made."""
+        for scope in path:
+            if account := self._accounts.get(scope):
+                limits, _ = self._policy(scope, now_s)
+                for name, limit in rate_limits(limits):
+                    limiter = account.rate(name)
+                    if limiter.refund(count, limit, spent_at_s=spent_at_s):
+                        self._record_rate(scope, limiter)
+                for counter in account.windows.values():
+                    bucket = counter.refund(count, spent_at_s=spent_at_s)
+                    if bucket is not None:
+                        self._record(scope, counter, bucket)
+
+    def drain_changes(self) -> list[CounterRow]:
+        """The counters that have changed since the last call."""
+        changed, self._changed = list(self._changed.values()), {}
+        return changed
+
+    def _spend(self, scope: Scope, count: int, *, now_s: float) -> None:
+        limits, _ = self._policy(scope, now_s)
+        account = self._account(scope)
+        if scope.kind not in WITHOUT_IN_FLIGHT:
+            account.in_flight += count
+        for name, limit in rate_limits(limits):
+            limiter = account.rate(name)
+            limiter.spend(count, limit, now_s=now_s)
+            self._record_rate(scope, limiter)
+        counted: Iterable[str] = (name for name, _ in window_limits(limits))
+        for name in WINDOWS if scope.kind in COUNTED_WITHOUT_LIMIT else counted:
+            counter = account.window(name)
+            self._record(scope, counter, counter.spend(count, now_s=now_s))
+
+    def _policy(self, scope: Scope, now_s: float) -> tuple[Limits, Suspension | None]:
+        """Policies are read once per scope and moment."""
+        if now_s != self._known_at_s:
+            self._known, self._known_at_s = {}, now_s
+        if (known := self._known.get(scope)) is None:
+            suspension = self._policies.suspension_of(scope, now_s)
+            known = self._known[scope] = (self._policies.limits_of(scope, now_s), suspension)
+        return known
+
+    def _account(self, scope: Scope) -> Account:
+        if (account := self._accounts.get(scope)) is None:
+            account = self._accounts[scope] = Account()
+        return account
+
+    def _drop_idle(self, now_s: float) -> None:
+        """Called when the number of accounts has doubled."""
+        accounts = self._accounts.items()
+        self._accounts = {scope: one for scope, one in accounts if not one.is_idle(now_s)}
+        self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
+
+    def _record(self, scope: Scope, counter: WindowCounter, bucket: int) -> None:
+        window_key = f"{counter.window.name}/{bucket}"
+        expires_s = counter.window.expires_at_s(bucket)
+        row = CounterRow(scope.key, window_key, counter.buckets[bucket], expires_s)
+        self._changed[row.scope, window_key] = row
+
+    def _record_rate(self, scope: Scope, limiter: GcraLimiter) -> None:
+        window_key, expires_s = limiter.rate.name, limiter.tat_us / MICROS_PER_S + RATE_KEPT_S
+        row = CounterRow(scope.key, window_key, limiter.tat_us, expires_s)
+        self._changed[row.scope, window_key] = row

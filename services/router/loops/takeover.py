@@ -1,0 +1,23 @@
+"""What a new scheduler reads of its predecessor, in pages, each in its own transaction: while a
+process parses a million rows, its transaction would exceed idle_in_transaction_session_timeout."""
+
+from kernel import clock
+from kernel.lease import Lease
+from services.router.domain.cell import Cell
+from services.router.domain.ledger import Scope
+from services.router.store import queues, usage
+
+
+async def load_cell(lease: Lease, cell: Cell) -> None:
+    """Load the counters, and the scopes that block queues."""
+    after: usage.CounterKey | None = usage.FIRST_KEY
+    while after is not None:
+        async with lease.transaction() as tx:
+            counters, after = await usage.read_counters_page(tx, after)
+        cell.load(counters)
+    keys = [""]
+    while keys:
+        async with lease.transaction() as tx:
+            keys = await queues.read_blocking_scopes(tx, keys[-1])
+        scopes = [scope for key in keys if (scope := Scope.of(key))]
+        cell.load_waiting(scopes, now_s=clock.now().timestamp())

@@ -1,0 +1,46 @@
+"""Results of attempts, from the handlers of all replicas to the scheduler."""
+
+from collections.abc import Iterable, Sequence
+
+from contracts.router.v1.results_pb2 import Result, Results
+from kernel.database import Transaction
+from services.router.domain.message import CELL
+from services.router.domain.results import InFlight, SentFrom
+
+# One statement sees one snapshot: an assignment is counted as in flight or has a result, never
+# both.
+TAKE_OVER = """
+WITH drained AS (DELETE FROM router.results WHERE cell = %(cell)s RETURNING entries)
+SELECT queue_id, egress_id, count(*), NULL::bytea FROM router.messages
+WHERE cell = %(cell)s AND state = 'assigned' GROUP BY 1, 2
+UNION ALL SELECT '', '', 0, entries FROM drained
+"""
+
+
+async def append(tx: Transaction, results: Results) -> None:
+    if results.results:
+        await tx.execute(
+            "INSERT INTO router.results (cell, entries) VALUES (%s, %s)",
+            (CELL, results.SerializeToString()),
+        )
+
+
+async def take_over(tx: Transaction) -> tuple[list[InFlight], list[Result]]:
+    """Read the assignments in flight, and drain the results, for a new scheduler."""
+    rows = await tx.rows(TAKE_OVER, {"cell": CELL})
+    in_flight = [InFlight(*row[:3]) for row in rows if row[3] is None]
+    return in_flight, parse(row[3] for row in rows if row[3] is not None)
+
+
+def parse(entries: Iterable[bytes]) -> list[Result]:
+    return [one for entry in entries for one in Results.FromString(entry).results]
+
+
+async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, SentFrom]:
+    """Where messages left; without those whose day was dropped."""
+    rows = await tx.rows(
+        "SELECT message_id::text, queue_id, egress_id FROM router.messages"
+        " WHERE message_id = ANY(%s::uuid[]) AND egress_id <> ''",
+        (list(ids),),
+    )
+    return {row[0]: SentFrom(*row) for row in rows}

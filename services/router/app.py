@@ -26,14 +26,12 @@ from services.router.clients.dns import Resolver, RouteResolver, system_resolver
 from services.router.clients.journal import JournalClient
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchContext
-from services.router.domain.limits import Limits
 from services.router.domain.message import CELL, SANDBOX
 from services.router.domain.policies import (
-    DEFAULT_POOL,
     CombinedPolicies,
     ShapingPolicies,
+    TenantDirectory,
     TenantPolicies,
-    TenantRouting,
 )
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.routes import Route, StaticRoutes, parse_mx_host
@@ -97,6 +95,7 @@ class Dependencies(Infrastructure):
         super().__init__(settings)
         self.ehlo = settings.ehlo or socket.getfqdn()
         self.shaping = read_shaping(settings)
+        self.directory = TenantDirectory(self.tenants)
         self.sandbox = sandbox_route(settings)
         self.routes = RouteResolver(
             create_resolver(settings),
@@ -122,31 +121,14 @@ class Dependencies(Infrastructure):
             on_unresolved=self.route_resolution.wake,
             on_results=self.scheduler.on_results,
         )
-        self.tenants.on_change(lambda tenant: self.scheduler.on_tenant_changed(tenant.tenant_id))
+        self.tenants.on_change(lambda one: self.scheduler.on_tenant_changed(one.tenant_id))
 
     def own_names(self) -> frozenset[str]:
         """Host names of this engine: mail to an MX host with such a name would loop."""
         return frozenset(name.lower() for name in (self.ehlo, *self.scheduler.ehlo_names) if name)
 
-    def on_dns_answer(self) -> None:
-        """Wake route resolution: DNS has answered, or messages wait for DNS."""
+    def on_dns_answer(self) -> None:  # or when messages wait for DNS
         self.route_resolution.wake()
-
-    def routing_of(self, tenant_id: str) -> TenantRouting | None:
-        """None until the tenant's record has arrived. A deleted tenant has no limits."""
-        tenant = self.tenants.get(tenant_id)
-        if tenant is None:
-            return TenantRouting() if self.tenants.was_deleted(tenant_id) else None
-        limits = Limits(
-            per_second=tenant.per_second_max,
-            per_hour=tenant.per_hour_max,
-            per_day=tenant.per_day_max,
-        )
-        return TenantRouting(limits, tenant.pool_id or DEFAULT_POOL)
-
-    def pool_of(self, tenant_id: str) -> str:
-        routing = self.routing_of(tenant_id)
-        return routing.pool_id if routing else DEFAULT_POOL
 
     async def close(self) -> None:
         await self.routes.close()
@@ -202,14 +184,8 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         retention_days=settings.closed_retention_days,
         is_leader=lambda: deps.lease.fence is not None,
     )
-    republisher = AssignmentRepublisher(
-        deps.lease,
-        deps.outbox,
-        health,
-        kafka,
-        settings.republish_after_s,
-        settings.republish_backoff_max_s,
-    )
+    delays_s = (settings.republish_after_s, settings.republish_backoff_max_s)
+    republisher = AssignmentRepublisher(deps.lease, deps.outbox, health, kafka, *delays_s)
     egresses = EgressPublisher(deps.system_database, kafka, end_offset=pools_end_offset(kafka))
 
     async def publish_sources() -> None:
@@ -279,16 +255,17 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
     settings = deps.settings
 
     def new_cell() -> Cell:
-        policies = (TenantPolicies(deps.routing_of), ShapingPolicies(deps.shaping))
+        tenants, shaping = TenantPolicies(deps.directory.routing_of), ShapingPolicies(deps.shaping)
         context = DispatchContext(
             route_of=deps.routes.cached_route,
-            pool_of=deps.pool_of,
+            pool_of=deps.directory.pool_of,
             shaping=deps.shaping,
             sandbox=deps.sandbox,
             ehlo=deps.ehlo,
             valid_s=settings.assignment_valid_s,
         )
-        return Cell(CombinedPolicies(policies), context, messages_max=settings.tick_messages_max)
+        policies = CombinedPolicies([tenants, shaping])
+        return Cell(policies, context, messages_max=settings.tick_messages_max)
 
     config = SchedulerConfig(
         queues_max=settings.tick_queues_max,

@@ -53,6 +53,27 @@ def test_no_more_connections_than_allowed_go_to_a_site(harness: Harness) -> None
     asyncio.run(scenario())
 
 
+def test_mail_that_waited_for_a_slow_server_arrives_at_the_pace_of_its_assignment(
+    harness: Harness,
+) -> None:
+    """Nothing is sent while the server is slow; afterwards everything is due."""
+
+    async def scenario() -> None:
+        slow = {"greeting": Act(wait_s=1.0)}
+        async with SmtpPeer(slow) as peer, harness.running(smtp_connections_max=20) as running:
+            recipients = (f"{n}@receiver.example" for n in range(60))
+            batch = await harness.assign(*recipients, at=peer.address, per_second_max=20)
+            results = await running.send(batch, within_s=60)
+            assert {one.outcome for one in results.values()} == {events.ATTEMPT_OUTCOME_DELIVERED}
+            arrived_s = peer.received_s
+            # The server reads a command a little after it was sent.
+            assert all(
+                sum(first <= one < first + 0.9 for one in arrived_s) <= 20 for first in arrived_s
+            )
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_accepts_five_connections_defers_no_mail(harness: Harness) -> None:
     async def scenario() -> None:
         good, full = Act(b"220 peer.example"), Act(b"421 4.7.0 Too many connections", close=True)

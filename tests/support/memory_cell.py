@@ -13,12 +13,13 @@ from services.router.domain.dispatch import Assignment, DispatchContext
 from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import CounterRow, Policies, Scope
+from services.router.domain.ledger import CounterRow, Scope
 from services.router.domain.limits import Limits
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import (
     DEFAULT_POOL,
     CombinedPolicies,
+    PolicySource,
     ShapingPolicies,
     TenantPolicies,
     TenantRouting,
@@ -171,7 +172,7 @@ def create_cell(
     *,
     site_limits: SiteLimits,
     route_of: Callable[[str], Route | None],
-    policies: Iterable[Policies] = (),
+    policies: Iterable[PolicySource] = (),
     messages_max: int = 500,
 ) -> Cell:
     """A cell without usage, sources and queues."""
@@ -197,7 +198,7 @@ def memory_cell(
     *egress_ids: str,
     site_limits: SiteLimits | None = None,
     tenant_limits: Limits | None = None,
-    policies: Iterable[Policies] = (),
+    policies: Iterable[PolicySource] = (),
     routing: Callable[[str], TenantRouting | None] | None = None,
     route_of: Callable[[str], Route | None] | None = None,
     messages_max: int = 500,

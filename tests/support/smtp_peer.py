@@ -89,6 +89,7 @@ class SmtpPeer:
         self.host = host
         self.connections: list[Connection] = []
         self.messages: list[ReceivedMessage] = []
+        self.received_s: list[float] = []  # when the MAIL commands arrived, by the loop's clock
         self._acts = {name: _listed(acts_of) for name, acts_of in (acts or {}).items()}
         self.tls = tls
         self.extensions = [*extensions, *(["STARTTLS"] if tls else [])]
@@ -194,6 +195,7 @@ class _Session:
             self.mail_from = self.rcpt_to = ""
         elif verb == "mail" and accepted:
             self.mail_from = _path(command)
+            self.peer.received_s.append(asyncio.get_running_loop().time())
         elif verb == "rcpt" and accepted:
             self.rcpt_to = _path(command)
 

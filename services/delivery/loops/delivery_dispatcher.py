@@ -26,12 +26,14 @@ from services.delivery.domain.host_policy import (
     should_try_next_host,
 )
 from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
+from services.delivery.domain.pace import Pace
 from services.delivery.domain.rendering import WireMessage
 from services.delivery.loops.committer import Committer, finished_attempt
 from services.delivery.loops.ready_queue import ReadyQueue
 from services.delivery.loops.rendering import Renderer
 from services.delivery.store.journal import AttemptClaim, outcome_name
 
+PACE_CHECK_S = 0.5  # a message that waits for its turn looks this often whether the service stops
 RETRY_AFTER_S = 1.0  # when the database or the content store is unavailable
 
 logger = logging.getLogger(__name__)
@@ -167,8 +169,8 @@ class DeliveryDispatcher:
         *,
         session: SmtpSession,
     ) -> AttemptResult:
-        if self._draining:
-            raise AttemptReleased("stopping")
+        if not await self._keep_pace(queue.pool.pace, until_s=attempt.until_s):
+            return STALE
         result = await session.send_envelope(message) or await session.send_body(message)
         if result is not None:
             return result
@@ -183,6 +185,17 @@ class DeliveryDispatcher:
         result = await session.read_final_reply()
         failpoint("delivery.reply_received")
         return result
+
+    async def _keep_pace(self, pace: Pace, *, until_s: float) -> bool:
+        """Wait for the turn of a message at the wire. False if it comes too late."""
+        while (delay_s := pace.delay_s(now_s := clock.monotonic_s())) > 0 and not self._draining:
+            if now_s + delay_s > until_s:
+                return False
+            await asyncio.sleep(min(delay_s, PACE_CHECK_S))
+        if self._draining:
+            raise AttemptReleased("stopping")
+        pace.spend(now_s)
+        return True
 
     async def _record_result(
         self, attempt: OwnedAttempt, result: AttemptResult, *, started_s: float

@@ -20,6 +20,7 @@ from services.router.domain.dispatch import (
     ReadyMessage,
     Requeue,
     assign,
+    pace_of,
     prepare,
 )
 from services.router.domain.drr import (
@@ -185,9 +186,11 @@ class Cell:
         for source, count in self.scopes.book(queue, len(ready), now_s=now_s):
             chosen, ready = ready[:count], ready[count:]
             scope = site_scope(queue, source.egress_id)
-            limits = self.scopes.ledger.limits_of(scope, now_s=now_s)
+            pace = pace_of(self.scopes.ledger.limits_of(scope, now_s=now_s))
             result.assignments += (
-                assign(one, source, dispatch_context=self._context, limits=limits, now_s=now_s)
+                assign(
+                    one, source, dispatch_context=self._context, per_second_max=pace, now_s=now_s
+                )
                 for one in chosen
             )
         return ready

@@ -137,10 +137,10 @@ def assign(
     egress: EgressSource,
     *,
     dispatch_context: DispatchContext,
-    limits: Limits,
+    per_second_max: float,
     now_s: float,
 ) -> Assignment:
-    """limits: of the egress source at the site."""
+    """per_second_max: the pace of the egress source at the site."""
     row, context, route = ready
     not_after_s = max(now_s, min(now_s + dispatch_context.valid_s, row.expires_s))
     stored_event = assignment_template(
@@ -148,7 +148,7 @@ def assign(
         route,
         ehlo=dispatch_context.ehlo,
         site_limits=dispatch_context.shaping.of(route.site),
-        per_second_max=pace_of(limits),
+        per_second_max=per_second_max,
     ) + not_after_field(not_after_s)
     event = DeliveryAssigned.FromString(stored_event)
     event.message_id = row.message_id

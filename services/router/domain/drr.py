@@ -3,18 +3,21 @@ of another.
 
 Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round Robin" (SIGCOMM 1995), applied
 twice: over the tenants, and within a tenant over its queues. A message costs one, and the quantum
-of a queue is the weight of its priority.
+of a queue is that of its priority.
 """
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from itertools import chain
 from typing import NamedTuple
 
-from services.router.domain.ledger import Path, Scope
+from services.router.domain.ledger import Path, Scope, ScopeKind
 from services.router.domain.limits import Capacity, tightest
 from services.router.domain.message import ScheduledQueue
+
+TURN_MAX = 10  # messages that a tenant is granted at once
+BATCH = Scope(ScopeKind.ENGINE, "batch")  # the messages of one tick
 
 
 class ActiveQueue(NamedTuple):
@@ -43,6 +46,24 @@ class Allocation:
     blocked: list[BlockedQueue] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Turn:
+    """A queue in its tenant's rotation. deficit: what is left of its quantum; it stays first until
+    that is used. weight: granted at once, so that no tenant gains by urgent mail.
+    path: the scopes that may run out."""
+
+    queue_id: str
+    path: Path
+    quantum: int
+    weight: int
+    deficit: int
+
+    @classmethod
+    def of(cls, queue: ActiveQueue, path: Path) -> "Turn":
+        quantum = int(queue.queue.priority)
+        return cls(queue.queue_id, path, quantum, min(quantum, TURN_MAX), quantum)
+
+
 def allocate(
     queues: Sequence[ActiveQueue],
     *,
@@ -52,8 +73,8 @@ def allocate(
 ) -> Allocation:
     """Allocate quotas that fit all scopes together. queues: the longest waiting comes first."""
     allocation = Allocation()
-    capacities: dict[Scope, Capacity] = {}
-    by_tenant: dict[str, deque[tuple[ActiveQueue, Path]]] = {}
+    capacities: dict[Scope, Capacity] = {BATCH: Capacity(batch_max)}
+    by_tenant: dict[str, deque[Turn]] = {}
     for queue in queues:
         path = path_of(queue.queue)
         for scope in path:
@@ -62,11 +83,11 @@ def allocate(
         if exhausted := limiting_scope(path, capacities):
             allocation.blocked.append(BlockedQueue(queue.queue_id, *exhausted))
         else:
-            by_tenant.setdefault(queue.queue.tenant_id, deque()).append((queue, path))
+            scarce = [scope for scope in path if capacities[scope].available < batch_max]
+            turn = Turn.of(queue, [BATCH, *scarce])
+            by_tenant.setdefault(queue.queue.tenant_id, deque()).append(turn)
     available = {scope: capacity.available for scope, capacity in capacities.items()}
-    deficit_round_robin(
-        deque(by_tenant.values()), available, allocation.quotas, batch_max=batch_max
-    )
+    deficit_round_robin(deque(by_tenant.values()), available, allocation.quotas)
     return allocation
 
 
@@ -75,41 +96,44 @@ def limiting_scope(
 ) -> tuple[Scope, Capacity] | None:
     """The exhausted scope that has capacity again last; None if all have capacity."""
     exhausted = [(scope, capacities[scope]) for scope in path if capacities[scope].available <= 0]
-    if not exhausted:
+    if not exhausted:  # as a rule
         return None
     last = tightest(*(capacity for _, capacity in exhausted))
     return next(one for one in exhausted if one[1] == last)
 
 
 def deficit_round_robin(
-    tenants: "deque[deque[tuple[ActiveQueue, Path]]]",
-    available: dict[Scope, int],
-    quotas: dict[str, int],
-    *,
-    batch_max: int,
+    tenants: "deque[deque[Turn]]", available: dict[Scope, int], quotas: dict[str, int]
 ) -> None:
-    """Grant one quantum at a time, until the batch is full or no queue can use more. Queues share
-    what is left of a scope by their weights: none takes more than its part in one turn."""
-    weights = Counter[Scope]()
-    for queues in tenants:
-        for queue, path in queues:
-            for scope in path:
-                weights[scope] += queue.queue.priority
-    while tenants and batch_max > 0:
+    """Let the tenants take turns, until the batch is full or no queue can use more. Queues share
+    what is left of a scope, and of the batch, by their weights: none takes more than its part in
+    one turn."""
+    weights = total_weights(chain.from_iterable(tenants))
+    while tenants and available[BATCH] > 0:
         queues = tenants.popleft()
-        queue, path = queues.popleft()
-        weight = queue.queue.priority
-        granted = min(weight, batch_max)
-        for scope in path:
-            granted = min(granted, ceil(available[scope] * weight / weights[scope]))
+        turn = queues[0]
+        granted = min(turn.weight, turn.deficit)
+        for scope in turn.path:
+            granted = min(granted, -(-available[scope] * turn.weight // weights[scope]))
         if granted > 0:
-            quotas[queue.queue_id] = quotas.get(queue.queue_id, 0) + granted
-            batch_max -= granted
-            for scope in path:
+            quotas[turn.queue_id] = quotas.get(turn.queue_id, 0) + granted
+            for scope in turn.path:
                 available[scope] -= granted
-            queues.append((queue, path))
+            turn.deficit -= granted
         else:
-            for scope in path:
-                weights[scope] -= weight
+            for scope in turn.path:
+                weights[scope] -= turn.weight
+            queues.popleft()
+        if turn.deficit <= 0:
+            turn.deficit = turn.quantum
+            queues.rotate(-1)
         if queues:
             tenants.append(queues)
+
+
+def total_weights(turns: Iterable[Turn]) -> Counter[Scope]:
+    weights = Counter[Scope]()
+    for turn in turns:
+        for scope in turn.path:
+            weights[scope] += turn.weight
+    return weights

@@ -12,7 +12,7 @@ from services.router.domain.message import SANDBOX
 from services.router.domain.reasons import WaitReason
 
 RECHECK_S = 5.0  # an exhausted source is checked again, even if nothing has announced capacity
-ROTATIONS_SOURCES_MAX = 200_000  # sources in all rotations; the least recently used are dropped
+ROTATIONS_SOURCES_MAX = 2_000_000  # sources in all rotations; the least recently used are dropped
 
 CapacityOf = Callable[["EgressSource"], Capacity]
 

@@ -185,7 +185,9 @@ class Ledger:
         return self._account(scope).capacity(limits, now_s=now_s)
 
     def path_capacity(self, path: Path, *, now_s: float) -> Capacity:
-        return tightest(UNLIMITED, *(self.capacity(scope, now_s=now_s) for scope in path))
+        capacities = [self.capacity(scope, now_s=now_s) for scope in path]
+        limited = [capacity for capacity in capacities if capacity is not UNLIMITED]
+        return tightest(*limited) if limited else UNLIMITED
 
     def reserve(self, path: Path, count: int, *, now_s: float, partial: bool = False) -> int:
         """Book messages against every scope, all or nothing; with partial, as many as all scopes

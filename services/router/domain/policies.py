@@ -1,8 +1,10 @@
 """Limits of the scopes: those of tenants, and shaping rules."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
+from contracts.ingest.v1.directory_pb2 import Tenant
 from services.router.domain.ledger import Policies, Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
@@ -20,20 +22,57 @@ class TenantRouting:
     pool_id: str = DEFAULT_POOL
 
 
+class TenantTable(Protocol):
+    """The directory of tenants, as far as it has arrived."""
+
+    def get(self, entry_id: str) -> Tenant | None: ...
+
+    def was_deleted(self, entry_id: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TenantDirectory:
+    """The routing of tenants, from their records."""
+
+    tenants: TenantTable
+
+    def routing_of(self, tenant_id: str) -> TenantRouting | None:
+        """None until the tenant's record has arrived. A deleted tenant has no limits."""
+        tenant = self.tenants.get(tenant_id)
+        if tenant is None:
+            return TenantRouting() if self.tenants.was_deleted(tenant_id) else None
+        limits = Limits(
+            per_second=tenant.per_second_max,
+            per_hour=tenant.per_hour_max,
+            per_day=tenant.per_day_max,
+        )
+        return TenantRouting(limits, tenant.pool_id or DEFAULT_POOL)
+
+    def pool_of(self, tenant_id: str) -> str:
+        routing = self.routing_of(tenant_id)
+        return routing.pool_id if routing else DEFAULT_POOL
+
+
+class PolicySource(Policies, Protocol):
+    """kinds: of the scopes that it limits or suspends; it is not consulted about others."""
+
+    @property
+    def kinds(self) -> Collection[ScopeKind]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TenantPolicies:
     """routing_of: the routing of a tenant by id; None until its record has arrived."""
 
     routing_of: Callable[[str], TenantRouting | None]
+    kinds: Collection[ScopeKind] = (ScopeKind.TENANT,)
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
-        if scope.kind is not ScopeKind.TENANT:
-            return NO_LIMITS
         routing = self.routing_of(scope.scope_id)
         return routing.limits if routing else NO_LIMITS
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
-        if scope.kind is ScopeKind.TENANT and self.routing_of(scope.scope_id) is None:
+        if self.routing_of(scope.scope_id) is None:
             return Suspension(now_s + UNKNOWN_TENANT_RETRY_S, WaitReason.TENANT_UNKNOWN)
         return None
 
@@ -43,10 +82,9 @@ class ShapingPolicies:
     """The rules of shaping.toml."""
 
     shaping: Shaping
+    kinds: Collection[ScopeKind] = (ScopeKind.EGRESS_SITE,)
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
-        if scope.kind is not ScopeKind.EGRESS_SITE:
-            return NO_LIMITS
         site_limits = self.shaping.of(site_of(scope))
         return Limits(
             per_second=site_limits.per_second_max, in_flight_max=site_limits.in_flight_max
@@ -56,26 +94,35 @@ class ShapingPolicies:
         return None
 
 
-@dataclass(frozen=True, slots=True)
 class CombinedPolicies:
     """Several sources of limits together: the least of each limit, and the longest suspension."""
 
-    sources: Sequence[Policies]
+    def __init__(self, sources: Iterable[PolicySource]) -> None:
+        self._by_kind: dict[ScopeKind, list[PolicySource]] = {kind: [] for kind in ScopeKind}
+        for source in sources:
+            for kind in source.kinds:
+                self._by_kind[kind].append(source)
 
     def limits_of(self, scope: Scope, now_s: float) -> Limits:
         combined = NO_LIMITS
-        for source in self.sources:
-            if (limits := source.limits_of(scope, now_s)) != NO_LIMITS:
-                combined = limits if combined == NO_LIMITS else least(combined, limits)
+        for source in self._by_kind[scope.kind]:
+            limits = source.limits_of(scope, now_s)
+            combined = limits if combined == NO_LIMITS else least(combined, limits)
         return combined
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
-        found = (source.suspension_of(scope, now_s) for source in self.sources)
-        return max((one for one in found if one), default=None, key=lambda one: one.until_s)
+        longest: Suspension | None = None
+        for source in self._by_kind[scope.kind]:
+            found = source.suspension_of(scope, now_s)
+            if found and (longest is None or found.until_s > longest.until_s):
+                longest = found
+        return longest
 
 
 def least(first: Limits, second: Limits) -> Limits:
     """The least of each limit, where 0 is no limit. Windows are fixed only if both agree."""
+    if second == NO_LIMITS:
+        return first
     values = [min(pair) if all(pair) else max(pair) for pair in zip(first, second, strict=True)]
     is_fixed = first.fixed_windows and first[5:] == second[5:]
     offset_s = first.utc_offset_s if is_fixed else 0

@@ -92,14 +92,15 @@ class LimitScopes:
             path = self.booking_path(queue, source.egress_id)
             booked = self.ledger.reserve(path, share, now_s=now_s, partial=True)
             count, turns = count - booked, turns - 1
-            yield source, booked
-            capacity = self._source_capacity(source, queue.site, now_s=now_s)
-            if capacity.available <= 0:
-                rotation.exhaust(source, capacity, now_s=now_s)
-            elif booked < share:
-                return  # a larger scope has no more capacity
-            else:
+            if booked:
+                yield source, booked
+            if booked == share:
                 rotation.available.rotate(-1)
+                continue
+            capacity = self._source_capacity(source, queue.site, now_s=now_s)
+            if capacity.available > 0:
+                return  # a larger scope has no more capacity
+            rotation.exhaust(source, capacity, now_s=now_s)
 
 
 def site_scope(queue: ScheduledQueue, egress_id: str) -> Scope:

@@ -21,6 +21,7 @@ from services.delivery.clients.smtp.dial import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
 from services.delivery.domain.attempt_result import SERVICE_CLOSING, STALE, AttemptResult
 from services.delivery.domain.host_policy import is_connection_reusable, port_of
+from services.delivery.domain.pace import Pace
 
 SANDBOX_SHARE_DIVISOR = 4  # a tenant gets this fraction of the connections to the sandbox
 LIMIT_INITIAL = 2  # connections of a pool before the first reply
@@ -66,6 +67,7 @@ class ConnectionPool:
     connections_max: int = 0
     messages_max: int = 0
     limit: int = 0
+    pace: Pace = field(default_factory=Pace)
     _idle: dict[SmtpSession, None] = field(default_factory=dict)
     _in_use: set[SmtpSession] = field(default_factory=set)
     _waiters: dict[Waiter, None] = field(default_factory=dict)
@@ -90,6 +92,7 @@ class ConnectionPool:
             assignment.messages_per_connection_max or config.messages_per_connection_max
         )
         self.limit = min(self.limit or LIMIT_INITIAL, self.connections_max)
+        self.pace.per_second = assignment.per_second_max
 
     # ── for a message ───────────────────────────────────────────────────────────────────────────
 

@@ -190,6 +190,8 @@ def test_an_assignment_that_was_not_saved_leaves_no_trace() -> None:
 class Suspended:
     """One source is suspended at one site."""
 
+    kinds = tuple(ScopeKind)
+
     def __init__(self) -> None:
         self.scope: Scope | None = egress_site("e1", "site")
 

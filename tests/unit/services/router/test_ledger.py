@@ -30,6 +30,7 @@ class Table:
 
     limits: dict[Scope, Limits] = field(default_factory=dict)
     suspended: dict[Scope, Suspension] = field(default_factory=dict)
+    kinds: tuple[ScopeKind, ...] = tuple(ScopeKind)
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
         return self.limits.get(scope, NO_LIMITS)

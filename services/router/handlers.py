@@ -19,7 +19,7 @@ from kernel.table import ReplicatedTable
 from kernel.topics import event_id
 from services.router.domain.admission import NewMessage, address_hash, admit, closed_on_admission
 from services.router.domain.message import UNRESOLVED, State
-from services.router.domain.results import attempt_results, mail_result
+from services.router.domain.results import mail_result
 from services.router.domain.retry import RetryPolicy
 from services.router.domain.transitions import (
     DUE_NOW_S,
@@ -89,9 +89,6 @@ class Handlers:
         ):
             await self.notifier.notify(tx)
         if applied:
-            await results.append(
-                tx, attempt_results((transition.event, row) for transition, row in applied)
-            )
             await self.notifier.notify_results(tx)
         states = {(row.message_id, row.attempt): transition.state for transition, row in applied}
         return [

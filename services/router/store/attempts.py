@@ -6,12 +6,14 @@ from typing import NamedTuple
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel.database import Transaction
 from services.router.domain.message import CELL, AssignedMessage
+from services.router.domain.results import attempt_results
 from services.router.domain.transitions import (
     AppliedTransition,
     Transition,
     is_ambiguous,
     stays_with_source,
 )
+from services.router.store import results
 
 # `state || ''`: a plan made while nothing was assigned would read the index of all assigned rows
 # for every row instead of finding it by key. `first` and `last`: the statement opens only the day
@@ -80,7 +82,8 @@ async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) ->
 async def apply_transitions(
     tx: Transaction, transitions: Sequence[Transition]
 ) -> list[tuple[Transition, AppliedTransition]]:
-    """Returns the applied transitions. The same statement activates queues."""
+    """Returns the applied transitions. The same statement activates queues; the scheduler receives
+    the results."""
     if not transitions:
         return []
     transitions = sorted(transitions, key=lambda one: one.event.message_id)
@@ -105,11 +108,13 @@ async def apply_transitions(
     )
     applied = {(row[0], row[1]): AppliedTransition._make(row) for row in rows}
     keys = [(event.message_id, event.attempt) for event in events]
-    return [
+    found = [
         (transition, applied[key])
         for transition, key in zip(transitions, keys, strict=True)
         if key in applied
     ]
+    await results.append(tx, attempt_results((one.event, row) for one, row in found))
+    return found
 
 
 def id_range(ids: Sequence[str]) -> dict[str, str]:

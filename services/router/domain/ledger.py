@@ -31,10 +31,12 @@ RATE_KEPT_S = 60.0  # a stored rate outlives its last message by this long
 class ScopeKind(StrEnum):
     """What a limit counts, from small to large.
 
-    warmup: an egress source at all sites. egress_site: one at a site. pool_site: not a limit, but
-    the choice among the sources of a pool at a site; it has capacity when any of them has.
+    tenant_site: a tenant at a site. warmup: an egress source at all sites. egress_site: one at a
+    site. pool_site: not a limit, but the choice among the sources of a pool at a site; it has
+    capacity when any of them has.
     """
 
+    TENANT_SITE = "tenant_site"
     TENANT = "tenant"
     POOL = "pool"
     POOL_SITE = "pool_site"
@@ -46,18 +48,18 @@ class ScopeKind(StrEnum):
 
 class Scope(NamedTuple):
     kind: ScopeKind
-    scope_id: str
+    id: str
 
     @property
     def key(self) -> str:
         """As stored in rows."""
-        return f"{self.kind}/{self.scope_id}"
+        return f"{self.kind}/{self.id}"
 
     @classmethod
     def of(cls, key: str) -> "Scope | None":
         """None for a kind that this version does not know."""
-        kind, _, scope_id = key.partition("/")
-        return cls(ScopeKind(kind), scope_id) if kind in KINDS else None
+        kind, _, rest = key.partition("/")
+        return cls(ScopeKind(kind), rest) if kind in KINDS else None
 
 
 KINDS = frozenset(kind.value for kind in ScopeKind)
@@ -179,7 +181,7 @@ class Ledger:
     def capacity(self, scope: Scope, *, now_s: float) -> Capacity:
         limits, suspension = self._policy(scope, now_s)
         if suspension is not None:
-            return Capacity(0, suspension.until_s, suspension.reason.value)
+            return Capacity(0, suspension.until_s, str(suspension.reason))
         if limits == NO_LIMITS:
             return UNLIMITED
         return self._account(scope).capacity(limits, now_s=now_s)

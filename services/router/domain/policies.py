@@ -68,11 +68,11 @@ class TenantPolicies:
     kinds: Collection[ScopeKind] = (ScopeKind.TENANT,)
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
-        routing = self.routing_of(scope.scope_id)
+        routing = self.routing_of(scope.id)
         return routing.limits if routing else NO_LIMITS
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
-        if self.routing_of(scope.scope_id) is None:
+        if self.routing_of(scope.id) is None:
             return Suspension(now_s + UNKNOWN_TENANT_RETRY_S, WaitReason.TENANT_UNKNOWN)
         return None
 
@@ -136,4 +136,4 @@ def egress_site(egress_id: str, site: str, tenant_id: str = "") -> Scope:
 
 
 def site_of(egress_site: Scope) -> str:
-    return egress_site.scope_id.split("/")[1]
+    return egress_site.id.split("/")[1]

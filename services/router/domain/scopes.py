@@ -28,6 +28,7 @@ class LimitScopes:
             return () if self.has_departed(queue) else self.booking_path(queue, queue.egress_id)
         pool_id = self._pool_of(queue.tenant_id)
         return (
+            Scope(ScopeKind.TENANT_SITE, f"{queue.tenant_id}/{queue.site}"),
             Scope(ScopeKind.TENANT, queue.tenant_id),
             Scope(ScopeKind.POOL, pool_id),
             Scope(ScopeKind.POOL_SITE, f"{pool_id}/{queue.site}"),
@@ -40,6 +41,7 @@ class LimitScopes:
         if queue.site == SANDBOX:
             return (site_scope(queue, SANDBOX), Scope(ScopeKind.SITE, SANDBOX))
         return (
+            Scope(ScopeKind.TENANT_SITE, f"{queue.tenant_id}/{queue.site}"),
             Scope(ScopeKind.TENANT, queue.tenant_id),
             Scope(ScopeKind.POOL, self._pool_of(queue.tenant_id)),
             Scope(ScopeKind.WARMUP, egress_id),
@@ -58,12 +60,12 @@ class LimitScopes:
     def capacity(self, scope: Scope, *, now_s: float, wanted: int) -> Capacity:
         """wanted: where the sum over the sources of a pool may stop."""
         if scope.kind is ScopeKind.POOL_SITE:
-            pool_id, _, site = scope.scope_id.partition("/")
+            pool_id, _, site = scope.id.partition("/")
             return self.sources.rotation(pool_id, site).capacity(
                 partial(self._source_capacity, site=site, now_s=now_s), wanted=wanted, now_s=now_s
             )
         if scope.kind in (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE):
-            egress_id, *_ = scope.scope_id.split("/")
+            egress_id, *_ = scope.id.split("/")
             if egress_id != SANDBOX and self.sources.get(egress_id) is None:
                 return UNLIMITED  # its messages move to another queue
         return self.ledger.capacity(scope, now_s=now_s)

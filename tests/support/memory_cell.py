@@ -190,8 +190,8 @@ def create_cell(
         ehlo="mail.test",
         valid_s=120.0,
     )
-    combined = (TenantPolicies(routing_of), ShapingPolicies(shaping), *policies)
-    return Cell(CombinedPolicies(combined), context, messages_max=messages_max)
+    combined: list[PolicySource] = [TenantPolicies(routing_of), ShapingPolicies(shaping)]
+    return Cell(CombinedPolicies([*combined, *policies]), context, messages_max=messages_max)
 
 
 def memory_cell(

@@ -71,9 +71,7 @@ class MemoryCell:
         """Another scheduler loads the cell from the rows."""
         self.cell = self.new_cell()
         self.cell.load(row for row in self.counters.values() if row.expires_s > now_s)
-        self.cell.load_waiting(
-            {row.blocked.scope for row in self.queues.values() if row.blocked}, now_s=now_s
-        )
+        self.cell.load_waiting({row.blocked.scope for row in self.queues.values() if row.blocked})
         self.cell.replace_sources(self.sources, now_s=now_s)
         self.cell.load_in_flight(
             InFlight(one.row.queue_id, one.egress_id, 1) for one in self.assigned.values()

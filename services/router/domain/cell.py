@@ -79,10 +79,10 @@ class Cell:
             path = self.scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
             self.scopes.ledger.load_in_flight(path, one.number)
 
-    def load_waiting(self, scopes: Iterable[Scope], *, now_s: float) -> None:
-        """The scopes that block queues."""
+    def load_waiting(self, scopes: Iterable[Scope]) -> None:
+        """The scopes that block queues; each is checked in one of the first ticks."""
         for scope in scopes:
-            self.waiting.add(scope, now_s, now_s=now_s)
+            self.waiting.add(scope, 0.0, now_s=0.0)
 
     def replace_sources(self, sources: Iterable[EgressSource], *, now_s: float) -> None:
         if self.scopes.sources.replace(sources):

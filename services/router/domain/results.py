@@ -39,43 +39,37 @@ class SentFrom(NamedTuple):
     egress_id: str
 
 
-def attempt_results(
-    applied: Iterable[tuple[DeliveryAttempted, AppliedTransition]],
-) -> Results:
+def attempt_results(applied: Iterable[tuple[DeliveryAttempted, AppliedTransition]]) -> Results:
     """The results of attempts, counted together where nothing but their time differs."""
-    grouped: dict[tuple[object, ...], Result] = {}
+    grouped: dict[tuple[object, ...], list[tuple[DeliveryAttempted, AppliedTransition]]] = {}
     for event, row in applied:
-        reply = None if event.outcome == ATTEMPT_OUTCOME_DELIVERED else event.reply
-        key: tuple[object, ...] = (
-            *(row.queue_id, row.egress_id, row.assigned_s, event.outcome, event.connected),
-        )
-        if reply is not None:
-            key = (*key, event.bounce_class, reply.mx, reply.code, reply.enhanced, reply.text)
-        else:
-            key = (*key, event.reply.mx)
-        if (result := grouped.get(key)) is None:
-            result = grouped[key] = new_attempt_result(event, row, reply)
-        result.count += 1
-        if event.attempted_at.ToNanoseconds() > result.answered_at.ToNanoseconds():
-            result.answered_at.CopyFrom(event.attempted_at)
-    return Results(results=grouped.values())
+        reply = event.reply
+        key: tuple[object, ...] = (row.queue_id, row.egress_id, row.assigned_s, reply.mx)
+        if event.outcome != ATTEMPT_OUTCOME_DELIVERED:
+            key = (*key, event.outcome, event.connected, event.bounce_class, reply.code)
+            key = (*key, reply.enhanced, reply.text)
+        grouped.setdefault(key, []).append((event, row))
+    return Results(results=map(attempt_result, grouped.values()))
 
 
-def new_attempt_result(
-    event: DeliveryAttempted, row: AppliedTransition, reply: Reply | None
-) -> Result:
+def attempt_result(same: list[tuple[DeliveryAttempted, AppliedTransition]]) -> Result:
+    """One result for attempts that differ in nothing but their time."""
+    event, row = same[0]
+    answered = (one.attempted_at for one, _ in same)
     result = Result(
         kind=RESULT_KIND_ATTEMPT,
         queue_id=row.queue_id,
         egress_id=row.egress_id,
+        count=len(same),
         outcome=event.outcome,
         connected=event.connected,
         assigned_at=timestamp(row.assigned_s),
+        answered_at=max(answered, key=lambda one: (one.seconds, one.nanos)),
         mx_host=event.reply.mx,
         bounce_class=event.bounce_class,
     )
-    if reply is not None:
-        add_reply(result, reply)
+    if event.outcome != ATTEMPT_OUTCOME_DELIVERED:
+        add_reply(result, event.reply)
     return result
 
 

@@ -165,10 +165,10 @@ class Scheduler:
     async def _decide(self, tx: Transaction, cell: Cell) -> TickResult:
         is_new = self._cell is None
         in_flight, earlier = await results.take_over(tx) if is_new else ([], [])
-        await self._read_sources(tx, cell, is_new=is_new)
         snapshot = await read_snapshot(
             tx, limit=self._config.queues_max, after_tenant=self._after_tenant
         )
+        await self._read_sources(tx, cell, now_s=snapshot.now_s)
         if is_new:
             self._take_over(cell)
             cell.load_in_flight(in_flight)
@@ -192,10 +192,10 @@ class Scheduler:
             raise Fenced(self._lease.name)
         self._cell = cell
 
-    async def _read_sources(self, tx: Transaction, cell: Cell, *, is_new: bool) -> None:
+    async def _read_sources(self, tx: Transaction, cell: Cell, *, now_s: float) -> None:
+        is_new = self._cell is None
         if is_new or clock.monotonic_s() - self._sources_read_at_s > SOURCES_INTERVAL_S:
-            sources = await directory.load_cell_sources(tx)
-            cell.replace_sources(sources, now_s=clock.now().timestamp())
+            cell.replace_sources(await directory.load_cell_sources(tx), now_s=now_s)
             self._sources_read_at_s = clock.monotonic_s()
 
     async def _expire(self, tx: Transaction) -> list[MessageClosed]:

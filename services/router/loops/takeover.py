@@ -1,7 +1,6 @@
 """What a new scheduler reads of its predecessor, in pages, each in its own transaction: while a
 process parses a million rows, its transaction would exceed idle_in_transaction_session_timeout."""
 
-from kernel import clock
 from kernel.lease import Lease
 from services.router.domain.cell import Cell
 from services.router.domain.ledger import Scope
@@ -19,5 +18,4 @@ async def load_cell(lease: Lease, cell: Cell) -> None:
     while keys:
         async with lease.transaction() as tx:
             keys = await queues.read_blocking_scopes(tx, keys[-1])
-        scopes = [scope for key in keys if (scope := Scope.of(key))]
-        cell.load_waiting(scopes, now_s=clock.now().timestamp())
+        cell.load_waiting(scope for key in keys if (scope := Scope.of(key)))

@@ -160,7 +160,7 @@ def test_a_new_scheduler_reads_the_counters_in_pages(
     monkeypatch.setattr(Transaction, "rows", record_size)
 
     async def story() -> None:
-        replica = Replica(database)
+        replica = Replica(database, lease_s=30)
         async with replica.running():
             message = await replica.admit()
             await until(lambda: message in replica.published)
@@ -187,7 +187,7 @@ def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
         monkeypatch.setattr(Scheduler, "_wake_queues", always_wake)
 
     async def story() -> None:
-        replica = Replica(database)
+        replica = Replica(database, lease_s=30)
         replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
         async with replica.running():
             message = await replica.admit()
@@ -212,7 +212,7 @@ def test_queues_of_a_tenant_that_moves_to_another_pool_are_woken_by_its_record(
     monkeypatch.setattr(Scheduler, "_unblock_misplaced", never)
 
     async def story() -> None:
-        replica = Replica(database)
+        replica = Replica(database, lease_s=30)
         replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
         async with replica.running():
             message = await replica.admit()
@@ -230,7 +230,7 @@ def test_queues_of_a_tenant_that_moves_to_another_pool_are_woken_by_its_record(
 
 def test_a_message_that_becomes_due_later_is_assigned_then(database: FreshDatabase) -> None:
     async def story() -> None:
-        replica = Replica(database)
+        replica = Replica(database, lease_s=30)
         async with replica.running():
             message = await replica.admit(in_s=0.5)
             await until(lambda: message in replica.published)

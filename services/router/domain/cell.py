@@ -71,8 +71,7 @@ class Cell:
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
     def load(self, counters: Iterable[CounterRow]) -> None:
-        for counter in counters:
-            self.scopes.ledger.load(counter)
+        self.scopes.ledger.load(counters)
 
     def load_in_flight(self, in_flight: Iterable[InFlight]) -> None:
         for one in in_flight:

@@ -58,11 +58,12 @@ class Scope(NamedTuple):
     @classmethod
     def of(cls, key: str) -> "Scope | None":
         """None for a kind that this version does not know."""
-        kind, _, rest = key.partition("/")
-        return cls(ScopeKind(kind), rest) if kind in KINDS else None
+        name, _, rest = key.partition("/")
+        kind = KINDS.get(name)
+        return cls(kind, rest) if kind else None
 
 
-KINDS = frozenset(kind.value for kind in ScopeKind)
+KINDS = {kind.value: kind for kind in ScopeKind}
 COUNTED_WITHOUT_LIMIT = frozenset((ScopeKind.TENANT,))  # because one may be set later
 # A tenant may move to another pool while its messages are in flight.
 WITHOUT_IN_FLIGHT = frozenset((ScopeKind.POOL, ScopeKind.POOL_SITE))
@@ -157,14 +158,18 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def load(self, row: CounterRow) -> None:
-        if (scope := Scope.of(row.scope)) is None:
-            return
-        name, _, bucket = row.window_key.partition("/")
-        if name in RATES:
-            self._account(scope).rate(name).tat_us = row.value
-        elif name in WINDOWS:
-            self._account(scope).window(name).buckets[int(bucket)] = row.value
+    def load(self, rows: Iterable[CounterRow]) -> None:
+        """rows: those of a scope one after another; there may be millions."""
+        key, account = "", Account()
+        for row in rows:
+            if row.scope != key:
+                key, scope = row.scope, Scope.of(row.scope)
+                account = self._account(scope) if scope else Account()
+            name, _, bucket = row.window_key.partition("/")
+            if name in WINDOWS:
+                account.window(name).buckets[int(bucket)] = row.value
+            elif name in RATES:
+                account.rate(name).tat_us = row.value
 
     def load_in_flight(self, path: Path, count: int) -> None:
         for scope in path:

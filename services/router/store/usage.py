@@ -5,7 +5,7 @@ from services.router.domain.ledger import CounterRow
 from services.router.domain.message import CELL
 
 DELETE_BATCH_ROWS = 1_000  # deleted in one transaction
-PAGE_ROWS = 5_000
+PAGE_ROWS = 2_000
 
 CounterKey = tuple[str, str]
 FIRST_KEY: CounterKey = ("", "")

@@ -96,9 +96,7 @@ class Books:
 
     def change_owner(self, now_s: float) -> None:
         self.ledger = Ledger(self.table)
-        for row in self.saved.values():
-            if row.expires_s > now_s:
-                self.ledger.load(row)
+        self.ledger.load(row for row in self.saved.values() if row.expires_s > now_s)
         for one, _, count in self.in_flight:
             self.ledger.load_in_flight(one, count)
 
@@ -214,8 +212,9 @@ def test_accounts_of_idle_scopes_are_dropped() -> None:
 
 def test_counters_of_an_unknown_scope_are_ignored() -> None:
     ledger = Ledger(Table())
-    ledger.load(CounterRow("planet/mars", "per_hour/1", 5, START_S + 60))
-    ledger.load(CounterRow("tenant/a", "per_century/1", 5, START_S + 60))
+    unknown = CounterRow("planet/mars", "per_hour/1", 5, START_S + 60)
+    later = CounterRow("tenant/a", "per_century/1", 5, START_S + 60)
+    ledger.load([unknown, later])
     assert len(ledger) <= 1
 
 

@@ -84,8 +84,8 @@ def test_a_full_window_assigns_one_for_every_attempt_result(harness: RouterHarne
 def test_results_on_another_replica_wake_the_scheduler(
     harness: RouterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It does not look by itself: the idle interval is longer than this test may take."""
-    harness.extra = {"in_flight_max": 1, "tick_idle_interval_s": 600.0}
+    """It would otherwise look after the idle interval: too late for 24 messages, one by one."""
+    harness.extra = {"in_flight_max": 1, "tick_idle_interval_s": 20.0}
     monkeypatch.setattr(waiting, "RECHECK_S", 600.0)
 
     async def story() -> None:

@@ -72,7 +72,7 @@ SETTINGS = {
     "ingest_grpc": "INGEST_GRPC_LISTEN",
     "sandbox": "DELIVERY_SANDBOX_LISTEN",
     **{f"{name}_rpc": f"{name.upper()}_RPC_LISTEN" for name in SERVICES if name != "ingest"},
-    **{f"{name}_health": f"{name.upper()}_HEALTH_PORT" for name in SERVICES},
+    **{f"{name}_health": f"{name.upper()}_HEALTH_LISTEN" for name in SERVICES},
 }
 
 
@@ -178,7 +178,7 @@ def listen_addresses(ports: Ports) -> dict[str, str]:
         **{f"{name.upper()}_RPC_LISTEN": address for name, address in rpc.items()},
         **{f"{name.upper()}_RPC_ADDRESS": address for name, address in rpc.items()},
         **{
-            f"{name.upper()}_HEALTH_PORT": str(getattr(ports, f"{name}_health"))
+            f"{name.upper()}_HEALTH_LISTEN": at(getattr(ports, f"{name}_health"))
             for name in SERVICES
         },
     }

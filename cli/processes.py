@@ -90,9 +90,9 @@ class Process:
         return 0 if self._popen is None else self._popen.wait(timeout_s)
 
     def ready(self) -> bool:
-        port = self.environment[f"{self.name.upper()}_HEALTH_PORT"]
+        address = self.environment[f"{self.name.upper()}_HEALTH_LISTEN"]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
+            with urllib.request.urlopen(f"http://{address}/ready", timeout=2):
                 return True
         except (urllib.error.URLError, OSError):
             return False

@@ -46,8 +46,7 @@ class Service:
     health: DependencyHealth
     drain: Close | None = None
     shutdown_timeout_s: float = 10.0
-    health_host: str = "127.0.0.1"
-    health_port: int | None = None
+    health_listen: str = ""
 
 
 def start(
@@ -170,23 +169,24 @@ async def run_every(
 
 async def serve_health(service: Service) -> None:
     """Serve /live, /ready (503 with the unavailable dependencies) and /metrics on their own
-    port."""
-    if service.health_port is None:
+    address."""
+    if not service.health_listen:
         return
     runner = web.AppRunner(_health_app(service.health), access_log=None)
     await runner.setup()
     try:
-        await _listen(runner, service.health_host, service.health_port)
+        await _listen(runner, service.health_listen)
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+async def _listen(runner: web.AppRunner, address: str) -> None:
+    host, _, port = address.rpartition(":")
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
     except OSError as error:
-        raise ConfigError(f"health port: cannot listen on {host}:{port}: {error}") from error
+        raise ConfigError(f"health server: cannot listen on {address}: {error}") from error
 
 
 def _health_app(health: DependencyHealth) -> web.Application:

@@ -83,16 +83,8 @@ class Settings(BaseSettings):
         validation_alias="OTEL_TRACES_SAMPLER_ARG",
         description="Ratio of requests that are traced",
     )
-    health_host: str = Field(
-        "127.0.0.1",
-        validation_alias="OBM_HEALTH_HOST",
-        description="Address that serves /live, /ready and /metrics",
-    )
-    health_port: int | None = Field(
-        None,
-        ge=0,
-        le=PORT_MAX,
-        description="Port of /live, /ready and /metrics; unset disables the server",
+    health_listen: str = Field(
+        "", description="host:port of /live, /ready and /metrics; empty disables the server"
     )
     shutdown_timeout_s: float = Field(
         10.0, ge=0, description="Maximum time at shutdown to finish work in progress"

@@ -95,8 +95,7 @@ def create(settings: Settings) -> Service:
         dependencies.health,
         drain=partial(drain, dependencies, delivery_dispatcher),
         shutdown_timeout_s=settings.shutdown_timeout_s,
-        health_host=settings.health_host,
-        health_port=settings.health_port,
+        health_listen=settings.health_listen,
     )
 
 

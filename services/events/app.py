@@ -77,8 +77,7 @@ def create(settings: Settings) -> Service:
         health,
         drain=webhooks.drain,
         shutdown_timeout_s=settings.shutdown_timeout_s,
-        health_host=settings.health_host,
-        health_port=settings.health_port,
+        health_listen=settings.health_listen,
     )  # fmt: skip
 
 

@@ -162,8 +162,7 @@ def create(settings: Settings) -> Service:
         close=deps.close,
         health=deps.health,
         shutdown_timeout_s=settings.shutdown_timeout_s,
-        health_host=settings.health_host,
-        health_port=settings.health_port,
+        health_listen=settings.health_listen,
     )
 
 

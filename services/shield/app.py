@@ -67,8 +67,7 @@ def create(settings: Settings) -> Service:
         close,
         health,
         shutdown_timeout_s=settings.shutdown_timeout_s,
-        health_host=settings.health_host,
-        health_port=settings.health_port,
+        health_listen=settings.health_listen,
     )
 
 

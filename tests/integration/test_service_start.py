@@ -42,10 +42,12 @@ def test_a_service_refuses_to_run_as_the_owner_of_the_tables(
     assert "bypasses row-level security" in refused("router", settings)
 
 
-@pytest.mark.parametrize("name", ["INGEST_GRPC_LISTEN", "INGEST_HTTP_LISTEN", "INGEST_HEALTH_PORT"])
+@pytest.mark.parametrize(
+    "name", ["INGEST_GRPC_LISTEN", "INGEST_HTTP_LISTEN", "INGEST_HEALTH_LISTEN"]
+)
 def test_a_taken_port_is_reported(settings: dict[str, str], name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupant:
         port = str(occupant.getsockname()[1])
-        settings[name] = port if name.endswith("PORT") else f"127.0.0.1:{port}"
+        settings[name] = f"127.0.0.1:{port}"
 
         assert port in refused("ingest", settings)

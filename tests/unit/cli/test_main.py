@@ -64,7 +64,7 @@ def test_data_can_stand_before_and_after_the_command(words: list[str], first: li
 
 def test_the_environment_sets_the_listen_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_HTTP_LISTEN", "0.0.0.0:9025")
-    monkeypatch.setenv("EVENTS_HEALTH_PORT", "9045")
+    monkeypatch.setenv("EVENTS_HEALTH_LISTEN", "127.0.0.1:9045")
 
     ports = Ports.choose()
 

@@ -119,10 +119,12 @@ def test_an_address_to_listen_on_needs_a_port(
         load(RouterSettings, [])
 
 
-@pytest.mark.parametrize("port", ["99999", "-1", "http"])
-def test_the_health_port_is_a_port(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+@pytest.mark.parametrize("address", ["8041", "127.0.0.1:99999", "0.0.0.0:8041"])
+def test_the_health_server_listens_on_a_port_of_loopback(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     monkeypatch.setenv("OBM_SECRET_KEYS", "a")
-    monkeypatch.setenv("ROUTER_HEALTH_PORT", port)
+    monkeypatch.setenv("ROUTER_HEALTH_LISTEN", address)
 
-    with pytest.raises(ConfigError, match=r"^ROUTER_HEALTH_PORT: "):
+    with pytest.raises(ConfigError, match=r"^ROUTER_HEALTH_LISTEN "):
         load(RouterSettings, [])

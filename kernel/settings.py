@@ -123,16 +123,19 @@ class Settings(BaseSettings):
             if name.endswith("_listen") and isinstance(address, str) and address:
                 variable = env_name(type(self), name, field)
                 _check_port(variable, address)
-                if not self.plain_listen:
+                # The health server never has TLS, shows no mail, and is probed from elsewhere.
+                if not self.plain_listen and name != "health_listen":
                     _check_loopback(variable, address)
         return self
 
 
 def _check_port(variable: str, address: str) -> None:
     """address: host:port. Raises ValueError."""
-    port = address.rpartition(":")[2]
-    if not (port.isascii() and port.isdecimal() and int(port[:6]) <= PORT_MAX):
-        raise ValueError(f"{variable} {address} names no port. Use host:port, as 127.0.0.1:8025.")
+    host, _, port = address.rpartition(":")
+    if not (host and port.isascii() and port.isdecimal() and int(port[:6]) <= PORT_MAX):
+        raise ValueError(
+            f"{variable} {address} is no host and port. Use host:port, as 127.0.0.1:8025."
+        )
 
 
 def _check_loopback(variable: str, address: str) -> None:

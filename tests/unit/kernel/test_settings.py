@@ -107,7 +107,9 @@ def test_listening_on_loopback_is_always_allowed(
     assert load(RouterSettings, []).rpc_listen == address
 
 
-@pytest.mark.parametrize("address", ["router", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999"])
+@pytest.mark.parametrize(
+    "address", ["router", "8031", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:99999"]
+)
 def test_an_address_to_listen_on_needs_a_port(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
@@ -119,12 +121,19 @@ def test_an_address_to_listen_on_needs_a_port(
         load(RouterSettings, [])
 
 
-@pytest.mark.parametrize("address", ["8041", "127.0.0.1:99999", "0.0.0.0:8041"])
-def test_the_health_server_listens_on_a_port_of_loopback(
-    monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
+@pytest.mark.parametrize("address", ["8041", "127.0.0.1:99999", "127.0.0.1:-1"])
+def test_the_health_server_needs_a_port(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv("ROUTER_HEALTH_LISTEN", address)
 
     with pytest.raises(ConfigError, match=r"^ROUTER_HEALTH_LISTEN "):
         load(RouterSettings, [])
+
+
+def test_the_health_server_may_be_probed_from_other_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OBM_SECRET_KEYS", "a")
+    monkeypatch.setenv("ROUTER_HEALTH_LISTEN", "0.0.0.0:8041")
+
+    assert load(RouterSettings, []).health_listen == "0.0.0.0:8041"

@@ -131,11 +131,9 @@ class Settings(BaseSettings):
 
 def _check_port(variable: str, address: str) -> None:
     """address: host:port. Raises ValueError."""
-    host, _, port = address.rpartition(":")
-    if not (host and port.isascii() and port.isdecimal() and int(port[:6]) <= PORT_MAX):
-        raise ValueError(
-            f"{variable} {address} is no host and port. Use host:port, as 127.0.0.1:8025."
-        )
+    _, colon, port = address.rpartition(":")
+    if not (colon and port.isascii() and port.isdecimal() and int(port[:6]) <= PORT_MAX):
+        raise ValueError(f"{variable} {address} names no port. Use host:port, as 127.0.0.1:8025.")
 
 
 def _check_loopback(variable: str, address: str) -> None:

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 from cli.environment import SERVICES
 from kernel.service import exit_timeout_s
@@ -20,6 +21,18 @@ EXIT_S = 5.0  # for a signal to arrive and an interpreter to exit, on a busy mac
 POLL_S = 0.05
 
 
+class Child(Protocol):
+    """What a Process needs of `subprocess.Popen`."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None, /) -> int: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+
 class Process:
     """A process of one service."""
 
@@ -27,7 +40,7 @@ class Process:
         self.name = name
         self.environment = dict(environment)
         self.log = log
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: Child | None = None
 
     @property
     def pid(self) -> int:
@@ -52,10 +65,13 @@ class Process:
     def start(self, **extra: str) -> None:
         """extra: environment variables of this run only."""
         self.log.parent.mkdir(0o700, parents=True, exist_ok=True)
+        self._popen = self.spawn({**os.environ, **self.environment, **extra})
+
+    def spawn(self, environment: Mapping[str, str]) -> Child:
         with self.log.open("ab") as log:
-            self._popen = subprocess.Popen(  # noqa: S603 - our own module
+            return subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", f"services.{self.name}"],
-                env={**os.environ, **self.environment, **extra},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -112,9 +128,11 @@ class Process:
 class Processes:
     """The processes of all five services, by name: `processes["router"].kill()`."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, *, process: type[Process] = Process
+    ) -> None:
         self._by_name = {
-            name: Process(name, environment, folder / "logs" / f"{name}.log") for name in SERVICES
+            name: process(name, environment, folder / "logs" / f"{name}.log") for name in SERVICES
         }
 
     def __getitem__(self, name: str) -> Process:

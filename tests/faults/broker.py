@@ -13,6 +13,7 @@ from tests.support.records import all_of
 REWIND_RECORDS = 10_000
 POISON_EVERY_S = 2.0
 REPEATED_MAX = 300
+OUTAGE_S = 10.0
 PIPELINE = (
     "ingest.message-accepted.v1.express",
     "shield.message-screened.v1.express",
@@ -63,11 +64,11 @@ async def rewind_group_offsets(bootstrap_servers: str) -> None:
                 await consumer.commit(rewound)
 
 
-def stop_kafka(world: World, times: int) -> None:
+def stop_kafka(world: World, times: int, *, outage_s: float = OUTAGE_S) -> None:
     """The broker is down for long; accepts must continue."""
     before = len(world.client.accepted)
     world.kill_kafka()
-    time.sleep(10 * times)
+    time.sleep(outage_s * times)
     if len(world.client.accepted) <= before:
         raise AssertionError("no message was accepted while Kafka was down")
     world.stack.kafka.start()

@@ -37,6 +37,7 @@ from tests.support.accounts import add_webhook, change_tenant, create_account
 PASSED_TIMEOUT_S = 90.0  # the machine may be busy
 LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
 DAILY_LIMIT = 50
+QUICK_OUTAGE_S = 5.0
 
 InjectFault: TypeAlias = Callable[[World, int], None]
 
@@ -216,7 +217,8 @@ def new_replica(world: World, name: str) -> Process:
     """A second process of a service, which listens on its own ports."""
     own = {**world.environment, **listen_addresses(Ports.find_free())}
     peers = {key: value for key, value in world.environment.items() if key.endswith("_ADDRESS")}
-    return Process(name, {**own, **peers}, world.folder / "logs" / f"{name}-second.log")
+    process = type(world.processes[name])
+    return process(name, {**own, **peers}, world.folder / "logs" / f"{name}-second.log")
 
 
 def daily_limit_at_failover(world: World, times: int) -> None:
@@ -310,6 +312,13 @@ SCENARIOS = {scenario.name: scenario for scenario in _all()}
 COVERED_BY_OTHERS = {"kill services", "pause", "kill kafka", "stop in turn"}
 
 
+# As the full run, but for shorter: still longer than a session, a lease and a sweep.
+QUICK = {
+    "slow directory": partial(slow_directory, replay_s=QUICK_OUTAGE_S),
+    "stop kafka": partial(stop_kafka, outage_s=QUICK_OUTAGE_S),
+}
+
+
 def quick_scenarios() -> dict[str, Scenario]:
     """The scenarios of every test run: each fault once, and all crashes in one scenario."""
     everywhere = Scenario("crash everywhere", partial(crash_at, points=FAILPOINTS), times=1)
@@ -318,4 +327,7 @@ def quick_scenarios() -> dict[str, Scenario]:
         for one in SCENARIOS.values()
         if not one.name.startswith("crash at") and one.name not in COVERED_BY_OTHERS
     ]
-    return {one.name: replace(one, times=1) for one in (everywhere, *others)}
+    return {
+        one.name: replace(one, times=1, inject_fault=QUICK.get(one.name, one.inject_fault))
+        for one in (everywhere, *others)
+    }

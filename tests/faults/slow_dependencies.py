@@ -25,7 +25,7 @@ WHERE state = 'active' AND (usename LIKE '%_system' OR usename LIKE '%_tenant')
 """
 
 
-def slow_directory(world: World, times: int) -> None:
+def slow_directory(world: World, times: int, *, replay_s: float = REPLAY_S) -> None:
     """Restart the services that replay the directory, with a slow replay, as with a hundred
     thousand domains: for a while they know no tenant."""
     for _ in range(times):
@@ -33,7 +33,7 @@ def slow_directory(world: World, times: int) -> None:
         for process in processes:
             process.terminate()
         for process in processes:
-            process.start(OBM_FAILPOINTS=f"kafka.replay=wait@{REPLAY_S:.0f}")
+            process.start(OBM_FAILPOINTS=f"kafka.replay=wait@{replay_s}")
         for process in processes:
             process.await_ready()
 

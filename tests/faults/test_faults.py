@@ -17,9 +17,10 @@ from tests.faults.oracle import Observations, check
 from tests.faults.run import run_in_world
 from tests.faults.scenarios import quick_scenarios
 from tests.faults.world import World, start_world
+from tests.support.forked_process import ForkedProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-RATE_PER_S = 30.0
+RATE_PER_S = 10.0
 # A message to a healthy receiving server does not pass these; integration tests of the services
 # kill there.
 NOT_IN_SCENARIOS = {"router.republish.committed"}
@@ -29,7 +30,9 @@ SCENARIOS = quick_scenarios()
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("faults")
-    with start_world(folder, seed=7, rate_per_s=RATE_PER_S, audited=True) as running:
+    with start_world(
+        folder, seed=7, rate_per_s=RATE_PER_S, audited=True, process=ForkedProcess
+    ) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ import psycopg
 from bench.child import child
 from bench.sink.client import RunningSink, sink
 from cli.environment import Ports, environment, migrate_all
-from cli.processes import Processes
+from cli.processes import Process, Processes
 from kernel.embedded import Embedded
 from tests.faults.client import Client
 from tests.support.accounts import add_webhook, create_account
@@ -152,7 +152,12 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, problem: str) ->
 
 @contextmanager
 def start_world(
-    folder: Path, *, seed: int, rate_per_s: float, audited: bool = False
+    folder: Path,
+    *,
+    seed: int,
+    rate_per_s: float,
+    audited: bool = False,
+    process: type[Process] = Process,
 ) -> Iterator[World]:
     """Start servers, processes and a steady load; stop them at the end."""
     with ExitStack() as stack:
@@ -161,24 +166,12 @@ def start_world(
         webhooks = stack.enter_context(
             child("bench.receiver", [f"--log={folder / 'webhooks.jsonl'}"])
         )
-        routes = routes_file(folder, sites)
         ports = Ports.find_free()
-        settings = {
-            **environment(
-                folder,
-                kafka_bootstrap_servers=servers.bootstrap_servers,
-                database_url=servers.database_url,
-                ports=ports,
-            ),
-            **SHORT_TIMEOUTS,
-            **(AUDIT_INTERVALS if audited else {}),
-            "ROUTER_ROUTES_FILE": str(routes),
-            "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
-            "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
-        }
+        settings = settings_of(folder, servers, ports, audited=audited)
+        settings["ROUTER_ROUTES_FILE"] = str(routes_file(folder, sites))
         migrate_all(servers.database_url)
         customer = create_account(settings, SENDER_DOMAIN)
-        processes = Processes(settings, folder)
+        processes = Processes(settings, folder, process=process)
         stack.callback(processes.stop)
         processes.start()
         webhook_url = f"http://127.0.0.1:{webhooks.ready['port']}/"
@@ -189,6 +182,21 @@ def start_world(
         stack.callback(client.stop)
         client.start()
         yield World(folder, servers, processes, settings, sites, webhook_url, client, seed)
+
+
+def settings_of(folder: Path, servers: Embedded, ports: Ports, *, audited: bool) -> dict[str, str]:
+    return {
+        **environment(
+            folder,
+            kafka_bootstrap_servers=servers.bootstrap_servers,
+            database_url=servers.database_url,
+            ports=ports,
+        ),
+        **SHORT_TIMEOUTS,
+        **(AUDIT_INTERVALS if audited else {}),
+        "DELIVERY_RELAY_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+    }
 
 
 def routes_file(folder: Path, sites: RunningSink) -> Path:

@@ -12,6 +12,7 @@ from cli.directory import CreatedAccount
 from cli.environment import Ports, environment
 from cli.processes import Processes
 from tests.support.accounts import create_account
+from tests.support.forked_process import ForkedProcess
 from tests.support.stack import FreshDatabase, temporary_database
 
 DOMAIN = "shop.obm-sandbox.net"
@@ -52,7 +53,7 @@ def engine_of(
         **settings,
     }
     account = create_account(known, DOMAIN, test=True)
-    processes = Processes(known, folder)
+    processes = Processes(known, folder, process=ForkedProcess)
     try:
         processes.start()
         yield Engine(known, ports, processes, account)

@@ -1,7 +1,7 @@
 # The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check proto bench bench-mail faults up lock clean
+.PHONY: help run test test-unit check proto bench bench-mail faults up lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -19,19 +19,12 @@ run: .venv/base ## The whole engine here, data in ./data; sends a first message 
 up: .venv/base ## Kafka and PostgreSQL alone, in the foreground, for development
 	@exec obm up $(ARGS)
 
-test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest)
-ifdef ARGS
-	@exec python -m pytest $(ARGS)
-else
-	@exec $(MAKE) -j2 test-faults test-others
-endif
+# Three workers for two processors: one runs the fault scenarios, which mostly wait.
+test: .venv/dev ## All tests, on real Kafka and PostgreSQL (ARGS: for pytest; -n0 for one process)
+	@exec python -m pytest -n3 --dist=loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
-# Beside each other: who is killed and waited for leaves most of a processor to the others.
-.PHONY: test-faults test-others
-test-faults: .venv/dev
-	@exec python -m pytest tests/faults
-test-others: .venv/dev
-	@exec python -m pytest --ignore=tests/faults
+test-unit: .venv/dev ## The unit tests, which need no servers (ARGS: for pytest)
+	@exec python -m pytest -n2 --dist=worksteal -p no:schemathesis $(ARGS) tests/unit
 
 check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
 	ruff format --check .

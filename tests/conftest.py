@@ -1,6 +1,10 @@
 """Fixtures that every test may ask for."""
 
+import gc
 import os
+from pathlib import Path
+
+import pytest
 
 from tests.support.engine import engine
 from tests.support.stack import (
@@ -11,6 +15,10 @@ from tests.support.stack import (
     stack,
     topic_prefix,
 )
+
+# The order in which workers take up files: the longest first.
+FOLDERS = ("faults", "e2e", "conformance", "integration", "hostile", "unit")
+TESTS = Path(__file__).parent
 
 # Each module has topics of its own: with all their partitions they would crowd a small broker.
 os.environ.setdefault("OBM_KAFKA_PARTITIONS_MAX", "2")
@@ -24,3 +32,13 @@ __all__ = [
     "stack",
     "topic_prefix",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(TESTS).parts[0]))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking tests and modules, which all live to the end."""
+    gc.collect()
+    gc.freeze()

@@ -4,6 +4,7 @@ import ast
 import re
 import statistics
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ MIME_BY_HAND = re.compile(
 )
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def sources(*rooms: str) -> list[Path]:
     found = (path for room in rooms for path in (ROOT / room).rglob("*.py"))
     return sorted(path for path in found if "node_modules" not in path.parts)
@@ -29,7 +35,7 @@ def sources(*rooms: str) -> list[Path]:
 
 def functions(path: Path) -> Iterator[tuple[str, int]]:
     """Name and lines of every function, docstring and decorators not counted."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
             header = node.body[0].lineno - node.lineno
@@ -63,7 +69,7 @@ def test_the_rule_about_mime_finds_some() -> None:
 
 def written(path: Path) -> list[str]:
     """The texts in a file's code, bytes too; what it says of itself is none."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
     values = [node.value for node in constants if id(node) not in said]
@@ -92,7 +98,7 @@ def words_ruled_out() -> set[str]:
 def defined(path: Path) -> Iterator[str]:
     """The names that a module defines, and its own."""
     yield path.stem
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         match node:
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
                 yield name

@@ -231,7 +231,7 @@ def configure(root: Path, *, port: int, relay: str) -> None:
 
 
 def await_port(port: int) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -242,7 +242,7 @@ def await_port(port: int) -> None:
 
 def wait_for_files(folder: Path) -> list[Path]:
     """The files of a folder, once it has some."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not (folder.is_dir() and any(folder.iterdir())) and time.monotonic() < until:
         time.sleep(0.05)
     return sorted(folder.iterdir())

@@ -12,7 +12,7 @@ from tests.support.accounts import create_account
 from tests.support.engine import DOMAIN, Engine
 
 FROM = f"Shop <hello@{DOMAIN}>"
-WITHIN_S = 60.0
+WITHIN_S = 240.0
 
 
 @pytest.fixture(autouse=True)

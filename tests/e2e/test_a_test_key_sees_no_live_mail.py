@@ -29,7 +29,9 @@ class KeyPair:
 
 
 def client(engine: Engine, key: str) -> httpx.Client:
-    return httpx.Client(base_url=engine.url, headers={"Authorization": f"Bearer {key}"}, timeout=10)
+    return httpx.Client(
+        base_url=engine.url, headers={"Authorization": f"Bearer {key}"}, timeout=120
+    )
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ PAGES = (
     "run-it-for-real", "read-the-topics", "api", "webhooks",
 )  # fmt: skip
 SENDING_DOMAIN = "hello.obm-sandbox.net"  # the one of `make run`
-WITHIN_S = 60.0
+WITHIN_S = 240.0
 LANGUAGES = {"sh": "{0}", "python": "python3 - <<'END OF BLOCK'\n{0}END OF BLOCK\n"}
 OPTIONS = ("-euo", "pipefail", "-O", "inherit_errexit", "-o", "allexport")
 CHANGES = ("-d '", "-X ", "obm ", "python3 - ")  # in a block that must not run twice

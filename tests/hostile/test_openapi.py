@@ -86,7 +86,7 @@ def test_the_api_conforms_to_its_document(
         engine.url.removesuffix("/v1"),
         headers=authorized(case.path),
         excluded_checks=list(beyond(case)),
-        timeout=20,
+        timeout=120,
     )
 
 

@@ -10,7 +10,7 @@ from services.ingest.domain.problem import Problem
 from tests.hostile import BODIES, READERS, TEXTS
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", READERS)
 def test_hostile_text_is_parsed_or_refused(name: str) -> None:
     failed = {}

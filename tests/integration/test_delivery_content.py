@@ -39,7 +39,7 @@ def test_mail_waits_while_the_content_volume_is_not_mounted(harness: Harness) ->
             content.rename(volume)
             content.mkdir()  # the empty mount point
             await running.topics.publish(batch)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(240):
                 while running.service.health.ready:
                     await asyncio.sleep(0.05)
             assert await running.topics.results(batch, within_s=2.0) == []
@@ -47,7 +47,7 @@ def test_mail_waits_while_the_content_volume_is_not_mounted(harness: Harness) ->
             volume.rename(content)
             [result] = await running.topics.results(batch)
             assert result.outcome == ATTEMPT_OUTCOME_DELIVERED
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(240):
                 while not running.service.health.ready:
                     await asyncio.sleep(0.05)
 

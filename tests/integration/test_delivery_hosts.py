@@ -319,7 +319,7 @@ def test_a_slow_server_receives_a_large_message_completely(shared: Shared) -> No
         content = make_content(text=text, html="")
         async with SmtpPeer({"body": Act(b"", wait_s=0.5)}) as peer:
             batch = await shared.harness.assign(RECIPIENT, at=peer.address, content=content)
-            results = await shared.running.send(batch, within_s=30)
+            results = await shared.running.send(batch)
             assert results[RECIPIENT].outcome == events.ATTEMPT_OUTCOME_DELIVERED
             [received] = peer.messages
             assert (

@@ -301,7 +301,7 @@ def test_end_of_data_waits_for_an_unavailable_journal_and_is_sent_once(
         assert result.outcome == events.ATTEMPT_OUTCOME_DELIVERED
         assert len(peer.messages) == 1
 
-    run_scenario(scenario, data=Act(wait_s=0.3))
+    run_scenario(scenario, data=Act(wait_s=1.5))
 
 
 def test_an_outage_longer_than_the_lease_makes_no_attempt_ambiguous(
@@ -336,7 +336,7 @@ def test_an_attempt_that_did_not_learn_of_its_own_commit_can_commit_again(
         assert result.outcome == events.ATTEMPT_OUTCOME_DELIVERED
         assert len(peer.messages) == 1
 
-    run_scenario(scenario, data=Act(wait_s=0.3))
+    run_scenario(scenario, data=Act(wait_s=1.5))
 
 
 def test_an_outcome_is_recorded_once_the_journal_is_available_again(
@@ -353,7 +353,7 @@ def test_an_outcome_is_recorded_once_the_journal_is_available_again(
         assert result.outcome == events.ATTEMPT_OUTCOME_DELIVERED
         assert len(peer.messages) == 1
 
-    run_scenario(scenario, end_of_data=Act(wait_s=0.3))
+    run_scenario(scenario, end_of_data=Act(wait_s=1.5))
 
 
 def test_a_message_older_than_the_journal_is_dropped(

@@ -45,7 +45,7 @@ async def serving(
 async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> DownloadedFile:  # noqa: ANN401
     downloads = Downloads(allowed)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(240):
             return await downloads.get(url, octets_max=octets_max)
     finally:
         await downloads.close()
@@ -135,7 +135,7 @@ def test_the_connection_is_closed_when_the_download_is_canceled() -> None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(240):
                 await gone.wait()
 
     asyncio.run(story())

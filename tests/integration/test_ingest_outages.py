@@ -108,7 +108,7 @@ def test_the_directory_is_republished_to_a_broker_that_lost_it(harness: IngestHa
             await admin.delete_topics(names)
             await admin.close()
             await asyncio.sleep(1)
-            await until(lambda: complete(harness), within_s=60)
+            await until(lambda: complete(harness))
             assert (await harness.send()).status == 202
 
     play(story())

@@ -36,9 +36,8 @@ def test_an_hourly_limit_blocks_the_queue_and_tells_when_it_has_capacity(
     harness: RouterHarness,
 ) -> None:
     async def story() -> None:
+        harness.limits = {"per_hour_max": 5}
         async with harness.running(), harness.rpc() as (call, stub):
-            await harness.publish(Tenant(tenant_id=harness.tenant_id, version=2, per_hour_max=5))
-            await asyncio.sleep(0.5)
             contexts = [harness.context() for _ in range(12)]
             await harness.publish(*(screened(context) for context in contexts))
             await until(lambda: len(assigned_of(harness)) == 5)
@@ -190,9 +189,8 @@ def test_more_active_queues_than_one_tick_reads_are_all_served(harness: RouterHa
 
 def test_the_rate_of_a_tenant_holds_in_every_second(harness: RouterHarness) -> None:
     async def story() -> None:
+        harness.limits = {"per_second_max": 10}
         async with harness.running():
-            await harness.publish(Tenant(tenant_id=harness.tenant_id, version=2, per_second_max=10))
-            await asyncio.sleep(0.5)
             await harness.publish(*(screened(harness.context()) for _ in range(30)))
             await until(lambda: len(assigned_of(harness)) == 30)
             not_after_s = sorted(

@@ -46,5 +46,5 @@ def add_webhook(port: int, key: str, url: str) -> str:
         json.dumps({"endpoint": url}).encode(),
         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=120) as response:
         return str(json.load(response)["id"])

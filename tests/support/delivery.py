@@ -33,6 +33,7 @@ from services.delivery.settings import Settings
 from tests.support.stack import FreshDatabase
 
 VERP_KEY = b"the key of the return paths"
+WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 RSA_KEY: RSAPrivateKey = generate_private_key(65537, 2048)
 ED_KEY = Ed25519PrivateKey.generate()
 
@@ -149,7 +150,7 @@ class Harness:
         task = asyncio.create_task(service.run([created], stop=stop))
         async with self.topics() as topics:
             await topics.publish([self.tenant(), self.domain()])
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 while not created.health.ready and not task.done():
                     await asyncio.sleep(0.01)
             try:
@@ -209,7 +210,7 @@ class Topics:
         await asyncio.gather(*sent)
 
     async def results(
-        self, assignments: Sequence[DeliveryAssigned], *, times: int = 1, within_s: float = 20.0
+        self, assignments: Sequence[DeliveryAssigned], *, times: int = 1, within_s: float = WITHIN_S
     ) -> list[DeliveryAttempted]:
         """All results of these assignments, once each has at least `times` of them."""
         name = self.prefix + contract_of(DeliveryAttempted.DESCRIPTOR).topic.name
@@ -235,7 +236,7 @@ class Running:
     service: service.Service
 
     async def send(
-        self, assignments: Sequence[DeliveryAssigned], *, within_s: float = 20.0
+        self, assignments: Sequence[DeliveryAssigned], *, within_s: float = WITHIN_S
     ) -> dict[str, DeliveryAttempted]:
         """Publish assignments, and wait for a result of each; by recipient."""
         await self.topics.publish(assignments)
@@ -266,7 +267,7 @@ def der(key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
-async def wait_until(condition: Callable[[], object], *, within_s: float = 10.0) -> None:
+async def wait_until(condition: Callable[[], object], *, within_s: float = WITHIN_S) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.02)

@@ -38,7 +38,7 @@ from services.ingest.settings import Settings
 from tests.support.stack import FreshDatabase
 
 TOKEN = "shared"
-WITHIN_S = 60.0
+WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
 DOMAIN = "shop.obm-sandbox.net"
 
 E_ = TypeVar("E_", bound=Message)
@@ -285,7 +285,7 @@ async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S
 
 def play(story: Coroutine[Any, Any, None]) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(180):
+        async with asyncio.timeout(600):
             await story
         # gRPC's poller serves all loops of a process: let pending work for this one run first.
         await asyncio.sleep(0.1)

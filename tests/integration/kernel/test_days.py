@@ -60,7 +60,7 @@ def test_two_replicas_can_drop_a_day_concurrently(database: FreshDatabase) -> No
 
 async def wait_for_blocked_lock(database: FreshDatabase) -> None:
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(240):
         while True:
             with database.connect() as connection:
                 if connection.execute(query).fetchone() != (0,):

@@ -98,7 +98,7 @@ async def consume(bootstrap_servers: str) -> bytes:
         "kept", bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest"
     )
     async with reader:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(240):
             record = await reader.getone()
         return bytes(record.value)
 

@@ -182,7 +182,7 @@ def bench(bootstrap_servers: str, database_url: str) -> Bench:
 
 def play(bench: Bench, story: Coroutine[Any, Any, None]) -> None:
     async def prepared() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             await bench.topics()
             await story
 

@@ -82,7 +82,7 @@ def play(database_url: str) -> Callable[[Story], None]:
     async def played(story: Story) -> None:
         bench = OutboxBench(database_url)
         try:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(240):
                 await story(bench)
         finally:
             await bench.database.close()

@@ -24,7 +24,7 @@ def run_until_stopped(*loops: Loop) -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.02, stop.set)
         one = Service("parcels", loops, nothing_to_close, DependencyHealth())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             await run([one], stop=stop)
 
     asyncio.run(story())
@@ -70,7 +70,7 @@ parcels = service.Service("parcels", loops, hang, DependencyHealth(), shutdown_t
 asyncio.run(service.run([parcels]))
 """
     ended = subprocess.run(
-        [sys.executable, "-c", hanging], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", hanging], capture_output=True, text=True, timeout=50, check=False
     )
 
     assert ended.returncode == 1

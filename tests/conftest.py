@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kernel.embedded.server import ManagedServer
 from tests.support.engine import engine
 from tests.support.stack import (
     bootstrap_servers,
@@ -20,6 +21,8 @@ from tests.support.stack import (
 FOLDERS = ("faults", "e2e", "conformance", "integration", "hostile", "unit")
 TESTS = Path(__file__).parent
 
+# It only bounds a hang: the machine may be busy.
+ManagedServer.start_timeout_s = 600.0
 # Each module has topics of its own: with all their partitions they would crowd a small broker.
 os.environ.setdefault("OBM_KAFKA_PARTITIONS_MAX", "2")
 

@@ -20,6 +20,7 @@ from cli.environment import SERVICES
 from cli.processes import Process
 from kernel import failpoint
 
+READY_WITHIN_S = 600.0  # it only bounds a hang: the machine may be busy
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload([*(f"services.{name}.app" for name in SERVICES), __name__])
 
@@ -49,6 +50,9 @@ class Fork:
 
 
 class ForkedProcess(Process):
+    def await_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        super().await_ready(within_s)
+
     def spawn(self, environment: Mapping[str, str]) -> Fork:
         return Fork(f"services.{self.name}", environment, self.log)
 

@@ -34,7 +34,9 @@ def obm_run(data: Path, *arguments: str, **settings: str) -> Iterator["subproces
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
 
 
 def read_until(process: "subprocess.Popen[str]", last: str) -> str:

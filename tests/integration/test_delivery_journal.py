@@ -336,7 +336,7 @@ def test_an_attempt_that_did_not_learn_of_its_own_commit_can_commit_again(
         assert result.outcome == events.ATTEMPT_OUTCOME_DELIVERED
         assert len(peer.messages) == 1
 
-    run_scenario(scenario, data=Act(wait_s=1.5))
+    run_scenario(scenario, data=Act(wait_s=0.3))
 
 
 def test_an_outcome_is_recorded_once_the_journal_is_available_again(

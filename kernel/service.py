@@ -19,7 +19,7 @@ from kernel.errors import ConfigError, Overloaded
 from kernel.health import DependencyHealth
 from kernel.memory import tune_gc, tune_malloc
 from kernel.retry import retry_while_unavailable
-from kernel.settings import Settings, load
+from kernel.settings import Settings, load, split_address
 from kernel.tasks import run_with_timeout, supervise
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -182,9 +182,9 @@ async def serve_health(service: Service) -> None:
 
 
 async def _listen(runner: web.AppRunner, address: str) -> None:
-    host, _, port = address.rpartition(":")
+    host, port = split_address(address)
     try:
-        await web.TCPSite(runner, host.strip("[]"), int(port)).start()
+        await web.TCPSite(runner, host, int(port)).start()
     except OSError as error:
         raise ConfigError(f"health server: cannot listen on {address}: {error}") from error
 

@@ -129,16 +129,22 @@ class Settings(BaseSettings):
         return self
 
 
+def split_address(address: str) -> tuple[str, str]:
+    """Host and port of `host:port` or `[ipv6]:port`; the port is empty if there is none."""
+    host, colon, port = address.rpartition(":")
+    return host.strip("[]"), port if colon else ""
+
+
 def _check_port(variable: str, address: str) -> None:
     """address: host:port. Raises ValueError."""
-    _, colon, port = address.rpartition(":")
-    if not (colon and port.isascii() and port.isdecimal() and int(port[:6]) <= PORT_MAX):
+    _, port = split_address(address)
+    if not (port.isascii() and port.isdecimal() and int(port[:6]) <= PORT_MAX):
         raise ValueError(f"{variable} {address} names no port. Use host:port, as 127.0.0.1:8025.")
 
 
 def _check_loopback(variable: str, address: str) -> None:
     """address: host:port. Raises ValueError."""
-    host = address.rpartition(":")[0].strip("[]")
+    host, _ = split_address(address)
     try:
         loopback = host == "localhost" or ip_address(host).is_loopback
     except ValueError:

@@ -19,6 +19,7 @@ from kernel import clock
 from kernel.database import Database
 from kernel.errors import ConfigError, Unavailable
 from kernel.outbox import Outbox
+from kernel.settings import split_address
 from kernel.topics import encode
 from mail import parser, smtp
 from mail.smtp_reply import clean
@@ -161,9 +162,10 @@ class SandboxListener:
     """The port of the sandbox, bound at once, so that a port in use is an error at startup."""
 
     def __init__(self, address: str, sandbox: Sandbox) -> None:
-        host, _, port = address.rpartition(":")
+        host, port = split_address(address)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._socket = socket.create_server((host, int(port)), backlog=256)
+            self._socket = socket.create_server((host, int(port)), family=family, backlog=256)
         except (OSError, ValueError) as error:
             raise ConfigError(f"DELIVERY_SANDBOX_LISTEN {address}: {error}") from error
         self._sandbox = sandbox

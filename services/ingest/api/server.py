@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from kernel.errors import ConfigError
+from kernel.settings import split_address
 from services.ingest.api.http import RESPONSE_EXTENSION
 from services.ingest.api.http_app import App
 from services.ingest.api.responses import problem_body
@@ -257,12 +258,12 @@ def raise_open_files_limit() -> None:
 
 def bind(listen: str) -> socket.socket:
     """Raises ConfigError when the port is taken."""
-    host, _, port = listen.rpartition(":")
+    host, port = split_address(listen)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host.strip("[]"), int(port)))
+        bound.bind((host, int(port)))
     except (OSError, ValueError) as error:
         bound.close()
         raise ConfigError(f"cannot listen on {listen}: {error}") from error

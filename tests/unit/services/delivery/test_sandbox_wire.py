@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from mail import smtp
-from services.delivery.api.sandbox import SandboxServer, read_until_end_of_data
+from services.delivery.api.sandbox import SandboxListener, SandboxServer, read_until_end_of_data
 
 MESSAGES = [
     b"",
@@ -80,3 +80,9 @@ def test_a_path_is_the_text_between_its_brackets(
     argument: str, expected: tuple[str | None, str | None]
 ) -> None:
     assert SandboxServer._getaddr(SandboxServer.__new__(SandboxServer), argument) == expected
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
+def test_the_sandbox_listens_on_either_family(address: str) -> None:
+    listener = SandboxListener(address, None)  # type: ignore[arg-type]
+    listener._socket.close()

@@ -1,7 +1,7 @@
 # The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit check proto bench bench-mail faults up lock clean
+.PHONY: help run test test-unit check proto bench bench-mail simulate faults up lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -43,7 +43,7 @@ check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
 proto: .venv/dev ## Generate contracts/ and docs/topics.md from proto/
 	@$(MAKE) generated OUT=.
 
-.PHONY: generated
+.PHONY: help run test test-unit check proto bench bench-mail simulate faults up lock clean
 generated: # into OUT
 	@rm -rf build && mkdir -p build $(OUT)/docs
 	@cd proto && python -m grpc_tools.protoc -I. --python_out=../$(OUT) --mypy_out=quiet:../$(OUT) \
@@ -58,6 +58,9 @@ bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--qui
 
 bench-mail: .venv/dev ## What composing and signing cost (ARGS as for bench)
 	@exec python -m bench.mail $(ARGS)
+
+simulate: .venv/dev ## Warm up new sources at simulated receivers, beside other senders (ARGS="--seeds 200", --json FILE, --picture FILE)
+	@exec python -m bench.simulation $(ARGS)
 
 faults: .venv/dev ## Kill, pause, wipe and poison, with an oracle that counts
 	@exec python -m tests.faults $(ARGS)

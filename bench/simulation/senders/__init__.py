@@ -1,0 +1,1 @@
+"""Senders: the engine, and small models of others."""

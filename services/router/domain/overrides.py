@@ -1,0 +1,126 @@
+"""Overrides: limits and suspensions that the feedback controller sets for a time.
+
+After a suspension or a lower rate, the earlier rate is restored in steps; the first is a canary
+share of the rate before. An override ends by itself: nothing has to remove it.
+"""
+
+from collections.abc import Iterable
+from math import ceil
+from typing import NamedTuple
+
+from services.router.domain.feedback_rules import Action
+from services.router.domain.policy import NO_LIMITS, Limits, Scope, Suspension, strictest
+
+RESTORE_SHARES = (0.05, 0.2, 0.5)  # of the rate before, one after another
+RESTORE_STEP_MIN_S = 900.0
+RESTORE_STEP_MAX_S = 7200.0
+MEMORY_S = 86_400.0  # an override that comes again within this time lasts twice as long
+SUSPENDS = frozenset((Action.SUSPEND_SITE, Action.SUSPEND_TENANT_SITE, Action.PAUSE_TENANT))
+
+
+class Override(NamedTuple):
+    """until_s: when the action ends. ends_s: when the earlier rate is restored. per_hour: the rate
+    before. level: how often it has come again."""
+
+    override_id: str
+    scope: Scope
+    action: Action
+    rule: str
+    reason: str
+    from_s: float
+    until_s: float
+    ends_s: float
+    per_minute: int = 0
+    per_hour: int = 0
+    level: int = 0
+
+    def limits(self, now_s: float) -> Limits:
+        if not self.from_s <= now_s < self.ends_s:
+            return NO_LIMITS
+        if now_s >= self.until_s:
+            return Limits(per_minute=self.restored_per_minute(now_s))
+        if self.action is Action.SLOW_DOWN:
+            return Limits(per_minute=self.per_minute)
+        return Limits(in_flight_max=1) if self.action is Action.ONE_CONNECTION else NO_LIMITS
+
+    def restored_per_minute(self, now_s: float) -> int:
+        step_s = (self.ends_s - self.until_s) / len(RESTORE_SHARES)
+        step = min(int((now_s - self.until_s) / step_s), len(RESTORE_SHARES) - 1)
+        return max(ceil(self.per_hour * RESTORE_SHARES[step] / 60), self.per_minute, 1)
+
+    def suspension(self, now_s: float) -> Suspension | None:
+        if self.action in SUSPENDS and self.from_s <= now_s < self.until_s:
+            return Suspension(self.until_s, self.reason)
+        return None
+
+
+class OverrideSet(NamedTuple):
+    override: Override
+
+
+class OverrideRemoved(NamedTuple):
+    override_id: str
+    at_s: float
+    removed_by: str
+
+
+OverrideEvent = OverrideSet | OverrideRemoved
+
+
+def ends_s(action: Action, from_s: float, until_s: float) -> float:
+    if action in (Action.ONE_CONNECTION, Action.PAUSE_TENANT):
+        return until_s
+    step_s = min(max((until_s - from_s) / 4, RESTORE_STEP_MIN_S), RESTORE_STEP_MAX_S)
+    return until_s + len(RESTORE_SHARES) * step_s
+
+
+class Overrides:
+    """The fold of override events: at most one override per scope and action.
+
+    Ended ones are kept for MEMORY_S, and forgotten by `drop_ended`.
+    """
+
+    def __init__(self, events: Iterable[OverrideEvent] = ()) -> None:
+        self._by_scope: dict[Scope, dict[Action, Override]] = {}
+        for event in events:
+            self.apply(event)
+
+    def apply(self, event: OverrideEvent) -> None:
+        if isinstance(event, OverrideSet):
+            override = event.override
+            self._by_scope.setdefault(override.scope, {})[override.action] = override
+            return
+        for scope, overrides in list(self._by_scope.items()):
+            for override in [o for o in overrides.values() if o.override_id == event.override_id]:
+                del overrides[override.action]
+            if not overrides:
+                del self._by_scope[scope]
+
+    def get(self, scope: Scope, action: Action) -> Override | None:
+        return self._by_scope.get(scope, {}).get(action)
+
+    def active(self, now_s: float) -> list[Override]:
+        """For an operator, the one that ends first comes first."""
+        every = (o for overrides in self._by_scope.values() for o in overrides.values())
+        return sorted((o for o in every if o.from_s <= now_s < o.ends_s), key=lambda o: o.ends_s)
+
+    def drop_ended(self, now_s: float) -> None:
+        for scope, overrides in list(self._by_scope.items()):
+            kept = {a: o for a, o in overrides.items() if now_s < o.ends_s + MEMORY_S}
+            if kept:
+                self._by_scope[scope] = kept
+            else:
+                del self._by_scope[scope]
+
+    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+        overrides = self._by_scope.get(scope)
+        if not overrides:
+            return NO_LIMITS
+        return strictest(override.limits(now_s) for override in overrides.values())
+
+    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+        overrides = self._by_scope.get(scope)
+        if not overrides:
+            return None
+        found = (override.suspension(now_s) for override in overrides.values())
+        return max((each for each in found if each), key=lambda each: each.until_s, default=None)

@@ -1,0 +1,293 @@
+"""Reputation of tenants, egress sources and domains: who sends what receivers refuse or recipients
+complain about is warned, then paused.
+
+Rates are those of the latest thousand messages or more, but not of messages older than a week. The
+thresholds are those at which Amazon SES reviews and pauses accounts; the policies are those of its
+tenants.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import NamedTuple
+
+from services.router.domain.policy import (
+    DELIVERED,
+    INVALID_CLASSES,
+    NO_LIMITS,
+    AttemptResult,
+    Limits,
+    Scope,
+    ScopeKind,
+    Suspension,
+)
+
+WARN_BOUNCED, PAUSE_BOUNCED = 0.05, 0.1
+WARN_COMPLAINED, PAUSE_COMPLAINED = 0.001, 0.005
+RATED_MIN = 1000
+BUCKET_S = 3600.0
+WEEK_S = 7 * 86_400.0
+SUBJECTS_MAX = 100_000
+LISTED_S = 86_400.0  # a listing that no check has confirmed for this long has ended
+
+
+class Policy(StrEnum):
+    """none: only warn. standard: pause at the thresholds of a pause. strict: pause at those of a
+    warning."""
+
+    NONE = "none"
+    STANDARD = "standard"
+    STRICT = "strict"
+
+
+class SubjectKind(StrEnum):
+    TENANT = "tenant"
+    EGRESS = "egress"
+    DOMAIN = "domain"
+
+
+class Subject(NamedTuple):
+    kind: SubjectKind
+    id: str
+
+
+class Standing(StrEnum):
+    GOOD = "good"
+    WARNED = "warned"
+    BROADCASTS_PAUSED = "broadcasts_paused"
+    PAUSED = "paused"
+
+
+class StandingChanged(NamedTuple):
+    """reason: bounces, complaints, operator, or recovered. rate: the share that decided."""
+
+    subject: Subject
+    standing: Standing
+    at_s: float
+    reason: str
+    rate: float = 0.0
+
+
+class ListingChanged(NamedTuple):
+    """A check has found an egress source in a DNSBL, or no longer. suspends: mail from a listed
+    source would be refused widely, so that it waits."""
+
+    egress_id: str
+    zone: str
+    listed: bool
+    suspends: bool
+    at_s: float
+
+
+class Rates(NamedTuple):
+    """reporting: messages delivered to sites that report complaints."""
+
+    sent: int = 0
+    bounced: int = 0
+    reporting: int = 0
+    complained: int = 0
+
+    def plus(self, other: "Rates") -> "Rates":
+        return Rates(
+            self.sent + other.sent,
+            self.bounced + other.bounced,
+            self.reporting + other.reporting,
+            self.complained + other.complained,
+        )
+
+
+@dataclass(slots=True)
+class Counts:
+    """Hourly buckets, the latest last: (hour, rates)."""
+
+    buckets: deque[tuple[int, Rates]] = field(default_factory=deque)
+
+    def add(self, at_s: float, rates: Rates) -> None:
+        hour = int(at_s // BUCKET_S)
+        if self.buckets and self.buckets[-1][0] >= hour:
+            self.buckets[-1] = (self.buckets[-1][0], self.buckets[-1][1].plus(rates))
+        else:
+            self.buckets.append((hour, rates))
+        while (hour - self.buckets[0][0]) * BUCKET_S > WEEK_S:
+            self.buckets.popleft()
+
+    def bounce_rate(self) -> float:
+        sent = bounced = 0
+        for _, rates in reversed(self.buckets):
+            sent, bounced = sent + rates.sent, bounced + rates.bounced
+            if sent >= RATED_MIN:
+                return bounced / sent
+        return 0.0
+
+    def complaint_rate(self) -> float:
+        """Of messages to sites that report complaints: others would hide them."""
+        reporting = complained = 0
+        for _, rates in reversed(self.buckets):
+            reporting += rates.reporting
+            complained += rates.complained
+            if reporting >= RATED_MIN:
+                return complained / reporting
+        return 0.0
+
+
+def judge(counts: Counts, policy: Policy) -> tuple[Standing, str, float]:
+    """The standing that the rates deserve, the reason, and the rate."""
+    rates = (
+        ("bounces", counts.bounce_rate(), WARN_BOUNCED, PAUSE_BOUNCED),
+        ("complaints", counts.complaint_rate(), WARN_COMPLAINED, PAUSE_COMPLAINED),
+    )
+    worst = (Standing.GOOD, "recovered", 0.0)
+    for reason, rate, warn, pause in rates:
+        pauses_at = {Policy.NONE: inf, Policy.STANDARD: pause, Policy.STRICT: warn}[policy]
+        if rate >= pauses_at:
+            return Standing.BROADCASTS_PAUSED, reason, rate
+        if rate >= warn:
+            worst = (Standing.WARNED, reason, rate)
+    return worst
+
+
+@dataclass(slots=True)
+class Record:
+    counts: Counts = field(default_factory=Counts)
+    standing: Standing = Standing.GOOD
+    sent_since_pause: int = 0
+    reason: str = ""
+
+
+class Reputation:
+    """reports_complaints: whether a site has a feedback loop. policy_of: of a tenant.
+
+    Tenants are paused, broadcasts first and everything after a thousand more messages at such a
+    rate; a pause ends when an operator ends it. Sources and domains are only warned about.
+    """
+
+    def __init__(
+        self,
+        *,
+        reports_complaints: Callable[[str], bool],
+        policy_of: Callable[[str], Policy] = lambda _: Policy.STANDARD,
+        subjects_max: int = SUBJECTS_MAX,
+    ) -> None:
+        self._reports_complaints = reports_complaints
+        self._policy_of = policy_of
+        self._subjects_max = subjects_max
+        self._records: OrderedDict[Subject, Record] = OrderedDict()
+        self._listings: dict[str, dict[str, ListingChanged]] = {}
+
+    def record(self, results: Iterable[AttemptResult], domain: str = "") -> list[StandingChanged]:
+        """Count results, and return the standings that change. domain: of the sender."""
+        sums: dict[Subject, Rates] = {}
+        at_s = 0.0
+        for result in results:
+            if not result.connected:
+                continue
+            at_s = max(at_s, result.answered_s)
+            rates = rates_of(result, reports=self._reports_complaints(result.site))
+            if rates.sent:
+                for subject in subjects_of(result.tenant_id, result.egress_id, domain):
+                    sums[subject] = sums[subject].plus(rates) if subject in sums else rates
+        return [
+            event for subject, rates in sums.items() for event in self._add(subject, rates, at_s)
+        ]
+
+    def record_complaints(
+        self, count: int, at_s: float, *, tenant_id: str, egress_id: str = "", domain: str = ""
+    ) -> list[StandingChanged]:
+        rates = Rates(complained=count)
+        subjects = subjects_of(tenant_id, egress_id, domain)
+        return [event for subject in subjects for event in self._add(subject, rates, at_s)]
+
+    def _add(self, subject: Subject, rates: Rates, at_s: float) -> list[StandingChanged]:
+        record = self._records.get(subject)
+        if record is None:
+            record = self._records[subject] = Record()
+            self._drop_oldest()
+        self._records.move_to_end(subject)
+        record.counts.add(at_s, rates)
+        if record.standing is Standing.BROADCASTS_PAUSED:
+            record.sent_since_pause += rates.sent
+        policy = self._policy_of(subject.id) if subject.kind is SubjectKind.TENANT else Policy.NONE
+        standing, reason, rate = judge(record.counts, policy)
+        standing = next_standing(record, standing)
+        if standing is record.standing:
+            return []
+        event = StandingChanged(subject, standing, at_s, reason, rate)
+        self.apply(event)
+        return [event]
+
+    def apply(self, event: StandingChanged) -> None:
+        record = self._records.setdefault(event.subject, Record())
+        record.standing, record.reason = event.standing, event.reason
+        record.sent_since_pause = 0
+
+    def resume(self, tenant_id: str, now_s: float) -> StandingChanged:
+        """By an operator. The rates before no longer count."""
+        subject = Subject(SubjectKind.TENANT, tenant_id)
+        event = StandingChanged(subject, Standing.GOOD, now_s, "operator")
+        self.apply(event)
+        self._records[subject].counts = Counts()
+        return event
+
+    def standing_of(self, subject: Subject) -> Standing:
+        record = self._records.get(subject)
+        return record.standing if record else Standing.GOOD
+
+    def may_broadcast(self, tenant_id: str) -> bool:
+        standing = self.standing_of(Subject(SubjectKind.TENANT, tenant_id))
+        return standing in (Standing.GOOD, Standing.WARNED)
+
+    def apply_listing(self, event: ListingChanged) -> None:
+        zones = self._listings.setdefault(event.egress_id, {})
+        if event.listed:
+            zones[event.zone] = event
+        elif zones.pop(event.zone, None) and not zones:
+            del self._listings[event.egress_id]
+
+    def _drop_oldest(self) -> None:
+        """The longest unused subject goes; those that are paused stay."""
+        if len(self._records) <= self._subjects_max:
+            return
+        for subject, record in self._records.items():
+            if record.standing in (Standing.GOOD, Standing.WARNED):
+                del self._records[subject]
+                return
+
+    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+        """A standing suspends and never limits."""
+        return NO_LIMITS
+
+    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+        """Of a tenant that is paused as a whole, or of a source that is listed."""
+        if scope.kind is ScopeKind.TENANT:
+            record = self._records.get(Subject(SubjectKind.TENANT, scope.id))
+            paused = record is not None and record.standing is Standing.PAUSED
+            return Suspension(inf, record.reason) if paused and record else None
+        if scope.kind is not ScopeKind.WARMUP:
+            return None
+        listings = self._listings.get(scope.id, {}).values()
+        ends = [(e.at_s + LISTED_S, e.zone) for e in listings if e.suspends]
+        until_s, zone = max(ends, default=(0.0, ""))
+        return Suspension(until_s, f"listed by {zone}") if until_s > now_s else None
+
+
+def next_standing(record: Record, deserved: Standing) -> Standing:
+    """A pause stays until an operator ends it, and grows if it has not helped."""
+    if record.standing is Standing.PAUSED:
+        return Standing.PAUSED
+    if record.standing is Standing.BROADCASTS_PAUSED:
+        helped = deserved is not Standing.BROADCASTS_PAUSED or record.sent_since_pause < RATED_MIN
+        return Standing.BROADCASTS_PAUSED if helped else Standing.PAUSED
+    return deserved
+
+
+def rates_of(result: AttemptResult, *, reports: bool) -> Rates:
+    delivered = result.count if result.outcome == DELIVERED else 0
+    bounced = result.count if result.bounce_class in INVALID_CLASSES else 0
+    return Rates(delivered + bounced, bounced, delivered if reports else 0, 0)
+
+
+def subjects_of(tenant_id: str, egress_id: str, domain: str) -> list[Subject]:
+    names = (tenant_id, egress_id, domain)
+    return [Subject(kind, name) for kind, name in zip(SubjectKind, names, strict=True) if name]

@@ -1,0 +1,273 @@
+"""The warmup of an egress source, and of a source at a big site: an event-sourced aggregate.
+
+`decide` compares the facts of the current day with the allowance and returns events; `evolve`
+applies one; a state is the fold of its events. A source advances by the stages of its ramp when it
+has used and delivered 90 % of the allowance, as at SparkPost. When receivers refuse it for its
+reputation, it goes back to what they took, and grows by 40 % a day for two weeks, whatever its ramp
+says; complaints and bounces cost a stage; after 30 days without mail it starts again, as at
+SendGrid.
+
+Refusals by a site that has an aggregate of its own concern that aggregate alone.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import reduce
+from math import ceil
+from typing import NamedTuple
+
+from services.router.domain.ramps import Ramp
+
+DAY_S = 86_400.0
+IDLE_S = 30 * DAY_S
+ADVANCE_SHARE = 0.9
+# At a site the allowance only bounds growth: below this share, tomorrow's mail fits in it even if
+# the source advances by the steepest step of the shipped ramps for days (2.5, SparkPost).
+ADVANCE_SHARE_AT_SITE = 1 / 2.5
+
+CAREFUL_S = 14 * DAY_S  # after receivers have refused
+CAREFUL_GROWTH = 1.4  # SendGrid's automated warmup: the smallest published factor
+PER_DAY_MIN = 20
+REFUSED_MIN = 10  # refusals, below which their share means nothing
+REFUSED_SHARE = 0.05
+BLOCKED_SHARE = 0.5
+COMPLAINT_SHARE = 0.003  # Gmail, sender guidelines: never 0.3 % or more
+BOUNCE_SHARE = 0.1  # SES: sending may be paused at 10 %
+RATED_MIN = 1000  # messages, below which shares of complaints and bounces mean nothing
+
+
+class Status(StrEnum):
+    NEW = "new"
+    RAMPING = "ramping"
+    PAUSED = "paused"  # stays in its stage
+    FINISHED = "finished"  # no limit
+
+
+class Change(StrEnum):
+    STARTED = "started"
+    ADVANCED = "advanced"
+    HELD = "held"  # a day has ended in the same stage
+    LOWERED = "lowered"
+    DECAYED = "decayed"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    FINISHED = "finished"
+
+
+class WarmupChanged(NamedTuple):
+    """site: "" means all sites. per_day: the new allowance. used: messages in the day that the
+    change ends."""
+
+    egress_id: str
+    site: str
+    change: Change
+    at_s: float
+    ramp: str
+    stage: int
+    per_day: int
+    reason: str = ""
+    used: int = 0
+
+
+class Facts(NamedTuple):
+    """What happened since the day of the aggregate began. used: attempts that connected. refused:
+    for reputation. volume: the most that was delivered in one of the latest days."""
+
+    used: int = 0
+    delivered: int = 0
+    refused: int = 0
+    bounced: int = 0
+    complained: int = 0
+    volume: int = 0
+    last_used_s: float = 0.0
+
+
+class Warmup(NamedTuple):
+    """stage: the last of the ramp that the allowance reaches. day_s: when the current day began; it
+    begins with each new allowance, not at midnight."""
+
+    egress_id: str
+    site: str = ""
+    status: Status = Status.NEW
+    ramp: str = ""
+    stage: int = 0
+    per_day: int = 0
+    day_s: float = 0.0
+    stage_s: float = 0.0
+    lowered_s: float = float("-inf")
+    held_because: str = ""
+
+
+def evolve(state: Warmup, event: WarmupChanged) -> Warmup:
+    status = next_status(state, event.change)
+    new_stage = event.stage != state.stage or event.change is Change.STARTED
+    keeps_day = event.change in (Change.PAUSED, Change.RESUMED)
+    return state._replace(
+        status=status,
+        ramp=event.ramp,
+        stage=event.stage,
+        per_day=event.per_day,
+        day_s=state.day_s if keeps_day else event.at_s,
+        stage_s=event.at_s if new_stage else state.stage_s,
+        lowered_s=event.at_s if event.change is Change.LOWERED else state.lowered_s,
+        held_because=event.reason,
+    )
+
+
+def next_status(state: Warmup, change: Change) -> Status:
+    if change is Change.FINISHED:
+        return Status.FINISHED
+    if change is Change.PAUSED:
+        return Status.PAUSED
+    if change is Change.HELD or (state.status is Status.PAUSED and change is not Change.RESUMED):
+        return state.status
+    return Status.RAMPING
+
+
+def fold(egress_id: str, site: str, events: Iterable[WarmupChanged]) -> Warmup:
+    return reduce(evolve, events, Warmup(egress_id, site))
+
+
+def allowance(state: Warmup) -> int:
+    """Messages per day; 0: no limit."""
+    return 0 if state.status in (Status.NEW, Status.FINISHED) else state.per_day
+
+
+def decide(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> list[WarmupChanged]:
+    """The events of now; at most one. Repeated with the same facts after it, there is none."""
+    if state.status is Status.NEW:
+        return []
+    if is_idle(state, facts, now_s):
+        return [to_stage(state, Change.DECAYED, now_s, stage=0, ramp=ramp, reason="idle")]
+    if now_s - state.lowered_s >= DAY_S and (harm := find_harm(facts)):
+        return [lower_after(harm, state, facts, ramp=ramp, now_s=now_s)]
+    if now_s - state.day_s < DAY_S:
+        return []
+    return [end_day(state, facts, ramp=ramp, now_s=now_s)]
+
+
+def is_idle(state: Warmup, facts: Facts, now_s: float) -> bool:
+    started_s = max(facts.last_used_s, state.stage_s)
+    is_warm = state.stage > 0 or state.status is Status.FINISHED
+    return is_warm and now_s - started_s > IDLE_S
+
+
+def find_harm(facts: Facts) -> str:
+    if facts.refused >= max(REFUSED_MIN, BLOCKED_SHARE * facts.used):
+        return "blocked"
+    if facts.refused >= max(REFUSED_MIN, REFUSED_SHARE * facts.used):
+        return "refused"
+    if facts.delivered >= RATED_MIN and facts.complained >= COMPLAINT_SHARE * facts.delivered:
+        return "complaints"
+    if facts.used >= RATED_MIN and facts.bounced >= BOUNCE_SHARE * facts.used:
+        return "bounces"
+    return ""
+
+
+def lower_after(
+    harm: str, state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float
+) -> WarmupChanged:
+    """Back from the volume that there really was: a larger allowance meant nothing."""
+    taken = max(facts.volume, facts.delivered)
+    if harm in ("complaints", "bounces"):
+        stage = max(ramp.stage_within(taken) - 1, 0)
+        return to_stage(state, Change.LOWERED, now_s, stage=stage, ramp=ramp, reason=harm)
+    if state.status is not Status.FINISHED:
+        taken = min(taken, state.per_day)
+    per_day = max(taken // 2 if harm == "blocked" else taken, PER_DAY_MIN)
+    return WarmupChanged(
+        state.egress_id,
+        state.site,
+        Change.LOWERED,
+        now_s,
+        state.ramp,
+        stage=ramp.stage_within(per_day),
+        per_day=per_day,
+        reason=harm,
+        used=facts.used,
+    )
+
+
+def end_day(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> WarmupChanged:
+    if state.status is not Status.RAMPING:
+        return changed(state, Change.HELD, now_s, reason=state.status, used=facts.used)
+    if reason := why_held(state, facts):
+        return changed(state, Change.HELD, now_s, reason=reason, used=facts.used)
+    stage = ramp.stage_within(state.per_day) + 1
+    if stage == len(ramp.stages):
+        return changed(state, Change.FINISHED, now_s, used=facts.used)
+    per_day = ramp.per_day(stage)
+    if now_s - state.lowered_s < CAREFUL_S:
+        per_day = min(per_day, ceil(state.per_day * CAREFUL_GROWTH))
+    advanced = changed(state, Change.ADVANCED, now_s, used=facts.used)
+    return advanced._replace(stage=ramp.stage_within(per_day), per_day=per_day)
+
+
+def why_held(state: Warmup, facts: Facts) -> str:
+    """Why the allowance does not grow; "" if it does."""
+    share = ADVANCE_SHARE_AT_SITE if state.site else ADVANCE_SHARE
+    if facts.used < share * state.per_day:
+        return "not_used"
+    if facts.delivered < max(share * state.per_day, ADVANCE_SHARE * facts.used):
+        return "not_delivered"
+    return ""
+
+
+def changed(
+    state: Warmup, change: Change, now_s: float, *, reason: str = "", used: int = 0
+) -> WarmupChanged:
+    """An event that leaves the allowance as it is."""
+    return WarmupChanged(
+        state.egress_id,
+        state.site,
+        change,
+        now_s,
+        state.ramp,
+        state.stage,
+        state.per_day,
+        reason,
+        used,
+    )
+
+
+def to_stage(
+    state: Warmup, change: Change, now_s: float, *, stage: int, ramp: Ramp, reason: str
+) -> WarmupChanged:
+    event = changed(state, change, now_s, reason=reason)
+    return event._replace(stage=stage, per_day=ramp.per_day(stage))
+
+
+# What an operator commands. Each returns its event, or raises ValueError with the reason.
+
+
+def start(egress_id: str, site: str, *, ramp: Ramp, now_s: float) -> WarmupChanged:
+    return WarmupChanged(egress_id, site, Change.STARTED, now_s, ramp.name, 0, ramp.per_day(0))
+
+
+def pause(state: Warmup, now_s: float) -> WarmupChanged:
+    require(state, Status.RAMPING)
+    return changed(state, Change.PAUSED, now_s, reason="operator")
+
+
+def resume(state: Warmup, now_s: float) -> WarmupChanged:
+    require(state, Status.PAUSED)
+    return changed(state, Change.RESUMED, now_s)
+
+
+def lower(state: Warmup, stage: int, *, ramp: Ramp, now_s: float) -> WarmupChanged:
+    require(state, Status.RAMPING, Status.PAUSED, Status.FINISHED)
+    if stage < 0 or (stage >= state.stage and state.status is not Status.FINISHED):
+        raise ValueError(
+            f"stage {stage} is not lower than {state.stage}. A ramp never skips stages."
+        )
+    return to_stage(state, Change.LOWERED, now_s, stage=stage, ramp=ramp, reason="operator")
+
+
+def finish(state: Warmup, now_s: float) -> WarmupChanged:
+    require(state, Status.RAMPING, Status.PAUSED)
+    return changed(state, Change.FINISHED, now_s, reason="operator")
+
+
+def require(state: Warmup, *statuses: Status) -> None:
+    if state.status not in statuses:
+        raise ValueError(f"the warmup is {state.status}. It must be {' or '.join(statuses)}.")

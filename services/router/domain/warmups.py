@@ -1,0 +1,200 @@
+"""The warmups of all egress sources as one limit source: it counts the facts, asks for decisions,
+and turns stages into limits."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from services.router.domain import warmup
+from services.router.domain.policy import (
+    DELIVERED,
+    INVALID_CLASSES,
+    NO_LIMITS,
+    AttemptResult,
+    Limits,
+    Scope,
+    ScopeKind,
+    Suspension,
+)
+from services.router.domain.ramps import HOURS_PER_DAY, Ramp
+from services.router.domain.warmup import (
+    DAY_S,
+    Change,
+    Facts,
+    Status,
+    Warmup,
+    WarmupChanged,
+)
+
+HOUR_S = 3600.0
+# A day's allowance leaves in this many hours at the earliest: receivers judge bursts by the hour,
+# and SendGrid's automated ramp counts by it. A morning's campaign still leaves on its day.
+HOURS_MIN = 6
+STATES_MAX = 100_000  # aggregates, beyond which only big sites get new ones
+# Whether a recipient may be sent to from a source in warmup: those engaged first.
+EngagedAt = Callable[[str, str], float | None]  # tenant id, address -> when last engaged, or None
+
+
+def engaged_within(
+    age_s: float, engaged_at: EngagedAt, *, now_s: float
+) -> Callable[[str, str], bool]:
+    """A filter of recipients for a source in warmup: engaged within this time."""
+
+    def is_engaged(tenant_id: str, address: str) -> bool:
+        at_s = engaged_at(tenant_id, address)
+        return at_s is not None and now_s - at_s <= age_s
+
+    return is_engaged
+
+
+@dataclass(slots=True)
+class DayFacts:
+    """The facts of one aggregate's current day, and of the days before."""
+
+    used: int = 0
+    delivered: int = 0
+    refused: int = 0
+    bounced: int = 0
+    complained: int = 0
+    last_used_s: float = 0.0
+    volume: int = 0
+
+    def record(self, result: AttemptResult, *, refusals: bool = True) -> None:
+        """refusals: count them; a site with an aggregate of its own counts them there."""
+        self.used += result.count
+        self.last_used_s = max(self.last_used_s, result.answered_s)
+        if result.outcome == DELIVERED:
+            self.delivered += result.count
+        elif result.is_refused_for_reputation:
+            self.refused += result.count if refusals else 0
+        elif result.bounce_class in INVALID_CLASSES:
+            self.bounced += result.count
+
+    def facts(self) -> Facts:
+        return Facts(
+            self.used,
+            self.delivered,
+            self.refused,
+            self.bounced,
+            self.complained,
+            self.volume,
+            self.last_used_s,
+        )
+
+    def begin_day(self) -> None:
+        """An older maximum fades by a tenth a day: it says less and less about today."""
+        self.volume = max(self.delivered, self.volume * 9 // 10)
+        self.used = self.delivered = self.refused = self.bounced = self.complained = 0
+
+
+class Warmups:
+    """States by egress source and site; the site "" is the source as a whole.
+
+    big_sites: those with an aggregate of their own; while a source warms up, a smaller site gets
+    one when it refuses the source. spread: there is no overflow, so that the allowance of a day is
+    spread over its hours.
+    """
+
+    def __init__(
+        self, ramps: Mapping[str, Ramp], *, big_sites: Iterable[str] = (), spread: bool = False
+    ) -> None:
+        self._ramps = ramps
+        self._big_sites = frozenset(big_sites)
+        self._spread = spread
+        self._states: dict[tuple[str, str], Warmup] = {}
+        self._facts: dict[tuple[str, str], DayFacts] = {}
+
+    def state_of(self, egress_id: str, site: str = "") -> Warmup | None:
+        return self._states.get((egress_id, site))
+
+    def facts_of(self, egress_id: str, site: str = "") -> Facts:
+        return self._facts[egress_id, site].facts()
+
+    def apply(self, event: WarmupChanged) -> None:
+        key = (event.egress_id, event.site)
+        state = self._states.get(key) or Warmup(*key)
+        self._states[key] = warmup.evolve(state, event)
+        facts = self._facts.setdefault(key, DayFacts())
+        if event.change not in (Change.PAUSED, Change.RESUMED):
+            facts.begin_day()
+
+    def record(self, results: Iterable[AttemptResult]) -> list[WarmupChanged]:
+        """Count results. The events are applied already."""
+        events = []
+        for result in results:
+            whole = self._facts.get((result.egress_id, ""))
+            if whole is None or not result.connected:
+                continue
+            if self._needs_start(result):
+                events.append(self._start_at(result))
+            at_site = self._facts.get((result.egress_id, result.site))
+            whole.record(result, refusals=at_site is None)
+            if at_site:
+                at_site.record(result)
+        return events
+
+    def _needs_start(self, result: AttemptResult) -> bool:
+        if (result.egress_id, result.site) in self._states:
+            return False
+        if result.site in self._big_sites:
+            return True
+        is_ramping = self._states[result.egress_id, ""].status is Status.RAMPING
+        has_room = len(self._states) < STATES_MAX
+        return result.is_refused_for_reputation and is_ramping and has_room
+
+    def _start_at(self, result: AttemptResult) -> WarmupChanged:
+        ramp = self._ramps[self._states[result.egress_id, ""].ramp]
+        event = warmup.start(result.egress_id, result.site, ramp=ramp, now_s=result.answered_s)
+        self.apply(event)
+        return event
+
+    def record_complaints(self, egress_id: str, site: str, count: int) -> None:
+        for key in ((egress_id, ""), (egress_id, site)):
+            if facts := self._facts.get(key):
+                facts.complained += count
+
+    def decide(self, now_s: float) -> list[WarmupChanged]:
+        """Decide for all and apply the events. Call it after every batch of results: it costs one
+        comparison per aggregate."""
+        events = []
+        for key, state in list(self._states.items()):
+            ramp = self._ramps[state.ramp]
+            decided = warmup.decide(state, self._facts[key].facts(), ramp=ramp, now_s=now_s)
+            for event in decided:
+                self.apply(event)
+            events += decided
+        return events
+
+    def limits_of(self, scope: Scope, now_s: float) -> Limits:
+        if scope.kind is ScopeKind.WARMUP:
+            key = (scope.id, "")
+        elif scope.kind is ScopeKind.EGRESS_SITE:
+            egress_id, _, site = scope.id.partition("/")
+            key = (egress_id, site)
+        else:
+            return NO_LIMITS
+        state = self._states.get(key) or self._first_state(key)
+        if state is None or not (per_day := warmup.allowance(state)):
+            return NO_LIMITS
+        return Limits(per_hour=self._per_hour(state, per_day, now_s), per_day=per_day)
+
+    def _first_state(self, key: tuple[str, str]) -> Warmup | None:
+        """Of a big site that the source has not yet sent to."""
+        whole = self._states.get((key[0], ""))
+        if whole is None or key[1] not in self._big_sites:
+            return None
+        first = self._ramps[whole.ramp].per_day(0)
+        return Warmup(*key, Status.RAMPING, whole.ramp, per_day=first)
+
+    def _per_hour(self, state: Warmup, per_day: int, now_s: float) -> int:
+        if self._ramps[state.ramp].per == "hour":
+            return ceil(per_day / HOURS_PER_DAY)
+        if not self._spread or state.site:
+            return ceil(per_day / HOURS_MIN)
+        left = per_day - self._facts[state.egress_id, ""].used
+        hours = min(max(ceil((state.day_s + DAY_S - now_s) / HOUR_S), 1), HOURS_PER_DAY)
+        return max(ceil(left / hours), 1)
+
+    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
+        """A warmup limits and never suspends."""
+        return None

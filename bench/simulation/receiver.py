@@ -27,7 +27,7 @@ DOMAIN_REFUSED = 0.8  # of the mail of a domain with a bad name
 class Refusal(NamedTuple):
     kind: str
     text: str
-    count: int
+    messages: int
 
 
 class Reply(NamedTuple):
@@ -39,7 +39,7 @@ class Reply(NamedTuple):
 
     @classmethod
     def of(cls, delivered: int, refusals: list[Refusal]) -> "Reply":
-        refused = sum(refusal.count for refusal in refusals)
+        refused = sum(refusal.messages for refusal in refusals)
         return cls(delivered, tuple(refusals), delivered + refused)
 
 
@@ -145,7 +145,8 @@ class Receiver:
         since_s = now_s - self._rules["block_factor_days"] * DAY_S
         recent = sum(block.own_doing and block.ends_s > since_s for block in seen.blocks)
         factor: float = self._rules["block_factor"] ** recent
-        return max(factor, self._rules["block_factor_min"])
+        lowest: float = self._rules["block_factor_min"]
+        return max(factor, lowest)
 
     def _block(self, seen: Seen, now_s: float) -> None:
         if seen.blocks and now_s - seen.blocks[-1].ends_s > 7 * DAY_S:
@@ -208,7 +209,7 @@ class Receiver:
 
     def _take(self, seen: Seen, offer: Offer, refusals: list[Refusal], *, now_s: float) -> Reply:
         """Accept what the history allows, refuse the rest, and block whoever does not stop."""
-        left = offer.first + offer.again - sum(refusal.count for refusal in refusals)
+        left = offer.first + offer.again - sum(refusal.messages for refusal in refusals)
         room = min(
             seen.tolerance - seen.today,
             seen.tolerance * self._rules["hour_share"] - seen.hour,

@@ -11,7 +11,7 @@ from services.router.domain.policy import Limits, Scope
 
 class Sent(NamedTuple):
     step: int
-    count: int
+    messages: int
     limits: Limits
     suspended: bool
 
@@ -21,7 +21,7 @@ class Referee:
         self._sent: dict[Scope, list[Sent]] = defaultdict(list)
 
     def count(self, scope: Scope, sent: Sent) -> None:
-        if sent.count:
+        if sent.messages:
             self._sent[scope].append(sent)
 
     def violations(self, steps: int) -> int:
@@ -31,7 +31,7 @@ class Referee:
     def _violations_of(self, sent: list[Sent], steps: int) -> int:
         per_step = [0] * steps
         for each in sent:
-            per_step[each.step] += each.count
+            per_step[each.step] += each.messages
         sums = [0, *accumulate(per_step)]
         return sum(each.suspended or exceeds(each, sums) for each in sent)
 

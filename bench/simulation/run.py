@@ -180,7 +180,7 @@ class Run:
     def _count(self, cell: Cell, tenant: int, reply: Reply) -> None:
         history = self.history
         history.attempted += reply.attempted
-        history.refused += sum(r.count for r in reply.refusals if r.kind in REPUTATION)
+        history.refused += sum(r.messages for r in reply.refusals if r.kind in REPUTATION)
         if reply.delivered:
             history.delivered[-1][cell.ip][cell.site] += reply.delivered
             key = (cell, tenant)
@@ -189,7 +189,7 @@ class Run:
     def _settle(self, site: int, tenant: int, taken: Taken, *, reply: Reply, step: int) -> None:
         """Messages that were not attempted wait; those that were deferred come again later."""
         kept = taken.fresh + taken.again_count - reply.attempted
-        deferred = sum(r.count for r in reply.refusals if r.text.startswith("4"))
+        deferred = sum(r.messages for r in reply.refusals if r.text.startswith("4"))
         if not kept and not deferred:
             return
         pile = {**taken.again, Age(0, step * STEP_S // BORN_S * BORN_S): taken.fresh}

@@ -205,7 +205,7 @@ class Engine:
             bounce_class=meaning.bounce_class,
             enhanced_code=meaning.enhanced_code,
             reply_text=meaning.text,
-            count=refusal.count,
+            count=refusal.messages,
         )
 
     def hear_complaints(self, cell: Cell, tenant: int, count: int) -> None:

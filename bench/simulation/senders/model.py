@@ -120,7 +120,7 @@ class Model:
         self._delivered[cell.ip] = self._delivered.get(cell.ip, 0) + reply.delivered
         for refusal in reply.refusals:
             for number, rule in self._rules_for(self.world.sites[cell.site].name, refusal.text):
-                self._hit(number, rule, cell, count=refusal.count)
+                self._hit(number, rule, cell, count=refusal.messages)
 
     def _rules_for(self, site: str, text: str) -> list[tuple[int, Rule]]:
         if (site, text) not in self._matching:

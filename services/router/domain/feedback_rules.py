@@ -2,7 +2,7 @@
 (feedback.toml), with a linter."""
 
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from importlib.resources import files
@@ -116,11 +116,10 @@ def lint_pattern(rule: FeedbackRule) -> str:
 
 
 @lru_cache(maxsize=1)
-def bounce_classes() -> Collection[str]:
+def bounce_classes() -> frozenset[str]:
 
-    return bounce.load_rules(
-        (files("mail") / "bounce_rules.toml").read_text("utf-8")
-    ).classes.keys()
+    rules = bounce.load_rules((files("mail") / "bounce_rules.toml").read_text("utf-8"))
+    return frozenset(rules.classes)
 
 
 def match(rules: Sequence[FeedbackRule], result: AttemptResult) -> tuple[FeedbackRule, ...]:

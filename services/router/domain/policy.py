@@ -114,7 +114,7 @@ class AttemptResult(NamedTuple):
     bounce_class: str = ""
     enhanced_code: str = ""
     reply_text: str = ""
-    count: int = 1
+    count: int = 1  # type: ignore[assignment] # the method of tuples
 
     @property
     def is_refused_for_reputation(self) -> bool:

@@ -5,6 +5,7 @@ import tomllib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 HOURS_PER_DAY = 24
 UNITS = ("hour", "day")
@@ -56,9 +57,7 @@ def lint_ramps(ramps: Sequence[Ramp]) -> list[str]:
             problems.append(f"{where}: set `source` to where its figures are from.")
         if not ramp.stages or ramp.stages[0] < 1:
             problems.append(f"{where}: set `stages` to positive numbers.")
-        if any(
-            later <= earlier for earlier, later in zip(ramp.stages, ramp.stages[1:], strict=False)
-        ):
+        if any(later <= earlier for earlier, later in pairwise(ramp.stages)):
             problems.append(f"{where}: each stage must allow more than the one before.")
         seen.add(ramp.name)
     return problems

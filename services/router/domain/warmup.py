@@ -3,8 +3,8 @@
 `decide` compares the facts of the current day with the allowance and returns events; `evolve`
 applies one; a state is the fold of its events. A source advances by the stages of its ramp when it
 has used and delivered 90 % of the allowance, as at SparkPost. When receivers refuse it for its
-reputation, it goes back to what they took, and grows by 40 % a day for two weeks, whatever its ramp
-says; complaints and bounces cost a stage; after 30 days without mail it starts again, as at
+reputation, it goes back to what they took, and for two weeks it grows more slowly than they have
+let it; complaints and bounces cost a stage; after 30 days without mail it starts again, as at
 SendGrid.
 
 Refusals by a site that has an aggregate of its own concern that aggregate alone.
@@ -21,12 +21,15 @@ from services.router.domain.ramps import Ramp
 DAY_S = 86_400.0
 IDLE_S = 30 * DAY_S
 ADVANCE_SHARE = 0.9
+STEEPEST_GROWTH = 2.5  # of SparkPost's stages
 # At a site the allowance only bounds growth: below this share, tomorrow's mail fits in it even if
-# the source advances by the steepest step of the shipped ramps for days (2.5, SparkPost).
-ADVANCE_SHARE_AT_SITE = 1 / 2.5
+# the source advances by the steepest step.
+ADVANCE_SHARE_AT_SITE = 1 / STEEPEST_GROWTH
 
 CAREFUL_S = 14 * DAY_S  # after receivers have refused
 CAREFUL_GROWTH = 1.4  # SendGrid's automated warmup: the smallest published factor
+GROWTH_MIN, GROWTH_SHARE = 1.2, 0.8  # of what a receiver took more than the day before
+GROWTH_STEP = 0.1  # more with each day that nobody refuses
 PER_DAY_MIN = 20
 REFUSED_MIN = 10  # refusals, below which their share means nothing
 REFUSED_SHARE = 0.05
@@ -55,8 +58,8 @@ class Change(StrEnum):
 
 
 class WarmupChanged(NamedTuple):
-    """site: "" means all sites. per_day: the new allowance. used: messages in the day that the
-    change ends."""
+    """site: "" means all sites. per_day: the new allowance. growth: the steepest daily growth for
+    the next two weeks; 0: that of the ramp. used: messages in the day that the change ends."""
 
     egress_id: str
     site: str
@@ -67,6 +70,7 @@ class WarmupChanged(NamedTuple):
     per_day: int
     reason: str = ""
     used: int = 0
+    growth: float = 0.0
 
 
 class Facts(NamedTuple):
@@ -95,6 +99,7 @@ class Warmup(NamedTuple):
     day_s: float = 0.0
     stage_s: float = 0.0
     lowered_s: float = float("-inf")
+    growth: float = 0.0
     held_because: str = ""
 
 
@@ -110,6 +115,7 @@ def evolve(state: Warmup, event: WarmupChanged) -> Warmup:
         day_s=state.day_s if keeps_day else event.at_s,
         stage_s=event.at_s if new_stage else state.stage_s,
         lowered_s=event.at_s if event.change is Change.LOWERED else state.lowered_s,
+        growth=event.growth,
         held_because=event.reason,
     )
 
@@ -185,7 +191,17 @@ def lower_after(
         per_day=per_day,
         reason=harm,
         used=facts.used,
+        growth=growth_after(harm, facts),
     )
+
+
+def growth_after(harm: str, facts: Facts) -> float:
+    """What was delivered today before the refusals, over the best day before, is the growth that
+    the receiver allows."""
+    if harm == "blocked" or not facts.volume:
+        return CAREFUL_GROWTH
+    observed = GROWTH_SHARE * facts.delivered / facts.volume
+    return min(max(observed, GROWTH_MIN), GROWTH_SHARE * STEEPEST_GROWTH)
 
 
 def end_day(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> WarmupChanged:
@@ -196,11 +212,21 @@ def end_day(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> WarmupC
     stage = ramp.stage_within(state.per_day) + 1
     if stage == len(ramp.stages):
         return changed(state, Change.FINISHED, now_s, used=facts.used)
-    per_day = ramp.per_day(stage)
-    if now_s - state.lowered_s < CAREFUL_S:
-        per_day = min(per_day, ceil(state.per_day * CAREFUL_GROWTH))
+    per_day, growth = grow(state, ramp, now_s)
     advanced = changed(state, Change.ADVANCED, now_s, used=facts.used)
-    return advanced._replace(stage=ramp.stage_within(per_day), per_day=per_day)
+    return advanced._replace(stage=ramp.stage_within(per_day), per_day=per_day, growth=growth)
+
+
+def grow(state: Warmup, ramp: Ramp, now_s: float) -> tuple[int, float]:
+    """The next allowance, and the growth after it. The ramp decides alone from one of its stages;
+    between them, no step is steeper than the published ones."""
+    if state.growth and now_s - state.lowered_s < CAREFUL_S:
+        growth = min(state.growth + GROWTH_STEP, GROWTH_SHARE * STEEPEST_GROWTH)
+        return ceil(state.per_day * state.growth), growth
+    next_stage = ramp.per_day(ramp.stage_within(state.per_day) + 1)
+    if state.per_day == ramp.per_day(state.stage):
+        return next_stage, 0.0
+    return min(ceil(state.per_day * STEEPEST_GROWTH), next_stage), 0.0
 
 
 def why_held(state: Warmup, facts: Facts) -> str:
@@ -227,6 +253,7 @@ def changed(
         state.per_day,
         reason,
         used,
+        state.growth,
     )
 
 
@@ -234,7 +261,7 @@ def to_stage(
     state: Warmup, change: Change, now_s: float, *, stage: int, ramp: Ramp, reason: str
 ) -> WarmupChanged:
     event = changed(state, change, now_s, reason=reason)
-    return event._replace(stage=stage, per_day=ramp.per_day(stage))
+    return event._replace(stage=stage, per_day=ramp.per_day(stage), growth=0.0)
 
 
 # What an operator commands. Each returns its event, or raises ValueError with the reason.

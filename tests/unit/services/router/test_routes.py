@@ -1,11 +1,9 @@
-"""Static routes, site names and shaping rules."""
+"""Static routes and site names."""
 
 import pytest
 
 from services.router.domain.routes import MxHost, StaticRoutes, parse_mx_host, site_name
-from services.router.domain.shaping import SiteLimits, lint_rules, load_shaping, parse_rules
 
-DEFAULT = SiteLimits(400)
 ROUTES = """
 [[route]]
 domain = "*"
@@ -65,30 +63,3 @@ def test_an_mx_host_without_a_port_has_the_default_port() -> None:
 def test_an_mx_set_never_gets_a_reserved_site_name() -> None:
     assert site_name(["sandbox"]) != "sandbox"
     assert site_name(["unresolved"]) != "unresolved"
-
-
-def test_the_default_shaping_rules_are_valid() -> None:
-    from importlib.resources import files
-
-    text = (files("services.router") / "shaping.toml").read_text("utf-8")
-    assert load_shaping(text, default=DEFAULT).of("free").in_flight_max < DEFAULT.in_flight_max
-    assert load_shaping(text, default=DEFAULT).of("anything") == DEFAULT
-
-
-def test_the_linter_reports_invalid_shaping_rules() -> None:
-    text = """
-    [[rule]]
-    sites = ["a"]
-    [[rule]]
-    sites = ["a", "B."]
-    in_flight_max = 0
-    [[rule]]
-    sites = []
-    """
-    problems = "\n".join(lint_rules(parse_rules(text, default=DEFAULT)))
-    assert "site 'a' has an earlier rule" in problems
-    assert "invalid site name 'B.'" in problems
-    assert "rule 2: invalid limits" in problems
-    assert "rule 3 names no site" in problems
-    with pytest.raises(ValueError, match="rule 3"):
-        load_shaping(text, default=DEFAULT)

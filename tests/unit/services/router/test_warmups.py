@@ -1,0 +1,149 @@
+"""All warmups as one limit source: counting, sites, and the fold of events."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.router.domain import warmup
+from services.router.domain.policy import (
+    DELIVERED,
+    NO_LIMITS,
+    TEMPORARY,
+    AttemptResult,
+    egress_scope,
+    egress_site_scope,
+)
+from services.router.domain.ramps import Ramp
+from services.router.domain.warmup import DAY_S, Change, WarmupChanged
+from services.router.domain.warmups import HOURS_MIN, Warmups, engaged_within
+
+RAMP = Ramp("test", "day", (200, 500, 1_000, 2_000), "the test")
+HOURLY = Ramp("hourly", "hour", (20, 28), "the test")
+BIG = ("google", "yahoo")
+
+
+def make_warmups(ramp: Ramp = RAMP, *, spread: bool = False) -> Warmups:
+    warmups = Warmups({ramp.name: ramp}, big_sites=BIG, spread=spread)
+    warmups.apply(warmup.start("ip", "", ramp=ramp, now_s=0.0))
+    return warmups
+
+
+def result(
+    count: int, *, site: str = "google", at_s: float = 1.0, refused: bool = False
+) -> AttemptResult:
+    return AttemptResult(
+        "tenant",
+        site,
+        "ip",
+        "mx",
+        at_s,
+        at_s,
+        connected=True,
+        outcome=TEMPORARY if refused else DELIVERED,
+        bounce_class="rate_limited" if refused else "",
+        count=count,
+    )
+
+
+def test_a_source_without_a_warmup_has_no_limit() -> None:
+    warmups = Warmups({RAMP.name: RAMP})
+    warmups.record([result(1_000)])
+    assert warmups.decide(DAY_S) == []
+    assert warmups.limits_of(egress_scope("ip"), 0.0) is NO_LIMITS
+
+
+def test_a_big_site_is_limited_before_its_first_message() -> None:
+    warmups = make_warmups()
+    assert warmups.limits_of(egress_site_scope("ip", "google"), 0.0).per_day == 200
+    assert warmups.limits_of(egress_site_scope("ip", "small.example"), 0.0) is NO_LIMITS
+
+
+def test_a_small_site_that_refuses_gets_a_warmup_of_its_own() -> None:
+    warmups = make_warmups()
+    warmups.record(
+        [result(15, site="small.example"), result(10, site="small.example", refused=True)]
+    )
+    [event] = warmups.decide(60.0)
+    assert (event.site, event.change) == ("small.example", Change.LOWERED)
+    whole = warmups.state_of("ip")
+    assert whole
+    assert whole.per_day == 200
+
+
+def test_a_site_that_refuses_slows_down_alone() -> None:
+    warmups = make_warmups()
+    warmups.record([result(50), result(50, site="yahoo"), result(50, site="yahoo", refused=True)])
+    assert [event.site for event in warmups.decide(60.0)] == ["yahoo"]
+    assert warmups.limits_of(egress_site_scope("ip", "google"), 60.0).per_day == 200
+    assert warmups.limits_of(egress_site_scope("ip", "yahoo"), 60.0).per_day == 25
+
+
+def test_an_hourly_ramp_limits_the_hour() -> None:
+    limits = make_warmups(HOURLY).limits_of(egress_scope("ip"), 0.0)
+    assert (limits.per_hour, limits.per_day) == (20, 480)
+
+
+def test_without_overflow_the_allowance_is_spread_over_the_hours_left() -> None:
+    warmups = make_warmups(spread=True)
+    scope = egress_scope("ip")
+    assert warmups.limits_of(scope, 0.0).per_hour == 9  # 200 / 24
+    warmups.record([result(100)])
+    assert warmups.limits_of(scope, DAY_S - 2 * 3600).per_hour == 50
+    assert make_warmups().limits_of(scope, 0.0).per_hour == -(-200 // HOURS_MIN)
+
+
+def test_complaints_count_for_the_source_and_the_site() -> None:
+    warmups = make_warmups()
+    warmups.record([result(1_500)])
+    warmups.record_complaints("ip", "google", 5)
+    assert {event.reason for event in warmups.decide(60.0)} == {"complaints"}
+
+
+def test_attempts_that_never_connected_do_not_use_the_allowance() -> None:
+    warmups = make_warmups()
+    warmups.record([result(200)._replace(connected=False)])
+    assert warmups.facts_of("ip").used == 0
+
+
+def test_engaged_recipients_are_those_who_opened_lately() -> None:
+    opened = {("t", "ann@example.com"): 1000.0}
+    is_engaged = engaged_within(500.0, lambda *key: opened.get(key), now_s=1400.0)
+    assert is_engaged("t", "ann@example.com")
+    assert not is_engaged("t", "bob@example.com")
+    assert not engaged_within(100.0, lambda *key: opened.get(key), now_s=1400.0)(
+        "t", "ann@example.com"
+    )
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["google", "yahoo", "small.example"]),
+        st.integers(0, 3_000),
+        st.integers(0, 300),
+        st.floats(600, 40 * DAY_S),
+    ),
+    max_size=25,
+)
+
+
+@given(steps)
+@settings(max_examples=60, deadline=None)
+def test_every_state_is_the_fold_of_its_events(steps: list[tuple[str, int, int, float]]) -> None:
+    warmups, now_s = make_warmups(), 0.0
+    events: list[WarmupChanged] = [warmup.start("ip", "", ramp=RAMP, now_s=0.0)]
+    for site, delivered, refused, passed_s in steps:
+        now_s += passed_s
+        results = [result(delivered, site=site, at_s=now_s)]
+        results += [result(refused, site=site, at_s=now_s, refused=True)] if refused else []
+        events += warmups.record(results)
+        before = {e.site: warmups.state_of("ip", e.site) for e in events}
+        for event in warmups.decide(now_s):
+            events.append(event)
+            earlier = before.get(event.site)
+            assert not earlier or event.per_day <= max(2.5 * earlier.per_day, 200)
+        assert warmups.decide(now_s) == []
+    for site in ("", "google", "yahoo", "small.example"):
+        own = [event for event in events if event.site == site]
+        if state := warmups.state_of("ip", site):
+            assert warmup.fold("ip", site, own) == state
+        else:
+            assert own == []

@@ -1,7 +1,7 @@
 """`python -m bench.simulation`: new egress sources of several senders, at the same receivers."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,9 +23,10 @@ def simulate(name: str, setting: Setting, world: Path | None, *, seed: int) -> H
     return Run(senders()[name], load_world(world), setting, seed=seed).simulate()
 
 
-def simulate_seed(setting: Setting, world: Path | None, seed: int) -> dict[str, Outcome]:
-    """All senders, one after another, in this seed's world."""
-    names = sender_names()
+def simulate_seed(
+    names: Sequence[str], setting: Setting, world: Path | None, *, seed: int
+) -> dict[str, Outcome]:
+    """The senders, one after another, in this seed's world."""
     return {name: outcome_of(simulate(name, setting, world, seed=seed)) for name in names}
 
 
@@ -37,6 +38,9 @@ def main(  # noqa: PLR0913 - an option for each
     days: Annotated[int, typer.Option(min=20, help="days of each world")] = 100,
     volume: Annotated[int, typer.Option(min=1000, help="messages per day")] = 250_000,
     sources: Annotated[int, typer.Option(min=1, help="egress sources, all of them new")] = 1,
+    sender: Annotated[
+        list[str] | None, typer.Option(help=f"{' or '.join(sender_names())}, repeated")
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="processes")] = 1,
     world: Annotated[
         Path | None, typer.Option(help="receivers", show_default="world.toml of the simulation")
@@ -49,11 +53,13 @@ def main(  # noqa: PLR0913 - an option for each
     ] = None,
 ) -> None:
     """Simulate senders at receivers, and print how they fare."""
-    setting = Setting(days, volume, sources)
+    setting, names = Setting(days, volume, sources), sender or sender_names()
     outcomes: list[dict[str, Outcome]] = []
     numbers = range(first_seed, first_seed + seeds)
     with progress(console) as report:
-        for found in simulate_all(setting, world, numbers, jobs=jobs):
+        for found in simulate_all(
+            partial(simulate_seed, names, setting, world), numbers, jobs=jobs
+        ):
             outcomes.append(found)
             report("worlds", len(outcomes), seeds)
     figures = summarize_all(outcomes, setting)
@@ -61,19 +67,19 @@ def main(  # noqa: PLR0913 - an option for each
     if json_file:
         json_file.write_text(json.dumps(figures, indent=2) + "\n")
     if picture:
-        histories = {n: simulate(n, setting, world, seed=first_seed) for n in sender_names()}
+        histories = {n: simulate(n, setting, world, seed=first_seed) for n in names}
         picture.write_text(draw(histories, load_world(world)))
 
 
 def simulate_all(
-    setting: Setting, world: Path | None, numbers: range, *, jobs: int
+    simulate_one: Callable[..., dict[str, Outcome]], numbers: range, *, jobs: int
 ) -> Iterator[dict[str, Outcome]]:
-    simulate_one = partial(simulate_seed, setting, world)
     if jobs == 1:
-        yield from map(simulate_one, numbers)
+        yield from (simulate_one(seed=number) for number in numbers)
         return
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(simulate_one, numbers)
+        futures = [pool.submit(simulate_one, seed=number) for number in numbers]
+        yield from (future.result() for future in futures)
 
 
 if __name__ == "__main__":

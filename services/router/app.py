@@ -299,12 +299,11 @@ def create_servicer(deps: Dependencies) -> RouterService:
 
 def read_shaping(settings: Settings) -> Shaping:
     default = SiteLimits(settings.in_flight_max, settings.site_per_second_max)
+    shipped = (files("services.router") / "shaping.toml").read_text("utf-8")
+    sites = read_static_routes(settings).sites()
     try:
-        if settings.shaping_file:
-            text = Path(settings.shaping_file).read_text("utf-8")
-        else:
-            text = (files("services.router") / "shaping.toml").read_text("utf-8")
-        return load_shaping(text, default=default)
+        own = Path(settings.shaping_file).read_text("utf-8") if settings.shaping_file else ""
+        return load_shaping(shipped, default=default, operator_text=own, static_sites=sites)
     except (OSError, ValueError) as error:
         raise ConfigError(f"ROUTER_SHAPING_FILE: {error}") from error
 

@@ -43,7 +43,7 @@ class Settings(Shared):
         "", description="TOML file of static routes, which replace MX lookups; empty: none"
     )
     shaping_file: str = Field(
-        "", description="TOML file of shaping rules; empty: the rules of the engine"
+        "", description="TOML file of shaping rules that change the engine's; empty: none"
     )
     nameservers: Names = Field(
         (), description="Name servers, ip or ip:port, comma-separated; empty: those of the host"

@@ -65,27 +65,27 @@ def load_rules() -> tuple[str, str, str]:
 class Usage:
     """The messages of a scope in the latest steps; the oldest counts in full."""
 
-    __slots__ = ("day", "hour", "ring", "step")
+    __slots__ = ("buckets", "day", "hour", "step")
 
     def __init__(self) -> None:
-        self.ring = [0] * (STEPS_PER_DAY + 1)
+        self.buckets = [0] * (STEPS_PER_DAY + 1)
         self.step = self.day = self.hour = 0
 
     def advance(self, step: int) -> None:
-        size = len(self.ring)
+        size = len(self.buckets)
         while self.step < step:
             self.step += 1
-            self.hour -= self.ring[(self.step - STEPS_PER_HOUR - 1) % size]
-            self.day -= self.ring[self.step % size]
-            self.ring[self.step % size] = 0
+            self.hour -= self.buckets[(self.step - STEPS_PER_HOUR - 1) % size]
+            self.day -= self.buckets[self.step % size]
+            self.buckets[self.step % size] = 0
 
     def add(self, number: int) -> None:
-        self.ring[self.step % len(self.ring)] += number
+        self.buckets[self.step % len(self.buckets)] += number
         self.hour += number
         self.day += number
 
     def in_step(self) -> int:
-        return self.ring[self.step % len(self.ring)]
+        return self.buckets[self.step % len(self.buckets)]
 
     def room(self, limits: Limits) -> int:
         room = MANY

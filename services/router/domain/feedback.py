@@ -29,6 +29,7 @@ from services.router.domain.policy import (
     AttemptResult,
     Limits,
     Scope,
+    ScopeKind,
     Suspension,
     egress_site_scope,
     tenant_scope,
@@ -117,6 +118,8 @@ HINT = FeedbackRule(
 
 class Feedback:
     """Decides overrides, and is the limit source of those in force."""
+
+    kinds = (ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE, ScopeKind.TENANT)
 
     def __init__(self, rules: Sequence[FeedbackRule], events: Iterable[OverrideEvent] = ()) -> None:
         self._rules = rules

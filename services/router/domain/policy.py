@@ -1,7 +1,7 @@
 """The words that all decisions about sending share: limit scopes, their limits, and the results of
 attempts. Whatever limits or suspends a scope is a limit source; the strictest of them decides."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -29,6 +29,10 @@ def egress_scope(egress_id: str) -> Scope:
 
 def egress_site_scope(egress_id: str, site: str) -> Scope:
     return Scope(ScopeKind.EGRESS_SITE, f"{egress_id}/{site}")
+
+
+def site_of_scope(egress_site: Scope) -> str:
+    return egress_site.id.split("/")[1]
 
 
 def tenant_scope(tenant_id: str) -> Scope:
@@ -72,6 +76,11 @@ class Suspension(NamedTuple):
 
 
 class LimitSource(Protocol):
+    """kinds: of the scopes that it limits or suspends; it is not consulted about others."""
+
+    @property
+    def kinds(self) -> Collection[ScopeKind]: ...
+
     def limits_of(self, scope: Scope, now_s: float) -> Limits: ...
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None: ...
@@ -81,14 +90,16 @@ class LimitSources:
     """Several limit sources as one."""
 
     def __init__(self, *sources: LimitSource) -> None:
-        self._sources = sources
+        self._by_kind: dict[ScopeKind, list[LimitSource]] = {
+            kind: [source for source in sources if kind in source.kinds] for kind in ScopeKind
+        }
 
     def limits_of(self, scope: Scope, now_s: float) -> Limits:
-        return strictest(source.limits_of(scope, now_s) for source in self._sources)
+        return strictest([s.limits_of(scope, now_s) for s in self._by_kind[scope.kind]])
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
         """The suspension that ends last."""
-        found = (source.suspension_of(scope, now_s) for source in self._sources)
+        found = [s.suspension_of(scope, now_s) for s in self._by_kind[scope.kind]]
         return max((each for each in found if each), key=lambda each: each.until_s, default=None)
 
 

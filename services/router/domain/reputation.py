@@ -163,6 +163,8 @@ class Reputation:
     rate; a pause ends when an operator ends it. Sources and domains are only warned about.
     """
 
+    kinds = (ScopeKind.TENANT, ScopeKind.WARMUP)
+
     def __init__(
         self,
         *,
@@ -264,8 +266,6 @@ class Reputation:
             record = self._records.get(Subject(SubjectKind.TENANT, scope.id))
             paused = record is not None and record.standing is Standing.PAUSED
             return Suspension(inf, record.reason) if paused and record else None
-        if scope.kind is not ScopeKind.WARMUP:
-            return None
         listings = self._listings.get(scope.id, {}).values()
         ends = [(e.at_s + LISTED_S, e.zone) for e in listings if e.suspends]
         until_s, zone = max(ends, default=(0.0, ""))

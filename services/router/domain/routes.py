@@ -73,6 +73,9 @@ class StaticRoutes:
                 raise ValueError(f"route {number}: site {site!r} is reserved. Use another name.")
             self._by_pattern[pattern] = Route(key_safe(str(site)), mx_hosts)
 
+    def sites(self) -> set[str]:
+        return {route.site for route in self._by_pattern.values()}
+
     def get(self, domain: str) -> Route | None:
         if not self._by_pattern:
             return None

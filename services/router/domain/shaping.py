@@ -10,9 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.resources import files
+from typing import ClassVar
 
 from mail import mx
-from services.router.domain.policy import NO_LIMITS, Limits, Scope, ScopeKind, Suspension
+from services.router.domain.policy import Limits, Scope, ScopeKind, Suspension, site_of_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +64,29 @@ class ShapingRule:
 class Shaping:
     default: SiteLimits
     by_site: dict[str, SiteLimits]
+    kinds: ClassVar = (ScopeKind.EGRESS_SITE,)
 
     def of(self, site: str) -> SiteLimits:
         return self.by_site.get(site, self.default)
 
     def limits_of(self, scope: Scope, now_s: float) -> Limits:
-        if scope.kind is not ScopeKind.EGRESS_SITE:
-            return NO_LIMITS
-        return self.of(scope.id.partition("/")[2]).limits()
+        return self.of(site_of_scope(scope)).limits()
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
         """A shaping rule limits and never suspends."""
         return None
 
 
-def load_shaping(text: str, *, default: SiteLimits, operator_text: str = "") -> Shaping:
+def load_shaping(
+    text: str,
+    *,
+    default: SiteLimits,
+    operator_text: str = "",
+    static_sites: Collection[str] = (),
+) -> Shaping:
     """Raises ValueError with all problems that the linter has found."""
     rules, own = parse_rules(text), parse_rules(operator_text)
-    if problems := [*lint_rules(rules), *lint_rules(own)]:
+    if problems := [*lint_rules(rules), *lint_rules(own, static_sites=static_sites)]:
         raise ValueError("; ".join(problems))
     by_site: dict[str, SiteLimits] = {}
     for rule in (*rules, *own):

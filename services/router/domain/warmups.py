@@ -95,6 +95,8 @@ class Warmups:
     spread over its hours.
     """
 
+    kinds = (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE)
+
     def __init__(
         self, ramps: Mapping[str, Ramp], *, big_sites: Iterable[str] = (), spread: bool = False
     ) -> None:
@@ -166,13 +168,10 @@ class Warmups:
         return events
 
     def limits_of(self, scope: Scope, now_s: float) -> Limits:
-        if scope.kind is ScopeKind.WARMUP:
-            key = (scope.id, "")
-        elif scope.kind is ScopeKind.EGRESS_SITE:
-            egress_id, _, site = scope.id.partition("/")
+        key = (scope.id, "")
+        if scope.kind is ScopeKind.EGRESS_SITE:
+            egress_id, site = scope.id.split("/")[:2]
             key = (egress_id, site)
-        else:
-            return NO_LIMITS
         state = self._states.get(key) or self._first_state(key)
         if state is None or not (per_day := warmup.allowance(state)):
             return NO_LIMITS

@@ -5,7 +5,13 @@ from importlib.resources import files
 import pytest
 
 from mail.mx import site_of
-from services.router.domain.policy import NO_LIMITS, Limits, egress_site_scope, tenant_scope
+from services.router.domain.policy import (
+    NO_LIMITS,
+    Limits,
+    LimitSources,
+    egress_site_scope,
+    tenant_scope,
+)
 from services.router.domain.shaping import (
     Shaping,
     SiteLimits,
@@ -60,7 +66,9 @@ def test_rules_limit_an_egress_source_at_a_site_and_no_other_scope() -> None:
     shaping = shipped()
     limits = shaping.limits_of(egress_site_scope("a", "yahoo-japan"), 0.0)
     assert limits == Limits(per_second=10, in_flight_max=40)
-    assert shaping.limits_of(tenant_scope("t"), 0.0) is NO_LIMITS
+    sources = LimitSources(shaping)
+    assert sources.limits_of(egress_site_scope("a", "yahoo-japan"), 0.0) == limits
+    assert sources.limits_of(tenant_scope("t"), 0.0) is NO_LIMITS
     assert shaping.suspension_of(egress_site_scope("a", "yahoo-japan"), 0.0) is None
 
 

@@ -204,6 +204,10 @@ class Feedback:
     ) -> list[OverrideEvent]:
         """A reply that arrives after its override would have ended has no effect."""
         from_s = result.answered_s
+        earlier, per_minute = self._overrides.get(scope, rule.action), rule.per_minute
+        if earlier and earlier.until_s > from_s:  # the stricter of both
+            until_s = max(until_s, earlier.until_s)
+            per_minute = min(per_minute, earlier.per_minute)
         if until_s <= now_s:
             return []
         override = Override(
@@ -215,8 +219,8 @@ class Feedback:
             from_s=from_s,
             until_s=until_s,
             ends_s=ends_s(rule.action, from_s, until_s),
-            per_minute=rule.per_minute,
-            per_hour=self._rate_before(scope, self._overrides.get(scope, rule.action)),
+            per_minute=per_minute,
+            per_hour=self._rate_before(scope, earlier),
             level=level,
         )
         event = OverrideSet(override)

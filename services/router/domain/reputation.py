@@ -30,6 +30,7 @@ RATED_MIN = 1000
 BUCKET_S = 3600.0
 WEEK_S = 7 * 86_400.0
 SUBJECTS_MAX = 100_000
+RECOVERED_SHARE = 0.8  # of the rate of a warning, below which the warning ends
 LISTED_S = 86_400.0  # a listing that no check has confirmed for this long has ended
 
 
@@ -132,8 +133,8 @@ class Counts:
         return 0.0
 
 
-def judge(counts: Counts, policy: Policy) -> tuple[Standing, str, float]:
-    """The standing that the rates deserve, the reason, and the rate."""
+def judge(counts: Counts, policy: Policy, *, warned: bool) -> tuple[Standing, str, float]:
+    """The standing that the rates deserve, the reason, and the rate. warned: already."""
     rates = (
         ("bounces", counts.bounce_rate(), WARN_BOUNCED, PAUSE_BOUNCED),
         ("complaints", counts.complaint_rate(), WARN_COMPLAINED, PAUSE_COMPLAINED),
@@ -143,7 +144,7 @@ def judge(counts: Counts, policy: Policy) -> tuple[Standing, str, float]:
         pauses_at = {Policy.NONE: inf, Policy.STANDARD: pause, Policy.STRICT: warn}[policy]
         if rate >= pauses_at:
             return Standing.BROADCASTS_PAUSED, reason, rate
-        if rate >= warn:
+        if rate >= warn * (RECOVERED_SHARE if warned else 1.0):
             worst = (Standing.WARNED, reason, rate)
     return worst
 
@@ -211,7 +212,9 @@ class Reputation:
         if record.standing is Standing.BROADCASTS_PAUSED:
             record.sent_since_pause += rates.sent
         policy = self._policy_of(subject.id) if subject.kind is SubjectKind.TENANT else Policy.NONE
-        standing, reason, rate = judge(record.counts, policy)
+        standing, reason, rate = judge(
+            record.counts, policy, warned=record.standing is Standing.WARNED
+        )
         standing = next_standing(record, standing)
         if standing is record.standing:
             return []

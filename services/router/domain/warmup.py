@@ -59,7 +59,7 @@ class Change(StrEnum):
 
 class WarmupChanged(NamedTuple):
     """site: "" means all sites. per_day: the new allowance. growth: the steepest daily growth for
-    the next two weeks; 0: that of the ramp. used: messages in the day that the change ends."""
+    the next two weeks; 0: that of the ramp. used, delivered: in the day that the change ends."""
 
     egress_id: str
     site: str
@@ -70,25 +70,25 @@ class WarmupChanged(NamedTuple):
     per_day: int
     reason: str = ""
     used: int = 0
+    delivered: int = 0
     growth: float = 0.0
 
 
 class Facts(NamedTuple):
     """What happened since the day of the aggregate began. used: attempts that connected. refused:
-    for reputation. volume: the most that was delivered in one of the latest days."""
+    for reputation."""
 
     used: int = 0
     delivered: int = 0
     refused: int = 0
     bounced: int = 0
     complained: int = 0
-    volume: int = 0
-    last_used_s: float = 0.0
 
 
 class Warmup(NamedTuple):
     """stage: the last of the ramp that the allowance reaches. day_s: when the current day began; it
-    begins with each new allowance, not at midnight."""
+    begins with each new allowance, not at midnight. volume: the most that was delivered in one of
+    the latest days; an older day counts a tenth less each day."""
 
     egress_id: str
     site: str = ""
@@ -100,24 +100,33 @@ class Warmup(NamedTuple):
     stage_s: float = 0.0
     lowered_s: float = float("-inf")
     growth: float = 0.0
+    volume: int = 0
+    last_used_s: float = 0.0
     held_because: str = ""
 
 
 def evolve(state: Warmup, event: WarmupChanged) -> Warmup:
-    status = next_status(state, event.change)
+    if begins_day(event):
+        state = state._replace(
+            day_s=event.at_s,
+            volume=max(event.delivered, state.volume * 9 // 10),
+            last_used_s=event.at_s if event.used else state.last_used_s,
+        )
     new_stage = event.stage != state.stage or event.change is Change.STARTED
-    keeps_day = event.change in (Change.PAUSED, Change.RESUMED)
     return state._replace(
-        status=status,
+        status=next_status(state, event.change),
         ramp=event.ramp,
         stage=event.stage,
         per_day=event.per_day,
-        day_s=state.day_s if keeps_day else event.at_s,
         stage_s=event.at_s if new_stage else state.stage_s,
         lowered_s=event.at_s if event.change is Change.LOWERED else state.lowered_s,
         growth=event.growth,
         held_because=event.reason,
     )
+
+
+def begins_day(event: WarmupChanged) -> bool:
+    return event.change not in (Change.PAUSED, Change.RESUMED)
 
 
 def next_status(state: Warmup, change: Change) -> Status:
@@ -153,9 +162,8 @@ def decide(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> list[War
 
 
 def is_idle(state: Warmup, facts: Facts, now_s: float) -> bool:
-    started_s = max(facts.last_used_s, state.stage_s)
     is_warm = state.stage > 0 or state.status is Status.FINISHED
-    return is_warm and now_s - started_s > IDLE_S
+    return is_warm and not facts.used and now_s - max(state.last_used_s, state.stage_s) > IDLE_S
 
 
 def find_harm(facts: Facts) -> str:
@@ -174,46 +182,41 @@ def lower_after(
     harm: str, state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float
 ) -> WarmupChanged:
     """Back from the volume that there really was: a larger allowance meant nothing."""
-    taken = max(facts.volume, facts.delivered)
+    taken = max(state.volume, facts.delivered)
     if harm in ("complaints", "bounces"):
         stage = max(ramp.stage_within(taken) - 1, 0)
-        return to_stage(state, Change.LOWERED, now_s, stage=stage, ramp=ramp, reason=harm)
+        lowered = to_stage(state, Change.LOWERED, now_s, stage=stage, ramp=ramp, reason=harm)
+        return lowered._replace(used=facts.used, delivered=facts.delivered)
     if state.status is not Status.FINISHED:
         taken = min(taken, state.per_day)
     per_day = max(taken // 2 if harm == "blocked" else taken, PER_DAY_MIN)
-    return WarmupChanged(
-        state.egress_id,
-        state.site,
-        Change.LOWERED,
-        now_s,
-        state.ramp,
+    lowered = changed(state, Change.LOWERED, now_s, reason=harm, facts=facts)
+    return lowered._replace(
         stage=ramp.stage_within(per_day),
         per_day=per_day,
-        reason=harm,
-        used=facts.used,
-        growth=growth_after(harm, facts),
+        growth=growth_after(harm, facts.delivered, state.volume),
     )
 
 
-def growth_after(harm: str, facts: Facts) -> float:
+def growth_after(harm: str, delivered: int, volume: int) -> float:
     """What was delivered today before the refusals, over the best day before, is the growth that
     the receiver allows."""
-    if harm == "blocked" or not facts.volume:
+    if harm == "blocked" or not volume:
         return CAREFUL_GROWTH
-    observed = GROWTH_SHARE * facts.delivered / facts.volume
+    observed = GROWTH_SHARE * delivered / volume
     return min(max(observed, GROWTH_MIN), GROWTH_SHARE * STEEPEST_GROWTH)
 
 
 def end_day(state: Warmup, facts: Facts, *, ramp: Ramp, now_s: float) -> WarmupChanged:
     if state.status is not Status.RAMPING:
-        return changed(state, Change.HELD, now_s, reason=state.status, used=facts.used)
+        return changed(state, Change.HELD, now_s, reason=state.status, facts=facts)
     if reason := why_held(state, facts):
-        return changed(state, Change.HELD, now_s, reason=reason, used=facts.used)
+        return changed(state, Change.HELD, now_s, reason=reason, facts=facts)
     stage = ramp.stage_within(state.per_day) + 1
     if stage == len(ramp.stages):
-        return changed(state, Change.FINISHED, now_s, used=facts.used)
+        return changed(state, Change.FINISHED, now_s, facts=facts)
     per_day, growth = grow(state, ramp, now_s)
-    advanced = changed(state, Change.ADVANCED, now_s, used=facts.used)
+    advanced = changed(state, Change.ADVANCED, now_s, facts=facts)
     return advanced._replace(stage=ramp.stage_within(per_day), per_day=per_day, growth=growth)
 
 
@@ -239,8 +242,11 @@ def why_held(state: Warmup, facts: Facts) -> str:
     return ""
 
 
+NOTHING = Facts()
+
+
 def changed(
-    state: Warmup, change: Change, now_s: float, *, reason: str = "", used: int = 0
+    state: Warmup, change: Change, now_s: float, *, reason: str = "", facts: Facts = NOTHING
 ) -> WarmupChanged:
     """An event that leaves the allowance as it is."""
     return WarmupChanged(
@@ -252,7 +258,8 @@ def changed(
         state.stage,
         state.per_day,
         reason,
-        used,
+        facts.used,
+        facts.delivered,
         state.growth,
     )
 

@@ -3,6 +3,7 @@ and turns stages into limits."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from math import ceil
 
 from services.router.domain import warmup
@@ -19,13 +20,13 @@ from services.router.domain.policy import (
 from services.router.domain.ramps import HOURS_PER_DAY, Ramp
 from services.router.domain.warmup import (
     DAY_S,
-    Change,
     Facts,
     Status,
     Warmup,
     WarmupChanged,
 )
 
+Key = tuple[str, str]  # egress source, site
 HOUR_S = 3600.0
 # A day's allowance leaves in this many hours at the earliest: receivers judge bursts by the hour,
 # and SendGrid's automated ramp counts by it. A morning's campaign still leaves on its day.
@@ -49,20 +50,17 @@ def engaged_within(
 
 @dataclass(slots=True)
 class DayFacts:
-    """The facts of one aggregate's current day, and of the days before."""
+    """The facts of one aggregate's current day."""
 
     used: int = 0
     delivered: int = 0
     refused: int = 0
     bounced: int = 0
     complained: int = 0
-    last_used_s: float = 0.0
-    volume: int = 0
 
     def record(self, result: AttemptResult, *, refusals: bool = True) -> None:
         """refusals: count them; a site with an aggregate of its own counts them there."""
         self.used += result.count
-        self.last_used_s = max(self.last_used_s, result.answered_s)
         if result.outcome == DELIVERED:
             self.delivered += result.count
         elif result.is_refused_for_reputation:
@@ -71,20 +69,7 @@ class DayFacts:
             self.bounced += result.count
 
     def facts(self) -> Facts:
-        return Facts(
-            self.used,
-            self.delivered,
-            self.refused,
-            self.bounced,
-            self.complained,
-            self.volume,
-            self.last_used_s,
-        )
-
-    def begin_day(self) -> None:
-        """An older maximum fades by a tenth a day: it says less and less about today."""
-        self.volume = max(self.delivered, self.volume * 9 // 10)
-        self.used = self.delivered = self.refused = self.bounced = self.complained = 0
+        return Facts(self.used, self.delivered, self.refused, self.bounced, self.complained)
 
 
 class Warmups:
@@ -103,8 +88,10 @@ class Warmups:
         self._ramps = ramps
         self._big_sites = frozenset(big_sites)
         self._spread = spread
-        self._states: dict[tuple[str, str], Warmup] = {}
-        self._facts: dict[tuple[str, str], DayFacts] = {}
+        self._states: dict[Key, Warmup] = {}
+        self._facts: dict[Key, DayFacts] = {}
+        self._touched: set[Key] = set()  # with new facts since the latest decision
+        self._day_ends: list[tuple[float, Key]] = []  # a heap; outdated ones are skipped
 
     def state_of(self, egress_id: str, site: str = "") -> Warmup | None:
         return self._states.get((egress_id, site))
@@ -116,9 +103,9 @@ class Warmups:
         key = (event.egress_id, event.site)
         state = self._states.get(key) or Warmup(*key)
         self._states[key] = warmup.evolve(state, event)
-        facts = self._facts.setdefault(key, DayFacts())
-        if event.change not in (Change.PAUSED, Change.RESUMED):
-            facts.begin_day()
+        if warmup.begins_day(event):
+            self._facts[key] = DayFacts()
+            heappush(self._day_ends, (event.at_s + DAY_S, key))
 
     def record(self, results: Iterable[AttemptResult]) -> list[WarmupChanged]:
         """Count results. The events are applied already."""
@@ -131,18 +118,20 @@ class Warmups:
                 events.append(self._start_at(result))
             at_site = self._facts.get((result.egress_id, result.site))
             whole.record(result, refusals=at_site is None)
+            self._touched.add((result.egress_id, ""))
             if at_site:
                 at_site.record(result)
+                self._touched.add((result.egress_id, result.site))
         return events
 
     def _needs_start(self, result: AttemptResult) -> bool:
         if (result.egress_id, result.site) in self._states:
             return False
+        if self._states[result.egress_id, ""].status is Status.FINISHED:
+            return False
         if result.site in self._big_sites:
             return True
-        is_ramping = self._states[result.egress_id, ""].status is Status.RAMPING
-        has_room = len(self._states) < STATES_MAX
-        return result.is_refused_for_reputation and is_ramping and has_room
+        return result.is_refused_for_reputation and len(self._states) < STATES_MAX
 
     def _start_at(self, result: AttemptResult) -> WarmupChanged:
         ramp = self._ramps[self._states[result.egress_id, ""].ramp]
@@ -154,17 +143,31 @@ class Warmups:
         for key in ((egress_id, ""), (egress_id, site)):
             if facts := self._facts.get(key):
                 facts.complained += count
+                self._touched.add(key)
 
     def decide(self, now_s: float) -> list[WarmupChanged]:
-        """Decide for all and apply the events. Call it after every batch of results: it costs one
-        comparison per aggregate."""
+        """Decide for those with new facts, or whose day has ended. The events are applied."""
+        while self._day_ends and self._day_ends[0][0] <= now_s:
+            self._touched.add(heappop(self._day_ends)[1])
         events = []
-        for key, state in list(self._states.items()):
-            ramp = self._ramps[state.ramp]
-            decided = warmup.decide(state, self._facts[key].facts(), ramp=ramp, now_s=now_s)
-            for event in decided:
+        for key in sorted(self._touched):
+            state = self._states[key]
+            ramp, facts = self._ramps[state.ramp], self._facts[key].facts()
+            for event in warmup.decide(state, facts, ramp=ramp, now_s=now_s):
                 self.apply(event)
-            events += decided
+                events.append(event)
+        self._touched.clear()
+        return events
+
+    def finish(self, egress_id: str, now_s: float) -> list[WarmupChanged]:
+        """Finish the warmup of a source that is known to be warm, at all sites."""
+        events = [
+            warmup.finish(state, now_s)
+            for key, state in self._states.items()
+            if key[0] == egress_id and state.status is not Status.FINISHED
+        ]
+        for event in events:
+            self.apply(event)
         return events
 
     def limits_of(self, scope: Scope, now_s: float) -> Limits:
@@ -177,10 +180,10 @@ class Warmups:
             return NO_LIMITS
         return Limits(per_hour=self._per_hour(state, per_day, now_s), per_day=per_day)
 
-    def _first_state(self, key: tuple[str, str]) -> Warmup | None:
+    def _first_state(self, key: Key) -> Warmup | None:
         """Of a big site that the source has not yet sent to."""
         whole = self._states.get((key[0], ""))
-        if whole is None or key[1] not in self._big_sites:
+        if whole is None or whole.status is Status.FINISHED or key[1] not in self._big_sites:
             return None
         first = self._ramps[whole.ramp].per_day(0)
         return Warmup(*key, Status.RAMPING, whole.ramp, per_day=first)

@@ -102,6 +102,17 @@ def test_a_rule_that_triggers_again_soon_lasts_twice_as_long() -> None:
     assert suspension.until_s == again_s + 4 * HOUR_S
 
 
+def test_a_shorter_suspension_does_not_end_a_longer_one() -> None:
+    feedback = Feedback(RULES)
+    feedback.record([refusal(TSS04, count=2)], 1001.0)
+    hint = refusal("try again in 5 minutes", at_s=1010.0, bounce_class="rate_limited")
+    blocked = refusal("blocked", at_s=1010.0, count=9)._replace(assigned_s=1005.0)
+    feedback.record([hint, blocked], 1011.0)
+    suspension = feedback.suspension_of(YAHOO, 1011.0)
+    assert suspension
+    assert suspension.until_s >= 1000.0 + 2 * HOUR_S
+
+
 def test_replies_to_mail_that_was_assigned_before_an_override_do_not_prolong_it() -> None:
     feedback = Feedback(RULES)
     feedback.record([refusal(TSS04, count=2)], 1001.0)

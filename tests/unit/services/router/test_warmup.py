@@ -2,6 +2,7 @@
 
 from importlib.resources import files
 from itertools import pairwise
+from math import ceil
 
 import pytest
 
@@ -13,9 +14,9 @@ RAMP = Ramp("test", "day", (200, 500, 1_000, 2_000), "the test")
 RAMPS = load_ramps((files("services.router") / "ramps.toml").read_text("utf-8"))
 
 
-def at_stage(stage: int, *, site: str = "", at_s: float = 0.0) -> Warmup:
+def at_stage(stage: int, *, site: str = "", at_s: float = 0.0, volume: int = 0) -> Warmup:
     event = WarmupChanged("ip", site, Change.STARTED, at_s, "test", stage, RAMP.per_day(stage))
-    return warmup.evolve(Warmup("ip", site), event)
+    return warmup.evolve(Warmup("ip", site), event._replace(used=volume, delivered=volume))
 
 
 def decide(state: Warmup, facts: Facts, *, now_s: float = DAY_S) -> WarmupChanged | None:
@@ -25,7 +26,7 @@ def decide(state: Warmup, facts: Facts, *, now_s: float = DAY_S) -> WarmupChange
 
 
 def used(number: int, **others: int) -> Facts:
-    return Facts(used=number, delivered=others.pop("delivered", number), last_used_s=1.0, **others)
+    return Facts(used=number, delivered=others.pop("delivered", number), **others)
 
 
 def test_a_source_advances_when_nine_tenths_were_used_and_delivered() -> None:
@@ -52,13 +53,15 @@ def test_a_stage_lasts_a_day_from_its_own_beginning() -> None:
 
 
 def test_a_source_that_some_refuse_goes_back_to_what_was_taken() -> None:
-    event = decide(at_stage(2), used(600, delivered=550, refused=50, volume=500), now_s=3600.0)
+    facts = used(600, delivered=550, refused=50)
+    event = decide(at_stage(2, volume=500), facts, now_s=3600.0)
     assert event
     assert (event.change, event.reason, event.per_day) == (Change.LOWERED, "refused", 550)
 
 
 def test_a_source_that_is_blocked_goes_back_to_half() -> None:
-    event = decide(at_stage(3), used(60, delivered=0, refused=60, volume=1_800), now_s=3600.0)
+    facts = used(60, delivered=0, refused=60)
+    event = decide(at_stage(3, volume=1_800), facts, now_s=3600.0)
     assert event
     assert (event.change, event.reason, event.per_day) == (Change.LOWERED, "blocked", 900)
 
@@ -67,8 +70,8 @@ def test_a_source_that_is_blocked_goes_back_to_half() -> None:
     "volume", [400, 250, 100, 600], ids=["1.25 taken", "2 taken", "5 taken", "less taken"]
 )
 def test_after_a_refusal_the_allowance_grows_more_slowly_than_was_taken(volume: int) -> None:
-    state = at_stage(2)
-    facts = used(600, delivered=500, refused=100, volume=volume)
+    state = at_stage(2, volume=volume)
+    facts = used(600, delivered=500, refused=100)
     lowered = decide(state, facts, now_s=3600.0)
     assert lowered
     state = warmup.evolve(state, lowered)
@@ -76,7 +79,7 @@ def test_after_a_refusal_the_allowance_grows_more_slowly_than_was_taken(volume: 
     assert event
     assert event.change is Change.ADVANCED
     growth = min(max(0.8 * 500 / volume, 1.2), 2.0)
-    assert event.per_day == round(state.per_day * growth)
+    assert event.per_day == ceil(state.per_day * growth)
     assert event.growth == min(growth + 0.1, 2.0)
 
 
@@ -96,7 +99,7 @@ def test_complaints_and_bounces_cost_a_stage(facts: Facts, reason: str) -> None:
 
 
 def test_a_source_goes_back_once_a_day_at_most() -> None:
-    state, blocked = at_stage(3), used(60, delivered=0, refused=60, volume=1_800)
+    state, blocked = at_stage(3, volume=1_800), used(60, delivered=0, refused=60)
     event = decide(state, blocked, now_s=3600.0)
     assert event
     state = warmup.evolve(state, event)
@@ -105,24 +108,28 @@ def test_a_source_goes_back_once_a_day_at_most() -> None:
 
 
 def test_a_finished_source_has_no_limit_until_it_is_blocked() -> None:
-    state = at_stage(3)
-    event = decide(state, used(2_000))
+    state = at_stage(3, volume=9_000)
+    event = decide(state, used(2_000, delivered=9_000))
     assert event
     assert event.change is Change.FINISHED
     state = warmup.evolve(state, event)
     assert warmup.allowance(state) == 0
-    event = decide(state, used(30, delivered=0, refused=30, volume=9_000), now_s=2 * DAY_S)
+    event = decide(state, used(30, delivered=0, refused=30), now_s=2 * DAY_S)
     assert event
     state = warmup.evolve(state, event)
     assert (state.status, warmup.allowance(state)) == (Status.RAMPING, 4_500)
 
 
 def test_a_source_that_was_idle_for_a_month_starts_again() -> None:
-    state = at_stage(3)
-    assert decide(state, Facts(last_used_s=0.0), now_s=30 * DAY_S) is not None
-    event = decide(state, Facts(last_used_s=0.0), now_s=30 * DAY_S + 1)
+    state = at_stage(3, volume=2_000)
+    held = decide(state, Facts(), now_s=30 * DAY_S)
+    assert held
+    assert held.change is Change.HELD
+    state = warmup.evolve(state, held)
+    event = decide(state, Facts(), now_s=30 * DAY_S + 1)
     assert event
     assert (event.change, event.per_day) == (Change.DECAYED, 200)
+    assert decide(state, used(1), now_s=30 * DAY_S + 1) is None
 
 
 def test_at_a_site_less_use_is_enough_to_advance() -> None:

@@ -91,6 +91,23 @@ def test_without_overflow_the_allowance_is_spread_over_the_hours_left() -> None:
     assert make_warmups().limits_of(scope, 0.0).per_hour == -(-200 // HOURS_MIN)
 
 
+def test_a_source_that_an_operator_knows_to_be_warm_has_no_limit_anywhere() -> None:
+    warmups = make_warmups()
+    warmups.record([result(50)])
+    assert {event.site for event in warmups.finish("ip", 60.0)} == {"", "google"}
+    for site in ("google", "yahoo"):
+        assert warmups.limits_of(egress_site_scope("ip", site), 60.0) is NO_LIMITS
+    assert warmups.record([result(50, site="yahoo")]) == []
+
+
+def test_the_day_ends_without_mail_too() -> None:
+    warmups = make_warmups()
+    assert warmups.decide(DAY_S - 1) == []
+    [event] = warmups.decide(DAY_S)
+    assert (event.change, event.reason) == (Change.HELD, "not_used")
+    assert [e.at_s for e in warmups.decide(2 * DAY_S)] == [2 * DAY_S]
+
+
 def test_complaints_count_for_the_source_and_the_site() -> None:
     warmups = make_warmups()
     warmups.record([result(1_500)])

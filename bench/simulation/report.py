@@ -112,9 +112,9 @@ def print_summary(figures: Mapping[str, Any]) -> None:
     rows = [row_of(name, each) for name, each in figures.items() if isinstance(each, dict)]
     days = figures["days"]
     title = (
-        f"{figures['seeds']} worlds of {days} days, {figures['messages_per_day']:,} messages a day "
-        f"through {figures['sources']} new sources. SparkPost's table reaches this volume on day "
-        f"{figures['sparkpost_days']}."
+        f"Worlds: {figures['seeds']}, of {days} days; new sources: {figures['sources']}, for "
+        f"{figures['messages_per_day']:,} messages a day. SparkPost's table reaches this volume on "
+        f"day {figures['sparkpost_days']}."
     )
     print_table(console, title, columns=COLUMNS, rows=rows)
 

@@ -6,7 +6,8 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from bench.simulation.parameters import STEP_S, STEPS_PER_DAY, STEPS_PER_HOUR
-from services.router.domain.policy import Limits, Scope
+from services.router.domain.ledger import Scope
+from services.router.domain.limits import Limits
 
 
 class Sent(NamedTuple):

@@ -10,24 +10,22 @@ from bench.simulation.parameters import STEP_S, STEPS_PER_DAY, STEPS_PER_HOUR, W
 from bench.simulation.receiver import Refusal, Reply
 from bench.simulation.referee import Referee, Sent
 from bench.simulation.senders.model import MANY, NOTICES_AFTER, Cell
+from contracts.delivery.v1.events_pb2 import (
+    ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_TEMPORARY,
+    AttemptOutcome,
+)
 from mail import bounce
 from services.router.domain import warmup
 from services.router.domain.feedback import Feedback
 from services.router.domain.feedback_rules import load_feedback_rules
-from services.router.domain.policy import (
-    DELIVERED,
-    PERMANENT,
-    TEMPORARY,
-    AttemptResult,
-    Limits,
-    LimitSources,
-    Scope,
-    egress_scope,
-    egress_site_scope,
-    tenant_scope,
-)
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.limits import Limits
+from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site
 from services.router.domain.ramps import load_ramps
 from services.router.domain.reputation import Reputation
+from services.router.domain.results import AttemptResult
 from services.router.domain.retry import SCHEDULE_S, RetryPolicy
 from services.router.domain.shaping import SiteLimits, load_shaping, provider_sites
 from services.router.domain.warmups import Warmups
@@ -39,7 +37,7 @@ _REPLY = re.compile(r"(\d)\d\d[ -](?:(\d\.\d+\.\d+) )?(.*)", re.DOTALL)
 
 
 class Meaning(NamedTuple):
-    outcome: str
+    outcome: AttemptOutcome.ValueType
     bounce_class: str
     enhanced_code: str
     text: str
@@ -50,7 +48,7 @@ def classify(text: str) -> Meaning:
     found = _REPLY.match(text)
     enhanced, rest = (found[2] or "", found[3]) if found else ("", text)
     bounce_class = bounce.classify(int(text[:3]), enhanced, rest).name
-    outcome = PERMANENT if text.startswith("5") else TEMPORARY
+    outcome = ATTEMPT_OUTCOME_PERMANENT if text[0] == "5" else ATTEMPT_OUTCOME_TEMPORARY
     return Meaning(outcome, bounce_class, enhanced, rest)
 
 
@@ -122,20 +120,16 @@ class Engine:
         self.feedback = Feedback(load_feedback_rules(feedback))
         reporting = {site.name for site in world.sites if site.reports}
         self.reputation = Reputation(reports_complaints=reporting.__contains__)
-        self.sources = LimitSources(
-            self.warmups,
-            load_shaping(shaping, default=SiteLimits(IN_FLIGHT_MAX)),
-            self.feedback,
-            self.reputation,
-        )
+        rules = ShapingPolicies(load_shaping(shaping, default=SiteLimits(IN_FLIGHT_MAX)))
+        self.policies = CombinedPolicies([self.warmups, rules, self.feedback, self.reputation])
         self._retry = RetryPolicy()
         self._egress = [f"egress-{ip}" for ip in range(ips)]
         self._results: list[AttemptResult] = []
         self._usage: dict[Scope, Usage] = {}
         self._limits: dict[Scope, tuple[Limits, bool]] = {}
-        self._ip_scopes = [egress_scope(egress_id) for egress_id in self._egress]
+        self._ip_scopes = [Scope(ScopeKind.WARMUP, egress_id) for egress_id in self._egress]
         self._cell_scopes = [
-            [egress_site_scope(egress_id, site.name) for site in world.sites]
+            [egress_site(egress_id, site.name) for site in world.sites]
             for egress_id in self._egress
         ]
         for egress_id in self._egress:
@@ -156,15 +150,15 @@ class Engine:
         if usage is None:
             usage = self._usage[scope] = Usage()
         usage.advance(self.step)
-        suspended = self.sources.suspension_of(scope, self.now_s) is not None
-        limits = self.sources.limits_of(scope, self.now_s)
+        suspended = self.policies.suspension_of(scope, self.now_s) is not None
+        limits = self.policies.limits_of(scope, self.now_s)
         self._limits[scope] = (limits, suspended)
         return 0 if suspended else usage.room(limits)
 
     def may_send(self, tenant: int) -> bool:
         """All mail of the simulation is broadcasts."""
         name = str(tenant)
-        if self.sources.suspension_of(tenant_scope(name), self.now_s):
+        if self.policies.suspension_of(Scope(ScopeKind.TENANT, name), self.now_s):
             return False
         return self.reputation.may_broadcast(name)
 
@@ -195,7 +189,7 @@ class Engine:
             self.now_s,
             self.now_s + REPLY_S,
             connected=True,
-            outcome=DELIVERED,
+            outcome=ATTEMPT_OUTCOME_DELIVERED,
         )
 
     def _refused(self, cell: Cell, tenant: int, refusal: Refusal) -> AttemptResult:

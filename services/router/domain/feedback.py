@@ -9,9 +9,12 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
 from mail import bounce
 from mail.mx import site_of
 from services.router.domain.feedback_rules import Action, FeedbackRule, match
+from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.limits import Limits
 from services.router.domain.overrides import (
     MEMORY_S,
     Override,
@@ -21,19 +24,12 @@ from services.router.domain.overrides import (
     OverrideSet,
     ends_s,
 )
-from services.router.domain.policy import (
+from services.router.domain.policies import egress_site
+from services.router.domain.results import (
     INVALID_CLASSES,
-    PERMANENT,
+    REFUSED,
     REPUTATION_CLASSES,
-    TEMPORARY,
     AttemptResult,
-    Limits,
-    Scope,
-    ScopeKind,
-    Suspension,
-    egress_site_scope,
-    tenant_scope,
-    tenant_site_scope,
 )
 from services.router.domain.shaping import provider_sites
 
@@ -69,7 +65,7 @@ def feeds(result: AttemptResult) -> bool:
     """A refusal of a recipient says nothing about the sender."""
     return (
         result.connected
-        and result.outcome in (TEMPORARY, PERMANENT)
+        and result.outcome in REFUSED
         and result.bounce_class not in INVALID_CLASSES
         and bool(result.reply_text)
         and is_of_site(result.mx_host, result.site)
@@ -117,7 +113,7 @@ HINT = FeedbackRule(
 
 
 class Feedback:
-    """Decides overrides, and is the limit source of those in force."""
+    """Decides overrides, and is the policy source of those in force."""
 
     kinds = (ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE, ScopeKind.TENANT)
 
@@ -144,7 +140,7 @@ class Feedback:
         return events
 
     def _count(self, result: AttemptResult) -> None:
-        scope = egress_site_scope(result.egress_id, result.site)
+        scope = egress_site(result.egress_id, result.site)
         self._rates.setdefault(scope, HourlyRate()).add(result.answered_s, result.count)
 
     def _react(self, result: AttemptResult, now_s: float) -> list[OverrideEvent]:
@@ -179,12 +175,12 @@ class Feedback:
         """A delay that the receiver names to a sender that it limits. To a greylisted message it
         names one too, but for that message alone."""
         hint_s = retry_hint_s(result.reply_text)
-        if hint_s is None or result.outcome != TEMPORARY:
+        if hint_s is None or result.outcome != ATTEMPT_OUTCOME_TEMPORARY:
             return []
         if result.bounce_class not in REPUTATION_CLASSES:
             return []
         until_s = result.answered_s + min(max(hint_s, HINT_MIN_S), HINT_MAX_S)
-        scope = egress_site_scope(result.egress_id, result.site)
+        scope = egress_site(result.egress_id, result.site)
         current = self._overrides.get(scope, Action.SUSPEND_SITE)
         if current and current.until_s >= until_s:
             return []
@@ -264,7 +260,7 @@ def is_recent(override: Override, at_s: float) -> bool:
 
 def scope_of(action: Action, result: AttemptResult) -> Scope:
     if action is Action.SUSPEND_TENANT_SITE:
-        return tenant_site_scope(result.tenant_id, result.site)
+        return Scope(ScopeKind.TENANT_SITE, f"{result.tenant_id}/{result.site}")
     if action is Action.PAUSE_TENANT:
-        return tenant_scope(result.tenant_id)
-    return egress_site_scope(result.egress_id, result.site)
+        return Scope(ScopeKind.TENANT, result.tenant_id)
+    return egress_site(result.egress_id, result.site)

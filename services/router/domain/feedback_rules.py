@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import re2
 
 from mail import bounce
-from services.router.domain.policy import AttemptResult
+from services.router.domain.results import AttemptResult
 from services.router.domain.shaping import provider_sites
 
 

@@ -5,11 +5,15 @@ share of the rate before. An override ends by itself: nothing has to remove it.
 """
 
 from collections.abc import Iterable
+from functools import reduce
 from math import ceil
 from typing import NamedTuple
 
 from services.router.domain.feedback_rules import Action
-from services.router.domain.policy import NO_LIMITS, Limits, Scope, Suspension, strictest
+from services.router.domain.ledger import Scope, Suspension
+from services.router.domain.limits import NO_LIMITS, Limits
+from services.router.domain.policies import least
+from services.router.domain.reasons import WaitReason
 
 RESTORE_SHARES = (0.05, 0.2, 0.5)  # of the rate before, one after another
 RESTORE_STEP_MIN_S = 900.0
@@ -50,7 +54,7 @@ class Override(NamedTuple):
 
     def suspension(self, now_s: float) -> Suspension | None:
         if self.action in SUSPENDS and self.from_s <= now_s < self.until_s:
-            return Suspension(self.until_s, self.reason)
+            return Suspension(self.until_s, WaitReason.OVERRIDE)
         return None
 
 
@@ -116,7 +120,7 @@ class Overrides:
         overrides = self._by_scope.get(scope)
         if not overrides:
             return NO_LIMITS
-        return strictest(override.limits(now_s) for override in overrides.values())
+        return reduce(least, (one.limits(now_s) for one in overrides.values()), NO_LIMITS)
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
         overrides = self._by_scope.get(scope)

@@ -85,10 +85,7 @@ class ShapingPolicies:
     kinds: Collection[ScopeKind] = (ScopeKind.EGRESS_SITE,)
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
-        site_limits = self.shaping.of(site_of(scope))
-        return Limits(
-            per_second=site_limits.per_second_max, in_flight_max=site_limits.in_flight_max
-        )
+        return self.shaping.of(site_of(scope)).limits()
 
     def suspension_of(self, _: Scope, __: float) -> Suspension | None:
         return None

@@ -21,4 +21,8 @@ class WaitReason(StrEnum):
     IN_FLIGHT = "in_flight"
     SUSPENDED = "suspended"
     NO_EGRESS = "no_egress"
+    WARMUP = "warmup"
+    OVERRIDE = "override"
+    REPUTATION = "reputation"
+    LISTED = "listed"
     TENANT_UNKNOWN = "tenant_unknown"

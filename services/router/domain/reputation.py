@@ -13,16 +13,10 @@ from enum import StrEnum
 from math import inf
 from typing import NamedTuple
 
-from services.router.domain.policy import (
-    DELIVERED,
-    INVALID_CLASSES,
-    NO_LIMITS,
-    AttemptResult,
-    Limits,
-    Scope,
-    ScopeKind,
-    Suspension,
-)
+from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.limits import NO_LIMITS, Limits
+from services.router.domain.reasons import WaitReason
+from services.router.domain.results import INVALID_CLASSES, AttemptResult
 
 WARN_BOUNCED, PAUSE_BOUNCED = 0.05, 0.1
 WARN_COMPLAINED, PAUSE_COMPLAINED = 0.001, 0.005
@@ -268,11 +262,10 @@ class Reputation:
         if scope.kind is ScopeKind.TENANT:
             record = self._records.get(Subject(SubjectKind.TENANT, scope.id))
             paused = record is not None and record.standing is Standing.PAUSED
-            return Suspension(inf, record.reason) if paused and record else None
+            return Suspension(inf, WaitReason.REPUTATION) if paused else None
         listings = self._listings.get(scope.id, {}).values()
-        ends = [(e.at_s + LISTED_S, e.zone) for e in listings if e.suspends]
-        until_s, zone = max(ends, default=(0.0, ""))
-        return Suspension(until_s, f"listed by {zone}") if until_s > now_s else None
+        until_s = max((each.at_s + LISTED_S for each in listings if each.suspends), default=0.0)
+        return Suspension(until_s, WaitReason.LISTED) if until_s > now_s else None
 
 
 def next_standing(record: Record, deserved: Standing) -> Standing:
@@ -286,7 +279,7 @@ def next_standing(record: Record, deserved: Standing) -> Standing:
 
 
 def rates_of(result: AttemptResult, *, reports: bool) -> Rates:
-    delivered = result.count if result.outcome == DELIVERED else 0
+    delivered = result.count if result.is_delivered else 0
     bounced = result.count if result.bounce_class in INVALID_CLASSES else 0
     return Rates(delivered + bounced, bounced, delivered if reports else 0, 0)
 

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_TEMPORARY,
+    AttemptOutcome,
     BounceReceived,
     ComplaintReceived,
     DeliveryAttempted,
@@ -15,12 +18,18 @@ from contracts.router.v1.results_pb2 import (
     RESULT_KIND_BOUNCE,
     RESULT_KIND_COMPLAINT,
     Result,
+    ResultKind,
     Results,
 )
-from services.router.domain.events import timestamp
+from services.router.domain.events import timestamp, unix_s
+from services.router.domain.message import ScheduledQueue
 from services.router.domain.transitions import AppliedTransition
 
 REPLY_TEXT_MAX = 256
+REFUSED = (ATTEMPT_OUTCOME_PERMANENT, ATTEMPT_OUTCOME_TEMPORARY)
+# Bounce classes: refusals of the sender, and of an address that does not exist.
+REPUTATION_CLASSES = frozenset(("spam_block", "rate_limited"))
+INVALID_CLASSES = frozenset(("invalid_recipient", "inactive_mailbox", "bad_domain"))
 
 
 class InFlight(NamedTuple):
@@ -93,3 +102,52 @@ def mail_result(event: BounceReceived | ComplaintReceived, sent: SentFrom) -> Re
         result.mx_host = event.reply.mx
         add_reply(result, event.reply)
     return result
+
+
+class AttemptResult(NamedTuple):
+    """A result as decisions about limits read it: of `count` equal attempts, bounces or complaints.
+
+    mx_host: the host that replied. enhanced_code: as "4.7.28", or ""."""
+
+    tenant_id: str
+    site: str
+    egress_id: str
+    mx_host: str
+    assigned_s: float
+    answered_s: float
+    connected: bool
+    outcome: AttemptOutcome.ValueType
+    bounce_class: str = ""
+    enhanced_code: str = ""
+    reply_text: str = ""
+    count: int = 1  # type: ignore[assignment] # the method of tuples
+    kind: ResultKind.ValueType = RESULT_KIND_ATTEMPT
+
+    @classmethod
+    def of(cls, result: Result) -> "AttemptResult":
+        queue = ScheduledQueue.of(result.queue_id)
+        return cls(
+            queue.tenant_id,
+            queue.site,
+            result.egress_id,
+            result.mx_host,
+            unix_s(result.assigned_at),
+            unix_s(result.answered_at),
+            result.connected,
+            result.outcome,
+            result.bounce_class,
+            result.enhanced,
+            result.reply_text,
+            result.count,
+            result.kind,
+        )
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.outcome == ATTEMPT_OUTCOME_DELIVERED
+
+    @property
+    def is_refused_for_reputation(self) -> bool:
+        return self.bounce_class in REPUTATION_CLASSES and (
+            self.outcome in REFUSED or self.kind == RESULT_KIND_BOUNCE
+        )

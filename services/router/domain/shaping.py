@@ -10,10 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from importlib.resources import files
-from typing import ClassVar
 
 from mail import mx
-from services.router.domain.policy import Limits, Scope, ScopeKind, Suspension, site_of_scope
+from services.router.domain.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +63,9 @@ class ShapingRule:
 class Shaping:
     default: SiteLimits
     by_site: dict[str, SiteLimits]
-    kinds: ClassVar = (ScopeKind.EGRESS_SITE,)
 
     def of(self, site: str) -> SiteLimits:
         return self.by_site.get(site, self.default)
-
-    def limits_of(self, scope: Scope, now_s: float) -> Limits:
-        return self.of(site_of_scope(scope)).limits()
-
-    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
-        """A shaping rule limits and never suspends."""
-        return None
 
 
 def load_shaping(

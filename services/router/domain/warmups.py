@@ -1,4 +1,4 @@
-"""The warmups of all egress sources as one limit source: it counts the facts, asks for decisions,
+"""The warmups of all egress sources as one policy source: it counts the facts, asks for decisions,
 and turns stages into limits."""
 
 from collections.abc import Callable, Iterable, Mapping
@@ -7,17 +7,10 @@ from heapq import heappop, heappush
 from math import ceil
 
 from services.router.domain import warmup
-from services.router.domain.policy import (
-    DELIVERED,
-    INVALID_CLASSES,
-    NO_LIMITS,
-    AttemptResult,
-    Limits,
-    Scope,
-    ScopeKind,
-    Suspension,
-)
+from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.ramps import HOURS_PER_DAY, Ramp
+from services.router.domain.results import INVALID_CLASSES, AttemptResult
 from services.router.domain.warmup import (
     DAY_S,
     Facts,
@@ -61,7 +54,7 @@ class DayFacts:
     def record(self, result: AttemptResult, *, refusals: bool = True) -> None:
         """refusals: count them; a site with an aggregate of its own counts them there."""
         self.used += result.count
-        if result.outcome == DELIVERED:
+        if result.is_delivered:
             self.delivered += result.count
         elif result.is_refused_for_reputation:
             self.refused += result.count if refusals else 0

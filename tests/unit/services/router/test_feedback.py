@@ -6,29 +6,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVERED
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMANENT
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_STALE as STALE
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY as TEMPORARY
 from services.router.domain.feedback import Feedback, feeds, is_of_site, retry_hint_s
 from services.router.domain.feedback_rules import (
     Action,
     lint_feedback_rules,
     load_feedback_rules,
 )
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.overrides import RESTORE_SHARES, Overrides, OverrideSet
-from services.router.domain.policy import (
-    DELIVERED,
-    NO_LIMITS,
-    PERMANENT,
-    TEMPORARY,
-    AttemptResult,
-    Limits,
-    egress_site_scope,
-    tenant_scope,
-    tenant_site_scope,
-)
+from services.router.domain.policies import egress_site
+from services.router.domain.reasons import WaitReason
+from services.router.domain.results import AttemptResult
 
 RULES = load_feedback_rules((files("services.router") / "feedback.toml").read_text("utf-8"))
 TSS04 = "[TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume"
 HOUR_S = 3600.0
-YAHOO = egress_site_scope("ip", "yahoo")
+YAHOO = egress_site("ip", "yahoo")
 
 
 def refusal(
@@ -68,8 +66,9 @@ def test_yahoos_second_complaint_reply_suspends_the_source_at_yahoo_for_two_hour
     suspension = feedback.suspension_of(YAHOO, 1011.0)
     assert suspension
     assert suspension.until_s == 1010.0 + 2 * HOUR_S
-    assert "temporarily deferred" in suspension.reason
-    assert feedback.suspension_of(egress_site_scope("other", "yahoo"), 1011.0) is None
+    assert suspension.reason is WaitReason.OVERRIDE
+    assert "temporarily deferred" in event.override.reason
+    assert feedback.suspension_of(egress_site("other", "yahoo"), 1011.0) is None
 
 
 def test_replies_that_are_too_far_apart_trigger_nothing() -> None:
@@ -129,7 +128,7 @@ def test_a_reply_that_arrives_when_its_override_would_have_ended_does_nothing() 
     "result",
     [
         refusal(TSS04, count=9)._replace(connected=False),
-        refusal(TSS04, count=9)._replace(outcome="stale"),
+        refusal(TSS04, count=9)._replace(outcome=STALE),
         refusal(TSS04, count=9, host="mx.tarpit.example"),
         refusal(TSS04, count=9, host=""),
         refusal("550 5.1.1 no such user", count=99, bounce_class="invalid_recipient"),
@@ -166,7 +165,7 @@ def test_microsofts_connection_limit_leaves_one_connection() -> None:
         text, site="microsoft-consumer", host=host, bounce_class="rate_limited", count=2
     )
     feedback.record([reply], 1001.0)
-    scope = egress_site_scope("ip", "microsoft-consumer")
+    scope = egress_site("ip", "microsoft-consumer")
     assert feedback.limits_of(scope, 1001.0) == Limits(in_flight_max=1)
     assert feedback.limits_of(scope, 1000.0 + HOUR_S) is NO_LIMITS
 
@@ -174,14 +173,14 @@ def test_microsofts_connection_limit_leaves_one_connection() -> None:
 def test_content_suspends_its_tenant_at_the_site_and_nobody_else() -> None:
     feedback = Feedback(RULES)
     feedback.record([refusal("spam", bounce_class="spam_content", count=20)], 1001.0)
-    assert feedback.suspension_of(tenant_site_scope("tenant", "yahoo"), 1001.0)
+    assert feedback.suspension_of(Scope(ScopeKind.TENANT_SITE, "tenant/yahoo"), 1001.0)
     assert feedback.suspension_of(YAHOO, 1001.0) is None
 
 
 def test_malware_pauses_its_tenant() -> None:
     feedback = Feedback(RULES)
     feedback.record([refusal("virus found", bounce_class="virus_related", count=5)], 1001.0)
-    suspension = feedback.suspension_of(tenant_scope("tenant"), 1001.0)
+    suspension = feedback.suspension_of(Scope(ScopeKind.TENANT, "tenant"), 1001.0)
     assert suspension
     assert suspension.until_s == 1000.0 + 24 * HOUR_S
 
@@ -275,7 +274,7 @@ replies = st.lists(
     ),
     max_size=30,
 )
-SCOPES = (YAHOO, tenant_scope("tenant"), tenant_site_scope("tenant", "yahoo"))
+SCOPES = (YAHOO, Scope(ScopeKind.TENANT, "tenant"), Scope(ScopeKind.TENANT_SITE, "tenant/yahoo"))
 
 
 @given(replies)

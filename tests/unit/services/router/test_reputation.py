@@ -1,12 +1,9 @@
 """Tenants whose mail bounces or annoys are warned, then paused: broadcasts first."""
 
-from services.router.domain.policy import (
-    DELIVERED,
-    PERMANENT,
-    AttemptResult,
-    egress_scope,
-    tenant_scope,
-)
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVERED
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMANENT
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.reasons import WaitReason
 from services.router.domain.reputation import (
     ListingChanged,
     Policy,
@@ -16,6 +13,7 @@ from services.router.domain.reputation import (
     Subject,
     SubjectKind,
 )
+from services.router.domain.results import AttemptResult
 
 HOUR_S = 3600.0
 TENANT = Subject(SubjectKind.TENANT, "tenant")
@@ -53,7 +51,7 @@ def test_ten_percent_of_a_thousand_bounces_pause_broadcasts() -> None:
     assert of_tenant(reputation.record(sent(899, 100))) == []
     assert of_tenant(reputation.record(sent(1))) == [(Standing.BROADCASTS_PAUSED, "bounces")]
     assert not reputation.may_broadcast("tenant")
-    assert reputation.suspension_of(tenant_scope("tenant"), 0.0) is None
+    assert reputation.suspension_of(Scope(ScopeKind.TENANT, "tenant"), 0.0) is None
 
 
 def test_everything_is_paused_if_the_next_thousand_are_no_better() -> None:
@@ -62,9 +60,9 @@ def test_everything_is_paused_if_the_next_thousand_are_no_better() -> None:
     assert of_tenant(reputation.record(sent(850, 150, at_s=HOUR_S))) == [
         (Standing.PAUSED, "bounces")
     ]
-    suspension = reputation.suspension_of(tenant_scope("tenant"), HOUR_S)
+    suspension = reputation.suspension_of(Scope(ScopeKind.TENANT, "tenant"), HOUR_S)
     assert suspension
-    assert suspension.reason == "bounces"
+    assert suspension.reason is WaitReason.REPUTATION
 
 
 def test_five_percent_only_warn_and_the_warning_ends_with_better_mail() -> None:
@@ -114,7 +112,7 @@ def test_an_operator_resumes_a_tenant_and_the_past_no_longer_counts() -> None:
     reputation.record(sent(500, 500))
     reputation.resume("tenant", 5.0)
     assert reputation.may_broadcast("tenant")
-    assert reputation.suspension_of(tenant_scope("tenant"), 5.0) is None
+    assert reputation.suspension_of(Scope(ScopeKind.TENANT, "tenant"), 5.0) is None
     assert of_tenant(reputation.record(sent(900, 50))) == []
 
 
@@ -123,21 +121,21 @@ def test_sources_and_domains_are_warned_about_and_never_paused() -> None:
     reputation.record(sent(500, 500), domain="example.com")
     for subject in (Subject(SubjectKind.EGRESS, "ip"), Subject(SubjectKind.DOMAIN, "example.com")):
         assert reputation.standing_of(subject) is Standing.WARNED
-    assert reputation.suspension_of(egress_scope("ip"), 0.0) is None
+    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), 0.0) is None
 
 
 def test_a_listed_source_waits_until_it_is_delisted_or_the_listing_is_old() -> None:
     reputation = make_reputation()
     listed = ListingChanged("ip", "zen.example", listed=True, suspends=True, at_s=0.0)
     reputation.apply_listing(listed)
-    suspension = reputation.suspension_of(egress_scope("ip"), HOUR_S)
+    suspension = reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), HOUR_S)
     assert suspension
-    assert suspension.reason == "listed by zen.example"
-    assert reputation.suspension_of(egress_scope("ip"), 24 * HOUR_S) is None
+    assert suspension.reason is WaitReason.LISTED
+    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), 24 * HOUR_S) is None
     reputation.apply_listing(listed._replace(listed=False))
-    assert reputation.suspension_of(egress_scope("ip"), HOUR_S) is None
+    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), HOUR_S) is None
     reputation.apply_listing(listed._replace(suspends=False))
-    assert reputation.suspension_of(egress_scope("ip"), HOUR_S) is None
+    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), HOUR_S) is None
 
 
 def test_memory_is_bounded_and_paused_tenants_are_never_forgotten() -> None:
@@ -147,4 +145,4 @@ def test_memory_is_bounded_and_paused_tenants_are_never_forgotten() -> None:
     for number in range(300):
         reputation.record(sent(1, tenant=f"t{number}"))
     assert len(reputation._records) <= 50
-    assert reputation.suspension_of(tenant_scope("bad"), 0.0)
+    assert reputation.suspension_of(Scope(ScopeKind.TENANT, "bad"), 0.0)

@@ -5,13 +5,9 @@ from importlib.resources import files
 import pytest
 
 from mail.mx import site_of
-from services.router.domain.policy import (
-    NO_LIMITS,
-    Limits,
-    LimitSources,
-    egress_site_scope,
-    tenant_scope,
-)
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.limits import NO_LIMITS, Limits
+from services.router.domain.policies import CombinedPolicies, ShapingPolicies, egress_site
 from services.router.domain.shaping import (
     Shaping,
     SiteLimits,
@@ -63,13 +59,13 @@ def test_an_operator_changes_one_figure_and_keeps_the_others() -> None:
 
 
 def test_rules_limit_an_egress_source_at_a_site_and_no_other_scope() -> None:
-    shaping = shipped()
-    limits = shaping.limits_of(egress_site_scope("a", "yahoo-japan"), 0.0)
+    shaping = ShapingPolicies(shipped())
+    limits = shaping.limits_of(egress_site("a", "yahoo-japan"), 0.0)
     assert limits == Limits(per_second=10, in_flight_max=40)
-    sources = LimitSources(shaping)
-    assert sources.limits_of(egress_site_scope("a", "yahoo-japan"), 0.0) == limits
-    assert sources.limits_of(tenant_scope("t"), 0.0) is NO_LIMITS
-    assert shaping.suspension_of(egress_site_scope("a", "yahoo-japan"), 0.0) is None
+    sources = CombinedPolicies([shaping])
+    assert sources.limits_of(egress_site("a", "yahoo-japan"), 0.0) == limits
+    assert sources.limits_of(Scope(ScopeKind.TENANT, "t"), 0.0) is NO_LIMITS
+    assert shaping.suspension_of(egress_site("a", "yahoo-japan"), 0.0) is None
 
 
 def test_the_linter_reports_a_rule_that_no_site_can_match() -> None:

@@ -3,16 +3,14 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVERED
+from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY as TEMPORARY
 from services.router.domain import warmup
-from services.router.domain.policy import (
-    DELIVERED,
-    NO_LIMITS,
-    TEMPORARY,
-    AttemptResult,
-    egress_scope,
-    egress_site_scope,
-)
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.limits import NO_LIMITS
+from services.router.domain.policies import egress_site
 from services.router.domain.ramps import Ramp
+from services.router.domain.results import AttemptResult
 from services.router.domain.warmup import DAY_S, Change, WarmupChanged
 from services.router.domain.warmups import HOURS_MIN, Warmups, engaged_within
 
@@ -48,13 +46,13 @@ def test_a_source_without_a_warmup_has_no_limit() -> None:
     warmups = Warmups({RAMP.name: RAMP})
     warmups.record([result(1_000)])
     assert warmups.decide(DAY_S) == []
-    assert warmups.limits_of(egress_scope("ip"), 0.0) is NO_LIMITS
+    assert warmups.limits_of(Scope(ScopeKind.WARMUP, "ip"), 0.0) is NO_LIMITS
 
 
 def test_a_big_site_is_limited_before_its_first_message() -> None:
     warmups = make_warmups()
-    assert warmups.limits_of(egress_site_scope("ip", "google"), 0.0).per_day == 200
-    assert warmups.limits_of(egress_site_scope("ip", "small.example"), 0.0) is NO_LIMITS
+    assert warmups.limits_of(egress_site("ip", "google"), 0.0).per_day == 200
+    assert warmups.limits_of(egress_site("ip", "small.example"), 0.0) is NO_LIMITS
 
 
 def test_a_small_site_that_refuses_gets_a_warmup_of_its_own() -> None:
@@ -73,18 +71,18 @@ def test_a_site_that_refuses_slows_down_alone() -> None:
     warmups = make_warmups()
     warmups.record([result(50), result(50, site="yahoo"), result(50, site="yahoo", refused=True)])
     assert [event.site for event in warmups.decide(60.0)] == ["yahoo"]
-    assert warmups.limits_of(egress_site_scope("ip", "google"), 60.0).per_day == 200
-    assert warmups.limits_of(egress_site_scope("ip", "yahoo"), 60.0).per_day == 25
+    assert warmups.limits_of(egress_site("ip", "google"), 60.0).per_day == 200
+    assert warmups.limits_of(egress_site("ip", "yahoo"), 60.0).per_day == 25
 
 
 def test_an_hourly_ramp_limits_the_hour() -> None:
-    limits = make_warmups(HOURLY).limits_of(egress_scope("ip"), 0.0)
+    limits = make_warmups(HOURLY).limits_of(Scope(ScopeKind.WARMUP, "ip"), 0.0)
     assert (limits.per_hour, limits.per_day) == (20, 480)
 
 
 def test_without_overflow_the_allowance_is_spread_over_the_hours_left() -> None:
     warmups = make_warmups(spread=True)
-    scope = egress_scope("ip")
+    scope = Scope(ScopeKind.WARMUP, "ip")
     assert warmups.limits_of(scope, 0.0).per_hour == 9  # 200 / 24
     warmups.record([result(100)])
     assert warmups.limits_of(scope, DAY_S - 2 * 3600).per_hour == 50
@@ -96,7 +94,7 @@ def test_a_source_that_an_operator_knows_to_be_warm_has_no_limit_anywhere() -> N
     warmups.record([result(50)])
     assert {event.site for event in warmups.finish("ip", 60.0)} == {"", "google"}
     for site in ("google", "yahoo"):
-        assert warmups.limits_of(egress_site_scope("ip", site), 60.0) is NO_LIMITS
+        assert warmups.limits_of(egress_site("ip", site), 60.0) is NO_LIMITS
     assert warmups.record([result(50, site="yahoo")]) == []
 
 

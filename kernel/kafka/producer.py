@@ -143,10 +143,12 @@ class BatchingProducer:
         if client is None:
             return None
         try:
-            if not await client.force_metadata_update():
-                return None
-            return await client.fetch_all_metadata()
-        except KafkaError:
+            # If the client is closed meanwhile, the update never ends.
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                if not await client.force_metadata_update():
+                    return None
+                return await client.fetch_all_metadata()
+        except (KafkaError, TimeoutError):
             return None
 
     async def send(self, records: Sequence[Outgoing]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tests.faults.backlog import describe_backlog
 from tests.faults.oracle import Report, check, collect
 from tests.faults.scenarios import Scenario
 from tests.faults.world import World, start_world
@@ -61,6 +62,8 @@ def run_in_world(world: World, scenario: Scenario) -> Result:
         except (AssertionError, RuntimeError) as error:
             problems.append(str(error))
     world.client.stop()
+    if problems:
+        problems += describe_backlog(world)
     report = check(collect(world))
     report.problems[:0] = problems
     return Result(

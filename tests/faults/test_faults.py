@@ -44,7 +44,8 @@ def test_every_message_is_delivered_once_and_every_copy_is_flagged(world: World,
 
     result = run_in_world(world, SCENARIOS[name])
 
-    assert not result.report.problems, result.summary()
+    problems = result.report.problems
+    assert not problems, "\n".join([result.summary(), *problems[:40]])
 
 
 def test_a_scenario_passes_every_failpoint_in_the_code() -> None:

@@ -24,6 +24,7 @@ from kernel.database import Database, Transaction
 from kernel.handler_result import Drop, Emit, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
+from kernel.kafka.producer import BatchingProducer
 from kernel.outbox import Outbox, outbox_table
 from kernel.processor import StreamProcessor
 from kernel.table import ReplicatedTable
@@ -357,5 +358,25 @@ def test_a_partition_without_a_leader_delays_no_other(
         [record] = await bench.records_on(EXPRESS)
         assert record.value == event.SerializeToString()
         await kafka.close()
+
+    play(bench, story())
+
+
+def test_a_metadata_request_ends_if_its_producer_is_replaced_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The heartbeat makes such requests, and without it topics and partitions stay lost."""
+    monkeypatch.setattr("kernel.kafka.producer.REQUEST_TIMEOUT_S", 1.0)
+
+    async def story() -> None:
+        producer = BatchingProducer(bench.bootstrap_servers, "obm", bench.prefix)
+        await producer.start()
+        requested = asyncio.create_task(producer.cluster())
+        await asyncio.sleep(0)  # it waits for the response
+        assert producer.client is not None
+        await producer.client.close()
+        async with asyncio.timeout(30):
+            assert await requested is None
+        await producer.close()
 
     play(bench, story())

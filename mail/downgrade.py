@@ -31,7 +31,7 @@ class WireError(ValueError):
     """The message cannot be converted; the text says why (5.6.3, conversion required)."""
 
 
-def fits(raw: bytes, *, eight_bit: bool) -> bool:
+def is_sendable_unchanged(raw: bytes, *, eight_bit: bool) -> bool:
     """Whether the octets can be sent unchanged. eight_bit: the server offers 8BITMIME."""
     return not smtp.has_long_line(raw) and (eight_bit or raw.isascii())
 
@@ -42,10 +42,12 @@ def downgrade(composed: ComposedMessage, *, eight_bit: bool = False) -> Composed
     Returns the same object if nothing must change. Raises WireError.
     """
     head = b"".join(composed.headers)
-    if fits(head, eight_bit=eight_bit) and fits(composed.body, eight_bit=eight_bit):
+    if is_sendable_unchanged(head, eight_bit=eight_bit) and is_sendable_unchanged(
+        composed.body, eight_bit=eight_bit
+    ):
         return composed
     fields = tuple(_fit_field(field, eight_bit) for field in composed.headers)
-    if fits(composed.body, eight_bit=eight_bit):
+    if is_sendable_unchanged(composed.body, eight_bit=eight_bit):
         return ComposedMessage(fields, composed.body)
     fields, body = _fit_entity(fields, composed.body, eight_bit=eight_bit, depth=0)
     return ComposedMessage(fields, body)
@@ -54,7 +56,7 @@ def downgrade(composed: ComposedMessage, *, eight_bit: bool = False) -> Composed
 def _fit_entity(
     fields: tuple[bytes, ...], body: bytes, *, eight_bit: bool, depth: int
 ) -> tuple[tuple[bytes, ...], bytes]:
-    if fits(body, eight_bit=eight_bit):
+    if is_sendable_unchanged(body, eight_bit=eight_bit):
         return fields, body
     entity = Entity(parser.read(b"".join(fields)).fields, body)
     kind, given = entity.content_type
@@ -119,7 +121,7 @@ def _drop_encoding(fields: tuple[bytes, ...]) -> list[bytes]:
 
 def _fit_field(field: bytes, eight_bit: bool) -> bytes:
     """Convert one field: 8-bit text becomes encoded words, a long line is folded at spaces."""
-    if fits(field, eight_bit=eight_bit):
+    if is_sendable_unchanged(field, eight_bit=eight_bit):
         return field
     name, _, value = field.partition(b":")
     shown = name.decode("ascii", "replace").strip()
@@ -127,7 +129,7 @@ def _fit_field(field: bytes, eight_bit: bool) -> bytes:
         fitted = _rewritten(shown, parser.decode_text(headers.unfold(value).strip(b" \t\r\n"), ""))
     except (headers.HeaderError, AddressError, mime.MimeError) as error:
         raise WireError(f"the header {shown} cannot be converted: {error}") from None
-    if not fits(fitted, eight_bit=eight_bit):
+    if not is_sendable_unchanged(fitted, eight_bit=eight_bit):
         raise WireError(f"the header {shown} has an address that needs SMTPUTF8")
     return fitted
 

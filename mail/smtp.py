@@ -126,7 +126,7 @@ def _original(path: bytes) -> bytes:
     return b"utf-8;" + escaped.encode("ascii")
 
 
-def ehlo(name: str) -> bytes:
+def ehlo_command(name: str) -> bytes:
     """`EHLO name` with CRLF. Raises ValueError unless it is a host name or address literal."""
     if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{1,255}", name):
         raise ValueError(f"{name[:80]!r} is not a valid EHLO name")

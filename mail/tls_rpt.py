@@ -69,7 +69,7 @@ class PolicyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Reporter:
+class ReportingOrganization:
     """The reporting organization and its contact address."""
 
     organization: str
@@ -105,7 +105,7 @@ def _is_destination(uri: str) -> bool:
 
 def report(
     results: Iterable[PolicyResult],
-    reporter: Reporter,
+    reporter: ReportingOrganization,
     *,
     start: datetime,
     end: datetime,

@@ -22,11 +22,11 @@ from services.shield.settings import Settings as ShieldSettings
 def create_all() -> list[Service]:
     """In the order of the pipeline. Inside the running loop; raises ConfigError."""
     return [
-        ingest.create(load(IngestSettings, [])),
-        shield.create(load(ShieldSettings, [])),
-        router.create(load(RouterSettings, [])),
-        delivery.create(load(DeliverySettings, [])),
-        events.create(load(EventsSettings, [])),
+        ingest.create_service(load(IngestSettings, [])),
+        shield.create_service(load(ShieldSettings, [])),
+        router.create_service(load(RouterSettings, [])),
+        delivery.create_service(load(DeliverySettings, [])),
+        events.create_service(load(EventsSettings, [])),
     ]
 
 

@@ -29,19 +29,25 @@ from obstore.exceptions import BaseError as StoreError
 from obstore.store import from_url
 
 from kernel.content.files import FileStore
-from kernel.content.reference import CONTENT_STORE, MARKER, Body, ContentNotFound, ReadResult
+from kernel.content.reference import (
+    CONTENT_STORE,
+    MARKER,
+    ContentNotFound,
+    ReadResult,
+    SealedContent,
+)
 from kernel.content.remote import RemoteStore
 from kernel.errors import ConfigError, Unavailable
 
 __all__ = (
     "CONTENT_STORE",
     "MOUNT_CHECK_INTERVAL_S",
-    "Body",
     "ContentNotFound",
     "ContentStore",
     "FileStore",
     "ReadResult",
     "RemoteStore",
+    "SealedContent",
     "check_mounted",
     "open_store",
 )
@@ -59,7 +65,7 @@ class ContentStore(Protocol):
     async def free_ratio(self) -> float:
         """Ratio of free space, 0 to 1."""
 
-    async def put_many(self, bodies: Sequence[Body]) -> list[str]: ...
+    async def put_many(self, bodies: Sequence[SealedContent]) -> list[str]: ...
 
     async def get_many(self, references: Sequence[str]) -> list[ReadResult]: ...
 

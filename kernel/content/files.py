@@ -12,10 +12,10 @@ from uuid import uuid4
 from kernel.content.reference import (
     CONTENT_STORE,
     MARKER,
-    Body,
     ContentNotFound,
     ReadResult,
     Reference,
+    SealedContent,
     any_unavailable,
     is_expired,
 )
@@ -63,12 +63,12 @@ class FileStore:
             return 1.0  # the next write reports it
         return disk.f_bavail / max(disk.f_blocks, 1)
 
-    async def put_many(self, bodies: Sequence[Body]) -> list[str]:
+    async def put_many(self, bodies: Sequence[SealedContent]) -> list[str]:
         """Write with one fdatasync per prefix. Raises Unavailable if the write fails."""
         async with self._writing:
             return await asyncio.to_thread(self._put_many, bodies)
 
-    def _put_many(self, bodies: Sequence[Body]) -> list[str]:
+    def _put_many(self, bodies: Sequence[SealedContent]) -> list[str]:
         references: list[str] = [""] * len(bodies)
         by_prefix: dict[str, list[int]] = {}
         for index, body in enumerate(bodies):

@@ -26,7 +26,7 @@ ReadResult: TypeAlias = bytes | ContentNotFound | Unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class SealedContent:
     """retention_class: now or scheduled. expires_on: the last day."""
 
     sealed: bytes

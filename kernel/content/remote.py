@@ -13,10 +13,10 @@ from kernel.content.reference import (
     CONTENT_STORE,
     MARKER,
     SEGMENT,
-    Body,
     ContentNotFound,
     ReadResult,
     Reference,
+    SealedContent,
     any_unavailable,
     is_expired,
 )
@@ -48,7 +48,7 @@ class RemoteStore:
     async def free_ratio(self) -> float:
         return 1.0  # no limit
 
-    async def put_many(self, bodies: Sequence[Body]) -> list[str]:
+    async def put_many(self, bodies: Sequence[SealedContent]) -> list[str]:
         """Return when the store has confirmed every object. Raises Unavailable."""
         references: list[str] = [""] * len(bodies)
         segments: dict[str, bytearray] = {}

@@ -58,7 +58,7 @@ SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan", **PLANS}
 Tables = tuple[ReplicatedTable[Tenant], ReplicatedTable[Domain]]
 
 
-def create(settings: Settings) -> Service:
+def create_service(settings: Settings) -> Service:
     """Create the service; call it inside the running event loop."""
     dependencies = Dependencies.of(settings)
     tables = (

@@ -43,7 +43,7 @@ ALL_EVENTS = (
 )
 
 
-def create(settings: Settings) -> Service:
+def create_service(settings: Settings) -> Service:
     """Create the service; call it inside the running event loop."""
     health = DependencyHealth()
     kafka = Kafka.from_settings(settings, health, client="events")

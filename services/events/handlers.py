@@ -33,7 +33,11 @@ from services.events.domain.state import (
     merge_rank,
     new_state,
 )
-from services.events.domain.webhook_attempt import AcceptedCache, WebhookAttempt, webhook_attempt_of
+from services.events.domain.webhook_attempt import (
+    AcceptedEventCache,
+    WebhookAttempt,
+    webhook_attempt_of,
+)
 from services.events.store import emails, log
 from services.events.store.days import LogDays
 from services.events.store.deliveries import NewDelivery
@@ -61,7 +65,7 @@ class Handlers:
     capacity: Callable[[Endpoint], int]
     enqueue: Callable[[Sequence[WebhookAttempt]], None]
     lease_s: float
-    accepts: AcceptedCache = field(default_factory=AcceptedCache)
+    accepts: AcceptedEventCache = field(default_factory=AcceptedEventCache)
     days: LogDays = field(default_factory=LogDays)
 
     async def on_any(self, batch: Sequence[Message], tx: Transaction) -> list[HandlerResult]:

@@ -89,7 +89,7 @@ class Dependencies:
         await self.system_database.close()
 
 
-def create(settings: Settings) -> Service:
+def create_service(settings: Settings) -> Service:
     """Must be called inside the running loop. Raises ConfigError."""
     deps = open_dependencies(settings)
     backpressure = open_backpressure(settings, deps)

@@ -140,7 +140,7 @@ class Dependencies(Infrastructure):
         await self.system_database.close()
 
 
-def create(settings: Settings) -> Service:
+def create_service(settings: Settings) -> Service:
     """Inside the running loop. Raises ConfigError."""
     deps = Dependencies(settings)
     consume(deps)

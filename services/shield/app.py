@@ -30,7 +30,7 @@ from services.shield.settings import Settings
 DIRECTORY = "directory"
 
 
-def create(settings: Settings) -> Service:
+def create_service(settings: Settings) -> Service:
     """Must be called inside the running loop. Raises ConfigError for invalid rules, before anything
     is opened."""
     rules = read_rules(settings)

@@ -9,7 +9,7 @@ from services.router.domain.dispatch import Requeue
 from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.store import assignments, closings, unresolved
-from services.router.store.queues import Activation, activate
+from services.router.store.queues import QueueDueTime, mark_queues_due
 from tests.support.stack import FreshDatabase, opened
 
 WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> %s"
@@ -41,13 +41,13 @@ def test_a_handler_and_route_resolution_write_the_same_queues_without_a_deadlock
     async def story() -> None:
         async with opened(database.url) as scheduler, opened(database.url) as handler:
             async with handler.transaction() as tx:
-                await activate(tx, [Activation(first, 1.0), Activation(second, 1.0)])
+                await mark_queues_due(tx, [QueueDueTime(first, 1.0), QueueDueTime(second, 1.0)])
             async with handler.transaction() as tx:
-                await activate(tx, [Activation(first, 1.0)])
+                await mark_queues_due(tx, [QueueDueTime(first, 1.0)])
                 recording = asyncio.create_task(record_lookups(scheduler))
                 while not await tx.rows(WAITING, (tx.connection.info.backend_pid,)):
                     await asyncio.sleep(0)
-                await activate(tx, [Activation(second, 1.0)])
+                await mark_queues_due(tx, [QueueDueTime(second, 1.0)])
             await recording
 
     asyncio.run(story())

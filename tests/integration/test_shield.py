@@ -26,14 +26,14 @@ from contracts.shield.v1.events_pb2 import MessageScreened, Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel import clock
-from kernel.content import Body, open_store
+from kernel.content import SealedContent, open_store
 from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.rpc import RpcClient, RpcError
 from kernel.service import run
 from kernel.topics import DLQ_SUFFIX, contract_of, encode
-from services.shield.app import create
+from services.shield.app import create_service
 from services.shield.settings import Settings
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -62,7 +62,7 @@ class ShieldHarness:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        service = asyncio.create_task(run([create(self.settings)], stop=stop))
+        service = asyncio.create_task(run([create_service(self.settings)], stop=stop))
         try:
             yield
         finally:
@@ -90,7 +90,7 @@ class ShieldHarness:
         associated = f"{self.tenant.tenant_id}/{email_id}".encode()
         sealed = seal(self.key, content.SerializeToString(), associated)
         await self.store.initialize()
-        [reference] = await self.store.put_many([Body(sealed, "now", date(2030, 1, 1))])
+        [reference] = await self.store.put_many([SealedContent(sealed, "now", date(2030, 1, 1))])
         context = MessageContext(
             message_id=message_id,
             email_id=email_id,

@@ -23,12 +23,12 @@ from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock, service
-from kernel.content import Body, open_store
+from kernel.content import SealedContent, open_store
 from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.ids import uuid7, uuid7_text
 from kernel.topics import contract_of, encode
 from mail import verp
-from services.delivery.app import create
+from services.delivery.app import create_service
 from services.delivery.settings import Settings
 from tests.support.stack import FreshDatabase
 
@@ -86,7 +86,7 @@ class Harness:
             )
             for one in contents
         ]
-        return await store.put_many([Body(one, "now", until) for one in sealed])
+        return await store.put_many([SealedContent(one, "now", until) for one in sealed])
 
     async def assign(
         self,
@@ -146,7 +146,7 @@ class Harness:
         """Run the service on this event loop until the block ends; then stop it as SIGTERM does."""
         stop = asyncio.Event()
         await open_store(self.content_url).initialize()
-        created = create(self.create_settings(**settings))
+        created = create_service(self.create_settings(**settings))
         task = asyncio.create_task(service.run([created], stop=stop))
         async with self.topics() as topics:
             await topics.publish([self.tenant(), self.domain()])

@@ -20,7 +20,7 @@ from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcClient
 from kernel.service import run
 from kernel.topics import encode
-from services.events.app import ALL_EVENTS, create
+from services.events.app import ALL_EVENTS, create_service
 from services.events.settings import Settings
 from tests.support.message_events import MessageEvents
 from tests.support.stack import FreshDatabase
@@ -120,7 +120,9 @@ async def running(
         "webhook_poll_interval_s": 0.05,
     }
     stop = asyncio.Event()
-    service = asyncio.create_task(run([create(Settings(**{**defaults, **settings}))], stop=stop))
+    service = asyncio.create_task(
+        run([create_service(Settings(**{**defaults, **settings}))], stop=stop)
+    )
     kafka = Kafka(
         bootstrap_servers, DependencyHealth(), prefix=prefix, client="test", shutdown_timeout_s=0.1
     )

@@ -33,7 +33,7 @@ from kernel.kafka import Kafka
 from kernel.rpc import RpcServer
 from kernel.service import Service, run
 from kernel.topics import contract_of, encode
-from services.ingest.app import create
+from services.ingest.app import create_service
 from services.ingest.settings import Settings
 from tests.support.stack import FreshDatabase
 
@@ -113,7 +113,7 @@ class IngestHarness:
         servers = self._stand_ins()
         await open_store(self.settings().content_store_url).initialize()
         stop = asyncio.Event()
-        services = [create(self.settings(ports)) for ports in (self.ports, *more)]
+        services = [create_service(self.settings(ports)) for ports in (self.ports, *more)]
         tasks = [asyncio.create_task(server.run()) for server in servers]
         engine = asyncio.create_task(run(services, stop=stop))
         try:

@@ -35,7 +35,7 @@ from kernel.kafka import Kafka
 from kernel.rpc import RpcClient
 from kernel.service import run
 from kernel.topics import contract_of, encode
-from services.router.app import create
+from services.router.app import create_service
 from services.router.domain.events import timestamp
 from services.router.settings import Settings
 from tests.support.stack import FreshDatabase
@@ -98,7 +98,7 @@ class RouterHarness:
         await self.publish(Tenant(tenant_id=self.tenant_id, version=1, **self.limits))
         stop = asyncio.Event()
         async with self.listening():
-            service = asyncio.create_task(run([create(self.settings)], stop=stop))
+            service = asyncio.create_task(run([create_service(self.settings)], stop=stop))
             try:
                 yield self
             finally:

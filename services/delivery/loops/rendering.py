@@ -223,9 +223,9 @@ def render_all(jobs: _Jobs, now: datetime) -> _Rendered:
     it changes between steps.
     """
     new = {job.key: job for job in jobs if isinstance(job, RenderJob) and job.composed is None}
-    contents = [apply_step(open_content, job) for job in new.values()]
+    contents = [run_render_step(open_content, job) for job in new.values()]
     composed = dict(
-        zip(new, [apply_step(compose_email, content) for content in contents], strict=True)
+        zip(new, [run_render_step(compose_email, content) for content in contents], strict=True)
     )
     messages = [_prepare(job, composed, now) for job in jobs]
     signed = iter(sign_messages([one for one in messages if isinstance(one, UnsignedMessage)]))
@@ -243,10 +243,10 @@ def _prepare(
     if isinstance(job, AttemptResult):
         return job
     prepare = partial(prepare_message, context=job.context, signer=job.signer, now=now)
-    return apply_step(prepare, job.composed or composed[job.key])
+    return run_render_step(prepare, job.composed or composed[job.key])
 
 
-def apply_step(step: Callable[[T], R], given: T | AttemptResult) -> R | AttemptResult:
+def run_render_step(step: Callable[[T], R], given: T | AttemptResult) -> R | AttemptResult:
     """Apply the next step to one message; an error becomes the result of that message alone."""
     if isinstance(given, AttemptResult):
         return given

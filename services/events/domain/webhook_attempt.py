@@ -57,7 +57,7 @@ def recorded_at(position: str) -> str:
     return iso(int(position[:8] + position[9:13], 16))
 
 
-class AcceptedCache:
+class AcceptedEventCache:
     """Recent accepts of tenants with endpoints, so that most attempts need not read the log."""
 
     def __init__(self, size: int = ACCEPTS_MAX) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel import clock, metrics
-from kernel.content import Body, ContentStore
+from kernel.content import ContentStore, SealedContent
 from kernel.crypto import seal
 from kernel.errors import Unavailable
 from kernel.failpoint import failpoint
@@ -71,7 +71,7 @@ class RetentionConfig:
 class SealedEmail(NamedTuple):
     """An encrypted email with its ids, ready to be committed."""
 
-    body: Body
+    body: SealedContent
     first: MessageAccepted
     recipients: Sequence[tuple[str, Recipient]]
     scheduled_at: datetime | None
@@ -254,7 +254,7 @@ class Acceptance:
         sealed = await self._seal(principal, email, email_id=email_id, now=now)
         retention = self._retention.retention_of(now, scheduled=email.due_at is not None)
         recipients = list(zip(message_ids, email.recipients, strict=True))
-        return SealedEmail(Body(sealed, *retention), first, recipients, email.due_at)
+        return SealedEmail(SealedContent(sealed, *retention), first, recipients, email.due_at)
 
     async def _seal(
         self, principal: Principal, email: ValidEmail, *, email_id: str, now: datetime

@@ -24,7 +24,7 @@ from kernel.content import ContentStore
 from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.rest_base import Page, parse_id
+from services.ingest.api.rest_base import PageRequest, parse_id
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.event import timestamp
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
@@ -201,7 +201,7 @@ class EmailService:
     async def search(
         self,
         principal: Principal,
-        page: Page,
+        page: PageRequest,
         **filters: Any,  # noqa: ANN401 - a protobuf's
     ) -> tuple[list[LoggedEmail], bool]:
         """filters: fields of ListEmailsRequest of events."""
@@ -214,7 +214,7 @@ class EmailService:
         return list(response.emails), response.has_more
 
     async def events(
-        self, principal: Principal, email_id: str, page: Page
+        self, principal: Principal, email_id: str, page: PageRequest
     ) -> tuple[list[LoggedEvent], bool]:
         email = await self.find(principal, email_id)
         events = self._clients.events

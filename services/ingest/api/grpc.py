@@ -27,7 +27,7 @@ from services.ingest.api.grpc_views import logged_email_to_proto, to_proto
 from services.ingest.api.http import check_size
 from services.ingest.api.http_app import application_error
 from services.ingest.api.idempotency import Idempotency
-from services.ingest.api.rest_base import Page, format_time
+from services.ingest.api.rest_base import PageRequest, format_time
 from services.ingest.api.sending import check_senders, index_of, validate_batch
 from services.ingest.domain.email import Attachment, SendEmailRequest
 from services.ingest.domain.pointers import problem_of
@@ -167,7 +167,7 @@ class EmailServicer(EmailServiceServicer):
         self, request: pb.ListEmailsRequest, principal: Principal, context: Context
     ) -> pb.ListEmailsResponse:
         size = min(request.page_size or 20, 100)
-        page = Page(size, _cursor(request.page_token), "")
+        page = PageRequest(size, _cursor(request.page_token), "")
         found, has_more = await self._emails.search(
             principal, page, status=request.status, to=request.to
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
-from fastapi import Query, Response
+from fastapi import Depends, Query, Response
 from fastapi import Request as Incoming
 from fastapi.dependencies.models import Dependant
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -80,7 +80,7 @@ def query_names(route: Dependant) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageRequest:
     """A page of a list: newest first, with ids as cursors."""
 
     limit: int
@@ -88,18 +88,22 @@ class Page:
     before: str
 
 
-def page(limit: Limit = 20, after: Cursor = "", before: Cursor = "") -> Page:
+def parse_page_request(limit: Limit = 20, after: Cursor = "", before: Cursor = "") -> PageRequest:
     """A dependency for routes."""
-    return Page(limit, after, before)
+    return PageRequest(limit, after, before)
 
 
-def forward_page(limit: Limit = 20, after: Cursor = "") -> Page:
+def parse_forward_page_request(limit: Limit = 20, after: Cursor = "") -> PageRequest:
     """A dependency for lists that can be read in one direction only."""
-    return Page(limit, after, "")
+    return PageRequest(limit, after, "")
+
+
+RequestedPage: TypeAlias = Annotated[PageRequest, Depends(parse_page_request)]
+RequestedForwardPage: TypeAlias = Annotated[PageRequest, Depends(parse_forward_page_request)]
 
 
 def paginate(
-    found: Sequence[T], requested_page: Page, *, id_of: Callable[[T], str]
+    found: Sequence[T], requested_page: PageRequest, *, id_of: Callable[[T], str]
 ) -> tuple[Sequence[T], bool]:
     """A page of a list in memory, and whether more follows in its direction."""
     ordered = sorted(found, key=id_of, reverse=True)
@@ -112,17 +116,17 @@ def paginate(
     return older[: requested_page.limit], len(older) > requested_page.limit
 
 
-async def body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
+async def decode_request_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
     """Decode the body. Raises Problem."""
     request = request_of(incoming)
     request.check_json()
     return decode_body(decode, await body_of(request, incoming.receive))
 
 
-async def creation_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
+async def decode_creation_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
     """Decode the body of a create request without idempotency. Raises Problem."""
     check_no_key(incoming)
-    return await body(incoming, decode)
+    return await decode_request_body(incoming, decode)
 
 
 def check_no_key(incoming: Incoming) -> None:

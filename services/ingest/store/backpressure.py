@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from kernel.content import Body, ContentStore
+from kernel.content import ContentStore, SealedContent
 from kernel.errors import Unavailable
 from kernel.outbox import Outbox
 from services.ingest.domain.problem import storage_full, unavailable
@@ -44,7 +44,7 @@ class Backpressure:
         if self._usage.is_full(tenant_id):
             raise storage_full()
 
-    def add_accepted(self, tenant_id: str, body: Body) -> None:
+    def add_accepted(self, tenant_id: str, body: SealedContent) -> None:
         """Count a body that was accepted."""
         self._usage.add(tenant_id, body)
 

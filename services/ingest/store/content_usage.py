@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import date
 from typing import TypeAlias, TypeVar
 
-from kernel.content import Body
+from kernel.content import SealedContent
 from kernel.database import Database
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class ContentUsage:
     def is_full(self, tenant_id: str) -> bool:
         return tenant_id in self._full
 
-    def add(self, tenant_id: str, body: Body) -> None:
+    def add(self, tenant_id: str, body: SealedContent) -> None:
         self._new[tenant_id, body.expires_on] += len(body.sealed)
 
     async def refresh(self) -> None:

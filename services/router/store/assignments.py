@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from kernel.database import Transaction
 from services.router.domain.dispatch import Assignment, Requeue
 from services.router.domain.message import DueMessage, ScheduledQueue
-from services.router.store.queues import Activation, activate, lock_or_create
+from services.router.store.queues import QueueDueTime, lock_or_create, mark_queues_due
 
 # One row more than the quota, with any due time: it tells when the queue has work next. Rows are
 # not locked, because there is one scheduler and every transition is guarded by the state read here.
@@ -100,4 +100,4 @@ async def requeue(
         ),
     )
     await lock_or_create(tx, {*written, *(r.queue for r in requeues)})
-    await activate(tx, [Activation(r.queue, r.due_s) for r in requeues])
+    await mark_queues_due(tx, [QueueDueTime(r.queue, r.due_s) for r in requeues])

@@ -1,4 +1,4 @@
-"""Scheduled queues: activate, block and unblock them."""
+"""Scheduled queues: mark them due, block and unblock them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -125,12 +125,12 @@ ORDER BY queue_id ON CONFLICT (queue_id) DO UPDATE SET cell = stored.cell
 """
 
 
-class Activation(NamedTuple):
+class QueueDueTime(NamedTuple):
     queue: ScheduledQueue
     due_s: float
 
 
-async def activate(tx: Transaction, activations: Sequence[Activation]) -> None:
+async def mark_queues_due(tx: Transaction, activations: Sequence[QueueDueTime]) -> None:
     """Lower the next_at of the queues and raise their version, so that they become or stay
     active."""
     if not activations:

@@ -8,7 +8,7 @@ from kernel.database import Transaction
 from services.router.domain.admission import NewMessage
 from services.router.domain.events import ClosedMessage
 from services.router.domain.message import CELL, SANDBOX, ExpiredMessage, ScheduledQueue, State
-from services.router.store.queues import Activation, activate
+from services.router.store.queues import QueueDueTime, mark_queues_due
 
 STATES = """
 SELECT m.message_id::text, m.state, m.reason, extract(epoch FROM m.due_at)::float8, m.attempt,
@@ -133,19 +133,19 @@ async def reschedule(
 ) -> list[str]:
     """Change the due time of messages that are not assigned yet. Returns their ids."""
     rows = await tx.rows(RESCHEDULE, {**insert_params(new_messages), "due": due_s})
-    await activate(tx, activations_of(rows))
+    await mark_queues_due(tx, due_times_of(rows))
     return [row[0] for row in rows]
 
 
 async def release(tx: Transaction, tenant_id: str, ids: Sequence[str]) -> list[str]:
     rows = await tx.rows(RELEASE, (ids, tenant_id))
-    await activate(tx, activations_of(rows))
+    await mark_queues_due(tx, due_times_of(rows))
     return [row[0] for row in rows]
 
 
-def activations_of(rows: Sequence[tuple[str, str, str, float]]) -> list[Activation]:
+def due_times_of(rows: Sequence[tuple[str, str, str, float]]) -> list[QueueDueTime]:
     return [
-        Activation(ScheduledQueue.of(queue_id), due_s)
+        QueueDueTime(ScheduledQueue.of(queue_id), due_s)
         for _, state, queue_id, due_s in rows
         if state == State.QUEUED
     ]

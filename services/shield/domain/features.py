@@ -57,7 +57,7 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
     text, lower_text = normalize_and_lower(source)
     page_text, lower_page = normalize_and_lower(page.text) if html else ("", b"")
     lines = [
-        "\n".join(fields(content, attachments, links)).lower().encode(),
+        "\n".join(field_lines(content, attachments, links)).lower().encode(),
         b"body: " + lower_text,
         b"body: " + lower_page if page_text != text else b"",
     ]
@@ -80,7 +80,9 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
     )
 
 
-def fields(content: Content, attachments: Sequence[Attachment], links: Sequence[Link]) -> list[str]:
+def field_lines(
+    content: Content, attachments: Sequence[Attachment], links: Sequence[Link]
+) -> list[str]:
     """A line for each field except the bodies."""
     return [
         f"from: {short(getattr(content, 'from'))}",

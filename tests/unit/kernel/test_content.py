@@ -9,12 +9,12 @@ from obstore.store import MemoryStore
 
 from kernel import clock, content
 from kernel.content import (
-    Body,
     ContentNotFound,
     ContentStore,
     FileStore,
     ReadResult,
     RemoteStore,
+    SealedContent,
     check_mounted,
     open_store,
 )
@@ -47,7 +47,7 @@ def get(store: ContentStore, *references: str) -> list[ReadResult]:
 
 
 def put(store: ContentStore, *bodies: bytes, kept: str = "now", until: date = DAY) -> list[str]:
-    return asyncio.run(store.put_many([Body(body, kept, until) for body in bodies]))
+    return asyncio.run(store.put_many([SealedContent(body, kept, until) for body in bodies]))
 
 
 def test_bodies_come_back_by_their_references(store: ContentStore) -> None:

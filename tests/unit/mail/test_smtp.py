@@ -77,9 +77,9 @@ def test_a_forged_mailbox_cannot_add_a_command(local: str) -> None:
 
 
 def test_an_ehlo_name_is_one_word() -> None:
-    assert smtp.ehlo("mx.b.example") == b"EHLO mx.b.example\r\n"
+    assert smtp.ehlo_command("mx.b.example") == b"EHLO mx.b.example\r\n"
     with pytest.raises(ValueError, match="EHLO"):
-        smtp.ehlo("a\r\nQUIT")
+        smtp.ehlo_command("a\r\nQUIT")
 
 
 def test_xtext_encodes_characters_invalid_in_a_parameter() -> None:

@@ -5,7 +5,14 @@ from datetime import UTC, datetime
 import pytest
 
 from mail import tls_rpt
-from mail.tls_rpt import AppliedPolicy, Failure, Kind, PolicyResult, Reporter, ResultType
+from mail.tls_rpt import (
+    AppliedPolicy,
+    Failure,
+    Kind,
+    PolicyResult,
+    ReportingOrganization,
+    ResultType,
+)
 
 START, END = datetime(2026, 11, 22, tzinfo=UTC), datetime(2026, 11, 23, tzinfo=UTC)
 EXPIRED = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "198.51.100.1")
@@ -17,7 +24,7 @@ def test_equal_failures_are_one_entry_with_a_count() -> None:
         PolicyResult(policy, 5, (EXPIRED, EXPIRED)),
         PolicyResult(AppliedPolicy(Kind.NONE, "c.example"), 1),
     ]
-    reporter = Reporter("Engine", "tls@a.example")
+    reporter = ReportingOrganization("Engine", "tls@a.example")
     made = tls_rpt.report(days, reporter, start=START, end=END, report_id="1@a.example")
     told = json.loads(gzip.decompress(made))
     assert told["date-range"]["start-datetime"] == "2026-11-22T00:00:00Z"

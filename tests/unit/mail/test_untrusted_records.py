@@ -130,7 +130,7 @@ def test_a_tls_report_counts_every_failure(
 ) -> None:
     applied = tls_rpt.AppliedPolicy(tls_rpt.Kind.STS, said, (said,), (said,))
     day = tls_rpt.PolicyResult(applied, successes, tuple(failures))
-    reporter = tls_rpt.Reporter(said, said)
+    reporter = tls_rpt.ReportingOrganization(said, said)
     packed = tls_rpt.report([day], reporter, start=NOW, end=NOW, report_id=said)
     told = json.loads(gzip.decompress(packed))["policies"][0]
     counts = [detail["failed-session-count"] for detail in told.get("failure-details", [])]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import Meta
@@ -17,16 +17,15 @@ from kernel.ids import time_of, uuid7_text
 from services.ingest.api.access import Principal
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    Page,
+    RequestedPage,
     RestAccess,
     body_schema,
-    creation_body,
+    decode_creation_body,
     deleted_response,
     format_time,
     format_timestamp,
     json_response,
     list_response,
-    page,
     paginate,
     parse_id,
     query_or_503,
@@ -64,14 +63,14 @@ def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
     async def create(incoming: Incoming) -> Response:
         """`token` is the key. It is not stored and cannot be retrieved later."""
         principal = await access.authenticate(incoming)
-        secret, key = await _create_key(directory, principal, await creation_body(incoming, decode))
+        secret, key = await _create_key(
+            directory, principal, await decode_creation_body(incoming, decode)
+        )
         await query_or_503(directory.save(key))
         return json_response({**to_json(key), "token": secret}, 201)
 
     @router.get("", summary="List the keys of this key's tenant")
-    async def list_keys(
-        incoming: Incoming, *, requested_page: Annotated[Page, Depends(page)]
-    ) -> Response:
+    async def list_keys(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         """Newest first. A test key lists test keys only."""
         principal = await access.authenticate(incoming)
         found = await _list_visible(directory, principal)

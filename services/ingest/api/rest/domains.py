@@ -1,22 +1,20 @@
 """/v1/domains: the domains that a tenant can send from."""
 
 from operator import attrgetter
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.ids import time_of
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    Page,
+    RequestedPage,
     RestAccess,
     format_time,
     json_response,
     list_response,
-    page,
     paginate,
     parse_id,
     query_or_503,
@@ -29,9 +27,7 @@ def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
     router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEM_RESPONSES)
 
     @router.get("", summary="List the domains that this key's tenant can send from")
-    async def list_domains(
-        incoming: Incoming, *, requested_page: Annotated[Page, Depends(page)]
-    ) -> Response:
+    async def list_domains(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         """Newest first."""
         principal = await access.authenticate(incoming)
         account_id = principal.tenant.account_id

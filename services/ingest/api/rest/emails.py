@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from kernel import auth
@@ -10,14 +10,13 @@ from services.ingest.api import views
 from services.ingest.api.emails import EmailService
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    Page,
+    RequestedForwardPage,
+    RequestedPage,
     RestAccess,
-    body,
     body_schema,
-    forward_page,
+    decode_request_body,
     json_response,
     list_response,
-    page,
     parse_time_parameter,
     request_of,
 )
@@ -70,7 +69,7 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
     async def list_emails(  # noqa: PLR0913 - the filters that there are
         incoming: Incoming,
         *,
-        requested_page: Annotated[Page, Depends(page)],
+        requested_page: RequestedPage,
         status: Filter = "",
         to: Filter = "",
         tag: Filter = "",
@@ -97,7 +96,10 @@ def _add_reading(router: APIRouter, access: RestAccess, emails: EmailService) ->
 
     @router.get("/{email_id}/events", summary="Get the timeline of an email")
     async def list_events(
-        incoming: Incoming, email_id: str, *, requested_page: Annotated[Page, Depends(forward_page)]
+        incoming: Incoming,
+        email_id: str,
+        *,
+        requested_page: RequestedForwardPage,
     ) -> Response:
         principal = await access.authenticate(incoming)
         found, has_more = await emails.events(principal, email_id, requested_page)
@@ -114,7 +116,7 @@ def _add_changing(router: APIRouter, access: RestAccess, emails: EmailService) -
         """409 `not_scheduled` if delivery has started. A time that has passed sends the email at
         once."""
         principal = await access.authenticate(incoming)
-        change = await body(incoming, decode_update)
+        change = await decode_request_body(incoming, decode_update)
         moved = await emails.reschedule(principal, email_id, change.scheduled_at)
         return json_response({"object": "email", "id": moved})
 

@@ -1,17 +1,14 @@
 """/v1/queues: scheduled queues, with the limit that blocks each and the time when it continues."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
 from contracts.router.v1.router_service_pb2 import ListQueuesRequest, ScheduledQueue
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    Page,
+    RequestedForwardPage,
     RestAccess,
     format_timestamp,
-    forward_page,
     list_response,
 )
 from services.ingest.clients import ServiceClients
@@ -23,7 +20,9 @@ def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
 
     @router.get("", summary="List scheduled queues")
     async def list_queues(
-        incoming: Incoming, *, requested_page: Annotated[Page, Depends(forward_page)]
+        incoming: Incoming,
+        *,
+        requested_page: RequestedForwardPage,
     ) -> Response:
         principal = await access.authenticate(incoming)
         request = ListQueuesRequest(

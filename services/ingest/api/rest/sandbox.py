@@ -3,7 +3,7 @@
 from base64 import b64encode
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from contracts.delivery.v1.delivery_service_pb2 import (
@@ -14,12 +14,11 @@ from contracts.delivery.v1.delivery_service_pb2 import (
 from services.ingest.api.access import Principal
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    Page,
+    RequestedPage,
     RestAccess,
     format_timestamp,
     json_response,
     list_response,
-    page,
     parse_id,
 )
 from services.ingest.clients import ServiceClients
@@ -39,7 +38,7 @@ def routes(access: RestAccess, clients: ServiceClients) -> APIRouter:
     async def list_messages(
         incoming: Incoming,
         *,
-        requested_page: Annotated[Page, Depends(page)],
+        requested_page: RequestedPage,
         recipient: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
         principal = await access.authenticate(incoming)

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 from msgspec import Meta
 
@@ -18,15 +18,15 @@ from mail.address import AddressError
 from services.ingest.api.access import Principal
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    Page,
+    PageRequest,
+    RequestedPage,
     RestAccess,
-    body,
     body_schema,
+    decode_request_body,
     deleted_response,
     format_timestamp,
     json_response,
     list_response,
-    page,
 )
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.email import RequestModel
@@ -83,7 +83,7 @@ class Suppressions:
         return list(response.removed)
 
     async def list(
-        self, principal: Principal, requested_page: Page, *, email: str = ""
+        self, principal: Principal, requested_page: PageRequest, *, email: str = ""
     ) -> tuple[list[Suppression], bool]:
         request = ListSuppressionsRequest(
             tenant_id=principal.tenant_id, limit=requested_page.limit, after=requested_page.after,
@@ -113,7 +113,7 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
     async def add(incoming: Incoming) -> Response:
         """Suppressing an address again has no effect."""
         principal = await authenticate_live(access, incoming)
-        new = await body(incoming, decode_one)
+        new = await decode_request_body(incoming, decode_one)
         [added] = await suppressions.add(principal, [new.email], "#/email")
         return json_response(to_json(added), 201)
 
@@ -121,7 +121,7 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
     async def list_suppressions(
         incoming: Incoming,
         *,
-        requested_page: Annotated[Page, Depends(page)],
+        requested_page: RequestedPage,
         email: Annotated[str, Query(max_length=400)] = "",
     ) -> Response:
         principal = await authenticate_live(access, incoming)
@@ -131,7 +131,7 @@ def _add_one(router: APIRouter, access: RestAccess, suppressions: Suppressions) 
     @router.get("/{email}", summary="Get the suppression of an address")
     async def get(incoming: Incoming, email: str) -> Response:
         principal = await authenticate_live(access, incoming)
-        found, _ = await suppressions.list(principal, Page(1, "", ""), email=email)
+        found, _ = await suppressions.list(principal, PageRequest(1, "", ""), email=email)
         if not found:
             raise not_found("the suppression")
         return json_response(to_json(found[0]))
@@ -154,7 +154,7 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions)
     )
     async def add_many(incoming: Incoming) -> Response:
         principal = await authenticate_live(access, incoming)
-        new = await body(incoming, decode_many)
+        new = await decode_request_body(incoming, decode_many)
         added = await suppressions.add(principal, new.emails, "#/emails")
         return json_response(
             {"data": [{"object": "suppression", "id": one.id} for one in added]}, 201
@@ -168,7 +168,7 @@ def _add_many(router: APIRouter, access: RestAccess, suppressions: Suppressions)
     async def remove_many(incoming: Incoming) -> Response:
         """The response lists the addresses that were suppressed."""
         principal = await authenticate_live(access, incoming)
-        which = await body(incoming, decode_selector)
+        which = await decode_request_body(incoming, decode_selector)
         given = [*(which.emails or ()), *(which.ids or ())]
         if not given or (which.emails and which.ids):
             raise invalid(

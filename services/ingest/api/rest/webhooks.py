@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 from msgspec import Meta
 
@@ -20,17 +20,16 @@ from contracts.events.v1.events_service_pb2 import (
 from services.ingest.api.access import Principal
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
-    Page,
+    RequestedForwardPage,
+    RequestedPage,
     RestAccess,
     body_schema,
     check_no_key,
-    creation_body,
+    decode_creation_body,
     deleted_response,
     format_timestamp,
-    forward_page,
     json_response,
     list_response,
-    page,
     parse_id,
 )
 from services.ingest.clients import ServiceClients
@@ -66,7 +65,7 @@ def _add_one(router: APIRouter, access: RestAccess, clients: ServiceClients) -> 
     async def create(incoming: Incoming) -> Response:
         """`signing_secret` verifies the requests that the endpoint receives (Standard Webhooks)."""
         principal = await access.authenticate(incoming)
-        given = await creation_body(incoming, decode)
+        given = await decode_creation_body(incoming, decode)
         request = CreateWebhookRequest(
             tenant_id=principal.tenant_id, test=principal.test,
             url=given.endpoint, event_types=given.events,
@@ -101,9 +100,7 @@ def _add_lists(router: APIRouter, access: RestAccess, clients: ServiceClients) -
     events = clients.events
 
     @router.get("", summary="List webhooks")
-    async def list_webhooks(
-        incoming: Incoming, *, requested_page: Annotated[Page, Depends(page)]
-    ) -> Response:
+    async def list_webhooks(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         principal = await access.authenticate(incoming)
         request = ListWebhooksRequest(
             tenant_id=principal.tenant_id, test_only=principal.test,
@@ -117,7 +114,7 @@ def _add_lists(router: APIRouter, access: RestAccess, clients: ServiceClients) -
         incoming: Incoming,
         webhook_id: str,
         *,
-        requested_page: Annotated[Page, Depends(forward_page)],
+        requested_page: RequestedForwardPage,
     ) -> Response:
         principal = await access.authenticate(incoming)
         request = ListWebhookDeliveriesRequest(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kernel.content import Body
+from kernel.content import SealedContent
 from kernel.errors import Unavailable
 from services.ingest.store.content_usage import ADD, ContentUsage
 
@@ -31,12 +31,12 @@ class Database:
 def test_counts_that_could_not_be_saved_are_saved_by_the_next_refresh() -> None:
     database: Any = Database()
     usage = ContentUsage(database, octets_max=100)
-    usage.add("t", Body(b"12345", "now", TODAY))
+    usage.add("t", SealedContent(b"12345", "now", TODAY))
 
     database.unavailable = True
     with pytest.raises(Unavailable):
         asyncio.run(usage.refresh())
-    usage.add("t", Body(b"67", "now", TODAY))
+    usage.add("t", SealedContent(b"67", "now", TODAY))
     database.unavailable = False
     asyncio.run(usage.refresh())
     asyncio.run(usage.refresh())
@@ -48,7 +48,7 @@ def test_the_counts_of_many_tenants_are_saved_in_pages() -> None:
     database: Any = Database()
     usage = ContentUsage(database, octets_max=0)
     for number in range(1_200):
-        usage.add(f"{number}", Body(b"1", "now", TODAY))
+        usage.add(f"{number}", SealedContent(b"1", "now", TODAY))
 
     asyncio.run(usage.refresh())
 

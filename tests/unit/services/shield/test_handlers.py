@@ -12,7 +12,7 @@ from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted, Messa
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel import clock
 from kernel.child import Child, ChildKilled, ChildRaised, ChildResult
-from kernel.content import Body, ContentNotFound, ReadResult
+from kernel.content import ContentNotFound, ReadResult, SealedContent
 from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.errors import Unavailable
 from kernel.handler_result import DeadLetter, Emit, HandlerResult
@@ -55,7 +55,7 @@ class FakeContentStore:
     async def free_ratio(self) -> float:
         return 1.0
 
-    async def put_many(self, bodies: Sequence[Body]) -> list[str]:
+    async def put_many(self, bodies: Sequence[SealedContent]) -> list[str]:
         raise NotImplementedError
 
     async def get_many(self, references: Sequence[str]) -> list[ReadResult]:

@@ -92,8 +92,8 @@ Content-Type: message/rfc822\r
 
 def email(text: str = TEXT, html: str = HTML) -> Email:
     return Email(
-        from_=address.parse("Shop Köln <shop@a.example>"),
-        to=(address.parse("jürgen <j@b.example>"),),
+        from_=address.parse_mailbox("Shop Köln <shop@a.example>"),
+        to=(address.parse_mailbox("jürgen <j@b.example>"),),
         subject="Your order from Köln is on its way",
         date=NOW,
         message_id="1@a.example",
@@ -177,13 +177,13 @@ def measure_sign(turns: int) -> dict[str, float]:
 
 
 def measure_reading(turns: int) -> dict[str, float]:
-    given = smtp_reply.parse(GMAIL)
+    given = smtp_reply.parse_reply(GMAIL)
     return microseconds(
         {
-            "reply_us": lambda: smtp_reply.parse(GMAIL),
+            "reply_us": lambda: smtp_reply.parse_reply(GMAIL),
             "classify_us": lambda: bounce.classify(given.code, given.enhanced, given.text),
-            "dsn_us": lambda: inbound_report.parse(DSN),
-            "address_us": lambda: address.parse("some.user+tag@mail.example.com"),
+            "dsn_us": lambda: inbound_report.parse_report(DSN),
+            "address_us": lambda: address.parse_mailbox("some.user+tag@mail.example.com"),
         },
         turns,
     )
@@ -195,7 +195,7 @@ def measure_large() -> dict[str, float]:
     for size in (4, 40):
         content = bytes(range(256)) * (size * 2900)  # base64 adds a third, and line ends
         given = Email(
-            from_=address.parse("a@a.example"),
+            from_=address.parse_mailbox("a@a.example"),
             text="x",
             attachments=(Attachment("a.bin", content),),
         )

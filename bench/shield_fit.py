@@ -22,7 +22,7 @@ import numpy.typing as npt
 from bench.shield_corpus import EVALUATION_ONLY, Sample, samples
 from contracts.ingest.v1.content_pb2 import Content
 from services.shield.domain.features import extract_features
-from services.shield.domain.rulebook import MetaRule, Rule, Rulebook, TextRule, parse
+from services.shield.domain.rulebook import MetaRule, Rule, Rulebook, TextRule, parse_rulebook
 from services.shield.domain.scoring import Scorer
 
 RULES = Path(__file__).parents[1] / "services/shield/rules.toml"
@@ -174,7 +174,7 @@ def main() -> None:
         "--report", action="store_true", help="only report the results of the current scores"
     )
     arguments = parser.parse_args()
-    book = parse(RULES.read_text())
+    book = parse_rulebook(RULES.read_text())
     everything = list(samples(arguments.folder))
     if not arguments.report:
         book = fit(book, everything, write=arguments.write)
@@ -195,7 +195,7 @@ def fit(book: Rulebook, everything: Sequence[Sample], *, write: bool) -> Ruleboo
     toml = with_scores(RULES.read_text(), scores)
     if write:
         RULES.write_text(toml)
-    return parse(toml)  # raises for rules that have become unused
+    return parse_rulebook(toml)  # raises for rules that have become unused
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class DirectoryAdmin:
         self._secrets = secrets
 
     async def add_account(self, name: str) -> Account:
-        account = Account(account_id=uuid7_text(), name=label(name))
+        account = Account(account_id=uuid7_text(), name=normalize_name(name))
         await self.store.save(account)
         return account
 
@@ -77,7 +77,7 @@ class DirectoryAdmin:
         tenant = Tenant(
             tenant_id=uuid7_text(),
             account_id=owner.account_id,
-            name=label(name),
+            name=normalize_name(name),
             content_key=self._secrets.encrypt(new_key()),
         )
         tenant.MergeFrom(chosen or Tenant())
@@ -182,7 +182,7 @@ class DirectoryAdmin:
 
     def records(
         self, domain: Domain, *, bounce_mx: str, spf_include: str
-    ) -> tuple[records.Record, ...]:
+    ) -> tuple[records.DnsRecord, ...]:
         """The DNS records that the domain's owner should publish."""
         keys = [
             (domain.rsa_selector, self._dkim_record(domain.rsa_private_key)),
@@ -225,7 +225,7 @@ class DirectoryAdmin:
         return found[0]
 
 
-def label(text: str) -> str:
+def normalize_name(text: str) -> str:
     """Normalize a display name. Raises ConfigError."""
     if not (name := " ".join(text.split())) or len(name) > NAME_MAX or not name.isprintable():
         raise ConfigError(f"A name must have 1 to {NAME_MAX} printable characters.")

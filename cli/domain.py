@@ -13,7 +13,7 @@ from cli.options import noun
 from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.errors import ConfigError
-from mail.records import Record
+from mail.records import DnsRecord
 
 app = noun("Sending domains.")
 
@@ -51,7 +51,7 @@ def add(
     """
     hosts = published_hosts(bounce_mx, spf_include)
 
-    async def work() -> tuple[Domain, Sequence[Record]]:
+    async def work() -> tuple[Domain, Sequence[DnsRecord]]:
         async with open_directory() as directory:
             domain = await directory.add_domain(name, tenant=tenant, shared=shared)
             return domain, records_of(directory, domain, hosts)
@@ -66,7 +66,7 @@ def list_records(name: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude
     """Print the DNS records of a domain, given by id or name."""
     hosts = published_hosts(bounce_mx, spf_include)
 
-    async def work() -> list[tuple[Domain, Sequence[Record]]]:
+    async def work() -> list[tuple[Domain, Sequence[DnsRecord]]]:
         async with open_directory() as directory:
             found = await directory.store.find_by_id_or_name(Domain, name)
             return [(one, records_of(directory, one, hosts)) for one in found]
@@ -130,11 +130,11 @@ def published_hosts(bounce_mx: str, spf_include: str) -> Hosts:
     return hosts
 
 
-def records_of(directory: DirectoryAdmin, domain: Domain, hosts: Hosts) -> Sequence[Record]:
+def records_of(directory: DirectoryAdmin, domain: Domain, hosts: Hosts) -> Sequence[DnsRecord]:
     return directory.records(domain, bounce_mx=hosts.bounce_mx, spf_include=hosts.spf_include)
 
 
-def print_records(name: str, records: Sequence[Record]) -> None:
+def print_records(name: str, records: Sequence[DnsRecord]) -> None:
     console.print(f"\nPublish for {name}:\n")
     for record in records:
         note = "" if record.required else "   ; recommended"

@@ -7,7 +7,7 @@ import typer
 
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from cli.routing import check_local, open_routing, pair
+from cli.routing import address_pair, check_local, open_routing
 from contracts.router.v1.directory_pb2 import EgressSource
 
 Addresses = Annotated[
@@ -41,7 +41,7 @@ def add(
     obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
     obm egress add 192.0.2.11 --ehlo out2.example.com
     """
-    given = normalized(addresses, remote=remote)
+    given = normalize_addresses(addresses, remote=remote)
 
     async def work() -> EgressSource:
         async with open_routing() as routing:
@@ -62,7 +62,7 @@ def move(
     \b
     obm egress move 019ab000-0000-7000-8000-00000000000a 192.0.2.10 2001:db8::10
     """
-    given = normalized(addresses, remote=remote)
+    given = normalize_addresses(addresses, remote=remote)
 
     async def work() -> None:
         async with open_routing() as routing:
@@ -71,9 +71,9 @@ def move(
     asyncio.run(work())
 
 
-def normalized(addresses: list[str], *, remote: bool) -> list[str]:
+def normalize_addresses(addresses: list[str], *, remote: bool) -> list[str]:
     """Raises ConfigError."""
-    given = [one for one in pair(addresses) if one]
+    given = [one for one in address_pair(addresses) if one]
     if not remote:
         for one in given:
             check_local(one)
@@ -83,22 +83,24 @@ def normalized(addresses: list[str], *, remote: bool) -> list[str]:
 @app.command()
 def pause(egress_id: str) -> None:
     """Stop sending new messages from a source; retries use other sources."""
-    change(egress_id, paused=True)
+    change_source(egress_id, paused=True)
 
 
 @app.command()
 def resume(egress_id: str) -> None:
     """Use a paused source again."""
-    change(egress_id, paused=False)
+    change_source(egress_id, paused=False)
 
 
 @app.command()
 def remove(egress_id: str) -> None:
     """Remove a source permanently."""
-    change(egress_id, deleted=True)
+    change_source(egress_id, deleted=True)
 
 
-def change(egress_id: str, *, paused: bool | None = None, deleted: bool | None = None) -> None:
+def change_source(
+    egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
+) -> None:
     async def work() -> None:
         async with open_routing() as routing:
             await routing.change_source(egress_id, paused=paused, deleted=deleted)

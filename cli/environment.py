@@ -14,7 +14,7 @@ from kernel.embedded import Embedded
 from kernel.embedded.folder import free_port, make_folder, write_atomically
 from kernel.errors import ConfigError
 from kernel.migrate import migrate, role_urls
-from kernel.settings import Settings, load
+from kernel.settings import Settings, read_settings
 
 # More partitions do not help a single replica of each service, and each one costs a batch of its
 # own. The partitions of existing topics do not change.
@@ -125,7 +125,7 @@ def load_settings(settings: type[S]) -> S:
     of a running `obm run`. Raises ConfigError."""
     if not any(name.endswith("_SYSTEM_DATABASE_URL") for name in os.environ):
         os.environ.update({**installed_settings(), **os.environ})
-    return load(settings, [])
+    return read_settings(settings, [])
 
 
 def installed_settings() -> dict[str, str]:

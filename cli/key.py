@@ -84,11 +84,11 @@ def list_keys() -> None:
 
     print_table(
         (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
-        (cells(one) for one in asyncio.run(work())),
+        (key_row(one) for one in asyncio.run(work())),
     )
 
 
-def cells(key: ApiKey) -> tuple[str, ...]:
+def key_row(key: ApiKey) -> tuple[str, ...]:
     expires = times.clamp_timestamp(key.expires_at).isoformat() if key.expires_at.seconds else ""
     mode = "test" if key.test else "live"
     return key.key_id, key.tenant_id, mode, key.name, ", ".join(key.scopes), expires

@@ -45,14 +45,14 @@ class LazyGroup(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - a type of click
-        return load(cmd_name) if cmd_name in COMMANDS else None
+        return load_command(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - a type of click
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def load(name: str) -> Any:  # noqa: ANN401 - click's own types, which typer keeps to itself
+def load_command(name: str) -> Any:  # noqa: ANN401 - click's own types, which typer keeps to itself
     """The command group of a noun, or a single command."""
     attribute = name.replace("-", "_")
     module: Any = import_module("cli.stack" if name in IN_STACK else f"cli.{attribute}")

@@ -16,7 +16,7 @@ from kernel.database import Database, Transaction
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox, Send
-from kernel.topics import encode
+from kernel.topics import encode_record
 from mail.address import AddressError, to_ascii
 from services.router.settings import Settings
 from services.router.store import directory
@@ -47,7 +47,7 @@ class RoutingAdmin:
     async def remove_pool(self, pool: str) -> None:
         """pool: id or name. Raises ConfigError."""
         async with self.database.transaction() as tx:
-            found = find(await directory.load_pools(tx), pool)
+            found = find_pool(await directory.load_pools(tx), pool)
             removed = await directory.remove_pool(tx, found.pool_id)
             if removed is None:
                 raise ConfigError(
@@ -57,26 +57,34 @@ class RoutingAdmin:
 
     async def add_source(self, *, pool: str, addresses: Sequence[str], ehlo: str) -> EgressSource:
         """pool: id or name. addresses: at most one of each family; none lets the system choose."""
-        ipv4, ipv6 = pair(addresses)
+        ipv4, ipv6 = address_pair(addresses)
         added = EgressSource(
-            egress_id=uuid7_text(), version=1, source_ip=ipv4, source_ipv6=ipv6, ehlo=host(ehlo)
+            egress_id=uuid7_text(),
+            version=1,
+            source_ip=ipv4,
+            source_ipv6=ipv6,
+            ehlo=normalize_host_name(ehlo),
         )
         async with self.database.transaction() as tx:
-            added.pool_id = find(await directory.load_pools(tx), pool).pool_id
+            added.pool_id = find_pool(await directory.load_pools(tx), pool).pool_id
             if not await directory.add_source(tx, added):
-                raise ConfigError(f"There is an egress source with {joined(ipv4, ipv6)} already.")
+                raise ConfigError(
+                    f"There is an egress source with {describe_addresses(ipv4, ipv6)} already."
+                )
             await self._publish(tx, added)
         return added
 
     async def move_source(self, egress_id: str, addresses: Sequence[str]) -> EgressSource:
         """Change the addresses; at least one is required. Raises ConfigError."""
-        ipv4, ipv6 = pair(addresses)
+        ipv4, ipv6 = address_pair(addresses)
         async with self.database.transaction() as tx:
             if not any(one.egress_id == egress_id for one in await self._egresses(tx)):
                 raise ConfigError(f"There is no egress source {egress_id}. See `obm egress list`.")
             moved = await directory.move_source(tx, egress_id, source_ip=ipv4, source_ipv6=ipv6)
             if moved is None:
-                raise ConfigError(f"There is an egress source with {joined(ipv4, ipv6)} already.")
+                raise ConfigError(
+                    f"There is an egress source with {describe_addresses(ipv4, ipv6)} already."
+                )
             await self._publish(tx, moved)
         return moved
 
@@ -106,7 +114,7 @@ class RoutingAdmin:
         return [one for one in await directory.load_sources(tx) if not one.deleted]
 
     async def _publish(self, tx: Transaction, record: Message) -> None:
-        await self.outbox.add(tx, [encode(record, clock.now())])
+        await self.outbox.add(tx, [encode_record(record, clock.now())])
 
 
 @asynccontextmanager
@@ -121,16 +129,16 @@ async def open_routing(settings: Settings | None = None) -> AsyncIterator[Routin
         await database.close()
 
 
-def find(pools: Sequence[Pool], name: str) -> Pool:
+def find_pool(pools: Sequence[Pool], name: str) -> Pool:
     for pool in pools:
         if name in (pool.pool_id, pool.name) and not pool.deleted:
             return pool
     raise ConfigError(f"There is no pool {name}. See `obm pool list`.")
 
 
-def pair(addresses: Sequence[str]) -> tuple[str, str]:
+def address_pair(addresses: Sequence[str]) -> tuple[str, str]:
     """The IPv4 and the IPv6 address, each empty if absent. Raises ConfigError."""
-    found = [address(one) for one in addresses if one]
+    found = [normalize_address(one) for one in addresses if one]
     ipv4 = [one for one in found if ":" not in one]
     ipv6 = [one for one in found if ":" in one]
     if len(ipv4) > 1 or len(ipv6) > 1:
@@ -140,11 +148,11 @@ def pair(addresses: Sequence[str]) -> tuple[str, str]:
     return "".join(ipv4), "".join(ipv6)
 
 
-def joined(*addresses: str) -> str:
+def describe_addresses(*addresses: str) -> str:
     return " or ".join(filter(None, addresses)) or "no address"
 
 
-def address(text: str) -> str:
+def normalize_address(text: str) -> str:
     """Normalize an IP address; IPv4-mapped and scoped IPv6 addresses are refused. Raises
     ConfigError."""
     try:
@@ -169,7 +177,7 @@ def check_local(source_ip: str) -> None:
         ) from error
 
 
-def host(text: str) -> str:
+def normalize_host_name(text: str) -> str:
     try:
         return to_ascii(text) if text else ""
     except AddressError as error:

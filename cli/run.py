@@ -18,9 +18,8 @@ from cli.options import DATA, Data
 from kernel import telemetry
 from kernel.embedded import Embedded, EmbeddedError
 from kernel.errors import ConfigError, Unavailable
-from kernel.service import Service, first_config_error, stop_on_signals
-from kernel.service import run as run_services
-from kernel.settings import Settings, load
+from kernel.service import Service, first_config_error, run_services, stop_on_signals
+from kernel.settings import Settings, read_settings
 from services.__main__ import create_all
 
 READY_POLL_S = 0.02
@@ -81,7 +80,7 @@ async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
         )
         os.environ.update({**settings, **os.environ})
         await asyncio.to_thread(migrate_all, database_url)
-        telemetry.start("obm", load(Settings, []))
+        telemetry.start_telemetry("obm", read_settings(Settings, []))
         services = create_all()
         engine = asyncio.create_task(run_services(services, stop=stop))
         first_message = asyncio.create_task(_send_first_message(services, data, ports, quiet=quiet))

@@ -57,7 +57,9 @@ def create(  # noqa: PLR0913 - an option for each
 
     async def work() -> Tenant:
         limits = (per_second, per_hour, per_day)
-        chosen = await fields(limits, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
+        chosen = await tenant_fields(
+            limits, (hold_score, block_score), pool=pool, ambiguous=ambiguous
+        )
         async with open_directory() as directory:
             return await directory.add_tenant(account, name, chosen=Tenant(**chosen))
 
@@ -80,14 +82,16 @@ def change(  # noqa: PLR0913 - an option for each
 
     async def work() -> None:
         limits = (per_second, per_hour, per_day)
-        chosen = await fields(limits, (hold_score, block_score), pool=pool, ambiguous=ambiguous)
+        chosen = await tenant_fields(
+            limits, (hold_score, block_score), pool=pool, ambiguous=ambiguous
+        )
         async with open_directory() as directory:
             await directory.change_tenant(tenant, chosen)
 
     asyncio.run(work())
 
 
-async def fields(
+async def tenant_fields(
     limits: tuple[int | None, int | None, int | None],
     scores: tuple[float | None, float | None],
     *,
@@ -107,7 +111,7 @@ async def fields(
 
 async def pool_id(pool: str) -> str:
     async with routing.open_routing() as admin:
-        return routing.find(await admin.pools(), pool).pool_id
+        return routing.find_pool(await admin.pools(), pool).pool_id
 
 
 @app.command()

@@ -37,15 +37,16 @@ class TopicDoc(NamedTuple):
     topic: Topic
 
 
-def page(descriptors: FileDescriptorSet) -> str:
+def render_page(descriptors: FileDescriptorSet) -> str:
     """Markdown: a table of all topics, then what each event means."""
     found = sorted(
-        (event for file in descriptors.file for event in events(file)), key=lambda e: e.topic.name
+        (event for file in descriptors.file for event in topic_docs(file)),
+        key=lambda e: e.topic.name,
     )
-    return HEAD + "".join(map(row, found)) + "".join(map(paragraph, found))
+    return HEAD + "".join(map(render_row, found)) + "".join(map(render_paragraph, found))
 
 
-def events(file: FileDescriptorProto) -> Iterator[TopicDoc]:
+def topic_docs(file: FileDescriptorProto) -> Iterator[TopicDoc]:
     comments = {
         tuple(place.path): place.leading_comments for place in file.source_code_info.location
     }
@@ -56,7 +57,7 @@ def events(file: FileDescriptorProto) -> Iterator[TopicDoc]:
             yield TopicDoc(file.package, message.name, comment, topic)
 
 
-def row(event: TopicDoc) -> str:
+def render_row(event: TopicDoc) -> str:
     topic = event.topic
     name = f"{topic.name}.{{{','.join(topic.priorities)}}}" if topic.priorities else topic.name
     cells = (
@@ -75,9 +76,9 @@ def retention(topic: Topic) -> str:
     return "newest of each key" if topic.compacted else f"{topic.retention.seconds // 86400} days"
 
 
-def paragraph(event: TopicDoc) -> str:
+def render_paragraph(event: TopicDoc) -> str:
     return f"\n**{event.name}** {event.comment}\n" if event.comment else ""
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(FileDescriptorSet.FromString(Path(sys.argv[1]).read_bytes())))
+    sys.stdout.write(render_page(FileDescriptorSet.FromString(Path(sys.argv[1]).read_bytes())))

@@ -86,8 +86,13 @@ class Child:
         the others continues. Raises Unavailable if no child can be started."""
         results: list[ChildResult] = []
         async with self._lock:
-            while await self._send_and_collect(groups(bodies[len(results) :]), results) is not None:
-                for body in groups(bodies[len(results) :])[0]:  # one of these killed the child
+            while (
+                await self._send_and_collect(group_bodies(bodies[len(results) :]), results)
+                is not None
+            ):
+                for body in group_bodies(bodies[len(results) :])[
+                    0
+                ]:  # one of these killed the child
                     results.append(await self._run_alone(body))  # noqa: PERF401 - all or none is wrong
         return results
 
@@ -239,7 +244,7 @@ class _Process:
         return await asyncio.to_thread(self.popen.wait)
 
 
-def groups(bodies: Sequence[bytes]) -> list[Sequence[bytes]]:
+def group_bodies(bodies: Sequence[bytes]) -> list[Sequence[bytes]]:
     """Split bodies into groups: one message to a child costs more than the work on many a body."""
     found: list[Sequence[bytes]] = []
     start = size = 0

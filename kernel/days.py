@@ -141,7 +141,7 @@ class ClosedDays:
     async def _step(self, scan: _Scan, day: date) -> bool:
         """Scan one page; False if it has an open row."""
         async with self.database.transaction() as tx:
-            found: list[Any] = await tx.rows(self.rows.page, (*bounds(day), *scan.position))
+            found: list[Any] = await tx.rows(self.rows.page, (*id_bounds(day), *scan.position))
         for is_open, closed_at, *place in found:
             if is_open:
                 return False
@@ -170,7 +170,7 @@ def days_to_create(today: date, *, ahead: int) -> list[date]:
     return [today + timedelta(days=n) for n in range(-1, ahead + 1)]
 
 
-def bounds(day: date) -> tuple[UUID, UUID]:
+def id_bounds(day: date) -> tuple[UUID, UUID]:
     """The lower bounds of the ids of a day and of the next day."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return ids.lower_bound_at(start), ids.lower_bound_at(start + timedelta(days=1))

@@ -69,7 +69,7 @@ def uuid5_text(namespace: bytes, name: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
-def canonical(text: str) -> str:
+def canonical_uuid(text: str) -> str:
     """A UUID from input, in lower case (RFC 9562 §4). Raises ValueError.
 
     Only the hyphenated form is valid; `uuid.UUID` also accepts braces, `urn:uuid:` and stray

@@ -10,7 +10,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from kernel.errors import ConfigError, Unavailable
-from kernel.ids import canonical
+from kernel.ids import canonical_uuid
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -167,7 +167,7 @@ def map_errors(
 def parse_id(text: str, name: str) -> str:
     """An id in its canonical form. Raises RequestError."""
     try:
-        return canonical(text)
+        return canonical_uuid(text)
     except ValueError as error:
         raise RequestError(f"{name} is not a UUID") from error
 

@@ -19,7 +19,7 @@ from kernel.errors import ConfigError, Overloaded
 from kernel.health import DependencyHealth
 from kernel.memory import tune_gc, tune_malloc
 from kernel.retry import retry_while_unavailable
-from kernel.settings import Settings, load, split_address
+from kernel.settings import Settings, read_settings, split_address
 from kernel.tasks import run_with_timeout, supervise
 
 Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -49,7 +49,7 @@ class Service:
     health_listen: str = ""
 
 
-def start(
+def start_service(
     name: str, settings: type[S], create: Callable[[S], Service], *, low_priority: bool = False
 ) -> None:
     """The whole of a service's `__main__`. Prints a ConfigError as one line.
@@ -57,10 +57,10 @@ def start(
     low_priority: yield the CPU to services that respond to requests.
     """
     try:
-        loaded = load(settings)
+        loaded = read_settings(settings)
         if low_priority:
             os.nice(NICE)
-        telemetry.start(name, loaded)
+        telemetry.start_telemetry(name, loaded)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(create, loaded))
     except ConfigError as error:
@@ -73,7 +73,7 @@ def start(
 
 async def _serve(create: Callable[[S], Service], settings: S) -> None:
     """Create and run the service inside the loop, which its clients require."""
-    await run([create(settings)])
+    await run_services([create(settings)])
 
 
 def _exit_with(error: BaseException) -> NoReturn:
@@ -89,7 +89,7 @@ def first_config_error(group: BaseExceptionGroup) -> ConfigError | None:
     return found if isinstance(found, ConfigError) else None
 
 
-async def run(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
+async def run_services(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
     """Run services in one process until the stop event is set; if a loop fails, stop all and raise.
 
     stop: without it SIGINT and SIGTERM stop the services, and a shutdown that hangs dumps its

@@ -159,12 +159,12 @@ def _check_loopback(variable: str, address: str) -> None:
 S = TypeVar("S", bound=Settings)
 
 
-def load(settings: type[S], argv: list[str] | None = None) -> S:
+def read_settings(settings: type[S], argv: list[str] | None = None) -> S:
     """Read the settings from the environment; with --help print them and exit. Raises
     ConfigError."""
     argv = sys.argv[1:] if argv is None else argv
     if "--help" in argv or "-h" in argv:
-        sys.stdout.write(describe(settings))
+        sys.stdout.write(settings_help(settings))
         raise SystemExit(0)
     if argv:
         raise ConfigError(
@@ -181,7 +181,7 @@ def load(settings: type[S], argv: list[str] | None = None) -> S:
         raise ConfigError(f"{variable}: {problem}".strip(": ")) from error
 
 
-def describe(settings: type[Settings]) -> str:
+def settings_help(settings: type[Settings]) -> str:
     """The text of --help: name, default and description of each setting."""
     lines = [f"{(settings.__doc__ or '').strip()}\n", "Settings, from the environment:\n"]
     for name, field in settings.model_fields.items():

@@ -27,10 +27,12 @@ LOG_INTERVAL_S = 30.0
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def start(service: str, settings: Settings) -> None:
+def start_telemetry(service: str, settings: Settings) -> None:
     """Once per process, before anything else."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(service) if settings.log_format == "json" else Console())
+    handler.setFormatter(
+        JsonLines(service) if settings.log_format == "json" else ConsoleFormatter()
+    )
     # No log line of ours has these fields, and each line would collect them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # nor does one name its caller
@@ -126,7 +128,7 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line, enc_hook=str).decode()
 
 
-class Console(logging.Formatter):
+class ConsoleFormatter(logging.Formatter):
     """The same as readable text."""
 
     def format(self, record: logging.LogRecord) -> str:

@@ -19,7 +19,7 @@ class TimeOutOfRange(ValueError):
     """A valid time outside the supported range."""
 
 
-def parse(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """The moment in UTC, which is also the default zone. Raises ValueError."""
     if len(text) > CHARS_MAX or not text.isascii():
         raise ValueError("it is not an ISO 8601 time")

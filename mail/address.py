@@ -66,7 +66,7 @@ _MAX_QUOTED = 500  # longer names become encoded words, which can be folded anyw
 _NEEDED = "an address looks like name@example.com"
 
 
-def parse(text: str) -> Mailbox:
+def parse_mailbox(text: str) -> Mailbox:
     """One mailbox from `a@b.example`, `Name <a@b.example>` or `"Name" <a@b.example>`.
 
     Raises AddressError with the reason.
@@ -298,7 +298,7 @@ def format_mailbox(mailbox: Mailbox) -> str:
 
 
 def readable(mailbox: Mailbox) -> str:
-    """The mailbox for display, with a Unicode name (RFC 6532); `parse` accepts it."""
+    """The mailbox for display, with a Unicode name (RFC 6532); `parse_mailbox` accepts it."""
     name = mailbox.display_name
     if name.isascii() and "=?" not in name:
         return format_mailbox(mailbox)
@@ -317,7 +317,7 @@ def _format_phrase(name: str) -> str:
 
 def parse_list(text: str) -> tuple[Mailbox, ...]:
     """The mailboxes of an address-list (To, Cc) without groups. Raises AddressError."""
-    return tuple(parse(part) for part in split_list(text) if part)
+    return tuple(parse_mailbox(part) for part in split_list(text) if part)
 
 
 def split_list(text: str) -> Iterator[str]:
@@ -343,6 +343,6 @@ def split_list(text: str) -> Iterator[str]:
 
 def domain_of(text: str) -> str:
     """The text after the last @ of a mailbox, in lower case, unchecked. For analysis of input that
-    `parse` would reject.
+    `parse_mailbox` would reject.
     """
     return text.rpartition("@")[2].strip(" <>\"'\t").lower()

@@ -87,7 +87,7 @@ def _default() -> tuple[Rule, ...]:
     return load_rules((files("mail") / "machines.toml").read_text("utf-8"))
 
 
-def reason(hit: TrackingHit) -> str | None:
+def bot_reason(hit: TrackingHit) -> str | None:
     """Why a hit is classified as a machine's, or None if it may be a person's."""
     return next((rule.reason for rule in _default() if rule.holds(hit)), None)
 

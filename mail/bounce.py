@@ -149,7 +149,7 @@ class Classifier:
 
     def matches(self, code: int, enhanced: str, text: str) -> list[int]:
         """Indexes of the matching rules, in order."""
-        given = subject(code, enhanced, text).encode("utf-8", "replace")
+        given = text_to_match(code, enhanced, text).encode("utf-8", "replace")
         found: list[int] | None = self._set.Match(given)
         return sorted(found) if found else []
 
@@ -181,7 +181,7 @@ def _may_not_exist(code: int, enhanced: str) -> bool:
     return not 400 <= code < 500 and _NONEXISTENT.fullmatch(enhanced) is not None
 
 
-def subject(code: int, enhanced: str, text: str) -> str:
+def text_to_match(code: int, enhanced: str, text: str) -> str:
     """The text that patterns are matched against: `550 5.1.1 the text in lower case`.
 
     `-` replaces a missing code and `@` every address.
@@ -195,7 +195,7 @@ def subject(code: int, enhanced: str, text: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def default() -> Classifier:
+def default_classifier() -> Classifier:
     """The classifier with the built-in rules."""
     return Classifier(load_rules((files("mail") / "bounce_rules.toml").read_text("utf-8")))
 
@@ -208,7 +208,7 @@ def classify(code: int, enhanced: str, text: str, *, command: str = "") -> Bounc
     before RCPT cannot concern the recipient, and "unknown user" after DATA often comes from a
     filter that rejects the sender; neither suppresses.
     """
-    bounce_class = default().classify(code, enhanced, text, command=command)
+    bounce_class = default_classifier().classify(code, enhanced, text, command=command)
     if bounce_class.suppress_after and command in _BEFORE_RCPT:
         return (
             bounce_class
@@ -234,7 +234,7 @@ def _concerns_host(bounce_class: BounceClass, command: str) -> bool:
 
 def class_by_name(name: str) -> BounceClass:
     """A class by name, also for outcomes without a reply: `bad_domain`, `message_expired` …"""
-    return default()._classes[name]
+    return default_classifier()._classes[name]
 
 
 def lint(ruleset: RuleSet, corpus: Iterable[tuple[int, str, str]] = ()) -> list[str]:

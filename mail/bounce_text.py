@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mail import html
-from mail.parser import Entity, decode_text, parts, read
+from mail.parser import Entity, decode_text, parse_entity, parts
 
 MAX_TEXT = 32768  # characters of explanation that are examined
 
@@ -77,7 +77,7 @@ _COMMAND = re.compile(
 _HINTS = ("in reply to", "after ", "[rcpt", "[mail", "[data", ">>> ", " was rejected")
 
 
-def text(inside: Sequence[Entity]) -> str:
+def report_explanation(inside: Sequence[Entity]) -> str:
     """The explanation of a report: its first text, without the returned message."""
     for part in inside:
         kind = part.content_type[0]
@@ -120,13 +120,15 @@ def looks_like_bounce(entity: Entity) -> bool:
     )
 
 
-def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Diagnostic, str]]:
+def failed_recipients(
+    entity: Entity, inside: Sequence[Entity]
+) -> list[tuple[str, Diagnostic, str]]:
     """(recipient, diagnostic, refused command) for each recipient that the text names.
 
     A bounce that names no recipient has one failure with an empty recipient; the return path
     identifies it.
     """
-    explained = text(inside)
+    explained = report_explanation(inside)
     transcript = _transcript(explained)
     if len(transcript) > 1:
         return transcript
@@ -134,9 +136,12 @@ def failures(entity: Entity, inside: Sequence[Entity]) -> list[tuple[str, Diagno
     if len(recipients) < 2:
         recipient = recipients[0] if recipients else _returned_to(entity, inside)
         diagnostic = _single_diagnostic(explained, recipient)
-        return [(recipient, diagnostic, command(explained))] if explained else []
+        return [(recipient, diagnostic, refused_command(explained))] if explained else []
     diagnostics = [(one, text_about(explained, one, recipients)) for one in recipients]
-    return [(one, split_codes(diagnostic), command(diagnostic)) for one, diagnostic in diagnostics]
+    return [
+        (one, split_codes(diagnostic), refused_command(diagnostic))
+        for one, diagnostic in diagnostics
+    ]
 
 
 def _transcript(explained: str) -> list[tuple[str, Diagnostic, str]]:
@@ -146,7 +151,7 @@ def _transcript(explained: str) -> list[tuple[str, Diagnostic, str]]:
         lines = explained[: match.start()].rstrip("\n").split("\n")[-2:]
         diagnostic = f"{lines[-1]} {match[0]}" if lines[-1].startswith("<<<") else match[0]
         name = match[1].strip("<>")
-        found.setdefault(name, (name, split_codes(diagnostic), command("\n".join(lines))))
+        found.setdefault(name, (name, split_codes(diagnostic), refused_command("\n".join(lines))))
     return list(found.values())
 
 
@@ -178,7 +183,7 @@ def _returned_to(entity: Entity, inside: Iterable[Entity]) -> str:
     if found is None:
         for part in inside:
             if part.content_type[0] in ("message/rfc822", "text/rfc822-headers"):
-                found = _ADDRESS.search(read(part.content()).get("to"))
+                found = _ADDRESS.search(parse_entity(part.content()).get("to"))
     return found[0] if found else ""
 
 
@@ -231,7 +236,7 @@ def split_codes(text: str, *, whole: bool = False) -> Diagnostic:
     return code, enhanced, " ".join(text[start:].split())
 
 
-def command(diagnostic: str) -> str:
+def refused_command(diagnostic: str) -> str:
     """The SMTP command that was refused: RCPT, MAIL, DATA …, or "" if unknown."""
     lowered = diagnostic.lower()
     hints = [at for hint in _HINTS if (at := lowered.find(hint)) >= 0]

@@ -69,7 +69,7 @@ def compose(email: Email, *, eight_bit: bool = False) -> ComposedMessage:
 
     Raises HeaderError, AddressError or MimeError.
     """
-    return compose_with(email, mime.eight_bit_text if eight_bit else mime.text)
+    return compose_with(email, mime.eight_bit_text if eight_bit else mime.text_part)
 
 
 def compose_with(email: Email, text_part: TextPart) -> ComposedMessage:
@@ -114,7 +114,7 @@ def _structure(email: Email, seed: bytes, text_part: TextPart) -> Part:
     attached = [a for a in email.attachments if not (a.content_id and with_html)]
     root = _text_parts(email, inline, boundary, text_part=text_part)
     if attached:
-        parts = [root, *[mime.attachment(a, boundary) for a in attached]]
+        parts = [root, *[mime.attachment_part(a, boundary) for a in attached]]
         root = mime.multipart("mixed", parts, b"m" + boundary)
     return root
 
@@ -126,7 +126,7 @@ def _text_parts(
         return text_part("plain", email.text or "")
     html = text_part("html", email.html)
     if inline:
-        parts = [html, *[mime.attachment(a, boundary) for a in inline]]
+        parts = [html, *[mime.attachment_part(a, boundary) for a in inline]]
         html = mime.multipart("related", parts, b"r" + boundary)
     if email.text is None:
         return html

@@ -196,12 +196,12 @@ def dkim_record(public_key: RSAPublicKey | Ed25519PublicKey) -> str:
     return f"v=DKIM1; k=ed25519; p={b64encode(raw).decode('ascii')}"
 
 
-def chunks(value: str) -> tuple[str, ...]:
+def character_strings(value: str) -> tuple[str, ...]:
     """A TXT value in character-strings of at most 255 octets (RFC 1035 §3.3.14)."""
     return tuple(value[i : i + 255] for i in range(0, len(value), 255)) or ("",)
 
 
 def zone_text(value: str) -> str:
     """A TXT value for a zone file or DNS panel: quoted strings of at most 255 octets."""
-    quoted = (chunk.replace("\\", "\\\\").replace('"', '\\"') for chunk in chunks(value))
+    quoted = (chunk.replace("\\", "\\\\").replace('"', '\\"') for chunk in character_strings(value))
     return " ".join(f'"{chunk}"' for chunk in quoted)

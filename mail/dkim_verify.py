@@ -68,7 +68,7 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ReceivedMessage:
     """A message, parsed once for all its signatures, with CRLF line ends."""
 
     fields: tuple[bytes, ...]
@@ -79,12 +79,12 @@ class Message:
         return list(_signatures(self.fields))[:MAX_SIGNATURES]
 
 
-def read(raw: bytes) -> Message:
+def parse_received(raw: bytes) -> ReceivedMessage:
     """Parse a message as received."""
     normal = smtp.normalize_line_endings(raw)
-    head, body = parser.split(normal)
+    head, body = parser.split_header(normal)
     fields = _BREAK.split(head + b"\r\n") if head else []
-    return Message(tuple(field for field in fields if field), body)
+    return ReceivedMessage(tuple(field for field in fields if field), body)
 
 
 def _signatures(fields: tuple[bytes, ...]) -> Iterator[Signature]:
@@ -107,8 +107,8 @@ def parse_tags(value: str) -> dict[str, str]:
     return found
 
 
-def check(
-    given: Message, signature: Signature, record: str | None, *, now: int
+def verify_signature(
+    given: ReceivedMessage, signature: Signature, record: str | None, *, now: int
 ) -> VerificationResult:
     """The result for one signature.
 
@@ -211,7 +211,7 @@ def _body_hash(body: bytes, mode: str) -> bytes:
     return sha256(form(body)).digest()
 
 
-def _signed(given: Message, signature: Signature) -> bytes:
+def _signed(given: ReceivedMessage, signature: Signature) -> bytes:
     """The input of the header hash: the fields of `h=` from the bottom up, then the signature."""
     mode = signature.tags.get("c", "simple").partition("/")[0]
     unused: dict[bytes, list[bytes]] = {}

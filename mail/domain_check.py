@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mail.dkim_verify import key_problem, parse_tags
-from mail.records import Purpose, Record
+from mail.records import DnsRecord, Purpose
 
 Published = Mapping[tuple[str, str], Sequence[str] | None]
 """(name, type) to the values found: empty if there is no such record, None if the lookup failed.
@@ -39,7 +39,7 @@ class Status(StrEnum):
 class RecordCheck:
     """The check of one record. `reason` says what to do; empty if the record is correct."""
 
-    record: Record
+    record: DnsRecord
     status: Status
     reason: str = ""
     found: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ Assessment = tuple[Status, str]
 _OK: Assessment = (Status.OK, "")
 
 
-def check_records(expected: Sequence[Record], published: Published) -> tuple[RecordCheck, ...]:
+def check_records(expected: Sequence[DnsRecord], published: Published) -> tuple[RecordCheck, ...]:
     """Check each expected record, in order."""
     return tuple(_check_record(record, published) for record in expected)
 
@@ -60,7 +60,7 @@ def is_ready_to_send(checks: Sequence[RecordCheck]) -> bool:
     return all(check.status in good for check in checks if check.record.required)
 
 
-def _check_record(record: Record, published: Published) -> RecordCheck:
+def _check_record(record: DnsRecord, published: Published) -> RecordCheck:
     values = published.get((record.name, record.type), ())
     if values is None:
         return RecordCheck(
@@ -70,7 +70,7 @@ def _check_record(record: Record, published: Published) -> RecordCheck:
     return RecordCheck(record, status, reason, tuple(values))
 
 
-def _spf(record: Record, values: Sequence[str]) -> Assessment:
+def _spf(record: DnsRecord, values: Sequence[str]) -> Assessment:
     found = [v for v in values if v.lower() == "v=spf1" or v.lower().startswith("v=spf1 ")]
     if not found:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
@@ -92,13 +92,16 @@ def _spf_ending(text: str, terms: list[str], expected: str) -> Assessment:
     if closing < terms.index(expected):
         return Status.WRONG, f"{expected} follows `all` and is never evaluated: move it before"
     if len(_LOOKUPS.findall(text)) > 10:
-        return Status.WRONG, "the SPF record needs more than 10 DNS lookups, which makes it invalid"
+        return (
+            Status.WRONG,
+            "the SPF record needs more than 10 DNS lookups, which makes it invalid",
+        )
     if closing == len(terms) and "redirect=" not in text:
         return Status.WEAK, "the SPF record does not end in `all`: add -all"
     return _OK
 
 
-def _dkim(record: Record, values: Sequence[str]) -> Assessment:
+def _dkim(record: DnsRecord, values: Sequence[str]) -> Assessment:
     if not values:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
     if len(values) > 1:
@@ -106,7 +109,7 @@ def _dkim(record: Record, values: Sequence[str]) -> Assessment:
     return _dkim_key(record, values[0])
 
 
-def _dkim_key(record: Record, value: str) -> Assessment:
+def _dkim_key(record: DnsRecord, value: str) -> Assessment:
     """Check that the key is ours and that verifiers accept the record."""
     expected, found = parse_tags(record.value), parse_tags(value)
     key = re.sub(r"\s", "", found.get("p", ""))
@@ -116,7 +119,10 @@ def _dkim_key(record: Record, value: str) -> Assessment:
             if expected["p"].startswith(key)
             else ""
         )
-        return Status.WRONG, f"the key at {record.name} is not ours{cut}: publish {record.value}"
+        return (
+            Status.WRONG,
+            f"the key at {record.name} is not ours{cut}: publish {record.value}",
+        )
     if problem := key_problem(value, expected.get("k", "rsa")):
         return (
             Status.WRONG,
@@ -130,7 +136,7 @@ def _dkim_key(record: Record, value: str) -> Assessment:
     return _OK
 
 
-def _dmarc(record: Record, values: Sequence[str]) -> Assessment:
+def _dmarc(record: DnsRecord, values: Sequence[str]) -> Assessment:
     found = [value for value in values if _DMARC.match(value)]
     if not found:
         return Status.MISSING, f"publish a TXT record at {record.name}: {record.value}"
@@ -150,7 +156,7 @@ def _dmarc(record: Record, values: Sequence[str]) -> Assessment:
     return _OK
 
 
-def _return_path(record: Record, values: Sequence[str]) -> Assessment:
+def _return_path(record: DnsRecord, values: Sequence[str]) -> Assessment:
     hosts = [value.split()[-1].lower().rstrip(".") for value in values if value.split()]
     if not hosts:
         return (
@@ -158,13 +164,16 @@ def _return_path(record: Record, values: Sequence[str]) -> Assessment:
             f"publish an MX record at {record.name}: {record.priority} {record.value}",
         )
     if record.value.lower().rstrip(".") not in hosts:
-        return Status.WRONG, f"the MX of {record.name} is {hosts[0]}. It must be {record.value}."
+        return (
+            Status.WRONG,
+            f"the MX of {record.name} is {hosts[0]}. It must be {record.value}.",
+        )
     if len(set(hosts)) > 1:
         return Status.WEAK, f"{record.name} has other MX hosts too. Bounces to them are lost."
     return _OK
 
 
-_CHECKS: Mapping[Purpose, Callable[[Record, Sequence[str]], Assessment]] = {
+_CHECKS: Mapping[Purpose, Callable[[DnsRecord, Sequence[str]], Assessment]] = {
     Purpose.SPF: _spf,
     Purpose.DKIM: _dkim,
     Purpose.DMARC: _dmarc,

@@ -58,7 +58,7 @@ def _fit_entity(
 ) -> tuple[tuple[bytes, ...], bytes]:
     if is_sendable_unchanged(body, eight_bit=eight_bit):
         return fields, body
-    entity = Entity(parser.read(b"".join(fields)).fields, body)
+    entity = Entity(parser.parse_entity(b"".join(fields)).fields, body)
     kind, given = entity.content_type
     if kind == "multipart/signed":
         raise WireError("a signed part has long lines or 8-bit data and cannot be changed")
@@ -142,7 +142,7 @@ def _rewritten(shown: str, text: str) -> bytes:
     if name == "list-id":
         return headers.custom_field(shown, text)
     if name not in ("content-type", "content-disposition"):
-        return headers.field(shown, text)
+        return headers.encode_field(shown, text)
     kind, given = parser.parameters(text)
     known = len(text) <= 8192 and _KIND.fullmatch(kind)
     if not known or not all(map(mime.PARAMETER_NAME.fullmatch, given)):

@@ -78,9 +78,9 @@ def custom_field(name: str, value: str) -> bytes:
     if lowered == "message-id":
         return _own_message_id(value.strip(" \t"))
     if lowered == "list-id" and not value.isascii():
-        return field(name, _list_id(value))
+        return encode_field(name, _list_id(value))
     if lowered != "reply-to":
-        return field(name, value)
+        return encode_field(name, value)
     try:
         return mailboxes("Reply-To", parse_list(value))
     except AddressError as error:
@@ -95,7 +95,7 @@ def _list_id(value: str) -> str:
     return f"{' '.join(encoded_words.encode(phrase.strip()))} <{rest}"
 
 
-def field(name: str, value: str) -> bytes:
+def encode_field(name: str, value: str) -> bytes:
     """`name: value` as one folded field with its CRLF. Raises HeaderError.
 
     ASCII values are unchanged. Other values become encoded words in an unstructured field and are
@@ -124,7 +124,7 @@ def unstructured(name: str, text: str) -> bytes:
         text = _HARMLESS.sub(" ", text)
     if "=?" in text and text.isascii() and not _CONTROL.search(text):
         return _fold_words(name, text.strip(" \t"))
-    return field(name, text)
+    return encode_field(name, text)
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")  # independent of the locale

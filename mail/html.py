@@ -61,7 +61,7 @@ class Link(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HtmlContent:
     """The content of an HTML body."""
 
     text: str = ""
@@ -70,7 +70,7 @@ class Page:
     passwords: int = 0  # number of password fields
 
 
-def read(html: str | bytes, *, links: int = MAX_LINKS) -> Page:
+def read_html(html: str | bytes, *, links: int = MAX_LINKS) -> HtmlContent:
     """Text, links and elements of a body; bytes are UTF-8. links: maximum number of links.
 
     The text is for searching: a space separates any two text nodes, even within a word, and a title
@@ -86,7 +86,7 @@ def read(html: str | bytes, *, links: int = MAX_LINKS) -> Page:
     if "style" in tags or "script" in tags:  # it costs three more searches
         tree.strip_tags(_INVISIBLE)
     text = tree.body.text(separator=" ", skip_empty=True) if tree.body else ""
-    return Page(text, found, tags, passwords)
+    return HtmlContent(text, found, tags, passwords)
 
 
 def to_text(html: str, *, targets: bool = False) -> str:

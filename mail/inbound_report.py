@@ -18,7 +18,7 @@ MAX_OCTETS = 1 << 20  # octets examined: the report precedes the returned messag
 Fields = tuple[tuple[str, bytes], ...]
 
 
-class Kind(StrEnum):
+class ReportKind(StrEnum):
     """The kinds of mail to a return path."""
 
     BOUNCE = "bounce"
@@ -85,7 +85,7 @@ class InboundReport:
     Message-ID that the sender chose can belong to several messages.
     """
 
-    kind: Kind
+    kind: ReportKind
     failures: tuple[Failure, ...] = ()
     complaint: Complaint | None = None
     original_message_id: str = ""
@@ -94,9 +94,9 @@ class InboundReport:
     original_envelope_id: str = ""  # the ENVID that we sent (RFC 3461), if the report repeats it
 
 
-def parse(raw: bytes) -> InboundReport:
+def parse_report(raw: bytes) -> InboundReport:
     """Classify a message to a return path. Never raises; unrecognized mail is OTHER."""
-    return _parse(parser.read(raw[:MAX_OCTETS]), depth=0)
+    return _parse(parser.parse_entity(raw[:MAX_OCTETS]), depth=0)
 
 
 def _parse(entity: Entity, depth: int) -> InboundReport:
@@ -113,11 +113,11 @@ def _parse(entity: Entity, depth: int) -> InboundReport:
     if found.failures:
         return found
     if _is_auto_reply(entity):
-        return InboundReport(Kind.AUTO_REPLY, original_message_id=_id(entity, "in-reply-to"))
+        return InboundReport(ReportKind.AUTO_REPLY, original_message_id=_id(entity, "in-reply-to"))
     found = _text_bounce(entity, inside)
     forwarded = kinds.get("message/rfc822")
     if forwarded is not None and depth < 2 and not any(f.code or f.status for f in found.failures):
-        within = _parse(parser.read(forwarded.content().lstrip()), depth + 1)
+        within = _parse(parser.parse_entity(forwarded.content().lstrip()), depth + 1)
         return within if within.failures else found
     return found
 
@@ -131,9 +131,9 @@ def _delivery_status(
     groups = [
         fields
         for block in _groups(content)
-        for fields in _split_by_recipient(parser.read(block).fields)
+        for fields in _split_by_recipient(parser.parse_entity(block).fields)
     ]
-    explained = bounce_text.text(inside)
+    explained = bounce_text.report_explanation(inside)
     recipient_groups = [group for group in groups[: MAX_RECIPIENTS + 1] if _names_recipient(group)]
     recipients = [_recipient(dict(reversed(group))) for group in recipient_groups]
     failures = [
@@ -206,7 +206,7 @@ def _failure(group: dict[str, bytes], explained: str, recipients: list[str]) -> 
         code,
         clean(reply_text),
         _without_type(group.get("remote-mta", b"")),
-        bounce_text.command(diagnostic) or bounce_text.command(explained),
+        bounce_text.refused_command(diagnostic) or bounce_text.refused_command(explained),
     )
 
 
@@ -237,24 +237,24 @@ _SUCCESS_ACTIONS = frozenset(
 )  # the last is Postfix's
 
 
-def _kind_of(failures: list[Failure]) -> Kind:
+def _kind_of(failures: list[Failure]) -> ReportKind:
     actions = {failure.action for failure in failures}
     if "failed" in actions:
-        return Kind.BOUNCE
+        return ReportKind.BOUNCE
     if "delayed" in actions:
-        return Kind.DELAY
-    return Kind.DELIVERED if actions & _SUCCESS_ACTIONS else Kind.BOUNCE
+        return ReportKind.DELAY
+    return ReportKind.DELIVERED if actions & _SUCCESS_ACTIONS else ReportKind.BOUNCE
 
 
 def _complaint(feedback: Entity, inside: list[Entity]) -> InboundReport:
-    given = dict(reversed(parser.read(feedback.content()).fields))
+    given = dict(reversed(parser.parse_entity(feedback.content()).fields))
 
     def field(name: str) -> str:
         return clean(parser.text_of(given.get(name, b"")))
 
     original = _original(inside)
     return InboundReport(
-        Kind.COMPLAINT,
+        ReportKind.COMPLAINT,
         complaint=Complaint(
             field("feedback-type").lower() or "other",
             field("source-ip"),
@@ -275,7 +275,7 @@ def _jmrp_complaint(original: Entity) -> InboundReport | None:
     if not recipient:
         return None
     return InboundReport(
-        Kind.COMPLAINT,
+        ReportKind.COMPLAINT,
         complaint=Complaint("abuse", "", recipient, _id(original, "return-path"), "JMRP"),
         original_message_id=_id(original, "message-id"),
         original_return_path=_id(original, "return-path"),
@@ -289,7 +289,7 @@ def _original(inside: list[Entity]) -> Entity:
     """The header of the returned message; empty if there is none."""
     for part in inside:
         if part.content_type[0] in _RETURNED:
-            found = parser.read(part.content().lstrip())
+            found = parser.parse_entity(part.content().lstrip())
             if found.fields:
                 return found
     return Entity((), b"")
@@ -314,14 +314,14 @@ def _is_auto_reply(entity: Entity) -> bool:
 def _text_bounce(entity: Entity, inside: list[Entity]) -> InboundReport:
     """A bounce without a machine-readable part, by its text."""
     if not bounce_text.looks_like_bounce(entity):
-        return InboundReport(Kind.OTHER)
+        return InboundReport(ReportKind.OTHER)
     failures = tuple(
         Failure(recipient, "failed", enhanced, code, clean(reply_text), "", command)
-        for recipient, (code, enhanced, reply_text), command in bounce_text.failures(
+        for recipient, (code, enhanced, reply_text), command in bounce_text.failed_recipients(
             entity, inside
         )[:MAX_RECIPIENTS]
     )
-    kind = Kind.BOUNCE if failures else Kind.OTHER
+    kind = ReportKind.BOUNCE if failures else ReportKind.OTHER
     original = _original(inside)
     return InboundReport(
         kind,

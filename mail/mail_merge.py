@@ -67,7 +67,7 @@ def prepare(email: Email) -> MergeTemplate:
 def _text_part(subtype: str, content: str) -> Part:
     """A text part; with slots in quoted-printable, because base64 cannot be split anywhere."""
     if not has_slot(content):
-        return mime.text(subtype, content)
+        return mime.text_part(subtype, content)
     pieces = _SLOT.split(content if content.endswith("\n") else content + "\n")
     body = b""
     for fixed, mark in zip(pieces[::2], [*pieces[1::2], ""], strict=True):

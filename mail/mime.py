@@ -66,7 +66,7 @@ def type_of(filename: str) -> str:
     return TYPE_UNKNOWN if encoding or not found else found
 
 
-def text(subtype: str, content: str) -> Part:
+def text_part(subtype: str, content: str) -> Part:
     """A 7-bit text part, labelled US-ASCII if possible, else UTF-8."""
     charset = b"us-ascii" if content.isascii() else b"utf-8"
     encoding, body = encode_text(utf8_lines(content, closed=True))
@@ -79,7 +79,7 @@ def eight_bit_text(subtype: str, content: str) -> Part:
     data = utf8_lines(content, closed=True)
     odd = data.translate(None, _SAFE).translate(None, _HIGH)
     if content.isascii() or odd or not _is_plain(data, _LINE_MAX):
-        return text(subtype, content)
+        return text_part(subtype, content)
     return Part(text_fields(subtype, b"utf-8", b"8bit"), data.replace(b"\n", b"\r\n"))
 
 
@@ -169,7 +169,7 @@ def encode_base64(data: bytes) -> bytes:
     return b"\r\n".join(pieces)
 
 
-def attachment(item: Attachment, seed: bytes) -> Part:
+def attachment_part(item: Attachment, seed: bytes) -> Part:
     """The part of a file. Raises MimeError for an invalid content type or id."""
     kind = item.content_type.partition(";")[0].strip().lower() or "application/octet-stream"
     if not _TOKEN.fullmatch(kind):
@@ -189,7 +189,7 @@ def attachment(item: Attachment, seed: bytes) -> Part:
         match = _CONTENT_ID.fullmatch(item.content_id)
         if match is None:
             raise MimeError(f"{item.content_id[:80]!r} is not a content id")
-        fields.append(headers.field("Content-ID", f"<{match[1]}>"))
+        fields.append(headers.encode_field("Content-ID", f"<{match[1]}>"))
     return Part(tuple(fields), body)
 
 

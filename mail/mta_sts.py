@@ -74,7 +74,7 @@ def policy_id(records: tuple[str, ...]) -> str | None:
     return ids[0] if len(ids) == 1 and _ID.fullmatch(ids[0]) else None
 
 
-def parse(body: bytes) -> Policy:
+def parse_policy(body: bytes) -> Policy:
     """A policy file (§3.2). Raises PolicyError."""
     if len(body) > MAX_POLICY:
         raise PolicyError(f"the policy is longer than {MAX_POLICY} octets")

@@ -67,13 +67,13 @@ class Entity:
         return decode_text(self.content(), self.content_type[1].get("charset", ""))
 
 
-def read(raw: bytes) -> Entity:
+def parse_entity(raw: bytes) -> Entity:
     """Parse a message or part; any line ends."""
-    block, body = split(raw)
+    block, body = split_header(raw)
     return Entity(tuple(_fields(block)), body)
 
 
-def split(raw: bytes) -> tuple[bytes, bytes]:
+def split_header(raw: bytes) -> tuple[bytes, bytes]:
     """Header block and body. A message that begins with an empty line has no header."""
     if raw.startswith((b"\r\n", b"\n")):
         return b"", raw[raw.index(b"\n") + 1 :]
@@ -175,7 +175,10 @@ def parts(entity: Entity) -> list[Entity]:
     boundary = given.get("boundary", "")
     if not kind.startswith("multipart/") or not boundary:
         return []
-    return [read(piece) for piece in split_parts(entity.body, boundary.encode("utf-8", "replace"))]
+    return [
+        parse_entity(piece)
+        for piece in split_parts(entity.body, boundary.encode("utf-8", "replace"))
+    ]
 
 
 def split_parts(body: bytes, boundary: bytes) -> list[bytes]:

@@ -62,7 +62,7 @@ def may_connect(address: Address, allowed: Iterable[Network]) -> bool:
     return is_within(unwrap_ipv4(address), allowed) or is_public(address)
 
 
-def canonical(text: str) -> Address:
+def canonical_ip(text: str) -> Address:
     """Parse an address; an IPv4-mapped one (RFC 4291 §2.5.5.2) becomes IPv4."""
     return unwrap_ipv4(ip_address(text.partition("%")[0]))
 
@@ -76,7 +76,7 @@ def networks(texts: Iterable[str]) -> tuple[Network, ...]:
 def is_allowed_target(text: str, allowed: tuple[Network, ...], *, plain: bool) -> bool:
     """Whether a connection to a resolved address is allowed. plain: without TLS; then only
     addresses in `allowed` are."""
-    address = canonical(text)
+    address = canonical_ip(text)
     if is_within(address, allowed):
         return True
     return not plain and is_public(ip_address(text))
@@ -102,7 +102,7 @@ def url_problem(url: str, allowed: tuple[Network, ...]) -> str:
 
 def _literal_problem(host: str, allowed: tuple[Network, ...], *, plain: bool) -> str:
     try:
-        canonical(host)
+        canonical_ip(host)
     except ValueError:
         return ""  # a host name: its addresses are checked on every connection
     return "" if is_allowed_target(host, allowed, plain=plain) else "must not be a private address"

@@ -19,7 +19,7 @@ class Purpose(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class DnsRecord:
     """One record to publish. `value`: unquoted. `priority`: for MX. `required`: to send mail."""
 
     purpose: Purpose
@@ -47,7 +47,7 @@ def expected_records(
     bounce_mx: str,
     spf_include: str,
     dmarc_report: str | None = None,
-) -> tuple[Record, ...]:
+) -> tuple[DnsRecord, ...]:
     """The records that `domain` should publish.
 
     `dkim`: (selector, record value) for each key. `return_path_host`: the host of our return path,
@@ -56,13 +56,13 @@ def expected_records(
     for aggregate reports. The domain itself needs no SPF record, because it is not in the envelope.
     """
     keys = tuple(
-        Record(Purpose.DKIM, f"{selector}._domainkey.{domain}", "TXT", value)
+        DnsRecord(Purpose.DKIM, f"{selector}._domainkey.{domain}", "TXT", value)
         for selector, value in dkim
     )
     dmarc = "v=DMARC1; p=none" + (f"; rua=mailto:{dmarc_report}" if dmarc_report else "")
     return (
         *keys,
-        Record(Purpose.SPF, return_path_host, "TXT", f"v=spf1 include:{spf_include} -all"),
-        Record(Purpose.RETURN_PATH, return_path_host, "MX", bounce_mx, priority=10),
-        Record(Purpose.DMARC, f"_dmarc.{domain}", "TXT", dmarc, required=False),
+        DnsRecord(Purpose.SPF, return_path_host, "TXT", f"v=spf1 include:{spf_include} -all"),
+        DnsRecord(Purpose.RETURN_PATH, return_path_host, "MX", bounce_mx, priority=10),
+        DnsRecord(Purpose.DMARC, f"_dmarc.{domain}", "TXT", dmarc, required=False),
     )

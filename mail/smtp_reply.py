@@ -56,7 +56,7 @@ class Reply:
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
 
 
-def reply(code: int, message: str | bytes = b"") -> Reply:
+def reply_from_text(code: int, message: str | bytes = b"") -> Reply:
     """A reply from a code and its text, with lines joined by LF or CRLF.
 
     For SMTP clients that remove the code from each line themselves.
@@ -67,7 +67,7 @@ def reply(code: int, message: str | bytes = b"") -> Reply:
     return _new_reply(code, [line[:MAX_LINE] for line in lines])
 
 
-def parse(raw: bytes) -> Reply:
+def parse_reply(raw: bytes) -> Reply:
     """One complete reply of one or more lines. Raises ReplyError.
 
     Lines without a code inside a reply are part of its text, because some servers wrap lines that

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from mail.address import AddressError, parse
+from mail.address import AddressError, parse_mailbox
 
 _URI = re.compile(r"(?:mailto:[^\s,;!]+|https://[^\s,;!]+)")
 
 
-class Kind(StrEnum):
+class PolicyKind(StrEnum):
     """The kind of policy that was applied (§4.4)."""
 
     STS = "sts"
@@ -42,7 +42,7 @@ class ResultType(StrEnum):
 class AppliedPolicy:
     """The policy applied to sessions. `lines`: as published. `mx`: its hosts."""
 
-    kind: Kind
+    kind: PolicyKind
     domain: str
     lines: tuple[str, ...] = ()
     mx: tuple[str, ...] = ()
@@ -97,13 +97,13 @@ def _is_destination(uri: str) -> bool:
     if not uri.startswith("mailto:"):
         return True
     try:
-        parse(uri.removeprefix("mailto:"))
+        parse_mailbox(uri.removeprefix("mailto:"))
     except AddressError:
         return False
     return True
 
 
-def report(
+def encode_report(
     results: Iterable[PolicyResult],
     reporter: ReportingOrganization,
     *,

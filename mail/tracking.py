@@ -137,7 +137,7 @@ def read_click(text: str, keys: Iterable[bytes]) -> Click | None:
     return Click(UUID(bytes=payload[:16]), UUID(bytes=payload[16:32]), url)
 
 
-def location(click: Click) -> str:
+def redirect_location(click: Click) -> str:
     """The Location of the redirect: the target with non-ASCII characters percent-encoded."""
     return "".join(c if c.isascii() else _percent(c) for c in click.url)
 

@@ -27,7 +27,9 @@ class Subscription:
     list_name: str = ""
 
 
-def fields(url: str, mailto: str | None = None, *, one_click: bool = True) -> tuple[bytes, ...]:
+def unsubscribe_fields(
+    url: str, mailto: str | None = None, *, one_click: bool = True
+) -> tuple[bytes, ...]:
     """List-Unsubscribe and, for one click, List-Unsubscribe-Post; both must be DKIM-signed.
 
     Raises HeaderError if the URL is not https (RFC 8058 §3.1) or has characters invalid in a URI.
@@ -42,8 +44,10 @@ def fields(url: str, mailto: str | None = None, *, one_click: bool = True) -> tu
                 f"{mailto[:80]!r} is not a valid mailto URL for List-Unsubscribe"
             )
         targets.append(f"<{address}>")
-    line = headers.field("List-Unsubscribe", ", ".join(targets))
-    return (line, headers.field("List-Unsubscribe-Post", ONE_CLICK)) if one_click else (line,)
+    line = headers.encode_field("List-Unsubscribe", ", ".join(targets))
+    return (
+        (line, headers.encode_field("List-Unsubscribe-Post", ONE_CLICK)) if one_click else (line,)
+    )
 
 
 def sign(subscription: Subscription, key: bytes) -> str:
@@ -82,7 +86,7 @@ def is_one_click(content_type: str, body: bytes) -> bool:
 
 
 def _form(head: bytes, body: bytes) -> list[parser.Entity]:
-    whole = parser.read(head.replace(b"form-data", b"mixed", 1) + b"\r\n\r\n" + body)
+    whole = parser.parse_entity(head.replace(b"form-data", b"mixed", 1) + b"\r\n\r\n" + body)
     return parser.parts(whole)
 
 

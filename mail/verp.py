@@ -25,7 +25,7 @@ def return_path(message_id: UUID, host: str, *, key: bytes, prefix: str = PREFIX
     return Mailbox("", f"{prefix}+{token.hex()}", host)
 
 
-def parse(local: str, *, keys: tuple[bytes, ...], prefix: str = PREFIX) -> UUID | None:
+def parse_return_path(local: str, *, keys: tuple[bytes, ...], prefix: str = PREFIX) -> UUID | None:
     """The message id in the recipient of a report; None if no key signed the token.
 
     `keys`: the current key and earlier ones, so that a rotation loses no bounces. The part from the

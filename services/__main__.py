@@ -5,8 +5,8 @@ import sys
 
 from kernel import telemetry
 from kernel.errors import ConfigError
-from kernel.service import Service, run
-from kernel.settings import Settings, load
+from kernel.service import Service, run_services
+from kernel.settings import Settings, read_settings
 from services.delivery import app as delivery
 from services.delivery.settings import Settings as DeliverySettings
 from services.events import app as events
@@ -22,17 +22,17 @@ from services.shield.settings import Settings as ShieldSettings
 def create_all() -> list[Service]:
     """In the order of the pipeline. Inside the running loop; raises ConfigError."""
     return [
-        ingest.create_service(load(IngestSettings, [])),
-        shield.create_service(load(ShieldSettings, [])),
-        router.create_service(load(RouterSettings, [])),
-        delivery.create_service(load(DeliverySettings, [])),
-        events.create_service(load(EventsSettings, [])),
+        ingest.create_service(read_settings(IngestSettings, [])),
+        shield.create_service(read_settings(ShieldSettings, [])),
+        router.create_service(read_settings(RouterSettings, [])),
+        delivery.create_service(read_settings(DeliverySettings, [])),
+        events.create_service(read_settings(EventsSettings, [])),
     ]
 
 
 async def main() -> None:
-    telemetry.start("obm", load(Settings))
-    await run(create_all())
+    telemetry.start_telemetry("obm", read_settings(Settings))
+    await run_services(create_all())
 
 
 if __name__ == "__main__":

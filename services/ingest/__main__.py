@@ -1,8 +1,8 @@
 """`python -m services.ingest` runs this service alone."""
 
-from kernel.service import start
+from kernel.service import start_service
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
 
 if __name__ == "__main__":
-    start("ingest", Settings, create_service)
+    start_service("ingest", Settings, create_service)

@@ -1,8 +1,8 @@
 """`python -m services.router` runs this service alone."""
 
-from kernel.service import start
+from kernel.service import start_service
 from services.router.app import create_service
 from services.router.settings import Settings
 
 if __name__ == "__main__":
-    start("router", Settings, create_service, low_priority=True)
+    start_service("router", Settings, create_service, low_priority=True)

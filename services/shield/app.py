@@ -22,7 +22,7 @@ from kernel.table import ReplicatedTable
 from services.shield.api import ShieldApi
 from services.shield.clients import Reader
 from services.shield.domain import reader
-from services.shield.domain.rulebook import Rulebook, RuleError, parse
+from services.shield.domain.rulebook import Rulebook, RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer, thresholds_of_tenant
 from services.shield.handlers import Handlers
 from services.shield.settings import Settings
@@ -99,7 +99,7 @@ def open_rpc_server(settings: Settings, api: ShieldApi) -> RpcServer:
 
 def open_child(settings: Settings, name: str, rules: str) -> Child:
     bounds = ChildLimits(settings.message_cpu_s, settings.message_memory_mib << 20)
-    return Child(name, f"{reader.__name__}:start", rules.encode(), limits=bounds)
+    return Child(name, f"{reader.__name__}:create_screener", rules.encode(), limits=bounds)
 
 
 def read_rules(settings: Settings) -> str:
@@ -113,7 +113,7 @@ def read_rules(settings: Settings) -> str:
 def load_rulebook(settings: Settings, rules: str) -> Rulebook:
     """The compiled rules with the operator's thresholds. Raises ConfigError."""
     try:
-        return with_thresholds(Scorer(parse(rules)).book, settings)
+        return with_thresholds(Scorer(parse_rulebook(rules)).book, settings)
     except (TOMLDecodeError, RuleError, KeyError, TypeError) as error:
         raise invalid_rules(settings, error) from error
 

@@ -117,7 +117,7 @@ class Handlers:
         if isinstance(screening, ChildRaised):
             return DeadLetter(f"scoring failed: {screening.error}")
         SCREENED_COUNTERS[screening.verdict].inc()
-        log(event, screening)
+        log_screening(event, screening)
         return Emit(
             MessageScreened(
                 message_id=event.message_id,
@@ -131,7 +131,7 @@ class Handlers:
         )
 
 
-def log(event: MessageAccepted, screening: ScoreResponse) -> None:
+def log_screening(event: MessageAccepted, screening: ScoreResponse) -> None:
     """Log the rules without their details, because content must not be logged."""
     level = logging.DEBUG if screening.verdict == Verdict.VERDICT_PASS else logging.INFO
     if logger.isEnabledFor(level):

@@ -158,7 +158,7 @@ def test_postfix_accepts_the_dsn_parameters(who: str) -> None:
         host = DialTarget("mx.receiver.example", port, ("127.0.0.1",))
         session = await SmtpDialer(Timeouts()).dial(host, sources=(), ehlo="out.sender.example")
         assert session.extensions.dsn
-        to = address.parse(f"{who}@receiver.example")
+        to = address.parse_mailbox(f"{who}@receiver.example")
         utf8 = address.needs_smtputf8(to)
         mail = WireMessage(None, to, wire=b"Hi\r\n", size=4, utf8=utf8, envelope_id="019ab000-0000")
         assert await session.send_envelope(mail) is None

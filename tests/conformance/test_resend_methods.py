@@ -12,7 +12,7 @@ import pytest
 import resend
 
 from kernel import clock
-from services.events.domain.signature import SECRET_BYTES, headers, secret_text
+from services.events.domain.signature import SECRET_BYTES, secret_text, signature_headers
 from tests.support.rest_api import ID, call_api
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
@@ -102,7 +102,7 @@ def test_the_working_methods_are_those_of_the_table(recorder: RequestRecorder) -
 
 def test_the_client_verifies_our_webhook_signatures() -> None:
     body = b'{"type":"email.delivered"}'
-    signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000, body=body)
+    signed = signature_headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000, body=body)
     given = {name: signed[f"webhook-{name}"] for name in ("id", "timestamp", "signature")}
     parameters: Any = {"payload": body.decode(), "headers": given}
     good: Any = {**parameters, "webhook_secret": secret_text(SECRET)}

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from kernel import clock
-from services.events.domain.signature import SECRET_BYTES, headers, secret_text
+from services.events.domain.signature import SECRET_BYTES, secret_text, signature_headers
 
 SECRET = bytes(range(SECRET_BYTES))
 BODY = '{"type":"email.delivered","data":{"subject":"Grüße ✓"}}'.encode()
@@ -17,21 +17,21 @@ def test_the_library_verifies_any_body_under_any_secret(secret: bytes, data: obj
     import json
 
     body = json.dumps(data).encode()
-    signed = headers(secret, "evt_1", timestamp=clock.now_ms() // 1000, body=body)
+    signed = signature_headers(secret, "evt_1", timestamp=clock.now_ms() // 1000, body=body)
 
     assert Webhook(secret_text(secret)).verify(body, signed) == data
 
 
 @pytest.mark.parametrize("age_s", [-299, 299])
 def test_an_attempt_is_accepted_within_five_minutes(age_s: int) -> None:
-    signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000 - age_s, body=BODY)
+    signed = signature_headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000 - age_s, body=BODY)
 
     Webhook(secret_text(SECRET)).verify(BODY, signed)
 
 
 @pytest.mark.parametrize("age_s", [-310, 310])
 def test_an_old_signature_is_refused(age_s: int) -> None:
-    signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000 - age_s, body=BODY)
+    signed = signature_headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000 - age_s, body=BODY)
 
     with pytest.raises(WebhookVerificationError):
         Webhook(secret_text(SECRET)).verify(BODY, signed)
@@ -39,7 +39,7 @@ def test_an_old_signature_is_refused(age_s: int) -> None:
 
 @pytest.mark.parametrize("changed", ["webhook-id", "body", "secret"])
 def test_any_change_invalidates_the_signature(changed: str) -> None:
-    signed = headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000, body=BODY)
+    signed = signature_headers(SECRET, "evt_1", timestamp=clock.now_ms() // 1000, body=BODY)
     body, secret = BODY, SECRET
     if changed == "webhook-id":
         signed["webhook-id"] = "evt_2"

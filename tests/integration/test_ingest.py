@@ -49,7 +49,7 @@ def test_an_accepted_email_is_encrypted_stored_and_published(harness: IngestHarn
             assert content.subject == "Your order"
             key = derived_key(harness.secret_key, "return path")
             for one in contexts:
-                named = verp.parse(one.return_path, keys=(key,))
+                named = verp.parse_return_path(one.return_path, keys=(key,))
                 assert str(named) == one.message_id
 
     play(story())

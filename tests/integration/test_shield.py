@@ -31,8 +31,8 @@ from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.rpc import RpcClient, RpcError
-from kernel.service import run
-from kernel.topics import DLQ_SUFFIX, contract_of, encode
+from kernel.service import run_services
+from kernel.topics import DLQ_SUFFIX, contract_of, encode_record
 from services.shield.app import create_service
 from services.shield.settings import Settings
 
@@ -62,7 +62,7 @@ class ShieldHarness:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        service = asyncio.create_task(run([create_service(self.settings)], stop=stop))
+        service = asyncio.create_task(run_services([create_service(self.settings)], stop=stop))
         try:
             yield
         finally:
@@ -73,7 +73,7 @@ class ShieldHarness:
         kafka = self.kafka()
         kafka.declare(MessageAccepted, MessageScreened, Tenant)
         await kafka.create_topics()
-        await kafka.publish([encode(event, clock.now(), None) for event in events])
+        await kafka.publish([encode_record(event, clock.now(), None) for event in events])
         await kafka.close()
 
     def kafka(self) -> Kafka:
@@ -185,7 +185,7 @@ def test_a_missing_content_holds_its_message_and_a_poisoned_record_is_dead_lette
 
 async def poison(post: ShieldHarness) -> None:
     kafka = post.kafka()
-    record = encode(await post.accepted("x"), clock.now(), None)
+    record = encode_record(await post.accepted("x"), clock.now(), None)
     record.value = b"\xff\xff"
     await kafka.publish([record])
     await kafka.close()

@@ -26,7 +26,7 @@ from kernel import clock, service
 from kernel.content import SealedContent, open_store
 from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.ids import uuid7, uuid7_text
-from kernel.topics import contract_of, encode
+from kernel.topics import contract_of, encode_record
 from mail import verp
 from services.delivery.app import create_service
 from services.delivery.settings import Settings
@@ -147,7 +147,7 @@ class Harness:
         stop = asyncio.Event()
         await open_store(self.content_url).initialize()
         created = create_service(self.create_settings(**settings))
-        task = asyncio.create_task(service.run([created], stop=stop))
+        task = asyncio.create_task(service.run_services([created], stop=stop))
         async with self.topics() as topics:
             await topics.publish([self.tenant(), self.domain()])
             async with asyncio.timeout(WITHIN_S):
@@ -202,7 +202,7 @@ class Topics:
     seen: list[DeliveryAttempted] = field(default_factory=list)
 
     async def publish(self, events: Sequence[Message]) -> None:
-        records = [encode(event, clock.now()) for event in events]
+        records = [encode_record(event, clock.now()) for event in events]
         sent = [
             await self.producer.send(self.prefix + one.topic, one.value, key=one.key)
             for one in records

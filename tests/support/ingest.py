@@ -31,8 +31,8 @@ from kernel.crypto import new_secret_key
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.rpc import RpcServer
-from kernel.service import Service, run
-from kernel.topics import contract_of, encode
+from kernel.service import Service, run_services
+from kernel.topics import contract_of, encode_record
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
 from tests.support.stack import FreshDatabase
@@ -115,7 +115,7 @@ class IngestHarness:
         stop = asyncio.Event()
         services = [create_service(self.settings(ports)) for ports in (self.ports, *more)]
         tasks = [asyncio.create_task(server.run()) for server in servers]
-        engine = asyncio.create_task(run(services, stop=stop))
+        engine = asyncio.create_task(run_services(services, stop=stop))
         try:
             await until(lambda: _ready(services, engine))
             yield self
@@ -224,7 +224,7 @@ class IngestHarness:
         kafka.declare(*{type(one) for one in events})
         await kafka.create_topics()
         now = clock.now()
-        await kafka.publish([encode(one, now) for one in events])
+        await kafka.publish([encode_record(one, now) for one in events])
         await kafka.close()
 
 

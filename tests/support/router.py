@@ -33,8 +33,8 @@ from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.kafka import Kafka
 from kernel.rpc import RpcClient
-from kernel.service import run
-from kernel.topics import contract_of, encode
+from kernel.service import run_services
+from kernel.topics import contract_of, encode_record
 from services.router.app import create_service
 from services.router.domain.events import timestamp
 from services.router.settings import Settings
@@ -98,7 +98,7 @@ class RouterHarness:
         await self.publish(Tenant(tenant_id=self.tenant_id, version=1, **self.limits))
         stop = asyncio.Event()
         async with self.listening():
-            service = asyncio.create_task(run([create_service(self.settings)], stop=stop))
+            service = asyncio.create_task(run_services([create_service(self.settings)], stop=stop))
             try:
                 yield self
             finally:
@@ -163,7 +163,7 @@ class RouterHarness:
     async def publish(self, *events: Message) -> None:
         kafka = self._kafka()
         await kafka.create_topics()
-        await kafka.publish([encode(event, clock.now(), None) for event in events])
+        await kafka.publish([encode_record(event, clock.now(), None) for event in events])
         await kafka.close()
 
     def _kafka(self) -> Kafka:

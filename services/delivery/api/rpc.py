@@ -11,7 +11,7 @@ from contracts.delivery.v1 import delivery_service_pb2 as pb
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceServicer
 from kernel.database import Database
 from kernel.errors import Unavailable
-from kernel.ids import canonical
+from kernel.ids import canonical_uuid
 from services.delivery.domain.owned_attempt import AttemptKey
 from services.delivery.store.journal import Journal
 from services.delivery.store.sandbox import SandboxStore
@@ -54,7 +54,7 @@ class DeliveryService(DeliveryServiceServicer):
     ) -> pb.GetAttemptsResponse:
         if len(request.keys) > KEYS_MAX:
             raise ValueError(f"too many keys: {len(request.keys)}. Send at most {KEYS_MAX}.")
-        keys = [AttemptKey(canonical(key.message_id), key.attempt) for key in request.keys]
+        keys = [AttemptKey(canonical_uuid(key.message_id), key.attempt) for key in request.keys]
         async with self._system.transaction() as tx:
             return pb.GetAttemptsResponse(attempts=await self._journal.find(tx, keys))
 
@@ -62,8 +62,8 @@ class DeliveryService(DeliveryServiceServicer):
     async def ListSandboxMessages(  # noqa: N802
         self, request: pb.ListSandboxMessagesRequest, context: Context
     ) -> pb.ListSandboxMessagesResponse:
-        tenant_id = canonical(request.tenant_id)
-        after, before = (one and canonical(one) for one in (request.after, request.before))
+        tenant_id = canonical_uuid(request.tenant_id)
+        after, before = (one and canonical_uuid(one) for one in (request.after, request.before))
         async with self._tenant.transaction(tenant_id=tenant_id) as tx:
             found, more = await self._sandbox.list(
                 tx,
@@ -78,7 +78,7 @@ class DeliveryService(DeliveryServiceServicer):
     async def GetSandboxMessage(  # noqa: N802
         self, request: pb.GetSandboxMessageRequest, context: Context
     ) -> pb.GetSandboxMessageResponse:
-        tenant_id, message_id = canonical(request.tenant_id), canonical(request.id)
+        tenant_id, message_id = canonical_uuid(request.tenant_id), canonical_uuid(request.id)
         async with self._tenant.transaction(tenant_id=tenant_id) as tx:
             found = await self._sandbox.get(tx, message_id)
         if found is None:

@@ -5,7 +5,7 @@ from services.delivery.domain.attempt_result import END_OF_DATA, STALE, AttemptR
 WORKER_LOST = "the worker ended between end of data and the reply"
 
 
-def decide(stage: str, *, left_s: float) -> AttemptResult | None:
+def decide_abandoned(stage: str, *, left_s: float) -> AttemptResult | None:
     """The result of an attempt; None if it was not sent and can still be made."""
     if stage == "data_sent":
         return AttemptResult(END_OF_DATA, problem=WORKER_LOST)  # ambiguous

@@ -66,14 +66,14 @@ class UnsignedMessage:
 
 def compose_email(content: Content) -> ComposedEmail:
     """Compose an email. Raises ValueError (of mail) with the reason when that is not possible."""
-    sender = address.parse(getattr(content, "from"))
+    sender = address.parse_mailbox(getattr(content, "from"))
     html = content.html  # each access creates a new string
     composed = compose(
         Email(
             from_=sender,
-            to=tuple(map(address.parse, content.to)),
-            cc=tuple(map(address.parse, content.cc)),
-            reply_to=tuple(map(address.parse, content.reply_to)),
+            to=tuple(map(address.parse_mailbox, content.to)),
+            cc=tuple(map(address.parse_mailbox, content.cc)),
+            reply_to=tuple(map(address.parse_mailbox, content.reply_to)),
             subject=content.subject,
             date=times.clamp_timestamp(Timestamp(seconds=content.date_s)),
             headers={header.name: header.value for header in content.headers},
@@ -123,8 +123,8 @@ def prepare_message(
     return UnsignedMessage(
         composed,
         b"".join(message_id),
-        recipient=address.parse(context.recipient),
-        sender=address.parse(return_path) if return_path else None,
+        recipient=address.parse_mailbox(context.recipient),
+        sender=address.parse_mailbox(return_path) if return_path else None,
         signatures=signer.prepare((*message_id, *composed.headers), composed.body_hash, now),
         envelope_id=context.message_id,
     )

@@ -14,7 +14,7 @@ from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from services.delivery.domain.attempt_result import AttemptResult, attempted_event
 from services.delivery.domain.owned_attempt import OwnedAttempt
-from services.delivery.domain.recovery import decide, decide_orphan
+from services.delivery.domain.recovery import decide_abandoned, decide_orphan
 from services.delivery.loops.committer import count_results, finished_attempt
 from services.delivery.loops.delivery_dispatcher import DeliveryDispatcher
 from services.delivery.store.abandoned import ROWS_MAX, AbandonedAttempt, AbandonedAttempts
@@ -62,7 +62,7 @@ class Recovery:
         epoch = self._worker.epoch
         async with self._database.transaction() as tx:
             found = await self._abandoned.of_expired_workers(tx)
-            results = [(one, decide(one.stage, left_s=one.left_s)) for one in found]
+            results = [(one, decide_abandoned(one.stage, left_s=one.left_s)) for one in found]
             mine = [one for one, result in results if result is None]
             await self._take_over(tx, mine, epoch=epoch)
             ended = [(one, result) for one, result in results if result is not None]

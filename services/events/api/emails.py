@@ -64,7 +64,7 @@ class EmailsApi:
         async with self.tenant.transaction(tenant_id=tenant_id) as tx:
             if request.email_id:
                 email_id = parse_resource_id(request.email_id, "email")
-                rows = order_timeline(await lists.timeline(tx, tenant_id, email_id=email_id))
+                rows = order_timeline(await lists.load_timeline(tx, tenant_id, email_id=email_id))
                 start = next((n for n, row in enumerate(rows, 1) if row.position == after), 0)
                 if after and not start:
                     raise RequestError(
@@ -74,7 +74,7 @@ class EmailsApi:
             else:
                 rows = await lists.public_events(tx, tenant_id, after=after, limit=size + 1)
             messages = {row.event.subject_id for row in rows if row.event.email_id}
-            accepts = await lists.accepts(tx, sorted(messages))
+            accepts = await lists.load_accepted_events(tx, sorted(messages))
         events = [event_to_proto(row, accepts.get(row.event.subject_id)) for row in rows[:size]]
         return ListEventsResponse(events=events, has_more=len(rows) > size)
 

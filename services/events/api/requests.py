@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 
 from kernel import times
-from kernel.ids import canonical
+from kernel.ids import canonical_uuid
 from kernel.rpc import RequestError
 
 LIMIT_DEFAULT = 20
@@ -21,7 +21,7 @@ def not_found(what: str) -> RequestError:
 def parse_resource_id(text: str, what: str) -> str:
     """A UUID in its canonical form; any other text is an unknown id."""
     try:
-        return canonical(text)
+        return canonical_uuid(text)
     except ValueError as error:
         raise not_found(what) from error
 

@@ -176,7 +176,7 @@ class WebhooksApi:
     async def _get(self, request: Any) -> Row:  # noqa: ANN401 - any request with an id
         tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
         async with self.tenant.transaction(tenant_id=tenant_id) as tx:
-            row = await webhooks.get(
+            row = await webhooks.load_endpoint(
                 tx, tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
             )
         if row is None:

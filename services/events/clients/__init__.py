@@ -45,7 +45,7 @@ class WebhookClient:
         an idle connection, the same request is sent again over a new one."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._exchange(target_of(url), request(headers, body))
+                response = await self._exchange(target_of(url), headers_and_body(headers, body))
         except TimeoutError:
             return EndpointResponse(0, "no response in time")
         except (OSError, ValueError) as error:
@@ -115,7 +115,7 @@ class WebhookClient:
         await self._dialer.close()
 
 
-def request(headers: Mapping[str, str], body: bytes) -> bytes:
+def headers_and_body(headers: Mapping[str, str], body: bytes) -> bytes:
     """The request without its start line and constant headers."""
     lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
     return f"Content-Length: {len(body)}\r\n{''.join(lines)}\r\n".encode() + body

@@ -111,7 +111,7 @@ def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventD
     data["from"] = getattr(accepted, "from")
     data["to"] = list(accepted.to)
     data["subject"] = accepted.subject
-    data["created_at"] = iso(milliseconds_of(context.accepted_at))
+    data["created_at"] = format_time_ms(milliseconds_of(context.accepted_at))
     data["tags"] = dict(accepted.tags)
     data["metadata"] = dict(accepted.metadata)
     data["stream"] = accepted.stream or "transactional"
@@ -126,9 +126,13 @@ def kind_data(log_event: LogEvent) -> EventData:
         return closed_data(event)
     if isinstance(event, MessageAccepted):
         scheduled = log_event.rank == StatusRank.SCHEDULED
-        return {"scheduled_at": iso(milliseconds_of(event.context.due_at))} if scheduled else {}
+        return (
+            {"scheduled_at": format_time_ms(milliseconds_of(event.context.due_at))}
+            if scheduled
+            else {}
+        )
     if isinstance(event, MessageDelayed):
-        later = {"next_attempt_at": iso(milliseconds_of(event.next_attempt_at))}
+        later = {"next_attempt_at": format_time_ms(milliseconds_of(event.next_attempt_at))}
         return {"smtp": smtp_data(event.reply, attempt=event.attempt), **later}
     if isinstance(event, ComplaintReceived):
         return {"complaint": {"feedback_type": event.feedback_type, "source": event.source}}
@@ -230,7 +234,7 @@ def webhook_payload(
     )
 
 
-def iso(moment_ms: int) -> str:
+def format_time_ms(moment_ms: int) -> str:
     """RFC 3339 in UTC, of Unix milliseconds; a time out of range is clamped."""
     seconds, milliseconds = divmod(min(max(moment_ms, 0), times.LAST_MS), 1000)
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{milliseconds:03d}Z"

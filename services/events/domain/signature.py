@@ -15,7 +15,9 @@ def secret_text(secret: bytes) -> str:
     return PREFIX + base64.b64encode(secret).decode()
 
 
-def headers(secret: bytes, identifier: str, *, timestamp: int, body: bytes) -> dict[str, str]:
+def signature_headers(
+    secret: bytes, identifier: str, *, timestamp: int, body: bytes
+) -> dict[str, str]:
     """The signature headers. timestamp: Unix time of the attempt; identifier: of the event."""
     signed = f"{identifier}.{timestamp}.".encode() + body
     signature = base64.b64encode(hmac.digest(secret, signed, "sha256")).decode()

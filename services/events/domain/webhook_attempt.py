@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
-from services.events.domain.catalog import data_of, iso, type_of, webhook_payload
+from services.events.domain.catalog import data_of, format_time_ms, type_of, webhook_payload
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import LogEvent
 from services.events.domain.state import LogEntry
@@ -54,7 +54,7 @@ def public_id(position: str) -> str:
 
 def recorded_at(position: str) -> str:
     """The time of the recording, from the UUIDv7: RFC 3339."""
-    return iso(int(position[:8] + position[9:13], 16))
+    return format_time_ms(int(position[:8] + position[9:13], 16))
 
 
 class AcceptedEventCache:

@@ -26,7 +26,7 @@ from services.events.domain.schedule import (
     EndpointResponse,
     next_delay_s,
 )
-from services.events.domain.signature import headers
+from services.events.domain.signature import signature_headers
 from services.events.domain.webhook_attempt import WebhookAttempt, webhook_attempt_of
 from services.events.loops.attempt_recorder import AttemptRecorder, WebhookAttemptResult
 from services.events.loops.endpoint_queue import QUEUE_MAX, EndpointQueue
@@ -163,7 +163,7 @@ class WebhookDispatcher:
             return 0
         token = str(uuid4())
         async with self._database.transaction() as tx:
-            claimed = await deliveries.claim(
+            claimed = await deliveries.claim_due(
                 tx,
                 token,
                 capacities=self._busy_capacities(),
@@ -209,7 +209,7 @@ class WebhookDispatcher:
         """Send one POST; returns False when no more should follow for now."""
         endpoint = attempt.endpoint
         try:
-            signed = headers(
+            signed = signature_headers(
                 self._secrets.decrypt(endpoint.secret),
                 attempt.id,
                 timestamp=clock.now_ms() // 1000,

@@ -94,7 +94,7 @@ class DeliveryUpdate(NamedTuple):
     error: str
 
 
-async def claim(
+async def claim_due(
     tx: Transaction, token: str, *, capacities: Mapping[str, int], capacity: int, lease_s: float
 ) -> list[ClaimedDelivery]:
     """Claim due deliveries of each endpoint, up to its capacity. A failing endpoint gets one

@@ -68,7 +68,7 @@ async def list_emails(
             "id": email_filter.id or None,
         },
     )
-    found = await accepts(tx, [row[2] for row in rows])
+    found = await load_accepted_events(tx, [row[2] for row in rows])
     listed = [(row[0], row[1], found.get(row[2])) for row in rows]
     return listed[::-1] if email_filter.before else listed
 
@@ -97,7 +97,9 @@ def _walk(email_filter: EmailFilter) -> tuple[str, str]:
     return source, "".join([f" AND walk.{condition}", *looked_up, ranked.replace("{}", "e")])
 
 
-async def accepts(tx: Transaction, message_ids: Iterable[str]) -> dict[str, MessageAccepted]:
+async def load_accepted_events(
+    tx: Transaction, message_ids: Iterable[str]
+) -> dict[str, MessageAccepted]:
     """The accepts of messages, by message."""
     rows = await tx.rows(
         "SELECT subject_id::text, payload FROM events.log"
@@ -110,7 +112,7 @@ async def accepts(tx: Transaction, message_ids: Iterable[str]) -> dict[str, Mess
 COLUMNS = "event_id::text, position::text, kind, seq, public_seq, recorded_at, payload"
 
 
-async def timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> list[TimelineEntry]:
+async def load_timeline(tx: Transaction, tenant_id: str, *, email_id: str) -> list[TimelineEntry]:
     """All events of an email's messages, unordered."""
     rows = await tx.rows(
         "SELECT subject_id FROM events.state WHERE tenant_id = %s AND email_id = %s",

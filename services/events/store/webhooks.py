@@ -67,7 +67,9 @@ async def insert(tx: Transaction, endpoint: Endpoint, *, limit: int) -> Row | No
     return rows[0] if rows else None
 
 
-async def get(tx: Transaction, tenant_id: str, *, endpoint_id: str, test_only: bool) -> Row | None:
+async def load_endpoint(
+    tx: Transaction, tenant_id: str, *, endpoint_id: str, test_only: bool
+) -> Row | None:
     """The public columns and the encrypted secret. test_only: None if it is for live mail."""
     rows = await tx.rows(
         f"SELECT {PUBLIC_COLUMNS}, secret FROM events.webhooks"  # noqa: S608

@@ -17,7 +17,7 @@ from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceServicer
 from kernel import auth, clock, times
 from kernel.crypto import sha256
-from kernel.ids import canonical
+from kernel.ids import canonical_uuid
 from kernel.telemetry import traceparent_of
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
@@ -248,7 +248,7 @@ def _time(stamp: Timestamp) -> str:
 def _cursor(token: str) -> str:
     """Raises Problem."""
     try:
-        return canonical(token) if token else ""
+        return canonical_uuid(token) if token else ""
     except ValueError:
         detail = "Invalid page_token. Use the next_page_token of a list."
         raise invalid([Fault("#/page_token", "invalid", detail)]) from None

@@ -170,7 +170,7 @@ class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has
             principal = await self._authenticate(context, SENDING_ACCESS)
             with closing(self._bodies.reserve(principal.tenant_id)) as reservation:
                 async for response in super().ServerReflectionInfo(
-                    messages(context, reservation), context
+                    read_messages(context, reservation), context
                 ):
                     yield response
         except Problem as problem:
@@ -178,7 +178,7 @@ class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has
             await context.abort(code, problem.detail)
 
 
-async def messages(context: Context, reservation: BodyReservation) -> AsyncIterator[Message]:
+async def read_messages(context: Context, reservation: BodyReservation) -> AsyncIterator[Message]:
     """Iterate over the messages of a stream. Raises Problem."""
     while (message := await read_next(context, reservation)) is not grpc.aio.EOF:
         yield message

@@ -235,7 +235,7 @@ REQUEST_ID = {"X-Request-Id": {"description": "Id of this request", "schema": {"
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
-def complete(made: dict[str, Any]) -> dict[str, Any]:
+def complete_document(made: dict[str, Any]) -> dict[str, Any]:
     """made: the document that FastAPI generated."""
     for name, path, one in operations(made):
         _describe(one, OPERATIONS.get(f"{name} {path}"))

@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from kernel import auth, times
 from kernel.errors import Unavailable
-from kernel.ids import canonical
+from kernel.ids import canonical_uuid
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
 from services.ingest.api.http import Request, body_of
@@ -165,7 +165,7 @@ def deleted_response(kind: str, identifier: str) -> Response:
 def parse_id(text: str, what: str) -> str:
     """A UUID in canonical form. Raises Problem 404 for any other text."""
     try:
-        return canonical(text)
+        return canonical_uuid(text)
     except ValueError:
         raise not_found(what) from None
 
@@ -186,7 +186,7 @@ def parse_time_parameter(text: str, name: str) -> Timestamp | None:
     if not text:
         return None
     try:
-        moment = times.parse(text.replace(" ", "+"))
+        moment = times.parse_time(text.replace(" ", "+"))
     except ValueError as error:
         fault = Fault(f"#/{name}", "invalid_time", f"Invalid {name}: {error}.")
         raise invalid([fault]) from None

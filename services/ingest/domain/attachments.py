@@ -180,6 +180,6 @@ def _pieces(numbers: memoryview) -> Iterator[bytes]:
 
 def _check(file: StoredAttachment) -> None:
     """Raises ValueError if composing the message would fail later."""
-    mime.attachment(
+    mime.attachment_part(
         mime.Attachment(file.filename, b"", file.content_type, file.content_id or None), b"x"
     )

@@ -47,7 +47,7 @@ def message_accepted(
     content = email.content
     to = list(content.to)
     if sum(map(len, to)) > TO_CHARS_MAX:
-        to = [address.parse(text).address for text in to]
+        to = [address.parse_mailbox(text).address for text in to]
     given_from = getattr(content, "from")
     event = MessageAccepted(
         message_id=ids.message_ids[0],

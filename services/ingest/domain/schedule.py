@@ -71,7 +71,7 @@ def _clock(match: re.Match[str], text: str) -> time:
 
 def _iso(text: str) -> datetime:
     try:
-        return times.parse(text)
+        return times.parse_time(text)
     except times.TimeOutOfRange as error:
         raise InvalidTime(
             f"Invalid scheduled_at {text[:60]!r}: {error}. "

@@ -124,7 +124,7 @@ class FromAddress:
 @lru_cache(maxsize=10_000)  # tenants send from few addresses
 def parse_from(given: str) -> FromAddress:
     """Raises AddressError."""
-    box = address.parse(given)
+    box = address.parse_mailbox(given)
     return FromAddress(address.canonical(box), address.readable(box))
 
 
@@ -150,7 +150,7 @@ def _mailboxes(name: str, given: Addresses | None, faults: list[Fault]) -> list[
     found = []
     for index, text in enumerate(texts):
         try:
-            found.append(address.parse(text))
+            found.append(address.parse_mailbox(text))
         except AddressError as error:
             at, label = (f"#/{name}", name) if single else (f"#/{name}/{index}", f"{name}[{index}]")
             detail = f"Invalid address in {label}: {error}"

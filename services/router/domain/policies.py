@@ -104,7 +104,7 @@ class CombinedPolicies:
         combined = NO_LIMITS
         for source in self._by_kind[scope.kind]:
             limits = source.limits_of(scope, now_s)
-            combined = limits if combined == NO_LIMITS else least(combined, limits)
+            combined = limits if combined == NO_LIMITS else least_limits(combined, limits)
         return combined
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
@@ -116,7 +116,7 @@ class CombinedPolicies:
         return longest
 
 
-def least(first: Limits, second: Limits) -> Limits:
+def least_limits(first: Limits, second: Limits) -> Limits:
     """The least of each limit, where 0 is no limit. Windows are fixed only if both agree."""
     if second == NO_LIMITS:
         return first

@@ -215,7 +215,7 @@ async def lock_or_create(tx: Transaction, queues: Iterable[ScheduledQueue]) -> N
     await tx.execute(LOCK_OR_CREATE, params)
 
 
-async def wake(tx: Transaction, wakes: Wakes) -> dict[Scope, int]:
+async def unblock_queues(tx: Transaction, wakes: Wakes) -> dict[Scope, int]:
     """Unblock the first queues of each scope, up to its count, and those of changed tenants, and
     activate the queues that have become due. Returns the number of each scope."""
     rows = await tx.rows(

@@ -212,7 +212,7 @@ async def delete_old_strikes(tx: Transaction) -> int:
 
 def is_uuid(text: str) -> bool:
     try:
-        ids.canonical(text)
+        ids.canonical_uuid(text)
     except ValueError:
         return False
     return True

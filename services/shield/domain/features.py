@@ -37,7 +37,7 @@ class MessageFeatures:
     text: str  # the text part in one line
     html: str  # the HTML part, up to the limit
     markup: bytes  # the HTML part in UTF-8
-    page: mail_html.Page
+    page: mail_html.HtmlContent
     page_text: str  # the visible text of the HTML part, in one line
     words: str  # the longer of the two bodies, in one line
     links: Sequence[Link]  # of both parts, the first for each URL
@@ -51,9 +51,9 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
     source = content.text[: limits.text_chars]  # copied once, because each access makes a copy
     html = content.html[: limits.html_chars]
     markup = html.encode()
-    page = mail_html.read(markup, links=limits.links) if html else mail_html.Page()
+    page = mail_html.read_html(markup, links=limits.links) if html else mail_html.HtmlContent()
     attachments = content.attachments[: limits.attachments]
-    links = unique([*with_host(page.links), *map(link, find_urls(source)[: limits.links])])
+    links = unique_links([*with_host(page.links), *map(link, find_urls(source)[: limits.links])])
     text, lower_text = normalize_and_lower(source)
     page_text, lower_page = normalize_and_lower(page.text) if html else ("", b"")
     lines = [
@@ -65,7 +65,7 @@ def extract_features(content: Content, limits: Limits) -> MessageFeatures:
         content=content,
         sender=sender,
         sender_domain=domain_of(sender),
-        subject=short(content.subject),
+        subject=clean_field(content.subject),
         source=source,
         text=text,
         html=html,
@@ -85,16 +85,22 @@ def field_lines(
 ) -> list[str]:
     """A line for each field except the bodies."""
     return [
-        f"from: {short(getattr(content, 'from'))}",
-        *[f"reply-to: {short(mailbox)}" for mailbox in content.reply_to[:5]],
-        f"subject: {short(content.subject)}",
-        *[f"header: {short(each.name)}: {short(each.value)}" for each in content.headers[:50]],
-        *[f"attachment: {short(each.content_type)} {short(each.filename)}" for each in attachments],
+        f"from: {clean_field(getattr(content, 'from'))}",
+        *[f"reply-to: {clean_field(mailbox)}" for mailbox in content.reply_to[:5]],
+        f"subject: {clean_field(content.subject)}",
+        *[
+            f"header: {clean_field(each.name)}: {clean_field(each.value)}"
+            for each in content.headers[:50]
+        ],
+        *[
+            f"attachment: {clean_field(each.content_type)} {clean_field(each.filename)}"
+            for each in attachments
+        ],
         *[f"link: {each.url[:300]}" for each in links[:100]],
     ]
 
 
-def short(text: str) -> str:
+def clean_field(text: str) -> str:
     return normalize(text[:FIELD_CHARS])
 
 
@@ -104,7 +110,7 @@ def with_host(links: Iterable[mail_html.Link]) -> list[Link]:
     return [each for each in found if each.target.host]
 
 
-def unique(links: Iterable[Link]) -> list[Link]:
+def unique_links(links: Iterable[Link]) -> list[Link]:
     return list({each[:2]: each for each in links}.values())
 
 

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
-from services.shield.domain.rulebook import Rulebook, Thresholds, parse
+from services.shield.domain.rulebook import Rulebook, Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
 REQUEST_HEADER = Struct("<?dd")  # quote flag; the tenant's thresholds: hold, block
@@ -20,9 +20,9 @@ def encode_request(content: bytes, limits: Thresholds, *, quote: bool = False) -
     return REQUEST_HEADER.pack(quote, limits.hold, limits.block) + content
 
 
-def start(rules: bytes) -> Callable[[bytes], bytes]:
+def create_screener(rules: bytes) -> Callable[[bytes], bytes]:
     """The handler of the child, from requests to ScoreResponses. rules: TOML."""
-    return partial(screen, Scorer(parse(rules.decode())))
+    return partial(screen, Scorer(parse_rulebook(rules.decode())))
 
 
 def screen(scorer: Scorer, request: bytes) -> bytes:

@@ -88,7 +88,7 @@ class Rulebook:
         return (*self.text, *self.measure, *self.meta)
 
 
-def parse(toml: str) -> Rulebook:
+def parse_rulebook(toml: str) -> Rulebook:
     """Raises RuleError, or tomllib.TOMLDecodeError with line and column."""
     document = tomllib.loads(toml)
     book = Rulebook(

@@ -64,7 +64,7 @@ class Scorer:
         features = extract_features(content, self.book.limits)
         findings = self.findings(features)
         score = self.total(findings)
-        decided = verdict(score, limits)
+        decided = verdict_for_score(score, limits)
         document = features.document if quote or decided != Verdict.VERDICT_PASS else b""
         return ScreeningResult(score, decided, self.reasons(findings, document), limits)
 
@@ -180,7 +180,7 @@ def always(_: MessageFeatures, __: WordLists) -> bool:
     return True
 
 
-def verdict(score: float, thresholds: Thresholds) -> Verdict.ValueType:
+def verdict_for_score(score: float, thresholds: Thresholds) -> Verdict.ValueType:
     if score >= thresholds.block:
         return Verdict.VERDICT_BLOCK
     if score >= thresholds.hold:

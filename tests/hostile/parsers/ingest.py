@@ -36,8 +36,8 @@ def body(text: str) -> object:
 
 READERS = {
     "scheduled_at": lambda text: schedule.parse_time(text, NOW),
-    "time": times.parse,
-    "id": ids.canonical,
+    "time": times.parse_time,
+    "id": ids.canonical_uuid,
     "octets": lambda text: attachments.decode_content(as_json(text)),
     "body": body,
     "from": lambda text: parse_field(**{"from": text}),

@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from kernel import days as module
 from kernel.database import Database
-from kernel.days import ClosedDays, TablePartitions, bounds
+from kernel.days import ClosedDays, TablePartitions, id_bounds
 from services.router.store.day_partitions import MESSAGES
 from tests.support.stack import FreshDatabase, opened
 
@@ -30,7 +30,7 @@ def open_router_database(database: FreshDatabase) -> AbstractAsyncContextManager
 
 def fill(connection: "Connection[tuple[object, ...]]", day: date, *, rows: int) -> None:
     connection.execute("SELECT router.ensure_day_partition('messages', %s)", (day,))
-    connection.execute(INSERT, (str(bounds(day)[0]), rows))
+    connection.execute(INSERT, (str(id_bounds(day)[0]), rows))
 
 
 def test_two_replicas_can_drop_a_day_concurrently(database: FreshDatabase) -> None:
@@ -72,7 +72,7 @@ def test_a_day_is_scanned_in_pages_and_the_scan_resumes_at_the_open_message(
     database: FreshDatabase,
 ) -> None:
     day, rows = OLD - timedelta(days=1), 2 * module.PAGE_ROWS + 10
-    last = f"{str(bounds(day)[0])[:24]}{rows:012d}"
+    last = f"{str(id_bounds(day)[0])[:24]}{rows:012d}"
 
     async def story() -> None:
         async with open_router_database(database) as system:

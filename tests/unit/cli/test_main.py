@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from cli.environment import Ports
-from cli.main import COMMANDS, load, with_data_first
+from cli.main import COMMANDS, load_command, with_data_first
 from cli.run import run
 from cli.stack import up
 from kernel.errors import ConfigError
@@ -33,7 +33,7 @@ def test_help_is_printed_without_heavy_imports() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_starts_like_its_line_in_obm_help(name: str) -> None:
-    command = load(name)
+    command = load_command(name)
     about = (command.help or "").partition("\n\n")[0].replace("\n", " ")
 
     assert about.startswith(COMMANDS[name].rstrip("."))
@@ -41,7 +41,7 @@ def test_the_help_of_a_command_starts_like_its_line_in_obm_help(name: str) -> No
 
 @pytest.mark.parametrize("name", ["account", "tenant", "key", "domain", "pool", "egress"])
 def test_create_commands_have_an_example(name: str) -> None:
-    group = load(name)
+    group = load_command(name)
     assert isinstance(group, typer.core.TyperGroup)
     [making] = [group.commands[verb] for verb in ("create", "add") if verb in group.commands]
 

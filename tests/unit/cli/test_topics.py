@@ -2,7 +2,7 @@
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from cli.topics import page
+from cli.topics import render_page
 from contracts.options.v1 import options_pb2
 from contracts.options.v1.options_pb2 import Topic
 
@@ -12,7 +12,7 @@ def described(topic: Topic, comment: str = "") -> str:
     file.message_type.add(name="NotAnEvent")
     file.message_type.add(name="ParcelSent").options.Extensions[options_pb2.topic].CopyFrom(topic)
     file.source_code_info.location.add(path=[4, 1], leading_comments=comment)
-    return page(FileDescriptorSet(file=[file]))
+    return render_page(FileDescriptorSet(file=[file]))
 
 
 def test_event_has_a_row_with_its_keys_and_retention() -> None:

@@ -2,7 +2,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from kernel.days import bounds, day_of
+from kernel.days import day_of, id_bounds
 from kernel.ids import lower_bound_at, uuid7_text
 
 TODAY = date(2026, 11, 23)
@@ -26,4 +26,4 @@ def test_an_id_from_the_future_is_rejected() -> None:
 
 
 def test_the_id_ranges_of_consecutive_days_are_adjacent() -> None:
-    assert bounds(TODAY)[1] == bounds(TODAY + timedelta(days=1))[0]
+    assert id_bounds(TODAY)[1] == id_bounds(TODAY + timedelta(days=1))[0]

@@ -10,7 +10,7 @@ import pytest
 from kernel import service, tasks
 from kernel.errors import ConfigError, Overloaded
 from kernel.health import DependencyHealth
-from kernel.service import Loop, Service, first_config_error, run, run_every
+from kernel.service import Loop, Service, first_config_error, run_every, run_services
 
 
 async def nothing_to_close() -> None:
@@ -25,7 +25,7 @@ def run_until_stopped(*loops: Loop) -> None:
         asyncio.get_running_loop().call_later(0.02, stop.set)
         one = Service("parcels", loops, nothing_to_close, DependencyHealth())
         async with asyncio.timeout(50):
-            await run([one], stop=stop)
+            await run_services([one], stop=stop)
 
     asyncio.run(story())
 
@@ -67,7 +67,7 @@ async def hang():
 service.CLOSE_TIMEOUT_S = 0.1
 loops = [send_sigterm]
 parcels = service.Service("parcels", loops, hang, DependencyHealth(), shutdown_timeout_s=0.1)
-asyncio.run(service.run([parcels]))
+asyncio.run(service.run_services([parcels]))
 """
     ended = subprocess.run(
         [sys.executable, "-c", hanging], capture_output=True, text=True, timeout=50, check=False

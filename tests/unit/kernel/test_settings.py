@@ -4,7 +4,7 @@ from pydantic_settings import SettingsConfigDict
 
 from kernel.crypto import SecretKeyring, new_secret_key
 from kernel.errors import ConfigError
-from kernel.settings import Settings, load
+from kernel.settings import Settings, read_settings
 
 
 class RouterSettings(Settings):
@@ -22,7 +22,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("ROUTER_LIFETIME_S", "60")
     monkeypatch.setenv("OBM_KAFKA_BOOTSTRAP_SERVERS", "kafka:9092")
 
-    settings = load(RouterSettings, [])
+    settings = read_settings(RouterSettings, [])
 
     assert settings.secret_keys == ["a", "b"]
     assert (settings.lifetime_s, settings.kafka_bootstrap_servers) == (60.0, "kafka:9092")
@@ -48,7 +48,7 @@ def test_an_invalid_setting_is_reported_in_one_line(
     monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigError, match=message) as caught:
-        load(RouterSettings, [])
+        read_settings(RouterSettings, [])
     assert "\n" not in str(caught.value)
 
 
@@ -56,7 +56,7 @@ def test_help_lists_every_setting_with_default_and_description(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
-        load(RouterSettings, ["--help"])
+        read_settings(RouterSettings, ["--help"])
 
     text = capsys.readouterr().out
     assert "router, for a test." in text
@@ -67,7 +67,7 @@ def test_help_lists_every_setting_with_default_and_description(
 
 def test_an_argument_is_rejected() -> None:
     with pytest.raises(ConfigError, match="--help"):
-        load(RouterSettings, ["--port=1"])
+        read_settings(RouterSettings, ["--port=1"])
 
 
 def test_secrets_survive_a_rotation_of_their_keys() -> None:
@@ -89,10 +89,10 @@ def test_listening_beyond_loopback_must_be_allowed(
     monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
 
     with pytest.raises(ConfigError, match=r"^ROUTER_RPC_LISTEN .*OBM_PLAIN_LISTEN=true"):
-        load(RouterSettings, [])
+        read_settings(RouterSettings, [])
 
     monkeypatch.setenv("OBM_PLAIN_LISTEN", "true")
-    assert load(RouterSettings, []).rpc_listen == address
+    assert read_settings(RouterSettings, []).rpc_listen == address
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_listening_on_loopback_is_always_allowed(
     monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
 
-    assert load(RouterSettings, []).rpc_listen == address
+    assert read_settings(RouterSettings, []).rpc_listen == address
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_an_address_to_listen_on_needs_a_port(
     monkeypatch.setenv("ROUTER_RPC_LISTEN", address)
 
     with pytest.raises(ConfigError, match=r"^ROUTER_RPC_LISTEN .*Use host:port"):
-        load(RouterSettings, [])
+        read_settings(RouterSettings, [])
 
 
 @pytest.mark.parametrize("address", ["8041", "127.0.0.1:99999", "127.0.0.1:-1"])
@@ -127,7 +127,7 @@ def test_the_health_server_needs_a_port(monkeypatch: pytest.MonkeyPatch, address
     monkeypatch.setenv("ROUTER_HEALTH_LISTEN", address)
 
     with pytest.raises(ConfigError, match=r"^ROUTER_HEALTH_LISTEN "):
-        load(RouterSettings, [])
+        read_settings(RouterSettings, [])
 
 
 def test_the_health_server_may_be_probed_from_other_machines(
@@ -136,4 +136,4 @@ def test_the_health_server_may_be_probed_from_other_machines(
     monkeypatch.setenv("OBM_SECRET_KEYS", "a")
     monkeypatch.setenv("ROUTER_HEALTH_LISTEN", "0.0.0.0:8041")
 
-    assert load(RouterSettings, []).health_listen == "0.0.0.0:8041"
+    assert read_settings(RouterSettings, []).health_listen == "0.0.0.0:8041"

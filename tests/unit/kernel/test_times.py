@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from kernel import times
-from kernel.ids import canonical
+from kernel.ids import canonical_uuid
 
 MOMENT = datetime(2030, 1, 31, 9, 30, tzinfo=UTC)
 
@@ -22,7 +22,7 @@ MOMENT = datetime(2030, 1, 31, 9, 30, tzinfo=UTC)
     ],
 )
 def test_a_time_is_read_in_utc(text: str) -> None:
-    assert times.parse(text) == MOMENT
+    assert times.parse_time(text) == MOMENT
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_time_is_read_in_utc(text: str) -> None:
 )
 def test_a_time_out_of_range_is_rejected(text: str) -> None:
     with pytest.raises(times.TimeOutOfRange):
-        times.parse(text)
+        times.parse_time(text)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_time_out_of_range_is_rejected(text: str) -> None:
 )
 def test_an_invalid_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="ISO 8601"):
-        times.parse(text)
+        times.parse_time(text)
 
 
 @pytest.mark.parametrize("seconds", [-1, 253_402_300_800, 2**62])
@@ -70,7 +70,7 @@ def test_a_stored_time_within_range_is_unchanged() -> None:
 
 
 def test_an_id_has_one_spelling() -> None:
-    assert canonical("019AB000-0000-7000-8000-000000000000") == (
+    assert canonical_uuid("019AB000-0000-7000-8000-000000000000") == (
         "019ab000-0000-7000-8000-000000000000"
     )
 
@@ -88,4 +88,4 @@ def test_an_id_has_one_spelling() -> None:
 )
 def test_other_spellings_of_an_id_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="is not a UUID"):
-        canonical(text)
+        canonical_uuid(text)

@@ -4,7 +4,7 @@ import pytest
 
 from mail import inbound_report
 from mail.headers import unstructured
-from mail.inbound_report import Kind
+from mail.inbound_report import ReportKind
 
 AWAY = (
     b"From: Bob <bob@b.example>\r\n%b\r\nI am away. Call 550 5551234 or write to x@b.example.\r\n"
@@ -28,19 +28,22 @@ NOT_AUTOMATIC = (
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_an_automatic_reply_is_recognized_by_its_subject(subject: str) -> None:
-    found = inbound_report.parse(AWAY % unstructured("Subject", subject))
-    assert (found.kind, found.failures) == (Kind.AUTO_REPLY, ())
+    found = inbound_report.parse_report(AWAY % unstructured("Subject", subject))
+    assert (found.kind, found.failures) == (ReportKind.AUTO_REPLY, ())
 
 
 @pytest.mark.parametrize("subject", NOT_AUTOMATIC)
 def test_a_person_who_mentions_automatic_replies_is_not_one(subject: str) -> None:
-    assert inbound_report.parse(AWAY % unstructured("Subject", subject)).kind is Kind.OTHER
+    assert (
+        inbound_report.parse_report(AWAY % unstructured("Subject", subject)).kind
+        is ReportKind.OTHER
+    )
 
 
 def test_a_generated_message_is_a_reply_only_with_a_reference() -> None:
     generated = b"Subject: Hello\r\nAuto-Submitted: auto-generated\r\n"
-    assert inbound_report.parse(AWAY % (generated + b"In-Reply-To: <1@a.example>\r\n")).kind is Kind.AUTO_REPLY  # fmt: skip # noqa: E501
-    assert inbound_report.parse(AWAY % generated).kind is Kind.OTHER
+    assert inbound_report.parse_report(AWAY % (generated + b"In-Reply-To: <1@a.example>\r\n")).kind is ReportKind.AUTO_REPLY  # fmt: skip # noqa: E501
+    assert inbound_report.parse_report(AWAY % generated).kind is ReportKind.OTHER
 
 
 def test_a_receipt_is_not_a_bounce() -> None:
@@ -51,4 +54,4 @@ def test_a_receipt_is_not_a_bounce() -> None:
         b"Final-Recipient: rfc822;bob@b.example\r\n"
         b"Disposition: automatic-action/MDN-sent-automatically; deleted\r\n--b--\r\n"
     )
-    assert inbound_report.parse(raw).kind is Kind.OTHER
+    assert inbound_report.parse_report(raw).kind is ReportKind.OTHER

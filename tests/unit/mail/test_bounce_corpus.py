@@ -30,22 +30,24 @@ def lines(name: str) -> list[str]:
 
 def corpus() -> list[str]:
     """All replies of the tests and examples of the rules, as the classifier's input."""
-    found = [bounce.subject(int(code), e.strip("-"), text) for _, code, e, text in SAID]
+    found = [bounce.text_to_match(int(code), e.strip("-"), text) for _, code, e, text in SAID]
     for rule in RULES:
         for example in rule["patterns"].values():
             match = bounce._EXAMPLE.fullmatch(example)
             assert match is not None
-            found.append(bounce.subject(int(match[1] or 0), match[2] or "", match[3]))
+            found.append(bounce.text_to_match(int(match[1] or 0), match[2] or "", match[3]))
     for line in [*lines("receivers.txt"), *lines("providers.txt")]:
         said = line.split(" ", 2)[2]
-        read = smtp_reply.reply(int(said[:3]), "\n".join(line[4:] for line in said.split("|")))
-        found.append(bounce.subject(read.code, read.enhanced, read.text))
+        read = smtp_reply.reply_from_text(
+            int(said[:3]), "\n".join(line[4:] for line in said.split("|"))
+        )
+        found.append(bounce.text_to_match(read.code, read.enhanced, read.text))
     phrases = [line.partition(" ")[2] for line in lines("refusals.txt")]
     phrases += [
         *python_strings("test_bounce_phrases.py"),
         *python_strings("test_bounce_recipients.py"),
     ]
-    return found + [bounce.subject(code, "", said) for said in phrases for code in (550, 450)]
+    return found + [bounce.text_to_match(code, "", said) for said in phrases for code in (550, 450)]
 
 
 def python_strings(name: str) -> list[str]:

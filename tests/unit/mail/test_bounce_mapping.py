@@ -27,6 +27,6 @@ def test_suppressing_classes_are_permanent_at_ses_and_sparkpost() -> None:
 
 
 def test_every_class_has_a_rule_or_is_used_by_the_engine() -> None:
-    reached = {rule.name for rule in bounce.default()._rules}
+    reached = {rule.name for rule in bounce.default_classifier()._rules}
     named = {"uncategorized", "transient_failure", "challenge_response", "subscribe", "unsubscribe"}
     assert set(CLASSES) - reached <= named

@@ -27,7 +27,9 @@ GONE = (
 
 @pytest.mark.parametrize(("name", "command", "said"), CASES)
 def test_a_providers_reply_has_its_class(name: str, command: str, said: str) -> None:
-    read = smtp_reply.reply(int(said[:3]), "\n".join(line[4:] for line in said.split("|")))
+    read = smtp_reply.reply_from_text(
+        int(said[:3]), "\n".join(line[4:] for line in said.split("|"))
+    )
     assert bounce.classify(read.code, read.enhanced, read.text, command=command).name == name
 
 
@@ -64,6 +66,6 @@ def test_servers_known_to_send_a_wrong_code_are_trusted() -> None:
     ],
 )
 def test_a_lasting_refusal_fails_the_message(said: str) -> None:
-    read = smtp_reply.reply(550, said)
+    read = smtp_reply.reply_from_text(550, said)
     verdict = bounce.classify(read.code, read.enhanced, read.text, command="RCPT")
     assert verdict.action in (bounce.Action.GIVE_UP, bounce.Action.SUPPRESS), verdict.name

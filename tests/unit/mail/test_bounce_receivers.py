@@ -13,6 +13,6 @@ CASES = [line.split(" ", 2) for line in LINES if not line.startswith("#")]
 @pytest.mark.parametrize(("fate", "command", "said"), CASES)
 def test_only_missing_recipients_are_suppressed(fate: str, command: str, said: str) -> None:
     text = "\n".join(line[4:] for line in said.split("|"))
-    read = smtp_reply.reply(int(said[:3]), text)
+    read = smtp_reply.reply_from_text(int(said[:3]), text)
     name = bounce.classify(read.code, read.enhanced, read.text, command=command).name
     assert (name in ("invalid_recipient", "bad_domain")) == (fate == "gone"), name

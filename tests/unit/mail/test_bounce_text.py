@@ -110,13 +110,13 @@ TWO = f"""{TO}Subject: Returned mail
 def test_a_bounce_for_one_recipient_has_its_diagnostic(
     raw: str, code: int, status: str, name: str
 ) -> None:
-    (failure,) = inbound_report.parse(raw.encode()).failures
+    (failure,) = inbound_report.parse_report(raw.encode()).failures
     assert (failure.recipient, failure.code, failure.status) == ("u@b.example", code, status)
     assert failure.bounce_class.name == name
 
 
 def test_each_recipient_of_a_transcript_has_its_own_failure() -> None:
-    failures = inbound_report.parse(TWO.encode()).failures
+    failures = inbound_report.parse_report(TWO.encode()).failures
     assert [(f.recipient, f.bounce_class.name) for f in failures] == [
         ("u@b.example", "invalid_recipient"),
         ("v@b.example", "quota_issues"),

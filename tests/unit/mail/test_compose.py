@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import headers, parser, smtp
-from mail.address import Mailbox, parse
+from mail.address import Mailbox, parse_mailbox
 from mail.compose import Attachment, Email, compose
 from mail.headers import HeaderError
 from mail.mime import MimeError
 
-ANN = parse("Ann Lee <ann@a.example>")
-BOB = parse("bob@b.example")
+ANN = parse_mailbox("Ann Lee <ann@a.example>")
+BOB = parse_mailbox("bob@b.example")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,998}\r\n)*\Z")
@@ -64,7 +64,7 @@ def test_any_text_and_html_round_trip_in_two_parsers(text: str, html: str) -> No
     parsed = stdlib(raw)
     assert body_of(parsed, "plain") == lines(text)
     assert body_of(parsed, "html") == lines(html)
-    inside = [p.text().replace("\r\n", "\n") for p in parser.parts(parser.read(raw))]
+    inside = [p.text().replace("\r\n", "\n") for p in parser.parts(parser.parse_entity(raw))]
     assert inside == [lines(text), lines(html)]
 
 
@@ -75,7 +75,7 @@ def test_any_text_and_html_round_trip_in_two_parsers(text: str, html: str) -> No
 def test_any_file_with_any_name_round_trips(content: bytes, name: str) -> None:
     raw = compose(email(text="x", attachments=(Attachment(name, content),))).as_bytes()
     assert WIRE.match(raw)
-    found = parser.parts(parser.read(raw))[1]
+    found = parser.parts(parser.parse_entity(raw))[1]
     assert found.content() == content
     assert found.filename == name
     attached = next(stdlib(raw).iter_attachments())
@@ -151,7 +151,7 @@ def test_a_text_of_megabytes_is_encoded_in_pieces_that_fit_together() -> None:
     for text in ("grün\n" * 400_000, "é" * 1_500_000, "From x " * 300_000, "=" * 1_000_000):
         composed = compose(email(text=text))
         assert max(map(len, composed.body.split(b"\r\n"))) <= 76
-        assert parser.read(composed.as_bytes()).text().replace("\r\n", "\n") == lines(text)
+        assert parser.parse_entity(composed.as_bytes()).text().replace("\r\n", "\n") == lines(text)
 
 
 def test_recipients_share_one_body() -> None:
@@ -194,14 +194,14 @@ def test_a_repeated_header_in_another_case_is_rejected(name: str) -> None:
 def test_an_endless_name_is_folded() -> None:
     raw = compose(email(to=(Mailbox("n" * 1900, "b", "b.example"),), text="x")).as_bytes()
     assert not smtp.has_long_line(raw, 76)
-    assert parser.read(raw).get("to") == "n" * 1900 + " <b@b.example>"
+    assert parser.parse_entity(raw).get("to") == "n" * 1900 + " <b@b.example>"
 
 
 def test_an_attached_message_is_not_encoded() -> None:
     inner = compose(email(text="inner")).as_bytes()
     item = Attachment("mail.eml", inner, "message/rfc822")
     raw = compose(email(text="outer", attachments=(item,))).as_bytes()
-    inside = parser.parts(parser.read(raw))[1]
+    inside = parser.parts(parser.parse_entity(raw))[1]
     assert inside.get("content-transfer-encoding") == "7bit"
     assert inside.body.replace(b"\r\n", b"\n").strip() == inner.replace(b"\r\n", b"\n").strip()
 
@@ -236,6 +236,6 @@ def test_no_field_of_a_message_injects_a_header(evil: str) -> None:
         ).as_bytes()
     except ValueError:
         return
-    names = [name for name, _ in parser.read(raw).fields]
+    names = [name for name, _ in parser.parse_entity(raw).fields]
     expected = "date from to reply-to subject message-id x-a mime-version content-type"
     assert sorted(names) == sorted([*expected.split(), "content-transfer-encoding"])

@@ -14,7 +14,7 @@ import zstandard
 
 from mail import inbound_report
 from mail.bounce import Action
-from mail.inbound_report import Failure, InboundReport, Kind
+from mail.inbound_report import Failure, InboundReport, ReportKind
 
 CORPUS = Path(__file__).parents[4] / "shared/data/mail/bounces_sisimai.jsonl.zst"
 pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="the bounce corpus is not here")
@@ -25,7 +25,7 @@ def corpus() -> list[tuple[dict[str, Any], InboundReport]]:
     with CORPUS.open("rb") as file:
         stream = zstandard.ZstdDecompressor().stream_reader(file)
         rows = [json.loads(line) for line in io.TextIOWrapper(stream, encoding="utf-8")]
-    return [(row, inbound_report.parse(row["raw"].encode("latin-1"))) for row in rows]
+    return [(row, inbound_report.parse_report(row["raw"].encode("latin-1"))) for row in rows]
 
 
 def suppresses(found: InboundReport, index: int) -> bool:
@@ -64,7 +64,7 @@ def is_complete(failure: Failure) -> bool:
 
 def test_complaints_are_complaints() -> None:
     kinds = {found.kind for row, found in corpus() if row["label"] == "arf"}
-    assert kinds == {Kind.COMPLAINT}
+    assert kinds == {ReportKind.COMPLAINT}
 
 
 def test_automatic_replies_are_not_bounces() -> None:
@@ -73,4 +73,4 @@ def test_automatic_replies_are_not_bounces() -> None:
         for row, found in corpus()
         if any(expected["reason"] == "vacation" for expected in row["expect"] or ())
     }
-    assert kinds == {Kind.AUTO_REPLY}
+    assert kinds == {ReportKind.AUTO_REPLY}

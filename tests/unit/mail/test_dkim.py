@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import dkim_canonicalization
-from mail.address import parse
+from mail.address import parse_mailbox
 from mail.compose import ComposedMessage, Email, compose
-from mail.dkim import Signer, body_hash, chunks, dkim_record, sign_all, zone_text
-from mail.headers import field
+from mail.dkim import Signer, body_hash, character_strings, dkim_record, sign_all, zone_text
+from mail.headers import encode_field
 from mail.smtp import normalize_line_endings
 
 RSA = rsa.generate_private_key(65537, 2048)
@@ -39,8 +39,8 @@ def verified(raw: bytes) -> list[bool]:
 
 def message(text: str = "Hello\n\nworld  and\tmore \n\n\n") -> ComposedMessage:
     email = Email(
-        from_=parse("Ann <a@a.example>"),
-        to=(parse("b@b.example"),),
+        from_=parse_mailbox("Ann <a@a.example>"),
+        to=(parse_mailbox("b@b.example"),),
         subject="Grüße an alle",
         date=NOW,
         message_id="1@a.example",
@@ -116,7 +116,9 @@ def test_one_key_gives_one_signature() -> None:
 
 def test_recipients_of_one_body_share_its_hash() -> None:
     composed = message()
-    other = composed.with_headers(field("X-Other", "1"), field("List-Id", "a.example"))
+    other = composed.with_headers(
+        encode_field("X-Other", "1"), encode_field("List-Id", "a.example")
+    )
     hashed = body_hash(composed.body)
     unsigned = [SIGNER.prepare(one.headers, hashed, NOW) for one in (composed, other)]
     assert sign_all(unsigned) == [
@@ -137,7 +139,7 @@ def test_domains_with_different_keys_are_signed_together() -> None:
 
 
 def test_the_last_of_equal_fields_is_signed_first() -> None:
-    first, last = (field("List-Id", name) for name in ("first.example", "last.example"))
+    first, last = (encode_field("List-Id", name) for name in ("first.example", "last.example"))
     composed = message().with_headers(first, last)
     assert verified(signed(composed)) == [True, True]
 
@@ -145,9 +147,9 @@ def test_the_last_of_equal_fields_is_signed_first() -> None:
 def test_the_record_is_split_for_dns() -> None:
     value = dkim_record(RSA.public_key())
     assert value.startswith("v=DKIM1; k=rsa; p=")
-    assert "".join(chunks(value)) == value
-    assert max(map(len, chunks(value))) <= 255
-    assert zone_text(value).count('"') == 2 * len(chunks(value))
+    assert "".join(character_strings(value)) == value
+    assert max(map(len, character_strings(value))) <= 255
+    assert zone_text(value).count('"') == 2 * len(character_strings(value))
     assert dkim_record(ED.public_key()).startswith("v=DKIM1; k=ed25519; p=")
 
 
@@ -183,6 +185,6 @@ def test_simple_canonicalization_ends_in_one_line_end(body: bytes) -> None:
 
 def test_a_folded_long_subject_verifies() -> None:
     composed = message().with_headers(
-        field("X-Long", "word " * 60), field("References", "<a@b> " * 30)
+        encode_field("X-Long", "word " * 60), encode_field("References", "<a@b> " * 30)
     )
     assert verified(signed(composed)) == [True, True]

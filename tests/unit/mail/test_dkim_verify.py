@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import dkim_verify
-from mail.address import parse
+from mail.address import parse_mailbox
 from mail.compose import Email, compose
 from mail.dkim import Signer, dkim_record
 from mail.dkim_verify import Result
@@ -27,8 +27,8 @@ RECORDS = {
     "e1._domainkey.a.example": dkim_record(ED.public_key()),
 }
 EMAIL = Email(
-    from_=parse("Ann <a@a.example>"),
-    to=(parse("b@b.example"),),
+    from_=parse_mailbox("Ann <a@a.example>"),
+    to=(parse_mailbox("b@b.example"),),
     subject="Hello there",
     date=NOW,
     message_id="1@a.example",
@@ -42,17 +42,19 @@ def signed() -> bytes:
 
 
 def verdicts(raw: bytes, records: dict[str, str] | None = None) -> list[Result]:
-    read = dkim_verify.read(raw)
+    read = dkim_verify.parse_received(raw)
     known = RECORDS if records is None else records
     return [
-        dkim_verify.check(read, found, known.get(found.dns_name), now=int(NOW.timestamp())).result
+        dkim_verify.verify_signature(
+            read, found, known.get(found.dns_name), now=int(NOW.timestamp())
+        ).result
         for found in read.signatures()
     ]
 
 
 def test_our_signatures_verify() -> None:
     assert verdicts(signed()) == [Result.PASS, Result.PASS]
-    assert [s.dns_name for s in dkim_verify.read(signed()).signatures()] == list(RECORDS)
+    assert [s.dns_name for s in dkim_verify.parse_received(signed()).signatures()] == list(RECORDS)
 
 
 @pytest.mark.parametrize(

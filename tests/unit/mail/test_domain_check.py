@@ -61,10 +61,20 @@ def test_a_failed_lookup_is_unknown_and_not_ready_to_send() -> None:
         (Purpose.SPF, ["v=spf1 -all"], Status.WRONG, "lacks include:spf.engine.example"),
         (Purpose.SPF, ["v=spf1 -all", "v=spf1 ~all"], Status.WRONG, "only one"),
         (Purpose.SPF, ["v=spf1 include:spf.engine.example +all"], Status.WRONG, "every host"),
-        (Purpose.SPF, ["v=spf1 -all include:spf.engine.example"], Status.WRONG, "never evaluated"),
+        (
+            Purpose.SPF,
+            ["v=spf1 -all include:spf.engine.example"],
+            Status.WRONG,
+            "never evaluated",
+        ),
         (Purpose.SPF, ["v=spf1 include:spf.engine.example"], Status.WEAK, "does not end in"),
         (Purpose.SPF, ["v=spf1 include:SPF.engine.example. -all"], Status.OK, ""),
-        (Purpose.SPF, ["v=spf1 +include:spf.engine.example. +all"], Status.WRONG, "every host"),
+        (
+            Purpose.SPF,
+            ["v=spf1 +include:spf.engine.example. +all"],
+            Status.WRONG,
+            "every host",
+        ),
         (Purpose.SPF, ["v=spf1 ~include:spf.engine.example -all"], Status.WRONG, "lacks"),
         (Purpose.SPF, ["v=spf1 a mx +include:spf.engine.example ~all"], Status.OK, ""),
         (
@@ -91,8 +101,18 @@ def test_a_failed_lookup_is_unknown_and_not_ready_to_send() -> None:
             Status.WRONG,
             "another algorithm or service",
         ),
-        (Purpose.DKIM, [f"v=DKIM1; s=foo; p={KEY}"], Status.WRONG, "another algorithm or service"),
-        (Purpose.DKIM, [f"v=DKIM1; h=sha1; p={KEY}"], Status.WRONG, "another algorithm or service"),
+        (
+            Purpose.DKIM,
+            [f"v=DKIM1; s=foo; p={KEY}"],
+            Status.WRONG,
+            "another algorithm or service",
+        ),
+        (
+            Purpose.DKIM,
+            [f"v=DKIM1; h=sha1; p={KEY}"],
+            Status.WRONG,
+            "another algorithm or service",
+        ),
         (Purpose.DKIM, [f"v=DKIM1; h=sha1:sha256; s=email; n=ours; p={KEY};"], Status.OK, ""),
         (Purpose.DMARC, ["v=dmarc1; p=reject; rua=mailto:a@b"], Status.MISSING, "publish"),
         (Purpose.DMARC, ["v=DMARC12; p=reject"], Status.MISSING, "publish"),
@@ -107,7 +127,12 @@ def test_a_failed_lookup_is_unknown_and_not_ready_to_send() -> None:
         (Purpose.DMARC, ["v=DMARC1; p=reject; aspf=s; rua=mailto:a@b"], Status.WEAK, "aspf=s"),
         (Purpose.DMARC, ["v=DMARC1; p=reject; rua=mailto:a@b.example"], Status.OK, ""),
         (Purpose.RETURN_PATH, ["10 mx.other.example."], Status.WRONG, "It must be"),
-        (Purpose.RETURN_PATH, ["5 MX.engine.example.", "9 x.example"], Status.WEAK, "are lost"),
+        (
+            Purpose.RETURN_PATH,
+            ["5 MX.engine.example.", "9 x.example"],
+            Status.WEAK,
+            "are lost",
+        ),
     ],
 )
 def test_each_problem_has_a_reason(

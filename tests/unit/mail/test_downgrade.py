@@ -40,21 +40,21 @@ def test_8_bit_text_becomes_7_bit_without_loss(text: str) -> None:
     out = downgrade.downgrade(composed)
     assert WIRE.match(out.as_bytes())
     assert out.as_bytes().isascii()
-    said = parser.read(out.as_bytes()).text().replace("\r\n", "\n")
+    said = parser.parse_entity(out.as_bytes()).text().replace("\r\n", "\n")
     assert said == text + "ü" + "x" * 2000 + "\n"
 
 
 def test_a_two_megabyte_line_is_encoded() -> None:
     out = downgrade.downgrade(prepare(HEAD + b"\r\n" + b"y" * 2_000_000), eight_bit=True)
     assert WIRE.match(out.as_bytes())
-    assert parser.read(out.as_bytes()).content().rstrip() == b"y" * 2_000_000
+    assert parser.parse_entity(out.as_bytes()).content().rstrip() == b"y" * 2_000_000
 
 
 def test_only_parts_that_need_it_change() -> None:
     out = downgrade.downgrade(prepare(HEAD + NESTED % ("grün und gut".encode(), b"\x80" * 40)))
     assert WIRE.match(out.as_bytes())
     assert out.as_bytes().isascii()
-    mixed = parser.read(out.as_bytes())
+    mixed = parser.parse_entity(out.as_bytes())
     alternative, image = parser.parts(mixed)
     plain, html = parser.parts(alternative)
     assert plain.text().rstrip() == "grün und gut"
@@ -80,7 +80,7 @@ def test_a_header_is_converted(field: str, expected: str) -> None:
     assert WIRE.match(out.as_bytes())
     assert out.as_bytes().isascii()
     name = field.partition(":")[0].lower()
-    shown = parser.read(out.as_bytes()).get(name)
+    shown = parser.parse_entity(out.as_bytes()).get(name)
     assert " ".join(shown.replace(" ,", ",").split()) == expected
 
 

@@ -44,29 +44,29 @@ def _quiet(function: Callable[[str], object]) -> Callable[[str], None]:
 
 
 READERS: dict[str, Callable[[str], object]] = {
-    "address": address.parse,
+    "address": address.parse_mailbox,
     "addresses": lambda text: list(address.split_list(text)),
     "words": encoded_words.decode,
     "parameters": parser.parameters,
-    "message": lambda text: list(parser.walk(parser.read(text.encode()))),
+    "message": lambda text: list(parser.walk(parser.parse_entity(text.encode()))),
     "parts": lambda text: parser.split_parts(text.encode(), b"a"),
-    "reply": lambda text: smtp_reply.parse(text.encode()),
+    "reply": lambda text: smtp_reply.parse_reply(text.encode()),
     "classify": lambda text: bounce.classify(550, "", text),
     "normalise": bounce.normalize_diagnostic,
-    "report": lambda text: inbound_report.parse(
+    "report": lambda text: inbound_report.parse_report(
         b"From: MAILER-DAEMON@x.example\n\n" + text.encode()
     ),
-    "status": lambda text: inbound_report.parse(
+    "status": lambda text: inbound_report.parse_report(
         b"Content-Type: message/delivery-status\n\nAction: failed\nDiagnostic-Code: "
         + text.encode()
     ),
     "tags": dkim_verify.parse_tags,
-    "signature": lambda text: dkim_verify.read(
+    "signature": lambda text: dkim_verify.parse_received(
         f"DKIM-Signature: {text}\n\n{text}".encode()
     ).signatures(),
     "custom": lambda text: headers.custom_field("X-A", text),
     "subject": lambda text: headers.unstructured("Subject", text),
-    "html": html.read,
+    "html": html.read_html,
     "html_text": html.to_text,
     "plain": normalized_text.normalize_and_lower,
     "urls": url.find_urls,
@@ -75,7 +75,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "rewrite_text": lambda text: tracking.rewrite_text(text, str.upper),
     "click": lambda text: tracking.read_click(text, (b"k" * 16,)),
     "unsubscribe": lambda text: unsubscribe.is_one_click("multipart/form-data; a=b", text.encode()),
-    "policy": lambda text: mta_sts.parse(text.encode()),
+    "policy": lambda text: mta_sts.parse_policy(text.encode()),
     "policy_id": lambda text: mta_sts.policy_id((f"v=STSv1; id={text}",)),
     "destinations": lambda text: tls_rpt.destinations([f"v=TLSRPTv1; rua={text}"]),
 }

@@ -12,7 +12,7 @@ BODY = """<html><head><title>t</title><style>p{}</style></head><body>
 
 
 def test_text_links_and_images_are_read() -> None:
-    page = html.read(BODY)
+    page = html.read_html(BODY)
     assert " ".join(page.text.split()) == "Hello wor ld & co Line two Click me up"
     assert page.links == [Link("https://x.example/z", "Click  me")]
     assert page.tags == ["a", "a", "img", "form", "script"]
@@ -33,31 +33,31 @@ def test_noscript_content_is_read() -> None:
 @pytest.mark.parametrize("tag", ["a", "area"])
 def test_elements_are_listed_by_tag(tag: str) -> None:
     body = f'<{tag} href="http://a.example/x"></{tag}><img src=x><form><input type=PASSWORD></form>'
-    page = html.read(body)
+    page = html.read_html(body)
     assert page.tags == [tag, "img", "form", "input"]
     assert page.links == [Link("http://a.example/x", "")]
     assert page.passwords == 1
 
 
 def test_links_are_limited_and_tags_are_not() -> None:
-    page = html.read('<a href="x">y</a>' * 9, links=3)
+    page = html.read_html('<a href="x">y</a>' * 9, links=3)
     assert (len(page.links), len(page.tags)) == (3, 9)
 
 
 def test_a_page_of_unclosed_elements_is_read_partially() -> None:
-    page = html.read("<p>first</p>" + "<div>é" * 50_000 + "last")
+    page = html.read_html("<p>first</p>" + "<div>é" * 50_000 + "last")
     assert "first" in page.text
     assert "last" not in page.text
 
 
 def test_text_and_its_octets_give_the_same_page() -> None:
-    assert html.read(BODY.encode()) == html.read(BODY)
-    assert html.read("").text == ""
+    assert html.read_html(BODY.encode()) == html.read_html(BODY)
+    assert html.read_html("").text == ""
 
 
 @given(st.text(max_size=200))
 def test_any_html_can_be_read(body: str) -> None:
-    assert html.read(f"<p>{body}") == html.read(f"<p>{body}".encode())
+    assert html.read_html(f"<p>{body}") == html.read_html(f"<p>{body}".encode())
 
 
 @pytest.mark.parametrize(

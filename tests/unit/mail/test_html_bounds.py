@@ -35,7 +35,7 @@ def test_a_page_with_a_huge_tree_is_read_in_bounded_memory(name: str) -> None:
         "from mail import html\n"
         f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))\n"
         "resource.setrlimit(resource.RLIMIT_CPU, (10, 10))\n"
-        "html.read(sys.stdin.read())\n"
+        "html.read_html(sys.stdin.read())\n"
         # Of this program alone: ru_maxrss has the parent's in it, from before the exec.
         "[peak] = [line for line in open('/proc/self/status') if line.startswith('VmHWM:')]\n"
         "print(peak.split()[1])\n"
@@ -51,13 +51,13 @@ def test_a_page_with_a_huge_tree_is_read_in_bounded_memory(name: str) -> None:
 
 def test_an_ordinary_page_is_read_completely() -> None:
     row = "<tr><td><b>Sum</b> <a href='https://example.com/'><i>see</i></a></td></tr>"
-    page = html.read(f"<table>{row * 800}</table><p>The end</p>")
+    page = html.read_html(f"<table>{row * 800}</table><p>The end</p>")
 
     assert page.text.endswith("The end")
     assert len(page.links) == 800
 
 
 def test_malformed_markup_is_read_completely() -> None:
-    page = html.read("<p><b>never closed</p>" + "<p>x</p>" * 900 + "<p>The end</p>")
+    page = html.read_html("<p><b>never closed</p>" + "<p>x</p>" * 900 + "<p>The end</p>")
 
     assert page.text.endswith("The end")

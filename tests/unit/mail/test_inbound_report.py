@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import inbound_report
-from mail.inbound_report import Kind
+from mail.inbound_report import ReportKind
 
 DSN = b"""Return-Path: <>
 From: MAILER-DAEMON@mx.b.example (Mail Delivery System)
@@ -72,13 +72,13 @@ body
 
 def test_a_report_contains_the_envelope_id() -> None:
     named = DSN.replace(b"Reporting-MTA", b"Original-Envelope-Id: 019ab000-0000\nReporting-MTA")
-    assert inbound_report.parse(named).original_envelope_id == "019ab000-0000"
-    assert inbound_report.parse(DSN).original_envelope_id == ""
+    assert inbound_report.parse_report(named).original_envelope_id == "019ab000-0000"
+    assert inbound_report.parse_report(DSN).original_envelope_id == ""
 
 
 def test_a_delivery_status_has_recipient_status_and_diagnostic() -> None:
-    found = inbound_report.parse(DSN)
-    assert found.kind is Kind.BOUNCE
+    found = inbound_report.parse_report(DSN)
+    assert found.kind is ReportKind.BOUNCE
     assert found.original_message_id == "42@a.example"
     assert found.reporting_mta == "mx.b.example"
     (failure,) = found.failures
@@ -94,7 +94,7 @@ def test_a_reason_in_exchanges_own_field_is_read() -> None:
     said = b"Status: 5.0.0\nX-Supplementary-Info: < #5.1.1 smtp;550 5.1.1 User unknown>\n"
     bounce = head.replace(b"550 5.1.1", b"").replace(b"User unknown", b"") + said + rest
 
-    [failure] = inbound_report.parse(bounce).failures
+    [failure] = inbound_report.parse_report(bounce).failures
 
     assert (failure.code, failure.status) == (550, "5.1.1")
     assert failure.diagnostic.endswith("User unknown")
@@ -103,12 +103,12 @@ def test_a_reason_in_exchanges_own_field_is_read() -> None:
 
 def test_a_delay_is_not_a_failure() -> None:
     delayed = DSN.replace(b"Action: failed", b"Action: delayed").replace(b"5.1.1", b"4.4.1")
-    assert inbound_report.parse(delayed).kind is Kind.DELAY
+    assert inbound_report.parse_report(delayed).kind is ReportKind.DELAY
 
 
 def test_a_complaint_has_recipient_and_type() -> None:
-    found = inbound_report.parse(ARF.replace(b"\n", b"\r\n"))
-    assert found.kind is Kind.COMPLAINT
+    found = inbound_report.parse_report(ARF.replace(b"\n", b"\r\n"))
+    assert found.kind is ReportKind.COMPLAINT
     assert found.complaint is not None
     assert found.complaint.feedback_type == "abuse"
     assert found.complaint.original_mail_from == "bounce+token@a.example"
@@ -130,8 +130,8 @@ Message-ID: <42@a.example>
 body
 --x--
 """
-    found = inbound_report.parse(raw)
-    assert found.kind is Kind.COMPLAINT
+    found = inbound_report.parse_report(raw)
+    assert found.kind is ReportKind.COMPLAINT
     assert found.complaint is not None
     assert found.complaint.original_recipient == "u@hotmail.com"
     assert found.original_return_path == "bounce+token@a.example"
@@ -142,17 +142,17 @@ body
     [b"Auto-Submitted: auto-replied", b"Subject: Out of office: Re: x", b"X-Autoreply: yes"],
 )
 def test_an_automatic_reply_is_recognized(header: bytes) -> None:
-    found = inbound_report.parse(
+    found = inbound_report.parse_report(
         b"From: u@b.example\r\n" + header + b"\r\n\r\nI am away until Monday.\r\n"
     )
-    assert found.kind is Kind.AUTO_REPLY
+    assert found.kind is ReportKind.AUTO_REPLY
 
 
 def test_a_persons_reply_is_not_a_bounce() -> None:
-    found = inbound_report.parse(
+    found = inbound_report.parse_report(
         b"From: u@b.example\r\nSubject: Re: hello\r\n\r\nuser unknown, 550 5.1.1\r\n"
     )
-    assert found.kind is Kind.OTHER
+    assert found.kind is ReportKind.OTHER
     assert found.failures == ()
 
 
@@ -173,21 +173,21 @@ Giving up on 192.0.2.1.
 From: a@a.example
 To: other@d.example
 """
-    (failure,) = inbound_report.parse(raw).failures
+    (failure,) = inbound_report.parse_report(raw).failures
     assert failure.recipient == "u@c.example"
     assert (failure.code, failure.status) == (550, "5.1.1")
     assert failure.bounce_class.name == "invalid_recipient"
 
 
 def test_a_bounce_with_a_wrong_boundary_is_read() -> None:
-    found = inbound_report.parse(DSN.replace(b'boundary="xx"', b'boundary="yy"'))
+    found = inbound_report.parse_report(DSN.replace(b'boundary="xx"', b'boundary="yy"'))
     assert [f.recipient for f in found.failures] == ["u@b.example"]
 
 
 def test_a_report_about_thousands_is_bounded() -> None:
     group = b"Final-Recipient: rfc822; u%d@b.example\nAction: failed\nStatus: 5.1.1\n\n"
     groups = b"".join(group % n for n in range(3000))
-    found = inbound_report.parse(
+    found = inbound_report.parse_report(
         DSN.replace(b"Final-Recipient: rfc822; u@b", groups + b"Final-Recipient: x; u@b")
     )
     assert len(found.failures) == inbound_report.MAX_RECIPIENTS
@@ -195,9 +195,11 @@ def test_a_report_about_thousands_is_bounded() -> None:
 
 @given(st.binary(max_size=500))
 def test_any_bytes_are_classified(raw: bytes) -> None:
-    assert inbound_report.parse(raw).kind in Kind
-    inbound_report.parse(DSN.replace(b"User unknown", raw).replace(b"text/plain", b"text/html"))
-    inbound_report.parse(DSN.replace(b"Status: 5.1.1", b"Status: " + raw))
+    assert inbound_report.parse_report(raw).kind in ReportKind
+    inbound_report.parse_report(
+        DSN.replace(b"User unknown", raw).replace(b"text/plain", b"text/html")
+    )
+    inbound_report.parse_report(DSN.replace(b"Status: 5.1.1", b"Status: " + raw))
 
 
 def test_deep_nesting_is_bounded() -> None:
@@ -205,7 +207,7 @@ def test_deep_nesting_is_bounded() -> None:
     body = b"".join(
         b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1000)
     )
-    assert inbound_report.parse(raw + body).kind in Kind
+    assert inbound_report.parse_report(raw + body).kind in ReportKind
 
 
 @pytest.mark.parametrize(
@@ -220,4 +222,4 @@ def test_a_hostile_report_is_parsed_in_bounded_time(evil: bytes) -> None:
         + b"\nu@b.example\n"
         + evil
     )
-    assert inbound_report.parse(raw).kind in Kind
+    assert inbound_report.parse_report(raw).kind in ReportKind

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mail import mail_merge, parser
-from mail.address import parse
+from mail.address import parse_mailbox
 from mail.compose import Email
 from mail.headers import message_id
 from mail.mime import MimeError
@@ -18,7 +18,7 @@ VALUE = st.text(st.characters(exclude_categories=["Cs", "Co", "Cc"]), max_size=1
 
 
 def email(text: str | None = None, html: str | None = None, subject: str = "x") -> Email:
-    return Email(from_=parse("a@a.example"), subject=subject, text=text, html=html)
+    return Email(from_=parse_mailbox("a@a.example"), subject=subject, text=text, html=html)
 
 
 @given(TEXT, VALUE, TEXT, VALUE, TEXT)
@@ -26,7 +26,7 @@ def test_each_recipient_gets_their_own_values(a: str, v: str, b: str, w: str, c:
     marked = f"{a}{mail_merge.slot(0)}{b}{mail_merge.slot(1)}{c}{mail_merge.slot(0)}"
     composed = mail_merge.prepare(email(text="same for all", html=marked)).render([v, w])
     assert WIRE.match(composed.body)
-    parts = parser.parts(parser.read(composed.as_bytes()))
+    parts = parser.parts(parser.parse_entity(composed.as_bytes()))
     assert parts[0].text() == "same for all\r\n"
     assert parts[1].text().replace("\r\n", "\n") == f"{a}{v}{b}{w}{c}{v}\n"
 

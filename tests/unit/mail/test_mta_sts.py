@@ -10,9 +10,9 @@ GOOD = HEAD + b"mx: mail.b.example\r\nmx: *.b.example\r\nmax_age: 86400\r\n"
 
 
 def test_a_policy_has_mode_hosts_and_age() -> None:
-    policy = mta_sts.parse(GOOD)
+    policy = mta_sts.parse_policy(GOOD)
     assert policy == Policy(Mode.ENFORCE, ("mail.b.example", "*.b.example"), 86400)
-    assert mta_sts.parse("\n".join(policy.lines()).encode()) == policy
+    assert mta_sts.parse_policy("\n".join(policy.lines()).encode()) == policy
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_policy_has_mode_hosts_and_age() -> None:
     ],
 )
 def test_a_wildcard_is_one_label(host: str, allowed: bool) -> None:
-    assert mta_sts.parse(GOOD).allows(host) is allowed
+    assert mta_sts.parse_policy(GOOD).allows(host) is allowed
 
 
 @pytest.mark.parametrize(
@@ -43,11 +43,11 @@ def test_a_wildcard_is_one_label(host: str, allowed: bool) -> None:
 )
 def test_an_invalid_policy_is_rejected_with_a_reason(body: bytes, reason: str) -> None:
     with pytest.raises(PolicyError, match=reason):
-        mta_sts.parse(body)
+        mta_sts.parse_policy(body)
 
 
 def test_a_policy_is_cached_for_at_most_a_year() -> None:
-    assert mta_sts.parse(GOOD.replace(b"86400", b"9999999999")).max_age_s == mta_sts.MAX_AGE
+    assert mta_sts.parse_policy(GOOD.replace(b"86400", b"9999999999")).max_age_s == mta_sts.MAX_AGE
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_record_contains_the_policy_id(records: tuple[str, ...], found: str 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_policy_or_an_error(body: bytes) -> None:
     try:
-        policy = mta_sts.parse(body)
+        policy = mta_sts.parse_policy(body)
     except PolicyError:
         return
     assert 0 <= policy.max_age_s <= mta_sts.MAX_AGE

@@ -55,7 +55,7 @@ def test_a_long_line_is_found_wherever_it_is(lengths: list[int]) -> None:
 
 
 def test_mail_from_carries_what_the_server_offered() -> None:
-    box = address.parse("a@exämple.de")
+    box = address.parse_mailbox("a@exämple.de")
     assert smtp.mail_from(box, size=9, eight_bit=True) == (
         b"MAIL FROM:<a@xn--exmple-cua.de> SIZE=9 BODY=8BITMIME\r\n"
     )
@@ -63,7 +63,7 @@ def test_mail_from_carries_what_the_server_offered() -> None:
 
 
 def test_a_utf8_address_requires_smtputf8() -> None:
-    box = address.parse("jürgen@b.example")
+    box = address.parse_mailbox("jürgen@b.example")
     with pytest.raises(address.AddressError, match=r"5\.6\.7"):
         smtp.rcpt_to(box)
     assert smtp.rcpt_to(box, utf8=True) == "RCPT TO:<jürgen@b.example>\r\n".encode()
@@ -87,7 +87,7 @@ def test_xtext_encodes_characters_invalid_in_a_parameter() -> None:
 
 
 def test_with_dsn_reports_contain_the_envelope_id_and_headers_only() -> None:
-    box = address.parse("bounce@a.example")
+    box = address.parse_mailbox("bounce@a.example")
     name = "019ab000-0000-7000-8000-00000000000a"
     assert smtp.mail_from(box, size=9, envelope_id=name) == (
         b"MAIL FROM:<bounce@a.example> SIZE=9 RET=HDRS ENVID=" + name.encode() + b"\r\n"
@@ -98,22 +98,22 @@ def test_with_dsn_reports_contain_the_envelope_id_and_headers_only() -> None:
 
 
 def test_failures_and_delays_are_reported_with_the_original_address() -> None:
-    assert smtp.rcpt_to(address.parse("ann+x=y@b.example"), dsn=True) == (
+    assert smtp.rcpt_to(address.parse_mailbox("ann+x=y@b.example"), dsn=True) == (
         b"RCPT TO:<ann+x=y@b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;ann+2Bx+3Dy@b.example\r\n"
     )
-    assert smtp.rcpt_to(address.parse('"ann b"@b.example'), dsn=True) == (
+    assert smtp.rcpt_to(address.parse_mailbox('"ann b"@b.example'), dsn=True) == (
         b'RCPT TO:<"ann b"@b.example> NOTIFY=FAILURE,DELAY ORCPT=rfc822;"ann+20b"@b.example\r\n'
     )
 
 
 def test_a_non_ascii_address_is_encoded_in_orcpt() -> None:
-    line = smtp.rcpt_to(address.parse("jür+gen@b.example"), utf8=True, dsn=True)
+    line = smtp.rcpt_to(address.parse_mailbox("jür+gen@b.example"), utf8=True, dsn=True)
     assert line.endswith(rb" ORCPT=utf-8;j\x{FC}r\x{2B}gen@b.example" + b"\r\n")
 
 
 def test_a_command_that_would_be_too_long_has_no_orcpt() -> None:
     domain = ".".join(["d" * 60] * 3)
-    short, long = (address.parse(f"{local}@{domain}") for local in ("a", "+" * 64))
+    short, long = (address.parse_mailbox(f"{local}@{domain}") for local in ("a", "+" * 64))
     assert b" ORCPT=" in smtp.rcpt_to(short, dsn=True)
     line = smtp.rcpt_to(long, dsn=True)
     assert line.endswith(b"> NOTIFY=FAILURE,DELAY\r\n")

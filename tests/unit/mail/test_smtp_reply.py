@@ -36,18 +36,18 @@ GMAIL = (
     ],
 )
 def test_a_reply_is_code_enhanced_code_and_text(raw: bytes, expected: Reply) -> None:
-    assert smtp_reply.parse(raw) == expected
+    assert smtp_reply.parse_reply(raw) == expected
 
 
 def test_the_enhanced_code_is_removed_from_every_line() -> None:
-    parsed = smtp_reply.parse(GMAIL)
+    parsed = smtp_reply.parse_reply(GMAIL)
     assert (parsed.code, parsed.enhanced) == (550, "5.1.1")
     assert "5.1.1" not in parsed.text
     assert parsed.text.endswith("unnecessary spaces. gsmtp")
 
 
 def test_a_line_without_a_code_is_part_of_the_reply() -> None:
-    assert smtp_reply.parse(b"550-no\r\nthanks\r\n550 bye\r\n").text == "no thanks bye"
+    assert smtp_reply.parse_reply(b"550-no\r\nthanks\r\n550 bye\r\n").text == "no thanks bye"
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_line_without_a_code_is_part_of_the_reply() -> None:
 )
 def test_invalid_replies_are_rejected(raw: bytes) -> None:
     with pytest.raises(ReplyError):
-        smtp_reply.parse(raw)
+        smtp_reply.parse_reply(raw)
 
 
 def test_replies_do_not_depend_on_segmentation() -> None:
@@ -110,12 +110,12 @@ def test_any_segmentation_gives_the_same_replies(lines: list[bytes], data: st.Da
 
 
 def test_the_stored_text_is_bounded() -> None:
-    assert len(smtp_reply.parse(b"550 " + b"y" * 4000 + b"\r\n").text) == smtp_reply.MAX_TEXT
+    assert len(smtp_reply.parse_reply(b"550 " + b"y" * 4000 + b"\r\n").text) == smtp_reply.MAX_TEXT
 
 
 def test_a_reply_from_separate_code_and_text_is_equal() -> None:
-    assert smtp_reply.reply(450, "4.2.1 busy\nlater") == Reply(450, "4.2.1", "busy later")
-    assert str(smtp_reply.reply(450, "4.2.1 busy")) == "450 4.2.1 busy"
+    assert smtp_reply.reply_from_text(450, "4.2.1 busy\nlater") == Reply(450, "4.2.1", "busy later")
+    assert str(smtp_reply.reply_from_text(450, "4.2.1 busy")) == "450 4.2.1 busy"
 
 
 @given(st.binary(max_size=300))

@@ -41,7 +41,7 @@ def fitted(field: str) -> bytes:
 )
 def test_only_a_non_ascii_parameter_is_converted(field: str, key: str, expected: str) -> None:
     out, name = fitted(field), field.partition(":")[0].lower()
-    kind, given_ = parser.parameters(parser.read(out).get(name))
+    kind, given_ = parser.parameters(parser.parse_entity(out).get(name))
     assert kind == field.partition(";")[0].partition(" ")[2]
     assert given_[key] == expected
     theirs = message_from_bytes(out, policy=policy.default)[name]
@@ -89,7 +89,7 @@ def test_a_forged_mailbox_cannot_inject_a_header(name: str, local: str, domain: 
         line = headers.mailboxes("To", [Mailbox(name, local, domain)])
     except ValueError:
         return
-    assert len(parser.read(line + b"\r\n").fields) == 1
+    assert len(parser.parse_entity(line + b"\r\n").fields) == 1
     assert WIRE.match(line)
 
 
@@ -101,8 +101,8 @@ def test_a_forged_local_part_is_rejected(local: str) -> None:
 
 def test_a_file_keeps_its_parameters() -> None:
     kind = 'text/calendar; charset=utf-8; method="REQUEST"; name=other.ics; boundary=x'
-    head = b"".join(mime.attachment(Attachment("i.ics", b"x", kind), b"s").headers)
-    read = parser.read(head + b"\r\n")
+    head = b"".join(mime.attachment_part(Attachment("i.ics", b"x", kind), b"s").headers)
+    read = parser.parse_entity(head + b"\r\n")
     assert read.content_type == (
         "text/calendar", {"charset": "utf-8", "method": "REQUEST", "name": "i.ics"}
     )  # fmt: skip

@@ -8,7 +8,7 @@ from mail import tls_rpt
 from mail.tls_rpt import (
     AppliedPolicy,
     Failure,
-    Kind,
+    PolicyKind,
     PolicyResult,
     ReportingOrganization,
     ResultType,
@@ -19,13 +19,13 @@ EXPIRED = Failure(ResultType.CERTIFICATE_EXPIRED, "192.0.2.1", "mx.b.example", "
 
 
 def test_equal_failures_are_one_entry_with_a_count() -> None:
-    policy = AppliedPolicy(Kind.STS, "b.example", ("version: STSv1",), ("mx.b.example",))
+    policy = AppliedPolicy(PolicyKind.STS, "b.example", ("version: STSv1",), ("mx.b.example",))
     days = [
         PolicyResult(policy, 5, (EXPIRED, EXPIRED)),
-        PolicyResult(AppliedPolicy(Kind.NONE, "c.example"), 1),
+        PolicyResult(AppliedPolicy(PolicyKind.NONE, "c.example"), 1),
     ]
     reporter = ReportingOrganization("Engine", "tls@a.example")
-    made = tls_rpt.report(days, reporter, start=START, end=END, report_id="1@a.example")
+    made = tls_rpt.encode_report(days, reporter, start=START, end=END, report_id="1@a.example")
     told = json.loads(gzip.decompress(made))
     assert told["date-range"]["start-datetime"] == "2026-11-22T00:00:00Z"
     first, second = told["policies"]
@@ -43,7 +43,9 @@ def test_equal_failures_are_one_entry_with_a_count() -> None:
         }
     ]
     assert second["policy"] == {"policy-type": "no-policy-found", "policy-domain": "c.example"}
-    assert made == tls_rpt.report(days, reporter, start=START, end=END, report_id="1@a.example")
+    assert made == tls_rpt.encode_report(
+        days, reporter, start=START, end=END, report_id="1@a.example"
+    )
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_the_pixel_is_at_the_end_of_the_body() -> None:
 def test_a_token_leads_to_its_target() -> None:
     text = tracking.click_token(CLICK, KEY)
     assert tracking.read_click(text, (KEY,)) == CLICK
-    assert tracking.location(CLICK) == CLICK.url
+    assert tracking.redirect_location(CLICK) == CLICK.url
     assert tracking.read_open(text, (KEY,)) is None
     opened = PixelOpen(UUID(int=1), UUID(int=2))
     assert tracking.read_open(tracking.open_token(opened, KEY), (KEY,)) == opened
@@ -99,4 +99,6 @@ def test_a_changed_click_token_is_invalid(position: int, letter: str) -> None:
 
 
 def test_a_target_outside_ascii_is_percent_encoded_in_location() -> None:
-    assert tracking.location(Click(UUID(int=1), UUID(int=2), "https://x.example/ü")).isascii()
+    assert tracking.redirect_location(
+        Click(UUID(int=1), UUID(int=2), "https://x.example/ü")
+    ).isascii()

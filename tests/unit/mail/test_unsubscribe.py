@@ -13,11 +13,11 @@ LEAVES = Subscription(UUID(int=1), UUID(int=2), "news")
 
 
 def test_both_headers_are_written() -> None:
-    assert unsubscribe.fields("https://a.example/u/t", "leave@a.example?subject=t") == (
+    assert unsubscribe.unsubscribe_fields("https://a.example/u/t", "leave@a.example?subject=t") == (
         b"List-Unsubscribe: <https://a.example/u/t>,\r\n <mailto:leave@a.example?subject=t>\r\n",
         b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
     )
-    assert len(unsubscribe.fields("https://a.example/u/t", one_click=False)) == 1
+    assert len(unsubscribe.unsubscribe_fields("https://a.example/u/t", one_click=False)) == 1
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_both_headers_are_written() -> None:
 )
 def test_only_a_valid_https_url_is_accepted(url: str) -> None:
     with pytest.raises(HeaderError):
-        unsubscribe.fields(url)
+        unsubscribe.unsubscribe_fields(url)
 
 
 def test_a_token_identifies_its_subscription_after_a_key_rotation() -> None:

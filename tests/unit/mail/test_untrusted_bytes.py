@@ -101,12 +101,12 @@ def test_any_submitted_message_is_converted_or_rejected(
 @given(EVIL, EVIL, EVIL)
 def test_no_part_of_a_file_injects_a_header(name: str, kind: str, content_id: str) -> None:
     try:
-        part = mime.attachment(mime.Attachment(name, b"x", kind, content_id), b"s")
+        part = mime.attachment_part(mime.Attachment(name, b"x", kind, content_id), b"s")
     except (mime.MimeError, HeaderError):
         return
     head = b"".join(part.headers)
     assert WIRE.match(head)
-    names = [field for field, _ in parser.read(head + b"\r\n").fields]
+    names = [field for field, _ in parser.parse_entity(head + b"\r\n").fields]
     assert names[:3] == ["content-type", "content-transfer-encoding", "content-disposition"]
     assert names[3:] in ([], ["content-id"])
 
@@ -121,7 +121,7 @@ def test_an_attached_message_of_any_bytes_round_trips(content: bytes) -> None:
         )
         whole = compose(email).as_bytes()
         assert WIRE.match(whole)
-        part = parser.parts(parser.read(whole))[1]
+        part = parser.parts(parser.parse_entity(whole))[1]
         if part.get("content-transfer-encoding") == "base64":
             assert part.content() == content
         else:
@@ -211,9 +211,9 @@ def test_a_message_id_is_one_line_or_rejected(value: str) -> None:
 def test_a_multiline_reply_is_parsed_unchanged(code: int, said: list[str]) -> None:
     marks = ["-"] * (len(said) - 1) + [" "]
     wire = "".join(f"{code}{mark}{text}\r\n" for mark, text in zip(marks, said, strict=True))
-    found = smtp_reply.parse(wire.encode())
+    found = smtp_reply.parse_reply(wire.encode())
     assert found.code == code
-    assert found == smtp_reply.reply(code, "\n".join(said))
+    assert found == smtp_reply.reply_from_text(code, "\n".join(said))
     assert len(found.text) <= smtp_reply.MAX_TEXT
 
 
@@ -230,4 +230,4 @@ def test_any_refusal_has_a_class_and_a_normalized_text(code: int, enhanced: str,
 def test_any_text_has_codes_and_a_command_or_none(text: str) -> None:
     code, enhanced, said = bounce_text.split_codes(f"{text} 550 5.1.1 {text}")
     assert code in range(400, 600)
-    assert isinstance(enhanced + said + bounce_text.command(text), str)
+    assert isinstance(enhanced + said + bounce_text.refused_command(text), str)

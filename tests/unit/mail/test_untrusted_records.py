@@ -37,7 +37,7 @@ from mail.bot_hits import TrackingHit
 from mail.domain_check import Status
 from mail.mta_sts import Mode, Policy
 from mail.mx import Mx
-from mail.records import Record
+from mail.records import DnsRecord
 from mail.unsubscribe import Subscription
 
 KEY, OLD = b"k" * 32, b"o" * 32
@@ -72,7 +72,7 @@ def test_an_unsubscribe_token_identifies_the_subscription(
 def test_no_unsubscribe_target_can_inject_a_header(url: str, mailto: str) -> None:
     for given_url in (url, f"https://x.example/{url}"):
         try:
-            lines = unsubscribe.fields(given_url, mailto or None)
+            lines = unsubscribe.unsubscribe_fields(given_url, mailto or None)
         except ValueError:
             continue
         unfolded = [re.sub(rb"\r\n(?=[ \t])", b"", line) for line in lines]
@@ -82,9 +82,9 @@ def test_no_unsubscribe_target_can_inject_a_header(url: str, mailto: str) -> Non
 @given(st.uuids(), HOST)
 def test_a_return_path_contains_its_message_id(message: UUID, host: str) -> None:
     made = verp.return_path(message, host, key=KEY)
-    assert verp.parse(made.address, keys=(OLD, KEY)) == message
-    assert verp.parse(made.local.upper(), keys=(KEY,)) == message
-    assert verp.parse(made.local, keys=(OLD,)) is None
+    assert verp.parse_return_path(made.address, keys=(OLD, KEY)) == message
+    assert verp.parse_return_path(made.local.upper(), keys=(KEY,)) == message
+    assert verp.parse_return_path(made.local, keys=(OLD,)) is None
     assert len(made.local) <= 64
 
 
@@ -97,16 +97,16 @@ def test_a_tracking_link_leads_only_to_its_target(tenant: UUID, message: UUID, u
         assert not tracking.is_trackable(url)
         return
     assert tracking.read_click(sealed, (KEY,)) == click
-    assert re.fullmatch(r"(?i)https?://[!-~]+", tracking.location(click))
+    assert re.fullmatch(r"(?i)https?://[!-~]+", tracking.redirect_location(click))
 
 
 @given(st.text(st.sampled_from("<a href=\"'>htps:/x.é&; \n"), max_size=60), HOST)
 def test_a_rewritten_page_has_the_same_text(noise: str, host: str) -> None:
     page = f'<p>{noise}</p><p>x <a href="https://{host}/?a=1&amp;b=2">y</a></p>'
     same = tracking.rewrite_html(page, lambda url: url)
-    assert html.read(same).text == html.read(page).text
-    assert [link.href for link in html.read(same).links] == [
-        link.href for link in html.read(page).links
+    assert html.read_html(same).text == html.read_html(page).text
+    assert [link.href for link in html.read_html(same).links] == [
+        link.href for link in html.read_html(page).links
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_rewritten_page_has_the_same_text(noise: str, host: str) -> None:
 def test_a_policy_round_trips(mode: Mode, hosts: list[str], age: int) -> None:
     wild = [f"*.{host}" if index % 2 else host for index, host in enumerate(hosts)]
     policy = Policy(mode, tuple(wild), age)
-    assert mta_sts.parse("\r\n".join(policy.lines()).encode()) == policy
+    assert mta_sts.parse_policy("\r\n".join(policy.lines()).encode()) == policy
     assert policy.allows(f"{hosts[0].upper()}.")
     assert not policy.allows(f"x.y.{hosts[0]}")
 
@@ -128,10 +128,10 @@ FAILURE = st.builds(
 def test_a_tls_report_counts_every_failure(
     failures: Sequence[tls_rpt.Failure], successes: int, said: str
 ) -> None:
-    applied = tls_rpt.AppliedPolicy(tls_rpt.Kind.STS, said, (said,), (said,))
+    applied = tls_rpt.AppliedPolicy(tls_rpt.PolicyKind.STS, said, (said,), (said,))
     day = tls_rpt.PolicyResult(applied, successes, tuple(failures))
     reporter = tls_rpt.ReportingOrganization(said, said)
-    packed = tls_rpt.report([day], reporter, start=NOW, end=NOW, report_id=said)
+    packed = tls_rpt.encode_report([day], reporter, start=NOW, end=NOW, report_id=said)
     told = json.loads(gzip.decompress(packed))["policies"][0]
     counts = [detail["failed-session-count"] for detail in told.get("failure-details", [])]
     assert sum(counts) == told["summary"]["total-failure-session-count"] == len(failures)
@@ -161,7 +161,7 @@ def test_the_case_of_a_host_and_its_last_dot_do_not_matter(hosts: list[str]) -> 
 @given(EVIL, st.sampled_from(["GET", "HEAD", "POST", ""]), st.floats(0, 10))
 def test_any_hit_is_classified(agent: str, method: str, after: float) -> None:
     for kind in (bot_hits.OPEN, bot_hits.CLICK):
-        found = bot_hits.reason(TrackingHit(kind, method, agent, after))
+        found = bot_hits.bot_reason(TrackingHit(kind, method, agent, after))
         assert found is not None or (agent and method != "HEAD")
 
 
@@ -174,8 +174,8 @@ def test_any_tlsa_record_is_checked(usage: int, selector: int, matching: int, da
 
 @given(HOST, st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=700))
 def test_dnspython_parses_a_zone_line_equally(name: str, value: str) -> None:
-    line = Record(records.Purpose.DKIM, name, "TXT", value).zone_line
-    assert "".join(dkim.chunks(value)) == value
+    line = DnsRecord(records.Purpose.DKIM, name, "TXT", value).zone_line
+    assert "".join(dkim.character_strings(value)) == value
     text = line.removeprefix(f"{name}. IN TXT ")
     parsed = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.TXT, text)
     assert isinstance(parsed, dns.rdtypes.ANY.TXT.TXT)

@@ -279,7 +279,7 @@ class _Handshake:
         return self._result(step, str(error) or type(error).__name__)
 
     def _reply_result(self, step: str, response: SMTPResponse) -> AttemptResult:
-        reply = smtp_reply.reply(response.code, response.message)
+        reply = smtp_reply.reply_from_text(response.code, response.message)
         return AttemptResult(step, reply, peer=self.peer)
 
     def _result(self, step: str, problem: str) -> AttemptResult:

@@ -14,7 +14,7 @@ from services.ingest.api import responses
 from services.ingest.api.emails import EmailService
 from services.ingest.api.http import Disconnected
 from services.ingest.api.http_app import application_error
-from services.ingest.api.openapi import complete
+from services.ingest.api.openapi import complete_document
 from services.ingest.api.rest import (
     api_keys,
     domains,
@@ -68,7 +68,7 @@ def rest(dependencies: RestDependencies) -> FastAPI:
     app.include_router(sandbox.routes(dependencies.access, dependencies.clients))
     app.include_router(domains.routes(dependencies.access, dependencies.directory))
     app.include_router(api_keys.routes(dependencies.access, dependencies.directory))
-    reference.add(app)
+    reference.add_reference_pages(app)
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)
     app.add_exception_handler(HTTPException, route_not_found)
@@ -83,7 +83,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         made = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        app.openapi_schema = complete(made)
+        app.openapi_schema = complete_document(made)
     return app.openapi_schema
 
 

@@ -160,7 +160,7 @@ def _expiry(text: str | None, creator: ApiKey) -> Timestamp | None:
     if text is None:
         return own
     try:
-        seconds = int(times.parse(text).timestamp())
+        seconds = int(times.parse_time(text).timestamp())
     except ValueError as error:
         raise invalid(
             [Fault("#/expires_at", "invalid_time", f"Invalid expires_at: {error}.")]

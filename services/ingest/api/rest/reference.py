@@ -11,7 +11,7 @@ FOLDER = Path(fastapi_offline.__file__).parent / "static"
 FILES = "/docs/files"
 
 
-def add(app: FastAPI) -> None:
+def add_reference_pages(app: FastAPI) -> None:
     app.mount(FILES, StaticFiles(directory=FOLDER))
     router = APIRouter(include_in_schema=False)
 

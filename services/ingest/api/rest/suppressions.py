@@ -67,7 +67,7 @@ class Suppressions:
     async def add(self, principal: Principal, emails: list[str], pointer: str) -> list[Suppression]:
         request = AddSuppressionsRequest(
             tenant_id=principal.tenant_id,
-            addresses=canonical(emails, pointer),
+            addresses=canonical_address(emails, pointer),
             origin="manual",
         )
         stub = self._router.stub
@@ -193,12 +193,12 @@ async def authenticate_live(access: RestAccess, incoming: Incoming) -> Principal
     return principal
 
 
-def canonical(emails: list[str], pointer: str) -> list[str]:
+def canonical_address(emails: list[str], pointer: str) -> list[str]:
     """Raises Problem."""
     found, faults = [], []
     for index, text in enumerate(emails):
         try:
-            found.append(address.canonical(address.parse(text)).address)
+            found.append(address.canonical(address.parse_mailbox(text)).address)
         except AddressError as error:
             at = pointer if pointer == "#/email" else f"{pointer}/{index}"
             faults.append(Fault(at, "invalid_address", f"Invalid address {text[:80]}: {error}."))
@@ -210,7 +210,7 @@ def canonical(emails: list[str], pointer: str) -> list[str]:
 def canonical_or_same(text: str) -> str:
     """The canonical form of an address; other texts, such as ids, unchanged."""
     try:
-        return address.canonical(address.parse(text)).address if "@" in text else text
+        return address.canonical(address.parse_mailbox(text)).address if "@" in text else text
     except AddressError:
         return text
 

@@ -51,7 +51,7 @@ Scenario = Callable[[SmtpSession], Awaitable[None]]
 
 
 def wire_message() -> WireMessage:
-    friend = address.parse("friend@receiver.example")
+    friend = address.parse_mailbox("friend@receiver.example")
     return WireMessage(None, friend, wire=b"Hello\r\n", size=7, utf8=False, envelope_id="m1")
 
 

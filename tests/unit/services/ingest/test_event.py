@@ -4,7 +4,7 @@ from uuid import UUID
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted, RecipientType
-from kernel.topics import EVENT_BYTES_MAX, encode
+from kernel.topics import EVENT_BYTES_MAX, encode_record
 from mail import address, verp
 from services.ingest.domain import event
 from services.ingest.domain.valid_email import Recipient, ValidEmail
@@ -16,7 +16,7 @@ IDS = [f"01890000-0000-7000-8000-00000000000{n}" for n in range(3)]
 
 def accepted(content: Content, recipients: tuple[Recipient, ...], **more: str) -> MessageAccepted:
     email = ValidEmail(
-        sender=address.parse("a@x.net"), recipients=recipients, content=content, tags=more,
+        sender=address.parse_mailbox("a@x.net"), recipients=recipients, content=content, tags=more,
         metadata=more, due_at=None, stream="transactional", test=False,
     )  # fmt: skip
     origin = event.Origin(
@@ -42,7 +42,7 @@ def test_all_messages_of_an_email_can_be_rebuilt_from_the_first() -> None:
     assert events[1].context.recipient == "p1@y.net"
     assert events[1].context.content_ref == first.context.content_ref
     for message_id, one in zip(IDS[1:], events, strict=True):
-        assert verp.parse(one.context.return_path, keys=(KEY,)) == UUID(message_id)
+        assert verp.parse_return_path(one.context.return_path, keys=(KEY,)) == UUID(message_id)
         assert one.context.return_path.endswith("@bounce.x.net")
     assert events[1].context.accepted_at.ToDatetime(UTC) == NOW
 
@@ -56,6 +56,6 @@ def test_the_event_of_the_largest_email_is_small_enough() -> None:
     setattr(content, "from", f"{name} <a@x.net>")
     made = accepted(content, people(1), big="ü" * 3_990)
 
-    assert len(encode(made, NOW).value) < EVENT_BYTES_MAX
+    assert len(encode_record(made, NOW).value) < EVENT_BYTES_MAX
     assert made.to[0] == f"{'l' * 60}@{'d' * 60}0.net"
     assert len(made.subject) == 998

@@ -43,7 +43,7 @@ def test_a_new_key_expires_with_its_creator_unless_it_expires_earlier() -> None:
 
 def read(response: httpx.Response) -> datetime:
     assert response.status_code == 201
-    return times.parse(response.json()["expires_at"])
+    return times.parse_time(response.json()["expires_at"])
 
 
 def test_a_new_key_cannot_expire_after_its_creator() -> None:

@@ -139,9 +139,9 @@ def test_tags_and_metadata_fit_in_the_event() -> None:
     ["a@x.net", "Bob <a@x.net>", '"B, ob" <a@x.net>', "Bé <a@bü.de>", '"Bé \\" ü" <a@x.net>'],
 )
 def test_a_mailbox_is_stored_in_readable_form_and_parses_to_the_same(given: str) -> None:
-    box = address.parse(given)
+    box = address.parse_mailbox(given)
 
-    assert address.canonical(address.parse(address.readable(box))) == address.canonical(box)
+    assert address.canonical(address.parse_mailbox(address.readable(box))) == address.canonical(box)
     assert "=?" not in address.readable(box)
 
 

@@ -17,7 +17,7 @@ from services.router.domain.ledger import (
     Suspension,
 )
 from services.router.domain.limits import NO_LIMITS, Limits
-from services.router.domain.policies import CombinedPolicies, egress_site, least
+from services.router.domain.policies import CombinedPolicies, egress_site, least_limits
 from services.router.domain.reasons import WaitReason
 
 START_S = 1_795_000_000.0
@@ -226,5 +226,5 @@ def test_of_several_policies_the_least_limit_and_the_longest_suspension_apply() 
     assert combined.limits_of(scope, START_S) == Limits(per_second=5, per_hour=50, per_day=9)
     assert combined.suspension_of(scope, START_S) == Suspension(START_S + 2)
     local = Limits(per_day=9, fixed_windows=True, utc_offset_s=3600)
-    assert not least(local, Limits(per_day=8)).fixed_windows
-    assert least(local, local) == local
+    assert not least_limits(local, Limits(per_day=8)).fixed_windows
+    assert least_limits(local, local) == local

@@ -10,7 +10,7 @@ from contracts.shield.v1.events_pb2 import Verdict
 from kernel.child import Child, ChildLimits, ChildResult
 from services.shield.clients import Reader
 from services.shield.domain.reader import screen
-from services.shield.domain.rulebook import parse
+from services.shield.domain.rulebook import parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult
 
 PASS, HOLD, BLOCK = Verdict.VERDICT_PASS, Verdict.VERDICT_HOLD, Verdict.VERDICT_BLOCK
@@ -23,7 +23,7 @@ def rules_text() -> str:
 
 @cache
 def scorer() -> Scorer:
-    return Scorer(parse(rules_text()))
+    return Scorer(parse_rulebook(rules_text()))
 
 
 class InProcessChild(Child):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import services.shield
-from services.shield.domain.rulebook import RuleError, parse
+from services.shield.domain.rulebook import RuleError, parse_rulebook
 from services.shield.domain.scoring import Scorer
 
 RULES = Path(services.shield.__file__).with_name("rules.toml").read_text()
@@ -19,18 +19,18 @@ def text_rule(pattern: str = "'win'", *, name: str = "win", more: str = "") -> s
 
 def problems(toml: str) -> str:
     with pytest.raises(RuleError) as caught:
-        Scorer(parse(HEAD + toml))
+        Scorer(parse_rulebook(HEAD + toml))
     return str(caught.value)
 
 
 def test_the_shipped_rules_have_no_problems() -> None:
-    book = parse(RULES)
+    book = parse_rulebook(RULES)
     Scorer(book)
     assert len(book.rules) > 100
 
 
 def test_no_shipped_rule_holds_a_message_alone_except_gtube_and_executables() -> None:
-    book = parse(RULES)
+    book = parse_rulebook(RULES)
     alone = {rule.name for rule in book.rules if rule.score >= book.thresholds.hold}
     assert alone == {
         "gtube",
@@ -49,7 +49,7 @@ def test_a_pattern_in_capitals_is_refused() -> None:
 
 
 def test_an_escaped_class_in_capitals_is_accepted() -> None:
-    assert parse(HEAD + text_rule(r"'win\S+\W'")).text
+    assert parse_rulebook(HEAD + text_rule(r"'win\S+\W'")).text
 
 
 def test_a_duplicate_pattern_is_refused() -> None:
@@ -72,7 +72,7 @@ def test_a_rule_without_score_must_be_part_of_another() -> None:
     zero = text_rule().replace("1.0", "0.0")
     assert "win: scores 0" in problems(zero)
     meta = '[[meta]]\nname = "b"\nscore = 1.0\nall = ["win"]\n'
-    assert parse(HEAD + zero + meta).meta
+    assert parse_rulebook(HEAD + zero + meta).meta
 
 
 def test_a_meta_rule_with_an_unknown_rule_is_refused() -> None:
@@ -93,9 +93,9 @@ def test_an_empty_range_is_refused() -> None:
 def test_block_must_be_above_hold() -> None:
     toml = (HEAD + text_rule()).replace("block = 10.0", "block = 4.0")
     with pytest.raises(RuleError, match="block above hold"):
-        parse(toml)
+        parse_rulebook(toml)
 
 
 def test_invalid_toml_is_reported_with_its_line() -> None:
     with pytest.raises(tomllib.TOMLDecodeError, match="line 1"):
-        parse("version = ]")
+        parse_rulebook("version = ]")

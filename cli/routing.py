@@ -16,7 +16,7 @@ from kernel.database import Database, Transaction
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox, Send
-from kernel.topics import encode_record
+from kernel.topics import encode
 from mail.address import AddressError, to_ascii
 from services.router.settings import Settings
 from services.router.store import directory
@@ -114,7 +114,7 @@ class RoutingAdmin:
         return [one for one in await directory.load_sources(tx) if not one.deleted]
 
     async def _publish(self, tx: Transaction, record: Message) -> None:
-        await self.outbox.add(tx, [encode_record(record, clock.now())])
+        await self.outbox.add(tx, [encode(record, clock.now())])
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from kernel.handler_result import DeadLetter, Drop, Emit, HandlerResult
 from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.retry import retry_while_unavailable
-from kernel.topics import DLQ_SUFFIX, TRACEPARENT, Contract, contract_of, encode_record
+from kernel.topics import DLQ_SUFFIX, TRACEPARENT, Contract, contract_of, encode
 
 M = TypeVar("M", bound=Message)
 Handler: TypeAlias = Callable[[Sequence[M], Transaction], Awaitable[Sequence[HandlerResult]]]
@@ -210,7 +210,7 @@ class StreamProcessor(Generic[M]):
         for (record, _), result in zip(batch, results, strict=True):
             if isinstance(result, Emit):
                 trace = telemetry.record_span(self.name, traceparent_of(record), began_ns=began_ns)
-                events += [encode_record(event, now, trace) for event in result.events]
+                events += [encode(event, now, trace) for event in result.events]
             elif isinstance(result, DeadLetter):
                 dead_letters.append(
                     DeadLetterRecord(dead_letter(record, result.reason), result.alarming)

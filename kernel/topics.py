@@ -88,9 +88,7 @@ def event_id(event: Message) -> str:
     return contract_of(event.DESCRIPTOR).id_for(event)
 
 
-def encode_record(
-    event: Message, time: datetime, traceparent: str | bytes | None = None
-) -> Outgoing:
+def encode(event: Message, time: datetime, traceparent: str | bytes | None = None) -> Outgoing:
     """A record in CloudEvents 1.0 binary mode. Raises ValueError if the event is too large."""
     contract = contract_of(event.DESCRIPTOR)
     value = event.SerializeToString()

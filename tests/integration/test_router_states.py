@@ -40,7 +40,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.processor import Record, StreamProcessor
 from kernel.table import ReplicatedTable
-from kernel.topics import contract_of, encode_record
+from kernel.topics import contract_of, encode
 from services.router.api.service import RouterService
 from services.router.domain.cell import Cell
 from services.router.domain.events import timestamp
@@ -151,7 +151,7 @@ async def do_nothing(_: object, *, unresolved: bool = False) -> None:
 
 
 def record(event: Message) -> Record:
-    out = encode_record(event, clock.now())
+    out = encode(event, clock.now())
     return Record(out.topic, 0, 0, out.key, out.value, ())
 
 

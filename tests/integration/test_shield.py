@@ -32,7 +32,7 @@ from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.rpc import RpcClient, RpcError
 from kernel.service import run_services
-from kernel.topics import DLQ_SUFFIX, contract_of, encode_record
+from kernel.topics import DLQ_SUFFIX, contract_of, encode
 from services.shield.app import create_service
 from services.shield.settings import Settings
 
@@ -73,7 +73,7 @@ class ShieldHarness:
         kafka = self.kafka()
         kafka.declare(MessageAccepted, MessageScreened, Tenant)
         await kafka.create_topics()
-        await kafka.publish([encode_record(event, clock.now(), None) for event in events])
+        await kafka.publish([encode(event, clock.now(), None) for event in events])
         await kafka.close()
 
     def kafka(self) -> Kafka:
@@ -185,7 +185,7 @@ def test_a_missing_content_holds_its_message_and_a_poisoned_record_is_dead_lette
 
 async def poison(post: ShieldHarness) -> None:
     kafka = post.kafka()
-    record = encode_record(await post.accepted("x"), clock.now(), None)
+    record = encode(await post.accepted("x"), clock.now(), None)
     record.value = b"\xff\xff"
     await kafka.publish([record])
     await kafka.close()

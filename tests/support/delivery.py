@@ -26,7 +26,7 @@ from kernel import clock, service
 from kernel.content import SealedContent, open_store
 from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
 from kernel.ids import uuid7, uuid7_text
-from kernel.topics import contract_of, encode_record
+from kernel.topics import contract_of, encode
 from mail import verp
 from services.delivery.app import create_service
 from services.delivery.settings import Settings
@@ -202,7 +202,7 @@ class Topics:
     seen: list[DeliveryAttempted] = field(default_factory=list)
 
     async def publish(self, events: Sequence[Message]) -> None:
-        records = [encode_record(event, clock.now()) for event in events]
+        records = [encode(event, clock.now()) for event in events]
         sent = [
             await self.producer.send(self.prefix + one.topic, one.value, key=one.key)
             for one in records

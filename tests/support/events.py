@@ -19,7 +19,7 @@ from kernel.kafka import Kafka
 from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcClient
 from kernel.service import run_services
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.events.app import ALL_EVENTS, create_service
 from services.events.settings import Settings
 from tests.support.message_events import MessageEvents
@@ -41,7 +41,7 @@ class Running:
         self.stub = EventsServiceStub(peer.channel)
 
     async def publish(self, *events: Message) -> None:
-        records = [encode_record(event, clock.now()) for event in events]
+        records = [encode(event, clock.now()) for event in events]
         await retry_while_unavailable(partial(self.kafka.publish, records), DependencyHealth())
 
     async def call(self, method: Callable[..., Awaitable[R]], request: Message) -> R:

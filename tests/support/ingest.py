@@ -32,7 +32,7 @@ from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.rpc import RpcServer
 from kernel.service import Service, run_services
-from kernel.topics import contract_of, encode_record
+from kernel.topics import contract_of, encode
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
 from tests.support.stack import FreshDatabase
@@ -224,7 +224,7 @@ class IngestHarness:
         kafka.declare(*{type(one) for one in events})
         await kafka.create_topics()
         now = clock.now()
-        await kafka.publish([encode_record(one, now) for one in events])
+        await kafka.publish([encode(one, now) for one in events])
         await kafka.close()
 
 

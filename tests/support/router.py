@@ -34,7 +34,7 @@ from kernel.ids import uuid7_text
 from kernel.kafka import Kafka
 from kernel.rpc import RpcClient
 from kernel.service import run_services
-from kernel.topics import contract_of, encode_record
+from kernel.topics import contract_of, encode
 from services.router.app import create_service
 from services.router.domain.events import timestamp
 from services.router.settings import Settings
@@ -163,7 +163,7 @@ class RouterHarness:
     async def publish(self, *events: Message) -> None:
         kafka = self._kafka()
         await kafka.create_topics()
-        await kafka.publish([encode_record(event, clock.now(), None) for event in events])
+        await kafka.publish([encode(event, clock.now(), None) for event in events])
         await kafka.close()
 
     def _kafka(self) -> Kafka:

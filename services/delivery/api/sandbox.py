@@ -20,7 +20,7 @@ from kernel.database import Database
 from kernel.errors import ConfigError, Unavailable
 from kernel.outbox import Outbox
 from kernel.settings import split_address
-from kernel.topics import encode_record
+from kernel.topics import encode
 from mail import parser, smtp
 from mail.smtp_reply import clean
 from services.delivery.domain.sandbox import SandboxScenario, message_id_of, scenario_of
@@ -109,7 +109,7 @@ class Sandbox:
         trace = capture.assignment.context.traceparent
         async with self._database.transaction() as tx:
             await self._store.capture(tx, capture)
-            entry = await self._outbox.add(tx, [encode_record(one, now, trace) for one in events])
+            entry = await self._outbox.add(tx, [encode(one, now, trace) for one in events])
         self._outbox.discard(entry)  # the sweep publishes a complaint, after the delivery
 
 

@@ -11,7 +11,7 @@ from kernel.failpoint import failpoint
 from kernel.group_commit import GroupCommit
 from kernel.health import DependencyHealth
 from kernel.outbox import RECORD_BYTES, ROW_BYTES_MAX, Outbox, OutboxEntry
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.delivery.store.journal import AttemptClaim, FinishedAttempt, Journal, outcome_name
 
 GROUP_MAX = 500
@@ -91,7 +91,7 @@ def finished_attempt(
     claim: AttemptClaim, event: DeliveryAttempted, traceparent: str
 ) -> FinishedAttempt:
     """A finished attempt with its encoded record, which is made before the commit."""
-    return FinishedAttempt(claim, event, encode_record(event, clock.now(), traceparent))
+    return FinishedAttempt(claim, event, encode(event, clock.now(), traceparent))
 
 
 def outbox_bytes(finished: FinishedAttempt) -> int:

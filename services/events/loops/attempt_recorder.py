@@ -14,7 +14,7 @@ from kernel.database import Database, Transaction
 from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.retry import retry_while_unavailable
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.events.domain.schedule import GONE, EndpointResponse, should_disable
 from services.events.domain.webhook_attempt import WebhookAttempt
 from services.events.store import deliveries, webhooks
@@ -139,7 +139,7 @@ class AttemptRecorder:
             tenant_id=tenant_id,
             reason=reason,
         )
-        return encode_record(event, clock.now())
+        return encode(event, clock.now())
 
 
 def failures_of(some: Sequence[WebhookAttemptResult]) -> Counter[str]:

@@ -21,7 +21,7 @@ from kernel.ids import uuid7_text
 from kernel.outbox import RECORD_BYTES, Outbox
 from kernel.pace import BatchPacer
 from kernel.telemetry import record_span
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.idempotency import AcceptResult, Idempotency, concurrent_request, replay
 from services.ingest.domain import event
@@ -318,7 +318,7 @@ class Acceptance:
             trace = record_span("ingest.accepted", one.traceparent.encode(), began_ns=began_ns)
             messages = event.for_recipients(email.first, email.recipients, self._return_path_key)
             for message in messages:
-                yield encode_record(message, now, trace)
+                yield encode(message, now, trace)
 
 
 def _email_row(email: SealedEmail) -> EmailRow:

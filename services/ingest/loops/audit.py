@@ -15,7 +15,7 @@ from kernel.errors import Fenced, Unavailable
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.ingest.clients import AUDIT_DEADLINE_S, ServiceClients
 from services.ingest.domain.problem import Problem
 from services.ingest.store.audit import AuditStore, DueAudit, NextChecks
@@ -181,9 +181,7 @@ class Audit:
     async def _save(self, next_checks: NextChecks, republished: Sequence[DueAudit] = ()) -> None:
         """Save the next checks and the republished records in one transaction; then publish."""
         now = clock.now()
-        records = [
-            encode_record(o.accepted, now, o.accepted.context.traceparent) for o in republished
-        ]
+        records = [encode(o.accepted, now, o.accepted.context.traceparent) for o in republished]
         async with self._lease.transaction() as tx:
             await self._store.postpone(tx, next_checks)
             entry = await self._outbox.add(tx, records)

@@ -14,7 +14,7 @@ from kernel.errors import Fenced
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.retry import retry_while_unavailable
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.ingest.store.directory import UnpublishedEntries
 
 KINDS: Sequence[Any] = (Account, Tenant, Domain, ApiKey)
@@ -98,7 +98,7 @@ class DirectoryPublisher:
 
     async def _publish(self, kind: Any, entries: Sequence[Any]) -> None:  # noqa: ANN401 - any kind
         now = clock.now()
-        await self._broker.publish([encode_record(entry, now) for entry in entries])
+        await self._broker.publish([encode(entry, now) for entry in entries])
         await self._unpublished.mark_published(kind, entries)
 
     async def _publish_all(self, kind: Any) -> int:  # noqa: ANN401

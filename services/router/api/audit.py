@@ -16,7 +16,7 @@ from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.rpc import RpcError, RpcUnavailable
 from kernel.table import ReplicatedTable
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.router.clients.journal import JournalClient
 from services.router.domain.admission import new_message
 from services.router.domain.events import ClosedMessage, message_closed, timestamp
@@ -119,7 +119,7 @@ class Audit:
         events += await self._close_overdue(tx, overdue, journal=journal, response=response)
         count_repairs(response)
         now = clock.now()
-        return await self.outbox.add(tx, [encode_record(event, now) for event in events])
+        return await self.outbox.add(tx, [encode(event, now) for event in events])
 
     @staticmethod
     async def _close_lost(tx: Transaction, lost: Sequence[MessageContext]) -> list[Message]:

@@ -14,7 +14,7 @@ from kernel.health import DependencyHealth
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.rpc import Context, RequestError, check_text, map_errors, parse_id
 from kernel.table import ReplicatedTable
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.router.api import to_proto
 from services.router.api.audit import Audit
 from services.router.clients.journal import JournalClient
@@ -122,8 +122,7 @@ class RouterService(RouterServiceServicer):
                 test_only=request.test_only,
             )
         return pb.ListQueuesResponse(
-            queues=[to_proto.queue(row) for row in found[:limit]],
-            has_more=len(found) > limit,
+            queues=[to_proto.queue(row) for row in found[:limit]], has_more=len(found) > limit
         )
 
     @map_errors
@@ -200,7 +199,7 @@ class RouterService(RouterServiceServicer):
 
     async def _add_to_outbox(self, tx: Transaction, events: Sequence[Message]) -> OutboxEntry:
         now = clock.now()
-        return await self.outbox.add(tx, [encode_record(event, now) for event in events])
+        return await self.outbox.add(tx, [encode(event, now) for event in events])
 
     async def _prepare(self, ids: Sequence[str]) -> set[str]:
         """Create the day partitions of these messages: a canceled one may be the first of its day.

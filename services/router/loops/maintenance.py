@@ -9,7 +9,7 @@ from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.days import days_to_create
 from kernel.kafka import Kafka
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.router.store import directory, queues, suppressions, usage
 from services.router.store.day_partitions import DayPartitions, closed_days
 
@@ -84,7 +84,7 @@ class EgressPublisher:
         async with self._database.transaction() as tx:
             entries = [*await directory.load_pools(tx), *await directory.load_sources(tx)]
         now = clock.now()
-        await self._kafka.publish([encode_record(entry, now) for entry in entries])
+        await self._kafka.publish([encode(entry, now) for entry in entries])
         self._is_published = True
 
 

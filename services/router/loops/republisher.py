@@ -15,7 +15,7 @@ from kernel.failpoint import failpoint
 from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.router.domain.events import delivery_assigned
 from services.router.store import closings
 
@@ -80,7 +80,7 @@ class AssignmentRepublisher:
                 )
                 events = [delivery_assigned(row) for row in unanswered]
                 now = clock.now()
-                records = [encode_record(e, now, e.context.traceparent) for e in events]
+                records = [encode(e, now, e.context.traceparent) for e in events]
                 entry = await self.outbox.add(tx, records)
         except Fenced:
             return 0

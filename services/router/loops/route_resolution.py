@@ -9,7 +9,7 @@ from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.retry import retry_while_unavailable
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.router.clients.dns import RouteResolver
 from services.router.domain.events import message_closed
 from services.router.domain.resolution import DnsResults, apply_answers, look_up
@@ -85,7 +85,7 @@ class RouteResolution:
                 await unresolved.record_lookups(tx, next_lookups(results))
                 now = clock.now()
                 entry = await self._outbox.add(
-                    tx, [encode_record(message_closed(one), now) for one in closed_messages]
+                    tx, [encode(message_closed(one), now) for one in closed_messages]
                 )
         except Fenced:
             return False

@@ -20,7 +20,7 @@ from kernel.health import DependencyHealth
 from kernel.lease import Lease
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.retry import retry_while_unavailable
-from kernel.topics import encode_record
+from kernel.topics import encode
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchResult
 from services.router.domain.events import ClosedMessage, message_closed, traceparent_of
@@ -179,7 +179,7 @@ class Scheduler:
         events: list[Message] = list(await self._expire(tx))
         events += await self._assign_due(tx, cell, snapshot)
         now = clock.now()
-        records = [encode_record(event, now, traceparent_of(event)) for event in events]
+        records = [encode(event, now, traceparent_of(event)) for event in events]
         self._last_event_count = len(events)
         next_s = inf if snapshot.next_due_s is None else snapshot.next_due_s
         return TickResult(

@@ -28,7 +28,7 @@ from kernel.kafka.producer import BatchingProducer
 from kernel.outbox import Outbox, outbox_table
 from kernel.processor import StreamProcessor
 from kernel.table import ReplicatedTable
-from kernel.topics import DLQ_SUFFIX, contract_of, encode_record
+from kernel.topics import DLQ_SUFFIX, contract_of, encode
 from tests.support.records import all_of
 
 EXPRESS, BULK = contract_of(MessageScreened.DESCRIPTOR).names
@@ -315,18 +315,14 @@ def test_a_consumer_stopped_while_joining_leaves_no_member_in_the_group(
 def test_a_table_is_replayed_and_then_receives_new_records(bench: Bench) -> None:
     async def story() -> None:
         kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
-        await kafka.publish(
-            [encode_record(Tenant(tenant_id="a", version=1, name="one"), clock.now())]
-        )
+        await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
         tenants = ReplicatedTable(Tenant, kafka)
         running = asyncio.create_task(kafka.run())
         await tenants.replayed.wait()
         assert (found := tenants.get("a")) is not None
         assert found.name == "one"
-        await kafka.publish(
-            [encode_record(Tenant(tenant_id="a", version=2, deleted=True), clock.now())]
-        )
-        await kafka.publish([encode_record(Tenant(tenant_id="b", version=1), clock.now())])
+        await kafka.publish([encode(Tenant(tenant_id="a", version=2, deleted=True), clock.now())])
+        await kafka.publish([encode(Tenant(tenant_id="b", version=1), clock.now())])
         assert set(await tenants.fetch(["a", "b"])) == {"b"}
         running.cancel()
         with suppress(asyncio.CancelledError):
@@ -352,12 +348,10 @@ def test_a_partition_without_a_leader_delays_no_other(
         kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
         lost.add(bench.prefix + EXPRESS)
         event = screened()
-        stuck = asyncio.create_task(kafka.publish([encode_record(event, clock.now())]))
+        stuck = asyncio.create_task(kafka.publish([encode(event, clock.now())]))
         await asyncio.sleep(0)
         for _ in range(3):
-            await kafka.publish(
-                [encode_record(MessageClosed(message_id=event.message_id), clock.now())]
-            )
+            await kafka.publish([encode(MessageClosed(message_id=event.message_id), clock.now())])
         assert not stuck.done()
         lost.clear()
         await stuck

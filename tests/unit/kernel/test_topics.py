@@ -6,7 +6,7 @@ import pytest
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted
 from contracts.options.v1.options_pb2 import Topic
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed
-from kernel.topics import EVENT_BYTES_MAX, contract_of, encode_record, event_id
+from kernel.topics import EVENT_BYTES_MAX, contract_of, encode, event_id
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 def test_a_record_is_a_cloud_event_in_binary_mode() -> None:
     closed = MessageClosed(message_id="m")
 
-    record = encode_record(closed, NOW, "00-a-b-01")
+    record = encode(closed, NOW, "00-a-b-01")
 
     assert (record.topic, record.key) == ("router.message-closed.v1", b"m")
     assert record.value == closed.SerializeToString()
@@ -45,13 +45,13 @@ def test_an_event_without_its_natural_key_is_rejected() -> None:
 def test_an_assignment_is_keyed_by_egress_and_site() -> None:
     assigned = DeliveryAssigned(message_id="m", attempt=1, egress_id="e", site="s")
 
-    assert encode_record(assigned, NOW).key == b"e/s"
+    assert encode(assigned, NOW).key == b"e/s"
 
 
 def test_each_priority_has_its_own_topic_in_order() -> None:
     accepted = MessageAccepted(message_id="m", priority=PRIORITY_BULK)
 
-    assert encode_record(accepted, NOW).topic == "ingest.message-accepted.v1.bulk"
+    assert encode(accepted, NOW).topic == "ingest.message-accepted.v1.bulk"
     assert contract_of(MessageAccepted.DESCRIPTOR).names == [
         "ingest.message-accepted.v1.express",
         "ingest.message-accepted.v1.bulk",
@@ -60,7 +60,7 @@ def test_each_priority_has_its_own_topic_in_order() -> None:
 
 def test_an_event_with_a_body_is_too_large() -> None:
     with pytest.raises(ValueError, match="exceed the maximum"):
-        encode_record(MessageClosed(message_id="m", reason="x" * EVENT_BYTES_MAX), NOW)
+        encode(MessageClosed(message_id="m", reason="x" * EVENT_BYTES_MAX), NOW)
 
 
 def test_a_message_without_a_topic_is_not_an_event() -> None:

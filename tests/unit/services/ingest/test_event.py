@@ -4,7 +4,7 @@ from uuid import UUID
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import ApiKey
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted, RecipientType
-from kernel.topics import EVENT_BYTES_MAX, encode_record
+from kernel.topics import EVENT_BYTES_MAX, encode
 from mail import address, verp
 from services.ingest.domain import event
 from services.ingest.domain.valid_email import Recipient, ValidEmail
@@ -56,6 +56,6 @@ def test_the_event_of_the_largest_email_is_small_enough() -> None:
     setattr(content, "from", f"{name} <a@x.net>")
     made = accepted(content, people(1), big="ü" * 3_990)
 
-    assert len(encode_record(made, NOW).value) < EVENT_BYTES_MAX
+    assert len(encode(made, NOW).value) < EVENT_BYTES_MAX
     assert made.to[0] == f"{'l' * 60}@{'d' * 60}0.net"
     assert len(made.subject) == 998

@@ -1,8 +1,12 @@
-"""Fixtures that every test may ask for."""
+"""Fixtures of all tests, and how pytest collects and runs them."""
 
+import asyncio
 import gc
+import inspect
 import os
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +24,7 @@ from tests.support.stack import (
 # The order in which workers take up files: the longest first.
 FOLDERS = ("faults", "e2e", "conformance", "integration", "hostile", "unit")
 TESTS = Path(__file__).parent
+HANG_S = 600.0
 
 # It only bounds a hang: the machine may be busy.
 ManagedServer.start_timeout_s = 600.0
@@ -39,6 +44,21 @@ __all__ = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(TESTS).parts[0]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an asynchronous test in an event loop of its own."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    asyncio.run(_bounded(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})))
+    return True
+
+
+async def _bounded(test: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(HANG_S):
+        await test
 
 
 def pytest_collection_finish() -> None:

@@ -95,7 +95,7 @@ def harness(
 def send(harness: Harness, port: int) -> events.DeliveryAttempted:
     """Send a message with everything that servers and clients tend to mangle."""
 
-    async def story() -> events.DeliveryAttempted:
+    async def scenario() -> events.DeliveryAttempted:
         content = make_content(
             subject="Grüße aus Köln",
             text=TEXT,
@@ -106,7 +106,7 @@ def send(harness: Harness, port: int) -> events.DeliveryAttempted:
             batch = await harness.assign(WHO, at=f"127.0.0.1:{port}", content=content)
             return (await running.send(batch))[WHO]
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def check(arrived: bytes) -> None:
@@ -136,14 +136,14 @@ def test_a_message_arrives_unchanged_at_postfix_over_tls(harness: Harness) -> No
 
 
 def test_an_unknown_domain_is_refused_by_postfix(harness: Harness) -> None:
-    async def story(port: int) -> events.DeliveryAttempted:
+    async def scenario(port: int) -> events.DeliveryAttempted:
         async with harness.running() as running:
             batch = await harness.assign("a@elsewhere.example", at=f"127.0.0.1:{port}")
             batch[0].context.return_path = "bounce@receiver.example"
             return (await running.send(batch))["a@elsewhere.example"]
 
     with postfix(relay="reject_unauth_destination") as (port, _):
-        attempt = asyncio.run(story(port))
+        attempt = asyncio.run(scenario(port))
         assert attempt.outcome == events.ATTEMPT_OUTCOME_PERMANENT
         assert (attempt.reply.step, attempt.bounce_class) == ("rcpt", "relay_denied")
 
@@ -154,7 +154,7 @@ def test_an_unknown_domain_is_refused_by_postfix(harness: Harness) -> None:
     ids=["a", "plus", "quoted", "utf8", "x"],
 )
 def test_postfix_accepts_the_dsn_parameters(who: str) -> None:
-    async def story(port: int) -> None:
+    async def scenario(port: int) -> None:
         host = DialTarget("mx.receiver.example", port, ("127.0.0.1",))
         session = await SmtpDialer(Timeouts()).dial(host, sources=(), ehlo="out.sender.example")
         assert session.extensions.dsn
@@ -166,7 +166,7 @@ def test_postfix_accepts_the_dsn_parameters(who: str) -> None:
         session.abort()
 
     with postfix() as (port, _):
-        asyncio.run(story(port))
+        asyncio.run(scenario(port))
 
 
 def test_a_message_arrives_unchanged_at_smtp_sink(harness: Harness, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_large_messages_without_a_key_take_no_memory(compression: grpc.Compressi
 
 
 def test_connections_beyond_the_limit_are_closed() -> None:
-    async def story(port: int) -> None:
+    async def scenario(port: int) -> None:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as first:
             assert await call(first, SEND, b"") == grpc.StatusCode.UNAUTHENTICATED
             idle = [
@@ -51,11 +51,11 @@ def test_connections_beyond_the_limit_are_closed() -> None:
                 await writer.wait_closed()
 
     with grpc_servers() as (_, public, _internal):
-        asyncio.run(story(public))
+        asyncio.run(scenario(public))
 
 
 def test_half_sent_calls_take_a_bounded_part_of_the_memory() -> None:
-    async def story(port: int) -> None:
+    async def scenario(port: int) -> None:
         attacker = HalfSent(*await asyncio.open_connection("127.0.0.1", port))
         listening = asyncio.create_task(attacker.listen())
         try:
@@ -70,7 +70,7 @@ def test_half_sent_calls_take_a_bounded_part_of_the_memory() -> None:
 
     with grpc_servers() as (pid, public, _internal):
         before = peak(pid)
-        asyncio.run(story(public))
+        asyncio.run(scenario(public))
         assert peak(pid) - before < 256 * 1024 * 1024  # of 512 MB
 
 

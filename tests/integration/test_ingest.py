@@ -13,7 +13,7 @@ from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageAccepted, Recip
 from kernel.content import open_store
 from kernel.crypto import SecretKeyring, derived_key, unseal
 from mail import verp
-from tests.support.ingest import DOMAIN, IngestHarness, email, play, until
+from tests.support.ingest import DOMAIN, IngestHarness, email, until
 from tests.support.stack import FreshDatabase
 
 
@@ -24,35 +24,32 @@ def harness(
     return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_an_accepted_email_is_encrypted_stored_and_published(harness: IngestHarness) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            response = await harness.send(
-                to=["a@one.example", "Bé <b@two.example>"], bcc="c@three.example",
-                tags=[{"name": "kind", "value": "order"}], metadata={"order": "17"},
-                attachments=[{"filename": "bill.txt", "content": "MTcg4oKs"}],
-            )  # fmt: skip
-            assert response.status == 202
-            assert response.json["status"] == "queued"
-            assert response.headers["location"] == f"/v1/emails/{response.json['id']}"
-            accepted = await harness.accepted(response.json["id"], 3)
-            contexts = [one.context for one in accepted]
-            assert {one.recipient for one in contexts} == {
-                "a@one.example", "b@two.example", "c@three.example"
-            }  # fmt: skip
-            assert all(one.test and one.tenant_id == harness.tenant_id for one in contexts)
-            assert list(accepted[0].to) == ["a@one.example", "Bé <b@two.example>"]
-            assert dict(accepted[0].tags) == {"kind": "order"}
-            content = await _content(harness, accepted[0])
-            assert content.attachments[0].content == "17 €".encode()
-            assert content.subject == "Your order"
-            key = derived_key(harness.secret_key, "return path")
-            for one in contexts:
-                named = verp.parse_return_path(one.return_path, keys=(key,))
-                assert str(named) == one.message_id
-
-    play(story())
+async def test_an_accepted_email_is_encrypted_stored_and_published(harness: IngestHarness) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        response = await harness.send(
+            to=["a@one.example", "Bé <b@two.example>"], bcc="c@three.example",
+            tags=[{"name": "kind", "value": "order"}], metadata={"order": "17"},
+            attachments=[{"filename": "bill.txt", "content": "MTcg4oKs"}],
+        )  # fmt: skip
+        assert response.status == 202
+        assert response.json["status"] == "queued"
+        assert response.headers["location"] == f"/v1/emails/{response.json['id']}"
+        accepted = await harness.accepted(response.json["id"], 3)
+        contexts = [one.context for one in accepted]
+        assert {one.recipient for one in contexts} == {
+            "a@one.example", "b@two.example", "c@three.example"
+        }  # fmt: skip
+        assert all(one.test and one.tenant_id == harness.tenant_id for one in contexts)
+        assert list(accepted[0].to) == ["a@one.example", "Bé <b@two.example>"]
+        assert dict(accepted[0].tags) == {"kind": "order"}
+        content = await _content(harness, accepted[0])
+        assert content.attachments[0].content == "17 €".encode()
+        assert content.subject == "Your order"
+        key = derived_key(harness.secret_key, "return path")
+        for one in contexts:
+            named = verp.parse_return_path(one.return_path, keys=(key,))
+            assert str(named) == one.message_id
 
 
 async def _content(harness: IngestHarness, accepted: MessageAccepted) -> Content:
@@ -69,103 +66,93 @@ async def _content(harness: IngestHarness, accepted: MessageAccepted) -> Content
     return Content.FromString(plain)
 
 
-def test_an_email_can_be_read_right_after_the_post_while_router_is_unavailable(
+async def test_an_email_can_be_read_right_after_the_post_while_router_is_unavailable(
     harness: IngestHarness,
 ) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send(cc="Copy <c@x.example>", scheduled_at="in 1 hour")
-            assert sent.json["status"] == "scheduled"
-            # resend-python sends a body with GET
-            got = await harness.request("GET", f"/v1/emails/{sent.json['id']}", {})
-            assert got.status == 200
-            assert got.json["unavailable"] == ["router", "events"]
-            assert got.json["last_event"] == "scheduled"
-            assert got.json["cc"] == ["Copy <c@x.example>"]
-            assert got.json["text"] == "It is on its way."
-            assert [one["recipient"] for one in got.json["recipients"]] == [
-                "delivered@obm-sandbox.net", "c@x.example"
-            ]  # fmt: skip
-
-    play(story())
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send(cc="Copy <c@x.example>", scheduled_at="in 1 hour")
+        assert sent.json["status"] == "scheduled"
+        # resend-python sends a body with GET
+        got = await harness.request("GET", f"/v1/emails/{sent.json['id']}", {})
+        assert got.status == 200
+        assert got.json["unavailable"] == ["router", "events"]
+        assert got.json["last_event"] == "scheduled"
+        assert got.json["cc"] == ["Copy <c@x.example>"]
+        assert got.json["text"] == "It is on its way."
+        assert [one["recipient"] for one in got.json["recipients"]] == [
+            "delivered@obm-sandbox.net", "c@x.example"
+        ]  # fmt: skip
 
 
-def test_an_email_of_another_tenant_is_not_found(
+async def test_an_email_of_another_tenant_is_not_found(
     harness: IngestHarness,
 ) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send()
-            other_key = await harness.sign_up(domain="other.obm-sandbox.net")
-            for path in ("", "/events"):
-                foreign = await harness.request(
-                    "GET", f"/v1/emails/{sent.json['id']}{path}", key=other_key
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send()
+        other_key = await harness.sign_up(domain="other.obm-sandbox.net")
+        for path in ("", "/events"):
+            foreign = await harness.request(
+                "GET", f"/v1/emails/{sent.json['id']}{path}", key=other_key
+            )
+            missing = await harness.request(
+                "GET", f"/v1/emails/01890000-0000-7000-8000-000000000000{path}", key=other_key
+            )
+            assert foreign.status == missing.status == 404
+            assert foreign.json["detail"] == missing.json["detail"]
+
+
+async def test_an_idempotency_key_replays_the_response_and_refuses_another_request(
+    harness: IngestHarness,
+) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        key = {"Idempotency-Key": "order-17"}
+        first = await harness.send(http_headers=key)
+        again = await harness.send(http_headers=key)
+        other = await harness.send(http_headers=key, subject="Another order")
+        assert first.status == again.status == 202
+        assert first.raw == again.raw
+        assert "idempotent-replayed" not in first.headers
+        assert again.headers["idempotent-replayed"] == "true"
+        assert (other.status, other.json["name"]) == (409, "invalid_idempotent_request")
+        invalid = await harness.send(http_headers={"Idempotency-Key": "refused"}, to="nobody")
+        assert invalid.status == 422
+        assert (await harness.send(http_headers={"Idempotency-Key": "refused"})).status == 202
+
+
+async def test_a_thousand_requests_with_one_idempotency_key_at_two_replicas_make_one_message(
+    harness: IngestHarness,
+) -> None:
+    second = Ports.find_free()
+    async with harness.running(second):
+        await harness.sign_up()
+        ports = [harness.ports.ingest_http, second.ingest_http]
+        responses = await asyncio.gather(
+            *(
+                harness.request(
+                    "POST", "/v1/emails", email(), port=ports[n % 2],
+                    headers={"Idempotency-Key": "one"},
                 )
-                missing = await harness.request(
-                    "GET", f"/v1/emails/01890000-0000-7000-8000-000000000000{path}", key=other_key
-                )
-                assert foreign.status == missing.status == 404
-                assert foreign.json["detail"] == missing.json["detail"]
+                for n in range(1000)
+            )
+        )  # fmt: skip
+        assert {one.status for one in responses} <= {202, 409}
+        ids = {one.json["id"] for one in responses if one.status == 202}
+        assert len(ids) == 1
+        names = {one.json["name"] for one in responses if one.status == 409}
+        assert names <= {"concurrent_idempotent_requests"}
+    with harness.database.connect() as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM ingest.messages WHERE tenant_id = %s", (harness.tenant_id,)
+        ).fetchone()
+    assert row == (1,)
 
-    play(story())
 
-
-def test_an_idempotency_key_replays_the_response_and_refuses_another_request(
+async def test_an_invalid_email_is_refused_with_a_name_and_a_pointer(
     harness: IngestHarness,
 ) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            key = {"Idempotency-Key": "order-17"}
-            first = await harness.send(http_headers=key)
-            again = await harness.send(http_headers=key)
-            other = await harness.send(http_headers=key, subject="Another order")
-            assert first.status == again.status == 202
-            assert first.raw == again.raw
-            assert "idempotent-replayed" not in first.headers
-            assert again.headers["idempotent-replayed"] == "true"
-            assert (other.status, other.json["name"]) == (409, "invalid_idempotent_request")
-            invalid = await harness.send(http_headers={"Idempotency-Key": "refused"}, to="nobody")
-            assert invalid.status == 422
-            assert (await harness.send(http_headers={"Idempotency-Key": "refused"})).status == 202
-
-    play(story())
-
-
-def test_a_thousand_requests_with_one_idempotency_key_at_two_replicas_make_one_message(
-    harness: IngestHarness,
-) -> None:
-    async def story() -> None:
-        second = Ports.find_free()
-        async with harness.running(second):
-            await harness.sign_up()
-            ports = [harness.ports.ingest_http, second.ingest_http]
-            responses = await asyncio.gather(
-                *(
-                    harness.request(
-                        "POST", "/v1/emails", email(), port=ports[n % 2],
-                        headers={"Idempotency-Key": "one"},
-                    )
-                    for n in range(1000)
-                )
-            )  # fmt: skip
-            assert {one.status for one in responses} <= {202, 409}
-            ids = {one.json["id"] for one in responses if one.status == 202}
-            assert len(ids) == 1
-            names = {one.json["name"] for one in responses if one.status == 409}
-            assert names <= {"concurrent_idempotent_requests"}
-        with harness.database.connect() as connection:
-            row = connection.execute(
-                "SELECT count(*) FROM ingest.messages WHERE tenant_id = %s", (harness.tenant_id,)
-            ).fetchone()
-        assert row == (1,)
-
-    play(story())
-
-
-def test_an_invalid_email_is_refused_with_a_name_and_a_pointer(harness: IngestHarness) -> None:
     cases: list[tuple[dict[str, Any], int, str, str]] = [
         ({"to": None}, 422, "missing_required_field", "#/to"),
         ({"schedule_at": "tomorrow"}, 422, "validation_error", "#/schedule_at"),
@@ -182,162 +169,138 @@ def test_an_invalid_email_is_refused_with_a_name_and_a_pointer(harness: IngestHa
         ({"to": [f"u{n}@x.example" for n in range(51)]}, 422, "validation_error", "#/to"),
     ]  # fmt: skip
 
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            for changes, status, name, pointer in cases:
-                response = await harness.send(**changes)
-                assert (response.status, response.json.get("name")) == (status, name), changes
-                assert response.json["errors"][0]["pointer"] == pointer
-                assert response.json["status"] == response.json["statusCode"] == status
-                assert response.json["request_id"] == response.headers["x-request-id"]
-
-    play(story())
+    async with harness.running():
+        await harness.sign_up()
+        for changes, status, name, pointer in cases:
+            response = await harness.send(**changes)
+            assert (response.status, response.json.get("name")) == (status, name), changes
+            assert response.json["errors"][0]["pointer"] == pointer
+            assert response.json["status"] == response.json["statusCode"] == status
+            assert response.json["request_id"] == response.headers["x-request-id"]
 
 
-def test_live_mail_to_a_reserved_domain_is_refused_unless_a_route_serves_it(
+async def test_live_mail_to_a_reserved_domain_is_refused_unless_a_route_serves_it(
     harness: IngestHarness,
 ) -> None:
-    async def story() -> None:
-        harness.extra = {"allowed_reserved_domains": "bench.test"}
-        async with harness.running():
-            await harness.sign_up(test=False)
-            assert (await harness.send(to="a@example.com")).status == 422
-            assert (await harness.send(to="a@x.bench.test")).status == 202
-
-    play(story())
+    harness.extra = {"allowed_reserved_domains": "bench.test"}
+    async with harness.running():
+        await harness.sign_up(test=False)
+        assert (await harness.send(to="a@example.com")).status == 422
+        assert (await harness.send(to="a@x.bench.test")).status == 202
 
 
-def test_keys_are_limited_to_their_permissions(harness: IngestHarness) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            async with harness.directory() as directory:
-                sending, record = await directory.add_key(
-                    harness.tenant_id, test=True, scopes=["sending_access"]
-                )
-                restricted, _ = await directory.add_key(
-                    harness.tenant_id, test=True, cidrs=["192.0.2.0/24"]
-                )
-            assert (await harness.request("POST", "/v1/emails", email(), key=sending)).status == 202
-            refused = await harness.request("GET", "/v1/emails", key=sending)
-            assert (refused.status, refused.json["name"]) == (401, "restricted_api_key")
-            refused = await harness.request("POST", "/v1/emails", email(), key=restricted)
-            assert (refused.status, refused.json["name"]) == (403, "invalid_api_key")
-            nobody = await harness.request("POST", "/v1/emails", email(), key="obm_live_none")
-            assert (nobody.status, nobody.json["name"]) == (403, "invalid_api_key")
-            async with harness.directory() as directory:
-                await directory.delete_key(record.key_id)
-
-            async def closed() -> bool:
-                got = await harness.request("POST", "/v1/emails", email(), key=sending)
-                return got.status == 403
-
-            await until(closed)
-
-    play(story())
-
-
-def test_the_published_directory_has_encrypted_secrets(
-    harness: IngestHarness,
-) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            await harness.send()
-
-            async def accepted() -> bool:
-                keys = await harness.read_events(ApiKey, 99)
-                return any(one.tenant_id == harness.tenant_id for one in keys)
-
-            await until(accepted)
-            [domain] = [
-                one
-                for one in await harness.read_events(Domain, 99)
-                if one.tenant_id == harness.tenant_id
-            ]
-            assert domain.name == DOMAIN
-            opened = SecretKeyring([harness.secret_key]).decrypt(domain.rsa_private_key)
-            assert opened[:1] == b"\x30"  # DER
-
-    play(story())
-
-
-def test_the_messages_of_a_busy_tenant_become_bulk(harness: IngestHarness) -> None:
-    async def story() -> None:
-        harness.extra = {"bulk_threshold": 3}
-        async with harness.running():
-            await harness.sign_up()
-            batch = [email() for _ in range(3)]
-            assert (await harness.request("POST", "/v1/emails/batch", batch)).status == 202
-            sent = await harness.send()
-            [accepted] = await harness.accepted(sent.json["id"])
-            assert accepted.priority == PRIORITY_BULK
-            assert accepted.context.recipient_type == RecipientType.RECIPIENT_TYPE_TO
-
-    play(story())
-
-
-def test_a_too_large_request_gets_413(harness: IngestHarness) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            response = await harness.send(text="x" * (41 * 1024 * 1024))
-            assert (response.status, response.json["name"]) == (413, "message_too_large")
-            assert (await harness.send()).status == 202
-
-    play(story())
-
-
-def test_every_response_is_json_with_rate_limit_fields(harness: IngestHarness) -> None:
-    async def story() -> None:
-        harness.extra = {"key_rate_limit_per_s": 2}
-        async with harness.running():
-            await harness.sign_up()
-            responses = [await harness.request("GET", "/v1/domains") for _ in range(4)]
-            assert [one.status for one in responses][:2] == [200, 200]
-            limited = responses[-1]
-            assert (limited.status, limited.json["name"]) == (429, "rate_limit_exceeded")
-            assert limited.headers["retry-after"] == "1"
-            assert responses[0].headers["ratelimit-limit"] == "2"
-            assert responses[0].headers["ratelimit-policy"] == '"default";q=2;w=1'
-            gone = await harness.request("GET", "/v1/nothing")
-            assert (gone.status, gone.json["name"]) == (404, "not_found")
-            wrong = await harness.request("PUT", "/v1/emails")
-            assert (wrong.status, wrong.json["name"]) == (405, "method_not_allowed")
-            problem = await harness.request(
-                "GET", "/v1/nothing", headers={"Accept": "application/problem+json"}
+async def test_keys_are_limited_to_their_permissions(harness: IngestHarness) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        async with harness.directory() as directory:
+            sending, record = await directory.add_key(
+                harness.tenant_id, test=True, scopes=["sending_access"]
             )
-            assert problem.headers["content-type"] == "application/problem+json"
+            restricted, _ = await directory.add_key(
+                harness.tenant_id, test=True, cidrs=["192.0.2.0/24"]
+            )
+        assert (await harness.request("POST", "/v1/emails", email(), key=sending)).status == 202
+        refused = await harness.request("GET", "/v1/emails", key=sending)
+        assert (refused.status, refused.json["name"]) == (401, "restricted_api_key")
+        refused = await harness.request("POST", "/v1/emails", email(), key=restricted)
+        assert (refused.status, refused.json["name"]) == (403, "invalid_api_key")
+        nobody = await harness.request("POST", "/v1/emails", email(), key="obm_live_none")
+        assert (nobody.status, nobody.json["name"]) == (403, "invalid_api_key")
+        async with harness.directory() as directory:
+            await directory.delete_key(record.key_id)
 
-    play(story())
+        async def closed() -> bool:
+            got = await harness.request("POST", "/v1/emails", email(), key=sending)
+            return got.status == 403
+
+        await until(closed)
 
 
-def test_a_tenant_creates_and_deletes_its_own_keys(harness: IngestHarness) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            wanted = {"name": "shop", "permission": "sending_access", "cidrs": ["127.0.0.0/8"]}
-            made = await harness.request("POST", "/v1/api-keys", wanted)
-            assert made.status == 201
-            token = made.json["token"]
-            assert (await harness.request("POST", "/v1/emails", email(), key=token)).status == 202
-            assert (await harness.request("GET", "/v1/api-keys", key=token)).status == 401
-            listed = await harness.request("GET", "/v1/api-keys")
-            assert [one["name"] for one in listed.json["data"]] == ["shop", ""]
-            assert token not in listed.raw.decode()
-            live = await harness.request("POST", "/v1/api-keys", {"name": "live", "test": False})
-            assert (live.status, live.json["name"]) == (403, "restricted_api_key")
-            wrong = await harness.request("POST", "/v1/api-keys", {"name": "x", "cidrs": ["here"]})
-            assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (422, "#/cidrs")
-            path = f"/v1/api-keys/{made.json['id']}"
-            assert (await harness.request("DELETE", path, {})).json["deleted"] is True
-            assert (await harness.request("DELETE", path, {})).status == 404
+async def test_the_published_directory_has_encrypted_secrets(
+    harness: IngestHarness,
+) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        await harness.send()
 
-            async def closed() -> bool:
-                got = await harness.request("POST", "/v1/emails", email(), key=token)
-                return got.status == 403
+        async def accepted() -> bool:
+            keys = await harness.read_events(ApiKey, 99)
+            return any(one.tenant_id == harness.tenant_id for one in keys)
 
-            await until(closed)
+        await until(accepted)
+        [domain] = [
+            one
+            for one in await harness.read_events(Domain, 99)
+            if one.tenant_id == harness.tenant_id
+        ]
+        assert domain.name == DOMAIN
+        opened = SecretKeyring([harness.secret_key]).decrypt(domain.rsa_private_key)
+        assert opened[:1] == b"\x30"  # DER
 
-    play(story())
+
+async def test_the_messages_of_a_busy_tenant_become_bulk(harness: IngestHarness) -> None:
+    harness.extra = {"bulk_threshold": 3}
+    async with harness.running():
+        await harness.sign_up()
+        batch = [email() for _ in range(3)]
+        assert (await harness.request("POST", "/v1/emails/batch", batch)).status == 202
+        sent = await harness.send()
+        [accepted] = await harness.accepted(sent.json["id"])
+        assert accepted.priority == PRIORITY_BULK
+        assert accepted.context.recipient_type == RecipientType.RECIPIENT_TYPE_TO
+
+
+async def test_a_too_large_request_gets_413(harness: IngestHarness) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        response = await harness.send(text="x" * (41 * 1024 * 1024))
+        assert (response.status, response.json["name"]) == (413, "message_too_large")
+        assert (await harness.send()).status == 202
+
+
+async def test_every_response_is_json_with_rate_limit_fields(harness: IngestHarness) -> None:
+    harness.extra = {"key_rate_limit_per_s": 2}
+    async with harness.running():
+        await harness.sign_up()
+        responses = [await harness.request("GET", "/v1/domains") for _ in range(4)]
+        assert [one.status for one in responses][:2] == [200, 200]
+        limited = responses[-1]
+        assert (limited.status, limited.json["name"]) == (429, "rate_limit_exceeded")
+        assert limited.headers["retry-after"] == "1"
+        assert responses[0].headers["ratelimit-limit"] == "2"
+        assert responses[0].headers["ratelimit-policy"] == '"default";q=2;w=1'
+        gone = await harness.request("GET", "/v1/nothing")
+        assert (gone.status, gone.json["name"]) == (404, "not_found")
+        wrong = await harness.request("PUT", "/v1/emails")
+        assert (wrong.status, wrong.json["name"]) == (405, "method_not_allowed")
+        problem = await harness.request(
+            "GET", "/v1/nothing", headers={"Accept": "application/problem+json"}
+        )
+        assert problem.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_tenant_creates_and_deletes_its_own_keys(harness: IngestHarness) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        wanted = {"name": "shop", "permission": "sending_access", "cidrs": ["127.0.0.0/8"]}
+        made = await harness.request("POST", "/v1/api-keys", wanted)
+        assert made.status == 201
+        token = made.json["token"]
+        assert (await harness.request("POST", "/v1/emails", email(), key=token)).status == 202
+        assert (await harness.request("GET", "/v1/api-keys", key=token)).status == 401
+        listed = await harness.request("GET", "/v1/api-keys")
+        assert [one["name"] for one in listed.json["data"]] == ["shop", ""]
+        assert token not in listed.raw.decode()
+        live = await harness.request("POST", "/v1/api-keys", {"name": "live", "test": False})
+        assert (live.status, live.json["name"]) == (403, "restricted_api_key")
+        wrong = await harness.request("POST", "/v1/api-keys", {"name": "x", "cidrs": ["here"]})
+        assert (wrong.status, wrong.json["errors"][0]["pointer"]) == (422, "#/cidrs")
+        path = f"/v1/api-keys/{made.json['id']}"
+        assert (await harness.request("DELETE", path, {})).json["deleted"] is True
+        assert (await harness.request("DELETE", path, {})).status == 404
+
+        async def closed() -> bool:
+            got = await harness.request("POST", "/v1/emails", email(), key=token)
+            return got.status == 403
+
+        await until(closed)

@@ -30,7 +30,7 @@ from contracts.router.v1.router_service_pb2 import (
 )
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceServicer
 from kernel.topics import event_id
-from tests.support.ingest import IngestHarness, play, until
+from tests.support.ingest import IngestHarness, until
 from tests.support.stack import FreshDatabase
 
 IMPATIENT = {"audit_open_after_s": 0.2, "audit_closed_after_s": 0.2, "audit_repeat_after_s": 60}
@@ -126,62 +126,56 @@ def harness(
     )
 
 
-def test_a_message_that_router_lacks_is_republished_unchanged(
+async def test_a_message_that_router_lacks_is_republished_unchanged(
     harness: IngestHarness, router: Router
 ) -> None:
-    async def story() -> None:
-        harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.5}
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send(to=["a@x.example", "b@x.example"])
-            await harness.accepted(sent.json["id"], 2)
-            async with harness.reader("shield", MessageAccepted):
-                accepted = await harness.accepted(
-                    sent.json["id"], 4
-                )  # two messages, published twice
-            first, again = in_both_copies(accepted)
-            assert first == again
-            assert event_id(first[0]) == event_id(again[0])
-
-    play(story())
+    harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.5}
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send(to=["a@x.example", "b@x.example"])
+        await harness.accepted(sent.json["id"], 2)
+        async with harness.reader("shield", MessageAccepted):
+            accepted = await harness.accepted(sent.json["id"], 4)  # two messages, published twice
+        first, again = in_both_copies(accepted)
+        assert first == again
+        assert event_id(first[0]) == event_id(again[0])
 
 
-def test_nothing_is_republished_while_consumers_lag(harness: IngestHarness, router: Router) -> None:
+async def test_nothing_is_republished_while_consumers_lag(
+    harness: IngestHarness, router: Router
+) -> None:
     """Even if the audit runs often while shield is stopped, no record is added."""
 
-    async def story() -> None:
-        harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.2}
-        async with harness.running():
-            await harness.sign_up()
-            sent = [(await harness.send()).json["id"] for _ in range(5)]
+    harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.2}
+    async with harness.running():
+        await harness.sign_up()
+        sent = [(await harness.send()).json["id"] for _ in range(5)]
 
-            async def published() -> list[str]:
-                """All records of these five messages."""
-                found = await harness.read_events(MessageAccepted, 1_000)
-                return [one.message_id for one in found if one.context.email_id in sent]
+        async def published() -> list[str]:
+            """All records of these five messages."""
+            found = await harness.read_events(MessageAccepted, 1_000)
+            return [one.message_id for one in found if one.context.email_id in sent]
 
-            async def all_accepted() -> bool:
-                return len(await published()) >= 5
+        async def all_accepted() -> bool:
+            return len(await published()) >= 5
 
-            await until(all_accepted)
-            ids = await published()
-            assert len(ids) == 5
+        await until(all_accepted)
+        ids = await published()
+        assert len(ids) == 5
 
-            async def called_three_times() -> bool:
-                return all(router.reconciled.count(one) >= 3 for one in ids)
+        async def called_three_times() -> bool:
+            return all(router.reconciled.count(one) >= 3 for one in ids)
 
-            await until(called_three_times)
-            assert sorted(await published()) == sorted(ids)
+        await until(called_three_times)
+        assert sorted(await published()) == sorted(ids)
 
-            async def is_republished() -> bool:
-                return len(await published()) > 5
+        async def is_republished() -> bool:
+            return len(await published()) > 5
 
-            # Open messages of other tests are republished too, so the consumer must continue.
-            async with harness.reader("shield", MessageAccepted):
-                await until(is_republished)
-            assert set(await published()) == set(ids)
-
-    play(story())
+        # Open messages of other tests are republished too, so the consumer must continue.
+        async with harness.reader("shield", MessageAccepted):
+            await until(is_republished)
+        assert set(await published()) == set(ids)
 
 
 def in_both_copies(
@@ -194,25 +188,22 @@ def in_both_copies(
     return [both[0] for both in by_id.values()], [both[1] for both in by_id.values()]
 
 
-def test_a_message_that_router_has_is_checked_again_after_it_expires(
+async def test_a_message_that_router_has_is_checked_again_after_it_expires(
     harness: IngestHarness, router: Router
 ) -> None:
-    async def story() -> None:
-        harness.extra = {**IMPATIENT, "audit_open_after_s": 2.0}
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send()
-            [accepted] = await harness.accepted(sent.json["id"])
-            router.knows.add(accepted.message_id)
+    harness.extra = {**IMPATIENT, "audit_open_after_s": 2.0}
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send()
+        [accepted] = await harness.accepted(sent.json["id"])
+        router.knows.add(accepted.message_id)
 
-            async def put_off() -> bool:
-                return accepted.message_id in router.reconciled and waits_days(
-                    harness, accepted.message_id
-                )
+        async def put_off() -> bool:
+            return accepted.message_id in router.reconciled and waits_days(
+                harness, accepted.message_id
+            )
 
-            await until(put_off)
-
-    play(story())
+        await until(put_off)
 
 
 def waits_days(harness: IngestHarness, message_id: str) -> bool:
@@ -225,84 +216,75 @@ def waits_days(harness: IngestHarness, message_id: str) -> bool:
     return row == (True,)
 
 
-def test_a_close_that_the_event_log_lacks_is_republished_until_it_has_it(
+async def test_a_close_that_the_event_log_lacks_is_republished_until_it_has_it(
     harness: IngestHarness, router: Router, events: Events
 ) -> None:
-    async def story() -> None:
-        harness.extra = {**IMPATIENT, "audit_open_after_s": 60, "audit_repeat_after_s": 1}
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send()
-            [accepted] = await harness.accepted(sent.json["id"])
-            closed = MessageClosed(
-                message_id=accepted.message_id,
-                tenant_id=accepted.context.tenant_id,
-                email_id=accepted.context.email_id,
-                state=CLOSED_STATE_DELIVERED,
-            )
-            await harness.publish(closed)
+    harness.extra = {**IMPATIENT, "audit_open_after_s": 60, "audit_repeat_after_s": 1}
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send()
+        [accepted] = await harness.accepted(sent.json["id"])
+        closed = MessageClosed(
+            message_id=accepted.message_id,
+            tenant_id=accepted.context.tenant_id,
+            email_id=accepted.context.email_id,
+            state=CLOSED_STATE_DELIVERED,
+        )
+        await harness.publish(closed)
 
-            async def repeated() -> bool:
-                return accepted.message_id in router.repeated
+        async def repeated() -> bool:
+            return accepted.message_id in router.repeated
 
-            async with harness.reader("events", MessageClosed):
-                await until(repeated)
-            events.closed.add(accepted.message_id)
+        async with harness.reader("events", MessageClosed):
+            await until(repeated)
+        events.closed.add(accepted.message_id)
 
-            async def settled() -> bool:
-                with harness.database.connect() as connection:
-                    row = connection.execute(
-                        "SELECT closed_state, audit_at FROM ingest.messages WHERE message_id = %s",
-                        (accepted.message_id,),
-                    ).fetchone()
-                return row == (CLOSED_STATE_DELIVERED, None)
+        async def settled() -> bool:
+            with harness.database.connect() as connection:
+                row = connection.execute(
+                    "SELECT closed_state, audit_at FROM ingest.messages WHERE message_id = %s",
+                    (accepted.message_id,),
+                ).fetchone()
+            return row == (CLOSED_STATE_DELIVERED, None)
 
-            await until(settled)
-            assert accepted.message_id not in router.reconciled
-
-    play(story())
+        await until(settled)
+        assert accepted.message_id not in router.reconciled
 
 
-def test_state_and_queued_reason_come_from_router(harness: IngestHarness) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send()
-            got = await harness.request("GET", f"/v1/emails/{sent.json['id']}")
-            assert got.json["unavailable"] == []
-            assert got.json["last_event"] == "complained"  # the event log has it now
-            [recipient] = got.json["recipients"]
-            assert (recipient["state"], recipient["attempt_count"]) == ("queued", 1)
-            assert recipient["queued_reason"] == "tenant per hour"
-
-    play(story())
+async def test_state_and_queued_reason_come_from_router(harness: IngestHarness) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send()
+        got = await harness.request("GET", f"/v1/emails/{sent.json['id']}")
+        assert got.json["unavailable"] == []
+        assert got.json["last_event"] == "complained"  # the event log has it now
+        [recipient] = got.json["recipients"]
+        assert (recipient["state"], recipient["attempt_count"]) == ("queued", 1)
+        assert recipient["queued_reason"] == "tenant per hour"
 
 
-def test_rescheduling_moves_the_expiry_and_works_for_scheduled_emails_only(
+async def test_rescheduling_moves_the_expiry_and_works_for_scheduled_emails_only(
     harness: IngestHarness, router: Router
 ) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send(scheduled_at="in 1 hour")
-            path = f"/v1/emails/{sent.json['id']}"
-            moved = await harness.request("PATCH", path, {"scheduled_at": "in 2 hours", "id": "x"})
-            assert moved.status == 200
-            [request] = router.rescheduled
-            [context] = request.contexts
-            assert context.due_at == request.due_at
-            assert context.expires_at.seconds - context.due_at.seconds == 72 * 3600
-            got = await harness.request("GET", path)
-            assert got.json["scheduled_at"] > sent_at(got.json["created_at"])
-            late = await harness.request("PATCH", path, {"scheduled_at": "in 31 days"})
-            assert late.status == 422
-            at_once = await harness.send()
-            refused = await harness.request(
-                "PATCH", f"/v1/emails/{at_once.json['id']}", {"scheduled_at": "in 1 hour"}
-            )
-            assert (refused.status, refused.json["name"]) == (409, "not_scheduled")
-
-    play(story())
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send(scheduled_at="in 1 hour")
+        path = f"/v1/emails/{sent.json['id']}"
+        moved = await harness.request("PATCH", path, {"scheduled_at": "in 2 hours", "id": "x"})
+        assert moved.status == 200
+        [request] = router.rescheduled
+        [context] = request.contexts
+        assert context.due_at == request.due_at
+        assert context.expires_at.seconds - context.due_at.seconds == 72 * 3600
+        got = await harness.request("GET", path)
+        assert got.json["scheduled_at"] > sent_at(got.json["created_at"])
+        late = await harness.request("PATCH", path, {"scheduled_at": "in 31 days"})
+        assert late.status == 422
+        at_once = await harness.send()
+        refused = await harness.request(
+            "PATCH", f"/v1/emails/{at_once.json['id']}", {"scheduled_at": "in 1 hour"}
+        )
+        assert (refused.status, refused.json["name"]) == (409, "not_scheduled")
 
 
 def sent_at(created_at: str) -> str:
@@ -313,19 +295,16 @@ def sent_at(created_at: str) -> str:
     return moved.isoformat()
 
 
-def test_an_email_whose_delivery_has_started_is_not_canceled(
+async def test_an_email_whose_delivery_has_started_is_not_canceled(
     harness: IngestHarness, router: Router
 ) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            sent = await harness.send()
-            path = f"/v1/emails/{sent.json['id']}/cancel"
-            # resend-node declares JSON but sends no body
-            done = await harness.request("POST", path, headers={"Content-Type": "application/json"})
-            assert (done.status, done.json["id"]) == (200, sent.json["id"])
-            router.too_late = True
-            late = await harness.request("POST", path)
-            assert (late.status, late.json["name"]) == (409, "not_scheduled")
-
-    play(story())
+    async with harness.running():
+        await harness.sign_up()
+        sent = await harness.send()
+        path = f"/v1/emails/{sent.json['id']}/cancel"
+        # resend-node declares JSON but sends no body
+        done = await harness.request("POST", path, headers={"Content-Type": "application/json"})
+        assert (done.status, done.json["id"]) == (200, sent.json["id"])
+        router.too_late = True
+        late = await harness.request("POST", path)
+        assert (late.status, late.json["name"]) == (409, "not_scheduled")

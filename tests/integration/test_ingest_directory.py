@@ -12,7 +12,7 @@ from kernel.database import PLANS
 from kernel.health import DependencyHealth
 from services.ingest.store.directory import CHANGES, HOLDERS, LOCK, DirectoryStore, DomainConflict
 from services.ingest.store.directory_cache import DirectoryCache
-from tests.support.ingest import IngestHarness, email, play, until
+from tests.support.ingest import IngestHarness, email, until
 from tests.support.stack import FreshDatabase, opened
 
 PATIENT = {"lock_timeout": "60s"}
@@ -33,72 +33,65 @@ def harness(
     )
 
 
-def test_without_kafka_a_deleted_key_is_refused_by_all_replicas(harness: IngestHarness) -> None:
-    async def story() -> None:
-        other = Ports.find_free()
-        async with harness.running(other):
-            await harness.sign_up()
-            made = await harness.request("POST", "/v1/api-keys", {"name": "shop"})
-            key = made.json["token"]
-            for port in (harness.ports.ingest_http, other.ingest_http):
-                sent = await harness.request("POST", "/v1/emails", email(), key=key, port=port)
-                assert sent.status == 202
-            await harness.request("DELETE", f"/v1/api-keys/{made.json['id']}", {})
-            here = await harness.request("POST", "/v1/emails", email(), key=key)
-            assert here.status == 403
+async def test_without_kafka_a_deleted_key_is_refused_by_all_replicas(
+    harness: IngestHarness,
+) -> None:
+    other = Ports.find_free()
+    async with harness.running(other):
+        await harness.sign_up()
+        made = await harness.request("POST", "/v1/api-keys", {"name": "shop"})
+        key = made.json["token"]
+        for port in (harness.ports.ingest_http, other.ingest_http):
+            sent = await harness.request("POST", "/v1/emails", email(), key=key, port=port)
+            assert sent.status == 202
+        await harness.request("DELETE", f"/v1/api-keys/{made.json['id']}", {})
+        here = await harness.request("POST", "/v1/emails", email(), key=key)
+        assert here.status == 403
 
-            async def refused() -> bool:
-                port = other.ingest_http
-                there = await harness.request("POST", "/v1/emails", email(), key=key, port=port)
-                return there.status == 403
+        async def refused() -> bool:
+            port = other.ingest_http
+            there = await harness.request("POST", "/v1/emails", email(), key=key, port=port)
+            return there.status == 403
 
-            await until(refused)
-
-    play(story())
-
-
-def test_without_kafka_nothing_is_sent_from_a_deleted_domain(harness: IngestHarness) -> None:
-    async def story() -> None:
-        async with harness.running():
-            await harness.sign_up()
-            assert (await harness.send()).status == 202
-            async with harness.directory() as directory:
-                domains = await directory.store.list_all(Domain)
-                [domain] = [one for one in domains if one.tenant_id == harness.tenant_id]
-                domain.deleted = True
-                await directory.store.save(domain)
-
-            async def refused() -> bool:
-                response = await harness.send()
-                return response.status == 403 and response.json["name"] == "invalid_from_address"
-
-            await until(refused)
-
-    play(story())
+        await until(refused)
 
 
-def test_a_domain_added_by_two_accounts_at_once_belongs_to_the_first(
+async def test_without_kafka_nothing_is_sent_from_a_deleted_domain(harness: IngestHarness) -> None:
+    async with harness.running():
+        await harness.sign_up()
+        assert (await harness.send()).status == 202
+        async with harness.directory() as directory:
+            domains = await directory.store.list_all(Domain)
+            [domain] = [one for one in domains if one.tenant_id == harness.tenant_id]
+            domain.deleted = True
+            await directory.store.save(domain)
+
+        async def refused() -> bool:
+            response = await harness.send()
+            return response.status == 403 and response.json["name"] == "invalid_from_address"
+
+        await until(refused)
+
+
+async def test_a_domain_added_by_two_accounts_at_once_belongs_to_the_first(
     harness: IngestHarness, database: FreshDatabase
 ) -> None:
     """Both transactions are ready to save; neither sees the other."""
 
-    async def story() -> None:
-        async with harness.directory() as directory:
-            accounts = [await directory.add_account(name) for name in "ab"]
-            tenants = [await directory.add_tenant(one.account_id, one.name) for one in accounts]
-        async with opened(database.system("ingest"), session={**PLANS, **PATIENT}) as engine:
-            store = DirectoryStore(engine)
-            with database.connect() as held, held.transaction():
-                held.execute(LOCK.encode())
-                adding = [asyncio.create_task(store.save(raced(one))) for one in tenants]
-                await until(lambda: waiting(database, 2))
-            outcomes = await asyncio.gather(*adding, return_exceptions=True)
-            [refused] = [one for one in outcomes if one is not None]
-            assert isinstance(refused, DomainConflict)
-            assert refused.by_other_account
-            assert len(await store.find_by_id_or_name(Domain, RACED)) == 1
-
-    play(story())
+    async with harness.directory() as directory:
+        accounts = [await directory.add_account(name) for name in "ab"]
+        tenants = [await directory.add_tenant(one.account_id, one.name) for one in accounts]
+    async with opened(database.system("ingest"), session={**PLANS, **PATIENT}) as engine:
+        store = DirectoryStore(engine)
+        with database.connect() as held, held.transaction():
+            held.execute(LOCK.encode())
+            adding = [asyncio.create_task(store.save(raced(one))) for one in tenants]
+            await until(lambda: waiting(database, 2))
+        outcomes = await asyncio.gather(*adding, return_exceptions=True)
+        [refused] = [one for one in outcomes if one is not None]
+        assert isinstance(refused, DomainConflict)
+        assert refused.by_other_account
+        assert len(await store.find_by_id_or_name(Domain, RACED)) == 1
 
 
 def raced(tenant: Tenant) -> Domain:
@@ -110,42 +103,37 @@ def raced(tenant: Tenant) -> Domain:
     )
 
 
-def test_no_change_is_missed_if_a_later_one_is_committed_first(
+async def test_no_change_is_missed_if_a_later_one_is_committed_first(
     harness: IngestHarness, database: FreshDatabase
 ) -> None:
     """The first transaction has its version and waits; the second could overtake it."""
 
-    async def story() -> None:
-        await harness.sign_up()
-        async with opened(database.system("ingest"), session={**PLANS, **PATIENT}) as engine:
-            store, elsewhere = DirectoryStore(engine), DirectoryStore(engine)
-            directory = DirectoryCache(store, DependencyHealth(), every_s=0.05, age_max_s=30)
-            following = asyncio.create_task(directory.run())
-            first = await directory.tenant(harness.tenant_id)
-            assert first is not None
-            changed = Tenant.FromString(first.SerializeToString())
-            changed.deleted = True
-            with database.connect() as held, held.transaction():
-                held.execute(
-                    "SELECT FROM ingest.tenants WHERE id = %s FOR UPDATE", (first.tenant_id,)
-                )
-                early = asyncio.create_task(elsewhere.save(changed))
-                await until(lambda: waiting(database, 1))
-                second = Tenant(tenant_id=str(uuid4()), account_id=first.account_id)
-                late = asyncio.create_task(elsewhere.save(second))
+    await harness.sign_up()
+    async with opened(database.system("ingest"), session={**PLANS, **PATIENT}) as engine:
+        store, elsewhere = DirectoryStore(engine), DirectoryStore(engine)
+        directory = DirectoryCache(store, DependencyHealth(), every_s=0.05, age_max_s=30)
+        following = asyncio.create_task(directory.run())
+        first = await directory.tenant(harness.tenant_id)
+        assert first is not None
+        changed = Tenant.FromString(first.SerializeToString())
+        changed.deleted = True
+        with database.connect() as held, held.transaction():
+            held.execute("SELECT FROM ingest.tenants WHERE id = %s FOR UPDATE", (first.tenant_id,))
+            early = asyncio.create_task(elsewhere.save(changed))
+            await until(lambda: waiting(database, 1))
+            second = Tenant(tenant_id=str(uuid4()), account_id=first.account_id)
+            late = asyncio.create_task(elsewhere.save(second))
 
-                async def late_transaction_waits() -> bool:
-                    return late.done() or await waiting(database, 2)
+            async def late_transaction_waits() -> bool:
+                return late.done() or await waiting(database, 2)
 
-                await until(late_transaction_waits)
-                await directory.tenant("unknown")  # reads all committed changes
-            await asyncio.gather(early, late)
-            assert await directory.tenant(second.tenant_id) is not None
-            assert await directory.tenant(first.tenant_id) is None
-            following.cancel()
-            await asyncio.wait([following])
-
-    play(story())
+            await until(late_transaction_waits)
+            await directory.tenant("unknown")  # reads all committed changes
+        await asyncio.gather(early, late)
+        assert await directory.tenant(second.tenant_id) is not None
+        assert await directory.tenant(first.tenant_id) is None
+        following.cancel()
+        await asyncio.wait([following])
 
 
 async def waiting(database: FreshDatabase, count: int) -> bool:
@@ -158,27 +146,21 @@ async def waiting(database: FreshDatabase, count: int) -> bool:
     return row == (count,)
 
 
-def test_changes_are_read_by_index(database: FreshDatabase) -> None:
-    async def story() -> None:
-        async with opened(database.system("ingest"), session=PLANS) as engine:
-            async with engine.transaction() as tx:
-                rows = await tx.rows(f"EXPLAIN {CHANGES}", {"after": 5, "count": 500})
-            plan = "\n".join(line for (line,) in rows)
-            for table in ("tenants", "api_keys", "domains"):
-                assert f"Index Scan using {table}_version" in plan
-            assert "Seq Scan" not in plan
-
-    asyncio.run(story())
+async def test_changes_are_read_by_index(database: FreshDatabase) -> None:
+    async with opened(database.system("ingest"), session=PLANS) as engine:
+        async with engine.transaction() as tx:
+            rows = await tx.rows(f"EXPLAIN {CHANGES}", {"after": 5, "count": 500})
+        plan = "\n".join(line for (line,) in rows)
+        for table in ("tenants", "api_keys", "domains"):
+            assert f"Index Scan using {table}_version" in plan
+        assert "Seq Scan" not in plan
 
 
-def test_domains_are_found_by_index_on_their_name(database: FreshDatabase) -> None:
-    async def story() -> None:
-        async with opened(database.system("ingest"), session=PLANS) as engine:
-            someone = dict.fromkeys(("id", "tenant_id", "account_id"), str(uuid4()))
-            async with engine.transaction() as tx:
-                rows = await tx.rows(f"EXPLAIN {HOLDERS}", {**someone, "name": RACED})
-            plan = "\n".join(line for (line,) in rows)
-            assert "domains_name" in plan
-            assert "Seq Scan" not in plan
-
-    asyncio.run(story())
+async def test_domains_are_found_by_index_on_their_name(database: FreshDatabase) -> None:
+    async with opened(database.system("ingest"), session=PLANS) as engine:
+        someone = dict.fromkeys(("id", "tenant_id", "account_id"), str(uuid4()))
+        async with engine.transaction() as tx:
+            rows = await tx.rows(f"EXPLAIN {HOLDERS}", {**someone, "name": RACED})
+        plan = "\n".join(line for (line,) in rows)
+        assert "domains_name" in plan
+        assert "Seq Scan" not in plan

@@ -52,7 +52,7 @@ async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> D
 
 
 def fetched_file(response: bytes | Serve, **more: Any) -> DownloadedFile:  # noqa: ANN401
-    async def story() -> DownloadedFile:
+    async def scenario() -> DownloadedFile:
         async with serving(response) as (port, requests):
             file = await get(f"http://127.0.0.1:{port}/a%20b.pdf?x=1", **more)
             [request] = requests
@@ -60,7 +60,7 @@ def fetched_file(response: bytes | Serve, **more: Any) -> DownloadedFile:  # noq
             assert b"\r\nAccept-Encoding: identity\r\n" in request
             return file
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -115,88 +115,76 @@ def test_an_endless_body_is_aborted_at_the_limit() -> None:
         fetched_file(flood, octets_max=100_000)
 
 
-def test_the_connection_is_closed_when_the_download_is_canceled() -> None:
-    async def story() -> None:
-        gone = asyncio.Event()
+async def test_the_connection_is_closed_when_the_download_is_canceled() -> None:
+    gone = asyncio.Event()
 
-        async def drip(writer: asyncio.StreamWriter) -> None:
-            writer.write(OK + b"\r\n")
-            with suppress(OSError):
-                while True:
-                    writer.write(b".")
-                    await writer.drain()
-                    await asyncio.sleep(0)
-            gone.set()
-
-        async with serving(drip) as (port, requests):
-            task = asyncio.create_task(get(f"http://127.0.0.1:{port}/", octets_max=10**9))
-            while not requests:
+    async def drip(writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + b"\r\n")
+        with suppress(OSError):
+            while True:
+                writer.write(b".")
+                await writer.drain()
                 await asyncio.sleep(0)
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            async with asyncio.timeout(240):
-                await gone.wait()
+        gone.set()
 
-    asyncio.run(story())
+    async with serving(drip) as (port, requests):
+        task = asyncio.create_task(get(f"http://127.0.0.1:{port}/", octets_max=10**9))
+        while not requests:
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(240):
+            await gone.wait()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "[::1]"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_private_address_is_refused_under_any_name(scheme: str, host: str) -> None:
-    async def story() -> None:
-        async with serving(OK + b"\r\n") as (port, requests):
-            with pytest.raises(DownloadFailed, match="cannot be reached"):
-                await get(f"{scheme}://{host}:{port}/", allowed=())
-            assert requests == []
-
-    asyncio.run(story())
+async def test_a_private_address_is_refused_under_any_name(scheme: str, host: str) -> None:
+    async with serving(OK + b"\r\n") as (port, requests):
+        with pytest.raises(DownloadFailed, match="cannot be reached"):
+            await get(f"{scheme}://{host}:{port}/", allowed=())
+        assert requests == []
 
 
-def test_the_certificate_must_match_the_host(
+async def test_the_certificate_must_match_the_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, context = certificate(tmp_path)  # of 127.0.0.1
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
 
-    async def story() -> None:
-        async with serving(OK + b"\r\nhello", tls=context) as (port, requests):
-            with pytest.raises(DownloadFailed, match="certificate"):
-                await get(f"https://localhost:{port}/")
-            assert (await get(f"https://127.0.0.1:{port}/")).content == b"hello"
-            assert len(requests) == 1
-
-    asyncio.run(story())
+    async with serving(OK + b"\r\nhello", tls=context) as (port, requests):
+        with pytest.raises(DownloadFailed, match="certificate"):
+            await get(f"https://localhost:{port}/")
+        assert (await get(f"https://127.0.0.1:{port}/")).content == b"hello"
+        assert len(requests) == 1
 
 
-def test_a_repeat_fetches_nothing_and_a_missing_file_refuses_the_email(
+async def test_a_repeat_fetches_nothing_and_a_missing_file_refuses_the_email(
     bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
 ) -> None:
     extra = {"attachment_fetch": True, "attachment_fetch_allowed_networks": ["127.0.0.0/8"]}
     harness = IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path, extra=extra)
 
-    async def story() -> None:
-        await harness.sign_up()
-        async with (
-            harness.running(),
-            serving(OK + b"\r\n%PDF") as (port, requests),
-            serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as (nowhere, _),
-        ):
-            key = {"Idempotency-Key": "invoice-42"}
-            fetch_policy = [{"path": f"http://127.0.0.1:{port}/invoice.pdf"}]
-            first = await harness.send(attachments=fetch_policy, http_headers=key)
-            again = await harness.send(attachments=fetch_policy, http_headers=key)
-            assert (first.status, again.status, again.json) == (202, 202, first.json)
-            assert again.headers["idempotent-replayed"] == "true"
-            other = [{"path": f"http://127.0.0.1:{port}/other.pdf"}]
-            assert (await harness.send(attachments=other, http_headers=key)).status == 409
-            assert len(requests) == 1
+    await harness.sign_up()
+    async with (
+        harness.running(),
+        serving(OK + b"\r\n%PDF") as (port, requests),
+        serving(b"HTTP/1.1 404 Not Found\r\n\r\n") as (nowhere, _),
+    ):
+        key = {"Idempotency-Key": "invoice-42"}
+        fetch_policy = [{"path": f"http://127.0.0.1:{port}/invoice.pdf"}]
+        first = await harness.send(attachments=fetch_policy, http_headers=key)
+        again = await harness.send(attachments=fetch_policy, http_headers=key)
+        assert (first.status, again.status, again.json) == (202, 202, first.json)
+        assert again.headers["idempotent-replayed"] == "true"
+        other = [{"path": f"http://127.0.0.1:{port}/other.pdf"}]
+        assert (await harness.send(attachments=other, http_headers=key)).status == 409
+        assert len(requests) == 1
 
-            missing = [{"path": f"http://127.0.0.1:{nowhere}/"}]
-            refused = await harness.send(attachments=missing, http_headers={"Idempotency-Key": "b"})
-            assert (refused.status, refused.json["name"]) == (422, "invalid_attachment")
-            assert refused.json["message"] == "attachments[0].path: The server returned 404."
-            [accepted] = await harness.accepted(first.json["id"])
-            assert accepted.context.content_bytes > 0
-
-    asyncio.run(story())
+        missing = [{"path": f"http://127.0.0.1:{nowhere}/"}]
+        refused = await harness.send(attachments=missing, http_headers={"Idempotency-Key": "b"})
+        assert (refused.status, refused.json["name"]) == (422, "invalid_attachment")
+        assert refused.json["message"] == "attachments[0].path: The server returned 404."
+        [accepted] = await harness.accepted(first.json["id"])
+        assert accepted.context.content_bytes > 0

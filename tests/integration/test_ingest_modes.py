@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ingest import IngestHarness, play
+from tests.support.ingest import IngestHarness
 from tests.support.stack import FreshDatabase
 
 
@@ -15,20 +15,17 @@ def harness(
     return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_an_idempotency_key_of_a_test_request_does_not_replay_for_live_mail(
+async def test_an_idempotency_key_of_a_test_request_does_not_replay_for_live_mail(
     harness: IngestHarness,
 ) -> None:
-    async def story() -> None:
-        async with harness.running():
-            live = await harness.sign_up(test=False)
-            made = await harness.request("POST", "/v1/api-keys", {"name": "test", "test": True})
-            key = {"Idempotency-Key": "order-17"}
-            harness.key = made.json["token"]
-            tried = await harness.send(http_headers=key)
-            harness.key = live
-            sent = await harness.send(to="ann@customer-lab.net", http_headers=key)
-            assert tried.status == sent.status == 202
-            assert tried.json["id"] != sent.json["id"]
-            assert "idempotent-replayed" not in sent.headers
-
-    play(story())
+    async with harness.running():
+        live = await harness.sign_up(test=False)
+        made = await harness.request("POST", "/v1/api-keys", {"name": "test", "test": True})
+        key = {"Idempotency-Key": "order-17"}
+        harness.key = made.json["token"]
+        tried = await harness.send(http_headers=key)
+        harness.key = live
+        sent = await harness.send(to="ann@customer-lab.net", http_headers=key)
+        assert tried.status == sent.status == 202
+        assert tried.json["id"] != sent.json["id"]
+        assert "idempotent-replayed" not in sent.headers

@@ -17,7 +17,7 @@ from kernel.ids import lower_bound_at
 from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
 from services.ingest.store.retention import RetentionStore
-from tests.support.ingest import IngestHarness, email, play, until
+from tests.support.ingest import IngestHarness, email, until
 from tests.support.stack import FreshDatabase, opened
 
 DIRECTORY = (Account, Tenant, ApiKey, Domain)
@@ -30,88 +30,81 @@ def harness(
     return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_published_later(
+async def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_published_later(
     harness: IngestHarness,
 ) -> None:
-    async def story() -> None:
-        harness.extra = {
-            "kafka_bootstrap_servers": f"127.0.0.1:{Ports.find_free().sandbox}",
-            "outbox_messages_max": 3,
-            "outbox_check_interval_s": 0.1,
-        }
-        sent = []
-        async with harness.running():
-            await harness.sign_up()
+    harness.extra = {
+        "kafka_bootstrap_servers": f"127.0.0.1:{Ports.find_free().sandbox}",
+        "outbox_messages_max": 3,
+        "outbox_check_interval_s": 0.1,
+    }
+    sent = []
+    async with harness.running():
+        await harness.sign_up()
 
-            async def full() -> bool:
-                response = await harness.send()
-                if response.status == 202:
-                    sent.append(response.json["id"])
-                else:
-                    assert (response.status, response.json["name"]) == (503, "service_unavailable")
-                    assert response.headers["retry-after"]
-                return response.status == 503
+        async def full() -> bool:
+            response = await harness.send()
+            if response.status == 202:
+                sent.append(response.json["id"])
+            else:
+                assert (response.status, response.json["name"]) == (503, "service_unavailable")
+                assert response.headers["retry-after"]
+            return response.status == 503
 
-            await until(full)
-        assert len(sent) >= 3
-        harness.extra = {}
-        async with harness.running():
-            for email_id in sent:
-                assert await harness.accepted(email_id)
-            assert (await harness.send()).status == 202
-
-    play(story())
+        await until(full)
+    assert len(sent) >= 3
+    harness.extra = {}
+    async with harness.running():
+        for email_id in sent:
+            assert await harness.accepted(email_id)
+        assert (await harness.send()).status == 202
 
 
-def test_the_largest_batch_is_split_into_small_outbox_rows(harness: IngestHarness) -> None:
+async def test_the_largest_batch_is_split_into_small_outbox_rows(harness: IngestHarness) -> None:
     """A batch larger than one transaction keeps in memory, with and without an Idempotency-Key."""
 
-    async def story() -> None:
-        harness.extra = {"kafka_bootstrap_servers": f"127.0.0.1:{Ports.find_free().sandbox}"}
-        to = [f"r{number}@one.example" for number in range(50)]
-        large = [email(to=to, metadata={"order": "x" * 7_900})] * 50
-        async with harness.running():
-            await harness.sign_up()
-            for headers in ({}, {"Idempotency-Key": "large"}):
-                response = await harness.request("POST", "/v1/emails/batch", large, headers=headers)
-                assert response.status == 202
+    harness.extra = {"kafka_bootstrap_servers": f"127.0.0.1:{Ports.find_free().sandbox}"}
+    to = [f"r{number}@one.example" for number in range(50)]
+    large = [email(to=to, metadata={"order": "x" * 7_900})] * 50
+    async with harness.running():
+        await harness.sign_up()
+        for headers in ({}, {"Idempotency-Key": "large"}):
+            response = await harness.request("POST", "/v1/emails/batch", large, headers=headers)
+            assert response.status == 202
+        with harness.database.connect() as owner:
+            found = owner.execute("SELECT octet_length(records), messages FROM ingest.outbox")
+            rows: list[Any] = found.fetchall()
+    assert sum(messages for _, messages in rows) == 5_000
+    assert sum(octets for octets, _ in rows) > 2 * ENTRY_BYTES_MAX
+    assert max(octets for octets, _ in rows) <= ROW_BYTES_MAX
+    harness.extra = {}
+    async with harness.running():
+
+        async def is_published() -> bool:
             with harness.database.connect() as owner:
-                found = owner.execute("SELECT octet_length(records), messages FROM ingest.outbox")
-                rows: list[Any] = found.fetchall()
-        assert sum(messages for _, messages in rows) == 5_000
-        assert sum(octets for octets, _ in rows) > 2 * ENTRY_BYTES_MAX
-        assert max(octets for octets, _ in rows) <= ROW_BYTES_MAX
-        harness.extra = {}
-        async with harness.running():
+                return owner.execute("SELECT FROM ingest.outbox").fetchone() is None
 
-            async def is_published() -> bool:
-                with harness.database.connect() as owner:
-                    return owner.execute("SELECT FROM ingest.outbox").fetchone() is None
-
-            await until(is_published)
-            all_accepted = await harness.read_events(MessageAccepted, 6_000)
-        mine = [one for one in all_accepted if one.context.tenant_id == harness.tenant_id]
-        assert len({one.message_id for one in mine}) == 5_000
-
-    play(story())
+        await until(is_published)
+        all_accepted = await harness.read_events(MessageAccepted, 6_000)
+    mine = [one for one in all_accepted if one.context.tenant_id == harness.tenant_id]
+    assert len({one.message_id for one in mine}) == 5_000
 
 
-def test_the_directory_is_republished_to_a_broker_that_lost_it(harness: IngestHarness) -> None:
-    async def story() -> None:
-        harness.extra = {"directory_check_interval_s": 0.5}
-        async with harness.running():
-            await harness.sign_up()
-            await until(lambda: complete(harness))
-            admin = AIOKafkaAdminClient(bootstrap_servers=harness.bootstrap_servers)
-            await admin.start()
-            names = [harness.prefix + contract_of(one.DESCRIPTOR).topic.name for one in DIRECTORY]
-            await admin.delete_topics(names)
-            await admin.close()
-            await asyncio.sleep(1)
-            await until(lambda: complete(harness))
-            assert (await harness.send()).status == 202
-
-    play(story())
+async def test_the_directory_is_republished_to_a_broker_that_lost_it(
+    harness: IngestHarness,
+) -> None:
+    harness.extra = {"directory_check_interval_s": 0.5}
+    async with harness.running():
+        await harness.sign_up()
+        await until(lambda: complete(harness))
+        admin = AIOKafkaAdminClient(bootstrap_servers=harness.bootstrap_servers)
+        await admin.start()
+        names = [harness.prefix + contract_of(one.DESCRIPTOR).topic.name for one in DIRECTORY]
+        await admin.delete_topics(names)
+        await admin.close()
+        await asyncio.sleep(1)
+        await until(lambda: complete(harness))
+        assert (await harness.send()).status == 202
 
 
 async def complete(harness: IngestHarness) -> bool:
@@ -122,7 +115,7 @@ async def complete(harness: IngestHarness) -> bool:
     return bool(accounts) and all(harness.tenant_id in ids for ids in is_published)
 
 
-def test_a_day_is_dropped_after_its_last_message_has_been_closed_for_the_retention_time(
+async def test_a_day_is_dropped_after_its_last_message_has_been_closed_for_the_retention_time(
     database: FreshDatabase,
 ) -> None:
     today = clock.now().date()
@@ -140,12 +133,9 @@ def test_a_day_is_dropped_after_its_last_message_has_been_closed_for_the_retenti
                 (message_id, message_id, message_id),
             )
 
-    async def story() -> None:
-        async with opened(database.system("ingest"), connections_max=1) as engine:
-            store = RetentionStore(engine, retention_days=30)
-            assert await store.drop_days() == [done]
-            assert await store.drop_days() == []
-            await store.prepare()
-            assert await store.expire_keys() == 0
-
-    asyncio.run(story())
+    async with opened(database.system("ingest"), connections_max=1) as engine:
+        store = RetentionStore(engine, retention_days=30)
+        assert await store.drop_days() == [done]
+        assert await store.drop_days() == []
+        await store.prepare()
+        assert await store.expire_keys() == 0

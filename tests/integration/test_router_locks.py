@@ -27,7 +27,7 @@ WHERE message_id = ANY(%s::uuid[])
 LOCK_ROW = "SELECT 1 FROM router.messages WHERE message_id = %s FOR UPDATE"
 
 
-def test_a_handler_and_route_resolution_write_the_same_queues_without_a_deadlock(
+async def test_a_handler_and_route_resolution_write_the_same_queues_without_a_deadlock(
     database: FreshDatabase,
 ) -> None:
     tenants = sorted(str(uuid4()) for _ in range(2))
@@ -38,22 +38,19 @@ def test_a_handler_and_route_resolution_write_the_same_queues_without_a_deadlock
             queues = [ActiveQueue(queue.queue_id, 1, queue) for queue in (second, first)]
             await unresolved.record_lookups(tx, map(unresolved.NextLookup, queues))
 
-    async def story() -> None:
-        async with opened(database.url) as scheduler, opened(database.url) as handler:
-            async with handler.transaction() as tx:
-                await mark_queues_due(tx, [QueueDueTime(first, 1.0), QueueDueTime(second, 1.0)])
-            async with handler.transaction() as tx:
-                await mark_queues_due(tx, [QueueDueTime(first, 1.0)])
-                recording = asyncio.create_task(record_lookups(scheduler))
-                while not await tx.rows(WAITING, (tx.connection.info.backend_pid,)):
-                    await asyncio.sleep(0)
-                await mark_queues_due(tx, [QueueDueTime(second, 1.0)])
-            await recording
-
-    asyncio.run(story())
+    async with opened(database.url) as scheduler, opened(database.url) as handler:
+        async with handler.transaction() as tx:
+            await mark_queues_due(tx, [QueueDueTime(first, 1.0), QueueDueTime(second, 1.0)])
+        async with handler.transaction() as tx:
+            await mark_queues_due(tx, [QueueDueTime(first, 1.0)])
+            recording = asyncio.create_task(record_lookups(scheduler))
+            while not await tx.rows(WAITING, (tx.connection.info.backend_pid,)):
+                await asyncio.sleep(0)
+            await mark_queues_due(tx, [QueueDueTime(second, 1.0)])
+        await recording
 
 
-def test_the_republisher_skips_rows_that_are_being_updated(database: FreshDatabase) -> None:
+async def test_the_republisher_skips_rows_that_are_being_updated(database: FreshDatabase) -> None:
     """Otherwise they could deadlock: one locks rows by republish_at, the other by id."""
     ids = [uuid7_text() for _ in range(3)]
 
@@ -63,37 +60,31 @@ def test_the_republisher_skips_rows_that_are_being_updated(database: FreshDataba
             found = await closings.republish_due(tx, after_s=60, backoff_max_s=60, rows=10)
         return [one.message_id for one in found]
 
-    async def story() -> None:
-        async with opened(database.url) as scheduler, opened(database.url) as handler:
-            async with scheduler.transaction() as tx:
-                for one in ids:
-                    await tx.execute(ROW, (one, str(uuid4()), one, "queue_id"))
-                await tx.execute(ASSIGNED, (ids,))
-            async with handler.transaction() as tx:
-                await tx.rows(LOCK_ROW, (ids[1],))
-                assert sorted(await republished(scheduler)) == [ids[0], ids[2]]
-            assert await republished(scheduler) == [ids[1]]
-
-    asyncio.run(story())
+    async with opened(database.url) as scheduler, opened(database.url) as handler:
+        async with scheduler.transaction() as tx:
+            for one in ids:
+                await tx.execute(ROW, (one, str(uuid4()), one, "queue_id"))
+            await tx.execute(ASSIGNED, (ids,))
+        async with handler.transaction() as tx:
+            await tx.rows(LOCK_ROW, (ids[1],))
+            assert sorted(await republished(scheduler)) == [ids[0], ids[2]]
+        assert await republished(scheduler) == [ids[1]]
 
 
-def test_a_message_rescheduled_after_it_was_read_keeps_its_new_time(
+async def test_a_message_rescheduled_after_it_was_read_keeps_its_new_time(
     database: FreshDatabase,
 ) -> None:
     tenant, message_id = str(uuid4()), uuid7_text()
     queue = ScheduledQueue(tenant, "unresolved")
     read = DueMessage(message_id, queue.queue_id, 1.0, 2.0, 0, 0, "", False, False, b"")
 
-    async def story() -> None:
-        async with opened(database.url) as scheduler:
-            async with scheduler.transaction() as tx:
-                await tx.execute(ROW, (message_id, tenant, message_id, queue.queue_id))
-                requeue = Requeue(read, ScheduledQueue(tenant, "site"), 1.0, "")
-                await assignments.requeue(tx, [requeue], written=[])
-                rows = await tx.rows(
-                    "SELECT queue_id, due_at > now() FROM router.messages WHERE message_id = %s",
-                    (message_id,),
-                )
-            assert rows == [(queue.queue_id, True)]
-
-    asyncio.run(story())
+    async with opened(database.url) as scheduler:
+        async with scheduler.transaction() as tx:
+            await tx.execute(ROW, (message_id, tenant, message_id, queue.queue_id))
+            requeue = Requeue(read, ScheduledQueue(tenant, "site"), 1.0, "")
+            await assignments.requeue(tx, [requeue], written=[])
+            rows = await tx.rows(
+                "SELECT queue_id, due_at > now() FROM router.messages WHERE message_id = %s",
+                (message_id,),
+            )
+        assert rows == [(queue.queue_id, True)]

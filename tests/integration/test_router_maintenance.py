@@ -26,7 +26,7 @@ from kernel.ids import lower_bound_at
 from kernel.rpc import RpcServer
 from services.router.loops.maintenance import DayPartitionMaintenance
 from services.router.store.day_partitions import DayPartitions
-from tests.support.router import TOKEN, RouterHarness, attempted, free_port, play, screened, until
+from tests.support.router import TOKEN, RouterHarness, attempted, free_port, screened, until
 from tests.support.stack import FreshDatabase, opened
 
 
@@ -42,39 +42,36 @@ def id_of(day: datetime, number: int) -> str:
     return "-".join((hexed[:8], hexed[8:12], hexed[12:16], hexed[16:20], hexed[20:]))
 
 
-def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
+async def test_a_day_whose_messages_closed_long_ago_is_dropped_and_not_created_again(
     harness: RouterHarness,
 ) -> None:
-    async def story() -> None:
-        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        old = today - timedelta(days=20)
-        one, other = (harness.context(message_id=id_of(old, number)) for number in (1, 2))
-        async with opened(harness.database.system("router")) as database:
-            async with harness.running():
-                await harness.publish(screened(one))
-                [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
-                await maintenance_of(database).run_once()
-                assert old.date() in await existing(database), "one of its messages is open"
-                await harness.publish(attempted(assigned))
-                await harness.wait_for_state(one.message_id, "delivered")
-                await maintenance_of(database).run_once()
-                assert old.date() in await existing(database), "closed a moment ago"
-                with harness.database.connect() as connection:
-                    connection.execute(
-                        "UPDATE router.messages SET closed_at = now() - interval '9 days'"
-                        " WHERE message_id = %s",
-                        (one.message_id,),
-                    )
-                await maintenance_of(database).run_once()
-                assert old.date() not in await existing(database)
-            async with harness.running():
-                after = harness.context()
-                await harness.publish(screened(other), screened(after))
-                await harness.wait_for(DeliveryAssigned, after.message_id)
-                assert harness.row(other.message_id) is None
-                assert today.date() + timedelta(days=3) in await existing(database)
-
-    play(story())
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    old = today - timedelta(days=20)
+    one, other = (harness.context(message_id=id_of(old, number)) for number in (1, 2))
+    async with opened(harness.database.system("router")) as database:
+        async with harness.running():
+            await harness.publish(screened(one))
+            [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
+            await maintenance_of(database).run_once()
+            assert old.date() in await existing(database), "one of its messages is open"
+            await harness.publish(attempted(assigned))
+            await harness.wait_for_state(one.message_id, "delivered")
+            await maintenance_of(database).run_once()
+            assert old.date() in await existing(database), "closed a moment ago"
+            with harness.database.connect() as connection:
+                connection.execute(
+                    "UPDATE router.messages SET closed_at = now() - interval '9 days'"
+                    " WHERE message_id = %s",
+                    (one.message_id,),
+                )
+            await maintenance_of(database).run_once()
+            assert old.date() not in await existing(database)
+        async with harness.running():
+            after = harness.context()
+            await harness.publish(screened(other), screened(after))
+            await harness.wait_for(DeliveryAssigned, after.message_id)
+            assert harness.row(other.message_id) is None
+            assert today.date() + timedelta(days=3) in await existing(database)
 
 
 def maintenance_of(database: Database) -> DayPartitionMaintenance:
@@ -119,36 +116,33 @@ async def serving(address: str, servicer: FakeJournal) -> AsyncIterator[None]:
         await server.grpc.stop(0)
 
 
-def test_an_unanswered_assignment_is_closed_by_the_journal(harness: RouterHarness) -> None:
+async def test_an_unanswered_assignment_is_closed_by_the_journal(harness: RouterHarness) -> None:
     address = f"127.0.0.1:{free_port()}"
     harness.extra = {"delivery_rpc_address": address}
 
-    async def story() -> None:
-        async with harness.running(), harness.rpc() as (call, stub):
-            mail = {name: harness.context() for name in ("done", "unknown", "sent")}
-            await harness.publish(*(screened(context) for context in mail.values()))
-            assigned: dict[str, Any] = {}
-            for name, context in mail.items():
-                [assigned[name]] = await harness.wait_for(DeliveryAssigned, context.message_id)
-            with harness.database.connect() as connection:
-                connection.execute("UPDATE router.messages SET expires_at = now() - interval '1s'")
-            request = pb.ReconcileRequest(contexts=list(mail.values()))
-            response = await call(stub.Reconcile, request)
-            assert len(response.known) == 3, "delivery is unavailable, so no result is known"
-            done: DeliveryAttempted = attempted(assigned["done"], ATTEMPT_OUTCOME_DELIVERED)
-            journal = FakeJournal(
-                record(assigned["done"], "done", done), record(assigned["sent"], "data_sent")
-            )
-            async with serving(address, journal):
-                response = await reconcile_with_journal(call, stub, request)
-            assert [one.message_id for one in response.known] == [mail["sent"].message_id]
-            [delivered] = await harness.wait_for(MessageClosed, mail["done"].message_id)
-            assert delivered.state == CLOSED_STATE_DELIVERED
-            [failed] = await harness.wait_for(MessageClosed, mail["unknown"].message_id)
-            assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
-            await until(lambda: harness.row(mail["sent"].message_id) == "assigned")
-
-    play(story())
+    async with harness.running(), harness.rpc() as (call, stub):
+        mail = {name: harness.context() for name in ("done", "unknown", "sent")}
+        await harness.publish(*(screened(context) for context in mail.values()))
+        assigned: dict[str, Any] = {}
+        for name, context in mail.items():
+            [assigned[name]] = await harness.wait_for(DeliveryAssigned, context.message_id)
+        with harness.database.connect() as connection:
+            connection.execute("UPDATE router.messages SET expires_at = now() - interval '1s'")
+        request = pb.ReconcileRequest(contexts=list(mail.values()))
+        response = await call(stub.Reconcile, request)
+        assert len(response.known) == 3, "delivery is unavailable, so no result is known"
+        done: DeliveryAttempted = attempted(assigned["done"], ATTEMPT_OUTCOME_DELIVERED)
+        journal = FakeJournal(
+            record(assigned["done"], "done", done), record(assigned["sent"], "data_sent")
+        )
+        async with serving(address, journal):
+            response = await reconcile_with_journal(call, stub, request)
+        assert [one.message_id for one in response.known] == [mail["sent"].message_id]
+        [delivered] = await harness.wait_for(MessageClosed, mail["done"].message_id)
+        assert delivered.state == CLOSED_STATE_DELIVERED
+        [failed] = await harness.wait_for(MessageClosed, mail["unknown"].message_id)
+        assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
+        await until(lambda: harness.row(mail["sent"].message_id) == "assigned")
 
 
 async def reconcile_with_journal(call: Any, stub: Any, request: Any) -> pb.ReconcileResponse:  # noqa: ANN401

@@ -14,7 +14,7 @@ from contracts.router.v1.events_pb2 import (
     MessageClosed,
 )
 from tests.support.name_server import SERVFAIL, SILENT, name_server
-from tests.support.router import RouterHarness, play, screened, until
+from tests.support.router import RouterHarness, screened, until
 from tests.support.stack import FreshDatabase
 
 RECORDS: Mapping[str, Mapping[str, list[str]] | str] = {
@@ -35,25 +35,22 @@ def harness(
     return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
 
 
-def test_domains_of_one_provider_share_a_site_and_each_domain_is_looked_up_once(
+async def test_domains_of_one_provider_share_a_site_and_each_domain_is_looked_up_once(
     harness: RouterHarness,
 ) -> None:
-    async def story() -> None:
-        async with name_server(RECORDS) as (server, address):
-            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with harness.running():
-                mail = [harness.context(f"u{n}@shop.test") for n in range(20)]
-                other = harness.context("u@other.test")
-                await harness.publish(*(screened(one) for one in [*mail, other]))
-                [last] = await harness.wait_for(DeliveryAssigned, other.message_id)
-                for one in mail:
-                    [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
-                    assert assigned.site == last.site == "provider.test"
-                    hosts = [mx_host.host for mx_host in assigned.mx_hosts]
-                    assert hosts == ["mx1.provider.test", "mx2.provider.test"]
-                assert server.queried_names.count("shop.test") == 1
-
-    play(story())
+    async with name_server(RECORDS) as (server, address):
+        harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+        async with harness.running():
+            mail = [harness.context(f"u{n}@shop.test") for n in range(20)]
+            other = harness.context("u@other.test")
+            await harness.publish(*(screened(one) for one in [*mail, other]))
+            [last] = await harness.wait_for(DeliveryAssigned, other.message_id)
+            for one in mail:
+                [assigned] = await harness.wait_for(DeliveryAssigned, one.message_id)
+                assert assigned.site == last.site == "provider.test"
+                hosts = [mx_host.host for mx_host in assigned.mx_hosts]
+                assert hosts == ["mx1.provider.test", "mx2.provider.test"]
+            assert server.queried_names.count("shop.test") == 1
 
 
 @pytest.mark.parametrize(
@@ -64,39 +61,35 @@ def test_domains_of_one_provider_share_a_site_and_each_domain_is_looked_up_once(
         ("nothing.test", "no_mx", "5.1.2"),
     ],
 )
-def test_a_message_to_a_domain_without_mail_bounces_without_a_connection(
+async def test_a_message_to_a_domain_without_mail_bounces_without_a_connection(
     harness: RouterHarness, domain: str, reason: str, enhanced: str
 ) -> None:
-    async def story() -> None:
-        async with name_server(RECORDS) as (_, address):
-            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with harness.running():
-                context = harness.context(f"ann@{domain}")
+    async with name_server(RECORDS) as (_, address):
+        harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+        async with harness.running():
+            context = harness.context(f"ann@{domain}")
+            await harness.publish(screened(context))
+            [closed] = await harness.wait_for(MessageClosed, context.message_id)
+            assert (closed.state, closed.reason) == (CLOSED_STATE_BOUNCED, reason)
+            assert (closed.reply.enhanced, closed.bounce_class) == (enhanced, "bad_domain")
+            assert not harness.received(DeliveryAssigned, context.message_id)
+
+
+async def test_the_third_bounce_of_an_unroutable_address_suppresses_it(
+    harness: RouterHarness,
+) -> None:
+    async with name_server(RECORDS) as (_, address):
+        harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+        async with harness.running():
+            states = []
+            for _ in range(4):
+                context = harness.context("bob@missing.test")
                 await harness.publish(screened(context))
                 [closed] = await harness.wait_for(MessageClosed, context.message_id)
-                assert (closed.state, closed.reason) == (CLOSED_STATE_BOUNCED, reason)
-                assert (closed.reply.enhanced, closed.bounce_class) == (enhanced, "bad_domain")
-                assert not harness.received(DeliveryAssigned, context.message_id)
-
-    play(story())
-
-
-def test_the_third_bounce_of_an_unroutable_address_suppresses_it(harness: RouterHarness) -> None:
-    async def story() -> None:
-        async with name_server(RECORDS) as (_, address):
-            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with harness.running():
-                states = []
-                for _ in range(4):
-                    context = harness.context("bob@missing.test")
-                    await harness.publish(screened(context))
-                    [closed] = await harness.wait_for(MessageClosed, context.message_id)
-                    states.append(closed.state)
-                assert states[:3] == [CLOSED_STATE_BOUNCED] * 3
-                found = await suppressed_addresses(harness)
-                assert found == ["bob@missing.test"]
-
-    play(story())
+                states.append(closed.state)
+            assert states[:3] == [CLOSED_STATE_BOUNCED] * 3
+            found = await suppressed_addresses(harness)
+            assert found == ["bob@missing.test"]
 
 
 async def suppressed_addresses(harness: RouterHarness) -> list[str]:
@@ -107,29 +100,26 @@ async def suppressed_addresses(harness: RouterHarness) -> list[str]:
     return [str(address) for (address,) in rows]
 
 
-def test_a_domain_without_mx_is_its_own_host_and_a_failed_lookup_makes_mail_wait(
+async def test_a_domain_without_mx_is_its_own_host_and_a_failed_lookup_makes_mail_wait(
     harness: RouterHarness,
 ) -> None:
-    async def story() -> None:
-        async with name_server(RECORDS) as (_, address):
-            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            async with harness.running(), harness.rpc() as (call, stub):
-                broken, implicit = (
-                    harness.context("a@broken.test"),
-                    harness.context("a@only-address.test"),
-                )
-                await harness.publish(screened(broken), screened(implicit))
-                [assigned] = await harness.wait_for(DeliveryAssigned, implicit.message_id)
-                assert [one.host for one in assigned.mx_hosts] == ["only-address.test"]
-                assert harness.row(broken.message_id) == "queued"
-                ids = [broken.message_id]
-                request = pb.GetStatesRequest(tenant_id=harness.tenant_id, message_ids=ids)
-                await until(lambda: limited_by(harness, broken.message_id))
-                [state] = (await call(stub.GetStates, request)).states
-                assert state.queued_reason.startswith("dns: ")
-                assert not harness.received(MessageClosed, broken.message_id)
-
-    play(story())
+    async with name_server(RECORDS) as (_, address):
+        harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+        async with harness.running(), harness.rpc() as (call, stub):
+            broken, implicit = (
+                harness.context("a@broken.test"),
+                harness.context("a@only-address.test"),
+            )
+            await harness.publish(screened(broken), screened(implicit))
+            [assigned] = await harness.wait_for(DeliveryAssigned, implicit.message_id)
+            assert [one.host for one in assigned.mx_hosts] == ["only-address.test"]
+            assert harness.row(broken.message_id) == "queued"
+            ids = [broken.message_id]
+            request = pb.GetStatesRequest(tenant_id=harness.tenant_id, message_ids=ids)
+            await until(lambda: limited_by(harness, broken.message_id))
+            [state] = (await call(stub.GetStates, request)).states
+            assert state.queued_reason.startswith("dns: ")
+            assert not harness.received(MessageClosed, broken.message_id)
 
 
 def limited_by(harness: RouterHarness, message_id: str) -> str:
@@ -143,64 +133,56 @@ def limited_by(harness: RouterHarness, message_id: str) -> str:
     return str(found)
 
 
-def test_name_servers_that_do_not_answer_delay_no_other_mail(harness: RouterHarness) -> None:
+async def test_name_servers_that_do_not_answer_delay_no_other_mail(harness: RouterHarness) -> None:
     """A thousand messages to one silent domain, and a tenant with more silent domains than may be
     looked up at the same time."""
     silent = {f"s{n}.test": SILENT for n in range(20)}
 
-    async def story() -> None:
-        async with name_server({**RECORDS, **silent}) as (_, address):
-            harness.extra = {"nameservers": (address,), "dns_timeout_s": 60, "dns_lookups_max": 8}
-            async with harness.running():
-                other = str(uuid4())
-                await harness.publish(Tenant(tenant_id=other, version=1))
-                names = [harness.context(f"u@{name}", tenant_id=other) for name in silent]
-                await harness.publish(*map(screened, names))
-                many = [harness.context(f"u{n}@silent.test") for n in range(1001)]
-                await harness.publish(*map(screened, many))
-                await harness.wait_for_state(names[-1].message_id, "queued")
-                await harness.wait_for_state(many[-1].message_id, "queued")
-                good = harness.context("u@shop.test")
-                await harness.publish(screened(good))
-                await harness.wait_for(DeliveryAssigned, good.message_id)
-
-    play(story())
+    async with name_server({**RECORDS, **silent}) as (_, address):
+        harness.extra = {"nameservers": (address,), "dns_timeout_s": 60, "dns_lookups_max": 8}
+        async with harness.running():
+            other = str(uuid4())
+            await harness.publish(Tenant(tenant_id=other, version=1))
+            names = [harness.context(f"u@{name}", tenant_id=other) for name in silent]
+            await harness.publish(*map(screened, names))
+            many = [harness.context(f"u{n}@silent.test") for n in range(1001)]
+            await harness.publish(*map(screened, many))
+            await harness.wait_for_state(names[-1].message_id, "queued")
+            await harness.wait_for_state(many[-1].message_id, "queued")
+            good = harness.context("u@shop.test")
+            await harness.publish(screened(good))
+            await harness.wait_for(DeliveryAssigned, good.message_id)
 
 
-def test_a_queue_of_mixed_domains_is_split_by_domain(harness: RouterHarness) -> None:
-    async def story() -> None:
-        async with name_server(RECORDS) as (_, address):
-            harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
-            mail = [
-                harness.context(f"u@{name}.test") for name in ("shop", "only-address", "broken")
-            ]
-            mixed = f"{harness.tenant_id}/unresolved"
-            await harness.create_topics()
-            with harness.database.connect() as connection:
-                for one in mail:
-                    connection.execute(
-                        "INSERT INTO router.messages (message_id, tenant_id, email_id, cell,"
-                        " queue_id, state, due_at, expires_at, address_hash, context)"
-                        " VALUES (%s, %s, %s,"
-                        " 'default', %s, 'queued', now(), now() + interval '1 hour', '', %s)",
-                        (
-                            one.message_id,
-                            one.tenant_id,
-                            one.email_id,
-                            mixed,
-                            one.SerializeToString(),
-                        ),
-                    )
+async def test_a_queue_of_mixed_domains_is_split_by_domain(harness: RouterHarness) -> None:
+    async with name_server(RECORDS) as (_, address):
+        harness.extra = {"nameservers": (address,), "dns_timeout_s": 3}
+        mail = [harness.context(f"u@{name}.test") for name in ("shop", "only-address", "broken")]
+        mixed = f"{harness.tenant_id}/unresolved"
+        await harness.create_topics()
+        with harness.database.connect() as connection:
+            for one in mail:
                 connection.execute(
-                    "INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)"
-                    " VALUES (%s, %s, 'default', 'unresolved', now())",
-                    (mixed, harness.tenant_id),
+                    "INSERT INTO router.messages (message_id, tenant_id, email_id, cell,"
+                    " queue_id, state, due_at, expires_at, address_hash, context)"
+                    " VALUES (%s, %s, %s,"
+                    " 'default', %s, 'queued', now(), now() + interval '1 hour', '', %s)",
+                    (
+                        one.message_id,
+                        one.tenant_id,
+                        one.email_id,
+                        mixed,
+                        one.SerializeToString(),
+                    ),
                 )
-            async with harness.running():
-                for one in mail[:2]:
-                    await harness.wait_for(DeliveryAssigned, one.message_id)
-                await until(
-                    lambda: harness.row(mail[2].message_id, "queue_id") == f"{mixed}/broken.test"
-                )
-
-    play(story())
+            connection.execute(
+                "INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at)"
+                " VALUES (%s, %s, 'default', 'unresolved', now())",
+                (mixed, harness.tenant_id),
+            )
+        async with harness.running():
+            for one in mail[:2]:
+                await harness.wait_for(DeliveryAssigned, one.message_id)
+            await until(
+                lambda: harness.row(mail[2].message_id, "queue_id") == f"{mixed}/broken.test"
+            )

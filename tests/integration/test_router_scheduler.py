@@ -28,7 +28,7 @@ from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store import admissions
 from services.router.store.day_partitions import DayPartitions
 from tests.support.memory_cell import create_cell
-from tests.support.router import context_of, play, until
+from tests.support.router import context_of, until
 from tests.support.stack import FreshDatabase
 
 ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
@@ -104,47 +104,41 @@ class Replica:
         return context.message_id
 
 
-def test_a_scheduler_without_the_broker_yields_the_cell_to_one_with_it(
+async def test_a_scheduler_without_the_broker_yields_the_cell_to_one_with_it(
     database: FreshDatabase,
 ) -> None:
-    async def story() -> None:
-        first, second = Replica(database), Replica(database)
-        first.is_unavailable = True
-        async with first.running():
-            await until(lambda: first.scheduler.is_leader)
-            await first.admit()
-            async with second.running():
-                await until(lambda: second.scheduler.is_leader)
-                assert not first.scheduler.is_leader
-                later = await second.admit()
-                await until(lambda: later in second.published)
-
-    play(story())
-
-
-def test_everything_is_published_when_the_broker_is_available_again(
-    database: FreshDatabase,
-) -> None:
-    async def story() -> None:
-        first, second = Replica(database), Replica(database)
-        first.is_unavailable = second.is_unavailable = True
-        async with first.running(), second.running():
-            messages = set()
-            for _ in range(2):  # one for each that becomes the scheduler
-                await until(lambda: first.scheduler.is_leader or second.scheduler.is_leader)
-                messages.add(await first.admit())
-                stuck = first if first.scheduler.is_leader else second
-                await stuck.wait_until_follower()
+    first, second = Replica(database), Replica(database)
+    first.is_unavailable = True
+    async with first.running():
+        await until(lambda: first.scheduler.is_leader)
+        await first.admit()
+        async with second.running():
+            await until(lambda: second.scheduler.is_leader)
             assert not first.scheduler.is_leader
-            assert not second.scheduler.is_leader
-            first.is_unavailable = second.is_unavailable = False
-            await until(lambda: messages <= {*first.published, *second.published})
+            later = await second.admit()
+            await until(lambda: later in second.published)
+
+
+async def test_everything_is_published_when_the_broker_is_available_again(
+    database: FreshDatabase,
+) -> None:
+    first, second = Replica(database), Replica(database)
+    first.is_unavailable = second.is_unavailable = True
+    async with first.running(), second.running():
+        messages = set()
+        for _ in range(2):  # one for each that becomes the scheduler
             await until(lambda: first.scheduler.is_leader or second.scheduler.is_leader)
+            messages.add(await first.admit())
+            stuck = first if first.scheduler.is_leader else second
+            await stuck.wait_until_follower()
+        assert not first.scheduler.is_leader
+        assert not second.scheduler.is_leader
+        first.is_unavailable = second.is_unavailable = False
+        await until(lambda: messages <= {*first.published, *second.published})
+        await until(lambda: first.scheduler.is_leader or second.scheduler.is_leader)
 
-    play(story())
 
-
-def test_a_new_scheduler_reads_the_counters_in_pages(
+async def test_a_new_scheduler_reads_the_counters_in_pages(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s, page_sizes = clock.now().timestamp(), [0]
@@ -159,25 +153,23 @@ def test_a_new_scheduler_reads_the_counters_in_pages(
 
     monkeypatch.setattr(Transaction, "rows", record_size)
 
-    async def story() -> None:
-        replica = Replica(database, lease_s=30)
-        async with replica.running():
-            message = await replica.admit()
-            await until(lambda: message in replica.published)
-        replica.routing = TenantRouting(Limits(per_hour=7))
-        scopes = (Scope(ScopeKind.TENANT, str(n + 1)) for n in range(COUNTERS))
-        ledger = replica.cell.scopes.ledger
-        capacities = (ledger.capacity(scope, now_s=now_s) for scope in scopes)
-        assert {capacity.available for capacity in capacities} == {2}
+    replica = Replica(database, lease_s=30)
+    async with replica.running():
+        message = await replica.admit()
+        await until(lambda: message in replica.published)
+    replica.routing = TenantRouting(Limits(per_hour=7))
+    scopes = (Scope(ScopeKind.TENANT, str(n + 1)) for n in range(COUNTERS))
+    ledger = replica.cell.scopes.ledger
+    capacities = (ledger.capacity(scope, now_s=now_s) for scope in scopes)
+    assert {capacity.available for capacity in capacities} == {2}
 
-    play(story())
     assert max(page_sizes) <= 5_000
 
 
 @pytest.mark.parametrize(
     "busy", [False, True], ids=["idle", "while queues are woken in every tick"]
 )
-def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
+async def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch, *, busy: bool
 ) -> None:
     async def always_wake(*_: object) -> bool:
@@ -186,16 +178,13 @@ def test_blocked_messages_are_sent_after_their_tenant_moves_to_another_pool(
     if busy:
         monkeypatch.setattr(Scheduler, "_wake_queues", always_wake)
 
-    async def story() -> None:
-        replica = Replica(database, lease_s=30)
-        replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
-        async with replica.running():
-            message = await replica.admit()
-            await until(lambda: has_blocked_queue(database))
-            replica.routing = TenantRouting()
-            await until(lambda: message in replica.published)
-
-    play(story())
+    replica = Replica(database, lease_s=30)
+    replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
+    async with replica.running():
+        message = await replica.admit()
+        await until(lambda: has_blocked_queue(database))
+        replica.routing = TenantRouting()
+        await until(lambda: message in replica.published)
 
 
 def has_blocked_queue(database: FreshDatabase) -> bool:
@@ -203,7 +192,7 @@ def has_blocked_queue(database: FreshDatabase) -> bool:
         return connection.execute("SELECT FROM router.queues WHERE blocked_by <> ''").rowcount > 0
 
 
-def test_queues_of_a_tenant_that_moves_to_another_pool_are_woken_by_its_record(
+async def test_queues_of_a_tenant_that_moves_to_another_pool_are_woken_by_its_record(
     database: FreshDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def never(*_: object) -> bool:
@@ -211,28 +200,22 @@ def test_queues_of_a_tenant_that_moves_to_another_pool_are_woken_by_its_record(
 
     monkeypatch.setattr(Scheduler, "_unblock_misplaced", never)
 
-    async def story() -> None:
-        replica = Replica(database, lease_s=30)
-        replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
-        async with replica.running():
-            message = await replica.admit()
-            await until(lambda: has_blocked_queue(database))
-            replica.routing = TenantRouting()
-            with database.connect() as connection:
-                [(tenant_id,)] = connection.execute(
-                    "SELECT tenant_id::text FROM router.messages WHERE message_id = %s", (message,)
-                ).fetchall()
-            replica.scheduler.on_tenant_changed(str(tenant_id))
-            await until(lambda: message in replica.published)
-
-    play(story())
+    replica = Replica(database, lease_s=30)
+    replica.routing = TenantRouting(pool_id=str(uuid4()))  # without an address
+    async with replica.running():
+        message = await replica.admit()
+        await until(lambda: has_blocked_queue(database))
+        replica.routing = TenantRouting()
+        with database.connect() as connection:
+            [(tenant_id,)] = connection.execute(
+                "SELECT tenant_id::text FROM router.messages WHERE message_id = %s", (message,)
+            ).fetchall()
+        replica.scheduler.on_tenant_changed(str(tenant_id))
+        await until(lambda: message in replica.published)
 
 
-def test_a_message_that_becomes_due_later_is_assigned_then(database: FreshDatabase) -> None:
-    async def story() -> None:
-        replica = Replica(database, lease_s=30)
-        async with replica.running():
-            message = await replica.admit(in_s=0.5)
-            await until(lambda: message in replica.published)
-
-    play(story())
+async def test_a_message_that_becomes_due_later_is_assigned_then(database: FreshDatabase) -> None:
+    replica = Replica(database, lease_s=30)
+    async with replica.running():
+        message = await replica.admit(in_s=0.5)
+        await until(lambda: message in replica.published)

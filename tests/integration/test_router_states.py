@@ -53,7 +53,7 @@ from services.router.loops.scheduler import Scheduler, SchedulerConfig
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 from tests.support.memory_cell import create_cell
-from tests.support.router import play, screened
+from tests.support.router import screened
 from tests.support.stack import FreshDatabase
 
 ROUTE = Route("site", (MxHost("127.0.0.1", 0, 25),))
@@ -214,21 +214,18 @@ async def step(router: BrokerlessRouter, mail: Sequence[MessageContext], tenant_
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_every_message_closes_exactly_once(database: FreshDatabase, seed: int) -> None:
-    async def story() -> None:
-        tenant_id = str(uuid4())
-        router = BrokerlessRouter(database, random.Random(seed))
-        assert await router.lease.try_acquire()
-        mail = contexts(tenant_id, 40, life_s=3600)
-        for _ in range(120):
-            await step(router, mail, tenant_id)
-            check_windows(database, tenant_id)
-        await finish(router, mail, tenant_id, database)
-        await router.close()
-        closed = Counter(one.message_id for one in router.events(MessageClosed))
-        assert closed == Counter({one.message_id: 1 for one in mail})
-
-    play(story())
+async def test_every_message_closes_exactly_once(database: FreshDatabase, seed: int) -> None:
+    tenant_id = str(uuid4())
+    router = BrokerlessRouter(database, random.Random(seed))
+    assert await router.lease.try_acquire()
+    mail = contexts(tenant_id, 40, life_s=3600)
+    for _ in range(120):
+        await step(router, mail, tenant_id)
+        check_windows(database, tenant_id)
+    await finish(router, mail, tenant_id, database)
+    await router.close()
+    closed = Counter(one.message_id for one in router.events(MessageClosed))
+    assert closed == Counter({one.message_id: 1 for one in mail})
 
 
 def check_windows(database: FreshDatabase, tenant_id: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,6 +126,8 @@ class IngestHarness:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+            # gRPC's poller serves all loops of a process: pending work for this one must run first.
+            await asyncio.sleep(0.1)
 
     def _stand_ins(self) -> list[RpcServer]:
         servers = []
@@ -281,13 +283,3 @@ async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S
     while not await holds():
         assert asyncio.get_running_loop().time() < deadline, "it did not come to that in time"
         await asyncio.sleep(0.05)
-
-
-def play(story: Coroutine[Any, Any, None]) -> None:
-    async def whole() -> None:
-        async with asyncio.timeout(600):
-            await story
-        # gRPC's poller serves all loops of a process: let pending work for this one run first.
-        await asyncio.sleep(0.1)
-
-    asyncio.run(whole())

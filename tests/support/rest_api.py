@@ -71,9 +71,9 @@ def call_api(
         HttpApp(access, send_handler, rest(dependencies)), [origins] if origins else []
     )
 
-    async def story() -> httpx.Response:
+    async def scenario() -> httpx.Response:
         transport = httpx.ASGITransport(cast(Any, http_app))
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             return await client.request(method, path, headers=headers, content=content)
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())

@@ -3,7 +3,7 @@ events."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -273,18 +273,10 @@ async def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> 
             await asyncio.sleep(0.03)
 
 
-def play(story: Coroutine[Any, Any, None], within_s: float = 600) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(within_s):
-            await story
-
-    asyncio.run(bounded())
-
-
 def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
-__all__: Sequence[str] = ("RouterHarness", "attempted", "play", "screened", "until")
+__all__: Sequence[str] = ("RouterHarness", "attempted", "screened", "until")

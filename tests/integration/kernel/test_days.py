@@ -33,29 +33,26 @@ def fill(connection: "Connection[tuple[object, ...]]", day: date, *, rows: int) 
     connection.execute(INSERT, (str(id_bounds(day)[0]), rows))
 
 
-def test_two_replicas_can_drop_a_day_concurrently(database: FreshDatabase) -> None:
-    async def story() -> None:
-        async with open_router_database(database) as one, open_router_database(database) as other:
-            async with one.transaction() as tx:
-                await TablePartitions("router", "messages").ensure(tx, [OLD])
-            has_listed, has_dropped = asyncio.Event(), asyncio.Event()
+async def test_two_replicas_can_drop_a_day_concurrently(database: FreshDatabase) -> None:
+    async with open_router_database(database) as one, open_router_database(database) as other:
+        async with one.transaction() as tx:
+            await TablePartitions("router", "messages").ensure(tx, [OLD])
+        has_listed, has_dropped = asyncio.Event(), asyncio.Event()
 
-            async def second() -> bool:
-                async with other.transaction() as tx:
-                    assert OLD in await TablePartitions("router", "messages").existing(tx)
-                    has_listed.set()
-                    await has_dropped.wait()
-                    return await TablePartitions("router", "messages").drop(tx, OLD)
+        async def second() -> bool:
+            async with other.transaction() as tx:
+                assert OLD in await TablePartitions("router", "messages").existing(tx)
+                has_listed.set()
+                await has_dropped.wait()
+                return await TablePartitions("router", "messages").drop(tx, OLD)
 
-            task = asyncio.create_task(second())
-            await has_listed.wait()
-            async with one.transaction() as tx:
-                assert await TablePartitions("router", "messages").drop(tx, OLD)
-                has_dropped.set()
-                await wait_for_blocked_lock(database)
-            assert not await task
-
-    asyncio.run(story())
+        task = asyncio.create_task(second())
+        await has_listed.wait()
+        async with one.transaction() as tx:
+            assert await TablePartitions("router", "messages").drop(tx, OLD)
+            has_dropped.set()
+            await wait_for_blocked_lock(database)
+        assert not await task
 
 
 async def wait_for_blocked_lock(database: FreshDatabase) -> None:
@@ -68,48 +65,42 @@ async def wait_for_blocked_lock(database: FreshDatabase) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_day_is_scanned_in_pages_and_the_scan_resumes_at_the_open_message(
+async def test_a_day_is_scanned_in_pages_and_the_scan_resumes_at_the_open_message(
     database: FreshDatabase,
 ) -> None:
     day, rows = OLD - timedelta(days=1), 2 * module.PAGE_ROWS + 10
     last = f"{str(id_bounds(day)[0])[:24]}{rows:012d}"
 
-    async def story() -> None:
-        async with open_router_database(database) as system:
-            closed = ClosedDays(system, MESSAGES, timedelta(days=8))
-            with database.connect() as connection:
-                fill(connection, day, rows=rows)
-                connection.execute(
-                    "UPDATE router.messages SET closed_at = NULL WHERE message_id = %s", (last,)
-                )
-                connection.commit()
-                assert not await closed.is_expired(day), "its last message is open"
-                connection.execute(
-                    "UPDATE router.messages SET closed_at = now() WHERE message_id = %s", (last,)
-                )
-                connection.commit()
-                assert not await closed.is_expired(day), "closed a moment ago"
-                connection.execute(
-                    "UPDATE router.messages SET closed_at = now() - interval '9 days'"
-                    " WHERE message_id = %s",
-                    (last,),
-                )
-                connection.commit()
-                assert await ClosedDays(system, MESSAGES, timedelta(days=8)).is_expired(day)
-
-    asyncio.run(story())
+    async with open_router_database(database) as system:
+        closed = ClosedDays(system, MESSAGES, timedelta(days=8))
+        with database.connect() as connection:
+            fill(connection, day, rows=rows)
+            connection.execute(
+                "UPDATE router.messages SET closed_at = NULL WHERE message_id = %s", (last,)
+            )
+            connection.commit()
+            assert not await closed.is_expired(day), "its last message is open"
+            connection.execute(
+                "UPDATE router.messages SET closed_at = now() WHERE message_id = %s", (last,)
+            )
+            connection.commit()
+            assert not await closed.is_expired(day), "closed a moment ago"
+            connection.execute(
+                "UPDATE router.messages SET closed_at = now() - interval '9 days'"
+                " WHERE message_id = %s",
+                (last,),
+            )
+            connection.commit()
+            assert await ClosedDays(system, MESSAGES, timedelta(days=8)).is_expired(day)
 
 
-def test_old_days_are_checked_again_by_the_replica_that_created_them(
+async def test_old_days_are_checked_again_by_the_replica_that_created_them(
     database: FreshDatabase,
 ) -> None:
     """Another replica may have dropped them meanwhile."""
 
-    async def story() -> None:
-        days = TablePartitions("router", "messages")
-        async with open_router_database(database) as system:
-            async with system.transaction() as tx:
-                await days.ensure(tx, [OLD, TODAY])
-            assert days.missing([OLD, TODAY]) == {OLD}
-
-    asyncio.run(story())
+    days = TablePartitions("router", "messages")
+    async with open_router_database(database) as system:
+        async with system.transaction() as tx:
+            await days.ensure(tx, [OLD, TODAY])
+        assert days.missing([OLD, TODAY]) == {OLD}

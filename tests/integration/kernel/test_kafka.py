@@ -1,7 +1,7 @@
 """The consume loop on real Kafka and PostgreSQL, with a consumer that closes every message."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
@@ -181,93 +181,74 @@ def bench(bootstrap_servers: str, database_url: str) -> Bench:
     return Bench(bootstrap_servers, database_url)
 
 
-def play(bench: Bench, story: Coroutine[Any, Any, None]) -> None:
-    async def prepared() -> None:
-        async with asyncio.timeout(240):
-            await bench.topics()
-            await story
-
-    asyncio.run(prepared())
-
-
-def test_records_sent_before_the_first_join_are_consumed(bench: Bench) -> None:
-    async def story() -> None:
-        events = [screened() for _ in range(20)]
-        await bench.produce(*events)
-        async with bench.consumer():
-            await bench.all_processed()
-        assert await bench.closed() == sorted(event.message_id for event in events)
-
-    play(bench, story())
+async def test_records_sent_before_the_first_join_are_consumed(bench: Bench) -> None:
+    await bench.topics()
+    events = [screened() for _ in range(20)]
+    await bench.produce(*events)
+    async with bench.consumer():
+        await bench.all_processed()
+    assert await bench.closed() == sorted(event.message_id for event in events)
 
 
-def test_records_that_are_consumed_again_change_and_publish_nothing(bench: Bench) -> None:
-    async def story() -> None:
-        events = [screened() for _ in range(20)]
-        await bench.produce(*events)
-        async with bench.consumer():
-            await bench.all_processed()
-        async with bench.offsets() as consumer:
-            await consumer.commit(dict.fromkeys(consumer.assignment(), 0))
-        async with bench.consumer() as outbox:
-            await bench.all_processed()
+async def test_records_that_are_consumed_again_change_and_publish_nothing(bench: Bench) -> None:
+    await bench.topics()
+    events = [screened() for _ in range(20)]
+    await bench.produce(*events)
+    async with bench.consumer():
+        await bench.all_processed()
+    async with bench.offsets() as consumer:
+        await consumer.commit(dict.fromkeys(consumer.assignment(), 0))
+    async with bench.consumer() as outbox:
+        await bench.all_processed()
+        await outbox.sweep()
+        assert await outbox.backlog() == (0, 0.0)
+    assert len(await bench.closed()) == 20
+    assert sum(map(len, bench.closer.batches)) == 40
+
+
+async def test_events_of_a_crash_between_commit_and_publish_are_swept(bench: Bench) -> None:
+    await bench.topics()
+    event = screened()
+    crashing = CrashesBeforePublish(bench.bootstrap_servers, bench.prefix)
+    await bench.produce(event)
+    async with bench.consumer(crashing):
+        await crashing.committed.wait()
+    assert await bench.closed() == []
+    async with bench.consumer() as outbox:
+        while not await bench.closed():
             await outbox.sweep()
-            assert await outbox.backlog() == (0, 0.0)
-        assert len(await bench.closed()) == 20
-        assert sum(map(len, bench.closer.batches)) == 40
-
-    play(bench, story())
+            await asyncio.sleep(0.05)
+        await bench.all_processed()
+    assert await bench.closed() == [event.message_id]
 
 
-def test_events_of_a_crash_between_commit_and_publish_are_swept(bench: Bench) -> None:
-    async def story() -> None:
-        event = screened()
-        crashing = CrashesBeforePublish(bench.bootstrap_servers, bench.prefix)
-        await bench.produce(event)
-        async with bench.consumer(crashing):
-            await crashing.committed.wait()
-        assert await bench.closed() == []
-        async with bench.consumer() as outbox:
-            while not await bench.closed():
-                await outbox.sweep()
-                await asyncio.sleep(0.05)
-            await bench.all_processed()
-        assert await bench.closed() == [event.message_id]
-
-    play(bench, story())
+async def test_a_poison_record_is_dead_lettered_and_the_others_are_processed(bench: Bench) -> None:
+    await bench.topics()
+    one, two = screened(), screened()
+    poison = MessageScreened(message_id=f"no uuid {uuid4()}")
+    await bench.produce(one, poison, b"\xff", two)
+    async with bench.consumer():
+        await bench.all_processed()
+    assert await bench.closed() == sorted([one.message_id, two.message_id])
+    dead_letter = await bench.records_on(EXPRESS + DLQ_SUFFIX)
+    why = {record.value: dict(record.headers)["dlq_reason"] for record in dead_letter}
+    assert why == {poison.SerializeToString(): b"handler failed", b"\xff": b"undecodable"}
 
 
-def test_a_poison_record_is_dead_lettered_and_the_others_are_processed(bench: Bench) -> None:
-    async def story() -> None:
-        one, two = screened(), screened()
-        poison = MessageScreened(message_id=f"no uuid {uuid4()}")
-        await bench.produce(one, poison, b"\xff", two)
-        async with bench.consumer():
-            await bench.all_processed()
-        assert await bench.closed() == sorted([one.message_id, two.message_id])
-        dead_letter = await bench.records_on(EXPRESS + DLQ_SUFFIX)
-        why = {record.value: dict(record.headers)["dlq_reason"] for record in dead_letter}
-        assert why == {poison.SerializeToString(): b"handler failed", b"\xff": b"undecodable"}
-
-    play(bench, story())
+async def test_a_bulk_backlog_does_not_delay_an_express_message(bench: Bench) -> None:
+    await bench.topics()
+    await bench.produce(*(screened(PRIORITY_BULK) for _ in range(3000)))
+    await bench.produce(*(screened() for _ in range(9000)))
+    async with bench.consumer():
+        await bench.all_processed()
+    processed = [kind for batch in bench.closer.batches for kind in batch]
+    assert len(processed) == 12000
+    last_express = max(n for n, kind in enumerate(processed) if kind == PRIORITY_EXPRESS)
+    bulk_before = processed[:last_express].count(PRIORITY_BULK)
+    assert 0 < bulk_before < 2000  # a tenth of the batches, and the first batch
 
 
-def test_a_bulk_backlog_does_not_delay_an_express_message(bench: Bench) -> None:
-    async def story() -> None:
-        await bench.produce(*(screened(PRIORITY_BULK) for _ in range(3000)))
-        await bench.produce(*(screened() for _ in range(9000)))
-        async with bench.consumer():
-            await bench.all_processed()
-        processed = [kind for batch in bench.closer.batches for kind in batch]
-        assert len(processed) == 12000
-        last_express = max(n for n, kind in enumerate(processed) if kind == PRIORITY_EXPRESS)
-        bulk_before = processed[:last_express].count(PRIORITY_BULK)
-        assert 0 < bulk_before < 2000  # a tenth of the batches, and the first batch
-
-    play(bench, story())
-
-
-def test_an_unassigned_partition_is_assigned_again(
+async def test_an_unassigned_partition_is_assigned_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When topics reappear during a rebalance, aiokafka can leave everything unassigned."""
@@ -281,17 +262,15 @@ def test_an_unassigned_partition_is_assigned_again(
 
     monkeypatch.setattr(RoundRobinPartitionAssignor, "assign", assign)
 
-    async def story() -> None:
-        await bench.produce(*(screened() for _ in range(20)))
-        async with bench.consumer():
-            await bench.all_processed()
-        assert not clusters
-        assert len(await bench.closed()) == 20
-
-    play(bench, story())
+    await bench.topics()
+    await bench.produce(*(screened() for _ in range(20)))
+    async with bench.consumer():
+        await bench.all_processed()
+    assert not clusters
+    assert len(await bench.closed()) == 20
 
 
-def test_a_consumer_stopped_while_joining_leaves_no_member_in_the_group(
+async def test_a_consumer_stopped_while_joining_leaves_no_member_in_the_group(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A leaked member would keep its partitions until its session timeout."""
@@ -302,37 +281,33 @@ def test_a_consumer_stopped_while_joining_leaves_no_member_in_the_group(
         started.set()
         await real(self)
 
-    async def story() -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(AIOKafkaConsumer, "start", start)
-            async with bench.consumer():
-                await started.wait()
-        assert await bench.members() == []
-
-    play(bench, story())
+    await bench.topics()
+    with monkeypatch.context() as patched:
+        patched.setattr(AIOKafkaConsumer, "start", start)
+        async with bench.consumer():
+            await started.wait()
+    assert await bench.members() == []
 
 
-def test_a_table_is_replayed_and_then_receives_new_records(bench: Bench) -> None:
-    async def story() -> None:
-        kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
-        await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
-        tenants = ReplicatedTable(Tenant, kafka)
-        running = asyncio.create_task(kafka.run())
-        await tenants.replayed.wait()
-        assert (found := tenants.get("a")) is not None
-        assert found.name == "one"
-        await kafka.publish([encode(Tenant(tenant_id="a", version=2, deleted=True), clock.now())])
-        await kafka.publish([encode(Tenant(tenant_id="b", version=1), clock.now())])
-        assert set(await tenants.fetch(["a", "b"])) == {"b"}
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-        await kafka.close()
-
-    play(bench, story())
+async def test_a_table_is_replayed_and_then_receives_new_records(bench: Bench) -> None:
+    await bench.topics()
+    kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
+    await kafka.publish([encode(Tenant(tenant_id="a", version=1, name="one"), clock.now())])
+    tenants = ReplicatedTable(Tenant, kafka)
+    running = asyncio.create_task(kafka.run())
+    await tenants.replayed.wait()
+    assert (found := tenants.get("a")) is not None
+    assert found.name == "one"
+    await kafka.publish([encode(Tenant(tenant_id="a", version=2, deleted=True), clock.now())])
+    await kafka.publish([encode(Tenant(tenant_id="b", version=1), clock.now())])
+    assert set(await tenants.fetch(["a", "b"])) == {"b"}
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    await kafka.close()
 
 
-def test_a_partition_without_a_leader_delays_no_other(
+async def test_a_partition_without_a_leader_delays_no_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the only broker with replicas of a partition is unavailable."""
@@ -344,39 +319,35 @@ def test_a_partition_without_a_leader_delays_no_other(
 
     monkeypatch.setattr(ClusterMetadata, "leader_for_partition", leader)
 
-    async def story() -> None:
-        kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
-        lost.add(bench.prefix + EXPRESS)
-        event = screened()
-        stuck = asyncio.create_task(kafka.publish([encode(event, clock.now())]))
-        await asyncio.sleep(0)
-        for _ in range(3):
-            await kafka.publish([encode(MessageClosed(message_id=event.message_id), clock.now())])
-        assert not stuck.done()
-        lost.clear()
-        await stuck
-        [record] = await bench.records_on(EXPRESS)
-        assert record.value == event.SerializeToString()
-        await kafka.close()
-
-    play(bench, story())
+    await bench.topics()
+    kafka = Kafka(bench.bootstrap_servers, DependencyHealth(), prefix=bench.prefix)
+    lost.add(bench.prefix + EXPRESS)
+    event = screened()
+    stuck = asyncio.create_task(kafka.publish([encode(event, clock.now())]))
+    await asyncio.sleep(0)
+    for _ in range(3):
+        await kafka.publish([encode(MessageClosed(message_id=event.message_id), clock.now())])
+    assert not stuck.done()
+    lost.clear()
+    await stuck
+    [record] = await bench.records_on(EXPRESS)
+    assert record.value == event.SerializeToString()
+    await kafka.close()
 
 
-def test_a_metadata_request_ends_if_its_producer_is_replaced_meanwhile(
+async def test_a_metadata_request_ends_if_its_producer_is_replaced_meanwhile(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The heartbeat makes such requests, and without it topics and partitions stay lost."""
     monkeypatch.setattr("kernel.kafka.producer.REQUEST_TIMEOUT_S", 1.0)
 
-    async def story() -> None:
-        producer = BatchingProducer(bench.bootstrap_servers, "obm", bench.prefix)
-        await producer.start()
-        requested = asyncio.create_task(producer.cluster())
-        await asyncio.sleep(0)  # it waits for the response
-        assert producer.client is not None
-        await producer.client.close()
-        async with asyncio.timeout(30):
-            assert await requested is None
-        await producer.close()
-
-    play(bench, story())
+    await bench.topics()
+    producer = BatchingProducer(bench.bootstrap_servers, "obm", bench.prefix)
+    await producer.start()
+    requested = asyncio.create_task(producer.cluster())
+    await asyncio.sleep(0)  # it waits for the response
+    assert producer.client is not None
+    await producer.client.close()
+    async with asyncio.timeout(30):
+        assert await requested is None
+    await producer.close()

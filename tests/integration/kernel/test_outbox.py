@@ -74,37 +74,37 @@ class OutboxBench:
         self.published += [record.topic for record in records]
 
 
-Story = Callable[[OutboxBench], Awaitable[None]]
+Scenario = Callable[[OutboxBench], Awaitable[None]]
 
 
 @pytest.fixture
-def play(database_url: str) -> Callable[[Story], None]:
-    async def played(story: Story) -> None:
+def run_scenario(database_url: str) -> Callable[[Scenario], None]:
+    async def run(scenario: Scenario) -> None:
         bench = OutboxBench(database_url)
         try:
             async with asyncio.timeout(240):
-                await story(bench)
+                await scenario(bench)
         finally:
             await bench.database.close()
 
-    return lambda story: asyncio.run(played(story))
+    return lambda scenario: asyncio.run(run(scenario))
 
 
-def test_rolled_back_events_are_not_published(play: Callable[[Story], None]) -> None:
-    async def story(bench: OutboxBench) -> None:
+def test_rolled_back_events_are_not_published(run_scenario: Callable[[Scenario], None]) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         outbox = bench.replica()
         with pytest.raises(ConnectionError):
             await bench.fail(outbox, response_lost=False)
         await outbox.sweep()
         assert (bench.published, bench.row_sizes()) == ([], [])
 
-    play(story)
+    run_scenario(scenario)
 
 
 def test_events_of_a_commit_with_a_lost_response_are_published_by_the_sweep(
-    play: Callable[[Story], None],
+    run_scenario: Callable[[Scenario], None],
 ) -> None:
-    async def story(bench: OutboxBench) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         outbox = bench.replica()
         with pytest.raises(ConnectionError):
             await bench.fail(outbox, response_lost=True)
@@ -112,13 +112,13 @@ def test_events_of_a_commit_with_a_lost_response_are_published_by_the_sweep(
         await outbox.sweep()
         assert (bench.published, bench.row_sizes()) == (["a"], [])
 
-    play(story)
+    run_scenario(scenario)
 
 
 def test_a_row_that_is_not_acknowledged_is_left_to_the_sweep(
-    play: Callable[[Story], None],
+    run_scenario: Callable[[Scenario], None],
 ) -> None:
-    async def story(bench: OutboxBench) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         outbox = bench.replica()
         entry = await bench.write(outbox, "a")
         bench.acknowledges.clear()
@@ -131,11 +131,13 @@ def test_a_row_that_is_not_acknowledged_is_left_to_the_sweep(
         await outbox.sweep()
         assert (bench.published, bench.row_sizes()) == (["a"], [])
 
-    play(story)
+    run_scenario(scenario)
 
 
-def test_a_large_transaction_becomes_rows_of_bounded_size(play: Callable[[Story], None]) -> None:
-    async def story(bench: OutboxBench) -> None:
+def test_a_large_transaction_becomes_rows_of_bounded_size(
+    run_scenario: Callable[[Scenario], None],
+) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         outbox = bench.replica()
         async with bench.database.transaction() as tx:
             entry = await outbox.add(tx, new_records(3_000, octets=1_000))
@@ -147,13 +149,13 @@ def test_a_large_transaction_becomes_rows_of_bounded_size(play: Callable[[Story]
         await outbox.sweep()
         assert (len(bench.published), bench.row_sizes()) == (3_000, [])
 
-    play(story)
+    run_scenario(scenario)
 
 
-def test_a_sweep_is_bounded_in_memory(play: Callable[[Story], None]) -> None:
+def test_a_sweep_is_bounded_in_memory(run_scenario: Callable[[Scenario], None]) -> None:
     """After an outage all rows are published, in batches that are bounded in size."""
 
-    async def story(bench: OutboxBench) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         gone = bench.replica()
         async with bench.database.transaction() as tx:
             await gone.add(tx, new_records(150, octets=64 * 1024))
@@ -167,15 +169,15 @@ def test_a_sweep_is_bounded_in_memory(play: Callable[[Story], None]) -> None:
         await sweeping
         assert (len(bench.published), bench.published[-1], bench.row_sizes()) == (151, "last", [])
 
-    play(story)
+    run_scenario(scenario)
 
 
 def test_rows_that_one_replica_publishes_are_not_swept_by_another(
-    play: Callable[[Story], None],
+    run_scenario: Callable[[Scenario], None],
 ) -> None:
     """The broker takes longer to acknowledge than sweep_after_s."""
 
-    async def story(bench: OutboxBench) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         slow, other = bench.replica(), bench.replica()
         entry = await bench.write(slow, "a")
         bench.acknowledges.clear()
@@ -189,13 +191,13 @@ def test_rows_that_one_replica_publishes_are_not_swept_by_another(
         await slow.sweep()
         assert (bench.published, bench.row_sizes()) == (["a"], [])
 
-    play(story)
+    run_scenario(scenario)
 
 
 def test_rows_that_one_replica_sweeps_are_not_swept_by_another(
-    play: Callable[[Story], None],
+    run_scenario: Callable[[Scenario], None],
 ) -> None:
-    async def story(bench: OutboxBench) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         slow, other = bench.replica(), bench.replica()
         await bench.write(bench.replica(), "a")
         bench.make_rows_due()
@@ -209,13 +211,13 @@ def test_rows_that_one_replica_sweeps_are_not_swept_by_another(
         await sweeping
         assert (bench.published, bench.row_sizes()) == (["a"], [])
 
-    play(story)
+    run_scenario(scenario)
 
 
 def test_a_row_that_cannot_be_published_does_not_hold_back_others(
-    play: Callable[[Story], None],
+    run_scenario: Callable[[Scenario], None],
 ) -> None:
-    async def story(bench: OutboxBench) -> None:
+    async def scenario(bench: OutboxBench) -> None:
         for topic in ("a", LEADERLESS, "b"):
             await bench.write(bench.replica(), topic)
         bench.make_rows_due()
@@ -223,7 +225,7 @@ def test_a_row_that_cannot_be_published_does_not_hold_back_others(
             await bench.replica().sweep()
         assert (sorted(bench.published), len(bench.row_sizes())) == (["a", "b"], 1)
 
-    play(story)
+    run_scenario(scenario)
 
 
 def new_records(count: int, *, octets: int) -> list[Outgoing]:

@@ -30,7 +30,7 @@ def output_for(tmp_path: Path, responses: Sequence[tuple[int, dict[str, Any]]]) 
         status, body = next(remaining)
         return web.json_response(body, status=status)
 
-    async def story() -> None:
+    async def scenario() -> None:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", respond)
         async with TestServer(app) as server:
@@ -39,7 +39,7 @@ def output_for(tmp_path: Path, responses: Sequence[tuple[int, dict[str, Any]]]) 
             await first.send()
 
     (tmp_path / "sandbox.json").write_text(json.dumps({"api_key": "obm_test_x"}))
-    asyncio.run(story())
+    asyncio.run(scenario())
     return output.getvalue()
 
 

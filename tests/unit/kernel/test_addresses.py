@@ -1,25 +1,13 @@
 """Resolution of host names: without threads, one query per name, and the hosts file."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
 
 import dns.exception
 import pytest
 
 from kernel.addresses import AddressRefused, AddressResolver
-
-P = ParamSpec("P")
-
-
-def run_async(story: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    @wraps(story)
-    def test(*args: P.args, **kwargs: P.kwargs) -> None:
-        asyncio.run(story(*args, **kwargs))
-
-    return test
 
 
 class Answer:
@@ -55,7 +43,6 @@ def addresses(resolver: Resolver, hosts: Path = Path("/nowhere")) -> AddressReso
     return AddressResolver(is_shared, resolver=resolver, hosts=hosts)  # type: ignore[arg-type]
 
 
-@run_async
 async def test_slow_names_do_not_delay_others() -> None:
     resolver = Resolver()
     addresses_of = addresses(resolver)
@@ -73,7 +60,6 @@ async def test_slow_names_do_not_delay_others() -> None:
     assert await asyncio.gather(*slow) == [["8.8.8.8"]] * 50
 
 
-@run_async
 async def test_concurrent_lookups_share_one_query_that_survives_a_cancelled_caller() -> None:
     resolver = Resolver()
     addresses_of = addresses(resolver)
@@ -90,7 +76,6 @@ async def test_concurrent_lookups_share_one_query_that_survives_a_cancelled_call
     assert resolver.queries == ["slow.example"]
 
 
-@run_async
 async def test_a_failed_lookup_is_an_os_error_and_is_not_cached() -> None:
     resolver = Resolver()
     addresses_of = addresses(resolver)
@@ -101,7 +86,6 @@ async def test_a_failed_lookup_is_an_os_error_and_is_not_cached() -> None:
     assert len(resolver.queries) == 2
 
 
-@run_async
 @pytest.mark.parametrize("plain", [False, True])
 async def test_a_name_resolves_to_its_allowed_addresses_only(plain: bool) -> None:
     class Both(Resolver):
@@ -115,7 +99,6 @@ async def test_a_name_resolves_to_its_allowed_addresses_only(plain: bool) -> Non
             await addresses_of.resolve(host, plain=plain)
 
 
-@run_async
 async def test_the_hosts_file_takes_precedence_over_dns(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("# local\n10.1.2.3 Hooks.internal hooks # ours\n::1 hooks\n")

@@ -1,7 +1,6 @@
 """A cache with a TTL and shared fetches."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -25,80 +24,63 @@ class Source:
         return len(self.queries), 60.0
 
 
-def play(story: Callable[[Source], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await story(Source())
-
-    asyncio.run(run())
-
-
-def test_concurrent_callers_share_one_fetch_that_survives_a_cancelled_one() -> None:
-    async def story(source: Source) -> None:
-        cache = Cache(source.fetch, entries_max=10)
-        waiting = [asyncio.create_task(cache.get("a")) for _ in range(3)]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        source.released.set()
-        assert await asyncio.gather(*waiting[1:]) == [1, 1]
-        assert await cache.get("a") == 1
-        assert source.queries == ["a"]
-
-    play(story)
+async def test_concurrent_callers_share_one_fetch_that_survives_a_cancelled_one() -> None:
+    source = Source()
+    cache = Cache(source.fetch, entries_max=10)
+    waiting = [asyncio.create_task(cache.get("a")) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    source.released.set()
+    assert await asyncio.gather(*waiting[1:]) == [1, 1]
+    assert await cache.get("a") == 1
+    assert source.queries == ["a"]
 
 
-def test_an_expired_value_is_fetched_again(
+async def test_an_expired_value_is_fetched_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now[0])
 
-    async def story(source: Source) -> None:
-        source.released.set()
-        cache = Cache(source.fetch, entries_max=10)
-        assert await cache.get("a") == 1
-        now[0] = 60.0
-        old = cache.peek("a")
-        assert old
-        assert (old.value, old.is_fresh) == (1, False)
-        assert await cache.get("a") == 2
-
-    play(story)
+    source = Source()
+    source.released.set()
+    cache = Cache(source.fetch, entries_max=10)
+    assert await cache.get("a") == 1
+    now[0] = 60.0
+    old = cache.peek("a")
+    assert old
+    assert (old.value, old.is_fresh) == (1, False)
+    assert await cache.get("a") == 2
 
 
-def test_the_oldest_entry_is_evicted_first() -> None:
-    async def story(source: Source) -> None:
-        source.released.set()
-        cache = Cache(source.fetch, entries_max=3)
-        for key in ("a", "b", "c"):
-            await cache.get(key)
-        await cache.refresh("a")
-        await cache.get("d")
-        assert [key for key in "abcd" if cache.peek(key)] == ["a", "c", "d"]
-
-    play(story)
+async def test_the_oldest_entry_is_evicted_first() -> None:
+    source = Source()
+    source.released.set()
+    cache = Cache(source.fetch, entries_max=3)
+    for key in ("a", "b", "c"):
+        await cache.get(key)
+    await cache.refresh("a")
+    await cache.get("d")
+    assert [key for key in "abcd" if cache.peek(key)] == ["a", "c", "d"]
 
 
-def test_a_failure_reaches_all_waiters_and_is_not_cached() -> None:
-    async def story(source: Source) -> None:
-        source.is_unavailable = True
-        source.released.set()
-        cache = Cache(source.fetch, entries_max=3)
-        with pytest.raises(OSError, match="unavailable"):
-            await cache.get("a")
-        source.is_unavailable = False
-        assert await cache.get("a") == 2
-
-    play(story)
+async def test_a_failure_reaches_all_waiters_and_is_not_cached() -> None:
+    source = Source()
+    source.is_unavailable = True
+    source.released.set()
+    cache = Cache(source.fetch, entries_max=3)
+    with pytest.raises(OSError, match="unavailable"):
+        await cache.get("a")
+    source.is_unavailable = False
+    assert await cache.get("a") == 2
 
 
-def test_closing_cancels_all_fetches() -> None:
-    async def story(source: Source) -> None:
-        cache = Cache(source.fetch, entries_max=3)
-        task = cache.refresh("a")
-        await asyncio.sleep(0)
-        assert cache.fetching == 1
-        await cache.close()
-        assert task.cancelled()
-        assert cache.fetching == 0
-
-    play(story)
+async def test_closing_cancels_all_fetches() -> None:
+    source = Source()
+    cache = Cache(source.fetch, entries_max=3)
+    task = cache.refresh("a")
+    await asyncio.sleep(0)
+    assert cache.fetching == 1
+    await cache.close()
+    assert task.cancelled()
+    assert cache.fetching == 0

@@ -17,11 +17,11 @@ LIMITS = ChildLimits(cpu_s=0.2, memory_bytes=64 << 20)
 FUNCTION = "tests.support.trades:start"
 
 
-def with_child(folder: Path, story: Callable[[Child], Awaitable[None]]) -> None:
+def with_child(folder: Path, scenario: Callable[[Child], Awaitable[None]]) -> None:
     async def run() -> None:
         child = Child("test", FUNCTION, str(folder).encode(), limits=LIMITS)
         try:
-            await story(child)
+            await scenario(child)
         finally:
             await child.close()
 
@@ -31,10 +31,10 @@ def with_child(folder: Path, story: Callable[[Child], Awaitable[None]]) -> None:
 def results(folder: Path, *bodies: bytes) -> list[ChildResult]:
     found: list[ChildResult] = []
 
-    async def story(child: Child) -> None:
+    async def scenario(child: Child) -> None:
         found.extend(await child.work(bodies))
 
-    with_child(folder, story)
+    with_child(folder, scenario)
     return found
 
 
@@ -81,13 +81,13 @@ def test_a_body_is_not_blamed_for_memory_that_others_used(tmp_path: Path) -> Non
 
 
 def test_an_error_concerns_one_body_and_the_child_survives(tmp_path: Path) -> None:
-    async def story(child: Child) -> None:
+    async def scenario(child: Child) -> None:
         await child.ready()
         first = pid_of(child)
         assert await child.work([b"raise", b"a"]) == [ChildRaised("KeyError(b'nothing')"), b"A"]
         assert pid_of(child) == first
 
-    with_child(tmp_path, story)
+    with_child(tmp_path, scenario)
 
 
 def test_a_result_beyond_the_maximum_ends_the_child(tmp_path: Path) -> None:
@@ -95,40 +95,40 @@ def test_a_result_beyond_the_maximum_ends_the_child(tmp_path: Path) -> None:
 
 
 def test_a_child_that_died_while_idle_is_started_again(tmp_path: Path) -> None:
-    async def story(child: Child) -> None:
+    async def scenario(child: Child) -> None:
         await child.ready()
         os.kill(pid_of(child), signal.SIGKILL)
         assert await child.work([b"a", b"b"]) == [b"A", b"B"]
 
-    with_child(tmp_path, story)
+    with_child(tmp_path, scenario)
 
 
 def test_a_child_killed_during_a_batch_costs_no_result(tmp_path: Path) -> None:
     bodies = [b"%d " % number + b"x" * 10_000 for number in range(2000)]
 
-    async def story(child: Child) -> None:
+    async def scenario(child: Child) -> None:
         await child.ready()
         working = asyncio.create_task(child.work(bodies))
         await asyncio.sleep(0)  # sending has started
         os.kill(pid_of(child), signal.SIGKILL)
         assert await working == [body.upper() for body in bodies]
 
-    with_child(tmp_path, story)
+    with_child(tmp_path, scenario)
 
 
 def test_the_result_of_a_cancelled_call_does_not_reach_the_next_caller(tmp_path: Path) -> None:
-    async def story(child: Child) -> None:
+    async def scenario(child: Child) -> None:
         await child.ready()
         cancelled = asyncio.create_task(child.work([b"spin"]))
         await asyncio.sleep(0)
         cancelled.cancel()
         assert await child.work([b"a"]) == [b"A"]
 
-    with_child(tmp_path, story)
+    with_child(tmp_path, scenario)
 
 
 def test_the_event_loop_runs_while_the_child_works(tmp_path: Path) -> None:
-    async def story(child: Child) -> None:
+    async def scenario(child: Child) -> None:
         await child.ready()
         turns = 0
         working = asyncio.create_task(child.work([b"spin"]))
@@ -137,26 +137,23 @@ def test_the_event_loop_runs_while_the_child_works(tmp_path: Path) -> None:
             await asyncio.sleep(0)
         assert turns > 100
 
-    with_child(tmp_path, story)
+    with_child(tmp_path, scenario)
 
 
-def test_a_child_that_cannot_start_is_unavailable() -> None:
-    async def story() -> None:
-        with pytest.raises(Unavailable):
-            await Child("test", "tests.support.trades:gone", b"", limits=LIMITS).work([b"a"])
-
-    asyncio.run(story())
+async def test_a_child_that_cannot_start_is_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        await Child("test", "tests.support.trades:gone", b"", limits=LIMITS).work([b"a"])
 
 
 def test_a_child_does_not_inherit_secrets(tmp_path: Path) -> None:
-    async def story(child: Child) -> None:
+    async def scenario(child: Child) -> None:
         await child.ready()
         environment = Path(f"/proc/{pid_of(child)}/environ").read_bytes()
         assert b"OBM_SECRET_KEYS" not in environment
 
     os.environ["OBM_SECRET_KEYS"] = "ours"
     try:
-        with_child(tmp_path, story)
+        with_child(tmp_path, scenario)
     finally:
         del os.environ["OBM_SECRET_KEYS"]
 

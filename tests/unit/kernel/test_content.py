@@ -205,17 +205,14 @@ def test_a_store_reports_its_free_ratio(store: ContentStore) -> None:
     assert 0 < asyncio.run(store.free_ratio()) <= 1
 
 
-def test_a_mount_check_waits_for_a_store_that_is_being_initialized(tmp_path: Path) -> None:
+async def test_a_mount_check_waits_for_a_store_that_is_being_initialized(tmp_path: Path) -> None:
     """At the first start, a reader may check the store before the writer has initialized it."""
     store = FileStore(tmp_path / "content")
 
-    async def story() -> None:
-        finding = asyncio.create_task(check_mounted(store))
-        await asyncio.sleep(0)
-        await store.initialize()
-        await finding
-
-    asyncio.run(story())
+    finding = asyncio.create_task(check_mounted(store))
+    await asyncio.sleep(0)
+    await store.initialize()
+    await finding
 
 
 def test_a_place_that_is_never_initialized_is_unavailable(

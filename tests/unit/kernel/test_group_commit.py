@@ -30,18 +30,15 @@ async def submit_all(
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_items_that_arrive_during_a_commit_form_the_next_group() -> None:
-    async def story() -> None:
-        committer = Committer()
-        group = GroupCommit(committer.commit)
-        first = asyncio.create_task(group.submit(1))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        rest = [asyncio.create_task(group.submit(n)) for n in (2, 3)]
-        assert [await first, *await asyncio.gather(*rest)] == [2, 4, 6]
-        assert committer.groups == [[1], [2, 3]]
-
-    asyncio.run(story())
+async def test_items_that_arrive_during_a_commit_form_the_next_group() -> None:
+    committer = Committer()
+    group = GroupCommit(committer.commit)
+    first = asyncio.create_task(group.submit(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(group.submit(n)) for n in (2, 3)]
+    assert [await first, *await asyncio.gather(*rest)] == [2, 4, 6]
+    assert committer.groups == [[1], [2, 3]]
 
 
 def test_only_the_faulty_item_of_a_group_gets_the_error() -> None:
@@ -81,29 +78,23 @@ def test_groups_are_bounded_and_a_large_item_is_committed_alone(
     assert committer.groups == groups
 
 
-def test_wait_idle_returns_when_everything_is_committed() -> None:
-    async def story() -> None:
-        committer = Committer()
-        group = GroupCommit(committer.commit)
-        task = asyncio.create_task(group.submit(1))
+async def test_wait_idle_returns_when_everything_is_committed() -> None:
+    committer = Committer()
+    group = GroupCommit(committer.commit)
+    task = asyncio.create_task(group.submit(1))
+    await asyncio.sleep(0)
+    await group.wait_idle()
+    assert task.done() or await task == 2
+
+
+async def test_groups_linger_under_load() -> None:
+    committer = Committer()
+    group = GroupCommit(committer.commit, items_max=3, linger_s=0.05)
+    await group.submit(0)
+    tasks = []
+    for number in (1, 2):
+        tasks.append(asyncio.create_task(group.submit(number)))
         await asyncio.sleep(0)
-        await group.wait_idle()
-        assert task.done() or await task == 2
-
-    asyncio.run(story())
-
-
-def test_groups_linger_under_load() -> None:
-    async def story() -> None:
-        committer = Committer()
-        group = GroupCommit(committer.commit, items_max=3, linger_s=0.05)
-        await group.submit(0)
-        tasks = []
-        for number in (1, 2):
-            tasks.append(asyncio.create_task(group.submit(number)))
-            await asyncio.sleep(0)
-        await asyncio.gather(*tasks)
-        await submit_all(group, [3, 4, 5, 6])
-        assert committer.groups == [[0], [1, 2], [3, 4, 5], [6]]
-
-    asyncio.run(story())
+    await asyncio.gather(*tasks)
+    await submit_all(group, [3, 4, 5, 6])
+    assert committer.groups == [[0], [1, 2], [3, 4, 5], [6]]

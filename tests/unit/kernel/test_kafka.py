@@ -64,23 +64,20 @@ class SlowBroker:
         self.heartbeats.release()
 
 
-def test_consumption_starts_after_the_replays_while_the_heartbeat_runs(
+async def test_consumption_starts_after_the_replays_while_the_heartbeat_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def story() -> None:
-        broker = SlowBroker(monkeypatch)
-        kafka = Kafka("nowhere:1", DependencyHealth())
-        ReplicatedTable(Tenant, kafka)
-        kafka.consume(stream(), group="g")
-        running = asyncio.create_task(kafka.run())
-        for _ in range(20):
-            await broker.heartbeats.acquire()
-        assert not broker.consuming.is_set()
+    broker = SlowBroker(monkeypatch)
+    kafka = Kafka("nowhere:1", DependencyHealth())
+    ReplicatedTable(Tenant, kafka)
+    kafka.consume(stream(), group="g")
+    running = asyncio.create_task(kafka.run())
+    for _ in range(20):
+        await broker.heartbeats.acquire()
+    assert not broker.consuming.is_set()
 
-        broker.replay.set()
-        await broker.consuming.wait()
+    broker.replay.set()
+    await broker.consuming.wait()
 
-        running.cancel()
-        await asyncio.wait([running])
-
-    asyncio.run(story())
+    running.cancel()
+    await asyncio.wait([running])

@@ -33,30 +33,25 @@ def publish_after_response(box: Outbox, row: int, *, octets: int, health: Depend
 
 
 @pytest.mark.parametrize("octets", [100, 1_000_000])
-def test_a_long_outage_of_the_broker_does_not_fill_the_memory(octets: int) -> None:
+async def test_a_long_outage_of_the_broker_does_not_fill_the_memory(octets: int) -> None:
     """The number of entries is bounded, whether they are large or small."""
     entries_max = BACKGROUND_BYTES_MAX // (octets + outbox.ENTRY_BYTES)
 
-    async def story() -> None:
-        broker, health = Broker(), DependencyHealth()
-        box = Outbox(cast(Database, None), "ingest", broker.send)
-        waiting = asyncio.all_tasks()
-        for row in range(entries_max + 50):
-            publish_after_response(box, row, octets=octets, health=health)
-        assert len(asyncio.all_tasks() - waiting) == entries_max
-        broker.is_unavailable = False
-        while len(broker.received) < entries_max:  # the others are left to the sweep
-            await asyncio.sleep(0.01)
-        assert {record.topic for record in broker.received} == {
-            str(row) for row in range(entries_max)
-        }
-        publish_after_response(
-            box, entries_max, octets=octets, health=health
-        )  # there is capacity again
-        while len(broker.received) == entries_max:
-            await asyncio.sleep(0)
-
-    asyncio.run(story())
+    broker, health = Broker(), DependencyHealth()
+    box = Outbox(cast(Database, None), "ingest", broker.send)
+    waiting = asyncio.all_tasks()
+    for row in range(entries_max + 50):
+        publish_after_response(box, row, octets=octets, health=health)
+    assert len(asyncio.all_tasks() - waiting) == entries_max
+    broker.is_unavailable = False
+    while len(broker.received) < entries_max:  # the others are left to the sweep
+        await asyncio.sleep(0.01)
+    assert {record.topic for record in broker.received} == {str(row) for row in range(entries_max)}
+    publish_after_response(
+        box, entries_max, octets=octets, health=health
+    )  # there is capacity again
+    while len(broker.received) == entries_max:
+        await asyncio.sleep(0)
 
 
 def test_rows_beyond_the_memory_limit_are_left_to_the_sweep() -> None:
@@ -68,10 +63,10 @@ def test_rows_beyond_the_memory_limit_are_left_to_the_sweep() -> None:
 
 
 def pack(records: Sequence[Outgoing]) -> list[Row]:
-    async def story() -> list[Row]:
+    async def scenario() -> list[Row]:
         return [row async for row in pack_rows(records)]
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(
@@ -93,7 +88,7 @@ def test_no_records_give_no_row() -> None:
     assert pack([]) == []
 
 
-def test_other_tasks_run_while_a_large_batch_is_encoded() -> None:
+async def test_other_tasks_run_while_a_large_batch_is_encoded() -> None:
     turns: list[int] = []
     made = 0
 
@@ -108,11 +103,9 @@ def test_other_tasks_run_while_a_large_batch_is_encoded() -> None:
             turns.append(made)
             await asyncio.sleep(0)
 
-    async def story() -> None:
-        other = asyncio.create_task(others())
-        async for _ in pack_rows(encoded()):
-            pass
-        await other
+    other = asyncio.create_task(others())
+    async for _ in pack_rows(encoded()):
+        pass
+    await other
 
-    asyncio.run(story())
     assert turns == list(range(outbox.STEP, 10_000, outbox.STEP))

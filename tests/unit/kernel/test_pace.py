@@ -56,18 +56,15 @@ def test_without_linger_items_do_not_wait() -> None:
 
 
 @pytest.mark.usefixtures("now_s")
-def test_waiters_continue_together_and_a_cancelled_one_does_not_affect_the_others() -> None:
-    async def story() -> None:
-        pace = BatchPacer(0.01)
-        pace.start_batch(2)
-        turns = [asyncio.create_task(pace.wait_turn()) for _ in range(3)]
-        await asyncio.sleep(0)
-        assert not any(turn.done() for turn in turns)
-        turns[0].cancel()
-        done, _ = await asyncio.wait(turns[1:], timeout=10, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.sleep(0)
-        assert all(turn.done() for turn in turns)
-        assert len(done) == 2
-        assert turns[0].cancelled()
-
-    asyncio.run(story())
+async def test_waiters_continue_together_and_a_cancelled_one_does_not_affect_the_others() -> None:
+    pace = BatchPacer(0.01)
+    pace.start_batch(2)
+    turns = [asyncio.create_task(pace.wait_turn()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(turn.done() for turn in turns)
+    turns[0].cancel()
+    done, _ = await asyncio.wait(turns[1:], timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(0)
+    assert all(turn.done() for turn in turns)
+    assert len(done) == 2
+    assert turns[0].cancelled()

@@ -1,7 +1,7 @@
 """Partitions and callers of the producer are independent of each other. With a fake producer."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from types import SimpleNamespace
 from zlib import crc32
@@ -93,133 +93,102 @@ async def until(holds: Callable[[], object]) -> None:
         await asyncio.sleep(0)
 
 
-def play(story: Callable[[], Awaitable[None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(20):
-            await story()
-
-    asyncio.run(bounded())
-
-
-def test_a_partition_without_a_leader_delays_no_other() -> None:
-    async def story() -> None:
-        batching = FakeBatchingProducer(0)
-        stuck = batching.start_send(0)
-        await until(lambda: batching.batches)
-        await batching.start_send(1, 2, 3)
-        await batching.start_send(1)
-        assert not stuck.done()
-        batching.producers[0].in_flight.pop(0).set_result(None)
-        await stuck
-        await batching.close()
-
-    play(story)
+async def test_a_partition_without_a_leader_delays_no_other() -> None:
+    batching = FakeBatchingProducer(0)
+    stuck = batching.start_send(0)
+    await until(lambda: batching.batches)
+    await batching.start_send(1, 2, 3)
+    await batching.start_send(1)
+    assert not stuck.done()
+    batching.producers[0].in_flight.pop(0).set_result(None)
+    await stuck
+    await batching.close()
 
 
-def test_a_failing_partition_fails_only_its_own_callers() -> None:
+async def test_a_failing_partition_fails_only_its_own_callers() -> None:
     """They retry with a new producer, and batches in flight of the old one finish."""
 
-    async def story() -> None:
-        batching = FakeBatchingProducer(0, 1)
-        failing, slow = batching.start_send(0, 2), batching.start_send(1, 2)
-        await until(lambda: len(batching.batches) == 3)
-        [old] = batching.producers
-        old.in_flight.pop(0).set_exception(LeaderNotAvailableError())
-        with pytest.raises(Unavailable):
-            await failing
-        await batching.start_send(3)
-        assert len(batching.producers) == 2
-        assert old.stopped
-        assert not slow.done()
-        old.in_flight.pop(1).set_result(None)
-        await slow
-        await batching.close()
-
-    play(story)
+    batching = FakeBatchingProducer(0, 1)
+    failing, slow = batching.start_send(0, 2), batching.start_send(1, 2)
+    await until(lambda: len(batching.batches) == 3)
+    [old] = batching.producers
+    old.in_flight.pop(0).set_exception(LeaderNotAvailableError())
+    with pytest.raises(Unavailable):
+        await failing
+    await batching.start_send(3)
+    assert len(batching.producers) == 2
+    assert old.stopped
+    assert not slow.done()
+    old.in_flight.pop(1).set_result(None)
+    await slow
+    await batching.close()
 
 
-def test_records_that_arrive_while_a_batch_is_in_flight_form_the_next_batch() -> None:
-    async def story() -> None:
-        batching = FakeBatchingProducer(0)
-        first = batching.start_send(0)
-        await until(lambda: batching.batches)
-        more = [batching.start_send(0) for _ in range(5)]
-        await asyncio.sleep(0)
-        batching.held.clear()
-        batching.producers[0].in_flight.pop(0).set_result(None)
-        await asyncio.gather(first, *more)
-        assert batching.batches == [(0, 1), (0, 5)]
-        await batching.close()
-
-    play(story)
+async def test_records_that_arrive_while_a_batch_is_in_flight_form_the_next_batch() -> None:
+    batching = FakeBatchingProducer(0)
+    first = batching.start_send(0)
+    await until(lambda: batching.batches)
+    more = [batching.start_send(0) for _ in range(5)]
+    await asyncio.sleep(0)
+    batching.held.clear()
+    batching.producers[0].in_flight.pop(0).set_result(None)
+    await asyncio.gather(first, *more)
+    assert batching.batches == [(0, 1), (0, 5)]
+    await batching.close()
 
 
-def test_a_record_that_is_too_large_fails_only_its_caller() -> None:
-    async def story() -> None:
-        batching = FakeBatchingProducer()
-        tasks = [
-            batching.start_send(0),
-            batching.start_send(0, octets=RECORD_BYTES_MAX + 1),
-            batching.start_send(0),
-        ]
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(result) for result in results] == [type(None), ValueError, type(None)]
-        await batching.close()
-
-    play(story)
+async def test_a_record_that_is_too_large_fails_only_its_caller() -> None:
+    batching = FakeBatchingProducer()
+    tasks = [
+        batching.start_send(0),
+        batching.start_send(0, octets=RECORD_BYTES_MAX + 1),
+        batching.start_send(0),
+    ]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [type(None), ValueError, type(None)]
+    await batching.close()
 
 
-def test_a_send_of_several_batches_returns_when_all_are_acknowledged() -> None:
-    async def story() -> None:
-        batching = FakeBatchingProducer()
-        await batching.start_send(*[0] * 10, octets=BATCH_BYTES_MAX // 3)
-        assert sum(records for _, records in batching.batches) == 10
-        assert len(batching.batches) == 5
-        await batching.close()
-
-    play(story)
+async def test_a_send_of_several_batches_returns_when_all_are_acknowledged() -> None:
+    batching = FakeBatchingProducer()
+    await batching.start_send(*[0] * 10, octets=BATCH_BYTES_MAX // 3)
+    assert sum(records for _, records in batching.batches) == 10
+    assert len(batching.batches) == 5
+    await batching.close()
 
 
-def test_a_missing_topic_delays_no_other() -> None:
-    async def story() -> None:
-        batching = FakeBatchingProducer()
-        await batching.start()
-        [producer] = batching.producers
-        early = asyncio.create_task(
-            batching.send([new_record(0), Outgoing(topic="missing", key=b"")])
-        )
-        await batching.start_send(0)
-        assert not early.done()
-        producer.topics.add(MISSING)
-        producer.made.set()
-        await early
-        await batching.close()
-
-    play(story)
+async def test_a_missing_topic_delays_no_other() -> None:
+    batching = FakeBatchingProducer()
+    await batching.start()
+    [producer] = batching.producers
+    early = asyncio.create_task(batching.send([new_record(0), Outgoing(topic="missing", key=b"")]))
+    await batching.start_send(0)
+    assert not early.done()
+    producer.topics.add(MISSING)
+    producer.made.set()
+    await early
+    await batching.close()
 
 
-def test_records_of_a_cancelled_caller_are_not_sent() -> None:
-    async def story() -> None:
-        batching = FakeBatchingProducer(0)
-        first, gone = batching.start_send(0), batching.start_send(0)
-        await until(lambda: batching.batches)
-        later = batching.start_send(0)
-        await asyncio.sleep(0)
-        gone.cancel()
-        later.cancel()
-        await asyncio.wait([gone, later])
-        batching.held.clear()
-        batching.producers[0].in_flight.pop(0).set_result(None)
-        await first
-        await batching.start_send(0)
-        assert batching.batches == [(0, 2), (0, 1)]
-        await batching.close()
-
-    play(story)
+async def test_records_of_a_cancelled_caller_are_not_sent() -> None:
+    batching = FakeBatchingProducer(0)
+    first, gone = batching.start_send(0), batching.start_send(0)
+    await until(lambda: batching.batches)
+    later = batching.start_send(0)
+    await asyncio.sleep(0)
+    gone.cancel()
+    later.cancel()
+    await asyncio.wait([gone, later])
+    batching.held.clear()
+    batching.producers[0].in_flight.pop(0).set_result(None)
+    await first
+    await batching.start_send(0)
+    assert batching.batches == [(0, 2), (0, 1)]
+    await batching.close()
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_without_a_broker_all_callers_get_the_error_at_once(closed: bool) -> None:
+async def test_without_a_broker_all_callers_get_the_error_at_once(closed: bool) -> None:
     class WithoutBroker(FakeBatchingProducer):
         attempts = 0
 
@@ -227,35 +196,27 @@ def test_without_a_broker_all_callers_get_the_error_at_once(closed: bool) -> Non
             self.attempts += 1
             raise Unavailable("kafka") from KafkaError()
 
-    async def story() -> None:
-        batching = WithoutBroker()
-        if closed:
-            await batching.close()
-        callers: Sequence[asyncio.Task[None]] = [
-            batching.start_send(n % PARTITIONS) for n in range(50)
-        ]
-        results = await asyncio.gather(*callers, return_exceptions=True)
-        assert all(isinstance(result, Unavailable) for result in results)
-        assert batching.attempts == (0 if closed else 1)
-
-    play(story)
-
-
-def test_a_failed_caller_leaves_no_records_queued_for_a_blocked_partition() -> None:
-    async def story() -> None:
-        batching = FakeBatchingProducer(0, 1)
-        stuck = batching.start_send(0)
-        await until(lambda: batching.batches)
-        for _ in range(3):
-            failing = batching.start_send(0, 1)
-            await until(lambda: batching.producers[-1].in_flight.keys() & {1})
-            batching.producers[-1].in_flight.pop(1).set_exception(LeaderNotAvailableError())
-            with pytest.raises(Unavailable):
-                await failing
-        assert batching.queued == 0
-        batching.producers[0].in_flight.pop(0).set_result(None)
-        await stuck
-        assert [batch for batch in batching.batches if batch[0] == 0] == [(0, 1)]
+    batching = WithoutBroker()
+    if closed:
         await batching.close()
+    callers: Sequence[asyncio.Task[None]] = [batching.start_send(n % PARTITIONS) for n in range(50)]
+    results = await asyncio.gather(*callers, return_exceptions=True)
+    assert all(isinstance(result, Unavailable) for result in results)
+    assert batching.attempts == (0 if closed else 1)
 
-    play(story)
+
+async def test_a_failed_caller_leaves_no_records_queued_for_a_blocked_partition() -> None:
+    batching = FakeBatchingProducer(0, 1)
+    stuck = batching.start_send(0)
+    await until(lambda: batching.batches)
+    for _ in range(3):
+        failing = batching.start_send(0, 1)
+        await until(lambda: batching.producers[-1].in_flight.keys() & {1})
+        batching.producers[-1].in_flight.pop(1).set_exception(LeaderNotAvailableError())
+        with pytest.raises(Unavailable):
+            await failing
+    assert batching.queued == 0
+    batching.producers[0].in_flight.pop(0).set_result(None)
+    await stuck
+    assert [batch for batch in batching.batches if batch[0] == 0] == [(0, 1)]
+    await batching.close()

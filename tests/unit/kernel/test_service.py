@@ -20,14 +20,14 @@ async def nothing_to_close() -> None:
 def run_until_stopped(*loops: Loop) -> None:
     """Run a service with these loops and stop it at once; fail if it takes 5 s."""
 
-    async def story() -> None:
+    async def scenario() -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.02, stop.set)
         one = Service("parcels", loops, nothing_to_close, DependencyHealth())
         async with asyncio.timeout(50):
             await run_services([one], stop=stop)
 
-    asyncio.run(story())
+    asyncio.run(scenario())
 
 
 async def swallows_first_cancellation() -> None:

@@ -44,13 +44,10 @@ def test_a_deleted_entry_is_not_found_by_id_by_index_or_in_the_list() -> None:
     assert (keys.get("k"), keys.get_by_index(b"s"), keys.values()) == (None, None, [])
 
 
-def test_a_fetch_waits_for_a_record_that_has_not_arrived() -> None:
-    async def story() -> None:
-        keys, broker = table()
-        asyncio.get_running_loop().call_later(0.01, broker.publish, ApiKey(key_id="k", version=1))
-        assert set(await keys.fetch(["k"], within_s=5)) == {"k"}
-
-    asyncio.run(story())
+async def test_a_fetch_waits_for_a_record_that_has_not_arrived() -> None:
+    keys, broker = table()
+    asyncio.get_running_loop().call_later(0.01, broker.publish, ApiKey(key_id="k", version=1))
+    assert set(await keys.fetch(["k"], within_s=5)) == {"k"}
 
 
 def test_an_entry_that_never_arrives_does_not_exist() -> None:

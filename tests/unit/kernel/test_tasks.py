@@ -25,14 +25,6 @@ def _short_cancel_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "CANCEL_TIMEOUT_S", 0.01)
 
 
-def play(story: Coroutine[Any, Any, None]) -> None:
-    async def timed() -> None:
-        async with asyncio.timeout(20):
-            await story
-
-    asyncio.run(timed())
-
-
 async def swallows_first_cancellation() -> None:
     with suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
@@ -52,32 +44,26 @@ async def cancelled_at(moment: int, step: Coroutine[Any, Any, None]) -> "asyncio
     return task
 
 
-def test_a_step_that_loses_its_cancellation_is_cancelled_again() -> None:
-    async def story() -> None:
-        group = asyncio.create_task(
-            run_concurrently([swallows_first_cancellation(), swallows_first_cancellation()])
-        )
-        await turns(5)
-        group.cancel()
-        await asyncio.wait([group])
-        assert group.cancelled()
-
-    play(story())
+async def test_a_step_that_loses_its_cancellation_is_cancelled_again() -> None:
+    group = asyncio.create_task(
+        run_concurrently([swallows_first_cancellation(), swallows_first_cancellation()])
+    )
+    await turns(5)
+    group.cancel()
+    await asyncio.wait([group])
+    assert group.cancelled()
 
 
-def test_when_a_step_fails_the_others_are_cancelled() -> None:
+async def test_when_a_step_fails_the_others_are_cancelled() -> None:
     async def failing() -> None:
         await turns(3)
         raise KeyError
 
-    async def story() -> None:
-        with pytest.raises(ExceptionGroup):
-            await run_concurrently([swallows_first_cancellation(), failing()])
-
-    play(story())
+    with pytest.raises(ExceptionGroup):
+        await run_concurrently([swallows_first_cancellation(), failing()])
 
 
-def test_a_supervised_step_that_is_cancelled_twice_is_not_leaked() -> None:
+async def test_a_supervised_step_that_is_cancelled_twice_is_not_leaked() -> None:
     ended = asyncio.Event()
 
     async def slow_cleanup() -> None:
@@ -89,38 +75,32 @@ def test_a_supervised_step_that_is_cancelled_twice_is_not_leaked() -> None:
             await turns(20)
             ended.set()
 
-    async def story() -> None:
-        task = asyncio.create_task(supervise(slow_cleanup()))
-        await turns(3)
-        for _ in range(2):
-            task.cancel()
-            await turns(2)
-        await asyncio.wait([task])
-        assert task.cancelled()
-        assert ended.is_set()
-
-    play(story())
+    task = asyncio.create_task(supervise(slow_cleanup()))
+    await turns(3)
+    for _ in range(2):
+        task.cancel()
+        await turns(2)
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert ended.is_set()
 
 
-def test_an_error_during_the_cancellation_of_a_step_is_raised() -> None:
+async def test_an_error_during_the_cancellation_of_a_step_is_raised() -> None:
     async def failing() -> None:
         try:
             await asyncio.Event().wait()
         finally:
             raise KeyError
 
-    async def story() -> None:
-        task = asyncio.create_task(supervise(failing()))
-        await turns(3)
-        task.cancel()
-        with pytest.raises(KeyError):
-            await task
-
-    play(story())
+    task = asyncio.create_task(supervise(failing()))
+    await turns(3)
+    task.cancel()
+    with pytest.raises(KeyError):
+        await task
 
 
-def test_a_step_past_its_timeout_ends_even_if_it_loses_a_cancellation() -> None:
-    play(run_with_timeout(swallows_first_cancellation(), timeout_s=0.01))
+async def test_a_step_past_its_timeout_ends_even_if_it_loses_a_cancellation() -> None:
+    await run_with_timeout(swallows_first_cancellation(), timeout_s=0.01)
 
 
 class Consumer:
@@ -137,7 +117,7 @@ class Consumer:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> None:
+async def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> None:
     async def commit_repeatedly() -> None:
         worker = ConsumerWorker(stream(), "g", "", lambda _: None)
         worker.consumer = cast(AIOKafkaConsumer, Consumer())
@@ -145,14 +125,11 @@ def test_a_loop_of_commits_ends_at_its_first_cancellation(moment: int) -> None:
         while True:
             await worker.commit()
 
-    async def story() -> None:
-        task = asyncio.create_task(commit_repeatedly())
-        await turns(moment)
-        task.cancel()
-        await turns(2 * len(MOMENTS))
-        assert task.cancelled()
-
-    play(story())
+    task = asyncio.create_task(commit_repeatedly())
+    await turns(moment)
+    task.cancel()
+    await turns(2 * len(MOMENTS))
+    assert task.cancelled()
 
 
 class Producer:
@@ -199,47 +176,38 @@ RECORDS = [Outgoing(topic="t", key=b"k", value=b"v")]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_send_ends_whenever_the_producer_is_closed(moment: int) -> None:
-    async def story() -> None:
-        producer = new_producer()
-        sends = [asyncio.create_task(producer.send(RECORDS)) for _ in range(3)]
-        await turns(moment)
-        late = asyncio.create_task(producer.send(RECORDS))
-        await producer.close()
-        results = await asyncio.gather(*sends, late, return_exceptions=True)
-        assert {type(result) for result in results} <= {type(None), Unavailable}
-        assert producer._sender is None
-
-    play(story())
+async def test_a_send_ends_whenever_the_producer_is_closed(moment: int) -> None:
+    producer = new_producer()
+    sends = [asyncio.create_task(producer.send(RECORDS)) for _ in range(3)]
+    await turns(moment)
+    late = asyncio.create_task(producer.send(RECORDS))
+    await producer.close()
+    results = await asyncio.gather(*sends, late, return_exceptions=True)
+    assert {type(result) for result in results} <= {type(None), Unavailable}
+    assert producer._sender is None
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_cancelled_send_does_not_affect_the_others(moment: int) -> None:
-    async def story() -> None:
-        producer = new_producer()
-        other = asyncio.create_task(producer.send(RECORDS))
-        await cancelled_at(moment, producer.send(RECORDS))
-        await other
-        await producer.close()
-
-    play(story())
+async def test_a_cancelled_send_does_not_affect_the_others(moment: int) -> None:
+    producer = new_producer()
+    other = asyncio.create_task(producer.send(RECORDS))
+    await cancelled_at(moment, producer.send(RECORDS))
+    await other
+    await producer.close()
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_closing_a_producer_can_be_cancelled(moment: int) -> None:
-    async def story() -> None:
-        producer = new_producer()
-        sending = asyncio.create_task(producer.send(RECORDS))
-        await turns(2)
-        await cancelled_at(moment, producer.close())
-        with suppress(Unavailable):
-            await sending
-
-    play(story())
+async def test_closing_a_producer_can_be_cancelled(moment: int) -> None:
+    producer = new_producer()
+    sending = asyncio.create_task(producer.send(RECORDS))
+    await turns(2)
+    await cancelled_at(moment, producer.close())
+    with suppress(Unavailable):
+        await sending
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_waiting_for_a_group_commit_can_be_cancelled(moment: int) -> None:
+async def test_waiting_for_a_group_commit_can_be_cancelled(moment: int) -> None:
     async def commit(items: Sequence[int]) -> Sequence[int]:
         await turns(5)
         return items
@@ -249,33 +217,27 @@ def test_waiting_for_a_group_commit_can_be_cancelled(moment: int) -> None:
             await group.wait_idle()
             await asyncio.sleep(0)
 
-    async def story() -> None:
-        group: GroupCommit[int, int] = GroupCommit(commit)
-        submitted = asyncio.create_task(group.submit(1))
-        task = asyncio.create_task(waiting(group))
-        await turns(moment)
-        task.cancel()
-        await turns(3)
-        assert task.cancelled()
-        assert await submitted == 1
-
-    play(story())
+    group: GroupCommit[int, int] = GroupCommit(commit)
+    submitted = asyncio.create_task(group.submit(1))
+    task = asyncio.create_task(waiting(group))
+    await turns(moment)
+    task.cancel()
+    await turns(3)
+    assert task.cancelled()
+    assert await submitted == 1
 
 
-def test_items_of_a_cancelled_group_do_not_wait_for_ever() -> None:
+async def test_items_of_a_cancelled_group_do_not_wait_for_ever() -> None:
     async def commit(_: Sequence[int]) -> Sequence[int]:
         await asyncio.Event().wait()
         return []
 
-    async def story() -> None:
-        group: GroupCommit[int, int] = GroupCommit(commit)
-        members = [asyncio.create_task(group.submit(n)) for n in range(2)]
-        await turns(3)
-        members.append(asyncio.create_task(group.submit(2)))
-        await turns(3)
-        assert group._committer is not None
-        await cancel_and_wait(group._committer)
-        await asyncio.wait(members)
-        assert all(member.cancelled() for member in members)
-
-    play(story())
+    group: GroupCommit[int, int] = GroupCommit(commit)
+    members = [asyncio.create_task(group.submit(n)) for n in range(2)]
+    await turns(3)
+    members.append(asyncio.create_task(group.submit(2)))
+    await turns(3)
+    assert group._committer is not None
+    await cancel_and_wait(group._committer)
+    await asyncio.wait(members)
+    assert all(member.cancelled() for member in members)

@@ -74,51 +74,44 @@ def verified_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_chain_is_verified_once_per_host(verified_names: list[str]) -> None:
-    async def scenario() -> None:
-        verifier = CertificateVerifier(lambda: [ROOT.der])
-        assert (
-            await asyncio.gather(*(verifier.verify(GOOD.chain, NAME) for _ in range(9)))
-            == [True] * 9
-        )
-        assert await verifier.verify(GOOD.chain, NAME)
-        assert not await verifier.verify(GOOD.chain, "mx2.receiver.example")
+async def test_a_chain_is_verified_once_per_host(verified_names: list[str]) -> None:
+    verifier = CertificateVerifier(lambda: [ROOT.der])
+    assert (
+        await asyncio.gather(*(verifier.verify(GOOD.chain, NAME) for _ in range(9))) == [True] * 9
+    )
+    assert await verifier.verify(GOOD.chain, NAME)
+    assert not await verifier.verify(GOOD.chain, "mx2.receiver.example")
 
-    asyncio.run(scenario())
     assert sorted(verified_names) == [NAME, "mx2.receiver.example"]
 
 
-def test_a_result_is_cached_for_an_hour(
+async def test_a_result_is_cached_for_an_hour(
     verified_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = [1000.0]
     monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
 
-    async def scenario() -> None:
-        verifier = CertificateVerifier(lambda: [ROOT.der])
-        for later_s in (0.0, certificates.CACHE_TTL_S - 1, 1.0):
-            now_s[0] += later_s
-            await verifier.verify(GOOD.chain, NAME)
+    verifier = CertificateVerifier(lambda: [ROOT.der])
+    for later_s in (0.0, certificates.CACHE_TTL_S - 1, 1.0):
+        now_s[0] += later_s
+        await verifier.verify(GOOD.chain, NAME)
 
-    asyncio.run(scenario())
     assert len(verified_names) == 2
 
 
-def test_the_number_of_cached_results_is_bounded(
+async def test_the_number_of_cached_results_is_bounded(
     verified_names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(certificates, "CHAINS_MAX", 3)
 
-    async def scenario() -> None:
-        verifier = CertificateVerifier(lambda: [ROOT.der])
-        for number in (1, 2, 3, 4, 4, 2, 1):
-            await verifier.verify(GOOD.chain, f"mx{number}.receiver.example")
+    verifier = CertificateVerifier(lambda: [ROOT.der])
+    for number in (1, 2, 3, 4, 4, 2, 1):
+        await verifier.verify(GOOD.chain, f"mx{number}.receiver.example")
 
-    asyncio.run(scenario())
     assert [name[2] for name in verified_names] == ["1", "2", "3", "4", "1"]
 
 
-def test_a_failure_to_verify_is_not_cached() -> None:
+async def test_a_failure_to_verify_is_not_cached() -> None:
     roots: list[list[bytes]] = [[ROOT.der]]
 
     def read_once_it_works() -> list[bytes]:
@@ -127,24 +120,18 @@ def test_a_failure_to_verify_is_not_cached() -> None:
             raise OSError("the machine has no file left")
         return roots[0]
 
-    async def scenario() -> None:
-        verifier = CertificateVerifier(read_once_it_works)
-        with pytest.raises(OSError, match="no file left"):
-            await verifier.verify(GOOD.chain, NAME)
-        assert await verifier.verify(GOOD.chain, NAME)
-
-    asyncio.run(scenario())
+    verifier = CertificateVerifier(read_once_it_works)
+    with pytest.raises(OSError, match="no file left"):
+        await verifier.verify(GOOD.chain, NAME)
+    assert await verifier.verify(GOOD.chain, NAME)
 
 
-def test_a_canceled_caller_does_not_cancel_the_verification_for_others() -> None:
-    async def scenario() -> None:
-        verifier = CertificateVerifier(lambda: [ROOT.der])
-        first, second = (asyncio.create_task(verifier.verify(GOOD.chain, NAME)) for _ in range(2))
-        await asyncio.sleep(0)
-        first.cancel()
-        assert await second
-
-    asyncio.run(scenario())
+async def test_a_canceled_caller_does_not_cancel_the_verification_for_others() -> None:
+    verifier = CertificateVerifier(lambda: [ROOT.der])
+    first, second = (asyncio.create_task(verifier.verify(GOOD.chain, NAME)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second
 
 
 def test_the_certificate_authorities_of_the_machine_can_be_read() -> None:

@@ -86,35 +86,29 @@ def test_an_exception_in_one_attempt_does_not_stop_the_queue(
     assert "webhook.attempt.crashed" in caplog.text
 
 
-def test_the_capacity_of_a_queue_shrinks_with_its_attempts() -> None:
-    async def main() -> None:
-        queue = FakeEndpoint().queue()
-        assert queue.capacity == QUEUE_MAX
-        queue.enqueue(create_attempts(10))
-        assert queue.capacity < QUEUE_MAX
-        await queue.drain()
-        assert queue.is_idle
-
-    asyncio.run(main())
+async def test_the_capacity_of_a_queue_shrinks_with_its_attempts() -> None:
+    queue = FakeEndpoint().queue()
+    assert queue.capacity == QUEUE_MAX
+    queue.enqueue(create_attempts(10))
+    assert queue.capacity < QUEUE_MAX
+    await queue.drain()
+    assert queue.is_idle
 
 
-def test_attempts_are_released_when_the_drain_times_out() -> None:
+async def test_attempts_are_released_when_the_drain_times_out() -> None:
     endpoint = FakeEndpoint()
 
-    async def scenario() -> None:
-        never = asyncio.Event()
+    never = asyncio.Event()
 
-        async def attempt(_: WebhookAttempt) -> bool:
-            return await never.wait()
+    async def attempt(_: WebhookAttempt) -> bool:
+        return await never.wait()
 
-        queue = EndpointQueue(attempt, endpoint.release, concurrency=3, lease_s=60.0)
-        queue.enqueue(create_attempts(5))
-        await asyncio.sleep(0)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0):
-                await queue.drain()
-        assert queue.is_idle
-
-    asyncio.run(scenario())
+    queue = EndpointQueue(attempt, endpoint.release, concurrency=3, lease_s=60.0)
+    queue.enqueue(create_attempts(5))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await queue.drain()
+    assert queue.is_idle
 
     assert sorted(endpoint.released) == [str(n) for n in range(5)]

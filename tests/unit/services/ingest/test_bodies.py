@@ -70,7 +70,7 @@ def test_a_message_that_does_not_arrive_counts_as_the_largest(
 ) -> None:
     monkeypatch.setattr(grpc_server, "CHECK_S", 0.0)
 
-    async def story() -> int:
+    async def scenario() -> int:
         bodies = BodyMemory(256 * MEGA)
         context = cast(Context, SimpleNamespace(read=asyncio.Event().wait))
         bodies.reserve("a").resize(60 * MEGA)
@@ -79,21 +79,16 @@ def test_a_message_that_does_not_arrive_counts_as_the_largest(
                 await read_message(context, bodies.reserve("a"))
         return refused.value.status
 
-    assert asyncio.run(story()) == 429
+    assert asyncio.run(scenario()) == 429
 
 
-def test_a_message_that_has_arrived_counts_with_its_size() -> None:
-    async def story() -> None:
-        bodies = BodyMemory(ROOM)
-        reservation = bodies.reserve("a")
-        arrived = grpc_server.ReceivedMessage(cast(Any, "message"), 2 * MEGA)
+async def test_a_message_that_has_arrived_counts_with_its_size() -> None:
+    bodies = BodyMemory(ROOM)
+    reservation = bodies.reserve("a")
+    arrived = grpc_server.ReceivedMessage(cast(Any, "message"), 2 * MEGA)
 
-        async def there() -> grpc_server.ReceivedMessage:
-            return arrived
+    async def there() -> grpc_server.ReceivedMessage:
+        return arrived
 
-        assert (
-            await read_message(cast(Context, SimpleNamespace(read=there)), reservation) == "message"
-        )
-        assert refusal(bodies, "a", MEGA) == (429, 1)
-
-    asyncio.run(story())
+    assert await read_message(cast(Context, SimpleNamespace(read=there)), reservation) == "message"
+    assert refusal(bodies, "a", MEGA) == (429, 1)

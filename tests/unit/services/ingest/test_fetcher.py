@@ -174,30 +174,27 @@ def test_a_fetch_that_takes_too_long_is_refused() -> None:
         )
 
 
-def test_a_tenant_can_use_a_quarter_of_the_concurrent_fetches() -> None:
-    async def story() -> None:
-        come = asyncio.Event()
+async def test_a_tenant_can_use_a_quarter_of_the_concurrent_fetches() -> None:
+    come = asyncio.Event()
 
-        async def download(url: str, octets_max: int) -> DownloadedFile:
-            await come.wait()
-            return DownloadedFile(b"x", "", "")
+    async def download(url: str, octets_max: int) -> DownloadedFile:
+        await come.wait()
+        return DownloadedFile(b"x", "", "")
 
-        one = fetcher(download, emails_max=8)
+    one = fetcher(download, emails_max=8)
 
-        def complete(tenant_id: str) -> Coroutine[Any, Any, None]:
-            return one.complete(caller(tenant_id), read({"path": URL}), sent=0)
+    def complete(tenant_id: str) -> Coroutine[Any, Any, None]:
+        return one.complete(caller(tenant_id), read({"path": URL}), sent=0)
 
-        waiting = [asyncio.create_task(complete(f"t{n // 2}")) for n in range(4)]
-        await asyncio.sleep(0)
-        with pytest.raises(Problem, match="Too many attachments") as refused:
-            await complete("t0")
-        assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
-        waiting += [asyncio.create_task(complete(f"t{n}")) for n in range(2, 6)]
-        await asyncio.sleep(0)
-        with pytest.raises(Problem, match="Too many attachments"):
-            await complete("t9")
-        come.set()
-        await asyncio.gather(*waiting)
+    waiting = [asyncio.create_task(complete(f"t{n // 2}")) for n in range(4)]
+    await asyncio.sleep(0)
+    with pytest.raises(Problem, match="Too many attachments") as refused:
         await complete("t0")
-
-    asyncio.run(story())
+    assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
+    waiting += [asyncio.create_task(complete(f"t{n}")) for n in range(2, 6)]
+    await asyncio.sleep(0)
+    with pytest.raises(Problem, match="Too many attachments"):
+        await complete("t9")
+    come.set()
+    await asyncio.gather(*waiting)
+    await complete("t0")

@@ -71,7 +71,7 @@ def exchange(
     """The bytes of the responses. reads: the client reads them. stays: it keeps the connection
     open."""
 
-    async def story() -> FakeTransport:
+    async def scenario() -> FakeTransport:
         config = uvicorn.Config(
             cast(Any, application), http=Protocol, ws="none", lifespan="off", log_config=None
         )
@@ -93,7 +93,7 @@ def exchange(
         await asyncio.gather(*protocol.tasks)
         return seen
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def test_header_and_body_are_one_write() -> None:
@@ -214,46 +214,42 @@ def test_a_chunked_body_that_becomes_too_large_is_refused() -> None:
         (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc", REQUEST_S, b""),
     ],
 )
-def test_an_incomplete_request_times_out(sent: bytes, since_s: float, response: bytes) -> None:
-    async def story() -> None:
-        config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        protocol, transport = Protocol(config, ServerState(), {}), FakeTransport()
+async def test_an_incomplete_request_times_out(
+    sent: bytes, since_s: float, response: bytes
+) -> None:
+    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    protocol, transport = Protocol(config, ServerState(), {}), FakeTransport()
+    protocol.connection_made(transport)
+    protocol.data_received(sent)
+    protocol._check_deadline()
+    assert not transport.closed
+    assert protocol._began_s is not None
+    protocol._began_s -= since_s
+    protocol._check_deadline()
+    assert transport.closed
+    assert b"".join(transport.writes).startswith(response)
+    protocol.connection_lost(None)
+    await asyncio.gather(*protocol.tasks)
+
+
+async def test_a_connection_over_the_limit_gets_503_and_is_closed() -> None:
+    config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
+    config.load()
+    state, limited = ServerState(), type("Limited", (Protocol,), {"connections_max": 2})
+    wires = [FakeTransport() for _ in range(4)]
+    protocols = [limited(config, state, {}) for _ in wires]
+    for protocol, transport in list(zip(protocols, wires, strict=True))[:3]:
         protocol.connection_made(transport)
-        protocol.data_received(sent)
-        protocol._check_deadline()
-        assert not transport.closed
-        assert protocol._began_s is not None
-        protocol._began_s -= since_s
-        protocol._check_deadline()
-        assert transport.closed
-        assert b"".join(transport.writes).startswith(response)
+    assert [transport.closed for transport in wires[:3]] == [False, False, True]
+    assert wires[2].writes[0].startswith(b"HTTP/1.1 503")
+    assert b"\r\nretry-after: 2\r\n" in wires[2].writes[0]
+    protocols[2].connection_lost(None)
+    protocols[0].connection_lost(None)
+    protocols[3].connection_made(wires[3])
+    assert not wires[3].closed
+    for protocol in (protocols[1], protocols[3]):
         protocol.connection_lost(None)
-        await asyncio.gather(*protocol.tasks)
-
-    asyncio.run(story())
-
-
-def test_a_connection_over_the_limit_gets_503_and_is_closed() -> None:
-    async def story() -> None:
-        config = uvicorn.Config(app, http=Protocol, ws="none", lifespan="off", log_config=None)
-        config.load()
-        state, limited = ServerState(), type("Limited", (Protocol,), {"connections_max": 2})
-        wires = [FakeTransport() for _ in range(4)]
-        protocols = [limited(config, state, {}) for _ in wires]
-        for protocol, transport in list(zip(protocols, wires, strict=True))[:3]:
-            protocol.connection_made(transport)
-        assert [transport.closed for transport in wires[:3]] == [False, False, True]
-        assert wires[2].writes[0].startswith(b"HTTP/1.1 503")
-        assert b"\r\nretry-after: 2\r\n" in wires[2].writes[0]
-        protocols[2].connection_lost(None)
-        protocols[0].connection_lost(None)
-        protocols[3].connection_made(wires[3])
-        assert not wires[3].closed
-        for protocol in (protocols[1], protocols[3]):
-            protocol.connection_lost(None)
-
-    asyncio.run(story())
 
 
 def test_the_response_to_head_has_no_body() -> None:

@@ -1,7 +1,7 @@
 """Routes of domains from DNS answers: RFC 5321 §5.1, RFC 7505."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
@@ -56,14 +56,14 @@ def create_resolver(fake: FakeDns, on_answer: Callable[[], None] = lambda: None)
 
 
 def look_up(fake: FakeDns, domain: str = "example.com") -> Answer | None:
-    async def story() -> Answer | None:
+    async def scenario() -> Answer | None:
         answered = asyncio.Event()
         resolver = create_resolver(fake, answered.set)
         assert resolver.lookup(domain) is None
         await answered.wait()
         return resolver.lookup(domain)
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def test_mx_hosts_are_sorted_by_preference_and_equal_ones_shuffled() -> None:
@@ -127,35 +127,22 @@ def test_a_paused_egress_source_sends_no_mail_and_its_ehlo_name_is_still_our_own
     assert not known.rotation("p", "site").available
 
 
-def play(story: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        await story()
-
-    asyncio.run(run())
-
-
-def test_concurrent_lookups_are_bounded() -> None:
-    async def story() -> None:
-        fake = FakeDns({})
-        resolver = create_resolver(fake)
-        for number in range(3000):
-            assert resolver.lookup(f"d{number}.example") is None
-        await asyncio.sleep(0)
-        assert len({name for name, _ in fake.queries}) == 100
-        await resolver.close()
-
-    play(story)
+async def test_concurrent_lookups_are_bounded() -> None:
+    fake = FakeDns({})
+    resolver = create_resolver(fake)
+    for number in range(3000):
+        assert resolver.lookup(f"d{number}.example") is None
+    await asyncio.sleep(0)
+    assert len({name for name, _ in fake.queries}) == 100
+    await resolver.close()
 
 
-def test_a_thousand_messages_to_one_domain_cause_one_lookup() -> None:
-    async def story() -> None:
-        answered = asyncio.Event()
-        fake = FakeDns({("example.com", "MX"): mx((10, "a.mx.test."))})
-        resolver = create_resolver(fake, answered.set)
-        for _ in range(1000):
-            assert resolver.lookup("example.com") is None
-        await answered.wait()
-        assert {resolver.cached_site("example.com") for _ in range(1000)} == {"mx.test"}
-        assert fake.queries == [("example.com", "MX")]
-
-    play(story)
+async def test_a_thousand_messages_to_one_domain_cause_one_lookup() -> None:
+    answered = asyncio.Event()
+    fake = FakeDns({("example.com", "MX"): mx((10, "a.mx.test."))})
+    resolver = create_resolver(fake, answered.set)
+    for _ in range(1000):
+        assert resolver.lookup("example.com") is None
+    await answered.wait()
+    assert {resolver.cached_site("example.com") for _ in range(1000)} == {"mx.test"}
+    assert fake.queries == [("example.com", "MX")]

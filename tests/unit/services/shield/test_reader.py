@@ -26,9 +26,11 @@ LEFT_OPEN = "<p>" + "".join(f"<i a={number:x}>" for number in range(2000)) + "<p
 
 
 def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreResponse]:
-    async def story() -> list[ScoreResponse]:
+    async def scenario() -> list[ScoreResponse]:
         bounds = ChildLimits(10.0, memory_mib << 20)
-        child = Child("test", f"{program.__name__}:create_screener", rules_text().encode(), limits=bounds)
+        child = Child(
+            "test", f"{program.__name__}:create_screener", rules_text().encode(), limits=bounds
+        )
         limits = scorer().book.thresholds
         requests = [
             encode_request(each.SerializeToString(), limits, quote=True) for each in contents
@@ -39,7 +41,7 @@ def read(contents: Sequence[Content], *, memory_mib: int = 512) -> list[ScoreRes
             await child.close()
         return [each for each in results if isinstance(each, ScoreResponse)]
 
-    return asyncio.run(story())
+    return asyncio.run(scenario())
 
 
 def test_the_child_process_gives_the_same_result() -> None:

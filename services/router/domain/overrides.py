@@ -12,7 +12,7 @@ from typing import NamedTuple
 from services.router.domain.feedback_rules import Action
 from services.router.domain.ledger import Scope, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
-from services.router.domain.policies import least
+from services.router.domain.policies import least_limits
 from services.router.domain.reasons import WaitReason
 
 RESTORE_SHARES = (0.05, 0.2, 0.5)  # of the rate before, one after another
@@ -120,7 +120,7 @@ class Overrides:
         overrides = self._by_scope.get(scope)
         if not overrides:
             return NO_LIMITS
-        return reduce(least, (one.limits(now_s) for one in overrides.values()), NO_LIMITS)
+        return reduce(least_limits, (one.limits(now_s) for one in overrides.values()), NO_LIMITS)
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
         overrides = self._by_scope.get(scope)

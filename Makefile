@@ -43,7 +43,7 @@ check: .venv/dev ## Format, lint, types, architecture, sizes, contracts
 proto: .venv/dev ## Generate contracts/ and docs/topics.md from proto/
 	@$(MAKE) generated OUT=.
 
-.PHONY: help run test test-unit check proto bench bench-mail simulate faults up lock clean
+.PHONY: generated
 generated: # into OUT
 	@rm -rf build && mkdir -p build $(OUT)/docs
 	@cd proto && python -m grpc_tools.protoc -I. --python_out=../$(OUT) --mypy_out=quiet:../$(OUT) \

@@ -1,6 +1,6 @@
 """Everything an operator can change about router."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -44,6 +44,20 @@ class Settings(Shared):
     )
     shaping_file: str = Field(
         "", description="TOML file of shaping rules that change the engine's; empty: none"
+    )
+    warmup_ramp: str = Field(
+        "default", description="Ramp of a warmup that is started without naming one"
+    )
+    ramps_file: str = Field(
+        "", description="TOML file of warmup ramps beside the engine's; empty: none"
+    )
+    feedback_file: str = Field(
+        "", description="TOML file of feedback rules that replace the engine's; empty: none"
+    )
+    reputation_policy: Literal["none", "standard", "strict"] = Field(
+        "standard",
+        description="When a tenant is paused for its bounces or complaints: never, at the"
+        " thresholds of a pause, or at those of a warning",
     )
     nameservers: Names = Field(
         (), description="Name servers, ip or ip:port, comma-separated; empty: those of the host"

@@ -8,6 +8,7 @@ from functools import partial
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, AttemptOutcome
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
+from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import Assignment, DispatchContext
 from services.router.domain.drr import ActiveQueue, BlockedQueue
@@ -18,7 +19,6 @@ from services.router.domain.limits import Limits
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import (
     DEFAULT_POOL,
-    CombinedPolicies,
     PolicySource,
     ShapingPolicies,
     TenantPolicies,
@@ -171,6 +171,7 @@ def create_cell(
     site_limits: SiteLimits,
     route_of: Callable[[str], Route | None],
     policies: Iterable[PolicySource] = (),
+    rules: AdaptationRules | None = None,
     messages_max: int = 500,
 ) -> Cell:
     """A cell without usage, sources and queues."""
@@ -189,7 +190,12 @@ def create_cell(
         valid_s=120.0,
     )
     combined: list[PolicySource] = [TenantPolicies(routing_of), ShapingPolicies(shaping)]
-    return Cell(CombinedPolicies([*combined, *policies]), context, messages_max=messages_max)
+    return Cell(
+        [*combined, *policies],
+        context,
+        adaptive=AdaptivePolicies(rules),
+        messages_max=messages_max,
+    )
 
 
 def memory_cell(
@@ -197,6 +203,7 @@ def memory_cell(
     site_limits: SiteLimits | None = None,
     tenant_limits: Limits | None = None,
     policies: Iterable[PolicySource] = (),
+    rules: AdaptationRules | None = None,
     routing: Callable[[str], TenantRouting | None] | None = None,
     route_of: Callable[[str], Route | None] | None = None,
     messages_max: int = 500,
@@ -209,6 +216,7 @@ def memory_cell(
         site_limits=site_limits or SiteLimits(10),
         route_of=route_of or (lambda domain: Route(domain, (MxHost(f"mx.{domain}", 10, 0),))),
         policies=policies,
+        rules=rules,
         messages_max=messages_max,
     )
     return MemoryCell(new_cell, sources(*(egress_ids or ("e1",))), queues_max=queues_max)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from contracts.delivery.v1 import events_pb2 as _events_pb2
+from contracts.router.v1 import policies_pb2 as _policies_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -46,23 +47,27 @@ Global___ResultKind: _TypeAlias = ResultKind  # noqa: Y015
 
 @_typing.final
 class Results(_message.Message):
-    """What became of assigned messages, from the handlers of all replicas to the scheduler of the cell,
-    which alone decides about limits.
+    """What became of assigned messages, and what operators command, from all replicas to the scheduler of
+    the cell, which alone decides about limits.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___Result]: ...
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[_policies_pb2.PolicyCommand]: ...
     def __init__(
         self,
         *,
         results: _abc.Iterable[Global___Result] | None = ...,
+        commands: _abc.Iterable[_policies_pb2.PolicyCommand] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commands", b"commands", "results", b"results"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

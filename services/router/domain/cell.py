@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
+from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
+from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.dispatch import (
     Assignment,
     DispatchContext,
@@ -32,8 +34,9 @@ from services.router.domain.drr import (
 )
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
-from services.router.domain.ledger import CounterRow, Path, Policies, Scope
+from services.router.domain.ledger import CounterRow, Path, Scope
 from services.router.domain.message import DueMessage, ScheduledQueue
+from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.results import InFlight
 from services.router.domain.round import LingerTracker, Round, finish_round
 from services.router.domain.scopes import LimitScopes, site_scope
@@ -55,12 +58,19 @@ class Wakes:
 
 
 class Cell:
-    """messages_max: assigned in one tick."""
+    """policies: besides the adaptive ones. messages_max: assigned in one tick."""
 
     def __init__(
-        self, policies: Policies, context: DispatchContext, *, messages_max: int = 500
+        self,
+        policies: Iterable[PolicySource],
+        context: DispatchContext,
+        *,
+        adaptive: AdaptivePolicies | None = None,
+        messages_max: int = 500,
     ) -> None:
-        self.scopes = LimitScopes(policies, context.pool_of)
+        self.adaptive = adaptive or AdaptivePolicies()
+        combined = CombinedPolicies([*policies, *self.adaptive.sources])
+        self.scopes = LimitScopes(combined, context.pool_of)
         self.waiting = WaitingScopes()
         self._context = context
         self._messages_max = messages_max
@@ -84,7 +94,9 @@ class Cell:
             self.waiting.add(scope, 0.0, now_s=0.0)
 
     def replace_sources(self, sources: Iterable[EgressSource], *, now_s: float) -> None:
-        if self.scopes.sources.replace(sources):
+        listed = list(sources)
+        if self.scopes.sources.replace(listed):
+            self.adaptive.replace_sources(listed)
             self.waiting.check_all(now_s)
 
     def on_tenant_changed(self, tenant_id: str) -> None:
@@ -94,12 +106,15 @@ class Cell:
 
     def on_policies_changed(self, *, now_s: float) -> None:
         """Limits may have been raised, or suspensions lifted."""
+        self.scopes.ledger.forget_policies()
         self.scopes.sources.forget_capacities()
         self.waiting.check_all(now_s)
 
     # ── one tick ────────────────────────────────────────────────────────────────────────────────
 
-    def apply(self, results: Iterable[Result], *, now_s: float) -> None:
+    def apply(
+        self, results: Sequence[Result], *, commands: Iterable[PolicyCommand] = (), now_s: float
+    ) -> None:
         for one in results:
             if one.kind != RESULT_KIND_ATTEMPT:
                 continue
@@ -110,12 +125,25 @@ class Cell:
             pool_site = self.scopes.sources.restore(one.egress_id, queue.site)
             for scope in (*path, pool_site) if pool_site else path:
                 self.waiting.check_now(scope, now_s=now_s)
+        self._adapt(results, commands, now_s=now_s)
 
-    def apply_before_load(self, results: Iterable[Result], *, now_s: float) -> None:
+    def apply_before_load(
+        self, results: Sequence[Result], *, commands: Iterable[PolicyCommand] = (), now_s: float
+    ) -> None:
         """Like apply, for results that the number of messages in flight does not include."""
         for one in results:
-            path = self.scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
-            self._refund(one, path, now_s=now_s)
+            if one.kind == RESULT_KIND_ATTEMPT:
+                path = self.scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
+                self._refund(one, path, now_s=now_s)
+        self._adapt(results, commands, now_s=now_s)
+
+    def _adapt(
+        self, results: Sequence[Result], commands: Iterable[PolicyCommand], *, now_s: float
+    ) -> None:
+        if self.adaptive.observe(results, commands, now_s=now_s):
+            self.on_policies_changed(now_s=now_s)
+        else:
+            self.scopes.ledger.forget_policies()
 
     def _refund(self, result: Result, path: Path, *, now_s: float) -> None:
         if not result.connected:

@@ -25,6 +25,7 @@ from services.router.domain.overrides import (
     ends_s,
 )
 from services.router.domain.policies import egress_site
+from services.router.domain.reasons import WaitReason
 from services.router.domain.results import (
     INVALID_CLASSES,
     REFUSED,
@@ -116,6 +117,7 @@ class Feedback:
     """Decides overrides, and is the policy source of those in force."""
 
     kinds = (ScopeKind.EGRESS_SITE, ScopeKind.TENANT_SITE, ScopeKind.TENANT)
+    reason = WaitReason.OVERRIDE.value
 
     def __init__(self, rules: Sequence[FeedbackRule], events: Iterable[OverrideEvent] = ()) -> None:
         self._rules = rules
@@ -231,9 +233,8 @@ class Feedback:
 
     def remove(self, override_id: str, *, removed_by: str, now_s: float) -> OverrideRemoved:
         """Raises KeyError for an override that is not in force."""
-        if all(override.override_id != override_id for override in self.overrides(now_s)):
-            raise KeyError(override_id)
-        event = OverrideRemoved(override_id, now_s, removed_by)
+        found = {one.override_id: one for one in self.overrides(now_s)}
+        event = OverrideRemoved(found[override_id], now_s, removed_by)
         self.apply(event)
         return event
 

@@ -31,13 +31,15 @@ RATE_KEPT_S = 60.0  # a stored rate outlives its last message by this long
 class ScopeKind(StrEnum):
     """What a limit counts, from small to large.
 
-    tenant_site: a tenant at a site. warmup: an egress source at all sites. egress_site: one at a
+    tenant_site: a tenant at a site. broadcasts: not a limit, but the bulk mail of a tenant, which a
+    pause stops first. warmup: an egress source at all sites. egress_site: one at a
     site. pool_site: not a limit, but the choice among the sources of a pool at a site; it has
     capacity when any of them has.
     """
 
     TENANT_SITE = "tenant_site"
     TENANT = "tenant"
+    BROADCASTS = "broadcasts"
     POOL = "pool"
     POOL_SITE = "pool_site"
     WARMUP = "warmup"
@@ -83,6 +85,10 @@ class Policies(Protocol):
     def limits_of(self, scope: Scope, now_s: float) -> Limits: ...
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None: ...
+
+    def reason_of(self, scope: Scope, limited_by: str, now_s: float) -> str:
+        """Why a limit is as low as it is; its own name if nobody has lowered it."""
+        ...
 
 
 class CounterRow(NamedTuple):
@@ -189,7 +195,11 @@ class Ledger:
             return Capacity(0, suspension.until_s, str(suspension.reason))
         if limits == NO_LIMITS:
             return UNLIMITED
-        return self._account(scope).capacity(limits, now_s=now_s)
+        capacity = self._account(scope).capacity(limits, now_s=now_s)
+        if capacity.available > 0:
+            return capacity
+        reason = self._policies.reason_of(scope, capacity.limited_by, now_s)
+        return capacity._replace(limited_by=reason)
 
     def path_capacity(self, path: Path, *, now_s: float) -> Capacity:
         capacities = [self.capacity(scope, now_s=now_s) for scope in path]
@@ -232,6 +242,10 @@ class Ledger:
                     bucket = counter.refund(count, spent_at_s=spent_at_s)
                     if bucket is not None:
                         self._record(scope, counter, bucket)
+
+    def forget_policies(self) -> None:
+        """They have changed at this moment."""
+        self._known_at_s = -inf
 
     def drain_changes(self) -> list[CounterRow]:
         """The counters that have changed since the last call."""

@@ -63,7 +63,7 @@ class OverrideSet(NamedTuple):
 
 
 class OverrideRemoved(NamedTuple):
-    override_id: str
+    override: Override
     at_s: float
     removed_by: str
 
@@ -94,11 +94,9 @@ class Overrides:
             override = event.override
             self._by_scope.setdefault(override.scope, {})[override.action] = override
             return
-        for scope, overrides in list(self._by_scope.items()):
-            for override in [o for o in overrides.values() if o.override_id == event.override_id]:
-                del overrides[override.action]
-            if not overrides:
-                del self._by_scope[scope]
+        overrides = self._by_scope.get(event.override.scope, {})
+        if overrides.pop(event.override.action, None) and not overrides:
+            del self._by_scope[event.override.scope]
 
     def get(self, scope: Scope, action: Action) -> Override | None:
         return self._by_scope.get(scope, {}).get(action)

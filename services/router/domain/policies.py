@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contracts.ingest.v1.directory_pb2 import Tenant
-from services.router.domain.ledger import Policies, Scope, ScopeKind, Suspension
+from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
 from services.router.domain.shaping import Shaping
@@ -53,11 +53,19 @@ class TenantDirectory:
         return routing.pool_id if routing else DEFAULT_POOL
 
 
-class PolicySource(Policies, Protocol):
-    """kinds: of the scopes that it limits or suspends; it is not consulted about others."""
+class PolicySource(Protocol):
+    """kinds: of the scopes that it limits or suspends; it is not consulted about others. reason:
+    why messages wait for one of its limits; empty: the limit itself."""
 
     @property
     def kinds(self) -> Collection[ScopeKind]: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    def limits_of(self, scope: Scope, now_s: float) -> Limits: ...
+
+    def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class TenantPolicies:
 
     routing_of: Callable[[str], TenantRouting | None]
     kinds: Collection[ScopeKind] = (ScopeKind.TENANT,)
+    reason: str = ""
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
         routing = self.routing_of(scope.id)
@@ -83,6 +92,7 @@ class ShapingPolicies:
 
     shaping: Shaping
     kinds: Collection[ScopeKind] = (ScopeKind.EGRESS_SITE,)
+    reason: str = ""
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
         return self.shaping.of(site_of(scope)).limits()
@@ -114,6 +124,14 @@ class CombinedPolicies:
             if found and (longest is None or found.until_s > longest.until_s):
                 longest = found
         return longest
+
+    def reason_of(self, scope: Scope, limited_by: str, now_s: float) -> str:
+        field = "in_flight_max" if limited_by == WaitReason.IN_FLIGHT else limited_by
+        deciding = getattr(self.limits_of(scope, now_s), field)
+        for source in self._by_kind[scope.kind]:
+            if source.reason and getattr(source.limits_of(scope, now_s), field) == deciding:
+                return source.reason
+        return limited_by
 
 
 def least_limits(first: Limits, second: Limits) -> Limits:

@@ -7,12 +7,13 @@ tenants.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple
 
+from contracts.router.v1.results_pb2 import RESULT_KIND_BOUNCE, RESULT_KIND_COMPLAINT
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
@@ -24,6 +25,7 @@ RATED_MIN = 1000
 BUCKET_S = 3600.0
 WEEK_S = 7 * 86_400.0
 SUBJECTS_MAX = 100_000
+BUCKETS_MIN = 4  # with fewer, none is dropped early
 RECOVERED_SHARE = 0.8  # of the rate of a warning, below which the warning ends
 LISTED_S = 86_400.0  # a listing that no check has confirmed for this long has ended
 
@@ -53,6 +55,12 @@ class Standing(StrEnum):
     WARNED = "warned"
     BROADCASTS_PAUSED = "broadcasts_paused"
     PAUSED = "paused"
+
+
+PAUSED_AT = {
+    ScopeKind.TENANT: (Standing.PAUSED,),
+    ScopeKind.BROADCASTS: (Standing.PAUSED, Standing.BROADCASTS_PAUSED),
+}
 
 
 class StandingChanged(NamedTuple):
@@ -105,8 +113,17 @@ class Counts:
             self.buckets[-1] = (self.buckets[-1][0], self.buckets[-1][1].plus(rates))
         else:
             self.buckets.append((hour, rates))
-        while (hour - self.buckets[0][0]) * BUCKET_S > WEEK_S:
+        while (hour - self.buckets[0][0]) * BUCKET_S > WEEK_S or self._is_first_irrelevant():
             self.buckets.popleft()
+
+    def _is_first_irrelevant(self) -> bool:
+        """Whether the later buckets alone decide both rates."""
+        if len(self.buckets) < BUCKETS_MIN:
+            return False
+        first = self.buckets[0][1]
+        sent = sum(rates.sent for _, rates in self.buckets) - first.sent
+        reporting = sum(rates.reporting for _, rates in self.buckets) - first.reporting
+        return min(sent, reporting) >= RATED_MIN
 
     def bounce_rate(self) -> float:
         sent = bounced = 0
@@ -158,7 +175,8 @@ class Reputation:
     rate; a pause ends when an operator ends it. Sources and domains are only warned about.
     """
 
-    kinds = (ScopeKind.TENANT, ScopeKind.WARMUP)
+    kinds = (ScopeKind.TENANT, ScopeKind.BROADCASTS, ScopeKind.WARMUP)
+    reason = ""
 
     def __init__(
         self,
@@ -172,6 +190,7 @@ class Reputation:
         self._subjects_max = subjects_max
         self._records: OrderedDict[Subject, Record] = OrderedDict()
         self._listings: dict[str, dict[str, ListingChanged]] = {}
+        self._changed: set[Subject] = set()  # since their counts were saved
 
     def record(self, results: Iterable[AttemptResult], domain: str = "") -> list[StandingChanged]:
         """Count results, and return the standings that change. domain: of the sender."""
@@ -182,7 +201,7 @@ class Reputation:
                 continue
             at_s = max(at_s, result.answered_s)
             rates = rates_of(result, reports=self._reports_complaints(result.site))
-            if rates.sent:
+            if any(rates):
                 for subject in subjects_of(result.tenant_id, result.egress_id, domain):
                     sums[subject] = sums[subject].plus(rates) if subject in sums else rates
         return [
@@ -202,6 +221,7 @@ class Reputation:
             record = self._records[subject] = Record()
             self._drop_oldest()
         self._records.move_to_end(subject)
+        self._changed.add(subject)
         record.counts.add(at_s, rates)
         if record.standing is Standing.BROADCASTS_PAUSED:
             record.sent_since_pause += rates.sent
@@ -227,7 +247,19 @@ class Reputation:
         event = StandingChanged(subject, Standing.GOOD, now_s, "operator")
         self.apply(event)
         self._records[subject].counts = Counts()
+        self._changed.add(subject)
         return event
+
+    def drain_counts(self) -> dict[Subject, list[int]]:
+        """The counts that have changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return {one: saved_counts(self._records[one]) for one in changed if one in self._records}
+
+    def load_counts(self, subject: Subject, counts: Sequence[int]) -> None:
+        record = self._records.setdefault(subject, Record())
+        record.sent_since_pause, *values = counts
+        for hour, *rates in zip(*[iter(values)] * 5, strict=True):
+            record.counts.buckets.append((hour, Rates(*rates)))
 
     def standing_of(self, subject: Subject) -> Standing:
         record = self._records.get(subject)
@@ -258,14 +290,20 @@ class Reputation:
         return NO_LIMITS
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
-        """Of a tenant that is paused as a whole, or of a source that is listed."""
-        if scope.kind is ScopeKind.TENANT:
-            record = self._records.get(Subject(SubjectKind.TENANT, scope.id))
-            paused = record is not None and record.standing is Standing.PAUSED
+        """Of a tenant that is paused, or only its broadcasts; or of a source that is listed."""
+        if scope.kind in PAUSED_AT:
+            standing = self.standing_of(Subject(SubjectKind.TENANT, scope.id))
+            paused = standing in PAUSED_AT[scope.kind]
             return Suspension(inf, WaitReason.REPUTATION) if paused else None
         listings = self._listings.get(scope.id, {}).values()
         until_s = max((each.at_s + LISTED_S for each in listings if each.suspends), default=0.0)
         return Suspension(until_s, WaitReason.LISTED) if until_s > now_s else None
+
+
+def saved_counts(record: Record) -> list[int]:
+    """The messages since the pause, then each hour with its rates."""
+    hours = (value for hour, rates in record.counts.buckets for value in (hour, *rates))
+    return [record.sent_since_pause, *hours]
 
 
 def next_standing(record: Record, deserved: Standing) -> Standing:
@@ -279,6 +317,11 @@ def next_standing(record: Record, deserved: Standing) -> Standing:
 
 
 def rates_of(result: AttemptResult, *, reports: bool) -> Rates:
+    """A bounce or complaint that arrives as mail concerns a message that was counted when sent."""
+    if result.kind == RESULT_KIND_COMPLAINT:
+        return Rates(complained=result.count)
+    if result.kind == RESULT_KIND_BOUNCE:
+        return Rates(bounced=result.count if result.bounce_class in INVALID_CLASSES else 0)
     delivered = result.count if result.is_delivered else 0
     bounced = result.count if result.bounce_class in INVALID_CLASSES else 0
     return Rates(delivered + bounced, bounced, delivered if reports else 0, 0)

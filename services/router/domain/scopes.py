@@ -7,7 +7,7 @@ from math import ceil
 from services.router.domain.egress import SANDBOX_SOURCE, EgressSource, EgressSources
 from services.router.domain.ledger import Ledger, Path, Policies, Scope, ScopeKind
 from services.router.domain.limits import UNLIMITED, Capacity
-from services.router.domain.message import SANDBOX, ScheduledQueue
+from services.router.domain.message import SANDBOX, Priority, ScheduledQueue
 from services.router.domain.policies import egress_site
 
 ENGINE = Scope(ScopeKind.ENGINE, "")
@@ -25,9 +25,12 @@ class LimitScopes:
         """The scopes that may limit a queue, smallest first. None limits a queue whose source is no
         longer used: its messages move to another queue."""
         if queue.site == SANDBOX or queue.egress_id:
-            return () if self.has_departed(queue) else self.booking_path(queue, queue.egress_id)
+            if self.has_departed(queue):
+                return ()
+            return (*broadcast_scopes(queue), *self.booking_path(queue, queue.egress_id))
         pool_id = self._pool_of(queue.tenant_id)
         return (
+            *broadcast_scopes(queue),
             Scope(ScopeKind.TENANT_SITE, f"{queue.tenant_id}/{queue.site}"),
             Scope(ScopeKind.TENANT, queue.tenant_id),
             Scope(ScopeKind.POOL, pool_id),
@@ -103,6 +106,13 @@ class LimitScopes:
             if capacity.available > 0:
                 return  # a larger scope has no more capacity
             rotation.exhaust(source, capacity, now_s=now_s)
+
+
+def broadcast_scopes(queue: ScheduledQueue) -> Path:
+    """Suspended while the broadcasts of the tenant are paused. It counts nothing."""
+    if queue.priority is Priority.BULK and queue.site != SANDBOX:
+        return (Scope(ScopeKind.BROADCASTS, queue.tenant_id),)
+    return ()
 
 
 def site_scope(queue: ScheduledQueue, egress_id: str) -> Scope:

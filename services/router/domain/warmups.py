@@ -1,15 +1,23 @@
 """The warmups of all egress sources as one policy source: it counts the facts, asks for decisions,
 and turns stages into limits."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from math import ceil
 
+from contracts.router.v1.policies_pb2 import WarmupCommand
+from contracts.router.v1.results_pb2 import (
+    RESULT_KIND_ATTEMPT,
+    RESULT_KIND_BOUNCE,
+    RESULT_KIND_COMPLAINT,
+)
 from services.router.domain import warmup
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.ramps import HOURS_PER_DAY, Ramp
+from services.router.domain.reasons import WaitReason
 from services.router.domain.results import INVALID_CLASSES, AttemptResult
 from services.router.domain.warmup import (
     DAY_S,
@@ -24,6 +32,12 @@ HOUR_S = 3600.0
 # A day's allowance leaves in this many hours at the earliest: receivers judge bursts by the hour,
 # and SendGrid's automated ramp counts by it. A morning's campaign still leaves on its day.
 HOURS_MIN = 6
+START, LOWER = "start", "lower"
+COMMANDS: Mapping[str, Callable[[Warmup, float], WarmupChanged]] = {
+    "pause": warmup.pause,
+    "resume": warmup.resume,
+    "finish": warmup.finish,
+}
 STATES_MAX = 100_000  # aggregates, beyond which only big sites get new ones
 # Whether a recipient may be sent to from a source in warmup: those engaged first.
 EngagedAt = Callable[[str, str], float | None]  # tenant id, address -> when last engaged, or None
@@ -52,7 +66,14 @@ class DayFacts:
     complained: int = 0
 
     def record(self, result: AttemptResult, *, refusals: bool = True) -> None:
-        """refusals: count them; a site with an aggregate of its own counts them there."""
+        """refusals: count them; a site with an aggregate of its own counts them there. A bounce or
+        complaint that arrives as mail concerns a message that was counted when sent."""
+        if result.kind == RESULT_KIND_COMPLAINT:
+            self.complained += result.count
+            return
+        if result.kind == RESULT_KIND_BOUNCE:
+            self.bounced += result.count if result.bounce_class in INVALID_CLASSES else 0
+            return
         self.used += result.count
         if result.is_delivered:
             self.delivered += result.count
@@ -69,21 +90,27 @@ class Warmups:
     """States by egress source and site; the site "" is the source as a whole.
 
     big_sites: those with an aggregate of their own; while a source warms up, a smaller site gets
-    one when it refuses the source. spread: there is no overflow, so that the allowance of a day is
-    spread over its hours.
+    one when it refuses the source. spreads: whether a source has no overflow, so that the allowance
+    of a day is spread over its hours.
     """
 
     kinds = (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE)
+    reason = WaitReason.WARMUP.value
 
     def __init__(
-        self, ramps: Mapping[str, Ramp], *, big_sites: Iterable[str] = (), spread: bool = False
+        self,
+        ramps: Mapping[str, Ramp],
+        *,
+        big_sites: Iterable[str] = (),
+        spreads: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._ramps = ramps
         self._big_sites = frozenset(big_sites)
-        self._spread = spread
+        self._spreads = spreads
         self._states: dict[Key, Warmup] = {}
         self._facts: dict[Key, DayFacts] = {}
         self._touched: set[Key] = set()  # with new facts since the latest decision
+        self._changed: set[Key] = set()  # with new facts since they were saved
         self._day_ends: list[tuple[float, Key]] = []  # a heap; outdated ones are skipped
 
     def state_of(self, egress_id: str, site: str = "") -> Warmup | None:
@@ -97,8 +124,42 @@ class Warmups:
         state = self._states.get(key) or Warmup(*key)
         self._states[key] = warmup.evolve(state, event)
         if warmup.begins_day(event):
-            self._facts[key] = DayFacts()
-            heappush(self._day_ends, (event.at_s + DAY_S, key))
+            self._begin_day(self._states[key])
+
+    def _begin_day(self, state: Warmup) -> None:
+        key = (state.egress_id, state.site)
+        self._facts[key] = DayFacts()
+        self._changed.add(key)
+        heappush(self._day_ends, (state.day_s + DAY_S, key))
+
+    def load(self, state: Warmup) -> None:
+        key = (state.egress_id, state.site)
+        self._states[key] = state
+        self._begin_day(state)
+        self._changed.discard(key)
+
+    def load_facts(self, egress_id: str, site: str, counts: Iterable[int]) -> None:
+        if (egress_id, site) in self._facts:
+            self._facts[egress_id, site] = DayFacts(*counts)
+
+    def drain_facts(self) -> dict[Key, Facts]:
+        """The facts that have changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return {key: self._facts[key].facts() for key in changed if key in self._facts}
+
+    def retain(self, egress_ids: Collection[str]) -> None:
+        """Forget the sources that no longer exist."""
+        for key in [key for key in self._states if key[0] not in egress_ids]:
+            del self._states[key], self._facts[key]
+
+    def states(self, egress_id: str) -> list[Warmup]:
+        """That of the source as a whole comes first."""
+        found = [state for key, state in self._states.items() if key[0] == egress_id]
+        return sorted(found, key=lambda state: state.site)
+
+    def is_limited(self, egress_id: str) -> bool:
+        state = self._states.get((egress_id, ""))
+        return state is not None and warmup.allowance(state) > 0
 
     def record(self, results: Iterable[AttemptResult]) -> list[WarmupChanged]:
         """Count results. The events are applied already."""
@@ -111,14 +172,18 @@ class Warmups:
                 events.append(self._start_at(result))
             at_site = self._facts.get((result.egress_id, result.site))
             whole.record(result, refusals=at_site is None)
-            self._touched.add((result.egress_id, ""))
+            self._touch((result.egress_id, ""))
             if at_site:
                 at_site.record(result)
-                self._touched.add((result.egress_id, result.site))
+                self._touch((result.egress_id, result.site))
         return events
 
+    def _touch(self, key: Key) -> None:
+        self._touched.add(key)
+        self._changed.add(key)
+
     def _needs_start(self, result: AttemptResult) -> bool:
-        if (result.egress_id, result.site) in self._states:
+        if result.kind != RESULT_KIND_ATTEMPT or (result.egress_id, result.site) in self._states:
             return False
         if self._states[result.egress_id, ""].status is Status.FINISHED:
             return False
@@ -136,14 +201,14 @@ class Warmups:
         for key in ((egress_id, ""), (egress_id, site)):
             if facts := self._facts.get(key):
                 facts.complained += count
-                self._touched.add(key)
+                self._touch(key)
 
     def decide(self, now_s: float) -> list[WarmupChanged]:
         """Decide for those with new facts, or whose day has ended. The events are applied."""
         while self._day_ends and self._day_ends[0][0] <= now_s:
             self._touched.add(heappop(self._day_ends)[1])
         events = []
-        for key in sorted(self._touched):
+        for key in sorted(self._touched & self._states.keys()):
             state = self._states[key]
             ramp, facts = self._ramps[state.ramp], self._facts[key].facts()
             for event in warmup.decide(state, facts, ramp=ramp, now_s=now_s):
@@ -152,15 +217,36 @@ class Warmups:
         self._touched.clear()
         return events
 
-    def finish(self, egress_id: str, now_s: float) -> list[WarmupChanged]:
-        """Finish the warmup of a source that is known to be warm, at all sites."""
-        events = [
-            warmup.finish(state, now_s)
-            for key, state in self._states.items()
-            if key[0] == egress_id and state.status is not Status.FINISHED
-        ]
+    def command(self, command: WarmupCommand, now_s: float) -> list[WarmupChanged]:
+        """What an operator commands; sites follow the source. The events are applied already.
+        Raises ValueError if the command does not apply."""
+        if command.action == START:
+            events = self._start(command.egress_id, command.ramp, now_s)
+        elif (whole := self._states.get((command.egress_id, ""))) is None:
+            raise ValueError("the source is not warming up. Start its warmup first.")
+        elif command.action == LOWER:
+            ramp = self._ramps[whole.ramp]
+            events = [warmup.lower(whole, command.stage, ramp=ramp, now_s=now_s)]
+        else:
+            events = self._change(command.egress_id, COMMANDS[command.action], now_s)
         for event in events:
             self.apply(event)
+        return events
+
+    def _start(self, egress_id: str, name: str, now_s: float) -> list[WarmupChanged]:
+        if (ramp := self._ramps.get(name)) is None:
+            raise ValueError(f"there is no ramp {name!r}. Use {', '.join(self._ramps)}.")
+        sites = ["", *(state.site for state in self.states(egress_id) if state.site)]
+        return [warmup.start(egress_id, site, ramp=ramp, now_s=now_s) for site in sites]
+
+    def _change(
+        self, egress_id: str, decide: Callable[[Warmup, float], WarmupChanged], now_s: float
+    ) -> list[WarmupChanged]:
+        whole, *sites = self.states(egress_id)
+        events = [decide(whole, now_s)]
+        for state in sites:
+            with suppress(ValueError):  # a site in another status stays as it is
+                events.append(decide(state, now_s))
         return events
 
     def limits_of(self, scope: Scope, now_s: float) -> Limits:
@@ -184,7 +270,7 @@ class Warmups:
     def _per_hour(self, state: Warmup, per_day: int, now_s: float) -> int:
         if self._ramps[state.ramp].per == "hour":
             return ceil(per_day / HOURS_PER_DAY)
-        if not self._spread or state.site:
+        if state.site or not self._spreads(state.egress_id):
             return ceil(per_day / HOURS_MIN)
         left = per_day - self._facts[state.egress_id, ""].used
         hours = min(max(ceil((state.day_s + DAY_S - now_s) / HOUR_S), 1), HOURS_PER_DAY)

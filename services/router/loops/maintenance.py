@@ -10,7 +10,7 @@ from kernel.database import Database, Transaction
 from kernel.days import days_to_create
 from kernel.kafka import Kafka
 from kernel.topics import encode
-from services.router.store import directory, queues, suppressions, usage
+from services.router.store import directory, policies, queues, suppressions, usage
 from services.router.store.day_partitions import DayPartitions, closed_days
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,13 @@ class DayPartitionMaintenance:
             existing = await days.existing(tx)
         if not self._is_leader():
             return
-        for step in (usage.delete_expired, queues.delete_idle, suppressions.delete_old_strikes):
+        steps = (
+            usage.delete_expired,
+            queues.delete_idle,
+            suppressions.delete_old_strikes,
+            policies.delete_old,
+        )
+        for step in steps:
             await self._repeat(step)
         for day in existing:
             if day < today - self._retention and await self._closed.is_expired(day):

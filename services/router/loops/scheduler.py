@@ -12,6 +12,7 @@ from typing import NamedTuple
 from google.protobuf.message import Message
 
 from contracts.router.v1.events_pb2 import MessageClosed
+from contracts.router.v1.results_pb2 import Results
 from kernel import clock, metrics
 from kernel.database import Transaction
 from kernel.errors import Fenced
@@ -29,7 +30,7 @@ from services.router.domain.message import UNRESOLVED, ScheduledQueue
 from services.router.domain.round import Round
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.takeover import load_cell
-from services.router.store import assignments, closings, directory, queues, results
+from services.router.store import assignments, closings, directory, policies, queues, results
 from services.router.store.tick import TickSnapshot, read_snapshot
 
 SOURCES_INTERVAL_S = 2.0
@@ -164,7 +165,7 @@ class Scheduler:
 
     async def _decide(self, tx: Transaction, cell: Cell) -> TickResult:
         is_new = self._cell is None
-        in_flight, earlier = await results.take_over(tx) if is_new else ([], [])
+        in_flight, earlier = await results.take_over(tx) if is_new else ([], Results())
         snapshot = await read_snapshot(
             tx, limit=self._config.queues_max, after_tenant=self._after_tenant
         )
@@ -172,12 +173,14 @@ class Scheduler:
         if is_new:
             self._take_over(cell)
             cell.load_in_flight(in_flight)
-            cell.apply_before_load(earlier, now_s=snapshot.now_s)
+            cell.apply_before_load(earlier.results, commands=earlier.commands, now_s=snapshot.now_s)
         tenants = (one.queue.tenant_id for one in snapshot.active)
         self._after_tenant = max(tenants, default=queues.FIRST_TENANT)
-        cell.apply(snapshot.results, now_s=snapshot.now_s)
+        received = snapshot.results
+        cell.apply(received.results, commands=received.commands, now_s=snapshot.now_s)
         events: list[Message] = list(await self._expire(tx))
         events += await self._assign_due(tx, cell, snapshot)
+        events += await self._save_policies(tx, cell, now_s=snapshot.now_s)
         now = clock.now()
         records = [encode(event, now, traceparent_of(event)) for event in events]
         self._last_event_count = len(events)
@@ -185,6 +188,12 @@ class Scheduler:
         return TickResult(
             await self._outbox.add(tx, records), snapshot.now_s, next_s, next_s <= snapshot.now_s
         )
+
+    @staticmethod
+    async def _save_policies(tx: Transaction, cell: Cell, *, now_s: float) -> list[Message]:
+        if changes := cell.adaptive.drain(now_s):
+            await policies.save(tx, changes)
+        return changes.events
 
     def _take_over(self, cell: Cell) -> None:
         """Raises Fenced if the counters may be those of an earlier scheduler."""

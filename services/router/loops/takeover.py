@@ -4,18 +4,33 @@ process parses a million rows, its transaction would exceed idle_in_transaction_
 from kernel.lease import Lease
 from services.router.domain.cell import Cell
 from services.router.domain.ledger import Scope
-from services.router.store import queues, usage
+from services.router.store import policies, queues, usage
 
 
 async def load_cell(lease: Lease, cell: Cell) -> None:
-    """Load the counters, and the scopes that block queues."""
+    """Load the counters, the policies, and the scopes that block queues."""
     after: usage.CounterKey | None = usage.FIRST_KEY
     while after is not None:
         async with lease.transaction() as tx:
             counters, after = await usage.read_counters_page(tx, after)
         cell.load(counters)
+    await load_policies(lease, cell)
     keys = [""]
     while keys:
         async with lease.transaction() as tx:
             keys = await queues.read_blocking_scopes(tx, keys[-1])
         cell.load_waiting(scope for key in keys if (scope := Scope.of(key)))
+
+
+async def load_policies(lease: Lease, cell: Cell) -> None:
+    """Load the warmups, overrides and standings, then the counts of each."""
+    after: str | None = ""
+    while after is not None:
+        async with lease.transaction() as tx:
+            events, after = await policies.read_latest_events_page(tx, after)
+        cell.adaptive.load(events)
+    after = ""
+    while after is not None:
+        async with lease.transaction() as tx:
+            counts, after = await policies.read_counts_page(tx, after)
+        cell.adaptive.load_counts(counts)

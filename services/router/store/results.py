@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from contracts.router.v1.results_pb2 import Result, Results
+from contracts.router.v1.results_pb2 import Results
 from kernel.database import Transaction
 from services.router.domain.message import CELL
 from services.router.domain.results import InFlight, SentFrom
@@ -18,22 +18,23 @@ UNION ALL SELECT '', '', 0, entries FROM drained
 
 
 async def append(tx: Transaction, results: Results) -> None:
-    if results.results:
+    if results.results or results.commands:
         await tx.execute(
             "INSERT INTO router.results (cell, entries) VALUES (%s, %s)",
             (CELL, results.SerializeToString()),
         )
 
 
-async def take_over(tx: Transaction) -> tuple[list[InFlight], list[Result]]:
+async def take_over(tx: Transaction) -> tuple[list[InFlight], Results]:
     """Read the assignments in flight, and drain the results, for a new scheduler."""
     rows = await tx.rows(TAKE_OVER, {"cell": CELL})
     in_flight = [InFlight(*row[:3]) for row in rows if row[3] is None]
     return in_flight, parse(row[3] for row in rows if row[3] is not None)
 
 
-def parse(entries: Iterable[bytes]) -> list[Result]:
-    return [one for entry in entries for one in Results.FromString(entry).results]
+def parse(entries: Iterable[bytes]) -> Results:
+    """Entries of messages that repeat concatenate."""
+    return Results.FromString(b"".join(entries))
 
 
 async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, SentFrom]:

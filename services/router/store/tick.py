@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from contracts.router.v1.results_pb2 import Result
+from contracts.router.v1.results_pb2 import Results
 from kernel.database import Transaction
 from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import CELL
@@ -31,7 +31,7 @@ class TickSnapshot(NamedTuple):
 
     now_s: float
     next_due_s: float | None
-    results: list[Result]
+    results: Results
     active: list[ActiveQueue]
 
 

@@ -191,6 +191,7 @@ class Suspended:
     """One source is suspended at one site."""
 
     kinds = tuple(ScopeKind)
+    reason = ""
 
     def __init__(self) -> None:
         self.scope: Scope | None = egress_site("e1", "site")

@@ -31,6 +31,7 @@ class Table:
     limits: dict[Scope, Limits] = field(default_factory=dict)
     suspended: dict[Scope, Suspension] = field(default_factory=dict)
     kinds: tuple[ScopeKind, ...] = tuple(ScopeKind)
+    reason: str = ""
 
     def limits_of(self, scope: Scope, _: float) -> Limits:
         return self.limits.get(scope, NO_LIMITS)
@@ -38,6 +39,9 @@ class Table:
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
         found = self.suspended.get(scope)
         return found if found and now_s < found.until_s else None
+
+    def reason_of(self, _: Scope, limited_by: str, __: float) -> str:
+        return limited_by
 
 
 def tenant(name: str = "a") -> Scope:

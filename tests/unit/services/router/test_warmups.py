@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED as DELIVERED
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY as TEMPORARY
+from contracts.router.v1.policies_pb2 import WarmupCommand
 from services.router.domain import warmup
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import NO_LIMITS
@@ -20,7 +21,7 @@ BIG = ("google", "yahoo")
 
 
 def make_warmups(ramp: Ramp = RAMP, *, spread: bool = False) -> Warmups:
-    warmups = Warmups({ramp.name: ramp}, big_sites=BIG, spread=spread)
+    warmups = Warmups({ramp.name: ramp}, big_sites=BIG, spreads=lambda _: spread)
     warmups.apply(warmup.start("ip", "", ramp=ramp, now_s=0.0))
     return warmups
 
@@ -92,7 +93,10 @@ def test_without_overflow_the_allowance_is_spread_over_the_hours_left() -> None:
 def test_a_source_that_an_operator_knows_to_be_warm_has_no_limit_anywhere() -> None:
     warmups = make_warmups()
     warmups.record([result(50)])
-    assert {event.site for event in warmups.finish("ip", 60.0)} == {"", "google"}
+    assert {
+        event.site
+        for event in warmups.command(WarmupCommand(egress_id="ip", action="finish"), 60.0)
+    } == {"", "google"}
     for site in ("google", "yahoo"):
         assert warmups.limits_of(egress_site("ip", site), 60.0) is NO_LIMITS
     assert warmups.record([result(50, site="yahoo")]) == []

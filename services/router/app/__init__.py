@@ -2,13 +2,17 @@
 
 import socket
 from functools import partial
-from importlib.resources import files
-from pathlib import Path
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
+from contracts.router.v1.policies_pb2 import (
+    OverrideRemoved,
+    OverrideSet,
+    StandingChanged,
+    WarmupChanged,
+)
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.database import PLANS, Database, check_roles
@@ -22,20 +26,16 @@ from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
 from services.router.api.service import RouterService
+from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
 from services.router.clients.dns import Resolver, RouteResolver, system_resolver
 from services.router.clients.journal import JournalClient
+from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchContext
 from services.router.domain.message import CELL, SANDBOX
-from services.router.domain.policies import (
-    CombinedPolicies,
-    ShapingPolicies,
-    TenantDirectory,
-    TenantPolicies,
-)
+from services.router.domain.policies import ShapingPolicies, TenantDirectory, TenantPolicies
 from services.router.domain.retry import RetryPolicy
-from services.router.domain.routes import Route, StaticRoutes, parse_mx_host
-from services.router.domain.shaping import Shaping, SiteLimits, load_shaping
+from services.router.domain.routes import Route, parse_mx_host
 from services.router.handlers import Handlers
 from services.router.loops.maintenance import (
     DayPartitionMaintenance,
@@ -238,6 +238,7 @@ def consume(deps: Dependencies) -> None:
     deps.kafka.consume(attempted, group="router-attempted")
     deps.kafka.consume(feedback, group="router-feedback")
     deps.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, EgressSource)
+    deps.kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged)
 
 
 def create_handlers(deps: Dependencies) -> Handlers:
@@ -252,6 +253,7 @@ def create_handlers(deps: Dependencies) -> Handlers:
 
 def create_scheduler(deps: Dependencies) -> Scheduler:
     settings = deps.settings
+    rules = read_adaptation_rules(settings)
 
     def new_cell() -> Cell:
         tenants, shaping = TenantPolicies(deps.directory.routing_of), ShapingPolicies(deps.shaping)
@@ -263,8 +265,12 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
             ehlo=deps.ehlo,
             valid_s=settings.assignment_valid_s,
         )
-        policies = CombinedPolicies([tenants, shaping])
-        return Cell(policies, context, messages_max=settings.tick_messages_max)
+        return Cell(
+            [tenants, shaping],
+            context,
+            adaptive=AdaptivePolicies(rules),
+            messages_max=settings.tick_messages_max,
+        )
 
     config = SchedulerConfig(
         queues_max=settings.tick_queues_max,
@@ -295,26 +301,6 @@ def create_servicer(deps: Dependencies) -> RouterService:
         retry=deps.retry,
         notifier=deps.notifier,
     )
-
-
-def read_shaping(settings: Settings) -> Shaping:
-    default = SiteLimits(settings.in_flight_max, settings.site_per_second_max)
-    shipped = (files("services.router") / "shaping.toml").read_text("utf-8")
-    sites = read_static_routes(settings).sites()
-    try:
-        own = Path(settings.shaping_file).read_text("utf-8") if settings.shaping_file else ""
-        return load_shaping(shipped, default=default, operator_text=own, static_sites=sites)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"ROUTER_SHAPING_FILE: {error}") from error
-
-
-def read_static_routes(settings: Settings) -> StaticRoutes:
-    if not settings.routes_file:
-        return StaticRoutes()
-    try:
-        return StaticRoutes(Path(settings.routes_file).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"ROUTER_ROUTES_FILE: {error}") from error
 
 
 def sandbox_route(settings: Settings) -> Route:

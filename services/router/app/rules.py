@@ -1,0 +1,68 @@
+"""Read the files of rules: the engine's own, and those that settings name."""
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+from kernel.errors import ConfigError
+from services.router.domain.adaptation import AdaptationRules
+from services.router.domain.feedback_rules import load_feedback_rules
+from services.router.domain.ramps import load_ramps
+from services.router.domain.reputation import Policy
+from services.router.domain.routes import StaticRoutes
+from services.router.domain.shaping import Shaping, SiteLimits, load_shaping, provider_sites
+from services.router.settings import Settings
+
+
+def read_shaping(settings: Settings) -> Shaping:
+    """The engine's rules, changed by those of the operator. Raises ConfigError."""
+    default = SiteLimits(settings.in_flight_max, settings.site_per_second_max)
+    sites = read_static_routes(settings).sites()
+    try:
+        own = read_file(settings.shaping_file)
+        shipped = read_shipped("shaping.toml")
+        return load_shaping(shipped, default=default, operator_text=own, static_sites=sites)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"ROUTER_SHAPING_FILE: {error}") from error
+
+
+def read_static_routes(settings: Settings) -> StaticRoutes:
+    try:
+        return StaticRoutes(read_file(settings.routes_file))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"ROUTER_ROUTES_FILE: {error}") from error
+
+
+def read_adaptation_rules(settings: Settings) -> AdaptationRules:
+    """Ramps and feedback rules. Raises ConfigError."""
+    try:
+        ramps = load_ramps(read_shipped("ramps.toml") + read_file(settings.ramps_file))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"ROUTER_RAMPS_FILE: {error}") from error
+    if settings.warmup_ramp not in ramps:
+        known = ", ".join(ramps)
+        raise ConfigError(
+            f"ROUTER_WARMUP_RAMP: no ramp is named {settings.warmup_ramp!r}. Use {known}."
+        )
+    try:
+        text = read_file(settings.feedback_file) or read_shipped("feedback.toml")
+        feedback = load_feedback_rules(text)
+        complaint_sites = frozenset(tomllib.loads(text).get("complaint_sites", ()))
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"ROUTER_FEEDBACK_FILE: {error}") from error
+    return AdaptationRules(
+        ramps=ramps,
+        feedback=feedback,
+        big_sites=provider_sites(),
+        complaint_sites=complaint_sites,
+        policy=Policy(settings.reputation_policy),
+    )
+
+
+def read_shipped(name: str) -> str:
+    return (files("services.router") / name).read_text("utf-8")
+
+
+def read_file(path: str) -> str:
+    """Empty if there is none."""
+    return Path(path).read_text("utf-8") if path else ""

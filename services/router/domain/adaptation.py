@@ -1,0 +1,199 @@
+"""What the engine decides about limits by itself, from the results of attempts and the commands of
+operators: warmups, overrides and standings.
+
+Each decision is an event. The scheduler saves and publishes them in the transaction of the tick
+that decided; counts that later decisions need are saved with them, or within seconds.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent
+from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
+from services.router.domain import policy_events
+from services.router.domain.egress import EgressSource
+from services.router.domain.feedback import Feedback
+from services.router.domain.feedback_rules import FeedbackRule
+from services.router.domain.ledger import ScopeKind
+from services.router.domain.message import SANDBOX
+from services.router.domain.overrides import OverrideEvent, OverrideSet
+from services.router.domain.policies import PolicySource
+from services.router.domain.ramps import Ramp
+from services.router.domain.reputation import (
+    Policy,
+    Reputation,
+    Standing,
+    StandingChanged,
+    Subject,
+    SubjectKind,
+)
+from services.router.domain.results import AttemptResult
+from services.router.domain.warmup import Change, WarmupChanged
+from services.router.domain.warmups import Warmups
+
+COUNTS_INTERVAL_S = 10.0  # between saves of counts without a decision
+RAISING = (Change.STARTED, Change.ADVANCED, Change.RESUMED, Change.FINISHED)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptationRules:
+    """big_sites: with a warmup of their own. complaint_sites: those that report complaints."""
+
+    ramps: Mapping[str, Ramp] = field(default_factory=dict)
+    feedback: Sequence[FeedbackRule] = ()
+    big_sites: Collection[str] = ()
+    complaint_sites: Collection[str] = ()
+    policy: Policy = Policy.STANDARD
+
+
+class SavedCounts(NamedTuple):
+    """Counts that a later decision needs. subject: as in its events."""
+
+    subject: str
+    counts: Sequence[int]
+
+
+class PolicyChanges(NamedTuple):
+    events: list[Message]
+    counts: list[SavedCounts]
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.counts)
+
+
+class AdaptivePolicies:
+    """The warmups, overrides and standings of a cell."""
+
+    def __init__(self, rules: AdaptationRules | None = None) -> None:
+        rules = rules or AdaptationRules()
+        self.warmups = Warmups(
+            rules.ramps, big_sites=rules.big_sites, spreads=lambda one: one in self._alone
+        )
+        self.feedback = Feedback(rules.feedback)
+        self.reputation = Reputation(
+            reports_complaints=rules.complaint_sites.__contains__,
+            policy_of=lambda _: rules.policy,
+        )
+        self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
+        self._pools: dict[str, list[str]] = {}
+        self._events: list[Message] = []
+        self._counts_saved_s = 0.0
+
+    @property
+    def sources(self) -> list[PolicySource]:
+        return [self.warmups, self.feedback, self.reputation]
+
+    # ── the state of the previous scheduler, and changes of the directory ───────────────────────
+
+    def load(self, events: Iterable[PolicyEvent]) -> None:
+        """The latest event of each subject."""
+        for event in events:
+            match event.WhichOneof("event"):
+                case "warmup_changed":
+                    self.warmups.load(policy_events.warmup_of(event.warmup_changed))
+                case "override_set":
+                    override = policy_events.override_of(event.override_set)
+                    self.feedback.apply(OverrideSet(override))
+                case "standing_changed":
+                    changed = policy_events.standing_of(event.standing_changed)
+                    self.reputation.apply(changed)
+
+    def load_counts(self, saved: Iterable[SavedCounts]) -> None:
+        """After the events."""
+        for subject, counts in saved:
+            kind, _, rest = subject.partition("/")
+            if kind in (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE):
+                egress_id, _, site = rest.partition("/")
+                self.warmups.load_facts(egress_id, site, counts)
+            else:
+                self.reputation.load_counts(Subject(SubjectKind(kind), rest), counts)
+
+    def replace_sources(self, sources: Iterable[EgressSource]) -> None:
+        self._pools = {}
+        for one in sources:
+            self._pools.setdefault(one.pool_id, []).append(one.egress_id)
+        self.warmups.retain({one for pool in self._pools.values() for one in pool})
+        self._find_alone()
+
+    def _find_alone(self) -> None:
+        is_limited = self.warmups.is_limited
+        pools = self._pools.values()
+        self._alone = frozenset(one for pool in pools if all(map(is_limited, pool)) for one in pool)
+
+    # ── one tick ────────────────────────────────────────────────────────────────────────────────
+
+    def observe(
+        self, results: Iterable[Result], commands: Iterable[PolicyCommand] = (), *, now_s: float
+    ) -> bool:
+        """Decide by results and commands. True if a limit has risen or a suspension has ended;
+        what an override restores by time, the scopes find out by themselves."""
+        before = len(self._events)
+        rises = [self._command(one, now_s) for one in commands]
+        seen = [one for each in results if (one := AttemptResult.of(each)).site != SANDBOX]
+        if seen:
+            attempts = [one for one in seen if one.kind == RESULT_KIND_ATTEMPT]
+            # A bounce that arrives as mail was written by anybody: it is no reply of the site.
+            self._add_overrides(self.feedback.record(attempts, now_s))
+            self._add_standings(self.reputation.record(seen))
+            self._add_warmups(self.warmups.record(seen))
+        rises.append(self._add_warmups(self.warmups.decide(now_s)))
+        if len(self._events) > before:
+            self._find_alone()
+        return any(rises)
+
+    def drain(self, now_s: float) -> PolicyChanges:
+        """What to save and publish since the last call. Without a decision, counts are saved every
+        few seconds."""
+        events, self._events = self._events, []
+        if not events and now_s - self._counts_saved_s < COUNTS_INTERVAL_S:
+            return PolicyChanges([], [])
+        self._counts_saved_s = now_s
+        facts = self.warmups.drain_facts().items()
+        saved = [SavedCounts(policy_events.warmup_scope(*key).key, one) for key, one in facts]
+        for subject, counts in self.reputation.drain_counts().items():
+            saved.append(SavedCounts(policy_events.subject_key(subject), counts))
+        return PolicyChanges(events, sorted(saved))
+
+    def _command(self, command: PolicyCommand, now_s: float) -> bool:
+        """The command was checked when it was given; what no longer applies is ignored."""
+        with suppress(ValueError, KeyError):
+            match command.WhichOneof("command"):
+                case "warmup":
+                    return self._add_warmups(self.warmups.command(command.warmup, now_s))
+                case "set_override":
+                    event = OverrideSet(policy_events.override_of(command.set_override))
+                    self.feedback.apply(event)
+                    self._add_overrides([event])
+                case "remove_override":
+                    removed = command.remove_override
+                    return self._remove(removed.override_id, removed.removed_by, now_s)
+                case "resume_tenant_id":
+                    tenant_id = command.resume_tenant_id
+                    return self._add_standings([self.reputation.resume(tenant_id, now_s)])
+        return False
+
+    def _remove(self, override_id: str, removed_by: str, now_s: float) -> bool:
+        removed = self.feedback.remove(override_id, removed_by=removed_by, now_s=now_s)
+        self._add_overrides([removed])
+        return True
+
+    def _add_warmups(self, events: Iterable[WarmupChanged]) -> bool:
+        rises = False
+        for event in events:
+            state = self.warmups.state_of(event.egress_id, event.site)
+            if state:
+                self._events.append(policy_events.warmup_changed(event, state))
+            rises = rises or event.change in RAISING
+        return rises
+
+    def _add_overrides(self, events: Iterable[OverrideEvent]) -> None:
+        self._events += map(policy_events.override_event, events)
+
+    def _add_standings(self, events: Iterable[StandingChanged]) -> bool:
+        listed = list(events)
+        self._events += map(policy_events.standing_changed, listed)
+        return any(one.standing is Standing.GOOD for one in listed)

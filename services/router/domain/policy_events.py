@@ -1,0 +1,170 @@
+"""The events of warmups, overrides and standings: as decided, as published and as stored.
+
+The latest event of a subject is its state: a takeover reads one row of each.
+"""
+
+from math import isfinite
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.router.v1 import policies_pb2 as pb
+from services.router.domain.events import timestamp, unix_s
+from services.router.domain.feedback_rules import Action
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.overrides import (
+    Override,
+    OverrideEvent,
+    OverrideRemoved,
+)
+from services.router.domain.policies import egress_site
+from services.router.domain.reputation import Standing, StandingChanged, Subject, SubjectKind
+from services.router.domain.warmup import Status, Warmup, WarmupChanged
+
+NEVER_S = float("-inf")
+MICROS = 1e6
+
+
+def warmup_scope(egress_id: str, site: str = "") -> Scope:
+    return egress_site(egress_id, site) if site else Scope(ScopeKind.WARMUP, egress_id)
+
+
+def subject_key(subject: Subject) -> str:
+    return f"{subject.kind}/{subject.id}"
+
+
+def version_of(at_s: float) -> int:
+    return round(at_s * MICROS)
+
+
+def optional_timestamp(at_s: float) -> Timestamp | None:
+    return timestamp(at_s) if isfinite(at_s) and at_s else None
+
+
+def warmup_changed(event: WarmupChanged, state: Warmup) -> pb.WarmupChanged:
+    """state: after the event."""
+    return pb.WarmupChanged(
+        scope=warmup_scope(event.egress_id, event.site).key,
+        version=version_of(event.at_s),
+        egress_id=event.egress_id,
+        site=event.site,
+        change=event.change,
+        changed_at=timestamp(event.at_s),
+        ramp=event.ramp,
+        stage=event.stage,
+        per_day=event.per_day,
+        reason=event.reason,
+        used=event.used,
+        delivered=event.delivered,
+        growth=event.growth,
+        status=state.status,
+        volume=state.volume,
+        day_began_at=timestamp(state.day_s),
+        stage_began_at=timestamp(state.stage_s),
+        lowered_at=optional_timestamp(state.lowered_s),
+        last_used_at=optional_timestamp(state.last_used_s),
+    )
+
+
+def warmup_of(event: pb.WarmupChanged) -> Warmup:
+    return Warmup(
+        event.egress_id,
+        event.site,
+        Status(event.status),
+        event.ramp,
+        event.stage,
+        event.per_day,
+        unix_s(event.day_began_at),
+        unix_s(event.stage_began_at),
+        unix_s(event.lowered_at) if event.HasField("lowered_at") else NEVER_S,
+        event.growth,
+        event.volume,
+        unix_s(event.last_used_at),
+        event.reason,
+    )
+
+
+def override_event(event: OverrideEvent) -> pb.OverrideSet | pb.OverrideRemoved:
+    override = event.override
+    if isinstance(event, OverrideRemoved):
+        return pb.OverrideRemoved(
+            override_id=override.override_id,
+            version=version_of(event.at_s),
+            scope=override.scope.key,
+            action=override.action,
+            removed_at=timestamp(event.at_s),
+            removed_by=event.removed_by,
+        )
+    return pb.OverrideSet(
+        override_id=override.override_id,
+        version=version_of(override.from_s),
+        scope=override.scope.key,
+        action=override.action,
+        rule=override.rule,
+        reason=override.reason,
+        set_at=timestamp(override.from_s),
+        until=timestamp(override.until_s),
+        ends_at=timestamp(override.ends_s),
+        per_minute=override.per_minute,
+        per_hour=override.per_hour,
+        level=override.level,
+    )
+
+
+def override_of(event: pb.OverrideSet) -> Override:
+    kind, _, scope_id = event.scope.partition("/")
+    return Override(
+        event.override_id,
+        Scope(ScopeKind(kind), scope_id),
+        Action(event.action),
+        event.rule,
+        event.reason,
+        unix_s(event.set_at),
+        unix_s(event.until),
+        unix_s(event.ends_at),
+        event.per_minute,
+        event.per_hour,
+        event.level,
+    )
+
+
+def standing_changed(event: StandingChanged) -> pb.StandingChanged:
+    return pb.StandingChanged(
+        subject_kind=event.subject.kind,
+        subject_id=event.subject.id,
+        version=version_of(event.at_s),
+        standing=event.standing,
+        reason=event.reason,
+        rate=event.rate,
+        changed_at=timestamp(event.at_s),
+    )
+
+
+def standing_of(event: pb.StandingChanged) -> StandingChanged:
+    return StandingChanged(
+        Subject(SubjectKind(event.subject_kind), event.subject_id),
+        Standing(event.standing),
+        unix_s(event.changed_at),
+        event.reason,
+        event.rate,
+    )
+
+
+def stored(event: Message) -> tuple[str, bytes]:
+    """The subject of an event, and the event as stored."""
+    if isinstance(event, pb.WarmupChanged):
+        return event.scope, pb.PolicyEvent(warmup_changed=event).SerializeToString()
+    if isinstance(event, pb.OverrideSet):
+        row = pb.PolicyEvent(override_set=event)
+        return override_key(event), row.SerializeToString()
+    if isinstance(event, pb.OverrideRemoved):
+        row = pb.PolicyEvent(override_removed=event)
+        return override_key(event), row.SerializeToString()
+    if isinstance(event, pb.StandingChanged):
+        key = f"{event.subject_kind}/{event.subject_id}"
+        return key, pb.PolicyEvent(standing_changed=event).SerializeToString()
+    raise TypeError(f"{type(event).__name__} is no event of a policy")
+
+
+def override_key(event: pb.OverrideSet | pb.OverrideRemoved) -> str:
+    return f"override/{event.action}/{event.scope}"

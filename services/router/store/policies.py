@@ -1,0 +1,90 @@
+"""Events of warmups, overrides and standings, and the counts from which the next ones follow."""
+
+from collections.abc import Sequence
+
+from contracts.router.v1.policies_pb2 import PolicyEvent
+from kernel.database import Transaction
+from services.router.domain.adaptation import PolicyChanges, SavedCounts
+from services.router.domain.message import CELL
+from services.router.domain.policy_events import stored
+
+PAGE_ROWS = 1_000
+DELETE_BATCH_ROWS = 1_000
+RETENTION = "interval '30 days'"  # of events that are not the state of their subject
+
+SAVE = """
+WITH added AS (
+    INSERT INTO router.policy_events (cell, subject, event)
+    SELECT %(cell)s, subject, event
+    FROM unnest(%(event_subjects)s::text[], %(events)s::bytea[])
+        WITH ORDINALITY AS a (subject, event, position) ORDER BY position
+)
+INSERT INTO router.policy_counts (cell, subject, counts)
+SELECT %(cell)s, subject, counts::bigint[]
+FROM unnest(%(subjects)s::text[], %(counts)s::text[]) AS a (subject, counts)
+ON CONFLICT (cell, subject) DO UPDATE SET counts = excluded.counts, updated_at = now()
+"""
+
+LATEST = """
+SELECT DISTINCT ON (subject) subject, event FROM router.policy_events
+WHERE cell = %s AND subject > %s ORDER BY subject, id DESC LIMIT %s
+"""
+
+COUNTS = """
+SELECT subject, counts FROM router.policy_counts
+WHERE cell = %s AND subject > %s ORDER BY subject LIMIT %s
+"""
+
+DELETE_OLD_EVENTS = f"""
+DELETE FROM router.policy_events WHERE id = ANY(ARRAY(
+    SELECT id FROM router.policy_events AS old WHERE recorded_at < now() - {RETENTION}
+    AND (subject LIKE 'override/%%' OR EXISTS (
+        SELECT FROM router.policy_events AS later
+        WHERE later.cell = old.cell AND later.subject = old.subject AND later.id > old.id))
+    LIMIT %s))
+"""  # noqa: S608 - constants only
+
+DELETE_OLD_COUNTS = """
+DELETE FROM router.policy_counts WHERE ctid = ANY(ARRAY(
+    SELECT ctid FROM router.policy_counts WHERE updated_at < now() - interval '30 days' LIMIT %s))
+"""
+
+
+async def save(tx: Transaction, changes: PolicyChanges) -> None:
+    events = [stored(event) for event in changes.events]
+    await tx.execute(
+        SAVE,
+        {
+            "cell": CELL,
+            "event_subjects": [subject for subject, _ in events],
+            "events": [event for _, event in events],
+            "subjects": [one.subject for one in changes.counts],
+            "counts": [f"{{{','.join(map(str, one.counts))}}}" for one in changes.counts],
+        },
+    )
+
+
+async def read_latest_events_page(
+    tx: Transaction, after: str
+) -> tuple[list[PolicyEvent], str | None]:
+    """The latest event of the next subjects, and the subject after which the next page begins;
+    None after the last."""
+    rows = await tx.rows(LATEST, (CELL, after, PAGE_ROWS))
+    return [PolicyEvent.FromString(row[1]) for row in rows], last_of(rows)
+
+
+async def read_counts_page(tx: Transaction, after: str) -> tuple[list[SavedCounts], str | None]:
+    """The counts of the next subjects, and the subject after which the next page begins."""
+    rows = await tx.rows(COUNTS, (CELL, after, PAGE_ROWS))
+    return [SavedCounts._make(row) for row in rows], last_of(rows)
+
+
+def last_of(rows: Sequence[tuple[str, object]]) -> str | None:
+    return rows[-1][0] if len(rows) == PAGE_ROWS else None
+
+
+async def delete_old(tx: Transaction) -> int:
+    """Delete a batch of events that are history, and counts without mail for a month. Returns
+    their number."""
+    deleted = await tx.execute(DELETE_OLD_EVENTS, (DELETE_BATCH_ROWS,))
+    return deleted + await tx.execute(DELETE_OLD_COUNTS, (DELETE_BATCH_ROWS,))

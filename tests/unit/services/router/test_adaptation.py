@@ -1,0 +1,268 @@
+"""Decisions about limits, as the scheduler saves them and as another scheduler loads them."""
+
+from importlib.resources import files
+from itertools import count
+
+import pytest
+
+from contracts.delivery.v1.events_pb2 import (
+    ATTEMPT_OUTCOME_DELIVERED,
+    ATTEMPT_OUTCOME_PERMANENT,
+    ATTEMPT_OUTCOME_TEMPORARY,
+)
+from contracts.router.v1 import policies_pb2 as pb
+from contracts.router.v1.results_pb2 import (
+    RESULT_KIND_ATTEMPT,
+    RESULT_KIND_BOUNCE,
+    RESULT_KIND_COMPLAINT,
+    Result,
+)
+from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies, SavedCounts
+from services.router.domain.egress import EgressSource
+from services.router.domain.events import timestamp
+from services.router.domain.feedback_rules import load_feedback_rules
+from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.policies import DEFAULT_POOL, egress_site
+from services.router.domain.policy_events import stored
+from services.router.domain.ramps import Ramp
+from services.router.domain.reasons import WaitReason
+from services.router.domain.warmup import DAY_S
+from tests.support.memory_cell import NOW_S, TENANT, due_message, memory_cell
+
+RAMP = Ramp("test", "day", (20, 50, 100), "the test")
+FEEDBACK = (files("services.router") / "feedback.toml").read_text("utf-8")
+RULES = AdaptationRules(
+    ramps={"test": RAMP},
+    feedback=load_feedback_rules(FEEDBACK),
+    big_sites=("google",),
+    complaint_sites=("yahoo",),
+)
+BULK = Scope(ScopeKind.BROADCASTS, TENANT)
+BLOCKED = "550 5.7.1 blocked"
+
+
+class Saved:
+    """The rows of the tables, as the store keeps them."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, bytes] = {}
+        self.counts: dict[str, SavedCounts] = {}
+        self.published: list[object] = []
+
+    def save(self, policies: AdaptivePolicies, now_s: float) -> None:
+        changes = policies.drain(now_s)
+        for event in changes.events:
+            subject, row = stored(event)
+            self.latest[subject] = row
+            self.published.append(event)
+        self.counts |= {one.subject: one for one in changes.counts}
+
+    def load(self) -> AdaptivePolicies:
+        policies = AdaptivePolicies(RULES)
+        policies.load(pb.PolicyEvent.FromString(row) for row in self.latest.values())
+        policies.load_counts(self.counts.values())
+        return policies
+
+
+def result(number: int, site: str = "site", *, at_s: float = NOW_S, **fields: object) -> Result:
+    given = {
+        "kind": RESULT_KIND_ATTEMPT,
+        "outcome": ATTEMPT_OUTCOME_DELIVERED,
+        "connected": True,
+        "mx_host": f"mx.{site}",
+        **fields,
+    }
+    return Result(
+        queue_id=f"{TENANT}/{site}",
+        egress_id="e1",
+        count=number,
+        assigned_at=timestamp(at_s - 1),
+        answered_at=timestamp(at_s),
+        **given,  # type: ignore[arg-type]
+    )
+
+
+def refused(number: int, site: str = "a.example", *, at_s: float = NOW_S) -> Result:
+    return result(
+        number,
+        site,
+        at_s=at_s,
+        outcome=ATTEMPT_OUTCOME_TEMPORARY,
+        bounce_class="spam_block",
+        reply_text=BLOCKED,
+    )
+
+
+def invalid(number: int) -> Result:
+    return result(number, outcome=ATTEMPT_OUTCOME_PERMANENT, bounce_class="invalid_recipient")
+
+
+def warmup(action: str, **fields: object) -> pb.PolicyCommand:
+    given = pb.WarmupCommand(egress_id="e1", action=action, **fields)  # type: ignore[arg-type]
+    return pb.PolicyCommand(warmup=given)
+
+
+def started() -> AdaptivePolicies:
+    policies = AdaptivePolicies(RULES)
+    policies.observe([], [warmup("start", ramp="test")], now_s=NOW_S)
+    return policies
+
+
+def test_a_warmup_goes_on_where_the_previous_scheduler_left_it() -> None:
+    policies, saved = started(), Saved()
+    policies.observe([result(20, "google")], now_s=NOW_S + 60)
+    saved.save(policies, NOW_S + 60)
+    loaded = saved.load()
+    for site in ("", "google"):
+        assert loaded.warmups.state_of("e1", site) == policies.warmups.state_of("e1", site)
+        assert loaded.warmups.facts_of("e1", site) == policies.warmups.facts_of("e1", site)
+    assert loaded.observe([], now_s=NOW_S + DAY_S + 60)
+    [whole, _] = loaded.warmups.states("e1")
+    assert (whole.stage, whole.per_day) == (1, 50)
+
+
+def test_every_state_survives_each_change_of_the_scheduler() -> None:
+    """What is loaded decides as what was in memory would have."""
+    kept, saved, clock = started(), Saved(), count()
+    saved.save(kept, NOW_S)
+    loaded = saved.load()
+    script = [
+        [result(20)], [refused(30)], [], [result(30, "google"), refused(20, "google")],
+        [invalid(10)], [result(50)], [], [refused(40, "google")], [result(90)],
+    ]  # fmt: skip
+    for results in script:
+        now_s = NOW_S + next(clock) * DAY_S / 2 + 60
+        for policies in (kept, loaded):
+            policies.observe(results, now_s=now_s)
+        kept_events = [event.SerializeToString() for event in kept.drain(now_s).events]
+        before = len(saved.published)
+        saved.save(loaded, now_s)
+        assert [e.SerializeToString() for e in saved.published[before:]] == kept_events  # type: ignore[attr-defined]
+        loaded = saved.load()
+
+
+def test_an_override_is_in_force_for_the_next_scheduler_and_its_removal_too() -> None:
+    policies, saved = AdaptivePolicies(RULES), Saved()
+    policies.observe([refused(9)], now_s=NOW_S)
+    saved.save(policies, NOW_S)
+    scope = egress_site("e1", "a.example")
+    loaded = saved.load()
+    suspension = loaded.feedback.suspension_of(scope, NOW_S + 1)
+    assert suspension == policies.feedback.suspension_of(scope, NOW_S + 1)
+    assert suspension
+    assert suspension.reason is WaitReason.OVERRIDE
+    [override] = loaded.feedback.overrides(NOW_S + 1)
+    removal = pb.OverrideRemoved(override_id=override.override_id, removed_by="ann")
+    assert loaded.observe([], [pb.PolicyCommand(remove_override=removal)], now_s=NOW_S + 2)
+    saved.save(loaded, NOW_S + 2)
+    assert saved.load().feedback.suspension_of(scope, NOW_S + 3) is None
+
+
+def test_a_paused_tenant_stays_paused_until_an_operator_resumes_it() -> None:
+    policies, saved = AdaptivePolicies(RULES), Saved()
+    policies.observe([result(800), invalid(200)], now_s=NOW_S)
+    saved.save(policies, NOW_S)
+    loaded = saved.load()
+    assert loaded.reputation.suspension_of(BULK, NOW_S)
+    loaded.observe([result(800), invalid(200)], now_s=NOW_S + 60)
+    tenant = Scope(ScopeKind.TENANT, TENANT)
+    assert loaded.reputation.suspension_of(tenant, NOW_S + 60)
+    assert loaded.observe([], [pb.PolicyCommand(resume_tenant_id=TENANT)], now_s=NOW_S + 61)
+    saved.save(loaded, NOW_S + 61)
+    resumed = saved.load()
+    assert resumed.reputation.suspension_of(BULK, NOW_S + 62) is None
+    assert resumed.reputation.suspension_of(tenant, NOW_S + 62) is None
+
+
+def test_bounces_and_complaints_that_arrive_as_mail_count() -> None:
+    policies = AdaptivePolicies(RULES)
+    policies.observe([result(1000, "yahoo")], now_s=NOW_S)
+    bounces = result(60, "yahoo", kind=RESULT_KIND_BOUNCE, bounce_class="invalid_recipient")
+    policies.observe([bounces], now_s=NOW_S)
+    complaints = result(5, "yahoo", kind=RESULT_KIND_COMPLAINT)
+    policies.observe([complaints], now_s=NOW_S)
+    standings = [
+        (one.standing, one.reason)
+        for one in policies.drain(NOW_S).events
+        if isinstance(one, pb.StandingChanged) and one.subject_kind == "tenant"
+    ]
+    assert standings == [("warned", "bounces"), ("broadcasts_paused", "complaints")]
+
+
+def test_a_bounce_that_anybody_may_have_written_slows_no_source_down() -> None:
+    policies = AdaptivePolicies(RULES)
+    forged = refused(99)
+    forged.kind = RESULT_KIND_BOUNCE
+    policies.observe([forged], now_s=NOW_S)
+    assert policies.feedback.overrides(NOW_S) == []
+
+
+def test_test_mail_counts_nowhere() -> None:
+    policies = started()
+    policies.drain(NOW_S)
+    policies.observe([result(99, "sandbox")], now_s=NOW_S + 60)
+    assert not policies.drain(NOW_S + 60)
+
+
+def test_nothing_is_saved_where_nothing_has_changed() -> None:
+    policies = AdaptivePolicies(RULES)
+    policies.observe([result(1)], now_s=NOW_S)
+    assert policies.drain(NOW_S).counts
+    assert not policies.drain(NOW_S + 60)
+    policies.observe([result(1)], now_s=NOW_S + 61)
+    assert not policies.drain(NOW_S + 62)  # soon
+    assert policies.drain(NOW_S + 90).counts
+
+
+def test_a_source_whose_pool_is_all_in_warmup_spreads_its_allowance_over_the_day() -> None:
+    policies = started()
+    ours = EgressSource("e1", DEFAULT_POOL, "", "")
+    policies.replace_sources([ours])
+    scope = Scope(ScopeKind.WARMUP, "e1")
+    assert policies.warmups.limits_of(scope, NOW_S).per_hour == 1  # 20 / 24
+    policies.replace_sources([ours, EgressSource("e2", DEFAULT_POOL, "", "")])
+    assert policies.warmups.limits_of(scope, NOW_S).per_hour == 4  # 20 / 6
+
+
+def test_a_removed_source_is_forgotten() -> None:
+    policies = started()
+    policies.replace_sources([EgressSource("e2", DEFAULT_POOL, "", "")])
+    assert policies.warmups.states("e1") == []
+    assert not policies.observe([], now_s=NOW_S + 2 * DAY_S)
+
+
+@pytest.mark.parametrize("command", [warmup("pause"), warmup("start", ramp="no such ramp")])
+def test_a_command_that_no_longer_applies_is_ignored(command: pb.PolicyCommand) -> None:
+    policies = AdaptivePolicies(RULES)
+    assert not policies.observe([], [command], now_s=NOW_S)
+    assert not policies.drain(NOW_S)
+
+
+def test_a_message_beyond_the_allowance_waits_for_the_warmup_or_leaves_through_a_warm_source() -> (
+    None
+):
+    cell = memory_cell("e1", rules=RULES)
+    cell.cell.apply([], commands=[warmup("start", ramp="test")], now_s=NOW_S)
+    for number in range(3):
+        cell.add(due_message(number))
+    assert len(cell.tick(NOW_S)) == 1  # 20 a day, spread over its hours
+    [row] = cell.queues.values()
+    assert row.blocked
+    assert row.blocked.capacity.limited_by == WaitReason.WARMUP
+    both = memory_cell("e1", "e2", rules=RULES)
+    both.cell.apply([], commands=[warmup("start", ramp="test")], now_s=NOW_S)
+    for number in range(9):
+        both.add(due_message(number))
+    sent = [one.egress_id for one in both.tick(NOW_S)]
+    assert (sent.count("e1"), sent.count("e2")) == (4, 5)
+
+
+def test_broadcasts_of_a_paused_tenant_wait_and_its_other_mail_leaves() -> None:
+    cell = memory_cell("e1", rules=RULES)
+    cell.cell.apply([result(800), invalid(200)], now_s=NOW_S)
+    cell.add(due_message(1))
+    cell.add(due_message(2, queue_id=f"{TENANT}/site/bulk"))
+    assert [one.row.message_id for one in cell.tick(NOW_S)] == ["m1"]
+    blocked = cell.queues[f"{TENANT}/site/bulk"].blocked
+    assert blocked
+    assert (blocked.scope, blocked.capacity.limited_by) == (BULK, WaitReason.REPUTATION)

@@ -18,7 +18,7 @@ class ReceivedMessage:
     raw: bytes
     connection: int
     at: float
-    answer: str
+    reply: str
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Tally:
             "run": header(message.raw, self.run_header.lower().encode()),
             "connection": message.connection,
             "at": message.at,
-            "answer": message.answer,
+            "reply": message.reply,
             "sender": message.sender,
             "body_sha256": hashlib.sha256(unstuff(body)).hexdigest(),
         }

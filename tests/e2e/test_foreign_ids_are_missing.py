@@ -33,7 +33,7 @@ REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 PUBLIC = email_service_pb2.DESCRIPTOR.services_by_name["EmailService"]
 CURSORS = ("after", "before")
 NAMES_ONE = re.compile(r"(^|_)ids?$")
-ASKED_FOR = {"tenant_id", "email_id", "message_ids", "id"}
+OWN_IDS_OF_REQUESTS = {"tenant_id", "email_id", "message_ids", "id"}
 
 
 def internal_services() -> Iterator[tuple[str, ServiceDescriptor]]:
@@ -109,8 +109,10 @@ def test_every_route_treats_a_foreign_id_as_missing(
             if not names:
                 continue
             assert set(names) <= owner.ids.keys(), f"whose id is {names} of {path}?"
-            foreign = ask(other.http, method, path, {name: owner.ids[name] for name in names})
-            missing = ask(
+            foreign = request_with(
+                other.http, method, path, {name: owner.ids[name] for name in names}
+            )
+            missing = request_with(
                 other.http, method, path,
                 {name: "none@owner.example" if "email" in name and "_id" not in name else MISSING
                  for name in names},
@@ -141,7 +143,7 @@ def test_a_foreign_cursor_reveals_nothing(owner: OwnedObjects, other: OwnedObjec
     assert checked >= 20
 
 
-def ask(http: httpx.Client, method: str, path: str, ids: dict[str, str]) -> httpx.Response:
+def request_with(http: httpx.Client, method: str, path: str, ids: dict[str, str]) -> httpx.Response:
     body = {"scheduled_at": "in 1 hour"} if method == "patch" else None
     url = http.base_url.join(path.format(**ids))
     return http.request(method, url, json=body)
@@ -217,7 +219,7 @@ def requests(
     """Requests in the name of the other tenant, with the owner's ids wherever they fit."""
     kinds = GetMessageClass(method.input_type)
     fields = method.input_type.fields_by_name
-    unknown = {name for name in fields if NAMES_ONE.search(name)} - ASKED_FOR
+    unknown = {name for name in fields if NAMES_ONE.search(name)} - OWN_IDS_OF_REQUESTS
     assert not unknown, f"whose id is {unknown} of {method.name}?"
     given: dict[str, Any] = {"tenant_id": other.tenant_id}
     if "message_ids" in fields:

@@ -59,7 +59,7 @@ def credentials(harness: IngestHarness) -> tuple[tuple[str, str], ...]:
 
 
 async def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up()
         metadata = credentials(harness)
         file = Attachment(filename="a.bin", content=b"\x00\xff")
@@ -72,11 +72,11 @@ async def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> Non
             idempotency_key="order-17",
         )  # fmt: skip
         trace = f"00-{'ab' * 16}-{'cd' * 8}-00"
-        first = await door.SendEmail(request, metadata=(*metadata, ("traceparent", trace)))
-        again = await door.SendEmail(request, metadata=metadata)
+        first = await service.SendEmail(request, metadata=(*metadata, ("traceparent", trace)))
+        again = await service.SendEmail(request, metadata=metadata)
         assert first.status == "scheduled"
         assert (again.id, again.idempotent_replayed) == (first.id, True)
-        got = await door.GetEmail(pb.GetEmailRequest(id=first.id), metadata=metadata)
+        got = await service.GetEmail(pb.GetEmailRequest(id=first.id), metadata=metadata)
         assert got.email.subject == "Your order"
         assert got.email.last_event == "scheduled"
         assert [one.type for one in got.email.recipients] == ["to", "cc"]
@@ -87,38 +87,40 @@ async def test_an_email_is_sent_repeated_and_read(harness: IngestHarness) -> Non
 
 
 async def test_a_test_key_finds_no_live_mail(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up(test=False)
         live = credentials(harness)
         soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
         mail = email(to=["ann@customer-lab.net"], scheduled_at=soon)
         request = pb.SendEmailRequest(email=mail, idempotency_key="order-17")
-        sent = await door.SendEmail(request, metadata=live)
+        sent = await service.SendEmail(request, metadata=live)
         made = await harness.request("POST", "/v1/api-keys", {"name": "CI", "test": True})
         test = (("authorization", f"Bearer {made.json['token']}"),)
         for call in (
-            door.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=test),
-            door.CancelEmail(pb.CancelEmailRequest(id=sent.id), metadata=test),
-            door.UpdateEmail(pb.UpdateEmailRequest(id=sent.id, scheduled_at=soon), metadata=test),
+            service.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=test),
+            service.CancelEmail(pb.CancelEmailRequest(id=sent.id), metadata=test),
+            service.UpdateEmail(
+                pb.UpdateEmailRequest(id=sent.id, scheduled_at=soon), metadata=test
+            ),
         ):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await call
             assert refused.value.code() is grpc.StatusCode.NOT_FOUND
-        tried = await door.SendEmail(request, metadata=test)
+        tried = await service.SendEmail(request, metadata=test)
         assert tried.id != sent.id
         [accepted] = await harness.accepted(tried.id)
         assert accepted.context.test
-        got = await door.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=live)
+        got = await service.GetEmail(pb.GetEmailRequest(id=sent.id), metadata=live)
         assert got.email.id == sent.id
 
 
 async def test_faults_have_their_fields(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up()
         metadata = credentials(harness)
         request = pb.SendEmailRequest(email=email(to=["nobody"]))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await door.SendEmail(request, metadata=metadata)
+            await service.SendEmail(request, metadata=metadata)
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         bad = error_details_pb2.BadRequest()
         status = rpc_status.from_call(refused.value)
@@ -126,37 +128,37 @@ async def test_faults_have_their_fields(harness: IngestHarness) -> None:
         assert any(detail.Unpack(bad) for detail in status.details)
         assert [one.field for one in bad.field_violations] == ["to.0"]
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
-            await door.SendEmail(pb.SendEmailRequest(email=email()))
+            await service.SendEmail(pb.SendEmailRequest(email=email()))
         assert unknown.value.code() == grpc.StatusCode.UNAUTHENTICATED
         with pytest.raises(grpc.aio.AioRpcError) as missing:
-            await door.GetEmail(pb.GetEmailRequest(id="none"), metadata=metadata)
+            await service.GetEmail(pb.GetEmailRequest(id="none"), metadata=metadata)
         assert missing.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_permissive_batch_reports_its_invalid_emails(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up()
         foreign = email(**{"from": "boss@somebody-else.net"})
         emails = [email(), email(to=["nobody"]), foreign]
-        response = await door.SendEmailBatch(
+        response = await service.SendEmailBatch(
             pb.SendEmailBatchRequest(emails=emails, permissive=True),
             metadata=credentials(harness),
         )
         assert len(response.ids) == 1
         assert [one.index for one in response.errors] == [1, 2]
         with pytest.raises(grpc.aio.AioRpcError) as strict:
-            await door.SendEmailBatch(
+            await service.SendEmailBatch(
                 pb.SendEmailBatchRequest(emails=emails), metadata=credentials(harness)
             )
         assert strict.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_a_batch_has_the_recipient_limit_of_rest(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up()
         many = email(to=[f"u{n}@x.example" for n in range(50)])
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await door.SendEmailBatch(
+            await service.SendEmailBatch(
                 pb.SendEmailBatchRequest(emails=[many] * 201), metadata=credentials(harness)
             )
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
@@ -164,36 +166,38 @@ async def test_a_batch_has_the_recipient_limit_of_rest(harness: IngestHarness) -
 
 
 async def test_an_email_has_the_size_limit_of_rest(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up()
         file = Attachment(filename="a.bin", content=bytes(40 * 1024 * 1024))
         request = pb.SendEmailRequest(email=email(attachments=[file]))
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await door.SendEmail(request, metadata=credentials(harness))
+            await service.SendEmail(request, metadata=credentials(harness))
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         assert "larger than 40 MB" in (refused.value.details() or "")
 
 
 async def test_an_update_without_a_time_is_refused(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up()
         soon = Timestamp(seconds=int(clock.now().timestamp()) + 3600)
-        sent = await door.SendEmail(
+        sent = await service.SendEmail(
             pb.SendEmailRequest(email=email(scheduled_at=soon)), metadata=credentials(harness)
         )
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await door.UpdateEmail(pb.UpdateEmailRequest(id=sent.id), metadata=credentials(harness))
+            await service.UpdateEmail(
+                pb.UpdateEmailRequest(id=sent.id), metadata=credentials(harness)
+            )
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         assert "scheduled_at" in (refused.value.details() or "")
 
 
 async def test_refusals_have_grpc_status_codes(harness: IngestHarness) -> None:
-    async with harness.running(), stub(harness) as door:
+    async with harness.running(), stub(harness) as service:
         await harness.sign_up()
 
         async def refusal(request: Message, method: str) -> tuple[grpc.StatusCode, str]:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await getattr(door, method)(request, metadata=credentials(harness))
+                await getattr(service, method)(request, metadata=credentials(harness))
             return refused.value.code(), refused.value.details() or ""
 
         code, words = await refusal(pb.ListEmailsRequest(page_token="x"), "ListEmails")
@@ -210,12 +214,12 @@ async def test_reflection_requires_a_key(harness: IngestHarness) -> None:
     async with harness.running(), grpc.aio.insecure_channel(address) as channel:
         await harness.sign_up()
         info = ServerReflectionStub(channel).ServerReflectionInfo
-        asking = [ServerReflectionRequest(list_services="")]
-        responses = [one async for one in info(iter(asking), metadata=credentials(harness))]
+        requests = [ServerReflectionRequest(list_services="")]
+        responses = [one async for one in info(iter(requests), metadata=credentials(harness))]
         names = {one.name for one in responses[0].list_services_response.service}
         assert "contracts.ingest.v1.EmailService" in names
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            [one async for one in info(iter(asking))]
+            [one async for one in info(iter(requests))]
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 

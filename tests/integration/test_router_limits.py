@@ -32,7 +32,7 @@ def assigned_of(harness: RouterHarness) -> list[DeliveryAssigned]:
     ]
 
 
-async def test_an_hourly_limit_blocks_the_queue_and_tells_when_it_has_capacity(
+async def test_an_hourly_limit_blocks_the_queue_until_it_has_capacity(
     harness: RouterHarness,
 ) -> None:
     harness.limits = {"per_hour_max": 5}

@@ -61,7 +61,7 @@ def stack() -> Iterator[Stack]:
         if kafka and database:
             yield Stack(kafka, database)
             return
-        found = exits.enter_context(docker_stack() if docker_answers() else embedded_stack())
+        found = exits.enter_context(docker_stack() if is_docker_available() else embedded_stack())
         yield Stack(
             kafka or found.bootstrap_servers, database or found.database_url, found.embedded
         )
@@ -73,7 +73,7 @@ def embedded_stack() -> Iterator[Stack]:
         yield Stack(embedded.bootstrap_servers, embedded.database_url, embedded)
 
 
-def docker_answers() -> bool:
+def is_docker_available() -> bool:
     if not (os.environ.get("DOCKER_HOST") or DOCKER_SOCKET.exists()):
         return False
     import docker

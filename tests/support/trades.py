@@ -10,9 +10,9 @@ from kernel.worker import Work
 KEPT: list[bytes] = []
 
 
-def start(told: bytes) -> Work:
-    """told: a folder, where it is noted what was done once."""
-    folder = Path(told.decode())
+def start(folder_path: bytes) -> Work:
+    """folder_path: a folder, where it is noted what was done once."""
+    folder = Path(folder_path.decode())
     deeds: dict[bytes, Callable[[], object]] = {
         b"spin": spin,
         b"eat": lambda: b"x" * (200 << 20),

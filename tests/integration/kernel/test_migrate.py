@@ -151,9 +151,9 @@ def test_current_ids_have_a_partition(system: Connection) -> None:
 
 def test_system_role_creates_and_drops_day_partitions(system: Connection) -> None:
     made, dropped = "ensure_day_partition", "drop_day_partition"
-    for function, answer in ((made, True), (made, False), (dropped, True), (dropped, False)):
+    for function, expected in ((made, True), (made, False), (dropped, True), (dropped, False)):
         row = system.execute(f"SELECT parcels.{function}('parcels', '2026-01-31')".encode())
-        assert row.fetchone() == (answer,)
+        assert row.fetchone() == (expected,)
 
 
 def test_partition_covers_its_utc_day_and_has_the_indexes(system: Connection) -> None:

@@ -39,14 +39,14 @@ class Client:
             SinkContext(self.tally, self.script, lambda: 5.0, SinkContext.hello(0))
         )
         self.session.connection_made(self.wire)
-        self.say(b"EHLO me\r\n")
+        self.send(b"EHLO me\r\n")
 
-    def say(self, data: bytes) -> list[bytes]:
+    def send(self, data: bytes) -> list[bytes]:
         self.session.data_received(data)
         return self.wire.codes()
 
     def deliver(self, recipient: bytes, body: bytes = MESSAGE) -> list[bytes]:
-        return self.say(ENVELOPE % recipient) + self.say(body + b".\r\n")
+        return self.send(ENVELOPE % recipient) + self.send(body + b".\r\n")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def client() -> Client:
 
 
 def test_pipelined_envelope_and_next_message_are_answered_in_one_write(client: Client) -> None:
-    assert client.say(ENVELOPE % b"b@y") == [b"250", b"250", b"354"]
+    assert client.send(ENVELOPE % b"b@y") == [b"250", b"250", b"354"]
     client.session.data_received(MESSAGE + b".\r\n" + ENVELOPE % b"c@y")
     assert len(client.wire.written) == 1
     assert client.wire.codes() == [b"250", b"250", b"250", b"354"]
@@ -86,11 +86,11 @@ def test_a_second_copy_is_a_duplicate(client: Client) -> None:
 
 
 def test_data_without_recipient_is_refused(client: Client) -> None:
-    assert client.say(b"DATA\r\n") == [b"503"]
+    assert client.send(b"DATA\r\n") == [b"503"]
 
 
 def test_defer_twice_then_accept(client: Client) -> None:
-    replies = [client.say(b"RCPT TO:<defer2+x@y>\r\n")[0] for _ in range(3)]
+    replies = [client.send(b"RCPT TO:<defer2+x@y>\r\n")[0] for _ in range(3)]
     assert replies == [b"451", b"451", b"250"]
 
 
@@ -106,25 +106,25 @@ def test_cut_counts_the_message_and_sends_no_reply(client: Client) -> None:
 
 
 def test_cut_at_data_counts_nothing_but_sends_pending_replies(client: Client) -> None:
-    assert client.say(ENVELOPE % b"cutdata+x@y") == [b"250", b"250"]
+    assert client.send(ENVELOPE % b"cutdata+x@y") == [b"250", b"250"]
     assert client.wire.closed
     assert client.tally.messages == 0
 
 
 def test_hang_counts_the_message_and_keeps_the_connection_open(client: Client) -> None:
     client.deliver(b"hang+x@y")
-    assert client.say(b"NOOP\r\n") == []
+    assert client.send(b"NOOP\r\n") == []
     assert not client.wire.closed
     assert client.tally.messages == 1
 
 
 def test_a_rule_for_a_domain_overrides_the_local_part(client: Client) -> None:
     client.script.rule("y", Action.DEFER)
-    assert client.say(b"RCPT TO:<b@y>\r\n") == [b"451"]
+    assert client.send(b"RCPT TO:<b@y>\r\n") == [b"451"]
     client.script.rule("*", Action.ACCEPT)
-    assert client.say(b"RCPT TO:<b@y>\r\n") == [b"250"]
+    assert client.send(b"RCPT TO:<b@y>\r\n") == [b"250"]
 
 
 def test_an_endless_line_closes_the_connection(client: Client) -> None:
-    assert client.say(b"x" * 5000) == [b"500"]
+    assert client.send(b"x" * 5000) == [b"500"]
     assert client.wire.closed

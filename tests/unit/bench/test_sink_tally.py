@@ -19,7 +19,7 @@ def test_the_log_has_a_line_per_recipient_before_the_reply(tmp_path: Path) -> No
         "run": "seven",
         "connection": 3,
         "at": 9.5,
-        "answer": "cut",
+        "reply": "cut",
         "sender": "a@x",
         "body_sha256": hashlib.sha256(b".dot\r\n").hexdigest(),
     }

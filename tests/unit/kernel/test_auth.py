@@ -76,10 +76,10 @@ def test_expired_address_and_scope_errors_have_different_reasons() -> None:
 
 def test_a_key_works_as_soon_as_it_is_created() -> None:
     key = auth.generate_key(test=False)
-    asked: list[bytes] = []
+    fetched: list[bytes] = []
 
     async def fetch(digest: bytes) -> Stored | None:
-        asked.append(digest)
+        fetched.append(digest)
         return Stored() if digest == sha256(key) else None
 
     authenticator: Authenticator[Stored] = Authenticator(lambda _: None, fetch)
@@ -92,4 +92,4 @@ def test_a_key_works_as_soon_as_it_is_created() -> None:
     assert asyncio.run(check(key)) == Stored()
     with pytest.raises(AuthError):
         asyncio.run(check(auth.generate_key(test=False)))
-    assert len(asked) == 2
+    assert len(fetched) == 2

@@ -9,7 +9,7 @@ import pytest
 
 from kernel import failpoint
 
-STORY = """
+PROGRAM = """
 from kernel.failpoint import failpoint
 for turn in range(3):
     failpoint("a.place")
@@ -18,20 +18,20 @@ for turn in range(3):
 
 
 def run(tmp_path: Path, failpoints: str) -> tuple[int, str, str]:
-    told = tmp_path / "told"
-    told.touch()
-    env = {**os.environ, "OBM_FAILPOINTS": failpoints, "OBM_FAILPOINT_LOG": str(told)}
+    log = tmp_path / "log"
+    log.touch()
+    env = {**os.environ, "OBM_FAILPOINTS": failpoints, "OBM_FAILPOINT_LOG": str(log)}
     done = subprocess.run(
-        [sys.executable, "-c", STORY], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=False
     )
-    return done.returncode, done.stdout, told.read_text()
+    return done.returncode, done.stdout, log.read_text()
 
 
 def test_a_process_dies_at_the_named_failpoint_and_pass(tmp_path: Path) -> None:
-    code, printed, told = run(tmp_path, "other=kill,a.place=kill@2")
+    code, printed, log = run(tmp_path, "other=kill,a.place=kill@2")
 
     assert (code, printed.split()) == (-signal.SIGKILL, ["0"])
-    assert told.startswith("a.place ")
+    assert log.startswith("a.place ")
 
 
 def test_a_waitpoint_delays_its_callers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,6 @@ def test_a_repeated_warning_is_logged_at_intervals() -> None:
 
     seldom = telemetry.LogRateLimit()
     lines = [(logging.INFO, 0.0), (logging.WARNING, 1.0), (logging.WARNING, 2.0)]
-    told = [seldom.filter(line(level, at_s)) for level, at_s in lines]
-    assert told == [False, True, False]
+    logged = [seldom.filter(line(level, at_s)) for level, at_s in lines]
+    assert logged == [False, True, False]
     assert seldom.filter(line(logging.WARNING, 40.0))

@@ -131,8 +131,8 @@ def test_a_temporary_refusal_never_suppresses(code: int, text: str) -> None:
 
 
 def test_a_name_inside_an_address_is_not_a_reason() -> None:
-    said = "<no-such-user@spamhaus.example>: On hold by operator"
-    assert bounce.classify(550, "", said).action is not Action.SUPPRESS
+    refusal = "<no-such-user@spamhaus.example>: On hold by operator"
+    assert bounce.classify(550, "", refusal).action is not Action.SUPPRESS
 
 
 def test_unknown_user_after_data_comes_from_a_filter() -> None:

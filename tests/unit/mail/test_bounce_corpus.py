@@ -10,7 +10,7 @@ import re2
 from mail import bounce, smtp_reply
 
 RULES = tomllib.loads((files("mail") / "bounce_rules.toml").read_text("utf-8"))["rule"]
-SAID = [
+REFUSALS = [
     line.split(" ", 3)
     for line in Path(__file__).with_name("replies.txt").read_text("utf-8").splitlines()
     if not line.startswith("#")
@@ -30,16 +30,16 @@ def lines(name: str) -> list[str]:
 
 def corpus() -> list[str]:
     """All replies of the tests and examples of the rules, as the classifier's input."""
-    found = [bounce.text_to_match(int(code), e.strip("-"), text) for _, code, e, text in SAID]
+    found = [bounce.text_to_match(int(code), e.strip("-"), text) for _, code, e, text in REFUSALS]
     for rule in RULES:
         for example in rule["patterns"].values():
             match = bounce._EXAMPLE.fullmatch(example)
             assert match is not None
             found.append(bounce.text_to_match(int(match[1] or 0), match[2] or "", match[3]))
     for line in [*lines("receivers.txt"), *lines("providers.txt")]:
-        said = line.split(" ", 2)[2]
+        refusal = line.split(" ", 2)[2]
         read = smtp_reply.reply_from_text(
-            int(said[:3]), "\n".join(line[4:] for line in said.split("|"))
+            int(refusal[:3]), "\n".join(line[4:] for line in refusal.split("|"))
         )
         found.append(bounce.text_to_match(read.code, read.enhanced, read.text))
     phrases = [line.partition(" ")[2] for line in lines("refusals.txt")]
@@ -47,7 +47,9 @@ def corpus() -> list[str]:
         *python_strings("test_bounce_phrases.py"),
         *python_strings("test_bounce_recipients.py"),
     ]
-    return found + [bounce.text_to_match(code, "", said) for said in phrases for code in (550, 450)]
+    return found + [
+        bounce.text_to_match(code, "", refusal) for refusal in phrases for code in (550, 450)
+    ]
 
 
 def python_strings(name: str) -> list[str]:
@@ -62,9 +64,9 @@ CORPUS = corpus()
 @pytest.mark.parametrize(("name", "pattern"), ALTERNATIVES)
 def test_every_alternative_matches_a_known_reply(name: str, pattern: str) -> None:
     compiled = re2.compile(pattern)
-    assert any(compiled.search(said) for said in CORPUS)
+    assert any(compiled.search(refusal) for refusal in CORPUS)
 
 
-@pytest.mark.parametrize(("name", "code", "enhanced", "text"), SAID)
+@pytest.mark.parametrize(("name", "code", "enhanced", "text"), REFUSALS)
 def test_known_replies_have_their_class(name: str, code: str, enhanced: str, text: str) -> None:
     assert bounce.classify(int(code), enhanced.strip("-"), text).name == name

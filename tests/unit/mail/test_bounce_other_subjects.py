@@ -13,24 +13,24 @@ GONE = [line.removeprefix("gone ") for line in LINES if line.startswith("gone ")
 ELSE = [line.removeprefix("else ") for line in LINES if line.startswith("else ")]
 
 
-@pytest.mark.parametrize("said", ELSE)
-def test_replies_about_others_than_the_recipient_never_suppress(said: str) -> None:
+@pytest.mark.parametrize("refusal", ELSE)
+def test_replies_about_others_than_the_recipient_never_suppress(refusal: str) -> None:
     for enhanced in ("", "5.7.1"):
         for command in ("", "RCPT", "DATA"):
-            verdict = bounce.classify(550, enhanced, said, command=command)
+            verdict = bounce.classify(550, enhanced, refusal, command=command)
             assert not verdict.suppress_after, verdict.name
 
 
-@pytest.mark.parametrize("said", GONE)
-def test_other_wordings_for_a_missing_recipient_suppress(said: str) -> None:
-    assert bounce.classify(550, "", said, command="RCPT").name == "invalid_recipient"
-    assert bounce.classify(550, "5.1.1", said).name == "invalid_recipient"
+@pytest.mark.parametrize("refusal", GONE)
+def test_other_wordings_for_a_missing_recipient_suppress(refusal: str) -> None:
+    assert bounce.classify(550, "", refusal, command="RCPT").name == "invalid_recipient"
+    assert bounce.classify(550, "5.1.1", refusal).name == "invalid_recipient"
 
 
 @given(st.sampled_from(GONE), st.sampled_from(["CONNECT", "GREETING", "EHLO", "MAIL"]))
-def test_a_refusal_before_rcpt_does_not_concern_the_recipient(said: str, command: str) -> None:
+def test_a_refusal_before_rcpt_does_not_concern_the_recipient(refusal: str, command: str) -> None:
     for enhanced in ("", "5.1.1"):
-        assert not bounce.classify(550, enhanced, said, command=command).suppress_after
+        assert not bounce.classify(550, enhanced, refusal, command=command).suppress_after
 
 
 def test_a_host_that_accepts_no_mail_can_reject_at_once() -> None:

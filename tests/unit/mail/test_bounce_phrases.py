@@ -247,8 +247,8 @@ NOT_THE_RECIPIENT = (
 GONE = ("invalid_recipient", "bad_domain")
 
 
-@pytest.mark.parametrize("said", NOT_THE_RECIPIENT)
-def test_a_refusal_for_another_reason_never_suppresses(said: str) -> None:
+@pytest.mark.parametrize("refusal", NOT_THE_RECIPIENT)
+def test_a_refusal_for_another_reason_never_suppresses(refusal: str) -> None:
     for command in ("", "MAIL", "RCPT", "DATA"):
-        assert bounce.classify(550, "", said, command=command).name not in GONE
-        assert bounce.classify(550, "5.7.1", said, command=command).name not in GONE
+        assert bounce.classify(550, "", refusal, command=command).name not in GONE
+        assert bounce.classify(550, "5.7.1", refusal, command=command).name not in GONE

@@ -25,10 +25,10 @@ GONE = (
 )
 
 
-@pytest.mark.parametrize(("name", "command", "said"), CASES)
-def test_a_providers_reply_has_its_class(name: str, command: str, said: str) -> None:
+@pytest.mark.parametrize(("name", "command", "refusal"), CASES)
+def test_a_providers_reply_has_its_class(name: str, command: str, refusal: str) -> None:
     read = smtp_reply.reply_from_text(
-        int(said[:3]), "\n".join(line[4:] for line in said.split("|"))
+        int(refusal[:3]), "\n".join(line[4:] for line in refusal.split("|"))
     )
     assert bounce.classify(read.code, read.enhanced, read.text, command=command).name == name
 
@@ -51,12 +51,12 @@ def test_a_temporary_reply_does_not_suppress(words: str, code: int, enhanced: st
 
 
 def test_servers_known_to_send_a_wrong_code_are_trusted() -> None:
-    for said in ("No such user!", "sorry, no mailbox here by that name"):
-        assert bounce.classify(550, "5.7.1", said, command="RCPT").name == "invalid_recipient"
+    for refusal in ("No such user!", "sorry, no mailbox here by that name"):
+        assert bounce.classify(550, "5.7.1", refusal, command="RCPT").name == "invalid_recipient"
 
 
 @pytest.mark.parametrize(
-    "said",
+    "refusal",
     [
         "5.7.1 [CS01] Message rejected due to local policy. Please visit https://x.example",
         "5.7.507 Access denied, rejected by recipient",
@@ -65,7 +65,7 @@ def test_servers_known_to_send_a_wrong_code_are_trusted() -> None:
         "Rejected by header-based Anti-Spoofing policy: ann@x.example",
     ],
 )
-def test_a_lasting_refusal_fails_the_message(said: str) -> None:
-    read = smtp_reply.reply_from_text(550, said)
+def test_a_lasting_refusal_fails_the_message(refusal: str) -> None:
+    read = smtp_reply.reply_from_text(550, refusal)
     verdict = bounce.classify(read.code, read.enhanced, read.text, command="RCPT")
     assert verdict.action in (bounce.Action.GIVE_UP, bounce.Action.SUPPRESS), verdict.name

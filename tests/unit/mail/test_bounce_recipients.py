@@ -106,7 +106,7 @@ NO_SUCH_RECIPIENT = (
 )
 
 
-@pytest.mark.parametrize("said", NO_SUCH_RECIPIENT)
-def test_a_recipient_who_does_not_exist_is_suppressed(said: str) -> None:
-    assert bounce.classify(550, "", said, command="RCPT").name == "invalid_recipient"
-    assert bounce.classify(550, "5.1.1", said).name == "invalid_recipient"
+@pytest.mark.parametrize("refusal", NO_SUCH_RECIPIENT)
+def test_a_recipient_who_does_not_exist_is_suppressed(refusal: str) -> None:
+    assert bounce.classify(550, "", refusal, command="RCPT").name == "invalid_recipient"
+    assert bounce.classify(550, "5.1.1", refusal).name == "invalid_recipient"

@@ -40,8 +40,8 @@ def test_8_bit_text_becomes_7_bit_without_loss(text: str) -> None:
     out = downgrade.downgrade(composed)
     assert WIRE.match(out.as_bytes())
     assert out.as_bytes().isascii()
-    said = parser.parse_entity(out.as_bytes()).text().replace("\r\n", "\n")
-    assert said == text + "ü" + "x" * 2000 + "\n"
+    decoded = parser.parse_entity(out.as_bytes()).text().replace("\r\n", "\n")
+    assert decoded == text + "ü" + "x" * 2000 + "\n"
 
 
 def test_a_two_megabyte_line_is_encoded() -> None:

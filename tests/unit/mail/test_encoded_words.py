@@ -51,12 +51,12 @@ def test_names_and_subjects_round_trip_in_two_parsers(name: str, subject: str) -
 @given(NAME, st.integers(60, 75))
 def test_words_of_ordinary_length_are_not_split(text: str, first: int) -> None:
     found = encoded_words.encode(text, first=first)
-    said = [encoded_words.decode(word) for word in found]
+    decoded = [encoded_words.decode(word) for word in found]
 
-    assert "".join(said) == text
+    assert "".join(decoded) == text
     assert max(map(len, found)) <= 75
     assert len(found[0]) <= first
-    assert [word for one in said for word in one.split()] == text.split()
+    assert [word for one in decoded for word in one.split()] == text.split()
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ def test_a_delivery_status_has_recipient_status_and_diagnostic() -> None:
 def test_a_reason_in_exchanges_own_field_is_read() -> None:
     head, _, tail = DSN.partition(b"Status: 5.1.1")
     rest = tail.partition(b"User unknown\n")[2]
-    said = b"Status: 5.0.0\nX-Supplementary-Info: < #5.1.1 smtp;550 5.1.1 User unknown>\n"
-    bounce = head.replace(b"550 5.1.1", b"").replace(b"User unknown", b"") + said + rest
+    status = b"Status: 5.0.0\nX-Supplementary-Info: < #5.1.1 smtp;550 5.1.1 User unknown>\n"
+    bounce = head.replace(b"550 5.1.1", b"").replace(b"User unknown", b"") + status + rest
 
     [failure] = inbound_report.parse_report(bounce).failures
 

@@ -21,7 +21,7 @@ MIME = re.compile(
 
 
 def offences(tree: ast.AST) -> Iterator[str]:
-    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = node.module if isinstance(node, ast.ImportFrom) else None
@@ -30,11 +30,11 @@ def offences(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.Attribute | ast.Name):
             name = node.attr if isinstance(node, ast.Attribute) else node.id
             yield from {name} & CALLS
-        elif isinstance(node, ast.Constant) and id(node) not in told:
-            said = node.value
-            said = said.decode("latin-1") if isinstance(said, bytes) else said
-            if isinstance(said, str) and MIME.search(said):
-                yield repr(said)
+        elif isinstance(node, ast.Constant) and id(node) not in docstrings:
+            value = node.value
+            value = value.decode("latin-1") if isinstance(value, bytes) else value
+            if isinstance(value, str) and MIME.search(value):
+                yield repr(value)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -54,8 +54,8 @@ def test_mail_imports_no_io_clock_or_randomness(path: Path) -> None:
         elif isinstance(node, ast.Call):
             called = node.func
             name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-            told = name == "time" and node.args  # a clock is asked without words
-            assert name not in OUTSIDE or told, f"{name} in line {node.lineno}"
+            has_time = name == "time" and node.args  # a clock is asked without words
+            assert name not in OUTSIDE or has_time, f"{name} in line {node.lineno}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)

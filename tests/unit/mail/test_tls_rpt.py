@@ -26,9 +26,9 @@ def test_equal_failures_are_one_entry_with_a_count() -> None:
     ]
     reporter = ReportingOrganization("Engine", "tls@a.example")
     made = tls_rpt.encode_report(days, reporter, start=START, end=END, report_id="1@a.example")
-    told = json.loads(gzip.decompress(made))
-    assert told["date-range"]["start-datetime"] == "2026-11-22T00:00:00Z"
-    first, second = told["policies"]
+    report = json.loads(gzip.decompress(made))
+    assert report["date-range"]["start-datetime"] == "2026-11-22T00:00:00Z"
+    first, second = report["policies"]
     assert first["summary"] == {
         "total-successful-session-count": 5,
         "total-failure-session-count": 2,

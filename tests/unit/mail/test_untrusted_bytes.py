@@ -29,7 +29,7 @@ from mail.submission import SubmissionError
 WIRE = re.compile(rb"\A(?:[^\r\n\0]{0,998}\r\n)*\Z")
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 EVIL = st.text(max_size=40) | st.text(st.sampled_from('ab@.<>"\\ \t\r\n\0:;,é=?'), max_size=30)
-SAID = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40)
+LINE = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40)
 NAMES = st.sampled_from(
     ["Bcc", "BCC ", "bcc", "Resent-Bcc", "Return-Path", "To", "X-A", "X-B", "Received", "List-Id"]
 )
@@ -182,8 +182,8 @@ def test_orcpt_contains_the_address_of_its_command(local: str, domain: str) -> N
         return
     assert line.count(b"\r\n") == 1
     assert len(line) <= smtp.MAX_COMMAND
-    path, _, told = line[:-2].rpartition(b"> NOTIFY=FAILURE,DELAY ORCPT=")
-    kind, _, coded = told.partition(b";")
+    path, _, original = line[:-2].rpartition(b"> NOTIFY=FAILURE,DELAY ORCPT=")
+    kind, _, coded = original.partition(b";")
     read = {b"rfc822": decoded, b"utf-8": decoded_utf8}[kind]
     assert b"RCPT TO:<" + read(coded) == path
 
@@ -207,13 +207,13 @@ def test_a_message_id_is_one_line_or_rejected(value: str) -> None:
     assert re.fullmatch(rb"Message-ID: <[!-~]+@[!-~]+>\r\n", line)
 
 
-@given(st.integers(400, 599), st.lists(SAID, min_size=1, max_size=5))
-def test_a_multiline_reply_is_parsed_unchanged(code: int, said: list[str]) -> None:
-    marks = ["-"] * (len(said) - 1) + [" "]
-    wire = "".join(f"{code}{mark}{text}\r\n" for mark, text in zip(marks, said, strict=True))
+@given(st.integers(400, 599), st.lists(LINE, min_size=1, max_size=5))
+def test_a_multiline_reply_is_parsed_unchanged(code: int, lines: list[str]) -> None:
+    marks = ["-"] * (len(lines) - 1) + [" "]
+    wire = "".join(f"{code}{mark}{text}\r\n" for mark, text in zip(marks, lines, strict=True))
     found = smtp_reply.parse_reply(wire.encode())
     assert found.code == code
-    assert found == smtp_reply.reply_from_text(code, "\n".join(said))
+    assert found == smtp_reply.reply_from_text(code, "\n".join(lines))
     assert len(found.text) <= smtp_reply.MAX_TEXT
 
 
@@ -228,6 +228,6 @@ def test_any_refusal_has_a_class_and_a_normalized_text(code: int, enhanced: str,
 
 @given(EVIL)
 def test_any_text_has_codes_and_a_command_or_none(text: str) -> None:
-    code, enhanced, said = bounce_text.split_codes(f"{text} 550 5.1.1 {text}")
+    code, enhanced, lines = bounce_text.split_codes(f"{text} 550 5.1.1 {text}")
     assert code in range(400, 600)
-    assert isinstance(enhanced + said + bounce_text.refused_command(text), str)
+    assert isinstance(enhanced + lines + bounce_text.refused_command(text), str)

@@ -126,16 +126,16 @@ FAILURE = st.builds(
 
 @given(st.lists(FAILURE, max_size=6), st.integers(0, 10**9), UNICODE)
 def test_a_tls_report_counts_every_failure(
-    failures: Sequence[tls_rpt.Failure], successes: int, said: str
+    failures: Sequence[tls_rpt.Failure], successes: int, text: str
 ) -> None:
-    applied = tls_rpt.AppliedPolicy(tls_rpt.PolicyKind.STS, said, (said,), (said,))
+    applied = tls_rpt.AppliedPolicy(tls_rpt.PolicyKind.STS, text, (text,), (text,))
     day = tls_rpt.PolicyResult(applied, successes, tuple(failures))
-    reporter = tls_rpt.ReportingOrganization(said, said)
-    packed = tls_rpt.encode_report([day], reporter, start=NOW, end=NOW, report_id=said)
-    told = json.loads(gzip.decompress(packed))["policies"][0]
-    counts = [detail["failed-session-count"] for detail in told.get("failure-details", [])]
-    assert sum(counts) == told["summary"]["total-failure-session-count"] == len(failures)
-    assert told["policy"]["policy-domain"] == said
+    reporter = tls_rpt.ReportingOrganization(text, text)
+    packed = tls_rpt.encode_report([day], reporter, start=NOW, end=NOW, report_id=text)
+    policy = json.loads(gzip.decompress(packed))["policies"][0]
+    counts = [detail["failed-session-count"] for detail in policy.get("failure-details", [])]
+    assert sum(counts) == policy["summary"]["total-failure-session-count"] == len(failures)
+    assert policy["policy"]["policy-domain"] == text
 
 
 @given(st.lists(st.builds(Mx, st.integers(0, 9), HOST), max_size=12), st.integers())

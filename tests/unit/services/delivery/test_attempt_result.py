@@ -86,7 +86,7 @@ def test_a_local_refusal_is_permanent_and_has_its_own_bounce_class() -> None:
     assert not event.connected
 
 
-def test_a_stale_event_says_nothing_about_the_receiving_server() -> None:
+def test_a_stale_event_has_nothing_about_the_receiving_server() -> None:
     event = attempted_event(assignment(), STALE, at_ms=0)
     assert event.outcome == events.ATTEMPT_OUTCOME_STALE
     assert not event.connected

@@ -128,9 +128,9 @@ def test_scripts_of_other_origins_cannot_call_by_default() -> None:
 
 
 def test_scripts_of_an_allowed_origin_can_call() -> None:
-    asking = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST",
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST",
               "Access-Control-Request-Headers": "authorization, idempotency-key"}  # fmt: skip
-    before = call_api("OPTIONS", "/v1/emails", asking, origins=ORIGIN)
+    before = call_api("OPTIONS", "/v1/emails", preflight, origins=ORIGIN)
     assert (before.status_code, before.headers["access-control-allow-origin"]) == (200, ORIGIN)
     assert "idempotency-key" in before.headers["access-control-allow-headers"]
     response = call_api("GET", "/v1/domains", {"Origin": ORIGIN}, origins=ORIGIN)

@@ -63,7 +63,7 @@ def test_a_rate_that_is_spent_often_grants_at_least_nine_tenths(per_second: int)
 
 
 @given(per_second=st.integers(1, 300), now_s=st.floats(START_S, START_S + 5))
-def test_an_exhausted_rate_has_capacity_when_it_says_so(per_second: int, now_s: float) -> None:
+def test_an_exhausted_rate_has_capacity_at_the_reported_time(per_second: int, now_s: float) -> None:
     rate = GcraLimiter(SECOND)
     available = rate.capacity(per_second, now_s=now_s).available
     rate.spend(available, per_second, now_s=now_s)
@@ -89,7 +89,7 @@ def test_no_rolling_hour_has_more_than_the_limit(
 
 
 @given(limit=st.integers(1, 50), steps=minutes)
-def test_an_exhausted_hour_has_capacity_when_it_says_so(
+def test_an_exhausted_hour_has_capacity_at_the_reported_time(
     limit: int, steps: list[tuple[float, int]]
 ) -> None:
     counter, now_s = WindowCounter(HOUR), START_S

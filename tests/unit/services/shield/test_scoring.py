@@ -108,14 +108,14 @@ UNWANTED = {
 
 @pytest.mark.parametrize("content", WANTED.values(), ids=WANTED)
 def test_wanted_mail_passes(content: Content) -> None:
-    said = screen_content(content)
-    assert said.verdict == PASS, said.reasons
+    result = screen_content(content)
+    assert result.verdict == PASS, result.reasons
 
 
 @pytest.mark.parametrize("content", UNWANTED.values(), ids=UNWANTED)
 def test_unwanted_mail_does_not_pass(content: Content) -> None:
-    said = screen_content(content)
-    assert said.verdict in {HOLD, BLOCK}, said.reasons
+    result = screen_content(content)
+    assert result.verdict in {HOLD, BLOCK}, result.reasons
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,10 @@ def test_negative_scores_are_capped() -> None:
 
 def test_a_tenant_can_have_its_own_thresholds() -> None:
     strict = thresholds_of_tenant(0.5, 0.9, scorer().book.thresholds)
-    said = scorer().score(
+    result = scorer().score(
         make_content(text="Please confirm your billing details."), thresholds=strict
     )
-    assert said.verdict in {HOLD, BLOCK}
+    assert result.verdict in {HOLD, BLOCK}
 
 
 def test_a_tenant_without_thresholds_has_the_default_ones() -> None:
@@ -169,8 +169,8 @@ def test_a_block_threshold_below_hold_is_raised_to_hold() -> None:
 
 
 def test_a_huge_message_is_read_up_to_a_limit() -> None:
-    said = screen_content(make_content(text="a " * 5_000_000, html="<div>" * 200_000))
-    assert said.verdict == PASS
+    result = screen_content(make_content(text="a " * 5_000_000, html="<div>" * 200_000))
+    assert result.verdict == PASS
 
 
 headers = st.builds(Header, name=st.text(), value=st.text())
@@ -201,10 +201,10 @@ markup = st.lists(
 )
 def test_any_text_gets_a_score(content: Content, sender: str) -> None:
     setattr(content, "from", sender)
-    said = scorer().score(content, quote=True)
-    assert said.verdict in {PASS, HOLD, BLOCK}
-    assert -scorer().book.credit_max <= said.score
-    assert all(len(each.detail) <= 120 for each in said.reasons)
+    result = scorer().score(content, quote=True)
+    assert result.verdict in {PASS, HOLD, BLOCK}
+    assert -scorer().book.credit_max <= result.score
+    assert all(len(each.detail) <= 120 for each in result.reasons)
 
 
 @settings(max_examples=100, deadline=None)

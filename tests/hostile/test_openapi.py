@@ -70,7 +70,14 @@ document = schemathesis.openapi.from_dict(call_api("GET", "/openapi.json").json(
 document.config.checks.negative_data_rejection.expected_statuses += ["413", "414", "431"]
 
 
-@document.parametrize()
+@pytest.fixture
+def operations_of_the_api(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - schemathesis's
+    request.node._nodeid = request.node.nodeid  # schemathesis reads the attribute of older versions
+    return document
+
+
+# From a fixture, because otherwise each worker generates the requests when it collects the tests.
+@schemathesis.pytest.from_fixture("operations_of_the_api").parametrize()
 @settings(
     max_examples=EXAMPLES,
     deadline=None,

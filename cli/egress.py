@@ -30,8 +30,14 @@ def add(
         str, typer.Option(help="EHLO name of the addresses; ROUTER_EHLO if empty")
     ] = "",
     remote: Remote = False,
+    warmup: Annotated[
+        str, typer.Option(help="Ramp of its warmup; empty: the source is warm already")
+    ] = "",
 ) -> None:
     """Add an egress source to a pool and print its id. The router uses it within seconds.
+
+    Give a new address a warmup, so that it sends little at first: receiving servers block unknown
+    addresses with much mail. The ramp "default" fits most mail.
 
     With one address of each family, mail reaches every host. With a single address, hosts without
     an address of its family cannot be reached. The EHLO name must resolve to the addresses, and
@@ -39,13 +45,13 @@ def add(
 
     \b
     obm egress add 192.0.2.10 2001:db8::10 --pool default --ehlo out1.example.com
-    obm egress add 192.0.2.11 --ehlo out2.example.com
+    obm egress add 192.0.2.11 --ehlo out2.example.com --warmup default
     """
     given = normalize_addresses(addresses, remote=remote)
 
     async def work() -> EgressSource:
         async with open_routing() as routing:
-            return await routing.add_source(pool=pool, addresses=given, ehlo=ehlo)
+            return await routing.add_source(pool=pool, addresses=given, ehlo=ehlo, ramp=warmup)
 
     console.print(asyncio.run(work()).egress_id)
 

@@ -25,6 +25,9 @@ COMMANDS = {
     "domain": "Sending domains.",
     "pool": "Pools: sets of egress sources.",
     "egress": "Egress sources: source addresses with their EHLO names.",
+    "warmup": "Warmups: the growth of what new egress sources may send.",
+    "overrides": "Overrides: limits and suspensions that end by themselves.",
+    "limits": "Limits: what each scope may use, and what it has used.",
 }
 IN_STACK = ("up", "migrate", "database-urls")
 EPILOG = """Examples:

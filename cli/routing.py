@@ -1,7 +1,7 @@
 """Writes pools and egress sources, which router publishes."""
 
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -11,6 +11,8 @@ from google.protobuf.message import Message
 
 from cli.environment import load_settings
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
+from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupCommand
+from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.errors import ConfigError
@@ -18,8 +20,9 @@ from kernel.ids import uuid7_text
 from kernel.outbox import Outbox, Send
 from kernel.topics import encode
 from mail.address import AddressError, to_ascii
+from services.router.app.rules import read_adaptation_rules
 from services.router.settings import Settings
-from services.router.store import directory
+from services.router.store import directory, results
 
 CELL = "default"
 
@@ -33,6 +36,7 @@ async def leave_to_router(_: Sequence[Message]) -> None:
 class RoutingAdmin:
     database: Database
     outbox: Outbox
+    ramps: Collection[str]
 
     async def add_pool(self, name: str) -> Pool:
         if not name.strip():
@@ -55,8 +59,11 @@ class RoutingAdmin:
                 )
             await self._publish(tx, removed)
 
-    async def add_source(self, *, pool: str, addresses: Sequence[str], ehlo: str) -> EgressSource:
-        """pool: id or name. addresses: at most one of each family; none lets the system choose."""
+    async def add_source(
+        self, *, pool: str, addresses: Sequence[str], ehlo: str, ramp: str = ""
+    ) -> EgressSource:
+        """pool: id or name. addresses: at most one of each family; none lets the system choose.
+        ramp: of its warmup; empty: the source is warm."""
         ipv4, ipv6 = address_pair(addresses)
         added = EgressSource(
             egress_id=uuid7_text(),
@@ -72,7 +79,15 @@ class RoutingAdmin:
                     f"There is an egress source with {describe_addresses(ipv4, ipv6)} already."
                 )
             await self._publish(tx, added)
+            if ramp:
+                await self._start_warmup(tx, added.egress_id, ramp)
         return added
+
+    async def _start_warmup(self, tx: Transaction, egress_id: str, ramp: str) -> None:
+        if ramp not in self.ramps:
+            raise ConfigError(f"There is no ramp {ramp!r}. Use {', '.join(self.ramps)}.")
+        command = WarmupCommand(egress_id=egress_id, action="start", ramp=ramp)
+        await results.append(tx, Results(commands=[PolicyCommand(warmup=command)]))
 
     async def move_source(self, egress_id: str, addresses: Sequence[str]) -> EgressSource:
         """Change the addresses; at least one is required. Raises ConfigError."""
@@ -124,7 +139,8 @@ async def open_routing(settings: Settings | None = None) -> AsyncIterator[Routin
     database = Database(settings.system_database_url, connections_max=1, name="obm")
     send: Send = leave_to_router
     try:
-        yield RoutingAdmin(database, Outbox(database, "router", send, sweep_after_s=0))
+        ramps = read_adaptation_rules(settings).ramps
+        yield RoutingAdmin(database, Outbox(database, "router", send, sweep_after_s=0), ramps)
     finally:
         await database.close()
 

@@ -10,9 +10,11 @@ import typer
 from cli import routing
 from cli.directory import open_directory
 from cli.options import noun
+from cli.policies import find_tenant, open_policies, read_tenants
 from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import AmbiguousPolicy as AmbiguousPolicyValue
 from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.router.v1.policies_pb2 import PolicyCommand
 
 app = noun("Tenants: isolated sending units.")
 
@@ -121,6 +123,18 @@ def remove(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")])
     async def work() -> None:
         async with open_directory() as directory:
             await directory.remove(Tenant, tenant)
+
+    asyncio.run(work())
+
+
+@app.command()
+def resume(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")]) -> None:
+    """Resume a tenant that was paused for its bounces or complaints. Its rates count anew."""
+
+    async def work() -> None:
+        tenant_id = find_tenant(await read_tenants(), tenant)
+        async with open_policies() as policies:
+            await policies.execute(PolicyCommand(resume_tenant_id=tenant_id))
 
     asyncio.run(work())
 

@@ -13,6 +13,7 @@ from contracts.router.v1.policies_pb2 import (
     StandingChanged,
     WarmupChanged,
 )
+from contracts.router.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.database import PLANS, Database, check_roles
@@ -25,6 +26,7 @@ from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
+from services.router.api.policies import PolicyService, PolicyTables
 from services.router.api.service import RouterService
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
 from services.router.clients.dns import Resolver, RouteResolver, system_resolver
@@ -95,6 +97,7 @@ class Dependencies(Infrastructure):
         super().__init__(settings)
         self.ehlo = settings.ehlo or socket.getfqdn()
         self.shaping = read_shaping(settings)
+        self.rules = read_adaptation_rules(settings)
         self.directory = TenantDirectory(self.tenants)
         self.sandbox = sandbox_route(settings)
         self.routes = RouteResolver(
@@ -146,6 +149,7 @@ def create_service(settings: Settings) -> Service:
     consume(deps)
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
     add_RouterServiceServicer_to_server(create_servicer(deps), server.grpc)
+    add_PolicyServiceServicer_to_server(create_policy_service(deps), server.grpc)
     deps.health.unavailable.add("directory")
     return Service(
         "router",
@@ -253,7 +257,6 @@ def create_handlers(deps: Dependencies) -> Handlers:
 
 def create_scheduler(deps: Dependencies) -> Scheduler:
     settings = deps.settings
-    rules = read_adaptation_rules(settings)
 
     def new_cell() -> Cell:
         tenants, shaping = TenantPolicies(deps.directory.routing_of), ShapingPolicies(deps.shaping)
@@ -268,7 +271,7 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
         return Cell(
             [tenants, shaping],
             context,
-            adaptive=AdaptivePolicies(rules),
+            adaptive=AdaptivePolicies(deps.rules),
             messages_max=settings.tick_messages_max,
         )
 
@@ -301,6 +304,12 @@ def create_servicer(deps: Dependencies) -> RouterService:
         retry=deps.retry,
         notifier=deps.notifier,
     )
+
+
+def create_policy_service(deps: Dependencies) -> PolicyService:
+    configured = (TenantPolicies(deps.directory.routing_of), ShapingPolicies(deps.shaping))
+    tables = PolicyTables(deps.rules, configured, deps.directory.pool_of)
+    return PolicyService(deps.system_database, tables, deps.notifier)
 
 
 def sandbox_route(settings: Settings) -> Route:

@@ -132,7 +132,7 @@ class AdaptivePolicies:
         """Decide by results and commands. True if a limit has risen or a suspension has ended;
         what an override restores by time, the scopes find out by themselves."""
         before = len(self._events)
-        rises = [self._command(one, now_s) for one in commands]
+        rises = [self._obey(one, now_s) for one in commands]
         seen = [one for each in results if (one := AttemptResult.of(each)).site != SANDBOX]
         if seen:
             attempts = [one for one in seen if one.kind == RESULT_KIND_ATTEMPT]
@@ -158,26 +158,36 @@ class AdaptivePolicies:
             saved.append(SavedCounts(policy_events.subject_key(subject), counts))
         return PolicyChanges(events, sorted(saved))
 
-    def _command(self, command: PolicyCommand, now_s: float) -> bool:
+    def _obey(self, command: PolicyCommand, now_s: float) -> bool:
         """The command was checked when it was given; what no longer applies is ignored."""
-        with suppress(ValueError, KeyError):
-            match command.WhichOneof("command"):
-                case "warmup":
-                    return self._add_warmups(self.warmups.command(command.warmup, now_s))
-                case "set_override":
-                    event = OverrideSet(policy_events.override_of(command.set_override))
-                    self.feedback.apply(event)
-                    self._add_overrides([event])
-                case "remove_override":
-                    removed = command.remove_override
-                    return self._remove(removed.override_id, removed.removed_by, now_s)
-                case "resume_tenant_id":
-                    tenant_id = command.resume_tenant_id
-                    return self._add_standings([self.reputation.resume(tenant_id, now_s)])
+        with suppress(ValueError):
+            return self.execute(command, now_s)
+        return False
+
+    def execute(self, command: PolicyCommand, now_s: float) -> bool:
+        """True if a limit has risen or a suspension has ended. Raises ValueError with the reason
+        why the command does not apply."""
+        match command.WhichOneof("command"):
+            case "warmup":
+                return self._add_warmups(self.warmups.command(command.warmup, now_s))
+            case "set_override":
+                event = OverrideSet(policy_events.override_of(command.set_override))
+                self.feedback.apply(event)
+                self._add_overrides([event])
+            case "remove_override":
+                removed = command.remove_override
+                return self._remove(removed.override_id, removed.removed_by, now_s)
+            case "resume_tenant_id":
+                return self._add_standings(
+                    [self.reputation.resume(command.resume_tenant_id, now_s)]
+                )
         return False
 
     def _remove(self, override_id: str, removed_by: str, now_s: float) -> bool:
-        removed = self.feedback.remove(override_id, removed_by=removed_by, now_s=now_s)
+        try:
+            removed = self.feedback.remove(override_id, removed_by=removed_by, now_s=now_s)
+        except KeyError as error:
+            raise ValueError(f"no override {override_id} is in force.") from error
         self._add_overrides([removed])
         return True
 

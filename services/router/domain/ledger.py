@@ -1,10 +1,10 @@
 """The ledger: what every limit scope has used and reserved. Pure; the state is mutable."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from services.router.domain.limits import (
     DAY,
@@ -25,6 +25,7 @@ from services.router.domain.limits import (
 from services.router.domain.reasons import WaitReason
 
 ACCOUNTS_MIN = 10_000  # with fewer accounts, idle ones are not dropped
+LIMITS = ("per_second", "per_minute", "per_hour", "per_day", "in_flight_max")
 RATE_KEPT_S = 60.0  # a stored rate outlives its last message by this long
 
 
@@ -77,6 +78,15 @@ class Suspension(NamedTuple):
 
     until_s: float
     reason: WaitReason = WaitReason.SUSPENDED
+
+
+class LimitUsage(NamedTuple):
+    """reason: of the source that sets the limit, or the limit's own name."""
+
+    scope: Scope
+    maximum: int
+    capacity: Capacity
+    reason: str
 
 
 class Policies(Protocol):
@@ -242,6 +252,17 @@ class Ledger:
                     bucket = counter.refund(count, spent_at_s=spent_at_s)
                     if bucket is not None:
                         self._record(scope, counter, bucket)
+
+    def usage(self, *, now_s: float) -> Iterator[LimitUsage]:
+        """Each limit of the scopes that have used any."""
+        for scope, account in sorted(self._accounts.items()):
+            limits, _ = self._policy(scope, now_s)
+            for name in LIMITS:
+                if maximum := getattr(limits, name):
+                    others: dict[str, Any] = {other: 0 for other in LIMITS if other != name}
+                    capacity = account.capacity(limits._replace(**others), now_s=now_s)
+                    reason = self._policies.reason_of(scope, capacity.limited_by, now_s)
+                    yield LimitUsage(scope, maximum, capacity, reason)
 
     def forget_policies(self) -> None:
         """They have changed at this moment."""

@@ -16,6 +16,7 @@ from services.router.domain.overrides import (
     Override,
     OverrideEvent,
     OverrideRemoved,
+    OverrideSet,
 )
 from services.router.domain.policies import egress_site
 from services.router.domain.reputation import Standing, StandingChanged, Subject, SubjectKind
@@ -43,20 +44,23 @@ def optional_timestamp(at_s: float) -> Timestamp | None:
 
 def warmup_changed(event: WarmupChanged, state: Warmup) -> pb.WarmupChanged:
     """state: after the event."""
+    changed = warmup_state(state)
+    changed.version, changed.change = version_of(event.at_s), event.change
+    changed.changed_at.CopyFrom(timestamp(event.at_s))
+    changed.used, changed.delivered = event.used, event.delivered
+    return changed
+
+
+def warmup_state(state: Warmup) -> pb.WarmupChanged:
     return pb.WarmupChanged(
-        scope=warmup_scope(event.egress_id, event.site).key,
-        version=version_of(event.at_s),
-        egress_id=event.egress_id,
-        site=event.site,
-        change=event.change,
-        changed_at=timestamp(event.at_s),
-        ramp=event.ramp,
-        stage=event.stage,
-        per_day=event.per_day,
-        reason=event.reason,
-        used=event.used,
-        delivered=event.delivered,
-        growth=event.growth,
+        scope=warmup_scope(state.egress_id, state.site).key,
+        egress_id=state.egress_id,
+        site=state.site,
+        ramp=state.ramp,
+        stage=state.stage,
+        per_day=state.per_day,
+        reason=state.held_because,
+        growth=state.growth,
         status=state.status,
         volume=state.volume,
         day_began_at=timestamp(state.day_s),
@@ -85,16 +89,22 @@ def warmup_of(event: pb.WarmupChanged) -> Warmup:
 
 
 def override_event(event: OverrideEvent) -> pb.OverrideSet | pb.OverrideRemoved:
+    return override_set(event) if isinstance(event, OverrideSet) else override_removed(event)
+
+
+def override_removed(event: OverrideRemoved) -> pb.OverrideRemoved:
+    return pb.OverrideRemoved(
+        override_id=event.override.override_id,
+        version=version_of(event.at_s),
+        scope=event.override.scope.key,
+        action=event.override.action,
+        removed_at=timestamp(event.at_s),
+        removed_by=event.removed_by,
+    )
+
+
+def override_set(event: OverrideSet) -> pb.OverrideSet:
     override = event.override
-    if isinstance(event, OverrideRemoved):
-        return pb.OverrideRemoved(
-            override_id=override.override_id,
-            version=version_of(event.at_s),
-            scope=override.scope.key,
-            action=override.action,
-            removed_at=timestamp(event.at_s),
-            removed_by=event.removed_by,
-        )
     return pb.OverrideSet(
         override_id=override.override_id,
         version=version_of(override.from_s),

@@ -166,6 +166,7 @@ class Record:
     standing: Standing = Standing.GOOD
     sent_since_pause: int = 0
     reason: str = ""
+    changed_s: float = 0.0
 
 
 class Reputation:
@@ -239,6 +240,7 @@ class Reputation:
     def apply(self, event: StandingChanged) -> None:
         record = self._records.setdefault(event.subject, Record())
         record.standing, record.reason = event.standing, event.reason
+        record.changed_s = event.at_s
         record.sent_since_pause = 0
 
     def resume(self, tenant_id: str, now_s: float) -> StandingChanged:
@@ -260,6 +262,15 @@ class Reputation:
         record.sent_since_pause, *values = counts
         for hour, *rates in zip(*[iter(values)] * 5, strict=True):
             record.counts.buckets.append((hour, Rates(*rates)))
+
+    def standings(self) -> list[StandingChanged]:
+        """Of all subjects whose standing is not good."""
+        found = [
+            StandingChanged(subject, record.standing, record.changed_s, record.reason)
+            for subject, record in self._records.items()
+            if record.standing is not Standing.GOOD
+        ]
+        return sorted(found)
 
     def standing_of(self, subject: Subject) -> Standing:
         record = self._records.get(subject)

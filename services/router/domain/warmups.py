@@ -152,6 +152,12 @@ class Warmups:
         for key in [key for key in self._states if key[0] not in egress_ids]:
             del self._states[key], self._facts[key]
 
+    def all_states(self) -> list[Warmup]:
+        return [state for _, state in sorted(self._states.items())]
+
+    def stages_of(self, state: Warmup) -> int:
+        return len(self._ramps[state.ramp].stages)
+
     def states(self, egress_id: str) -> list[Warmup]:
         """That of the source as a whole comes first."""
         found = [state for key, state in self._states.items() if key[0] == egress_id]

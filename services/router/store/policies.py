@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from contracts.router.v1.policies_pb2 import PolicyEvent
 from kernel.database import Transaction
-from services.router.domain.adaptation import PolicyChanges, SavedCounts
-from services.router.domain.message import CELL
+from services.router.domain.adaptation import AdaptivePolicies, PolicyChanges, SavedCounts
+from services.router.domain.message import CELL, ScheduledQueue
 from services.router.domain.policy_events import stored
+from services.router.domain.scopes import LimitScopes
+from services.router.store import results, usage
 
 PAGE_ROWS = 1_000
 DELETE_BATCH_ROWS = 1_000
@@ -77,6 +79,29 @@ async def read_counts_page(tx: Transaction, after: str) -> tuple[list[SavedCount
     """The counts of the next subjects, and the subject after which the next page begins."""
     rows = await tx.rows(COUNTS, (CELL, after, PAGE_ROWS))
     return [SavedCounts._make(row) for row in rows], last_of(rows)
+
+
+async def load(tx: Transaction, adaptive: AdaptivePolicies) -> None:
+    """All of them at once, for an operator."""
+    after: str | None = ""
+    while after is not None:
+        events, after = await read_latest_events_page(tx, after)
+        adaptive.load(events)
+    after = ""
+    while after is not None:
+        counts, after = await read_counts_page(tx, after)
+        adaptive.load_counts(counts)
+
+
+async def load_usage(tx: Transaction, scopes: LimitScopes) -> None:
+    """The counters, and the messages in flight."""
+    after: usage.CounterKey | None = usage.FIRST_KEY
+    while after is not None:
+        counters, after = await usage.read_counters_page(tx, after)
+        scopes.ledger.load(counters)
+    for one in await results.read_in_flight(tx):
+        path = scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
+        scopes.ledger.load_in_flight(path, one.number)
 
 
 def last_of(rows: Sequence[tuple[str, object]]) -> str | None:

@@ -32,6 +32,15 @@ async def take_over(tx: Transaction) -> tuple[list[InFlight], Results]:
     return in_flight, parse(row[3] for row in rows if row[3] is not None)
 
 
+async def read_in_flight(tx: Transaction) -> list[InFlight]:
+    rows = await tx.rows(
+        "SELECT queue_id, egress_id, count(*) FROM router.messages"
+        " WHERE cell = %s AND state = 'assigned' GROUP BY 1, 2",
+        (CELL,),
+    )
+    return [InFlight(*row) for row in rows]
+
+
 def parse(entries: Iterable[bytes]) -> Results:
     """Entries of messages that repeat concatenate."""
     return Results.FromString(b"".join(entries))

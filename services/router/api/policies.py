@@ -1,0 +1,128 @@
+"""PolicyService: what limits mail, as the rows say; and the commands of operators about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+
+from contracts.router.v1 import policy_service_pb2 as pb
+from contracts.router.v1.policies_pb2 import OverrideSet, PolicyCommand, StandingChanged
+from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceServicer
+from contracts.router.v1.results_pb2 import Results
+from kernel import clock
+from kernel.database import Database, Transaction
+from kernel.rpc import Context, RequestError, map_errors
+from services.router.domain import overrides, policy_events
+from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.events import timestamp
+from services.router.domain.ledger import LimitUsage
+from services.router.domain.policies import CombinedPolicies, PolicySource
+from services.router.domain.scopes import LimitScopes
+from services.router.store import policies, results
+from services.router.store.notify import SchedulerNotifier
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTables:
+    """The rows, as the scheduler would load them. configured: the limits besides the adaptive ones.
+    pool_of: the pool of a tenant."""
+
+    rules: AdaptationRules
+    configured: tuple[PolicySource, ...] = ()
+    pool_of: Callable[[str], str] = lambda _: ""
+
+    async def load(self, tx: Transaction) -> AdaptivePolicies:
+        adaptive = AdaptivePolicies(self.rules)
+        await policies.load(tx, adaptive)
+        return adaptive
+
+    async def warmups(self, tx: Transaction) -> list[pb.Warmup]:
+        warmups = (await self.load(tx)).warmups
+        return [
+            pb.Warmup(
+                state=policy_events.warmup_state(state),
+                stages=warmups.stages_of(state),
+                **warmups.facts_of(state.egress_id, state.site)._asdict(),
+            )
+            for state in warmups.all_states()
+        ]
+
+    async def overrides(self, tx: Transaction) -> list[OverrideSet]:
+        adaptive = await self.load(tx)
+        found = adaptive.feedback.overrides(clock.now().timestamp())
+        return [policy_events.override_set(overrides.OverrideSet(one)) for one in found]
+
+    async def standings(self, tx: Transaction) -> list[StandingChanged]:
+        found = (await self.load(tx)).reputation.standings()
+        return [policy_events.standing_changed(one) for one in found]
+
+    async def limits(self, tx: Transaction) -> list[pb.LimitUsage]:
+        adaptive = await self.load(tx)
+        combined = CombinedPolicies([*self.configured, *adaptive.sources])
+        scopes = LimitScopes(combined, self.pool_of)
+        await policies.load_usage(tx, scopes)
+        return [limit_usage(one) for one in scopes.ledger.usage(now_s=clock.now().timestamp())]
+
+    async def execute(self, tx: Transaction, command: PolicyCommand) -> None:
+        """Give a command to the scheduler. Raises ValueError if it does not apply."""
+        (await self.load(tx)).execute(command, clock.now().timestamp())
+        await results.append(tx, Results(commands=[command]))
+
+
+def limit_usage(one: LimitUsage) -> pb.LimitUsage:
+    capacity = one.capacity
+    waits = capacity.available <= 0 and isfinite(capacity.available_at_s)
+    return pb.LimitUsage(
+        scope=one.scope.key,
+        limit=capacity.limited_by,
+        maximum=one.maximum,
+        used=max(one.maximum - capacity.available, 0),
+        reason=one.reason if one.reason != capacity.limited_by else "",
+        available_at=timestamp(capacity.available_at_s) if waits else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyService(PolicyServiceServicer):
+    database: Database
+    tables: PolicyTables
+    notifier: SchedulerNotifier
+
+    @map_errors
+    async def ListWarmups(  # noqa: N802 - a name of the contract
+        self, _: pb.ListWarmupsRequest, __: Context
+    ) -> pb.ListWarmupsResponse:
+        async with self.database.transaction() as tx:
+            return pb.ListWarmupsResponse(warmups=await self.tables.warmups(tx))
+
+    @map_errors
+    async def ListOverrides(  # noqa: N802 - a name of the contract
+        self, _: pb.ListOverridesRequest, __: Context
+    ) -> pb.ListOverridesResponse:
+        async with self.database.transaction() as tx:
+            return pb.ListOverridesResponse(overrides=await self.tables.overrides(tx))
+
+    @map_errors
+    async def ListStandings(  # noqa: N802 - a name of the contract
+        self, _: pb.ListStandingsRequest, __: Context
+    ) -> pb.ListStandingsResponse:
+        async with self.database.transaction() as tx:
+            return pb.ListStandingsResponse(standings=await self.tables.standings(tx))
+
+    @map_errors
+    async def ListLimits(  # noqa: N802 - a name of the contract
+        self, _: pb.ListLimitsRequest, __: Context
+    ) -> pb.ListLimitsResponse:
+        async with self.database.transaction() as tx:
+            return pb.ListLimitsResponse(limits=await self.tables.limits(tx))
+
+    @map_errors
+    async def Execute(  # noqa: N802 - a name of the contract
+        self, request: pb.ExecuteRequest, _: Context
+    ) -> pb.ExecuteResponse:
+        try:
+            async with self.database.transaction() as tx:
+                await self.tables.execute(tx, request.command)
+                await self.notifier.notify(tx)
+        except (ValueError, KeyError) as error:  # KeyError: an unknown action
+            raise RequestError(str(error)) from error
+        return pb.ExecuteResponse()

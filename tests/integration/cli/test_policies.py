@@ -1,0 +1,103 @@
+"""Warmups, overrides and limits in a shell, without a running router: commands wait for it."""
+
+import asyncio
+
+import pytest
+
+from contracts.router.v1.policies_pb2 import PolicyCommand
+from contracts.router.v1.results_pb2 import Results
+from kernel.database import Database
+from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.ramps import Ramp
+from services.router.store import policies, results
+from tests.integration.cli.test_directory import Shell
+from tests.support.stack import FreshDatabase
+
+NOW_S = 1_795_000_000.0
+RAMP = Ramp("default", "day", (200, 500), "the test")
+
+
+@pytest.fixture(scope="module")
+def shell(database: FreshDatabase) -> Shell:
+    return Shell(database)
+
+
+def decide(database: FreshDatabase) -> list[PolicyCommand]:
+    """Obey the commands that wait, as the scheduler does."""
+
+    async def run_tick() -> list[PolicyCommand]:
+        connections = Database(database.system("router"), name="test", connections_max=1)
+        async with connections.transaction() as tx:
+            _, received = await results.take_over(tx)
+            adaptive = AdaptivePolicies(AdaptationRules(ramps={"default": RAMP}))
+            await policies.load(tx, adaptive)
+            adaptive.observe([], received.commands, now_s=NOW_S)
+            await policies.save(tx, adaptive.drain(NOW_S))
+        await connections.close()
+        return list(Results(commands=received.commands).commands)
+
+    return asyncio.run(run_tick())
+
+
+def line_of(text: str, part: str) -> str:
+    [line] = [line for line in text.splitlines() if part in line]
+    return line
+
+
+def test_a_new_source_is_warmed_up_paused_and_finished(shell: Shell) -> None:
+    egress = shell.obm("egress", "add", "127.0.0.61", "--warmup", "default")
+    assert len(decide(shell.database)) == 1
+    shown = line_of(shell.obm("warmup", "show"), egress)
+    for cell in ("127.0.0.61", "ramping", "1 of 2", "200"):
+        assert cell in shown
+    for action, status in (("pause", "paused"), ("resume", "ramping"), ("finish", "finished")):
+        shell.obm("warmup", action, "127.0.0.61")
+        decide(shell.database)
+        assert status in line_of(shell.obm("warmup", "show"), egress)
+    assert "the warmup is finished" in shell.refused("warmup", "pause", egress).lower()
+    shell.obm("egress", "remove", egress)
+
+
+def test_a_source_without_a_warmup_is_warm(shell: Shell) -> None:
+    egress = shell.obm("egress", "add", "127.0.0.62")
+    assert decide(shell.database) == []
+    assert egress not in shell.obm("warmup", "show")
+    assert "not warming up" in shell.refused("warmup", "pause", egress)
+    assert "no ramp" in shell.refused("warmup", "start", egress, "--ramp", "steep")
+    assert "no ramp" in shell.refused("egress", "add", "127.0.0.63", "--warmup", "steep").lower()
+    shell.obm("egress", "remove", egress)
+
+
+def test_an_override_is_set_listed_and_removed(shell: Shell) -> None:
+    egress = shell.obm("egress", "add", "127.0.0.64")
+    hour = ("--hours", "720")  # the times of the scheduler are those of the test
+    name = shell.obm("overrides", "set", "--egress", egress, "--site", "yahoo", *hour)
+    decide(shell.database)
+    listed = line_of(shell.obm("overrides", "list"), name)
+    assert f"egress_site/{egress}/yahoo" in name
+    assert "suspend_site" in listed
+    assert (
+        "no override nobody/knows is in force"
+        in shell.refused("overrides", "remove", "nobody/knows").lower()
+    )
+    assert "Name an egress source and a site" in shell.refused(
+        "overrides", "set", "--site", "yahoo"
+    )
+    shell.obm("egress", "remove", egress)
+
+
+def test_limits_of_scopes_that_have_sent_are_shown(shell: Shell) -> None:
+    shell.obm("account", "create", "Limited")
+    tenant = shell.obm("tenant", "create", "limited", "--account", "Limited", "--per-hour", "100")
+    with shell.database.connect() as owner:
+        owner.execute(
+            "INSERT INTO router.counters (cell, scope, window_key, value, expires_at) VALUES"
+            " ('default', %s, 'per_hour/' || floor(extract(epoch FROM now()) / 300), 40,"
+            " now() + interval '1 hour')",
+            (f"tenant/{tenant}",),
+        )
+        owner.commit()
+    shown = line_of(shell.obm("limits", "show", tenant), tenant)
+    for cell in ("per_hour", "100", "40", "now"):
+        assert cell in shown
+    assert tenant not in shell.obm("limits", "show", "--exhausted")

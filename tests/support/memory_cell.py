@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
+from google.protobuf.message import Message
+
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED, AttemptOutcome
 from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.router.v1.policies_pb2 import PolicyEvent
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
-from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies, SavedCounts
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import Assignment, DispatchContext
 from services.router.domain.drr import ActiveQueue, BlockedQueue
@@ -24,6 +27,7 @@ from services.router.domain.policies import (
     TenantPolicies,
     TenantRouting,
 )
+from services.router.domain.policy_events import stored
 from services.router.domain.results import InFlight
 from services.router.domain.routes import MxHost, Route
 from services.router.domain.shaping import Shaping, SiteLimits
@@ -50,6 +54,25 @@ class QueueRow:
         self.next_s, self.blocked = now_s, None
 
 
+@dataclass(slots=True)
+class PolicyRows:
+    """The tables of warmups, overrides and standings. published: the events, in order."""
+
+    latest: dict[str, bytes] = field(default_factory=dict)
+    counts: dict[str, SavedCounts] = field(default_factory=dict)
+    published: list[Message] = field(default_factory=list)
+
+    def save(self, adaptive: AdaptivePolicies, now_s: float) -> None:
+        changes = adaptive.drain(now_s)
+        self.latest |= dict(map(stored, changes.events))
+        self.published += changes.events
+        self.counts |= {one.subject: one for one in changes.counts}
+
+    def load(self, adaptive: AdaptivePolicies) -> None:
+        adaptive.load(PolicyEvent.FromString(row) for row in self.latest.values())
+        adaptive.load_counts(self.counts.values())
+
+
 @dataclass
 class MemoryCell:
     """route_of: the route of a domain. changed: rows that were written, besides assignments."""
@@ -62,6 +85,7 @@ class MemoryCell:
     assigned: dict[str, Assignment] = field(default_factory=dict)
     counters: dict[tuple[str, str], CounterRow] = field(default_factory=dict)
     results: list[Result] = field(default_factory=list)
+    policies: PolicyRows = field(default_factory=PolicyRows)
     requeued: int = 0
 
     def __post_init__(self) -> None:
@@ -71,6 +95,7 @@ class MemoryCell:
         """Another scheduler loads the cell from the rows."""
         self.cell = self.new_cell()
         self.cell.load(row for row in self.counters.values() if row.expires_s > now_s)
+        self.policies.load(self.cell.adaptive)
         self.cell.load_waiting({row.blocked.scope for row in self.queues.values() if row.blocked})
         self.cell.replace_sources(self.sources, now_s=now_s)
         self.cell.load_in_flight(
@@ -112,6 +137,7 @@ class MemoryCell:
             self.add(requeue.row._replace(queue_id=requeue.queue.queue_id, due_s=requeue.due_s))
         for change in cell.changes():
             self.counters[change.scope, change.window_key] = change
+        self.policies.save(cell.adaptive, now_s)
         self._wake(now_s)
         return result.assignments
 

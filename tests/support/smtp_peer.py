@@ -10,6 +10,7 @@ another; the last one is used for all later commands.
 import asyncio
 import ssl
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Connection:
     """One connection of a client. raw: every received byte, after TLS."""
 
     number: int
+    source: str = ""
     raw: bytearray = field(default_factory=bytearray)
     commands: list[str] = field(default_factory=list)
     tls: bool = False
@@ -89,6 +91,7 @@ class SmtpPeer:
         self.host = host
         self.connections: list[Connection] = []
         self.messages: list[ReceivedMessage] = []
+        self.refused_sources: dict[str, bytes] = {}  # replies to their RCPT commands
         self.received_s: list[float] = []  # when the MAIL commands arrived, by the loop's clock
         self._acts = {name: _listed(acts_of) for name, acts_of in (acts or {}).items()}
         self.tls = tls
@@ -121,7 +124,8 @@ class SmtpPeer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        connection = Connection(len(self.connections) + 1)
+        source = writer.get_extra_info("peername")[0]
+        connection = Connection(len(self.connections) + 1, source)
         self.connections.append(connection)
         try:
             await _Session(self, connection, reader, writer).run()
@@ -132,7 +136,19 @@ class SmtpPeer:
             with suppress(Exception):
                 writer.close()
 
-    def act(self, step: str) -> Act:
+    def sources(self) -> Counter[str]:
+        """How many messages came from each address."""
+        return Counter(self.connections[one.connection - 1].source for one in self.messages)
+
+    def count_refused(self, source: str) -> int:
+        """How many recipients of a refused source were refused."""
+        own = [one for one in self.connections if one.source == source]
+        rcpt = sum(command.startswith("RCPT") for one in own for command in one.commands)
+        return rcpt - self.sources()[source]
+
+    def act(self, step: str, source: str) -> Act:
+        if step == "rcpt" and source in self.refused_sources:
+            return Act(self.refused_sources[source])
         acts = self._acts.get(step)
         if not acts:
             return Act()
@@ -240,7 +256,7 @@ class _Session:
 
     async def do(self, step: str, default: bytes) -> bool:
         """Perform the act of a step; returns whether the reply was 2xx or 354."""
-        act = self.peer.act(step)
+        act = self.peer.act(step, self.connection.source)
         if act.wait_s:
             await asyncio.sleep(act.wait_s)
         reply = default if act.reply is None else act.reply

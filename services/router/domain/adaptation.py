@@ -2,7 +2,7 @@
 operators: warmups, overrides and standings.
 
 Each decision is an event. The scheduler saves and publishes them in the transaction of the tick
-that decided; counts that later decisions need are saved with them, or within seconds.
+that decided; counts that later decisions need are saved with them, or within a second.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ from services.router.domain.results import AttemptResult
 from services.router.domain.warmup import Change, WarmupChanged
 from services.router.domain.warmups import Warmups
 
-COUNTS_INTERVAL_S = 10.0  # between saves of counts without a decision
+COUNTS_INTERVAL_S = 1.0  # between saves of counts without a decision; a crash loses as much
 RAISING = (Change.STARTED, Change.ADVANCED, Change.RESUMED, Change.FINISHED)
 
 
@@ -146,16 +146,17 @@ class AdaptivePolicies:
         return any(rises)
 
     def drain(self, now_s: float) -> PolicyChanges:
-        """What to save and publish since the last call. Without a decision, counts are saved every
-        few seconds."""
+        """What to save and publish since the last call. Without a decision, counts are saved once
+        per second at most."""
         events, self._events = self._events, []
         if not events and now_s - self._counts_saved_s < COUNTS_INTERVAL_S:
             return PolicyChanges([], [])
-        self._counts_saved_s = now_s
         facts = self.warmups.drain_facts().items()
         saved = [SavedCounts(policy_events.warmup_scope(*key).key, one) for key, one in facts]
         for subject, counts in self.reputation.drain_counts().items():
             saved.append(SavedCounts(policy_events.subject_key(subject), counts))
+        if saved:
+            self._counts_saved_s = now_s
         return PolicyChanges(events, sorted(saved))
 
     def _obey(self, command: PolicyCommand, now_s: float) -> bool:

@@ -1,0 +1,187 @@
+"""Several egress sources at a server that counts and blocks each of them: router and delivery
+together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from cli.routing import open_routing
+from contracts.router.v1 import policy_service_pb2 as pb
+from contracts.router.v1.policies_pb2 import OverrideRemoved, OverrideSet, PolicyCommand
+from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
+from kernel.ids import uuid7_text
+from kernel.rpc import RpcClient
+from mail import verp
+from tests.support.delivery import VERP_KEY, Harness, make_content, wait_until
+from tests.support.router import TOKEN, RouterHarness, context_of, screened
+from tests.support.smtp_peer import SmtpPeer
+from tests.support.stack import FreshDatabase
+
+OLD, NEW, OTHER = "127.0.0.71", "127.0.0.72", "127.0.0.73"
+RAMPS = """
+[[ramp]]
+name = "tiny"
+per = "hour"
+stages = [3, 9]
+source = "the test"
+"""
+FEEDBACK = """
+[[rule]]
+name = "blocked"
+classes = ["spam_block"]
+action = "suspend_site"
+threshold = 2
+duration_s = 3600
+source = "the test"
+"""
+ROUTE = """
+[[route]]
+domain = "receiver.example"
+mx_hosts = ["{address}"]
+site = "lab"
+"""
+BLOCKED = b"451 4.7.1 Your IP is blocked"
+
+
+class Pipeline:
+    """Router and delivery with the sources OLD, NEW and OTHER, at one server."""
+
+    def __init__(self, router: RouterHarness, delivery: Harness, peer: SmtpPeer) -> None:
+        self.router, self.delivery, self.peer = router, delivery, peer
+        self.ids: dict[str, str] = {}  # of the sources, by address
+
+    async def add_sources(self, *, ramp: str = "") -> None:
+        """ramp: of the warmup of NEW."""
+        async with open_routing(self.router.settings) as routing:
+            for one in await routing.egresses():
+                await routing.change_source(one.egress_id, deleted=True)
+            for address in (OLD, NEW, OTHER):
+                added = await routing.add_source(
+                    pool="default",
+                    addresses=[address],
+                    ehlo="out.test",
+                    ramp=ramp if address == NEW else "",
+                )
+                self.ids[address] = added.egress_id
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Pipeline"]:
+        async with self.router.running(), self.delivery.running() as delivery:
+            self.topics = delivery.topics
+            yield self
+
+    @asynccontextmanager
+    async def policies(self) -> AsyncIterator[tuple[Any, PolicyServiceStub]]:
+        client = RpcClient("router", self.router.rpc_address, TOKEN)
+        try:
+            yield partial(client.call, deadline_s=60.0), PolicyServiceStub(client.channel)
+        finally:
+            await client.close()
+
+    async def send(self, number: int) -> None:
+        content = make_content()
+        [reference] = await self.delivery.store_contents([content])
+        contexts = []
+        for _ in range(number):
+            message_id = uuid7_text()
+            context = context_of(
+                f"{message_id}@receiver.example",
+                message_id=message_id,
+                tenant_id=self.delivery.tenant_id,
+                email_id=content.email_id,
+                domain_id=self.delivery.domain_id,
+                content_ref=reference,
+                content_bytes=content.ByteSize(),
+                return_path=verp.return_path(
+                    UUID(message_id), "bounces.sender.example", key=VERP_KEY
+                ).address,
+            )
+            contexts.append(context)
+        await self.topics.publish([screened(one) for one in contexts])
+
+    async def reasons(self) -> set[str]:
+        """What the queues with mail wait for."""
+        with self.router.database.connect() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT limited_by FROM router.queues JOIN router.messages"
+                " USING (queue_id) WHERE state = 'queued'"
+            ).fetchall()
+        return {str(row[0]) for row in rows}
+
+    async def wait_for_messages(self, number: int) -> None:
+        await wait_until(lambda: len(self.peer.messages) >= number)
+
+
+@pytest.fixture
+def make_pipeline(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
+) -> Callable[[SmtpPeer], Pipeline]:
+    def make(peer: SmtpPeer) -> Pipeline:
+        files = {"ramps_file": RAMPS, "feedback_file": FEEDBACK}
+        files["routes_file"] = ROUTE.format(address=peer.address)
+        for name, text in files.items():
+            (tmp_path / f"{name}.toml").write_text(text)
+        extra = {name: str(tmp_path / f"{name}.toml") for name in files}
+        router = RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+        router.extra = {**extra, "retry_schedule_s": (0.5,)}
+        return Pipeline(router, Harness(bootstrap_servers, topic_prefix, database, tmp_path), peer)
+
+    return make
+
+
+async def test_a_new_source_keeps_its_allowance_and_warm_ones_take_the_rest(
+    make_pipeline: Callable[[SmtpPeer], Pipeline],
+) -> None:
+    async with SmtpPeer() as peer:
+        pipeline = make_pipeline(peer)
+        await pipeline.add_sources(ramp="tiny")
+        async with pipeline.running():
+            await pipeline.send(30)
+            await pipeline.wait_for_messages(30)
+        assert peer.sources()[NEW] == 3  # an hour
+        async with pipeline.running():  # another scheduler
+            await pipeline.send(12)
+            await pipeline.wait_for_messages(42)
+        sources = peer.sources()
+        assert sources[NEW] == 3
+        assert sources[OLD] + sources[OTHER] == 39
+
+
+async def test_a_blocked_source_is_suspended_at_the_site_and_sends_again_when_restored(
+    make_pipeline: Callable[[SmtpPeer], Pipeline],
+) -> None:
+    async with SmtpPeer() as peer:
+        pipeline = make_pipeline(peer)
+        await pipeline.add_sources()
+        peer.refused_sources[OLD] = BLOCKED
+        async with pipeline.running(), pipeline.policies() as (call, stub):
+            await pipeline.send(30)
+
+            async def overrides() -> list[OverrideSet]:
+                request = pb.ListOverridesRequest()
+                return list((await call(stub.ListOverrides, request)).overrides)
+
+            while not await overrides():
+                await asyncio.sleep(0.05)
+            [override] = await overrides()
+            assert override.scope == f"egress_site/{pipeline.ids[OLD]}/lab"
+            assert "blocked" in override.reason
+            refused = peer.count_refused(OLD)
+            peer.refused_sources.clear()
+            await pipeline.send(12)
+            await pipeline.wait_for_messages(42 - refused)
+            while (await pipeline.reasons()) != {"override"}:
+                await asyncio.sleep(0.05)
+            assert peer.sources()[OLD] == 0
+            removal = OverrideRemoved(override_id=override.override_id, removed_by="ann")
+            command = PolicyCommand(remove_override=removal)
+            await call(stub.Execute, pb.ExecuteRequest(command=command))
+            await pipeline.wait_for_messages(42)
+            assert peer.sources()[OLD] == refused
+            assert len({one.rcpt_to for one in peer.messages}) == 42

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from kernel import clock
+from kernel.bounded_dict import BoundedDict
 
 V = TypeVar("V")
 
@@ -29,8 +30,7 @@ class Cache(Generic[V]):
         self, fetch: Callable[..., Awaitable[tuple[V, float]]], *, entries_max: int
     ) -> None:
         self._fetch = fetch
-        self._entries_max = entries_max
-        self._entries: dict[str, Cached[V]] = {}
+        self._entries: BoundedDict[str, Cached[V]] = BoundedDict(entries_max)
         self._fetches: dict[str, asyncio.Task[V]] = {}
 
     def peek(self, key: str) -> Cached[V] | None:
@@ -62,9 +62,6 @@ class Cache(Generic[V]):
 
     async def _fetch_and_store(self, key: str, arguments: tuple[object, ...]) -> V:
         value, ttl_s = await self._fetch(key, *arguments)
-        self._entries.pop(key, None)  # so that it becomes the newest
-        while len(self._entries) >= self._entries_max:
-            del self._entries[next(iter(self._entries))]
         self._entries[key] = Cached(value, clock.monotonic_s() + ttl_s)
         return value
 

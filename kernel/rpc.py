@@ -85,24 +85,26 @@ class RpcClient:
         await self.channel.close()
 
 
-class RpcServer:
-    """Serves RPCs to the other services, which authenticate with the installation's token.
+class GrpcServer:
+    """The caller registers its servicer: `add_XServicer_to_server(servicer, server.grpc)`.
 
-    The caller registers its servicer: `add_XServicer_to_server(servicer, server.grpc)`.
+    listen: host:port; port 0 picks a free port, see `port`. Raises ConfigError.
     """
 
-    def __init__(self, address: str, token: str, *, grace_s: float = 1.0) -> None:
-        self._address = address
+    def __init__(
+        self,
+        listen: str,
+        *,
+        interceptor: grpc.aio.ServerInterceptor,
+        options: Sequence[tuple[str, int]],
+        grace_s: float = 1.0,
+    ) -> None:
         self._grace_s = grace_s
-        check_token(token)
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = [_TokenInterceptor(token)]
-        self.grpc = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
+        self.grpc = grpc.aio.server(interceptors=[interceptor], options=options)
         try:
-            self.port = self.grpc.add_insecure_port(address)
+            self.port = self.grpc.add_insecure_port(listen)
         except RuntimeError as error:
-            raise ConfigError(
-                f"cannot listen on {address}. Check that the port is free."
-            ) from error
+            raise ConfigError(f"Cannot listen on {listen}. Check that the port is free.") from error
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""
@@ -111,6 +113,14 @@ class RpcServer:
             await self.grpc.wait_for_termination()
         finally:
             await self.grpc.stop(self._grace_s)
+
+
+class RpcServer(GrpcServer):
+    """Serves RPCs to the other services, which authenticate with the installation's token."""
+
+    def __init__(self, listen: str, token: str) -> None:
+        check_token(token)
+        super().__init__(listen, interceptor=_TokenInterceptor(token), options=OPTIONS)
 
 
 class _TokenInterceptor(grpc.aio.ServerInterceptor):

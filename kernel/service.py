@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -26,6 +27,7 @@ Loop: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 S = TypeVar("S", bound=Settings)
 logger = logging.getLogger(__name__)
 Close: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+Actions: TypeAlias = Sequence[tuple[float, Callable[[], Awaitable[None]]]]
 
 CLOSE_TIMEOUT_S = 15.0  # to cancel the loops and close, after the drain
 OVERLOADED_PAUSE_S = 10.0  # as long as the statement that was aborted
@@ -89,6 +91,13 @@ def first_config_error(group: BaseExceptionGroup) -> ConfigError | None:
     return found if isinstance(found, ConfigError) else None
 
 
+async def close_in_order(*parts: Close) -> None:
+    """Close the parts one after the other, even if one fails."""
+    async with AsyncExitStack() as stack:
+        for part in reversed(parts):
+            stack.push_async_callback(part)
+
+
 async def run_services(services: Sequence[Service], *, stop: asyncio.Event | None = None) -> None:
     """Run services in one process until the stop event is set; if a loop fails, stop all and raise.
 
@@ -148,6 +157,11 @@ async def _drain(service: Service) -> None:
     service.health.unavailable.add("stopping")
     if service.drain is not None:
         await run_with_timeout(service.drain(), timeout_s=service.shutdown_timeout_s)
+
+
+def create_loops(actions: Actions, health: DependencyHealth) -> list[Loop]:
+    """A loop for each action, with its interval in seconds."""
+    return [partial(run_every, interval_s, action, health) for interval_s, action in actions]
 
 
 async def run_every(

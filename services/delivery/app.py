@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import socket
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
-from kernel.service import Loop, Service, run_every
+from kernel.service import Actions, Loop, Service, close_in_order, create_loops
 from kernel.table import ReplicatedTable
 from services.delivery.api.rpc import DeliveryService
 from services.delivery.api.sandbox import Sandbox, SandboxListener
@@ -58,55 +57,6 @@ SESSION_SETTINGS = {"plan_cache_mode": "force_generic_plan", **PLANS}
 Tables = tuple[ReplicatedTable[Tenant], ReplicatedTable[Domain]]
 
 
-def create_service(settings: Settings) -> Service:
-    """Create the service; call it inside the running event loop."""
-    dependencies = Dependencies.of(settings)
-    tables = (
-        ReplicatedTable(Tenant, dependencies.kafka),
-        ReplicatedTable(Domain, dependencies.kafka),
-    )
-    signing_keys = SigningKeys(*tables, SecretKeyring(settings.secret_keys))
-    delivery_dispatcher = create_delivery_dispatcher(dependencies, signing_keys)
-    consume(dependencies, delivery_dispatcher)
-
-    async def close() -> None:
-        delivery_dispatcher.stop()
-        with suppress(Unavailable):  # then the lease expires by itself
-            await dependencies.worker.deregister()
-        await dependencies.outbox.drain()
-        await dependencies.kafka.close()
-        await dependencies.database.close()
-        await dependencies.tenant_database.close()
-
-    return Service(
-        "delivery",
-        [
-            dependencies.kafka.run,
-            partial(
-                check_roles,
-                (dependencies.database, dependencies.tenant_database),
-                dependencies.health,
-            ),
-            partial(become_ready, dependencies, tables),
-            *create_pumps(dependencies, delivery_dispatcher),
-            *create_listeners(dependencies, SandboxStore(signing_keys.content_key)),
-        ],
-        close,
-        dependencies.health,
-        drain=partial(drain, dependencies, delivery_dispatcher),
-        shutdown_timeout_s=settings.shutdown_timeout_s,
-        health_listen=settings.health_listen,
-    )
-
-
-async def drain(dependencies: "Dependencies", delivery_dispatcher: DeliveryDispatcher) -> None:
-    """Stop consuming first: a new attempt would be left to the recovery of another worker."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(STOP_CONSUMING_TIMEOUT_S):
-            await dependencies.kafka.stop_consuming()
-    await delivery_dispatcher.drain()
-
-
 @dataclass(frozen=True, slots=True)
 class Dependencies:
     """Objects that several parts of the service share."""
@@ -114,7 +64,7 @@ class Dependencies:
     settings: Settings
     health: DependencyHealth
     kafka: Kafka
-    database: Database
+    system_database: Database
     tenant_database: Database
     outbox: Outbox
     journal: Journal
@@ -122,116 +72,157 @@ class Dependencies:
     days: JournalDayPartitions
     content: ContentStore
 
-    @classmethod
-    def of(cls, settings: Settings) -> "Dependencies":
-        health = DependencyHealth()
-        health.unavailable.add(STARTING)
-        kafka = Kafka.from_settings(settings, health, client="delivery")
-        database = Database(settings.system_database_url, name="delivery", session=SESSION_SETTINGS)
-        return cls(
-            settings,
-            health,
-            kafka,
-            database,
-            Database(settings.tenant_database_url, name="delivery", connections_max=4),
-            Outbox(
-                database, "delivery", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s
-            ),
-            Journal(),
-            WorkerRegistration(database, socket.gethostname(), lease_s=settings.worker_lease_s),
-            JournalDayPartitions(database, retention_days=settings.journal_retention_days),
-            open_store(settings.content_store_url),
+    async def close(self) -> None:
+        with suppress(Unavailable):  # then the lease expires by itself
+            await self.worker.deregister()
+        await close_in_order(
+            self.outbox.drain,
+            self.kafka.close,
+            self.tenant_database.close,
+            self.system_database.close,
         )
 
 
-def create_delivery_dispatcher(
-    dependencies: Dependencies, signing_keys: SigningKeys
-) -> DeliveryDispatcher:
-    settings = dependencies.settings
-    return DeliveryDispatcher(
-        Committer(
-            dependencies.database,
-            dependencies.outbox,
-            journal=dependencies.journal,
-            health=dependencies.health,
-            sweep_after_s=settings.outbox_sweep_after_s,
-        ),
-        Renderer(dependencies.content, signing_keys),
-        connections=create_connections(settings),
-        health=dependencies.health,
+def create_service(settings: Settings) -> Service:
+    """Call it inside the running event loop. Raises ConfigError."""
+    deps = create_dependencies(settings)
+    tables = (ReplicatedTable(Tenant, deps.kafka), ReplicatedTable(Domain, deps.kafka))
+    signing_keys = SigningKeys(*tables, SecretKeyring(settings.secret_keys))
+    dispatcher = create_delivery_dispatcher(deps, signing_keys)
+    consume(deps, dispatcher)
+    return Service(
+        "delivery",
+        loops=[
+            partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
+            deps.kafka.run,
+            partial(become_ready, deps, tables),
+            *create_servers(deps, SandboxStore(signing_keys.content_key)),
+            *create_maintenance_loops(deps, dispatcher),
+        ],
+        close=partial(close, deps, dispatcher),
+        health=deps.health,
+        drain=partial(drain, deps, dispatcher),
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+        health_listen=settings.health_listen,
     )
 
 
-def create_pumps(dependencies: Dependencies, delivery_dispatcher: DeliveryDispatcher) -> list[Loop]:
-    settings = dependencies.settings
-    recovery = Recovery(
-        dependencies.database,
-        dependencies.outbox,
-        journal=dependencies.journal,
-        worker=dependencies.worker,
-        delivery_dispatcher=delivery_dispatcher,
-        health=dependencies.health,
-        orphan_after_s=settings.orphan_after_s,
-    )
-    maintenance = PartitionMaintenance(
-        dependencies.database,
-        dependencies.days,
-        sandbox_retention_days=settings.sandbox_retention_days,
-    )
-    pumps: list[tuple[float, Callable[[], Awaitable[None]]]] = [
-        *dependencies.outbox.pumps(SWEEP_INTERVAL_S),
-        (settings.worker_lease_s / 3, dependencies.worker.register_or_renew),
-        (settings.recovery_interval_s, recovery.run_once),
-        (CLOSE_IDLE_INTERVAL_S, delivery_dispatcher.close_idle),
-        (MAINTENANCE_INTERVAL_S, maintenance.run_once),
-        (MOUNT_CHECK_INTERVAL_S, partial(check_mounted, dependencies.content)),
-    ]
-    return [
-        partial(run_every, interval_s, action, dependencies.health) for interval_s, action in pumps
-    ]
+async def drain(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
+    """Stop consuming first: a new attempt would be left to the recovery of another worker."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_CONSUMING_TIMEOUT_S):
+            await deps.kafka.stop_consuming()
+    await dispatcher.drain()
 
 
-def consume(dependencies: Dependencies, delivery_dispatcher: DeliveryDispatcher) -> None:
-    handlers = Handlers(
-        dependencies.journal, dependencies.worker, dependencies.days, delivery_dispatcher.enqueue
+async def close(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
+    dispatcher.stop()
+    await deps.close()
+
+
+def create_dependencies(settings: Settings) -> Dependencies:
+    health = DependencyHealth()
+    health.unavailable.add(STARTING)
+    kafka = Kafka.from_settings(settings, health, client="delivery")
+    database = Database(
+        settings.system_database_url, name="delivery system", session=SESSION_SETTINGS
     )
+    return Dependencies(
+        settings,
+        health,
+        kafka,
+        database,
+        Database(settings.tenant_database_url, name="delivery tenant", connections_max=4),
+        Outbox(database, "delivery", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
+        Journal(),
+        WorkerRegistration(database, socket.gethostname(), lease_s=settings.worker_lease_s),
+        JournalDayPartitions(database, retention_days=settings.journal_retention_days),
+        open_store(settings.content_store_url),
+    )
+
+
+def consume(deps: Dependencies, dispatcher: DeliveryDispatcher) -> None:
+    handlers = Handlers(deps.journal, deps.worker, deps.days, dispatcher.enqueue)
     stream: StreamProcessor[DeliveryAssigned] = StreamProcessor(
         DeliveryAssigned,
         name="delivery.assigned",
         handler=handlers.on_assigned,
-        health=dependencies.health,
-        send=dependencies.kafka.publish,
-        database=dependencies.database,
-        outbox=dependencies.outbox,
-        guard=DeadLetterGuard(ratio_max=dependencies.settings.dead_letter_ratio_max),
-        linger_s=dependencies.settings.linger_s,
+        health=deps.health,
+        send=deps.kafka.publish,
+        database=deps.system_database,
+        outbox=deps.outbox,
+        guard=DeadLetterGuard(ratio_max=deps.settings.dead_letter_ratio_max),
+        linger_s=deps.settings.linger_s,
     )
-    dependencies.kafka.consume(stream, group="delivery")
-    dependencies.kafka.declare(DeliveryAttempted, ComplaintReceived)
+    deps.kafka.consume(stream, group="delivery")
+    deps.kafka.declare(DeliveryAttempted, ComplaintReceived)
 
 
-def create_listeners(dependencies: Dependencies, store: SandboxStore) -> list[Loop]:
-    settings = dependencies.settings
+def create_delivery_dispatcher(deps: Dependencies, signing_keys: SigningKeys) -> DeliveryDispatcher:
+    settings = deps.settings
+    return DeliveryDispatcher(
+        Committer(
+            deps.system_database,
+            deps.outbox,
+            journal=deps.journal,
+            health=deps.health,
+            sweep_after_s=settings.outbox_sweep_after_s,
+        ),
+        Renderer(deps.content, signing_keys),
+        connections=create_connections(settings),
+        health=deps.health,
+    )
+
+
+def create_servers(deps: Dependencies, store: SandboxStore) -> list[Loop]:
+    settings = deps.settings
     server = RpcServer(settings.rpc_listen, settings.rpc_token)
-    servicer = DeliveryService(dependencies.database, dependencies.tenant_database, store)
+    servicer = DeliveryService(deps.system_database, deps.tenant_database, sandbox=store)
     add_DeliveryServiceServicer_to_server(servicer, server.grpc)
     if not settings.sandbox_listen:
         return [server.run]
     sandbox = Sandbox(
-        dependencies.database,
-        dependencies.outbox,
+        deps.system_database,
+        deps.outbox,
         store,
         reply_delay_s=settings.sandbox_reply_delay_s,
     )
     return [server.run, SandboxListener(settings.sandbox_listen, sandbox).run]
 
 
-async def become_ready(dependencies: Dependencies, tables: Tables) -> None:
+async def become_ready(deps: Dependencies, tables: Tables) -> None:
     """Report ready once the directory is replayed and this worker is registered."""
     for table in tables:
         await table.replayed.wait()
-    await dependencies.worker.registered.wait()
-    dependencies.health.unavailable.discard(STARTING)
+    await deps.worker.registered.wait()
+    deps.health.unavailable.discard(STARTING)
+
+
+def create_maintenance_loops(deps: Dependencies, dispatcher: DeliveryDispatcher) -> list[Loop]:
+    settings = deps.settings
+    recovery = Recovery(
+        deps.system_database,
+        deps.outbox,
+        journal=deps.journal,
+        worker=deps.worker,
+        delivery_dispatcher=dispatcher,
+        health=deps.health,
+        orphan_after_s=settings.orphan_after_s,
+    )
+    maintenance = PartitionMaintenance(
+        deps.system_database,
+        deps.days,
+        sandbox_retention_days=settings.sandbox_retention_days,
+    )
+    actions: Actions = [
+        *deps.outbox.pumps(SWEEP_INTERVAL_S),
+        (settings.worker_lease_s / 3, deps.worker.register_or_renew),
+        (settings.recovery_interval_s, recovery.run_once),
+        (CLOSE_IDLE_INTERVAL_S, dispatcher.close_idle),
+        (MAINTENANCE_INTERVAL_S, maintenance.run_once),
+        (MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content)),
+    ]
+    return create_loops(actions, deps.health)
 
 
 def create_connections(settings: Settings) -> Connections:

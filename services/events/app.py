@@ -1,6 +1,6 @@
 """Composition root: the only place where events is wired together."""
 
-from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
@@ -16,7 +16,7 @@ from kernel.kafka import Kafka
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcServer
-from kernel.service import Close, Service, run_every
+from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import networks
 from services.events.api import EventsApi
 from services.events.api.webhooks import WebhookDependencies
@@ -43,73 +43,112 @@ ALL_EVENTS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Objects that several parts of the service share."""
+
+    settings: Settings
+    health: DependencyHealth
+    kafka: Kafka
+    system_database: Database
+    tenant_database: Database
+    outbox: Outbox
+    secrets: SecretKeyring
+    client: WebhookClient
+    webhooks: WebhookDispatcher
+
+    async def close(self) -> None:
+        await close_in_order(
+            self.webhooks.drain,
+            self.outbox.drain,
+            self.kafka.close,
+            self.client.close,
+            self.tenant_database.close,
+            self.system_database.close,
+        )
+
+
 def create_service(settings: Settings) -> Service:
-    """Create the service; call it inside the running event loop."""
+    """Call it inside the running event loop. Raises ConfigError."""
+    deps = create_dependencies(settings)
+    consume(deps)
+    return Service(
+        "events",
+        loops=[
+            partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
+            deps.kafka.run,
+            create_rpc_server(deps).run,
+            deps.webhooks.run,
+            *create_maintenance_loops(deps),
+        ],
+        close=deps.close,
+        health=deps.health,
+        drain=deps.webhooks.drain,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+        health_listen=settings.health_listen,
+    )
+
+
+def create_dependencies(settings: Settings) -> Dependencies:
     health = DependencyHealth()
     kafka = Kafka.from_settings(settings, health, client="events")
-    system = Database(settings.system_database_url, name="events-system", session=SESSION_SETTINGS)
-    outbox = Outbox(system, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
+    database = Database(
+        settings.system_database_url, name="events system", session=SESSION_SETTINGS
+    )
+    outbox = Outbox(database, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)
     allowed = networks(settings.webhook_allowed_networks)
     client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
     config = webhook_config(settings)
-    webhooks = WebhookDispatcher(
-        system, outbox, client=client, secrets=secrets, health=health, config=config
-    )
-    consume(settings, kafka, database=system, outbox=outbox, webhooks=webhooks)
-    tenant = Database(settings.tenant_database_url, connections_max=4, name="events-tenant")
-    server = RpcServer(settings.rpc_listen, settings.rpc_token)
-    dependencies = WebhookDependencies(secrets, allowed, webhooks.wake)
-    add_EventsServiceServicer_to_server(EventsApi(tenant, system, dependencies), server.grpc)
-    retention = Retention(system, log_days=settings.log_retention_days)
-    return Service(
-        "events",
-        [
-            partial(check_roles, (system, tenant), health),
-            kafka.run,
-            server.run,
-            webhooks.run,
-            *(partial(run_every, s, pump, health) for s, pump in outbox.pumps(SWEEP_INTERVAL_S)),
-            partial(run_every, DAY_S, retention.run_once, health),
-        ],
-        partial(close, webhooks.drain, outbox.drain, kafka.close, client.close, tenant.close,
-                system.close),
+    return Dependencies(
+        settings,
         health,
-        drain=webhooks.drain,
-        shutdown_timeout_s=settings.shutdown_timeout_s,
-        health_listen=settings.health_listen,
-    )  # fmt: skip
+        kafka,
+        database,
+        Database(settings.tenant_database_url, connections_max=4, name="events tenant"),
+        outbox,
+        secrets,
+        client,
+        WebhookDispatcher(
+            database, outbox, client=client, secrets=secrets, health=health, config=config
+        ),
+    )
 
 
-def consume(
-    settings: Settings,
-    kafka: Kafka,
-    *,
-    database: Database,
-    outbox: Outbox,
-    webhooks: WebhookDispatcher,
-) -> None:
+def consume(deps: Dependencies) -> None:
     """Consume every event with one processor."""
+    settings, webhooks = deps.settings, deps.webhooks
     handlers = Handlers(webhooks.capacity, webhooks.enqueue, settings.webhook_lease_s)
     log = StreamProcessor(
         *ALL_EVENTS,
         name="events.log",
         handler=handlers.on_any,
-        health=kafka.health,
-        send=kafka.publish,
-        database=database,
-        outbox=outbox,
+        health=deps.health,
+        send=deps.kafka.publish,
+        database=deps.system_database,
+        outbox=deps.outbox,
         guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),
         linger_s=settings.linger_s,
     )
-    kafka.consume(log, group=settings.group)
+    deps.kafka.consume(log, group=settings.group)
 
 
-async def close(*parts: Close) -> None:
-    """Close the parts one after the other, even if one fails."""
-    async with AsyncExitStack() as stack:
-        for part in reversed(parts):
-            stack.push_async_callback(part)
+def create_rpc_server(deps: Dependencies) -> RpcServer:
+    allowed = networks(deps.settings.webhook_allowed_networks)
+    servicer = EventsApi(
+        deps.system_database,
+        deps.tenant_database,
+        webhooks=WebhookDependencies(deps.secrets, allowed, deps.webhooks.wake),
+    )
+    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)
+    add_EventsServiceServicer_to_server(servicer, server.grpc)
+    return server
+
+
+def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
+    retention = Retention(deps.system_database, log_days=deps.settings.log_retention_days)
+    actions = [*deps.outbox.pumps(SWEEP_INTERVAL_S), (DAY_S, retention.run_once)]
+    return create_loops(actions, deps.health)
 
 
 def webhook_config(settings: Settings) -> WebhookConfig:

@@ -1,4 +1,4 @@
-"""Composition root of ingest."""
+"""Composition root: the only place where ingest is wired together."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,7 +22,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.rpc import RpcClient
-from kernel.service import Loop, Service, run_every
+from kernel.service import Loop, Service, close_in_order, create_loops
 from mail.reachable import networks
 from services.ingest.api.acceptance import Acceptance, RetentionConfig
 from services.ingest.api.access import AccessControl
@@ -30,7 +30,7 @@ from services.ingest.api.cors import with_cors
 from services.ingest.api.emails import EmailService
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc import EmailServicer
-from services.ingest.api.grpc_server import GrpcServer, TrustedProxies
+from services.ingest.api.grpc_server import PublicGrpcServer, TrustedProxies
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.rest import RestDependencies, rest
 from services.ingest.api.rest_base import RestAccess
@@ -63,8 +63,10 @@ ROUTER_GROUP = "router-screened"  # consumer group of the router for MessageScre
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Shared by all parts. kafka_health is separate: ingest is ready without the broker."""
+    """Objects that several parts of the service share. kafka_health is separate: ingest is ready
+    without the broker."""
 
+    settings: Settings
     health: DependencyHealth
     kafka_health: DependencyHealth
     kafka: Kafka
@@ -79,20 +81,21 @@ class Dependencies:
     lease: Lease
 
     async def close(self) -> None:
-        await self.outbox.drain()
-        await self.lease.release()
-        await self.kafka.close()
-        await self.clients.close()
-        if self.downloads is not None:
-            await self.downloads.close()
-        await self.tenant_database.close()
-        await self.system_database.close()
+        await close_in_order(
+            self.outbox.drain,
+            self.lease.release,
+            self.kafka.close,
+            self.clients.close,
+            *([self.downloads.close] if self.downloads is not None else []),
+            self.tenant_database.close,
+            self.system_database.close,
+        )
 
 
 def create_service(settings: Settings) -> Service:
-    """Must be called inside the running loop. Raises ConfigError."""
-    deps = open_dependencies(settings)
-    backpressure = open_backpressure(settings, deps)
+    """Call it inside the running event loop. Raises ConfigError."""
+    deps = create_dependencies(settings)
+    backpressure = create_backpressure(deps)
     directory = DirectoryStore(deps.system_database)
     directory_cache = DirectoryCache(
         directory,
@@ -103,14 +106,20 @@ def create_service(settings: Settings) -> Service:
     bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
     limiter = RateLimiter(settings.key_rate_limit_per_s)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
-    acceptance = open_acceptance(settings, deps, access=access, backpressure=backpressure)
+    acceptance = create_acceptance(deps, access=access, backpressure=backpressure)
+    audits = AuditStore(
+        deps.system_database,
+        closed_after_s=settings.audit_closed_after_s,
+        return_path_key=deps.return_path_key,
+    )
+    consume(deps, Handlers(audits))
     return Service(
-        name="ingest",
+        "ingest",
         loops=[
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
-            *open_apis(settings, deps, access=access, acceptance=acceptance, directory=directory),
+            *create_servers(deps, access=access, acceptance=acceptance, directory=directory),
             directory_cache.run,
-            *loops(settings, deps, backpressure),
+            *create_maintenance_loops(deps, audits, backpressure),
         ],
         close=deps.close,
         health=deps.health,
@@ -120,14 +129,53 @@ def create_service(settings: Settings) -> Service:
     )
 
 
-def open_apis(
-    settings: Settings,
+def create_dependencies(settings: Settings) -> Dependencies:
+    kafka_health = DependencyHealth()
+    kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
+    kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
+    database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
+    system = database(settings.system_database_url, name="ingest system")
+    allowed = networks(settings.attachment_fetch_allowed_networks)
+    return Dependencies(
+        settings=settings,
+        health=DependencyHealth(),
+        kafka_health=kafka_health,
+        kafka=kafka,
+        system_database=system,
+        tenant_database=database(settings.tenant_database_url, name="ingest tenant"),
+        outbox=Outbox(system, "ingest", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
+        content=open_store(settings.content_store_url),
+        secrets=SecretKeyring(settings.secret_keys),
+        return_path_key=derived_key(settings.secret_keys[0], "return path"),
+        clients=create_clients(settings),
+        downloads=Downloads(allowed) if settings.attachment_fetch else None,
+        lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
+    )
+
+
+def consume(deps: Dependencies, handlers: Handlers) -> None:
+    stream = StreamProcessor(
+        MessageClosed,
+        name="ingest.closed",
+        handler=handlers.on_closed,
+        health=deps.kafka_health,
+        send=deps.kafka.publish,
+        database=deps.system_database,
+        outbox=deps.outbox,
+        guard=DeadLetterGuard(ratio_max=deps.settings.dead_letter_ratio_max),
+        linger_s=CLOSED_LINGER_S,
+    )
+    deps.kafka.consume(stream, group="ingest")
+
+
+def create_servers(
     deps: Dependencies,
     *,
     access: AccessControl,
     acceptance: Acceptance,
     directory: DirectoryStore,
 ) -> list[Loop]:
+    settings = deps.settings
     emails = EmailService(
         access=access,
         store=EmailStore(deps.tenant_database, return_path_key=deps.return_path_key),
@@ -136,7 +184,7 @@ def open_apis(
         lifetime=timedelta(hours=settings.message_lifetime_hours),
     )
     allowed = frozenset(filter(None, settings.allowed_reserved_domains.split(",")))
-    fetcher = open_fetcher(settings, deps, access)
+    fetcher = create_fetcher(deps, access)
     send_handler = SendHandler(access, acceptance, reserved_allowed=allowed, fetcher=fetcher)
     rest_deps = RestDependencies(RestAccess(access), send_handler, emails, deps.clients, directory)
     http_app = HttpApp(access, send_handler, rest(rest_deps))
@@ -149,7 +197,7 @@ def open_apis(
     )
     proxies = TrustedProxies(settings.trusted_proxies)
     servicer = EmailServicer(access, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
-    grpc = GrpcServer(
+    grpc = PublicGrpcServer(
         servicer,
         settings.grpc_listen,
         authenticate=servicer.authenticate,
@@ -160,9 +208,8 @@ def open_apis(
     return [http.run, grpc.run]
 
 
-def open_fetcher(
-    settings: Settings, deps: Dependencies, access: AccessControl
-) -> AttachmentFetcher:
+def create_fetcher(deps: Dependencies, access: AccessControl) -> AttachmentFetcher:
+    settings = deps.settings
     on = FetchPolicy("", networks(settings.attachment_fetch_allowed_networks))
     return AttachmentFetcher(
         access,
@@ -173,7 +220,8 @@ def open_fetcher(
     )
 
 
-def open_backpressure(settings: Settings, deps: Dependencies) -> Backpressure:
+def create_backpressure(deps: Dependencies) -> Backpressure:
+    settings = deps.settings
     return Backpressure(
         deps.outbox,
         deps.content,
@@ -184,30 +232,7 @@ def open_backpressure(settings: Settings, deps: Dependencies) -> Backpressure:
     )
 
 
-def open_dependencies(settings: Settings) -> Dependencies:
-    kafka_health = DependencyHealth()
-    kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
-    kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
-    database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
-    system = database(settings.system_database_url, name="ingest")
-    allowed = networks(settings.attachment_fetch_allowed_networks)
-    return Dependencies(
-        health=DependencyHealth(),
-        kafka_health=kafka_health,
-        kafka=kafka,
-        system_database=system,
-        tenant_database=database(settings.tenant_database_url, name="ingest tenant"),
-        outbox=Outbox(system, "ingest", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
-        content=open_store(settings.content_store_url),
-        secrets=SecretKeyring(settings.secret_keys),
-        return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        clients=open_clients(settings),
-        downloads=Downloads(allowed) if settings.attachment_fetch else None,
-        lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
-    )
-
-
-def open_clients(settings: Settings) -> ServiceClients:
+def create_clients(settings: Settings) -> ServiceClients:
     def client_of(name: str) -> RpcClient:
         return RpcClient(name, getattr(settings, f"{name}_rpc_address"), settings.rpc_token)
 
@@ -219,41 +244,36 @@ def open_clients(settings: Settings) -> ServiceClients:
     )
 
 
-def open_acceptance(
-    settings: Settings, deps: Dependencies, *, access: AccessControl, backpressure: Backpressure
+def create_acceptance(
+    deps: Dependencies, *, access: AccessControl, backpressure: Backpressure
 ) -> Acceptance:
-    store = AcceptanceStore(
-        deps.system_database,
-        deps.outbox,
-        audit_after_s=settings.audit_open_after_s,
-        idempotency_retention_s=settings.idempotency_retention_hours * 3600,
-    )
-    retention = RetentionConfig(
-        timedelta(hours=settings.message_lifetime_hours),
-        timedelta(days=settings.content_retention_margin_days),
-    )
+    settings = deps.settings
     return Acceptance(
         access=access,
-        store=store,
+        store=AcceptanceStore(
+            deps.system_database,
+            deps.outbox,
+            audit_after_s=settings.audit_open_after_s,
+            idempotency_retention_s=settings.idempotency_retention_hours * 3600,
+        ),
         content=deps.content,
         outbox=deps.outbox,
         backpressure=backpressure,
         kafka=deps.kafka_health,
         bulk_classifier=BulkClassifier(settings.bulk_threshold),
-        retention=retention,
+        retention=RetentionConfig(
+            timedelta(hours=settings.message_lifetime_hours),
+            timedelta(days=settings.content_retention_margin_days),
+        ),
         return_path_key=deps.return_path_key,
     )
 
 
-def loops(settings: Settings, deps: Dependencies, backpressure: Backpressure) -> list[Loop]:
-    """Timers, pumps, and the consumer of MessageClosed."""
-    audits = AuditStore(
-        deps.system_database,
-        closed_after_s=settings.audit_closed_after_s,
-        return_path_key=deps.return_path_key,
-    )
-    consume_closed(settings, deps, Handlers(audits))
-    audit = open_audit(settings, deps, audits)
+def create_maintenance_loops(
+    deps: Dependencies, audits: AuditStore, backpressure: Backpressure
+) -> list[Loop]:
+    settings = deps.settings
+    audit = create_audit(deps, audits)
     publisher = DirectoryPublisher(
         deps.lease,
         UnpublishedEntries(deps.system_database, deps.lease),
@@ -268,64 +288,40 @@ def loops(settings: Settings, deps: Dependencies, backpressure: Backpressure) ->
         lease=deps.lease,
         health=deps.health,
     )
+    actions = [
+        (settings.outbox_check_interval_s, backpressure.run_once),
+        (RETENTION_INTERVAL_S, retention.run_once),
+        (MOUNT_CHECK_INTERVAL_S, retention.find_content),
+    ]
     return [
         deps.kafka.run,
         deps.lease.maintain,
         publisher.run,
         publisher.check,
-        *outbox_sweeps(settings, deps),
-        partial(run_every, settings.outbox_check_interval_s, backpressure.run_once, deps.health),
-        partial(run_every, settings.audit_interval_s, audit.run_once, DependencyHealth()),
-        partial(run_every, RETENTION_INTERVAL_S, retention.run_once, deps.health),
-        partial(run_every, MOUNT_CHECK_INTERVAL_S, retention.find_content, deps.health),
+        *create_loops(deps.outbox.pumps(settings.outbox_sweep_after_s), deps.kafka_health),
+        *create_loops([(settings.audit_interval_s, audit.run_once)], DependencyHealth()),
+        *create_loops(actions, deps.health),
     ]
 
 
-def open_audit(settings: Settings, deps: Dependencies, store: AuditStore) -> Audit:
+def create_audit(deps: Dependencies, store: AuditStore) -> Audit:
+    settings = deps.settings
+    first = min(settings.audit_open_after_s, settings.audit_closed_after_s)
     return Audit(
         store,
         deps.clients,
         deps.kafka,
-        consumers=audit_consumers(settings),
+        consumers=AuditConsumers(
+            accepted=[(MessageAccepted, settings.shield_group), (MessageScreened, ROUTER_GROUP)],
+            closed=[(MessageClosed, settings.events_group)],
+        ),
         lease=deps.lease,
         outbox=deps.outbox,
         kafka=deps.kafka_health,
-        config=audit_config(settings),
+        config=AuditConfig(
+            settings.audit_batch,
+            recheck_after=timedelta(seconds=settings.audit_repeat_after_s),
+            republish_max=ceil(settings.audit_republished_per_s_max * settings.audit_interval_s),
+            record_age_min=timedelta(seconds=min(first, settings.audit_repeat_after_s)),
+        ),
     )
-
-
-def audit_consumers(settings: Settings) -> AuditConsumers:
-    return AuditConsumers(
-        accepted=[(MessageAccepted, settings.shield_group), (MessageScreened, ROUTER_GROUP)],
-        closed=[(MessageClosed, settings.events_group)],
-    )
-
-
-def audit_config(settings: Settings) -> AuditConfig:
-    first = min(settings.audit_open_after_s, settings.audit_closed_after_s)
-    return AuditConfig(
-        settings.audit_batch,
-        recheck_after=timedelta(seconds=settings.audit_repeat_after_s),
-        republish_max=ceil(settings.audit_republished_per_s_max * settings.audit_interval_s),
-        record_age_min=timedelta(seconds=min(first, settings.audit_repeat_after_s)),
-    )
-
-
-def outbox_sweeps(settings: Settings, deps: Dependencies) -> list[Loop]:
-    pumps = deps.outbox.pumps(settings.outbox_sweep_after_s)
-    return [partial(run_every, every_s, pump, deps.kafka_health) for every_s, pump in pumps]
-
-
-def consume_closed(settings: Settings, deps: Dependencies, handlers: Handlers) -> None:
-    stream = StreamProcessor(
-        MessageClosed,
-        name="ingest.closed",
-        handler=handlers.on_closed,
-        health=deps.kafka_health,
-        send=deps.kafka.publish,
-        database=deps.system_database,
-        outbox=deps.outbox,
-        guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),
-        linger_s=CLOSED_LINGER_S,
-    )
-    deps.kafka.consume(stream, group="ingest")

@@ -1,6 +1,6 @@
-"""Composition root of shield."""
+"""Composition root: the only place where shield is wired together."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from tomllib import TOMLDecodeError
 
@@ -9,7 +9,7 @@ from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.shield.v1.events_pb2 import MessageScreened
 from contracts.shield.v1.shield_service_pb2_grpc import add_ShieldServiceServicer_to_server
 from kernel.child import Child, ChildLimits
-from kernel.content import MOUNT_CHECK_INTERVAL_S, check_mounted, open_store
+from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, check_mounted, open_store
 from kernel.crypto import SecretKeyring
 from kernel.errors import ConfigError
 from kernel.health import DependencyHealth
@@ -17,7 +17,7 @@ from kernel.kafka import Kafka
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.retry import retry_while_unavailable
 from kernel.rpc import RpcServer
-from kernel.service import Service, run_every
+from kernel.service import Loop, Service, close_in_order, run_every
 from kernel.table import ReplicatedTable
 from services.shield.api import ShieldApi
 from services.shield.clients import Reader
@@ -27,77 +27,110 @@ from services.shield.domain.scoring import Scorer, thresholds_of_tenant
 from services.shield.handlers import Handlers
 from services.shield.settings import Settings
 
-DIRECTORY = "directory"
+STARTING = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Objects that several parts of the service share."""
+
+    settings: Settings
+    health: DependencyHealth
+    kafka: Kafka
+    tenants: ReplicatedTable[Tenant]
+    content: ContentStore
+    reader: Reader
+    dry_run_reader: Reader
+
+    async def close(self) -> None:
+        await close_in_order(
+            self.kafka.close, self.reader.child.close, self.dry_run_reader.child.close
+        )
 
 
 def create_service(settings: Settings) -> Service:
-    """Must be called inside the running loop. Raises ConfigError for invalid rules, before anything
+    """Call it inside the running event loop. Raises ConfigError for invalid rules, before anything
     is opened."""
-    rules = read_rules(settings)
-    book = load_rulebook(settings, rules)
-    stream, dry_runs = (
-        Reader(open_child(settings, f"shield.{use}", rules), book) for use in ("stream", "dry_runs")
-    )
-    health = DependencyHealth()
-    kafka = Kafka.from_settings(settings, health, client="shield")
-    tenants = ReplicatedTable(Tenant, kafka)
-    content = open_store(settings.content_store_url)
-    handlers = Handlers(
-        content, tenants, SecretKeyring(settings.secret_keys), stream, settings.tenant_wait_max_s
-    )
-    consume(settings, kafka, handlers)
-    server = open_rpc_server(settings, ShieldApi(dry_runs, tenants))
-    health.unavailable.add(DIRECTORY)
-
-    async def close() -> None:
-        await kafka.close()
-        await stream.child.close()
-        await dry_runs.child.close()
-
+    deps = create_dependencies(settings)
+    consume(deps)
     return Service(
         "shield",
-        [
-            kafka.run,
-            server.run,
-            partial(wait_for_directory, tenants, health),
-            partial(retry_while_unavailable, stream.child.ready, health),
-            partial(retry_while_unavailable, dry_runs.child.ready, health),
-            partial(run_every, MOUNT_CHECK_INTERVAL_S, partial(check_mounted, content), health),
+        loops=[
+            deps.kafka.run,
+            partial(become_ready, deps),
+            create_rpc_server(deps).run,
+            *create_maintenance_loops(deps),
         ],
-        close,
-        health,
+        close=deps.close,
+        health=deps.health,
         shutdown_timeout_s=settings.shutdown_timeout_s,
         health_listen=settings.health_listen,
     )
 
 
-async def wait_for_directory(tenants: ReplicatedTable[Tenant], health: DependencyHealth) -> None:
-    await tenants.replayed.wait()
-    health.unavailable.discard(DIRECTORY)
+def create_dependencies(settings: Settings) -> Dependencies:
+    rules = read_rules(settings)
+    book = load_rulebook(settings, rules)
+    health = DependencyHealth()
+    health.unavailable.add(STARTING)
+    kafka = Kafka.from_settings(settings, health, client="shield")
+    return Dependencies(
+        settings,
+        health,
+        kafka,
+        ReplicatedTable(Tenant, kafka),
+        open_store(settings.content_store_url),
+        Reader(create_child(settings, "shield.stream", rules), book),
+        Reader(create_child(settings, "shield.dry_runs", rules), book),
+    )
 
 
-def consume(settings: Settings, kafka: Kafka, handlers: Handlers) -> None:
+def consume(deps: Dependencies) -> None:
+    settings = deps.settings
+    handlers = Handlers(
+        deps.content,
+        deps.tenants,
+        SecretKeyring(settings.secret_keys),
+        deps.reader,
+        settings.tenant_wait_max_s,
+    )
     accepted = StreamProcessor(
         MessageAccepted,
         name="shield.accepted",
         handler=handlers.on_accepted,
-        health=kafka.health,
-        send=kafka.publish,
+        health=deps.health,
+        send=deps.kafka.publish,
         guard=DeadLetterGuard(ratio_max=settings.dead_letter_ratio_max),
         referenced_bytes=lambda event: event.context.content_bytes,
         linger_s=settings.linger_s,
     )
-    kafka.consume(accepted, group=settings.group)
-    kafka.declare(MessageScreened)
+    deps.kafka.consume(accepted, group=settings.group)
+    deps.kafka.declare(MessageScreened)
 
 
-def open_rpc_server(settings: Settings, api: ShieldApi) -> RpcServer:
-    server = RpcServer(settings.rpc_listen, settings.rpc_token)
-    add_ShieldServiceServicer_to_server(api, server.grpc)
+def create_rpc_server(deps: Dependencies) -> RpcServer:
+    server = RpcServer(deps.settings.rpc_listen, deps.settings.rpc_token)
+    servicer = ShieldApi(deps.dry_run_reader, deps.tenants)
+    add_ShieldServiceServicer_to_server(servicer, server.grpc)
     return server
 
 
-def open_child(settings: Settings, name: str, rules: str) -> Child:
+async def become_ready(deps: Dependencies) -> None:
+    """Report ready once the directory is replayed."""
+    await deps.tenants.replayed.wait()
+    deps.health.unavailable.discard(STARTING)
+
+
+def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
+    health = deps.health
+    return [
+        partial(retry_while_unavailable, deps.reader.child.ready, health),
+        partial(retry_while_unavailable, deps.dry_run_reader.child.ready, health),
+        partial(run_every, MOUNT_CHECK_INTERVAL_S, partial(check_mounted, deps.content), health),
+    ]
+
+
+def create_child(settings: Settings, name: str, rules: str) -> Child:
     bounds = ChildLimits(settings.message_cpu_s, settings.message_memory_mib << 20)
     return Child(name, f"{reader.__name__}:create_screener", rules.encode(), limits=bounds)
 

@@ -16,7 +16,7 @@ from kernel.health import DependencyHealth
 from kernel.rpc import RpcServer
 from services.ingest.api.access import Principal
 from services.ingest.api.grpc import EmailServicer
-from services.ingest.api.grpc_server import GrpcServer, TrustedProxies
+from services.ingest.api.grpc_server import PublicGrpcServer, TrustedProxies
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.problem import Problem, not_found
@@ -67,7 +67,7 @@ async def serve() -> None:
         reserved_allowed=frozenset(),
         proxies=TrustedProxies(""),
     )
-    public = GrpcServer(
+    public = PublicGrpcServer(
         servicer,
         "127.0.0.1:0",
         authenticate=servicer.authenticate,

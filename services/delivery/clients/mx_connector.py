@@ -15,6 +15,7 @@ from typing import Protocol
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MxHost
 from kernel import clock
+from kernel.bounded_dict import BoundedDict
 from mail.reachable import Network, may_connect
 from services.delivery.clients.dns import NEGATIVE_TTL_S, NoSuchHost, Resolver
 from services.delivery.clients.smtp.dial import ConnectFailed, DialTarget, SocketAddress
@@ -93,8 +94,8 @@ class MxConnector:
         self._dialer = dialer
         self._allowed = allowed
         self._open_timeout_s = open_timeout_s
-        self._backoffs: dict[tuple[str, DialTarget], HostBackoff] = {}
-        self._backed_off_hosts: dict[tuple[str, str, int], float] = {}
+        self._backoffs: BoundedDict[tuple[str, DialTarget], HostBackoff] = BoundedDict(HOSTS_MAX)
+        self._backed_off_hosts: BoundedDict[tuple[str, str, int], float] = BoundedDict(HOSTS_MAX)
 
     def is_backed_off(self, egress_id: str, name: str, port: int) -> bool:
         """Whether every address of that host is in backoff."""
@@ -180,20 +181,16 @@ class MxConnector:
             raise ConnectFailed(AttemptResult(GREETING, problem=problem, peer=peer)) from None
 
     def _back_off(self, key: tuple[str, DialTarget], result: AttemptResult) -> float:
-        before = self._backoffs.pop(key, None)
+        before = self._backoffs.get(key)
         failures = before.failures if before is not None else 0
         pause_s: float = min(BACKOFF_S * 2**failures, BACKOFF_MAX_S)
         until_s = clock.monotonic_s() + pause_s * random.uniform(0.75, 1)
-        while len(self._backoffs) >= HOSTS_MAX:
-            del self._backoffs[next(iter(self._backoffs))]  # the oldest
         self._backoffs[key] = HostBackoff(min(failures + 1, 16), until_s, result)
         return until_s
 
     def _back_off_host(self, egress_id: str, mx_host: MxHost, until_s: float) -> None:
         if until_s == inf:
             return  # this message tried it before
-        while len(self._backed_off_hosts) >= HOSTS_MAX:
-            del self._backed_off_hosts[next(iter(self._backed_off_hosts))]
         self._backed_off_hosts[egress_id, mx_host.host, port_of(mx_host)] = until_s
 
 

@@ -16,6 +16,7 @@ from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import clock
+from kernel.bounded_dict import BoundedDict
 from kernel.content import ContentNotFound, ContentStore, ReadResult
 from kernel.crypto import SealBroken, SecretKeyring, unseal
 from kernel.errors import Unavailable
@@ -77,7 +78,7 @@ class SigningKeys:
         self._tenants = tenants
         self._domains = domains
         self._secrets = secrets
-        self._signers: dict[tuple[str, int], Signer] = {}
+        self._signers: BoundedDict[tuple[str, int], Signer] = BoundedDict(SIGNERS_MAX)
 
     def check(self, context: MessageContext) -> None:
         """Raises Unavailable until the directory has records of the tenant and the domain. They may
@@ -98,8 +99,6 @@ class SigningKeys:
             return None
         key = (domain.domain_id, domain.version)
         if key not in self._signers:
-            while len(self._signers) >= SIGNERS_MAX:
-                del self._signers[next(iter(self._signers))]  # the oldest
             self._signers[key] = signer_of(domain, self._secrets)
         return self._signers[key]
 
@@ -131,7 +130,7 @@ class Renderer:
     def __init__(self, store: ContentStore, signing_keys: SigningKeys) -> None:
         self._store = store
         self._signing_keys = signing_keys
-        self._composed_emails: _ComposedEmails = {}
+        self._composed_emails: _ComposedEmails = BoundedDict(COMPOSED_MAX)
         self._inline: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
             self._render, items_max=64, bytes_max=RENDER_BYTES_MAX
         )
@@ -212,8 +211,6 @@ class Renderer:
         for key, composed in composed_emails.items():
             if len(composed.wire) <= COMPOSED_BYTES_MAX:
                 self._composed_emails[key] = composed
-        while len(self._composed_emails) > COMPOSED_MAX:
-            del self._composed_emails[next(iter(self._composed_emails))]
 
 
 def render_all(jobs: _Jobs, now: datetime) -> _Rendered:

@@ -9,10 +9,16 @@ from services.events.api.webhooks import WebhookDependencies, WebhooksApi
 class EventsApi(EmailsApi, WebhooksApi, EventsServiceServicer):
     """contracts.events.v1.EventsService.
 
-    tenant: the role that sees one tenant; system: the role that sees all of them.
+    tenant_database: its role sees one tenant; that of system_database sees all of them.
     """
 
-    def __init__(self, tenant: Database, system: Database, webhooks: WebhookDependencies) -> None:
-        self.tenant = tenant
-        self.system = system
+    def __init__(
+        self,
+        system_database: Database,
+        tenant_database: Database,
+        *,
+        webhooks: WebhookDependencies,
+    ) -> None:
+        self.system_database = system_database
+        self.tenant_database = tenant_database
         self.webhooks = webhooks

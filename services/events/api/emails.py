@@ -41,15 +41,15 @@ IDS_MAX = 10_000
 
 
 class EmailsApi:
-    tenant: Database
-    system: Database
+    tenant_database: Database
+    system_database: Database
 
     @map_errors
     async def ListEmails(self, request: ListEmailsRequest, _: Context) -> ListEmailsResponse:  # noqa: N802
         """Newest first."""
         tenant_id, size = tenant_id_of(request), page_limit(request)
         email_filter = email_filter_of(request)
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             rows = await lists.list_emails(tx, tenant_id, email_filter=email_filter, limit=size + 1)
         page = rows[-size:] if email_filter.before else rows[:size]
         return ListEmailsResponse(
@@ -61,7 +61,7 @@ class EmailsApi:
         """The events of an email in causal order, or the public events of a tenant."""
         tenant_id, size = tenant_id_of(request), page_limit(request)
         after = parse_cursor(request.after, "after")
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             if request.email_id:
                 email_id = parse_resource_id(request.email_id, "email")
                 rows = order_timeline(await lists.load_timeline(tx, tenant_id, email_id=email_id))
@@ -83,7 +83,7 @@ class EmailsApi:
         if len(request.message_ids) > IDS_MAX:
             raise RequestError(f"too many message_ids. Send at most {IDS_MAX}.")
         ids = [parse_id(one, "message_ids") for one in request.message_ids]
-        async with self.system.transaction() as tx:
+        async with self.system_database.transaction() as tx:
             return FindOpenResponse(message_ids=await log.find_open(tx, ids))
 
 

@@ -66,7 +66,7 @@ class WebhookDependencies:
 
 
 class WebhooksApi:
-    tenant: Database
+    tenant_database: Database
     webhooks: WebhookDependencies
 
     @map_errors
@@ -88,7 +88,7 @@ class WebhooksApi:
             list(dict.fromkeys(request.event_types)),
             test=request.test,
         )
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             row = await webhooks.insert(tx, endpoint, limit=ENDPOINTS_MAX)
         if row is None:
             raise RequestError(
@@ -102,7 +102,7 @@ class WebhooksApi:
     ) -> ListWebhooksResponse:
         tenant_id, size = tenant_id_of(request), page_limit(request)
         after, before = parse_cursor(request.after, "after"), parse_cursor(request.before, "before")
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             rows = await webhooks.list_endpoints(
                 tx, tenant_id, after=after, before=before, limit=size + 1,
                 test_only=request.test_only,
@@ -124,7 +124,7 @@ class WebhooksApi:
     ) -> DeleteWebhookResponse:
         endpoint_id = (await self._get(request))[0]
         tenant_id = tenant_id_of(request)
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             if not await webhooks.remove(tx, tenant_id, endpoint_id=endpoint_id):
                 raise not_found("webhook")
         return DeleteWebhookResponse(id=endpoint_id)
@@ -141,7 +141,7 @@ class WebhooksApi:
             endpoint_log_event(event, EventKind.WEBHOOK_TEST, str(uuid4())),
             uuid7_text(),
         )
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             delivery = deliveries.NewDelivery(
                 endpoint_id,
                 position,
@@ -165,7 +165,7 @@ class WebhooksApi:
         """Newest first."""
         tenant_id, size = tenant_id_of(request), page_limit(request)
         row = await self._get(request)
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             rows = await deliveries.list_deliveries(
                 tx, row[0], after=parse_cursor(request.after, "after"), limit=size + 1
             )
@@ -175,7 +175,7 @@ class WebhooksApi:
 
     async def _get(self, request: Any) -> Row:  # noqa: ANN401 - any request with an id
         tenant_id, endpoint_id = tenant_id_of(request), parse_resource_id(request.id, "webhook")
-        async with self.tenant.transaction(tenant_id=tenant_id) as tx:
+        async with self.tenant_database.transaction(tenant_id=tenant_id) as tx:
             row = await webhooks.load_endpoint(
                 tx, tenant_id, endpoint_id=endpoint_id, test_only=request.test_only
             )

@@ -1,10 +1,10 @@
 """One attempt to deliver an event to an endpoint, with its request body."""
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
+from kernel.bounded_dict import BoundedDict
 from services.events.domain.catalog import data_of, format_time_ms, type_of, webhook_payload
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.log_event import LogEvent
@@ -61,15 +61,12 @@ class AcceptedEventCache:
     """Recent accepts of tenants with endpoints, so that most attempts need not read the log."""
 
     def __init__(self, size: int = ACCEPTS_MAX) -> None:
-        self._size = size
-        self._by_message: OrderedDict[str, MessageAccepted] = OrderedDict()
+        self._by_message: BoundedDict[str, MessageAccepted] = BoundedDict(size)
 
     def add(self, log_events: Iterable[LogEvent]) -> None:
         for log_event in log_events:
             if isinstance(log_event.payload, MessageAccepted):
                 self._by_message[log_event.subject_id] = log_event.payload
-        while len(self._by_message) > self._size:
-            self._by_message.popitem(last=False)
 
     def get(self, log_event: LogEvent) -> MessageAccepted | None:
         return self._by_message.get(log_event.subject_id)

@@ -26,9 +26,8 @@ from contracts.ingest.v1.email_service_pb2_grpc import (
     add_EmailServiceServicer_to_server,
 )
 from kernel.auth import SENDING_ACCESS
-from kernel.errors import ConfigError
 from kernel.health import DependencyHealth
-from kernel.rpc import IDENTITY_ONLY
+from kernel.rpc import IDENTITY_ONLY, GrpcServer
 from services.ingest.api.access import Principal
 from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
 from services.ingest.domain.bodies import BodyMemory, BodyReservation
@@ -185,8 +184,8 @@ async def read_messages(context: Context, reservation: BodyReservation) -> Async
         reservation.resize(0)
 
 
-class GrpcServer:
-    """listen: host:port; port 0 picks a free port, see `port`."""
+class PublicGrpcServer(GrpcServer):
+    """The public email service, with health checks and reflection."""
 
     def __init__(
         self,
@@ -207,22 +206,10 @@ class GrpcServer:
             ("grpc.so_reuseport", 0),
             IDENTITY_ONLY,
         ]
-        self._server = grpc.aio.server(interceptors=[_DeferredRead()], options=options)
-        add_EmailServiceServicer_to_server(service, self._server)
-        self._server.add_generic_rpc_handlers((_health_handler(health),))
-        add_ServerReflectionServicer_to_server(Reflection(authenticate, bodies), self._server)
-        try:
-            self.port = self._server.add_insecure_port(listen)
-        except RuntimeError as error:
-            raise ConfigError(f"Cannot listen on {listen}. Check that the port is free.") from error
-
-    async def run(self) -> None:
-        """A loop: serve until cancelled."""
-        await self._server.start()
-        try:
-            await self._server.wait_for_termination()
-        finally:
-            await self._server.stop(GRACE_S)
+        super().__init__(listen, interceptor=_DeferredRead(), options=options, grace_s=GRACE_S)
+        add_EmailServiceServicer_to_server(service, self.grpc)
+        self.grpc.add_generic_rpc_handlers((_health_handler(health),))
+        add_ServerReflectionServicer_to_server(Reflection(authenticate, bodies), self.grpc)
 
 
 def _health_handler(health: DependencyHealth) -> grpc.GenericRpcHandler:

@@ -27,6 +27,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from kernel import clock, metrics
+from kernel.bounded_dict import BoundedDict
 from kernel.errors import Unavailable
 from mail import smtp_reply
 from services.delivery.clients.smtp.certificates import CertificateVerifier, chain_of
@@ -80,7 +81,7 @@ class BrokenFeatures:
     """Hosts that offer an extension which does not work; remembered for an hour."""
 
     def __init__(self) -> None:
-        self._until: dict[DialTarget, float] = {}
+        self._until: BoundedDict[DialTarget, float] = BoundedDict(BROKEN_MAX)
 
     def __len__(self) -> int:
         return len(self._until)
@@ -93,9 +94,6 @@ class BrokenFeatures:
         return until_s is not None
 
     def add(self, host: DialTarget) -> None:
-        self._until.pop(host, None)
-        while len(self._until) >= BROKEN_MAX:
-            del self._until[next(iter(self._until))]  # the oldest
         self._until[host] = clock.monotonic_s() + BROKEN_TTL_S
 
 

@@ -1,6 +1,7 @@
 """Writes accounts, tenants, keys and domains, for commands and tests."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -30,6 +31,7 @@ from mail.suffix import is_public_suffix
 from services.ingest.settings import Settings
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 
+T = TypeVar("T")
 N = TypeVar("N", Account, Tenant, Domain, ApiKey)
 NAME_MAX = 200
 RSA_BITS = 2048
@@ -57,6 +59,14 @@ async def open_directory(settings: Settings | None = None) -> AsyncIterator["Dir
         yield DirectoryAdmin(DirectoryStore(database), SecretKeyring(settings.secret_keys))
     finally:
         await database.close()
+
+
+def run_in_directory(action: Callable[["DirectoryAdmin"], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_directory() as directory:
+            return await action(directory)
+
+    return asyncio.run(run())
 
 
 class DirectoryAdmin:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.directory import DirectoryAdmin, open_directory
+from cli.directory import DirectoryAdmin, open_directory, run_in_directory
 from cli.options import noun
 from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import Domain
@@ -82,15 +82,11 @@ def list_records(name: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude
 def list_domains() -> None:
     """List the domains."""
 
-    async def work() -> list[Domain]:
-        async with open_directory() as directory:
-            return await directory.store.list_all(Domain)
-
     print_table(
         (id_column("domain"), "name", id_column("tenant"), "shared", "return path"),
         (
             (one.domain_id, one.name, one.tenant_id, "yes" * one.shared, one.return_path_host)
-            for one in asyncio.run(work())
+            for one in run_in_directory(lambda directory: directory.store.list_all(Domain))
         ),
     )
 
@@ -99,11 +95,7 @@ def list_domains() -> None:
 def remove(domain_id: str) -> None:
     """Remove a domain. Nothing is sent from it any more; its queued mail fails."""
 
-    async def work() -> None:
-        async with open_directory() as directory:
-            await directory.remove(Domain, domain_id)
-
-    asyncio.run(work())
+    run_in_directory(lambda directory: directory.remove(Domain, domain_id))
 
 
 @dataclass(frozen=True, slots=True)

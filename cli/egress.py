@@ -1,14 +1,12 @@
 """`obm egress`: egress sources, the addresses that mail is sent from, with their EHLO names."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from cli.routing import address_pair, check_local, open_routing
-from contracts.router.v1.directory_pb2 import EgressSource
+from cli.routing import address_pair, check_local, run_in_routing
 
 Addresses = Annotated[
     list[str],
@@ -49,11 +47,11 @@ def add(
     """
     given = normalize_addresses(addresses, remote=remote)
 
-    async def work() -> EgressSource:
-        async with open_routing() as routing:
-            return await routing.add_source(pool=pool, addresses=given, ehlo=ehlo, ramp=warmup)
-
-    console.print(asyncio.run(work()).egress_id)
+    console.print(
+        run_in_routing(
+            lambda routing: routing.add_source(pool=pool, addresses=given, ehlo=ehlo, ramp=warmup)
+        ).egress_id
+    )
 
 
 @app.command()
@@ -70,11 +68,7 @@ def move(
     """
     given = normalize_addresses(addresses, remote=remote)
 
-    async def work() -> None:
-        async with open_routing() as routing:
-            await routing.move_source(egress_id, given)
-
-    asyncio.run(work())
+    run_in_routing(lambda routing: routing.move_source(egress_id, given))
 
 
 def normalize_addresses(addresses: list[str], *, remote: bool) -> list[str]:
@@ -107,20 +101,12 @@ def remove(egress_id: str) -> None:
 def change_source(
     egress_id: str, *, paused: bool | None = None, deleted: bool | None = None
 ) -> None:
-    async def work() -> None:
-        async with open_routing() as routing:
-            await routing.change_source(egress_id, paused=paused, deleted=deleted)
-
-    asyncio.run(work())
+    run_in_routing(lambda routing: routing.change_source(egress_id, paused=paused, deleted=deleted))
 
 
 @app.command("list")
 def list_egresses() -> None:
     """List the egress sources."""
-
-    async def work() -> list[EgressSource]:
-        async with open_routing() as routing:
-            return await routing.egresses()
 
     print_table(
         (id_column("egress"), id_column("pool"), "source addresses", "EHLO", "paused"),
@@ -132,6 +118,6 @@ def list_egresses() -> None:
                 one.ehlo or "(ROUTER_EHLO)",
                 str(one.paused),
             )
-            for one in asyncio.run(work())
+            for one in run_in_routing(lambda routing: routing.egresses())
         ),
     )

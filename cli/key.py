@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cli.directory import open_directory
+from cli.directory import open_directory, run_in_directory
 from cli.options import noun
 from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import ApiKey
@@ -66,11 +66,7 @@ def create(
 def delete(key_id: str) -> None:
     """Delete a key. It stops working within a second."""
 
-    async def work() -> None:
-        async with open_directory() as directory:
-            await directory.delete_key(key_id)
-
-    asyncio.run(work())
+    run_in_directory(lambda directory: directory.delete_key(key_id))
     console.print(f"deleted {key_id}")
 
 
@@ -78,13 +74,12 @@ def delete(key_id: str) -> None:
 def list_keys() -> None:
     """List the keys, without their secrets."""
 
-    async def work() -> list[ApiKey]:
-        async with open_directory() as directory:
-            return await directory.store.list_all(ApiKey)
-
     print_table(
         (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
-        (key_row(one) for one in asyncio.run(work())),
+        (
+            key_row(one)
+            for one in run_in_directory(lambda directory: directory.store.list_all(ApiKey))
+        ),
     )
 
 

@@ -1,14 +1,12 @@
 """`obm pool`: egress pools, the sets of egress sources that tenants send through."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from cli.routing import open_routing
-from contracts.router.v1.directory_pb2 import Pool
+from cli.routing import run_in_routing
 
 app = noun("Pools: sets of egress sources.")
 
@@ -21,33 +19,24 @@ def add(name: str) -> None:
     obm pool add marketing
     """
 
-    async def work() -> Pool:
-        async with open_routing() as routing:
-            return await routing.add_pool(name)
-
-    console.print(asyncio.run(work()).pool_id)
+    console.print(run_in_routing(lambda routing: routing.add_pool(name)).pool_id)
 
 
 @app.command()
 def remove(pool: Annotated[str, typer.Argument(help="Pool, by id or name")]) -> None:
     """Remove a pool without egress sources."""
 
-    async def work() -> None:
-        async with open_routing() as routing:
-            await routing.remove_pool(pool)
-
-    asyncio.run(work())
+    run_in_routing(lambda routing: routing.remove_pool(pool))
 
 
 @app.command("list")
 def list_pools() -> None:
     """List the pools."""
 
-    async def work() -> list[Pool]:
-        async with open_routing() as routing:
-            return await routing.pools()
-
     print_table(
         (id_column("pool"), "name", "cell"),
-        ((one.pool_id, one.name, one.cell) for one in asyncio.run(work())),
+        (
+            (one.pool_id, one.name, one.cell)
+            for one in run_in_routing(lambda routing: routing.pools())
+        ),
     )

@@ -1,10 +1,12 @@
 """Writes pools and egress sources, which router publishes."""
 
+import asyncio
 import socket
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from typing import TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -24,6 +26,7 @@ from services.router.app.rules import read_adaptation_rules
 from services.router.settings import Settings
 from services.router.store import directory, results
 
+T = TypeVar("T")
 CELL = "default"
 
 
@@ -143,6 +146,14 @@ async def open_routing(settings: Settings | None = None) -> AsyncIterator[Routin
         yield RoutingAdmin(database, Outbox(database, "router", send, sweep_after_s=0), ramps)
     finally:
         await database.close()
+
+
+def run_in_routing(action: Callable[[RoutingAdmin], Awaitable[T]]) -> T:
+    async def run() -> T:
+        async with open_routing() as routing:
+            return await action(routing)
+
+    return asyncio.run(run())
 
 
 def find_pool(pools: Sequence[Pool], name: str) -> Pool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import routing
-from cli.directory import open_directory
+from cli.directory import open_directory, run_in_directory
 from cli.options import noun
 from cli.policies import find_tenant, open_policies, read_tenants
 from cli.printing import console, id_column, print_table
@@ -120,11 +120,7 @@ async def pool_id(pool: str) -> str:
 def remove(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")]) -> None:
     """Remove a tenant without keys and domains; its queued mail fails."""
 
-    async def work() -> None:
-        async with open_directory() as directory:
-            await directory.remove(Tenant, tenant)
-
-    asyncio.run(work())
+    run_in_directory(lambda directory: directory.remove(Tenant, tenant))
 
 
 @app.command()
@@ -143,10 +139,6 @@ def resume(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")])
 def list_tenants() -> None:
     """List the tenants."""
 
-    async def work() -> list[Tenant]:
-        async with open_directory() as directory:
-            return await directory.store.list_all(Tenant)
-
     print_table(
         (id_column("tenant"), id_column("account"), "name", "per second", "per hour", "per day"),
         (
@@ -159,6 +151,6 @@ def list_tenants() -> None:
                     for limit in (one.per_second_max, one.per_hour_max, one.per_day_max)
                 ),
             )
-            for one in asyncio.run(work())
+            for one in run_in_directory(lambda directory: directory.store.list_all(Tenant))
         ),
     )

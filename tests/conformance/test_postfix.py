@@ -31,7 +31,7 @@ from services.delivery.domain.rendering import WireMessage
 from tests.support.delivery import ED_KEY, RSA_KEY, Harness, make_content
 from tests.support.programs import program
 from tests.support.smtp_peer import certificate
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
 WHO = "friend@receiver.example"
 BLOB = bytes(range(256)) * 400
@@ -81,15 +81,7 @@ postlog   unix-dgram n - n - 1 postlogd
 """
 
 
-@pytest.fixture(scope="module")
-def harness(
-    bootstrap_servers: str,
-    topic_prefix: str,
-    database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Harness:
-    folder: Path = tmp_path_factory.mktemp("delivery")
-    return Harness(bootstrap_servers, topic_prefix, database, folder)
+harness = harness_fixture(Harness, scope="module")
 
 
 def send(harness: Harness, port: int) -> events.DeliveryAttempted:

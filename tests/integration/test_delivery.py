@@ -1,26 +1,14 @@
 """delivery on real Kafka and PostgreSQL, speaking to a mail server on loopback."""
 
 from email import message_from_bytes
-from pathlib import Path
-
-import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.ingest.v1.content_pb2 import Header
 from tests.support.delivery import Harness, make_content
 from tests.support.smtp_peer import Act, SmtpPeer
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture(scope="module")
-def harness(
-    bootstrap_servers: str,
-    topic_prefix: str,
-    database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Harness:
-    folder: Path = tmp_path_factory.mktemp("delivery")
-    return Harness(bootstrap_servers, topic_prefix, database, folder)
+harness = harness_fixture(Harness, scope="module")
 
 
 async def test_an_assigned_message_is_delivered_and_its_result_is_published(

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,7 +14,7 @@ from kernel.embedded.folder import free_port
 from kernel.ids import uuid7_text
 from tests.support.delivery import Harness, Running, make_content
 from tests.support.smtp_peer import EXTENSIONS, Act, Acts, SmtpPeer
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
 RECIPIENT = "friend@receiver.example"
 DELETED = Domain(
@@ -23,15 +22,7 @@ DELETED = Domain(
 )
 
 
-@pytest.fixture(scope="module")
-def harness(
-    bootstrap_servers: str,
-    topic_prefix: str,
-    database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Harness:
-    folder: Path = tmp_path_factory.mktemp("delivery")
-    return Harness(bootstrap_servers, topic_prefix, database, folder)
+harness = harness_fixture(Harness, scope="module")
 
 
 @pytest.fixture(scope="module")

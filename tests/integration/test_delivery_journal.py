@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC
-from pathlib import Path
+from functools import partial
 from uuid import UUID
 
 import psycopg
@@ -14,20 +14,12 @@ from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from tests.support.delivery import Harness, Running, wait_until
 from tests.support.smtp_peer import Act, SmtpPeer
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
 SETTINGS = {"recovery_interval_s": 0.1, "worker_lease_s": 3.0, "orphan_after_s": 0.5}
 
 
-@pytest.fixture(scope="module")
-def harness(
-    bootstrap_servers: str,
-    topic_prefix: str,
-    database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Harness:
-    folder: Path = tmp_path_factory.mktemp("delivery")
-    return Harness(bootstrap_servers, topic_prefix, database, folder, settings=SETTINGS)
+harness = harness_fixture(partial(Harness, settings=SETTINGS), scope="module")
 
 
 def insert_worker(harness: Harness, *, expired: bool) -> int:

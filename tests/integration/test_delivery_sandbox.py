@@ -1,7 +1,6 @@
 """The sandbox captures test mail over SMTP, and each magic recipient gets its scenario."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,20 +12,12 @@ from kernel.embedded.folder import free_port
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient, RpcError
 from tests.support.delivery import Harness
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
 DOMAIN = "test.example"
 
 
-@pytest.fixture(scope="module")
-def harness(
-    bootstrap_servers: str,
-    topic_prefix: str,
-    database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Harness:
-    folder: Path = tmp_path_factory.mktemp("delivery")
-    return Harness(bootstrap_servers, topic_prefix, database, folder)
+harness = harness_fixture(Harness, scope="module")
 
 
 def listen_settings(harness: Harness) -> dict[str, Any]:

@@ -2,28 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable
-from pathlib import Path
-
-import pytest
 
 from contracts.delivery.v1 import events_pb2 as events
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from tests.support.delivery import Harness, wait_until
 from tests.support.smtp_peer import Act, Acts, SmtpPeer
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
 RECIPIENT = "friend@receiver.example"
 
 
-@pytest.fixture(scope="module")
-def harness(
-    bootstrap_servers: str,
-    topic_prefix: str,
-    database: FreshDatabase,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Harness:
-    folder: Path = tmp_path_factory.mktemp("delivery")
-    return Harness(bootstrap_servers, topic_prefix, database, folder)
+harness = harness_fixture(Harness, scope="module")
 
 
 async def test_an_idle_connection_is_closed_with_quit(harness: Harness) -> None:

@@ -1,10 +1,7 @@
 """ingest on real Kafka and PostgreSQL, from request to event."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from cli.environment import Ports
 from contracts.ingest.v1.content_pb2 import Content
@@ -14,14 +11,9 @@ from kernel.content import open_store
 from kernel.crypto import SecretKeyring, derived_key, unseal
 from mail import verp
 from tests.support.ingest import DOMAIN, IngestHarness, email, until
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(IngestHarness, scope="function")
 
 
 async def test_an_accepted_email_is_encrypted_stored_and_published(harness: IngestHarness) -> None:

@@ -1,18 +1,9 @@
 """Many emails in one request."""
 
-from pathlib import Path
-
-import pytest
-
 from tests.support.ingest import IngestHarness, email
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(IngestHarness, scope="function")
 
 
 async def test_a_batch_is_all_or_nothing_unless_it_is_permissive(harness: IngestHarness) -> None:

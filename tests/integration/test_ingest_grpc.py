@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -22,7 +21,7 @@ from contracts.ingest.v1.content_pb2 import Attachment
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from kernel import clock
 from tests.support.ingest import DOMAIN, IngestHarness
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
 if TYPE_CHECKING:  # the name exists for type checkers only
     from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceAsyncStub
@@ -30,11 +29,7 @@ if TYPE_CHECKING:  # the name exists for type checkers only
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(IngestHarness, scope="function")
 
 
 @asynccontextmanager

@@ -1,18 +1,9 @@
 """Test and live requests of one tenant do not share idempotency keys."""
 
-from pathlib import Path
-
-import pytest
-
 from tests.support.ingest import IngestHarness
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(IngestHarness, scope="function")
 
 
 async def test_an_idempotency_key_of_a_test_request_does_not_replay_for_live_mail(

@@ -2,11 +2,9 @@
 
 import asyncio
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from cli.environment import Ports
@@ -18,16 +16,12 @@ from kernel.outbox import ENTRY_BYTES_MAX, ROW_BYTES_MAX
 from kernel.topics import contract_of
 from services.ingest.store.retention import RetentionStore
 from tests.support.ingest import IngestHarness, email, until
-from tests.support.stack import FreshDatabase, opened
+from tests.support.stack import FreshDatabase, harness_fixture, opened
 
 DIRECTORY = (Account, Tenant, ApiKey, Domain)
 
 
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(IngestHarness, scope="function")
 
 
 async def test_mail_is_accepted_without_kafka_until_the_outbox_is_full_and_published_later(

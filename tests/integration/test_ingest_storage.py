@@ -1,19 +1,10 @@
 """One tenant cannot fill the content store for all."""
 
-from pathlib import Path
-
-import pytest
-
 from services.ingest.store.retention import EXPIRE_CONTENT_USAGE
 from tests.support.ingest import IngestHarness, until
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> IngestHarness:
-    return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(IngestHarness, scope="function")
 
 
 async def test_a_tenant_over_its_storage_limit_is_refused_until_content_expires(

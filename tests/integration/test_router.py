@@ -1,7 +1,5 @@
 """router on real Kafka and PostgreSQL: messages from screened to closed."""
 
-from pathlib import Path
-
 import pytest
 
 from contracts.delivery.v1.events_pb2 import (
@@ -28,14 +26,9 @@ from contracts.shield.v1.events_pb2 import VERDICT_BLOCK, Reason
 from kernel import clock
 from services.router.domain.events import timestamp
 from tests.support.router import RouterHarness, attempted, screened, until
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> RouterHarness:
-    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(RouterHarness, scope="function")
 
 
 async def test_a_passed_message_is_assigned_delivered_and_closed(harness: RouterHarness) -> None:

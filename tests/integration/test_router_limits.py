@@ -1,7 +1,6 @@
 """Messages wait for limits, windows, DNS and a new scheduler."""
 
 import asyncio
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -14,14 +13,9 @@ from kernel import clock
 from kernel.topics import event_id
 from services.router.domain import waiting
 from tests.support.router import RouterHarness, attempted, screened, until
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> RouterHarness:
-    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(RouterHarness, scope="function")
 
 
 def assigned_of(harness: RouterHarness) -> list[DeliveryAssigned]:

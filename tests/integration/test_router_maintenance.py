@@ -3,10 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from contracts.delivery.v1 import delivery_service_pb2 as journal_pb
 from contracts.delivery.v1.delivery_service_pb2_grpc import (
@@ -27,14 +24,9 @@ from kernel.rpc import RpcServer
 from services.router.loops.maintenance import DayPartitionMaintenance
 from services.router.store.day_partitions import DayPartitions
 from tests.support.router import TOKEN, RouterHarness, attempted, free_port, screened, until
-from tests.support.stack import FreshDatabase, opened
+from tests.support.stack import harness_fixture, opened
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> RouterHarness:
-    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(RouterHarness, scope="function")
 
 
 def id_of(day: datetime, number: int) -> str:

@@ -1,7 +1,6 @@
 """Routes from DNS, with a real name server on loopback."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,7 +14,7 @@ from contracts.router.v1.events_pb2 import (
 )
 from tests.support.name_server import SERVFAIL, SILENT, name_server
 from tests.support.router import RouterHarness, screened, until
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
 RECORDS: Mapping[str, Mapping[str, list[str]] | str] = {
     "shop.test": {"MX": ["20 mx2.provider.test.", "10 mx1.provider.test."]},
@@ -28,11 +27,7 @@ RECORDS: Mapping[str, Mapping[str, list[str]] | str] = {
 }
 
 
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> RouterHarness:
-    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(RouterHarness, scope="function")
 
 
 async def test_domains_of_one_provider_share_a_site_and_each_domain_is_looked_up_once(

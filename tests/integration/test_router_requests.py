@@ -1,10 +1,8 @@
 """router's RPCs on real PostgreSQL: the requests of tenants and of the audit."""
 
 from datetime import timedelta
-from pathlib import Path
 from uuid import uuid4
 
-import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED
@@ -20,14 +18,9 @@ from kernel import clock
 from kernel.ids import lower_bound_at
 from services.router.domain.events import timestamp
 from tests.support.router import RouterHarness, attempted, screened
-from tests.support.stack import FreshDatabase
+from tests.support.stack import harness_fixture
 
-
-@pytest.fixture
-def harness(
-    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
-) -> RouterHarness:
-    return RouterHarness(bootstrap_servers, topic_prefix, database, tmp_path)
+harness = harness_fixture(RouterHarness, scope="function")
 
 
 def later(seconds: float) -> Timestamp:

@@ -8,11 +8,11 @@ import os
 import tempfile
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -183,3 +183,23 @@ async def opened(
         yield database
     finally:
         await database.close()
+
+
+def harness_fixture(
+    create: Callable[[str, str, FreshDatabase, Path], object],
+    *,
+    scope: Literal["function", "module"],
+) -> Any:  # noqa: ANN401 - pytest's fixture
+    """A fixture for the harness of a service: `harness = harness_fixture(Harness, scope=…)`."""
+
+    @pytest.fixture(scope=scope)
+    def harness(
+        bootstrap_servers: str,
+        topic_prefix: str,
+        database: FreshDatabase,
+        tmp_path_factory: pytest.TempPathFactory,
+    ) -> object:
+        folder = tmp_path_factory.mktemp("harness")
+        return create(bootstrap_servers, topic_prefix, database, folder)
+
+    return harness

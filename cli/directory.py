@@ -170,17 +170,18 @@ class DirectoryAdmin:
         """The record stays, marked as deleted. Raises ConfigError if other entries belong to it."""
         removed = await self._find_one(kind, identifier)
         if isinstance(removed, Account):
-            await self._raise_if_owner(Tenant, "account_id", removed.account_id)
+            await self._raise_if_owner(removed.name, Tenant, account_id=removed.account_id)
         if isinstance(removed, Tenant):
-            await self._raise_if_owner(ApiKey, "tenant_id", removed.tenant_id)
-            await self._raise_if_owner(Domain, "tenant_id", removed.tenant_id)
+            await self._raise_if_owner(removed.name, ApiKey, tenant_id=removed.tenant_id)
+            await self._raise_if_owner(removed.name, Domain, tenant_id=removed.tenant_id)
         removed.deleted = True
         await self.store.save(removed)
 
-    async def _raise_if_owner(self, kind: type[N], field: str, owner: str) -> None:
-        if any(getattr(one, field) == owner for one in await self.store.list_all(kind)):
+    async def _raise_if_owner(self, name: str, kind: type[N], **owner: str) -> None:
+        [(field, identifier)] = owner.items()
+        if any(getattr(one, field) == identifier for one in await self.store.list_all(kind)):
             what = kind.__name__.lower().removeprefix("api")
-            raise ConfigError(f"A {what} belongs to it. Remove it first, see `obm {what} list`.")
+            raise ConfigError(f"{name} has a {what}. Remove it first, see `obm {what} list`.")
 
     async def add_complete_account(self, domain: str, *, test: bool) -> CreatedAccount:
         """Add an account with a tenant, a domain and a key."""

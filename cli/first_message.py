@@ -108,7 +108,7 @@ class FirstMessage:
             "API reference": f"{self._api}/docs",
             "gRPC": f"127.0.0.1:{ports.ingest_grpc}",
             "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
-            "sandbox messages": f"{self._api}/v1/sandbox/messages",
+            "sandbox messages": f"{self._api}/v1/sandbox/messages (requires the key)",
             "metrics of ingest": f"http://127.0.0.1:{ports.ingest_health}/metrics",
         }.items():
             self._console.print(f"{what:18} {where}")

@@ -36,7 +36,7 @@ def run(
             min=1, max=65535, help="Port of the HTTP API", show_default=str(Ports().ingest_http)
         ),
     ] = None,
-    free_ports: Annotated[bool, typer.Option(help="Use any free ports")] = False,
+    free_ports: Annotated[bool, typer.Option(help="Use free ports, others in each run")] = False,
     quiet: Annotated[bool, typer.Option(help="Do not send the first message")] = False,
 ) -> None:
     """Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.

@@ -28,13 +28,16 @@ class AmbiguousPolicy(StrEnum):
 
 Limit = Annotated[
     int | None,
-    typer.Option(min=0, help="Maximum number of messages in this period; 0 disables the limit"),
+    typer.Option(min=0, help="Maximum number of its messages in this period; 0: no limit"),
 ]
-Score = Annotated[float | None, typer.Option(min=0, help="Threshold of shield; 0 uses its default")]
+Score = Annotated[
+    float | None,
+    typer.Option(min=0, help="Score from which mail is held or blocked; 0: default"),
+]
 PoolOption = Annotated[str | None, typer.Option(help="Pool that it sends through, by id or name")]
 Policy = Annotated[
     AmbiguousPolicy | None,
-    typer.Option(help="Policy for ambiguous attempts: retry, or fail the message"),
+    typer.Option(help="After an attempt that may have delivered: retry, or fail the message"),
 ]
 
 

@@ -271,7 +271,7 @@ class Database:
             [(role, bypasses)] = await tx.rows(ROLE_BYPASSES_RLS)
         if bypasses:
             raise ConfigError(
-                f"the role {role} bypasses row-level security: it is a superuser, has BYPASSRLS "
+                f"The role {role} bypasses row-level security: it is a superuser, has BYPASSRLS "
                 "or owns tables. Use the roles that `obm database-urls` prints."
             )
 

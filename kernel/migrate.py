@@ -261,7 +261,7 @@ def ensure_role(
         found = connection.execute(query, (role,)).fetchone()
         if found and found[0]:
             raise ConfigError(
-                f"the role {role} bypasses row-level security. Run "
+                f"The role {role} bypasses row-level security. Run "
                 f"ALTER ROLE {role} NOSUPERUSER NOBYPASSRLS."
             )
         verb = compose.SQL("ALTER" if found else "CREATE")

@@ -200,7 +200,7 @@ async def _listen(runner: web.AppRunner, address: str) -> None:
     try:
         await web.TCPSite(runner, host, int(port)).start()
     except OSError as error:
-        raise ConfigError(f"health server: cannot listen on {address}: {error}") from error
+        raise ConfigError(f"Cannot listen on {address} for health checks: {error}.") from error
 
 
 def _health_app(health: DependencyHealth) -> web.Application:

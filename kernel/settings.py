@@ -168,7 +168,7 @@ def read_settings(settings: type[S], argv: list[str] | None = None) -> S:
         raise SystemExit(0)
     if argv:
         raise ConfigError(
-            f"unknown argument {argv[0]!r}. Settings are environment variables, see --help."
+            f"Unknown argument {argv[0]!r}. Settings are environment variables, see --help."
         )
     try:
         return settings()
@@ -186,9 +186,9 @@ def settings_help(settings: type[Settings]) -> str:
     lines = [f"{(settings.__doc__ or '').strip()}\n", "Settings, from the environment:\n"]
     for name, field in settings.model_fields.items():
         variable = env_name(settings, name, field)
-        default = (
-            "" if field.is_required() else f" [{field.get_default(call_default_factory=True)}]"
-        )
+        value = field.get_default(call_default_factory=True)
+        unit = " s" if name.endswith("_s") else ""
+        default = "" if field.is_required() else f" [{value}{unit}]"
         lines.append(f"  {variable}{default}\n      {field.description or ''}")
     return "\n".join(lines) + "\n"
 

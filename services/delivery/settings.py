@@ -24,7 +24,7 @@ class Settings(Shared):
         "postgresql://delivery_tenant@127.0.0.1/obm",
         description="PostgreSQL URL of the role delivery_tenant",
     )
-    rpc_listen: str = Field("127.0.0.1:8032", description="host:port of the internal gRPC server")
+    rpc_listen: str = Field("127.0.0.1:8032", description="Address of the RPC server, host:port")
     sandbox_listen: str = Field(
         "127.0.0.1:8027",
         description="host:port of the sandbox SMTP server; empty disables it in this process",
@@ -39,7 +39,7 @@ class Settings(Shared):
         description="IP addresses of name servers, comma-separated; empty uses those of the system",
     )
     linger_s: float = Field(
-        0.15, ge=0, description="Time that a batch of assignments waits for more, under load"
+        0.15, ge=0, description="Maximum linger of a batch of assignments under load"
     )
     smtp_connections_max: int = Field(
         20, ge=1, description="Maximum simultaneous connections per egress source and site"
@@ -83,10 +83,12 @@ class Settings(Shared):
     journal_retention_days: int = Field(
         45,
         ge=8,
-        description="Retention of the journal; must exceed the 30 days of scheduling plus"
+        description="Days that the journal is retained; must exceed the 30 days of scheduling plus"
         " the lifetime of a message",
     )
-    sandbox_retention_days: int = Field(7, ge=1, description="Retention of captured test mail")
+    sandbox_retention_days: int = Field(
+        7, ge=1, description="Days that captured test mail is retained"
+    )
     sandbox_reply_delay_s: float = Field(
         5.0, description="Time that the sandbox lets timeout@ wait before it disconnects"
     )

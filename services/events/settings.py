@@ -25,11 +25,9 @@ class Settings(kernel_settings.Settings):
         "postgresql://events_tenant@127.0.0.1/obm",
         description="PostgreSQL URL of the role events_tenant",
     )
-    rpc_listen: str = Field("127.0.0.1:8033", description="host:port of the internal gRPC server")
-    group: str = Field("events", description="Kafka consumer group")
-    linger_s: float = Field(
-        0.2, description="Time that a batch of events waits for more, under load"
-    )
+    rpc_listen: str = Field("127.0.0.1:8033", description="Address of the RPC server, host:port")
+    group: str = Field("events", description="Consumer group")
+    linger_s: float = Field(0.2, description="Maximum linger of a batch of events under load")
     webhook_allowed_networks: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Private networks that webhooks may call, also without TLS;"
@@ -53,7 +51,7 @@ class Settings(kernel_settings.Settings):
         60.0, description="Time after which another process may claim a webhook delivery"
     )
     log_retention_days: int = Field(
-        30, description="Retention of a day in the log, after its last message was closed"
+        30, description="Days that a day of the log is retained after its last message has closed"
     )
 
     @field_validator("webhook_allowed_networks", "webhook_retry_schedule_s", mode="before")

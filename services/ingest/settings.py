@@ -16,12 +16,8 @@ class Settings(SharedSettings):
         env_prefix="INGEST_", extra="forbid", populate_by_name=True, validate_default=True
     )
 
-    system_database_url: str = Field(
-        ..., description="URL of the PostgreSQL database, with the role ingest_system"
-    )
-    tenant_database_url: str = Field(
-        ..., description="URL of the PostgreSQL database, with the role ingest_tenant"
-    )
+    system_database_url: str = Field(..., description="PostgreSQL URL of the role ingest_system")
+    tenant_database_url: str = Field(..., description="PostgreSQL URL of the role ingest_tenant")
     http_listen: str = Field("127.0.0.1:8025", description="Address of the REST API, host:port")
     grpc_listen: str = Field("127.0.0.1:8026", description="Address of the gRPC API, host:port")
     http_connections_max: int = Field(

@@ -21,17 +21,17 @@ class Settings(Shared):
 
     system_database_url: str = Field(
         "postgresql://router_system@127.0.0.1/obm",
-        description="PostgreSQL URL with the role of handlers and loops",
+        description="PostgreSQL URL of the role router_system",
     )
     tenant_database_url: str = Field(
         "postgresql://router_tenant@127.0.0.1/obm",
-        description="PostgreSQL URL with the role of tenants' requests, under row-level security",
+        description="PostgreSQL URL of the role router_tenant",
     )
-    rpc_listen: str = Field("127.0.0.1:8031", description="Address on which router serves RPC")
+    rpc_listen: str = Field("127.0.0.1:8031", description="Address of the RPC server, host:port")
     delivery_rpc_address: str = Field(
         "127.0.0.1:8032",
         validation_alias="DELIVERY_RPC_ADDRESS",
-        description="RPC address of delivery, which serves the journal",
+        description="Address of delivery's RPC server, host:port",
     )
     sandbox_address: str = Field(
         "127.0.0.1:8027", description="SMTP address of the sandbox, which receives test mail"
@@ -131,7 +131,9 @@ class Settings(Shared):
     )
     days_ahead: int = Field(3, ge=1, description="Day partitions created in advance")
     closed_retention_days: int = Field(
-        8, ge=8, description="Retention of a day partition after its last message closed"
+        8,
+        ge=8,
+        description="Days that a day partition is retained after its last message has closed",
     )
 
     @field_validator("retry_schedule_s", mode="before")

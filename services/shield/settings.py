@@ -17,7 +17,7 @@ class Settings(Shared):
 
     group: str = Field("shield", description="Consumer group")
     linger_s: float = Field(
-        0.15, ge=0, description="Maximum time in seconds that a batch lingers under load"
+        0.15, ge=0, description="Maximum linger of a batch of accepted messages under load"
     )
     rpc_listen: str = Field("127.0.0.1:8034", description="Address of the RPC server, host:port")
     rules_file: Path = Field(

@@ -28,7 +28,7 @@ def parse_resource_id(text: str, what: str) -> str:
 
 def parse_cursor(text: str, name: str) -> str:
     """An id to page from, in its canonical form; empty if not given."""
-    return parse_resource_id(text.removeprefix("evt_"), name) if text else ""
+    return parse_resource_id(text.removeprefix("evt_"), f"id in {name}") if text else ""
 
 
 def tenant_id_of(request: Any) -> str:  # noqa: ANN401 - any request

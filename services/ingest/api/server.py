@@ -266,5 +266,5 @@ def bind(listen: str) -> socket.socket:
         bound.bind((host, int(port)))
     except (OSError, ValueError) as error:
         bound.close()
-        raise ConfigError(f"cannot listen on {listen}: {error}") from error
+        raise ConfigError(f"Cannot listen on {listen}: {error}.") from error
     return bound

@@ -69,7 +69,7 @@ def problem_of(error: RpcError) -> Problem:
     """Convert a refusal of another service to an error of the public API."""
     detail = error.detail
     if error.code == grpc.StatusCode.NOT_FOUND:
-        return not_found(detail.removesuffix(" not found") or "it")
+        return not_found(f"the {detail.removesuffix(' not found')}")
     if error.code == grpc.StatusCode.INVALID_ARGUMENT:
         fault = Fault("#", "invalid", detail)
         return Problem(422, "validation_error", detail=detail, faults=[fault])

@@ -43,7 +43,7 @@ def invalid(faults: Sequence[Fault]) -> Problem:
 
 def not_found(what: str) -> Problem:
     """404, the same for objects of other tenants and for objects that do not exist."""
-    return Problem(404, "not_found", detail=f"{what} not found")
+    return Problem(404, "not_found", detail=f"{what[:1].upper()}{what[1:]} was not found.")
 
 
 def storage_full() -> Problem:

@@ -164,7 +164,7 @@ def test_a_tenant_has_thresholds_limits_a_pool_and_a_policy(shell: Shell) -> Non
             "domain add new.example.net --tenant strict --bounce-mx localhost",
             "is not a public host name",
         ),
-        ("account remove Strict", "A tenant belongs to it"),
+        ("account remove Strict", "Strict has a tenant"),
         ("egress add 192.0.2.77", "is not an address of this machine"),
         ("pool remove default", "has egress sources"),
         ("key create --tenant strict --test --cidr 1.2.3", "--cidr"),
@@ -227,7 +227,7 @@ def test_entries_can_be_removed_after_those_that_belong_to_them(shell: Shell) ->
     shell.obm("tenant", "create", "gone", "--account", "Gone")
     domain = shell.obm("domain", "add", "gone.example.net", "--tenant", "gone", *HOST).split()[0]
     pool = shell.obm("pool", "add", "gone")
-    assert "A domain belongs to it" in shell.refused("tenant", "remove", "gone")
+    assert "gone has a domain" in shell.refused("tenant", "remove", "gone")
 
     shell.obm("domain", "remove", domain)
     shell.obm("tenant", "remove", "gone")

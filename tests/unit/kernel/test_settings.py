@@ -60,7 +60,7 @@ def test_help_lists_every_setting_with_default_and_description(
 
     text = capsys.readouterr().out
     assert "router, for a test." in text
-    assert "ROUTER_LIFETIME_S [259200.0]" in text
+    assert "ROUTER_LIFETIME_S [259200.0 s]" in text
     assert "of a message" in text
     assert "OBM_KAFKA_BOOTSTRAP_SERVERS" in text
 

@@ -12,6 +12,7 @@ from services.router.domain.message import SANDBOX
 from services.router.domain.reasons import WaitReason
 
 RECHECK_S = 5.0  # an exhausted source is checked again, even if nothing has announced capacity
+CHECKED_MAX = 16  # sources of a pool at one site, in one look
 ROTATIONS_SOURCES_MAX = 2_000_000  # sources in all rotations; the least recently used are dropped
 
 CapacityOf = Callable[["EgressSource"], Capacity]
@@ -67,21 +68,28 @@ class Rotation:
 
     def capacity(self, capacity_of: CapacityOf, *, wanted: int, now_s: float) -> Capacity:
         """The sum of the sources, which stops at the number wanted. If none has capacity, the one
-        that has it first."""
+        that has it first.
+
+        Of many sources only some are checked, and the others count as much as these: what turns
+        out to be too much stays in its queue.
+        """
         self.restore_due(now_s)
-        total = 0
-        for _ in range(len(self.available)):
+        total = counted = checked = 0
+        most = min(len(self.available), CHECKED_MAX)
+        while checked < most and total < wanted:
             source = self.available[0]
             capacity = capacity_of(source)
+            checked += 1
             if capacity.available <= 0:
                 self.exhaust(source, capacity, now_s=now_s)
                 continue
-            total += capacity.available
+            total, counted = total + capacity.available, counted + 1
             self.available.rotate(-1)
-            if total >= wanted:
-                break
         if total:
-            return Capacity(total)
+            others = total * (len(self.available) - counted) // checked
+            return Capacity(max(total, min(total + others, wanted)))
+        if self.available:
+            return Capacity(0, now_s, WaitReason.NO_EGRESS.value)  # the next tick checks more
         capacities = [capacity for _, capacity in self.exhausted.values()]
         none = Capacity(0, inf, WaitReason.NO_EGRESS.value)
         return min(capacities, key=lambda one: one.available_at_s, default=none)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from math import ceil
 
-from services.router.domain.egress import SANDBOX_SOURCE, EgressSource, EgressSources
+from services.router.domain.egress import CHECKED_MAX, SANDBOX_SOURCE, EgressSource, EgressSources
 from services.router.domain.ledger import Ledger, Path, Policies, Scope, ScopeKind
 from services.router.domain.limits import UNLIMITED, Capacity
 from services.router.domain.message import SANDBOX, Priority, ScheduledQueue
@@ -91,7 +91,9 @@ class LimitScopes:
         rotation = self.sources.rotation(self._pool_of(queue.tenant_id), queue.site)
         rotation.restore_due(now_s)
         turns = 0  # left in this round, so that the sources share the messages evenly
-        while count and rotation.available:
+        for _ in range(count + CHECKED_MAX):  # the next tick looks further
+            if not count or not rotation.available:
+                return
             turns = turns or len(rotation.available)
             source, share = rotation.available[0], ceil(count / turns)
             path = self.booking_path(queue, source.egress_id)

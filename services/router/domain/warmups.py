@@ -134,9 +134,14 @@ class Warmups:
 
     def load(self, state: Warmup) -> None:
         key = (state.egress_id, state.site)
-        self._states[key] = state
+        last = len(self._ramp_of(state).stages) - 1
+        state = self._states[key] = state._replace(stage=min(state.stage, last))
         self._begin_day(state)
         self._changed.discard(key)
+
+    def _ramp_of(self, state: Warmup) -> Ramp:
+        """Another one if the operator has removed the ramp of a source that still warms up."""
+        return self._ramps.get(state.ramp) or next(iter(self._ramps.values()))
 
     def load_facts(self, egress_id: str, site: str, counts: Iterable[int]) -> None:
         if (egress_id, site) in self._facts:
@@ -156,7 +161,7 @@ class Warmups:
         return [state for _, state in sorted(self._states.items())]
 
     def stages_of(self, state: Warmup) -> int:
-        return len(self._ramps[state.ramp].stages)
+        return len(self._ramp_of(state).stages)
 
     def states(self, egress_id: str) -> list[Warmup]:
         """That of the source as a whole comes first."""
@@ -198,7 +203,7 @@ class Warmups:
         return result.is_refused_for_reputation and len(self._states) < STATES_MAX
 
     def _start_at(self, result: AttemptResult) -> WarmupChanged:
-        ramp = self._ramps[self._states[result.egress_id, ""].ramp]
+        ramp = self._ramp_of(self._states[result.egress_id, ""])
         event = warmup.start(result.egress_id, result.site, ramp=ramp, now_s=result.answered_s)
         self.apply(event)
         return event
@@ -216,7 +221,7 @@ class Warmups:
         events = []
         for key in sorted(self._touched & self._states.keys()):
             state = self._states[key]
-            ramp, facts = self._ramps[state.ramp], self._facts[key].facts()
+            ramp, facts = self._ramp_of(state), self._facts[key].facts()
             for event in warmup.decide(state, facts, ramp=ramp, now_s=now_s):
                 self.apply(event)
                 events.append(event)
@@ -231,7 +236,7 @@ class Warmups:
         elif (whole := self._states.get((command.egress_id, ""))) is None:
             raise ValueError("the source is not warming up. Start its warmup first.")
         elif command.action == LOWER:
-            ramp = self._ramps[whole.ramp]
+            ramp = self._ramp_of(whole)
             events = [warmup.lower(whole, command.stage, ramp=ramp, now_s=now_s)]
         else:
             events = self._change(command.egress_id, COMMANDS[command.action], now_s)
@@ -270,11 +275,11 @@ class Warmups:
         whole = self._states.get((key[0], ""))
         if whole is None or whole.status is Status.FINISHED or key[1] not in self._big_sites:
             return None
-        first = self._ramps[whole.ramp].per_day(0)
+        first = self._ramp_of(whole).per_day(0)
         return Warmup(*key, Status.RAMPING, whole.ramp, per_day=first)
 
     def _per_hour(self, state: Warmup, per_day: int, now_s: float) -> int:
-        if self._ramps[state.ramp].per == "hour":
+        if self._ramp_of(state).per == "hour":
             return ceil(per_day / HOURS_PER_DAY)
         if state.site or not self._spreads(state.egress_id):
             return ceil(per_day / HOURS_MIN)

@@ -166,3 +166,18 @@ def test_every_state_is_the_fold_of_its_events(steps: list[tuple[str, int, int, 
             assert warmup.fold("ip", site, own) == state
         else:
             assert own == []
+
+
+def test_a_source_goes_on_warming_up_after_its_ramp_was_removed_or_cut() -> None:
+    """The scheduler loads its state with the ramps that there are now."""
+    warm = make_warmups(Ramp("old", "day", (200, 500, 1_000, 5_000, 9_000), "the test"))
+    state = warm.state_of("ip")
+    assert state is not None
+    loaded = Warmups({RAMP.name: RAMP}, big_sites=BIG)
+
+    loaded.load(state._replace(stage=4, per_day=9_000))
+    loaded.record([result(9_000)])
+
+    assert loaded.limits_of(Scope(ScopeKind.WARMUP, "ip"), 0.0).per_day == 9_000
+    [ended] = [one for one in loaded.decide(DAY_S) if not one.site]
+    assert ended.change is Change.FINISHED

@@ -291,9 +291,7 @@ def resume(state: Warmup, now_s: float) -> WarmupChanged:
 def lower(state: Warmup, stage: int, *, ramp: Ramp, now_s: float) -> WarmupChanged:
     require(state, Status.RAMPING, Status.PAUSED, Status.FINISHED)
     if stage < 0 or (stage >= state.stage and state.status is not Status.FINISHED):
-        raise ValueError(
-            f"stage {stage} is not lower than {state.stage}. A ramp never skips stages."
-        )
+        raise ValueError("the stage is not lower than the present one. A ramp never skips stages.")
     return to_stage(state, Change.LOWERED, now_s, stage=stage, ramp=ramp, reason="operator")
 
 

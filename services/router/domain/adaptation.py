@@ -36,6 +36,7 @@ from services.router.domain.warmup import Change, WarmupChanged
 from services.router.domain.warmups import Warmups
 
 COUNTS_INTERVAL_S = 1.0  # between saves of counts without a decision; a crash loses as much
+COUNTS_MAX = 1_000  # tenants and sources whose counts are saved at once
 RAISING = (Change.STARTED, Change.ADVANCED, Change.RESUMED, Change.FINISHED)
 
 
@@ -153,7 +154,7 @@ class AdaptivePolicies:
             return PolicyChanges([], [])
         facts = self.warmups.drain_facts().items()
         saved = [SavedCounts(policy_events.warmup_scope(*key).key, one) for key, one in facts]
-        for subject, counts in self.reputation.drain_counts().items():
+        for subject, counts in self.reputation.drain_counts(COUNTS_MAX).items():
             saved.append(SavedCounts(policy_events.subject_key(subject), counts))
         if saved:
             self._counts_saved_s = now_s

@@ -10,6 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from math import inf
 from typing import NamedTuple
 
@@ -191,7 +192,7 @@ class Reputation:
         self._subjects_max = subjects_max
         self._records: OrderedDict[Subject, Record] = OrderedDict()
         self._listings: dict[str, dict[str, ListingChanged]] = {}
-        self._changed: set[Subject] = set()  # since their counts were saved
+        self._changed: dict[Subject, None] = {}  # since their counts were saved, in order
 
     def record(self, results: Iterable[AttemptResult], domain: str = "") -> list[StandingChanged]:
         """Count results, and return the standings that change. domain: of the sender."""
@@ -222,7 +223,7 @@ class Reputation:
             record = self._records[subject] = Record()
             self._drop_oldest()
         self._records.move_to_end(subject)
-        self._changed.add(subject)
+        self._changed[subject] = None
         record.counts.add(at_s, rates)
         if record.standing is Standing.BROADCASTS_PAUSED:
             record.sent_since_pause += rates.sent
@@ -249,13 +250,15 @@ class Reputation:
         event = StandingChanged(subject, Standing.GOOD, now_s, "operator")
         self.apply(event)
         self._records[subject].counts = Counts()
-        self._changed.add(subject)
+        self._changed[subject] = None
         return event
 
-    def drain_counts(self) -> dict[Subject, list[int]]:
-        """The counts that have changed since the last call."""
-        changed, self._changed = self._changed, set()
-        return {one: saved_counts(self._records[one]) for one in changed if one in self._records}
+    def drain_counts(self, limit: int) -> dict[Subject, list[int]]:
+        """Counts that have changed since they were drained, the longest changed first."""
+        drained = list(islice(self._changed, limit))
+        for subject in drained:
+            del self._changed[subject]
+        return {one: saved_counts(self._records[one]) for one in drained if one in self._records}
 
     def load_counts(self, subject: Subject, counts: Sequence[int]) -> None:
         record = self._records.setdefault(subject, Record())

@@ -17,7 +17,7 @@ from contracts.router.v1.results_pb2 import (
     RESULT_KIND_COMPLAINT,
     Result,
 )
-from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.adaptation import COUNTS_MAX, AdaptationRules, AdaptivePolicies
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import load_feedback_rules
@@ -198,6 +198,16 @@ def test_nothing_is_saved_where_nothing_has_changed() -> None:
     policies.observe([result(1)], now_s=NOW_S + 61.5)
     assert not policies.drain(NOW_S + 61.5)  # soon
     assert policies.drain(NOW_S + 62).counts
+
+
+def test_counts_of_many_tenants_are_saved_in_several_ticks() -> None:
+    policies = AdaptivePolicies(RULES)
+    sent = [result(1) for _ in range(2 * COUNTS_MAX)]
+    for number, one in enumerate(sent):
+        one.queue_id = f"tenant-{number}/site"
+    policies.observe(sent, now_s=NOW_S)
+    saved = [policies.drain(NOW_S + tick).counts for tick in range(4)]
+    assert [len(counts) for counts in saved] == [COUNTS_MAX, COUNTS_MAX, 1, 0]
 
 
 def test_a_source_whose_pool_is_all_in_warmup_spreads_its_allowance_over_the_day() -> None:

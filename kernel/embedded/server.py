@@ -23,6 +23,7 @@ from kernel.errors import EmbeddedError
 PARENT_DEATH = Path(__file__).with_name("parent_death.py")
 LOG_BYTES_MAX = 8 << 20
 POLL_S = 0.02
+START_TIMEOUT = "OBM_START_TIMEOUT_S"
 # The death signal is sent when the thread that started the process ends, so one thread that lives
 # as long as this process starts all servers.
 _spawner = ThreadPoolExecutor(1, "embedded-spawner")
@@ -72,7 +73,6 @@ class ManagedServer(ABC):
     title: ClassVar[str]
     stop_signals: ClassVar[Sequence[signal.Signals]]  # the gentlest first
     death_signal: ClassVar[signal.Signals]  # sent when this process dies
-    start_timeout_s: ClassVar[float] = 60.0
     stop_timeout_s: ClassVar[float] = 10.0
 
     def __init__(self, folder: Folder, *, port: int = 0) -> None:
@@ -154,14 +154,16 @@ class ManagedServer(ABC):
             raise explain(self.title, self.port, self.log, since=since)
 
     def wait(self) -> None:
-        deadline = time.monotonic() + self.start_timeout_s
+        timeout_s = float(os.environ.get(START_TIMEOUT, "60"))
+        deadline = time.monotonic() + timeout_s
         while not self.is_ready():
             if not self.running:
                 raise explain(self.title, self.port, self.log, since=self._log_start)
             if time.monotonic() > deadline:
                 self.kill()
                 raise EmbeddedError(
-                    f"{self.title} was not ready in {self.start_timeout_s:.0f} s. See {self.log}."
+                    f"{self.title} was not ready in {timeout_s:.0f} s. See {self.log}."
+                    f" On a slow machine, set {START_TIMEOUT} to more seconds."
                 )
             time.sleep(POLL_S)
 

@@ -1,5 +1,6 @@
 """Warmups, overrides and standings survive a scheduler that dies between two steps of a tick."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -8,6 +9,7 @@ from contracts.kernel.v1.outbox_pb2 import Outgoing
 from contracts.router.v1.policies_pb2 import PolicyCommand, WarmupChanged, WarmupCommand
 from contracts.router.v1.results_pb2 import Results
 from kernel.errors import Unavailable
+from kernel.outbox import Outbox
 from services.router.domain.adaptation import AdaptationRules
 from services.router.domain.cell import Cell
 from services.router.domain.ramps import Ramp
@@ -69,6 +71,23 @@ def saved_events(database: FreshDatabase) -> int:
         [count] = connection.execute("SELECT count(*) FROM router.policy_events").fetchone() or [0]
     assert isinstance(count, int)
     return count
+
+
+async def test_a_decision_that_was_saved_and_not_published_is_published_by_the_next_scheduler(
+    fresh: FreshDatabase,
+) -> None:
+    first, second = WarmingReplica(fresh), WarmingReplica(fresh)
+    first.is_unavailable = True
+    await first.start_warmup()
+    async with first.running():
+        await until(lambda: saved_events(fresh) == 1)
+        async with second.running():
+            await until(lambda: second.scheduler.is_leader and second.per_day() == 200)
+            sweeper = Outbox(second.system_database, "router", second.send, sweep_after_s=0.0)
+            while not second.changes:
+                await sweeper.sweep()
+                await asyncio.sleep(0.05)
+    assert len(second.changes) == saved_events(fresh) == 1
 
 
 async def test_a_decision_whose_transaction_fails_is_decided_again_once(

@@ -29,6 +29,15 @@ START_TIMEOUT = "OBM_START_TIMEOUT_S"
 _spawner = ThreadPoolExecutor(1, "embedded-spawner")
 
 
+def read_start_timeout_s() -> float:
+    """Raises EmbeddedError."""
+    given = os.environ.get(START_TIMEOUT, "60")
+    try:
+        return float(given)
+    except ValueError:
+        raise EmbeddedError(f"{START_TIMEOUT} is {given!r}. Set it to seconds.") from None
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """The user a server runs as. reach: it must traverse folders that are closed to it."""
@@ -154,7 +163,7 @@ class ManagedServer(ABC):
             raise explain(self.title, self.port, self.log, since=since)
 
     def wait(self) -> None:
-        timeout_s = float(os.environ.get(START_TIMEOUT, "60"))
+        timeout_s = read_start_timeout_s()
         deadline = time.monotonic() + timeout_s
         while not self.is_ready():
             if not self.running:

@@ -86,14 +86,12 @@ class Child:
         the others continues. Raises Unavailable if no child can be started."""
         results: list[ChildResult] = []
         async with self._lock:
-            while (
-                await self._send_and_collect(group_bodies(bodies[len(results) :]), results)
-                is not None
-            ):
-                for body in group_bodies(bodies[len(results) :])[
-                    0
-                ]:  # one of these killed the child
+            left = group_bodies(bodies)
+            while await self._send_and_collect(left, results) is not None:
+                left = group_bodies(bodies[len(results) :])
+                for body in left[0]:  # one of these killed the child
                     results.append(await self._run_alone(body))  # noqa: PERF401 - all or none is wrong
+                left = group_bodies(bodies[len(results) :])
         return results
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.options import noun
-from cli.policies import local_time, open_policies
+from cli.policies import open_policies, utc_time
 from cli.printing import print_table
 from contracts.router.v1.policy_service_pb2 import LimitUsage
 
@@ -42,7 +42,7 @@ def show(
                 f"{one.maximum:,}",
                 f"{one.used:,}",
                 one.reason,
-                local_time(one.available_at) if one.HasField("available_at") else "now",
+                utc_time(one.available_at) if one.HasField("available_at") else "now",
             )
             for one in asyncio.run(work())
             if filter_ in one.scope and (not exhausted or one.used >= one.maximum)

@@ -13,9 +13,9 @@ from cli.policies import (
     PolicyAdmin,
     find_source,
     find_tenant,
-    local_time,
     open_policies,
     read_tenants,
+    utc_time,
 )
 from cli.printing import console, print_table
 from contracts.router.v1.policies_pb2 import (
@@ -35,6 +35,7 @@ from services.router.domain.policy_events import override_set
 
 HOUR_S = 3600.0
 HOURS_MAX = 24 * 30
+PER_MINUTE_MAX = 1_000_000
 
 app = noun("Overrides: limits and suspensions that end by themselves.")
 
@@ -59,8 +60,8 @@ def list_overrides() -> None:
                 one.override_id,
                 one.action,
                 str(one.per_minute or ""),
-                local_time(one.until),
-                local_time(one.ends_at),
+                utc_time(one.until),
+                utc_time(one.ends_at),
                 one.reason,
             )
             for one in overrides
@@ -74,7 +75,7 @@ def list_overrides() -> None:
                     f"{one.subject_kind} {one.subject_id}",
                     one.standing,
                     one.reason,
-                    local_time(one.changed_at),
+                    utc_time(one.changed_at),
                 )
                 for one in standings
             ),
@@ -99,7 +100,9 @@ def set_override(
     egress: Annotated[str, typer.Option(help="Egress source, by id or address")] = "",
     tenant: Annotated[str, typer.Option(help="Tenant, by id or name")] = "",
     site: Annotated[str, typer.Option(help="Site; empty, with --tenant: all")] = "",
-    per_minute: Annotated[int, typer.Option(min=0, help="Messages; 0 suspends")] = 0,
+    per_minute: Annotated[
+        int, typer.Option(min=0, max=PER_MINUTE_MAX, help="Messages; 0 suspends")
+    ] = 0,
     one_connection: Annotated[bool, typer.Option(help="One message at a time")] = False,
     hours: Annotated[float, typer.Option(help="Duration", min=0.01, max=HOURS_MAX)] = 24.0,
     reason: Annotated[str, typer.Option(help="Shown in the list")] = "",

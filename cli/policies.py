@@ -130,6 +130,6 @@ def find_tenant(tenants: Sequence[Tenant], name: str) -> str:
     return found[0]
 
 
-def local_time(moment: Timestamp) -> str:
-    """In the time zone of the machine."""
+def utc_time(moment: Timestamp) -> str:
+    """UTC, to the minute."""
     return moment.ToDatetime().isoformat(" ", "minutes")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.options import noun
-from cli.policies import local_time, open_policies
+from cli.policies import open_policies, utc_time
 from cli.printing import id_column, print_table
 from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policy_service_pb2 import Warmup
@@ -55,7 +55,7 @@ def row_of(one: Warmup, source: EgressSource) -> tuple[str, ...]:
         f"{one.used:,}",
         f"{one.delivered:,}",
         f"{one.refused:,}",
-        local_time(state.day_began_at),
+        utc_time(state.day_began_at),
         "" if is_finished else state.reason,
     )
 
@@ -88,7 +88,7 @@ def resume(source: Source) -> None:
 
 @app.command()
 def lower(
-    source: Source, stage: Annotated[int, typer.Argument(min=1, help="Stage, from 1")]
+    source: Source, stage: Annotated[int, typer.Argument(min=1, max=1_000, help="Stage, from 1")]
 ) -> None:
     """Go back to an earlier stage. A ramp never skips stages."""
     change(source, "lower", stage=stage - 1)

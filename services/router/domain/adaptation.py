@@ -20,7 +20,7 @@ from services.router.domain.feedback import Feedback
 from services.router.domain.feedback_rules import FeedbackRule
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.message import SANDBOX
-from services.router.domain.overrides import OverrideEvent, OverrideSet
+from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
 from services.router.domain.policies import PolicySource
 from services.router.domain.ramps import Ramp
 from services.router.domain.reputation import (
@@ -171,11 +171,10 @@ class AdaptivePolicies:
         why the command does not apply."""
         match command.WhichOneof("command"):
             case "warmup":
+                policy_events.warmup_scope(command.warmup.egress_id).check()
                 return self._add_warmups(self.warmups.command(command.warmup, now_s))
             case "set_override":
-                event = OverrideSet(policy_events.override_of(command.set_override))
-                self.feedback.apply(event)
-                self._add_overrides([event])
+                return self._set_override(policy_events.override_of(command.set_override))
             case "remove_override":
                 removed = command.remove_override
                 return self._remove(removed.override_id, removed.removed_by, now_s)
@@ -183,6 +182,15 @@ class AdaptivePolicies:
                 return self._add_standings(
                     [self.reputation.resume(command.resume_tenant_id, now_s)]
                 )
+        return False
+
+    def _set_override(self, override: Override) -> bool:
+        override.check()
+        if override.scope.kind not in self.feedback.kinds:
+            raise ValueError(f"a scope of kind {override.scope.kind} takes no override.")
+        event = OverrideSet(override)
+        self.feedback.apply(event)
+        self._add_overrides([event])
         return False
 
     def _remove(self, override_id: str, removed_by: str, now_s: float) -> bool:

@@ -65,8 +65,18 @@ class Scope(NamedTuple):
         kind = KINDS.get(name)
         return cls(kind, rest) if kind else None
 
+    def check(self) -> None:
+        """For scopes that somebody names. Raises ValueError if no scope has such an id: it would
+        limit nothing, and no index takes a key of any length."""
+        parts = self.id.split("/")
+        valid = all(part.isprintable() and part and len(part) <= PART_MAX for part in parts)
+        if not valid or " " in self.id or len(parts) != PARTS.get(self.kind, 1):
+            raise ValueError(f"there is no {self.kind} {self.id[:80]!r}.")
+
 
 KINDS = {kind.value: kind for kind in ScopeKind}
+PARTS = {ScopeKind.TENANT_SITE: 2, ScopeKind.EGRESS_SITE: 2}  # of the id, if more than one
+PART_MAX = 255
 COUNTED_WITHOUT_LIMIT = frozenset((ScopeKind.TENANT,))  # because one may be set later
 # A tenant may move to another pool while its messages are in flight.
 WITHOUT_IN_FLIGHT = frozenset((ScopeKind.POOL, ScopeKind.POOL_SITE))

@@ -19,6 +19,9 @@ RESTORE_SHARES = (0.05, 0.2, 0.5)  # of the rate before, one after another
 RESTORE_STEP_MIN_S = 900.0
 RESTORE_STEP_MAX_S = 7200.0
 MEMORY_S = 86_400.0  # an override that comes again within this time lasts twice as long
+LASTS_MAX_S = 31 * 86_400.0  # if an operator sets it
+NAME_MAX = 1_000
+TEXT_MAX = 200
 SUSPENDS = frozenset((Action.SUSPEND_SITE, Action.SUSPEND_TENANT_SITE, Action.PAUSE_TENANT))
 
 
@@ -37,6 +40,16 @@ class Override(NamedTuple):
     per_minute: int = 0
     per_hour: int = 0
     level: int = 0
+
+    def check(self) -> None:
+        """For an override that an operator sets. Raises ValueError with what is wrong."""
+        self.scope.check()
+        if not self.from_s < self.until_s <= self.ends_s <= self.from_s + LASTS_MAX_S:
+            raise ValueError("the override must end within 31 days, and not before it begins.")
+        if not 0 < len(self.override_id) <= NAME_MAX:
+            raise ValueError(f"the id must have 1 to {NAME_MAX} characters.")
+        if len(self.reason) > TEXT_MAX:
+            raise ValueError(f"the reason must not exceed {TEXT_MAX} characters.")
 
     def limits(self, now_s: float) -> Limits:
         if not self.from_s <= now_s < self.ends_s:

@@ -12,7 +12,8 @@ from services.router.store import results, usage
 
 PAGE_ROWS = 1_000
 DELETE_BATCH_ROWS = 1_000
-RETENTION = "interval '30 days'"  # of events that are not the state of their subject
+# Of events that are not the state of their subject; longer than any override lasts.
+RETENTION = "interval '40 days'"
 
 SAVE = """
 WITH added AS (

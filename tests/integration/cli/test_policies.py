@@ -83,6 +83,10 @@ def test_an_override_is_set_listed_and_removed(shell: Shell) -> None:
     assert "Name an egress source and a site" in shell.refused(
         "overrides", "set", "--site", "yahoo"
     )
+    for site in ("a/b", "a b", "x" * 6_000):
+        assert "There is no egress_site" in shell.refused(
+            "overrides", "set", "--egress", egress, "--site", site
+        )
     shell.obm("egress", "remove", egress)
 
 

@@ -82,8 +82,8 @@ def invalid(number: int) -> Result:
 
 
 def warmup(action: str, **fields: object) -> pb.PolicyCommand:
-    given = pb.WarmupCommand(egress_id="e1", action=action, **fields)  # type: ignore[arg-type]
-    return pb.PolicyCommand(warmup=given)
+    given: dict[str, object] = {"egress_id": "e1", "action": action, **fields}
+    return pb.PolicyCommand(warmup=pb.WarmupCommand(**given))  # type: ignore[arg-type]
 
 
 def started() -> AdaptivePolicies:
@@ -262,3 +262,59 @@ def test_broadcasts_of_a_paused_tenant_wait_and_its_other_mail_leaves() -> None:
     blocked = cell.queues[f"{TENANT}/site/bulk"].blocked
     assert blocked
     assert (blocked.scope, blocked.capacity.limited_by) == (BULK, WaitReason.REPUTATION)
+
+
+def override(**fields: object) -> pb.OverrideSet:
+    given: dict[str, object] = {
+        "override_id": "operator/1",
+        "scope": "egress_site/e1/yahoo",
+        "action": "suspend_site",
+        "set_at": timestamp(NOW_S),
+        "until": timestamp(NOW_S + 60),
+        "ends_at": timestamp(NOW_S + 60),
+        **fields,
+    }
+    return pb.OverrideSet(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"scope": "egress_site/e1/" + "x" * 6_000},  # no index takes it
+        {"scope": "egress_site/e1/a\0b"},  # no text of PostgreSQL has it
+        {"scope": "egress_site/e1/../x"},
+        {"scope": "egress_site/e1/a b"},
+        {"scope": "egress_site/e1"},
+        {"scope": "egress_site/e1/"},
+        {"scope": "tenant/"},
+        {"scope": "engine/"},
+        {"scope": "nonsense"},
+        {"action": "shout"},
+        {"until": timestamp(NOW_S - 1)},
+        {"ends_at": timestamp(NOW_S + 1)},
+        {"ends_at": timestamp(NOW_S + 1e12)},
+        {"set_at": timestamp(1e13), "until": timestamp(1e13 + 1), "ends_at": timestamp(1e13 + 1)},
+        {"override_id": ""},
+        {"override_id": "x" * 6_000},
+        {"reason": "x" * 6_000},
+    ],
+)
+def test_an_override_that_cannot_be_stored_or_limits_nothing_is_refused(
+    fields: dict[str, object],
+) -> None:
+    """And the scheduler ignores it: it could save nothing any more."""
+    command = pb.PolicyCommand(set_override=override(**fields))
+    policies = AdaptivePolicies(RULES)
+
+    with pytest.raises(ValueError, match=r"."):
+        policies.execute(command, NOW_S)
+    policies.observe([], [command], now_s=NOW_S)
+
+    assert not policies.drain(NOW_S).events
+    policies.execute(pb.PolicyCommand(set_override=override()), NOW_S)
+
+
+@pytest.mark.parametrize("egress_id", ["", "x" * 6_000, "e\0", "e/google"])
+def test_a_warmup_of_what_is_no_source_is_refused(egress_id: str) -> None:
+    with pytest.raises(ValueError, match="there is no warmup"):
+        AdaptivePolicies(RULES).execute(warmup("start", egress_id=egress_id), NOW_S)

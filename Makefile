@@ -1,7 +1,7 @@
 # The only front door. Everything it needs goes into .venv, from the hashes in requirements/.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-unit check proto bench bench-mail simulate faults up lock clean
+.PHONY: help run test test-unit check proto bench bench-scheduler bench-mail simulate faults up lock clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/base ## The whole engine here, data in ./data; sends a first message (ARGS: obm run --help)
 	@exec obm run $(ARGS)
@@ -55,6 +55,9 @@ generated: # into OUT
 
 bench: .venv/dev ## Load through the whole engine, beside its peers (ARGS="--quick", --peer …, --against REV, --json FILE)
 	@exec python -m bench $(ARGS)
+
+bench-scheduler: .venv/dev ## Ticks with many tenants, sources and waiting messages (ARGS="--scenario claims", --waiting N, --json FILE)
+	@exec python -m bench.scheduler $(ARGS)
 
 bench-mail: .venv/dev ## What composing and signing cost (ARGS as for bench)
 	@exec python -m bench.mail $(ARGS)

@@ -58,7 +58,7 @@ class Replica:
             self.lease,
             Outbox(self.system_database, "router", self.send),
             new_cell=self.new_cell,
-            config=SchedulerConfig(100, 0.01, 0.05, 0, 60),
+            config=SchedulerConfig(20, 100, 1.0, 0.01, 0.05, 0, 60),
             on_unresolved=lambda: None,
             health=DependencyHealth(),
         )
@@ -68,7 +68,6 @@ class Replica:
             lambda _: self.routing,
             site_limits=SiteLimits(100),
             route_of=lambda _: ROUTE,
-            messages_max=20,
         )
         return self.cell
 

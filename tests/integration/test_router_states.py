@@ -84,7 +84,7 @@ class BrokerlessRouter:
             self.lease,
             self.outbox,
             new_cell=self.new_cell,
-            config=SchedulerConfig(100, 0, 0, 0, 60),
+            config=SchedulerConfig(20, 100, 1.0, 0, 0, 0, 60),
             on_unresolved=lambda: None,
             health=self.health,
         )
@@ -132,7 +132,6 @@ class BrokerlessRouter:
             lambda _: TenantRouting(),
             site_limits=SiteLimits(IN_FLIGHT_MAX),
             route_of=lambda _: ROUTE,
-            messages_max=20,
         )
 
     def events(self, kind: type[Message]) -> list[Any]:

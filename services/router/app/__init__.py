@@ -272,11 +272,12 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
             [tenants, shaping],
             context,
             adaptive=AdaptivePolicies(deps.rules),
-            messages_max=settings.tick_messages_max,
         )
 
     config = SchedulerConfig(
+        messages_max=settings.tick_messages_max,
         queues_max=settings.tick_queues_max,
+        target_s=settings.tick_target_s,
         interval_s=settings.tick_interval_s,
         idle_interval_s=settings.tick_idle_interval_s,
         expire_interval_s=settings.expire_interval_s,

@@ -35,6 +35,7 @@ from services.router.domain.drr import (
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
 from services.router.domain.ledger import CounterRow, Path, Scope
+from services.router.domain.limits import Capacity
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.results import InFlight
@@ -58,7 +59,8 @@ class Wakes:
 
 
 class Cell:
-    """policies: besides the adaptive ones. messages_max: assigned in one tick."""
+    """policies: besides the adaptive ones. messages_max: assigned in one tick; the scheduler adapts
+    it to how long its ticks take."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class Cell:
         self.scopes = LimitScopes(combined, context.pool_of)
         self.waiting = WaitingScopes()
         self._context = context
-        self._messages_max = messages_max
+        self.messages_max = messages_max
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
         self._next_due_s = inf
@@ -155,8 +157,8 @@ class Cell:
         return allocate(
             active,
             path_of=self.scopes.path_of,
-            capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self._messages_max),
-            batch_max=self._messages_max,
+            capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self.messages_max),
+            batch_max=self.messages_max,
         )
 
     def dispatch(
@@ -244,7 +246,7 @@ class Cell:
             active,
             result.remainders,
             blocked=allocation.blocked,
-            as_blocked=partial(self.as_blocked, now_s=now_s),
+            as_blocked=partial(self._as_blocked, capacities={}, now_s=now_s),
             linger=self._linger,
             now_s=now_s,
         )
@@ -253,10 +255,14 @@ class Cell:
         self._next_due_s = now_s if result.requeues else finished.next_due_s
         return finished
 
-    def as_blocked(self, queue: ActiveQueue, *, now_s: float) -> BlockedQueue | None:
-        """The queue as blocked, if a scope without capacity limits it."""
+    def _as_blocked(
+        self, queue: ActiveQueue, *, capacities: dict[Scope, Capacity], now_s: float
+    ) -> BlockedQueue | None:
+        """The queue as blocked, if a scope without capacity limits it. capacities: those known."""
         path = self.scopes.path_of(queue.queue)
-        capacities = {scope: self.scopes.capacity(scope, now_s=now_s, wanted=1) for scope in path}
+        for scope in path:
+            if scope not in capacities:
+                capacities[scope] = self.scopes.capacity(scope, now_s=now_s, wanted=1)
         limiting = limiting_scope(path, capacities)
         return BlockedQueue(queue.queue_id, *limiting) if limiting else None
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from contracts.router.v1.events_pb2 import (
@@ -18,6 +19,7 @@ CELL = "default"
 SANDBOX = "sandbox"  # site and egress source of test mail only
 UNRESOLVED = "unresolved"  # site of messages whose site is not known yet; one queue per domain
 RESERVED = frozenset((SANDBOX, UNRESOLVED))
+QUEUES_CACHED = 20_000  # parsed ids
 SITE_MAX = 200  # characters; a queue id is the key of an index
 
 
@@ -128,8 +130,13 @@ class ScheduledQueue(NamedTuple):
 
     @classmethod
     def of(cls, queue_id: str) -> "ScheduledQueue":
-        tenant_id, site, *others = queue_id.split("/")
-        site, _, egress_id = site.partition("@")
-        priority = PRIORITIES.get(others[-1] if others else "", Priority.NORMAL)
-        domain = "/".join(part for part in others if part not in PRIORITIES)
-        return cls(tenant_id, site, priority, domain, egress_id)
+        return parse_queue_id(queue_id)
+
+
+@lru_cache(maxsize=QUEUES_CACHED)
+def parse_queue_id(queue_id: str) -> ScheduledQueue:
+    tenant_id, site, *others = queue_id.split("/")
+    site, _, egress_id = site.partition("@")
+    priority = PRIORITIES.get(others[-1] if others else "", Priority.NORMAL)
+    domain = "/".join(part for part in others if part not in PRIORITIES)
+    return ScheduledQueue(tenant_id, site, priority, domain, egress_id)

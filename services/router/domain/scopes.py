@@ -1,7 +1,7 @@
 """The limit scopes of queues and messages: their paths, their capacities, and reservations."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from math import ceil
 
 from services.router.domain.egress import CHECKED_MAX, SANDBOX_SOURCE, EgressSource, EgressSources
@@ -11,6 +11,8 @@ from services.router.domain.message import SANDBOX, Priority, ScheduledQueue
 from services.router.domain.policies import egress_site
 
 ENGINE = Scope(ScopeKind.ENGINE, "")
+PATHS_CACHED = 20_000
+SOURCE_AT = 3  # in the path of a pool: where a source has scopes of its own
 
 
 class LimitScopes:
@@ -29,29 +31,14 @@ class LimitScopes:
                 return ()
             return (*broadcast_scopes(queue), *self.booking_path(queue, queue.egress_id))
         pool_id = self._pool_of(queue.tenant_id)
-        return (
-            *broadcast_scopes(queue),
-            Scope(ScopeKind.TENANT_SITE, f"{queue.tenant_id}/{queue.site}"),
-            Scope(ScopeKind.TENANT, queue.tenant_id),
-            Scope(ScopeKind.POOL, pool_id),
-            Scope(ScopeKind.POOL_SITE, f"{pool_id}/{queue.site}"),
-            Scope(ScopeKind.SITE, queue.site),
-            ENGINE,
-        )
+        return (*broadcast_scopes(queue), *pool_path(queue.tenant_id, queue.site, pool_id))
 
     def booking_path(self, queue: ScheduledQueue, egress_id: str) -> Path:
         """The scopes that count a message, smallest first. Test mail counts at the sandbox only."""
         if queue.site == SANDBOX:
             return (site_scope(queue, SANDBOX), Scope(ScopeKind.SITE, SANDBOX))
-        return (
-            Scope(ScopeKind.TENANT_SITE, f"{queue.tenant_id}/{queue.site}"),
-            Scope(ScopeKind.TENANT, queue.tenant_id),
-            Scope(ScopeKind.POOL, self._pool_of(queue.tenant_id)),
-            Scope(ScopeKind.WARMUP, egress_id),
-            site_scope(queue, egress_id),
-            Scope(ScopeKind.SITE, queue.site),
-            ENGINE,
-        )
+        path = pool_path(queue.tenant_id, queue.site, self._pool_of(queue.tenant_id))
+        return (*path[:SOURCE_AT], *source_path(egress_id, queue.site), *path[SOURCE_AT + 1 :])
 
     def has_departed(self, queue: ScheduledQueue) -> bool:
         """Whether the egress source of a queue is no longer in the pool of its tenant."""
@@ -74,8 +61,7 @@ class LimitScopes:
         return self.ledger.capacity(scope, now_s=now_s)
 
     def _source_capacity(self, source: EgressSource, site: str, *, now_s: float) -> Capacity:
-        scopes = (Scope(ScopeKind.WARMUP, source.egress_id), egress_site(source.egress_id, site))
-        return self.ledger.path_capacity(scopes, now_s=now_s)
+        return self.ledger.path_capacity(source_path(source.egress_id, site), now_s=now_s)
 
     def book(
         self, queue: ScheduledQueue, count: int, *, now_s: float
@@ -108,6 +94,25 @@ class LimitScopes:
             if capacity.available > 0:
                 return  # a larger scope has no more capacity
             rotation.exhaust(source, capacity, now_s=now_s)
+
+
+@lru_cache(maxsize=PATHS_CACHED)
+def pool_path(tenant_id: str, site: str, pool_id: str) -> tuple[Scope, ...]:
+    """Of mail that any source of a pool may send."""
+    return (
+        Scope(ScopeKind.TENANT_SITE, f"{tenant_id}/{site}"),
+        Scope(ScopeKind.TENANT, tenant_id),
+        Scope(ScopeKind.POOL, pool_id),
+        Scope(ScopeKind.POOL_SITE, f"{pool_id}/{site}"),
+        Scope(ScopeKind.SITE, site),
+        ENGINE,
+    )
+
+
+@lru_cache(maxsize=PATHS_CACHED)
+def source_path(egress_id: str, site: str) -> tuple[Scope, Scope]:
+    """Of one source at a site, in place of the choice among those of its pool."""
+    return (Scope(ScopeKind.WARMUP, egress_id), egress_site(egress_id, site))
 
 
 def broadcast_scopes(queue: ScheduledQueue) -> Path:

@@ -22,6 +22,7 @@ from kernel.lease import Lease
 from kernel.outbox import Outbox, OutboxEntry
 from kernel.retry import retry_while_unavailable
 from kernel.topics import encode
+from services.router.domain.batch_size import BatchSize
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchResult
 from services.router.domain.events import ClosedMessage, message_closed, traceparent_of
@@ -40,10 +41,12 @@ BUSY_EVENTS_MIN = 16  # events in a tick; from here on, fewer ticks with more ev
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """queues_max: read in one tick. interval_s: between ticks; idle_interval_s: the same without
-    work."""
+    """messages_max, queues_max: assigned and read in one tick. target_s: time that a tick should
+    take. interval_s: between ticks; idle_interval_s: the same without work."""
 
+    messages_max: int
     queues_max: int
+    target_s: float
     interval_s: float
     idle_interval_s: float
     expire_interval_s: float
@@ -51,9 +54,12 @@ class SchedulerConfig:
 
 
 class TickResult(NamedTuple):
-    """next_s: when there is something to do. has_due: queues with later work have become due."""
+    """queues, events: the number that was read, and decided. next_s: when there is something to do.
+    has_due: queues with later work have become due."""
 
     entry: OutboxEntry
+    queues: int
+    events: int
     now_s: float
     next_s: float
     has_due: bool
@@ -89,6 +95,7 @@ class Scheduler:
         self._expired_at_s = 0.0
         self._last_event_count = 0  # in the last tick
         self._after_tenant = queues.FIRST_TENANT
+        self._batch = BatchSize(config.messages_max, config.target_s)
 
     @property
     def is_leader(self) -> bool:
@@ -140,6 +147,8 @@ class Scheduler:
             return self._config.idle_interval_s
         try:
             cell = self._cell or await self._load_cell()
+            cell.messages_max = self._batch.size
+            began_s = clock.monotonic_s()
             async with self._lease.transaction() as tx:
                 result = await self._decide(tx, cell)
                 failpoint("router.tick.in_transaction")
@@ -149,6 +158,8 @@ class Scheduler:
         except BaseException:
             self._cell = None  # memory counts capacity as spent that the database did not save
             raise
+        took_s = clock.monotonic_s() - began_s
+        self._batch.record(messages=result.events, queues=result.queues, took_s=took_s)
         failpoint("router.tick.committed")
         with self._lease.publishing():
             await self._outbox.publish(result.entry, self._health)
@@ -167,7 +178,9 @@ class Scheduler:
         is_new = self._cell is None
         in_flight, earlier = await results.take_over(tx) if is_new else ([], Results())
         snapshot = await read_snapshot(
-            tx, limit=self._config.queues_max, after_tenant=self._after_tenant
+            tx,
+            limit=self._batch.queues_max(self._config.queues_max),
+            after_tenant=self._after_tenant,
         )
         await self._read_sources(tx, cell, now_s=snapshot.now_s)
         if is_new:
@@ -186,7 +199,12 @@ class Scheduler:
         self._last_event_count = len(events)
         next_s = inf if snapshot.next_due_s is None else snapshot.next_due_s
         return TickResult(
-            await self._outbox.add(tx, records), snapshot.now_s, next_s, next_s <= snapshot.now_s
+            await self._outbox.add(tx, records),
+            queues=len(snapshot.active),
+            events=len(events),
+            now_s=snapshot.now_s,
+            next_s=next_s,
+            has_due=next_s <= snapshot.now_s,
         )
 
     @staticmethod

@@ -1,0 +1,1 @@
+"""The router's scheduler on real PostgreSQL, with many tenants, sources and waiting messages."""

@@ -1,0 +1,121 @@
+"""Fill a database of the router with queues and waiting messages, as the handlers leave them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from bench.printing import ReportProgress
+from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageContext
+from kernel.ids import uuid7_text
+from services.router.domain.policies import DEFAULT_POOL
+
+SITE = "site"
+DOMAIN = "site.test"
+CONTEXT_BYTES = 400  # of an ordinary message
+STEP_ROWS = 200_000
+
+# Message n belongs to the tenant n modulo the number of tenants.
+MESSAGES = """
+INSERT INTO router.messages (message_id, tenant_id, email_id, cell, queue_id, state, due_at,
+    expires_at, address_hash, context)
+SELECT id, tenant, id, 'default', tenant || '/site', 'queued', now() - interval '1 minute',
+    now() + interval '3 days', uuid_send(id),
+    %(context)s || '\\x1a24'::bytea || convert_to(tenant::text, 'UTF8') -- field 3, 36 bytes
+FROM (
+    SELECT uuidv7() AS id, (%(prefix)s || lpad(to_hex(n %% %(tenants)s), 12, '0'))::uuid AS tenant
+    FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
+) AS new
+"""
+QUEUES = """
+INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at, active)
+SELECT tenant || '/site', tenant, 'default', 'site', now(), true
+FROM (
+    SELECT (%(prefix)s || lpad(to_hex(n), 12, '0'))::uuid AS tenant
+    FROM generate_series(0, %(tenants)s::bigint - 1) AS n
+) AS new
+ON CONFLICT (queue_id) DO UPDATE SET next_at = now(), active = true,
+    version = queues.version + 1, blocked_by = '', blocked_at = NULL
+"""
+SOURCES = """
+INSERT INTO router.egress_sources (egress_id, pool_id, source_ip)
+SELECT gen_random_uuid(), %(pool)s, '10.' || n / 65536 || '.' || n / 256 %% 256 || '.' || n %% 256
+FROM generate_series(1, %(sources)s::int) AS n
+"""
+# Each row moves twice, as one that is assigned and deferred does.
+CHURN = """
+UPDATE router.messages SET state = %(state)s, due_at = due_at + interval '1 ms'
+WHERE message_id IN (SELECT message_id FROM router.messages ORDER BY message_id LIMIT %(rows)s)
+"""
+EMPTY = "TRUNCATE router.messages, router.queues, router.counters, router.results, router.outbox"
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+def tenant_prefix(group: int) -> str:
+    """Of the ids of a group of tenants, which ends with the number of the tenant."""
+    return f"019ab000-0000-7000-8{group:03x}-"
+
+
+def context() -> bytes:
+    message = MessageContext(
+        message_id=uuid7_text(), recipient=f"ann@{DOMAIN}", priority=PRIORITY_EXPRESS
+    )
+    message.sender = "s" * max(1, CONTEXT_BYTES - message.ByteSize())
+    return message.SerializeToString()
+
+
+class Rows:
+    """A database, as its owner writes to it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def connect(self) -> Connection:
+        return psycopg.connect(self._url, autocommit=True)
+
+    def empty(self) -> None:
+        with self.connect() as connection:
+            connection.execute(EMPTY)
+            connection.execute("DELETE FROM router.leases")
+
+    def analyze(self) -> None:
+        """As autovacuum does soon after so many rows have changed."""
+        with self.connect() as connection:
+            connection.execute("ANALYZE router.messages, router.queues")
+
+    def add_sources(self, number: int) -> None:
+        with self.connect() as connection:
+            connection.execute(SOURCES, {"pool": DEFAULT_POOL, "sources": number})
+
+    def fill(
+        self,
+        messages: int,
+        *,
+        tenants: int,
+        group: int,
+        report_progress: ReportProgress = lambda *_: None,
+    ) -> None:
+        """Add waiting messages to the queues of a group of tenants."""
+        params = {"prefix": tenant_prefix(group), "tenants": tenants, "context": context()}
+        with self.connect() as connection:
+            connection.execute("SET synchronous_commit = off")
+            connection.execute("SELECT router.ensure_day_partition('messages', current_date)")
+            for first in range(0, messages, STEP_ROWS):
+                report_progress("waiting messages", first, messages)
+                last = min(first + STEP_ROWS, messages) - 1
+                connection.execute(MESSAGES, params | {"first": first, "last": last})
+            connection.execute(QUEUES, params)
+
+    def churn(self, rows: int) -> None:
+        with self.connect() as connection:
+            connection.execute("SET synchronous_commit = off")
+            for state in ("assigned", "queued"):
+                connection.execute(CHURN, {"state": state, "rows": rows})
+
+    @contextmanager
+    def old_snapshot(self) -> Iterator[None]:
+        """A transaction that keeps vacuum from removing what changes meanwhile."""
+        with psycopg.connect(self._url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.execute("SELECT count(*) FROM router.queues")
+            yield

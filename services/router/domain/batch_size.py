@@ -1,0 +1,31 @@
+"""How many messages a tick takes on."""
+
+from dataclasses import dataclass, field
+
+SIZE_MIN = 20  # with fewer, the fixed cost of a tick exceeds that of its messages
+QUEUES_PER_MESSAGE = 2  # more than one, because some of the queues turn out to be blocked
+
+
+@dataclass(slots=True)
+class BatchSize:
+    """As many messages as a tick of target_s can assign, so that mail that becomes due meanwhile
+    waits no longer than that, however many tenants and sources there are."""
+
+    size_max: int
+    target_s: float
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = min(self.size_max, max(SIZE_MIN, self.size_max // 4))
+
+    def queues_max(self, limit: int) -> int:
+        """Queues to read for so many messages."""
+        return min(limit, self.size * QUEUES_PER_MESSAGE)
+
+    def record(self, *, messages: int, queues: int, took_s: float) -> None:
+        """Only a full tick shows how long one takes."""
+        if messages < self.size and queues < self.size * QUEUES_PER_MESSAGE:
+            return
+        fitting = self.size * self.target_s / max(took_s, 0.001)
+        size = round((self.size + fitting) / 2)  # one slow tick decides little
+        self.size = min(self.size_max, max(SIZE_MIN, size))

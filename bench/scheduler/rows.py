@@ -19,23 +19,25 @@ STEP_ROWS = 200_000
 MESSAGES = """
 INSERT INTO router.messages (message_id, tenant_id, email_id, cell, queue_id, state, due_at,
     expires_at, address_hash, context)
-SELECT id, tenant, id, 'default', tenant || '/site', 'queued', now() - interval '1 minute',
+SELECT id, tenant, id, 'default', tenant || '/site', 'queued',
+    now() - interval '20 minutes' + n * interval '100 us',
     now() + interval '3 days', uuid_send(id),
     %(context)s || '\\x1a24'::bytea || convert_to(tenant::text, 'UTF8') -- field 3, 36 bytes
 FROM (
-    SELECT uuidv7() AS id, (%(prefix)s || lpad(to_hex(n %% %(tenants)s), 12, '0'))::uuid AS tenant
+    SELECT n, uuidv7() AS id,
+        (%(prefix)s || lpad(to_hex(n %% %(tenants)s), 12, '0'))::uuid AS tenant
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS n
 ) AS new
 """
 QUEUES = """
-INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at, active)
-SELECT tenant || '/site', tenant, 'default', 'site', now(), true
+INSERT INTO router.queues (queue_id, tenant_id, cell, site, next_at, active, first_due_at)
+SELECT tenant || '/site', tenant, 'default', 'site', now(), true, '-infinity'
 FROM (
     SELECT (%(prefix)s || lpad(to_hex(n), 12, '0'))::uuid AS tenant
     FROM generate_series(0, %(tenants)s::bigint - 1) AS n
 ) AS new
 ON CONFLICT (queue_id) DO UPDATE SET next_at = now(), active = true,
-    version = queues.version + 1, blocked_by = '', blocked_at = NULL
+    version = queues.version + 1, blocked_by = '', blocked_at = NULL, first_due_at = '-infinity'
 """
 SOURCES = """
 INSERT INTO router.egress_sources (egress_id, pool_id, source_ip)
@@ -44,7 +46,7 @@ FROM generate_series(1, %(sources)s::int) AS n
 """
 # Each row moves twice, as one that is assigned and deferred does.
 CHURN = """
-UPDATE router.messages SET state = %(state)s, due_at = due_at + interval '1 ms'
+UPDATE router.messages SET state = %(state)s, due_at = due_at + interval '1 minute'
 WHERE message_id IN (SELECT message_id FROM router.messages ORDER BY message_id LIMIT %(rows)s)
 """
 EMPTY = "TRUNCATE router.messages, router.queues, router.counters, router.results, router.outbox"

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from statistics import median
 from typing import NamedTuple
 
@@ -134,39 +133,30 @@ async def probe(context: Context) -> list[float]:
             sent_at.put_nowait(clock.monotonic_s())
 
     waits = []
-    async with driver(context.url, SiteLimits(in_flight_max=100)) as one, running(one):
+    async with (
+        driver(context.url, SiteLimits(in_flight_max=100)) as one,
+        asyncio.TaskGroup() as loops,
+    ):
         one.on_sent = on_sent
+        tasks = [loops.create_task(loop) for loop in (one.scheduler.run(), reply(one))]
         for _ in range(PROBES):
             await asyncio.to_thread(context.rows.fill, 1, tenants=1, group=2)
             began_s = clock.monotonic_s()
             one.scheduler.wake()
             waits.append(await sent_at.get() - began_s)
             await asyncio.sleep(PROBE_INTERVAL_S)
+        for task in tasks:
+            task.cancel()
     return waits
 
 
-class running:  # noqa: N801 - a context manager
-    """The loop of the scheduler, and a receiver that replies after a while."""
-
-    def __init__(self, one: Driver) -> None:
-        self._one = one
-
-    async def __aenter__(self) -> None:
-        loops = (self._one.scheduler.run(), self._deliver())
-        self._tasks = [asyncio.ensure_future(loop) for loop in loops]
-
-    async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    async def _deliver(self) -> None:
-        while True:
-            await asyncio.sleep(REPLY_S)
-            if self._one.sent:
-                await self._one.deliver()
-                self._one.scheduler.on_results()
+async def reply(one: Driver) -> None:
+    """A receiver that replies after a while."""
+    while True:
+        await asyncio.sleep(REPLY_S)
+        if one.sent:
+            await one.deliver()
+            one.scheduler.on_results()
 
 
 def tick_figures(ticks: Sequence[Tick]) -> Figures:

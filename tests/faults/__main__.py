@@ -95,6 +95,7 @@ def to_json(result: Result) -> dict[str, object]:
         "flags_possible": result.flags_allowed,
         "problems": result.report.problems,
         "seconds": round(result.seconds, 1),
+        "notes": result.notes,
     }
 
 

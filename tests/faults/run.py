@@ -21,6 +21,7 @@ class Result:
     faults: int
     flags_allowed: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -32,6 +33,7 @@ class Result:
             f"{'ok  ' if self.passed else 'FAIL'} {self.scenario}: {self.faults} faults,"
             f" {report.messages} messages, {report.copies} copies, {report.flagged} flagged"
             f" of {self.flags_allowed} possible, {self.seconds:.0f} s"
+            + "".join(f", {note}" for note in self.notes)
         )
 
 
@@ -67,5 +69,10 @@ def run_in_world(world: World, scenario: Scenario) -> Result:
     report = check(collect(world))
     report.problems[:0] = problems
     return Result(
-        scenario.name, report, world.faults, world.data_sent_count, time.monotonic() - started_s
+        scenario.name,
+        report,
+        faults=world.faults,
+        flags_allowed=world.data_sent_count,
+        seconds=time.monotonic() - started_s,
+        notes=tuple(world.notes),
     )

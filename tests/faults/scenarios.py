@@ -4,14 +4,13 @@ import signal
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 from typing import TypeAlias
 
-from cli.environment import SERVICES, Ports, listen_addresses
+from cli.environment import SERVICES
 from cli.processes import Process
 from tests.faults.broker import (
     kill_kafka,
@@ -23,6 +22,8 @@ from tests.faults.broker import (
 )
 from tests.faults.failpoints import FAILPOINTS, FREEZE_ROUNDS
 from tests.faults.parser_memory import exhaust_memory
+from tests.faults.replicas import LEASE_LOST_AFTER_S, new_replica, second_replica
+from tests.faults.scheduler_changes import scheduler_changes
 from tests.faults.shutdown import stop_in_turn, stop_together
 from tests.faults.slow_dependencies import (
     cancel_statements,
@@ -31,11 +32,9 @@ from tests.faults.slow_dependencies import (
     slow_directory,
     slow_kafka,
 )
-from tests.faults.world import World, read_json_lines, wait_until
+from tests.faults.world import PASSED_TIMEOUT_S, World, wait_until
 from tests.support.accounts import add_webhook, change_tenant, create_account
 
-PASSED_TIMEOUT_S = 90.0  # the machine may be busy
-LEASE_LOST_AFTER_S = 6.0  # longer than the leases of router and delivery
 DAILY_LIMIT = 50
 QUICK_OUTAGE_S = 5.0
 
@@ -201,26 +200,6 @@ def rebalance(world: World, times: int) -> None:
             world.record_fault(replica.name)
 
 
-@contextmanager
-def second_replica(world: World, name: str) -> Iterator[Process]:
-    """Run a second replica of a service, and terminate it at the end."""
-    replica = new_replica(world, name)
-    replica.start()
-    try:
-        replica.await_ready()
-        yield replica
-    finally:
-        replica.terminate()
-
-
-def new_replica(world: World, name: str) -> Process:
-    """A second process of a service, which listens on its own ports."""
-    own = {**world.environment, **listen_addresses(Ports.find_free())}
-    peers = {key: value for key, value in world.environment.items() if key.endswith("_ADDRESS")}
-    process = type(world.processes[name])
-    return process(name, {**own, **peers}, world.folder / "logs" / f"{name}-second.log")
-
-
 def daily_limit_at_failover(world: World, times: int) -> None:
     """The scheduler is killed during a burst and a second replica takes over: together they must
     assign exactly as many messages as the daily limit allows."""
@@ -235,24 +214,14 @@ def daily_limit_at_failover(world: World, times: int) -> None:
             killer.start()
             recipients = world.client.burst(customer.api_key, f"orders@{domain}", 4 * DAILY_LIMIT)
             killer.join()
-            limit_reached = partial(have_arrived, world, recipients, DAILY_LIMIT)
+            limit_reached = partial(world.have_arrived, recipients, DAILY_LIMIT)
             wait_until(limit_reached, PASSED_TIMEOUT_S, "fewer messages than the daily limit")
             first.start()
             first.await_ready()
             world.pause(turn)
-            if (sent := count_arrivals(world, recipients)) != DAILY_LIMIT:
+            if (sent := world.count_arrivals(recipients)) != DAILY_LIMIT:
                 raise AssertionError(f"{sent} sent with a daily limit of {DAILY_LIMIT}")
             change_tenant(world.environment, customer.tenant_id, per_day_max=0)
-
-
-def have_arrived(world: World, recipients: Collection[str], number: int) -> bool:
-    return count_arrivals(world, recipients) >= number
-
-
-def count_arrivals(world: World, recipients: Collection[str]) -> int:
-    """The number of these recipients at the sink."""
-    entries = read_json_lines(world.folder / "sink.jsonl")
-    return len({entry["recipient"] for entry in entries} & {*recipients})
 
 
 def rounds(points: Sequence[str]) -> list[tuple[str, ...]]:
@@ -287,6 +256,7 @@ def _all() -> list[Scenario]:
             for point in ("router.tick.in_transaction", "delivery.body_sent")
         ),
         Scenario("daily limit at failover", daily_limit_at_failover, times=5),
+        Scenario("scheduler changes", scheduler_changes, times=100, rate_per_s=20.0),
         Scenario("rewind offsets", rewind_offsets, times=5),
         Scenario("repeat records", repeat_records, times=10),
         Scenario("rebalance", rebalance, times=5),
@@ -308,8 +278,9 @@ def _all() -> list[Scenario]:
 SCENARIOS = {scenario.name: scenario for scenario in _all()}
 
 
-# Other quick scenarios cover these faults: crash everywhere, freeze at, stop kafka, stop together.
-COVERED_BY_OTHERS = {"kill services", "pause", "kill kafka", "stop in turn"}
+# Other quick scenarios cover these faults: crash everywhere, freeze at, stop kafka, stop together,
+# daily limit at failover.
+COVERED_BY_OTHERS = {"kill services", "pause", "kill kafka", "stop in turn", "scheduler changes"}
 
 
 # As the full run, but for shorter: still longer than a session, a lease and a sweep.

@@ -4,9 +4,9 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -24,6 +24,7 @@ SENDER_DOMAIN = "faults.obm-sender.net"
 # Long, because the machine may be busy; shorter for seeded bugs that lose messages.
 DRAIN_TIMEOUT_S = float(os.environ.get("OBM_FAULTS_DRAIN_S", "240"))
 POLL_S = 0.25
+PASSED_TIMEOUT_S = 90.0  # the machine may be busy
 
 # Timeouts of seconds instead of minutes: the same code with other settings.
 SHORT_TIMEOUTS = {
@@ -58,7 +59,8 @@ AUDIT_INTERVALS = {
 
 @dataclass
 class World:
-    """folder: contains all data and logs. data_sent_count: attempts that may be ambiguous."""
+    """folder: contains all data and logs. data_sent_count: attempts that may be ambiguous. notes:
+    what a scenario has measured."""
 
     folder: Path
     stack: Embedded
@@ -70,6 +72,7 @@ class World:
     seed: int = 0
     data_sent_count: int = 0
     faults: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def database(self) -> "psycopg.Connection[tuple[object, ...]]":
         return psycopg.connect(self.stack.database_url, autocommit=True, connect_timeout=10)
@@ -110,6 +113,14 @@ class World:
         self.record_data_sent()
         self.stack.postgres.kill()
         self.faults += 1
+
+    def have_arrived(self, recipients: Collection[str], number: int) -> bool:
+        return self.count_arrivals(recipients) >= number
+
+    def count_arrivals(self, recipients: Collection[str]) -> int:
+        """The number of these recipients at the sink."""
+        entries = read_json_lines(self.folder / "sink.jsonl")
+        return len({entry["recipient"] for entry in entries} & {*recipients})
 
     def recover(self) -> None:
         """Start or resume every server and process that a scenario has stopped."""

@@ -102,7 +102,7 @@ def days(tree: Plan) -> set[str]:
 
 
 def test_select_due_reads_as_many_rows_as_it_returns(connection: Connection) -> None:
-    assert pages(plan(connection, SELECT_DUE_ROWS, ([f"{TENANT}/s1"], [10]))) < 150
+    assert pages(plan(connection, SELECT_DUE_ROWS, ([f"{TENANT}/s1"], [10], [0.0]))) < 150
 
 
 def test_the_snapshot_reads_active_queues_alone(connection: Connection) -> None:
@@ -203,3 +203,27 @@ def test_activating_an_active_queue_updates_no_index(connection: Connection) -> 
     connection.execute("SELECT pg_stat_force_next_flush()")
     [(updated, hot)] = connection.execute(count, ("router.queues",)).fetchall()
     assert cast(int, hot) >= cast(int, updated) - 5
+
+
+def test_select_due_skips_what_has_left_a_queue(database: FreshDatabase) -> None:
+    """Index entries of rows that have left stay as long as the oldest transaction."""
+    queue_id, moved = f"{uuid4()}/s1", 5000
+    with psycopg.connect(database.url) as old, database.connect() as connection:
+        old.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        old.execute("SELECT count(*) FROM router.queues")
+        ids = [uuid7_text() for _ in range(moved + 10)]
+        connection.execute(FILL, (TENANT, queue_id, ids))
+        sent = "UPDATE router.messages SET state = 'assigned' WHERE message_id = ANY(%s::uuid[])"
+        connection.execute(sent, (ids[:moved],))
+        later = "UPDATE router.messages SET due_at = now() WHERE queue_id = %s AND state = 'queued'"
+        connection.execute(later, (queue_id,))
+        [(first_due_s,)] = connection.execute(
+            "SELECT extract(epoch FROM min(due_at))::float8 FROM router.messages"
+            " WHERE queue_id = %s AND state = 'queued'",
+            (queue_id,),
+        ).fetchall()
+        for setting, value in PLANS.items():
+            connection.execute(f"SET {setting} = {value}".encode())
+        from_first = pages(plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [first_due_s])))
+        from_start = pages(plan(connection, SELECT_DUE_ROWS, ([queue_id], [5], [0.0])))
+        assert from_first < from_start / 4

@@ -221,10 +221,24 @@ async def test_every_message_closes_exactly_once(database: FreshDatabase, seed: 
     for _ in range(120):
         await step(router, mail, tenant_id)
         check_windows(database, tenant_id)
+        check_first_due(database, tenant_id)
     await finish(router, mail, tenant_id, database)
     await router.close()
     closed = Counter(one.message_id for one in router.events(MessageClosed))
     assert closed == Counter({one.message_id: 1 for one in mail})
+
+
+def check_first_due(database: FreshDatabase, tenant_id: str) -> None:
+    """The scheduler reads no message that is due before the first due time of its queue."""
+    with database.connect() as connection:
+        unread = connection.execute(
+            "SELECT m.queue_id, m.due_at, q.first_due_at"
+            " FROM router.messages AS m LEFT JOIN router.queues AS q USING (queue_id)"
+            " WHERE state = 'queued' AND m.tenant_id = %s AND q.site <> 'unresolved'"
+            " AND NOT coalesce(m.due_at >= q.first_due_at, false)",
+            (tenant_id,),
+        ).fetchall()
+    assert not unread
 
 
 def check_windows(database: FreshDatabase, tenant_id: str) -> None:

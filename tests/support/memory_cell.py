@@ -126,7 +126,7 @@ class MemoryCell:
             for rows in self.rows.values():
                 rows.pop(closing.message_id, None)
         finished = cell.finish(active, allocation, result, now_s=now_s)
-        for queue, next_s in finished.served:
+        for queue, next_s, _ in finished.served:
             self.queues[queue.queue_id].next_s = next_s
         for blocked in finished.blocked:
             row = self.queues[blocked.queue_id]

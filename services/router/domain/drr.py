@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from math import inf
 from typing import NamedTuple
 
 from services.router.domain.ledger import Path, Scope, ScopeKind
@@ -21,13 +22,17 @@ BATCH = Scope(ScopeKind.ENGINE, "batch")  # the messages of one tick
 
 
 class ActiveQueue(NamedTuple):
+    """first_due_s: no message of the queue is due before."""
+
     queue_id: str
     version: int
     queue: ScheduledQueue
+    first_due_s: float = -inf
 
     @classmethod
-    def of(cls, queue_id: str, version: int) -> "ActiveQueue":
-        return cls(queue_id, version, ScheduledQueue.of(queue_id))
+    def of(cls, queue_id: str, version: int, first_due_s: float | None = None) -> "ActiveQueue":
+        first_due_s = -inf if first_due_s is None else first_due_s
+        return cls(queue_id, version, ScheduledQueue.of(queue_id), first_due_s)
 
 
 class BlockedQueue(NamedTuple):

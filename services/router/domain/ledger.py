@@ -25,6 +25,7 @@ from services.router.domain.limits import (
 from services.router.domain.reasons import WaitReason
 
 ACCOUNTS_MIN = 10_000  # with fewer accounts, idle ones are not dropped
+SWEPT_MAX = 20  # accounts that are checked at a time: a tick must not wait for all of them
 LIMITS = ("per_second", "per_minute", "per_hour", "per_day", "in_flight_max")
 RATE_KEPT_S = 60.0  # a stored rate outlives its last message by this long
 
@@ -178,6 +179,7 @@ class Ledger:
         self._accounts: dict[Scope, Account] = {}
         self._changed: dict[tuple[str, str], CounterRow] = {}
         self._accounts_max = ACCOUNTS_MIN  # before idle ones are dropped
+        self._unswept: list[Scope] = []
         self._known_at_s = -inf  # the moment of the cached policies
         self._known: dict[Scope, tuple[Limits, Suspension | None]] = {}
 
@@ -196,6 +198,7 @@ class Ledger:
                 account.window(name).buckets[int(bucket)] = row.value
             elif name in RATES:
                 account.rate(name).tat_us = row.value
+        self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
 
     def load_in_flight(self, path: Path, count: int) -> None:
         for scope in path:
@@ -232,8 +235,7 @@ class Ledger:
         fitting = min(count, self.path_capacity(path, now_s=now_s).available)
         if fitting <= 0 or (fitting < count and not partial):
             return 0
-        if len(self._accounts) > self._accounts_max:
-            self._drop_idle(now_s)
+        self._drop_idle(now_s)
         for scope in path:
             self._spend(scope, fitting, now_s=now_s)
         return fitting
@@ -312,10 +314,16 @@ class Ledger:
         return account
 
     def _drop_idle(self, now_s: float) -> None:
-        """Called when the number of accounts has doubled."""
-        accounts = self._accounts.items()
-        self._accounts = {scope: one for scope, one in accounts if not one.is_idle(now_s)}
-        self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
+        """Check some accounts, once their number has doubled, until all have been checked."""
+        if not self._unswept:
+            if len(self._accounts) <= self._accounts_max:
+                return
+            self._unswept = list(self._accounts)
+        for _ in range(min(SWEPT_MAX, len(self._unswept))):
+            if self._accounts[scope := self._unswept.pop()].is_idle(now_s):
+                del self._accounts[scope]
+        if not self._unswept:
+            self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
 
     def _record(self, scope: Scope, counter: WindowCounter, bucket: int) -> None:
         window_key = f"{counter.window.name}/{bucket}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import NamedTuple
 
 from services.router.domain.dispatch import QueueRemainder
 from services.router.domain.drr import ActiveQueue, BlockedQueue
@@ -10,6 +11,7 @@ from services.router.domain.drr import ActiveQueue, BlockedQueue
 # Deactivating a queue and activating it again costs as much as four reads, and there are 12 ticks a
 # second.
 LINGER_S = 0.3
+FIRST_DUE_LAG_S = 1.0  # of a queue that is not written otherwise
 TRACKED_MAX = 10_000
 
 
@@ -32,12 +34,20 @@ class LingerTracker:
         return lingers
 
 
+class ServedQueue(NamedTuple):
+    """A queue to save. next_s: when it has work, first_due_s: when its first message is due; None:
+    it is empty."""
+
+    queue: ActiveQueue
+    next_s: float | None
+    first_due_s: float | None
+
+
 @dataclass(slots=True)
 class Round:
-    """served: queues to save, with the time of their next work (None: empty).
-    next_due_s: when the first of the queues that were read is due again."""
+    """next_due_s: when the first of the queues that were read is due again."""
 
-    served: list[tuple[ActiveQueue, float | None]] = field(default_factory=list)
+    served: list[ServedQueue] = field(default_factory=list)
     blocked: list[BlockedQueue] = field(default_factory=list)
     next_due_s: float = inf
 
@@ -67,12 +77,14 @@ def finish_round(
         elif due_s > now_s:
             next_s, lingers = due_s, False
             finished.next_due_s = min(finished.next_due_s, due_s)
-        elif blocking := as_blocked(queue):
-            finished.blocked.append(blocking)
-            continue
         else:
-            next_s, lingers = now_s, True
-            finished.next_due_s = now_s
+            next_s, lingers = now_s, due_s < queue.first_due_s + FIRST_DUE_LAG_S
+            if blocking := as_blocked(queue):
+                finished.blocked.append(blocking)
+                if lingers:
+                    continue
+            else:
+                finished.next_due_s = now_s
         if not (lingers and all_served):
-            finished.served.append((queue, next_s))
+            finished.served.append(ServedQueue(queue, next_s, due_s))
     return finished

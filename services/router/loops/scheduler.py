@@ -238,11 +238,11 @@ class Scheduler:
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
         allocation = cell.plan(active, now_s=now_s)
-        due = await assignments.select_due(tx, allocation.quotas)
+        due = await assignments.select_due(tx, active, allocation.quotas)
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)
         events = await self._save(tx, cell, result, now_s=now_s)
         finished = cell.finish(active, allocation, result, now_s=now_s)
-        written = [queue.queue for queue, _ in finished.served]
+        written = [one.queue.queue for one in finished.served]
         written += [ScheduledQueue.of(queue.queue_id) for queue in finished.blocked]
         await assignments.requeue(tx, result.requeues, written=written)
         await self._save_round(tx, cell, finished)
@@ -267,7 +267,7 @@ class Scheduler:
 
     async def _save_round(self, tx: Transaction, cell: Cell, finished: Round) -> None:
         if finished.blocked:
-            served_ids = [queue.queue_id for queue, _ in finished.served]
+            served_ids = [one.queue.queue_id for one in finished.served]
             await queues.lock(tx, served_ids + [queue.queue_id for queue in finished.blocked])
         await queues.record_served(tx, finished.served, counters=cell.changes())
         await queues.block(tx, finished.blocked)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from kernel.database import Transaction
 from services.router.domain.admission import NewMessage
 from services.router.domain.message import CELL
+from services.router.store.queues import ADD_WORK
 
 # An expected row is filled, but keeps its due_at, because a client has rescheduled it.
-INSERT = """
+INSERT = f"""
 WITH inserted AS (
     INSERT INTO router.messages AS stored (message_id, tenant_id, email_id, cell, queue_id, state,
         reason, due_at, expires_at, address_hash, test, context, closed_at)
@@ -25,16 +26,15 @@ WITH inserted AS (
         WHERE stored.state = 'expected' AND stored.tenant_id = excluded.tenant_id
     RETURNING message_id, tenant_id, queue_id, state, due_at
 ), activated AS (
-    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active)
+    INSERT INTO router.queues AS stored
+        (queue_id, tenant_id, cell, site, next_at, active, first_due_at)
     SELECT queue_id, tenant_id, %(cell)s, split_part(queue_id, '/', 2), min(due_at),
-        min(due_at) <= now()
+        min(due_at) <= now(), min(due_at)
     FROM inserted WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
-    ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
-        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END,
-        active = stored.blocked_by = '' AND (stored.active OR excluded.active)
+    {ADD_WORK}
 )
 SELECT message_id::text, extract(epoch FROM now())::float8 FROM inserted
-"""
+"""  # noqa: S608 - constants only
 
 
 async def insert(tx: Transaction, new_messages: Sequence[NewMessage]) -> dict[str, float]:

@@ -4,17 +4,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from kernel.database import Transaction
 from services.router.domain.dispatch import Assignment, Requeue
+from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.store.queues import QueueDueTime, lock_or_create, mark_queues_due
 
-# One row more than the quota, with any due time: it tells when the queue has work next. Rows are
-# not locked, because there is one scheduler and every transition is guarded by the state read here.
+# One row more than the quota, with any due time: it tells when the queue has work next. The scan
+# begins at the first due time, because before it are the index entries of rows that have left: they
+# stay as long as the oldest transaction of the server. Rows are not locked, because there is one
+# scheduler and every transition is guarded by the state read here.
 SELECT_DUE = """
 SELECT m.message_id::text, m.queue_id, extract(epoch FROM m.due_at)::float8,
     extract(epoch FROM m.expires_at)::float8, m.attempt, m.attempt_count, m.egress_id, m.ambiguous,
     s.address_hash IS NOT NULL, m.context
-FROM unnest(%s::text[], %s::int[]) AS open (queue_id, quota) CROSS JOIN LATERAL (
+FROM unnest(%s::text[], %s::int[], %s::float8[]) AS open (queue_id, quota, first_due_s)
+CROSS JOIN LATERAL (
     SELECT * FROM router.messages WHERE messages.queue_id = open.queue_id AND state = 'queued'
+        AND due_at >= to_timestamp(open.first_due_s)
     ORDER BY due_at LIMIT open.quota + 1
 ) AS m
 LEFT JOIN router.suppressions AS s
@@ -46,11 +51,19 @@ WHERE m.message_id = r.message_id AND m.state || '' = 'queued' AND m.attempt = r
 """
 
 
-async def select_due(tx: Transaction, quotas: Mapping[str, int]) -> dict[str, list[DueMessage]]:
-    """The first rows of each queue by due time, one more than its quota."""
+async def select_due(
+    tx: Transaction, active: Iterable[ActiveQueue], quotas: Mapping[str, int]
+) -> dict[str, list[DueMessage]]:
+    """The first rows of each queue with a quota by due time, one more than that."""
     due: dict[str, list[DueMessage]] = {queue_id: [] for queue_id in quotas}
     if quotas:
-        for row in await tx.rows(SELECT_DUE, (list(quotas), list(quotas.values()))):
+        granted = [one for one in active if one.queue_id in quotas]
+        params = (
+            [one.queue_id for one in granted],
+            [quotas[one.queue_id] for one in granted],
+            [one.first_due_s for one in granted],
+        )
+        for row in await tx.rows(SELECT_DUE, params):
             due[row[1]].append(DueMessage._make(row))
     for rows in due.values():
         rows.sort(key=lambda row: row.due_s)

@@ -14,6 +14,7 @@ from services.router.domain.transitions import (
     stays_with_source,
 )
 from services.router.store import results
+from services.router.store.queues import ADD_WORK
 
 # `state || ''`: a plan made while nothing was assigned would read the index of all assigned rows
 # for every row instead of finding it by key. `first` and `last`: the statement opens only the day
@@ -28,7 +29,7 @@ WHERE m.state || '' = 'assigned' AND m.message_id BETWEEN %(first)s::uuid AND %(
 
 # Updates the rows, and activates their queues. A message that stays with its egress source moves to
 # the queue of that source.
-APPLY = """
+APPLY = f"""
 WITH attempted AS (
     SELECT * FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(added)s::int[],
         %(dues)s::float8[], %(reasons)s::text[], %(ambiguous)s::bool[], %(classes)s::text[],
@@ -49,18 +50,17 @@ WITH attempted AS (
     RETURNING m.message_id, m.tenant_id, m.queue_id, m.state, m.due_at, m.egress_id, m.assigned_at,
         m.attempt, m.attempt_count, m.ambiguous
 ), activated AS (
-    INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active)
+    INSERT INTO router.queues AS stored
+        (queue_id, tenant_id, cell, site, next_at, active, first_due_at)
     SELECT queue_id, tenant_id, %(cell)s, split_part(split_part(queue_id, '/', 2), '@', 1),
-        min(due_at), min(due_at) <= now()
+        min(due_at), min(due_at) <= now(), min(due_at)
     FROM applied WHERE state = 'queued' GROUP BY 1, 2 ORDER BY 1
-    ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
-        next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END,
-        active = stored.blocked_by = '' AND (stored.active OR excluded.active)
+    {ADD_WORK}
 )
 SELECT message_id::text, attempt, attempt_count, ambiguous, extract(epoch FROM now())::float8,
     queue_id, egress_id, extract(epoch FROM assigned_at)::float8
 FROM applied
-"""
+"""  # noqa: S608 - constants only
 
 
 class AssignedMessages(NamedTuple):

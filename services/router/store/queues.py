@@ -12,19 +12,28 @@ from services.router.domain.cell import Wakes
 from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.ledger import CounterRow, Scope
 from services.router.domain.message import CELL, ScheduledQueue
+from services.router.domain.round import ServedQueue
 
 # A queue is active when it has work now. A blocked queue is unblocked only by its scope; until then
 # new work only raises the version.
-ACTIVATE = """
-INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active)
-SELECT queue_id, tenant_id, %(cell)s, site, to_timestamp(min(due)), to_timestamp(min(due)) <= now()
+# New work in a queue, whichever statement adds it: its row is created, or lowered to the new due
+# time. Queued rows that are due before first_due_at would never be read.
+ADD_WORK = """
+ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
+    next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END,
+    active = stored.blocked_by = '' AND (stored.active OR excluded.active),
+    first_due_at = least(stored.first_due_at, excluded.first_due_at)
+"""
+
+ACTIVATE = f"""
+INSERT INTO router.queues AS stored (queue_id, tenant_id, cell, site, next_at, active, first_due_at)
+SELECT queue_id, tenant_id, %(cell)s, site, to_timestamp(min(due)), to_timestamp(min(due)) <= now(),
+    to_timestamp(min(due))
 FROM unnest(%(queue_ids)s::text[], %(tenants)s::uuid[], %(sites)s::text[], %(dues)s::float8[])
     AS work (queue_id, tenant_id, site, due)
 GROUP BY 1, 2, 4 ORDER BY 1
-ON CONFLICT (queue_id) DO UPDATE SET version = stored.version + 1,
-    next_at = CASE WHEN stored.blocked_by = '' THEN least(stored.next_at, excluded.next_at) END,
-    active = stored.blocked_by = '' AND (stored.active OR excluded.active)
-"""
+{ADD_WORK}
+"""  # noqa: S608 - constants only
 
 # If more queues are active than one tick reads, some of each tenant are read: a skip scan over
 # (cell, tenant_id, next_at), from one tenant with an active queue to the next. It begins after the
@@ -42,9 +51,11 @@ WITH RECURSIVE tenants AS (
 ), seen AS (
     SELECT tenant_id FROM tenants WHERE tenant_id IS NOT NULL LIMIT %(limit)s
 )
-SELECT found.queue_id, found.version FROM seen CROSS JOIN LATERAL (
-    SELECT queue_id, version, next_at, row_number() OVER (ORDER BY next_at) AS nth FROM (
-        SELECT queue_id, version, next_at FROM router.queues
+SELECT found.queue_id, found.version, extract(epoch FROM found.first_due_at)::float8
+FROM seen CROSS JOIN LATERAL (
+    SELECT queue_id, version, next_at, first_due_at, row_number() OVER (ORDER BY next_at) AS nth
+    FROM (
+        SELECT queue_id, version, next_at, first_due_at FROM router.queues
         WHERE cell = %(cell)s AND site <> 'unresolved' AND tenant_id = seen.tenant_id
           AND active ORDER BY next_at LIMIT %(each)s
     ) AS oldest
@@ -67,9 +78,10 @@ WITH counted AS (
     DO UPDATE SET value = excluded.value, expires_at = excluded.expires_at
 )
 UPDATE router.queues SET next_at = to_timestamp(seen.next_s), served_at = now(),
-    active = coalesce(to_timestamp(seen.next_s) <= now() + interval '1 ms', false)
-FROM unnest(%(queue_ids)s::text[], %(versions)s::bigint[], %(nexts)s::float8[])
-    AS seen (queue_id, version, next_s)
+    active = coalesce(to_timestamp(seen.next_s) <= now() + interval '1 ms', false),
+    first_due_at = to_timestamp(seen.first_due_s) - interval '1 ms'
+FROM unnest(%(queue_ids)s::text[], %(versions)s::bigint[], %(nexts)s::float8[],
+    %(first_dues)s::float8[]) AS seen (queue_id, version, next_s, first_due_s)
 WHERE queues.queue_id = seen.queue_id AND queues.version = seen.version
 """
 
@@ -158,22 +170,23 @@ async def select_active_by_tenant(tx: Transaction, *, after: str, limit: int) ->
 
 async def record_served(
     tx: Transaction,
-    served: Sequence[tuple[ActiveQueue, float | None]],
+    served: Sequence[ServedQueue],
     *,
     counters: Sequence[CounterRow],
 ) -> None:
-    """Record when each queue has work next (None: it is empty), unless it was activated since it
-    was read, and save the changed counters."""
+    """Record when each queue has work next, unless it was activated since it was read, and save the
+    changed counters."""
     if not served and not counters:
         return
-    served = sorted(served)
+    served = sorted(served, key=lambda one: one.queue.queue_id)
     await tx.execute(
         RECORD_SERVED,
         {
             "cell": CELL,
-            "queue_ids": [queue.queue_id for queue, _ in served],
-            "versions": [queue.version for queue, _ in served],
-            "nexts": [next_s for _, next_s in served],
+            "queue_ids": [one.queue.queue_id for one in served],
+            "versions": [one.queue.version for one in served],
+            "nexts": [one.next_s for one in served],
+            "first_dues": [one.first_due_s for one in served],
             "scopes": [one.scope for one in counters],
             "windows": [one.window_key for one in counters],
             "values": [one.value for one in counters],

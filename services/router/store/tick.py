@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from contracts.router.v1.results_pb2 import Results
-from kernel.database import Transaction
+from kernel.database import Row, Transaction
 from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import CELL
 from services.router.store.queues import select_active_by_tenant
@@ -12,16 +12,17 @@ from services.router.store.results import parse
 SNAPSHOT = """
 WITH drained AS (DELETE FROM router.results WHERE cell = %(cell)s RETURNING entries),
 active AS (
-    SELECT queue_id, version, next_at FROM router.queues
+    SELECT queue_id, version, next_at, first_due_at FROM router.queues
     WHERE cell = %(cell)s AND site <> 'unresolved' AND active
     ORDER BY next_at LIMIT %(limit)s
 )
 SELECT extract(epoch FROM now())::float8, (
     SELECT extract(epoch FROM min(next_at))::float8 FROM router.queues
     WHERE cell = %(cell)s AND site <> 'unresolved' AND NOT active AND next_at IS NOT NULL
-), NULL::bytea, NULL::text, NULL::bigint
-UNION ALL SELECT 0, 0, entries, NULL, NULL FROM drained
-UNION ALL SELECT 0, extract(epoch FROM next_at)::float8, NULL, queue_id, version FROM active
+), NULL::bytea, NULL::text, NULL::bigint, NULL::float8
+UNION ALL SELECT 0, 0, entries, NULL, NULL, NULL FROM drained
+UNION ALL SELECT 0, extract(epoch FROM next_at)::float8, NULL, queue_id, version,
+    extract(epoch FROM first_due_at)::float8 FROM active
 """
 
 
@@ -41,13 +42,11 @@ async def read_snapshot(tx: Transaction, *, limit: int, after_tenant: str) -> Ti
     rows = await tx.rows(SNAPSHOT, {"cell": CELL, "limit": limit})
     [(now_s, next_due_s)] = [row[:2] for row in rows if row[2] is None and row[3] is None]
     results = parse(row[2] for row in rows if row[2] is not None)
-    active = [
-        ActiveQueue.of(row[3], row[4]) for row in sorted(rows, key=by_time) if row[3] is not None
-    ]
+    active = [ActiveQueue.of(*row[3:]) for row in sorted(rows, key=by_time) if row[3] is not None]
     if len(active) == limit:
         active = await select_active_by_tenant(tx, after=after_tenant, limit=limit)
     return TickSnapshot(now_s, next_due_s, results, active)
 
 
-def by_time(row: tuple[float, float | None, object, str | None, int | None]) -> float:
+def by_time(row: Row) -> float:
     return row[1] or 0.0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from services.router.domain.ledger import (
     ACCOUNTS_MIN,
+    SWEPT_MAX,
     CounterRow,
     Ledger,
     Path,
@@ -210,8 +211,22 @@ def test_accounts_of_idle_scopes_are_dropped() -> None:
     for number in range(ACCOUNTS_MIN + 1):
         ledger.reserve([tenant(str(number))], 1, now_s=START_S)
         ledger.release([tenant(str(number))], 1)
-    ledger.reserve([tenant("new")], 1, now_s=START_S + 3 * 86400)
+    for number in range(ACCOUNTS_MIN // SWEPT_MAX + 2):
+        before = len(ledger)
+        ledger.reserve([tenant("new")], 1, now_s=START_S + (3 + number) * 86400)
+        assert len(ledger) >= before - SWEPT_MAX, (
+            "a reservation waits for the check of all accounts"
+        )
     assert len(ledger) == 1
+
+
+def test_accounts_that_were_loaded_are_not_checked_at_once() -> None:
+    """With a hundred thousand of them, the first tick of a scheduler would outlast its lease."""
+    ledger = Ledger(Table())
+    row = CounterRow("", "per_hour/1", 5, START_S + 60)
+    ledger.load(row._replace(scope=tenant(str(number)).key) for number in range(ACCOUNTS_MIN * 2))
+    ledger.reserve([tenant("new")], 1, now_s=START_S + 3 * 86400)
+    assert len(ledger) == ACCOUNTS_MIN * 2 + 1
 
 
 def test_counters_of_an_unknown_scope_are_ignored() -> None:

@@ -22,8 +22,8 @@ MORE = QueueRemainder(was_served=True, due_s=NOW_S - 1)
 LATER = QueueRemainder(was_served=True, due_s=NOW_S + 60)
 
 
-def queue(site: str = "site") -> ActiveQueue:
-    return ActiveQueue.of(f"{TENANT}/{site}", 1)
+def queue(site: str = "site", first_due_s: float = NOW_S - 1) -> ActiveQueue:
+    return ActiveQueue.of(f"{TENANT}/{site}", 1, first_due_s)
 
 
 def finished_round(
@@ -46,13 +46,13 @@ def finished_round(
 
 def test_an_empty_queue_is_deactivated() -> None:
     finished = finished_round({queue(): EMPTY})
-    assert finished.served == [(queue(), None)]
+    assert finished.served == [(queue(), None, None)]
     assert finished.next_due_s == inf
 
 
 def test_a_queue_whose_next_message_is_due_later_is_due_then() -> None:
     finished = finished_round({queue(): LATER})
-    assert finished.served == [(queue(), NOW_S + 60)]
+    assert finished.served == [(queue(), NOW_S + 60, NOW_S + 60)]
     assert finished.next_due_s == NOW_S + 60
 
 
@@ -61,9 +61,26 @@ def test_a_queue_with_more_to_send_stays_active_and_is_due_at_once() -> None:
     assert (finished.served, finished.next_due_s) == ([], NOW_S)
 
 
+def test_the_first_due_time_of_a_queue_that_is_not_written_otherwise_lags_by_a_second() -> None:
+    assert not finished_round({queue(first_due_s=NOW_S - 1.9): MORE}).served
+    lagging = queue(first_due_s=NOW_S - 2.1)
+    assert finished_round({lagging: MORE}).served == [(lagging, NOW_S, NOW_S - 1)]
+
+
+def test_the_first_due_time_of_a_blocked_queue_lags_by_a_second() -> None:
+    def blocked_by(one: ActiveQueue) -> BlockedQueue:
+        return BlockedQueue(one.queue_id, Scope(ScopeKind.POOL, "pool"), Capacity(0))
+
+    lagging = queue(first_due_s=NOW_S - 2.1)
+    finished = finished_round({lagging: MORE}, blocked_by=blocked_by)
+    assert finished.served == [(lagging, NOW_S, NOW_S - 1)]
+    assert [one.queue_id for one in finished.blocked] == [lagging.queue_id]
+    assert finished.next_due_s == inf
+
+
 def test_a_queue_that_was_not_served_comes_first_in_the_next_round() -> None:
     finished = finished_round({queue("a"): MORE, queue("b"): EMPTY, queue("c"): None})
-    assert finished.served == [(queue("a"), NOW_S), (queue("b"), None)]
+    assert finished.served == [(queue("a"), NOW_S, NOW_S - 1), (queue("b"), None, None)]
     assert finished.next_due_s == NOW_S
 
 
@@ -73,7 +90,7 @@ def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:
 
     finished = finished_round({queue("a"): MORE, queue("b"): LATER}, blocked_by=blocked_by)
     assert [one.queue_id for one in finished.blocked] == [queue("a").queue_id]
-    assert finished.served == [(queue("b"), NOW_S + 60)]
+    assert finished.served == [(queue("b"), NOW_S + 60, NOW_S + 60)]
 
 
 def test_a_queue_that_often_receives_messages_stays_active_while_it_is_empty() -> None:
@@ -85,7 +102,7 @@ def test_a_queue_that_often_receives_messages_stays_active_while_it_is_empty() -
     idle = QueueRemainder(was_served=False, due_s=None)
     assert not finished_round({queue(): idle}, linger=linger, at_s=again_s + LINGER_S / 2).served
     assert finished_round({queue(): idle}, linger=linger, at_s=again_s + LINGER_S * 1.1).served == [
-        (queue(), None)
+        (queue(), None, None)
     ]
 
 
@@ -93,7 +110,7 @@ def test_a_queue_that_rarely_receives_messages_is_deactivated_when_it_is_empty()
     linger = LingerTracker()
     for number in range(5):
         assert finished_round({queue(): EMPTY}, linger=linger, at_s=NOW_S + number).served == [
-            (queue(), None)
+            (queue(), None, None)
         ]
 
 

@@ -54,13 +54,34 @@ class RoutingAdmin:
     async def remove_pool(self, pool: str) -> None:
         """pool: id or name. Raises ConfigError."""
         async with self.database.transaction() as tx:
-            found = find_pool(await directory.load_pools(tx), pool)
+            pools = await directory.load_pools(tx, lock=True)
+            found = find_pool(pools, pool)
+            if users := [one.name for one in pools if one.overflow_pool_id == found.pool_id]:
+                raise ConfigError(
+                    f"Pool {users[0]} overflows to {pool}. First end that:"
+                    f" `obm pool set-overflow {users[0]}`."
+                )
             removed = await directory.remove_pool(tx, found.pool_id)
             if removed is None:
                 raise ConfigError(
                     f"Pool {pool} has egress sources. Remove them first, see `obm egress list`."
                 )
             await self._publish(tx, removed)
+
+    async def set_overflow(self, pool: str, overflow: str) -> Pool:
+        """pool, overflow: id or name; an empty overflow is none. Raises ConfigError."""
+        async with self.database.transaction() as tx:
+            pools = await directory.load_pools(tx, lock=True)
+            found = find_pool(pools, pool)
+            overflow_id = find_pool(pools, overflow).pool_id if overflow else ""
+            if found.pool_id in overflow_chain(pools, overflow_id):
+                raise ConfigError(
+                    f"Mail of {pool} would overflow to {pool} itself. Choose a pool that does not"
+                    " overflow to it, see `obm pool list`."
+                )
+            changed = await directory.set_overflow_pool(tx, found.pool_id, overflow_id)
+            await self._publish(tx, changed)
+        return changed
 
     async def add_source(
         self, *, pool: str, addresses: Sequence[str], ehlo: str, ramp: str = ""
@@ -161,6 +182,16 @@ def find_pool(pools: Sequence[Pool], name: str) -> Pool:
         if name in (pool.pool_id, pool.name) and not pool.deleted:
             return pool
     raise ConfigError(f"There is no pool {name}. See `obm pool list`.")
+
+
+def overflow_chain(pools: Sequence[Pool], pool_id: str) -> list[str]:
+    """The pool, the one it overflows to, and so on. Mail takes one step of it only."""
+    next_ids = {pool.pool_id: pool.overflow_pool_id for pool in pools}
+    chain: list[str] = []
+    while pool_id and pool_id not in chain:
+        chain.append(pool_id)
+        pool_id = next_ids[pool_id]
+    return chain
 
 
 def address_pair(addresses: Sequence[str]) -> tuple[str, str]:

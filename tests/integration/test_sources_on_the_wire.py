@@ -2,7 +2,7 @@
 together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient
 from mail import verp
+from services.router.loops.scheduler import SOURCES_INTERVAL_S
 from tests.support.delivery import VERP_KEY, Harness, make_content, wait_until
 from tests.support.router import TOKEN, RouterHarness, context_of, screened
 from tests.support.smtp_peer import SmtpPeer
@@ -56,17 +57,22 @@ class Pipeline:
         self.router, self.delivery, self.peer = router, delivery, peer
         self.ids: dict[str, str] = {}  # of the sources, by address
 
-    async def add_sources(self, *, ramp: str = "") -> None:
-        """ramp: of the warmup of NEW."""
+    async def add_sources(
+        self, *, ramp: str = "", warming: Sequence[str] = (NEW,), overflow: Sequence[str] = ()
+    ) -> None:
+        """ramp: of the warmups. overflow: sources of another pool, to which the first overflows."""
         async with open_routing(self.router.settings) as routing:
             for one in await routing.egresses():
                 await routing.change_source(one.egress_id, deleted=True)
+            if overflow:
+                await routing.add_pool("shared")
+                await routing.set_overflow("default", "shared")
             for address in (OLD, NEW, OTHER):
                 added = await routing.add_source(
-                    pool="default",
+                    pool="shared" if address in overflow else "default",
                     addresses=[address],
                     ehlo="out.test",
-                    ramp=ramp if address == NEW else "",
+                    ramp=ramp if address in warming else "",
                 )
                 self.ids[address] = added.egress_id
 
@@ -151,6 +157,31 @@ async def test_a_new_source_keeps_its_allowance_and_warm_ones_take_the_rest(
         sources = peer.sources()
         assert sources[NEW] == 3
         assert sources[OLD] + sources[OTHER] == 39
+
+
+async def test_mail_overflows_to_warm_sources_of_another_pool(
+    make_pipeline: Callable[[SmtpPeer], Pipeline],
+) -> None:
+    async with SmtpPeer() as peer:
+        pipeline = make_pipeline(peer)
+        await pipeline.add_sources(ramp="tiny", warming=(NEW, OTHER), overflow=(OLD, OTHER))
+        async with pipeline.running():
+            await pipeline.send(30)
+            await pipeline.wait_for_messages(30)
+            assert peer.sources() == {NEW: 3, OLD: 27}
+            peer.refused_sources[OLD] = b"451 4.3.0 Try again later"
+            await pipeline.send(5)
+            while not peer.count_refused(OLD):
+                await asyncio.sleep(0.05)
+            peer.refused_sources.clear()  # each is tried again from the overflow source
+            await pipeline.wait_for_messages(35)
+            async with open_routing(pipeline.router.settings) as routing:
+                await routing.set_overflow("default", "")
+            await asyncio.sleep(SOURCES_INTERVAL_S + 1)
+            await pipeline.send(5)
+            while (await pipeline.reasons()) != {"warmup"}:
+                await asyncio.sleep(0.05)
+        assert peer.sources() == {NEW: 3, OLD: 32}
 
 
 async def test_a_blocked_source_is_suspended_at_the_site_and_sends_again_when_restored(

@@ -80,6 +80,7 @@ class MemoryCell:
     new_cell: Callable[[], Cell]
     sources: list[EgressSource]
     queues_max: int = 1000
+    overflow_pools: dict[str, str] = field(default_factory=dict)
     queues: dict[str, QueueRow] = field(default_factory=lambda: defaultdict(QueueRow))
     rows: dict[str, dict[str, DueMessage]] = field(default_factory=lambda: defaultdict(dict))
     assigned: dict[str, Assignment] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class MemoryCell:
         self.cell.load(row for row in self.counters.values() if row.expires_s > now_s)
         self.policies.load(self.cell.adaptive)
         self.cell.load_waiting({row.blocked.scope for row in self.queues.values() if row.blocked})
-        self.cell.replace_sources(self.sources, now_s=now_s)
+        self.cell.replace_sources(self.sources, self.overflow_pools, now_s=now_s)
         self.cell.load_in_flight(
             InFlight(one.row.queue_id, one.egress_id, 1) for one in self.assigned.values()
         )

@@ -27,11 +27,14 @@ class Pool(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     CELL_FIELD_NUMBER: _builtins.int
+    OVERFLOW_POOL_ID_FIELD_NUMBER: _builtins.int
     pool_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
     name: _builtins.str
     cell: _builtins.str
+    overflow_pool_id: _builtins.str
+    """whose warm sources send what this pool may not send yet; empty: none"""
     def __init__(
         self,
         *,
@@ -40,10 +43,11 @@ class Pool(_message.Message):
         deleted: _builtins.bool = ...,
         name: _builtins.str = ...,
         cell: _builtins.str = ...,
+        overflow_pool_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "deleted", b"deleted", "name", b"name", "pool_id", b"pool_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell", "deleted", b"deleted", "name", b"name", "overflow_pool_id", b"overflow_pool_id", "pool_id", b"pool_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -81,6 +81,7 @@ class AdaptivePolicies:
         )
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
         self._pools: dict[str, list[str]] = {}
+        self._overflow_pools: Mapping[str, str] = {}
         self._events: list[Message] = []
         self._counts_saved_s = 0.0
 
@@ -113,8 +114,10 @@ class AdaptivePolicies:
             else:
                 self.reputation.load_counts(Subject(SubjectKind(kind), rest), counts)
 
-    def replace_sources(self, sources: Iterable[EgressSource]) -> None:
-        self._pools = {}
+    def replace_sources(
+        self, sources: Iterable[EgressSource], overflow_pools: Mapping[str, str] | None = None
+    ) -> None:
+        self._pools, self._overflow_pools = {}, overflow_pools or {}
         for one in sources:
             self._pools.setdefault(one.pool_id, []).append(one.egress_id)
         self.warmups.retain({one for pool in self._pools.values() for one in pool})
@@ -122,8 +125,13 @@ class AdaptivePolicies:
 
     def _find_alone(self) -> None:
         is_limited = self.warmups.is_limited
-        pools = self._pools.values()
-        self._alone = frozenset(one for pool in pools if all(map(is_limited, pool)) for one in pool)
+        warming = {pool_id for pool_id, pool in self._pools.items() if all(map(is_limited, pool))}
+        self._alone = frozenset(
+            one
+            for pool_id in warming
+            if self._overflow_pools.get(pool_id) not in self._pools.keys() - warming
+            for one in self._pools[pool_id]
+        )
 
     # ── one tick ────────────────────────────────────────────────────────────────────────────────
 

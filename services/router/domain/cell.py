@@ -72,7 +72,8 @@ class Cell:
     ) -> None:
         self.adaptive = adaptive or AdaptivePolicies()
         combined = CombinedPolicies([*policies, *self.adaptive.sources])
-        self.scopes = LimitScopes(combined, context.pool_of)
+        is_warming = self.adaptive.warmups.is_warming
+        self.scopes = LimitScopes(combined, context.pool_of, is_warming)
         self.waiting = WaitingScopes()
         self._context = context
         self.messages_max = messages_max
@@ -95,10 +96,17 @@ class Cell:
         for scope in scopes:
             self.waiting.add(scope, 0.0, now_s=0.0)
 
-    def replace_sources(self, sources: Iterable[EgressSource], *, now_s: float) -> None:
+    def replace_sources(
+        self,
+        sources: Iterable[EgressSource],
+        overflow_pools: Mapping[str, str] | None = None,
+        *,
+        now_s: float,
+    ) -> None:
+        """overflow_pools: by pool."""
         listed = list(sources)
-        if self.scopes.sources.replace(listed):
-            self.adaptive.replace_sources(listed)
+        if self.scopes.sources.replace(listed, overflow_pools):
+            self.adaptive.replace_sources(listed, overflow_pools)
             self.waiting.check_all(now_s)
 
     def on_tenant_changed(self, tenant_id: str) -> None:
@@ -124,8 +132,8 @@ class Cell:
             path = self.scopes.booking_path(queue, one.egress_id)
             self.scopes.ledger.release(path, one.count)
             self._refund(one, path, now_s=now_s)
-            pool_site = self.scopes.sources.restore(one.egress_id, queue.site)
-            for scope in (*path, pool_site) if pool_site else path:
+            pool_sites = self.scopes.sources.restore(one.egress_id, queue.site)
+            for scope in (*path, *pool_sites):
                 self.waiting.check_now(scope, now_s=now_s)
         self._adapt(results, commands, now_s=now_s)
 

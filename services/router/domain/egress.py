@@ -1,7 +1,7 @@
 """Egress sources, and which of them has capacity at a site."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import inf
@@ -14,6 +14,11 @@ from services.router.domain.reasons import WaitReason
 RECHECK_S = 5.0  # an exhausted source is checked again, even if nothing has announced capacity
 CHECKED_MAX = 16  # sources of a pool at one site, in one look
 ROTATIONS_SOURCES_MAX = 2_000_000  # sources in all rotations; the least recently used are dropped
+
+# What ends with more allowance or less suspicion, and not with the next second or result.
+OVERFLOW_REASONS = frozenset(
+    (WaitReason.WARMUP, WaitReason.OVERRIDE, WaitReason.LISTED, WaitReason.SUSPENDED)
+)
 
 CapacityOf = Callable[["EgressSource"], Capacity]
 
@@ -49,6 +54,13 @@ class Rotation:
     @property
     def size(self) -> int:
         return len(self.available) + len(self.exhausted)
+
+    @property
+    def overflows(self) -> bool:
+        """Whether no source may send more, for reasons other than its rates and its messages in
+        flight."""
+        reasons = (capacity.limited_by for _, capacity in self.exhausted.values())
+        return not self.available and all(one in OVERFLOW_REASONS for one in reasons)
 
     def restore_due(self, now_s: float) -> None:
         while self._releases and self._releases[0][0] <= now_s:
@@ -103,16 +115,24 @@ class EgressSources:
         self.ehlo_names: frozenset[str] = frozenset()
         self._by_id: dict[str, EgressSource] = {}
         self._by_pool: dict[str, list[EgressSource]] = {}
-        self._rotations: OrderedDict[tuple[str, str], Rotation] = OrderedDict()
+        self._overflow_pools: dict[str, str] = {}
+        self._overflowing: dict[str, list[str]] = {}  # the pools that overflow to a pool
+        # By pool, site, and whether for the mail that overflows to the pool.
+        self._rotations: OrderedDict[tuple[str, str, bool], Rotation] = OrderedDict()
         self._size = 0
 
-    def replace(self, sources: Iterable[EgressSource]) -> bool:
-        """True if any source has changed."""
-        listed = list(sources)
+    def replace(
+        self, sources: Iterable[EgressSource], overflow_pools: Mapping[str, str] | None = None
+    ) -> bool:
+        """overflow_pools: by pool. True if any source or overflow pool has changed."""
+        listed, overflow_pools = list(sources), dict(overflow_pools or {})
         self.ehlo_names = frozenset(one.ehlo for one in listed)
         by_id = {one.egress_id: one for one in listed if not one.paused}
-        if by_id == self._by_id:
+        if by_id == self._by_id and overflow_pools == self._overflow_pools:
             return False
+        self._overflow_pools, self._overflowing = overflow_pools, {}
+        for pool_id, overflow_id in overflow_pools.items():
+            self._overflowing.setdefault(overflow_id, []).append(pool_id)
         self._by_id, self._by_pool = by_id, {}
         for one in by_id.values():
             self._by_pool.setdefault(one.pool_id, []).append(one)
@@ -123,8 +143,19 @@ class EgressSources:
         """None for a paused source, too."""
         return self._by_id.get(egress_id)
 
-    def rotation(self, pool_id: str, site: str) -> Rotation:
-        key = (pool_id, site)
+    def overflow_pool(self, pool_id: str) -> str:
+        return self._overflow_pools.get(pool_id, "")
+
+    def overflow(self, pool_id: str, site: str) -> Rotation | None:
+        """The sources of the overflow pool, if the pool's own have no capacity left that returns
+        soon."""
+        overflow_id = self.overflow_pool(pool_id)
+        if not (overflow_id and self.rotation(pool_id, site).overflows):
+            return None
+        return self.rotation(overflow_id, site, overflow=True)
+
+    def rotation(self, pool_id: str, site: str, *, overflow: bool = False) -> Rotation:
+        key = (pool_id, site, overflow)
         if (rotation := self._rotations.get(key)) is None:
             rotation = self._rotations[key] = Rotation.of(self._by_pool.get(pool_id, ()))
             self._size += rotation.size
@@ -133,13 +164,16 @@ class EgressSources:
         self._rotations.move_to_end(key)
         return rotation
 
-    def restore(self, egress_id: str, site: str) -> Scope | None:
-        """A source may have capacity at a site again. Returns the scope of its pool there."""
+    def restore(self, egress_id: str, site: str) -> list[Scope]:
+        """A source may have capacity at a site again. Returns the scopes of the pools that use it
+        there."""
         if (source := self._by_id.get(egress_id)) is None:
-            return None
-        if rotation := self._rotations.get((source.pool_id, site)):
-            rotation.restore(egress_id)
-        return Scope(ScopeKind.POOL_SITE, f"{source.pool_id}/{site}")
+            return []
+        for overflow in (False, True):
+            if rotation := self._rotations.get((source.pool_id, site, overflow)):
+                rotation.restore(egress_id)
+        pools = (source.pool_id, *self._overflowing.get(source.pool_id, ()))
+        return [Scope(ScopeKind.POOL_SITE, f"{pool_id}/{site}") for pool_id in pools]
 
     def forget_capacities(self) -> None:
         """Limits have changed: any source may have capacity again."""

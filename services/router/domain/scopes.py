@@ -2,13 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from math import ceil
+from math import ceil, inf
 
-from services.router.domain.egress import CHECKED_MAX, SANDBOX_SOURCE, EgressSource, EgressSources
+from services.router.domain.egress import (
+    CHECKED_MAX,
+    SANDBOX_SOURCE,
+    EgressSource,
+    EgressSources,
+    Rotation,
+)
 from services.router.domain.ledger import Ledger, Path, Policies, Scope, ScopeKind
 from services.router.domain.limits import UNLIMITED, Capacity
 from services.router.domain.message import SANDBOX, Priority, ScheduledQueue
 from services.router.domain.policies import egress_site
+from services.router.domain.reasons import WaitReason
 
 ENGINE = Scope(ScopeKind.ENGINE, "")
 PATHS_CACHED = 20_000
@@ -16,12 +23,19 @@ SOURCE_AT = 3  # in the path of a pool: where a source has scopes of its own
 
 
 class LimitScopes:
-    """The ledger and the egress sources of a cell. pool_of: the pool of a tenant."""
+    """The ledger and the egress sources of a cell. pool_of: the pool of a tenant. is_warming:
+    whether an egress source warms up at a site."""
 
-    def __init__(self, policies: Policies, pool_of: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        policies: Policies,
+        pool_of: Callable[[str], str],
+        is_warming: Callable[[str, str], bool] = lambda _, __: False,
+    ) -> None:
         self.ledger = Ledger(policies)
         self.sources = EgressSources()
         self._pool_of = pool_of
+        self._is_warming = is_warming
 
     def path_of(self, queue: ScheduledQueue) -> Path:
         """The scopes that may limit a queue, smallest first. None limits a queue whose source is no
@@ -37,31 +51,59 @@ class LimitScopes:
         """The scopes that count a message, smallest first. Test mail counts at the sandbox only."""
         if queue.site == SANDBOX:
             return (site_scope(queue, SANDBOX), Scope(ScopeKind.SITE, SANDBOX))
-        path = pool_path(queue.tenant_id, queue.site, self._pool_of(queue.tenant_id))
-        return (*path[:SOURCE_AT], *source_path(egress_id, queue.site), *path[SOURCE_AT + 1 :])
+        pool_id = self._pool_of(queue.tenant_id)
+        path = pool_path(queue.tenant_id, queue.site, pool_id)
+        own, larger = source_path(egress_id, queue.site), path[SOURCE_AT + 1 :]
+        source = self.sources.get(egress_id)
+        if source is None or source.pool_id == pool_id:
+            return (*path[:SOURCE_AT], *own, *larger)
+        return (*path[:SOURCE_AT], Scope(ScopeKind.POOL, source.pool_id), *own, *larger)
 
     def has_departed(self, queue: ScheduledQueue) -> bool:
-        """Whether the egress source of a queue is no longer in the pool of its tenant."""
+        """Whether the pool of the tenant no longer uses the egress source of a queue: itself, or as
+        its overflow."""
         if queue.site == SANDBOX or not queue.egress_id:
             return False
-        source = self.sources.get(queue.egress_id)
-        return source is None or source.pool_id != self._pool_of(queue.tenant_id)
+        if (source := self.sources.get(queue.egress_id)) is None:
+            return True
+        pool_id = self._pool_of(queue.tenant_id)
+        if source.pool_id == pool_id:
+            return False
+        overflow_id = self.sources.overflow_pool(pool_id)
+        return source.pool_id != overflow_id or self._is_warming(source.egress_id, queue.site)
 
     def capacity(self, scope: Scope, *, now_s: float, wanted: int) -> Capacity:
         """wanted: where the sum over the sources of a pool may stop."""
         if scope.kind is ScopeKind.POOL_SITE:
-            pool_id, _, site = scope.id.partition("/")
-            return self.sources.rotation(pool_id, site).capacity(
-                partial(self._source_capacity, site=site, now_s=now_s), wanted=wanted, now_s=now_s
-            )
+            return self._pool_site_capacity(scope, now_s=now_s, wanted=wanted)
         if scope.kind in (ScopeKind.WARMUP, ScopeKind.EGRESS_SITE):
             egress_id, *_ = scope.id.split("/")
             if egress_id != SANDBOX and self.sources.get(egress_id) is None:
                 return UNLIMITED  # its messages move to another queue
         return self.ledger.capacity(scope, now_s=now_s)
 
-    def _source_capacity(self, source: EgressSource, site: str, *, now_s: float) -> Capacity:
-        return self.ledger.path_capacity(source_path(source.egress_id, site), now_s=now_s)
+    def _pool_site_capacity(self, scope: Scope, *, now_s: float, wanted: int) -> Capacity:
+        """Of the pool's own sources; if they have none, of its overflow."""
+        pool_id, _, site = scope.id.partition("/")
+        capacity_of = partial(self._source_capacity, pool_id=pool_id, site=site, now_s=now_s)
+        own = self.sources.rotation(pool_id, site).capacity(capacity_of, wanted=wanted, now_s=now_s)
+        if own.available > 0 or not (overflow := self.sources.overflow(pool_id, site)):
+            return own
+        other = overflow.capacity(capacity_of, wanted=wanted, now_s=now_s)
+        if other.available > 0:
+            return other
+        return own._replace(available_at_s=min(own.available_at_s, other.available_at_s))
+
+    def _source_capacity(
+        self, source: EgressSource, *, pool_id: str, site: str, now_s: float
+    ) -> Capacity:
+        scopes = source_path(source.egress_id, site)
+        if source.pool_id == pool_id:
+            return self.ledger.path_capacity(scopes, now_s=now_s)
+        if self._is_warming(source.egress_id, site):
+            return Capacity(0, inf, WaitReason.WARMUP.value)
+        path = (Scope(ScopeKind.POOL, source.pool_id), *scopes)
+        return self.ledger.path_capacity(path, now_s=now_s)
 
     def book(
         self, queue: ScheduledQueue, count: int, *, now_s: float
@@ -74,7 +116,17 @@ class LimitScopes:
             path = self.booking_path(queue, source.egress_id)
             yield source, self.ledger.reserve(path, count, now_s=now_s, partial=True)
             return
-        rotation = self.sources.rotation(self._pool_of(queue.tenant_id), queue.site)
+        pool_id = self._pool_of(queue.tenant_id)
+        rotation = self.sources.rotation(pool_id, queue.site)
+        for source, booked in self._book_from(rotation, queue, count, pool_id=pool_id, now_s=now_s):
+            count -= booked
+            yield source, booked
+        if count and (overflow := self.sources.overflow(pool_id, queue.site)):
+            yield from self._book_from(overflow, queue, count, pool_id=pool_id, now_s=now_s)
+
+    def _book_from(
+        self, rotation: Rotation, queue: ScheduledQueue, count: int, *, pool_id: str, now_s: float
+    ) -> Iterator[tuple[EgressSource, int]]:
         rotation.restore_due(now_s)
         turns = 0  # left in this round, so that the sources share the messages evenly
         for _ in range(count + CHECKED_MAX):  # the next tick looks further
@@ -82,18 +134,25 @@ class LimitScopes:
                 return
             turns = turns or len(rotation.available)
             source, share = rotation.available[0], ceil(count / turns)
-            path = self.booking_path(queue, source.egress_id)
-            booked = self.ledger.reserve(path, share, now_s=now_s, partial=True)
+            booked = self._reserve(queue, source, share, pool_id=pool_id, now_s=now_s)
             count, turns = count - booked, turns - 1
             if booked:
                 yield source, booked
             if booked == share:
                 rotation.available.rotate(-1)
                 continue
-            capacity = self._source_capacity(source, queue.site, now_s=now_s)
+            capacity = self._source_capacity(source, pool_id=pool_id, site=queue.site, now_s=now_s)
             if capacity.available > 0:
                 return  # a larger scope has no more capacity
             rotation.exhaust(source, capacity, now_s=now_s)
+
+    def _reserve(
+        self, queue: ScheduledQueue, source: EgressSource, count: int, *, pool_id: str, now_s: float
+    ) -> int:
+        if source.pool_id != pool_id and self._is_warming(source.egress_id, queue.site):
+            return 0  # overflow is for warm sources
+        path = self.booking_path(queue, source.egress_id)
+        return self.ledger.reserve(path, count, now_s=now_s, partial=True)
 
 
 @lru_cache(maxsize=PATHS_CACHED)

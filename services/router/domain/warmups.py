@@ -172,6 +172,11 @@ class Warmups:
         state = self._states.get((egress_id, ""))
         return state is not None and warmup.allowance(state) > 0
 
+    def is_warming(self, egress_id: str, site: str) -> bool:
+        """Whether the source is limited at the site, there or as a whole."""
+        at_site = self._states.get((egress_id, site))
+        return self.is_limited(egress_id) or bool(at_site and warmup.allowance(at_site))
+
     def record(self, results: Iterable[AttemptResult]) -> list[WarmupChanged]:
         """Count results. The events are applied already."""
         events = []

@@ -222,7 +222,8 @@ class Scheduler:
     async def _read_sources(self, tx: Transaction, cell: Cell, *, now_s: float) -> None:
         is_new = self._cell is None
         if is_new or clock.monotonic_s() - self._sources_read_at_s > SOURCES_INTERVAL_S:
-            cell.replace_sources(await directory.load_cell_sources(tx), now_s=now_s)
+            sources = await directory.load_cell_sources(tx)
+            cell.replace_sources(sources, await directory.load_overflow_pools(tx), now_s=now_s)
             self._sources_read_at_s = clock.monotonic_s()
 
     async def _expire(self, tx: Transaction) -> list[MessageClosed]:

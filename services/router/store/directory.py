@@ -7,6 +7,23 @@ from kernel.database import Transaction
 from services.router.domain.egress import EgressSource as RoutingSource
 from services.router.domain.message import CELL
 
+POOL_COLUMNS = "pool_id::text, version, deleted, name, cell, coalesce(overflow_pool_id::text, '')"
+
+LOAD_POOLS = f"SELECT {POOL_COLUMNS} FROM router.pools ORDER BY pool_id"  # noqa: S608 - constants
+
+REMOVE_POOL = f"""
+UPDATE router.pools p SET version = version + 1, deleted = true, overflow_pool_id = NULL
+WHERE pool_id = %s AND NOT EXISTS (
+    SELECT FROM router.egress_sources e WHERE e.pool_id = p.pool_id AND NOT e.deleted
+)
+RETURNING {POOL_COLUMNS}
+"""  # noqa: S608 - constants only
+
+SET_OVERFLOW_POOL = f"""
+UPDATE router.pools SET version = version + 1, overflow_pool_id = nullif(%s, '')::uuid
+WHERE pool_id = %s RETURNING {POOL_COLUMNS}
+"""  # noqa: S608 - constants only
+
 
 async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:
     """The sources of the cell, including paused ones."""
@@ -21,14 +38,25 @@ async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:
     return [RoutingSource(*row) for row in rows]
 
 
-async def load_pools(tx: Transaction) -> list[Pool]:
+async def load_overflow_pools(tx: Transaction) -> dict[str, str]:
+    """By pool, of those that have one."""
     rows = await tx.rows(
-        "SELECT pool_id::text, version, deleted, name, cell FROM router.pools ORDER BY pool_id"
+        "SELECT pool_id::text, overflow_pool_id::text FROM router.pools"
+        " WHERE overflow_pool_id IS NOT NULL AND cell = %s AND NOT deleted",
+        (CELL,),
     )
-    return [
-        Pool(pool_id=row[0], version=row[1], deleted=row[2], name=row[3], cell=row[4])
-        for row in rows
-    ]
+    return dict(rows)
+
+
+async def load_pools(tx: Transaction, *, lock: bool = False) -> list[Pool]:
+    """lock: until the end of the transaction, no other one changes a pool."""
+    rows = await tx.rows(LOAD_POOLS + (" FOR UPDATE" if lock else ""))
+    return [pool_from_row(row) for row in rows]
+
+
+def pool_from_row(row: Sequence[object]) -> Pool:
+    names = ("pool_id", "version", "deleted", "name", "cell", "overflow_pool_id")
+    return Pool(**dict(zip(names, row, strict=True)))  # type: ignore[arg-type]
 
 
 async def load_sources(tx: Transaction) -> list[EgressSource]:
@@ -59,14 +87,14 @@ async def add_pool(tx: Transaction, pool: Pool) -> bool:
 
 async def remove_pool(tx: Transaction, pool_id: str) -> Pool | None:
     """The deleted pool with its next version; None if it still has sources."""
-    rows = await tx.rows(
-        "UPDATE router.pools p SET version = version + 1, deleted = true WHERE pool_id = %s"
-        " AND NOT EXISTS (SELECT FROM router.egress_sources e WHERE e.pool_id = p.pool_id"
-        " AND NOT e.deleted) RETURNING pool_id::text, version, deleted, name, cell",
-        (pool_id,),
-    )
-    names = ("pool_id", "version", "deleted", "name", "cell")
-    return Pool(**dict(zip(names, rows[0], strict=True))) if rows else None
+    rows = await tx.rows(REMOVE_POOL, (pool_id,))
+    return pool_from_row(rows[0]) if rows else None
+
+
+async def set_overflow_pool(tx: Transaction, pool_id: str, overflow_pool_id: str) -> Pool:
+    """The pool with its next version. overflow_pool_id: empty for none."""
+    [row] = await tx.rows(SET_OVERFLOW_POOL, (overflow_pool_id, pool_id))
+    return pool_from_row(row)
 
 
 async def add_source(tx: Transaction, added: EgressSource) -> bool:

@@ -167,6 +167,8 @@ def test_a_tenant_has_thresholds_limits_a_pool_and_a_policy(shell: Shell) -> Non
         ("account remove Strict", "Strict has a tenant"),
         ("egress add 192.0.2.77", "is not an address of this machine"),
         ("pool remove default", "has egress sources"),
+        ("pool set-overflow default default", "would overflow to default itself"),
+        ("pool set-overflow default nowhere", "There is no pool nowhere"),
         ("key create --tenant strict --test --cidr 1.2.3", "--cidr"),
         ("key create --tenant strict --test --domain other.example.net", "cannot send from"),
         ("tenant change strict --pool nowhere", "There is no pool nowhere"),
@@ -237,6 +239,23 @@ def test_entries_can_be_removed_after_those_that_belong_to_them(shell: Shell) ->
     assert Domain.FromString(shell.record("domains", domain)).deleted
     assert "Gone" not in shell.obm("account", "list")
     assert pool not in shell.obm("pool", "list")
+
+
+def test_a_pool_overflows_to_another_and_not_back(shell: Shell) -> None:
+    for name in ("first", "second", "third"):
+        shell.obm("pool", "add", name)
+    shell.obm("pool", "set-overflow", "first", "second")
+    shell.obm("pool", "set-overflow", "second", "third")
+
+    assert re.search(r"first +│ second +│ default", shell.obm("pool", "list"))
+    for pool, overflow in (("second", "first"), ("third", "first"), ("third", "third")):
+        refusal = shell.refused("pool", "set-overflow", pool, overflow)
+        assert f"Mail of {pool} would overflow to {pool} itself" in refusal
+    assert "Pool second overflows to third" in shell.refused("pool", "remove", "third")
+
+    shell.obm("pool", "set-overflow", "second")
+    shell.obm("pool", "remove", "third")
+    shell.obm("pool", "set-overflow", "second", "")
 
 
 def test_a_key_expires_within_a_hundred_years(shell: Shell) -> None:

@@ -21,7 +21,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from services.ingest.api.openapi import EXAMPLE_EMAIL, JSON, operations
+from services.ingest.api.openapi import JSON, operations
+from services.ingest.api.operations import EXAMPLE_EMAIL
 from tests.support.accounts import create_account
 from tests.support.engine import Engine
 from tests.support.rest_api import call_api

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_DELIVERED
@@ -17,6 +18,7 @@ from contracts.shield.v1.events_pb2 import VERDICT_HOLD, Reason
 from kernel import clock
 from kernel.ids import lower_bound_at
 from services.router.domain.events import timestamp
+from services.router.store import waiting_messages
 from tests.support.router import RouterHarness, attempted, screened
 from tests.support.stack import harness_fixture
 
@@ -217,3 +219,29 @@ async def test_a_message_of_a_dropped_day_is_closed_and_delays_no_other(
         for context in (old, lost):
             [failed] = await harness.wait_for(MessageClosed, context.message_id)
             assert (failed.state, failed.reason) == (CLOSED_STATE_FAILED, "expired")
+
+
+async def test_waiting_messages_are_listed_in_pages_to_their_tenant_alone(
+    harness: RouterHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_messages, "SCANNED_MAX", 2)
+    async with harness.running(), harness.rpc() as (call, stub):
+        scheduled = [harness.context(due_at=later(600)) for _ in range(3)]
+        held, assigned = harness.context(), harness.context()
+        foreign = harness.context(tenant_id=str(uuid4()), due_at=later(600))
+        await harness.publish(*map(screened, [*scheduled, assigned, foreign]))
+        await harness.publish(screened(held, VERDICT_HOLD))
+        await harness.wait_for(DeliveryAssigned, assigned.message_id)
+        for one in (*scheduled, foreign):
+            await harness.wait_for_state(one.message_id, "queued")
+        await harness.wait_for_state(held.message_id, "held")
+        found, request = [], pb.ListWaitingRequest(tenant_id=harness.tenant_id)
+        while True:
+            page = await call(stub.ListWaiting, request)
+            found += page.messages
+            if not page.next:
+                break
+            request.after = page.next
+        expected = {one.message_id for one in (*scheduled, held)}
+        assert {one.context.message_id for one in found} == expected
+        assert {one.site for one in found} == {"site-a"}

@@ -65,6 +65,11 @@ class RouterServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.ListWaiting = channel.unary_unary(
+                '/contracts.router.v1.RouterService/ListWaiting',
+                request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListWaitingRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListWaitingResponse.FromString,
+                _registered_method=True)
         self.ListQueues = channel.unary_unary(
                 '/contracts.router.v1.RouterService/ListQueues',
                 request_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListQueuesRequest.SerializeToString,
@@ -131,6 +136,13 @@ class RouterServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWaiting(self, request, context):
+        """Messages that may still be canceled, a page at a time. A page may be empty before the last one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListQueues(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -187,6 +199,11 @@ def add_RouterServiceServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'ListWaiting': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaiting,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListWaitingRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_router__service__pb2.ListWaitingResponse.SerializeToString,
             ),
             'ListQueues': grpc.unary_unary_rpc_method_handler(
                     servicer.ListQueues,
@@ -372,6 +389,33 @@ class RouterService:
             '/contracts.router.v1.RouterService/Release',
             contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseRequest.SerializeToString,
             contracts_dot_router_dot_v1_dot_router__service__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaiting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.RouterService/ListWaiting',
+            contracts_dot_router_dot_v1_dot_router__service__pb2.ListWaitingRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_router__service__pb2.ListWaitingResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class RouterServiceStub:
     Cancel: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]
     Reschedule: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]
     Release: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ReleaseRequest, _router_service_pb2.ReleaseResponse]
+    ListWaiting: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListWaitingRequest, _router_service_pb2.ListWaitingResponse]
+    """Messages that may still be canceled, a page at a time. A page may be empty before the last one."""
     ListQueues: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListQueuesRequest, _router_service_pb2.ListQueuesResponse]
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.ListSuppressionsRequest, _router_service_pb2.ListSuppressionsResponse]
     AddSuppressions: _grpc.UnaryUnaryMultiCallable[_router_service_pb2.AddSuppressionsRequest, _router_service_pb2.AddSuppressionsResponse]
@@ -65,6 +67,8 @@ class RouterServiceAsyncStub(RouterServiceStub):
     Cancel: _aio.UnaryUnaryMultiCallable[_router_service_pb2.CancelRequest, _router_service_pb2.CancelResponse]  # type: ignore[assignment]
     Reschedule: _aio.UnaryUnaryMultiCallable[_router_service_pb2.RescheduleRequest, _router_service_pb2.RescheduleResponse]  # type: ignore[assignment]
     Release: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ReleaseRequest, _router_service_pb2.ReleaseResponse]  # type: ignore[assignment]
+    ListWaiting: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListWaitingRequest, _router_service_pb2.ListWaitingResponse]  # type: ignore[assignment]
+    """Messages that may still be canceled, a page at a time. A page may be empty before the last one."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListQueuesRequest, _router_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.ListSuppressionsRequest, _router_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
     AddSuppressions: _aio.UnaryUnaryMultiCallable[_router_service_pb2.AddSuppressionsRequest, _router_service_pb2.AddSuppressionsResponse]  # type: ignore[assignment]
@@ -119,6 +123,14 @@ class RouterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _router_service_pb2.ReleaseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_service_pb2.ReleaseResponse, _abc.Awaitable[_router_service_pb2.ReleaseResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListWaiting(
+        self,
+        request: _router_service_pb2.ListWaitingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_service_pb2.ListWaitingResponse, _abc.Awaitable[_router_service_pb2.ListWaitingResponse]]:
+        """Messages that may still be canceled, a page at a time. A page may be empty before the last one."""
 
     @_abc_1.abstractmethod
     def ListQueues(

@@ -1,6 +1,7 @@
 """Reads and changes of emails: /v1/emails except for POST."""
 
 import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,9 +13,11 @@ from contracts.events.v1.events_service_pb2 import (
     LoggedEvent,
 )
 from contracts.ingest.v1.content_pb2 import Content
+from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.router_service_pb2 import (
     CancelRequest,
     GetStatesRequest,
+    ListWaitingRequest,
     MessageState,
     ReleaseRequest,
     RescheduleRequest,
@@ -24,6 +27,7 @@ from kernel.content import ContentStore
 from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.cancellation import WaitingMail
 from services.ingest.api.rest_base import PageRequest, parse_id
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.event import timestamp
@@ -187,6 +191,10 @@ class EmailService:
             raise Problem(422, "validation_error", detail=str(error), faults=[fault]) from None
         return due_at
 
+    def waiting(self, principal: Principal) -> WaitingMail:
+        """The messages of the tenant that may still be canceled."""
+        return TenantWaitingMail(principal.tenant_id, self._clients, self._store)
+
     async def release(self, principal: Principal, email_id: str) -> list[str]:
         """Release messages that are held for review. Raises Problem 409 if none is."""
         email = await self.find(principal, email_id)
@@ -234,3 +242,30 @@ def _raise_if_too_late(too_late: Any, email: StoredEmail, action: str) -> None: 
     names = ", ".join(one.recipient.address for one in email.messages if one.message_id in late)
     detail = f"Cannot {action}: delivery has started for {names}."
     raise Problem(409, "not_scheduled", detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class TenantWaitingMail:
+    """The waiting messages of a tenant, which the router has, with the tags, which ingest has."""
+
+    tenant_id: str
+    clients: ServiceClients
+    store: EmailStore
+
+    async def read_page(self, after: str) -> tuple[Sequence[tuple[MessageContext, str]], str]:
+        router = self.clients.router
+        request = ListWaitingRequest(tenant_id=self.tenant_id, after=after)
+        response = await router.call(router.stub.ListWaiting, request)
+        return [(one.context, one.site) for one in response.messages], response.next
+
+    async def cancel(self, contexts: Sequence[MessageContext]) -> int:
+        router = self.clients.router
+        request = CancelRequest(tenant_id=self.tenant_id, contexts=contexts)
+        response = await router.call(router.stub.Cancel, request)
+        return len(response.canceled_ids)
+
+    async def tags_of(self, email_ids: Iterable[str]) -> Mapping[str, Mapping[str, str]]:
+        try:
+            return await self.store.tags_of(self.tenant_id, email_ids)
+        except Unavailable as error:
+            raise unavailable() from error

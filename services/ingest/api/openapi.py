@@ -1,12 +1,12 @@
 """The OpenAPI document: FastAPI's, completed for routes that read and write raw bodies."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from services.ingest.api import response_schemas
+from services.ingest.api.operations import OPERATIONS, Operation
 from services.ingest.api.rest_base import BODY_SCHEMAS, REF
 from services.ingest.api.sending import BATCH_MAX
 from services.ingest.domain.valid_email import (
@@ -18,108 +18,6 @@ from services.ingest.domain.valid_email import (
 )
 
 JSON = "application/json"
-ID = "01890000-0000-7000-8000-000000000000"
-EXAMPLE_EMAIL = {
-    "from": "Shop <hello@store.example.net>",
-    "to": ["delivered@obm-sandbox.net"],
-    "subject": "Your order",
-    "text": "It is on its way.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """response: a schema; None if the response is not JSON. example: a valid request body."""
-
-    id: str
-    response: type | None
-    example: object = None
-    headers: tuple[str, ...] = field(default=())
-
-
-SEND = ("Idempotency-Key", "traceparent")
-OPERATIONS = {
-    "post /v1/emails": Operation(
-        "sendEmail", response_schemas.SendEmailResponse, EXAMPLE_EMAIL, SEND
-    ),
-    "post /v1/emails/batch": Operation(
-        "sendEmailBatch",
-        response_schemas.SendBatchResponse,
-        [EXAMPLE_EMAIL, EXAMPLE_EMAIL],
-        (*SEND, "x-batch-validation"),
-    ),
-    "get /v1/emails": Operation(
-        "listEmails", response_schemas.list_of(response_schemas.EmailSummary)
-    ),
-    "get /v1/emails/{email_id}": Operation("getEmail", response_schemas.EmailResponse),
-    "patch /v1/emails/{email_id}": Operation(
-        "rescheduleEmail", response_schemas.EmailReference, {"scheduled_at": "in 2 hours"}
-    ),
-    "get /v1/emails/{email_id}/events": Operation(
-        "listEmailEvents", response_schemas.list_of(response_schemas.EventResponse)
-    ),
-    "post /v1/emails/{email_id}/cancel": Operation("cancelEmail", response_schemas.EmailReference),
-    "post /v1/emails/{email_id}/release": Operation(
-        "releaseEmail", response_schemas.ReleaseEmailResponse
-    ),
-    "post /v1/webhooks": Operation(
-        "createWebhook",
-        response_schemas.WebhookResponse,
-        {"endpoint": "https://hooks.example.com/mail", "events": ["email.delivered"]},
-    ),
-    "get /v1/webhooks": Operation(
-        "listWebhooks", response_schemas.list_of(response_schemas.WebhookResponse)
-    ),
-    "get /v1/webhooks/{webhook_id}": Operation("getWebhook", response_schemas.WebhookResponse),
-    "delete /v1/webhooks/{webhook_id}": Operation("deleteWebhook", response_schemas.DeleteResponse),
-    "post /v1/webhooks/{webhook_id}/test": Operation("testWebhook", response_schemas.TestEvent),
-    "get /v1/webhooks/{webhook_id}/deliveries": Operation(
-        "listWebhookDeliveries", response_schemas.list_of(response_schemas.WebhookDeliveryResponse)
-    ),
-    "post /v1/suppressions": Operation(
-        "addSuppression", response_schemas.SuppressionResponse, {"email": "ann@example.net"}
-    ),
-    "get /v1/suppressions": Operation(
-        "listSuppressions", response_schemas.list_of(response_schemas.SuppressionResponse)
-    ),
-    "get /v1/suppressions/{email}": Operation(
-        "getSuppression", response_schemas.SuppressionResponse
-    ),
-    "delete /v1/suppressions/{email}": Operation(
-        "deleteSuppression", response_schemas.DeleteResponse
-    ),
-    "post /v1/suppressions/batch/add": Operation(
-        "addSuppressions", response_schemas.AddSuppressionsResponse, {"emails": ["ann@example.net"]}
-    ),
-    "post /v1/suppressions/batch/remove": Operation(
-        "removeSuppressions",
-        response_schemas.RemoveSuppressionsResponse,
-        {"emails": ["ann@example.net"]},
-    ),
-    "get /v1/queues": Operation(
-        "listQueues", response_schemas.list_of(response_schemas.QueueResponse)
-    ),
-    "post /v1/shield/score": Operation("scoreEmail", response_schemas.ScoreResponse, EXAMPLE_EMAIL),
-    "get /v1/sandbox/messages": Operation(
-        "listSandboxMessages", response_schemas.list_of(response_schemas.SandboxMessage)
-    ),
-    "get /v1/sandbox/messages/{message_id}": Operation(
-        "getSandboxMessage", response_schemas.RawSandboxMessage
-    ),
-    "get /v1/sandbox/messages/{message_id}/raw": Operation("getRawSandboxMessage", None),
-    "get /v1/domains": Operation(
-        "listDomains", response_schemas.list_of(response_schemas.DomainResponse)
-    ),
-    "get /v1/domains/{domain_id}": Operation("getDomain", response_schemas.DomainResponse),
-    "get /v1/api-keys": Operation(
-        "listApiKeys", response_schemas.list_of(response_schemas.ApiKeyResponse)
-    ),
-    "post /v1/api-keys": Operation(
-        "createApiKey", response_schemas.CreatedApiKey, {"name": "shop"}
-    ),
-    "delete /v1/api-keys/{key_id}": Operation("deleteApiKey", response_schemas.DeleteResponse),
-}
-
 EVENT_TYPES = list(response_schemas.EventType.__args__)  # type: ignore[attr-defined]
 STATUSES = list(response_schemas.Status.__args__)  # type: ignore[attr-defined]
 MAILBOX = {
@@ -179,6 +77,7 @@ RULES: dict[str, dict[str, Any]] = {
         "content_id": {"anyOf": [{"type": "string", "format": "content-id"}, NULL]},
     },
     "UpdateEmailRequest": {"scheduled_at": {"$ref": "#/components/schemas/Moment"}},
+    "CancelQueued": {"after": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}]}},
     "NewSuppression": {"email": MAILBOX},
     "Addresses": {"emails": {"type": "array", "items": MAILBOX, "minItems": 1, "maxItems": 500}},
     "CreateApiKeyRequest": {
@@ -201,6 +100,11 @@ TEXT = {"type": "string", "minLength": 1}
 SOME_BODY = [
     {"required": [name], "properties": {name: TEXT}} for name in ("html", "text")
 ]  # at least one of them
+SOME_FILTER = [
+    {"required": ["all"], "properties": {"all": {"const": True}}},
+    {"required": ["tag"], "properties": {"tag": {"type": "object"}}},
+    *({"required": [n], "properties": {n: TEXT}} for n in ("recipient_domain", "sender", "site")),
+]
 MOMENT = {
     "type": "string",
     "format": "moment",
@@ -311,6 +215,8 @@ def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     if attachment := found.get("Attachment"):
         attachment["required"] = ["content", "filename"]
         del attachment["properties"]["path"]  # depends on the installation: docs/api.md
+    if cancel := found.get("CancelFilter"):
+        cancel["anyOf"] = SOME_FILTER
     if selector := found.get("SuppressionSelector"):
         selector["oneOf"] = ONE_OF_TWO
     return found

@@ -253,6 +253,16 @@ class QueueResponse(Struct):
     queued: int
 
 
+class CancellationResponse(Struct):
+    """The messages that waited and matched, and how many of them were canceled. `next` is the
+    `after` of the next call; null: nothing is left to read."""
+
+    object: Literal["cancellation"]
+    matched: int
+    canceled: int
+    next: str | None
+
+
 class Reason(Struct):
     """A shield rule that matched."""
 

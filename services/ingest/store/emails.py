@@ -1,6 +1,6 @@
 """Accepted emails of one tenant; row-level security separates the tenants."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,7 @@ from services.ingest.domain import event
 from services.ingest.domain.valid_email import Recipient
 
 FIND = "SELECT message_ids, accepted, scheduled_at FROM ingest.emails WHERE email_id = %s"
+FIND_MANY = "SELECT email_id::text, accepted FROM ingest.emails WHERE email_id = ANY(%s::uuid[])"
 FIND_MESSAGES = """
 SELECT message_id, recipient, recipient_type, closed_state FROM ingest.messages
 WHERE message_id = ANY(%s) ORDER BY message_id
@@ -57,6 +58,14 @@ class EmailStore:
             for message_id, address, kind, state in messages
         ]
         return StoredEmail(first, scheduled_at, stored)
+
+    async def tags_of(
+        self, tenant_id: str, email_ids: Iterable[str]
+    ) -> dict[str, Mapping[str, str]]:
+        """Of the emails that still exist, by id."""
+        async with self._database.transaction(tenant_id=tenant_id) as tx:
+            rows = await tx.rows(FIND_MANY, (list(email_ids),))
+        return {row[0]: MessageAccepted.FromString(bytes(row[1])).tags for row in rows}
 
     def events(self, email: StoredEmail) -> list[MessageAccepted]:
         """The MessageAccepted of each of its messages."""

@@ -22,7 +22,7 @@ from services.router.domain.admission import new_message
 from services.router.domain.events import message_closed, unix_s
 from services.router.domain.message import State
 from services.router.domain.retry import RetryPolicy
-from services.router.store import closings, requests, suppressions
+from services.router.store import closings, requests, suppressions, waiting_messages
 from services.router.store.day_partitions import DayPartitions
 from services.router.store.notify import SchedulerNotifier
 
@@ -105,6 +105,16 @@ class RouterService(RouterServiceServicer):
         return pb.ReleaseResponse(
             released_ids=released, not_held_ids=[one for one in ids if one not in set(released)]
         )
+
+    @map_errors
+    async def ListWaiting(  # noqa: N802 - a name of the contract
+        self, request: pb.ListWaitingRequest, _: Context
+    ) -> pb.ListWaitingResponse:
+        tenant_id = parse_tenant_id(request.tenant_id)
+        after = parse_id(request.after, "after") if request.after else ""
+        async with self.system_database.transaction() as tx:
+            found, next_id = await waiting_messages.read_page(tx, tenant_id, after=after)
+        return pb.ListWaitingResponse(messages=map(to_proto.waiting_message, found), next=next_id)
 
     @map_errors
     async def ListQueues(  # noqa: N802 - a name of the contract

@@ -1,12 +1,14 @@
 """Convert rows to protobuf messages."""
 
 from contracts.delivery.v1.events_pb2 import Reply
+from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1 import router_service_pb2 as pb
 from services.router.domain.events import timestamp
 from services.router.domain.message import ScheduledQueue, State
 from services.router.domain.reasons import WaitReason
 from services.router.store.requests import MessageView, QueueView
 from services.router.store.suppressions import Suppression
+from services.router.store.waiting_messages import WaitingMessage
 
 TRANSIENT = (State.EXPECTED, State.QUEUED, State.HELD)
 
@@ -52,3 +54,7 @@ def suppression(row: Suppression) -> pb.Suppression:
         source_id=row.source_id,
         id=row.suppression_id,
     )
+
+
+def waiting_message(row: WaitingMessage) -> pb.WaitingMessage:
+    return pb.WaitingMessage(context=MessageContext.FromString(row.context), site=row.site)

@@ -61,7 +61,9 @@ def rest(dependencies: RestDependencies) -> FastAPI:
     )
     app.include_router(webhooks.routes(dependencies.access, dependencies.clients))
     app.include_router(suppressions.routes(dependencies.access, dependencies.clients))
-    app.include_router(queues.routes(dependencies.access, dependencies.clients))
+    app.include_router(
+        queues.routes(dependencies.access, dependencies.clients, dependencies.emails)
+    )
     app.include_router(
         shield.routes(dependencies.access, dependencies.send_handler, dependencies.clients)
     )

@@ -8,7 +8,8 @@ import pytest
 from services.events.domain.catalog import EVENT_TYPES
 from services.events.domain.log_event import StatusRank
 from services.ingest.api import response_schemas
-from services.ingest.api.openapi import OPERATIONS, operations
+from services.ingest.api.openapi import operations
+from services.ingest.api.operations import OPERATIONS
 from services.ingest.api.response_schemas import EventType, Status
 from tests.support.rest_api import call_api
 

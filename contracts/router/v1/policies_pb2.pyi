@@ -268,15 +268,73 @@ class StandingChanged(_message.Message):
 Global___StandingChanged: _TypeAlias = StandingChanged  # noqa: Y015
 
 @_typing.final
-class PolicyEvent(_message.Message):
-    """An event as stored."""
+class LimitsChanged(_message.Message):
+    """An event as stored.
+    The limits of a scope, and the weight of a tenant, that an operator has set. They hold until the
+    next change; all zero: none.
+    """
 
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PER_SECOND_FIELD_NUMBER: _builtins.int
+    PER_MINUTE_FIELD_NUMBER: _builtins.int
+    PER_HOUR_FIELD_NUMBER: _builtins.int
+    PER_DAY_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_MAX_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    CHANGED_BY_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """such as tenant/<id> or egress_site/<egress source>/<site>"""
+    version: _builtins.int
+    """microseconds of changed_at"""
+    per_second: _builtins.int
+    per_minute: _builtins.int
+    per_hour: _builtins.int
+    per_day: _builtins.int
+    in_flight_max: _builtins.int
+    time_zone: _builtins.str
+    """on whose clock hours and days begin; empty: they are rolling"""
+    weight: _builtins.int
+    """share of a tenant among tenants that wait; 0: 1"""
+    changed_by: _builtins.str
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        version: _builtins.int = ...,
+        per_second: _builtins.int = ...,
+        per_minute: _builtins.int = ...,
+        per_hour: _builtins.int = ...,
+        per_day: _builtins.int = ...,
+        in_flight_max: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+        weight: _builtins.int = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+        changed_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "changed_by", b"changed_by", "in_flight_max", b"in_flight_max", "per_day", b"per_day", "per_hour", b"per_hour", "per_minute", b"per_minute", "per_second", b"per_second", "scope", b"scope", "time_zone", b"time_zone", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LimitsChanged: _TypeAlias = LimitsChanged  # noqa: Y015
+
+@_typing.final
+class PolicyEvent(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WARMUP_CHANGED_FIELD_NUMBER: _builtins.int
     OVERRIDE_SET_FIELD_NUMBER: _builtins.int
     OVERRIDE_REMOVED_FIELD_NUMBER: _builtins.int
     STANDING_CHANGED_FIELD_NUMBER: _builtins.int
+    LIMITS_CHANGED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def warmup_changed(self) -> Global___WarmupChanged: ...
     @_builtins.property
@@ -285,6 +343,8 @@ class PolicyEvent(_message.Message):
     def override_removed(self) -> Global___OverrideRemoved: ...
     @_builtins.property
     def standing_changed(self) -> Global___StandingChanged: ...
+    @_builtins.property
+    def limits_changed(self) -> Global___LimitsChanged: ...
     def __init__(
         self,
         *,
@@ -292,12 +352,13 @@ class PolicyEvent(_message.Message):
         override_set: Global___OverrideSet | None = ...,
         override_removed: Global___OverrideRemoved | None = ...,
         standing_changed: Global___StandingChanged | None = ...,
+        limits_changed: Global___LimitsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "override_removed", b"override_removed", "override_set", b"override_set", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "override_removed", b"override_removed", "override_set", b"override_set", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "override_removed", b"override_removed", "override_set", b"override_set", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "override_removed", b"override_removed", "override_set", b"override_set", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["warmup_changed", "override_set", "override_removed", "standing_changed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["warmup_changed", "override_set", "override_removed", "standing_changed", "limits_changed"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -313,6 +374,7 @@ class PolicyCommand(_message.Message):
     SET_OVERRIDE_FIELD_NUMBER: _builtins.int
     REMOVE_OVERRIDE_FIELD_NUMBER: _builtins.int
     RESUME_TENANT_ID_FIELD_NUMBER: _builtins.int
+    SET_LIMITS_FIELD_NUMBER: _builtins.int
     resume_tenant_id: _builtins.str
     @_builtins.property
     def warmup(self) -> Global___WarmupCommand: ...
@@ -320,6 +382,8 @@ class PolicyCommand(_message.Message):
     def set_override(self) -> Global___OverrideSet: ...
     @_builtins.property
     def remove_override(self) -> Global___OverrideRemoved: ...
+    @_builtins.property
+    def set_limits(self) -> Global___LimitsChanged: ...
     def __init__(
         self,
         *,
@@ -327,12 +391,13 @@ class PolicyCommand(_message.Message):
         set_override: Global___OverrideSet | None = ...,
         remove_override: Global___OverrideRemoved | None = ...,
         resume_tenant_id: _builtins.str = ...,
+        set_limits: Global___LimitsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_override", b"set_override", "warmup", b"warmup"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_override", b"set_override", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id", "set_limits"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 

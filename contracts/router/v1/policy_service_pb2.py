@@ -26,7 +26,7 @@ from contracts.router.v1 import policies_pb2 as contracts_dot_router_dot_v1_dot_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/policy_service.proto\x12\x13\x63ontracts.router.v1\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListWarmupsRequest\"C\n\x13ListWarmupsResponse\x12,\n\x07warmups\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\"\xa2\x01\n\x06Warmup\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".contracts.router.v1.WarmupChanged\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\x06 \x01(\x04\x12\x12\n\ncomplained\x18\x07 \x01(\x04\"\x16\n\x14ListOverridesRequest\"L\n\x15ListOverridesResponse\x12\x33\n\toverrides\x18\x01 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x16\n\x14ListStandingsRequest\"P\n\x15ListStandingsResponse\x12\x37\n\tstandings\x18\x01 \x03(\x0b\x32$.contracts.router.v1.StandingChanged\"\x13\n\x11ListLimitsRequest\"E\n\x12ListLimitsResponse\x12/\n\x06limits\x18\x01 \x03(\x0b\x32\x1f.contracts.router.v1.LimitUsage\"\x8b\x01\n\nLimitUsage\x12\r\n\x05scope\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\t\x12\x0f\n\x07maximum\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x30\n\x0c\x61vailable_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"E\n\x0e\x45xecuteRequest\x12\x33\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\".contracts.router.v1.PolicyCommand\"\x11\n\x0f\x45xecuteResponse2\xf6\x03\n\rPolicyService\x12`\n\x0bListWarmups\x12\'.contracts.router.v1.ListWarmupsRequest\x1a(.contracts.router.v1.ListWarmupsResponse\x12\x66\n\rListOverrides\x12).contracts.router.v1.ListOverridesRequest\x1a*.contracts.router.v1.ListOverridesResponse\x12\x66\n\rListStandings\x12).contracts.router.v1.ListStandingsRequest\x1a*.contracts.router.v1.ListStandingsResponse\x12]\n\nListLimits\x12&.contracts.router.v1.ListLimitsRequest\x1a\'.contracts.router.v1.ListLimitsResponse\x12T\n\x07\x45xecute\x12#.contracts.router.v1.ExecuteRequest\x1a$.contracts.router.v1.ExecuteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/policy_service.proto\x12\x13\x63ontracts.router.v1\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListWarmupsRequest\"C\n\x13ListWarmupsResponse\x12,\n\x07warmups\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\"\xa2\x01\n\x06Warmup\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".contracts.router.v1.WarmupChanged\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\x06 \x01(\x04\x12\x12\n\ncomplained\x18\x07 \x01(\x04\"\x16\n\x14ListOverridesRequest\"L\n\x15ListOverridesResponse\x12\x33\n\toverrides\x18\x01 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x16\n\x14ListStandingsRequest\"P\n\x15ListStandingsResponse\x12\x37\n\tstandings\x18\x01 \x03(\x0b\x32$.contracts.router.v1.StandingChanged\"\x13\n\x11ListLimitsRequest\"E\n\x12ListLimitsResponse\x12/\n\x06limits\x18\x01 \x03(\x0b\x32\x1f.contracts.router.v1.LimitUsage\"\x9b\x01\n\nLimitUsage\x12\r\n\x05scope\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\t\x12\x0f\n\x07maximum\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x30\n\x0c\x61vailable_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06set_by\x18\x07 \x01(\t\"E\n\x0e\x45xecuteRequest\x12\x33\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\".contracts.router.v1.PolicyCommand\"\x11\n\x0f\x45xecuteResponse2\xf6\x03\n\rPolicyService\x12`\n\x0bListWarmups\x12\'.contracts.router.v1.ListWarmupsRequest\x1a(.contracts.router.v1.ListWarmupsResponse\x12\x66\n\rListOverrides\x12).contracts.router.v1.ListOverridesRequest\x1a*.contracts.router.v1.ListOverridesResponse\x12\x66\n\rListStandings\x12).contracts.router.v1.ListStandingsRequest\x1a*.contracts.router.v1.ListStandingsResponse\x12]\n\nListLimits\x12&.contracts.router.v1.ListLimitsRequest\x1a\'.contracts.router.v1.ListLimitsResponse\x12T\n\x07\x45xecute\x12#.contracts.router.v1.ExecuteRequest\x1a$.contracts.router.v1.ExecuteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,11 +52,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTLIMITSRESPONSE']._serialized_start=619
   _globals['_LISTLIMITSRESPONSE']._serialized_end=688
   _globals['_LIMITUSAGE']._serialized_start=691
-  _globals['_LIMITUSAGE']._serialized_end=830
-  _globals['_EXECUTEREQUEST']._serialized_start=832
-  _globals['_EXECUTEREQUEST']._serialized_end=901
-  _globals['_EXECUTERESPONSE']._serialized_start=903
-  _globals['_EXECUTERESPONSE']._serialized_end=920
-  _globals['_POLICYSERVICE']._serialized_start=923
-  _globals['_POLICYSERVICE']._serialized_end=1425
+  _globals['_LIMITUSAGE']._serialized_end=846
+  _globals['_EXECUTEREQUEST']._serialized_start=848
+  _globals['_EXECUTEREQUEST']._serialized_end=917
+  _globals['_EXECUTERESPONSE']._serialized_start=919
+  _globals['_EXECUTERESPONSE']._serialized_end=936
+  _globals['_POLICYSERVICE']._serialized_start=939
+  _globals['_POLICYSERVICE']._serialized_end=1441
 # @@protoc_insertion_point(module_scope)

@@ -211,6 +211,7 @@ class LimitUsage(_message.Message):
     USED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     AVAILABLE_AT_FIELD_NUMBER: _builtins.int
+    SET_BY_FIELD_NUMBER: _builtins.int
     scope: _builtins.str
     """such as tenant/<tenant>"""
     limit: _builtins.str
@@ -219,6 +220,8 @@ class LimitUsage(_message.Message):
     used: _builtins.int
     reason: _builtins.str
     """warmup or override, if it is the one that decides"""
+    set_by: _builtins.str
+    """the operator who has set this limit; empty: another source"""
     @_builtins.property
     def available_at(self) -> _timestamp_pb2.Timestamp:
         """unset: now"""
@@ -232,10 +235,11 @@ class LimitUsage(_message.Message):
         used: _builtins.int = ...,
         reason: _builtins.str = ...,
         available_at: _timestamp_pb2.Timestamp | None = ...,
+        set_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["available_at", b"available_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_at", b"available_at", "limit", b"limit", "maximum", b"maximum", "reason", b"reason", "scope", b"scope", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["available_at", b"available_at", "limit", b"limit", "maximum", b"maximum", "reason", b"reason", "scope", b"scope", "set_by", b"set_by", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,11 @@ class PolicyTables:
         combined = CombinedPolicies([*self.configured, *adaptive.sources])
         scopes = LimitScopes(combined, self.pool_of)
         await policies.load_usage(tx, scopes)
-        return [limit_usage(one) for one in scopes.ledger.usage(now_s=clock.now().timestamp())]
+        for change in adaptive.limits.changes():
+            scopes.ledger.track(change.scope)
+        found = scopes.ledger.usage(now_s=clock.now().timestamp())
+        set_by = adaptive.limits.set_by
+        return [limit_usage(one, set_by(one.scope, one.limit, one.maximum)) for one in found]
 
     async def execute(self, tx: Transaction, command: PolicyCommand) -> None:
         """Give a command to the scheduler. Raises ValueError if it does not apply."""
@@ -68,7 +72,7 @@ class PolicyTables:
         await results.append(tx, Results(commands=[command]))
 
 
-def limit_usage(one: LimitUsage) -> pb.LimitUsage:
+def limit_usage(one: LimitUsage, set_by: str = "") -> pb.LimitUsage:
     capacity = one.capacity
     waits = capacity.available <= 0 and isfinite(capacity.available_at_s)
     return pb.LimitUsage(
@@ -78,6 +82,7 @@ def limit_usage(one: LimitUsage) -> pb.LimitUsage:
         used=max(one.maximum - capacity.available, 0),
         reason=one.reason if one.reason != capacity.limited_by else "",
         available_at=timestamp(capacity.available_at_s) if waits else None,
+        set_by=set_by,
     )
 
 

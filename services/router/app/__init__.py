@@ -8,6 +8,7 @@ from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.router.v1.policies_pb2 import (
+    LimitsChanged,
     OverrideRemoved,
     OverrideSet,
     StandingChanged,
@@ -242,7 +243,7 @@ def consume(deps: Dependencies) -> None:
     deps.kafka.consume(attempted, group="router-attempted")
     deps.kafka.consume(feedback, group="router-feedback")
     deps.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, EgressSource)
-    deps.kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged)
+    deps.kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged, LimitsChanged)
 
 
 def create_handlers(deps: Dependencies) -> Handlers:

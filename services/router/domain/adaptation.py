@@ -20,6 +20,7 @@ from services.router.domain.feedback import Feedback
 from services.router.domain.feedback_rules import FeedbackRule
 from services.router.domain.ledger import ScopeKind
 from services.router.domain.message import SANDBOX
+from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
 from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
 from services.router.domain.policies import PolicySource
 from services.router.domain.ramps import Ramp
@@ -79,6 +80,7 @@ class AdaptivePolicies:
             reports_complaints=rules.complaint_sites.__contains__,
             policy_of=lambda _: rules.policy,
         )
+        self.limits = OperatorLimits()
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
         self._pools: dict[str, list[str]] = {}
         self._overflow_pools: Mapping[str, str] = {}
@@ -87,7 +89,7 @@ class AdaptivePolicies:
 
     @property
     def sources(self) -> list[PolicySource]:
-        return [self.warmups, self.feedback, self.reputation]
+        return [self.warmups, self.feedback, self.reputation, self.limits]
 
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
@@ -100,6 +102,8 @@ class AdaptivePolicies:
                 case "override_set":
                     override = policy_events.override_of(event.override_set)
                     self.feedback.apply(OverrideSet(override))
+                case "limits_changed":
+                    self.limits.apply(policy_events.limits_of(event.limits_changed))
                 case "standing_changed":
                     changed = policy_events.standing_of(event.standing_changed)
                     self.reputation.apply(changed)
@@ -186,11 +190,19 @@ class AdaptivePolicies:
             case "remove_override":
                 removed = command.remove_override
                 return self._remove(removed.override_id, removed.removed_by, now_s)
+            case "set_limits":
+                return self._set_limits(policy_events.limits_of(command.set_limits))
             case "resume_tenant_id":
                 return self._add_standings(
                     [self.reputation.resume(command.resume_tenant_id, now_s)]
                 )
         return False
+
+    def _set_limits(self, change: LimitsChanged) -> bool:
+        change.check()
+        self.limits.apply(change)
+        self._events.append(policy_events.limits_event(change))
+        return True
 
     def _set_override(self, override: Override) -> bool:
         override.check()

@@ -167,6 +167,7 @@ class Cell:
             path_of=self.scopes.path_of,
             capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self.messages_max),
             batch_max=self.messages_max,
+            weight_of=self.adaptive.limits.weight_of,
         )
 
     def dispatch(

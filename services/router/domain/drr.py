@@ -7,7 +7,7 @@ of a queue is that of its priority.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
@@ -75,8 +75,10 @@ def allocate(
     path_of: Callable[[ScheduledQueue], Path],
     capacity_of: Callable[[Scope], Capacity],
     batch_max: int,
+    weight_of: Callable[[str], int] = lambda _: 1,
 ) -> Allocation:
-    """Allocate quotas that fit all scopes together. queues: the longest waiting comes first."""
+    """Allocate quotas that fit all scopes together. queues: the longest waiting comes first.
+    weight_of: the turns of a tenant in each round."""
     allocation = Allocation()
     capacities: dict[Scope, Capacity] = {BATCH: Capacity(batch_max)}
     by_tenant: dict[str, deque[Turn]] = {}
@@ -92,7 +94,8 @@ def allocate(
             turn = Turn.of(queue, [BATCH, *scarce])
             by_tenant.setdefault(queue.queue.tenant_id, deque()).append(turn)
     available = {scope: capacity.available for scope, capacity in capacities.items()}
-    deficit_round_robin(deque(by_tenant.values()), available, allocation.quotas)
+    tenants = (turns for one, turns in by_tenant.items() for _ in range(weight_of(one)))
+    deficit_round_robin(deque(tenants), available, allocation.quotas)
     return allocation
 
 
@@ -113,14 +116,13 @@ def deficit_round_robin(
     """Let the tenants take turns, until the batch is full or no queue can use more. Queues share
     what is left of a scope, and of the batch, by their weights: none takes more than its part in
     one turn."""
-    weights = total_weights(chain.from_iterable(tenants))
+    weights = total_weights(chain.from_iterable({id(one): one for one in tenants}.values()))
     while tenants and available[BATCH] > 0:
         queues = tenants.popleft()
+        if not queues:  # in an earlier turn of this tenant
+            continue
         turn = queues[0]
-        granted = min(turn.weight, turn.deficit)
-        for scope in turn.path:
-            granted = min(granted, -(-available[scope] * turn.weight // weights[scope]))
-        if granted > 0:
+        if (granted := share_of(turn, available, weights)) > 0:
             quotas[turn.queue_id] = quotas.get(turn.queue_id, 0) + granted
             for scope in turn.path:
                 available[scope] -= granted
@@ -134,6 +136,14 @@ def deficit_round_robin(
             queues.rotate(-1)
         if queues:
             tenants.append(queues)
+
+
+def share_of(turn: Turn, available: Mapping[Scope, int], weights: Mapping[Scope, int]) -> int:
+    """What a queue takes in one turn: its part of the scarcest scope, rounded up."""
+    granted = min(turn.weight, turn.deficit)
+    for scope in turn.path:
+        granted = min(granted, -(-available[scope] * turn.weight // weights[scope]))
+    return granted
 
 
 def total_weights(turns: Iterable[Turn]) -> Counter[Scope]:

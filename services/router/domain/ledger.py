@@ -71,6 +71,7 @@ class Scope(NamedTuple):
         limit nothing, and no index takes a key of any length."""
         parts = self.id.split("/")
         valid = all(part.isprintable() and part and len(part) <= PART_MAX for part in parts)
+        valid = not self.id if self.kind is ScopeKind.ENGINE else valid
         if not valid or " " in self.id or len(parts) != PARTS.get(self.kind, 1):
             raise ValueError(f"there is no {self.kind} {self.id[:80]!r}.")
 
@@ -92,9 +93,10 @@ class Suspension(NamedTuple):
 
 
 class LimitUsage(NamedTuple):
-    """reason: of the source that sets the limit, or the limit's own name."""
+    """limit: a field of Limits. reason: of the source that sets it, or the limit's own name."""
 
     scope: Scope
+    limit: str
     maximum: int
     capacity: Capacity
     reason: str
@@ -205,6 +207,10 @@ class Ledger:
             if scope.kind not in WITHOUT_IN_FLIGHT:
                 self._account(scope).in_flight += count
 
+    def track(self, scope: Scope) -> None:
+        """List the usage of a scope that has used nothing."""
+        self._account(scope)
+
     def in_flight(self, scope: Scope) -> int:
         account = self._accounts.get(scope)
         return account.in_flight if account else 0
@@ -274,7 +280,7 @@ class Ledger:
                     others: dict[str, Any] = {other: 0 for other in LIMITS if other != name}
                     capacity = account.capacity(limits._replace(**others), now_s=now_s)
                     reason = self._policies.reason_of(scope, capacity.limited_by, now_s)
-                    yield LimitUsage(scope, maximum, capacity, reason)
+                    yield LimitUsage(scope, name, maximum, capacity, reason)
 
     def forget_policies(self) -> None:
         """They have changed at this moment."""

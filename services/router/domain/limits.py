@@ -5,20 +5,24 @@ assigns, and reads all of it again after a transaction has failed.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from math import ceil, floor, inf
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from services.router.domain.reasons import WaitReason
 
 TICKS_PER_S = 12  # of the scheduler, roughly; with a burst of 1 no rate could exceed it
 MICROS_PER_S = 1_000_000
+DAY_S = 86_400
 IDLE_US = -(10**18)  # a theoretical arrival time long ago
 
 
 class Limits(NamedTuple):
     """The limits of a scope; 0: no limit.
 
-    fixed_windows: hours and days begin on the clock of utc_offset_s; otherwise they are rolling.
+    hour_zone, day_zone: the time zone (of the IANA database) on whose clock hours and days begin;
+    empty: they are rolling.
     """
 
     per_second: int = 0
@@ -26,8 +30,8 @@ class Limits(NamedTuple):
     per_hour: int = 0
     per_day: int = 0
     in_flight_max: int = 0
-    fixed_windows: bool = False
-    utc_offset_s: int = 0
+    hour_zone: str = ""
+    day_zone: str = ""
 
 
 NO_LIMITS = Limits()
@@ -126,13 +130,21 @@ class Window:
         """When a bucket no longer counts."""
         return (bucket + 1) * self.bucket_s + float(self.width_s)
 
-    def fixed_start_s(self, now_s: float, utc_offset_s: int) -> float:
-        """When the current fixed window began."""
-        return floor((now_s + utc_offset_s) / self.width_s) * float(self.width_s) - utc_offset_s
+    def fixed_bounds_s(self, now_s: float, zone: str) -> tuple[float, float]:
+        """When the current fixed window began, and when it ends. A day on which the clocks change
+        has 23 or 25 hours."""
+        local = datetime.fromtimestamp(now_s, ZoneInfo(zone))
+        if self.width_s == DAY_S:
+            midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+            return midnight.timestamp(), (midnight + timedelta(days=1)).timestamp()
+        offset = local.utcoffset()
+        offset_s = offset.total_seconds() if offset else 0.0
+        start_s = floor((now_s + offset_s) / self.width_s) * self.width_s - offset_s
+        return start_s, start_s + self.width_s
 
 
 HOUR = Window(WaitReason.PER_HOUR.value, 3600, 300)
-DAY = Window(WaitReason.PER_DAY.value, 86400, 3600)
+DAY = Window(WaitReason.PER_DAY.value, DAY_S, 3600)
 WINDOWS = {window.name: window for window in (HOUR, DAY)}
 
 
@@ -152,20 +164,20 @@ class WindowCounter:
 
     def capacity(self, limit: int, limits: Limits, *, now_s: float) -> Capacity:
         self.drop_expired(now_s)
-        if limits.fixed_windows:
-            return self._fixed_capacity(limit, limits.utc_offset_s, now_s=now_s)
+        if zone := limits.day_zone if self.window is DAY else limits.hour_zone:
+            return self._fixed_capacity(limit, zone, now_s=now_s)
         used = sum(self.buckets.values())
         if used < limit:
             return Capacity(limit - used, limited_by=self.window.name)
         return Capacity(0, self._available_at_s(limit, used), self.window.name)
 
-    def _fixed_capacity(self, limit: int, utc_offset_s: int, *, now_s: float) -> Capacity:
-        start_s = self.window.fixed_start_s(now_s, utc_offset_s)
+    def _fixed_capacity(self, limit: int, zone: str, *, now_s: float) -> Capacity:
+        start_s, end_s = self.window.fixed_bounds_s(now_s, zone)
         first = self.window.bucket(start_s)
         used = sum(count for bucket, count in self.buckets.items() if bucket >= first)
         if used < limit:
             return Capacity(limit - used, limited_by=self.window.name)
-        return Capacity(0, start_s + self.window.width_s, self.window.name)
+        return Capacity(0, end_s, self.window.name)
 
     def _available_at_s(self, limit: int, used: int) -> float:
         for bucket in sorted(self.buckets):

@@ -135,13 +135,29 @@ class CombinedPolicies:
 
 
 def least_limits(first: Limits, second: Limits) -> Limits:
-    """The least of each limit, where 0 is no limit. Windows are fixed only if both agree."""
+    """The least of each limit, where 0 is no limit. A window that both limit, in different time
+    zones, is rolling: no fixed one then has more."""
     if second == NO_LIMITS:
         return first
-    values = [min(pair) if all(pair) else max(pair) for pair in zip(first, second, strict=True)]
-    is_fixed = first.fixed_windows and first[5:] == second[5:]
-    offset_s = first.utc_offset_s if is_fixed else 0
-    return Limits._make(values)._replace(fixed_windows=is_fixed, utc_offset_s=offset_s)
+    return Limits(
+        least(first.per_second, second.per_second),
+        least(first.per_minute, second.per_minute),
+        least(first.per_hour, second.per_hour),
+        least(first.per_day, second.per_day),
+        least(first.in_flight_max, second.in_flight_max),
+        common_zone((first.per_hour, first.hour_zone), (second.per_hour, second.hour_zone)),
+        common_zone((first.per_day, first.day_zone), (second.per_day, second.day_zone)),
+    )
+
+
+def least(first: int, second: int) -> int:
+    return min(first, second) if first and second else first or second
+
+
+def common_zone(first: tuple[int, str], second: tuple[int, str]) -> str:
+    """Of a window, by the limit and the zone of each."""
+    zones = {zone for limit, zone in (first, second) if limit}
+    return zones.pop() if len(zones) == 1 else ""
 
 
 def egress_site(egress_id: str, site: str, tenant_id: str = "") -> Scope:

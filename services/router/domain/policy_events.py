@@ -12,6 +12,8 @@ from contracts.router.v1 import policies_pb2 as pb
 from services.router.domain.events import timestamp, unix_s
 from services.router.domain.feedback_rules import Action
 from services.router.domain.ledger import Scope, ScopeKind
+from services.router.domain.limits import Limits
+from services.router.domain.operator_limits import LimitsChanged
 from services.router.domain.overrides import (
     Override,
     OverrideEvent,
@@ -160,6 +162,39 @@ def standing_of(event: pb.StandingChanged) -> StandingChanged:
     )
 
 
+def limits_event(event: LimitsChanged) -> pb.LimitsChanged:
+    limits = event.limits
+    return pb.LimitsChanged(
+        scope=event.scope.key,
+        version=version_of(event.at_s),
+        per_second=limits.per_second,
+        per_minute=limits.per_minute,
+        per_hour=limits.per_hour,
+        per_day=limits.per_day,
+        in_flight_max=limits.in_flight_max,
+        time_zone=limits.day_zone,
+        weight=event.weight,
+        changed_at=timestamp(event.at_s),
+        changed_by=event.changed_by,
+    )
+
+
+def limits_of(event: pb.LimitsChanged) -> LimitsChanged:
+    """Raises ValueError for a scope of an unknown kind."""
+    if (scope := Scope.of(event.scope)) is None:
+        raise ValueError(f"there is no scope {event.scope[:80]!r}.")
+    limits = Limits(
+        event.per_second,
+        event.per_minute,
+        event.per_hour,
+        event.per_day,
+        event.in_flight_max,
+        event.time_zone,
+        event.time_zone,
+    )
+    return LimitsChanged(scope, limits, unix_s(event.changed_at), event.changed_by, event.weight)
+
+
 def stored(event: Message) -> tuple[str, bytes]:
     """The subject of an event, and the event as stored."""
     if isinstance(event, pb.WarmupChanged):
@@ -170,6 +205,8 @@ def stored(event: Message) -> tuple[str, bytes]:
     if isinstance(event, pb.OverrideRemoved):
         row = pb.PolicyEvent(override_removed=event)
         return override_key(event), row.SerializeToString()
+    if isinstance(event, pb.LimitsChanged):
+        return f"limits/{event.scope}", pb.PolicyEvent(limits_changed=event).SerializeToString()
     if isinstance(event, pb.StandingChanged):
         key = f"{event.subject_kind}/{event.subject_id}"
         return key, pb.PolicyEvent(standing_changed=event).SerializeToString()

@@ -90,6 +90,40 @@ def test_an_override_is_set_listed_and_removed(shell: Shell) -> None:
     shell.obm("egress", "remove", egress)
 
 
+def test_limits_are_set_shown_and_removed(shell: Shell) -> None:
+    shell.obm("account", "create", "Careful")
+    tenant = shell.obm("tenant", "create", "careful", "--account", "Careful")
+    egress = shell.obm("egress", "add", "127.0.0.65")
+    berlin = ("--per-hour", "50", "--time-zone", "Europe/Berlin")
+    shell.obm("limits", "set", "tenant/careful", *berlin)
+    shell.obm("limits", "set", "egress_site/127.0.0.65/corp", "--per-minute", "60")
+    shell.obm("limits", "set", "pool/default", "--in-flight", "500")
+    shell.obm("limits", "set", "engine", "--per-second", "1000")
+    assert len(decide(shell.database)) == 4
+    shown = shell.obm("limits", "show")
+    pool = "pool/00000000-0000-7000-8000-000000000001"
+    for scope, limit in (
+        (f"tenant/{tenant}", "50"),
+        (f"egress_site/{egress}/corp", "60"),
+        (pool, "500"),
+        ("engine/", "1,000"),
+    ):
+        assert any(scope in line and f" {limit} " in line for line in shown.splitlines())
+    shell.obm("limits", "remove", "tenant/careful")
+    decide(shell.database)
+    assert f"tenant/{tenant}" not in shell.obm("limits", "show")
+    for scope in ("pool/default", "engine"):
+        shell.obm("limits", "remove", scope)
+    decide(shell.database)
+    refused = shell.refused("limits", "set", "planet/mars", "--per-hour", "5")
+    assert "Begin with one of tenant_site, tenant" in refused
+    assert "Name a limit" in shell.refused("limits", "set", "site/yahoo")
+    assert "no single tenant" in shell.refused("limits", "set", "tenant/nobody", "--per-hour", "5")
+    mars = ("--per-hour", "5", "--time-zone", "Mars/Olympus")
+    assert "time zone is unknown" in shell.refused("limits", "set", "tenant/careful", *mars)
+    shell.obm("egress", "remove", egress)
+
+
 def test_limits_of_scopes_that_have_sent_are_shown(shell: Shell) -> None:
     shell.obm("account", "create", "Limited")
     tenant = shell.obm("tenant", "create", "limited", "--account", "Limited", "--per-hour", "100")

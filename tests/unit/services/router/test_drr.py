@@ -32,6 +32,7 @@ def allocated(
     capacities: dict[Scope, Capacity] | None = None,
     *,
     batch_max: int = 100,
+    weights: dict[str, int] | None = None,
 ) -> Allocation:
     capacities = capacities or {}
     return allocate(
@@ -39,7 +40,21 @@ def allocated(
         path_of=path_of,
         capacity_of=lambda scope: capacities.get(scope, WIDE),
         batch_max=batch_max,
+        weight_of=lambda tenant_id: (weights or {}).get(tenant_id, 1),
     )
+
+
+def test_tenants_share_what_is_scarce_by_their_weights() -> None:
+    weights, both = {"a": 3}, queues("a/s", "b/s")
+    many = queues(*(f"a/site{n}" for n in range(100)), "b/s")
+    for active, capacities in (
+        (both, {}),
+        (both, {pool_site("s"): Capacity(400)}),
+        (many, {}),
+    ):
+        quotas = allocated(active, capacities, batch_max=400, weights=weights).quotas
+        assert sum(quotas.values()) == 400
+        assert 90 <= quotas["b/s"] <= 110
 
 
 def test_a_tenant_with_a_thousand_queues_gets_no_more_than_one_with_a_single_queue() -> None:

@@ -244,6 +244,8 @@ def test_of_several_policies_the_least_limit_and_the_longest_suspension_apply() 
     combined = CombinedPolicies([Table(), first, second])
     assert combined.limits_of(scope, START_S) == Limits(per_second=5, per_hour=50, per_day=9)
     assert combined.suspension_of(scope, START_S) == Suspension(START_S + 2)
-    local = Limits(per_day=9, fixed_windows=True, utc_offset_s=3600)
-    assert not least_limits(local, Limits(per_day=8)).fixed_windows
+    local = Limits(per_day=9, day_zone="Europe/Berlin")
+    assert not least_limits(local, Limits(per_day=8)).day_zone
+    assert least_limits(local, Limits(per_hour=8)).day_zone == "Europe/Berlin"
+    assert least_limits(local, Limits(per_day=8, day_zone="Europe/Rome")).day_zone == ""
     assert least_limits(local, local) == local

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from itertools import accumulate
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -36,6 +38,22 @@ def max_in_window(window_s: float, sent_s: Sequence[float]) -> int:
 
 
 gaps = st.lists(st.floats(0.001, 0.4), min_size=1, max_size=120)
+
+
+ZONES = (
+    "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu",
+    "Australia/Lord_Howe", "America/St_Johns", "Africa/Cairo", "Pacific/Apia",
+)  # fmt: skip
+# The days before clocks change in Europe, in America, in Cairo (at midnight) and in Australia.
+CLOCK_CHANGES = tuple(
+    datetime(2026, month, day, tzinfo=UTC)
+    for month, day in ((3, 28), (10, 24), (3, 7), (10, 31), (4, 23), (10, 29), (4, 4), (10, 3))
+)
+
+
+def offset_of(zone: str, at_s: float) -> float:
+    offset = datetime.fromtimestamp(at_s, ZoneInfo(zone)).utcoffset()
+    return offset.total_seconds() if offset else 0.0
 
 
 @pytest.mark.parametrize("rate", [SECOND, MINUTE])
@@ -104,24 +122,48 @@ def test_an_exhausted_hour_has_capacity_at_the_reported_time(
     assert counter.capacity(limit, NO_LIMITS, now_s=exhausted.available_at_s).available >= 1
 
 
-@given(limit=st.integers(1, 100), steps=minutes, quarters=st.integers(-48, 56))
+@given(limit=st.integers(1, 100), steps=minutes, zone=st.sampled_from(ZONES))
 def test_no_fixed_hour_has_more_than_the_limit(
-    limit: int, steps: list[tuple[float, int]], quarters: int
+    limit: int, steps: list[tuple[float, int]], zone: str
 ) -> None:
-    limits = Limits(fixed_windows=True, utc_offset_s=quarters * 900)
+    limits, offset_s = Limits(hour_zone=zone), offset_of(zone, START_S)
     counter, now_s = WindowCounter(HOUR), START_S
     by_hour = Counter[int]()
     for interval_s, wanted in steps:
         now_s += interval_s
         spent = min(counter.capacity(limit, limits, now_s=now_s).available, wanted)
         counter.spend(spent, now_s=now_s)
-        by_hour[int((now_s + limits.utc_offset_s) // 3600)] += spent
+        by_hour[int((now_s + offset_s) // 3600)] += spent
     assert max(by_hour.values()) <= limit
+
+
+@given(
+    limit=st.integers(1, 100),
+    steps=st.lists(st.tuples(st.integers(60, 30_000), st.integers(1, 40)), min_size=5, max_size=40),
+    zone=st.sampled_from(ZONES),
+    start=st.sampled_from(CLOCK_CHANGES),
+)
+def test_no_local_day_has_more_than_the_limit_also_when_the_clocks_change(
+    limit: int, steps: list[tuple[int, int]], zone: str, start: datetime
+) -> None:
+    limits, counter, now_s = Limits(day_zone=zone), WindowCounter(DAY), start.timestamp()
+    by_date = Counter[date]()
+    for interval_s, wanted in steps:
+        now_s += interval_s
+        capacity = counter.capacity(limit, limits, now_s=now_s)
+        if not capacity.available:
+            assert now_s < capacity.available_at_s <= now_s + 25 * 3600
+            ends = datetime.fromtimestamp(capacity.available_at_s, ZoneInfo(zone))
+            assert ends.date() > datetime.fromtimestamp(now_s, ZoneInfo(zone)).date()
+        counter.spend(min(capacity.available, wanted), now_s=now_s)
+        local = datetime.fromtimestamp(now_s, ZoneInfo(zone))
+        by_date[local.date()] += min(capacity.available, wanted)
+    assert max(by_date.values()) <= limit
 
 
 def test_a_fixed_day_begins_at_midnight_in_the_time_zone_of_the_tenant() -> None:
     """14:00 UTC is 19:30 in India, and its day ends at 18:30 UTC."""
-    limits, noon_s = Limits(fixed_windows=True, utc_offset_s=19_800), START_S // 86400 * 86400
+    limits, noon_s = Limits(day_zone="Asia/Kolkata"), START_S // 86400 * 86400
     counter = WindowCounter(DAY)
     counter.spend(5, now_s=noon_s + 14 * 3600)
     exhausted = counter.capacity(5, limits, now_s=noon_s + 14 * 3600)

@@ -34,8 +34,8 @@ ScopeArgument = Annotated[
     str,
     typer.Argument(
         metavar="SCOPE",
-        help="tenant/NAME, tenant_site/NAME/SITE, pool/NAME, warmup/ADDRESS (a source at all "
-        "sites), egress_site/ADDRESS/SITE, site/SITE, or engine (all mail)",
+        help="api_key/ID, tenant/NAME, tenant_site/NAME/SITE, pool/NAME, warmup/ADDRESS (a source "
+        "at all sites), egress_site/ADDRESS/SITE, site/SITE, or engine (all mail)",
     ),
 ]
 Limit = Annotated[int, typer.Option(min=0, help="Messages in this period; 0: no limit")]
@@ -160,6 +160,7 @@ async def same(_: PolicyAdmin, name: str) -> str:
 
 
 SCOPES: dict[ScopeKind, Callable[[PolicyAdmin, str], Awaitable[str]]] = {
+    ScopeKind.API_KEY: same,
     ScopeKind.TENANT: tenant_id,
     ScopeKind.TENANT_SITE: tenant_id,
     ScopeKind.POOL: pool_id,

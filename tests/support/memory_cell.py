@@ -257,13 +257,14 @@ def due_message(
     egress_id: str = "",
     test: bool = False,
     to: str = "",
+    key: str = "",
     due_s: float = NOW_S - 1,
     **extra: object,
 ) -> DueMessage:
     """A row in the queue of its tenant and site."""
     recipient = to or f"ann@{site}"
     context = MessageContext(
-        message_id=f"m{number}", recipient=recipient, tenant_id=tenant, test=test
+        message_id=f"m{number}", recipient=recipient, tenant_id=tenant, test=test, api_key_id=key
     )
     due = DueMessage(
         message_id=f"m{number}",

@@ -76,6 +76,7 @@ def _fill(
     context.email_id = ids.email_id
     context.tenant_id = origin.key.tenant_id
     context.domain_id = origin.domain_id
+    context.api_key_id = origin.key.key_id
     context.recipient = first.address
     context.recipient_type = first.type  # type: ignore[assignment]
     context.priority = event.priority

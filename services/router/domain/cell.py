@@ -201,7 +201,12 @@ class Cell:
         departed = self.scopes.has_departed(queue)
         for row in rows:
             decision = prepare(
-                row, queue, dispatch_context=self._context, departed=departed, now_s=now_s
+                row,
+                queue,
+                dispatch_context=self._context,
+                departed=departed,
+                limited_keys=self.adaptive.limits.limited_keys,
+                now_s=now_s,
             )
             if isinstance(decision, ReadyMessage):
                 ready.append(decision)

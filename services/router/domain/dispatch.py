@@ -1,6 +1,6 @@
 """Decisions about due messages: assign, suppress, requeue or leave them in their queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -91,10 +91,12 @@ def prepare(
     *,
     dispatch_context: DispatchContext,
     departed: bool,
+    limited_keys: Collection[str],
     now_s: float,
 ) -> ReadyMessage | CloseTransition | Requeue:
     """Decide all that needs no capacity. If the context of a row cannot be parsed, only that row
-    fails. departed: the egress source of the queue is no longer used."""
+    fails. departed: the egress source of the queue is no longer used. limited_keys: API keys with
+    queues of their own."""
     try:
         context = MessageContext.FromString(row.context)
     except DecodeError:
@@ -103,13 +105,15 @@ def prepare(
         return close_transition(row, State.SUPPRESSED, reason="suppressed")
     domain = domain_of(context.recipient)
     route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
-    if departed:
-        queue = queue._replace(egress_id="")
+    egress_id = "" if departed else queue.egress_id
     if route is None:
-        unresolved = queue._replace(site=UNRESOLVED, domain=domain)
+        unresolved = queue._replace(site=UNRESOLVED, domain=domain, egress_id=egress_id, key_id="")
         return Requeue(row, unresolved, now_s, WaitReason.DNS.value)
-    if departed or route.site != queue.site:
-        return Requeue(row, queue._replace(site=route.site), now_s, "")
+    is_limited = context.api_key_id in limited_keys and not context.test
+    key_id = context.api_key_id if is_limited else ""
+    wanted = queue._replace(site=route.site, egress_id=egress_id, key_id=key_id)
+    if wanted != queue:
+        return Requeue(row, wanted, now_s, "")
     return ReadyMessage(row, context, route)
 
 

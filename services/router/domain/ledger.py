@@ -33,12 +33,13 @@ RATE_KEPT_S = 60.0  # a stored rate outlives its last message by this long
 class ScopeKind(StrEnum):
     """What a limit counts, from small to large.
 
-    tenant_site: a tenant at a site. broadcasts: not a limit, but the bulk mail of a tenant, which a
-    pause stops first. warmup: an egress source at all sites. egress_site: one at a
-    site. pool_site: not a limit, but the choice among the sources of a pool at a site; it has
-    capacity when any of them has.
+    api_key: of a tenant, while it has limits of its own. tenant_site: a tenant at a site.
+    broadcasts: not a limit, but the bulk mail of a tenant, which a pause stops first. warmup: an
+    egress source at all sites. egress_site: one at a site. pool_site: not a limit, but the choice
+    among the sources of a pool at a site; it has capacity when any of them has.
     """
 
+    API_KEY = "api_key"
     TENANT_SITE = "tenant_site"
     TENANT = "tenant"
     BROADCASTS = "broadcasts"

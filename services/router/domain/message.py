@@ -19,6 +19,7 @@ CELL = "default"
 SANDBOX = "sandbox"  # site and egress source of test mail only
 UNRESOLVED = "unresolved"  # site of messages whose site is not known yet; one queue per domain
 RESERVED = frozenset((SANDBOX, UNRESOLVED))
+KEY = "key="  # in the id of a queue
 QUEUES_CACHED = 20_000  # parsed ids
 SITE_MAX = 200  # characters; a queue id is the key of an index
 
@@ -113,7 +114,8 @@ class ScheduledQueue(NamedTuple):
 
     egress_id: set for messages that stay with an egress source; empty if any source of the pool
     may send them. domain: set while the site is unresolved. No domain is named like a priority:
-    each contains a dot.
+    each contains a dot. key_id: of an API key with limits of its own, so that they delay no other
+    mail of the tenant.
     """
 
     tenant_id: str
@@ -121,11 +123,13 @@ class ScheduledQueue(NamedTuple):
     priority: Priority = Priority.NORMAL
     domain: str = ""
     egress_id: str = ""
+    key_id: str = ""
 
     @property
     def queue_id(self) -> str:
         site = f"{self.site}@{self.egress_id}" if self.egress_id else self.site
-        parts = (self.tenant_id, site, self.domain, SUFFIXES[self.priority])
+        key = f"{KEY}{self.key_id}" if self.key_id else ""
+        parts = (self.tenant_id, site, self.domain, key, SUFFIXES[self.priority])
         return "/".join(part for part in parts if part)
 
     @classmethod
@@ -138,5 +142,6 @@ def parse_queue_id(queue_id: str) -> ScheduledQueue:
     tenant_id, site, *others = queue_id.split("/")
     site, _, egress_id = site.partition("@")
     priority = PRIORITIES.get(others[-1] if others else "", Priority.NORMAL)
-    domain = "/".join(part for part in others if part not in PRIORITIES)
-    return ScheduledQueue(tenant_id, site, priority, domain, egress_id)
+    key_id = next((part[len(KEY) :] for part in others if part.startswith(KEY)), "")
+    names = (part for part in others if part not in PRIORITIES and not part.startswith(KEY))
+    return ScheduledQueue(tenant_id, site, priority, "/".join(names), egress_id, key_id)

@@ -56,6 +56,7 @@ class OperatorLimits:
 
     def __init__(self) -> None:
         self._changes: dict[Scope, LimitsChanged] = {}
+        self.limited_keys: frozenset[str] = frozenset()
 
     def apply(self, event: LimitsChanged) -> None:
         """A time zone that this installation no longer knows becomes UTC."""
@@ -66,6 +67,9 @@ class OperatorLimits:
             self._changes.pop(event.scope, None)
         else:
             self._changes[event.scope] = event
+        if event.scope.kind is ScopeKind.API_KEY:
+            keys = (scope for scope in self._changes if scope.kind is ScopeKind.API_KEY)
+            self.limited_keys = frozenset(scope.id for scope in keys)
 
     def changes(self) -> list[LimitsChanged]:
         return sorted(self._changes.values())

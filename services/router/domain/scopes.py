@@ -45,7 +45,8 @@ class LimitScopes:
                 return ()
             return (*broadcast_scopes(queue), *self.booking_path(queue, queue.egress_id))
         pool_id = self._pool_of(queue.tenant_id)
-        return (*broadcast_scopes(queue), *pool_path(queue.tenant_id, queue.site, pool_id))
+        path = pool_path(queue.tenant_id, queue.site, pool_id)
+        return (*broadcast_scopes(queue), *key_scopes(queue), *path)
 
     def booking_path(self, queue: ScheduledQueue, egress_id: str) -> Path:
         """The scopes that count a message, smallest first. Test mail counts at the sandbox only."""
@@ -56,8 +57,9 @@ class LimitScopes:
         own, larger = source_path(egress_id, queue.site), path[SOURCE_AT + 1 :]
         source = self.sources.get(egress_id)
         if source is None or source.pool_id == pool_id:
-            return (*path[:SOURCE_AT], *own, *larger)
-        return (*path[:SOURCE_AT], Scope(ScopeKind.POOL, source.pool_id), *own, *larger)
+            return (*key_scopes(queue), *path[:SOURCE_AT], *own, *larger)
+        overflow = Scope(ScopeKind.POOL, source.pool_id)
+        return (*key_scopes(queue), *path[:SOURCE_AT], overflow, *own, *larger)
 
     def has_departed(self, queue: ScheduledQueue) -> bool:
         """Whether the pool of the tenant no longer uses the egress source of a queue: itself, or as
@@ -172,6 +174,10 @@ def pool_path(tenant_id: str, site: str, pool_id: str) -> tuple[Scope, ...]:
 def source_path(egress_id: str, site: str) -> tuple[Scope, Scope]:
     """Of one source at a site, in place of the choice among those of its pool."""
     return (Scope(ScopeKind.WARMUP, egress_id), egress_site(egress_id, site))
+
+
+def key_scopes(queue: ScheduledQueue) -> Path:
+    return (Scope(ScopeKind.API_KEY, queue.key_id),) if queue.key_id else ()
 
 
 def broadcast_scopes(queue: ScheduledQueue) -> Path:

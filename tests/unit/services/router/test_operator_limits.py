@@ -6,6 +6,7 @@ from contracts.router.v1 import policies_pb2 as pb
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import NO_LIMITS, Limits
+from services.router.domain.message import Priority, ScheduledQueue
 from services.router.domain.operator_limits import WEIGHT_MAX, LimitsChanged, OperatorLimits
 from services.router.domain.policy_events import limits_event, limits_of
 from services.router.domain.shaping import SiteLimits
@@ -87,3 +88,46 @@ def test_limits_hold_from_the_next_tick_survive_a_takeover_and_end() -> None:
     assert len(cell.tick(NOW_S + 2.1)) == 15
     cell.take_over(NOW_S + 3)
     assert cell.cell.adaptive.limits.changes() == []
+
+
+KEY_SCOPE = Scope(ScopeKind.API_KEY, "k1")
+
+
+def test_a_limited_key_delays_no_other_mail_of_its_tenant() -> None:
+    cell = memory_cell(site_limits=SiteLimits(100))
+    cell.cell.apply(
+        [], commands=[command(change(Limits(per_hour=3), scope=KEY_SCOPE))], now_s=NOW_S
+    )
+    for number in range(10):
+        cell.add(due_message(number, key="k1", due_s=NOW_S - 60))
+        cell.add(due_message(100 + number, key="k2"))
+    sent = [one.row.message_id for tick in range(4) for one in cell.tick(NOW_S + tick / 10)]
+    assert sum(len(one) == 2 for one in sent) == 3  # m0 to m9
+    assert sum(len(one) > 2 for one in sent) == 10
+    [blocked] = [row.blocked for row in cell.queues.values() if row.blocked]
+    assert (blocked.scope, blocked.capacity.limited_by) == (KEY_SCOPE, "per_hour")
+    cell.take_over(NOW_S + 1)
+    assert not cell.tick(NOW_S + 1)
+
+
+def test_mail_of_a_key_returns_to_the_common_queue_once_it_has_no_limits() -> None:
+    cell = memory_cell(site_limits=SiteLimits(100))
+    limit = command(change(Limits(per_hour=3), scope=KEY_SCOPE))
+    cell.cell.apply([], commands=[limit], now_s=NOW_S)
+    for number in range(10):
+        cell.add(due_message(number, key="k1"))
+    sent = [one for tick in range(3) for one in cell.tick(NOW_S + tick / 10)]
+    assert len(sent) == 3
+    removal = command(change(scope=KEY_SCOPE, at_s=NOW_S + 1))
+    cell.cell.apply([], commands=[removal], now_s=NOW_S + 1)
+    sent += [one for tick in range(4) for one in cell.tick(NOW_S + 1 + tick / 10)]
+    assert len(sent) == 10
+    assert {ScheduledQueue.of(one.row.queue_id).key_id for one in sent[3:]} == {""}
+
+
+def test_a_retry_of_a_limited_key_counts_for_the_key() -> None:
+    queue = ScheduledQueue(TENANT, "site", Priority.BULK, egress_id="e1", key_id="k1")
+    assert ScheduledQueue.of(queue.queue_id) == queue
+    cell = memory_cell("e1")
+    assert KEY_SCOPE in cell.cell.scopes.path_of(queue)
+    assert KEY_SCOPE in cell.cell.scopes.booking_path(queue, "e1")

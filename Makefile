@@ -86,11 +86,11 @@ clean: ## Remove what make made, but not ./data
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
 	  echo "$(PYTHON) cannot make a virtual environment: install its venv module."; exit 1; }
 
-.venv/base: requirements/base.txt pyproject.toml | .venv/bin/python
+.venv/base: requirements/base.txt pyproject.toml kernel/embedded/kafka.lock.toml | .venv/bin/python
 	@echo "Installing into .venv, which takes some minutes and, with Kafka, downloads about 470 MB …"
 	@$(PIP:--quiet=) install --require-hashes --only-binary :all: -r requirements/base.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@test -n "$$OBM_KAFKA_BOOTSTRAP_SERVERS" || { echo "Downloading Kafka …"; python -m kernel.embedded; }
+	@test -n "$$OBM_KAFKA_BOOTSTRAP_SERVERS" || { echo "Downloading Kafka and starting it once …"; python -m kernel.embedded; }
 	@touch $@
 
 .venv/dev: requirements/dev.txt .venv/base

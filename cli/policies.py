@@ -16,7 +16,7 @@ from contracts.router.v1.policies_pb2 import (
     StandingChanged,
     WarmupCommand,
 )
-from contracts.router.v1.policy_service_pb2 import LimitUsage, Warmup
+from contracts.router.v1.policy_service_pb2 import LimitUsage, Source, Warmup
 from kernel.database import Database, Transaction
 from kernel.errors import ConfigError
 from services.router.api.policies import PolicyTables
@@ -60,6 +60,10 @@ class PolicyAdmin:
     async def limits(self) -> list[LimitUsage]:
         async with self.database.transaction() as tx:
             return await self.tables.limits(tx)
+
+    async def described_sources(self) -> list[Source]:
+        async with self.database.transaction() as tx:
+            return await self.tables.sources(tx)
 
     async def sources(self) -> dict[str, EgressSource]:
         async with self.database.transaction() as tx:
@@ -128,6 +132,12 @@ def find_tenant(tenants: Sequence[Tenant], name: str) -> str:
     if len(found) != 1:
         raise ConfigError(f"There is no single tenant {name}. See `obm tenant list`.")
     return found[0]
+
+
+async def read_sources() -> list[Source]:
+    """The egress sources with their state. Raises ConfigError."""
+    async with open_policies() as policies:
+        return await policies.described_sources()
 
 
 def utc_time(moment: Timestamp) -> str:

@@ -59,6 +59,28 @@ class Settings(Shared):
         description="When a tenant is paused for its bounces or complaints: never, at the"
         " thresholds of a pause, or at those of a warning",
     )
+    source_checks: Literal["off", "warn", "require"] = Field(
+        "warn",
+        description="DNS checks of egress sources: none; show problems; or also send nothing from a"
+        " source before it has passed them once",
+    )
+    source_check_interval_s: float = Field(
+        3600.0, gt=0, le=43_200, description="Interval between DNS checks of an egress source"
+    )
+    spf_domain: str = Field(
+        "",
+        description="Domain whose SPF record must list the egress sources: the one that customers"
+        " include; empty: no check",
+    )
+    dnsbl_zones: Names = Field(
+        (),
+        description="DNSBL zones in which egress sources are looked up, comma-separated; see the"
+        " terms of each for who may query it",
+    )
+    dnsbl_suspends: bool = Field(
+        True,
+        description="Send nothing from a source while a DNSBL lists it; otherwise only show it",
+    )
     nameservers: Names = Field(
         (), description="Name servers, ip or ip:port, comma-separated; empty: those of the host"
     )
@@ -151,7 +173,7 @@ class Settings(Shared):
             raise ValueError("invalid retry schedule. Give at least one delay, each above 0 s.")
         return value
 
-    @field_validator("nameservers", mode="before")
+    @field_validator("nameservers", "dnsbl_zones", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -268,9 +270,122 @@ class StandingChanged(_message.Message):
 Global___StandingChanged: _TypeAlias = StandingChanged  # noqa: Y015
 
 @_typing.final
+class ListingChanged(_message.Message):
+    """A DNSBL lists an egress source, or no longer. A listing is published again at least once a day
+    while it lasts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EGRESS_ID_FIELD_NUMBER: _builtins.int
+    ZONE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    SUSPENDS_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    egress_id: _builtins.str
+    zone: _builtins.str
+    """of the DNSBL"""
+    version: _builtins.int
+    """microseconds of changed_at"""
+    listed: _builtins.bool
+    suspends: _builtins.bool
+    """the source sends nothing until it is listed no longer"""
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        egress_id: _builtins.str = ...,
+        zone: _builtins.str = ...,
+        version: _builtins.int = ...,
+        listed: _builtins.bool = ...,
+        suspends: _builtins.bool = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "egress_id", b"egress_id", "listed", b"listed", "suspends", b"suspends", "version", b"version", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListingChanged: _TypeAlias = ListingChanged  # noqa: Y015
+
+@_typing.final
+class SourceChecked(_message.Message):
+    """The self-checks of an egress source have found something else than before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EGRESS_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    PASSED_AT_FIELD_NUMBER: _builtins.int
+    egress_id: _builtins.str
+    version: _builtins.int
+    """microseconds of checked_at"""
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckOutcome]:
+        """all that are known"""
+
+    @_builtins.property
+    def passed_at(self) -> _timestamp_pb2.Timestamp:
+        """when there was none for the first time; unset: never"""
+
+    def __init__(
+        self,
+        *,
+        egress_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        problems: _abc.Iterable[Global___CheckOutcome] | None = ...,
+        passed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "passed_at", b"passed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "egress_id", b"egress_id", "passed_at", b"passed_at", "problems", b"problems", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceChecked: _TypeAlias = SourceChecked  # noqa: Y015
+
+@_typing.final
+class CheckOutcome(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECK_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    check: _builtins.str
+    """ptr, forward or spf"""
+    address: _builtins.str
+    problem: _builtins.str
+    """ptr_missing, ptr_mismatch, forward_missing, …; empty: none"""
+    advice: _builtins.str
+    """what to do"""
+    def __init__(
+        self,
+        *,
+        check: _builtins.str = ...,
+        address: _builtins.str = ...,
+        problem: _builtins.str = ...,
+        advice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "advice", b"advice", "check", b"check", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckOutcome: _TypeAlias = CheckOutcome  # noqa: Y015
+
+@_typing.final
 class LimitsChanged(_message.Message):
-    """An event as stored.
-    The limits of a scope, and the weight of a tenant, that an operator has set. They hold until the
+    """The limits of a scope, and the weight of a tenant, that an operator has set. They hold until the
     next change; all zero: none.
     """
 
@@ -328,13 +443,17 @@ Global___LimitsChanged: _TypeAlias = LimitsChanged  # noqa: Y015
 
 @_typing.final
 class PolicyEvent(_message.Message):
+    """An event as stored."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     WARMUP_CHANGED_FIELD_NUMBER: _builtins.int
     OVERRIDE_SET_FIELD_NUMBER: _builtins.int
     OVERRIDE_REMOVED_FIELD_NUMBER: _builtins.int
     STANDING_CHANGED_FIELD_NUMBER: _builtins.int
+    LISTING_CHANGED_FIELD_NUMBER: _builtins.int
     LIMITS_CHANGED_FIELD_NUMBER: _builtins.int
+    SOURCE_CHECKED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def warmup_changed(self) -> Global___WarmupChanged: ...
     @_builtins.property
@@ -344,7 +463,11 @@ class PolicyEvent(_message.Message):
     @_builtins.property
     def standing_changed(self) -> Global___StandingChanged: ...
     @_builtins.property
+    def listing_changed(self) -> Global___ListingChanged: ...
+    @_builtins.property
     def limits_changed(self) -> Global___LimitsChanged: ...
+    @_builtins.property
+    def source_checked(self) -> Global___SourceChecked: ...
     def __init__(
         self,
         *,
@@ -352,13 +475,15 @@ class PolicyEvent(_message.Message):
         override_set: Global___OverrideSet | None = ...,
         override_removed: Global___OverrideRemoved | None = ...,
         standing_changed: Global___StandingChanged | None = ...,
+        listing_changed: Global___ListingChanged | None = ...,
         limits_changed: Global___LimitsChanged | None = ...,
+        source_checked: Global___SourceChecked | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "override_removed", b"override_removed", "override_set", b"override_set", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "listing_changed", b"listing_changed", "override_removed", b"override_removed", "override_set", b"override_set", "source_checked", b"source_checked", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "override_removed", b"override_removed", "override_set", b"override_set", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "limits_changed", b"limits_changed", "listing_changed", b"listing_changed", "override_removed", b"override_removed", "override_set", b"override_set", "source_checked", b"source_checked", "standing_changed", b"standing_changed", "warmup_changed", b"warmup_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["warmup_changed", "override_set", "override_removed", "standing_changed", "limits_changed"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["warmup_changed", "override_set", "override_removed", "standing_changed", "listing_changed", "limits_changed", "source_checked"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -366,7 +491,7 @@ Global___PolicyEvent: _TypeAlias = PolicyEvent  # noqa: Y015
 
 @_typing.final
 class PolicyCommand(_message.Message):
-    """What an operator commands."""
+    """What an operator commands, or a check has found."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -374,6 +499,7 @@ class PolicyCommand(_message.Message):
     SET_OVERRIDE_FIELD_NUMBER: _builtins.int
     REMOVE_OVERRIDE_FIELD_NUMBER: _builtins.int
     RESUME_TENANT_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_CHECK_FIELD_NUMBER: _builtins.int
     SET_LIMITS_FIELD_NUMBER: _builtins.int
     resume_tenant_id: _builtins.str
     @_builtins.property
@@ -383,6 +509,8 @@ class PolicyCommand(_message.Message):
     @_builtins.property
     def remove_override(self) -> Global___OverrideRemoved: ...
     @_builtins.property
+    def source_check(self) -> Global___SourceCheck: ...
+    @_builtins.property
     def set_limits(self) -> Global___LimitsChanged: ...
     def __init__(
         self,
@@ -391,17 +519,83 @@ class PolicyCommand(_message.Message):
         set_override: Global___OverrideSet | None = ...,
         remove_override: Global___OverrideRemoved | None = ...,
         resume_tenant_id: _builtins.str = ...,
+        source_check: Global___SourceCheck | None = ...,
         set_limits: Global___LimitsChanged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "warmup", b"warmup"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "warmup", b"warmup"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "remove_override", b"remove_override", "resume_tenant_id", b"resume_tenant_id", "set_limits", b"set_limits", "set_override", b"set_override", "source_check", b"source_check", "warmup", b"warmup"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id", "set_limits"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["warmup", "set_override", "remove_override", "resume_tenant_id", "source_check", "set_limits"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
 Global___PolicyCommand: _TypeAlias = PolicyCommand  # noqa: Y015
+
+@_typing.final
+class SourceCheck(_message.Message):
+    """What the self-checks of an egress source have found. Checks without an answer are absent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EGRESS_ID_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    LISTINGS_FIELD_NUMBER: _builtins.int
+    egress_id: _builtins.str
+    is_complete: _builtins.bool
+    """every check has an answer"""
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """of the source"""
+
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckOutcome]: ...
+    @_builtins.property
+    def listings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FoundListing]: ...
+    def __init__(
+        self,
+        *,
+        egress_id: _builtins.str = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+        outcomes: _abc.Iterable[Global___CheckOutcome] | None = ...,
+        is_complete: _builtins.bool = ...,
+        listings: _abc.Iterable[Global___FoundListing] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "checked_at", b"checked_at", "egress_id", b"egress_id", "is_complete", b"is_complete", "listings", b"listings", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceCheck: _TypeAlias = SourceCheck  # noqa: Y015
+
+@_typing.final
+class FoundListing(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    listed: _builtins.bool
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        listed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["listed", b"listed", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoundListing: _TypeAlias = FoundListing  # noqa: Y015
 
 @_typing.final
 class WarmupCommand(_message.Message):

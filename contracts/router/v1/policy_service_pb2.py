@@ -22,41 +22,48 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from contracts.router.v1 import directory_pb2 as contracts_dot_router_dot_v1_dot_directory__pb2
 from contracts.router.v1 import policies_pb2 as contracts_dot_router_dot_v1_dot_policies__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/policy_service.proto\x12\x13\x63ontracts.router.v1\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListWarmupsRequest\"C\n\x13ListWarmupsResponse\x12,\n\x07warmups\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\"\xa2\x01\n\x06Warmup\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".contracts.router.v1.WarmupChanged\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\x06 \x01(\x04\x12\x12\n\ncomplained\x18\x07 \x01(\x04\"\x16\n\x14ListOverridesRequest\"L\n\x15ListOverridesResponse\x12\x33\n\toverrides\x18\x01 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x16\n\x14ListStandingsRequest\"P\n\x15ListStandingsResponse\x12\x37\n\tstandings\x18\x01 \x03(\x0b\x32$.contracts.router.v1.StandingChanged\"\x13\n\x11ListLimitsRequest\"E\n\x12ListLimitsResponse\x12/\n\x06limits\x18\x01 \x03(\x0b\x32\x1f.contracts.router.v1.LimitUsage\"\x9b\x01\n\nLimitUsage\x12\r\n\x05scope\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\t\x12\x0f\n\x07maximum\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x30\n\x0c\x61vailable_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06set_by\x18\x07 \x01(\t\"E\n\x0e\x45xecuteRequest\x12\x33\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\".contracts.router.v1.PolicyCommand\"\x11\n\x0f\x45xecuteResponse2\xf6\x03\n\rPolicyService\x12`\n\x0bListWarmups\x12\'.contracts.router.v1.ListWarmupsRequest\x1a(.contracts.router.v1.ListWarmupsResponse\x12\x66\n\rListOverrides\x12).contracts.router.v1.ListOverridesRequest\x1a*.contracts.router.v1.ListOverridesResponse\x12\x66\n\rListStandings\x12).contracts.router.v1.ListStandingsRequest\x1a*.contracts.router.v1.ListStandingsResponse\x12]\n\nListLimits\x12&.contracts.router.v1.ListLimitsRequest\x1a\'.contracts.router.v1.ListLimitsResponse\x12T\n\x07\x45xecute\x12#.contracts.router.v1.ExecuteRequest\x1a$.contracts.router.v1.ExecuteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/router/v1/policy_service.proto\x12\x13\x63ontracts.router.v1\x1a#contracts/router/v1/directory.proto\x1a\"contracts/router/v1/policies.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n\x12ListWarmupsRequest\"C\n\x13ListWarmupsResponse\x12,\n\x07warmups\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Warmup\"\xa2\x01\n\x06Warmup\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".contracts.router.v1.WarmupChanged\x12\x0e\n\x06stages\x18\x02 \x01(\r\x12\x0c\n\x04used\x18\x03 \x01(\x04\x12\x11\n\tdelivered\x18\x04 \x01(\x04\x12\x0f\n\x07refused\x18\x05 \x01(\x04\x12\x0f\n\x07\x62ounced\x18\x06 \x01(\x04\x12\x12\n\ncomplained\x18\x07 \x01(\x04\"\x16\n\x14ListOverridesRequest\"L\n\x15ListOverridesResponse\x12\x33\n\toverrides\x18\x01 \x03(\x0b\x32 .contracts.router.v1.OverrideSet\"\x16\n\x14ListStandingsRequest\"P\n\x15ListStandingsResponse\x12\x37\n\tstandings\x18\x01 \x03(\x0b\x32$.contracts.router.v1.StandingChanged\"\x13\n\x11ListLimitsRequest\"E\n\x12ListLimitsResponse\x12/\n\x06limits\x18\x01 \x03(\x0b\x32\x1f.contracts.router.v1.LimitUsage\"\x9b\x01\n\nLimitUsage\x12\r\n\x05scope\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\t\x12\x0f\n\x07maximum\x18\x03 \x01(\x04\x12\x0c\n\x04used\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x30\n\x0c\x61vailable_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06set_by\x18\x07 \x01(\t\"\x14\n\x12ListSourcesRequest\"C\n\x13ListSourcesResponse\x12,\n\x07sources\x18\x01 \x03(\x0b\x32\x1b.contracts.router.v1.Source\"\xf6\x01\n\x06Source\x12\x31\n\x06source\x18\x01 \x01(\x0b\x32!.contracts.router.v1.EgressSource\x12\r\n\x05state\x18\x02 \x01(\t\x12+\n\x06warmup\x18\x03 \x01(\x0b\x32\x1b.contracts.router.v1.Warmup\x12\x33\n\x08problems\x18\x04 \x03(\x0b\x32!.contracts.router.v1.CheckOutcome\x12\x35\n\x08listings\x18\x05 \x03(\x0b\x32#.contracts.router.v1.ListingChanged\x12\x11\n\tin_flight\x18\x06 \x01(\x04\"E\n\x0e\x45xecuteRequest\x12\x33\n\x07\x63ommand\x18\x01 \x01(\x0b\x32\".contracts.router.v1.PolicyCommand\"\x11\n\x0f\x45xecuteResponse2\xd8\x04\n\rPolicyService\x12`\n\x0bListWarmups\x12\'.contracts.router.v1.ListWarmupsRequest\x1a(.contracts.router.v1.ListWarmupsResponse\x12\x66\n\rListOverrides\x12).contracts.router.v1.ListOverridesRequest\x1a*.contracts.router.v1.ListOverridesResponse\x12\x66\n\rListStandings\x12).contracts.router.v1.ListStandingsRequest\x1a*.contracts.router.v1.ListStandingsResponse\x12]\n\nListLimits\x12&.contracts.router.v1.ListLimitsRequest\x1a\'.contracts.router.v1.ListLimitsResponse\x12`\n\x0bListSources\x12\'.contracts.router.v1.ListSourcesRequest\x1a(.contracts.router.v1.ListSourcesResponse\x12T\n\x07\x45xecute\x12#.contracts.router.v1.ExecuteRequest\x1a$.contracts.router.v1.ExecuteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.router.v1.policy_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTWARMUPSREQUEST']._serialized_start=134
-  _globals['_LISTWARMUPSREQUEST']._serialized_end=154
-  _globals['_LISTWARMUPSRESPONSE']._serialized_start=156
-  _globals['_LISTWARMUPSRESPONSE']._serialized_end=223
-  _globals['_WARMUP']._serialized_start=226
-  _globals['_WARMUP']._serialized_end=388
-  _globals['_LISTOVERRIDESREQUEST']._serialized_start=390
-  _globals['_LISTOVERRIDESREQUEST']._serialized_end=412
-  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=414
-  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=490
-  _globals['_LISTSTANDINGSREQUEST']._serialized_start=492
-  _globals['_LISTSTANDINGSREQUEST']._serialized_end=514
-  _globals['_LISTSTANDINGSRESPONSE']._serialized_start=516
-  _globals['_LISTSTANDINGSRESPONSE']._serialized_end=596
-  _globals['_LISTLIMITSREQUEST']._serialized_start=598
-  _globals['_LISTLIMITSREQUEST']._serialized_end=617
-  _globals['_LISTLIMITSRESPONSE']._serialized_start=619
-  _globals['_LISTLIMITSRESPONSE']._serialized_end=688
-  _globals['_LIMITUSAGE']._serialized_start=691
-  _globals['_LIMITUSAGE']._serialized_end=846
-  _globals['_EXECUTEREQUEST']._serialized_start=848
-  _globals['_EXECUTEREQUEST']._serialized_end=917
-  _globals['_EXECUTERESPONSE']._serialized_start=919
-  _globals['_EXECUTERESPONSE']._serialized_end=936
-  _globals['_POLICYSERVICE']._serialized_start=939
-  _globals['_POLICYSERVICE']._serialized_end=1441
+  _globals['_LISTWARMUPSREQUEST']._serialized_start=171
+  _globals['_LISTWARMUPSREQUEST']._serialized_end=191
+  _globals['_LISTWARMUPSRESPONSE']._serialized_start=193
+  _globals['_LISTWARMUPSRESPONSE']._serialized_end=260
+  _globals['_WARMUP']._serialized_start=263
+  _globals['_WARMUP']._serialized_end=425
+  _globals['_LISTOVERRIDESREQUEST']._serialized_start=427
+  _globals['_LISTOVERRIDESREQUEST']._serialized_end=449
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_start=451
+  _globals['_LISTOVERRIDESRESPONSE']._serialized_end=527
+  _globals['_LISTSTANDINGSREQUEST']._serialized_start=529
+  _globals['_LISTSTANDINGSREQUEST']._serialized_end=551
+  _globals['_LISTSTANDINGSRESPONSE']._serialized_start=553
+  _globals['_LISTSTANDINGSRESPONSE']._serialized_end=633
+  _globals['_LISTLIMITSREQUEST']._serialized_start=635
+  _globals['_LISTLIMITSREQUEST']._serialized_end=654
+  _globals['_LISTLIMITSRESPONSE']._serialized_start=656
+  _globals['_LISTLIMITSRESPONSE']._serialized_end=725
+  _globals['_LIMITUSAGE']._serialized_start=728
+  _globals['_LIMITUSAGE']._serialized_end=883
+  _globals['_LISTSOURCESREQUEST']._serialized_start=885
+  _globals['_LISTSOURCESREQUEST']._serialized_end=905
+  _globals['_LISTSOURCESRESPONSE']._serialized_start=907
+  _globals['_LISTSOURCESRESPONSE']._serialized_end=974
+  _globals['_SOURCE']._serialized_start=977
+  _globals['_SOURCE']._serialized_end=1223
+  _globals['_EXECUTEREQUEST']._serialized_start=1225
+  _globals['_EXECUTEREQUEST']._serialized_end=1294
+  _globals['_EXECUTERESPONSE']._serialized_start=1296
+  _globals['_EXECUTERESPONSE']._serialized_end=1313
+  _globals['_POLICYSERVICE']._serialized_start=1316
+  _globals['_POLICYSERVICE']._serialized_end=1916
 # @@protoc_insertion_point(module_scope)

@@ -55,6 +55,11 @@ class PolicyServiceStub:
                 request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListLimitsRequest.SerializeToString,
                 response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListLimitsResponse.FromString,
                 _registered_method=True)
+        self.ListSources = channel.unary_unary(
+                '/contracts.router.v1.PolicyService/ListSources',
+                request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesRequest.SerializeToString,
+                response_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesResponse.FromString,
+                _registered_method=True)
         self.Execute = channel.unary_unary(
                 '/contracts.router.v1.PolicyService/Execute',
                 request_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ExecuteRequest.SerializeToString,
@@ -93,6 +98,13 @@ class PolicyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSources(self, request, context):
+        """The egress sources with their state, and what is wrong with them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Execute(self, request, context):
         """Gives a command to the scheduler, which obeys within a second.
         """
@@ -122,6 +134,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.ListLimits,
                     request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListLimitsRequest.FromString,
                     response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListLimitsResponse.SerializeToString,
+            ),
+            'ListSources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSources,
+                    request_deserializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesRequest.FromString,
+                    response_serializer=contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesResponse.SerializeToString,
             ),
             'Execute': grpc.unary_unary_rpc_method_handler(
                     servicer.Execute,
@@ -238,6 +255,33 @@ class PolicyService:
             '/contracts.router.v1.PolicyService/ListLimits',
             contracts_dot_router_dot_v1_dot_policy__service__pb2.ListLimitsRequest.SerializeToString,
             contracts_dot_router_dot_v1_dot_policy__service__pb2.ListLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/contracts.router.v1.PolicyService/ListSources',
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesRequest.SerializeToString,
+            contracts_dot_router_dot_v1_dot_policy__service__pb2.ListSourcesResponse.FromString,
             options,
             channel_credentials,
             insecure,

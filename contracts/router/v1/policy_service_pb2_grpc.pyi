@@ -40,6 +40,8 @@ class PolicyServiceStub:
     """Tenants and egress sources with a standing that is not good."""
     ListLimits: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListLimitsRequest, _policy_service_pb2.ListLimitsResponse]
     """The limits of all scopes that have used any."""
+    ListSources: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListSourcesRequest, _policy_service_pb2.ListSourcesResponse]
+    """The egress sources with their state, and what is wrong with them."""
     Execute: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]
     """Gives a command to the scheduler, which obeys within a second."""
 
@@ -55,6 +57,8 @@ class PolicyServiceAsyncStub(PolicyServiceStub):
     """Tenants and egress sources with a standing that is not good."""
     ListLimits: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListLimitsRequest, _policy_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
     """The limits of all scopes that have used any."""
+    ListSources: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListSourcesRequest, _policy_service_pb2.ListSourcesResponse]  # type: ignore[assignment]
+    """The egress sources with their state, and what is wrong with them."""
     Execute: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ExecuteRequest, _policy_service_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Gives a command to the scheduler, which obeys within a second."""
 
@@ -91,6 +95,14 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ListLimitsResponse, _abc.Awaitable[_policy_service_pb2.ListLimitsResponse]]:
         """The limits of all scopes that have used any."""
+
+    @_abc_1.abstractmethod
+    def ListSources(
+        self,
+        request: _policy_service_pb2.ListSourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_policy_service_pb2.ListSourcesResponse, _abc.Awaitable[_policy_service_pb2.ListSourcesResponse]]:
+        """The egress sources with their state, and what is wrong with them."""
 
     @_abc_1.abstractmethod
     def Execute(

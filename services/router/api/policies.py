@@ -11,6 +11,7 @@ from contracts.router.v1.results_pb2 import Results
 from kernel import clock
 from kernel.database import Database, Transaction
 from kernel.rpc import Context, RequestError, map_errors
+from services.router.api.sources import load_sources, warmup_of
 from services.router.domain import overrides, policy_events
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
 from services.router.domain.events import timestamp
@@ -37,14 +38,11 @@ class PolicyTables:
 
     async def warmups(self, tx: Transaction) -> list[pb.Warmup]:
         warmups = (await self.load(tx)).warmups
-        return [
-            pb.Warmup(
-                state=policy_events.warmup_state(state),
-                stages=warmups.stages_of(state),
-                **warmups.facts_of(state.egress_id, state.site)._asdict(),
-            )
-            for state in warmups.all_states()
-        ]
+        found = (warmup_of(warmups, one.egress_id, one.site) for one in warmups.all_states())
+        return [one for one in found if one]
+
+    async def sources(self, tx: Transaction) -> list[pb.Source]:
+        return await load_sources(tx, await self.load(tx), now_s=clock.now().timestamp())
 
     async def overrides(self, tx: Transaction) -> list[OverrideSet]:
         adaptive = await self.load(tx)
@@ -119,6 +117,13 @@ class PolicyService(PolicyServiceServicer):
     ) -> pb.ListLimitsResponse:
         async with self.database.transaction() as tx:
             return pb.ListLimitsResponse(limits=await self.tables.limits(tx))
+
+    @map_errors
+    async def ListSources(  # noqa: N802 - a name of the contract
+        self, _: pb.ListSourcesRequest, __: Context
+    ) -> pb.ListSourcesResponse:
+        async with self.database.transaction() as tx:
+            return pb.ListSourcesResponse(sources=await self.tables.sources(tx))
 
     @map_errors
     async def Execute(  # noqa: N802 - a name of the contract

@@ -9,8 +9,10 @@ from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.router.v1.policies_pb2 import (
     LimitsChanged,
+    ListingChanged,
     OverrideRemoved,
     OverrideSet,
+    SourceChecked,
     StandingChanged,
     WarmupChanged,
 )
@@ -30,6 +32,7 @@ from kernel.table import ReplicatedTable
 from services.router.api.policies import PolicyService, PolicyTables
 from services.router.api.service import RouterService
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
+from services.router.app.source_checks import source_check_loops
 from services.router.clients.dns import Resolver, RouteResolver, system_resolver
 from services.router.clients.journal import JournalClient
 from services.router.domain.adaptation import AdaptivePolicies
@@ -101,8 +104,9 @@ class Dependencies(Infrastructure):
         self.rules = read_adaptation_rules(settings)
         self.directory = TenantDirectory(self.tenants)
         self.sandbox = sandbox_route(settings)
+        self.resolver = create_resolver(settings)
         self.routes = RouteResolver(
-            create_resolver(settings),
+            self.resolver,
             read_static_routes(settings),
             own_names=self.own_names,
             on_answer=self.on_dns_answer,
@@ -204,6 +208,7 @@ def create_maintenance_loops(deps: Dependencies) -> list[Loop]:
         partial(run_every, settings.republish_interval_s, republisher.run_once, health),
         partial(run_every, settings.partitions_interval_s, maintenance.run_once, health),
         partial(run_every, PUBLISH_INTERVAL_S, publish_sources, health),
+        *source_check_loops(settings, deps.lease, deps.resolver, ehlo=deps.ehlo, health=health),
     ]
 
 
@@ -244,6 +249,7 @@ def consume(deps: Dependencies) -> None:
     deps.kafka.consume(feedback, group="router-feedback")
     deps.kafka.declare(DeliveryAssigned, MessageDelayed, MessageClosed, Pool, EgressSource)
     deps.kafka.declare(WarmupChanged, OverrideSet, OverrideRemoved, StandingChanged, LimitsChanged)
+    deps.kafka.declare(ListingChanged, SourceChecked)
 
 
 def create_handlers(deps: Dependencies) -> Handlers:

@@ -56,6 +56,8 @@ def read_adaptation_rules(settings: Settings) -> AdaptationRules:
         big_sites=provider_sites(),
         complaint_sites=complaint_sites,
         policy=Policy(settings.reputation_policy),
+        checks_required=settings.source_checks == "require",
+        listings_suspend=settings.dnsbl_suspends,
     )
 
 

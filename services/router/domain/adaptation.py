@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
-from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent
+from contracts.router.v1.policies_pb2 import PolicyCommand, PolicyEvent, SourceCheck
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain import policy_events
 from services.router.domain.egress import EgressSource
+from services.router.domain.events import unix_s
 from services.router.domain.feedback import Feedback
 from services.router.domain.feedback_rules import FeedbackRule
 from services.router.domain.ledger import ScopeKind
+from services.router.domain.listings import Listings
 from services.router.domain.message import SANDBOX
 from services.router.domain.operator_limits import LimitsChanged, OperatorLimits
 from services.router.domain.overrides import Override, OverrideEvent, OverrideSet
@@ -33,6 +35,7 @@ from services.router.domain.reputation import (
     SubjectKind,
 )
 from services.router.domain.results import AttemptResult
+from services.router.domain.source_checks import SourceChecks
 from services.router.domain.warmup import Change, WarmupChanged
 from services.router.domain.warmups import Warmups
 
@@ -43,13 +46,17 @@ RAISING = (Change.STARTED, Change.ADVANCED, Change.RESUMED, Change.FINISHED)
 
 @dataclass(frozen=True, slots=True)
 class AdaptationRules:
-    """big_sites: with a warmup of their own. complaint_sites: those that report complaints."""
+    """big_sites: with a warmup of their own. complaint_sites: those that report complaints.
+    checks_required: a source must pass its self-checks before it sends. listings_suspend: a source
+    in a DNSBL sends nothing."""
 
     ramps: Mapping[str, Ramp] = field(default_factory=dict)
     feedback: Sequence[FeedbackRule] = ()
     big_sites: Collection[str] = ()
     complaint_sites: Collection[str] = ()
     policy: Policy = Policy.STANDARD
+    checks_required: bool = False
+    listings_suspend: bool = True
 
 
 class SavedCounts(NamedTuple):
@@ -81,6 +88,9 @@ class AdaptivePolicies:
             policy_of=lambda _: rules.policy,
         )
         self.limits = OperatorLimits()
+
+        self.checks = SourceChecks(required=rules.checks_required)
+        self.listings = Listings(suspends=rules.listings_suspend)
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
         self._pools: dict[str, list[str]] = {}
         self._overflow_pools: Mapping[str, str] = {}
@@ -89,7 +99,10 @@ class AdaptivePolicies:
 
     @property
     def sources(self) -> list[PolicySource]:
-        return [self.warmups, self.feedback, self.reputation, self.limits]
+        return [
+            *(self.warmups, self.feedback, self.reputation),
+            *(self.listings, self.checks, self.limits),
+        ]
 
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
@@ -107,6 +120,11 @@ class AdaptivePolicies:
                 case "standing_changed":
                     changed = policy_events.standing_of(event.standing_changed)
                     self.reputation.apply(changed)
+                case "listing_changed":
+                    listing = policy_events.listing_of(event.listing_changed)
+                    self.listings.apply(listing)
+                case "source_checked":
+                    self.checks.apply(policy_events.source_checked_of(event.source_checked))
 
     def load_counts(self, saved: Iterable[SavedCounts]) -> None:
         """After the events."""
@@ -121,10 +139,14 @@ class AdaptivePolicies:
     def replace_sources(
         self, sources: Iterable[EgressSource], overflow_pools: Mapping[str, str] | None = None
     ) -> None:
+        listed = list(sources)
         self._pools, self._overflow_pools = {}, overflow_pools or {}
-        for one in sources:
+        for one in listed:
             self._pools.setdefault(one.pool_id, []).append(one.egress_id)
-        self.warmups.retain({one for pool in self._pools.values() for one in pool})
+        egress_ids = {one.egress_id for one in listed}
+        self.warmups.retain(egress_ids)
+        self.listings.retain(egress_ids)
+        self.checks.replace_sources(listed)
         self._find_alone()
 
     def _find_alone(self) -> None:
@@ -181,22 +203,24 @@ class AdaptivePolicies:
     def execute(self, command: PolicyCommand, now_s: float) -> bool:
         """True if a limit has risen or a suspension has ended. Raises ValueError with the reason
         why the command does not apply."""
+        rises = False
         match command.WhichOneof("command"):
             case "warmup":
                 policy_events.warmup_scope(command.warmup.egress_id).check()
-                return self._add_warmups(self.warmups.command(command.warmup, now_s))
+                rises = self._add_warmups(self.warmups.command(command.warmup, now_s))
             case "set_override":
-                return self._set_override(policy_events.override_of(command.set_override))
+                self._set_override(policy_events.override_of(command.set_override))
             case "remove_override":
                 removed = command.remove_override
-                return self._remove(removed.override_id, removed.removed_by, now_s)
+                rises = self._remove(removed.override_id, removed.removed_by, now_s)
             case "set_limits":
-                return self._set_limits(policy_events.limits_of(command.set_limits))
+                rises = self._set_limits(policy_events.limits_of(command.set_limits))
             case "resume_tenant_id":
-                return self._add_standings(
-                    [self.reputation.resume(command.resume_tenant_id, now_s)]
-                )
-        return False
+                resumed = self.reputation.resume(command.resume_tenant_id, now_s)
+                rises = self._add_standings([resumed])
+            case "source_check":
+                rises = self._add_check(command.source_check)
+        return rises
 
     def _set_limits(self, change: LimitsChanged) -> bool:
         change.check()
@@ -204,14 +228,27 @@ class AdaptivePolicies:
         self._events.append(policy_events.limits_event(change))
         return True
 
-    def _set_override(self, override: Override) -> bool:
+    def _add_check(self, found: SourceCheck) -> bool:
+        """True if the source may send now, and could not before."""
+        had_passed = self.checks.has_passed(found.egress_id)
+        if changed := self.checks.record(policy_events.check_result_of(found)):
+            self._events.append(policy_events.source_checked(changed))
+        rises = self.checks.has_passed(found.egress_id) and not had_passed
+        for one in found.listings:
+            at_s = unix_s(found.checked_at)
+            listing = self.listings.record(found.egress_id, one.zone, listed=one.listed, at_s=at_s)
+            if listing:
+                self._events.append(policy_events.listing_changed(listing))
+                rises = rises or not (listing.listed and listing.suspends)
+        return rises
+
+    def _set_override(self, override: Override) -> None:
         override.check()
         if override.scope.kind not in self.feedback.kinds:
             raise ValueError(f"a scope of kind {override.scope.kind} takes no override.")
         event = OverrideSet(override)
         self.feedback.apply(event)
         self._add_overrides([event])
-        return False
 
     def _remove(self, override_id: str, removed_by: str, now_s: float) -> bool:
         try:

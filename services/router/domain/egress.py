@@ -17,7 +17,10 @@ ROTATIONS_SOURCES_MAX = 2_000_000  # sources in all rotations; the least recentl
 
 # What ends with more allowance or less suspicion, and not with the next second or result.
 OVERFLOW_REASONS = frozenset(
-    (WaitReason.WARMUP, WaitReason.OVERRIDE, WaitReason.LISTED, WaitReason.SUSPENDED)
+    (
+        *(WaitReason.WARMUP, WaitReason.OVERRIDE, WaitReason.LISTED),
+        *(WaitReason.SUSPENDED, WaitReason.NO_EGRESS),
+    )
 )
 
 CapacityOf = Callable[["EgressSource"], Capacity]

@@ -3,7 +3,9 @@
 The latest event of a subject is its state: a takeover reads one row of each.
 """
 
+from collections.abc import Callable, Mapping
 from math import isfinite
+from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +15,7 @@ from services.router.domain.events import timestamp, unix_s
 from services.router.domain.feedback_rules import Action
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.limits import Limits
+from services.router.domain.listings import ListingChanged
 from services.router.domain.operator_limits import LimitsChanged
 from services.router.domain.overrides import (
     Override,
@@ -22,6 +25,7 @@ from services.router.domain.overrides import (
 )
 from services.router.domain.policies import egress_site
 from services.router.domain.reputation import Standing, StandingChanged, Subject, SubjectKind
+from services.router.domain.source_checks import Check, CheckResult, Outcome, SourceChecked
 from services.router.domain.warmup import Status, Warmup, WarmupChanged
 
 NEVER_S = float("-inf")
@@ -195,23 +199,79 @@ def limits_of(event: pb.LimitsChanged) -> LimitsChanged:
     return LimitsChanged(scope, limits, unix_s(event.changed_at), event.changed_by, event.weight)
 
 
-def stored(event: Message) -> tuple[str, bytes]:
-    """The subject of an event, and the event as stored."""
-    if isinstance(event, pb.WarmupChanged):
-        return event.scope, pb.PolicyEvent(warmup_changed=event).SerializeToString()
-    if isinstance(event, pb.OverrideSet):
-        row = pb.PolicyEvent(override_set=event)
-        return override_key(event), row.SerializeToString()
-    if isinstance(event, pb.OverrideRemoved):
-        row = pb.PolicyEvent(override_removed=event)
-        return override_key(event), row.SerializeToString()
-    if isinstance(event, pb.LimitsChanged):
-        return f"limits/{event.scope}", pb.PolicyEvent(limits_changed=event).SerializeToString()
-    if isinstance(event, pb.StandingChanged):
-        key = f"{event.subject_kind}/{event.subject_id}"
-        return key, pb.PolicyEvent(standing_changed=event).SerializeToString()
-    raise TypeError(f"{type(event).__name__} is no event of a policy")
+def listing_changed(event: ListingChanged) -> pb.ListingChanged:
+    return pb.ListingChanged(
+        egress_id=event.egress_id,
+        zone=event.zone,
+        version=version_of(event.at_s),
+        listed=event.listed,
+        suspends=event.suspends,
+        changed_at=timestamp(event.at_s),
+    )
+
+
+def listing_of(event: pb.ListingChanged) -> ListingChanged:
+    at_s = unix_s(event.changed_at)
+    return ListingChanged(event.egress_id, event.zone, event.listed, event.suspends, at_s)
+
+
+def source_checked(event: SourceChecked) -> pb.SourceChecked:
+    return pb.SourceChecked(
+        egress_id=event.egress_id,
+        version=version_of(event.at_s),
+        checked_at=timestamp(event.at_s),
+        problems=map(check_outcome, event.problems),
+        passed_at=optional_timestamp(event.passed_s),
+    )
+
+
+def source_checked_of(event: pb.SourceChecked) -> SourceChecked:
+    passed_s = unix_s(event.passed_at) if event.HasField("passed_at") else 0.0
+    problems = tuple(map(outcome_of, event.problems))
+    return SourceChecked(event.egress_id, unix_s(event.checked_at), problems, passed_s)
+
+
+def check_outcome(one: Outcome) -> pb.CheckOutcome:
+    return pb.CheckOutcome(
+        check=one.check, address=one.address, problem=one.problem, advice=one.advice
+    )
+
+
+def outcome_of(one: pb.CheckOutcome) -> Outcome:
+    return Outcome(Check(one.check), one.address, one.problem, one.advice)
+
+
+def check_result_of(found: pb.SourceCheck) -> CheckResult:
+    return CheckResult(
+        found.egress_id,
+        unix_s(found.checked_at),
+        tuple(found.addresses),
+        tuple(map(outcome_of, found.outcomes)),
+        found.is_complete,
+    )
 
 
 def override_key(event: pb.OverrideSet | pb.OverrideRemoved) -> str:
     return f"override/{event.action}/{event.scope}"
+
+
+# The field of PolicyEvent, and the subject.
+STORED: Mapping[type[Message], tuple[str, Callable[[Any], str]]] = {
+    pb.WarmupChanged: ("warmup_changed", lambda one: one.scope),
+    pb.OverrideSet: ("override_set", override_key),
+    pb.OverrideRemoved: ("override_removed", override_key),
+    pb.LimitsChanged: ("limits_changed", lambda one: f"limits/{one.scope}"),
+    pb.StandingChanged: (
+        "standing_changed",
+        lambda one: f"{one.subject_kind}/{one.subject_id}",
+    ),
+    pb.ListingChanged: ("listing_changed", lambda one: f"listing/{one.egress_id}/{one.zone}"),
+    pb.SourceChecked: ("source_checked", lambda one: f"source_check/{one.egress_id}"),
+}
+
+
+def stored(event: Message) -> tuple[str, bytes]:
+    """The subject of an event, and the event as stored."""
+    name, subject_of = STORED[type(event)]
+    row = pb.PolicyEvent(**{name: event})  # type: ignore[arg-type]
+    return subject_of(event), row.SerializeToString()

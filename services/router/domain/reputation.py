@@ -28,7 +28,6 @@ WEEK_S = 7 * 86_400.0
 SUBJECTS_MAX = 100_000
 BUCKETS_MIN = 4  # with fewer, none is dropped early
 RECOVERED_SHARE = 0.8  # of the rate of a warning, below which the warning ends
-LISTED_S = 86_400.0  # a listing that no check has confirmed for this long has ended
 
 
 class Policy(StrEnum):
@@ -72,17 +71,6 @@ class StandingChanged(NamedTuple):
     at_s: float
     reason: str
     rate: float = 0.0
-
-
-class ListingChanged(NamedTuple):
-    """A check has found an egress source in a DNSBL, or no longer. suspends: mail from a listed
-    source would be refused widely, so that it waits."""
-
-    egress_id: str
-    zone: str
-    listed: bool
-    suspends: bool
-    at_s: float
 
 
 class Rates(NamedTuple):
@@ -177,7 +165,7 @@ class Reputation:
     rate; a pause ends when an operator ends it. Sources and domains are only warned about.
     """
 
-    kinds = (ScopeKind.TENANT, ScopeKind.BROADCASTS, ScopeKind.WARMUP)
+    kinds = (ScopeKind.TENANT, ScopeKind.BROADCASTS)
     reason = ""
 
     def __init__(
@@ -191,7 +179,6 @@ class Reputation:
         self._policy_of = policy_of
         self._subjects_max = subjects_max
         self._records: OrderedDict[Subject, Record] = OrderedDict()
-        self._listings: dict[str, dict[str, ListingChanged]] = {}
         self._changed: dict[Subject, None] = {}  # since their counts were saved, in order
 
     def record(self, results: Iterable[AttemptResult], domain: str = "") -> list[StandingChanged]:
@@ -283,13 +270,6 @@ class Reputation:
         standing = self.standing_of(Subject(SubjectKind.TENANT, tenant_id))
         return standing in (Standing.GOOD, Standing.WARNED)
 
-    def apply_listing(self, event: ListingChanged) -> None:
-        zones = self._listings.setdefault(event.egress_id, {})
-        if event.listed:
-            zones[event.zone] = event
-        elif zones.pop(event.zone, None) and not zones:
-            del self._listings[event.egress_id]
-
     def _drop_oldest(self) -> None:
         """The longest unused subject goes; those that are paused stay."""
         if len(self._records) <= self._subjects_max:
@@ -304,14 +284,10 @@ class Reputation:
         return NO_LIMITS
 
     def suspension_of(self, scope: Scope, now_s: float) -> Suspension | None:
-        """Of a tenant that is paused, or only its broadcasts; or of a source that is listed."""
-        if scope.kind in PAUSED_AT:
-            standing = self.standing_of(Subject(SubjectKind.TENANT, scope.id))
-            paused = standing in PAUSED_AT[scope.kind]
-            return Suspension(inf, WaitReason.REPUTATION) if paused else None
-        listings = self._listings.get(scope.id, {}).values()
-        until_s = max((each.at_s + LISTED_S for each in listings if each.suspends), default=0.0)
-        return Suspension(until_s, WaitReason.LISTED) if until_s > now_s else None
+        """Of a tenant that is paused, or only its broadcasts."""
+        standing = self.standing_of(Subject(SubjectKind.TENANT, scope.id))
+        is_paused = standing in PAUSED_AT.get(scope.kind, ())
+        return Suspension(inf, WaitReason.REPUTATION) if is_paused else None
 
 
 def saved_counts(record: Record) -> list[int]:

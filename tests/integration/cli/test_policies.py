@@ -1,13 +1,20 @@
 """Warmups, overrides and limits in a shell, without a running router: commands wait for it."""
 
 import asyncio
+import time
 
 import pytest
 
-from contracts.router.v1.policies_pb2 import PolicyCommand
+from contracts.router.v1.policies_pb2 import (
+    CheckOutcome,
+    FoundListing,
+    PolicyCommand,
+    SourceCheck,
+)
 from contracts.router.v1.results_pb2 import Results
 from kernel.database import Database
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
+from services.router.domain.events import timestamp
 from services.router.domain.ramps import Ramp
 from services.router.store import policies, results
 from tests.integration.cli.test_directory import Shell
@@ -39,6 +46,16 @@ def decide(database: FreshDatabase) -> list[PolicyCommand]:
     return asyncio.run(run_tick())
 
 
+def give(database: FreshDatabase, command: PolicyCommand) -> None:
+    async def append() -> None:
+        connections = Database(database.system("router"), name="test", connections_max=1)
+        async with connections.transaction() as tx:
+            await results.append(tx, Results(commands=[command]))
+        await connections.close()
+
+    asyncio.run(append())
+
+
 def line_of(text: str, part: str) -> str:
     [line] = [line for line in text.splitlines() if part in line]
     return line
@@ -66,6 +83,40 @@ def test_a_source_without_a_warmup_is_warm(shell: Shell) -> None:
     assert "no ramp" in shell.refused("warmup", "start", egress, "--ramp", "steep")
     assert "no ramp" in shell.refused("egress", "add", "127.0.0.63", "--warmup", "steep").lower()
     shell.obm("egress", "remove", egress)
+
+
+def test_the_state_of_a_source_and_its_problems_are_shown(shell: Shell) -> None:
+    shell.obm("pool", "add", "acme")
+    in_acme = ("--pool", "acme", "--ehlo", "out.acme.example")
+    assert "Pool acme has no usable egress source: its mail waits (no_egress)" in shell.obm(
+        "egress", "list"
+    )
+    egress = shell.obm("egress", "add", "127.0.0.65", *in_acme, "--warmup", "default")
+    decide(shell.database)
+    listed = line_of(shell.obm("egress", "list"), egress)
+    for cell in ("acme", "127.0.0.65", "warming", "1 of 2", "200"):
+        assert cell in listed
+    assert "no usable egress source" not in shell.obm("egress", "list")
+
+    advice = "Publish a PTR record for 127.0.0.65."
+    missing = CheckOutcome(check="ptr", address="127.0.0.65", problem="ptr_missing", advice=advice)
+    found = SourceCheck(
+        egress_id=egress,
+        checked_at=timestamp(time.time()),
+        addresses=["127.0.0.65"],
+        outcomes=[missing],
+        listings=[FoundListing(zone="bl.example", listed=True)],
+    )
+    give(shell.database, PolicyCommand(source_check=found))
+    decide(shell.database)
+    for cell in ("suspended", "listed ptr_missing"):
+        assert cell in line_of(shell.obm("egress", "list"), egress)
+    shown = shell.obm("egress", "show", "127.0.0.65")
+    for text in (advice, "bl.example", "stage 1 of 2", "0 of 200 used today"):
+        assert text in shown
+    assert "There is no egress source" in shell.refused("egress", "show", "127.0.0.99")
+    shell.obm("egress", "remove", egress)
+    assert egress not in shell.obm("egress", "list")
 
 
 def test_an_override_is_set_listed_and_removed(shell: Shell) -> None:

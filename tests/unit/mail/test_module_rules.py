@@ -19,7 +19,7 @@ OUTSIDE = {
     "perf_counter", "uuid1", "uuid4", "token_bytes", "urandom", "getenv", "environ", "urlopen",
     "connect", "getaddrinfo", "gethostname", "write_text", "write_bytes", "read_bytes",
 }  # fmt: skip
-STATEFUL = {"ReplyParser", "Classifier"}  # sans-I/O: bytes in, replies out; compiled rules
+STATEFUL = {"ReplyParser", "Classifier", "_Evaluation"}  # bytes in, replies out; rules; SPF lookups
 NOT_PURE = {"os", "io", "sys", "random", "secrets", "socket", "ssl", "time", "threading",
             "subprocess", "pathlib", "logging", "asyncio", "email", "smtplib", "dkim"}  # fmt: skip
 

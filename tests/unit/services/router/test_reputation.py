@@ -5,7 +5,6 @@ from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_PERMANENT as PERMAN
 from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.reasons import WaitReason
 from services.router.domain.reputation import (
-    ListingChanged,
     Policy,
     Reputation,
     Standing,
@@ -122,20 +121,6 @@ def test_sources_and_domains_are_warned_about_and_never_paused() -> None:
     for subject in (Subject(SubjectKind.EGRESS, "ip"), Subject(SubjectKind.DOMAIN, "example.com")):
         assert reputation.standing_of(subject) is Standing.WARNED
     assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), 0.0) is None
-
-
-def test_a_listed_source_waits_until_it_is_delisted_or_the_listing_is_old() -> None:
-    reputation = make_reputation()
-    listed = ListingChanged("ip", "zen.example", listed=True, suspends=True, at_s=0.0)
-    reputation.apply_listing(listed)
-    suspension = reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), HOUR_S)
-    assert suspension
-    assert suspension.reason is WaitReason.LISTED
-    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), 24 * HOUR_S) is None
-    reputation.apply_listing(listed._replace(listed=False))
-    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), HOUR_S) is None
-    reputation.apply_listing(listed._replace(suspends=False))
-    assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), HOUR_S) is None
 
 
 def test_memory_is_bounded_and_paused_tenants_are_never_forgotten() -> None:

@@ -1,0 +1,173 @@
+"""Self-checks of egress sources: what receiving servers look up about them before they take mail.
+
+Each failed check is a named problem with a sentence that says what to do. A check without an answer
+changes nothing: the earlier result stays.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+from typing import NamedTuple
+
+from services.router.domain.egress import EgressSource
+from services.router.domain.ledger import Scope, ScopeKind, Suspension
+from services.router.domain.limits import NO_LIMITS, Limits
+from services.router.domain.reasons import WaitReason
+
+Names = Sequence[str] | None  # found in DNS; None: the lookup failed
+
+
+class Check(StrEnum):
+    """ptr: reverse DNS. forward: the EHLO name. spf: the record that customers include."""
+
+    PTR = "ptr"
+    FORWARD = "forward"
+    SPF = "spf"
+
+
+class Outcome(NamedTuple):
+    """Of one check of one address. problem: its name; empty if there is none."""
+
+    check: Check
+    address: str
+    problem: str = ""
+    advice: str = ""
+
+
+class SourceChecked(NamedTuple):
+    """problems: all that are known now. passed_s: when the source first had none; 0: never."""
+
+    egress_id: str
+    at_s: float
+    problems: tuple[Outcome, ...] = ()
+    passed_s: float = 0.0
+
+
+class CheckResult(NamedTuple):
+    """What a check has found. addresses: of the source. is_complete: every lookup was answered."""
+
+    egress_id: str
+    at_s: float
+    addresses: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    is_complete: bool
+
+
+def check_ptr(address: str, ehlo: str, found: Names) -> Outcome | None:
+    """The reverse DNS of the address must be the EHLO name."""
+    if found is None:
+        return None
+    names = [normalize(one) for one in found]
+    if not names:
+        advice = f"Publish a PTR record for {address}: {ehlo}. The owner of the network does it."
+        return Outcome(Check.PTR, address, "ptr_missing", advice)
+    if normalize(ehlo) not in names:
+        advice = (
+            f"The PTR record of {address} is {names[0]}. Change it to {ehlo}, or use"
+            f" {names[0]} as the EHLO name."
+        )
+        return Outcome(Check.PTR, address, "ptr_mismatch", advice)
+    return Outcome(Check.PTR, address)
+
+
+def check_forward(address: str, ehlo: str, found: Names) -> Outcome | None:
+    """The EHLO name must resolve to the address."""
+    if found is None:
+        return None
+    kind = "AAAA" if ":" in address else "A"
+    if not found:
+        advice = f"Publish an {kind} record for {ehlo}: {address}."
+        return Outcome(Check.FORWARD, address, "forward_missing", advice)
+    if address not in found:
+        advice = f"{ehlo} resolves to {found[0]}. Publish an {kind} record: {address}."
+        return Outcome(Check.FORWARD, address, "forward_mismatch", advice)
+    return Outcome(Check.FORWARD, address)
+
+
+def check_spf(address: str, domain: str, result: str) -> Outcome | None:
+    """result: of RFC 7208 for the domain."""
+    kind = "ip6" if ":" in address else "ip4"
+    match result:
+        case "unknown":
+            return None
+        case "pass":
+            return Outcome(Check.SPF, address)
+        case "none":
+            advice = f"Publish a TXT record at {domain}: v=spf1 {kind}:{address} ~all"
+            return Outcome(Check.SPF, address, "spf_missing", advice)
+        case "permerror":
+            advice = f"The SPF record of {domain} is not valid. Correct it."
+            return Outcome(Check.SPF, address, "spf_invalid", advice)
+    advice = f"Add {kind}:{address} to the SPF record of {domain}."
+    return Outcome(Check.SPF, address, "spf_mismatch", advice)
+
+
+def normalize(name: str) -> str:
+    return name.rstrip(".").lower()
+
+
+def decide(state: SourceChecked | None, result: CheckResult) -> SourceChecked | None:
+    """The new state, if it differs."""
+    answered = {(one.check, one.address) for one in result.outcomes}
+    problems = [
+        one
+        for one in (state.problems if state else ())
+        if one.address in result.addresses and (one.check, one.address) not in answered
+    ]
+    problems += [one for one in result.outcomes if one.problem]
+    passed_s = state.passed_s if state else 0.0
+    if result.is_complete and not problems:
+        passed_s = passed_s or result.at_s
+    changed = SourceChecked(result.egress_id, result.at_s, tuple(sorted(problems)), passed_s)
+    if state and state[2:] == changed[2:]:
+        return None
+    return changed
+
+
+@dataclass(slots=True)
+class SourceChecks:
+    """The latest results, as a policy source. required: a source sends nothing before it has passed
+    its checks once; one without an address of its own has none."""
+
+    required: bool = False
+    kinds: tuple[ScopeKind, ...] = (ScopeKind.WARMUP,)
+    reason: str = ""
+    _states: dict[str, SourceChecked] = field(default_factory=dict)
+    _checkable: frozenset[str] = frozenset()
+
+    def apply(self, event: SourceChecked) -> None:
+        self._states[event.egress_id] = event
+
+    def record(self, result: CheckResult) -> SourceChecked | None:
+        """The event, if something has changed. It is applied already."""
+        event = decide(self._states.get(result.egress_id), result)
+        if event:
+            self.apply(event)
+        return event
+
+    def replace_sources(self, sources: Iterable[EgressSource]) -> None:
+        listed = list(sources)
+        self._checkable = frozenset(
+            one.egress_id for one in listed if one.source_ip or one.source_ipv6
+        )
+        for egress_id in self._states.keys() - {one.egress_id for one in listed}:
+            del self._states[egress_id]
+
+    def states(self) -> Mapping[str, SourceChecked]:
+        return self._states
+
+    def has_passed(self, egress_id: str) -> bool:
+        state = self._states.get(egress_id)
+        return state is not None and state.passed_s > 0
+
+    def needs_check(self, egress_id: str) -> bool:
+        """Whether the source must pass its checks before it sends."""
+        return self.required and egress_id in self._checkable and not self.has_passed(egress_id)
+
+    def limits_of(self, _: Scope, __: float) -> Limits:
+        return NO_LIMITS
+
+    def suspension_of(self, scope: Scope, _: float) -> Suspension | None:
+        needs_check = self.needs_check(scope.id)
+        return Suspension(inf, WaitReason.NO_EGRESS) if needs_check else None

@@ -1,0 +1,40 @@
+"""The state of an egress source, derived from what limits it: nothing stores it."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class SourceState(StrEnum):
+    """provisioning: it must pass its self-checks first. warming: its allowance grows. suspended: an
+    operator has paused it, or a DNSBL lists it. draining: removed, with messages in flight."""
+
+    PROVISIONING = "provisioning"
+    WARMING = "warming"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    DRAINING = "draining"
+
+
+class SourceFacts(NamedTuple):
+    """in_flight: messages that are assigned to it and have no result."""
+
+    is_removed: bool = False
+    is_paused: bool = False
+    is_listed: bool = False
+    needs_check: bool = False
+    is_warming: bool = False
+    in_flight: int = 0
+
+
+def state_of(facts: SourceFacts) -> SourceState | None:
+    """None: the source is gone."""
+    if facts.is_removed:
+        return SourceState.DRAINING if facts.in_flight else None
+    if facts.is_paused or facts.is_listed:
+        return SourceState.SUSPENDED
+    if facts.needs_check:
+        return SourceState.PROVISIONING
+    return SourceState.WARMING if facts.is_warming else SourceState.ACTIVE
+
+
+USABLE = frozenset((SourceState.WARMING, SourceState.ACTIVE))

@@ -1,0 +1,92 @@
+"""Self-checks of the egress sources, by the scheduler's process.
+
+What is found becomes a command to the scheduler, which alone changes states and publishes events.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from contracts.router.v1.policies_pb2 import FoundListing, PolicyCommand, SourceCheck
+from contracts.router.v1.results_pb2 import Results
+from kernel import clock
+from kernel.errors import Fenced
+from kernel.lease import Lease
+from services.router.clients.source_dns import SourceDns, SourceFindings, addresses_of
+from services.router.domain.egress import EgressSource
+from services.router.domain.events import timestamp
+from services.router.domain.policy_events import check_outcome
+from services.router.store import directory, results
+
+CHECKED_MAX = 100  # sources in one run
+CONCURRENT_MAX = 10
+RETRY_S = 300.0  # with a problem, or without an answer, so that a correction is soon noticed
+
+Checked = tuple[str, str, str, str]  # id, addresses and EHLO name: what the result depends on
+
+
+class SourceCheckLoop:
+    """interval_s: between two checks of a source. A new scheduler checks all of them."""
+
+    def __init__(self, lease: Lease, source_dns: SourceDns, *, interval_s: float) -> None:
+        self._lease = lease
+        self._dns = source_dns
+        self._interval_s = interval_s
+        self._fence: int | None = None
+        self._due_s: dict[Checked, float] = {}
+
+    async def run_once(self) -> None:
+        """Check the sources that are due, if this process is the scheduler."""
+        if self._fence != self._lease.fence:
+            self._fence, self._due_s = self._lease.fence, {}
+        if self._fence is None:
+            return
+        try:
+            async with self._lease.transaction() as tx:
+                sources = await directory.load_cell_sources(tx)
+            if due := self._select_due(sources):
+                findings = await self._check(due)
+                await self._save(due, findings)
+        except Fenced:
+            return
+
+    def _select_due(self, sources: Sequence[EgressSource]) -> list[EgressSource]:
+        known = {key_of(one): one for one in sources if addresses_of(one)}
+        self._due_s = {key: self._due_s.get(key, 0.0) for key in known}
+        now_s = clock.monotonic_s()
+        due = sorted((due_s, key) for key, due_s in self._due_s.items() if due_s <= now_s)
+        return [known[key] for _, key in due[:CHECKED_MAX]]
+
+    async def _check(self, due: Sequence[EgressSource]) -> list[SourceFindings]:
+        limit, zones = asyncio.Semaphore(CONCURRENT_MAX), await self._dns.usable_zones()
+
+        async def check(source: EgressSource) -> SourceFindings:
+            async with limit:
+                return await self._dns.check(source, zones)
+
+        return await asyncio.gather(*map(check, due))
+
+    async def _save(self, due: Sequence[EgressSource], findings: Sequence[SourceFindings]) -> None:
+        now_s = clock.now().timestamp()
+        pairs = list(zip(due, findings, strict=True))
+        commands = [PolicyCommand(source_check=check_of(*pair, now_s=now_s)) for pair in pairs]
+        async with self._lease.transaction() as tx:
+            await results.append(tx, Results(commands=commands))
+        for source, found in pairs:
+            is_good = found.is_complete and not any(one.problem for one in found.outcomes)
+            wait_s = self._interval_s if is_good else min(self._interval_s, RETRY_S)
+            self._due_s[key_of(source)] = clock.monotonic_s() + wait_s
+
+
+def key_of(source: EgressSource) -> Checked:
+    return source.egress_id, source.source_ip, source.source_ipv6, source.ehlo
+
+
+def check_of(source: EgressSource, found: SourceFindings, *, now_s: float) -> SourceCheck:
+    return SourceCheck(
+        egress_id=source.egress_id,
+        checked_at=timestamp(now_s),
+        addresses=addresses_of(source),
+        outcomes=map(check_outcome, found.outcomes),
+        is_complete=found.is_complete,
+        listings=[FoundListing(zone=zone, listed=on) for zone, on in found.listings.items()],
+    )

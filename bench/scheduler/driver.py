@@ -43,6 +43,11 @@ CONFIG = SchedulerConfig(
     republish_after_s=60.0,
 )
 
+CLOSE = """
+UPDATE router.messages SET state = 'delivered', closed_at = now(), assignment = NULL
+WHERE message_id = ANY(%s::uuid[])
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -126,10 +131,10 @@ class Driver:
 
     async def deliver(self) -> None:
         """Give back the results of all messages that were sent, as the handler of attempts does."""
-        listed = Results(results=map(delivered, self.sent))
-        self.sent.clear()
+        sent, self.sent = self.sent, []
         async with self.database.transaction() as tx:
-            await results.append(tx, listed)
+            await tx.execute(CLOSE, ([one.message_id for one in sent],))
+            await results.append(tx, Results(results=map(delivered, sent)))
 
 
 def delivered(event: DeliveryAssigned) -> Result:

@@ -49,6 +49,12 @@ CHURN = """
 UPDATE router.messages SET state = %(state)s, due_at = due_at + interval '1 minute'
 WHERE message_id IN (SELECT message_id FROM router.messages ORDER BY message_id LIMIT %(rows)s)
 """
+# As the scheduler has recorded while these rows left.
+FIRST_DUE = """
+UPDATE router.queues SET first_due_at = (
+    SELECT min(due_at) FROM router.messages
+    WHERE messages.queue_id = queues.queue_id AND state = 'queued')
+"""
 EMPTY = "TRUNCATE router.messages, router.queues, router.counters, router.results, router.outbox"
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -108,11 +114,16 @@ class Rows:
                 connection.execute(MESSAGES, params | {"first": first, "last": last})
             connection.execute(QUEUES, params)
 
+    def has_active_queues(self) -> bool:
+        with self.connect() as connection:
+            return connection.execute("SELECT FROM router.queues WHERE active").rowcount > 0
+
     def churn(self, rows: int) -> None:
         with self.connect() as connection:
             connection.execute("SET synchronous_commit = off")
             for state in ("assigned", "queued"):
                 connection.execute(CHURN, {"state": state, "rows": rows})
+            connection.execute(FIRST_DUE)
 
     @contextmanager
     def old_snapshot(self) -> Iterator[None]:

@@ -52,7 +52,9 @@ async def shut(context: Context) -> Figures:
         context.rows.analyze()
         async with driver(context.url, SiteLimits(in_flight_max=1)) as one:
             before_mb = tree_mb(os.getpid())
-            blocking = [await one.tick() for _ in range(2 + 2 * tenants // 1000)]
+            blocking = [await one.tick()]
+            while context.rows.has_active_queues():
+                blocking.append(await one.tick())
             idle = [await one.tick() for _ in range(SHUT_TICKS)]
             wakes = [await wake_one(one) for _ in range(SHUT_TICKS)]
             figures |= {

@@ -22,6 +22,10 @@ class BatchSize:
         """Queues to read for so many messages."""
         return min(limit, self.size * QUEUES_PER_MESSAGE)
 
+    def record_failure(self) -> None:
+        """A tick that timed out would time out again."""
+        self.size = min(self.size_max, max(SIZE_MIN, self.size // 2))
+
     def record(self, *, messages: int, queues: int, took_s: float) -> None:
         """Only a full tick shows how long one takes."""
         if messages < self.size and queues < self.size * QUEUES_PER_MESSAGE:

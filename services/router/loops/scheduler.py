@@ -157,6 +157,7 @@ class Scheduler:
             return self._config.idle_interval_s
         except BaseException:
             self._cell = None  # memory counts capacity as spent that the database did not save
+            self._batch.record_failure()
             raise
         took_s = clock.monotonic_s() - began_s
         self._batch.record(messages=result.events, queues=result.queues, took_s=took_s)

@@ -37,6 +37,16 @@ def test_queues_that_turn_out_to_be_blocked_count_too() -> None:
     assert batch.size < size
 
 
+def test_a_tick_that_fails_is_followed_by_a_smaller_one() -> None:
+    batch = BatchSize(500, target_s=0.04)
+    sizes = [batch.size]
+    for _ in range(10):
+        batch.record_failure()
+        sizes.append(batch.size)
+    assert sizes[1] == sizes[0] // 2
+    assert sizes[-1] == SIZE_MIN
+
+
 def test_one_slow_tick_halves_the_size_at_most() -> None:
     batch = BatchSize(500, target_s=0.04)
     size = batch.size

@@ -17,7 +17,7 @@ from services.router.domain.dispatch import Assignment, DispatchContext
 from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import CounterRow, Scope
+from services.router.domain.ledger import LOADED_ON_DEMAND, CounterRow, Scope
 from services.router.domain.limits import Limits
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import (
@@ -95,13 +95,20 @@ class MemoryCell:
     def take_over(self, now_s: float) -> None:
         """Another scheduler loads the cell from the rows."""
         self.cell = self.new_cell()
-        self.cell.load(row for row in self.counters.values() if row.expires_s > now_s)
+        kept = {key: row for key, row in self.counters.items() if row.expires_s > now_s}
+        self.counters = kept
+        self.cell.load(
+            row
+            for row in kept.values()
+            if (scope := Scope.of(row.scope)) and scope.kind not in LOADED_ON_DEMAND
+        )
         self.policies.load(self.cell.adaptive)
         self.cell.load_waiting({row.blocked.scope for row in self.queues.values() if row.blocked})
         self.cell.replace_sources(self.sources, self.overflow_pools, now_s=now_s)
         self.cell.load_in_flight(
             InFlight(one.row.queue_id, one.egress_id, 1) for one in self.assigned.values()
         )
+        self._load_counters(self.cell.unloaded([], self.results))
         self.cell.apply_before_load(self.results, now_s=now_s)
         self.results = []
 
@@ -112,8 +119,9 @@ class MemoryCell:
     def tick(self, now_s: float) -> list[Assignment]:
         cell, results = self.cell, self.results
         self.results = []
-        cell.apply(results, now_s=now_s)
         active = self._active(now_s)
+        self._load_counters(cell.unloaded(active, results))
+        cell.apply(results, now_s=now_s)
         allocation = cell.plan(active, now_s=now_s)
         due = {
             key: sorted(self.rows[key].values(), key=lambda row: row.due_s)[: quota + 1]
@@ -174,8 +182,15 @@ class MemoryCell:
             : self.queues_max
         ]
 
+    def _load_counters(self, scopes: Iterable[Scope]) -> None:
+        keys = {scope.key: scope for scope in scopes}
+        rows = sorted(row for row in self.counters.values() if row.scope in keys)
+        self.cell.load(rows, keys.values())
+
     def _wake(self, now_s: float) -> None:
-        wakes = self.cell.scopes_to_wake(now_s=now_s)
+        due, unloaded = self.cell.due_scopes(now_s=now_s)
+        self._load_counters(unloaded)
+        wakes = self.cell.scopes_to_wake(due, now_s=now_s)
         unblocked: dict[Scope, int] = defaultdict(int)
         for key, row in self.queues.items():
             if row.blocked and ScheduledQueue.of(key).tenant_id in wakes.tenants:

@@ -1,9 +1,10 @@
 """A cell: the decisions of one scheduler. No clock and no I/O: the scheduler, simulations and tests
 run it alike.
 
-In each tick: `apply` the results, `plan` the quotas of the active queues, `dispatch` the rows that
-were read for them, `cancel` what could not be saved, `finish` the round, and save the `changes`.
-After the commit, `scopes_to_wake` names the scopes whose blocked queues can be unblocked.
+In each tick: load what is `unloaded`, `apply` the results, `plan` the quotas of the active queues,
+`dispatch` the rows that were read for them, `cancel` what could not be saved, `finish` the round,
+and save the `changes`. After the commit, `scopes_to_wake` names the scopes whose blocked queues can
+be unblocked.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,8 +84,17 @@ class Cell:
 
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
-    def load(self, counters: Iterable[CounterRow]) -> None:
-        self.scopes.ledger.load(counters)
+    def load(self, counters: Iterable[CounterRow], scopes: Iterable[Scope] = ()) -> None:
+        """scopes: whose counters were not loaded, and are now."""
+        self.scopes.ledger.load(counters, scopes)
+
+    def unloaded(self, active: Iterable[ActiveQueue], results: Iterable[Result]) -> list[Scope]:
+        """The scopes whose counters must be loaded first: those of queues that may send, and of
+        results that are refunded."""
+        queues = [one.queue for one in active]
+        queues += (ScheduledQueue.of(one.queue_id) for one in results if not one.connected)
+        paths = map(self.scopes.path_of, queues)
+        return self.scopes.ledger.unloaded(scope for path in paths for scope in path)
 
     def load_in_flight(self, in_flight: Iterable[InFlight]) -> None:
         for one in in_flight:
@@ -286,11 +296,16 @@ class Cell:
 
     # ── after a tick ────────────────────────────────────────────────────────────────────────────
 
-    def scopes_to_wake(self, *, now_s: float) -> Wakes:
-        """k free places unblock k queues."""
+    def due_scopes(self, *, now_s: float) -> tuple[list[Scope], list[Scope]]:
+        """The waiting scopes that may have capacity now, and those of them to load before."""
+        due = self.waiting.pop_due(now_s, limit=CHECKED_MAX)
+        return due, self.scopes.ledger.unloaded(due)
+
+    def scopes_to_wake(self, due: Iterable[Scope], *, now_s: float) -> Wakes:
+        """k free places unblock k queues. due: see `due_scopes`."""
         wakes = Wakes(tenants=self._changed_tenants)
         self._changed_tenants = set()
-        for scope in self.waiting.pop_due(now_s, limit=CHECKED_MAX):
+        for scope in due:
             capacity = self.scopes.capacity(scope, now_s=now_s, wanted=WOKEN_MAX)
             if capacity.available > 0:
                 wakes.counts[scope] = min(capacity.available, WOKEN_MAX)

@@ -81,6 +81,11 @@ KINDS = {kind.value: kind for kind in ScopeKind}
 PARTS = {ScopeKind.TENANT_SITE: 2, ScopeKind.EGRESS_SITE: 2}  # of the id, if more than one
 PART_MAX = 255
 COUNTED_WITHOUT_LIMIT = frozenset((ScopeKind.TENANT,))  # because one may be set later
+# The counters of scopes that a tenant has to itself. There may be millions, and few of them matter
+# at a time.
+LOADED_ON_DEMAND = frozenset(
+    (ScopeKind.API_KEY, ScopeKind.TENANT_SITE, ScopeKind.TENANT, ScopeKind.BROADCASTS)
+)
 # A tenant may move to another pool while its messages are in flight.
 WITHOUT_IN_FLIGHT = frozenset((ScopeKind.POOL, ScopeKind.POOL_SITE))
 Path = Sequence[Scope]
@@ -183,14 +188,25 @@ class Ledger:
         self._changed: dict[tuple[str, str], CounterRow] = {}
         self._accounts_max = ACCOUNTS_MIN  # before idle ones are dropped
         self._unswept: list[Scope] = []
+        self._loaded: set[Scope] = set()  # of those that are loaded on demand
         self._known_at_s = -inf  # the moment of the cached policies
         self._known: dict[Scope, tuple[Limits, Suspension | None]] = {}
 
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def load(self, rows: Iterable[CounterRow]) -> None:
-        """rows: those of a scope one after another; there may be millions."""
+    def unloaded(self, scopes: Iterable[Scope]) -> list[Scope]:
+        """The scopes whose counters must be loaded before they are used."""
+        return [
+            scope
+            for scope in dict.fromkeys(scopes)
+            if scope.kind in LOADED_ON_DEMAND and scope not in self._loaded
+        ]
+
+    def load(self, rows: Iterable[CounterRow], scopes: Iterable[Scope] = ()) -> None:
+        """rows: those of a scope one after another. scopes: unloaded ones, of which these are all
+        rows."""
+        self._loaded.update(scopes)
         key, account = "", Account()
         for row in rows:
             if row.scope != key:
@@ -329,6 +345,7 @@ class Ledger:
         for _ in range(min(SWEPT_MAX, len(self._unswept))):
             if self._accounts[scope := self._unswept.pop()].is_idle(now_s):
                 del self._accounts[scope]
+                self._loaded.discard(scope)
         if not self._unswept:
             self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
 

@@ -27,11 +27,20 @@ from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchResult
 from services.router.domain.events import ClosedMessage, message_closed, traceparent_of
 from services.router.domain.expiry import expire
+from services.router.domain.ledger import Scope
 from services.router.domain.message import UNRESOLVED, ScheduledQueue
 from services.router.domain.round import Round
 from services.router.loops.misplaced import MisplacedQueues
 from services.router.loops.takeover import load_cell
-from services.router.store import assignments, closings, directory, policies, queues, results
+from services.router.store import (
+    assignments,
+    closings,
+    directory,
+    policies,
+    queues,
+    results,
+    usage,
+)
 from services.router.store.tick import TickSnapshot, read_snapshot
 
 SOURCES_INTERVAL_S = 2.0
@@ -184,13 +193,15 @@ class Scheduler:
             after_tenant=self._after_tenant,
         )
         await self._read_sources(tx, cell, now_s=snapshot.now_s)
+        received = snapshot.results
+        refunded = [*earlier.results, *received.results]
+        await self._load_counters(tx, cell, cell.unloaded(snapshot.active, refunded))
         if is_new:
             self._take_over(cell)
             cell.load_in_flight(in_flight)
             cell.apply_before_load(earlier.results, commands=earlier.commands, now_s=snapshot.now_s)
         tenants = (one.queue.tenant_id for one in snapshot.active)
         self._after_tenant = max(tenants, default=queues.FIRST_TENANT)
-        received = snapshot.results
         cell.apply(received.results, commands=received.commands, now_s=snapshot.now_s)
         events: list[Message] = list(await self._expire(tx))
         events += await self._assign_due(tx, cell, snapshot)
@@ -252,6 +263,11 @@ class Scheduler:
             tx.after_commit(self._on_unresolved)
         return events
 
+    @staticmethod
+    async def _load_counters(tx: Transaction, cell: Cell, scopes: Sequence[Scope]) -> None:
+        if scopes:
+            cell.load(await usage.read_counters_of(tx, scopes), scopes)
+
     async def _save(
         self, tx: Transaction, cell: Cell, result: DispatchResult, *, now_s: float
     ) -> list[Message]:
@@ -281,10 +297,14 @@ class Scheduler:
         This takes its own transaction: one that locks queues in two statements could deadlock with
         a handler.
         """
-        wakes = cell.scopes_to_wake(now_s=result.now_s)
-        if not (wakes or result.has_due):
-            return False
+        due, unloaded = cell.due_scopes(now_s=result.now_s)
         try:
+            if unloaded:
+                async with self._lease.transaction() as tx:
+                    await self._load_counters(tx, cell, unloaded)
+            wakes = cell.scopes_to_wake(due, now_s=result.now_s)
+            if not (wakes or result.has_due):
+                return False
             async with self._lease.transaction() as tx:
                 unblocked = await queues.unblock_queues(tx, wakes)
         except BaseException as error:

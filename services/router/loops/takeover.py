@@ -3,17 +3,19 @@ process parses a million rows, its transaction would exceed idle_in_transaction_
 
 from kernel.lease import Lease
 from services.router.domain.cell import Cell
-from services.router.domain.ledger import Scope
+from services.router.domain.ledger import LOADED_ON_DEMAND, Scope, ScopeKind
 from services.router.store import policies, queues, usage
 
 
 async def load_cell(lease: Lease, cell: Cell) -> None:
-    """Load the counters, the policies, and the scopes that block queues."""
-    after: usage.CounterKey | None = usage.FIRST_KEY
-    while after is not None:
-        async with lease.transaction() as tx:
-            counters, after = await usage.read_counters_page(tx, after)
-        cell.load(counters)
+    """Load the policies, the scopes that block queues, and the counters of all scopes but those of
+    tenants, which the ticks load when these have mail."""
+    for kind in (kind for kind in ScopeKind if kind not in LOADED_ON_DEMAND):
+        after: usage.CounterKey | None = usage.first_key(kind)
+        while after is not None:
+            async with lease.transaction() as tx:
+                counters, after = await usage.read_counters_page(tx, kind, after)
+            cell.load(counters)
     await load_policies(lease, cell)
     keys = [""]
     while keys:

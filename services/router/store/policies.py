@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contracts.router.v1.policies_pb2 import PolicyEvent
 from kernel.database import Transaction
 from services.router.domain.adaptation import AdaptivePolicies, PolicyChanges, SavedCounts
+from services.router.domain.ledger import ScopeKind
 from services.router.domain.message import CELL, ScheduledQueue
 from services.router.domain.policy_events import stored
 from services.router.domain.scopes import LimitScopes
@@ -96,10 +97,11 @@ async def load(tx: Transaction, adaptive: AdaptivePolicies) -> None:
 
 async def load_usage(tx: Transaction, scopes: LimitScopes) -> None:
     """The counters, and the messages in flight."""
-    after: usage.CounterKey | None = usage.FIRST_KEY
-    while after is not None:
-        counters, after = await usage.read_counters_page(tx, after)
-        scopes.ledger.load(counters)
+    for kind in ScopeKind:
+        after: usage.CounterKey | None = usage.first_key(kind)
+        while after is not None:
+            counters, after = await usage.read_counters_page(tx, kind, after)
+            scopes.ledger.load(counters)
     for one in await results.read_in_flight(tx):
         path = scopes.booking_path(ScheduledQueue.of(one.queue_id), one.egress_id)
         scopes.ledger.load_in_flight(path, one.number)

@@ -1,28 +1,46 @@
 """Counters of the scheduler."""
 
+from collections.abc import Iterable
+
 from kernel.database import Transaction
-from services.router.domain.ledger import CounterRow
+from services.router.domain.ledger import CounterRow, Scope, ScopeKind
 from services.router.domain.message import CELL
 
 DELETE_BATCH_ROWS = 1_000  # deleted in one transaction
 PAGE_ROWS = 2_000
 
 CounterKey = tuple[str, str]
-FIRST_KEY: CounterKey = ("", "")
+
+
+def first_key(kind: ScopeKind) -> CounterKey:
+    """Before the counters of a kind of scopes."""
+    return f"{kind}/", ""
 
 
 async def read_counters_page(
-    tx: Transaction, after: CounterKey
+    tx: Transaction, kind: ScopeKind, after: CounterKey
 ) -> tuple[list[CounterRow], CounterKey | None]:
-    """The next counters, and the key after which the next page begins; None after the last."""
+    """The next counters of a kind of scopes, and the key after which the next page begins; None
+    after the last."""
     rows = await tx.rows(
         "SELECT scope, window_key, value, extract(epoch FROM expires_at)::float8,"
         " expires_at > now() FROM router.counters"
-        " WHERE cell = %s AND (scope, window_key) > (%s, %s) ORDER BY scope, window_key LIMIT %s",
-        (CELL, *after, PAGE_ROWS),
+        " WHERE cell = %s AND (scope, window_key) > (%s, %s) AND scope < %s"
+        " ORDER BY scope, window_key LIMIT %s",
+        (CELL, *after, f"{kind}0", PAGE_ROWS),  # 0 comes after the slash
     )
     counters = [CounterRow._make(row[:4]) for row in rows if row[4]]
     return counters, (rows[-1][0], rows[-1][1]) if len(rows) == PAGE_ROWS else None
+
+
+async def read_counters_of(tx: Transaction, scopes: Iterable[Scope]) -> list[CounterRow]:
+    rows = await tx.rows(
+        "SELECT scope, window_key, value, extract(epoch FROM expires_at)::float8"
+        " FROM router.counters WHERE cell = %s AND scope = ANY(%s) AND expires_at > now()"
+        " ORDER BY scope",
+        (CELL, [scope.key for scope in scopes]),
+    )
+    return [CounterRow._make(row) for row in rows]
 
 
 async def delete_expired(tx: Transaction) -> int:

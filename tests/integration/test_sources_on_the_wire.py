@@ -18,6 +18,7 @@ from contracts.router.v1.policy_service_pb2_grpc import PolicyServiceStub
 from kernel.ids import uuid7_text
 from kernel.rpc import RpcClient
 from mail import verp
+from services.router.domain import overrides
 from services.router.loops.scheduler import SOURCES_INTERVAL_S
 from tests.support.delivery import VERP_KEY, Harness, make_content, wait_until
 from tests.support.router import TOKEN, RouterHarness, context_of, screened
@@ -194,13 +195,13 @@ async def test_a_blocked_source_is_suspended_at_the_site_and_sends_again_when_re
         async with pipeline.running(), pipeline.policies() as (call, stub):
             await pipeline.send(30)
 
-            async def overrides() -> list[OverrideSet]:
+            async def listed() -> list[OverrideSet]:
                 request = pb.ListOverridesRequest()
                 return list((await call(stub.ListOverrides, request)).overrides)
 
-            while not await overrides():
+            while not await listed():
                 await asyncio.sleep(0.05)
-            [override] = await overrides()
+            [override] = await listed()
             assert override.scope == f"egress_site/{pipeline.ids[OLD]}/lab"
             assert "blocked" in override.reason
             refused = peer.count_refused(OLD)
@@ -216,3 +217,24 @@ async def test_a_blocked_source_is_suspended_at_the_site_and_sends_again_when_re
             await pipeline.wait_for_messages(42)
             assert peer.sources()[OLD] == refused
             assert len({one.rcpt_to for one in peer.messages}) == 42
+
+
+async def test_a_blocked_source_sends_again_by_itself_when_its_suspension_ends(
+    make_pipeline: Callable[[SmtpPeer], Pipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overrides, "RESTORE_STEP_MIN_S", 1.0)
+    async with SmtpPeer() as peer:
+        pipeline = make_pipeline(peer)
+        rules = FEEDBACK.replace("duration_s = 3600", "duration_s = 6")
+        (tmp_path / "feedback_file.toml").write_text(rules)
+        await pipeline.add_sources()
+        peer.refused_sources[OLD] = BLOCKED
+        async with pipeline.running():
+            await pipeline.send(30)
+            while (await pipeline.reasons()) != {"override"}:
+                await asyncio.sleep(0.05)
+            peer.refused_sources.clear()
+            assert peer.sources()[OLD] == 0
+            await pipeline.wait_for_messages(30)  # also those that stay with the blocked source
+        assert peer.sources()[OLD] == peer.count_refused(OLD)
+        assert len({one.rcpt_to for one in peer.messages}) == 30

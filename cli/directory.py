@@ -81,6 +81,10 @@ class DirectoryAdmin:
         await self.store.save(account)
         return account
 
+    async def check_account(self, account: str) -> None:
+        """account: its id or name. Raises ConfigError unless there is exactly one."""
+        await self._find_one(Account, account)
+
     async def add_tenant(self, account: str, name: str, *, chosen: Tenant | None = None) -> Tenant:
         """account: its id or name. chosen: limits, thresholds, pool, policy."""
         owner = await self._find_one(Account, account)

@@ -28,6 +28,7 @@ from services.router.store import directory, results
 
 T = TypeVar("T")
 CELL = "default"
+SPARE_POOL = "spare"  # whose sources no tenant uses yet
 
 
 async def leave_to_router(_: Sequence[Message]) -> None:
@@ -49,6 +50,31 @@ class RoutingAdmin:
             if not await directory.add_pool(tx, pool):
                 raise ConfigError(f"There is a pool {name} already.")
             await self._publish(tx, pool)
+        return pool
+
+    async def add_dedicated_pool(
+        self, name: str, count: int, *, used: Collection[str], ramp: str = ""
+    ) -> Pool:
+        """A pool with free sources of the spare pool. A pool of this name without a tenant, which a
+        command that was cut off has left, is used again. used: the ids of pools with tenants."""
+        async with self.database.transaction() as tx:
+            pools = await directory.load_pools(tx, lock=True)
+            left = [one for one in pools if one.name == name and one.pool_id not in used]
+            pool = left[0] if left else Pool(pool_id=uuid7_text(), version=1, name=name, cell=CELL)
+            if pool.deleted or not (left or await directory.add_pool(tx, pool)):
+                raise ConfigError(f"There is a pool {name} already.")
+            count -= sum(one.pool_id == pool.pool_id for one in await self._egresses(tx))
+            moved = await directory.move_to_pool(tx, SPARE_POOL, pool.pool_id, limit=max(count, 0))
+            if len(moved) < count:
+                raise ConfigError(
+                    f"There is no free egress source: add one with `obm egress add ADDRESS --pool"
+                    f" {SPARE_POOL}`. The pool has {len(moved)} of the {count} that are needed."
+                )
+            await self._publish(tx, pool)
+            for source in moved:
+                await self._publish(tx, source)
+                if ramp:
+                    await self._start_warmup(tx, source.egress_id, ramp)
         return pool
 
     async def remove_pool(self, pool: str) -> None:

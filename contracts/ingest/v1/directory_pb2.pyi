@@ -40,6 +40,34 @@ AMBIGUOUS_POLICY_RETRY: AmbiguousPolicy.ValueType  # 1
 AMBIGUOUS_POLICY_FAIL: AmbiguousPolicy.ValueType  # 2
 Global___AmbiguousPolicy: _TypeAlias = AmbiguousPolicy  # noqa: Y015
 
+class _ReputationPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReputationPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReputationPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPUTATION_POLICY_UNSPECIFIED: _ReputationPolicy.ValueType  # 0
+    """ROUTER_REPUTATION_POLICY"""
+    REPUTATION_POLICY_NONE: _ReputationPolicy.ValueType  # 1
+    """never"""
+    REPUTATION_POLICY_STANDARD: _ReputationPolicy.ValueType  # 2
+    """at the thresholds of a pause"""
+    REPUTATION_POLICY_STRICT: _ReputationPolicy.ValueType  # 3
+    """at those of a warning"""
+
+class ReputationPolicy(_ReputationPolicy, metaclass=_ReputationPolicyEnumTypeWrapper):
+    """When router pauses a tenant for its bounces or complaints."""
+
+REPUTATION_POLICY_UNSPECIFIED: ReputationPolicy.ValueType  # 0
+"""ROUTER_REPUTATION_POLICY"""
+REPUTATION_POLICY_NONE: ReputationPolicy.ValueType  # 1
+"""never"""
+REPUTATION_POLICY_STANDARD: ReputationPolicy.ValueType  # 2
+"""at the thresholds of a pause"""
+REPUTATION_POLICY_STRICT: ReputationPolicy.ValueType  # 3
+"""at those of a warning"""
+Global___ReputationPolicy: _TypeAlias = ReputationPolicy  # noqa: Y015
+
 @_typing.final
 class Account(_message.Message):
     """The directory: compacted topics that every service replays into memory. Records carry a version,
@@ -96,6 +124,7 @@ class Tenant(_message.Message):
     HOLD_SCORE_FIELD_NUMBER: _builtins.int
     BLOCK_SCORE_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_POLICY_FIELD_NUMBER: _builtins.int
+    REPUTATION_POLICY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -113,6 +142,7 @@ class Tenant(_message.Message):
     """0: shield's default"""
     block_score: _builtins.float
     ambiguous_policy: Global___AmbiguousPolicy.ValueType
+    reputation_policy: Global___ReputationPolicy.ValueType
     def __init__(
         self,
         *,
@@ -129,10 +159,11 @@ class Tenant(_message.Message):
         hold_score: _builtins.float = ...,
         block_score: _builtins.float = ...,
         ambiguous_policy: Global___AmbiguousPolicy.ValueType = ...,
+        reputation_policy: Global___ReputationPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "content_key", b"content_key", "deleted", b"deleted", "hold_score", b"hold_score", "name", b"name", "per_day_max", b"per_day_max", "per_hour_max", b"per_hour_max", "per_second_max", b"per_second_max", "pool_id", b"pool_id", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "content_key", b"content_key", "deleted", b"deleted", "hold_score", b"hold_score", "name", b"name", "per_day_max", b"per_day_max", "per_hour_max", b"per_hour_max", "per_second_max", b"per_second_max", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,6 +1,7 @@
 """Composition root: the only place where router is wired together."""
 
 import socket
+from dataclasses import replace
 from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
@@ -101,8 +102,9 @@ class Dependencies(Infrastructure):
         super().__init__(settings)
         self.ehlo = settings.ehlo or socket.getfqdn()
         self.shaping = read_shaping(settings)
-        self.rules = read_adaptation_rules(settings)
         self.directory = TenantDirectory(self.tenants)
+        policy_of = self.directory.reputation_policy_of
+        self.rules = replace(read_adaptation_rules(settings), policy_of=policy_of)
         self.sandbox = sandbox_route(settings)
         self.resolver = create_resolver(settings)
         self.routes = RouteResolver(

@@ -5,7 +5,7 @@ Each decision is an event. The scheduler saves and publishes them in the transac
 that decided; counts that later decisions need are saved with them, or within a second.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -47,6 +47,7 @@ RAISING = (Change.STARTED, Change.ADVANCED, Change.RESUMED, Change.FINISHED)
 @dataclass(frozen=True, slots=True)
 class AdaptationRules:
     """big_sites: with a warmup of their own. complaint_sites: those that report complaints.
+    policy: of tenants without one of their own. policy_of: that of a tenant; None: it has none.
     checks_required: a source must pass its self-checks before it sends. listings_suspend: a source
     in a DNSBL sends nothing."""
 
@@ -55,6 +56,7 @@ class AdaptationRules:
     big_sites: Collection[str] = ()
     complaint_sites: Collection[str] = ()
     policy: Policy = Policy.STANDARD
+    policy_of: Callable[[str], Policy | None] = lambda _: None
     checks_required: bool = False
     listings_suspend: bool = True
 
@@ -85,7 +87,7 @@ class AdaptivePolicies:
         self.feedback = Feedback(rules.feedback)
         self.reputation = Reputation(
             reports_complaints=rules.complaint_sites.__contains__,
-            policy_of=lambda _: rules.policy,
+            policy_of=lambda tenant_id: rules.policy_of(tenant_id) or rules.policy,
         )
         self.limits = OperatorLimits()
 

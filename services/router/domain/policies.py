@@ -4,14 +4,26 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.directory_pb2 import (
+    REPUTATION_POLICY_NONE,
+    REPUTATION_POLICY_STANDARD,
+    REPUTATION_POLICY_STRICT,
+    Tenant,
+)
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
 from services.router.domain.limits import NO_LIMITS, Limits
 from services.router.domain.reasons import WaitReason
+from services.router.domain.reputation import Policy
 from services.router.domain.shaping import Shaping
 
 UNKNOWN_TENANT_RETRY_S = 0.2  # a message can arrive before the record of its tenant
 DEFAULT_POOL = "00000000-0000-7000-8000-000000000001"
+
+REPUTATION_POLICIES = {
+    REPUTATION_POLICY_NONE: Policy.NONE,
+    REPUTATION_POLICY_STANDARD: Policy.STANDARD,
+    REPUTATION_POLICY_STRICT: Policy.STRICT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +59,11 @@ class TenantDirectory:
             per_day=tenant.per_day_max,
         )
         return TenantRouting(limits, tenant.pool_id or DEFAULT_POOL)
+
+    def reputation_policy_of(self, tenant_id: str) -> Policy | None:
+        """None: that of the engine."""
+        tenant = self.tenants.get(tenant_id)
+        return REPUTATION_POLICIES.get(tenant.reputation_policy) if tenant else None
 
     def pool_of(self, tenant_id: str) -> str:
         routing = self.routing_of(tenant_id)

@@ -24,6 +24,16 @@ UPDATE router.pools SET version = version + 1, overflow_pool_id = nullif(%s, '')
 WHERE pool_id = %s RETURNING {POOL_COLUMNS}
 """  # noqa: S608 - constants only
 
+MOVE_TO_POOL = """
+UPDATE router.egress_sources SET version = egress_sources.version + 1, pool_id = %(pool)s
+WHERE egress_id = ANY(ARRAY(
+    SELECT e.egress_id FROM router.egress_sources e JOIN router.pools p USING (pool_id)
+    WHERE p.name = %(from)s AND NOT p.deleted AND NOT e.deleted AND NOT e.paused
+    ORDER BY e.egress_id LIMIT %(limit)s FOR UPDATE OF e
+))
+RETURNING egress_id::text, version, deleted, pool_id::text, source_ip, source_ipv6, ehlo, paused
+"""
+
 
 async def load_cell_sources(tx: Transaction) -> list[RoutingSource]:
     """The sources of the cell, including paused ones."""
@@ -131,6 +141,14 @@ async def move_source(
         {"id": egress_id, "ip": source_ip, "ipv6": source_ipv6},
     )
     return source_from_row(rows[0]) if rows else None
+
+
+async def move_to_pool(
+    tx: Transaction, from_name: str, pool_id: str, *, limit: int
+) -> list[EgressSource]:
+    """Move as many sources that are not paused, the oldest first; those with their next version."""
+    rows = await tx.rows(MOVE_TO_POOL, {"from": from_name, "pool": pool_id, "limit": limit})
+    return [source_from_row(row) for row in rows]
 
 
 async def change_source(

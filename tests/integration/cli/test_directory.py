@@ -258,6 +258,50 @@ def test_a_pool_overflows_to_another_and_not_back(shell: Shell) -> None:
     shell.obm("pool", "set-overflow", "second", "")
 
 
+def test_a_tenant_gets_a_pool_of_its_own_with_spare_sources(shell: Shell) -> None:
+    shell.obm("account", "create", "Bank")
+    bank = ("tenant", "create", "bank", "--account", "Bank", "--dedicated")
+    assert "There is no free egress source: add one with" in shell.refused(*bank, "1")
+    shell.obm("pool", "add", "spare")
+    added = [shell.obm("egress", "add", f"127.0.0.{last}", "--pool", "spare") for last in (81, 82)]
+    paused = shell.obm("egress", "add", "127.0.0.83", "--pool", "spare")
+    shell.obm("egress", "pause", paused)
+    assert "2 of the 3 that are needed" in shell.refused(*bank, "3")
+    refusal = shell.refused("tenant", "create", "bank", "--account", "Nobody", "--dedicated", "1")
+    assert "There is no account" in refusal
+    assert "bank" not in shell.obm("pool", "list")
+    assert "either --pool or --dedicated" in shell.refused(*bank, "1", "--pool", "default")
+
+    tenant = shell.obm(*bank, "1", "--warmup", "default")
+
+    pool_id = Tenant.FromString(shell.record("tenants", tenant)).pool_id
+    lines = {one: shell.obm("egress", "list").split(one)[1].splitlines()[0] for one in added}
+    assert " bank " in lines[added[0]]
+    assert " spare " in lines[added[1]]
+    assert pool_id in shell.obm("pool", "list")
+    second = shell.obm("tenant", "create", "two", "--account", "Bank", "--dedicated", "1")
+    assert Tenant.FromString(shell.record("tenants", second)).pool_id != pool_id
+
+
+def test_a_pool_that_a_command_has_left_without_a_tenant_is_used_again(shell: Shell) -> None:
+    shell.obm("account", "create", "Cut")
+    left = shell.obm("pool", "add", "cut")
+    shell.obm("egress", "add", "127.0.0.84", "--pool", "cut")
+    tenant = shell.obm("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
+    assert Tenant.FromString(shell.record("tenants", tenant)).pool_id == left
+    again = shell.refused("tenant", "create", "cut", "--account", "Cut", "--dedicated", "1")
+    assert "There is a pool cut already" in again
+
+
+def test_a_tenant_has_a_reputation_policy(shell: Shell) -> None:
+    shell.obm("account", "create", "Policy")
+    options = ("--account", "Policy", "--reputation-policy", "strict")
+    tenant = shell.obm("tenant", "create", "policy", *options)
+    assert Tenant.FromString(shell.record("tenants", tenant)).reputation_policy == 3
+    shell.obm("tenant", "change", "policy", "--reputation-policy", "default")
+    assert Tenant.FromString(shell.record("tenants", tenant)).reputation_policy == 0
+
+
 def test_a_key_expires_within_a_hundred_years(shell: Shell) -> None:
     code, _, err = run_obm("key", "create", "--tenant", "x", "--test", "--days", "36501")
     assert (code, "--days" in err) == (2, True)

@@ -1,15 +1,18 @@
 """Decisions about limits, as the scheduler saves them and as another scheduler loads them."""
 
+from dataclasses import replace
 from importlib.resources import files
 from itertools import count
 
 import pytest
 
+from cli.policies import TenantRecords
 from contracts.delivery.v1.events_pb2 import (
     ATTEMPT_OUTCOME_DELIVERED,
     ATTEMPT_OUTCOME_PERMANENT,
     ATTEMPT_OUTCOME_TEMPORARY,
 )
+from contracts.ingest.v1.directory_pb2 import REPUTATION_POLICY_STRICT, Tenant
 from contracts.router.v1 import policies_pb2 as pb
 from contracts.router.v1.results_pb2 import (
     RESULT_KIND_ATTEMPT,
@@ -22,9 +25,10 @@ from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
 from services.router.domain.feedback_rules import load_feedback_rules
 from services.router.domain.ledger import Scope, ScopeKind
-from services.router.domain.policies import DEFAULT_POOL, egress_site
+from services.router.domain.policies import DEFAULT_POOL, TenantDirectory, egress_site
 from services.router.domain.ramps import Ramp
 from services.router.domain.reasons import WaitReason
+from services.router.domain.reputation import Policy
 from services.router.domain.warmup import DAY_S
 from tests.support.memory_cell import NOW_S, TENANT, PolicyRows, due_message, memory_cell
 
@@ -90,6 +94,26 @@ def started() -> AdaptivePolicies:
     policies = AdaptivePolicies(RULES)
     policies.observe([], [warmup("start", ramp="test")], now_s=NOW_S)
     return policies
+
+
+def test_a_tenant_is_paused_by_its_own_policy_or_else_by_that_of_the_engine() -> None:
+    cases = [(None, True), (Policy.NONE, False), (Policy.STANDARD, False), (Policy.STRICT, True)]
+    for own, is_paused in cases:
+        rules = replace(RULES, policy=Policy.STRICT, policy_of={TENANT: own}.get)
+        policies = AdaptivePolicies(rules)
+        policies.observe([result(940), invalid(60)], now_s=NOW_S)  # 6 %: between the thresholds
+        assert (policies.reputation.suspension_of(BULK, NOW_S) is not None) == is_paused
+
+
+def test_a_tenants_record_names_its_policy() -> None:
+    records = {
+        "strict": Tenant(reputation_policy=REPUTATION_POLICY_STRICT),
+        "default": Tenant(),
+    }
+    directory = TenantDirectory(TenantRecords(records))
+    assert directory.reputation_policy_of("strict") is Policy.STRICT
+    assert directory.reputation_policy_of("default") is None
+    assert directory.reputation_policy_of("unknown") is None
 
 
 def test_a_warmup_goes_on_where_the_previous_scheduler_left_it() -> None:

@@ -1,6 +1,7 @@
 """Every alternative of every rule matches a reply in the tests, so none is unused."""
 
 import tomllib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -59,12 +60,22 @@ def python_strings(name: str) -> list[str]:
 
 
 CORPUS = corpus()
+SET_SIZE = 30  # a set reads a reply once, but a large one does so slowly
 
 
-@pytest.mark.parametrize(("name", "pattern"), ALTERNATIVES)
-def test_every_alternative_matches_a_known_reply(name: str, pattern: str) -> None:
-    compiled = re2.compile(pattern)
-    assert any(compiled.search(refusal) for refusal in CORPUS)
+def test_every_alternative_matches_a_known_reply() -> None:
+    starts = range(0, len(ALTERNATIVES), SET_SIZE)
+    unused = [each for i in starts for each in not_found(ALTERNATIVES[i : i + SET_SIZE])]
+    assert unused == []
+
+
+def not_found(alternatives: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    together = re2.Set.SearchSet()
+    for _, pattern in alternatives:
+        together.Add(pattern)
+    together.Compile()
+    found = {number for reply in CORPUS for number in together.Match(reply) or ()}
+    return [each for number, each in enumerate(alternatives) if number not in found]
 
 
 @pytest.mark.parametrize(("name", "code", "enhanced", "text"), REFUSALS)

@@ -1,5 +1,6 @@
 """The pace at the wire holds in every second, whatever has accumulated."""
 
+from bisect import bisect_left
 from math import ceil
 
 from hypothesis import given
@@ -27,8 +28,8 @@ def test_no_second_has_more_messages_than_the_pace(per_second: float, late_s: li
     pace = Pace()
     pace.per_second = per_second
     sent = sent_s(pace, count=400, late_s=late_s)
-    for first in sent:
-        assert sum(first <= one < first + 1 - 1e-6 for one in sent) <= ceil(per_second)
+    for number, first in enumerate(sent):  # in order, as the clock only goes forward
+        assert bisect_left(sent, first + 1 - 1e-6) - number <= ceil(per_second)
 
 
 def test_four_hundred_messages_that_waited_for_a_server_leave_at_their_pace() -> None:

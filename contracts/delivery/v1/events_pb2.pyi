@@ -130,6 +130,7 @@ class DeliveryAttempted(_message.Message):
     ATTEMPTED_AT_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
     message_id: _builtins.str
     attempt: _builtins.int
     tenant_id: _builtins.str
@@ -145,6 +146,8 @@ class DeliveryAttempted(_message.Message):
     site: _builtins.str
     duration_ms: _builtins.int
     test: _builtins.bool
+    domain_id: _builtins.str
+    """the From domain"""
     @_builtins.property
     def reply(self) -> Global___Reply: ...
     @_builtins.property
@@ -167,10 +170,11 @@ class DeliveryAttempted(_message.Message):
         attempted_at: _timestamp_pb2.Timestamp | None = ...,
         duration_ms: _builtins.int = ...,
         test: _builtins.bool = ...,
+        domain_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempted_at", b"attempted_at", "reply", b"reply"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempted_at", b"attempted_at", "bounce_class", b"bounce_class", "connected", b"connected", "duration_ms", b"duration_ms", "egress_id", b"egress_id", "email_id", b"email_id", "message_id", b"message_id", "outcome", b"outcome", "recipient", b"recipient", "reply", b"reply", "site", b"site", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ambiguous", b"ambiguous", "attempt", b"attempt", "attempted_at", b"attempted_at", "bounce_class", b"bounce_class", "connected", b"connected", "domain_id", b"domain_id", "duration_ms", b"duration_ms", "egress_id", b"egress_id", "email_id", b"email_id", "message_id", b"message_id", "outcome", b"outcome", "recipient", b"recipient", "reply", b"reply", "site", b"site", "tenant_id", b"tenant_id", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -226,7 +226,9 @@ Global___OverrideRemoved: _TypeAlias = OverrideRemoved  # noqa: Y015
 
 @_typing.final
 class StandingChanged(_message.Message):
-    """The standing of a tenant or an egress source changed, for its bounces or complaints."""
+    """The standing of a tenant, an egress source or a sending domain changed, for its bounces or
+    complaints.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -238,7 +240,7 @@ class StandingChanged(_message.Message):
     RATE_FIELD_NUMBER: _builtins.int
     CHANGED_AT_FIELD_NUMBER: _builtins.int
     subject_kind: _builtins.str
-    """tenant or egress"""
+    """tenant, egress or domain"""
     subject_id: _builtins.str
     version: _builtins.int
     """microseconds of changed_at"""

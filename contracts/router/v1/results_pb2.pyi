@@ -93,6 +93,7 @@ class Result(_message.Message):
     ENHANCED_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     REPLY_TEXT_FIELD_NUMBER: _builtins.int
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
     kind: Global___ResultKind.ValueType
     queue_id: _builtins.str
     egress_id: _builtins.str
@@ -109,6 +110,8 @@ class Result(_message.Message):
     step: _builtins.str
     reply_text: _builtins.str
     """at most 256 characters"""
+    domain_id: _builtins.str
+    """of the sender"""
     @_builtins.property
     def assigned_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -132,10 +135,11 @@ class Result(_message.Message):
         enhanced: _builtins.str = ...,
         step: _builtins.str = ...,
         reply_text: _builtins.str = ...,
+        domain_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at", "bounce_class", b"bounce_class", "code", b"code", "connected", b"connected", "count", b"count", "egress_id", b"egress_id", "enhanced", b"enhanced", "kind", b"kind", "mx_host", b"mx_host", "outcome", b"outcome", "queue_id", b"queue_id", "reply_text", b"reply_text", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered_at", b"answered_at", "assigned_at", b"assigned_at", "bounce_class", b"bounce_class", "code", b"code", "connected", b"connected", "count", b"count", "domain_id", b"domain_id", "egress_id", b"egress_id", "enhanced", b"enhanced", "kind", b"kind", "mx_host", b"mx_host", "outcome", b"outcome", "queue_id", b"queue_id", "reply_text", b"reply_text", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -126,6 +126,7 @@ def attempted_event(
         site=assignment.site,
         duration_ms=duration_ms,
         test=context.test,
+        domain_id=context.domain_id,
     )
     event.attempted_at.FromMilliseconds(at_ms)
     return event

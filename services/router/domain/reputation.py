@@ -181,8 +181,8 @@ class Reputation:
         self._records: OrderedDict[Subject, Record] = OrderedDict()
         self._changed: dict[Subject, None] = {}  # since their counts were saved, in order
 
-    def record(self, results: Iterable[AttemptResult], domain: str = "") -> list[StandingChanged]:
-        """Count results, and return the standings that change. domain: of the sender."""
+    def record(self, results: Iterable[AttemptResult]) -> list[StandingChanged]:
+        """Count results, and return the standings that change."""
         sums: dict[Subject, Rates] = {}
         at_s = 0.0
         for result in results:
@@ -191,7 +191,7 @@ class Reputation:
             at_s = max(at_s, result.answered_s)
             rates = rates_of(result, reports=self._reports_complaints(result.site))
             if any(rates):
-                for subject in subjects_of(result.tenant_id, result.egress_id, domain):
+                for subject in subjects_of(result.tenant_id, result.egress_id, result.domain_id):
                     sums[subject] = sums[subject].plus(rates) if subject in sums else rates
         return [
             event for subject, rates in sums.items() for event in self._add(subject, rates, at_s)

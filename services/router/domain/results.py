@@ -46,6 +46,7 @@ class SentFrom(NamedTuple):
     message_id: str
     queue_id: str
     egress_id: str
+    domain_id: str = ""
 
 
 def attempt_results(applied: Iterable[tuple[DeliveryAttempted, AppliedTransition]]) -> Results:
@@ -54,6 +55,7 @@ def attempt_results(applied: Iterable[tuple[DeliveryAttempted, AppliedTransition
     for event, row in applied:
         reply = event.reply
         key: tuple[object, ...] = (row.queue_id, row.egress_id, row.assigned_s, reply.mx)
+        key = (*key, event.domain_id)
         if event.outcome != ATTEMPT_OUTCOME_DELIVERED:
             key = (*key, event.outcome, event.connected, event.bounce_class, reply.code)
             key = (*key, reply.enhanced, reply.text)
@@ -76,6 +78,7 @@ def attempt_result(same: list[tuple[DeliveryAttempted, AppliedTransition]]) -> R
         answered_at=max(answered, key=lambda one: (one.seconds, one.nanos)),
         mx_host=event.reply.mx,
         bounce_class=event.bounce_class,
+        domain_id=event.domain_id,
     )
     if event.outcome != ATTEMPT_OUTCOME_DELIVERED:
         add_reply(result, event.reply)
@@ -96,6 +99,7 @@ def mail_result(event: BounceReceived | ComplaintReceived, sent: SentFrom) -> Re
         count=1,
         connected=True,
         answered_at=event.received_at,
+        domain_id=sent.domain_id,
     )
     if isinstance(event, BounceReceived):
         result.kind, result.bounce_class = RESULT_KIND_BOUNCE, event.bounce_class
@@ -122,6 +126,7 @@ class AttemptResult(NamedTuple):
     reply_text: str = ""
     count: int = 1  # type: ignore[assignment] # the method of tuples
     kind: ResultKind.ValueType = RESULT_KIND_ATTEMPT
+    domain_id: str = ""
 
     @classmethod
     def of(cls, result: Result) -> "AttemptResult":
@@ -140,6 +145,7 @@ class AttemptResult(NamedTuple):
             result.reply_text,
             result.count,
             result.kind,
+            result.domain_id,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.results_pb2 import Results
 from kernel.database import Transaction
 from services.router.domain.message import CELL
@@ -49,8 +50,13 @@ def parse(entries: Iterable[bytes]) -> Results:
 async def load_sent_from(tx: Transaction, ids: Sequence[str]) -> dict[str, SentFrom]:
     """Where messages left; without those whose day was dropped."""
     rows = await tx.rows(
-        "SELECT message_id::text, queue_id, egress_id FROM router.messages"
+        "SELECT message_id::text, queue_id, egress_id, context FROM router.messages"
         " WHERE message_id = ANY(%s::uuid[]) AND egress_id <> ''",
         (list(ids),),
     )
-    return {row[0]: SentFrom(*row) for row in rows}
+    return {
+        message_id: SentFrom(
+            message_id, queue_id, egress_id, MessageContext.FromString(context).domain_id
+        )
+        for message_id, queue_id, egress_id, context in rows
+    }

@@ -28,7 +28,7 @@ from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.policies import DEFAULT_POOL, TenantDirectory, egress_site
 from services.router.domain.ramps import Ramp
 from services.router.domain.reasons import WaitReason
-from services.router.domain.reputation import Policy
+from services.router.domain.reputation import Policy, Standing, Subject, SubjectKind
 from services.router.domain.warmup import DAY_S
 from tests.support.memory_cell import NOW_S, TENANT, PolicyRows, due_message, memory_cell
 
@@ -103,6 +103,18 @@ def test_a_tenant_is_paused_by_its_own_policy_or_else_by_that_of_the_engine() ->
         policies = AdaptivePolicies(rules)
         policies.observe([result(940), invalid(60)], now_s=NOW_S)  # 6 %: between the thresholds
         assert (policies.reputation.suspension_of(BULK, NOW_S) is not None) == is_paused
+
+
+def test_a_domain_is_warned_about_before_it_costs_its_tenant_the_standing() -> None:
+    policies, saved = AdaptivePolicies(RULES), Saved()
+    bad = [result(900, domain_id="bad"), invalid(100)]
+    bad[1].domain_id = "bad"
+    policies.observe([result(9_000, domain_id="good"), *bad], now_s=NOW_S)
+    saved.save(policies, NOW_S)
+    for one in (policies, saved.adaptive()):
+        found = [(each.subject, each.standing) for each in one.reputation.standings()]
+        assert found == [(Subject(SubjectKind.DOMAIN, "bad"), Standing.WARNED)]
+    assert policies.reputation.suspension_of(BULK, NOW_S) is None
 
 
 def test_a_tenants_record_names_its_policy() -> None:

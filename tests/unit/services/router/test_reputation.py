@@ -117,7 +117,7 @@ def test_an_operator_resumes_a_tenant_and_the_past_no_longer_counts() -> None:
 
 def test_sources_and_domains_are_warned_about_and_never_paused() -> None:
     reputation = make_reputation()
-    reputation.record(sent(500, 500), domain="example.com")
+    reputation.record(one._replace(domain_id="example.com") for one in sent(500, 500))
     for subject in (Subject(SubjectKind.EGRESS, "ip"), Subject(SubjectKind.DOMAIN, "example.com")):
         assert reputation.standing_of(subject) is Standing.WARNED
     assert reputation.suspension_of(Scope(ScopeKind.WARMUP, "ip"), 0.0) is None

@@ -60,8 +60,16 @@ def test_a_refusal_is_reported_with_what_the_server_replied() -> None:
 
 
 def test_mail_about_a_message_is_reported_for_the_source_it_was_sent_from() -> None:
-    sent = SentFrom("m", "t/site@e1", "e1")
+    sent = SentFrom("m", "t/site@e1", "e1", "d1")
     bounce = mail_result(BounceReceived(bounce_class="spam", reply=Reply(code=550)), sent)
     complaint = mail_result(ComplaintReceived(received_at=Timestamp(seconds=3)), sent)
     assert (bounce.kind, bounce.egress_id, bounce.code) == (RESULT_KIND_BOUNCE, "e1", 550)
     assert (complaint.kind, complaint.answered_at.seconds) == (RESULT_KIND_COMPLAINT, 3)
+    assert bounce.domain_id == complaint.domain_id == "d1"
+
+
+def test_the_domains_of_a_tenant_are_counted_apart() -> None:
+    applied = [attempt(ATTEMPT_OUTCOME_DELIVERED, 5) for _ in range(3)]
+    applied[2][0].domain_id = "d2"
+    found = [(one.domain_id, one.count) for one in attempt_results(applied).results]
+    assert found == [("", 2), ("d2", 1)]

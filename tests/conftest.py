@@ -10,16 +10,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.engine import engine
-from tests.support.stack import (
-    bootstrap_servers,
-    database,
-    database_url,
-    migrated_template,
-    stack,
-    topic_prefix,
-)
-
 # The order in which workers take up files: the longest first.
 FOLDERS = ("faults", "e2e", "conformance", "integration", "hostile", "unit")
 TESTS = Path(__file__).parent
@@ -30,15 +20,18 @@ os.environ.setdefault("OBM_START_TIMEOUT_S", "600")
 # Each module has topics of its own: with all their partitions they would crowd a small broker.
 os.environ.setdefault("OBM_KAFKA_PARTITIONS_MAX", "2")
 
-__all__ = [
-    "bootstrap_servers",
-    "database",
-    "database_url",
-    "engine",
-    "migrated_template",
-    "stack",
-    "topic_prefix",
-]
+# Their fixtures; importing them takes seconds.
+SERVERS = ("tests.support.stack", "tests.support.engine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not all(map(is_unit, config.args)):
+        for name in SERVERS:
+            config.pluginmanager.import_plugin(name)
+
+
+def is_unit(arg: str) -> bool:
+    return Path(arg.partition("::")[0]).resolve().is_relative_to(TESTS / "unit")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

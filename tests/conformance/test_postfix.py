@@ -28,8 +28,9 @@ from mail.dkim import dkim_record
 from services.delivery.clients.smtp.dial import DialTarget, SmtpDialer
 from services.delivery.clients.smtp.timeouts import Timeouts
 from services.delivery.domain.rendering import WireMessage
-from tests.support.delivery import ED_KEY, RSA_KEY, Harness, make_content
+from tests.support.delivery import ED_KEY, Harness, make_content
 from tests.support.programs import program
+from tests.support.rsa_key import RSA_KEY
 from tests.support.smtp_peer import certificate
 from tests.support.stack import harness_fixture
 

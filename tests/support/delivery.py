@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.protobuf.message import Message
 
@@ -30,11 +30,11 @@ from kernel.topics import contract_of, encode
 from mail import verp
 from services.delivery.app import create_service
 from services.delivery.settings import Settings
+from tests.support.rsa_key import RSA_KEY
 from tests.support.stack import FreshDatabase
 
 VERP_KEY = b"the key of the return paths"
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
-RSA_KEY: RSAPrivateKey = generate_private_key(65537, 2048)
 ED_KEY = Ed25519PrivateKey.generate()
 
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import dkim as dkimpy
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +13,9 @@ from mail.compose import ComposedMessage, Email, compose
 from mail.dkim import Signer, body_hash, character_strings, dkim_record, sign_all, zone_text
 from mail.headers import encode_field
 from mail.smtp import normalize_line_endings
+from tests.support.rsa_key import RSA_KEY
 
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = RSA_KEY
 ED = ed25519.Ed25519PrivateKey.generate()
 SIGNER = Signer("a.example", "r1", RSA, "e1", ED)
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

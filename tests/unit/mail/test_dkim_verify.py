@@ -12,8 +12,9 @@ from mail.address import parse_mailbox
 from mail.compose import Email, compose
 from mail.dkim import Signer, dkim_record
 from mail.dkim_verify import Result
+from tests.support.rsa_key import RSA_KEY
 
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = RSA_KEY
 ED = ed25519.Ed25519PrivateKey.generate()
 PEM = RSA.private_bytes(
     serialization.Encoding.PEM,

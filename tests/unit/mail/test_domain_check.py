@@ -1,6 +1,6 @@
 import dkim as dkimpy
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,8 +8,9 @@ from mail import domain_check, records
 from mail.dkim import dkim_record
 from mail.domain_check import Status
 from mail.records import Purpose
+from tests.support.rsa_key import RSA_KEY
 
-RSA = dkim_record(rsa.generate_private_key(65537, 2048).public_key())
+RSA = dkim_record(RSA_KEY.public_key())
 ED = dkim_record(ed25519.Ed25519PrivateKey.generate().public_key())
 KEY = RSA.partition("p=")[2]
 WANTED = records.expected_records(

@@ -13,7 +13,6 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.TXT
-from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +38,7 @@ from mail.mta_sts import Mode, Policy
 from mail.mx import Mx
 from mail.records import DnsRecord
 from mail.unsubscribe import Subscription
+from tests.support.rsa_key import RSA_KEY
 
 KEY, OLD = b"k" * 32, b"o" * 32
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -183,7 +183,7 @@ def test_dnspython_parses_a_zone_line_equally(name: str, value: str) -> None:
     assert max(map(len, parsed.strings)) <= 255
 
 
-DKIM_KEY = dkim.dkim_record(rsa.generate_private_key(65537, 2048).public_key())
+DKIM_KEY = dkim.dkim_record(RSA_KEY.public_key())
 
 
 @given(HOST, HOST)

@@ -7,7 +7,6 @@ from email.message import EmailMessage
 import dkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,8 +24,9 @@ from services.delivery.domain.rendering import (
     sign_messages,
 )
 from services.delivery.loops.rendering import RenderJob, render_all
+from tests.support.rsa_key import RSA_KEY
 
-RSA, ED = generate_private_key(65537, 2048), Ed25519PrivateKey.generate()
+RSA, ED = RSA_KEY, Ed25519PrivateKey.generate()
 SIGNER = Signer("sender.example", "r1", RSA, "e1", ED)
 RECORDS = {
     b"r1._domainkey.sender.example.": dkim_record(RSA.public_key()).encode(),

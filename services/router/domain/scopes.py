@@ -53,13 +53,13 @@ class LimitScopes:
         if queue.site == SANDBOX:
             return (site_scope(queue, SANDBOX), Scope(ScopeKind.SITE, SANDBOX))
         pool_id = self._pool_of(queue.tenant_id)
-        path = pool_path(queue.tenant_id, queue.site, pool_id)
-        own, larger = source_path(egress_id, queue.site), path[SOURCE_AT + 1 :]
         source = self.sources.get(egress_id)
-        if source is None or source.pool_id == pool_id:
-            return (*key_scopes(queue), *path[:SOURCE_AT], *own, *larger)
-        overflow = Scope(ScopeKind.POOL, source.pool_id)
-        return (*key_scopes(queue), *path[:SOURCE_AT], overflow, *own, *larger)
+        is_overflow = source is not None and source.pool_id != pool_id
+        overflow_id = source.pool_id if source and is_overflow else ""
+        path = sent_path(
+            queue.tenant_id, queue.site, pool_id, egress_id=egress_id, overflow_id=overflow_id
+        )
+        return (*key_scopes(queue), *path) if queue.key_id else path
 
     def has_departed(self, queue: ScheduledQueue) -> bool:
         """Whether the pool of the tenant no longer uses the egress source of a queue: itself, or as
@@ -168,6 +168,17 @@ def pool_path(tenant_id: str, site: str, pool_id: str) -> tuple[Scope, ...]:
         Scope(ScopeKind.SITE, site),
         ENGINE,
     )
+
+
+@lru_cache(maxsize=PATHS_CACHED)
+def sent_path(
+    tenant_id: str, site: str, pool_id: str, *, egress_id: str, overflow_id: str
+) -> tuple[Scope, ...]:
+    """Of mail that one source sends. overflow_id: its pool, if it is not that of the tenant."""
+    path = pool_path(tenant_id, site, pool_id)
+    overflow = (Scope(ScopeKind.POOL, overflow_id),) if overflow_id else ()
+    own = (*overflow, *source_path(egress_id, site))
+    return (*path[:SOURCE_AT], *own, *path[SOURCE_AT + 1 :])
 
 
 @lru_cache(maxsize=PATHS_CACHED)

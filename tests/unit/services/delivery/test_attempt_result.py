@@ -110,8 +110,10 @@ def test_an_unknown_user_after_the_data_is_classified_as_a_filter() -> None:
 def test_the_event_has_the_receiving_server_and_the_duration() -> None:
     peer = RemoteServer("mx.example", "192.0.2.1", "192.0.2.2", "TLSv1.3")
     result = AttemptResult("end_of_data", Reply(250, "2.0.0", "Ok"), peer=peer)
-    event = attempted_event(assignment(), result, at_ms=1_700_000_000_123, duration_ms=42)
-    assert event.message_id == "m"
+    assigned = assignment()
+    assigned.context.domain_id = "d"
+    event = attempted_event(assigned, result, at_ms=1_700_000_000_123, duration_ms=42)
+    assert (event.message_id, event.domain_id) == ("m", "d")
     assert event.attempt == 3
     assert event.recipient == "a@b.example"
     assert event.connected

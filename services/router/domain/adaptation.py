@@ -90,7 +90,6 @@ class AdaptivePolicies:
             policy_of=lambda tenant_id: rules.policy_of(tenant_id) or rules.policy,
         )
         self.limits = OperatorLimits()
-
         self.checks = SourceChecks(required=rules.checks_required)
         self.listings = Listings(suspends=rules.listings_suspend)
         self._alone: frozenset[str] = frozenset()  # sources in warmup without a warm one beside
@@ -109,24 +108,28 @@ class AdaptivePolicies:
     # ── the state of the previous scheduler, and changes of the directory ───────────────────────
 
     def load(self, events: Iterable[PolicyEvent]) -> None:
-        """The latest event of each subject."""
+        """The latest event of each subject. What only another version knows, a kind of scope or an
+        action, does not keep this one from scheduling."""
         for event in events:
-            match event.WhichOneof("event"):
-                case "warmup_changed":
-                    self.warmups.load(policy_events.warmup_of(event.warmup_changed))
-                case "override_set":
-                    override = policy_events.override_of(event.override_set)
-                    self.feedback.apply(OverrideSet(override))
-                case "limits_changed":
-                    self.limits.apply(policy_events.limits_of(event.limits_changed))
-                case "standing_changed":
-                    changed = policy_events.standing_of(event.standing_changed)
-                    self.reputation.apply(changed)
-                case "listing_changed":
-                    listing = policy_events.listing_of(event.listing_changed)
-                    self.listings.apply(listing)
-                case "source_checked":
-                    self.checks.apply(policy_events.source_checked_of(event.source_checked))
+            with suppress(ValueError):
+                self._load(event)
+
+    def _load(self, event: PolicyEvent) -> None:
+        match event.WhichOneof("event"):
+            case "warmup_changed":
+                self.warmups.load(policy_events.warmup_of(event.warmup_changed))
+            case "override_set":
+                override = policy_events.override_of(event.override_set)
+                self.feedback.apply(OverrideSet(override))
+            case "limits_changed":
+                self.limits.apply(policy_events.limits_of(event.limits_changed))
+            case "standing_changed":
+                changed = policy_events.standing_of(event.standing_changed)
+                self.reputation.apply(changed)
+            case "listing_changed":
+                self.listings.apply(policy_events.listing_of(event.listing_changed))
+            case "source_checked":
+                self.checks.apply(policy_events.source_checked_of(event.source_checked))
 
     def load_counts(self, saved: Iterable[SavedCounts]) -> None:
         """After the events."""

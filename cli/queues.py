@@ -18,6 +18,7 @@ from kernel.database import Database
 from kernel.errors import ConfigError
 from kernel.outbox import Outbox
 from kernel.topics import encode
+from mail.address import AddressError
 from services.ingest.api.cancellation import cancel_matching
 from services.ingest.domain.waiting_filter import WaitingFilter
 from services.ingest.settings import Settings as IngestSettings
@@ -132,8 +133,13 @@ def cancel(
     """
     name, _, value = tag.partition("=")
     parsed = (name, value if "=" in tag else None) if tag else None
-    wanted = WaitingFilter(recipient_domain.lower(), sender.lower(), site.lower(), parsed)
-    if not (all_ or any(wanted)):
+    try:
+        wanted = WaitingFilter.parse(
+            recipient_domain=recipient_domain, sender=sender, site=site, tag=parsed
+        )
+    except AddressError as error:
+        raise ConfigError(str(error)) from error
+    if wanted.is_empty and not all_:
         raise ConfigError("Name what to cancel, for example --tag, or use --all.")
     matched, canceled = asyncio.run(cancel_all(tenant, wanted, dry_run=dry_run))
     if dry_run:

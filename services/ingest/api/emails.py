@@ -27,16 +27,19 @@ from kernel.content import ContentStore
 from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
 from services.ingest.api.access import AccessControl, Principal
-from services.ingest.api.cancellation import WaitingMail
+from services.ingest.api.cancellation import CancellationPage, cancel_matching
 from services.ingest.api.rest_base import PageRequest, parse_id
+from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.event import timestamp
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 from services.ingest.domain.schedule import AHEAD_MAX, InvalidTime, parse_time
 from services.ingest.domain.status import RecipientState, last_event
+from services.ingest.domain.waiting_filter import WaitingFilter
 from services.ingest.store.emails import EmailStore, StoredEmail, StoredMessage
 
 SCHEDULED_CONTENT = "scheduled/"
+CANCELLATIONS_MAX = 4  # at a time, in each process
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class EmailService:
         self._content = content
         self._clients = clients
         self._lifetime = lifetime
+        self._cancellations = TenantSlots(CANCELLATIONS_MAX, 1)
 
     async def find(self, principal: Principal, email_id: str) -> StoredEmail:
         """Raises Problem 404, also for an email of another tenant, or a live one and a test key."""
@@ -191,9 +195,14 @@ class EmailService:
             raise Problem(422, "validation_error", detail=str(error), faults=[fault]) from None
         return due_at
 
-    def waiting(self, principal: Principal) -> WaitingMail:
-        """The messages of the tenant that may still be canceled."""
-        return TenantWaitingMail(principal.tenant_id, self._clients, self._store)
+    async def cancel_waiting(
+        self, principal: Principal, wanted: WaitingFilter, *, after: str, dry_run: bool
+    ) -> CancellationPage:
+        """Raises Problem 429 if the tenant cancels already: each call reads the rows of all."""
+        mail = TenantWaitingMail(principal.tenant_id, self._clients, self._store)
+        detail = "Messages are being canceled. Send one request after the other."
+        with self._cancellations.slot(principal.tenant_id, detail):
+            return await cancel_matching(mail, wanted, after=after, dry_run=dry_run)
 
     async def release(self, principal: Principal, email_id: str) -> list[str]:
         """Release messages that are held for review. Raises Problem 409 if none is."""

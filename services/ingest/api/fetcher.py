@@ -1,16 +1,14 @@
 """Fetch attachments given by path before their email is accepted, with bounded concurrency."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.http import BODY_BYTES_MAX
+from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients.downloads import DownloadFailed, Downloads
 from services.ingest.domain.attachments import SINGLE_ONLY, FetchPolicy, fetched_file, path_fault
-from services.ingest.domain.problem import Problem, invalid
+from services.ingest.domain.problem import invalid
 from services.ingest.domain.valid_email import ValidEmail
 
 TENANT_SHARE = 4  # a tenant can use a quarter of the concurrent fetches
@@ -30,9 +28,8 @@ class AttachmentFetcher:
     ) -> None:
         self._access = access
         self._downloads = downloads
-        self._emails_max = emails_max
+        self._slots = TenantSlots(emails_max, max(1, emails_max // TENANT_SHARE))
         self._timeout_s = timeout_s
-        self._in_progress: Counter[str] = Counter()
         self.fetch_policy = fetch_policy
         self.refused_policy = (
             fetch_policy if fetch_policy.refused else replace(fetch_policy, refused=SINGLE_ONLY)
@@ -42,7 +39,8 @@ class AttachmentFetcher:
         """Fetch the attachments given by path. sent: size of the request in octets; the files count
         towards the request limit as if they had been sent in base64. Raises Problem."""
         await self._access.domain_of(principal, email.sender.domain)
-        with self._slot(principal.tenant_id):
+        detail = "Too many attachments are being fetched. Retry the request."
+        with self._slots.slot(principal.tenant_id, detail):
             if self._downloads is not None:
                 await self._fetch(self._downloads, email, left=(BODY_BYTES_MAX - sent) // 4 * 3)
 
@@ -62,18 +60,3 @@ class AttachmentFetcher:
         except TimeoutError:
             why = f"The server did not send it within {self._timeout_s:g} s."
             raise invalid([path_fault(index, why)]) from None
-
-    @contextmanager
-    def _slot(self, tenant_id: str) -> Iterator[None]:
-        """Raises Problem if there is no free slot; a waiting request would occupy memory with its
-        body."""
-        share = max(1, self._emails_max // TENANT_SHARE)
-        if self._in_progress.total() >= self._emails_max or self._in_progress[tenant_id] >= share:
-            detail = "Too many attachments are being fetched. Retry the request."
-            raise Problem(429, "rate_limit_exceeded", detail=detail, retry_after_s=1)
-        self._in_progress[tenant_id] += 1
-        try:
-            yield
-        finally:
-            self._in_progress[tenant_id] -= 1
-            self._in_progress += Counter()  # drops the tenants whose count is zero

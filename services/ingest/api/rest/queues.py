@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
 from contracts.router.v1.router_service_pb2 import ListQueuesRequest, ScheduledQueue
-from services.ingest.api.cancellation import cancel_matching
+from mail.address import AddressError
 from services.ingest.api.emails import EmailService
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
@@ -91,8 +91,8 @@ def _cancel(router: APIRouter, access: RestAccess, emails: EmailService) -> None
         null. Messages whose delivery has started are not canceled."""
         principal = await access.authenticate(incoming)
         request = await decode_request_body(incoming, decode_cancel)
-        page = await cancel_matching(
-            emails.waiting(principal),
+        page = await emails.cancel_waiting(
+            principal,
             waiting_filter(request.filter, test_only=principal.test),
             after=request.after,
             dry_run=request.dry_run,
@@ -108,12 +108,18 @@ def _cancel(router: APIRouter, access: RestAccess, emails: EmailService) -> None
 
 
 def waiting_filter(given: CancelFilter, *, test_only: bool) -> WaitingFilter:
-    """Raises Problem if the filter is empty: a mistake would cancel everything."""
-    tag = (given.tag.name, given.tag.value) if given.tag else None
-    found = WaitingFilter(
-        given.recipient_domain.lower(), given.sender.lower(), given.site.lower(), tag, test_only
-    )
-    if not (given.all or any(found[:4])):
+    """Raises Problem, also if the filter is empty: a mistake would cancel everything."""
+    try:
+        found = WaitingFilter.parse(
+            recipient_domain=given.recipient_domain,
+            sender=given.sender,
+            site=given.site,
+            tag=(given.tag.name, given.tag.value) if given.tag else None,
+            test_only=test_only,
+        )
+    except AddressError as error:
+        raise invalid([Fault("#/filter", "invalid", str(error))]) from error
+    if found.is_empty and not given.all:
         detail = "The filter is empty. Name what to cancel, or set all to true."
         raise invalid([Fault("#/filter", "missing_required_field", detail)])
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from contracts.ingest.v1.events_pb2 import MessageContext
+from mail.address import AddressError
 from services.ingest.api.cancellation import CHUNK, cancel_matching
 from services.ingest.domain.waiting_filter import WaitingFilter
 
@@ -88,12 +89,33 @@ async def test_tags_are_those_of_the_email(tag: tuple[str, str | None], expected
     assert before - set(mail.waiting) == expected
 
 
+def wanted_by(recipient_domain: str = "", sender: str = "", site: str = "") -> WaitingFilter:
+    return WaitingFilter.parse(
+        recipient_domain=recipient_domain, sender=sender, site=site, tag=None
+    )
+
+
+@pytest.mark.parametrize("sender", ["Ann@b\u00fccher.example", "xn--bcher-kva.example"])
+@pytest.mark.parametrize("written", ["ann@b\u00fccher.example", "Ann@xn--bcher-kva.example"])
+def test_the_case_and_the_form_of_a_domain_do_not_matter(sender: str, written: str) -> None:
+    assert wanted_by(sender=sender).matches(context(1, sender=written), "site")
+
+
+@pytest.mark.parametrize("field", ["recipient_domain", "sender"])
+@pytest.mark.parametrize("text", ["a..b", "-", "\0", "x" * 300, "a b", "@", "\u202e"])
+def test_what_is_no_domain_is_refused(field: str, text: str) -> None:
+    with pytest.raises(AddressError):
+        wanted_by(**{field: text})
+
+
 @pytest.mark.parametrize(
     ("wanted", "matches"),
     [
         (WaitingFilter(), True),
         (WaitingFilter(sender="news@shop.test"), True),
         (WaitingFilter(sender="shop.test", recipient_domain="a.test", site="site"), True),
+        (wanted_by(sender="News@SHOP.test"), True),
+        (wanted_by(recipient_domain="A.test", site="Site"), True),
         (WaitingFilter(sender="op.test"), False),
         (WaitingFilter(recipient_domain="test"), False),
         (WaitingFilter(site="other"), False),

@@ -170,6 +170,17 @@ def days_to_create(today: date, *, ahead: int) -> list[date]:
     return [today + timedelta(days=n) for n in range(-1, ahead + 1)]
 
 
+def first_day(identifiers: Sequence[str]) -> UUID:
+    """The lower bound of the first day of these ids, for statements that find rows by an array of
+    ids and should not open the partitions of earlier days.
+
+    Bounds on both sides would exclude later days too, but without statistics the planner expects
+    hardly any row between two bounds: it may read them all, and compare each with all ids, which
+    takes seconds in a partition of 20,000 rows.
+    """
+    return id_bounds(day_of(min(identifiers)))[0]
+
+
 def id_bounds(day: date) -> tuple[UUID, UUID]:
     """The lower bounds of the ids of a day and of the next day."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -13,11 +13,12 @@ from contracts.router.v1.policies_pb2 import PolicyEvent
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies, SavedCounts
 from services.router.domain.cell import Cell
+from services.router.domain.counters import CounterRow
 from services.router.domain.dispatch import Assignment, DispatchContext
 from services.router.domain.drr import ActiveQueue, BlockedQueue
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import timestamp
-from services.router.domain.ledger import LOADED_ON_DEMAND, CounterRow, Scope
+from services.router.domain.ledger import LOADED_ON_DEMAND, Scope
 from services.router.domain.limits import Limits
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import (
@@ -124,8 +125,11 @@ class MemoryCell:
         cell.apply(results, now_s=now_s)
         allocation = cell.plan(active, now_s=now_s)
         due = {
-            key: sorted(self.rows[key].values(), key=lambda row: row.due_s)[: quota + 1]
-            for key, quota in allocation.quotas.items()
+            key: sorted(
+                (row for row in self.rows[key].values() if row.due_s >= first_due_s),
+                key=lambda row: row.due_s,
+            )[: quota + 1]
+            for key, quota, first_due_s in cell.reads(active, allocation.quotas)
         }
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)
         for one in result.assignments:
@@ -134,7 +138,7 @@ class MemoryCell:
         for closing in result.closings:
             for rows in self.rows.values():
                 rows.pop(closing.message_id, None)
-        finished = cell.finish(active, allocation, result, now_s=now_s)
+        finished = cell.finish(active, allocation, result, is_complete=True, now_s=now_s)
         for queue, next_s, _ in finished.served:
             self.queues[queue.queue_id].next_s = next_s
         for blocked in finished.blocked:
@@ -144,7 +148,7 @@ class MemoryCell:
             self.requeued += 1
             del self.rows[requeue.row.queue_id][requeue.row.message_id]
             self.add(requeue.row._replace(queue_id=requeue.queue.queue_id, due_s=requeue.due_s))
-        for change in cell.changes():
+        for change in cell.changes(now_s=now_s):
             self.counters[change.scope, change.window_key] = change
         self.policies.save(cell.adaptive, now_s)
         self._wake(now_s)

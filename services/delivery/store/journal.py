@@ -15,6 +15,7 @@ from contracts.delivery.v1.events_pb2 import AttemptOutcome, DeliveryAttempted
 from contracts.kernel.v1.outbox_pb2 import Outgoing, OutgoingBatch
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from kernel.database import Database, Transaction
+from kernel.days import first_day
 from services.delivery.domain.attempt_result import STALE, attempted_event
 from services.delivery.domain.owned_attempt import AttemptKey
 
@@ -54,9 +55,10 @@ JOIN unnest(%s::uuid[], %s::int[]) AS g (message_id, attempt) USING (message_id,
 
 # The steps of a group in one statement, because a statement costs as much as ten rows. A step with
 # an outcome moves its row to `done`, one without to `data_sent`. The stage decides whether a row is
-# open: with a condition on the outcome, the planner would read all open rows for each step. The
-# bounds exclude the partitions of other days, and the array avoids reading every row between them.
-# A finished message is never sent again, so its assignment, the larger half of the row, is removed.
+# open. It is compared together with the epoch, so that the only way to find a row is its key: with
+# a condition on the row alone, the plan may read all rows of a day. `first_day` excludes
+# partitions. A finished message is never sent again, so its assignment, the larger half of the row,
+# is removed.
 STEP = """
 UPDATE delivery.attempts a SET stage = CASE g.outcome WHEN '' THEN 'data_sent' ELSE 'done' END,
     outcome = nullif(g.outcome, ''), ambiguous = g.outcome = 'ambiguous',
@@ -65,10 +67,10 @@ UPDATE delivery.attempts a SET stage = CASE g.outcome WHEN '' THEN 'data_sent' E
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(epochs)s::bigint[], %(resumed)s::bool[],
     %(outcomes)s::text[], %(events)b::bytea[], %(records)b::bytea[]) WITH ORDINALITY
     AS g (message_id, attempt, epoch, resumed, outcome, attempted, record, place)
-WHERE a.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
-    AND a.message_id = ANY (%(ids)s::uuid[])
-    AND a.message_id = g.message_id AND a.attempt = g.attempt AND a.epoch = g.epoch
-    AND (a.stage = 'started' OR (a.stage = 'data_sent' AND (g.outcome <> '' OR g.resumed)))
+WHERE a.message_id >= %(first_day)s
+    AND a.message_id = g.message_id AND a.attempt = g.attempt
+    AND (a.stage || a.epoch = 'started' || g.epoch
+        OR (a.stage || a.epoch = 'data_sent' || g.epoch AND (g.outcome <> '' OR g.resumed)))
 RETURNING g.place, g.record
 """
 
@@ -240,8 +242,7 @@ def _step_params(steps: Sequence[AttemptClaim | FinishedAttempt]) -> dict[str, A
     ids = [one.key.message_id for one in claims]
     return {
         "ids": ids,
-        "first": ids[0],
-        "last": ids[-1],
+        "first_day": first_day(ids),
         "attempts": [one.key.attempt for one in claims],
         "epochs": [one.epoch for one in claims],
         "resumed": [one.resumed for one in claims],

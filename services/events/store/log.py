@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from contracts.router.v1.events_pb2 import MessageClosed
 from kernel.database import Transaction
+from kernel.days import first_day
 from kernel.ids import uuid7_text
 from kernel.topics import event_id
 from services.events.domain.endpoint import Endpoint
@@ -20,7 +21,7 @@ from services.events.domain.state import LogEntry, MessageState
 from services.events.store.deliveries import NewDelivery
 from services.events.store.emails import NewEmail
 
-# The first and the last id exclude partitions; an array of ids does not.
+# The first day of the ids excludes partitions; an array of ids does not.
 # Existing emails and states are not changed, but a state is locked until the commit, so that the
 # events in the log can be read afterwards.
 INSERT_NEW = """
@@ -52,12 +53,12 @@ STATES_OF = """
         closed, closed_at, delayed_at
     FROM events.state
     WHERE subject_id = ANY(%s::uuid[]) AND email_id = ANY(%s::uuid[])
-        AND subject_id BETWEEN %s::uuid AND %s::uuid
+        AND subject_id >= %s
 """
 REPEATS = """
     SELECT event_id::text FROM events.log
     WHERE subject_id = ANY(%s::uuid[]) AND event_id = ANY(%s::uuid[])
-        AND subject_id BETWEEN %s::uuid AND %s::uuid
+        AND subject_id >= %s
     UNION ALL SELECT event_id::text FROM events.unpartitioned_log WHERE event_id = ANY(%s::uuid[])
 """
 # Payloads are concatenated: an array of bytea would be sent as hexadecimal text.
@@ -82,8 +83,7 @@ STATES = """
             %s::smallint[], %s::float8[], %s::float8[])
             AS v(id, email_id, seq, public_seq, rank, closed, closed_at, delayed_at)
         WHERE s.subject_id = v.id AND s.email_id = v.email_id
-            AND s.subject_id = ANY(%s::uuid[]) AND s.email_id = ANY(%s::uuid[])
-            AND s.subject_id BETWEEN %s::uuid AND %s::uuid
+            AND s.subject_id >= %s
 """
 # IS TRUE keeps the planner from using the index by rank, in which an email is slow to find.
 RANKS = """
@@ -92,7 +92,7 @@ RANKS = """
             AS v(tenant_id, email_id, rank, held)
         WHERE e.tenant_id = v.tenant_id AND e.email_id = v.email_id
             AND (e.rank < v.rank OR e.rank = v.held) IS TRUE
-            AND e.email_id BETWEEN %s::uuid AND %s::uuid
+            AND e.email_id >= %s
 """
 DELIVERIES = """
         INSERT INTO events.webhook_deliveries
@@ -169,12 +169,12 @@ async def load_states(
     committed.
     """
     subjects = sorted({log_event.subject_id for log_event in log_events})
-    bounds = subjects[0], subjects[-1]
+    day = first_day(subjects)
     emails = sorted({log_event.email_id for log_event in log_events})
-    states = await tx.rows(STATES_OF, [subjects, emails, *bounds])
+    states = await tx.rows(STATES_OF, [subjects, emails, day])
     partitioned = [one.event_id for one in log_events if one.kind in PARTITIONED_KINDS]
     others = [one.event_id for one in log_events if one.kind not in PARTITIONED_KINDS]
-    repeats = await tx.rows(REPEATS, [subjects, partitioned, *bounds, others])
+    repeats = await tx.rows(REPEATS, [subjects, partitioned, day, others])
     return [MessageState(*row) for row in states], {event_id for (event_id,) in repeats}
 
 
@@ -235,7 +235,7 @@ def _states(states: Collection[MessageState]) -> list[object]:
     ordered = sorted(states, key=attrgetter("subject_id"))
     ids = [state.subject_id for state in ordered]
     emails = [state.email_id for state in ordered]
-    return [ids, emails, *_mutable_columns(ordered), ids, emails, ids[0], ids[-1]]
+    return [ids, emails, *_mutable_columns(ordered), first_day(ids)]
 
 
 def _mutable_columns(states: Sequence[MessageState]) -> list[object]:
@@ -261,7 +261,7 @@ def _ranks(
     ids = [email_id for _, email_id in ordered]
     levels = [int(ranks[key]) for key in ordered]
     held = [int(StatusRank.HELD) if key in released else -1 for key in ordered]
-    return [[tenant for tenant, _ in ordered], ids, levels, held, min(ids), max(ids)]
+    return [[tenant for tenant, _ in ordered], ids, levels, held, first_day(ids)]
 
 
 async def find_open(tx: Transaction, message_ids: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 SIZE_MIN = 20  # with fewer, the fixed cost of a tick exceeds that of its messages
 QUEUES_PER_MESSAGE = 2  # more than one, because some of the queues turn out to be blocked
+QUEUES_MIN = 200  # a tick that reads all active queues need not move them
 
 
 @dataclass(slots=True)
@@ -20,7 +21,7 @@ class BatchSize:
 
     def queues_max(self, limit: int) -> int:
         """Queues to read for so many messages."""
-        return min(limit, self.size * QUEUES_PER_MESSAGE)
+        return min(limit, max(QUEUES_MIN, self.size * QUEUES_PER_MESSAGE))
 
     def record_failure(self) -> None:
         """A tick that timed out would time out again."""
@@ -28,7 +29,7 @@ class BatchSize:
 
     def record(self, *, messages: int, queues: int, took_s: float) -> None:
         """Only a full tick shows how long one takes."""
-        if messages < self.size and queues < self.size * QUEUES_PER_MESSAGE:
+        if messages < self.size and queues < max(QUEUES_MIN, self.size * QUEUES_PER_MESSAGE):
             return
         fitting = self.size * self.target_s / max(took_s, 0.001)
         size = round((self.size + fitting) / 2)  # one slow tick decides little

@@ -15,6 +15,7 @@ from math import inf
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from contracts.router.v1.results_pb2 import RESULT_KIND_ATTEMPT, Result
 from services.router.domain.adaptation import AdaptivePolicies
+from services.router.domain.counters import CounterRow
 from services.router.domain.dispatch import (
     Assignment,
     DispatchContext,
@@ -35,12 +36,12 @@ from services.router.domain.drr import (
 )
 from services.router.domain.egress import EgressSource
 from services.router.domain.events import unix_s
-from services.router.domain.ledger import CounterRow, Path, Scope
+from services.router.domain.ledger import Path, Scope
 from services.router.domain.limits import Capacity
 from services.router.domain.message import DueMessage, ScheduledQueue
 from services.router.domain.policies import CombinedPolicies, PolicySource
 from services.router.domain.results import InFlight
-from services.router.domain.round import LingerTracker, Round, finish_round
+from services.router.domain.round import LingerTracker, QueueRead, Rotation, Round, finish_round
 from services.router.domain.scopes import LimitScopes, site_scope
 from services.router.domain.waiting import WaitingScopes
 
@@ -78,6 +79,7 @@ class Cell:
         self.waiting = WaitingScopes()
         self._context = context
         self.messages_max = messages_max
+        self._rotation = Rotation()
         self._linger = LingerTracker()
         self._changed_tenants: set[str] = set()
         self._next_due_s = inf
@@ -173,12 +175,16 @@ class Cell:
     def plan(self, active: Sequence[ActiveQueue], *, now_s: float) -> Allocation:
         """Quotas that fit all scopes."""
         return allocate(
-            active,
+            self._rotation.sort(active),
             path_of=self.scopes.path_of,
             capacity_of=partial(self.scopes.capacity, now_s=now_s, wanted=self.messages_max),
             batch_max=self.messages_max,
             weight_of=self.adaptive.limits.weight_of,
         )
+
+    def reads(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
+        """The rows to read for the quotas."""
+        return self._rotation.reads(active, quotas)
 
     def dispatch(
         self, due: Mapping[str, Sequence[DueMessage]], quotas: Mapping[str, int], *, now_s: float
@@ -263,15 +269,18 @@ class Cell:
         allocation: Allocation,
         result: DispatchResult,
         *,
+        is_complete: bool,
         now_s: float,
     ) -> Round:
-        """The next state of each active queue."""
+        """The next state of each active queue. is_complete: all active queues were read."""
+        self._rotation.record(active, result.remainders)
         finished = finish_round(
             active,
             result.remainders,
             blocked=allocation.blocked,
             as_blocked=partial(self._as_blocked, capacities={}, now_s=now_s),
             linger=self._linger,
+            is_complete=is_complete,
             now_s=now_s,
         )
         for one in finished.blocked:
@@ -290,9 +299,9 @@ class Cell:
         limiting = limiting_scope(path, capacities)
         return BlockedQueue(queue.queue_id, *limiting) if limiting else None
 
-    def changes(self) -> list[CounterRow]:
+    def changes(self, *, now_s: float) -> list[CounterRow]:
         """The counters to save with the assignments."""
-        return self.scopes.ledger.drain_changes()
+        return self.scopes.ledger.drain_changes(now_s)
 
     # ── after a tick ────────────────────────────────────────────────────────────────────────────
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from math import inf
 from typing import Any, NamedTuple, Protocol
 
+from services.router.domain.counters import ChangedCounters, CounterRow
 from services.router.domain.limits import (
     DAY,
     HOUR,
@@ -27,7 +28,6 @@ from services.router.domain.reasons import WaitReason
 ACCOUNTS_MIN = 10_000  # with fewer accounts, idle ones are not dropped
 SWEPT_MAX = 20  # accounts that are checked at a time: a tick must not wait for all of them
 LIMITS = ("per_second", "per_minute", "per_hour", "per_day", "in_flight_max")
-RATE_KEPT_S = 60.0  # a stored rate outlives its last message by this long
 
 
 class ScopeKind(StrEnum):
@@ -120,15 +120,6 @@ class Policies(Protocol):
         ...
 
 
-class CounterRow(NamedTuple):
-    """A counter as stored: an absolute value, because only the scheduler writes it."""
-
-    scope: str
-    window_key: str
-    value: int
-    expires_s: float
-
-
 @dataclass(slots=True)
 class Account:
     """The usage of one scope."""
@@ -185,7 +176,7 @@ class Ledger:
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
         self._accounts: dict[Scope, Account] = {}
-        self._changed: dict[tuple[str, str], CounterRow] = {}
+        self._changed = ChangedCounters()
         self._accounts_max = ACCOUNTS_MIN  # before idle ones are dropped
         self._unswept: list[Scope] = []
         self._loaded: set[Scope] = set()  # of those that are loaded on demand
@@ -282,11 +273,14 @@ class Ledger:
                 for name, limit in rate_limits(limits):
                     limiter = account.rate(name)
                     if limiter.refund(count, limit, spent_at_s=spent_at_s):
-                        self._record_rate(scope, limiter)
-                for counter in account.windows.values():
+                        self._changed.record_rate(scope.key, limiter)
+                limited = dict(window_limits(limits))
+                for name, counter in account.windows.items():
                     bucket = counter.refund(count, spent_at_s=spent_at_s)
                     if bucket is not None:
-                        self._record(scope, counter, bucket)
+                        self._changed.record_window(
+                            scope.key, counter, bucket, is_limited=name in limited, now_s=now_s
+                        )
 
     def usage(self, *, now_s: float) -> Iterator[LimitUsage]:
         """Each limit of the scopes that have used any."""
@@ -303,10 +297,9 @@ class Ledger:
         """They have changed at this moment."""
         self._known_at_s = -inf
 
-    def drain_changes(self) -> list[CounterRow]:
-        """The counters that have changed since the last call."""
-        changed, self._changed = list(self._changed.values()), {}
-        return changed
+    def drain_changes(self, now_s: float) -> list[CounterRow]:
+        """The counters to save now, which have changed since the last call or some time before."""
+        return self._changed.drain(now_s)
 
     def _spend(self, scope: Scope, count: int, *, now_s: float) -> None:
         limits, _ = self._policy(scope, now_s)
@@ -316,11 +309,14 @@ class Ledger:
         for name, limit in rate_limits(limits):
             limiter = account.rate(name)
             limiter.spend(count, limit, now_s=now_s)
-            self._record_rate(scope, limiter)
-        counted: Iterable[str] = (name for name, _ in window_limits(limits))
-        for name in WINDOWS if scope.kind in COUNTED_WITHOUT_LIMIT else counted:
+            self._changed.record_rate(scope.key, limiter)
+        limited = dict(window_limits(limits))
+        for name in WINDOWS if scope.kind in COUNTED_WITHOUT_LIMIT else limited:
             counter = account.window(name)
-            self._record(scope, counter, counter.spend(count, now_s=now_s))
+            bucket = counter.spend(count, now_s=now_s)
+            self._changed.record_window(
+                scope.key, counter, bucket, is_limited=name in limited, now_s=now_s
+            )
 
     def _policy(self, scope: Scope, now_s: float) -> tuple[Limits, Suspension | None]:
         """Policies are read once per scope and moment."""
@@ -348,14 +344,3 @@ class Ledger:
                 self._loaded.discard(scope)
         if not self._unswept:
             self._accounts_max = max(ACCOUNTS_MIN, 2 * len(self._accounts))
-
-    def _record(self, scope: Scope, counter: WindowCounter, bucket: int) -> None:
-        window_key = f"{counter.window.name}/{bucket}"
-        expires_s = counter.window.expires_at_s(bucket)
-        row = CounterRow(scope.key, window_key, counter.buckets[bucket], expires_s)
-        self._changed[row.scope, window_key] = row
-
-    def _record_rate(self, scope: Scope, limiter: GcraLimiter) -> None:
-        window_key, expires_s = limiter.rate.name, limiter.tat_us / MICROS_PER_S + RATE_KEPT_S
-        row = CounterRow(scope.key, window_key, limiter.tat_us, expires_s)
-        self._changed[row.scope, window_key] = row

@@ -1,6 +1,6 @@
 """The next state of each queue after a tick: active, empty, due later, or blocked."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from services.router.domain.drr import ActiveQueue, BlockedQueue
 # second.
 LINGER_S = 0.3
 FIRST_DUE_LAG_S = 1.0  # of a queue that is not written otherwise
+DUE_MARGIN_S = 0.001  # times lose their last digits on the way to the database
 TRACKED_MAX = 10_000
 
 
@@ -32,6 +33,74 @@ class LingerTracker:
         if len(self._served_at_s) > TRACKED_MAX:
             self._served_at_s.clear()
         return lingers
+
+
+class QueueRead(NamedTuple):
+    """The first rows of a queue to read: as many as its quota, and one more. first_due_s: no row is
+    due before."""
+
+    queue_id: str
+    quota: int
+    first_due_s: float
+
+
+class _Turn(NamedTuple):
+    """served_in: the last round that served a queue. first_due_s: when its first row was due then,
+    while the queue has this version."""
+
+    served_in: int
+    version: int = 0
+    first_due_s: float = -inf
+
+
+_NEVER = _Turn(0)
+
+
+class Rotation:
+    """What is known of the active queues since the last rounds, and not written for each of them.
+
+    It makes the queues take turns while one tick reads them all; if there are more, their times in
+    the database do.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[str, _Turn] = {}
+        self._round = 0
+
+    def sort(self, active: Iterable[ActiveQueue]) -> list[ActiveQueue]:
+        """The queues that were served longest ago come first."""
+        return sorted(active, key=lambda queue: self._turn_of(queue).served_in)
+
+    def reads(self, active: Iterable[ActiveQueue], quotas: Mapping[str, int]) -> list[QueueRead]:
+        return [
+            QueueRead(one.queue_id, quotas[one.queue_id], self._first_due_s(one))
+            for one in active
+            if one.queue_id in quotas
+        ]
+
+    def record(
+        self, active: Iterable[ActiveQueue], remainders: Mapping[str, QueueRemainder]
+    ) -> None:
+        """Only the queues that are active now are remembered."""
+        self._round += 1
+        self._turns = {
+            one.queue_id: self._turn_after(one, remainders.get(one.queue_id)) for one in active
+        }
+
+    def _turn_of(self, queue: ActiveQueue) -> _Turn:
+        return self._turns.get(queue.queue_id, _NEVER)
+
+    def _first_due_s(self, queue: ActiveQueue) -> float:
+        """New work raises the version."""
+        turn = self._turn_of(queue)
+        return turn.first_due_s if turn.version == queue.version else queue.first_due_s
+
+    def _turn_after(self, queue: ActiveQueue, remainder: QueueRemainder | None) -> _Turn:
+        if remainder is None:
+            return self._turn_of(queue)
+        due_s = remainder.due_s
+        first_due_s = queue.first_due_s if due_s is None else due_s - DUE_MARGIN_S
+        return _Turn(self._round, queue.version, first_due_s)
 
 
 class ServedQueue(NamedTuple):
@@ -59,14 +128,18 @@ def finish_round(
     blocked: Sequence[BlockedQueue],
     as_blocked: Callable[[ActiveQueue], BlockedQueue | None],
     linger: LingerTracker,
+    is_complete: bool,
     now_s: float,
 ) -> Round:
     """remainders: of the queues that were served. blocked: queues that the allocation blocked.
+    is_complete: all active queues were read.
 
     A queue that was not served does not change, and comes first in the next tick, because all
-    others move behind it. If all were served, a queue that stays active is not moved.
+    others move behind it. If all were read or all were served, a queue that stays active is not
+    moved: each move leaves index entries, which stay as long as the oldest transaction.
     """
     all_served = len(remainders) + len(blocked) == len(active)
+    keeps_place = all_served or is_complete
     finished = Round(blocked=[*blocked], next_due_s=inf if all_served else now_s)
     for queue in (queue for queue in active if queue.queue_id in remainders):
         was_served, due_s = remainders[queue.queue_id]
@@ -85,6 +158,6 @@ def finish_round(
                     continue
             else:
                 finished.next_due_s = now_s
-        if not (lingers and all_served):
+        if not (lingers and keeps_place):
             finished.served.append(ServedQueue(queue, next_s, due_s))
     return finished

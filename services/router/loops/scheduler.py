@@ -251,14 +251,16 @@ class Scheduler:
     ) -> list[Message]:
         now_s, active = snapshot.now_s, snapshot.active
         allocation = cell.plan(active, now_s=now_s)
-        due = await assignments.select_due(tx, active, allocation.quotas)
+        due = await assignments.select_due(tx, cell.reads(active, allocation.quotas))
         result = cell.dispatch(due, allocation.quotas, now_s=now_s)
         events = await self._save(tx, cell, result, now_s=now_s)
-        finished = cell.finish(active, allocation, result, now_s=now_s)
+        finished = cell.finish(
+            active, allocation, result, is_complete=snapshot.is_complete, now_s=now_s
+        )
         written = [one.queue.queue for one in finished.served]
         written += [ScheduledQueue.of(queue.queue_id) for queue in finished.blocked]
         await assignments.requeue(tx, result.requeues, written=written)
-        await self._save_round(tx, cell, finished)
+        await self._save_round(tx, cell, finished, now_s=now_s)
         if any(one.queue.site == UNRESOLVED for one in result.requeues):
             tx.after_commit(self._on_unresolved)
         return events
@@ -283,11 +285,13 @@ class Scheduler:
         closed = closed_events(await closings.close(tx, result.closings))
         return [*(one.event for one in saved), *closed]
 
-    async def _save_round(self, tx: Transaction, cell: Cell, finished: Round) -> None:
+    async def _save_round(
+        self, tx: Transaction, cell: Cell, finished: Round, *, now_s: float
+    ) -> None:
         if finished.blocked:
             served_ids = [one.queue.queue_id for one in finished.served]
             await queues.lock(tx, served_ids + [queue.queue_id for queue in finished.blocked])
-        await queues.record_served(tx, finished.served, counters=cell.changes())
+        await queues.record_served(tx, finished.served, counters=cell.changes(now_s=now_s))
         await queues.block(tx, finished.blocked)
 
     async def _wake_queues(self, cell: Cell, result: TickResult) -> bool:

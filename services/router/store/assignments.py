@@ -1,11 +1,12 @@
 """Select due messages of active queues, and assign or requeue them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from kernel.database import Transaction
+from kernel.days import first_day
 from services.router.domain.dispatch import Assignment, Requeue
-from services.router.domain.drr import ActiveQueue
 from services.router.domain.message import DueMessage, ScheduledQueue
+from services.router.domain.round import QueueRead
 from services.router.store.queues import QueueDueTime, lock_or_create, mark_queues_due
 
 # One row more than the quota, with any due time: it tells when the queue has work next. The scan
@@ -27,8 +28,9 @@ LEFT JOIN router.suppressions AS s
 """
 
 # `due_at`: a row that was rescheduled since it was read is not assigned.
-# `state || ''`: makes the plan find rows by key instead of reading the index of all queued rows.
-# `first` and `last`: the statement opens only the day partitions of its messages.
+# The state is compared together with the attempt, so that the only way to find a row is its key: a
+# condition on the state alone would let the plan read all queued rows, or expect hardly any in the
+# days of the messages and read those. `first_day`: the statement opens no earlier partitions.
 ASSIGN = """
 UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, reason = '',
     egress_id = a.egress_id, assigned_at = now(), not_after = to_timestamp(a.not_after),
@@ -36,8 +38,8 @@ UPDATE router.messages AS m SET state = 'assigned', attempt = m.attempt + 1, rea
     assignment = a.assignment
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[], %(egresses)s::text[], %(not_afters)s::float8[],
     %(assignments)s::bytea[]) AS a (message_id, attempt, egress_id, not_after, assignment)
-WHERE m.message_id = a.message_id AND m.state || '' = 'queued' AND m.attempt = a.attempt
-    AND m.due_at <= now() AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+WHERE m.message_id = a.message_id AND m.state || m.attempt = 'queued' || a.attempt
+    AND m.due_at <= now() AND m.message_id >= %(first_day)s
 RETURNING m.message_id::text
 """
 
@@ -46,22 +48,19 @@ UPDATE router.messages AS m SET queue_id = r.queue_id, due_at = to_timestamp(r.d
     reason = r.reason
 FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::text[], %s::float8[], %s::text[])
     AS r (message_id, attempt, from_queue_id, queue_id, due, reason)
-WHERE m.message_id = r.message_id AND m.state || '' = 'queued' AND m.attempt = r.attempt
+WHERE m.message_id = r.message_id AND m.state || m.attempt = 'queued' || r.attempt
     AND m.queue_id = r.from_queue_id AND m.due_at <= now()
 """
 
 
-async def select_due(
-    tx: Transaction, active: Iterable[ActiveQueue], quotas: Mapping[str, int]
-) -> dict[str, list[DueMessage]]:
-    """The first rows of each queue with a quota by due time, one more than that."""
-    due: dict[str, list[DueMessage]] = {queue_id: [] for queue_id in quotas}
-    if quotas:
-        granted = [one for one in active if one.queue_id in quotas]
+async def select_due(tx: Transaction, reads: Sequence[QueueRead]) -> dict[str, list[DueMessage]]:
+    """The first rows of each queue by due time, one more than its quota."""
+    due: dict[str, list[DueMessage]] = {one.queue_id: [] for one in reads}
+    if reads:
         params = (
-            [one.queue_id for one in granted],
-            [quotas[one.queue_id] for one in granted],
-            [one.first_due_s for one in granted],
+            [one.queue_id for one in reads],
+            [one.quota for one in reads],
+            [one.first_due_s for one in reads],
         )
         for row in await tx.rows(SELECT_DUE, params):
             due[row[1]].append(DueMessage._make(row))
@@ -77,13 +76,13 @@ async def assign(
     if not assignments:
         return set()
     assignments = sorted(assignments, key=lambda a: a.row.message_id)
+    ids = [a.row.message_id for a in assignments]
     rows = await tx.rows(
         ASSIGN,
         {
             "republish_after_s": republish_after_s,
-            "ids": [a.row.message_id for a in assignments],
-            "first": assignments[0].row.message_id,
-            "last": assignments[-1].row.message_id,
+            "ids": ids,
+            "first_day": first_day(ids),
             "attempts": [a.row.attempt for a in assignments],
             "egresses": [a.egress_id for a in assignments],
             "not_afters": [a.not_after_s for a in assignments],

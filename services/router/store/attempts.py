@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from contracts.delivery.v1.events_pb2 import DeliveryAttempted
 from kernel.database import Transaction
+from kernel.days import first_day
 from services.router.domain.message import CELL, AssignedMessage
 from services.router.domain.results import attempt_results
 from services.router.domain.transitions import (
@@ -16,15 +17,15 @@ from services.router.domain.transitions import (
 from services.router.store import results
 from services.router.store.queues import ADD_WORK
 
-# `state || ''`: a plan made while nothing was assigned would read the index of all assigned rows
-# for every row instead of finding it by key. `first` and `last`: the statement opens only the day
-# partitions of its messages.
+# The state is compared together with the attempt, so that the only way to find a row is its key, as
+# in ASSIGN; also about `first_day` see there.
 LOAD = """
 SELECT m.message_id::text, m.attempt, m.attempt_count, extract(epoch FROM m.expires_at)::float8,
     extract(epoch FROM now())::float8
 FROM unnest(%(ids)s::uuid[], %(attempts)s::int[]) AS a (message_id, attempt)
-JOIN router.messages AS m ON m.message_id = a.message_id AND m.attempt = a.attempt
-WHERE m.state || '' = 'assigned' AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+JOIN router.messages AS m
+    ON m.message_id = a.message_id AND m.state || m.attempt = 'assigned' || a.attempt
+WHERE m.message_id >= %(first_day)s
 """
 
 # Updates the rows, and activates their queues. A message that stays with its egress source moves to
@@ -45,8 +46,8 @@ WITH attempted AS (
         queue_id = CASE WHEN a.state = 'queued' AND a.stays THEN regexp_replace(
             m.queue_id, '^([^/]+/[^/@]+)(@[^/]+)?', '\\1@' || m.egress_id) ELSE m.queue_id END
     FROM attempted AS a
-    WHERE m.message_id = a.message_id AND m.state || '' = 'assigned' AND m.attempt = a.attempt
-        AND m.message_id BETWEEN %(first)s::uuid AND %(last)s::uuid
+    WHERE m.message_id = a.message_id AND m.state || m.attempt = 'assigned' || a.attempt
+        AND m.message_id >= %(first_day)s
     RETURNING m.message_id, m.tenant_id, m.queue_id, m.state, m.due_at, m.egress_id, m.assigned_at,
         m.attempt, m.attempt_count, m.ambiguous
 ), activated AS (
@@ -71,9 +72,8 @@ class AssignedMessages(NamedTuple):
 async def load_assigned(tx: Transaction, events: Sequence[DeliveryAttempted]) -> AssignedMessages:
     """The rows that are still assigned with the attempts of these events."""
     ids = [event.message_id for event in events]
-    rows = await tx.rows(
-        LOAD, {"ids": ids, "attempts": [event.attempt for event in events], **id_range(ids)}
-    )
+    attempts = [event.attempt for event in events]
+    rows = await tx.rows(LOAD, {"ids": ids, "attempts": attempts, "first_day": first_day(ids)})
     return AssignedMessages(
         {row[0]: AssignedMessage._make(row[:-1]) for row in rows}, rows[0][-1] if rows else 0.0
     )
@@ -93,7 +93,7 @@ async def apply_transitions(
         APPLY,
         {
             "ids": ids,
-            **id_range(ids),
+            "first_day": first_day(ids),
             "attempts": [event.attempt for event in events],
             "states": [transition.state.value for transition in transitions],
             "added": [transition.added_attempts for transition in transitions],
@@ -115,8 +115,3 @@ async def apply_transitions(
     ]
     await results.append(tx, attempt_results((one.event, row) for one, row in found))
     return found
-
-
-def id_range(ids: Sequence[str]) -> dict[str, str]:
-    """The first and the last of these ids."""
-    return {"first": min(ids), "last": max(ids)}

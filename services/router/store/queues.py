@@ -9,8 +9,9 @@ from typing import NamedTuple
 from kernel import ids
 from kernel.database import Transaction
 from services.router.domain.cell import Wakes
+from services.router.domain.counters import CounterRow
 from services.router.domain.drr import ActiveQueue, BlockedQueue
-from services.router.domain.ledger import CounterRow, Scope
+from services.router.domain.ledger import Scope
 from services.router.domain.message import CELL, ScheduledQueue
 from services.router.domain.round import ServedQueue
 

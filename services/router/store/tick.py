@@ -28,12 +28,13 @@ UNION ALL SELECT 0, extract(epoch FROM next_at)::float8, NULL, queue_id, version
 
 class TickSnapshot(NamedTuple):
     """now_s: start of the transaction by the database's clock, used by all decisions of the tick.
-    next_due_s: when the first inactive queue is due."""
+    next_due_s: when the first inactive queue is due. is_complete: all active queues were read."""
 
     now_s: float
     next_due_s: float | None
     results: Results
     active: list[ActiveQueue]
+    is_complete: bool
 
 
 async def read_snapshot(tx: Transaction, *, limit: int, after_tenant: str) -> TickSnapshot:
@@ -43,9 +44,10 @@ async def read_snapshot(tx: Transaction, *, limit: int, after_tenant: str) -> Ti
     [(now_s, next_due_s)] = [row[:2] for row in rows if row[2] is None and row[3] is None]
     results = parse(row[2] for row in rows if row[2] is not None)
     active = [ActiveQueue.of(*row[3:]) for row in sorted(rows, key=by_time) if row[3] is not None]
-    if len(active) == limit:
+    is_complete = len(active) < limit
+    if not is_complete:
         active = await select_active_by_tenant(tx, after=after_tenant, limit=limit)
-    return TickSnapshot(now_s, next_due_s, results, active)
+    return TickSnapshot(now_s, next_due_s, results, active, is_complete)
 
 
 def by_time(row: Row) -> float:

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from kernel.database import Transaction
-from services.router.domain.ledger import CounterRow, Scope, ScopeKind
+from services.router.domain.counters import CounterRow
+from services.router.domain.ledger import Scope, ScopeKind
 from services.router.domain.message import CELL
 
 DELETE_BATCH_ROWS = 1_000  # deleted in one transaction

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.router.domain.counters import CounterRow
 from services.router.domain.ledger import (
     ACCOUNTS_MIN,
     SWEPT_MAX,
-    CounterRow,
     Ledger,
     Path,
     Scope,
@@ -97,7 +97,7 @@ class Books:
         self.save()
 
     def save(self) -> None:
-        self.saved |= {(row.scope, row.window_key): row for row in self.ledger.drain_changes()}
+        self.saved |= {(row.scope, row.window_key): row for row in self.ledger.drain_changes(0.0)}
 
     def change_owner(self, now_s: float) -> None:
         self.ledger = Ledger(self.table)
@@ -176,7 +176,7 @@ def test_a_scope_without_capacity_leaves_the_others_of_its_path_untouched() -> N
     ledger = Ledger(table)
     assert ledger.reserve(path("a", "e1"), 5, now_s=START_S) == 0
     assert ledger.capacity(tenant(), now_s=START_S).available == 100
-    assert not ledger.drain_changes()
+    assert not ledger.drain_changes(0.0)
     assert ledger.reserve(path("a", "e1"), 5, now_s=START_S, partial=True) == 3
     assert ledger.capacity(tenant(), now_s=START_S).available == 97
 

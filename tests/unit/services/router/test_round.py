@@ -11,6 +11,7 @@ from services.router.domain.round import (
     LINGER_S,
     TRACKED_MAX,
     LingerTracker,
+    Rotation,
     Round,
     finish_round,
 )
@@ -30,6 +31,7 @@ def finished_round(
     remainders: dict[ActiveQueue, QueueRemainder | None],
     *,
     linger: LingerTracker | None = None,
+    is_complete: bool = False,
     at_s: float = NOW_S,
     blocked_by: Callable[[ActiveQueue], BlockedQueue | None] = lambda _: None,
 ) -> Round:
@@ -40,6 +42,7 @@ def finished_round(
         blocked=[],
         as_blocked=blocked_by,
         linger=linger or LingerTracker(),
+        is_complete=is_complete,
         now_s=at_s,
     )
 
@@ -82,6 +85,48 @@ def test_a_queue_that_was_not_served_comes_first_in_the_next_round() -> None:
     finished = finished_round({queue("a"): MORE, queue("b"): EMPTY, queue("c"): None})
     assert finished.served == [(queue("a"), NOW_S, NOW_S - 1), (queue("b"), None, None)]
     assert finished.next_due_s == NOW_S
+
+
+def test_a_queue_is_not_moved_in_the_database_when_all_were_read() -> None:
+    finished = finished_round(
+        {queue("a"): MORE, queue("b"): EMPTY, queue("c"): None}, is_complete=True
+    )
+    assert finished.served == [(queue("b"), None, None)]
+    assert finished.next_due_s == NOW_S
+    lagging = queue("a", first_due_s=NOW_S - 2.1)
+    finished = finished_round({lagging: MORE, queue("c"): None}, is_complete=True)
+    assert finished.served == [(lagging, NOW_S, NOW_S - 1)]
+
+
+def test_queues_that_are_not_moved_take_turns() -> None:
+    rotation, queues = Rotation(), [queue(name) for name in "abcde"]
+    served: list[str] = []
+    for _ in range(5):
+        some = rotation.sort(queues)[:2]
+        served += [one.queue.site for one in some]
+        rotation.record(queues, {one.queue_id: MORE for one in some})
+    assert set(served[:6]) == {*"abcde"}
+    assert min(map(served.count, "abcde")) >= 1
+
+
+def test_a_queue_that_was_not_active_meanwhile_comes_first() -> None:
+    rotation, (one, two) = Rotation(), (queue("a"), queue("b"))
+    rotation.record([one, two], {one.queue_id: MORE})
+    rotation.record([two], {two.queue_id: MORE})
+    assert rotation.sort([two, one]) == [one, two]
+
+
+def test_a_queue_is_read_from_its_first_row_until_it_has_new_work() -> None:
+    rotation, one = Rotation(), queue(first_due_s=NOW_S - 9)
+    quotas = {one.queue_id: 3}
+    assert rotation.reads([one, queue("b")], quotas) == [(one.queue_id, 3, NOW_S - 9)]
+    rotation.record([one], {one.queue_id: MORE})
+    [read] = rotation.reads([one], quotas)
+    assert NOW_S - 1.01 < read.first_due_s < NOW_S - 1
+    rotation.record([one], {})
+    assert rotation.reads([one], quotas) == [read]
+    newer = one._replace(version=2, first_due_s=NOW_S - 30)
+    assert rotation.reads([newer], quotas) == [(one.queue_id, 3, NOW_S - 30)]
 
 
 def test_a_limited_queue_is_blocked_only_if_it_has_more() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import services
+from cli.certificate import local_certificate
 from cli.options import DATA
 from kernel.crypto import new_secret_key
 from kernel.embedded import Embedded
@@ -35,6 +36,8 @@ class Ports:
     ingest_http: int = 8025
     ingest_grpc: int = 8026
     sandbox: int = 8027
+    submission: int = 8587
+    submission_tls: int = 8465
     router_rpc: int = 8031
     delivery_rpc: int = 8032
     events_rpc: int = 8033
@@ -71,6 +74,8 @@ SETTINGS = {
     "ingest_http": "INGEST_HTTP_LISTEN",
     "ingest_grpc": "INGEST_GRPC_LISTEN",
     "sandbox": "DELIVERY_SANDBOX_LISTEN",
+    "submission": "INGEST_SUBMISSION_LISTEN",
+    "submission_tls": "INGEST_SUBMISSION_TLS_LISTEN",
     **{f"{name}_rpc": f"{name.upper()}_RPC_LISTEN" for name in SERVICES if name != "ingest"},
     **{f"{name}_health": f"{name.upper()}_HEALTH_LISTEN" for name in SERVICES},
 }
@@ -108,7 +113,10 @@ def environment(
 ) -> dict[str, str]:
     """The settings of all five services, by environment variable."""
     own = InstallationSecrets.of(folder)
+    certificate, key = local_certificate(folder)
     return {
+        "INGEST_TLS_CERTIFICATE": str(certificate.absolute()),
+        "INGEST_TLS_KEY": str(key.absolute()),
         "OBM_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
         "OBM_KAFKA_PARTITIONS_MAX": os.environ.get("OBM_KAFKA_PARTITIONS_MAX", PARTITIONS_MAX),
         "OBM_KAFKA_SESSION_TIMEOUT_S": os.environ.get("OBM_KAFKA_SESSION_TIMEOUT_S", SESSION_S),
@@ -173,6 +181,8 @@ def listen_addresses(ports: Ports) -> dict[str, str]:
     return {
         "INGEST_HTTP_LISTEN": at(ports.ingest_http),
         "INGEST_GRPC_LISTEN": at(ports.ingest_grpc),
+        "INGEST_SUBMISSION_LISTEN": at(ports.submission),
+        "INGEST_SUBMISSION_TLS_LISTEN": at(ports.submission_tls),
         "DELIVERY_SANDBOX_LISTEN": at(ports.sandbox),
         "ROUTER_SANDBOX_ADDRESS": at(ports.sandbox),
         **{f"{name.upper()}_RPC_LISTEN": address for name, address in rpc.items()},

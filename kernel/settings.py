@@ -116,6 +116,10 @@ class Settings(BaseSettings):
             raise ValueError("must not be empty. Generate a key with `obm generate-key`.")
         return keys
 
+    def uses_tls(self, name: str) -> bool:
+        """Whether the listener of this field never speaks without TLS."""
+        return False
+
     @model_validator(mode="after")
     def _check_listens(self) -> "Settings":
         for name, field in type(self).model_fields.items():
@@ -124,7 +128,8 @@ class Settings(BaseSettings):
                 variable = env_name(type(self), name, field)
                 _check_port(variable, address)
                 # The health server never has TLS, shows no mail, and is probed from elsewhere.
-                if not self.plain_listen and name != "health_listen":
+                plain = name != "health_listen" and not self.uses_tls(name)
+                if plain and not self.plain_listen:
                     _check_loopback(variable, address)
         return self
 

@@ -5,6 +5,7 @@ and a missing Date or Message-ID is added. Everything else is unchanged.
 """
 
 import re
+from collections.abc import Container
 from datetime import datetime
 
 from mail import headers, smtp
@@ -25,11 +26,19 @@ class SubmissionError(ValueError):
     """The message cannot be sent; the text says why."""
 
 
-def prepare(raw: bytes, *, date: datetime, message_id: str) -> ComposedMessage:
+def prepare(
+    raw: bytes, *, date: datetime, message_id: str, without: Container[str] = ()
+) -> ComposedMessage:
     """The message, ready to sign. `date` and `message_id` are used if the message has none.
 
     Raises SubmissionError: no header, a malformed field, no From, or a repeated field.
     """
+    return complete(accept(raw, without=without), date=date, message_id=message_id)
+
+
+def accept(raw: bytes, *, without: Container[str] = ()) -> ComposedMessage:
+    """The message with only the fields that may be sent. without: names of further fields to drop,
+    in lower case. Raises SubmissionError."""
     normal = smtp.normalize_line_endings(raw)
     end = 0 if normal.startswith(b"\r\n") else normal.find(b"\r\n\r\n") + 2
     if end == 1:
@@ -39,11 +48,35 @@ def prepare(raw: bytes, *, date: datetime, message_id: str) -> ComposedMessage:
     fields = [item for item in _BREAK.split(normal[:end]) if item]
     names = [_name(item, number) for number, item in enumerate(fields, 1)]
     _check(names)
-    remaining = [item for item, name in zip(fields, names, strict=True) if name not in _DROPPED]
-    added = [] if b"date" in names else [headers.date(date)]
-    if b"message-id" not in names:
+    remaining = [
+        item
+        for item, name in zip(fields, names, strict=True)
+        if name not in _DROPPED and name.decode("ascii") not in without
+    ]
+    return ComposedMessage(tuple(remaining), normal[end + 2 :])
+
+
+def split(accepted: bytes) -> ComposedMessage:
+    """The message that `accept` returned, from its octets."""
+    end = accepted.index(b"\r\n\r\n") + 2
+    fields = tuple(item for item in _BREAK.split(accepted[:end]) if item)
+    return ComposedMessage(fields, accepted[end + 2 :])
+
+
+def complete(message: ComposedMessage, *, date: datetime, message_id: str = "") -> ComposedMessage:
+    """The message with Date and Message-ID; without `message_id`, it can be added later."""
+    added = [] if has_field(message, b"date") else [headers.date(date)]
+    if message_id and not has_field(message, b"message-id"):
         added.append(headers.message_id(message_id))
-    return ComposedMessage((*added, *remaining), normal[end + 2 :])
+    return message.with_headers(*added) if added else message
+
+
+def has_field(message: ComposedMessage, name: bytes) -> bool:
+    """name: in lower case."""
+    return any(
+        item[: len(name)].lower() == name and item[len(name) :].lstrip(b" \t").startswith(b":")
+        for item in message.headers
+    )
 
 
 def _name(item: bytes, number: int) -> bytes:

@@ -36,6 +36,7 @@ from services.ingest.api.rest import RestDependencies, rest
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.server import HttpServer
+from services.ingest.api.submission.listeners import create_submission
 from services.ingest.clients import ServiceClient, ServiceClients
 from services.ingest.clients.downloads import Downloads
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
@@ -63,8 +64,7 @@ ROUTER_GROUP = "router-screened"  # consumer group of the router for MessageScre
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Objects that several parts of the service share. kafka_health is separate: ingest is ready
-    without the broker."""
+    """Shared objects. kafka_health is separate: ingest is ready without the broker."""
 
     settings: Settings
     health: DependencyHealth
@@ -205,7 +205,8 @@ def create_servers(
         health=deps.health,
         connections_max=settings.grpc_connections_max,
     )
-    return [http.run, grpc.run]
+    submission = create_submission(settings, access=access, acceptance=acceptance, allowed=allowed)
+    return [http.run, grpc.run, *submission]
 
 
 def create_fetcher(deps: Dependencies, access: AccessControl) -> AttachmentFetcher:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from kernel.settings import Settings as SharedSettings
@@ -25,6 +25,30 @@ class Settings(SharedSettings):
     )
     grpc_connections_max: int = Field(
         500, ge=1, description="Maximum number of gRPC connections; further ones are closed"
+    )
+    tls_certificate: str = Field(
+        "", description="File of the certificate chain (PEM); it is read again when it changes"
+    )
+    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
+    submission_listen: str = Field(
+        "",
+        description="Address of SMTP submission with STARTTLS, host:port, usually port 587; it "
+        "requires a certificate",
+    )
+    submission_tls_listen: str = Field(
+        "", description="Address of SMTP submission with implicit TLS, host:port, usually port 465"
+    )
+    submission_hostname: str = Field(
+        "localhost", description="Name of the SMTP server in its greeting"
+    )
+    submission_message_mb_max: int = Field(
+        40, ge=1, le=100, description="Maximum size in MB of a message by SMTP"
+    )
+    submission_connections_max: int = Field(
+        1_000, ge=1, description="Maximum number of SMTP connections; further ones get 421"
+    )
+    submission_client_connections_max: int = Field(
+        100, ge=1, description="Maximum number of SMTP connections from an address"
     )
     trusted_proxies: str = Field(
         "", description="Addresses of proxies whose X-Forwarded-For is trusted, comma-separated"
@@ -197,6 +221,17 @@ class Settings(SharedSettings):
     database_connections_max: int = Field(
         8, ge=2, description="Maximum number of PostgreSQL connections per role"
     )
+
+    def uses_tls(self, name: str) -> bool:
+        return name.startswith("submission_")
+
+    @model_validator(mode="after")
+    def _have_certificate(self) -> "Settings":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("set INGEST_TLS_CERTIFICATE and INGEST_TLS_KEY, or neither.")
+        if (self.submission_listen or self.submission_tls_listen) and not self.tls_certificate:
+            raise ValueError("submission requires INGEST_TLS_CERTIFICATE and INGEST_TLS_KEY.")
+        return self
 
     @field_validator("attachment_fetch_allowed_networks", mode="before")
     @classmethod

@@ -36,6 +36,7 @@ from kernel.topics import contract_of, encode
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
 from tests.support.stack import FreshDatabase
+from tests.support.submission import write_certificate
 
 TOKEN = "shared"
 WITHIN_S = 240.0  # it only bounds a hang: the machine may be busy
@@ -91,6 +92,17 @@ class IngestHarness:
             "audit_interval_s": 0.2,
         }
         return Settings(**{**given, **self.extra})
+
+    def serve_submission(self) -> None:
+        """Listen for SMTP, with a certificate; call it before `running`."""
+        self.folder.mkdir(exist_ok=True)
+        certificate, key = write_certificate(self.folder)
+        self.extra |= {
+            "tls_certificate": certificate,
+            "tls_key": key,
+            "submission_listen": f"127.0.0.1:{self.ports.submission}",
+            "submission_tls_listen": f"127.0.0.1:{self.ports.submission_tls}",
+        }
 
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[DirectoryAdmin]:

@@ -37,6 +37,7 @@ class Content(_message.Message):
     HEADERS_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     DATE_S_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
     email_id: _builtins.str
     subject: _builtins.str
     html: _builtins.str
@@ -44,6 +45,11 @@ class Content(_message.Message):
     """unset: generated from html when rendered; empty: html only"""
     date_s: _builtins.int
     """Unix time of accept: the Date field, the same on every retry"""
+    raw: _builtins.bytes
+    """Set: a complete message (RFC 5322) with CRLF line ends and without Bcc, sent as it is but for a
+    missing Date or Message-ID, and what receiving servers cannot take. Then html, text, headers and
+    attachments are empty, and from, to, cc, reply_to and subject repeat its header.
+    """
     @_builtins.property
     def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -67,10 +73,11 @@ class Content(_message.Message):
         headers: _abc.Iterable[Global___Header] | None = ...,
         attachments: _abc.Iterable[Global___Attachment] | None = ...,
         date_s: _builtins.int = ...,
+        raw: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "text", b"text"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "reply_to", b"reply_to", "subject", b"subject", "text", b"text", "to", b"to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_text", b"_text", "attachments", b"attachments", "cc", b"cc", "date_s", b"date_s", "email_id", b"email_id", "from", b"from", "headers", b"headers", "html", b"html", "raw", b"raw", "reply_to", b"reply_to", "subject", b"subject", "text", b"text", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__text: _TypeAlias = _typing.Literal["text"]  # noqa: Y015
     _WhichOneofArgType__text: _TypeAlias = _typing.Literal["_text", b"_text"]  # noqa: Y015

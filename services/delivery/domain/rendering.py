@@ -9,9 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.events_pb2 import MessageContext
 from kernel import times
-from mail import address, headers, smtp
-from mail.compose import Attachment, Email, compose
+from mail import address, headers, smtp, submission
+from mail.compose import Attachment, ComposedMessage, Email, compose
 from mail.dkim import PendingSignatures, Signer, body_hash, sign_all
+from mail.downgrade import downgrade
 from mail.html import to_text
 
 HTML_TO_TEXT_CHARS_MAX = 1_000_000  # some 0.1 s
@@ -67,8 +68,29 @@ class UnsignedMessage:
 def compose_email(content: Content) -> ComposedEmail:
     """Compose an email. Raises ValueError (of mail) with the reason when that is not possible."""
     sender = address.parse_mailbox(getattr(content, "from"))
+    raw = content.raw
+    composed = _complete(raw, content.date_s) if raw else _compose(content, sender)
+    message = composed.as_bytes()
+    return ComposedEmail(
+        composed.headers,
+        wire=smtp.dot_stuff(message),
+        size=len(message),
+        utf8=not all(map(bytes.isascii, composed.headers)),
+        body_hash=body_hash(composed.body),
+        domain=address.domain(sender),
+        has_message_id=submission.has_field(composed, b"message-id"),
+    )
+
+
+def _complete(raw: bytes, date_s: int) -> ComposedMessage:
+    """A message that was submitted as a whole, with a date, in 7 bits and in short lines."""
+    date = times.clamp_timestamp(Timestamp(seconds=date_s))
+    return downgrade(submission.complete(submission.split(raw), date=date))
+
+
+def _compose(content: Content, sender: address.Mailbox) -> ComposedMessage:
     html = content.html  # each access creates a new string
-    composed = compose(
+    return compose(
         Email(
             from_=sender,
             to=tuple(map(address.parse_mailbox, content.to)),
@@ -89,16 +111,6 @@ def compose_email(content: Content) -> ComposedEmail:
                 for part in content.attachments
             ),
         )
-    )
-    message = composed.as_bytes()
-    return ComposedEmail(
-        composed.headers,
-        wire=smtp.dot_stuff(message),
-        size=len(message),
-        utf8=not all(map(bytes.isascii, composed.headers)),
-        body_hash=body_hash(composed.body),
-        domain=address.domain(sender),
-        has_message_id=any(header.name.lower() == "message-id" for header in content.headers),
     )
 
 

@@ -99,7 +99,7 @@ Respond = Callable[[Sequence[SealedEmail]], bytes]
 
 
 class Acceptance:
-    """Accepts emails for REST and gRPC. Requests are committed in groups, in order of arrival."""
+    """Accepts emails for all interfaces. Requests are committed in groups, in order of arrival."""
 
     def __init__(  # noqa: PLR0913 - the parts of acceptance
         self,
@@ -135,6 +135,10 @@ class Acceptance:
             for _ in range(COMMIT_GROUPS)
         ]
 
+    def check(self, tenant_id: str) -> None:
+        """Raises Problem if nothing is accepted now: 503 for all tenants, 429 for this one."""
+        self._backpressure.check(tenant_id)
+
     async def accept(
         self,
         principal: Principal,
@@ -149,7 +153,7 @@ class Acceptance:
 
         before: work that completes the emails; skipped if the request is a repeat.
         """
-        self._backpressure.check(principal.tenant_id)
+        self.check(principal.tenant_id)
         if idempotency is None:
             if before is not None:
                 await before()

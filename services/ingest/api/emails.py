@@ -26,9 +26,11 @@ from kernel import clock, times
 from kernel.content import ContentStore
 from kernel.crypto import SealBroken, unseal
 from kernel.errors import Unavailable
+from mail.body_parts import read_parts
 from services.ingest.api.access import AccessControl, Principal
 from services.ingest.api.cancellation import CancellationPage, cancel_matching
 from services.ingest.api.rest_base import PageRequest, parse_id
+from services.ingest.api.sending import in_thread_if_large
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients import STATES_DEADLINE_S, ServiceClients
 from services.ingest.domain.event import timestamp
@@ -143,9 +145,8 @@ class EmailService:
             if not isinstance(sealed, bytes):
                 return None
             associated = f"{context.tenant_id}/{context.email_id}".encode()
-            return Content.FromString(
-                unseal(self._access.content_key(principal), sealed, associated)
-            )
+            plain = unseal(self._access.content_key(principal), sealed, associated)
+            return await in_thread_if_large(plain, lambda: _readable(plain))
         except (Unavailable, SealBroken):
             return None
 
@@ -242,6 +243,14 @@ class EmailService:
         )  # fmt: skip
         response = await events.call(events.stub.ListEvents, request)
         return list(response.events), response.has_more
+
+
+def _readable(plain: bytes) -> Content:
+    content = Content.FromString(plain)
+    if content.raw:
+        found = read_parts(content.raw)
+        content.text, content.html = found.text, found.html
+    return content
 
 
 def _raise_if_too_late(too_late: Any, email: StoredEmail, action: str) -> None:  # noqa: ANN401 - a protobuf list of ids

@@ -6,9 +6,10 @@ from struct import Struct
 
 from google.protobuf.message import DecodeError
 
-from contracts.ingest.v1.content_pb2 import Content
+from contracts.ingest.v1.content_pb2 import Attachment, Content, Header
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreResponse
+from mail.body_parts import read_parts
 from services.shield.domain.rulebook import Rulebook, Thresholds, parse_rulebook
 from services.shield.domain.scoring import Scorer, ScreeningResult, unreadable_result
 
@@ -28,12 +29,31 @@ def create_screener(rules: bytes) -> Callable[[bytes], bytes]:
 def screen(scorer: Scorer, request: bytes) -> bytes:
     quote, hold, block = REQUEST_HEADER.unpack_from(request)
     try:
-        content = Content.FromString(request[REQUEST_HEADER.size :])
+        content = expand(Content.FromString(request[REQUEST_HEADER.size :]))
     except DecodeError:
         result = unreadable_result("content_unreadable", scorer.book, Verdict.VERDICT_HOLD)
     else:
         result = scorer.score(content, thresholds=Thresholds(hold, block), quote=quote)
     return to_response(result, scorer.book).SerializeToString()
+
+
+def expand(content: Content) -> Content:
+    """The content with the parts of a message that was submitted as a whole."""
+    if content.raw:
+        found = read_parts(content.raw)
+        content.ClearField("raw")
+        content.text, content.html = found.text, found.html
+        content.headers.extend(Header(name=name, value=value) for name, value in found.fields)
+        content.attachments.extend(
+            Attachment(
+                filename=one.filename,
+                content_type=one.content_type,
+                content=one.content,
+                content_id=one.content_id or "",
+            )
+            for one in found.attachments
+        )
+    return content
 
 
 def to_response(result: ScreeningResult, book: Rulebook) -> ScoreResponse:

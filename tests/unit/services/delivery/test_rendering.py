@@ -239,3 +239,26 @@ def test_a_given_text_is_sent_unchanged() -> None:
     body = parse(render(content(text="My own words", html=PAGE))).get_body(("plain",))
     assert body is not None
     assert body.get_content().strip() == "My own words"
+
+
+def test_a_submitted_message_keeps_its_octets_and_gets_what_is_missing() -> None:
+    raw = (
+        b"Subject:  odd\r\n\tfolding \r\nFrom: news@sender.example\r\nX-Own: 1\r\n\r\n"
+        b"Hello\r\n.\r\n  two  spaces  \r\n"
+    )
+    sent = dot_unstuff(render(content(raw=raw, text=None, html="")).wire)
+    head, found, rest = sent.partition(b"Subject:  odd")
+    assert found + rest == raw
+    assert b"Date: Tue, 14 Nov 2023 22:13:20 +0000\r\n" in head
+    assert b"Message-ID: <0199c0de-0000-7000-8000-000000000001@sender.example>\r\n" in head
+    assert dkim.verify(sent, dnsfunc=lambda name, timeout=5: RECORDS.get(name))
+
+
+def test_a_submitted_message_keeps_its_date_and_message_id() -> None:
+    raw = (
+        b"Date: Fri, 2 Jan 2026 03:04:05 +0000\r\nMessage-Id : <own@sender.example>\r\n"
+        b"From: news@sender.example\r\n\r\n"
+    )
+    sent = dot_unstuff(render(content(raw=raw, text=None, html="")).wire)
+    assert sent.endswith(b"\r\n" + raw)
+    assert sent.lower().count(b"\r\nmessage-id") == 1

@@ -1,0 +1,61 @@
+"""What an SMTP server session reports, and its configuration: RFC 5321, RFC 4954, RFC 3207."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from mail.address import Mailbox
+
+
+class Login(NamedTuple):
+    """The client's credentials."""
+
+    username: str
+    password: str
+
+
+class StartTls(NamedTuple):
+    """The client expects a TLS handshake after the reply."""
+
+
+class SenderGiven(NamedTuple):
+    """mailbox: None is the null reverse path."""
+
+    mailbox: Mailbox | None
+    utf8: bool
+
+
+class RecipientGiven(NamedTuple):
+    """A recipient of the current message."""
+
+    mailbox: Mailbox
+
+
+class MessageReceived(NamedTuple):
+    """content: without dot-stuffing and end of data, otherwise as sent."""
+
+    sender: Mailbox | None
+    recipients: tuple[Mailbox, ...]
+    utf8: bool
+    content: bytes
+
+
+Event: TypeAlias = Login | StartTls | SenderGiven | RecipientGiven | MessageReceived
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """hostname: in the greeting. octets_max: of a message. starttls: offered until TLS is on."""
+
+    hostname: str
+    octets_max: int
+    recipients_max: int = 1_000
+    starttls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A message that is being sent: from MAIL to the end of data. recipients: by address."""
+
+    sender: Mailbox | None
+    utf8: bool
+    recipients: dict[str, Mailbox] = field(default_factory=dict)

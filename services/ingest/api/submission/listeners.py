@@ -1,0 +1,61 @@
+"""The listeners of submission, as the settings ask for them."""
+
+from pathlib import Path
+from typing import Protocol
+
+from kernel.service import Loop
+from kernel.tls import Certificate
+from mail.smtp_server_events import ServerConfig
+from services.ingest.api.acceptance import Acceptance
+from services.ingest.api.access import AccessControl
+from services.ingest.api.submission.server import (
+    ConnectionLimit,
+    SubmissionConfig,
+    SubmissionServer,
+)
+from services.ingest.api.submission.submitter import SubmissionDependencies
+from services.ingest.domain.login_throttle import LoginThrottle
+from services.ingest.domain.reserved import AllowedDomains
+
+
+class SubmissionSettings(Protocol):
+    """The settings of submission; see those of ingest."""
+
+    tls_certificate: str
+    tls_key: str
+    submission_listen: str
+    submission_tls_listen: str
+    submission_hostname: str
+    submission_message_mb_max: int
+    submission_connections_max: int
+    submission_client_connections_max: int
+
+
+def create_submission(
+    settings: SubmissionSettings,
+    *,
+    access: AccessControl,
+    acceptance: Acceptance,
+    allowed: AllowedDomains,
+) -> list[Loop]:
+    """The loops of the listeners that have an address. Raises ConfigError."""
+    listens = [(settings.submission_listen, False), (settings.submission_tls_listen, True)]
+    if not any(listen for listen, _ in listens):
+        return []
+    certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
+    octets_max = settings.submission_message_mb_max * 1024 * 1024
+    config = SubmissionConfig(
+        ServerConfig(settings.submission_hostname, octets_max), certificate.context()
+    )
+    dependencies = SubmissionDependencies(access, acceptance, LoginThrottle(), allowed)
+    limit = ConnectionLimit(
+        settings.submission_connections_max, settings.submission_client_connections_max
+    )
+    servers = [
+        SubmissionServer(
+            listen, config, dependencies=dependencies, limit=limit, implicit_tls=implicit_tls
+        )
+        for listen, implicit_tls in listens
+        if listen
+    ]
+    return [certificate.watch, *[server.run for server in servers]]

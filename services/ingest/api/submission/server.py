@@ -1,0 +1,142 @@
+"""The listeners of submission: connections are counted before TLS, and bounded per client."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mail.smtp_server_events import ServerConfig
+from services.ingest.api.server import bind, set_options
+from services.ingest.api.submission.connection import HANDSHAKE_S, Connection
+from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
+from services.ingest.domain.login_throttle import network_of
+
+BACKLOG = 256
+GRACE_S = 5.0  # at a stop, for messages that are arriving
+PAUSE_S = 0.1  # after an error of accept, such as too many open files
+FULL = b"421 4.3.2 Too many connections\r\n"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionConfig:
+    """context: of STARTTLS and of implicit TLS."""
+
+    server: ServerConfig
+    context: ssl.SSLContext
+
+
+class ConnectionLimit:
+    """Counts the connections of all listeners."""
+
+    def __init__(self, connections_max: int, client_connections_max: int) -> None:
+        self._connections_max = connections_max
+        self._client_connections_max = client_connections_max
+        self._open: Counter[str] = Counter()
+
+    def enter(self, client: str) -> bool:
+        """False if there are too many."""
+        network = network_of(client)
+        if (
+            self._open.total() >= self._connections_max
+            or self._open[network] >= self._client_connections_max
+        ):
+            return False
+        self._open[network] += 1
+        return True
+
+    def leave(self, client: str) -> None:
+        network = network_of(client)
+        self._open[network] -= 1
+        if not self._open[network]:
+            del self._open[network]
+
+
+class SubmissionServer:
+    """One port. listen: host:port; port 0 picks a free port, see `port`. implicit_tls: TLS begins
+    with the connection."""
+
+    def __init__(
+        self,
+        listen: str,
+        config: SubmissionConfig,
+        *,
+        dependencies: SubmissionDependencies,
+        limit: ConnectionLimit,
+        implicit_tls: bool,
+    ) -> None:
+        self._config = config
+        self._dependencies = dependencies
+        self._limit = limit
+        self._implicit_tls = implicit_tls
+        self._socket = bind(listen)
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
+        self._connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """A loop: serve until canceled, then finish the messages that are arriving."""
+        self._socket.listen(BACKLOG)
+        try:
+            while True:
+                await self._accept()
+        finally:
+            self._socket.close()
+            await self._stop()
+
+    async def _accept(self) -> None:
+        try:
+            sock, address = await asyncio.get_running_loop().sock_accept(self._socket)
+        except OSError as error:
+            logger.warning("submission.accept_failed", extra={"error": repr(error)})
+            await asyncio.sleep(PAUSE_S)
+            return
+        task = asyncio.create_task(self._serve(sock, str(address[0])))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, sock: socket.socket, client: str) -> None:
+        if not self._limit.enter(client):
+            with sock, suppress(OSError):
+                if not self._implicit_tls:
+                    sock.send(FULL)
+            return
+        try:
+            set_options(sock)
+            await self._converse(sock, client)
+        except OSError:  # the client is gone, or does not speak TLS
+            sock.close()
+        finally:
+            self._limit.leave(client)
+
+    async def _converse(self, sock: socket.socket, client: str) -> None:
+        connection = Connection(
+            Submitter(self._dependencies, client),
+            self._config.server,
+            context=self._config.context,
+            secure=self._implicit_tls,
+        )
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: connection,
+            sock,
+            ssl=self._config.context if self._implicit_tls else None,
+            ssl_handshake_timeout=HANDSHAKE_S if self._implicit_tls else None,
+        )
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    async def _stop(self) -> None:
+        for connection in self._connections:
+            connection.stop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=GRACE_S)
+        for task in self._tasks:
+            task.cancel()

@@ -1,0 +1,162 @@
+"""One SMTP client: who it is, what it may send, and the acceptance of its messages."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kernel import auth, clock, metrics
+from kernel.crypto import sha256
+from kernel.telemetry import new_traceparent
+from mail.address import Mailbox, domain
+from mail.smtp_server_events import (
+    Event,
+    Login,
+    MessageReceived,
+    RecipientGiven,
+    SenderGiven,
+)
+from services.ingest.api.acceptance import Acceptance
+from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.idempotency import Idempotency
+from services.ingest.api.sending import in_thread_if_large, respond_one
+from services.ingest.api.submission import replies
+from services.ingest.domain.bodies import BodyReservation
+from services.ingest.domain.login_throttle import LoginThrottle
+from services.ingest.domain.problem import Problem
+from services.ingest.domain.raw_email import RawEmail, check_reserved, read_raw_email
+from services.ingest.domain.reserved import AllowedDomains
+
+ROUTE = "SMTP"  # of idempotency keys
+
+observe = metrics.accept_duration.labels("smtp").observe
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionDependencies:
+    """reserved_allowed: reserved domains that accept live mail here."""
+
+    access: AccessControl
+    acceptance: Acceptance
+    throttle: LoginThrottle
+    reserved_allowed: AllowedDomains
+
+
+class Submitter:
+    """client: its IP address."""
+
+    def __init__(self, dependencies: SubmissionDependencies, client: str) -> None:
+        self._deps = dependencies
+        self._client = client
+        self._authorization = ""
+        self._principal: Principal | None = None
+        self._reservation: BodyReservation | None = None
+
+    async def respond(self, event: Event) -> str:
+        """The reply to an event of the session."""
+        try:
+            if isinstance(event, Login):
+                return await self._log_in(event)
+            if isinstance(event, SenderGiven):
+                return await self._check_sender(event)
+            if isinstance(event, RecipientGiven):
+                return self._check_recipient(event.mailbox)
+            if isinstance(event, MessageReceived):
+                return await self._accept(event)
+        except Problem as problem:
+            return replies.reply_of(problem)
+        except Exception:
+            logger.exception("submission.failed")
+        return replies.INTERNAL_ERROR
+
+    def reserve(self, octets: int) -> str:
+        """Reserve memory for the message that is arriving. The refusal if there is not enough."""
+        if self._reservation is None and self._principal is not None:
+            self._reservation = self._deps.access.bodies.reserve(self._principal.tenant_id)
+        try:
+            if self._reservation is not None:
+                self._reservation.resize(octets)
+        except Problem as problem:
+            return replies.reply_of(problem).replace("421", "452", 1)
+        return ""
+
+    def close(self) -> None:
+        if self._reservation is not None:
+            self._reservation.close()
+
+    async def _log_in(self, login: Login) -> str:
+        throttle, now_s = self._deps.throttle, clock.monotonic_s()
+        if wait_s := throttle.wait_s(self._client, login.username, now_s):
+            return replies.too_many_logins(wait_s)
+        authorization = f"Bearer {login.password}"
+        try:
+            self._principal = await self._authenticate(authorization)
+        except Problem as problem:
+            if problem.status == 503:
+                return replies.LOGIN_UNAVAILABLE
+            throttle.add_failure(self._client, login.username, clock.monotonic_s())
+            logger.warning("submission.login_failed", extra={"client": self._client})
+            return replies.LOGIN_FAILED
+        throttle.add_success(self._client, login.username)
+        self._authorization = authorization
+        return replies.LOGGED_IN
+
+    async def _authenticate(self, authorization: str) -> Principal:
+        """Raises Problem."""
+        principal, rate_limit = await self._deps.access.authenticate(
+            authorization, self._client, scope=auth.SENDING_ACCESS
+        )
+        enforce_rate_limit(rate_limit)
+        return principal
+
+    async def _check_sender(self, event: SenderGiven) -> str:
+        principal = self._logged_in()
+        self._deps.acceptance.check(principal.tenant_id)
+        if event.mailbox is not None:
+            await self._check_owned(principal, event.mailbox)
+        return "250 2.1.0 Ok"
+
+    def _check_recipient(self, mailbox: Mailbox) -> str:
+        if not self._logged_in().test:
+            try:
+                check_reserved(mailbox, self._deps.reserved_allowed)
+            except Problem as problem:
+                return f"550 5.1.2 {problem.detail}"
+        return "250 2.1.5 Ok"
+
+    async def _accept(self, event: MessageReceived) -> str:
+        began_s = clock.monotonic_s()
+        # Again for each message, so that a key that was revoked meanwhile is refused.
+        principal = self._principal = await self._authenticate(self._authorization)
+        content = event.content
+        email = await in_thread_if_large(
+            content, lambda: read_raw_email(content, event.recipients, test=principal.test)
+        )
+        if email.sender is not None:
+            await self._check_owned(principal, email.sender)
+        result = await self._deps.acceptance.accept(
+            principal,
+            [email.valid],
+            respond=respond_one,
+            traceparent=new_traceparent(),
+            idempotency=_idempotency(email, event.recipients),
+        )
+        observe(clock.monotonic_s() - began_s)
+        return f"250 2.0.0 Queued as {result.response[7:43].decode()}"  # {"id":"…
+
+    async def _check_owned(self, principal: Principal, mailbox: Mailbox) -> None:
+        """Raises Problem unless the caller may send from the mailbox."""
+        await self._deps.access.domain_of(principal, domain(mailbox))
+
+    def _logged_in(self) -> Principal:
+        if self._principal is None:
+            raise Problem(401, "missing_api_key", detail="Authentication required.")
+        return self._principal
+
+
+def _idempotency(email: RawEmail, recipients: Sequence[Mailbox]) -> Idempotency | None:
+    if email.idempotency_key is None:
+        return None
+    envelope = "\n".join(sorted(one.address for one in recipients)).encode()
+    fingerprint = sha256(envelope + b"\0" + email.valid.content.raw)
+    return Idempotency(email.idempotency_key, ROUTE, fingerprint)

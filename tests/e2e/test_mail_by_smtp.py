@@ -1,0 +1,70 @@
+"""A mail program sends through the whole engine."""
+
+import smtplib
+import ssl
+import time
+from email.message import EmailMessage
+
+import httpx
+import pytest
+
+from tests.support.engine import DOMAIN, Engine
+
+WITHIN_S = 120.0
+
+
+def message(**headers: str) -> EmailMessage:
+    made = EmailMessage()
+    made["From"] = f"Shop <hello@{DOMAIN}>"
+    made["To"] = "delivered@obm-sandbox.net"
+    made["Subject"] = "Grüße"
+    for name, value in headers.items():
+        made[name.replace("_", "-")] = value
+    made.set_content("Your order is on its way.\n\n.\n")
+    return made
+
+
+def context(engine: Engine) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=engine.environment["INGEST_TLS_CERTIFICATE"])
+
+
+def captured(engine: Engine, recipient: str) -> bytes:
+    """The message to a recipient as the sandbox received it."""
+    headers = {"Authorization": f"Bearer {engine.account.api_key}"}
+    until_s = time.monotonic() + WITHIN_S
+    with httpx.Client(base_url=engine.url, headers=headers, timeout=60) as api:
+        while True:
+            found = api.get("/sandbox/messages", params={"recipient": recipient}).json()["data"]
+            if found:
+                return api.get(f"/sandbox/messages/{found[0]['id']}/raw").content
+            assert time.monotonic() < until_s
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("implicit_tls", [False, True])
+def test_a_message_by_smtplib_reaches_the_sandbox_unchanged(
+    engine: Engine, implicit_tls: bool
+) -> None:
+    mail = message(Bcc="delivered+hidden@obm-sandbox.net", Idempotency_Key=f"order-{implicit_tls}")
+    to = f"delivered+{implicit_tls}@obm-sandbox.net".lower()
+    mail.replace_header("To", to)
+    client = (
+        smtplib.SMTP_SSL("localhost", engine.ports.submission_tls, context=context(engine))
+        if implicit_tls
+        else smtplib.SMTP("localhost", engine.ports.submission)
+    )
+    with client:
+        if not implicit_tls:
+            client.starttls(context=context(engine))
+        client.login("any-name", engine.account.api_key)
+        refused = client.send_message(mail)
+    assert refused == {}
+    got = captured(engine, to)
+    assert b"bcc" not in got.lower().partition(b"\r\n\r\n")[0]
+    assert b"idempotency" not in got.lower()
+    assert b"\r\nDKIM-Signature: " in b"\r\n" + got
+    assert b"\r\nMessage-ID: <" in got
+    assert b"\r\nDate: " in got
+    del mail["Bcc"], mail["Idempotency-Key"]
+    assert got.endswith(mail.as_bytes().replace(b"\n", b"\r\n"))
+    captured(engine, "delivered+hidden@obm-sandbox.net")

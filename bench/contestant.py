@@ -13,3 +13,4 @@ class Contestant:
     dns: Mapping[str, str] = field(default_factory=dict)  # name of a DKIM record → its text
     key: str = ""  # API key
     connections: int = 20
+    settings: Mapping[str, str] = field(default_factory=dict)  # environment of the services

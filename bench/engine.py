@@ -31,6 +31,7 @@ RESPONSE_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sender:
+    tenant_id: str
     key: str  # a live key
     dns: Mapping[str, str]  # name of a DKIM record → its text
 
@@ -63,22 +64,23 @@ def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
                 dns=sender.dns,
                 key=sender.key,
                 connections=CONNECTIONS,
+                settings=settings,
             )
         finally:
             processes.stop()
 
 
-async def create_sender(environment: Mapping[str, str]) -> Sender:
+async def create_sender(environment: Mapping[str, str], domain_name: str = SENDER_DOMAIN) -> Sender:
     """Create an account, a tenant, a domain and a live key, as `obm` does."""
     settings = Settings.model_validate(ingest_settings(environment))
     async with cli_directory.open_directory(settings) as directory:
-        account = await directory.add_account("bench")
-        tenant = await directory.add_tenant(account.account_id, "bench")
-        domain = await directory.add_domain(SENDER_DOMAIN, tenant=tenant.tenant_id)
+        account = await directory.add_account(domain_name)
+        tenant = await directory.add_tenant(account.account_id, domain_name)
+        domain = await directory.add_domain(domain_name, tenant=tenant.tenant_id)
         key, _ = await directory.add_key(tenant.tenant_id, test=False)
         records = directory.records(domain, bounce_mx=SENDER_DOMAIN, spf_include=SENDER_DOMAIN)
     dns = {f"{one.name}.": one.value for one in records if one.purpose is Purpose.DKIM}
-    return Sender(key, dns)
+    return Sender(tenant.tenant_id, key, dns)
 
 
 def ingest_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -117,11 +119,14 @@ def routes_toml(routes: Routes) -> str:
 
 
 def add_webhook(port: int, key: str, receiver_port: int) -> None:
+    body = {"endpoint": f"http://127.0.0.1:{receiver_port}/", "events": CLOSED_EVENTS}
+    post(port, "/v1/webhooks", key=key, body=body)
+
+
+def post(port: int, path: str, *, key: str, body: object) -> None:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/webhooks",
-        json.dumps(
-            {"endpoint": f"http://127.0.0.1:{receiver_port}/", "events": CLOSED_EVENTS}
-        ).encode(),
+        f"http://127.0.0.1:{port}{path}",
+        json.dumps(body).encode(),
         {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=RESPONSE_TIMEOUT_S):

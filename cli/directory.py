@@ -7,14 +7,6 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_der_private_key,
-)
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.environment import load_settings
@@ -25,18 +17,17 @@ from kernel.database import Database
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
 from mail import records
-from mail.address import AddressError, full_domain
-from mail.dkim import dkim_record
-from mail.suffix import is_public_suffix
+from mail.address import AddressError
+from services.ingest.domain.domain_name import sending_domain
+from services.ingest.domain.verification import NOT_STARTED, VERIFIED
 from services.ingest.settings import Settings
 from services.ingest.store.directory import DirectoryStore, DomainConflict
+from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
+from services.ingest.store.domains import DomainStore
 
 T = TypeVar("T")
 N = TypeVar("N", Account, Tenant, Domain, ApiKey)
 NAME_MAX = 200
-RSA_BITS = 2048
-RSA_SELECTOR, ED25519_SELECTOR = "obm-rsa", "obm-ed25519"
-RETURN_PATH_LABEL = "bounce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ async def open_directory(settings: Settings | None = None) -> AsyncIterator["Dir
     settings = settings or load_settings(Settings)
     database = Database(settings.system_database_url, connections_max=1, name="obm")
     try:
-        yield DirectoryAdmin(DirectoryStore(database), SecretKeyring(settings.secret_keys))
+        yield DirectoryAdmin(database, SecretKeyring(settings.secret_keys))
     finally:
         await database.close()
 
@@ -72,9 +63,11 @@ def run_in_directory(action: Callable[["DirectoryAdmin"], Awaitable[T]]) -> T:
 class DirectoryAdmin:
     """Writes the directory. The services apply the changes within a second."""
 
-    def __init__(self, store: DirectoryStore, secrets: SecretKeyring) -> None:
-        self.store = store
+    def __init__(self, database: Database, secrets: SecretKeyring) -> None:
+        self.store = DirectoryStore(database)
+        self.domains = DomainStore(database, self.store)
         self._secrets = secrets
+        self._domain_keys = DomainKeys(secrets, PublishedHosts("", ""))
 
     async def add_account(self, name: str) -> Account:
         account = Account(account_id=uuid7_text(), name=normalize_name(name))
@@ -137,28 +130,22 @@ class DirectoryAdmin:
         await self.store.save(key)
         return secret, key
 
-    async def add_domain(self, name: str, *, tenant: str, shared: bool = False) -> Domain:
-        """Add a domain with new DKIM keys: RSA-2048 and Ed25519 (RFC 8463). Raises ConfigError."""
+    async def add_domain(
+        self, name: str, *, tenant: str, shared: bool = False, verified: bool = False
+    ) -> Domain:
+        """Add a domain with new DKIM keys: RSA-2048 and Ed25519 (RFC 8463). verified: the operator
+        vouches for it, so that live mail can be sent at once. Raises ConfigError."""
         owner = await self._find_one(Tenant, tenant)
-        ascii_name = domain_name(name)
-        rsa = generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-        domain = Domain(
-            domain_id=uuid7_text(),
-            tenant_id=owner.tenant_id,
-            account_id=owner.account_id,
-            shared=shared,
-            name=ascii_name,
-            rsa_selector=RSA_SELECTOR,
-            rsa_private_key=self._encrypted_key(rsa),
-            ed25519_selector=ED25519_SELECTOR,
-            ed25519_private_key=self._encrypted_key(Ed25519PrivateKey.generate()),
-            return_path_host=f"{RETURN_PATH_LABEL}.{ascii_name}",
+        domain = await self._domain_keys.new_domain(
+            domain_name(name), tenant_id=owner.tenant_id, account_id=owner.account_id
         )
+        domain.shared, domain.vouched = shared, verified
+        domain.status = VERIFIED if verified else NOT_STARTED
         try:
-            await self.store.save(domain)
+            await self.domains.add(domain)
         except DomainConflict as taken:
-            reason = "belongs to another account" if taken.by_other_account else "exists already"
-            raise ConfigError(f"{ascii_name} {reason}. See `obm domain list`.") from taken
+            reason = f"{domain.name} exists already. See `obm domain list`."
+            raise ConfigError(reason) from taken
         return domain
 
     async def delete_key(self, key_id: str) -> None:
@@ -188,10 +175,10 @@ class DirectoryAdmin:
             raise ConfigError(f"{name} has a {what}. Remove it first, see `obm {what} list`.")
 
     async def add_complete_account(self, domain: str, *, test: bool) -> CreatedAccount:
-        """Add an account with a tenant, a domain and a key."""
+        """Add an account with a tenant, a domain that counts as verified, and a key."""
         account = await self.add_account(f"account of {domain}")
         tenant = await self.add_tenant(account.account_id, f"tenant of {domain}")
-        added = await self.add_domain(domain, tenant=tenant.tenant_id)
+        added = await self.add_domain(domain, tenant=tenant.tenant_id, verified=True)
         secret, _ = await self.add_key(tenant.tenant_id, test=test)
         return CreatedAccount(account.account_id, tenant.tenant_id, added.domain_id, secret)
 
@@ -199,17 +186,7 @@ class DirectoryAdmin:
         self, domain: Domain, *, bounce_mx: str, spf_include: str
     ) -> tuple[records.DnsRecord, ...]:
         """The DNS records that the domain's owner should publish."""
-        keys = [
-            (domain.rsa_selector, self._dkim_record(domain.rsa_private_key)),
-            (domain.ed25519_selector, self._dkim_record(domain.ed25519_private_key)),
-        ]
-        return records.expected_records(
-            domain.name,
-            dkim=keys,
-            return_path_host=domain.return_path_host,
-            bounce_mx=bounce_mx,
-            spf_include=spf_include,
-        )
+        return DomainKeys(self._secrets, PublishedHosts(bounce_mx, spf_include)).records(domain)
 
     async def _domains(self, owner: Tenant) -> list[Domain]:
         return await self.store.list_domains(owner.tenant_id, owner.account_id)
@@ -220,16 +197,6 @@ class DirectoryAdmin:
             if domain in (one.domain_id, one.name):
                 return one.domain_id
         raise ConfigError(f"{owner.name} cannot send from {domain!r}. See `obm domain list`.")
-
-    def _encrypted_key(self, key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
-        plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        return self._secrets.encrypt(plain)
-
-    def _dkim_record(self, sealed: bytes) -> str:
-        key = load_der_private_key(self._secrets.decrypt(sealed), None)
-        if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
-            raise ConfigError("A DKIM key is neither RSA nor Ed25519.")
-        return dkim_record(key.public_key())
 
     async def _find_one(self, kind: type[N], name: str) -> N:
         found = await self.store.find_by_id_or_name(kind, name)
@@ -250,12 +217,9 @@ def normalize_name(text: str) -> str:
 def domain_name(text: str) -> str:
     """Check the name of a sending domain. Raises ConfigError."""
     try:
-        name = full_domain(text)
+        return sending_domain(text)
     except AddressError as error:
         raise ConfigError(str(error)) from error
-    if is_public_suffix(name):
-        raise ConfigError(f"{name} is a public suffix. Add a registered domain below it.")
-    return name
 
 
 def networks(cidrs: Sequence[str]) -> list[str]:

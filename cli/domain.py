@@ -14,6 +14,7 @@ from cli.printing import console, id_column, print_table
 from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.errors import ConfigError
 from mail.records import DnsRecord
+from services.ingest.domain.verification import STATUSES
 
 app = noun("Sending domains.")
 
@@ -41,10 +42,17 @@ def add(
     shared: Annotated[
         bool, typer.Option(help="Allow all tenants of the account to use it")
     ] = False,
+    verified: Annotated[
+        bool,
+        typer.Option(
+            help="Vouch for the domain: live mail can be sent without a check of its DNS records"
+        ),
+    ] = False,
     bounce_mx: BounceMx = "",
     spf_include: SpfInclude = "",
 ) -> None:
-    """Add a domain with new DKIM keys (RSA-2048 and Ed25519) and print its DNS records.
+    """Add a domain with new DKIM keys (RSA-2048 and Ed25519) and print its DNS records. Live mail
+    can be sent once the engine has found them.
 
     \b
     obm domain add shop.example.net --tenant shop --bounce-mx mx.example.com
@@ -53,7 +61,9 @@ def add(
 
     async def work() -> tuple[Domain, Sequence[DnsRecord]]:
         async with open_directory() as directory:
-            domain = await directory.add_domain(name, tenant=tenant, shared=shared)
+            domain = await directory.add_domain(
+                name, tenant=tenant, shared=shared, verified=verified
+            )
             return domain, records_of(directory, domain, hosts)
 
     domain, records = asyncio.run(work())
@@ -83,9 +93,16 @@ def list_domains() -> None:
     """List the domains."""
 
     print_table(
-        (id_column("domain"), "name", id_column("tenant"), "shared", "return path"),
+        (id_column("domain"), "name", "status", id_column("tenant"), "shared", "return path"),
         (
-            (one.domain_id, one.name, one.tenant_id, "yes" * one.shared, one.return_path_host)
+            (
+                one.domain_id,
+                one.name,
+                "paused" if one.paused else STATUSES[one.status],
+                one.tenant_id,
+                "yes" * one.shared,
+                one.return_path_host,
+            )
             for one in run_in_directory(lambda directory: directory.store.list_all(Domain))
         ),
     )

@@ -69,6 +69,8 @@ class Ports:
         return cls(*found)
 
 
+LOCAL_BOUNCE_MX = "mx.example.net"  # to try the API; a real installation names a host of its own
+
 # The settings of listeners, by port.
 SETTINGS = {
     "ingest_http": "INGEST_HTTP_LISTEN",
@@ -123,6 +125,7 @@ def environment(
         "OBM_CONTENT_STORE_URL": (folder / "content").absolute().as_uri(),
         "OBM_SECRET_KEYS": own.secret_key,
         "OBM_RPC_TOKEN": own.rpc_token,
+        "OBM_BOUNCE_MX": os.environ.get("OBM_BOUNCE_MX", LOCAL_BOUNCE_MX),
         **database_urls(database_url),
         **listen_addresses(ports),
     }

@@ -101,6 +101,22 @@ class Settings(SharedSettings):
         description="Address of shield's RPC server, host:port",
     )
 
+    bounce_mx: str = Field(
+        "",
+        validation_alias="OBM_BOUNCE_MX",
+        description="Host that receives bounces, in the DNS records of domains: mx.example.com; "
+        "without it the API adds no domains",
+    )
+    spf_include: str = Field(
+        "",
+        validation_alias="OBM_SPF_INCLUDE",
+        description="Name whose SPF record lists the source addresses; default: _spf. before "
+        "the bounce host",
+    )
+    tenant_domains_max: int = Field(
+        1_000, ge=1, description="Maximum number of domains that a tenant can add by API"
+    )
+
     message_lifetime_hours: int = Field(
         72,
         ge=1,

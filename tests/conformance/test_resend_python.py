@@ -116,3 +116,25 @@ def test_webhooks_have_the_clients_types() -> None:
     assert hook["signing_secret"].startswith("whsec_")
     assert hook["id"] in [one["id"] for one in resend.Webhooks.list()["data"]]
     assert resend.Webhooks.remove(hook["id"])["deleted"] is True
+
+
+def test_domains_have_the_clients_types(engine: Engine) -> None:
+    """Only live keys change domains."""
+    resend.api_key = create_account(engine.environment, "owner.obm-sandbox.net", test=False).api_key
+    made = resend.Domains.create({"name": "updates.customer.org", "custom_return_path": "send"})
+    assert (made["status"], made["name"]) == ("not_started", "updates.customer.org")
+    assert [one["record"] for one in made["records"] or []] == [
+        "DKIM",
+        "DKIM",
+        "SPF",
+        "SPF",
+        "DMARC",
+    ]
+    assert made["id"] in [one["id"] for one in resend.Domains.list()["data"]]
+    assert resend.Domains.verify(made["id"])["id"] == made["id"]
+    assert resend.Domains.get(made["id"])["status"] == "pending"
+    assert resend.Domains.update({"id": made["id"], "click_tracking": False})["id"] == made["id"]
+    with pytest.raises(ResendError) as taken:
+        resend.Domains.create({"name": "updates.customer.org"})
+    assert taken.value.error_type == "already_exists"
+    assert resend.Domains.remove(made["id"])["deleted"] is True

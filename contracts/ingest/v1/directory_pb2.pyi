@@ -68,6 +68,44 @@ REPUTATION_POLICY_STRICT: ReputationPolicy.ValueType  # 3
 """at those of a warning"""
 Global___ReputationPolicy: _TypeAlias = ReputationPolicy  # noqa: Y015
 
+class _DomainStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DomainStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DomainStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DOMAIN_STATUS_UNSPECIFIED: _DomainStatus.ValueType  # 0
+    """added before domains had a status: as verified"""
+    DOMAIN_STATUS_NOT_STARTED: _DomainStatus.ValueType  # 1
+    """not checked yet"""
+    DOMAIN_STATUS_PENDING: _DomainStatus.ValueType  # 2
+    """no DKIM record of ours found yet"""
+    DOMAIN_STATUS_PARTIALLY_VERIFIED: _DomainStatus.ValueType  # 3
+    """DKIM is right, another required record is not"""
+    DOMAIN_STATUS_VERIFIED: _DomainStatus.ValueType  # 4
+    DOMAIN_STATUS_PARTIALLY_FAILED: _DomainStatus.ValueType  # 5
+    """was verified; a required record has been wrong for an hour"""
+    DOMAIN_STATUS_FAILED: _DomainStatus.ValueType  # 6
+    """not verified within 72 hours"""
+
+class DomainStatus(_DomainStatus, metaclass=_DomainStatusEnumTypeWrapper):
+    """Whether DNS publishes the records of a domain."""
+
+DOMAIN_STATUS_UNSPECIFIED: DomainStatus.ValueType  # 0
+"""added before domains had a status: as verified"""
+DOMAIN_STATUS_NOT_STARTED: DomainStatus.ValueType  # 1
+"""not checked yet"""
+DOMAIN_STATUS_PENDING: DomainStatus.ValueType  # 2
+"""no DKIM record of ours found yet"""
+DOMAIN_STATUS_PARTIALLY_VERIFIED: DomainStatus.ValueType  # 3
+"""DKIM is right, another required record is not"""
+DOMAIN_STATUS_VERIFIED: DomainStatus.ValueType  # 4
+DOMAIN_STATUS_PARTIALLY_FAILED: DomainStatus.ValueType  # 5
+"""was verified; a required record has been wrong for an hour"""
+DOMAIN_STATUS_FAILED: DomainStatus.ValueType  # 6
+"""not verified within 72 hours"""
+Global___DomainStatus: _TypeAlias = DomainStatus  # noqa: Y015
+
 @_typing.final
 class Account(_message.Message):
     """The directory: compacted topics that every service replays into memory. Records carry a version,
@@ -236,7 +274,9 @@ Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
 
 @_typing.final
 class Domain(_message.Message):
-    """A domain that a tenant may send from, with the private halves of its DKIM keys."""
+    """A domain that a tenant may send from, with the private halves of its DKIM keys. Two accounts may
+    hold the same name: the selectors are random, so publishing them proves ownership.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -252,6 +292,10 @@ class Domain(_message.Message):
     ED25519_SELECTOR_FIELD_NUMBER: _builtins.int
     ED25519_PRIVATE_KEY_FIELD_NUMBER: _builtins.int
     RETURN_PATH_HOST_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    VOUCHED_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    MISSING_RECORD_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -269,6 +313,13 @@ class Domain(_message.Message):
     """encrypted PKCS #8 DER"""
     return_path_host: _builtins.str
     """host of the envelope sender, aligned with name"""
+    status: Global___DomainStatus.ValueType
+    vouched: _builtins.bool
+    """an operator vouches for it: checks do not change its status"""
+    paused: _builtins.bool
+    """verified once, but its DKIM records have been gone for 24 hours"""
+    missing_record: _builtins.str
+    """first required record that is not right; empty: the DKIM record"""
     def __init__(
         self,
         *,
@@ -284,10 +335,14 @@ class Domain(_message.Message):
         ed25519_selector: _builtins.str = ...,
         ed25519_private_key: _builtins.bytes = ...,
         return_path_host: _builtins.str = ...,
+        status: Global___DomainStatus.ValueType = ...,
+        vouched: _builtins.bool = ...,
+        paused: _builtins.bool = ...,
+        missing_record: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "name", b"name", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

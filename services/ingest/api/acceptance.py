@@ -233,7 +233,8 @@ class Acceptance:
     async def _prepare(
         self, principal: Principal, email: ValidEmail, traceparent: str
     ) -> SealedEmail:
-        domain = await self._access.domain_of(principal, email.sender.domain)
+        name = email.sender.domain
+        domain = await self._access.domain_of(principal, name, test=email.test)
         now = clock.now()
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]

@@ -10,6 +10,7 @@ from kernel.errors import Unavailable
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter, RateLimitStatus
 from services.ingest.domain.problem import Fault, Problem, unavailable
+from services.ingest.domain.verification import may_send, missing_record
 from services.ingest.store.directory_cache import DirectoryCache
 
 _STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricted_api_key")}
@@ -72,8 +73,9 @@ class AccessControl:
             raise Problem(403, "invalid_api_key", detail="The tenant of this API key is closed.")
         return Principal(key, tenant), self._limiter.spend(key.key_id, clock.monotonic_s())
 
-    async def domain_of(self, principal: Principal, name: str) -> Domain:
-        """Return the domain of a From address if this key can send from it. Raises Problem."""
+    async def domain_of(self, principal: Principal, name: str, *, test: bool) -> Domain:
+        """Return the domain of a From address if this key can send from it. test: to the sandbox,
+        which takes mail from domains that are not verified too. Raises Problem."""
         try:
             found = await self._directory.domain(
                 principal.tenant_id, principal.tenant.account_id, name=name
@@ -88,10 +90,23 @@ class AccessControl:
             )
             fault = Fault("#/from", "invalid_from_address", detail)
             raise Problem(403, "invalid_from_address", detail=detail, faults=[fault])
+        if not test and not may_send(found):
+            raise _not_verified(found)
         return found
 
     def content_key(self, principal: Principal) -> bytes:
         return self._secrets.decrypt(principal.tenant.content_key)
+
+
+def _not_verified(domain: Domain) -> Problem:
+    """The detail names the record to publish."""
+    reason = "has been paused: its DKIM records are gone" if domain.paused else "is not verified"
+    detail = (
+        f"The domain {domain.name} {reason}. DNS lacks {missing_record(domain)}. Publish it, then "
+        f"POST /v1/domains/{domain.domain_id}/verify. Test mail can be sent without it."
+    )
+    fault = Fault("#/from", "invalid_from_address", detail)
+    return Problem(403, "invalid_from_address", detail=detail, faults=[fault])
 
 
 def enforce_rate_limit(rate_limit: RateLimitStatus) -> None:

@@ -200,10 +200,13 @@ class EmailService:
         self, principal: Principal, wanted: WaitingFilter, *, after: str, dry_run: bool
     ) -> CancellationPage:
         """Raises Problem 429 if the tenant cancels already: each call reads the rows of all."""
-        mail = TenantWaitingMail(principal.tenant_id, self._clients, self._store)
+        mail = self.waiting_mail(principal)
         detail = "Messages are being canceled. Send one request after the other."
         with self._cancellations.slot(principal.tenant_id, detail):
             return await cancel_matching(mail, wanted, after=after, dry_run=dry_run)
+
+    def waiting_mail(self, principal: Principal) -> "TenantWaitingMail":
+        return TenantWaitingMail(principal.tenant_id, self._clients, self._store)
 
     async def release(self, principal: Principal, email_id: str) -> list[str]:
         """Release messages that are held for review. Raises Problem 409 if none is."""

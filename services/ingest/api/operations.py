@@ -99,9 +99,19 @@ OPERATIONS = {
     ),
     "get /v1/sandbox/messages/{message_id}/raw": Operation("getRawSandboxMessage", None),
     "get /v1/domains": Operation(
-        "listDomains", response_schemas.list_of(response_schemas.DomainResponse)
+        "listDomains", response_schemas.list_of(response_schemas.DomainSummary)
+    ),
+    "post /v1/domains": Operation(
+        "createDomain", response_schemas.DomainResponse, {"name": "shop.example.net"}
     ),
     "get /v1/domains/{domain_id}": Operation("getDomain", response_schemas.DomainResponse),
+    "patch /v1/domains/{domain_id}": Operation(
+        "updateDomain", response_schemas.DomainResponse, {"click_tracking": False}
+    ),
+    "delete /v1/domains/{domain_id}": Operation("deleteDomain", response_schemas.DeleteResponse),
+    "post /v1/domains/{domain_id}/verify": Operation(
+        "verifyDomain", response_schemas.DomainReference
+    ),
     "get /v1/api-keys": Operation(
         "listApiKeys", response_schemas.list_of(response_schemas.ApiKeyResponse)
     ),

@@ -304,16 +304,59 @@ class RawSandboxMessage(SandboxMessage):
     raw: Annotated[str, Meta(extra_json_schema={"contentEncoding": "base64"})]
 
 
-class DomainResponse(Struct):
-    """A domain that the tenant can send from."""
+DomainStatus = Literal[
+    "not_started", "pending", "verified", "failed", "partially_verified", "partially_failed"
+]
+RecordStatus = Literal["not_started", "pending", "verified", "failed", "temporary_failure"]
+
+
+class DomainRecord(Struct):
+    """A DNS record to publish. found: the values that the last check found. problem: what is wrong
+    and what to do; empty if nothing is."""
+
+    record: Literal["DKIM", "SPF", "DMARC"]
+    name: str
+    type: Literal["TXT", "MX"]
+    ttl: str
+    status: RecordStatus
+    value: str
+    required: bool
+    found: list[str]
+    problem: str
+    priority: int | UnsetType = UNSET
+
+
+class DomainSummary(Struct, kw_only=True):
+    """A domain in a list. paused: its DKIM records are gone, so no live mail is accepted."""
 
     object: Literal["domain"]
     id: Id
     name: str
+    status: DomainStatus
+    paused: bool
     shared: bool
     created_at: Time
+    region: str
     return_path: str
     dkim_selectors: list[str]
+
+
+class DomainResponse(DomainSummary, kw_only=True):
+    """A domain that the tenant can send from."""
+
+    open_tracking: bool
+    click_tracking: bool
+    tls: str
+    checked_at: Time | None
+    next_check_at: Time | None
+    records: list[DomainRecord]
+
+
+class DomainReference(Struct):
+    """The id of a domain."""
+
+    object: Literal["domain"]
+    id: Id
 
 
 class ApiKeyResponse(Struct):

@@ -36,18 +36,14 @@ PAGE = 500
 
 # Queried under the lock, so that the second of two concurrent additions finds the first.
 HOLDERS = """
-SELECT account_id::text FROM ingest.domains
+SELECT 1 FROM ingest.domains
 WHERE name = %(name)s AND NOT deleted AND id <> %(id)s
-    AND (account_id <> %(account_id)s OR tenant_id = %(tenant_id)s OR shared)
+    AND account_id = %(account_id)s AND (tenant_id = %(tenant_id)s OR shared)
 """
 
 
 class DomainConflict(Exception):
-    """The domain exists already. by_other_account: in another account."""
-
-    def __init__(self, *, by_other_account: bool) -> None:
-        super().__init__()
-        self.by_other_account = by_other_account
+    """The account has the domain already: in this tenant, or shared."""
 
 
 class DirectoryStore:
@@ -66,7 +62,11 @@ class DirectoryStore:
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
             for entry in entries:
-                await _save(tx, entry)
+                await write_entry(tx, entry)
+        self.publish_locally(*entries)
+
+    def publish_locally(self, *entries: DirectoryEntry) -> None:
+        """Call the listeners, after a commit."""
         for listener in self._listeners:
             for entry in entries:
                 listener(entry)
@@ -115,7 +115,9 @@ class DirectoryStore:
         return [entry for entry in entries if not entry.deleted]
 
 
-async def _save(tx: Transaction, entry: DirectoryEntry) -> None:
+async def write_entry(tx: Transaction, entry: DirectoryEntry) -> None:
+    """Insert or replace with a new version, in a transaction that has LOCK. Raises
+    DomainConflict."""
     if isinstance(entry, Domain) and not entry.deleted:
         await _raise_if_taken(tx, entry)
     [(version,)] = await tx.rows("SELECT nextval('ingest.directory_version')")
@@ -150,12 +152,10 @@ def _columns(entry: DirectoryEntry) -> dict[str, object]:
 
 
 async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:
-    """A domain belongs to one account, and is there either shared or of one tenant."""
-    rows = await tx.rows(HOLDERS, _columns(domain))
-    if rows:
-        raise DomainConflict(
-            by_other_account=any(holder != domain.account_id for (holder,) in rows)
-        )
+    """In an account, a name is either shared or of single tenants. Accounts do not exclude each
+    other: each proves ownership by publishing its own selector."""
+    if await tx.rows(HOLDERS, _columns(domain)):
+        raise DomainConflict
 
 
 _CHECKS = [

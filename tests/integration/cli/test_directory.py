@@ -20,6 +20,7 @@ from cli.main import main
 from contracts.ingest.v1.directory_pb2 import AMBIGUOUS_POLICY_FAIL, ApiKey, Domain, Tenant
 from kernel.crypto import new_secret_key
 from mail.dkim_verify import parse_tags
+from services.ingest.domain.verification import may_send
 from tests.support.stack import FreshDatabase
 
 HOST = ("--bounce-mx", "mx.example.com")
@@ -188,17 +189,20 @@ def test_an_error_is_one_line_with_the_reason(shell: Shell, command: str, reason
     assert reason in shell.refused(*command.split())
 
 
-def test_a_domain_of_another_account_is_refused_until_it_is_removed(shell: Shell) -> None:
+def test_two_accounts_can_have_one_domain_and_an_operator_can_vouch_for_it(shell: Shell) -> None:
     for name in ("Holder", "Wanting"):
         shell.obm("account", "create", name)
         shell.obm("tenant", "create", name, "--account", name)
     add = ("domain", "add", "wanted.example.net", *HOST, "--tenant")
-    held = shell.obm(*add, "Holder").split()[0]
+    checked = shell.obm(*add, "Holder").split()[0]
+    vouched = shell.obm(*add, "Wanting", "--verified").split()[0]
 
-    assert "belongs to another account" in shell.refused(*add, "Wanting")
-
-    shell.obm("domain", "remove", held)
-    shell.obm(*add, "Wanting")
+    one, other = (Domain.FromString(shell.record("domains", d)) for d in (checked, vouched))
+    assert one.rsa_selector != other.rsa_selector
+    assert (may_send(one), may_send(other)) == (False, True)
+    assert "not_started" in next(
+        line for line in shell.obm("domain", "list").splitlines() if checked in line
+    )
 
 
 def test_a_sandbox_key_can_be_created_again(shell: Shell) -> None:

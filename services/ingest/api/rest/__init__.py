@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from services.ingest.api import responses
+from services.ingest.api.domains import DomainService
 from services.ingest.api.emails import EmailService
 from services.ingest.api.http import Disconnected
 from services.ingest.api.http_app import application_error
@@ -49,6 +50,7 @@ class RestDependencies:
     emails: EmailService
     clients: ServiceClients
     directory: DirectoryStore
+    domains: DomainService
 
 
 def rest(dependencies: RestDependencies) -> FastAPI:
@@ -68,7 +70,7 @@ def rest(dependencies: RestDependencies) -> FastAPI:
         shield.routes(dependencies.access, dependencies.send_handler, dependencies.clients)
     )
     app.include_router(sandbox.routes(dependencies.access, dependencies.clients))
-    app.include_router(domains.routes(dependencies.access, dependencies.directory))
+    app.include_router(domains.routes(dependencies.access, dependencies.domains))
     app.include_router(api_keys.routes(dependencies.access, dependencies.directory))
     reference.add_reference_pages(app)
     app.add_exception_handler(Problem, problem_response)

@@ -1,60 +1,99 @@
-"""/v1/domains: the domains that a tenant can send from."""
+"""/v1/domains: the domains that a tenant can send from, and their DNS records."""
 
 from operator import attrgetter
-from uuid import UUID
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+import msgspec
+from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from contracts.ingest.v1.directory_pb2 import Domain
-from kernel.ids import time_of
+from services.ingest.api.domains import CreateDomainRequest, DomainService, UpdateDomainRequest
+from services.ingest.api.rest.domain_views import summary_to_json, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
     RestAccess,
-    format_time,
+    body_schema,
+    decode_creation_body,
+    decode_request_body,
+    deleted_response,
     json_response,
     list_response,
     paginate,
     parse_id,
-    query_or_503,
 )
-from services.ingest.domain.problem import not_found
-from services.ingest.store.directory import DirectoryStore
+
+decode_create = msgspec.json.Decoder(CreateDomainRequest).decode
+decode_update = msgspec.json.Decoder(UpdateDomainRequest).decode
 
 
-def routes(access: RestAccess, directory: DirectoryStore) -> APIRouter:
+def routes(access: RestAccess, domains: DomainService) -> APIRouter:
     router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEM_RESPONSES)
+    _read(router, access, domains)
+    _write(router, access, domains)
+    _remove(router, access, domains)
+    return router
 
+
+def _read(router: APIRouter, access: RestAccess, domains: DomainService) -> None:
     @router.get("", summary="List the domains that this key's tenant can send from")
     async def list_domains(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         """Newest first."""
         principal = await access.authenticate(incoming)
-        account_id = principal.tenant.account_id
-        found = await query_or_503(directory.list_domains(principal.tenant_id, account_id))
+        found = await domains.list_all(principal)
         some, has_more = paginate(found, requested_page, id_of=attrgetter("domain_id"))
-        return list_response(map(to_json, some), has_more=has_more)
+        return list_response(map(summary_to_json, some), has_more=has_more)
 
-    @router.get("/{domain_id}", summary="Get a domain")
+    @router.get("/{domain_id}", summary="Get a domain with its DNS records")
     async def get(incoming: Incoming, domain_id: str) -> Response:
+        """Each record has what the last check found, and what is wrong with it."""
         principal = await access.authenticate(incoming)
         identifier = parse_id(domain_id, "the domain")
-        account_id = principal.tenant.account_id
-        for one in await query_or_503(directory.list_domains(principal.tenant_id, account_id)):
-            if one.domain_id == identifier:
-                return json_response(to_json(one))
-        raise not_found("the domain")
-
-    return router
+        return json_response(to_json(await domains.get(principal, identifier)))
 
 
-def to_json(domain: Domain) -> dict[str, object]:
-    return {
-        "object": "domain",
-        "id": domain.domain_id,
-        "name": domain.name,
-        "shared": domain.shared,
-        "created_at": format_time(time_of(UUID(domain.domain_id))),
-        "return_path": domain.return_path_host,
-        "dkim_selectors": [domain.rsa_selector, domain.ed25519_selector],
-    }
+def _write(router: APIRouter, access: RestAccess, domains: DomainService) -> None:
+    @router.post(
+        "",
+        status_code=201,
+        openapi_extra=body_schema(CreateDomainRequest, "a domain"),
+        summary="Add a domain",
+    )
+    async def create(incoming: Incoming) -> Response:
+        """Publish `records`. Live mail can be sent once they are found."""
+        principal = await access.authenticate(incoming)
+        new = await decode_creation_body(incoming, decode_create)
+        return json_response(to_json(await domains.create(principal, new)), 201)
+
+    @router.post("/{domain_id}/verify", summary="Check a domain's DNS records")
+    async def verify(incoming: Incoming, domain_id: str) -> Response:
+        """The check takes some seconds after the response; see `records` of the domain then."""
+        principal = await access.authenticate(incoming)
+        identifier = await domains.verify(principal, parse_id(domain_id, "the domain"))
+        return json_response({"object": "domain", "id": identifier})
+
+    @router.patch(
+        "/{domain_id}",
+        openapi_extra=body_schema(UpdateDomainRequest, "fields to change"),
+        summary="Change a domain",
+    )
+    async def update(incoming: Incoming, domain_id: str) -> Response:
+        """Tracking is off, and TLS is opportunistic: other values are refused."""
+        principal = await access.authenticate(incoming)
+        identifier = parse_id(domain_id, "the domain")
+        await decode_request_body(incoming, decode_update)
+        return json_response(to_json(await domains.update(principal, identifier)))
+
+
+def _remove(router: APIRouter, access: RestAccess, domains: DomainService) -> None:
+    @router.delete("/{domain_id}", summary="Delete a domain")
+    async def delete(
+        incoming: Incoming,
+        domain_id: str,
+        force: Annotated[bool, Query(description="Delete although mail waits")] = False,
+    ) -> Response:
+        """Refused with 409 while mail from the domain waits, which would fail."""
+        principal = await access.authenticate(incoming)
+        identifier = parse_id(domain_id, "the domain")
+        await domains.remove(principal, identifier, force=force)
+        return deleted_response("domain", identifier)

@@ -89,7 +89,7 @@ class Files:
         return await self.download(url, octets_max)
 
 
-async def own(*_: object) -> None:
+async def own(*_: object, **__: object) -> None:
     """Every From domain belongs to the caller."""
 
 

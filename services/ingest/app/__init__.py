@@ -1,32 +1,19 @@
 """Composition root: the only place where ingest is wired together."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from math import ceil
 
-from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
-from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
-from contracts.ingest.v1.events_pb2 import MessageAccepted
 from contracts.router.v1.events_pb2 import MessageClosed
-from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
-from contracts.shield.v1.events_pb2 import MessageScreened
-from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
-from kernel.content import MOUNT_CHECK_INTERVAL_S, ContentStore, open_store
-from kernel.crypto import SecretKeyring, derived_key
-from kernel.database import PLANS, Database, check_roles
+from kernel.content import MOUNT_CHECK_INTERVAL_S
+from kernel.database import check_roles
 from kernel.health import DependencyHealth
-from kernel.kafka import Kafka
-from kernel.lease import Lease
-from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
-from kernel.rpc import RpcClient
-from kernel.service import Loop, Service, close_in_order, create_loops
+from kernel.service import Loop, Service, create_loops
 from mail.reachable import networks
 from services.ingest.api.acceptance import Acceptance, RetentionConfig
 from services.ingest.api.access import AccessControl
 from services.ingest.api.cors import with_cors
+from services.ingest.api.domains import DomainService
 from services.ingest.api.emails import EmailService
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc import EmailServicer
@@ -37,14 +24,13 @@ from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.server import HttpServer
 from services.ingest.api.submission.listeners import create_submission
-from services.ingest.clients import ServiceClient, ServiceClients
-from services.ingest.clients.downloads import Downloads
+from services.ingest.app.audit import create_audit
+from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.handlers import Handlers
-from services.ingest.loops.audit import Audit, AuditConfig, AuditConsumers
 from services.ingest.loops.publisher import DirectoryPublisher
 from services.ingest.loops.retention import Retention
 from services.ingest.settings import Settings
@@ -54,42 +40,12 @@ from services.ingest.store.backpressure import Backpressure
 from services.ingest.store.content_usage import ContentUsage
 from services.ingest.store.directory import DirectoryStore, UnpublishedEntries
 from services.ingest.store.directory_cache import DirectoryCache
+from services.ingest.store.domains import DomainStore
 from services.ingest.store.emails import EmailStore
 from services.ingest.store.retention import RetentionStore
 
 CLOSED_LINGER_S = 0.2  # a close event is not urgent
 RETENTION_INTERVAL_S = 3600.0
-ROUTER_GROUP = "router-screened"  # consumer group of the router for MessageScreened
-
-
-@dataclass(frozen=True, slots=True)
-class Dependencies:
-    """Shared objects. kafka_health is separate: ingest is ready without the broker."""
-
-    settings: Settings
-    health: DependencyHealth
-    kafka_health: DependencyHealth
-    kafka: Kafka
-    system_database: Database
-    tenant_database: Database
-    outbox: Outbox
-    content: ContentStore
-    secrets: SecretKeyring
-    return_path_key: bytes
-    clients: ServiceClients
-    downloads: Downloads | None
-    lease: Lease
-
-    async def close(self) -> None:
-        await close_in_order(
-            self.outbox.drain,
-            self.lease.release,
-            self.kafka.close,
-            self.clients.close,
-            *([self.downloads.close] if self.downloads is not None else []),
-            self.tenant_database.close,
-            self.system_database.close,
-        )
 
 
 def create_service(settings: Settings) -> Service:
@@ -129,30 +85,6 @@ def create_service(settings: Settings) -> Service:
     )
 
 
-def create_dependencies(settings: Settings) -> Dependencies:
-    kafka_health = DependencyHealth()
-    kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
-    kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
-    database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
-    system = database(settings.system_database_url, name="ingest system")
-    allowed = networks(settings.attachment_fetch_allowed_networks)
-    return Dependencies(
-        settings=settings,
-        health=DependencyHealth(),
-        kafka_health=kafka_health,
-        kafka=kafka,
-        system_database=system,
-        tenant_database=database(settings.tenant_database_url, name="ingest tenant"),
-        outbox=Outbox(system, "ingest", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
-        content=open_store(settings.content_store_url),
-        secrets=SecretKeyring(settings.secret_keys),
-        return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        clients=create_clients(settings),
-        downloads=Downloads(allowed) if settings.attachment_fetch else None,
-        lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
-    )
-
-
 def consume(deps: Dependencies, handlers: Handlers) -> None:
     stream = StreamProcessor(
         MessageClosed,
@@ -186,8 +118,10 @@ def create_servers(
     allowed = frozenset(filter(None, settings.allowed_reserved_domains.split(",")))
     fetcher = create_fetcher(deps, access)
     send_handler = SendHandler(access, acceptance, reserved_allowed=allowed, fetcher=fetcher)
-    rest_deps = RestDependencies(RestAccess(access), send_handler, emails, deps.clients, directory)
-    http_app = HttpApp(access, send_handler, rest(rest_deps))
+    domains = create_domain_service(deps, emails, directory)
+    rest_access = RestAccess(access)
+    routes = RestDependencies(rest_access, send_handler, emails, deps.clients, directory, domains)
+    http_app = HttpApp(access, send_handler, rest(routes))
     origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
     http = HttpServer(
         with_cors(http_app, origins),
@@ -197,16 +131,34 @@ def create_servers(
     )
     proxies = TrustedProxies(settings.trusted_proxies)
     servicer = EmailServicer(access, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
-    grpc = PublicGrpcServer(
+    grpc = create_grpc_server(deps, servicer, access)
+    submission = create_submission(settings, access=access, acceptance=acceptance, allowed=allowed)
+    return [http.run, grpc.run, *submission]
+
+
+def create_grpc_server(
+    deps: Dependencies, servicer: EmailServicer, access: AccessControl
+) -> PublicGrpcServer:
+    return PublicGrpcServer(
         servicer,
-        settings.grpc_listen,
+        deps.settings.grpc_listen,
         authenticate=servicer.authenticate,
         bodies=access.bodies,
         health=deps.health,
-        connections_max=settings.grpc_connections_max,
+        connections_max=deps.settings.grpc_connections_max,
     )
-    submission = create_submission(settings, access=access, acceptance=acceptance, allowed=allowed)
-    return [http.run, grpc.run, *submission]
+
+
+def create_domain_service(
+    deps: Dependencies, emails: EmailService, directory: DirectoryStore
+) -> DomainService:
+    return DomainService(
+        directory,
+        DomainStore(deps.system_database, directory),
+        deps.domain_keys,
+        emails,
+        deps.settings.tenant_domains_max,
+    )
 
 
 def create_fetcher(deps: Dependencies, access: AccessControl) -> AttachmentFetcher:
@@ -230,18 +182,6 @@ def create_backpressure(deps: Dependencies) -> Backpressure:
         messages_max=settings.outbox_messages_max,
         age_max_s=settings.outbox_age_max_s,
         free_min=settings.content_disk_free_ratio_min,
-    )
-
-
-def create_clients(settings: Settings) -> ServiceClients:
-    def client_of(name: str) -> RpcClient:
-        return RpcClient(name, getattr(settings, f"{name}_rpc_address"), settings.rpc_token)
-
-    return ServiceClients(
-        router=ServiceClient(client_of("router"), RouterServiceStub),
-        delivery=ServiceClient(client_of("delivery"), DeliveryServiceStub),
-        events=ServiceClient(client_of("events"), EventsServiceStub),
-        shield=ServiceClient(client_of("shield"), ShieldServiceStub),
     )
 
 
@@ -303,26 +243,3 @@ def create_maintenance_loops(
         *create_loops([(settings.audit_interval_s, audit.run_once)], DependencyHealth()),
         *create_loops(actions, deps.health),
     ]
-
-
-def create_audit(deps: Dependencies, store: AuditStore) -> Audit:
-    settings = deps.settings
-    first = min(settings.audit_open_after_s, settings.audit_closed_after_s)
-    return Audit(
-        store,
-        deps.clients,
-        deps.kafka,
-        consumers=AuditConsumers(
-            accepted=[(MessageAccepted, settings.shield_group), (MessageScreened, ROUTER_GROUP)],
-            closed=[(MessageClosed, settings.events_group)],
-        ),
-        lease=deps.lease,
-        outbox=deps.outbox,
-        kafka=deps.kafka_health,
-        config=AuditConfig(
-            settings.audit_batch,
-            recheck_after=timedelta(seconds=settings.audit_repeat_after_s),
-            republish_max=ceil(settings.audit_republished_per_s_max * settings.audit_interval_s),
-            record_age_min=timedelta(seconds=min(first, settings.audit_repeat_after_s)),
-        ),
-    )

@@ -1,0 +1,183 @@
+"""Adds, changes and removes the domains of a tenant."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from contracts.ingest.v1.directory_pb2 import Domain
+from kernel import clock
+from mail.address import AddressError
+from mail.records import DnsRecord
+from services.ingest.api.access import Principal
+from services.ingest.api.emails import EmailService
+from services.ingest.api.rest_base import query_or_503
+from services.ingest.domain import verification
+from services.ingest.domain.domain_name import sending_domain
+from services.ingest.domain.email import RequestModel
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found
+from services.ingest.store.directory import DirectoryStore, DomainConflict
+from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
+from services.ingest.store.domains import DomainCheck, DomainStore
+
+WAITING_S = 3.0  # to look for mail that waits
+
+
+class UpdateDomainRequest(RequestModel):
+    """Resend's fields, with the values that the engine supports. id: Resend's clients repeat it."""
+
+    id: str = ""
+    open_tracking: Literal[False] | None = None
+    click_tracking: Literal[False] | None = None
+    tls: Literal["opportunistic"] | None = None
+
+
+class CreateDomainRequest(RequestModel):
+    """custom_return_path: the label of the return path's host. region: ignored."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=253)]
+    custom_return_path: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$(?!\n)")
+    ] = RETURN_PATH_LABEL
+    region: Annotated[str, Meta(max_length=64)] | None = None
+    open_tracking: Literal[False] | None = None
+    click_tracking: Literal[False] | None = None
+    tls: Literal["opportunistic"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DomainView:
+    """A domain, the state of its checks, and the records to publish."""
+
+    domain: Domain
+    check: DomainCheck
+    records: tuple[DnsRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DomainService:
+    """count_max: domains of a tenant."""
+
+    directory: DirectoryStore
+    store: DomainStore
+    keys: DomainKeys
+    emails: EmailService
+    count_max: int
+
+    async def list_all(self, principal: Principal) -> list[Domain]:
+        """The domains that the tenant can send from."""
+        account_id = principal.tenant.account_id
+        return await query_or_503(self.directory.list_domains(principal.tenant_id, account_id))
+
+    async def find(self, principal: Principal, domain_id: str) -> Domain:
+        """Raises Problem 404."""
+        for one in await self.list_all(principal):
+            if one.domain_id == domain_id:
+                return one
+        raise not_found("the domain")
+
+    async def get(self, principal: Principal, domain_id: str) -> DomainView:
+        """Raises Problem 404."""
+        domain = await self.find(principal, domain_id)
+        return self._view(domain, await query_or_503(self.store.check_of(domain)))
+
+    async def create(self, principal: Principal, new: CreateDomainRequest) -> DomainView:
+        """Raises Problem, with 409 if the tenant has the domain already."""
+        _check_unrestricted(principal)
+        name = domain_name(new.name)
+        if not self.keys.hosts:
+            detail = "This installation has no host for bounces (OBM_BOUNCE_MX), which DNS names."
+            raise Problem(503, "service_unavailable", detail=detail)
+        if len(await self.list_all(principal)) >= self.count_max:
+            detail = f"The tenant has {self.count_max} domains already. Delete one first."
+            raise invalid([Fault("#/name", "too_many", detail)])
+        domain = await self.keys.new_domain(
+            name,
+            tenant_id=principal.tenant_id,
+            account_id=principal.tenant.account_id,
+            label=new.custom_return_path.lower(),
+        )
+        domain.status = verification.NOT_STARTED
+        try:
+            await query_or_503(self.store.add(domain))
+        except DomainConflict:
+            detail = f"The domain {name} exists already. See GET /v1/domains."
+            fault = Fault("#/name", "already_exists", detail)
+            raise Problem(409, "already_exists", detail=detail, faults=[fault]) from None
+        return await self.get(principal, domain.domain_id)
+
+    async def verify(self, principal: Principal, domain_id: str) -> str:
+        """Check the domain soon, and begin its schedule again. Raises Problem."""
+
+        def restart(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
+            state = verification.restart(check.verification, now)
+            if not domain.vouched:
+                domain.status = state.status  # type: ignore[assignment]
+            return replace(check, verification=state, due_at=now)
+
+        found = await self.find(principal, domain_id)
+        _check_own(principal, found)
+        if await query_or_503(self.store.change(domain_id, restart)) is None:
+            raise not_found("the domain")
+        return domain_id
+
+    async def update(self, principal: Principal, domain_id: str) -> DomainView:
+        """Raises Problem. Nothing changes, because each field has one value that is supported."""
+        found = await self.find(principal, domain_id)
+        _check_own(principal, found)
+        return await self.get(principal, domain_id)
+
+    async def remove(self, principal: Principal, domain_id: str, *, force: bool) -> None:
+        """Raises Problem 409 while mail from the domain waits, unless force."""
+        found = await self.find(principal, domain_id)
+        _check_own(principal, found)
+        if not force and await self._has_waiting(principal, found):
+            detail = f"Mail from {found.name} waits and would fail. Cancel it, or use ?force=true."
+            raise Problem(409, "domain_in_use", detail=detail)
+
+        def delete(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:
+            domain.deleted = True
+            return replace(check, due_at=None)
+
+        await query_or_503(self.store.change(domain_id, delete))
+
+    async def _has_waiting(self, principal: Principal, domain: Domain) -> bool:
+        """Whether messages wait; also if that cannot be found out in time."""
+        until_s, after = clock.monotonic_s() + WAITING_S, ""
+        mail = self.emails.waiting_mail(principal)
+        while clock.monotonic_s() < until_s:
+            found, after = await mail.read_page(after)
+            if any(context.domain_id == domain.domain_id for context, _ in found):
+                return True
+            if not after:
+                return False
+        return True
+
+    def _view(self, domain: Domain, check: DomainCheck) -> DomainView:
+        return DomainView(domain, check, self.keys.records(domain))
+
+
+def domain_name(text: str) -> str:
+    """The name of a sending domain as A-labels. Raises Problem."""
+    try:
+        return sending_domain(text)
+    except AddressError as error:
+        raise invalid([Fault("#/name", "invalid", str(error))]) from error
+
+
+def _check_unrestricted(principal: Principal) -> None:
+    """Raises Problem."""
+    principal.check_live("domains to change")
+    if principal.key.domain_id:
+        detail = "This key is restricted to one domain and cannot add others."
+        raise Problem(403, "restricted_api_key", detail=detail)
+
+
+def _check_own(principal: Principal, domain: Domain) -> None:
+    """Raises Problem unless the key may change the domain."""
+    principal.check_live("domains to change")
+    bound = principal.key.domain_id
+    if domain.tenant_id != principal.tenant_id or (bound and bound != domain.domain_id):
+        detail = f"This key cannot change {domain.name}: it belongs to another tenant or key."
+        raise Problem(403, "restricted_api_key", detail=detail)

@@ -1,0 +1,59 @@
+"""Domains as JSON: Resend's fields, and more."""
+
+from uuid import UUID
+
+from contracts.ingest.v1.directory_pb2 import Domain
+from kernel.ids import time_of
+from mail.records import DnsRecord, Purpose
+from services.ingest.api.domains import DomainView
+from services.ingest.api.rest_base import format_time
+from services.ingest.domain.verification import STATUSES, FoundRecord, RecordStatus
+
+KINDS = {Purpose.RETURN_PATH: "SPF"}  # Resend's word for both records of the return path
+REGION = "self-hosted"
+
+
+def summary_to_json(domain: Domain) -> dict[str, object]:
+    """A domain in a list."""
+    return {
+        "object": "domain",
+        "id": domain.domain_id,
+        "name": domain.name,
+        "status": STATUSES[domain.status],
+        "paused": domain.paused,
+        "shared": domain.shared,
+        "created_at": format_time(time_of(UUID(domain.domain_id))),
+        "region": REGION,
+        "return_path": domain.return_path_host,
+        "dkim_selectors": [domain.rsa_selector, domain.ed25519_selector],
+    }
+
+
+def to_json(view: DomainView) -> dict[str, object]:
+    found = {(one.name, one.type): one for one in view.check.records}
+    checked_at, due_at = view.check.checked_at, view.check.due_at
+    return {
+        **summary_to_json(view.domain),
+        "open_tracking": False,
+        "click_tracking": False,
+        "tls": "opportunistic",
+        "checked_at": format_time(checked_at) if checked_at else None,
+        "next_check_at": format_time(due_at) if due_at else None,
+        "records": [_record(one, found.get((one.name, one.type))) for one in view.records],
+    }
+
+
+def _record(record: DnsRecord, found: FoundRecord | None) -> dict[str, object]:
+    priority = {} if record.priority is None else {"priority": record.priority}
+    return {
+        "record": KINDS.get(record.purpose, record.purpose.upper()),
+        "name": record.name,
+        "type": record.type,
+        "ttl": "Auto",
+        "status": found.status if found else RecordStatus.NOT_STARTED,
+        "value": record.value,
+        **priority,
+        "required": record.required,
+        "found": list(found.found) if found else [],
+        "problem": found.problem if found else "",
+    }

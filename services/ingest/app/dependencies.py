@@ -1,0 +1,95 @@
+"""Objects that several parts of ingest share."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
+from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
+from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
+from kernel.content import ContentStore, open_store
+from kernel.crypto import SecretKeyring, derived_key
+from kernel.database import PLANS, Database
+from kernel.health import DependencyHealth
+from kernel.kafka import Kafka
+from kernel.lease import Lease
+from kernel.outbox import Outbox
+from kernel.rpc import RpcClient
+from kernel.service import close_in_order
+from mail.reachable import networks
+from services.ingest.clients import ServiceClient, ServiceClients
+from services.ingest.clients.downloads import Downloads
+from services.ingest.settings import Settings
+from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Shared objects. kafka_health is separate: ingest is ready without the broker."""
+
+    settings: Settings
+    health: DependencyHealth
+    kafka_health: DependencyHealth
+    kafka: Kafka
+    system_database: Database
+    tenant_database: Database
+    outbox: Outbox
+    content: ContentStore
+    secrets: SecretKeyring
+    return_path_key: bytes
+    domain_keys: DomainKeys
+    clients: ServiceClients
+    downloads: Downloads | None
+    lease: Lease
+
+    async def close(self) -> None:
+        await close_in_order(
+            self.outbox.drain,
+            self.lease.release,
+            self.kafka.close,
+            self.clients.close,
+            *([self.downloads.close] if self.downloads is not None else []),
+            self.tenant_database.close,
+            self.system_database.close,
+        )
+
+
+def create_dependencies(settings: Settings) -> Dependencies:
+    kafka_health = DependencyHealth()
+    kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
+    kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
+    database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
+    system = database(settings.system_database_url, name="ingest system")
+    allowed = networks(settings.attachment_fetch_allowed_networks)
+    secrets = SecretKeyring(settings.secret_keys)
+    hosts = PublishedHosts.of(settings.bounce_mx, settings.spf_include)
+    return Dependencies(
+        settings=settings,
+        health=DependencyHealth(),
+        kafka_health=kafka_health,
+        kafka=kafka,
+        system_database=system,
+        tenant_database=database(settings.tenant_database_url, name="ingest tenant"),
+        outbox=Outbox(system, "ingest", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s),
+        content=open_store(settings.content_store_url),
+        secrets=secrets,
+        return_path_key=derived_key(settings.secret_keys[0], "return path"),
+        domain_keys=DomainKeys(secrets, hosts),
+        clients=create_clients(settings),
+        downloads=Downloads(allowed) if settings.attachment_fetch else None,
+        lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
+    )
+
+
+def create_clients(settings: Settings) -> ServiceClients:
+    def client_of(name: str) -> RpcClient:
+        return RpcClient(name, getattr(settings, f"{name}_rpc_address"), settings.rpc_token)
+
+    return ServiceClients(
+        router=ServiceClient(client_of("router"), RouterServiceStub),
+        delivery=ServiceClient(client_of("delivery"), DeliveryServiceStub),
+        events=ServiceClient(client_of("events"), EventsServiceStub),
+        shield=ServiceClient(client_of("shield"), ShieldServiceStub),
+    )

@@ -1,0 +1,178 @@
+"""The verification of a domain: its states, and when its records are checked next.
+
+A new domain is checked after 1, 2, 5, 10 and 30 minutes, then hourly until 72 hours have passed. A
+verified domain is checked hourly. A check with a failed lookup (SERVFAIL, timeout) changes nothing:
+only what DNS has answered counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum, auto
+
+from contracts.ingest.v1.directory_pb2 import Domain, DomainStatus
+from mail.domain_check import RecordCheck
+from mail.domain_check import Status as CheckStatus
+from mail.records import Purpose
+
+DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 30))
+HOUR = timedelta(hours=1)
+WINDOW = timedelta(hours=72)  # of a domain that is not verified yet
+FAILING_MIN = timedelta(hours=1)  # a failure is reported when it has lasted this long
+PAUSE_AFTER = timedelta(hours=24)  # without DKIM records
+
+STATUSES = {
+    number: name.removeprefix("DOMAIN_STATUS_").lower() for name, number in DomainStatus.items()
+} | {DomainStatus.DOMAIN_STATUS_UNSPECIFIED: "verified"}
+NOT_STARTED = DomainStatus.DOMAIN_STATUS_NOT_STARTED
+PENDING = DomainStatus.DOMAIN_STATUS_PENDING
+PARTIALLY_VERIFIED = DomainStatus.DOMAIN_STATUS_PARTIALLY_VERIFIED
+VERIFIED = DomainStatus.DOMAIN_STATUS_VERIFIED
+PARTIALLY_FAILED = DomainStatus.DOMAIN_STATUS_PARTIALLY_FAILED
+FAILED = DomainStatus.DOMAIN_STATUS_FAILED
+ESTABLISHED = frozenset((VERIFIED, PARTIALLY_FAILED, DomainStatus.DOMAIN_STATUS_UNSPECIFIED))
+RIGHT = (CheckStatus.OK, CheckStatus.WEAK)
+
+
+class RecordStatus(StrEnum):
+    """The status of a record, in Resend's words."""
+
+    NOT_STARTED = "not_started"
+    PENDING = "pending"
+    VERIFIED = "verified"
+    FAILED = "failed"
+    TEMPORARY_FAILURE = "temporary_failure"
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecord:
+    """What the last check found of a record. name, type, purpose: those of the record. problem:
+    what is wrong, and what to do; empty if nothing is."""
+
+    name: str
+    type: str
+    purpose: Purpose
+    status: RecordStatus
+    found: Sequence[str] = ()
+    problem: str = ""
+
+
+class Finding(Enum):
+    """The outcome of a check of some records."""
+
+    RIGHT = auto()
+    WRONG = auto()
+    UNKNOWN = auto()  # a lookup failed
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """dkim: of the DKIM records. others: of the other records that are required."""
+
+    dkim: Finding
+    others: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """started_at: begin of the schedule. checks: those that were answered since. failing_since: of
+    a verified domain, its first failure in a row. dkim_missing_since: likewise, of its DKIM
+    records. paused: no live mail until the DKIM records are back."""
+
+    status: int
+    started_at: datetime
+    checks: int = 0
+    failing_since: datetime | None = None
+    dkim_missing_since: datetime | None = None
+    paused: bool = False
+
+
+def may_send(domain: Domain) -> bool:
+    """Whether live mail may be sent from the domain."""
+    return domain.status in ESTABLISHED and not domain.paused
+
+
+def missing_record(domain: Domain) -> str:
+    """The record that keeps the domain from being verified, in words."""
+    own = f"the TXT record at {domain.rsa_selector}._domainkey.{domain.name}"
+    return domain.missing_record or own
+
+
+def restart(before: Verification, now: datetime) -> Verification:
+    """Begin the schedule again, because the customer wants a check."""
+    status = PENDING if before.status in (NOT_STARTED, FAILED) else before.status
+    return replace(before, status=status, started_at=now, checks=0)
+
+
+def decide(before: Verification, found: Findings, now: datetime) -> Verification:
+    """The state after a check."""
+    before = replace(before, checks=before.checks + 1)
+    if Finding.UNKNOWN in (found.dkim, found.others):
+        return before
+    if found.dkim is found.others is Finding.RIGHT:
+        return Verification(VERIFIED, before.started_at, before.checks)
+    if before.status in ESTABLISHED:
+        return _fail(before, found, now)
+    if now - before.started_at >= WINDOW:
+        return replace(before, status=FAILED)
+    return replace(before, status=PARTIALLY_VERIFIED if found.dkim is Finding.RIGHT else PENDING)
+
+
+def _fail(before: Verification, found: Findings, now: datetime) -> Verification:
+    """The state of a verified domain after a check that found a fault."""
+    failing_since = before.failing_since or now
+    missing_since = (before.dkim_missing_since or now) if found.dkim is Finding.WRONG else None
+    lasted = now - failing_since >= FAILING_MIN
+    return replace(
+        before,
+        status=PARTIALLY_FAILED if lasted else before.status,
+        failing_since=failing_since,
+        dkim_missing_since=missing_since,
+        paused=missing_since is not None and now - missing_since >= PAUSE_AFTER,
+    )
+
+
+def delay_to_next(state: Verification) -> timedelta | None:
+    """The time until the next check; None if there is none before the customer wants one."""
+    if state.status == FAILED:
+        return None
+    if state.status in ESTABLISHED or not 0 <= state.checks < len(DELAYS):
+        return HOUR
+    return DELAYS[state.checks]
+
+
+def findings_of(checks: Sequence[RecordCheck]) -> Findings:
+    required = [one for one in checks if one.record.required]
+    return Findings(
+        _finding([one for one in required if one.record.purpose is Purpose.DKIM]),
+        _finding([one for one in required if one.record.purpose is not Purpose.DKIM]),
+    )
+
+
+def _finding(checks: Sequence[RecordCheck]) -> Finding:
+    """A record that is wrong for certain counts before one that could not be looked up."""
+    statuses = {one.status for one in checks}
+    if statuses & {CheckStatus.MISSING, CheckStatus.WRONG}:
+        return Finding.WRONG
+    return Finding.UNKNOWN if CheckStatus.UNKNOWN in statuses else Finding.RIGHT
+
+
+def found_record(check: RecordCheck, *, last: bool) -> FoundRecord:
+    """last: the schedule has ended, so the record is no longer waited for."""
+    record = check.record
+    if check.status in RIGHT:
+        status = RecordStatus.VERIFIED
+    elif check.status is CheckStatus.UNKNOWN:
+        status = RecordStatus.TEMPORARY_FAILURE
+    else:
+        missing = check.status is CheckStatus.MISSING and not last
+        status = RecordStatus.PENDING if missing else RecordStatus.FAILED
+    return FoundRecord(record.name, record.type, record.purpose, status, check.found, check.reason)
+
+
+def first_missing(checks: Sequence[RecordCheck]) -> str:
+    """The first required record that is not right, in words; empty if all are."""
+    for one in checks:
+        if one.record.required and one.status not in RIGHT:
+            return f"the {one.record.type} record at {one.record.name}"
+    return ""

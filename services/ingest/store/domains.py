@@ -1,0 +1,109 @@
+"""Domains with the state of their checks: both change in one transaction, under one lock."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from contracts.ingest.v1.directory_pb2 import Domain
+from kernel.database import Database, Transaction
+from kernel.ids import time_of
+from services.ingest.domain.verification import DELAYS, FoundRecord, Verification
+from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
+
+ONE = """
+SELECT d.record, c.state, now() FROM ingest.domains AS d
+LEFT JOIN ingest.domain_checks AS c ON c.domain_id = d.id
+WHERE d.id = %s AND NOT d.deleted
+"""
+DUE = """
+SELECT d.record FROM ingest.domain_checks AS c JOIN ingest.domains AS d ON d.id = c.domain_id
+WHERE c.due_at <= now() ORDER BY c.due_at LIMIT %s
+"""
+WRITE = """
+INSERT INTO ingest.domain_checks (domain_id, due_at, state) VALUES (%s, %s, %s)
+ON CONFLICT (domain_id) DO UPDATE SET due_at = excluded.due_at, state = excluded.state
+"""
+REMOVE = "DELETE FROM ingest.domain_checks WHERE domain_id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainCheck:
+    """The state of a domain's verification. records: what the last check has found; empty before
+    the first. due_at: of the next check."""
+
+    verification: Verification
+    records: tuple[FoundRecord, ...] = ()
+    checked_at: datetime | None = None
+    due_at: datetime | None = None
+
+
+Change: TypeAlias = Callable[[Domain, DomainCheck, datetime], DomainCheck]
+"""Changes the domain in place, and returns the new state of its checks."""
+OpenTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[Transaction]]
+
+_decode = msgspec.json.Decoder(DomainCheck).decode
+
+
+class DomainStore:
+    """Adds, changes and finds domains; saves them to the directory."""
+
+    def __init__(self, database: Database, directory: DirectoryStore) -> None:
+        self._database = database
+        self._directory = directory
+
+    async def add(self, domain: Domain) -> None:
+        """Add a domain, to be checked unless an operator vouches for it. Raises DomainConflict."""
+        check = new_check(domain)
+        due_at = None if domain.vouched else check.verification.started_at + DELAYS[0]
+        async with self._database.transaction() as tx:
+            await tx.execute(LOCK)
+            await write_entry(tx, domain)
+            await _write_check(tx, domain.domain_id, replace(check, due_at=due_at))
+        self._directory.publish_locally(domain)
+
+    async def change(
+        self, domain_id: str, change: Change, *, transaction: OpenTransaction | None = None
+    ) -> tuple[Domain, DomainCheck] | None:
+        """The domain and its checks after the change; None if the domain is deleted. transaction:
+        that of an owner, which is fenced."""
+        async with (transaction or self._database.transaction)() as tx:
+            await tx.execute(LOCK)
+            rows = await tx.rows(ONE, (domain_id,))
+            if not rows:
+                await tx.execute(REMOVE, (domain_id,))
+                return None
+            [(record, state, now)] = rows
+            domain = Domain.FromString(bytes(record))
+            check = change(domain, _check_of(domain, state), now)
+            if domain.SerializeToString() != bytes(record):
+                await write_entry(tx, domain)
+            await _write_check(tx, domain_id, check)
+        self._directory.publish_locally(domain)
+        return domain, check
+
+    async def check_of(self, domain: Domain) -> DomainCheck:
+        """The state of a domain's checks."""
+        rows = await self._database.execute_autocommit(ONE, (domain.domain_id,))
+        return _check_of(domain, rows[0][1] if rows else None)
+
+    async def due(self, count: int) -> Sequence[Domain]:
+        """Domains that are due for a check, longest due first; deleted ones too."""
+        rows = await self._database.execute_autocommit(DUE, (count,))
+        return [Domain.FromString(bytes(record)) for (record,) in rows]
+
+
+def new_check(domain: Domain) -> DomainCheck:
+    return DomainCheck(Verification(domain.status, time_of(UUID(domain.domain_id))))
+
+
+def _check_of(domain: Domain, state: bytes | None) -> DomainCheck:
+    return new_check(domain) if state is None else _decode(bytes(state))
+
+
+async def _write_check(tx: Transaction, domain_id: str, check: DomainCheck) -> None:
+    await tx.execute(WRITE, (domain_id, check.due_at, msgspec.json.encode(check)))

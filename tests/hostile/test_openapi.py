@@ -43,6 +43,7 @@ schemathesis.openapi.format("iri", name.map("https://{}.example.com/hook".format
 schemathesis.openapi.format("cidr", st.ip_addresses(network="10.0.0.0/8").map("{}/24".format))
 
 
+schemathesis.openapi.format("domain", st.uuids().map("{}.example.net".format))
 schemathesis.openapi.format("filename", name.map("{}.pdf".format))
 schemathesis.openapi.format("media-type", st.sampled_from(["text/plain", "application/pdf"]))
 schemathesis.openapi.format("content-id", name)
@@ -61,10 +62,13 @@ def map_body(_: object, body: object) -> object:
 
 @pytest.fixture(scope="module")
 def authorized(engine: Engine) -> Authorized:
-    """The key for a path: suppressions require a live key."""
+    """The key for a path: suppressions and domains require a live key."""
     test = create_account(engine.environment, DOMAIN, test=True).api_key
     live = create_account(engine.environment, "live.example.net").api_key
-    return lambda path: {"Authorization": f"Bearer {live if 'suppressions' in path else test}"}
+    of_live_keys = ("suppressions", "domains")
+    return lambda path: {
+        "Authorization": f"Bearer {live if any(one in path for one in of_live_keys) else test}"
+    }
 
 
 document = schemathesis.openapi.from_dict(call_api("GET", "/openapi.json").json())
@@ -116,10 +120,14 @@ def test_every_example_of_the_document_is_accepted(engine: Engine, authorized: A
     with httpx.Client(base_url=engine.url.removesuffix("/v1")) as http:
         scheduled = {**EXAMPLE_EMAIL, "scheduled_at": "in 1 hour"}
         sent = http.post("/v1/emails", json=scheduled, headers=authorized("/v1/emails"))
+        domain = http.post(
+            "/v1/domains", json={"name": "new.example.net"}, headers=authorized("/v1/domains")
+        )
         for method, path, one in operations(document.raw_schema):
             body = one.get("requestBody", {}).get("content", {JSON: {}})[JSON]
             if "example" in body:
                 url = path.replace("{email_id}", sent.json()["id"])
+                url = url.replace("{domain_id}", domain.json()["id"])
                 response = http.request(
                     method.upper(), url, json=body["example"], headers=authorized(path)
                 )

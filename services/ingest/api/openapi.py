@@ -80,6 +80,9 @@ RULES: dict[str, dict[str, Any]] = {
     "CancelQueued": {"after": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}]}},
     "NewSuppression": {"email": MAILBOX},
     "Addresses": {"emails": {"type": "array", "items": MAILBOX, "minItems": 1, "maxItems": 500}},
+    "CreateDomainRequest": {
+        "name": {"type": "string", "format": "domain", "minLength": 4, "maxLength": 253},
+    },
     "CreateApiKeyRequest": {
         "domain_id": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}, NULL]},
         "cidrs": {"type": "array", "maxItems": 100, "items": {"type": "string", "format": "cidr"}},

@@ -16,6 +16,7 @@ from kernel.crypto import SecretKeyring, new_key
 from kernel.database import Database
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
+from kernel.outbox import Outbox
 from mail import records
 from mail.address import AddressError
 from services.ingest.domain.domain_name import sending_domain
@@ -65,7 +66,7 @@ class DirectoryAdmin:
 
     def __init__(self, database: Database, secrets: SecretKeyring) -> None:
         self.store = DirectoryStore(database)
-        self.domains = DomainStore(database, self.store)
+        self.domains = DomainStore(database, self.store, Outbox(database, "ingest", leave_to_sweep))
         self._secrets = secrets
         self._domain_keys = DomainKeys(secrets, PublishedHosts("", ""))
 
@@ -205,6 +206,10 @@ class DirectoryAdmin:
             problem = "There is no" if not found else "There is more than one"
             raise ConfigError(f"{problem} {what} {name!r}. Use its id, see `obm {what} list`.")
         return found[0]
+
+
+async def leave_to_sweep(_: object) -> None:
+    """Commands do not publish: ingest publishes what they leave in its outbox."""
 
 
 def normalize_name(text: str) -> str:

@@ -12,10 +12,12 @@ from enum import StrEnum
 from mail.dkim_verify import key_problem, parse_tags
 from mail.records import DnsRecord, Purpose
 
-Published = Mapping[tuple[str, str], Sequence[str] | None]
+Values = Sequence[str] | None
+Published = Mapping[tuple[str, str], Values]
 """(name, type) to the values found: empty if there is no such record, None if the lookup failed.
 
-MX values look like `10 mx.example.com`; TXT values are joined and unquoted.
+MX values look like `10 mx.example.com`; TXT values are joined and unquoted. Type
+CNAME: the target, if the name is an alias.
 """
 
 _LOOKUPS = re.compile(
@@ -67,7 +69,42 @@ def _check_record(record: DnsRecord, published: Published) -> RecordCheck:
             record, Status.UNKNOWN, f"DNS lookup of {record.name} failed. Try again."
         )
     status, reason = _CHECKS[record.purpose](record, values)
+    wrong = status in (Status.MISSING, Status.WRONG)
+    if wrong and (mistake := _mistake(record, values, published)):
+        status, reason = Status.WRONG, mistake
     return RecordCheck(record, status, reason, tuple(values))
+
+
+def appended_names(name: str, domain: str, zone: str) -> tuple[str, ...]:
+    """Where a record is found if a DNS panel has appended the zone to a full name."""
+    return tuple(f"{name}.{suffix}" for suffix in dict.fromkeys((domain, zone)) if suffix)
+
+
+def _mistake(record: DnsRecord, values: Sequence[str], published: Published) -> str:
+    """A common mistake in words; empty if there is none of these."""
+    assess = _CHECKS[record.purpose]
+    if target := next(iter(published.get((record.name, "CNAME")) or ()), ""):
+        return (
+            f"{record.name} is a CNAME to {target}, and beside a CNAME no other record counts"
+            f" (RFC 1034 §3.6.2): remove it, then publish {record.type} {record.value}"
+        )
+    for (name, kind), found in published.items():
+        if name.startswith(f"{record.name}.") and kind == record.type and found:
+            return (
+                f"{record.name} does not exist, but {name} does: the DNS panel has appended the"
+                " zone. Enter the name without it."
+            )
+    unquoted = [value.replace("\\", "").replace('"', "").strip() for value in values]
+    if unquoted != list(values) and assess(record, unquoted)[0] in (Status.OK, Status.WEAK):
+        return f"{record.name} has quotes or backslashes in its value. Enter it without them."
+    if record.purpose is Purpose.DKIM and len(values) == 2:
+        joined = ("".join(values), "".join(reversed(values)))
+        if any(assess(record, [one])[0] in (Status.OK, Status.WEAK) for one in joined):
+            return (
+                f"{record.name} has the key split over two TXT records. It must be one record with"
+                " several strings."
+            )
+    return ""
 
 
 def _spf(record: DnsRecord, values: Sequence[str]) -> Assessment:

@@ -113,6 +113,22 @@ class Settings(SharedSettings):
         description="Name whose SPF record lists the source addresses; default: _spf. before "
         "the bounce host",
     )
+    nameservers: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Name servers to find the authoritative ones, ip or ip:port, comma-separated; "
+        "empty: those of the host",
+    )
+    dns_allowed_networks: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Private CIDR ranges in which authoritative name servers are queried; "
+        "comma-separated",
+    )
+    domain_check_interval_s: float = Field(
+        2.0, gt=0, description="Interval in seconds between searches for domains due for a check"
+    )
+    domain_checks_max: int = Field(
+        20, ge=1, description="Maximum number of domains that are checked by DNS at a time"
+    )
     tenant_domains_max: int = Field(
         1_000, ge=1, description="Maximum number of domains that a tenant can add by API"
     )
@@ -249,13 +265,15 @@ class Settings(SharedSettings):
             raise ValueError("submission requires INGEST_TLS_CERTIFICATE and INGEST_TLS_KEY.")
         return self
 
-    @field_validator("attachment_fetch_allowed_networks", mode="before")
+    @field_validator(
+        "attachment_fetch_allowed_networks", "nameservers", "dns_allowed_networks", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         texts = value.split(",") if isinstance(value, str) else value
         return [part for part in texts if part] if isinstance(texts, list) else texts
 
-    @field_validator("attachment_fetch_allowed_networks")
+    @field_validator("attachment_fetch_allowed_networks", "dns_allowed_networks")
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
         networks(value)

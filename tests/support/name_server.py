@@ -34,6 +34,7 @@ class NameServer(asyncio.DatagramProtocol):
         name = question.name.to_text(omit_final_dot=True).lower()
         self.queried_names.append(name)
         response = dns.message.make_response(query)
+        response.flags |= dns.flags.AA
         records = self.records.get(name)
         if records == SILENT:
             return

@@ -238,3 +238,49 @@ class MessageAccepted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageAccepted: _TypeAlias = MessageAccepted  # noqa: Y015
+
+@_typing.final
+class DomainChanged(_message.Message):
+    """A domain was added, changed or deleted, or its verification has a new status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    domain_id: _builtins.str
+    version: _builtins.int
+    """of the domain's record"""
+    type: _builtins.str
+    """domain.created, .updated, .verified, .failed, .paused, .resumed or .deleted"""
+    tenant_id: _builtins.str
+    name: _builtins.str
+    status: _builtins.str
+    reason: _builtins.str
+    """the record that is missing or wrong"""
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        domain_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        type: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        status: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "domain_id", b"domain_id", "name", b"name", "reason", b"reason", "status", b"status", "tenant_id", b"tenant_id", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DomainChanged: _TypeAlias = DomainChanged  # noqa: Y015

@@ -26,6 +26,7 @@ from services.ingest.api.server import HttpServer
 from services.ingest.api.submission.listeners import create_submission
 from services.ingest.app.audit import create_audit
 from services.ingest.app.dependencies import Dependencies, create_dependencies
+from services.ingest.app.domains import create_domain_loops
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter
@@ -40,7 +41,6 @@ from services.ingest.store.backpressure import Backpressure
 from services.ingest.store.content_usage import ContentUsage
 from services.ingest.store.directory import DirectoryStore, UnpublishedEntries
 from services.ingest.store.directory_cache import DirectoryCache
-from services.ingest.store.domains import DomainStore
 from services.ingest.store.emails import EmailStore
 from services.ingest.store.retention import RetentionStore
 
@@ -76,6 +76,7 @@ def create_service(settings: Settings) -> Service:
             *create_servers(deps, access=access, acceptance=acceptance, directory=directory),
             directory_cache.run,
             *create_maintenance_loops(deps, audits, backpressure),
+            *create_domain_loops(deps, directory),
         ],
         close=deps.close,
         health=deps.health,
@@ -154,7 +155,7 @@ def create_domain_service(
 ) -> DomainService:
     return DomainService(
         directory,
-        DomainStore(deps.system_database, directory),
+        deps.domain_store(directory),
         deps.domain_keys,
         emails,
         deps.settings.tenant_domains_max,

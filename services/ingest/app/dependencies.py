@@ -6,7 +6,7 @@ from functools import partial
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
-from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel.content import ContentStore, open_store
@@ -22,7 +22,9 @@ from mail.reachable import networks
 from services.ingest.clients import ServiceClient, ServiceClients
 from services.ingest.clients.downloads import Downloads
 from services.ingest.settings import Settings
+from services.ingest.store.directory import DirectoryStore
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
+from services.ingest.store.domains import DomainStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,9 @@ class Dependencies:
     downloads: Downloads | None
     lease: Lease
 
+    def domain_store(self, directory: DirectoryStore) -> DomainStore:
+        return DomainStore(self.system_database, directory, self.outbox)
+
     async def close(self) -> None:
         await close_in_order(
             self.outbox.drain,
@@ -59,7 +64,7 @@ class Dependencies:
 def create_dependencies(settings: Settings) -> Dependencies:
     kafka_health = DependencyHealth()
     kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
-    kafka.declare(MessageAccepted, Account, Tenant, ApiKey, Domain)
+    kafka.declare(MessageAccepted, DomainChanged, Account, Tenant, ApiKey, Domain)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
     allowed = networks(settings.attachment_fetch_allowed_networks)

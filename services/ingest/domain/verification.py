@@ -141,6 +141,20 @@ def delay_to_next(state: Verification) -> timedelta | None:
     return DELAYS[state.checks]
 
 
+def change_type(before: Domain | None, after: Domain) -> str:
+    """The type of the event of a change; empty if there is nothing to report."""
+    if before is None:
+        return "domain.created"
+    if after.deleted:
+        return "domain.deleted"
+    if before.paused != after.paused:
+        return "domain.paused" if after.paused else "domain.resumed"
+    if before.status == after.status:
+        return ""
+    ends = {VERIFIED: "domain.verified", FAILED: "domain.failed", PARTIALLY_FAILED: "domain.failed"}
+    return ends.get(after.status, "domain.updated")
+
+
 def findings_of(checks: Sequence[RecordCheck]) -> Findings:
     required = [one for one in checks if one.record.required]
     return Findings(
@@ -168,6 +182,11 @@ def found_record(check: RecordCheck, *, last: bool) -> FoundRecord:
         missing = check.status is CheckStatus.MISSING and not last
         status = RecordStatus.PENDING if missing else RecordStatus.FAILED
     return FoundRecord(record.name, record.type, record.purpose, status, check.found, check.reason)
+
+
+def is_conclusive(checks: Sequence[RecordCheck]) -> bool:
+    """Whether DNS has answered for every required record."""
+    return all(one.status is not CheckStatus.UNKNOWN for one in checks if one.record.required)
 
 
 def first_missing(checks: Sequence[RecordCheck]) -> str:

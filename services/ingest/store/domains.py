@@ -10,9 +10,22 @@ from uuid import UUID
 import msgspec
 
 from contracts.ingest.v1.directory_pb2 import Domain
+from contracts.ingest.v1.events_pb2 import DomainChanged
 from kernel.database import Database, Transaction
+from kernel.failpoint import failpoint
 from kernel.ids import time_of
-from services.ingest.domain.verification import DELAYS, FoundRecord, Verification
+from kernel.outbox import Outbox
+from kernel.topics import encode
+from services.ingest.domain.event import timestamp
+from services.ingest.domain.verification import (
+    DELAYS,
+    STATUSES,
+    FoundRecord,
+    Verification,
+    change_type,
+    may_send,
+    missing_record,
+)
 from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
 
 ONE = """
@@ -46,15 +59,16 @@ Change: TypeAlias = Callable[[Domain, DomainCheck, datetime], DomainCheck]
 """Changes the domain in place, and returns the new state of its checks."""
 OpenTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[Transaction]]
 
-_decode = msgspec.json.Decoder(DomainCheck).decode
+decode = msgspec.json.Decoder(DomainCheck).decode
 
 
 class DomainStore:
     """Adds, changes and finds domains; saves them to the directory."""
 
-    def __init__(self, database: Database, directory: DirectoryStore) -> None:
+    def __init__(self, database: Database, directory: DirectoryStore, outbox: Outbox) -> None:
         self._database = database
         self._directory = directory
+        self._outbox = outbox  # its sweep publishes: these events are not urgent
 
     async def add(self, domain: Domain) -> None:
         """Add a domain, to be checked unless an operator vouches for it. Raises DomainConflict."""
@@ -64,6 +78,7 @@ class DomainStore:
             await tx.execute(LOCK)
             await write_entry(tx, domain)
             await _write_check(tx, domain.domain_id, replace(check, due_at=due_at))
+            await self._add_event(tx, None, domain, now=check.verification.started_at)
         self._directory.publish_locally(domain)
 
     async def change(
@@ -82,9 +97,30 @@ class DomainStore:
             check = change(domain, _check_of(domain, state), now)
             if domain.SerializeToString() != bytes(record):
                 await write_entry(tx, domain)
+                failpoint("ingest.domain.written")
             await _write_check(tx, domain_id, check)
+            await self._add_event(tx, Domain.FromString(bytes(record)), domain, now=now)
+            failpoint("ingest.domain.in_transaction")
+        failpoint("ingest.domain.committed")
         self._directory.publish_locally(domain)
         return domain, check
+
+    async def _add_event(
+        self, tx: Transaction, before: Domain | None, after: Domain, *, now: datetime
+    ) -> None:
+        if not (kind := change_type(before, after)):
+            return
+        event = DomainChanged(
+            domain_id=after.domain_id,
+            version=after.version,
+            type=kind,
+            tenant_id=after.tenant_id,
+            name=after.name,
+            status=STATUSES[after.status],
+            reason="" if may_send(after) and not after.missing_record else missing_record(after),
+            changed_at=timestamp(now),
+        )
+        self._outbox.discard(await self._outbox.add(tx, [encode(event, now)]))
 
     async def check_of(self, domain: Domain) -> DomainCheck:
         """The state of a domain's checks."""
@@ -102,7 +138,7 @@ def new_check(domain: Domain) -> DomainCheck:
 
 
 def _check_of(domain: Domain, state: bytes | None) -> DomainCheck:
-    return new_check(domain) if state is None else _decode(bytes(state))
+    return new_check(domain) if state is None else decode(bytes(state))
 
 
 async def _write_check(tx: Transaction, domain_id: str, check: DomainCheck) -> None:

@@ -27,6 +27,7 @@ from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
+from kernel.resolver import system_resolver
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
@@ -34,7 +35,7 @@ from services.router.api.policies import PolicyService, PolicyTables
 from services.router.api.service import RouterService
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
 from services.router.app.source_checks import source_check_loops
-from services.router.clients.dns import Resolver, RouteResolver, system_resolver
+from services.router.clients.dns import Resolver, RouteResolver
 from services.router.clients.journal import JournalClient
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.cell import Cell
@@ -330,7 +331,6 @@ def sandbox_route(settings: Settings) -> Route:
 
 
 def create_resolver(settings: Settings) -> Resolver:
-    try:
-        return system_resolver(settings.nameservers, timeout_s=settings.dns_timeout_s)
-    except ValueError as error:
-        raise ConfigError(f"ROUTER_NAMESERVERS: {error}") from error
+    return system_resolver(
+        settings.nameservers, timeout_s=settings.dns_timeout_s, setting="ROUTER_NAMESERVERS"
+    )

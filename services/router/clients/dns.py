@@ -5,13 +5,11 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TypeAlias
 
 import dns.asyncresolver
 import dns.exception
 import dns.name
-import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
@@ -181,24 +179,3 @@ class RouteResolver:
                 ttl_s = min(max(float(found.rrset.ttl), TTL_MIN_S), TTL_MAX_S)
                 return Route(site_name([domain]), (MxHost(domain, 0, 0),)), ttl_s
         return NO_MX, NEGATIVE_TTL_S
-
-
-def system_resolver(
-    nameservers: tuple[str, ...], *, timeout_s: float
-) -> dns.asyncresolver.Resolver:
-    """A resolver with the given name servers (`ip` or `ip:port`), or with those of the host."""
-    try:
-        resolver = dns.asyncresolver.Resolver(configure=not nameservers)
-    except dns.resolver.NoResolverConfiguration:
-        resolver = dns.asyncresolver.Resolver(configure=False)
-        resolver.nameservers = ["127.0.0.1"]
-    if nameservers:
-        resolver.nameservers = [parse_name_server(text) for text in nameservers]
-    resolver.lifetime = timeout_s
-    return resolver
-
-
-def parse_name_server(text: str) -> dns.nameserver.Nameserver:
-    """`ip`, `ip:port` or `[ip]:port`. Raises ValueError."""
-    host, _, port = text.rpartition(":") if "]:" in text or text.count(":") == 1 else (text, "", "")
-    return dns.nameserver.Do53Nameserver(str(ip_address(host.strip("[]"))), int(port or 53))

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 import dns.exception
-import dns.rdata
-import dns.rdatatype
 import dns.resolver
-from dns.rdtypes.txtbase import TXTBase
 
+from kernel.resolver import text_of
 from mail import dnsbl
 from mail.spf import Spf, check_host
 from services.router.clients.dns import Resolver
@@ -122,9 +120,3 @@ class SourceDns:
 
 def addresses_of(source: EgressSource) -> list[str]:
     return [one for one in (source.source_ip, source.source_ipv6) if one]
-
-
-def text_of(record: dns.rdata.Rdata) -> str:
-    if isinstance(record, TXTBase):
-        return b"".join(record.strings).decode("utf-8", "replace")
-    return record.to_text()

@@ -177,3 +177,35 @@ def test_a_key_record_is_ok_if_a_verifier_accepts_it(
     record = between.join(f"{name}={value}" for name, value in tags.items()) + end
     takes = dkimpy_takes(record) and tags["p"].replace(" ", "") == KEY
     assert (one(Purpose.DKIM, [record]).status is Status.OK) == takes
+
+
+def check_of(
+    record: records.DnsRecord, published: domain_check.Published
+) -> domain_check.RecordCheck:
+    [check] = domain_check.check_records([record], published)
+    return check
+
+
+@pytest.mark.parametrize("split", [0, 1])
+def test_common_mistakes_are_named(split: int) -> None:
+    key = next(one for one in WANTED if one.purpose is Purpose.DKIM)
+    place = (key.name, "TXT")
+    halves = [key.value[:200], key.value[200:]]
+    if split:
+        halves.reverse()
+    for published, words in (
+        ({place: ['"' + key.value + '"']}, "quotes"),
+        ({place: [key.value.replace(";", "\\;")]}, "backslashes"),
+        ({place: halves}, "split over two TXT records"),
+        ({place: [], (f"{key.name}.a.example", "TXT"): [key.value]}, "appended the zone"),
+        ({place: [], (key.name, "CNAME"): ["x.example"]}, "is a CNAME to x.example"),
+    ):
+        check = check_of(key, published)
+        assert check.status is Status.WRONG
+        assert words in check.reason
+
+
+def test_an_alias_to_the_right_record_is_right() -> None:
+    key = next(one for one in WANTED if one.purpose is Purpose.DKIM)
+    published = {(key.name, "TXT"): [key.value], (key.name, "CNAME"): ["keys.platform.example"]}
+    assert check_of(key, published).status is Status.OK

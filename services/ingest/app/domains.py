@@ -1,0 +1,31 @@
+"""Wires the checks of domains."""
+
+from ipaddress import ip_address
+
+from kernel.health import DependencyHealth
+from kernel.resolver import AuthoritativeResolver, system_resolver
+from kernel.service import Loop, create_loops
+from mail.reachable import may_connect, networks
+from services.ingest.app.dependencies import Dependencies
+from services.ingest.loops.domain_checks import DomainChecks
+from services.ingest.store.directory import DirectoryStore
+
+LOOKUP_TIMEOUT_S = 10.0
+
+
+def create_domain_loops(deps: Dependencies, directory: DirectoryStore) -> list[Loop]:
+    settings = deps.settings
+    allowed = networks(settings.dns_allowed_networks)
+    checks = DomainChecks(
+        deps.domain_store(directory),
+        deps.domain_keys,
+        AuthoritativeResolver(
+            system_resolver(
+                settings.nameservers, timeout_s=LOOKUP_TIMEOUT_S, setting="INGEST_NAMESERVERS"
+            ),
+            is_allowed=lambda address: may_connect(ip_address(address), allowed),
+        ),
+        deps.lease,
+        settings.domain_checks_max,
+    )
+    return create_loops([(settings.domain_check_interval_s, checks.run_once)], DependencyHealth())

@@ -1,0 +1,201 @@
+"""Domains are checked by DNS until they are verified; live mail follows."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from contracts.ingest.v1.events_pb2 import DomainChanged
+from kernel.content import open_store
+from mail.dkim import zone_text
+from services.ingest.store.domains import decode
+from tests.support.ingest import IngestHarness, email, until
+from tests.support.name_server import SERVFAIL, NameServer, name_server
+from tests.support.stack import FreshDatabase
+
+NAME = "shop.customer.org"
+Start = Callable[[str], IngestHarness]
+
+
+@pytest.fixture
+def start(
+    bootstrap_servers: str, topic_prefix: str, database: FreshDatabase, tmp_path: Path
+) -> Start:
+    def harness(server: str) -> IngestHarness:
+        extra = {
+            "bounce_mx": "mx.platform.org",
+            "nameservers": [server],
+            "domain_check_interval_s": 0.1,
+        }
+        return IngestHarness(bootstrap_servers, topic_prefix, database, tmp_path, extra=extra)
+
+    return harness
+
+
+def publish(server: NameServer, records: list[dict[str, Any]]) -> None:
+    zone: dict[str, Any] = {}
+    for one in records:
+        text = one["type"] == "TXT"
+        value = zone_text(one["value"]) if text else f"{one['priority']} {one['value']}."
+        zone.setdefault(one["name"], {})[one["type"]] = [value]
+    server.records = zone
+
+
+async def get(harness: IngestHarness, domain_id: str) -> Any:  # noqa: ANN401 - JSON
+    return (await harness.request("GET", f"/v1/domains/{domain_id}")).json
+
+
+async def create(harness: IngestHarness) -> Any:  # noqa: ANN401 - JSON
+    return (await harness.request("POST", "/v1/domains", {"name": NAME})).json
+
+
+async def verify(harness: IngestHarness, domain_id: str) -> Any:  # noqa: ANN401 - JSON
+    """The domain after a check that began after this call."""
+    before = (await get(harness, domain_id))["checked_at"]
+    await harness.request("POST", f"/v1/domains/{domain_id}/verify", {})
+
+    async def checked() -> bool:
+        return bool((await get(harness, domain_id))["checked_at"] != before)
+
+    await until(checked)
+    return await get(harness, domain_id)
+
+
+async def test_a_domain_is_verified_when_its_records_are_found_and_then_sends(
+    start: Start,
+) -> None:
+    async with name_server({}) as (server, address), start(address).running() as harness:
+        await harness.sign_up(test=False)
+        made = await create(harness)
+        first = await verify(harness, made["id"])
+        assert first["status"] == "pending"
+        assert {one["status"] for one in first["records"]} == {"pending"}
+
+        publish(server, made["records"])
+        dkim = made["records"][0]
+        right = server.records[dkim["name"]]
+        server.records = {**server.records, dkim["name"]: SERVFAIL}
+        partly = await verify(harness, made["id"])
+        assert partly["status"] == "pending"
+        assert partly["records"][0]["status"] == "temporary_failure"
+
+        server.records = {**server.records, dkim["name"]: right}
+        found = await verify(harness, made["id"])
+        assert (found["status"], found["records"][0]["found"]) == ("verified", [dkim["value"]])
+        live = email(**{"from": f"a@{NAME}", "to": "ann@recipient.org"})
+        assert (await harness.request("POST", "/v1/emails", live)).status == 202
+
+        server.records = {}
+        gone = await verify(harness, made["id"])
+        assert gone["status"] == "verified", "a failure counts when it has lasted an hour"
+
+        async def reported() -> bool:
+            events = await harness.read_events(DomainChanged, 5)
+            types = [one.type for one in events if one.domain_id == made["id"]]
+            return types == ["domain.created", "domain.updated", "domain.verified"]
+
+        await until(reported)
+
+
+async def test_dkim_that_is_gone_for_a_day_pauses_the_domain(
+    start: Start, database: FreshDatabase
+) -> None:
+    async with name_server({}) as (server, address), start(address).running() as harness:
+        await harness.sign_up(test=False)
+        made = await create(harness)
+        publish(server, made["records"])
+        assert (await verify(harness, made["id"]))["status"] == "verified"
+        server.records = {}
+        await verify(harness, made["id"])
+        age(database, timedelta(hours=25))
+        gone = await verify(harness, made["id"])
+        assert (gone["status"], gone["paused"]) == ("partially_failed", True)
+        live = email(**{"from": f"a@{NAME}", "to": "ann@recipient.org"})
+        refused = await harness.request("POST", "/v1/emails", live)
+        assert refused.status == 403
+        assert "paused" in refused.json["detail"]
+        publish(server, made["records"])
+        again = await verify(harness, made["id"])
+        assert (again["status"], again["paused"]) == ("verified", False)
+        assert (await harness.request("POST", "/v1/emails", live)).status == 202
+
+
+def age(database: FreshDatabase, by: timedelta) -> None:
+    """Shift the times in the state of all checks into the past."""
+    with database.connect() as connection:
+        rows = connection.execute("SELECT domain_id, state FROM ingest.domain_checks").fetchall()
+        for domain_id, state in rows:
+            old = decode(cast(bytes, state))
+            moved = replace(
+                old.verification,
+                failing_since=earlier(old.verification.failing_since, by),
+                dkim_missing_since=earlier(old.verification.dkim_missing_since, by),
+            )
+            connection.execute(
+                "UPDATE ingest.domain_checks SET state = %s WHERE domain_id = %s",
+                (msgspec.json.encode(replace(old, verification=moved)), domain_id),
+            )
+
+
+def earlier(moment: datetime | None, by: timedelta) -> datetime | None:
+    return None if moment is None else moment - by
+
+
+PROCESS = """
+import asyncio, json, sys
+from kernel.service import run_services
+from services.ingest.app import create_service
+from services.ingest.settings import Settings
+async def main():
+    await run_services([create_service(Settings(**json.loads(sys.argv[1])))])
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("place", ["written", "in_transaction", "committed"])
+async def test_a_process_that_dies_during_a_check_leaves_nothing_half_done(
+    start: Start, place: str
+) -> None:
+    async with name_server({}) as (server, address):
+        harness = start(address)
+        await open_store(harness.settings().content_store_url).initialize()
+        await harness.sign_up(test=False)
+        async with harness.directory() as directory:
+            added = await directory.add_domain(NAME, tenant=harness.tenant_id)
+            records = directory.records(
+                added, bounce_mx="mx.platform.org", spf_include="_spf.mx.platform.org"
+            )
+            publish(server, [{**asdict(one)} for one in records])
+            await directory.domains.change(
+                added.domain_id, lambda _, check, now: replace(check, due_at=now)
+            )
+        settings = harness.settings().model_dump(mode="json")
+        killed = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROCESS, json.dumps(settings),
+            env={**os.environ, "OBM_FAILPOINTS": f"ingest.domain.{place}=kill"},
+        )  # fmt: skip
+        assert await killed.wait() == -signal.SIGKILL
+        async with harness.running():
+
+            async def verified() -> bool:
+                return bool((await get(harness, added.domain_id))["status"] == "verified")
+
+            await until(verified)
+            await until(lambda: reported_once(harness, added.domain_id))
+
+
+async def reported_once(harness: IngestHarness, domain_id: str) -> bool:
+    """True if both events are published; each may be repeated, with the same id."""
+    events = await harness.read_events(DomainChanged, 4)
+    ids = {(one.type, one.version) for one in events if one.domain_id == domain_id}
+    assert len(ids) <= 2
+    return sorted(kind for kind, _ in ids) == ["domain.created", "domain.verified"]

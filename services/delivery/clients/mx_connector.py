@@ -129,6 +129,16 @@ class MxConnector:
             self._back_off_host(assignment.egress_id, mx_host, retry_at_s)
         raise search.to_error(len(assignment.mx_hosts))
 
+    async def has_untried(
+        self, assignment: DeliveryAssigned, tried: AbstractSet[SocketAddress]
+    ) -> bool:
+        """Whether the message has a host that is not in `tried`."""
+        for mx_host in assignment.mx_hosts:
+            hosts = await self._hosts(mx_host, assignment, search=_HostSearch())
+            if any(tried.isdisjoint(host.socket_addresses) for host in hosts):
+                return True
+        return False
+
     async def _hosts(
         self, mx_host: MxHost, assignment: DeliveryAssigned, *, search: "_HostSearch"
     ) -> list[DialTarget]:

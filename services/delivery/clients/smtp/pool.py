@@ -19,12 +19,18 @@ from services.delivery.clients.mx_connector import NoConnection, without_connect
 from services.delivery.clients.smtp.connections import Connections
 from services.delivery.clients.smtp.dial import SocketAddress
 from services.delivery.clients.smtp.session import SmtpSession
-from services.delivery.domain.attempt_result import SERVICE_CLOSING, STALE, AttemptResult
+from services.delivery.domain.attempt_result import (
+    CONNECT,
+    SERVICE_CLOSING,
+    STALE,
+    AttemptResult,
+)
 from services.delivery.domain.host_policy import is_connection_reusable, port_of
 from services.delivery.domain.pace import Pace
 
 SANDBOX_SHARE_DIVISOR = 4  # a tenant gets this fraction of the connections to the sandbox
 LIMIT_INITIAL = 2  # connections of a pool before the first reply
+NO_OTHER_HOST = AttemptResult(CONNECT, problem="no other host to try")
 NO_GROWTH_AFTER_421_S = 1.0  # after a 421 to a command, the limit does not grow for this long
 
 
@@ -101,8 +107,11 @@ class ConnectionPool:
     ) -> SmtpSession:
         """Return an idle connection, or wait for the next one that becomes free or is opened.
 
+        tried: hosts that have deferred the message.
         Raises NoConnection, and AttemptReleased when the process stops.
         """
+        if tried and not await self.shared.mx_connector.has_untried(assignment, tried):
+            raise NoConnection(NO_OTHER_HOST)  # do not wait for a connection to learn that
         hosts = {(one.host, port_of(one)): one.preference for one in assignment.mx_hosts}
         found: asyncio.Future[SmtpSession] = asyncio.get_running_loop().create_future()
         waiter = Waiter(assignment, tried, until_s, hosts, found)
@@ -262,18 +271,15 @@ class ConnectionPool:
 
     def _on_open_failed(self, waiter: Waiter, error: BaseException) -> None:
         """Keep the message waiting if a connection in use can serve it, or if the host is busy and
-        may be tried again soon; otherwise refuse it and all that wait for the same hosts."""
-        if not isinstance(error, NoConnection):
+        may be tried again soon; otherwise refuse it and all that wait for the same hosts. If the
+        message has tried some of these, only the others have failed."""
+        if not isinstance(error, NoConnection) or waiter.tried:
             self._refuse(waiter, error)
             return
         self._shrink(error.retry_at_s)
         now_s = clock.monotonic_s()
         soon = error.busy and error.retry_at_s - now_s <= self.shared.config.wait_max_s
-        if (
-            error.retry_at_s < inf
-            and not waiter.tried
-            and (soon or self._has_busy_session_for(waiter))
-        ):
+        if error.retry_at_s < inf and (soon or self._has_busy_session_for(waiter)):
             waiter.not_before_s = error.retry_at_s
             return
         self._refuse(waiter, error)

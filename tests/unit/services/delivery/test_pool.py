@@ -1,21 +1,17 @@
 """Connection pools: reuse, limits, waiting messages, and hosts that refuse connections."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 from contracts.router.v1.events_pb2 import DeliveryAssigned
-from kernel import clock
 from mail.smtp_reply import Reply
-from services.delivery.clients.mx_connector import MxConnector, NoConnection
-from services.delivery.clients.smtp.connections import ConnectionConfig, Connections
+from services.delivery.clients.mx_connector import NoConnection
 from services.delivery.clients.smtp.pool import AttemptReleased
 from services.delivery.domain.attempt_result import END_OF_DATA, MAIL, STALE, AttemptResult
 from tests.support.connections import (
-    FakeNetwork,
     FakeSession,
     PoolEnvironment,
     acquire,
@@ -27,26 +23,6 @@ from tests.support.connections import (
 ACCEPTED = AttemptResult(END_OF_DATA, Reply(250, "2.0.0", "ok"))
 CLOSING = AttemptResult(MAIL, Reply(421, "4.7.0", "too many connections"))
 BUSY = Reply(421, "4.7.0", "too many connections from you")
-
-
-Scenario = Callable[[PoolEnvironment], Awaitable[None]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def run_scenario(scenario: Scenario, **limits: Any) -> None:  # noqa: ANN401 - fields of ConnectionConfig
-        async def main() -> None:
-            network, now_s = FakeNetwork(), [1000.0]
-            monkeypatch.setattr(clock, "monotonic_s", lambda: now_s[0])
-            mx_connector = MxConnector(network, network, allowed=[])
-            config = ConnectionConfig(20, messages_per_connection_max=500, idle_timeout_s=15.0)
-            connections = Connections(mx_connector, replace(config, **limits))
-            await scenario(PoolEnvironment(network, connections, now_s))
-
-        monkeypatch.setattr("services.delivery.clients.mx_connector.may_connect", lambda *_: True)
-        asyncio.run(main())
-
-    return run_scenario
 
 
 def test_a_connection_is_reused_for_the_next_message(run: Callable[..., None]) -> None:
@@ -189,20 +165,6 @@ def test_a_backup_connection_is_reused_if_the_better_host_has_no_address(
         pool.release(backup, ACCEPTED)
         assert await acquire(pool, "1.example", "2.example") is backup
         assert environment.network.dialed == ["2.example"]
-
-    run(scenario)
-
-
-def test_a_host_that_a_message_has_tried_is_not_used_again(run: Callable[..., None]) -> None:
-    async def scenario(environment: PoolEnvironment) -> None:
-        pool = environment.pool()
-        first = await acquire(pool, "1.example", "2.example")
-        pool.release(first, ACCEPTED)
-        tried = frozenset([(first.peer.remote_ip, 25)])
-        second = await acquire(pool, "1.example", "2.example", tried=tried)
-        assert second.peer.mx == "2.example"
-        with pytest.raises(NoConnection):
-            await acquire(pool, "1.example", tried=tried)
 
     run(scenario)
 

@@ -1,6 +1,8 @@
 """Writes accounts, tenants, keys and domains, for commands and tests."""
 
 import asyncio
+import getpass
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,18 +12,20 @@ from typing import Any, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.environment import load_settings
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
-from kernel import auth
-from kernel.crypto import SecretKeyring, new_key
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Domain, Tenant
+from kernel import auth, crypto
+from kernel.crypto import SecretKeyring
 from kernel.database import Database
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
 from kernel.outbox import Outbox
 from mail import records
 from mail.address import AddressError
+from services.ingest.api.administration.api_keys import new_key
 from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.verification import NOT_STARTED, VERIFIED
 from services.ingest.settings import Settings
+from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
 from services.ingest.store.domains import DomainStore
@@ -53,6 +57,14 @@ async def open_directory(settings: Settings | None = None) -> AsyncIterator["Dir
         await database.close()
 
 
+def user() -> Actor:
+    """The user of a command, for the audit log."""
+    try:
+        return Actor("command", getpass.getuser())
+    except (KeyError, OSError):  # without an entry in the password database
+        return Actor("command", str(os.getuid()))
+
+
 def run_in_directory(action: Callable[["DirectoryAdmin"], Awaitable[T]]) -> T:
     async def run() -> T:
         async with open_directory() as directory:
@@ -65,7 +77,7 @@ class DirectoryAdmin:
     """Writes the directory. The services apply the changes within a second."""
 
     def __init__(self, database: Database, secrets: SecretKeyring) -> None:
-        self.store = DirectoryStore(database)
+        self.store = DirectoryStore(database, actor=user())
         self.domains = DomainStore(database, self.store, Outbox(database, "ingest", leave_to_sweep))
         self._secrets = secrets
         self._domain_keys = DomainKeys(secrets, PublishedHosts("", ""))
@@ -86,7 +98,7 @@ class DirectoryAdmin:
             tenant_id=uuid7_text(),
             account_id=owner.account_id,
             name=normalize_name(name),
-            content_key=self._secrets.encrypt(new_key()),
+            content_key=self._secrets.encrypt(crypto.new_key()),
         )
         tenant.MergeFrom(chosen or Tenant())
         await self.store.save(tenant)
@@ -115,19 +127,27 @@ class DirectoryAdmin:
         name."""
         owner = await self._find_one(Tenant, tenant)
         domain_id = await self._domain_id(owner, domain) if domain else ""
-        secret = auth.generate_key(test=test)
-        key = ApiKey(
-            key_id=uuid7_text(),
+        secret, key = new_key(
+            test=test,
             tenant_id=owner.tenant_id,
             account_id=owner.account_id,
-            secret_sha256=auth.digest(secret),
             name=name,
-            test=test,
             scopes=scopes,
             domain_id=domain_id,
             cidrs=networks(cidrs),
             expires_at=expires_at,
         )
+        await self.store.save(key)
+        return secret, key
+
+    async def add_operator_key(
+        self, *, name: str, cidrs: Sequence[str] = (), expires_at: Timestamp | None = None
+    ) -> tuple[str, ApiKey]:
+        """Returns the secret key, which is not stored, and its record."""
+        secret, key = new_key(
+            test=False, name=name, kind=ApiKeyKind.API_KEY_KIND_OPERATOR,
+            scopes=[auth.FULL_ACCESS], cidrs=networks(cidrs), expires_at=expires_at,
+        )  # fmt: skip
         await self.store.save(key)
         return secret, key
 
@@ -233,6 +253,11 @@ def networks(cidrs: Sequence[str]) -> list[str]:
         return [str(ip_network(cidr, strict=False)) for cidr in cidrs]
     except ValueError as error:
         raise ConfigError(f"Invalid --cidr: {error}.") from error
+
+
+async def create_operator_key(name: str) -> str:
+    async with open_directory() as directory:
+        return (await directory.add_operator_key(name=name))[0]
 
 
 async def create_sandbox_key(domain: str) -> str:

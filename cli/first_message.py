@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from rich.console import Console
 
-from cli.directory import create_sandbox_key
+from cli.directory import create_operator_key, create_sandbox_key
 from cli.environment import Ports
 from kernel.embedded.folder import write_atomically
 from kernel.errors import ConfigError
@@ -35,21 +35,24 @@ class NotDelivered(Exception):
 
 
 class FirstMessage:
-    """api: the root of the HTTP API. The test key is stored in the data folder for later runs."""
+    """api: the root of the HTTP API. Both keys are stored in the data folder for later runs."""
 
     def __init__(self, api: str, data: Path, console: Console) -> None:
         self._api = api
         self._credentials = data / "sandbox.json"
         self._console = console
         self._key = ""
+        self._operator_key = ""
 
-    async def load_or_create_key(self) -> None:
-        """Load the test key, or create an account with one on the first run."""
-        if self._credentials.exists():
-            self._key = json.loads(self._credentials.read_text())["api_key"]
-            return
-        self._key = await create_sandbox_key(SENDER_DOMAIN)
-        write_atomically(self._credentials, json.dumps({"api_key": self._key}))
+    async def load_or_create_keys(self) -> None:
+        """Load the test key and the operator key, or create them, with an account, on the first
+        run."""
+        found = json.loads(self._credentials.read_text()) if self._credentials.exists() else {}
+        self._key = found.get("api_key") or await create_sandbox_key(SENDER_DOMAIN)
+        self._operator_key = found.get("operator_key") or await create_operator_key("obm run")
+        keys = {"api_key": self._key, "operator_key": self._operator_key}
+        if keys != found:
+            write_atomically(self._credentials, json.dumps(keys))
 
     async def send(self) -> None:
         async with aiohttp.ClientSession(
@@ -115,6 +118,7 @@ class FirstMessage:
         self._console.print(
             f"\nIn another shell:\n\nexport OBM_API_URL={self._api}/v1\n"
             f"export OBM_API_KEY={self._key}\n"
+            f"export OBM_OPERATOR_KEY={self._operator_key}\n"
             'curl -s "$OBM_API_URL/emails" -H "Authorization: Bearer $OBM_API_KEY" '
             "-H 'Content-Type: application/json' "
             f'-d \'{{"from": "me@{SENDER_DOMAIN}", "to": "delivered@obm-sandbox.net", '

@@ -22,6 +22,7 @@ COMMANDS = {
     "account": "Accounts: billing customers.",
     "tenant": "Tenants: isolated sending units.",
     "key": "API keys.",
+    "operator-key": "Operator keys: they create accounts and their keys by the API.",
     "domain": "Sending domains.",
     "pool": "Pools: sets of egress sources.",
     "egress": "Egress sources: source addresses with their EHLO names.",
@@ -35,6 +36,7 @@ EPILOG = """Examples:
 
 \b
   obm run                                    run the whole engine, data in ./data
+  obm operator-key create                    print a key to set up customers by the API
   obm account create Acme
   obm tenant create shop --account Acme
   obm key create --tenant shop --test        create a key that sends to the sandbox

@@ -124,7 +124,7 @@ async def _send_first_message(
             waited_s = 0.0
             console.print("  still waiting for", unavailable)
     first = FirstMessage(f"http://127.0.0.1:{ports.ingest_http}", data, console)
-    await first.load_or_create_key()
+    await first.load_or_create_keys()
     if not quiet:
         await first.send()
     first.print_addresses(ports)

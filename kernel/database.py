@@ -213,8 +213,11 @@ class Database:
             await self._pool.open(wait=False)
 
     @asynccontextmanager
-    async def transaction(self, *, tenant_id: str | None = None) -> AsyncIterator[Transaction]:
-        """One transaction; with a tenant_id, row-level security shows only that tenant's rows."""
+    async def transaction(
+        self, *, tenant_id: str | None = None, account_id: str | None = None
+    ) -> AsyncIterator[Transaction]:
+        """One transaction; with a tenant_id or an account_id, row-level security shows only the
+        rows of that tenant or account."""
         tx: Transaction | None = None
         await self.open()
         try:
@@ -222,6 +225,8 @@ class Database:
                 tx = Transaction(connection)
                 if tenant_id is not None:
                     await tx.execute("SELECT set_config('app.tenant_id', %s, true)", (tenant_id,))
+                if account_id is not None:
+                    await tx.execute("SELECT set_config('app.account_id', %s, true)", (account_id,))
                 yield tx
         except BaseException as error:
             if tx is not None:

@@ -42,7 +42,8 @@ the schema (SECURITY DEFINER of the owner, so the role needs no DDL rights):
     day_partitions('messages')                          → the existing days
 
 `<service>_tenant` has the rights that `enforce_tenant_rls` and `grant_tenant` grant. It sees only
-rows whose tenant_id equals `SET LOCAL app.tenant_id`; without that, none. Days are UTC days of
+rows whose tenant_id equals `SET LOCAL app.tenant_id`, and in tables with `add_account_rls` those
+whose account_id equals `SET LOCAL app.account_id`; without either, none. Days are UTC days of
 UUIDv7 keys.
 
 `migrate(url, folders)` brings everything up to date; processes may call it concurrently.
@@ -138,6 +139,12 @@ CREATE POLICY tenant ON {table} TO {schema}_tenant
 GRANT {grant} ON {table} TO {schema}_tenant;
 """
 
+ACCOUNT_RLS = """
+CREATE POLICY account ON {table} TO {schema}_tenant
+    USING (account_id = nullif(current_setting('app.account_id', true), '')::uuid)
+    WITH CHECK (account_id = nullif(current_setting('app.account_id', true), '')::uuid);
+"""
+
 
 # ── called by migrations ─────────────────────────────────────────────────────────────────────────
 
@@ -188,6 +195,11 @@ def enforce_tenant_rls(
 ) -> None:
     """Force row-level security: the tenant role sees one tenant's rows, the system role all."""
     sql(TENANT_RLS.format(table=table, column=column, grant=grant, schema=schema()))
+
+
+def add_account_rls(table: str) -> None:
+    """Besides `enforce_tenant_rls`: the tenant role sees an account's rows, by their account_id."""
+    sql(ACCOUNT_RLS.format(table=table, schema=schema()))
 
 
 def grant_tenant(table: str, rights: str) -> None:

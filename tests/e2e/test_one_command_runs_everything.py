@@ -57,7 +57,7 @@ def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
 
 def exported_variables(output: str) -> dict[str, str]:
     """The environment of a shell after pasting the two lines."""
-    return dict(re.findall(r"export (OBM_API_\w+)=(\S+)", output))
+    return dict(re.findall(r"export (OBM_\w+)=(\S+)", output))
 
 
 def request(shell: dict[str, str], path: str, body: dict[str, str] | None = None) -> dict[str, Any]:

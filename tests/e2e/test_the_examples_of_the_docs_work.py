@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.accounts import create_account
+from tests.support.accounts import create_account, keys_of_callers
 from tests.support.engine import Engine
 from tests.support.pages import ROOT, Block, is_shown, read_blocks
 
 PAGES = (
     "send-your-first-email", "test-with-the-sandbox", "verify-a-domain", "handle-bounces",
     "run-it-for-real", "read-the-topics", "api", "webhooks",
+    "set-up-a-customer",
 )  # fmt: skip
 SENDING_DOMAIN = "hello.obm-sandbox.net"  # the one of `make run`
 WITHIN_S = 240.0
@@ -72,6 +73,7 @@ def shell_environment(engine: Engine, folder: Path) -> dict[str, str]:
         **engine.environment,
         "OBM_API_URL": engine.url,
         "OBM_API_KEY": account.api_key,
+        "OBM_OPERATOR_KEY": keys_of_callers(engine.environment)["accounts"],
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{folder}",
         "HOME": str(folder),

@@ -6,6 +6,9 @@ import urllib.request
 from collections.abc import Mapping
 
 from cli.directory import CreatedAccount, open_directory
+from contracts.ingest.v1.directory_pb2 import ApiKeyKind
+from kernel.auth import FULL_ACCESS
+from services.ingest.api.administration.api_keys import new_key
 from services.ingest.settings import Settings
 
 
@@ -17,6 +20,23 @@ def create_account(
     async def make() -> CreatedAccount:
         async with open_directory(settings(environment)) as directory:
             return await directory.add_complete_account(domain, test=test)
+
+    return asyncio.run(make())
+
+
+def keys_of_callers(environment: Mapping[str, str]) -> dict[str, str]:
+    """A key of the operator and one of an account, by the resource that each creates."""
+
+    async def make() -> dict[str, str]:
+        async with open_directory(settings(environment)) as directory:
+            operator, _ = await directory.add_operator_key(name="the tests")
+            account = await directory.add_account("the tests")
+            secret, key = new_key(
+                test=False, account_id=account.account_id, scopes=[FULL_ACCESS],
+                kind=ApiKeyKind.API_KEY_KIND_ACCOUNT,
+            )  # fmt: skip
+            await directory.store.save(key)
+        return {"accounts": operator, "tenants": secret}
 
     return asyncio.run(make())
 

@@ -36,7 +36,7 @@ class FakeAccessControl:
     ) -> tuple[Principal, RateLimitStatus]:
         if authorization not in TENANTS:
             raise Problem(401, "missing_api_key", detail="this API key is not known")
-        return Principal(ApiKey(tenant_id=authorization), Tenant()), RateLimitStatus(9, 9, 1, 0)
+        return Principal(ApiKey(), Tenant(tenant_id=authorization)), RateLimitStatus(9, 9, 1, 0)
 
 
 class EmptyEmailStore:

@@ -118,6 +118,30 @@ class IngestHarness:
         self.key, self.tenant_id = made.api_key, made.tenant_id
         return made.api_key
 
+    async def operator_key(self) -> str:
+        async with self.directory() as directory:
+            secret, _ = await directory.add_operator_key(name="the tests")
+        return secret
+
+    async def make(self, path: str, key: str, **fields: object) -> Any:  # noqa: ANN401 - JSON
+        """Create an object by the API. Returns its JSON."""
+        made = await self.request("POST", path, fields, key=key)
+        assert made.status == 201, made.raw
+        return made.json
+
+    async def make_account(self, operator: str, name: str) -> tuple[Any, str]:
+        """An account, and a key of it, made by the API."""
+        account = await self.make("/v1/accounts", operator, name=name)
+        key = await self.make(
+            "/v1/api-keys", operator, name=name, kind="account", account_id=account["id"]
+        )
+        assert (key["kind"], key["account_id"], key["tenant_id"]) == (
+            "account",
+            account["id"],
+            None,
+        )
+        return account, key["token"]
+
     @asynccontextmanager
     async def running(self, *more: Ports) -> AsyncIterator["IngestHarness"]:
         """Run one replica, and one more for each set of ports, with replacements for other

@@ -1,7 +1,8 @@
 """The REST API alone, without database, broker and authentication."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, cast
 
@@ -9,6 +10,9 @@ import httpx
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
 from services.ingest.api.access import Principal
+from services.ingest.api.administration import Administration
+from services.ingest.api.administration.base import Directory
+from services.ingest.api.callers import Caller
 from services.ingest.api.cors import with_cors
 from services.ingest.api.http import Receive, Request, body_of
 from services.ingest.api.http_app import HttpApp
@@ -19,8 +23,10 @@ from services.ingest.domain.email import decode_batch
 from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import not_found
+from services.ingest.store.directory import DirectoryChange
 
 ID = "01890000-0000-7000-8000-000000000000"
+TENANT = Tenant(tenant_id=ID, account_id=ID)
 
 
 class OpenAccess:
@@ -32,19 +38,36 @@ class OpenAccess:
         self._key = key
 
     async def authenticate(self, *_: object, **__: object) -> tuple[Principal, RateLimitStatus]:
-        return Principal(self._key, Tenant(account_id=ID)), RateLimitStatus(9, 9, 1, 0)
+        return Principal(self._key, TENANT), RateLimitStatus(9, 9, 1, 0)
+
+    async def authenticate_caller(self, *_: object, **__: object) -> tuple[Caller, RateLimitStatus]:
+        return Caller(self._key, TENANT), RateLimitStatus(9, 9, 1, 0)
 
 
-class Directory:
+class Domains:
     """Enough domains to make compressing their list worthwhile."""
 
     async def list_domains(self, *_: object) -> list[Domain]:
         return [Domain(domain_id=f"{ID[:-2]}{n:02}", name=f"d{n}.example") for n in range(20)]
 
+
+class EmptyDirectory(Directory):
+    """A directory with one tenant, which forgets what is saved."""
+
+    def __init__(self) -> None:
+        pass
+
+    @asynccontextmanager
+    async def changing(self, _: Caller) -> AsyncIterator[DirectoryChange]:
+        yield cast(Any, self)
+
+    async def find(self, *_: object) -> Tenant:
+        return TENANT
+
     async def save(self, *_: object) -> None:
         """Discard the entry."""
 
-    async def list_of_tenant(self, *_: object) -> list[ApiKey]:
+    async def page(self, *_: object, **__: object) -> Any:  # noqa: ANN401 - it returns nothing
         raise KeyError("a bug of ours")
 
 
@@ -52,7 +75,7 @@ class DomainService:
     """Refuses to write, after the body was decoded."""
 
     async def list_all(self, *_: object) -> list[Domain]:
-        return await Directory().list_domains()
+        return await Domains().list_domains()
 
     async def get(self, *_: object) -> object:
         raise not_found("the domain")
@@ -86,20 +109,21 @@ def call_api(
 @cache
 def application(key: bytes, origins: str) -> object:
     """Made once: making the routes takes longer than a request."""
+    return application_with(OpenAccess(ApiKey.FromString(key)), origins)
+
+
+@cache
+def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 - AccessControl, or instead of it
+    """The REST API with this access control."""
     nothing: Any = None
-    access = cast(Any, OpenAccess(ApiKey.FromString(key)))
     send_handler = cast(Any, SendHandler())
     clients = cast(
         Any, type("ServiceClients", (), dict.fromkeys(["router", "events", "delivery", "shield"]))
     )
     dependencies = RestDependencies(
-        RestAccess(access),
-        send_handler,
-        nothing,
-        clients,
-        cast(Any, Directory()),
-        cast(Any, DomainService()),
-    )
+        RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
+        cast(Any, DomainService()), Administration(EmptyDirectory(), nothing, nothing),
+    )  # fmt: skip
     return with_cors(
         HttpApp(access, send_handler, rest(dependencies)), [origins] if origins else []
     )

@@ -21,7 +21,7 @@ SETTING = re.compile(
 METRIC = re.compile(r"`(obm_[a-z_]+)`")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-SHELL = {"OBM_API_URL", "OBM_API_KEY"}  # the reader's own variables
+SHELL = {"OBM_API_URL", "OBM_API_KEY", "OBM_OPERATOR_KEY"}  # the reader's own variables
 BODY = re.compile(r"(request|response|problem) of (\w+)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -20,6 +20,32 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _AccountStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccountStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccountStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCOUNT_STATUS_UNSPECIFIED: _AccountStatus.ValueType  # 0
+    """active"""
+    ACCOUNT_STATUS_ACTIVE: _AccountStatus.ValueType  # 1
+    ACCOUNT_STATUS_SUSPENDED: _AccountStatus.ValueType  # 2
+    """no live mail is accepted"""
+
+class AccountStatus(_AccountStatus, metaclass=_AccountStatusEnumTypeWrapper):
+    """The directory: compacted topics that every service replays into memory. Records carry a version,
+    tables ignore older ones. Secrets are Fernet tokens under the key set of the installation.
+
+    Whether an account can send.
+    """
+
+ACCOUNT_STATUS_UNSPECIFIED: AccountStatus.ValueType  # 0
+"""active"""
+ACCOUNT_STATUS_ACTIVE: AccountStatus.ValueType  # 1
+ACCOUNT_STATUS_SUSPENDED: AccountStatus.ValueType  # 2
+"""no live mail is accepted"""
+Global___AccountStatus: _TypeAlias = AccountStatus  # noqa: Y015
+
 class _AmbiguousPolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -68,6 +94,32 @@ REPUTATION_POLICY_STRICT: ReputationPolicy.ValueType  # 3
 """at those of a warning"""
 Global___ReputationPolicy: _TypeAlias = ReputationPolicy  # noqa: Y015
 
+class _ApiKeyKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApiKeyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeyKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    API_KEY_KIND_UNSPECIFIED: _ApiKeyKind.ValueType  # 0
+    """tenant"""
+    API_KEY_KIND_TENANT: _ApiKeyKind.ValueType  # 1
+    API_KEY_KIND_ACCOUNT: _ApiKeyKind.ValueType  # 2
+    """without a tenant_id"""
+    API_KEY_KIND_OPERATOR: _ApiKeyKind.ValueType  # 3
+    """without a tenant_id and an account_id"""
+
+class ApiKeyKind(_ApiKeyKind, metaclass=_ApiKeyKindEnumTypeWrapper):
+    """Whose key it is, and so what it can be used for."""
+
+API_KEY_KIND_UNSPECIFIED: ApiKeyKind.ValueType  # 0
+"""tenant"""
+API_KEY_KIND_TENANT: ApiKeyKind.ValueType  # 1
+API_KEY_KIND_ACCOUNT: ApiKeyKind.ValueType  # 2
+"""without a tenant_id"""
+API_KEY_KIND_OPERATOR: ApiKeyKind.ValueType  # 3
+"""without a tenant_id and an account_id"""
+Global___ApiKeyKind: _TypeAlias = ApiKeyKind  # noqa: Y015
+
 class _DomainStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -108,11 +160,7 @@ Global___DomainStatus: _TypeAlias = DomainStatus  # noqa: Y015
 
 @_typing.final
 class Account(_message.Message):
-    """The directory: compacted topics that every service replays into memory. Records carry a version,
-    tables ignore older ones. Secrets are Fernet tokens under the key set of the installation.
-
-    A billing customer.
-    """
+    """A billing customer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,11 +169,18 @@ class Account(_message.Message):
     DELETED_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
+    BILLING_EMAIL_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    STATUS_REASON_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
     name: _builtins.str
     plan: _builtins.str
+    billing_email: _builtins.str
+    status: Global___AccountStatus.ValueType
+    status_reason: _builtins.str
+    """why it is suspended"""
     def __init__(
         self,
         *,
@@ -134,14 +189,48 @@ class Account(_message.Message):
         deleted: _builtins.bool = ...,
         name: _builtins.str = ...,
         plan: _builtins.str = ...,
+        billing_email: _builtins.str = ...,
+        status: Global___AccountStatus.ValueType = ...,
+        status_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deleted", b"deleted", "name", b"name", "plan", b"plan", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_email", b"billing_email", "deleted", b"deleted", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Account: _TypeAlias = Account  # noqa: Y015
+
+@_typing.final
+class TenantPause(_message.Message):
+    """While a tenant is paused, no live mail of it is accepted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    by: _builtins.str
+    """kind of the caller that paused it"""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """unset: until it is resumed"""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "reason", b"reason", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TenantPause: _TypeAlias = TenantPause  # noqa: Y015
 
 @_typing.final
 class Tenant(_message.Message):
@@ -163,6 +252,8 @@ class Tenant(_message.Message):
     BLOCK_SCORE_FIELD_NUMBER: _builtins.int
     AMBIGUOUS_POLICY_FIELD_NUMBER: _builtins.int
     REPUTATION_POLICY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    PAUSE_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -181,6 +272,12 @@ class Tenant(_message.Message):
     block_score: _builtins.float
     ambiguous_policy: Global___AmbiguousPolicy.ValueType
     reputation_policy: Global___ReputationPolicy.ValueType
+    external_id: _builtins.str
+    """the customer's own id, unique within the account"""
+    @_builtins.property
+    def pause(self) -> Global___TenantPause:
+        """unset: not paused"""
+
     def __init__(
         self,
         *,
@@ -198,10 +295,12 @@ class Tenant(_message.Message):
         block_score: _builtins.float = ...,
         ambiguous_policy: Global___AmbiguousPolicy.ValueType = ...,
         reputation_policy: Global___ReputationPolicy.ValueType = ...,
+        external_id: _builtins.str = ...,
+        pause: Global___TenantPause | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pause", b"pause"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "content_key", b"content_key", "deleted", b"deleted", "hold_score", b"hold_score", "name", b"name", "per_day_max", b"per_day_max", "per_hour_max", b"per_hour_max", "per_second_max", b"per_second_max", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "content_key", b"content_key", "deleted", b"deleted", "external_id", b"external_id", "hold_score", b"hold_score", "name", b"name", "pause", b"pause", "per_day_max", b"per_day_max", "per_hour_max", b"per_hour_max", "per_second_max", b"per_second_max", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy", "tenant_id", b"tenant_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -209,7 +308,7 @@ Global___Tenant: _TypeAlias = Tenant  # noqa: Y015
 
 @_typing.final
 class ApiKey(_message.Message):
-    """A credential of a tenant. The secret itself is not stored."""
+    """A credential of a tenant, an account or the operator. The secret itself is not stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -225,6 +324,9 @@ class ApiKey(_message.Message):
     DOMAIN_ID_FIELD_NUMBER: _builtins.int
     CIDRS_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ROTATED_FROM_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -236,6 +338,11 @@ class ApiKey(_message.Message):
     test: _builtins.bool
     domain_id: _builtins.str
     """empty: any domain of the tenant"""
+    kind: Global___ApiKeyKind.ValueType
+    rotated_from: _builtins.str
+    """the key that this one replaces"""
+    prefix: _builtins.str
+    """the first characters of the key, to recognize it by"""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """sending_access, full_access"""
@@ -263,10 +370,13 @@ class ApiKey(_message.Message):
         domain_id: _builtins.str = ...,
         cidrs: _abc.Iterable[_builtins.str] | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___ApiKeyKind.ValueType = ...,
+        rotated_from: _builtins.str = ...,
+        prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "cidrs", b"cidrs", "deleted", b"deleted", "domain_id", b"domain_id", "expires_at", b"expires_at", "key_id", b"key_id", "name", b"name", "scopes", b"scopes", "secret_sha256", b"secret_sha256", "tenant_id", b"tenant_id", "test", b"test", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "cidrs", b"cidrs", "deleted", b"deleted", "domain_id", b"domain_id", "expires_at", b"expires_at", "key_id", b"key_id", "kind", b"kind", "name", b"name", "prefix", b"prefix", "rotated_from", b"rotated_from", "scopes", b"scopes", "secret_sha256", b"secret_sha256", "tenant_id", b"tenant_id", "test", b"test", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -135,9 +135,10 @@ class Acceptance:
             for _ in range(COMMIT_GROUPS)
         ]
 
-    def check(self, tenant_id: str) -> None:
-        """Raises Problem if nothing is accepted now: 503 for all tenants, 429 for this one."""
-        self._backpressure.check(tenant_id)
+    def check(self, principal: Principal) -> None:
+        """Raises Problem if nothing is accepted now: 503 for all tenants, 429 or 403 for this."""
+        self._access.check_sending(principal)
+        self._backpressure.check(principal.tenant_id)
 
     async def accept(
         self,
@@ -153,7 +154,7 @@ class Acceptance:
 
         before: work that completes the emails; skipped if the request is a repeat.
         """
-        self.check(principal.tenant_id)
+        self.check(principal)
         if idempotency is None:
             if before is not None:
                 await before()
@@ -233,14 +234,13 @@ class Acceptance:
     async def _prepare(
         self, principal: Principal, email: ValidEmail, traceparent: str
     ) -> SealedEmail:
-        name = email.sender.domain
-        domain = await self._access.domain_of(principal, name, test=email.test)
+        domain = await self._access.domain_of(principal, email.sender.domain, test=email.test)
         now = clock.now()
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]
         due = email.due_at or now
         origin = event.Origin(
-            principal.key,
+            *principal,
             domain.domain_id,
             domain.return_path_host,
             self._return_path_key,

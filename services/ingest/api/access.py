@@ -1,35 +1,53 @@
 """Authentication, permissions and rate limits of API keys."""
 
+from collections.abc import Callable, Container
 from typing import NamedTuple
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
-from kernel import auth, clock
+from kernel import clock
 from kernel.auth import Authenticator, AuthError
 from kernel.crypto import SecretKeyring
 from kernel.errors import Unavailable
+from kernel.ids import canonical_uuid
+from services.ingest.api.callers import (
+    OF_TENANT,
+    TENANT_HEADER,
+    AccessRule,
+    Caller,
+    CallerKind,
+    check_caller,
+    kind_of,
+)
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter, RateLimitStatus
-from services.ingest.domain.problem import Fault, Problem, unavailable
+from services.ingest.domain.pause import is_paused
+from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 from services.ingest.domain.verification import may_send, missing_record
+from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory_cache import DirectoryCache
 
 _STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricted_api_key")}
 
 
 class Principal(NamedTuple):
-    """An authenticated API key with its tenant."""
+    """An authenticated API key with its tenant, or with the one that an account key names."""
 
     key: ApiKey
     tenant: Tenant
 
     @property
     def tenant_id(self) -> str:
-        return self.key.tenant_id
+        return self.tenant.tenant_id
 
     @property
     def test(self) -> bool:
         """A test key has no access to live mail."""
         return self.key.test
+
+    @property
+    def actor(self) -> Actor:
+        """For the audit log."""
+        return Actor(kind_of(self.key).value, self.key.key_id)
 
     def check_live(self, what: str) -> None:
         """Raises Problem if this is a test key, because only live mail has `what`."""
@@ -56,22 +74,76 @@ class AccessControl:
         self._authenticator = Authenticator(directory.key, directory.fetch_key)
 
     async def authenticate(
-        self, authorization: str, client: str, *, scope: str = auth.FULL_ACCESS
+        self,
+        authorization: str,
+        client: str,
+        *,
+        rule: AccessRule = OF_TENANT,
+        named_tenant: Callable[[], str] = str,
     ) -> tuple[Principal, RateLimitStatus]:
-        """Raises Problem 401, 403 or 503. `enforce_rate_limit` refuses requests over the limit."""
+        """The caller of an operation on a tenant. Raises Problem 401, 403, 404 or 503;
+        `enforce_rate_limit` refuses requests over the limit.
+
+        named_tenant: reads X-Tenant-Id, which only account keys need.
+        """
         try:
-            key = await self._authenticator.authenticate(
-                authorization, client=client, now=clock.now(), scope=scope
-            )
-            tenant = await self._directory.tenant(key.tenant_id)
-        except AuthError as error:
-            status, name = _STATUSES.get(error.reason, (403, "invalid_api_key"))
-            raise Problem(status, name, detail=error.detail) from None
+            key = await self._authenticate(authorization, client, rule)
+            tenant_id = key.tenant_id or _named_by(key, rule, named_tenant())
+            tenant = await self._directory.tenant(tenant_id)
         except Unavailable as error:
             raise unavailable() from error
+        if not key.tenant_id:
+            await self._check_account(key)
+            if tenant is None or tenant.account_id != key.account_id:
+                raise not_found("the tenant")
         if tenant is None:
             raise Problem(403, "invalid_api_key", detail="The tenant of this API key is closed.")
         return Principal(key, tenant), self._limiter.spend(key.key_id, clock.monotonic_s())
+
+    async def authenticate_caller(
+        self, authorization: str, client: str, *, rule: AccessRule, named_tenant: Callable[[], str]
+    ) -> tuple[Caller, RateLimitStatus]:
+        """The caller of an administrative operation. Raises Problem, like authenticate."""
+        try:
+            key = await self._authenticate(authorization, client, rule)
+        except Unavailable as error:
+            raise unavailable() from error
+        kind = kind_of(key)
+        check_caller(kind, rule)
+        named = kind == CallerKind.ACCOUNT and rule.may_name_tenant and bool(named_tenant())
+        if kind == CallerKind.TENANT or named:
+            tenant_rule = rule._replace(names_tenant=True)
+            principal, status = await self.authenticate(
+                authorization, client, rule=tenant_rule, named_tenant=named_tenant
+            )
+            return Caller(key, principal.tenant), status
+        if kind == CallerKind.ACCOUNT:
+            await self._check_account(key)
+        return Caller(key), self._limiter.spend(key.key_id, clock.monotonic_s())
+
+    async def _authenticate(self, authorization: str, client: str, rule: AccessRule) -> ApiKey:
+        """Raises Problem, Unavailable."""
+        try:
+            return await self._authenticator.authenticate(
+                authorization, client=client, now=clock.now(), scope=rule.scope
+            )
+        except AuthError as error:
+            status, name = _STATUSES.get(error.reason, (403, "invalid_api_key"))
+            raise Problem(status, name, detail=error.detail) from None
+
+    async def _check_account(self, key: ApiKey) -> None:
+        """Raises Problem."""
+        try:
+            account = await self._directory.account(key.account_id)
+        except Unavailable as error:
+            raise unavailable() from error
+        if account is None:
+            raise Problem(403, "invalid_api_key", detail="The account of this API key is closed.")
+
+    def check_sending(self, principal: Principal) -> None:
+        """Raises Problem 403 for live mail of a suspended account or a paused tenant."""
+        if self._directory.stopped and not principal.test:
+            check_not_stopped(principal.tenant, self._directory.stopped)
 
     async def domain_of(self, principal: Principal, name: str, *, test: bool) -> Domain:
         """Return the domain of a From address if this key can send from it. test: to the sandbox,
@@ -107,6 +179,30 @@ def _not_verified(domain: Domain) -> Problem:
     )
     fault = Fault("#/from", "invalid_from_address", detail)
     return Problem(403, "invalid_from_address", detail=detail, faults=[fault])
+
+
+def _named_by(key: ApiKey, rule: AccessRule, name: str) -> str:
+    """The tenant that an account key names. Raises Problem."""
+    check_caller(kind_of(key), rule)
+    if not name:
+        detail = f"This is a key of an account. Name one of its tenants by {TENANT_HEADER}."
+        fault = Fault("", "missing_required_field", detail)
+        raise Problem(422, "missing_required_field", detail=detail, faults=[fault])
+    try:
+        return canonical_uuid(name)
+    except ValueError:
+        raise not_found("the tenant") from None
+
+
+def check_not_stopped(tenant: Tenant, stopped: Container[str]) -> None:
+    """stopped: ids of suspended accounts and paused tenants. Raises Problem 403."""
+    if tenant.account_id in stopped:
+        detail = "This account is suspended: it cannot send live mail. Contact the operator."
+        raise Problem(403, "account_suspended", detail=detail)
+    if is_paused(tenant, clock.now().timestamp()):
+        reason = f" ({tenant.pause.reason})" if tenant.pause.reason else ""
+        detail = f"This tenant is paused{reason}: it cannot send live mail. Resume it first."
+        raise Problem(403, "tenant_paused", detail=detail)
 
 
 def enforce_rate_limit(rate_limit: RateLimitStatus) -> None:

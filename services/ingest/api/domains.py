@@ -100,7 +100,7 @@ class DomainService:
         )
         domain.status = verification.NOT_STARTED
         try:
-            await query_or_503(self.store.add(domain))
+            await query_or_503(self.store.add(domain, actor=principal.actor))
         except DomainConflict:
             detail = f"The domain {name} exists already. See GET /v1/domains."
             fault = Fault("#/name", "already_exists", detail)
@@ -140,7 +140,7 @@ class DomainService:
             domain.deleted = True
             return replace(check, due_at=None)
 
-        await query_or_503(self.store.change(domain_id, delete))
+        await query_or_503(self.store.change(domain_id, delete, actor=principal.actor))
 
     async def _has_waiting(self, principal: Principal, domain: Domain) -> bool:
         """Whether messages wait; also if that cannot be found out in time."""

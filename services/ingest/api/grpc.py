@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,12 +15,13 @@ from grpc_status import rpc_status
 from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceServicer
-from kernel import auth, clock, times
+from kernel import clock, times
 from kernel.crypto import sha256
 from kernel.ids import canonical_uuid
 from kernel.telemetry import traceparent_of
 from services.ingest.api.acceptance import Acceptance, SealedEmail
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.callers import OF_TENANT, SENDING, AccessRule
 from services.ingest.api.emails import EmailService
 from services.ingest.api.grpc_server import Context, TrustedProxies, metadata_value, read_message
 from services.ingest.api.grpc_views import logged_email_to_proto, to_proto
@@ -57,7 +58,7 @@ R = TypeVar("R", bound=Message)
 
 
 def authenticated(
-    scope: str,
+    rule: AccessRule,
 ) -> Callable[
     [Callable[[S, Any, Principal, Context], Awaitable[R]]],
     Callable[[S, Any, Context], Awaitable[R]],
@@ -70,7 +71,7 @@ def authenticated(
         @wraps(method)
         async def wrapped(self: S, _: object, context: Context) -> R:
             try:
-                principal = await self.authenticate(context, scope)
+                principal = await self.authenticate(context, rule)
                 with closing(self.bodies.reserve(principal.tenant_id)) as reservation:
                     return await method(
                         self, await read_message(context, reservation), principal, context
@@ -107,16 +108,19 @@ class EmailServicer(EmailServiceServicer):
         self._reserved_allowed = reserved_allowed
         self._proxies = proxies
 
-    async def authenticate(self, context: Context, scope: str) -> Principal:
+    async def authenticate(self, context: Context, rule: AccessRule) -> Principal:
         """Raises Problem."""
         client = self._proxies.client_of(context)
         principal, rate_limit = await self._access.authenticate(
-            metadata_value(context, "authorization"), client, scope=scope
+            metadata_value(context, "authorization"),
+            client,
+            rule=rule,
+            named_tenant=partial(metadata_value, context, "x-tenant-id"),
         )
         enforce_rate_limit(rate_limit)
         return principal
 
-    @authenticated(auth.SENDING_ACCESS)
+    @authenticated(SENDING)
     async def SendEmail(  # noqa: N802 - the contract's name
         self, request: pb.SendEmailRequest, principal: Principal, context: Context
     ) -> pb.SendEmailResponse:
@@ -131,7 +135,7 @@ class EmailServicer(EmailServiceServicer):
         response.idempotent_replayed = result.replayed
         return response
 
-    @authenticated(auth.SENDING_ACCESS)
+    @authenticated(SENDING)
     async def SendEmailBatch(  # noqa: N802 - the contract's name
         self, request: pb.SendEmailBatchRequest, principal: Principal, context: Context
     ) -> pb.SendEmailBatchResponse:
@@ -156,13 +160,13 @@ class EmailServicer(EmailServiceServicer):
         response.idempotent_replayed = result.replayed
         return response
 
-    @authenticated(auth.FULL_ACCESS)
+    @authenticated(OF_TENANT)
     async def GetEmail(  # noqa: N802 - the contract's name
         self, request: pb.GetEmailRequest, principal: Principal, context: Context
     ) -> pb.GetEmailResponse:
         return pb.GetEmailResponse(email=to_proto(await self._emails.get(principal, request.id)))
 
-    @authenticated(auth.FULL_ACCESS)
+    @authenticated(OF_TENANT)
     async def ListEmails(  # noqa: N802 - the contract's name
         self, request: pb.ListEmailsRequest, principal: Principal, context: Context
     ) -> pb.ListEmailsResponse:
@@ -176,7 +180,7 @@ class EmailServicer(EmailServiceServicer):
             emails=map(logged_email_to_proto, found), next_page_token=token
         )
 
-    @authenticated(auth.FULL_ACCESS)
+    @authenticated(OF_TENANT)
     async def UpdateEmail(  # noqa: N802 - the contract's name
         self, request: pb.UpdateEmailRequest, principal: Principal, context: Context
     ) -> pb.UpdateEmailResponse:
@@ -187,7 +191,7 @@ class EmailServicer(EmailServiceServicer):
         moved = await self._emails.reschedule(principal, request.id, _time(request.scheduled_at))
         return pb.UpdateEmailResponse(id=moved)
 
-    @authenticated(auth.FULL_ACCESS)
+    @authenticated(OF_TENANT)
     async def CancelEmail(  # noqa: N802 - the contract's name
         self, request: pb.CancelEmailRequest, principal: Principal, context: Context
     ) -> pb.CancelEmailResponse:

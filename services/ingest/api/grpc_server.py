@@ -25,10 +25,10 @@ from contracts.ingest.v1.email_service_pb2_grpc import (
     EmailServiceServicer,
     add_EmailServiceServicer_to_server,
 )
-from kernel.auth import SENDING_ACCESS
 from kernel.health import DependencyHealth
 from kernel.rpc import IDENTITY_ONLY, GrpcServer
 from services.ingest.api.access import Principal
+from services.ingest.api.callers import SENDING, AccessRule
 from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
 from services.ingest.domain.bodies import BodyMemory, BodyReservation
 from services.ingest.domain.problem import Problem
@@ -51,7 +51,7 @@ REFUSED = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-Authenticate: TypeAlias = Callable[[Context, str], Awaitable[Principal]]
+Authenticate: TypeAlias = Callable[[Context, AccessRule], Awaitable[Principal]]
 
 
 class TrustedProxies:
@@ -166,7 +166,7 @@ class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has
         self, _: AsyncIterable[Message], context: Context
     ) -> AsyncIterator[Message]:
         try:
-            principal = await self._authenticate(context, SENDING_ACCESS)
+            principal = await self._authenticate(context, SENDING)
             with closing(self._bodies.reserve(principal.tenant_id)) as reservation:
                 async for response in super().ServerReflectionInfo(
                     read_messages(context, reservation), context

@@ -44,6 +44,10 @@ class Request:
     def header(self, name: bytes) -> str:
         return self._headers.get(name, b"").decode("latin-1")
 
+    def named_tenant(self) -> str:
+        """The tenant that an account key names."""
+        return self.header(b"x-tenant-id").strip()
+
     @property
     def traceparent(self) -> str:
         return traceparent_of(self.header(b"traceparent"))

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
-from kernel import auth, clock, metrics
+from kernel import clock, metrics
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, enforce_rate_limit
+from services.ingest.api.callers import SENDING
 from services.ingest.api.compression import compress_responses
 from services.ingest.api.http import (
     Disconnected,
@@ -53,8 +54,9 @@ class HttpApp:
         headers: responses.Headers = [(b"x-request-id", request.id.encode())]
         try:
             principal, rate_limit = await self._access.authenticate(
-                request.header(b"authorization"), request.client, scope=auth.SENDING_ACCESS
-            )
+                request.header(b"authorization"), request.client,
+                rule=SENDING, named_tenant=request.named_tenant,
+            )  # fmt: skip
             headers += responses.rate_limit_headers(rate_limit)
             enforce_rate_limit(rate_limit)
             request.reservation = self._access.bodies.reserve(principal.tenant_id)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from services.ingest.api import response_schemas
+from services.ingest.api.callers import OWNERS, TENANT_HEADER, AccessRule
 from services.ingest.api.operations import OPERATIONS, Operation
 from services.ingest.api.rest_base import BODY_SCHEMAS, REF
 from services.ingest.api.sending import BATCH_MAX
@@ -26,10 +27,13 @@ MAILBOX = {
     "description": "local@domain, or Name <local@domain>",
     "examples": ["Ann Lee <ann@example.net>"],
 }
+ADDRESS = {"type": "string", "format": "email"}
+HOST_NAME = {"type": "string", "format": "hostname"}
 MAILBOXES = {"type": "array", "items": MAILBOX, "maxItems": RECIPIENTS_MAX}
 OPTIONAL_MAILBOXES = {"anyOf": [MAILBOX, MAILBOXES, {"type": "null"}], "default": None}
 ISO_TIME = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-8][0-9]{3})-"}
 NULL = {"type": "null"}
+OPTIONAL_ID = {"anyOf": [{"type": "string", "format": "uuid"}, NULL]}
 CUSTOM_HEADERS = {
     "type": "object",
     "description": "Custom headers, except those that the engine writes: From, Date, "
@@ -77,6 +81,10 @@ RULES: dict[str, dict[str, Any]] = {
         "content_id": {"anyOf": [{"type": "string", "format": "content-id"}, NULL]},
     },
     "UpdateEmailRequest": {"scheduled_at": {"$ref": "#/components/schemas/Moment"}},
+    "CancelFilter": {
+        "recipient_domain": {"anyOf": [HOST_NAME, {"const": ""}]},
+        "sender": {"anyOf": [ADDRESS, HOST_NAME, {"const": ""}]},
+    },
     "CancelQueued": {"after": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}]}},
     "NewSuppression": {"email": MAILBOX},
     "Addresses": {"emails": {"type": "array", "items": MAILBOX, "minItems": 1, "maxItems": 500}},
@@ -84,10 +92,13 @@ RULES: dict[str, dict[str, Any]] = {
         "name": {"type": "string", "format": "domain", "minLength": 4, "maxLength": 253},
     },
     "CreateApiKeyRequest": {
-        "domain_id": {"anyOf": [{"type": "string", "format": "uuid"}, {"const": ""}, NULL]},
+        **dict.fromkeys(("account_id", "tenant_id"), OPTIONAL_ID),
+        "domain_id": {"anyOf": [*OPTIONAL_ID["anyOf"], {"const": ""}]},
         "cidrs": {"type": "array", "maxItems": 100, "items": {"type": "string", "format": "cidr"}},
         "expires_at": {"anyOf": [ISO_TIME, NULL]},
     },
+    "CreateTenantRequest": {"account_id": OPTIONAL_ID},
+    "PauseTenantRequest": {"until": {"anyOf": [ISO_TIME, NULL]}},
     "NewWebhook": {
         "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},
         "events": {"type": "array", "maxItems": 100, "items": {"enum": EVENT_TYPES}},
@@ -122,6 +133,11 @@ HEADERS: dict[str, dict[str, Any]] = {
         "first response",
         "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,254}[!-~])?$", "maxLength": 256},
     },
+    TENANT_HEADER: {
+        "description": "With the key of an account: id of the tenant that the request is for. "
+        "Other keys ignore it",
+        "schema": {"type": "string"},
+    },
     "traceparent": {
         "description": "W3C trace context; all events of the email carry it",
         "schema": {"type": "string"},
@@ -138,6 +154,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "before": {"type": "string", "format": "cursor"},
     "email": {"type": "string", "format": "mailbox"},
 }
+SECURITY_SCHEMES = {
+    f"{kind.value}Key": {"type": "http", "scheme": "bearer", "description": f"The key of {owner}"}
+    for kind, owner in OWNERS.items()
+}
 REQUEST_ID = {"X-Request-Id": {"description": "Id of this request", "schema": {"type": "string"}}}
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
@@ -152,8 +172,7 @@ def complete_document(made: dict[str, Any]) -> dict[str, Any]:
     )
     components = made.setdefault("components", {})
     components["schemas"] = {**with_rules(BODY_SCHEMAS), **schemas, "Moment": MOMENT}
-    components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    made["security"] = [{"key": []}]
+    components["securitySchemes"] = SECURITY_SCHEMES
     made["servers"] = [{"url": "/", "description": "This installation"}]
     whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(made))
     return whole
@@ -177,15 +196,21 @@ def _describe(one: dict[str, Any], operation: Operation | None) -> None:
             response["content"] = _content(operation)
     if operation is None:
         return
+    rule = operation.access
     one["operationId"] = operation.id
+    one["security"] = [{f"{kind.value}Key": [rule.scope]} for kind in rule.callers]
     if operation.example is not None:
         one["requestBody"]["content"][JSON]["example"] = operation.example
     if operation.id == "sendEmailBatch":
         one["requestBody"]["content"][JSON]["schema"] |= {"minItems": 1, "maxItems": BATCH_MAX}
     one.setdefault("parameters", []).extend(
         {"in": "header", "name": name, "required": False, **HEADERS[name]}
-        for name in operation.headers
+        for name in (*operation.headers, *headers_of(rule))
     )
+
+
+def headers_of(rule: AccessRule) -> list[str]:
+    return [TENANT_HEADER] if rule.names_tenant or rule.may_name_tenant else []
 
 
 def _content(operation: Operation) -> dict[str, Any]:
@@ -197,7 +222,7 @@ def _content(operation: Operation) -> dict[str, Any]:
 def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Remove FastAPI's titles, and empty defaults."""
     bounded = {key: value for key, value in schema.items() if key != "title" and value != ""}
-    if name.endswith("_id"):
+    if name.endswith("_id") and name != "external_id":
         return {"type": "string", "format": "uuid"}
     if name == "status":
         return {"type": "string", "enum": STATUSES}

@@ -3,6 +3,15 @@
 from dataclasses import dataclass, field
 
 from services.ingest.api import response_schemas
+from services.ingest.api.administration import schemas
+from services.ingest.api.callers import (
+    OF_ACCOUNT,
+    OF_ANYBODY,
+    OF_OPERATOR,
+    OF_TENANT,
+    SENDING,
+    AccessRule,
+)
 
 ID = "01890000-0000-7000-8000-000000000000"
 EXAMPLE_EMAIL = {
@@ -15,24 +24,27 @@ EXAMPLE_EMAIL = {
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """response: a schema; None if the response is not JSON. example: a valid request body."""
+    """response: a schema; None if the response is not JSON. example: a valid request body. access:
+    who may call it."""
 
     id: str
     response: type | None
     example: object = None
     headers: tuple[str, ...] = field(default=())
+    access: AccessRule = OF_TENANT
 
 
 SEND = ("Idempotency-Key", "traceparent")
 OPERATIONS = {
     "post /v1/emails": Operation(
-        "sendEmail", response_schemas.SendEmailResponse, EXAMPLE_EMAIL, SEND
+        "sendEmail", response_schemas.SendEmailResponse, EXAMPLE_EMAIL, SEND, SENDING
     ),
     "post /v1/emails/batch": Operation(
         "sendEmailBatch",
         response_schemas.SendBatchResponse,
         [EXAMPLE_EMAIL, EXAMPLE_EMAIL],
         (*SEND, "x-batch-validation"),
+        SENDING,
     ),
     "get /v1/emails": Operation(
         "listEmails", response_schemas.list_of(response_schemas.EmailSummary)
@@ -112,11 +124,74 @@ OPERATIONS = {
     "post /v1/domains/{domain_id}/verify": Operation(
         "verifyDomain", response_schemas.DomainReference
     ),
+    "post /v1/accounts": Operation(
+        "createAccount",
+        schemas.AccountResponse,
+        {"name": "Acme", "billing_email": "billing@acme.example"},
+        access=OF_OPERATOR,
+    ),
+    "get /v1/accounts": Operation(
+        "listAccounts",
+        response_schemas.list_of(schemas.AccountResponse),
+        access=OF_OPERATOR,
+    ),
+    "get /v1/accounts/{account_id}": Operation(
+        "getAccount", schemas.AccountResponse, access=OF_ACCOUNT
+    ),
+    "post /v1/tenants": Operation(
+        "createTenant",
+        schemas.TenantResponse,
+        {"name": "Shop"},
+        access=OF_ACCOUNT,
+    ),
+    "get /v1/tenants": Operation(
+        "listTenants", response_schemas.list_of(schemas.TenantResponse), access=OF_ACCOUNT
+    ),
+    "get /v1/tenants/{tenant_id}": Operation(
+        "getTenant", schemas.TenantResponse, access=OF_ACCOUNT
+    ),
+    "patch /v1/accounts/{account_id}": Operation(
+        "updateAccount", schemas.AccountResponse, {"plan": "large"}, access=OF_OPERATOR
+    ),
+    "delete /v1/accounts/{account_id}": Operation(
+        "deleteAccount", response_schemas.DeleteResponse, access=OF_OPERATOR
+    ),
+    "post /v1/accounts/{account_id}/suspend": Operation(
+        "suspendAccount", schemas.AccountResponse, {"reason": "unpaid"}, access=OF_OPERATOR
+    ),
+    "post /v1/accounts/{account_id}/resume": Operation(
+        "resumeAccount", schemas.AccountResponse, access=OF_OPERATOR
+    ),
+    "patch /v1/tenants/{tenant_id}": Operation(
+        "updateTenant", schemas.TenantResponse, {"limits": {"per_day": 5_000}}, access=OF_ACCOUNT
+    ),
+    "delete /v1/tenants/{tenant_id}": Operation(
+        "deleteTenant", response_schemas.DeleteResponse, access=OF_ACCOUNT
+    ),
+    "post /v1/tenants/{tenant_id}/pause": Operation(
+        "pauseTenant", schemas.TenantResponse, {"reason": "complaints"}, access=OF_ACCOUNT
+    ),
+    "post /v1/tenants/{tenant_id}/resume": Operation(
+        "resumeTenant", schemas.TenantResponse, access=OF_ACCOUNT
+    ),
+    "patch /v1/api-keys/{key_id}": Operation(
+        "updateApiKey", schemas.ApiKeyResponse, {"name": "blog"}, access=OF_ANYBODY
+    ),
+    "post /v1/api-keys/{key_id}/rotate": Operation(
+        "rotateApiKey", schemas.CreatedApiKey, {"grace_s": 3_600}, access=OF_ANYBODY
+    ),
+    "get /v1/audit": Operation(
+        "listAuditEntries",
+        response_schemas.list_of(schemas.AuditEntryResponse),
+        access=OF_ACCOUNT,
+    ),
     "get /v1/api-keys": Operation(
-        "listApiKeys", response_schemas.list_of(response_schemas.ApiKeyResponse)
+        "listApiKeys", response_schemas.list_of(schemas.ApiKeyResponse), access=OF_ANYBODY
     ),
     "post /v1/api-keys": Operation(
-        "createApiKey", response_schemas.CreatedApiKey, {"name": "shop"}
+        "createApiKey", schemas.CreatedApiKey, {"name": "shop"}, access=OF_ANYBODY
     ),
-    "delete /v1/api-keys/{key_id}": Operation("deleteApiKey", response_schemas.DeleteResponse),
+    "delete /v1/api-keys/{key_id}": Operation(
+        "deleteApiKey", response_schemas.DeleteResponse, access=OF_ANYBODY
+    ),
 }

@@ -359,26 +359,6 @@ class DomainReference(Struct):
     id: Id
 
 
-class ApiKeyResponse(Struct):
-    """An API key without its secret."""
-
-    object: Literal["api_key"]
-    id: Id
-    name: str
-    permission: Literal["full_access", "sending_access"] | None
-    domain_id: Id | None
-    cidrs: list[str]
-    expires_at: Time | None
-    test: bool
-    created_at: Time
-
-
-class CreatedApiKey(ApiKeyResponse):
-    """token: the secret key; no other response contains it."""
-
-    token: str
-
-
 class DeleteResponse(Struct):
     """The id of the deleted object."""
 

@@ -11,14 +11,18 @@ from fastapi import Request as Incoming
 from fastapi.dependencies.models import Dependant
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from kernel import auth, times
+from kernel import times
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.callers import AccessRule, Caller
 from services.ingest.api.http import Request, body_of
+from services.ingest.api.operations import OPERATIONS
+from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.store.directory_lists import Page
 
 T = TypeVar("T")
 Limit: TypeAlias = Annotated[
@@ -38,17 +42,41 @@ class RestAccess:
     def __init__(self, access: AccessControl) -> None:
         self._access = access
 
-    async def authenticate(self, incoming: Incoming, scope: str = auth.FULL_ACCESS) -> Principal:
-        """Raises Problem."""
+    async def authenticate(self, incoming: Incoming) -> Principal:
+        """The caller of an operation on a tenant, by the operation's rule. Raises Problem."""
         request = request_of(incoming)
         principal, rate_limit = await self._access.authenticate(
-            request.header(b"authorization"), request.client, scope=scope
+            request.header(b"authorization"),
+            request.client,
+            rule=rule_of(incoming),
+            named_tenant=request.named_tenant,
         )
+        self._admit(incoming, rate_limit, principal.tenant_id)
+        return principal
+
+    async def authenticate_caller(self, incoming: Incoming) -> Caller:
+        """The caller of any other operation, by the operation's rule. Raises Problem."""
+        request = request_of(incoming)
+        caller, rate_limit = await self._access.authenticate_caller(
+            request.header(b"authorization"),
+            request.client,
+            rule=rule_of(incoming),
+            named_tenant=request.named_tenant,
+        )
+        self._admit(incoming, rate_limit, caller.tenant_id or caller.account_id)
+        return caller._replace(request_id=request.id, client=request.client)
+
+    def _admit(self, incoming: Incoming, rate_limit: RateLimitStatus, owner_id: str) -> None:
+        """Raises Problem if there are too many requests, or if the query is invalid."""
         incoming.scope["state"]["obm_headers"] += responses.rate_limit_headers(rate_limit)
         enforce_rate_limit(rate_limit)
-        request.reservation = self._access.bodies.reserve(principal.tenant_id)
+        request_of(incoming).reservation = self._access.bodies.reserve(owner_id)
         check_query(incoming)
-        return principal
+
+
+def rule_of(incoming: Incoming) -> AccessRule:
+    """The rule that the route of a request declares in OPERATIONS."""
+    return OPERATIONS[f"{incoming.method.lower()} {incoming.scope['route'].path}"].access
 
 
 def check_query(incoming: Incoming) -> None:
@@ -67,6 +95,10 @@ def check_query(incoming: Incoming) -> None:
                 )
             ]
         )
+    names = [name for name, _ in incoming.query_params.multi_items()]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        name = repeated[0][:80]
+        raise invalid([Fault(f"#/query/{name}", "invalid", f"{name} is given more than once.")])
     parameters = query_names(incoming.scope["route"].dependant)
     if unknown := sorted(incoming.query_params.keys() - parameters):
         name = unknown[0][:80]
@@ -102,6 +134,10 @@ RequestedPage: TypeAlias = Annotated[PageRequest, Depends(parse_page_request)]
 RequestedForwardPage: TypeAlias = Annotated[PageRequest, Depends(parse_forward_page_request)]
 
 
+def page_of(requested: PageRequest) -> Page:
+    return Page(requested.limit, requested.after, requested.before)
+
+
 def paginate(
     found: Sequence[T], requested_page: PageRequest, *, id_of: Callable[[T], str]
 ) -> tuple[Sequence[T], bool]:
@@ -127,6 +163,17 @@ async def decode_creation_body(incoming: Incoming, decode: Callable[[bytes], T])
     """Decode the body of a create request without idempotency. Raises Problem."""
     check_no_key(incoming)
     return await decode_request_body(incoming, decode)
+
+
+async def decode_optional_body(incoming: Incoming, decode: Callable[[bytes], T]) -> T:
+    """Decode the body of an act; without one, all its fields have their defaults. Raises
+    Problem."""
+    check_no_key(incoming)
+    request = request_of(incoming)
+    body = await body_of(request, incoming.receive)
+    if body:
+        request.check_json()
+    return decode_body(decode, body or b"{}")
 
 
 def check_no_key(incoming: Incoming) -> None:
@@ -193,12 +240,17 @@ def parse_time_parameter(text: str, name: str) -> Timestamp | None:
     return Timestamp(seconds=int(moment.timestamp()))
 
 
-def body_schema(kind: Any, description: str) -> dict[str, Any]:  # noqa: ANN401 - any type msgspec knows
+def body_schema(
+    kind: Any,  # noqa: ANN401 - any type msgspec knows
+    description: str,
+    *,
+    required: bool = True,
+) -> dict[str, Any]:
     """The request body of a route, for `openapi_extra`."""
     [schema], components = msgspec.json.schema_components([kind], ref_template=REF)
     BODY_SCHEMAS.update(components)
     content = {"application/json": {"schema": schema}}
-    return {"requestBody": {"required": True, "description": description, "content": content}}
+    return {"requestBody": {"required": required, "description": description, "content": content}}
 
 
 REF = "#/components/schemas/{name}"

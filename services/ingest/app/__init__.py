@@ -12,6 +12,9 @@ from kernel.service import Loop, Service, create_loops
 from mail.reachable import networks
 from services.ingest.api.acceptance import Acceptance, RetentionConfig
 from services.ingest.api.access import AccessControl
+from services.ingest.api.administration import Administration
+from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.base import Directory
 from services.ingest.api.cors import with_cors
 from services.ingest.api.domains import DomainService
 from services.ingest.api.emails import EmailService
@@ -41,6 +44,7 @@ from services.ingest.store.backpressure import Backpressure
 from services.ingest.store.content_usage import ContentUsage
 from services.ingest.store.directory import DirectoryStore, UnpublishedEntries
 from services.ingest.store.directory_cache import DirectoryCache
+from services.ingest.store.directory_lists import DirectoryLists
 from services.ingest.store.emails import EmailStore
 from services.ingest.store.retention import RetentionStore
 
@@ -119,17 +123,11 @@ def create_servers(
     allowed = frozenset(filter(None, settings.allowed_reserved_domains.split(",")))
     fetcher = create_fetcher(deps, access)
     send_handler = SendHandler(access, acceptance, reserved_allowed=allowed, fetcher=fetcher)
-    domains = create_domain_service(deps, emails, directory)
-    rest_access = RestAccess(access)
-    routes = RestDependencies(rest_access, send_handler, emails, deps.clients, directory, domains)
-    http_app = HttpApp(access, send_handler, rest(routes))
-    origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
-    http = HttpServer(
-        with_cors(http_app, origins),
-        settings.http_listen,
-        trusted_proxies=settings.trusted_proxies,
-        connections_max=settings.http_connections_max,
-    )
+    rest_deps = RestDependencies(
+        RestAccess(access), send_handler, emails, deps.clients, directory,
+        create_domain_service(deps, emails, directory), create_administration(deps, directory),
+    )  # fmt: skip
+    http = create_http(settings, HttpApp(access, send_handler, rest(rest_deps)))
     proxies = TrustedProxies(settings.trusted_proxies)
     servicer = EmailServicer(access, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
     grpc = create_grpc_server(deps, servicer, access)
@@ -160,6 +158,21 @@ def create_domain_service(
         emails,
         deps.settings.tenant_domains_max,
     )
+
+
+def create_http(settings: Settings, app: HttpApp) -> HttpServer:
+    origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
+    return HttpServer(
+        with_cors(app, origins),
+        settings.http_listen,
+        trusted_proxies=settings.trusted_proxies,
+        connections_max=settings.http_connections_max,
+    )
+
+
+def create_administration(deps: Dependencies, directory: DirectoryStore) -> Administration:
+    lists = DirectoryLists(deps.system_database, deps.tenant_database)
+    return Administration(Directory(directory, lists), AuditLog(lists), deps.secrets)
 
 
 def create_fetcher(deps: Dependencies, access: AccessControl) -> AttachmentFetcher:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.ingest.v1.directory_pb2 import ApiKey
+from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from mail import address, verp
 from services.ingest.domain.valid_email import Recipient, ValidEmail
@@ -31,9 +31,10 @@ class MessageTimes(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The key, domain and return path of the sender."""
+    """The key, tenant, domain and return path of the sender."""
 
     key: ApiKey
+    tenant: Tenant
     domain_id: str
     return_path_host: str
     return_path_key: bytes
@@ -57,7 +58,7 @@ def message_accepted(
         subject=content.subject[:SUBJECT_CHARS_MAX],
         tags=email.tags or None,
         metadata=email.metadata or None,
-        account_id=origin.key.account_id,
+        account_id=origin.tenant.account_id,
         stream=email.stream,
     )
     short = len(given_from) <= FROM_CHARS_MAX
@@ -74,7 +75,7 @@ def _fill(
     first = email.recipients[0]
     context.message_id = ids.message_ids[0]
     context.email_id = ids.email_id
-    context.tenant_id = origin.key.tenant_id
+    context.tenant_id = origin.tenant.tenant_id
     context.domain_id = origin.domain_id
     context.api_key_id = origin.key.key_id
     context.recipient = first.address

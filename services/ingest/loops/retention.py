@@ -36,6 +36,7 @@ class Retention:
             return
         keys = await self._store.expire_keys()
         await self._store.expire_content_usage()
+        await self._store.expire_audit_log()
         days = await self._store.drop_days()
         prefixes = await self._content.expire(clock.now().date())
         if keys or days or prefixes:

@@ -1,6 +1,7 @@
 """The tables of the directory: each entry is its protobuf record, with columns for lookups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar, cast
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from google.protobuf.message import Message
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
+from services.ingest.store.audit_log import Actor, Subject, record_change
 
 DirectoryEntry: TypeAlias = Account | ApiKey | Domain | Tenant
 E = TypeVar("E", Account, ApiKey, Domain, Tenant)
@@ -25,7 +27,10 @@ IDS = {Account: "account_id", Tenant: "tenant_id", ApiKey: "key_id", Domain: "do
 # seen all earlier ones. A sequence alone does not guarantee that.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ingest.directory_version', 0))"
 
-KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain)
+# The names of the kinds in the API and in the audit log.
+RESOURCES = {Account: "account", Tenant: "tenant", ApiKey: "api_key", Domain: "domain"}
+
+KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain, Account)
 _CHANGED = [
     f"(SELECT {number} AS kind, version, record FROM {TABLES[kind]}"  # noqa: S608 - our own words
     " WHERE version > %(after)s ORDER BY version LIMIT %(count)s)"
@@ -46,11 +51,50 @@ class DomainConflict(Exception):
     """The account has the domain already: in this tenant, or shared."""
 
 
-class DirectoryStore:
-    """Reads and writes the directory for `obm` and the API; DirectoryCache follows its versions."""
+class AlreadyExists(Exception):
+    """The account has a tenant with this external_id."""
 
-    def __init__(self, database: Database) -> None:
+
+class DirectoryChange:
+    """A change of the directory: its transaction excludes all others, so what it has read stays
+    true until it is committed. actor: whose acts are recorded; None for those of the engine."""
+
+    def __init__(self, tx: Transaction, actor: Actor | None) -> None:
+        self._tx = tx
+        self._actor = actor
+        self.saved: list[DirectoryEntry] = []
+
+    async def find(self, kind: type[E], entry_id: str) -> E | None:
+        """The entry, unless it is deleted."""
+        found = await self._read(kind, "id = %s", (entry_id,))
+        return next((one for one in found if not one.deleted), None)
+
+    async def rotations_of(self, key_id: str) -> list[ApiKey]:
+        """The keys that have replaced a key, oldest first, including deleted ones."""
+        return await self._read(ApiKey, "rotated_from = %s ORDER BY id", (key_id,))
+
+    async def owns(self, kind: type[E], owner: str, owner_id: str) -> bool:
+        """Whether entries of this kind belong to an account or a tenant; owner: its column."""
+        where = f"{owner} = %s AND NOT deleted LIMIT 1"
+        return bool(await self._read(kind, where, (owner_id,)))
+
+    async def save(self, entry: DirectoryEntry, action: str = "") -> None:
+        """Insert or replace with a new version. action: for the audit log; by default create,
+        update or delete. Raises DomainConflict, AlreadyExists."""
+        await write_entry(self._tx, entry, actor=self._actor, action=action)
+        self.saved.append(entry)
+
+    async def _read(self, kind: type[E], where: str, params: Sequence[Any]) -> list[E]:
+        return await _read(self._tx, kind, where, params=params)
+
+
+class DirectoryStore:
+    """Reads and writes the directory for `obm` and the API; DirectoryCache follows its versions.
+    actor: whose acts `save` records; None for those of the engine."""
+
+    def __init__(self, database: Database, *, actor: Actor | None = None) -> None:
         self._database = database
+        self.actor = actor
         self._listeners: list[Callable[[DirectoryEntry], None]] = []
 
     def on_saved(self, listener: Callable[[DirectoryEntry], None]) -> None:
@@ -58,12 +102,20 @@ class DirectoryStore:
         self._listeners.append(listener)
 
     async def save(self, *entries: DirectoryEntry) -> None:
-        """Insert or replace, each with a new version, in one transaction. Raises DomainConflict."""
+        """Insert or replace, each with a new version, in one transaction. Raises DomainConflict,
+        AlreadyExists."""
+        async with self.changing(self.actor) as change:
+            for entry in entries:
+                await change.save(entry)
+
+    @asynccontextmanager
+    async def changing(self, actor: Actor | None) -> AsyncIterator[DirectoryChange]:
+        """Read, decide and save in one transaction. Nothing is saved if the block raises."""
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
-            for entry in entries:
-                await write_entry(tx, entry)
-        self.publish_locally(*entries)
+            change = DirectoryChange(tx, actor)
+            yield change
+        self.publish_locally(*change.saved)
 
     def publish_locally(self, *entries: DirectoryEntry) -> None:
         """Call the listeners, after a commit."""
@@ -115,11 +167,25 @@ class DirectoryStore:
         return [entry for entry in entries if not entry.deleted]
 
 
-async def write_entry(tx: Transaction, entry: DirectoryEntry) -> None:
-    """Insert or replace with a new version, in a transaction that has LOCK. Raises
-    DomainConflict."""
+async def _read(tx: Transaction, kind: type[E], where: str, *, params: Sequence[Any]) -> list[E]:
+    rows = await tx.rows(f"SELECT record FROM {TABLES[kind]} WHERE {where}", params)  # noqa: S608
+    return [kind.FromString(bytes(record)) for (record,) in rows]
+
+
+async def write_entry(
+    tx: Transaction, entry: DirectoryEntry, *, actor: Actor | None = None, action: str = ""
+) -> None:
+    """Insert or replace with a new version, in a transaction that has LOCK; with an actor, record
+    the act. Raises DomainConflict, AlreadyExists."""
+    if actor is not None:
+        kind: Any = type(entry)
+        subject = Subject(RESOURCES[kind], str(getattr(entry, IDS[kind])))
+        before = next(iter(await _read(tx, kind, "id = %s", params=(subject.id,))), None)
+        await record_change(tx, actor, subject, changed=(before, entry), action=action)
     if isinstance(entry, Domain) and not entry.deleted:
         await _raise_if_taken(tx, entry)
+    if isinstance(entry, Tenant) and entry.external_id and not entry.deleted:
+        await _raise_if_external_id_taken(tx, entry)
     [(version,)] = await tx.rows("SELECT nextval('ingest.directory_version')")
     entry.version = version
     columns = {**_columns(entry), "version": version, "record": entry.SerializeToString()}
@@ -134,20 +200,25 @@ async def write_entry(tx: Transaction, entry: DirectoryEntry) -> None:
 
 
 def _columns(entry: DirectoryEntry) -> dict[str, object]:
-    found: dict[str, object] = {"id": getattr(entry, IDS[type(entry)])}
+    found: dict[str, object] = {
+        "id": getattr(entry, IDS[type(entry)]),
+        "deleted": entry.deleted,
+    }
     if isinstance(entry, Account):
         return {**found, "name": entry.name}
     if isinstance(entry, Tenant):
-        return {**found, "account_id": entry.account_id, "name": entry.name}
+        owner = {"account_id": entry.account_id, "external_id": entry.external_id}
+        return {**found, **owner, "name": entry.name}
     if isinstance(entry, ApiKey):
-        return {**found, "tenant_id": entry.tenant_id, "secret_sha256": entry.secret_sha256}
+        owners = {"account_id": entry.account_id or None, "tenant_id": entry.tenant_id or None}
+        owners["rotated_from"] = entry.rotated_from or None
+        return {**found, **owners, "test": entry.test, "secret_sha256": entry.secret_sha256}
     return {
         **found,
         "tenant_id": entry.tenant_id,
         "account_id": entry.account_id,
         "name": entry.name,
         "shared": entry.shared,
-        "deleted": entry.deleted,
     }
 
 
@@ -156,6 +227,17 @@ async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:
     other: each proves ownership by publishing its own selector."""
     if await tx.rows(HOLDERS, _columns(domain)):
         raise DomainConflict
+
+
+async def _raise_if_external_id_taken(tx: Transaction, tenant: Tenant) -> None:
+    """Also for an external_id that the tenant has already, without effect."""
+    rows = await tx.rows(
+        "SELECT 1 FROM ingest.tenants WHERE account_id = %s AND external_id = %s AND NOT deleted"
+        " AND id <> %s",
+        (tenant.account_id, tenant.external_id, tenant.tenant_id),
+    )
+    if rows:
+        raise AlreadyExists
 
 
 _CHECKS = [

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Domain, Tenant
 from kernel import clock
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
@@ -44,7 +44,13 @@ class DirectoryCache:
         self._tenants = ReplicatedTable(Tenant)
         self._keys = ReplicatedTable(ApiKey, index=lambda key: key.secret_sha256)
         self._domains = ReplicatedTable(Domain, index=_domain_key)
+        self._accounts = ReplicatedTable(Account)
+        # Ids of suspended accounts and paused tenants: a request without any costs no lookup.
+        self.stopped: set[str] = set()
+        self._accounts.on_change(self._set_account)
+        self._tenants.on_change(self._set_tenant)
         self._tables: dict[type[Any], ReplicatedTable[Any]] = {
+            Account: self._accounts,
             Tenant: self._tenants,
             ApiKey: self._keys,
             Domain: self._domains,
@@ -68,6 +74,9 @@ class DirectoryCache:
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         return await self._find(lambda: self._tenants.get(tenant_id))
+
+    async def account(self, account_id: str) -> Account | None:
+        return await self._find(lambda: self._accounts.get(account_id))
 
     async def domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
         """The tenant's domain of this name, or the shared domain of its account."""
@@ -125,6 +134,16 @@ class DirectoryCache:
             self._version = changes[-1].version
             if len(changes) < PAGE:
                 return
+
+    def _set_account(self, account: Account) -> None:
+        suspended = account.status == AccountStatus.ACCOUNT_STATUS_SUSPENDED
+        self._set_stopped(account.account_id, suspended and not account.deleted)
+
+    def _set_tenant(self, tenant: Tenant) -> None:
+        self._set_stopped(tenant.tenant_id, tenant.HasField("pause") and not tenant.deleted)
+
+    def _set_stopped(self, entry_id: str, stopped: bool) -> None:
+        (self.stopped.add if stopped else self.stopped.discard)(entry_id)
 
     def _put(self, entry: DirectoryEntry) -> None:
         if table := self._tables.get(type(entry)):

@@ -26,6 +26,7 @@ from services.ingest.domain.verification import (
     may_send,
     missing_record,
 )
+from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
 
 ONE = """
@@ -70,22 +71,28 @@ class DomainStore:
         self._directory = directory
         self._outbox = outbox  # its sweep publishes: these events are not urgent
 
-    async def add(self, domain: Domain) -> None:
+    async def add(self, domain: Domain, *, actor: Actor | None = None) -> None:
         """Add a domain, to be checked unless an operator vouches for it. Raises DomainConflict."""
+        actor = actor or self._directory.actor
         check = new_check(domain)
         due_at = None if domain.vouched else check.verification.started_at + DELAYS[0]
         async with self._database.transaction() as tx:
             await tx.execute(LOCK)
-            await write_entry(tx, domain)
+            await write_entry(tx, domain, actor=actor)
             await _write_check(tx, domain.domain_id, replace(check, due_at=due_at))
             await self._add_event(tx, None, domain, now=check.verification.started_at)
         self._directory.publish_locally(domain)
 
     async def change(
-        self, domain_id: str, change: Change, *, transaction: OpenTransaction | None = None
+        self,
+        domain_id: str,
+        change: Change,
+        *,
+        transaction: OpenTransaction | None = None,
+        actor: Actor | None = None,
     ) -> tuple[Domain, DomainCheck] | None:
         """The domain and its checks after the change; None if the domain is deleted. transaction:
-        that of an owner, which is fenced."""
+        that of an owner, which is fenced. actor: whose act it is, for the audit log."""
         async with (transaction or self._database.transaction)() as tx:
             await tx.execute(LOCK)
             rows = await tx.rows(ONE, (domain_id,))
@@ -96,7 +103,7 @@ class DomainStore:
             domain = Domain.FromString(bytes(record))
             check = change(domain, _check_of(domain, state), now)
             if domain.SerializeToString() != bytes(record):
-                await write_entry(tx, domain)
+                await write_entry(tx, domain, actor=actor)
                 failpoint("ingest.domain.written")
             await _write_check(tx, domain_id, check)
             await self._add_event(tx, Domain.FromString(bytes(record)), domain, now=now)

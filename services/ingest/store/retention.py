@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from kernel import clock
 from kernel.database import Database
 from kernel.days import ClosedDays, DayTable, TablePartitions, days_to_create
+from services.ingest.store import audit_log
 
 TABLES = ("emails", "messages")
 DAYS_AHEAD = 3
@@ -53,6 +54,10 @@ class RetentionStore:
     async def expire_content_usage(self) -> int:
         """Delete the counts of expired content. Returns the number of rows."""
         return await self._expire(EXPIRE_CONTENT_USAGE)
+
+    async def expire_audit_log(self) -> int:
+        """Delete old entries. Returns their number."""
+        return await audit_log.expire(self._database)
 
     async def _expire(self, statement: str) -> int:
         """Delete in steps, each in its own transaction."""

@@ -15,6 +15,7 @@ from rich.console import Console
 from cli.first_message import FirstMessage
 from kernel.errors import ConfigError
 
+KEYS = {"api_key": "obm_test_x", "operator_key": "obm_live_x"}
 EVENT = {"id": "evt_1", "type": "email.delivered", "created_at": "now", "data": {}}
 UNAVAILABLE = (503, {"message": "events does not respond"})
 NOTHING: tuple[int, dict[str, Any]] = (200, {"data": []})
@@ -35,10 +36,10 @@ def output_for(tmp_path: Path, responses: Sequence[tuple[int, dict[str, Any]]]) 
         app.router.add_route("*", "/{path:.*}", respond)
         async with TestServer(app) as server:
             first = FirstMessage(str(server.make_url("")), tmp_path, Console(file=output))
-            await first.load_or_create_key()
+            await first.load_or_create_keys()
             await first.send()
 
-    (tmp_path / "sandbox.json").write_text(json.dumps({"api_key": "obm_test_x"}))
+    (tmp_path / "sandbox.json").write_text(json.dumps(KEYS))
     asyncio.run(scenario())
     return output.getvalue()
 

@@ -33,7 +33,9 @@ class FakeDatabase(Database):
         pass
 
     @asynccontextmanager
-    async def transaction(self, *, tenant_id: str | None = None) -> AsyncIterator[Transaction]:
+    async def transaction(
+        self, *, tenant_id: str | None = None, account_id: str | None = None
+    ) -> AsyncIterator[Transaction]:
         yield cast(Transaction, None)
 
     async def is_responsive(self) -> bool:

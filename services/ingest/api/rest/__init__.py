@@ -11,13 +11,16 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from services.ingest.api import responses
+from services.ingest.api.administration import Administration
 from services.ingest.api.domains import DomainService
 from services.ingest.api.emails import EmailService
 from services.ingest.api.http import Disconnected
 from services.ingest.api.http_app import application_error
 from services.ingest.api.openapi import complete_document
 from services.ingest.api.rest import (
+    accounts,
     api_keys,
+    audit,
     domains,
     emails,
     queues,
@@ -25,6 +28,7 @@ from services.ingest.api.rest import (
     sandbox,
     shield,
     suppressions,
+    tenants,
     webhooks,
 )
 from services.ingest.api.rest_base import RestAccess, request_of
@@ -51,6 +55,7 @@ class RestDependencies:
     clients: ServiceClients
     directory: DirectoryStore
     domains: DomainService
+    administration: Administration
 
 
 def rest(dependencies: RestDependencies) -> FastAPI:
@@ -71,7 +76,11 @@ def rest(dependencies: RestDependencies) -> FastAPI:
     )
     app.include_router(sandbox.routes(dependencies.access, dependencies.clients))
     app.include_router(domains.routes(dependencies.access, dependencies.domains))
-    app.include_router(api_keys.routes(dependencies.access, dependencies.directory))
+    administration = dependencies.administration
+    app.include_router(accounts.routes(dependencies.access, administration.accounts))
+    app.include_router(tenants.routes(dependencies.access, administration.tenants))
+    app.include_router(api_keys.routes(dependencies.access, administration.api_keys))
+    app.include_router(audit.routes(dependencies.access, administration.audit_log))
     reference.add_reference_pages(app)
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from kernel import auth
 from services.ingest.api import views
 from services.ingest.api.emails import EmailService
 from services.ingest.api.rest_base import (
@@ -45,7 +44,7 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
     async def send(incoming: Incoming) -> Response:
         """The email is durable when 202 is returned. With `scheduled_at`, at most 30 days ahead, it
         is sent at that time, or at once if that time has passed."""
-        principal = await access.authenticate(incoming, auth.SENDING_ACCESS)
+        principal = await access.authenticate(incoming)
         request = request_of(incoming)
         content, fields = await send_handler.send_one(request, principal, incoming.receive)
         return Response(content, 202, {k.decode(): v.decode() for k, v in fields})
@@ -58,7 +57,7 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
     )
     async def send_batch(incoming: Incoming) -> Response:
         """All emails are accepted or none; with `x-batch-validation: permissive` all valid ones."""
-        principal = await access.authenticate(incoming, auth.SENDING_ACCESS)
+        principal = await access.authenticate(incoming)
         request = request_of(incoming)
         content, fields = await send_handler.send_batch(request, principal, incoming.receive)
         return Response(content, 202, {k.decode(): v.decode() for k, v in fields})

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernel import auth, clock, metrics
+from kernel import clock, metrics
 from kernel.crypto import sha256
 from kernel.telemetry import new_traceparent
 from mail.address import Mailbox, domain
@@ -17,6 +17,7 @@ from mail.smtp_server_events import (
 )
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.callers import SENDING
 from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.sending import in_thread_if_large, respond_one
 from services.ingest.api.submission import replies
@@ -104,14 +105,14 @@ class Submitter:
     async def _authenticate(self, authorization: str) -> Principal:
         """Raises Problem."""
         principal, rate_limit = await self._deps.access.authenticate(
-            authorization, self._client, scope=auth.SENDING_ACCESS
+            authorization, self._client, rule=SENDING
         )
         enforce_rate_limit(rate_limit)
         return principal
 
     async def _check_sender(self, event: SenderGiven) -> str:
         principal = self._logged_in()
-        self._deps.acceptance.check(principal.tenant_id)
+        self._deps.acceptance.check(principal)
         if event.mailbox is not None:
             await self._check_owned(principal, event.mailbox)
         return "250 2.1.0 Ok"

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from contracts.ingest.v1.content_pb2 import Content
-from contracts.ingest.v1.directory_pb2 import ApiKey
+from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from contracts.ingest.v1.events_pb2 import PRIORITY_EXPRESS, MessageAccepted, RecipientType
 from kernel.topics import EVENT_BYTES_MAX, encode
 from mail import address, verp
@@ -20,7 +20,12 @@ def accepted(content: Content, recipients: tuple[Recipient, ...], **more: str) -
         metadata=more, due_at=None, stream="transactional", test=False,
     )  # fmt: skip
     origin = event.Origin(
-        ApiKey(key_id="k", tenant_id="t", account_id="c"), "d", "bounce.x.net", KEY, "00-trace"
+        ApiKey(key_id="k"),
+        Tenant(tenant_id="t", account_id="c"),
+        "d",
+        "bounce.x.net",
+        KEY,
+        "00-trace",
     )
     times = event.MessageTimes(NOW, NOW, NOW + timedelta(hours=72))
     ids = event.EmailIds(IDS[0], IDS[1:])

@@ -1,0 +1,70 @@
+"""`obm operator-key`: the keys of the operator of this installation."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from cli.directory import open_directory, run_in_directory
+from cli.key import DAY_S, DAYS_MAX, key_row
+from cli.options import noun
+from cli.printing import console, id_column, print_table
+from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind
+from kernel import clock
+
+app = noun("Operator keys: they create accounts and their keys by the API.")
+
+
+@app.command()
+def create(
+    *,
+    name: Annotated[str, typer.Option(help="Display name")] = "operator",
+    cidr: Annotated[
+        list[str] | None,
+        typer.Option(help="CIDR range that the key can be used from; can be repeated"),
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=0, max=DAYS_MAX, help="Days until the key expires; 0: never")
+    ] = 0,
+) -> None:
+    """Create an operator key and print it. It is not stored and cannot be retrieved later.
+
+    \b
+    export OBM_OPERATOR_KEY=$(obm operator-key create --name "Ann's laptop" --days 90)
+    curl -s localhost:8025/v1/accounts -H "Authorization: Bearer $OBM_OPERATOR_KEY"
+
+    The first one needs this command; it can create others by POST /v1/api-keys.
+    """
+    expires_at = Timestamp(seconds=int(clock.now().timestamp()) + days * DAY_S) if days else None
+
+    async def work() -> str:
+        async with open_directory() as directory:
+            secret, _ = await directory.add_operator_key(
+                name=name, cidrs=cidr or [], expires_at=expires_at
+            )
+            return secret
+
+    console.print(asyncio.run(work()))
+
+
+@app.command()
+def delete(key_id: str) -> None:
+    """Delete an operator key. It stops working within a second."""
+
+    run_in_directory(lambda directory: directory.delete_key(key_id))
+    console.print(f"deleted {key_id}")
+
+
+@app.command("list")
+def list_keys() -> None:
+    """List the operator keys, without their secrets."""
+
+    print_table(
+        (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
+        (
+            key_row(one)
+            for one in run_in_directory(lambda directory: directory.store.list_all(ApiKey))
+            if one.kind == ApiKeyKind.API_KEY_KIND_OPERATOR
+        ),
+    )

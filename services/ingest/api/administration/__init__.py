@@ -1,0 +1,18 @@
+"""Accounts, tenants and API keys: what REST and gRPC have in common."""
+
+from kernel.crypto import SecretKeyring
+from services.ingest.api.administration.accounts import Accounts
+from services.ingest.api.administration.api_keys import ApiKeys
+from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.tenants import Tenants
+
+
+class Administration:
+    """The administrative resources."""
+
+    def __init__(self, directory: Directory, audit_log: AuditLog, secrets: SecretKeyring) -> None:
+        self.audit_log = audit_log
+        self.accounts = Accounts(directory)
+        self.tenants = Tenants(directory, secrets)
+        self.api_keys = ApiKeys(directory, self.tenants)

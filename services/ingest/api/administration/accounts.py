@@ -1,0 +1,93 @@
+"""Accounts, which operators create."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, Tenant
+from kernel.ids import uuid7_text
+from services.ingest.api.administration.base import Directory, Name, conflict, find, set_given
+from services.ingest.api.callers import Caller, CallerKind
+from services.ingest.domain.email import RequestModel
+from services.ingest.domain.problem import not_found
+from services.ingest.store.directory_lists import Owner, Page
+
+Email = Annotated[str, Meta(max_length=320)]
+
+
+class CreateAccountRequest(RequestModel):
+    """A customer of this installation."""
+
+    name: Name
+    plan: Annotated[str, Meta(max_length=200)] = ""
+    billing_email: Email = ""
+
+
+class UpdateAccountRequest(RequestModel):
+    """Only the given fields are changed."""
+
+    name: Name | UnsetType = UNSET
+    plan: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    billing_email: Email | UnsetType = UNSET
+
+
+class SuspendAccountRequest(RequestModel):
+    """reason: for the account."""
+
+    reason: Annotated[str, Meta(max_length=500)] = ""
+
+
+class Accounts:
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    async def create(self, caller: Caller, given: CreateAccountRequest) -> Account:
+        account = Account(account_id=uuid7_text(), **msgspec.structs.asdict(given))
+        async with self._directory.changing(caller) as change:
+            await change.save(account)
+        return account
+
+    async def page(self, page: Page) -> tuple[Sequence[Account], bool]:
+        return await self._directory.page(Account, Owner(), page, equal={})
+
+    async def get(self, caller: Caller, account_id: str) -> Account:
+        found = await self._directory.get(Account, Owner(), account_id)
+        if caller.kind != CallerKind.OPERATOR and found.account_id != caller.account_id:
+            raise not_found("the account")
+        return found
+
+    async def update(self, caller: Caller, account_id: str, given: UpdateAccountRequest) -> Account:
+        async with self._directory.changing(caller) as change:
+            account = await find(change, caller, Account, entry_id=account_id)
+            set_given(account, given)
+            await change.save(account)
+        return account
+
+    async def suspend(self, caller: Caller, account_id: str, reason: str) -> Account:
+        """Its live mail is refused from now on. Repeating it changes the reason."""
+        async with self._directory.changing(caller) as change:
+            account = await find(change, caller, Account, entry_id=account_id)
+            account.status = AccountStatus.ACCOUNT_STATUS_SUSPENDED
+            account.status_reason = reason
+            await change.save(account, "suspend")
+        return account
+
+    async def resume(self, caller: Caller, account_id: str) -> Account:
+        async with self._directory.changing(caller) as change:
+            account = await find(change, caller, Account, entry_id=account_id)
+            account.status = AccountStatus.ACCOUNT_STATUS_ACTIVE
+            account.status_reason = ""
+            await change.save(account, "resume")
+        return account
+
+    async def delete(self, caller: Caller, account_id: str) -> Account:
+        """Only without tenants. Its keys stop working."""
+        async with self._directory.changing(caller) as change:
+            account = await find(change, caller, Account, entry_id=account_id)
+            if await change.owns(Tenant, "account_id", account.account_id):
+                raise conflict("account_in_use", "The account has tenants. Delete them first.")
+            account.deleted = True
+            await change.save(account)
+        return account

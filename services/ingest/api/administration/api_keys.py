@@ -1,0 +1,255 @@
+"""API keys of operators, accounts and tenants."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind, Tenant
+from kernel import auth, clock
+from kernel.ids import uuid7_text
+from services.ingest.api.administration.base import (
+    WHAT,
+    Directory,
+    Name,
+    check_id,
+    checked_filter,
+    conflict,
+    find,
+)
+from services.ingest.api.administration.key_bounds import (
+    check_within,
+    expiry,
+    networks,
+)
+from services.ingest.api.administration.tenants import Tenants, account_of
+from services.ingest.api.callers import Caller, CallerKind
+from services.ingest.domain.email import RequestModel
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found
+from services.ingest.store.directory import DirectoryChange
+from services.ingest.store.directory_lists import Page
+
+DAY_S = 86_400
+GRACE_MAX_S = 7 * DAY_S
+PREFIX_CHARS = len("obm_live_") + 6
+KINDS = {
+    "operator": ApiKeyKind.API_KEY_KIND_OPERATOR,
+    "account": ApiKeyKind.API_KEY_KIND_ACCOUNT,
+    "tenant": ApiKeyKind.API_KEY_KIND_TENANT,
+}
+CREATED_BY = {
+    CallerKind.OPERATOR: {"operator", "account", "tenant"},
+    CallerKind.ACCOUNT: {"account", "tenant"},
+    CallerKind.TENANT: {"tenant"},
+}
+
+
+class CreateApiKeyRequest(RequestModel):
+    """tenant_id: for a key of kind tenant; without it, an account's new key gets a tenant of its
+    own. account_id: for operators. test: defaults to the mode of the creating key. expires_at,
+    cidrs: default to those of the creating key, and cannot exceed them."""
+
+    name: Name
+    kind: Literal["operator", "account", "tenant"] = "tenant"
+    account_id: str | None = None
+    tenant_id: str | None = None
+    permission: Literal["full_access", "sending_access"] = "full_access"
+    domain_id: str | None = None
+    cidrs: Annotated[list[str], Meta(max_length=100)] = msgspec.field(default_factory=list)
+    expires_at: str | None = None
+    test: bool | None = None
+
+
+class UpdateApiKeyRequest(RequestModel):
+    """Only the name of a key can be changed."""
+
+    name: Name
+
+
+class RotateApiKeyRequest(RequestModel):
+    """grace_s: seconds that the old key still works. force: also while an earlier rotation of the
+    key is in progress."""
+
+    grace_s: Annotated[int, Meta(ge=0, le=GRACE_MAX_S)] = DAY_S
+    force: bool = False
+
+
+class ApiKeys:
+    def __init__(self, directory: Directory, tenants: Tenants) -> None:
+        self._directory = directory
+        self._tenants = tenants
+
+    async def create(self, caller: Caller, given: CreateApiKeyRequest) -> tuple[str, ApiKey]:
+        """The secret key, which is not stored, and its record."""
+        check_kind(caller, given)
+        secret, key = new_key(
+            test=is_test(caller, given.test),
+            name=given.name,
+            kind=KINDS[given.kind],
+            scopes=[given.permission],
+            domain_id=check_id(given.domain_id, "#/domain_id") if given.domain_id else "",
+            cidrs=networks(given.cidrs) or caller.key.cidrs,
+            expires_at=expiry(given.expires_at, caller.key),
+        )
+        check_within(caller.key, key)
+        async with self._directory.changing(caller) as change:
+            await self._set_owner(change, caller, key, given=given)
+            if key.domain_id:
+                await self._check_domain(key)
+            await change.save(key)
+        return secret, key
+
+    async def page(
+        self, caller: Caller, page: Page, *, account_id: str
+    ) -> tuple[Sequence[ApiKey], bool]:
+        """A test key lists test keys only."""
+        equal: dict[str, object] = {"account_id": checked_filter(account_id, "account_id")}
+        if caller.key.test:
+            equal["test"] = True
+        return await self._directory.page(ApiKey, caller.owner, page, equal=equal)
+
+    async def delete(self, caller: Caller, key_id: str) -> ApiKey:
+        async with self._directory.changing(caller) as change:
+            key = await find_key(change, caller, key_id)
+            key.deleted = True
+            await change.save(key)
+        return key
+
+    async def rename(self, caller: Caller, key_id: str, given: UpdateApiKeyRequest) -> ApiKey:
+        async with self._directory.changing(caller) as change:
+            key = await find_key(change, caller, key_id)
+            key.name = given.name
+            await change.save(key)
+        return key
+
+    async def rotate(
+        self, caller: Caller, key_id: str, given: RotateApiKeyRequest
+    ) -> tuple[str, ApiKey]:
+        """A new key for the same purpose. The old one expires after the grace time, if not
+        earlier."""
+        now_s = int(clock.now().timestamp())
+        async with self._directory.changing(caller) as change:
+            old = await find_key(change, caller, key_id)
+            earlier = await change.rotations_of(old.key_id)
+            check_rotation(old, [*earlier, *await replaced_by(change, old)], given, now_s=now_s)
+            original = earlier[-1] if earlier else old  # a rotation has shortened the life of old
+            secret, key = successor(old, original)
+            check_within(caller.key, key)
+            end_s = now_s + given.grace_s
+            old.expires_at.seconds = min(end_s, original.expires_at.seconds or end_s)
+            await change.save(old, "rotate")
+            await change.save(key)
+        return secret, key
+
+    async def _set_owner(
+        self, change: DirectoryChange, caller: Caller, key: ApiKey, *, given: CreateApiKeyRequest
+    ) -> None:
+        """Raises Problem if the owner is not the caller's."""
+        if given.kind == "operator":
+            return
+        tenant_id = given.tenant_id if given.tenant_id is not None else caller.tenant_id or None
+        if given.kind == "tenant" and tenant_id is not None:
+            tenant = await _tenant(change, caller, tenant_id)
+        else:
+            key.account_id = await account_of(change, caller, given.account_id)
+            if given.kind == "account":
+                return
+            tenant = self._tenants.new(key.account_id, given.name)
+            await change.save(tenant)
+        key.account_id, key.tenant_id = tenant.account_id, tenant.tenant_id
+
+    async def _check_domain(self, key: ApiKey) -> None:
+        own = await self._directory.domain_ids(key.tenant_id, key.account_id)
+        if key.domain_id not in own:
+            detail = "domain_id is not one of your domains."
+            raise invalid([Fault("#/domain_id", "invalid", detail)])
+
+
+def new_key(*, test: bool, **fields: object) -> tuple[str, ApiKey]:
+    """A secret key, and the record to store."""
+    secret = auth.generate_key(test=test)
+    key = ApiKey(
+        key_id=uuid7_text(),
+        secret_sha256=auth.digest(secret),
+        prefix=secret[:PREFIX_CHARS],
+        test=test,
+        **fields,  # type: ignore[arg-type]
+    )
+    return secret, key
+
+
+def successor(old: ApiKey, original: ApiKey) -> tuple[str, ApiKey]:
+    """The secret and the record of a key that replaces another. original: with its expiry."""
+    secret, key = new_key(
+        test=old.test, kind=old.kind, account_id=old.account_id, tenant_id=old.tenant_id,
+        name=old.name, scopes=old.scopes, domain_id=old.domain_id, cidrs=old.cidrs,
+        rotated_from=old.key_id,
+    )  # fmt: skip
+    if original.HasField("expires_at"):
+        key.expires_at.CopyFrom(original.expires_at)
+    return secret, key
+
+
+def check_rotation(
+    old: ApiKey, others: Sequence[ApiKey], given: RotateApiKeyRequest, *, now_s: int
+) -> None:
+    """others: the keys that it has replaced, or that have replaced it. Raises Problem 409 for an
+    expired key, and while an earlier rotation is in progress: one of the others still works."""
+    if is_expired(old, now_s):
+        raise conflict("api_key_expired", "The key has expired. Create a new one.")
+    in_progress = any(not one.deleted and not is_expired(one, now_s) for one in others)
+    if in_progress and not given.force:
+        detail = "A rotation is in progress: wait until the old key has expired, or use force."
+        raise conflict("rotation_in_progress", detail)
+
+
+async def replaced_by(change: DirectoryChange, key: ApiKey) -> list[ApiKey]:
+    """The key that this one has replaced, unless it is deleted."""
+    found = await change.find(ApiKey, key.rotated_from) if key.rotated_from else None
+    return [found] if found is not None else []
+
+
+def is_expired(key: ApiKey, now_s: int) -> bool:
+    return key.HasField("expires_at") and key.expires_at.seconds <= now_s
+
+
+async def find_key(change: DirectoryChange, caller: Caller, key_id: str) -> ApiKey:
+    """A key to change. Raises Problem; a test key has no access to live keys."""
+    key = await find(change, caller, ApiKey, entry_id=key_id)
+    if caller.key.test and not key.test:
+        raise not_found(WHAT[ApiKey])
+    return key
+
+
+def check_kind(caller: Caller, given: CreateApiKeyRequest) -> None:
+    """Raises Problem if the caller cannot create keys of this kind, or with these owners."""
+    named = caller.kind == CallerKind.ACCOUNT and caller.tenant_id
+    if given.kind not in CREATED_BY[caller.kind] or (named and given.kind != "tenant"):
+        detail = f"This key cannot create keys of the kind {given.kind}."
+        raise Problem(403, "restricted_api_key", detail=detail)
+    if given.kind != "tenant":
+        for name in ("tenant_id", "domain_id", "test"):
+            if getattr(given, name) not in {None, False}:
+                detail = f"Only keys of the kind tenant can have {name}."
+                raise invalid([Fault(f"#/{name}", "invalid", detail)])
+    if given.kind == "operator" and given.account_id is not None:
+        detail = "A key of the kind operator belongs to no account."
+        raise invalid([Fault("#/account_id", "invalid", detail)])
+
+
+def is_test(caller: Caller, given: bool | None) -> bool:
+    """The mode of a new key. Raises Problem."""
+    test = caller.key.test if given is None else given
+    if caller.key.test and not test:
+        detail = "A test key cannot create live keys."
+        raise Problem(403, "restricted_api_key", detail=detail)
+    return test
+
+
+async def _tenant(change: DirectoryChange, caller: Caller, tenant_id: str) -> Tenant:
+    found = await change.find(Tenant, check_id(tenant_id, "#/tenant_id"))
+    if found is None or not caller.sees(found.account_id, found.tenant_id):
+        detail = "There is no tenant with this id."
+        raise invalid([Fault("#/tenant_id", "invalid", detail)])
+    return found

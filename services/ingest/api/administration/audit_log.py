@@ -1,0 +1,32 @@
+"""The audit log, as an account or the operator sees it."""
+
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kernel import times
+from kernel.errors import Unavailable
+from kernel.ids import lower_bound_at
+from services.ingest.api.administration.base import checked
+from services.ingest.api.callers import Caller
+from services.ingest.domain.problem import unavailable
+from services.ingest.store.audit_list import AuditEntry, list_entries
+from services.ingest.store.directory_lists import DirectoryLists, Page
+
+
+class AuditLog:
+    def __init__(self, lists: DirectoryLists) -> None:
+        self._lists = lists
+
+    async def page(
+        self, caller: Caller, page: Page, *, equal: Mapping[str, str], since: Timestamp | None
+    ) -> tuple[Sequence[AuditEntry], bool]:
+        """Newest first. equal: values by column; those that are empty do not restrict the list."""
+        given = {column: value for column, value in equal.items() if value}
+        first = str(lower_bound_at(times.clamp_timestamp(since))) if since is not None else ""
+        try:
+            return await list_entries(
+                self._lists, caller.owner, checked(page), equal=given, first_id=first
+            )
+        except Unavailable as error:
+            raise unavailable() from error

@@ -1,0 +1,127 @@
+"""Reads and changes of the directory by a caller."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+from google.protobuf.message import Message
+from msgspec import UNSET, Meta, Struct, structs
+
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Tenant
+from kernel.errors import Unavailable
+from kernel.ids import canonical_uuid
+from services.ingest.api.callers import Caller
+from services.ingest.domain.problem import Fault, Problem, invalid, not_found, unavailable
+from services.ingest.store.directory import (
+    AlreadyExists,
+    DirectoryChange,
+    DirectoryStore,
+)
+from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
+
+E = TypeVar("E", Account, ApiKey, Tenant)
+
+# One line of printable text; in Python `$` also matches before a final line break.
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
+WHAT = {Account: "the account", ApiKey: "the API key", Tenant: "the tenant"}
+
+
+class Directory:
+    """The directory as a caller sees it. Raises Problem for everything that it refuses."""
+
+    def __init__(self, store: DirectoryStore, lists: DirectoryLists) -> None:
+        self._store = store
+        self._lists = lists
+
+    async def page(
+        self, kind: type[E], owner: Owner, page: Page, *, equal: Mapping[str, object]
+    ) -> tuple[Sequence[E], bool]:
+        """Newest first. equal: values by column; those that are empty do not restrict the list."""
+        given = {column: value for column, value in equal.items() if value != ""}
+        try:
+            return await self._lists.page(kind, owner, checked(page), equal=given)
+        except Unavailable as error:
+            raise unavailable() from error
+
+    async def get(self, kind: type[E], owner: Owner, entry_id: str) -> E:
+        """404 for an entry that does not exist, and for one of another owner."""
+        try:
+            found = await self._lists.find(kind, owner, parse_id(entry_id, WHAT[kind]))
+        except Unavailable as error:
+            raise unavailable() from error
+        if found is None:
+            raise not_found(WHAT[kind])
+        return found
+
+    async def domain_ids(self, tenant_id: str, account_id: str) -> set[str]:
+        """The domains that a tenant can send from."""
+        try:
+            found = await self._store.list_domains(tenant_id, account_id)
+        except Unavailable as error:
+            raise unavailable() from error
+        return {one.domain_id for one in found}
+
+    @asynccontextmanager
+    async def changing(self, caller: Caller) -> AsyncIterator[DirectoryChange]:
+        try:
+            async with self._store.changing(caller.actor) as change:
+                yield change
+        except Unavailable as error:
+            raise unavailable() from error
+        except AlreadyExists:
+            detail = "The account has a tenant with this external_id already."
+            fault = Fault("#/external_id", "already_exists", detail)
+            raise Problem(409, "already_exists", detail=detail, faults=[fault]) from None
+
+
+async def find(change: DirectoryChange, caller: Caller, kind: type[E], *, entry_id: str) -> E:
+    """An entry to change. 404 for one that does not exist, and for one of another owner."""
+    found = await change.find(kind, parse_id(entry_id, WHAT[kind]))
+    if found is None or not caller.sees(found.account_id, tenant_of(found)):
+        raise not_found(WHAT[kind])
+    return found
+
+
+def set_given(entry: Message, given: Struct) -> None:
+    """Set the fields of a request that are given."""
+    for name, value in structs.asdict(given).items():
+        if value is not UNSET:
+            setattr(entry, name, value)
+
+
+def conflict(name: str, detail: str) -> Problem:
+    return Problem(409, name, detail=detail)
+
+
+def tenant_of(entry: Any) -> str:  # noqa: ANN401 - any entry
+    return str(getattr(entry, "tenant_id", ""))
+
+
+def parse_id(text: str, what: str) -> str:
+    """A UUID in canonical form. Raises Problem 404 for any other text."""
+    try:
+        return canonical_uuid(text)
+    except ValueError:
+        raise not_found(what) from None
+
+
+def checked(page: Page) -> Page:
+    """The page, if its cursors are ids. Raises Problem."""
+    for name, cursor in (("after", page.after), ("before", page.before)):
+        if cursor:
+            check_id(cursor, f"#/query/{name}")
+    return page
+
+
+def checked_filter(text: str, name: str) -> str:
+    """An id in the query that restricts a list; empty if there is none. Raises Problem."""
+    return check_id(text, f"#/query/{name}") if text else ""
+
+
+def check_id(text: str, pointer: str) -> str:
+    """An id in a body or a query. Raises Problem 422."""
+    try:
+        return canonical_uuid(text)
+    except ValueError:
+        detail = f"{pointer.rpartition('/')[2]} is not an id."
+        raise invalid([Fault(pointer, "invalid", detail)]) from None

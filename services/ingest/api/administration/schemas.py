@@ -1,0 +1,102 @@
+"""Schemas of the responses about accounts, tenants and API keys, for the OpenAPI document."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from services.ingest.api.response_schemas import Id, Time
+
+
+class AccountResponse(Struct):
+    """A customer of the installation."""
+
+    object: Literal["account"]
+    id: Id
+    name: str
+    plan: str | None
+    billing_email: str | None
+    status: Literal["active", "suspended"]
+    status_reason: str | None
+    created_at: Time
+
+
+class PauseResponse(Struct):
+    """Why and until when a tenant is paused; until null: until it is resumed."""
+
+    reason: str | None
+    until: Time | None
+    by: str
+
+
+class LimitsResponse(Struct):
+    """Messages per period; null: no limit."""
+
+    per_second: int | None
+    per_hour: int | None
+    per_day: int | None
+
+
+class TenantResponse(Struct):
+    """An isolated sending unit of an account."""
+
+    object: Literal["tenant"]
+    id: Id
+    account_id: Id
+    name: str
+    external_id: str | None
+    status: Literal["active", "paused"]
+    pause: PauseResponse | None
+    limits: LimitsResponse
+    pool_id: Id | None
+    created_at: Time
+
+
+class ApiKeyResponse(Struct):
+    """An API key without its secret. kind: whose key it is. prefix: its first characters."""
+
+    object: Literal["api_key"]
+    id: Id
+    name: str
+    kind: Literal["operator", "account", "tenant"]
+    account_id: Id | None
+    tenant_id: Id | None
+    prefix: str | None
+    permission: Literal["full_access", "sending_access"] | None
+    domain_id: Id | None
+    cidrs: list[str]
+    expires_at: Time | None
+    rotated_from: Id | None
+    test: bool
+    created_at: Time
+
+
+class CreatedApiKey(ApiKeyResponse):
+    """token: the secret key; no other response contains it."""
+
+    token: str
+
+
+class ActorResponse(Struct):
+    """Who acted. id: of the key; with kind `command`, the name of the user."""
+
+    kind: Literal["operator", "account", "tenant", "command"]
+    id: str
+
+
+class AuditEntryResponse(Struct):
+    """An administrative act. before, after: the fields of the resource, without secrets; null if it
+    did not exist."""
+
+    object: Literal["audit_entry"]
+    id: Id
+    created_at: Time
+    actor: ActorResponse
+    action: str
+    resource: str
+    resource_id: Id
+    account_id: Id | None
+    tenant_id: Id | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    request_id: str | None
+    client: str | None

@@ -1,0 +1,66 @@
+"""/v1/audit: who changed what."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from fastapi import Request as Incoming
+
+from kernel.ids import time_of
+from services.ingest.api.administration.audit_log import AuditLog
+from services.ingest.api.rest_base import (
+    PROBLEM_RESPONSES,
+    RequestedPage,
+    RestAccess,
+    format_time,
+    list_response,
+    page_of,
+    parse_time_parameter,
+)
+from services.ingest.store.audit_list import AuditEntry
+
+
+def routes(access: RestAccess, audit_log: AuditLog) -> APIRouter:
+    router = APIRouter(prefix="/v1/audit", tags=["audit"], responses=PROBLEM_RESPONSES)
+
+    @router.get("", summary="List the administrative acts")
+    async def list_acts(
+        incoming: Incoming,
+        *,
+        requested_page: RequestedPage,
+        actor: Annotated[str, Query(description="Id of the key that acted")] = "",
+        action: Annotated[str, Query(description="For example `api_key.rotate`")] = "",
+        resource: Annotated[str, Query(description="For example `tenant`")] = "",
+        since: str = "",
+    ) -> Response:
+        """Newest first. An account sees the acts on what belongs to it, also those of the operator.
+        Kept for 400 days."""
+        caller = await access.authenticate_caller(incoming)
+        equal = {"actor_id": actor, "action": action, "resource": resource}
+        found, has_more = await audit_log.page(
+            caller,
+            page_of(requested_page),
+            equal=equal,
+            since=parse_time_parameter(since, "since"),
+        )
+        return list_response(map(to_json, found), has_more=has_more)
+
+    return router
+
+
+def to_json(entry: AuditEntry) -> dict[str, object]:
+    return {
+        "object": "audit_entry",
+        "id": entry.id,
+        "created_at": format_time(time_of(UUID(entry.id))),
+        "actor": {"kind": entry.actor_kind, "id": entry.actor_id},
+        "action": entry.action,
+        "resource": entry.resource,
+        "resource_id": entry.resource_id,
+        "account_id": entry.account_id,
+        "tenant_id": entry.tenant_id,
+        "before": entry.before,
+        "after": entry.after,
+        "request_id": entry.request_id or None,
+        "client": entry.client or None,
+    }

@@ -1,0 +1,104 @@
+"""The audit log: who changed which entry of the directory, and how. Without secrets."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from kernel import clock, times
+from kernel.database import Database, Transaction
+from kernel.ids import lower_bound_at, uuid7_text
+
+RETENTION = timedelta(days=400)
+UNLOGGED = {"version", "deleted"}
+INSERT = """
+INSERT INTO ingest.audit_log
+    (id, account_id, tenant_id, actor_kind, actor_id, action, resource, resource_id,
+     before, after, request_id, client)
+VALUES (%s, nullif(%s, '')::uuid, nullif(%s, '')::uuid, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+"""
+EXPIRE = """
+DELETE FROM ingest.audit_log WHERE id = ANY(ARRAY(
+    SELECT id FROM ingest.audit_log WHERE id < %s ORDER BY id LIMIT %s))
+"""
+STEP_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts. kind: operator, account, tenant or command. id: of the key, or the user's name."""
+
+    kind: str
+    id: str
+    request_id: str = ""
+    client: str = ""
+
+
+def visible_fields(entry: Message | None) -> dict[str, Any] | None:
+    """The fields of an entry that may be shown: in the directory all secrets are bytes, and nothing
+    else is."""
+    if entry is None:
+        return None
+    shown = type(entry)()
+    shown.CopyFrom(entry)
+    for field in entry.DESCRIPTOR.fields:
+        if field.type == FieldDescriptor.TYPE_BYTES or field.name in UNLOGGED:
+            shown.ClearField(field.name)
+    for _, value in shown.ListFields():
+        if isinstance(value, Timestamp):  # also one that `obm` has set beyond the year 9999
+            value.FromDatetime(times.clamp_timestamp(value))
+    return MessageToDict(shown, preserving_proto_field_name=True)
+
+
+def default_action(before: Any, after: Any) -> str:  # noqa: ANN401 - any entry, or None
+    if after.deleted:
+        return "delete"
+    return "create" if before is None else "update"
+
+
+class Subject(NamedTuple):
+    """What is changed. resource: the name of its kind."""
+
+    resource: str
+    id: str
+
+
+async def record_change(
+    tx: Transaction, actor: Actor, subject: Subject, *, changed: tuple[Any, Any], action: str
+) -> None:
+    """Add an entry in the transaction of the change. changed: the directory entry before, or None,
+    and after."""
+    before, after = changed
+    shown = [visible_fields(before), None if after.deleted else visible_fields(after)]
+    await tx.execute(
+        INSERT,
+        (
+            uuid7_text(),
+            after.account_id,
+            getattr(after, "tenant_id", ""),
+            actor.kind,
+            actor.id,
+            f"{subject.resource}.{action or default_action(before, after)}",
+            *subject,
+            *(None if one is None else msgspec.json.encode(one).decode() for one in shown),
+            actor.request_id,
+            actor.client,
+        ),
+    )
+
+
+async def expire(database: Database) -> int:
+    """Delete the entries that are older than RETENTION, in steps. Returns their number."""
+    oldest = lower_bound_at(clock.now() - RETENTION)
+    total = 0
+    while True:
+        async with database.transaction() as tx:
+            gone = await tx.execute(EXPIRE, (oldest, STEP_ROWS))
+        total += gone
+        if gone < STEP_ROWS:
+            return total

@@ -1,0 +1,83 @@
+"""Lists of the directory and of the audit log: row-level security shows each caller its own."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Tenant
+from kernel.database import Database, Row, Transaction
+from services.ingest.store.directory import TABLES
+
+E = TypeVar("E", Account, ApiKey, Tenant)
+
+
+class Owner(NamedTuple):
+    """Whose entries. Without an id: those of the whole installation."""
+
+    account_id: str = ""
+    tenant_id: str = ""
+
+
+class Page(NamedTuple):
+    """Newest first. after, before: ids."""
+
+    limit: int
+    after: str = ""
+    before: str = ""
+
+
+class DirectoryLists:
+    """system: the database with the role that sees all rows. tenant: with the bound role."""
+
+    def __init__(self, system: Database, tenant: Database) -> None:
+        self._system = system
+        self._tenant = tenant
+
+    async def page(
+        self, kind: type[E], owner: Owner, page: Page, *, equal: Mapping[str, object]
+    ) -> tuple[list[E], bool]:
+        """A page, and whether more follows. equal: values by column."""
+        conditions = ["NOT deleted", *(f"{column} = %({column})s" for column in equal)]
+        rows, more = await self.rows(
+            f"SELECT record FROM {TABLES[kind]}", owner, page, conditions=conditions, values=equal  # noqa: S608
+        )  # fmt: skip
+        return [kind.FromString(bytes(record)) for (record,) in rows], more
+
+    async def find(self, kind: type[E], owner: Owner, entry_id: str) -> E | None:
+        """None if it does not exist or belongs to another owner."""
+        found, _ = await self.page(kind, owner, Page(1), equal={"id": entry_id})
+        return found[0] if found else None
+
+    async def rows(
+        self,
+        select: str,
+        owner: Owner,
+        page: Page,
+        *,
+        conditions: Sequence[str],
+        values: Mapping[str, object],
+    ) -> tuple[list[Row], bool]:
+        """Rows of a table with an id, and whether more follows in the direction of the page."""
+        backwards = bool(page.before)
+        paging = [*(["id > %(before)s"] if backwards else ["id < %(after)s"] if page.after else [])]
+        where = " AND ".join([*conditions, *paging]) or "true"
+        order = "ASC" if backwards else "DESC"
+        params: dict[str, Any] = {**values, **page._asdict(), "count": page.limit + 1}
+        async with self._transaction(owner) as tx:
+            found = await tx.rows(
+                f"{select} WHERE {where} ORDER BY id {order} LIMIT %(count)s", params
+            )
+        shown = found[: page.limit]
+        return shown[::-1] if backwards else shown, len(found) > page.limit
+
+    @asynccontextmanager
+    async def _transaction(self, owner: Owner) -> AsyncIterator[Transaction]:
+        if owner.tenant_id:
+            async with self._tenant.transaction(tenant_id=owner.tenant_id) as tx:
+                yield tx
+        elif owner.account_id:
+            async with self._tenant.transaction(account_id=owner.account_id) as tx:
+                yield tx
+        else:
+            async with self._system.transaction() as tx:
+                yield tx

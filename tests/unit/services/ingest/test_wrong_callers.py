@@ -1,0 +1,130 @@
+"""Every operation of the OpenAPI document refuses every caller that it does not declare, before it
+does anything: the services behind it do not exist here."""
+
+import asyncio
+from typing import Any, cast
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Tenant
+from kernel import auth
+from services.ingest.api.access import AccessControl
+from services.ingest.api.openapi import operations
+from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.limits import RateLimiter
+from tests.support.rest_api import application_with, call_api
+
+DOCUMENT = call_api("GET", "/openapi.json").json()
+EVERY = [(method, path, one) for method, path, one in operations(DOCUMENT)]
+OPERATIONS = [pytest.param(*one, id=f"{one[0]} {one[1]}") for one in EVERY]
+MINE, OTHER = (str(uuid4()) for _ in "ab")
+KINDS = {"operator": 3, "account": 2, "tenant": 1}
+SCOPES = ("full_access", "sending_access", "none")
+TENANTS = {one: Tenant(tenant_id=one, account_id=one) for one in (MINE, OTHER)}
+
+
+class KnownKeys:
+    """A directory with a key of each kind and scope, and two accounts with a tenant each."""
+
+    stopped: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.secrets: dict[tuple[str, str], str] = {}
+        self._keys: dict[bytes, ApiKey] = {}
+        for kind, number in KINDS.items():
+            for scope in SCOPES:
+                secret = self.secrets[kind, scope] = auth.generate_key(test=False)
+                self._keys[auth.digest(secret)] = ApiKey(
+                    key_id=secret[-8:],
+                    kind=ApiKeyKind.ValueType(number),
+                    scopes=[scope],
+                    account_id=MINE if kind != "operator" else "",
+                    tenant_id=MINE if kind == "tenant" else "",
+                )
+
+    def key(self, digest: bytes) -> ApiKey | None:
+        return self._keys.get(digest)
+
+    async def fetch_key(self, digest: bytes) -> ApiKey | None:
+        return self._keys.get(digest)
+
+    async def tenant(self, tenant_id: str) -> Tenant | None:
+        return TENANTS.get(tenant_id)
+
+    async def account(self, account_id: str) -> Account:
+        return Account(account_id=account_id)
+
+
+NOTHING: Any = None
+KEYS = KnownKeys()
+ACCESS = AccessControl(cast(Any, KEYS), RateLimiter(10_000), NOTHING, bodies=BodyMemory(1024**3))
+
+
+def call(method: str, path: str, key: str, **headers: str) -> httpx.Response:
+    fields = {"Authorization": f"Bearer {key}"} if key else {}
+
+    async def scenario() -> httpx.Response:
+        transport = httpx.ASGITransport(cast(Any, application_with(ACCESS)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            url = path.replace("{", "").replace("}", "")
+            return await client.request(method, url, headers={**fields, **headers})
+
+    return asyncio.run(scenario())
+
+
+def declared(one: dict[str, Any]) -> dict[str, str]:
+    """The kinds of callers that an operation admits, with the scope that each needs."""
+    return {
+        name.removesuffix("Key"): scope
+        for requirement in one["security"]
+        for name, [scope] in requirement.items()
+    }
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["name"]
+
+
+@pytest.mark.parametrize(("method", "path", "one"), OPERATIONS)
+def test_other_kinds_of_callers_are_refused(method: str, path: str, one: dict[str, Any]) -> None:
+    assert declared(one)
+    for kind in KINDS.keys() - declared(one).keys():
+        response = call(method, path, KEYS.secrets[kind, "full_access"])
+        assert refusal(response) == (403, "restricted_api_key"), kind
+
+
+@pytest.mark.parametrize(("method", "path", "one"), OPERATIONS)
+def test_nobody_passes_without_a_key_or_its_scope(
+    method: str, path: str, one: dict[str, Any]
+) -> None:
+    assert refusal(call(method, path, "")) == (401, "missing_api_key")
+    assert refusal(call(method, path, auth.generate_key(test=False))) == (403, "invalid_api_key")
+    for kind, needed in declared(one).items():
+        for scope in {*SCOPES} - {needed, "full_access"}:
+            response = call(method, path, KEYS.secrets[kind, scope])
+            assert refusal(response) == (401, "restricted_api_key"), (kind, scope)
+
+
+@pytest.mark.parametrize(("method", "path", "one"), OPERATIONS)
+def test_the_tenant_of_another_account_is_like_one_that_does_not_exist(
+    method: str, path: str, one: dict[str, Any]
+) -> None:
+    names = {parameter["name"] for parameter in one.get("parameters", [])}
+    if "account" not in declared(one) or "X-Tenant-Id" not in names:
+        return
+    key = KEYS.secrets["account", "full_access"]
+    problems = [
+        call(method, path, key, **{"X-Tenant-Id": tenant}) for tenant in (OTHER, str(uuid4()), "x")
+    ]
+    assert {refusal(one) for one in problems} == {(404, "not_found")}
+    bodies = [{**one.json(), "request_id": ""} for one in problems]
+    assert bodies[0] == bodies[1] == bodies[2]
+
+
+def test_an_account_key_has_to_name_the_tenant_of_an_operation_on_one() -> None:
+    for method, path, one in EVERY:
+        if set(declared(one)) == {"account", "tenant"}:
+            response = call(method, path, KEYS.secrets["account", "full_access"])
+            assert refusal(response) == (422, "missing_required_field"), path

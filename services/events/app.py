@@ -6,7 +6,7 @@ from functools import partial
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.events.v1.events_pb2 import WebhookDisabled
 from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceServicer_to_server
-from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.crypto import SecretKeyring
@@ -40,6 +40,7 @@ ALL_EVENTS = (
     ComplaintReceived,
     BounceReceived,
     WebhookDisabled,
+    DomainChanged,
 )
 
 

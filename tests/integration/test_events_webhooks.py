@@ -1,6 +1,7 @@
 """Webhook deliveries on real Kafka and PostgreSQL, to endpoints of all kinds."""
 
 import asyncio
+import json
 
 import pytest
 from aiohttp import web
@@ -16,6 +17,7 @@ from contracts.events.v1.events_service_pb2 import (
 from contracts.events.v1.events_service_pb2 import (
     TestWebhookRequest as WebhookTest,
 )
+from contracts.ingest.v1.events_pb2 import DomainChanged
 from contracts.router.v1.events_pb2 import CLOSED_STATE_BOUNCED
 from kernel.rpc import RpcError
 from services.events.domain.schedule import CIRCUIT_FAILURES
@@ -245,5 +247,28 @@ def test_a_test_event_reaches_the_endpoint_whatever_its_filter(
                     events.stub.TestWebhook,
                     WebhookTest(tenant_id=MessageEvents().tenant_id, id=hook.id),
                 )
+
+    run_scenario(scenario)
+
+
+def test_a_change_of_a_domain_is_delivered_once_although_it_is_published_twice(
+    run_scenario: ScenarioRunner,
+) -> None:
+    async def scenario(events: Running) -> None:
+        async with receiving() as receiver:
+            message = MessageEvents()
+            await create_webhook(events, message, receiver.url, "domain.verified")
+            change = DomainChanged(
+                domain_id=message.message_id, version=7, type="domain.verified",
+                tenant_id=message.tenant_id, name="shop.example.net", status="verified",
+            )  # fmt: skip
+            other = DomainChanged(domain_id=message.message_id, version=6, type="domain.updated",
+                                  tenant_id=message.tenant_id)  # fmt: skip
+            await events.publish(other, change, change)
+            await until(lambda: bool(receiver.received))
+            [body] = [json.loads(one.body) for one in receiver.received]
+            assert body["type"] == "domain.verified"
+            assert body["data"]["id"] == message.message_id
+            assert body["data"]["status"] == "verified"
 
     run_scenario(scenario)

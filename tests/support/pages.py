@@ -12,6 +12,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 _BLOCK = re.compile(r"^(?:<!-- (.*?) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Values that differ in every run: ids, times, keys.
 _UNIQUE = re.compile(
+    r"\b[0-9a-f]{10}(?=-(?:rsa|ed25519)\b)|"  # DKIM selectors
     r"(?<![0-9a-z-])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
     r"|\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"
     r"|\bobm_(?:test|live)_\w+|\breq_[0-9a-f]+|\bwhsec_[\w+/=]+"

@@ -19,7 +19,7 @@ from contracts.delivery.v1.events_pb2 import (
     Reply,
 )
 from contracts.events.v1.events_pb2 import WebhookDisabled
-from contracts.ingest.v1.events_pb2 import MessageAccepted, RecipientType
+from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted, RecipientType
 from contracts.router.v1.events_pb2 import (
     CLOSED_STATE_BOUNCED,
     CLOSED_STATE_CANCELED,
@@ -71,13 +71,22 @@ RECIPIENT_TYPES = {
 }
 # The types that an endpoint can subscribe to: only those that are emitted, so that no client waits
 # for an event that never occurs.
-EVENT_TYPES = frozenset({*CLOSED_TYPES.values(), *PUBLIC_TYPES.values(), "email.scheduled"})
+DOMAIN_TYPES = frozenset(
+    f"domain.{change}"
+    for change in ("created", "updated", "verified", "failed", "paused", "resumed", "deleted")
+)
+EVENT_TYPES = frozenset(
+    {*CLOSED_TYPES.values(), *PUBLIC_TYPES.values(), *DOMAIN_TYPES, "email.scheduled"}
+)
 
 
 def type_of(log_event: LogEvent, *, is_public: bool) -> str:
     """The type of an event in the timeline and in webhooks."""
     if isinstance(log_event.payload, MessageClosed):
         return CLOSED_TYPES.get(log_event.payload.state, "email.failed")
+    if isinstance(log_event.payload, DomainChanged):
+        known = log_event.payload.type in DOMAIN_TYPES  # a newer version of ingest may have more
+        return log_event.payload.type if known else "domain.updated"
     if is_public and log_event.kind == EventKind.ACCEPTED:
         return "email.scheduled" if log_event.rank == StatusRank.SCHEDULED else "email.sent"
     return (
@@ -91,11 +100,24 @@ def data_of(log_event: LogEvent, accepted: MessageAccepted | None, *, public_seq
     """The `data` of an event; accepted: of its message, None if unknown."""
     if isinstance(log_event.payload, WebhookDisabled):
         return {"webhook_id": log_event.subject_id, "reason": log_event.payload.reason}
+    if isinstance(log_event.payload, DomainChanged):
+        return domain_data(log_event.payload)
     data = common_data(log_event, accepted)
     if public_seq:
         data["seq"] = public_seq
     data.update(kind_data(log_event))
     return data
+
+
+def domain_data(event: DomainChanged) -> EventData:
+    """Resend's fields, without the records; reason: the record that is missing or wrong."""
+    return {
+        "id": event.domain_id,
+        "name": event.name,
+        "status": event.status,
+        "changed_at": format_time_ms(milliseconds_of(event.changed_at)),
+        "reason": event.reason,
+    }
 
 
 def common_data(log_event: LogEvent, accepted: MessageAccepted | None) -> EventData:

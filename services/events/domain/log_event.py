@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
 from contracts.events.v1.events_pb2 import WebhookDisabled
-from contracts.ingest.v1.events_pb2 import MessageAccepted
+from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.shield.v1.events_pb2 import VERDICT_HOLD, MessageScreened
 from kernel.topics import event_id
@@ -30,6 +30,7 @@ class EventKind(IntEnum):
     BOUNCE = 8
     WEBHOOK_DISABLED = 9
     WEBHOOK_TEST = 10
+    DOMAIN = 11
 
 
 class StatusRank(IntEnum):
@@ -71,8 +72,8 @@ PARTITIONED_KINDS = frozenset(
 
 
 class LogEvent(NamedTuple):
-    """subject_id: of the message or the webhook endpoint. email_id and recipient: empty for the
-    latter. step: the position among the events of the message, in causal order."""
+    """subject_id: of the message, the webhook endpoint or the domain. email_id and recipient: empty
+    for the latter two. step: the position among the events of the message, in causal order."""
 
     payload: Message
     kind: EventKind
@@ -139,14 +140,17 @@ EVENT_CLASSES: dict[EventKind, type[Message]] = {
     **{kind: event for event, (kind, _) in MESSAGE_EVENTS.items()},
     EventKind.WEBHOOK_DISABLED: WebhookDisabled,
     EventKind.WEBHOOK_TEST: WebhookDisabled,  # only its ids are used
+    EventKind.DOMAIN: DomainChanged,
 }
 
 
-def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENTS, or a WebhookDisabled
+def log_event_of(event: Any) -> LogEvent:  # noqa: ANN401 - one of MESSAGE_EVENTS, or one without a message
     """The log event of an event. Raises ValueError if its identity is incomplete."""
     identifier = event_id(event)
     if type(event) is WebhookDisabled:
         return endpoint_log_event(event, EventKind.WEBHOOK_DISABLED, identifier)
+    if type(event) is DomainChanged:
+        return domain_log_event(event, identifier)
     kind, placement = MESSAGE_EVENTS[type(event)]
     context = event.context if kind in WITH_CONTEXT else event
     email_id = context.email_id
@@ -161,6 +165,13 @@ def endpoint_log_event(event: WebhookDisabled, kind: EventKind, identifier: str)
     return LogEvent(
         event, kind, identifier, event.endpoint_id, event.tenant_id, "", "", StatusRank.UNKNOWN, 0
     )
+
+
+def domain_log_event(event: DomainChanged, identifier: str) -> LogEvent:
+    return LogEvent(
+        event, EventKind.DOMAIN, identifier, event.domain_id, event.tenant_id, "", "",
+        StatusRank.UNKNOWN, 0,
+    )  # fmt: skip
 
 
 def is_test(log_event: LogEvent) -> bool:

@@ -13,7 +13,8 @@ Status = Literal[
 EventType = Literal[
     "email.sent", "email.scheduled", "email.held", "email.delivered", "email.delivery_delayed",
     "email.bounced", "email.failed", "email.suppressed", "email.canceled", "email.complained",
-    "webhook.disabled", "webhook.test",
+    "webhook.disabled", "webhook.test", "domain.created", "domain.updated", "domain.verified",
+    "domain.failed", "domain.paused", "domain.resumed", "domain.deleted",
 ]  # fmt: skip
 Queued = Literal["queued", "scheduled"]
 

@@ -199,3 +199,31 @@ async def reported_once(harness: IngestHarness, domain_id: str) -> bool:
     ids = {(one.type, one.version) for one in events if one.domain_id == domain_id}
     assert len(ids) <= 2
     return sorted(kind for kind, _ in ids) == ["domain.created", "domain.verified"]
+
+
+async def test_new_keys_sign_once_dns_has_them_and_the_old_ones_stay_published(
+    start: Start,
+) -> None:
+    async with name_server({}) as (server, address), start(address).running() as harness:
+        await harness.sign_up(test=False)
+        made = await create(harness)
+        publish(server, made["records"])
+        assert (await verify(harness, made["id"]))["status"] == "verified"
+        path = f"/v1/domains/{made['id']}/rotate-dkim"
+        rotated = (await harness.request("POST", path, {})).json
+        assert rotated["rotation"]["status"] == "pending"
+        assert rotated["dkim_selectors"] == made["dkim_selectors"]
+        again = await harness.request("POST", path, {})
+        assert (again.status, again.json["name"]) == (409, "rotation_in_progress")
+        waiting = await verify(harness, made["id"])
+        assert (waiting["status"], waiting["dkim_selectors"]) == (
+            "verified",
+            made["dkim_selectors"],
+        )
+
+        publish(server, rotated["records"])
+        done = await verify(harness, made["id"])
+        assert done["dkim_selectors"] == rotated["rotation"]["dkim_selectors"]
+        assert done["rotation"]["dkim_selectors"] == made["dkim_selectors"]
+        assert done["rotation"]["status"] == "retiring"
+        assert {one["status"] for one in done["records"]} == {"verified"}

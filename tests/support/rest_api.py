@@ -80,7 +80,7 @@ class DomainService:
     async def get(self, *_: object) -> object:
         raise not_found("the domain")
 
-    create = update = verify = remove = get
+    create = update = verify = rotate = remove = get
 
 
 class SendHandler:

@@ -406,6 +406,8 @@ class Domain(_message.Message):
     VOUCHED_FIELD_NUMBER: _builtins.int
     PAUSED_FIELD_NUMBER: _builtins.int
     MISSING_RECORD_FIELD_NUMBER: _builtins.int
+    PENDING_KEYS_FIELD_NUMBER: _builtins.int
+    RETIRED_KEYS_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -430,6 +432,14 @@ class Domain(_message.Message):
     """verified once, but its DKIM records have been gone for 24 hours"""
     missing_record: _builtins.str
     """first required record that is not right; empty: the DKIM record"""
+    @_builtins.property
+    def pending_keys(self) -> Global___DkimKeys:
+        """sign as soon as DNS publishes them"""
+
+    @_builtins.property
+    def retired_keys(self) -> Global___DkimKeys:
+        """signed before; stay published until mail signed with them has arrived"""
+
     def __init__(
         self,
         *,
@@ -449,11 +459,51 @@ class Domain(_message.Message):
         vouched: _builtins.bool = ...,
         paused: _builtins.bool = ...,
         missing_record: _builtins.str = ...,
+        pending_keys: Global___DkimKeys | None = ...,
+        retired_keys: Global___DkimKeys | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Domain: _TypeAlias = Domain  # noqa: Y015
+
+@_typing.final
+class DkimKeys(_message.Message):
+    """DKIM keys of a domain that do not sign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RSA_SELECTOR_FIELD_NUMBER: _builtins.int
+    RSA_PRIVATE_KEY_FIELD_NUMBER: _builtins.int
+    ED25519_SELECTOR_FIELD_NUMBER: _builtins.int
+    ED25519_PRIVATE_KEY_FIELD_NUMBER: _builtins.int
+    RETIRE_AT_FIELD_NUMBER: _builtins.int
+    rsa_selector: _builtins.str
+    rsa_private_key: _builtins.bytes
+    """encrypted PKCS #8 DER"""
+    ed25519_selector: _builtins.str
+    ed25519_private_key: _builtins.bytes
+    """encrypted PKCS #8 DER"""
+    @_builtins.property
+    def retire_at(self) -> _timestamp_pb2.Timestamp:
+        """when their records can be removed"""
+
+    def __init__(
+        self,
+        *,
+        rsa_selector: _builtins.str = ...,
+        rsa_private_key: _builtins.bytes = ...,
+        ed25519_selector: _builtins.str = ...,
+        ed25519_private_key: _builtins.bytes = ...,
+        retire_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retire_at", b"retire_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "retire_at", b"retire_at", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DkimKeys: _TypeAlias = DkimKeys  # noqa: Y015

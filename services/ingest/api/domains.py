@@ -17,6 +17,7 @@ from services.ingest.domain import verification
 from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
+from services.ingest.domain.rotation import is_rotating
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
 from services.ingest.store.domains import DomainCheck, DomainStore
@@ -122,6 +123,24 @@ class DomainService:
             raise not_found("the domain")
         return domain_id
 
+    async def rotate(self, principal: Principal, domain_id: str) -> DomainView:
+        """Add pending keys, which sign as soon as DNS publishes them. Raises Problem 409 while a
+        rotation is in progress."""
+        found = await self.find(principal, domain_id)
+        _check_own(principal, found)
+        raise_if_rotating(found)
+        keys = await self.keys.new_keys()
+
+        def begin(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
+            raise_if_rotating(domain)
+            domain.pending_keys.CopyFrom(keys)
+            state = verification.restart(check.verification, now)
+            return replace(check, verification=state, due_at=now + verification.DELAYS[0])
+
+        if await query_or_503(self.store.change(domain_id, begin)) is None:
+            raise not_found("the domain")
+        return await self.get(principal, domain_id)
+
     async def update(self, principal: Principal, domain_id: str) -> DomainView:
         """Raises Problem. Nothing changes, because each field has one value that is supported."""
         found = await self.find(principal, domain_id)
@@ -156,6 +175,15 @@ class DomainService:
 
     def _view(self, domain: Domain, check: DomainCheck) -> DomainView:
         return DomainView(domain, check, self.keys.records(domain))
+
+
+def raise_if_rotating(domain: Domain) -> None:
+    if is_rotating(domain):
+        detail = (
+            f"The DKIM keys of {domain.name} are being rotated: publish the new records, and keep"
+            " the old ones for seven days."
+        )
+        raise Problem(409, "rotation_in_progress", detail=detail)
 
 
 def domain_name(text: str) -> str:

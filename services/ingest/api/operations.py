@@ -121,6 +121,9 @@ OPERATIONS = {
         "updateDomain", response_schemas.DomainResponse, {"click_tracking": False}
     ),
     "delete /v1/domains/{domain_id}": Operation("deleteDomain", response_schemas.DeleteResponse),
+    "post /v1/domains/{domain_id}/rotate-dkim": Operation(
+        "rotateDkim", response_schemas.DomainResponse
+    ),
     "post /v1/domains/{domain_id}/verify": Operation(
         "verifyDomain", response_schemas.DomainReference
     ),

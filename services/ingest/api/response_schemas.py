@@ -342,6 +342,14 @@ class DomainSummary(Struct, kw_only=True):
     dkim_selectors: list[str]
 
 
+class DomainRotation(Struct):
+    """DKIM keys that are pending until DNS publishes them, or that have signed before."""
+
+    status: Literal["pending", "retiring"]
+    dkim_selectors: list[str]
+    retire_at: Time | None
+
+
 class DomainResponse(DomainSummary, kw_only=True):
     """A domain that the tenant can send from."""
 
@@ -350,6 +358,7 @@ class DomainResponse(DomainSummary, kw_only=True):
     tls: str
     checked_at: Time | None
     next_check_at: Time | None
+    rotation: DomainRotation | None
     records: list[DomainRecord]
 
 

@@ -132,11 +132,12 @@ def _fail(before: Verification, found: Findings, now: datetime) -> Verification:
     )
 
 
-def delay_to_next(state: Verification) -> timedelta | None:
-    """The time until the next check; None if there is none before the customer wants one."""
+def delay_to_next(state: Verification, *, rotating: bool = False) -> timedelta | None:
+    """The time until the next check; None if there is none before the customer wants one.
+    rotating: new DKIM keys wait for DNS."""
     if state.status == FAILED:
         return None
-    if state.status in ESTABLISHED or not 0 <= state.checks < len(DELAYS):
+    if (state.status in ESTABLISHED and not rotating) or not 0 <= state.checks < len(DELAYS):
         return HOUR
     return DELAYS[state.checks]
 
@@ -150,7 +151,7 @@ def change_type(before: Domain | None, after: Domain) -> str:
     if before.paused != after.paused:
         return "domain.paused" if after.paused else "domain.resumed"
     if before.status == after.status:
-        return ""
+        return "domain.updated" if before.rsa_selector != after.rsa_selector else ""
     ends = {VERIFIED: "domain.verified", FAILED: "domain.failed", PARTIALLY_FAILED: "domain.failed"}
     return ends.get(after.status, "domain.updated")
 

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from contracts.ingest.v1.directory_pb2 import Domain
+from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain
 from kernel.crypto import SecretKeyring
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
 from mail.dkim import dkim_record
-from mail.records import DnsRecord, expected_records
+from mail.records import DnsRecord, Purpose, expected_records
 
 RSA_BITS = 2048
 RETURN_PATH_LABEL = "bounce"
@@ -55,38 +55,69 @@ class DomainKeys:
     ) -> Domain:
         """A domain with new keys under random selectors. name: an A-label. label: of the host of
         the return path."""
-        async with self._generating:
-            rsa = await asyncio.to_thread(
-                generate_private_key, public_exponent=65537, key_size=RSA_BITS
-            )
-        token = secrets.token_hex(SELECTOR_OCTETS)
+        keys = await self.new_keys()
         return Domain(
             domain_id=uuid7_text(),
             tenant_id=tenant_id,
             account_id=account_id,
             name=name,
+            rsa_selector=keys.rsa_selector,
+            rsa_private_key=keys.rsa_private_key,
+            ed25519_selector=keys.ed25519_selector,
+            ed25519_private_key=keys.ed25519_private_key,
+            return_path_host=f"{label}.{name}",
+        )
+
+    async def new_keys(self) -> DkimKeys:
+        """New keys under random selectors."""
+        async with self._generating:
+            rsa = await asyncio.to_thread(
+                generate_private_key, public_exponent=65537, key_size=RSA_BITS
+            )
+        token = secrets.token_hex(SELECTOR_OCTETS)
+        return DkimKeys(
             rsa_selector=f"{token}-rsa",
             rsa_private_key=self._sealed(rsa),
             ed25519_selector=f"{token}-ed25519",
             ed25519_private_key=self._sealed(Ed25519PrivateKey.generate()),
-            return_path_host=f"{label}.{name}",
         )
 
     def records(self, domain: Domain) -> tuple[DnsRecord, ...]:
         """The DNS records that the domain's owner should publish; none without hosts."""
         if not self.hosts:
             return ()
-        keys = [
-            (domain.rsa_selector, self._record_of(domain.rsa_private_key)),
-            (domain.ed25519_selector, self._record_of(domain.ed25519_private_key)),
-        ]
-        return expected_records(
+        records = expected_records(
             domain.name,
-            dkim=keys,
+            dkim=self._key_records(domain),
             return_path_host=domain.return_path_host,
             bounce_mx=self.hosts.bounce_mx,
             spf_include=self.hosts.spf_include,
         )
+        return (*records, *self._records_of_rotation(domain))
+
+    def _records_of_rotation(self, domain: Domain) -> list[DnsRecord]:
+        """The records of keys that do not sign: not required for mail to be sent."""
+        others = [
+            keys
+            for name, keys in (
+                ("pending_keys", domain.pending_keys),
+                ("retired_keys", domain.retired_keys),
+            )
+            if domain.HasField(name)  # type: ignore[arg-type]
+        ]
+        return [
+            DnsRecord(
+                Purpose.DKIM, f"{selector}._domainkey.{domain.name}", "TXT", value, required=False
+            )
+            for keys in others
+            for selector, value in self._key_records(keys)
+        ]
+
+    def _key_records(self, keys: Domain | DkimKeys) -> list[tuple[str, str]]:
+        return [
+            (keys.rsa_selector, self._record_of(keys.rsa_private_key)),
+            (keys.ed25519_selector, self._record_of(keys.ed25519_private_key)),
+        ]
 
     def _sealed(self, key: RSAPrivateKey | Ed25519PrivateKey) -> bytes:
         plain = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())

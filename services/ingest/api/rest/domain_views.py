@@ -6,7 +6,7 @@ from contracts.ingest.v1.directory_pb2 import Domain
 from kernel.ids import time_of
 from mail.records import DnsRecord, Purpose
 from services.ingest.api.domains import DomainView
-from services.ingest.api.rest_base import format_time
+from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.verification import STATUSES, FoundRecord, RecordStatus
 
 KINDS = {Purpose.RETURN_PATH: "SPF"}  # Resend's word for both records of the return path
@@ -39,8 +39,21 @@ def to_json(view: DomainView) -> dict[str, object]:
         "tls": "opportunistic",
         "checked_at": format_time(checked_at) if checked_at else None,
         "next_check_at": format_time(due_at) if due_at else None,
+        "rotation": _rotation(view.domain),
         "records": [_record(one, found.get((one.name, one.type))) for one in view.records],
     }
+
+
+def _rotation(domain: Domain) -> dict[str, object] | None:
+    if domain.HasField("pending_keys"):
+        keys, status = domain.pending_keys, "pending"
+    elif domain.HasField("retired_keys"):
+        keys, status = domain.retired_keys, "retiring"
+    else:
+        return None
+    selectors = [keys.rsa_selector, keys.ed25519_selector]
+    retire_at = format_timestamp(keys.retire_at)
+    return {"status": status, "dkim_selectors": selectors, "retire_at": retire_at}
 
 
 def _record(record: DnsRecord, found: FoundRecord | None) -> dict[str, object]:

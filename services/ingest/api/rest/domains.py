@@ -31,7 +31,7 @@ def routes(access: RestAccess, domains: DomainService) -> APIRouter:
     router = APIRouter(prefix="/v1/domains", tags=["domains"], responses=PROBLEM_RESPONSES)
     _read(router, access, domains)
     _write(router, access, domains)
-    _remove(router, access, domains)
+    _rotate_and_remove(router, access, domains)
     return router
 
 
@@ -85,7 +85,15 @@ def _write(router: APIRouter, access: RestAccess, domains: DomainService) -> Non
         return json_response(to_json(await domains.update(principal, identifier)))
 
 
-def _remove(router: APIRouter, access: RestAccess, domains: DomainService) -> None:
+def _rotate_and_remove(router: APIRouter, access: RestAccess, domains: DomainService) -> None:
+    @router.post("/{domain_id}/rotate-dkim", summary="Rotate a domain's DKIM keys")
+    async def rotate(incoming: Incoming, domain_id: str) -> Response:
+        """Publish the new records. The new keys sign as soon as DNS has them; keep the old records
+        until `rotation.retire_at`."""
+        principal = await access.authenticate(incoming)
+        identifier = parse_id(domain_id, "the domain")
+        return json_response(to_json(await domains.rotate(principal, identifier)))
+
     @router.delete("/{domain_id}", summary="Delete a domain")
     async def delete(
         incoming: Incoming,

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cli.environment import load_settings
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Domain, Tenant
 from kernel import auth, crypto
+from kernel.brand import Brand, read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database
 from kernel.errors import ConfigError
@@ -52,7 +53,8 @@ async def open_directory(settings: Settings | None = None) -> AsyncIterator["Dir
     settings = settings or load_settings(Settings)
     database = Database(settings.system_database_url, connections_max=1, name="obm")
     try:
-        yield DirectoryAdmin(database, SecretKeyring(settings.secret_keys))
+        brand = read_brands(settings.brands_file).default
+        yield DirectoryAdmin(database, SecretKeyring(settings.secret_keys), brand)
     finally:
         await database.close()
 
@@ -76,7 +78,8 @@ def run_in_directory(action: Callable[["DirectoryAdmin"], Awaitable[T]]) -> T:
 class DirectoryAdmin:
     """Writes the directory. The services apply the changes within a second."""
 
-    def __init__(self, database: Database, secrets: SecretKeyring) -> None:
+    def __init__(self, database: Database, secrets: SecretKeyring, brand: Brand) -> None:
+        self._brand = brand
         self.store = DirectoryStore(database, actor=user())
         self.domains = DomainStore(database, self.store, Outbox(database, "ingest", leave_to_sweep))
         self._secrets = secrets
@@ -129,6 +132,7 @@ class DirectoryAdmin:
         domain_id = await self._domain_id(owner, domain) if domain else ""
         secret, key = new_key(
             test=test,
+            brand=self._brand.slug,
             tenant_id=owner.tenant_id,
             account_id=owner.account_id,
             name=name,
@@ -144,7 +148,7 @@ class DirectoryAdmin:
         self, *, name: str, cidrs: Sequence[str] = (), expires_at: Timestamp | None = None
     ) -> tuple[str, ApiKey]:
         """Returns the secret key, which is not stored, and its record."""
-        secret, key = new_key(
+        secret, key = new_key(brand=self._brand.slug,
             test=False, name=name, kind=ApiKeyKind.API_KEY_KIND_OPERATOR,
             scopes=[auth.FULL_ACCESS], cidrs=networks(cidrs), expires_at=expires_at,
         )  # fmt: skip

@@ -16,9 +16,9 @@ from typing import Generic, Protocol, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from kernel.brand import Brand
 from kernel.crypto import sha256
 
-BRAND = "obm"
 RANDOM_CHARS = 30  # of base62: 178 bits
 CRC_CHARS = 6
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -55,11 +55,17 @@ class Credential(Protocol):
 C = TypeVar("C", bound=Credential)
 
 
-def generate_key(*, test: bool, brand: str = BRAND) -> str:
-    """A new key. Show it once and store only its `digest`."""
+def generate_key(*, test: bool, brand: str) -> str:
+    """A new key. Show it once and store only its `digest`. brand: a slug."""
     body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARS))
     prefix = f"{brand}_{'test' if test else 'live'}_{body}"
     return prefix + checksum(prefix)
+
+
+def brand_of(prefix: str) -> str:
+    """The slug in the first characters of a key. Keys that were made before prefixes were stored
+    have none: a rotated one is then of the default brand."""
+    return prefix.partition("_")[0] or Brand().slug
 
 
 def checksum(text: str) -> str:

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
         validation_alias="OBM_SECRET_KEYS",
         description="Comma-separated Fernet keys: the first encrypts, all decrypt",
     )
+    brands_file: str = Field(
+        "",
+        validation_alias="OBM_BRANDS_FILE",
+        description="TOML file of brands; empty: the engine's own names",
+    )
     rpc_token: str = Field(
         "",
         validation_alias="OBM_RPC_TOKEN",

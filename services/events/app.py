@@ -9,6 +9,7 @@ from contracts.events.v1.events_service_pb2_grpc import add_EventsServiceService
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.shield.v1.events_pb2 import MessageScreened
+from kernel.brand import read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database, check_roles
 from kernel.health import DependencyHealth
@@ -99,7 +100,10 @@ def create_dependencies(settings: Settings) -> Dependencies:
     outbox = Outbox(database, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)
     allowed = networks(settings.webhook_allowed_networks)
-    client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
+    brand = read_brands(settings.brands_file).default
+    client = WebhookClient(
+        allowed, timeout_s=settings.webhook_timeout_s, user_agent=brand.user_agent
+    )
     config = webhook_config(settings)
     return Dependencies(
         settings,

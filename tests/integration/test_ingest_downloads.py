@@ -43,7 +43,7 @@ async def serving(
 
 
 async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> DownloadedFile:  # noqa: ANN401
-    downloads = Downloads(allowed)
+    downloads = Downloads(allowed, user_agent="OBM")
     try:
         async with asyncio.timeout(240):
             return await downloads.get(url, octets_max=octets_max)

@@ -31,7 +31,7 @@ def keys_of_callers(environment: Mapping[str, str]) -> dict[str, str]:
         async with open_directory(settings(environment)) as directory:
             operator, _ = await directory.add_operator_key(name="the tests")
             account = await directory.add_account("the tests")
-            secret, key = new_key(
+            secret, key = new_key(brand="obm",
                 test=False, account_id=account.account_id, scopes=[FULL_ACCESS],
                 kind=ApiKeyKind.API_KEY_KIND_ACCOUNT,
             )  # fmt: skip

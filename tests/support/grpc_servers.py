@@ -12,6 +12,7 @@ from contracts.events.v1.events_service_pb2_grpc import (
     add_EventsServiceServicer_to_server,
 )
 from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
+from kernel.brand import Brand
 from kernel.health import DependencyHealth
 from kernel.rpc import RpcServer
 from services.ingest.api.access import Principal
@@ -20,6 +21,7 @@ from services.ingest.api.grpc_server import PublicGrpcServer, TrustedProxies
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.problem import Problem, not_found
+from services.ingest.domain.reserved import RecipientDomains
 
 CONNECTIONS_MAX = 20
 BODIES_BYTES_MAX = 256 * 1024 * 1024
@@ -64,8 +66,9 @@ async def serve() -> None:
         cast(Any, FakeAccessControl()),
         nothing,
         cast(Any, EmptyEmailStore()),
-        reserved_allowed=frozenset(),
+        recipient_domains=RecipientDomains(),
         proxies=TrustedProxies(""),
+        brand=Brand(),
     )
     public = PublicGrpcServer(
         servicer,

@@ -9,6 +9,7 @@ from typing import Any, cast
 import httpx
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from kernel.brand import Brand, Brands
 from services.ingest.api.access import Principal
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.base import Directory
@@ -25,6 +26,7 @@ from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import not_found
 from services.ingest.store.directory import DirectoryChange
 
+ACME_SANDBOX = "acme-sandbox.test"
 ID = "01890000-0000-7000-8000-000000000000"
 TENANT = Tenant(tenant_id=ID, account_id=ID)
 
@@ -124,6 +126,12 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
         RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
         cast(Any, DomainService()), Administration(EmptyDirectory(), nothing, nothing),
     )  # fmt: skip
-    return with_cors(
-        HttpApp(access, send_handler, rest(dependencies)), [origins] if origins else []
+    app = HttpApp(access, send_handler, rest(dependencies), brands=brands())
+    return with_cors(app, [origins] if origins else [])
+
+
+def brands() -> Brands:
+    acme = Brand(
+        "acme", "Acme Mail", "acme", sandbox_domain=ACME_SANDBOX, api_hosts=("api.acme.test",)
     )
+    return Brands({"acme": acme})

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from kernel import clock
 from kernel.addresses import AddressResolver
+from kernel.brand import Brand
 from kernel.dial import Dialer, Target, target_of
 from mail.reachable import Network, is_allowed_target
 from services.events.clients.connection import (
@@ -23,13 +24,19 @@ from services.events.domain.schedule import EndpointResponse, parse_http_date, r
 
 ERROR_MAX = 500
 IDLE_MAX = 10  # idle connections per host
-HEADERS = "User-Agent: OBM-Webhooks/1\r\nAccept: */*\r\nContent-Type: application/json\r\n"
+HEADERS = "Accept: */*\r\nContent-Type: application/json\r\n"
 
 
 class WebhookClient:
-    """Sends POSTs, and reuses connections. Create it inside the running event loop."""
+    """Sends POSTs, and reuses connections. Create it inside the running event loop.
 
-    def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
+    user_agent: of the brand.
+    """
+
+    def __init__(
+        self, allowed: Sequence[Network], *, timeout_s: float, user_agent: str = Brand().user_agent
+    ) -> None:
+        self._headers = f"User-Agent: {user_agent}-Webhooks/1\r\n{HEADERS}"
         permitted = tuple(allowed)
         self._dialer = Dialer(
             AddressResolver(
@@ -53,7 +60,7 @@ class WebhookClient:
         return endpoint_response(response)
 
     async def _exchange(self, target: Target, rest: bytes) -> HttpResponse:
-        start = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{HEADERS}"
+        start = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{self._headers}"
         data = start.encode() + rest
         if connection := self._take_idle(target):
             try:

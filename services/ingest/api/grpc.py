@@ -16,6 +16,7 @@ from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.content_pb2 import Attachment as StoredAttachment
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceServicer
 from kernel import clock, times
+from kernel.brand import Brand
 from kernel.crypto import sha256
 from kernel.ids import canonical_uuid
 from kernel.telemetry import traceparent_of
@@ -33,7 +34,7 @@ from services.ingest.api.sending import check_senders, index_of, validate_batch
 from services.ingest.domain.email import Attachment, SendEmailRequest
 from services.ingest.domain.pointers import problem_of
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.reserved import AllowedDomains
+from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ATTACHMENTS_MAX, ValidEmail, validate
 
 CODES = {
@@ -81,7 +82,8 @@ def authenticated(
             except Exception:
                 logger.exception("request.failed")
                 refusal = application_error()
-            await context.abort_with_status(rpc_status.to_status(status_of(refusal)))
+            status = status_of(refusal, domain=self.brand.slug)
+            await context.abort_with_status(rpc_status.to_status(status))
             raise refusal
 
         return wrapped
@@ -98,14 +100,16 @@ class EmailServicer(EmailServiceServicer):
         acceptance: Acceptance,
         emails: EmailService,
         *,
-        reserved_allowed: AllowedDomains,
+        recipient_domains: RecipientDomains,
         proxies: TrustedProxies,
+        brand: Brand,
     ) -> None:
+        self.brand = brand
         self._access = access
         self.bodies = access.bodies
         self._acceptance = acceptance
         self._emails = emails
-        self._reserved_allowed = reserved_allowed
+        self._recipient_domains = recipient_domains
         self._proxies = proxies
 
     async def authenticate(self, context: Context, rule: AccessRule) -> Principal:
@@ -200,7 +204,7 @@ class EmailServicer(EmailServiceServicer):
     def _read(self, email: pb.Email, principal: Principal) -> ValidEmail:
         check_size(email.ByteSize())
         test = principal.test
-        return validate(email_of(email), clock.now(), test=test, allowed=self._reserved_allowed)
+        return validate(email_of(email), clock.now(), test=test, domains=self._recipient_domains)
 
 
 def email_of(email: pb.Email) -> SendEmailRequest:
@@ -282,11 +286,11 @@ def _respond_batch(emails: Sequence[SealedEmail], faults: Sequence[Fault]) -> by
     return pb.SendEmailBatchResponse(ids=ids, errors=errors).SerializeToString()
 
 
-def status_of(problem: Problem) -> status_pb2.Status:
-    """A status with google.rpc details: the faults, and when to retry."""
+def status_of(problem: Problem, *, domain: str) -> status_pb2.Status:
+    """A status with google.rpc details: the faults, and when to retry. domain: of the ErrorInfo."""
     code = CODES_BY_NAME.get(problem.name) or CODES.get(problem.status, code_pb2.INVALID_ARGUMENT)
     status = status_pb2.Status(code=code, message=problem.detail)
-    info = error_details_pb2.ErrorInfo(reason=problem.name, domain="obm")
+    info = error_details_pb2.ErrorInfo(reason=problem.name, domain=domain)
     status.details.add().Pack(info)
     if problem.faults:
         bad = error_details_pb2.BadRequest()

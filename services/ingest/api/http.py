@@ -5,6 +5,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
+from kernel.brand import Brands
 from kernel.ids import random_octets
 from kernel.telemetry import traceparent_of
 from services.ingest.domain.bodies import BodyReservation
@@ -29,17 +30,19 @@ class Disconnected(Exception):
 
 
 class Request:
-    """An HTTP request. reservation: memory of its body, once the tenant is known."""
+    """An HTTP request. brand: that of its host. reservation: memory of its body, once the tenant is
+    known."""
 
-    __slots__ = ("_headers", "client", "id", "path", "reservation", "scope")
+    __slots__ = ("_headers", "brand", "client", "id", "path", "reservation", "scope")
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, brands: Brands) -> None:
         self.scope = scope
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path: str = scope["path"]
         self.id = f"req_{random_octets(12).hex()}"
         self.client: str = scope["client"][0] if scope.get("client") else ""
         self.reservation: BodyReservation | None = None
+        self.brand = brands.of_host(self.header(b"host"))
 
     def header(self, name: bytes) -> str:
         return self._headers.get(name, b"").decode("latin-1")

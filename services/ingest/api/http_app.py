@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from kernel import clock, metrics
+from kernel.brand import Brands
 from services.ingest.api import responses
 from services.ingest.api.access import AccessControl, enforce_rate_limit
 from services.ingest.api.callers import SENDING
@@ -31,7 +32,10 @@ logger = logging.getLogger(__name__)
 class HttpApp:
     """The ASGI application. Every response is JSON and has a request id."""
 
-    def __init__(self, access: AccessControl, send_handler: SendHandler, rest: App) -> None:
+    def __init__(
+        self, access: AccessControl, send_handler: SendHandler, rest: App, *, brands: Brands
+    ) -> None:
+        self._brands = brands
         self._access = access
         self._send_handler = send_handler
         self._rest = rest
@@ -41,7 +45,7 @@ class HttpApp:
             return
         # RFC 9110 §9.3.2: handled as GET; the HTTP server sends no body.
         head = scope["method"] == "HEAD"
-        request = Request({**scope, "method": "GET"} if head else scope)
+        request = Request({**scope, "method": "GET"} if head else scope, self._brands)
         post = scope["path"] == EMAILS and scope["method"] == "POST"
         try:
             await (self._post_email if post else self._forward)(request, receive, send)
@@ -107,7 +111,9 @@ def application_error() -> Problem:
 async def send_problem(
     request: Request, send: Send, problem: Problem, *, headers: responses.Headers
 ) -> None:
-    body = responses.problem_body(problem, path=request.path, request_id=request.id)
+    body = responses.problem_body(
+        problem, brand=request.brand, path=request.path, request_id=request.id
+    )
     more = responses.problem_headers(problem, request.header(b"accept"))
     if problem.status == 413:
         more.append((b"connection", b"close"))

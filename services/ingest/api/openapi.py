@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from kernel.brand import Brand
 from services.ingest.api import response_schemas
 from services.ingest.api.callers import OWNERS, TENANT_HEADER, AccessRule
 from services.ingest.api.operations import OPERATIONS, Operation
@@ -162,7 +163,7 @@ REQUEST_ID = {"X-Request-Id": {"description": "Id of this request", "schema": {"
 RETRY = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 
 
-def complete_document(made: dict[str, Any]) -> dict[str, Any]:
+def complete_document(made: dict[str, Any], brand: Brand) -> dict[str, Any]:
     """made: the document that FastAPI generated."""
     for name, path, one in operations(made):
         _describe(one, OPERATIONS.get(f"{name} {path}"))
@@ -173,8 +174,12 @@ def complete_document(made: dict[str, Any]) -> dict[str, Any]:
     components = made.setdefault("components", {})
     components["schemas"] = {**with_rules(BODY_SCHEMAS), **schemas, "Moment": MOMENT}
     components["securitySchemes"] = SECURITY_SCHEMES
-    made["servers"] = [{"url": "/", "description": "This installation"}]
-    whole: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(made))
+    hosts = [{"url": f"https://{host}"} for host in brand.api_hosts]
+    made["servers"] = hosts or [{"url": "/", "description": "This installation"}]
+    text = msgspec.json.encode(made).replace(
+        Brand().sandbox_domain.encode(), brand.sandbox_domain.encode()
+    )
+    whole: dict[str, Any] = msgspec.json.decode(text)
     return whole
 
 

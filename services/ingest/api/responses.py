@@ -5,21 +5,21 @@ from http import HTTPStatus
 
 import msgspec
 
+from kernel.brand import Brand
 from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.problem import Problem
 
 Headers = list[tuple[bytes, bytes]]
-TYPE_BASE = "urn:obm:problem:"
 JSON = (b"content-type", b"application/json")
 PROBLEM_JSON = (b"content-type", b"application/problem+json")
 
 encode = msgspec.json.Encoder().encode
 
 
-def problem_body(problem: Problem, *, path: str, request_id: str) -> bytes:
+def problem_body(problem: Problem, *, brand: Brand, path: str, request_id: str) -> bytes:
     return encode(
         {
-            "type": TYPE_BASE + problem.name,
+            "type": brand.problem_type + problem.name,
             "title": HTTPStatus(problem.status).phrase,
             "status": problem.status,
             "detail": problem.detail,

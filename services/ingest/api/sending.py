@@ -20,7 +20,7 @@ from services.ingest.domain.attachments import FetchPolicy
 from services.ingest.domain.email import decode_batch, decode_email
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.reserved import AllowedDomains
+from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ValidEmail, validate
 
 BATCH_MAX = 500
@@ -32,19 +32,19 @@ T = TypeVar("T")
 
 
 class SendHandler:
-    """reserved_allowed: reserved domains that accept live mail here."""
+    """recipient_domains: those that accept no live mail."""
 
     def __init__(
         self,
         access: AccessControl,
         acceptance: Acceptance,
         *,
-        reserved_allowed: AllowedDomains,
+        recipient_domains: RecipientDomains,
         fetcher: AttachmentFetcher,
     ) -> None:
         self._access = access
         self._acceptance = acceptance
-        self._reserved_allowed = reserved_allowed
+        self._recipient_domains = recipient_domains
         self.fetcher = fetcher
 
     async def send_one(
@@ -124,8 +124,8 @@ class SendHandler:
         fetch_policy = fetch_policy or self.fetcher.refused_policy
         check_size(len(body))
         email = decode_body(decode_email, body)
-        allowed = self._reserved_allowed
-        return validate(email, clock.now(), test=test, allowed=allowed, fetch_policy=fetch_policy)
+        domains = self._recipient_domains
+        return validate(email, clock.now(), test=test, domains=domains, fetch_policy=fetch_policy)
 
     def read_batch(
         self, body: bytes, *, test: bool, permissive: bool

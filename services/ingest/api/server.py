@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from kernel.brand import Brand
 from kernel.errors import ConfigError
 from kernel.settings import split_address
 from services.ingest.api.http import RESPONSE_EXTENSION
@@ -52,6 +53,7 @@ class Protocol(HttpToolsProtocol):
     is complete."""
 
     connections_max = 2_000
+    brand = Brand()
     url = b"/"  # before the first request, which empty lines may precede
     _status = 400  # status of the refusal when the parser stops
     _head_bytes = 0  # octets since the parser last completed a header or read body data
@@ -163,7 +165,8 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()
             return
         name, detail = PROBLEMS[status]
-        body = problem_body(Problem(status, name, detail=detail), path="", request_id="")
+        problem = Problem(status, name, detail=detail)
+        body = problem_body(problem, brand=self.brand, path="", request_id="")
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n"
         retry_after = b"retry-after: 2\r\n" if status == 503 else b""
         parts = (STATUS_LINE[status], head % len(body), retry_after, b"\r\n", body)
@@ -205,16 +208,24 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """listen: host:port; port 0 picks a free port, see `port`."""
+    """listen: host:port; port 0 picks a free port, see `port`. brand: of requests that are refused
+    before their host is known."""
 
     def __init__(
-        self, app: App, listen: str, *, trusted_proxies: str = "", connections_max: int
+        self,
+        app: App,
+        listen: str,
+        *,
+        brand: Brand,
+        trusted_proxies: str = "",
+        connections_max: int,
     ) -> None:
         raise_open_files_limit()
+        limited = {"connections_max": connections_max, "brand": brand}
         self._server = _Server(
             uvicorn.Config(
                 cast(Any, app),
-                http=type("Limited", (Protocol,), {"connections_max": connections_max}),
+                http=type("Limited", (Protocol,), limited),
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -4,6 +4,7 @@ from datetime import timedelta
 from functools import partial
 
 from contracts.router.v1.events_pb2 import MessageClosed
+from kernel.brand import Brand
 from kernel.content import MOUNT_CHECK_INTERVAL_S
 from kernel.database import check_roles
 from kernel.health import DependencyHealth
@@ -34,6 +35,7 @@ from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter
 from services.ingest.domain.priority import BulkClassifier
+from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.handlers import Handlers
 from services.ingest.loops.publisher import DirectoryPublisher
 from services.ingest.loops.retention import Retention
@@ -120,19 +122,36 @@ def create_servers(
         clients=deps.clients,
         lifetime=timedelta(hours=settings.message_lifetime_hours),
     )
-    allowed = frozenset(filter(None, settings.allowed_reserved_domains.split(",")))
+    domains = create_recipient_domains(deps)
     fetcher = create_fetcher(deps, access)
-    send_handler = SendHandler(access, acceptance, reserved_allowed=allowed, fetcher=fetcher)
+    send_handler = SendHandler(access, acceptance, recipient_domains=domains, fetcher=fetcher)
     rest_deps = RestDependencies(
         RestAccess(access), send_handler, emails, deps.clients, directory,
         create_domain_service(deps, emails, directory), create_administration(deps, directory),
     )  # fmt: skip
-    http = create_http(settings, HttpApp(access, send_handler, rest(rest_deps)))
+    app = HttpApp(access, send_handler, rest(rest_deps), brands=deps.brands)
+    http = create_http(settings, app, brand=deps.brands.default)
     proxies = TrustedProxies(settings.trusted_proxies)
-    servicer = EmailServicer(access, acceptance, emails, reserved_allowed=allowed, proxies=proxies)
+    servicer = EmailServicer(
+        access,
+        acceptance,
+        emails,
+        recipient_domains=domains,
+        proxies=proxies,
+        brand=deps.brands.default,
+    )
     grpc = create_grpc_server(deps, servicer, access)
-    submission = create_submission(settings, access=access, acceptance=acceptance, allowed=allowed)
+    submission = create_submission(
+        settings, access=access, acceptance=acceptance, recipient_domains=domains
+    )
     return [http.run, grpc.run, *submission]
+
+
+def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
+    reserved = filter(None, deps.settings.allowed_reserved_domains.split(","))
+    return RecipientDomains(
+        frozenset(reserved), frozenset(brand.sandbox_domain for brand in deps.brands)
+    )
 
 
 def create_grpc_server(
@@ -160,11 +179,12 @@ def create_domain_service(
     )
 
 
-def create_http(settings: Settings, app: HttpApp) -> HttpServer:
+def create_http(settings: Settings, app: HttpApp, *, brand: Brand) -> HttpServer:
     origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
     return HttpServer(
         with_cors(app, origins),
         settings.http_listen,
+        brand=brand,
         trusted_proxies=settings.trusted_proxies,
         connections_max=settings.http_connections_max,
     )

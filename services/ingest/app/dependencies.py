@@ -9,6 +9,7 @@ from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
+from kernel.brand import Brands, read_brands
 from kernel.content import ContentStore, open_store
 from kernel.crypto import SecretKeyring, derived_key
 from kernel.database import PLANS, Database
@@ -45,6 +46,7 @@ class Dependencies:
     clients: ServiceClients
     downloads: Downloads | None
     lease: Lease
+    brands: Brands
 
     def domain_store(self, directory: DirectoryStore) -> DomainStore:
         return DomainStore(self.system_database, directory, self.outbox)
@@ -68,7 +70,7 @@ def create_dependencies(settings: Settings) -> Dependencies:
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
     allowed = networks(settings.attachment_fetch_allowed_networks)
-    secrets = SecretKeyring(settings.secret_keys)
+    secrets, brands = SecretKeyring(settings.secret_keys), read_brands(settings.brands_file)
     hosts = PublishedHosts.of(settings.bounce_mx, settings.spf_include)
     return Dependencies(
         settings=settings,
@@ -83,8 +85,11 @@ def create_dependencies(settings: Settings) -> Dependencies:
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
         domain_keys=DomainKeys(secrets, hosts),
         clients=create_clients(settings),
-        downloads=Downloads(allowed) if settings.attachment_fetch else None,
+        downloads=Downloads(allowed, user_agent=brands.default.user_agent)
+        if settings.attachment_fetch
+        else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
+        brands=brands,
     )
 
 

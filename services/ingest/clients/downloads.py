@@ -12,7 +12,7 @@ from kernel.dial import Dialer, Target, target_of
 from mail.reachable import Network, is_allowed_target
 
 HEAD_OCTETS_MAX = 64 * 1024
-REQUEST_HEADERS = "User-Agent: OBM-Attachments/1\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
+REQUEST_HEADERS = "Accept: */*\r\nAccept-Encoding: identity\r\n"
 RESPONSE_HEADERS = {b"content-type", b"content-disposition", b"content-encoding", b"content-length"}
 RESPONSE_HEADERS |= {b"transfer-encoding"}
 
@@ -31,9 +31,13 @@ class DownloadedFile:
 
 
 class Downloads:
-    """Must be created inside the running loop. Every file has its own connection."""
+    """Must be created inside the running loop. Every file has its own connection.
 
-    def __init__(self, allowed: Sequence[Network]) -> None:
+    user_agent: of the brand.
+    """
+
+    def __init__(self, allowed: Sequence[Network], *, user_agent: str) -> None:
+        self._headers = f"User-Agent: {user_agent}-Attachments/1\r\n{REQUEST_HEADERS}"
         permitted = tuple(allowed)
         self._dialer = Dialer(
             AddressResolver(
@@ -48,7 +52,7 @@ class Downloads:
             download = await self._dialer.connect(target, lambda: Download(octets_max))
         except (OSError, ValueError) as error:
             raise DownloadFailed(f"The server cannot be reached: {error}.") from error
-        return await download.file(target)
+        return await download.file(target, self._headers)
 
     async def close(self) -> None:
         await self._dialer.close()
@@ -67,11 +71,11 @@ class Download(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._octets = 0
 
-    async def file(self, target: Target) -> DownloadedFile:
+    async def file(self, target: Target, headers: str) -> DownloadedFile:
         """Raises DownloadFailed."""
         if self._transport is None:
             raise DownloadFailed("The connection was closed.")
-        request = f"GET {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{REQUEST_HEADERS}"
+        request = f"GET {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{headers}"
         self._transport.write(f"{request}Connection: close\r\n\r\n".encode())
         try:
             return await self._done

@@ -11,7 +11,7 @@ from mail.address import AddressError, Mailbox
 from mail.parser import Entity
 from mail.submission import SubmissionError
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.reserved import AllowedDomains, is_reserved, is_sandbox, is_within
+from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import Recipient, ValidEmail
 
 HOPS_MAX = 100  # Received fields: a loop (RFC 5321 §6.3)
@@ -66,13 +66,13 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox], *, test: bool) -> 
     return RawEmail(valid, _mailbox(header, "sender"), _idempotency_key(header))
 
 
-def check_reserved(mailbox: Mailbox, allowed: AllowedDomains) -> None:
+def check_reserved(mailbox: Mailbox, domains: RecipientDomains) -> None:
     """A recipient of live mail. Raises Problem."""
     name = address.domain(mailbox)
-    if is_reserved(name) and not is_within(name, allowed):
+    if domains.is_refused(name):
         detail = f"{name} is a reserved domain that cannot receive mail. Use a test key to test."
         raise Problem(422, "validation_error", detail=detail)
-    if is_sandbox(name):
+    if domains.is_sandbox(name):
         detail = f"{name} accepts test mail only. Use a test key."
         raise Problem(422, "validation_error", detail=detail)
 

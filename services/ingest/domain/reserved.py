@@ -1,14 +1,13 @@
 """Domains that cannot receive mail: RFC 2606, RFC 6761, RFC 7686, RFC 8375, RFC 9476."""
 
 from collections.abc import Set
-from typing import TypeAlias
+from typing import NamedTuple
 
-AllowedDomains: TypeAlias = Set[str]
+from kernel.brand import Brand
 
 _TOP = frozenset(
     ("test", "example", "invalid", "localhost", "local", "onion", "alt", "internal", "lan")
 )
-SANDBOX_DOMAIN = "obm-sandbox.net"
 _NAMES = ("example.com", "example.net", "example.org", "home.arpa")
 
 
@@ -21,11 +20,21 @@ def is_reserved(domain: str) -> bool:
     )
 
 
-def is_sandbox(domain: str) -> bool:
-    """True if the domain accepts test mail only."""
-    return domain == SANDBOX_DOMAIN or domain.endswith(f".{SANDBOX_DOMAIN}")
+def is_within(domain: str, names: Set[str]) -> bool:
+    """True if the domain is one of the names or a subdomain of one."""
+    return any(domain == name or domain.endswith(f".{name}") for name in names)
 
 
-def is_within(domain: str, allowed: AllowedDomains) -> bool:
-    """True if the domain is one of the allowed ones or a subdomain of one."""
-    return any(domain == name or domain.endswith(f".{name}") for name in allowed)
+class RecipientDomains(NamedTuple):
+    """reserved: reserved domains that accept live mail here. sandbox: domains of the brands that
+    accept test mail only."""
+
+    reserved: Set[str] = frozenset()
+    sandbox: Set[str] = frozenset((Brand().sandbox_domain,))
+
+    def is_refused(self, domain: str) -> bool:
+        """True if the domain is reserved, and not allowed here."""
+        return is_reserved(domain) and not is_within(domain, self.reserved)
+
+    def is_sandbox(self, domain: str) -> bool:
+        return is_within(domain, self.sandbox)

@@ -16,7 +16,7 @@ from mail.headers import HeaderError
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy, decode_attachments
 from services.ingest.domain.email import Addresses, Attachment, SendEmailRequest
 from services.ingest.domain.problem import Fault, invalid
-from services.ingest.domain.reserved import AllowedDomains, is_reserved, is_sandbox, is_within
+from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.schedule import InvalidTime, parse_time
 
 RECIPIENTS_MAX = 50  # per field
@@ -59,18 +59,17 @@ def validate(
     now: datetime,
     *,
     test: bool,
-    allowed: AllowedDomains = frozenset(),
+    domains: RecipientDomains = RecipientDomains(),  # noqa: B008 - immutable
     fetch_policy: FetchPolicy = FETCH_DISABLED,
 ) -> ValidEmail:
-    """Raises Problem with all faults. test: send to the sandbox only. allowed: reserved domains
-    that this installation delivers to."""
+    """Raises Problem with all faults. test: send to the sandbox only."""
     faults: list[Fault] = []
     test = test or email.test
     named = {name: _mailboxes(name, getattr(email, name), faults) for name, _ in FIELDS}
     reply_to = _mailboxes("reply_to", email.reply_to, faults)
     sender = _sender(email.from_, faults)
     if not test:
-        faults += _reserved(named, allowed)
+        faults += _reserved(named, domains)
     content = _content(email, named, faults, reply_to=reply_to, fetch_policy=fetch_policy)
     tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
     due_at = _due_at(email.scheduled_at, now, faults)
@@ -168,16 +167,16 @@ def _recipients(named: Mapping[str, list[Mailbox]]) -> tuple[Recipient, ...]:
     return tuple(found.values())
 
 
-def _reserved(named: Mapping[str, list[Mailbox]], allowed: AllowedDomains) -> Iterator[Fault]:
+def _reserved(named: Mapping[str, list[Mailbox]], domains: RecipientDomains) -> Iterator[Fault]:
     for name, boxes in named.items():
         for box in boxes:
-            if is_reserved(box.domain) and not is_within(box.domain, allowed):
+            if domains.is_refused(box.domain):
                 detail = (
                     f"{name}: {box.domain} is a reserved domain that cannot receive mail. Use "
                     "a test key to test."
                 )
                 yield Fault(f"#/{name}", "reserved_domain", detail)
-            elif is_sandbox(box.domain):
+            elif domains.is_sandbox(box.domain):
                 detail = f"{name}: {box.domain} accepts test mail only. Use a test key."
                 yield Fault(f"#/{name}", "sandbox_domain", detail)
 

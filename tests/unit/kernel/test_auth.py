@@ -30,12 +30,15 @@ def reason_of(stored: Stored, *, client: str = "192.0.2.1", scope: str = "sendin
 
 
 def test_a_new_key_names_its_mode_and_has_a_digest() -> None:
-    live, test = auth.generate_key(test=False), auth.generate_key(test=True)
+    live, test = (
+        auth.generate_key(test=False, brand="obm"),
+        auth.generate_key(test=True, brand="obm"),
+    )
 
     assert live.startswith("obm_live_")
     assert test.startswith("obm_test_")
     assert auth.digest(live) == sha256(live)
-    assert live != auth.generate_key(test=False)
+    assert live != auth.generate_key(test=False, brand="obm")
 
 
 @given(st.integers(0, 44), st.sampled_from(auth.ALPHABET))
@@ -75,7 +78,7 @@ def test_expired_address_and_scope_errors_have_different_reasons() -> None:
 
 
 def test_a_key_works_as_soon_as_it_is_created() -> None:
-    key = auth.generate_key(test=False)
+    key = auth.generate_key(test=False, brand="obm")
     fetched: list[bytes] = []
 
     async def fetch(digest: bytes) -> Stored | None:
@@ -91,5 +94,5 @@ def test_a_key_works_as_soon_as_it_is_created() -> None:
 
     assert asyncio.run(check(key)) == Stored()
     with pytest.raises(AuthError):
-        asyncio.run(check(auth.generate_key(test=False)))
+        asyncio.run(check(auth.generate_key(test=False, brand="obm")))
     assert len(fetched) == 2

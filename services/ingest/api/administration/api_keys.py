@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind, Tenant
 from kernel import auth, clock
+from kernel.brand import Brand
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
     WHAT,
@@ -80,11 +81,14 @@ class ApiKeys:
         self._directory = directory
         self._tenants = tenants
 
-    async def create(self, caller: Caller, given: CreateApiKeyRequest) -> tuple[str, ApiKey]:
+    async def create(
+        self, caller: Caller, given: CreateApiKeyRequest, *, brand: Brand
+    ) -> tuple[str, ApiKey]:
         """The secret key, which is not stored, and its record."""
         check_kind(caller, given)
         secret, key = new_key(
             test=is_test(caller, given.test),
+            brand=brand.slug,
             name=given.name,
             kind=KINDS[given.kind],
             scopes=[given.permission],
@@ -166,9 +170,9 @@ class ApiKeys:
             raise invalid([Fault("#/domain_id", "invalid", detail)])
 
 
-def new_key(*, test: bool, **fields: object) -> tuple[str, ApiKey]:
-    """A secret key, and the record to store."""
-    secret = auth.generate_key(test=test)
+def new_key(*, test: bool, brand: str, **fields: object) -> tuple[str, ApiKey]:
+    """A secret key, and the record to store. brand: a slug."""
+    secret = auth.generate_key(test=test, brand=brand)
     key = ApiKey(
         key_id=uuid7_text(),
         secret_sha256=auth.digest(secret),
@@ -184,7 +188,7 @@ def successor(old: ApiKey, original: ApiKey) -> tuple[str, ApiKey]:
     secret, key = new_key(
         test=old.test, kind=old.kind, account_id=old.account_id, tenant_id=old.tenant_id,
         name=old.name, scopes=old.scopes, domain_id=old.domain_id, cidrs=old.cidrs,
-        rotated_from=old.key_id,
+        rotated_from=old.key_id, brand=auth.brand_of(old.prefix),
     )  # fmt: skip
     if original.HasField("expires_at"):
         key.expires_at.CopyFrom(original.expires_at)

@@ -1,6 +1,7 @@
 """REST, except for POST /v1/emails: FastAPI, one file per resource, and the OpenAPI document."""
 
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI, Response
@@ -10,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from kernel.brand import Brand
 from services.ingest.api import responses
 from services.ingest.api.administration import Administration
 from services.ingest.api.domains import DomainService
@@ -60,7 +62,7 @@ class RestDependencies:
 
 def rest(dependencies: RestDependencies) -> FastAPI:
     app = FastAPI(
-        title="OBM Engine", version="1", description=ABOUT, docs_url=None, redoc_url=None,
+        version="1", description=ABOUT, docs_url=None, redoc_url=None, openapi_url=None,
         separate_input_output_schemas=False, redirect_slashes=False,
     )  # fmt: skip
     app.include_router(
@@ -81,30 +83,31 @@ def rest(dependencies: RestDependencies) -> FastAPI:
     app.include_router(tenants.routes(dependencies.access, administration.tenants))
     app.include_router(api_keys.routes(dependencies.access, administration.api_keys))
     app.include_router(audit.routes(dependencies.access, administration.audit_log))
-    reference.add_reference_pages(app)
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)
     app.add_exception_handler(HTTPException, route_not_found)
     app.add_exception_handler(Exception, internal_error)
-    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    documents = cache(partial(document, app))
+    app.openapi = lambda: documents(Brand())  # type: ignore[method-assign]
+    reference.add_reference_pages(app, documents)
     return app
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+def document(app: FastAPI, brand: Brand) -> dict[str, Any]:
     """OpenAPI, with the schemas of the bodies that msgspec decodes and encodes."""
-    if not app.openapi_schema:
-        made = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes
-        )
-        app.openapi_schema = complete_document(made)
-    return app.openapi_schema
+    made = get_openapi(
+        title=brand.name, version=app.version, description=app.description, routes=app.routes
+    )
+    return complete_document(made, brand)
 
 
 async def problem_response(incoming: Incoming, problem: Exception) -> Response:
     if not isinstance(problem, Problem):
         raise problem
     request = request_of(incoming)
-    content = responses.problem_body(problem, path=request.path, request_id=request.id)
+    content = responses.problem_body(
+        problem, brand=request.brand, path=request.path, request_id=request.id
+    )
     fields = responses.problem_headers(problem, request.header(b"accept"))
     return Response(content, problem.status, {k.decode(): v.decode() for k, v in fields})
 

@@ -31,6 +31,7 @@ from services.ingest.api.rest_base import (
     json_response,
     list_response,
     page_of,
+    request_of,
 )
 
 decode_creation = msgspec.json.Decoder(CreateApiKeyRequest).decode
@@ -52,7 +53,8 @@ def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
         `tenant_id`, an account's new key gets a tenant of its own."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_creation)
-        secret, key = await keys.create(caller, given)
+        brand = request_of(incoming).brand
+        secret, key = await keys.create(caller, given, brand=brand)
         return json_response({**to_json(key), "token": secret}, 201)
 
     @router.get("", summary="List the keys of the tenant or the account")

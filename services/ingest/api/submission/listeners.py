@@ -15,7 +15,7 @@ from services.ingest.api.submission.server import (
 )
 from services.ingest.api.submission.submitter import SubmissionDependencies
 from services.ingest.domain.login_throttle import LoginThrottle
-from services.ingest.domain.reserved import AllowedDomains
+from services.ingest.domain.reserved import RecipientDomains
 
 
 class SubmissionSettings(Protocol):
@@ -36,7 +36,7 @@ def create_submission(
     *,
     access: AccessControl,
     acceptance: Acceptance,
-    allowed: AllowedDomains,
+    recipient_domains: RecipientDomains,
 ) -> list[Loop]:
     """The loops of the listeners that have an address. Raises ConfigError."""
     listens = [(settings.submission_listen, False), (settings.submission_tls_listen, True)]
@@ -47,7 +47,7 @@ def create_submission(
     config = SubmissionConfig(
         ServerConfig(settings.submission_hostname, octets_max), certificate.context()
     )
-    dependencies = SubmissionDependencies(access, acceptance, LoginThrottle(), allowed)
+    dependencies = SubmissionDependencies(access, acceptance, LoginThrottle(), recipient_domains)
     limit = ConnectionLimit(
         settings.submission_connections_max, settings.submission_client_connections_max
     )

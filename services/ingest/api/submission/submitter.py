@@ -25,7 +25,7 @@ from services.ingest.domain.bodies import BodyReservation
 from services.ingest.domain.login_throttle import LoginThrottle
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.raw_email import RawEmail, check_reserved, read_raw_email
-from services.ingest.domain.reserved import AllowedDomains
+from services.ingest.domain.reserved import RecipientDomains
 
 ROUTE = "SMTP"  # of idempotency keys
 
@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SubmissionDependencies:
-    """reserved_allowed: reserved domains that accept live mail here."""
+    """recipient_domains: those that accept no live mail."""
 
     access: AccessControl
     acceptance: Acceptance
     throttle: LoginThrottle
-    reserved_allowed: AllowedDomains
+    recipient_domains: RecipientDomains
 
 
 class Submitter:
@@ -120,7 +120,7 @@ class Submitter:
     def _check_recipient(self, mailbox: Mailbox) -> str:
         if not self._logged_in().test:
             try:
-                check_reserved(mailbox, self._deps.reserved_allowed)
+                check_reserved(mailbox, self._deps.recipient_domains)
             except Problem as problem:
                 return f"550 5.1.2 {problem.detail}"
         return "250 2.1.5 Ok"

@@ -11,11 +11,13 @@ from fastapi import Request as Incoming
 
 from contracts.shield.v1.events_pb2 import Verdict
 from contracts.shield.v1.shield_service_pb2 import ScoreRequest, ScoreResponse
+from kernel.brand import Brands
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import Request
 from services.ingest.api.rest.shield import routes
 from services.ingest.api.sending import THREAD_BYTES, SendHandler
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
+from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ValidEmail
 
 
@@ -27,7 +29,7 @@ class ThreadRecorder(SendHandler):
             cast(Any, None), None, fetch_policy=FETCH_DISABLED, emails_max=1, timeout_s=1.0
         )
         super().__init__(
-            cast(Any, None), cast(Any, None), reserved_allowed=frozenset(), fetcher=fetcher
+            cast(Any, None), cast(Any, None), recipient_domains=RecipientDomains(), fetcher=fetcher
         )
         self.thread: threading.Thread | None = None
 
@@ -52,7 +54,7 @@ def score(send_handler: SendHandler, email: dict[str, object]) -> dict[str, obje
     [route] = routes(cast(Any, access), send_handler, cast(Any, clients)).routes
     body = json.dumps(email).encode()
     scope: dict[str, Any] = {"type": "http", "path": "/v1/shield/score", "headers": []}
-    scope["state"] = {"obm_request": Request(scope)}
+    scope["state"] = {"obm_request": Request(scope, Brands())}
 
     async def receive() -> dict[str, object]:
         return {"type": "http.request", "body": body, "more_body": False}

@@ -8,6 +8,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from kernel.brand import Brands
 from services.ingest.api.http import (
     BODY_BYTES_MAX,
     Receive,
@@ -56,7 +57,7 @@ class FakeTransport(asyncio.Transport):
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    request = Request(scope)
+    request = Request(scope, Brands())
     try:
         await body_of(request, receive)
     except Problem as problem:
@@ -259,7 +260,7 @@ def test_the_response_to_head_has_no_body() -> None:
 
     nobody: Any = None
     [head, *rest] = exchange(
-        POST.replace(b"POST", b"HEAD"), HttpApp(nobody, nobody, domains)
+        POST.replace(b"POST", b"HEAD"), HttpApp(nobody, nobody, domains, brands=Brands())
     ).writes
     assert b"\r\ncontent-length: 10\r\n" in head
     assert b"".join(rest) == b""
@@ -267,4 +268,4 @@ def test_the_response_to_head_has_no_body() -> None:
 
 
 def _typed(kind: bytes) -> Request:
-    return Request({"headers": [(b"content-type", kind)], "path": "/", "client": None})
+    return Request({"headers": [(b"content-type", kind)], "path": "/", "client": None}, Brands())

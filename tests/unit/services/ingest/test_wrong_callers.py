@@ -35,7 +35,7 @@ class KnownKeys:
         self._keys: dict[bytes, ApiKey] = {}
         for kind, number in KINDS.items():
             for scope in SCOPES:
-                secret = self.secrets[kind, scope] = auth.generate_key(test=False)
+                secret = self.secrets[kind, scope] = auth.generate_key(test=False, brand="obm")
                 self._keys[auth.digest(secret)] = ApiKey(
                     key_id=secret[-8:],
                     kind=ApiKeyKind.ValueType(number),
@@ -100,7 +100,10 @@ def test_nobody_passes_without_a_key_or_its_scope(
     method: str, path: str, one: dict[str, Any]
 ) -> None:
     assert refusal(call(method, path, "")) == (401, "missing_api_key")
-    assert refusal(call(method, path, auth.generate_key(test=False))) == (403, "invalid_api_key")
+    assert refusal(call(method, path, auth.generate_key(test=False, brand="obm"))) == (
+        403,
+        "invalid_api_key",
+    )
     for kind, needed in declared(one).items():
         for scope in {*SCOPES} - {needed, "full_access"}:
             response = call(method, path, KEYS.secrets[kind, scope])

@@ -1,0 +1,107 @@
+"""Brands: the names by which customers and recipients know the engine.
+
+A file in TOML has a table for each brand; the one named `default` is used where no other is. Every
+field has a default that follows from `slug`, so that three lines make a brand:
+
+    [default]
+    name = "Acme Mail"
+    slug = "acme"
+    sandbox_domain = "acme-sandbox.example"
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from kernel.errors import ConfigError
+
+DEFAULT_ID = "default"
+_ID = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_SLUG = re.compile(r"[a-z]{2,20}")  # part of an API key, which has letters only
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Brand:
+    """slug: lower-case letters: the prefix of API keys, the domain of gRPC errors. problem_type:
+    prefix of the `type` of a problem (RFC 9457). api_hosts: host names of the API that belong to
+    this brand. sandbox_domain: accepts test mail only.
+    """
+
+    brand_id: str = DEFAULT_ID
+    name: str = "OBM Engine"
+    slug: str = "obm"
+    problem_type: str = ""
+    sandbox_domain: str = "obm-sandbox.net"
+    user_agent: str = ""
+    api_hosts: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "problem_type", self.problem_type or f"urn:{self.slug}:problem:")
+        object.__setattr__(self, "user_agent", self.user_agent or self.slug.upper())
+
+
+class Brands:
+    """The brands of an installation, by id and by the host of a request."""
+
+    def __init__(self, brands: Mapping[str, Brand] | None = None) -> None:
+        self._brands = {DEFAULT_ID: Brand()} | dict(brands or {})
+        self._by_host = {host: one for one in self._brands.values() for host in one.api_hosts}
+        self.default = self._brands[DEFAULT_ID]
+
+    def __iter__(self) -> Iterator[Brand]:
+        return iter(self._brands.values())
+
+    def __contains__(self, brand_id: str) -> bool:
+        return brand_id in self._brands
+
+    def get(self, brand_id: str) -> Brand:
+        """The default brand for an unknown id: an account keeps working when its brand is removed
+        from the file."""
+        return self._brands.get(brand_id, self.default)
+
+    def of_host(self, host: str) -> Brand:
+        """host: of a request, with or without a port."""
+        if not self._by_host:
+            return self.default
+        return self._by_host.get(host.partition(":")[0].lower().rstrip("."), self.default)
+
+
+def read_brands(path: str) -> Brands:
+    """The brands of a file; the engine's own without one. Raises ConfigError."""
+    if not path:
+        return Brands()
+    try:
+        tables = tomllib.loads(Path(path).read_text())
+        return Brands({name: _brand(name, table) for name, table in tables.items()})
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"OBM_BRANDS_FILE: {error}") from error
+
+
+def _brand(brand_id: str, table: object) -> Brand:
+    """Raises ValueError."""
+    if not _ID.fullmatch(brand_id) or not isinstance(table, dict):
+        raise ValueError(f"{brand_id!r} is not a brand. Write a table: [acme] or [default].")
+    known = {one.name for one in fields(Brand)} - {"brand_id"}
+    if unknown := sorted(table.keys() - known):
+        raise ValueError(f"[{brand_id}] has an unknown field {unknown[0]!r}. {sorted(known)}")
+    for name, value in table.items():
+        _check(brand_id, name, value)
+    hosts = tuple(table.get("api_hosts", ()))
+    for missing in {"name", "slug", "sandbox_domain"} - table.keys():
+        raise ValueError(f"[{brand_id}] has no {missing}.")
+    return replace(Brand(**(table | {"api_hosts": hosts})), brand_id=brand_id)
+
+
+def _check(brand_id: str, name: str, value: object) -> None:
+    """Raises ValueError."""
+    values = value if name == "api_hosts" and isinstance(value, list) else [value]
+    valid = all(isinstance(one, str) and one.isprintable() and one.isascii() for one in values)
+    if name == "slug":
+        valid = valid and bool(_SLUG.fullmatch(str(value)))
+    if name in {"sandbox_domain", "api_hosts"}:
+        valid = valid and all(_HOST.fullmatch(str(one)) for one in values)
+    if not valid or not value:
+        raise ValueError(f"[{brand_id}] has an invalid {name}: {value!r}")

@@ -1,0 +1,89 @@
+"""Brands: their file, and the brand of a request's host."""
+
+from pathlib import Path
+
+import pytest
+
+from kernel.brand import Brand, read_brands
+from kernel.errors import ConfigError
+
+TWO = """
+[default]
+name = "Acme Mail"
+slug = "acme"
+sandbox_domain = "acme-sandbox.example"
+
+[partner]
+name = "Partner"
+slug = "partner"
+sandbox_domain = "sandbox.partner.example"
+api_hosts = ["api.partner.example", "mail.partner.example"]
+user_agent = "Partner"
+problem_type = "https://docs.partner.example/problems/"
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "brands.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_without_a_file_the_engine_has_its_own_names() -> None:
+    assert list(read_brands("")) == [Brand()]
+    assert Brand().problem_type == "urn:obm:problem:"
+
+
+def test_what_a_brand_does_not_name_follows_from_its_slug(tmp_path: Path) -> None:
+    brands = read_brands(written(tmp_path, TWO))
+    assert brands.default.problem_type == "urn:acme:problem:"
+    assert brands.default.user_agent == "ACME"
+    assert "obm" not in repr(brands.default).lower()
+    assert brands.get("partner").problem_type == "https://docs.partner.example/problems/"
+
+
+@pytest.mark.parametrize(
+    ("host", "brand_id"),
+    [
+        ("api.partner.example", "partner"),
+        ("API.partner.example:443", "partner"),
+        ("mail.partner.example.", "partner"),
+        ("partner.example", "default"),
+        ("", "default"),
+        ("[::1]:8025", "default"),
+    ],
+)
+def test_a_request_has_the_brand_of_its_host(tmp_path: Path, host: str, brand_id: str) -> None:
+    assert read_brands(written(tmp_path, TWO)).of_host(host).brand_id == brand_id
+
+
+def test_a_brand_that_left_the_file_is_the_default(tmp_path: Path) -> None:
+    brands = read_brands(written(tmp_path, TWO))
+    assert brands.get("gone") is brands.default
+    assert "partner" in brands
+    assert "gone" not in brands
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("default = 1", "not a brand"),
+        ("[Default]", "not a brand"),
+        ("[default]\nslug = 'acme'\nsandbox_domain = 'a.example'", "has no name"),
+        (TWO + "colour = 'red'", "unknown field 'colour'"),
+        (TWO.replace('"acme"', '"ac me"'), "invalid slug"),
+        (TWO.replace('"acme"', "1"), "invalid slug"),
+        (TWO.replace("acme-sandbox.example", "sandbox"), "invalid sandbox_domain"),
+        (TWO.replace('"mail.partner.example"', '"mail partner"'), "invalid api_hosts"),
+        (TWO.replace('"Acme Mail"', '"Acme\\nMail"'), "invalid name"),
+        ("[default", "OBM_BRANDS_FILE"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_brands(written(tmp_path, text))
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="OBM_BRANDS_FILE"):
+        read_brands(str(tmp_path / "none.toml"))

@@ -153,6 +153,9 @@ class Settings(SharedSettings):
     key_rate_limit_per_s: int = Field(
         5_000, ge=1, description="Maximum number of requests per second of an API key, per replica"
     )
+    key_usage_interval_s: float = Field(
+        60.0, gt=0, description="Interval in seconds between writes of when API keys were last used"
+    )
     bodies_mb_max: int = Field(
         1_024,
         ge=256,

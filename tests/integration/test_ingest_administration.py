@@ -12,7 +12,7 @@ from cli.environment import Ports
 from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
 from kernel.database import Database
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
-from tests.support.ingest import IngestHarness, Response, email
+from tests.support.ingest import IngestHarness, Response, email, until
 from tests.support.stack import FreshDatabase
 
 LIVE = email(to="ann@receiver.com")
@@ -116,6 +116,24 @@ async def test_a_suspended_account_and_a_paused_tenant_send_no_live_mail(
         await act(harness, operator, f"{tenant}/pause")
         resumed = await harness.request("POST", f"{tenant}/resume", key=account_key["token"])
         assert refusal(resumed) == (403, "restricted_api_key")
+
+
+async def test_a_key_that_is_used_has_the_time_of_its_last_use(harness: IngestHarness) -> None:
+    harness.extra["key_usage_interval_s"] = 0.2
+    async with harness.running():
+        await harness.sign_up()
+        unused = await harness.make("/v1/api-keys", harness.key, name="unused")
+
+        async def is_recorded() -> bool:
+            listed = (await harness.request("GET", "/v1/api-keys")).json["data"]
+            found = {one["id"]: one["last_used_at"] for one in listed}
+            assert found.pop(unused["id"]) is None
+            return all(found.values())
+
+        await until(is_recorded)
+        before = await own_key(harness)
+        await asyncio.sleep(1.0)
+        assert (await own_key(harness))["last_used_at"] == before["last_used_at"]  # once a minute
 
 
 async def test_what_is_in_use_is_not_deleted(harness: IngestHarness) -> None:

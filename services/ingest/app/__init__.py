@@ -48,6 +48,7 @@ from services.ingest.store.directory import DirectoryStore, UnpublishedEntries
 from services.ingest.store.directory_cache import DirectoryCache
 from services.ingest.store.directory_lists import DirectoryLists
 from services.ingest.store.emails import EmailStore
+from services.ingest.store.key_usage import KeyUsage
 from services.ingest.store.retention import RetentionStore
 
 CLOSED_LINGER_S = 0.2  # a close event is not urgent
@@ -67,6 +68,7 @@ def create_service(settings: Settings) -> Service:
     )
     bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
     limiter = RateLimiter(settings.key_rate_limit_per_s)
+    usage = KeyUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
     acceptance = create_acceptance(deps, access=access, backpressure=backpressure)
     audits = AuditStore(
@@ -81,6 +83,7 @@ def create_service(settings: Settings) -> Service:
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
             *create_servers(deps, access=access, acceptance=acceptance, directory=directory),
             directory_cache.run,
+            *create_loops([(settings.key_usage_interval_s, usage.run_once)], DependencyHealth()),
             *create_maintenance_loops(deps, audits, backpressure),
             *create_domain_loops(deps, directory),
         ],

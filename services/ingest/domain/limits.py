@@ -28,6 +28,13 @@ class RateLimiter:
         self._interval_s = 1 / per_s
         self._arrivals: dict[str, float] = {}  # theoretical arrival time by key
         self._sweep_at_s = 0.0
+        self._used: set[str] = set()
+
+    def take_used(self, now_s: float) -> list[str]:
+        """The keys that were used since the last call. A request costs nothing for it."""
+        self._sweep(now_s)
+        used, self._used = self._used, set()
+        return sorted(used)
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -48,4 +55,5 @@ class RateLimiter:
 
     def _sweep(self, now_s: float) -> None:
         self._sweep_at_s = now_s + BURST_S
+        self._used.update(self._arrivals)
         self._arrivals = {key_id: at for key_id, at in self._arrivals.items() if at > now_s}

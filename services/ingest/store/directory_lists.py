@@ -2,12 +2,17 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Tenant
 from kernel.database import Database, Row, Transaction
 from services.ingest.store.directory import TABLES
 
+LAST_USED = """
+SELECT id::text, last_used_at FROM ingest.api_keys
+WHERE id = ANY(%s::uuid[]) AND last_used_at IS NOT NULL
+"""
 E = TypeVar("E", Account, ApiKey, Tenant)
 
 
@@ -47,6 +52,12 @@ class DirectoryLists:
         """None if it does not exist or belongs to another owner."""
         found, _ = await self.page(kind, owner, Page(1), equal={"id": entry_id})
         return found[0] if found else None
+
+    async def last_used(self, owner: Owner, key_ids: Sequence[str]) -> dict[str, datetime]:
+        """When keys were last used, to the minute; without those that never were."""
+        async with self._transaction(owner) as tx:
+            rows = await tx.rows(LAST_USED, (list(key_ids),))
+        return dict(rows)
 
     async def rows(
         self,

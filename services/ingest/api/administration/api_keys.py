@@ -1,6 +1,7 @@
 """API keys of operators, accounts and tenants."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -112,6 +113,10 @@ class ApiKeys:
         if caller.key.test:
             equal["test"] = True
         return await self._directory.page(ApiKey, caller.owner, page, equal=equal)
+
+    async def last_used(self, caller: Caller, keys: Sequence[ApiKey]) -> dict[str, datetime]:
+        """When keys were last used, to the minute, by id."""
+        return await self._directory.last_used(caller.owner, keys)
 
     async def delete(self, caller: Caller, key_id: str) -> ApiKey:
         async with self._directory.changing(caller) as change:

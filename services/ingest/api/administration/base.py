@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from google.protobuf.message import Message
@@ -52,6 +53,13 @@ class Directory:
         if found is None:
             raise not_found(WHAT[kind])
         return found
+
+    async def last_used(self, owner: Owner, keys: Sequence[ApiKey]) -> dict[str, datetime]:
+        """When keys were last used, by id."""
+        try:
+            return await self._lists.last_used(owner, [key.key_id for key in keys])
+        except Unavailable as error:
+            raise unavailable() from error
 
     async def domain_ids(self, tenant_id: str, account_id: str) -> set[str]:
         """The domains that a tenant can send from."""

@@ -52,7 +52,8 @@ class TenantResponse(Struct):
 
 
 class ApiKeyResponse(Struct):
-    """An API key without its secret. kind: whose key it is. prefix: its first characters."""
+    """An API key without its secret. kind: whose key it is. prefix: its first characters.
+    last_used_at: to the minute."""
 
     object: Literal["api_key"]
     id: Id
@@ -65,6 +66,7 @@ class ApiKeyResponse(Struct):
     domain_id: Id | None
     cidrs: list[str]
     expires_at: Time | None
+    last_used_at: Time | None
     rotated_from: Id | None
     test: bool
     created_at: Time

@@ -1,6 +1,7 @@
 """/v1/api-keys: the keys of tenants, accounts and operators. Only the responses to create and
 rotate contain the secret."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -67,8 +68,15 @@ def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
         """Newest first. A test key lists test keys only."""
         caller = await access.authenticate_caller(incoming)
         found, has_more = await keys.page(caller, page_of(requested_page), account_id=account_id)
-        return list_response(map(to_json, found), has_more=has_more)
+        used = await keys.last_used(caller, found)
+        shown = [to_json(key, used.get(key.key_id)) for key in found]
+        return list_response(shown, has_more=has_more)
 
+    _add_changes(router, access, keys)
+    return router
+
+
+def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeys) -> None:
     @router.delete("/{key_id}", summary="Delete a key")
     async def delete(incoming: Incoming, key_id: str) -> Response:
         """The key stops working within a second."""
@@ -76,11 +84,6 @@ def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
         deleted = await keys.delete(caller, key_id)
         return deleted_response("api_key", deleted.key_id)
 
-    _add_changes(router, access, keys)
-    return router
-
-
-def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeys) -> None:
     @router.patch(
         "/{key_id}",
         openapi_extra=body_schema(UpdateApiKeyRequest, "the new name"),
@@ -89,7 +92,9 @@ def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeys) -> None:
     async def rename(incoming: Incoming, key_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_update)
-        return json_response(to_json(await keys.rename(caller, key_id, given)))
+        key = await keys.rename(caller, key_id, given)
+        used = await keys.last_used(caller, [key])
+        return json_response(to_json(key, used.get(key.key_id)))
 
     @router.post(
         "/{key_id}/rotate",
@@ -106,7 +111,7 @@ def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeys) -> None:
         return json_response({**to_json(key), "token": secret}, 201)
 
 
-def to_json(key: ApiKey) -> dict[str, object]:
+def to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[str, object]:
     return {
         "object": "api_key",
         "id": key.key_id,
@@ -119,6 +124,7 @@ def to_json(key: ApiKey) -> dict[str, object]:
         "domain_id": key.domain_id or None,
         "cidrs": list(key.cidrs),
         "expires_at": format_timestamp(key.expires_at),
+        "last_used_at": format_time(last_used_at) if last_used_at is not None else None,
         "rotated_from": key.rotated_from or None,
         "test": key.test,
         "created_at": format_time(time_of(UUID(key.key_id))),

@@ -84,3 +84,16 @@ def test_sweeping_idle_tenants_keeps_busy_ones() -> None:
         found = classifier.classify("busy", "transactional", messages=101, now_s=second)
 
     assert found == PRIORITY_BULK
+
+
+def test_the_keys_that_were_used_are_known_until_they_are_taken() -> None:
+    limiter = RateLimiter(5)
+    limiter.spend("early", 10.0)
+    limiter.spend("late", 500.0)  # the state of the other is removed
+
+    assert limiter.take_used(500.1) == ["early", "late"]
+    limiter.take_used(520.0)
+    assert limiter.take_used(580.0) == []
+    limiter.spend("late", 600.0)
+    assert limiter.take_used(620.0) == ["late"]
+    assert len(limiter) == 0

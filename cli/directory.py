@@ -24,12 +24,18 @@ from mail import records
 from mail.address import AddressError
 from services.ingest.api.administration.api_keys import new_key
 from services.ingest.domain.domain_name import sending_domain
+from services.ingest.domain.rotation import is_rotating
 from services.ingest.domain.verification import NOT_STARTED, VERIFIED
 from services.ingest.settings import Settings
 from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.domain_keys import DomainKeys, PublishedHosts
-from services.ingest.store.domains import DomainStore
+from services.ingest.store.domains import (
+    DomainCheck,
+    DomainStore,
+    begin_checks,
+    begin_rotation,
+)
 
 T = TypeVar("T")
 N = TypeVar("N", Account, Tenant, Domain, ApiKey)
@@ -172,6 +178,27 @@ class DirectoryAdmin:
             reason = f"{domain.name} exists already. See `obm domain list`."
             raise ConfigError(reason) from taken
         return domain
+
+    async def find_domain(self, domain: str) -> tuple[Domain, DomainCheck]:
+        """domain: its id or name. The domain with what the last check has found."""
+        found = await self._find_one(Domain, domain)
+        return found, await self.domains.check_of(found)
+
+    async def check_domain(self, domain: str) -> None:
+        """Let ingest check the DNS records of a domain now. domain: its id or name."""
+        found = await self._find_one(Domain, domain)
+        await self.domains.change(found.domain_id, begin_checks)
+
+    async def rotate_dkim(self, domain: str) -> Domain:
+        """Add pending DKIM keys, which sign once DNS has them. domain: its id or name."""
+        found = await self._find_one(Domain, domain)
+        if is_rotating(found):
+            raise ConfigError(f"{found.name} is being rotated. See `obm domain show {domain}`.")
+        keys = await self._domain_keys.new_keys()
+        await self.domains.change(
+            found.domain_id, lambda one, check, now: begin_rotation(keys, one, check, now=now)
+        )
+        return await self._find_one(Domain, domain)
 
     async def delete_key(self, key_id: str) -> None:
         """The record stays, marked as deleted, so that all caches are updated."""

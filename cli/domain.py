@@ -88,6 +88,49 @@ def list_records(name: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude
         print_records(domain.name, records)
 
 
+@app.command()
+def show(domain: str) -> None:
+    """Print the status of a domain, given by id or name, and what the last check has found."""
+
+    found, check = run_in_directory(lambda directory: directory.find_domain(domain))
+    status = "paused" if found.paused else STATUSES[found.status]
+    console.print(f"{found.name}: {status}{' (vouched for)' if found.vouched else ''}")
+    for one in check.records:
+        console.print(f"{one.status:<18} {one.type:<4} {one.name}", markup=False)
+        if one.problem:
+            console.print(f"  {one.problem}", markup=False)
+
+
+@app.command()
+def verify(domain: str) -> None:
+    """Let the engine check the DNS records of a domain now; `obm domain show` has the result.
+
+    \b
+    obm domain verify shop.example.net
+    """
+
+    run_in_directory(lambda directory: directory.check_domain(domain))
+
+
+@app.command()
+def rotate_dkim(domain: str, *, bounce_mx: BounceMx = "", spf_include: SpfInclude = "") -> None:
+    """Add new DKIM keys and print the records. The new keys sign once the engine has found their
+    records in DNS; keep the old records for seven days more.
+
+    \b
+    obm domain rotate-dkim shop.example.net
+    """
+    hosts = published_hosts(bounce_mx, spf_include)
+
+    async def work() -> tuple[Domain, Sequence[DnsRecord]]:
+        async with open_directory() as directory:
+            changed = await directory.rotate_dkim(domain)
+            return changed, records_of(directory, changed, hosts)
+
+    changed, records = asyncio.run(work())
+    print_records(changed.name, records)
+
+
 @app.command("list")
 def list_domains() -> None:
     """List the domains."""

@@ -20,7 +20,7 @@ from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.rotation import is_rotating
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
-from services.ingest.store.domains import DomainCheck, DomainStore
+from services.ingest.store.domains import DomainCheck, DomainStore, begin_checks, begin_rotation
 
 WAITING_S = 3.0  # to look for mail that waits
 
@@ -111,15 +111,9 @@ class DomainService:
     async def verify(self, principal: Principal, domain_id: str) -> str:
         """Check the domain soon, and begin its schedule again. Raises Problem."""
 
-        def restart(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
-            state = verification.restart(check.verification, now)
-            if not domain.vouched:
-                domain.status = state.status  # type: ignore[assignment]
-            return replace(check, verification=state, due_at=now)
-
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
-        if await query_or_503(self.store.change(domain_id, restart)) is None:
+        if await query_or_503(self.store.change(domain_id, begin_checks)) is None:
             raise not_found("the domain")
         return domain_id
 
@@ -133,9 +127,7 @@ class DomainService:
 
         def begin(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
             raise_if_rotating(domain)
-            domain.pending_keys.CopyFrom(keys)
-            state = verification.restart(check.verification, now)
-            return replace(check, verification=state, due_at=now + verification.DELAYS[0])
+            return begin_rotation(keys, domain, check, now=now)
 
         if await query_or_503(self.store.change(domain_id, begin)) is None:
             raise not_found("the domain")

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from contracts.ingest.v1.directory_pb2 import Domain
+from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from kernel.database import Database, Transaction
 from kernel.failpoint import failpoint
@@ -25,6 +25,7 @@ from services.ingest.domain.verification import (
     change_type,
     may_send,
     missing_record,
+    restart,
 )
 from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
@@ -138,6 +139,22 @@ class DomainStore:
         """Domains that are due for a check, longest due first; deleted ones too."""
         rows = await self._database.execute_autocommit(DUE, (count,))
         return [Domain.FromString(bytes(record)) for (record,) in rows]
+
+
+def begin_checks(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:
+    """Check the domain now, and begin its schedule again."""
+    state = restart(check.verification, now)
+    if not domain.vouched:
+        domain.status = state.status  # type: ignore[assignment]
+    return replace(check, verification=state, due_at=now)
+
+
+def begin_rotation(
+    keys: DkimKeys, domain: Domain, check: DomainCheck, *, now: datetime
+) -> DomainCheck:
+    """Add pending keys, and look for them in DNS soon."""
+    domain.pending_keys.CopyFrom(keys)
+    return replace(begin_checks(domain, check, now), due_at=now + DELAYS[0])
 
 
 def new_check(domain: Domain) -> DomainCheck:

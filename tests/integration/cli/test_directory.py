@@ -205,6 +205,20 @@ def test_two_accounts_can_have_one_domain_and_an_operator_can_vouch_for_it(shell
     )
 
 
+def test_a_domain_is_shown_checked_and_rotated(shell: Shell) -> None:
+    shell.obm("account", "create", "Rotating")
+    shell.obm("tenant", "create", "rotating", "--account", "Rotating")
+    shell.obm("domain", "add", "rotating.example.net", "--tenant", "rotating", *HOST)
+    assert "rotating.example.net: not_started" in shell.obm(
+        "domain", "show", "rotating.example.net"
+    )
+    shell.obm("domain", "verify", "rotating.example.net")
+    assert "rotating.example.net: pending" in shell.obm("domain", "show", "rotating.example.net")
+    rotate = ("domain", "rotate-dkim", "rotating.example.net", *HOST)
+    assert shell.obm(*rotate).count("_domainkey") == 4
+    assert "being rotated" in shell.refused(*rotate)
+
+
 def test_a_sandbox_key_can_be_created_again(shell: Shell) -> None:
     with patch.dict(os.environ, shell.environment):
         first, second = (asyncio.run(create_sandbox_key("demo.example.net")) for _ in range(2))

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from services.ingest.api.callers import CallerKind
+from services.ingest.api.operations import OPERATIONS
 from tests.support.ingest import IngestHarness, email
 from tests.support.stack import FreshDatabase
 
@@ -91,3 +93,34 @@ async def test_an_external_id_is_unique_within_its_account(harness: IngestHarnes
         )
         assert (again.status, again.json["name"]) == (409, "already_exists")
         assert again.json["errors"][0]["pointer"] == "#/external_id"
+
+
+async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
+    harness: IngestHarness,
+) -> None:
+    """Every operation on a tenant, a key or an account, from the table of operations."""
+    async with harness.running():
+        operator = await harness.operator_key()
+        account, mine = await harness.make_account(operator, "mine")
+        _, other = await harness.make_account(operator, "other")
+        made = await harness.make("/v1/api-keys", mine, name="shop")
+        neighbor = await harness.make("/v1/api-keys", mine, name="blog")
+        known = {"tenant_id": made["tenant_id"], "key_id": made["id"], "account_id": account["id"]}
+        tried = 0
+        for name, operation in OPERATIONS.items():
+            method, path = name.split(" ")
+            parameter = path.partition("{")[2].partition("}")[0]
+            keys = {CallerKind.ACCOUNT: other, CallerKind.TENANT: neighbor["token"]}
+            for kind in keys.keys() & set(operation.access.callers) if parameter in known else ():
+                problems = []
+                for identifier in (known[parameter], str(uuid4())):
+                    url = path.replace(f"{{{parameter}}}", identifier)
+                    response = await harness.request(
+                        method.upper(), url, operation.example, key=keys[kind]
+                    )
+                    assert response.status == 404, (name, kind, response.raw)
+                    problems.append({**comparable(response.json), "instance": ""})
+                assert problems[0] == problems[1], name
+                tried += 1
+        assert tried >= 12
+        assert made["id"] in await ids(harness, "/v1/api-keys", mine)

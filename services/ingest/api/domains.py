@@ -113,7 +113,10 @@ class DomainService:
 
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
-        if await query_or_503(self.store.change(domain_id, begin_checks)) is None:
+        if (
+            await query_or_503(self.store.change(domain_id, begin_checks, actor=principal.actor))
+            is None
+        ):
             raise not_found("the domain")
         return domain_id
 
@@ -129,7 +132,7 @@ class DomainService:
             raise_if_rotating(domain)
             return begin_rotation(keys, domain, check, now=now)
 
-        if await query_or_503(self.store.change(domain_id, begin)) is None:
+        if await query_or_503(self.store.change(domain_id, begin, actor=principal.actor)) is None:
             raise not_found("the domain")
         return await self.get(principal, domain_id)
 

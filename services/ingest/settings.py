@@ -41,6 +41,11 @@ class Settings(SharedSettings):
     submission_hostname: str = Field(
         "localhost", description="Name of the SMTP server in its greeting"
     )
+    submission_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="CIDR ranges of balancers that begin SMTP connections with the PROXY protocol, "
+        "comma-separated",
+    )
     submission_message_mb_max: int = Field(
         40, ge=1, le=100, description="Maximum size in MB of a message by SMTP"
     )
@@ -269,14 +274,20 @@ class Settings(SharedSettings):
         return self
 
     @field_validator(
-        "attachment_fetch_allowed_networks", "nameservers", "dns_allowed_networks", mode="before"
+        "attachment_fetch_allowed_networks",
+        "submission_proxies",
+        "nameservers",
+        "dns_allowed_networks",
+        mode="before",
     )
     @classmethod
     def _split(cls, value: object) -> object:
         texts = value.split(",") if isinstance(value, str) else value
         return [part for part in texts if part] if isinstance(texts, list) else texts
 
-    @field_validator("attachment_fetch_allowed_networks", "dns_allowed_networks")
+    @field_validator(
+        "attachment_fetch_allowed_networks", "submission_proxies", "dns_allowed_networks"
+    )
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
         networks(value)

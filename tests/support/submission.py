@@ -1,6 +1,9 @@
-"""An SMTP server session without a network, whose decisions are always yes, and its certificate."""
+"""Clients of submission: of a session without a network, and of a port; and a certificate."""
 
 import base64
+import socket
+import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,3 +83,50 @@ def write_certificate(
     certificate.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in chain))
     key.write_bytes(made.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return str(certificate), str(key)
+
+
+class RawClient:
+    """An SMTP client that sends the octets that it is given, over TLS or not."""
+
+    def __init__(self, port: int, *, tls: bool, first: bytes = b"") -> None:
+        """first: octets before TLS."""
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket.sendall(first)
+        if tls:
+            self.start_tls()
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self) -> "RawClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def start_tls(self) -> None:
+        """Without verification."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self._socket = context.wrap_socket(self._socket)
+        self._file = self._socket.makefile("rb")
+
+    def reply(self) -> str:
+        """The next reply; empty if the server has closed the connection."""
+        try:
+            line = self._file.readline()
+            while line[3:4] == b"-":
+                line = self._file.readline()
+        except OSError:
+            return ""
+        return line.decode().rstrip("\r\n")
+
+    def send(self, data: bytes, replies: int = 1) -> list[str]:
+        with suppress(OSError):  # the server has closed the connection
+            self._socket.sendall(data)
+        return [self.reply() for _ in range(replies)]
+
+    def log_in(self, key: str) -> str:
+        self.reply()
+        self.send(b"EHLO client\r\n")
+        login = base64.b64encode(b"\0any\0" + key.encode())
+        return self.send(b"AUTH PLAIN " + login + b"\r\n")[0]

@@ -17,33 +17,59 @@ class _Failures(NamedTuple):
     next_s: float  # earliest time of the next login
 
 
+class LoginAttempt(NamedTuple):
+    """client: an IP address. secret: a hash of the password."""
+
+    client: str
+    username: str
+    secret: bytes
+
+    @property
+    def identity(self) -> tuple[str, str, bytes]:
+        return network_of(self.client), self.username.lower(), self.secret
+
+    @property
+    def keys(self) -> tuple[tuple[str, str], ...]:
+        return ("client", network_of(self.client)), ("username", self.username.lower())
+
+
 class LoginThrottle:
     """After FREE failures each further one doubles the wait, for the address and for the username.
-    An address from which a username has logged in does not wait for others' failures with it."""
+    Credentials that were right before are never delayed from the same address, so that others who
+    fail do not lock a customer out."""
 
     def __init__(self) -> None:
         self._failures: BoundedDict[tuple[str, str], _Failures] = BoundedDict(ENTRIES_MAX)
-        self._known: BoundedDict[tuple[str, str], None] = BoundedDict(ENTRIES_MAX)
+        self._right: BoundedDict[tuple[str, str, bytes], None] = BoundedDict(ENTRIES_MAX)
 
-    def wait_s(self, client: str, username: str, now_s: float) -> float:
-        """Seconds until this login may be checked; 0 if it may be checked now."""
-        network, user = network_of(client), username.lower()
-        keys = [("client", network)]
-        if (network, user) not in self._known:
-            keys.append(("username", user))
-        found = [self._current(key, now_s) for key in keys]
-        return max(0.0, *(one.next_s - now_s for one in found))
-
-    def add_failure(self, client: str, username: str, now_s: float) -> None:
-        for key in (("client", network_of(client)), ("username", username.lower())):
+    def begin(self, attempt: LoginAttempt, now_s: float) -> float:
+        """Seconds to wait before this login may be checked. If it is 0, the login counts as failed
+        until `succeed`, so that many at once do not pass."""
+        if attempt.identity in self._right:
+            return 0.0
+        keys = attempt.keys
+        if (wait_s := max(self._current(key, now_s).next_s - now_s for key in keys)) > 0:
+            return wait_s
+        for key in keys:
             number = self._current(key, now_s).number + 1
-            wait_s = min(WAIT_MAX_S, 2.0 ** (number - FREE)) if number >= FREE else 0.0
-            self._failures[key] = _Failures(number, now_s, now_s + wait_s)
+            pause_s = min(WAIT_MAX_S, 2.0 ** (number - FREE)) if number >= FREE else 0.0
+            self._failures[key] = _Failures(number, now_s, now_s + pause_s)
+        return 0.0
 
-    def add_success(self, client: str, username: str) -> None:
-        network = network_of(client)
-        self._known[(network, username.lower())] = None
-        self._failures.pop(("client", network), None)
+    def succeed(self, attempt: LoginAttempt, now_s: float) -> None:
+        if attempt.identity in self._right:
+            return
+        self._right[attempt.identity] = None
+        for key in attempt.keys:
+            number = self._current(key, now_s).number - 1
+            if number > 0:
+                self._failures[key] = _Failures(number, now_s, now_s)
+            else:
+                self._failures.pop(key, None)
+
+    def fail(self, attempt: LoginAttempt) -> None:
+        """The credentials are wrong, perhaps no longer right."""
+        self._right.pop(attempt.identity, None)
 
     def _current(self, key: tuple[str, str], now_s: float) -> _Failures:
         found = self._failures.get(key)

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from kernel.service import Loop
 from kernel.tls import Certificate
+from mail.reachable import networks
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
@@ -26,6 +27,7 @@ class SubmissionSettings(Protocol):
     submission_listen: str
     submission_tls_listen: str
     submission_hostname: str
+    submission_proxies: list[str]
     submission_message_mb_max: int
     submission_connections_max: int
     submission_client_connections_max: int
@@ -45,7 +47,9 @@ def create_submission(
     certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
     octets_max = settings.submission_message_mb_max * 1024 * 1024
     config = SubmissionConfig(
-        ServerConfig(settings.submission_hostname, octets_max), certificate.context()
+        ServerConfig(settings.submission_hostname, octets_max),
+        certificate.context(),
+        networks(settings.submission_proxies),
     )
     dependencies = SubmissionDependencies(access, acceptance, LoginThrottle(), recipient_domains)
     limit = ConnectionLimit(

@@ -5,14 +5,18 @@ import logging
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+from mail.reachable import Network, canonical_ip, is_within
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.server import bind, set_options
 from services.ingest.api.submission.connection import HANDSHAKE_S, Connection
+from services.ingest.api.submission.proxy import read_proxy_header
 from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
 from services.ingest.domain.login_throttle import network_of
+from services.ingest.domain.proxy_protocol import ProxyError
 
 BACKLOG = 256
 GRACE_S = 5.0  # at a stop, for messages that are arriving
@@ -24,17 +28,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SubmissionConfig:
-    """context: of STARTTLS and of implicit TLS."""
+    """context: of STARTTLS and of implicit TLS. proxies: balancers that send the PROXY protocol."""
 
     server: ServerConfig
     context: ssl.SSLContext
+    proxies: Collection[Network] = ()
 
 
 class ConnectionLimit:
     """Counts the connections of all listeners."""
 
     def __init__(self, connections_max: int, client_connections_max: int) -> None:
-        self._connections_max = connections_max
+        self.connections_max = connections_max
         self._client_connections_max = client_connections_max
         self._open: Counter[str] = Counter()
 
@@ -42,7 +47,7 @@ class ConnectionLimit:
         """False if there are too many."""
         network = network_of(client)
         if (
-            self._open.total() >= self._connections_max
+            self._open.total() >= self.connections_max
             or self._open[network] >= self._client_connections_max
         ):
             return False
@@ -96,11 +101,22 @@ class SubmissionServer:
             logger.warning("submission.accept_failed", extra={"error": repr(error)})
             await asyncio.sleep(PAUSE_S)
             return
+        if len(self._tasks) >= self._limit.connections_max:
+            sock.close()
+            return
         task = asyncio.create_task(self._serve(sock, str(address[0])))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, sock: socket.socket, client: str) -> None:
+    async def _serve(self, sock: socket.socket, peer: str) -> None:
+        client = peer
+        try:
+            if is_within(canonical_ip(peer), self._config.proxies):
+                client = await read_proxy_header(sock) or peer
+        except (OSError, ProxyError) as error:
+            logger.warning("submission.no_proxy_header", extra={"peer": peer, "error": str(error)})
+            sock.close()
+            return
         if not self._limit.enter(client):
             with sock, suppress(OSError):
                 if not self._implicit_tls:

@@ -22,7 +22,7 @@ from services.ingest.api.idempotency import Idempotency
 from services.ingest.api.sending import in_thread_if_large, respond_one
 from services.ingest.api.submission import replies
 from services.ingest.domain.bodies import BodyReservation
-from services.ingest.domain.login_throttle import LoginThrottle
+from services.ingest.domain.login_throttle import LoginAttempt, LoginThrottle
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.raw_email import RawEmail, check_reserved, read_raw_email
 from services.ingest.domain.reserved import RecipientDomains
@@ -86,19 +86,21 @@ class Submitter:
             self._reservation.close()
 
     async def _log_in(self, login: Login) -> str:
-        throttle, now_s = self._deps.throttle, clock.monotonic_s()
-        if wait_s := throttle.wait_s(self._client, login.username, now_s):
+        throttle = self._deps.throttle
+        attempt = LoginAttempt(self._client, login.username, sha256(login.password))
+        if wait_s := throttle.begin(attempt, clock.monotonic_s()):
             return replies.too_many_logins(wait_s)
         authorization = f"Bearer {login.password}"
         try:
             self._principal = await self._authenticate(authorization)
         except Problem as problem:
             if problem.status == 503:
+                throttle.succeed(attempt, clock.monotonic_s())
                 return replies.LOGIN_UNAVAILABLE
-            throttle.add_failure(self._client, login.username, clock.monotonic_s())
+            throttle.fail(attempt)
             logger.warning("submission.login_failed", extra={"client": self._client})
             return replies.LOGIN_FAILED
-        throttle.add_success(self._client, login.username)
+        throttle.succeed(attempt, clock.monotonic_s())
         self._authorization = authorization
         return replies.LOGGED_IN
 

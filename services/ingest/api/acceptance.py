@@ -207,8 +207,8 @@ class Acceptance:
         await self._pace.wait_turn()
         emails: list[SealedEmail] = []
         for email in valid:
-            if emails:
-                await asyncio.sleep(0)  # let other requests run between the emails of a batch
+            if emails:  # let other requests run between the emails of a batch
+                await asyncio.sleep(0)
             emails.append(await self._prepare(principal, email, traceparent))
         response = respond(emails)
         if key is not None:
@@ -235,6 +235,8 @@ class Acceptance:
         self, principal: Principal, email: ValidEmail, traceparent: str
     ) -> SealedEmail:
         domain = await self._access.domain_of(principal, email.sender.domain, test=email.test)
+        if email.on_behalf:
+            await self._access.domain_of(principal, email.on_behalf, test=email.test)
         now = clock.now()
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]
@@ -281,8 +283,9 @@ class Acceptance:
         new = [one for one, result in zip(group, results, strict=True) if result is None]
         if new:
             await self._write(new)
-        pairs = zip(group, results, strict=True)
-        return [result or AcceptResult(one.response) for one, result in pairs]
+        return [
+            found or AcceptResult(one.response) for one, found in zip(group, results, strict=True)
+        ]
 
     async def _find_replays(self, group: Sequence[Submission]) -> dict[int, AcceptResult | Problem]:
         """Results of repeated requests, by their index in the group."""

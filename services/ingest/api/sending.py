@@ -17,9 +17,10 @@ from services.ingest.api.http import BATCH_BYTES_MAX, Receive, Request, body_of,
 from services.ingest.api.idempotency import AcceptResult, Idempotency
 from services.ingest.api.responses import JSON, Headers, encode
 from services.ingest.domain.attachments import FetchPolicy
-from services.ingest.domain.email import decode_batch, decode_email
+from services.ingest.domain.email import decode_batch, decode_email, decode_raw
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid
+from services.ingest.domain.raw_request import validate_raw
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ValidEmail, validate
 
@@ -123,8 +124,14 @@ class SendHandler:
         """Raises Problem."""
         fetch_policy = fetch_policy or self.fetcher.refused_policy
         check_size(len(body))
-        email = decode_body(decode_email, body)
         domains = self._recipient_domains
+        try:
+            email = decode_body(decode_email, body)
+        except Problem:
+            if b'"raw"' not in body:  # looked for only here, because most emails have parts
+                raise
+            raw = decode_body(decode_raw, body)
+            return validate_raw(raw, clock.now(), test=test, domains=domains)
         return validate(email, clock.now(), test=test, domains=domains, fetch_policy=fetch_policy)
 
     def read_batch(

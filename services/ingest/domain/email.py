@@ -52,6 +52,21 @@ class SendEmailRequest(RequestModel, rename={"from_": "from"}):
     test: bool = False
 
 
+class SendRawRequest(RequestModel):
+    """A complete message (RFC 5322) in base64, sent as it is. Recipients are those of to, cc and
+    bcc, or else those that its header names."""
+
+    raw: str
+    to: Addresses | None = None
+    cc: Addresses | None = None
+    bcc: Addresses | None = None
+    tags: list[Tag] | None = None
+    metadata: dict[str, str] | None = None
+    scheduled_at: str | None = None
+    stream: Stream | None = None
+    test: bool = False
+
+
 class UpdateEmailRequest(RequestModel):
     """Changes to a scheduled email. id: resend-python repeats it here."""
 
@@ -60,5 +75,6 @@ class UpdateEmailRequest(RequestModel):
 
 
 decode_email = msgspec.json.Decoder(SendEmailRequest).decode
+decode_raw = msgspec.json.Decoder(SendRawRequest).decode
 decode_update = msgspec.json.Decoder(UpdateEmailRequest).decode
 decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode

@@ -11,7 +11,6 @@ from mail.address import AddressError, Mailbox
 from mail.parser import Entity
 from mail.submission import SubmissionError
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import Recipient, ValidEmail
 
 HOPS_MAX = 100  # Received fields: a loop (RFC 5321 §6.3)
@@ -24,15 +23,15 @@ _COMMENT = re.compile(r"\s*\([^()\\]*\)$")
 
 
 class RawEmail(NamedTuple):
-    """sender: the mailbox in Sender, if there is one. idempotency_key: from the header."""
+    """idempotency_key: from the header."""
 
     valid: ValidEmail
-    sender: Mailbox | None
     idempotency_key: str | None
 
 
-def read_raw_email(raw: bytes, recipients: Sequence[Mailbox], *, test: bool) -> RawEmail:
-    """recipients: of the envelope, which alone decides who receives it. Raises Problem."""
+def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bool) -> RawEmail:
+    """recipients: of the envelope, which alone decides who receives it; None for those that the
+    header names. Raises Problem."""
     normal = smtp.normalize_line_endings(raw)  # before parsing: a CR alone may hide a field
     try:
         message = submission.accept(normal, without=IDEMPOTENCY_FIELDS)
@@ -41,40 +40,40 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox], *, test: bool) -> 
     header = parser.parse_entity(normal[: submission.MAX_HEADER + 4])
     if sum(name == "received" for name, _ in header.fields) > HOPS_MAX:
         raise _invalid("The message has too many Received fields: it is in a loop.")
-    author = _mailbox(header, "from")
+    author, agent = _mailbox(header, "from"), _mailbox(header, "sender")
     if author is None:
         raise _invalid("The message has no From field.")
     to, cc = _listed(header, "to"), _listed(header, "cc")
-    content = Content(
-        to=[address.readable(one) for one in to[:LISTED_MAX]],
-        cc=[address.readable(one) for one in cc[:LISTED_MAX]],
-        reply_to=[address.readable(one) for one in _listed(header, "reply-to")[:LISTED_MAX]],
-        subject=_subject(header),
-        raw=message.as_bytes(),
-    )
-    setattr(content, "from", address.readable(author))
+    if recipients is None:
+        recipients = [*to, *cc, *_listed(header, "bcc")]
     valid = ValidEmail(
         sender=address.canonical(author),
         recipients=_recipients(recipients, to, cc=cc),
-        content=content,
+        content=_content(header, author, message.as_bytes()),
         tags={},
         metadata={},
         due_at=None,
         stream="transactional",
         test=test,
+        on_behalf=address.domain(agent) if agent else "",
     )
-    return RawEmail(valid, _mailbox(header, "sender"), _idempotency_key(header))
+    return RawEmail(valid, _idempotency_key(header))
 
 
-def check_reserved(mailbox: Mailbox, domains: RecipientDomains) -> None:
-    """A recipient of live mail. Raises Problem."""
-    name = address.domain(mailbox)
-    if domains.is_refused(name):
-        detail = f"{name} is a reserved domain that cannot receive mail. Use a test key to test."
-        raise Problem(422, "validation_error", detail=detail)
-    if domains.is_sandbox(name):
-        detail = f"{name} accepts test mail only. Use a test key."
-        raise Problem(422, "validation_error", detail=detail)
+def _content(header: Entity, author: Mailbox, raw: bytes) -> Content:
+    shown = {
+        name: [address.readable(one) for one in _listed(header, name)[:LISTED_MAX]]
+        for name in ("to", "cc", "reply-to")
+    }
+    content = Content(
+        to=shown["to"],
+        cc=shown["cc"],
+        reply_to=shown["reply-to"],
+        subject=_subject(header),
+        raw=raw,
+    )
+    setattr(content, "from", address.readable(author))
+    return content
 
 
 def _mailbox(header: Entity, name: str) -> Mailbox | None:

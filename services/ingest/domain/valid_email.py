@@ -41,7 +41,8 @@ class Recipient(NamedTuple):
 
 class ValidEmail(NamedTuple):
     """due_at: None for now. content: without email_id and date_s, which acceptance sets, and
-    without the octets of attachments that must be fetched, which `to_fetch` lists by index."""
+    without the octets of attachments that must be fetched, which `to_fetch` lists by index.
+    on_behalf: domain of the field Sender, in a message that was submitted as a whole."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -52,6 +53,7 @@ class ValidEmail(NamedTuple):
     stream: str
     test: bool
     to_fetch: Mapping[int, Attachment] = MappingProxyType({})
+    on_behalf: str = ""
 
 
 def validate(
@@ -65,16 +67,16 @@ def validate(
     """Raises Problem with all faults. test: send to the sandbox only."""
     faults: list[Fault] = []
     test = test or email.test
-    named = {name: _mailboxes(name, getattr(email, name), faults) for name, _ in FIELDS}
-    reply_to = _mailboxes("reply_to", email.reply_to, faults)
+    named = {name: parse_mailboxes(name, getattr(email, name), faults) for name, _ in FIELDS}
+    reply_to = parse_mailboxes("reply_to", email.reply_to, faults)
     sender = _sender(email.from_, faults)
     if not test:
-        faults += _reserved(named, domains)
+        faults += reserved_faults(named, domains)
     content = _content(email, named, faults, reply_to=reply_to, fetch_policy=fetch_policy)
     tags = {tag.name: tag.value for tag in email.tags} if email.tags else {}
-    due_at = _due_at(email.scheduled_at, now, faults)
-    faults += _pairs("tags", tags)
-    faults += _pairs("metadata", email.metadata)
+    due_at = parse_due_at(email.scheduled_at, now, faults)
+    faults += check_pairs("tags", tags)
+    faults += check_pairs("metadata", email.metadata)
     faults += _body(email)
     if faults or sender is None:
         raise invalid(faults)
@@ -135,7 +137,7 @@ def _sender(given: str, faults: list[Fault]) -> FromAddress | None:
         return None
 
 
-def _mailboxes(name: str, given: Addresses | None, faults: list[Fault]) -> list[Mailbox]:
+def parse_mailboxes(name: str, given: Addresses | None, faults: list[Fault]) -> list[Mailbox]:
     if not given:
         if name == "to":
             faults.append(Fault("#/to", "missing_required_field", "The field to is empty."))
@@ -167,7 +169,10 @@ def _recipients(named: Mapping[str, list[Mailbox]]) -> tuple[Recipient, ...]:
     return tuple(found.values())
 
 
-def _reserved(named: Mapping[str, list[Mailbox]], domains: RecipientDomains) -> Iterator[Fault]:
+def reserved_faults(
+    named: Mapping[str, Iterable[Mailbox]], domains: RecipientDomains
+) -> Iterator[Fault]:
+    """Faults of recipients of live mail, by field."""
     for name, boxes in named.items():
         for box in boxes:
             if domains.is_refused(box.domain):
@@ -216,7 +221,7 @@ def _attachments(
     return list(decode_attachments(given, faults, fetch_policy))
 
 
-def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:
+def parse_due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | None:
     if text is None:
         return None
     try:
@@ -226,7 +231,7 @@ def _due_at(text: str | None, now: datetime, faults: list[Fault]) -> datetime | 
         return None
 
 
-def _pairs(name: str, pairs: Mapping[str, str] | None) -> Iterable[Fault]:
+def check_pairs(name: str, pairs: Mapping[str, str] | None) -> Iterable[Fault]:
     return _pair_faults(name, pairs) if pairs else ()
 
 

@@ -8,6 +8,8 @@ LOGIN_UNAVAILABLE = "454 4.7.0 Temporary authentication failure"
 INTERNAL_ERROR = "451 4.3.0 An internal error occurred"
 _CODES = {
     "invalid_from_address": "550 5.7.1",
+    "tenant_paused": "550 5.7.1",
+    "account_suspended": "550 5.7.1",
     "invalid_idempotent_request": "554 5.6.0",
     "invalid_idempotency_key": "554 5.6.0",
     "concurrent_idempotent_requests": "451 4.3.0",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kernel import clock, metrics
 from kernel.crypto import sha256
 from kernel.telemetry import new_traceparent
-from mail.address import Mailbox, domain
+from mail.address import Mailbox, canonical, domain
 from mail.smtp_server_events import (
     Event,
     Login,
@@ -24,8 +24,9 @@ from services.ingest.api.submission import replies
 from services.ingest.domain.bodies import BodyReservation
 from services.ingest.domain.login_throttle import LoginAttempt, LoginThrottle
 from services.ingest.domain.problem import Problem
-from services.ingest.domain.raw_email import RawEmail, check_reserved, read_raw_email
+from services.ingest.domain.raw_email import RawEmail, read_raw_email
 from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.valid_email import reserved_faults
 
 ROUTE = "SMTP"  # of idempotency keys
 
@@ -116,15 +117,14 @@ class Submitter:
         principal = self._logged_in()
         self._deps.acceptance.check(principal)
         if event.mailbox is not None:
-            await self._check_owned(principal, event.mailbox)
+            name = domain(event.mailbox)
+            await self._deps.access.domain_of(principal, name, test=principal.test)
         return "250 2.1.0 Ok"
 
     def _check_recipient(self, mailbox: Mailbox) -> str:
-        if not self._logged_in().test:
-            try:
-                check_reserved(mailbox, self._deps.recipient_domains)
-            except Problem as problem:
-                return f"550 5.1.2 {problem.detail}"
+        named = {} if self._logged_in().test else {"RCPT": [canonical(mailbox)]}
+        for fault in reserved_faults(named, self._deps.recipient_domains):
+            return f"550 5.1.2 {fault.detail}"
         return "250 2.1.5 Ok"
 
     async def _accept(self, event: MessageReceived) -> str:
@@ -135,8 +135,6 @@ class Submitter:
         email = await in_thread_if_large(
             content, lambda: read_raw_email(content, event.recipients, test=principal.test)
         )
-        if email.sender is not None:
-            await self._check_owned(principal, email.sender)
         result = await self._deps.acceptance.accept(
             principal,
             [email.valid],
@@ -146,10 +144,6 @@ class Submitter:
         )
         observe(clock.monotonic_s() - began_s)
         return f"250 2.0.0 Queued as {result.response[7:43].decode()}"  # {"id":"…
-
-    async def _check_owned(self, principal: Principal, mailbox: Mailbox) -> None:
-        """Raises Problem unless the caller may send from the mailbox."""
-        await self._deps.access.domain_of(principal, domain(mailbox), test=principal.test)
 
     def _logged_in(self) -> Principal:
         if self._principal is None:

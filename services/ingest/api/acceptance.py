@@ -4,8 +4,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from contracts.ingest.v1.events_pb2 import MessageAccepted
@@ -27,7 +26,7 @@ from services.ingest.api.idempotency import AcceptResult, Idempotency, concurren
 from services.ingest.domain import event
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.problem import Problem, unavailable
-from services.ingest.domain.schedule import AHEAD_MAX
+from services.ingest.domain.schedule import RetentionConfig
 from services.ingest.domain.valid_email import Recipient, ValidEmail
 from services.ingest.store.acceptance import (
     AcceptanceStore,
@@ -52,20 +51,6 @@ NOT_ACCEPTED = "The service is temporarily unavailable; nothing was accepted."
 
 logger = logging.getLogger(__name__)
 count = metrics.accepted.labels("api").inc
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionConfig:
-    """message: lifetime of a message from its due time. margin: time that content outlives it."""
-
-    message: timedelta
-    margin: timedelta
-
-    def retention_of(self, accepted: datetime, *, scheduled: bool) -> tuple[str, date]:
-        """The retention class and the last day of the content. A scheduled email can be
-        rescheduled, which extends it by up to AHEAD_MAX."""
-        end = accepted + self.message + self.margin + (AHEAD_MAX if scheduled else timedelta())
-        return ("scheduled" if scheduled else "now"), end.date()
 
 
 class SealedEmail(NamedTuple):

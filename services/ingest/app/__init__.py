@@ -11,7 +11,7 @@ from kernel.health import DependencyHealth
 from kernel.processor import DeadLetterGuard, StreamProcessor
 from kernel.service import Loop, Service, create_loops
 from mail.reachable import networks
-from services.ingest.api.acceptance import Acceptance, RetentionConfig
+from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
@@ -36,6 +36,7 @@ from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter
 from services.ingest.domain.priority import BulkClassifier
 from services.ingest.domain.reserved import RecipientDomains
+from services.ingest.domain.schedule import RetentionConfig
 from services.ingest.handlers import Handlers
 from services.ingest.loops.publisher import DirectoryPublisher
 from services.ingest.loops.retention import Retention

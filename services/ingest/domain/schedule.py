@@ -1,7 +1,8 @@
-"""Parse scheduled_at: ISO 8601, or the phrases that Resend's SDKs accept."""
+"""Times of an email: scheduled_at in ISO 8601 or in the phrases of Resend, and how long it stays."""
 
 import re
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 
 from kernel import times
 
@@ -83,3 +84,17 @@ def _iso(text: str) -> datetime:
 
 def _invalid_time(text: str) -> InvalidTime:
     return InvalidTime(f"Invalid scheduled_at {text[:60]!r}. {_HINT}")
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """message: lifetime of a message from its due time. margin: time that content outlives it."""
+
+    message: timedelta
+    margin: timedelta
+
+    def retention_of(self, accepted: datetime, *, scheduled: bool) -> tuple[str, date]:
+        """The retention class and the last day of the content. A scheduled email can be
+        rescheduled, which extends it by up to AHEAD_MAX."""
+        end = accepted + self.message + self.margin + (AHEAD_MAX if scheduled else timedelta())
+        return ("scheduled" if scheduled else "now"), end.date()

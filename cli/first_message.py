@@ -110,6 +110,8 @@ class FirstMessage:
             "API": f"{self._api}/v1",
             "API reference": f"{self._api}/docs",
             "gRPC": f"127.0.0.1:{ports.ingest_grpc}",
+            "SMTP submission": f"127.0.0.1:{ports.submission} (STARTTLS), "
+            f"127.0.0.1:{ports.submission_tls} (TLS)",
             "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
             "sandbox messages": f"{self._api}/v1/sandbox/messages (requires the key)",
             "metrics of ingest": f"http://127.0.0.1:{ports.ingest_health}/metrics",
@@ -119,6 +121,9 @@ class FirstMessage:
             f"\nIn another shell:\n\nexport OBM_API_URL={self._api}/v1\n"
             f"export OBM_API_KEY={self._key}\n"
             f"export OBM_OPERATOR_KEY={self._operator_key}\n"
+            f"export OBM_SMTP_PORT={ports.submission}\n"
+            f"export OBM_SMTPS_PORT={ports.submission_tls}\n"
+            f"export OBM_CERTIFICATE={os.environ['INGEST_TLS_CERTIFICATE']}\n"
             'curl -s "$OBM_API_URL/emails" -H "Authorization: Bearer $OBM_API_KEY" '
             "-H 'Content-Type: application/json' "
             f'-d \'{{"from": "me@{SENDER_DOMAIN}", "to": "delivered@obm-sandbox.net", '

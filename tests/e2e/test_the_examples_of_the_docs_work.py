@@ -20,7 +20,7 @@ from tests.support.pages import ROOT, Block, is_shown, read_blocks
 PAGES = (
     "send-your-first-email", "test-with-the-sandbox", "verify-a-domain", "handle-bounces",
     "run-it-for-real", "read-the-topics", "api", "webhooks",
-    "set-up-a-customer",
+    "set-up-a-customer", "send-by-smtp",
 )  # fmt: skip
 SENDING_DOMAIN = "hello.obm-sandbox.net"  # the one of `make run`
 WITHIN_S = 240.0
@@ -73,6 +73,9 @@ def shell_environment(engine: Engine, folder: Path) -> dict[str, str]:
         **engine.environment,
         "OBM_API_URL": engine.url,
         "OBM_API_KEY": account.api_key,
+        "OBM_SMTP_PORT": str(engine.ports.submission),
+        "OBM_SMTPS_PORT": str(engine.ports.submission_tls),
+        "OBM_CERTIFICATE": engine.environment["INGEST_TLS_CERTIFICATE"],
         "OBM_OPERATOR_KEY": keys_of_callers(engine.environment)["accounts"],
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{folder}",

@@ -1,4 +1,4 @@
-"""Times of an email: scheduled_at in ISO 8601 or in the phrases of Resend, and how long it stays."""
+"""Times of an email: scheduled_at in ISO 8601 or in phrases of Resend, and how long it stays."""
 
 import re
 from dataclasses import dataclass

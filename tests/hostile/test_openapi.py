@@ -52,12 +52,6 @@ schemathesis.openapi.format("filename", name.map("{}.pdf".format))
 schemathesis.openapi.format("media-type", st.sampled_from(["text/plain", "application/pdf"]))
 schemathesis.openapi.format("content-id", name)
 schemathesis.openapi.format("base64", st.binary().map(lambda octets: b64encode(octets).decode()))
-schemathesis.openapi.format(
-    "message",
-    mailbox.map(
-        lambda to: b64encode(f"From: a@store.example.net\nTo: {to}\n\nhi".encode()).decode()
-    ),
-)
 
 
 @schemathesis.hook

@@ -75,19 +75,6 @@ RULES: dict[str, dict[str, Any]] = {
         "metadata": {"anyOf": [METADATA, NULL], "default": None},
         "scheduled_at": {"anyOf": [{"$ref": "#/components/schemas/Moment"}, NULL]},
     },
-    "SendRawRequest": {
-        "raw": {
-            "type": "string",
-            "format": "message",
-            "contentEncoding": "base64",
-            "contentMediaType": "message/rfc822",
-        },
-        "to": OPTIONAL_MAILBOXES,
-        "cc": OPTIONAL_MAILBOXES,
-        "bcc": OPTIONAL_MAILBOXES,
-        "metadata": {"anyOf": [METADATA, NULL], "default": None},
-        "scheduled_at": {"anyOf": [{"$ref": "#/components/schemas/Moment"}, NULL]},
-    },
     "Attachment": {
         "content": {"anyOf": [BASE64, OCTETS, BUFFER]},
         "filename": {"type": "string", "format": "filename", "minLength": 1, "maxLength": 255},

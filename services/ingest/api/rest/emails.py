@@ -20,12 +20,7 @@ from services.ingest.api.rest_base import (
     request_of,
 )
 from services.ingest.api.sending import SendHandler
-from services.ingest.domain.email import (
-    SendEmailRequest,
-    SendRawRequest,
-    UpdateEmailRequest,
-    decode_update,
-)
+from services.ingest.domain.email import SendEmailRequest, UpdateEmailRequest, decode_update
 
 Filter = Annotated[str, Query(max_length=400)]
 SENT = {202: {"description": "durable"}, **PROBLEM_RESPONSES}
@@ -43,7 +38,7 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
     @router.post(
         "",
         status_code=202,
-        openapi_extra=body_schema(SendEmailRequest, "an email", SendRawRequest),
+        openapi_extra=body_schema(SendEmailRequest, "an email"),
         summary="Send an email",
     )
     async def send(incoming: Incoming) -> Response:

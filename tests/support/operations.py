@@ -1,0 +1,26 @@
+"""The operations of the OpenAPI document that the key of a tenant may call."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+JSON = "application/json"
+
+
+def operations_of_tenants(http: httpx.Client) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and description of each."""
+    document = http.get(str(http.base_url.join("/openapi.json"))).json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if any("tenantKey" in one for one in operation["security"]):
+                yield method, path, operation
+
+
+def path_parameters(operation: dict[str, Any]) -> list[str]:
+    return [one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"]
+
+
+def example_of(operation: dict[str, Any]) -> object:
+    """A valid body; None if the operation has none."""
+    return operation.get("requestBody", {}).get("content", {}).get(JSON, {}).get("example")

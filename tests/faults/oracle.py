@@ -119,6 +119,8 @@ def read_webhooks(world: World) -> dict[str, set[tuple[str, str]]]:
     webhooks: dict[str, set[tuple[str, str]]] = {}
     for line in read_json_lines(world.folder / "webhooks.jsonl"):
         body = json.loads(str(line["body"]))
+        if not body["type"].startswith("email."):
+            continue  # of a domain
         data = body["data"]
         recipient = data.get("recipient") or data["to"][0]
         webhooks.setdefault(recipient, set()).add((str(line["webhook_id"]), body["type"]))

@@ -19,7 +19,6 @@ SUBJECT_CHARS_MAX = 5_000
 # Fields for the engine, which are not sent.
 IDEMPOTENCY_FIELDS = ("idempotency-key", "resend-idempotency-key")
 _KEY = re.compile(r"[\x20-\x7e]{1,256}")
-_COMMENT = re.compile(r"\s*\([^()\\]*\)$")
 
 
 class RawEmail(NamedTuple):
@@ -84,12 +83,19 @@ def _mailbox(header: Entity, name: str) -> Mailbox | None:
         return None
     try:
         text = values[0].decode("utf-8")
-        return address.parse_mailbox(_COMMENT.sub("", text))  # `cron@host (Cron Daemon)`
+        return address.parse_mailbox(_without_comment(text))
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     except AddressError as error:
         reason = str(error)
     raise _invalid(f"The field {name.title()} is not one address: {reason}.")
+
+
+def _without_comment(text: str) -> str:
+    """Without a comment at the end: `cron@host (Cron Daemon)`."""
+    before, opened, comment = text.rstrip().rpartition("(")
+    is_comment = opened and comment.endswith(")") and not set(comment[:-1]) & set(")\\")
+    return before.rstrip() if is_comment else text
 
 
 def _listed(header: Entity, name: str) -> list[Mailbox]:

@@ -236,5 +236,5 @@ async def test_a_blocked_source_sends_again_by_itself_when_its_suspension_ends(
             peer.refused_sources.clear()
             assert peer.sources()[OLD] == 0
             await pipeline.wait_for_messages(30)  # also those that stay with the blocked source
-        assert peer.sources()[OLD] == peer.count_refused(OLD)
+        assert 0 < peer.sources()[OLD] <= peer.count_refused(OLD)  # one may be refused twice
         assert len({one.rcpt_to for one in peer.messages}) == 30

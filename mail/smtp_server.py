@@ -5,7 +5,6 @@ together (RFC 2920), and DATA ends a group, so that a message cannot be taken fo
 """
 
 from collections.abc import Callable
-from enum import Enum
 
 from mail.sasl import SaslExchange
 from mail.smtp_command import (
@@ -22,6 +21,7 @@ from mail.smtp_server_events import (
     Event,
     Login,
     MessageReceived,
+    Mode,
     RecipientGiven,
     SenderGiven,
     ServerConfig,
@@ -39,15 +39,6 @@ _FOREIGN = frozenset(("GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS"))
 _LAST_OF_GROUP = frozenset(("HELO", "EHLO", "STARTTLS", "AUTH", "DATA"))
 
 
-class Mode(Enum):
-    """What the next octets are."""
-
-    COMMAND = 0
-    SASL = 1
-    MESSAGE = 2
-    CLOSED = 3
-
-
 class ServerSession:
     """Call `receive` with octets, then `next_event` until it returns None, and send `take_replies`.
     Each event waits for `respond`."""
@@ -61,6 +52,7 @@ class ServerSession:
         self._pending: Event | None = None
         self._transaction: Transaction | None = None
         self._refusal = ""  # of the current message
+        self._surplus = 0  # its recipients beyond the limit
         self._sasl: SaslExchange | None = None
         self._extended = self._greeted = False
         self.authenticated = False
@@ -282,9 +274,13 @@ class ServerSession:
         if self._transaction is None:
             raise CommandError("503 5.5.1 Send MAIL first")
         mailbox = recipient(parse_path(argument, "TO:"), utf8=self._transaction.utf8)
-        if len(self._transaction.recipients) >= self._config.recipients_max:
-            raise CommandError("452 4.5.3 Too many recipients; send the rest in another message")
-        return RecipientGiven(mailbox)
+        if len(self._transaction.recipients) < (most := self._config.recipients_max):
+            return RecipientGiven(mailbox)
+        # More are no error (RFC 5321 §4.5.3.1.10), and may be as many again in one group.
+        self._surplus, self._commands = self._surplus + 1, self._commands - 1
+        rest = "452 4.5.3 Too many recipients; send the rest in another message"
+        self._reply(rest if self._surplus <= most else "421 4.7.0 Too many recipients")
+        return None
 
     def _data(self, argument: str) -> None:
         self._require_login()
@@ -333,7 +329,7 @@ class ServerSession:
 
     def _reset(self) -> None:
         """End the transaction."""
-        self._transaction, self._refusal = None, ""
+        self._transaction, self._refusal, self._surplus = None, "", 0
 
     def _refuse(self, reply: str) -> None:
         self._errors += 1

@@ -1,6 +1,7 @@
 """What an SMTP server session reports, and its configuration: RFC 5321, RFC 4954, RFC 3207."""
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple, TypeAlias
 
 from mail.address import Mailbox
@@ -59,3 +60,12 @@ class Transaction:
     sender: Mailbox | None
     utf8: bool
     recipients: dict[str, Mailbox] = field(default_factory=dict)
+
+
+class Mode(Enum):
+    """What the next octets are."""
+
+    COMMAND = 0
+    SASL = 1
+    MESSAGE = 2
+    CLOSED = 3

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mail import smtp
 from mail.smtp_input import LINE_MAX
 from mail.smtp_server import COMMANDS_MAX, ERRORS_MAX
-from mail.smtp_server_events import MessageReceived
+from mail.smtp_server_events import MessageReceived, ServerConfig
 from tests.support.submission import ENVELOPE, LOGIN, SECOND, SMUGGLED, Conversation
 
 MESSAGE = b"From: a@a.example\r\n\r\nhello\r\n"
@@ -152,6 +152,26 @@ def test_a_sixth_recipient_is_for_another_message() -> None:
     talk.send(b"MAIL FROM:<a@a.example>\r\n")
     codes = [talk.codes(b"RCPT TO:<b%d@b.example>\r\n" % number)[0] for number in range(6)]
     assert codes == ["250 2.0.0"] * 5 + ["452 4.5.3"]
+
+
+def test_many_recipients_beyond_the_limit_leave_the_message_of_the_first() -> None:
+    talk = Conversation(config=ServerConfig("mail.example", 10_000, recipients_max=150)).log_in()
+    talk.send(b"MAIL FROM:<a@a.example>\r\n")
+    commands = b"".join(b"RCPT TO:<b%d@b.example>\r\n" % number for number in range(300))
+    assert talk.codes(commands) == ["250 2.0.0"] * 150 + ["452 4.5.3"] * 150
+    assert talk.codes(b"DATA\r\n") == ["354"]
+    assert talk.codes(MESSAGE + b".\r\n") == ["250 2.0.0"]
+    event = talk.events[-1]
+    assert isinstance(event, MessageReceived)
+    assert len(event.recipients) == 150
+
+
+def test_recipients_beyond_the_limit_are_not_refused_for_ever() -> None:
+    talk = Conversation().log_in()
+    talk.send(b"MAIL FROM:<a@a.example>\r\n")
+    codes = [talk.codes(b"RCPT TO:<b%d@b.example>\r\n" % number)[0] for number in range(11)]
+    assert codes[-2:] == ["452 4.5.3", "421 4.7.0"]
+    assert talk.session.is_closed
 
 
 @pytest.mark.parametrize("segment", [100, 1_000_000])

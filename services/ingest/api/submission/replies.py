@@ -30,7 +30,7 @@ _STATUSES = {
 
 def reply_of(problem: Problem) -> str:
     code = _CODES.get(problem.name) or _STATUSES.get(problem.status, "451 4.3.0")
-    return f"{code} {problem.detail}"
+    return f"{code} {problem.detail}".replace("§", "section ")  # replies are ASCII
 
 
 def too_many_logins(wait_s: float) -> str:

@@ -7,11 +7,29 @@ from kernel.resolver import AuthoritativeResolver, LookupFailed
 from mail.domain_check import Published, Values, appended_names
 from mail.records import DnsRecord
 
+# The servers of a domain are its owner's: slow ones must not keep other domains from being checked.
+TIMEOUT_S = 20.0
+
 
 async def look_up_records(
+    resolver: AuthoritativeResolver,
+    domain: str,
+    records: Sequence[DnsRecord],
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> Published:
+    """The values of the records, and for a missing one those at names that show a mistake. All are
+    unknown if the servers take longer than timeout_s together."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _look_up_all(resolver, domain, records)
+    except TimeoutError:
+        return {(one.name, one.type): None for one in records}
+
+
+async def _look_up_all(
     resolver: AuthoritativeResolver, domain: str, records: Sequence[DnsRecord]
 ) -> Published:
-    """The values of the records, and for a missing one those at names that show a mistake."""
     wanted = [(one.name, one.type) for one in records]
     published: dict[tuple[str, str], Values] = {}
     for found in await asyncio.gather(*(_look_up(resolver, *one) for one in wanted)):

@@ -20,7 +20,7 @@ from services.ingest.domain.attachments import FetchPolicy
 from services.ingest.domain.email import decode_batch, decode_email, decode_raw
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.raw_request import validate_raw
+from services.ingest.domain.raw_request import has_raw, validate_raw
 from services.ingest.domain.reserved import RecipientDomains
 from services.ingest.domain.valid_email import ValidEmail, validate
 
@@ -128,7 +128,7 @@ class SendHandler:
         try:
             email = decode_body(decode_email, body)
         except Problem:
-            if b'"raw"' not in body:  # looked for only here, because most emails have parts
+            if not has_raw(body):  # looked for only here, because most emails have parts
                 raise
             raw = decode_body(decode_raw, body)
             return validate_raw(raw, clock.now(), test=test, domains=domains)

@@ -3,6 +3,9 @@
 import binascii
 from datetime import datetime
 
+from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType
+from msgspec.json import Decoder
+
 from mail import address
 from services.ingest.domain.email import SendRawRequest
 from services.ingest.domain.problem import Fault, Problem, invalid
@@ -17,6 +20,23 @@ from services.ingest.domain.valid_email import (
     parse_mailboxes,
     reserved_faults,
 )
+
+
+class _MaybeRaw(Struct):
+    """Whether a body has the field, whatever else it has."""
+
+    raw: Raw | UnsetType = UNSET
+
+
+_decode_maybe = Decoder(_MaybeRaw).decode
+
+
+def has_raw(body: bytes) -> bool:
+    """Whether the request is meant to have a complete message."""
+    try:
+        return b'"raw"' in body and _decode_maybe(body).raw is not UNSET
+    except (DecodeError, RecursionError):
+        return False
 
 
 def validate_raw(

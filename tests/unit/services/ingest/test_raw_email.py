@@ -10,7 +10,7 @@ from services.ingest.domain.email import decode_raw
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.raw_email import HOPS_MAX, read_raw_email
-from services.ingest.domain.raw_request import validate_raw
+from services.ingest.domain.raw_request import has_raw, validate_raw
 from services.ingest.domain.valid_email import ValidEmail
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -104,3 +104,21 @@ def test_an_idempotency_key_is_read_and_not_sent() -> None:
     assert b"dempotency" not in found.valid.content.raw
     with pytest.raises(Problem):
         read_raw_email(b"Idempotency-Key: " + b"x" * 257 + b"\n" + MESSAGE, None, test=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"raw": "eA==", "unknown": 1}', True),
+        (b'{"raw": null}', True),
+        (b'{"from": "a@b.net", "metadata": {"raw": "x"}, "unknown": 1}', False),
+        (b'{"from": "a@b.net", "tags": [{"name": "raw", "value": "x"}]', False),
+        (b'["raw"]', False),
+        (b"[" * 100_000 + b'"raw"', False),
+        (b"", False),
+    ],
+)
+def test_a_request_has_a_complete_message_only_with_the_field(
+    body: bytes, expected: bool
+) -> None:
+    assert has_raw(body) is expected

@@ -22,8 +22,10 @@ from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 
 E = TypeVar("E", Account, ApiKey, Tenant)
 
-# One line of printable text; in Python `$` also matches before a final line break.
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
+# One line of printable text, without controls of its direction, which disguise a name. In Python
+# `$` also matches before a final line break.
+LINE = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
 WHAT = {Account: "the account", ApiKey: "the API key", Tenant: "the tenant"}
 
 

@@ -11,6 +11,7 @@ from kernel import clock, times
 from kernel.crypto import SecretKeyring, new_key
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
+    LINE,
     Directory,
     Name,
     check_id,
@@ -26,7 +27,7 @@ from services.ingest.store.directory import DirectoryChange
 from services.ingest.store.directory_lists import Page
 
 Most = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-ExternalId = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$(?!\n)")]
+ExternalId = Annotated[str, Meta(max_length=200, pattern=LINE)]
 
 
 class CreateTenantRequest(RequestModel):

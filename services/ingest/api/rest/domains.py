@@ -1,11 +1,12 @@
 """/v1/domains: the domains that a tenant can send from, and their DNS records."""
 
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
+from pydantic import BeforeValidator
 
 from services.ingest.api.domains import CreateDomainRequest, DomainService, UpdateDomainRequest
 from services.ingest.api.rest.domain_views import summary_to_json, to_json
@@ -85,6 +86,10 @@ def _write(router: APIRouter, access: RestAccess, domains: DomainService) -> Non
         return json_response(to_json(await domains.update(principal, identifier)))
 
 
+# `?force` without a value means true.
+Flag: TypeAlias = Annotated[bool, BeforeValidator(lambda text: text or True)]
+
+
 def _rotate_and_remove(router: APIRouter, access: RestAccess, domains: DomainService) -> None:
     @router.post("/{domain_id}/rotate-dkim", summary="Rotate a domain's DKIM keys")
     async def rotate(incoming: Incoming, domain_id: str) -> Response:
@@ -98,7 +103,7 @@ def _rotate_and_remove(router: APIRouter, access: RestAccess, domains: DomainSer
     async def delete(
         incoming: Incoming,
         domain_id: str,
-        force: Annotated[bool, Query(description="Delete although mail waits")] = False,
+        force: Annotated[Flag, Query(description="Delete although mail waits")] = False,
     ) -> Response:
         """Refused with 409 while mail from the domain waits, which would fail."""
         principal = await access.authenticate(incoming)

@@ -12,7 +12,7 @@ field has a default that follows from `slug`, so that three lines make a brand:
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from kernel.errors import ConfigError
@@ -30,7 +30,6 @@ class Brand:
     this brand. sandbox_domain: accepts test mail only.
     """
 
-    brand_id: str = DEFAULT_ID
     name: str = "OBM Engine"
     slug: str = "obm"
     problem_type: str = ""
@@ -44,23 +43,20 @@ class Brand:
 
 
 class Brands:
-    """The brands of an installation, by id and by the host of a request."""
+    """The brands of an installation, of which a request has that of its host. Raises ValueError if
+    two have the same host."""
 
     def __init__(self, brands: Mapping[str, Brand] | None = None) -> None:
-        self._brands = {DEFAULT_ID: Brand()} | dict(brands or {})
-        self._by_host = {host: one for one in self._brands.values() for host in one.api_hosts}
-        self.default = self._brands[DEFAULT_ID]
+        named = {DEFAULT_ID: Brand()} | dict(brands or {})
+        self.default = named[DEFAULT_ID]
+        self._all = tuple(named.values())
+        hosts = [(host, one) for one in self._all for host in one.api_hosts]
+        self._by_host = dict(hosts)
+        if len(self._by_host) < len(hosts):
+            raise ValueError("A host belongs to one brand only.")
 
     def __iter__(self) -> Iterator[Brand]:
-        return iter(self._brands.values())
-
-    def __contains__(self, brand_id: str) -> bool:
-        return brand_id in self._brands
-
-    def get(self, brand_id: str) -> Brand:
-        """The default brand for an unknown id: an account keeps working when its brand is removed
-        from the file."""
-        return self._brands.get(brand_id, self.default)
+        return iter(self._all)
 
     def of_host(self, host: str) -> Brand:
         """host: of a request, with or without a port."""
@@ -84,15 +80,14 @@ def _brand(brand_id: str, table: object) -> Brand:
     """Raises ValueError."""
     if not _ID.fullmatch(brand_id) or not isinstance(table, dict):
         raise ValueError(f"{brand_id!r} is not a brand. Write a table: [acme] or [default].")
-    known = {one.name for one in fields(Brand)} - {"brand_id"}
+    known = {one.name for one in fields(Brand)}
     if unknown := sorted(table.keys() - known):
         raise ValueError(f"[{brand_id}] has an unknown field {unknown[0]!r}. {sorted(known)}")
     for name, value in table.items():
         _check(brand_id, name, value)
-    hosts = tuple(table.get("api_hosts", ()))
     for missing in {"name", "slug", "sandbox_domain"} - table.keys():
         raise ValueError(f"[{brand_id}] has no {missing}.")
-    return replace(Brand(**(table | {"api_hosts": hosts})), brand_id=brand_id)
+    return Brand(**(table | {"api_hosts": tuple(table.get("api_hosts", ()))}))
 
 
 def _check(brand_id: str, name: str, value: object) -> None:

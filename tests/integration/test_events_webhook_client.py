@@ -27,7 +27,7 @@ Scenario = Callable[[WebhookClient, Receiver], Awaitable[None]]
 
 def run_scenario(scenario: Scenario, *, allowed: tuple = LOOPBACK, timeout_s: float = 1.0) -> None:  # type: ignore[type-arg]
     async def main() -> None:
-        client = WebhookClient(allowed, timeout_s=timeout_s)
+        client = WebhookClient(allowed, timeout_s=timeout_s, user_agent="OBM")
         try:
             async with asyncio.timeout(240), receiving() as receiver:
                 await scenario(client, receiver)

@@ -131,7 +131,5 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
 
 
 def brands() -> Brands:
-    acme = Brand(
-        "acme", "Acme Mail", "acme", sandbox_domain=ACME_SANDBOX, api_hosts=("api.acme.test",)
-    )
+    acme = Brand("Acme Mail", "acme", sandbox_domain=ACME_SANDBOX, api_hosts=("api.acme.test",))
     return Brands({"acme": acme})

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 from kernel import clock
 from kernel.addresses import AddressResolver
-from kernel.brand import Brand
 from kernel.dial import Dialer, Target, target_of
 from mail.reachable import Network, is_allowed_target
 from services.events.clients.connection import (
@@ -33,9 +32,7 @@ class WebhookClient:
     user_agent: of the brand.
     """
 
-    def __init__(
-        self, allowed: Sequence[Network], *, timeout_s: float, user_agent: str = Brand().user_agent
-    ) -> None:
+    def __init__(self, allowed: Sequence[Network], *, timeout_s: float, user_agent: str) -> None:
         self._headers = f"User-Agent: {user_agent}-Webhooks/1\r\n{HEADERS}"
         permitted = tuple(allowed)
         self._dialer = Dialer(

@@ -7,13 +7,7 @@ import pytest
 from kernel.brand import Brand, read_brands
 from kernel.errors import ConfigError
 
-TWO = """
-[default]
-name = "Acme Mail"
-slug = "acme"
-sandbox_domain = "acme-sandbox.example"
-
-[partner]
+PARTNER = """
 name = "Partner"
 slug = "partner"
 sandbox_domain = "sandbox.partner.example"
@@ -21,6 +15,13 @@ api_hosts = ["api.partner.example", "mail.partner.example"]
 user_agent = "Partner"
 problem_type = "https://docs.partner.example/problems/"
 """
+TWO = f"""
+[default]
+name = "Acme Mail"
+slug = "acme"
+sandbox_domain = "acme-sandbox.example"
+
+[partner]{PARTNER}"""
 
 
 def written(folder: Path, text: str) -> str:
@@ -39,29 +40,23 @@ def test_what_a_brand_does_not_name_follows_from_its_slug(tmp_path: Path) -> Non
     assert brands.default.problem_type == "urn:acme:problem:"
     assert brands.default.user_agent == "ACME"
     assert "obm" not in repr(brands.default).lower()
-    assert brands.get("partner").problem_type == "https://docs.partner.example/problems/"
+    partner = brands.of_host("api.partner.example")
+    assert partner.problem_type == "https://docs.partner.example/problems/"
 
 
 @pytest.mark.parametrize(
-    ("host", "brand_id"),
+    ("host", "slug"),
     [
         ("api.partner.example", "partner"),
         ("API.partner.example:443", "partner"),
         ("mail.partner.example.", "partner"),
-        ("partner.example", "default"),
-        ("", "default"),
-        ("[::1]:8025", "default"),
+        ("partner.example", "acme"),
+        ("", "acme"),
+        ("[::1]:8025", "acme"),
     ],
 )
-def test_a_request_has_the_brand_of_its_host(tmp_path: Path, host: str, brand_id: str) -> None:
-    assert read_brands(written(tmp_path, TWO)).of_host(host).brand_id == brand_id
-
-
-def test_a_brand_that_left_the_file_is_the_default(tmp_path: Path) -> None:
-    brands = read_brands(written(tmp_path, TWO))
-    assert brands.get("gone") is brands.default
-    assert "partner" in brands
-    assert "gone" not in brands
+def test_a_request_has_the_brand_of_its_host(tmp_path: Path, host: str, slug: str) -> None:
+    assert read_brands(written(tmp_path, TWO)).of_host(host).slug == slug
 
 
 @pytest.mark.parametrize(
@@ -77,6 +72,7 @@ def test_a_brand_that_left_the_file_is_the_default(tmp_path: Path) -> None:
         (TWO.replace('"mail.partner.example"', '"mail partner"'), "invalid api_hosts"),
         (TWO.replace('"Acme Mail"', '"Acme\\nMail"'), "invalid name"),
         ("[default", "OBM_BRANDS_FILE"),
+        (f"{TWO}\n[third]{PARTNER}", "one brand only"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, text: str, message: str) -> None:

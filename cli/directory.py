@@ -154,8 +154,8 @@ class DirectoryAdmin:
         self, *, name: str, cidrs: Sequence[str] = (), expires_at: Timestamp | None = None
     ) -> tuple[str, ApiKey]:
         """Returns the secret key, which is not stored, and its record."""
-        secret, key = new_key(brand=self._brand.slug,
-            test=False, name=name, kind=ApiKeyKind.API_KEY_KIND_OPERATOR,
+        secret, key = new_key(
+            test=False, brand=self._brand.slug, name=name, kind=ApiKeyKind.API_KEY_KIND_OPERATOR,
             scopes=[auth.FULL_ACCESS], cidrs=networks(cidrs), expires_at=expires_at,
         )  # fmt: skip
         await self.store.save(key)

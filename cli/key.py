@@ -1,6 +1,7 @@
 """`obm key`: the API keys of tenants."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -74,16 +75,18 @@ def delete(key_id: str) -> None:
 def list_keys() -> None:
     """List the keys, without their secrets."""
 
+    print_keys(lambda _: True)
+
+
+def print_keys(is_listed: Callable[[ApiKey], bool]) -> None:
+    keys = run_in_directory(lambda directory: directory.store.list_all(ApiKey))
     print_table(
         (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
-        (
-            key_row(one)
-            for one in run_in_directory(lambda directory: directory.store.list_all(ApiKey))
-        ),
+        map(_row_of, filter(is_listed, keys)),
     )
 
 
-def key_row(key: ApiKey) -> tuple[str, ...]:
+def _row_of(key: ApiKey) -> tuple[str, ...]:
     expires = times.clamp_timestamp(key.expires_at).isoformat() if key.expires_at.seconds else ""
     mode = "test" if key.test else "live"
     return key.key_id, key.tenant_id, mode, key.name, ", ".join(key.scopes), expires

@@ -7,10 +7,10 @@ import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.directory import open_directory, run_in_directory
-from cli.key import DAY_S, DAYS_MAX, key_row
+from cli.key import DAY_S, DAYS_MAX, print_keys
 from cli.options import noun
-from cli.printing import console, id_column, print_table
-from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind
+from cli.printing import console
+from contracts.ingest.v1.directory_pb2 import ApiKeyKind
 from kernel import clock
 
 app = noun("Operator keys: they create accounts and their keys by the API.")
@@ -60,11 +60,4 @@ def delete(key_id: str) -> None:
 def list_keys() -> None:
     """List the operator keys, without their secrets."""
 
-    print_table(
-        (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
-        (
-            key_row(one)
-            for one in run_in_directory(lambda directory: directory.store.list_all(ApiKey))
-            if one.kind == ApiKeyKind.API_KEY_KIND_OPERATOR
-        ),
-    )
+    print_keys(lambda one: one.kind == ApiKeyKind.API_KEY_KIND_OPERATOR)

@@ -23,7 +23,7 @@ from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.email import decode_batch
 from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.pointers import decode_body
-from services.ingest.domain.problem import not_found
+from services.ingest.domain.problem import Problem, not_found
 from services.ingest.store.directory import DirectoryChange
 
 ACME_SANDBOX = "acme-sandbox.test"
@@ -82,7 +82,11 @@ class DomainService:
     async def get(self, *_: object) -> object:
         raise not_found("the domain")
 
-    create = update = verify = rotate = remove = get
+    create = update = verify = rotate = get
+
+    async def remove(self, *_: object, force: bool) -> None:
+        if not force:
+            raise Problem(409, "domain_in_use", detail="Mail from the domain waits.")
 
 
 class SendHandler:

@@ -6,10 +6,12 @@ import re
 
 import pytest
 
+from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind
 from services.ingest.api.compression import takes_gzip
 from tests.support.rest_api import ID, call_api
 
 ORIGIN = "https://app.example.net"
+OF_ACCOUNT = ApiKey(account_id=ID, kind=ApiKeyKind.API_KEY_KIND_ACCOUNT)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +157,19 @@ def test_an_idempotency_key_is_refused_on_routes_that_do_not_support_it(path: st
     """A repeat would create a second webhook or key."""
     response = call_api("POST", path, {"idempotency-key": "once"}, content=b'{"name": "mine"}')
     assert (response.status_code, response.json()["name"]) == (400, "invalid_idempotency_key")
+
+
+@pytest.mark.parametrize(
+    ("query", "forced"),
+    [("", False), ("?force", True), ("?force=", True), ("?force=true", True), ("?force=0", False)],
+)
+def test_a_flag_without_a_value_is_set(query: str, forced: bool) -> None:
+    response = call_api("DELETE", f"/v1/domains/{ID}{query}")
+    assert response.status_code == (200 if forced else 409)
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\u2066b", "a\x85b", "a\nb", "a\n", "\x00"])
+def test_a_name_that_disguises_itself_is_refused(name: str) -> None:
+    body = json.dumps({"name": name}).encode()
+    response = call_api("POST", "/v1/tenants", content=body, key=OF_ACCOUNT)
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "#/name")

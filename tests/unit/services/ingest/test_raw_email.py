@@ -118,7 +118,5 @@ def test_an_idempotency_key_is_read_and_not_sent() -> None:
         (b"", False),
     ],
 )
-def test_a_request_has_a_complete_message_only_with_the_field(
-    body: bytes, expected: bool
-) -> None:
+def test_a_request_has_a_complete_message_only_with_the_field(body: bytes, expected: bool) -> None:
     assert has_raw(body) is expected

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.contestant import Contestant
-from bench.peers.start import Routes, answers, await_true, free_port, require, require_root
+from bench.peers.start import Routes, answers, await_true, require, require_root
+from kernel.embedded.folder import free_port
 
 MAIN = """\
 compatibility_level = 3.6

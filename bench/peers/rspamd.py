@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bench.contestant import Contestant
 from bench.messages import SENDER_DOMAIN
 from bench.peers.postfix import postfix
-from bench.peers.start import Routes, answers, await_true, free_port, require, require_root
+from bench.peers.start import Routes, answers, await_true, require, require_root
+from kernel.embedded.folder import free_port
 
 USER = "_rspamd"
 SELECTOR = "bench"

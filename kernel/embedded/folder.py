@@ -7,12 +7,13 @@ could write to the data have ended, however they ended.
 import fcntl
 import json
 import os
-import random
+import secrets
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,10 @@ CLOCK_STEP_S = 5.0  # start times depend on the system clock
 # Below the ephemeral range: a client that retries a closed ephemeral port on loopback may get it
 # as its own source port, connect to itself and keep the server from coming back.
 PORTS = range(18000, 32000)
+# In turn from a random place: a process never gets a port twice before somebody listens on it, and
+# two processes seldom the same.
+_START = secrets.randbelow(len(PORTS))
+_TURNS: Iterator[int] = cycle((*PORTS[_START:], *PORTS[:_START]))
 
 
 class Folder:
@@ -152,7 +157,7 @@ def alive(process: list[float]) -> bool:
 
 
 def free_port() -> int:
-    for port in random.sample(PORTS, 200):
+    for port in islice(_TURNS, 200):
         if is_free(port):
             return port
     raise EmbeddedError(

@@ -19,11 +19,12 @@ from contracts.router.v1.events_pb2 import (
     MessageClosed,
 )
 from kernel.database import Database
+from kernel.embedded.folder import free_port
 from kernel.ids import lower_bound_at
 from kernel.rpc import RpcServer
 from services.router.loops.maintenance import DayPartitionMaintenance
 from services.router.store.day_partitions import DayPartitions
-from tests.support.router import TOKEN, RouterHarness, attempted, free_port, screened, until
+from tests.support.router import TOKEN, RouterHarness, attempted, screened, until
 from tests.support.stack import harness_fixture, opened
 
 harness = harness_fixture(RouterHarness, scope="function")

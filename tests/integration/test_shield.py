@@ -1,7 +1,6 @@
 """shield on real Kafka: accepted messages are screened, and a dry run stores nothing."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
@@ -27,6 +26,7 @@ from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
 from kernel import clock
 from kernel.content import SealedContent, open_store
 from kernel.crypto import SecretKeyring, new_key, new_secret_key, seal
+from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.rpc import RpcClient, RpcError
@@ -122,12 +122,6 @@ class ShieldHarness:
             return await peer.call(ShieldServiceStub(peer.channel).Score, request, deadline_s=5)
         finally:
             await peer.close()
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 events."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.events_pb2 import VERDICT_PASS, MessageScreened, Reason, Verdict
 from kernel import clock
 from kernel.crypto import new_secret_key
+from kernel.embedded.folder import free_port
 from kernel.health import DependencyHealth
 from kernel.ids import uuid7_text
 from kernel.kafka import Kafka
@@ -271,12 +271,6 @@ async def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> 
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.03)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 __all__: Sequence[str] = ("RouterHarness", "attempted", "screened", "until")

@@ -178,6 +178,11 @@ def test_a_lost_password_file_is_replaced(postgres: Postgres) -> None:
     assert execute(postgres, "SELECT 1") == [(1,)]
 
 
+def test_no_port_is_given_out_twice_before_it_is_bound() -> None:
+    ports = [free_port() for _ in range(1_000)]
+    assert len(set(ports)) == len(ports)
+
+
 def test_a_taken_port_is_reported(data: Path) -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)):

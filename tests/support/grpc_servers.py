@@ -16,8 +16,12 @@ from kernel.brand import Brand
 from kernel.health import DependencyHealth
 from kernel.rpc import RpcServer
 from services.ingest.api.access import Principal
-from services.ingest.api.grpc import EmailServicer
-from services.ingest.api.grpc_server import PublicGrpcServer, TrustedProxies
+from services.ingest.api.administration import Administration
+from services.ingest.api.callers import Caller
+from services.ingest.api.grpc.base import RpcAccess
+from services.ingest.api.grpc.emails import EmailServicer
+from services.ingest.api.grpc.server import PublicGrpcServer, TrustedProxies
+from services.ingest.api.grpc.services import public_services
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.problem import Problem, not_found
@@ -39,6 +43,12 @@ class FakeAccessControl:
         if authorization not in TENANTS:
             raise Problem(401, "missing_api_key", detail="this API key is not known")
         return Principal(ApiKey(), Tenant(tenant_id=authorization)), RateLimitStatus(9, 9, 1, 0)
+
+    async def authenticate_caller(
+        self, authorization: str, *_: object, **__: object
+    ) -> tuple[Caller, RateLimitStatus]:
+        principal, status = await self.authenticate(authorization)
+        return Caller(principal.key, principal.tenant), status
 
 
 class EmptyEmailStore:
@@ -62,19 +72,20 @@ def grpc_servers() -> Iterator[tuple[int, int, int]]:
 
 async def serve() -> None:
     nothing: Any = None
-    servicer = EmailServicer(
-        cast(Any, FakeAccessControl()),
-        nothing,
-        cast(Any, EmptyEmailStore()),
+    access = RpcAccess(cast(Any, FakeAccessControl()), TrustedProxies(""), Brand())
+    emails = EmailServicer(
+        access,
+        senders=nothing,
+        acceptance=nothing,
+        emails=cast(Any, EmptyEmailStore()),
         recipient_domains=RecipientDomains(),
-        proxies=TrustedProxies(""),
-        brand=Brand(),
     )
+    administration = Administration(nothing, nothing, nothing)
     public = PublicGrpcServer(
-        servicer,
+        public_services(access, emails, administration),
         "127.0.0.1:0",
-        authenticate=servicer.authenticate,
-        bodies=servicer.bodies,
+        authenticate=access.authenticate,
+        bodies=access.bodies,
         health=DependencyHealth(),
         connections_max=CONNECTIONS_MAX,
     )

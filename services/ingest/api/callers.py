@@ -50,6 +50,7 @@ SENDING = OF_TENANT._replace(scope=auth.SENDING_ACCESS)
 OF_OPERATOR = AccessRule((CallerKind.OPERATOR,))
 OF_ACCOUNT = AccessRule((CallerKind.OPERATOR, CallerKind.ACCOUNT))
 OF_ANYBODY = AccessRule(tuple(CallerKind), may_name_tenant=True)
+ANY_KEY = OF_ANYBODY._replace(scope=auth.SENDING_ACCESS)
 
 
 class Caller(NamedTuple):

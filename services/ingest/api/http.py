@@ -25,6 +25,10 @@ RESPONSE_EXTENSION = "obm.response"  # the ASGI extension that sends a response 
 _IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,256}")
 
 
+def new_request_id() -> str:
+    return f"req_{random_octets(12).hex()}"
+
+
 class Disconnected(Exception):
     """The client disconnected before its request was complete."""
 
@@ -39,7 +43,7 @@ class Request:
         self.scope = scope
         self._headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path: str = scope["path"]
-        self.id = f"req_{random_octets(12).hex()}"
+        self.id = new_request_id()
         self.client: str = scope["client"][0] if scope.get("client") else ""
         self.reservation: BodyReservation | None = None
         self.brand = brands.of_host(self.header(b"host"))

@@ -1,5 +1,6 @@
 """Composition root: the only place where ingest is wired together."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -20,8 +21,10 @@ from services.ingest.api.cors import with_cors
 from services.ingest.api.domains import DomainService
 from services.ingest.api.emails import EmailService
 from services.ingest.api.fetcher import AttachmentFetcher
-from services.ingest.api.grpc import EmailServicer
-from services.ingest.api.grpc_server import PublicGrpcServer, TrustedProxies
+from services.ingest.api.grpc.base import RpcAccess
+from services.ingest.api.grpc.emails import EmailServicer
+from services.ingest.api.grpc.server import PublicGrpcServer, PublicService, TrustedProxies
+from services.ingest.api.grpc.services import public_services
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.rest import RestDependencies, rest
 from services.ingest.api.rest_base import RestAccess
@@ -129,22 +132,23 @@ def create_servers(
     domains = create_recipient_domains(deps)
     fetcher = create_fetcher(deps, access)
     send_handler = SendHandler(access, acceptance, recipient_domains=domains, fetcher=fetcher)
+    administration = create_administration(deps, directory)
     rest_deps = RestDependencies(
         RestAccess(access), send_handler, emails, deps.clients, directory,
-        create_domain_service(deps, emails, directory), create_administration(deps, directory),
+        create_domain_service(deps, emails, directory), administration,
     )  # fmt: skip
     app = HttpApp(access, send_handler, rest(rest_deps), brands=deps.brands)
     http = create_http(settings, app, brand=deps.brands.default)
-    proxies = TrustedProxies(settings.trusted_proxies)
+    rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), deps.brands.default)
     servicer = EmailServicer(
-        access,
-        acceptance,
-        emails,
+        rpc_access,
+        senders=access,
+        acceptance=acceptance,
+        emails=emails,
         recipient_domains=domains,
-        proxies=proxies,
-        brand=deps.brands.default,
     )
-    grpc = create_grpc_server(deps, servicer, access)
+    services = public_services(rpc_access, servicer, administration)
+    grpc = create_grpc_server(deps, services, rpc_access)
     submission = create_submission(
         settings, access=access, acceptance=acceptance, recipient_domains=domains
     )
@@ -159,12 +163,12 @@ def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
 
 
 def create_grpc_server(
-    deps: Dependencies, servicer: EmailServicer, access: AccessControl
+    deps: Dependencies, services: Sequence[PublicService], access: RpcAccess
 ) -> PublicGrpcServer:
     return PublicGrpcServer(
-        servicer,
+        services,
         deps.settings.grpc_listen,
-        authenticate=servicer.authenticate,
+        authenticate=access.authenticate,
         bodies=access.bodies,
         health=deps.health,
         connections_max=deps.settings.grpc_connections_max,

@@ -1,19 +1,16 @@
 """/v1/accounts: the customers of the installation, for its operator."""
 
-from uuid import UUID
-
 import msgspec
 from fastapi import APIRouter, Response
 from fastapi import Request as Incoming
 
-from contracts.ingest.v1.directory_pb2 import Account, AccountStatus
-from kernel.ids import time_of
 from services.ingest.api.administration.accounts import (
     Accounts,
     CreateAccountRequest,
     SuspendAccountRequest,
     UpdateAccountRequest,
 )
+from services.ingest.api.administration.views import account_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -23,7 +20,6 @@ from services.ingest.api.rest_base import (
     decode_optional_body,
     decode_request_body,
     deleted_response,
-    format_time,
     json_response,
     list_response,
     page_of,
@@ -46,20 +42,20 @@ def routes(access: RestAccess, accounts: Accounts) -> APIRouter:
     async def create(incoming: Incoming) -> Response:
         caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_creation)
-        return json_response(to_json(await accounts.create(caller, given)), 201)
+        return json_response(account_to_json(await accounts.create(caller, given)), 201)
 
     @router.get("", summary="List the accounts")
     async def list_accounts(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
         """Newest first."""
         await access.authenticate_caller(incoming)
         found, has_more = await accounts.page(page_of(requested_page))
-        return list_response(map(to_json, found), has_more=has_more)
+        return list_response(map(account_to_json, found), has_more=has_more)
 
     @router.get("/{account_id}", summary="Get an account")
     async def get(incoming: Incoming, account_id: str) -> Response:
         """An account key can get its own account."""
         caller = await access.authenticate_caller(incoming)
-        return json_response(to_json(await accounts.get(caller, account_id)))
+        return json_response(account_to_json(await accounts.get(caller, account_id)))
 
     _add_changes(router, access, accounts)
     return router
@@ -74,7 +70,7 @@ def _add_changes(router: APIRouter, access: RestAccess, accounts: Accounts) -> N
     async def update(incoming: Incoming, account_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_update)
-        return json_response(to_json(await accounts.update(caller, account_id, given)))
+        return json_response(account_to_json(await accounts.update(caller, account_id, given)))
 
     @router.delete("/{account_id}", summary="Close an account")
     async def delete(incoming: Incoming, account_id: str) -> Response:
@@ -92,23 +88,11 @@ def _add_changes(router: APIRouter, access: RestAccess, accounts: Accounts) -> N
         """Sends are refused with 403 `account_suspended`. Test keys still work."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_optional_body(incoming, decode_suspension)
-        return json_response(to_json(await accounts.suspend(caller, account_id, given.reason)))
+        return json_response(
+            account_to_json(await accounts.suspend(caller, account_id, given.reason))
+        )
 
     @router.post("/{account_id}/resume", summary="Accept the live mail of an account again")
     async def resume(incoming: Incoming, account_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
-        return json_response(to_json(await accounts.resume(caller, account_id)))
-
-
-def to_json(account: Account) -> dict[str, object]:
-    suspended = account.status == AccountStatus.ACCOUNT_STATUS_SUSPENDED
-    return {
-        "object": "account",
-        "id": account.account_id,
-        "name": account.name,
-        "plan": account.plan or None,
-        "billing_email": account.billing_email or None,
-        "status": "suspended" if suspended else "active",
-        "status_reason": account.status_reason or None,
-        "created_at": format_time(time_of(UUID(account.account_id))),
-    }
+        return json_response(account_to_json(await accounts.resume(caller, account_id)))

@@ -1,23 +1,19 @@
 """/v1/api-keys: the keys of tenants, accounts and operators. Only the responses to create and
 rotate contain the secret."""
 
-from datetime import datetime
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from contracts.ingest.v1.directory_pb2 import ApiKey
-from kernel.ids import time_of
 from services.ingest.api.administration.api_keys import (
     ApiKeys,
     CreateApiKeyRequest,
     RotateApiKeyRequest,
     UpdateApiKeyRequest,
 )
-from services.ingest.api.callers import kind_of
+from services.ingest.api.administration.views import api_key_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -27,8 +23,6 @@ from services.ingest.api.rest_base import (
     decode_optional_body,
     decode_request_body,
     deleted_response,
-    format_time,
-    format_timestamp,
     json_response,
     list_response,
     page_of,
@@ -56,7 +50,7 @@ def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
         given = await decode_creation_body(incoming, decode_creation)
         brand = request_of(incoming).brand
         secret, key = await keys.create(caller, given, brand=brand)
-        return json_response({**to_json(key), "token": secret}, 201)
+        return json_response({**api_key_to_json(key), "token": secret}, 201)
 
     @router.get("", summary="List the keys of the tenant or the account")
     async def list_keys(
@@ -69,7 +63,7 @@ def routes(access: RestAccess, keys: ApiKeys) -> APIRouter:
         caller = await access.authenticate_caller(incoming)
         found, has_more = await keys.page(caller, page_of(requested_page), account_id=account_id)
         used = await keys.last_used(caller, found)
-        shown = [to_json(key, used.get(key.key_id)) for key in found]
+        shown = [api_key_to_json(key, used.get(key.key_id)) for key in found]
         return list_response(shown, has_more=has_more)
 
     _add_changes(router, access, keys)
@@ -94,7 +88,7 @@ def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeys) -> None:
         given = await decode_request_body(incoming, decode_update)
         key = await keys.rename(caller, key_id, given)
         used = await keys.last_used(caller, [key])
-        return json_response(to_json(key, used.get(key.key_id)))
+        return json_response(api_key_to_json(key, used.get(key.key_id)))
 
     @router.post(
         "/{key_id}/rotate",
@@ -108,24 +102,4 @@ def _add_changes(router: APIRouter, access: RestAccess, keys: ApiKeys) -> None:
         caller = await access.authenticate_caller(incoming)
         given = await decode_optional_body(incoming, decode_rotation)
         secret, key = await keys.rotate(caller, key_id, given)
-        return json_response({**to_json(key), "token": secret}, 201)
-
-
-def to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[str, object]:
-    return {
-        "object": "api_key",
-        "id": key.key_id,
-        "name": key.name,
-        "kind": kind_of(key).value,
-        "account_id": key.account_id or None,
-        "tenant_id": key.tenant_id or None,
-        "prefix": key.prefix or None,
-        "permission": next(iter(key.scopes), None),
-        "domain_id": key.domain_id or None,
-        "cidrs": list(key.cidrs),
-        "expires_at": format_timestamp(key.expires_at),
-        "last_used_at": format_time(last_used_at) if last_used_at is not None else None,
-        "rotated_from": key.rotated_from or None,
-        "test": key.test,
-        "created_at": format_time(time_of(UUID(key.key_id))),
-    }
+        return json_response({**api_key_to_json(key), "token": secret}, 201)

@@ -1,21 +1,18 @@
 """/v1/tenants: the isolated sending units of an account."""
 
 from typing import Annotated
-from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
-from contracts.ingest.v1.directory_pb2 import Tenant
-from kernel import clock
-from kernel.ids import time_of
 from services.ingest.api.administration.tenants import (
     CreateTenantRequest,
     PauseTenantRequest,
     Tenants,
     UpdateTenantRequest,
 )
+from services.ingest.api.administration.views import tenant_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -25,13 +22,10 @@ from services.ingest.api.rest_base import (
     decode_optional_body,
     decode_request_body,
     deleted_response,
-    format_time,
-    format_timestamp,
     json_response,
     list_response,
     page_of,
 )
-from services.ingest.domain.pause import is_paused
 
 decode_creation = msgspec.json.Decoder(CreateTenantRequest).decode
 decode_update = msgspec.json.Decoder(UpdateTenantRequest).decode
@@ -51,7 +45,7 @@ def routes(access: RestAccess, tenants: Tenants) -> APIRouter:
         """Each tenant has its own queues, limits and reputation."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_creation)
-        return json_response(to_json(await tenants.create(caller, given)), 201)
+        return json_response(tenant_to_json(await tenants.create(caller, given)), 201)
 
     @router.get("", summary="List the tenants of the account")
     async def list_tenants(
@@ -66,12 +60,12 @@ def routes(access: RestAccess, tenants: Tenants) -> APIRouter:
         found, has_more = await tenants.page(
             caller, page_of(requested_page), external_id=external_id, account_id=account_id
         )
-        return list_response(map(to_json, found), has_more=has_more)
+        return list_response(map(tenant_to_json, found), has_more=has_more)
 
     @router.get("/{tenant_id}", summary="Get a tenant")
     async def get(incoming: Incoming, tenant_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
-        return json_response(to_json(await tenants.get(caller, tenant_id)))
+        return json_response(tenant_to_json(await tenants.get(caller, tenant_id)))
 
     _add_changes(router, access, tenants)
     return router
@@ -86,7 +80,7 @@ def _add_changes(router: APIRouter, access: RestAccess, tenants: Tenants) -> Non
     async def update(incoming: Incoming, tenant_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_update)
-        return json_response(to_json(await tenants.update(caller, tenant_id, given)))
+        return json_response(tenant_to_json(await tenants.update(caller, tenant_id, given)))
 
     @router.delete("/{tenant_id}", summary="Close a tenant")
     async def delete(incoming: Incoming, tenant_id: str) -> Response:
@@ -104,36 +98,10 @@ def _add_changes(router: APIRouter, access: RestAccess, tenants: Tenants) -> Non
         """Sends are refused with 403 `tenant_paused`. Test keys still work."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_optional_body(incoming, decode_pause)
-        return json_response(to_json(await tenants.pause(caller, tenant_id, given)))
+        return json_response(tenant_to_json(await tenants.pause(caller, tenant_id, given)))
 
     @router.post("/{tenant_id}/resume", summary="Accept the live mail of a tenant again")
     async def resume(incoming: Incoming, tenant_id: str) -> Response:
         """Only the operator can resume a tenant that the operator has paused."""
         caller = await access.authenticate_caller(incoming)
-        return json_response(to_json(await tenants.resume(caller, tenant_id)))
-
-
-def to_json(tenant: Tenant) -> dict[str, object]:
-    pause = None
-    if is_paused(tenant, clock.now().timestamp()):
-        pause = {
-            "reason": tenant.pause.reason or None,
-            "until": format_timestamp(tenant.pause.until),
-            "by": tenant.pause.by,
-        }
-    return {
-        "object": "tenant",
-        "id": tenant.tenant_id,
-        "account_id": tenant.account_id,
-        "name": tenant.name,
-        "external_id": tenant.external_id or None,
-        "status": "paused" if pause else "active",
-        "pause": pause,
-        "limits": {
-            "per_second": tenant.per_second_max or None,
-            "per_hour": tenant.per_hour_max or None,
-            "per_day": tenant.per_day_max or None,
-        },
-        "pool_id": tenant.pool_id or None,
-        "created_at": format_time(time_of(UUID(tenant.tenant_id))),
-    }
+        return json_response(tenant_to_json(await tenants.resume(caller, tenant_id)))

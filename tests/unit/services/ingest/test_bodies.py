@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from services.ingest.api import grpc_server
-from services.ingest.api.grpc_server import Context, read_message
+from services.ingest.api.grpc import server as grpc_server
+from services.ingest.api.grpc.server import Context, read_message
 from services.ingest.domain.bodies import UNCOUNTED_BYTES, BodyMemory
 from services.ingest.domain.problem import Problem
 from tests.support import rest_api

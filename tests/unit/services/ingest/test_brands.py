@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kernel.brand import Brand
-from services.ingest.api.grpc import status_of
+from services.ingest.api.grpc.base import status_of
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.reserved import RecipientDomains
 from tests.support.rest_api import ACME_SANDBOX, brands, call_api

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from contracts.ingest.v1 import email_service_pb2 as pb
-from services.ingest.api.grpc_server import Context, Handler, TrustedProxies, defer_read
+from services.ingest.api.grpc.server import Context, Handler, TrustedProxies, defer_read
 from services.ingest.domain.problem import Problem
 
 PROXIES = "10.0.0.0/8, 192.0.2.1"

@@ -6,7 +6,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.events.v1.events_service_pb2 import LoggedEmail, LoggedEvent
 from contracts.ingest.v1.directory_pb2 import ApiKey
-from services.ingest.api.rest import api_keys
+from services.ingest.api.administration.views import api_key_to_json
 from services.ingest.api.views import event_to_json, logged_email_to_json
 
 KEY_ID = "01890000-0000-7000-8000-000000000000"
@@ -31,5 +31,5 @@ def test_whole_numbers_of_an_event_are_integers() -> None:
 def test_one_invalid_stored_time_does_not_break_a_list(seconds: int, text: str) -> None:
     stamp = Timestamp(seconds=seconds)
 
-    assert api_keys.to_json(ApiKey(key_id=KEY_ID, expires_at=stamp))["expires_at"] == text
+    assert api_key_to_json(ApiKey(key_id=KEY_ID, expires_at=stamp))["expires_at"] == text
     assert logged_email_to_json(LoggedEmail(created_at=stamp))["created_at"] == text

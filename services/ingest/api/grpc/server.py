@@ -5,7 +5,7 @@ method is served as one with a request stream, and reads its single message itse
 client can send no more than the flow control window of its stream, 64 KB."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -20,15 +20,10 @@ from grpc_reflection.v1alpha.reflection import aio as reflection
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
-from contracts.ingest.v1.email_service_pb2 import DESCRIPTOR
-from contracts.ingest.v1.email_service_pb2_grpc import (
-    EmailServiceServicer,
-    add_EmailServiceServicer_to_server,
-)
 from kernel.health import DependencyHealth
 from kernel.rpc import IDENTITY_ONLY, GrpcServer
 from services.ingest.api.access import Principal
-from services.ingest.api.callers import SENDING, AccessRule
+from services.ingest.api.callers import ANY_KEY, AccessRule, Caller
 from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
 from services.ingest.domain.bodies import BodyMemory, BodyReservation
 from services.ingest.domain.problem import Problem
@@ -45,13 +40,12 @@ HANDSHAKE_MS = 20_000
 IDLE_MS = 300_000  # an idle client must reconnect
 GRACE_S = 5.0
 HEALTH = "grpc.health.v1.Health"
-SERVICE = DESCRIPTOR.services_by_name["EmailService"].full_name
 REFUSED = {
     408: grpc.StatusCode.DEADLINE_EXCEEDED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
-Authenticate: TypeAlias = Callable[[Context, AccessRule], Awaitable[Principal]]
+Authenticate: TypeAlias = Callable[[Context, AccessRule], Awaitable[Principal | Caller]]
 
 
 class TrustedProxies:
@@ -157,17 +151,19 @@ def defer_read(handler: Any, octets_max: int) -> Handler:  # noqa: ANN401 - of a
 class Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # it has no types
     """grpc.reflection. It requires a key, like every method that reads a message."""
 
-    def __init__(self, authenticate: Authenticate, bodies: BodyMemory) -> None:
-        super().__init__([SERVICE, REFLECTION, HEALTH])
+    def __init__(
+        self, services: Sequence[str], authenticate: Authenticate, bodies: BodyMemory
+    ) -> None:
+        super().__init__([*services, REFLECTION, HEALTH])
         self._authenticate = authenticate
         self._bodies = bodies
 
-    async def ServerReflectionInfo(  # noqa: N802 - the contract's name
+    async def ServerReflectionInfo(
         self, _: AsyncIterable[Message], context: Context
     ) -> AsyncIterator[Message]:
         try:
-            principal = await self._authenticate(context, SENDING)
-            with closing(self._bodies.reserve(principal.tenant_id)) as reservation:
+            caller = await self._authenticate(context, ANY_KEY)
+            with closing(self._bodies.reserve(caller.tenant_id)) as reservation:
                 async for response in super().ServerReflectionInfo(
                     read_messages(context, reservation), context
                 ):
@@ -184,12 +180,20 @@ async def read_messages(context: Context, reservation: BodyReservation) -> Async
         reservation.resize(0)
 
 
+class PublicService(NamedTuple):
+    """A service of the public API. name: with its package. add: registers the servicer."""
+
+    name: str
+    servicer: object
+    add: Callable[[Any, grpc.aio.Server], None]
+
+
 class PublicGrpcServer(GrpcServer):
-    """The public email service, with health checks and reflection."""
+    """The public services, with health checks and reflection."""
 
     def __init__(
         self,
-        service: EmailServiceServicer,
+        services: Sequence[PublicService],
         listen: str,
         *,
         authenticate: Authenticate,
@@ -207,9 +211,11 @@ class PublicGrpcServer(GrpcServer):
             IDENTITY_ONLY,
         ]
         super().__init__(listen, interceptor=_DeferredRead(), options=options, grace_s=GRACE_S)
-        add_EmailServiceServicer_to_server(service, self.grpc)
+        for service in services:
+            service.add(service.servicer, self.grpc)
         self.grpc.add_generic_rpc_handlers((_health_handler(health),))
-        add_ServerReflectionServicer_to_server(Reflection(authenticate, bodies), self.grpc)
+        names = [service.name for service in services]
+        add_ServerReflectionServicer_to_server(Reflection(names, authenticate, bodies), self.grpc)
 
 
 def _health_handler(health: DependencyHealth) -> grpc.GenericRpcHandler:

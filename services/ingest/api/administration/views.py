@@ -1,0 +1,71 @@
+"""Accounts, tenants and API keys as the JSON of REST, whose fields gRPC has too."""
+
+from datetime import datetime
+from uuid import UUID
+
+from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Tenant
+from kernel import clock
+from kernel.ids import time_of
+from services.ingest.api.callers import kind_of
+from services.ingest.api.rest_base import format_time, format_timestamp
+from services.ingest.domain.pause import is_paused
+
+
+def account_to_json(account: Account) -> dict[str, object]:
+    suspended = account.status == AccountStatus.ACCOUNT_STATUS_SUSPENDED
+    return {
+        "object": "account",
+        "id": account.account_id,
+        "name": account.name,
+        "plan": account.plan or None,
+        "billing_email": account.billing_email or None,
+        "status": "suspended" if suspended else "active",
+        "status_reason": account.status_reason or None,
+        "created_at": format_time(time_of(UUID(account.account_id))),
+    }
+
+
+def tenant_to_json(tenant: Tenant) -> dict[str, object]:
+    pause = None
+    if is_paused(tenant, clock.now().timestamp()):
+        pause = {
+            "reason": tenant.pause.reason or None,
+            "until": format_timestamp(tenant.pause.until),
+            "by": tenant.pause.by,
+        }
+    return {
+        "object": "tenant",
+        "id": tenant.tenant_id,
+        "account_id": tenant.account_id,
+        "name": tenant.name,
+        "external_id": tenant.external_id or None,
+        "status": "paused" if pause else "active",
+        "pause": pause,
+        "limits": {
+            "per_second": tenant.per_second_max or None,
+            "per_hour": tenant.per_hour_max or None,
+            "per_day": tenant.per_day_max or None,
+        },
+        "pool_id": tenant.pool_id or None,
+        "created_at": format_time(time_of(UUID(tenant.tenant_id))),
+    }
+
+
+def api_key_to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[str, object]:
+    return {
+        "object": "api_key",
+        "id": key.key_id,
+        "name": key.name,
+        "kind": kind_of(key).value,
+        "account_id": key.account_id or None,
+        "tenant_id": key.tenant_id or None,
+        "prefix": key.prefix or None,
+        "permission": next(iter(key.scopes), None),
+        "domain_id": key.domain_id or None,
+        "cidrs": list(key.cidrs),
+        "expires_at": format_timestamp(key.expires_at),
+        "last_used_at": format_time(last_used_at) if last_used_at is not None else None,
+        "rotated_from": key.rotated_from or None,
+        "test": key.test,
+        "created_at": format_time(time_of(UUID(key.key_id))),
+    }

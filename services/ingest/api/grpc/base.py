@@ -1,0 +1,198 @@
+"""Shared by the gRPC services: access, requests, pages of lists, the status of a refusal."""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial, wraps
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from grpc_status import rpc_status
+
+from kernel.brand import Brand
+from kernel.ids import canonical_uuid
+from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.callers import AccessRule, Caller
+from services.ingest.api.grpc.server import Context, TrustedProxies, metadata_value, read_message
+from services.ingest.api.http import new_request_id
+from services.ingest.api.http_app import application_error
+from services.ingest.api.operations import OPERATIONS
+from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.pointers import problem_of
+from services.ingest.domain.problem import Fault, Problem, invalid
+from services.ingest.store.directory_lists import Page
+
+CODES = {
+    401: code_pb2.UNAUTHENTICATED,
+    403: code_pb2.PERMISSION_DENIED,
+    404: code_pb2.NOT_FOUND,
+    408: code_pb2.DEADLINE_EXCEEDED,
+    409: code_pb2.FAILED_PRECONDITION,
+    429: code_pb2.RESOURCE_EXHAUSTED,
+    500: code_pb2.INTERNAL,
+    503: code_pb2.UNAVAILABLE,
+}
+CODES_BY_NAME = {
+    "restricted_api_key": code_pb2.PERMISSION_DENIED,
+    "concurrent_idempotent_requests": code_pb2.ABORTED,
+}
+PAGE_SIZE, PAGE_SIZE_MAX = 20, 100
+SELECTION = {"id", "page_size", "page_token"}  # fields that select what REST's path and query do
+RULES = {operation.id: operation.access for operation in OPERATIONS.values()}
+OPERATION_IDS = {"UpdateEmail": "rescheduleEmail"}  # of RPCs with another name than in REST
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
+R = TypeVar("R", bound=Message)
+T = TypeVar("T")
+
+
+class RpcAccess:
+    """Authenticates calls."""
+
+    def __init__(self, access: AccessControl, proxies: TrustedProxies, brand: Brand) -> None:
+        self.brand = brand
+        self._access = access
+        self._proxies = proxies
+
+    @property
+    def bodies(self) -> BodyMemory:
+        return self._access.bodies
+
+    async def authenticate(self, context: Context, rule: AccessRule) -> Principal | Caller:
+        """A Principal if the rule is that of an operation on a tenant, else a Caller. Raises
+        Problem."""
+        client = self._proxies.client_of(context)
+        authenticate = (
+            self._access.authenticate if rule.names_tenant else self._access.authenticate_caller
+        )
+        found, rate_limit = await authenticate(
+            metadata_value(context, "authorization"),
+            client,
+            rule=rule,
+            named_tenant=partial(metadata_value, context, "x-tenant-id"),
+        )
+        enforce_rate_limit(rate_limit)
+        if isinstance(found, Caller):
+            return found._replace(request_id=new_request_id(), client=client)
+        return found
+
+
+class Servicer(Protocol):
+    """A service whose RPCs are authenticated."""
+
+    access: RpcAccess
+
+
+S = TypeVar("S", bound=Servicer)
+
+
+def authenticated(
+    method: Callable[[S, Any, Any, Context], Awaitable[R]],
+) -> Callable[[S, Any, Context], Awaitable[R]]:
+    """Authenticate by the rule of the RPC, before its message is read. A Problem becomes the status
+    of the call. method: also gets the Principal or Caller."""
+    rule = rule_of(method.__name__)
+
+    @wraps(method)
+    async def wrapped(self: S, _: object, context: Context) -> R:
+        access = self.access
+        try:
+            caller = await access.authenticate(context, rule)
+            owner_id = caller.tenant_id or getattr(caller, "account_id", "")
+            with closing(access.bodies.reserve(owner_id)) as reservation:
+                return await method(self, await read_message(context, reservation), caller, context)
+        except Problem as problem:
+            refusal = problem
+        except Exception:
+            logger.exception("request.failed")
+            refusal = application_error()
+        status = status_of(refusal, domain=access.brand.slug)
+        await context.abort_with_status(rpc_status.to_status(status))
+        raise refusal
+
+    return wrapped
+
+
+def rule_of(rpc: str) -> AccessRule:
+    """The access rule of an RPC is that of the REST operation with its name."""
+    return RULES[OPERATION_IDS.get(rpc, rpc[0].lower() + rpc[1:])]
+
+
+def given_fields(request: Message, kind: type[T]) -> T:
+    """The fields of a request as the body of the REST operation, so that the same rules apply.
+    Raises Problem."""
+    try:
+        given = MessageToDict(request, preserving_proto_field_name=True)
+    except ValueError as error:  # of Timestamp
+        raise invalid([Fault("#", "invalid_time", f"Invalid time: {error}.")]) from None
+    check_texts(given)
+    try:
+        body = {name: value for name, value in given.items() if name not in SELECTION}
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise problem_of(error) from None
+
+
+def check_texts(given: Mapping[str, object]) -> None:
+    """Refuse NUL, as in the paths and queries of REST. Raises Problem."""
+    for name, value in given.items():
+        if any("\0" in text for text in texts_of(value)):
+            raise invalid([Fault(f"#/{name}", "invalid", f"{name} contains NUL.")])
+
+
+def texts_of(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from texts_of(one)
+
+
+def shown_as(kind: type[M], shown: dict[str, object]) -> M:
+    """A resource with the fields of its JSON in REST; what is null there is not set."""
+    return ParseDict(shown, kind(), ignore_unknown_fields=True)
+
+
+def page_of(request: Any) -> Page:  # noqa: ANN401 - any request of a list
+    """Raises Problem."""
+    check_texts(MessageToDict(request, preserving_proto_field_name=True))
+    size = min(request.page_size or PAGE_SIZE, PAGE_SIZE_MAX)
+    return Page(size, cursor_of(request.page_token))
+
+
+def cursor_of(token: str) -> str:
+    """The id that a page_token is. Raises Problem."""
+    try:
+        return canonical_uuid(token) if token else ""
+    except ValueError:
+        detail = "Invalid page_token. Use the next_page_token of a list."
+        raise invalid([Fault("#/page_token", "invalid", detail)]) from None
+
+
+def next_page_token(shown: Sequence[Any], *, has_more: bool) -> str:
+    """shown: resources with ids."""
+    return shown[-1].id if has_more and shown else ""
+
+
+def status_of(problem: Problem, *, domain: str) -> status_pb2.Status:
+    """A status with google.rpc details: the faults, and when to retry. domain: of the ErrorInfo."""
+    code = CODES_BY_NAME.get(problem.name) or CODES.get(problem.status, code_pb2.INVALID_ARGUMENT)
+    status = status_pb2.Status(code=code, message=problem.detail)
+    info = error_details_pb2.ErrorInfo(reason=problem.name, domain=domain)
+    status.details.add().Pack(info)
+    if problem.faults:
+        bad = error_details_pb2.BadRequest()
+        for fault in problem.faults:
+            field = fault.pointer.lstrip("#/").removeprefix("query/").replace("/", ".")
+            bad.field_violations.add(field=field, description=fault.detail, reason=fault.code)
+        status.details.add().Pack(bad)
+    if problem.retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.seconds = problem.retry_after_s
+        status.details.add().Pack(retry)
+    return status

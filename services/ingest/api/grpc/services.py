@@ -1,0 +1,54 @@
+"""The services of the public gRPC API."""
+
+from google.protobuf.descriptor import FileDescriptor
+
+from contracts.ingest.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    api_key_service_pb2,
+    api_key_service_pb2_grpc,
+    email_service_pb2,
+    email_service_pb2_grpc,
+    tenant_service_pb2,
+    tenant_service_pb2_grpc,
+)
+from services.ingest.api.administration import Administration
+from services.ingest.api.grpc.accounts import AccountServicer
+from services.ingest.api.grpc.api_keys import ApiKeyServicer
+from services.ingest.api.grpc.base import RpcAccess
+from services.ingest.api.grpc.emails import EmailServicer
+from services.ingest.api.grpc.server import PublicService
+from services.ingest.api.grpc.tenants import TenantServicer
+
+
+def public_services(
+    access: RpcAccess, emails: EmailServicer, administration: Administration
+) -> list[PublicService]:
+    return [
+        PublicService(
+            name_in(email_service_pb2.DESCRIPTOR),
+            emails,
+            email_service_pb2_grpc.add_EmailServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(account_service_pb2.DESCRIPTOR),
+            AccountServicer(access, administration.accounts),
+            account_service_pb2_grpc.add_AccountServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(tenant_service_pb2.DESCRIPTOR),
+            TenantServicer(access, administration.tenants),
+            tenant_service_pb2_grpc.add_TenantServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(api_key_service_pb2.DESCRIPTOR),
+            ApiKeyServicer(access, administration.api_keys),
+            api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server,
+        ),
+    ]
+
+
+def name_in(file: FileDescriptor) -> str:
+    """The name of the only service of a file."""
+    [service] = file.services_by_name.values()
+    return str(service.full_name)

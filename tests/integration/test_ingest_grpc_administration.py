@@ -1,0 +1,243 @@
+"""A customer is set up by gRPC alone, with the results and the audit entries of REST. Nobody sees
+what belongs to another."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import grpc.aio
+import pytest
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from grpc_status import rpc_status
+
+from services.ingest.api.callers import CallerKind
+from services.ingest.api.grpc.base import rule_of
+from services.ingest.api.operations import OPERATIONS
+from tests.support.ingest import IngestHarness
+from tests.support.known_keys import ACCESS
+from tests.support.public_rpcs import Rpc, rpcs, services_with
+from tests.support.stack import harness_fixture
+
+harness = harness_fixture(IngestHarness, scope="function")
+RPCS = {one.method.name: one for one in rpcs(services_with(ACCESS))}
+OF_LISTS = {"page_size", "page_token"}
+
+
+class Client:
+    """Calls RPCs by name."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def call(self, name: str, key: str, /, **fields: object) -> Any:  # noqa: ANN401 - its response
+        rpc: Rpc = RPCS[name]
+        method: Any = self._channel.unary_unary(
+            f"/{rpc.service}/{name}",
+            request_serializer=lambda one: one.SerializeToString(),
+            response_deserializer=GetMessageClass(rpc.method.output_type).FromString,
+        )
+        metadata = (("authorization", f"Bearer {key}"),)
+        return await method(rpc.request(**fields), metadata=metadata, timeout=60)
+
+    async def refusal(self, name: str, key: str, /, **fields: object) -> tuple[str, str, list[str]]:
+        """Reason, text and fields."""
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await self.call(name, key, **fields)
+        status = rpc_status.from_call(refused.value)
+        assert status is not None, refused.value
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        for detail in status.details:
+            detail.Unpack(info)
+            detail.Unpack(bad)
+        return info.reason, status.message, [one.field for one in bad.field_violations]
+
+
+@asynccontextmanager
+async def client(harness: IngestHarness) -> AsyncIterator[Client]:
+    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
+    async with harness.running(), grpc.aio.insecure_channel(address) as channel:
+        yield Client(channel)
+
+
+def fields_of(message: Message) -> dict[str, Any]:
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def set_fields(shown: dict[str, Any]) -> dict[str, Any]:
+    """The fields of REST that a message would have: without null, false and empty ones."""
+    inner = {
+        name: set_fields(one) if isinstance(one, dict) else one
+        for name, one in shown.items()
+        if name != "object"
+    }
+    return {name: one for name, one in inner.items() if one not in (None, False, [], "")}
+
+
+async def test_a_customer_is_set_up_by_grpc_alone(harness: IngestHarness) -> None:
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        made = await rpc.call("CreateAccount", operator, name="Acme", plan="large")
+        account = made.account
+        key = await rpc.call(
+            "CreateApiKey", operator, name="first", kind="account", account_id=account.id
+        )
+        shop = (await rpc.call("CreateTenant", key.token, name="Shop", external_id="17")).tenant
+        changed = await rpc.call("UpdateTenant", key.token, id=shop.id, limits={"per_day": 5_000})
+        assert (changed.tenant.limits.per_day, changed.tenant.name) == (5_000, "Shop")
+        test_key = await rpc.call(
+            "CreateApiKey", key.token, name="CI", tenant_id=shop.id, test=True
+        )
+        rotated = await rpc.call("RotateApiKey", key.token, id=test_key.api_key.id, grace_s=0)
+        assert rotated.api_key.rotated_from == test_key.api_key.id
+        listed = await rpc.call("ListTenants", key.token, external_id="17")
+        assert [one.id for one in listed.tenants] == [shop.id]
+
+        for path, shown in (
+            (f"/v1/accounts/{account.id}", account),
+            (f"/v1/tenants/{shop.id}", changed.tenant),
+        ):
+            rest = await harness.request("GET", path, key=key.token)
+            assert fields_of(shown) == set_fields(rest.json)
+        assert (await harness.request("GET", "/v1/api-keys", key=rotated.token)).status == 200
+
+        await rpc.call("DeleteApiKey", key.token, id=rotated.api_key.id)
+        reason, *_ = await rpc.refusal("DeleteTenant", key.token, id=shop.id)
+        assert reason == "tenant_in_use"  # the first key, although it has expired
+        await rpc.call("DeleteApiKey", key.token, id=test_key.api_key.id)
+        assert (await rpc.call("DeleteTenant", key.token, id=shop.id)).id == shop.id
+        assert (await rpc.refusal("GetTenant", key.token, id=shop.id))[0] == "not_found"
+
+
+async def test_a_pause_and_a_suspension_are_those_of_rest(harness: IngestHarness) -> None:
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        account, key = await harness.make_account(operator, "Acme")
+        shop = await harness.make("/v1/tenants", key, name="Shop")
+        until = Timestamp(seconds=4_000_000_000)
+        paused = await rpc.call("PauseTenant", operator, id=shop["id"], reason="x", until=until)
+        assert (paused.tenant.pause.by, paused.tenant.pause.until) == ("operator", until)
+        reason, *_ = await rpc.refusal("ResumeTenant", key, id=shop["id"])
+        assert reason == "restricted_api_key"
+        assert (await rpc.call("ResumeTenant", operator, id=shop["id"])).tenant.status == "active"
+        suspended = await rpc.call("SuspendAccount", operator, id=account["id"], reason="unpaid")
+        assert (suspended.account.status, suspended.account.status_reason) == (
+            "suspended",
+            "unpaid",
+        )
+        resumed = await rpc.call("ResumeAccount", operator, id=account["id"])
+        assert resumed.account.status == "active"
+
+
+async def test_an_act_is_recorded_like_one_by_rest(harness: IngestHarness) -> None:
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        _, key = await harness.make_account(operator, "Acme")
+        by_rest = await harness.make("/v1/tenants", key, name="Shop")
+        by_grpc = (await rpc.call("CreateTenant", key, name="Shop")).tenant
+        entries = (await harness.request("GET", "/v1/audit?resource=tenant", key=key)).json["data"]
+        assert [one["resource_id"] for one in entries] == [by_grpc.id, by_rest["id"]]
+        for one in entries:
+            assert one["request_id"].startswith("req_")
+            assert one["after"].pop("tenant_id") == one["resource_id"]
+            assert one["tenant_id"] == one["resource_id"]
+        own = {"id", "created_at", "request_id", "resource_id", "tenant_id"}
+        first, second = ({k: v for k, v in one.items() if k not in own} for one in entries)
+        assert first == second
+
+
+async def test_refusals_have_the_names_and_words_of_rest(harness: IngestHarness) -> None:
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        _, key = await harness.make_account(operator, "Acme")
+        await harness.make("/v1/tenants", key, name="Shop", external_id="17")
+        refused_bodies: list[tuple[str, str, dict[str, Any]]] = [
+            ("CreateTenant", "/v1/tenants", {}),
+            ("CreateTenant", "/v1/tenants", {"name": "x" * 201}),
+            ("CreateTenant", "/v1/tenants", {"name": "a\u202eb"}),
+            ("CreateTenant", "/v1/tenants", {"name": "Shop", "external_id": "17"}),
+            ("CreateTenant", "/v1/tenants", {"name": "Shop", "account_id": "x"}),
+            ("CreateApiKey", "/v1/api-keys", {"name": "a", "kind": "operator"}),
+            ("CreateApiKey", "/v1/api-keys", {"name": "a", "cidrs": ["x"]}),
+            ("CreateApiKey", "/v1/api-keys", {"name": "a", "permission": "x"}),
+            ("CreateApiKey", "/v1/api-keys", {"name": "a", "tenant_id": str(uuid4())}),
+        ]
+        for name, path, body in refused_bodies:
+            rest = (await harness.request("POST", path, body, key=key)).json
+            pointers = [one["pointer"].removeprefix("#/") for one in rest["errors"]]
+            refused = await rpc.refusal(name, key, **body)
+            assert refused == (rest["name"], rest["detail"], pointers), body
+        refused_fields: list[tuple[str, dict[str, Any], str]] = [
+            ("ListTenants", {"page_token": "x"}, "page_token"),
+            ("ListTenants", {"external_id": "a\0"}, "external_id"),
+            ("ListTenants", {"account_id": "x"}, "account_id"),
+            ("PauseTenant", {"id": str(uuid4()), "reason": "a\0"}, "reason"),
+        ]
+        for name, fields, field in refused_fields:
+            reason, _, fields_named = await rpc.refusal(name, key, **fields)
+            assert (reason, fields_named) == ("validation_error", [field])
+
+
+async def test_a_list_is_read_page_by_page(harness: IngestHarness) -> None:
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        _, key = await harness.make_account(operator, "Acme")
+        made = [await harness.make("/v1/tenants", key, name=f"t{n}") for n in range(5)]
+        found, token = [], ""
+        while True:
+            page = await rpc.call("ListTenants", key, page_size=2, page_token=token)
+            found += [one.id for one in page.tenants]
+            if not (token := page.next_page_token):
+                break
+        assert found == [one["id"] for one in reversed(made)]
+
+
+async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
+    harness: IngestHarness,
+) -> None:
+    """Every RPC with an id, from the descriptors."""
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        account, mine = await harness.make_account(operator, "mine")
+        _, other = await harness.make_account(operator, "other")
+        made = await harness.make("/v1/api-keys", mine, name="shop")
+        neighbor = await harness.make("/v1/api-keys", mine, name="blog")
+        known = {
+            "AccountService": account["id"],
+            "TenantService": made["tenant_id"],
+            "ApiKeyService": made["id"],
+        }
+        examples: dict[str, Any] = {one.id.lower(): one.example for one in OPERATIONS.values()}
+        tried = 0
+        for name, one in RPCS.items():
+            noun = one.service.rpartition(".")[2]
+            if noun not in known or "id" not in one.method.input_type.fields_by_name:
+                continue
+            keys = {CallerKind.ACCOUNT: other, CallerKind.TENANT: neighbor["token"]}
+            for kind in keys.keys() & set(rule_of(name).callers):
+                fields = examples[name.lower()] or {}
+                foreign = await rpc.refusal(name, keys[kind], **fields, id=known[noun])
+                missing = await rpc.refusal(name, keys[kind], **fields, id=str(uuid4()))
+                assert foreign == missing, name
+                assert foreign[0] == "not_found", name
+                tried += 1
+        assert tried >= 12
+        assert made["id"] in str((await harness.request("GET", "/v1/api-keys", key=mine)).json)
+
+
+async def test_reflection_lists_the_services_to_a_key_of_any_kind(harness: IngestHarness) -> None:
+    address = f"127.0.0.1:{harness.ports.ingest_grpc}"
+    async with harness.running(), grpc.aio.insecure_channel(address) as channel:
+        info = ServerReflectionStub(channel).ServerReflectionInfo
+        metadata = (("authorization", f"Bearer {await harness.operator_key()}"),)
+        requests = [ServerReflectionRequest(list_services="")]
+        [response] = [one async for one in info(iter(requests), metadata=metadata)]
+        listed = {one.name for one in response.list_services_response.service}
+        assert {one.service for one in RPCS.values()} < listed

@@ -1,0 +1,53 @@
+"""Access control with a key of each kind and scope, and without a database."""
+
+from typing import Any, cast
+from uuid import uuid4
+
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Tenant
+from kernel import auth
+from services.ingest.api.access import AccessControl
+from services.ingest.domain.bodies import BodyMemory
+from services.ingest.domain.limits import RateLimiter
+
+MINE, OTHER = (str(uuid4()) for _ in "ab")
+KINDS = {"operator": 3, "account": 2, "tenant": 1}
+SCOPES = ("full_access", "sending_access", "none")
+TENANTS = {one: Tenant(tenant_id=one, account_id=one) for one in (MINE, OTHER)}
+
+
+class KnownKeys:
+    """A directory with a key of each kind and scope, and two accounts with a tenant each."""
+
+    stopped: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self.secrets: dict[tuple[str, str], str] = {}
+        self._keys: dict[bytes, ApiKey] = {}
+        for kind, number in KINDS.items():
+            for scope in SCOPES:
+                secret = self.secrets[kind, scope] = auth.generate_key(test=False, brand="obm")
+                self._keys[auth.digest(secret)] = ApiKey(
+                    key_id=secret[-8:],
+                    kind=ApiKeyKind.ValueType(number),
+                    scopes=[scope],
+                    account_id=MINE if kind != "operator" else "",
+                    tenant_id=MINE if kind == "tenant" else "",
+                )
+
+    def key(self, digest: bytes) -> ApiKey | None:
+        return self._keys.get(digest)
+
+    async def fetch_key(self, digest: bytes) -> ApiKey | None:
+        return self._keys.get(digest)
+
+    async def tenant(self, tenant_id: str) -> Tenant | None:
+        return TENANTS.get(tenant_id)
+
+    async def account(self, account_id: str) -> Account:
+        return Account(account_id=account_id)
+
+
+KEYS = KnownKeys()
+ACCESS = AccessControl(
+    cast(Any, KEYS), RateLimiter(10_000), cast(Any, None), bodies=BodyMemory(1024**3)
+)

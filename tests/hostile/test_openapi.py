@@ -7,6 +7,7 @@ and every response must be described.
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -34,13 +35,14 @@ EXAMPLES = 4
 UNKNOWN_HERE = ("domain_id", "expires_at", "until", "account_id", "tenant_id")
 CREATED = {"accounts": "{account_id}", "tenants": "{tenant_id}", "api-keys": "{key_id}"}
 
-name = st.from_regex(r"[a-z][a-z0-9]{0,11}", fullmatch=True)
+# Of few values: a length that none of them has is given up at once, not after a thousand draws.
+name = st.sampled_from(["a", "shop", "mail2"])
 mailbox = st.builds("{}@{}.example.net".format, name, name)
 schemathesis.openapi.format("mailbox", mailbox | st.builds("{} <{}>".format, name, mailbox))
 schemathesis.openapi.format(
     "moment", st.integers(1, 30).map("in {} days".format) | st.just("tomorrow at 9am")
 )
-schemathesis.openapi.format("cursor", st.uuids().map(str))
+schemathesis.openapi.format("cursor", st.sampled_from([str(uuid4()), str(uuid4())]))
 schemathesis.openapi.format("email", st.builds("{}@{}.example.net".format, name, name))
 schemathesis.openapi.format("hostname", name.map("{}.example.com".format))
 schemathesis.openapi.format("iri", name.map("https://{}.example.com/hook".format))

@@ -35,6 +35,8 @@ class Ports:
 
     ingest_http: int = 8025
     ingest_grpc: int = 8026
+    ingest_http_tls: int = 8443
+    ingest_grpc_tls: int = 8444
     sandbox: int = 8027
     submission: int = 8587
     submission_tls: int = 8465
@@ -75,6 +77,8 @@ LOCAL_BOUNCE_MX = "mx.example.net"  # to try the API; a real installation names 
 SETTINGS = {
     "ingest_http": "INGEST_HTTP_LISTEN",
     "ingest_grpc": "INGEST_GRPC_LISTEN",
+    "ingest_http_tls": "INGEST_HTTP_TLS_LISTEN",
+    "ingest_grpc_tls": "INGEST_GRPC_TLS_LISTEN",
     "sandbox": "DELIVERY_SANDBOX_LISTEN",
     "submission": "INGEST_SUBMISSION_LISTEN",
     "submission_tls": "INGEST_SUBMISSION_TLS_LISTEN",
@@ -111,9 +115,14 @@ class InstallationSecrets:
 
 
 def environment(
-    folder: Path, *, kafka_bootstrap_servers: str, database_url: str, ports: Ports
+    folder: Path,
+    *,
+    kafka_bootstrap_servers: str,
+    database_url: str,
+    ports: Ports,
+    tls: bool = False,
 ) -> dict[str, str]:
-    """The settings of all five services, by environment variable."""
+    """The settings of all five services, by environment variable. tls: of the APIs too."""
     own = InstallationSecrets.of(folder)
     certificate, key = local_certificate(folder)
     return {
@@ -128,6 +137,7 @@ def environment(
         "OBM_BOUNCE_MX": os.environ.get("OBM_BOUNCE_MX", LOCAL_BOUNCE_MX),
         **database_urls(database_url),
         **listen_addresses(ports),
+        **(tls_addresses(ports) if tls else {}),
     }
 
 
@@ -174,6 +184,13 @@ def database_urls(database_url: str) -> dict[str, str]:
 def database_role_secret() -> str:
     """The secret that role passwords are derived from; empty: derived from the owner's password."""
     return os.environ.get("DATABASE_ROLE_SECRET", "")
+
+
+def tls_addresses(ports: Ports) -> dict[str, str]:
+    return {
+        "INGEST_HTTP_TLS_LISTEN": f"127.0.0.1:{ports.ingest_http_tls}",
+        "INGEST_GRPC_TLS_LISTEN": f"127.0.0.1:{ports.ingest_grpc_tls}",
+    }
 
 
 def listen_addresses(ports: Ports) -> dict[str, str]:

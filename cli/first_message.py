@@ -20,6 +20,7 @@ POLL_S = 0.05
 SENDER_DOMAIN = "hello.obm-sandbox.net"
 RECIPIENT = "delivered+hello@obm-sandbox.net"
 SERVICE_UNAVAILABLE = 503
+TRUST = '--cacert "$OBM_CERTIFICATE" '
 EMAIL = {
     "from": f"OBM Engine <hello@{SENDER_DOMAIN}>",
     "to": RECIPIENT,
@@ -105,26 +106,30 @@ class FirstMessage:
                 )
             await asyncio.sleep(POLL_S)
 
-    def print_addresses(self, ports: Ports) -> None:
+    def print_addresses(self, ports: Ports, *, tls: bool = False) -> None:
+        api = f"https://localhost:{ports.ingest_http_tls}" if tls else self._api
+        grpc = f"localhost:{ports.ingest_grpc_tls} (TLS)" if tls else ""
         for what, where in {
-            "API": f"{self._api}/v1",
-            "API reference": f"{self._api}/docs",
-            "gRPC": f"127.0.0.1:{ports.ingest_grpc}",
+            "API": f"{api}/v1",
+            "API reference": f"{api}/docs",
+            "gRPC": grpc or f"127.0.0.1:{ports.ingest_grpc}",
             "SMTP submission": f"127.0.0.1:{ports.submission} (STARTTLS), "
             f"127.0.0.1:{ports.submission_tls} (TLS)",
             "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
-            "sandbox messages": f"{self._api}/v1/sandbox/messages (requires the key)",
+            "sandbox messages": f"{api}/v1/sandbox/messages (requires the key)",
+            **({"certificate": os.environ["INGEST_TLS_CERTIFICATE"]} if tls else {}),
             "metrics of ingest": f"http://127.0.0.1:{ports.ingest_health}/metrics",
         }.items():
             self._console.print(f"{what:18} {where}")
         self._console.print(
-            f"\nIn another shell:\n\nexport OBM_API_URL={self._api}/v1\n"
+            f"\nIn another shell:\n\nexport OBM_API_URL={api}/v1\n"
             f"export OBM_API_KEY={self._key}\n"
             f"export OBM_OPERATOR_KEY={self._operator_key}\n"
             f"export OBM_SMTP_PORT={ports.submission}\n"
             f"export OBM_SMTPS_PORT={ports.submission_tls}\n"
             f"export OBM_CERTIFICATE={os.environ['INGEST_TLS_CERTIFICATE']}\n"
-            'curl -s "$OBM_API_URL/emails" -H "Authorization: Bearer $OBM_API_KEY" '
+            f'curl -s {TRUST if tls else ""}"$OBM_API_URL/emails" '
+            '-H "Authorization: Bearer $OBM_API_KEY" '
             "-H 'Content-Type: application/json' "
             f'-d \'{{"from": "me@{SENDER_DOMAIN}", "to": "delivered@obm-sandbox.net", '
             '"subject": "Hi", "text": "Hello"}\'\n\nPress Ctrl-C to stop.',

@@ -38,6 +38,13 @@ def run(
     ] = None,
     free_ports: Annotated[bool, typer.Option(help="Use free ports, others in each run")] = False,
     quiet: Annotated[bool, typer.Option(help="Do not send the first message")] = False,
+    tls: Annotated[
+        bool,
+        typer.Option(
+            "--tls",
+            help="Serve the APIs with TLS too, by a certificate that it makes in the data folder",
+        ),
+    ] = False,
 ) -> None:
     """Run the whole engine here: API, pipeline, sandbox, Kafka and PostgreSQL.
 
@@ -50,9 +57,9 @@ def run(
         os.environ.pop("INGEST_HTTP_LISTEN", None)
     try:
         ports = Ports.choose(http=port, free=free_ports)
-        check_ports_free(ports)
+        check_ports_free(ports, tls=tls)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(data, ports, quiet=quiet))
+            runner.run(_run(data, ports, quiet=quiet, tls=tls))
     except (EmbeddedError, ConfigError, NotDelivered, Unavailable) as error:
         fail(error)
     except BaseExceptionGroup as group:  # of the engine's loops
@@ -68,7 +75,7 @@ def fail(error: Exception) -> NoReturn:
     raise typer.Exit(2) from error
 
 
-async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
+async def _run(data: Path, ports: Ports, *, quiet: bool, tls: bool) -> None:
     async with AsyncExitStack() as stack:
         stop = stop_on_signals()
         bootstrap_servers, database_url = await _open_stack(data, stack)
@@ -77,13 +84,16 @@ async def _run(data: Path, ports: Ports, *, quiet: bool) -> None:
             kafka_bootstrap_servers=bootstrap_servers,
             database_url=database_url,
             ports=ports,
+            tls=tls,
         )
         os.environ.update({**settings, **os.environ})
         await asyncio.to_thread(migrate_all, database_url)
         telemetry.start_telemetry("obm", read_settings(Settings, []))
         services = create_all()
         engine = asyncio.create_task(run_services(services, stop=stop))
-        first_message = asyncio.create_task(_send_first_message(services, data, ports, quiet=quiet))
+        first_message = asyncio.create_task(
+            _send_first_message(services, data, ports, quiet=quiet, tls=tls)
+        )
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait([engine, first_message, stopped], return_when=asyncio.FIRST_COMPLETED)
         try:
@@ -111,7 +121,7 @@ async def _open_stack(data: Path, stack: AsyncExitStack) -> tuple[str, str]:
 
 
 async def _send_first_message(
-    services: list[Service], data: Path, ports: Ports, *, quiet: bool
+    services: list[Service], data: Path, ports: Ports, *, quiet: bool, tls: bool
 ) -> None:
     console.print("starting the services …")
     waited_s = 0.0
@@ -127,12 +137,15 @@ async def _send_first_message(
     await first.load_or_create_keys()
     if not quiet:
         await first.send()
-    first.print_addresses(ports)
+    first.print_addresses(ports, tls=tls)
 
 
-def check_ports_free(ports: Ports) -> None:
+def check_ports_free(ports: Ports, *, tls: bool) -> None:
     """Check the ports before anything starts. Raises ConfigError."""
+    unused = set() if tls else {"ingest_http_tls", "ingest_grpc_tls"}
     for name, port in asdict(ports).items():
+        if name in unused:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

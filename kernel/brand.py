@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from kernel.errors import ConfigError
+from kernel.tls import CertificateFiles
 
 DEFAULT_ID = "default"
 _ID = re.compile(r"[a-z][a-z0-9-]{0,39}")
@@ -27,7 +28,7 @@ _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0
 class Brand:
     """slug: lower-case letters: the prefix of API keys, the domain of gRPC errors. problem_type:
     prefix of the `type` of a problem (RFC 9457). api_hosts: host names of the API that belong to
-    this brand. sandbox_domain: accepts test mail only.
+    this brand. sandbox_domain: accepts test mail only. certificates: for TLS, by host.
     """
 
     name: str = "OBM Engine"
@@ -36,6 +37,7 @@ class Brand:
     sandbox_domain: str = "obm-sandbox.net"
     user_agent: str = ""
     api_hosts: tuple[str, ...] = field(default=())
+    certificates: tuple[tuple[str, CertificateFiles], ...] = field(default=())
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem_type", self.problem_type or f"urn:{self.slug}:problem:")
@@ -54,6 +56,7 @@ class Brands:
         self._by_host = dict(hosts)
         if len(self._by_host) < len(hosts):
             raise ValueError("A host belongs to one brand only.")
+        self.certificates = {host: files for one in self._all for host, files in one.certificates}
 
     def __iter__(self) -> Iterator[Brand]:
         return iter(self._all)
@@ -84,10 +87,32 @@ def _brand(brand_id: str, table: object) -> Brand:
     if unknown := sorted(table.keys() - known):
         raise ValueError(f"[{brand_id}] has an unknown field {unknown[0]!r}. {sorted(known)}")
     for name, value in table.items():
-        _check(brand_id, name, value)
+        if name != "certificates":
+            _check(brand_id, name, value)
     for missing in {"name", "slug", "sandbox_domain"} - table.keys():
         raise ValueError(f"[{brand_id}] has no {missing}.")
-    return Brand(**(table | {"api_hosts": tuple(table.get("api_hosts", ()))}))
+    lists = {"api_hosts": tuple(table.get("api_hosts", ()))}
+    certificates = _certificates(brand_id, table.get("certificates", {}))
+    return Brand(**(table | lists | {"certificates": certificates}))
+
+
+def _certificates(brand_id: str, tables: object) -> tuple[tuple[str, CertificateFiles], ...]:
+    """tables: by host. Raises ValueError."""
+    found = []
+    for host, table in tables.items() if isinstance(tables, dict) else [("", {})]:
+        if not _HOST.fullmatch(host) or not isinstance(table, dict) or not _is_certificate(table):
+            raise ValueError(
+                f"[{brand_id}.certificates] needs a table for each host, with the files "
+                "certificate and key."
+            )
+        found.append((host, CertificateFiles(Path(table["certificate"]), Path(table["key"]))))
+    return tuple(found)
+
+
+def _is_certificate(table: dict[str, object]) -> bool:
+    return set(table) == {"certificate", "key"} and all(
+        isinstance(file, str) and file for file in table.values()
+    )
 
 
 def _check(brand_id: str, name: str, value: object) -> None:

@@ -1,9 +1,9 @@
 """Internal gRPC between services; every call has a deadline."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from hmac import compare_digest
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from kernel.errors import ConfigError, Unavailable
 from kernel.ids import canonical_uuid
+from kernel.tls import Certificates
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -85,10 +86,18 @@ class RpcClient:
         await self.channel.close()
 
 
+class TlsListen(NamedTuple):
+    """An address with TLS: host:port."""
+
+    listen: str
+    certificates: Certificates
+
+
 class GrpcServer:
     """The caller registers its servicer: `add_XServicer_to_server(servicer, server.grpc)`.
 
-    listen: host:port; port 0 picks a free port, see `port`. Raises ConfigError.
+    listen: host:port; port 0 picks a free port, see `port`; empty: no plain port. tls: see
+    `tls_port`. Raises ConfigError.
     """
 
     def __init__(
@@ -98,13 +107,17 @@ class GrpcServer:
         interceptor: grpc.aio.ServerInterceptor,
         options: Sequence[tuple[str, int]],
         grace_s: float = 1.0,
+        tls: TlsListen | None = None,
     ) -> None:
         self._grace_s = grace_s
         self.grpc = grpc.aio.server(interceptors=[interceptor], options=options)
-        try:
-            self.port = self.grpc.add_insecure_port(listen)
-        except RuntimeError as error:
-            raise ConfigError(f"Cannot listen on {listen}. Check that the port is free.") from error
+        self.port = _bind(self.grpc.add_insecure_port, listen) if listen else 0
+        self.tls_port = 0
+        if tls is not None:
+            credentials = server_credentials(tls.certificates)
+            self.tls_port = _bind(
+                partial(self.grpc.add_secure_port, server_credentials=credentials), tls.listen
+            )
 
     async def run(self) -> None:
         """A loop: serve until cancelled."""
@@ -113,6 +126,31 @@ class GrpcServer:
             await self.grpc.wait_for_termination()
         finally:
             await self.grpc.stop(self._grace_s)
+
+
+def _bind(add_port: Callable[[str], int], listen: str) -> int:
+    """Raises ConfigError."""
+    try:
+        return add_port(listen)
+    except RuntimeError as error:
+        raise ConfigError(f"Cannot listen on {listen}. Check that the port is free.") from error
+
+
+def server_credentials(certificates: Certificates) -> grpc.ServerCredentials:
+    """Credentials with the newest certificates. gRPC selects one by the names in it, or else the
+    first."""
+    served = certificates.pem_pairs
+
+    def fetch() -> Any:  # noqa: ANN401 - grpc's configuration has no public type
+        """Called in a thread of gRPC before each handshake. None: as before."""
+        nonlocal served
+        if (newest := certificates.pem_pairs) is served:
+            return None
+        served = newest
+        return grpc.ssl_server_certificate_configuration(list(newest))
+
+    first = grpc.ssl_server_certificate_configuration(list(served))
+    return grpc.dynamic_ssl_server_credentials(first, fetch)
 
 
 class RpcServer(GrpcServer):

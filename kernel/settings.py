@@ -135,7 +135,8 @@ class Settings(BaseSettings):
                 # The health server never has TLS, shows no mail, and is probed from elsewhere.
                 plain = name != "health_listen" and not self.uses_tls(name)
                 if plain and not self.plain_listen:
-                    _check_loopback(variable, address)
+                    with_tls = name.replace("_listen", "_tls_listen")
+                    _check_loopback(variable, address, has_tls=with_tls in type(self).model_fields)
         return self
 
 
@@ -152,17 +153,19 @@ def _check_port(variable: str, address: str) -> None:
         raise ValueError(f"{variable} {address} names no port. Use host:port, as 127.0.0.1:8025.")
 
 
-def _check_loopback(variable: str, address: str) -> None:
-    """address: host:port. Raises ValueError."""
+def _check_loopback(variable: str, address: str, *, has_tls: bool) -> None:
+    """address: host:port. has_tls: there is such a setting with TLS. Raises ValueError."""
     host, _ = split_address(address)
     try:
         loopback = host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         loopback = False
     if address and not loopback:
+        tls = f"{variable.replace('_LISTEN', '_TLS_LISTEN')} with a certificate, or "
         raise ValueError(
             f"{variable} {address} is not a loopback address, and the listener uses no TLS. Use "
-            "127.0.0.1 behind a TLS proxy, or set OBM_PLAIN_LISTEN=true on a trusted network."
+            f"{tls if has_tls else ''}127.0.0.1 behind a TLS proxy, or set OBM_PLAIN_LISTEN=true "
+            "on a trusted network."
         )
 
 

@@ -3,43 +3,71 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 from kernel.errors import ConfigError
 
 CHECK_INTERVAL_S = 5.0
+HANDSHAKE_S = 20.0  # timeout for the handshake of a client
+
+Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
 
 logger = logging.getLogger(__name__)
 
 
-class Certificate:
-    """The certificate chain and the private key of a server, in PEM files.
+class CertificateFiles(NamedTuple):
+    """A certificate chain and its private key, in PEM files."""
 
-    Contexts from `context` serve the newest pair of files that fit together.
+    certificate: Path
+    key: Path
+
+
+class PemPair(NamedTuple):
+    """The contents of such files."""
+
+    key: bytes
+    certificate: bytes
+
+
+class Certificates:
+    """The certificates of a server: one for each host name that a client can name (SNI, RFC 6066),
+    and one for all other clients.
+
+    Contexts from `context` and `pem_pairs` serve the newest pair of files that fit together.
     """
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        """Raises ConfigError if the files are missing, or do not fit together."""
-        self._certificate = certificate
-        self._key = key
-        self._read = self._stamp()
-        try:
-            self._current = self._load()
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"Cannot use the certificate {certificate} with the key {key}: {error}."
-            ) from error
+    def __init__(
+        self, default: CertificateFiles, by_host: Mapping[str, CertificateFiles] | None = None
+    ) -> None:
+        """by_host: by lower-case name. Raises ConfigError if files are missing, or do not fit
+        together."""
+        self._files = {"": default, **(by_host or {})}
+        self._listeners: list[_Listener] = []
+        self._pairs: dict[str, PemPair] = {}
+        self._stamps: dict[str, Stamp] = {}
+        for host, files in self._files.items():
+            try:
+                self._stamps[host] = self._load(host)
+            except (OSError, ValueError) as error:
+                raise ConfigError(
+                    f"Cannot use the certificate {files.certificate} with the key {files.key}: "
+                    f"{error}."
+                ) from error
+        self.pem_pairs = self._all_pairs()
 
     def context(
         self, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2, *, alpn: Sequence[str] = ()
     ) -> ssl.SSLContext:
         """A context for a listener."""
-        context = self._load()
-        context.minimum_version = minimum
-        if alpn:
-            context.set_alpn_protocols(list(alpn))
-        context.sni_callback = self._select
+        listener = _Listener(minimum, alpn)
+        for host, files in self._files.items():
+            listener.contexts[host] = listener.new_context(files)
+        self._listeners.append(listener)
+        context = listener.new_context(self._files[""])
+        context.sni_callback = listener.select
         return context
 
     async def watch(self) -> None:
@@ -49,32 +77,81 @@ class Certificate:
             self.reload()
 
     def reload(self) -> None:
-        """Read the files again if they have changed. A pair that does not fit together, such as one
+        """Read the files again that have changed. A pair that does not fit together, such as one
         that is being replaced, is read again later."""
-        stamp = self._stamp()
-        if stamp == self._read:
-            return
-        try:
-            self._current = self._load()
-        except (OSError, ValueError) as error:
-            logger.warning("tls.certificate_unusable", extra={"error": str(error)})
-            return
-        self._read = stamp
-        logger.info("tls.certificate_read", extra={"file": str(self._certificate)})
+        for host, files in self._files.items():
+            if _stamp_of(files) == self._stamps[host]:
+                continue
+            try:
+                self._stamps[host] = self._load(host)
+            except (OSError, ValueError) as error:
+                extra = {"file": str(files.certificate), "error": str(error)}
+                logger.warning("tls.certificate_unusable", extra=extra)
+                continue
+            self.pem_pairs = self._all_pairs()
+            logger.info("tls.certificate_read", extra={"file": str(files.certificate)})
 
-    def _select(self, connection: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
-        connection.context = self._current
+    def _load(self, host: str) -> Stamp:
+        """Raises OSError or ValueError."""
+        files = self._files[host]
+        stamp = _stamp_of(files)
+        _new_context(files)  # checks that they fit together
+        contexts = [(one, one.new_context(files)) for one in self._listeners]
+        pair = PemPair(files.key.read_bytes(), files.certificate.read_bytes())
+        if _stamp_of(files) != stamp:
+            raise ValueError("the files have changed meanwhile")
+        self._pairs[host] = pair
+        for listener, context in contexts:
+            listener.contexts[host] = context
+        return stamp
 
-    def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._certificate, self._key)
+    def _all_pairs(self) -> tuple[PemPair, ...]:
+        """Each once, the default first."""
+        return tuple(dict.fromkeys(self._pairs.values()))
+
+
+class _Listener:
+    """The contexts of one listener, by host."""
+
+    def __init__(self, minimum: ssl.TLSVersion, alpn: Sequence[str]) -> None:
+        self._minimum = minimum
+        self._alpn = list(alpn)
+        self.contexts: dict[str, ssl.SSLContext] = {}
+
+    def new_context(self, files: CertificateFiles) -> ssl.SSLContext:
+        context = _new_context(files)
+        context.minimum_version = self._minimum
+        if self._alpn:
+            context.set_alpn_protocols(self._alpn)
         return context
 
-    def _stamp(self) -> tuple[tuple[int, int, int], ...]:
-        return tuple(_stamp_of(path) for path in (self._certificate, self._key))
+    def select(self, connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        """Called during each handshake. The version stays that of the listener's first context."""
+        host = (name or "").lower()
+        connection.context = self.contexts.get(host) or self.contexts[""]
+        if host:
+            _server_names[connection] = host
 
 
-def _stamp_of(path: Path) -> tuple[int, int, int]:
+_server_names: WeakKeyDictionary[ssl.SSLObject, str] = WeakKeyDictionary()
+
+
+def server_name(connection: ssl.SSLObject | None) -> str:
+    """The host that the client of a connection has named, in lower case; empty without one."""
+    return _server_names.get(connection, "") if connection is not None else ""
+
+
+def _new_context(files: CertificateFiles) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+def _stamp_of(files: CertificateFiles) -> Stamp:
+    return tuple(_stamp_of_file(path) for path in files)
+
+
+def _stamp_of_file(path: Path) -> tuple[int, int, int]:
     try:
         found = path.stat()
     except OSError:

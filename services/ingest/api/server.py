@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import resource
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,10 +17,10 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from kernel.brand import Brand
-from kernel.errors import ConfigError
-from kernel.settings import split_address
+from kernel.tls import HANDSHAKE_S
 from services.ingest.api.http import RESPONSE_EXTENSION
 from services.ingest.api.http_app import App
+from services.ingest.api.listener import Listener, bind, raise_open_files_limit, set_options
 from services.ingest.api.responses import problem_body
 from services.ingest.domain.problem import Problem
 
@@ -30,8 +30,7 @@ HEADERS_MAX = 100
 UNREAD_BYTES_MAX = 1024 * 1024  # of a body that arrives after its response
 HEAD_S = 20.0  # timeout for request line and header, from the connection or the first octet
 REQUEST_S = 300.0  # timeout for a whole request
-UNACKNOWLEDGED_MS = 60_000  # timeout for a client that does not read its response
-FILES_MAX = 65_536  # each connection is an open file, and shells start with a limit of 1,024
+CLOSE_S = 5.0  # timeout for the client's end of TLS
 PROBLEMS = {
     400: ("bad_request", "The request is not HTTP/1.1 with one Host field."),
     501: ("not_implemented", "Unsupported transfer coding. Use chunked."),
@@ -209,7 +208,7 @@ class _Server(uvicorn.Server):
 
 class HttpServer:
     """listen: host:port; port 0 picks a free port, see `port`. brand: of requests that are refused
-    before their host is known."""
+    before their host is known. tls: without it the listener is plain."""
 
     def __init__(
         self,
@@ -219,63 +218,66 @@ class HttpServer:
         brand: Brand,
         trusted_proxies: str = "",
         connections_max: int,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         raise_open_files_limit()
         limited = {"connections_max": connections_max, "brand": brand}
-        self._server = _Server(
-            uvicorn.Config(
-                cast(Any, app),
-                http=type("Limited", (Protocol,), limited),
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=bool(trusted_proxies),
-                forwarded_allow_ips=trusted_proxies or None,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=5,
-            )
+        self._config = uvicorn.Config(
+            cast(Any, app),
+            http=type("Limited", (Protocol,), limited),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=trusted_proxies or None,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
         )
+        self._config.load()
+        self._server = _Server(self._config)
         # the service logs its own start and end
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        self._socket = bind(listen)
-        self.port: int = self._socket.getsockname()[1]
+        self._connections_max = connections_max
+        self._tls = tls
+        self._listener = (
+            Listener(listen, self._begin_tls, tasks_max=connections_max) if tls else None
+        )
+        self._sockets = [] if self._listener else [bind(listen)]
+        self.port = (
+            self._listener.port if self._listener else int(self._sockets[0].getsockname()[1])
+        )
 
     async def run(self) -> None:
         """A loop: serve until cancelled, then finish the open requests."""
-        serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        serving = asyncio.create_task(self._server.serve(sockets=self._sockets))
         try:
+            if self._listener is not None:
+                await self._listener.run()
             await asyncio.shield(serving)
         finally:
+            if self._listener is not None:
+                await self._listener.stop()
             self._server.should_exit = True
             await serving
 
+    async def _begin_tls(self, sock: socket.socket, _: str) -> None:
+        """uvicorn counts a connection only after its handshake."""
+        if len(self._server.server_state.connections) >= self._connections_max:
+            sock.close()
+            return
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._new_protocol,
+                sock,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_S,
+                ssl_shutdown_timeout=CLOSE_S,
+            )
+        except OSError:  # the client is gone, too slow, or does not speak TLS
+            sock.close()
 
-def set_options(sock: socket.socket) -> None:
-    """asyncio sets TCP_NODELAY only on sockets that were created with a protocol number."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
-
-
-def raise_open_files_limit() -> None:
-    """Raise the limit of open files to what the system grants."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY:
-        limit = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
-
-
-def bind(listen: str) -> socket.socket:
-    """Raises ConfigError when the port is taken."""
-    host, port = split_address(listen)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, int(port)))
-    except (OSError, ValueError) as error:
-        bound.close()
-        raise ConfigError(f"Cannot listen on {listen}: {error}.") from error
-    return bound
+    def _new_protocol(self) -> asyncio.Protocol:
+        new = cast(type[Protocol], self._config.http_protocol_class)
+        return new(self._config, self._server.server_state, app_state={})

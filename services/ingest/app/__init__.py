@@ -5,7 +5,6 @@ from datetime import timedelta
 from functools import partial
 
 from contracts.router.v1.events_pb2 import MessageClosed
-from kernel.brand import Brand
 from kernel.content import MOUNT_CHECK_INTERVAL_S
 from kernel.database import check_roles
 from kernel.health import DependencyHealth
@@ -17,23 +16,26 @@ from services.ingest.api.access import AccessControl
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
-from services.ingest.api.cors import with_cors
 from services.ingest.api.domains import DomainService
 from services.ingest.api.emails import EmailService
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
-from services.ingest.api.grpc.server import PublicGrpcServer, PublicService, TrustedProxies
+from services.ingest.api.grpc.server import TrustedProxies
 from services.ingest.api.grpc.services import public_services
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.rest import RestDependencies, rest
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
-from services.ingest.api.server import HttpServer
 from services.ingest.api.submission.listeners import create_submission
 from services.ingest.app.audit import create_audit
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops
+from services.ingest.app.listeners import (
+    create_certificates,
+    create_grpc_server,
+    create_http_servers,
+)
 from services.ingest.domain.attachments import FETCH_DISABLED, FetchPolicy
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter
@@ -138,7 +140,6 @@ def create_servers(
         create_domain_service(deps, emails, directory), administration,
     )  # fmt: skip
     app = HttpApp(access, send_handler, rest(rest_deps), brands=deps.brands)
-    http = create_http(settings, app, brand=deps.brands.default)
     rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), deps.brands.default)
     servicer = EmailServicer(
         rpc_access,
@@ -147,31 +148,23 @@ def create_servers(
         emails=emails,
         recipient_domains=domains,
     )
-    services = public_services(rpc_access, servicer, administration)
-    grpc = create_grpc_server(deps, services, rpc_access)
+    certificates = create_certificates(deps)
     submission = create_submission(
-        settings, access=access, acceptance=acceptance, recipient_domains=domains
+        settings, certificates, access=access, acceptance=acceptance, recipient_domains=domains
     )
-    return [http.run, grpc.run, *submission]
+    services = public_services(rpc_access, servicer, administration)
+    return [
+        *create_http_servers(deps, app, certificates),
+        create_grpc_server(deps, services, rpc_access, certificates=certificates).run,
+        *submission,
+        *([certificates.watch] if certificates is not None else []),
+    ]
 
 
 def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
     reserved = filter(None, deps.settings.allowed_reserved_domains.split(","))
     return RecipientDomains(
         frozenset(reserved), frozenset(brand.sandbox_domain for brand in deps.brands)
-    )
-
-
-def create_grpc_server(
-    deps: Dependencies, services: Sequence[PublicService], access: RpcAccess
-) -> PublicGrpcServer:
-    return PublicGrpcServer(
-        services,
-        deps.settings.grpc_listen,
-        authenticate=access.authenticate,
-        bodies=access.bodies,
-        health=deps.health,
-        connections_max=deps.settings.grpc_connections_max,
     )
 
 
@@ -184,17 +177,6 @@ def create_domain_service(
         deps.domain_keys,
         emails,
         deps.settings.tenant_domains_max,
-    )
-
-
-def create_http(settings: Settings, app: HttpApp, *, brand: Brand) -> HttpServer:
-    origins = [one for one in settings.cors_origins.replace(" ", "").split(",") if one]
-    return HttpServer(
-        with_cors(app, origins),
-        settings.http_listen,
-        brand=brand,
-        trusted_proxies=settings.trusted_proxies,
-        connections_max=settings.http_connections_max,
     )
 
 

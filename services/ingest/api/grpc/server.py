@@ -21,7 +21,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from kernel.health import DependencyHealth
-from kernel.rpc import IDENTITY_ONLY, GrpcServer
+from kernel.rpc import IDENTITY_ONLY, GrpcServer, TlsListen
 from services.ingest.api.access import Principal
 from services.ingest.api.callers import ANY_KEY, AccessRule, Caller
 from services.ingest.api.http import BATCH_BYTES_MAX, BODY_BYTES_MAX, check_size
@@ -200,6 +200,7 @@ class PublicGrpcServer(GrpcServer):
         bodies: BodyMemory,
         health: DependencyHealth,
         connections_max: int,
+        tls: TlsListen | None = None,
     ) -> None:
         options = [
             ("grpc.max_receive_message_length", BATCH_BYTES_MAX),
@@ -210,7 +211,9 @@ class PublicGrpcServer(GrpcServer):
             ("grpc.so_reuseport", 0),
             IDENTITY_ONLY,
         ]
-        super().__init__(listen, interceptor=_DeferredRead(), options=options, grace_s=GRACE_S)
+        super().__init__(
+            listen, interceptor=_DeferredRead(), options=options, grace_s=GRACE_S, tls=tls
+        )
         for service in services:
             service.add(service.servicer, self.grpc)
         self.grpc.add_generic_rpc_handlers((_health_handler(health),))

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from typing import cast
 
+from kernel.tls import HANDSHAKE_S
 from mail.smtp_server import ServerSession
 from mail.smtp_server_events import ServerConfig, StartTls
 from services.ingest.api.submission.submitter import Submitter
@@ -11,7 +12,6 @@ from services.ingest.api.submission.submitter import Submitter
 LOGIN_S = 120.0  # from the connection to a login
 COMMAND_S = 300.0  # for each command (RFC 5321 §4.5.3.2.7)
 MESSAGE_S = 600.0  # for each message
-HANDSHAKE_S = 20.0
 UNREAD_MAX = 64 * 1024  # octets that wait while a message is accepted
 TIMEOUT = "421 4.4.2 The client was too slow"
 STOPPING = "421 4.3.2 The service is stopping"

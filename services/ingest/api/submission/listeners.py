@@ -1,10 +1,9 @@
 """The listeners of submission, as the settings ask for them."""
 
-from pathlib import Path
 from typing import Protocol
 
 from kernel.service import Loop
-from kernel.tls import Certificate
+from kernel.tls import Certificates
 from mail.reachable import networks
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.acceptance import Acceptance
@@ -22,8 +21,6 @@ from services.ingest.domain.reserved import RecipientDomains
 class SubmissionSettings(Protocol):
     """The settings of submission; see those of ingest."""
 
-    tls_certificate: str
-    tls_key: str
     submission_listen: str
     submission_tls_listen: str
     submission_hostname: str
@@ -35,6 +32,7 @@ class SubmissionSettings(Protocol):
 
 def create_submission(
     settings: SubmissionSettings,
+    certificates: Certificates | None,
     *,
     access: AccessControl,
     acceptance: Acceptance,
@@ -42,13 +40,12 @@ def create_submission(
 ) -> list[Loop]:
     """The loops of the listeners that have an address. Raises ConfigError."""
     listens = [(settings.submission_listen, False), (settings.submission_tls_listen, True)]
-    if not any(listen for listen, _ in listens):
+    if certificates is None:
         return []
-    certificate = Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
     octets_max = settings.submission_message_mb_max * 1024 * 1024
     config = SubmissionConfig(
         ServerConfig(settings.submission_hostname, octets_max),
-        certificate.context(),
+        certificates.context(),
         networks(settings.submission_proxies),
     )
     dependencies = SubmissionDependencies(access, acceptance, LoginThrottle(), recipient_domains)
@@ -62,4 +59,4 @@ def create_submission(
         for listen, implicit_tls in listens
         if listen
     ]
-    return [certificate.watch, *[server.run for server in servers]]
+    return [server.run for server in servers]

@@ -9,18 +9,17 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+from kernel.tls import HANDSHAKE_S
 from mail.reachable import Network, canonical_ip, is_within
 from mail.smtp_server_events import ServerConfig
-from services.ingest.api.server import bind, set_options
-from services.ingest.api.submission.connection import HANDSHAKE_S, Connection
+from services.ingest.api.listener import Listener, set_options
+from services.ingest.api.submission.connection import Connection
 from services.ingest.api.submission.proxy import read_proxy_header
 from services.ingest.api.submission.submitter import SubmissionDependencies, Submitter
 from services.ingest.domain.login_throttle import network_of
 from services.ingest.domain.proxy_protocol import ProxyError
 
-BACKLOG = 256
 GRACE_S = 5.0  # at a stop, for messages that are arriving
-PAUSE_S = 0.1  # after an error of accept, such as too many open files
 FULL = b"421 4.3.2 Too many connections\r\n"
 
 logger = logging.getLogger(__name__)
@@ -78,35 +77,18 @@ class SubmissionServer:
         self._dependencies = dependencies
         self._limit = limit
         self._implicit_tls = implicit_tls
-        self._socket = bind(listen)
-        self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
+        self._listener = Listener(listen, self._serve, tasks_max=limit.connections_max)
+        self.port = self._listener.port
         self._connections: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """A loop: serve until canceled, then finish the messages that are arriving."""
-        self._socket.listen(BACKLOG)
         try:
-            while True:
-                await self._accept()
+            await self._listener.run()
         finally:
-            self._socket.close()
-            await self._stop()
-
-    async def _accept(self) -> None:
-        try:
-            sock, address = await asyncio.get_running_loop().sock_accept(self._socket)
-        except OSError as error:
-            logger.warning("submission.accept_failed", extra={"error": repr(error)})
-            await asyncio.sleep(PAUSE_S)
-            return
-        if len(self._tasks) >= self._limit.connections_max:
-            sock.close()
-            return
-        task = asyncio.create_task(self._serve(sock, str(address[0])))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            for connection in self._connections:
+                connection.stop()
+            await self._listener.stop(GRACE_S)
 
     async def _serve(self, sock: socket.socket, peer: str) -> None:
         client = peer
@@ -148,11 +130,3 @@ class SubmissionServer:
             await connection.run()
         finally:
             self._connections.discard(connection)
-
-    async def _stop(self) -> None:
-        for connection in self._connections:
-            connection.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=GRACE_S)
-        for task in self._tasks:
-            task.cancel()

@@ -2,62 +2,18 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
-from kernel.settings import Settings as SharedSettings
 from mail.reachable import networks
+from services.ingest.settings.listeners import ListenerSettings
 
 
-class Settings(SharedSettings):
+class Settings(ListenerSettings):
     """ingest: the public API."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="INGEST_", extra="forbid", populate_by_name=True, validate_default=True
-    )
 
     system_database_url: str = Field(..., description="PostgreSQL URL of the role ingest_system")
     tenant_database_url: str = Field(..., description="PostgreSQL URL of the role ingest_tenant")
-    http_listen: str = Field("127.0.0.1:8025", description="Address of the REST API, host:port")
-    grpc_listen: str = Field("127.0.0.1:8026", description="Address of the gRPC API, host:port")
-    http_connections_max: int = Field(
-        2_000, ge=1, description="Maximum number of REST connections; further ones get 503"
-    )
-    grpc_connections_max: int = Field(
-        500, ge=1, description="Maximum number of gRPC connections; further ones are closed"
-    )
-    tls_certificate: str = Field(
-        "", description="File of the certificate chain (PEM); it is read again when it changes"
-    )
-    tls_key: str = Field("", description="File of the certificate's private key (PEM)")
-    submission_listen: str = Field(
-        "",
-        description="Address of SMTP submission with STARTTLS, host:port, usually port 587; it "
-        "requires a certificate",
-    )
-    submission_tls_listen: str = Field(
-        "", description="Address of SMTP submission with implicit TLS, host:port, usually port 465"
-    )
-    submission_hostname: str = Field(
-        "localhost", description="Name of the SMTP server in its greeting"
-    )
-    submission_proxies: Annotated[list[str], NoDecode] = Field(
-        default_factory=list,
-        description="CIDR ranges of balancers that begin SMTP connections with the PROXY protocol, "
-        "comma-separated",
-    )
-    submission_message_mb_max: int = Field(
-        40, ge=1, le=100, description="Maximum size in MB of a message by SMTP"
-    )
-    submission_connections_max: int = Field(
-        1_000, ge=1, description="Maximum number of SMTP connections; further ones get 421"
-    )
-    submission_client_connections_max: int = Field(
-        100, ge=1, description="Maximum number of SMTP connections from an address"
-    )
-    trusted_proxies: str = Field(
-        "", description="Addresses of proxies whose X-Forwarded-For is trusted, comma-separated"
-    )
     cors_origins: str = Field(
         "",
         description="Origins whose scripts can call the REST API, comma-separated: "
@@ -262,20 +218,8 @@ class Settings(SharedSettings):
         8, ge=2, description="Maximum number of PostgreSQL connections per role"
     )
 
-    def uses_tls(self, name: str) -> bool:
-        return name.startswith("submission_")
-
-    @model_validator(mode="after")
-    def _have_certificate(self) -> "Settings":
-        if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ValueError("set INGEST_TLS_CERTIFICATE and INGEST_TLS_KEY, or neither.")
-        if (self.submission_listen or self.submission_tls_listen) and not self.tls_certificate:
-            raise ValueError("submission requires INGEST_TLS_CERTIFICATE and INGEST_TLS_KEY.")
-        return self
-
     @field_validator(
         "attachment_fetch_allowed_networks",
-        "submission_proxies",
         "nameservers",
         "dns_allowed_networks",
         mode="before",
@@ -285,9 +229,7 @@ class Settings(SharedSettings):
         texts = value.split(",") if isinstance(value, str) else value
         return [part for part in texts if part] if isinstance(texts, list) else texts
 
-    @field_validator(
-        "attachment_fetch_allowed_networks", "submission_proxies", "dns_allowed_networks"
-    )
+    @field_validator("attachment_fetch_allowed_networks", "dns_allowed_networks")
     @classmethod
     def _are_networks(cls, value: list[str]) -> list[str]:
         networks(value)

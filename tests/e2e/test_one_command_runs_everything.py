@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.stack import FreshDatabase
+from tests.support.tls import client_context, misbehave, shake_hands
 
 LAST_LINE = "Press Ctrl-C to stop."
 OWN_SERVERS = ("OBM_KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL")
@@ -69,7 +73,8 @@ def request(shell: dict[str, str], path: str, body: dict[str, str] | None = None
             "Content-Type": "application/json",
         },
     )
-    with urllib.request.urlopen(request, timeout=120) as response:
+    context = ssl.create_default_context(cafile=shell["OBM_CERTIFICATE"])
+    with urllib.request.urlopen(request, timeout=120, context=context) as response:
         content: dict[str, Any] = json.load(response)
         return content
 
@@ -121,6 +126,25 @@ def test_obm_run_delivers_a_first_message_and_finds_it_after_a_restart(tmp_path:
         assert f"found messages of earlier runs, the last one is {email_id}" in again
         assert exported_variables(again)["OBM_API_KEY"] == exported_variables(output)["OBM_API_KEY"]
         assert end(process)[0] == 0
+
+
+def test_obm_run_serves_tls_with_a_certificate_that_it_makes(tmp_path: Path) -> None:
+    with obm_run(tmp_path, "--free-ports", "--tls", "--quiet") as process:
+        output = read_until(process, LAST_LINE)
+        shell = exported_variables(output)
+        assert shell["OBM_API_URL"].startswith("https://localhost:")
+        assert '--cacert "$OBM_CERTIFICATE"' in output
+        assert send(shell)
+        found = re.search(r"gRPC +localhost:(\d+) \(TLS\)", output)
+        assert found is not None
+        grpc, http = int(found[1]), int(shell["OBM_API_URL"].split(":")[2].split("/")[0])
+        for port, protocol in ((grpc, "h2"), (http, "http/1.1")):
+            misbehave(port)
+            assert shake_hands(port, context=client_context(alpn=protocol)).alpn == protocol
+            with pytest.raises(ssl.SSLError):
+                shake_hands(port, context=client_context(maximum=ssl.TLSVersion.TLSv1_2))
+        code, rest = end(process)
+        assert (code, rest.splitlines()[0]) == (0, "stopping …"), rest
 
 
 def test_a_port_in_use_is_a_one_line_error(tmp_path: Path) -> None:

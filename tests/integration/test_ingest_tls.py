@@ -5,10 +5,8 @@ import asyncio
 import logging
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,14 +19,16 @@ from contracts.ingest.v1 import email_service_pb2 as pb
 from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
 from services.ingest.api import server
 from tests.support.authority import Certified
-from tests.support.ingest import IngestHarness, email
+from tests.support.ingest import DOMAIN, IngestHarness, email
 from tests.support.stack import harness_fixture
-from tests.support.submission import RawClient
 from tests.support.tls import (
     Handshake,
+    await_end,
     certificate_files,
     client_context,
+    client_hello,
     handshake_of,
+    misbehave,
     shake_hands,
 )
 
@@ -103,11 +103,14 @@ async def test_mail_is_accepted_by_rest_and_grpc_with_a_verified_certificate(
         credentials = grpc.ssl_channel_credentials(trusted.read_bytes())
         address = f"localhost:{harness.ports.ingest_grpc_tls}"
         async with grpc.aio.secure_channel(address, credentials) as channel:
-            page = await EmailServiceStub(channel).ListEmails(
-                pb.ListEmailsRequest(), metadata=(("authorization", f"Bearer {harness.key}"),)
+            mail = pb.Email(to=["b@one.example"], subject="Hi", text="Hello")
+            setattr(mail, "from", f"a@{DOMAIN}")
+            sent = await EmailServiceStub(channel).SendEmail(
+                pb.SendEmailRequest(email=mail),
+                metadata=(("authorization", f"Bearer {harness.key}"),),
             )
-        assert len(page.emails) == 2
-        assert (await harness.request("GET", "/v1/emails")).status == 200  # the plain listener
+        assert sent.id
+        assert (await harness.request("GET", "/v1/domains")).status == 200  # the plain listener
 
 
 async def test_each_listener_has_its_versions_and_protocol(harness: IngestHarness) -> None:
@@ -160,7 +163,7 @@ async def test_a_brands_host_has_its_certificate_on_every_listener(
 
     async with harness.running():
         assert await in_thread(lambda: served("api.acme.test")) == [["api.acme.test"]] * 4
-        assert await in_thread(lambda: served("other.test")) == [["localhost", "127.0.0.1"]] * 4
+        assert await in_thread(lambda: served("other.test")) == [["localhost"]] * 4
 
         names = ["api.acme.test", "new.acme.test"]
         certificate_files(harness.folder / "acme", *names)
@@ -186,10 +189,9 @@ async def test_strangers_at_the_tls_ports_are_bounded_and_leave_nothing_in_the_l
         await in_thread(lambda: fill_the_port(harness.ports.ingest_http_tls))
         for port in ports_of(harness).values():
             await in_thread(lambda port=port: misbehave(port))  # type: ignore[misc]
-        shaken = await in_thread(lambda: shake_hands(harness.ports.ingest_http_tls))
-        assert shaken.version == "TLSv1.3"
-        with RawClient(harness.ports.submission_tls, tls=True):
-            pass
+        for protocol, port in ports_of(harness).items():
+            context = client_context(alpn=protocol)
+            await in_thread(lambda p=port, c=context: shake_hands(p, context=c))  # type: ignore[misc]
     others = ("kafka", "faststream")
     logged = [one for one in caplog.records if not any(name in one.name for name in others)]
     assert [one for one in logged if one.levelno >= logging.WARNING] == []
@@ -206,31 +208,4 @@ def fill_the_port(port: int) -> None:
     began = time.monotonic()
     for sock in silent:
         await_end(sock)
-    assert 0.5 < time.monotonic() - began < 10
-
-
-def misbehave(port: int) -> None:
-    hello = client_hello()
-    for first in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 600, hello[:5] + b"\xff" * 600):
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
-            sock.sendall(first)
-            await_end(sock)
-    for _ in range(20):  # reset in the handshake
-        with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
-            sock.sendall(hello)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def await_end(sock: socket.socket) -> None:
-    """Wait until the server closes the connection, perhaps after an alert."""
-    with sock, suppress(ConnectionError):
-        while sock.recv(1024):
-            pass
-
-
-def client_hello() -> bytes:
-    outgoing = ssl.MemoryBIO()
-    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
+    assert time.monotonic() - began < 10

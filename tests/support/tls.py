@@ -2,6 +2,8 @@
 
 import socket
 import ssl
+import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,3 +64,31 @@ def handshake_of(tls: ssl.SSLSocket) -> Handshake:
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     names = found.value.get_values_for_type(x509.DNSName)
     return Handshake(names, tls.version() or "", tls.selected_alpn_protocol())
+
+
+def misbehave(port: int) -> None:
+    """What does not speak TLS, and handshakes that break off."""
+    hello = client_hello()
+    for first in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\0" * 600, hello[:5] + b"\xff" * 600):
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+            sock.sendall(first)
+            await_end(sock)
+    for _ in range(20):  # reset in the handshake
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as sock:
+            sock.sendall(hello)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def await_end(sock: socket.socket) -> None:
+    """Wait until the server closes the connection, perhaps after an alert."""
+    with sock, suppress(ConnectionError):
+        while sock.recv(1024):
+            pass
+
+
+def client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    client = client_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()

@@ -1,6 +1,5 @@
 """Composition root: the only place where ingest is wired together."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -142,17 +141,13 @@ def create_servers(
     app = HttpApp(access, send_handler, rest(rest_deps), brands=deps.brands)
     rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), deps.brands.default)
     servicer = EmailServicer(
-        rpc_access,
-        senders=access,
-        acceptance=acceptance,
-        emails=emails,
-        recipient_domains=domains,
-    )
+        rpc_access, senders=access, acceptance=acceptance, emails=emails, recipient_domains=domains
+    )  # fmt: skip
+    services = public_services(rpc_access, servicer, administration)
     certificates = create_certificates(deps)
     submission = create_submission(
         settings, certificates, access=access, acceptance=acceptance, recipient_domains=domains
     )
-    services = public_services(rpc_access, servicer, administration)
     return [
         *create_http_servers(deps, app, certificates),
         create_grpc_server(deps, services, rpc_access, certificates=certificates).run,

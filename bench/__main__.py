@@ -4,7 +4,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import typer
 
@@ -15,6 +15,7 @@ from bench.contestant import Contestant
 from bench.durable import NotDurable
 from bench.engine import engine as start_engine
 from bench.folder import folder_of
+from bench.intake import measure_intake
 from bench.peers.postfix import postfix
 from bench.peers.rspamd import postfix_rspamd
 from bench.peers.start import NotInstalled, Routes
@@ -47,6 +48,10 @@ def main(  # noqa: PLR0913 - an option for each
     against: Annotated[
         str, typer.Option(metavar="REV", help="compare with this commit, in turns")
     ] = "",
+    intake: Annotated[
+        Literal["smtp"] | None,
+        typer.Option("--door", help="measure only what SMTP accepts, beside REST and Postfix"),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="write the figures to this file")
     ] = None,
@@ -58,17 +63,16 @@ def main(  # noqa: PLR0913 - an option for each
     ] = record.RESULTS,
 ) -> None:
     """Measure the engine and its peers in turns, and print the medians."""
-    check_names(peer or [], PEERS)
-    check_names(profile or [], SERVICES)
-    if against and (peer or profile or not engine):
-        raise typer.BadParameter("--against compares engines. Use it without --peer and --profile.")
+    chosen = Choice(peer or [], profile or [], against, engine)
+    check(chosen, is_intake=intake is not None)
     document = record.describe_origin()
     try:
-        if against:
+        if intake:
+            document |= measure_intake(turns=turns, quick=quick)
+        elif against:
             document |= measure_against(against, turns=turns, quick=quick)
         else:
-            order = ([ENGINE] if engine else []) + list(peer or [])
-            document |= measure(order, turns=turns, quick=quick, profile=profile or [])
+            document |= measure(chosen.order, turns=turns, quick=quick, profile=chosen.profile)
     except (NotInstalled, NotDurable, EmbeddedError, GitFailed, NotComparable) as error:
         console.print(str(error), style="red")
         raise typer.Exit(2) from error
@@ -76,6 +80,30 @@ def main(  # noqa: PLR0913 - an option for each
     if json_file:
         record.write(document, json_file)
     console.print(f"results: {record.save(document, results)}")
+
+
+class Choice(NamedTuple):
+    """What to measure."""
+
+    peers: Sequence[str]
+    profile: Sequence[str]
+    against: str
+    engine: bool
+
+    @property
+    def order(self) -> list[str]:
+        return ([ENGINE] if self.engine else []) + list(self.peers)
+
+
+def check(chosen: Choice, *, is_intake: bool) -> None:
+    """Raises BadParameter."""
+    check_names(chosen.peers, PEERS)
+    check_names(chosen.profile, SERVICES)
+    is_restricted = chosen.peers or chosen.profile or not chosen.engine
+    if chosen.against and is_restricted:
+        raise typer.BadParameter("--against compares engines. Use it without --peer and --profile.")
+    if is_intake and (chosen.against or is_restricted):
+        raise typer.BadParameter("--door measures only that. Use it with --turns and --quick.")
 
 
 def check_names(given: Sequence[str], known: "Sequence[str] | dict[str, Start]") -> None:

@@ -12,5 +12,6 @@ class Contestant:
     processes: Mapping[str, int]  # name → pid at the root of its process tree
     dns: Mapping[str, str] = field(default_factory=dict)  # name of a DKIM record → its text
     key: str = ""  # API key
+    tls: bool = False  # from the start of each connection
     connections: int = 20
     settings: Mapping[str, str] = field(default_factory=dict)  # environment of the services

@@ -47,6 +47,7 @@ def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
             kafka_bootstrap_servers=stack.bootstrap_servers,
             database_url=stack.database_url,
             ports=ports,
+            tls=True,
         ) | loopback_settings(root, routes)
         migrate_all(stack.database_url)
         require_durable([stack.database_url, *database_urls(settings)])

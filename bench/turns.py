@@ -78,13 +78,15 @@ class TurnContext:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One run of the load generator; rate 0 is the closed loop."""
+    """One run of the load generator; rate 0 is the closed loop. is_intake: however many accepted
+    messages wait."""
 
     phase: str
     count: int
     seconds: float = 0.0
     rate: float = 0.0
     keep_times: bool = False
+    is_intake: bool = False
 
 
 def peer_turn(context: TurnContext, contestant: Contestant) -> Turn:
@@ -193,11 +195,12 @@ def arguments(context: TurnContext, contestant: Contestant, load: Load) -> list[
         "seconds": load.seconds,
         "rate": load.rate,
         "first-serial": next(context.serials),
-        "backlog": 0 if load.rate else context.scale.backlog,
+        "backlog": 0 if load.rate or load.is_intake else context.scale.backlog,
         "sink-control": context.sink.sink.control,
     }
     flags = [f"--{name}={value}" for name, value in options.items() if value != ""]
-    return [contestant.protocol, *flags, *(["--keep-times"] if load.keep_times else [])]
+    switches = {"--keep-times": load.keep_times, "--tls": contestant.tls}
+    return [contestant.protocol, *flags, *(name for name, is_on in switches.items() if is_on)]
 
 
 def drain(context: TurnContext, contestant: Contestant, *, accepted: int) -> None:

@@ -39,7 +39,11 @@ def prepare(
 def accept(raw: bytes, *, without: Container[str] = ()) -> ComposedMessage:
     """The message with only the fields that may be sent. without: names of further fields to drop,
     in lower case. Raises SubmissionError."""
-    normal = smtp.normalize_line_endings(raw)
+    return accept_normal(smtp.normalize_line_endings(raw), without=without)
+
+
+def accept_normal(normal: bytes, *, without: Container[str] = ()) -> ComposedMessage:
+    """`accept` for a message with normalized line endings."""
     end = 0 if normal.startswith(b"\r\n") else normal.find(b"\r\n\r\n") + 2
     if end == 1:
         end = len(normal)

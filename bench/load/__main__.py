@@ -6,6 +6,7 @@ Standard output has JSON lines: progress twice a second, and finally the result.
 import argparse
 import asyncio
 import json
+import ssl
 import time
 from contextlib import suppress
 
@@ -29,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", default="/v1/emails")
     parser.add_argument("--key", default="", help="API key")
+    parser.add_argument("--tls", action="store_true", help="TLS from the start, unverified")
     parser.add_argument("--sites", type=int, default=24)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--count", type=int, default=1000, help="minimum number of messages")
@@ -82,25 +84,33 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
 async def connect(driver: Driver, texts: list[Variant], options: argparse.Namespace) -> None:
     """Open all connections and wait until each can carry a message."""
     loop = asyncio.get_running_loop()
+    tls = unverified() if options.tls else None
     start = head(f"{options.host}:{options.port}", options.path, options.key)
 
     def connection() -> asyncio.Protocol:
         if options.protocol == "http":
             return HttpConnection(driver, texts, start)
-        return SmtpConnection(driver, texts)
+        return SmtpConnection(driver, texts, options.key)
 
     async def reconnect() -> None:
         with suppress(OSError):
-            await loop.create_connection(connection, options.host, options.port)
+            await loop.create_connection(connection, options.host, options.port, ssl=tls)
             return
         loop.call_later(RECONNECT_AFTER_S, driver.reconnect)
 
     for _ in range(options.connections):
-        await loop.create_connection(connection, options.host, options.port)
+        await loop.create_connection(connection, options.host, options.port, ssl=tls)
     tasks: set[asyncio.Task[None]] = set()
     driver.reconnect = lambda: tasks.add(loop.create_task(reconnect()))
     while len(driver.idle) < options.connections:
         await asyncio.sleep(POLL_S)
+
+
+def unverified() -> ssl.SSLContext:
+    """For a certificate that the engine made for itself."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 async def print_progress(driver: Driver) -> None:

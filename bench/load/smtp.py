@@ -1,6 +1,8 @@
-"""The same messages over SMTP, for the peers: persistent connections, pipelining (RFC 2920)."""
+"""The same messages over SMTP, for the peers and for submission: persistent connections,
+pipelining (RFC 2920)."""
 
 import asyncio
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,11 +14,12 @@ REPLIES_TO_ENVELOPE = 3  # MAIL, RCPT, DATA
 
 class SmtpConnection(asyncio.Protocol, Connection):
     """Two round trips per message: envelope and DATA in one write, then the body with end of
-    data."""
+    data. key: an API key to log in with; empty: no login."""
 
-    def __init__(self, driver: Driver, variants: Sequence[Variant]) -> None:
+    def __init__(self, driver: Driver, variants: Sequence[Variant], key: str = "") -> None:
         self.driver = driver
         self.variants = variants
+        self.key = key
         self.buffer = b""
         self.codes: list[int] = []
         self.stage = self.on_greeting
@@ -42,6 +45,16 @@ class SmtpConnection(asyncio.Protocol, Connection):
 
     def on_hello(self) -> None:
         self.codes.clear()
+        if not self.key:
+            self.driver.join(self)
+            return
+        self.stage = self.on_login
+        self.transport.write(b"AUTH PLAIN %b\r\n" % b64encode(f"\0key\0{self.key}".encode()))
+
+    def on_login(self) -> None:
+        if self.codes.pop() != 235:
+            self.transport.close()
+            return
         self.driver.join(self)
 
     def send(self, serial: int) -> None:

@@ -57,7 +57,7 @@ class Client:
     def burst(self, key: str, sender: str, number: int) -> list[str]:
         """Send a number of messages at once, from another account. Returns their recipients."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_S)
-        recipients = [self._next_recipient(defer_every=0) for _ in range(number)]
+        recipients = [self.next_recipient(defer_every=0) for _ in range(number)]
         for recipient in recipients:
             self._send(connection, recipient, key=key, sender=sender)
         connection.close()
@@ -68,11 +68,11 @@ class Client:
         interval_s = self.threads / self.rate_per_s
         while not self._stop.is_set():
             started_s = time.monotonic()
-            self._send(connection, self._next_recipient(), key=self.key, sender=self.sender)
+            self._send(connection, self.next_recipient(), key=self.key, sender=self.sender)
             self._stop.wait(max(0.0, interval_s - (time.monotonic() - started_s)))
         connection.close()
 
-    def _next_recipient(self, *, defer_every: int = DEFER_EVERY) -> str:
+    def next_recipient(self, *, defer_every: int = DEFER_EVERY) -> str:
         with self._lock:
             self._serial += 1
             deferred = "defer1+" if defer_every and not self._serial % defer_every else ""

@@ -32,6 +32,7 @@ from tests.faults.slow_dependencies import (
     slow_directory,
     slow_kafka,
 )
+from tests.faults.submission import kill_under_submission
 from tests.faults.world import PASSED_TIMEOUT_S, World, wait_until
 from tests.support.accounts import add_webhook, change_tenant, create_account
 
@@ -247,6 +248,7 @@ def _all() -> list[Scenario]:
         Scenario("no fault", no_fault, times=10),
         *at_points,
         Scenario("kill services", partial(kill_services, names=SERVICES), times=20),
+        Scenario("kill ingest under submission", kill_under_submission, times=100),
         Scenario("kill kafka", kill_kafka, times=20),
         Scenario("kill postgres", kill_postgres, times=20),
         Scenario("pause", partial(pause, names=("router", "delivery", "events")), times=5),

@@ -33,7 +33,7 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
     header names. Raises Problem."""
     normal = smtp.normalize_line_endings(raw)  # before parsing: a CR alone may hide a field
     try:
-        message = submission.accept(normal, without=IDEMPOTENCY_FIELDS)
+        message = submission.accept_normal(normal, without=IDEMPOTENCY_FIELDS)
     except SubmissionError as error:
         raise _invalid(f"The message cannot be sent: {error}.") from None
     header = parser.parse_entity(normal[: submission.MAX_HEADER + 4])
@@ -48,7 +48,7 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
     valid = ValidEmail(
         sender=address.canonical(author),
         recipients=_recipients(recipients, to, cc=cc),
-        content=_content(header, author, message.as_bytes()),
+        content=_content(header, author, to=to, cc=cc, raw=message.as_bytes()),
         tags={},
         metadata={},
         due_at=None,
@@ -59,20 +59,22 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
     return RawEmail(valid, _idempotency_key(header))
 
 
-def _content(header: Entity, author: Mailbox, raw: bytes) -> Content:
-    shown = {
-        name: [address.readable(one) for one in _listed(header, name)[:LISTED_MAX]]
-        for name in ("to", "cc", "reply-to")
-    }
+def _content(
+    header: Entity, author: Mailbox, *, to: Sequence[Mailbox], cc: Sequence[Mailbox], raw: bytes
+) -> Content:
     content = Content(
-        to=shown["to"],
-        cc=shown["cc"],
-        reply_to=shown["reply-to"],
+        to=_shown(to),
+        cc=_shown(cc),
+        reply_to=_shown(_listed(header, "reply-to")),
         subject=_subject(header),
         raw=raw,
     )
     setattr(content, "from", address.readable(author))
     return content
+
+
+def _shown(mailboxes: Sequence[Mailbox]) -> list[str]:
+    return [address.readable(one) for one in mailboxes[:LISTED_MAX]]
 
 
 def _mailbox(header: Entity, name: str) -> Mailbox | None:
@@ -112,7 +114,9 @@ def _listed(header: Entity, name: str) -> list[Mailbox]:
 
 def _subject(header: Entity) -> str:
     subject = header.get("subject")
-    return "".join(char for char in subject if char.isprintable())[:SUBJECT_CHARS_MAX]
+    if not subject.isprintable():
+        subject = "".join(char for char in subject if char.isprintable())
+    return subject[:SUBJECT_CHARS_MAX]
 
 
 def _recipients(

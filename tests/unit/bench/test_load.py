@@ -1,12 +1,16 @@
 """Loops and latencies of the load, with a fake clock."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
+from typing_extensions import Buffer
 
 from bench.load.driver import Connection, Driver, Plan
 from bench.load.http import head, response_end
 from bench.load.latency import percentile, summary
+from bench.load.smtp import SmtpConnection
+from bench.messages import variants
 
 
 class FakeConnection(Connection):
@@ -105,3 +109,24 @@ def test_the_end_of_a_response_follows_its_framing(response: bytes) -> None:
 def test_the_request_header_has_the_length_of_the_body() -> None:
     sent = head("h:1", "/v1/emails", "k") % 12
     assert b"\r\nContent-Length: 12\r\n\r\n" in sent
+
+
+class FakeTransport(asyncio.Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+
+    def write(self, data: Buffer) -> None:
+        self.written += bytes(data)
+
+
+def test_an_smtp_session_logs_in_before_its_first_message() -> None:
+    bench, transport = Bench(Plan(count=1)), FakeTransport()
+    line = SmtpConnection(bench.driver, variants(["inbox00.bench.test"]), key="obm_live_x")
+    line.connection_made(transport)
+    line.data_received(b"220 mx.example ESMTP\r\n250-mx.example\r\n250 AUTH PLAIN\r\n")
+    assert transport.written.endswith(b"AUTH PLAIN AGtleQBvYm1fbGl2ZV94\r\n")
+    bench.driver.begin()
+    assert b"MAIL" not in transport.written
+    line.data_received(b"235 2.7.0 Welcome\r\n")
+    assert b"MAIL FROM:<" in transport.written

@@ -6,7 +6,7 @@ from typing import cast
 
 from kernel.tls import HANDSHAKE_S
 from mail.smtp_server import ServerSession
-from mail.smtp_server_events import ServerConfig, StartTls
+from mail.smtp_server_events import RecipientGiven, SenderGiven, ServerConfig, StartTls
 from services.ingest.api.submission.submitter import Submitter
 
 LOGIN_S = 120.0  # from the connection to a login
@@ -15,6 +15,7 @@ MESSAGE_S = 600.0  # for each message
 UNREAD_MAX = 64 * 1024  # octets that wait while a message is accepted
 TIMEOUT = "421 4.4.2 The client was too slow"
 STOPPING = "421 4.3.2 The service is stopping"
+_QUICK = (SenderGiven, RecipientGiven)  # answered from memory
 
 
 class Connection(asyncio.Protocol):
@@ -96,7 +97,8 @@ class Connection(asyncio.Protocol):
         while True:
             self._changed.clear()
             event = self._session.next_event()
-            self._flush()
+            if not isinstance(event, _QUICK):  # replies to a group go together (RFC 2920 §3.2)
+                self._flush()
             if self._session.is_closed or (event is None and self._is_lost):
                 return
             if lines != self._session.lines:

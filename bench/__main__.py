@@ -1,7 +1,7 @@
 """`python -m bench`: the engine and its peers send the same messages to the same sink, in turns."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -76,6 +76,10 @@ def main(  # noqa: PLR0913 - an option for each
     except (NotInstalled, NotDurable, EmbeddedError, GitFailed, NotComparable) as error:
         console.print(str(error), style="red")
         raise typer.Exit(2) from error
+    keep(document, json_file=json_file, results=results)
+
+
+def keep(document: Mapping[str, object], *, json_file: Path | None, results: Path) -> None:
     console.print(f"\nOne RSA-2048 signature on this machine: {document['signature_ms']} ms")
     if json_file:
         record.write(document, json_file)

@@ -184,23 +184,33 @@ def without_own_fields(dump: bytes) -> bytes:
 
 
 @contextmanager
-def postfix(*, relay: str = "permit_mynetworks, reject") -> Iterator[tuple[int, Path]]:
-    """A Postfix independent of /etc/postfix: its port, and the Maildir of all recipients."""
+def postfix(
+    *, relay: str = "permit_mynetworks, reject", settings: str = "", services: str = ""
+) -> Iterator[tuple[int, Path]]:
+    """A Postfix independent of /etc/postfix: its port, and the Maildir of all recipients. settings,
+    services: more lines of main.cf and master.cf."""
     command = program("postfix")
     if os.geteuid() != 0:
         pytest.skip("Postfix only starts as root")
     # Outside of pytest's folder, which Postfix's users cannot access.
     with (
         tempfile.TemporaryDirectory(prefix="obm-postfix-") as folder,
-        started(command, Path(folder), relay=relay) as found,
+        started(
+            command,
+            Path(folder),
+            settings=f"smtpd_relay_restrictions = {relay}\n{settings}",
+            services=services,
+        ) as found,
     ):
         yield found
 
 
 @contextmanager
-def started(command: str, root: Path, *, relay: str) -> Iterator[tuple[int, Path]]:
+def started(
+    command: str, root: Path, *, settings: str, services: str
+) -> Iterator[tuple[int, Path]]:
     port = free_port()
-    configure(root, port=port, relay=relay)
+    configure(root, port=port, settings=settings, services=services)
     control = [command, "-c", str(root / "config")]
     subprocess.run([*control, "start"], check=True, capture_output=True)
     try:
@@ -210,7 +220,7 @@ def started(command: str, root: Path, *, relay: str) -> Iterator[tuple[int, Path
         subprocess.run([*control, "stop"], check=True, capture_output=True)
 
 
-def configure(root: Path, *, port: int, relay: str) -> None:
+def configure(root: Path, *, port: int, settings: str, services: str) -> None:
     root.chmod(0o755)
     for name in ("config", "queue", "data", "mail"):
         (root / name).mkdir()
@@ -218,8 +228,8 @@ def configure(root: Path, *, port: int, relay: str) -> None:
     os.chown(root / "data", owner.pw_uid, grp.getgrnam("postfix").gr_gid)
     os.chown(root / "mail", nobody.pw_uid, nobody.pw_gid)
     main = MAIN.format(root=root, uid=nobody.pw_uid, gid=nobody.pw_gid)
-    (root / "config/main.cf").write_text(f"{main}smtpd_relay_restrictions = {relay}\n")
-    (root / "config/master.cf").write_text(MASTER.format(port=port))
+    (root / "config/main.cf").write_text(main + settings)
+    (root / "config/master.cf").write_text(MASTER.format(port=port) + services)
     (root / "config/pair.pem").write_bytes(certificate())
 
 

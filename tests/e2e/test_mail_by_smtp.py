@@ -2,15 +2,12 @@
 
 import smtplib
 import ssl
-import time
 from email.message import EmailMessage
 
-import httpx
 import pytest
 
 from tests.support.engine import DOMAIN, Engine
-
-WITHIN_S = 120.0
+from tests.support.sandbox import await_captured
 
 
 def message(**headers: str) -> EmailMessage:
@@ -26,19 +23,6 @@ def message(**headers: str) -> EmailMessage:
 
 def context(engine: Engine) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=engine.environment["INGEST_TLS_CERTIFICATE"])
-
-
-def captured(engine: Engine, recipient: str) -> bytes:
-    """The message to a recipient as the sandbox received it."""
-    headers = {"Authorization": f"Bearer {engine.account.api_key}"}
-    until_s = time.monotonic() + WITHIN_S
-    with httpx.Client(base_url=engine.url, headers=headers, timeout=60) as api:
-        while True:
-            found = api.get("/sandbox/messages", params={"recipient": recipient}).json()["data"]
-            if found:
-                return api.get(f"/sandbox/messages/{found[0]['id']}/raw").content
-            assert time.monotonic() < until_s
-            time.sleep(0.1)
 
 
 @pytest.mark.parametrize("implicit_tls", [False, True])
@@ -59,7 +43,7 @@ def test_a_message_by_smtplib_reaches_the_sandbox_unchanged(
         client.login("any-name", engine.account.api_key)
         refused = client.send_message(mail)
     assert refused == {}
-    got = captured(engine, to)
+    got = await_captured(engine, to)
     assert b"bcc" not in got.lower().partition(b"\r\n\r\n")[0]
     assert b"idempotency" not in got.lower()
     assert b"\r\nDKIM-Signature: " in b"\r\n" + got
@@ -67,4 +51,4 @@ def test_a_message_by_smtplib_reaches_the_sandbox_unchanged(
     assert b"\r\nDate: " in got
     del mail["Bcc"], mail["Idempotency-Key"]
     assert got.endswith(mail.as_bytes().replace(b"\n", b"\r\n"))
-    captured(engine, "delivered+hidden@obm-sandbox.net")
+    await_captured(engine, "delivered+hidden@obm-sandbox.net")

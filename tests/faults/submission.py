@@ -39,6 +39,7 @@ class Session:
 
     world: World
     listen: str
+    context: ssl.SSLContext
     stop: threading.Event
     accepted: int = 0
     interrupted: int = 0
@@ -72,14 +73,12 @@ class Session:
         return True
 
     def _connect(self) -> smtplib.SMTP:
-        host, _, port = self.world.environment[self.listen].rpartition(":")
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        host, port = "localhost", int(self.world.environment[self.listen].rpartition(":")[2])
         if self.listen == "INGEST_SUBMISSION_LISTEN":
-            smtp = smtplib.SMTP(host, int(port), timeout=TIMEOUT_S)
-            smtp.starttls(context=context)
+            smtp = smtplib.SMTP(host, port, timeout=TIMEOUT_S)
+            smtp.starttls(context=self.context)
         else:
-            smtp = smtplib.SMTP_SSL(host, int(port), timeout=TIMEOUT_S, context=context)
+            smtp = smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=self.context)
         smtp.login("key", self.world.client.key)
         return smtp
 
@@ -93,7 +92,9 @@ class Session:
 def submitting(world: World) -> Iterator[list[Session]]:
     """Half of the sessions with STARTTLS, half with implicit TLS."""
     stop = threading.Event()
-    sessions = [Session(world, PORTS[number % 2], stop) for number in range(SESSIONS)]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(world.environment["INGEST_TLS_CERTIFICATE"])
+    sessions = [Session(world, PORTS[number % 2], context, stop) for number in range(SESSIONS)]
     threads = [threading.Thread(target=one.run, daemon=True) for one in sessions]
     for thread in threads:
         thread.start()

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from tests.support.accounts import create_account
 from tests.support.engine import DOMAIN, Engine
 from tests.support.npm import node
 
@@ -25,3 +26,24 @@ def test_the_client_sends_batches_retrieves_reschedules_and_cancels(engine: Engi
     assert results["canceled"]["data"]["id"] == results["scheduled"]["data"]["id"]
     assert results["again"]["error"]["name"] == "invalid_idempotent_request"
     assert results["refused"]["error"]["name"] == "validation_error"
+
+
+def test_the_client_manages_domains_keys_and_webhooks(engine: Engine) -> None:
+    account = create_account(engine.environment, "node.example.net")
+    name = "mail.node.example.net"
+    settings = {"KEY": account.api_key, "URL_V1": engine.url, "NAME": name}
+    ran = node(SCRIPT.with_name("resend_domains.mjs"), env={**os.environ, **settings})
+
+    assert ran.returncode == 0, ran.stderr
+    results = json.loads(ran.stdout)
+    gone = results.pop("gone")
+    assert {key: one["error"] for key, one in results.items()} == dict.fromkeys(results)
+    assert gone["error"]["name"] == "not_found"
+    domain = results["created"]["data"]
+    assert (domain["name"], domain["status"]) == (name, "not_started")
+    assert {one["record"] for one in domain["records"]} >= {"DKIM", "SPF"}
+    assert results["got"]["data"]["id"] == domain["id"]
+    assert results["removed"]["data"]["deleted"] is True
+    assert name in {one["name"] for one in results["listed"]["data"]["data"]}
+    assert results["key"]["data"]["token"]
+    assert results["hook"]["data"]["events"] == ["email.delivered"]

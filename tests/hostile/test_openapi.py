@@ -53,6 +53,13 @@ schemathesis.openapi.format("domain", st.uuids().map("{}.example.net".format))
 schemathesis.openapi.format("filename", name.map("{}.pdf".format))
 schemathesis.openapi.format("media-type", st.sampled_from(["text/plain", "application/pdf"]))
 schemathesis.openapi.format("content-id", name)
+MESSAGES = [
+    b"From: a@%b\r\nTo: b@x.example.net\r\nSubject: Hi\r\n\r\n%b" % (DOMAIN.encode(), text)
+    for text in (b"Hello\r\n", b"", b"Gr\xc3\xbc\xc3\x9fe\n.\n")
+]
+schemathesis.openapi.format(
+    "raw-message", st.sampled_from(MESSAGES).map(lambda octets: b64encode(octets).decode())
+)
 schemathesis.openapi.format("base64", st.binary().map(lambda octets: b64encode(octets).decode()))
 
 

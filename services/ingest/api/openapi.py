@@ -75,6 +75,12 @@ RULES: dict[str, dict[str, Any]] = {
         "metadata": {"anyOf": [METADATA, NULL], "default": None},
         "scheduled_at": {"anyOf": [{"$ref": "#/components/schemas/Moment"}, NULL]},
     },
+    "SendRawRequest": {
+        "raw": {"type": "string", "format": "raw-message", "contentEncoding": "base64"},
+        **dict.fromkeys(("to", "cc", "bcc"), OPTIONAL_MAILBOXES),
+        "metadata": {"anyOf": [METADATA, NULL], "default": None},
+        "scheduled_at": {"anyOf": [{"$ref": "#/components/schemas/Moment"}, NULL]},
+    },
     "Attachment": {
         "content": {"anyOf": [BASE64, OCTETS, BUFFER]},
         "filename": {"type": "string", "format": "filename", "minLength": 1, "maxLength": 255},
@@ -245,6 +251,8 @@ def with_rules(bodies: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         for name, most in ITEMS_MAX.items():
             email["properties"][name] = _bounded(email["properties"][name], maxItems=most)
         email["anyOf"] = SOME_BODY
+    if raw := found.get("SendRawRequest"):
+        raw["properties"]["tags"] = _bounded(raw["properties"]["tags"], maxItems=PAIRS_MAX)
     if attachment := found.get("Attachment"):
         attachment["required"] = ["content", "filename"]
         del attachment["properties"]["path"]  # depends on the installation: docs/api.md

@@ -245,10 +245,13 @@ def body_schema(
     description: str,
     *,
     required: bool = True,
+    or_else: Any = None,  # noqa: ANN401 - likewise
 ) -> dict[str, Any]:
-    """The request body of a route, for `openapi_extra`."""
-    [schema], components = msgspec.json.schema_components([kind], ref_template=REF)
+    """The request body of a route, for `openapi_extra`. or_else: another type that it may have."""
+    kinds = [kind] if or_else is None else [kind, or_else]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
     BODY_SCHEMAS.update(components)
+    schema = {"anyOf": list(schemas)} if len(schemas) > 1 else schemas[0]
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": required, "description": description, "content": content}}
 

@@ -20,7 +20,12 @@ from services.ingest.api.rest_base import (
     request_of,
 )
 from services.ingest.api.sending import SendHandler
-from services.ingest.domain.email import SendEmailRequest, UpdateEmailRequest, decode_update
+from services.ingest.domain.email import (
+    SendEmailRequest,
+    SendRawRequest,
+    UpdateEmailRequest,
+    decode_update,
+)
 
 Filter = Annotated[str, Query(max_length=400)]
 SENT = {202: {"description": "durable"}, **PROBLEM_RESPONSES}
@@ -38,7 +43,7 @@ def _add_sending(router: APIRouter, access: RestAccess, send_handler: SendHandle
     @router.post(
         "",
         status_code=202,
-        openapi_extra=body_schema(SendEmailRequest, "an email"),
+        openapi_extra=body_schema(SendEmailRequest, "an email", or_else=SendRawRequest),
         summary="Send an email",
     )
     async def send(incoming: Incoming) -> Response:

@@ -35,9 +35,14 @@ SELECT d.record, c.state, now() FROM ingest.domains AS d
 LEFT JOIN ingest.domain_checks AS c ON c.domain_id = d.id
 WHERE d.id = %s AND NOT d.deleted
 """
+# Tenants take turns, so that the thousands of one do not delay the others.
 DUE = """
-SELECT d.record FROM ingest.domain_checks AS c JOIN ingest.domains AS d ON d.id = c.domain_id
-WHERE c.due_at <= now() ORDER BY c.due_at LIMIT %s
+SELECT record FROM (
+    SELECT d.record, c.due_at,
+        row_number() OVER (PARTITION BY d.tenant_id ORDER BY c.due_at) AS turn
+    FROM ingest.domain_checks AS c JOIN ingest.domains AS d ON d.id = c.domain_id
+    WHERE c.due_at <= now()
+) AS due ORDER BY turn, due_at LIMIT %s
 """
 WRITE = """
 INSERT INTO ingest.domain_checks (domain_id, due_at, state) VALUES (%s, %s, %s)
@@ -136,7 +141,7 @@ class DomainStore:
         return _check_of(domain, rows[0][1] if rows else None)
 
     async def due(self, count: int) -> Sequence[Domain]:
-        """Domains that are due for a check, longest due first; deleted ones too."""
+        """Domains that are due for a check, those of each tenant in turn; deleted ones too."""
         rows = await self._database.execute_autocommit(DUE, (count,))
         return [Domain.FromString(bytes(record)) for (record,) in rows]
 

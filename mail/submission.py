@@ -44,12 +44,10 @@ def accept(raw: bytes, *, without: Container[str] = ()) -> ComposedMessage:
 
 def accept_normal(normal: bytes, *, without: Container[str] = ()) -> ComposedMessage:
     """`accept` for a message with normalized line endings."""
-    end = 0 if normal.startswith(b"\r\n") else normal.find(b"\r\n\r\n") + 2
-    if end == 1:
-        end = len(normal)
+    end = end_of_header(normal)
     if end > MAX_HEADER:
         raise SubmissionError(f"the header is longer than {MAX_HEADER} octets")
-    fields = [item for item in _BREAK.split(normal[:end]) if item]
+    fields = split_fields(normal[:end])
     names = [_name(item, number) for number, item in enumerate(fields, 1)]
     _check(names)
     remaining = [
@@ -60,11 +58,25 @@ def accept_normal(normal: bytes, *, without: Container[str] = ()) -> ComposedMes
     return ComposedMessage(tuple(remaining), normal[end + 2 :])
 
 
+def end_of_header(normal: bytes) -> int:
+    """The length of the header, without the empty line after it."""
+    if normal.startswith(b"\r\n"):
+        return 0
+    end = normal.find(b"\r\n\r\n")
+    return len(normal) if end < 0 else end + 2
+
+
+def split_fields(header: bytes) -> list[bytes]:
+    """The fields of a header with normalized line endings, each with its CRLF."""
+    if b"\r\n " in header or b"\r\n\t" in header:
+        return [field for field in _BREAK.split(header) if field]
+    return header.splitlines(keepends=True)  # several times as fast
+
+
 def split(accepted: bytes) -> ComposedMessage:
     """The message that `accept` returned, from its octets."""
     end = accepted.index(b"\r\n\r\n") + 2
-    fields = tuple(item for item in _BREAK.split(accepted[:end]) if item)
-    return ComposedMessage(fields, accepted[end + 2 :])
+    return ComposedMessage(tuple(split_fields(accepted[:end])), accepted[end + 2 :])
 
 
 def complete(message: ComposedMessage, *, date: datetime, message_id: str = "") -> ComposedMessage:

@@ -36,7 +36,7 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
         message = submission.accept_normal(normal, without=IDEMPOTENCY_FIELDS)
     except SubmissionError as error:
         raise _invalid(f"The message cannot be sent: {error}.") from None
-    header = parser.parse_entity(normal[: submission.MAX_HEADER + 4])
+    header = parser.parse_entity(normal[: submission.end_of_header(normal)] + b"\r\n")
     if sum(name == "received" for name, _ in header.fields) > HOPS_MAX:
         raise _invalid("The message has too many Received fields: it is in a loop.")
     author, agent = _mailbox(header, "from"), _mailbox(header, "sender")

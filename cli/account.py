@@ -13,14 +13,22 @@ app = noun("Accounts: billing customers.")
 
 
 @app.command()
-def create(name: str) -> None:
+def create(
+    name: str,
+    *,
+    brand: Annotated[
+        str, typer.Option(help="Its brand, of OBM_BRANDS_FILE: the names that it and its keys show")
+    ] = "",
+) -> None:
     """Create an account and print its id.
 
     \b
     obm account create Acme
+    obm account create Acme --brand partner
     """
 
-    console.print(run_in_directory(lambda directory: directory.add_account(name)).account_id)
+    made = run_in_directory(lambda directory: directory.add_account(name, brand=brand))
+    console.print(made.account_id)
 
 
 @app.command()
@@ -35,9 +43,9 @@ def list_accounts() -> None:
     """List the accounts."""
 
     print_table(
-        (id_column("account"), "name"),
+        (id_column("account"), "name", "brand"),
         (
-            (account.account_id, account.name)
+            (account.account_id, account.name, account.brand)
             for account in run_in_directory(lambda directory: directory.store.list_all(Account))
         ),
     )

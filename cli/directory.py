@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from cli.environment import load_settings
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Domain, Tenant
 from kernel import auth, crypto
-from kernel.brand import Brand, read_brands
+from kernel.brand import Brands, read_brands
 from kernel.crypto import SecretKeyring
 from kernel.database import Database
 from kernel.errors import ConfigError
@@ -59,8 +59,8 @@ async def open_directory(settings: Settings | None = None) -> AsyncIterator["Dir
     settings = settings or load_settings(Settings)
     database = Database(settings.system_database_url, connections_max=1, name="obm")
     try:
-        brand = read_brands(settings.brands_file).default
-        yield DirectoryAdmin(database, SecretKeyring(settings.secret_keys), brand)
+        brands = read_brands(settings.brands_file)
+        yield DirectoryAdmin(database, SecretKeyring(settings.secret_keys), brands)
     finally:
         await database.close()
 
@@ -84,15 +84,19 @@ def run_in_directory(action: Callable[["DirectoryAdmin"], Awaitable[T]]) -> T:
 class DirectoryAdmin:
     """Writes the directory. The services apply the changes within a second."""
 
-    def __init__(self, database: Database, secrets: SecretKeyring, brand: Brand) -> None:
-        self._brand = brand
+    def __init__(self, database: Database, secrets: SecretKeyring, brands: Brands) -> None:
+        self._brands = brands
         self.store = DirectoryStore(database, actor=user())
         self.domains = DomainStore(database, self.store, Outbox(database, "ingest", leave_to_sweep))
         self._secrets = secrets
         self._domain_keys = DomainKeys(secrets, PublishedHosts("", ""))
 
-    async def add_account(self, name: str) -> Account:
-        account = Account(account_id=uuid7_text(), name=normalize_name(name))
+    async def add_account(self, name: str, *, brand: str = "") -> Account:
+        """brand: a table of the brands file. Raises ConfigError."""
+        if brand and brand not in self._brands.ids:
+            known = ", ".join(self._brands.ids)
+            raise ConfigError(f"There is no brand {brand!r} in OBM_BRANDS_FILE, only {known}.")
+        account = Account(account_id=uuid7_text(), name=normalize_name(name), brand=brand)
         await self.store.save(account)
         return account
 
@@ -138,7 +142,7 @@ class DirectoryAdmin:
         domain_id = await self._domain_id(owner, domain) if domain else ""
         secret, key = new_key(
             test=test,
-            brand=self._brand.slug,
+            brand=self._brands.named(await self._brand_of(owner)).slug,
             tenant_id=owner.tenant_id,
             account_id=owner.account_id,
             name=name,
@@ -155,8 +159,9 @@ class DirectoryAdmin:
     ) -> tuple[str, ApiKey]:
         """Returns the secret key, which is not stored, and its record."""
         secret, key = new_key(
-            test=False, brand=self._brand.slug, name=name, kind=ApiKeyKind.API_KEY_KIND_OPERATOR,
-            scopes=[auth.FULL_ACCESS], cidrs=networks(cidrs), expires_at=expires_at,
+            test=False, brand=self._brands.default.slug, name=name,
+            kind=ApiKeyKind.API_KEY_KIND_OPERATOR, scopes=[auth.FULL_ACCESS],
+            cidrs=networks(cidrs), expires_at=expires_at,
         )  # fmt: skip
         await self.store.save(key)
         return secret, key
@@ -168,7 +173,10 @@ class DirectoryAdmin:
         vouches for it, so that live mail can be sent at once. Raises ConfigError."""
         owner = await self._find_one(Tenant, tenant)
         domain = await self._domain_keys.new_domain(
-            domain_name(name), tenant_id=owner.tenant_id, account_id=owner.account_id
+            domain_name(name),
+            tenant_id=owner.tenant_id,
+            account_id=owner.account_id,
+            brand=await self._brand_of(owner),
         )
         domain.shared, domain.vouched = shared, verified
         domain.status = VERIFIED if verified else NOT_STARTED
@@ -178,6 +186,10 @@ class DirectoryAdmin:
             reason = f"{domain.name} exists already. See `obm domain list`."
             raise ConfigError(reason) from taken
         return domain
+
+    async def _brand_of(self, tenant: Tenant) -> str:
+        """The brand that its account names."""
+        return (await self._find_one(Account, tenant.account_id)).brand
 
     async def find_domain(self, domain: str) -> tuple[Domain, DomainCheck]:
         """domain: its id or name. The domain with what the last check has found."""
@@ -238,7 +250,9 @@ class DirectoryAdmin:
         self, domain: Domain, *, bounce_mx: str, spf_include: str
     ) -> tuple[records.DnsRecord, ...]:
         """The DNS records that the domain's owner should publish."""
-        return DomainKeys(self._secrets, PublishedHosts(bounce_mx, spf_include)).records(domain)
+        hosts = PublishedHosts(bounce_mx, spf_include)
+        by_brand = PublishedHosts.of_brands(self._brands, hosts)
+        return DomainKeys(self._secrets, hosts, by_brand).records(domain)
 
     async def _domains(self, owner: Tenant) -> list[Domain]:
         return await self.store.list_domains(owner.tenant_id, owner.account_id)

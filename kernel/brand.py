@@ -19,6 +19,7 @@ from kernel.errors import ConfigError
 from kernel.tls import CertificateFiles
 
 DEFAULT_ID = "default"
+HOSTS = {"sandbox_domain", "smtp_host", "bounce_mx", "spf_include", "api_hosts"}
 _ID = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _SLUG = re.compile(r"[a-z]{2,20}")  # part of an API key, which has letters only
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
@@ -28,7 +29,8 @@ _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0
 class Brand:
     """slug: lower-case letters: the prefix of API keys, the domain of gRPC errors. problem_type:
     prefix of the `type` of a problem (RFC 9457). api_hosts: host names of the API that belong to
-    this brand. sandbox_domain: accepts test mail only. certificates: for TLS, by host.
+    this brand. sandbox_domain: accepts test mail only. smtp_host: name of the SMTP server.
+    bounce_mx, spf_include: in the DNS records of domains. certificates: for TLS, by host.
     """
 
     name: str = "OBM Engine"
@@ -36,12 +38,20 @@ class Brand:
     problem_type: str = ""
     sandbox_domain: str = "obm-sandbox.net"
     user_agent: str = ""
+    smtp_host: str = ""
+    bounce_mx: str = ""
+    spf_include: str = ""
     api_hosts: tuple[str, ...] = field(default=())
     certificates: tuple[tuple[str, CertificateFiles], ...] = field(default=())
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "problem_type", self.problem_type or f"urn:{self.slug}:problem:")
         object.__setattr__(self, "user_agent", self.user_agent or self.slug.upper())
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Host names by which clients reach this brand."""
+        return (*self.api_hosts, *([self.smtp_host] if self.smtp_host else []))
 
 
 class Brands:
@@ -51,12 +61,21 @@ class Brands:
     def __init__(self, brands: Mapping[str, Brand] | None = None) -> None:
         named = {DEFAULT_ID: Brand()} | dict(brands or {})
         self.default = named[DEFAULT_ID]
+        self._named = named
         self._all = tuple(named.values())
-        hosts = [(host, one) for one in self._all for host in one.api_hosts]
+        hosts = [(host, one) for one in self._all for host in one.hosts]
         self._by_host = dict(hosts)
         if len(self._by_host) < len(hosts):
             raise ValueError("A host belongs to one brand only.")
         self.certificates = {host: files for one in self._all for host, files in one.certificates}
+
+    @property
+    def ids(self) -> list[str]:
+        return sorted(self._named)
+
+    def named(self, brand_id: str) -> Brand:
+        """The default for an empty id, and for one that the file no longer has."""
+        return self._named.get(brand_id, self.default)
 
     def __iter__(self) -> Iterator[Brand]:
         return iter(self._all)
@@ -121,7 +140,7 @@ def _check(brand_id: str, name: str, value: object) -> None:
     valid = all(isinstance(one, str) and one.isprintable() and one.isascii() for one in values)
     if name == "slug":
         valid = valid and bool(_SLUG.fullmatch(str(value)))
-    if name in {"sandbox_domain", "api_hosts"}:
-        valid = valid and all(_HOST.fullmatch(str(one)) for one in values)
+    if name in HOSTS:
+        valid = valid and all(_HOST.fullmatch(str(one).removeprefix("_spf.")) for one in values)
     if not valid or not value:
         raise ValueError(f"[{brand_id}] has an invalid {name}: {value!r}")

@@ -41,11 +41,12 @@ _LAST_OF_GROUP = frozenset(("HELO", "EHLO", "STARTTLS", "AUTH", "DATA"))
 
 class ServerSession:
     """Call `receive` with octets, then `next_event` until it returns None, and send `take_replies`.
-    Each event waits for `respond`."""
+    Each event waits for `respond`. hostname: of the server, in its replies."""
 
     def __init__(self, config: ServerConfig, *, secure: bool) -> None:
         self._config = config
         self._secure = secure
+        self.hostname = config.hostname
         self._input = SmtpInput(config.octets_max)
         self._replies: list[bytes] = []
         self._mode = Mode.COMMAND
@@ -86,7 +87,7 @@ class ServerSession:
         return len(self._input) if self._mode is Mode.MESSAGE else 0
 
     def greet(self) -> None:
-        self._reply(f"220 {self._config.hostname} ESMTP")
+        self._reply(f"220 {self.hostname} ESMTP")
 
     def receive(self, data: bytes) -> None:
         if self._mode is not Mode.CLOSED:
@@ -220,7 +221,7 @@ class ServerSession:
         elif self._config.starttls:
             lines.append("STARTTLS")
         lines.append("ENHANCEDSTATUSCODES")
-        for line in (self._config.hostname, *lines[:-1]):
+        for line in (self.hostname, *lines[:-1]):
             self._reply(f"250-{line}")
         self._reply(f"250 {lines[-1]}")
 
@@ -228,7 +229,7 @@ class ServerSession:
         check_domain(argument)
         self._reset()
         self._extended, self._greeted = False, True
-        self._reply(f"250 {self._config.hostname}")
+        self._reply(f"250 {self.hostname}")
 
     def _starttls(self, argument: str) -> Event | None:
         if argument:

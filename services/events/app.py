@@ -22,6 +22,7 @@ from mail.reachable import networks
 from services.events.api import EventsApi
 from services.events.api.webhooks import WebhookDependencies
 from services.events.clients import WebhookClient
+from services.events.clients.brands import TenantBrands
 from services.events.handlers import Handlers
 from services.events.loops.retention import Retention
 from services.events.loops.webhooks import WebhookConfig, WebhookDispatcher
@@ -100,10 +101,8 @@ def create_dependencies(settings: Settings) -> Dependencies:
     outbox = Outbox(database, "events", kafka.publish, sweep_after_s=settings.outbox_sweep_after_s)
     secrets = SecretKeyring(settings.secret_keys)
     allowed = networks(settings.webhook_allowed_networks)
-    brand = read_brands(settings.brands_file).default
-    client = WebhookClient(
-        allowed, timeout_s=settings.webhook_timeout_s, user_agent=brand.user_agent
-    )
+    brands = TenantBrands(read_brands(settings.brands_file), kafka)
+    client = WebhookClient(allowed, timeout_s=settings.webhook_timeout_s)
     config = webhook_config(settings)
     return Dependencies(
         settings,
@@ -115,7 +114,13 @@ def create_dependencies(settings: Settings) -> Dependencies:
         secrets,
         client,
         WebhookDispatcher(
-            database, outbox, client=client, secrets=secrets, health=health, config=config
+            database,
+            outbox,
+            client=client,
+            brands=brands,
+            secrets=secrets,
+            health=health,
+            config=config,
         ),
     )
 

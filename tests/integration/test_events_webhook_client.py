@@ -27,7 +27,7 @@ Scenario = Callable[[WebhookClient, Receiver], Awaitable[None]]
 
 def run_scenario(scenario: Scenario, *, allowed: tuple = LOOPBACK, timeout_s: float = 1.0) -> None:  # type: ignore[type-arg]
     async def main() -> None:
-        client = WebhookClient(allowed, timeout_s=timeout_s, user_agent="OBM")
+        client = WebhookClient(allowed, timeout_s=timeout_s)
         try:
             async with asyncio.timeout(240), receiving() as receiver:
                 await scenario(client, receiver)
@@ -38,7 +38,7 @@ def run_scenario(scenario: Scenario, *, allowed: tuple = LOOPBACK, timeout_s: fl
 
 
 async def post(client: WebhookClient, url: str) -> EndpointResponse:
-    return await client.post(url, b"{}", headers={"webhook-id": "evt_1"})
+    return await client.post(url, b"{}", headers={"webhook-id": "evt_1"}, user_agent="OBM")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1"])

@@ -43,10 +43,10 @@ async def serving(
 
 
 async def get(url: str, *, allowed: Any = LOOPBACK, octets_max: int = 1000) -> DownloadedFile:  # noqa: ANN401
-    downloads = Downloads(allowed, user_agent="OBM")
+    downloads = Downloads(allowed)
     try:
         async with asyncio.timeout(240):
-            return await downloads.get(url, octets_max=octets_max)
+            return await downloads.get(url, octets_max=octets_max, user_agent="OBM")
     finally:
         await downloads.close()
 

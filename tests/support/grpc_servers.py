@@ -12,10 +12,11 @@ from contracts.events.v1.events_service_pb2_grpc import (
     add_EventsServiceServicer_to_server,
 )
 from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
-from kernel.brand import Brand
+from kernel.brand import Brands
 from kernel.health import DependencyHealth
 from kernel.rpc import RpcServer
 from services.ingest.api.access import Principal
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.callers import Caller
 from services.ingest.api.grpc.base import RpcAccess
@@ -72,7 +73,9 @@ def grpc_servers() -> Iterator[tuple[int, int, int]]:
 
 async def serve() -> None:
     nothing: Any = None
-    access = RpcAccess(cast(Any, FakeAccessControl()), TrustedProxies(""), Brand())
+    access = RpcAccess(
+        cast(Any, FakeAccessControl()), TrustedProxies(""), AccountBrands(Brands(), lambda _: None)
+    )
     emails = EmailServicer(
         access,
         senders=nothing,
@@ -80,7 +83,7 @@ async def serve() -> None:
         emails=cast(Any, EmptyEmailStore()),
         recipient_domains=RecipientDomains(),
     )
-    administration = Administration(nothing, nothing, nothing)
+    administration = Administration(nothing, nothing, secrets=nothing, brands=Brands())
     public = PublicGrpcServer(
         public_services(access, emails, administration),
         "127.0.0.1:0",

@@ -11,8 +11,9 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
-from kernel.brand import Brand
+from kernel.brand import Brands
 from services.ingest.api.access import AccessControl
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.emails import EmailServicer
@@ -69,12 +70,14 @@ class Rpc(NamedTuple):
 
 def services_with(access: AccessControl) -> list[PublicService]:
     """The services with this access control, and with nothing behind it."""
-    rpc_access = RpcAccess(access, TrustedProxies(""), Brand())
+    rpc_access = RpcAccess(access, TrustedProxies(""), AccountBrands(Brands(), lambda _: None))
     emails = EmailServicer(
         rpc_access, senders=access, acceptance=NOTHING, emails=NOTHING,
         recipient_domains=RecipientDomains(),
     )  # fmt: skip
-    return public_services(rpc_access, emails, Administration(NOTHING, NOTHING, NOTHING))
+    return public_services(
+        rpc_access, emails, Administration(NOTHING, NOTHING, secrets=NOTHING, brands=Brands())
+    )
 
 
 def rpcs(services: Sequence[PublicService]) -> Iterator[Rpc]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import httpx
 
-from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
 from kernel.brand import Brand, Brands
 from services.ingest.api.access import Principal
 from services.ingest.api.administration import Administration
@@ -63,8 +63,8 @@ class EmptyDirectory(Directory):
     async def changing(self, _: Caller) -> AsyncIterator[DirectoryChange]:
         yield cast(Any, self)
 
-    async def find(self, *_: object) -> Tenant:
-        return TENANT
+    async def find(self, kind: type[Any], *_: object) -> Any:  # noqa: ANN401 - an entry
+        return Account(account_id=ID) if kind is Account else TENANT
 
     async def save(self, *_: object) -> None:
         """Discard the entry."""
@@ -128,7 +128,8 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
     )
     dependencies = RestDependencies(
         RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
-        cast(Any, DomainService()), Administration(EmptyDirectory(), nothing, nothing),
+        cast(Any, DomainService()),
+        Administration(EmptyDirectory(), nothing, secrets=nothing, brands=brands()),
     )  # fmt: skip
     app = HttpApp(access, send_handler, rest(dependencies), brands=brands())
     return with_cors(app, [origins] if origins else [])

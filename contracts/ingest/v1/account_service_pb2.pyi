@@ -32,6 +32,7 @@ class AccountInfo(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_REASON_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     plan: _builtins.str
@@ -39,6 +40,8 @@ class AccountInfo(_message.Message):
     status: _builtins.str
     """active or suspended"""
     status_reason: _builtins.str
+    brand: _builtins.str
+    """empty: that of the request's host"""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -51,10 +54,11 @@ class AccountInfo(_message.Message):
         status: _builtins.str = ...,
         status_reason: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        brand: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "created_at", b"created_at", "id", b"id", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "brand", b"brand", "created_at", b"created_at", "id", b"id", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -67,19 +71,23 @@ class CreateAccountRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     BILLING_EMAIL_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     plan: _builtins.str
     billing_email: _builtins.str
+    brand: _builtins.str
+    """of those in the operator's brands file"""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         plan: _builtins.str = ...,
         billing_email: _builtins.str = ...,
+        brand: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "name", b"name", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billing_email", b"billing_email", "brand", b"brand", "name", b"name", "plan", b"plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,10 +211,13 @@ class UpdateAccountRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     BILLING_EMAIL_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     plan: _builtins.str
     billing_email: _builtins.str
+    brand: _builtins.str
+    """empty: none of its own"""
     def __init__(
         self,
         *,
@@ -214,19 +225,24 @@ class UpdateAccountRequest(_message.Message):
         name: _builtins.str | None = ...,
         plan: _builtins.str | None = ...,
         billing_email: _builtins.str | None = ...,
+        brand: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "name", b"name", "plan", b"plan"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_brand", b"_brand", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "brand", b"brand", "name", b"name", "plan", b"plan"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "id", b"id", "name", b"name", "plan", b"plan"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email", "_brand", b"_brand", "_name", b"_name", "_plan", b"_plan", "billing_email", b"billing_email", "brand", b"brand", "id", b"id", "name", b"name", "plan", b"plan"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__billing_email: _TypeAlias = _typing.Literal["billing_email"]  # noqa: Y015
     _WhichOneofArgType__billing_email: _TypeAlias = _typing.Literal["_billing_email", b"_billing_email"]  # noqa: Y015
+    _WhichOneofReturnType__brand: _TypeAlias = _typing.Literal["brand"]  # noqa: Y015
+    _WhichOneofArgType__brand: _TypeAlias = _typing.Literal["_brand", b"_brand"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
     _WhichOneofReturnType__plan: _TypeAlias = _typing.Literal["plan"]  # noqa: Y015
     _WhichOneofArgType__plan: _TypeAlias = _typing.Literal["_plan", b"_plan"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__billing_email) -> _WhichOneofReturnType__billing_email | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__brand) -> _WhichOneofReturnType__brand | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
     @_typing.overload

@@ -172,6 +172,7 @@ class Account(_message.Message):
     BILLING_EMAIL_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_REASON_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -181,6 +182,8 @@ class Account(_message.Message):
     status: Global___AccountStatus.ValueType
     status_reason: _builtins.str
     """why it is suspended"""
+    brand: _builtins.str
+    """table of OBM_BRANDS_FILE; empty: the default"""
     def __init__(
         self,
         *,
@@ -192,10 +195,11 @@ class Account(_message.Message):
         billing_email: _builtins.str = ...,
         status: Global___AccountStatus.ValueType = ...,
         status_reason: _builtins.str = ...,
+        brand: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_email", b"billing_email", "deleted", b"deleted", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "billing_email", b"billing_email", "brand", b"brand", "deleted", b"deleted", "name", b"name", "plan", b"plan", "status", b"status", "status_reason", b"status_reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,6 +412,7 @@ class Domain(_message.Message):
     MISSING_RECORD_FIELD_NUMBER: _builtins.int
     PENDING_KEYS_FIELD_NUMBER: _builtins.int
     RETIRED_KEYS_FIELD_NUMBER: _builtins.int
+    BRAND_FIELD_NUMBER: _builtins.int
     domain_id: _builtins.str
     version: _builtins.int
     deleted: _builtins.bool
@@ -432,6 +437,8 @@ class Domain(_message.Message):
     """verified once, but its DKIM records have been gone for 24 hours"""
     missing_record: _builtins.str
     """first required record that is not right; empty: the DKIM record"""
+    brand: _builtins.str
+    """whose hosts its DNS records name, as the account was when it was added"""
     @_builtins.property
     def pending_keys(self) -> Global___DkimKeys:
         """sign as soon as DNS publishes them"""
@@ -461,10 +468,11 @@ class Domain(_message.Message):
         missing_record: _builtins.str = ...,
         pending_keys: Global___DkimKeys | None = ...,
         retired_keys: Global___DkimKeys | None = ...,
+        brand: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pending_keys", b"pending_keys", "retired_keys", b"retired_keys"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "brand", b"brand", "deleted", b"deleted", "domain_id", b"domain_id", "ed25519_private_key", b"ed25519_private_key", "ed25519_selector", b"ed25519_selector", "missing_record", b"missing_record", "name", b"name", "paused", b"paused", "pending_keys", b"pending_keys", "retired_keys", b"retired_keys", "return_path_host", b"return_path_host", "rsa_private_key", b"rsa_private_key", "rsa_selector", b"rsa_selector", "shared", b"shared", "status", b"status", "tenant_id", b"tenant_id", "version", b"version", "vouched", b"vouched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,13 +27,9 @@ HEADERS = "Accept: */*\r\nContent-Type: application/json\r\n"
 
 
 class WebhookClient:
-    """Sends POSTs, and reuses connections. Create it inside the running event loop.
+    """Sends POSTs, and reuses connections. Create it inside the running event loop."""
 
-    user_agent: of the brand.
-    """
-
-    def __init__(self, allowed: Sequence[Network], *, timeout_s: float, user_agent: str) -> None:
-        self._headers = f"User-Agent: {user_agent}-Webhooks/1\r\n{HEADERS}"
+    def __init__(self, allowed: Sequence[Network], *, timeout_s: float) -> None:
         permitted = tuple(allowed)
         self._dialer = Dialer(
             AddressResolver(
@@ -44,12 +40,16 @@ class WebhookClient:
         self._idle_timer: asyncio.TimerHandle | None = None
         self._idle: dict[tuple[str, str, int], list[Connection]] = defaultdict(list)
 
-    async def post(self, url: str, body: bytes, *, headers: Mapping[str, str]) -> EndpointResponse:
+    async def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], user_agent: str
+    ) -> EndpointResponse:
         """Send a POST; never raises for an error of the endpoint. If the endpoint has just closed
-        an idle connection, the same request is sent again over a new one."""
+        an idle connection, the same request is sent again over a new one. user_agent: of the brand.
+        """
+        fields = {"User-Agent": f"{user_agent}-Webhooks/1", **headers}
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._exchange(target_of(url), headers_and_body(headers, body))
+                response = await self._exchange(target_of(url), headers_and_body(fields, body))
         except TimeoutError:
             return EndpointResponse(0, "no response in time")
         except (OSError, ValueError) as error:
@@ -57,7 +57,7 @@ class WebhookClient:
         return endpoint_response(response)
 
     async def _exchange(self, target: Target, rest: bytes) -> HttpResponse:
-        start = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{self._headers}"
+        start = f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{HEADERS}"
         data = start.encode() + rest
         if connection := self._take_idle(target):
             try:

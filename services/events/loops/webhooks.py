@@ -19,6 +19,7 @@ from kernel.health import DependencyHealth
 from kernel.outbox import Outbox
 from kernel.retry import retry_while_unavailable
 from services.events.clients import WebhookClient
+from services.events.clients.brands import TenantBrands
 from services.events.domain.endpoint import Endpoint
 from services.events.domain.schedule import (
     CIRCUIT_FAILURES,
@@ -64,12 +65,14 @@ class WebhookDispatcher:
         outbox: Outbox,
         *,
         client: WebhookClient,
+        brands: TenantBrands,
         secrets: SecretKeyring,
         health: DependencyHealth,
         config: WebhookConfig,
     ) -> None:
         self._database = database
         self._client = client
+        self._brands = brands
         self._secrets = secrets
         self._health = health
         self._config = config
@@ -208,6 +211,7 @@ class WebhookDispatcher:
     async def _attempt(self, attempt: WebhookAttempt) -> bool:
         """Send one POST; returns False when no more should follow for now."""
         endpoint = attempt.endpoint
+        brand = await self._brands.of(endpoint.tenant_id)
         try:
             signed = signature_headers(
                 self._secrets.decrypt(endpoint.secret),
@@ -215,7 +219,9 @@ class WebhookDispatcher:
                 timestamp=clock.now_ms() // 1000,
                 body=attempt.body,
             )
-            response = await self._client.post(endpoint.url, attempt.body, headers=signed)
+            response = await self._client.post(
+                endpoint.url, attempt.body, headers=signed, user_agent=brand.user_agent
+            )
         except ConfigError as error:
             response = EndpointResponse(0, str(error))
         failpoint("events.webhook.posted")

@@ -11,6 +11,7 @@ from kernel import clock
 from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.emails import EmailService
 from services.ingest.api.rest_base import query_or_503
 from services.ingest.domain import verification
@@ -58,13 +59,14 @@ class DomainView:
 
 @dataclass(frozen=True, slots=True)
 class DomainService:
-    """count_max: domains of a tenant."""
+    """count_max: domains of a tenant. brands: of accounts."""
 
     directory: DirectoryStore
     store: DomainStore
     keys: DomainKeys
     emails: EmailService
     count_max: int
+    brands: AccountBrands
 
     async def list_all(self, principal: Principal) -> list[Domain]:
         """The domains that the tenant can send from."""
@@ -98,6 +100,7 @@ class DomainService:
             tenant_id=principal.tenant_id,
             account_id=principal.tenant.account_id,
             label=new.custom_return_path.lower(),
+            brand=self.brands.id_of(principal.tenant.account_id),
         )
         domain.status = verification.NOT_STARTED
         try:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 from services.ingest.api.access import AccessControl, Principal
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.http import BODY_BYTES_MAX
 from services.ingest.api.tenant_slots import TenantSlots
 from services.ingest.clients.downloads import DownloadFailed, Downloads
@@ -22,11 +23,13 @@ class AttachmentFetcher:
         access: AccessControl,
         downloads: Downloads | None,
         *,
+        brands: AccountBrands,
         fetch_policy: FetchPolicy,
         emails_max: int,
         timeout_s: float,
     ) -> None:
         self._access = access
+        self._brands = brands
         self._downloads = downloads
         self._slots = TenantSlots(emails_max, max(1, emails_max // TENANT_SHARE))
         self._timeout_s = timeout_s
@@ -42,14 +45,20 @@ class AttachmentFetcher:
         detail = "Too many attachments are being fetched. Retry the request."
         with self._slots.slot(principal.tenant_id, detail):
             if self._downloads is not None:
-                await self._fetch(self._downloads, email, left=(BODY_BYTES_MAX - sent) // 4 * 3)
+                left = (BODY_BYTES_MAX - sent) // 4 * 3
+                user_agent = self._brands.of(principal.tenant.account_id).user_agent
+                await self._fetch(self._downloads, email, left=left, user_agent=user_agent)
 
-    async def _fetch(self, downloads: Downloads, email: ValidEmail, *, left: int) -> None:
+    async def _fetch(
+        self, downloads: Downloads, email: ValidEmail, *, left: int, user_agent: str
+    ) -> None:
         index = 0
         try:
             async with asyncio.timeout(self._timeout_s):
                 for index, one in email.to_fetch.items():
-                    got = await downloads.get(one.path or "", octets_max=left)
+                    got = await downloads.get(
+                        one.path or "", octets_max=left, user_agent=user_agent
+                    )
                     left -= len(got.content)
                     file = fetched_file(
                         one, got.content, content_type=got.content_type, disposition=got.disposition

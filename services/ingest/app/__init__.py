@@ -12,6 +12,7 @@ from kernel.service import Loop, Service, create_loops
 from mail.reachable import networks
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.administration import Administration
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
@@ -66,13 +67,12 @@ def create_service(settings: Settings) -> Service:
     backpressure = create_backpressure(deps)
     directory = DirectoryStore(deps.system_database)
     directory_cache = DirectoryCache(
-        directory,
-        deps.health,
-        every_s=settings.directory_read_interval_s,
-        age_max_s=settings.directory_age_max_s,
-    )
+        directory, deps.health,
+        every_s=settings.directory_read_interval_s, age_max_s=settings.directory_age_max_s,
+    )  # fmt: skip
     bodies = BodyMemory(settings.bodies_mb_max * 1024 * 1024)
     limiter = RateLimiter(settings.key_rate_limit_per_s)
+    brands = AccountBrands(deps.brands, directory_cache.known_account)
     usage = KeyUsage(deps.system_database, limiter.take_used)
     access = AccessControl(directory_cache, limiter, deps.secrets, bodies=bodies)
     acceptance = create_acceptance(deps, access=access, backpressure=backpressure)
@@ -86,7 +86,7 @@ def create_service(settings: Settings) -> Service:
         "ingest",
         loops=[
             partial(check_roles, (deps.system_database, deps.tenant_database), deps.health),
-            *create_servers(deps, access=access, acceptance=acceptance, directory=directory),
+            *create_servers(deps, directory, access=access, acceptance=acceptance, brands=brands),
             directory_cache.run,
             *create_loops([(settings.key_usage_interval_s, usage.run_once)], DependencyHealth()),
             *create_maintenance_loops(deps, audits, backpressure),
@@ -117,43 +117,48 @@ def consume(deps: Dependencies, handlers: Handlers) -> None:
 
 def create_servers(
     deps: Dependencies,
+    directory: DirectoryStore,
     *,
     access: AccessControl,
     acceptance: Acceptance,
-    directory: DirectoryStore,
+    brands: AccountBrands,
 ) -> list[Loop]:
-    settings = deps.settings
-    emails = EmailService(
-        access=access,
-        store=EmailStore(deps.tenant_database, return_path_key=deps.return_path_key),
-        content=deps.content,
-        clients=deps.clients,
-        lifetime=timedelta(hours=settings.message_lifetime_hours),
-    )
+    settings, emails = deps.settings, create_emails(deps, access)
     domains = create_recipient_domains(deps)
-    fetcher = create_fetcher(deps, access)
+    fetcher = create_fetcher(deps, access, brands)
     send_handler = SendHandler(access, acceptance, recipient_domains=domains, fetcher=fetcher)
     administration = create_administration(deps, directory)
     rest_deps = RestDependencies(
         RestAccess(access), send_handler, emails, deps.clients, directory,
-        create_domain_service(deps, emails, directory), administration,
+        create_domain_service(deps, emails, directory, brands=brands), administration,
     )  # fmt: skip
     app = HttpApp(access, send_handler, rest(rest_deps), brands=deps.brands)
-    rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), deps.brands.default)
+    rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), brands)
     servicer = EmailServicer(
         rpc_access, senders=access, acceptance=acceptance, emails=emails, recipient_domains=domains
     )  # fmt: skip
     services = public_services(rpc_access, servicer, administration)
     certificates = create_certificates(deps)
     submission = create_submission(
-        settings, certificates, access=access, acceptance=acceptance, recipient_domains=domains
-    )
+        settings, certificates,
+        brands=deps.brands, access=access, acceptance=acceptance, recipient_domains=domains,
+    )  # fmt: skip
     return [
         *create_http_servers(deps, app, certificates),
         create_grpc_server(deps, services, rpc_access, certificates=certificates).run,
         *submission,
         *([certificates.watch] if certificates is not None else []),
     ]
+
+
+def create_emails(deps: Dependencies, access: AccessControl) -> EmailService:
+    return EmailService(
+        access=access,
+        store=EmailStore(deps.tenant_database, return_path_key=deps.return_path_key),
+        content=deps.content,
+        clients=deps.clients,
+        lifetime=timedelta(hours=deps.settings.message_lifetime_hours),
+    )
 
 
 def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
@@ -164,7 +169,11 @@ def create_recipient_domains(deps: Dependencies) -> RecipientDomains:
 
 
 def create_domain_service(
-    deps: Dependencies, emails: EmailService, directory: DirectoryStore
+    deps: Dependencies,
+    emails: EmailService,
+    directory: DirectoryStore,
+    *,
+    brands: AccountBrands,
 ) -> DomainService:
     return DomainService(
         directory,
@@ -172,20 +181,26 @@ def create_domain_service(
         deps.domain_keys,
         emails,
         deps.settings.tenant_domains_max,
+        brands,
     )
 
 
 def create_administration(deps: Dependencies, directory: DirectoryStore) -> Administration:
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
-    return Administration(Directory(directory, lists), AuditLog(lists), deps.secrets)
+    return Administration(
+        Directory(directory, lists), AuditLog(lists), secrets=deps.secrets, brands=deps.brands
+    )
 
 
-def create_fetcher(deps: Dependencies, access: AccessControl) -> AttachmentFetcher:
+def create_fetcher(
+    deps: Dependencies, access: AccessControl, brands: AccountBrands
+) -> AttachmentFetcher:
     settings = deps.settings
     on = FetchPolicy("", networks(settings.attachment_fetch_allowed_networks))
     return AttachmentFetcher(
         access,
         deps.downloads,
+        brands=brands,
         fetch_policy=on if settings.attachment_fetch else FETCH_DISABLED,
         emails_max=settings.attachment_fetches_max,
         timeout_s=settings.attachment_fetch_timeout_s,

@@ -83,11 +83,9 @@ def create_dependencies(settings: Settings) -> Dependencies:
         content=open_store(settings.content_store_url),
         secrets=secrets,
         return_path_key=derived_key(settings.secret_keys[0], "return path"),
-        domain_keys=DomainKeys(secrets, hosts),
+        domain_keys=DomainKeys(secrets, hosts, PublishedHosts.of_brands(brands, hosts)),
         clients=create_clients(settings),
-        downloads=Downloads(allowed, user_agent=brands.default.user_agent)
-        if settings.attachment_fetch
-        else None,
+        downloads=Downloads(allowed) if settings.attachment_fetch else None,
         lease=Lease(system, "ingest", "owner", lease_s=settings.lease_s),
         brands=brands,
     )

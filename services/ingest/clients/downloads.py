@@ -31,13 +31,9 @@ class DownloadedFile:
 
 
 class Downloads:
-    """Must be created inside the running loop. Every file has its own connection.
+    """Must be created inside the running loop. Every file has its own connection."""
 
-    user_agent: of the brand.
-    """
-
-    def __init__(self, allowed: Sequence[Network], *, user_agent: str) -> None:
-        self._headers = f"User-Agent: {user_agent}-Attachments/1\r\n{REQUEST_HEADERS}"
+    def __init__(self, allowed: Sequence[Network]) -> None:
         permitted = tuple(allowed)
         self._dialer = Dialer(
             AddressResolver(
@@ -45,14 +41,16 @@ class Downloads:
             )
         )
 
-    async def get(self, url: str, *, octets_max: int) -> DownloadedFile:
-        """The caller bounds the time. Raises DownloadFailed."""
+    async def get(self, url: str, *, octets_max: int, user_agent: str) -> DownloadedFile:
+        """The caller bounds the time. user_agent: of the brand. Raises DownloadFailed."""
         try:
             target = target_of(url)
             download = await self._dialer.connect(target, lambda: Download(octets_max))
         except (OSError, ValueError) as error:
             raise DownloadFailed(f"The server cannot be reached: {error}.") from error
-        return await download.file(target, self._headers)
+        return await download.file(
+            target, f"User-Agent: {user_agent}-Attachments/1\r\n{REQUEST_HEADERS}"
+        )
 
     async def close(self) -> None:
         await self._dialer.close()

@@ -78,6 +78,10 @@ class DirectoryCache:
     async def account(self, account_id: str) -> Account | None:
         return await self._find(lambda: self._accounts.get(account_id))
 
+    def known_account(self, account_id: str) -> Account | None:
+        """None also if it has not been read yet."""
+        return self._accounts.get(account_id)
+
     async def domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
         """The tenant's domain of this name, or the shared domain of its account."""
         by = self._domains.get_by_index

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain
+from kernel.brand import Brands
 from kernel.crypto import SecretKeyring
 from kernel.errors import ConfigError
 from kernel.ids import uuid7_text
@@ -37,30 +39,55 @@ class PublishedHosts:
     def of(cls, bounce_mx: str, spf_include: str = "") -> "PublishedHosts":
         return cls(bounce_mx, spf_include or f"_spf.{bounce_mx}")
 
+    @classmethod
+    def of_brands(cls, brands: Brands, hosts: "PublishedHosts") -> dict[str, "PublishedHosts"]:
+        """By id of the brand. hosts: where a brand names none."""
+        return {
+            one: cls.of(
+                brand.bounce_mx or hosts.bounce_mx,
+                brand.spf_include or ("" if brand.bounce_mx else hosts.spf_include),
+            )
+            for one in brands.ids
+            if (brand := brands.named(one)).bounce_mx or brand.spf_include
+        }
+
     def __bool__(self) -> bool:
         return bool(self.bounce_mx)
 
 
 class DomainKeys:
     """Generates and reads DKIM keys: RSA-2048 and Ed25519 (RFC 8463). hosts: false if the
-    installation has none."""
+    installation has none. by_brand: those that differ."""
 
-    def __init__(self, keyring: SecretKeyring, hosts: PublishedHosts) -> None:
+    def __init__(
+        self,
+        keyring: SecretKeyring,
+        hosts: PublishedHosts,
+        by_brand: Mapping[str, PublishedHosts] | None = None,
+    ) -> None:
         self.hosts = hosts
+        self._by_brand = by_brand or {}
         self._keyring = keyring
         self._generating = asyncio.Semaphore(GENERATING_MAX)
 
     async def new_domain(
-        self, name: str, *, tenant_id: str, account_id: str, label: str = RETURN_PATH_LABEL
+        self,
+        name: str,
+        *,
+        tenant_id: str,
+        account_id: str,
+        label: str = RETURN_PATH_LABEL,
+        brand: str = "",
     ) -> Domain:
         """A domain with new keys under random selectors. name: an A-label. label: of the host of
-        the return path."""
+        the return path. brand: that the account names."""
         keys = await self.new_keys()
         return Domain(
             domain_id=uuid7_text(),
             tenant_id=tenant_id,
             account_id=account_id,
             name=name,
+            brand=brand,
             rsa_selector=keys.rsa_selector,
             rsa_private_key=keys.rsa_private_key,
             ed25519_selector=keys.ed25519_selector,
@@ -84,14 +111,15 @@ class DomainKeys:
 
     def records(self, domain: Domain) -> tuple[DnsRecord, ...]:
         """The DNS records that the domain's owner should publish; none without hosts."""
-        if not self.hosts:
+        hosts = self._by_brand.get(domain.brand, self.hosts)
+        if not hosts:
             return ()
         records = expected_records(
             domain.name,
             dkim=self._key_records(domain),
             return_path_host=domain.return_path_host,
-            bounce_mx=self.hosts.bounce_mx,
-            spf_include=self.hosts.spf_include,
+            bounce_mx=hosts.bounce_mx,
+            spf_include=hosts.spf_include,
         )
         return (*records, *self._records_of_rotation(domain))
 

@@ -83,3 +83,39 @@ def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, text: str, messa
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="OBM_BRANDS_FILE"):
         read_brands(str(tmp_path / "none.toml"))
+
+
+def test_an_account_names_a_brand_by_its_table(tmp_path: Path) -> None:
+    brands = read_brands(written(tmp_path, TWO))
+    assert brands.ids == ["default", "partner"]
+    assert brands.named("partner").slug == "partner"
+    for name in ("", "default", "gone"):
+        assert brands.named(name) is brands.default
+
+
+def test_a_host_of_a_brand_can_have_a_certificate(tmp_path: Path) -> None:
+    table = """smtp_host = "smtp.partner.example"
+    [partner.certificates."smtp.partner.example"]
+    certificate = "/c.pem"
+    key = "/k.pem"
+    """
+    brands = read_brands(written(tmp_path, TWO + table))
+    files = brands.certificates["smtp.partner.example"]
+    assert (str(files.certificate), str(files.key)) == ("/c.pem", "/k.pem")
+    assert brands.of_host("smtp.partner.example").slug == "partner"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'certificates = "c.pem"',
+        '[partner.certificates."a.example"]\ncertificate = "c.pem"',
+        '[partner.certificates."a.example"]\ncertificate = "c.pem"\nkey = 1',
+        '[partner.certificates."UPPER"]\ncertificate = "c.pem"\nkey = "k.pem"',
+        'bounce_mx = "no host"',
+        'spf_include = "_other.host.example"',
+    ],
+)
+def test_an_unusable_field_is_a_config_error(tmp_path: Path, table: str) -> None:
+    with pytest.raises(ConfigError, match=r"OBM_BRANDS_FILE: \[partner"):
+        read_brands(written(tmp_path, TWO + table))

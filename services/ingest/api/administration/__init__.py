@@ -1,5 +1,6 @@
 """Accounts, tenants and API keys: what REST and gRPC have in common."""
 
+from kernel.brand import Brands
 from kernel.crypto import SecretKeyring
 from services.ingest.api.administration.accounts import Accounts
 from services.ingest.api.administration.api_keys import ApiKeys
@@ -11,8 +12,10 @@ from services.ingest.api.administration.tenants import Tenants
 class Administration:
     """The administrative resources."""
 
-    def __init__(self, directory: Directory, audit_log: AuditLog, secrets: SecretKeyring) -> None:
+    def __init__(
+        self, directory: Directory, audit_log: AuditLog, *, secrets: SecretKeyring, brands: Brands
+    ) -> None:
         self.audit_log = audit_log
-        self.accounts = Accounts(directory)
+        self.accounts = Accounts(directory, brands)
         self.tenants = Tenants(directory, secrets)
-        self.api_keys = ApiKeys(directory, self.tenants)
+        self.api_keys = ApiKeys(directory, self.tenants, brands)

@@ -7,22 +7,25 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, Tenant
+from kernel.brand import Brands
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import Directory, Name, conflict, find, set_given
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
-from services.ingest.domain.problem import not_found
+from services.ingest.domain.problem import Fault, invalid, not_found
 from services.ingest.store.directory_lists import Owner, Page
 
 Email = Annotated[str, Meta(max_length=320)]
+BrandId = Annotated[str, Meta(max_length=40)]
 
 
 class CreateAccountRequest(RequestModel):
-    """A customer of this installation."""
+    """A customer of this installation. brand: of those in the operator's brands file."""
 
     name: Name
     plan: Annotated[str, Meta(max_length=200)] = ""
     billing_email: Email = ""
+    brand: BrandId = ""
 
 
 class UpdateAccountRequest(RequestModel):
@@ -31,6 +34,7 @@ class UpdateAccountRequest(RequestModel):
     name: Name | UnsetType = UNSET
     plan: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
     billing_email: Email | UnsetType = UNSET
+    brand: BrandId | UnsetType = UNSET
 
 
 class SuspendAccountRequest(RequestModel):
@@ -40,10 +44,12 @@ class SuspendAccountRequest(RequestModel):
 
 
 class Accounts:
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, brands: Brands) -> None:
         self._directory = directory
+        self._brands = brands
 
     async def create(self, caller: Caller, given: CreateAccountRequest) -> Account:
+        self._check_brand(given.brand)
         account = Account(account_id=uuid7_text(), **msgspec.structs.asdict(given))
         async with self._directory.changing(caller) as change:
             await change.save(account)
@@ -59,11 +65,19 @@ class Accounts:
         return found
 
     async def update(self, caller: Caller, account_id: str, given: UpdateAccountRequest) -> Account:
+        """Its keys and domains keep the names of an earlier brand."""
+        self._check_brand(given.brand)
         async with self._directory.changing(caller) as change:
             account = await find(change, caller, Account, entry_id=account_id)
             set_given(account, given)
             await change.save(account)
         return account
+
+    def _check_brand(self, brand: str | UnsetType) -> None:
+        """Raises Problem."""
+        if isinstance(brand, str) and brand and brand not in self._brands.ids:
+            detail = f"There is no such brand. Use one of: {', '.join(self._brands.ids)}."
+            raise invalid([Fault("#/brand", "invalid", detail)])
 
     async def suspend(self, caller: Caller, account_id: str, reason: str) -> Account:
         """Its live mail is refused from now on. Repeating it changes the reason."""

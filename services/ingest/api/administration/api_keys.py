@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from contracts.ingest.v1.directory_pb2 import ApiKey, ApiKeyKind, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Tenant
 from kernel import auth, clock
-from kernel.brand import Brand
+from kernel.brand import Brand, Brands
 from kernel.ids import uuid7_text
 from services.ingest.api.administration.base import (
     WHAT,
@@ -78,18 +78,20 @@ class RotateApiKeyRequest(RequestModel):
 
 
 class ApiKeys:
-    def __init__(self, directory: Directory, tenants: Tenants) -> None:
+    def __init__(self, directory: Directory, tenants: Tenants, brands: Brands) -> None:
+        self._brands = brands
         self._directory = directory
         self._tenants = tenants
 
     async def create(
         self, caller: Caller, given: CreateApiKeyRequest, *, brand: Brand
     ) -> tuple[str, ApiKey]:
-        """The secret key, which is not stored, and its record."""
+        """The secret key, which is not stored, and its record. brand: where the account names
+        none."""
         check_kind(caller, given)
-        secret, key = new_key(
+        key = ApiKey(
+            key_id=uuid7_text(),
             test=is_test(caller, given.test),
-            brand=brand.slug,
             name=given.name,
             kind=KINDS[given.kind],
             scopes=[given.permission],
@@ -102,6 +104,7 @@ class ApiKeys:
             await self._set_owner(change, caller, key, given=given)
             if key.domain_id:
                 await self._check_domain(key)
+            secret = issue(key, await self._slug(change, key.account_id, otherwise=brand.slug))
             await change.save(key)
         return secret, key
 
@@ -143,7 +146,9 @@ class ApiKeys:
             earlier = await change.rotations_of(old.key_id)
             check_rotation(old, [*earlier, *await replaced_by(change, old)], given, now_s=now_s)
             original = earlier[-1] if earlier else old  # a rotation has shortened the life of old
-            secret, key = successor(old, original)
+            earlier_slug = auth.brand_of(old.prefix)
+            slug = await self._slug(change, old.account_id, otherwise=earlier_slug)
+            secret, key = successor(old, original, brand=slug)
             check_within(caller.key, key)
             end_s = now_s + given.grace_s
             old.expires_at.seconds = min(end_s, original.expires_at.seconds or end_s)
@@ -168,6 +173,12 @@ class ApiKeys:
             await change.save(tenant)
         key.account_id, key.tenant_id = tenant.account_id, tenant.tenant_id
 
+    async def _slug(self, change: DirectoryChange, account_id: str, *, otherwise: str) -> str:
+        """Of the brand that the account names."""
+        account = await change.find(Account, account_id) if account_id else None
+        named = account is not None and account.brand
+        return self._brands.named(named).slug if named else otherwise
+
     async def _check_domain(self, key: ApiKey) -> None:
         own = await self._directory.domain_ids(key.tenant_id, key.account_id)
         if key.domain_id not in own:
@@ -177,23 +188,23 @@ class ApiKeys:
 
 def new_key(*, test: bool, brand: str, **fields: object) -> tuple[str, ApiKey]:
     """A secret key, and the record to store. brand: a slug."""
-    secret = auth.generate_key(test=test, brand=brand)
-    key = ApiKey(
-        key_id=uuid7_text(),
-        secret_sha256=auth.digest(secret),
-        prefix=secret[:PREFIX_CHARS],
-        test=test,
-        **fields,  # type: ignore[arg-type]
-    )
-    return secret, key
+    key = ApiKey(key_id=uuid7_text(), test=test, **fields)  # type: ignore[arg-type]
+    return issue(key, brand), key
 
 
-def successor(old: ApiKey, original: ApiKey) -> tuple[str, ApiKey]:
+def issue(key: ApiKey, brand: str) -> str:
+    """Give the key a secret, of which it stores the digest. brand: a slug."""
+    secret = auth.generate_key(test=key.test, brand=brand)
+    key.secret_sha256, key.prefix = auth.digest(secret), secret[:PREFIX_CHARS]
+    return secret
+
+
+def successor(old: ApiKey, original: ApiKey, *, brand: str) -> tuple[str, ApiKey]:
     """The secret and the record of a key that replaces another. original: with its expiry."""
     secret, key = new_key(
         test=old.test, kind=old.kind, account_id=old.account_id, tenant_id=old.tenant_id,
         name=old.name, scopes=old.scopes, domain_id=old.domain_id, cidrs=old.cidrs,
-        rotated_from=old.key_id, brand=auth.brand_of(old.prefix),
+        rotated_from=old.key_id, brand=brand,
     )  # fmt: skip
     if original.HasField("expires_at"):
         key.expires_at.CopyFrom(original.expires_at)

@@ -15,6 +15,7 @@ class AccountResponse(Struct):
     name: str
     plan: str | None
     billing_email: str | None
+    brand: str | None
     status: Literal["active", "suspended"]
     status_reason: str | None
     created_at: Time

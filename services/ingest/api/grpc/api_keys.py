@@ -34,7 +34,7 @@ class ApiKeyServicer(ApiKeyServiceServicer):
         self, request: pb.CreateApiKeyRequest, caller: Caller, _: Context
     ) -> pb.CreateApiKeyResponse:
         given = given_fields(request, CreateApiKeyRequest)
-        secret, key = await self._keys.create(caller, given, brand=self.access.brand)
+        secret, key = await self._keys.create(caller, given, brand=self.access.brands.default)
         return pb.CreateApiKeyResponse(api_key=shown(key), token=secret)
 
     @authenticated

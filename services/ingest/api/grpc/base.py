@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 from grpc_status import rpc_status
 
-from kernel.brand import Brand
 from kernel.ids import canonical_uuid
 from services.ingest.api.access import AccessControl, Principal, enforce_rate_limit
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.callers import AccessRule, Caller
 from services.ingest.api.grpc.server import Context, TrustedProxies, metadata_value, read_message
 from services.ingest.api.http import new_request_id
@@ -54,8 +54,10 @@ T = TypeVar("T")
 class RpcAccess:
     """Authenticates calls."""
 
-    def __init__(self, access: AccessControl, proxies: TrustedProxies, brand: Brand) -> None:
-        self.brand = brand
+    def __init__(
+        self, access: AccessControl, proxies: TrustedProxies, brands: AccountBrands
+    ) -> None:
+        self.brands = brands
         self._access = access
         self._proxies = proxies
 
@@ -101,8 +103,12 @@ def authenticated(
     @wraps(method)
     async def wrapped(self: S, _: object, context: Context) -> R:
         access = self.access
+        brand = access.brands.default  # gRPC does not show which host the client has called
         try:
             caller = await access.authenticate(context, rule)
+            brand = access.brands.of(
+                caller.tenant.account_id if caller.tenant else caller.key.account_id
+            )
             owner_id = caller.tenant_id or getattr(caller, "account_id", "")
             with closing(access.bodies.reserve(owner_id)) as reservation:
                 return await method(self, await read_message(context, reservation), caller, context)
@@ -111,7 +117,7 @@ def authenticated(
         except Exception:
             logger.exception("request.failed")
             refusal = application_error()
-        status = status_of(refusal, domain=access.brand.slug)
+        status = status_of(refusal, domain=brand.slug)
         await context.abort_with_status(rpc_status.to_status(status))
         raise refusal
 

@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from typing import cast
 
-from kernel.tls import HANDSHAKE_S
+from kernel.tls import HANDSHAKE_S, server_name
 from mail.smtp_server import ServerSession
 from mail.smtp_server_events import RecipientGiven, SenderGiven, ServerConfig, StartTls
 from services.ingest.api.submission.submitter import Submitter
@@ -19,7 +20,8 @@ _QUICK = (SenderGiven, RecipientGiven)  # answered from memory
 
 
 class Connection(asyncio.Protocol):
-    """Call `run` once connected. secure: TLS is on."""
+    """Call `run` once connected. names: of the server, by host that the client names in TLS.
+    secure: TLS is on."""
 
     def __init__(
         self,
@@ -27,11 +29,13 @@ class Connection(asyncio.Protocol):
         config: ServerConfig,
         *,
         context: ssl.SSLContext,
+        names: Mapping[str, str],
         secure: bool,
     ) -> None:
         self._submitter = submitter
         self._session = ServerSession(config, secure=secure)
         self._context = context
+        self._names = names
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._changed = asyncio.Event()  # octets have arrived, or the connection ends
@@ -74,6 +78,7 @@ class Connection(asyncio.Protocol):
     async def run(self) -> None:
         """Serve until the client or the session closes the connection."""
         try:
+            self._set_hostname()
             self._session.greet()
             await self._serve()
         except TimeoutError:
@@ -141,6 +146,14 @@ class Connection(asyncio.Protocol):
             ssl_handshake_timeout=HANDSHAKE_S,
         )
         self._session.start_tls()
+        self._set_hostname()
+
+    def _set_hostname(self) -> None:
+        """Use the name of the brand whose host the client has named."""
+        if self._transport is not None:
+            host = server_name(self._transport.get_extra_info("ssl_object"))
+            if (name := self._names.get(host)) is not None:
+                self._session.hostname = name
 
     def _flush(self) -> None:
         if (data := self._session.take_replies()) and self._transport is not None:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from kernel.brand import Brands
 from kernel.service import Loop
 from kernel.tls import Certificates
 from mail.reachable import networks
@@ -34,6 +35,7 @@ def create_submission(
     settings: SubmissionSettings,
     certificates: Certificates | None,
     *,
+    brands: Brands,
     access: AccessControl,
     acceptance: Acceptance,
     recipient_domains: RecipientDomains,
@@ -44,8 +46,9 @@ def create_submission(
         return []
     octets_max = settings.submission_message_mb_max * 1024 * 1024
     config = SubmissionConfig(
-        ServerConfig(settings.submission_hostname, octets_max),
+        ServerConfig(brands.default.smtp_host or settings.submission_hostname, octets_max),
         certificates.context(),
+        {host: brand.smtp_host for brand in brands for host in brand.hosts if brand.smtp_host},
         networks(settings.submission_proxies),
     )
     dependencies = SubmissionDependencies(access, acceptance, LoginThrottle(), recipient_domains)

@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,10 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SubmissionConfig:
-    """context: of STARTTLS and of implicit TLS. proxies: balancers that send the PROXY protocol."""
+    """context: of STARTTLS and of implicit TLS. names: by which the server calls itself, by host
+    that the client names in TLS. proxies: balancers that send the PROXY protocol."""
 
     server: ServerConfig
     context: ssl.SSLContext
+    names: Mapping[str, str]
     proxies: Collection[Network] = ()
 
 
@@ -117,6 +119,7 @@ class SubmissionServer:
             Submitter(self._dependencies, client),
             self._config.server,
             context=self._config.context,
+            names=self._config.names,
             secure=self._implicit_tls,
         )
         await asyncio.get_running_loop().connect_accepted_socket(

@@ -9,8 +9,11 @@ from typing import Any, cast
 
 import pytest
 
+from contracts.ingest.v1.directory_pb2 import Tenant
 from kernel import clock
+from kernel.brand import Brands
 from mail.reachable import networks
+from services.ingest.api.account_brands import AccountBrands
 from services.ingest.api.fetcher import AttachmentFetcher
 from services.ingest.api.http import BODY_BYTES_MAX
 from services.ingest.clients.downloads import DownloadedFile, DownloadFailed
@@ -85,7 +88,8 @@ class Files:
 
     download: Callable[[str, int], Awaitable[DownloadedFile]]
 
-    async def get(self, url: str, *, octets_max: int) -> DownloadedFile:
+    async def get(self, url: str, *, octets_max: int, user_agent: str) -> DownloadedFile:
+        assert user_agent == "OBM"
         return await self.download(url, octets_max)
 
 
@@ -97,14 +101,20 @@ def fetcher(
     download: Callable[[str, int], Awaitable[DownloadedFile]],
     **more: Any,  # noqa: ANN401 - parameters of any type
 ) -> AttachmentFetcher:
-    given: dict[str, Any] = {"fetch_policy": OPEN, "emails_max": 8, "timeout_s": 30.0} | more
+    brands = AccountBrands(Brands(), lambda _: None)
+    given: dict[str, Any] = {
+        "brands": brands,
+        "fetch_policy": OPEN,
+        "emails_max": 8,
+        "timeout_s": 30.0,
+    } | more
     return AttachmentFetcher(
         cast(Any, SimpleNamespace(domain_of=own)), cast(Any, Files(download)), **given
     )
 
 
 def caller(tenant_id: str = "t1") -> Any:  # noqa: ANN401
-    return SimpleNamespace(tenant_id=tenant_id)
+    return SimpleNamespace(tenant_id=tenant_id, tenant=Tenant())
 
 
 def completed(file: DownloadedFile, **fields: object) -> tuple[str, str, bytes, str]:

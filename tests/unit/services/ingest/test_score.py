@@ -26,7 +26,12 @@ class ThreadRecorder(SendHandler):
 
     def __init__(self) -> None:
         fetcher = AttachmentFetcher(
-            cast(Any, None), None, fetch_policy=FETCH_DISABLED, emails_max=1, timeout_s=1.0
+            cast(Any, None),
+            None,
+            brands=cast(Any, None),
+            fetch_policy=FETCH_DISABLED,
+            emails_max=1,
+            timeout_s=1.0,
         )
         super().__init__(
             cast(Any, None), cast(Any, None), recipient_domains=RecipientDomains(), fetcher=fetcher

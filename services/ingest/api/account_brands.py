@@ -1,0 +1,23 @@
+"""The brand that an account names, or else the default one."""
+
+from collections.abc import Callable
+
+from contracts.ingest.v1.directory_pb2 import Account
+from kernel.brand import Brand, Brands
+
+
+class AccountBrands:
+    """find: an account in memory; one that was created within a second may be missing."""
+
+    def __init__(self, brands: Brands, find: Callable[[str], Account | None]) -> None:
+        self.default = brands.default
+        self._brands = brands
+        self._find = find
+
+    def id_of(self, account_id: str) -> str:
+        """Empty if the account names no brand."""
+        account = self._find(account_id)
+        return account.brand if account is not None else ""
+
+    def of(self, account_id: str) -> Brand:
+        return self._brands.named(self.id_of(account_id))

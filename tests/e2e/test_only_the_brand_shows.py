@@ -1,0 +1,230 @@
+"""Nothing that customers, recipients or strangers can see names the engine, or another brand."""
+
+import asyncio
+import json
+import re
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from cryptography import x509
+
+from contracts.ingest.v1 import email_service_pb2 as pb
+from contracts.ingest.v1.email_service_pb2_grpc import EmailServiceStub
+from tests.support.accounts import keys_of_callers
+from tests.support.engine import Engine, engine_of
+from tests.support.receiver import Receiver, receiving
+from tests.support.stack import FreshDatabase, temporary_database
+from tests.support.tls import certificate_files, client_context
+
+WITHIN_S = 120.0
+BRANDS = """
+[default]
+name = "Zenith Mail"
+slug = "zenith"
+sandbox_domain = "zenith-sandbox.net"
+smtp_host = "smtp.zenith-mail.net"
+
+[partner]
+name = "Partner Post"
+slug = "partner"
+sandbox_domain = "partner-sandbox.net"
+api_hosts = ["api.partner-post.net"]
+smtp_host = "smtp.partner-post.net"
+bounce_mx = "mx.partner-post.net"
+
+[partner.certificates."smtp.partner-post.net"]
+certificate = "{folder}/certificate.pem"
+key = "{folder}/key.pem"
+"""
+# Random texts, such as keys and Message-IDs, contain any letters in their middle.
+OTHERS = re.compile(r"(?<![a-z0-9+/])(obm|zenith)(?![a-z0-9+/])", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module")
+def engine(
+    bootstrap_servers: str, database_url: str, migrated_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Engine]:  # fmt: skip
+    folder = tmp_path_factory.mktemp("brands")
+    certificate_files(folder, "smtp.partner-post.net")
+    brands = folder / "brands.toml"
+    brands.write_text(BRANDS.format(folder=folder))
+    with (
+        temporary_database(database_url, template=migrated_template) as url,
+        engine_of(
+            folder / "engine",
+            bootstrap_servers=bootstrap_servers,
+            database=FreshDatabase(url),
+            settings={
+                "OBM_KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}.",
+                "OBM_BRANDS_FILE": str(brands),
+                "OBM_BOUNCE_MX": "mx.zenith-mail.net",
+                "ROUTER_EHLO": "out.neutral.net",
+                "EVENTS_WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+            },
+        ) as running,
+    ):
+        yield running
+
+
+class Customer:
+    """A customer with the brand `partner`, whose client records all that it sees."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.seen: list[tuple[str, str]] = []
+        self._is_starting = True
+        self._http = httpx.Client(base_url=engine.url, timeout=60)
+        operator = keys_of_callers(engine.environment)["accounts"]
+        account = self.call("POST", "/accounts", operator, name="One", brand="partner").json()
+        made = self.call(
+            "POST", "/api-keys", operator, name="One", kind="account", account_id=account["id"]
+        )
+        self.account_key = made.json()["token"]
+        self.key = self.new_key(name="Two", test=True)
+        self.live_key = self.new_key(name="Three")
+        self._is_starting = False
+        assert self.key.startswith("partner_test_")
+        assert self.live_key.startswith("partner_live_")
+
+    def new_key(self, **fields: object) -> str:
+        made = self.call("POST", "/api-keys", self.account_key, **fields)
+        assert made.status_code == 201, made.text
+        return str(made.json()["token"])
+
+    def call(self, method: str, path: str, key: str = "", **fields: Any) -> httpx.Response:  # noqa: ANN401 - JSON
+        headers = {"Host": "api.partner-post.net", "Authorization": f"Bearer {key or self.key}"}
+        response = self._http.request(method, path, json=fields or None, headers=headers)
+        while response.status_code == 503 and self._is_starting:
+            time.sleep(0.2)
+            response = self._http.request(method, path, json=fields or None, headers=headers)
+        self.saw(f"{method} {path}", f"{response.headers}\n{response.text}")
+        return response
+
+    def saw(self, where: str, text: str) -> None:
+        self.seen.append((where, text))
+
+    def leaks(self) -> list[str]:
+        return [
+            f"{where}: {text[max(0, found.start() - 60) : found.end() + 40]!r}"
+            for where, text in self.seen
+            if (found := OTHERS.search(text))
+        ]
+
+
+@pytest.fixture(scope="module")
+def customer(engine: Engine) -> Customer:
+    return Customer(engine)
+
+
+def test_every_answer_of_the_api(customer: Customer) -> None:
+    """Each operation of the document: with ids that do not exist, and with an empty body."""
+    root = customer.engine.url.removesuffix("/v1")
+    document = customer.call("GET", f"{root}/openapi.json").json()
+    customer.call("GET", f"{root}/docs")
+    for path, operations in document["paths"].items():
+        for method in operations.keys() & {"get", "post", "put", "patch", "delete"}:
+            called = f"{root}{re.sub('{[^}]*}', str(uuid.uuid4()), path)}"
+            for key in (customer.key, customer.account_key, "none"):
+                customer.call(method.upper(), called, key)
+            if method != "get":
+                customer.call(method.upper(), called, customer.live_key, unknown="field")
+    assert customer.leaks() == []
+
+
+def test_dns_records(customer: Customer) -> None:
+    made = customer.call("POST", "/domains", customer.live_key, name="customer-lab.net")
+    assert made.status_code == 201, made.text
+    values = [one["value"] for one in made.json()["records"]]
+    assert any("mx.partner-post.net" in one for one in values)
+    assert any("include:_spf.mx.partner-post.net" in one for one in values)
+    customer.call("POST", f"/domains/{made.json()['id']}/rotate-dkim", customer.live_key)
+    assert customer.leaks() == []
+
+
+def test_messages_their_events_and_webhooks(customer: Customer) -> None:
+
+    async def scenario() -> None:
+        async with receiving() as receiver:
+            await asyncio.to_thread(send_and_wait, customer, customer.key, receiver)
+            for one in receiver.received:
+                customer.saw("webhook", f"{one.headers}\n{one.body.decode()}")
+                assert one.headers["user-agent"] == "PARTNER-Webhooks/1"
+
+    asyncio.run(scenario())
+    assert customer.leaks() == []
+
+
+def send_and_wait(customer: Customer, key: str, receiver: Receiver) -> None:
+    """Send a message that arrives and one that bounces, and wait for their webhooks."""
+    domain = "own-lab.net"
+    assert customer.call("POST", "/webhooks", key, endpoint=f"{receiver.url}/hook").is_success
+    # a domain needs a live key of the same tenant
+    [own] = customer.call("GET", "/api-keys", key).json()["data"]
+    live = customer.new_key(name="Live", tenant_id=own["tenant_id"])
+    assert customer.call("POST", "/domains", live, name=domain).is_success
+    for local in ("delivered", "bounced"):
+        sent = customer.call(
+            "POST", "/emails", key, **{"from": f"Shop <shop@{domain}>"},
+            to=f"{local}@partner-sandbox.net", subject="Order", text="Hi", html="<p>Hi</p>",
+            stream="broadcast" if local == "delivered" else "transactional",
+        )  # fmt: skip
+        assert sent.status_code == 202, sent.text
+    until_s = time.monotonic() + WITHIN_S
+    wanted = {"email.sent", "email.delivered", "email.bounced"}
+    while not wanted <= {one.json.get("type") for one in receiver.at("/hook")}:
+        assert time.monotonic() < until_s, [one.json for one in receiver.received]
+        time.sleep(0.1)
+    for one in customer.call("GET", "/emails", key).json()["data"]:
+        customer.call("GET", f"/emails/{one['id']}", key)
+        customer.call("GET", f"/emails/{one['id']}/events", key)
+    for one in customer.call("GET", "/sandbox/messages", key).json()["data"]:
+        customer.call("GET", f"/sandbox/messages/{one['id']}", key)
+        raw = customer.call("GET", f"/sandbox/messages/{one['id']}/raw", key)
+        assert b"DKIM-Signature" in raw.content
+
+
+def test_smtp_replies_and_certificate(customer: Customer) -> None:
+    context, port = client_context(), customer.engine.ports.submission_tls
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as sock,
+        context.wrap_socket(sock, server_hostname="smtp.partner-post.net") as tls,
+    ):
+        certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+        customer.saw("certificate", f"{certificate.subject} {certificate.extensions}")
+        file = tls.makefile("rb")
+        greeting = file.readline().decode()
+        assert greeting == "220 smtp.partner-post.net ESMTP\r\n"
+        for line in ("EHLO x.test", "HELP", "AUTH PLAIN AAAA", "MAIL FROM:<a@b.net>", "QUIT"):
+            tls.sendall(f"{line}\r\n".encode())
+            while True:
+                reply = file.readline().decode()
+                customer.saw(line, reply)
+                if reply[3:4] != "-":
+                    break
+    assert customer.leaks() == []
+
+
+def test_errors_over_grpc(customer: Customer) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{customer.engine.ports.ingest_grpc}") as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            EmailServiceStub(channel).SendEmail(
+                pb.SendEmailRequest(), metadata=(("authorization", f"Bearer {customer.key}"),)
+            )
+        metadata = str(refused.value.trailing_metadata())
+        customer.saw("gRPC", metadata)
+        assert "partner" in metadata
+    assert customer.leaks() == []
+
+
+def test_an_unknown_brand_is_refused_with_a_pointer(customer: Customer) -> None:
+    operator = keys_of_callers(customer.engine.environment)["accounts"]
+    refused = customer.call("POST", "/accounts", operator, name="Two", brand="partnr")
+    assert refused.status_code == 422
+    assert json.loads(refused.text)["errors"][0]["pointer"] == "#/brand"

@@ -20,6 +20,7 @@ from kernel.brand import Brand
 from kernel.crypto import sha256
 
 RANDOM_CHARS = 30  # of base62: 178 bits
+PASSWORD_CHARS = 24  # of base62: 142 bits
 CRC_CHARS = 6
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 FULL_ACCESS = "full_access"
@@ -60,6 +61,17 @@ def generate_key(*, test: bool, brand: str) -> str:
     body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_CHARS))
     prefix = f"{brand}_{'test' if test else 'live'}_{body}"
     return prefix + checksum(prefix)
+
+
+def generate_password() -> str:
+    """A new password: letters and digits, so that every client can store it and every shell takes
+    it. It is random, so that a plain SHA-256 protects it as well as a slow hash."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(PASSWORD_CHARS))
+
+
+def is_api_key(text: str) -> bool:
+    """Whether a password is meant to be an API key, whether valid or not."""
+    return _KEY.fullmatch(text) is not None
 
 
 def brand_of(prefix: str) -> str:

@@ -79,6 +79,8 @@ def owner(engine: Engine) -> Iterator[OwnedObjects]:
         owned.ids |= {"email": SUPPRESSED, "id_or_email": SUPPRESSED}
         owned.ids["key_id"] = http.get("/api-keys").json()["data"][0]["id"]
         owned.ids["domain_id"] = http.get("/domains").json()["data"][0]["id"]
+        mailbox = {"address": "ann@owner.obm-sandbox.net"}
+        owned.ids["mailbox_id"] = http.post("/mailboxes", json=mailbox).json()["id"]
         captured = wait_for_capture(http)
         owned.ids["message_id"], owned.ids["engine_message_id"] = captured
         yield owned
@@ -153,7 +155,8 @@ def without_names(response: dict[str, Any]) -> dict[str, Any]:
 def check_unchanged(owner: OwnedObjects) -> None:
     for path in (
         f"/emails/{owner.ids['email_id']}", f"/webhooks/{owner.ids['webhook_id']}",
-        f"/suppressions/{SUPPRESSED}", f"/sandbox/messages/{owner.ids['message_id']}",
+        f"/suppressions/{SUPPRESSED}", f"/mailboxes/{owner.ids['mailbox_id']}",
+        f"/sandbox/messages/{owner.ids['message_id']}",
     ):  # fmt: skip
         assert owner.http.get(path).status_code == 200
 

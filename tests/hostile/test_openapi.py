@@ -33,7 +33,12 @@ Authorized: TypeAlias = Callable[[str], dict[str, str]]
 DOMAIN = "store.example.net"  # among the document's examples
 EXAMPLES = 4
 UNKNOWN_HERE = ("domain_id", "expires_at", "until", "account_id", "tenant_id")
-CREATED = {"accounts": "{account_id}", "tenants": "{tenant_id}", "api-keys": "{key_id}"}
+CREATED = {
+    "accounts": "{account_id}",
+    "tenants": "{tenant_id}",
+    "api-keys": "{key_id}",
+    "mailboxes": "{mailbox_id}",
+}
 
 # Of few values: a length that none of them has is given up at once, not after a thousand draws.
 name = st.sampled_from(["a", "shop", "mail2"])
@@ -49,6 +54,7 @@ schemathesis.openapi.format("iri", name.map("https://{}.example.com/hook".format
 schemathesis.openapi.format("cidr", st.ip_addresses(network="10.0.0.0/8").map("{}/24".format))
 
 
+schemathesis.openapi.format("own-address", st.uuids().map(f"{{}}@{DOMAIN}".format))
 schemathesis.openapi.format("domain", st.uuids().map("{}.example.net".format))
 schemathesis.openapi.format("filename", name.map("{}.pdf".format))
 schemathesis.openapi.format("media-type", st.sampled_from(["text/plain", "application/pdf"]))
@@ -152,5 +158,5 @@ def beyond(case: Case[Any]) -> Iterator[Any]:
         yield positive_data_acceptance
     if "" in query.values():
         yield negative_data_rejection  # an empty parameter counts as absent
-    if case.operation.path == "/v1/emails/batch":
+    if case.operation.path in {"/v1/emails/batch", "/v1/mailboxes/batch"}:
         yield from (unsupported_method, allow_header_conformance)

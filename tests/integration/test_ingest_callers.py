@@ -98,14 +98,17 @@ async def test_an_external_id_is_unique_within_its_account(harness: IngestHarnes
 async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
     harness: IngestHarness,
 ) -> None:
-    """Every operation on a tenant, a key or an account, from the table of operations."""
+    """Every operation on a tenant, a key, a mailbox or an account, from the table of operations."""
     async with harness.running():
         operator = await harness.operator_key()
         account, mine = await harness.make_account(operator, "mine")
         _, other = await harness.make_account(operator, "other")
         made = await harness.make("/v1/api-keys", mine, name="shop")
         neighbor = await harness.make("/v1/api-keys", mine, name="blog")
-        known = {"tenant_id": made["tenant_id"], "key_id": made["id"], "account_id": account["id"]}
+        known = {
+            "tenant_id": made["tenant_id"], "key_id": made["id"], "account_id": account["id"],
+            "mailbox_id": await make_mailbox(harness, made["tenant_id"]),
+        }  # fmt: skip
         tried = 0
         for name, operation in OPERATIONS.items():
             method, path = name.split(" ")
@@ -122,5 +125,15 @@ async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
                     problems.append({**comparable(response.json), "instance": ""})
                 assert problems[0] == problems[1], name
                 tried += 1
-        assert tried >= 12
+        assert tried >= 20
         assert made["id"] in await ids(harness, "/v1/api-keys", mine)
+
+
+async def make_mailbox(harness: IngestHarness, tenant_id: str) -> str:
+    """A mailbox of a tenant, whose domain is added too."""
+    domain = f"{uuid4().hex}.example.net"
+    async with harness.directory() as directory:
+        await directory.add_domain(domain, tenant=tenant_id, verified=True)
+        secret, _ = await directory.add_key(tenant_id, test=False)
+    made = await harness.make("/v1/mailboxes", secret, address=f"ann@{domain}")
+    return str(made["id"])

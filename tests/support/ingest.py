@@ -91,18 +91,16 @@ class IngestHarness:
             "directory_check_interval_s": 0.5,
             "audit_interval_s": 0.2,
         }
+        if "tls_certificate" in self.extra:
+            given["submission_listen"] = at(ports.submission)
+            given["submission_tls_listen"] = at(ports.submission_tls)
         return Settings(**{**given, **self.extra})
 
     def serve_submission(self) -> None:
         """Listen for SMTP, with a certificate; call it before `running`."""
         self.folder.mkdir(exist_ok=True)
         certificate, key = write_certificate(self.folder)
-        self.extra |= {
-            "tls_certificate": certificate,
-            "tls_key": key,
-            "submission_listen": f"127.0.0.1:{self.ports.submission}",
-            "submission_tls_listen": f"127.0.0.1:{self.ports.submission_tls}",
-        }
+        self.extra |= {"tls_certificate": certificate, "tls_key": key}
 
     @asynccontextmanager
     async def directory(self) -> AsyncIterator[DirectoryAdmin]:

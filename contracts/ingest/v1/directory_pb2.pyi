@@ -158,6 +158,28 @@ DOMAIN_STATUS_FAILED: DomainStatus.ValueType  # 6
 """not verified within 72 hours"""
 Global___DomainStatus: _TypeAlias = DomainStatus  # noqa: Y015
 
+class _MailboxStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MailboxStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MailboxStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MAILBOX_STATUS_UNSPECIFIED: _MailboxStatus.ValueType  # 0
+    """active"""
+    MAILBOX_STATUS_ACTIVE: _MailboxStatus.ValueType  # 1
+    MAILBOX_STATUS_PAUSED: _MailboxStatus.ValueType  # 2
+    """its logins and its messages are refused"""
+
+class MailboxStatus(_MailboxStatus, metaclass=_MailboxStatusEnumTypeWrapper):
+    """Whether a mailbox can send."""
+
+MAILBOX_STATUS_UNSPECIFIED: MailboxStatus.ValueType  # 0
+"""active"""
+MAILBOX_STATUS_ACTIVE: MailboxStatus.ValueType  # 1
+MAILBOX_STATUS_PAUSED: MailboxStatus.ValueType  # 2
+"""its logins and its messages are refused"""
+Global___MailboxStatus: _TypeAlias = MailboxStatus  # noqa: Y015
+
 @_typing.final
 class Account(_message.Message):
     """A billing customer."""
@@ -515,3 +537,82 @@ class DkimKeys(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DkimKeys: _TypeAlias = DkimKeys  # noqa: Y015
+
+@_typing.final
+class Mailbox(_message.Message):
+    """A username and a password for SMTP submission. The password itself is not stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAILBOX_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    DOMAIN_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PASSWORD_SHA256_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SHA256_FIELD_NUMBER: _builtins.int
+    PREVIOUS_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ANY_ADDRESS_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    PER_SECOND_MAX_FIELD_NUMBER: _builtins.int
+    PER_HOUR_MAX_FIELD_NUMBER: _builtins.int
+    PER_DAY_MAX_FIELD_NUMBER: _builtins.int
+    mailbox_id: _builtins.str
+    version: _builtins.int
+    deleted: _builtins.bool
+    tenant_id: _builtins.str
+    account_id: _builtins.str
+    domain_id: _builtins.str
+    """of its address"""
+    address: _builtins.str
+    """the username: canonical, in lower case"""
+    name: _builtins.str
+    password_sha256: _builtins.bytes
+    """32 bytes"""
+    previous_sha256: _builtins.bytes
+    """of the password before the last rotation"""
+    any_address: _builtins.bool
+    """it can send from every address of its domain"""
+    test: _builtins.bool
+    """its mail goes to the sandbox"""
+    status: Global___MailboxStatus.ValueType
+    per_second_max: _builtins.int
+    """0: no limit"""
+    per_hour_max: _builtins.int
+    per_day_max: _builtins.int
+    @_builtins.property
+    def previous_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """until when that one still works"""
+
+    def __init__(
+        self,
+        *,
+        mailbox_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
+        tenant_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        domain_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        name: _builtins.str = ...,
+        password_sha256: _builtins.bytes = ...,
+        previous_sha256: _builtins.bytes = ...,
+        previous_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        any_address: _builtins.bool = ...,
+        test: _builtins.bool = ...,
+        status: Global___MailboxStatus.ValueType = ...,
+        per_second_max: _builtins.int = ...,
+        per_hour_max: _builtins.int = ...,
+        per_day_max: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["previous_expires_at", b"previous_expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "address", b"address", "any_address", b"any_address", "deleted", b"deleted", "domain_id", b"domain_id", "mailbox_id", b"mailbox_id", "name", b"name", "password_sha256", b"password_sha256", "per_day_max", b"per_day_max", "per_hour_max", b"per_hour_max", "per_second_max", b"per_second_max", "previous_expires_at", b"previous_expires_at", "previous_sha256", b"previous_sha256", "status", b"status", "tenant_id", b"tenant_id", "test", b"test", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mailbox: _TypeAlias = Mailbox  # noqa: Y015

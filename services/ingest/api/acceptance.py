@@ -220,18 +220,20 @@ class Acceptance:
         self, principal: Principal, email: ValidEmail, traceparent: str
     ) -> SealedEmail:
         domain = await self._access.domain_of(principal, email.sender.domain, test=email.test)
-        if email.on_behalf:
-            await self._access.domain_of(principal, email.on_behalf, test=email.test)
+        if email.on_behalf is not None:
+            await self._access.domain_of(principal, email.on_behalf.domain, test=email.test)
         now = clock.now()
         email_id = uuid7_text()
         message_ids = [uuid7_text() for _ in email.recipients]
         due = email.due_at or now
         origin = event.Origin(
-            *principal,
+            principal.key,
+            principal.tenant,
             domain.domain_id,
             domain.return_path_host,
             self._return_path_key,
             traceparent,
+            principal.mailbox,
         )
         priority = self._bulk_classifier.classify(
             principal.tenant_id, email.stream, messages=len(message_ids), now_s=clock.monotonic_s()

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Container
 from typing import NamedTuple
 
-from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Tenant
+from contracts.ingest.v1.directory_pb2 import ApiKey, Domain, Mailbox, Tenant
 from kernel import clock
-from kernel.auth import Authenticator, AuthError
-from kernel.crypto import SecretKeyring
+from kernel.auth import SENDING_ACCESS, Authenticator, AuthError
+from kernel.crypto import SecretKeyring, sha256
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api.callers import (
@@ -20,6 +20,7 @@ from services.ingest.api.callers import (
 )
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.limits import RateLimiter, RateLimitStatus
+from services.ingest.domain.mailbox import accepts_password, is_active, is_username
 from services.ingest.domain.pause import is_paused
 from services.ingest.domain.problem import Fault, Problem, not_found, unavailable
 from services.ingest.domain.verification import may_send, missing_record
@@ -30,10 +31,12 @@ _STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricte
 
 
 class Principal(NamedTuple):
-    """An authenticated API key with its tenant, or with the one that an account key names."""
+    """An authenticated API key with its tenant, or with the one that an account key names. mailbox:
+    of a login by SMTP without an API key; `key` then has its rights, and no id."""
 
     key: ApiKey
     tenant: Tenant
+    mailbox: Mailbox | None = None
 
     @property
     def tenant_id(self) -> str:
@@ -110,8 +113,8 @@ class AccessControl:
             raise unavailable() from error
         kind = kind_of(key)
         check_caller(kind, rule)
-        named = kind == CallerKind.ACCOUNT and rule.may_name_tenant and bool(named_tenant())
-        if kind == CallerKind.TENANT or named:
+        named = rule.names_tenant or (rule.may_name_tenant and bool(named_tenant()))
+        if kind == CallerKind.TENANT or (kind == CallerKind.ACCOUNT and named):
             tenant_rule = rule._replace(names_tenant=True)
             principal, status = await self.authenticate(
                 authorization, client, rule=tenant_rule, named_tenant=named_tenant
@@ -120,6 +123,36 @@ class AccessControl:
         if kind == CallerKind.ACCOUNT:
             await self._check_account(key)
         return Caller(key), self._limiter.spend(key.key_id, clock.monotonic_s())
+
+    async def authenticate_mailbox(
+        self, username: str, password: str
+    ) -> tuple[Principal, RateLimitStatus]:
+        """The mailbox that logs in. Raises Problem 403 or 503."""
+        hashed, now_s = sha256(password), clock.now().timestamp()
+        try:
+            mailbox = await self._directory.mailbox(hashed)
+            tenant = await self._directory.tenant(mailbox.tenant_id) if mailbox else None
+        except Unavailable as error:
+            raise unavailable() from error
+        if (
+            mailbox is None
+            or tenant is None
+            or not is_username(mailbox, username)
+            or not accepts_password(mailbox, hashed, now_s)
+        ):
+            raise Problem(403, "invalid_mailbox", detail="The username or the password is wrong.")
+        if not is_active(mailbox):
+            raise Problem(
+                403, "mailbox_paused", detail="This mailbox is paused. Activate it first."
+            )
+        key = ApiKey(
+            tenant_id=tenant.tenant_id,
+            account_id=tenant.account_id,
+            test=mailbox.test,
+            scopes=[SENDING_ACCESS],
+        )
+        status = self._limiter.spend(mailbox.mailbox_id, clock.monotonic_s())
+        return Principal(key, tenant, mailbox), status
 
     async def _authenticate(self, authorization: str, client: str, rule: AccessRule) -> ApiKey:
         """Raises Problem, Unavailable."""
@@ -156,9 +189,9 @@ class AccessControl:
             raise unavailable() from error
         bound = principal.key.domain_id
         if found is None or (bound and bound != found.domain_id):
+            who = "This API key" if principal.mailbox is None else "This mailbox"
             detail = (
-                f"This API key cannot send from {name}: it is not one of your domains. "
-                "Add the domain."
+                f"{who} cannot send from {name}: it is not one of your domains. Add the domain."
             )
             fault = Fault("#/from", "invalid_from_address", detail)
             raise Problem(403, "invalid_from_address", detail=detail, faults=[fault])

@@ -105,6 +105,9 @@ RULES: dict[str, dict[str, Any]] = {
         "expires_at": {"anyOf": [ISO_TIME, NULL]},
     },
     "CreateTenantRequest": {"account_id": OPTIONAL_ID},
+    "CreateMailboxRequest": {
+        "address": {"type": "string", "format": "own-address", "minLength": 3, "maxLength": 320},
+    },
     "PauseTenantRequest": {"until": {"anyOf": [ISO_TIME, NULL]}},
     "NewWebhook": {
         "endpoint": {"type": "string", "format": "iri", "pattern": "^https://", "maxLength": 2000},

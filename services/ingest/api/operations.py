@@ -183,6 +183,32 @@ OPERATIONS = {
     "post /v1/api-keys/{key_id}/rotate": Operation(
         "rotateApiKey", schemas.CreatedApiKey, {"grace_s": 3_600}, access=OF_ANYBODY
     ),
+    "post /v1/mailboxes": Operation(
+        "createMailbox", schemas.CreatedMailbox, {"address": "ann@store.example.net", "name": "Ann"}
+    ),
+    "post /v1/mailboxes/batch": Operation(
+        "createMailboxes",
+        schemas.CreatedMailboxes,
+        [
+            {"address": "bob@store.example.net", "limits": {"per_day": 500}},
+            {"address": "printer@store.example.net", "any_address": True},
+        ],
+    ),
+    "get /v1/mailboxes": Operation(
+        "listMailboxes", response_schemas.list_of(schemas.MailboxResponse), access=OF_ANYBODY
+    ),
+    "get /v1/mailboxes/{mailbox_id}": Operation(
+        "getMailbox", schemas.MailboxResponse, access=OF_ANYBODY
+    ),
+    "patch /v1/mailboxes/{mailbox_id}": Operation(
+        "updateMailbox", schemas.MailboxResponse, {"status": "paused"}, access=OF_ANYBODY
+    ),
+    "post /v1/mailboxes/{mailbox_id}/rotate": Operation(
+        "rotateMailbox", schemas.CreatedMailbox, {"grace_s": 3_600}, access=OF_ANYBODY
+    ),
+    "delete /v1/mailboxes/{mailbox_id}": Operation(
+        "deleteMailbox", response_schemas.DeleteResponse, access=OF_ANYBODY
+    ),
     "get /v1/audit": Operation(
         "listAuditEntries",
         response_schemas.list_of(schemas.AuditEntryResponse),

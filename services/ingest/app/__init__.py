@@ -27,7 +27,7 @@ from services.ingest.api.http_app import HttpApp
 from services.ingest.api.rest import RestDependencies, rest
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
-from services.ingest.api.submission.listeners import create_submission
+from services.ingest.api.submission.listeners import create_submission, smtp_host
 from services.ingest.app.audit import create_audit
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops
@@ -188,7 +188,11 @@ def create_domain_service(
 def create_administration(deps: Dependencies, directory: DirectoryStore) -> Administration:
     lists = DirectoryLists(deps.system_database, deps.tenant_database)
     return Administration(
-        Directory(directory, lists), AuditLog(lists), secrets=deps.secrets, brands=deps.brands
+        Directory(directory, lists),
+        AuditLog(lists),
+        secrets=deps.secrets,
+        brands=deps.brands,
+        smtp=smtp_host(deps.settings),
     )
 
 

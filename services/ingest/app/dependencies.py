@@ -5,7 +5,7 @@ from functools import partial
 
 from contracts.delivery.v1.delivery_service_pb2_grpc import DeliveryServiceStub
 from contracts.events.v1.events_service_pb2_grpc import EventsServiceStub
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
 from contracts.ingest.v1.events_pb2 import DomainChanged, MessageAccepted
 from contracts.router.v1.router_service_pb2_grpc import RouterServiceStub
 from contracts.shield.v1.shield_service_pb2_grpc import ShieldServiceStub
@@ -66,7 +66,7 @@ class Dependencies:
 def create_dependencies(settings: Settings) -> Dependencies:
     kafka_health = DependencyHealth()
     kafka = Kafka.from_settings(settings, kafka_health, client="ingest")
-    kafka.declare(MessageAccepted, DomainChanged, Account, Tenant, ApiKey, Domain)
+    kafka.declare(MessageAccepted, DomainChanged, Account, Tenant, ApiKey, Domain, Mailbox)
     database = partial(Database, connections_max=settings.database_connections_max, session=PLANS)
     system = database(settings.system_database_url, name="ingest system")
     allowed = networks(settings.attachment_fetch_allowed_networks)

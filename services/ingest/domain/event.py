@@ -7,7 +7,7 @@ from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from contracts.ingest.v1.directory_pb2 import ApiKey, Tenant
+from contracts.ingest.v1.directory_pb2 import ApiKey, Mailbox, Tenant
 from contracts.ingest.v1.events_pb2 import MessageAccepted
 from mail import address, verp
 from services.ingest.domain.valid_email import Recipient, ValidEmail
@@ -31,7 +31,8 @@ class MessageTimes(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """The key, tenant, domain and return path of the sender."""
+    """The key or the mailbox, tenant, domain and return path of the sender. key: for a mailbox, one
+    without an id."""
 
     key: ApiKey
     tenant: Tenant
@@ -39,6 +40,7 @@ class Origin(NamedTuple):
     return_path_host: str
     return_path_key: bytes
     traceparent: str
+    mailbox: Mailbox | None = None
 
 
 def message_accepted(
@@ -78,6 +80,8 @@ def _fill(
     context.tenant_id = origin.tenant.tenant_id
     context.domain_id = origin.domain_id
     context.api_key_id = origin.key.key_id
+    if origin.mailbox is not None:
+        context.mailbox_id = origin.mailbox.mailbox_id
     context.recipient = first.address
     context.recipient_type = first.type  # type: ignore[assignment]
     context.priority = event.priority

@@ -54,7 +54,7 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
         due_at=None,
         stream="transactional",
         test=test,
-        on_behalf=address.domain(agent) if agent else "",
+        on_behalf=address.canonical(agent) if agent else None,
     )
     return RawEmail(valid, _idempotency_key(header))
 

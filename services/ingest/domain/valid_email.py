@@ -42,7 +42,7 @@ class Recipient(NamedTuple):
 class ValidEmail(NamedTuple):
     """due_at: None for now. content: without email_id and date_s, which acceptance sets, and
     without the octets of attachments that must be fetched, which `to_fetch` lists by index.
-    on_behalf: domain of the field Sender, in a message that was submitted as a whole."""
+    on_behalf: the field Sender, in a message that was submitted as a whole."""
 
     sender: Mailbox
     recipients: tuple[Recipient, ...]
@@ -53,7 +53,7 @@ class ValidEmail(NamedTuple):
     stream: str
     test: bool
     to_fetch: Mapping[int, Attachment] = MappingProxyType({})
-    on_behalf: str = ""
+    on_behalf: Mailbox | None = None
 
 
 def validate(

@@ -54,6 +54,19 @@ class ListenerSettings(Settings):
     submission_hostname: str = Field(
         "localhost", description="Name of the SMTP server in its greeting"
     )
+    submission_public_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port with STARTTLS that users of mailboxes are told; 0: that of the address",
+    )
+    submission_tls_public_port: int = Field(
+        0,
+        ge=0,
+        le=65_535,
+        description="Port with implicit TLS that users of mailboxes are told; 0: that of the "
+        "address",
+    )
     submission_proxies: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="CIDR ranges of balancers that begin SMTP connections with the PROXY protocol, "

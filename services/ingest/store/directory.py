@@ -7,30 +7,43 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
 from services.ingest.store.audit_log import Actor, Subject, record_change
 
-DirectoryEntry: TypeAlias = Account | ApiKey | Domain | Tenant
-E = TypeVar("E", Account, ApiKey, Domain, Tenant)
+DirectoryEntry: TypeAlias = Account | ApiKey | Domain | Tenant | Mailbox
+E = TypeVar("E", Account, ApiKey, Domain, Tenant, Mailbox)
 
 TABLES: Mapping[type[Message], str] = {
     Account: "ingest.accounts",
     Tenant: "ingest.tenants",
     ApiKey: "ingest.api_keys",
     Domain: "ingest.domains",
+    Mailbox: "ingest.mailboxes",
 }
-IDS = {Account: "account_id", Tenant: "tenant_id", ApiKey: "key_id", Domain: "domain_id"}
+IDS = {
+    Account: "account_id",
+    Tenant: "tenant_id",
+    ApiKey: "key_id",
+    Domain: "domain_id",
+    Mailbox: "mailbox_id",
+}
 
 # Held until the commit, so that versions become visible in order: a reader that has seen one has
 # seen all earlier ones. A sequence alone does not guarantee that.
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('ingest.directory_version', 0))"
 
 # The names of the kinds in the API and in the audit log.
-RESOURCES = {Account: "account", Tenant: "tenant", ApiKey: "api_key", Domain: "domain"}
+RESOURCES = {
+    Account: "account",
+    Tenant: "tenant",
+    ApiKey: "api_key",
+    Domain: "domain",
+    Mailbox: "mailbox",
+}
 
-KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain, Account)
+KINDS: Sequence[type[DirectoryEntry]] = (Tenant, ApiKey, Domain, Account, Mailbox)
 _CHANGED = [
     f"(SELECT {number} AS kind, version, record FROM {TABLES[kind]}"  # noqa: S608 - our own words
     " WHERE version > %(after)s ORDER BY version LIMIT %(count)s)"
@@ -72,6 +85,13 @@ class DirectoryChange:
     async def rotations_of(self, key_id: str) -> list[ApiKey]:
         """The keys that have replaced a key, oldest first, including deleted ones."""
         return await self._read(ApiKey, "rotated_from = %s ORDER BY id", (key_id,))
+
+    async def mailboxes_at(
+        self, tenant_id: str, addresses: Sequence[str], *, test: bool
+    ) -> list[Mailbox]:
+        """The mailboxes of a tenant with these addresses."""
+        where = "tenant_id = %s AND address = ANY(%s) AND test = %s AND NOT deleted"
+        return await self._read(Mailbox, where, (tenant_id, list(addresses), test))
 
     async def owns(self, kind: type[E], owner: str, owner_id: str) -> bool:
         """Whether entries of this kind belong to an account or a tenant; owner: its column."""
@@ -124,7 +144,7 @@ class DirectoryStore:
                 listener(entry)
 
     async def changes(self, *, after: int, count: int) -> list[DirectoryEntry]:
-        """Changed tenants, keys and domains by version. Deleted entries stay in the table, so that
+        """Changed entries by version. Deleted entries stay in the table, so that
         every reader sees the deletion."""
         rows = await self._database.execute_autocommit(CHANGES, {"after": after, "count": count})
         return [KINDS[kind].FromString(bytes(record)) for kind, _, record in rows]
@@ -207,19 +227,16 @@ def _columns(entry: DirectoryEntry) -> dict[str, object]:
     if isinstance(entry, Account):
         return {**found, "name": entry.name}
     if isinstance(entry, Tenant):
-        owner = {"account_id": entry.account_id, "external_id": entry.external_id}
-        return {**found, **owner, "name": entry.name}
+        own = {"account_id": entry.account_id, "external_id": entry.external_id}
+        return {**found, **own, "name": entry.name}
     if isinstance(entry, ApiKey):
-        owners = {"account_id": entry.account_id or None, "tenant_id": entry.tenant_id or None}
-        owners["rotated_from"] = entry.rotated_from or None
-        return {**found, **owners, "test": entry.test, "secret_sha256": entry.secret_sha256}
-    return {
-        **found,
-        "tenant_id": entry.tenant_id,
-        "account_id": entry.account_id,
-        "name": entry.name,
-        "shared": entry.shared,
-    }
+        owner = {"account_id": entry.account_id or None, "tenant_id": entry.tenant_id or None}
+        owner["rotated_from"] = entry.rotated_from or None
+        return {**found, **owner, "test": entry.test, "secret_sha256": entry.secret_sha256}
+    owners = {"account_id": entry.account_id, "tenant_id": entry.tenant_id}
+    if isinstance(entry, Mailbox):
+        return {**found, **owners, "address": entry.address, "test": entry.test}
+    return {**found, **owners, "name": entry.name, "shared": entry.shared}
 
 
 async def _raise_if_taken(tx: Transaction, domain: Domain) -> None:

@@ -7,7 +7,14 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Domain, Tenant
+from contracts.ingest.v1.directory_pb2 import (
+    Account,
+    AccountStatus,
+    ApiKey,
+    Domain,
+    Mailbox,
+    Tenant,
+)
 from kernel import clock
 from kernel.errors import Unavailable
 from kernel.health import DependencyHealth
@@ -45,6 +52,10 @@ class DirectoryCache:
         self._keys = ReplicatedTable(ApiKey, index=lambda key: key.secret_sha256)
         self._domains = ReplicatedTable(Domain, index=_domain_key)
         self._accounts = ReplicatedTable(Account)
+        self._mailboxes = ReplicatedTable(Mailbox, index=lambda one: one.password_sha256)
+        # by the password before the last rotation
+        self._rotated = ReplicatedTable(Mailbox, index=lambda one: one.previous_sha256)
+        self._mailboxes.on_change(self._rotated.put)
         # Ids of suspended accounts and paused tenants: a request without any costs no lookup.
         self.stopped: set[str] = set()
         self._accounts.on_change(self._set_account)
@@ -54,6 +65,7 @@ class DirectoryCache:
             Tenant: self._tenants,
             ApiKey: self._keys,
             Domain: self._domains,
+            Mailbox: self._mailboxes,
         }
         self._version = 0
         self._fresh_until_s = clock.monotonic_s() + age_max_s
@@ -71,6 +83,12 @@ class DirectoryCache:
         """Look up a key after a new read. Raises Unavailable."""
         await self._wait_for_read()
         return self._keys.get_by_index(secret_sha256)
+
+    async def mailbox(self, password_sha256: bytes) -> Mailbox | None:
+        """The mailbox with this password, or with it before the last rotation. Raises
+        Unavailable."""
+        by, by_previous = self._mailboxes.get_by_index, self._rotated.get_by_index
+        return await self._find(lambda: by(password_sha256) or by_previous(password_sha256))
 
     async def tenant(self, tenant_id: str) -> Tenant | None:
         return await self._find(lambda: self._tenants.get(tenant_id))

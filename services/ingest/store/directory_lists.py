@@ -5,15 +5,15 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Mailbox, Tenant
 from kernel.database import Database, Row, Transaction
 from services.ingest.store.directory import TABLES
 
 LAST_USED = """
-SELECT id::text, last_used_at FROM ingest.api_keys
+SELECT id::text, last_used_at FROM {table}
 WHERE id = ANY(%s::uuid[]) AND last_used_at IS NOT NULL
 """
-E = TypeVar("E", Account, ApiKey, Tenant)
+E = TypeVar("E", Account, ApiKey, Tenant, Mailbox)
 
 
 class Owner(NamedTuple):
@@ -53,10 +53,12 @@ class DirectoryLists:
         found, _ = await self.page(kind, owner, Page(1), equal={"id": entry_id})
         return found[0] if found else None
 
-    async def last_used(self, owner: Owner, key_ids: Sequence[str]) -> dict[str, datetime]:
-        """When keys were last used, to the minute; without those that never were."""
+    async def last_used(
+        self, owner: Owner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox]
+    ) -> dict[str, datetime]:
+        """When credentials were last used, to the minute; without those that never were."""
         async with self._transaction(owner) as tx:
-            rows = await tx.rows(LAST_USED, (list(key_ids),))
+            rows = await tx.rows(LAST_USED.format(table=TABLES[kind]), (list(ids),))
         return dict(rows)
 
     async def rows(

@@ -1,5 +1,5 @@
-"""When API keys were last used: written in groups, apart from the directory, which would publish
-each new version of a key."""
+"""When API keys and mailboxes were last used: written in groups, apart from the directory, which
+would publish each new version."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,21 +8,24 @@ from kernel.database import Database
 
 # Several replicas write: one of them within a minute is enough.
 SAVE = """
-UPDATE ingest.api_keys SET last_used_at = now() WHERE id = ANY(%s::uuid[])
+UPDATE {table} SET last_used_at = now() WHERE id = ANY(%s::uuid[])
     AND (last_used_at IS NULL OR last_used_at < now() - interval '55 seconds')
 """
+TABLES = ("ingest.api_keys", "ingest.mailboxes")  # an id is in one of them
 BATCH = 1_000
 
 
 class KeyUsage:
-    """take_used: the keys that were used since its last call, by monotonic time."""
+    """take_used: the ids of those that were used since its last call, by monotonic time."""
 
     def __init__(self, database: Database, take_used: Callable[[float], Sequence[str]]) -> None:
         self._database = database
         self._take_used = take_used
 
     async def run_once(self) -> None:
-        """Keys in a batch that fails are written when they are used again."""
+        """Those in a batch that fails are written when they are used again."""
         used = self._take_used(clock.monotonic_s())
         for at in range(0, len(used), BATCH):
-            await self._database.execute_autocommit(SAVE, (used[at : at + BATCH],))
+            for table in TABLES:
+                save = SAVE.format(table=table)
+                await self._database.execute_autocommit(save, (used[at : at + BATCH],))

@@ -1,4 +1,4 @@
-"""Accounts, tenants and API keys: what REST and gRPC have in common."""
+"""Accounts, tenants, API keys and mailboxes: what REST and gRPC have in common."""
 
 from kernel.brand import Brands
 from kernel.crypto import SecretKeyring
@@ -6,6 +6,7 @@ from services.ingest.api.administration.accounts import Accounts
 from services.ingest.api.administration.api_keys import ApiKeys
 from services.ingest.api.administration.audit_log import AuditLog
 from services.ingest.api.administration.base import Directory
+from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.tenants import Tenants
 
 
@@ -13,9 +14,16 @@ class Administration:
     """The administrative resources."""
 
     def __init__(
-        self, directory: Directory, audit_log: AuditLog, *, secrets: SecretKeyring, brands: Brands
+        self,
+        directory: Directory,
+        audit_log: AuditLog,
+        *,
+        secrets: SecretKeyring,
+        brands: Brands,
+        smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:
         self.audit_log = audit_log
         self.accounts = Accounts(directory, brands)
         self.tenants = Tenants(directory, secrets)
         self.api_keys = ApiKeys(directory, self.tenants, brands)
+        self.mailboxes = Mailboxes(directory, smtp)

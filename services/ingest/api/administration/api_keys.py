@@ -119,7 +119,7 @@ class ApiKeys:
 
     async def last_used(self, caller: Caller, keys: Sequence[ApiKey]) -> dict[str, datetime]:
         """When keys were last used, to the minute, by id."""
-        return await self._directory.last_used(caller.owner, keys)
+        return await self._directory.last_used(caller.owner, [key.key_id for key in keys])
 
     async def delete(self, caller: Caller, key_id: str) -> ApiKey:
         async with self._directory.changing(caller) as change:
@@ -258,11 +258,11 @@ def check_kind(caller: Caller, given: CreateApiKeyRequest) -> None:
         raise invalid([Fault("#/account_id", "invalid", detail)])
 
 
-def is_test(caller: Caller, given: bool | None) -> bool:
-    """The mode of a new key. Raises Problem."""
+def is_test(caller: Caller, given: bool | None, *, what: str = "keys") -> bool:
+    """The mode of a new key or mailbox. Raises Problem."""
     test = caller.key.test if given is None else given
     if caller.key.test and not test:
-        detail = "A test key cannot create live keys."
+        detail = f"A test key cannot create live {what}."
         raise Problem(403, "restricted_api_key", detail=detail)
     return test
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from google.protobuf.message import Message
 from msgspec import UNSET, Meta, Struct, structs
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
 from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api.callers import Caller
@@ -20,13 +20,18 @@ from services.ingest.store.directory import (
 )
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 
-E = TypeVar("E", Account, ApiKey, Tenant)
+E = TypeVar("E", Account, ApiKey, Tenant, Mailbox)
 
 # One line of printable text, without controls of its direction, which disguise a name. In Python
 # `$` also matches before a final line break.
 LINE = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
-WHAT = {Account: "the account", ApiKey: "the API key", Tenant: "the tenant"}
+WHAT = {
+    Account: "the account",
+    ApiKey: "the API key",
+    Tenant: "the tenant",
+    Mailbox: "the mailbox",
+}
 
 
 class Directory:
@@ -56,20 +61,26 @@ class Directory:
             raise not_found(WHAT[kind])
         return found
 
-    async def last_used(self, owner: Owner, keys: Sequence[ApiKey]) -> dict[str, datetime]:
-        """When keys were last used, by id."""
+    async def last_used(
+        self, owner: Owner, ids: Sequence[str], *, kind: type[ApiKey | Mailbox] = ApiKey
+    ) -> dict[str, datetime]:
+        """When credentials were last used, by id."""
         try:
-            return await self._lists.last_used(owner, [key.key_id for key in keys])
+            return await self._lists.last_used(owner, ids, kind=kind)
         except Unavailable as error:
             raise unavailable() from error
 
     async def domain_ids(self, tenant_id: str, account_id: str) -> set[str]:
         """The domains that a tenant can send from."""
+        return {one.domain_id for one in (await self.domains(tenant_id, account_id)).values()}
+
+    async def domains(self, tenant_id: str, account_id: str) -> dict[str, Domain]:
+        """The domains that a tenant can send from, by name."""
         try:
             found = await self._store.list_domains(tenant_id, account_id)
         except Unavailable as error:
             raise unavailable() from error
-        return {one.domain_id for one in found}
+        return {one.name: one for one in found}
 
     @asynccontextmanager
     async def changing(self, caller: Caller) -> AsyncIterator[DirectoryChange]:

@@ -1,4 +1,4 @@
-"""Schemas of the responses about accounts, tenants and API keys, for the OpenAPI document."""
+"""Schemas of the responses of the administrative operations, for the OpenAPI document."""
 
 from typing import Any, Literal
 
@@ -77,6 +77,55 @@ class CreatedApiKey(ApiKeyResponse):
     """token: the secret key; no other response contains it."""
 
     token: str
+
+
+class SmtpPortsResponse(Struct):
+    """starttls: usually 587. tls: with TLS from the start, usually 465. null: not offered."""
+
+    starttls: int | None
+    tls: int | None
+
+
+class SmtpResponse(Struct):
+    """Where a mail program submits."""
+
+    host: str
+    ports: SmtpPortsResponse
+
+
+class MailboxResponse(Struct):
+    """A mailbox without its password. last_used_at: to the minute. previous_password_expires_at:
+    until when the password before the last rotation works; null: it does not."""
+
+    object: Literal["mailbox"]
+    id: Id
+    account_id: Id
+    tenant_id: Id
+    domain_id: Id
+    address: str
+    username: str
+    name: str | None
+    status: Literal["active", "paused"]
+    any_address: bool
+    limits: LimitsResponse
+    test: bool
+    smtp: SmtpResponse
+    previous_password_expires_at: Time | None
+    last_used_at: Time | None
+    created_at: Time
+
+
+class CreatedMailbox(MailboxResponse):
+    """password: no other response contains it."""
+
+    password: str
+
+
+class CreatedMailboxes(Struct):
+    """In the order of the request."""
+
+    object: Literal["list"]
+    data: list[CreatedMailbox]
 
 
 class ActorResponse(Struct):

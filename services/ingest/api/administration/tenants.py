@@ -6,7 +6,7 @@ from typing import Annotated
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET, Meta, UnsetType
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Tenant, TenantPause
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant, TenantPause
 from kernel import clock, times
 from kernel.crypto import SecretKeyring, new_key
 from kernel.ids import uuid7_text
@@ -125,13 +125,15 @@ class Tenants:
         return tenant
 
     async def delete(self, caller: Caller, tenant_id: str) -> Tenant:
-        """Only without keys and domains, as by `obm tenant remove`."""
+        """Only without keys, domains and mailboxes, as by `obm tenant remove`."""
         async with self._directory.changing(caller) as change:
             tenant = await find(change, caller, Tenant, entry_id=tenant_id)
             if await change.owns(ApiKey, "tenant_id", tenant.tenant_id):
                 raise conflict("tenant_in_use", "The tenant has API keys. Delete them first.")
             if await change.owns(Domain, "tenant_id", tenant.tenant_id):
                 raise conflict("tenant_in_use", "The tenant has domains. Delete them first.")
+            if await change.owns(Mailbox, "tenant_id", tenant.tenant_id):
+                raise conflict("tenant_in_use", "The tenant has mailboxes. Delete them first.")
             tenant.deleted = True
             await change.save(tenant)
         return tenant

@@ -1,13 +1,15 @@
-"""Accounts, tenants and API keys as the JSON of REST, whose fields gRPC has too."""
+"""Accounts, tenants, API keys and mailboxes as the JSON of REST, whose fields gRPC has too."""
 
 from datetime import datetime
 from uuid import UUID
 
-from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Mailbox, Tenant
 from kernel import clock
 from kernel.ids import time_of
+from services.ingest.api.administration.mailboxes import SmtpHost
 from services.ingest.api.callers import kind_of
 from services.ingest.api.rest_base import format_time, format_timestamp
+from services.ingest.domain.mailbox import is_active, is_rotating
 from services.ingest.domain.pause import is_paused
 
 
@@ -42,13 +44,46 @@ def tenant_to_json(tenant: Tenant) -> dict[str, object]:
         "external_id": tenant.external_id or None,
         "status": "paused" if pause else "active",
         "pause": pause,
-        "limits": {
-            "per_second": tenant.per_second_max or None,
-            "per_hour": tenant.per_hour_max or None,
-            "per_day": tenant.per_day_max or None,
-        },
+        "limits": limits_to_json(tenant),
         "pool_id": tenant.pool_id or None,
         "created_at": format_time(time_of(UUID(tenant.tenant_id))),
+    }
+
+
+def limits_to_json(limited: Tenant | Mailbox) -> dict[str, object]:
+    return {
+        "per_second": limited.per_second_max or None,
+        "per_hour": limited.per_hour_max or None,
+        "per_day": limited.per_day_max or None,
+    }
+
+
+def mailbox_to_json(
+    mailbox: Mailbox, smtp: SmtpHost, last_used_at: datetime | None = None
+) -> dict[str, object]:
+    rotating = is_rotating(mailbox, clock.now().timestamp())
+    return {
+        "object": "mailbox",
+        "id": mailbox.mailbox_id,
+        "account_id": mailbox.account_id,
+        "tenant_id": mailbox.tenant_id,
+        "domain_id": mailbox.domain_id,
+        "address": mailbox.address,
+        "username": mailbox.address,
+        "name": mailbox.name or None,
+        "status": "active" if is_active(mailbox) else "paused",
+        "any_address": mailbox.any_address,
+        "limits": limits_to_json(mailbox),
+        "test": mailbox.test,
+        "smtp": {
+            "host": smtp.host,
+            "ports": {"starttls": smtp.port or None, "tls": smtp.tls_port or None},
+        },
+        "previous_password_expires_at": format_timestamp(mailbox.previous_expires_at)
+        if rotating
+        else None,
+        "last_used_at": format_time(last_used_at) if last_used_at is not None else None,
+        "created_at": format_time(time_of(UUID(mailbox.mailbox_id))),
     }
 
 

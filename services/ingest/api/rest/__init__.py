@@ -25,6 +25,7 @@ from services.ingest.api.rest import (
     audit,
     domains,
     emails,
+    mailboxes,
     queues,
     reference,
     sandbox,
@@ -82,6 +83,7 @@ def rest(dependencies: RestDependencies) -> FastAPI:
     app.include_router(accounts.routes(dependencies.access, administration.accounts))
     app.include_router(tenants.routes(dependencies.access, administration.tenants))
     app.include_router(api_keys.routes(dependencies.access, administration.api_keys))
+    app.include_router(mailboxes.routes(dependencies.access, administration.mailboxes))
     app.include_router(audit.routes(dependencies.access, administration.audit_log))
     app.add_exception_handler(Problem, problem_response)
     app.add_exception_handler(RequestValidationError, invalid_query)

@@ -9,6 +9,7 @@ from mail.reachable import networks
 from mail.smtp_server_events import ServerConfig
 from services.ingest.api.acceptance import Acceptance
 from services.ingest.api.access import AccessControl
+from services.ingest.api.administration.mailboxes import SmtpHost
 from services.ingest.api.submission.server import (
     ConnectionLimit,
     SubmissionConfig,
@@ -25,6 +26,8 @@ class SubmissionSettings(Protocol):
     submission_listen: str
     submission_tls_listen: str
     submission_hostname: str
+    submission_public_port: int
+    submission_tls_public_port: int
     submission_proxies: list[str]
     submission_message_mb_max: int
     submission_connections_max: int
@@ -63,3 +66,17 @@ def create_submission(
         if listen
     ]
     return [server.run for server in servers]
+
+
+def smtp_host(settings: SubmissionSettings) -> SmtpHost:
+    """What clients of mailboxes are told."""
+    return SmtpHost(
+        settings.submission_hostname,
+        settings.submission_public_port or port_of(settings.submission_listen),
+        settings.submission_tls_public_port or port_of(settings.submission_tls_listen),
+    )
+
+
+def port_of(listen: str) -> int:
+    """0 without an address."""
+    return int(listen.rpartition(":")[2] or 0)

@@ -4,11 +4,13 @@ from services.ingest.domain.problem import Problem
 
 LOGGED_IN = "235 2.7.0 Authentication successful"
 LOGIN_FAILED = "535 5.7.8 Authentication credentials invalid"
+MAILBOX_PAUSED = "525 5.7.13 This mailbox is paused"  # RFC 5248, of a disabled user
 LOGIN_UNAVAILABLE = "454 4.7.0 Temporary authentication failure"
 INTERNAL_ERROR = "451 4.3.0 An internal error occurred"
 _CODES = {
     "invalid_from_address": "550 5.7.1",
     "tenant_paused": "550 5.7.1",
+    "mailbox_paused": "550 5.7.1",
     "account_suspended": "550 5.7.1",
     "invalid_idempotent_request": "554 5.6.0",
     "invalid_idempotency_key": "554 5.6.0",

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernel import clock, metrics
+from kernel import auth, clock, metrics
 from kernel.crypto import sha256
 from kernel.telemetry import new_traceparent
 from mail.address import Mailbox, canonical, domain
@@ -23,6 +23,7 @@ from services.ingest.api.sending import in_thread_if_large, respond_one
 from services.ingest.api.submission import replies
 from services.ingest.domain.bodies import BodyReservation
 from services.ingest.domain.login_throttle import LoginAttempt, LoginThrottle
+from services.ingest.domain.mailbox import may_send_as
 from services.ingest.domain.problem import Problem
 from services.ingest.domain.raw_email import RawEmail, read_raw_email
 from services.ingest.domain.reserved import RecipientDomains
@@ -50,7 +51,7 @@ class Submitter:
     def __init__(self, dependencies: SubmissionDependencies, client: str) -> None:
         self._deps = dependencies
         self._client = client
-        self._authorization = ""
+        self._login = Login("", "")
         self._principal: Principal | None = None
         self._reservation: BodyReservation | None = None
 
@@ -91,25 +92,31 @@ class Submitter:
         attempt = LoginAttempt(self._client, login.username, sha256(login.password))
         if wait_s := throttle.begin(attempt, clock.monotonic_s()):
             return replies.too_many_logins(wait_s)
-        authorization = f"Bearer {login.password}"
         try:
-            self._principal = await self._authenticate(authorization)
+            self._principal = await self._authenticate(login)
         except Problem as problem:
             if problem.status == 503:
                 throttle.succeed(attempt, clock.monotonic_s())
                 return replies.LOGIN_UNAVAILABLE
+            if problem.name == "mailbox_paused":  # only who knows the password learns it
+                throttle.succeed(attempt, clock.monotonic_s())
+                return replies.MAILBOX_PAUSED
             throttle.fail(attempt)
             logger.warning("submission.login_failed", extra={"client": self._client})
             return replies.LOGIN_FAILED
         throttle.succeed(attempt, clock.monotonic_s())
-        self._authorization = authorization
+        self._login = login
         return replies.LOGGED_IN
 
-    async def _authenticate(self, authorization: str) -> Principal:
-        """Raises Problem."""
-        principal, rate_limit = await self._deps.access.authenticate(
-            authorization, self._client, rule=SENDING
-        )
+    async def _authenticate(self, login: Login) -> Principal:
+        """The API key that is the password, or the mailbox. Raises Problem."""
+        access = self._deps.access
+        if auth.is_api_key(login.password):
+            principal, rate_limit = await access.authenticate(
+                f"Bearer {login.password}", self._client, rule=SENDING
+            )
+        else:
+            principal, rate_limit = await access.authenticate_mailbox(*login)
         enforce_rate_limit(rate_limit)
         return principal
 
@@ -118,6 +125,7 @@ class Submitter:
         self._deps.acceptance.check(principal)
         if event.mailbox is not None:
             name = domain(event.mailbox)
+            check_sender(principal, event.mailbox, "MAIL FROM")
             await self._deps.access.domain_of(principal, name, test=principal.test)
         return "250 2.1.0 Ok"
 
@@ -130,11 +138,14 @@ class Submitter:
     async def _accept(self, event: MessageReceived) -> str:
         began_s = clock.monotonic_s()
         # Again for each message, so that a key that was revoked meanwhile is refused.
-        principal = self._principal = await self._authenticate(self._authorization)
+        principal = self._principal = await self._authenticate(self._login)
         content = event.content
         email = await in_thread_if_large(
             content, lambda: read_raw_email(content, event.recipients, test=principal.test)
         )
+        check_sender(principal, email.valid.sender, "From")
+        if email.valid.on_behalf is not None:
+            check_sender(principal, email.valid.on_behalf, "Sender")
         result = await self._deps.acceptance.accept(
             principal,
             [email.valid],
@@ -149,6 +160,18 @@ class Submitter:
         if self._principal is None:
             raise Problem(401, "missing_api_key", detail="Authentication required.")
         return self._principal
+
+
+def check_sender(principal: Principal, sender: Mailbox, what: str) -> None:
+    """Raises Problem if a mailbox may not send from an address. what: where it is named."""
+    mailbox = principal.mailbox
+    if mailbox is None or may_send_as(mailbox, sender):
+        return
+    allowed = mailbox.address
+    if mailbox.any_address:
+        allowed = f"addresses at {allowed.rpartition('@')[2]}"
+    detail = f"{what}: this mailbox sends from {allowed} only"
+    raise Problem(403, "invalid_from_address", detail=detail)
 
 
 def _idempotency(email: RawEmail, recipients: Sequence[Mailbox]) -> Idempotency | None:

@@ -93,7 +93,7 @@ def test_a_message_whose_author_is_unclear_is_refused(raw: bytes) -> None:
 
 def test_a_name_that_looks_like_an_address_is_only_a_name() -> None:
     valid = read(b'From: "ceo@bank.example" <a@x.net>\nSender: list@y.net\n\n', "one@x.net")
-    assert (valid.sender.domain, valid.on_behalf) == ("x.net", "y.net")
+    assert (valid.sender.domain, valid.on_behalf and valid.on_behalf.domain) == ("x.net", "y.net")
     assert read(b"From: root@x.net (Cron Daemon)\n\n", "one@x.net").sender.address == "root@x.net"
 
 

@@ -1,0 +1,169 @@
+"""Mailboxes that the API creates are used by smtplib, and are in force in every replica within a
+second."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from cli.environment import Ports
+from tests.support.ingest import DOMAIN, IngestHarness, until
+from tests.support.mailboxes import (
+    ANN,
+    Client,
+    act,
+    in_thread,
+    letter,
+    refusal,
+    submit,
+    try_login,
+)
+from tests.support.stack import harness_fixture
+
+harness = harness_fixture(IngestHarness, scope="function")
+IN_FORCE_S = 1.0
+
+
+async def test_a_mailbox_logs_in_and_its_message_carries_its_id(harness: IngestHarness) -> None:
+    harness.serve_submission()
+    harness.extra["key_usage_interval_s"] = 0.2
+    async with harness.running():
+        await harness.sign_up()
+        made = await act(harness, "POST", "/v1/mailboxes", {"address": f"Ann@{DOMAIN.upper()}"})
+        assert (made["address"], made["username"], made["status"]) == (ANN, ANN, "active")
+        ports = {"starttls": harness.ports.submission, "tls": harness.ports.submission_tls}
+        assert made["smtp"] == {"host": "localhost", "ports": ports}
+        client, password = Client(harness), made["password"]
+        for mechanism in ("PLAIN", "LOGIN"):
+            for implicit_tls in (False, True):
+                code, _ = await in_thread(
+                    lambda mechanism=mechanism, tls=implicit_tls: client.log_in(  # type: ignore[misc]
+                        ANN, password, mechanism=mechanism, implicit_tls=tls
+                    )
+                )
+                assert code == 235, (mechanism, implicit_tls)
+        assert (await in_thread(lambda: client.log_in(ANN, password[:-1])))[0] == 535
+        assert (await in_thread(lambda: client.log_in(f"bob@{DOMAIN}", password)))[0] == 535
+
+        code, text = await in_thread(lambda: client.send(ANN, password))
+        assert code == 250, text
+        [accepted] = await harness.accepted(text.decode().rpartition(" ")[2])
+        context = accepted.context
+        assert (context.mailbox_id, context.api_key_id) == (made["id"], "")
+        assert (context.test, context.tenant_id) == (True, harness.tenant_id)
+
+        got = await act(harness, "GET", f"/v1/mailboxes/{made['id']}")
+        assert "password" not in got
+        assert (await act(harness, "GET", f"/v1/mailboxes?address={ANN}"))["data"][0]["id"] == made[
+            "id"
+        ]
+
+        async def is_used() -> bool:
+            found = await act(harness, "GET", f"/v1/mailboxes/{made['id']}")
+            return found["last_used_at"] is not None
+
+        await until(is_used)
+
+
+async def test_a_mailbox_sends_from_its_address_or_from_its_domain(harness: IngestHarness) -> None:
+    harness.serve_submission()
+    other, foreign = f"bob@{DOMAIN}", "bob@bank.example"
+    async with harness.running():
+        await harness.sign_up()
+        made = await act(harness, "POST", "/v1/mailboxes", {"address": ANN})
+        client, password = Client(harness), made["password"]
+
+        async def reply(sender: str, message: bytes) -> tuple[int, bytes]:
+            code, text = await in_thread(lambda: client.send(ANN, password, message, sender=sender))
+            return code, text[:5]
+
+        refused, accepted = (550, b"5.7.1"), (250, b"2.0.0")
+        for sender, message, own, any_address in (
+            (ANN, letter(), accepted, accepted),
+            ("", letter(), accepted, accepted),
+            (other, letter(), refused, accepted),
+            (ANN, letter(other), refused, accepted),
+            (ANN, letter(Sender=other), refused, accepted),
+            (foreign, letter(), refused, refused),
+            (ANN, letter(foreign), refused, refused),
+            (ANN, letter(Sender=foreign), refused, refused),
+        ):
+            assert await reply(sender, message) == own, (sender, message)
+            await act(harness, "PATCH", f"/v1/mailboxes/{made['id']}", {"any_address": True})
+            assert await reply(sender, message) == any_address, (sender, message)
+            await act(harness, "PATCH", f"/v1/mailboxes/{made['id']}", {"any_address": False})
+
+
+async def test_both_passwords_work_during_a_rotation_and_one_after_it(
+    harness: IngestHarness,
+) -> None:
+    harness.serve_submission()
+    async with harness.running():
+        await harness.sign_up()
+        made = await act(harness, "POST", "/v1/mailboxes", {"address": ANN})
+        path = f"/v1/mailboxes/{made['id']}"
+        rotated = await act(harness, "POST", f"{path}/rotate", {"grace_s": 3})
+        assert (rotated["id"], rotated["previous_password_expires_at"] is None) == (
+            made["id"],
+            False,
+        )
+        client = Client(harness)
+
+        async def code(password: str) -> int:
+            return (await in_thread(lambda: client.log_in(ANN, password)))[0]
+
+        old, new = made["password"], rotated["password"]
+        assert [await code(one) for one in (old, new)] == [235, 235]
+        again = await harness.request("POST", f"{path}/rotate", {})
+        assert refusal(again) == (409, "rotation_in_progress", "")
+        await asyncio.sleep(3)
+        assert [await code(one) for one in (old, new)] == [535, 235]
+        forced = await act(harness, "POST", f"{path}/rotate", {"grace_s": 0, "force": True})
+        assert forced["previous_password_expires_at"] is None
+        assert [await code(one) for one in (new, forced["password"])] == [535, 235]
+
+
+async def test_a_paused_and_a_deleted_mailbox_are_refused_in_every_replica_within_a_second(
+    harness: IngestHarness,
+) -> None:
+    harness.serve_submission()
+    elsewhere = Ports.find_free()
+    async with harness.running(elsewhere):
+        await harness.sign_up()
+        made = await act(harness, "POST", "/v1/mailboxes", {"address": ANN})
+        path, password = f"/v1/mailboxes/{made['id']}", made["password"]
+        there = Client(harness, elsewhere)
+        session = await in_thread(there.open)
+        assert (await in_thread(lambda: try_login(session, ANN, password)))[0] == 235
+        assert (await in_thread(lambda: submit(session, letter())))[0] == 250
+
+        await act(harness, "PATCH", path, {"status": "paused"})
+        waited_s = await refused_after(lambda: there.log_in(ANN, password), b"525 5.7.13")
+        code, text = await in_thread(lambda: submit(session, letter()))
+        assert (code, text[:5]) == (550, b"5.7.1")
+        await act(harness, "PATCH", path, {"status": "active"})
+        await until_code(lambda: there.log_in(ANN, password), 235)
+        assert (await in_thread(lambda: submit(session, letter())))[0] == 250
+
+        await act(harness, "DELETE", path)
+        deleted_s = await refused_after(lambda: there.log_in(ANN, password), b"535 5.7.8")
+        code, _ = await in_thread(lambda: submit(session, letter()))
+        assert code == 530
+        await in_thread(session.close)
+        assert (await harness.request("GET", path)).status == 404
+        print(f"in force after {waited_s:.2f} s and {deleted_s:.2f} s")
+        assert max(waited_s, deleted_s) < IN_FORCE_S
+
+
+async def refused_after(attempt: Callable[[], tuple[int, bytes]], reply: bytes) -> float:
+    began_s = time.monotonic()
+    while (found := await in_thread(attempt))[0] == 235:
+        await asyncio.sleep(0.02)
+    assert b"%d %b" % found == reply + b"%b" % (b"%d %b" % found)[len(reply) :]
+    return time.monotonic() - began_s
+
+
+async def until_code(attempt: Callable[[], tuple[int, bytes]], wanted: int) -> None:
+    async def has_come() -> bool:
+        return (await in_thread(attempt))[0] == wanted
+
+    await until(has_come)

@@ -10,9 +10,11 @@ from cli.options import noun
 from cli.overrides import operator
 from cli.policies import (
     PolicyAdmin,
+    find_mailbox,
     find_source,
     find_tenant,
     open_policies,
+    read_mailboxes,
     read_tenants,
     utc_time,
 )
@@ -34,8 +36,9 @@ ScopeArgument = Annotated[
     str,
     typer.Argument(
         metavar="SCOPE",
-        help="api_key/ID, tenant/NAME, tenant_site/NAME/SITE, pool/NAME, warmup/ADDRESS (a source "
-        "at all sites), egress_site/ADDRESS/SITE, site/SITE, or engine (all mail)",
+        help="api_key/ID, mailbox/ADDRESS, tenant/NAME, tenant_site/NAME/SITE, pool/NAME, "
+        "warmup/ADDRESS (a source at all sites), egress_site/ADDRESS/SITE, site/SITE, or engine "
+        "(all mail)",
     ),
 ]
 Limit = Annotated[int, typer.Option(min=0, help="Messages in this period; 0: no limit")]
@@ -100,6 +103,7 @@ def set_limits(  # noqa: PLR0913 - an option for each
 
     \b
     obm limits set tenant/shop --per-hour 5000 --per-day 20000 --time-zone Europe/Berlin
+    obm limits set mailbox/ann@shop.example --per-day 500
     obm limits set egress_site/192.0.2.10/yahoo --per-minute 60 --in-flight 5
     obm limits set tenant/shop --weight 3
     """
@@ -146,6 +150,10 @@ async def tenant_id(_: PolicyAdmin, name: str) -> str:
     return find_tenant(await read_tenants(), name)
 
 
+async def mailbox_id(_: PolicyAdmin, name: str) -> str:
+    return find_mailbox(await read_mailboxes(), name)
+
+
 async def egress_id(policies: PolicyAdmin, name: str) -> str:
     return find_source(await policies.sources(), name)
 
@@ -161,6 +169,7 @@ async def same(_: PolicyAdmin, name: str) -> str:
 
 SCOPES: dict[ScopeKind, Callable[[PolicyAdmin, str], Awaitable[str]]] = {
     ScopeKind.API_KEY: same,
+    ScopeKind.MAILBOX: mailbox_id,
     ScopeKind.TENANT: tenant_id,
     ScopeKind.TENANT_SITE: tenant_id,
     ScopeKind.POOL: pool_id,

@@ -1,6 +1,6 @@
 """Reads what limits mail, and gives commands about it to the scheduler of the router."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.directory import open_directory
 from cli.environment import load_settings
-from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
 from contracts.router.v1.directory_pb2 import EgressSource
 from contracts.router.v1.policies_pb2 import (
     OverrideSet,
@@ -21,7 +21,7 @@ from kernel.database import Database, Transaction
 from kernel.errors import ConfigError
 from services.router.api.policies import PolicyTables
 from services.router.app.rules import read_adaptation_rules, read_shaping
-from services.router.domain.policies import ShapingPolicies, TenantDirectory, TenantPolicies
+from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
 from services.router.settings import Settings
 from services.router.store import directory
 
@@ -100,10 +100,10 @@ async def open_policies(*, with_tenants: bool = False) -> AsyncIterator[PolicyAd
     settings = load_settings(Settings)
     tenants = await read_tenants() if with_tenants else []
     table = TenantDirectory(TenantRecords({one.tenant_id: one for one in tenants}))
-    shaping = ShapingPolicies(read_shaping(settings))
+    mailboxes = MailboxPolicies(await read_mailboxes() if with_tenants else {})
     tables = PolicyTables(
         read_adaptation_rules(settings),
-        (TenantPolicies(table.routing_of), shaping),
+        configured_policies(table, read_shaping(settings), mailboxes),
         table.pool_of,
     )
     database = Database(settings.system_database_url, connections_max=1, name="obm")
@@ -113,9 +113,23 @@ async def open_policies(*, with_tenants: bool = False) -> AsyncIterator[PolicyAd
         await database.close()
 
 
+async def read_mailboxes() -> dict[str, Mailbox]:
+    """All mailboxes, by id."""
+    async with open_directory() as admin:
+        return {one.mailbox_id: one for one in await admin.store.list_all(Mailbox)}
+
+
 async def read_tenants() -> list[Tenant]:
     async with open_directory() as admin:
         return await admin.store.list_all(Tenant)
+
+
+def find_mailbox(mailboxes: Mapping[str, Mailbox], name: str) -> str:
+    """The id of a mailbox, by id or address. Raises ConfigError."""
+    found = [key for key, one in mailboxes.items() if name in (key, one.address)]
+    if len(found) != 1:
+        raise ConfigError(f"There is no single mailbox {name}. See `obm mailbox list`.")
+    return found[0]
 
 
 def find_source(sources: dict[str, EgressSource], name: str) -> str:

@@ -48,6 +48,8 @@ def both(engine: Engine) -> Iterator[KeyPair]:
         hook = {"endpoint": "https://hooks.example.com/live"}
         ids["webhook_id"] = live.post("/webhooks", json=hook).json()["id"]
         ids["key_id"] = live.post("/api-keys", json={"name": "server"}).json()["id"]
+        mailbox = live.post("/mailboxes", json={"address": f"a@{DOMAIN}"})
+        ids["mailbox_id"] = mailbox.json()["id"]
         live.post("/suppressions", json={"email": ADDRESS})
         ids |= {"email": ADDRESS, "id_or_email": ADDRESS, "message_id": MISSING}
         ids["domain_id"] = live.get("/domains").json()["data"][0]["id"]

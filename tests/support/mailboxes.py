@@ -54,19 +54,19 @@ class Client:
 def try_login(
     client: smtplib.SMTP, username: str, password: str, mechanism: str = "PLAIN"
 ) -> tuple[int, bytes]:
-    session: Any = client  # its types do not know the functions of mechanisms
-    session.ehlo()
-    session.user, session.password = username, password
+    client.ehlo()
+    client.user, client.password = username, password
     try:
-        code, text = session.auth(mechanism, getattr(session, f"auth_{mechanism.lower()}"))
+        respond: Any = getattr(client, f"auth_{mechanism.lower()}")
+        code, text = client.auth(mechanism, respond)
         return code, text
     except smtplib.SMTPAuthenticationError as error:
         return error.smtp_code, as_bytes(error.smtp_error)
 
 
 def submit(client: smtplib.SMTP, message: bytes, sender: str = ANN) -> tuple[int, bytes]:
-    for command in (lambda: client.mail(sender), lambda: client.rcpt("b@one.example")):
-        code, text = command()
+    for verb, argument in ((client.mail, sender), (client.rcpt, "b@one.example")):
+        code, text = verb(argument)
         if code != 250:
             client.rset()
             return code, text

@@ -219,6 +219,7 @@ def create_cell(
     policies: Iterable[PolicySource] = (),
     rules: AdaptationRules | None = None,
     messages_max: int = 500,
+    limits_mailbox: Callable[[str], bool] = lambda _: False,
 ) -> Cell:
     """A cell without usage, sources and queues."""
     shaping = Shaping(site_limits, {})
@@ -234,6 +235,7 @@ def create_cell(
         sandbox=SANDBOX_ROUTE,
         ehlo="mail.test",
         valid_s=120.0,
+        limits_mailbox=limits_mailbox,
     )
     combined: list[PolicySource] = [TenantPolicies(routing_of), ShapingPolicies(shaping)]
     return Cell(
@@ -254,6 +256,7 @@ def memory_cell(
     route_of: Callable[[str], Route | None] | None = None,
     messages_max: int = 500,
     queues_max: int = 1000,
+    limits_mailbox: Callable[[str], bool] = lambda _: False,
 ) -> MemoryCell:
     """A cell with one pool. Each domain is a site of its own, unless route_of is given."""
     new_cell = partial(
@@ -264,6 +267,7 @@ def memory_cell(
         policies=policies,
         rules=rules,
         messages_max=messages_max,
+        limits_mailbox=limits_mailbox,
     )
     return MemoryCell(new_cell, sources(*(egress_ids or ("e1",))), queues_max=queues_max)
 
@@ -277,13 +281,19 @@ def due_message(
     test: bool = False,
     to: str = "",
     key: str = "",
+    mailbox: str = "",
     due_s: float = NOW_S - 1,
     **extra: object,
 ) -> DueMessage:
     """A row in the queue of its tenant and site."""
     recipient = to or f"ann@{site}"
     context = MessageContext(
-        message_id=f"m{number}", recipient=recipient, tenant_id=tenant, test=test, api_key_id=key
+        message_id=f"m{number}",
+        recipient=recipient,
+        tenant_id=tenant,
+        test=test,
+        api_key_id=key,
+        mailbox_id=mailbox,
     )
     due = DueMessage(
         message_id=f"m{number}",

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from contracts.delivery.v1.events_pb2 import BounceReceived, ComplaintReceived, DeliveryAttempted
-from contracts.ingest.v1.directory_pb2 import Tenant
+from contracts.ingest.v1.directory_pb2 import Mailbox, Tenant
 from contracts.router.v1.directory_pb2 import EgressSource, Pool
 from contracts.router.v1.events_pb2 import DeliveryAssigned, MessageClosed, MessageDelayed
 from contracts.router.v1.policies_pb2 import (
@@ -21,29 +21,27 @@ from contracts.router.v1.policy_service_pb2_grpc import add_PolicyServiceService
 from contracts.router.v1.router_service_pb2_grpc import add_RouterServiceServicer_to_server
 from contracts.shield.v1.events_pb2 import MessageScreened
 from kernel.database import PLANS, Database, check_roles
-from kernel.errors import ConfigError
 from kernel.health import DependencyHealth
 from kernel.kafka import Kafka
 from kernel.lease import Lease
 from kernel.outbox import Outbox
 from kernel.processor import DeadLetterGuard, StreamProcessor
-from kernel.resolver import system_resolver
 from kernel.rpc import RpcServer
 from kernel.service import Loop, Service, run_every
 from kernel.table import ReplicatedTable
 from services.router.api.policies import PolicyService, PolicyTables
 from services.router.api.service import RouterService
+from services.router.app.routing import create_resolver, sandbox_route
 from services.router.app.rules import read_adaptation_rules, read_shaping, read_static_routes
 from services.router.app.source_checks import source_check_loops
-from services.router.clients.dns import Resolver, RouteResolver
+from services.router.clients.dns import RouteResolver
 from services.router.clients.journal import JournalClient
 from services.router.domain.adaptation import AdaptivePolicies
 from services.router.domain.cell import Cell
 from services.router.domain.dispatch import DispatchContext
-from services.router.domain.message import CELL, SANDBOX
-from services.router.domain.policies import ShapingPolicies, TenantDirectory, TenantPolicies
+from services.router.domain.message import CELL
+from services.router.domain.policies import MailboxPolicies, TenantDirectory, configured_policies
 from services.router.domain.retry import RetryPolicy
-from services.router.domain.routes import Route, parse_mx_host
 from services.router.handlers import Handlers
 from services.router.loops.maintenance import (
     DayPartitionMaintenance,
@@ -89,6 +87,7 @@ class Infrastructure:
             publish_timeout_s=settings.publish_timeout_s,
         )
         self.tenants: ReplicatedTable[Tenant] = ReplicatedTable(Tenant, self.kafka)
+        self.mailboxes: ReplicatedTable[Mailbox] = ReplicatedTable(Mailbox, self.kafka)
         self.partitions = DayPartitions()
         self.journal = JournalClient(settings.delivery_rpc_address, settings.rpc_token)
         self.retry = RetryPolicy(
@@ -104,6 +103,8 @@ class Dependencies(Infrastructure):
         self.ehlo = settings.ehlo or socket.getfqdn()
         self.shaping = read_shaping(settings)
         self.directory = TenantDirectory(self.tenants)
+        self.mailbox_policies = MailboxPolicies(self.mailboxes)
+        self.policies = configured_policies(self.directory, self.shaping, self.mailbox_policies)
         policy_of = self.directory.reputation_policy_of
         self.rules = replace(read_adaptation_rules(settings), policy_of=policy_of)
         self.sandbox = sandbox_route(settings)
@@ -133,6 +134,7 @@ class Dependencies(Infrastructure):
             on_results=self.scheduler.on_results,
         )
         self.tenants.on_change(lambda one: self.scheduler.on_tenant_changed(one.tenant_id))
+        self.mailboxes.on_change(lambda one: self.scheduler.on_tenant_changed(one.tenant_id))
 
     def own_names(self) -> frozenset[str]:
         """Host names of this engine: mail to an MX host with such a name would loop."""
@@ -179,9 +181,10 @@ def create_service(settings: Settings) -> Service:
 
 
 async def run_scheduler(deps: Dependencies) -> None:
-    """Run the scheduler once the tenants are known."""
+    """Run the scheduler once the tenants and the mailboxes are known."""
     await deps.tenant_database.open()  # so that the first request finds a connection
     await deps.tenants.replayed.wait()
+    await deps.mailboxes.replayed.wait()
     deps.health.unavailable.discard("directory")
     await deps.scheduler.run()
 
@@ -269,7 +272,6 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
     settings = deps.settings
 
     def new_cell() -> Cell:
-        tenants, shaping = TenantPolicies(deps.directory.routing_of), ShapingPolicies(deps.shaping)
         context = DispatchContext(
             route_of=deps.routes.cached_route,
             pool_of=deps.directory.pool_of,
@@ -277,9 +279,10 @@ def create_scheduler(deps: Dependencies) -> Scheduler:
             sandbox=deps.sandbox,
             ehlo=deps.ehlo,
             valid_s=settings.assignment_valid_s,
+            limits_mailbox=deps.mailbox_policies.is_limited,
         )
         return Cell(
-            [tenants, shaping],
+            deps.policies,
             context,
             adaptive=AdaptivePolicies(deps.rules),
         )
@@ -318,19 +321,5 @@ def create_servicer(deps: Dependencies) -> RouterService:
 
 
 def create_policy_service(deps: Dependencies) -> PolicyService:
-    configured = (TenantPolicies(deps.directory.routing_of), ShapingPolicies(deps.shaping))
-    tables = PolicyTables(deps.rules, configured, deps.directory.pool_of)
+    tables = PolicyTables(deps.rules, deps.policies, deps.directory.pool_of)
     return PolicyService(deps.system_database, tables, deps.notifier)
-
-
-def sandbox_route(settings: Settings) -> Route:
-    try:
-        return Route(SANDBOX, (parse_mx_host(settings.sandbox_address),))
-    except ValueError as error:
-        raise ConfigError(f"ROUTER_SANDBOX_ADDRESS: {error}") from error
-
-
-def create_resolver(settings: Settings) -> Resolver:
-    return system_resolver(
-        settings.nameservers, timeout_s=settings.dns_timeout_s, setting="ROUTER_NAMESERVERS"
-    )

@@ -20,6 +20,7 @@ from services.router.domain.dispatch import (
     Assignment,
     DispatchContext,
     DispatchResult,
+    LimitedSenders,
     QueueRemainder,
     ReadyMessage,
     Requeue,
@@ -215,13 +216,15 @@ class Cell:
     ) -> list[ReadyMessage]:
         ready: list[ReadyMessage] = []
         departed = self.scopes.has_departed(queue)
+        operators = self.adaptive.limits
+        limited = LimitedSenders(operators.limited_keys, operators.limited_mailboxes)
         for row in rows:
             decision = prepare(
                 row,
                 queue,
                 dispatch_context=self._context,
                 departed=departed,
-                limited_keys=self.adaptive.limits.limited_keys,
+                limited=limited,
                 now_s=now_s,
             )
             if isinstance(decision, ReadyMessage):

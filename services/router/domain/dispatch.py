@@ -25,6 +25,13 @@ from services.router.domain.routes import Route
 from services.router.domain.shaping import Shaping, SiteLimits
 
 
+class LimitedSenders(NamedTuple):
+    """API keys and mailboxes with limits that operators have set."""
+
+    keys: Collection[str] = ()
+    mailboxes: Collection[str] = ()
+
+
 class Assignment(NamedTuple):
     """stored_event: the event without its context, which the row already has."""
 
@@ -66,7 +73,8 @@ class DispatchContext:
     """The inputs of every dispatch decision, besides the row.
 
     route_of: the known route of a domain, or None. pool_of: the pool of a tenant.
-    valid_s: time from an assignment to `not_after`.
+    valid_s: time from an assignment to `not_after`. limits_mailbox: whether the tenant of a mailbox
+    has limited it.
     """
 
     route_of: Callable[[str], Route | None]
@@ -75,6 +83,7 @@ class DispatchContext:
     sandbox: Route
     ehlo: str
     valid_s: float
+    limits_mailbox: Callable[[str], bool] = lambda _: False
 
 
 class ReadyMessage(NamedTuple):
@@ -91,12 +100,12 @@ def prepare(
     *,
     dispatch_context: DispatchContext,
     departed: bool,
-    limited_keys: Collection[str],
+    limited: LimitedSenders,
     now_s: float,
 ) -> ReadyMessage | CloseTransition | Requeue:
     """Decide all that needs no capacity. If the context of a row cannot be parsed, only that row
-    fails. departed: the egress source of the queue is no longer used. limited_keys: API keys with
-    queues of their own."""
+    fails. departed: the egress source of the queue is no longer used. limited: senders with
+    queues of their own, besides the mailboxes that dispatch_context names."""
     try:
         context = MessageContext.FromString(row.context)
     except DecodeError:
@@ -107,14 +116,31 @@ def prepare(
     route = dispatch_context.sandbox if context.test else dispatch_context.route_of(domain)
     egress_id = "" if departed else queue.egress_id
     if route is None:
-        unresolved = queue._replace(site=UNRESOLVED, domain=domain, egress_id=egress_id, key_id="")
+        unresolved = queue._replace(
+            site=UNRESOLVED, domain=domain, egress_id=egress_id, key_id="", mailbox_id=""
+        )
         return Requeue(row, unresolved, now_s, WaitReason.DNS.value)
-    is_limited = context.api_key_id in limited_keys and not context.test
-    key_id = context.api_key_id if is_limited else ""
-    wanted = queue._replace(site=route.site, egress_id=egress_id, key_id=key_id)
+    key_id, mailbox_id = limited_sender(context, dispatch_context, limited)
+    wanted = queue._replace(
+        site=route.site, egress_id=egress_id, key_id=key_id, mailbox_id=mailbox_id
+    )
     if wanted != queue:
         return Requeue(row, wanted, now_s, "")
     return ReadyMessage(row, context, route)
+
+
+def limited_sender(
+    context: MessageContext, dispatch_context: DispatchContext, limited: LimitedSenders
+) -> tuple[str, str]:
+    """The API key or the mailbox whose queue the message waits in; empty for the common queue."""
+    if context.test:
+        return "", ""
+    key_id, mailbox_id = context.api_key_id, context.mailbox_id
+    if mailbox_id in limited.mailboxes or (
+        mailbox_id and dispatch_context.limits_mailbox(mailbox_id)
+    ):
+        return "", mailbox_id
+    return (key_id, "") if key_id in limited.keys else ("", "")
 
 
 def is_suppressed(row: DueMessage, context: MessageContext) -> bool:

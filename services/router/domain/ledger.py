@@ -33,13 +33,14 @@ LIMITS = ("per_second", "per_minute", "per_hour", "per_day", "in_flight_max")
 class ScopeKind(StrEnum):
     """What a limit counts, from small to large.
 
-    api_key: of a tenant, while it has limits of its own. tenant_site: a tenant at a site.
+    api_key, mailbox: of a tenant, while it has limits of its own. tenant_site: a tenant at a site.
     broadcasts: not a limit, but the bulk mail of a tenant, which a pause stops first. warmup: an
     egress source at all sites. egress_site: one at a site. pool_site: not a limit, but the choice
     among the sources of a pool at a site; it has capacity when any of them has.
     """
 
     API_KEY = "api_key"
+    MAILBOX = "mailbox"
     TENANT_SITE = "tenant_site"
     TENANT = "tenant"
     BROADCASTS = "broadcasts"
@@ -84,7 +85,13 @@ COUNTED_WITHOUT_LIMIT = frozenset((ScopeKind.TENANT,))  # because one may be set
 # The counters of scopes that a tenant has to itself. There may be millions, and few of them matter
 # at a time.
 LOADED_ON_DEMAND = frozenset(
-    (ScopeKind.API_KEY, ScopeKind.TENANT_SITE, ScopeKind.TENANT, ScopeKind.BROADCASTS)
+    (
+        ScopeKind.API_KEY,
+        ScopeKind.MAILBOX,
+        ScopeKind.TENANT_SITE,
+        ScopeKind.TENANT,
+        ScopeKind.BROADCASTS,
+    )
 )
 # A tenant may move to another pool while its messages are in flight.
 WITHOUT_IN_FLIGHT = frozenset((ScopeKind.POOL, ScopeKind.POOL_SITE))

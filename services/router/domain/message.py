@@ -1,6 +1,6 @@
 """States of a message, its scheduled queue, and the rows that decisions read and write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import lru_cache
@@ -20,6 +20,7 @@ SANDBOX = "sandbox"  # site and egress source of test mail only
 UNRESOLVED = "unresolved"  # site of messages whose site is not known yet; one queue per domain
 RESERVED = frozenset((SANDBOX, UNRESOLVED))
 KEY = "key="  # in the id of a queue
+MAILBOX = "mailbox="
 QUEUES_CACHED = 20_000  # parsed ids
 SITE_MAX = 200  # characters; a queue id is the key of an index
 
@@ -114,8 +115,8 @@ class ScheduledQueue(NamedTuple):
 
     egress_id: set for messages that stay with an egress source; empty if any source of the pool
     may send them. domain: set while the site is unresolved. No domain is named like a priority:
-    each contains a dot. key_id: of an API key with limits of its own, so that they delay no other
-    mail of the tenant.
+    each contains a dot. key_id, mailbox_id: of an API key or a mailbox with limits of its own, so
+    that they delay no other mail of the tenant.
     """
 
     tenant_id: str
@@ -124,12 +125,14 @@ class ScheduledQueue(NamedTuple):
     domain: str = ""
     egress_id: str = ""
     key_id: str = ""
+    mailbox_id: str = ""
 
     @property
     def queue_id(self) -> str:
         site = f"{self.site}@{self.egress_id}" if self.egress_id else self.site
         key = f"{KEY}{self.key_id}" if self.key_id else ""
-        parts = (self.tenant_id, site, self.domain, key, SUFFIXES[self.priority])
+        mailbox = f"{MAILBOX}{self.mailbox_id}" if self.mailbox_id else ""
+        parts = (self.tenant_id, site, self.domain, key, mailbox, SUFFIXES[self.priority])
         return "/".join(part for part in parts if part)
 
     @classmethod
@@ -142,6 +145,11 @@ def parse_queue_id(queue_id: str) -> ScheduledQueue:
     tenant_id, site, *others = queue_id.split("/")
     site, _, egress_id = site.partition("@")
     priority = PRIORITIES.get(others[-1] if others else "", Priority.NORMAL)
-    key_id = next((part[len(KEY) :] for part in others if part.startswith(KEY)), "")
-    names = (part for part in others if part not in PRIORITIES and not part.startswith(KEY))
-    return ScheduledQueue(tenant_id, site, priority, "/".join(names), egress_id, key_id)
+    senders = [part for part in others if part.startswith((KEY, MAILBOX))]
+    names = "/".join(part for part in others if part not in {*PRIORITIES, *senders})
+    key_id, mailbox_id = (_part_of(senders, prefix) for prefix in (KEY, MAILBOX))
+    return ScheduledQueue(tenant_id, site, priority, names, egress_id, key_id, mailbox_id)
+
+
+def _part_of(parts: Sequence[str], prefix: str) -> str:
+    return next((part[len(prefix) :] for part in parts if part.startswith(prefix)), "")

@@ -57,6 +57,7 @@ class OperatorLimits:
     def __init__(self) -> None:
         self._changes: dict[Scope, LimitsChanged] = {}
         self.limited_keys: frozenset[str] = frozenset()
+        self.limited_mailboxes: frozenset[str] = frozenset()
 
     def apply(self, event: LimitsChanged) -> None:
         """A time zone that this installation no longer knows becomes UTC."""
@@ -68,8 +69,12 @@ class OperatorLimits:
         else:
             self._changes[event.scope] = event
         if event.scope.kind is ScopeKind.API_KEY:
-            keys = (scope for scope in self._changes if scope.kind is ScopeKind.API_KEY)
-            self.limited_keys = frozenset(scope.id for scope in keys)
+            self.limited_keys = self._ids_of(ScopeKind.API_KEY)
+        if event.scope.kind is ScopeKind.MAILBOX:
+            self.limited_mailboxes = self._ids_of(ScopeKind.MAILBOX)
+
+    def _ids_of(self, kind: ScopeKind) -> frozenset[str]:
+        return frozenset(scope.id for scope in self._changes if scope.kind is kind)
 
     def changes(self) -> list[LimitsChanged]:
         return sorted(self._changes.values())

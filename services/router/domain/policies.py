@@ -8,6 +8,7 @@ from contracts.ingest.v1.directory_pb2 import (
     REPUTATION_POLICY_NONE,
     REPUTATION_POLICY_STANDARD,
     REPUTATION_POLICY_STRICT,
+    Mailbox,
     Tenant,
 )
 from services.router.domain.ledger import Scope, ScopeKind, Suspension
@@ -70,6 +71,12 @@ class TenantDirectory:
         return routing.pool_id if routing else DEFAULT_POOL
 
 
+class MailboxTable(Protocol):
+    """The directory of mailboxes, as far as it has arrived."""
+
+    def get(self, entry_id: str, /) -> Mailbox | None: ...
+
+
 class PolicySource(Protocol):
     """kinds: of the scopes that it limits or suspends; it is not consulted about others. reason:
     why messages wait for one of its limits; empty: the limit itself."""
@@ -104,6 +111,34 @@ class TenantPolicies:
 
 
 @dataclass(frozen=True, slots=True)
+class MailboxPolicies:
+    """The limits that tenants have set for their mailboxes."""
+
+    mailboxes: MailboxTable
+    kinds: Collection[ScopeKind] = (ScopeKind.MAILBOX,)
+    reason: str = ""
+
+    def limits_of(self, scope: Scope, _: float) -> Limits:
+        return self._limits(scope.id)
+
+    def suspension_of(self, _: Scope, __: float) -> Suspension | None:
+        return None
+
+    def is_limited(self, mailbox_id: str) -> bool:
+        return self._limits(mailbox_id) != NO_LIMITS
+
+    def _limits(self, mailbox_id: str) -> Limits:
+        """Without a record, or of a mailbox that is deleted: no limits."""
+        if (mailbox := self.mailboxes.get(mailbox_id)) is None:
+            return NO_LIMITS
+        return Limits(
+            per_second=mailbox.per_second_max,
+            per_hour=mailbox.per_hour_max,
+            per_day=mailbox.per_day_max,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ShapingPolicies:
     """The rules of shaping.toml."""
 
@@ -116,6 +151,13 @@ class ShapingPolicies:
 
     def suspension_of(self, _: Scope, __: float) -> Suspension | None:
         return None
+
+
+def configured_policies(
+    directory: TenantDirectory, shaping: Shaping, mailboxes: MailboxPolicies
+) -> tuple[PolicySource, ...]:
+    """Those that do not adapt."""
+    return TenantPolicies(directory.routing_of), ShapingPolicies(shaping), mailboxes
 
 
 class CombinedPolicies:

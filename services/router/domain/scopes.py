@@ -46,7 +46,7 @@ class LimitScopes:
             return (*broadcast_scopes(queue), *self.booking_path(queue, queue.egress_id))
         pool_id = self._pool_of(queue.tenant_id)
         path = pool_path(queue.tenant_id, queue.site, pool_id)
-        return (*broadcast_scopes(queue), *key_scopes(queue), *path)
+        return (*broadcast_scopes(queue), *sender_scopes(queue), *path)
 
     def booking_path(self, queue: ScheduledQueue, egress_id: str) -> Path:
         """The scopes that count a message, smallest first. Test mail counts at the sandbox only."""
@@ -59,7 +59,7 @@ class LimitScopes:
         path = sent_path(
             queue.tenant_id, queue.site, pool_id, egress_id=egress_id, overflow_id=overflow_id
         )
-        return (*key_scopes(queue), *path) if queue.key_id else path
+        return (*sender_scopes(queue), *path)
 
     def has_departed(self, queue: ScheduledQueue) -> bool:
         """Whether the pool of the tenant no longer uses the egress source of a queue: itself, or as
@@ -187,8 +187,10 @@ def source_path(egress_id: str, site: str) -> tuple[Scope, Scope]:
     return (Scope(ScopeKind.WARMUP, egress_id), egress_site(egress_id, site))
 
 
-def key_scopes(queue: ScheduledQueue) -> Path:
-    return (Scope(ScopeKind.API_KEY, queue.key_id),) if queue.key_id else ()
+def sender_scopes(queue: ScheduledQueue) -> Path:
+    if queue.key_id:
+        return (Scope(ScopeKind.API_KEY, queue.key_id),)
+    return (Scope(ScopeKind.MAILBOX, queue.mailbox_id),) if queue.mailbox_id else ()
 
 
 def broadcast_scopes(queue: ScheduledQueue) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cli.environment import load_settings
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Domain, Tenant
+from contracts.ingest.v1.directory_pb2 import Account, ApiKey, ApiKeyKind, Domain, Mailbox, Tenant
 from kernel import auth, crypto
 from kernel.brand import Brands, read_brands
 from kernel.crypto import SecretKeyring
@@ -38,7 +38,7 @@ from services.ingest.store.domains import (
 )
 
 T = TypeVar("T")
-N = TypeVar("N", Account, Tenant, Domain, ApiKey)
+N = TypeVar("N", Account, Tenant, Domain, ApiKey, Mailbox)
 NAME_MAX = 200
 
 
@@ -229,6 +229,7 @@ class DirectoryAdmin:
         if isinstance(removed, Tenant):
             await self._raise_if_owner(removed.name, ApiKey, tenant_id=removed.tenant_id)
             await self._raise_if_owner(removed.name, Domain, tenant_id=removed.tenant_id)
+            await self._raise_if_owner(removed.name, Mailbox, tenant_id=removed.tenant_id)
         removed.deleted = True
         await self.store.save(removed)
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "account": "Accounts: billing customers.",
     "tenant": "Tenants: isolated sending units.",
     "key": "API keys.",
+    "mailbox": "Mailboxes: usernames and passwords for SMTP submission.",
     "operator-key": "Operator keys: they create accounts and their keys by the API.",
     "domain": "Sending domains.",
     "pool": "Pools: sets of egress sources.",
@@ -40,6 +41,7 @@ EPILOG = """Examples:
   obm account create Acme
   obm tenant create shop --account Acme
   obm key create --tenant shop --test        create a key that sends to the sandbox
+  obm mailbox create ann@shop.example.net --tenant shop --test
   obm --data /srv/obm account list           use the installation in that folder
 """
 

@@ -188,7 +188,7 @@ async def pool_id(pool: str) -> str:
 
 @app.command()
 def remove(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")]) -> None:
-    """Remove a tenant without keys and domains; its queued mail fails."""
+    """Remove a tenant without keys, domains and mailboxes; its queued mail fails."""
 
     run_in_directory(lambda directory: directory.remove(Tenant, tenant))
 

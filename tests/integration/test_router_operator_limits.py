@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.delivery.v1.events_pb2 import ATTEMPT_OUTCOME_TEMPORARY
+from contracts.ingest.v1.directory_pb2 import Mailbox
 from contracts.ingest.v1.events_pb2 import MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from contracts.router.v1.policies_pb2 import LimitsChanged, PolicyCommand
@@ -15,7 +16,7 @@ from tests.support.router import TOKEN, RouterHarness, attempted, screened, unti
 from tests.support.stack import harness_fixture
 
 harness = harness_fixture(RouterHarness, scope="function")
-KEY, OTHER = "019ab000-0000-7000-8000-0000000000a1", "019ab000-0000-7000-8000-0000000000a2"
+KEY, OTHER, FREE = (f"019ab000-0000-7000-8000-0000000000a{n}" for n in range(1, 4))
 
 
 async def set_limits(client: RpcClient, scope: str, per_hour: int = 0) -> None:
@@ -59,3 +60,39 @@ async def test_a_limited_key_waits_in_a_queue_of_its_own_until_the_limit_is_remo
         await set_limits(client, f"api_key/{KEY}")
         await until(lambda: len({one.message_id for one in sent(harness, limited)}) == 5)
     await client.close()
+
+
+async def test_a_mailbox_waits_for_the_limit_of_its_tenant_or_of_an_operator(
+    harness: RouterHarness,
+) -> None:
+    """The record of the directory changes the limit within a second, up and down."""
+    client = RpcClient("router", harness.rpc_address, TOKEN)
+    box = Mailbox(mailbox_id=KEY, tenant_id=harness.tenant_id, version=1, per_hour_max=2)
+    async with harness.running():
+        await harness.publish(box)
+        await set_limits(client, f"mailbox/{OTHER}", per_hour=3)
+        limited = [harness.context(mailbox_id=KEY) for _ in range(5)]
+        by_operator = [harness.context(mailbox_id=OTHER) for _ in range(5)]
+        free = [harness.context(mailbox_id=FREE) for _ in range(5)]
+        await harness.publish(*map(screened, [*limited, *by_operator, *free]))
+        await until(lambda: len(sent(harness, free)) == 5)
+        await until(
+            lambda: (len(sent(harness, limited)), len(sent(harness, by_operator))) == (2, 3)
+        )
+        queues = {harness.row(one.message_id, "queue_id") for one in limited}
+        assert queues == {f"{harness.tenant_id}/site-a/mailbox={KEY}"}
+
+        listed = await client.call(
+            PolicyServiceStub(client.channel).ListLimits, ListLimitsRequest(), deadline_s=60.0
+        )
+        found = {one.scope: (one.maximum, one.used, one.set_by) for one in listed.limits}
+        assert found[f"mailbox/{KEY}"] == (2, 2, "")
+        assert found[f"mailbox/{OTHER}"] == (3, 3, "ann")
+
+        box.version, box.per_hour_max = 2, 4
+        await harness.publish(box)
+        await until(lambda: len(sent(harness, limited)) == 4)
+        box.version, box.deleted = 3, True
+        await harness.publish(box)
+        await until(lambda: len(sent(harness, limited)) == 5)
+        assert len(sent(harness, by_operator)) == 3

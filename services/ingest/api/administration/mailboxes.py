@@ -105,7 +105,12 @@ class Mailboxes:
         made: list[NewMailbox] = []
         for one, pointer in zip(given, pointers, strict=True):
             try:
-                made.append(new_mailbox(caller, one, domains, pointer=pointer))
+                test = is_test(caller, one.test, what="mailboxes")
+                new = new_mailbox(
+                    one, domains, tenant_id=caller.tenant_id, test=test, pointer=pointer
+                )
+                _check_domain(caller, new.mailbox.domain_id)
+                made.append(new)
             except Problem as problem:
                 if problem.status != 422:
                     raise
@@ -113,7 +118,7 @@ class Mailboxes:
         if faults:
             raise invalid(faults)
         async with self._directory.changing(caller) as change:
-            await _check_free(change, [one.mailbox for one in made], pointers)
+            await check_free(change, [one.mailbox for one in made], pointers)
             for mailbox, _ in made:
                 await change.save(mailbox)
         return made
@@ -174,21 +179,24 @@ class Mailboxes:
 
 
 def new_mailbox(
-    caller: Caller, given: CreateMailboxRequest, domains: Mapping[str, Domain], *, pointer: str
+    given: CreateMailboxRequest,
+    domains: Mapping[str, Domain],
+    *,
+    tenant_id: str,
+    test: bool,
+    pointer: str = "",
 ) -> NewMailbox:
     """domains: of the tenant, by name. Raises Problem."""
-    test = is_test(caller, given.test, what="mailboxes")
     try:
         canonical = canonical_address(given.address)
     except AddressError as error:
         raise invalid([Fault(pointer, "invalid_address", f"Invalid address: {error}")]) from None
     domain = _domain_of(canonical, domains, test=test, pointer=pointer)
-    _check_domain(caller, domain.domain_id)
     password = auth.generate_password()
     mailbox = Mailbox(
         mailbox_id=uuid7_text(),
         account_id=domain.account_id,
-        tenant_id=caller.tenant_id,
+        tenant_id=tenant_id,
         domain_id=domain.domain_id,
         address=canonical,
         name=given.name,
@@ -231,7 +239,7 @@ def _domain_of(address: str, domains: Mapping[str, Domain], *, test: bool, point
     return domain
 
 
-async def _check_free(
+async def check_free(
     change: DirectoryChange, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
 ) -> None:
     """Raises Problem 409 for addresses that have a mailbox already, also earlier in the batch."""

@@ -108,11 +108,11 @@ class FirstMessage:
 
     def print_addresses(self, ports: Ports, *, tls: bool = False) -> None:
         api = f"https://localhost:{ports.ingest_http_tls}" if tls else self._api
-        grpc = f"localhost:{ports.ingest_grpc_tls} (TLS)" if tls else ""
+        grpc = f"localhost:{ports.ingest_grpc_tls}" if tls else f"127.0.0.1:{ports.ingest_grpc}"
         for what, where in {
             "API": f"{api}/v1",
             "API reference": f"{api}/docs",
-            "gRPC": grpc or f"127.0.0.1:{ports.ingest_grpc}",
+            "gRPC": f"{grpc} (TLS)" if tls else grpc,
             "SMTP submission": f"127.0.0.1:{ports.submission} (STARTTLS), "
             f"127.0.0.1:{ports.submission_tls} (TLS)",
             "Kafka": os.environ["OBM_KAFKA_BOOTSTRAP_SERVERS"],
@@ -125,6 +125,7 @@ class FirstMessage:
             f"\nIn another shell:\n\nexport OBM_API_URL={api}/v1\n"
             f"export OBM_API_KEY={self._key}\n"
             f"export OBM_OPERATOR_KEY={self._operator_key}\n"
+            f"export OBM_GRPC_ADDRESS={grpc}\n"
             f"export OBM_SMTP_PORT={ports.submission}\n"
             f"export OBM_SMTPS_PORT={ports.submission_tls}\n"
             f"export OBM_CERTIFICATE={os.environ['INGEST_TLS_CERTIFICATE']}\n"

@@ -18,10 +18,10 @@ from bench.durable import require_durable
 from bench.messages import RESERVED, SENDER_DOMAIN
 from bench.peers.start import Routes
 from bench.servers import servers
-from cli import directory as cli_directory
+from cli.api import Api, Credentials
+from cli.directory import create_operator_key
 from cli.environment import SERVICES, Ports, environment, migrate_all
 from cli.processes import Processes
-from mail.records import Purpose
 from services.ingest.settings import Settings
 
 CLOSED_EVENTS = ["email.delivered", "email.bounced", "email.failed"]
@@ -54,7 +54,7 @@ def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
         processes = Processes(settings, root)
         try:
             processes.start()
-            sender = asyncio.run(create_sender(settings))
+            sender = create_sender(settings)
             add_webhook(ports.ingest_http, sender.key, int(str(receiver.ready["port"])))
             pids = {name: processes[name].pid for name in SERVICES}
             yield Contestant(
@@ -71,17 +71,20 @@ def engine(root: Path, routes: Routes) -> Iterator[Contestant]:
             processes.stop()
 
 
-async def create_sender(environment: Mapping[str, str], domain_name: str = SENDER_DOMAIN) -> Sender:
+def create_sender(environment: Mapping[str, str], domain_name: str = SENDER_DOMAIN) -> Sender:
     """Create an account, a tenant, a domain and a live key, as `obm` does."""
     settings = Settings.model_validate(ingest_settings(environment))
-    async with cli_directory.open_directory(settings) as directory:
-        account = await directory.add_account(domain_name)
-        tenant = await directory.add_tenant(account.account_id, domain_name)
-        domain = await directory.add_domain(domain_name, tenant=tenant.tenant_id, verified=True)
-        key, _ = await directory.add_key(tenant.tenant_id, test=False)
-        records = directory.records(domain, bounce_mx=SENDER_DOMAIN, spf_include=SENDER_DOMAIN)
-    dns = {f"{one.name}.": one.value for one in records if one.purpose is Purpose.DKIM}
-    return Sender(tenant.tenant_id, key, dns)
+    operator_key = asyncio.run(create_operator_key("bench", settings=settings))
+    url = f"http://{environment['INGEST_HTTP_LISTEN']}/v1"
+    api = Api(Credentials(url, operator_key, "the bench"))
+    account = api.post("/accounts", {"name": domain_name})
+    tenant = api.post("/tenants", {"name": domain_name, "account_id": account["id"]})
+    tenant_id = str(tenant["id"])
+    domain = api.post("/domains", {"name": domain_name, "vouched": True}, tenant_id=tenant_id)
+    new = {"name": domain_name, "tenant_id": tenant_id, "test": False}
+    key = str(api.post("/api-keys", new)["token"])
+    records = [one for one in domain["records"] if one["record"] == "DKIM"]
+    return Sender(tenant_id, key, {f"{one['name']}.": str(one["value"]) for one in records})
 
 
 def ingest_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 The time from the API's response to the first attempt, alone and beside it, through the whole
 engine."""
 
-import asyncio
 import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -111,7 +110,7 @@ def fill(
     messages: int,
 ) -> str:
     """Let another tenant have so many messages waiting, for all sites. Returns its id."""
-    sender = asyncio.run(create_sender(contestant.settings, NEIGHBOUR_DOMAIN))
+    sender = create_sender(contestant.settings, NEIGHBOUR_DOMAIN)
     for domain in context.routes:
         post(contestant.port, "/v1/emails", key=sender.key, body=newsletter(domain))
     seeds = wait_for_seeds(connection, sender.tenant_id, len(context.routes))

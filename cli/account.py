@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from cli.directory import run_in_directory
+from cli.api import open_api
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from contracts.ingest.v1.directory_pb2 import Account
 
 app = noun("Accounts: billing customers.")
+
+Account = Annotated[str, typer.Argument(help="Account, by id or name")]
 
 
 @app.command()
@@ -26,26 +27,45 @@ def create(
     obm account create Acme
     obm account create Acme --brand partner
     """
-
-    made = run_in_directory(lambda directory: directory.add_account(name, brand=brand))
-    console.print(made.account_id)
+    api = open_api()
+    new = {"name": " ".join(name.split()), "brand": brand}
+    console.print(api.post("/accounts", new)["id"])
 
 
 @app.command()
-def remove(account: Annotated[str, typer.Argument(help="Account, by id or name")]) -> None:
-    """Remove an account without tenants."""
+def suspend(
+    account: Account, *, reason: Annotated[str, typer.Option(help="For the account")] = ""
+) -> None:
+    """Refuse the live mail of an account from now on. Accepted mail is still delivered.
 
-    run_in_directory(lambda directory: directory.remove(Account, account))
+    \b
+    obm account suspend Acme --reason unpaid
+    """
+    api = open_api()
+    api.post(f"/accounts/{api.find('accounts', account)['id']}/suspend", {"reason": reason})
+
+
+@app.command()
+def resume(account: Account) -> None:
+    """Accept the live mail of a suspended account again."""
+    api = open_api()
+    api.post(f"/accounts/{api.find('accounts', account)['id']}/resume")
+
+
+@app.command()
+def remove(account: Account) -> None:
+    """Remove an account without tenants."""
+    api = open_api()
+    api.delete(f"/accounts/{api.find('accounts', account)['id']}")
 
 
 @app.command("list")
 def list_accounts() -> None:
     """List the accounts."""
-
     print_table(
-        (id_column("account"), "name", "brand"),
+        (id_column("account"), "name", "brand", "status"),
         (
-            (account.account_id, account.name, account.brand)
-            for account in run_in_directory(lambda directory: directory.store.list_all(Account))
+            (one["id"], one["name"], one["brand"] or "", one["status"])
+            for one in open_api().items("/accounts")
         ),
     )

@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 from rich.console import Console
 
-from cli.directory import create_operator_key, create_sandbox_key
+from cli.api import CREDENTIALS, Api, Credentials, read_credentials
+from cli.directory import create_operator_key
 from cli.environment import Ports
 from kernel.embedded.folder import write_atomically
 from kernel.errors import ConfigError
@@ -36,11 +37,13 @@ class NotDelivered(Exception):
 
 
 class FirstMessage:
-    """api: the root of the HTTP API. Both keys are stored in the data folder for later runs."""
+    """api: the root of the HTTP API. Its address and both keys are stored in the data folder, for
+    later runs and for other commands."""
 
     def __init__(self, api: str, data: Path, console: Console) -> None:
         self._api = api
-        self._credentials = data / "sandbox.json"
+        self._data = data
+        self._credentials = data / CREDENTIALS
         self._console = console
         self._key = ""
         self._operator_key = ""
@@ -48,10 +51,14 @@ class FirstMessage:
     async def load_or_create_keys(self) -> None:
         """Load the test key and the operator key, or create them, with an account, on the first
         run."""
-        found = json.loads(self._credentials.read_text()) if self._credentials.exists() else {}
-        self._key = found.get("api_key") or await create_sandbox_key(SENDER_DOMAIN)
-        self._operator_key = found.get("operator_key") or await create_operator_key("obm run")
-        keys = {"api_key": self._key, "operator_key": self._operator_key}
+        found = read_credentials(self._data)
+        url = f"{self._api}/v1"
+        self._operator_key = found.get("operator_key", "") or await create_operator_key("obm run")
+        api = Api(Credentials(url, self._operator_key, str(self._credentials)))
+        self._key = found.get("api_key", "") or await asyncio.to_thread(
+            create_sandbox_key, api, SENDER_DOMAIN
+        )
+        keys = {"api_url": url, "api_key": self._key, "operator_key": self._operator_key}
         if keys != found:
             write_atomically(self._credentials, json.dumps(keys))
 
@@ -122,7 +129,8 @@ class FirstMessage:
         }.items():
             self._console.print(f"{what:18} {where}")
         self._console.print(
-            f"\nIn another shell:\n\nexport OBM_API_URL={api}/v1\n"
+            f"\n`obm` reads the address and the operator's key from {self._credentials}."
+            f"\n\nIn another shell:\n\nexport OBM_API_URL={api}/v1\n"
             f"export OBM_API_KEY={self._key}\n"
             f"export OBM_OPERATOR_KEY={self._operator_key}\n"
             f"export OBM_GRPC_ADDRESS={grpc}\n"
@@ -136,6 +144,20 @@ class FirstMessage:
             '"subject": "Hi", "text": "Hello"}\'\n\nPress Ctrl-C to stop.',
             soft_wrap=True,
         )
+
+
+def create_sandbox_key(api: Api, domain: str) -> str:
+    """A test key of the tenant that owns the domain; of a new tenant if there is none."""
+    if existing := list(api.items("/domains", name=domain)):
+        own = min(existing, key=lambda one: str(one["id"]))  # others may add the name later
+        tenant_id = own["tenant_id"]
+    else:
+        account = api.post("/accounts", {"name": f"account of {domain}"})
+        new = {"name": f"tenant of {domain}", "account_id": account["id"]}
+        tenant_id = api.post("/tenants", new)["id"]
+        api.post("/domains", {"name": domain, "vouched": True}, tenant_id=tenant_id)
+    key = api.post("/api-keys", {"name": "obm run", "tenant_id": tenant_id, "test": True})
+    return str(key["token"])
 
 
 def _detail(event: dict[str, Any]) -> str:

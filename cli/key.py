@@ -1,21 +1,19 @@
 """`obm key`: the API keys of tenants."""
 
-import asyncio
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Annotated, Any
 
 import typer
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from cli.directory import open_directory, run_in_directory
+from cli.api import Api, open_api
 from cli.options import noun
 from cli.printing import console, id_column, print_table
-from contracts.ingest.v1.directory_pb2 import ApiKey
-from kernel import auth, clock, times
+from kernel import clock
+from kernel.errors import ConfigError
 
 app = noun("API keys.")
 
-DAY_S = 86_400
 DAYS_MAX = 36_500
 
 
@@ -26,7 +24,7 @@ def create(
     test: Annotated[
         bool, typer.Option("--test/--live", help="Mail of test keys goes to the sandbox")
     ],
-    name: Annotated[str, typer.Option(help="Display name")] = "",
+    name: Annotated[str, typer.Option(help="Display name; default: that of the tenant")] = "",
     sending_only: Annotated[bool, typer.Option(help="Allow sending only")] = False,
     domain: Annotated[
         str, typer.Option(help="Only domain that the key can send from, by id or name")
@@ -44,49 +42,57 @@ def create(
     \b
     obm key create --tenant shop --test --name "continuous integration" --days 90
     """
-    expires_at = Timestamp(seconds=int(clock.now().timestamp()) + days * DAY_S) if days else None
-    scope = auth.SENDING_ACCESS if sending_only else auth.FULL_ACCESS
+    api = open_api()
+    owner = api.find("tenants", tenant)
+    key = {
+        "name": name or owner["name"],
+        "tenant_id": owner["id"],
+        "test": test,
+        "permission": "sending_access" if sending_only else "full_access",
+        "domain_id": domain_id(api, owner, domain) if domain else None,
+        "cidrs": cidr or [],
+        "expires_at": expiry(days),
+    }
+    console.print(api.post("/api-keys", key)["token"])
 
-    async def work() -> str:
-        async with open_directory() as directory:
-            secret, _ = await directory.add_key(
-                tenant,
-                test=test,
-                name=name,
-                scopes=[scope],
-                domain=domain,
-                cidrs=cidr or [],
-                expires_at=expires_at,
-            )
-            return secret
 
-    console.print(asyncio.run(work()))
+def domain_id(api: Api, tenant: Mapping[str, Any], domain: str) -> str:
+    """The id of a domain that the tenant can send from, by id or name. Raises ConfigError."""
+    for one in api.items("/domains", tenant_id=tenant["id"]):
+        if domain in (one["id"], one["name"]):
+            return str(one["id"])
+    raise ConfigError(f"{tenant['name']} cannot send from {domain!r}. See `obm domain list`.")
+
+
+def expiry(days: int) -> str | None:
+    return (clock.now() + timedelta(days=days)).isoformat() if days else None
 
 
 @app.command()
 def delete(key_id: str) -> None:
     """Delete a key. It stops working within a second."""
+    delete_key(key_id)
 
-    run_in_directory(lambda directory: directory.delete_key(key_id))
+
+def delete_key(key_id: str) -> None:
+    open_api().delete(f"/api-keys/{key_id}")
     console.print(f"deleted {key_id}")
 
 
 @app.command("list")
 def list_keys() -> None:
     """List the keys, without their secrets."""
+    print_keys(open_api().items("/api-keys"))
 
-    print_keys(lambda _: True)
 
-
-def print_keys(is_listed: Callable[[ApiKey], bool]) -> None:
-    keys = run_in_directory(lambda directory: directory.store.list_all(ApiKey))
+def print_keys(keys: Iterable[Mapping[str, Any]]) -> None:
     print_table(
-        (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires"),
-        map(_row_of, filter(is_listed, keys)),
+        (id_column("key"), id_column("tenant"), "mode", "name", "scopes", "expires", "last used"),
+        map(_row_of, keys),
     )
 
 
-def _row_of(key: ApiKey) -> tuple[str, ...]:
-    expires = times.clamp_timestamp(key.expires_at).isoformat() if key.expires_at.seconds else ""
-    mode = "test" if key.test else "live"
-    return key.key_id, key.tenant_id, mode, key.name, ", ".join(key.scopes), expires
+def _row_of(key: Mapping[str, Any]) -> tuple[str, ...]:
+    mode = "test" if key["test"] else "live"
+    texts = (key[name] or "" for name in ("name", "permission", "expires_at", "last_used_at"))
+    return key["id"], key["tenant_id"] or "", mode, *texts

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from cli.directory import normalize_name, open_directory, run_in_directory, user
+from cli.directory import open_directory, user
 from cli.options import noun
 from cli.policies import find_mailbox, find_tenant, read_mailboxes, read_tenants
 from cli.printing import console, id_column, print_table
@@ -62,7 +62,7 @@ def create(  # noqa: PLR0913 - an option for each
     """
     given = CreateMailboxRequest(
         address=address,
-        name=normalize_name(name) if name else "",
+        name=" ".join(name.split()),
         any_address=any_address,
         limits=MailboxLimits(per_second=per_second, per_hour=per_hour, per_day=per_day),
     )
@@ -76,11 +76,11 @@ async def add_mailbox(tenant: str, given: CreateMailboxRequest, *, test: bool) -
     [owner] = [one for one in tenants if one.tenant_id == tenant_id]
     async with open_directory() as directory:
         domains = {
-            one.name: one for one in await directory.store.list_domains(tenant_id, owner.account_id)
+            one.name: one for one in await directory.list_domains(tenant_id, owner.account_id)
         }
         try:
             new = new_mailbox(given, domains, tenant_id=tenant_id, test=test)
-            async with directory.store.changing(user()) as change:
+            async with directory.changing(user()) as change:
                 await check_free(change, [new.mailbox], [""])
                 await change.save(new.mailbox)
         except Problem as problem:
@@ -159,7 +159,7 @@ class OpenedMailbox(NamedTuple):
 async def changing(name: str) -> AsyncIterator[OpenedMailbox]:
     """name: id or address. Raises ConfigError."""
     mailbox_id = find_mailbox(await read_mailboxes(), name)
-    async with open_directory() as directory, directory.store.changing(user()) as change:
+    async with open_directory() as directory, directory.changing(user()) as change:
         if (mailbox := await change.find(Mailbox, mailbox_id)) is None:
             raise ConfigError(f"The mailbox {name} is deleted.")
         yield OpenedMailbox(mailbox, change)
@@ -171,7 +171,7 @@ def list_mailboxes(
 ) -> None:
     """List the mailboxes, without their passwords."""
     tenant_id = find_tenant(asyncio.run(read_tenants()), tenant) if tenant else ""
-    found = run_in_directory(lambda directory: directory.store.list_all(Mailbox))
+    found = asyncio.run(read_mailboxes()).values()
     print_table(
         (id_column("mailbox"), id_column("tenant"), "address", "mode", "status", "from", "limits"),
         (_row_of(one) for one in found if tenant_id in ("", one.tenant_id)),

@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from cli.directory import open_directory, run_in_directory
-from cli.key import DAY_S, DAYS_MAX, print_keys
+from cli.api import open_api
+from cli.directory import create_operator_key
+from cli.key import DAYS_MAX, delete_key, print_keys
 from cli.options import noun
 from cli.printing import console
-from contracts.ingest.v1.directory_pb2 import ApiKeyKind
 from kernel import clock
+
+DAY_S = 86_400
 
 app = noun("Operator keys: they create accounts and their keys by the API.")
 
@@ -34,30 +36,20 @@ def create(
     export OBM_OPERATOR_KEY=$(obm operator-key create --name "Ann's laptop" --days 90)
     curl -s localhost:8025/v1/accounts -H "Authorization: Bearer $OBM_OPERATOR_KEY"
 
-    The first one needs this command; it can create others by POST /v1/api-keys.
+    This is the only command that writes to the database itself, because the first key cannot come
+    from the API. It can create others by POST /v1/api-keys.
     """
     expires_at = Timestamp(seconds=int(clock.now().timestamp()) + days * DAY_S) if days else None
-
-    async def work() -> str:
-        async with open_directory() as directory:
-            secret, _ = await directory.add_operator_key(
-                name=name, cidrs=cidr or [], expires_at=expires_at
-            )
-            return secret
-
-    console.print(asyncio.run(work()))
+    console.print(asyncio.run(create_operator_key(name, cidrs=cidr or [], expires_at=expires_at)))
 
 
 @app.command()
 def delete(key_id: str) -> None:
     """Delete an operator key. It stops working within a second."""
-
-    run_in_directory(lambda directory: directory.delete_key(key_id))
-    console.print(f"deleted {key_id}")
+    delete_key(key_id)
 
 
 @app.command("list")
 def list_keys() -> None:
     """List the operator keys, without their secrets."""
-
-    print_keys(lambda one: one.kind == ApiKeyKind.API_KEY_KIND_OPERATOR)
+    print_keys(one for one in open_api().items("/api-keys") if one["kind"] == "operator")

@@ -116,12 +116,12 @@ async def open_policies(*, with_tenants: bool = False) -> AsyncIterator[PolicyAd
 async def read_mailboxes() -> dict[str, Mailbox]:
     """All mailboxes, by id."""
     async with open_directory() as admin:
-        return {one.mailbox_id: one for one in await admin.store.list_all(Mailbox)}
+        return {one.mailbox_id: one for one in await admin.list_all(Mailbox)}
 
 
 async def read_tenants() -> list[Tenant]:
-    async with open_directory() as admin:
-        return await admin.store.list_all(Tenant)
+    async with open_directory() as directory_store:
+        return await directory_store.list_all(Tenant)
 
 
 def find_mailbox(mailboxes: Mapping[str, Mailbox], name: str) -> str:

@@ -1,20 +1,17 @@
 """`obm tenant`: the isolated sending units of an account."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from cli import routing
-from cli.directory import DirectoryAdmin, open_directory, run_in_directory
+from cli.api import Api, open_api
 from cli.options import noun
-from cli.policies import find_tenant, open_policies, read_tenants
+from cli.policies import open_policies
 from cli.printing import console, id_column, print_table
-from contracts.ingest.v1.directory_pb2 import AmbiguousPolicy as AmbiguousPolicyValue
-from contracts.ingest.v1.directory_pb2 import ReputationPolicy as ReputationPolicyValue
-from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.policies_pb2 import PolicyCommand
 from kernel.errors import ConfigError
 
@@ -37,6 +34,7 @@ class AmbiguousPolicy(StrEnum):
     FAIL = "fail"
 
 
+TenantArgument = Annotated[str, typer.Argument(help="Tenant, by id or name")]
 Limit = Annotated[
     int | None,
     typer.Option(min=0, help="Maximum number of its messages in this period; 0: no limit"),
@@ -97,28 +95,22 @@ def create(  # noqa: PLR0913 - an option for each
     obm tenant create bank --account Acme --dedicated 1 --warmup default
     """
 
-    async def work() -> Tenant:
-        if dedicated and pool:
-            raise ConfigError("Give either --pool or --dedicated.")
-        limits = (per_second, per_hour, per_day)
-        chosen = await tenant_fields(
-            limits,
-            (hold_score, block_score),
-            pool=pool,
-            policies=(ambiguous, reputation_policy),
-        )
-        async with open_directory() as directory:
-            if dedicated:
-                own = await dedicated_pool(directory, account, name, count=dedicated, ramp=warmup)
-                chosen = {**chosen, "pool_id": own}
-            return await directory.add_tenant(account, name, chosen=Tenant(**chosen))
-
-    console.print(asyncio.run(work()).tenant_id)
+    if dedicated and pool:
+        raise ConfigError("Give either --pool or --dedicated.")
+    api = open_api()
+    owner = api.find("accounts", account)
+    limits = (per_second, per_hour, per_day)
+    scores = (hold_score, block_score)
+    settings = tenant_settings(limits, scores, pool=pool, policies=(ambiguous, reputation_policy))
+    if dedicated:
+        settings["pool_id"] = asyncio.run(dedicated_pool(api, name, count=dedicated, ramp=warmup))
+    new = {"account_id": owner["id"], "name": " ".join(name.split()), **settings}
+    console.print(api.post("/tenants", new)["id"])
 
 
 @app.command()
 def change(  # noqa: PLR0913 - an option for each
-    tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")],
+    tenant: TenantArgument,
     *,
     per_second: Limit = None,
     per_hour: Limit = None,
@@ -131,52 +123,41 @@ def change(  # noqa: PLR0913 - an option for each
 ) -> None:
     """Change the given options of a tenant. The services apply them within a second."""
 
-    async def work() -> None:
-        limits = (per_second, per_hour, per_day)
-        chosen = await tenant_fields(
-            limits,
-            (hold_score, block_score),
-            pool=pool,
-            policies=(ambiguous, reputation_policy),
-        )
-        async with open_directory() as directory:
-            await directory.change_tenant(tenant, chosen)
-
-    asyncio.run(work())
+    api = open_api()
+    found = api.find("tenants", tenant)
+    limits = (per_second, per_hour, per_day)
+    scores = (hold_score, block_score)
+    settings = tenant_settings(limits, scores, pool=pool, policies=(ambiguous, reputation_policy))
+    if "limits" in settings:
+        settings["limits"] = {**found["limits"], **settings["limits"]}
+        settings["limits"] = {name: value or 0 for name, value in settings["limits"].items()}
+    api.patch(f"/tenants/{found['id']}", settings)
 
 
-async def tenant_fields(
+def tenant_settings(
     limits: tuple[int | None, int | None, int | None],
     scores: tuple[float | None, float | None],
     *,
     pool: str | None,
     policies: tuple[AmbiguousPolicy | None, ReputationPolicy | None],
-) -> Mapping[str, Any]:
-    """The given options as fields of a Tenant. Raises ConfigError."""
-    ambiguous, reputation = policies
-    policy = ambiguous and AmbiguousPolicyValue.Value(f"AMBIGUOUS_POLICY_{ambiguous.name}")
+) -> dict[str, Any]:
+    """The given options as fields of a request. Raises ConfigError."""
     named = {
-        **dict(zip(("per_second_max", "per_hour_max", "per_day_max"), limits, strict=True)),
+        "limits": given(zip(("per_second", "per_hour", "per_day"), limits, strict=True)) or None,
         **dict(zip(("hold_score", "block_score"), scores, strict=True)),
-        "pool_id": pool and await pool_id(pool),
-        "ambiguous_policy": policy,
-        "reputation_policy": reputation and reputation_value(reputation),
+        "pool_id": pool and asyncio.run(pool_id(pool)),
+        **dict(zip(("ambiguous_policy", "reputation_policy"), policies, strict=True)),
     }
-    return {name: value for name, value in named.items() if value is not None}
+    return given(named.items())
 
 
-def reputation_value(policy: ReputationPolicy) -> int:
-    is_default = policy is ReputationPolicy.DEFAULT
-    name = "UNSPECIFIED" if is_default else policy.name
-    return ReputationPolicyValue.Value(f"REPUTATION_POLICY_{name}")
+def given(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if value is not None}
 
 
-async def dedicated_pool(
-    directory: DirectoryAdmin, account: str, name: str, *, count: int, ramp: str
-) -> str:
-    """The id of a pool for a new tenant of an account."""
-    await directory.check_account(account)
-    used = {one.pool_id for one in await directory.store.list_all(Tenant)}
+async def dedicated_pool(api: Api, name: str, *, count: int, ramp: str) -> str:
+    """The id of a pool for a new tenant."""
+    used = {one["pool_id"] for one in api.items("/tenants")}
     async with routing.open_routing() as admin:
         return (await admin.add_dedicated_pool(name, count, used=used, ramp=ramp)).pool_id
 
@@ -187,40 +168,59 @@ async def pool_id(pool: str) -> str:
 
 
 @app.command()
-def remove(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")]) -> None:
-    """Remove a tenant without keys, domains and mailboxes; its queued mail fails."""
-
-    run_in_directory(lambda directory: directory.remove(Tenant, tenant))
+def remove(tenant: TenantArgument) -> None:
+    """Remove a tenant without keys, domains and mailboxes."""
+    api = open_api()
+    api.delete(f"/tenants/{api.find('tenants', tenant)['id']}")
 
 
 @app.command()
-def resume(tenant: Annotated[str, typer.Argument(help="Tenant, by id or name")]) -> None:
-    """Resume a tenant that was paused for its bounces or complaints. Its rates count anew."""
+def pause(
+    tenant: TenantArgument,
+    *,
+    reason: Annotated[str, typer.Option(help="For the account")] = "",
+) -> None:
+    """Refuse the live mail of a tenant from now on. Accepted mail is still delivered.
 
-    async def work() -> None:
-        tenant_id = find_tenant(await read_tenants(), tenant)
+    \b
+    obm tenant pause shop --reason "too many complaints"
+    """
+    api = open_api()
+    api.post(f"/tenants/{api.find('tenants', tenant)['id']}/pause", {"reason": reason})
+
+
+@app.command()
+def resume(tenant: TenantArgument) -> None:
+    """Resume a tenant that was paused: by `obm tenant pause`, by its account, or for its bounces or
+    complaints. Its rates count anew."""
+    api = open_api()
+    tenant_id = api.find("tenants", tenant)["id"]
+    api.post(f"/tenants/{tenant_id}/resume")
+
+    async def resume_waiting_mail() -> None:
         async with open_policies() as policies:
             await policies.execute(PolicyCommand(resume_tenant_id=tenant_id))
 
-    asyncio.run(work())
+    asyncio.run(resume_waiting_mail())
 
 
 @app.command("list")
 def list_tenants() -> None:
     """List the tenants."""
-
+    limits = ("per_second", "per_hour", "per_day")
     print_table(
-        (id_column("tenant"), id_column("account"), "name", "per second", "per hour", "per day"),
+        (
+            id_column("tenant"), id_column("account"), "name", "status",
+            "per second", "per hour", "per day",
+        ),
         (
             (
-                one.tenant_id,
-                one.account_id,
-                one.name,
-                *(
-                    str(limit or "")
-                    for limit in (one.per_second_max, one.per_hour_max, one.per_day_max)
-                ),
+                one["id"],
+                one["account_id"],
+                one["name"],
+                one["status"],
+                *(str(one["limits"][limit] or "") for limit in limits),
             )
-            for one in run_in_directory(lambda directory: directory.store.list_all(Tenant))
+            for one in open_api().items("/tenants")
         ),
-    )
+    )  # fmt: skip

@@ -22,17 +22,19 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 import contracts
-from contracts.ingest.v1 import email_service_pb2
 from kernel.rpc import TOKEN_HEADER
+from services.ingest.api.callers import CallerKind
+from services.ingest.api.grpc.base import rule_of
 from tests.support.accounts import create_account
 from tests.support.engine import Engine
+from tests.support.known_keys import ACCESS
 from tests.support.operations import example_of, operations_of_tenants, path_parameters
+from tests.support.public_rpcs import rpcs, services_with
 
 WITHIN_S = 240.0
 MISSING = "01890000-0000-7000-8000-000000000000"
 SUPPRESSED = "gone@owner.example"
 REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
-PUBLIC = email_service_pb2.DESCRIPTOR.services_by_name["EmailService"]
 CURSORS = ("after", "before")
 NAMES_ONE = re.compile(r"(^|_)ids?$")
 OWN_IDS_OF_REQUESTS = {"tenant_id", "email_id", "message_ids", "id"}
@@ -164,21 +166,35 @@ def check_unchanged(owner: OwnedObjects) -> None:
 def test_every_public_rpc_treats_a_foreign_id_as_missing(
     engine: Engine, owner: OwnedObjects, other: OwnedObjects
 ) -> None:
-    key = other.http.headers["X-Key"]
-    metadata = (("authorization", f"Bearer {key}"),)
+    """Of the services whose objects belong to tenants."""
+    metadata = (("authorization", f"Bearer {other.http.headers['X-Key']}"),)
+    address = engine.environment["INGEST_GRPC_LISTEN"]
+    selectors = {
+        "EmailService": {"id": owner.ids["email_id"]},
+        "ApiKeyService": {"id": owner.ids["key_id"]},
+        "DomainService": {"id": owner.ids["domain_id"]},
+        "SuppressionService": {"email": SUPPRESSED},
+    }
     checked = 0
-    for method in PUBLIC.methods:
-        if "id" not in method.input_type.fields_by_name:
+    for rpc in rpcs(services_with(ACCESS)):
+        if CallerKind.TENANT not in rule_of(rpc.method.name).callers:
             continue
-        request: Any = GetMessageClass(method.input_type)(id=owner.ids["email_id"])
-        if "scheduled_at" in method.input_type.fields_by_name:
+        selector = selectors[rpc.service.rpartition(".")[2]]
+        fields = rpc.method.input_type.fields_by_name
+        if not selector.keys() <= fields.keys() or rpc.method.name.startswith(("Add", "List")):
+            continue
+        request: Any = rpc.request(**selector)
+        if "scheduled_at" in fields:
             request.scheduled_at.GetCurrentTime()
-        address = engine.environment["INGEST_GRPC_LISTEN"]
+        if rpc.method.name == "UpdateApiKey":
+            request.name = "mine"
+        service = rpc.method.containing_service
         with pytest.raises(grpc.RpcError) as refused:
-            asyncio.run(call(address, PUBLIC, method, request, metadata))
-        assert refused.value.code() == grpc.StatusCode.NOT_FOUND, method.name
+            asyncio.run(call(address, service, rpc.method, request, metadata))
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND, rpc.method.name
         checked += 1
-    assert checked >= 3
+    assert checked >= 13
+    check_unchanged(owner)
 
 
 def test_no_internal_rpc_reads_or_changes_another_tenants_objects(

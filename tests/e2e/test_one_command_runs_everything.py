@@ -103,7 +103,7 @@ def add_domain(data: Path, shell: dict[str, str]) -> str:
 
     obm("account", "create", "Acme")
     obm("tenant", "create", "shop", "--account", "Acme")
-    obm("domain", "add", "shop.example.net", "--tenant", "shop", "--bounce-mx", "mx.example.com")
+    obm("domain", "add", "shop.example.net", "--tenant", "shop")
     key = obm("key", "create", "--tenant", "shop", "--live")
     [domain] = request({**shell, "OBM_API_KEY": key}, "/domains")["data"]
     return str(domain["name"])

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from cli.directory import CreatedAccount
 from tests.support.accounts import create_account
+from tests.support.directory import CreatedAccount
 from tests.support.engine import Engine
 
 DOMAIN = "campaign.obm-sandbox.net"

@@ -5,11 +5,11 @@ import json
 import urllib.request
 from collections.abc import Mapping
 
-from cli.directory import CreatedAccount, open_directory
 from contracts.ingest.v1.directory_pb2 import ApiKeyKind
 from kernel.auth import FULL_ACCESS
 from services.ingest.api.administration.api_keys import new_key
 from services.ingest.settings import Settings
+from tests.support.directory import CreatedAccount, open_directory
 
 
 def create_account(

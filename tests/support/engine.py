@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.directory import CreatedAccount
 from cli.environment import Ports, environment
 from cli.processes import Processes
 from tests.support.accounts import create_account
+from tests.support.directory import CreatedAccount
 from tests.support.forked_process import ForkedProcess
 from tests.support.stack import FreshDatabase, temporary_database
 

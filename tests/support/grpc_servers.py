@@ -85,7 +85,9 @@ async def serve() -> None:
     )
     administration = Administration(nothing, nothing, secrets=nothing, brands=Brands())
     public = PublicGrpcServer(
-        public_services(access, emails, administration),
+        public_services(
+            access, emails, administration=administration, domains=nothing, suppressions=nothing
+        ),
         "127.0.0.1:0",
         authenticate=access.authenticate,
         bodies=access.bodies,

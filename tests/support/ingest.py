@@ -13,7 +13,6 @@ import aiohttp
 from aiokafka import AIOKafkaConsumer
 from google.protobuf.message import Message
 
-from cli.directory import DirectoryAdmin, open_directory
 from cli.environment import Ports
 from contracts.events.v1.events_service_pb2_grpc import (
     EventsServiceServicer,
@@ -35,6 +34,7 @@ from kernel.service import Service, run_services
 from kernel.topics import contract_of, encode
 from services.ingest.app import create_service
 from services.ingest.settings import Settings
+from tests.support.directory import DirectoryAdmin, open_directory
 from tests.support.stack import FreshDatabase
 from tests.support.submission import write_certificate
 

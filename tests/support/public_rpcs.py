@@ -76,8 +76,10 @@ def services_with(access: AccessControl) -> list[PublicService]:
         recipient_domains=RecipientDomains(),
     )  # fmt: skip
     return public_services(
-        rpc_access, emails, Administration(NOTHING, NOTHING, secrets=NOTHING, brands=Brands())
-    )
+        rpc_access, emails,
+        administration=Administration(NOTHING, NOTHING, secrets=NOTHING, brands=Brands()),
+        domains=NOTHING, suppressions=NOTHING,
+    )  # fmt: skip
 
 
 def rpcs(services: Sequence[PublicService]) -> Iterator[Rpc]:

@@ -1,9 +1,10 @@
 """The REST API alone, without database, broker and authentication."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
+from operator import attrgetter
 from typing import Any, cast
 
 import httpx
@@ -18,13 +19,14 @@ from services.ingest.api.cors import with_cors
 from services.ingest.api.http import Receive, Request, body_of
 from services.ingest.api.http_app import HttpApp
 from services.ingest.api.rest import RestDependencies, rest
-from services.ingest.api.rest_base import RestAccess
+from services.ingest.api.rest_base import RestAccess, paginate
 from services.ingest.domain.bodies import BodyMemory
 from services.ingest.domain.email import decode_batch
 from services.ingest.domain.limits import RateLimitStatus
 from services.ingest.domain.pointers import decode_body
 from services.ingest.domain.problem import Problem, not_found
 from services.ingest.store.directory import DirectoryChange
+from services.ingest.store.directory_lists import Page
 
 ACME_SANDBOX = "acme-sandbox.test"
 ID = "01890000-0000-7000-8000-000000000000"
@@ -76,8 +78,9 @@ class EmptyDirectory(Directory):
 class DomainService:
     """Refuses to write, after the body was decoded."""
 
-    async def list_all(self, *_: object) -> list[Domain]:
-        return await Domains().list_domains()
+    async def list_of(self, _: Caller, page: Page, *, name: str) -> tuple[Sequence[Domain], bool]:
+        found = await Domains().list_domains()
+        return paginate(found, page, id_of=attrgetter("domain_id"))
 
     async def get(self, *_: object) -> object:
         raise not_found("the domain")

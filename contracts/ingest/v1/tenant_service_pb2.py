@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/ingest/v1/tenant_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x02\n\nTenantInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x33\n\x05pause\x18\x06 \x01(\x0b\x32$.contracts.ingest.v1.TenantPauseInfo\x12\x31\n\x06limits\x18\x07 \x01(\x0b\x32!.contracts.ingest.v1.TenantLimits\x12\x0f\n\x07pool_id\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\x0fTenantPauseInfo\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x03 \x01(\t\"E\n\x0cTenantLimits\x12\x12\n\nper_second\x18\x01 \x01(\r\x12\x10\n\x08per_hour\x18\x02 \x01(\r\x12\x0f\n\x07per_day\x18\x03 \x01(\r\"`\n\x13\x43reateTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x02 \x01(\t\x12\x17\n\naccount_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\r\n\x0b_account_id\"G\n\x14\x43reateTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"d\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\"`\n\x13ListTenantsResponse\x12\x30\n\x07tenants\x18\x01 \x03(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"D\n\x11GetTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"\x9a\x01\n\x13UpdateTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x65xternal_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x31\n\x06limits\x18\x04 \x01(\x0b\x32!.contracts.ingest.v1.TenantLimitsB\x07\n\x05_nameB\x0e\n\x0c_external_id\"G\n\x14UpdateTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"!\n\x13\x44\x65leteTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\"\n\x14\x44\x65leteTenantResponse\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\x12PauseTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x13PauseTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"!\n\x13ResumeTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x14ResumeTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo2\xc3\x05\n\rTenantService\x12\x63\n\x0c\x43reateTenant\x12(.contracts.ingest.v1.CreateTenantRequest\x1a).contracts.ingest.v1.CreateTenantResponse\x12`\n\x0bListTenants\x12\'.contracts.ingest.v1.ListTenantsRequest\x1a(.contracts.ingest.v1.ListTenantsResponse\x12Z\n\tGetTenant\x12%.contracts.ingest.v1.GetTenantRequest\x1a&.contracts.ingest.v1.GetTenantResponse\x12\x63\n\x0cUpdateTenant\x12(.contracts.ingest.v1.UpdateTenantRequest\x1a).contracts.ingest.v1.UpdateTenantResponse\x12\x63\n\x0c\x44\x65leteTenant\x12(.contracts.ingest.v1.DeleteTenantRequest\x1a).contracts.ingest.v1.DeleteTenantResponse\x12`\n\x0bPauseTenant\x12\'.contracts.ingest.v1.PauseTenantRequest\x1a(.contracts.ingest.v1.PauseTenantResponse\x12\x63\n\x0cResumeTenant\x12(.contracts.ingest.v1.ResumeTenantRequest\x1a).contracts.ingest.v1.ResumeTenantResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(contracts/ingest/v1/tenant_service.proto\x12\x13\x63ontracts.ingest.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n\nTenantInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x04 \x01(\t\x12\x0e\n\x06status\x18\x05 \x01(\t\x12\x33\n\x05pause\x18\x06 \x01(\x0b\x32$.contracts.ingest.v1.TenantPauseInfo\x12\x31\n\x06limits\x18\x07 \x01(\x0b\x32!.contracts.ingest.v1.TenantLimits\x12\x0f\n\x07pool_id\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10\x61mbiguous_policy\x18\n \x01(\t\x12\x12\n\nhold_score\x18\x0b \x01(\x01\x12\x13\n\x0b\x62lock_score\x18\x0c \x01(\x01\x12\x19\n\x11reputation_policy\x18\r \x01(\t\"X\n\x0fTenantPauseInfo\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\n\n\x02\x62y\x18\x03 \x01(\t\"E\n\x0cTenantLimits\x12\x12\n\nper_second\x18\x01 \x01(\r\x12\x10\n\x08per_hour\x18\x02 \x01(\r\x12\x0f\n\x07per_day\x18\x03 \x01(\r\"\xf1\x02\n\x13\x43reateTenantRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x02 \x01(\t\x12\x17\n\naccount_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x31\n\x06limits\x18\x04 \x01(\x0b\x32!.contracts.ingest.v1.TenantLimits\x12\x1d\n\x10\x61mbiguous_policy\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07pool_id\x18\x06 \x01(\tH\x02\x88\x01\x01\x12\x17\n\nhold_score\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0b\x62lock_score\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x1e\n\x11reputation_policy\x18\t \x01(\tH\x05\x88\x01\x01\x42\r\n\x0b_account_idB\x13\n\x11_ambiguous_policyB\n\n\x08_pool_idB\r\n\x0b_hold_scoreB\x0e\n\x0c_block_scoreB\x14\n\x12_reputation_policy\"G\n\x14\x43reateTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"r\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x13\n\x0b\x65xternal_id\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\"`\n\x13ListTenantsResponse\x12\x30\n\x07tenants\x18\x01 \x03(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"D\n\x11GetTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"\xf8\x02\n\x13UpdateTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\x04name\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0b\x65xternal_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x31\n\x06limits\x18\x04 \x01(\x0b\x32!.contracts.ingest.v1.TenantLimits\x12\x1d\n\x10\x61mbiguous_policy\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07pool_id\x18\x06 \x01(\tH\x03\x88\x01\x01\x12\x17\n\nhold_score\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x18\n\x0b\x62lock_score\x18\x08 \x01(\x01H\x05\x88\x01\x01\x12\x1e\n\x11reputation_policy\x18\t \x01(\tH\x06\x88\x01\x01\x42\x07\n\x05_nameB\x0e\n\x0c_external_idB\x13\n\x11_ambiguous_policyB\n\n\x08_pool_idB\r\n\x0b_hold_scoreB\x0e\n\x0c_block_scoreB\x14\n\x12_reputation_policy\"G\n\x14UpdateTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"!\n\x13\x44\x65leteTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\"\n\x14\x44\x65leteTenantResponse\x12\n\n\x02id\x18\x01 \x01(\t\"[\n\x12PauseTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"F\n\x13PauseTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo\"!\n\x13ResumeTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"G\n\x14ResumeTenantResponse\x12/\n\x06tenant\x18\x01 \x01(\x0b\x32\x1f.contracts.ingest.v1.TenantInfo2\xc3\x05\n\rTenantService\x12\x63\n\x0c\x43reateTenant\x12(.contracts.ingest.v1.CreateTenantRequest\x1a).contracts.ingest.v1.CreateTenantResponse\x12`\n\x0bListTenants\x12\'.contracts.ingest.v1.ListTenantsRequest\x1a(.contracts.ingest.v1.ListTenantsResponse\x12Z\n\tGetTenant\x12%.contracts.ingest.v1.GetTenantRequest\x1a&.contracts.ingest.v1.GetTenantResponse\x12\x63\n\x0cUpdateTenant\x12(.contracts.ingest.v1.UpdateTenantRequest\x1a).contracts.ingest.v1.UpdateTenantResponse\x12\x63\n\x0c\x44\x65leteTenant\x12(.contracts.ingest.v1.DeleteTenantRequest\x1a).contracts.ingest.v1.DeleteTenantResponse\x12`\n\x0bPauseTenant\x12\'.contracts.ingest.v1.PauseTenantRequest\x1a(.contracts.ingest.v1.PauseTenantResponse\x12\x63\n\x0cResumeTenant\x12(.contracts.ingest.v1.ResumeTenantRequest\x1a).contracts.ingest.v1.ResumeTenantResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,39 +33,39 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'contracts.ingest.v1.tenant_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TENANTINFO']._serialized_start=99
-  _globals['_TENANTINFO']._serialized_end=363
-  _globals['_TENANTPAUSEINFO']._serialized_start=365
-  _globals['_TENANTPAUSEINFO']._serialized_end=453
-  _globals['_TENANTLIMITS']._serialized_start=455
-  _globals['_TENANTLIMITS']._serialized_end=524
-  _globals['_CREATETENANTREQUEST']._serialized_start=526
-  _globals['_CREATETENANTREQUEST']._serialized_end=622
-  _globals['_CREATETENANTRESPONSE']._serialized_start=624
-  _globals['_CREATETENANTRESPONSE']._serialized_end=695
-  _globals['_LISTTENANTSREQUEST']._serialized_start=697
-  _globals['_LISTTENANTSREQUEST']._serialized_end=797
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=799
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=895
-  _globals['_GETTENANTREQUEST']._serialized_start=897
-  _globals['_GETTENANTREQUEST']._serialized_end=927
-  _globals['_GETTENANTRESPONSE']._serialized_start=929
-  _globals['_GETTENANTRESPONSE']._serialized_end=997
-  _globals['_UPDATETENANTREQUEST']._serialized_start=1000
-  _globals['_UPDATETENANTREQUEST']._serialized_end=1154
-  _globals['_UPDATETENANTRESPONSE']._serialized_start=1156
-  _globals['_UPDATETENANTRESPONSE']._serialized_end=1227
-  _globals['_DELETETENANTREQUEST']._serialized_start=1229
-  _globals['_DELETETENANTREQUEST']._serialized_end=1262
-  _globals['_DELETETENANTRESPONSE']._serialized_start=1264
-  _globals['_DELETETENANTRESPONSE']._serialized_end=1298
-  _globals['_PAUSETENANTREQUEST']._serialized_start=1300
-  _globals['_PAUSETENANTREQUEST']._serialized_end=1391
-  _globals['_PAUSETENANTRESPONSE']._serialized_start=1393
-  _globals['_PAUSETENANTRESPONSE']._serialized_end=1463
-  _globals['_RESUMETENANTREQUEST']._serialized_start=1465
-  _globals['_RESUMETENANTREQUEST']._serialized_end=1498
-  _globals['_RESUMETENANTRESPONSE']._serialized_start=1500
-  _globals['_RESUMETENANTRESPONSE']._serialized_end=1571
-  _globals['_TENANTSERVICE']._serialized_start=1574
-  _globals['_TENANTSERVICE']._serialized_end=2281
+  _globals['_TENANTINFO']._serialized_end=457
+  _globals['_TENANTPAUSEINFO']._serialized_start=459
+  _globals['_TENANTPAUSEINFO']._serialized_end=547
+  _globals['_TENANTLIMITS']._serialized_start=549
+  _globals['_TENANTLIMITS']._serialized_end=618
+  _globals['_CREATETENANTREQUEST']._serialized_start=621
+  _globals['_CREATETENANTREQUEST']._serialized_end=990
+  _globals['_CREATETENANTRESPONSE']._serialized_start=992
+  _globals['_CREATETENANTRESPONSE']._serialized_end=1063
+  _globals['_LISTTENANTSREQUEST']._serialized_start=1065
+  _globals['_LISTTENANTSREQUEST']._serialized_end=1179
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=1181
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1277
+  _globals['_GETTENANTREQUEST']._serialized_start=1279
+  _globals['_GETTENANTREQUEST']._serialized_end=1309
+  _globals['_GETTENANTRESPONSE']._serialized_start=1311
+  _globals['_GETTENANTRESPONSE']._serialized_end=1379
+  _globals['_UPDATETENANTREQUEST']._serialized_start=1382
+  _globals['_UPDATETENANTREQUEST']._serialized_end=1758
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=1760
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=1831
+  _globals['_DELETETENANTREQUEST']._serialized_start=1833
+  _globals['_DELETETENANTREQUEST']._serialized_end=1866
+  _globals['_DELETETENANTRESPONSE']._serialized_start=1868
+  _globals['_DELETETENANTRESPONSE']._serialized_end=1902
+  _globals['_PAUSETENANTREQUEST']._serialized_start=1904
+  _globals['_PAUSETENANTREQUEST']._serialized_end=1995
+  _globals['_PAUSETENANTRESPONSE']._serialized_start=1997
+  _globals['_PAUSETENANTRESPONSE']._serialized_end=2067
+  _globals['_RESUMETENANTREQUEST']._serialized_start=2069
+  _globals['_RESUMETENANTREQUEST']._serialized_end=2102
+  _globals['_RESUMETENANTRESPONSE']._serialized_start=2104
+  _globals['_RESUMETENANTRESPONSE']._serialized_end=2175
+  _globals['_TENANTSERVICE']._serialized_start=2178
+  _globals['_TENANTSERVICE']._serialized_end=2885
 # @@protoc_insertion_point(module_scope)

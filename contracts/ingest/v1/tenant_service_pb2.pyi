@@ -34,6 +34,10 @@ class TenantInfo(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     POOL_ID_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_POLICY_FIELD_NUMBER: _builtins.int
+    HOLD_SCORE_FIELD_NUMBER: _builtins.int
+    BLOCK_SCORE_FIELD_NUMBER: _builtins.int
+    REPUTATION_POLICY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     account_id: _builtins.str
     name: _builtins.str
@@ -42,6 +46,14 @@ class TenantInfo(_message.Message):
     """active or paused"""
     pool_id: _builtins.str
     """empty: the default pool"""
+    ambiguous_policy: _builtins.str
+    """after an attempt that may have delivered: retry or fail"""
+    hold_score: _builtins.float
+    """0: the default"""
+    block_score: _builtins.float
+    """0: the default"""
+    reputation_policy: _builtins.str
+    """default, none, standard or strict"""
     @_builtins.property
     def pause(self) -> Global___TenantPauseInfo:
         """unset: not paused"""
@@ -62,10 +74,14 @@ class TenantInfo(_message.Message):
         limits: Global___TenantLimits | None = ...,
         pool_id: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        ambiguous_policy: _builtins.str = ...,
+        hold_score: _builtins.float = ...,
+        block_score: _builtins.float = ...,
+        reputation_policy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "pause", b"pause"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "created_at", b"created_at", "external_id", b"external_id", "id", b"id", "limits", b"limits", "name", b"name", "pause", b"pause", "pool_id", b"pool_id", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "created_at", b"created_at", "external_id", b"external_id", "hold_score", b"hold_score", "id", b"id", "limits", b"limits", "name", b"name", "pause", b"pause", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -134,25 +150,70 @@ class CreateTenantRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_POLICY_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    HOLD_SCORE_FIELD_NUMBER: _builtins.int
+    BLOCK_SCORE_FIELD_NUMBER: _builtins.int
+    REPUTATION_POLICY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     external_id: _builtins.str
     """your own id of the customer, unique within the account"""
     account_id: _builtins.str
     """for the operator, who has to give it"""
+    ambiguous_policy: _builtins.str
+    """after an attempt that may have delivered: retry or fail"""
+    pool_id: _builtins.str
+    """for the operator; empty: the default pool"""
+    hold_score: _builtins.float
+    """for the operator; 0: the default"""
+    block_score: _builtins.float
+    """for the operator; 0: the default"""
+    reputation_policy: _builtins.str
+    """for the operator: default, none, standard or strict"""
+    @_builtins.property
+    def limits(self) -> Global___TenantLimits: ...
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         external_id: _builtins.str = ...,
         account_id: _builtins.str | None = ...,
+        limits: Global___TenantLimits | None = ...,
+        ambiguous_policy: _builtins.str | None = ...,
+        pool_id: _builtins.str | None = ...,
+        hold_score: _builtins.float | None = ...,
+        block_score: _builtins.float | None = ...,
+        reputation_policy: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "account_id", b"account_id"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_ambiguous_policy", b"_ambiguous_policy", "_block_score", b"_block_score", "_hold_score", b"_hold_score", "_pool_id", b"_pool_id", "_reputation_policy", b"_reputation_policy", "account_id", b"account_id", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "hold_score", b"hold_score", "limits", b"limits", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "account_id", b"account_id", "external_id", b"external_id", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_account_id", b"_account_id", "_ambiguous_policy", b"_ambiguous_policy", "_block_score", b"_block_score", "_hold_score", b"_hold_score", "_pool_id", b"_pool_id", "_reputation_policy", b"_reputation_policy", "account_id", b"account_id", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "external_id", b"external_id", "hold_score", b"hold_score", "limits", b"limits", "name", b"name", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__account_id: _TypeAlias = _typing.Literal["account_id"]  # noqa: Y015
     _WhichOneofArgType__account_id: _TypeAlias = _typing.Literal["_account_id", b"_account_id"]  # noqa: Y015
+    _WhichOneofReturnType__ambiguous_policy: _TypeAlias = _typing.Literal["ambiguous_policy"]  # noqa: Y015
+    _WhichOneofArgType__ambiguous_policy: _TypeAlias = _typing.Literal["_ambiguous_policy", b"_ambiguous_policy"]  # noqa: Y015
+    _WhichOneofReturnType__block_score: _TypeAlias = _typing.Literal["block_score"]  # noqa: Y015
+    _WhichOneofArgType__block_score: _TypeAlias = _typing.Literal["_block_score", b"_block_score"]  # noqa: Y015
+    _WhichOneofReturnType__hold_score: _TypeAlias = _typing.Literal["hold_score"]  # noqa: Y015
+    _WhichOneofArgType__hold_score: _TypeAlias = _typing.Literal["_hold_score", b"_hold_score"]  # noqa: Y015
+    _WhichOneofReturnType__pool_id: _TypeAlias = _typing.Literal["pool_id"]  # noqa: Y015
+    _WhichOneofArgType__pool_id: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id"]  # noqa: Y015
+    _WhichOneofReturnType__reputation_policy: _TypeAlias = _typing.Literal["reputation_policy"]  # noqa: Y015
+    _WhichOneofArgType__reputation_policy: _TypeAlias = _typing.Literal["_reputation_policy", b"_reputation_policy"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__account_id) -> _WhichOneofReturnType__account_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ambiguous_policy) -> _WhichOneofReturnType__ambiguous_policy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__block_score) -> _WhichOneofReturnType__block_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_score) -> _WhichOneofReturnType__hold_score | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pool_id) -> _WhichOneofReturnType__pool_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reputation_policy) -> _WhichOneofReturnType__reputation_policy | None: ...
 
 Global___CreateTenantRequest: _TypeAlias = CreateTenantRequest  # noqa: Y015
 
@@ -184,6 +245,7 @@ class ListTenantsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """at most 100, by default 20"""
     page_token: _builtins.str
@@ -191,6 +253,7 @@ class ListTenantsRequest(_message.Message):
     external_id: _builtins.str
     account_id: _builtins.str
     """for the operator"""
+    name: _builtins.str
     def __init__(
         self,
         *,
@@ -198,10 +261,11 @@ class ListTenantsRequest(_message.Message):
         page_token: _builtins.str = ...,
         external_id: _builtins.str = ...,
         account_id: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "external_id", b"external_id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "external_id", b"external_id", "name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -281,9 +345,24 @@ class UpdateTenantRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    AMBIGUOUS_POLICY_FIELD_NUMBER: _builtins.int
+    POOL_ID_FIELD_NUMBER: _builtins.int
+    HOLD_SCORE_FIELD_NUMBER: _builtins.int
+    BLOCK_SCORE_FIELD_NUMBER: _builtins.int
+    REPUTATION_POLICY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     external_id: _builtins.str
+    ambiguous_policy: _builtins.str
+    """after an attempt that may have delivered: retry or fail"""
+    pool_id: _builtins.str
+    """for the operator; empty: the default pool"""
+    hold_score: _builtins.float
+    """for the operator; 0: the default"""
+    block_score: _builtins.float
+    """for the operator; 0: the default"""
+    reputation_policy: _builtins.str
+    """for the operator: default, none, standard or strict"""
     @_builtins.property
     def limits(self) -> Global___TenantLimits:
         """replaced as a whole"""
@@ -295,19 +374,44 @@ class UpdateTenantRequest(_message.Message):
         name: _builtins.str | None = ...,
         external_id: _builtins.str | None = ...,
         limits: Global___TenantLimits | None = ...,
+        ambiguous_policy: _builtins.str | None = ...,
+        pool_id: _builtins.str | None = ...,
+        hold_score: _builtins.float | None = ...,
+        block_score: _builtins.float | None = ...,
+        reputation_policy: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_name", b"_name", "external_id", b"external_id", "limits", b"limits", "name", b"name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ambiguous_policy", b"_ambiguous_policy", "_block_score", b"_block_score", "_external_id", b"_external_id", "_hold_score", b"_hold_score", "_name", b"_name", "_pool_id", b"_pool_id", "_reputation_policy", b"_reputation_policy", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "external_id", b"external_id", "hold_score", b"hold_score", "limits", b"limits", "name", b"name", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_name", b"_name", "external_id", b"external_id", "id", b"id", "limits", b"limits", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ambiguous_policy", b"_ambiguous_policy", "_block_score", b"_block_score", "_external_id", b"_external_id", "_hold_score", b"_hold_score", "_name", b"_name", "_pool_id", b"_pool_id", "_reputation_policy", b"_reputation_policy", "ambiguous_policy", b"ambiguous_policy", "block_score", b"block_score", "external_id", b"external_id", "hold_score", b"hold_score", "id", b"id", "limits", b"limits", "name", b"name", "pool_id", b"pool_id", "reputation_policy", b"reputation_policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__ambiguous_policy: _TypeAlias = _typing.Literal["ambiguous_policy"]  # noqa: Y015
+    _WhichOneofArgType__ambiguous_policy: _TypeAlias = _typing.Literal["_ambiguous_policy", b"_ambiguous_policy"]  # noqa: Y015
+    _WhichOneofReturnType__block_score: _TypeAlias = _typing.Literal["block_score"]  # noqa: Y015
+    _WhichOneofArgType__block_score: _TypeAlias = _typing.Literal["_block_score", b"_block_score"]  # noqa: Y015
     _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
     _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
+    _WhichOneofReturnType__hold_score: _TypeAlias = _typing.Literal["hold_score"]  # noqa: Y015
+    _WhichOneofArgType__hold_score: _TypeAlias = _typing.Literal["_hold_score", b"_hold_score"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
     _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    _WhichOneofReturnType__pool_id: _TypeAlias = _typing.Literal["pool_id"]  # noqa: Y015
+    _WhichOneofArgType__pool_id: _TypeAlias = _typing.Literal["_pool_id", b"_pool_id"]  # noqa: Y015
+    _WhichOneofReturnType__reputation_policy: _TypeAlias = _typing.Literal["reputation_policy"]  # noqa: Y015
+    _WhichOneofArgType__reputation_policy: _TypeAlias = _typing.Literal["_reputation_policy", b"_reputation_policy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ambiguous_policy) -> _WhichOneofReturnType__ambiguous_policy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__block_score) -> _WhichOneofReturnType__block_score | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hold_score) -> _WhichOneofReturnType__hold_score | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pool_id) -> _WhichOneofReturnType__pool_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reputation_policy) -> _WhichOneofReturnType__reputation_policy | None: ...
 
 Global___UpdateTenantRequest: _TypeAlias = UpdateTenantRequest  # noqa: Y015
 

@@ -11,6 +11,7 @@ from kernel.errors import Unavailable
 from kernel.ids import canonical_uuid
 from services.ingest.api.callers import (
     OF_TENANT,
+    OWNERS,
     TENANT_HEADER,
     AccessRule,
     Caller,
@@ -31,8 +32,9 @@ _STATUSES = {"missing": (401, "missing_api_key"), "restricted": (401, "restricte
 
 
 class Principal(NamedTuple):
-    """An authenticated API key with its tenant, or with the one that an account key names. mailbox:
-    of a login by SMTP without an API key; `key` then has its rights, and no id."""
+    """An authenticated API key with its tenant, or with the one that the key of an account or an
+    operator names. mailbox: of a login by SMTP without an API key; `key` then has its rights, and
+    no id."""
 
     key: ApiKey
     tenant: Tenant
@@ -87,7 +89,7 @@ class AccessControl:
         """The caller of an operation on a tenant. Raises Problem 401, 403, 404 or 503;
         `enforce_rate_limit` refuses requests over the limit.
 
-        named_tenant: reads X-Tenant-Id, which only account keys need.
+        named_tenant: reads X-Tenant-Id, which keys of tenants do not need.
         """
         try:
             key = await self._authenticate(authorization, client, rule)
@@ -96,9 +98,7 @@ class AccessControl:
         except Unavailable as error:
             raise unavailable() from error
         if not key.tenant_id:
-            await self._check_account(key)
-            if tenant is None or tenant.account_id != key.account_id:
-                raise not_found("the tenant")
+            await self._check_named(key, tenant)
         if tenant is None:
             raise Problem(403, "invalid_api_key", detail="The tenant of this API key is closed.")
         return Principal(key, tenant), self._limiter.spend(key.key_id, clock.monotonic_s())
@@ -114,7 +114,7 @@ class AccessControl:
         kind = kind_of(key)
         check_caller(kind, rule)
         named = rule.names_tenant or (rule.may_name_tenant and bool(named_tenant()))
-        if kind == CallerKind.TENANT or (kind == CallerKind.ACCOUNT and named):
+        if kind == CallerKind.TENANT or named:
             tenant_rule = rule._replace(names_tenant=True)
             principal, status = await self.authenticate(
                 authorization, client, rule=tenant_rule, named_tenant=named_tenant
@@ -163,6 +163,13 @@ class AccessControl:
         except AuthError as error:
             status, name = _STATUSES.get(error.reason, (403, "invalid_api_key"))
             raise Problem(status, name, detail=error.detail) from None
+
+    async def _check_named(self, key: ApiKey, tenant: Tenant | None) -> None:
+        """Check that a key can name this tenant. Raises Problem."""
+        if key.account_id:
+            await self._check_account(key)
+        if tenant is None or key.account_id not in {"", tenant.account_id}:
+            raise not_found("the tenant")
 
     async def _check_account(self, key: ApiKey) -> None:
         """Raises Problem."""
@@ -215,10 +222,10 @@ def _not_verified(domain: Domain) -> Problem:
 
 
 def _named_by(key: ApiKey, rule: AccessRule, name: str) -> str:
-    """The tenant that an account key names. Raises Problem."""
+    """The tenant that a key of an account or an operator names. Raises Problem."""
     check_caller(kind_of(key), rule)
     if not name:
-        detail = f"This is a key of an account. Name one of its tenants by {TENANT_HEADER}."
+        detail = f"This is the key of {OWNERS[kind_of(key)]}. Name a tenant by {TENANT_HEADER}."
         fault = Fault("", "missing_required_field", detail)
         raise Problem(422, "missing_required_field", detail=detail, faults=[fault])
     try:

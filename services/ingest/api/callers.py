@@ -35,7 +35,8 @@ TENANT_HEADER = "X-Tenant-Id"
 class AccessRule(NamedTuple):
     """Who may call an operation, with which scope.
 
-    names_tenant: the operation concerns one tenant, which an account key names by X-Tenant-Id.
+    names_tenant: the operation concerns one tenant, which the key of an account or an operator
+    names by X-Tenant-Id.
     may_name_tenant: it may be named, to restrict the operation to that tenant.
     """
 
@@ -47,6 +48,7 @@ class AccessRule(NamedTuple):
 
 OF_TENANT = AccessRule((CallerKind.TENANT, CallerKind.ACCOUNT), names_tenant=True)
 SENDING = OF_TENANT._replace(scope=auth.SENDING_ACCESS)
+NAMING_TENANT = AccessRule(tuple(CallerKind), names_tenant=True)
 OF_OPERATOR = AccessRule((CallerKind.OPERATOR,))
 OF_ACCOUNT = AccessRule((CallerKind.OPERATOR, CallerKind.ACCOUNT))
 OF_ANYBODY = AccessRule(tuple(CallerKind), may_name_tenant=True)

@@ -1,7 +1,9 @@
 """Adds, changes and removes the domains of a tenant."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -12,14 +14,17 @@ from mail.address import AddressError
 from mail.records import DnsRecord
 from services.ingest.api.access import Principal
 from services.ingest.api.account_brands import AccountBrands
+from services.ingest.api.administration.base import Directory
+from services.ingest.api.callers import Caller, CallerKind, kind_of
 from services.ingest.api.emails import EmailService
-from services.ingest.api.rest_base import query_or_503
+from services.ingest.api.rest_base import paginate, query_or_503
 from services.ingest.domain import verification
 from services.ingest.domain.domain_name import sending_domain
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.rotation import is_rotating
 from services.ingest.store.directory import DirectoryStore, DomainConflict
+from services.ingest.store.directory_lists import Page
 from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
 from services.ingest.store.domains import DomainCheck, DomainStore, begin_checks, begin_rotation
 
@@ -36,12 +41,16 @@ class UpdateDomainRequest(RequestModel):
 
 
 class CreateDomainRequest(RequestModel):
-    """custom_return_path: the label of the return path's host. region: ignored."""
+    """custom_return_path: the label of the return path's host. shared: every tenant of the account
+    can use the domain; not by keys of tenants. vouched: live mail can be sent without a check of
+    its records; for operators. region: ignored."""
 
     name: Annotated[str, Meta(min_length=1, max_length=253)]
     custom_return_path: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$(?!\n)")
     ] = RETURN_PATH_LABEL
+    shared: bool = False
+    vouched: bool = False
     region: Annotated[str, Meta(max_length=64)] | None = None
     open_tracking: Literal[False] | None = None
     click_tracking: Literal[False] | None = None
@@ -59,9 +68,10 @@ class DomainView:
 
 @dataclass(frozen=True, slots=True)
 class DomainService:
-    """count_max: domains of a tenant. brands: of accounts."""
+    """lists: across tenants. count_max: domains of a tenant. brands: of accounts."""
 
     directory: DirectoryStore
+    lists: Directory
     store: DomainStore
     keys: DomainKeys
     emails: EmailService
@@ -72,6 +82,18 @@ class DomainService:
         """The domains that the tenant can send from."""
         account_id = principal.tenant.account_id
         return await query_or_503(self.directory.list_domains(principal.tenant_id, account_id))
+
+    async def list_of(
+        self, caller: Caller, page: Page, *, name: str
+    ) -> tuple[Sequence[Domain], bool]:
+        """The domains that a tenant can send from, or those of an account or the installation.
+        name: only domains of this name, if it is not empty."""
+        name = canonical_name(name)
+        if caller.tenant is None:
+            return await self.lists.page(Domain, caller.owner, page, equal={"name": name})
+        found = await self.list_all(Principal(caller.key, caller.tenant))
+        named = [one for one in found if name in {"", one.name}]
+        return paginate(named, page, id_of=attrgetter("domain_id"))
 
     async def find(self, principal: Principal, domain_id: str) -> Domain:
         """Raises Problem 404."""
@@ -88,6 +110,7 @@ class DomainService:
     async def create(self, principal: Principal, new: CreateDomainRequest) -> DomainView:
         """Raises Problem, with 409 if the tenant has the domain already."""
         _check_unrestricted(principal)
+        _check_flags(principal, new)
         name = domain_name(new.name)
         if not self.keys.hosts:
             detail = "This installation has no host for bounces (OBM_BOUNCE_MX), which DNS names."
@@ -102,7 +125,8 @@ class DomainService:
             label=new.custom_return_path.lower(),
             brand=self.brands.id_of(principal.tenant.account_id),
         )
-        domain.status = verification.NOT_STARTED
+        domain.shared, domain.vouched = new.shared, new.vouched
+        domain.status = verification.VERIFIED if new.vouched else verification.NOT_STARTED
         try:
             await query_or_503(self.store.add(domain, actor=principal.actor))
         except DomainConflict:
@@ -198,6 +222,24 @@ def _check_unrestricted(principal: Principal) -> None:
     if principal.key.domain_id:
         detail = "This key is restricted to one domain and cannot add others."
         raise Problem(403, "restricted_api_key", detail=detail)
+
+
+def _check_flags(principal: Principal, new: CreateDomainRequest) -> None:
+    """Raises Problem."""
+    if new.shared and principal.key.tenant_id:
+        detail = "The key of a tenant cannot share a domain with others. Use the key of an account."
+        raise Problem(403, "restricted_api_key", detail=detail)
+    if new.vouched and kind_of(principal.key) != CallerKind.OPERATOR:
+        detail = "Only an operator can vouch for a domain."
+        raise Problem(403, "restricted_api_key", detail=detail)
+
+
+def canonical_name(text: str) -> str:
+    """The name of a domain as it is stored; other texts unchanged."""
+    try:
+        return sending_domain(text)
+    except AddressError:
+        return text
 
 
 def _check_own(principal: Principal, domain: Domain) -> None:

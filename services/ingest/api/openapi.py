@@ -144,8 +144,8 @@ HEADERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^[!-~]([ -~]{0,254}[!-~])?$", "maxLength": 256},
     },
     TENANT_HEADER: {
-        "description": "With the key of an account: id of the tenant that the request is for. "
-        "Other keys ignore it",
+        "description": "With the key of an account or an operator: id of the tenant that the "
+        "request is for. Keys of tenants ignore it",
         "schema": {"type": "string"},
     },
     "traceparent": {

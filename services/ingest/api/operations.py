@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from services.ingest.api import response_schemas
 from services.ingest.api.administration import schemas
 from services.ingest.api.callers import (
+    NAMING_TENANT,
     OF_ACCOUNT,
     OF_ANYBODY,
     OF_OPERATOR,
@@ -111,21 +112,31 @@ OPERATIONS = {
     ),
     "get /v1/sandbox/messages/{message_id}/raw": Operation("getRawSandboxMessage", None),
     "get /v1/domains": Operation(
-        "listDomains", response_schemas.list_of(response_schemas.DomainSummary)
+        "listDomains", response_schemas.list_of(response_schemas.DomainSummary), access=OF_ANYBODY
     ),
     "post /v1/domains": Operation(
-        "createDomain", response_schemas.DomainResponse, {"name": "shop.example.net"}
+        "createDomain",
+        response_schemas.DomainResponse,
+        {"name": "shop.example.net"},
+        access=NAMING_TENANT,
     ),
-    "get /v1/domains/{domain_id}": Operation("getDomain", response_schemas.DomainResponse),
+    "get /v1/domains/{domain_id}": Operation(
+        "getDomain", response_schemas.DomainResponse, access=NAMING_TENANT
+    ),
     "patch /v1/domains/{domain_id}": Operation(
-        "updateDomain", response_schemas.DomainResponse, {"click_tracking": False}
+        "updateDomain",
+        response_schemas.DomainResponse,
+        {"click_tracking": False},
+        access=NAMING_TENANT,
     ),
-    "delete /v1/domains/{domain_id}": Operation("deleteDomain", response_schemas.DeleteResponse),
+    "delete /v1/domains/{domain_id}": Operation(
+        "deleteDomain", response_schemas.DeleteResponse, access=NAMING_TENANT
+    ),
     "post /v1/domains/{domain_id}/rotate-dkim": Operation(
-        "rotateDkim", response_schemas.DomainResponse
+        "rotateDkim", response_schemas.DomainResponse, access=NAMING_TENANT
     ),
     "post /v1/domains/{domain_id}/verify": Operation(
-        "verifyDomain", response_schemas.DomainReference
+        "verifyDomain", response_schemas.DomainReference, access=NAMING_TENANT
     ),
     "post /v1/accounts": Operation(
         "createAccount",

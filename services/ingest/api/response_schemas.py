@@ -328,14 +328,17 @@ class DomainRecord(Struct):
 
 
 class DomainSummary(Struct, kw_only=True):
-    """A domain in a list. paused: its DKIM records are gone, so no live mail is accepted."""
+    """A domain in a list. paused: its DKIM records are gone, so no live mail is accepted. shared:
+    every tenant of the account can use it. vouched: an operator vouches for it."""
 
     object: Literal["domain"]
     id: Id
+    tenant_id: Id
     name: str
     status: DomainStatus
     paused: bool
     shared: bool
+    vouched: bool
     created_at: Time
     region: str
     return_path: str

@@ -139,7 +139,7 @@ def page_of(requested: PageRequest) -> Page:
 
 
 def paginate(
-    found: Sequence[T], requested_page: PageRequest, *, id_of: Callable[[T], str]
+    found: Sequence[T], requested_page: PageRequest | Page, *, id_of: Callable[[T], str]
 ) -> tuple[Sequence[T], bool]:
     """A page of a list in memory, and whether more follows in its direction."""
     ordered = sorted(found, key=id_of, reverse=True)

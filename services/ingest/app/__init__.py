@@ -28,6 +28,7 @@ from services.ingest.api.rest import RestDependencies, rest
 from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
+from services.ingest.api.suppressions import Suppressions
 from services.ingest.app.audit import create_audit
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops
@@ -128,16 +129,20 @@ def create_servers(
     fetcher = create_fetcher(deps, access, brands)
     send_handler = SendHandler(access, acceptance, recipient_domains=domains, fetcher=fetcher)
     administration = create_administration(deps, directory)
+    domain_service = create_domain_service(deps, emails, directory, brands=brands)
     rest_deps = RestDependencies(
-        RestAccess(access), send_handler, emails, deps.clients, directory,
-        create_domain_service(deps, emails, directory, brands=brands), administration,
+        RestAccess(access), send_handler, emails, deps.clients, directory, domain_service,
+        administration,
     )  # fmt: skip
     app = HttpApp(access, send_handler, rest(rest_deps), brands=deps.brands)
     rpc_access = RpcAccess(access, TrustedProxies(settings.trusted_proxies), brands)
     servicer = EmailServicer(
         rpc_access, senders=access, acceptance=acceptance, emails=emails, recipient_domains=domains
     )  # fmt: skip
-    services = public_services(rpc_access, servicer, administration)
+    services = public_services(
+        rpc_access, servicer, administration=administration, domains=domain_service,
+        suppressions=Suppressions(deps.clients),
+    )  # fmt: skip
     certificates = create_certificates(deps)
     submission = create_submission(
         settings, certificates,
@@ -177,6 +182,7 @@ def create_domain_service(
 ) -> DomainService:
     return DomainService(
         directory,
+        create_directory(deps, directory),
         deps.domain_store(directory),
         deps.domain_keys,
         emails,
@@ -194,6 +200,10 @@ def create_administration(deps: Dependencies, directory: DirectoryStore) -> Admi
         brands=deps.brands,
         smtp=smtp_host(deps.settings),
     )
+
+
+def create_directory(deps: Dependencies, directory: DirectoryStore) -> Directory:
+    return Directory(directory, DirectoryLists(deps.system_database, deps.tenant_database))
 
 
 def create_fetcher(

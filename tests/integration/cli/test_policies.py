@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from contracts.ingest.v1.directory_pb2 import Tenant
 from contracts.router.v1.policies_pb2 import (
     CheckOutcome,
     FoundListing,
@@ -17,7 +18,7 @@ from services.router.domain.adaptation import AdaptationRules, AdaptivePolicies
 from services.router.domain.events import timestamp
 from services.router.domain.ramps import Ramp
 from services.router.store import policies, results
-from tests.integration.cli.test_directory import Shell
+from tests.support.shell import DatabaseShell
 from tests.support.stack import FreshDatabase
 
 NOW_S = 1_795_000_000.0
@@ -25,8 +26,8 @@ RAMP = Ramp("default", "day", (200, 500), "the test")
 
 
 @pytest.fixture(scope="module")
-def shell(database: FreshDatabase) -> Shell:
-    return Shell(database)
+def shell(database: FreshDatabase) -> DatabaseShell:
+    return DatabaseShell(database)
 
 
 def decide(database: FreshDatabase) -> list[PolicyCommand]:
@@ -56,12 +57,25 @@ def give(database: FreshDatabase, command: PolicyCommand) -> None:
     asyncio.run(append())
 
 
+def add_tenant(shell: DatabaseShell, name: str, **limits: int) -> str:
+    """Its id. `obm tenant` would need a running engine."""
+
+    async def add() -> str:
+        async with shell.directory() as directory:
+            account = await directory.add_account(name)
+            chosen = Tenant(**limits)  # type: ignore[arg-type]
+            made = await directory.add_tenant(account.account_id, name, chosen=chosen)
+            return made.tenant_id
+
+    return asyncio.run(add())
+
+
 def line_of(text: str, part: str) -> str:
     [line] = [line for line in text.splitlines() if part in line]
     return line
 
 
-def test_a_new_source_is_warmed_up_paused_and_finished(shell: Shell) -> None:
+def test_a_new_source_is_warmed_up_paused_and_finished(shell: DatabaseShell) -> None:
     egress = shell.obm("egress", "add", "127.0.0.61", "--warmup", "default")
     assert len(decide(shell.database)) == 1
     shown = line_of(shell.obm("warmup", "show"), egress)
@@ -75,7 +89,7 @@ def test_a_new_source_is_warmed_up_paused_and_finished(shell: Shell) -> None:
     shell.obm("egress", "remove", egress)
 
 
-def test_a_source_without_a_warmup_is_warm(shell: Shell) -> None:
+def test_a_source_without_a_warmup_is_warm(shell: DatabaseShell) -> None:
     egress = shell.obm("egress", "add", "127.0.0.62")
     assert decide(shell.database) == []
     assert egress not in shell.obm("warmup", "show")
@@ -85,7 +99,7 @@ def test_a_source_without_a_warmup_is_warm(shell: Shell) -> None:
     shell.obm("egress", "remove", egress)
 
 
-def test_the_state_of_a_source_and_its_problems_are_shown(shell: Shell) -> None:
+def test_the_state_of_a_source_and_its_problems_are_shown(shell: DatabaseShell) -> None:
     shell.obm("pool", "add", "acme")
     in_acme = ("--pool", "acme", "--ehlo", "out.acme.example")
     assert "Pool acme has no usable egress source: its mail waits (no_egress)" in shell.obm(
@@ -119,7 +133,7 @@ def test_the_state_of_a_source_and_its_problems_are_shown(shell: Shell) -> None:
     assert egress not in shell.obm("egress", "list")
 
 
-def test_an_override_is_set_listed_and_removed(shell: Shell) -> None:
+def test_an_override_is_set_listed_and_removed(shell: DatabaseShell) -> None:
     egress = shell.obm("egress", "add", "127.0.0.64")
     hour = ("--hours", "720")  # the times of the scheduler are those of the test
     name = shell.obm("overrides", "set", "--egress", egress, "--site", "yahoo", *hour)
@@ -141,9 +155,8 @@ def test_an_override_is_set_listed_and_removed(shell: Shell) -> None:
     shell.obm("egress", "remove", egress)
 
 
-def test_limits_are_set_shown_and_removed(shell: Shell) -> None:
-    shell.obm("account", "create", "Careful")
-    tenant = shell.obm("tenant", "create", "careful", "--account", "Careful")
+def test_limits_are_set_shown_and_removed(shell: DatabaseShell) -> None:
+    tenant = add_tenant(shell, "careful")
     egress = shell.obm("egress", "add", "127.0.0.65")
     berlin = ("--per-hour", "50", "--time-zone", "Europe/Berlin")
     shell.obm("limits", "set", "tenant/careful", *berlin)
@@ -175,9 +188,8 @@ def test_limits_are_set_shown_and_removed(shell: Shell) -> None:
     shell.obm("egress", "remove", egress)
 
 
-def test_limits_of_scopes_that_have_sent_are_shown(shell: Shell) -> None:
-    shell.obm("account", "create", "Limited")
-    tenant = shell.obm("tenant", "create", "limited", "--account", "Limited", "--per-hour", "100")
+def test_limits_of_scopes_that_have_sent_are_shown(shell: DatabaseShell) -> None:
+    tenant = add_tenant(shell, "limited", per_hour_max=100)
     with shell.database.connect() as owner:
         owner.execute(
             "INSERT INTO router.counters (cell, scope, window_key, value, expires_at) VALUES"

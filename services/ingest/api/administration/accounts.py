@@ -9,13 +9,22 @@ from msgspec import UNSET, Meta, UnsetType
 from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, Tenant
 from kernel.brand import Brands
 from kernel.ids import uuid7_text
-from services.ingest.api.administration.base import Directory, Name, conflict, find, set_given
+from services.ingest.api.administration.base import (
+    LINE,
+    Directory,
+    Name,
+    Reason,
+    conflict,
+    find,
+    set_given,
+)
 from services.ingest.api.callers import Caller, CallerKind
 from services.ingest.domain.email import RequestModel
 from services.ingest.domain.problem import Fault, invalid, not_found
 from services.ingest.store.directory_lists import Owner, Page
 
-Email = Annotated[str, Meta(max_length=320)]
+Email = Annotated[str, Meta(max_length=320, pattern=LINE)]
+Plan = Annotated[str, Meta(max_length=200, pattern=LINE)]
 BrandId = Annotated[str, Meta(max_length=40)]
 
 
@@ -23,7 +32,7 @@ class CreateAccountRequest(RequestModel):
     """A customer of this installation. brand: of those in the operator's brands file."""
 
     name: Name
-    plan: Annotated[str, Meta(max_length=200)] = ""
+    plan: Plan = ""
     billing_email: Email = ""
     brand: BrandId = ""
 
@@ -32,7 +41,7 @@ class UpdateAccountRequest(RequestModel):
     """Only the given fields are changed."""
 
     name: Name | UnsetType = UNSET
-    plan: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    plan: Plan | UnsetType = UNSET
     billing_email: Email | UnsetType = UNSET
     brand: BrandId | UnsetType = UNSET
 
@@ -40,7 +49,7 @@ class UpdateAccountRequest(RequestModel):
 class SuspendAccountRequest(RequestModel):
     """reason: for the account."""
 
-    reason: Annotated[str, Meta(max_length=500)] = ""
+    reason: Reason = ""
 
 
 class Accounts:
@@ -55,8 +64,8 @@ class Accounts:
             await change.save(account)
         return account
 
-    async def page(self, page: Page) -> tuple[Sequence[Account], bool]:
-        return await self._directory.page(Account, Owner(), page, equal={})
+    async def page(self, page: Page, *, name: str) -> tuple[Sequence[Account], bool]:
+        return await self._directory.page(Account, Owner(), page, equal={"name": name})
 
     async def get(self, caller: Caller, account_id: str) -> Account:
         found = await self._directory.get(Account, Owner(), account_id)

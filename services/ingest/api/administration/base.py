@@ -20,15 +20,17 @@ from services.ingest.store.directory import (
 )
 from services.ingest.store.directory_lists import DirectoryLists, Owner, Page
 
-E = TypeVar("E", Account, ApiKey, Tenant, Mailbox)
+E = TypeVar("E", Account, ApiKey, Domain, Tenant, Mailbox)
 
 # One line of printable text, without controls of its direction, which disguise a name. In Python
 # `$` also matches before a final line break.
 LINE = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]*$(?!\n)"
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=LINE)]
+Reason = Annotated[str, Meta(max_length=500, pattern=LINE)]
 WHAT = {
     Account: "the account",
     ApiKey: "the API key",
+    Domain: "the domain",
     Tenant: "the tenant",
     Mailbox: "the mailbox",
 }

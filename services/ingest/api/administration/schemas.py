@@ -48,7 +48,11 @@ class TenantResponse(Struct):
     status: Literal["active", "paused"]
     pause: PauseResponse | None
     limits: LimitsResponse
+    ambiguous_policy: Literal["retry", "fail"]
     pool_id: Id | None
+    hold_score: float | None
+    block_score: float | None
+    reputation_policy: Literal["default", "none", "standard", "strict"]
     created_at: Time
 
 

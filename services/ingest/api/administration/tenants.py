@@ -1,12 +1,21 @@
 """Tenants of accounts."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from msgspec import UNSET, Meta, UnsetType
 
-from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant, TenantPause
+from contracts.ingest.v1.directory_pb2 import (
+    Account,
+    AmbiguousPolicy,
+    ApiKey,
+    Domain,
+    Mailbox,
+    ReputationPolicy,
+    Tenant,
+    TenantPause,
+)
 from kernel import clock, times
 from kernel.crypto import SecretKeyring, new_key
 from kernel.ids import uuid7_text
@@ -14,6 +23,7 @@ from services.ingest.api.administration.base import (
     LINE,
     Directory,
     Name,
+    Reason,
     check_id,
     checked_filter,
     conflict,
@@ -26,16 +36,19 @@ from services.ingest.domain.problem import Fault, Problem, invalid
 from services.ingest.store.directory import DirectoryChange
 from services.ingest.store.directory_lists import Page
 
+AMBIGUOUS_POLICIES = {
+    "retry": AmbiguousPolicy.AMBIGUOUS_POLICY_RETRY,
+    "fail": AmbiguousPolicy.AMBIGUOUS_POLICY_FAIL,
+}
+REPUTATION_POLICIES = {
+    "default": ReputationPolicy.REPUTATION_POLICY_UNSPECIFIED,
+    "none": ReputationPolicy.REPUTATION_POLICY_NONE,
+    "standard": ReputationPolicy.REPUTATION_POLICY_STANDARD,
+    "strict": ReputationPolicy.REPUTATION_POLICY_STRICT,
+}
 Most = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Score = Annotated[float, Meta(ge=0, le=1_000)]
 ExternalId = Annotated[str, Meta(max_length=200, pattern=LINE)]
-
-
-class CreateTenantRequest(RequestModel):
-    """external_id: your own id of the customer. account_id: for operators, who have to give it."""
-
-    name: Name
-    external_id: ExternalId = ""
-    account_id: str | None = None
 
 
 class TenantLimits(RequestModel):
@@ -46,18 +59,40 @@ class TenantLimits(RequestModel):
     per_day: Most = 0
 
 
-class UpdateTenantRequest(RequestModel):
-    """Only the given fields are changed. limits: replaced as a whole."""
+class TenantSettings(RequestModel):
+    """What a tenant has defaults for."""
+
+    limits: TenantLimits | UnsetType = UNSET
+    ambiguous_policy: Literal["retry", "fail"] | UnsetType = UNSET
+    pool_id: str | UnsetType = UNSET
+    hold_score: Score | UnsetType = UNSET
+    block_score: Score | UnsetType = UNSET
+    reputation_policy: Literal["default", "none", "standard", "strict"] | UnsetType = UNSET
+
+
+class CreateTenantRequest(TenantSettings, kw_only=True):
+    """external_id: your own id of the customer. account_id: for operators, who have to give it.
+    Other fields: see UpdateTenantRequest."""
+
+    name: Name
+    external_id: ExternalId = ""
+    account_id: str | None = None
+
+
+class UpdateTenantRequest(TenantSettings, kw_only=True):
+    """Only the given fields are changed. limits: replaced as a whole. ambiguous_policy: after an
+    attempt that may have delivered. For operators: pool_id, the egress pool (empty: the default);
+    hold_score and block_score, from which mail is held or blocked (0: the default);
+    reputation_policy, when the tenant is paused for its bounces or complaints."""
 
     name: Name | UnsetType = UNSET
     external_id: ExternalId | UnsetType = UNSET
-    limits: TenantLimits | UnsetType = UNSET
 
 
 class PauseTenantRequest(RequestModel):
     """until: when it ends by itself; without it, when the tenant is resumed."""
 
-    reason: Annotated[str, Meta(max_length=500)] = ""
+    reason: Reason = ""
     until: str | None = None
 
 
@@ -70,6 +105,7 @@ class Tenants:
         async with self._directory.changing(caller) as change:
             account_id = await account_of(change, caller, given.account_id)
             tenant = self.new(account_id, given.name, external_id=given.external_id)
+            apply_settings(caller, tenant, given)
             await change.save(tenant)
         return tenant
 
@@ -83,9 +119,13 @@ class Tenants:
         )
 
     async def page(
-        self, caller: Caller, page: Page, *, external_id: str, account_id: str
+        self, caller: Caller, page: Page, *, external_id: str, account_id: str, name: str
     ) -> tuple[Sequence[Tenant], bool]:
-        equal = {"external_id": external_id, "account_id": checked_filter(account_id, "account_id")}
+        equal = {
+            "external_id": external_id,
+            "account_id": checked_filter(account_id, "account_id"),
+            "name": name,
+        }
         return await self._directory.page(Tenant, caller.owner, page, equal=equal)
 
     async def get(self, caller: Caller, tenant_id: str) -> Tenant:
@@ -98,10 +138,7 @@ class Tenants:
                 tenant.name = given.name
             if given.external_id is not UNSET:
                 tenant.external_id = given.external_id
-            if given.limits is not UNSET:
-                tenant.per_second_max = given.limits.per_second
-                tenant.per_hour_max = given.limits.per_hour
-                tenant.per_day_max = given.limits.per_day
+            apply_settings(caller, tenant, given)
             await change.save(tenant)
         return tenant
 
@@ -125,7 +162,7 @@ class Tenants:
         return tenant
 
     async def delete(self, caller: Caller, tenant_id: str) -> Tenant:
-        """Only without keys, domains and mailboxes, as by `obm tenant remove`."""
+        """Only without keys, domains and mailboxes."""
         async with self._directory.changing(caller) as change:
             tenant = await find(change, caller, Tenant, entry_id=tenant_id)
             if await change.owns(ApiKey, "tenant_id", tenant.tenant_id):
@@ -137,6 +174,38 @@ class Tenants:
             tenant.deleted = True
             await change.save(tenant)
         return tenant
+
+
+def apply_settings(caller: Caller, tenant: Tenant, given: TenantSettings) -> None:
+    """Raises Problem."""
+    for name, stored in STORED.items():
+        value = getattr(given, name)
+        if value is UNSET:
+            continue
+        if name in OF_OPERATORS and caller.kind != CallerKind.OPERATOR:
+            detail = f"Only an operator can set {name}."
+            raise Problem(403, "restricted_api_key", detail=detail)
+        setattr(tenant, name, stored(value))
+    if given.limits is not UNSET:
+        tenant.per_second_max = given.limits.per_second
+        tenant.per_hour_max = given.limits.per_hour
+        tenant.per_day_max = given.limits.per_day
+
+
+def _pool_id(text: str) -> str:
+    """Raises Problem."""
+    return text and check_id(text, "#/pool_id")
+
+
+# How the settings of a request are stored.
+STORED: Mapping[str, Callable[[Any], object]] = {
+    "ambiguous_policy": AMBIGUOUS_POLICIES.__getitem__,
+    "pool_id": _pool_id,
+    "hold_score": float,
+    "block_score": float,
+    "reputation_policy": REPUTATION_POLICIES.__getitem__,
+}
+OF_OPERATORS = STORED.keys() - {"ambiguous_policy"}
 
 
 async def account_of(change: DirectoryChange, caller: Caller, given: str | None) -> str:

@@ -7,10 +7,14 @@ from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Ma
 from kernel import clock
 from kernel.ids import time_of
 from services.ingest.api.administration.mailboxes import SmtpHost
+from services.ingest.api.administration.tenants import AMBIGUOUS_POLICIES, REPUTATION_POLICIES
 from services.ingest.api.callers import kind_of
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.mailbox import is_active, is_rotating
 from services.ingest.domain.pause import is_paused
+
+AMBIGUOUS_FAIL = AMBIGUOUS_POLICIES["fail"]
+POLICY_NAMES = {value: name for name, value in REPUTATION_POLICIES.items()}
 
 
 def account_to_json(account: Account) -> dict[str, object]:
@@ -45,7 +49,11 @@ def tenant_to_json(tenant: Tenant) -> dict[str, object]:
         "status": "paused" if pause else "active",
         "pause": pause,
         "limits": limits_to_json(tenant),
+        "ambiguous_policy": "fail" if tenant.ambiguous_policy == AMBIGUOUS_FAIL else "retry",
         "pool_id": tenant.pool_id or None,
+        "hold_score": tenant.hold_score or None,
+        "block_score": tenant.block_score or None,
+        "reputation_policy": POLICY_NAMES.get(tenant.reputation_policy, "default"),
         "created_at": format_time(time_of(UUID(tenant.tenant_id))),
     }
 

@@ -39,7 +39,7 @@ class AccountServicer(AccountServiceServicer):
     async def ListAccounts(
         self, request: pb.ListAccountsRequest, _: Caller, __: Context
     ) -> pb.ListAccountsResponse:
-        found, has_more = await self._accounts.page(page_of(request))
+        found, has_more = await self._accounts.page(page_of(request), name=request.name)
         accounts = [shown(one) for one in found]
         token = next_page_token(accounts, has_more=has_more)
         return pb.ListAccountsResponse(accounts=accounts, next_page_token=token)

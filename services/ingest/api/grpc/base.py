@@ -40,7 +40,12 @@ CODES_BY_NAME = {
     "concurrent_idempotent_requests": code_pb2.ABORTED,
 }
 PAGE_SIZE, PAGE_SIZE_MAX = 20, 100
-SELECTION = {"id", "page_size", "page_token"}  # fields that select what REST's path and query do
+SELECTION = {
+    "id",
+    "force",
+    "page_size",
+    "page_token",
+}  # fields that select what REST's path and query do
 RULES = {operation.id: operation.access for operation in OPERATIONS.values()}
 OPERATION_IDS = {"UpdateEmail": "rescheduleEmail"}  # of RPCs with another name than in REST
 

@@ -32,7 +32,13 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 SMALL_BYTES_MAX = 64 * 1024  # for requests without an email
-BYTES_MAX = {"SendEmail": BODY_BYTES_MAX, "SendEmailBatch": BATCH_BYTES_MAX}
+ADDRESSES_BYTES_MAX = 1024 * 1024  # for 500 addresses
+BYTES_MAX = {
+    "SendEmail": BODY_BYTES_MAX,
+    "SendEmailBatch": BATCH_BYTES_MAX,
+    "AddSuppressions": ADDRESSES_BYTES_MAX,
+    "RemoveSuppressions": ADDRESSES_BYTES_MAX,
+}
 READ_S = 300.0  # timeout for reading a whole message, as in REST
 CHECK_S = 0.125  # a message that is incomplete at the second check counts as the largest
 STREAMS_MAX = 100  # per connection; the client queues further calls

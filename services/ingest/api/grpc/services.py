@@ -7,22 +7,35 @@ from contracts.ingest.v1 import (
     account_service_pb2_grpc,
     api_key_service_pb2,
     api_key_service_pb2_grpc,
+    domain_service_pb2,
+    domain_service_pb2_grpc,
     email_service_pb2,
     email_service_pb2_grpc,
+    suppression_service_pb2,
+    suppression_service_pb2_grpc,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
 )
 from services.ingest.api.administration import Administration
+from services.ingest.api.domains import DomainService
 from services.ingest.api.grpc.accounts import AccountServicer
 from services.ingest.api.grpc.api_keys import ApiKeyServicer
 from services.ingest.api.grpc.base import RpcAccess
+from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
 from services.ingest.api.grpc.server import PublicService
+from services.ingest.api.grpc.suppressions import SuppressionServicer
 from services.ingest.api.grpc.tenants import TenantServicer
+from services.ingest.api.suppressions import Suppressions
 
 
 def public_services(
-    access: RpcAccess, emails: EmailServicer, administration: Administration
+    access: RpcAccess,
+    emails: EmailServicer,
+    *,
+    administration: Administration,
+    domains: DomainService,
+    suppressions: Suppressions,
 ) -> list[PublicService]:
     return [
         PublicService(
@@ -44,6 +57,16 @@ def public_services(
             name_in(api_key_service_pb2.DESCRIPTOR),
             ApiKeyServicer(access, administration.api_keys),
             api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(domain_service_pb2.DESCRIPTOR),
+            DomainServicer(access, domains),
+            domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(suppression_service_pb2.DESCRIPTOR),
+            SuppressionServicer(access, suppressions),
+            suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
         ),
     ]
 

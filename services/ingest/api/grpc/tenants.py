@@ -43,6 +43,7 @@ class TenantServicer(TenantServiceServicer):
             page_of(request),
             external_id=request.external_id,
             account_id=request.account_id,
+            name=request.name,
         )
         tenants = [shown(one) for one in found]
         token = next_page_token(tenants, has_more=has_more)

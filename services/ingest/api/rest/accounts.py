@@ -1,7 +1,9 @@
 """/v1/accounts: the customers of the installation, for its operator."""
 
+from typing import Annotated
+
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 
 from services.ingest.api.administration.accounts import (
@@ -45,10 +47,15 @@ def routes(access: RestAccess, accounts: Accounts) -> APIRouter:
         return json_response(account_to_json(await accounts.create(caller, given)), 201)
 
     @router.get("", summary="List the accounts")
-    async def list_accounts(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
+    async def list_accounts(
+        incoming: Incoming,
+        *,
+        requested_page: RequestedPage,
+        name: Annotated[str, Query(description="Only accounts of this name")] = "",
+    ) -> Response:
         """Newest first."""
         await access.authenticate_caller(incoming)
-        found, has_more = await accounts.page(page_of(requested_page))
+        found, has_more = await accounts.page(page_of(requested_page), name=name)
         return list_response(map(account_to_json, found), has_more=has_more)
 
     @router.get("/{account_id}", summary="Get an account")

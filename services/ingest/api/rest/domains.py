@@ -1,6 +1,5 @@
 """/v1/domains: the domains that a tenant can send from, and their DNS records."""
 
-from operator import attrgetter
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -8,8 +7,8 @@ from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
 from pydantic import BeforeValidator
 
+from services.ingest.api.domain_views import summary_to_json, to_json
 from services.ingest.api.domains import CreateDomainRequest, DomainService, UpdateDomainRequest
-from services.ingest.api.rest.domain_views import summary_to_json, to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -20,7 +19,7 @@ from services.ingest.api.rest_base import (
     deleted_response,
     json_response,
     list_response,
-    paginate,
+    page_of,
     parse_id,
 )
 
@@ -38,11 +37,16 @@ def routes(access: RestAccess, domains: DomainService) -> APIRouter:
 
 def _read(router: APIRouter, access: RestAccess, domains: DomainService) -> None:
     @router.get("", summary="List the domains that this key's tenant can send from")
-    async def list_domains(incoming: Incoming, *, requested_page: RequestedPage) -> Response:
-        """Newest first."""
-        principal = await access.authenticate(incoming)
-        found = await domains.list_all(principal)
-        some, has_more = paginate(found, requested_page, id_of=attrgetter("domain_id"))
+    async def list_domains(
+        incoming: Incoming,
+        *,
+        requested_page: RequestedPage,
+        name: Annotated[str, Query(description="Only domains of this name")] = "",
+    ) -> Response:
+        """Newest first. Without a tenant, an account key lists the domains of the account, an
+        operator's those of the installation."""
+        caller = await access.authenticate_caller(incoming)
+        some, has_more = await domains.list_of(caller, page_of(requested_page), name=name)
         return list_response(map(summary_to_json, some), has_more=has_more)
 
     @router.get("/{domain_id}", summary="Get a domain with its DNS records")

@@ -47,6 +47,12 @@ def routes(access: RestAccess, tenants: Tenants) -> APIRouter:
         given = await decode_creation_body(incoming, decode_creation)
         return json_response(tenant_to_json(await tenants.create(caller, given)), 201)
 
+    _add_reads(router, access, tenants)
+    _add_changes(router, access, tenants)
+    return router
+
+
+def _add_reads(router: APIRouter, access: RestAccess, tenants: Tenants) -> None:
     @router.get("", summary="List the tenants of the account")
     async def list_tenants(
         incoming: Incoming,
@@ -54,11 +60,16 @@ def routes(access: RestAccess, tenants: Tenants) -> APIRouter:
         requested_page: RequestedPage,
         external_id: Annotated[str, Query(description="Your own id of the tenant")] = "",
         account_id: Annotated[str, Query(description="For operators: only this account's")] = "",
+        name: Annotated[str, Query(description="Only tenants of this name")] = "",
     ) -> Response:
         """Newest first."""
         caller = await access.authenticate_caller(incoming)
         found, has_more = await tenants.page(
-            caller, page_of(requested_page), external_id=external_id, account_id=account_id
+            caller,
+            page_of(requested_page),
+            external_id=external_id,
+            account_id=account_id,
+            name=name,
         )
         return list_response(map(tenant_to_json, found), has_more=has_more)
 
@@ -66,9 +77,6 @@ def routes(access: RestAccess, tenants: Tenants) -> APIRouter:
     async def get(incoming: Incoming, tenant_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
         return json_response(tenant_to_json(await tenants.get(caller, tenant_id)))
-
-    _add_changes(router, access, tenants)
-    return router
 
 
 def _add_changes(router: APIRouter, access: RestAccess, tenants: Tenants) -> None:

@@ -50,7 +50,7 @@ async def test_deleting_is_refused_while_mail_waits(
 ) -> None:
     parts = Parts(waiting)
     some = cast(Any, parts)
-    service = DomainService(some, some, some, some, 9, some)
+    service = DomainService(some, some, some, some, some, 9, some)
     caller = Principal(ApiKey(tenant_id="t1"), Tenant(tenant_id="t1", account_id="a1"))
     if removed:
         await service.remove(caller, "d1", force=force)

@@ -59,7 +59,9 @@ def assert_same(message: Descriptor, schema: dict[str, Any]) -> None:
 def test_a_request_has_the_parameters_and_the_body_of_rest(rpc: Rpc) -> None:
     operation = operation_of(rpc)
     named = {
-        "id" if one["in"] == "path" else PAGING.get(one["name"], one["name"])
+        "id"
+        if one["in"] == "path" and one["name"].endswith("_id")
+        else PAGING.get(one["name"], one["name"])
         for one in operation.get("parameters", ())
         if one["in"] != "header"
     }
@@ -79,6 +81,8 @@ def test_a_response_has_the_fields_of_rest(rpc: Rpc) -> None:
     response = rpc.method.output_type
     resources = [inner for field in response.fields if (inner := message_of(field))]
     if not resources:
+        if "data" in properties:  # of references
+            properties = {"ids": resolved(properties["data"])["properties"]["id"]}
         assert set(response.fields_by_name) == set(properties) - {"object", "deleted"}
         return
     [resource] = resources

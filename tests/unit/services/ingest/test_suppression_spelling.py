@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingest.api.rest.suppressions import canonical_address, canonical_or_same
+from services.ingest.api.suppressions import canonical_address, canonical_or_same
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,12 @@ def summary_to_json(domain: Domain) -> dict[str, object]:
     return {
         "object": "domain",
         "id": domain.domain_id,
+        "tenant_id": domain.tenant_id,
         "name": domain.name,
         "status": STATUSES[domain.status],
         "paused": domain.paused,
         "shared": domain.shared,
+        "vouched": domain.vouched,
         "created_at": format_time(time_of(UUID(domain.domain_id))),
         "region": REGION,
         "return_path": domain.return_path_host,

@@ -1,0 +1,93 @@
+"""contracts.ingest.v1.DomainService."""
+
+from contracts.ingest.v1 import domain_service_pb2 as pb
+from contracts.ingest.v1.domain_service_pb2_grpc import DomainServiceServicer
+from services.ingest.api.access import Principal
+from services.ingest.api.callers import Caller
+from services.ingest.api.domain_views import summary_to_json, to_json
+from services.ingest.api.domains import (
+    CreateDomainRequest,
+    DomainService,
+    DomainView,
+    UpdateDomainRequest,
+)
+from services.ingest.api.grpc.base import (
+    RpcAccess,
+    authenticated,
+    given_fields,
+    next_page_token,
+    page_of,
+    shown_as,
+)
+from services.ingest.api.grpc.server import Context
+from services.ingest.api.rest_base import parse_id
+
+
+class DomainServicer(DomainServiceServicer):
+    def __init__(self, access: RpcAccess, domains: DomainService) -> None:
+        self.access = access
+        self._domains = domains
+
+    @authenticated
+    async def CreateDomain(
+        self, request: pb.CreateDomainRequest, principal: Principal, _: Context
+    ) -> pb.CreateDomainResponse:
+        new = given_fields(request, CreateDomainRequest)
+        return pb.CreateDomainResponse(domain=shown(await self._domains.create(principal, new)))
+
+    @authenticated
+    async def ListDomains(
+        self, request: pb.ListDomainsRequest, caller: Caller, _: Context
+    ) -> pb.ListDomainsResponse:
+        found, has_more = await self._domains.list_of(caller, page_of(request), name=request.name)
+        domains = [shown_as(pb.DomainSummary, summary_to_json(one)) for one in found]
+        token = next_page_token(domains, has_more=has_more)
+        return pb.ListDomainsResponse(domains=domains, next_page_token=token)
+
+    @authenticated
+    async def GetDomain(
+        self, request: pb.GetDomainRequest, principal: Principal, _: Context
+    ) -> pb.GetDomainResponse:
+        view = await self._domains.get(principal, domain_id(request.id))
+        return pb.GetDomainResponse(domain=shown(view))
+
+    @authenticated
+    async def UpdateDomain(
+        self, request: pb.UpdateDomainRequest, principal: Principal, _: Context
+    ) -> pb.UpdateDomainResponse:
+        identifier = domain_id(request.id)
+        given_fields(request, UpdateDomainRequest)
+        return pb.UpdateDomainResponse(
+            domain=shown(await self._domains.update(principal, identifier))
+        )
+
+    @authenticated
+    async def DeleteDomain(
+        self, request: pb.DeleteDomainRequest, principal: Principal, _: Context
+    ) -> pb.DeleteDomainResponse:
+        identifier = domain_id(request.id)
+        await self._domains.remove(principal, identifier, force=request.force)
+        return pb.DeleteDomainResponse(id=identifier)
+
+    @authenticated
+    async def VerifyDomain(
+        self, request: pb.VerifyDomainRequest, principal: Principal, _: Context
+    ) -> pb.VerifyDomainResponse:
+        checked = await self._domains.verify(principal, domain_id(request.id))
+        return pb.VerifyDomainResponse(id=checked)
+
+    @authenticated
+    async def RotateDkim(
+        self, request: pb.RotateDkimRequest, principal: Principal, _: Context
+    ) -> pb.RotateDkimResponse:
+        view = await self._domains.rotate(principal, domain_id(request.id))
+        return pb.RotateDkimResponse(domain=shown(view))
+
+
+def domain_id(text: str) -> str:
+    """Raises Problem 404."""
+    return parse_id(text, "the domain")
+
+
+def shown(view: DomainView) -> pb.DomainInfo:
+    return shown_as(pb.DomainInfo, to_json(view))

@@ -180,7 +180,7 @@ def test_limits_are_set_shown_and_removed(shell: DatabaseShell) -> None:
         shell.obm("limits", "remove", scope)
     decide(shell.database)
     refused = shell.refused("limits", "set", "planet/mars", "--per-hour", "5")
-    assert "Begin with one of api_key, tenant_site" in refused
+    assert "Begin with one of api_key, mailbox, tenant_site" in refused
     assert "Name a limit" in shell.refused("limits", "set", "site/yahoo")
     assert "no single tenant" in shell.refused("limits", "set", "tenant/nobody", "--per-hour", "5")
     mars = ("--per-hour", "5", "--time-zone", "Mars/Olympus")

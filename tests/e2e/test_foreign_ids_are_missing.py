@@ -181,7 +181,7 @@ def test_every_public_rpc_treats_a_foreign_id_as_missing(
             continue
         selector = selectors[rpc.service.rpartition(".")[2]]
         fields = rpc.method.input_type.fields_by_name
-        if not selector.keys() <= fields.keys() or rpc.method.name.startswith(("Add", "List")):
+        if not selector.keys() <= set(fields.keys()) or rpc.method.name.startswith(("Add", "List")):
             continue
         request: Any = rpc.request(**selector)
         if "scheduled_at" in fields:

@@ -32,7 +32,7 @@ Authorized: TypeAlias = Callable[[str], dict[str, str]]
 
 DOMAIN = "store.example.net"  # among the document's examples
 EXAMPLES = 4
-UNKNOWN_HERE = ("domain_id", "expires_at", "until", "account_id", "tenant_id")
+UNKNOWN_HERE = ("domain_id", "expires_at", "until", "account_id", "tenant_id", "brand")
 CREATED = {
     "accounts": "{account_id}",
     "tenants": "{tenant_id}",

@@ -95,7 +95,7 @@ class Submitter:
         try:
             self._principal = await self._authenticate(login)
         except Problem as problem:
-            if problem.status == 503:
+            if problem.status in {429, 503}:  # says nothing about the password
                 throttle.succeed(attempt, clock.monotonic_s())
                 return replies.LOGIN_UNAVAILABLE
             if problem.name == "mailbox_paused":  # only who knows the password learns it

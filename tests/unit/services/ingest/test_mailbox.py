@@ -133,10 +133,13 @@ class KnownMailboxes(KnownKeys):
         return next((one for one, known in hashes if password_sha256 in known), None)
 
 
-def submitter(*mailboxes: Mailbox) -> Submitter:
+def submitter(*mailboxes: Mailbox, per_second: int = 100) -> Submitter:
     nothing: Any = None
     access = AccessControl(
-        cast(Any, KnownMailboxes(*mailboxes)), RateLimiter(100), nothing, bodies=BodyMemory(1024)
+        cast(Any, KnownMailboxes(*mailboxes)),
+        RateLimiter(per_second),
+        nothing,
+        bodies=BodyMemory(1024),
     )
     dependencies = SubmissionDependencies(access, nothing, LoginThrottle(), RecipientDomains())
     return Submitter(dependencies, "192.0.2.1")
@@ -173,6 +176,13 @@ async def test_wrong_passwords_of_a_mailbox_are_slowed_down() -> None:
     replies = [await one.respond(Login(ANN.address, f"wrong{number}")) for number in range(8)]
     assert replies[0].startswith("535")
     assert replies[-1].startswith("454 4.7.0 Too many failed logins")
+
+
+async def test_a_login_over_the_rate_limit_is_no_wrong_password() -> None:
+    one = submitter(ANN, per_second=1)
+    replies = [await one.respond(Login(ANN.address, PASSWORD)) for _ in range(8)]
+    assert replies[0].startswith("235")
+    assert set(replies[1:]) == {"454 4.7.0 Temporary authentication failure"}
 
 
 async def test_the_mailbox_of_a_tenant_that_is_gone_cannot_log_in() -> None:

@@ -23,6 +23,7 @@ from kernel.tasks import cancel_and_wait
 BATCH_BYTES_MAX = 512 * 1024
 LINGER_S = 0.08  # a request costs broker and consumers as much as twenty records
 REQUEST_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 5.0
 
 Partition: TypeAlias = tuple[str, int]  # topic without the prefix, and number
@@ -97,8 +98,11 @@ class BatchingProducer:
             request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
         )
         try:
-            await finish_despite_cancel(producer.start())
-        except KafkaError as error:
+            # A broker that has just started may name no broker in its metadata. The start then asks
+            # for a producer id for ever, and nothing is published meanwhile.
+            async with asyncio.timeout(START_TIMEOUT_S):
+                await finish_despite_cancel(producer.start())
+        except (KafkaError, TimeoutError) as error:
             await producer.stop()
             raise Unavailable("kafka") from error
         except asyncio.CancelledError:

@@ -7,11 +7,14 @@ from types import SimpleNamespace
 from zlib import crc32
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, LeaderNotAvailableError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from contracts.kernel.v1.outbox_pb2 import Outgoing
 from kernel.errors import Unavailable
+from kernel.kafka import cancellation
+from kernel.kafka import producer as producer_module
 from kernel.kafka.producer import BATCH_BYTES_MAX, BatchingProducer
 from kernel.kafka.topics import RECORD_BYTES_MAX
 
@@ -220,3 +223,24 @@ async def test_a_failed_caller_leaves_no_records_queued_for_a_blocked_partition(
     await stuck
     assert [batch for batch in batching.batches if batch[0] == 0] == [(0, 1)]
     await batching.close()
+
+
+async def test_a_start_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a broker that names no broker in its metadata; the next send starts anew."""
+    starts = 0
+
+    async def start(_: AIOKafkaProducer) -> None:
+        nonlocal starts
+        starts += 1
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", start)
+    monkeypatch.setattr(producer_module, "START_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(cancellation, "FINISH_TIMEOUT_S", 0.01)
+    producer = BatchingProducer("127.0.0.1:1", "test", "")
+    for number in (1, 2):
+        with pytest.raises(Unavailable):
+            async with asyncio.timeout(5):
+                await producer.send([Outgoing(topic="a", key=b"k", value=b"v")])
+        assert starts == number
+    await producer.close()

@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from services.ingest.api.administration.base import Name
 from services.ingest.domain.email import decode_email
 from services.ingest.domain.pointers import decode_body, problem_of
 from services.ingest.domain.problem import Problem
@@ -42,3 +43,13 @@ def test_an_error_in_the_body_has_a_json_pointer(
 
     assert (problem.status, problem.name) == (status, name)
     assert [fault.pointer for fault in problem.faults] == ([pointer] if pointer else [])
+
+
+class Named(msgspec.Struct):
+    name: Name
+
+
+def test_a_refused_character_is_explained_in_words() -> None:
+    with pytest.raises(Problem) as refused:
+        decode_body(msgspec.json.Decoder(Named).decode, b'{"name": "a\\u0000b"}')
+    assert refused.value.detail == "name: Use one line of text, without control characters"

@@ -281,8 +281,10 @@ class UnpublishedEntries:
         return await self._read(kind, f"published_version < version ORDER BY version LIMIT {count}")
 
     async def page(self, kind: type[E], *, after: int, count: int) -> list[E]:
-        """All entries by version, including deleted ones: for a broker that has lost them."""
-        return await self._read(kind, f"version > {after} ORDER BY version LIMIT {count}")
+        """All entries that have been published before, by version, including deleted ones: for a
+        broker that has lost them."""
+        where = f"published_version > 0 AND version > {after} ORDER BY version LIMIT {count}"
+        return await self._read(kind, where)
 
     async def mark_published(self, kind: type[E], entries: Sequence[E]) -> None:
         """Record acknowledged versions. A newer version of an entry stays unpublished."""

@@ -76,10 +76,14 @@ class Session:
         host, port = "localhost", int(self.world.environment[self.listen].rpartition(":")[2])
         if self.listen == "INGEST_SUBMISSION_LISTEN":
             smtp = smtplib.SMTP(host, port, timeout=TIMEOUT_S)
-            smtp.starttls(context=self.context)
         else:
             smtp = smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_S, context=self.context)
-        smtp.login("key", self.world.client.key)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(smtp.close)
+            if self.listen == "INGEST_SUBMISSION_LISTEN":
+                smtp.starttls(context=self.context)
+            smtp.login("key", self.world.client.key)
+            on_failure.pop_all()
         return smtp
 
     def _close(self) -> None:

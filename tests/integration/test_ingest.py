@@ -47,7 +47,7 @@ async def test_an_accepted_email_is_encrypted_stored_and_published(harness: Inge
 async def _content(harness: IngestHarness, accepted: MessageAccepted) -> Content:
     context = accepted.context
     [tenant] = [
-        one for one in await harness.read_events(Tenant, 99) if one.tenant_id == context.tenant_id
+        one for one in await harness.read_events(Tenant) if one.tenant_id == context.tenant_id
     ]
     store = open_store(harness.settings().content_store_url)
     [sealed] = await store.get_many([context.content_ref])
@@ -216,14 +216,12 @@ async def test_the_published_directory_has_encrypted_secrets(
         await harness.send()
 
         async def accepted() -> bool:
-            keys = await harness.read_events(ApiKey, 99)
+            keys = await harness.read_events(ApiKey)
             return any(one.tenant_id == harness.tenant_id for one in keys)
 
         await until(accepted)
         [domain] = [
-            one
-            for one in await harness.read_events(Domain, 99)
-            if one.tenant_id == harness.tenant_id
+            one for one in await harness.read_events(Domain) if one.tenant_id == harness.tenant_id
         ]
         assert domain.name == DOMAIN
         opened = SecretKeyring([harness.secret_key]).decrypt(domain.rsa_private_key)

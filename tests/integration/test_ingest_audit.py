@@ -153,7 +153,7 @@ async def test_nothing_is_republished_while_consumers_lag(
 
         async def published() -> list[str]:
             """All records of these five messages."""
-            found = await harness.read_events(MessageAccepted, 1_000)
+            found = await harness.read_events(MessageAccepted)
             return [one.message_id for one in found if one.context.email_id in sent]
 
         async def all_accepted() -> bool:

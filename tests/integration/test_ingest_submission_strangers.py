@@ -26,7 +26,7 @@ async def in_thread(work: Callable[[], T]) -> T:
 
 async def accepted(harness: IngestHarness) -> list[str]:
     """The recipients of the harness's tenant."""
-    found = await harness.read_events(MessageAccepted, 99)
+    found = await harness.read_events(MessageAccepted)
     return [one.context.recipient for one in found if one.context.tenant_id == harness.tenant_id]
 
 

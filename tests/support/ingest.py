@@ -208,26 +208,27 @@ class IngestHarness:
         headers = changes.pop("http_headers", None)
         return await self.request("POST", "/v1/emails", email(**changes), headers=headers)
 
-    async def read_events(self, event: type[E_], count: int) -> list[E_]:
-        """This many events of a type, from the beginning of its topics."""
-        return await read(self.bootstrap_servers, self.prefix, event, count=count)
+    async def read_events(self, event: type[E_]) -> list[E_]:
+        """All events of a type, other tests' too, once everything committed is published."""
+
+        async def is_published() -> bool:
+            with self.database.connect() as owner:
+                return owner.execute("SELECT FROM ingest.outbox").fetchone() is None
+
+        await until(is_published)
+        return await read(self.bootstrap_servers, self.prefix, event)
 
     async def accepted(self, email_id: str, count: int = 1) -> list[MessageAccepted]:
         """The events of an email, once this many are published."""
-        deadline = asyncio.get_running_loop().time() + WITHIN_S
-        want = count
-        while True:
-            found = [
-                one
-                for one in await self.read_events(MessageAccepted, want)
-                if one.context.email_id == email_id
-            ]
-            if len(found) >= count:
-                return found
-            assert asyncio.get_running_loop().time() < deadline, (
-                f"{len(found)} of {count} published"
-            )
-            want += 1
+        found: list[MessageAccepted] = []
+
+        async def are_published() -> bool:
+            published = await self.read_events(MessageAccepted)
+            found[:] = [one for one in published if one.context.email_id == email_id]
+            return len(found) >= count
+
+        await until(are_published)
+        return found
 
     @asynccontextmanager
     async def reader(self, group: str, event: type[Message]) -> AsyncIterator[None]:
@@ -285,8 +286,8 @@ def email(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     return {name: value for name, value in made.items() if value is not None}
 
 
-async def read(bootstrap_servers: str, prefix: str, event: type[E_], *, count: int) -> list[E_]:
-    """The first events on the topics of a type; fewer if no more arrive."""
+async def read(bootstrap_servers: str, prefix: str, event: type[E_]) -> list[E_]:
+    """All events that are on the topics of a type now."""
     consumer = AIOKafkaConsumer(
         *(prefix + name for name in contract_of(event.DESCRIPTOR).names),
         bootstrap_servers=bootstrap_servers,
@@ -295,21 +296,14 @@ async def read(bootstrap_servers: str, prefix: str, event: type[E_], *, count: i
     )
     await consumer.start()
     found: list[E_] = []
-    quiet = 0
     try:
-        while len(found) < count and quiet < 10:
-            batches = await consumer.getmany(timeout_ms=200)
-            records = [one for batch in batches.values() for one in batch]
-            found += [event.FromString(one.value) for one in records]
-            quiet = 0 if records or await behind(consumer) else quiet + 1
+        ends = await consumer.end_offsets(consumer.assignment())
+        while any([await consumer.position(one) < end for one, end in ends.items()]):
+            for batch in (await consumer.getmany(timeout_ms=200)).values():
+                found += [event.FromString(one.value) for one in batch]
     finally:
         await consumer.stop()
     return found
-
-
-async def behind(consumer: AIOKafkaConsumer) -> bool:
-    ends = await consumer.end_offsets(consumer.assignment())
-    return any([await consumer.position(one) < end for one, end in ends.items()])
 
 
 async def until(holds: Callable[[], Awaitable[bool]], within_s: float = WITHIN_S) -> None:

@@ -191,7 +191,7 @@ def in_both_copies(
 async def test_a_message_that_router_has_is_checked_again_after_it_expires(
     harness: IngestHarness, router: Router
 ) -> None:
-    harness.extra = {**IMPATIENT, "audit_open_after_s": 2.0}
+    harness.extra = {**IMPATIENT, "audit_repeat_after_s": 0.5}  # known from some repetition on
     async with harness.running():
         await harness.sign_up()
         sent = await harness.send()

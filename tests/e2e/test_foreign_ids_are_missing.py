@@ -36,6 +36,7 @@ MISSING = "01890000-0000-7000-8000-000000000000"
 SUPPRESSED = "gone@owner.example"
 REFUSALS = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 CURSORS = ("after", "before")
+OF_LISTS = {"AddSuppression", "ListSuppressions"}  # RPCs whose email selects nothing
 NAMES_ONE = re.compile(r"(^|_)ids?$")
 OWN_IDS_OF_REQUESTS = {"tenant_id", "email_id", "message_ids", "id"}
 
@@ -173,6 +174,8 @@ def test_every_public_rpc_treats_a_foreign_id_as_missing(
         "EmailService": {"id": owner.ids["email_id"]},
         "ApiKeyService": {"id": owner.ids["key_id"]},
         "DomainService": {"id": owner.ids["domain_id"]},
+        "MailboxService": {"id": owner.ids["mailbox_id"]},
+        "WebhookService": {"id": owner.ids["webhook_id"]},
         "SuppressionService": {"email": SUPPRESSED},
     }
     checked = 0
@@ -181,19 +184,23 @@ def test_every_public_rpc_treats_a_foreign_id_as_missing(
             continue
         selector = selectors[rpc.service.rpartition(".")[2]]
         fields = rpc.method.input_type.fields_by_name
-        if not selector.keys() <= set(fields.keys()) or rpc.method.name.startswith(("Add", "List")):
+        if not selector.keys() <= set(fields.keys()) or rpc.method.name in OF_LISTS:
             continue
-        request: Any = rpc.request(**selector)
-        if "scheduled_at" in fields:
-            request.scheduled_at.GetCurrentTime()
-        if rpc.method.name == "UpdateApiKey":
-            request.name = "mine"
-        service = rpc.method.containing_service
-        with pytest.raises(grpc.RpcError) as refused:
-            asyncio.run(call(address, service, rpc.method, request, metadata))
-        assert refused.value.code() == grpc.StatusCode.NOT_FOUND, rpc.method.name
+        refusals = []
+        for one in (selector, {"id": MISSING} if "id" in selector else {"email": "x@y.example"}):
+            request: Any = rpc.request(**one)
+            if "scheduled_at" in fields:
+                request.scheduled_at.GetCurrentTime()
+            if rpc.method.name == "UpdateApiKey":
+                request.name = "mine"
+            service = rpc.method.containing_service
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                asyncio.run(call(address, service, rpc.method, request, metadata))
+            assert refused.value.code() == grpc.StatusCode.NOT_FOUND, rpc.method.name
+            refusals.append((refused.value.details(), refused.value.trailing_metadata()))
+        assert refusals[0] == refusals[1], rpc.method.name
         checked += 1
-    assert checked >= 13
+    assert checked >= 21
     check_unchanged(owner)
 
 

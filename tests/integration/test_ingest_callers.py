@@ -10,6 +10,7 @@ import pytest
 from services.ingest.api.callers import CallerKind
 from services.ingest.api.operations import OPERATIONS
 from tests.support.ingest import IngestHarness, email
+from tests.support.mailboxes import make_mailbox
 from tests.support.stack import FreshDatabase
 
 
@@ -127,13 +128,3 @@ async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
                 tried += 1
         assert tried >= 20
         assert made["id"] in await ids(harness, "/v1/api-keys", mine)
-
-
-async def make_mailbox(harness: IngestHarness, tenant_id: str) -> str:
-    """A mailbox of a tenant, whose domain is added too."""
-    domain = f"{uuid4().hex}.example.net"
-    async with harness.directory() as directory:
-        await directory.add_domain(domain, tenant=tenant_id, verified=True)
-        secret, _ = await directory.add_key(tenant_id, test=False)
-    made = await harness.make("/v1/mailboxes", secret, address=f"ann@{domain}")
-    return str(made["id"])

@@ -24,6 +24,7 @@ from services.ingest.api.grpc.base import rule_of
 from services.ingest.api.operations import OPERATIONS
 from tests.support.ingest import IngestHarness
 from tests.support.known_keys import ACCESS
+from tests.support.mailboxes import make_mailbox
 from tests.support.public_rpcs import Rpc, rpcs, services_with
 from tests.support.stack import harness_fixture
 
@@ -210,6 +211,56 @@ async def test_a_domain_is_added_rotated_and_deleted_by_grpc(harness: IngestHarn
         assert [one["actor"]["kind"] for one in entries] == ["account"] * 3 + ["operator"]
 
 
+async def test_a_mailbox_is_made_changed_and_deleted_by_grpc(harness: IngestHarness) -> None:
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        _, key = await harness.make_account(operator, "Acme")
+        shop = (await harness.make("/v1/tenants", key, name="Shop"))["id"]
+        async with harness.directory() as directory:
+            await directory.add_domain(DOMAIN, tenant=shop, verified=True)
+        ann, limits = f"ann@{DOMAIN}", {"per_day": 5}
+        made = await rpc.call("CreateMailbox", operator, shop, address=ann, limits=limits)
+        path = f"/v1/mailboxes/{made.mailbox.id}"
+        rest = (await harness.request("GET", path, key=key)).json
+        assert without_nothing(fields_of(made.mailbox)) == without_nothing(rest)
+        assert len(made.password) >= 20
+        others = [{"address": f"{name}@{DOMAIN}", "test": True} for name in ("bob", "cy")]
+        batch = await rpc.call("CreateMailboxes", key, shop, mailboxes=others)
+        ids = [one.mailbox.id for one in batch.created]
+        for named in ("", shop):
+            page = await rpc.call("ListMailboxes", key, named, page_size=2)
+            assert [one.id for one in page.mailboxes] == ids[::-1]
+            last = await rpc.call("ListMailboxes", key, named, page_token=page.next_page_token)
+            assert [one.id for one in last.mailboxes] == [made.mailbox.id]
+        refused = await rpc.refusal("CreateMailboxes", key, shop, mailboxes=[*others, {}])
+        assert (refused[0], refused[2]) == ("missing_required_field", ["mailboxes.2.address"])
+        refused = await rpc.refusal("CreateMailboxes", key, shop, mailboxes=[{"address": ann}])
+        assert (refused[0], refused[2]) == ("already_exists", ["mailboxes.0.address"])
+        paused = await rpc.call("UpdateMailbox", key, id=ids[0], status="paused")
+        assert (paused.mailbox.status, paused.mailbox.address) == ("paused", f"bob@{DOMAIN}")
+        rotated = await rpc.call("RotateMailbox", key, id=ids[0], grace_s=600)
+        assert rotated.password != batch.created[0].password
+        assert rotated.mailbox.HasField("previous_password_expires_at")
+        assert (await rpc.refusal("RotateMailbox", key, id=ids[0]))[0] == "rotation_in_progress"
+        await rpc.call("RotateMailbox", key, id=ids[0], force=True)
+        assert (await rpc.call("DeleteMailbox", key, id=ids[0])).id == ids[0]
+        assert (await rpc.refusal("GetMailbox", key, id=ids[0]))[0] == "not_found"
+
+
+async def test_a_key_that_is_being_rotated_is_rotated_again_by_force(
+    harness: IngestHarness,
+) -> None:
+    async with client(harness) as rpc:
+        operator = await harness.operator_key()
+        _, key = await harness.make_account(operator, "Acme")
+        made = await rpc.call("CreateApiKey", key, name="shop")
+        await rpc.call("RotateApiKey", key, id=made.api_key.id)
+        refused = await rpc.refusal("RotateApiKey", key, id=made.api_key.id)
+        assert refused[0] == "rotation_in_progress"
+        again = await rpc.call("RotateApiKey", key, id=made.api_key.id, force=True)
+        assert again.api_key.rotated_from == made.api_key.id
+
+
 def without_nothing(shown: Any) -> Any:  # noqa: ANN401 - JSON
     """JSON without what a protobuf message does not tell apart from nothing."""
     if isinstance(shown, list):
@@ -249,6 +300,7 @@ async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
             "TenantService": made["tenant_id"],
             "ApiKeyService": made["id"],
             "DomainService": (await harness.make("/v1/domains", made["token"], name=DOMAIN))["id"],
+            "MailboxService": await make_mailbox(harness, made["tenant_id"]),
         }
         examples: dict[str, Any] = {one.id.lower(): one.example for one in OPERATIONS.values()}
         tried = 0
@@ -266,7 +318,7 @@ async def test_what_belongs_to_another_account_is_like_what_does_not_exist(
                 assert foreign == missing, name
                 assert foreign[0] == "not_found", name
                 tried += 1
-        assert tried >= 17
+        assert tried >= 25
         assert made["id"] in str((await harness.request("GET", "/v1/api-keys", key=mine)).json)
 
 

@@ -86,7 +86,12 @@ async def serve() -> None:
     administration = Administration(nothing, nothing, secrets=nothing, brands=Brands())
     public = PublicGrpcServer(
         public_services(
-            access, emails, administration=administration, domains=nothing, suppressions=nothing
+            access,
+            emails,
+            administration=administration,
+            domains=nothing,
+            suppressions=nothing,
+            webhooks=nothing,
         ),
         "127.0.0.1:0",
         authenticate=access.authenticate,

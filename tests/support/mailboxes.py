@@ -5,6 +5,7 @@ import smtplib
 import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from cli.environment import Ports
 from tests.support.ingest import DOMAIN, IngestHarness, Response
@@ -84,6 +85,16 @@ async def act(harness: IngestHarness, method: str, path: str, body: object = Non
     response = await harness.request(method, path, body)
     assert response.status < 300, response.raw
     return response.json
+
+
+async def make_mailbox(harness: IngestHarness, tenant_id: str) -> str:
+    """A mailbox of a tenant, whose domain is added too."""
+    domain = f"{uuid4().hex}.example.net"
+    async with harness.directory() as directory:
+        await directory.add_domain(domain, tenant=tenant_id, verified=True)
+        secret, _ = await directory.add_key(tenant_id, test=False)
+    made = await harness.make("/v1/mailboxes", secret, address=f"ann@{domain}")
+    return str(made["id"])
 
 
 def refusal(response: Response) -> tuple[int, str, str]:

@@ -78,7 +78,7 @@ def services_with(access: AccessControl) -> list[PublicService]:
     return public_services(
         rpc_access, emails,
         administration=Administration(NOTHING, NOTHING, secrets=NOTHING, brands=Brands()),
-        domains=NOTHING, suppressions=NOTHING,
+        domains=NOTHING, suppressions=NOTHING, webhooks=NOTHING,
     )  # fmt: skip
 
 

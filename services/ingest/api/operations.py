@@ -195,7 +195,10 @@ OPERATIONS = {
         "rotateApiKey", schemas.CreatedApiKey, {"grace_s": 3_600}, access=OF_ANYBODY
     ),
     "post /v1/mailboxes": Operation(
-        "createMailbox", schemas.CreatedMailbox, {"address": "ann@store.example.net", "name": "Ann"}
+        "createMailbox",
+        schemas.CreatedMailbox,
+        {"address": "ann@store.example.net", "name": "Ann"},
+        access=NAMING_TENANT,
     ),
     "post /v1/mailboxes/batch": Operation(
         "createMailboxes",
@@ -204,6 +207,7 @@ OPERATIONS = {
             {"address": "bob@store.example.net", "limits": {"per_day": 500}},
             {"address": "printer@store.example.net", "any_address": True},
         ],
+        access=NAMING_TENANT,
     ),
     "get /v1/mailboxes": Operation(
         "listMailboxes", response_schemas.list_of(schemas.MailboxResponse), access=OF_ANYBODY

@@ -29,6 +29,7 @@ from services.ingest.api.rest_base import RestAccess
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.submission.listeners import create_submission, smtp_host
 from services.ingest.api.suppressions import Suppressions
+from services.ingest.api.webhooks import Webhooks
 from services.ingest.app.audit import create_audit
 from services.ingest.app.dependencies import Dependencies, create_dependencies
 from services.ingest.app.domains import create_domain_loops
@@ -141,7 +142,7 @@ def create_servers(
     )  # fmt: skip
     services = public_services(
         rpc_access, servicer, administration=administration, domains=domain_service,
-        suppressions=Suppressions(deps.clients),
+        suppressions=Suppressions(deps.clients), webhooks=Webhooks(deps.clients),
     )  # fmt: skip
     certificates = create_certificates(deps)
     submission = create_submission(

@@ -53,6 +53,9 @@ class CreateMailboxRequest(RequestModel):
     test: bool | None = None
 
 
+MailboxBatch = Annotated[list[CreateMailboxRequest], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
 class UpdateMailboxRequest(RequestModel):
     """Only the given fields are changed. limits: replaced as a whole."""
 
@@ -92,23 +95,19 @@ class Mailboxes:
         self.smtp = smtp
 
     async def create(
-        self, caller: Caller, given: Sequence[CreateMailboxRequest], *, in_batch: bool = False
+        self, caller: Caller, given: Sequence[CreateMailboxRequest], *, pointer: str = "#/address"
     ) -> list[NewMailbox]:
-        """All or none. caller: of a tenant. in_batch: the pointers of faults begin with the index.
-        Raises Problem."""
+        """All or none. caller: of a tenant. pointer: of an address; {} stands for its index. Raises
+        Problem."""
         account_id = caller.tenant.account_id if caller.tenant else ""
         domains = await self._directory.domains(caller.tenant_id, account_id)
-        pointers = [
-            f"#/{index}/address" if in_batch else "#/address" for index in range(len(given))
-        ]
+        pointers = [pointer.format(index) for index in range(len(given))]
         faults: list[Fault] = []
         made: list[NewMailbox] = []
-        for one, pointer in zip(given, pointers, strict=True):
+        for one, at in zip(given, pointers, strict=True):
             try:
                 test = is_test(caller, one.test, what="mailboxes")
-                new = new_mailbox(
-                    one, domains, tenant_id=caller.tenant_id, test=test, pointer=pointer
-                )
+                new = new_mailbox(one, domains, tenant_id=caller.tenant_id, test=test, pointer=at)
                 _check_domain(caller, new.mailbox.domain_id)
                 made.append(new)
             except Problem as problem:

@@ -1,14 +1,15 @@
 """Accounts, tenants, API keys and mailboxes as the JSON of REST, whose fields gRPC has too."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from contracts.ingest.v1.directory_pb2 import Account, AccountStatus, ApiKey, Mailbox, Tenant
 from kernel import clock
 from kernel.ids import time_of
-from services.ingest.api.administration.mailboxes import SmtpHost
+from services.ingest.api.administration.mailboxes import Mailboxes, SmtpHost
 from services.ingest.api.administration.tenants import AMBIGUOUS_POLICIES, REPUTATION_POLICIES
-from services.ingest.api.callers import kind_of
+from services.ingest.api.callers import Caller, kind_of
 from services.ingest.api.rest_base import format_time, format_timestamp
 from services.ingest.domain.mailbox import is_active, is_rotating
 from services.ingest.domain.pause import is_paused
@@ -93,6 +94,14 @@ def mailbox_to_json(
         "last_used_at": format_time(last_used_at) if last_used_at is not None else None,
         "created_at": format_time(time_of(UUID(mailbox.mailbox_id))),
     }
+
+
+async def mailboxes_to_json(
+    mailboxes: Mailboxes, caller: Caller, found: Sequence[Mailbox]
+) -> list[dict[str, object]]:
+    """With when they were last used. Raises Problem."""
+    used = await mailboxes.last_used(caller, found)
+    return [mailbox_to_json(one, mailboxes.smtp, used.get(one.mailbox_id)) for one in found]
 
 
 def api_key_to_json(key: ApiKey, last_used_at: datetime | None = None) -> dict[str, object]:

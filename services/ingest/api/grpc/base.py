@@ -40,12 +40,7 @@ CODES_BY_NAME = {
     "concurrent_idempotent_requests": code_pb2.ABORTED,
 }
 PAGE_SIZE, PAGE_SIZE_MAX = 20, 100
-SELECTION = {
-    "id",
-    "force",
-    "page_size",
-    "page_token",
-}  # fields that select what REST's path and query do
+SELECTION = {"id", "page_size", "page_token"}  # fields of what is in REST's path and query
 RULES = {operation.id: operation.access for operation in OPERATIONS.values()}
 OPERATION_IDS = {"UpdateEmail": "rescheduleEmail"}  # of RPCs with another name than in REST
 
@@ -70,13 +65,12 @@ class RpcAccess:
     def bodies(self) -> BodyMemory:
         return self._access.bodies
 
-    async def authenticate(self, context: Context, rule: AccessRule) -> Principal | Caller:
-        """A Principal if the rule is that of an operation on a tenant, else a Caller. Raises
-        Problem."""
+    async def authenticate(
+        self, context: Context, rule: AccessRule, *, of_tenant: bool = False
+    ) -> Principal | Caller:
+        """of_tenant: a Principal, else a Caller. Raises Problem."""
         client = self._proxies.client_of(context)
-        authenticate = (
-            self._access.authenticate if rule.names_tenant else self._access.authenticate_caller
-        )
+        authenticate = self._access.authenticate if of_tenant else self._access.authenticate_caller
         found, rate_limit = await authenticate(
             metadata_value(context, "authorization"),
             client,
@@ -102,15 +96,16 @@ def authenticated(
     method: Callable[[S, Any, Any, Context], Awaitable[R]],
 ) -> Callable[[S, Any, Context], Awaitable[R]]:
     """Authenticate by the rule of the RPC, before its message is read. A Problem becomes the status
-    of the call. method: also gets the Principal or Caller."""
+    of the call. method: also gets a Principal or a Caller, by its annotation."""
     rule = rule_of(method.__name__)
+    of_tenant = Principal in method.__annotations__.values()
 
     @wraps(method)
     async def wrapped(self: S, _: object, context: Context) -> R:
         access = self.access
         brand = access.brands.default  # gRPC does not show which host the client has called
         try:
-            caller = await access.authenticate(context, rule)
+            caller = await access.authenticate(context, rule, of_tenant=of_tenant)
             brand = access.brands.of(
                 caller.tenant.account_id if caller.tenant else caller.key.account_id
             )

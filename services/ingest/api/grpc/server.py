@@ -32,11 +32,12 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 SMALL_BYTES_MAX = 64 * 1024  # for requests without an email
-ADDRESSES_BYTES_MAX = 1024 * 1024  # for 500 addresses
+ADDRESSES_BYTES_MAX = 1024 * 1024  # for 500 addresses or mailboxes
 BYTES_MAX = {
     "SendEmail": BODY_BYTES_MAX,
     "SendEmailBatch": BATCH_BYTES_MAX,
     "AddSuppressions": ADDRESSES_BYTES_MAX,
+    "CreateMailboxes": ADDRESSES_BYTES_MAX,
     "RemoveSuppressions": ADDRESSES_BYTES_MAX,
 }
 READ_S = 300.0  # timeout for reading a whole message, as in REST

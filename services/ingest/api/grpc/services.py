@@ -11,10 +11,14 @@ from contracts.ingest.v1 import (
     domain_service_pb2_grpc,
     email_service_pb2,
     email_service_pb2_grpc,
+    mailbox_service_pb2,
+    mailbox_service_pb2_grpc,
     suppression_service_pb2,
     suppression_service_pb2_grpc,
     tenant_service_pb2,
     tenant_service_pb2_grpc,
+    webhook_service_pb2,
+    webhook_service_pb2_grpc,
 )
 from services.ingest.api.administration import Administration
 from services.ingest.api.domains import DomainService
@@ -23,10 +27,13 @@ from services.ingest.api.grpc.api_keys import ApiKeyServicer
 from services.ingest.api.grpc.base import RpcAccess
 from services.ingest.api.grpc.domains import DomainServicer
 from services.ingest.api.grpc.emails import EmailServicer
+from services.ingest.api.grpc.mailboxes import MailboxServicer
 from services.ingest.api.grpc.server import PublicService
 from services.ingest.api.grpc.suppressions import SuppressionServicer
 from services.ingest.api.grpc.tenants import TenantServicer
+from services.ingest.api.grpc.webhooks import WebhookServicer
 from services.ingest.api.suppressions import Suppressions
+from services.ingest.api.webhooks import Webhooks
 
 
 def public_services(
@@ -36,6 +43,7 @@ def public_services(
     administration: Administration,
     domains: DomainService,
     suppressions: Suppressions,
+    webhooks: Webhooks,
 ) -> list[PublicService]:
     return [
         PublicService(
@@ -43,6 +51,29 @@ def public_services(
             emails,
             email_service_pb2_grpc.add_EmailServiceServicer_to_server,
         ),
+        *administrative_services(access, administration),
+        PublicService(
+            name_in(domain_service_pb2.DESCRIPTOR),
+            DomainServicer(access, domains),
+            domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(suppression_service_pb2.DESCRIPTOR),
+            SuppressionServicer(access, suppressions),
+            suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
+        ),
+        PublicService(
+            name_in(webhook_service_pb2.DESCRIPTOR),
+            WebhookServicer(access, webhooks),
+            webhook_service_pb2_grpc.add_WebhookServiceServicer_to_server,
+        ),
+    ]
+
+
+def administrative_services(
+    access: RpcAccess, administration: Administration
+) -> list[PublicService]:
+    return [
         PublicService(
             name_in(account_service_pb2.DESCRIPTOR),
             AccountServicer(access, administration.accounts),
@@ -59,14 +90,9 @@ def public_services(
             api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server,
         ),
         PublicService(
-            name_in(domain_service_pb2.DESCRIPTOR),
-            DomainServicer(access, domains),
-            domain_service_pb2_grpc.add_DomainServiceServicer_to_server,
-        ),
-        PublicService(
-            name_in(suppression_service_pb2.DESCRIPTOR),
-            SuppressionServicer(access, suppressions),
-            suppression_service_pb2_grpc.add_SuppressionServiceServicer_to_server,
+            name_in(mailbox_service_pb2.DESCRIPTOR),
+            MailboxServicer(access, administration.mailboxes),
+            mailbox_service_pb2_grpc.add_MailboxServiceServicer_to_server,
         ),
     ]
 

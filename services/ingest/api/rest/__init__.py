@@ -37,6 +37,7 @@ from services.ingest.api.rest import (
 from services.ingest.api.rest_base import RestAccess, request_of
 from services.ingest.api.sending import SendHandler
 from services.ingest.api.suppressions import Suppressions
+from services.ingest.api.webhooks import Webhooks
 from services.ingest.clients import ServiceClients
 from services.ingest.domain.problem import Fault, Problem, not_found
 from services.ingest.store.directory import DirectoryStore
@@ -70,7 +71,7 @@ def rest(dependencies: RestDependencies) -> FastAPI:
     app.include_router(
         emails.routes(dependencies.access, dependencies.send_handler, dependencies.emails)
     )
-    app.include_router(webhooks.routes(dependencies.access, dependencies.clients))
+    app.include_router(webhooks.routes(dependencies.access, Webhooks(dependencies.clients)))
     app.include_router(suppressions.routes(dependencies.access, Suppressions(dependencies.clients)))
     app.include_router(
         queues.routes(dependencies.access, dependencies.clients, dependencies.emails)

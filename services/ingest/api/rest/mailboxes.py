@@ -6,17 +6,16 @@ from typing import Annotated
 import msgspec
 from fastapi import APIRouter, Query, Response
 from fastapi import Request as Incoming
-from msgspec import Meta
 
 from services.ingest.api.administration.mailboxes import (
-    BATCH_MAX,
     CreateMailboxRequest,
+    MailboxBatch,
     Mailboxes,
     NewMailbox,
     RotateMailboxRequest,
     UpdateMailboxRequest,
 )
-from services.ingest.api.administration.views import mailbox_to_json
+from services.ingest.api.administration.views import mailbox_to_json, mailboxes_to_json
 from services.ingest.api.rest_base import (
     PROBLEM_RESPONSES,
     RequestedPage,
@@ -31,9 +30,8 @@ from services.ingest.api.rest_base import (
     page_of,
 )
 
-Batch = Annotated[list[CreateMailboxRequest], Meta(min_length=1, max_length=BATCH_MAX)]
 decode_creation = msgspec.json.Decoder(CreateMailboxRequest).decode
-decode_batch = msgspec.json.Decoder(Batch).decode
+decode_batch = msgspec.json.Decoder(MailboxBatch).decode
 decode_update = msgspec.json.Decoder(UpdateMailboxRequest).decode
 decode_rotation = msgspec.json.Decoder(RotateMailboxRequest).decode
 
@@ -64,14 +62,14 @@ def _add_creation(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -
     @router.post(
         "/batch",
         status_code=201,
-        openapi_extra=body_schema(Batch, "mailboxes"),
+        openapi_extra=body_schema(MailboxBatch, "mailboxes"),
         summary="Create many mailboxes",
     )
     async def create_batch(incoming: Incoming) -> Response:
         """All are created, in the order of the request, or none."""
         caller = await access.authenticate_caller(incoming)
         given = await decode_creation_body(incoming, decode_batch)
-        made = await mailboxes.create(caller, given, in_batch=True)
+        made = await mailboxes.create(caller, given, pointer="#/{}/address")
         return json_response(
             {"object": "list", "data": [created_to_json(one, mailboxes) for one in made]}, 201
         )
@@ -88,16 +86,15 @@ def _add_lists(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -> N
         """Newest first. A test key lists test mailboxes only."""
         caller = await access.authenticate_caller(incoming)
         found, has_more = await mailboxes.page(caller, page_of(requested_page), address=address)
-        used = await mailboxes.last_used(caller, found)
-        shown = [mailbox_to_json(one, mailboxes.smtp, used.get(one.mailbox_id)) for one in found]
+        shown = await mailboxes_to_json(mailboxes, caller, found)
         return list_response(shown, has_more=has_more)
 
     @router.get("/{mailbox_id}", summary="Get a mailbox")
     async def get(incoming: Incoming, mailbox_id: str) -> Response:
         caller = await access.authenticate_caller(incoming)
         found = await mailboxes.get(caller, mailbox_id)
-        used = await mailboxes.last_used(caller, [found])
-        return json_response(mailbox_to_json(found, mailboxes.smtp, used.get(found.mailbox_id)))
+        [shown] = await mailboxes_to_json(mailboxes, caller, [found])
+        return json_response(shown)
 
 
 def _add_changes(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) -> None:
@@ -111,8 +108,8 @@ def _add_changes(router: APIRouter, access: RestAccess, mailboxes: Mailboxes) ->
         caller = await access.authenticate_caller(incoming)
         given = await decode_request_body(incoming, decode_update)
         changed = await mailboxes.update(caller, mailbox_id, given)
-        used = await mailboxes.last_used(caller, [changed])
-        return json_response(mailbox_to_json(changed, mailboxes.smtp, used.get(changed.mailbox_id)))
+        [shown] = await mailboxes_to_json(mailboxes, caller, [changed])
+        return json_response(shown)
 
     @router.delete("/{mailbox_id}", summary="Delete a mailbox")
     async def delete(incoming: Incoming, mailbox_id: str) -> Response:

@@ -1,0 +1,72 @@
+"""A webhook is made, tested and deleted by gRPC, as by REST."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from contracts.ingest.v1 import webhook_service_pb2 as pb
+from contracts.ingest.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from tests.support.engine import Engine
+
+
+class Client:
+    """Calls WebhookService with the key of the engine's account."""
+
+    def __init__(self, engine: Engine, channel: grpc.Channel) -> None:
+        self._stub: Any = WebhookServiceStub(channel)
+        self._key = (("authorization", f"Bearer {engine.account.api_key}"),)
+
+    def call(self, name: str, **fields: object) -> Any:  # noqa: ANN401 - its response
+        request = getattr(pb, f"{name}Request")(**fields)
+        return getattr(self._stub, name)(request, metadata=self._key, timeout=60)
+
+    def refusal(self, name: str, **fields: object) -> grpc.StatusCode:
+        with pytest.raises(grpc.RpcError) as refused:
+            self.call(name, **fields)
+        error: Any = refused.value
+        code: grpc.StatusCode = error.code()
+        return code
+
+
+@pytest.fixture
+def webhooks(engine: Engine) -> Iterator[Client]:
+    with grpc.insecure_channel(engine.environment["INGEST_GRPC_LISTEN"]) as channel:
+        yield Client(engine, channel)
+
+
+def test_a_webhook_is_made_listed_and_deleted(engine: Engine, webhooks: Client) -> None:
+    made = [
+        webhooks.call("CreateWebhook", endpoint=f"https://{name}.example.com/").webhook
+        for name in ("first", "second")
+    ]
+    first, second = (one.id for one in made)
+    shown = webhooks.call("GetWebhook", id=first).webhook
+    assert shown == made[0]
+    key = {"Authorization": f"Bearer {engine.account.api_key}"}
+    rest = httpx.get(f"{engine.url}/webhooks/{first}", headers=key, timeout=60).json()
+    assert rest["signing_secret"] == shown.signing_secret != ""
+    assert (rest["endpoint"], rest["status"]) == (shown.endpoint, shown.status)
+    page = webhooks.call("ListWebhooks", page_size=1)
+    assert [(one.id, one.signing_secret) for one in page.webhooks] == [(second, "")]
+    last = webhooks.call("ListWebhooks", page_size=1, page_token=page.next_page_token)
+    assert [one.id for one in last.webhooks] == [first]
+    for one in (first, second):
+        assert webhooks.call("DeleteWebhook", id=one).id == one
+    assert webhooks.refusal("GetWebhook", id=first) == grpc.StatusCode.NOT_FOUND
+    bad = webhooks.refusal("CreateWebhook", endpoint="https://x.example.com/", events=["Sent"])
+    assert bad == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_the_deliveries_of_a_webhook_are_read_page_by_page(webhooks: Client) -> None:
+    hook = webhooks.call("CreateWebhook", endpoint="https://x.example.com/").webhook.id
+    sent = [webhooks.call("TestWebhook", id=hook).id for _ in range(2)]
+    found, token = [], ""
+    for _ in sent:
+        page = webhooks.call("ListWebhookDeliveries", id=hook, page_size=1, page_token=token)
+        found += [(one.event_id, one.type) for one in page.deliveries]
+        token = page.next_page_token
+    webhooks.call("DeleteWebhook", id=hook)
+    assert found == [(one, "webhook.test") for one in reversed(sent)]

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.directory_pb2 import Domain, Tenant
-from contracts.ingest.v1.events_pb2 import MessageContext
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, MessageContext
 from kernel import clock
 from kernel.bounded_dict import BoundedDict
 from kernel.content import ContentNotFound, ContentStore, ReadResult
@@ -64,6 +64,7 @@ _EmailKey = tuple[str, str, str]
 _ComposedEmails = dict[_EmailKey, ComposedEmail]
 _Jobs = Sequence[RenderJob | AttemptResult]
 _Rendered = tuple[list[WireMessage | AttemptResult], _ComposedEmails]
+RenderGroup = GroupCommit[MessageContext, WireMessage | AttemptResult]
 
 
 class SigningKeys:
@@ -131,12 +132,10 @@ class Renderer:
         self._store = store
         self._signing_keys = signing_keys
         self._composed_emails: _ComposedEmails = BoundedDict(COMPOSED_MAX)
-        self._inline: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
-            self._render, items_max=64, bytes_max=RENDER_BYTES_MAX
-        )
-        self._threaded: GroupCommit[MessageContext, WireMessage | AttemptResult] = GroupCommit(
-            self._render_in_thread, items_max=1
-        )
+        self._express = RenderGroup(self._render, items_max=64, bytes_max=RENDER_BYTES_MAX)
+        # Beside the other, by slices in turn: hundreds of messages of a newsletter may wait here.
+        self._bulk = RenderGroup(self._render, items_max=64, bytes_max=RENDER_BYTES_MAX)
+        self._threaded = RenderGroup(self._render_in_thread, items_max=1)
 
     async def render(self, context: MessageContext) -> WireMessage | AttemptResult:
         """Render the message; an AttemptResult is the reason why it cannot be rendered.
@@ -146,7 +145,9 @@ class Renderer:
         """
         self._signing_keys.check(context)
         size = context.content_bytes
-        group = self._inline if size <= INLINE_BYTES_MAX else self._threaded
+        group = self._bulk if context.priority == PRIORITY_BULK else self._express
+        if size > INLINE_BYTES_MAX:
+            group = self._threaded
         return await group.submit(context, size=size)
 
     async def _render(

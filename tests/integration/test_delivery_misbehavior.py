@@ -20,7 +20,7 @@ from tests.support.stack import FreshDatabase
 DELIVERED, PERMANENT = events.ATTEMPT_OUTCOME_DELIVERED, events.ATTEMPT_OUTCOME_PERMANENT
 TEMPORARY, AMBIGUOUS = events.ATTEMPT_OUTCOME_TEMPORARY, events.ATTEMPT_OUTCOME_AMBIGUOUS
 SHORT = {
-    f"smtp_{step}_timeout_s": 0.5
+    f"smtp_{step}_timeout_s": 5.0  # of a server that hangs; the others may be slow
     for step in (
         "connect",
         "greeting",

@@ -50,7 +50,8 @@ class ReadyQueueKey(NamedTuple):
 @dataclass(eq=False, slots=True)
 class Waiter:
     """A message that waits for a connection. hosts: with their preferences. tried: addresses that
-    this message has used. until_s: its deadline. not_before_s: when a connection may be opened."""
+    this message has used. until_s: its deadline. not_before_s: when a connection may be opened.
+    refused: the reply of a host that it has connected to meanwhile."""
 
     assignment: DeliveryAssigned
     tried: AbstractSet[SocketAddress]
@@ -59,6 +60,7 @@ class Waiter:
     found: "asyncio.Future[SmtpSession]"
     opening: bool = False
     not_before_s: float = 0.0
+    refused: AttemptResult | None = None
 
 
 @dataclass(eq=False)
@@ -218,6 +220,8 @@ class ConnectionPool:
 
     def _refuse(self, waiter: Waiter, error: BaseException) -> None:
         self._remove_waiter(waiter)
+        if waiter.refused and isinstance(error, NoConnection) and error.result is not STALE:
+            error = NoConnection(waiter.refused)  # its connection counts
         if not waiter.found.done():
             waiter.found.set_exception(error)
             waiter.found.exception()  # mark it as retrieved: the message may no longer wait
@@ -277,6 +281,8 @@ class ConnectionPool:
             self._refuse(waiter, error)
             return
         self._shrink(error.retry_at_s)
+        if error.result.peer.connected:
+            waiter.refused = error.result
         now_s = clock.monotonic_s()
         soon = error.busy and error.retry_at_s - now_s <= self.shared.config.wait_max_s
         if error.retry_at_s < inf and (soon or self._has_busy_session_for(waiter)):

@@ -132,10 +132,15 @@ class Renderer:
         self._store = store
         self._signing_keys = signing_keys
         self._composed_emails: _ComposedEmails = BoundedDict(COMPOSED_MAX)
-        self._express = RenderGroup(self._render, items_max=64, bytes_max=RENDER_BYTES_MAX)
-        # Beside the other, by slices in turn: hundreds of messages of a newsletter may wait here.
-        self._bulk = RenderGroup(self._render, items_max=64, bytes_max=RENDER_BYTES_MAX)
-        self._threaded = RenderGroup(self._render_in_thread, items_max=1)
+        # By whether the mail is bulk. Both run side by side: hundreds of messages of a newsletter
+        # may wait in one.
+        self._inline = {
+            is_bulk: RenderGroup(self._render, items_max=64, bytes_max=RENDER_BYTES_MAX)
+            for is_bulk in (False, True)
+        }
+        self._threaded = {
+            is_bulk: RenderGroup(self._render_in_thread, items_max=1) for is_bulk in (False, True)
+        }
 
     async def render(self, context: MessageContext) -> WireMessage | AttemptResult:
         """Render the message; an AttemptResult is the reason why it cannot be rendered.
@@ -145,10 +150,8 @@ class Renderer:
         """
         self._signing_keys.check(context)
         size = context.content_bytes
-        group = self._bulk if context.priority == PRIORITY_BULK else self._express
-        if size > INLINE_BYTES_MAX:
-            group = self._threaded
-        return await group.submit(context, size=size)
+        groups = self._inline if size <= INLINE_BYTES_MAX else self._threaded
+        return await groups[context.priority == PRIORITY_BULK].submit(context, size=size)
 
     async def _render(
         self, contexts: Sequence[MessageContext]

@@ -1,0 +1,49 @@
+"""The order in which the renderer takes up messages."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext, Priority
+from kernel.content import ContentNotFound, ContentStore
+from services.delivery.loops.rendering import INLINE_BYTES_MAX, Renderer, SigningKeys
+
+
+class EmptyStore:
+    """Takes a moment for each batch."""
+
+    async def get_many(self, refs: Sequence[str]) -> list[ContentNotFound]:
+        await asyncio.sleep(0.001)
+        return [ContentNotFound(ref) for ref in refs]
+
+
+class Keys:
+    def check(self, _: MessageContext) -> None: ...
+
+    def content_key(self, _: str) -> bytes:
+        return b""
+
+    def signer(self, _: str) -> object:
+        return object()
+
+
+@pytest.mark.parametrize("size", [1, INLINE_BYTES_MAX + 1])
+async def test_express_mail_does_not_wait_for_all_bulk_mail(size: int) -> None:
+    renderer = Renderer(cast(ContentStore, EmptyStore()), cast(SigningKeys, Keys()))
+    done: list[str] = []
+
+    async def render(name: str, priority: Priority.ValueType) -> None:
+        context = MessageContext(
+            email_id=name, content_ref=name, content_bytes=size, priority=priority
+        )
+        await renderer.render(context)
+        done.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(300):
+            tasks.create_task(render(f"bulk{number}", PRIORITY_BULK))
+        await asyncio.sleep(0)
+        tasks.create_task(render("express", PRIORITY_EXPRESS))
+    assert done.index("express") < 150

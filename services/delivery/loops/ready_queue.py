@@ -1,48 +1,15 @@
 """Ready queues: one per egress source and site, each served by a few tasks."""
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 
-from contracts.ingest.v1.events_pb2 import PRIORITY_BULK
 from services.delivery.clients.smtp.pool import ConnectionPool
 from services.delivery.domain.owned_attempt import OwnedAttempt
+from services.delivery.domain.priority_queue import PriorityQueue
 
 ADD_TASKS_AFTER_S = 0.02  # a queue that is not empty by then gets more tasks
-EXPRESS_WEIGHT = 10  # attempts of express mail for one of bulk mail, while both wait
 
 ProcessAttempt = Callable[["ReadyQueue", OwnedAttempt], Awaitable[None]]
-
-
-class PriorityQueue:
-    """Attempts in the order of their arrival; express mail before bulk, which never starves."""
-
-    def __init__(self) -> None:
-        self._express: deque[OwnedAttempt] = deque()
-        self._bulk: deque[OwnedAttempt] = deque()
-        self._passed = 0  # express attempts since bulk mail had a turn
-
-    def __len__(self) -> int:
-        return len(self._express) + len(self._bulk)
-
-    def push(self, attempt: OwnedAttempt) -> None:
-        is_bulk = attempt.assignment.context.priority == PRIORITY_BULK
-        (self._bulk if is_bulk else self._express).append(attempt)
-
-    def pop(self) -> OwnedAttempt:
-        """Raises IndexError if it is empty."""
-        if self._bulk and (not self._express or self._passed >= EXPRESS_WEIGHT):
-            self._passed = 0
-            return self._bulk.popleft()
-        self._passed += bool(self._bulk)
-        return self._express.popleft()
-
-    def clear(self) -> list[OwnedAttempt]:
-        """The attempts that were queued."""
-        removed = [*self._express, *self._bulk]
-        self._express.clear()
-        self._bulk.clear()
-        return removed
 
 
 class ReadyQueue:

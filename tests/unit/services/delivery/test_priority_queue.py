@@ -3,7 +3,7 @@
 from contracts.ingest.v1.events_pb2 import PRIORITY_BULK, PRIORITY_EXPRESS, MessageContext
 from contracts.router.v1.events_pb2 import DeliveryAssigned
 from services.delivery.domain.owned_attempt import AttemptKey, OwnedAttempt
-from services.delivery.loops.ready_queue import EXPRESS_WEIGHT, PriorityQueue
+from services.delivery.domain.priority_queue import EXPRESS_WEIGHT, PriorityQueue
 
 
 def attempt(name: str) -> OwnedAttempt:

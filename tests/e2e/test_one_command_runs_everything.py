@@ -129,7 +129,7 @@ def test_obm_run_delivers_a_first_message_and_finds_it_after_a_restart(tmp_path:
 
 
 def test_obm_run_serves_tls_with_a_certificate_that_it_makes(tmp_path: Path) -> None:
-    with obm_run(tmp_path, "--free-ports", "--tls", "--quiet") as process:
+    with obm_run(tmp_path, "--free-ports", "--tls") as process:
         output = read_until(process, LAST_LINE)
         shell = exported_variables(output)
         assert shell["OBM_API_URL"].startswith("https://localhost:")

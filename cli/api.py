@@ -19,7 +19,9 @@ CREDENTIALS = "sandbox.json"  # in the data folder, readable by its owner only
 DEFAULT_URL = "http://127.0.0.1:8025/v1"
 TIMEOUT_S = 60.0
 KEY_ERRORS = {"missing_api_key", "invalid_api_key", "restricted_api_key"}
-WHAT = {"accounts": "account", "tenants": "tenant", "domains": "domain"}
+WHAT = {
+    "accounts": "account", "tenants": "tenant", "domains": "domain", "mailboxes": "mailbox",
+}  # fmt: skip
 
 
 class Refused(ConfigError):
@@ -73,8 +75,10 @@ class Api:
             after = page["data"][-1]["id"]
 
     def find(self, noun: str, identifier: str) -> dict[str, Any]:
-        """The only account, tenant or domain with this id or name. noun: plural, as in the path."""
-        found = list(self.items(f"/{noun}", name=identifier)) or self._by_id(noun, identifier)
+        """The only account, tenant or domain with this id or name, or mailbox with this id or
+        address. noun: plural, as in the path."""
+        wanted = {"address" if noun == "mailboxes" else "name": identifier}
+        found = list(self.items(f"/{noun}", **wanted)) or self._by_id(noun, identifier)
         if len(found) != 1:
             problem = "There is no" if not found else "There is more than one"
             what = WHAT[noun]

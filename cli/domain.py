@@ -110,9 +110,12 @@ def list_domains() -> None:
 def remove(
     domain: Domain,
     *,
-    force: Annotated[bool, typer.Option(help="Also while mail from it waits")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Also while mail from it waits, and with its mailboxes")
+    ] = False,
 ) -> None:
-    """Remove a domain. Nothing is sent from it any more; with --force, its queued mail fails."""
+    """Remove a domain. Nothing is sent from it any more; with --force, its queued mail fails, and
+    its mailboxes are deleted."""
     api = open_api()
     found = api.find("domains", domain)
     query = "?force=true" if force else ""

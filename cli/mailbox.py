@@ -1,37 +1,32 @@
 """`obm mailbox`: usernames and passwords for SMTP submission."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from cli.directory import open_directory, user
+from cli.api import Api, open_api
 from cli.options import noun
-from cli.policies import find_mailbox, find_tenant, read_mailboxes, read_tenants
 from cli.printing import console, id_column, print_table
-from contracts.ingest.v1.directory_pb2 import Mailbox, MailboxStatus
-from kernel import clock
-from kernel.errors import ConfigError
-from services.ingest.api.administration.api_keys import DAY_S, GRACE_MAX_S
-from services.ingest.api.administration.mailboxes import (
-    CreateMailboxRequest,
-    MailboxLimits,
-    check_free,
-    new_mailbox,
-    replace_password,
-)
-from services.ingest.domain.mailbox import is_active
-from services.ingest.domain.problem import Problem
-from services.ingest.store.directory import DirectoryChange
+from cli.tenant import given
 
 app = noun("Mailboxes: usernames and passwords for SMTP submission.")
+
+DAY_S = 86_400
+PERIODS = (("per_second", "s"), ("per_hour", "h"), ("per_day", "d"))
 
 MailboxArgument = Annotated[
     str, typer.Argument(metavar="MAILBOX", help="Mailbox, by id or address")
 ]
-Limit = Annotated[int, typer.Option(min=0, help="Messages in this period; 0: no limit")]
+Limit = Annotated[
+    int | None, typer.Option(min=0, help="Maximum of its messages in this period; 0: no limit")
+]
+AnyAddress = Annotated[
+    bool | None,
+    typer.Option(
+        "--any-address/--own-address", help="From can be every address of the domain, or only its"
+    ),
+]
 
 
 @app.command()
@@ -43,12 +38,10 @@ def create(  # noqa: PLR0913 - an option for each
         bool, typer.Option("--test/--live", help="Mail of test mailboxes goes to the sandbox")
     ],
     name: Annotated[str, typer.Option(help="Display name")] = "",
-    any_address: Annotated[
-        bool, typer.Option(help="Allow every address of the domain in From")
-    ] = False,
-    per_second: Limit = 0,
-    per_hour: Limit = 0,
-    per_day: Limit = 0,
+    any_address: AnyAddress = None,
+    per_second: Limit = None,
+    per_hour: Limit = None,
+    per_day: Limit = None,
 ) -> None:
     """Create a mailbox and print its password. It is not stored and cannot be retrieved later.
 
@@ -56,36 +49,45 @@ def create(  # noqa: PLR0913 - an option for each
     obm mailbox create ann@shop.example.net --tenant shop --live --per-day 500
     obm mailbox create printer@shop.example.net --tenant shop --live --any-address
 
-    A mail program uses the address as the username, at the ports of submission: 587 with STARTTLS
-    or 465 with TLS. From must be the address. The domain must be one of the tenant's, and verified
-    for a live mailbox: see `obm domain show`.
+    A mail program uses the address as the username; `obm mailbox show` prints the host and the
+    ports. From must be the address. The domain must be one of the tenant's, and verified for a live
+    mailbox: see `obm domain show`.
     """
-    given = CreateMailboxRequest(
-        address=address,
-        name=" ".join(name.split()),
-        any_address=any_address,
-        limits=MailboxLimits(per_second=per_second, per_hour=per_hour, per_day=per_day),
-    )
-    console.print(asyncio.run(add_mailbox(tenant, given, test=test)))
+    api = open_api()
+    new = {
+        "address": address,
+        "test": test,
+        "name": " ".join(name.split()),
+        "any_address": bool(any_address),
+        "limits": limits_of(per_second, per_hour, per_day),
+    }
+    owner = api.find("tenants", tenant)
+    console.print(api.post("/mailboxes", new, tenant_id=owner["id"])["password"])
 
 
-async def add_mailbox(tenant: str, given: CreateMailboxRequest, *, test: bool) -> str:
-    """Returns the password."""
-    tenants = await read_tenants()
-    tenant_id = find_tenant(tenants, tenant)
-    [owner] = [one for one in tenants if one.tenant_id == tenant_id]
-    async with open_directory() as directory:
-        domains = {
-            one.name: one for one in await directory.list_domains(tenant_id, owner.account_id)
-        }
-        try:
-            new = new_mailbox(given, domains, tenant_id=tenant_id, test=test)
-            async with directory.changing(user()) as change:
-                await check_free(change, [new.mailbox], [""])
-                await change.save(new.mailbox)
-        except Problem as problem:
-            raise ConfigError(problem.detail) from problem
-    return new.password
+@app.command()
+def change(
+    mailbox: MailboxArgument,
+    *,
+    name: Annotated[str | None, typer.Option(help="Display name")] = None,
+    any_address: AnyAddress = None,
+    per_second: Limit = None,
+    per_hour: Limit = None,
+    per_day: Limit = None,
+) -> None:
+    """Change the given options of a mailbox. They are in force within a second.
+
+    \b
+    obm mailbox change ann@shop.example.net --per-day 1000
+    obm mailbox change printer@shop.example.net --own-address
+    """
+    api = open_api()
+    found = api.find("mailboxes", mailbox)
+    limits = limits_of(per_second, per_hour, per_day)
+    if limits:
+        limits = {one: value or 0 for one, value in {**found["limits"], **limits}.items()}
+    changes = {"name": name, "any_address": any_address, "limits": limits or None}
+    api.patch(f"/mailboxes/{found['id']}", given(changes.items()))
 
 
 @app.command()
@@ -93,76 +95,71 @@ def rotate(
     mailbox: MailboxArgument,
     *,
     grace_s: Annotated[
-        int, typer.Option(min=0, max=GRACE_MAX_S, help="Seconds that the old password still works")
+        int, typer.Option(min=0, help="Seconds that the old password still works, at most 7 days")
     ] = DAY_S,
+    force: Annotated[
+        bool, typer.Option(help="Also while the password before the old one works: it ends now")
+    ] = False,
 ) -> None:
-    """Replace the password of a mailbox and print the new one. The old one works for a day more;
-    one before it, no longer.
+    """Replace the password of a mailbox and print the new one. The old one works for a day more.
 
     \b
     obm mailbox rotate ann@shop.example.net --grace-s 3600
-    obm mailbox rotate ann@shop.example.net --grace-s 0        the old one has leaked
+    obm mailbox rotate ann@shop.example.net --grace-s 0 --force        the old one has leaked
     """
-
-    async def work() -> str:
-        async with changing(mailbox) as opened:
-            now_s = int(clock.now().timestamp())
-            password = replace_password(opened.mailbox, now_s=now_s, grace_s=grace_s)
-            await opened.change.save(opened.mailbox, "rotate")
-            return password
-
-    console.print(asyncio.run(work()))
+    api = open_api()
+    path = f"/mailboxes/{api.find('mailboxes', mailbox)['id']}/rotate"
+    console.print(api.post(path, {"grace_s": grace_s, "force": force})["password"])
 
 
 @app.command()
 def pause(mailbox: MailboxArgument) -> None:
     """Refuse the logins and the mail of a mailbox, within a second, until it is resumed."""
-    set_status(mailbox, MailboxStatus.MAILBOX_STATUS_PAUSED)
+    set_status(mailbox, "paused")
 
 
 @app.command()
 def resume(mailbox: MailboxArgument) -> None:
     """Let a paused mailbox log in and send again."""
-    set_status(mailbox, MailboxStatus.MAILBOX_STATUS_ACTIVE)
+    set_status(mailbox, "active")
 
 
-def set_status(name: str, status: MailboxStatus.ValueType) -> None:
-    async def work() -> None:
-        async with changing(name) as opened:
-            opened.mailbox.status = status
-            await opened.change.save(opened.mailbox)
-
-    asyncio.run(work())
+def set_status(mailbox: str, status: str) -> None:
+    api = open_api()
+    api.patch(f"/mailboxes/{api.find('mailboxes', mailbox)['id']}", {"status": status})
 
 
 @app.command()
 def delete(mailbox: MailboxArgument) -> None:
     """Delete a mailbox. Its sessions are refused within a second; what it has sent is delivered."""
-
-    async def work() -> str:
-        async with changing(mailbox) as opened:
-            opened.mailbox.deleted = True
-            await opened.change.save(opened.mailbox)
-            return opened.mailbox.mailbox_id
-
-    console.print(f"deleted {asyncio.run(work())}")
+    api = open_api()
+    found = api.find("mailboxes", mailbox)
+    api.delete(f"/mailboxes/{found['id']}")
+    console.print(f"deleted {found['id']}")
 
 
-class OpenedMailbox(NamedTuple):
-    """A mailbox, and the change of the directory to save it in."""
-
-    mailbox: Mailbox
-    change: DirectoryChange
-
-
-@asynccontextmanager
-async def changing(name: str) -> AsyncIterator[OpenedMailbox]:
-    """name: id or address. Raises ConfigError."""
-    mailbox_id = find_mailbox(await read_mailboxes(), name)
-    async with open_directory() as directory, directory.changing(user()) as change:
-        if (mailbox := await change.find(Mailbox, mailbox_id)) is None:
-            raise ConfigError(f"The mailbox {name} is deleted.")
-        yield OpenedMailbox(mailbox, change)
+@app.command()
+def show(mailbox: MailboxArgument) -> None:
+    """Print a mailbox, and the settings for a mail program."""
+    found = open_api().find("mailboxes", mailbox)
+    ports = found["smtp"]["ports"]
+    for what, text in (
+        ("id", found["id"]),
+        ("tenant", found["tenant_id"]),
+        ("username", found["username"]),
+        ("name", found["name"]),
+        ("mode", mode_of(found)),
+        ("status", found["status"]),
+        ("from", from_of(found)),
+        ("limits", limits_text(found)),
+        ("last used", found["last_used_at"]),
+        ("old password works until", found["previous_password_expires_at"]),
+        ("SMTP host", found["smtp"]["host"]),
+        ("port with STARTTLS", ports["starttls"]),
+        ("port with TLS", ports["tls"]),
+    ):
+        if text:
+            console.print(f"{what:<25} {text}", markup=False)
 
 
 @app.command("list")
@@ -170,22 +167,47 @@ def list_mailboxes(
     tenant: Annotated[str, typer.Option(help="Only this tenant's, by id or name")] = "",
 ) -> None:
     """List the mailboxes, without their passwords."""
-    tenant_id = find_tenant(asyncio.run(read_tenants()), tenant) if tenant else ""
-    found = asyncio.run(read_mailboxes()).values()
+    api = open_api()
     print_table(
-        (id_column("mailbox"), id_column("tenant"), "address", "mode", "status", "from", "limits"),
-        (_row_of(one) for one in found if tenant_id in ("", one.tenant_id)),
+        (
+            *(id_column("mailbox"), id_column("tenant"), "address", "mode", "status"),
+            *("from", "limits", "last used"),
+        ),
+        map(_row_of, api.items("/mailboxes", tenant_id=tenant_id(api, tenant))),
     )
 
 
-def _row_of(one: Mailbox) -> tuple[str, ...]:
-    periods = (("s", one.per_second_max), ("h", one.per_hour_max), ("d", one.per_day_max))
+def tenant_id(api: Api, tenant: str) -> str:
+    """Empty without a tenant. Raises ConfigError."""
+    return str(api.find("tenants", tenant)["id"]) if tenant else ""
+
+
+def _row_of(one: Mapping[str, Any]) -> tuple[str, ...]:
     return (
-        one.mailbox_id,
-        one.tenant_id,
-        one.address,
-        "test" if one.test else "live",
-        "active" if is_active(one) else "paused",
-        "its domain" if one.any_address else "its address",
-        ", ".join(f"{limit:,}/{period}" for period, limit in periods if limit),
+        one["id"],
+        one["tenant_id"],
+        one["address"],
+        mode_of(one),
+        one["status"],
+        from_of(one),
+        limits_text(one),
+        one["last_used_at"] or "",
     )
+
+
+def mode_of(one: Mapping[str, Any]) -> str:
+    return "test" if one["test"] else "live"
+
+
+def from_of(one: Mapping[str, Any]) -> str:
+    return "its domain" if one["any_address"] else "its address"
+
+
+def limits_text(one: Mapping[str, Any]) -> str:
+    found = ((one["limits"][name], period) for name, period in PERIODS)
+    return ", ".join(f"{limit:,}/{period}" for limit, period in found if limit)
+
+
+def limits_of(*limits: int | None) -> dict[str, Any]:
+    """The given ones."""
+    return given(zip((name for name, _ in PERIODS), limits, strict=True))

@@ -29,7 +29,7 @@ async def test_a_batch_is_created_as_a_whole_or_not_at_all(harness: IngestHarnes
         fresh = {"address": ANN}
         for batch, wanted in (
             ([fresh, many[7]], (409, "already_exists", "#/1/address")),
-            ([fresh, fresh], (409, "already_exists", "#/1/address")),
+            ([fresh, fresh], (422, "validation_error", "#/1/address")),
             ([fresh, {"address": "a@bank.example"}], (422, "validation_error", "#/1/address")),
             ([fresh, {"address": "no address"}], (422, "validation_error", "#/1/address")),
             ([fresh, {"address": ANN, "password": "x"}], (422, "validation_error", "#/1/password")),

@@ -83,7 +83,9 @@ async def serve() -> None:
         emails=cast(Any, EmptyEmailStore()),
         recipient_domains=RecipientDomains(),
     )
-    administration = Administration(nothing, nothing, secrets=nothing, brands=Brands())
+    administration = Administration(
+        nothing, nothing, secrets=nothing, brands=Brands(), mailboxes_max=9
+    )
     public = PublicGrpcServer(
         public_services(
             access,

@@ -77,7 +77,9 @@ def services_with(access: AccessControl) -> list[PublicService]:
     )  # fmt: skip
     return public_services(
         rpc_access, emails,
-        administration=Administration(NOTHING, NOTHING, secrets=NOTHING, brands=Brands()),
+        administration=Administration(
+            NOTHING, NOTHING, secrets=NOTHING, brands=Brands(), mailboxes_max=9
+        ),
         domains=NOTHING, suppressions=NOTHING, webhooks=NOTHING,
     )  # fmt: skip
 

@@ -132,7 +132,8 @@ def application_with(access: Any, origins: str = "") -> object:  # noqa: ANN401 
     dependencies = RestDependencies(
         RestAccess(access), send_handler, nothing, clients, cast(Any, Domains()),
         cast(Any, DomainService()),
-        Administration(EmptyDirectory(), nothing, secrets=nothing, brands=brands()),
+        Administration(EmptyDirectory(), nothing, secrets=nothing, brands=brands(),
+            mailboxes_max=9),
     )  # fmt: skip
     app = HttpApp(access, send_handler, rest(dependencies), brands=brands())
     return with_cors(app, [origins] if origins else [])

@@ -484,7 +484,7 @@ class DeleteDomainRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     force: _builtins.bool
-    """although mail waits, which fails"""
+    """although mail waits, which fails; with its mailboxes"""
     def __init__(
         self,
         *,

@@ -105,7 +105,7 @@ class DomainServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteDomain(self, request, context):
-        """Fails while mail from the domain waits, unless force is set.
+        """Fails while mail from the domain waits, or it has mailboxes, unless force is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,7 @@ class DomainServiceStub:
     GetDomain: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.GetDomainRequest, _domain_service_pb2.GetDomainResponse]
     UpdateDomain: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.UpdateDomainRequest, _domain_service_pb2.UpdateDomainResponse]
     DeleteDomain: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.DeleteDomainRequest, _domain_service_pb2.DeleteDomainResponse]
-    """Fails while mail from the domain waits, unless force is set."""
+    """Fails while mail from the domain waits, or it has mailboxes, unless force is set."""
     VerifyDomain: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.VerifyDomainRequest, _domain_service_pb2.VerifyDomainResponse]
     """Checks the records some seconds later."""
     RotateDkim: _grpc.UnaryUnaryMultiCallable[_domain_service_pb2.RotateDkimRequest, _domain_service_pb2.RotateDkimResponse]
@@ -62,7 +62,7 @@ class DomainServiceAsyncStub(DomainServiceStub):
     GetDomain: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.GetDomainRequest, _domain_service_pb2.GetDomainResponse]  # type: ignore[assignment]
     UpdateDomain: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.UpdateDomainRequest, _domain_service_pb2.UpdateDomainResponse]  # type: ignore[assignment]
     DeleteDomain: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.DeleteDomainRequest, _domain_service_pb2.DeleteDomainResponse]  # type: ignore[assignment]
-    """Fails while mail from the domain waits, unless force is set."""
+    """Fails while mail from the domain waits, or it has mailboxes, unless force is set."""
     VerifyDomain: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.VerifyDomainRequest, _domain_service_pb2.VerifyDomainResponse]  # type: ignore[assignment]
     """Checks the records some seconds later."""
     RotateDkim: _aio.UnaryUnaryMultiCallable[_domain_service_pb2.RotateDkimRequest, _domain_service_pb2.RotateDkimResponse]  # type: ignore[assignment]
@@ -109,7 +109,7 @@ class DomainServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _domain_service_pb2.DeleteDomainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_domain_service_pb2.DeleteDomainResponse, _abc.Awaitable[_domain_service_pb2.DeleteDomainResponse]]:
-        """Fails while mail from the domain waits, unless force is set."""
+        """Fails while mail from the domain waits, or it has mailboxes, unless force is set."""
 
     @_abc_1.abstractmethod
     def VerifyDomain(

@@ -1,7 +1,7 @@
 """Adds, changes and removes the domains of a tenant."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Annotated, Literal
@@ -26,7 +26,13 @@ from services.ingest.domain.rotation import is_rotating
 from services.ingest.store.directory import DirectoryStore, DomainConflict
 from services.ingest.store.directory_lists import Page
 from services.ingest.store.domain_keys import RETURN_PATH_LABEL, DomainKeys
-from services.ingest.store.domains import DomainCheck, DomainStore, begin_checks, begin_rotation
+from services.ingest.store.domains import (
+    DomainCheck,
+    DomainInUse,
+    DomainStore,
+    begin_checks,
+    begin_rotation,
+)
 
 WAITING_S = 3.0  # to look for mail that waits
 
@@ -170,18 +176,18 @@ class DomainService:
         return await self.get(principal, domain_id)
 
     async def remove(self, principal: Principal, domain_id: str, *, force: bool) -> None:
-        """Raises Problem 409 while mail from the domain waits, unless force."""
+        """Raises Problem 409 while mail from the domain waits or it has mailboxes, unless force."""
         found = await self.find(principal, domain_id)
         _check_own(principal, found)
         if not force and await self._has_waiting(principal, found):
             detail = f"Mail from {found.name} waits and would fail. Cancel it, or use ?force=true."
             raise Problem(409, "domain_in_use", detail=detail)
-
-        def delete(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:
-            domain.deleted = True
-            return replace(check, due_at=None)
-
-        await query_or_503(self.store.change(domain_id, delete, actor=principal.actor))
+        try:
+            await query_or_503(self.store.remove(found, force=force, actor=principal.actor))
+        except DomainInUse as error:
+            what = "a mailbox" if error.count == 1 else f"{error.count:,} mailboxes"
+            detail = f"{found.name} has {what}. Delete them first, or with it by ?force=true."
+            raise Problem(409, "domain_in_use", detail=detail) from None
 
     async def _has_waiting(self, principal: Principal, domain: Domain) -> bool:
         """Whether messages wait; also if that cannot be found out in time."""

@@ -199,6 +199,7 @@ def create_administration(deps: Dependencies, directory: DirectoryStore) -> Admi
         AuditLog(lists),
         secrets=deps.secrets,
         brands=deps.brands,
+        mailboxes_max=deps.settings.tenant_mailboxes_max,
         smtp=smtp_host(deps.settings),
     )
 

@@ -93,6 +93,9 @@ class Settings(ListenerSettings):
     tenant_domains_max: int = Field(
         1_000, ge=1, description="Maximum number of domains that a tenant can add by API"
     )
+    tenant_mailboxes_max: int = Field(
+        10_000, ge=1, description="Maximum number of mailboxes that a tenant can have"
+    )
 
     message_lifetime_hours: int = Field(
         72,

@@ -1,8 +1,9 @@
 """The audit log: who changed which entry of the directory, and how. Without secrets."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 from google.protobuf.descriptor import FieldDescriptor
@@ -18,9 +19,13 @@ RETENTION = timedelta(days=400)
 UNLOGGED = {"version", "deleted"}
 INSERT = """
 INSERT INTO ingest.audit_log
-    (id, account_id, tenant_id, actor_kind, actor_id, action, resource, resource_id,
-     before, after, request_id, client)
-VALUES (%s, nullif(%s, '')::uuid, nullif(%s, '')::uuid, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+    (id, account_id, tenant_id, action, resource, resource_id, before, after,
+     actor_kind, actor_id, request_id, client)
+SELECT id, nullif(account_id, '')::uuid, nullif(tenant_id, '')::uuid, action, resource, resource_id,
+    before::jsonb, after::jsonb, %s, %s, %s, %s
+FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::uuid[], %s::text[],
+        %s::text[])
+    AS change (id, account_id, tenant_id, action, resource, resource_id, before, after)
 """
 EXPIRE = """
 DELETE FROM ingest.audit_log WHERE id = ANY(ARRAY(
@@ -68,27 +73,30 @@ class Subject(NamedTuple):
     id: str
 
 
-async def record_change(
-    tx: Transaction, actor: Actor, subject: Subject, *, changed: tuple[Any, Any], action: str
+Change: TypeAlias = tuple[Subject, Any, Any]
+"""What is changed, and the directory entry before, or None, and after."""
+
+
+async def record_changes(
+    tx: Transaction, actor: Actor, changes: Sequence[Change], *, action: str = ""
 ) -> None:
-    """Add an entry in the transaction of the change. changed: the directory entry before, or None,
-    and after."""
-    before, after = changed
-    shown = [visible_fields(before), None if after.deleted else visible_fields(after)]
+    """Add an entry for each in the transaction of the changes. action: by default create, update or
+    delete."""
+    columns = zip(*(_row(*one, action=action) for one in changes), strict=True)
     await tx.execute(
-        INSERT,
-        (
-            uuid7_text(),
-            after.account_id,
-            getattr(after, "tenant_id", ""),
-            actor.kind,
-            actor.id,
-            f"{subject.resource}.{action or default_action(before, after)}",
-            *subject,
-            *(None if one is None else msgspec.json.encode(one).decode() for one in shown),
-            actor.request_id,
-            actor.client,
-        ),
+        INSERT, (actor.kind, actor.id, actor.request_id, actor.client, *map(list, columns))
+    )
+
+
+def _row(subject: Subject, before: Any, after: Any, *, action: str) -> tuple[str | None, ...]:  # noqa: ANN401 - any entry
+    shown = [visible_fields(before), None if after.deleted else visible_fields(after)]
+    return (
+        uuid7_text(),
+        after.account_id,
+        getattr(after, "tenant_id", ""),
+        f"{subject.resource}.{action or default_action(before, after)}",
+        *subject,
+        *(None if one is None else msgspec.json.encode(one).decode() for one in shown),
     )
 
 

@@ -1,6 +1,6 @@
 """The tables of the directory: each entry is its protobuf record, with columns for lookups."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar, cast
 from uuid import UUID
@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from contracts.ingest.v1.directory_pb2 import Account, ApiKey, Domain, Mailbox, Tenant
 from kernel.database import Database, Transaction
 from kernel.lease import Lease
-from services.ingest.store.audit_log import Actor, Subject, record_change
+from services.ingest.store.audit_log import Actor, Subject, record_changes
 
 DirectoryEntry: TypeAlias = Account | ApiKey | Domain | Tenant | Mailbox
 E = TypeVar("E", Account, ApiKey, Domain, Tenant, Mailbox)
@@ -73,8 +73,8 @@ class DirectoryChange:
     true until it is committed. actor: whose acts are recorded; None for those of the engine."""
 
     def __init__(self, tx: Transaction, actor: Actor | None) -> None:
-        self._tx = tx
-        self._actor = actor
+        self.tx = tx
+        self.actor = actor
         self.saved: list[DirectoryEntry] = []
 
     async def find(self, kind: type[E], entry_id: str) -> E | None:
@@ -93,6 +93,11 @@ class DirectoryChange:
         where = "tenant_id = %s AND address = ANY(%s) AND test = %s AND NOT deleted"
         return await self._read(Mailbox, where, (tenant_id, list(addresses), test))
 
+    async def existing(self, kind: type[E], ids: Collection[str]) -> set[str]:
+        """Which of these ids are of entries that are not deleted."""
+        sql = f"SELECT id::text FROM {TABLES[kind]} WHERE id = ANY(%s::uuid[]) AND NOT deleted"  # noqa: S608
+        return {str(entry_id) for (entry_id,) in await self.tx.rows(sql, (list(ids),))}
+
     async def owns(self, kind: type[E], owner: str, owner_id: str) -> bool:
         """Whether entries of this kind belong to an account or a tenant; owner: its column."""
         where = f"{owner} = %s AND NOT deleted LIMIT 1"
@@ -101,11 +106,11 @@ class DirectoryChange:
     async def save(self, entry: DirectoryEntry, action: str = "") -> None:
         """Insert or replace with a new version. action: for the audit log; by default create,
         update or delete. Raises DomainConflict, AlreadyExists."""
-        await write_entry(self._tx, entry, actor=self._actor, action=action)
+        await write_entry(self.tx, entry, actor=self.actor, action=action)
         self.saved.append(entry)
 
     async def _read(self, kind: type[E], where: str, params: Sequence[Any]) -> list[E]:
-        return await _read(self._tx, kind, where, params=params)
+        return await read_entries(self.tx, kind, where, params=params)
 
 
 class DirectoryStore:
@@ -187,7 +192,10 @@ class DirectoryStore:
         return [entry for entry in entries if not entry.deleted]
 
 
-async def _read(tx: Transaction, kind: type[E], where: str, *, params: Sequence[Any]) -> list[E]:
+async def read_entries(
+    tx: Transaction, kind: type[E], where: str, *, params: Sequence[Any]
+) -> list[E]:
+    """where: a condition, with the params. Deleted entries too."""
     rows = await tx.rows(f"SELECT record FROM {TABLES[kind]} WHERE {where}", params)  # noqa: S608
     return [kind.FromString(bytes(record)) for (record,) in rows]
 
@@ -200,8 +208,8 @@ async def write_entry(
     if actor is not None:
         kind: Any = type(entry)
         subject = Subject(RESOURCES[kind], str(getattr(entry, IDS[kind])))
-        before = next(iter(await _read(tx, kind, "id = %s", params=(subject.id,))), None)
-        await record_change(tx, actor, subject, changed=(before, entry), action=action)
+        before = next(iter(await read_entries(tx, kind, "id = %s", params=(subject.id,))), None)
+        await record_changes(tx, actor, [(subject, before, entry)], action=action)
     if isinstance(entry, Domain) and not entry.deleted:
         await _raise_if_taken(tx, entry)
     if isinstance(entry, Tenant) and entry.external_id and not entry.deleted:

@@ -1,7 +1,7 @@
 """Domains with the state of their checks: both change in one transaction, under one lock."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 
-from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain
+from contracts.ingest.v1.directory_pb2 import DkimKeys, Domain, Mailbox
 from contracts.ingest.v1.events_pb2 import DomainChanged
 from kernel.database import Database, Transaction
 from kernel.failpoint import failpoint
@@ -29,6 +29,7 @@ from services.ingest.domain.verification import (
 )
 from services.ingest.store.audit_log import Actor
 from services.ingest.store.directory import LOCK, DirectoryStore, write_entry
+from services.ingest.store.mailboxes import delete_mailboxes, mailboxes_of
 
 ONE = """
 SELECT d.record, c.state, now() FROM ingest.domains AS d
@@ -67,6 +68,14 @@ Change: TypeAlias = Callable[[Domain, DomainCheck, datetime], DomainCheck]
 OpenTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[Transaction]]
 
 decode = msgspec.json.Decoder(DomainCheck).decode
+
+
+class DomainInUse(Exception):
+    """The domain has mailboxes, and how many."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} mailboxes")
+        self.count = count
 
 
 class DomainStore:
@@ -118,6 +127,25 @@ class DomainStore:
         self._directory.publish_locally(domain)
         return domain, check
 
+    async def remove(self, domain: Domain, *, force: bool, actor: Actor | None = None) -> None:
+        """Delete a domain; by force, with its mailboxes. Raises DomainInUse."""
+        gone: list[Mailbox] = []
+
+        @asynccontextmanager
+        async def without_mailboxes() -> AsyncIterator[Transaction]:
+            async with self._database.transaction() as tx:
+                await tx.execute(LOCK)
+                gone[:] = await mailboxes_of(tx, domain)
+                if gone and not force:
+                    raise DomainInUse(len(gone))
+                await delete_mailboxes(tx, gone, actor=actor)
+                yield tx
+
+        await self.change(
+            domain.domain_id, mark_deleted, transaction=without_mailboxes, actor=actor
+        )
+        self._directory.publish_locally(*gone)
+
     async def _add_event(
         self, tx: Transaction, before: Domain | None, after: Domain, *, now: datetime
     ) -> None:
@@ -144,6 +172,11 @@ class DomainStore:
         """Domains that are due for a check, those of each tenant in turn; deleted ones too."""
         rows = await self._database.execute_autocommit(DUE, (count,))
         return [Domain.FromString(bytes(record)) for (record,) in rows]
+
+
+def mark_deleted(domain: Domain, check: DomainCheck, _: datetime) -> DomainCheck:
+    domain.deleted = True
+    return replace(check, due_at=None)
 
 
 def begin_checks(domain: Domain, check: DomainCheck, now: datetime) -> DomainCheck:

@@ -11,7 +11,7 @@ from services.ingest.api.administration.tenants import Tenants
 
 
 class Administration:
-    """The administrative resources."""
+    """The administrative resources. mailboxes_max: of a tenant."""
 
     def __init__(
         self,
@@ -20,10 +20,11 @@ class Administration:
         *,
         secrets: SecretKeyring,
         brands: Brands,
+        mailboxes_max: int,
         smtp: SmtpHost = SmtpHost(),  # noqa: B008 - immutable
     ) -> None:
         self.audit_log = audit_log
         self.accounts = Accounts(directory, brands)
         self.tenants = Tenants(directory, secrets)
         self.api_keys = ApiKeys(directory, self.tenants, brands)
-        self.mailboxes = Mailboxes(directory, smtp)
+        self.mailboxes = Mailboxes(directory, smtp, count_max=mailboxes_max)

@@ -29,6 +29,7 @@ from services.ingest.domain.problem import Fault, Problem, invalid, not_found
 from services.ingest.domain.verification import may_send, missing_record
 from services.ingest.store.directory import DirectoryChange
 from services.ingest.store.directory_lists import Page
+from services.ingest.store.mailboxes import add_mailboxes, count_mailboxes
 
 BATCH_MAX = 500
 STATUSES = {
@@ -90,8 +91,11 @@ class NewMailbox(NamedTuple):
 
 
 class Mailboxes:
-    def __init__(self, directory: Directory, smtp: SmtpHost) -> None:
+    """count_max: mailboxes of a tenant."""
+
+    def __init__(self, directory: Directory, smtp: SmtpHost, *, count_max: int) -> None:
         self._directory = directory
+        self._count_max = count_max
         self.smtp = smtp
 
     async def create(
@@ -103,6 +107,7 @@ class Mailboxes:
         domains = await self._directory.domains(caller.tenant_id, account_id)
         pointers = [pointer.format(index) for index in range(len(given))]
         faults: list[Fault] = []
+        named: dict[tuple[str, bool], str] = {}
         made: list[NewMailbox] = []
         for one, at in zip(given, pointers, strict=True):
             try:
@@ -110,16 +115,19 @@ class Mailboxes:
                 new = new_mailbox(one, domains, tenant_id=caller.tenant_id, test=test, pointer=at)
                 _check_domain(caller, new.mailbox.domain_id)
                 made.append(new)
+                faults += repeated(new.mailbox, named, at)
             except Problem as problem:
                 if problem.status != 422:
                     raise
                 faults += problem.faults
         if faults:
             raise invalid(faults)
+        mailboxes = [one.mailbox for one in made]
         async with self._directory.changing(caller) as change:
-            await check_free(change, [one.mailbox for one in made], pointers)
-            for mailbox, _ in made:
-                await change.save(mailbox)
+            await check_free(change, mailboxes, pointers)
+            await check_count(change, mailboxes, pointers, count_max=self._count_max)
+            await check_domains(change, mailboxes, pointers)
+            await add_mailboxes(change, mailboxes)
         return made
 
     async def page(
@@ -230,18 +238,32 @@ def _domain_of(address: str, domains: Mapping[str, Domain], *, test: bool, point
     """The domain of an address. Live mailboxes need a verified one. Raises Problem."""
     name = address.rpartition("@")[2]
     if (domain := domains.get(name)) is None:
-        detail = f"{name} is not one of your domains. Add the domain first."
-        raise invalid([Fault(pointer, "invalid", detail)])
+        raise invalid([_no_domain(address, pointer)])
     if not test and not may_send(domain):
         detail = f"{name} is not verified: DNS lacks {missing_record(domain)}."
         raise invalid([Fault(pointer, "domain_not_verified", detail)])
     return domain
 
 
+def _no_domain(address: str, pointer: str) -> Fault:
+    name = address.rpartition("@")[2]
+    return Fault(pointer, "invalid", f"{name} is not one of your domains. Add the domain first.")
+
+
+def repeated(mailbox: Mailbox, named: dict[tuple[str, bool], str], pointer: str) -> list[Fault]:
+    """The fault of an address that the batch has named before. named: pointers by address and mode,
+    to which this one is added."""
+    first = named.setdefault((mailbox.address, mailbox.test), pointer)
+    if first == pointer:
+        return []
+    detail = f"The batch names {mailbox.address} twice. Name it once."
+    return [Fault(pointer, "duplicate", detail)]
+
+
 async def check_free(
     change: DirectoryChange, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
 ) -> None:
-    """Raises Problem 409 for addresses that have a mailbox already, also earlier in the batch."""
+    """Raises Problem 409 for addresses that have a mailbox already."""
     taken: set[tuple[str, bool]] = set()
     for test in {one.test for one in mailboxes}:
         addresses = [one.address for one in mailboxes if one.test == test]
@@ -252,9 +274,36 @@ async def check_free(
         if (one.address, one.test) in taken:
             detail = f"There is a mailbox {one.address} already. Rotate its password instead."
             faults.append(Fault(pointer, "already_exists", detail))
-        taken.add((one.address, one.test))
     if faults:
         raise Problem(409, "already_exists", detail=faults[0].detail, faults=faults)
+
+
+async def check_count(
+    change: DirectoryChange,
+    mailboxes: Sequence[Mailbox],
+    pointers: Sequence[str],
+    *,
+    count_max: int,
+) -> None:
+    """Raises Problem 422 if the tenant would have too many; it names the first beyond the limit."""
+    free = count_max - await count_mailboxes(change, mailboxes[0].tenant_id)
+    if len(mailboxes) > free:
+        detail = f"A tenant can have {count_max:,} mailboxes. Delete others, or use another tenant."
+        raise invalid([Fault(pointers[max(free, 0)], "too_many", detail)])
+
+
+async def check_domains(
+    change: DirectoryChange, mailboxes: Sequence[Mailbox], pointers: Sequence[str]
+) -> None:
+    """Raises Problem 422 if a domain was deleted meanwhile."""
+    existing = await change.existing(Domain, {one.domain_id for one in mailboxes})
+    faults = [
+        _no_domain(one.address, pointer)
+        for one, pointer in zip(mailboxes, pointers, strict=True)
+        if one.domain_id not in existing
+    ]
+    if faults:
+        raise invalid(faults)
 
 
 async def _find(change: DirectoryChange, caller: Caller, mailbox_id: str) -> Mailbox:

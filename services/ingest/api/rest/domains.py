@@ -107,9 +107,12 @@ def _rotate_and_remove(router: APIRouter, access: RestAccess, domains: DomainSer
     async def delete(
         incoming: Incoming,
         domain_id: str,
-        force: Annotated[Flag, Query(description="Delete although mail waits")] = False,
+        force: Annotated[
+            Flag, Query(description="Delete although mail waits, with its mailboxes")
+        ] = False,
     ) -> Response:
-        """Refused with 409 while mail from the domain waits, which would fail."""
+        """Refused with 409 while mail from the domain waits, which would fail, or while it has
+        mailboxes, which are deleted with it by `force`."""
         principal = await access.authenticate(incoming)
         identifier = parse_id(domain_id, "the domain")
         await domains.remove(principal, identifier, force=force)

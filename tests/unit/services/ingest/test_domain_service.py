@@ -34,8 +34,8 @@ class Parts:
     async def list_domains(self, *_: object) -> list[Domain]:
         return [DOMAIN]
 
-    async def change(self, domain_id: str, *_: object, **__: object) -> None:
-        self.removed.append(domain_id)
+    async def remove(self, domain: Domain, **_: object) -> None:
+        self.removed.append(domain.domain_id)
 
     def waiting_mail(self, *_: object) -> Waiting:
         return Waiting(self._waiting)

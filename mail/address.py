@@ -7,7 +7,7 @@ be shown to the user who entered the address.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import idna
@@ -320,8 +320,12 @@ def parse_list(text: str) -> tuple[Mailbox, ...]:
     return tuple(parse_mailbox(part) for part in split_list(text) if part)
 
 
-def split_list(text: str) -> Iterator[str]:
+def split_list(text: str) -> Iterable[str]:
     """Split an address list at its commas, except commas in quotes or angle brackets."""
+    return _split_at_commas(text) if "," in text else (text.strip(),)
+
+
+def _split_at_commas(text: str) -> Iterator[str]:
     depth_quote = depth_angle = False
     escaped, start = False, 0
     for index, char in enumerate(text):

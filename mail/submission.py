@@ -5,14 +5,16 @@ and a missing Date or Message-ID is added. Everything else is unchanged.
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple, NoReturn
 
 from mail import headers, smtp
 from mail.compose import ComposedMessage
 
 MAX_HEADER = 256 * 1024  # octets; ten times the largest header of real mail
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+# A field with its continuation lines: octets, name, value.
+_FIELDS = re.compile(rb"^(([!-9;-~]+)[ \t]*:(.*\n(?:[ \t].*\n)*))", re.MULTILINE)
 _BREAK = re.compile(rb"(?<=\r\n)(?![ \t])")
 # Bcc must not be sent, and the receiver writes Return-Path (RFC 5321 §4.4).
 _DROPPED = frozenset((b"bcc", b"resent-bcc", b"return-path"))
@@ -26,36 +28,41 @@ class SubmissionError(ValueError):
     """The message cannot be sent; the text says why."""
 
 
-def prepare(
-    raw: bytes, *, date: datetime, message_id: str, without: Container[str] = ()
-) -> ComposedMessage:
+class SubmittedMessage(NamedTuple):
+    """raw: with only the fields that may be sent. fields: values by lower-case name, in their order
+    and unfolded, also of fields that are not sent."""
+
+    raw: bytes
+    fields: Mapping[bytes, Sequence[bytes]]
+
+
+def prepare(raw: bytes, *, date: datetime, message_id: str) -> ComposedMessage:
     """The message, ready to sign. `date` and `message_id` are used if the message has none.
 
     Raises SubmissionError: no header, a malformed field, no From, or a repeated field.
     """
-    return complete(accept(raw, without=without), date=date, message_id=message_id)
+    submitted = accept(smtp.normalize_line_endings(raw))
+    return complete(split(submitted.raw), date=date, message_id=message_id)
 
 
-def accept(raw: bytes, *, without: Container[str] = ()) -> ComposedMessage:
-    """The message with only the fields that may be sent. without: names of further fields to drop,
-    in lower case. Raises SubmissionError."""
-    return accept_normal(smtp.normalize_line_endings(raw), without=without)
-
-
-def accept_normal(normal: bytes, *, without: Container[str] = ()) -> ComposedMessage:
-    """`accept` for a message with normalized line endings."""
+def accept(normal: bytes, *, without: Container[bytes] = ()) -> SubmittedMessage:
+    """A message with normalized line endings. without: names of further fields to drop, in lower
+    case. Raises SubmissionError."""
     end = end_of_header(normal)
     if end > MAX_HEADER:
         raise SubmissionError(f"the header is longer than {MAX_HEADER} octets")
-    fields = split_fields(normal[:end])
-    names = [_name(item, number) for number, item in enumerate(fields, 1)]
-    _check(names)
-    remaining = [
-        item
-        for item, name in zip(fields, names, strict=True)
-        if name not in _DROPPED and name.decode("ascii") not in without
-    ]
-    return ComposedMessage(tuple(remaining), normal[end + 2 :])
+    fields: dict[bytes, list[bytes]] = {}
+    sent: list[bytes] = []
+    found = _read_header(normal[:end])
+    for octets, given_name, value in found:
+        name = given_name.lower()
+        fields.setdefault(name, []).append(_unfold(value))
+        if name not in _DROPPED and name not in without:
+            sent.append(octets)
+    _check(fields, len(found))
+    is_unchanged = len(sent) == len(found) and end < len(normal)
+    raw = normal if is_unchanged else b"".join((*sent, b"\r\n", normal[end + 2 :]))
+    return SubmittedMessage(raw, fields)
 
 
 def end_of_header(normal: bytes) -> int:
@@ -74,7 +81,7 @@ def split_fields(header: bytes) -> list[bytes]:
 
 
 def split(accepted: bytes) -> ComposedMessage:
-    """The message that `accept` returned, from its octets."""
+    """The fields and the body of a message that was accepted."""
     end = accepted.index(b"\r\n\r\n") + 2
     return ComposedMessage(tuple(split_fields(accepted[:end])), accepted[end + 2 :])
 
@@ -95,20 +102,36 @@ def has_field(message: ComposedMessage, name: bytes) -> bool:
     )
 
 
-def _name(item: bytes, number: int) -> bytes:
-    match = _FIELD.match(item)
-    if match is None:
-        shown = item[:60].decode("utf-8", "replace").strip()
-        raise SubmissionError(f"header field {number} is not `Name: value`: {shown!r}")
-    if not item.partition(b"\r\n")[0] or b"\r\n \r\n" in item or b"\r\n\t\r\n" in item:
-        raise SubmissionError(f"header field {number} has an empty folded line")
-    return match[1].lower()
+def _read_header(header: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Each field of a header: its octets, its name and its value. Raises SubmissionError."""
+    found: list[tuple[bytes, bytes, bytes]] = _FIELDS.findall(header)
+    if sum([len(octets) for octets, _, _ in found]) != len(header):
+        _refuse_malformed(header)
+    if b"\r\n \r\n" in header or b"\r\n\t\r\n" in header:
+        raise SubmissionError("a header field has an empty folded line")
+    return found
 
 
-def _check(names: list[bytes]) -> None:
-    if b"from" not in names:
+def _refuse_malformed(header: bytes) -> NoReturn:
+    """Raises SubmissionError with the first field that is not one."""
+    for number, item in enumerate(split_fields(header), 1):
+        if not _FIELDS.fullmatch(item):
+            shown = item[:60].decode("utf-8", "replace").strip()
+            raise SubmissionError(f"header field {number} is not `Name: value`: {shown!r}")
+    raise SubmissionError("the header does not end with a line end")
+
+
+def _unfold(value: bytes) -> bytes:
+    return (headers.unfold(value) if b"\n" in value[:-1] else value).strip(b" \t\r\n")
+
+
+def _check(fields: Mapping[bytes, Sequence[bytes]], count: int) -> None:
+    """count: number of fields. Raises SubmissionError."""
+    if b"from" not in fields:
         raise SubmissionError("the message has no From field")
+    if len(fields) == count:
+        return
     for name in _ONCE:
-        if names.count(name) > 1:
+        if len(fields.get(name, ())) > 1:
             shown = name.decode("ascii").title()
             raise SubmissionError(f"the message has more than one {shown} field (RFC 5322 §3.6)")

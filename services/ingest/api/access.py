@@ -194,20 +194,32 @@ class AccessControl:
             )
         except Unavailable as error:
             raise unavailable() from error
-        bound = principal.key.domain_id
-        if found is None or (bound and bound != found.domain_id):
-            who = "This API key" if principal.mailbox is None else "This mailbox"
-            detail = (
-                f"{who} cannot send from {name}: it is not one of your domains. Add the domain."
-            )
-            fault = Fault("#/from", "invalid_from_address", detail)
-            raise Problem(403, "invalid_from_address", detail=detail, faults=[fault])
-        if not test and not may_send(found):
-            raise _not_verified(found)
-        return found
+        return _check_domain(principal, found, name, test=test)
+
+    def known_domain_of(self, principal: Principal, name: str, *, test: bool) -> Domain | None:
+        """`domain_of` without waiting: None if the domain must be looked up. Raises Problem."""
+        found = self._directory.known_domain(
+            principal.tenant_id, principal.tenant.account_id, name=name
+        )
+        if found is None:
+            return None
+        return _check_domain(principal, found, name, test=test)
 
     def content_key(self, principal: Principal) -> bytes:
         return self._secrets.decrypt(principal.tenant.content_key)
+
+
+def _check_domain(principal: Principal, found: Domain | None, name: str, *, test: bool) -> Domain:
+    """Raises Problem."""
+    bound = principal.key.domain_id
+    if found is None or (bound and bound != found.domain_id):
+        who = "This API key" if principal.mailbox is None else "This mailbox"
+        detail = f"{who} cannot send from {name}: it is not one of your domains. Add the domain."
+        fault = Fault("#/from", "invalid_from_address", detail)
+        raise Problem(403, "invalid_from_address", detail=detail, faults=[fault])
+    if not test and not may_send(found):
+        raise _not_verified(found)
+    return found
 
 
 def _not_verified(domain: Domain) -> Problem:

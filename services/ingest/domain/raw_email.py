@@ -1,24 +1,28 @@
 """A valid email from a complete message (RFC 5322) and its envelope."""
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 from contracts.ingest.v1.content_pb2 import Content
 from contracts.ingest.v1.events_pb2 import RecipientType
 from mail import address, parser, smtp, submission
 from mail.address import AddressError, Mailbox
-from mail.parser import Entity
 from mail.submission import SubmissionError
 from services.ingest.domain.problem import Fault, Problem, invalid
-from services.ingest.domain.valid_email import Recipient, ValidEmail
+from services.ingest.domain.valid_email import FromAddress, Recipient, ValidEmail, parse_from
 
 HOPS_MAX = 100  # Received fields: a loop (RFC 5321 §6.3)
 LISTED_MAX = 50  # addresses of To and Cc that are listed
 SUBJECT_CHARS_MAX = 5_000
 # Fields for the engine, which are not sent.
-IDEMPOTENCY_FIELDS = ("idempotency-key", "resend-idempotency-key")
+IDEMPOTENCY_FIELDS = (b"idempotency-key", b"resend-idempotency-key")
 _KEY = re.compile(r"[\x20-\x7e]{1,256}")
+_TO = RecipientType.RECIPIENT_TYPE_TO
+_CC = RecipientType.RECIPIENT_TYPE_CC
+_BCC = RecipientType.RECIPIENT_TYPE_BCC
+
+Fields: TypeAlias = Mapping[bytes, Sequence[bytes]]
 
 
 class RawEmail(NamedTuple):
@@ -33,64 +37,57 @@ def read_raw_email(raw: bytes, recipients: Sequence[Mailbox] | None, *, test: bo
     header names. Raises Problem."""
     normal = smtp.normalize_line_endings(raw)  # before parsing: a CR alone may hide a field
     try:
-        message = submission.accept_normal(normal, without=IDEMPOTENCY_FIELDS)
+        message = submission.accept(normal, without=IDEMPOTENCY_FIELDS)
     except SubmissionError as error:
         raise _invalid(f"The message cannot be sent: {error}.") from None
-    header = parser.parse_entity(normal[: submission.end_of_header(normal)] + b"\r\n")
-    if sum(name == "received" for name, _ in header.fields) > HOPS_MAX:
+    fields = message.fields
+    if len(fields.get(b"received", ())) > HOPS_MAX:
         raise _invalid("The message has too many Received fields: it is in a loop.")
-    author, agent = _mailbox(header, "from"), _mailbox(header, "sender")
+    author, agent = _mailbox(fields, b"from"), _mailbox(fields, b"sender")
     if author is None:
         raise _invalid("The message has no From field.")
-    to, cc = _listed(header, "to"), _listed(header, "cc")
+    to, cc = _listed(fields, b"to"), _listed(fields, b"cc")
     if recipients is None:
-        recipients = [*to, *cc, *_listed(header, "bcc")]
+        recipients = [*to, *cc, *_listed(fields, b"bcc")]
+    content = Content(
+        to=_shown(to),
+        cc=_shown(cc),
+        reply_to=_shown(_listed(fields, b"reply-to")),
+        subject=_subject(fields),
+        raw=message.raw,
+    )
+    setattr(content, "from", author.display)
     valid = ValidEmail(
-        sender=address.canonical(author),
+        sender=author.mailbox,
         recipients=_recipients(recipients, to, cc=cc),
-        content=_content(header, author, to=to, cc=cc, raw=message.as_bytes()),
+        content=content,
         tags={},
         metadata={},
         due_at=None,
         stream="transactional",
         test=test,
-        on_behalf=address.canonical(agent) if agent else None,
+        on_behalf=agent.mailbox if agent else None,
     )
-    return RawEmail(valid, _idempotency_key(header))
-
-
-def _content(
-    header: Entity, author: Mailbox, *, to: Sequence[Mailbox], cc: Sequence[Mailbox], raw: bytes
-) -> Content:
-    content = Content(
-        to=_shown(to),
-        cc=_shown(cc),
-        reply_to=_shown(_listed(header, "reply-to")),
-        subject=_subject(header),
-        raw=raw,
-    )
-    setattr(content, "from", address.readable(author))
-    return content
+    return RawEmail(valid, _idempotency_key(fields))
 
 
 def _shown(mailboxes: Sequence[Mailbox]) -> list[str]:
     return [address.readable(one) for one in mailboxes[:LISTED_MAX]]
 
 
-def _mailbox(header: Entity, name: str) -> Mailbox | None:
+def _mailbox(fields: Fields, name: bytes) -> FromAddress | None:
     """The one mailbox of a field. Encoded words are decoded after parsing, so that they cannot hide
     an address. Raises Problem."""
-    values = [value for key, value in header.fields if key == name]
+    values = fields.get(name)
     if not values:
         return None
     try:
-        text = values[0].decode("utf-8")
-        return address.parse_mailbox(_without_comment(text))
+        return parse_from(_without_comment(values[0].decode("utf-8")))
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     except AddressError as error:
         reason = str(error)
-    raise _invalid(f"The field {name.title()} is not one address: {reason}.")
+    raise _invalid(f"The field {name.decode().title()} is not one address: {reason}.")
 
 
 def _without_comment(text: str) -> str:
@@ -100,10 +97,10 @@ def _without_comment(text: str) -> str:
     return before.rstrip() if is_comment else text
 
 
-def _listed(header: Entity, name: str) -> list[Mailbox]:
+def _listed(fields: Fields, name: bytes) -> list[Mailbox]:
     """The mailboxes of a field, as far as they can be read; they are only shown."""
     found: list[Mailbox] = []
-    for value in (value for key, value in header.fields if key == name):
+    for value in fields.get(name, ()):
         for text in address.split_list(value.decode("utf-8", "replace")):
             try:
                 found.append(address.parse_mailbox(text))
@@ -112,8 +109,8 @@ def _listed(header: Entity, name: str) -> list[Mailbox]:
     return found
 
 
-def _subject(header: Entity) -> str:
-    subject = header.get("subject")
+def _subject(fields: Fields) -> str:
+    subject = _text(fields, b"subject")
     if not subject.isprintable():
         subject = "".join(char for char in subject if char.isprintable())
     return subject[:SUBJECT_CHARS_MAX]
@@ -125,20 +122,21 @@ def _recipients(
     """One per address, with the type of the field that names it; Bcc if none does."""
     types = {
         address.canonical(one).address: kind
-        for kind, boxes in (
-            (RecipientType.RECIPIENT_TYPE_CC, cc),
-            (RecipientType.RECIPIENT_TYPE_TO, to),
-        )
+        for kind, boxes in ((_CC, cc), (_TO, to))
         for one in boxes
     }
-    addresses = dict.fromkeys(address.canonical(one).address for one in envelope)
-    bcc = RecipientType.RECIPIENT_TYPE_BCC
-    return tuple(Recipient(one, types.get(one, bcc)) for one in addresses)
+    addresses = dict.fromkeys([address.canonical(one).address for one in envelope])
+    return tuple([Recipient(one, types.get(one, _BCC)) for one in addresses])
 
 
-def _idempotency_key(header: Entity) -> str | None:
-    values = [header.get(name) for name in IDEMPOTENCY_FIELDS]
-    given = [value for value in values if value]
+def _text(fields: Fields, name: bytes) -> str:
+    """The first field of this name, decoded; empty if there is none."""
+    values = fields.get(name)
+    return parser.text_of(values[0]) if values else ""
+
+
+def _idempotency_key(fields: Fields) -> str | None:
+    given = [text for name in IDEMPOTENCY_FIELDS if (text := _text(fields, name))]
     if not given:
         return None
     if not _KEY.fullmatch(given[0]):

@@ -105,6 +105,11 @@ class DirectoryCache:
         by = self._domains.get_by_index
         return await self._find(lambda: by((tenant_id, name)) or by((account_id, name)))
 
+    def known_domain(self, tenant_id: str, account_id: str, *, name: str) -> Domain | None:
+        """`domain` without waiting: None also if it is unknown, or the cache is too old."""
+        by = self._domains.get_by_index
+        return (by((tenant_id, name)) or by((account_id, name))) if self._is_fresh else None
+
     async def run(self) -> None:
         """A loop: read the changes at an interval, and whenever a lookup waits."""
         while True:

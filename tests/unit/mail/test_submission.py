@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail import smtp, submission
+from mail import parser, smtp, submission
 from mail.submission import SubmissionError
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -62,3 +62,28 @@ def test_any_body_is_one_message_with_complete_lines(body: bytes) -> None:
     out = prepare(b"From: a@a.example\r\n\r\n" + body)
     assert re.fullmatch(rb"(?:[^\r\n\0]*\r\n)*", out)
     assert b"\r\n.\r\n" not in b"\r\n" + smtp.dot_stuff(out)
+
+
+_LINES = st.sampled_from(
+    [b"From: a@a.example", b"To : b@b.example", b"X:", b"x: 1 ", b"X:\t2:3", b"\tfolded ", b" x: y",
+     b"bcc: c", b"no field", b" ", b"Y:\r", b":", "Ü: ü".encode(), b"Subject: \x1c\x85 z"]
+)  # fmt: skip
+
+
+@given(st.lists(_LINES, max_size=8), st.sampled_from([b"\r\n", b"\n"]), st.booleans())
+def test_the_header_is_read_as_the_parser_reads_it(
+    lines: list[bytes], line_end: bytes, has_body: bool
+) -> None:
+    raw = line_end.join([b"From: a@a.example", *lines, b"", b"body" if has_body else b""])
+    normal = smtp.normalize_line_endings(raw)
+    try:
+        found = submission.accept(normal)
+    except SubmissionError:
+        return
+    grouped: dict[bytes, list[bytes]] = {}
+    for name, value in parser.parse_entity(normal).fields:
+        grouped.setdefault(name.encode(), []).append(value)
+    assert found.fields == grouped
+    sent = parser.parse_entity(found.raw)
+    assert {name for name, _ in sent.fields} == {name.decode() for name in grouped} - {"bcc"}
+    assert sent.body == parser.parse_entity(normal).body

@@ -7,21 +7,24 @@ from typing import cast
 
 from kernel.tls import HANDSHAKE_S, server_name
 from mail.smtp_server import ServerSession
-from mail.smtp_server_events import RecipientGiven, SenderGiven, ServerConfig, StartTls
+from mail.smtp_server_events import Event, ServerConfig, StartTls
 from services.ingest.api.submission.submitter import Submitter
 
 LOGIN_S = 120.0  # from the connection to a login
 COMMAND_S = 300.0  # for each command (RFC 5321 §4.5.3.2.7)
 MESSAGE_S = 600.0  # for each message
+BUSY_CHECK_S = 1.0  # from a deadline that passed while the server was busy to the next check
 UNREAD_MAX = 64 * 1024  # octets that wait while a message is accepted
 TIMEOUT = "421 4.4.2 The client was too slow"
 STOPPING = "421 4.3.2 The service is stopping"
-_QUICK = (SenderGiven, RecipientGiven)  # answered from memory
 
 
 class Connection(asyncio.Protocol):
     """Call `run` once connected. names: of the server, by host that the client names in TLS.
-    secure: TLS is on."""
+    secure: TLS is on.
+
+    What needs only memory is answered as it arrives; `run` waits for the rest.
+    """
 
     def __init__(
         self,
@@ -38,10 +41,15 @@ class Connection(asyncio.Protocol):
         self._names = names
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._changed = asyncio.Event()  # octets have arrived, or the connection ends
-        self._is_busy = self._is_paused = self._is_stopping = self._is_lost = False
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._is_busy = True  # `run` works; what arrives meanwhile has to wait
+        self._wake = asyncio.Event()  # there is work for `run`
+        self._event: Event | None = None  # that `run` responds to
+        self._is_lost = self._is_stopping = self._is_paused = False
+        self._is_writable = True
+        self._lines = -1  # that the deadline belongs to
+        self._login_by_s = self._loop.time() + LOGIN_S
+        self._deadline_s = self._login_by_s
+        self._timer: asyncio.TimerHandle | None = None
 
     # ── asyncio.Protocol ────────────────────────────────────────────────────────────────────────
 
@@ -53,25 +61,26 @@ class Connection(asyncio.Protocol):
         octets = self._session.message_octets
         if octets and (refusal := self._submitter.reserve(octets)):
             self._session.refuse_message(refusal)
-        if self._is_busy and self._session.unread_octets > UNREAD_MAX and self._transport:
-            self._transport.pause_reading()
-            self._is_paused = True
-        self._changed.set()
+        if not self._is_busy:
+            self._advance()
+        elif self._session.unread_octets > UNREAD_MAX:
+            self._pause()
 
     def eof_received(self) -> None:
-        self._is_lost = True
-        self._changed.set()
+        self._lose()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._is_lost = True
-        self._writable.set()
-        self._changed.set()
+        self._lose()
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        """The client does not read its replies: read no more of its commands."""
+        self._is_writable = False
+        self._pause()
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._is_writable = True
+        if not self._is_busy:
+            self._advance()
 
     # ── the session ─────────────────────────────────────────────────────────────────────────────
 
@@ -80,13 +89,19 @@ class Connection(asyncio.Protocol):
         try:
             self._set_hostname()
             self._session.greet()
-            await self._serve()
-        except TimeoutError:
-            self._session.close(TIMEOUT)
-            self._flush()
+            self._check_deadline()
+            self._advance()
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if (event := self._event) is None:
+                    return
+                await self._respond(event)
         except OSError:  # of the connection, or of TLS
             pass
         finally:
+            if self._timer is not None:
+                self._timer.cancel()
             self._submitter.close()
             if self._transport is not None:
                 self._transport.close()
@@ -94,44 +109,72 @@ class Connection(asyncio.Protocol):
     def stop(self) -> None:
         """Close the session after the current message."""
         self._is_stopping = True
-        self._changed.set()
+        if not self._is_busy:
+            self._advance()
 
-    async def _serve(self) -> None:
-        login_by_s = self._loop.time() + LOGIN_S
-        lines, deadline_s = -1, 0.0
-        while True:
-            self._changed.clear()
-            event = self._session.next_event()
-            if not isinstance(event, _QUICK):  # replies to a group go together (RFC 2920 §3.2)
-                self._flush()
-            if self._session.is_closed or (event is None and self._is_lost):
-                return
-            if lines != self._session.lines:
-                lines = self._session.lines
-                limit_s = MESSAGE_S if self._session.expects_message else COMMAND_S
-                deadline_s = self._loop.time() + limit_s
-            until_s = deadline_s if self._session.authenticated else min(deadline_s, login_by_s)
-            if event is None:
-                await self._wait(until_s)
-            elif isinstance(event, StartTls):
-                await self._start_tls()
-            else:
-                self._is_busy = True
-                self._session.respond(await self._submitter.respond(event))
-                self._is_busy = False
-
-    async def _wait(self, until_s: float) -> None:
-        """Wait for more octets. Raises TimeoutError."""
-        if self._is_stopping and not self._session.expects_message:
+    def _advance(self) -> None:
+        """Answer what has arrived, and wait for more octets, or leave the next event to `run`."""
+        self._is_busy = False
+        event = None
+        while self._is_writable and (event := self._session.next_event()) is not None:
+            if not (reply := self._submitter.respond_now(event)):
+                break
+            self._session.respond(reply)
+        if event is None and self._is_stopping and not self._session.expects_message:
             self._session.close(STOPPING)
-            return
+        self._flush()  # replies to a group go together (RFC 2920 §3.2)
+        if event is not None or self._session.is_closed or self._is_lost:
+            self._hand_over(event)
+        else:
+            self._await_octets()
+
+    def _hand_over(self, event: Event | None) -> None:
+        """Let `run` respond to the event, or end."""
+        self._is_busy, self._event = True, event
+        self._wake.set()
+
+    def _await_octets(self) -> None:
         self._submitter.reserve(self._session.message_octets)
-        async with asyncio.timeout_at(until_s):
-            await self._writable.wait()
-            if self._is_paused and self._transport is not None:
-                self._transport.resume_reading()
-                self._is_paused = False
-            await self._changed.wait()
+        if self._is_paused and self._is_writable and self._transport is not None:
+            self._transport.resume_reading()
+            self._is_paused = False
+        if self._lines != self._session.lines:
+            self._lines = self._session.lines
+            limit_s = MESSAGE_S if self._session.expects_message else COMMAND_S
+            self._deadline_s = self._loop.time() + limit_s
+
+    async def _respond(self, event: Event) -> None:
+        if isinstance(event, StartTls):
+            await self._start_tls()
+        else:
+            self._session.respond(await self._submitter.respond(event))
+        self._advance()
+
+    def _lose(self) -> None:
+        self._is_lost = True
+        if not self._is_busy:
+            self._hand_over(None)
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self._is_paused:
+            self._transport.pause_reading()
+            self._is_paused = True
+
+    def _check_deadline(self) -> None:
+        """Cut off a client that is too slow. One timer checks now and then, because setting one for
+        each command costs more than the command."""
+        now_s, until_s = self._loop.time(), self._deadline_s
+        if not self._session.authenticated:
+            until_s = min(until_s, self._login_by_s)
+        if now_s < until_s:  # a deadline that is set from now on is not before the next check
+            at_s = min(until_s, now_s + min(COMMAND_S, MESSAGE_S))
+        elif self._is_busy:
+            at_s = now_s + BUSY_CHECK_S
+        else:
+            self._session.close(TIMEOUT)
+            self._advance()
+            return
+        self._timer = self._loop.call_at(at_s, self._check_deadline)
 
     async def _start_tls(self) -> None:
         self._session.respond("220 2.0.0 Ready to start TLS")

@@ -2,6 +2,8 @@
 
 from services.ingest.domain.problem import Problem
 
+SENDER_OK = "250 2.1.0 Ok"
+RECIPIENT_OK = "250 2.1.5 Ok"
 LOGGED_IN = "235 2.7.0 Authentication successful"
 LOGIN_FAILED = "535 5.7.8 Authentication credentials invalid"
 MAILBOX_PAUSED = "525 5.7.13 This mailbox is paused"  # RFC 5248, of a disabled user

@@ -55,17 +55,30 @@ class Submitter:
         self._principal: Principal | None = None
         self._reservation: BodyReservation | None = None
 
+    def respond_now(self, event: Event) -> str:
+        """The reply to an event that needs only what is in memory; empty if it needs `respond`."""
+        try:
+            if isinstance(event, SenderGiven):
+                return self._check_sender(event)
+            if isinstance(event, RecipientGiven):
+                return self._check_recipient(event.mailbox)
+        except Problem as problem:
+            return replies.reply_of(problem)
+        except Exception:
+            logger.exception("submission.failed")
+            return replies.INTERNAL_ERROR
+        return ""
+
     async def respond(self, event: Event) -> str:
         """The reply to an event of the session."""
         try:
             if isinstance(event, Login):
                 return await self._log_in(event)
-            if isinstance(event, SenderGiven):
-                return await self._check_sender(event)
-            if isinstance(event, RecipientGiven):
-                return self._check_recipient(event.mailbox)
             if isinstance(event, MessageReceived):
                 return await self._accept(event)
+            if isinstance(event, SenderGiven):
+                await self._look_up_domain(event)
+                return replies.SENDER_OK
         except Problem as problem:
             return replies.reply_of(problem)
         except Exception:
@@ -120,20 +133,30 @@ class Submitter:
         enforce_rate_limit(rate_limit)
         return principal
 
-    async def _check_sender(self, event: SenderGiven) -> str:
+    def _check_sender(self, event: SenderGiven) -> str:
+        """Empty if its domain must be looked up."""
         principal = self._logged_in()
         self._deps.acceptance.check(principal)
+        if event.mailbox is None:
+            return replies.SENDER_OK
+        check_sender(principal, event.mailbox, "MAIL FROM")
+        name = domain(event.mailbox)
+        known = self._deps.access.known_domain_of(principal, name, test=principal.test)
+        return replies.SENDER_OK if known else ""
+
+    async def _look_up_domain(self, event: SenderGiven) -> None:
+        """Raises Problem."""
+        principal = self._logged_in()
         if event.mailbox is not None:
             name = domain(event.mailbox)
-            check_sender(principal, event.mailbox, "MAIL FROM")
             await self._deps.access.domain_of(principal, name, test=principal.test)
-        return "250 2.1.0 Ok"
 
     def _check_recipient(self, mailbox: Mailbox) -> str:
-        named = {} if self._logged_in().test else {"RCPT": [canonical(mailbox)]}
-        for fault in reserved_faults(named, self._deps.recipient_domains):
-            return f"550 5.1.2 {fault.detail}"
-        return "250 2.1.5 Ok"
+        if not self._logged_in().test:
+            named = {"RCPT": [canonical(mailbox)]}
+            for fault in reserved_faults(named, self._deps.recipient_domains):
+                return f"550 5.1.2 {fault.detail}"
+        return replies.RECIPIENT_OK
 
     async def _accept(self, event: MessageReceived) -> str:
         began_s = clock.monotonic_s()

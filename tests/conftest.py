@@ -10,8 +10,21 @@ from typing import Any
 
 import pytest
 
-# The order in which workers take up files: the longest first.
-FOLDERS = ("faults", "e2e", "conformance", "integration", "hostile", "unit")
+# The order in which workers take up files: the longest first; then those that share an engine, so
+# that each worker starts it once; then the other long ones; then the rest by folder.
+LONGEST = (
+    "faults/test_faults.py",
+    "faults/test_faults_of_servers.py",
+    "hostile/test_openapi.py",
+    "e2e/test_the_examples_of_the_docs_work.py",
+)
+LONG = (
+    "e2e/test_one_command_runs_everything.py",
+    "conformance/test_shield_corpus.py",
+    "integration/test_dkim_rotation.py",
+    "integration/test_router_states.py",
+)
+FOLDERS = ("faults", "e2e", "conformance", "hostile", "integration", "unit")
 TESTS = Path(__file__).parent
 HANG_S = 600.0
 
@@ -35,7 +48,16 @@ def is_unit(arg: str) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: FOLDERS.index(item.path.relative_to(TESTS).parts[0]))
+    sharing = {item.path for item in items if "shared_engine" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: rank(item.path.relative_to(TESTS), shares=item.path in sharing))
+
+
+def rank(path: Path, *, shares: bool) -> tuple[int, int]:
+    """The place of a file in the order. shares: it uses the shared engine."""
+    name = path.as_posix()
+    if name in LONGEST:
+        return 0, LONGEST.index(name)
+    return 1 if shares else 2 if name in LONG else 3, FOLDERS.index(path.parts[0])
 
 
 @pytest.hookimpl(tryfirst=True)

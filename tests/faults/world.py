@@ -18,6 +18,7 @@ from cli.processes import Process, Processes
 from kernel.embedded import Embedded
 from tests.faults.client import Client
 from tests.support.accounts import add_webhook, create_account
+from tests.support.stack import disposable
 
 SITES = 4
 SENDER_DOMAIN = "faults.obm-sender.net"
@@ -173,7 +174,7 @@ def start_world(
 ) -> Iterator[World]:
     """Start servers, processes and a steady load; stop them at the end."""
     with ExitStack() as stack:
-        servers = stack.enter_context(Embedded(folder / "stack"))
+        servers = stack.enter_context(disposable(Embedded(folder / "stack")))
         sites = stack.enter_context(sink([f"--sites={SITES}", f"--log={folder / 'sink.jsonl'}"]))
         webhooks = stack.enter_context(
             child("bench.receiver", [f"--log={folder / 'webhooks.jsonl'}"])

@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -58,24 +58,74 @@ def engine_of(
         processes.start()
         yield Engine(known, ports, processes, account)
     finally:
-        processes.stop()
+        for process in processes.all():
+            process.kill()
+
+
+@dataclass
+class SharedEngine:
+    """One engine for many modules, because it takes long to start."""
+
+    bootstrap_servers: str
+    database_url: str
+    template: str
+    folders: pytest.TempPathFactory
+    running: Engine | None = None
+    _exits: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> Engine:
+        if self.running is None:
+            url = self._exits.enter_context(
+                temporary_database(self.database_url, template=self.template)
+            )
+            started = engine_of(
+                self.folders.mktemp("engine"),
+                bootstrap_servers=self.bootstrap_servers,
+                database=FreshDatabase(url),
+                settings={"OBM_KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}."},
+            )
+            self.running = self._exits.enter_context(started)
+        return self.running
+
+    def stop(self) -> None:
+        self.running = None
+        self._exits.close()
+
+
+SHARED = pytest.StashKey[SharedEngine]()
+MODULES = pytest.StashKey[set[Path]]()
 
 
 @pytest.fixture(scope="session")
-def engine(
+def shared_engine(
+    request: pytest.FixtureRequest,
     bootstrap_servers: str,
     database_url: str,
     migrated_template: str,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Engine]:
-    """One engine for all clients, because it takes long to start."""
-    with (
-        temporary_database(database_url, template=migrated_template) as url,
-        engine_of(
-            tmp_path_factory.mktemp("engine"),
-            bootstrap_servers=bootstrap_servers,
-            database=FreshDatabase(url),
-            settings={"OBM_KAFKA_TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}."},
-        ) as running,
-    ):
-        yield running
+) -> Iterator[SharedEngine]:
+    shared = SharedEngine(bootstrap_servers, database_url, migrated_template, tmp_path_factory)
+    request.config.stash[SHARED] = shared
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture(scope="module")
+def engine(shared_engine: SharedEngine) -> Engine:
+    """The shared engine."""
+    return shared_engine.start()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.config.stash[MODULES] = {
+        item.path for item in session.items if "shared_engine" in getattr(item, "fixturenames", ())
+    }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stop the shared engine before a module that does not use it: an idle engine uses a tenth of a
+    core. The order of modules lets each worker start it once."""
+    shared = item.config.stash.get(SHARED, None)
+    if shared is not None and item.path not in item.config.stash[MODULES]:
+        shared.stop()

@@ -69,8 +69,21 @@ def stack() -> Iterator[Stack]:
 
 @contextmanager
 def embedded_stack() -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory(prefix="obm-tests-") as folder, Embedded(folder) as embedded:
+    with (
+        tempfile.TemporaryDirectory(prefix="obm-tests-") as folder,
+        disposable(Embedded(folder)) as embedded,
+    ):
         yield Stack(embedded.bootstrap_servers, embedded.database_url, embedded)
+
+
+@contextmanager
+def disposable(embedded: Embedded) -> Iterator[Embedded]:
+    """Start the servers; kill them at the end, because nobody needs their data any more."""
+    embedded.start()
+    try:
+        yield embedded
+    finally:
+        embedded.kill()
 
 
 def is_docker_available() -> bool:
